@@ -1,0 +1,97 @@
+"""What every test may ask for: a database of its own, on a server of the session's."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import hypothesis
+import psycopg
+import pytest
+from psycopg import sql
+
+from api.postgres import EmbeddedPostgres
+
+# A test's result must not depend on what else the machine is doing.
+hypothesis.settings.register_profile("executions", deadline=None)
+hypothesis.settings.load_profile("executions")
+
+NOTHING_TO_LOSE = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "shared_buffers": "64MB",
+    "max_connections": "200",
+}
+TEMPLATE = "template_executions"
+CREATE = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
+NUMBERS = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--postgres-bin",
+        type=Path,
+        help="programs of an installed PostgreSQL, to test with instead of the embedded one",
+    )
+
+
+def migrate(conninfo: str) -> None:
+    """Make the schema in an empty database; every test's database is a copy of it."""
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres_bin(request: pytest.FixtureRequest) -> Path | None:
+    """The installed PostgreSQL to test with; None is the embedded one."""
+    chosen: Path | None = request.config.getoption("--postgres-bin")
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_bin: Path | None) -> Iterator[EmbeddedPostgres]:
+    """One server for the session (with xdist: for each worker); never stop it in a test."""
+    with reachable_folder() as folder:
+        settings = NOTHING_TO_LOSE
+        with EmbeddedPostgres(folder, settings=settings, bin_dir=postgres_bin) as server:
+            yield server
+
+
+@pytest.fixture(scope="session")
+def admin(postgres: EmbeddedPostgres) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(postgres.conninfo(), autocommit=True) as connection:
+        connection.execute(CREATE.format(sql.Identifier(TEMPLATE), sql.Identifier("template0")))
+        migrate(postgres.conninfo(TEMPLATE))
+        yield connection
+
+
+@pytest.fixture
+def database(postgres: EmbeddedPostgres, admin: psycopg.Connection) -> Iterator[str]:
+    """Connection string of a new, migrated, empty database that is this test's alone."""
+    name = f"test_{next(NUMBERS)}"
+    admin.execute(CREATE.format(sql.Identifier(name), sql.Identifier(TEMPLATE)))
+    yield postgres.conninfo(name)
+    admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def postgres_root() -> Iterator[Path]:
+    """A folder for a PostgreSQL of the test's own, to be killed and restarted at will."""
+    with reachable_folder() as folder:
+        yield folder
+
+
+@contextmanager
+def reachable_folder() -> Iterator[Path]:
+    # Under pytest's own temporary folders, root's PostgreSQL, which runs as
+    # another user, could not reach its data; and a socket's path must be short.
+    with tempfile.TemporaryDirectory(prefix="executions-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
