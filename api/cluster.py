@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from api.settings import SetupError
+
 UNPRIVILEGED = ("postgres", "daemon", "nobody")
 USER = "app"
 
 
-class PostgresError(Exception):
+class PostgresError(SetupError):
     """The embedded PostgreSQL cannot be started; the message says why and what to do."""
 
 

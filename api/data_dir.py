@@ -1,0 +1,103 @@
+"""The folder where the service keeps its secrets and its embedded database."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import secrets
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from api.settings import SetupError
+
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class DataDir:
+    """A folder that is its user's alone; made when first opened."""
+
+    path: Path
+
+    @classmethod
+    def opened(cls, path: Path) -> DataDir:
+        """Make the folder where it is missing. Raises SetupError where that cannot be."""
+        try:
+            if not path.is_dir():
+                path.mkdir(parents=True, mode=0o700, exist_ok=True)
+                # Root's PostgreSQL runs as another user: that one may pass through
+                # to its own folder, but not look around.
+                path.chmod(0o711 if os.geteuid() == 0 else 0o700)
+        except OSError as error:
+            raise SetupError(
+                f"the data directory {path} cannot be made: {error.strerror}"
+            ) from None
+        return cls(path.resolve())
+
+    @property
+    def postgres(self) -> Path:
+        return self.path / "postgres"
+
+    @property
+    def admin_token_file(self) -> Path:
+        return self.path / "admin.token"
+
+    @property
+    def master_key_file(self) -> Path:
+        return self.path / "master.key"
+
+    def admin_token(self) -> str:
+        """Return the administrator's token, made at the first call ever."""
+        return _secret(self.admin_token_file)
+
+    def master_key(self) -> bytes:
+        """Return the 32 bytes that wrap every data key, made at the first call ever."""
+        try:
+            key = base64.b64decode(_secret(self.master_key_file), altchars=b"-_", validate=True)
+        except binascii.Error:
+            key = b""
+        if len(key) != KEY_BYTES:
+            raise SetupError(
+                f"{self.master_key_file} does not hold a key of {KEY_BYTES} bytes in base64: "
+                "put the right one back from a backup; what it sealed cannot be read without it"
+            )
+        return key
+
+
+def _secret(path: Path) -> str:
+    if not path.exists():
+        with suppress(FileExistsError):
+            _make_secret(path)
+    if path.stat().st_mode & 0o077:
+        raise SetupError(
+            f"{path} can be read by others: find out who may have, then run chmod 600 {path}"
+        )
+    secret = path.read_text().strip()
+    if not secret:
+        raise SetupError(f"{path} is empty: put its content back, or delete it to get a new one")
+    return secret
+
+
+def _make_secret(path: Path) -> None:
+    """Make the file with its whole content in one step, or raise FileExistsError."""
+    descriptor, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
+            file.flush()
+            os.fsync(descriptor)
+        os.link(unfinished, path)  # refuses where another process came first
+    finally:
+        Path(unfinished).unlink()
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,72 @@
+"""Everything that can be set, read once from the environment and the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+PREFIX = "EXECUTIONS_"
+SECRET = {"admin_token", "database_url"}
+
+
+class SetupError(Exception):
+    """The service cannot start as things are; the message says why and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Settings:
+    """How one process of the service is set up.
+
+    A field's environment variable is `EXECUTIONS_` and its name in capitals.
+    """
+
+    data_dir: Path
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    database_url: Annotated[str, Field(pattern="=|://")] | None = Field(default=None, repr=False)
+    schema: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,47}$")] = "executions"
+    admin_token: Annotated[str, Field(pattern=r"^[!-~]+$")] | None = Field(default=None, repr=False)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    queue_limit: Annotated[int, Field(ge=1)] = 10_000
+    database_connections: Annotated[int, Field(ge=2, le=1000)] = 10
+
+
+def read(environment: Mapping[str, str] | None = None, **overrides: object) -> Settings:
+    """Read the settings; an override that is not None goes before the environment.
+
+    An empty variable counts as not set. Raises SetupError, one line, for a value
+    that cannot be.
+    """
+    variables = os.environ if environment is None else environment
+    values: dict[str, object] = {"data_dir": _default_data_dir(variables)}
+    for field in fields(Settings):
+        if given := variables.get(PREFIX + field.name.upper()):
+            values[field.name] = given
+    values.update((name, value) for name, value in overrides.items() if value is not None)
+    try:
+        return TypeAdapter(Settings).validate_python(values)
+    except ValidationError as error:
+        raise SetupError(_in_one_line(error)) from None
+
+
+def _default_data_dir(variables: Mapping[str, str]) -> Path:
+    if kept := variables.get("XDG_DATA_HOME"):
+        return Path(kept) / "executions"
+    if os.geteuid() == 0:
+        # Root's home is closed to the user whom PostgreSQL then runs as.
+        return Path("/var/lib/executions")
+    return Path.home() / ".local" / "share" / "executions"
+
+
+def _in_one_line(error: ValidationError) -> str:
+    wrong = error.errors(include_url=False)[0]
+    name = str(wrong["loc"][0])
+    # A secret must not reach a terminal or a log by way of its mistake.
+    shown = "" if name in SECRET else f", but it is {wrong['input']!r}"
+    return f"{name} ({PREFIX}{name.upper()}): {wrong['msg']}{shown}"
