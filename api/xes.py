@@ -1,0 +1,245 @@
+"""A streaming reader of IEEE 1849 (XES) event logs, plain or gzip.
+
+Memory holds one trace at a time and the trace names. A document type declaration is
+refused, and with it every entity that could expand or reach outside the file.
+"""
+
+import gzip
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import BinaryIO
+from xml.parsers import expat
+
+Value = str | int | float | bool | datetime
+Attributes = dict[str, Value]
+
+NAME, TIME = "concept:name", "time:timestamp"
+TRANSITION, RESOURCE = "lifecycle:transition", "org:resource"
+
+CHUNK = 1 << 16
+LONGEST_TAG = 8 << 20
+"""Bytes without a single complete tag after which a file is refused, so that memory stays bounded."""
+DEEPEST = 100
+
+OUTSIDE, LOG, TRACE, EVENT = range(4)
+# Standard parts of a log that hold no values of its traces: globals declare defaults for tools
+# that write logs, lists and containers have no scalar value of their own.
+WITHOUT_VALUE = frozenset({"extension", "global", "classifier", "list", "container", "values"})
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
+_INT = re.compile(r"[+-]?\d{1,19}", re.ASCII)
+_FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?INF|NaN", re.ASCII)
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+class XesError(Exception):
+    """The file is not a readable XES log."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(f"line {line}: {reason}")
+        self.line = line
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class LogEvent:
+    """One event: its activity, instant (UTC), and all its attributes, these two included."""
+
+    line: int
+    activity: str
+    at: datetime
+    attributes: Attributes
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    line: int
+    name: str
+    attributes: Attributes
+    events: list[LogEvent]
+
+
+def parse_date(text: str) -> datetime:
+    """xs:dateTime to UTC; a time without a zone is taken as UTC."""
+    if not _TIME.fullmatch(text):
+        raise ValueError(text)
+    at = datetime.fromisoformat(text)
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def parse_int(text: str) -> int:
+    if not _INT.fullmatch(text) or not -(1 << 63) <= int(text) < 1 << 63:
+        raise ValueError(text)
+    return int(text)
+
+
+def parse_float(text: str) -> float:
+    if not _FLOAT.fullmatch(text):
+        raise ValueError(text)
+    return float(text)
+
+
+def parse_boolean(text: str) -> bool:
+    if text not in _BOOLEANS:
+        raise ValueError(text)
+    return _BOOLEANS[text]
+
+
+PARSERS: dict[str, Callable[[str], Value] | None] = {
+    "string": None,
+    "id": None,
+    "date": parse_date,
+    "int": parse_int,
+    "float": parse_float,
+    "boolean": parse_boolean,
+}
+
+
+class XesLog:
+    """The log in an open binary file. Iterating yields its traces in order.
+
+    `name` is certain when the iteration has ended (and known before the first trace in a log
+    that keeps the standard's order). Raises `XesError` where the file breaks off or breaks a rule.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._parser = expat.ParserCreate()
+        self._parser.StartElementHandler = self._open
+        self._parser.EndElementHandler = self._close
+        self._parser.StartDoctypeDeclHandler = self._doctype
+        self._fed = 0
+        self._depth = 0
+        self._level = OUTSIDE
+        self._log: Attributes = {}
+        self._trace: Attributes = {}
+        self._event: Attributes = {}
+        self._current = self._log
+        self._trace_line = self._event_line = 0
+        self._events: list[LogEvent] = []
+        self._ready: list[Trace] = []
+        self._seen: set[str] = set()
+
+    @property
+    def name(self) -> str | None:
+        return self._text(self._log, NAME)
+
+    def __iter__(self) -> Iterator[Trace]:
+        for chunk in self._chunks():
+            self._feed(chunk, last=False)
+            yield from self._ready
+            self._ready.clear()
+        self._feed(b"", last=True)
+
+    def _chunks(self) -> Iterator[bytes]:
+        magic = self._file.read(2)
+        self._file.seek(0)
+        stream = gzip.GzipFile(fileobj=self._file) if magic == b"\x1f\x8b" else self._file
+        try:
+            while chunk := stream.read(CHUNK):
+                yield chunk
+        except EOFError:
+            raise self._error("the gzip file is truncated") from None
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise self._error(f"the gzip file is damaged: {error}") from None
+
+    def _feed(self, chunk: bytes, *, last: bool) -> None:
+        parser = self._parser
+        self._fed += len(chunk)
+        try:
+            parser.Parse(chunk, last)
+        except expat.ExpatError as error:
+            raise XesError(
+                error.lineno, f"malformed XML: {expat.ErrorString(error.code)}"
+            ) from None
+        except (LookupError, ValueError) as error:  # what Python's own decoders raise
+            raise self._error(f"unreadable encoding: {error}") from None
+        if self._fed - parser.CurrentByteIndex > LONGEST_TAG:
+            raise self._error(f"a single tag or text is longer than {LONGEST_TAG} bytes")
+
+    def _error(self, reason: str, line: int | None = None) -> XesError:
+        return XesError(self._parser.CurrentLineNumber if line is None else line, reason)
+
+    def _doctype(self, *_: object) -> None:
+        raise self._error("a document type declaration (DOCTYPE) is not allowed")
+
+    def _open(self, tag: str, attributes: dict[str, str]) -> None:
+        self._depth += 1
+        if self._depth > self._level + 1:  # nested: inside a value, a global, an extension
+            if self._depth > DEEPEST:
+                raise self._error(f"elements are nested deeper than {DEEPEST}")
+            return
+        kind = tag if tag in PARSERS else tag.rpartition(":")[2]
+        if kind in PARSERS and self._level:
+            self._set(kind, attributes)
+        else:
+            self._enter(kind)
+
+    def _set(self, kind: str, attributes: dict[str, str]) -> None:
+        key, text = attributes.get("key"), attributes.get("value")
+        if key is None or text is None:
+            raise self._error(f"<{kind}> without {'key' if key is None else 'value'}")
+        if key in self._current:
+            raise self._error(f'the attribute "{key}" is there twice')
+        parse = PARSERS[kind]
+        try:
+            self._current[key] = parse(text) if parse else text
+        except (ValueError, OverflowError):
+            raise self._error(f'"{key}": not a valid {kind}: "{text[:80]}"') from None
+
+    def _enter(self, kind: str) -> None:
+        level, line = self._level, self._parser.CurrentLineNumber
+        if level == OUTSIDE and kind != "log":
+            raise self._error(f"not an XES log: the root element is <{kind}>")
+        if level == OUTSIDE:
+            self._level = LOG
+        elif level == LOG and kind == "trace":
+            self._level, self._trace_line = TRACE, line
+            self._current = self._trace = {}
+            self._events = []
+        elif level == TRACE and kind == "event":
+            self._level, self._event_line = EVENT, line
+            self._current = self._event = {}
+        elif kind not in WITHOUT_VALUE:
+            raise self._error(f"<{kind}> is out of place")
+
+    def _close(self, _: str) -> None:
+        if self._depth == self._level:
+            if self._level == EVENT:
+                self._close_event()
+            elif self._level == TRACE:
+                self._close_trace()
+            self._level -= 1
+        self._depth -= 1
+
+    def _close_event(self) -> None:
+        event, line = self._event, self._event_line
+        activity, at = self._text(event, NAME), event.get(TIME)
+        if not activity:
+            raise self._error(f"an event without {NAME}", line)
+        if at is None:
+            raise self._error(f"an event without {TIME}", line)
+        if not isinstance(at, datetime):
+            raise self._error(f"{TIME} is not a <date>", line)
+        self._events.append(LogEvent(line, activity, at, event))
+        self._current = self._trace
+
+    def _close_trace(self) -> None:
+        line = self._trace_line
+        name = self._text(self._trace, NAME)
+        if not name:
+            raise self._error(f"a trace without {NAME}", line)
+        if name in self._seen:
+            raise self._error(f'a second trace named "{name}"', line)
+        self._seen.add(name)
+        self._ready.append(Trace(line, name, self._trace, self._events))
+        self._current = self._log
+
+    @staticmethod
+    def _text(attributes: Attributes, key: str) -> str | None:
+        """Names may be written as numbers: some exporters do."""
+        value = attributes.get(key)
+        return value if value is None or isinstance(value, str) else str(value)
