@@ -14,6 +14,7 @@ import pytest
 from psycopg import sql
 
 from api.postgres import EmbeddedPostgres
+from domain import recorder
 
 # A test's result must not depend on what else the machine is doing.
 hypothesis.settings.register_profile("executions", deadline=None)
@@ -41,6 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def migrate(conninfo: str) -> None:
     """Make the schema in an empty database; every test's database is a copy of it."""
+    recorder.migrate(conninfo, "executions")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,223 @@
+"""One batch of commands, decided in order on the states at hand. No I/O, no clock: all is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import orjson
+
+from domain.codec import Codec, Snapshot, Stored
+from domain.errors import DomainError, Forbidden, IdempotencyKeyReused, Invalid, VersionMismatch
+from domain.kernel import Command, Context, Event, Held, On, Recorded
+from domain.keyring import Keyring
+
+DAY = timedelta(hours=24)
+SNAPSHOT_EVERY = 500
+
+
+class IdempotencyKey(NamedTuple):
+    """A key, made unique to its caller, and the fingerprint of the request that came with it."""
+
+    key: str
+    fingerprint: str
+
+
+class Message(NamedTuple):
+    """A command on its way: to which stream, from whom, and under which conditions.
+
+    `importing` is the right to date events more than 24 hours back.
+    """
+
+    stream: str
+    command: Command[Any]
+    by: str
+    correlation: str | None = None
+    causation: str | None = None
+    occurred_at: datetime | None = None
+    if_match: int | None = None
+    importing: bool = False
+    idempotency: IdempotencyKey | None = None
+
+
+class Reply(NamedTuple):
+    """What was answered under an idempotency key: the state at a version, or a refusal."""
+
+    key: str
+    fingerprint: str
+    outcome: str
+
+
+class Repeat(NamedTuple):
+    """The answer was given before: it is the state of `stream` at `version`."""
+
+    stream: str
+    version: int
+    created: bool
+
+
+class Decided(NamedTuple):
+    """What became of a message that was not refused."""
+
+    held: Held[Any]
+    created: bool
+
+
+class NotLoaded(Exception):
+    """A message reads a stream that this batch has not loaded: it belongs in the next one."""
+
+
+States = dict[str, Held[Any] | None]
+
+
+@dataclass(slots=True)
+class Batch:
+    """Decides messages one by one; what they lead to is collected to be written in one go."""
+
+    position: int
+    now: datetime
+    states: States
+    replies: dict[str, Reply]
+    codec: Codec
+    keyring: Keyring
+    new_id: Callable[[str], str]
+    random: Callable[[], float]
+    rows: list[Stored] = field(default_factory=list)
+    new_replies: list[Reply] = field(default_factory=list)
+    crossed: set[str] = field(default_factory=set)
+
+    def take(self, message: Message) -> Decided | Repeat:
+        """Decide one message.
+
+        Raises:
+            DomainError: it is refused; nothing of it remains, except the refusal under its key.
+            NotLoaded: a stream it reads is missing from `states`.
+        """
+        if message.idempotency is None:
+            return self._decide(message)
+        key, fingerprint = message.idempotency
+        if (reply := self.replies.get(key)) is not None:
+            return _repeated(reply, fingerprint)
+        try:
+            decided = self._decide(message)
+        except DomainError as error:
+            self._remember(key, fingerprint, _refusal(error))
+            raise
+        outcome = {
+            "stream": message.stream,
+            "version": decided.held.version,
+            "created": decided.created,
+        }
+        self._remember(key, fingerprint, outcome)
+        return decided
+
+    def snapshots(self) -> list[Snapshot]:
+        """The states worth keeping: one every 500 versions of a stream."""
+        return [
+            self.codec.freeze(stream, held, self.keyring.obtain(stream))
+            for stream in self.crossed
+            if (held := self.states[stream]) is not None
+        ]
+
+    def _decide(self, message: Message) -> Decided:
+        held, context = self._prepare(message)
+        outcome = message.command.outcome(held.state if held else None, context)
+        changed: States = {}
+        rows: list[Stored] = []
+        for happened in outcome:
+            stream, event = _placed(happened, message.stream)
+            before = changed[stream] if stream in changed else self.states.get(stream)
+            recorded = self._recorded(message, stream, before, event, len(rows))
+            changed[stream] = _applied(before, recorded)
+            key = self.keyring.obtain(stream) if event.sealed else None
+            rows.append(self.codec.encode(recorded, key))
+        self._keep(rows, changed)
+        settled = changed.get(message.stream, held)
+        assert settled is not None
+        return Decided(settled, created=held is None)
+
+    def _prepare(self, message: Message) -> tuple[Held[Any] | None, Context]:
+        states = self.states
+        if message.stream not in states:
+            raise NotLoaded
+        held = states[message.stream]
+        for stream in message.command.reads(held.state if held else None, states):
+            if stream not in states:
+                raise NotLoaded
+        _check_conditions(message, held, self.now)
+        when = message.occurred_at or self.now
+        return held, Context(
+            self.now, when, message.by, self.new_id, self.random, message.importing, states
+        )
+
+    def _recorded(
+        self, message: Message, stream: str, before: Held[Any] | None, event: Event, nth: int
+    ) -> Recorded:
+        customer, provider = before.state.parties if before else event.parties
+        return Recorded(
+            stream,
+            before.version + 1 if before else 1,
+            self.position + nth + 1,
+            self.now,
+            event,
+            message.by,
+            message.correlation,
+            message.causation,
+            customer,
+            provider,
+            message.occurred_at,
+        )
+
+    def _keep(self, rows: list[Stored], changed: States) -> None:
+        """All or nothing: a message whose events cannot be encoded has left no trace so far."""
+        self.rows += rows
+        self.position += len(rows)
+        self.states.update(changed)
+        self.crossed.update(row.stream for row in rows if row.version % SNAPSHOT_EVERY == 0)
+
+    def _remember(self, key: str, fingerprint: str, outcome: dict[str, Any]) -> None:
+        reply = Reply(key, fingerprint, orjson.dumps(outcome).decode())
+        self.replies[key] = reply
+        self.new_replies.append(reply)
+
+
+def wanted(message: Message, states: States) -> list[str]:
+    """The streams that a message needs, as far as the states at hand can tell."""
+    held = states.get(message.stream)
+    return [message.stream, *message.command.reads(held.state if held else None, states)]
+
+
+def _placed(happened: Event | On, own: str) -> tuple[str, Event]:
+    return (happened.stream, happened.event) if isinstance(happened, On) else (own, happened)
+
+
+def _check_conditions(message: Message, held: Held[Any] | None, now: datetime) -> None:
+    version = held.version if held else 0
+    if message.if_match is not None and message.if_match != version:
+        raise VersionMismatch(version=version)
+    if (when := message.occurred_at) is None:
+        return
+    if when > now:
+        raise Invalid.field("occurredAt", "lies in the future")
+    if now - when > DAY and not message.importing:
+        raise Forbidden("Dating an event more than 24 hours back needs the right `import`.")
+
+
+def _applied(before: Held[Any] | None, recorded: Recorded) -> Held[Any]:
+    state = recorded.event.apply(before.state if before else None, recorded)
+    return Held(state, recorded.version, recorded.position, recorded.at)
+
+
+def _refusal(error: DomainError) -> dict[str, Any]:
+    return {"code": error.code, "detail": error.detail, "members": error.members}
+
+
+def _repeated(reply: Reply, fingerprint: str) -> Repeat:
+    if reply.fingerprint != fingerprint:
+        raise IdempotencyKeyReused
+    outcome = orjson.loads(reply.outcome)
+    if "code" in outcome:
+        raise DomainError.again(outcome["code"], outcome["detail"], outcome["members"])
+    return Repeat(outcome["stream"], outcome["version"], outcome["created"])

@@ -1,0 +1,134 @@
+"""Events and states as stored bytes, and back. Sealing happens here, before anything is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any, NamedTuple
+
+import orjson
+from pydantic import TypeAdapter
+
+from domain.kernel import Aggregate, Event, Held, Recorded
+from domain.vault import DataKey
+from domain.wire import SEALED_JSON, Opening, Sealing, format_time, parse_time
+
+
+class Stored(NamedTuple):
+    """One row of the log: `data` is the event's wire JSON with sealed fields as tokens."""
+
+    position: int
+    version: int
+    at: datetime
+    stream: str
+    type: str
+    meta: str
+    data: bytes
+
+
+class Snapshot(NamedTuple):
+    """One row of the snapshots: the state after `version` events, sealed fields as tokens."""
+
+    stream: str
+    version: int
+    position: int
+    at: datetime
+    state: bytes
+
+
+KeyOf = Callable[[str], DataKey | None]
+SEALED_ONLY = Opening()
+
+
+def opening(key: DataKey | None) -> Opening:
+    """The context that opens what `key` sealed; without a key everything stays sealed."""
+    return SEALED_ONLY if key is None else Opening(key.open)
+
+
+class Codec:
+    """Knows each event by its public name and each state by the kind of its stream."""
+
+    def __init__(
+        self, events: Iterable[type[Event]], states: Mapping[str, type[Aggregate]]
+    ) -> None:
+        self._events = {event.type: event for event in events}
+        self._states = {kind: TypeAdapter(state) for kind, state in states.items()}
+
+    def encode(self, recorded: Recorded, key: DataKey | None) -> Stored:
+        """The row of an event; a type with sealed fields needs the stream's key."""
+        event = recorded.event
+        context = Sealing(partial(_seal, key, recorded.version)) if event.sealed else None
+        data = event.__pydantic_serializer__.to_json(
+            event, by_alias=True, exclude_unset=True, context=context
+        )
+        return Stored(
+            recorded.position,
+            recorded.version,
+            recorded.at,
+            recorded.stream,
+            event.type,
+            _meta(recorded),
+            data,
+        )
+
+    def decode(self, row: Stored, key: DataKey | None = None) -> Recorded:
+        """The event of a row. Without a key its sealed fields stay `Ciphertext`."""
+        event = self._events[row.type]
+        meta = orjson.loads(row.meta)
+        occurred_at = meta.get("occurredAt")
+        return Recorded(
+            row.stream,
+            row.version,
+            row.position,
+            row.at,
+            event.__pydantic_validator__.validate_json(
+                row.data, strict=False, context=opening(key)
+            ),
+            meta["by"],
+            meta.get("correlation"),
+            meta.get("causation"),
+            meta.get("customer"),
+            meta.get("provider"),
+            parse_time(occurred_at) if occurred_at else None,
+        )
+
+    def freeze(self, stream: str, held: Held[Any], key: DataKey | None) -> Snapshot:
+        """A state as a row; what was opened is sealed again."""
+        adapter = self._states[stream.partition("/")[0]]
+        context = Sealing(partial(_seal, key, held.version))
+        state = adapter.dump_json(held.state, by_alias=True, exclude_none=True, context=context)
+        return Snapshot(stream, held.version, held.position, held.at, state)
+
+    def thaw(self, row: Snapshot, key: DataKey | None = None) -> Held[Any]:
+        """The state of a row. Without a key its sealed fields stay `Ciphertext`."""
+        adapter = self._states[row.stream.partition("/")[0]]
+        state = adapter.validate_json(row.state, strict=False, context=opening(key))
+        return Held(state, row.version, row.position, row.at)
+
+
+def _seal(key: DataKey | None, version: int, content: bytes) -> str:
+    if key is None:
+        raise LookupError("a sealed field needs the data key of its stream")
+    return key.seal(content, version)
+
+
+def _meta(recorded: Recorded) -> str:
+    meta = {
+        "by": recorded.by,
+        "correlation": recorded.correlation,
+        "causation": recorded.causation,
+        "customer": recorded.customer,
+        "provider": recorded.provider,
+        "occurredAt": format_time(recorded.occurred_at) if recorded.occurred_at else None,
+    }
+    return orjson.dumps({name: value for name, value in meta.items() if value}).decode()
+
+
+def open_json(sealed: bytes, key: DataKey | None) -> bytes:
+    """Stored JSON with its tokens replaced by their content; `null` where the key was destroyed."""
+    if b'"$sealed"' not in sealed:
+        return sealed
+    return SEALED_JSON.sub(
+        lambda token: b"null" if key is None else key.open(token[1].decode()), sealed
+    )

@@ -1,0 +1,83 @@
+"""The refusals of the write side. The docstring is the sentence that the caller reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class DomainError(Exception):
+    """The command was refused."""
+
+    code: str
+    replayed = False
+
+    def __init__(self, detail: str | None = None, **members: Any) -> None:
+        self.detail = detail or (type(self).__doc__ or "").strip()
+        self.members = members
+        super().__init__(self.detail)
+
+    @classmethod
+    def again(cls, code: str, detail: str, members: dict[str, Any]) -> DomainError:
+        """A refusal that was given before, under the same idempotency key."""
+        error = cls(detail, **members)
+        error.code, error.replayed = code, True
+        return error
+
+
+class NotFound(DomainError):
+    """There is nothing here under this identity."""
+
+    code = "not-found"
+
+
+class AlreadyExists(DomainError):
+    """This identity is taken; choose another, or leave it out and one is made."""
+
+    code = "already-exists"
+
+
+class IllegalTransition(DomainError):
+    """The status does not allow this command."""
+
+    code = "illegal-transition"
+
+
+class VersionMismatch(DomainError):
+    """The state has moved on since the version in If-Match; read it again, then decide."""
+
+    code = "version-mismatch"
+
+
+class Invalid(DomainError):
+    """The request is well-formed but not valid; `errors` names each field."""
+
+    code = "invalid"
+
+    @classmethod
+    def field(cls, path: str, message: str) -> Invalid:
+        """One field's refusal."""
+        return cls(errors=[{"path": path, "message": message}])
+
+
+class UnknownReference(DomainError):
+    """The request names something that does not exist."""
+
+    code = "unknown-reference"
+
+
+class IdempotencyKeyReused(DomainError):
+    """This Idempotency-Key came with another request before; use a new key for a new request."""
+
+    code = "idempotency-key-reused"
+
+
+class Forbidden(DomainError):
+    """The caller has no right to do this."""
+
+    code = "forbidden"
+
+
+class Overloaded(DomainError):
+    """The server cannot take this now; nothing was changed, so try again after the time in Retry-After."""
+
+    code = "overloaded"

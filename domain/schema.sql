@@ -1,0 +1,53 @@
+-- The event log of one schema (one log is one schema). Applied whole, idempotent.
+
+CREATE TABLE IF NOT EXISTS events (
+    notification_id    bigint      NOT NULL,  -- the position: 1, 2, 3, ... without holes
+    originator_version bigint      NOT NULL,  -- the version: place in its own stream, from 1
+    at                 timestamptz NOT NULL,
+    originator_id      text        NOT NULL,  -- the stream: execution/exec_1
+    topic              text        NOT NULL,  -- the event's public name
+    meta               text        NOT NULL,
+    state              bytea       NOT NULL,
+    PRIMARY KEY (originator_id, originator_version)
+);
+CREATE UNIQUE INDEX IF NOT EXISTS events_position ON events (notification_id);
+
+CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'the event log is append-only: % refused', TG_OP
+        USING ERRCODE = 'restrict_violation';
+END $$;
+CREATE OR REPLACE TRIGGER append_only
+    BEFORE UPDATE OR DELETE OR TRUNCATE ON events
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE events ENABLE ALWAYS TRIGGER append_only;
+
+-- Lock and counter of the log in one row: who holds it appends, and `position` never skips.
+CREATE TABLE IF NOT EXISTS head (
+    single   boolean     PRIMARY KEY DEFAULT true CHECK (single),
+    position bigint      NOT NULL,
+    at       timestamptz NOT NULL
+) WITH (fillfactor = 10);
+INSERT INTO head VALUES (true, 0, 'epoch') ON CONFLICT DO NOTHING;
+
+CREATE TABLE IF NOT EXISTS snapshots (
+    originator_id      text        NOT NULL,
+    originator_version bigint      NOT NULL,
+    position           bigint      NOT NULL,
+    at                 timestamptz NOT NULL,
+    state              bytea       NOT NULL,
+    PRIMARY KEY (originator_id, originator_version)
+);
+
+CREATE TABLE IF NOT EXISTS data_keys (
+    originator_id text  PRIMARY KEY,
+    wrapped       bytea NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS idempotency_keys (
+    key         text        PRIMARY KEY,
+    fingerprint text        NOT NULL,
+    at          timestamptz NOT NULL,
+    outcome     text        NOT NULL
+);
+CREATE INDEX IF NOT EXISTS idempotency_keys_age ON idempotency_keys (at);

@@ -1,0 +1,297 @@
+"""The event store: append, load, read.
+
+The row `head` is lock and counter in one: whoever holds it appends, positions are `1, 2, 3, …`
+without holes, and commit order is position order, so a reader that has seen position n has seen
+everything before it. Rows go in as binary arrays, one statement a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection, AsyncCursor
+from psycopg.sql import SQL, Identifier
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from domain.batch import Reply
+from domain.codec import Codec, Snapshot, Stored
+from domain.errors import Overloaded
+from domain.kernel import Held, Recorded, replay
+from domain.keyring import Keyring
+from domain.recorder import session_options
+from domain.vault import DataKey
+
+BEGIN = "BEGIN; SELECT position, at FROM head FOR UPDATE"
+ADVANCE = "UPDATE head SET position = %b, at = %b"
+COLUMNS = "notification_id, originator_version, at, originator_id, topic, meta, state"
+INSERT = f"""INSERT INTO events ({COLUMNS}) SELECT * FROM unnest(
+    %b::bigint[], %b::bigint[], %b::timestamptz[], %b::text[], %b::text[], %b::text[], %b::bytea[])"""
+READ = f"SELECT {COLUMNS} FROM events WHERE notification_id > %b ORDER BY notification_id LIMIT %b"
+READ_STREAM = f"""SELECT {COLUMNS} FROM events WHERE originator_id = %b
+    AND originator_version > %b AND originator_version <= %b ORDER BY originator_version LIMIT %b"""
+FRESH = """SELECT e.* FROM unnest(%b::text[], %b::bigint[]) AS known (stream, version)
+    CROSS JOIN LATERAL (
+        SELECT notification_id, originator_version, at, originator_id, topic, meta, state
+        FROM events WHERE originator_id = known.stream AND originator_version > known.version
+            AND originator_version <= %b ORDER BY originator_version) AS e"""
+SNAPSHOTS = """SELECT s.* FROM unnest(%b::text[]) AS wanted (stream) CROSS JOIN LATERAL (
+        SELECT originator_id, originator_version, position, at, state FROM snapshots
+        WHERE originator_id = wanted.stream AND originator_version <= %b
+        ORDER BY originator_version DESC LIMIT 1) AS s"""
+KEEP_SNAPSHOTS = """INSERT INTO snapshots SELECT * FROM unnest(
+    %b::text[], %b::bigint[], %b::bigint[], %b::timestamptz[], %b::bytea[]) ON CONFLICT DO NOTHING"""
+REPLIES = (
+    "SELECT key, fingerprint, outcome FROM idempotency_keys WHERE key = ANY(%b::text[]) AND at > %b"
+)
+KEEP_REPLIES = """INSERT INTO idempotency_keys
+    SELECT * FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::text[])
+    ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, at = excluded.at,
+        outcome = excluded.outcome"""
+FORGET_REPLIES = "DELETE FROM idempotency_keys WHERE at <= %b"
+AT_TIME = """SELECT coalesce(max(originator_version), 0) FROM events
+    WHERE originator_id = %b AND at <= %b"""
+KEYS = "SELECT originator_id, wrapped FROM data_keys WHERE originator_id = ANY(%b::text[])"
+KEEP_KEYS = "INSERT INTO data_keys SELECT * FROM unnest(%b::text[], %b::bytea[])"
+HEAD = "SELECT position, at FROM head"
+
+NEWEST = 2**62
+
+
+@asynccontextmanager
+async def _available() -> AsyncIterator[None]:
+    """A database that is away or too slow is an `Overloaded`, whatever psycopg calls it."""
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, TimeoutError) as error:
+        raise Overloaded("The database is not answering; nothing was changed.") from error
+
+
+class Transaction:
+    """One batch, under the lock of the log. `position` and `at` are those of its last event."""
+
+    def __init__(
+        self, connection: AsyncConnection, store: Store, position: int, at: datetime
+    ) -> None:
+        self._connection = connection
+        self._store = store
+        self.position = position
+        self.at = at
+
+    async def replies(self, keys: Sequence[str], since: datetime) -> dict[str, Reply]:
+        """What was answered under these idempotency keys since a time."""
+        cursor = await self._connection.execute(REPLIES, (keys, since), binary=True)
+        return {row[0]: Reply(*row) for row in await cursor.fetchall()}
+
+    async def load(self, known: Mapping[str, Held[Any] | None]) -> dict[str, Held[Any]]:
+        """The present states of streams, of which some are known as of a version."""
+        return await self._store.load_on(self._connection, known, believe_absent=True)
+
+    async def append(
+        self,
+        events: Sequence[Stored],
+        snapshots: Sequence[Snapshot],
+        replies: Sequence[Reply],
+        at: datetime,
+    ) -> None:
+        """Write and commit. Positions and versions are the caller's to give: it has the lock."""
+        run, keys = self._connection.execute, self._store.keyring.minted()
+        async with self._connection.pipeline():
+            if events:
+                await run(INSERT, _columns(events), prepare=True)
+                await run(ADVANCE, (events[-1].position, at), prepare=True)
+                await run(self._store.notify)
+            if keys:
+                await run(KEEP_KEYS, (list(keys), list(keys.values())))
+            if snapshots:
+                await run(KEEP_SNAPSHOTS, _columns(snapshots))
+            if replies:
+                await run(KEEP_REPLIES, _reply_columns(replies, at))
+            await run("COMMIT")
+
+
+class Store:
+    """The log of one schema in PostgreSQL."""
+
+    def __init__(self, conninfo: str, schema: str, codec: Codec, keyring: Keyring) -> None:
+        self.codec = codec
+        self.keyring = keyring
+        self.notify = SQL("NOTIFY {}").format(Identifier(schema))
+        self._conninfo = conninfo
+        self._options: dict[str, Any] = {
+            "connect_timeout": 3,
+            "options": session_options(schema),
+        }
+        self._writer: AsyncConnection | None = None
+        self._pool = AsyncConnectionPool(
+            conninfo,
+            kwargs={**self._options, "autocommit": True},
+            min_size=1,
+            max_size=8,
+            timeout=3,
+            reconnect_timeout=0,
+            open=False,
+        )
+
+    async def open(self) -> None:
+        """Start the pool; it connects in the background, and again whenever it must."""
+        await self._pool.open()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._drop_writer()
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """Take the lock of the log; it is given back by `append`, or by leaving without it.
+
+        Raises:
+            Overloaded: the database is away, or another process holds the lock too long.
+        """
+        try:
+            async with _available():
+                connection = await self._connect_writer()
+                cursor = await connection.execute(BEGIN, prepare=False)
+                cursor.nextset()
+                position, at = await _one(cursor)
+                yield Transaction(connection, self, position, at)
+                if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+                    await connection.execute("ROLLBACK")
+        except BaseException:
+            await self._drop_writer()
+            raise
+
+    @asynccontextmanager
+    async def reader(self) -> AsyncIterator[AsyncConnection]:
+        """A pooled connection in autocommit.
+
+        Raises:
+            Overloaded: the database is away, or every connection is busy for too long.
+        """
+        async with _available(), self._pool.connection() as connection:
+            yield connection
+
+    async def head(self) -> tuple[int, datetime]:
+        """Position and time of the last event; `(0, epoch)` while there is none."""
+        async with self.reader() as connection:
+            position, at = await _one(await connection.execute(HEAD, binary=True))
+            return position, at
+
+    async def read(self, after: int, limit: int) -> list[Stored]:
+        """The next events of the log, in order."""
+        async with self.reader() as connection:
+            return await self.read_on(connection, after, limit)
+
+    async def read_on(self, connection: AsyncConnection, after: int, limit: int) -> list[Stored]:
+        """`read`, on a connection that may be in a transaction of its own."""
+        cursor = await connection.execute(READ, (after, limit), binary=True)
+        return [Stored(*row) for row in await cursor.fetchall()]
+
+    async def history(
+        self, stream: str, after: int = 0, until: int = NEWEST, limit: int = NEWEST
+    ) -> list[Stored]:
+        """The events of one stream with versions in (after, until], in order."""
+        async with self.reader() as connection:
+            cursor = await connection.execute(
+                READ_STREAM, (stream, after, until, limit), binary=True
+            )
+            return [Stored(*row) for row in await cursor.fetchall()]
+
+    async def version_at(self, stream: str, at: datetime) -> int:
+        """The version a stream had at a time; 0 before its first event."""
+        async with self.reader() as connection:
+            cursor = await connection.execute(AT_TIME, (stream, at), binary=True)
+            return int((await _one(cursor))[0])
+
+    async def load(self, stream: str, version: int = NEWEST) -> Held[Any] | None:
+        """The state of a stream, now or as of a version; None where it has no events."""
+        async with self.reader() as connection:
+            held = await self.load_on(connection, {stream: None}, until=version)
+        return held.get(stream)
+
+    async def load_on(
+        self,
+        connection: AsyncConnection,
+        known: Mapping[str, Held[Any] | None],
+        *,
+        until: int = NEWEST,
+        believe_absent: bool = False,
+    ) -> dict[str, Held[Any]]:
+        """States from the nearest snapshots (where nothing is known) and the events after them."""
+        held = {stream: state for stream, state in known.items() if state}
+        if cold := [stream for stream, state in known.items() if state is None]:
+            cursor = await connection.execute(SNAPSHOTS, (cold, until), binary=True)
+            frozen = [Snapshot(*row) for row in await cursor.fetchall()]
+            await self._learn(connection, known, believe_absent=believe_absent)
+            for row in frozen:
+                held[row.stream] = self.codec.thaw(row, self.keyring.get(row.stream))
+        versions = [held[stream].version if stream in held else 0 for stream in known]
+        cursor = await connection.execute(FRESH, (list(known), versions, until), binary=True)
+        rows = [Stored(*row) for row in await cursor.fetchall()]
+        if not cold:
+            await self._learn(connection, known, believe_absent=believe_absent)
+        return _folded(held, self._decoded(rows))
+
+    async def keys(self, streams: Iterable[str]) -> dict[str, DataKey | None]:
+        """The data keys of streams, for readers of stored JSON; None where there is none (any more)."""
+        streams = set(streams)
+        if self.keyring.unknown(streams, believe_absent=False):
+            async with self.reader() as connection:
+                await self._learn(connection, streams, believe_absent=False)
+        return {stream: self.keyring.get(stream) for stream in streams}
+
+    async def forget_replies(self, until: datetime) -> None:
+        """Drop what was answered under idempotency keys up to a time."""
+        async with self.reader() as connection:
+            await connection.execute(FORGET_REPLIES, (until,))
+
+    async def _learn(
+        self, connection: AsyncConnection, streams: Iterable[str], *, believe_absent: bool
+    ) -> None:
+        if unknown := self.keyring.unknown(streams, believe_absent=believe_absent):
+            cursor = await connection.execute(KEYS, (unknown,), binary=True)
+            rows = await cursor.fetchall()
+            self.keyring.learn(rows, absent=unknown if believe_absent else ())
+
+    def _decoded(self, rows: Iterable[Stored]) -> Iterable[Recorded]:
+        return (self.codec.decode(row, self.keyring.get(row.stream)) for row in rows)
+
+    async def _connect_writer(self) -> AsyncConnection:
+        if self._writer is None or self._writer.closed:
+            self._writer = await AsyncConnection.connect(
+                self._conninfo, autocommit=True, **self._options
+            )
+        return self._writer
+
+    async def _drop_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            await writer.close()
+
+
+async def _one(cursor: AsyncCursor[Any]) -> tuple[Any, ...]:
+    row = await cursor.fetchone()
+    if row is None:
+        raise psycopg.InterfaceError("a row that must exist does not")
+    return tuple(row)
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _reply_columns(replies: Sequence[Reply], at: datetime) -> list[list[Any]]:
+    keys, fingerprints, outcomes = _columns(replies)
+    return [keys, fingerprints, [at] * len(replies), outcomes]
+
+
+def _folded(held: dict[str, Held[Any]], events: Iterable[Recorded]) -> dict[str, Held[Any]]:
+    for stream, tail in groupby(events, key=lambda recorded: recorded.stream):
+        if (state := replay(held.get(stream), tail)) is not None:
+            held[stream] = state
+    return held

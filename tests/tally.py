@@ -1,0 +1,140 @@
+"""The smallest aggregate there is, to test the store and the bus with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any, ClassVar
+
+from domain.batch import Message
+from domain.bus import Bus
+from domain.codec import Codec
+from domain.errors import DomainError
+from domain.kernel import Aggregate, Command, Context, Creation, Event, Held, On, Recorded
+from domain.keyring import Keyring
+from domain.store import Store
+from domain.vault import Vault
+from domain.wire import Sealed
+
+MASTER_KEY = b"k" * 32
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+class TooMuch(DomainError):
+    """The tally is full."""
+
+    code = "illegal-transition"
+
+
+@dataclass(frozen=True)
+class Tally(Aggregate):
+    total: int
+    note: Sealed[str] | None = None
+
+    @property
+    def parties(self) -> tuple[str | None, str | None]:
+        return "customer-1", "provider-1"
+
+
+class TallyBegun(Event):
+    type: ClassVar[str] = "tally.begun"
+
+    @property
+    def parties(self) -> tuple[str | None, str | None]:
+        return "customer-1", "provider-1"
+
+    def apply(self, state: None, recorded: Recorded) -> Tally:
+        return Tally(recorded.stream.partition("/")[2], 0)
+
+
+class TallyRaised(Event):
+    type: ClassVar[str] = "tally.raised"
+    amount: int
+
+    def apply(self, state: Tally, recorded: Recorded) -> Tally:
+        return state.evolve(total=state.total + self.amount)
+
+
+class TallyNoted(Event):
+    type: ClassVar[str] = "tally.noted"
+    sealed: ClassVar[bool] = True
+    note: Sealed[str]
+
+    def apply(self, state: Tally, recorded: Recorded) -> Tally:
+        return state.evolve(note=self.note)
+
+
+class Begin(Creation[Tally]):
+    name: ClassVar[str] = "begin"
+    after: str | None = None
+
+    def reads(self, state: Tally | None, states: Mapping[str, Held[Any] | None]) -> Iterable[str]:
+        return [f"tally/{self.after}"] if self.after else []
+
+    def create(self, context: Context) -> Iterator[Event | On]:
+        if self.after and context.state(f"tally/{self.after}") is None:
+            raise DomainError.again("unknown-reference", "no such tally", {})
+        yield TallyBegun()
+
+
+class Raise(Command[Tally]):
+    name: ClassVar[str] = "raise"
+    amount: int = 1
+    limit: int | None = None
+
+    def decide(self, state: Tally, context: Context) -> Iterator[Event | On]:
+        if self.limit is not None and state.total + self.amount > self.limit:
+            raise TooMuch
+        if self.amount:
+            yield TallyRaised(amount=self.amount)
+
+
+class Note(Command[Tally]):
+    name: ClassVar[str] = "note"
+    note: str
+
+    def decide(self, state: Tally, context: Context) -> Iterator[Event | On]:
+        yield TallyNoted(note=self.note)
+
+
+class Stumble(Command[Tally]):
+    """A command with a mistake in it."""
+
+    name: ClassVar[str] = "stumble"
+
+    def decide(self, state: Tally, context: Context) -> Iterator[Event | On]:
+        yield TallyRaised(amount=1)
+        raise ZeroDivisionError
+
+
+def codec() -> Codec:
+    return Codec([TallyBegun, TallyRaised, TallyNoted], {"tally": Tally})
+
+
+def store(conninfo: str) -> Store:
+    return Store(conninfo, "executions", codec(), Keyring(Vault(MASTER_KEY)))
+
+
+def clock() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+@asynccontextmanager
+async def running_bus(conninfo: str, limit: int = 10_000) -> AsyncIterator[tuple[Bus, Store]]:
+    numbers = count(1)
+    log = store(conninfo)
+    bus = Bus(log, clock, lambda kind: f"{kind}_{next(numbers)}", lambda: 0.5, limit)
+    await log.open()
+    bus.start()
+    try:
+        yield bus, log
+    finally:
+        await bus.stop()
+        await log.close()
+
+
+def message(tally: str, command: Command[Tally], **conditions: Any) -> Message:
+    return Message(f"tally/{tally}", command, "tester", **conditions)

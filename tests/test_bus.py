@@ -1,0 +1,162 @@
+"""What a caller of the bus can rely on."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from domain.batch import IdempotencyKey
+from domain.errors import (
+    AlreadyExists,
+    DomainError,
+    IdempotencyKeyReused,
+    NotFound,
+    Overloaded,
+    VersionMismatch,
+)
+from tests.tally import Begin, Note, Raise, Stumble, TooMuch, message, running_bus
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_answer_carries_state_version_and_position(database: str) -> None:
+    async with running_bus(database) as (bus, _):
+        begun = await bus.send(message("a", Begin()))
+        raised = await bus.send(message("a", Raise(amount=5)))
+    assert begun.created
+    assert (begun.held.version, begun.held.position) == (1, 1)
+    assert (raised.held.state.total, raised.held.version, raised.held.position) == (5, 2, 2)
+
+
+async def test_positions_are_dense_although_commands_are_refused(database: str) -> None:
+    async with running_bus(database) as (bus, store):
+        await bus.send(message("a", Begin()))
+        sent = [bus.submit(message("a", Raise(limit=10))) for _ in range(50)]
+        answers = await asyncio.gather(*sent, return_exceptions=True)
+        rows = await store.read(0, 1000)
+    assert sum(isinstance(answer, TooMuch) for answer in answers) == 40
+    assert [row.position for row in rows] == list(range(1, 12))
+    assert [row.version for row in rows] == list(range(1, 12))
+
+
+async def test_a_refusal_or_a_mistake_spoils_no_neighbour(database: str) -> None:
+    async with running_bus(database) as (bus, _):
+        await bus.send(message("a", Begin()))
+        before = bus.submit(message("a", Raise()))
+        mistaken = bus.submit(message("a", Stumble()))
+        refused = bus.submit(message("a", Raise(limit=0)))
+        after = bus.submit(message("a", Raise()))
+        with pytest.raises(ZeroDivisionError):
+            await mistaken
+        with pytest.raises(TooMuch):
+            await refused
+        assert (await before).held.state.total == 1
+        assert (await after).held.state.total == 2
+
+
+async def test_a_stream_begins_once_and_must_exist(database: str) -> None:
+    async with running_bus(database) as (bus, _):
+        with pytest.raises(NotFound):
+            await bus.send(message("a", Raise()))
+        await bus.send(message("a", Begin()))
+        with pytest.raises(AlreadyExists):
+            await bus.send(message("a", Begin()))
+
+
+async def test_a_command_may_read_a_stream_begun_in_the_same_batch(database: str) -> None:
+    async with running_bus(database) as (bus, _):
+        first = bus.submit(message("a", Begin()))
+        second = bus.submit(message("b", Begin(after="a")))
+        third = bus.submit(message("c", Begin(after="nobody")))
+        assert (await first).held.position == 1
+        assert (await second).held.position == 2
+        with pytest.raises(DomainError, match="no such tally"):
+            await third
+
+
+async def test_if_match_refuses_what_has_moved_on(database: str) -> None:
+    async with running_bus(database) as (bus, _):
+        await bus.send(message("a", Begin()))
+        with pytest.raises(VersionMismatch) as refused:
+            await bus.send(message("a", Raise(), if_match=0))
+        assert refused.value.members == {"version": 1}
+        assert (await bus.send(message("a", Raise(), if_match=1))).held.version == 2
+
+
+async def test_an_idempotency_key_repeats_the_answer_also_after_a_restart(database: str) -> None:
+    once = {"idempotency": IdempotencyKey("caller:k1", "body-1")}
+    async with running_bus(database) as (bus, _):
+        await bus.send(message("a", Begin()))
+        first = bus.submit(message("a", Raise(), **once))
+        second = bus.submit(message("a", Raise(), **once))
+        assert not (await first).replayed
+        assert (await second).replayed
+        await bus.send(message("a", Raise(amount=100)))
+    async with running_bus(database) as (bus, _):
+        repeated = await bus.send(message("a", Raise(), **once))
+        assert repeated.replayed
+        assert repeated.held == (await first).held
+        other = {"idempotency": IdempotencyKey("caller:k1", "body-2")}
+        with pytest.raises(IdempotencyKeyReused):
+            await bus.send(message("a", Raise(), **other))
+
+
+async def test_an_idempotency_key_repeats_a_refusal(database: str) -> None:
+    once = {"idempotency": IdempotencyKey("caller:k2", "body")}
+    async with running_bus(database) as (bus, _):
+        await bus.send(message("a", Begin()))
+        with pytest.raises(TooMuch):
+            await bus.send(message("a", Raise(limit=0), **once))
+        with pytest.raises(DomainError) as repeated:
+            await bus.send(message("a", Raise(limit=0), **once))
+    assert (repeated.value.code, repeated.value.replayed) == ("illegal-transition", True)
+
+
+async def test_a_full_queue_is_refused_at_once(database: str) -> None:
+    async with running_bus(database, limit=3) as (bus, _):
+        taken = [bus.submit(message("a", Begin())) for _ in range(3)]
+        with pytest.raises(Overloaded):
+            bus.submit(message("a", Begin()))
+        answers = await asyncio.gather(*taken, return_exceptions=True)
+        assert sum(isinstance(answer, AlreadyExists) for answer in answers) == 2
+
+
+async def test_two_writers_of_one_stream_see_each_other(database: str) -> None:
+    async with running_bus(database) as (left, store), running_bus(database) as (right, _):
+        await left.send(message("a", Begin()))
+        sent = [bus.submit(message("a", Raise())) for _ in range(200) for bus in (left, right)]
+        answers = await asyncio.gather(*sent)
+        rows = await store.read(0, 1000)
+    assert sorted(answer.held.state.total for answer in answers) == list(range(1, 401))
+    assert [row.position for row in rows] == list(range(1, 402))
+
+
+async def test_sealed_content_is_stored_as_ciphertext_and_comes_back(database: str) -> None:
+    async with running_bus(database) as (bus, store):
+        await bus.send(message("a", Begin()))
+        await bus.send(message("a", Note(note="for your eyes only")))
+        rows = await store.read(1, 1)
+        assert b"eyes" not in rows[0].data
+        assert b"$sealed" in rows[0].data
+    async with running_bus(database) as (bus, store):
+        held = await store.load("tally/a")
+        assert held is not None
+        assert held.state.note == "for your eyes only"
+        assert (await bus.send(message("a", Raise()))).held.state.note == "for your eyes only"
+
+
+async def test_a_long_stream_is_loaded_from_its_nearest_snapshot(database: str) -> None:
+    async with running_bus(database) as (bus, store):
+        await bus.send(message("a", Begin()))
+        await bus.send(message("a", Note(note="secret")))
+        await asyncio.gather(*(bus.submit(message("a", Raise())) for _ in range(1200)))
+        async with store.reader() as connection:
+            cursor = await connection.execute("SELECT originator_version, state FROM snapshots")
+            kept = dict(await cursor.fetchall())
+        assert [version // 500 for version in sorted(kept)] == [1, 2]
+        assert not any(b"secret" in state for state in kept.values())
+        for version in (1, 499, 500, 501, 1000, 1202):
+            held = await store.load("tally/a", version)
+            assert held is not None
+            assert (held.version, held.state.total) == (version, max(0, version - 2))
