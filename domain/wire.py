@@ -12,8 +12,8 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainSerializer,
-    SerializerFunctionWrapHandler,
     SerializationInfo,
+    SerializerFunctionWrapHandler,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
@@ -110,9 +110,10 @@ class Sealing:
 @dataclass(frozen=True, slots=True)
 class Opening:
     """Validation context of stored JSON: tokens go through `open` (token to JSON bytes), or stay
-    `Ciphertext` where it is missing or answers None (the key was destroyed)."""
+    `Ciphertext` where it is missing or answers None (the key was destroyed).
+    """
 
-    open: Callable[[str], bytes | None] = lambda token: None
+    open: Callable[[str], bytes | None] = lambda _: None
 
 
 T = TypeVar("T")

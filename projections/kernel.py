@@ -72,8 +72,7 @@ class Follower:
                 self._left = progress
                 return None
             self._left = None
-            codec = self._store.codec
-            await self._apply(connection, [codec.decode(row) for row in rows])
+            await self._apply(connection, rows)
             after = Progress(rows[-1].position, progress.generation)
             await connection.execute(MOVE, (after.position, self.view.name))
         self._left = after
