@@ -114,7 +114,7 @@ class Bus:
             taken = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH))]
             try:
                 await self._write(taken)
-            except Exception as error:  # whatever went wrong, every caller is answered
+            except Exception as error:  # noqa: BLE001 - whatever it is, every caller is answered
                 self._forget(error, len(taken))
                 for waiting in taken:
                     _refuse(waiting, error)

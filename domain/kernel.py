@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
@@ -29,9 +29,6 @@ class Value(BaseModel):
     )
 
 
-Self = TypeVar("Self", bound="Aggregate")
-
-
 @dataclass(frozen=True)
 class Aggregate:
     """The state that the events of one stream lead to. Changed only by `evolve`, which copies.
@@ -42,7 +39,7 @@ class Aggregate:
 
     id: str
 
-    def evolve(self: Self, **changes: object) -> Self:
+    def evolve(self, **changes: object) -> Self:
         """The same state with `changes`; nothing is validated, as what happened has happened."""
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)

@@ -78,25 +78,26 @@ class Follower:
         self._left = after
         return after
 
-    async def _apply(self, connection: AsyncConnection, events: Sequence[Recorded]) -> None:
+    async def _apply(self, connection: AsyncConnection, rows: Sequence[Stored]) -> None:
         try:
             async with connection.transaction():
+                events = [self._store.codec.decode(row) for row in rows]
                 await self.view.apply(connection, events)
         except (psycopg.OperationalError, psycopg.InterfaceError):
             raise
-        except Exception as error:  # whatever an event does to a view, the view goes on
+        except Exception as error:  # noqa: BLE001 - whatever an event does, the view goes on
             self.view.forget()
-            if len(events) > 1:
-                for event in events:
-                    await self._apply(connection, [event])
+            if len(rows) > 1:
+                for row in rows:
+                    await self._apply(connection, [row])
             else:
-                await self._park(connection, events[0], error)
+                await self._park(connection, rows[0], error)
 
-    async def _park(self, connection: AsyncConnection, event: Recorded, error: Exception) -> None:
+    async def _park(self, connection: AsyncConnection, row: Stored, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"[:2000]
-        log.error("event parked", view=self.view.name, position=event.position, error=reason)
+        log.error("event parked", view=self.view.name, position=row.position, error=reason)
         self.parked += 1
-        place = (self.view.name, event.position, event.stream, event.event.type, reason)
+        place = (self.view.name, row.position, row.stream, row.type, reason)
         await connection.execute(PARK, place)
 
 
