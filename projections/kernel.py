@@ -10,6 +10,7 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
+from domain.codec import Stored
 from domain.kernel import Recorded
 from domain.recorder import session_options
 from domain.store import Store
