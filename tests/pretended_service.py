@@ -1,0 +1,170 @@
+"""A service for the import's tests: folds commands in plain Python, answers as the real one.
+
+It stands at the network's edge (an httpx transport), so that answers can be lost on the way,
+calls turned away, and the list left behind the executions.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+import orjson
+
+JSON = dict[str, Any]
+EVENTS = {
+    "declareSteps": "execution.steps.added",
+    "startStep": "execution.step.started",
+    "completeStep": "execution.step.completed",
+    "complete": "execution.completed",
+    "fail": "execution.failed",
+    "cancel": "execution.cancelled",
+}
+STEP_MOVES: dict[str, tuple[set[str | None], str]] = {
+    "startStep": ({None, "pending"}, "running"),
+    "completeStep": ({"running"}, "completed"),
+}
+ENDS = {"complete": "completed", "fail": "failed", "cancel": "cancelled"}
+
+
+class Refused(Exception):
+    def __init__(self, status: int, code: str) -> None:
+        super().__init__(code)
+        self.problem = {"type": f"/problems/{code}", "title": code, "status": status}
+
+
+@dataclass
+class Folded:
+    """An execution as its commands make it."""
+
+    order: str
+    started: datetime
+    created: JSON
+    ended: datetime | None = None
+    status: str = "running"
+    steps: dict[str, str] = field(default_factory=dict)
+    events: list[JSON] = field(default_factory=list)
+
+    @property
+    def version(self) -> int:
+        return len(self.events)
+
+    @property
+    def duration(self) -> timedelta:
+        assert self.ended
+        return self.ended - self.started
+
+    def apply(self, command: JSON) -> None:
+        name = command["command"]
+        if self.status != "running":
+            raise Refused(409, "illegal-transition")
+        if name == "declareSteps":
+            for step in command["steps"]:
+                assert step["id"] not in self.steps
+                self.steps[step["id"]] = "pending"
+        elif name in STEP_MOVES:
+            before, after = STEP_MOVES[name]
+            assert self.steps.get(command["step"]) in before
+            self.steps[command["step"]] = after
+        else:
+            self._end(ENDS[name], datetime.fromisoformat(command["occurredAt"]))
+        self.events.append({"type": EVENTS[name], "data": command})
+
+    def _end(self, status: str, at: datetime) -> None:
+        self.status, self.ended = status, at
+        for step, now in self.steps.items():
+            if now in {"pending", "running"}:
+                self.steps[step] = "skipped"
+
+    def shown(self) -> JSON:
+        return {"version": self.version, "status": self.status, "order": self.order}
+
+
+def created(command: JSON) -> Folded:
+    names = ("execution.created", "execution.starting", "execution.started")
+    at = datetime.fromisoformat(command["occurredAt"])
+    execution = Folded(command["order"], at, command)
+    execution.events = [{"type": name, "data": {}} for name in names]
+    return execution
+
+
+class PretendedService(httpx.BaseTransport):
+    def __init__(self) -> None:
+        self.executions: dict[str, Folded] = {}
+        self.resources: dict[str, JSON] = {}
+        self.paths: list[str] = []
+        self.most_commands = 0
+        self.troubles: dict[int, str] = {}
+        """The n-th call of /commands: "lost" after it was done, "away", "stop" half-way."""
+        self.blind = False
+        """Whether the list sees nothing."""
+        self._commands_calls = 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path.removeprefix("/api")
+        self.paths.append(f"{request.method} {path}")
+        body: Any = orjson.loads(request.content) if request.content else None
+        match [request.method, *path.strip("/").split("/")]:
+            case ["POST", "commands"]:
+                return self._commands(body)
+            case ["POST", "executions", "find"]:
+                return httpx.Response(200, json={"data": self._find(body["$id"]["$in"])})
+            case ["GET", "executions", name]:
+                return httpx.Response(200, json={"$id": name, **self.executions[name].shown()})
+            case ["GET", "executions", name, "events"]:
+                return httpx.Response(200, json=self._page(name, request.url.params))
+            case ["POST", _]:
+                return self._create(f"{path}/{body['$id']}", body)
+        return httpx.Response(200, json=self.resources[path])
+
+    def send(self, command: JSON) -> None:
+        """A command of someone else, or of the import."""
+        name = command["execution"]
+        if command["command"] == "create":
+            if name in self.executions:
+                raise Refused(409, "already-exists")
+            self.executions[name] = created(command)
+            return
+        execution = self.executions.get(name)
+        if execution is None:
+            raise Refused(404, "not-found")
+        if command.get("ifMatch", execution.version) != execution.version:
+            raise Refused(412, "version-mismatch")
+        execution.apply(command)
+
+    def _commands(self, commands: list[JSON]) -> httpx.Response:
+        trouble = self.troubles.get(self._commands_calls)
+        self._commands_calls += 1
+        self.most_commands = max(self.most_commands, len(commands))
+        if trouble == "away":
+            return httpx.Response(503, headers={"Retry-After": "1"})
+        done = commands[: len(commands) // 2] if trouble == "stop" else commands
+        answers = [self._answer(command) for command in done]
+        if trouble == "stop":
+            raise KeyboardInterrupt
+        if trouble == "lost":
+            raise httpx.ReadError("the answer was lost")
+        return httpx.Response(200, json=answers)
+
+    def _answer(self, command: JSON) -> JSON:
+        try:
+            self.send(command)
+        except Refused as refused:
+            problem = refused.problem
+            return {"status": problem["status"], "problem": problem}
+        return {"status": 200}
+
+    def _find(self, names: list[str]) -> list[JSON]:
+        found = [] if self.blind else [name for name in names if name in self.executions]
+        return [{"$id": name, **self.executions[name].shown()} for name in found]
+
+    def _page(self, name: str, query: httpx.QueryParams) -> JSON:
+        start, events = int(query.get("cursor", 0)), self.executions[name].events
+        page = {"data": events[start : start + 3], "hasMore": start + 3 < len(events)}
+        return {**page, "nextCursor": str(start + 3)}
+
+    def _create(self, path: str, body: JSON) -> httpx.Response:
+        if path in self.resources:
+            return httpx.Response(409, json=Refused(409, "already-exists").problem)
+        self.resources[path] = body
+        return httpx.Response(201, json=body)

@@ -1,0 +1,253 @@
+"""An import on its way: interrupted, repeated, disturbed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from api import cli_import
+from api.cli_import import import_command
+from api.importing import run
+from api.importing.mapping import load_mapping
+from api.importing.names import id_part
+from api.importing.service import PATIENCE, Service
+from tests.pretended_service import PretendedService
+
+DATA = Path(__file__).parent / "data"
+ORDERS, CAKES = DATA / "orders.xes", DATA / "orders.mapping.json"
+Import = Callable[..., Result]
+
+
+@pytest.fixture
+def service() -> PretendedService:
+    return PretendedService()
+
+
+@pytest.fixture
+def pauses() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def import_xes(
+    service: PretendedService, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> Import:
+    """The command, connected to the pretended service. Small calls make many of them."""
+    monkeypatch.setattr(run, "MOST_COMMANDS", 7)
+
+    def connect(*_: object) -> Service:
+        return Service("http://service/api/", "t", transport=service, sleep=pauses.append)
+
+    def invoke(file: Path = ORDERS, mapping: Path = CAKES, *options: str) -> Result:
+        monkeypatch.setattr(cli_import, "connect", connect)
+        arguments = ["xes", str(file), "--mapping", str(mapping), *options]
+        return CliRunner().invoke(import_command, arguments)
+
+    return invoke
+
+
+def totals(result: Result) -> Any:
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def imported(service: PretendedService, import_xes: Import) -> PretendedService:
+    assert import_xes().exit_code == 0
+    return service
+
+
+def states(service: PretendedService) -> dict[str, tuple[str, int]]:
+    return {
+        name.partition(":")[2]: (execution.status, execution.version)
+        for name, execution in service.executions.items()
+    }
+
+
+WHOLE = {
+    "cake-1": ("completed", 12),
+    id_part("cake 2"): ("failed", 8),
+    "cake-3": ("cancelled", 9),
+    "cake-4": ("running", 4),
+}
+
+
+def test_a_log_is_imported_whole(import_xes: Import, service: PretendedService) -> None:
+    result = import_xes(ORDERS, CAKES, "--json")
+    assert states(service) == WHOLE
+    said = totals(result)
+    assert said["executions"] == {
+        "total": 4,
+        "completed": 1,
+        "failed": 1,
+        "cancelled": 1,
+        "running": 1,
+    }
+    assert said["import"] == {"imported": 4, "resumed": 0, "unchanged": 0, "refused": 0}
+    assert (said["events"], said["commands"]) == (13, 25)
+
+
+def test_the_totals_are_told_in_words(import_xes: Import) -> None:
+    words = import_xes().stdout
+    assert "Cakes to order: 13 events in 0.0 s" in words
+    assert "executions  4 total, 1 completed, 1 failed, 1 cancelled, 1 running" in words
+    assert "left out    1 traces without events" in words
+    assert "left out    events with the lifecycle 1 SUSPEND" in words
+
+
+def test_the_order_its_service_and_its_people_are_made(imported: PretendedService) -> None:
+    order = f"/orders/{id_part('Cakes to order')}"
+    assert imported.resources.keys() == {"/users/bakery", "/users/guests", "/services/cake", order}
+    assert imported.resources[order]["customer"] == "guests"
+
+
+def test_a_second_import_sends_no_command(imported: PretendedService, import_xes: Import) -> None:
+    calls = imported.paths.count("POST /commands")
+    said = totals(import_xes(ORDERS, CAKES, "--json"))
+    assert said["import"] == {"imported": 0, "resumed": 0, "unchanged": 4, "refused": 0}
+    assert imported.paths.count("POST /commands") == calls
+
+
+@pytest.mark.parametrize("call", range(4))
+def test_an_interrupted_import_continues_where_it_stopped(
+    import_xes: Import, service: PretendedService, call: int
+) -> None:
+    service.troubles[call] = "stop"
+    assert import_xes().exit_code == 1
+    assert states(service) != WHOLE
+    said = totals(import_xes(ORDERS, CAKES, "--json"))
+    assert states(service) == WHOLE
+    assert said["import"]["refused"] == 0
+
+
+@pytest.mark.parametrize("call", range(4))
+def test_an_answer_that_gets_lost_makes_nothing_twice(
+    import_xes: Import, service: PretendedService, call: int
+) -> None:
+    service.troubles[call] = "lost"
+    said = totals(import_xes(ORDERS, CAKES, "--json"))
+    assert states(service) == WHOLE
+    assert said["import"] == {"imported": 4, "resumed": 0, "unchanged": 0, "refused": 0}
+
+
+def test_a_list_that_lags_behind_makes_nothing_twice(
+    imported: PretendedService, import_xes: Import
+) -> None:
+    imported.blind = True
+    said = totals(import_xes(ORDERS, CAKES, "--json"))
+    assert states(imported) == WHOLE
+    assert said["import"]["refused"] == 0
+
+
+def test_a_busy_service_is_waited_for(
+    import_xes: Import, service: PretendedService, pauses: list[float]
+) -> None:
+    service.troubles = dict.fromkeys(range(3), "away")
+    assert import_xes().exit_code == 0
+    assert states(service) == WHOLE
+    assert len(pauses) == 3
+    assert min(pauses) >= 1
+
+
+def test_a_service_that_stays_away_is_given_up(
+    import_xes: Import, service: PretendedService, pauses: list[float]
+) -> None:
+    service.troubles = dict.fromkeys(range(1000), "away")
+    result = import_xes()
+    assert result.exit_code == 1
+    assert "answers 503. Run it again to continue." in result.stderr
+    assert sum(pauses) <= 3 * PATIENCE
+
+
+def test_calls_keep_to_the_limit(imported: PretendedService) -> None:
+    assert imported.most_commands == 7
+
+
+OTHERS: list[tuple[str, dict[str, object], str]] = [
+    ("cake-1", {"command": "startStep", "step": "Taste"}, "its history is not what the log makes"),
+    ("cake-1", {"command": "fail"}, "its history is not what the log makes"),
+    (
+        "cake-4",
+        {"command": "completeStep", "step": "Bake"},
+        "it has 1 more events than the log makes",
+    ),
+]
+
+
+@pytest.mark.parametrize(("trace", "command", "reason"), OTHERS)
+def test_what_others_wrote_is_told_and_left_alone(
+    import_xes: Import,
+    service: PretendedService,
+    trace: str,
+    command: dict[str, object],
+    reason: str,
+) -> None:
+    service.troubles[0] = "stop" if trace == "cake-1" else ""
+    import_xes()
+    name = f"{id_part('Cakes to order')}:{trace}"
+    service.send({**command, "execution": name, "occurredAt": "2024-05-01T00:00:00Z"})
+    before = service.executions[name].version
+    result = import_xes(ORDERS, CAKES, "--json")
+    assert result.exit_code == 1
+    assert totals(result)["refused"] == [{"execution": name, "reason": reason}]
+    assert service.executions[name].version == before
+
+
+def test_another_mapping_for_an_imported_log_is_told(
+    imported: PretendedService, import_xes: Import, tmp_path: Path
+) -> None:
+    mapping = tmp_path / "mapping.json"
+    mapping.write_text(CAKES.read_text().replace('"Burn": "failed"', '"Burn": "cancelled"'))
+    refused = totals(import_xes(ORDERS, mapping, "--json"))["refused"]
+    assert [one["reason"] for one in refused] == ["it is failed; by the log it would be cancelled"]
+    mapping.write_text(CAKES.read_text().replace("guests", "hosts"))
+    assert (
+        "exists with customer 'guests', the mapping says 'hosts'"
+        in import_xes(ORDERS, mapping).stderr
+    )
+
+
+def test_a_broken_log_is_refused_before_anything_is_sent(
+    import_xes: Import, service: PretendedService, tmp_path: Path
+) -> None:
+    file = tmp_path / "broken.xes"
+    file.write_text(ORDERS.read_text().replace("</log>", ""))
+    result = import_xes(file)
+    assert (result.exit_code, service.paths) == (1, [])
+    assert "broken.xes: line 106: malformed XML: no element found" in result.stderr
+
+
+def test_a_service_that_is_not_there_is_told_soon(tmp_path: Path) -> None:
+    arguments = ["xes", str(ORDERS), "--mapping", str(CAKES), "--url", "http://127.0.0.1:1"]
+    result = CliRunner().invoke(import_command, arguments)
+    assert result.exit_code == 1
+    assert "http://127.0.0.1:1 cannot be reached" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "token", "sent"),
+    [
+        (None, None, "Bearer kept"),
+        ("http://localhost:9", None, "Bearer kept"),
+        ("http://localhost:9", "mine", "Bearer mine"),
+        ("https://elsewhere.example", None, None),
+    ],
+)
+def test_the_local_token_is_sent_to_the_local_service_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str | None, token: str | None, sent: str
+) -> None:
+    monkeypatch.delenv("EXECUTIONS_ADMIN_TOKEN", raising=False)
+    (tmp_path / "admin.token").write_text("kept\n")
+    client = cli_import.connect(url, token, tmp_path)._client
+    assert client.headers.get("Authorization") == sent
+
+
+def test_the_help_shows_a_mapping_that_works(tmp_path: Path) -> None:
+    words = CliRunner().invoke(import_command, ["xes", "--help"]).stdout
+    start, end = words.index('{"service"'), words.index("}}") + 2
+    mapping = tmp_path / "mapping.json"
+    mapping.write_text(click.unstyle(words[start:end]))
+    assert load_mapping(mapping).customer == "applicants"
