@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import (
+    BaseModel,
     BeforeValidator,
     Field,
     PlainSerializer,
@@ -20,7 +21,7 @@ from pydantic import (
     WrapSerializer,
     WrapValidator,
 )
-from pydantic_core import from_json, to_json
+from pydantic_core import core_schema, from_json, to_json
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 MILLISECOND = timedelta(milliseconds=1)
@@ -57,27 +58,33 @@ def in_milliseconds(value: timedelta) -> int:
     return value // MILLISECOND
 
 
-def milliseconds(at_least: int, at_most: int) -> Any:
-    """The field type of a duration: `timedelta` inside, an integer of milliseconds on the wire."""
+@dataclass(frozen=True, slots=True)
+class Milliseconds:
+    """Makes `Annotated[timedelta, Milliseconds(1, 1000)]` a whole number of ms on the wire."""
 
-    def parse(value: object) -> object:
+    at_least: int
+    at_most: int
+
+    def __get_pydantic_core_schema__(self, *_: object) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self._parse,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                in_milliseconds, when_used="json"
+            ),
+        )
+
+    def __get_pydantic_json_schema__(self, *_: object) -> dict[str, Any]:
+        return {"type": "integer", "minimum": self.at_least, "maximum": self.at_most}
+
+    def _parse(self, value: object) -> timedelta:
         if isinstance(value, timedelta):
             return value
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
+        value = whole(value)
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError("a duration is a whole number of milliseconds")
-        if not at_least <= value <= at_most:
-            raise ValueError(f"a duration here is from {at_least} to {at_most} milliseconds")
+        if not self.at_least <= value <= self.at_most:
+            raise ValueError(f"a duration here is from {self.at_least} to {self.at_most} ms")
         return timedelta(milliseconds=value)
-
-    schema = {"type": "integer", "minimum": at_least, "maximum": at_most}
-    return Annotated[
-        timedelta,
-        BeforeValidator(parse),
-        PlainSerializer(in_milliseconds, when_used="json"),
-        WithJsonSchema(schema),
-    ]
 
 
 def whole(value: object) -> object:
@@ -136,5 +143,15 @@ def _seal(value: Any, handler: SerializerFunctionWrapHandler, info: Serializatio
     return {SEALED: info.context.seal(to_json(handler(value)))}
 
 
-Sealed = Annotated[T, WrapValidator(_open), WrapSerializer(_seal)]
+SEAL = WrapSerializer(_seal)
+Sealed = Annotated[T, WrapValidator(_open), SEAL]
 """A field that holds people's content: encrypted wherever it is stored (contract: what is sealed)."""
+
+
+def holds_sealed(annotation: Any) -> bool:
+    """Whether a model, or a type, has a sealed field anywhere inside."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = annotation.model_fields.values()
+        return any(SEAL in field.metadata or holds_sealed(field.annotation) for field in fields)
+    metadata = getattr(annotation, "__metadata__", ())
+    return SEAL in metadata or any(holds_sealed(part) for part in get_args(annotation))
