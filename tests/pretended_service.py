@@ -68,7 +68,7 @@ class Folded:
             self.steps[command["step"]] = after
         else:
             self._end(ENDS[name], datetime.fromisoformat(command["occurredAt"]))
-        self.events.append({"type": EVENTS[name], "data": command})
+        self.events.append(event(EVENTS[name], command["occurredAt"], command))
 
     def _end(self, status: str, at: datetime) -> None:
         self.status, self.ended = status, at
@@ -80,11 +80,15 @@ class Folded:
         return {"version": self.version, "status": self.status, "order": self.order}
 
 
+def event(kind: str, at: str, data: JSON) -> JSON:
+    return {"type": kind, "occurredat": at, "data": data}
+
+
 def created(command: JSON) -> Folded:
     names = ("execution.created", "execution.starting", "execution.started")
     at = datetime.fromisoformat(command["occurredAt"])
     execution = Folded(command["order"], at, command)
-    execution.events = [{"type": name, "data": {}} for name in names]
+    execution.events = [event(name, command["occurredAt"], {}) for name in names]
     return execution
 
 

@@ -18,8 +18,8 @@ EVENTS = {
 }
 CREATION = ("execution.created", "execution.starting", "execution.started")
 
-Outline = list[tuple[str, str | None]]
-"""Event types, each with the step it concerns."""
+Outline = list[tuple[str, str | None, str | None]]
+"""Event types, each with the step it concerns and the log's time."""
 
 
 class Conflict(Exception):
@@ -54,13 +54,14 @@ def _recognised(plan: Plan, made: Outline) -> int:
 
 
 def _planned(plan: Plan) -> Outline:
-    later = map(orjson.loads, plan.commands[1:])
-    created: Outline = [(event, None) for event in CREATION]
-    return created + [(EVENTS[c["command"]], _step(c)) for c in later]
+    first, *others = map(orjson.loads, plan.commands)
+    created: Outline = [(event, None, first["occurredAt"]) for event in CREATION]
+    return created + [(EVENTS[c["command"]], _step(c), c["occurredAt"]) for c in others]
 
 
 def _made(service: Service, plan: Plan) -> Outline:
-    return [(event["type"], _step(event["data"])) for event in service.history(plan.execution)]
+    history = service.history(plan.execution)
+    return [(event["type"], _step(event["data"]), event.get("occurredat")) for event in history]
 
 
 def _step(data: JSON) -> str | None:

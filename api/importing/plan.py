@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-import orjson
+from pydantic_core import to_json
 
 from api.importing.mapping import Mapping
 from api.importing.names import execution_id, id_part, metadata, wire_time
@@ -47,7 +47,8 @@ class _Commands:
         item = {"command": command, "execution": self.execution, "occurredAt": at, **body}
         if self.encoded:
             item["ifMatch"] = len(self.encoded) + CREATED - 1
-        self.encoded.append(orjson.dumps(item))
+        # orjson's bytes keep the room they grew in, several times their length.
+        self.encoded.append(to_json(item))
 
 
 def plan_trace(trace: Trace, mapping: Mapping, log: str) -> Plan:

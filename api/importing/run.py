@@ -15,7 +15,7 @@ MOST_COMMANDS = 1000
 MOST_BYTES = 8 << 20
 MOST_FOUND = 500
 """Executions of one query; with `MOST_PLANNED` commands it bounds the memory of a window."""
-MOST_PLANNED = 20_000
+MOST_PLANNED = 10_000
 IN_FLIGHT = 2
 ATTEMPTS = 5
 
