@@ -143,6 +143,8 @@ def test_an_event_in_the_future_is_refused_with_its_line() -> None:
     ("before", "after", "line", "reason"),
     [
         ('"Bake"/>', f'"{"B" * 201}"/>', 31, "longer than 200 characters"),
+        ('"Bake"/>', '"Bake&#10;"/>', 31, "has a control character"),
+        ('"anna"', f'"{"a" * 1001}"', 36, "longer than 1000 characters"),
         ('"telephone"', f'"{"t" * (1 << 20)}"', 17, "exceed 1048576 bytes"),
     ],
 )

@@ -1,5 +1,6 @@
 """A log file as plans, and what it holds in all: read once to check, once to import."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -8,9 +9,13 @@ from pathlib import Path
 
 from api.importing.mapping import Mapping
 from api.importing.plan import Plan, plan_trace
-from api.xes import Trace, XesError, XesLog
+from api.xes import RESOURCE, Trace, XesError, XesLog
+from domain.values import NO_CONTROLS
 
 LONGEST_ACTIVITY = 200
+"""A step's id is at most 255 long: this leaves room for the number of a round."""
+LONGEST_RESOURCE = 1000
+ONE_LINE = re.compile(NO_CONTROLS)
 LONGEST_COMMAND = 1 << 20
 
 
@@ -74,6 +79,12 @@ def _check(trace: Trace, now: datetime) -> None:
         if len(event.activity) > LONGEST_ACTIVITY:
             raise XesError(
                 event.line, f"an activity's name is longer than {LONGEST_ACTIVITY} characters"
+            )
+        if not ONE_LINE.fullmatch(event.activity):
+            raise XesError(event.line, "an activity's name has a control character")
+        if len(str(event.attributes.get(RESOURCE, ""))) > LONGEST_RESOURCE:
+            raise XesError(
+                event.line, f"a resource's name is longer than {LONGEST_RESOURCE} characters"
             )
 
 

@@ -1,12 +1,12 @@
 """The mapping file: which service a log belongs to, and which activities end a trace."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._~:-]{1,255}$")]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+from domain.values import Id, Label, Name
+
 Outcome = Literal["completed", "failed", "cancelled"]
 
 EXAMPLE = """\
@@ -27,19 +27,19 @@ class _Part(BaseModel):
 
 class MappedService(_Part):
     id: Id = Field(alias="$id")
-    name: Text
+    name: Name
     provider: Id
 
 
 class MappedFailure(_Part):
-    code: Text = "FAILED"
+    code: Label = "FAILED"
     recoverable: bool = False
 
 
 class Mapping(_Part):
     service: MappedService
     customer: Id
-    outcomes: dict[Text, Outcome] = Field(min_length=1)
+    outcomes: dict[Label, Outcome] = Field(min_length=1)
     failure: MappedFailure = MappedFailure()
 
 
