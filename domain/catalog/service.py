@@ -1,0 +1,102 @@
+"""What can be ordered, from whom, and how it is usually done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from domain.kernel import Aggregate, Command, Context, Creation, Event, Held, Recorded, aggregate_id
+from domain.references import referred
+from domain.values import Name, Reference, Text
+
+
+@dataclass(frozen=True)
+class Service(Aggregate):
+    """A service of one provider."""
+
+    name: str
+    provider: str
+    workflow: str | None = None
+    description: str | None = None
+
+    @property
+    def parties(self) -> tuple[str | None, str | None]:
+        """No customer; the provider."""
+        return None, self.provider
+
+
+class ServiceCreated(Event):
+    """A service was offered."""
+
+    type: ClassVar[str] = "service.created"
+    name: str
+    provider: str
+    workflow: str | None = None
+    description: str | None = None
+
+    @property
+    def parties(self) -> tuple[str | None, str | None]:
+        return None, self.provider
+
+    def apply(self, state: None, recorded: Recorded) -> Service:
+        return Service(
+            aggregate_id(recorded.stream),
+            self.name,
+            self.provider,
+            self.workflow,
+            self.description,
+        )
+
+
+class CreateService(Creation[Service]):
+    """Offer a service.
+
+    Raises:
+        UnknownReference: the provider or the workflow does not exist.
+    """
+
+    name: ClassVar[str] = "createService"
+
+    called: Name = Field(alias="name")
+    provider: Reference
+    workflow: Reference | None = None
+    description: Text | None = None
+
+    def reads(self, state: Service | None, states: Mapping[str, Held[Any] | None]) -> Iterable[str]:
+        yield f"user/{self.provider}"
+        if self.workflow:
+            yield f"workflow/{self.workflow}"
+
+    def create(self, context: Context) -> Iterator[Event]:
+        referred(context, "provider", "user", self.provider)
+        if self.workflow:
+            referred(context, "workflow", "workflow", self.workflow)
+        yield ServiceCreated(
+            name=self.called,
+            provider=self.provider,
+            workflow=self.workflow,
+            description=self.description,
+        )
+
+
+EVENTS: tuple[type[Event], ...] = (ServiceCreated,)
+COMMANDS: dict[str, type[Command[Service]]] = {CreateService.name: CreateService}
+
+
+def document(held: Held[Service]) -> dict[str, Any]:
+    """The service as clients see it."""
+    service = held.state
+    parts = {
+        "$type": "Service",
+        "$id": service.id,
+        "name": service.name,
+        "provider": service.provider,
+        "workflow": service.workflow,
+        "description": service.description,
+        "version": held.version,
+        "position": held.position,
+    }
+    return {name: value for name, value in parts.items() if value is not None}

@@ -1,0 +1,91 @@
+"""The steps in which a service is usually done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from domain.errors import Invalid
+from domain.kernel import (
+    Aggregate,
+    Command,
+    Context,
+    Creation,
+    Event,
+    Held,
+    Recorded,
+    Value,
+    aggregate_id,
+)
+from domain.values import Label, Name, StepAssignee
+
+
+class WorkflowStep(Value):
+    """One step of a workflow."""
+
+    id: Label
+    name: Name
+    assignee: StepAssignee | None = None
+
+
+@dataclass(frozen=True)
+class Workflow(Aggregate):
+    """Steps in their order."""
+
+    name: str
+    steps: tuple[WorkflowStep, ...]
+
+
+class WorkflowCreated(Event):
+    """A workflow was described."""
+
+    type: ClassVar[str] = "workflow.created"
+    name: str
+    steps: tuple[WorkflowStep, ...]
+
+    def apply(self, state: None, recorded: Recorded) -> Workflow:
+        return Workflow(aggregate_id(recorded.stream), self.name, self.steps)
+
+
+class CreateWorkflow(Creation[Workflow]):
+    """Describe a workflow.
+
+    Raises:
+        Invalid: two of its steps have the same id.
+    """
+
+    name: ClassVar[str] = "createWorkflow"
+
+    called: Name = Field(alias="name")
+    steps: Annotated[tuple[WorkflowStep, ...], Field(max_length=10_000)]
+
+    def create(self, context: Context) -> Iterator[Event]:
+        seen = set[str]()
+        for place, step in enumerate(self.steps):
+            if step.id in seen:
+                raise Invalid.field(f"steps.{place}.id", "is there twice")
+            seen.add(step.id)
+        yield WorkflowCreated(name=self.called, steps=self.steps)
+
+
+EVENTS: tuple[type[Event], ...] = (WorkflowCreated,)
+COMMANDS: dict[str, type[Command[Workflow]]] = {CreateWorkflow.name: CreateWorkflow}
+
+
+def document(held: Held[Workflow]) -> dict[str, Any]:
+    """The workflow as clients see it."""
+    workflow = held.state
+    return {
+        "$type": "BusinessWorkflow",
+        "$id": workflow.id,
+        "name": workflow.name,
+        "steps": [
+            step.model_dump(mode="json", by_alias=True, exclude_none=True)
+            for step in workflow.steps
+        ],
+        "version": held.version,
+        "position": held.position,
+    }

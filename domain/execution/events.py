@@ -1,0 +1,287 @@
+"""What happens to an execution. Each event says what the state is afterwards."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from domain.execution.retry import Delay, RetryPolicy
+from domain.execution.state import (
+    OPEN,
+    Attempt,
+    Cancellation,
+    Checkpoint,
+    Execution,
+    Outcome,
+)
+from domain.execution.step_events import STEP_EVENTS, ExecutionEvent, planned
+from domain.execution.values import (
+    DEFAULT_TIMEOUT,
+    ExecutionError,
+    ExecutionResult,
+    Status,
+    StepPlan,
+    Timeout,
+    Webhook,
+    webhook_number,
+)
+from domain.kernel import Recorded, aggregate_id
+from domain.values import (
+    Assignee,
+    Percent,
+    Priority,
+)
+from domain.wire import Sealed, Time
+
+
+class ExecutionCreated(ExecutionEvent):
+    """An execution of a service was ordered."""
+
+    type: ClassVar[str] = "execution.created"
+    order: str
+    service: str
+    workflow: str | None = None
+    customer: str
+    provider: str
+    assignee: Assignee | None = None
+    steps: tuple[StepPlan, ...] = ()
+    steps_total: int = 0
+    priority: Priority = Priority.NORMAL
+    timeout: Timeout | None = DEFAULT_TIMEOUT
+    retry_policy: RetryPolicy | None = None
+    webhooks: tuple[Webhook, ...] = ()
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def parties(self) -> tuple[str | None, str | None]:
+        return self.customer, self.provider
+
+    def apply(self, state: None, recorded: Recorded) -> Execution:  # type: ignore[override]  # the first
+        return Execution(
+            id=aggregate_id(recorded.stream),
+            order=self.order,
+            service=self.service,
+            workflow=self.workflow,
+            customer=self.customer,
+            provider=self.provider,
+            created_at=recorded.when,
+            assignee=self.assignee,
+            steps=planned(self.steps),
+            planned_steps=self.steps_total,
+            priority=self.priority,
+            timeout=self.timeout,
+            retry_policy=self.retry_policy,
+            webhooks=self.webhooks,
+            webhooks_made=len(self.webhooks),
+            tags=self.tags,
+            metadata=self.metadata,
+        )
+
+
+class ExecutionStarting(ExecutionEvent):
+    """An attempt began."""
+
+    type: ClassVar[str] = "execution.starting"
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        attempt = Attempt(len(state.attempts) + 1, recorded.when, state.active)
+        return state.evolve(
+            status=Status.STARTING,
+            attempts=(*state.attempts, attempt),
+            active_since=recorded.when,
+            next_retry_at=None,
+        )
+
+
+class ExecutionStarted(ExecutionEvent):
+    """The work began."""
+
+    type: ClassVar[str] = "execution.started"
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        started_at = state.started_at or recorded.when
+        return state.evolve(status=Status.RUNNING, started_at=started_at)
+
+
+class ProgressUpdated(ExecutionEvent):
+    """The worker said how far it has come."""
+
+    type: ClassVar[str] = "execution.progress"
+    progress: Percent
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        return state.evolve(explicit_progress=self.progress)
+
+
+class CheckpointSaved(ExecutionEvent):
+    """A place to go on from was kept."""
+
+    type: ClassVar[str] = "execution.checkpoint"
+    checkpoint: str
+    state: Sealed[dict[str, Any]]
+    step: str = ""
+    progress: Percent = 0
+    automatic: bool = False
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        checkpoint = Checkpoint(
+            self.checkpoint, recorded.when, self.state, self.step, self.progress
+        )
+        return state.evolve(checkpoints=(*state.checkpoints, checkpoint))
+
+
+class ExecutionPaused(ExecutionEvent):
+    """The work stopped for a while, at a checkpoint."""
+
+    type: ClassVar[str] = "execution.paused"
+    checkpoint: str
+    reason: Sealed[str] | None = None
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        return _rested(state, recorded.when, status=Status.PAUSED, pause_reason=self.reason)
+
+
+class ExecutionResumed(ExecutionEvent):
+    """The work went on from a checkpoint."""
+
+    type: ClassVar[str] = "execution.resumed"
+    checkpoint: str
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        return state.evolve(
+            status=Status.RUNNING, active_since=recorded.when, resumed_from=self.checkpoint
+        )
+
+
+class ExecutionCompleted(ExecutionEvent):
+    """The run ended normally; `success` says whether it brought what was wanted."""
+
+    type: ClassVar[str] = "execution.completed"
+    success: bool
+    result: Sealed[ExecutionResult]
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        done = _attempt_ended(state, recorded.when, "completed", None)
+        return _finished(
+            done,
+            recorded.when,
+            status=Status.COMPLETED,
+            explicit_progress=100,
+            success=self.success,
+            result=self.result,
+            error=None,
+        )
+
+
+class ExecutionFailed(ExecutionEvent):
+    """An attempt went wrong. Where `final` is false, a retry follows in the same commit."""
+
+    type: ClassVar[str] = "execution.failed"
+    error: ExecutionError
+    final: bool
+    will_retry: bool
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        error = self.error.model_copy(update={"retry_count": state.retries})
+        failed = _attempt_ended(state, recorded.when, "failed", error)
+        if self.final:
+            return _finished(failed, recorded.when, status=Status.FAILED, error=error)
+        return _rested(failed, recorded.when, status=Status.FAILED, error=error)
+
+
+class RetryScheduled(ExecutionEvent):
+    """The n-th retry begins at `nextRetryAt`, after the delay that was drawn."""
+
+    type: ClassVar[str] = "execution.retry"
+    retry: int
+    max_retries: int | None = None
+    delay: Delay
+    next_retry_at: Time
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        *before, last = state.attempts
+        return state.evolve(
+            status=Status.RETRY,
+            retries=self.retry,
+            next_retry_at=self.next_retry_at,
+            completed_at=None,
+            attempts=(*before, last.evolve(delay=self.delay)),
+        )
+
+
+class ExecutionCancelled(ExecutionEvent):
+    """Someone ended it before it was done."""
+
+    type: ClassVar[str] = "execution.cancelled"
+    reason: Sealed[str] | None = None
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        cancellation = Cancellation(recorded.by, recorded.when, self.reason)
+        ended = _attempt_ended(state, recorded.when, "cancelled", None)
+        return _finished(
+            ended,
+            recorded.when,
+            status=Status.CANCELLED,
+            cancellation=cancellation,
+        )
+
+
+class ExecutionUpdated(ExecutionEvent):
+    """Settings were changed: exactly those that are there, to what they are there."""
+
+    type: ClassVar[str] = "execution.updated"
+    assignee: Assignee | None = None
+    priority: Priority = Priority.NORMAL
+    timeout: Timeout | None = DEFAULT_TIMEOUT
+    retry_policy: RetryPolicy | None = None
+    webhooks: tuple[Webhook, ...] = ()
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        made = max([state.webhooks_made, *(webhook_number(hook) for hook in self.webhooks)])
+        changes = {name: getattr(self, name) for name in self.model_fields_set}
+        return state.evolve(webhooks_made=made, **changes)
+
+
+EVENTS: tuple[type[ExecutionEvent], ...] = (
+    ExecutionCreated,
+    ExecutionStarting,
+    ExecutionStarted,
+    ProgressUpdated,
+    CheckpointSaved,
+    ExecutionPaused,
+    ExecutionResumed,
+    ExecutionCompleted,
+    ExecutionFailed,
+    RetryScheduled,
+    ExecutionCancelled,
+    ExecutionUpdated,
+    *STEP_EVENTS,
+)
+
+
+def _rested(state: Execution, at: datetime, **changes: object) -> Execution:
+    return state.evolve(active=state.worked(at), active_since=None, **changes)
+
+
+def _attempt_ended(
+    state: Execution, at: datetime, outcome: Outcome, error: ExecutionError | None
+) -> Execution:
+    if not state.attempts or state.attempts[-1].outcome:
+        return state
+    *before, last = state.attempts
+    ended = last.evolve(ended_at=at, outcome=outcome, error=error)
+    return state.evolve(attempts=(*before, ended))
+
+
+def _finished(state: Execution, at: datetime, **changes: object) -> Execution:
+    steps = state.steps
+    if any(step.status in OPEN for step in steps.values()):
+        steps = {
+            step.id: step.closed(at) if step.status in OPEN else step for step in steps.values()
+        }
+    return _rested(state, at, steps=steps, completed_at=at, next_retry_at=None, **changes)

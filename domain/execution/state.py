@@ -1,0 +1,245 @@
+"""An execution: what it is at one moment, and what may be done to it then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Literal
+
+from domain.errors import IllegalTransition, NotFound
+from domain.execution.moves import ALLOWED, MOVES, MOVES_OF_STEPS
+from domain.execution.retry import RetryPolicy
+from domain.execution.values import (
+    DEFAULT_TIMEOUT,
+    ExecutionError,
+    ExecutionResult,
+    Status,
+    StepStatus,
+    Usage,
+    Webhook,
+)
+from domain.kernel import Aggregate, State
+from domain.values import Assignee, Priority, StepAssignee
+from domain.wire import Sealed
+
+NO_TIME = timedelta()
+OPEN = frozenset({StepStatus.PENDING, StepStatus.RUNNING})
+FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What was used up so far."""
+
+    tokens_used: int = 0
+    cost: Decimal = Decimal(0)
+    api_calls: int = 0
+
+    def plus(self, usage: Usage) -> Totals:
+        """The totals after some more was used."""
+        return Totals(
+            self.tokens_used + usage.tokens_used,
+            self.cost + usage.cost,
+            self.api_calls + usage.api_calls,
+        )
+
+
+NOTHING = Totals()
+
+
+@dataclass(frozen=True)
+class Step(State):
+    """One piece of the work. `attempt` is the attempt of the execution that started it last."""
+
+    id: str
+    name: str
+    status: StepStatus = StepStatus.PENDING
+    assignee: StepAssignee | None = None
+    input: Sealed[Any] = None
+    output: Sealed[Any] = None
+    error: ExecutionError | None = None
+    reason: Sealed[str] | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    attempt: int = 0
+    used: Totals | None = None
+
+    def closed(self, at: datetime) -> Step:
+        """The step, skipped because the execution ended while it was open."""
+        return self.evolve(status=StepStatus.SKIPPED, completed_at=at if self.started_at else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A place to go on from."""
+
+    id: str
+    at: datetime
+    state: Sealed[dict[str, Any]]
+    step: str
+    progress: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """Who ended it, when, and why."""
+
+    by: str
+    at: datetime
+    reason: Sealed[str] | None = None
+
+
+Outcome = Literal["completed", "failed", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Attempt(State):
+    """One try. `delay` is the wait before the next one, `active_before` the work before this one."""
+
+    number: int
+    started_at: datetime
+    active_before: timedelta = NO_TIME
+    ended_at: datetime | None = None
+    outcome: Outcome | None = None
+    error: ExecutionError | None = None
+    delay: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class Execution(Aggregate):
+    """The state of one execution.
+
+    `explicit_progress` is what was told; `active` is the working time up to `active_since`, which
+    is set while it works. Sealed fields hold plain values in the writer and `Ciphertext` in views.
+    """
+
+    order: str
+    service: str
+    workflow: str | None
+    customer: str
+    provider: str
+    created_at: datetime
+    status: Status = Status.QUEUED
+    explicit_progress: float | None = None
+    assignee: Assignee | None = None
+    result: Sealed[ExecutionResult] | None = None
+    success: bool | None = None
+    error: ExecutionError | None = None
+    cancellation: Cancellation | None = None
+    pause_reason: Sealed[str] | None = None
+    resumed_from: str | None = None
+    steps: dict[str, Step] = field(default_factory=dict)
+    planned_steps: int = 0
+    checkpoints: tuple[Checkpoint, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    retries: int = 0
+    next_retry_at: datetime | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    active: timedelta = NO_TIME
+    active_since: datetime | None = None
+    used: Totals = NOTHING
+    priority: Priority = Priority.NORMAL
+    timeout: timedelta | None = DEFAULT_TIMEOUT
+    retry_policy: RetryPolicy | None = None
+    webhooks: tuple[Webhook, ...] = ()
+    webhooks_made: int = 0
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def parties(self) -> tuple[str | None, str | None]:
+        """The customer and the provider, copied at creation."""
+        return self.customer, self.provider
+
+    @property
+    def final(self) -> bool:
+        """Whether it has ended; only `retry` leads out of `failed`."""
+        return self.status in FINAL
+
+    @property
+    def steps_total(self) -> int:
+        """The steps there are, or the steps planned where those are more."""
+        return max(self.planned_steps, len(self.steps))
+
+    @property
+    def steps_completed(self) -> int:
+        """The steps with nothing left to do."""
+        done = (StepStatus.COMPLETED, StepStatus.SKIPPED)
+        return sum(step.status in done for step in self.steps.values())
+
+    @property
+    def progress(self) -> float:
+        """From 0 to 100: as told, or where it never was, as the steps say."""
+        if self.explicit_progress is not None:
+            return self.explicit_progress
+        total = self.steps_total
+        return round(100 * self.steps_completed / total, 2) if total else 0
+
+    @property
+    def times_out_at(self) -> datetime | None:
+        """When this attempt will have worked for longer than `timeout`, if nothing happens."""
+        if self.active_since is None or self.timeout is None:
+            return None
+        return self.active_since + self.timeout - (self.active - self.attempts[-1].active_before)
+
+    @property
+    def running_step(self) -> str:
+        """The step that was started last and still runs, or an empty string."""
+        running = [step for step in self.steps.values() if step.status is StepStatus.RUNNING]
+        return max(running, key=_started_at).id if running else ""
+
+    def worked(self, until: datetime) -> timedelta:
+        """Working time until a time: without pauses and waits for a retry."""
+        if self.active_since is None:
+            return self.active
+        return self.active + max(until - self.active_since, NO_TIME)
+
+    def repeats(self, command: str, *, equal: bool = True) -> bool:
+        """Whether a command was done already; else it may be done now.
+
+        Raises:
+            IllegalTransition: the status does not allow it, or it was done with other words.
+        """
+        cell = MOVES[command][self.status]
+        if cell == "." or (cell == "=" and not equal):
+            raise self.refusal(command)
+        return cell == "="
+
+    def step(self, step_id: str) -> Step:
+        """A step.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        if (step := self.steps.get(step_id)) is None:
+            raise NotFound("There is no such step.", step=step_id)
+        return step
+
+    def step_repeats(self, command: str, step: Step, *, equal: bool) -> bool:
+        """`repeats` for the commands to a step, which the execution's status must allow too."""
+        self.repeats(command)
+        cell = MOVES_OF_STEPS[command][step.status]
+        if cell == "." or (cell == "=" and not equal):
+            raise self.refusal(command, step)
+        return cell == "="
+
+    def refusal(self, command: str, step: Step | None = None) -> IllegalTransition:
+        """What to answer where a command is not legal."""
+        allowed = ALLOWED[self.status]
+        if step is None:
+            detail = f"`{command}` is not possible: the execution is {self.status}."
+            return IllegalTransition(detail, status=self.status, allowedCommands=allowed)
+        return IllegalTransition(
+            f"`{command}` is not possible: the step is {step.status}.",
+            status=self.status,
+            allowedCommands=allowed,
+            step=step.id,
+            stepStatus=step.status,
+        )
+
+
+def _started_at(step: Step) -> datetime:
+    assert step.started_at is not None
+    return step.started_at

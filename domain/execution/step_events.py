@@ -1,0 +1,140 @@
+"""What happens to the steps of an execution."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from domain.execution.state import NOTHING, Execution, Step
+from domain.execution.values import (
+    ExecutionError,
+    StepPlan,
+    StepStatus,
+    Usage,
+)
+from domain.kernel import Event, Recorded
+from domain.values import StepAssignee
+from domain.wire import Sealed
+
+
+class ExecutionEvent(Event):
+    """An event of an execution."""
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        raise NotImplementedError
+
+
+class StepsAdded(ExecutionEvent):
+    """Steps were declared, in this order."""
+
+    type: ClassVar[str] = "execution.steps.added"
+    steps: tuple[StepPlan, ...]
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        return state.evolve(steps=state.steps | planned(self.steps))
+
+
+class StepStarted(ExecutionEvent):
+    """Work on a step began; one that nobody declared is added."""
+
+    type: ClassVar[str] = "execution.step.started"
+    step: str
+    name: str | None = None
+    assignee: StepAssignee | None = None
+    input: Sealed[Any] = None
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        known = state.steps.get(self.step)
+        step = known or Step(self.step, self.name or self.step)
+        return with_step(
+            state,
+            step.evolve(
+                name=self.name or step.name,
+                status=StepStatus.RUNNING,
+                assignee=self.assignee or step.assignee,
+                input=step.input if self.input is None else self.input,
+                output=None,
+                error=None,
+                reason=None,
+                started_at=recorded.when,
+                completed_at=None,
+                attempt=len(state.attempts),
+            ),
+        )
+
+
+class StepCompleted(ExecutionEvent):
+    """A step did what it should."""
+
+    type: ClassVar[str] = "execution.step.completed"
+    step: str
+    output: Sealed[Any] = None
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        return _ended(
+            state, self.step, recorded.when, status=StepStatus.COMPLETED, output=self.output
+        )
+
+
+class StepFailed(ExecutionEvent):
+    """A step did not do what it should; it may be started again."""
+
+    type: ClassVar[str] = "execution.step.failed"
+    step: str
+    error: ExecutionError
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        return _ended(state, self.step, recorded.when, status=StepStatus.FAILED, error=self.error)
+
+
+class StepSkipped(ExecutionEvent):
+    """A step is not going to be done."""
+
+    type: ClassVar[str] = "execution.step.skipped"
+    step: str
+    reason: Sealed[str] | None = None
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        return _ended(
+            state, self.step, recorded.when, status=StepStatus.SKIPPED, reason=self.reason
+        )
+
+
+class UsageRecorded(Usage, ExecutionEvent):
+    """Something was used up, by the whole execution or by one step of it."""
+
+    type: ClassVar[str] = "execution.usage"
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        state = state.evolve(used=state.used.plus(self))
+        step = state.steps.get(self.step) if self.step else None
+        if step is None:
+            return state
+        return with_step(state, step.evolve(used=(step.used or NOTHING).plus(self)))
+
+
+STEP_EVENTS: tuple[type[ExecutionEvent], ...] = (
+    StepsAdded,
+    StepStarted,
+    StepCompleted,
+    StepFailed,
+    StepSkipped,
+    UsageRecorded,
+)
+
+
+def planned(plans: tuple[StepPlan, ...]) -> dict[str, Step]:
+    """Steps, pending, by their ids."""
+    return {
+        plan.id: Step(plan.id, plan.name, assignee=plan.assignee, input=plan.input)
+        for plan in plans
+    }
+
+
+def with_step(state: Execution, step: Step) -> Execution:
+    """The execution with one step put in the place of the one with its id, or added."""
+    return state.evolve(steps={**state.steps, step.id: step})
+
+
+def _ended(state: Execution, step: str, at: datetime, **changes: object) -> Execution:
+    return with_step(state, state.steps[step].evolve(completed_at=at, **changes))

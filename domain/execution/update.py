@@ -1,0 +1,111 @@
+"""The command that changes the settings of an execution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from domain.errors import Invalid
+from domain.execution.create import check_timeout, hooked
+from domain.execution.events import ExecutionUpdated
+from domain.execution.lifecycle import (
+    CancelExecution,
+    PauseExecution,
+    ResumeExecution,
+    StartExecution,
+)
+from domain.execution.measures import UpdateProgress
+from domain.execution.moves import MOVES
+from domain.execution.retry import RetryPolicy
+from domain.execution.state import Execution
+from domain.execution.values import (
+    Metadata,
+    Status,
+    Tags,
+    Timeout,
+    Webhooks,
+    merged,
+)
+from domain.kernel import Command, Context, Event, Recorded
+from domain.values import (
+    Assignee,
+    Percent,
+    Priority,
+)
+
+ALWAYS = frozenset({"tags", "metadata"})
+PLAIN = ("assignee", "retry_policy", "timeout")
+
+
+class UpdateExecution(Command[Execution]):
+    """Change settings: what is absent stays, `null` clears, `metadata` is merged (RFC 7396).
+
+    A `status` does what the command would do that leads to it, before anything else.
+    """
+
+    name: ClassVar[str] = "update"
+
+    assignee: Assignee | None = None
+    priority: Priority | None = None
+    timeout: Timeout | None = None
+    retry_policy: RetryPolicy | None = None
+    webhooks: Webhooks | None = None
+    tags: Tags | None = None
+    metadata: Metadata | None = None
+    progress: Percent = 0
+    status: Status = Field(default=Status.QUEUED)
+
+    def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
+        for event in self._moves(execution, context):
+            yield event
+            execution = _after(execution, event, context)
+        changes = self._changes(execution, context)
+        if changes.keys() - ALWAYS and MOVES["configure"][execution.status] == ".":
+            raise execution.refusal(self.name)
+        if changes:
+            yield ExecutionUpdated(**changes)
+        if "progress" in self.model_fields_set:
+            yield from UpdateProgress(progress=self.progress).decide(execution, context)
+
+    def _moves(self, execution: Execution, context: Context) -> list[Any]:
+        if "status" not in self.model_fields_set or self.status is execution.status:
+            return []
+        match self.status, execution.status:
+            case Status.RUNNING, Status.PAUSED:
+                command: Command[Execution] = ResumeExecution()
+            case Status.RUNNING, _:
+                command = StartExecution()
+            case Status.PAUSED, _:
+                command = PauseExecution()
+            case Status.CANCELLED, _:
+                command = CancelExecution()
+            case _:
+                raise Invalid.field("status", "can be set to running, paused or cancelled")
+        return command.outcome(execution, context)
+
+    def _changes(self, execution: Execution, context: Context) -> dict[str, Any]:
+        given = self.model_fields_set
+        wanted: dict[str, Any] = {name: getattr(self, name) for name in PLAIN if name in given}
+        if "timeout" in given:
+            check_timeout(self.timeout, context)
+        if "priority" in given:
+            wanted["priority"] = self.priority or Priority.NORMAL
+        if "tags" in given:
+            wanted["tags"] = self.tags or ()
+        if "metadata" in given:
+            patch = self.metadata
+            wanted["metadata"] = {} if patch is None else merged(execution.metadata, patch)
+        if "webhooks" in given:
+            wanted["webhooks"] = hooked(
+                self.webhooks or (), execution.webhooks, execution.webhooks_made
+            )
+        return {k: value for k, value in wanted.items() if value != getattr(execution, k)}
+
+
+def _after(execution: Execution, event: Event, context: Context) -> Execution:
+    """The state that an event will lead to: what follows in the same command is decided on it."""
+    envelope = Recorded("", 0, 0, context.now, event, context.by, occurred_at=context.when)
+    state: Execution = event.apply(execution, envelope)
+    return state
