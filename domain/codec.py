@@ -97,7 +97,7 @@ class Codec:
         """A state as a row; what was opened is sealed again."""
         adapter = self._states[stream.partition("/")[0]]
         context = Sealing(partial(_seal, key, held.version))
-        state = adapter.dump_json(held.state, by_alias=True, exclude_none=True, context=context)
+        state = adapter.dump_json(held.state, by_alias=True, exclude_defaults=True, context=context)
         return Snapshot(stream, held.version, held.position, held.at, state)
 
     def thaw(self, row: Snapshot, key: DataKey | None = None) -> Held[Any]:

@@ -1,0 +1,209 @@
+"""The executions as they are now: one row each, to be listed, found and counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import orjson
+from psycopg import AsyncConnection
+
+from domain.codec import Codec, Snapshot
+from domain.errors import Invalid
+from domain.execution.state import Execution
+from domain.kernel import Held, Recorded, aggregate_id, replay
+from projections import cursors
+from projections.conditions import EVERYTHING, Condition, Every, sql
+from projections.fields import COLUMNS, sortable
+from projections.kinds import TEXT
+
+CAPACITY = 5_000
+BREATH = 100
+MOST_ROWS = 500
+STREAM = "execution/"
+
+NAMES = tuple(column.field.column for column in COLUMNS)
+DECLARED = ",\n    ".join(
+    f"{c.field.column} {c.field.kind.column}{'' if c.field.nullable else ' NOT NULL'}"
+    for c in COLUMNS
+)
+SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS executions (
+    {DECLARED},
+    tags text[] NOT NULL,
+    metadata jsonb NOT NULL,
+    state bytea NOT NULL,
+    PRIMARY KEY (id)
+) WITH (fillfactor = 80);
+CREATE INDEX IF NOT EXISTS executions_newest ON executions (created_at, id);
+CREATE INDEX IF NOT EXISTS executions_by_status ON executions (status, created_at, id);
+CREATE INDEX IF NOT EXISTS executions_by_service ON executions (service, created_at, id);
+CREATE INDEX IF NOT EXISTS executions_by_customer ON executions (customer, created_at, id);
+CREATE INDEX IF NOT EXISTS executions_by_provider ON executions (provider, created_at, id);
+CREATE INDEX IF NOT EXISTS executions_by_tag ON executions USING gin (tags)
+    WITH (fastupdate = off);
+CREATE INDEX IF NOT EXISTS executions_by_attribute ON executions
+    USING gin (metadata jsonb_path_ops) WITH (fastupdate = off);
+"""
+
+ALL = (*NAMES, "tags", "metadata", "state")
+TYPES = [column.field.kind.column.partition(" COLLATE")[0] for column in COLUMNS]
+ARRAYS = ", ".join(f"%b::{kind}[]" for kind in [*TYPES, "text", "text", "bytea"])
+WRITE = f"""INSERT INTO executions ({", ".join(ALL)})
+    SELECT {", ".join(NAMES)}, tags::text[], metadata::jsonb, state
+    FROM unnest({ARRAYS}) AS page ({", ".join(ALL)})
+    ON CONFLICT (id) DO UPDATE SET
+    {", ".join(f"{name} = excluded.{name}" for name in ALL[1:])}"""
+HELD = "id, version, position, updated_at, state"
+LOAD = f"SELECT {HELD} FROM executions WHERE id = ANY(%b::text[])"
+BOOKMARK = "SELECT position FROM bookmarks WHERE view = 'executions'"
+
+
+class Page(NamedTuple):
+    """Some executions, sealed fields as `Ciphertext`, as of a position of the log."""
+
+    data: list[Held[Execution]]
+    next_cursor: str | None
+    position: int
+    total: int | None = None
+
+
+class Executions:
+    """The view. An instance follows one set of tables; its queries may run beside it."""
+
+    name: ClassVar[str] = "executions"
+    schema: ClassVar[str] = SCHEMA
+    tables: ClassVar[tuple[str, ...]] = ("executions",)
+
+    def __init__(self, codec: Codec, capacity: int = CAPACITY) -> None:
+        self._codec = codec
+        self._capacity = capacity
+        self._held: OrderedDict[str, Held[Execution]] = OrderedDict()
+
+    def forget(self) -> None:
+        """Drop the states kept between pages."""
+        self._held.clear()
+
+    async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
+        """Fold the page onto the states it touches, and write each of them once."""
+        tails: dict[str, list[Recorded]] = {}
+        for event in page:
+            if event.stream.startswith(STREAM):
+                tails.setdefault(event.stream, []).append(event)
+        if tails:
+            await self._load(connection, [stream for stream in tails if stream not in self._held])
+            for stream, tail in tails.items():
+                if (held := replay(self._held.get(stream), tail)) is not None:
+                    self._held[stream] = held
+                    self._held.move_to_end(stream)
+            await self._write(connection, [self._held[stream] for stream in tails])
+            while len(self._held) > self._capacity:
+                self._held.popitem(last=False)
+
+    async def _load(self, connection: AsyncConnection, streams: Sequence[str]) -> None:
+        if streams:
+            ids = [aggregate_id(stream) for stream in streams]
+            cursor = await connection.execute(LOAD, (ids,), binary=True)
+            self._held.update((STREAM + row[0], self._thaw(row)) for row in await cursor.fetchall())
+
+    async def _write(self, connection: AsyncConnection, changed: Iterable[Held[Execution]]) -> None:
+        rows = []
+        for held in changed:
+            rows.append(self._row(held))
+            if len(rows) % BREATH == 0:
+                await asyncio.sleep(0)
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        await connection.execute(WRITE, columns, prepare=True)
+
+    def _row(self, held: Held[Execution]) -> list[Any]:
+        state = held.state
+        row = [column.value(held) for column in COLUMNS]
+        row += _array(state.tags), orjson.dumps(state.metadata).decode()
+        row.append(self._codec.freeze(STREAM + state.id, held, None).state)
+        return row
+
+    def _thaw(self, row: Sequence[Any]) -> Held[Execution]:
+        return self._codec.thaw(Snapshot(STREAM + row[0], *row[1:]))
+
+    async def find(
+        self,
+        connection: AsyncConnection,
+        condition: Condition = EVERYTHING,
+        *,
+        sort: str = cursors.DEFAULT_SORT,
+        limit: int = 50,
+        cursor: str | None = None,
+        count: bool = False,
+        scope: Condition = EVERYTHING,
+    ) -> Page:
+        """The rows within `scope` that meet `condition`, a page of them; `count` adds their number.
+
+        Raises:
+            Invalid: the sort, the limit or the cursor is not valid.
+        """
+        if not 1 <= limit <= MOST_ROWS:
+            raise Invalid.field("limit", f"this is from 1 to {MOST_ROWS}")
+        keys = cursors.order(sort, sortable)
+        position = await self.position(connection)
+        values: list[Any] = []
+        where = sql(Every((scope, condition)), values)
+        if cursor is not None:
+            place = cursors.decode(cursor, sort, condition, keys)
+            where += f" AND {cursors.after(keys, place, values)}"
+        query = f"""SELECT {HELD}, {", ".join(key.rank for key in keys)} FROM executions
+            WHERE {where} ORDER BY {", ".join(key.clause for key in keys)} LIMIT {limit + 1}"""
+        # Never prepared: the plan depends on how common a value is.
+        rows = await (
+            await connection.execute(query, values, prepare=False, binary=True)
+        ).fetchall()
+        following = None
+        if len(rows) > limit:
+            following = cursors.encode(sort, condition, rows[limit - 1][5:])
+        total = await self.count(connection, condition, scope) if count else None
+        return Page([self._thaw(row[:5]) for row in rows[:limit]], following, position, total)
+
+    async def count(
+        self,
+        connection: AsyncConnection,
+        condition: Condition = EVERYTHING,
+        scope: Condition = EVERYTHING,
+    ) -> int:
+        """How many rows within `scope` meet `condition`."""
+        values: list[Any] = []
+        query = f"SELECT count(*) FROM executions WHERE {sql(Every((scope, condition)), values)}"
+        cursor = await connection.execute(query, values, prepare=False)
+        return int((await cursor.fetchall())[0][0])
+
+    async def counts(
+        self,
+        connection: AsyncConnection,
+        by: str = "status",
+        condition: Condition = EVERYTHING,
+        scope: Condition = EVERYTHING,
+    ) -> dict[str | None, int]:
+        """How many rows there are for each value of a text field.
+
+        Raises:
+            Invalid: there is no such field, or it is not text.
+        """
+        field = sortable(by)
+        if field is None or not (field.kind is TEXT or field.kind.words):
+            raise Invalid.field("by", f"`{by}` is nothing to count by")
+        values: list[Any] = []
+        query = f"""SELECT {field.column}, count(*) FROM executions
+            WHERE {sql(Every((scope, condition)), values)} GROUP BY 1 ORDER BY 2 DESC, 1"""
+        cursor = await connection.execute(query, values, prepare=False)
+        return dict(await cursor.fetchall())
+
+    async def position(self, connection: AsyncConnection) -> int:
+        """How far the rows go, at least."""
+        cursor = await connection.execute(BOOKMARK, binary=True)
+        return int((await cursor.fetchall())[0][0])
+
+
+def _array(items: Iterable[str]) -> str:
+    """The text of an array. One of arrays cannot be bound: in SQL those are rectangles."""
+    quoted = (item.replace("\\", "\\\\").replace('"', '\\"') for item in items)
+    return "{" + ",".join(f'"{item}"' for item in quoted) + "}"

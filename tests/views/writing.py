@@ -1,0 +1,103 @@
+"""Events put straight into the log: for tests of what follows from them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from domain.codec import Codec
+from domain.execution.events import (
+    EVENTS,
+    ExecutionCompleted,
+    ExecutionCreated,
+    ExecutionStarted,
+    ExecutionStarting,
+)
+from domain.execution.state import Execution
+from domain.execution.values import ExecutionResult
+from domain.kernel import Event, Recorded
+from domain.keyring import Keyring
+from domain.store import Store
+from domain.vault import Vault
+
+MASTER_KEY = b"k" * 32
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+class Happening(NamedTuple):
+    """An event, and the execution it happens to."""
+
+    execution: str
+    event: Event
+
+
+def created(execution: str, **more: object) -> Happening:
+    told = {"order": "order-1", "service": "s-1", "customer": "c-1", "provider": "p-1"} | more
+    return Happening(execution, ExecutionCreated.model_validate(told))
+
+
+def started(execution: str) -> list[Happening]:
+    return [
+        Happening(execution, ExecutionStarting()),
+        Happening(execution, ExecutionStarted()),
+    ]
+
+
+def completed(execution: str, summary: str = "done") -> Happening:
+    result = ExecutionResult(success=True, summary=summary)
+    return Happening(execution, ExecutionCompleted(success=True, result=result))
+
+
+def new_store(conninfo: str) -> Store:
+    codec = Codec(EVENTS, {"execution": Execution})
+    return Store(conninfo, "executions", codec, Keyring(Vault(MASTER_KEY)))
+
+
+@asynccontextmanager
+async def opened(conninfo: str) -> AsyncIterator[Store]:
+    store = new_store(conninfo)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+class Log:
+    """Writes to a log of which it is the only writer; each event is a second after the last."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.position = 0
+        self._versions: Counter[str] = Counter()
+
+    async def write(self, happenings: Iterable[Happening]) -> int:
+        """Append in one commit; the position of the last event."""
+        recorded = [self._recorded(happening) for happening in happenings]
+        async with self.store.transaction() as transaction:
+            keyring, codec = self.store.keyring, self.store.codec
+            rows = [codec.encode(event, keyring.obtain(event.stream)) for event in recorded]
+            await transaction.append(rows, [], [], recorded[-1].at)
+        keyring.settle(kept=True)
+        return self.position
+
+    def _recorded(self, happening: Happening) -> Recorded:
+        stream = f"execution/{happening.execution}"
+        self.position += 1
+        self._versions[stream] += 1
+        at = NOON + self.position * SECOND
+        version = self._versions[stream]
+        return Recorded(stream, version, self.position, at, happening.event, "tester")
+
+
+def some(count: int, **more: object) -> list[Happening]:
+    """The creations of `e-0`, `e-1` and so on."""
+    return [created(f"e-{number}", **more) for number in range(count)]
+
+
+def ids(page: Sequence[object]) -> list[str]:
+    return [held.state.id for held in page]  # type: ignore[attr-defined]
