@@ -36,7 +36,6 @@ class Message(NamedTuple):
     by: str
     correlation: str | None = None
     causation: str | None = None
-    occurred_at: datetime | None = None
     if_match: int | None = None
     importing: bool = False
     idempotency: IdempotencyKey | None = None
@@ -147,7 +146,7 @@ class Batch:
             if stream not in states:
                 raise NotLoaded
         _check_conditions(message, held, self.now)
-        when = message.occurred_at or self.now
+        when = message.command.occurred_at or self.now
         return held, Context(
             self.now, when, message.by, self.new_id, self.random, message.importing, states
         )
@@ -167,7 +166,7 @@ class Batch:
             message.causation,
             customer,
             provider,
-            message.occurred_at,
+            message.command.occurred_at,
         )
 
     def _keep(self, rows: list[Stored], changed: States) -> None:
@@ -197,7 +196,7 @@ def _check_conditions(message: Message, held: Held[Any] | None, now: datetime) -
     version = held.version if held else 0
     if message.if_match is not None and message.if_match != version:
         raise VersionMismatch(version=version)
-    if (when := message.occurred_at) is None:
+    if (when := message.command.occurred_at) is None:
         return
     if when > now:
         raise Invalid.field("occurredAt", "lies in the future")

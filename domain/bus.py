@@ -14,7 +14,8 @@ import structlog
 from domain.batch import Batch, Decided, Message, NotLoaded, Repeat, States, wanted
 from domain.errors import DomainError, Overloaded
 from domain.kernel import Held
-from domain.store import Store, Transaction
+from domain.store import Store
+from domain.transaction import Transaction
 
 BATCH = 500
 QUEUE = 10_000
@@ -98,12 +99,16 @@ class Bus:
 
     def submit(self, message: Message) -> asyncio.Future[Answer]:
         """`send` for a caller with many commands: they keep their order."""
-        if self._stopping or len(self._queue) >= self._limit:
-            raise Overloaded
+        self.require_room(1)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._queue.append(Waiting(message, future))
         self._wake.set()
         return future
+
+    def require_room(self, commands: int) -> None:
+        """Raises Overloaded where so many more cannot wait."""
+        if self._stopping or len(self._queue) + commands > self._limit:
+            raise Overloaded
 
     async def _run(self) -> None:
         while self._queue or not self._stopping:

@@ -78,6 +78,6 @@ class Forbidden(DomainError):
 
 
 class Overloaded(DomainError):
-    """The server cannot take this now; nothing was changed, so try again after the time in Retry-After."""
+    """The server cannot take this now; send it again after the seconds in Retry-After."""
 
     code = "overloaded"

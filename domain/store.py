@@ -2,12 +2,12 @@
 
 The row `head` is lock and counter in one: whoever holds it appends, positions are `1, 2, 3, …`
 without holes, and commit order is position order, so a reader that has seen position n has seen
-everything before it. Rows go in as binary arrays, one statement a batch.
+everything before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from itertools import groupby
@@ -18,22 +18,19 @@ from psycopg import AsyncConnection, AsyncCursor
 from psycopg.sql import SQL, Identifier
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from domain.batch import Reply
 from domain.codec import Codec, Snapshot, Stored
 from domain.errors import Overloaded
 from domain.kernel import Held, Recorded, replay
 from domain.keyring import Keyring
 from domain.recorder import session_options
+from domain.transaction import BEGIN, COLUMNS, Transaction
 from domain.vault import DataKey
 
-BEGIN = "BEGIN; SELECT position, at FROM head FOR UPDATE"
-ADVANCE = "UPDATE head SET position = %b, at = %b"
-COLUMNS = "notification_id, originator_version, at, originator_id, topic, meta, state"
-INSERT = f"""INSERT INTO events ({COLUMNS}) SELECT * FROM unnest(
-    %b::bigint[], %b::bigint[], %b::timestamptz[], %b::text[], %b::text[], %b::text[], %b::bytea[])"""
 READ = f"SELECT {COLUMNS} FROM events WHERE notification_id > %b ORDER BY notification_id LIMIT %b"
 READ_STREAM = f"""SELECT {COLUMNS} FROM events WHERE originator_id = %b
     AND originator_version > %b AND originator_version <= %b ORDER BY originator_version LIMIT %b"""
+READ_STREAM_AFTER = f"""SELECT {COLUMNS} FROM events WHERE originator_id = %b
+    AND notification_id > %b ORDER BY originator_version LIMIT %b"""
 FRESH = """SELECT e.* FROM unnest(%b::text[], %b::bigint[]) AS known (stream, version)
     CROSS JOIN LATERAL (
         SELECT notification_id, originator_version, at, originator_id, topic, meta, state
@@ -43,23 +40,15 @@ SNAPSHOTS = """SELECT s.* FROM unnest(%b::text[]) AS wanted (stream) CROSS JOIN 
         SELECT originator_id, originator_version, position, at, state FROM snapshots
         WHERE originator_id = wanted.stream AND originator_version <= %b
         ORDER BY originator_version DESC LIMIT 1) AS s"""
-KEEP_SNAPSHOTS = """INSERT INTO snapshots SELECT * FROM unnest(
-    %b::text[], %b::bigint[], %b::bigint[], %b::timestamptz[], %b::bytea[]) ON CONFLICT DO NOTHING"""
-REPLIES = (
-    "SELECT key, fingerprint, outcome FROM idempotency_keys WHERE key = ANY(%b::text[]) AND at > %b"
-)
-KEEP_REPLIES = """INSERT INTO idempotency_keys
-    SELECT * FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::text[])
-    ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, at = excluded.at,
-        outcome = excluded.outcome"""
 FORGET_REPLIES = "DELETE FROM idempotency_keys WHERE at <= %b"
 AT_TIME = """SELECT coalesce(max(originator_version), 0) FROM events
     WHERE originator_id = %b AND at <= %b"""
+TIME_OF = "SELECT at FROM events WHERE notification_id = %b"
 KEYS = "SELECT originator_id, wrapped FROM data_keys WHERE originator_id = ANY(%b::text[])"
-KEEP_KEYS = "INSERT INTO data_keys SELECT * FROM unnest(%b::text[], %b::bytea[])"
 HEAD = "SELECT position, at FROM head"
 
 NEWEST = 2**62
+AWAY = "The database is not answering. Send it again, with the same Idempotency-Key if it had one."
 
 
 @asynccontextmanager
@@ -68,50 +57,7 @@ async def _available() -> AsyncIterator[None]:
     try:
         yield
     except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, TimeoutError) as error:
-        raise Overloaded("The database is not answering; nothing was changed.") from error
-
-
-class Transaction:
-    """One batch, under the lock of the log. `position` and `at` are those of its last event."""
-
-    def __init__(
-        self, connection: AsyncConnection, store: Store, position: int, at: datetime
-    ) -> None:
-        self._connection = connection
-        self._store = store
-        self.position = position
-        self.at = at
-
-    async def replies(self, keys: Sequence[str], since: datetime) -> dict[str, Reply]:
-        """What was answered under these idempotency keys since a time."""
-        cursor = await self._connection.execute(REPLIES, (keys, since), binary=True)
-        return {row[0]: Reply(*row) for row in await cursor.fetchall()}
-
-    async def load(self, known: Mapping[str, Held[Any] | None]) -> dict[str, Held[Any]]:
-        """The present states of streams, of which some are known as of a version."""
-        return await self._store.load_on(self._connection, known, believe_absent=True)
-
-    async def append(
-        self,
-        events: Sequence[Stored],
-        snapshots: Sequence[Snapshot],
-        replies: Sequence[Reply],
-        at: datetime,
-    ) -> None:
-        """Write and commit. Positions and versions are the caller's to give: it has the lock."""
-        run, keys = self._connection.execute, self._store.keyring.minted()
-        async with self._connection.pipeline():
-            if events:
-                await run(INSERT, _columns(events), prepare=True)
-                await run(ADVANCE, (events[-1].position, at), prepare=True)
-                await run(self._store.notify)
-            if keys:
-                await run(KEEP_KEYS, (list(keys), list(keys.values())))
-            if snapshots:
-                await run(KEEP_SNAPSHOTS, _columns(snapshots))
-            if replies:
-                await run(KEEP_REPLIES, _reply_columns(replies, at))
-            await run("COMMIT")
+        raise Overloaded(AWAY) from error
 
 
 class Store:
@@ -202,11 +148,32 @@ class Store:
             )
             return [Stored(*row) for row in await cursor.fetchall()]
 
+    async def history_after(self, stream: str, position: int, limit: int) -> list[Stored]:
+        """The events of one stream after a position of the log, in order."""
+        async with self.reader() as connection:
+            cursor = await connection.execute(
+                READ_STREAM_AFTER, (stream, position, limit), binary=True
+            )
+            return [Stored(*row) for row in await cursor.fetchall()]
+
     async def version_at(self, stream: str, at: datetime) -> int:
         """The version a stream had at a time; 0 before its first event."""
         async with self.reader() as connection:
             cursor = await connection.execute(AT_TIME, (stream, at), binary=True)
             return int((await _one(cursor))[0])
+
+    async def position_before(self, at: datetime) -> int:
+        """The position of the last event recorded before a time, found by halving: `at` never falls."""
+        async with self.reader() as connection:
+            low, high = 0, int((await _one(await connection.execute(HEAD, binary=True)))[0])
+            while low < high:
+                middle = (low + high + 1) // 2
+                cursor = await connection.execute(TIME_OF, (middle,), binary=True)
+                if (await _one(cursor))[0] < at:
+                    low = middle
+                else:
+                    high = middle - 1
+            return low
 
     async def load(self, stream: str, version: int = NEWEST) -> Held[Any] | None:
         """The state of a stream, now or as of a version; None where it has no events."""
@@ -279,15 +246,6 @@ async def _one(cursor: AsyncCursor[Any]) -> tuple[Any, ...]:
     if row is None:
         raise psycopg.InterfaceError("a row that must exist does not")
     return tuple(row)
-
-
-def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]
-
-
-def _reply_columns(replies: Sequence[Reply], at: datetime) -> list[list[Any]]:
-    keys, fingerprints, outcomes = _columns(replies)
-    return [keys, fingerprints, [at] * len(replies), outcomes]
 
 
 def _folded(held: dict[str, Held[Any]], events: Iterable[Recorded]) -> dict[str, Held[Any]]:
