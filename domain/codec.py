@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from domain.kernel import Aggregate, Event, Held, Recorded
 from domain.vault import DataKey
-from domain.wire import SEALED_JSON, Opening, Sealing, format_time, parse_time
+from domain.wire import SEALED_JSON, SECRET_JSON, Opening, Sealing, format_time, parse_time
 
 
 class Stored(NamedTuple):
@@ -126,7 +126,12 @@ def _meta(recorded: Recorded) -> str:
 
 
 def open_json(sealed: bytes, key: DataKey | None) -> bytes:
-    """Stored JSON with its tokens replaced by their content; `null` where the key was destroyed."""
+    """Stored JSON with its tokens replaced by their content; `null` where the key was destroyed.
+
+    Secrets stay secrets: they read as `"***"`.
+    """
+    if b'"$secret"' in sealed:
+        sealed = SECRET_JSON.sub(b'"***"', sealed)
     if b'"$sealed"' not in sealed:
         return sealed
     return SEALED_JSON.sub(

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from domain.kernel import Value
+from domain.wire import SEALED, SECRET
 
 ID = r"^[A-Za-z0-9._~:-]{1,255}$"
 NO_NUL = r"^[^\x00]*$"
@@ -91,7 +92,7 @@ def _parts(value: Any) -> Iterator[Any]:
 
 
 def _storable(value: Any) -> Any:
-    """A number that JSON readers elsewhere could not take back is refused here."""
+    """What could not be read back as it is: numbers that are too large, and our own marks."""
     if value is None or isinstance(value, str):
         return value
     for part in _parts(value):
@@ -99,6 +100,8 @@ def _storable(value: Any) -> Any:
             raise ValueError("a number must be finite")
         if isinstance(part, int) and not -INT64 <= part < INT64:
             raise ValueError("a whole number must fit into 64 bits")
+        if isinstance(part, dict) and (SEALED in part or SECRET in part):
+            raise ValueError(f"`{SEALED}` and `{SECRET}` are marks of the server")
     return value
 
 

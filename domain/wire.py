@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar, get_args
@@ -98,6 +98,11 @@ SEALED = "$sealed"
 SEALED_JSON = re.compile(rb'{"\$sealed":"([^"]*)"}')
 """A sealed value in stored JSON. Client content cannot forge one: inside a JSON string its quotes
 are escaped, free attributes refuse keys with `$`, and all other content is itself sealed."""
+SECRET = "$secret"  # noqa: S105 - the mark of a secret, not one
+SECRET_JSON = re.compile(rb'{"\$secret":"[^"]*"}')
+"""The same, of what is never shown to a reader at all."""
+MASKED = "***"
+"""What a reader sees in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,32 +131,41 @@ class Opening:
 T = TypeVar("T")
 
 
-def _open(value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
-    if isinstance(value, Ciphertext):
-        return value
-    if info.context is None or not (isinstance(value, dict) and value.keys() == {SEALED}):
-        return handler(value)
-    opened = info.context.open(value[SEALED])
-    return Ciphertext(value[SEALED]) if opened is None else handler(from_json(opened))
+def _marked(marker: str) -> tuple[WrapValidator, WrapSerializer]:
+    def opened(value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        if isinstance(value, Ciphertext):
+            return value
+        if info.context is None or not (isinstance(value, dict) and value.keys() == {marker}):
+            return handler(value)
+        content = info.context.open(value[marker])
+        return Ciphertext(value[marker]) if content is None else handler(from_json(content))
+
+    def sealed(value: Any, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+        if isinstance(value, Ciphertext):
+            return {marker: value.token}
+        if info.context is None or value is None:
+            return handler(value)
+        return {marker: info.context.seal(to_json(handler(value)))}
+
+    return WrapValidator(opened), WrapSerializer(sealed)
 
 
-def _seal(value: Any, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
-    if isinstance(value, Ciphertext):
-        return {SEALED: value.token}
-    if info.context is None or value is None:
-        return handler(value)
-    return {SEALED: info.context.seal(to_json(handler(value)))}
-
-
-SEAL = WrapSerializer(_seal)
-Sealed = Annotated[T, WrapValidator(_open), SEAL]
-"""A field that holds people's content: encrypted wherever it is stored (contract: what is sealed)."""
+_UNSEAL, _SEAL = _marked(SEALED)
+_REVEAL, _HIDE = _marked(SECRET)
+Sealed = Annotated[T, _UNSEAL, _SEAL]
+"""A field that holds people's content: encrypted wherever it is stored, opened for its readers."""
+Secret = Annotated[T, _REVEAL, _HIDE]
+"""A field that holds a secret: encrypted wherever it is stored, opened by the writer alone."""
 
 
 def holds_sealed(annotation: Any) -> bool:
-    """Whether a model, or a type, has a sealed field anywhere inside."""
+    """Whether a model, or a type, has a sealed or secret field anywhere inside."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         fields = annotation.model_fields.values()
-        return any(SEAL in field.metadata or holds_sealed(field.annotation) for field in fields)
+        return any(_sealing(f.metadata) or holds_sealed(f.annotation) for f in fields)
     metadata = getattr(annotation, "__metadata__", ())
-    return SEAL in metadata or any(holds_sealed(part) for part in get_args(annotation))
+    return _sealing(metadata) or any(holds_sealed(part) for part in get_args(annotation))
+
+
+def _sealing(metadata: Iterable[Any]) -> bool:
+    return any(mark in (_SEAL, _HIDE) for mark in metadata)

@@ -22,12 +22,11 @@ from domain.values import (
     StepAssignee,
     Text,
 )
-from domain.wire import Count, Milliseconds, Sealed, whole
+from domain.wire import MASKED, Count, Milliseconds, Sealed, Secret, whole
 
 MOST_STEPS = 10_000
 MOST_TAGS = 50
 MOST_WEBHOOKS = 50
-MASKED = "***"
 DAY = 86_400_000
 DEFAULT_TIMEOUT = timedelta(hours=1)
 SERVER_OWNED = frozenset({"createdAt", "updatedAt", "startedAt", "completedAt"})
@@ -119,7 +118,7 @@ class Webhook(Value):
     id: Id
     url: str
     events: tuple[str, ...]
-    headers: Sealed[dict[str, str]] | None = None
+    headers: dict[str, Secret[str]] | None = None
     format: Literal["json", "slack"] = "json"
 
 
@@ -160,7 +159,7 @@ class WebhookPlan(Value):
         hook = Webhook(id=hook_id, url=self.url, events=self.events, format=chosen)
         if not self.headers:
             return hook
-        known = before.headers if before and isinstance(before.headers, dict) else {}
+        known = before.headers if before and before.headers else {}
         return hook.model_copy(update={"headers": _unmasked(self.headers, known)})
 
 
