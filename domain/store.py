@@ -63,7 +63,9 @@ async def _available() -> AsyncIterator[None]:
 class Store:
     """The log of one schema in PostgreSQL."""
 
-    def __init__(self, conninfo: str, schema: str, codec: Codec, keyring: Keyring) -> None:
+    def __init__(
+        self, conninfo: str, schema: str, codec: Codec, keyring: Keyring, connections: int = 8
+    ) -> None:
         self.codec = codec
         self.keyring = keyring
         self.notify = SQL("NOTIFY {}").format(Identifier(schema))
@@ -77,7 +79,7 @@ class Store:
             conninfo,
             kwargs={**self._options, "autocommit": True},
             min_size=1,
-            max_size=8,
+            max_size=connections,
             timeout=3,
             reconnect_timeout=0,
             open=False,

@@ -1,0 +1,103 @@
+"""How executions and catalog entries leave the house: JSON bytes, validators, positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from api.operations import Call
+from domain.bus import Answer
+from domain.codec import open_json
+from domain.execution.document import document, linked_data
+from domain.kernel import Held
+from domain.vault import DataKey
+
+LD_JSON = "application/ld+json"
+IMMUTABLE = "private, max-age=31536000, immutable"
+
+
+def dumps(value: Any, key: DataKey | None = None) -> bytes:
+    """JSON bytes, sealed fields opened with `key`; what cannot be opened any more reads as null."""
+    return open_json(orjson.dumps(value), key)
+
+
+def json(
+    value: Any,
+    headers: Mapping[str, str] | None = None,
+    status: int = 200,
+    media: str = "application/json",
+) -> Response:
+    """A JSON answer from a value, or from bytes that are JSON already."""
+    return Response(value if isinstance(value, bytes) else dumps(value), status, headers, media)
+
+
+def executed(call: Call, answer: Answer) -> Response:
+    """The answer to a command: the whole execution, or with `Prefer: return=minimal` its place."""
+    held = answer.held
+    headers = {"etag": f'"{held.version}"', "log-position": str(held.position)}
+    if answer.replayed:
+        headers["idempotency-replayed"] = "true"
+    if answer.created:
+        headers["location"] = f"/api/executions/{held.state.id}"
+    status = 201 if answer.created else 200
+    if b"prefer" in call.headers and b"return=minimal" in call.headers[b"prefer"]:
+        headers["preference-applied"] = "return=minimal"
+        return json(place(held), headers, status)
+    return json(document(held, held.at), headers, status)
+
+
+def place(held: Held[Any]) -> dict[str, Any]:
+    """Where an execution stands, without its content."""
+    state = held.state
+    return {
+        "$id": state.id,
+        "status": state.status,
+        "version": held.version,
+        "position": held.position,
+    }
+
+
+def execution(
+    call: Call, shown: Any, held: Held[Any], key: DataKey | None, position: int
+) -> Response:
+    """An execution, or a part of it, as it is now. 304 where the client has it already."""
+    tag = f'"{held.version}"'
+    headers = {"etag": tag, "log-position": str(position), "cache-control": "private, no-cache"}
+    return _conditional(call, shown, key, headers)
+
+
+def past_execution(call: Call, shown: Any, held: Held[Any], key: DataKey | None) -> Response:
+    """An execution, or a part of it, as it was: it will never be anything else."""
+    headers = {
+        "etag": f'"{held.version}"',
+        "log-position": str(held.position),
+        "cache-control": IMMUTABLE,
+    }
+    return _conditional(call, shown, key, headers)
+
+
+def _conditional(call: Call, shown: Any, key: DataKey | None, headers: dict[str, str]) -> Response:
+    linked = wants_linked_data(call) and isinstance(shown, dict) and "$type" in shown
+    if linked:
+        shown = linked_data(shown)
+        headers["etag"] = headers["etag"][:-1] + '-ld"'
+    headers["vary"] = "accept"
+    known = call.header("if-none-match")
+    if known is not None and headers["etag"] in (tag.strip() for tag in known.split(",")):
+        return Response(status_code=304, headers=headers)
+    return json(dumps(shown, key), headers, media=LD_JSON if linked else "application/json")
+
+
+def wants_linked_data(call: Call) -> bool:
+    """Whether the client asked for JSON-LD."""
+    return LD_JSON in (call.header("accept") or "")
+
+
+def page(items: Sequence[bytes], next_cursor: str | None, total: int | None = None) -> bytes:
+    """One page of a list, from items that are JSON already."""
+    more = orjson.dumps({"hasMore": next_cursor is not None, "nextCursor": next_cursor})
+    count = b"" if total is None else b',"total":%d' % total
+    return b'{"data":[%b],%b%b}' % (b",".join(items), more[1:-1], count)

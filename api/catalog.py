@@ -1,0 +1,181 @@
+"""Services, workflows, orders and users: what executions refer to."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+from starlette.types import ASGIApp
+
+from api import answers, history, schemas
+from api.access import Right
+from api.commands import built, fields, identified, parsed
+from api.freshness import MIN_POSITION, fresh
+from api.operations import Call, Operation, Parameter
+from domain import house
+from domain.bus import Answer
+from domain.catalog import order, service, user, workflow
+from domain.confirm import ConfirmOrder
+from domain.errors import NotFound
+from domain.kernel import Held
+
+Handler = Callable[[Call], Awaitable[ASGIApp]]
+
+
+class Kind(NamedTuple):
+    """One kind of catalog entry: its path, its word, and what shows it."""
+
+    path: str
+    create: str
+    document: Callable[[Held[Any]], dict[str, Any]]
+    filters: tuple[str, ...]
+
+
+KINDS: Mapping[str, Kind] = {
+    "service": Kind(
+        "services", "createService", service.document, ("name", "provider", "workflow")
+    ),
+    "workflow": Kind("workflows", "createWorkflow", workflow.document, ("name",)),
+    "order": Kind(
+        "orders", "createOrder", order.document, ("service", "customer", "status", "priority")
+    ),
+    "user": Kind("users", "createUser", user.document, ("name", "kind")),
+}
+
+
+async def loaded(call: Call, kind: str, identity: str) -> dict[str, Any] | None:
+    """The entry with this id as clients see it; None where there is none."""
+    held = await call.system.store.load(f"{kind}/{identity}")
+    return None if held is None else KINDS[kind].document(held)
+
+
+def _answered(kind: str, answer: Answer, location: str) -> ASGIApp:
+    held = answer.held
+    headers = {
+        "etag": f'"{held.version}"',
+        "log-position": str(held.position),
+        "location": f"/api/{location}",
+    }
+    if answer.replayed:
+        headers["idempotency-replayed"] = "true"
+    return answers.json(KINDS[kind].document(held), headers, 201 if answer.created else 200)
+
+
+def creating(kind: str) -> Handler:
+    """The handler that makes an entry of a kind."""
+    command = house.COMMANDS[kind][KINDS[kind].create]
+
+    async def handle(call: Call) -> ASGIApp:
+        given = fields(call.body)
+        identity = identified(given, call, kind)
+        message = call.message(f"{kind}/{identity}", built(command, given))
+        return _answered(
+            kind, await call.system.bus.send(message), f"{KINDS[kind].path}/{identity}"
+        )
+
+    return handle
+
+
+def reading(kind: str) -> Handler:
+    """The handler that shows one entry, always current."""
+
+    async def handle(call: Call) -> ASGIApp:
+        call.only()
+        position, _ = await call.system.store.head()
+        held = await call.system.store.load(f"{kind}/{call.path['id']}")
+        if held is None:
+            raise NotFound(f"There is no such {kind}.")
+        headers = {"etag": f'"{held.version}"', "log-position": str(position)}
+        return answers.json(KINDS[kind].document(held), headers)
+
+    return handle
+
+
+def listing(kind: str) -> Handler:
+    """The handler that lists entries of a kind, a page of them."""
+    known = KINDS[kind].filters
+
+    async def handle(call: Call) -> ASGIApp:
+        call.only("limit", "cursor", "minPosition", *known)
+        await fresh(call, "catalog")
+        wanted = {name: value for name in known if (value := call.parameter(name)) is not None}
+        async with call.system.store.reader() as connection:
+            page = await call.system.catalog.list(
+                connection,
+                kind,
+                wanted,
+                limit=call.whole("limit", 1, 500) or 50,
+                cursor=call.parameter("cursor"),
+            )
+        items = [answers.dumps(document) for document in page.data]
+        headers = {"log-position": str(page.position)}
+        return answers.json(answers.page(items, page.next_cursor), headers)
+
+    return handle
+
+
+async def confirm(call: Call) -> ASGIApp:
+    """Confirm an order: its execution begins. The order is answered, the execution is the Location."""
+    wish = parsed(ConfirmOrder, call.body)
+    answer = await call.system.bus.send(call.message(f"order/{call.path['id']}", wish))
+    return _answered("order", answer, f"executions/{answer.held.state.execution}")
+
+
+def _operations(kind: str) -> tuple[Operation, ...]:
+    row, title = KINDS[kind], kind.capitalize()
+    shown = {"type": "object", "required": ["$type", "$id", "version", "position"]}
+    return (
+        Operation(
+            f"list{title}s",
+            "GET",
+            f"/{row.path}",
+            Right.READ_CATALOG,
+            f"List {row.path}",
+            listing(kind),
+            answer=schemas.page_of(shown),
+            parameters=(
+                *(Parameter(name, "Only these") for name in row.filters),
+                history.LIMIT,
+                history.CURSOR,
+                MIN_POSITION,
+            ),
+            problems=("not-yet-visible",),
+        ),
+        Operation(
+            row.create,
+            "POST",
+            f"/{row.path}",
+            Right.WRITE_CATALOG,
+            f"Create: {kind}",
+            creating(kind),
+            body=house.COMMANDS[kind][row.create],
+            answer=shown,
+            status=201,
+            problems=("already-exists", "unknown-reference", "idempotency-key-reused"),
+        ),
+        Operation(
+            f"read{title}Entry",
+            "GET",
+            f"/{row.path}/{{id}}",
+            Right.READ_CATALOG,
+            f"One {kind}, always current",
+            reading(kind),
+            answer=shown,
+        ),
+    )
+
+
+OPERATIONS = (
+    *(operation for kind in KINDS for operation in _operations(kind)),
+    Operation(
+        "confirmOrder",
+        "POST",
+        "/orders/{id}/confirm",
+        Right.WRITE_CATALOG,
+        "Confirm an order, which creates its execution",
+        confirm,
+        body=ConfirmOrder,
+        answer={"type": "object"},
+        problems=("not-found", "already-exists", "unknown-reference", "version-mismatch"),
+    ),
+)

@@ -1,0 +1,58 @@
+"""`executions`: run the service, fill it, look after it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from api.cli_import import import_command
+from api.settings import Settings, SetupError, read
+
+DATA_DIR = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where keys, tokens and the embedded database are kept (EXECUTIONS_DATA_DIR).",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="executions")
+def main() -> None:
+    """Record, query, replay and stream the executions of services.
+
+    Start with `executions serve`: it needs nothing but a folder. Without EXECUTIONS_DATABASE_URL
+    it runs a PostgreSQL of its own there.
+    """
+
+
+@main.command()
+@click.option("--host", help="Address to listen on (EXECUTIONS_HOST; 127.0.0.1).")
+@click.option("--port", type=int, help="Port to listen on, 0 for any (EXECUTIONS_PORT; 8000).")
+@DATA_DIR
+def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
+    """Run the service until Ctrl-C.
+
+    At the first start it makes its keys and an admin token in the data directory, readable by its
+    user alone, and prints where. Requests carry the token as `Authorization: Bearer <token>`.
+    """
+    from api.serve import serve as run
+
+    _carefully(lambda: run(settings(host=host, port=port, data_dir=data_dir)))
+
+
+def settings(**overrides: Any) -> Settings:
+    """The settings, with the options of the command line on top."""
+    return read(**overrides)
+
+
+def _carefully(run: Any) -> None:
+    """What cannot start says why in one line, without a traceback."""
+    try:
+        run()
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None
+
+
+main.add_command(import_command)

@@ -1,0 +1,222 @@
+"""Commands to executions: one by one under the execution's path, many at once as `POST /commands`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+from starlette.types import ASGIApp
+
+from api import problems, schemas
+from api.access import Right
+from api.answers import executed, json
+from api.operations import MIB, Call, Operation
+from domain.batch import Message
+from domain.bus import Answer
+from domain.errors import DomainError, Invalid, Overloaded
+from domain.execution.commands import COMMANDS
+from domain.execution.shape import ServiceExecution
+from domain.kernel import Command
+
+Handler = Callable[[Call], Awaitable[ASGIApp]]
+
+MOST = 1_000
+NOT_OURS = ("$id", "$type", "$context")
+REFUSALS = ("not-found", "illegal-transition", "version-mismatch", "idempotency-key-reused")
+
+# Path below the execution, command, summary. The first are the most frequent: routes are tried in order.
+ROWS = (
+    ("POST", "/progress", "updateProgress", "Tell the progress"),
+    ("POST", "/steps/{step}/start", "startStep", "Start a step; an unknown one is added"),
+    ("POST", "/steps/{step}/complete", "completeStep", "Complete a step"),
+    ("POST", "/start", "start", "Start, or from `retry` start without further waiting"),
+    ("POST", "/complete", "complete", "Complete with a result"),
+    ("POST", "/fail", "fail", "Fail; a recoverable failure is retried by the policy"),
+    ("POST", "/pause", "pause", "Pause, with a checkpoint"),
+    ("POST", "/resume", "resume", "Resume from a checkpoint"),
+    ("POST", "/cancel", "cancel", "Cancel"),
+    ("POST", "/retry", "retry", "Retry a failed execution"),
+    ("POST", "/metrics", "recordUsage", "Add to what was used: tokens, cost, calls"),
+    ("POST", "/checkpoints", "checkpoint", "Keep a checkpoint"),
+    ("POST", "/steps", "declareSteps", "Declare steps"),
+    ("POST", "/steps/{step}/fail", "failStep", "Fail a step"),
+    ("POST", "/steps/{step}/skip", "skipStep", "Skip a step"),
+    ("PUT", "", "update", "Change what the client owns; what is left out stays"),
+    ("PATCH", "", "update", "Change what the client owns; what is left out stays"),
+)
+
+
+def parsed(command: type[Command[Any]], body: bytes) -> Command[Any]:
+    """The command of a body. Raises ValidationError."""
+    return command.model_validate_json(body or b"{}")
+
+
+def built(command: type[Command[Any]], fields: dict[str, Any]) -> Command[Any]:
+    """The command of fields that came apart from each other. Raises ValidationError."""
+    return command.model_validate_json(orjson.dumps(fields))
+
+
+def fields(body: bytes) -> dict[str, Any]:
+    """The members of a JSON object.
+
+    Raises:
+        Malformed: the body is not JSON.
+        Invalid: it is not an object.
+    """
+    try:
+        value = orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise problems.Malformed(f"The body is not well-formed JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise Invalid.field("", "must be an object")
+    return value
+
+
+def commanding(command: type[Command[Any]]) -> Handler:
+    """The handler of one command."""
+
+    async def handle(call: Call) -> ASGIApp:
+        if "step" in call.path:
+            wish = built(command, {**fields(call.body), "step": call.path["step"]})
+        else:
+            wish = parsed(command, call.body)
+        return executed(
+            call, await call.system.bus.send(call.message(f"execution/{call.path['id']}", wish))
+        )
+
+    return handle
+
+
+async def create(call: Call) -> ASGIApp:
+    """A new execution, under the client's id or one made here."""
+    given = fields(call.body)
+    identity = identified(given, call, "exec")
+    wish = built(COMMANDS["create"], given)
+    return executed(call, await call.system.bus.send(call.message(f"execution/{identity}", wish)))
+
+
+def identified(given: dict[str, Any], call: Call, kind: str) -> str:
+    """The id a client brings as `$id`, or a new one; the members of JSON-LD are taken out."""
+    identity, _, _ = (given.pop(name, None) for name in NOT_OURS)
+    if identity is None:
+        return call.system.new_id(kind)
+    return schemas.checked_id(identity)
+
+
+async def many(call: Call) -> ASGIApp:
+    """Every command is answered in order with its own status; one refusal does not stop the rest."""
+    items = _items(call.body)
+    call.system.bus.require_room(len(items))
+    waiting = [_submitted(call, item, place) for place, item in enumerate(items)]
+    outcomes = [await _outcome(call, item) for item in waiting]
+    if all(outcome["status"] == 503 for outcome in outcomes):
+        raise Overloaded
+    return json(outcomes)
+
+
+def _items(body: bytes) -> list[Any]:
+    try:
+        if body.lstrip()[:1] == b"[":
+            items = orjson.loads(body)
+        else:
+            items = [orjson.loads(line) for line in body.splitlines() if line.strip()]
+    except orjson.JSONDecodeError as error:
+        raise problems.Malformed(f"The body is neither a JSON list nor NDJSON: {error}.") from None
+    if not 1 <= len(items) <= MOST:
+        raise Invalid.field("", f"must be 1 to {MOST} commands, not {len(items)}")
+    return list(items)
+
+
+Submitted = tuple[str | None, Awaitable[Answer] | DomainError]
+
+
+def _submitted(call: Call, item: Any, place: int) -> Submitted:
+    identity = item.get("execution") if isinstance(item, dict) else None
+    shown = identity if isinstance(identity, str) else None
+    try:
+        return shown, call.system.bus.submit(_message(call, item, place))
+    except ValidationError as error:
+        return shown, problems.invalid(error)
+    except DomainError as error:
+        return shown, error
+
+
+def _message(call: Call, item: Any, place: int) -> Message:
+    if not isinstance(item, dict):
+        raise Invalid.field("", "must be an object")
+    given = dict(item)
+    name, identity, if_match = (given.pop(key, None) for key in ("command", "execution", "ifMatch"))
+    if not isinstance(name, str) or name not in COMMANDS:
+        raise Invalid.field("command", f"must be one of {', '.join(COMMANDS)}")
+    if name == "create" and identity is None:
+        identity = call.system.new_id("exec")
+    if not (if_match is None or (type(if_match) is int and 0 <= if_match < 2**63)):
+        raise Invalid.field("ifMatch", "must be a version: a whole number")
+    stream = f"execution/{schemas.checked_id(identity, 'execution')}"
+    message = call.message(stream, built(COMMANDS[name], given), f"#{place}")
+    return message if if_match is None else message._replace(if_match=if_match)
+
+
+async def _outcome(call: Call, submitted: Submitted) -> dict[str, Any]:
+    identity, waiting = submitted
+    try:
+        if isinstance(waiting, DomainError):
+            raise waiting
+        answer = await waiting
+    except DomainError as error:
+        problem = problems.problem(error, call.url)
+        return {"status": problem["status"], "execution": identity, "problem": problem}
+    except Exception:  # noqa: BLE001 - a mistake in one command is that command's alone; the bus logs it
+        problem = problems.problem(problems.Internal(), call.url)
+        return {"status": 500, "execution": identity, "problem": problem}
+    held = answer.held
+    return {
+        "status": 201 if answer.created else 200,
+        "execution": held.state.id,
+        "version": held.version,
+        "position": held.position,
+    }
+
+
+def _operation(method: str, path: str, name: str, summary: str) -> Operation:
+    return Operation(
+        name if method != "PATCH" else f"{name}Partly",
+        method,
+        f"/executions/{{id}}{path}",
+        Right.COMMAND_EXECUTIONS,
+        summary,
+        commanding(COMMANDS[name]),
+        body=COMMANDS[name],
+        answer=ServiceExecution,
+        problems=REFUSALS,
+    )
+
+
+OPERATIONS = (
+    *(_operation(*row) for row in ROWS),
+    Operation(
+        "sendCommands",
+        "POST",
+        "/commands",
+        Right.COMMAND_EXECUTIONS,
+        "Send up to 1 000 commands, as a JSON list or as NDJSON",
+        many,
+        body=schemas.COMMAND_LIST,
+        answer=schemas.OUTCOME_LIST,
+        body_limit=16 * MIB,
+    ),
+)
+CREATE = Operation(
+    "createExecution",
+    "POST",
+    "/executions",
+    Right.COMMAND_EXECUTIONS,
+    "Create an execution",
+    create,
+    body=COMMANDS["create"],
+    answer=ServiceExecution,
+    status=201,
+    problems=("already-exists", "unknown-reference", "idempotency-key-reused"),
+)

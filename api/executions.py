@@ -1,0 +1,259 @@
+"""Reading executions: one, its parts, its past, and many."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from api import answers, history, schemas
+from api.access import Right
+from api.catalog import loaded
+from api.commands import CREATE, fields
+from api.freshness import MIN_POSITION, fresh
+from api.operations import Call, Operation, Parameter
+from domain.errors import Invalid, NotFound
+from domain.execution.document import checkpoint_document, document
+from domain.execution.shape import ServiceExecution
+from domain.execution.state import Execution
+from domain.kernel import Held
+from projections import filters
+from projections.conditions import Condition
+from projections.cursors import DEFAULT_SORT
+from projections.fields import field
+
+RELATIONS = {
+    "order": "order",
+    "service": "service",
+    "workflow": "workflow",
+    "customer": "user",
+    "provider": "user",
+}
+PARTS = [
+    "status",
+    "progress",
+    "result",
+    "error",
+    "steps",
+    "checkpoints",
+    "attempts",
+    "metrics",
+    "webhooks",
+]
+
+
+async def read(call: Call) -> ASGIApp:
+    """One execution, always current, or as it was at `?version=` or `?at=`."""
+    call.only("version", "at", "expand", "minPosition")
+    relations = _expanded(call)
+
+    async def shown(document: dict[str, Any], _: Held[Any]) -> Any:
+        await asyncio.gather(*(_expand(call, document, name) for name in relations))
+        return document
+
+    return await history.show(call, shown)
+
+
+def part(name: str) -> Callable[[Call], Any]:
+    """The handler of one member of the document."""
+
+    async def handle(call: Call) -> ASGIApp:
+        call.only("version", "at", "minPosition")
+
+        async def shown(document: dict[str, Any], _: Held[Any]) -> Any:
+            return document.get(name)
+
+        return await history.show(call, shown)
+
+    return handle
+
+
+async def checkpoints(call: Call) -> ASGIApp:
+    """All checkpoints; the execution itself shows the latest ten."""
+    call.only("version", "at", "minPosition")
+
+    async def shown(_: dict[str, Any], held: Held[Any]) -> Any:
+        return [checkpoint_document(checkpoint) for checkpoint in held.state.checkpoints]
+
+    return await history.show(call, shown)
+
+
+async def step(call: Call) -> ASGIApp:
+    """One step."""
+    call.only("version", "at", "minPosition")
+
+    async def shown(document: dict[str, Any], _: Held[Any]) -> Any:
+        for found in document["steps"]:
+            if found["id"] == call.path["step"]:
+                return found
+        raise NotFound("There is no such step.")
+
+    return await history.show(call, shown)
+
+
+def relation(name: str) -> Callable[[Call], Any]:
+    """The handler of one relation: the object behind the id."""
+
+    async def handle(call: Call) -> ASGIApp:
+        call.only("version", "at", "minPosition")
+
+        async def shown(document: dict[str, Any], _: Held[Any]) -> Any:
+            await _expand(call, document, name)
+            if not isinstance(document.get(name), dict):
+                raise NotFound(f"This execution has no {name}.")
+            return document[name]
+
+        return await history.show(call, shown)
+
+    return handle
+
+
+async def _expand(call: Call, document: dict[str, Any], name: str) -> None:
+    identity = document.get(name)
+    if identity is None:
+        return
+    document[name] = await loaded(call, RELATIONS[name], identity) or identity
+
+
+def _expanded(call: Call) -> list[str]:
+    wanted = [name for name in (call.parameter("expand") or "").split(",") if name]
+    for name in wanted:
+        if name not in RELATIONS:
+            raise Invalid.field("expand", f"must be of {', '.join(RELATIONS)}")
+    return wanted
+
+
+async def list_all(call: Call) -> ASGIApp:
+    """The executions that meet the query's conditions, a page of them."""
+    conditions = [item for item in call.query if item[0] not in PAGING]
+    return await _page(call, filters.from_query(conditions, field))
+
+
+async def find(call: Call) -> ASGIApp:
+    """The executions that meet the body's conditions, a page of them."""
+    call.only(*PAGING)
+    return await _page(call, filters.from_json(fields(call.body), field))
+
+
+async def _page(call: Call, condition: Condition) -> ASGIApp:
+    relations = _expanded(call)
+    count = call.parameter("count")
+    if count not in {None, "true", "false"}:
+        raise Invalid.field("count", "must be true or false")
+    await fresh(call, "executions")
+    async with call.system.store.reader() as connection:
+        found = await call.system.executions.find(
+            connection,
+            condition,
+            sort=call.parameter("sort") or DEFAULT_SORT,
+            limit=call.whole("limit", 1, 500) or 50,
+            cursor=call.parameter("cursor"),
+            count=count == "true",
+        )
+    items = await _items(call, found.data, relations)
+    headers = {"log-position": str(found.position)}
+    return answers.json(answers.page(items, found.next_cursor, found.total), headers)
+
+
+async def _items(call: Call, rows: list[Held[Execution]], relations: list[str]) -> list[bytes]:
+    now = call.system.clock()
+    documents = [document(held, now) for held in rows]
+    for name in relations:
+        for item in documents:
+            await _expand(call, item, name)
+    keys = await call.system.store.keys(f"execution/{item['$id']}" for item in documents)
+    return [answers.dumps(item, keys[f"execution/{item['$id']}"]) for item in documents]
+
+
+LIST_PARAMETERS = (
+    Parameter(
+        "sort", "Fields, comma-separated, `-` for descending; `-metadata.createdAt` by default"
+    ),
+    history.LIMIT,
+    history.CURSOR,
+    Parameter("count", "Whether to add the exact total", {"type": "boolean"}),
+    Parameter("expand", f"Relations to show whole: {', '.join(RELATIONS)}"),
+    MIN_POSITION,
+)
+FILTER_PARAMETERS = (
+    Parameter("status", "One or more, comma-separated"),
+    Parameter("service", "Id"),
+    Parameter("order", "Id"),
+    Parameter("customer", "Id"),
+    Parameter("provider", "Id"),
+    Parameter("tag", "Has this tag"),
+    Parameter("metadata.createdAt[$gte]", "Created at or after; any field takes such operators"),
+)
+PAGING = frozenset(parameter.name for parameter in LIST_PARAMETERS)
+PAST = (history.VERSION, history.AT, MIN_POSITION)
+
+
+def _reading(name: str, path: str, summary: str, handler: Any, answer: Any) -> Operation:
+    return Operation(
+        name,
+        "GET",
+        f"/executions/{{id}}{path}",
+        Right.READ_EXECUTIONS,
+        summary,
+        handler,
+        answer=answer,
+        parameters=PAST,
+    )
+
+
+OPERATIONS = (
+    Operation(
+        "listExecutions",
+        "GET",
+        "/executions",
+        Right.READ_EXECUTIONS,
+        "List executions; any scalar field filters, also dotted",
+        list_all,
+        answer=schemas.page_of({"$ref": "#/components/schemas/ServiceExecution"}),
+        parameters=(*FILTER_PARAMETERS, *LIST_PARAMETERS),
+        problems=("not-yet-visible",),
+    ),
+    CREATE,
+    Operation(
+        "findExecutions",
+        "POST",
+        "/executions/find",
+        Right.READ_EXECUTIONS,
+        "Find executions by a JSON filter",
+        find,
+        body=schemas.FILTER,
+        answer=schemas.page_of({"$ref": "#/components/schemas/ServiceExecution"}),
+        parameters=LIST_PARAMETERS,
+        problems=("not-yet-visible",),
+    ),
+    Operation(
+        "readExecution",
+        "GET",
+        "/executions/{id}",
+        Right.READ_EXECUTIONS,
+        "One execution, always current, or as it was",
+        read,
+        answer=ServiceExecution,
+        parameters=(*PAST, LIST_PARAMETERS[4]),
+    ),
+    *(
+        _reading(f"read{name.capitalize()}", f"/{name}", f"Its {name}", part(name), {})
+        for name in PARTS
+    ),
+    *(
+        _reading(
+            f"read{name.capitalize()}",
+            f"/{name}",
+            f"Its {name}",
+            relation(name),
+            {"type": "object"},
+        )
+        for name in RELATIONS
+    ),
+    _reading(
+        "readCheckpoints", "/checkpoints", "All its checkpoints", checkpoints, {"type": "array"}
+    ),
+    _reading("readStep", "/steps/{step}", "One step", step, {"type": "object"}),
+)

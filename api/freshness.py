@@ -1,0 +1,37 @@
+"""How far the data behind an answer goes, and waiting until it goes far enough."""
+
+from __future__ import annotations
+
+import re
+
+from api.operations import Call, Parameter
+from api.problems import NotYetVisible
+
+WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
+DEFAULT_WAIT = 5
+LONGEST_WAIT = 30
+
+MIN_POSITION = Parameter(
+    "minPosition",
+    "Answer only when the data has reached this position of the log (see `Prefer: wait=<seconds>`)",
+    {"type": "integer", "minimum": 0},
+)
+
+
+async def fresh(call: Call, view: str) -> None:
+    """Wait until a view has reached `?minPosition=`.
+
+    Raises:
+        NotYetVisible: it has not within the time of `Prefer: wait=<seconds>` (5, at most 30).
+    """
+    wanted = call.whole("minPosition", 0, 2**63 - 1)
+    if wanted is None:
+        return
+    if not await call.system.runner.wait(view, wanted, patience(call)):
+        raise NotYetVisible(position=call.system.runner.position(view), minPosition=wanted)
+
+
+def patience(call: Call) -> int:
+    """How many seconds the client wants to wait at most."""
+    asked = WAIT.search(call.header("prefer") or "")
+    return min(int(asked[1]), LONGEST_WAIT) if asked else DEFAULT_WAIT

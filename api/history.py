@@ -1,0 +1,168 @@
+"""The past of an execution: as it was, what happened, and what changed between two versions."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from api import answers, freshness, schemas, streams
+from api.access import Right
+from api.operations import Call, Operation, Parameter
+from api.problems import NotYetVisible
+from domain.errors import DomainError, Invalid, NotFound
+from domain.execution.document import document
+from domain.kernel import Held
+from domain.wire import parse_time
+
+VERSION = Parameter("version", "As it was at this version", {"type": "integer", "minimum": 1})
+AT = Parameter("at", "As it was at this time", {"type": "string", "format": "date-time"})
+POLL = 0.05
+
+Shown = Callable[[dict[str, Any], Held[Any]], Awaitable[Any]]
+
+
+async def show(call: Call, shown: Shown) -> ASGIApp:
+    """What `shown` makes of the document of an execution, now or in the past."""
+    stream = f"execution/{call.path['id']}"
+    version, at = call.whole("version", 1, 2**53), call.parameter("at")
+    if version is not None and at is not None:
+        raise Invalid.field("at", "goes without `version`")
+    if version is not None:
+        return await _past(call, await call.system.history.at_version(stream, version), shown)
+    if at is not None:
+        return await _past(call, await call.system.history.at_time(stream, timed("at", at)), shown)
+    return await _present(call, stream, shown)
+
+
+async def _past(call: Call, held: Held[Any], shown: Shown) -> ASGIApp:
+    stream = f"execution/{call.path['id']}"
+    key = (await call.system.store.keys([stream]))[stream]
+    return answers.past_execution(call, await shown(document(held, held.at), held), held, key)
+
+
+async def _present(call: Call, stream: str, shown: Shown) -> ASGIApp:
+    position = await _reached(call)
+    held = await call.system.store.load(stream)
+    if held is None:
+        raise NotFound("There is no such execution.")
+    key = (await call.system.store.keys([stream]))[stream]
+    found = await shown(document(held, call.system.clock()), held)
+    return answers.execution(call, found, held, key, max(position, held.position))
+
+
+async def _reached(call: Call) -> int:
+    """The position of the log that a read of the store is sure to contain."""
+    wanted = call.whole("minPosition", 0, 2**63 - 1) or 0
+    deadline = time.monotonic() + freshness.patience(call)
+    while True:
+        position, _ = await call.system.store.head()
+        if position >= wanted:
+            return position
+        if time.monotonic() > deadline:
+            raise NotYetVisible(position=position, minPosition=wanted)
+        await asyncio.sleep(POLL)
+
+
+def timed(name: str, text: str) -> datetime:
+    """A query parameter that is a time."""
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise Invalid.field(name, str(error)) from None
+
+
+async def events(call: Call) -> ASGIApp:
+    """The history of one execution: a page of it as JSON, or all of it and what comes as SSE."""
+    if streams.wanted(call):
+        return await streams.of_execution(call)
+    call.only("order", "limit", "cursor", "types")
+    order = call.parameter("order") or "asc"
+    if order not in {"asc", "desc"}:
+        raise Invalid.field("order", "must be asc or desc")
+    page = await call.system.history.events(
+        f"execution/{call.path['id']}",
+        types=[glob for glob in (call.parameter("types") or "").split(",") if glob],
+        descending=order == "desc",
+        limit=call.whole("limit", 1, 500) or 50,
+        cursor=call.parameter("cursor"),
+    )
+    return answers.json(answers.page(page.envelopes, page.next_cursor))
+
+
+async def log(call: Call) -> ASGIApp:
+    """Every event there is, and what comes, as SSE."""
+    if not streams.wanted(call):
+        raise NotAcceptable
+    return await streams.of_everything(call)
+
+
+async def diff(call: Call) -> ASGIApp:
+    """What changed between two versions, and who changed it."""
+    call.only("from", "to")
+    first, last = call.whole("from", 1, 2**53), call.whole("to", 1, 2**53)
+    if first is None or last is None:
+        raise Invalid.field("from" if first is None else "to", "is needed: a version")
+    patch = await call.system.history.diff(f"execution/{call.path['id']}", first, last)
+    return answers.json(
+        patch, {"cache-control": answers.IMMUTABLE}, media="application/json-patch+json"
+    )
+
+
+class NotAcceptable(DomainError):
+    """This is a stream: ask for it with `Accept: text/event-stream`."""
+
+    code = "not-acceptable"
+
+
+FROM = Parameter("from", "start, now, a position, or a time: where the stream begins")
+LIMIT = Parameter("limit", "How many", {"type": "integer", "minimum": 1, "maximum": 500})
+CURSOR = Parameter("cursor", "`nextCursor` of the page before")
+OPERATIONS = (
+    Operation(
+        "listEvents",
+        "GET",
+        "/executions/{id}/events",
+        Right.READ_EVENTS,
+        "The history of an execution; with `Accept: text/event-stream`, and what comes",
+        events,
+        answer=schemas.page_of({"type": "object"}),
+        parameters=(
+            Parameter("order", "Oldest or newest first", {"enum": ["asc", "desc"]}),
+            LIMIT,
+            CURSOR,
+            Parameter("types", "Only these, with `*` for any characters, comma-separated"),
+            FROM,
+        ),
+    ),
+    Operation(
+        "diff",
+        "GET",
+        "/executions/{id}/diff",
+        Right.READ_EXECUTIONS,
+        "RFC 6902 patch from one version to a later one, with the cause of each operation",
+        diff,
+        answer={"type": "array", "items": {"type": "object"}},
+        media_type="application/json-patch+json",
+        parameters=(
+            Parameter("from", "The earlier version", {"type": "integer", "minimum": 1}),
+            Parameter("to", "The later version", {"type": "integer", "minimum": 1}),
+        ),
+    ),
+    Operation(
+        "streamEvents",
+        "GET",
+        "/events",
+        Right.READ_EVENTS,
+        "Every event, from any position on, and what comes (server-sent events)",
+        log,
+        answer={"type": "string"},
+        media_type="text/event-stream",
+        parameters=(FROM,),
+        problems=("malformed", "not-acceptable"),
+    ),
+)

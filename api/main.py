@@ -1,0 +1,155 @@
+"""The composition root: everything is made and wired here, by hand."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from starlette.routing import Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+from ulid import ULID
+
+from api import catalog, commands, executions, health, openapi, problems
+from api import history as history_routes
+from api.access import Access
+from api.feed import Feed
+from api.operations import Operation, routes
+from api.settings import Settings
+from domain import house, recorder
+from domain.bus import Bus
+from domain.codec import Codec
+from domain.errors import NotFound
+from domain.keyring import Keyring
+from domain.store import Store
+from domain.vault import Vault
+from projections import kernel
+from projections.analytics import Analytics
+from projections.executions import Executions
+from projections.history import History
+from projections.listen import Listener
+from projections.runner import Runner
+
+PREFIX = "/api"
+OPERATIONS: tuple[Operation, ...] = (
+    *commands.OPERATIONS,
+    *executions.OPERATIONS,
+    *history_routes.OPERATIONS,
+    *catalog.OPERATIONS,
+    *health.OPERATIONS,
+    *openapi.OPERATIONS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Everything that runs in one process."""
+
+    store: Store
+    bus: Bus
+    access: Access
+    listener: Listener
+    runner: Runner
+    feed: Feed
+    history: History
+    executions: Executions
+    analytics: Analytics
+
+    def clock(self) -> datetime:
+        """Now, in UTC, to the millisecond."""
+        return now()
+
+    def new_id(self, kind: str) -> str:
+        """A new identity, like `exec_01KAN8WJ6Y1V3Y2S7Q3ZC0T5RM`."""
+        return new_id(kind)
+
+
+def now() -> datetime:
+    """Now, in UTC, to the millisecond."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def new_id(kind: str) -> str:
+    """An identity that sorts by the time it was made."""
+    return f"{kind}_{ULID()}"
+
+
+def all_views(codec: Codec) -> tuple[Executions, Analytics]:
+    """Every view there is."""
+    return Executions(codec), Analytics()
+
+
+def migrate(conninfo: str, schema: str) -> None:
+    """Create what is missing in the database; safe to run at every start, by many at once."""
+    recorder.migrate(conninfo, schema)
+    kernel.migrate(conninfo, schema, all_views(house.codec()))
+
+
+def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str) -> System:
+    """All parts, wired but not started."""
+    codec, schema = house.codec(), settings.schema
+    store = Store(
+        conninfo, schema, codec, Keyring(Vault(master_key)), settings.database_connections
+    )
+    listener = Listener(conninfo, schema)
+    executions_view, analytics = views = all_views(codec)
+    return System(
+        store=store,
+        bus=Bus(store, now, new_id, random.random, settings.queue_limit),
+        access=Access(admin_token),
+        listener=listener,
+        runner=Runner(views, store, listener, conninfo, schema),
+        feed=Feed(store, listener, schema),
+        history=History(store),
+        executions=executions_view,
+        analytics=analytics,
+    )
+
+
+@asynccontextmanager
+async def running(system: System) -> AsyncIterator[None]:
+    """The parts started, in order, and stopped in the opposite one."""
+    await system.store.open()
+    system.listener.start()
+    system.bus.start()
+    system.runner.start()
+    system.feed.start()
+    try:
+        yield
+    finally:
+        await system.feed.stop()
+        await system.bus.stop()
+        await system.runner.stop()
+        await system.listener.stop()
+        await system.store.close()
+
+
+def create_app(system: System) -> ASGIApp:
+    """The service as an ASGI application, each path with and without `/api`."""
+
+    @asynccontextmanager
+    async def lifespan(_: object) -> AsyncIterator[None]:
+        async with running(system):
+            yield
+
+    router = Router(
+        routes(system, OPERATIONS), redirect_slashes=False, default=_unknown, lifespan=lifespan
+    )
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan" and scope["path"].startswith(PREFIX + "/"):
+            scope["root_path"] = PREFIX
+        await router(scope, receive, send)
+
+    return app
+
+
+async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008, "reason": "no such path"})
+        return
+    error = NotFound("There is nothing at this path; /openapi.json lists what there is.")
+    await problems.answer(error, scope["path"])(scope, receive, send)

@@ -1,0 +1,248 @@
+"""An operation is one row: method, path, right, models, handler. Routing, checks and the OpenAPI
+document all follow from the rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import cached_property
+from os import urandom
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl
+
+import structlog
+from pydantic import ValidationError
+from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api import problems
+from api.access import NOBODY, Access, Caller, Right
+from api.metrics import REQUESTS
+from domain.batch import IdempotencyKey, Message
+from domain.errors import DomainError, Invalid
+from domain.kernel import Command
+
+if TYPE_CHECKING:
+    from api.main import System
+
+MIB = 1024 * 1024
+LABEL = re.compile(r"[!-~]{1,128}")
+ENTITY_TAG = re.compile(r'(?:W/)?"(\d{1,18})"')
+TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+JSON = re.compile(rb"application/(?:[\w.-]+\+)?(?:json|x-ndjson)\s*(?:;.*)?", re.IGNORECASE)
+
+log = structlog.get_logger()
+
+
+class Parameter(NamedTuple):
+    """A query parameter, as the OpenAPI document shows it."""
+
+    name: str
+    description: str
+    schema: Mapping[str, Any] = {"type": "string"}
+
+
+class Operation(NamedTuple):
+    """What one method of one path does. `body` and `answer` are pydantic models or JSON schemas."""
+
+    name: str
+    method: str
+    path: str
+    right: Right
+    summary: str
+    handler: Callable[[Call], Awaitable[ASGIApp]]
+    body: Any = None
+    answer: Any = None
+    status: int = 200
+    parameters: tuple[Parameter, ...] = ()
+    problems: tuple[str, ...] = ()
+    body_limit: int = MIB
+    media_type: str = "application/json"
+    body_required: bool = False
+
+
+class Call:
+    """One request that has passed the door: who asks for what, with which words."""
+
+    def __init__(
+        self, system: System, operation: Operation, scope: Scope, caller: Caller, body: bytes
+    ) -> None:
+        self.system = system
+        self.operation = operation
+        self.caller = caller
+        self.body = body
+        self.path: dict[str, str] = scope["path_params"]
+        self.url: str = scope["path"]
+        self.headers: dict[bytes, bytes] = scope["state"]["headers"]
+        self._query = scope["query_string"]
+
+    @cached_property
+    def query(self) -> list[tuple[str, str]]:
+        """The query parameters, in order, repeated ones repeated."""
+        try:
+            return parse_qsl(
+                self._query.decode(), keep_blank_values=True, errors="strict", max_num_fields=1000
+            )
+        except ValueError as error:
+            raise Invalid.field("query", "cannot be decoded as UTF-8 form fields") from error
+
+    def header(self, name: str) -> str | None:
+        value = self.headers.get(name.encode())
+        return None if value is None else value.decode("latin-1")
+
+    def parameter(self, name: str) -> str | None:
+        """A query parameter that may come once."""
+        found = [value for key, value in self.query if key == name] if self._query else []
+        if len(found) > 1:
+            raise Invalid.field(name, "may be given once")
+        return found[0] if found else None
+
+    def whole(self, name: str, at_least: int, at_most: int) -> int | None:
+        """A query parameter that is a whole number within bounds."""
+        text = self.parameter(name)
+        if text is None:
+            return None
+        if not re.fullmatch(r"[0-9]{1,19}", text) or not at_least <= int(text) <= at_most:
+            raise Invalid.field(name, f"must be a whole number from {at_least} to {at_most}")
+        return int(text)
+
+    def only(self, *names: str) -> None:
+        """Refuse query parameters that this operation does not know: a misspelt filter is no filter."""
+        for name, _ in self.query if self._query else ():
+            if name not in names:
+                known = ", ".join(names) or "none"
+                raise Invalid.field(name, f"is not a parameter of this operation (known: {known})")
+
+    @property
+    def if_match(self) -> int | None:
+        """The version in If-Match; None without one, or for `*`."""
+        text = self.header("if-match")
+        if text is None or text.strip() == "*":
+            return None
+        if (tag := ENTITY_TAG.fullmatch(text.strip())) is None:
+            raise Invalid.field("If-Match", 'must be a version in quotes, like "7"')
+        return int(tag[1])
+
+    def message(self, stream: str, command: Command[Any], part: str = "") -> Message:
+        """The command as the bus takes it; `part` tells apart the commands of one request."""
+        headers = self.headers
+        return Message(
+            stream,
+            command,
+            self.caller.name,
+            self._correlation(),
+            self._label("x-causation-id") if b"x-causation-id" in headers else None,
+            self.if_match if b"if-match" in headers else None,
+            Right.IMPORT in self.caller.rights,
+            self._idempotency(part) if b"idempotency-key" in headers else None,
+        )
+
+    def _correlation(self) -> str:
+        if b"x-correlation-id" in self.headers:
+            return self._label("x-correlation-id")
+        if (trace := self.header("traceparent")) and (parsed := TRACE_PARENT.fullmatch(trace)):
+            return parsed[1]
+        return urandom(8).hex()
+
+    def _idempotency(self, part: str) -> IdempotencyKey:
+        key = f"{self.caller.name}:{self._label('idempotency-key')}{part}"
+        request = f"{self.operation.method} {self.url}\n".encode() + self.body
+        return IdempotencyKey(key, hashlib.sha256(request).hexdigest())
+
+    def _label(self, name: str) -> str:
+        value = (self.header(name) or "").strip()
+        if not LABEL.fullmatch(value):
+            raise Invalid.field(name, "must be 1 to 128 printable ASCII characters without spaces")
+        return value
+
+
+class Endpoint:
+    """All operations of one path: opens the door, reads the body, answers refusals."""
+
+    def __init__(self, system: System, operations: Iterable[Operation]) -> None:
+        self._system = system
+        self._access: Access = system.access
+        self._by_method = {operation.method: operation for operation in operations}
+        if "GET" in self._by_method:
+            self._by_method["HEAD"] = self._by_method["GET"]
+        self._counts = {
+            operation.method: REQUESTS.labels(operation.name) for operation in operations
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            response = await self._answer(scope, receive)
+        except DomainError as error:
+            response = problems.answer(error, scope["path"])
+        except ValidationError as error:
+            response = problems.answer(problems.invalid(error), scope["path"])
+        except ClientDisconnect:
+            return
+        except Exception:
+            log.exception("request failed", method=scope["method"], path=scope["path"])
+            response = problems.answer(problems.Internal(), scope["path"])
+        await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp:
+        operation = self._by_method.get(scope["method"])
+        if operation is None:
+            raise MethodNotAllowed(", ".join(sorted(self._by_method)))
+        headers = scope.setdefault("state", {})["headers"] = dict(scope["headers"])
+        caller = self._admitted(operation, headers)
+        body = await read_body(headers, receive, operation) if operation.body else b""
+        return await operation.handler(Call(self._system, operation, scope, caller, body))
+
+    def _admitted(self, operation: Operation, headers: Mapping[bytes, bytes]) -> Caller:
+        if operation.right is Right.OPEN:
+            return NOBODY
+        caller = self._access.caller(headers.get(b"authorization"))
+        if caller is NOBODY:
+            raise problems.Unauthenticated
+        caller.require(operation.right)
+        return caller
+
+
+class MethodNotAllowed(DomainError):
+    """This path does not take this method."""
+
+    code = "method-not-allowed"
+
+    def __init__(self, allowed: str) -> None:
+        super().__init__(f"This path takes {allowed}.", allow=allowed)
+
+
+async def read_body(
+    headers: Mapping[bytes, bytes], receive: Receive, operation: Operation
+) -> bytes:
+    """The whole body, within the operation's limit, if it is JSON."""
+    limit = operation.body_limit
+    if (length := headers.get(b"content-length")) and int(length) > limit:
+        raise problems.TooLarge(f"A body here has at most {limit} bytes.", limit=limit)
+    parts = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        if part := message.get("body", b""):
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                raise problems.TooLarge(f"A body here has at most {limit} bytes.", limit=limit)
+        if not message.get("more_body", False):
+            break
+    media_type = headers.get(b"content-type")
+    if parts and media_type is not None and not JSON.fullmatch(media_type):
+        raise problems.UnsupportedMediaType
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def routes(system: System, operations: Iterable[Operation]) -> list[BaseRoute]:
+    """One route a path, in the order of the rows."""
+    paths: dict[str, list[Operation]] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, []).append(operation)
+    return [Route(path, Endpoint(system, rows)) for path, rows in paths.items()]

@@ -1,0 +1,98 @@
+"""Shapes of the wire that are no model of the domain: pages, outcomes, problems."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from domain.errors import Invalid
+
+ID = re.compile(r"[A-Za-z0-9._~:-]{1,255}")
+
+PROBLEM = {
+    "type": "object",
+    "description": "RFC 9457 problem details",
+    "required": ["type", "title", "status", "detail", "instance"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["path", "message"],
+                "properties": {"path": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+    },
+    "additionalProperties": True,
+}
+
+COMMAND_LIST = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": 1000,
+    "items": {
+        "type": "object",
+        "required": ["command"],
+        "properties": {
+            "command": {"type": "string", "description": "The command's word, like `startStep`"},
+            "execution": {"type": "string", "pattern": f"^{ID.pattern}$"},
+            "ifMatch": {"type": "integer", "minimum": 0},
+        },
+        "additionalProperties": True,
+        "description": "The command's own members stand beside these",
+    },
+}
+
+FILTER = {
+    "type": "object",
+    "description": "Fields, also dotted, each with a value or operators: $eq $ne $gt $gte $lt $lte "
+    "$in $nin $exists $prefix $not; and $and, $or, $not over such objects",
+    "additionalProperties": True,
+    "examples": [
+        {
+            "status": {"$in": ["running", "paused"]},
+            "metadata.createdAt": {"$gte": "2026-01-01T00:00:00Z"},
+        }
+    ],
+}
+
+OUTCOME_LIST = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["status", "execution"],
+        "properties": {
+            "status": {"type": "integer"},
+            "execution": {"type": ["string", "null"]},
+            "version": {"type": "integer"},
+            "position": {"type": "integer"},
+            "problem": {"$ref": "#/components/schemas/Problem"},
+        },
+    },
+}
+
+
+def checked_id(value: Any, path: str = "$id") -> str:
+    """An identity. Raises Invalid where it is none."""
+    if not (isinstance(value, str) and ID.fullmatch(value)):
+        raise Invalid.field(path, "must be 1 to 255 characters of A-Z a-z 0-9 . _ ~ : -")
+    return value
+
+
+def page_of(item: dict[str, Any]) -> dict[str, Any]:
+    """The schema of one page of a list."""
+    return {
+        "type": "object",
+        "required": ["data", "hasMore", "nextCursor"],
+        "properties": {
+            "data": {"type": "array", "items": item},
+            "hasMore": {"type": "boolean"},
+            "nextCursor": {"type": ["string", "null"]},
+            "total": {"type": "integer"},
+        },
+    }

@@ -1,0 +1,108 @@
+"""Running the service: the database if it is ours, the web server, and a polite end."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import structlog
+import uvicorn
+
+from api.data_dir import DataDir
+from api.main import System, build, create_app, migrate
+from api.postgres import EmbeddedPostgres
+from api.settings import Settings
+
+GRACE = 30
+
+log = structlog.get_logger()
+
+
+class Server(uvicorn.Server):
+    """Uvicorn that lets streams say goodbye before it waits for them to end."""
+
+    def __init__(self, config: uvicorn.Config, system: System) -> None:
+        super().__init__(config)
+        self._system = system
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._system.feed.close()
+        super().handle_exit(sig, frame)
+
+
+@contextmanager
+def database(settings: Settings, folder: DataDir) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
+    """The connection string, and the server where it is our own."""
+    if settings.database_url is not None:
+        yield settings.database_url, None
+        return
+    with EmbeddedPostgres(folder.postgres) as postgres:
+        yield postgres.conninfo(), postgres
+
+
+def serve(settings: Settings) -> None:
+    """Run until a signal ends it. Raises SetupError where it cannot start."""
+    configure_logging(settings.log_level)
+    folder = DataDir.opened(settings.data_dir)
+    token = settings.admin_token or folder.admin_token()
+    with database(settings, folder) as (conninfo, postgres):
+        migrate(conninfo, settings.schema)
+        system = build(settings, conninfo, folder.master_key(), token)
+        listening = _listen(settings)
+        _announce(settings, folder, listening)
+
+        async def watch() -> None:
+            # In the main thread, which alone may start PostgreSQL.
+            if postgres is not None and postgres.ensure_running():
+                log.warning("postgres restarted")
+
+        config = uvicorn.Config(
+            create_app(system),
+            callback_notify=watch,
+            timeout_notify=1,
+            http="httptools",
+            ws="websockets-sansio",
+            ws_per_message_deflate=False,
+            access_log=False,
+            server_header=False,
+            log_config=None,
+            timeout_graceful_shutdown=GRACE,
+        )
+        Server(config, system).run(sockets=[listening])
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+
+
+def _announce(settings: Settings, folder: DataDir, listening: socket.socket) -> None:
+    host, port = listening.getsockname()[:2]
+    kept = "EXECUTIONS_ADMIN_TOKEN" if settings.admin_token else str(folder.admin_token_file)
+    address = f"[{host}]" if ":" in host else host
+    print(f"Listening on http://{address}:{port}", flush=True)  # noqa: T201 - the terminal is its user
+    print(f"The admin token is in {kept}", flush=True)  # noqa: T201
+
+
+def configure_logging(level: str) -> None:
+    """Log lines as JSON on standard error, the library's warnings among them."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(
+        level=max(number, logging.WARNING), format="%(levelname)s %(name)s %(message)s"
+    )
