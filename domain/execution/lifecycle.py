@@ -27,7 +27,7 @@ from domain.execution.values import (
     told,
 )
 from domain.kernel import Command, Context, Event
-from domain.values import Id, JsonObject, Text
+from domain.values import Id, Json, JsonObject, Text
 from domain.wire import in_milliseconds
 
 
@@ -91,10 +91,11 @@ class CompleteExecution(ExecutionResult, Command[Execution]):
 
     name: ClassVar[str] = "complete"
 
+    output: Json = None
     usage: Usage | None = None
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        result = told(self, ExecutionResult)
+        result = told(self, ExecutionResult, output=self.output)
         if execution.repeats(self.name, equal=result == execution.result):
             return
         if self.usage:

@@ -64,7 +64,7 @@ class ExecutionResult(Value):
     """What came out. `success` is the outcome of the business, not of the run."""
 
     success: bool
-    output: Json = None
+    output: Json
     summary: LongText
     artifacts: Annotated[tuple[Text, ...], Field(max_length=1_000)] | None = None
 
@@ -214,7 +214,7 @@ V = TypeVar("V", bound=Value)
 def told(source: Value, kind: type[V], **more: object) -> V:
     """What `source` was told, as far as a `kind` has room for it, and `more`."""
     given = source.model_fields_set & kind.model_fields.keys()
-    return kind(**{name: getattr(source, name) for name in given}, **more)
+    return kind(**{name: getattr(source, name) for name in given} | more)
 
 
 def merged(before: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
