@@ -54,11 +54,15 @@ class Progress(NamedTuple):
 
 
 class Follower:
-    """Brings one view up to the log, page by page, on a connection of its own."""
+    """Brings one view up to the log, page by page, on a connection of its own.
+
+    `behind` says whether the last page was full, so that there is probably another.
+    """
 
     def __init__(self, view: View, store: Store) -> None:
         self.view = view
         self.parked = 0
+        self.behind = False
         self._store = store
         self._left: Progress | None = None
 
@@ -69,6 +73,7 @@ class Follower:
             if progress != self._left:
                 self.view.forget()
             rows = await self._store.read_on(connection, progress.position, page)
+            self.behind = len(rows) == page
             if not rows:
                 self._left = progress
                 return None

@@ -48,7 +48,7 @@ def started(execution: str) -> list[Happening]:
 
 
 def completed(execution: str, summary: str = "done") -> Happening:
-    result = ExecutionResult(success=True, summary=summary)
+    result = ExecutionResult(success=True, output=None, summary=summary)
     return Happening(execution, ExecutionCompleted(success=True, result=result))
 
 

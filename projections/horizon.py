@@ -1,0 +1,39 @@
+"""How far each view is known to be, and waiting until it is far enough."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+
+
+class Horizon:
+    """Positions only grow; whoever waits for one is told in the moment it is reached."""
+
+    def __init__(self) -> None:
+        self._positions: dict[str, int] = {}
+        self._waiting: defaultdict[str, set[tuple[int, asyncio.Future[None]]]] = defaultdict(set)
+
+    def __getitem__(self, view: str) -> int:
+        return self._positions.get(view, 0)
+
+    def reach(self, view: str, position: int) -> None:
+        """The rows of a view go at least this far."""
+        if position <= self[view]:
+            return
+        self._positions[view] = position
+        for wanted, waiter in self._waiting[view]:
+            if wanted <= position and not waiter.done():
+                waiter.set_result(None)
+
+    async def wait(self, view: str, position: int, seconds: float) -> bool:
+        """Whether the position is reached within the time."""
+        if self[view] >= position:
+            return True
+        waiter = asyncio.get_running_loop().create_future()
+        entry = (position, waiter)
+        self._waiting[view].add(entry)
+        try:
+            await asyncio.wait([waiter], timeout=seconds)
+        finally:
+            self._waiting[view].discard(entry)
+        return self[view] >= position

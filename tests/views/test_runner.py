@@ -1,0 +1,194 @@
+"""Whoever follows the log does so at once, by itself, and in one process at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import monotonic
+
+import psycopg
+import pytest
+
+from api.postgres import EmbeddedPostgres
+from domain import recorder
+from domain.store import Store
+from projections import kernel, runner
+from projections.executions import Executions
+from projections.listen import Listener, Wake
+from projections.runner import Runner
+from tests.views.writing import Log, created, new_store, opened, some
+
+pytestmark = pytest.mark.anyio
+
+
+class Process:
+    """A runner and its listener, as one process has them."""
+
+    def __init__(self, conninfo: str, store: Store) -> None:
+        self.listener = Listener(conninfo, "executions")
+        self.view = Executions(store.codec)
+        self.runner = Runner([self.view], store, self.listener, conninfo, "executions")
+
+    async def stop(self) -> None:
+        await self.runner.stop()
+        await self.listener.stop()
+
+
+@asynccontextmanager
+async def process(conninfo: str, store: Store, *, hears: bool = True) -> AsyncIterator[Process]:
+    made = Process(conninfo, store)
+    if hears:
+        made.listener.start()
+    made.runner.start()
+    try:
+        yield made
+    finally:
+        await made.stop()
+
+
+async def names(store: Store, view: Executions) -> set[str]:
+    async with store.reader() as connection:
+        return {held.state.id for held in (await view.find(connection)).data}
+
+
+async def test_what_was_written_is_seen_after_waiting_for_its_position(views: str) -> None:
+    async with opened(views) as store, process(views, store) as one:
+        position = await Log(store).write(some(3))
+        assert await one.runner.wait("executions", position, 10)
+        assert await names(store, one.view) == {"e-0", "e-1", "e-2"}
+        assert one.runner.position("executions") == position
+        assert await one.runner.progress() == [("executions", position, 0)]
+
+
+async def test_waiting_for_what_never_comes_ends_in_time(views: str) -> None:
+    async with opened(views) as store, process(views, store) as one:
+        begun = monotonic()
+        assert not await one.runner.wait("executions", 1, 0.4)
+        assert 0.3 < monotonic() - begun < 5
+
+
+async def test_a_notification_wakes_without_waiting_for_the_poll(
+    views: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "POLL", 60)
+    async with opened(views) as store, process(views, store) as one:
+        log = Log(store)
+        for number in range(5):
+            position = await log.write([created(f"e-{number}")])
+            assert await one.runner.wait("executions", position, 10)
+
+
+async def test_without_a_listener_the_poll_finds_the_events(views: str) -> None:
+    async with opened(views) as store, process(views, store, hears=False) as one:
+        position = await Log(store).write(some(1))
+        assert await one.runner.wait("executions", position, 10)
+
+
+async def test_a_process_that_does_not_own_the_view_sees_it_move(views: str) -> None:
+    async with opened(views) as store, process(views, store) as owner:
+        log = Log(store)
+        assert await owner.runner.wait("executions", await log.write(some(1)), 10)
+        async with process(views, store) as other, process(views, store, hears=False) as deaf:
+            position = await log.write([created("later")])
+            for one in (owner, other, deaf):
+                assert await one.runner.wait("executions", position, 10)
+
+
+async def test_another_process_takes_over_when_the_owner_ends(views: str) -> None:
+    async with opened(views) as store, process(views, store) as owner:
+        log = Log(store)
+        assert await owner.runner.wait("executions", await log.write(some(1)), 10)
+        async with process(views, store) as heir:
+            await owner.stop()
+            begun = monotonic()
+            position = await log.write([created("later")])
+            assert await heir.runner.wait("executions", position, 10)
+            assert monotonic() - begun < 5
+
+
+async def test_a_lost_connection_is_made_again(views: str) -> None:
+    async with opened(views) as store, process(views, store) as one:
+        log = Log(store)
+        assert await one.runner.wait("executions", await log.write(some(1)), 10)
+        with psycopg.connect(views, autocommit=True) as admin:
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        position = await (await again(log)).write([created("later")])
+        assert await one.runner.wait("executions", position, 10)
+
+
+async def again(log: Log) -> Log:
+    """The log, once its own broken connections have been noticed."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await log.store.head()
+                async with log.store.transaction():
+                    return log
+            except Exception:  # noqa: BLE001 - whatever a broken connection says
+                await asyncio.sleep(0.1)
+
+
+async def test_the_view_goes_on_after_the_database_was_away(
+    postgres_root: Path, postgres_bin: Path | None
+) -> None:
+    server = EmbeddedPostgres(postgres_root, bin_dir=postgres_bin)
+    with server:
+        conninfo = server.conninfo()
+        recorder.migrate(conninfo, "executions")
+        store = new_store(conninfo)
+        kernel.migrate(conninfo, "executions", [Executions(store.codec)])
+        await store.open()
+        async with process(conninfo, store) as one:
+            log = Log(store)
+            assert await one.runner.wait("executions", await log.write(some(2)), 10)
+            server.__exit__()
+            await asyncio.sleep(1)
+            server.__enter__()
+            position = await (await again(log)).write([created("later")])
+            assert await one.runner.wait("executions", position, 20)
+            assert await names(store, one.view) == {"e-0", "e-1", "later"}
+        await store.close()
+
+
+async def test_a_view_without_tables_is_tried_again_until_it_has_them(database: str) -> None:
+    async with opened(database) as store, process(database, store) as one:
+        position = await Log(store).write(some(1))
+        await asyncio.sleep(0.3)
+        kernel.migrate(database, "executions", [one.view])
+        assert await one.runner.wait("executions", position, 20)
+
+
+async def test_stopping_ends_every_task(views: str) -> None:
+    def ours() -> set[str]:
+        names = {task.get_name() for task in asyncio.all_tasks()}
+        return names & {"listener", "view executions"}
+
+    async with opened(views) as store:
+        async with process(views, store) as one:
+            assert await one.runner.wait("executions", await Log(store).write(some(1)), 10)
+            assert ours() == {"listener", "view executions"}
+        assert ours() == set()
+
+
+async def test_what_happens_while_one_is_awake_wakes_it_at_once() -> None:
+    wake = Wake()
+    wake.set()
+    assert await wake.wait(5)
+    assert not await wake.wait(0.01)
+
+
+async def test_a_listener_that_runs_takes_no_more_channels(database: str) -> None:
+    listener = Listener(database, "executions")
+    wake = listener.subscribe("executions")
+    listener.start()
+    try:
+        assert await wake.wait(10)  # connected: anything may have been missed before
+        with pytest.raises(RuntimeError):
+            listener.subscribe("another")
+    finally:
+        await listener.stop()
