@@ -57,7 +57,7 @@ class PauseExecution(Command[Execution]):
             return
         checkpoint = saved(execution, self.state)
         yield checkpoint
-        yield ExecutionPaused(checkpoint=checkpoint.checkpoint, reason=self.reason)
+        yield told(self, ExecutionPaused, checkpoint=checkpoint.checkpoint)
 
     def _equals(self, execution: Execution) -> bool:
         at = execution.checkpoints[-1].state if execution.checkpoints else None
@@ -140,7 +140,7 @@ class CancelExecution(Command[Execution]):
         before = execution.cancellation
         equal = before is not None and before.reason == self.reason
         if not execution.repeats(self.name, equal=equal):
-            yield ExecutionCancelled(reason=self.reason)
+            yield told(self, ExecutionCancelled)
 
 
 class TimeOutExecution(Command[Execution]):

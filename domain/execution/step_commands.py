@@ -78,9 +78,8 @@ class StartStep(Command[Execution]):
             self.name, step, equal=self._equals(step)
         ):
             return
-        told = {"name": self.called, "assignee": self.assignee, "input": self.input}
-        given = {name: value for name, value in told.items() if value is not None}
-        yield StepStarted(step=self.step, **given)
+        named = {"name": self.called} if self.called else {}
+        yield told(self, StepStarted, **named)
 
     def _equals(self, step: Step) -> bool:
         return (
@@ -105,8 +104,7 @@ class CompleteStep(Command[Execution]):
             return
         if self.usage:
             yield from used(execution, self.usage, self.step)
-        given = {} if self.output is None else {"output": self.output}
-        yield StepCompleted(step=self.step, **given)
+        yield told(self, StepCompleted)
 
 
 class FailStep(ExecutionError, Command[Execution]):
@@ -133,7 +131,7 @@ class SkipStep(Command[Execution]):
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         step = execution.step(self.step)
         if not execution.step_repeats(self.name, step, equal=self.reason == step.reason):
-            yield StepSkipped(step=self.step, reason=self.reason)
+            yield told(self, StepSkipped)
 
 
 def _declared(execution: Execution, plan: StepPlan) -> bool:

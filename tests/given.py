@@ -1,0 +1,112 @@
+"""Given what happened, when a command comes, then this happens: aggregates without any machinery."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from domain.errors import DomainError
+from domain.kernel import Command, Context, Event, Held, On, Recorded
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+@dataclass(frozen=True)
+class Given:
+    """A history, a second between its events, and all that a command may know besides."""
+
+    stream: str
+    now: datetime = NOON
+    version: int = 0
+    state: Any = None
+    known: Mapping[str, Held[Any] | None] = field(default_factory=dict)
+    importing: bool = False
+    chance: float = 0.5
+
+    def happened(self, *events: Event, by: str = "tester") -> Given:
+        """More events, a second apart."""
+        given = self
+        for event in events:
+            now = given.now + SECOND
+            envelope = Recorded(self.stream, given.version + 1, given.version + 1, now, event, by)
+            state = event.apply(given.state, envelope)
+            given = replace(given, now=now, version=given.version + 1, state=state)
+        return given
+
+    def after(self, wait: timedelta, *events: Event) -> Given:
+        """Some time later, perhaps with more events."""
+        return replace(self, now=self.now + wait).happened(*events)
+
+    def knowing(self, **states: Any) -> Given:
+        """Other aggregates: `order__o1=…` is the stream `order/o1`; None is one that is not there."""
+        known = {
+            name.replace("__", "/").replace("_", "-"): Held(state, 1, 1, NOON) if state else None
+            for name, state in states.items()
+        }
+        return replace(self, known={**self.known, **known})
+
+    def while_importing(self) -> Given:
+        return replace(self, importing=True)
+
+    def with_chance(self, chance: float) -> Given:
+        return replace(self, chance=chance)
+
+    def when(self, command: Command[Any], by: str = "tester") -> Outcome:
+        """Decide a command, now."""
+        context = Context(
+            self.now,
+            command.occurred_at or self.now,
+            by,
+            lambda kind: f"{kind}_new",
+            lambda: self.chance,
+            self.importing,
+            self.known,
+        )
+        try:
+            return Outcome(self, tuple(command.outcome(self.state, context)), None)
+        except DomainError as error:
+            return Outcome(self, (), error)
+
+    @property
+    def held(self) -> Held[Any]:
+        return Held(self.state, self.version, self.version, self.now)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command led to."""
+
+    given: Given
+    events: tuple[Event | On, ...]
+    error: DomainError | None
+
+    def then(self, *events: Event | On) -> Given:
+        """Exactly these events follow; the answer is the history with its own events added."""
+        if self.error is not None:
+            pytest.fail(f"refused: {self.error!r} {self.error.members}")
+        assert self.events == events
+        return self.given.happened(*(event for event in events if isinstance(event, Event)))
+
+    def then_nothing(self) -> Given:
+        return self.then()
+
+    def refused(self, error: type[DomainError], **members: object) -> None:
+        """It is refused, with at least these members."""
+        assert type(self.error) is error, f"{self.error!r}, {self.events}"
+        assert members.items() <= self.error.members.items(), self.error.members
+
+    def refused_field(self, path: str) -> None:
+        """It is refused because of one field."""
+        if self.error is None:
+            pytest.fail(f"not refused: {self.events}")
+        assert [error["path"] for error in self.error.members["errors"]] == [path]
+
+
+def given(*events: Event, stream: str = "execution/e-1") -> Given:
+    """A history of these events."""
+    return Given(stream).happened(*events)

@@ -1,0 +1,168 @@
+"""How the settings of an execution are changed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import orjson
+import pytest
+from pydantic import ValidationError
+
+from domain.errors import IllegalTransition
+from domain.execution.commands import UpdateExecution
+from domain.execution.events import (
+    CheckpointSaved,
+    ExecutionCancelled,
+    ExecutionPaused,
+    ExecutionResumed,
+    ExecutionUpdated,
+    ProgressUpdated,
+)
+from domain.execution.values import Status, Webhook
+from domain.values import Assignee, Priority
+from tests.given import given
+from tests.stories import CREATED, RUNNING, STARTED, STARTING, STORIES, THREE_RETRIES
+
+HOOK = Webhook(
+    id="wh-1", url="https://a.example", events=("*",), headers={"Key": "k"}, format="json"
+)
+
+
+def update(**body: Any) -> UpdateExecution:
+    return UpdateExecution.model_validate_json(orjson.dumps(body))
+
+
+def test_what_is_absent_stays_and_what_is_there_changes() -> None:
+    after = (
+        given(CREATED)
+        .when(update(priority="high", tags=["eu"]))
+        .then(ExecutionUpdated(priority=Priority.HIGH, tags=("eu",)))
+    )
+    assert after.state.priority is Priority.HIGH
+    assert after.state.timeout == timedelta(hours=1)
+    after.when(update(priority="high", tags=["eu"])).then_nothing()
+
+
+def test_null_clears() -> None:
+    person = Assignee(type="human", id="ann", name="Ann")
+    full = given(
+        CREATED,
+        ExecutionUpdated(
+            assignee=person,
+            priority=Priority.LOW,
+            retry_policy=THREE_RETRIES,
+            webhooks=(HOOK,),
+            tags=("a",),
+            metadata={"a": 1},
+        ),
+    )
+    names = ("assignee", "priority", "retryPolicy", "webhooks", "tags", "metadata")
+    after = full.when(update(**dict.fromkeys(names))).then(
+        ExecutionUpdated(
+            assignee=None,
+            priority=Priority.NORMAL,
+            retry_policy=None,
+            webhooks=(),
+            tags=(),
+            metadata={},
+        )
+    )
+    assert (after.state.assignee, after.state.webhooks, after.state.metadata) == (None, (), {})
+
+
+def test_metadata_is_merged() -> None:
+    noted = given(CREATED, ExecutionUpdated(metadata={"a": 1, "b": {"c": 1, "d": 2}}))
+    noted.when(update(metadata={"a": None, "b": {"c": 3}, "version": "2"})).then(
+        ExecutionUpdated(metadata={"b": {"c": 3, "d": 2}, "version": "2"})
+    )
+
+
+def test_only_an_import_may_take_the_limit_away() -> None:
+    given(CREATED).when(update(timeout=None)).refused_field("timeout")
+    given(CREATED).while_importing().when(update(timeout=None)).then(ExecutionUpdated(timeout=None))
+
+
+@pytest.mark.parametrize("status", [Status.COMPLETED, Status.CANCELLED])
+def test_after_the_end_only_notes_can_be_changed(status: Status) -> None:
+    ended = given(*STORIES[status])
+    ended.when(update(tags=["x"], metadata={"a": 1})).then(
+        ExecutionUpdated(tags=("x",), metadata={"a": 1})
+    )
+    ended.when(update(priority="high")).refused(IllegalTransition, status=status)
+    ended.when(update(priority="normal")).then_nothing()
+
+
+def test_a_webhook_keeps_its_id_and_its_secrets() -> None:
+    hooked = given(CREATED, ExecutionUpdated(webhooks=(HOOK,)))
+    command = update(
+        webhooks=[
+            {"url": "https://new.example", "events": ["failed"]},
+            {
+                "id": "wh-1",
+                "url": "https://b.example",
+                "events": ["*"],
+                "headers": {"Key": "***", "New": "n"},
+            },
+        ]
+    )
+    new = Webhook(id="wh-2", url="https://new.example", events=("failed",), format="json")
+    kept = HOOK.model_copy(update={"url": "https://b.example", "headers": {"Key": "k", "New": "n"}})
+    after = hooked.when(command).then(ExecutionUpdated(webhooks=(new, kept)))
+    assert after.state.webhooks_made == 2
+
+
+def test_the_id_of_a_webhook_is_never_used_again() -> None:
+    gone = given(CREATED, ExecutionUpdated(webhooks=(HOOK,)), ExecutionUpdated(webhooks=()))
+    outcome = gone.when(update(webhooks=[{"url": "https://a.example", "events": ["*"]}]))
+    after = outcome.then(*outcome.events)
+    assert [hook.id for hook in after.state.webhooks] == ["wh-2"]
+
+
+def test_a_webhook_that_is_not_there_cannot_be_replaced() -> None:
+    unknown = {"id": "wh-1", "url": "https://a.example", "events": ["*"]}
+    given(CREATED).when(update(webhooks=[unknown])).refused_field("webhooks.0.id")
+
+
+def test_a_status_does_what_its_command_does() -> None:
+    checkpoint = CheckpointSaved(checkpoint="cp-1", state={}, step="", progress=0)
+    running = given(CREATED).when(update(status="running")).then(STARTING, STARTED)
+    paused = running.when(update(status="paused")).then(
+        checkpoint, ExecutionPaused(checkpoint="cp-1")
+    )
+    paused.when(update(status="running")).then(ExecutionResumed(checkpoint="cp-1"))
+    paused.when(update(status="cancelled")).then(ExecutionCancelled())
+
+
+def test_the_status_comes_first_and_the_rest_is_judged_after_it() -> None:
+    given(CREATED).when(update(status="running", progress=10, tags=["a"])).then(
+        STARTING, STARTED, ExecutionUpdated(tags=("a",)), ProgressUpdated(progress=10)
+    )
+    given(*RUNNING).when(update(status="cancelled", priority="high")).refused(
+        IllegalTransition, status="cancelled"
+    )
+
+
+def test_the_status_it_has_changes_nothing() -> None:
+    for status, story in STORIES.items():
+        given(*story).when(update(status=status.value)).then_nothing()
+
+
+@pytest.mark.parametrize("status", ["queued", "starting", "completed", "failed", "retry"])
+def test_a_status_that_needs_more_words_is_refused(status: str) -> None:
+    given(*RUNNING).when(update(status=status)).refused_field("status")
+
+
+def test_a_status_that_is_not_legal_now_is_refused() -> None:
+    given(CREATED).when(update(status="paused")).refused(IllegalTransition, status="queued")
+
+
+def test_progress_in_an_update_is_progress() -> None:
+    given(*RUNNING).when(update(progress=12)).then(ProgressUpdated(progress=12))
+    given(CREATED).when(update(progress=12)).refused(IllegalTransition, status="queued")
+
+
+@pytest.mark.parametrize("field", ["order", "result", "version", "attempts", "createdAt", "$id"])
+def test_what_the_server_owns_is_refused_by_name(field: str) -> None:
+    with pytest.raises(ValidationError, match=field.replace("$", r"\$")):
+        update(**{field: "x"})
