@@ -80,7 +80,8 @@ def import_xes(
     except (MappingError, SetupError) as error:
         raise click.ClickException(str(error)) from None
     except ServiceFailed as error:
-        raise click.ClickException(f"{error}. Run it again to continue.") from None
+        reason = str(error).rstrip(".")
+        raise click.ClickException(f"{reason}. Run it again to continue.") from None
     except KeyboardInterrupt:
         raise click.ClickException("interrupted. Run it again to continue.") from None
     totals = summary(found, result, time.monotonic() - started)

@@ -155,8 +155,7 @@ def _message(call: Call, item: Any, place: int) -> Message:
     if not (if_match is None or (type(if_match) is int and 0 <= if_match < 2**63)):
         raise Invalid.field("ifMatch", "must be a version: a whole number")
     stream = f"execution/{schemas.checked_id(identity, 'execution')}"
-    message = call.message(stream, built(COMMANDS[name], given), f"#{place}")
-    return message if if_match is None else message._replace(if_match=if_match)
+    return call.message(stream, built(COMMANDS[name], given), f"#{place}", if_match)
 
 
 async def _outcome(call: Call, submitted: Submitted) -> dict[str, Any]:

@@ -203,7 +203,7 @@ def _reading(name: str, path: str, summary: str, handler: Any, answer: Any) -> O
     )
 
 
-OPERATIONS = (
+LISTS = (
     Operation(
         "listExecutions",
         "GET",
@@ -228,6 +228,8 @@ OPERATIONS = (
         parameters=LIST_PARAMETERS,
         problems=("not-yet-visible",),
     ),
+)
+OPERATIONS = (
     Operation(
         "readExecution",
         "GET",

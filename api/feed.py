@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import structlog
 
-from api.metrics import LOG_POSITION
+from api.metrics import LOG_POSITION, STREAMS
 from domain.codec import Stored
 from domain.errors import Overloaded
 from domain.store import Store
@@ -64,6 +64,7 @@ class Feed:
         self._ring: deque[Frame] = deque(maxlen=RING)
         self._head = -1
         self._latest: dict[str, int] = {}
+        self._streams = 0
         self.closing = False
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -90,6 +91,17 @@ class Feed:
             with suppress(asyncio.CancelledError):
                 await self._task
 
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """While a stream is open, frames are made and kept."""
+        self._streams += 1
+        STREAMS.set(self._streams)
+        try:
+            yield
+        finally:
+            self._streams -= 1
+            STREAMS.set(self._streams)
+
     async def after(self, cursor: int, stream: str = EVERYTHING) -> tuple[Sequence[Frame], int]:
         """Frames after a cursor (of one stream, or of all), and the cursor after them.
 
@@ -102,9 +114,7 @@ class Feed:
         elif cursor >= self._head:
             return (), cursor
         else:
-            fresh = await self._past(cursor, stream)
-            if stream != EVERYTHING:
-                return fresh, fresh[-1].position if len(fresh) == PAGE else max(cursor, self._head)
+            return await self._past(cursor, stream)
         wanted = fresh if stream == EVERYTHING else [f for f in fresh if f.stream == stream]
         return wanted, fresh[-1].position if fresh else cursor
 
@@ -126,13 +136,16 @@ class Feed:
                 if not waiting:
                     del self._waiting[stream]
 
-    async def _past(self, cursor: int, stream: str) -> list[Frame]:
-        head = self._head
+    async def _past(self, cursor: int, stream: str) -> tuple[Sequence[Frame], int]:
+        head = self._head  # what comes while we read is for the next time: nothing is skipped
         if stream == EVERYTHING:
             rows = await self._store.read(cursor, PAGE)
         else:
             rows = await self._store.history_after(stream, cursor, PAGE)
-        return await self.encode(row for row in rows if row.position <= head)
+        frames = await self.encode(row for row in rows if row.position <= head)
+        if stream == EVERYTHING or len(rows) == PAGE:
+            return frames, frames[-1].position if frames else cursor
+        return frames, head
 
     async def encode(self, rows: Iterable[Stored]) -> list[Frame]:
         """Frames of rows, their sealed fields opened."""
@@ -151,9 +164,14 @@ class Feed:
                 await self._wake.wait(POLL)
 
     async def _advance(self) -> bool:
-        if self._head < 0:
+        if self._head < 0 or not self._streams:
+            # Nobody reads along: what was kept is of no use, and nothing needs to be encoded.
+            self._ring.clear()
+            self._latest.clear()
             self._head, _ = await self._store.head()
+            LOG_POSITION.set(self._head)
             self._release(list(self._waiting))
+            return False
         rows = await self._store.read(self._head, PAGE)
         if not rows:
             return False
@@ -161,17 +179,18 @@ class Feed:
             raise RuntimeError(f"the log has a hole after position {self._head}")
         frames = await self.encode(rows)
         for frame in frames:
-            if (
-                len(self._ring) == RING
-                and self._latest[old := self._ring[0].stream] == self._ring[0].position
-            ):
-                del self._latest[old]
-            self._ring.append(frame)
-            self._latest[frame.stream] = frame.position
+            self._keep(frame)
         self._head = rows[-1].position
         LOG_POSITION.set(self._head)
         self._release({EVERYTHING, *(frame.stream for frame in frames)})
         return len(rows) == PAGE
+
+    def _keep(self, frame: Frame) -> None:
+        ring, latest = self._ring, self._latest
+        if len(ring) == RING and latest[ring[0].stream] == ring[0].position:
+            del latest[ring[0].stream]
+        ring.append(frame)
+        latest[frame.stream] = frame.position
 
     def _release(self, streams: Iterable[str]) -> None:
         for stream in streams:

@@ -33,7 +33,9 @@ from projections.listen import Listener
 from projections.runner import Runner
 
 PREFIX = "/api"
+# Routes are tried in this order: a literal segment stands before a parameter in its place.
 OPERATIONS: tuple[Operation, ...] = (
+    *executions.LISTS,
     *commands.OPERATIONS,
     *executions.OPERATIONS,
     *history_routes.OPERATIONS,

@@ -126,21 +126,31 @@ class Call:
             raise Invalid.field("If-Match", 'must be a version in quotes, like "7"')
         return int(tag[1])
 
-    def message(self, stream: str, command: Command[Any], part: str = "") -> Message:
+    def message(
+        self,
+        stream: str,
+        command: Command[Any],
+        part: str = "",
+        if_match: int | None = None,
+    ) -> Message:
         """The command as the bus takes it; `part` tells apart the commands of one request."""
         headers = self.headers
+        if b"if-match" in headers:
+            if_match = self.if_match
         return Message(
             stream,
             command,
             self.caller.name,
-            self._correlation(),
+            self.correlation,
             self._label("x-causation-id") if b"x-causation-id" in headers else None,
-            self.if_match if b"if-match" in headers else None,
+            if_match,
             Right.IMPORT in self.caller.rights,
             self._idempotency(part) if b"idempotency-key" in headers else None,
         )
 
-    def _correlation(self) -> str:
+    @cached_property
+    def correlation(self) -> str:
+        """What all events of this request have in common: the client's word, or one made here."""
         if b"x-correlation-id" in self.headers:
             return self._label("x-correlation-id")
         if (trace := self.header("traceparent")) and (parsed := TRACE_PARENT.fullmatch(trace)):

@@ -13,7 +13,6 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.feed import EVERYTHING, Feed, Frame
-from api.metrics import STREAMS
 from api.operations import Call
 from domain.errors import DomainError, NotFound
 from domain.wire import parse_time
@@ -123,16 +122,15 @@ class EventStream:
         self._over = over
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        STREAMS.inc()
-        serving = asyncio.create_task(self._serve(send), name="stream")
-        watching = asyncio.create_task(_disconnect(receive), name="stream's client")
-        try:
-            await asyncio.wait({serving, watching}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            STREAMS.dec()
-            for task in (serving, watching):
-                task.cancel()
-            await asyncio.gather(serving, watching, return_exceptions=True)
+        with self._feed.opened():
+            serving = asyncio.create_task(self._serve(send), name="stream")
+            watching = asyncio.create_task(_disconnect(receive), name="stream's client")
+            try:
+                await asyncio.wait({serving, watching}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (serving, watching):
+                    task.cancel()
+                await asyncio.gather(serving, watching, return_exceptions=True)
 
     async def _serve(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})

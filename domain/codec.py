@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from domain.kernel import Aggregate, Event, Held, Recorded
 from domain.vault import DataKey
-from domain.wire import SEALED_JSON, SECRET_JSON, Opening, Sealing, format_time, parse_time
+from domain.wire import SEALED_JSON, SECRET_JSON, Opening, Sealing, format_time
 
 
 class Stored(NamedTuple):
@@ -90,7 +90,7 @@ class Codec:
             meta.get("causation"),
             meta.get("customer"),
             meta.get("provider"),
-            parse_time(occurred_at) if occurred_at else None,
+            datetime.fromisoformat(occurred_at) if occurred_at else None,
         )
 
     def freeze(self, stream: str, held: Held[Any], key: DataKey | None) -> Snapshot:

@@ -7,7 +7,7 @@ everything before it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from itertools import groupby
@@ -27,6 +27,9 @@ from domain.transaction import BEGIN, COLUMNS, Transaction
 from domain.vault import DataKey
 
 READ = f"SELECT {COLUMNS} FROM events WHERE notification_id > %b ORDER BY notification_id LIMIT %b"
+SPAN = f"SELECT {COLUMNS} FROM events WHERE notification_id > %b AND notification_id <= %b"
+IN_ORDER = " ORDER BY notification_id"
+OF_TYPES = " AND topic = ANY(%b::text[])"
 READ_STREAM = f"""SELECT {COLUMNS} FROM events WHERE originator_id = %b
     AND originator_version > %b AND originator_version <= %b ORDER BY originator_version LIMIT %b"""
 READ_STREAM_AFTER = f"""SELECT {COLUMNS} FROM events WHERE originator_id = %b
@@ -133,11 +136,22 @@ class Store:
     async def read(self, after: int, limit: int) -> list[Stored]:
         """The next events of the log, in order."""
         async with self.reader() as connection:
-            return await self.read_on(connection, after, limit)
+            cursor = await connection.execute(READ, (after, limit), binary=True)
+            return [Stored(*row) for row in await cursor.fetchall()]
 
-    async def read_on(self, connection: AsyncConnection, after: int, limit: int) -> list[Stored]:
-        """`read`, on a connection that may be in a transaction of its own."""
-        cursor = await connection.execute(READ, (after, limit), binary=True)
+    async def span(
+        self,
+        connection: AsyncConnection,
+        after: int,
+        until: int,
+        types: Sequence[str] | None = None,
+    ) -> list[Stored]:
+        """The events in (after, until], of some types or of all, on a connection of the caller's."""
+        if types is None:
+            cursor = await connection.execute(SPAN + IN_ORDER, (after, until), binary=True)
+        else:
+            query = SPAN + OF_TYPES + IN_ORDER
+            cursor = await connection.execute(query, (after, until, list(types)), binary=True)
         return [Stored(*row) for row in await cursor.fetchall()]
 
     async def history(

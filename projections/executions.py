@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 
 from domain.codec import Codec, Snapshot
 from domain.errors import Invalid
+from domain.execution.events import EVENTS
 from domain.execution.state import Execution
 from domain.kernel import Held, Recorded, aggregate_id, replay
 from projections import cursors
@@ -76,6 +77,7 @@ class Executions:
     name: ClassVar[str] = "executions"
     schema: ClassVar[str] = SCHEMA
     tables: ClassVar[tuple[str, ...]] = ("executions",)
+    types: ClassVar[Sequence[str] | None] = tuple(event.type for event in EVENTS)
 
     def __init__(self, codec: Codec, capacity: int = CAPACITY) -> None:
         self._codec = codec

@@ -17,7 +17,8 @@ from domain.store import Store
 
 PAGE = 1_000
 
-BOOKMARK = "SELECT position, generation FROM bookmarks WHERE view = %s FOR UPDATE"
+BOOKMARK = """SELECT b.position, b.generation, head.position FROM bookmarks AS b, head
+    WHERE b.view = %s FOR UPDATE OF b"""
 MOVE = "UPDATE bookmarks SET position = %s WHERE view = %s"
 BEGIN_BOOKMARK = "INSERT INTO bookmarks (view, position) VALUES (%s, 0) ON CONFLICT DO NOTHING"
 PARK = """INSERT INTO parked (view, position, stream, type, error) VALUES (%s, %s, %s, %s, %s)
@@ -34,6 +35,8 @@ class View(Protocol):
     name: ClassVar[str]
     schema: ClassVar[str]
     tables: ClassVar[tuple[str, ...]]
+    types: ClassVar[Sequence[str] | None]
+    """The only events it is shown; None for all."""
 
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
         """Bring the tables from before `page` to after it, in the transaction of `connection`.
@@ -56,7 +59,7 @@ class Progress(NamedTuple):
 class Follower:
     """Brings one view up to the log, page by page, on a connection of its own.
 
-    `behind` says whether the last page was full, so that there is probably another.
+    `behind` says whether there was more in the log than the last page.
     """
 
     def __init__(self, view: View, store: Store) -> None:
@@ -69,18 +72,21 @@ class Follower:
     async def catch_up(self, connection: AsyncConnection, page: int = PAGE) -> Progress | None:
         """Apply the next page; None when there was none."""
         async with connection.transaction():
-            progress = await _bookmark(connection, self.view.name)
+            progress, head = await _bookmark(connection, self.view.name)
             if progress != self._left:
                 self.view.forget()
-            rows = await self._store.read_on(connection, progress.position, page)
-            self.behind = len(rows) == page
-            if not rows:
+            until = min(progress.position + page, head)
+            self.behind = until < head
+            if until == progress.position:
                 self._left = progress
                 return None
             self._left = None
-            await self._apply(connection, rows)
-            after = Progress(rows[-1].position, progress.generation)
-            await connection.execute(MOVE, (after.position, self.view.name))
+            if rows := await self._store.span(
+                connection, progress.position, until, self.view.types
+            ):
+                await self._apply(connection, rows)
+            after = Progress(until, progress.generation)
+            await connection.execute(MOVE, (until, self.view.name))
         self._left = after
         return after
 
@@ -107,12 +113,12 @@ class Follower:
         await connection.execute(PARK, place)
 
 
-async def _bookmark(connection: AsyncConnection, view: str) -> Progress:
+async def _bookmark(connection: AsyncConnection, view: str) -> tuple[Progress, int]:
     cursor = await connection.execute(BOOKMARK, (view,))
     row = await cursor.fetchone()
     if row is None:
         raise LookupError(f"the view {view} has no bookmark: its tables were never created")
-    return Progress(*row)
+    return Progress(*row[:2]), row[2]
 
 
 def migrate(conninfo: str, schema: str, views: Sequence[View]) -> None:
