@@ -1,0 +1,237 @@
+"""Executions as clients see them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import orjson
+import pytest
+
+from domain.codec import Codec, open_json
+from domain.execution.commands import PauseExecution
+from domain.execution.document import ServiceExecution, document, linked_data
+from domain.execution.events import (
+    CheckpointSaved,
+    ExecutionCompleted,
+    ExecutionCreated,
+    ExecutionFailed,
+    ExecutionUpdated,
+)
+from domain.execution.step_events import StepCompleted, StepsAdded, StepStarted, UsageRecorded
+from domain.execution.values import ExecutionError, Status, StepPlan, Webhook
+from domain.house import codec
+from domain.values import Assignee, StepAssignee
+from domain.vault import DataKey
+from tests.given import SECOND, Given, given
+from tests.stories import CHECKPOINT, CREATED, PAUSED, RESULT, RUNNING, STORIES, WAITING
+
+CLAUDE = Assignee(type="ai-agent", id="claude", name="Claude", model="claude-4.5")
+HOOK = Webhook(id="wh-1", url="https://a.example", events=("*",), headers={"Key": "k3y"})
+KEY = DataKey(b"k" * 32, "execution/e-1")
+
+
+def shown(history: Given) -> dict[str, Any]:
+    """As it is read from the wire."""
+    wire = orjson.dumps(document(history.held, history.now))
+    ServiceExecution.model_validate_json(wire)
+    read: dict[str, Any] = orjson.loads(wire)
+    return read
+
+
+def test_a_new_execution_shows_everything_that_is_always_there() -> None:
+    assert shown(given(CREATED)) == {
+        "$type": "ServiceExecution",
+        "$id": "e-1",
+        "order": "o-1",
+        "service": "s-1",
+        "customer": "c-1",
+        "provider": "p-1",
+        "status": "queued",
+        "progress": 0,
+        "steps": [],
+        "checkpoints": [],
+        "attempts": [],
+        "metrics": {
+            "tokensUsed": 0,
+            "cost": 0.0,
+            "currency": "USD",
+            "apiCalls": 0,
+            "retries": 0,
+            "stepsCompleted": 0,
+            "stepsTotal": 0,
+        },
+        "priority": "normal",
+        "timeout": 3_600_000,
+        "webhooks": [],
+        "tags": [],
+        "metadata": {
+            "createdAt": "2026-11-22T12:00:01.000Z",
+            "updatedAt": "2026-11-22T12:00:01.000Z",
+        },
+        "version": 1,
+        "position": 1,
+    }
+
+
+@pytest.mark.parametrize("status", Status)
+def test_every_status_has_its_document(status: Status) -> None:
+    assert shown(given(*STORIES[status]))["status"] == status
+
+
+def test_durations_of_one_that_works_are_counted_so_far() -> None:
+    metrics = shown(given(*RUNNING).after(10 * SECOND))["metrics"]
+    assert (metrics["duration"], metrics["durationFinal"]) == (10_000, False)
+    assert metrics["activeDuration"] == 11_000  # from its starting, a second before
+
+
+def test_durations_of_one_that_ended_stay() -> None:
+    ended = given(*STORIES[Status.COMPLETED])
+    assert shown(ended.after(timedelta(days=3)))["metrics"]["duration"] == 1_000
+    assert shown(ended)["metrics"]["durationFinal"] is True
+    assert shown(ended)["metadata"]["completedAt"] == shown(ended)["metrics"]["completedAt"]
+
+
+def test_waiting_for_a_retry_shows_when_it_comes() -> None:
+    waiting = shown(given(*WAITING))
+    assert waiting["nextRetryAt"] == "2026-11-22T12:00:05.000Z"
+    assert waiting["metrics"]["retries"] == 1
+    assert waiting["attempts"] == [
+        {
+            "number": 1,
+            "startedAt": "2026-11-22T12:00:02.000Z",
+            "endedAt": "2026-11-22T12:00:04.000Z",
+            "outcome": "failed",
+            "delay": 1000,
+            "error": {
+                "code": "SMTP",
+                "message": "No answer",
+                "recoverable": True,
+                "retryCount": 0,
+            },
+        }
+    ]
+
+
+def test_a_cancellation_says_who() -> None:
+    assert shown(given(*STORIES[Status.CANCELLED]))["cancellation"] == {
+        "by": "tester",
+        "at": "2026-11-22T12:00:04.000Z",
+        "reason": "changed my mind",
+    }
+
+
+def test_the_latest_ten_checkpoints_are_shown() -> None:
+    saved = [CheckpointSaved(checkpoint=f"cp-{n}", state={}, step="") for n in range(1, 13)]
+    ids = [checkpoint["id"] for checkpoint in shown(given(*RUNNING, *saved))["checkpoints"]]
+    assert ids == [f"cp-{n}" for n in range(3, 13)]
+
+
+@pytest.mark.parametrize(
+    ("step", "filled"),
+    [
+        (
+            StepAssignee(type="ai-agent"),
+            {"type": "ai-agent", "id": "claude", "name": "Claude", "model": "claude-4.5"},
+        ),
+        (
+            StepAssignee(type="ai-agent", model="another"),
+            {"type": "ai-agent", "model": "another"},
+        ),
+        (StepAssignee(type="human"), {"type": "human"}),
+    ],
+)
+def test_a_step_is_assigned_to_who_does_the_whole(
+    step: StepAssignee, filled: dict[str, str]
+) -> None:
+    plan = StepPlan(id="a", name="A", assignee=step)
+    history = given(CREATED, ExecutionUpdated(assignee=CLAUDE), StepsAdded(steps=(plan,)))
+    assert shown(history)["steps"][0]["assignee"] == filled
+
+
+def test_the_values_of_webhook_headers_are_never_shown() -> None:
+    hooked = given(CREATED, ExecutionUpdated(webhooks=(HOOK,)))
+    assert shown(hooked)["webhooks"][0]["headers"] == {"Key": "***"}
+
+
+def whole() -> Given:
+    error = ExecutionError(code="X", message="bad", stack="at line 1", step="a", recoverable=True)
+    plans = (StepPlan(id="a", name="A", input={"q": [1, None]}),)
+    created = ExecutionCreated(
+        order="o-1", service="s-1", customer="c-1", provider="p-1", webhooks=(HOOK,), steps=plans
+    )
+    return given(
+        created,
+        *RUNNING[1:],
+        StepStarted(step="a"),
+        UsageRecorded(tokens_used=3, step="a"),
+        StepCompleted(step="a", output="done"),
+        CHECKPOINT,
+        PAUSED,
+        ExecutionFailed(error=error, final=True, will_retry=False),
+    )
+
+
+def frozen_and_thawed(history: Given, keys: Codec) -> dict[str, Any]:
+    """The document as a view has it: sealed."""
+    row = keys.freeze(history.stream, history.held, KEY)
+    return document(keys.thaw(row), history.now)
+
+
+@pytest.mark.parametrize(
+    "history", [whole(), *(given(*story) for story in STORIES.values())], ids=str
+)
+def test_a_sealed_document_opens_to_the_plain_one(history: Given) -> None:
+    sealed = orjson.dumps(frozen_and_thawed(history, codec()))
+    assert orjson.loads(open_json(sealed, KEY)) == shown(history)
+
+
+def test_a_sealed_document_tells_nothing() -> None:
+    for history in (whole(), given(*RUNNING, ExecutionCompleted(success=True, result=RESULT))):
+        text = orjson.dumps(frozen_and_thawed(history, codec())).decode()
+        for secret in ("bad", "line 1", '"q"', "done", "page", "k3y", "Sent two"):
+            assert secret not in text
+
+
+def test_without_its_key_content_reads_as_null() -> None:
+    sealed = orjson.dumps(frozen_and_thawed(whole(), codec()))
+    erased = orjson.loads(open_json(sealed, None))
+    ServiceExecution.model_validate(erased, strict=False)
+    assert erased["error"]["message"] is None
+    assert erased["checkpoints"][0]["state"] is None
+
+
+@pytest.mark.parametrize(
+    ("status", "action"),
+    [
+        ("queued", "PotentialActionStatus"),
+        ("starting", "ActiveActionStatus"),
+        ("running", "ActiveActionStatus"),
+        ("paused", "ActiveActionStatus"),
+        ("completed", "CompletedActionStatus"),
+        ("failed", "FailedActionStatus"),
+        ("cancelled", "FailedActionStatus"),
+        ("retry", "PotentialActionStatus"),
+    ],
+)
+def test_linked_data_is_an_action_of_schema_org(status: str, action: str) -> None:
+    linked = linked_data(shown(given(*STORIES[Status(status)])))
+    assert (linked["@type"], linked["actionStatus"], linked["status"]) == ("Action", action, status)
+    assert linked["@context"] == linked["$context"] == "https://schema.org"
+
+
+def test_linked_data_tells_agent_times_result_and_error() -> None:
+    story = (CREATED, ExecutionUpdated(assignee=CLAUDE), *STORIES[Status.COMPLETED][1:])
+    linked = linked_data(shown(given(*story)))
+    assert linked["agent"]["@type"] == "SoftwareApplication"
+    assert linked["agent"]["name"] == "Claude"
+    assert linked["result"]["summary"] == "Sent two"
+    assert linked["startTime"] < linked["endTime"]
+    failed = linked_data(shown(given(*STORIES[Status.FAILED])))
+    assert failed["error"]["name"] == "SMTP"
+
+
+def test_an_answer_to_a_command_needs_no_key() -> None:
+    outcome = given(*RUNNING).when(PauseExecution(state={"page": 3}))
+    paused = outcome.then(*outcome.events)
+    assert shown(paused)["checkpoints"][0]["state"] == {"page": 3}
