@@ -66,6 +66,9 @@ class Bus:
         self._queue: deque[Waiting] = deque()
         self._wake = asyncio.Event()
         self._states: OrderedDict[str, Held[Any]] = OrderedDict()
+        # Those of the states that are as new as `_seen`: when another process has written, a batch
+        # brings only its own streams up to date, and the rest stay behind until they are wanted.
+        self._current: set[str] = set()
         self._seen = -1
         self._cleaned = clock()
         self._task: asyncio.Task[None] | None = None
@@ -148,13 +151,13 @@ class Bus:
         now = max(self._clock(), transaction.at)
         keys = [w.message.idempotency.key for w in taken if w.message.idempotency]
         replies = await transaction.replies(keys, now - REPLIES_KEPT) if keys else {}
-        fresh = transaction.position == self._seen
-        if not fresh:
+        if transaction.position != self._seen:
+            self._current.clear()
             self._store.keyring.forget_absent()
         states: States = {}
         while missing := self._missing(taken, states):
             known = {stream: self._states.get(stream) for stream in missing}
-            stale = {s: held for s, held in known.items() if held is None or not fresh}
+            stale = {s: held for s, held in known.items() if s not in self._current}
             if stale:
                 known.update(dict.fromkeys(stale) | await transaction.load(stale))
             states.update(known)
@@ -211,12 +214,15 @@ class Bus:
             if held is not None:
                 self._states[stream] = held
                 self._states.move_to_end(stream)
+                self._current.add(stream)
         while len(self._states) > CACHED_STATES:
-            self._states.popitem(last=False)
+            stream, _ = self._states.popitem(last=False)
+            self._current.discard(stream)
 
     def _forget(self, error: Exception, commands: int) -> None:
         """After a failed commit nothing held in memory can be trusted."""
         self._states.clear()
+        self._current.clear()
         self._seen = -1
         self._store.keyring.settle(kept=False)
         if isinstance(error, Overloaded):

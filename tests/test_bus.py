@@ -132,6 +132,15 @@ async def test_two_writers_of_one_stream_see_each_other(database: str) -> None:
     assert [row.position for row in rows] == list(range(1, 402))
 
 
+async def test_a_state_that_another_writer_left_behind_is_brought_up_to_date(database: str) -> None:
+    async with running_bus(database) as (left, _), running_bus(database) as (right, _):
+        await left.send(message("a", Begin()))
+        await left.send(message("b", Begin()))
+        await right.send(message("a", Raise()))
+        await left.send(message("b", Raise()))
+        assert (await left.send(message("a", Raise()))).held.state.total == 2
+
+
 async def test_sealed_content_is_stored_as_ciphertext_and_comes_back(database: str) -> None:
     async with running_bus(database) as (bus, store):
         await bus.send(message("a", Begin()))
