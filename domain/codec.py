@@ -114,15 +114,18 @@ def _seal(key: DataKey | None, version: int, content: bytes) -> str:
 
 
 def _meta(recorded: Recorded) -> str:
-    meta = {
-        "by": recorded.by,
-        "correlation": recorded.correlation,
-        "causation": recorded.causation,
-        "customer": recorded.customer,
-        "provider": recorded.provider,
-        "occurredAt": format_time(recorded.occurred_at) if recorded.occurred_at else None,
-    }
-    return orjson.dumps({name: value for name, value in meta.items() if value}).decode()
+    meta = {"by": recorded.by}
+    if recorded.correlation:
+        meta["correlation"] = recorded.correlation
+    if recorded.causation:
+        meta["causation"] = recorded.causation
+    if recorded.customer:
+        meta["customer"] = recorded.customer
+    if recorded.provider:
+        meta["provider"] = recorded.provider
+    if recorded.occurred_at:
+        meta["occurredAt"] = format_time(recorded.occurred_at)
+    return orjson.dumps(meta).decode()
 
 
 def open_json(sealed: bytes, key: DataKey | None) -> bytes:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import (
@@ -40,6 +41,7 @@ def parse_time(value: object) -> datetime:
     return value.replace(microsecond=value.microsecond // 1000 * 1000)
 
 
+@lru_cache(8_192)
 def format_time(value: datetime) -> str:
     """`2026-11-22T08:00:00.000Z`."""
     return value.isoformat(timespec="milliseconds")[:23] + "Z"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -17,8 +16,6 @@ EXTENSIONS = (
     ("causation", "causationid"),
 )
 """Members of a row's meta, and the extension attributes they become (CloudEvents: lower case only)."""
-
-_time = lru_cache(1024)(format_time)  # the events of one commit share their time
 
 
 def envelope(row: Stored, key: DataKey | None) -> bytes:
@@ -40,7 +37,7 @@ def _attributes(row: Stored) -> dict[str, Any]:
         "type": type_,
         "source": f"/api/{kind}s/{identity}",
         "subject": identity,
-        "time": _time(at),
+        "time": format_time(at),
         "datacontenttype": "application/json",
         "position": position,
         "version": version,

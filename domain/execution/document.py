@@ -7,7 +7,6 @@ content of a view stays sealed, as `{"$sealed": token}` in its place.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any
 
 from domain.execution.shape import ServiceExecution
@@ -46,15 +45,13 @@ AGENT_TYPE = {
     "system": "SoftwareApplication",
 }
 
-_time = lru_cache(8_192)(format_time)  # the four times of an execution were half of the work here
-
 
 def document(held: Held[Execution], now: datetime) -> dict[str, Any]:
     """The whole execution; durations of one that has not ended are counted until `now`."""
     state = held.state
-    created, updated = _time(state.created_at), _time(held.at)
-    started = _time(state.started_at) if state.started_at else None
-    completed = _time(state.completed_at) if state.completed_at else None
+    created, updated = format_time(state.created_at), format_time(held.at)
+    started = format_time(state.started_at) if state.started_at else None
+    completed = format_time(state.completed_at) if state.completed_at else None
     shown: dict[str, Any] = {
         "$type": "ServiceExecution",
         "$id": state.id,
@@ -90,9 +87,9 @@ def step_document(step: Step, executing: Assignee | None = None) -> dict[str, An
     """A step; the execution's assignee fills in what the step's, of the same type, leaves out."""
     shown: dict[str, Any] = {"id": step.id, "name": step.name, "status": step.status.value}
     if step.started_at:
-        shown["startedAt"] = _time(step.started_at)
+        shown["startedAt"] = format_time(step.started_at)
     if step.completed_at:
-        shown["completedAt"] = _time(step.completed_at)
+        shown["completedAt"] = format_time(step.completed_at)
         if step.started_at:
             shown["duration"] = max((step.completed_at - step.started_at) // MILLISECOND, 0)
     if step.assignee:
@@ -112,7 +109,7 @@ def checkpoint_document(checkpoint: Checkpoint) -> dict[str, Any]:
     """A checkpoint."""
     return {
         "id": checkpoint.id,
-        "timestamp": _time(checkpoint.at),
+        "timestamp": format_time(checkpoint.at),
         "state": _content(checkpoint.state),
         "step": checkpoint.step,
     }
@@ -122,10 +119,10 @@ def attempt_document(attempt: Attempt) -> dict[str, Any]:
     """An attempt."""
     shown: dict[str, Any] = {
         "number": attempt.number,
-        "startedAt": _time(attempt.started_at),
+        "startedAt": format_time(attempt.started_at),
     }
     if attempt.ended_at:
-        shown["endedAt"] = _time(attempt.ended_at)
+        shown["endedAt"] = format_time(attempt.ended_at)
         shown["outcome"] = attempt.outcome
     if attempt.error:
         shown["error"] = _error(attempt.error)
@@ -169,12 +166,12 @@ def _add_optional(shown: dict[str, Any], state: Execution) -> None:
     if state.error:
         shown["error"] = _error(state.error)
     if cancellation := state.cancellation:
-        at = _time(cancellation.at)
+        at = format_time(cancellation.at)
         shown["cancellation"] = {"by": cancellation.by, "at": at}
         if cancellation.reason is not None:
             shown["cancellation"]["reason"] = _content(cancellation.reason)
     if state.next_retry_at:
-        shown["nextRetryAt"] = _time(state.next_retry_at)
+        shown["nextRetryAt"] = format_time(state.next_retry_at)
     if policy := state.retry_policy:
         shown["retryPolicy"] = {
             "maxRetries": policy.max_retries,
