@@ -13,9 +13,10 @@ from api.importing.service import JSON, Service, problem_code, problem_text
 
 MOST_COMMANDS = 1000
 MOST_BYTES = 8 << 20
-MOST_FOUND = 500
-"""Executions of one query; with `MOST_PLANNED` commands it bounds the memory of a window."""
+MOST_FOUND = 100
+"""Executions of one query: an answer has them whole, and should not keep the service for long."""
 MOST_PLANNED = 10_000
+"""Commands of the executions of one query, so that memory stays bounded."""
 IN_FLIGHT = 2
 ATTEMPTS = 5
 
@@ -90,13 +91,10 @@ def import_plans(
 
     with ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="import") as pool:
         try:
-            for window in _windows(plans):
-                tasks, known = _compare(window, service)
-                settle(known)
-                for group in _groups(tasks):
-                    if len(waiting) > IN_FLIGHT:
-                        settle(waiting.popleft().result())
-                    waiting.append(pool.submit(_bring, group, service))
+            for group in _groups(_tasks(plans, service, settle)):
+                if len(waiting) > IN_FLIGHT:
+                    settle(waiting.popleft().result())
+                waiting.append(pool.submit(_bring, group, service))
             while waiting:
                 settle(waiting.popleft().result())
         except BaseException:
@@ -104,6 +102,15 @@ def import_plans(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return total
+
+
+def _tasks(
+    plans: Iterable[Plan], service: Service, settle: Callable[[Result], None]
+) -> Iterator[Task]:
+    for window in _windows(plans):
+        tasks, known = _compare(window, service)
+        settle(known)
+        yield from tasks
 
 
 def _windows(plans: Iterable[Plan]) -> Iterator[list[Plan]]:
@@ -140,7 +147,7 @@ def _refuse(result: Result, plan: Plan, reason: str) -> None:
     result.refused.append(Refusal(plan.execution, reason))
 
 
-def _groups(tasks: list[Task]) -> Iterator[list[Task]]:
+def _groups(tasks: Iterable[Task]) -> Iterator[list[Task]]:
     """Whole executions, as many as fit into one call; a longer one is a group alone."""
     group: list[Task] = []
     count = 0
