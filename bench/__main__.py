@@ -1,0 +1,5 @@
+"""`scripts/bench`: the command line."""
+
+from bench.cli import main
+
+main()

@@ -1,0 +1,128 @@
+"""The bus alone, in a process of its own: callers that send a command and await its answer.
+
+    python -m bench.callers CALLERS SECONDS POSTGRES_PID <<< CONNINFO
+
+Each caller tells the progress of an execution of its own, again and again. Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import sys
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import count
+
+import uvloop
+
+from bench.client import percentile
+from bench.events import BY, CORRELATION, CUSTOMER, PROVIDER
+from bench.machine import Meter
+from domain import house
+from domain.batch import Message
+from domain.bus import Bus
+from domain.execution.commands import UpdateProgress
+from domain.execution.events import ExecutionCreated, ExecutionStarted, ExecutionStarting
+from domain.kernel import Recorded
+from domain.keyring import Keyring
+from domain.recorder import migrate
+from domain.store import Store
+from domain.vault import Vault
+
+SCHEMA = "executions"
+WARM_UP = 1.0
+BEGINNING = (
+    ExecutionCreated(order="order-1", service="service-1", customer=CUSTOMER, provider=PROVIDER),
+    ExecutionStarting(),
+    ExecutionStarted(),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What the callers saw: commands a second, seconds each, CPU each."""
+
+    rate: float
+    p50: float
+    p99: float
+    cpu: str
+
+
+async def measure(conninfo: str, callers: int, seconds: float, postgres: int) -> Called:
+    """Let so many callers send for so long."""
+    store = Store(conninfo, SCHEMA, house.codec(), Keyring(Vault(os.urandom(32))))
+    bus = Bus(store, lambda: datetime.now(UTC), str, random.random)
+    streams = [f"execution/exec_{os.getpid()}_{number}" for number in range(callers)]
+    await store.open()
+    await begin(store, streams)
+    bus.start()
+    try:
+        return await _timed(bus, streams, seconds, postgres)
+    finally:
+        await bus.stop()
+        await store.close()
+
+
+async def begin(store: Store, streams: list[str]) -> None:
+    """Record executions that run, as nothing but their first three events."""
+    async with store.transaction() as transaction:
+        places = count(transaction.position + 1)
+        now = datetime.now(UTC)
+        rows = [
+            store.codec.encode(
+                Recorded(
+                    stream, version, next(places), now, event, BY, None, None, CUSTOMER, PROVIDER
+                ),
+                None,
+            )
+            for stream in streams
+            for version, event in enumerate(BEGINNING, 1)
+        ]
+        await transaction.append(rows, [], [], now)
+
+
+async def _timed(bus: Bus, streams: list[str], seconds: float, postgres: int) -> Called:
+    start = time.perf_counter() + WARM_UP
+    latencies: list[float] = []
+
+    async def caller(stream: str) -> None:
+        messages = [
+            Message(stream, UpdateProgress(progress=progress), BY, CORRELATION)
+            for progress in (40, 60)
+        ]
+        for nth in count():
+            sent = time.perf_counter()
+            await bus.send(messages[nth % 2])
+            answered = time.perf_counter()
+            if answered >= start + seconds:
+                return
+            if answered >= start:
+                latencies.append(answered - sent)
+
+    tasks = [asyncio.create_task(caller(stream)) for stream in streams]
+    await asyncio.sleep(WARM_UP)
+    meter = Meter(PostgreSQL=postgres)
+    await asyncio.gather(*tasks)
+    costs = meter.costs()
+    latencies.sort()
+    return Called(
+        len(latencies) / seconds,
+        percentile(latencies, 0.5),
+        percentile(latencies, 0.99),
+        costs.per(len(latencies)),
+    )
+
+
+def main() -> None:
+    callers, seconds, postgres = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+    conninfo = sys.stdin.read()
+    migrate(conninfo, SCHEMA)
+    print(json.dumps(asdict(uvloop.run(measure(conninfo, callers, seconds, postgres)))))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""What to measure, how long, and how to show it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from bench import importing, read, rebuild, visible, write
+from bench.figures import Report
+from bench.plan import QUICK, Plan
+from bench.stand import Stand, stand
+
+Section = Callable[[Stand, Plan, Report], None]
+F = TypeVar("F", bound=Callable[..., None])
+
+QUICK_HELP = "2 seconds once instead of 5 seconds three times, and a tenth of the data."
+FILE = click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path)
+
+
+def common(command: F) -> F:
+    """The options of every section."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables."),
+        click.option("--repetitions", type=click.IntRange(1), help="How often each load runs."),
+        click.option("--seconds", type=click.FloatRange(1), help="How long each load runs."),
+        click.option("--quick", is_flag=True, help=QUICK_HELP),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Measure each hot path beside its limit, in the same run.
+
+    PostgreSQL (default durability) and the service run as processes of their own on temporary
+    data; nothing of yours is touched. Limit and product take turns, and their ratio is taken turn
+    by turn, so that what else the machine does hits both. A figure is the median of the
+    repetitions; beside it stand the smallest and the largest, and in the note the CPU time that
+    each request took in the service, in PostgreSQL and in the load generator (client).
+    """
+    signal.signal(signal.SIGTERM, _interrupted)
+
+
+def _interrupted(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+@main.command(
+    "write", help="Rows in PostgreSQL, the bus alone, commands over HTTP; about 4 minutes."
+)
+@common
+def write_(**given: Any) -> None:
+    run([write.measure], **given)
+
+
+@main.command("visible", help="From a command to its effect in the list, at 500 commands/s.")
+@common
+def visible_(**given: Any) -> None:
+    run([visible.measure], **given)
+
+
+@main.command("read", help="List, find and analytics on 100 000 executions.")
+@common
+def read_(**given: Any) -> None:
+    run([read.measure], **given)
+
+
+@main.command(
+    "rebuild", help="Rebuild of the view `executions` from the log of 100 000 executions."
+)
+@common
+def rebuild_(**given: Any) -> None:
+    run([rebuild.measure], **given)
+
+
+@main.command("import", help="Import of a process log (XES) by its mapping.")
+@click.option("--log", type=FILE, required=True, help="The log, plain or gzip.")
+@click.option("--mapping", type=FILE, required=True, help="What the log is about (JSON).")
+@common
+def import_(log: Path, mapping: Path, **given: Any) -> None:
+    run([importing.section(log, mapping)], **given)
+
+
+@main.command("all")
+@click.option("--log", type=FILE, help="A process log to import as well.")
+@click.option("--mapping", type=FILE, help="Its mapping.")
+@common
+def all_(log: Path | None, mapping: Path | None, **given: Any) -> None:
+    """Everything; the import only with --log and --mapping."""
+    sections: list[Section] = [write.measure, visible.measure, read.measure, rebuild.measure]
+    if log is not None and mapping is not None:
+        sections.append(importing.section(log, mapping))
+    run(sections, **given)
+
+
+def run(
+    sections: Sequence[Section],
+    *,
+    quick: bool,
+    as_json: bool,
+    seconds: float | None,
+    repetitions: int | None,
+) -> None:
+    """Measure sections on one stand, and print what came out, also when interrupted."""
+    plan, report = QUICK if quick else Plan(), Report()
+    plan = replace(
+        plan,
+        seconds=seconds or plan.seconds,
+        repetitions=repetitions or plan.repetitions,
+    )
+    try:
+        with stand() as ground:
+            for section in sections:
+                section(ground, plan, report)
+    except KeyboardInterrupt:
+        raise click.ClickException("interrupted") from None
+    finally:
+        (report.print_json if as_json else report.print_tables)()

@@ -1,0 +1,107 @@
+"""What was measured, beside what it should reach: as a table, and as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any, Literal, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+
+class Target(NamedTuple):
+    """A figure to reach: `Target("≥", 25_000)`."""
+
+    compare: Literal["≥", "≤"]
+    bound: float
+
+    def met(self, value: float) -> bool:
+        return value >= self.bound if self.compare == "≥" else value <= self.bound
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured quantity: a sample for each repetition, whose median counts."""
+
+    name: str
+    unit: str
+    samples: Sequence[float]
+    target: Target | None = None
+    note: str = ""
+
+    @property
+    def value(self) -> float:
+        return median(self.samples)
+
+    @property
+    def spread(self) -> str:
+        return f"{number(min(self.samples))} - {number(max(self.samples))}"
+
+    def as_json(self) -> dict[str, Any]:
+        target = self.target
+        return {
+            "name": self.name,
+            "unit": self.unit,
+            "median": self.value,
+            "samples": list(self.samples),
+            "target": f"{target.compare} {target.bound:g}" if target else None,
+            "met": target.met(self.value) if target else None,
+            "note": self.note,
+        }
+
+
+@dataclass(slots=True)
+class Report:
+    """The figures of one run, by section."""
+
+    sections: dict[str, list[Figure]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, section: str, figures: Sequence[Figure]) -> None:
+        self.sections.setdefault(section, []).extend(figures)
+
+    def print_json(self) -> None:
+        sections = {
+            name: [figure.as_json() for figure in figures]
+            for name, figures in self.sections.items()
+        }
+        print(json.dumps({"sections": sections, "notes": self.notes}, indent=1))  # noqa: T201
+
+    def print_tables(self) -> None:
+        console = Console(width=None if sys.stdout.isatty() else 120)
+        for name, figures in self.sections.items():
+            console.print(_table(name, figures))
+        for note in self.notes:
+            console.print(note, highlight=False)
+
+
+def _table(name: str, figures: Sequence[Figure]) -> Table:
+    table = Table(title=name, title_justify="left", show_edge=False)
+    table.add_column("figure")
+    table.add_column("median", justify="right")
+    table.add_column("min - max", justify="right")
+    table.add_column("target", justify="right")
+    table.add_column("", justify="left")
+    for figure in figures:
+        target, verdict = figure.target, ""
+        if target:
+            verdict = "[green]met[/]" if target.met(figure.value) else "[red]missed[/]"
+        table.add_row(
+            f"{figure.name}\n[dim]{figure.note}[/]" if figure.note else figure.name,
+            f"{number(figure.value)} {figure.unit}",
+            figure.spread if len(figure.samples) > 1 else "",
+            f"{target.compare} {number(target.bound)}" if target else "",
+            verdict,
+        )
+    return table
+
+
+def number(value: float) -> str:
+    """Three digits that mean something: `12 345`, `84.1`, `0.52`."""
+    if abs(value) >= 100 or value == int(value):
+        return f"{value:,.0f}".replace(",", " ")
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

@@ -1,0 +1,80 @@
+"""How much the log grows by an event of average size, all indexes included."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import islice
+
+import psycopg
+from ulid import ULID
+
+from bench.events import BY, CORRELATION, CUSTOMER, PAYLOAD, PROVIDER
+from domain import house
+from domain.codec import Stored
+from domain.execution.events import ExecutionStarting
+from domain.kernel import Recorded
+from domain.keyring import Keyring
+from domain.recorder import migrate
+from domain.store import Store
+from domain.vault import Vault
+
+SCHEMA = "executions"
+LIFE = 20
+AT_ONCE = 256
+A_BATCH = 256
+SIZE = f"SELECT pg_total_relation_size('{SCHEMA}.events')::float8 / count(*) FROM {SCHEMA}.events"  # noqa: S608  (a constant)
+
+
+async def bytes_per_event(conninfo: str, events: int) -> float:
+    """Append so many events, of executions that live 20 events long, 256 of them at a time."""
+    migrate(conninfo, SCHEMA)
+    store = Store(conninfo, SCHEMA, house.codec(), Keyring(Vault(os.urandom(32))))
+    await store.open()
+    rows = islice(_rows(store), events)
+    while batch := list(islice(rows, A_BATCH)):
+        async with store.transaction() as transaction:
+            await transaction.append(batch, [], [], batch[-1].at)
+    await store.close()
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute("VACUUM executions.events")
+        row = connection.execute(SIZE).fetchone()
+    assert row is not None
+    return float(row[0])
+
+
+def _rows(store: Store) -> Iterator[Stored]:
+    """Each execution in turn gets its next event; one that has had its last makes room."""
+    living = [_started(nth) for nth in range(AT_ONCE)]
+    position = 0
+    while True:
+        for nth, (stream, version) in enumerate(living):
+            position += 1
+            yield _row(store, stream, version, position)
+            living[nth] = (stream, version + 1) if version < LIFE else (_stream(), 1)
+
+
+def _started(nth: int) -> tuple[str, int]:
+    return _stream(), 1 + nth % LIFE  # they are not all of the same age
+
+
+def _stream() -> str:
+    return f"execution/exec_{ULID()}"
+
+
+def _row(store: Store, stream: str, version: int, position: int) -> Stored:
+    now = datetime.now(UTC)
+    envelope = Recorded(
+        stream,
+        version,
+        position,
+        now,
+        ExecutionStarting(),
+        BY,
+        CORRELATION,
+        None,
+        CUSTOMER,
+        PROVIDER,
+    )
+    return store.codec.encode(envelope, None)._replace(data=PAYLOAD.encode())

@@ -1,0 +1,105 @@
+"""Lists, searches and analytics over 100 000 executions, by four clients at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import cycle
+from typing import NamedTuple
+from urllib.parse import quote
+
+import orjson
+import uvloop
+
+from bench.client import Load, run_load
+from bench.figures import Figure, Report, Target
+from bench.machine import Meter
+from bench.plan import Plan
+from bench.population import SERVICES, Service
+from bench.stand import Server, Stand
+from bench.write import prepared, refuse_others
+
+EXECUTIONS = 100_000
+CLIENTS = 4
+LAST_PAGE = 1_000
+AROUND = 8
+"""So many pages before the last are asked for in turn, so that no single one is always warm."""
+ENDED = {"status": {"$in": ["completed", "failed"]}, "metadata.number": {"$gte": 100}}
+
+
+class Query(NamedTuple):
+    """A list that can be paged."""
+
+    name: str
+    method: str
+    path: str
+    body: object = None
+
+    def request(self, service: Service, limit: int, cursor: str | None) -> bytes:
+        joint = "&" if "?" in self.path else "?"
+        rest = f"&cursor={quote(cursor)}" if cursor else ""
+        return service.request(self.method, f"{self.path}{joint}limit={limit}{rest}", self.body)
+
+
+QUERIES = (
+    Query("list", "GET", "/executions"),
+    Query("list of one status", "GET", "/executions?status=completed"),
+    Query("find, two conditions", "POST", "/executions/find", ENDED),
+)
+ANALYTICS = ("", "?by=status", "?by=day", f"?service={SERVICES[0]}&by=assignee")
+
+
+def measure(stand: Stand, plan: Plan, report: Report) -> None:
+    """First and thousandth page of each query, then the analytics."""
+    service, server = stand.once("lives", lambda: populated(stand, plan))
+    limit = plan.count(50)  # as many pages, whatever the number of executions
+    figures: list[Figure] = []
+    for query in QUERIES:
+        first, last = uvloop.run(pages(service, query, limit))
+        figures += _timed(stand, plan, server, f"{query.name}, first page", [first])
+        figures += _timed(stand, plan, server, f"{query.name}, page {LAST_PAGE}", last)
+    for parameters in ANALYTICS:
+        requests = [service.request("GET", f"/analytics/executions{parameters}")]
+        figures += _timed(stand, plan, server, f"analytics{parameters}", requests)
+    report.add(f"Reading among {plan.count(EXECUTIONS)} executions, {CLIENTS} clients", figures)
+
+
+def populated(stand: Stand, plan: Plan) -> tuple[Service, Server]:
+    """A service that has lived through all those executions."""
+    service, server = prepared(stand, "lives")
+
+    async def live() -> None:
+        await service.visible(await service.populate(plan.count(EXECUTIONS)))
+
+    uvloop.run(live())
+    return service, server
+
+
+async def pages(service: Service, query: Query, limit: int) -> tuple[bytes, list[bytes]]:
+    """The requests of the first page and of the pages up to the thousandth, following cursors."""
+    first = query.request(service, limit, None)
+    requests = [first]
+    async with service.connected() as connection:
+        for _ in range(LAST_PAGE - 1):
+            page = orjson.loads((await connection.call(requests[-1])).body)
+            if page.get("nextCursor") is None:
+                raise RuntimeError(f"{query.name} has only {len(requests)} pages")
+            requests.append(query.request(service, limit, page["nextCursor"]))
+    return first, requests[-AROUND:]
+
+
+def _timed(
+    stand: Stand, plan: Plan, server: Server, name: str, requests: Sequence[bytes]
+) -> list[Figure]:
+    loads: list[Load] = []
+    for _ in range(plan.repetitions):
+        meter = Meter(server=server.pid, PostgreSQL=stand.postgres_pid)
+        each = [(server.port, cycle(requests)) for _ in range(CLIENTS)]
+        loads.append(uvloop.run(run_load(each, plan.seconds / 2, warm_up=0.5)))
+        refuse_others(loads[-1])
+        costs = meter.costs().per(round(loads[-1].rate * (plan.seconds / 2 + 0.5)))
+    return [
+        Figure(f"{name}, p50", "ms", [1e3 * load.percentile(0.5) for load in loads], None, costs),
+        Figure(
+            f"{name}, p99", "ms", [1e3 * load.percentile(0.99) for load in loads], Target("≤", 30)
+        ),
+    ]

@@ -1,0 +1,47 @@
+"""Rebuild of a view from the whole log, while the service goes on."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+import psycopg
+
+from bench.figures import Figure, Report, Target
+from bench.plan import Plan
+from bench.read import populated
+from bench.stand import BIN, ROOT, Stand
+
+EVENTS = "SELECT position FROM executions.head"
+
+
+def measure(stand: Stand, plan: Plan, report: Report) -> None:
+    """The whole command, from its start to its end."""
+    stand.once("lives", lambda: populated(stand, plan))
+    conninfo = stand.conninfo("lives")
+    with psycopg.connect(conninfo) as connection:
+        row = connection.execute(EVENTS).fetchone()
+    assert row is not None
+    seconds = [rebuild(stand, conninfo) for _ in range(plan.repetitions)]
+    rates = [row[0] / each for each in seconds]
+    note = f"{row[0]} events; start and end of the command included"
+    figures = [
+        Figure("executions rebuild executions", "events/s", rates, Target("≥", 40_000), note),
+        Figure("executions rebuild executions", "s", seconds),
+    ]
+    report.add("Rebuild of the view executions", figures)
+
+
+def rebuild(stand: Stand, conninfo: str) -> float:
+    started = time.perf_counter()
+    done = subprocess.run(
+        [BIN / "executions", "rebuild", "executions"],
+        env=stand.environment(conninfo),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"the rebuild: {done.stdout[-1000:]}{done.stderr[-1000:]}")
+    return time.perf_counter() - started

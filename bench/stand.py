@@ -1,0 +1,176 @@
+"""What a measurement stands on: a PostgreSQL, databases, and servers as processes of their own.
+
+All live in one temporary folder. Whatever happens, the processes are ended by their ids and the
+folder is removed.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+from api.cluster import Cluster
+from api.postgres import EmbeddedPostgres
+
+T = TypeVar("T")
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+STARTS_WITHIN = 60.0
+ENDS_WITHIN = 30.0
+CONNECTIONS = {"max_connections": "400"}
+"""The one parameter that differs from the product's: pgbench takes a connection for each client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A process that answers HTTP on a port of this machine."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+
+class Stand:
+    """One PostgreSQL with default durability, and what is started beside it."""
+
+    def __init__(self, folder: Path, postgres: EmbeddedPostgres, stack: ExitStack) -> None:
+        self.folder = folder
+        self.token = secrets.token_urlsafe(24)
+        self._postgres = postgres
+        self._stack = stack
+        self._made: dict[str, Any] = {}
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What several sections share: made by the first that needs it."""
+        if name not in self._made:
+            self._made[name] = make()
+        made: T = self._made[name]
+        return made
+
+    @property
+    def postgres_pid(self) -> int:
+        running = Cluster(self.folder / "postgres").postmaster()
+        assert running is not None
+        return running.pid
+
+    def database(self, name: str) -> str:
+        """Make an empty database; returns how to connect to it."""
+        with psycopg.connect(self._postgres.conninfo(), autocommit=True) as connection:
+            connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        return self.conninfo(name)
+
+    def conninfo(self, name: str) -> str:
+        """How to connect to a database made before."""
+        return self._postgres.conninfo(name)
+
+    def checkpoint(self) -> None:
+        """Write out what is dirty, so that no measurement pays for the one before."""
+        with psycopg.connect(self._postgres.conninfo(), autocommit=True) as connection:
+            connection.execute("CHECKPOINT")
+
+    def environment(self, conninfo: str) -> dict[str, str]:
+        """What the service's programs need to find this database."""
+        given = {
+            "DATA_DIR": str(self.folder / "service"),
+            "DATABASE_URL": conninfo,
+            "ADMIN_TOKEN": self.token,
+            "LOG_LEVEL": "warning",
+        }
+        return {**os.environ, **{f"EXECUTIONS_{name}": value for name, value in given.items()}}
+
+    def serve(self, conninfo: str, *options: str) -> Server:
+        """Start the service on a database, and wait until it is ready."""
+        port = free_port()
+        command = (str(BIN / "executions"), "serve", "--port", str(port), *options)
+        return self._start(command, port, "/readyz", self.environment(conninfo))
+
+    def echo(self, answer: bytes) -> Server:
+        """Start the bare echo; it answers with this JSON."""
+        file, port = self.folder / "answer.json", free_port()
+        file.write_bytes(answer)
+        command = (sys.executable, "-P", "-m", "bench.echo", str(port), str(file))
+        return self._start(command, port, "/", dict(os.environ))
+
+    def stop(self, server: Server) -> None:
+        """End a server before the end of everything."""
+        end(server.process)
+
+    def _start(
+        self, command: Sequence[str], port: int, path: str, environment: dict[str, str]
+    ) -> Server:
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # ours may be JSON
+            start_new_session=True,  # Ctrl-C reaches us alone, and we end it
+        )
+        self._stack.callback(end, process)
+        _wait_until_ready(process, port, path)
+        return Server(process, port)
+
+
+@contextmanager
+def stand() -> Iterator[Stand]:
+    """Set everything up, and clear it away."""
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="bench-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        folder.chmod(0o711)  # root's PostgreSQL runs as another user
+        postgres = EmbeddedPostgres(folder / "postgres", settings=CONNECTIONS)
+        stack.enter_context(postgres)
+        yield Stand(folder, postgres, stack)
+
+
+def free_port() -> int:
+    """A port that was free just now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ask a process to end, and insist in the end."""
+    process.terminate()
+    try:
+        process.wait(ENDS_WITHIN)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int, path: str) -> None:
+    deadline = time.monotonic() + STARTS_WITHIN
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
+        with suppress(OSError):
+            if _answers(port, path):
+                return
+        time.sleep(0.05)
+    raise RuntimeError(f"{process.args!r} is not ready after {STARTS_WITHIN:.0f} s")
+
+
+def _answers(port: int, path: str) -> bool:
+    """Whether it is up: anything but an error of the server counts, as the echo knows no `/`."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        client.sendall(f"GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n".encode())
+        return client.recv(12)[9:10] in (b"2", b"4")
