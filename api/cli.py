@@ -42,6 +42,19 @@ def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
     _carefully(lambda: run(settings(host=host, port=port, data_dir=data_dir)))
 
 
+@main.command()
+@DATA_DIR
+def token(data_dir: Path | None) -> None:
+    """Print the admin token, for `Authorization: Bearer <token>`."""
+    from api.data_dir import DataDir
+
+    def show() -> None:
+        chosen = settings(data_dir=data_dir)
+        click.echo(chosen.admin_token or DataDir.opened(chosen.data_dir).admin_token())
+
+    _carefully(show)
+
+
 def settings(**overrides: Any) -> Settings:
     """The settings, with the options of the command line on top."""
     return read(**overrides)
