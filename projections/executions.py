@@ -92,17 +92,15 @@ class Executions:
         """Fold the page onto the states it touches, and write each of them once."""
         tails: dict[str, list[Recorded]] = {}
         for event in page:
-            if event.stream.startswith(STREAM):
-                tails.setdefault(event.stream, []).append(event)
-        if tails:
-            await self._load(connection, [stream for stream in tails if stream not in self._held])
-            for stream, tail in tails.items():
-                if (held := replay(self._held.get(stream), tail)) is not None:
-                    self._held[stream] = held
-                    self._held.move_to_end(stream)
-            await self._write(connection, [self._held[stream] for stream in tails])
-            while len(self._held) > self._capacity:
-                self._held.popitem(last=False)
+            tails.setdefault(event.stream, []).append(event)
+        await self._load(connection, [stream for stream in tails if stream not in self._held])
+        for stream, tail in tails.items():
+            if (held := replay(self._held.get(stream), tail)) is not None:
+                self._held[stream] = held
+                self._held.move_to_end(stream)
+        await self._write(connection, [self._held[stream] for stream in tails])
+        while len(self._held) > self._capacity:
+            self._held.popitem(last=False)
 
     async def _load(self, connection: AsyncConnection, streams: Sequence[str]) -> None:
         if streams:
@@ -205,7 +203,9 @@ class Executions:
         return int((await cursor.fetchall())[0][0])
 
 
-def _array(items: Iterable[str]) -> str:
-    """The text of an array. One of arrays cannot be bound: in SQL those are rectangles."""
-    quoted = (item.replace("\\", "\\\\").replace('"', '\\"') for item in items)
-    return "{" + ",".join(f'"{item}"' for item in quoted) + "}"
+def _array(tags: Sequence[str]) -> str:
+    """The text of an array: an array of arrays cannot be bound, as in SQL those are rectangles.
+
+    JSON escapes quotes and backslashes as an array's text does, and a tag has nothing else to escape.
+    """
+    return "{" + orjson.dumps(tags).decode()[1:-1] + "}"

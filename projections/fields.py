@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from domain.execution.state import Execution
@@ -41,25 +42,19 @@ class Column(NamedTuple):
     value: Callable[[Held[Execution]], Any]
 
 
-def _always(path: str, name: str, kind: Kind, value: Callable[[Held[Execution]], Any]) -> Column:
-    return Column(Field(path, name, kind, nullable=False), value)
+def _always(path: str, name: str, kind: Kind, place: str) -> Column:
+    return Column(Field(path, name, kind, nullable=False), attrgetter(place))
 
 
-def _maybe(path: str, name: str, kind: Kind, value: Callable[[Held[Execution]], Any]) -> Column:
-    return Column(Field(path, name, kind), value)
+def _maybe(path: str, name: str, kind: Kind, value: Callable[[Execution], Any]) -> Column:
+    return Column(Field(path, name, kind), lambda held: value(held.state))
 
 
 def _time(value: datetime | None) -> datetime | None:
     """As precise as the document: what a client reads there must find the row."""
-    return value and value.replace(microsecond=value.microsecond // 1000 * 1000)
-
-
-def _milliseconds(value: timedelta | None) -> int | None:
-    return None if value is None else in_milliseconds(value)
-
-
-def _member(whole: object, name: str) -> Any:
-    return None if whole is None else getattr(whole, name)
+    if value is None or value.microsecond % 1000 == 0:
+        return value
+    return value.replace(microsecond=value.microsecond // 1000 * 1000)
 
 
 def _duration(state: Execution) -> int | None:
@@ -78,67 +73,60 @@ STATUSES = words(*Status)
 PRIORITIES = words(*Priority)
 
 COLUMNS = (
-    _always("$id", "id", TEXT, lambda held: held.state.id),
-    _always("version", "version", WHOLE, lambda held: held.version),
-    _always("position", "position", WHOLE, lambda held: held.position),
-    _always("status", "status", STATUSES, lambda held: held.state.status.value),
-    _always("order", "order_id", TEXT, lambda held: held.state.order),
-    _always("service", "service", TEXT, lambda held: held.state.service),
-    _maybe("workflow", "workflow", TEXT, lambda held: held.state.workflow),
-    _always("customer", "customer", TEXT, lambda held: held.state.customer),
-    _always("provider", "provider", TEXT, lambda held: held.state.provider),
-    _always("priority", "priority", PRIORITIES, lambda held: held.state.priority.value),
-    _always("progress", "progress", REAL, lambda held: float(held.state.progress)),
-    _maybe("timeout", "timeout", WHOLE, lambda held: _milliseconds(held.state.timeout)),
-    _maybe("nextRetryAt", "next_retry_at", TIME, lambda held: _time(held.state.next_retry_at)),
-    _maybe("assignee.type", "assignee_type", TEXT, lambda h: _member(h.state.assignee, "type")),
-    _maybe("assignee.id", "assignee_id", TEXT, lambda h: _member(h.state.assignee, "id")),
-    _maybe("assignee.name", "assignee_name", TEXT, lambda h: _member(h.state.assignee, "name")),
-    _maybe("assignee.model", "assignee_model", TEXT, lambda h: _member(h.state.assignee, "model")),
-    _maybe("result.success", "success", BOOLEAN, lambda held: held.state.success),
-    _maybe("error.code", "error_code", TEXT, lambda held: _member(held.state.error, "code")),
-    _maybe("error.step", "error_step", TEXT, lambda held: _member(held.state.error, "step")),
-    _maybe(
-        "error.recoverable",
-        "error_recoverable",
-        BOOLEAN,
-        lambda held: _member(held.state.error, "recoverable"),
+    _always("$id", "id", TEXT, "state.id"),
+    _always("version", "version", WHOLE, "version"),
+    _always("position", "position", WHOLE, "position"),
+    _always("status", "status", STATUSES, "state.status.value"),
+    _always("order", "order_id", TEXT, "state.order"),
+    _always("service", "service", TEXT, "state.service"),
+    _maybe("workflow", "workflow", TEXT, lambda s: s.workflow),
+    _always("customer", "customer", TEXT, "state.customer"),
+    _always("provider", "provider", TEXT, "state.provider"),
+    _always("priority", "priority", PRIORITIES, "state.priority.value"),
+    Column(
+        Field("progress", "progress", REAL, nullable=False),
+        lambda held: float(held.state.progress),
     ),
-    _maybe("cancellation.by", "cancelled_by", TEXT, lambda h: _member(h.state.cancellation, "by")),
+    _maybe("timeout", "timeout", WHOLE, lambda s: s.timeout and in_milliseconds(s.timeout)),
+    _maybe("nextRetryAt", "next_retry_at", TIME, lambda s: _time(s.next_retry_at)),
+    _maybe("assignee.type", "assignee_type", TEXT, lambda s: s.assignee and s.assignee.type),
+    _maybe("assignee.id", "assignee_id", TEXT, lambda s: s.assignee and s.assignee.id),
+    _maybe("assignee.name", "assignee_name", TEXT, lambda s: s.assignee and s.assignee.name),
+    _maybe("assignee.model", "assignee_model", TEXT, lambda s: s.assignee and s.assignee.model),
+    _maybe("result.success", "success", BOOLEAN, lambda s: s.success),
+    _maybe("error.code", "error_code", TEXT, lambda s: s.error and s.error.code),
+    _maybe("error.step", "error_step", TEXT, lambda s: s.error and s.error.step),
+    _maybe("error.recoverable", "recoverable", BOOLEAN, lambda s: s.error and s.error.recoverable),
+    _maybe("cancellation.by", "cancelled_by", TEXT, lambda s: s.cancellation and s.cancellation.by),
     _maybe(
         "cancellation.at",
         "cancelled_at",
         TIME,
-        lambda held: _time(_member(held.state.cancellation, "at")),
+        lambda s: s.cancellation and _time(s.cancellation.at),
     ),
-    _maybe("metrics.duration", "duration", WHOLE, lambda held: _duration(held.state)),
-    _maybe(
-        "metrics.activeDuration",
-        "active_duration",
-        WHOLE,
-        lambda held: _active_duration(held.state),
+    _maybe("metrics.duration", "duration", WHOLE, _duration),
+    _maybe("metrics.activeDuration", "active_duration", WHOLE, _active_duration),
+    _always("metrics.tokensUsed", "tokens_used", WHOLE, "state.used.tokens_used"),
+    Column(
+        Field("metrics.cost", "cost", REAL, nullable=False),
+        lambda held: float(held.state.used.cost),
     ),
-    _always("metrics.tokensUsed", "tokens_used", WHOLE, lambda held: held.state.used.tokens_used),
-    _always("metrics.cost", "cost", REAL, lambda held: float(held.state.used.cost)),
-    _always("metrics.apiCalls", "api_calls", WHOLE, lambda held: held.state.used.api_calls),
-    _always("metrics.retries", "retries", WHOLE, lambda held: held.state.retries),
-    _always(
-        "metrics.stepsCompleted", "steps_completed", WHOLE, lambda held: held.state.steps_completed
+    _always("metrics.apiCalls", "api_calls", WHOLE, "state.used.api_calls"),
+    _always("metrics.retries", "retries", WHOLE, "state.retries"),
+    _always("metrics.stepsCompleted", "steps_completed", WHOLE, "state.steps_completed"),
+    _always("metrics.stepsTotal", "steps_total", WHOLE, "state.steps_total"),
+    Column(
+        Field("metadata.createdAt", "created_at", TIME, nullable=False),
+        lambda held: _time(held.state.created_at),
     ),
-    _always("metrics.stepsTotal", "steps_total", WHOLE, lambda held: held.state.steps_total),
-    _always("metadata.createdAt", "created_at", TIME, lambda held: _time(held.state.created_at)),
-    _always("metadata.updatedAt", "updated_at", TIME, lambda held: _time(held.at)),
-    _maybe("metadata.startedAt", "started_at", TIME, lambda held: _time(held.state.started_at)),
-    _maybe(
-        "metadata.completedAt", "completed_at", TIME, lambda held: _time(held.state.completed_at)
+    Column(
+        Field("metadata.updatedAt", "updated_at", TIME, nullable=False),
+        lambda held: _time(held.at),
     ),
-    _maybe(
-        "metadata.environment",
-        "environment",
-        TEXT,
-        lambda held: held.state.metadata.get("environment"),
-    ),
-    _maybe("metadata.version", "metadata_version", TEXT, lambda h: h.state.metadata.get("version")),
+    _maybe("metadata.startedAt", "started_at", TIME, lambda s: _time(s.started_at)),
+    _maybe("metadata.completedAt", "completed_at", TIME, lambda s: _time(s.completed_at)),
+    _maybe("metadata.environment", "environment", TEXT, lambda s: s.metadata.get("environment")),
+    _maybe("metadata.version", "metadata_version", TEXT, lambda s: s.metadata.get("version")),
 )
 
 FIELDS = {column.field.path: column.field for column in COLUMNS}

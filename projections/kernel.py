@@ -77,7 +77,7 @@ class Follower:
                 self.view.forget()
             until = min(progress.position + page, head)
             self.behind = until < head
-            if until == progress.position:
+            if until <= progress.position:  # less where `head` was read before a wait for the row
                 self._left = progress
                 return None
             self._left = None
