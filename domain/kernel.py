@@ -29,6 +29,11 @@ class Value(BaseModel):
         allow_inf_nan=False,
     )
 
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **how: Any) -> Self:
+        """From the wire, which knows members by their camelCase names alone."""
+        return super().model_validate_json(json_data, by_alias=True, by_name=False, **how)
+
 
 @dataclass(frozen=True)
 class State:

@@ -205,6 +205,15 @@ def test_what_is_thrown_at_a_failure_may_be_whole_or_brief() -> None:
     assert FailExecution.model_validate_json(b'{"code": "X", "message": "x"}').recoverable is False
 
 
+@pytest.mark.parametrize(
+    ("word", "body"),
+    [("startStep", {"step": "a", "called": "A"}), ("recordUsage", {"tokens_used": 1})],
+)
+def test_the_wire_knows_one_name_for_each_field(word: str, body: object) -> None:
+    with pytest.raises(ValidationError, match="extra_forbidden"):
+        parsed(word, body)
+
+
 @pytest.mark.parametrize("word", COMMANDS)
 def test_every_command_has_a_schema_and_refuses_what_it_does_not_know(word: str) -> None:
     schema = COMMANDS[word].model_json_schema()

@@ -21,9 +21,10 @@ from domain.execution.events import (
 from domain.execution.step_events import StepCompleted, StepsAdded, StepStarted, UsageRecorded
 from domain.execution.values import ExecutionError, Status, StepPlan, Webhook
 from domain.house import codec
+from domain.kernel import Recorded
 from domain.values import Assignee, StepAssignee
 from domain.vault import DataKey
-from tests.given import SECOND, Given, given
+from tests.given import NOON, SECOND, Given, given
 from tests.stories import CHECKPOINT, CREATED, PAUSED, RESULT, RUNNING, STORIES, WAITING
 
 CLAUDE = Assignee(type="ai-agent", id="claude", name="Claude", model="claude-4.5")
@@ -152,6 +153,15 @@ def test_a_step_is_assigned_to_who_does_the_whole(
 def test_the_values_of_webhook_headers_are_never_shown() -> None:
     hooked = given(CREATED, ExecutionUpdated(webhooks=(HOOK,)))
     assert shown(hooked)["webhooks"][0]["headers"] == {"Key": "***"}
+
+
+def test_nor_are_they_in_the_history() -> None:
+    event = ExecutionUpdated(webhooks=(HOOK,))
+    stored = codec().encode(Recorded("execution/e-1", 2, 2, NOON, event, "tester"), KEY)
+    assert b"k3y" not in stored.data
+    opened = orjson.loads(open_json(stored.data, KEY))
+    assert opened["webhooks"][0]["headers"] == {"Key": "***"}
+    assert codec().decode(stored, KEY).event == event
 
 
 def whole() -> Given:
