@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 import structlog
 import uvicorn
+from starlette.types import ASGIApp
 
 from api.data_dir import DataDir
 from api.main import System, build, create_app, migrate
@@ -60,19 +61,24 @@ def serve(settings: Settings) -> None:
             if postgres is not None and postgres.ensure_running():
                 log.warning("postgres restarted")
 
-        config = uvicorn.Config(
-            create_app(system),
-            callback_notify=watch,
-            timeout_notify=1,
-            http="httptools",
-            ws="websockets-sansio",
-            ws_per_message_deflate=False,
-            access_log=False,
-            server_header=False,
-            log_config=None,
-            timeout_graceful_shutdown=GRACE,
-        )
+        config = configured(create_app(system), watch)
         Server(config, system).run(sockets=[listening])
+
+
+def configured(app: ASGIApp, watch: Callable[[], Awaitable[None]] | None = None) -> uvicorn.Config:
+    """How uvicorn serves the application; `watch` is called every second."""
+    return uvicorn.Config(
+        app,
+        callback_notify=watch,
+        timeout_notify=1,
+        http="httptools",
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        access_log=False,
+        server_header=False,
+        log_config=None,
+        timeout_graceful_shutdown=GRACE,
+    )
 
 
 def _listen(settings: Settings) -> socket.socket:
