@@ -1,28 +1,17 @@
 """`executions import`: bring a process log into the running service."""
 
-import json
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
-from api.importing.log import Survey, plans, survey
-from api.importing.mapping import EXAMPLE, MappingError, load_mapping
-from api.importing.run import Result, import_plans, prepare
-from api.importing.service import Service, ServiceFailed
-from api.settings import SetupError, read
-from api.xes import XesError
-
-SHOWN = 20
-LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 URL_HELP = "The service; by default the local one, http://127.0.0.1:8000."
 TOKEN_HELP = "Bearer token; by default that of the local service."  # noqa: S105  (a help text)
+EXAMPLE = """\
+{"service": {"$id": "loan-application", "name": "Loan application", "provider": "bank"},
+ "customer": "applicants",
+ "outcomes": {"Approved": "completed", "Declined": "failed", "Withdrawn": "cancelled"},
+ "failure": {"code": "DECLINED", "recoverable": false}}
+"""
 XES_HELP = f"""Import an IEEE 1849 (XES) event log, plain or gzip.
 
 Every trace becomes an execution, every round of an activity a step, and the log's own
@@ -38,8 +27,6 @@ end a trace (one that has none of them stays running):
 Exits with 1 if the file or the mapping is wrong, if the service cannot be reached, or if
 an execution was refused, for example because something else wrote to it.
 """
-
-Step = Callable[[int], None]
 
 
 @click.group("import")
@@ -72,112 +59,6 @@ def import_xes(
     *,
     as_json: bool,
 ) -> None:
-    started = time.monotonic()
-    try:
-        found, result = run_import(file, mapping_file, connect(url, token, data_dir))
-    except XesError as error:
-        raise click.ClickException(f"{file}: {error}") from None
-    except (MappingError, SetupError) as error:
-        raise click.ClickException(str(error)) from None
-    except ServiceFailed as error:
-        reason = str(error).rstrip(".")
-        raise click.ClickException(f"{reason}. Run it again to continue.") from None
-    except KeyboardInterrupt:
-        raise click.ClickException("interrupted. Run it again to continue.") from None
-    totals = summary(found, result, time.monotonic() - started)
-    click.echo(json.dumps(totals) if as_json else in_words(totals))
-    if result.refused:
-        sys.exit(1)
+    from api.importing import command
 
-
-def connect(url: str | None, token: str | None, data_dir: Path | None) -> Service:
-    """The service at an address; the local one's own token is never sent anywhere else."""
-    settings = read(data_dir=data_dir)
-    url = url or f"http://127.0.0.1:{settings.port}"
-    if token is None and urlsplit(url).hostname in LOCAL:
-        token = settings.admin_token or _kept_token(settings.data_dir / "admin.token")
-    return Service(url, token)
-
-
-def _kept_token(file: Path) -> str | None:
-    try:
-        return file.read_text().strip()
-    except OSError:
-        return None
-
-
-def run_import(file: Path, mapping_file: Path, service: Service) -> tuple[Survey, Result]:
-    mapping = load_mapping(mapping_file)
-    with _progress("Checking", file.stat().st_size) as reached:
-        found = survey(file, mapping, datetime.now(UTC), reached)
-    prepare(service, mapping, found.log)
-    done = Result()
-
-    def count(added: Result) -> None:
-        done.add(added)
-        imported(done.fared.total())
-
-    with _progress("Importing", found.executions.total()) as imported:
-        result = import_plans(plans(file, mapping, found.log), service, count)
-    return found, result
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Step]:
-    """A bar on a terminal, nothing elsewhere. The step is told how far it has got."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda reached: progress.update(task, completed=reached)
-        progress.update(task, completed=total)
-
-
-def summary(found: Survey, result: Result, seconds: float) -> dict[str, Any]:
-    return {
-        "log": found.log,
-        "executions": {"total": found.executions.total(), **found.executions},
-        "steps": {"total": found.steps.total(), **found.steps},
-        "events": found.events,
-        "import": {
-            word: result.fared[word] for word in ("imported", "resumed", "unchanged", "refused")
-        },
-        "commands": result.commands,
-        "emptyTraces": found.empty_traces,
-        "ignoredEvents": dict(found.ignored_events),
-        "unusedOutcomes": found.unused_outcomes,
-        "refused": [{"execution": r.execution, "reason": r.reason} for r in result.refused],
-        "seconds": round(seconds, 1),
-    }
-
-
-def in_words(totals: dict[str, Any]) -> str:
-    lines = [
-        f"{totals['log']}: {totals['events']} events in {totals['seconds']} s",
-        f"executions  {_counts(totals['executions'])}",
-        f"steps       {_counts(totals['steps'])}",
-        f"this time   {_counts(totals['import'])}, {totals['commands']} commands",
-    ]
-    if totals["emptyTraces"]:
-        lines.append(f"left out    {totals['emptyTraces']} traces without events")
-    if totals["ignoredEvents"]:
-        lines.append(f"left out    events with the lifecycle {_counts(totals['ignoredEvents'])}")
-    if totals["unusedOutcomes"]:
-        lines.append(
-            f"never seen  {', '.join(totals['unusedOutcomes'])} (an outcome of the mapping)"
-        )
-    refused = totals["refused"]
-    lines += [f"refused     {r['execution']}: {r['reason']}" for r in refused[:SHOWN]]
-    if len(refused) > SHOWN:
-        lines.append(f"refused     and {len(refused) - SHOWN} more (--json has them all)")
-    return "\n".join(lines)
-
-
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(
-        f"{number} {word}" for word, number in counts.items() if number or word == "total"
-    )
+    command.run(file, mapping_file, lambda: command.connect(url, token, data_dir), as_json=as_json)

@@ -9,9 +9,8 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from api import cli_import
 from api.cli_import import import_command
-from api.importing import run
+from api.importing import command, run
 from api.importing.mapping import load_mapping
 from api.importing.names import id_part
 from api.importing.service import PATIENCE, Service
@@ -43,7 +42,7 @@ def import_xes(
         return Service("http://service/api/", "t", transport=service, sleep=pauses.append)
 
     def invoke(file: Path = ORDERS, mapping: Path = CAKES, *options: str) -> Result:
-        monkeypatch.setattr(cli_import, "connect", connect)
+        monkeypatch.setattr(command, "connect", connect)
         arguments = ["xes", str(file), "--mapping", str(mapping), *options]
         return CliRunner().invoke(import_command, arguments)
 
@@ -242,7 +241,7 @@ def test_the_local_token_is_sent_to_the_local_service_only(
 ) -> None:
     monkeypatch.delenv("EXECUTIONS_ADMIN_TOKEN", raising=False)
     (tmp_path / "admin.token").write_text("kept\n")
-    client = cli_import.connect(url, token, tmp_path)._client
+    client = command.connect(url, token, tmp_path)._client
     assert client.headers.get("Authorization") == sent
 
 

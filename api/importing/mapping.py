@@ -9,13 +9,6 @@ from domain.values import Id, Label, Name
 
 Outcome = Literal["completed", "failed", "cancelled"]
 
-EXAMPLE = """\
-{"service": {"$id": "loan-application", "name": "Loan application", "provider": "bank"},
- "customer": "applicants",
- "outcomes": {"Approved": "completed", "Declined": "failed", "Withdrawn": "cancelled"},
- "failure": {"code": "DECLINED", "recoverable": false}}
-"""
-
 
 class MappingError(Exception):
     """The mapping file cannot be used."""
