@@ -15,7 +15,6 @@ from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
-from psycopg.sql import SQL, Identifier
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from domain.codec import Codec, Snapshot, Stored
@@ -71,7 +70,7 @@ class Store:
     ) -> None:
         self.codec = codec
         self.keyring = keyring
-        self.notify = SQL("NOTIFY {}").format(Identifier(schema))
+        self.schema = schema
         self._conninfo = conninfo
         self._options: dict[str, Any] = {
             "connect_timeout": 3,

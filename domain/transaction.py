@@ -16,10 +16,15 @@ if TYPE_CHECKING:
     from domain.store import Store
 
 BEGIN = "BEGIN; SELECT position, at FROM head FOR UPDATE"
-ADVANCE = "UPDATE head SET position = %b, at = %b"
 COLUMNS = "notification_id, originator_version, at, originator_id, topic, meta, state"
-INSERT = f"""INSERT INTO events ({COLUMNS}) SELECT * FROM unnest(
-    %b::bigint[], %b::bigint[], %b::timestamptz[], %b::text[], %b::text[], %b::text[], %b::bytea[])"""
+# One statement for rows, head and notification: each more costs the writer as much as ten events.
+APPEND = f"""WITH kept AS (INSERT INTO events ({COLUMNS})
+        SELECT batch.position + e.place, e.version, batch.at, e.stream, e.type, e.meta, e.data
+        FROM (SELECT %b::bigint, %b::timestamptz) AS batch (position, at),
+            unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::bytea[])
+            WITH ORDINALITY AS e (version, stream, type, meta, data, place)),
+    advanced AS (UPDATE head SET position = %b, at = %b)
+    SELECT pg_notify(%b, '')"""
 KEEP_SNAPSHOTS = """INSERT INTO snapshots SELECT * FROM unnest(
     %b::text[], %b::bigint[], %b::bigint[], %b::timestamptz[], %b::bytea[]) ON CONFLICT DO NOTHING"""
 REPLIES = (
@@ -59,13 +64,14 @@ class Transaction:
         replies: Sequence[Reply],
         at: datetime,
     ) -> None:
-        """Write and commit. Positions and versions are the caller's to give: it has the lock."""
+        """Write and commit. Positions and versions are the caller's to give: it has the lock.
+
+        Positions follow on `position`, and all the events were recorded `at` the same time.
+        """
         run, keys = self._connection.execute, self._store.keyring.minted()
         async with self._connection.pipeline():
             if events:
-                await run(INSERT, _columns(events), prepare=True)
-                await run(ADVANCE, (events[-1].position, at), prepare=True)
-                await run(self._store.notify)
+                await run(APPEND, self._rows(events, at), prepare=True)
             if keys:
                 await run(KEEP_KEYS, (list(keys), list(keys.values())))
             if snapshots:
@@ -73,6 +79,12 @@ class Transaction:
             if replies:
                 await run(KEEP_REPLIES, _reply_columns(replies, at))
             await run("COMMIT")
+
+    def _rows(self, events: Sequence[Stored], at: datetime) -> list[Any]:
+        _, versions, _, *texts = _columns(events)
+        last = self.position + len(events)
+        assert last == events[-1].position
+        return [self.position, at, versions, *texts, last, at, self._store.schema]
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
