@@ -14,42 +14,36 @@ from api.freshness import MIN_POSITION, fresh
 from api.operations import Call, Operation, Parameter
 from domain import house
 from domain.bus import Answer
-from domain.catalog import order, service, user, workflow
+from domain.catalog.documents import document
 from domain.confirm import ConfirmOrder
 from domain.errors import NotFound
-from domain.kernel import Held
 
 Handler = Callable[[Call], Awaitable[ASGIApp]]
 
 
 class Kind(NamedTuple):
-    """One kind of catalog entry: its path, its word, and what shows it."""
+    """One kind of catalog entry: its path, its word, and what it is listed by."""
 
     path: str
     create: str
-    document: Callable[[Held[Any]], dict[str, Any]]
     filters: tuple[str, ...]
 
 
 KINDS: Mapping[str, Kind] = {
-    "service": Kind(
-        "services", "createService", service.document, ("name", "provider", "workflow")
-    ),
-    "workflow": Kind("workflows", "createWorkflow", workflow.document, ("name",)),
-    "order": Kind(
-        "orders", "createOrder", order.document, ("service", "customer", "status", "priority")
-    ),
-    "user": Kind("users", "createUser", user.document, ("name", "kind")),
+    "service": Kind("services", "createService", ("name", "provider", "workflow")),
+    "workflow": Kind("workflows", "createWorkflow", ("name",)),
+    "order": Kind("orders", "createOrder", ("service", "customer", "status", "priority")),
+    "user": Kind("users", "createUser", ("name", "kind")),
 }
 
 
 async def loaded(call: Call, kind: str, identity: str) -> dict[str, Any] | None:
     """The entry with this id as clients see it; None where there is none."""
     held = await call.system.store.load(f"{kind}/{identity}")
-    return None if held is None else KINDS[kind].document(held)
+    return None if held is None else document(held)
 
 
-def _answered(kind: str, answer: Answer, location: str) -> ASGIApp:
+def _answered(answer: Answer, location: str) -> ASGIApp:
     held = answer.held
     headers = {
         "etag": f'"{held.version}"',
@@ -58,7 +52,7 @@ def _answered(kind: str, answer: Answer, location: str) -> ASGIApp:
     }
     if answer.replayed:
         headers["idempotency-replayed"] = "true"
-    return answers.json(KINDS[kind].document(held), headers, 201 if answer.created else 200)
+    return answers.json(document(held), headers, 201 if answer.created else 200)
 
 
 def creating(kind: str) -> Handler:
@@ -86,7 +80,7 @@ def reading(kind: str) -> Handler:
         if held is None:
             raise NotFound(f"There is no such {kind}.")
         headers = {"etag": f'"{held.version}"', "log-position": str(position)}
-        return answers.json(KINDS[kind].document(held), headers)
+        return answers.json(document(held), headers)
 
     return handle
 
@@ -107,7 +101,7 @@ def listing(kind: str) -> Handler:
                 limit=call.whole("limit", 1, 500) or 50,
                 cursor=call.parameter("cursor"),
             )
-        items = [answers.dumps(document) for document in page.data]
+        items = [answers.dumps(item) for item in page.data]
         headers = {"log-position": str(page.position)}
         return answers.json(answers.page(items, page.next_cursor), headers)
 
@@ -118,7 +112,7 @@ async def confirm(call: Call) -> ASGIApp:
     """Confirm an order: its execution begins. The order is answered, the execution is the Location."""
     wish = parsed(ConfirmOrder, call.body)
     answer = await call.system.bus.send(call.message(f"order/{call.path['id']}", wish))
-    return _answered("order", answer, f"executions/{answer.held.state.execution}")
+    return _answered(answer, f"executions/{answer.held.state.execution}")
 
 
 def _operations(kind: str) -> tuple[Operation, ...]:

@@ -55,6 +55,34 @@ def token(data_dir: Path | None) -> None:
     _carefully(show)
 
 
+@main.command()
+@DATA_DIR
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def projections(data_dir: Path | None, *, as_json: bool) -> None:
+    """Show how far each view is, and how many events it could not apply.
+
+    An event that a view cannot apply is parked: the view goes on without it. Once the cause is
+    mended, `executions rebuild VIEW` applies it.
+    """
+    from api.cli_views import show_projections
+
+    show_projections(data_dir, as_json=as_json)
+
+
+@main.command()
+@click.argument("view")
+@DATA_DIR
+def rebuild(view: str, data_dir: Path | None) -> None:
+    """Make the tables of VIEW anew from the log, while the old ones serve.
+
+    The new tables take over in one step. It may be interrupted; nothing is lost, and the next run
+    begins again.
+    """
+    from api.cli_views import rebuild_view
+
+    rebuild_view(view, data_dir)
+
+
 def settings(**overrides: Any) -> Settings:
     """The settings, with the options of the command line on top."""
     return read(**overrides)

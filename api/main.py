@@ -12,6 +12,7 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 from ulid import ULID
 
+from api import analytics as analytics_routes
 from api import catalog, commands, executions, health, openapi, problems
 from api import history as history_routes
 from api.access import Access
@@ -28,6 +29,7 @@ from domain.vault import Vault
 from projections import kernel
 from projections.analytics import Analytics
 from projections.executions import Executions
+from projections.figures import Figures
 from projections.history import History
 from projections.listen import Listener
 from projections.runner import Runner
@@ -40,6 +42,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *executions.OPERATIONS,
     *history_routes.OPERATIONS,
     *catalog.OPERATIONS,
+    *analytics_routes.OPERATIONS,
     *health.OPERATIONS,
     *openapi.OPERATIONS,
 )
@@ -57,7 +60,7 @@ class System:
     feed: Feed
     history: History
     executions: Executions
-    analytics: Analytics
+    figures: Figures
 
     def clock(self) -> datetime:
         """Now, in UTC, to the millisecond."""
@@ -97,7 +100,7 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
         conninfo, schema, codec, Keyring(Vault(master_key)), settings.database_connections
     )
     listener = Listener(conninfo, schema)
-    executions_view, analytics = views = all_views(codec)
+    executions_view, _ = views = all_views(codec)
     return System(
         store=store,
         bus=Bus(store, now, new_id, random.random, settings.queue_limit),
@@ -107,7 +110,7 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
         feed=Feed(store, listener, schema),
         history=History(store),
         executions=executions_view,
-        analytics=analytics,
+        figures=Figures(),
     )
 
 

@@ -43,6 +43,13 @@ class ViewProgress(NamedTuple):
     parked: int
 
 
+async def progress_of(store: Store) -> list[ViewProgress]:
+    """Every view of a log."""
+    async with store.reader() as connection:
+        rows = await (await connection.execute(PROGRESS)).fetchall()
+    return [ViewProgress(*row) for row in rows]
+
+
 class Runner:
     """Owns one task for each view. Make it before the listener is started."""
 
@@ -88,9 +95,7 @@ class Runner:
 
     async def progress(self) -> list[ViewProgress]:
         """Every view of the log, also those that other processes follow."""
-        async with self._store.reader() as connection:
-            rows = await (await connection.execute(PROGRESS)).fetchall()
-        return [ViewProgress(*row) for row in rows]
+        return await progress_of(self._store)
 
     async def _look(self, connection: AsyncConnection) -> None:
         for view, position in await (await connection.execute(POSITIONS)).fetchall():

@@ -3,8 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from api.importing.log import Survey, plans, survey
 from api.importing.mapping import MappingError, load_mapping
 from api.importing.run import Result, import_plans, prepare
 from api.importing.service import Service, ServiceFailed
+from api.progress import progress
 from api.settings import SetupError, read
 from api.xes import XesError
 
@@ -61,33 +61,19 @@ def _kept_token(file: Path) -> str | None:
 
 def run_import(file: Path, mapping_file: Path, service: Service) -> tuple[Survey, Result]:
     mapping = load_mapping(mapping_file)
-    with _progress("Checking", file.stat().st_size) as reached:
-        found = survey(file, mapping, datetime.now(UTC), reached)
+    size = file.stat().st_size
+    with progress("Checking") as reached:
+        found = survey(file, mapping, datetime.now(UTC), lambda read: reached(read, size))
     prepare(service, mapping, found.log)
     done = Result()
 
     def count(added: Result) -> None:
         done.add(added)
-        imported(done.fared.total())
+        imported(done.fared.total(), found.executions.total())
 
-    with _progress("Importing", found.executions.total()) as imported:
+    with progress("Importing") as imported:
         result = import_plans(plans(file, mapping, found.log), service, count)
     return found, result
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, nothing elsewhere. The step is told how far it has got."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda reached: progress.update(task, completed=reached)
-        progress.update(task, completed=total)
 
 
 def summary(found: Survey, result: Result, seconds: float) -> dict[str, Any]:

@@ -1,0 +1,62 @@
+"""Figures about many executions."""
+
+from __future__ import annotations
+
+from typing import cast, get_args
+
+from starlette.types import ASGIApp
+
+from api import answers, history
+from api.access import Right
+from api.freshness import MIN_POSITION, fresh
+from api.operations import Call, Operation, Parameter
+from domain.errors import Invalid
+from domain.execution.values import Status
+from projections import figures
+
+ONLY = ("service", "order", "customer", "provider", "status")
+GROUPS = get_args(figures.By)
+
+
+async def executions(call: Call) -> ASGIApp:
+    """Counts, rates, durations and cost of the executions that are meant, and by group."""
+    call.only(*(parameter.name for parameter in PARAMETERS))
+    by, status = call.parameter("by"), call.parameter("status")
+    if by is not None and by not in GROUPS:
+        raise Invalid.field("by", f"must be one of {', '.join(GROUPS)}")
+    if status is not None and status not in list(Status):
+        raise Invalid.field("status", f"must be one of {', '.join(Status)}")
+    since, until = call.parameter("from"), call.parameter("to")
+    question = figures.Question(
+        by=cast("figures.By | None", by),
+        only={name: value for name in ONLY if (value := call.parameter(name)) is not None},
+        since=history.timed("from", since) if since else None,
+        until=history.timed("to", until) if until else None,
+    )
+    await fresh(call, "analytics")
+    async with call.system.store.reader() as connection:
+        answer = await call.system.figures.answer(connection, question)
+    return answers.json(answer.document, {"log-position": str(answer.position)})
+
+
+PARAMETERS = (
+    *(Parameter(name, "Only these") for name in ONLY if name != "status"),
+    Parameter("status", "Only these", {"type": "string", "enum": list(Status)}),
+    Parameter("from", "Created at or after", {"type": "string", "format": "date-time"}),
+    Parameter("to", "Created before", {"type": "string", "format": "date-time"}),
+    Parameter("by", "What to group by", {"type": "string", "enum": list(GROUPS)}),
+    MIN_POSITION,
+)
+OPERATIONS = (
+    Operation(
+        "analyseExecutions",
+        "GET",
+        "/analytics/executions",
+        Right.READ_ANALYTICS,
+        "Counts, rates, durations and cost, in all and by group",
+        executions,
+        answer={"type": "object", "required": ["total"]},
+        parameters=PARAMETERS,
+        problems=("not-yet-visible",),
+    ),
+)

@@ -1,0 +1,155 @@
+"""Makes a view's tables again beside the ones that serve, then puts them in their place.
+
+The view runs unchanged: in a schema of its own, in front of the log's on the search path, its
+tables, `bookmarks` and `parked` are the new ones while `events` and `head` are the log's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.sql import SQL, Identifier
+
+from domain.recorder import session_options
+from domain.store import Store
+from projections.kernel import BEGIN_BOOKMARK, Follower, View
+
+PAGE = 10_000
+MOST_SWITCHES = 5
+UNHURRIED = "-c synchronous_commit=off"
+
+OWN = "SELECT pg_try_advisory_lock(hashtext(%s), hashtext(%s))"
+HEAD = "SELECT position FROM head"
+HOLD = SQL("SELECT position FROM {main}.bookmarks WHERE view = %s FOR UPDATE")
+REPLACE = SQL("DROP TABLE {main}.{table}; ALTER TABLE {scratch}.{table} SET SCHEMA {main}")
+ADVANCE = SQL("""UPDATE {main}.bookmarks AS old
+    SET position = new.position, generation = old.generation + 1
+    FROM {scratch}.bookmarks AS new WHERE old.view = new.view AND new.view = %s""")
+FORGIVE = SQL("DELETE FROM {main}.parked WHERE view = %s")
+PARK = SQL("INSERT INTO {main}.parked SELECT * FROM {scratch}.parked WHERE view = %s")
+INDEXES = """SELECT indexname, indexdef FROM pg_indexes
+    WHERE schemaname = %s AND indexdef NOT LIKE 'CREATE UNIQUE%%'"""
+DROP = SQL("DROP SCHEMA IF EXISTS {scratch} CASCADE")
+CREATE = SQL("CREATE SCHEMA {scratch}")
+
+Told = Callable[[int, int], None]
+"""Is told the position reached and the position to reach."""
+
+
+class RebuildUnderWay(Exception):
+    """Another process is rebuilding this view."""
+
+
+class Rebuilt(NamedTuple):
+    """How far the new tables went when they took over, and how many events they could not apply."""
+
+    position: int
+    parked: int
+
+
+async def rebuild(
+    conninfo: str, schema: str, view: View, store: Store, told: Told = lambda _, __: None
+) -> Rebuilt:
+    """Replace the tables of a view by what the whole log says, while everything else goes on.
+
+    `view` is an instance that nothing else uses. What an interrupted rebuild left behind is
+    dropped by the next one.
+
+    Raises:
+        RebuildUnderWay: another process is at it.
+    """
+    async with _scratch(conninfo, schema, view) as (connection, names):
+        follower = Follower(view, store)
+        async with _indexes_later(connection, f"{schema}_rebuild_{view.name}"):
+            await _catch_up(connection, follower, told)
+        for table in view.tables:
+            await connection.execute(SQL("ANALYZE {}").format(Identifier(table)))
+        for attempt in range(MOST_SWITCHES):
+            try:
+                position = await _switch(connection, follower, names)
+                break
+            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+                if attempt + 1 == MOST_SWITCHES:
+                    raise
+                position = await _catch_up(connection, follower, told)
+        told(position, position)
+        return Rebuilt(position, follower.parked)
+
+
+async def _catch_up(connection: AsyncConnection, follower: Follower, told: Told) -> int:
+    position = 0
+    while (progress := await follower.catch_up(connection, PAGE)) is not None:
+        position = progress.position
+        told(position, await _number(connection, HEAD))
+        if not follower.behind:
+            break
+    return position
+
+
+async def _switch(connection: AsyncConnection, follower: Follower, names: Names) -> int:
+    """From the lock of the bookmark to the end, whoever follows the view waits."""
+    view = follower.view
+    async with connection.transaction():
+        passed = await _number(connection, HOLD.format(**names), view.name)
+        position = await _position(connection, names, view)
+        while position < passed:
+            progress = await follower.catch_up(connection, PAGE)
+            assert progress is not None
+            position = progress.position
+        for table in view.tables:
+            await connection.execute(REPLACE.format(table=Identifier(table), **names))
+        for statement in (ADVANCE, FORGIVE, PARK):
+            await connection.execute(statement.format(**names), (view.name,))
+        await connection.execute(DROP.format(**names))
+    return position
+
+
+@asynccontextmanager
+async def _indexes_later(connection: AsyncConnection, scratch: str) -> AsyncIterator[None]:
+    """Without its indexes a table grows twice as fast. A view finds rows by unique ones, which stay."""
+    indexes = await (await connection.execute(INDEXES, (scratch,))).fetchall()
+    for name, _ in indexes:
+        await connection.execute(SQL("DROP INDEX {}").format(Identifier(name)))
+    yield
+    for _, definition in indexes:
+        await connection.execute(definition.encode())
+
+
+Names = dict[str, Identifier]
+
+
+@asynccontextmanager
+async def _scratch(
+    conninfo: str, schema: str, view: View
+) -> AsyncIterator[tuple[AsyncConnection, Names]]:
+    scratch = f"{schema}_rebuild_{view.name}"
+    names = {"main": Identifier(schema), "scratch": Identifier(scratch)}
+    options = f"{session_options(f'{scratch},{schema}')} {UNHURRIED}"
+    async with await AsyncConnection.connect(
+        conninfo, autocommit=True, options=options
+    ) as connection:
+        if not await _number(connection, OWN, f"rebuilds of {schema}", view.name):
+            raise RebuildUnderWay(f"another process is rebuilding the view {view.name}")
+        await connection.execute(DROP.format(**names))
+        await connection.execute(CREATE.format(**names))
+        await connection.execute(files("projections").joinpath("schema.sql").read_bytes())
+        await connection.execute(view.schema.encode())
+        await connection.execute(BEGIN_BOOKMARK, (view.name,))
+        yield connection, names
+
+
+async def _position(connection: AsyncConnection, names: Names, view: View) -> int:
+    query = SQL("SELECT position FROM {scratch}.bookmarks WHERE view = %s").format(**names)
+    return await _number(connection, query, view.name)
+
+
+async def _number(connection: AsyncConnection, query: Any, *values: str) -> int:
+    row = await (await connection.execute(query, values)).fetchone()
+    if row is None:
+        raise LookupError("this view has no bookmark: its tables were never created")
+    return int(row[0])
