@@ -114,6 +114,11 @@ class Cell(NamedTuple):
     api_calls: Decimal
 
 
+async def answer(connection: AsyncConnection, question: Question) -> Answer:
+    """The figures that answer a question; the connection must not be in a transaction."""
+    return await Figures(0).answer(connection, question)
+
+
 class Figures:
     """Answers questions; what it answered holds until the view has moved on."""
 
@@ -122,19 +127,19 @@ class Figures:
         self._given: OrderedDict[object, tuple[object, Answer]] = OrderedDict()
 
     async def answer(self, connection: AsyncConnection, question: Question) -> Answer:
-        """The figures that answer a question; the connection must not be in a transaction."""
+        """`answer`, as it was given before where nothing has changed since."""
+        asked = question.by, frozenset(question.conditions), question.since, question.until
         async with connection.transaction():
             await connection.execute(SNAPSHOT)
             place = await (await connection.execute(PLACE)).fetchone()
-            asked = question.by, frozenset(question.conditions), question.since, question.until
             if asked in self._given and self._given[asked][0] == place:
                 return self._given[asked][1]
-            answer = Answer(await _document(connection, question), place[0] if place else 0)
-        self._given[asked] = place, answer
+            given = Answer(await _document(connection, question), place[0] if place else 0)
+        self._given[asked] = place, given
         self._given.move_to_end(asked)
         if len(self._given) > self._capacity:
             self._given.popitem(last=False)
-        return answer
+        return given
 
 
 async def _document(connection: AsyncConnection, question: Question) -> dict[str, Any]:

@@ -1,0 +1,143 @@
+"""Services, workflows, orders and users, to be listed. One alone is read from the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import orjson
+from psycopg import AsyncConnection
+
+from domain.catalog import order, service, user, workflow
+from domain.codec import Codec, Snapshot
+from domain.errors import Invalid
+from domain.kernel import Held, Recorded, replay
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS catalog (
+    kind     text COLLATE "C" NOT NULL,
+    id       text COLLATE "C" NOT NULL,
+    version  bigint      NOT NULL,
+    position bigint      NOT NULL,
+    at       timestamptz NOT NULL,
+    customer text COLLATE "C",
+    provider text COLLATE "C",
+    document jsonb       NOT NULL,
+    state    bytea       NOT NULL,
+    PRIMARY KEY (kind, id)
+);
+CREATE INDEX IF NOT EXISTS catalog_members ON catalog USING gin (document jsonb_path_ops)
+    WITH (fastupdate = off);
+"""
+EVENTS = (*service.EVENTS, *workflow.EVENTS, *order.EVENTS, *user.EVENTS)
+DOCUMENTS: Mapping[str, Callable[[Held[Any]], dict[str, Any]]] = {
+    "service": service.document,
+    "workflow": workflow.document,
+    "order": order.document,
+    "user": user.document,
+}
+FIELDS = {
+    "service": {"name", "provider", "workflow"},
+    "workflow": {"name"},
+    "order": {"service", "customer", "provider", "priority", "status", "execution"},
+    "user": {"name", "kind"},
+}
+"""What each kind can be filtered by."""
+PARTIES = {"customer", "provider"}
+
+LOAD = """SELECT c.kind || '/' || c.id, c.version, c.position, c.at, c.state
+    FROM unnest(%b::text[], %b::text[]) AS wanted (kind, id) JOIN catalog AS c USING (kind, id)"""
+KEEP = """INSERT INTO catalog SELECT kind, id, version, position, at, customer, provider,
+        document::jsonb, state
+    FROM unnest(%b::text[], %b::text[], %b::bigint[], %b::bigint[], %b::timestamptz[], %b::text[],
+        %b::text[], %b::text[], %b::bytea[])
+        AS page (kind, id, version, position, at, customer, provider, document, state)
+    ON CONFLICT (kind, id) DO UPDATE SET version = excluded.version, position = excluded.position,
+        at = excluded.at, document = excluded.document, state = excluded.state"""
+POSITION = "SELECT position FROM bookmarks WHERE view = 'catalog'"
+
+
+class Page(NamedTuple):
+    """Some entries as clients see them, by id, as of a position of the log."""
+
+    data: list[dict[str, Any]]
+    next_cursor: str | None
+    position: int
+
+
+class Catalog:
+    """The view. Entries change seldom, so it keeps nothing between pages."""
+
+    name: ClassVar[str] = "catalog"
+    schema: ClassVar[str] = SCHEMA
+    tables: ClassVar[tuple[str, ...]] = ("catalog",)
+    types: ClassVar[Sequence[str] | None] = tuple(event.type for event in EVENTS)
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+
+    def forget(self) -> None:
+        """There is nothing to forget."""
+
+    async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
+        """Fold the page onto the entries it touches."""
+        tails: dict[str, list[Recorded]] = {}
+        for event in page:
+            tails.setdefault(event.stream, []).append(event)
+        known = [stream for stream, tail in tails.items() if tail[0].version > 1]
+        states = await self._load(connection, known)
+        rows = []
+        for stream, tail in tails.items():
+            held = replay(states.get(stream), tail)
+            assert held is not None
+            rows.append(self._row(stream, held))
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        await connection.execute(KEEP, columns, prepare=True)
+
+    async def _load(
+        self, connection: AsyncConnection, streams: Sequence[str]
+    ) -> dict[str, Held[Any]]:
+        if not streams:
+            return {}
+        kinds, ids = zip(*(stream.split("/", 1) for stream in streams), strict=True)
+        cursor = await connection.execute(
+            LOAD, (list(kinds), list(ids)), prepare=False, binary=True
+        )
+        return {row[0]: self._codec.thaw(Snapshot(*row)) for row in await cursor.fetchall()}
+
+    def _row(self, stream: str, held: Held[Any]) -> tuple[Any, ...]:
+        kind, _, identity = stream.partition("/")
+        document = orjson.dumps(DOCUMENTS[kind](held)).decode()
+        state = self._codec.freeze(stream, held, None).state
+        place = held.version, held.position, held.at
+        return (kind, identity, *place, *held.state.parties, document, state)
+
+    async def list(
+        self,
+        connection: AsyncConnection,
+        kind: str,
+        only: Mapping[str, str],
+        *,
+        scope: Mapping[str, str] | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
+        """A page of the entries of a kind whose members equal those of `only`.
+
+        `scope` limits to those of a `customer` or a `provider`, whatever was asked.
+
+        Raises:
+            Invalid: entries of this kind cannot be filtered by a member.
+        """
+        for name in only.keys() - FIELDS[kind]:
+            raise Invalid.field(name, f"is nothing that a {kind} can be found by")
+        position = (await (await connection.execute(POSITION)).fetchall())[0][0]
+        parties = {name: value for name, value in (scope or {}).items() if name in PARTIES}
+        where = "".join(f" AND {name} = %s" for name in parties)
+        query = f"""SELECT id, document FROM catalog WHERE kind = %s AND id > %s
+            AND document @> %s::jsonb{where} ORDER BY id LIMIT %s"""
+        members = orjson.dumps(dict(only)).decode()
+        values = (kind, cursor or "", members, *parties.values(), limit + 1)
+        rows = await (await connection.execute(query, values, prepare=False)).fetchall()
+        following = rows[limit - 1][0] if len(rows) > limit else None
+        return Page([document for _, document in rows[:limit]], following, position)
