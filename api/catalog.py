@@ -63,9 +63,7 @@ def creating(kind: str) -> Handler:
         given = fields(call.body)
         identity = identified(given, call, kind)
         message = call.message(f"{kind}/{identity}", built(command, given))
-        return _answered(
-            kind, await call.system.bus.send(message), f"{KINDS[kind].path}/{identity}"
-        )
+        return _answered(await call.system.bus.send(message), f"{KINDS[kind].path}/{identity}")
 
     return handle
 

@@ -28,6 +28,7 @@ from domain.store import Store
 from domain.vault import Vault
 from projections import kernel
 from projections.analytics import Analytics
+from projections.catalog import Catalog
 from projections.executions import Executions
 from projections.figures import Figures
 from projections.history import History
@@ -61,6 +62,7 @@ class System:
     history: History
     executions: Executions
     figures: Figures
+    catalog: Catalog
 
     def clock(self) -> datetime:
         """Now, in UTC, to the millisecond."""
@@ -82,9 +84,9 @@ def new_id(kind: str) -> str:
     return f"{kind}_{ULID()}"
 
 
-def all_views(codec: Codec) -> tuple[Executions, Analytics]:
+def all_views(codec: Codec) -> tuple[Executions, Analytics, Catalog]:
     """Every view there is."""
-    return Executions(codec), Analytics()
+    return Executions(codec), Analytics(), Catalog(codec)
 
 
 def migrate(conninfo: str, schema: str) -> None:
@@ -100,7 +102,7 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
         conninfo, schema, codec, Keyring(Vault(master_key)), settings.database_connections
     )
     listener = Listener(conninfo, schema)
-    executions_view, _ = views = all_views(codec)
+    executions_view, _, catalog_view = views = all_views(codec)
     return System(
         store=store,
         bus=Bus(store, now, new_id, random.random, settings.queue_limit),
@@ -111,6 +113,7 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
         history=History(store),
         executions=executions_view,
         figures=Figures(),
+        catalog=catalog_view,
     )
 
 
