@@ -1,0 +1,281 @@
+"""Log lines: what workers tell, appended as it comes, and what the server notes on its own.
+
+Lines are telemetry, not events. Those of workers are in `log_lines`, which no rebuild touches, as
+they are nowhere else; the server's follow from events and are in `log_notes`, which is the view.
+Whoever reads gets both, by time. Messages and contexts are sealed, so nothing can search in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import orjson
+from psycopg import AsyncConnection
+
+from domain.errors import Forbidden, Invalid, NotFound
+from domain.execution.events import (
+    ExecutionCancelled,
+    ExecutionCompleted,
+    ExecutionFailed,
+    RetryScheduled,
+)
+from domain.kernel import Event, Recorded, Value, aggregate_id
+from domain.store import Store
+from domain.values import JsonObject, Label, LongText
+from domain.vault import DataKey
+from domain.wire import MILLISECOND, Ciphertext, Time, format_time
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS log_lines (
+    execution   text COLLATE "C" NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    id          bigint GENERATED ALWAYS AS IDENTITY,
+    at          timestamptz NOT NULL,
+    level       text COLLATE "C" NOT NULL,
+    step        text COLLATE "C",
+    sealed      text NOT NULL,  -- message and context, one token
+    PRIMARY KEY (execution, occurred_at, id)
+);
+CREATE TABLE IF NOT EXISTS log_notes (
+    execution   text COLLATE "C" NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    id          bigint NOT NULL,  -- the position of the event it follows from
+    at          timestamptz NOT NULL,
+    level       text COLLATE "C" NOT NULL,
+    step        text COLLATE "C",
+    said        text NOT NULL,  -- the part of the message that is not sealed
+    sealed      text,           -- the rest of it, the token of the event
+    PRIMARY KEY (execution, occurred_at, id)
+);
+"""
+Level = Literal["debug", "info", "warn", "error"]
+UNSEALED_VERSION = 0
+"""Tokens name the version they are sealed for; that of a log line is no event's."""
+LATEST = 100
+
+NOTE = """INSERT INTO log_notes SELECT * FROM unnest(%b::text[], %b::timestamptz[], %b::bigint[],
+    %b::timestamptz[], %b::text[], %b::text[], %b::text[], %b::text[])
+    ON CONFLICT DO NOTHING"""
+KEY = """SELECT k.wrapped FROM events AS e LEFT JOIN data_keys AS k USING (originator_id)
+    WHERE e.originator_id = %b AND e.originator_version = 1"""
+APPEND = """INSERT INTO log_lines (execution, occurred_at, at, level, step, sealed)
+    SELECT %b, line.* FROM unnest(%b::timestamptz[], %b::timestamptz[], %b::text[], %b::text[],
+        %b::text[]) AS line"""
+READ = """SELECT * FROM (
+        (SELECT occurred_at, 0 AS origin, id, level, step, said, sealed FROM log_notes
+            WHERE {where} AND (occurred_at, 0, id) {beyond} (%s, %s, %s)
+            ORDER BY occurred_at {direction}, id {direction} LIMIT %s)
+        UNION ALL
+        (SELECT occurred_at, 1 AS origin, id, level, step, NULL, sealed FROM log_lines
+            WHERE {where} AND (occurred_at, 1, id) {beyond} (%s, %s, %s)
+            ORDER BY occurred_at {direction}, id {direction} LIMIT %s)
+    ) AS line ORDER BY occurred_at {direction}, origin {direction}, id {direction} LIMIT %s"""
+TOTAL = """SELECT (SELECT count(*) FROM log_lines WHERE execution = %b)
+    + (SELECT count(*) FROM log_notes WHERE execution = %b)"""
+FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+class LogLine(Value):
+    """One line as a client sends it; without a `timestamp` it is of the moment it arrives."""
+
+    level: Level
+    message: LongText
+    step: Label | None = None
+    context: JsonObject | None = None
+    timestamp: Time | None = None
+
+
+class LogFilter(NamedTuple):
+    """Which lines: `since` is inclusive, `until` exclusive."""
+
+    level: Sequence[Level] = ()
+    step: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class LogPage(NamedTuple):
+    """Lines as clients see them, and the cursor of the next page, if any."""
+
+    data: list[dict[str, Any]]
+    next_cursor: str | None
+
+
+class Logs:
+    """The view: what the server notes of failures, retries, completions and cancellations."""
+
+    name: ClassVar[str] = "logs"
+    schema: ClassVar[str] = SCHEMA
+    tables: ClassVar[tuple[str, ...]] = ("log_notes",)
+    types: ClassVar[Sequence[str] | None] = (
+        ExecutionFailed.type,
+        RetryScheduled.type,
+        ExecutionCompleted.type,
+        ExecutionCancelled.type,
+    )
+
+    def forget(self) -> None:
+        """There is nothing to forget."""
+
+    async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
+        """One line for each event."""
+        rows = [
+            (aggregate_id(event.stream), event.when, event.position, event.at, *_note(event.event))
+            for event in page
+        ]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        await connection.execute(NOTE, columns, prepare=True)
+
+
+def _note(event: Event) -> tuple[Level, str | None, str, str | None]:
+    """Level, step, what stands in the clear, and the token of the rest."""
+    match event:
+        case ExecutionFailed(error=error):
+            return "error", error.step or None, f"{error.code}: ", _token(error.message)
+        case RetryScheduled():
+            of = f"/{event.max_retries}" if event.max_retries is not None else ""
+            said = f"Retrying after {_seconds(event.delay)} (attempt {event.retry}{of})"
+            return "warn", None, said, None
+        case ExecutionCancelled(reason=None):
+            return "warn", None, "Request cancelled", None
+        case ExecutionCancelled():
+            return "warn", None, "Request cancelled: ", _token(event.reason)
+    return "info", None, "Request completed", None
+
+
+def _token(content: object) -> str:
+    assert isinstance(content, Ciphertext)  # a view is never shown anything else
+    return content.token
+
+
+def _seconds(delay: timedelta) -> str:
+    return f"{delay.total_seconds():.3f}".rstrip("0").rstrip(".") + "s"
+
+
+class LogBook:
+    """Appends the lines of workers, and reads them together with the server's."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def append(self, execution: str, lines: Sequence[LogLine], at: datetime) -> None:
+        """Keep lines, in one commit.
+
+        Raises:
+            NotFound: there is no such execution.
+            Forbidden: its content was erased.
+        """
+        key = await self._key(f"execution/{execution}")
+        if not lines:
+            return
+        rows = [
+            (line.timestamp or at, at, line.level, line.step, _sealed(line, key)) for line in lines
+        ]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        async with self._store.reader() as connection:
+            await connection.execute(APPEND, (execution, *columns), prepare=True)
+
+    async def _key(self, stream: str) -> DataKey:
+        """The stored key, made with the first event: one of the ring may not have been committed."""
+        async with self._store.reader() as connection:
+            row = await (await connection.execute(KEY, (stream,), binary=True)).fetchone()
+        if row is None:
+            raise NotFound
+        if row[0] is None:
+            raise Forbidden("The content of this execution was erased; no more of it is kept.")
+        self._store.keyring.learn([(stream, row[0])])
+        key = self._store.keyring.get(stream)
+        assert key is not None
+        return key
+
+    async def read(
+        self,
+        execution: str,
+        only: LogFilter = LogFilter(),  # noqa: B008 - a value, and one that cannot change
+        *,
+        descending: bool = False,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> LogPage:
+        """A page of lines, by the time they are of. Whether the execution exists is not asked.
+
+        Raises:
+            Invalid: the cursor is not one of these pages.
+        """
+        direction, beyond = ("DESC", "<") if descending else ("ASC", ">")
+        place = _place(cursor) if cursor else ((LAST, 2, 0) if descending else (FIRST, -1, 0))
+        conditions, values = _conditions(execution, only, place[0], descending=descending)
+        query = READ.format(direction=direction, beyond=beyond, where=conditions)
+        half = [*values, *place, limit + 1]
+        key = (await self._store.keys([f"execution/{execution}"]))[f"execution/{execution}"]
+        async with self._store.reader() as connection:
+            result = await connection.execute(query, [*half, *half, limit + 1], prepare=False)
+            rows = await result.fetchall()
+        more = _cursor(*rows[limit - 1][:3]) if len(rows) > limit else None
+        return LogPage([_shown(row, key) for row in rows[:limit]], more)
+
+    async def latest(self, execution: str, limit: int = LATEST) -> tuple[list[dict[str, Any]], int]:
+        """The last lines, oldest first, and how many there are in all."""
+        page = await self.read(execution, descending=True, limit=limit)
+        if page.next_cursor is None:
+            return page.data[::-1], len(page.data)
+        async with self._store.reader() as connection:
+            rows = await (await connection.execute(TOTAL, (execution, execution))).fetchall()
+        return page.data[::-1], rows[0][0]
+
+
+def _sealed(line: LogLine, key: DataKey) -> str:
+    content = {"message": line.message, "context": line.context}
+    return key.seal(orjson.dumps(content), UNSEALED_VERSION)
+
+
+def _conditions(
+    execution: str, only: LogFilter, edge: datetime, *, descending: bool
+) -> tuple[str, list[Any]]:
+    """`edge` says again what the cursor does, in words that an index understands."""
+    parts = ["execution = %s", f"occurred_at {'<=' if descending else '>='} %s"]
+    values: list[Any] = [execution, edge]
+    limits = (
+        ("level = ANY(%s)", list(only.level) or None),
+        ("step = %s", only.step),
+        ("occurred_at >= %s", only.since),
+        ("occurred_at < %s", only.until),
+    )
+    for condition, value in limits:
+        if value is not None:
+            parts.append(condition)
+            values.append(value)
+    return " AND ".join(parts), values
+
+
+def _shown(row: Sequence[Any], key: DataKey | None) -> dict[str, Any]:
+    occurred_at, origin, _, level, step, said, sealed = row
+    shown: dict[str, Any] = {"timestamp": format_time(occurred_at), "level": level}
+    if step is not None:
+        shown["step"] = step
+    if sealed is None:
+        return shown | {"message": said}
+    if key is None:
+        return shown | {"message": None, "erased": True}
+    content = orjson.loads(key.open(sealed))
+    if origin == 0:
+        return shown | {"message": said + content}
+    if content["context"] is not None:
+        shown["context"] = content["context"]
+    return shown | {"message": content["message"]}
+
+
+def _cursor(occurred_at: datetime, origin: int, number: int) -> str:
+    return f"{(occurred_at - FIRST) // MILLISECOND}.{origin}.{number}"
+
+
+def _place(cursor: str) -> tuple[datetime, int, int]:
+    try:
+        moment, origin, number = (int(part) for part in cursor.split(".") if len(part) < 20)
+        if not number < 2**63:
+            raise ValueError("this is beyond all numbers")
+        return FIRST + moment * MILLISECOND, origin, number
+    except (ValueError, OverflowError):
+        raise Invalid.field("cursor", "is not a cursor of these pages") from None
