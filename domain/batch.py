@@ -86,6 +86,8 @@ class Batch:
     rows: list[Stored] = field(default_factory=list)
     new_replies: list[Reply] = field(default_factory=list)
     crossed: set[str] = field(default_factory=set)
+    size: int = 0
+    """The bytes of the events so far."""
 
     def take(self, message: Message) -> Decided | Repeat:
         """Decide one message.
@@ -173,6 +175,7 @@ class Batch:
         """All or nothing: a message whose events cannot be encoded has left no trace so far."""
         self.rows += rows
         self.position += len(rows)
+        self.size += sum(len(row.data) for row in rows)
         self.states.update(changed)
         self.crossed.update(row.stream for row in rows if row.version % SNAPSHOT_EVERY == 0)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -16,8 +16,9 @@ from domain.errors import DomainError, Overloaded
 from domain.kernel import Held
 from domain.store import Store
 from domain.transaction import Transaction
+from domain.waiting import Queue, Waiting
 
-BATCH = 500
+LARGEST_BATCH = 16 * 1024 * 1024
 QUEUE = 10_000
 CACHED_STATES = 4_096
 REPLIES_KEPT = timedelta(hours=24)
@@ -35,19 +36,17 @@ class Answer(NamedTuple):
     replayed: bool = False
 
 
-class Waiting(NamedTuple):
-    """A message and the caller who waits for its answer."""
-
-    message: Message
-    future: asyncio.Future[Answer]
+Outcome = Decided | Repeat | Exception
 
 
 class Bus:
     """Takes commands, decides them in batches under the lock of the log, and answers each.
 
-    One refusal spoils no neighbour's answer. A batch that cannot be committed refuses all of its
-    commands and leaves nothing behind. The states of the last few thousand streams are kept; they
-    are trusted while no other process has written, else brought up to date in one query.
+    One refusal spoils no neighbour's answer. A batch that the database does not commit leaves
+    nothing behind, and its commands are refused; one that fails for any other reason is tried again
+    in smaller parts, until the command at fault is alone. The states of the last few thousand
+    streams are kept; they are trusted while no other process has written, else brought up to date
+    in one query.
     """
 
     def __init__(
@@ -62,16 +61,16 @@ class Bus:
         self._clock = clock
         self._new_id = new_id
         self._random = random
-        self._limit = limit
-        self._queue: deque[Waiting] = deque()
-        self._wake = asyncio.Event()
+        self._queue = Queue(limit)
         self._states: OrderedDict[str, Held[Any]] = OrderedDict()
         # Those of the states that are as new as `_seen`: when another process has written, a batch
         # brings only its own streams up to date, and the rest stay behind until they are wanted.
         self._current: set[str] = set()
         self._seen = -1
+        self._session = -1
         self._cleaned = clock()
         self._task: asyncio.Task[None] | None = None
+        self._aside: set[asyncio.Task[None]] = set()
         self._stopping = True
 
     @property
@@ -87,9 +86,15 @@ class Bus:
     async def stop(self) -> None:
         """Take no more, write what waits, and end."""
         self._stopping = True
-        self._wake.set()
+        self._queue.wake()
         if self._task is not None:
-            await self._task
+            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.gather(*self._aside, return_exceptions=True)
+
+    @property
+    def running(self) -> bool:
+        """Whether commands are taken."""
+        return not self._stopping
 
     async def send(self, message: Message) -> Answer:
         """Record what a command leads to.
@@ -103,57 +108,86 @@ class Bus:
     def submit(self, message: Message) -> asyncio.Future[Answer]:
         """`send` for a caller with many commands: they keep their order."""
         self.require_room(1)
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._queue.append(Waiting(message, future))
-        self._wake.set()
-        return future
+        return self._queue.put(message)
 
     def require_room(self, commands: int) -> None:
         """Raises Overloaded where so many more cannot wait."""
-        if self._stopping or len(self._queue) + commands > self._limit:
+        if self._stopping:
             raise Overloaded
+        self._queue.require_room(commands)
 
     async def _run(self) -> None:
-        while self._queue or not self._stopping:
-            if not self._queue:
-                self._wake.clear()
-                await self._wake.wait()
-                continue
-            taken = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH))]
-            try:
-                await self._write(taken)
-            except Exception as error:  # noqa: BLE001 - whatever it is, every caller is answered
-                self._forget(error, len(taken))
-                for waiting in taken:
-                    _refuse(waiting, error)
+        taken: list[Waiting] = []
+        try:
+            while self._queue or not self._stopping:
+                if taken := self._queue.take():
+                    await self._serve(taken)
+                elif not self._stopping:
+                    await self._queue.filled()
+        finally:  # however it ends, nobody waits for ever
+            self._stopping = True
+            self._queue.refuse(taken)
 
-    async def _write(self, taken: list[Waiting]) -> None:
+    async def _serve(self, taken: list[Waiting]) -> None:
+        try:
+            outcomes = await self._write(taken)
+        except Overloaded as error:
+            self._forget()
+            for waiting in taken:
+                waiting.refuse(Overloaded(error.detail))
+            reason = str(error.__cause__ or error).strip()
+            log.warning("batch refused", commands=len(taken), reason=reason)
+        except Exception as error:  # noqa: BLE001 - whatever it is, every caller is answered
+            self._forget()
+            self._narrow(taken, error)
+        else:
+            self._queue.widen()
+            for waiting, outcome in outcomes:
+                self._settle(waiting, outcome)
+            self._clean()
+
+    async def _write(self, taken: list[Waiting]) -> list[tuple[Waiting, Outcome]]:
         async with self._store.transaction() as transaction:
             batch = await self._prepare(transaction, taken)
-            decided = self._decide(batch, taken)
+            outcomes = self._decide(batch, taken)
             if batch.rows or batch.new_replies:
                 await transaction.append(
                     batch.rows, batch.snapshots(), batch.new_replies, batch.now
                 )
-            self._store.keyring.settle(kept=True)
         self._seen = batch.position
         self._remember(batch.states)
-        for waiting, outcome in decided:
-            if isinstance(outcome, Decided):
-                _answer(waiting, Answer(*outcome))
-            elif isinstance(outcome, Repeat):
-                await self._repeat(waiting, outcome)
-            else:
-                _refuse(waiting, outcome)
-        await self._clean(batch.now)
+        return outcomes
+
+    def _narrow(self, taken: list[Waiting], error: Exception) -> None:
+        """Nothing of `taken` was written: its halves are tried, or its one command is at fault."""
+        if len(taken) > 1:
+            self._queue.narrow(taken)
+            return
+        taken[0].refuse(error)
+        log.error("command failed", command=taken[0].message.command.name, exc_info=error)
 
     async def _prepare(self, transaction: Transaction, taken: list[Waiting]) -> Batch:
         now = max(self._clock(), transaction.at)
         keys = [w.message.idempotency.key for w in taken if w.message.idempotency]
         replies = await transaction.replies(keys, now - REPLIES_KEPT) if keys else {}
-        if transaction.position != self._seen:
+        if transaction.session != self._session:
+            self._forget()
+            self._session = transaction.session
+        elif transaction.position != self._seen:
             self._current.clear()
             self._store.keyring.forget_absent()
+        return Batch(
+            transaction.position,
+            now,
+            await self._load(transaction, taken),
+            replies,
+            self._store.codec,
+            self._store.keyring,
+            self._new_id,
+            self._random,
+        )
+
+    async def _load(self, transaction: Transaction, taken: list[Waiting]) -> States:
         states: States = {}
         while missing := self._missing(taken, states):
             known = {stream: self._states.get(stream) for stream in missing}
@@ -161,16 +195,9 @@ class Bus:
             if stale:
                 known.update(dict.fromkeys(stale) | await transaction.load(stale))
             states.update(known)
-        return Batch(
-            transaction.position,
-            now,
-            states,
-            replies,
-            self._store.codec,
-            self._store.keyring,
-            self._new_id,
-            self._random,
-        )
+        # A key may have left the ring while its state stayed here; a second one must not be made.
+        await transaction.learn(states)
+        return states
 
     def _missing(self, taken: list[Waiting], states: States) -> dict[str, None]:
         return {
@@ -180,34 +207,48 @@ class Bus:
             if stream not in states
         }
 
-    def _decide(
-        self, batch: Batch, taken: list[Waiting]
-    ) -> list[tuple[Waiting, Decided | Repeat | Exception]]:
-        decided: list[tuple[Waiting, Decided | Repeat | Exception]] = []
+    def _decide(self, batch: Batch, taken: list[Waiting]) -> list[tuple[Waiting, Outcome]]:
+        outcomes: list[tuple[Waiting, Outcome]] = []
         for place, waiting in enumerate(taken):
+            if batch.size > LARGEST_BATCH:
+                self._queue.put_back(_cut(taken, place))
+                break
             try:
-                decided.append((waiting, batch.take(waiting.message)))
+                outcomes.append((waiting, batch.take(waiting.message)))
             except DomainError as error:
-                decided.append((waiting, error))
-            except (
-                NotLoaded
-            ):  # only ever after the first: the rest keeps its order in the next batch
-                self._queue.extendleft(reversed(taken[place:]))
-                del taken[place:]
+                outcomes.append((waiting, error))
+            except NotLoaded:
+                if place == 0:
+                    raise
+                self._queue.put_back(_cut(taken, place))
                 break
             except Exception as error:  # a mistake in one command is that command's alone
                 log.exception("command failed", command=waiting.message.command.name)
-                decided.append((waiting, error))
-        return decided
+                outcomes.append((waiting, error))
+        return outcomes
+
+    def _settle(self, waiting: Waiting, outcome: Outcome) -> None:
+        if isinstance(outcome, Decided):
+            waiting.answer(Answer(*outcome))
+        elif isinstance(outcome, Repeat):
+            self._apart(self._repeat(waiting, outcome), "repeated answer")
+        else:
+            waiting.refuse(outcome)
 
     async def _repeat(self, waiting: Waiting, repeat: Repeat) -> None:
         try:
             held = await self._store.load(repeat.stream, repeat.version)
-        except DomainError as error:
-            _refuse(waiting, error)
-        else:
             assert held is not None
-            _answer(waiting, Answer(held, repeat.created, replayed=True))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller is answered
+            waiting.refuse(error)
+        else:
+            waiting.answer(Answer(held, repeat.created, replayed=True))
+
+    def _apart(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Do what the writer need not wait for."""
+        task = asyncio.create_task(work, name=name)
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
 
     def _remember(self, states: States) -> None:
         for stream, held in states.items():
@@ -219,29 +260,26 @@ class Bus:
             stream, _ = self._states.popitem(last=False)
             self._current.discard(stream)
 
-    def _forget(self, error: Exception, commands: int) -> None:
-        """After a failed commit nothing held in memory can be trusted."""
+    def _forget(self) -> None:
+        """After a failed commit, or on another server, nothing held in memory can be trusted."""
         self._states.clear()
         self._current.clear()
         self._seen = -1
-        self._store.keyring.settle(kept=False)
-        if isinstance(error, Overloaded):
-            log.warning("batch refused", commands=commands, reason=str(error.__cause__ or error))
-        else:
-            log.error("batch failed", commands=commands, exc_info=error)
+        self._store.keyring.forget()
 
-    async def _clean(self, now: datetime) -> None:
+    def _clean(self) -> None:
+        now = self._clock()
         if now - self._cleaned > CLEANING:
             self._cleaned = now
-            with suppress(Overloaded):
-                await self._store.forget_replies(now - REPLIES_KEPT)
+            self._apart(self._forget_replies(now - REPLIES_KEPT), "cleaning")
+
+    async def _forget_replies(self, until: datetime) -> None:
+        with suppress(Overloaded):
+            await self._store.forget_replies(until)
 
 
-def _answer(waiting: Waiting, answer: Answer) -> None:
-    if not waiting.future.done():
-        waiting.future.set_result(answer)
-
-
-def _refuse(waiting: Waiting, error: Exception) -> None:
-    if not waiting.future.done():
-        waiting.future.set_exception(error)
+def _cut(taken: list[Waiting], place: int) -> list[Waiting]:
+    """Take the rest away; in the next batch it keeps its order."""
+    rest = taken[place:]
+    del taken[place:]
+    return rest

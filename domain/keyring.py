@@ -11,14 +11,15 @@ CAPACITY = 20_000
 
 
 class Keyring:
-    """A bounded cache of unwrapped keys.
+    """A bounded cache of unwrapped keys; the ones used last are kept.
 
     `absent` holds streams that are known to have no key. Only the writer may believe it, and only
     while no other process has written: `forget_absent` is called when one has.
     """
 
-    def __init__(self, vault: Vault) -> None:
+    def __init__(self, vault: Vault, capacity: int = CAPACITY) -> None:
         self._vault = vault
+        self._capacity = capacity
         self._keys: OrderedDict[str, DataKey] = OrderedDict()
         self._absent: set[str] = set()
         self._minted: dict[str, bytes] = {}
@@ -28,16 +29,23 @@ class Keyring:
         return self._keys.get(stream)
 
     def unknown(self, streams: Iterable[str], *, believe_absent: bool) -> list[str]:
-        """Those of `streams` whose key has to be looked up."""
+        """Those of `streams` whose key has to be looked up; the others will be at hand a while."""
         known = self._keys
         absent = self._absent if believe_absent else ()
-        return [stream for stream in streams if stream not in known and stream not in absent]
+        unknown = []
+        for stream in streams:
+            if stream in known:
+                known.move_to_end(stream)
+            elif stream not in absent:
+                unknown.append(stream)
+        return unknown
 
     def learn(self, rows: Iterable[tuple[str, bytes]], *, absent: Iterable[str] = ()) -> None:
         """Keep what a look-up found; of `absent` it has found all there are."""
+        if len(self._absent) > self._capacity:
+            self._absent.clear()
         self._absent.update(absent)
         for stream, wrapped in rows:
-            self._absent.discard(stream)
             self._keep(stream, self._vault.unwrap(bytes(wrapped), stream))
 
     def obtain(self, stream: str) -> DataKey:
@@ -48,24 +56,34 @@ class Keyring:
             self._keep(stream, key)
         return key
 
-    def minted(self) -> dict[str, bytes]:
-        """The wrapped keys made since the last `settle`."""
-        return self._minted
+    def minted(self, streams: Iterable[str]) -> dict[str, bytes]:
+        """The wrapped keys that were made for these streams and have not been stored."""
+        return {stream: self._minted[stream] for stream in streams if stream in self._minted}
 
-    def settle(self, *, kept: bool) -> None:
-        """Minted keys were stored, or, where the transaction failed, never existed."""
-        if not kept:
-            for stream in self._minted:
-                self._keys.pop(stream, None)
-        self._minted = {}
+    def stored(self, streams: Iterable[str]) -> None:
+        """The minted keys of these streams are in the database now."""
+        for stream in streams:
+            self._minted.pop(stream, None)
+
+    def discard_minted(self) -> None:
+        """Keys that were made and not stored never existed: nothing may be sealed with them."""
+        for stream in self._minted:
+            self._keys.pop(stream, None)
+        self._minted.clear()
 
     def forget_absent(self) -> None:
         """Another process has written: a stream without a key may have one by now."""
         self._absent.clear()
 
+    def forget(self) -> None:
+        """Know nothing any more."""
+        self._keys.clear()
+        self._absent.clear()
+        self._minted.clear()
+
     def _keep(self, stream: str, key: DataKey) -> None:
+        self._absent.discard(stream)
         self._keys[stream] = key
-        if len(self._keys) > CAPACITY:
+        self._keys.move_to_end(stream)
+        if len(self._keys) > self._capacity:
             self._keys.popitem(last=False)
-        if len(self._absent) > CAPACITY:
-            self._absent.clear()

@@ -15,12 +15,12 @@ from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool
 
 from domain.codec import Codec, Snapshot, Stored
-from domain.errors import Overloaded
 from domain.kernel import Held, Recorded, replay
 from domain.keyring import Keyring
+from domain.outage import available, cut_after, hung_up
 from domain.recorder import session_options
 from domain.transaction import BEGIN, COLUMNS, Transaction
 from domain.vault import DataKey
@@ -42,7 +42,8 @@ SNAPSHOTS = """SELECT s.* FROM unnest(%b::text[]) AS wanted (stream) CROSS JOIN 
         SELECT originator_id, originator_version, position, at, state FROM snapshots
         WHERE originator_id = wanted.stream AND originator_version <= %b
         ORDER BY originator_version DESC LIMIT 1) AS s"""
-FORGET_REPLIES = "DELETE FROM idempotency_keys WHERE at <= %b"
+FORGET_REPLIES = """DELETE FROM idempotency_keys WHERE key IN (
+    SELECT key FROM idempotency_keys WHERE at <= %b ORDER BY at LIMIT %b)"""
 AT_TIME = """SELECT coalesce(max(originator_version), 0) FROM events
     WHERE originator_id = %b AND at <= %b"""
 TIME_OF = "SELECT at FROM events WHERE notification_id = %b"
@@ -50,16 +51,10 @@ KEYS = "SELECT originator_id, wrapped FROM data_keys WHERE originator_id = ANY(%
 HEAD = "SELECT position, at FROM head"
 
 NEWEST = 2**62
-AWAY = "The database is not answering. Send it again, with the same Idempotency-Key if it had one."
+FORGOTTEN_AT_ONCE = 5_000
 
-
-@asynccontextmanager
-async def _available() -> AsyncIterator[None]:
-    """A database that is away or too slow is an `Overloaded`, whatever psycopg calls it."""
-    try:
-        yield
-    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, TimeoutError) as error:
-        raise Overloaded(AWAY) from error
+# Nobody waits longer for a database that hangs: then the connection is cut.
+CONNECTING, READING, WRITING = 3, 5, 5
 
 
 class Store:
@@ -73,17 +68,19 @@ class Store:
         self.schema = schema
         self._conninfo = conninfo
         self._options: dict[str, Any] = {
-            "connect_timeout": 3,
-            "options": session_options(schema),
+            "connect_timeout": CONNECTING,
+            "options": f"{session_options(schema)} -c lock_timeout=4s -c statement_timeout=5s",
         }
         self._writer: AsyncConnection | None = None
+        self._session = 0
         self._pool = AsyncConnectionPool(
             conninfo,
             kwargs={**self._options, "autocommit": True},
             min_size=1,
             max_size=connections,
-            timeout=3,
+            timeout=CONNECTING,
             reconnect_timeout=0,
+            check=_alive,
             open=False,
         )
 
@@ -104,27 +101,30 @@ class Store:
             Overloaded: the database is away, or another process holds the lock too long.
         """
         try:
-            async with _available():
+            async with available():
                 connection = await self._connect_writer()
-                cursor = await connection.execute(BEGIN, prepare=False)
-                cursor.nextset()
-                position, at = await _one(cursor)
-                yield Transaction(connection, self, position, at)
-                if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-                    await connection.execute("ROLLBACK")
+                with cut_after(WRITING, connection):
+                    cursor = await connection.execute(BEGIN, prepare=False)
+                    cursor.nextset()
+                    yield Transaction(connection, self, self._session, *await _one(cursor))
+                    if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+                        await connection.execute("ROLLBACK")
         except BaseException:
             await self._drop_writer()
             raise
+        finally:
+            self.keyring.discard_minted()
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[AsyncConnection]:
-        """A pooled connection in autocommit.
+        """A pooled connection in autocommit, for a few seconds.
 
         Raises:
-            Overloaded: the database is away, or every connection is busy for too long.
+            Overloaded: the database is away or too slow, or every connection is busy for too long.
         """
-        async with _available(), self._pool.connection() as connection:
-            yield connection
+        async with available(), self._pool.connection() as connection:
+            with cut_after(READING, connection):
+                yield connection
 
     async def head(self) -> tuple[int, datetime]:
         """Position and time of the last event; `(0, epoch)` while there is none."""
@@ -205,46 +205,57 @@ class Store:
         believe_absent: bool = False,
     ) -> dict[str, Held[Any]]:
         """States from the nearest snapshots (where nothing is known) and the events after them."""
-        held = {stream: state for stream, state in known.items() if state}
-        if cold := [stream for stream, state in known.items() if state is None]:
-            cursor = await connection.execute(SNAPSHOTS, (cold, until), binary=True)
-            frozen = [Snapshot(*row) for row in await cursor.fetchall()]
-            await self._learn(connection, known, believe_absent=believe_absent)
-            for row in frozen:
-                held[row.stream] = self.codec.thaw(row, self.keyring.get(row.stream))
-        versions = [held[stream].version if stream in held else 0 for stream in known]
-        cursor = await connection.execute(FRESH, (list(known), versions, until), binary=True)
+        cold = [stream for stream, held in known.items() if held is None]
+        frozen = await self._frozen(connection, cold, until) if cold else {}
+        bases: dict[str, Held[Any] | Snapshot | None] = {**known, **frozen}
+        versions = [base.version if base else 0 for base in bases.values()]
+        cursor = await connection.execute(FRESH, (list(bases), versions, until), binary=True)
         rows = [Stored(*row) for row in await cursor.fetchall()]
-        if not cold:
-            await self._learn(connection, known, believe_absent=believe_absent)
+        # After the events: a key is stored with the first of them that needs it.
+        await self.learn(connection, known, believe_absent=believe_absent)
+        held = {stream: state for stream, state in known.items() if state}
+        for stream, row in frozen.items():
+            held[stream] = self.codec.thaw(row, self.keyring.get(stream))
         return _folded(held, self._decoded(rows))
+
+    async def learn(
+        self, connection: AsyncConnection, streams: Iterable[str], *, believe_absent: bool
+    ) -> None:
+        """Have the keys of streams at hand, as far as they have one."""
+        if unknown := self.keyring.unknown(streams, believe_absent=believe_absent):
+            cursor = await connection.execute(KEYS, (unknown,), binary=True)
+            rows = await cursor.fetchall()
+            self.keyring.learn(rows, absent=unknown if believe_absent else ())
 
     async def keys(self, streams: Iterable[str]) -> dict[str, DataKey | None]:
         """The data keys of streams, for readers of stored JSON; None where there is none (any more)."""
         streams = set(streams)
         if self.keyring.unknown(streams, believe_absent=False):
             async with self.reader() as connection:
-                await self._learn(connection, streams, believe_absent=False)
+                await self.learn(connection, streams, believe_absent=False)
         return {stream: self.keyring.get(stream) for stream in streams}
 
     async def forget_replies(self, until: datetime) -> None:
-        """Drop what was answered under idempotency keys up to a time."""
-        async with self.reader() as connection:
-            await connection.execute(FORGET_REPLIES, (until,))
+        """Drop what was answered under idempotency keys up to a time, little by little."""
+        gone = FORGOTTEN_AT_ONCE
+        while gone == FORGOTTEN_AT_ONCE:
+            async with self.reader() as connection:
+                gone = (await connection.execute(FORGET_REPLIES, (until, gone))).rowcount
 
-    async def _learn(
-        self, connection: AsyncConnection, streams: Iterable[str], *, believe_absent: bool
-    ) -> None:
-        if unknown := self.keyring.unknown(streams, believe_absent=believe_absent):
-            cursor = await connection.execute(KEYS, (unknown,), binary=True)
-            rows = await cursor.fetchall()
-            self.keyring.learn(rows, absent=unknown if believe_absent else ())
+    async def _frozen(
+        self, connection: AsyncConnection, streams: list[str], until: int
+    ) -> dict[str, Snapshot]:
+        cursor = await connection.execute(SNAPSHOTS, (streams, until), binary=True)
+        return {row[0]: Snapshot(*row) for row in await cursor.fetchall()}
 
     def _decoded(self, rows: Iterable[Stored]) -> Iterable[Recorded]:
         return (self.codec.decode(row, self.keyring.get(row.stream)) for row in rows)
 
     async def _connect_writer(self) -> AsyncConnection:
-        if self._writer is None or self._writer.closed:
+        if self._writer is not None and hung_up(self._writer):
+            await self._drop_writer()
+        if self._writer is None:
+            self._session += 1
             self._writer = await AsyncConnection.connect(
                 self._conninfo, autocommit=True, **self._options
             )
@@ -254,6 +265,13 @@ class Store:
         writer, self._writer = self._writer, None
         if writer is not None:
             await writer.close()
+
+
+async def _alive(connection: AsyncConnection) -> None:
+    """The pool's question before it gives a connection away; what it closes, the pool replaces."""
+    if hung_up(connection):
+        await connection.close()
+        raise psycopg.OperationalError("the server has closed this connection")
 
 
 async def _one(cursor: AsyncCursor[Any]) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -38,13 +38,18 @@ KEEP_KEYS = "INSERT INTO data_keys SELECT * FROM unnest(%b::text[], %b::bytea[])
 
 
 class Transaction:
-    """One batch, under the lock of the log. `position` and `at` are those of its last event."""
+    """One batch, under the lock of the log. `position` and `at` are those of its last event.
+
+    `session` changes with the connection: what was known through another one may be of another
+    server, which a failover has left behind.
+    """
 
     def __init__(
-        self, connection: AsyncConnection, store: Store, position: int, at: datetime
+        self, connection: AsyncConnection, store: Store, session: int, position: int, at: datetime
     ) -> None:
         self._connection = connection
         self._store = store
+        self.session = session
         self.position = position
         self.at = at
 
@@ -57,6 +62,10 @@ class Transaction:
         """The present states of streams, of which some are known as of a version."""
         return await self._store.load_on(self._connection, known, believe_absent=True)
 
+    async def learn(self, streams: Iterable[str]) -> None:
+        """Have the keys of streams at hand; one that has none then is known to have none."""
+        await self._store.learn(self._connection, streams, believe_absent=True)
+
     async def append(
         self,
         events: Sequence[Stored],
@@ -68,7 +77,9 @@ class Transaction:
 
         Positions follow on `position`, and all the events were recorded `at` the same time.
         """
-        run, keys = self._connection.execute, self._store.keyring.minted()
+        run, keyring = self._connection.execute, self._store.keyring
+        streams = {event.stream for event in events}
+        keys = keyring.minted(streams)
         async with self._connection.pipeline():
             if events:
                 await run(APPEND, self._rows(events, at), prepare=True)
@@ -79,6 +90,7 @@ class Transaction:
             if replies:
                 await run(KEEP_REPLIES, _reply_columns(replies, at))
             await run("COMMIT")
+        keyring.stored(streams)
 
     def _rows(self, events: Sequence[Stored], at: datetime) -> list[Any]:
         _, versions, _, *texts = _columns(events)

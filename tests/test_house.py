@@ -17,7 +17,7 @@ ROOMS = ("domain", "projections", "api")
 FILES = sorted(file for room in ROOMS for file in (HOUSE / room).rglob("*.py"))
 
 # A library, and the only places that may import it.
-STORE = ("domain/store.py", "domain/transaction.py", "domain/recorder.py")
+STORE = tuple(f"domain/{file}.py" for file in ("store", "transaction", "recorder", "outage"))
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "eventsourcing": STORE,
     "psycopg": (*STORE, "projections/"),

@@ -82,7 +82,6 @@ class Log:
             keyring, codec = self.store.keyring, self.store.codec
             rows = [codec.encode(event, keyring.obtain(event.stream)) for event in recorded]
             await transaction.append(rows, [], [], recorded[-1].at)
-        keyring.settle(kept=True)
         return self.position
 
     def _recorded(self, happening: Happening) -> Recorded:

@@ -1,0 +1,69 @@
+"""A database that is away, or hangs: noticed in time, and called by one name."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg_pool import PoolTimeout
+
+from domain.errors import Overloaded
+
+AWAY = "The database is not answering. Send it again, with the same Idempotency-Key if it had one."
+OUTAGES = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,  # a primary that has become a standby
+    PoolTimeout,
+    TimeoutError,
+)
+
+
+@asynccontextmanager
+async def available() -> AsyncIterator[None]:
+    """A database that is away or too slow is an `Overloaded`, whatever psycopg calls it."""
+    try:
+        yield
+    except OUTAGES as error:
+        raise Overloaded(AWAY) from error
+
+
+@contextmanager
+def cut_after(seconds: float, connection: AsyncConnection) -> Iterator[None]:
+    """Shut the connection down when the time is over: whoever waits for an answer gets an error.
+
+    Not `asyncio.timeout`: psycopg answers a cancellation by asking the server to cancel the query,
+    and waits up to ten seconds for a server that hangs.
+    """
+    timer = asyncio.get_running_loop().call_later(seconds, _cut, connection)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def hung_up(connection: AsyncConnection) -> bool:
+    """Whether the server has closed an idle connection; costs a system call, not a round trip.
+
+    Nothing is owed to an idle connection, so whatever there is to read says that it ends.
+    """
+    if connection.closed:
+        return True
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _cut(connection: AsyncConnection) -> None:
+    # Closed it must not be here: its waiter still has the descriptor in the event loop.
+    with (
+        suppress(OSError, psycopg.Error),
+        socket.socket(fileno=os.dup(connection.fileno())) as line,
+    ):
+        line.shutdown(socket.SHUT_RDWR)
