@@ -58,8 +58,14 @@ WRITE = f"""INSERT INTO executions ({", ".join(ALL)})
     ON CONFLICT (id) DO UPDATE SET
     {", ".join(f"{name} = excluded.{name}" for name in ALL[1:])}"""
 HELD = "id, version, position, updated_at, state"
+PATHS = tuple(column.field.path for column in COLUMNS)
+READ = f"SELECT {', '.join(NAMES)}, {HELD} FROM executions WHERE id = ANY(%b::text[])"
 LOAD = f"SELECT {HELD} FROM executions WHERE id = ANY(%b::text[])"
 BOOKMARK = "SELECT position FROM bookmarks WHERE view = 'executions'"
+
+
+Row = tuple[dict[str, Any], Held[Execution]]
+"""The columns by the paths of their fields, and the state."""
 
 
 class Page(NamedTuple):
@@ -196,6 +202,19 @@ class Executions:
             WHERE {sql(Every((scope, condition)), values)} GROUP BY 1 ORDER BY 2 DESC, 1"""
         cursor = await connection.execute(query, values, prepare=False)
         return dict(await cursor.fetchall())
+
+    async def stored(self, connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Row]:
+        """Rows as they stand, by id: the columns by their paths, and the state."""
+        cursor = await connection.execute(READ, (list(ids),), binary=True)
+        return {
+            row[0]: (dict(zip(PATHS, row, strict=False)), self._thaw(row[-5:]))
+            for row in await cursor.fetchall()
+        }
+
+    def expected(self, held: Held[Execution]) -> Row:
+        """What `stored` should find."""
+        columns = {column.field.path: column.value(held) for column in COLUMNS}
+        return columns, self._thaw((held.state.id, *self._codec.freeze(STREAM, held, None)[1:]))
 
     async def position(self, connection: AsyncConnection) -> int:
         """How far the rows go, at least."""

@@ -1,0 +1,113 @@
+"""Folds every execution again from its events, and compares with the read model's rows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any, NamedTuple
+
+from psycopg import AsyncConnection
+
+from domain.codec import Stored
+from domain.execution.state import Execution
+from domain.kernel import Held, aggregate_id, replay
+from domain.store import Store
+from domain.transaction import COLUMNS
+from projections.executions import STREAM, Executions, Row
+
+STREAMS = 500
+EVENTS = 5_000
+
+AS_ONE = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+TOTAL = "SELECT count(*) FROM executions"
+NEXT = """SELECT originator_id FROM events
+    WHERE originator_version = 1 AND originator_id > %s AND originator_id ^@ %s
+        AND notification_id <= %s ORDER BY originator_id LIMIT %s"""
+HISTORIES = f"""SELECT {COLUMNS} FROM events
+    WHERE originator_id = ANY(%s::text[]) AND notification_id <= %s
+    ORDER BY originator_id, originator_version"""
+UNFOUNDED = """SELECT id FROM executions AS e WHERE NOT EXISTS (
+        SELECT FROM events WHERE originator_id = %s || e.id AND originator_version = 1)"""
+
+Told = Callable[[int, int], None]
+"""Is told how many executions were compared, and how many there are about."""
+
+
+class Difference(NamedTuple):
+    """An execution whose row is not what its events say, and how."""
+
+    id: str
+    what: str
+
+
+class _Story:
+    """One stream, folded event by event, and what was wrong with it."""
+
+    def __init__(self) -> None:
+        self.held: Held[Execution] | None = None
+        self.wrong = ""
+
+    def add(self, store: Store, row: Stored) -> None:
+        try:
+            self.held = replay(self.held, [store.codec.decode(row)])
+        except Exception as error:  # noqa: BLE001 - what a view has parked is told, not fatal
+            self.wrong = self.wrong or f"event {row.position} does not apply: {error}"
+
+
+async def verify(
+    store: Store, view: Executions, told: Told = lambda _, __: None
+) -> AsyncIterator[Difference]:
+    """Every difference between the events and the rows, as far as the rows claim to go.
+
+    Snapshots are not used, nothing is opened, and what is written meanwhile does no harm: the
+    events and the rows of some hundred executions at a time are read as of one moment.
+    """
+    last, done = "", 0
+    while True:
+        async with store.reader() as connection, connection.transaction():
+            await connection.execute(AS_ONE)
+            position = await view.position(connection)
+            streams = await _column(connection, NEXT, last, STREAM, position, STREAMS)
+            total = await _column(connection, TOTAL)
+            found = await _differences(connection, store, view, streams, position)
+        for difference in found:
+            yield difference
+        if not streams:
+            break
+        last, done = streams[-1], done + len(streams)
+        told(done, max(done, total[0]))
+    async with store.reader() as connection:
+        unfounded = await _column(connection, UNFOUNDED, STREAM)
+    for id_ in unfounded:
+        yield Difference(id_, "there is a row, but there are no events")
+
+
+async def _differences(
+    connection: AsyncConnection, store: Store, view: Executions, streams: list[str], position: int
+) -> list[Difference]:
+    stories = {aggregate_id(stream): _Story() for stream in streams}
+    rows = await view.stored(connection, list(stories))
+    async with connection.cursor(name="histories") as cursor:
+        cursor.itersize = EVENTS
+        await cursor.execute(HISTORIES, (streams, position), binary=True)
+        async for row in cursor:
+            stored = Stored(*row)
+            stories[aggregate_id(stored.stream)].add(store, stored)
+    compared = ((id_, _compared(view, story, rows.get(id_))) for id_, story in stories.items())
+    return [Difference(id_, what) for id_, what in compared if what]
+
+
+def _compared(view: Executions, story: _Story, row: Row | None) -> str:
+    if story.wrong:
+        return story.wrong
+    if story.held is None or row is None:
+        return "there is no row"
+    (columns, held), (expected, folded) = row, view.expected(story.held)
+    differing = [path for path, value in expected.items() if columns[path] != value]
+    if held.state != folded.state:
+        differing.append("state")
+    return f"differs in {', '.join(differing)}" if differing else ""
+
+
+async def _column(connection: AsyncConnection, query: str, *values: object) -> list[Any]:
+    cursor = await connection.execute(query, values)
+    return [row[0] for row in await cursor.fetchall()]
