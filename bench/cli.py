@@ -120,5 +120,7 @@ def run(
                 section(ground, plan, report)
     except KeyboardInterrupt:
         raise click.ClickException("interrupted") from None
+    except (RuntimeError, OSError) as error:
+        raise click.ClickException(str(error)) from error
     finally:
         (report.print_json if as_json else report.print_tables)()

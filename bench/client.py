@@ -176,6 +176,7 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 
 Inspect = Callable[[bytes], int]
+"""Counts what an answer's body says; or raises, which ends the load."""
 
 
 class Client(Connection):
@@ -205,7 +206,7 @@ class Client(Connection):
             if data.startswith(b"HTTP/1.1 200"):
                 self._load.latencies.append(seconds)
                 if self._inspect is not None:
-                    self._load.inspected += self._inspect(data)
+                    self._load.inspected += self._inspect(data[body:])
             else:
                 self._load.others[data[9:12].decode()] += 1
         if now < self._stop:

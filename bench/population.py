@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
+
 from bench.client import Answer, Caller, caller, request
 from bench.events import CUSTOMER, PROVIDER
 
@@ -64,7 +66,7 @@ class Service:
 
     async def populate(self, count: int) -> int:
         """Whole lives of so many executions over 60 days; returns the last position."""
-        start = datetime.now(UTC) - timedelta(days=DAYS)
+        start = datetime.now(UTC) - timedelta(days=DAYS + 1)
         every = timedelta(days=DAYS) / count
         lives = (life(number, start + number * every) for number in range(count))
         return await self.send(item for items in lives for item in items)
@@ -100,9 +102,8 @@ def check_all(body: bytes, expected: int) -> int:
     """How many commands of a call were taken. Raises where not all of them were."""
     taken = body.count(b'"status":20')
     if taken != expected:
-        raise RuntimeError(
-            f"{expected - taken} of {expected} commands were refused: {body[:800]!r}"
-        )
+        refused = [item for item in orjson.loads(body) if item["status"] >= 300]
+        raise RuntimeError(f"{len(refused)} of {expected} commands were refused: {refused[:1]}")
     return taken
 
 

@@ -23,7 +23,9 @@ CLIENTS = 4
 LAST_PAGE = 1_000
 AROUND = 8
 """So many pages before the last are asked for in turn, so that no single one is always warm."""
-ENDED = {"status": {"$in": ["completed", "failed"]}, "metadata.number": {"$gte": 100}}
+ENDED = {"status": {"$in": ["completed", "failed"]}}
+LATER = {"metadata.createdAt": {"$gte": "2000-01-01T00:00:00.000Z"}}
+FREE = {"metadata.number": {"$gte": 100}}
 
 
 class Query(NamedTuple):
@@ -43,7 +45,8 @@ class Query(NamedTuple):
 QUERIES = (
     Query("list", "GET", "/executions"),
     Query("list of one status", "GET", "/executions?status=completed"),
-    Query("find, two conditions", "POST", "/executions/find", ENDED),
+    Query("find by status and time", "POST", "/executions/find", {**ENDED, **LATER}),
+    Query("find by a free attribute", "POST", "/executions/find", {**ENDED, **FREE}),
 )
 ANALYTICS = ("", "?by=status", "?by=day", f"?service={SERVICES[0]}&by=assignee")
 

@@ -133,7 +133,7 @@ def many(stand: Stand, plan: Plan, service: Service, server: Server) -> list[Fig
         ]
         meter = Meter(server=server.pid, PostgreSQL=stand.postgres_pid)
         load = uvloop.run(
-            run_load(calls, plan.seconds, inspect=lambda data: check_all(data, A_CALL))
+            run_load(calls, plan.seconds, inspect=lambda body: check_all(body, A_CALL))
         )
         refuse_others(load)
         samples.append(load.inspected / load.seconds)
