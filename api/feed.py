@@ -20,6 +20,7 @@ from projections.listen import Listener
 PAGE = 1_000
 RING = 16_384
 POLL = 0.25
+PAUSE = 2.0
 EVERYTHING = ""
 
 log = structlog.get_logger()
@@ -160,6 +161,9 @@ class Feed:
                     pass
             except Overloaded:
                 await asyncio.sleep(POLL)
+            except Exception:  # a task that ended would stop every stream unseen
+                log.exception("feed stopped, and tries again")
+                await asyncio.sleep(PAUSE)
             else:
                 await self._wake.wait(POLL)
 

@@ -21,12 +21,16 @@ async def alive(_: Call) -> ASGIApp:
 
 
 async def ready(call: Call) -> ASGIApp:
-    """The database answers; every view is shown with its position and what it has parked."""
+    """Commands are taken and the database answers; every view is shown with its position and what
+    it has parked.
+    """
     try:
+        call.system.bus.require_room(1)
         head, _ = await call.system.store.head()
+        shown = await views(call, head)
     except Overloaded as error:
         return json({"status": "unavailable", "detail": error.detail}, {"retry-after": "1"}, 503)
-    return json({"status": "ready", "position": head, "views": await views(call, head)})
+    return json({"status": "ready", "position": head, "views": shown})
 
 
 async def views(call: Call, head: int) -> dict[str, Any]:

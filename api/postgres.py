@@ -88,11 +88,14 @@ class EmbeddedPostgres:
     def ensure_running(self) -> bool:
         """Start the server again if it died under its owner; by the main thread only.
 
-        Returns whether it had to.
+        Returns whether it had to. It does not wait until the server has recovered, and one that
+        dies at once, while backends of the last one still end, is started by the next call.
         """
         if self._server is None or self._server.poll() is None:
             return False
-        self._start(time.monotonic() + self._start_timeout)
+        left = self._cluster.postmaster()
+        if left is None or not _is_postgres(left.pid, self._cluster.data):
+            self._spawn(*self._prepare(time.monotonic()))
         return True
 
     def conninfo(self, database: str = "postgres") -> str:
@@ -118,6 +121,14 @@ class EmbeddedPostgres:
         return False
 
     def _start(self, deadline: float) -> None:
+        programs, run_as = self._prepare(deadline)
+        for _ in _until(deadline, "the backends of a killed PostgreSQL do not end"):
+            logged = self._spawn(programs, run_as)
+            if self._comes_up(deadline):
+                return
+            self._raise_unless_still_dying(logged)
+
+    def _prepare(self, deadline: float) -> tuple[Path, RunAs]:
         cluster = self._cluster
         run_as = cluster.run_as()
         programs = cluster.programs(run_as)
@@ -125,11 +136,7 @@ class EmbeddedPostgres:
         self._outlive_predecessor(deadline)
         cluster.init(programs, run_as)
         cluster.configure(self._parameters(run_as), run_as)
-        for _ in _until(deadline, "the backends of a killed PostgreSQL do not end"):
-            logged = self._spawn(programs, run_as)
-            if self._comes_up(deadline):
-                return
-            self._raise_unless_still_dying(logged)
+        return programs, run_as
 
     def _outlive_predecessor(self, deadline: float) -> None:
         left = self._cluster.postmaster()

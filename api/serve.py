@@ -6,8 +6,9 @@ import logging
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import TextIO, cast
 
 import structlog
 import uvicorn
@@ -33,6 +34,8 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._system.feed.close()
         super().handle_exit(sig, frame)
+        # Uvicorn would end by raising the signal again, before the database is stopped in order.
+        self._captured_signals.clear()
 
 
 @contextmanager
@@ -59,7 +62,7 @@ def serve(settings: Settings) -> None:
         async def watch() -> None:
             # In the main thread, which alone may start PostgreSQL.
             if postgres is not None and postgres.ensure_running():
-                log.warning("postgres restarted")
+                log.warning("postgres died, and starts again")
 
         config = configured(create_app(system), watch)
         Server(config, system).run(sockets=[listening])
@@ -94,6 +97,18 @@ def _announce(settings: Settings, folder: DataDir, listening: socket.socket) -> 
     print(f"The admin token is in {kept}", flush=True)  # noqa: T201
 
 
+class StandardError:
+    """Standard error, even when nobody reads it any more: no work fails because of its log."""
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            sys.stderr.flush()
+
+
 def configure_logging(level: str) -> None:
     """Log lines as JSON on standard error, the library's warnings among them."""
     number = logging.getLevelNamesMapping()[level.upper()]
@@ -106,7 +121,7 @@ def configure_logging(level: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, StandardError())),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(

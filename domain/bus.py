@@ -91,11 +91,6 @@ class Bus:
             await asyncio.gather(self._task, return_exceptions=True)
             await asyncio.gather(*self._aside, return_exceptions=True)
 
-    @property
-    def running(self) -> bool:
-        """Whether commands are taken."""
-        return not self._stopping
-
     async def send(self, message: Message) -> Answer:
         """Record what a command leads to.
 

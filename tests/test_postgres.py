@@ -71,6 +71,13 @@ def ask(postgres: EmbeddedPostgres, question: str) -> object:
     return row[0]
 
 
+def answers(postgres: EmbeddedPostgres) -> bool:
+    try:
+        return ask(postgres, "SELECT 1") == 1
+    except (psycopg.OperationalError, PostgresError):
+        return False
+
+
 def write(postgres: EmbeddedPostgres) -> None:
     with psycopg.connect(postgres.conninfo(), autocommit=True) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
@@ -131,6 +138,7 @@ def test_a_killed_server_is_started_again_with_its_data(
         before = postgres.conninfo()
         os.kill(pid(postgres_root), signal.SIGKILL)
         until(postgres.ensure_running)
+        until(lambda: not postgres.ensure_running() and answers(postgres))
         assert ask(postgres, "SELECT answer FROM kept") == 42
         assert postgres.conninfo() == before
         assert not postgres.ensure_running()
