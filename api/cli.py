@@ -83,6 +83,19 @@ def rebuild(view: str, data_dir: Path | None) -> None:
     rebuild_view(view, data_dir)
 
 
+@main.command()
+@DATA_DIR
+@click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
+def verify(data_dir: Path | None, *, as_json: bool) -> None:
+    """Fold every execution anew from its events, and compare it with the read model.
+
+    Exits with 1 and names each execution that differs. The server may go on meanwhile.
+    """
+    from api.cli_views import verify_rows
+
+    verify_rows(data_dir, as_json=as_json)
+
+
 def settings(**overrides: Any) -> Settings:
     """The settings, with the options of the command line on top."""
     return read(**overrides)

@@ -20,9 +20,11 @@ from domain import house
 from domain.keyring import Keyring
 from domain.store import Store
 from domain.vault import Vault
+from projections.executions import Executions
 from projections.kernel import View
 from projections.rebuild import RebuildUnderWay, rebuild
 from projections.runner import ViewProgress, progress_of
+from projections.verify import Difference, verify
 
 Work = Callable[[str, str, Store], Awaitable[None]]
 
@@ -85,3 +87,23 @@ def rebuild_view(name: str, data_dir: Path | None) -> None:
         on_log(data_dir, work)
     except RebuildUnderWay as error:
         raise click.ClickException(str(error)) from None
+
+
+def verify_rows(data_dir: Path | None, *, as_json: bool) -> None:
+    """Fold every execution anew and compare it with its row; exit with 1 where they differ."""
+    differences: list[Difference] = []
+
+    async def work(_: str, __: str, store: Store) -> None:
+        with progress("Verifying") as reached:
+            async for difference in verify(store, Executions(store.codec), reached):
+                differences.append(difference)
+                if not as_json:
+                    click.echo(f"{difference.id}: {difference.what}")
+        if as_json:
+            click.echo(json.dumps([difference._asdict() for difference in differences]))
+
+    on_log(data_dir, work)
+    if differences:
+        raise click.ClickException(f"{len(differences)} executions differ from their events")
+    if not as_json:
+        click.echo("Every row is what the events say.")

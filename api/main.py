@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ulid import ULID
 
 from api import analytics as analytics_routes
-from api import catalog, commands, executions, health, openapi, problems
+from api import catalog, commands, executions, health, logs, openapi, problems
 from api import history as history_routes
 from api.access import Access
 from api.feed import Feed
@@ -33,6 +33,7 @@ from projections.executions import Executions
 from projections.figures import Figures
 from projections.history import History
 from projections.listen import Listener
+from projections.logs import LogBook, Logs
 from projections.runner import Runner
 
 PREFIX = "/api"
@@ -42,6 +43,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *commands.OPERATIONS,
     *executions.OPERATIONS,
     *history_routes.OPERATIONS,
+    *logs.OPERATIONS,
     *catalog.OPERATIONS,
     *analytics_routes.OPERATIONS,
     *health.OPERATIONS,
@@ -63,6 +65,7 @@ class System:
     executions: Executions
     figures: Figures
     catalog: Catalog
+    logs: LogBook
 
     def clock(self) -> datetime:
         """Now, in UTC, to the millisecond."""
@@ -84,9 +87,9 @@ def new_id(kind: str) -> str:
     return f"{kind}_{ULID()}"
 
 
-def all_views(codec: Codec) -> tuple[Executions, Analytics, Catalog]:
+def all_views(codec: Codec) -> tuple[Executions, Analytics, Catalog, Logs]:
     """Every view there is."""
-    return Executions(codec), Analytics(), Catalog(codec)
+    return Executions(codec), Analytics(), Catalog(codec), Logs()
 
 
 def migrate(conninfo: str, schema: str) -> None:
@@ -102,7 +105,7 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
         conninfo, schema, codec, Keyring(Vault(master_key)), settings.database_connections
     )
     listener = Listener(conninfo, schema)
-    executions_view, _, catalog_view = views = all_views(codec)
+    executions_view, _, catalog_view, _ = views = all_views(codec)
     return System(
         store=store,
         bus=Bus(store, now, new_id, random.random, settings.queue_limit),
@@ -114,6 +117,7 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
         executions=executions_view,
         figures=Figures(),
         catalog=catalog_view,
+        logs=LogBook(store),
     )
 
 

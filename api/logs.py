@@ -1,0 +1,106 @@
+"""Log lines of executions: telemetry beside the events."""
+
+from __future__ import annotations
+
+from typing import Annotated, get_args
+
+from pydantic import Field, TypeAdapter
+from starlette.types import ASGIApp
+
+from api import answers, history, schemas
+from api.access import Right
+from api.operations import MIB, Call, Operation, Parameter
+from domain.errors import Invalid, NotFound
+from projections.logs import Level, LogFilter, LogLine
+
+MOST_LINES = 1_000
+LEVELS: tuple[Level, ...] = get_args(Level)
+ONE = TypeAdapter(LogLine)
+MANY = TypeAdapter(Annotated[list[LogLine], Field(min_length=1, max_length=MOST_LINES)])
+SHOWN = {
+    "type": "object",
+    "required": ["timestamp", "level", "message"],
+    "properties": {
+        "timestamp": {"type": "string", "format": "date-time"},
+        "level": {"type": "string", "enum": list(LEVELS)},
+        "message": {"type": ["string", "null"]},
+        "context": {"type": "object"},
+        "step": {"type": "string"},
+        "erased": {"const": True},
+    },
+}
+
+
+async def append(call: Call) -> ASGIApp:
+    """Keep one line, or a list of them."""
+    several = call.body.lstrip()[:1] == b"["
+    lines = MANY.validate_json(call.body) if several else [ONE.validate_json(call.body)]
+    await call.system.logs.append(call.path["id"], lines, call.system.clock())
+    return answers.json({"appended": len(lines)}, status=201)
+
+
+async def read(call: Call) -> ASGIApp:
+    """The lines of an execution, its own and the server's, by the time they are of."""
+    call.only(*(parameter.name for parameter in PARAMETERS))
+    asked = [level for level in (call.parameter("level") or "").split(",") if level]
+    levels = [level for level in LEVELS if level in asked]
+    if unknown := set(asked) - set(LEVELS):
+        raise Invalid.field("level", f"`{min(unknown)}` is none of {', '.join(LEVELS)}")
+    order = call.parameter("order") or "asc"
+    if order not in {"asc", "desc"}:
+        raise Invalid.field("order", "must be asc or desc")
+    if await call.system.store.load(f"execution/{call.path['id']}") is None:
+        raise NotFound("There is no such execution.")
+    since, until = call.parameter("since"), call.parameter("until")
+    only = LogFilter(
+        levels,
+        call.parameter("step"),
+        history.timed("since", since) if since else None,
+        history.timed("until", until) if until else None,
+    )
+    page = await call.system.logs.read(
+        call.path["id"],
+        only,
+        descending=order == "desc",
+        limit=call.whole("limit", 1, 500) or 50,
+        cursor=call.parameter("cursor"),
+    )
+    items = [answers.dumps(line) for line in page.data]
+    return answers.json(answers.page(items, page.next_cursor))
+
+
+TIME = {"type": "string", "format": "date-time"}
+PARAMETERS = (
+    Parameter("level", "debug, info, warn or error; several comma-separated"),
+    Parameter("step", "Only lines of this step"),
+    Parameter("since", "From this time on", TIME),
+    Parameter("until", "Before this time", TIME),
+    Parameter("order", "Oldest or newest first", {"type": "string", "enum": ["asc", "desc"]}),
+    history.LIMIT,
+    history.CURSOR,
+)
+OPERATIONS = (
+    Operation(
+        "log",
+        "POST",
+        "/executions/{id}/logs",
+        Right.COMMAND_EXECUTIONS,
+        f"Keep a log line, or a list of at most {MOST_LINES}",
+        append,
+        body=LogLine,
+        answer={"type": "object", "required": ["appended"]},
+        status=201,
+        body_limit=16 * MIB,
+        problems=("not-found",),
+    ),
+    Operation(
+        "readLogs",
+        "GET",
+        "/executions/{id}/logs",
+        Right.READ_EXECUTIONS,
+        "The log lines of an execution",
+        read,
+        answer=schemas.page_of(SHOWN),
+        parameters=PARAMETERS,
+    ),
+)
