@@ -57,6 +57,5 @@ OPERATIONS = (
         executions,
         answer={"type": "object", "required": ["total"]},
         parameters=PARAMETERS,
-        problems=("not-yet-visible",),
     ),
 )

@@ -17,6 +17,7 @@ from domain.vault import DataKey
 
 LD_JSON = "application/ld+json"
 IMMUTABLE = "private, max-age=31536000, immutable"
+REVALIDATE = "private, no-cache"
 
 
 def dumps(value: Any, key: DataKey | None = None) -> bytes:
@@ -61,34 +62,42 @@ def place(held: Held[Any]) -> dict[str, Any]:
 
 
 def execution(
-    call: Call, shown: Any, held: Held[Any], key: DataKey | None, position: int
+    call: Call,
+    shown: Any,
+    held: Held[Any],
+    key: DataKey | None,
+    position: int,
+    *,
+    immutable: bool = False,
+    alone: bool = True,
 ) -> Response:
-    """An execution, or a part of it, as it is now. 304 where the client has it already."""
+    """An execution, or a part of it; 304 where the client has it already.
+
+    `immutable`: it will never be anything else. Not `alone`: it shows other entries, too, which
+    change without a new version of the execution.
+    """
     tag = f'"{held.version}"'
-    headers = {"etag": tag, "log-position": str(position), "cache-control": "private, no-cache"}
-    return _conditional(call, shown, key, headers)
-
-
-def past_execution(call: Call, shown: Any, held: Held[Any], key: DataKey | None) -> Response:
-    """An execution, or a part of it, as it was: it will never be anything else."""
-    headers = {
-        "etag": f'"{held.version}"',
-        "log-position": str(held.position),
-        "cache-control": IMMUTABLE,
-    }
-    return _conditional(call, shown, key, headers)
-
-
-def _conditional(call: Call, shown: Any, key: DataKey | None, headers: dict[str, str]) -> Response:
-    linked = wants_linked_data(call) and isinstance(shown, dict) and "$type" in shown
+    linked = wants_linked_data(call) and _is_execution(shown)
     if linked:
-        shown = linked_data(shown)
-        headers["etag"] = headers["etag"][:-1] + '-ld"'
-    headers["vary"] = "accept"
-    known = call.header("if-none-match")
-    if known is not None and headers["etag"] in (tag.strip() for tag in known.split(",")):
+        shown, tag = linked_data(shown), f'"{held.version}-ld"'
+    headers = {
+        "etag": tag,
+        "log-position": str(position),
+        "cache-control": IMMUTABLE if immutable and alone else REVALIDATE,
+        "vary": "accept",
+    }
+    if alone and _is_known(call, tag):
         return Response(status_code=304, headers=headers)
     return json(dumps(shown, key), headers, media=LD_JSON if linked else "application/json")
+
+
+def _is_execution(shown: Any) -> bool:
+    return isinstance(shown, dict) and shown.get("$type") == "ServiceExecution"
+
+
+def _is_known(call: Call, tag: str) -> bool:
+    known = (call.header("if-none-match") or "").split(",")
+    return any(item.strip().removeprefix("W/") in {tag, "*"} for item in known)
 
 
 def wants_linked_data(call: Call) -> bool:

@@ -114,8 +114,7 @@ async def confirm(call: Call) -> ASGIApp:
 
 
 def _operations(kind: str) -> tuple[Operation, ...]:
-    row, title = KINDS[kind], kind.capitalize()
-    shown = {"type": "object", "required": ["$type", "$id", "version", "position"]}
+    row, title, shown = KINDS[kind], kind.capitalize(), schemas.ENTRY
     return (
         Operation(
             f"list{title}s",
@@ -131,7 +130,6 @@ def _operations(kind: str) -> tuple[Operation, ...]:
                 history.CURSOR,
                 MIN_POSITION,
             ),
-            problems=("not-yet-visible",),
         ),
         Operation(
             row.create,
@@ -143,7 +141,7 @@ def _operations(kind: str) -> tuple[Operation, ...]:
             body=house.COMMANDS[kind][row.create],
             answer=shown,
             status=201,
-            problems=("already-exists", "unknown-reference", "idempotency-key-reused"),
+            problems=("already-exists", "unknown-reference"),
         ),
         Operation(
             f"read{title}Entry",
@@ -167,7 +165,7 @@ OPERATIONS = (
         "Confirm an order, which creates its execution",
         confirm,
         body=ConfirmOrder,
-        answer={"type": "object"},
-        problems=("not-found", "already-exists", "unknown-reference", "version-mismatch"),
+        answer=schemas.ENTRY,
+        problems=("already-exists", "unknown-reference"),
     ),
 )

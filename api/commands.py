@@ -24,7 +24,7 @@ Handler = Callable[[Call], Awaitable[ASGIApp]]
 
 MOST = 1_000
 NOT_OURS = ("$id", "$type", "$context")
-REFUSALS = ("not-found", "illegal-transition", "version-mismatch", "idempotency-key-reused")
+REFUSALS = ("not-found", "illegal-transition")
 
 # Path below the execution, command, summary. The first are the most frequent: routes are tried in order.
 ROWS = (
@@ -205,6 +205,7 @@ OPERATIONS = (
         body=schemas.COMMAND_LIST,
         answer=schemas.OUTCOME_LIST,
         body_limit=16 * MIB,
+        body_forms={"application/x-ndjson": {"type": "string"}},
     ),
 )
 CREATE = Operation(
@@ -217,5 +218,5 @@ CREATE = Operation(
     body=COMMANDS["create"],
     answer=ServiceExecution,
     status=201,
-    problems=("already-exists", "unknown-reference", "idempotency-key-reused"),
+    problems=("already-exists", "unknown-reference"),
 )

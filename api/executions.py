@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -37,7 +37,6 @@ PARTS = [
     "result",
     "error",
     "steps",
-    "checkpoints",
     "attempts",
     "metrics",
     "webhooks",
@@ -49,11 +48,16 @@ async def read(call: Call) -> ASGIApp:
     call.only("version", "at", "expand", "minPosition")
     relations = _expanded(call)
 
+    past = call.parameter("version") or call.parameter("at")
+
     async def shown(document: dict[str, Any], _: Held[Any]) -> Any:
         await asyncio.gather(*(_expand(call, document, name) for name in relations))
+        if not past:
+            document["logs"], document["logsTotal"] = await call.system.logs.latest(document["$id"])
         return document
 
-    return await history.show(call, shown)
+    # With log lines in it, which move no version, what the client has may be old.
+    return await history.show(call, shown, alone=bool(past) and not relations)
 
 
 def part(name: str) -> Callable[[Call], Any]:
@@ -105,7 +109,7 @@ def relation(name: str) -> Callable[[Call], Any]:
                 raise NotFound(f"This execution has no {name}.")
             return document[name]
 
-        return await history.show(call, shown)
+        return await history.show(call, shown, alone=False)
 
     return handle
 
@@ -188,9 +192,18 @@ FILTER_PARAMETERS = (
 )
 PAGING = frozenset(parameter.name for parameter in LIST_PARAMETERS)
 PAST = (history.VERSION, history.AT, MIN_POSITION)
+NOT_MODIFIED = {304: "The client has it already (If-None-Match)"}
 
 
-def _reading(name: str, path: str, summary: str, handler: Any, answer: Any) -> Operation:
+def _reading(
+    name: str,
+    path: str,
+    summary: str,
+    handler: Any,
+    answer: Any,
+    *,
+    others: Mapping[int, str] = NOT_MODIFIED,
+) -> Operation:
     return Operation(
         name,
         "GET",
@@ -200,7 +213,15 @@ def _reading(name: str, path: str, summary: str, handler: Any, answer: Any) -> O
         handler,
         answer=answer,
         parameters=PAST,
+        others=others,
     )
+
+
+SCHEMAS = "#/components/schemas"
+
+
+def _shape(part: str) -> dict[str, str]:
+    return {"$ref": f"{SCHEMAS}/ServiceExecution/properties/{part}"}
 
 
 LISTS = (
@@ -213,7 +234,6 @@ LISTS = (
         list_all,
         answer=schemas.page_of({"$ref": "#/components/schemas/ServiceExecution"}),
         parameters=(*FILTER_PARAMETERS, *LIST_PARAMETERS),
-        problems=("not-yet-visible",),
     ),
     CREATE,
     Operation(
@@ -226,7 +246,6 @@ LISTS = (
         body=schemas.FILTER,
         answer=schemas.page_of({"$ref": "#/components/schemas/ServiceExecution"}),
         parameters=LIST_PARAMETERS,
-        problems=("not-yet-visible",),
     ),
 )
 OPERATIONS = (
@@ -239,9 +258,11 @@ OPERATIONS = (
         read,
         answer=ServiceExecution,
         parameters=(*PAST, LIST_PARAMETERS[4]),
+        answer_forms={answers.LD_JSON: {"type": "object", "required": ["@context", "@type"]}},
+        others=NOT_MODIFIED,
     ),
     *(
-        _reading(f"read{name.capitalize()}", f"/{name}", f"Its {name}", part(name), {})
+        _reading(f"read{name.capitalize()}", f"/{name}", f"Its {name}", part(name), _shape(name))
         for name in PARTS
     ),
     *(
@@ -250,12 +271,17 @@ OPERATIONS = (
             f"/{name}",
             f"Its {name}",
             relation(name),
-            {"type": "object"},
+            schemas.ENTRY,
+            others={},
         )
         for name in RELATIONS
     ),
     _reading(
-        "readCheckpoints", "/checkpoints", "All its checkpoints", checkpoints, {"type": "array"}
+        "readCheckpoints",
+        "/checkpoints",
+        "All its checkpoints",
+        checkpoints,
+        _shape("checkpoints"),
     ),
-    _reading("readStep", "/steps/{step}", "One step", step, {"type": "object"}),
+    _reading("readStep", "/steps/{step}", "One step", step, {"$ref": f"{SCHEMAS}/ShownStep"}),
 )

@@ -26,33 +26,42 @@ POLL = 0.05
 Shown = Callable[[dict[str, Any], Held[Any]], Awaitable[Any]]
 
 
-async def show(call: Call, shown: Shown) -> ASGIApp:
-    """What `shown` makes of the document of an execution, now or in the past."""
+async def show(call: Call, shown: Shown, *, alone: bool = True) -> ASGIApp:
+    """What `shown` makes of the document of an execution, now or in the past.
+
+    Not `alone`, it looks at other entries, too: those are as they are now.
+    """
     stream = f"execution/{call.path['id']}"
     version, at = call.whole("version", 1, 2**53), call.parameter("at")
     if version is not None and at is not None:
         raise Invalid.field("at", "goes without `version`")
     if version is not None:
-        return await _past(call, await call.system.history.at_version(stream, version), shown)
-    if at is not None:
-        return await _past(call, await call.system.history.at_time(stream, timed("at", at)), shown)
-    return await _present(call, stream, shown)
-
-
-async def _past(call: Call, held: Held[Any], shown: Shown) -> ASGIApp:
-    stream = f"execution/{call.path['id']}"
+        held, immutable = await call.system.history.at_version(stream, version), True
+    elif at is not None:
+        held, immutable = await _at(call, stream, timed("at", at))
+    else:
+        return await _present(call, stream, shown, alone=alone)
     key = (await call.system.store.keys([stream]))[stream]
-    return answers.past_execution(call, await shown(document(held, held.at), held), held, key)
+    found = await shown(document(held, held.at), held)
+    return answers.execution(
+        call, found, held, key, held.position, immutable=immutable, alone=alone
+    )
 
 
-async def _present(call: Call, stream: str, shown: Shown) -> ASGIApp:
+async def _at(call: Call, stream: str, at: datetime) -> tuple[Held[Any], bool]:
+    """The state at a time, and whether what is yet to be recorded can no longer belong to it."""
+    _, newest = await call.system.store.head()
+    return await call.system.history.at_time(stream, at), at < newest
+
+
+async def _present(call: Call, stream: str, shown: Shown, *, alone: bool) -> ASGIApp:
     position = await _reached(call)
     held = await call.system.store.load(stream)
     if held is None:
         raise NotFound("There is no such execution.")
     key = (await call.system.store.keys([stream]))[stream]
     found = await shown(document(held, call.system.clock()), held)
-    return answers.execution(call, found, held, key, max(position, held.position))
+    return answers.execution(call, found, held, key, max(position, held.position), alone=alone)
 
 
 async def _reached(call: Call) -> int:
@@ -80,10 +89,11 @@ async def events(call: Call) -> ASGIApp:
     """The history of one execution: a page of it as JSON, or all of it and what comes as SSE."""
     if streams.wanted(call):
         return await streams.of_execution(call)
-    call.only("order", "limit", "cursor", "types")
+    call.only("order", "limit", "cursor", "types", "minPosition")
     order = call.parameter("order") or "asc"
     if order not in {"asc", "desc"}:
         raise Invalid.field("order", "must be asc or desc")
+    position = await _reached(call)
     page = await call.system.history.events(
         f"execution/{call.path['id']}",
         types=[glob for glob in (call.parameter("types") or "").split(",") if glob],
@@ -91,7 +101,8 @@ async def events(call: Call) -> ASGIApp:
         limit=call.whole("limit", 1, 500) or 50,
         cursor=call.parameter("cursor"),
     )
-    return answers.json(answers.page(page.envelopes, page.next_cursor))
+    headers = {"log-position": str(position)}
+    return answers.json(answers.page(page.envelopes, page.next_cursor), headers)
 
 
 async def log(call: Call) -> ASGIApp:
@@ -108,9 +119,9 @@ async def diff(call: Call) -> ASGIApp:
     if first is None or last is None:
         raise Invalid.field("from" if first is None else "to", "is needed: a version")
     patch = await call.system.history.diff(f"execution/{call.path['id']}", first, last)
-    return answers.json(
-        patch, {"cache-control": answers.IMMUTABLE}, media="application/json-patch+json"
-    )
+    position, _ = await call.system.store.head()
+    headers = {"log-position": str(position), "cache-control": answers.IMMUTABLE}
+    return answers.json(patch, headers, media="application/json-patch+json")
 
 
 class NotAcceptable(DomainError):
@@ -122,6 +133,7 @@ class NotAcceptable(DomainError):
 FROM = Parameter("from", "start, now, a position, or a time: where the stream begins")
 LIMIT = Parameter("limit", "How many", {"type": "integer", "minimum": 1, "maximum": 500})
 CURSOR = Parameter("cursor", "`nextCursor` of the page before")
+STREAM = {"text/event-stream": {"type": "string"}}
 OPERATIONS = (
     Operation(
         "listEvents",
@@ -136,8 +148,12 @@ OPERATIONS = (
             LIMIT,
             CURSOR,
             Parameter("types", "Only these, with `*` for any characters, comma-separated"),
+            freshness.MIN_POSITION,
             FROM,
         ),
+        answer_forms=STREAM,
+        others={204: "The stream has ended, and this client has all of it"},
+        problems=("malformed",),
     ),
     Operation(
         "diff",
@@ -149,8 +165,8 @@ OPERATIONS = (
         answer={"type": "array", "items": {"type": "object"}},
         media_type="application/json-patch+json",
         parameters=(
-            Parameter("from", "The earlier version", {"type": "integer", "minimum": 1}),
-            Parameter("to", "The later version", {"type": "integer", "minimum": 1}),
+            Parameter("from", "The earlier version", VERSION.schema, required=True),
+            Parameter("to", "The later version", VERSION.schema, required=True),
         ),
     ),
     Operation(

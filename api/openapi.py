@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp
 
 from api.access import Right
 from api.answers import json
+from api.components import components, schema_of
+from api.freshness import MIN_POSITION
 from api.operations import Call, Operation, Parameter
 from api.problems import PROBLEM_JSON, PROBLEMS
-from api.schemas import ID, PROBLEM
+from api.schemas import ID
 
-REF = "#/components/schemas/{model}"
 COMMAND_HEADERS = (
     ("Idempotency-Key", "The same key within 24 hours gets the same answer", r"^[!-~]{1,128}$"),
     ("If-Match", 'Only at this version, like `"7"`', r'^(\*|(W/)?"[0-9]{1,18}")$'),
@@ -30,9 +29,10 @@ COMMAND_HEADERS = (
 def document(operations: Iterable[Operation]) -> dict[str, Any]:
     """The whole document. `operations` are all rows there are."""
     rows = tuple(operations)
+    schemas = components(rows)
     paths: dict[str, dict[str, Any]] = {}
     for row in rows:
-        paths.setdefault(row.path, {})[row.method.lower()] = _operation(row)
+        paths.setdefault(row.path, {})[row.method.lower()] = _operation(row, schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -46,20 +46,12 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "schemas": {**_models(rows), "Problem": PROBLEM},
+            "schemas": schemas,
         },
     }
 
 
-def _models(rows: Iterable[Operation]) -> dict[str, Any]:
-    bodies = {row.body for row in rows if _is_model(row.body)}
-    answers = {row.answer for row in rows if _is_model(row.answer)}
-    wanted = [(model, "validation") for model in sorted(bodies | answers, key=lambda m: m.__name__)]
-    _, schemas = models_json_schema(wanted, ref_template=REF)  # type: ignore[arg-type]  # the literal is widened
-    return dict(schemas["$defs"])
-
-
-def _operation(row: Operation) -> dict[str, Any]:
+def _operation(row: Operation, schemas: Mapping[str, Any]) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": row.name,
         "summary": row.summary,
@@ -69,14 +61,24 @@ def _operation(row: Operation) -> dict[str, Any]:
     }
     if row.body is not None:
         described["requestBody"] = {
-            "required": row.body_required,
-            "content": {"application/json": {"schema": _schema(row.body)}},
+            "required": _requires_body(row, schemas),
+            "content": _content({"application/json": row.body, **row.body_forms}),
         }
     if row.right is Right.OPEN:
         described["security"] = []
     else:
         described["description"] = f"Needs the right `{row.right}`."
     return described
+
+
+def _requires_body(row: Operation, schemas: Mapping[str, Any]) -> bool:
+    """Without a body, a command's members are all absent: that is enough for some."""
+    name = getattr(row.body, "__name__", "")
+    return "required" in schemas.get(name, ()) and bool(schemas[name]["required"])
+
+
+def _content(forms: Mapping[str, Any]) -> dict[str, Any]:
+    return {media: {"schema": schema_of(form)} for media, form in forms.items()}
 
 
 def _path_parameters(row: Operation) -> list[dict[str, Any]]:
@@ -99,13 +101,14 @@ def _query_parameter(parameter: Parameter) -> dict[str, Any]:
     return {
         "name": parameter.name,
         "in": "query",
+        "required": parameter.required,
         "description": parameter.description,
         "schema": parameter.schema,
     }
 
 
 def _headers(row: Operation) -> list[dict[str, Any]]:
-    if row.body is None or row.path.endswith("/find"):
+    if not _commands(row):
         return []
     return [
         {
@@ -118,21 +121,20 @@ def _headers(row: Operation) -> list[dict[str, Any]]:
     ]
 
 
+def _commands(row: Operation) -> bool:
+    return row.body is not None and row.right in {Right.COMMAND_EXECUTIONS, Right.WRITE_CATALOG}
+
+
 def _responses(row: Operation) -> dict[str, Any]:
     responses: dict[str, Any] = {
         str(row.status): {
             "description": row.summary,
-            "content": {row.media_type: {"schema": _schema(row.answer)}},
-        }
+            "headers": _answer_headers(row),
+            "content": _content({row.media_type: row.answer, **row.answer_forms}),
+        },
+        **{str(status): {"description": meaning} for status, meaning in row.others.items()},
     }
-    codes = {*row.problems, "internal", "overloaded"}
-    if row.right is not Right.OPEN:
-        codes |= {"unauthenticated", "forbidden"}
-    if row.body is not None:
-        codes |= {"malformed", "invalid", "too-large", "unsupported-media-type"}
-    if row.parameters or "{" in row.path:
-        codes |= {"invalid", "not-found"}
-    for code in sorted(codes, key=lambda code: PROBLEMS[code].status):
+    for code in sorted(_refusals(row), key=lambda code: PROBLEMS[code].status):
         kind = PROBLEMS[code]
         shown = responses.setdefault(
             str(kind.status),
@@ -145,14 +147,38 @@ def _responses(row: Operation) -> dict[str, Any]:
     return responses
 
 
-def _schema(model: Any) -> Any:
-    if model is None:
+def _refusals(row: Operation) -> set[str]:
+    codes = {*row.problems, "internal", "overloaded"}
+    if row.right is not Right.OPEN:
+        codes |= {"unauthenticated", "forbidden"}
+    if row.body is not None:
+        codes |= {"malformed", "invalid", "too-large", "unsupported-media-type"}
+    if _commands(row):
+        codes |= {"version-mismatch", "idempotency-key-reused"}
+    if "{" in row.path:
+        codes |= {"not-found"}
+    if row.parameters or row.right is not Right.OPEN:
+        codes |= {"invalid"}
+    if MIN_POSITION in row.parameters:
+        codes |= {"not-yet-visible"}
+    return codes
+
+
+def _answer_headers(row: Operation) -> dict[str, Any]:
+    names = {
+        "Log-Position": "How far the data goes, or the position of the command's last event",
+        "ETag": "The version, for If-Match and If-None-Match",
+        "Location": "Where it is",
+        "Idempotency-Replayed": "`true` where this answer was given before",
+    }
+    if row.right in {Right.OPEN, Right.OPERATE}:
         return {}
-    return {"$ref": REF.format(model=model.__name__)} if _is_model(model) else model
-
-
-def _is_model(model: Any) -> bool:
-    return isinstance(model, type) and issubclass(model, BaseModel)
+    if not _commands(row):
+        names = {name: names[name] for name in ("Log-Position", "ETag")}
+    return {
+        name: {"description": meaning, "schema": {"type": "string"}}
+        for name, meaning in names.items()
+    }
 
 
 @cache

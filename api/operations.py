@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 LABEL = re.compile(r"[!-~]{1,128}")
-ENTITY_TAG = re.compile(r'(?:W/)?"(\d{1,18})"')
+ENTITY_TAG = re.compile(r'(?:W/)?"(\d{1,18})(?:-ld)?"')
 TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 JSON = re.compile(rb"application/(?:[\w.-]+\+)?(?:json|x-ndjson)\s*(?:;.*)?", re.IGNORECASE)
 
@@ -43,10 +43,15 @@ class Parameter(NamedTuple):
     name: str
     description: str
     schema: Mapping[str, Any] = {"type": "string"}
+    required: bool = False
 
 
 class Operation(NamedTuple):
-    """What one method of one path does. `body` and `answer` are pydantic models or JSON schemas."""
+    """What one method of one path does. `body` and `answer` are pydantic models or JSON schemas.
+
+    `body_forms` and `answer_forms` are schemas of other media types; `others` are statuses that
+    answer without content, and what they mean.
+    """
 
     name: str
     method: str
@@ -61,7 +66,9 @@ class Operation(NamedTuple):
     problems: tuple[str, ...] = ()
     body_limit: int = MIB
     media_type: str = "application/json"
-    body_required: bool = False
+    body_forms: Mapping[str, Any] = {}
+    answer_forms: Mapping[str, Any] = {}
+    others: Mapping[int, str] = {}
 
 
 class Call:

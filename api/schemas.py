@@ -61,6 +61,18 @@ FILTER = {
     ],
 }
 
+ENTRY = {
+    "type": "object",
+    "description": "A service, workflow, order or user",
+    "required": ["$type", "$id", "version", "position"],
+    "properties": {
+        "$type": {"enum": ["Service", "BusinessWorkflow", "ServiceOrder", "User"]},
+        "$id": {"type": "string", "pattern": f"^{ID.pattern}$"},
+        "version": {"type": "integer", "minimum": 1},
+        "position": {"type": "integer", "minimum": 1},
+    },
+}
+
 OUTCOME_LIST = {
     "type": "array",
     "items": {

@@ -33,7 +33,7 @@ Label = Annotated[str, Field(min_length=1, max_length=255, pattern=NO_CONTROLS)]
 """The name of a step, a tag, a code: free, but one line."""
 Text = Annotated[str, Field(max_length=10_000, pattern=NO_NUL)]
 LongText = Annotated[str, Field(max_length=200_000)]
-Percent = Annotated[int | float, Field(ge=0, le=100)]
+Percent = Annotated[int, Field(ge=0, le=100)] | Annotated[float, Field(ge=0, le=100)]
 
 
 def _reference(value: object) -> object:

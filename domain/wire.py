@@ -94,7 +94,8 @@ def whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Count = Annotated[int, BeforeValidator(whole), Field(ge=0, le=2**53 - 1)]
+# Bounds before the validator: behind it they would be missing from the JSON schema.
+Count = Annotated[int, Field(ge=0, le=2**53 - 1), BeforeValidator(whole)]
 
 SEALED = "$sealed"
 SEALED_JSON = re.compile(rb'{"\$sealed":"([^"]*)"}')

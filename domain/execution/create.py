@@ -46,7 +46,7 @@ class CreateExecution(Creation[Execution]):
     order: Reference
     service: Reference
     status: Literal["queued", "running"] = "queued"
-    progress: Annotated[int | float, Field(ge=0, le=0)] = 0
+    progress: Annotated[int, Field(ge=0, le=0)] | Annotated[float, Field(ge=0, le=0)] = 0
     assignee: Assignee | None = None
     steps: StepPlans = ()
     metrics: MetricsPlan = MetricsPlan()

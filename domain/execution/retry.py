@@ -21,7 +21,7 @@ Delay = Annotated[timedelta, Milliseconds(0, DAY)]
 class RetryPolicy(Value):
     """When and how often a recoverable failure is tried again. `maxRetries: 3` is 4 attempts in all."""
 
-    max_retries: Annotated[int, BeforeValidator(whole), Field(ge=0, le=100)]
+    max_retries: Annotated[int, Field(ge=0, le=100), BeforeValidator(whole)]
     backoff: Literal["linear", "exponential"]
     initial_delay: Delay
     max_delay: Delay

@@ -204,8 +204,8 @@ StepPlans = Annotated[tuple[StepPlan, ...], Field(max_length=MOST_STEPS)]
 class MetricsPlan(Value):
     """How many steps there will be; more may come."""
 
-    steps_total: Annotated[int, BeforeValidator(whole), Field(ge=0, le=1_000_000)] = 0
-    steps_completed: Annotated[int, BeforeValidator(whole), Field(ge=0, le=0)] = 0
+    steps_total: Annotated[int, Field(ge=0, le=1_000_000), BeforeValidator(whole)] = 0
+    steps_completed: Annotated[int, Field(ge=0, le=0), BeforeValidator(whole)] = 0
 
 
 V = TypeVar("V", bound=Value)
