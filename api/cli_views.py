@@ -93,9 +93,10 @@ def verify_rows(data_dir: Path | None, *, as_json: bool) -> None:
     """Fold every execution anew and compare it with its row; exit with 1 where they differ."""
     differences: list[Difference] = []
 
-    async def work(_: str, __: str, store: Store) -> None:
+    async def work(conninfo: str, schema: str, store: Store) -> None:
+        view = Executions(store.codec)
         with progress("Verifying") as reached:
-            async for difference in verify(store, Executions(store.codec), reached):
+            async for difference in verify(conninfo, schema, view, store, reached):
                 differences.append(difference)
                 if not as_json:
                     click.echo(f"{difference.id}: {difference.what}")
