@@ -98,6 +98,13 @@ def migrate(conninfo: str, schema: str) -> None:
     kernel.migrate(conninfo, schema, all_views(house.codec()))
 
 
+def check_master_key(conninfo: str, schema: str, master_key: bytes) -> None:
+    """Raises WrongKey where the log was sealed with another master key."""
+    if (kept := recorder.any_data_key(conninfo, schema)) is not None:
+        stream, wrapped = kept
+        Vault(master_key).unwrap(wrapped, stream)
+
+
 def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str) -> System:
     """All parts, wired but not started."""
     codec, schema = house.codec(), settings.schema

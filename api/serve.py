@@ -16,9 +16,11 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from api.data_dir import DataDir
-from api.main import System, build, create_app, migrate
+from api.main import System, build, check_master_key, create_app, migrate
 from api.postgres import EmbeddedPostgres
-from api.settings import Settings
+from api.settings import Settings, SetupError
+from domain.errors import Overloaded
+from domain.vault import WrongKey
 
 GRACE = 30
 
@@ -55,8 +57,11 @@ def serve(settings: Settings) -> None:
     folder = DataDir.opened(settings.data_dir)
     token = settings.admin_token or folder.admin_token()
     with database(settings, folder) as (conninfo, postgres):
-        migrate(conninfo, settings.schema)
-        system = build(settings, conninfo, folder.master_key(), token)
+        try:
+            migrate(conninfo, settings.schema)
+        except Overloaded as error:
+            raise SetupError(f"EXECUTIONS_DATABASE_URL: {error}") from None
+        system = build(settings, conninfo, _checked_key(conninfo, settings, folder), token)
         listening = _listen(settings)
         _announce(settings, folder, listening)
 
@@ -68,6 +73,18 @@ def serve(settings: Settings) -> None:
         _relax_collector()
         config = configured(create_app(system), watch)
         Server(config, system).run(sockets=[listening])
+
+
+def _checked_key(conninfo: str, settings: Settings, folder: DataDir) -> bytes:
+    master_key = folder.master_key()
+    try:
+        check_master_key(conninfo, settings.schema, master_key)
+    except WrongKey:
+        raise SetupError(
+            f"{folder.master_key_file} is not the key that this log was sealed with: put the right "
+            "one there, from the data directory of another server of this database or a backup"
+        ) from None
+    return master_key
 
 
 def configured(app: ASGIApp, watch: Callable[[], Awaitable[None]] | None = None) -> uvicorn.Config:

@@ -21,6 +21,8 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow
 from psycopg.sql import SQL, Identifier
 
+from domain.errors import Overloaded
+
 LOCK = "SELECT position FROM head FOR UPDATE"
 ADVANCE = "UPDATE head SET position = position + %b, at = greatest(at, %b)"
 INSERT = """INSERT INTO events SELECT first.position + e.place, e.version, first.at, e.id, e.topic, '{}', e.state
@@ -38,11 +40,25 @@ def session_options(schema: str) -> str:
 
 
 def migrate(conninfo: str, schema: str) -> None:
-    """Create what is missing of the log's tables; safe to run at every start, by many at once."""
-    with psycopg.connect(conninfo, options=session_options(schema)) as connection:
+    """Create what is missing of the log's tables; safe to run at every start, by many at once.
+
+    Raises:
+        Overloaded: the database cannot be reached.
+    """
+    try:
+        connection = psycopg.connect(conninfo, options=session_options(schema), connect_timeout=10)
+    except psycopg.OperationalError as error:
+        raise Overloaded(f"The database cannot be reached: {error}".strip()) from error
+    with connection:
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"migrate {schema}",))
         connection.execute(SQL("CREATE SCHEMA IF NOT EXISTS {}").format(Identifier(schema)))
         connection.execute(files("domain").joinpath("schema.sql").read_bytes())
+
+
+def any_data_key(conninfo: str, schema: str) -> tuple[str, bytes] | None:
+    """One stream with its wrapped data key, to try a master key on; None while there is none."""
+    with psycopg.connect(conninfo, options=session_options(schema)) as connection:
+        return connection.execute("SELECT originator_id, wrapped FROM data_keys LIMIT 1").fetchone()
 
 
 class Recorder(PostgresApplicationRecorder):
