@@ -246,9 +246,11 @@ class Analytics:
         for event in page:
             execution = aggregate_id(event.stream)
             facts[execution] = after(facts.get(execution), event)
-        await connection.execute(KEEP, _columns(facts.values()), prepare=True)
-        await connection.execute(ADD, _columns(_difference(before, facts)), prepare=True)
         self._facts.update(facts)
+        changed = [fact for fact in facts.values() if fact != before.get(fact.id)]
+        for statement, written in ((KEEP, changed), (ADD, _difference(before, facts))):
+            if written:
+                await connection.execute(statement, _columns(written), prepare=True)
         while len(self._facts) > self._capacity:
             self._facts.popitem(last=False)
 
@@ -298,5 +300,5 @@ def _count(totals: dict[tuple[Any, ...], list[Any]], fact: Fact, sign: int) -> N
         totals[cell] = list(map(add, known, amounts)) if known else list(amounts)
 
 
-def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
+def _columns(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]

@@ -1,0 +1,146 @@
+"""Patches lead exactly from one document to the other, and each operation names its cause."""
+
+from __future__ import annotations
+
+import copy
+from itertools import pairwise
+from typing import Any
+
+import hypothesis.strategies as st
+import orjson
+import pytest
+from hypothesis import given
+
+from domain.execution.document import document
+from projections.patches import Blame, Caused, Change, changes
+from tests.test_walks import creations, walk, ways
+
+names = st.text("ab/~0", max_size=2)
+leaves = st.none() | st.booleans() | st.integers(0, 2) | st.sampled_from([0.0, 1.5]) | names
+values = st.recursive(
+    leaves,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(st.fixed_dictionaries({"id": names, "v": inner}), max_size=4)
+        | st.dictionaries(names, inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+documents = st.fixed_dictionaries(
+    {
+        "steps": st.lists(
+            st.fixed_dictionaries({"id": st.sampled_from("abcd"), "v": values}),
+            unique_by=lambda step: str(step["id"]),
+        ),
+        "more": values,
+    }
+)
+
+
+def applied(document: Any, patch: list[Change]) -> Any:
+    """RFC 6902, as far as `add`, `remove` and `replace` go; strict about what must be there."""
+    whole = {"": copy.deepcopy(document)}
+    for change in patch:
+        *way, last = ["", *map(unescaped, change.path.split("/")[1:])]
+        place: Any = whole
+        for key in way:
+            place = place[int(key)] if isinstance(place, list) else place[key]
+        value = copy.deepcopy(change.value)
+        if isinstance(place, list):
+            index = int(last)
+            assert index <= len(place) - (change.op != "add")
+            place[index : index + (change.op != "add")] = [value] if change.op != "remove" else []
+        elif change.op == "remove":
+            del place[last]
+        else:
+            assert change.op == "add" or last in place
+            place[last] = value
+    return whole[""]
+
+
+def unescaped(part: str) -> str:
+    return part.replace("~1", "/").replace("~0", "~")
+
+
+def same(one: Any, other: Any) -> bool:
+    """As JSON: 1 is not true, and members have no order."""
+    return orjson.dumps(one, option=orjson.OPT_SORT_KEYS) == orjson.dumps(
+        other, option=orjson.OPT_SORT_KEYS
+    )
+
+
+def blamed(versions: list[Any]) -> list[Caused[int]]:
+    """The patch from the first to the last; the cause is the number of the version."""
+    blame: Blame[int] = Blame()
+    for number, (before, after) in enumerate(pairwise(versions), 2):
+        blame.note(number, before, after)
+    return list(blame.patch(versions[0], versions[-1]))
+
+
+def operations(versions: list[Any]) -> list[tuple[str, str, Any, int]]:
+    return [(c.change.op, c.change.path, c.change.value, c.cause) for c in blamed(versions)]
+
+
+@given(values, values)
+def test_changes_lead_from_any_value_to_any_other(before: Any, after: Any) -> None:
+    assert same(applied(before, list(changes(before, after))), after)
+
+
+@given(st.lists(documents, min_size=2, max_size=6))
+def test_a_patch_leads_from_the_first_version_to_the_last(versions: list[Any]) -> None:
+    patch = blamed(versions)
+    assert same(applied(versions[0], [caused.change for caused in patch]), versions[-1])
+    assert all(2 <= caused.cause <= len(versions) for caused in patch)
+
+
+@given(creations, ways, st.data())
+def test_the_patch_between_any_two_versions_of_an_execution(
+    creation: Any, way: list[Any], data: st.DataObject
+) -> None:
+    versions = [document(held, held.at) for held in walk(creation, way).states]
+    first = data.draw(st.integers(0, len(versions) - 1))
+    last = data.draw(st.integers(first, len(versions) - 1))
+    patch = blamed(versions[first : last + 1])
+    changed = applied(versions[first], [caused.change for caused in patch])
+    assert same(changed, versions[last])
+    by_path = {caused.change.path: caused.cause for caused in patch}
+    statuses = [version["status"] for version in versions[first : last + 1]]
+    if "/status" in by_path:
+        turns = [n for n, (old, new) in enumerate(pairwise(statuses), 2) if old != new]
+        assert by_path["/status"] == turns[-1]
+    else:
+        assert statuses[0] == statuses[-1]
+
+
+def test_of_several_changes_at_one_place_the_last_is_the_cause() -> None:
+    assert operations([{"a": 1}, {"a": 2}, {"a": 3}, {"a": 3}]) == [("replace", "/a", 3, 3)]
+
+
+def test_what_was_changed_and_changed_back_is_no_operation() -> None:
+    assert operations([{"a": 1}, {"a": 2}, {"a": 1}]) == []
+
+
+def test_what_was_added_and_changed_later_has_two_causes() -> None:
+    added = {"steps": [{"id": "x", "status": "pending"}]}
+    done = {"steps": [{"id": "x", "status": "completed", "output": 7}]}
+    assert operations([{"steps": []}, added, done]) == [
+        ("add", "/steps/0", {"id": "x"}, 2),
+        ("add", "/steps/0/status", "completed", 3),
+        ("add", "/steps/0/output", 7, 3),
+    ]
+
+
+def test_items_that_move_up_are_not_changed() -> None:
+    window = [[{"id": str(n), "at": n} for n in range(k, k + 3)] for k in range(3)]
+    assert operations([{"checkpoints": items} for items in window]) == [
+        ("remove", "/checkpoints/1", None, 3),
+        ("remove", "/checkpoints/0", None, 2),
+        ("add", "/checkpoints/1", {"id": "3", "at": 3}, 2),
+        ("add", "/checkpoints/2", {"id": "4", "at": 4}, 3),
+    ]
+
+
+@pytest.mark.parametrize("name", ["a/b", "~", "~1", "/", ""])
+def test_names_are_escaped_as_json_pointers_are(name: str) -> None:
+    before, after = {name: {"x": 1}}, {name: {"x": 2}}
+    assert same(applied(before, list(changes(before, after))), after)
