@@ -89,9 +89,14 @@ def _member(field: Field, operands: tuple[Any, ...], values: list[Any]) -> str:
         values.append(found[0])
         pieces.append(f"{field.column} = %s")
     elif found:
-        values.append(found)
+        values.append(_alike(found))
         pieces.append(f"{field.column} = ANY(%s)")
     return "(" + (" OR ".join(pieces) or "false") + ")"
+
+
+def _alike(operands: list[Any]) -> list[Any]:
+    """An array has one type: among real numbers whole ones are real, too."""
+    return [*map(float, operands)] if any(type(o) is float for o in operands) else operands
 
 
 def _missing(field: Field, values: list[Any]) -> str:

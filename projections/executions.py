@@ -43,6 +43,7 @@ CREATE INDEX IF NOT EXISTS executions_by_status ON executions (status, created_a
 CREATE INDEX IF NOT EXISTS executions_by_service ON executions (service, created_at, id);
 CREATE INDEX IF NOT EXISTS executions_by_customer ON executions (customer, created_at, id);
 CREATE INDEX IF NOT EXISTS executions_by_provider ON executions (provider, created_at, id);
+CREATE INDEX IF NOT EXISTS executions_by_order ON executions (order_id);
 CREATE INDEX IF NOT EXISTS executions_by_tag ON executions USING gin (tags)
     WITH (fastupdate = off);
 CREATE INDEX IF NOT EXISTS executions_by_attribute ON executions

@@ -60,7 +60,7 @@ def _time(value: datetime | None) -> datetime | None:
 def _duration(state: Execution) -> int | None:
     if state.started_at is None or state.completed_at is None:
         return None
-    return in_milliseconds(state.completed_at - state.started_at)
+    return max(in_milliseconds(state.completed_at - state.started_at), 0)
 
 
 def _active_duration(state: Execution) -> int | None:

@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 from domain.codec import Stored
 from domain.execution.state import Execution
 from domain.kernel import Held, aggregate_id, replay
+from domain.recorder import session_options
 from domain.store import Store
 from domain.transaction import COLUMNS
 from projections.executions import STREAM, Executions, Row
@@ -54,7 +55,7 @@ class _Story:
 
 
 async def verify(
-    store: Store, view: Executions, told: Told = lambda _, __: None
+    conninfo: str, schema: str, view: Executions, store: Store, told: Told = lambda _, __: None
 ) -> AsyncIterator[Difference]:
     """Every difference between the events and the rows, as far as the rows claim to go.
 
@@ -62,23 +63,25 @@ async def verify(
     events and the rows of some hundred executions at a time are read as of one moment.
     """
     last, done = "", 0
-    while True:
-        async with store.reader() as connection, connection.transaction():
-            await connection.execute(AS_ONE)
-            position = await view.position(connection)
-            streams = await _column(connection, NEXT, last, STREAM, position, STREAMS)
-            total = await _column(connection, TOTAL)
-            found = await _differences(connection, store, view, streams, position)
-        for difference in found:
-            yield difference
-        if not streams:
-            break
-        last, done = streams[-1], done + len(streams)
-        told(done, max(done, total[0]))
-    async with store.reader() as connection:
-        unfounded = await _column(connection, UNFOUNDED, STREAM)
-    for id_ in unfounded:
-        yield Difference(id_, "there is a row, but there are no events")
+    options = session_options(schema)
+    async with await AsyncConnection.connect(
+        conninfo, autocommit=True, options=options
+    ) as connection:
+        while True:
+            async with connection.transaction():
+                await connection.execute(AS_ONE)
+                position = await view.position(connection)
+                streams = await _column(connection, NEXT, last, STREAM, position, STREAMS)
+                [total] = await _column(connection, TOTAL)
+                found = await _differences(connection, store, view, streams, position)
+            for difference in found:
+                yield difference
+            if not streams:
+                break
+            last, done = streams[-1], done + len(streams)
+            told(done, max(done, total))
+        for id_ in await _column(connection, UNFOUNDED, STREAM):
+            yield Difference(id_, "there is a row, but there are no events")
 
 
 async def _differences(

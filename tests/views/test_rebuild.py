@@ -52,8 +52,9 @@ async def follow(conninfo: str, store: Store) -> None:
             pass
 
 
-async def differences(store: Store) -> list[Difference]:
-    return [found async for found in verify(store, Executions(store.codec))]
+async def differences(conninfo: str, store: Store) -> list[Difference]:
+    view = Executions(store.codec)
+    return [found async for found in verify(conninfo, "executions", view, store)]
 
 
 async def rebuilt(conninfo: str, store: Store) -> Rebuilt:
@@ -74,7 +75,7 @@ async def test_a_rebuilt_view_is_the_live_one_in_a_new_generation(views: str) ->
         assert await rebuilt(views, store) == Rebuilt(75, 0)
         assert rows(views) == live
         assert bookmark(views) == (75, 2)
-        assert await differences(store) == []
+        assert await differences(views, store) == []
 
 
 async def test_a_rebuild_keeps_every_index_and_constraint(views: str) -> None:
@@ -96,14 +97,14 @@ async def test_a_rebuild_repairs_what_was_damaged(views: str) -> None:
         ask(views, "UPDATE executions SET service = 'wrong' WHERE id = 'e-1'")
         ask(views, "DELETE FROM executions WHERE id = 'e-2'")
         ask(views, "UPDATE executions SET id = 'nobody' WHERE id = 'e-3'")
-        assert await differences(store) == [
+        assert await differences(views, store) == [
             ("e-1", "differs in service"),
             ("e-2", "there is no row"),
             ("e-3", "there is no row"),
             ("nobody", "there is a row, but there are no events"),
         ]
         await rebuilt(views, store)
-        assert await differences(store) == []
+        assert await differences(views, store) == []
 
 
 async def test_a_rebuild_under_writes_with_a_live_follower_loses_nothing(
@@ -134,7 +135,7 @@ async def test_a_rebuild_under_writes_with_a_live_follower_loses_nothing(
         done.set()
     async with opened(views) as store:
         await follow(views, store)
-        assert await differences(store) == []
+        assert await differences(views, store) == []
     assert bookmark(views) == (log.position, 4)
 
 
@@ -182,7 +183,7 @@ async def test_parked_events_are_those_of_the_new_build(views: str) -> None:
         assert ask(views, "SELECT view, position, stream FROM parked") == [
             ("executions", 2, "execution/nobody")
         ]
-        [found] = await differences(store)
+        [found] = await differences(views, store)
         assert found.what.startswith("event 2 does not apply")
 
 
@@ -193,7 +194,7 @@ async def test_progress_is_told_up_to_the_end(views: str) -> None:
         view = Executions(store.codec)
         await rebuild(views, "executions", view, store, lambda *at: told.append(at))
         compared: list[tuple[int, int]] = []
-        async for _ in verify(store, view, lambda *at: compared.append(at)):
+        async for _ in verify(views, "executions", view, store, lambda *at: compared.append(at)):
             pass
     assert told[-1] == (75, 75)
     assert compared == [(30, 30)]

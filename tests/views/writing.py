@@ -90,7 +90,9 @@ class Log:
         self._versions[stream] += 1
         at = NOON + self.position * SECOND
         version = self._versions[stream]
-        return Recorded(stream, version, self.position, at, happening.event, "tester")
+        return Recorded(
+            stream, version, self.position, at, happening.event, "tester", occurred_at=at
+        )
 
 
 def some(count: int, **more: object) -> list[Happening]:

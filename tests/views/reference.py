@@ -1,0 +1,109 @@
+"""What the filter language means, in Python, on documents: to compare the SQL with."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from domain.execution.values import Status
+from domain.values import Priority
+from domain.wire import parse_time
+
+Document = dict[str, Any]
+
+ORDERS: dict[str, Callable[[Any, Any], bool]] = {
+    "$gt": operator.gt,
+    "$gte": operator.ge,
+    "$lt": operator.lt,
+    "$lte": operator.le,
+}
+WORDS: dict[str, list[str]] = {"status": list(Status), "priority": list(Priority)}
+TIMES = {"createdAt", "updatedAt", "startedAt", "completedAt", "nextRetryAt", "at"}
+
+
+def meets(document: Document, condition: Any) -> bool:
+    """Whether a document is found by a JSON filter."""
+    return all(_entry(document, key, value) for key, value in condition.items())
+
+
+def _entry(document: Document, key: str, value: Any) -> bool:
+    match key:
+        case "$and":
+            return all(meets(document, part) for part in value)
+        case "$or":
+            return any(meets(document, part) for part in value)
+        case "$not":
+            return not meets(document, value)
+    return _field(document, key, value)
+
+
+def _field(document: Document, path: str, value: Any) -> bool:
+    if isinstance(value, list):
+        return _compared(document, path, "$in", value)
+    if not isinstance(value, dict):
+        return _compared(document, path, "$eq", value)
+    return all(
+        not _field(document, path, operand)
+        if name == "$not"
+        else _compared(document, path, name, operand)
+        for name, operand in value.items()
+    )
+
+
+def _compared(document: Document, path: str, name: str, operand: Any) -> bool:
+    found = values(document, path)
+    match name:
+        case "$eq" | "$in":
+            return _among(found, path, operand if name == "$in" else [operand])
+        case "$ne" | "$nin":
+            return not _among(found, path, operand if name == "$nin" else [operand])
+        case "$exists":
+            return bool(found) is operand
+        case "$prefix":
+            return any(isinstance(one, str) and one.startswith(operand) for one in found)
+    return any(_ordered(path, one, ORDERS[name], operand) for one in found)
+
+
+def values(document: Document, path: str) -> list[Any]:
+    """What stands at a path: nothing, one value, or for tags each of them."""
+    if path in {"tag", "tags"}:
+        return list(document["tags"])
+    place: Any = document
+    for key in path.split("."):
+        place = place.get(key) if isinstance(place, dict) else None
+    return [] if place is None or _still_grows(document, path) else [place]
+
+
+def _still_grows(document: Document, path: str) -> bool:
+    """A duration is there to be asked for once it is final, and working time while it stands still."""
+    if path == "metrics.duration":
+        return not document["metrics"]["durationFinal"]
+    return path == "metrics.activeDuration" and document["status"] in {"starting", "running"}
+
+
+def _among(found: list[Any], path: str, operands: list[Any]) -> bool:
+    if not found:
+        return None in operands
+    return any(_same(path, one, operand) for one in found for operand in operands)
+
+
+def _same(path: str, one: Any, operand: Any) -> bool:
+    if operand is None or isinstance(one, bool) is not isinstance(operand, bool):
+        return False
+    return bool(_rank(path, one) == _rank(path, operand))
+
+
+def _ordered(path: str, one: Any, order: Callable[[Any, Any], bool], operand: Any) -> bool:
+    one, operand = _rank(path, one), _rank(path, operand)
+    numbers = isinstance(one, int | float) and isinstance(operand, int | float)
+    same_type = type(one) is type(operand) or numbers
+    return not isinstance(one, bool) and same_type and order(one, operand)
+
+
+def _rank(path: str, value: Any) -> Any:
+    if path in WORDS:
+        return WORDS[path].index(value)
+    last = path.rpartition(".")[2]
+    is_time = last in TIMES and isinstance(value, str)
+    return parse_time(value) if is_time else value

@@ -1,0 +1,335 @@
+"""What is asked for is found, all of it and nothing else; every mistake is named with its place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from psycopg import AsyncConnection
+
+from domain.errors import Invalid
+from domain.execution.document import document
+from domain.execution.values import Status
+from domain.recorder import session_options
+from projections.conditions import EVERYTHING, Condition, Every
+from projections.executions import Executions, Page
+from projections.fields import FIELDS, field
+from projections.filters import from_json, from_query
+from projections.kernel import Follower
+from tests.views.reference import meets, values
+from tests.views.sample import TAGS, sample
+from tests.views.writing import Log, new_store
+
+Query = list[tuple[str, str]]
+Deep = dict[str, Any]
+
+
+class Sample:
+    """The forty executions, and one loop and connection to ask about them."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._loop = asyncio.Runner()
+        self._loop.run(self._fill(conninfo))
+
+    async def _fill(self, conninfo: str) -> None:
+        store = new_store(conninfo)
+        await store.open()
+        await Log(store).write(sample())
+        self.view = Executions(store.codec)
+        options = session_options("executions")
+        self.connection = await AsyncConnection.connect(conninfo, autocommit=True, options=options)
+        follower = Follower(self.view, store)
+        await follower.catch_up(self.connection)
+        assert follower.parked == 0
+        page = await self.view.find(self.connection, limit=500)
+        now = datetime(2030, 1, 1, tzinfo=UTC)
+        self.documents = [document(held, now) for held in page.data]
+        await store.close()
+
+    def page(self, condition: Condition, **options: Any) -> Page:
+        return self._loop.run(self.view.find(self.connection, condition, limit=500, **options))
+
+    def found(self, condition: Condition, **options: Any) -> set[str]:
+        return {held.state.id for held in self.page(condition, **options).data}
+
+    def expected(self, asked: Deep) -> set[str]:
+        return {shown["$id"] for shown in self.documents if meets(shown, asked)}
+
+    def run(self, awaitable: Any) -> Any:
+        return self._loop.run(awaitable)
+
+    def close(self) -> None:
+        self._loop.run(self.connection.close())
+        self._loop.close()
+
+
+@pytest.fixture
+def known(views: str) -> Iterator[Sample]:
+    made = Sample(views)
+    yield made
+    made.close()
+
+
+TIMES = [f"2026-11-22T12:0{minute}:00.000Z" for minute in range(5)]
+OPERANDS: dict[str, list[Any]] = {
+    "$id": ["e-00", "e-07", "e-1", "nobody"],
+    "status": list(Status),
+    "priority": ["low", "normal", "high", "urgent"],
+    "order": ["order-1", "order-", "x"],
+    "service": ["s-0", "s-1", "s-"],
+    "workflow": ["w-1", "w", "W-1"],
+    "customer": ["c-1", "c-10", "c-", "c-2"],
+    "progress": [0, 33.3, 50, 100, 49.999],
+    "timeout": [1_000, 3_600_000, 1_000.5, -1],
+    "version": [1, 5, 6.5, 2**60],
+    "assignee.type": ["human", "system", "hum"],
+    "assignee.id": ["a-1", "b"],
+    "assignee.name": ["Ann, Dr.", "Ann"],
+    "assignee.model": ["m-1", "m"],
+    "error.code": ["E_TIMEOUT", "E_", "e_timeout"],
+    "error.recoverable": [True, False],
+    "cancellation.by": ["tester", "x"],
+    "metrics.tokensUsed": [0, 1, 2, 1.5],
+    "metrics.cost": [0, 0.5, 1e-9, 1e9],
+    "metrics.stepsCompleted": [0, 1],
+    "metrics.stepsTotal": [0, 1, 2],
+    "metrics.duration": [0, 2_000, 10_000],
+    "metrics.activeDuration": [0, 2_000, 10_000],
+    "metadata.createdAt": [*TIMES, "2026-11-22T13:01:30.5+01:00"],
+    "metadata.updatedAt": TIMES,
+    "metadata.completedAt": TIMES,
+    "metadata.environment": ["test", "te"],
+    "metadata.version": ["2"],
+    "tags": [*TAGS, "changed", "q"],
+    "metadata.region": ["north", "n", 7, 7.0, "7", "Ñ", "", True],
+    "metadata.amount": [5, 5.5, "5", -3, 10**15, 0, False],
+    "metadata.flag": [True, False, "true", 1],
+    "metadata.deep.x": [1, "1", 2],
+    "metadata.deep.y.z": ["eu", "e"],
+    "metadata.missing": ["x", 1],
+}
+UNORDERED = {"tags", "error.recoverable"}
+PREFIXED = {path for path, (first, *_) in OPERANDS.items() if type(first) is str} - {
+    "metadata.createdAt",
+    "metadata.updatedAt",
+    "metadata.completedAt",
+}
+
+
+@st.composite
+def comparisons(draw: st.DrawFn) -> Deep:
+    path = draw(st.sampled_from(sorted(OPERANDS)))
+    operand = st.sampled_from(OPERANDS[path])
+    missing = st.one_of(operand, st.none())
+    forms = [
+        missing,
+        st.lists(missing, max_size=3),
+        st.builds(lambda name, value: {name: value}, st.sampled_from(["$eq", "$ne"]), missing),
+        st.builds(
+            lambda name, value: {name: value},
+            st.sampled_from(["$in", "$nin"]),
+            st.lists(missing, max_size=3),
+        ),
+        st.builds(lambda value: {"$exists": value}, st.booleans()),
+        st.builds(lambda value: {"$not": {"$eq": value}}, missing),
+    ]
+    if path in PREFIXED:
+        texts = [value for value in OPERANDS[path] if type(value) is str]
+        forms.append(st.builds(lambda value: {"$prefix": value}, st.sampled_from(texts)))
+    if path not in UNORDERED:
+        ordered = [v for v in OPERANDS[path] if not isinstance(v, bool)] or ["x"]
+        names = st.sampled_from(["$gt", "$gte", "$lt", "$lte"])
+        forms.append(st.dictionaries(names, st.sampled_from(ordered), min_size=1))
+    return {path: draw(st.one_of(forms))}
+
+
+def combined(inner: st.SearchStrategy[Deep]) -> st.SearchStrategy[Deep]:
+    several = st.lists(inner, min_size=1, max_size=3)
+    return st.one_of(
+        st.builds(lambda parts: {"$and": parts}, several),
+        st.builds(lambda parts: {"$or": parts}, several),
+        st.builds(lambda part: {"$not": part}, inner),
+        st.builds(lambda left, right: left | right, inner, inner),
+    )
+
+
+def test_sql_finds_what_the_reference_finds(known: Sample) -> None:
+    @given(st.recursive(comparisons(), combined, max_leaves=6))
+    def agree(asked: Deep) -> None:
+        condition = from_json(asked, field)
+        assert known.found(condition) == known.expected(asked)
+        page = known.page(condition, count=True)
+        assert page.total == len(page.data)
+
+    agree()
+
+
+def test_every_field_can_be_filtered_by_what_the_document_shows(known: Sample) -> None:
+    for path in sorted({*FIELDS, "tags"} - {"result.success"}):
+        shown = {value for document in known.documents for value in values(document, path)}
+        assert shown or path == "nextRetryAt", path
+        for value in sorted(shown)[:5]:
+            assert known.found(from_json({path: value}, field)) == known.expected({path: value})
+
+
+QUERIES: list[tuple[Query, Deep]] = [
+    ([], {}),
+    ([("status", "running,failed")], {"status": ["running", "failed"]}),
+    ([("status", "running"), ("status", "failed")], {"status": ["running", "failed"]}),
+    ([("status[ne]", "running")], {"status": {"$ne": "running"}}),
+    ([("status[$nin]", "running,failed")], {"status": {"$nin": ["running", "failed"]}}),
+    ([("tag", "eu")], {"tag": "eu"}),
+    ([("tags", "eu,us")], {"tags": ["eu", "us"]}),
+    ([("tag[eq]", "a,b")], {"tag": "a,b"}),
+    ([("tag", 'qu"ote')], {"tag": 'qu"ote'}),
+    ([("service[prefix]", "s-")], {"service": {"$prefix": "s-"}}),
+    ([("workflow[exists]", "false")], {"workflow": None}),
+    ([("progress[gt]", "33"), ("progress[lt]", "1e2")], {"progress": {"$gt": 33, "$lt": 100}}),
+    ([("timeout", "1000")], {"timeout": 1000}),
+    (
+        [("metadata.createdAt[$gte]", TIMES[1]), ("metadata.createdAt[lte]", TIMES[2])],
+        {"metadata.createdAt": {"$gte": TIMES[1], "$lte": TIMES[2]}},
+    ),
+    ([("metadata.amount", "5")], {"metadata.amount": [5, "5"]}),
+    ([("metadata.amount[gte]", "5")], {"metadata.amount": {"$gte": 5}}),
+    ([("metadata.region[gte]", "n")], {"metadata.region": {"$gte": "n"}}),
+    ([("metadata.flag", "true")], {"metadata.flag": True}),
+    ([("metadata.deep.x[ne]", "1")], {"metadata.deep.x": {"$nin": [1, "1"]}}),
+    ([("error.recoverable", "false")], {"error.recoverable": False}),
+    ([("id", "e-01,e-02")], {"$id": ["e-01", "e-02"]}),
+    ([("assignee.name[eq]", "Ann, Dr.")], {"assignee.name": "Ann, Dr."}),
+]
+
+
+def test_a_query_means_the_same_as_its_json(known: Sample) -> None:
+    for query, asked in QUERIES:
+        found = known.found(from_query(query, field))
+        assert found == known.expected(asked), query
+
+
+def test_success_is_found_although_the_result_is_sealed(known: Sample) -> None:
+    succeeded = known.found(from_query([("result.success", "true")], field))
+    assert succeeded == known.expected({"status": "completed"}) != set()
+
+
+def test_a_scope_narrows_and_never_widens(known: Sample) -> None:
+    scope = from_json({"customer": "c-1"}, field)
+    asked = {"$or": [{"customer": "c-2"}, {"status": "running"}]}
+    found = known.found(from_json(asked, field), scope=scope)
+    assert found == known.expected({"$and": [{"customer": "c-1"}, asked]})
+    assert known.page(EVERYTHING, scope=scope, count=True).total == len(
+        known.expected({"customer": "c-1"})
+    )
+
+
+def test_counts_add_up_to_all(known: Sample) -> None:
+    counts = known.run(known.view.counts(known.connection))
+    assert sum(counts.values()) == 40
+    for status, number in counts.items():
+        assert number == len(known.expected({"status": status}))
+    with pytest.raises(Invalid):
+        known.run(known.view.counts(known.connection, "progress"))
+
+
+REFUSED_JSON: list[tuple[Any, str]] = [
+    ([], ""),
+    ("text", ""),
+    ({"nothing": 1}, "nothing"),
+    ({"metadata": {"region": "x"}}, "metadata"),
+    ({"metadata.": "x"}, "metadata."),
+    ({"metadata.a..b": "x"}, "metadata.a..b"),
+    ({"metadata.a\x00": "x"}, "metadata.a\x00"),
+    ({"result.output": "x"}, "result.output"),
+    ({"error.message": "x"}, "error.message"),
+    ({"$nor": []}, "$nor"),
+    ({"$or": []}, "$or"),
+    ({"$or": {}}, "$or"),
+    ({"$or": [{"status": "running"}, 5]}, "$or[1]"),
+    ({"$and": [{"$or": [{"status": "gone"}]}]}, "$and[0].$or[0].status"),
+    ({"$not": []}, "$not"),
+    ({"status": "gone"}, "status"),
+    ({"status": {"$in": ["running", "gone"]}}, "status.$in[1]"),
+    ({"status": {"$in": "running"}}, "status.$in"),
+    ({"status": {"$like": "r%"}}, "status.$like"),
+    ({"status": {"eq": "running"}}, "status.eq"),
+    ({"status": {"$prefix": "r"}}, "status.$prefix"),
+    ({"status": {}}, "status"),
+    ({"service": 5}, "service"),
+    ({"service": {"$gt": None}}, "service.$gt"),
+    ({"service": "nul\x00"}, "service"),
+    ({"service": "half \ud800"}, "service"),
+    ({"service": "x" * 1_001}, "service"),
+    ({"service": {"$exists": 1}}, "service.$exists"),
+    ({"progress": "50"}, "progress"),
+    ({"progress": True}, "progress"),
+    ({"progress": float("inf")}, "progress"),
+    ({"version": 2**63}, "version"),
+    ({"metadata.createdAt": "2026-11-22"}, "metadata.createdAt"),
+    ({"metadata.createdAt": "2026-13-22T12:00:00Z"}, "metadata.createdAt"),
+    ({"error.recoverable": "true"}, "error.recoverable"),
+    ({"error.recoverable": {"$gt": False}}, "error.recoverable.$gt"),
+    ({"tags": {"$gt": "a"}}, "tags.$gt"),
+    ({"metadata.region": {"$eq": {"a": 1}}}, "metadata.region.$eq"),
+    ({"metadata.region": [["x"]]}, "metadata.region[0]"),
+    ({"metadata.region": {"$lt": True}}, "metadata.region.$lt"),
+    ({"metadata.region": {"$prefix": 7}}, "metadata.region.$prefix"),
+    ({"$or": [{"status": "running"}] * 101}, "$or[100].status"),
+    ({"service": {"$in": ["x"] * 1_001}}, "service.$in"),
+]
+
+
+@pytest.mark.parametrize(("asked", "path"), REFUSED_JSON, ids=lambda value: repr(value)[:40])
+def test_a_mistake_in_json_is_named_with_its_place(asked: Any, path: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        from_json(asked, field)
+    assert [error["path"] for error in refused.value.members["errors"]] == [path]
+
+
+REFUSED_QUERIES: list[tuple[str, str]] = [
+    ("nothing", "x"),
+    ("status", "gone"),
+    ("status", ""),
+    ("status[", "running"),
+    ("status[like]", "r"),
+    ("status[$gt]x", "running"),
+    ("progress", "much"),
+    ("progress", "nan"),
+    ("progress[gt]", "1e999"),
+    ("version", "1" * 400),
+    ("service", "nul\x00"),
+    ("service[exists]", "yes"),
+    ("error.recoverable", "1"),
+    ("metadata.createdAt[gte]", "yesterday"),
+    ("$or", "x"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), REFUSED_QUERIES)
+def test_a_mistake_in_a_query_is_named_by_its_parameter(name: str, value: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        from_query([(name, value)], field)
+    assert [error["path"] for error in refused.value.members["errors"]] == [name]
+
+
+def test_levels_are_limited() -> None:
+    asked: Deep = {"status": "running"}
+    for _ in range(19):
+        asked = {"$not": asked}
+    from_json(asked, field)
+    with pytest.raises(Invalid):
+        from_json({"$not": {"$not": asked}}, field)
+    value: Any = {"$eq": "running"}
+    for _ in range(25):
+        value = {"$not": value}
+    with pytest.raises(Invalid):
+        from_json({"status": value}, field)
+
+
+def test_an_empty_filter_is_no_condition() -> None:
+    assert from_query([], field) == EVERYTHING
+    assert from_json({}, field) == Every()
