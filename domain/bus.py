@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from domain.batch import Batch, Decided, Message, NotLoaded, Repeat, States, wanted
+from domain.codec import Snapshot
 from domain.errors import DomainError, Overloaded
 from domain.kernel import Held
 from domain.store import Store
@@ -147,7 +148,7 @@ class Bus:
             outcomes = self._decide(batch, taken)
             if batch.rows or batch.new_replies:
                 await transaction.append(
-                    batch.rows, batch.snapshots(), batch.new_replies, batch.now
+                    batch.rows, _snapshots(batch), batch.new_replies, batch.now
                 )
         self._seen = batch.position
         self._remember(batch.states)
@@ -271,6 +272,14 @@ class Bus:
     async def _forget_replies(self, until: datetime) -> None:
         with suppress(Overloaded):
             await self._store.forget_replies(until)
+
+
+def _snapshots(batch: Batch) -> list[Snapshot]:
+    try:
+        return batch.snapshots()
+    except Exception:  # they save time, later: no command fails for want of one
+        log.exception("no snapshots taken")
+        return []
 
 
 def _cut(taken: list[Waiting], place: int) -> list[Waiting]:

@@ -62,7 +62,7 @@ def any_data_key(conninfo: str, schema: str) -> tuple[str, bytes] | None:
 
 
 class Recorder(PostgresApplicationRecorder):
-    """Appends and reads stored events through the library's own interface, one thread at a time."""
+    """Appends and reads stored events through the library's own interface."""
 
     def __init__(self, conninfo: str, schema: str) -> None:
         part = conninfo_to_dict(conninfo)
@@ -71,6 +71,7 @@ class Recorder(PostgresApplicationRecorder):
             schema=schema,
             originator_id_type="text",
             pool_size=1,
+            max_overflow=9,
             connect_timeout=3,
         )
         connect = datastore.pool.kwargs

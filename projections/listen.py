@@ -22,7 +22,13 @@ log = structlog.get_logger()
 
 def watched(conninfo: str) -> str:
     """The same connection, but one to a host that has gone is noticed within seconds."""
-    return make_conninfo(conninfo, keepalives_idle=5, keepalives_interval=2, keepalives_count=3)
+    return make_conninfo(
+        conninfo,
+        keepalives_idle=5,
+        keepalives_interval=2,
+        keepalives_count=3,
+        tcp_user_timeout=15_000,  # the same, for one that has gone with a question unanswered
+    )
 
 
 class Wake:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,9 @@ from psycopg import sql
 
 from api.postgres import EmbeddedPostgres
 from domain import recorder
+from domain.store import Store
+from tests import tally
+from tests.memory_store import MemoryLog, MemoryStore
 
 # A test's result must not depend on what else the machine is doing.
 hypothesis.settings.register_profile("executions", deadline=None)
@@ -37,6 +40,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--postgres-bin",
         type=Path,
         help="programs of an installed PostgreSQL, to test with instead of the embedded one",
+    )
+    parser.addoption(
+        "--thorough", action="store_true", help="let the tests under fire last several times longer"
     )
 
 
@@ -81,6 +87,16 @@ def database(postgres: EmbeddedPostgres, admin: psycopg.Connection) -> Iterator[
     admin.execute(CREATE.format(sql.Identifier(name), sql.Identifier(TEMPLATE)))
     yield postgres.conninfo(name)
     admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(params=["postgres", "memory"])
+def new_store(request: pytest.FixtureRequest) -> Callable[[], Store]:
+    """Makes stores of one log, each as a process of its own has it; on every backend there is."""
+    if request.param == "memory":
+        log = MemoryLog()
+        return lambda: MemoryStore(log, tally.codec(), tally.keyring())
+    database: str = request.getfixturevalue("database")
+    return lambda: tally.store(database)
 
 
 @pytest.fixture

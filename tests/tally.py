@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -114,8 +114,12 @@ def codec() -> Codec:
     return Codec([TallyBegun, TallyRaised, TallyNoted], {"tally": Tally})
 
 
+def keyring() -> Keyring:
+    return Keyring(Vault(MASTER_KEY))
+
+
 def store(conninfo: str) -> Store:
-    return Store(conninfo, "executions", codec(), Keyring(Vault(MASTER_KEY)))
+    return Store(conninfo, "executions", codec(), keyring())
 
 
 def clock() -> datetime:
@@ -123,17 +127,18 @@ def clock() -> datetime:
 
 
 @asynccontextmanager
-async def running_bus(conninfo: str, limit: int = 10_000) -> AsyncIterator[tuple[Bus, Store]]:
+async def running_bus(
+    store: Store, limit: int = 10_000, clock: Callable[[], datetime] = clock
+) -> AsyncIterator[Bus]:
     numbers = count(1)
-    log = store(conninfo)
-    bus = Bus(log, clock, lambda kind: f"{kind}_{next(numbers)}", lambda: 0.5, limit)
-    await log.open()
+    bus = Bus(store, clock, lambda kind: f"{kind}_{next(numbers)}", lambda: 0.5, limit)
+    await store.open()
     bus.start()
     try:
-        yield bus, log
+        yield bus
     finally:
         await bus.stop()
-        await log.close()
+        await store.close()
 
 
 def message(tally: str, command: Command[Tally], **conditions: Any) -> Message:

@@ -1,0 +1,161 @@
+"""The store without a database: the contract of `Store`, kept by a few lists."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg import AsyncConnection
+
+from domain.batch import Reply
+from domain.codec import Codec, Snapshot, Stored
+from domain.kernel import Held, replay
+from domain.keyring import Keyring
+from domain.store import NEWEST, Store
+from domain.transaction import Transaction
+
+EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+class Kept(NamedTuple):
+    reply: Reply
+    at: datetime
+
+
+class MemoryLog:
+    """What is committed; shared by the stores of several processes, so to speak."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.session = 1
+        self.at = EPOCH
+        self.events: list[Stored] = []
+        self.snapshots: list[Snapshot] = []
+        self.replies: dict[str, Kept] = {}
+        self.keys: dict[str, bytes] = {}
+
+
+class MemoryStore(Store):
+    def __init__(self, log: MemoryLog, codec: Codec, keyring: Keyring) -> None:
+        self.codec = codec
+        self.keyring = keyring
+        self.log = log
+
+    async def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        async with self.log.lock:
+            try:
+                yield MemoryTransaction(self)
+            finally:
+                self.keyring.discard_minted()
+
+    @asynccontextmanager
+    async def reader(self) -> AsyncIterator[AsyncConnection]:
+        await asyncio.sleep(0)
+        yield NotImplemented
+
+    async def head(self) -> tuple[int, datetime]:
+        return len(self.log.events), self.log.at
+
+    async def read(self, after: int, limit: int) -> list[Stored]:
+        return self.log.events[after : after + limit]
+
+    async def span(
+        self,
+        connection: AsyncConnection,
+        after: int,
+        until: int,
+        types: Sequence[str] | None = None,
+    ) -> list[Stored]:
+        return [e for e in self.log.events[after:until] if types is None or e.type in types]
+
+    async def history(
+        self, stream: str, after: int = 0, until: int = NEWEST, limit: int = NEWEST
+    ) -> list[Stored]:
+        return [e for e in self._events(stream) if after < e.version <= until][:limit]
+
+    async def history_after(self, stream: str, position: int, limit: int) -> list[Stored]:
+        return [e for e in self._events(stream) if e.position > position][:limit]
+
+    async def version_at(self, stream: str, at: datetime) -> int:
+        return max((e.version for e in self._events(stream) if e.at <= at), default=0)
+
+    async def position_before(self, at: datetime) -> int:
+        return max((e.position for e in self.log.events if e.at < at), default=0)
+
+    async def load_on(
+        self,
+        connection: AsyncConnection,
+        known: Mapping[str, Held[Any] | None],
+        *,
+        until: int = NEWEST,
+        believe_absent: bool = False,
+    ) -> dict[str, Held[Any]]:
+        await self.learn(connection, known, believe_absent=believe_absent)
+        loaded = {stream: self._state(stream, held, until) for stream, held in known.items()}
+        return {stream: held for stream, held in loaded.items() if held is not None}
+
+    async def learn(
+        self, connection: AsyncConnection, streams: Iterable[str], *, believe_absent: bool
+    ) -> None:
+        unknown = self.keyring.unknown(streams, believe_absent=believe_absent)
+        rows = [(stream, self.log.keys[stream]) for stream in unknown if stream in self.log.keys]
+        self.keyring.learn(rows, absent=unknown if believe_absent else ())
+
+    async def forget_replies(self, until: datetime) -> None:
+        replies = self.log.replies
+        self.log.replies = {key: kept for key, kept in replies.items() if kept.at > until}
+
+    def _events(self, stream: str) -> Iterator[Stored]:
+        return (event for event in self.log.events if event.stream == stream)
+
+    def _state(self, stream: str, held: Held[Any] | None, until: int) -> Held[Any] | None:
+        key = self.keyring.get(stream)
+        if held is None:
+            for row in self.log.snapshots:
+                if row.stream == stream and row.version <= until:
+                    held = self.codec.thaw(row, key)
+        after = held.version if held else 0
+        fresh = [e for e in self._events(stream) if after < e.version <= until]
+        return replay(held, [self.codec.decode(row, key) for row in fresh])
+
+
+class MemoryTransaction(Transaction):
+    def __init__(self, store: MemoryStore) -> None:
+        self._log = store.log
+        super().__init__(NotImplemented, store, store.log.session, len(self._log.events), self._log.at)
+
+    async def replies(self, keys: Sequence[str], since: datetime) -> dict[str, Reply]:
+        found = {key: self._log.replies[key] for key in keys if key in self._log.replies}
+        return {key: kept.reply for key, kept in found.items() if kept.at > since}
+
+    async def append(
+        self,
+        events: Sequence[Stored],
+        snapshots: Sequence[Snapshot],
+        replies: Sequence[Reply],
+        at: datetime,
+    ) -> None:
+        log, streams = self._log, {event.stream for event in events}
+        taken = {(event.stream, event.version) for event in log.events}
+        for event in events:
+            if (event.stream, event.version) in taken:
+                raise psycopg.errors.UniqueViolation("this version is taken")
+            taken.add((event.stream, event.version))
+        log.events += events
+        log.snapshots += snapshots
+        log.at = at if events else log.at
+        log.keys |= self._store.keyring.minted(streams)
+        log.replies |= {reply.key: Kept(reply, at) for reply in replies}
+        self._store.keyring.stored(streams)
+        await asyncio.sleep(0)
