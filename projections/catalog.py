@@ -39,11 +39,12 @@ DOCUMENTS: Mapping[str, Callable[[Held[Any]], dict[str, Any]]] = {
 FIELDS = {
     "service": {"name", "provider", "workflow"},
     "workflow": {"name"},
-    "order": {"service", "customer", "provider", "priority", "status", "execution"},
+    "order": {"service", "customer", "priority", "status", "execution"},
     "user": {"name", "kind"},
 }
 """What each kind can be filtered by."""
-PARTIES = {"customer", "provider"}
+PARTIES = {"customer": "customer", "provider": "provider"}
+"""The columns of those whose entries these are."""
 
 LOAD = """SELECT c.kind || '/' || c.id, c.version, c.position, c.at, c.state
     FROM unnest(%b::text[], %b::text[]) AS wanted (kind, id) JOIN catalog AS c USING (kind, id)"""
@@ -132,12 +133,12 @@ class Catalog:
         for name in only.keys() - FIELDS[kind]:
             raise Invalid.field(name, f"is nothing that a {kind} can be found by")
         position = (await (await connection.execute(POSITION)).fetchall())[0][0]
-        parties = {name: value for name, value in (scope or {}).items() if name in PARTIES}
-        where = "".join(f" AND {name} = %s" for name in parties)
+        owned = scope or {}
+        where = "".join(f" AND {PARTIES[name]} = %s" for name in owned)
         query = f"""SELECT id, document FROM catalog WHERE kind = %s AND id > %s
             AND document @> %s::jsonb{where} ORDER BY id LIMIT %s"""
         members = orjson.dumps(dict(only)).decode()
-        values = (kind, cursor or "", members, *parties.values(), limit + 1)
+        values = (kind, cursor or "", members, *owned.values(), limit + 1)
         rows = await (await connection.execute(query, values, prepare=False)).fetchall()
         following = rows[limit - 1][0] if len(rows) > limit else None
         return Page([document for _, document in rows[:limit]], following, position)
