@@ -30,8 +30,8 @@ async def executions(call: Call) -> ASGIApp:
     question = figures.Question(
         by=cast("figures.By | None", by),
         only={name: value for name in ONLY if (value := call.parameter(name)) is not None},
-        since=history.timed("from", since) if since else None,
-        until=history.timed("to", until) if until else None,
+        since=None if since is None else history.timed("from", since),
+        until=None if until is None else history.timed("to", until),
     )
     await fresh(call, "analytics")
     async with call.system.store.reader() as connection:
