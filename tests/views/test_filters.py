@@ -115,6 +115,7 @@ OPERANDS: dict[str, list[Any]] = {
 }
 UNORDERED = {"tags", "error.recoverable"}
 PREFIXED = {path for path, (first, *_) in OPERANDS.items() if type(first) is str} - {
+    "priority",
     "metadata.createdAt",
     "metadata.updatedAt",
     "metadata.completedAt",
