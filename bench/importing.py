@@ -52,8 +52,12 @@ def imported(stand: Stand, server: Server, log: Path, mapping: Path) -> Imported
             cwd=ROOT,
             stdout=output,
         )
-        # Not Popen.wait: the kernel tells the most memory only to whoever reaps the process.
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            # Not Popen.wait: the kernel tells the most memory only to whoever reaps the process.
+            _, status, usage = os.wait4(process.pid, 0)
+        except KeyboardInterrupt:
+            process.kill()
+            raise
         process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - started
     if process.returncode:

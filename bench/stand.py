@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -137,7 +138,11 @@ def stand() -> Iterator[Stand]:
         folder.chmod(0o711)  # root's PostgreSQL runs as another user
         postgres = EmbeddedPostgres(folder / "postgres", settings=CONNECTIONS)
         stack.enter_context(postgres)
-        yield Stand(folder, postgres, stack)
+        try:
+            yield Stand(folder, postgres, stack)
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)  # nothing interrupts the clearing away
 
 
 def free_port() -> int:
