@@ -37,11 +37,12 @@ from domain.wire import in_milliseconds
 
 CAPACITY = 20_000
 NONE = ""
+SLICES = ("service", "assignee", "customer", "provider", "day")
 
 DURATIONS = "\n".join(
     f"CREATE INDEX IF NOT EXISTS analytics_durations_by_{column}"
     f" ON analytics_facts ({column}, duration) WHERE duration IS NOT NULL;"
-    for column in ("service", "assignee", "customer", "provider", "day", "status")
+    for column in (*SLICES, "status")
 )
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS analytics_facts (
@@ -122,9 +123,8 @@ def after(fact: Fact | None, recorded: Recorded) -> Fact:
         case ExecutionUpdated():
             fact = _updated(fact, event)
         case ExecutionStarted():
-            fact = _moved(
-                fact, Status.RUNNING, recorded, started_at=fact.started_at or recorded.when
-            )
+            begun = fact.started_at or recorded.when
+            fact = _moved(fact, Status.RUNNING, recorded, started_at=begun)
         case ExecutionCompleted():
             fact = _ended(fact, Status.COMPLETED, recorded, success=event.success)
         case ExecutionFailed():
@@ -200,23 +200,22 @@ def _moved(fact: Fact, status: Status, _: Recorded, **changes: Any) -> Fact:
 
 
 def _ended(fact: Fact, status: Status, recorded: Recorded, **changes: Any) -> Fact:
-    duration = None
-    if fact.started_at is not None:
-        duration = max(in_milliseconds(recorded.when - fact.started_at), 0)
+    begun = fact.started_at
+    duration = None if begun is None else max(in_milliseconds(recorded.when - begun), 0)
     return _moved(fact, status, recorded, duration=duration, **changes)
 
 
 COLUMNS = ", ".join('"order"' if f == "order" else f for f in Fact._fields)
-CHANGING = ("assignee", "status", "error_code", "success", "started_at", "duration", "cost", "tokens", "api_calls")  # fmt: skip
 LOAD = f"SELECT {COLUMNS} FROM analytics_facts WHERE id = ANY(%b::text[])"
 KEEP = f"""INSERT INTO analytics_facts ({COLUMNS}) SELECT * FROM unnest(
     %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
     %b::text[], %b::boolean[], %b::timestamptz[], %b::timestamptz[], %b::bigint[], %b::numeric[],
     %b::numeric[], %b::numeric[])
-    ON CONFLICT (id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in CHANGING)}"""
+    ON CONFLICT (id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in Fact._fields[5:])}"""
 AMOUNTS = ("executions", "judged", "succeeded", "duration", "cost", "tokens", "api_calls")
 ADD = f"""INSERT INTO analytics_totals AS t SELECT * FROM unnest(
-    %b::text[], %b::text[], %b::text[], %b::text[], %b::smallint[], %b::bigint[], %b::bigint[], %b::bigint[], %b::numeric[], %b::numeric[], %b::numeric[], %b::numeric[])
+    %b::text[], %b::text[], %b::text[], %b::text[], %b::smallint[], %b::bigint[], %b::bigint[],
+    %b::bigint[], %b::numeric[], %b::numeric[], %b::numeric[], %b::numeric[])
     ON CONFLICT (slice, value, status, error_code, octave) DO UPDATE SET
     {", ".join(f"{name} = t.{name} + excluded.{name}" for name in AMOUNTS)}"""
 
@@ -287,14 +286,7 @@ def _count(totals: dict[tuple[Any, ...], list[Any]], fact: Fact, sign: int) -> N
         sign * fact.tokens,
         sign * fact.api_calls,
     )
-    for place in (
-        (NONE, NONE),
-        ("service", fact.service),
-        ("assignee", fact.assignee),
-        ("customer", fact.customer),
-        ("provider", fact.provider),
-        ("day", fact.day),
-    ):
+    for place in ((NONE, NONE), *((name, getattr(fact, name)) for name in SLICES)):
         cell = *place, fact.status, fact.error_code, octave(fact.duration)
         known = totals.get(cell)
         totals[cell] = list(map(add, known, amounts)) if known else list(amounts)

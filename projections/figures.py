@@ -114,11 +114,6 @@ class Cell(NamedTuple):
     api_calls: Decimal
 
 
-async def answer(connection: AsyncConnection, question: Question) -> Answer:
-    """The figures that answer a question; the connection must not be in a transaction."""
-    return await Figures(0).answer(connection, question)
-
-
 class Figures:
     """Answers questions; what it answered holds until the view has moved on."""
 
@@ -127,7 +122,7 @@ class Figures:
         self._given: OrderedDict[object, tuple[object, Answer]] = OrderedDict()
 
     async def answer(self, connection: AsyncConnection, question: Question) -> Answer:
-        """`answer`, as it was given before where nothing has changed since."""
+        """The figures that answer a question; the connection must not be in a transaction."""
         asked = question.by, frozenset(question.conditions), question.since, question.until
         async with connection.transaction():
             await connection.execute(SNAPSHOT)

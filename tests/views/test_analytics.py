@@ -20,7 +20,6 @@ from domain.execution.state import Execution
 from domain.execution.step_events import UsageRecorded
 from domain.execution.values import Status
 from domain.kernel import Recorded
-from projections import figures
 from projections.analytics import Analytics
 from projections.figures import By, Figures, Question
 from tests.given import NOON, SECOND
@@ -123,7 +122,7 @@ async def check(
     executions = [held.state for held in states(events)]
     async with followed(conninfo, Analytics(capacity=2), events, page) as connection:
         for question in questions:
-            answer = await figures.answer(connection, question)
+            answer = await Figures().answer(connection, question)
             assert answer.document == expected(question, executions), question
 
 
@@ -173,9 +172,9 @@ def log_of(durations: Sequence[int]) -> list[Recorded]:
 def test_percentiles_by_rank_are_those_by_sorting(database: str, durations: list[int]) -> None:
     async def both() -> tuple[Any, Any]:
         async with followed(database, Analytics(), log_of(durations)) as connection:
-            ranked = await figures.answer(connection, Question(by="day"))
+            ranked = await Figures().answer(connection, Question(by="day"))
             everything = Question(by="day", since=NOON - SECOND)
-            return ranked.document, (await figures.answer(connection, everything)).document
+            return ranked.document, (await Figures().answer(connection, everything)).document
 
     ranked, sorted_ = asyncio.run(both())
     assert ranked == sorted_
@@ -190,7 +189,7 @@ def three() -> list[Recorded]:
 @pytest.mark.anyio
 async def test_costs_add_up_exactly(database: str) -> None:
     async with followed(database, Analytics(), log_of([1] * 30)) as connection:
-        answer = await figures.answer(connection, Question())
+        answer = await Figures().answer(connection, Question())
     assert (answer.document["totalCost"], answer.document["tokens"]) == (3.0, 90)
 
 
@@ -205,7 +204,7 @@ async def test_a_scope_holds_whatever_is_asked(
     async with followed(database, Analytics(), three) as connection:
         for only in ({}, {"customer": "c-1"}, {"service": "s-1"}):
             question = Question(by="day", only=only, scope=scope)
-            assert (await figures.answer(connection, question)).document["total"] == total
+            assert (await Figures().answer(connection, question)).document["total"] == total
 
 
 @pytest.mark.anyio
