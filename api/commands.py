@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
 from pydantic import ValidationError
+from pydantic_core import from_json, to_json
 from starlette.types import ASGIApp
 
 from api import problems, schemas
@@ -24,6 +26,7 @@ Handler = Callable[[Call], Awaitable[ASGIApp]]
 
 MOST = 1_000
 NOT_OURS = ("$id", "$type", "$context")
+LONG_NUMBER = re.compile(rb"[0-9]{19}")
 REFUSALS = ("not-found", "illegal-transition")
 
 # Path below the execution, command, summary. The first are the most frequent: routes are tried in order.
@@ -55,7 +58,18 @@ def parsed(command: type[Command[Any]], body: bytes) -> Command[Any]:
 
 def built(command: type[Command[Any]], fields: dict[str, Any]) -> Command[Any]:
     """The command of fields that came apart from each other. Raises ValidationError."""
-    return command.model_validate_json(orjson.dumps(fields))
+    try:
+        return command.model_validate_json(orjson.dumps(fields))
+    except TypeError:  # a whole number beyond 64 bits: it is the model that refuses it
+        return command.model_validate_json(to_json(fields))
+
+
+def value(body: bytes) -> Any:
+    """The value of a JSON text. Raises ValueError.
+
+    orjson is faster, but makes fractions of long whole numbers, unseen.
+    """
+    return from_json(body) if LONG_NUMBER.search(body) else orjson.loads(body)
 
 
 def fields(body: bytes) -> dict[str, Any]:
@@ -66,12 +80,12 @@ def fields(body: bytes) -> dict[str, Any]:
         Invalid: it is not an object.
     """
     try:
-        value = orjson.loads(body or b"{}")
-    except orjson.JSONDecodeError as error:
+        found = value(body or b"{}")
+    except ValueError as error:
         raise problems.Malformed(f"The body is not well-formed JSON: {error}.") from None
-    if not isinstance(value, dict):
+    if not isinstance(found, dict):
         raise Invalid.field("", "must be an object")
-    return value
+    return found
 
 
 def commanding(command: type[Command[Any]]) -> Handler:
@@ -119,10 +133,10 @@ async def many(call: Call) -> ASGIApp:
 def _items(body: bytes) -> list[Any]:
     try:
         if body.lstrip()[:1] == b"[":
-            items = orjson.loads(body)
+            items = value(body)
         else:
-            items = [orjson.loads(line) for line in body.splitlines() if line.strip()]
-    except orjson.JSONDecodeError as error:
+            items = [value(line) for line in body.splitlines() if line.strip()]
+    except ValueError as error:
         raise problems.Malformed(f"The body is neither a JSON list nor NDJSON: {error}.") from None
     if not 1 <= len(items) <= MOST:
         raise Invalid.field("", f"must be 1 to {MOST} commands, not {len(items)}")

@@ -17,6 +17,11 @@ from api.operations import Call, Operation, Parameter
 from api.problems import PROBLEM_JSON, PROBLEMS
 from api.schemas import ID
 
+PATH_PARTS: Mapping[str, Any] = {
+    "id": {"type": "string", "pattern": f"^{ID.pattern}$"},
+    "step": {"type": "string", "minLength": 1, "maxLength": 255},
+    "code": {"type": "string"},
+}
 COMMAND_HEADERS = (
     ("Idempotency-Key", "The same key within 24 hours gets the same answer", r"^[!-~]{1,128}$"),
     ("If-Match", 'Only at this version, like `"7"`', r'^(\*|(W/)?"[0-9]{1,18}")$'),
@@ -87,7 +92,7 @@ def _path_parameters(row: Operation) -> list[dict[str, Any]]:
             "name": name,
             "in": "path",
             "required": True,
-            "schema": {"type": "string", "pattern": f"^{ID.pattern}$"},
+            "schema": PATH_PARTS[name],
         }
         for name in re.findall(r"{(\w+)}", row.path)
     ]

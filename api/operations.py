@@ -21,8 +21,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api import problems
 from api.access import NOBODY, Access, Caller, Right
 from api.metrics import REQUESTS
+from api.schemas import ID
 from domain.batch import IdempotencyKey, Message
-from domain.errors import DomainError, Invalid
+from domain.errors import DomainError, Invalid, NotFound
 from domain.kernel import Command
 
 if TYPE_CHECKING:
@@ -209,6 +210,9 @@ class Endpoint:
             raise MethodNotAllowed(", ".join(sorted(self._by_method)))
         headers = scope.setdefault("state", {})["headers"] = dict(scope["headers"])
         caller = self._admitted(operation, headers)
+        identity = scope["path_params"].get("id")
+        if identity is not None and not ID.fullmatch(identity):
+            raise NotFound("There is nothing here: this cannot be an id.")
         body = await read_body(headers, receive, operation) if operation.body else b""
         return await operation.handler(Call(self._system, operation, scope, caller, body))
 

@@ -1,0 +1,74 @@
+"""One good body for every operation that takes one, and a path for every operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api.main import OPERATIONS
+from api.operations import Operation
+
+JSON = dict[str, Any]
+
+ERROR: JSON = {"code": "SMTP", "message": "No answer", "stack": "at line 1", "recoverable": True}
+USAGE: JSON = {"tokensUsed": 120, "cost": 0.02, "apiCalls": 3, "model": "claude-sonnet-4.5"}
+ASSIGNEE: JSON = {"type": "ai-agent", "id": "claude-1", "name": "Claude", "model": "sonnet"}
+STEP: JSON = {"id": "s-1", "name": "Research", "assignee": {"type": "human"}, "input": {"lead": 42}}
+POLICY: JSON = {
+    "maxRetries": 3,
+    "backoff": "exponential",
+    "initialDelay": 1_000,
+    "maxDelay": 60_000,
+    "jitter": "full",
+}
+HOOK: JSON = {"url": "https://example.com/hook", "events": ["completed"], "headers": {"X": "y"}}
+SETTINGS: JSON = {
+    "assignee": ASSIGNEE,
+    "priority": "high",
+    "timeout": 7_200_000,
+    "retryPolicy": POLICY,
+    "webhooks": [HOOK],
+    "tags": ["eu"],
+    "metadata": {"environment": "test", "region": "north"},
+}
+BODIES: dict[str, Any] = {
+    "createExecution": {"order": "order-123", "service": "sdr-service", "steps": [STEP]} | SETTINGS,
+    "findExecutions": {"status": {"$in": ["running", "paused"]}, "metadata.region": "north"},
+    "update": SETTINGS | {"progress": 45},
+    "updatePartly": SETTINGS | {"progress": 45},
+    "updateProgress": {"progress": 45.5},
+    "start": {},
+    "pause": {"state": {"page": 3}, "reason": "lunch"},
+    "resume": {"checkpointId": "cp-1"},
+    "complete": {"success": True, "output": {"sent": 2}, "summary": "Sent", "usage": USAGE},
+    "fail": ERROR,
+    "retry": {},
+    "cancel": {"reason": "changed my mind"},
+    "recordUsage": USAGE,
+    "checkpoint": {"state": {"page": 3}, "step": "s-1"},
+    "declareSteps": {"steps": [STEP]},
+    "startStep": {"name": "Research", "assignee": ASSIGNEE, "input": {"lead": 42}},
+    "completeStep": {"output": {"emails": 2}, "usage": USAGE},
+    "failStep": ERROR,
+    "skipStep": {"reason": "not needed"},
+    "log": {"level": "info", "message": "Starting", "step": "s-1", "context": {"lead": 42}},
+    "sendCommands": [{"command": "start", "execution": "exec_1"}],
+    "createService": {"name": "Lead outreach", "provider": "outreach", "description": "All of it"},
+    "createWorkflow": {"name": "Outreach", "steps": [{"id": "s-1", "name": "Research"}]},
+    "createOrder": {
+        "service": "sdr-service",
+        "customer": "acme",
+        "params": {"leads": 3},
+        "priority": "high",
+    },
+    "createUser": {"name": "Acme", "kind": "organization"},
+    "confirmOrder": {"execution": "exec_1"},
+}
+WITH_BODY = [operation for operation in OPERATIONS if operation.body is not None]
+
+
+def path_of(operation: Operation, identity: str = "no-such") -> str:
+    """The path with everything in it filled in."""
+    filled = operation.path
+    for name, value in (("id", identity), ("step", "s-1"), ("code", "invalid")):
+        filled = filled.replace(f"{{{name}}}", value)
+    return filled

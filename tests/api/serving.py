@@ -1,0 +1,78 @@
+"""A real server on a port of its own, in a thread beside the test."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from api.main import System, build, create_app, migrate
+from api.serve import Server, configured
+from api.settings import Settings
+
+TOKEN = "the-token-of-the-tests"
+MASTER_KEY = b"k" * 32
+AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
+
+
+class Serving:
+    """The running service: where it is, its parts, and how to stop it."""
+
+    def __init__(self, conninfo: str) -> None:
+        migrate(conninfo, "executions")
+        self.conninfo = conninfo
+        self.system: System = build(Settings(data_dir=Path()), conninfo, MASTER_KEY, TOKEN)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._server = Server(configured(create_app(self.system)), self.system)
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="server", daemon=True)
+
+    def client(self) -> httpx.Client:
+        """A client of the administrator's."""
+        return httpx.Client(base_url=f"{self.url}/api", headers=AUTHORIZED, timeout=30)
+
+    def start(self) -> None:
+        """Return when requests are answered."""
+        self._thread.start()
+        assert self._ready.wait(30), "the server has not started"
+
+    def stop(self) -> None:
+        """What a SIGTERM does; returns when the server has ended."""
+        self.ask_to_stop()
+        self._thread.join(60)
+        assert not self._thread.is_alive(), "the server has not ended"
+
+    def ask_to_stop(self) -> None:
+        """What a SIGTERM does; returns at once."""
+        self._loop.call_soon_threadsafe(self._server.handle_exit, signal.SIGTERM, None)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=self._server.config.get_loop_factory()) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+        while not (self._server.started or serving.done()):
+            await asyncio.sleep(0.01)
+        self._ready.set()
+        await serving
+
+
+@contextmanager
+def serving(conninfo: str) -> Iterator[Serving]:
+    """A server that runs while the block does."""
+    made = Serving(conninfo)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
