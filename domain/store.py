@@ -80,7 +80,6 @@ class Store:
             max_size=connections,
             timeout=CONNECTING,
             reconnect_timeout=0,
-            check=_alive,
             open=False,
         )
 
@@ -122,9 +121,13 @@ class Store:
         Raises:
             Overloaded: the database is away or too slow, or every connection is busy for too long.
         """
-        async with available(), self._pool.connection() as connection:
-            with cut_after(READING, connection):
-                yield connection
+        async with available():
+            connection = await self._living()
+            try:
+                with cut_after(READING, connection):
+                    yield connection
+            finally:
+                await self._pool.putconn(connection)
 
     async def head(self) -> tuple[int, datetime]:
         """Position and time of the last event; `(0, epoch)` while there is none."""
@@ -251,6 +254,13 @@ class Store:
     def _decoded(self, rows: Iterable[Stored]) -> Iterable[Recorded]:
         return (self.codec.decode(row, self.keyring.get(row.stream)) for row in rows)
 
+    async def _living(self) -> AsyncConnection:
+        # The pool's own check of what it gives away would wait a second after each dead one.
+        while hung_up(connection := await self._pool.getconn()):
+            await connection.close()
+            await self._pool.putconn(connection)
+        return connection
+
     async def _connect_writer(self) -> AsyncConnection:
         if self._writer is not None and hung_up(self._writer):
             await self._drop_writer()
@@ -265,13 +275,6 @@ class Store:
         writer, self._writer = self._writer, None
         if writer is not None:
             await writer.close()
-
-
-async def _alive(connection: AsyncConnection) -> None:
-    """The pool's question before it gives a connection away; what it closes, the pool replaces."""
-    if hung_up(connection):
-        await connection.close()
-        raise psycopg.OperationalError("the server has closed this connection")
 
 
 async def _one(cursor: AsyncCursor[Any]) -> tuple[Any, ...]:

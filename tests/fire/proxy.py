@@ -1,0 +1,94 @@
+"""A line to PostgreSQL that can be cut, or go silent, at the worst moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from enum import Enum
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+SOCKET = ".s.PGSQL.5432"
+COMMIT = b"COMMIT\0"
+
+
+class Cut(Enum):
+    """When the line breaks."""
+
+    NEVER = "never"
+    BEFORE_COMMIT = "the server never gets the COMMIT"
+    AFTER_COMMIT = "the server commits, and its answer is lost"
+
+
+class Line:
+    """Passes everything on between its own socket and PostgreSQL's."""
+
+    def __init__(self, conninfo: str, folder: str) -> None:
+        self._target = Path(str(conninfo_to_dict(conninfo)["host"])) / SOCKET
+        self.conninfo = make_conninfo(conninfo, host=folder)
+        self.cut = Cut.NEVER
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def freeze(self) -> None:
+        """Keep every byte back, and accept whoever comes."""
+        self._flowing.clear()
+
+    def thaw(self) -> None:
+        """Pass on what was kept back."""
+        self._flowing.set()
+
+    def cut_all(self) -> None:
+        """Break every connection there is."""
+        for writer in self._writers:
+            writer.close()
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one client until either side ends, or the line is cut."""
+        there, back = await asyncio.open_unix_connection(str(self._target))
+        ends = {writer, back}
+        self._writers |= ends
+        to_server = asyncio.create_task(self._pass(reader, back, Cut.BEFORE_COMMIT))
+        to_client = asyncio.create_task(self._pass(there, writer, Cut.AFTER_COMMIT))
+        both = {to_server, to_client}
+        self._tasks |= both
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.close()
+        await asyncio.wait(both)
+        self._writers -= ends
+        self._tasks -= both
+
+    async def close(self) -> None:
+        self.thaw()
+        self.cut_all()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _pass(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, breaking: Cut
+    ) -> None:
+        with suppress(OSError):
+            while data := await source.read(65536):
+                await self._flowing.wait()
+                if self.cut is breaking and COMMIT in data:
+                    self.cut = Cut.NEVER
+                    return
+                sink.write(data)
+                await sink.drain()
+
+
+@asynccontextmanager
+async def line_to(conninfo: str) -> AsyncIterator[Line]:
+    """A line to the server of a connection string, with a connection string of its own."""
+    with TemporaryDirectory(prefix="line-") as folder:
+        line = Line(conninfo, folder)
+        server = await asyncio.start_unix_server(line.accept, f"{folder}/{SOCKET}")
+        async with server:
+            yield line
+            await line.close()
