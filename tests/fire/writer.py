@@ -25,7 +25,7 @@ async def call(bus: Bus, name: str, caller: int, end: float) -> list[Told]:
     while monotonic() < end:
         count = len(answers)
         label = f"{name}-{caller}-{count}"
-        wish = message(str((caller + count) % TALLIES), Raise(amount=caller), correlation=label)
+        wish = message(str((caller + count) % TALLIES), Raise(amount=caller + 1), correlation=label)
         answers.append(told(label, await bus.send(wish)))
     return answers
 
