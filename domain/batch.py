@@ -68,7 +68,7 @@ class NotLoaded(Exception):
     """A message reads a stream that this batch has not loaded: it belongs in the next one."""
 
 
-States = dict[str, Held[Any] | None]
+Loaded = dict[str, Held[Any] | None]
 
 
 @dataclass(slots=True)
@@ -77,7 +77,7 @@ class Batch:
 
     position: int
     now: datetime
-    states: States
+    states: Loaded
     replies: dict[str, Reply]
     codec: Codec
     keyring: Keyring
@@ -125,7 +125,7 @@ class Batch:
     def _decide(self, message: Message) -> Decided:
         held, context = self._prepare(message)
         outcome = message.command.outcome(held.state if held else None, context)
-        changed: States = {}
+        changed: Loaded = {}
         rows: list[Stored] = []
         for happened in outcome:
             stream, event = _placed(happened, message.stream)
@@ -171,7 +171,7 @@ class Batch:
             message.command.occurred_at,
         )
 
-    def _keep(self, rows: list[Stored], changed: States) -> None:
+    def _keep(self, rows: list[Stored], changed: Loaded) -> None:
         """All or nothing: a message whose events cannot be encoded has left no trace so far."""
         self.rows += rows
         self.position += len(rows)
@@ -185,7 +185,7 @@ class Batch:
         self.new_replies.append(reply)
 
 
-def wanted(message: Message, states: States) -> list[str]:
+def wanted(message: Message, states: Loaded) -> list[str]:
     """The streams that a message needs, as far as the states at hand can tell."""
     held = states.get(message.stream)
     return [message.stream, *message.command.reads(held.state if held else None, states)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -11,17 +10,17 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from domain.batch import Batch, Decided, Message, NotLoaded, Repeat, States, wanted
+from domain.batch import Batch, Decided, Loaded, Message, NotLoaded, Repeat, wanted
 from domain.codec import Snapshot
 from domain.errors import DomainError, Overloaded
 from domain.kernel import Held
+from domain.states import States
 from domain.store import Store
 from domain.transaction import Transaction
 from domain.waiting import Queue, Waiting
 
 LARGEST_BATCH = 16 * 1024 * 1024
 QUEUE = 10_000
-CACHED_STATES = 4_096
 REPLIES_KEPT = timedelta(hours=24)
 CLEANING = timedelta(hours=1)
 
@@ -63,7 +62,7 @@ class Bus:
         self._new_id = new_id
         self._random = random
         self._queue = Queue(limit)
-        self._states: OrderedDict[str, Held[Any]] = OrderedDict()
+        self._states = States()
         # Those of the states that are as new as `_seen`: when another process has written, a batch
         # brings only its own streams up to date, and the rest stay behind until they are wanted.
         self._current: set[str] = set()
@@ -183,8 +182,8 @@ class Bus:
             self._random,
         )
 
-    async def _load(self, transaction: Transaction, taken: list[Waiting]) -> States:
-        states: States = {}
+    async def _load(self, transaction: Transaction, taken: list[Waiting]) -> Loaded:
+        states: Loaded = {}
         while missing := self._missing(taken, states):
             known = {stream: self._states.get(stream) for stream in missing}
             stale = {s: held for s, held in known.items() if s not in self._current}
@@ -195,7 +194,7 @@ class Bus:
         await transaction.learn(states)
         return states
 
-    def _missing(self, taken: list[Waiting], states: States) -> dict[str, None]:
+    def _missing(self, taken: list[Waiting], states: Loaded) -> dict[str, None]:
         return {
             stream: None
             for waiting in taken
@@ -246,15 +245,12 @@ class Bus:
         self._aside.add(task)
         task.add_done_callback(self._aside.discard)
 
-    def _remember(self, states: States) -> None:
+    def _remember(self, states: Loaded) -> None:
         for stream, held in states.items():
             if held is not None:
-                self._states[stream] = held
-                self._states.move_to_end(stream)
+                self._states.keep(stream, held)
                 self._current.add(stream)
-        while len(self._states) > CACHED_STATES:
-            stream, _ = self._states.popitem(last=False)
-            self._current.discard(stream)
+        self._current.difference_update(self._states.trim())
 
     def _forget(self) -> None:
         """After a failed commit, or on another server, nothing held in memory can be trusted."""

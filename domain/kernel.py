@@ -61,6 +61,11 @@ class Aggregate(State):
         """The customer and the provider that every event of this stream names."""
         return None, None
 
+    @property
+    def weight(self) -> int:
+        """How much memory it takes, in parts of about a kilobyte or two."""
+        return 1
+
 
 S = TypeVar("S", bound=Aggregate)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from domain.vault import DataKey, Vault
 
-CAPACITY = 20_000
+CAPACITY = 4_096
 
 
 class Keyring:

@@ -35,7 +35,7 @@ from domain.execution.values import Status
 from domain.kernel import Event, Recorded, aggregate_id
 from domain.wire import in_milliseconds
 
-CAPACITY = 20_000
+CAPACITY = 5_000
 NONE = ""
 SLICES = ("service", "assignee", "customer", "provider", "day")
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import orjson
@@ -15,13 +14,14 @@ from domain.errors import Invalid
 from domain.execution.events import EVENTS
 from domain.execution.state import Execution
 from domain.kernel import Held, Recorded, aggregate_id, replay
+from domain.states import States
 from projections import cursors
 from projections.conditions import EVERYTHING, Condition, Every, sql
 from projections.fields import COLUMNS, sortable
 from projections.kinds import TEXT
 
-CAPACITY = 5_000
-BREATH = 100
+CAPACITY = 8_192
+ROWS = 100
 MOST_ROWS = 500
 STREAM = "execution/"
 
@@ -88,8 +88,7 @@ class Executions:
 
     def __init__(self, codec: Codec, capacity: int = CAPACITY) -> None:
         self._codec = codec
-        self._capacity = capacity
-        self._held: OrderedDict[str, Held[Execution]] = OrderedDict()
+        self._held = States(capacity)
 
     def forget(self) -> None:
         """Drop the states kept between pages."""
@@ -101,28 +100,35 @@ class Executions:
         for event in page:
             tails.setdefault(event.stream, []).append(event)
         await self._load(connection, [stream for stream in tails if stream not in self._held])
+        changed = []
         for stream, tail in tails.items():
             if (held := replay(self._held.get(stream), tail)) is not None:
-                self._held[stream] = held
-                self._held.move_to_end(stream)
-        await self._write(connection, [self._held[stream] for stream in tails])
-        while len(self._held) > self._capacity:
-            self._held.popitem(last=False)
+                self._held.keep(stream, held)
+                changed.append(held)
+        await self._write(connection, changed)
+        self._held.trim()
 
     async def _load(self, connection: AsyncConnection, streams: Sequence[str]) -> None:
         if streams:
             ids = [aggregate_id(stream) for stream in streams]
             cursor = await connection.execute(LOAD, (ids,), binary=True)
-            self._held.update((STREAM + row[0], self._thaw(row)) for row in await cursor.fetchall())
+            for row in await cursor.fetchall():
+                self._held.keep(STREAM + row[0], self._thaw(row))
 
-    async def _write(self, connection: AsyncConnection, changed: Iterable[Held[Execution]]) -> None:
-        rows = []
-        for held in changed:
-            rows.append(self._row(held))
-            if len(rows) % BREATH == 0:
+    async def _write(self, connection: AsyncConnection, changed: Sequence[Held[Execution]]) -> None:
+        """While the database writes some rows, the next are made."""
+        writing: asyncio.Task[Any] | None = None
+        try:
+            for start in range(0, len(changed), ROWS):
+                rows = [self._row(held) for held in changed[start : start + ROWS]]
+                columns = [list(column) for column in zip(*rows, strict=True)]
+                if writing is not None:
+                    await writing
+                writing = asyncio.create_task(connection.execute(WRITE, columns, prepare=True))
                 await asyncio.sleep(0)
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        await connection.execute(WRITE, columns, prepare=True)
+        finally:
+            if writing is not None:
+                await writing
 
     def _row(self, held: Held[Execution]) -> list[Any]:
         state = held.state

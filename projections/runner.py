@@ -18,6 +18,7 @@ from projections.kernel import Follower, View
 from projections.listen import Listener, Wake, watched
 
 POLL = 0.25
+GATHER = 0.005
 TAKE_OVER = 1.0
 SHORTEST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
@@ -139,6 +140,8 @@ class Runner:
     async def _keep_up(self, connection: AsyncConnection, follower: Follower, wake: Wake) -> None:
         while True:
             await self._catch_up(connection, follower)
+            # Under load a page of many events costs little more than a page of one.
+            await asyncio.sleep(GATHER)
             while not await wake.wait(POLL):
                 if await _first(connection, BEHIND, follower.view.name):
                     break
