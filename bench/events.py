@@ -6,7 +6,7 @@ import json
 
 PAYLOAD_BYTES = 240
 BY = "provider:acme"
-CORRELATION = "0197c3a2-5f0e-7d8c-9b1a-2e4f6a8c0d1e"
+CORRELATION = "9f86d081884c7d65"  # as the server makes one where the client brings none
 CUSTOMER = "customer-4711"
 PROVIDER = "provider-acme"
 
