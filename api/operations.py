@@ -84,6 +84,7 @@ class Call:
         self.body = body
         self.path: dict[str, str] = scope["path_params"]
         self.url: str = scope["path"]
+        self._bare_url = self.url.removeprefix(scope.get("root_path", ""))
         self.headers: dict[bytes, bytes] = scope["state"]["headers"]
         self._query = scope["query_string"]
 
@@ -167,7 +168,7 @@ class Call:
 
     def _idempotency(self, part: str) -> IdempotencyKey:
         key = f"{self.caller.name}:{self._label('idempotency-key')}{part}"
-        request = f"{self.operation.method} {self.url}\n".encode() + self.body
+        request = f"{self.operation.method} {self._bare_url}\n".encode() + self.body
         return IdempotencyKey(key, hashlib.sha256(request).hexdigest())
 
     def _label(self, name: str) -> str:

@@ -40,6 +40,8 @@ PROBLEMS = {
     "overloaded": Kind(503, "Not now"),
     "not-yet-visible": Kind(504, "Not yet visible"),
 }
+# In a problem document `status` is the number of the answer (RFC 9457, 3.1.2).
+MEMBERS = {"status": "currentStatus"}
 RETRY_AFTER = {"overloaded": "1", "rate-limited": "1", "not-yet-visible": "1"}
 
 
@@ -88,7 +90,7 @@ def problem(error: DomainError, instance: str) -> dict[str, Any]:
         "status": kind.status,
         "detail": error.detail,
         "instance": instance,
-        **error.members,
+        **{MEMBERS.get(name, name): value for name, value in error.members.items()},
     }
 
 

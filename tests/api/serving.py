@@ -6,6 +6,7 @@ import asyncio
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +33,6 @@ class Serving:
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._server = Server(configured(create_app(self.system)), self.system)
-        self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="server", daemon=True)
 
     def client(self) -> httpx.Client:
@@ -42,7 +42,9 @@ class Serving:
     def start(self) -> None:
         """Return when requests are answered."""
         self._thread.start()
-        assert self._ready.wait(30), "the server has not started"
+        while not self._server.started:
+            assert self._thread.is_alive(), "the server has not started"
+            time.sleep(0.01)
 
     def stop(self) -> None:
         """What a SIGTERM does; returns when the server has ended."""
@@ -60,11 +62,7 @@ class Serving:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
-        while not (self._server.started or serving.done()):
-            await asyncio.sleep(0.01)
-        self._ready.set()
-        await serving
+        await self._server.serve(sockets=[self._socket])
 
 
 @contextmanager

@@ -86,7 +86,7 @@ def send(api: httpx.Client, operation: Operation, body: bytes | Iterator[bytes])
 def is_problem(response: httpx.Response) -> bool:
     """A refusal in the one form there is, and no mistake of the server's."""
     problem = refused(response, response.status_code, response.json()["type"].split("/")[-1])
-    return 400 <= problem["status"] < 500
+    return 400 <= int(problem["status"]) < 500
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,107 @@
+"""A repeat under the same Idempotency-Key is answered like the first time, and does nothing."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from tests.api.conftest import RESULT, Catalog, ok, refused
+
+
+def key(name: str) -> dict[str, str]:
+    return {"Idempotency-Key": name}
+
+
+@pytest.fixture
+def creation(catalog: Catalog) -> dict[str, str]:
+    return {"order": catalog.order, "service": catalog.service}
+
+
+def test_a_repeated_creation_answers_the_same_execution(
+    api: httpx.Client, creation: dict[str, str]
+) -> None:
+    first = api.post("/executions", json=creation, headers=key("create"))
+    again = api.post("/executions", json=creation, headers=key("create"))
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert ok(first) == ok(again)
+    assert "idempotency-replayed" not in first.headers
+    assert again.headers["idempotency-replayed"] == "true"
+    for header in ("etag", "location", "log-position"):
+        assert first.headers[header] == again.headers[header]
+
+
+def test_a_repeat_answers_the_state_of_then_even_when_it_has_moved_on(
+    api: httpx.Client, running_execution: str
+) -> None:
+    path = f"/executions/{running_execution}/progress"
+    first = ok(api.post(path, json={"progress": 10}, headers=key("then")))
+    ok(api.post(path, json={"progress": 20}))
+    again = ok(api.post(path, json={"progress": 10}, headers=key("then")))
+    assert again == first
+    assert ok(api.get(f"/executions/{running_execution}"))["progress"] == 20
+
+
+def test_a_refusal_is_repeated_even_when_it_would_now_be_granted(
+    api: httpx.Client, queued_execution: str
+) -> None:
+    path = f"/executions/{queued_execution}/complete"
+    first = api.post(path, json=RESULT, headers=key("too"))
+    refused(first, 409, "illegal-transition")
+    ok(api.post(f"/executions/{queued_execution}/start"))
+    again = api.post(path, json=RESULT, headers=key("too"))
+    assert refused(again, 409, "illegal-transition") == first.json()
+    assert again.headers["idempotency-replayed"] == "true"
+    ok(api.post(path, json=RESULT, headers=key("now")))
+
+
+def test_a_key_belongs_to_its_body_and_its_path(api: httpx.Client, running_execution: str) -> None:
+    path = f"/executions/{running_execution}/progress"
+    ok(api.post(path, json={"progress": 10}, headers=key("mine")))
+    another_body = api.post(path, json={"progress": 11}, headers=key("mine"))
+    refused(another_body, 422, "idempotency-key-reused")
+    another_path = api.post(f"/executions/{running_execution}/pause", json={}, headers=key("mine"))
+    refused(another_path, 422, "idempotency-key-reused")
+    assert ok(api.get(f"/executions/{running_execution}"))["progress"] == 10
+
+
+def test_with_and_without_the_prefix_is_the_same_path(
+    api: httpx.Client, running_execution: str
+) -> None:
+    path = f"/executions/{running_execution}/progress"
+    first = ok(api.post(path, json={"progress": 10}, headers=key("prefix")))
+    bare = str(api.base_url.copy_with(path=path))
+    assert ok(api.post(bare, json={"progress": 10}, headers=key("prefix"))) == first
+
+
+def test_repeats_at_the_same_time_do_it_once(api: httpx.Client, creation: dict[str, str]) -> None:
+    def create(_: int) -> httpx.Response:
+        return api.post("/executions", json=creation, headers=key("at-once"))
+
+    with ThreadPoolExecutor(8) as pool:
+        responses = list(pool.map(create, range(24)))
+    assert len({ok(response)["$id"] for response in responses}) == 1
+    replayed = [response for response in responses if "idempotency-replayed" in response.headers]
+    assert len(replayed) == 23
+
+
+def test_a_key_that_is_no_label_is_refused(api: httpx.Client, creation: dict[str, str]) -> None:
+    for name in ("", "two words", "x" * 129):
+        refused(api.post("/executions", json=creation, headers=key(name)), 422, "invalid")
+
+
+def test_a_body_that_is_not_understood_takes_no_key(
+    api: httpx.Client, creation: dict[str, str]
+) -> None:
+    wrong = creation | {"priority": "sometime"}
+    refused(api.post("/executions", json=wrong, headers=key("typo")), 422, "invalid")
+    ok(api.post("/executions", json=creation, headers=key("typo")))
+
+
+def test_the_catalog_keeps_keys_too(api: httpx.Client) -> None:
+    body = {"name": "Ann", "kind": "person"}
+    first = api.post("/users", json=body, headers=key("ann"))
+    again = api.post("/users", json=body, headers=key("ann"))
+    assert ok(first) == ok(again)
+    assert again.headers["idempotency-replayed"] == "true"

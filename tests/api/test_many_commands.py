@@ -1,0 +1,133 @@
+"""`POST /commands`: each command is answered in order, by itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+
+from tests.api.conftest import JSON, RESULT, Catalog, Executions, ok, refused
+
+NDJSON = {"Content-Type": "application/x-ndjson"}
+
+
+def sent(api: httpx.Client, *commands: Any, **headers: str) -> list[JSON]:
+    response = api.post(
+        "/commands",
+        json=commands,
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+    )
+    assert response.status_code == 200, response.text
+    outcomes: list[JSON] = response.json()
+    return outcomes
+
+
+def test_each_is_answered_in_order_with_its_own_status(api: httpx.Client, catalog: Catalog) -> None:
+    ids = {"order": catalog.order, "service": catalog.service}
+    created, started, again, step, refusal, unknown, nonsense, no_object, completed = sent(
+        api,
+        {"command": "create", "execution": "many-1", **ids},
+        {"command": "start", "execution": "many-1"},
+        {"command": "create", "execution": "many-1", **ids},
+        {"command": "startStep", "execution": "many-1", "step": "s-1", "name": "Research"},
+        {"command": "resume", "execution": "many-1", "checkpointId": "nine"},
+        {"command": "start", "execution": "no-such"},
+        {"command": "fly", "execution": "many-1"},
+        "start",
+        {"command": "complete", "execution": "many-1", **RESULT},
+    )
+    assert created == {
+        "status": 201,
+        "execution": "many-1",
+        "version": 1,
+        "position": created["position"],
+    }
+    assert (started["status"], started["version"]) == (200, 3)
+    assert again["problem"]["type"] == "/problems/already-exists"
+    assert (step["status"], step["position"]) == (200, created["position"] + 3)
+    assert refusal["status"] == 409
+    assert (unknown["status"], unknown["execution"]) == (404, "no-such")
+    assert nonsense["problem"]["errors"][0]["path"] == "command"
+    assert (no_object["status"], no_object["execution"]) == (422, None)
+    assert completed["status"] == 200
+    assert ok(api.get("/executions/many-1"))["steps"][0]["status"] == "skipped"
+
+
+def test_a_creation_without_an_id_is_given_one(api: httpx.Client, catalog: Catalog) -> None:
+    create = {"command": "create", "order": catalog.order, "service": catalog.service}
+    (outcome,) = sent(api, create)
+    assert ok(api.get(f"/executions/{outcome['execution']}"))["status"] == "queued"
+
+
+def test_lines_are_as_good_as_a_list(api: httpx.Client, running_execution: str) -> None:
+    lines = [
+        {"command": "updateProgress", "execution": running_execution, "progress": progress}
+        for progress in (10, 20, 30)
+    ]
+    body = "\n".join(json.dumps(line) for line in lines) + "\n\n"
+    response = api.post("/commands", content=body, headers=NDJSON)
+    assert [outcome["version"] for outcome in response.json()] == [4, 5, 6]
+    assert ok(api.get(f"/executions/{running_execution}"))["progress"] == 30
+
+
+def test_each_may_name_the_version_it_expects(api: httpx.Client, running_execution: str) -> None:
+    first, second, third = sent(
+        api,
+        {"command": "pause", "execution": running_execution, "ifMatch": 3},
+        {"command": "resume", "execution": running_execution, "ifMatch": 3},
+        {"command": "resume", "execution": running_execution, "ifMatch": -1},
+    )
+    assert first["status"] == 200
+    assert second["problem"]["type"] == "/problems/version-mismatch"
+    assert second["problem"]["version"] == 5
+    assert third["status"] == 422
+
+
+def test_a_thousand_are_taken_and_one_more_is_refused_whole(
+    api: httpx.Client, running_execution: str
+) -> None:
+    tell = {"command": "recordUsage", "execution": running_execution, "apiCalls": 1}
+    assert {outcome["status"] for outcome in sent(api, *[tell] * 1_000)} == {200}
+    refused(api.post("/commands", json=[tell] * 1_001), 422, "invalid")
+    refused(api.post("/commands", json=[]), 422, "invalid")
+    shown = ok(api.get(f"/executions/{running_execution}"))
+    assert shown["metrics"]["apiCalls"] == 1_000
+
+
+def test_a_repeated_call_does_nothing_again(
+    api: httpx.Client, executions: Executions, catalog: Catalog
+) -> None:
+    execution = executions.running()
+    ids = {"order": catalog.order, "service": catalog.service}
+    commands = [
+        {"command": "recordUsage", "execution": execution, "apiCalls": 1},
+        {"command": "recordUsage", "execution": execution, "apiCalls": 1},
+        {"command": "create", "execution": "many-2", **ids},
+        {"command": "retry", "execution": execution},
+    ]
+    first = sent(api, *commands, Idempotency_Key="whole-call")
+    again = sent(api, *commands, Idempotency_Key="whole-call")
+    assert first == again
+    assert [outcome["status"] for outcome in again] == [200, 200, 201, 409]
+    assert ok(api.get(f"/executions/{execution}"))["metrics"]["apiCalls"] == 2
+
+
+def test_a_whole_number_beyond_64_bits_is_refused_as_in_a_single_command(
+    api: httpx.Client, running_execution: str
+) -> None:
+    ok(api.post(f"/executions/{running_execution}/steps/s-1/start"))
+    command = {"command": "completeStep", "execution": running_execution, "step": "s-1"}
+    (outcome,) = sent(api, {**command, "output": {"n": 2**64}})
+    assert outcome["status"] == 422
+    path = f"/executions/{running_execution}/steps/s-1/complete"
+    refused(api.post(path, json={"output": {"n": 2**64}}), 422, "invalid")
+    shown = ok(api.post(path, json={"output": {"n": 2**63 - 1}}))
+    assert shown["steps"][0]["output"] == {"n": 2**63 - 1}
+
+
+def test_the_servers_own_commands_are_not_for_clients(
+    api: httpx.Client, running_execution: str
+) -> None:
+    (outcome,) = sent(api, {"command": "timeOut", "execution": running_execution})
+    assert outcome["status"] == 422
