@@ -21,7 +21,7 @@ from projections.fields import COLUMNS, sortable
 from projections.kinds import TEXT
 
 CAPACITY = 8_192
-ROWS = 100
+BREATH = 100
 MOST_ROWS = 500
 STREAM = "execution/"
 
@@ -84,6 +84,7 @@ class Executions:
     name: ClassVar[str] = "executions"
     schema: ClassVar[str] = SCHEMA
     tables: ClassVar[tuple[str, ...]] = ("executions",)
+    gathers: ClassVar[float] = 0.005
     types: ClassVar[Sequence[str] | None] = tuple(event.type for event in EVENTS)
 
     def __init__(self, codec: Codec, capacity: int = CAPACITY) -> None:
@@ -116,19 +117,13 @@ class Executions:
                 self._held.keep(STREAM + row[0], self._thaw(row))
 
     async def _write(self, connection: AsyncConnection, changed: Sequence[Held[Execution]]) -> None:
-        """While the database writes some rows, the next are made."""
-        writing: asyncio.Task[Any] | None = None
-        try:
-            for start in range(0, len(changed), ROWS):
-                rows = [self._row(held) for held in changed[start : start + ROWS]]
-                columns = [list(column) for column in zip(*rows, strict=True)]
-                if writing is not None:
-                    await writing
-                writing = asyncio.create_task(connection.execute(WRITE, columns, prepare=True))
+        rows = []
+        for held in changed:
+            rows.append(self._row(held))
+            if len(rows) % BREATH == 0:
                 await asyncio.sleep(0)
-        finally:
-            if writing is not None:
-                await writing
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        await connection.execute(WRITE, columns, prepare=True)
 
     def _row(self, held: Held[Execution]) -> list[Any]:
         state = held.state

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -37,6 +37,8 @@ class View(Protocol):
     tables: ClassVar[tuple[str, ...]]
     types: ClassVar[Sequence[str] | None]
     """The only events it is shown; None for all."""
+    gathers: ClassVar[float]
+    """Seconds in which events may gather to a page: what is asked for at once gathers briefly."""
 
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
         """Bring the tables from before `page` to after it, in the transaction of `connection`.
@@ -49,6 +51,9 @@ class View(Protocol):
         """Drop what is kept between pages: the tables have changed under it, or a page was undone."""
 
 
+Show = Callable[[AsyncConnection, Sequence[Stored]], Awaitable[None]]
+
+
 class Progress(NamedTuple):
     """How far a view is, and in which of its builds."""
 
@@ -59,51 +64,61 @@ class Progress(NamedTuple):
 class Follower:
     """Brings one view up to the log, page by page, on a connection of its own.
 
-    `behind` says whether there was more in the log than the last page.
+    `behind` says whether there was more in the log than the last page, `moved` how long that was.
     """
 
     def __init__(self, view: View, store: Store) -> None:
         self.view = view
         self.parked = 0
         self.behind = False
+        self.moved = 0
         self._store = store
         self._left: Progress | None = None
 
     async def catch_up(self, connection: AsyncConnection, page: int = PAGE) -> Progress | None:
         """Apply the next page; None when there was none."""
+        try:
+            return await self._turn(connection, page, self._show)
+        except (psycopg.OperationalError, psycopg.InterfaceError):
+            raise
+        except Exception:  # noqa: BLE001 - once more, with care: then it shows which event it was
+            self.view.forget()
+            return await self._turn(connection, page, self._show_carefully)
+
+    async def _turn(self, connection: AsyncConnection, page: int, show: Show) -> Progress | None:
         async with connection.transaction():
             progress, head = await _bookmark(connection, self.view.name)
             if progress != self._left:
                 self.view.forget()
             until = min(progress.position + page, head)
-            self.behind = until < head
+            self.behind, self.moved = until < head, max(0, until - progress.position)
             if until <= progress.position:  # less where `head` was read before a wait for the row
                 self._left = progress
                 return None
             self._left = None
-            if rows := await self._store.span(
-                connection, progress.position, until, self.view.types
-            ):
-                await self._apply(connection, rows)
+            types = self.view.types
+            if rows := await self._store.span(connection, progress.position, until, types):
+                await show(connection, rows)
             after = Progress(until, progress.generation)
             await connection.execute(MOVE, (until, self.view.name))
         self._left = after
         return after
 
-    async def _apply(self, connection: AsyncConnection, rows: Sequence[Stored]) -> None:
-        try:
-            async with connection.transaction():
-                events = [self._store.codec.decode(row) for row in rows]
-                await self.view.apply(connection, events)
-        except (psycopg.OperationalError, psycopg.InterfaceError):
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever an event does, the view goes on
-            self.view.forget()
-            if len(rows) > 1:
-                for row in rows:
-                    await self._apply(connection, [row])
-            else:
-                await self._park(connection, rows[0], error)
+    async def _show(self, connection: AsyncConnection, rows: Sequence[Stored]) -> None:
+        events = [self._store.codec.decode(row) for row in rows]
+        await self.view.apply(connection, events)
+
+    async def _show_carefully(self, connection: AsyncConnection, rows: Sequence[Stored]) -> None:
+        """One by one; the event that fails is undone alone, and parked."""
+        for row in rows:
+            try:
+                async with connection.transaction():
+                    await self._show(connection, [row])
+            except (psycopg.OperationalError, psycopg.InterfaceError):
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever an event does, the view goes on
+                self.view.forget()
+                await self._park(connection, row, error)
 
     async def _park(self, connection: AsyncConnection, row: Stored, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"[:2000]

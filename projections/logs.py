@@ -109,6 +109,7 @@ class Logs:
     name: ClassVar[str] = "logs"
     schema: ClassVar[str] = SCHEMA
     tables: ClassVar[tuple[str, ...]] = ("log_notes",)
+    gathers: ClassVar[float] = 0.02
     types: ClassVar[Sequence[str] | None] = (
         ExecutionFailed.type,
         RetryScheduled.type,

@@ -18,7 +18,8 @@ from projections.kernel import Follower, View
 from projections.listen import Listener, Wake, watched
 
 POLL = 0.25
-GATHER = 0.005
+PER_EVENT = 0.0002
+LONGEST_GATHER = 0.05
 TAKE_OVER = 1.0
 SHORTEST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
@@ -140,21 +141,20 @@ class Runner:
     async def _keep_up(self, connection: AsyncConnection, follower: Follower, wake: Wake) -> None:
         while True:
             await self._catch_up(connection, follower)
-            # Under load a page of many events costs little more than a page of one.
-            await asyncio.sleep(GATHER)
+            await asyncio.sleep(_pause(follower))
             while not await wake.wait(POLL):
                 if await _first(connection, BEHIND, follower.view.name):
                     break
 
     async def _catch_up(self, connection: AsyncConnection, follower: Follower) -> None:
-        name, reached = follower.view.name, None
+        name, reached = follower.view.name, 0
         while (progress := await follower.catch_up(connection)) is not None:
             reached = progress.position
             self._horizon.reach(name, reached)
             if not follower.behind:
                 break
             await asyncio.sleep(0)
-        if reached is not None:
+        if reached:
             await connection.execute(TELL, (channel(self._schema), f"{name} {reached}"))
 
     async def _connect(self) -> AsyncConnection:
@@ -169,6 +169,11 @@ class Runner:
 def channel(schema: str) -> str:
     """Where it is told how far the views are."""
     return f"{schema}_views"
+
+
+def _pause(follower: Follower) -> float:
+    """A page of many events costs little more than a page of one: the busier, the longer they gather."""
+    return min(follower.view.gathers + follower.moved * PER_EVENT, LONGEST_GATHER)
 
 
 async def _first(connection: AsyncConnection, query: str, *values: str) -> bool:

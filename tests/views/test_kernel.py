@@ -26,6 +26,7 @@ class Seen:
     name: ClassVar[str] = "seen"
     schema: ClassVar[str] = "CREATE TABLE IF NOT EXISTS seen (position bigint PRIMARY KEY)"
     tables: ClassVar[tuple[str, ...]] = ("seen",)
+    gathers: ClassVar[float] = 0.0
     types: ClassVar[Sequence[str] | None] = None
 
     def __init__(self) -> None:
