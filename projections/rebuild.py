@@ -126,7 +126,7 @@ async def _indexes_later(connection: AsyncConnection, scratch: str) -> AsyncIter
 def _collecting_rarely() -> Iterator[None]:
     """A page is half a million objects without a cycle: looking for one takes a third of the time."""
     before = gc.get_threshold()
-    gc.set_threshold(100_000, 20, 50)
+    gc.set_threshold(1_000_000, 20, 50)
     try:
         yield
     finally:

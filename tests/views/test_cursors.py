@@ -72,7 +72,7 @@ async def reading(conninfo: str) -> AsyncIterator[tuple[Log, Reader]]:
         await AsyncConnection.connect(conninfo, autocommit=True, options=options) as connection,
     ):
         view = Executions(store.codec)
-        yield Log(store), Reader(view, Follower(view, store), connection)
+        yield Log(store, telling=True), Reader(view, Follower(view, store), connection)
 
 
 def names(rows: list[Held[Execution]]) -> list[str]:

@@ -39,7 +39,7 @@ class Sample:
     async def _fill(self, conninfo: str) -> None:
         store = new_store(conninfo)
         await store.open()
-        await Log(store).write(sample())
+        await Log(store, telling=True).write(sample())
         self.view = Executions(store.codec)
         options = session_options("executions")
         self.connection = await AsyncConnection.connect(conninfo, autocommit=True, options=options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -68,10 +68,13 @@ async def opened(conninfo: str) -> AsyncIterator[Store]:
 
 
 class Log:
-    """Writes to a log of which it is the only writer; each event is a second after the last."""
+    """Writes to a log of which it is the only writer. `telling` says when each event occurred: a
+    second after the one before; else all the events of one commit have the same time.
+    """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, telling: bool = False) -> None:
         self.store = store
+        self.telling = telling
         self.position = 0
         self._versions: Counter[str] = Counter()
 
@@ -89,16 +92,12 @@ class Log:
         self.position += 1
         self._versions[stream] += 1
         at = NOON + self.position * SECOND
-        version = self._versions[stream]
+        version, told = self._versions[stream], at if self.telling else None
         return Recorded(
-            stream, version, self.position, at, happening.event, "tester", occurred_at=at
+            stream, version, self.position, at, happening.event, "tester", occurred_at=told
         )
 
 
 def some(count: int, **more: object) -> list[Happening]:
     """The creations of `e-0`, `e-1` and so on."""
     return [created(f"e-{number}", **more) for number in range(count)]
-
-
-def ids(page: Sequence[object]) -> list[str]:
-    return [held.state.id for held in page]  # type: ignore[attr-defined]
