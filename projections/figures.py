@@ -7,11 +7,13 @@ between two; a mean is the exact sum divided once. Both are rounded to whole mil
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 
 from psycopg import AsyncConnection
@@ -34,18 +36,19 @@ RANKED = SLICED | {"status"}
 """What the durations are indexed by."""
 SHARES = (0.5, 0.95, 0.99, 1.0)
 UNKNOWN = "UNKNOWN"
+STATUSES = tuple(status.value for status in Status)
 
 SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 PLACE = "SELECT position, generation FROM bookmarks WHERE view = 'analytics'"
 FROM_TOTALS = """SELECT {group}, status, error_code, sum(executions)::bigint, sum(judged)::bigint,
-    sum(succeeded)::bigint, coalesce(sum(executions) FILTER (WHERE octave > 0), 0)::bigint,
-    sum(duration), sum(cost), sum(tokens), sum(api_calls)
+    sum(succeeded)::bigint, sum(ended)::bigint, sum(duration), sum(cost), sum(tokens), sum(api_calls)
     FROM analytics_totals WHERE {where} GROUP BY 1, 2, 3 HAVING sum(executions) > 0"""
 FROM_FACTS = """SELECT {group}, status, error_code, count(*), count(success),
     count(*) FILTER (WHERE success), count(duration), coalesce(sum(duration), 0), sum(cost),
     sum(tokens), sum(api_calls) FROM analytics_facts WHERE {where} GROUP BY 1, 2, 3"""
-OCTAVES = """SELECT {group}, octave, sum(executions)::bigint FROM analytics_totals
-    WHERE {where} AND octave > 0 GROUP BY 1, 2 HAVING sum(executions) > 0 ORDER BY 1, 2"""
+OCTAVES = """SELECT value, array_agg(octave ORDER BY octave), array_agg(ended ORDER BY octave)
+    FROM analytics_spread WHERE slice = %b AND (%b::text IS NULL OR value = %b) AND ended > 0
+    GROUP BY value"""
 BY_RANK = """SELECT (SELECT array_agg(duration) FROM (
         SELECT duration FROM analytics_facts WHERE {where} AND duration >= wanted.least
         ORDER BY duration OFFSET wanted.place LIMIT 2) AS two)
@@ -158,20 +161,19 @@ async def _cells(connection: AsyncConnection, question: Question) -> list[Cell]:
         group = COLUMNS[question.by] if question.by else "''"
         query = FROM_FACTS.format(group=group, where=_where(question, values))
     else:
-        group, where = _part(question, question.by, values)
+        group, where = _part(question, question.slice, values)
         query = FROM_TOTALS.format(group=group, where=where)
     cursor = await connection.execute(query, values, binary=True)
     return [Cell(*row) for row in await cursor.fetchall()]
 
 
-def _part(question: Question, by: By | None, values: list[Any]) -> tuple[str, str]:
+def _part(question: Question, part: tuple[str, str | None], values: list[Any]) -> tuple[str, str]:
     """Group and condition that read the right part of the totals."""
-    assert question.slice is not None
-    name, value = question.slice
-    conditions = [("slice", name), ("value", value)]
+    conditions = [("slice", part[0]), ("value", part[1])]
     conditions += [limit for limit in question.conditions if limit[0] == "status"]
     known = [(column, bound) for column, bound in conditions if bound is not None]
     values += [bound for _, bound in known]
+    by = question.by
     group = "value" if by in SLICED else COLUMNS[by] if by else "''"
     return group, " AND ".join(f"{column} = %s" for column, _ in known)
 
@@ -180,39 +182,26 @@ async def _percentiles(
     connection: AsyncConnection, question: Question, by: By | None
 ) -> dict[str, list[float]]:
     """The durations at `SHARES`, of each group or of all; by rank where an index has their order."""
-    limits = [*question.conditions, *([(by, "")] if by else [])]
-    by_rank = len(limits) < 2 and {name for name, _ in limits} <= RANKED
-    if not by_rank or question.slice is None:
+    limits = [*question.conditions, *([(by, None)] if by else [])]
+    if question.timed or len(limits) > 1 or not {name for name, _ in limits} <= RANKED:
         return await _by_sorting(connection, question, by)
-    column, value = limits[0] if limits else ("", "")
-    where = f"{column} = wanted.value" if column else "true"
+    slice_, value = limits[0] if limits else ("", None)
+    cursor = await connection.execute(OCTAVES, (slice_, value, value), binary=True)
     places = [
-        (key, fraction, key if by else value, least, place)
-        for key, counts in (await _octaves(connection, question, by)).items()
-        for least, place, fraction in _places(counts)
+        (key, fraction, least, place)
+        for key, octaves, counts in await cursor.fetchall()
+        for least, place, fraction in _places(octaves, counts)
     ]
     if not places:
         return {}
     keys, fractions, *columns = ([*column] for column in zip(*places, strict=True))
-    cursor = await connection.execute(BY_RANK.format(where=where), columns, binary=True)
+    where = f"{slice_} = wanted.value" if slice_ else "true"
+    query = BY_RANK.format(where=where)
+    cursor = await connection.execute(query, (keys, *columns), binary=True)
     spread: dict[str, list[float]] = {}
     for key, fraction, (two,) in zip(keys, fractions, await cursor.fetchall(), strict=True):
-        spread.setdefault(key, []).append(_between(two, fraction))
+        spread.setdefault(key if by else "", []).append(_between(two, fraction))
     return spread
-
-
-async def _octaves(
-    connection: AsyncConnection, question: Question, by: By | None
-) -> dict[str, list[tuple[int, int]]]:
-    """How many durations of each group are in each octave, from the shortest."""
-    values: list[Any] = []
-    group, where = _part(question, by, values)
-    query = OCTAVES.format(group=group, where=where)
-    cursor = await connection.execute(query, values, binary=True)
-    octaves: dict[str, list[tuple[int, int]]] = {}
-    for key, octave, count in await cursor.fetchall():
-        octaves.setdefault(key, []).append((octave, count))
-    return octaves
 
 
 async def _by_sorting(
@@ -237,17 +226,13 @@ def _where(question: Question, values: list[Any]) -> str:
     return " AND ".join(parts) or "true"
 
 
-def _places(counts: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, float]]:
+def _places(octaves: Sequence[int], counts: Sequence[int]) -> Iterator[tuple[int, int, float]]:
     """For each share: where its octave begins, the rank in it, and how far on to the next rank."""
-    total = sum(count for _, count in counts)
+    before = [0, *accumulate(counts)]
     for share in SHARES:
-        rank = share * (total - 1)
-        place, rest = math.floor(rank), iter(counts)
-        octave, count = next(rest)
-        while place >= count:
-            place -= count
-            octave, count = next(rest)
-        yield (1 << octave) >> 2, place, rank - math.floor(rank)
+        rank = share * (before[-1] - 1)
+        nth = bisect_right(before, math.floor(rank)) - 1
+        yield (1 << octaves[nth]) >> 2, math.floor(rank) - before[nth], rank - math.floor(rank)
 
 
 def _between(two: Sequence[int], fraction: float) -> float:
@@ -267,25 +252,22 @@ def _key(group: str, by: By) -> str | None:
 
 
 def _figures(cells: Sequence[Cell], spread: Sequence[float] | None) -> dict[str, Any]:
-    statuses, codes = dict.fromkeys(Status, 0), Counter[str]()
+    statuses, codes = dict.fromkeys(STATUSES, 0), Counter[str]()
     for cell in cells:
-        statuses[Status(cell.status)] += cell.executions
+        statuses[cell.status] += cell.executions
         if cell.status == Status.FAILED:
             codes[cell.error_code or UNKNOWN] += cell.executions
-    total, judged, succeeded, ended = (
-        sum(getattr(cell, amount) for cell in cells)
-        for amount in ("executions", "judged", "succeeded", "ended")
-    )
-    duration = sum((cell.duration for cell in cells), Decimal(0))
+    amounts = [sum(column) for column in list(zip(*cells, strict=True))[3:]] or [0] * 8
+    total, judged, succeeded, ended, duration, cost, tokens, api_calls = amounts
     return {
         "total": total,
-        "statuses": {status.value: count for status, count in statuses.items()},
+        "statuses": statuses,
         "successRate": statuses[Status.COMPLETED] / total if total else None,
         "resultSuccessRate": succeeded / judged if judged else None,
-        "duration": _durations(ended, duration, spread),
-        "totalCost": float(sum((cell.cost for cell in cells), Decimal(0))),
-        "tokens": int(sum(cell.tokens for cell in cells)),
-        "apiCalls": int(sum(cell.api_calls for cell in cells)),
+        "duration": _durations(ended, Decimal(duration), spread),
+        "totalCost": float(cost),
+        "tokens": int(tokens),
+        "apiCalls": int(api_calls),
         "errorCodes": dict(sorted(codes.items())),
     }
 
