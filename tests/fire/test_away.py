@@ -1,0 +1,79 @@
+"""A database that is away for a while: refused within seconds, lost nothing, back by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from api.postgres import EmbeddedPostgres
+from api.serve import GRACE
+from tests.fire.conftest import serving
+from tests.fire.load import assert_kept, under_load
+from tests.fire.probes import assert_away
+from tests.fire.proxy import line_to
+from tests.fire.service import Service, signal_all
+from tests.fire.test_killed import assert_views_follow
+
+BACK = 10
+
+pytestmark = pytest.mark.anyio
+
+
+@contextmanager
+def frozen(pids: list[int]) -> Iterator[None]:
+    """These processes are stopped, as on a machine that hangs."""
+    signal_all(pids, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        signal_all(pids, signal.SIGCONT)
+
+
+async def test_while_postgres_hangs_everyone_is_refused_in_time(
+    service: Service, thorough: bool
+) -> None:
+    async with under_load(service, "frozen") as load:
+        with frozen(service.postgres()):
+            await asyncio.sleep(0.2)
+            await assert_away(service, 20 if thorough else 4)
+            assert load.refusals
+        await asyncio.to_thread(service.wait_until_ready, BACK)
+        await load.answered(50)
+    assert all(refusal.headers["retry-after"] for refusal in load.refusals)
+    assert_kept(service.events(), load.answers)
+    await assert_views_follow(service)
+
+
+async def test_while_postgres_is_stopped_everyone_is_refused_in_time(
+    postgres_root: Path, postgres_bin: Path | None, thorough: bool
+) -> None:
+    database = EmbeddedPostgres(postgres_root, bin_dir=postgres_bin)
+    with database, serving(database.conninfo()) as service:
+        async with under_load(service, "stopped") as load:
+            database.__exit__()
+            await assert_away(service, 20 if thorough else 3)
+            database.__enter__()
+            await asyncio.to_thread(service.wait_until_ready, BACK)
+            await load.answered(50)
+        assert_kept(service.events(), load.answers)
+        await assert_views_follow(service)
+
+
+async def test_a_server_whose_database_hangs_ends_when_it_is_asked_to(
+    database: str, postgres_root: Path
+) -> None:
+    async with line_to(database) as line:
+        service = Service(postgres_root, line.conninfo)
+        await asyncio.to_thread(service.start)
+        async with under_load(service, "ending"):
+            pass
+        line.freeze()
+        begun = monotonic()
+        assert await asyncio.to_thread(service.terminate) == 0
+        assert monotonic() - begun < GRACE
