@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import problems
 from api.access import NOBODY, Access, Caller, Right
-from api.metrics import REQUESTS
+from api.metrics import REFUSALS, REQUESTS
 from api.schemas import ID
 from domain.batch import IdempotencyKey, Message
 from domain.errors import DomainError, Invalid, NotFound
@@ -195,20 +195,21 @@ class Endpoint:
         try:
             response = await self._answer(scope, receive)
         except DomainError as error:
-            response = problems.answer(error, scope["path"])
+            response = _refused(error, scope)
         except ValidationError as error:
-            response = problems.answer(problems.invalid(error), scope["path"])
+            response = _refused(problems.invalid(error), scope)
         except ClientDisconnect:
             return
         except Exception:
             log.exception("request failed", method=scope["method"], path=scope["path"])
-            response = problems.answer(problems.Internal(), scope["path"])
+            response = _refused(problems.Internal(), scope)
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp:
         operation = self._by_method.get(scope["method"])
         if operation is None:
             raise MethodNotAllowed(", ".join(sorted(self._by_method)))
+        self._counts[operation.method].inc()
         headers = scope.setdefault("state", {})["headers"] = dict(scope["headers"])
         caller = self._admitted(operation, headers)
         identity = scope["path_params"].get("id")
@@ -225,6 +226,11 @@ class Endpoint:
             raise problems.Unauthenticated
         caller.require(operation.right)
         return caller
+
+
+def _refused(error: DomainError, scope: Scope) -> ASGIApp:
+    REFUSALS.labels(error.code).inc()
+    return problems.answer(error, scope["path"])
 
 
 class MethodNotAllowed(DomainError):

@@ -1,0 +1,58 @@
+"""A consumer of server-sent events: opens a stream, reads frames, keeps its place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import httpx
+from httpx_sse import EventSource, connect_sse
+
+JSON = dict[str, Any]
+NOT_EVENTS = {"checkpoint", "caught-up", "closing"}
+
+
+class Frame(NamedTuple):
+    """One frame as it came: its own id, or none."""
+
+    type: str
+    id: str
+    data: JSON
+
+    @property
+    def is_event(self) -> bool:
+        return self.type not in NOT_EVENTS
+
+
+@contextmanager
+def opened(
+    api: httpx.Client, path: str = "/events", after: int | str | None = None, **query: str
+) -> Iterator[EventSource]:
+    """A stream; `after` is the Last-Event-ID."""
+    headers = {} if after is None else {"Last-Event-ID": str(after)}
+    with connect_sse(api, "GET", path, headers=headers, params=query) as source:
+        assert source.response.status_code == 200, source.response.read()
+        yield source
+
+
+def frames(source: EventSource) -> Iterator[Frame]:
+    """Every frame until the server ends the stream."""
+    for sse in source.iter_sse():
+        yield Frame(sse.event, sse.id, json.loads(sse.data))
+
+
+def until_caught_up(source: EventSource) -> list[Frame]:
+    """The frames up to and with the one that says that the past is done."""
+    read = []
+    for frame in frames(source):
+        read.append(frame)
+        if frame.type == "caught-up":
+            break
+    return read
+
+
+def positions(read: list[Frame]) -> list[int]:
+    """Where the events among the frames stand in the log."""
+    return [frame.data["position"] for frame in read if frame.is_event]
