@@ -10,11 +10,13 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from api import answers, freshness, schemas, streams
+from api import answers, freshness, schemas
 from api.access import Right
 from api.operations import Call, Operation, Parameter
 from api.problems import NotYetVisible
-from domain.errors import DomainError, Invalid, NotFound
+from api.streams import operations as streams
+from api.streams import sse
+from domain.errors import Invalid, NotFound
 from domain.execution.document import document
 from domain.kernel import Held
 from domain.wire import parse_time
@@ -41,11 +43,8 @@ async def show(call: Call, shown: Shown, *, alone: bool = True) -> ASGIApp:
         held, immutable = await _at(call, stream, timed("at", at))
     else:
         return await _present(call, stream, shown, alone=alone)
-    key = (await call.system.store.keys([stream]))[stream]
     found = await shown(document(held, held.at), held)
-    return answers.execution(
-        call, found, held, key, held.position, immutable=immutable, alone=alone
-    )
+    return answers.execution(call, found, held, held.position, immutable=immutable, alone=alone)
 
 
 async def _at(call: Call, stream: str, at: datetime) -> tuple[Held[Any], bool]:
@@ -59,9 +58,8 @@ async def _present(call: Call, stream: str, shown: Shown, *, alone: bool) -> ASG
     held = await call.system.store.load(stream)
     if held is None:
         raise NotFound("There is no such execution.")
-    key = (await call.system.store.keys([stream]))[stream]
     found = await shown(document(held, call.system.clock()), held)
-    return answers.execution(call, found, held, key, max(position, held.position), alone=alone)
+    return answers.execution(call, found, held, max(position, held.position), alone=alone)
 
 
 async def _reached(call: Call) -> int:
@@ -87,8 +85,8 @@ def timed(name: str, text: str) -> datetime:
 
 async def events(call: Call) -> ASGIApp:
     """The history of one execution: a page of it as JSON, or all of it and what comes as SSE."""
-    if streams.wanted(call):
-        return await streams.of_execution(call)
+    if sse.wanted(call):
+        return await sse.events_of_execution(call)
     call.only("order", "limit", "cursor", "types", "minPosition")
     order = call.parameter("order") or "asc"
     if order not in {"asc", "desc"}:
@@ -105,13 +103,6 @@ async def events(call: Call) -> ASGIApp:
     return answers.json(answers.page(page.envelopes, page.next_cursor), headers)
 
 
-async def log(call: Call) -> ASGIApp:
-    """Every event there is, and what comes, as SSE."""
-    if not streams.wanted(call):
-        raise NotAcceptable
-    return await streams.of_everything(call)
-
-
 async def diff(call: Call) -> ASGIApp:
     """What changed between two versions, and who changed it."""
     call.only("from", "to")
@@ -124,13 +115,6 @@ async def diff(call: Call) -> ASGIApp:
     return answers.json(patch, headers, media="application/json-patch+json")
 
 
-class NotAcceptable(DomainError):
-    """This is a stream: ask for it with `Accept: text/event-stream`."""
-
-    code = "not-acceptable"
-
-
-FROM = Parameter("from", "start, now, a position, or a time: where the stream begins")
 LIMIT = Parameter("limit", "How many", {"type": "integer", "minimum": 1, "maximum": 500})
 CURSOR = Parameter("cursor", "`nextCursor` of the page before")
 STREAM = {"text/event-stream": {"type": "string"}}
@@ -149,7 +133,7 @@ OPERATIONS = (
             CURSOR,
             Parameter("types", "Only these, with `*` for any characters, comma-separated"),
             freshness.MIN_POSITION,
-            FROM,
+            streams.FROM,
         ),
         answer_forms=STREAM,
         others={204: "The stream has ended, and this client has all of it"},
@@ -168,17 +152,5 @@ OPERATIONS = (
             Parameter("from", "The earlier version", VERSION.schema, required=True),
             Parameter("to", "The later version", VERSION.schema, required=True),
         ),
-    ),
-    Operation(
-        "streamEvents",
-        "GET",
-        "/events",
-        Right.READ_EVENTS,
-        "Every event, from any position on, and what comes (server-sent events)",
-        log,
-        answer={"type": "string"},
-        media_type="text/event-stream",
-        parameters=(FROM,),
-        problems=("malformed", "not-acceptable"),
     ),
 )

@@ -16,9 +16,11 @@ from api import analytics as analytics_routes
 from api import catalog, commands, executions, health, logs, openapi, problems
 from api import history as history_routes
 from api.access import Access
-from api.feed import Feed
 from api.operations import Operation, routes
 from api.settings import Settings
+from api.streams import operations as streams
+from api.streams import sockets
+from api.streams.hub import Hub
 from domain import house, recorder
 from domain.bus import Bus
 from domain.codec import Codec
@@ -40,6 +42,7 @@ PREFIX = "/api"
 # Routes are tried in this order: a literal segment stands before a parameter in its place.
 OPERATIONS: tuple[Operation, ...] = (
     *executions.LISTS,
+    *streams.OPERATIONS,
     *commands.OPERATIONS,
     *executions.OPERATIONS,
     *history_routes.OPERATIONS,
@@ -60,7 +63,7 @@ class System:
     access: Access
     listener: Listener
     runner: Runner
-    feed: Feed
+    hub: Hub
     history: History
     executions: Executions
     figures: Figures
@@ -119,7 +122,7 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
         access=Access(admin_token),
         listener=listener,
         runner=Runner(views, store, listener, conninfo, schema),
-        feed=Feed(store, listener, schema),
+        hub=Hub(store, listener, schema, settings.stream_limit),
         history=History(store),
         executions=executions_view,
         figures=Figures(),
@@ -135,11 +138,11 @@ async def running(system: System) -> AsyncIterator[None]:
     system.listener.start()
     system.bus.start()
     system.runner.start()
-    system.feed.start()
+    system.hub.start()
     try:
         yield
     finally:
-        await system.feed.stop()
+        await system.hub.stop()
         await system.bus.stop()
         await system.runner.stop()
         await system.listener.stop()
@@ -155,7 +158,10 @@ def create_app(system: System) -> ASGIApp:
             yield
 
     router = Router(
-        routes(system, OPERATIONS), redirect_slashes=False, default=_unknown, lifespan=lifespan
+        [*routes(system, OPERATIONS), *sockets.routes(system, OPERATIONS)],
+        redirect_slashes=False,
+        default=_unknown,
+        lifespan=lifespan,
     )
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

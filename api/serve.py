@@ -19,10 +19,12 @@ from api.data_dir import DataDir
 from api.main import System, build, check_master_key, create_app, migrate
 from api.postgres import EmbeddedPostgres
 from api.settings import Settings, SetupError
+from api.streams.lines import HttpLine, SocketLine
 from domain.errors import Overloaded
 from domain.vault import WrongKey
 
 GRACE = 30
+LARGEST_MESSAGE = 64 * 1024
 
 log = structlog.get_logger()
 
@@ -35,7 +37,7 @@ class Server(uvicorn.Server):
         self._system = system
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._system.feed.close()
+        self._system.hub.close()
         super().handle_exit(sig, frame)
         # Uvicorn would end by raising the signal again, before the database is stopped in order.
         self._captured_signals.clear()
@@ -93,9 +95,11 @@ def configured(app: ASGIApp, watch: Callable[[], Awaitable[None]] | None = None)
         app,
         callback_notify=watch,
         timeout_notify=1,
-        http="httptools",
-        ws="websockets-sansio",
+        http=HttpLine,
+        ws=SocketLine,
         ws_per_message_deflate=False,
+        ws_max_size=LARGEST_MESSAGE,
+        ws_ping_interval=None,  # the hub has one clock for all
         access_log=False,
         server_header=False,
         log_config=None,

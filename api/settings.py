@@ -34,6 +34,7 @@ class Settings:
     admin_token: Annotated[str, Field(pattern=r"^[!-~]+$")] | None = Field(default=None, repr=False)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     queue_limit: Annotated[int, Field(ge=1)] = 10_000
+    stream_limit: Annotated[int, Field(ge=1)] = 15_000
     database_connections: Annotated[int, Field(ge=2, le=1000)] = 10
 
 

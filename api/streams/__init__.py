@@ -1,0 +1,1 @@
+"""The log as streams: one tail per process, frames made once, connections that hold only a cursor."""

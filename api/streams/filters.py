@@ -1,0 +1,88 @@
+"""Which events a stream is about: types with globs, and the filter language of lists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import orjson
+
+from api.streams.entries import Entry
+from domain.errors import Invalid
+from projections import fields
+from projections.conditions import EVERYTHING, Condition, Field
+from projections.filters import from_query
+from projections.matching import matches, parties_suffice, value_in
+
+TYPE = re.compile(r"[a-z*][a-z._*]{0,100}")
+MOST_TYPES = 50
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What is asked for, as it was asked: equal questions share their answers."""
+
+    types: tuple[str, ...] = ()
+    asked: tuple[tuple[str, str], ...] = ()
+    condition: Condition = field(default=EVERYTHING, compare=False)
+
+    @cached_property
+    def everything(self) -> bool:
+        """Whether nothing is left out."""
+        return not (self.types or self.asked)
+
+    @cached_property
+    def told(self) -> bool:
+        """Whether it takes the state after an event to decide."""
+        return bool(self.asked) and not parties_suffice(self.condition)
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        globs = (".*".join(map(re.escape, glob.split("*"))) for glob in self.types)
+        return re.compile("|".join(globs))
+
+    @cached_property
+    def _known(self) -> dict[str, bool]:
+        return {}
+
+    def matches(self, entry: Entry) -> bool:
+        """Whether the stream is about this event. What is no execution has none of the fields."""
+        if self.types and not self._of_type(entry.type):
+            return False
+        if not self.asked:
+            return True
+        if not entry.stream.startswith("execution/"):
+            return False
+        if not self.told:
+            known = orjson.loads(entry.row.meta)
+            return matches(self.condition, lambda wanted: _party(known, wanted))
+        return entry.told is not None and matches(self.condition, value_in(entry.told.after))
+
+    def _of_type(self, type_: str) -> bool:
+        found = self._known.get(type_)
+        if found is None:
+            found = self._known[type_] = bool(self._pattern.fullmatch(type_))
+        return found
+
+
+def _party(meta: dict[str, Any], wanted: Field) -> Any:
+    return meta.get(wanted.path)
+
+
+ALL = Filter()
+
+
+def read(types: str | None, asked: Iterable[tuple[str, str]]) -> Filter:
+    """The filter of query parameters: `types`, and all that are fields.
+
+    Raises:
+        Invalid: a type cannot be one, a parameter is no field, or its value does not fit.
+    """
+    globs = tuple(sorted({glob for glob in (types or "").split(",") if glob}))
+    if len(globs) > MOST_TYPES or not all(map(TYPE.fullmatch, globs)):
+        raise Invalid.field("types", f"at most {MOST_TYPES} like execution.step.*, comma-separated")
+    pairs = tuple(sorted(asked))
+    return Filter(globs, pairs, from_query(pairs, fields.field)) if globs or pairs else ALL

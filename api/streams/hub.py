@@ -1,0 +1,227 @@
+"""The hub: all connections of a process, and what is published to them.
+
+The tail hands over what came, in order. Connections that have everything before it are written to
+right here, waking no task, in portions with a breath between, so that other requests are served
+meanwhile. A connection that cannot take it falls behind and fetches for itself from then on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+import structlog
+
+from api.metrics import STREAMS
+from api.streams.connection import DONE, RESTART, Connection, Line
+from api.streams.entries import Entry
+from api.streams.groups import Group, Topic
+from api.streams.readers import LogReader, Reader, StreamReader
+from api.streams.source import Source
+from api.streams.tail import Tail
+from api.streams.wheel import Wheel
+from domain.kernel import Held
+from domain.store import Store
+from projections.listen import Listener
+
+AT_ONCE = 100
+GOODBYE = 5.0
+EVERYTHING = ""
+ERASED = "execution.erased"
+
+log = structlog.get_logger()
+
+
+class Hub:
+    """Make it before the listener is started, as its tail listens."""
+
+    def __init__(self, store: Store, listener: Listener, schema: str, limit: int) -> None:
+        self.source = Source(store)
+        self.window = self.source.window
+        self.wheel = Wheel(self)
+        self.limit = limit
+        self.swept = 0
+        """All that are live have been handed everything up to here."""
+        self.closing = False
+        self._tail = Tail(store, self, listener.subscribe(schema))
+        self._connections: set[Connection] = set()
+        self._groups: dict[str, dict[Topic, Group]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def open(self) -> int:
+        """How many streams there are."""
+        return len(self._connections)
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no place for another, or soon for any."""
+        return self.closing or len(self._connections) >= self.limit
+
+    def start(self) -> None:
+        """Follow the log from its end, as it will be found."""
+        self._tasks = [
+            asyncio.create_task(self._tail.run(), name="streams' tail"),
+            asyncio.create_task(self.wheel.run(), name="streams' wheel"),
+        ]
+        self._loop = asyncio.get_running_loop()
+
+    def close(self) -> None:
+        """Ask every stream to say goodbye. Safe in a signal handler."""
+        self._loop.call_soon_threadsafe(self._begin_to_close)
+
+    async def stop(self) -> None:
+        """End the tail, and whoever is left."""
+        self.closing = True
+        for connection in list(self._connections):
+            connection.end(RESTART)
+        for task in self._tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        await self.window.stop()
+
+    async def head(self) -> int:
+        """The position of the last event there is, all of it published."""
+        head = await self.source.heads.ask(None) or 0
+        if head > self.window.head:
+            if not self._connections:
+                self.begin(head)
+            else:
+                await self._tail.reached(head)
+        return self.window.head
+
+    def begin(self, head: int) -> None:
+        """Nobody is here: what comes next is what follows this position."""
+        self.window.begin(head)
+        self.swept = head
+
+    def connect(self, line: Line, topic: Topic, cursor: int, held: Held[Any] | None) -> Connection:
+        """A connection that begins after a cursor. `held` is the state of its stream, if it has one.
+
+        Whoever connects has to `pump` it, wait until it is `done`, and `disconnect` it.
+        """
+        groups = self._groups.setdefault(topic.stream, {})
+        group = groups.setdefault(topic, Group(topic))
+        group.members += 1
+        connection = Connection(self, line, group, self._reader(group, cursor, held), cursor)
+        if held is not None:
+            connection.floor, connection.over = held.position, held.state.final
+        connection.touched = self.wheel.tick
+        line.consumer = connection
+        self._connections.add(connection)
+        self.wheel.add(connection)
+        STREAMS.set(len(self._connections))
+        if line.gone:
+            connection.lost()
+        return connection
+
+    def _reader(self, group: Group, cursor: int, held: Held[Any] | None) -> Reader:
+        if held is None:
+            return LogReader(self.source, group)
+        version = 0 if cursor == 0 else held.version if cursor >= held.position else None
+        return StreamReader(self.source, group, version, held.version)
+
+    def disconnect(self, connection: Connection) -> None:
+        """Forget it."""
+        connection.fall()
+        connection.lost()
+        connection.line.consumer = None
+        self._connections.discard(connection)
+        self.wheel.remove(connection)
+        group = connection.group
+        group.members -= 1
+        if group.members == 0:
+            groups = self._groups[group.topic.stream]
+            del groups[group.topic]
+            if not groups:
+                del self._groups[group.topic.stream]
+        STREAMS.set(len(self._connections))
+
+    def cut(self, connection: Connection) -> None:
+        """End one that does not read."""
+        log.info("slow stream cut", cursor=connection.cursor)
+        connection.cut()
+
+    async def publish(self, entries: Sequence[Entry]) -> None:
+        """Hand out what came."""
+        if any(entry.type == ERASED for entry in entries):
+            self.source.forget()
+        told = self._told(entries)
+        await self.source.live.tell(told)
+        if entries[0].position != self.window.head + 1:
+            return  # everybody left meanwhile, and somebody new began further on
+        self.window.append(entries, told=len(told) == len(entries))
+        concerned = list(self._concerned(entries))
+        for group, its in concerned:
+            group.latest = its[-1].position
+        sent = 0
+        for group, its in concerned:
+            sent = await self._sweep(group, its, sent)
+        self.swept = entries[-1].position
+
+    def _told(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Those whose states someone here has to know."""
+        if any(group.told for group in self._groups.get(EVERYTHING, {}).values()):
+            return entries
+        watched = {
+            entry.stream
+            for entry in entries
+            if any(group.told for group in self._groups.get(entry.stream, {}).values())
+        }
+        return [entry for entry in entries if entry.stream in watched] if watched else ()
+
+    def _concerned(self, entries: Sequence[Entry]) -> Iterator[tuple[Group, Sequence[Entry]]]:
+        for group in self._groups.get(EVERYTHING, {}).values():
+            yield group, entries
+        by_stream: dict[str, list[Entry]] = {}
+        for entry in entries:
+            if entry.stream in self._groups:
+                by_stream.setdefault(entry.stream, []).append(entry)
+        for stream, its in by_stream.items():
+            for group in self._groups[stream].values():
+                yield group, its
+
+    async def _sweep(self, group: Group, entries: Sequence[Entry], sent: int) -> int:
+        live = list(group.live)
+        chunks = group.chunks(entries) if live else []
+        for chunk in chunks:
+            over = _over(entries) if group.topic.stream and chunk is chunks[-1] else None
+            if not chunk.data and over is None:
+                continue
+            for connection in live:
+                # Who arrived meanwhile, or fell behind, fetched or will fetch it for itself.
+                if connection.live and connection.cursor < chunk.cursor:
+                    connection.push(chunk, over)
+                    sent += 1
+                    if sent % AT_ONCE == 0:
+                        await asyncio.sleep(0)
+        return sent
+
+    def _begin_to_close(self) -> None:
+        if not self.closing:
+            self.closing = True
+            self._tasks.append(asyncio.create_task(self._close(), name="streams' goodbye"))
+
+    async def _close(self) -> None:
+        for count, connection in enumerate(list(self._connections), 1):
+            if connection.line.paused or connection.done.done():
+                continue
+            connection.end(RESTART)
+            if count % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        await asyncio.sleep(GOODBYE)
+        for connection in list(self._connections):
+            connection.cut()
+
+
+def _over(entries: Iterable[Entry]) -> bool | None:
+    over = None
+    for entry in entries:
+        over = over if entry.ends is None else entry.ends
+    return over
+
+
+__all__ = ["DONE", "EVERYTHING", "Hub"]

@@ -1,0 +1,103 @@
+"""What a client asks of a stream, read from its request."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from api.operations import Call
+from api.streams import filters
+from api.streams.filters import Filter
+from api.streams.hub import EVERYTHING
+from api.streams.pace import Pace
+from api.streams.start import start
+from api.streams.words import EVENTS, WATCH, WATCH_WITH_STATE, Words
+from domain.errors import Invalid, NotFound
+from domain.kernel import Held
+
+OWN = frozenset({"from", "types", "format", "include", "speed"})
+FASTEST = 1_000_000.0
+
+
+class Wanted(NamedTuple):
+    """A stream as it was asked for. `over` when nothing will ever come after the cursor."""
+
+    words: Words
+    filter: Filter
+    cursor: int
+    stream: str = EVERYTHING
+    held: Held[Any] | None = None
+    over: bool = False
+    speed: float | None = None
+
+    @property
+    def pace(self) -> Pace | None:
+        """How fast the past goes by; None is as fast as can be."""
+        return Pace(self.speed) if self.speed else None
+
+
+async def of_log(call: Call, words: Words) -> Wanted:
+    """Everything the caller may see, from now on unless it says otherwise."""
+    begin = await start(call, "now")
+    return Wanted(_words(call, words), _filter(call), begin.cursor, speed=speed(call))
+
+
+async def of_execution(call: Call, words: Words) -> Wanted:
+    """One execution, from its first event unless the client says otherwise."""
+    begin = await start(call, "start")
+    stream = f"execution/{call.path['id']}"
+    held = await call.system.hub.source.states.ask(stream)
+    if held is None:
+        raise NotFound("There is no such execution.")
+    over = held.state.final and begin.resumed and begin.cursor >= held.position
+    return Wanted(
+        _words(call, words),
+        _filter(call),
+        begin.cursor,
+        stream,
+        held,
+        over=over,
+        speed=speed(call),
+    )
+
+
+def speed(call: Call) -> float | None:
+    """`?speed=`: None without one.
+
+    Raises:
+        Invalid: it is no number from 0 on.
+    """
+    text = call.parameter("speed")
+    if text is None:
+        return None
+    try:
+        return checked_speed(float(text))
+    except ValueError:
+        raise Invalid.field("speed", "must be a number: 10 is ten times as fast") from None
+
+
+def checked_speed(value: object) -> float:
+    """A speed; 0 is as fast as can be. Raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("a speed is a number")
+    if not 0 <= value <= FASTEST:
+        raise ValueError(f"a speed is from 0 to {FASTEST:.0f}")
+    return float(value)
+
+
+def _words(call: Call, words: Words) -> Words:
+    wanted = call.parameter("format")
+    if wanted not in {None, "events", "watch"}:
+        raise Invalid.field("format", "must be watch or events")
+    if wanted is not None:
+        words = EVENTS if wanted == "events" else WATCH
+    include = call.parameter("include")
+    if include is None:
+        return words
+    if include != "execution" or words is EVENTS:
+        raise Invalid.field("include", "must be execution, and goes with watch frames")
+    return WATCH_WITH_STATE
+
+
+def _filter(call: Call) -> Filter:
+    asked = [(name, value) for name, value in call.query if name not in OWN]
+    return filters.read(call.parameter("types"), asked)

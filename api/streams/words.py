@@ -1,0 +1,109 @@
+"""What streams say: each event as its envelope, or in the words of those who watch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import orjson
+
+from api.streams.entries import Entry, Told
+from domain.codec import open_json
+from domain.execution.document import document, step_document
+from domain.execution.state import Execution
+from domain.wire import format_time
+from projections.envelopes import envelope
+
+Said = list[tuple[str, bytes]]
+"""Names, and JSON objects in bytes."""
+Frame = dict[str, Any]
+
+
+class Words(NamedTuple):
+    """One way to speak of an event; `told` where it takes the state to do so."""
+
+    name: str
+    say: Callable[[Entry], Said]
+    told: bool
+
+
+def _envelope(entry: Entry) -> Said:
+    return [(entry.type, envelope(entry.row, entry.key))]
+
+
+def _watched(entry: Entry) -> Said:
+    return _said(entry, {})
+
+
+def _watched_with_state(entry: Entry) -> Said:
+    if entry.told is None:
+        return []
+    return _said(entry, {"state": document(entry.told.after, entry.told.after.at)})
+
+
+def _said(entry: Entry, more: Frame) -> Said:
+    told = entry.told
+    if told is None:
+        return []
+    place = {
+        "execution": told.after.state.id,
+        "position": entry.position,
+        "time": format_time(entry.row.at),
+        **more,
+    }
+    said = list(frames(told, orjson.loads(entry.row.data)))
+    for frame in said[:-1]:
+        frame["more"] = True  # who goes on from a position must have seen all of it
+    return [
+        (frame["type"], open_json(orjson.dumps({**frame, **place}), entry.key)) for frame in said
+    ]
+
+
+def frames(told: Told, data: Frame) -> Iterator[Frame]:
+    """The flat frames of one event: progress and status first, then its own.
+
+    `data` is the event as it is stored; what is sealed in it stays sealed.
+    """
+    kind, state = told.recorded.event.type, told.after.state
+    if kind == "execution.failed" and not data["final"]:
+        return  # a retry follows in the same commit, and is what watchers see
+    if kind == "execution.progress" or _changed(told, lambda before: before.progress):
+        yield {"type": "progress", "progress": _short(state.progress)}
+    if told.before is None or _changed(told, lambda before: before.status):
+        yield {"type": "status_changed", "status": state.status.value}
+    if kind in STEPS:
+        step = step_document(state.steps[data["step"]], state.assignee)
+        yield {"type": kind.removeprefix("execution."), "step": step}
+    elif kind in OWN:
+        yield {"type": kind.removeprefix("execution."), **OWN[kind](told, data)}
+
+
+def _changed(told: Told, value: Callable[[Execution], object]) -> bool:
+    return told.before is not None and value(told.before.state) != value(told.after.state)
+
+
+def _short(number: float) -> float:
+    return int(number) if number == int(number) else number
+
+
+STEPS = frozenset(
+    f"execution.step.{happened}" for happened in ("started", "completed", "failed", "skipped")
+)
+OWN: dict[str, Callable[[Told, Frame], Frame]] = {
+    "execution.completed": lambda _, data: {"result": data["result"]},
+    "execution.failed": lambda told, _: {"error": document(told.after, told.after.at)["error"]},
+    "execution.cancelled": lambda told, data: {
+        "reason": data.get("reason"),
+        "by": told.recorded.by,
+    },
+    "execution.paused": lambda _, data: {
+        "checkpoint": data["checkpoint"],
+        "reason": data.get("reason"),
+    },
+    "execution.resumed": lambda _, data: {"checkpoint": data["checkpoint"]},
+    "execution.retry": lambda _, data: data,
+}
+
+EVENTS = Words("events", _envelope, told=False)
+WATCH = Words("watch", _watched, told=True)
+WATCH_WITH_STATE = Words("watch+state", _watched_with_state, told=True)

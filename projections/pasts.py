@@ -1,0 +1,86 @@
+"""Streams as they were, many at once: states at versions, and what came after a version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+from domain.codec import Snapshot, Stored
+from domain.kernel import Held, replay
+from domain.store import Store
+
+SNAPSHOTS = """SELECT s.* FROM unnest(%b::text[], %b::bigint[]) AS wanted (stream, version)
+    CROSS JOIN LATERAL (
+        SELECT originator_id, originator_version, position, at, state FROM snapshots
+        WHERE originator_id = wanted.stream AND originator_version <= wanted.version
+        ORDER BY originator_version DESC LIMIT 1) AS s"""
+BETWEEN = """SELECT e.* FROM unnest(%b::text[], %b::bigint[], %b::bigint[])
+    AS wanted (stream, after, until) CROSS JOIN LATERAL (
+        SELECT notification_id, originator_version, at, originator_id, topic, meta, state
+        FROM events WHERE originator_id = wanted.stream AND originator_version > wanted.after
+            AND originator_version <= wanted.until ORDER BY originator_version) AS e
+    ORDER BY e.originator_id, e.originator_version"""
+FOLLOWING = """SELECT wanted.nth, e.* FROM unnest(%b::text[], %b::bigint[])
+    WITH ORDINALITY AS wanted (stream, after, nth) CROSS JOIN LATERAL (
+        SELECT notification_id, originator_version, at, originator_id, topic, meta, state
+        FROM events WHERE originator_id = wanted.stream AND originator_version > wanted.after
+        ORDER BY originator_version LIMIT %b) AS e
+    ORDER BY wanted.nth, e.originator_version"""
+VERSIONS = """SELECT wanted.stream, wanted.position, (
+        SELECT coalesce(max(originator_version), 0) FROM events
+        WHERE originator_id = wanted.stream AND notification_id <= wanted.position)
+    FROM unnest(%b::text[], %b::bigint[]) AS wanted (stream, position)"""
+
+
+async def states_at(store: Store, versions: Mapping[str, int]) -> dict[str, Held[Any]]:
+    """The state of each stream at a version of its own, sealed fields as `Ciphertext`."""
+    streams = list(versions)
+    async with store.reader() as connection:
+        cursor = await connection.execute(
+            SNAPSHOTS, (streams, list(versions.values())), binary=True
+        )
+        held = {row[0]: store.codec.thaw(Snapshot(*row)) for row in await cursor.fetchall()}
+        begins = [held[stream].version if stream in held else 0 for stream in streams]
+        cursor = await connection.execute(
+            BETWEEN, (streams, begins, list(versions.values())), binary=True
+        )
+        rows = [Stored(*row) for row in await cursor.fetchall()]
+    for stream, tail in groupby(rows, key=attrgetter("stream")):
+        state = replay(held.get(stream), (store.codec.decode(row) for row in tail))
+        assert state is not None
+        held[stream] = state
+    return held
+
+
+async def following(
+    store: Store, places: Sequence[tuple[str, int]], limit: int
+) -> dict[tuple[str, int], list[Stored]]:
+    """For each stream and version the next events of that stream, at most `limit`, in order."""
+    wanted = list(dict.fromkeys(places))
+    async with store.reader() as connection:
+        cursor = await connection.execute(
+            FOLLOWING,
+            ([stream for stream, _ in wanted], [after for _, after in wanted], limit),
+            binary=True,
+        )
+        rows = await cursor.fetchall()
+    found: dict[tuple[str, int], list[Stored]] = {place: [] for place in wanted}
+    for nth, *row in rows:
+        found[wanted[nth - 1]].append(Stored(*row))
+    return found
+
+
+async def versions_at(
+    store: Store, places: Sequence[tuple[str, int]]
+) -> dict[tuple[str, int], int]:
+    """For each stream and position of the log the version it had there, 0 before its first event."""
+    wanted = list(dict.fromkeys(places))
+    async with store.reader() as connection:
+        cursor = await connection.execute(
+            VERSIONS,
+            ([stream for stream, _ in wanted], [position for _, position in wanted]),
+            binary=True,
+        )
+        return {(row[0], row[1]): row[2] for row in await cursor.fetchall()}
