@@ -20,6 +20,7 @@ class Frame(NamedTuple):
     type: str
     id: str
     data: JSON
+    retry: int | None
 
     @property
     def is_event(self) -> bool:
@@ -40,7 +41,7 @@ def opened(
 def frames(source: EventSource) -> Iterator[Frame]:
     """Every frame until the server ends the stream."""
     for sse in source.iter_sse():
-        yield Frame(sse.event, sse.id, json.loads(sse.data))
+        yield Frame(sse.event, sse.id, json.loads(sse.data), sse.retry)
 
 
 def until_caught_up(source: EventSource) -> list[Frame]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -76,8 +77,7 @@ def test_the_story_of_one_execution_is_told_from_its_beginning_and_goes_on(
     assert told == ["execution.starting", "execution.started"]
 
 
-def reading_events(reading: object, count: int) -> list[Frame]:
-    assert hasattr(reading, "__next__")
+def reading_events(reading: Iterator[Frame], count: int) -> list[Frame]:
     return list(islice((frame for frame in reading if frame.is_event), count))
 
 
@@ -90,7 +90,7 @@ def test_every_id_of_a_stream_is_a_position_from_which_nothing_is_lost(
     assert not read[-1].is_event
     whole = positions(read)
     for frame in read:
-        assert frame.id.isdigit() and 0 < int(frame.id) <= head(api)
+        assert 0 < int(frame.id) <= head(api)
         with opened(api, path, after=frame.id) as source:
             rest = positions(until_caught_up(source))
         assert rest == [position for position in whole if position > int(frame.id)]
@@ -133,14 +133,12 @@ def test_a_failure_that_is_retried_ends_no_stream(
         assert [f.type for f in reading if f.is_event] == ["execution.cancelled"]
 
 
-@pytest.mark.parametrize(
-    "cursor", ["-1", "1.5", "abc", "1e3", "٣", "9" * 30, "99999999", " ", "0x1"]
-)
+@pytest.mark.parametrize("cursor", ["-1", "1.5", "abc", "1e3", "٣", "9" * 30, "99999999", "0x1"])
 def test_a_cursor_that_is_no_position_or_lies_in_the_future_is_refused(
     api: httpx.Client, running_execution: str, cursor: str
 ) -> None:
     for path in ("/events", f"/executions/{running_execution}/events"):
-        asked = {**SSE, "Last-Event-ID": cursor.encode()}
+        asked = {b"accept": b"text/event-stream", b"last-event-id": cursor.encode()}
         refused(api.get(path, headers=asked), 400, "malformed")
         refused(api.get(path, headers=SSE, params={"from": cursor}), 400, "malformed")
 
