@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import resource
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -25,6 +26,8 @@ from domain.vault import WrongKey
 
 GRACE = 30
 LARGEST_MESSAGE = 64 * 1024
+UNSENT = 128 * 1024
+VANISHED = 60_000
 
 log = structlog.get_logger()
 
@@ -73,6 +76,7 @@ def serve(settings: Settings) -> None:
                 log.warning("postgres died, and starts again")
 
         _relax_collector()
+        _allow_many_connections()
         config = configured(create_app(system), watch)
         Server(config, system).run(sockets=[listening])
 
@@ -120,7 +124,20 @@ def _relax_collector() -> None:
 
 def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    listening = socket.create_server((settings.host, settings.port), family=family, backlog=4096)
+    # Connections inherit both: little that a slow reader has not read is kept in the kernel, and a
+    # client that vanished without a word is noticed.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED)
+    return listening
+
+
+def _allow_many_connections() -> None:
+    """As many open files as the system grants: each stream is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _announce(settings: Settings, folder: DataDir, listening: socket.socket) -> None:

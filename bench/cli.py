@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from bench import importing, read, rebuild, visible, write
+from bench import importing, read, rebuild, streams, visible, write
 from bench.figures import Report
 from bench.plan import QUICK, Plan
 from bench.stand import Stand, stand
@@ -65,6 +65,12 @@ def visible_(**given: Any) -> None:
     run([visible.measure], **given)
 
 
+@main.command("streams", help="Deliveries, the past, and what streams cost; about 6 minutes.")
+@common
+def streams_(**given: Any) -> None:
+    run([streams.measure], **given)
+
+
 @main.command("read", help="List, find and analytics on 100 000 executions.")
 @common
 def read_(**given: Any) -> None:
@@ -93,7 +99,13 @@ def import_(log: Path, mapping: Path, **given: Any) -> None:
 @common
 def all_(log: Path | None, mapping: Path | None, **given: Any) -> None:
     """Everything; the import only with --log and --mapping."""
-    sections: list[Section] = [write.measure, visible.measure, read.measure, rebuild.measure]
+    sections: list[Section] = [
+        write.measure,
+        visible.measure,
+        streams.measure,
+        read.measure,
+        rebuild.measure,
+    ]
     if log is not None and mapping is not None:
         sections.append(importing.section(log, mapping))
     run(sections, **given)

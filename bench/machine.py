@@ -32,10 +32,19 @@ def busy_seconds() -> float:
 
 def peak_memory(pid: int) -> int:
     """The most memory a process ever had resident, in bytes."""
+    return _memory(pid, "VmHWM:")
+
+
+def resident_memory(pid: int) -> int:
+    """The memory that a process has resident now, in bytes."""
+    return _memory(pid, "VmRSS:")
+
+
+def _memory(pid: int, name: str) -> int:
     for line in (PROC / str(pid) / "status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(name):
             return int(line.split()[1]) * 1024
-    raise LookupError(f"process {pid} has no peak of memory")
+    raise LookupError(f"process {pid} has no {name}")
 
 
 def _machine_ticks() -> list[int]:

@@ -109,6 +109,12 @@ class Stand:
         command = (sys.executable, "-P", "-m", "bench.echo", str(port), str(file))
         return self._start(command, port, "/", dict(os.environ))
 
+    def fanout(self) -> Server:
+        """Start the bare fan-out."""
+        port = free_port()
+        command = (sys.executable, "-P", "-m", "bench.fanout", str(port))
+        return self._start(command, port, "/", dict(os.environ))
+
     def stop(self, server: Server) -> None:
         """End a server before the end of everything."""
         end(server.process)
