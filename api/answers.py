@@ -10,19 +10,13 @@ from starlette.responses import Response
 
 from api.operations import Call
 from domain.bus import Answer
-from domain.codec import open_json
+from domain.codec import plain_json
 from domain.execution.document import document, linked_data
 from domain.kernel import Held
-from domain.vault import DataKey
 
 LD_JSON = "application/ld+json"
 IMMUTABLE = "private, max-age=31536000, immutable"
 REVALIDATE = "private, no-cache"
-
-
-def dumps(value: Any, key: DataKey | None = None) -> bytes:
-    """JSON bytes, sealed fields opened with `key`; what cannot be opened any more reads as null."""
-    return open_json(orjson.dumps(value), key)
 
 
 def json(
@@ -32,7 +26,9 @@ def json(
     media: str = "application/json",
 ) -> Response:
     """A JSON answer from a value, or from bytes that are JSON already."""
-    return Response(value if isinstance(value, bytes) else dumps(value), status, headers, media)
+    return Response(
+        value if isinstance(value, bytes) else plain_json(value), status, headers, media
+    )
 
 
 def executed(call: Call, answer: Answer) -> Response:
@@ -65,7 +61,6 @@ def execution(
     call: Call,
     shown: Any,
     held: Held[Any],
-    key: DataKey | None,
     position: int,
     *,
     immutable: bool = False,
@@ -88,7 +83,7 @@ def execution(
     }
     if alone and _is_known(call, tag):
         return Response(status_code=304, headers=headers)
-    return json(dumps(shown, key), headers, media=LD_JSON if linked else "application/json")
+    return json(shown, headers, media=LD_JSON if linked else "application/json")
 
 
 def _is_execution(shown: Any) -> bool:

@@ -15,6 +15,7 @@ from api.operations import Call, Operation, Parameter
 from domain import house
 from domain.bus import Answer
 from domain.catalog.documents import document
+from domain.codec import plain_json
 from domain.confirm import ConfirmOrder
 from domain.errors import NotFound
 
@@ -99,7 +100,7 @@ def listing(kind: str) -> Handler:
                 limit=call.whole("limit", 1, 500) or 50,
                 cursor=call.parameter("cursor"),
             )
-        items = [answers.dumps(item) for item in page.data]
+        items = [plain_json(item) for item in page.data]
         headers = {"log-position": str(page.position)}
         return answers.json(answers.page(items, page.next_cursor), headers)
 

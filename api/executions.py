@@ -14,6 +14,7 @@ from api.catalog import loaded
 from api.commands import CREATE, fields
 from api.freshness import MIN_POSITION, fresh
 from api.operations import Call, Operation, Parameter
+from domain.codec import open_json, sealed_json
 from domain.errors import Invalid, NotFound
 from domain.execution.document import checkpoint_document, document
 from domain.execution.shape import ServiceExecution
@@ -168,7 +169,7 @@ async def _items(call: Call, rows: list[Held[Execution]], relations: list[str]) 
         for item in documents:
             await _expand(call, item, name)
     keys = await call.system.store.keys(f"execution/{item['$id']}" for item in documents)
-    return [answers.dumps(item, keys[f"execution/{item['$id']}"]) for item in documents]
+    return [open_json(sealed_json(item), keys[f"execution/{item['$id']}"]) for item in documents]
 
 
 LIST_PARAMETERS = (

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 from api import answers, history, schemas
 from api.access import Right
 from api.operations import MIB, Call, Operation, Parameter
+from domain.codec import plain_json
 from domain.errors import Invalid, NotFound
 from projections.logs import Level, LogFilter, LogLine
 
@@ -65,7 +66,7 @@ async def read(call: Call) -> ASGIApp:
         limit=call.whole("limit", 1, 500) or 50,
         cursor=call.parameter("cursor"),
     )
-    items = [answers.dumps(line) for line in page.data]
+    items = [plain_json(line) for line in page.data]
     return answers.json(answers.page(items, page.next_cursor))
 
 

@@ -12,7 +12,15 @@ from pydantic import TypeAdapter
 
 from domain.kernel import Aggregate, Event, Held, Recorded
 from domain.vault import DataKey
-from domain.wire import SEALED_JSON, SECRET_JSON, Opening, Sealing, format_time
+from domain.wire import (
+    SEALED,
+    SEALED_JSON,
+    SECRET_JSON,
+    Ciphertext,
+    Opening,
+    Sealing,
+    format_time,
+)
 
 
 class Stored(NamedTuple):
@@ -126,6 +134,27 @@ def _meta(recorded: Recorded) -> str:
     if recorded.occurred_at:
         meta["occurredAt"] = format_time(recorded.occurred_at)
     return orjson.dumps(meta).decode()
+
+
+def plain_json(value: Any) -> bytes:
+    """JSON of what was opened before; content whose key was destroyed reads as null."""
+    return orjson.dumps(value, _as_null, orjson.OPT_PASSTHROUGH_DATACLASS)
+
+
+def sealed_json(value: Any) -> bytes:
+    """JSON of what was not opened: each `Ciphertext` as its token, for `open_json`."""
+    return orjson.dumps(value, _as_token, orjson.OPT_PASSTHROUGH_DATACLASS)
+
+
+def _as_null(value: object) -> None:
+    if not isinstance(value, Ciphertext):
+        raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+def _as_token(value: object) -> dict[str, str]:
+    if not isinstance(value, Ciphertext):
+        raise TypeError(f"{type(value).__name__} is no JSON")
+    return {SEALED: value.token}
 
 
 def open_json(sealed: bytes, key: DataKey | None) -> bytes:

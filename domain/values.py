@@ -17,7 +17,6 @@ from pydantic import (
 )
 
 from domain.kernel import Value
-from domain.wire import SEALED, SECRET
 
 ID = r"^[A-Za-z0-9._~:-]{1,255}$"
 NO_NUL = r"^[^\x00]*$"
@@ -92,7 +91,7 @@ def _parts(value: Any) -> Iterator[Any]:
 
 
 def _storable(value: Any) -> Any:
-    """What could not be read back as it is: numbers that are too large, and our own marks."""
+    """Refuses what could not be read back as it is: numbers that are too large."""
     if value is None or isinstance(value, str):
         return value
     for part in _parts(value):
@@ -100,8 +99,6 @@ def _storable(value: Any) -> Any:
             raise ValueError("a number must be finite")
         if isinstance(part, int) and not -INT64 <= part < INT64:
             raise ValueError("a whole number must fit into 64 bits")
-        if isinstance(part, dict) and (SEALED in part or SECRET in part):
-            raise ValueError(f"`{SEALED}` and `{SECRET}` are marks of the server")
     return value
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from domain.codec import Stored, open_json
+from domain.codec import Stored, plain_json
 from domain.errors import Invalid, NotFound
 from domain.execution.document import document
 from domain.kernel import Held, Recorded, replay
@@ -135,7 +135,7 @@ def _shown(held: Held[Any], key: DataKey | None) -> dict[str, Any]:
     shown = document(held, held.at)
     if key is not None:
         return shown
-    opened: dict[str, Any] = orjson.loads(open_json(orjson.dumps(shown), None))  # what was erased
+    opened: dict[str, Any] = orjson.loads(plain_json(shown))  # what was erased
     return opened
 
 

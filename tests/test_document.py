@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from domain.codec import Codec, open_json
+from domain.codec import Codec, open_json, sealed_json
 from domain.execution.commands import PauseExecution
 from domain.execution.document import ServiceExecution, document, linked_data
 from domain.execution.events import (
@@ -192,19 +192,19 @@ def frozen_and_thawed(history: Given, keys: Codec) -> dict[str, Any]:
     "history", [whole(), *(given(*story) for story in STORIES.values())], ids=str
 )
 def test_a_sealed_document_opens_to_the_plain_one(history: Given) -> None:
-    sealed = orjson.dumps(frozen_and_thawed(history, codec()))
+    sealed = sealed_json(frozen_and_thawed(history, codec()))
     assert orjson.loads(open_json(sealed, KEY)) == shown(history)
 
 
 def test_a_sealed_document_tells_nothing() -> None:
     for history in (whole(), given(*RUNNING, ExecutionCompleted(success=True, result=RESULT))):
-        text = orjson.dumps(frozen_and_thawed(history, codec())).decode()
+        text = sealed_json(frozen_and_thawed(history, codec())).decode()
         for secret in ("bad", "line 1", '"q"', "done", "page", "k3y", "Sent two"):
             assert secret not in text
 
 
 def test_without_its_key_content_reads_as_null() -> None:
-    sealed = orjson.dumps(frozen_and_thawed(whole(), codec()))
+    sealed = sealed_json(frozen_and_thawed(whole(), codec()))
     erased = orjson.loads(open_json(sealed, None))
     ServiceExecution.model_validate(erased, strict=False)
     assert erased["error"]["message"] is None

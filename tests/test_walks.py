@@ -11,7 +11,7 @@ import hypothesis.strategies as st
 import orjson
 from hypothesis import given, note
 
-from domain.codec import Stored, open_json
+from domain.codec import Stored, open_json, sealed_json
 from domain.errors import DomainError
 from domain.execution.commands import COMMANDS, SERVER_COMMANDS, CreateExecution
 from domain.execution.document import ServiceExecution, document
@@ -184,7 +184,7 @@ def _check_view(path: Path, live: Held[Execution]) -> None:
     assert view is not None
     assert CODEC.thaw(CODEC.freeze(STREAM, view, None)) == view
     shown = document(live, live.at)
-    sealed = orjson.dumps(document(view, live.at))
+    sealed = sealed_json(document(view, live.at))
     assert orjson.loads(open_json(sealed, KEY)) == orjson.loads(orjson.dumps(shown))
 
 

@@ -1,7 +1,7 @@
 """An execution as clients see it: plain values, ready for JSON.
 
-Every answer to a command is made here, so the functions look alike and do nothing twice. Sealed
-content of a view stays sealed, as `{"$sealed": token}` in its place.
+Every answer to a command is made here, so the functions look alike and do nothing twice. Content
+that is sealed stays a `Ciphertext` in its place: only so can it be told from what clients wrote.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 
 from domain.execution.shape import ServiceExecution
 from domain.execution.state import Attempt, Checkpoint, Execution, Step, Totals
-from domain.execution.values import ExecutionError, ExecutionResult, Status, Webhook
+from domain.execution.values import ExecutionError, Status, Webhook
 from domain.kernel import Held
 from domain.values import Assignee, StepAssignee
-from domain.wire import MASKED, MILLISECOND, SEALED, Ciphertext, format_time, in_milliseconds
+from domain.wire import MASKED, MILLISECOND, Ciphertext, format_time, in_milliseconds
 
 __all__ = [
     "ServiceExecution",
@@ -95,9 +95,9 @@ def step_document(step: Step, executing: Assignee | None = None) -> dict[str, An
     if step.assignee:
         shown["assignee"] = _step_assignee(step.assignee, executing)
     if step.input is not None:
-        shown["input"] = _content(step.input)
+        shown["input"] = step.input
     if step.output is not None:
-        shown["output"] = _content(step.output)
+        shown["output"] = step.output
     if step.error:
         shown["error"] = _error(step.error)
     if step.used:
@@ -110,7 +110,7 @@ def checkpoint_document(checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "id": checkpoint.id,
         "timestamp": format_time(checkpoint.at),
-        "state": _content(checkpoint.state),
+        "state": checkpoint.state,
         "step": checkpoint.step,
     }
 
@@ -169,7 +169,7 @@ def _add_optional(shown: dict[str, Any], state: Execution) -> None:
         at = format_time(cancellation.at)
         shown["cancellation"] = {"by": cancellation.by, "at": at}
         if cancellation.reason is not None:
-            shown["cancellation"]["reason"] = _content(cancellation.reason)
+            shown["cancellation"]["reason"] = cancellation.reason
     if state.next_retry_at:
         shown["nextRetryAt"] = format_time(state.next_retry_at)
     if policy := state.retry_policy:
@@ -211,9 +211,9 @@ def _totals(used: Totals) -> dict[str, Any]:
     }
 
 
-def _result(result: ExecutionResult) -> dict[str, Any]:
+def _result(result: Any) -> Any:
     if isinstance(result, Ciphertext):
-        return {SEALED: result.token}
+        return result
     shown = {"success": result.success, "output": result.output, "summary": result.summary}
     if result.artifacts is not None:
         shown["artifacts"] = list(result.artifacts)
@@ -223,12 +223,12 @@ def _result(result: ExecutionResult) -> dict[str, Any]:
 def _error(error: ExecutionError) -> dict[str, Any]:
     shown = {
         "code": error.code,
-        "message": _content(error.message),
+        "message": error.message,
         "recoverable": error.recoverable,
         "retryCount": error.retry_count,
     }
     if error.stack is not None:
-        shown["stack"] = _content(error.stack)
+        shown["stack"] = error.stack
     if error.step is not None:
         shown["step"] = error.step
     return shown
@@ -271,10 +271,6 @@ def _webhook(webhook: Webhook) -> dict[str, Any]:
     if webhook.headers:
         shown["headers"] = dict.fromkeys(webhook.headers, MASKED)
     return shown
-
-
-def _content(content: Any) -> Any:
-    return {SEALED: content.token} if isinstance(content, Ciphertext) else content
 
 
 def _short(number: float) -> float:
