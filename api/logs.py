@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from api import answers, history, schemas
 from api.access import Right
+from api.freshness import MIN_POSITION, fresh
 from api.operations import MIB, Call, Operation, Parameter
 from domain.codec import plain_json
 from domain.errors import Invalid, NotFound
@@ -52,12 +53,14 @@ async def read(call: Call) -> ASGIApp:
         raise Invalid.field("order", "must be asc or desc")
     if await call.system.store.load(f"execution/{call.path['id']}") is None:
         raise NotFound("There is no such execution.")
+    await fresh(call, "logs")
+    position = call.system.runner.position("logs")
     since, until = call.parameter("since"), call.parameter("until")
     only = LogFilter(
         levels,
         call.parameter("step"),
-        history.timed("since", since) if since else None,
-        history.timed("until", until) if until else None,
+        None if since is None else history.timed("since", since),
+        None if until is None else history.timed("until", until),
     )
     page = await call.system.logs.read(
         call.path["id"],
@@ -67,7 +70,8 @@ async def read(call: Call) -> ASGIApp:
         cursor=call.parameter("cursor"),
     )
     items = [plain_json(line) for line in page.data]
-    return answers.json(answers.page(items, page.next_cursor))
+    headers = {"log-position": str(position)}
+    return answers.json(answers.page(items, page.next_cursor), headers)
 
 
 TIME = {"type": "string", "format": "date-time"}
@@ -79,7 +83,10 @@ PARAMETERS = (
     Parameter("order", "Oldest or newest first", {"type": "string", "enum": ["asc", "desc"]}),
     history.LIMIT,
     history.CURSOR,
+    MIN_POSITION,
 )
+LINE = {"$ref": "#/components/schemas/LogLine"}
+LINES = {"type": "array", "items": LINE, "minItems": 1, "maxItems": MOST_LINES}
 OPERATIONS = (
     Operation(
         "log",
@@ -89,6 +96,7 @@ OPERATIONS = (
         f"Keep a log line, or a list of at most {MOST_LINES}",
         append,
         body=LogLine,
+        body_forms={"application/json": {"anyOf": [LINE, LINES]}},
         answer={"type": "object", "required": ["appended"]},
         status=201,
         body_limit=16 * MIB,

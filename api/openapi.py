@@ -11,11 +11,12 @@ from starlette.types import ASGIApp
 
 from api.access import Right
 from api.answers import json
-from api.components import components, schema_of
+from api.components import components, is_model, schema_of
 from api.freshness import MIN_POSITION
 from api.operations import Call, Operation, Parameter
 from api.problems import PROBLEM_JSON, PROBLEMS
-from api.schemas import ID
+from api.schemas import COMMAND_LIST, ID
+from domain.kernel import Command
 
 PATH_PARTS: Mapping[str, Any] = {
     "id": {"type": "string", "pattern": f"^{ID.pattern}$"},
@@ -127,7 +128,7 @@ def _headers(row: Operation) -> list[dict[str, Any]]:
 
 
 def _commands(row: Operation) -> bool:
-    return row.body is not None and row.right in {Right.COMMAND_EXECUTIONS, Right.WRITE_CATALOG}
+    return row.body is COMMAND_LIST or (is_model(row.body) and issubclass(row.body, Command))
 
 
 def _responses(row: Operation) -> dict[str, Any]:

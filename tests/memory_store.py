@@ -133,7 +133,9 @@ class MemoryStore(Store):
 class MemoryTransaction(Transaction):
     def __init__(self, store: MemoryStore) -> None:
         self._log = store.log
-        super().__init__(NotImplemented, store, store.log.session, len(self._log.events), self._log.at)
+        super().__init__(
+            NotImplemented, store, store.log.session, len(self._log.events), self._log.at
+        )
 
     async def replies(self, keys: Sequence[str], since: datetime) -> dict[str, Reply]:
         found = {key: self._log.replies[key] for key in keys if key in self._log.replies}

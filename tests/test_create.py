@@ -182,9 +182,7 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_field(field: str, value: ob
     assert {error["loc"][0] for error in refusal.value.errors()} == {field}
 
 
-@pytest.mark.parametrize(
-    "output", ["1e999", "-1e999", "NaN", "99999999999999999999"]
-)
+@pytest.mark.parametrize("output", ["1e999", "-1e999", "NaN", "99999999999999999999"])
 def test_content_that_could_not_be_read_back_is_refused(output: str) -> None:
     body = f'{{"success": true, "summary": "", "output": {output}}}'
     with pytest.raises(ValidationError):

@@ -16,13 +16,20 @@ READS = (
     "/executions/{id}/status",
     "/executions/{id}/order",
     "/executions/{id}/events",
+    "/executions/{id}/logs",
     "/executions/{id}/diff?from=1&to=2",
     "/executions/{id}?version=2",
     "/services",
     "/services/sdr-service",
     "/analytics/executions",
 )
-WAITING = ("/executions", "/executions/{id}", "/executions/{id}/events", "/orders")
+WAITING = (
+    "/executions",
+    "/executions/{id}/logs",
+    "/executions/{id}",
+    "/executions/{id}/events",
+    "/orders",
+)
 
 
 def far(api: httpx.Client) -> int:
