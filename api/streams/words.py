@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from api.streams.entries import Entry, Told
-from domain.codec import open_json
+from domain.codec import open_json, sealed_json
 from domain.execution.document import document, step_document
 from domain.execution.state import Execution
 from domain.wire import format_time
@@ -55,7 +55,7 @@ def _said(entry: Entry, more: Frame) -> Said:
     for frame in said[:-1]:
         frame["more"] = True  # who goes on from a position must have seen all of it
     return [
-        (frame["type"], open_json(orjson.dumps({**frame, **place}), entry.key)) for frame in said
+        (frame["type"], open_json(sealed_json({**frame, **place}), entry.key)) for frame in said
     ]
 
 

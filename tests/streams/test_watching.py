@@ -1,0 +1,207 @@
+"""What watchers are told, over WebSocket and as server-sent events."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import httpx
+import pytest
+from httpx_sse import connect_sse
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.api.conftest import ERROR, RESULT, Executions
+from tests.api.serving import TOKEN, Serving
+from tests.streams.consumers import heard, past, socket, until_caught_up
+
+JSON = dict[str, Any]
+
+
+def told(frames: list[JSON], *members: str) -> list[Any]:
+    """The type of each frame, with the values of some members where it has them."""
+    return [
+        (frame["type"], *(frame[name] for name in members if name in frame)) for frame in frames
+    ]
+
+
+def test_an_execution_is_told_in_flat_frames_to_its_end(
+    server: Serving, executions: Executions, queued_execution: str
+) -> None:
+    path = f"/executions/{queued_execution}/watch"
+    with socket(server, path) as opened:
+        frames = heard(opened)
+        assert told(until_caught_up(frames), "status") == [("status_changed", "queued")]
+        executions.tell(queued_execution, "start")
+        executions.tell(queued_execution, "progress", progress=45)
+        executions.tell(queued_execution, "steps/one/start", name="Step one")
+        executions.tell(queued_execution, "steps/one/complete", output={"leads": 2})
+        executions.tell(queued_execution, "pause", reason="lunch")
+        executions.tell(queued_execution, "resume")
+        executions.tell(queued_execution, "complete", **RESULT)
+        read = list(frames)
+        assert opened.close_code == 1000
+        assert opened.close_reason == f"position {read[-1]['position']}"
+    assert told(read, "status", "progress") == [
+        ("status_changed", "starting"),
+        ("status_changed", "running"),
+        ("progress", 45),
+        ("step.started",),
+        ("step.completed",),
+        ("status_changed", "paused"),
+        ("paused",),
+        ("status_changed", "running"),
+        ("resumed",),
+        ("progress", 100),
+        ("status_changed", "completed"),
+        ("completed",),
+    ]
+    assert {frame["execution"] for frame in read} == {queued_execution}
+    step = read[4]["step"]
+    assert (step["name"], step["output"]) == ("Step one", {"leads": 2})
+    assert step["duration"] >= 0
+    assert read[6]["reason"] == "lunch"
+    assert read[-1]["result"] == RESULT
+
+
+def test_frames_of_one_event_share_its_position_and_all_but_the_last_say_that_more_follows(
+    server: Serving, completed_execution: str
+) -> None:
+    read = past(server, f"/executions/{completed_execution}/watch")
+    last = [frame for frame in read if frame["position"] == read[-1]["position"]]
+    assert told(last, "more") == [
+        ("progress", True),
+        ("status_changed", True),
+        ("completed",),
+    ]
+
+
+def test_server_sent_events_say_the_same_and_the_cursor_moves_with_the_last_frame_of_an_event(
+    server: Serving, api: httpx.Client, completed_execution: str
+) -> None:
+    path = f"/executions/{completed_execution}/watch"
+    with connect_sse(api, "GET", path) as source:
+        read = [sse for sse in source.iter_sse() if sse.event != "caught-up"]
+    assert [json.loads(sse.data) for sse in read] == past(server, path)
+    assert [sse.event for sse in read[-3:]] == ["progress", "status_changed", "completed"]
+    assert [int(sse.id) for sse in read[-3:]] == [
+        json.loads(read[-1].data)["position"] - 1,
+        json.loads(read[-1].data)["position"] - 1,
+        json.loads(read[-1].data)["position"],
+    ]
+
+
+def test_a_failure_is_told_when_it_is_final_and_a_retry_when_it_is_not(
+    server: Serving, executions: Executions, retrying_execution: str
+) -> None:
+    read = past(server, f"/executions/{retrying_execution}/watch", **{"from": "start"})
+    assert told(read[-2:], "status") == [("status_changed", "retry"), ("retry",)]
+    assert (read[-1]["retry"], read[-1]["maxRetries"], read[-1]["delay"]) == (1, 3, 60_000)
+    failed = executions.running()
+    executions.tell(failed, "fail", **ERROR)
+    read = past(server, f"/executions/{failed}/watch")
+    assert told(read[-2:], "status") == [("status_changed", "failed"), ("failed",)]
+    assert read[-1]["error"]["message"] == ERROR["message"]
+
+
+def test_progress_that_follows_from_the_steps_is_told(
+    server: Serving, executions: Executions
+) -> None:
+    steps = [{"id": "a", "name": "A"}, {"id": "b", "name": "B"}]
+    execution = executions.running(steps=steps)
+    executions.tell(execution, "steps/a/start")
+    executions.tell(execution, "steps/a/complete")
+    read = past(server, f"/executions/{execution}/watch")
+    assert told(read[-2:], "progress") == [("progress", 50), ("step.completed",)]
+
+
+def test_the_state_after_an_event_comes_with_it_if_asked_for(
+    server: Serving, api: httpx.Client, completed_execution: str
+) -> None:
+    read = past(server, f"/executions/{completed_execution}/watch", include="execution")
+    shown = api.get(f"/executions/{completed_execution}").json()
+    state = read[-1]["state"]
+    assert state["$id"] == completed_execution
+    assert (state["status"], state["result"]) == ("completed", shown["result"])
+    assert [frame["state"]["status"] for frame in read][:1] == ["queued"]
+
+
+def test_all_executions_are_watched_together_from_now_on(
+    server: Serving, executions: Executions
+) -> None:
+    with socket(server, "/executions/watch") as opened:
+        frames = heard(opened)
+        assert until_caught_up(frames) == []
+        first, second = executions.running(), executions.running()
+        read = [next(frames) for _ in range(6)]
+    assert [frame["execution"] for frame in read] == [first] * 3 + [second] * 3
+
+
+def test_the_past_of_all_executions_is_what_was_told_live(
+    server: Serving, executions: Executions
+) -> None:
+    with socket(server, "/executions/watch") as opened:
+        frames = heard(opened)
+        until_caught_up(frames)
+        begin = executions.create()["position"] - 1
+        execution = executions.running()
+        executions.tell(execution, "steps/one/start")
+        executions.tell(execution, "complete", **RESULT)
+        live: list[JSON] = []
+        while not live or live[-1]["type"] != "completed":
+            live.append(next(frames))
+    again = past(server, "/executions/watch", **{"from": begin})
+    assert again[: len(live)] == live
+
+
+def test_events_are_envelopes_on_a_websocket_too(
+    server: Serving, api: httpx.Client, completed_execution: str
+) -> None:
+    page = api.get(f"/executions/{completed_execution}/events").json()["data"]
+    path = f"/executions/{completed_execution}"
+    assert past(server, f"{path}/events") == page
+    assert past(server, f"{path}/watch", format="events") == page
+
+
+def test_a_token_may_come_as_a_subprotocol_as_browsers_can_set_no_header(
+    server: Serving, running_execution: str
+) -> None:
+    from websockets.sync.client import connect
+    from websockets.typing import Subprotocol
+
+    word = base64.urlsafe_b64encode(TOKEN.encode()).decode().rstrip("=")
+    url = f"{server.url.replace('http', 'ws')}/executions/{running_execution}/watch"
+    offered = [Subprotocol("executions"), Subprotocol(f"bearer.{word}")]
+    with connect(url, subprotocols=offered) as opened:
+        assert opened.subprotocol == "executions"
+        assert until_caught_up(heard(opened))
+
+
+@pytest.mark.parametrize(
+    ("headers", "path", "status"),
+    [
+        ({}, "/events", 401),
+        ({"Authorization": "Bearer wrong"}, "/events", 401),
+        ({"Sec-WebSocket-Protocol": "bearer.!"}, "/events", 401),
+        (None, "/executions/nobody/watch", 404),
+        (None, "/events?from=99999999", 400),
+        (None, "/events?colour=red", 422),
+        (None, "/events?include=execution", 422),
+        (None, "/executions/watch?speed=fast", 422),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_handshake_with_a_problem(
+    server: Serving, headers: JSON | None, path: str, status: int
+) -> None:
+    path, _, query = path.partition("?")
+    pairs = dict([query.split("=")]) if query else {}
+    with pytest.raises(InvalidStatus) as refused, socket(server, path, headers, **pairs):
+        pass
+    response = refused.value.response
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_a_path_that_takes_no_websocket_says_so(server: Serving) -> None:
+    with pytest.raises((InvalidStatus, ConnectionClosed)), socket(server, "/orders") as opened:
+        opened.recv(timeout=5)
