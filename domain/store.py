@@ -226,7 +226,8 @@ class Store:
     ) -> None:
         """Have the keys of streams at hand, as far as they have one."""
         if unknown := self.keyring.unknown(streams, believe_absent=believe_absent):
-            cursor = await connection.execute(KEYS, (unknown,), binary=True)
+            # Never prepared: a plan made while the table was empty reads all of it for long.
+            cursor = await connection.execute(KEYS, (unknown,), prepare=False, binary=True)
             rows = await cursor.fetchall()
             self.keyring.learn(rows, absent=unknown if believe_absent else ())
 

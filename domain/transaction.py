@@ -55,7 +55,8 @@ class Transaction:
 
     async def replies(self, keys: Sequence[str], since: datetime) -> dict[str, Reply]:
         """What was answered under these idempotency keys since a time."""
-        cursor = await self._connection.execute(REPLIES, (keys, since), binary=True)
+        # Never prepared: a plan made while the table was empty reads all of it for long.
+        cursor = await self._connection.execute(REPLIES, (keys, since), prepare=False, binary=True)
         return {row[0]: Reply(*row) for row in await cursor.fetchall()}
 
     async def load(self, known: Mapping[str, Held[Any] | None]) -> dict[str, Held[Any]]:

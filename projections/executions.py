@@ -112,7 +112,8 @@ class Executions:
     async def _load(self, connection: AsyncConnection, streams: Sequence[str]) -> None:
         if streams:
             ids = [aggregate_id(stream) for stream in streams]
-            cursor = await connection.execute(LOAD, (ids,), binary=True)
+            # Never prepared: a plan made while the table was empty reads all of it for long.
+            cursor = await connection.execute(LOAD, (ids,), prepare=False, binary=True)
             for row in await cursor.fetchall():
                 self._held.keep(STREAM + row[0], self._thaw(row))
 
