@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp
@@ -38,10 +38,12 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
-async def loaded(call: Call, kind: str, identity: str) -> dict[str, Any] | None:
-    """The entry with this id as clients see it; None where there is none."""
-    held = await call.system.store.load(f"{kind}/{identity}")
-    return None if held is None else document(held)
+async def loaded(call: Call, streams: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Those of the entries that exist, as clients see them, by stream."""
+    return {
+        stream: document(held)
+        for stream, held in (await call.system.store.load_all(streams)).items()
+    }
 
 
 def _answered(answer: Answer, location: str) -> ASGIApp:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -52,7 +51,7 @@ async def read(call: Call) -> ASGIApp:
     past = call.parameter("version") or call.parameter("at")
 
     async def shown(document: dict[str, Any], _: Held[Any]) -> Any:
-        await asyncio.gather(*(_expand(call, document, name) for name in relations))
+        await _expand(call, [document], relations)
         if not past:
             document["logs"], document["logsTotal"] = await call.system.logs.latest(document["$id"])
         return document
@@ -105,7 +104,7 @@ def relation(name: str) -> Callable[[Call], Any]:
         call.only("version", "at", "minPosition")
 
         async def shown(document: dict[str, Any], _: Held[Any]) -> Any:
-            await _expand(call, document, name)
+            await _expand(call, [document], [name])
             if not isinstance(document.get(name), dict):
                 raise NotFound(f"This execution has no {name}.")
             return document[name]
@@ -115,11 +114,16 @@ def relation(name: str) -> Callable[[Call], Any]:
     return handle
 
 
-async def _expand(call: Call, document: dict[str, Any], name: str) -> None:
-    identity = document.get(name)
-    if identity is None:
-        return
-    document[name] = await loaded(call, RELATIONS[name], identity) or identity
+async def _expand(call: Call, documents: list[dict[str, Any]], names: list[str]) -> None:
+    """Put objects in the place of ids, all of them read in one go; an id of nothing stays."""
+    streams = {
+        f"{RELATIONS[name]}/{item[name]}" for name in names for item in documents if name in item
+    }
+    entries = await loaded(call, streams) if streams else {}
+    for item in documents:
+        for name in names:
+            if name in item:
+                item[name] = entries.get(f"{RELATIONS[name]}/{item[name]}", item[name])
 
 
 def _expanded(call: Call) -> list[str]:
@@ -165,9 +169,7 @@ async def _page(call: Call, condition: Condition) -> ASGIApp:
 async def _items(call: Call, rows: list[Held[Execution]], relations: list[str]) -> list[bytes]:
     now = call.system.clock()
     documents = [document(held, now) for held in rows]
-    for name in relations:
-        for item in documents:
-            await _expand(call, item, name)
+    await _expand(call, documents, relations)
     keys = await call.system.store.keys(f"execution/{item['$id']}" for item in documents)
     return [open_json(sealed_json(item), keys[f"execution/{item['$id']}"]) for item in documents]
 

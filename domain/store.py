@@ -199,6 +199,11 @@ class Store:
             held = await self.load_on(connection, {stream: None}, until=version)
         return held.get(stream)
 
+    async def load_all(self, streams: Iterable[str]) -> dict[str, Held[Any]]:
+        """The present states of those streams that have events."""
+        async with self.reader() as connection:
+            return await self.load_on(connection, dict.fromkeys(streams))
+
     async def load_on(
         self,
         connection: AsyncConnection,
