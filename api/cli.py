@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from api.cli_import import import_command
+from api.cli_tail import tail_command
 from api.settings import Settings, SetupError, read
 
 DATA_DIR = click.option(
@@ -110,3 +111,4 @@ def _carefully(run: Any) -> None:
 
 
 main.add_command(import_command)
+main.add_command(tail_command)

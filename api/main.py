@@ -18,8 +18,8 @@ from api import history as history_routes
 from api.access import Access
 from api.operations import Operation, routes
 from api.settings import Settings
+from api.streams import asyncapi, sockets
 from api.streams import operations as streams
-from api.streams import sockets
 from api.streams.hub import Hub
 from domain import house, recorder
 from domain.bus import Bus
@@ -51,6 +51,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *analytics_routes.OPERATIONS,
     *health.OPERATIONS,
     *openapi.OPERATIONS,
+    *asyncapi.OPERATIONS,
 )
 
 

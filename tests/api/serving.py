@@ -25,11 +25,11 @@ AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 class Serving:
     """The running service: where it is, its parts, and how to stop it."""
 
-    def __init__(self, conninfo: str) -> None:
+    def __init__(self, conninfo: str, port: int = 0) -> None:
         migrate(conninfo, "executions")
         self.conninfo = conninfo
         self.system: System = build(Settings(data_dir=Path()), conninfo, MASTER_KEY, TOKEN)
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = socket.create_server(("127.0.0.1", port))
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._server = Server(configured(create_app(self.system)), self.system)
@@ -66,9 +66,9 @@ class Serving:
 
 
 @contextmanager
-def serving(conninfo: str) -> Iterator[Serving]:
+def serving(conninfo: str, port: int = 0) -> Iterator[Serving]:
     """A server that runs while the block does."""
-    made = Serving(conninfo)
+    made = Serving(conninfo, port)
     made.start()
     try:
         yield made

@@ -1,0 +1,100 @@
+"""`executions tail`: follow the log, or one execution, on a terminal or into a pipe."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console
+from rich.text import Text
+
+from api.following import Address, Frame, Refused, address, follow
+
+OURS = {"checkpoint", "caught-up", "fell-behind", "closing"}
+COLOURS = {
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "magenta",
+    "retry": "yellow",
+    "paused": "yellow",
+    "started": "cyan",
+    "created": "blue",
+}
+LONGEST = 160
+
+
+@click.command("tail")
+@click.argument("execution", required=False)
+@click.option("--from", "begin", help="start, now, a position, or a time; by default now.")
+@click.option("--types", help="Only these, like execution.step.*, comma-separated.")
+@click.option("--service", help="Only executions of this service; so for the next options.")
+@click.option("--order")
+@click.option("--customer")
+@click.option("--provider")
+@click.option("--tag")
+@click.option("--status")
+@click.option("--speed", type=click.FloatRange(0), help="Replay the past so many times faster.")
+@click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON.")
+@click.option("--url", envvar="EXECUTIONS_URL", show_envvar=True, help="The service.")
+@click.option("--token", envvar="EXECUTIONS_TOKEN", show_envvar=True, help="Bearer token.")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="Of the local server, for its token."
+)
+def tail_command(
+    execution: str | None,
+    begin: str | None,
+    url: str | None,
+    token: str | None,
+    data_dir: Path | None,
+    *,
+    as_json: bool,
+    **filters: Any,
+) -> None:
+    """Follow what happens: the whole log, or one EXECUTION until it has ended.
+
+    A lost connection is made again and goes on where it was: nothing is missed, nothing comes
+    twice. Ctrl-C ends it.
+    """
+    query = {name: str(value) for name, value in filters.items() if value is not None}
+    query |= {} if begin is None else {"from": begin}
+    path = "/events" if execution is None else f"/executions/{execution}/events"
+    try:
+        _tail(address(url, token, data_dir), path, query, as_json=as_json)
+    except Refused as error:
+        raise click.ClickException(str(error)) from None
+    except (KeyboardInterrupt, BrokenPipeError):
+        sys.exit(130)
+
+
+def _tail(where: Address, path: str, query: dict[str, str], *, as_json: bool) -> None:
+    console, notices = Console(highlight=False, soft_wrap=True), Console(stderr=True)
+
+    def lost(reason: str, seconds: float) -> None:
+        notices.print(Text(f"{reason}; trying again in {seconds:.1f} s", "dim"))
+
+    for frame in follow(where, path, query, lost):
+        if frame.type in OURS:
+            continue
+        if as_json:
+            click.echo(frame.data)
+        else:
+            console.print(line(frame))
+
+
+def line(frame: Frame) -> Text:
+    """An event in one line."""
+    event = orjson.loads(frame.data)
+    data = orjson.dumps(event["data"]).decode()
+    colour = COLOURS.get(event["type"].rpartition(".")[2], "default")
+    return Text.assemble(
+        (event["time"][11:23], "dim"),
+        (f" {event['position']:>8} ", "dim"),
+        (event["subject"], "bold"),
+        " ",
+        (event["type"], colour),
+        (f" by {event['actor']} ", "dim"),
+        data if len(data) <= LONGEST else f"{data[:LONGEST]}…",
+    )

@@ -1,0 +1,137 @@
+"""Following a stream from the outside: every frame once, whatever happens to the connection."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import httpx
+
+from api.settings import read
+
+LOCAL = {"127.0.0.1", "::1", "localhost"}
+SILENCE = 45.0
+"""Seconds without even a heartbeat, after which the connection is taken for lost."""
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
+GOODBYE = "closing"
+
+
+class Frame(NamedTuple):
+    """One server-sent event; `data` is JSON."""
+
+    type: str
+    id: str
+    data: str
+    retry: float | None = None
+
+
+class Refused(Exception):
+    """The service does not give this stream, and asking again would not help."""
+
+
+class Address(NamedTuple):
+    """Where a service is, and what to show it."""
+
+    url: str
+    token: str | None
+
+
+def address(url: str | None, token: str | None, data_dir: Path | None) -> Address:
+    """The service at an address; the local one's own token is never sent anywhere else."""
+    settings = read(data_dir=data_dir)
+    url = url or f"http://127.0.0.1:{settings.port}"
+    if token is None and urlsplit(url).hostname in LOCAL:
+        token = settings.admin_token
+        with suppress(OSError):
+            token = token or (settings.data_dir / "admin.token").read_text().strip()
+    return Address(url.rstrip("/"), token)
+
+
+def follow(
+    where: Address,
+    path: str,
+    query: Mapping[str, str],
+    lost: Callable[[str, float], None],
+) -> Iterator[Frame]:
+    """Frames until the stream has ended. A lost connection is made again, after `lost` was told why
+    and for how long it waits.
+
+    Raises:
+        Refused: the request is wrong, or not allowed.
+    """
+    place, pause = "", SHORTEST_PAUSE
+    headers = {"Accept": "text/event-stream"}
+    if where.token:
+        headers["Authorization"] = f"Bearer {where.token}"
+    with httpx.Client(headers=headers, timeout=httpx.Timeout(10, read=SILENCE)) as client:
+        while True:
+            wait, reason = None, ""
+            try:
+                for frame in _visit(client, f"{where.url}/api{path}", query, place):
+                    place, pause, wait = frame.id or place, SHORTEST_PAUSE, frame.retry
+                    yield frame
+            except Ended:
+                return
+            except httpx.HTTPError as error:
+                reason = str(error) or type(error).__name__
+            if wait is not None:
+                reason = "the server is going away"
+            wait = pause if wait is None else wait
+            if reason:
+                lost(reason, wait)
+            time.sleep(wait)
+            pause = min(2 * pause, LONGEST_PAUSE) * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
+
+
+class Ended(Exception):
+    """There is nothing to come any more."""
+
+
+def _visit(client: httpx.Client, url: str, query: Mapping[str, str], place: str) -> Iterator[Frame]:
+    resumed = {"Last-Event-ID": place} if place else {}
+    with client.stream("GET", url, params=dict(query), headers=resumed) as response:
+        if response.status_code == 204:
+            raise Ended
+        if response.status_code in {429, 500, 502, 503, 504}:
+            raise httpx.RemoteProtocolError(f"the server answers {response.status_code}")
+        if response.status_code != 200:
+            raise Refused(_reason(response))
+        yield from frames(response.iter_lines())
+
+
+def _reason(response: httpx.Response) -> str:
+    response.read()
+    try:
+        problem = response.json()
+        details = [f"{e['path']}: {e['message']}" for e in problem.get("errors", ())]
+        return "; ".join(details) or str(problem["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"the server answers {response.status_code}"
+
+
+def frames(lines: Iterable[str]) -> Iterator[Frame]:
+    """The frames in the lines of an event stream (WHATWG HTML, section 9.2.6)."""
+    found: dict[str, str] = {}
+    for line in lines:
+        if not line:
+            if "data" in found:
+                retry = found.get("retry", "")
+                yield Frame(
+                    found.get("event", "message"),
+                    found.get("id", ""),
+                    found["data"],
+                    int(retry) / 1000 if retry.isdecimal() else None,
+                )
+            found = {}
+            continue
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "data" and "data" in found:
+            value = f"{found['data']}\n{value}"
+        if name:
+            found[name] = value

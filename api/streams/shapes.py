@@ -1,0 +1,197 @@
+"""The frames of streams as models, for those who describe or check them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field
+
+from domain.execution.shape import (
+    ServiceExecution,
+    ShownError,
+    ShownResult,
+    ShownStep,
+)
+from domain.execution.values import Status
+from domain.kernel import Value
+from domain.values import Percent
+from domain.wire import Count, Time
+
+Position = Annotated[int, Field(ge=0)]
+
+
+class Watched(Value):
+    """What all frames of watchers have. `more`: another frame of the same event follows."""
+
+    execution: str
+    position: Position
+    time: Time
+    more: Literal[True] | None = None
+    state: ServiceExecution | None = None
+
+    @classmethod
+    def kinds(cls) -> tuple[str, ...]:
+        """Its values of `type`."""
+        return get_args(cls.model_fields["type"].annotation)
+
+
+class Progress(Watched):
+    """How far it has come."""
+
+    type: Literal["progress"]
+    progress: Percent
+
+
+class StatusChanged(Watched):
+    """It has another status."""
+
+    type: Literal["status_changed"]
+    status: Status
+
+
+class Completed(Watched):
+    """It has ended, with a result; null once that was erased."""
+
+    type: Literal["completed"]
+    result: ShownResult | None
+
+
+class Failed(Watched):
+    """It has failed for good."""
+
+    type: Literal["failed"]
+    error: ShownError
+
+
+class Cancelled(Watched):
+    """Somebody ended it."""
+
+    type: Literal["cancelled"]
+    reason: str | None
+    by: str
+
+
+class Paused(Watched):
+    """It rests, at a checkpoint."""
+
+    type: Literal["paused"]
+    checkpoint: str
+    reason: str | None
+
+
+class Resumed(Watched):
+    """It goes on from a checkpoint."""
+
+    type: Literal["resumed"]
+    checkpoint: str
+
+
+class Retry(Watched):
+    """It has failed and will be tried again; `delay` in milliseconds."""
+
+    type: Literal["retry"]
+    retry: Count
+    max_retries: Count | None = None
+    delay: Count
+    next_retry_at: Time
+
+
+class StepFrame(Watched):
+    """Something happened to a step."""
+
+    type: Literal["step.started", "step.completed", "step.failed", "step.skipped"]
+    step: ShownStep
+
+
+class Envelope(Value):
+    """An event as CloudEvents 1.0; extension attributes beside these."""
+
+    specversion: Literal["1.0"]
+    id: str
+    type: str
+    source: str
+    subject: str
+    time: Time
+    datacontenttype: Literal["application/json"]
+    position: Position
+    version: Position
+    actor: str
+    occurredat: Time | None = None
+    correlationid: str | None = None
+    causationid: str | None = None
+    data: dict[str, Any]
+
+
+class Checkpoint(Value):
+    """Nothing matched up to here: keep this cursor."""
+
+    type: Literal["checkpoint"]
+    position: Position
+
+
+class CaughtUp(Value):
+    """The past is done; what follows happens now."""
+
+    type: Literal["caught-up"]
+    position: Position
+
+
+class FellBehind(Value):
+    """You read too slowly and get the past again, from the store, until you are caught up."""
+
+    type: Literal["fell-behind"]
+    position: Position
+
+
+class Closing(Value):
+    """The server ends; come back after so many milliseconds."""
+
+    type: Literal["closing"]
+    position: Position
+    retry: Count
+
+
+class Pause(Value):
+    """Wait, or go on."""
+
+    pause: bool
+
+
+class Seek(Value):
+    """Go on from another position."""
+
+    seek: Position
+
+
+class Speed(Value):
+    """Replay the past so many times faster; 0 is as fast as can be."""
+
+    speed: Annotated[float, Field(ge=0, le=1_000_000)]
+
+
+CONTROLS = (Checkpoint, CaughtUp, FellBehind, Closing)
+FRAMES = (
+    Progress,
+    StatusChanged,
+    Completed,
+    Failed,
+    Cancelled,
+    Paused,
+    Resumed,
+    Retry,
+    StepFrame,
+)
+WORDS = (Pause, Seek, Speed)
+Frame = Annotated[
+    Progress
+    | StatusChanged
+    | Completed
+    | Failed
+    | Cancelled
+    | Paused
+    | Resumed
+    | Retry
+    | StepFrame,
+    Field(discriminator="type"),
+]
+Control = Annotated[Checkpoint | CaughtUp | FellBehind | Closing, Field(discriminator="type")]

@@ -1,0 +1,91 @@
+"""The AsyncAPI document is true: every frame there is, is one that it describes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import TypeAdapter
+
+from api.streams import shapes, sockets
+from tests.api.conftest import ERROR, RESULT, Executions, ok
+from tests.api.serving import Serving, serving
+from tests.streams.consumers import heard, past, socket, until_caught_up
+
+JSON = dict[str, Any]
+FRAME = TypeAdapter(shapes.Frame)
+
+
+@pytest.fixture
+def eventful_execution(executions: Executions, retrying_execution: str) -> str:
+    """One to which everything has happened that can be watched."""
+    one = retrying_execution
+    executions.tell(one, "start")
+    for step in ("first", "second"):
+        executions.tell(one, f"steps/{step}/start")
+    executions.tell(one, "steps/first/fail", **ERROR)
+    executions.tell(one, "steps/second/complete")
+    executions.tell(one, "steps", steps=[{"id": "third", "name": "Third"}])
+    executions.tell(one, "steps/third/skip", reason="not needed")
+    executions.tell(one, "pause", reason="lunch")
+    executions.tell(one, "resume")
+    executions.tell(one, "complete", **RESULT)
+    return one
+
+
+def test_every_frame_of_watchers_is_described(
+    server: Serving, executions: Executions, eventful_execution: str
+) -> None:
+    read = past(server, f"/executions/{eventful_execution}/watch", include="execution")
+    read += past(server, f"/executions/{eventful_execution}/watch")
+    for command, body in (("fail", ERROR), ("cancel", {})):
+        execution = executions.running()
+        executions.tell(execution, command, **body)
+        read += past(server, f"/executions/{execution}/watch")
+    for frame in read:
+        FRAME.validate_python(frame, strict=False)
+    kinds = {kind for model in shapes.FRAMES for kind in model.kinds()}
+    assert {frame["type"] for frame in read} == kinds
+
+
+def test_every_envelope_and_control_frame_is_described(database: str) -> None:
+    with serving(database) as server, server.client() as client:
+        ok(client.post("/users", json={"name": "Ann", "kind": "person"}))
+        with socket(server, "/events", **{"from": "start", "types": "user.*"}) as opened:
+            frames = heard(opened)
+            read = until_caught_up(frames)
+            server.ask_to_stop()
+            read += frames
+    for frame in read:
+        if "specversion" in frame:
+            shapes.Envelope.model_validate(frame, strict=False)
+        else:
+            TypeAdapter(shapes.Control).validate_python(frame, strict=False)
+
+
+def test_the_document_has_every_path_that_takes_a_stream(api: httpx.Client) -> None:
+    document = api.get("/asyncapi.json").json()
+    assert document["asyncapi"] == "3.0.0"
+    assert document["channels"].keys() == sockets.ASKS.keys()
+    openapi = api.get("/openapi.json").json()
+    for channel in document["channels"].values():
+        assert channel["address"] in openapi["paths"]
+
+
+def test_every_reference_of_the_document_leads_somewhere(api: httpx.Client) -> None:
+    document = api.get("/asyncapi.json").json()
+
+    def check(part: Any) -> None:
+        if isinstance(part, dict):
+            if isinstance(ref := part.get("$ref"), str):
+                found: Any = document
+                for name in ref.removeprefix("#/").split("/"):
+                    found = found[name]
+            for inner in part.values():
+                check(inner)
+        elif isinstance(part, list):
+            for inner in part:
+                check(inner)
+
+    check(document)

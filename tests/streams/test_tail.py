@@ -1,0 +1,97 @@
+"""`executions tail` follows the log and one execution, and comes back after a lost connection."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from threading import Thread
+
+import pytest
+from click.testing import CliRunner, Result
+
+from api.cli import main
+from api.following import Address, Frame, Refused, follow, frames
+from tests.api.conftest import Executions
+from tests.api.serving import TOKEN, Serving, serving
+
+
+def tail(server: Serving, *words: str) -> Result:
+    return CliRunner().invoke(main, ["tail", "--url", server.url, "--token", TOKEN, *words])
+
+
+def test_an_execution_is_followed_to_its_end(server: Serving, completed_execution: str) -> None:
+    result = tail(server, completed_execution)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert len(lines) == 4
+    assert "execution.created by admin" in lines[0]
+    assert "execution.completed" in lines[-1]
+    assert "\x1b" not in result.output
+
+
+def test_a_pipe_gets_the_events_as_lines_of_json(server: Serving, completed_execution: str) -> None:
+    result = tail(server, completed_execution, "--json", "--types", "*.started")
+    (event,) = [json.loads(line) for line in result.stdout.splitlines()]
+    assert (event["type"], event["subject"]) == ("execution.started", completed_execution)
+
+
+def test_what_is_refused_is_said_in_one_line(server: Serving) -> None:
+    assert "There is no such execution." in tail(server, "nobody").output
+    assert "Error: types:" in tail(server, "--types", "(").output
+    assert tail(server, "--from", "tomorrow").exit_code == 1
+
+
+def test_a_lost_connection_is_made_again_where_it_was(database: str) -> None:
+    heard: list[Frame] = []
+    reasons: list[str] = []
+
+    def listen(where: Address, count: int) -> None:
+        following = follow(where, "/events", {"from": "start"}, lambda why, _: reasons.append(why))
+        heard.extend(islice((frame for frame in following if "user" in frame.type), count))
+
+    with serving(database) as first, first.client() as client:
+        port = first.port
+        client.post("/users", json={"name": "Ann", "kind": "person"})
+        listener = Thread(target=listen, args=[Address(first.url, TOKEN), 2])
+        listener.start()
+        while not heard and listener.is_alive() and first.system.hub.open == 0:
+            pass
+    with serving(database, port) as second, second.client() as client:
+        client.post("/users", json={"name": "Ben", "kind": "person"})
+        listener.join(40)
+    assert [frame.id for frame in heard] == ["1", "2"]
+    assert reasons
+
+
+def test_a_wrong_token_is_refused(server: Serving) -> None:
+    with pytest.raises(Refused):
+        next(follow(Address(server.url, "wrong"), "/events", {}, lambda *_: None))
+
+
+def test_frames_are_read_as_the_standard_says() -> None:
+    lines = [
+        ": hello",
+        "id: 7",
+        "event: told",
+        "data: one",
+        "data:two",
+        "",
+        "data: x",
+        "retry: 500",
+    ]
+    assert list(frames([*lines, "", ": end"])) == [
+        Frame("told", "7", "one\ntwo"),
+        Frame("message", "", "x", 0.5),
+    ]
+
+
+def test_events_of_a_running_execution_come_as_they_happen(
+    server: Serving, executions: Executions
+) -> None:
+    execution = executions.running()
+    following = follow(
+        Address(server.url, TOKEN), f"/executions/{execution}/events", {}, lambda *_: None
+    )
+    assert [next(following).type for _ in range(4)][-1] == "caught-up"
+    executions.tell(execution, "cancel")
+    assert [frame.type for frame in following] == ["execution.cancelled"]
