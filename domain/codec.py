@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
@@ -36,13 +37,17 @@ class Stored(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """One row of the snapshots: the state after `version` events, sealed fields as tokens."""
+    """One row of the snapshots: the state after `version` events, sealed fields as tokens.
+
+    `shape` says of which form the state is: a program whose states look otherwise leaves it alone.
+    """
 
     stream: str
     version: int
     position: int
     at: datetime
     state: bytes
+    shape: str = ""
 
 
 KeyOf = Callable[[str], DataKey | None]
@@ -62,6 +67,7 @@ class Codec:
     ) -> None:
         self._events = {event.type: event for event in events}
         self._states = {kind: TypeAdapter(state) for kind, state in states.items()}
+        self.shape = _shape(self._states.values())
 
     def encode(self, recorded: Recorded, key: DataKey | None) -> Stored:
         """The row of an event; a type with sealed fields needs the stream's key."""
@@ -106,13 +112,19 @@ class Codec:
         adapter = self._states[stream.partition("/")[0]]
         context = Sealing(partial(_seal, key, held.version))
         state = adapter.dump_json(held.state, by_alias=True, exclude_defaults=True, context=context)
-        return Snapshot(stream, held.version, held.position, held.at, state)
+        return Snapshot(stream, held.version, held.position, held.at, state, self.shape)
 
     def thaw(self, row: Snapshot, key: DataKey | None = None) -> Held[Any]:
         """The state of a row. Without a key its sealed fields stay `Ciphertext`."""
         adapter = self._states[row.stream.partition("/")[0]]
         state = adapter.validate_json(row.state, strict=False, context=opening(key))
         return Held(state, row.version, row.position, row.at)
+
+
+def _shape(states: Iterable[TypeAdapter[Any]]) -> str:
+    """Another one whenever a field of a state, its type or its default is another."""
+    schemas = orjson.dumps([state.json_schema(by_alias=False) for state in states])
+    return hashlib.sha256(schemas).hexdigest()[:16]
 
 
 def _seal(key: DataKey | None, version: int, content: bytes) -> str:

@@ -36,7 +36,8 @@ CREATE TABLE IF NOT EXISTS snapshots (
     position           bigint      NOT NULL,
     at                 timestamptz NOT NULL,
     state              bytea       NOT NULL,
-    PRIMARY KEY (originator_id, originator_version)
+    shape              text        NOT NULL,  -- which form of states this is
+    PRIMARY KEY (originator_id, originator_version, shape)
 );
 
 CREATE TABLE IF NOT EXISTS data_keys (

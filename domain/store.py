@@ -40,7 +40,7 @@ FRESH = """SELECT e.* FROM unnest(%b::text[], %b::bigint[]) AS known (stream, ve
             AND originator_version <= %b ORDER BY originator_version) AS e"""
 SNAPSHOTS = """SELECT s.* FROM unnest(%b::text[]) AS wanted (stream) CROSS JOIN LATERAL (
         SELECT originator_id, originator_version, position, at, state FROM snapshots
-        WHERE originator_id = wanted.stream AND originator_version <= %b
+        WHERE originator_id = wanted.stream AND originator_version <= %b AND shape = %b
         ORDER BY originator_version DESC LIMIT 1) AS s"""
 FORGET_REPLIES = """DELETE FROM idempotency_keys WHERE key IN (
     SELECT key FROM idempotency_keys WHERE at <= %b ORDER BY at LIMIT %b)"""
@@ -254,7 +254,9 @@ class Store:
     async def _frozen(
         self, connection: AsyncConnection, streams: list[str], until: int
     ) -> dict[str, Snapshot]:
-        cursor = await connection.execute(SNAPSHOTS, (streams, until), binary=True)
+        cursor = await connection.execute(
+            SNAPSHOTS, (streams, until, self.codec.shape), binary=True
+        )
         return {row[0]: Snapshot(*row) for row in await cursor.fetchall()}
 
     def _decoded(self, rows: Iterable[Stored]) -> Iterable[Recorded]:

@@ -26,7 +26,8 @@ APPEND = f"""WITH kept AS (INSERT INTO events ({COLUMNS})
     advanced AS (UPDATE head SET position = %b, at = %b)
     SELECT pg_notify(%b, '')"""
 KEEP_SNAPSHOTS = """INSERT INTO snapshots SELECT * FROM unnest(
-    %b::text[], %b::bigint[], %b::bigint[], %b::timestamptz[], %b::bytea[]) ON CONFLICT DO NOTHING"""
+    %b::text[], %b::bigint[], %b::bigint[], %b::timestamptz[], %b::bytea[], %b::text[])
+    ON CONFLICT DO NOTHING"""
 REPLIES = (
     "SELECT key, fingerprint, outcome FROM idempotency_keys WHERE key = ANY(%b::text[]) AND at > %b"
 )

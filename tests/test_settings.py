@@ -20,6 +20,7 @@ def test_a_variable_is_the_field_in_capitals() -> None:
         "EXECUTIONS_ADMIN_TOKEN": "made-up",
         "EXECUTIONS_LOG_LEVEL": "warning",
         "EXECUTIONS_QUEUE_LIMIT": "7",
+        "EXECUTIONS_STREAM_LIMIT": "9",
         "EXECUTIONS_DATABASE_CONNECTIONS": "3",
     }
     settings = dataclasses.asdict(read(variables))

@@ -8,12 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 import hypothesis.strategies as st
-import orjson
 from hypothesis import HealthCheck, given, settings
 from psycopg import AsyncConnection
 
 from domain import house
-from domain.codec import open_json
+from domain.codec import open_json, sealed_json
 from domain.execution.document import document
 from domain.execution.events import CheckpointSaved, ExecutionUpdated, ProgressUpdated
 from domain.execution.step_events import StepStarted
@@ -106,7 +105,7 @@ async def test_sealed_content_stays_sealed_and_opens_with_the_key(views: str) ->
         stored = view.expected(held)
         assert stored == (await view.stored(connection, ["e"]))["e"]
         keys = await store.keys(["execution/e"])
-        shown = orjson.dumps(document(held, NOON))
+        shown = sealed_json(document(held, NOON))
         assert open_json(shown, keys["execution/e"]).count(b"your eyes only") == 3
 
 

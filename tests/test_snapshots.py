@@ -1,0 +1,48 @@
+"""Snapshots save time, and nothing else: they never decide what a state is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psycopg
+
+from domain.codec import Codec
+from domain.kernel import Event
+from domain.recorder import session_options
+from domain.store import Store
+from tests import tally
+from tests.tally import Begin, Raise, Tally, message, running_bus
+
+
+@dataclass(frozen=True)
+class TallyOfLater(Tally):
+    """The state as a later program has it: with one more field."""
+
+    highest: int = 0
+
+
+async def raised(store: Store, times: int, begin: Callable[[], Begin] | None = None) -> int:
+    async with running_bus(store) as bus:
+        if begin:
+            await bus.send(message("a", begin()))
+        answers = await asyncio.gather(*(bus.submit(message("a", Raise())) for _ in range(times)))
+    return answers[-1].held.state.total
+
+
+async def test_a_snapshot_of_another_shape_is_left_alone(database: str) -> None:
+    assert await raised(tally.store(database), 1_200, Begin) == 1_200
+    events: list[type[Event]] = [tally.TallyBegun, tally.TallyRaised, tally.TallyNoted]
+    later = Store(database, "executions", Codec(events, {"tally": TallyOfLater}), tally.keyring())
+    assert later.codec.shape != tally.codec().shape
+    with psycopg.connect(database, options=session_options("executions")) as connection:
+        connection.execute('UPDATE snapshots SET state = \'{"no": "tally"}\'')
+    assert await raised(later, 600) == 1_800
+
+
+async def test_without_snapshots_the_state_is_the_same(database: str) -> None:
+    await raised(tally.store(database), 1_200, Begin)
+    with psycopg.connect(database, options=session_options("executions")) as connection:
+        connection.execute("DELETE FROM snapshots")
+    assert await raised(tally.store(database), 1) == 1_201
