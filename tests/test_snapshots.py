@@ -28,7 +28,8 @@ async def raised(store: Store, times: int, begin: Callable[[], Begin] | None = N
         if begin:
             await bus.send(message("a", begin()))
         answers = await asyncio.gather(*(bus.submit(message("a", Raise())) for _ in range(times)))
-    return answers[-1].held.state.total
+    total: int = answers[-1].held.state.total
+    return total
 
 
 async def test_a_snapshot_of_another_shape_is_left_alone(database: str) -> None:
