@@ -15,7 +15,7 @@ import pytest
 from api.main import now
 from api.streams.connection import SLOW, Connection
 from api.streams.entries import SIZE
-from api.streams.filters import ALL
+from api.streams.filters import ALL, Filter
 from api.streams.forms import FORMS, SSE
 from api.streams.groups import Topic
 from api.streams.hub import Hub
@@ -62,13 +62,15 @@ class Line:
         return [name.decode() for name in names]
 
 
-async def append(store: Store, count: int) -> None:
+async def append(store: Store, count: int, name: str = UserCreated.type) -> None:
     """So many events, each of a stream of its own."""
     async with store.transaction() as transaction:
         first, at = transaction.position + 1, now()
         event = UserCreated(name="Ann", kind="person")
         rows = [
-            store.codec.encode(Recorded(f"user/u-{place}", 1, place, at, event, "tests"), None)
+            store.codec.encode(
+                Recorded(f"user/u-{place}", 1, place, at, event, "tests"), None
+            )._replace(type=name)
             for place in range(first, first + count)
         ]
         await transaction.append(rows, (), (), at)
@@ -90,9 +92,9 @@ async def running(conninfo: str) -> AsyncIterator[tuple[Hub, Store]]:
         await store.close()
 
 
-def connect(hub: Hub, cursor: int = 0, held: Held[Any] | None = None) -> Line:
+def connect(hub: Hub, cursor: int = 0, topic: Topic = LOG) -> Line:
     line = Line()
-    hub.connect(line, LOG, cursor, held).pump()
+    hub.connect(line, topic, cursor, None).pump()
     return line
 
 
@@ -154,6 +156,23 @@ async def test_who_takes_nothing_for_too_long_is_cut(database: str) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_filter_that_hardly_ever_matches_misses_nothing(
+    database: str, thorough: bool
+) -> None:
+    rare, each = Filter(types=("*.rarely",)), 50_000 if thorough else 1_000
+    async with running(database) as (hub, store):
+        await append(store, each)
+        await append(store, 1, "user.rarely")
+        await hub.head()
+        line = connect(hub, topic=LOG._replace(filter=rare))
+        await until(lambda: line.controls == ["caught-up"])
+        assert line.positions == [each + 1]
+        await append(store, each)
+        await append(store, 1, "user.rarely")
+        await until(lambda: line.positions == [each + 1, 2 * each + 2])
+
+
+@pytest.mark.anyio
 async def test_silence_is_filled_with_heartbeats(database: str) -> None:
     async with running(database) as (hub, _):
         hub.wheel.second = 0.01
@@ -165,7 +184,8 @@ async def test_silence_is_filled_with_heartbeats(database: str) -> None:
 async def test_watchers_of_other_streams_cost_an_event_nothing(database: str) -> None:
     async with running(database) as (hub, store):
         await append(store, 1)
-        held = Held(SimpleNamespace(final=False), 1, 1, now())
+        state: Any = SimpleNamespace(final=False)
+        held = Held(state, 1, 1, now())
         for number in range(5_000):
             topic = LOG._replace(stream=f"user/none-{number}")
             hub.connect(Line(), topic, 0, held).live = True
