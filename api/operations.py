@@ -8,7 +8,7 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import cached_property
-from os import urandom
+from random import getrandbits
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -164,7 +164,7 @@ class Call:
             return self._label("x-correlation-id")
         if (trace := self.header("traceparent")) and (parsed := TRACE_PARENT.fullmatch(trace)):
             return parsed[1]
-        return urandom(8).hex()
+        return f"{getrandbits(64):016x}"
 
     def _idempotency(self, part: str) -> IdempotencyKey:
         key = f"{self.caller.name}:{self._label('idempotency-key')}{part}"

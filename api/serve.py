@@ -105,6 +105,7 @@ def configured(app: ASGIApp, watch: Callable[[], Awaitable[None]] | None = None)
         ws_max_size=LARGEST_MESSAGE,
         ws_ping_interval=None,  # the hub has one clock for all
         access_log=False,
+        proxy_headers=False,  # nothing here asks where a request came from
         server_header=False,
         log_config=None,
         timeout_graceful_shutdown=GRACE,

@@ -72,7 +72,7 @@ class Catalog:
     name: ClassVar[str] = "catalog"
     schema: ClassVar[str] = SCHEMA
     tables: ClassVar[tuple[str, ...]] = ("catalog",)
-    gathers: ClassVar[float] = 0.02
+    gathers: ClassVar[float] = 0.05
     types: ClassVar[Sequence[str] | None] = tuple(event.type for event in EVENTS)
 
     def __init__(self, codec: Codec) -> None:

@@ -109,7 +109,7 @@ class Logs:
     name: ClassVar[str] = "logs"
     schema: ClassVar[str] = SCHEMA
     tables: ClassVar[tuple[str, ...]] = ("log_notes",)
-    gathers: ClassVar[float] = 0.02
+    gathers: ClassVar[float] = 0.05
     types: ClassVar[Sequence[str] | None] = (
         ExecutionFailed.type,
         RetryScheduled.type,

@@ -18,7 +18,7 @@ from projections.kernel import Follower, View
 from projections.listen import Listener, Wake, watched
 
 POLL = 0.25
-PER_EVENT = 0.0002
+PER_EVENT = 0.0005
 LONGEST_GATHER = 0.05
 TAKE_OVER = 1.0
 SHORTEST_PAUSE = 0.1
@@ -173,7 +173,7 @@ def channel(schema: str) -> str:
 
 def _pause(follower: Follower) -> float:
     """A page of many events costs little more than a page of one: the busier, the longer they gather."""
-    return min(follower.view.gathers + follower.moved * PER_EVENT, LONGEST_GATHER)
+    return follower.view.gathers + min(follower.moved * PER_EVENT, LONGEST_GATHER)
 
 
 async def _first(connection: AsyncConnection, query: str, *values: str) -> bool:

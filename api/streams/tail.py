@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 PAGE = 1_000
 POLL = 0.25
 REPAIR = 1.0
+ALONE = 0.05
+"""While nobody reads along, the end of the log need not be asked for after every commit."""
 
 log = structlog.get_logger()
 
@@ -46,6 +48,8 @@ class Tail:
                 log.exception("the tail of the log cannot go on")
                 await asyncio.sleep(REPAIR)
             else:
+                if not self._hub.open:
+                    await asyncio.sleep(ALONE)
                 await self._wake.wait(POLL)
 
     async def reached(self, position: int) -> None:
