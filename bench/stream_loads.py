@@ -197,9 +197,16 @@ async def beside_catch_up(ground: Ground, seconds: float) -> Delivered:
         task.cancel()
 
 
-async def reconnects(ground: Ground, streams: int, head: int) -> float:
+async def newest(ground: Ground) -> int:
+    """The last position of the log."""
+    async with caller(ground.server.port) as connection:
+        answer = await connection.call(request("GET", "/readyz"))
+    return int(str(answer.json()["position"]))
+
+
+async def reconnects(ground: Ground, streams: int) -> float:
     """Seconds until so many, who come at once and are 100 events behind, have all of it."""
-    tally = Tally()
+    tally, head = Tally(), await newest(ground)
     began = time.perf_counter()
     requests = [ground.stream(after=head - 100)] * streams
     async with listening(ground.server.port, requests, tally):

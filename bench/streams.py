@@ -42,9 +42,10 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     server = stand.serve(stand.conninfo("streams"))
     ground, bare = Ground(server, stand.token, names[0]), Ground(stand.fanout(), "")
     with many_files():
+        # Memory first: what others have freed would be counted as nothing.
+        report.add("Streams: what they cost", _costs(ground, names, plan))
         report.add("Streams: deliveries", _deliveries(ground, bare, plan))
         report.add("Streams: the past", _past(ground, head, plan))
-        report.add("Streams: what they cost", _costs(ground, names, plan))
     stand.stop(server)
 
 
@@ -104,7 +105,7 @@ def _deliveries(ground: Ground, bare: Ground, plan: Plan) -> list[Figure]:
 def _past(ground: Ground, head: int, plan: Plan) -> list[Figure]:
     alone = [uvloop.run(catch_up(ground, head - 10)) for _ in range(plan.repetitions)]
     crowd = plan.count(5_000)
-    seconds = [uvloop.run(reconnects(ground, crowd, head)) for _ in range(plan.repetitions)]
+    seconds = [uvloop.run(reconnects(ground, crowd)) for _ in range(plan.repetitions)]
     return [
         Figure("catch-up of one stream", "events/s", alone, Target("≥", 60_000)),
         Figure(f"{crowd} reconnects at once, all caught up", "s", seconds, Target("≤", 5)),
@@ -112,12 +113,12 @@ def _past(ground: Ground, head: int, plan: Plan) -> list[Figure]:
 
 
 def _costs(ground: Ground, names: list[str], plan: Plan) -> list[Figure]:
+    sockets = uvloop.run(idle(ground, STREAMS, 5, socket=True))
     more, few, many = list[float](), 0.0, 0.0
     for _ in range(plan.repetitions):
         few = uvloop.run(watched_apart(ground, names[:1], 500))
         many = uvloop.run(watched_apart(ground, names, 500))
         more.append((many - few) / 1e3)
-    sockets = uvloop.run(idle(ground, STREAMS, 5, socket=True))
     crowd = plan.count(10_000)
     size, share = uvloop.run(idle(ground, crowd, max(plan.seconds, 15)))
     return [
