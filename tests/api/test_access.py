@@ -12,7 +12,7 @@ from tests.api.conftest import refused
 from tests.api.examples import path_of
 from tests.api.serving import TOKEN, Serving
 
-OPEN = {"health", "readiness", "openapi", "problem"}
+OPEN = {"health", "readiness", "openapi", "asyncapi", "problem"}
 GUARDED = [operation for operation in OPERATIONS if operation.name not in OPEN]
 WRONG = {
     "none": None,
