@@ -13,7 +13,8 @@ from api.freshness import MIN_POSITION, fresh
 from api.operations import MIB, Call, Operation, Parameter
 from domain.codec import plain_json
 from domain.errors import Invalid, NotFound
-from projections.logs import Level, LogFilter, LogLine
+from projections.lines import Level, LogLine
+from projections.logs import LogFilter
 
 MOST_LINES = 1_000
 LEVELS: tuple[Level, ...] = get_args(Level)

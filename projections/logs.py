@@ -8,24 +8,17 @@ Whoever reads gets both, by time. Messages and contexts are sealed, so nothing c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Literal, NamedTuple
+from datetime import UTC, datetime
+from typing import Any, ClassVar, NamedTuple
 
-import orjson
 from psycopg import AsyncConnection
 
 from domain.errors import Forbidden, Invalid, NotFound
-from domain.execution.events import (
-    ExecutionCancelled,
-    ExecutionCompleted,
-    ExecutionFailed,
-    RetryScheduled,
-)
-from domain.kernel import Event, Recorded, Value, aggregate_id
+from domain.kernel import Recorded, aggregate_id
 from domain.store import Store
-from domain.values import JsonObject, Label, LongText
 from domain.vault import DataKey
-from domain.wire import MILLISECOND, Ciphertext, Time, format_time
+from domain.wire import MILLISECOND
+from projections.lines import NOTED_EVENTS, Kept, Level, LogLine, noted, sealed, shown
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS log_lines (
@@ -38,6 +31,7 @@ CREATE TABLE IF NOT EXISTS log_lines (
     sealed      text NOT NULL,  -- message and context, one token
     PRIMARY KEY (execution, occurred_at, id)
 );
+CREATE UNIQUE INDEX IF NOT EXISTS log_lines_id ON log_lines (id);
 CREATE TABLE IF NOT EXISTS log_notes (
     execution   text COLLATE "C" NOT NULL,
     occurred_at timestamptz NOT NULL,
@@ -50,9 +44,6 @@ CREATE TABLE IF NOT EXISTS log_notes (
     PRIMARY KEY (execution, occurred_at, id)
 );
 """
-Level = Literal["debug", "info", "warn", "error"]
-UNSEALED_VERSION = 0
-"""Tokens name the version they are sealed for; that of a log line is no event's."""
 LATEST = 100
 
 NOTE = """INSERT INTO log_notes SELECT * FROM unnest(%b::text[], %b::timestamptz[], %b::bigint[],
@@ -75,16 +66,6 @@ READ = """SELECT * FROM (
 TOTAL = """SELECT (SELECT count(*) FROM log_lines WHERE execution = %b)
     + (SELECT count(*) FROM log_notes WHERE execution = %b)"""
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-
-
-class LogLine(Value):
-    """One line as a client sends it; without a `timestamp` it is of the moment it arrives."""
-
-    level: Level
-    message: LongText
-    step: Label | None = None
-    context: JsonObject | None = None
-    timestamp: Time | None = None
 
 
 class LogFilter(NamedTuple):
@@ -110,12 +91,7 @@ class Logs:
     schema: ClassVar[str] = SCHEMA
     tables: ClassVar[tuple[str, ...]] = ("log_notes",)
     gathers: ClassVar[float] = 0.05
-    types: ClassVar[Sequence[str] | None] = (
-        ExecutionFailed.type,
-        RetryScheduled.type,
-        ExecutionCompleted.type,
-        ExecutionCancelled.type,
-    )
+    types: ClassVar[Sequence[str] | None] = NOTED_EVENTS
 
     def forget(self) -> None:
         """There is nothing to forget."""
@@ -123,36 +99,11 @@ class Logs:
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
         """One line for each event."""
         rows = [
-            (aggregate_id(event.stream), event.when, event.position, event.at, *_note(event.event))
-            for event in page
+            (aggregate_id(event.stream), line.occurred_at, line.id, event.at, *line[3:])
+            for event, line in zip(page, map(noted, page), strict=True)
         ]
         columns = [list(column) for column in zip(*rows, strict=True)]
         await connection.execute(NOTE, columns, prepare=True)
-
-
-def _note(event: Event) -> tuple[Level, str | None, str, str | None]:
-    """Level, step, what stands in the clear, and the token of the rest."""
-    match event:
-        case ExecutionFailed(error=error):
-            return "error", error.step or None, f"{error.code}: ", _token(error.message)
-        case RetryScheduled():
-            of = f"/{event.max_retries}" if event.max_retries is not None else ""
-            said = f"Retrying after {_seconds(event.delay)} (attempt {event.retry}{of})"
-            return "warn", None, said, None
-        case ExecutionCancelled(reason=None):
-            return "warn", None, "Request cancelled", None
-        case ExecutionCancelled():
-            return "warn", None, "Request cancelled: ", _token(event.reason)
-    return "info", None, "Request completed", None
-
-
-def _token(content: object) -> str:
-    assert isinstance(content, Ciphertext)  # a view is never shown anything else
-    return content.token
-
-
-def _seconds(delay: timedelta) -> str:
-    return f"{delay.total_seconds():.3f}".rstrip("0").rstrip(".") + "s"
 
 
 class LogBook:
@@ -172,7 +123,7 @@ class LogBook:
         if not lines:
             return
         rows = [
-            (line.timestamp or at, at, line.level, line.step, _sealed(line, key)) for line in lines
+            (line.timestamp or at, at, line.level, line.step, sealed(line, key)) for line in lines
         ]
         columns = [list(column) for column in zip(*rows, strict=True)]
         async with self._store.reader() as connection:
@@ -215,7 +166,7 @@ class LogBook:
             result = await connection.execute(query, [*half, *half, limit + 1], prepare=False)
             rows = await result.fetchall()
         more = _cursor(*rows[limit - 1][:3]) if len(rows) > limit else None
-        return LogPage([_shown(row, key) for row in rows[:limit]], more)
+        return LogPage([shown(Kept(*row), key) for row in rows[:limit]], more)
 
     async def latest(self, execution: str, limit: int = LATEST) -> tuple[list[dict[str, Any]], int]:
         """The last lines, oldest first, and how many there are in all."""
@@ -225,11 +176,6 @@ class LogBook:
         async with self._store.reader() as connection:
             rows = await (await connection.execute(TOTAL, (execution, execution))).fetchall()
         return page.data[::-1], rows[0][0]
-
-
-def _sealed(line: LogLine, key: DataKey) -> str:
-    content = {"message": line.message, "context": line.context}
-    return key.seal(orjson.dumps(content), UNSEALED_VERSION)
 
 
 def _conditions(
@@ -249,23 +195,6 @@ def _conditions(
             parts.append(condition)
             values.append(value)
     return " AND ".join(parts), values
-
-
-def _shown(row: Sequence[Any], key: DataKey | None) -> dict[str, Any]:
-    occurred_at, origin, _, level, step, said, sealed = row
-    shown: dict[str, Any] = {"timestamp": format_time(occurred_at), "level": level}
-    if step is not None:
-        shown["step"] = step
-    if sealed is None:
-        return shown | {"message": said}
-    if key is None:
-        return shown | {"message": None, "erased": True}
-    content = orjson.loads(key.open(sealed))
-    if origin == 0:
-        return shown | {"message": said + content}
-    if content["context"] is not None:
-        shown["context"] = content["context"]
-    return shown | {"message": content["message"]}
 
 
 def _cursor(occurred_at: datetime, origin: int, number: int) -> str:

@@ -22,7 +22,8 @@ from domain.recorder import session_options
 from domain.store import Store
 from projections import kernel
 from projections.kernel import Follower
-from projections.logs import LogBook, LogFilter, LogLine, Logs
+from projections.lines import LogLine
+from projections.logs import LogBook, LogFilter, Logs
 from projections.rebuild import rebuild
 from tests.views.writing import NOON, SECOND, Happening, Log, completed, created, opened, started
 
