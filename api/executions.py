@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import orjson
 from starlette.types import ASGIApp
 
 from api import answers, history, schemas
@@ -15,13 +16,13 @@ from api.freshness import MIN_POSITION, fresh
 from api.operations import Call, Operation, Parameter
 from domain.codec import open_json, sealed_json
 from domain.errors import Invalid, NotFound
-from domain.execution.document import checkpoint_document, document
+from domain.execution.document import checkpoint_document
 from domain.execution.shape import ServiceExecution
-from domain.execution.state import Execution
 from domain.kernel import Held
 from projections import filters
 from projections.conditions import Condition
 from projections.cursors import DEFAULT_SORT
+from projections.executions import Listed
 from projections.fields import field
 
 RELATIONS = {
@@ -155,6 +156,7 @@ async def _page(call: Call, condition: Condition) -> ASGIApp:
     async with call.system.store.reader() as connection:
         found = await call.system.executions.find(
             connection,
+            call.system.clock(),
             condition,
             sort=call.parameter("sort") or DEFAULT_SORT,
             limit=call.whole("limit", 1, 500) or 50,
@@ -166,12 +168,15 @@ async def _page(call: Call, condition: Condition) -> ASGIApp:
     return answers.json(answers.page(items, found.next_cursor, found.total), headers)
 
 
-async def _items(call: Call, rows: list[Held[Execution]], relations: list[str]) -> list[bytes]:
-    now = call.system.clock()
-    documents = [document(held, now) for held in rows]
-    await _expand(call, documents, relations)
-    keys = await call.system.store.keys(f"execution/{item['$id']}" for item in documents)
-    return [open_json(sealed_json(item), keys[f"execution/{item['$id']}"]) for item in documents]
+async def _items(call: Call, rows: list[Listed], relations: list[str]) -> list[bytes]:
+    keys = await call.system.store.keys(f"execution/{row.id}" for row in rows)
+    if relations:
+        documents = [orjson.loads(row.document) for row in rows]
+        await _expand(call, documents, relations)
+        rows = [
+            Listed(row.id, sealed_json(item)) for row, item in zip(rows, documents, strict=True)
+        ]
+    return [open_json(row.document, keys[f"execution/{row.id}"]) for row in rows]
 
 
 LIST_PARAMETERS = (

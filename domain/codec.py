@@ -67,7 +67,7 @@ class Codec:
     ) -> None:
         self._events = {event.type: event for event in events}
         self._states = {kind: TypeAdapter(state) for kind, state in states.items()}
-        self.shape = _shape(self._states.values())
+        self.shape = fingerprint([s.json_schema(by_alias=False) for s in self._states.values()])
 
     def encode(self, recorded: Recorded, key: DataKey | None) -> Stored:
         """The row of an event; a type with sealed fields needs the stream's key."""
@@ -121,10 +121,9 @@ class Codec:
         return Held(state, row.version, row.position, row.at)
 
 
-def _shape(states: Iterable[TypeAdapter[Any]]) -> str:
-    """Another one whenever a field of a state, its type or its default is another."""
-    schemas = orjson.dumps([state.json_schema(by_alias=False) for state in states])
-    return hashlib.sha256(schemas).hexdigest()[:16]
+def fingerprint(schemas: Any) -> str:
+    """Another one whenever a field, its type or its default is another in a JSON schema."""
+    return hashlib.sha256(orjson.dumps(schemas)).hexdigest()[:16]
 
 
 def _seal(key: DataKey | None, version: int, content: bytes) -> str:

@@ -70,12 +70,12 @@ class Catalog:
     """The view. Entries change seldom, so it keeps nothing between pages."""
 
     name: ClassVar[str] = "catalog"
-    schema: ClassVar[str] = SCHEMA
     tables: ClassVar[tuple[str, ...]] = ("catalog",)
     gathers: ClassVar[float] = 0.05
     types: ClassVar[Sequence[str] | None] = tuple(event.type for event in EVENTS)
 
     def __init__(self, codec: Codec) -> None:
+        self.schema = f"-- Holds states {codec.shape}.{SCHEMA}"
         self._codec = codec
 
     def forget(self) -> None:

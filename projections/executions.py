@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
 
 import orjson
 from psycopg import AsyncConnection
 
-from domain.codec import Codec, Snapshot
+from domain.codec import Codec, Snapshot, fingerprint, sealed_json
 from domain.errors import Invalid
+from domain.execution.document import document
 from domain.execution.events import EVENTS
+from domain.execution.shape import ServiceExecution
 from domain.execution.state import Execution
 from domain.kernel import Held, Recorded, aggregate_id, replay
 from domain.states import States
@@ -19,6 +22,7 @@ from projections import cursors
 from projections.conditions import EVERYTHING, Condition, Every, sql
 from projections.fields import COLUMNS, sortable
 from projections.kinds import TEXT
+from projections.pasts import states_at
 
 CAPACITY = 8_192
 BREATH = 100
@@ -35,8 +39,10 @@ CREATE TABLE IF NOT EXISTS executions (
     {DECLARED},
     tags text[] NOT NULL,
     metadata jsonb NOT NULL,
-    state bytea NOT NULL,
-    PRIMARY KEY (id)
+    state bytea,     -- of one that goes on: what the next event is applied to
+    document bytea,  -- of one that has ended: what a list shows; only its stream knows more
+    PRIMARY KEY (id),
+    CHECK ((state IS NULL) <> (document IS NULL))
 ) WITH (fillfactor = 80);
 CREATE INDEX IF NOT EXISTS executions_newest ON executions (created_at, id);
 CREATE INDEX IF NOT EXISTS executions_by_status ON executions (status, created_at, id);
@@ -50,29 +56,38 @@ CREATE INDEX IF NOT EXISTS executions_by_attribute ON executions
     USING gin (metadata jsonb_path_ops) WITH (fastupdate = off);
 """
 
-ALL = (*NAMES, "tags", "metadata", "state")
+DOCUMENTS = fingerprint(ServiceExecution.model_json_schema())
+
+ALL = (*NAMES, "tags", "metadata", "state", "document")
 TYPES = [column.field.kind.column.partition(" COLLATE")[0] for column in COLUMNS]
-ARRAYS = ", ".join(f"%b::{kind}[]" for kind in [*TYPES, "text", "text", "bytea"])
+ARRAYS = ", ".join(f"%b::{kind}[]" for kind in [*TYPES, "text", "text", "bytea", "bytea"])
 WRITE = f"""INSERT INTO executions ({", ".join(ALL)})
-    SELECT {", ".join(NAMES)}, tags::text[], metadata::jsonb, state
+    SELECT {", ".join(NAMES)}, tags::text[], metadata::jsonb, state, document
     FROM unnest({ARRAYS}) AS page ({", ".join(ALL)})
     ON CONFLICT (id) DO UPDATE SET
     {", ".join(f"{name} = excluded.{name}" for name in ALL[1:])}"""
-HELD = "id, version, position, updated_at, state"
+BODY = "id, version, position, updated_at, state, document"
 PATHS = tuple(column.field.path for column in COLUMNS)
-READ = f"SELECT {', '.join(NAMES)}, {HELD} FROM executions WHERE id = ANY(%b::text[])"
-LOAD = f"SELECT {HELD} FROM executions WHERE id = ANY(%b::text[])"
+READ = f"SELECT {', '.join(NAMES)}, {BODY} FROM executions WHERE id = ANY(%b::text[])"
+LOAD = f"SELECT {BODY} FROM executions WHERE id = ANY(%b::text[])"
 BOOKMARK = "SELECT position FROM bookmarks WHERE view = 'executions'"
 
 
-Row = tuple[dict[str, Any], Held[Execution]]
-"""The columns by the paths of their fields, and the state."""
+Row = tuple[dict[str, Any], Held[Execution] | bytes]
+"""The columns by the paths of their fields, and the state, or the document of one that has ended."""
+
+
+class Listed(NamedTuple):
+    """An execution as clients see it: JSON with tokens in the place of sealed fields."""
+
+    id: str
+    document: bytes
 
 
 class Page(NamedTuple):
-    """Some executions, sealed fields as `Ciphertext`, as of a position of the log."""
+    """Some executions, as of a position of the log."""
 
-    data: list[Held[Execution]]
+    data: list[Listed]
     next_cursor: str | None
     position: int
     total: int | None = None
@@ -82,12 +97,12 @@ class Executions:
     """The view. An instance follows one set of tables; its queries may run beside it."""
 
     name: ClassVar[str] = "executions"
-    schema: ClassVar[str] = SCHEMA
     tables: ClassVar[tuple[str, ...]] = ("executions",)
     gathers: ClassVar[float] = 0.005
     types: ClassVar[Sequence[str] | None] = tuple(event.type for event in EVENTS)
 
     def __init__(self, codec: Codec, capacity: int = CAPACITY) -> None:
+        self.schema = f"-- Holds states {codec.shape} and documents {DOCUMENTS}.{SCHEMA}"
         self._codec = codec
         self._held = States(capacity)
 
@@ -100,7 +115,14 @@ class Executions:
         tails: dict[str, list[Recorded]] = {}
         for event in page:
             tails.setdefault(event.stream, []).append(event)
-        await self._load(connection, [stream for stream in tails if stream not in self._held])
+        await self._load(
+            connection,
+            {
+                stream: tail[0].version - 1
+                for stream, tail in tails.items()
+                if tail[0].version > 1 and stream not in self._held
+            },
+        )
         changed = []
         for stream, tail in tails.items():
             if (held := replay(self._held.get(stream), tail)) is not None:
@@ -109,13 +131,22 @@ class Executions:
         await self._write(connection, changed)
         self._held.trim()
 
-    async def _load(self, connection: AsyncConnection, streams: Sequence[str]) -> None:
-        if streams:
-            ids = [aggregate_id(stream) for stream in streams]
-            # Never prepared: a plan made while the table was empty reads all of it for long.
-            cursor = await connection.execute(LOAD, (ids,), prepare=False, binary=True)
-            for row in await cursor.fetchall():
-                self._held.keep(STREAM + row[0], self._thaw(row))
+    async def _load(self, connection: AsyncConnection, versions: dict[str, int]) -> None:
+        if not versions:
+            return
+        ids = [aggregate_id(stream) for stream in versions]
+        # Never prepared: a plan made while the table was empty reads all of it for long.
+        cursor = await connection.execute(LOAD, (ids,), prepare=False, binary=True)
+        ended = {}
+        for row in await cursor.fetchall():
+            stream = STREAM + row[0]
+            if (held := self._going_on(row)) is None:
+                ended[stream] = versions[stream]
+            else:
+                self._held.keep(stream, held)
+        if ended:
+            for stream, held in (await states_at(connection, self._codec, ended)).items():
+                self._held.keep(stream, held)
 
     async def _write(self, connection: AsyncConnection, changed: Sequence[Held[Execution]]) -> None:
         rows = []
@@ -130,15 +161,27 @@ class Executions:
         state = held.state
         row = [column.value(held) for column in COLUMNS]
         row += _array(state.tags), orjson.dumps(state.metadata).decode()
-        row.append(self._codec.freeze(STREAM + state.id, held, None).state)
+        if state.final:
+            row += None, sealed_json(document(held, held.at))
+        else:
+            row += self._codec.freeze(STREAM + state.id, held, None).state, None
         return row
 
-    def _thaw(self, row: Sequence[Any]) -> Held[Execution]:
-        return self._codec.thaw(Snapshot(STREAM + row[0], *row[1:]))
+    def _going_on(self, row: Sequence[Any]) -> Held[Execution] | None:
+        """The state in a row; None where it has ended."""
+        id_, version, position, at, state, _ = row
+        if state is None:
+            return None
+        return self._codec.thaw(Snapshot(STREAM + id_, version, position, at, state))
+
+    def _listed(self, row: Sequence[Any], now: datetime) -> Listed:
+        held = self._going_on(row)
+        return Listed(row[0], row[5] if held is None else sealed_json(document(held, now)))
 
     async def find(
         self,
         connection: AsyncConnection,
+        now: datetime,
         condition: Condition = EVERYTHING,
         *,
         sort: str = cursors.DEFAULT_SORT,
@@ -148,6 +191,8 @@ class Executions:
         scope: Condition = EVERYTHING,
     ) -> Page:
         """The rows within `scope` that meet `condition`, a page of them; `count` adds their number.
+
+        Durations of those that have not ended are counted until `now`.
 
         Raises:
             Invalid: the sort, the limit or the cursor is not valid.
@@ -161,7 +206,7 @@ class Executions:
         if cursor is not None:
             place = cursors.decode(cursor, sort, condition, keys)
             where += f" AND {cursors.after(keys, place, values)}"
-        query = f"""SELECT {HELD}, {", ".join(key.rank for key in keys)} FROM executions
+        query = f"""SELECT {BODY}, {", ".join(key.rank for key in keys)} FROM executions
             WHERE {where} ORDER BY {", ".join(key.clause for key in keys)} LIMIT {limit + 1}"""
         # Never prepared: the plan depends on how common a value is.
         rows = await (
@@ -169,9 +214,10 @@ class Executions:
         ).fetchall()
         following = None
         if len(rows) > limit:
-            following = cursors.encode(sort, condition, rows[limit - 1][5:])
+            following = cursors.encode(sort, condition, rows[limit - 1][6:])
         total = await self.count(connection, condition, scope) if count else None
-        return Page([self._thaw(row[:5]) for row in rows[:limit]], following, position, total)
+        data = [self._listed(row[:6], now) for row in rows[:limit]]
+        return Page(data, following, position, total)
 
     async def count(
         self,
@@ -207,17 +253,19 @@ class Executions:
         return dict(await cursor.fetchall())
 
     async def stored(self, connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Row]:
-        """Rows as they stand, by id: the columns by their paths, and the state."""
+        """Rows as they stand, by id."""
         cursor = await connection.execute(READ, (list(ids),), binary=True)
         return {
-            row[0]: (dict(zip(PATHS, row, strict=False)), self._thaw(row[-5:]))
+            row[0]: (dict(zip(PATHS, row, strict=False)), self._going_on(row[-6:]) or row[-1])
             for row in await cursor.fetchall()
         }
 
     def expected(self, held: Held[Execution]) -> Row:
         """What `stored` should find."""
         columns = {column.field.path: column.value(held) for column in COLUMNS}
-        return columns, self._thaw((held.state.id, *self._codec.freeze(STREAM, held, None)[1:]))
+        if held.state.final:
+            return columns, sealed_json(document(held, held.at))
+        return columns, self._codec.thaw(self._codec.freeze(STREAM + held.state.id, held, None))
 
     async def position(self, connection: AsyncConnection) -> int:
         """How far the rows go, at least."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from hashlib import sha256
 from importlib.resources import files
 from typing import ClassVar, NamedTuple, Protocol
 
 import psycopg
 import structlog
 from psycopg import AsyncConnection
+from psycopg.sql import SQL, Identifier
 
 from domain.codec import Stored
 from domain.kernel import Recorded
@@ -21,6 +23,10 @@ BOOKMARK = """SELECT b.position, b.generation, head.position FROM bookmarks AS b
     WHERE b.view = %s FOR UPDATE OF b"""
 MOVE = "UPDATE bookmarks SET position = %s WHERE view = %s"
 BEGIN_BOOKMARK = "INSERT INTO bookmarks (view, position) VALUES (%s, 0) ON CONFLICT DO NOTHING"
+FORM = "SELECT form FROM bookmarks WHERE view = %s AND position > 0"
+BEGIN_AGAIN = "UPDATE bookmarks SET position = 0, generation = generation + 1 WHERE view = %s"
+KEEP_FORM = "UPDATE bookmarks SET form = %s WHERE view = %s AND form <> %s"
+FORGIVE = "DELETE FROM parked WHERE view = %s"
 PARK = """INSERT INTO parked (view, position, stream, type, error) VALUES (%s, %s, %s, %s, %s)
     ON CONFLICT DO NOTHING"""
 
@@ -33,12 +39,15 @@ class View(Protocol):
     """
 
     name: ClassVar[str]
-    schema: ClassVar[str]
     tables: ClassVar[tuple[str, ...]]
     types: ClassVar[Sequence[str] | None]
     """The only events it is shown; None for all."""
     gathers: ClassVar[float]
     """Seconds in which events may gather to a page: what is asked for at once gathers briefly."""
+
+    @property
+    def schema(self) -> str:
+        """SQL that is another whenever the rows are of another form, be it by a comment alone."""
 
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
         """Bring the tables from before `page` to after it, in the transaction of `connection`.
@@ -137,10 +146,22 @@ async def _bookmark(connection: AsyncConnection, view: str) -> tuple[Progress, i
 
 
 def migrate(conninfo: str, schema: str, views: Sequence[View]) -> None:
-    """Create what is missing of every view's tables; safe to run at every start, by many at once."""
+    """Create what is missing of every view's tables; safe to run at every start, by many at once.
+
+    A view whose rows are of another form, as another program wrote them, begins again with none.
+    """
     with psycopg.connect(conninfo, options=session_options(schema)) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"migrate {schema}",))
         connection.execute(files("projections").joinpath("schema.sql").read_bytes())
         for view in views:
+            form = sha256(view.schema.encode()).hexdigest()[:16]
+            found = connection.execute(FORM, (view.name,)).fetchone()
+            if found not in {None, (form,)}:
+                log.warning("view begins again: its rows were of another form", view=view.name)
+                for table in view.tables:
+                    connection.execute(SQL("DROP TABLE IF EXISTS {}").format(Identifier(table)))
+                connection.execute(BEGIN_AGAIN, (view.name,))
+                connection.execute(FORGIVE, (view.name,))
             connection.execute(view.schema.encode())
             connection.execute(BEGIN_BOOKMARK, (view.name,))
+            connection.execute(KEEP_FORM, (form, view.name, form))

@@ -7,7 +7,9 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from domain.codec import Snapshot, Stored
+from psycopg import AsyncConnection
+
+from domain.codec import Codec, Snapshot, Stored
 from domain.kernel import Held, replay
 from domain.store import Store
 
@@ -15,6 +17,7 @@ SNAPSHOTS = """SELECT s.* FROM unnest(%b::text[], %b::bigint[]) AS wanted (strea
     CROSS JOIN LATERAL (
         SELECT originator_id, originator_version, position, at, state FROM snapshots
         WHERE originator_id = wanted.stream AND originator_version <= wanted.version
+            AND shape = %b
         ORDER BY originator_version DESC LIMIT 1) AS s"""
 BETWEEN = """SELECT e.* FROM unnest(%b::text[], %b::bigint[], %b::bigint[])
     AS wanted (stream, after, until) CROSS JOIN LATERAL (
@@ -34,21 +37,18 @@ VERSIONS = """SELECT wanted.stream, wanted.position, (
     FROM unnest(%b::text[], %b::bigint[]) AS wanted (stream, position)"""
 
 
-async def states_at(store: Store, versions: Mapping[str, int]) -> dict[str, Held[Any]]:
+async def states_at(
+    connection: AsyncConnection, codec: Codec, versions: Mapping[str, int]
+) -> dict[str, Held[Any]]:
     """The state of each stream at a version of its own, sealed fields as `Ciphertext`."""
-    streams = list(versions)
-    async with store.reader() as connection:
-        cursor = await connection.execute(
-            SNAPSHOTS, (streams, list(versions.values())), binary=True
-        )
-        held = {row[0]: store.codec.thaw(Snapshot(*row)) for row in await cursor.fetchall()}
-        begins = [held[stream].version if stream in held else 0 for stream in streams]
-        cursor = await connection.execute(
-            BETWEEN, (streams, begins, list(versions.values())), binary=True
-        )
-        rows = [Stored(*row) for row in await cursor.fetchall()]
+    streams, ends = list(versions), list(versions.values())
+    cursor = await connection.execute(SNAPSHOTS, (streams, ends, codec.shape), binary=True)
+    held = {row[0]: codec.thaw(Snapshot(*row)) for row in await cursor.fetchall()}
+    begins = [held[stream].version if stream in held else 0 for stream in streams]
+    cursor = await connection.execute(BETWEEN, (streams, begins, ends), binary=True)
+    rows = [Stored(*row) for row in await cursor.fetchall()]
     for stream, tail in groupby(rows, key=attrgetter("stream")):
-        state = replay(held.get(stream), (store.codec.decode(row) for row in tail))
+        state = replay(held.get(stream), (codec.decode(row) for row in tail))
         assert state is not None
         held[stream] = state
     return held

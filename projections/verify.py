@@ -104,10 +104,10 @@ def _compared(view: Executions, story: _Story, row: Row | None) -> str:
         return story.wrong
     if story.held is None or row is None:
         return "there is no row"
-    (columns, held), (expected, folded) = row, view.expected(story.held)
+    (columns, body), (expected, folded) = row, view.expected(story.held)
     differing = [path for path, value in expected.items() if columns[path] != value]
-    if held.state != folded.state:
-        differing.append("state")
+    if body != folded:
+        differing.append("document" if story.held.state.final else "state")
     return f"differs in {', '.join(differing)}" if differing else ""
 
 

@@ -52,7 +52,8 @@ class Teller:
             elif entry.told is None and version:
                 missing[stream] = version
         if missing:
-            held.update(await states_at(self._store, missing))
+            async with self._store.reader() as connection:
+                held.update(await states_at(connection, self._store.codec, missing))
         return held
 
     def _keep(self, held: dict[str, Held[Any]]) -> None:

@@ -17,10 +17,14 @@ from domain.execution.events import ExecutionCreated
 from domain.house import codec
 from domain.kernel import Held, Recorded, replay
 from domain.values import Assignee
+from domain.vault import KEY_BYTES, Vault
 from projections.kernel import BEGIN_BOOKMARK, View
 from tests.test_walks import creations, walk, ways
 
 CODEC = codec()
+KEEP = """INSERT INTO events (notification_id, originator_version, at, originator_id, topic, meta,
+    state) VALUES (%s, %s, %s, %s, %s, %s, %s)"""
+KEY, _ = Vault(bytes(KEY_BYTES)).make("all")
 PEOPLE = [Assignee(type="human", id=name, name=name) for name in ("ada", "bob")]
 
 
@@ -72,13 +76,15 @@ async def followed(
     async with await AsyncConnection.connect(
         conninfo, autocommit=True, options="-c timezone=UTC"
     ) as connection:
-        await connection.execute(SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
+        await connection.execute(SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(schema))
+        await connection.execute(SQL("CREATE SCHEMA {}").format(schema))
         await connection.execute(SQL("SET search_path = {}").format(schema))
-        await connection.execute(files("projections").joinpath("schema.sql").read_bytes())
+        for room in ("domain", "projections"):
+            await connection.execute(files(room).joinpath("schema.sql").read_bytes())
         await connection.execute(view.schema.encode())
-        for table in ("bookmarks", *view.tables):
-            await connection.execute(SQL("TRUNCATE {}").format(Identifier(table)))
         await connection.execute(BEGIN_BOOKMARK, (view.name,))
+        for event in events:
+            await connection.execute(KEEP, CODEC.encode(event, KEY))
         wanted = [event for event in events if view.types is None or event.event.type in view.types]
         for some in pages(wanted, page):
             await view.apply(connection, some)

@@ -14,14 +14,11 @@ import pytest
 from psycopg import AsyncConnection
 
 from domain.errors import Invalid
-from domain.execution.document import document
 from domain.execution.events import ProgressUpdated
-from domain.execution.state import Execution
-from domain.kernel import Held
 from domain.recorder import session_options
 from projections import cursors
 from projections.conditions import EVERYTHING, Condition
-from projections.executions import Executions
+from projections.executions import Executions, Listed
 from projections.fields import FIELDS, field, sortable
 from projections.filters import from_json
 from projections.kernel import Follower
@@ -49,19 +46,19 @@ class Reader:
 
     async def pages(
         self, limit: int, sort: str = cursors.DEFAULT_SORT, condition: Condition = EVERYTHING
-    ) -> AsyncIterator[list[Held[Execution]]]:
+    ) -> AsyncIterator[list[Listed]]:
         cursor = None
         while True:
             page = await self.view.find(
-                self.connection, condition, sort=sort, limit=limit, cursor=cursor
+                self.connection, NOW, condition, sort=sort, limit=limit, cursor=cursor
             )
             yield page.data
             cursor = page.next_cursor
             if cursor is None:
                 return
 
-    async def all(self, limit: int, **options: Any) -> list[Held[Execution]]:
-        return [held async for page in self.pages(limit, **options) for held in page]
+    async def all(self, limit: int, **options: Any) -> list[Listed]:
+        return [row async for page in self.pages(limit, **options) for row in page]
 
 
 @asynccontextmanager
@@ -75,20 +72,20 @@ async def reading(conninfo: str) -> AsyncIterator[tuple[Log, Reader]]:
         yield Log(store, telling=True), Reader(view, Follower(view, store), connection)
 
 
-def names(rows: list[Held[Execution]]) -> list[str]:
-    return [held.state.id for held in rows]
+def names(rows: list[Listed]) -> list[str]:
+    return [row.id for row in rows]
 
 
-def place(held: Held[Execution], sort: str) -> list[tuple[bool, Any]]:
+def place(row: Listed, sort: str) -> list[tuple[bool, Any]]:
     """Where a row belongs: missing values last, words by their rank."""
-    shown = document(held, NOW)
+    shown = orjson.loads(row.document)
     keys: list[tuple[bool, Any]] = []
     for word in sort.split(","):
         path = word.removeprefix("-")
         found = values(shown, path)
         value = WORDS[path].index(found[0]) if found and path in WORDS else (found or [0])[0]
         keys.append((not found, Reversed(value) if word.startswith("-") else value))
-    return [*keys, (False, Reversed(held.state.id) if word.startswith("-") else held.state.id)]
+    return [*keys, (False, Reversed(row.id) if word.startswith("-") else row.id)]
 
 
 class Reversed:
@@ -123,7 +120,7 @@ async def test_every_sort_is_total_and_pages_are_its_pieces(views: str) -> None:
         await reader.catch_up()
         for sort in SORTS:
             whole = await reader.all(500, sort=sort)
-            expected = sorted(whole, key=lambda held, sort=sort: place(held, sort))  # type: ignore[misc]  # the lambda's default
+            expected = sorted(whole, key=lambda row, sort=sort: place(row, sort))  # type: ignore[misc]  # the lambda's default
             assert names(whole) == names(expected), sort
             assert names(await reader.all(7, sort=sort)) == names(expected), sort
 
@@ -160,7 +157,7 @@ async def test_a_filter_goes_on_with_the_cursor(views: str) -> None:
         condition = from_json({"customer": ["c-1", "c-2"]}, field)
         whole = await reader.all(500, condition=condition)
         assert names(await reader.all(4, condition=condition)) == names(whole)
-        assert {held.state.customer for held in whole} == {"c-1", "c-2"}
+        assert {orjson.loads(row.document)["customer"] for row in whole} == {"c-1", "c-2"}
 
 
 async def test_a_page_says_how_far_it_goes_and_how_many_there_are(views: str) -> None:
@@ -168,9 +165,9 @@ async def test_a_page_says_how_far_it_goes_and_how_many_there_are(views: str) ->
         await log.write(some(5))
         await reader.catch_up()
         await log.write([created("not seen yet")])
-        page = await reader.view.find(reader.connection, limit=5, count=True)
+        page = await reader.view.find(reader.connection, NOW, limit=5, count=True)
         assert (page.position, page.total, page.next_cursor) == (5, 5, None)
-        page = await reader.view.find(reader.connection, limit=4)
+        page = await reader.view.find(reader.connection, NOW, limit=4)
         assert (page.total, page.next_cursor is None) == (None, False)
 
 
@@ -180,9 +177,9 @@ async def test_a_cursor_belongs_to_its_sort_and_filter(views: str) -> None:
         await reader.catch_up()
 
         async def next_page(**options: Any) -> None:
-            await reader.view.find(reader.connection, limit=1, **options)
+            await reader.view.find(reader.connection, NOW, limit=1, **options)
 
-        first = await reader.view.find(reader.connection, limit=1)
+        first = await reader.view.find(reader.connection, NOW, limit=1)
         cursor = first.next_cursor
         await next_page(cursor=cursor)
         for changed in ({"sort": "$id"}, {"condition": from_json({"service": "s-1"}, field)}):
@@ -245,7 +242,7 @@ def test_a_sort_that_makes_no_sense_is_refused(sort: str) -> None:
 async def test_a_limit_out_of_range_is_refused(views: str, limit: int) -> None:
     async with reading(views) as (_, reader):
         with pytest.raises(Invalid):
-            await reader.view.find(reader.connection, limit=limit)
+            await reader.view.find(reader.connection, NOW, limit=limit)
 
 
 def test_ties_are_broken_in_the_last_direction_so_that_an_index_serves() -> None:

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import AsyncConnection
 
 from domain.errors import Invalid
-from domain.execution.document import document
 from domain.execution.values import Status
 from domain.recorder import session_options
 from projections.conditions import EVERYTHING, Condition
@@ -25,6 +25,7 @@ from tests.views.reference import meets, values
 from tests.views.sample import TAGS, sample
 from tests.views.writing import Log, new_store
 
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
 Query = list[tuple[str, str]]
 Deep = dict[str, Any]
 
@@ -46,16 +47,15 @@ class Sample:
         follower = Follower(self.view, store)
         await follower.catch_up(self.connection)
         assert follower.parked == 0
-        page = await self.view.find(self.connection, limit=500)
-        now = datetime(2030, 1, 1, tzinfo=UTC)
-        self.documents = [document(held, now) for held in page.data]
+        page = await self.view.find(self.connection, NOW, limit=500)
+        self.documents = [orjson.loads(row.document) for row in page.data]
         await store.close()
 
     def page(self, condition: Condition, **options: Any) -> Page:
-        return self._loop.run(self.view.find(self.connection, condition, limit=500, **options))
+        return self._loop.run(self.view.find(self.connection, NOW, condition, limit=500, **options))
 
     def found(self, condition: Condition, **options: Any) -> set[str]:
-        return {held.state.id for held in self.page(condition, **options).data}
+        return {row.id for row in self.page(condition, **options).data}
 
     def expected(self, asked: Deep) -> set[str]:
         return {shown["$id"] for shown in self.documents if meets(shown, asked)}

@@ -201,3 +201,18 @@ async def test_migrating_again_changes_nothing(database: str) -> None:
         kernel.migrate(database, "executions", [on.view])
         assert await on.bookmark() == (2, 1)
         assert await on.seen() == [1, 2]
+
+
+async def test_rows_of_another_form_are_made_again(database: str) -> None:
+    class Grown(Seen):
+        schema: ClassVar[str] = f"-- grown\n{Seen.schema}"
+
+    async with stage(database) as on:
+        await on.log.write(some(2))
+        await on.catch_up()
+        await on.connection.execute("UPDATE seen SET position = position + 100")
+        kernel.migrate(database, "executions", [Grown()])
+        assert await on.bookmark() == (0, 2)
+        assert await on.seen() == []
+        await on.catch_up()
+        assert await on.seen() == [1, 2]

@@ -18,7 +18,7 @@ from projections import kernel, runner
 from projections.executions import Executions
 from projections.listen import Listener, Wake
 from projections.runner import Runner
-from tests.views.writing import Log, created, new_store, opened, some
+from tests.views.writing import NOON, Log, created, new_store, opened, some
 
 pytestmark = pytest.mark.anyio
 
@@ -50,7 +50,7 @@ async def process(conninfo: str, store: Store, *, hears: bool = True) -> AsyncIt
 
 async def names(store: Store, view: Executions) -> set[str]:
     async with store.reader() as connection:
-        return {held.state.id for held in (await view.find(connection)).data}
+        return {row.id for row in (await view.find(connection, NOON)).data}
 
 
 async def test_what_was_written_is_seen_after_waiting_for_its_position(views: str) -> None:
