@@ -20,7 +20,6 @@ GROUPS = get_args(figures.By)
 
 async def executions(call: Call) -> ASGIApp:
     """Counts, rates, durations and cost of the executions that are meant, and by group."""
-    call.only(*(parameter.name for parameter in PARAMETERS))
     by, status = call.parameter("by"), call.parameter("status")
     if by is not None and by not in GROUPS:
         raise Invalid.field("by", f"must be one of {', '.join(GROUPS)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp
@@ -11,15 +11,13 @@ from api import answers, history, schemas
 from api.access import Right
 from api.commands import built, fields, identified, parsed
 from api.freshness import MIN_POSITION, fresh
-from api.operations import Call, Operation, Parameter
+from api.operations import Call, Handler, Operation, Parameter
 from domain import house
 from domain.bus import Answer
 from domain.catalog.documents import document
 from domain.codec import plain_json
 from domain.confirm import ConfirmOrder
 from domain.errors import NotFound
-
-Handler = Callable[[Call], Awaitable[ASGIApp]]
 
 
 class Kind(NamedTuple):
@@ -75,7 +73,6 @@ def reading(kind: str) -> Handler:
     """The handler that shows one entry, always current."""
 
     async def handle(call: Call) -> ASGIApp:
-        call.only()
         position, _ = await call.system.store.head()
         held = await call.system.store.load(f"{kind}/{call.path['id']}")
         if held is None:
@@ -91,7 +88,6 @@ def listing(kind: str) -> Handler:
     known = KINDS[kind].filters
 
     async def handle(call: Call) -> ASGIApp:
-        call.only("limit", "cursor", "minPosition", *known)
         await fresh(call, "catalog")
         wanted = {name: value for name in known if (value := call.parameter(name)) is not None}
         async with call.system.store.reader() as connection:

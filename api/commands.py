@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 
 import orjson
@@ -14,15 +14,13 @@ from starlette.types import ASGIApp
 from api import problems, schemas
 from api.access import Right
 from api.answers import executed, json
-from api.operations import MIB, Call, Operation
+from api.operations import MIB, Call, Handler, Operation
 from domain.batch import Message
 from domain.bus import Answer
 from domain.errors import DomainError, Invalid, Overloaded
 from domain.execution.commands import COMMANDS
 from domain.execution.shape import ServiceExecution
 from domain.kernel import Command
-
-Handler = Callable[[Call], Awaitable[ASGIApp]]
 
 MOST = 1_000
 NOT_OURS = ("$id", "$type", "$context")

@@ -46,7 +46,6 @@ PARTS = [
 
 async def read(call: Call) -> ASGIApp:
     """One execution, always current, or as it was at `?version=` or `?at=`."""
-    call.only("version", "at", "expand", "minPosition")
     relations = _expanded(call)
 
     past = call.parameter("version") or call.parameter("at")
@@ -65,8 +64,6 @@ def part(name: str) -> Callable[[Call], Any]:
     """The handler of one member of the document."""
 
     async def handle(call: Call) -> ASGIApp:
-        call.only("version", "at", "minPosition")
-
         async def shown(document: dict[str, Any], _: Held[Any]) -> Any:
             return document.get(name)
 
@@ -77,7 +74,6 @@ def part(name: str) -> Callable[[Call], Any]:
 
 async def checkpoints(call: Call) -> ASGIApp:
     """All checkpoints; the execution itself shows the latest ten."""
-    call.only("version", "at", "minPosition")
 
     async def shown(_: dict[str, Any], held: Held[Any]) -> Any:
         return [checkpoint_document(checkpoint) for checkpoint in held.state.checkpoints]
@@ -87,7 +83,6 @@ async def checkpoints(call: Call) -> ASGIApp:
 
 async def step(call: Call) -> ASGIApp:
     """One step."""
-    call.only("version", "at", "minPosition")
 
     async def shown(document: dict[str, Any], _: Held[Any]) -> Any:
         for found in document["steps"]:
@@ -102,8 +97,6 @@ def relation(name: str) -> Callable[[Call], Any]:
     """The handler of one relation: the object behind the id."""
 
     async def handle(call: Call) -> ASGIApp:
-        call.only("version", "at", "minPosition")
-
         async def shown(document: dict[str, Any], _: Held[Any]) -> Any:
             await _expand(call, [document], [name])
             if not isinstance(document.get(name), dict):
@@ -143,7 +136,6 @@ async def list_all(call: Call) -> ASGIApp:
 
 async def find(call: Call) -> ASGIApp:
     """The executions that meet the body's conditions, a page of them."""
-    call.only(*PAGING)
     return await _page(call, filters.from_json(fields(call.body), field))
 
 
@@ -242,6 +234,7 @@ LISTS = (
         list_all,
         answer=schemas.page_of({"$ref": "#/components/schemas/ServiceExecution"}),
         parameters=(*FILTER_PARAMETERS, *LIST_PARAMETERS),
+        fields=True,
     ),
     CREATE,
     Operation(

@@ -105,7 +105,6 @@ async def events(call: Call) -> ASGIApp:
 
 async def diff(call: Call) -> ASGIApp:
     """What changed between two versions, and who changed it."""
-    call.only("from", "to")
     first, last = call.whole("from", 1, 2**53), call.whole("to", 1, 2**53)
     if first is None or last is None:
         raise Invalid.field("from" if first is None else "to", "is needed: a version")
@@ -134,10 +133,14 @@ OPERATIONS = (
             Parameter("types", "Only these, with `*` for any characters, comma-separated"),
             freshness.MIN_POSITION,
             streams.FROM,
+            streams.SPEED,
+            streams.FORMAT,
+            streams.INCLUDE,
         ),
         answer_forms=STREAM,
         others={204: "The stream has ended, and this client has all of it"},
         problems=("malformed",),
+        fields=True,
     ),
     Operation(
         "diff",

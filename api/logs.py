@@ -44,7 +44,6 @@ async def append(call: Call) -> ASGIApp:
 
 async def read(call: Call) -> ASGIApp:
     """The lines of an execution, its own and the server's, by the time they are of."""
-    call.only(*(parameter.name for parameter in PARAMETERS))
     asked = [level for level in (call.parameter("level") or "").split(",") if level]
     levels = [level for level in LEVELS if level in asked]
     if unknown := set(asked) - set(LEVELS):

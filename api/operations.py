@@ -38,6 +38,9 @@ JSON = re.compile(rb"application/(?:[\w.-]+\+)?(?:json|x-ndjson)\s*(?:;.*)?", re
 log = structlog.get_logger()
 
 
+Handler = Callable[["Call"], Awaitable[ASGIApp]]
+
+
 class Parameter(NamedTuple):
     """A query parameter, as the OpenAPI document shows it."""
 
@@ -51,7 +54,8 @@ class Operation(NamedTuple):
     """What one method of one path does. `body` and `answer` are pydantic models or JSON schemas.
 
     `body_forms` and `answer_forms` are schemas of other media types; `others` are statuses that
-    answer without content, and what they mean.
+    answer without content, and what they mean. Query parameters other than `parameters` are refused,
+    unless they are `fields` to filter by, which the handler reads.
     """
 
     name: str
@@ -59,7 +63,7 @@ class Operation(NamedTuple):
     path: str
     right: Right
     summary: str
-    handler: Callable[[Call], Awaitable[ASGIApp]]
+    handler: Handler
     body: Any = None
     answer: Any = None
     status: int = 200
@@ -70,6 +74,7 @@ class Operation(NamedTuple):
     body_forms: Mapping[str, Any] = {}
     answer_forms: Mapping[str, Any] = {}
     others: Mapping[int, str] = {}
+    fields: bool = False
 
 
 class Call:
@@ -119,7 +124,7 @@ class Call:
         return int(text)
 
     def only(self, *names: str) -> None:
-        """Refuse query parameters that this operation does not know: a misspelt filter is no filter."""
+        """Refuse all other query parameters: a misspelt filter is no filter."""
         for name, _ in self.query if self._query else ():
             if name not in names:
                 known = ", ".join(names) or "none"
@@ -216,7 +221,10 @@ class Endpoint:
         if identity is not None and not ID.fullmatch(identity):
             raise NotFound("There is nothing here: this cannot be an id.")
         body = await read_body(headers, receive, operation) if operation.body else b""
-        return await operation.handler(Call(self._system, operation, scope, caller, body))
+        call = Call(self._system, operation, scope, caller, body)
+        if scope["query_string"] and not operation.fields:
+            call.only(*(parameter.name for parameter in operation.parameters))
+        return await operation.handler(call)
 
     def _admitted(self, operation: Operation, headers: Mapping[bytes, bytes]) -> Caller:
         if operation.right is Right.OPEN:

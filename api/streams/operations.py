@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api.access import Right
-from api.operations import Operation, Parameter
+from api.operations import Handler, Operation, Parameter
 from api.streams import sse
 
 FROM = Parameter("from", "start, now, a position, or a time: where the stream begins")
@@ -21,43 +21,51 @@ FORMAT = Parameter("format", "The words of watchers, or envelopes", {"enum": ["w
 INCLUDE = Parameter(
     "include", "`execution` adds the state after the event to each frame", {"enum": ["execution"]}
 )
-REFUSALS = ("malformed", "not-acceptable", "invalid")
+
+
+def _watching(
+    name: str,
+    path: str,
+    summary: str,
+    handler: Handler,
+    *narrowed: Parameter,
+    problems: tuple[str, ...] = (),
+) -> Operation:
+    return Operation(
+        name,
+        "GET",
+        path,
+        Right.READ_EVENTS,
+        f"{summary} (server-sent events, or WebSocket)",
+        handler,
+        answer={"type": "string"},
+        media_type="text/event-stream",
+        parameters=(FROM, TYPES, *narrowed, SPEED, FORMAT, INCLUDE),
+        problems=("malformed", "not-acceptable", "invalid", *problems),
+        fields=True,
+    )
+
 
 OPERATIONS = (
-    Operation(
+    _watching(
         "streamEvents",
-        "GET",
         "/events",
-        Right.READ_EVENTS,
-        "Every event, from any position on, and what comes (server-sent events, or WebSocket)",
+        "Every event, from any position on, and what comes",
         sse.events_of_log,
-        answer={"type": "string"},
-        media_type="text/event-stream",
-        parameters=(FROM, TYPES, *FILTERS, SPEED, FORMAT, INCLUDE),
-        problems=REFUSALS,
+        *FILTERS,
     ),
-    Operation(
+    _watching(
         "watchExecutions",
-        "GET",
         "/executions/watch",
-        Right.READ_EVENTS,
-        "What happens to all executions, from now on (server-sent events, or WebSocket)",
+        "What happens to all executions, from now on",
         sse.watch_log,
-        answer={"type": "string"},
-        media_type="text/event-stream",
-        parameters=(FROM, TYPES, *FILTERS, SPEED, FORMAT, INCLUDE),
-        problems=REFUSALS,
+        *FILTERS,
     ),
-    Operation(
+    _watching(
         "watchExecution",
-        "GET",
         "/executions/{id}/watch",
-        Right.READ_EVENTS,
-        "What happens to an execution, until it has ended (server-sent events, or WebSocket)",
+        "What happens to an execution, until it has ended",
         sse.watch_execution,
-        answer={"type": "string"},
-        media_type="text/event-stream",
-        parameters=(FROM, TYPES, SPEED, FORMAT, INCLUDE),
-        problems=(*REFUSALS, "not-found"),
+        problems=("not-found",),
     ),
 )

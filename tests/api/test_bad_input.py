@@ -59,6 +59,11 @@ QUERIES = {
     "digits of another script": "%D9%A3",
     "a bracket": "[$gte",
 }
+FORMS = [
+    pytest.param(operation, form, id=f"{operation.name}-{form}")
+    for operation in OPERATIONS
+    for form in (operation.media_type, *operation.answer_forms)
+]
 ANY_FORM = {"Accept": "text/event-stream, */*", "Prefer": "wait=0"}
 IDS = {
     "NUL": "%00",
@@ -213,6 +218,25 @@ def test_no_query_is_a_mistake_of_the_server(
                 response.read()
             assert response.status_code < 500 or response.status_code == 504, (query, kind)
             assert refusal(response), (query, kind)
+
+
+@pytest.mark.usefixtures("nothing_happens")
+@pytest.mark.parametrize(("operation", "form"), FORMS)
+def test_a_parameter_that_an_operation_does_not_know_is_named(
+    api: httpx.Client, execution: str, operation: Operation, form: str
+) -> None:
+    known = "&".join(f"{item.name}=1" for item in operation.parameters if item.required)
+    problem = refused(
+        api.request(
+            operation.method,
+            f"{path_of(operation, execution)}?{known}&nonsense=1",
+            json=BODIES.get(operation.name),
+            headers={"Accept": form},
+        ),
+        422,
+        "invalid",
+    )
+    assert [error["path"] for error in problem["errors"]] == ["nonsense"]
 
 
 def refusal(response: httpx.Response) -> JSON:
