@@ -116,6 +116,7 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
         conninfo, schema, codec, Keyring(Vault(master_key)), settings.database_connections
     )
     listener = Listener(conninfo, schema)
+    hub = Hub(store, listener, schema, settings.stream_limit)
     executions_view, _, catalog_view, _ = views = all_views(codec)
     return System(
         store=store,
@@ -123,12 +124,12 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
         access=Access(admin_token),
         listener=listener,
         runner=Runner(views, store, listener, conninfo, schema),
-        hub=Hub(store, listener, schema, settings.stream_limit),
+        hub=hub,
         history=History(store),
         executions=executions_view,
         figures=Figures(),
         catalog=catalog_view,
-        logs=LogBook(store),
+        logs=LogBook(store, hub.logs.appended),
     )
 
 

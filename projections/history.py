@@ -21,6 +21,7 @@ from projections.patches import Blame, Caused
 
 NEWEST = 2**62
 FARTHEST = 1_000
+SHORT = "execution."
 
 PAGE = """SELECT notification_id, originator_version, at, originator_id, topic, meta, state
     FROM events WHERE originator_id = %b AND originator_version > %b AND originator_version < %b
@@ -73,14 +74,15 @@ class History:
         limit: int = 50,
         cursor: str | None = None,
     ) -> EventPage:
-        """One page of a stream's events, `types` with `*` for any characters.
+        """One page of a stream's events, `types` with `*` for any characters and, if you like,
+        without `execution.`.
 
         Raises:
             Invalid: the cursor is not one of these pages.
             NotFound: there is no such stream.
         """
         after, before = _bounds(cursor, descending=descending)
-        patterns = [_pattern(glob) for glob in types] or None
+        patterns = [short + _pattern(glob) for glob in types for short in ("", SHORT)] or None
         async with self._store.reader() as connection:
             rows = await connection.execute(
                 BACKWARDS if descending else FORWARDS,

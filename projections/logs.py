@@ -7,7 +7,7 @@ Whoever reads gets both, by time. Messages and contexts are sealed, so nothing c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar, NamedTuple
 
@@ -109,8 +109,9 @@ class Logs:
 class LogBook:
     """Appends the lines of workers, and reads them together with the server's."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, appended: Callable[[], None] | None = None) -> None:
         self._store = store
+        self._appended = appended or (lambda: None)
 
     async def append(self, execution: str, lines: Sequence[LogLine], at: datetime) -> None:
         """Keep lines, in one commit.
@@ -128,6 +129,7 @@ class LogBook:
         columns = [list(column) for column in zip(*rows, strict=True)]
         async with self._store.reader() as connection:
             await connection.execute(APPEND, (execution, *columns), prepare=True)
+        self._appended()
 
     async def _key(self, stream: str) -> DataKey:
         """The stored key, made with the first event: one of the ring may not have been committed."""

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from api.access import Right
 from api.answers import json
 from api.operations import Call, Operation
-from api.streams.shapes import CONTROLS, FRAMES, WORDS, Envelope
+from api.streams.shapes import CONTROLS, FRAMES, WORDS, Envelope, Log
 from api.streams.sockets import ASKS
 
 REF = "#/components/schemas/{model}"
@@ -43,7 +43,7 @@ def document(rows: Iterable[Operation]) -> dict[str, Any]:
     rows = tuple(rows)
     operations = {row.name: _receive(row) for row in rows}
     operations |= {f"steer{row.name[0].upper()}{row.name[1:]}": _send(row) for row in rows}
-    models: tuple[type[BaseModel], ...] = (Envelope, *FRAMES, *CONTROLS, *WORDS)
+    models: tuple[type[BaseModel], ...] = (Envelope, *FRAMES, Log, *CONTROLS, *WORDS)
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -92,7 +92,7 @@ def _query(row: Operation) -> dict[str, Any]:
 
 def _said(row: Operation) -> tuple[type[BaseModel], ...]:
     said: tuple[type[BaseModel], ...] = (Envelope,)
-    return (*said, *CONTROLS) if "Events" in row.name else (*FRAMES, *said, *CONTROLS)
+    return (*said, *CONTROLS) if "Events" in row.name else (*FRAMES, Log, *said, *CONTROLS)
 
 
 def _names(row: Operation) -> list[str]:

@@ -69,6 +69,7 @@ class Connection:
         "hub",
         "line",
         "live",
+        "logs",
         "over",
         "pace",
         "paused",
@@ -82,6 +83,8 @@ class Connection:
         self.group = group
         self.cursor = cursor
         self.sent = cursor
+        self.logs = group.logs
+        """How far it knows the log lines of its group."""
         self.floor = 0
         """The story may end no earlier than here."""
         self.over = False
@@ -114,6 +117,15 @@ class Connection:
         if self.over and self.cursor >= self.floor:
             self.end(DONE)
 
+    def add(self, logs: bytes) -> None:
+        """Write log lines to a connection that is live. They have no position: its cursor stays."""
+        if self.line.paused:
+            self.fall()
+            self.blocked = self.hub.wheel.now
+            return
+        self.line.write(logs)
+        self.logs = self.group.logs
+
     def fall(self) -> None:
         """Live no more: from here on it fetches for itself."""
         if self.live:
@@ -141,9 +153,8 @@ class Connection:
             self._nap(step)
         elif step is Pending.ARRIVED:
             self._arrive()
-        elif self.caught_up:
-            self.caught_up = False
-            self.tell("fell-behind")
+        else:
+            self._admit()
 
     def schedule(self) -> None:
         """Pump soon."""
@@ -207,6 +218,12 @@ class Connection:
         self.sent = self.cursor
         self.touched = self.hub.wheel.tick
 
+    def _admit(self) -> None:
+        """Tell once that it has fallen behind."""
+        if self.caught_up:
+            self.caught_up = False
+            self.tell("fell-behind")
+
     def _advance(self, chunk: Chunk) -> None:
         if chunk.data:
             self.line.write(chunk.data)
@@ -224,6 +241,9 @@ class Connection:
         self.pace = None
         self.live = True
         self.group.live.add(self)
+        if self.logs != self.group.logs:
+            self.logs = self.group.logs
+            self._admit()
         if not self.caught_up:
             self.caught_up = True
             if self.cursor > self.sent:

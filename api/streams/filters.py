@@ -12,12 +12,17 @@ import orjson
 
 from api.streams.entries import Entry
 from domain.errors import Invalid
+from domain.kernel import Held
 from projections import fields
 from projections.conditions import EVERYTHING, Condition, Field
 from projections.filters import from_query
 from projections.matching import matches, parties_suffice, value_in
 
 TYPE = re.compile(r"[a-z*][a-z._*]{0,100}")
+LOG = "log"
+"""Among the types: log lines, too. They are no events, so no `*` means them."""
+SHORT = "execution."
+"""May be left out of a type."""
 MOST_TYPES = 50
 
 
@@ -40,9 +45,14 @@ class Filter:
         return bool(self.asked) and not parties_suffice(self.condition)
 
     @cached_property
+    def logs(self) -> bool:
+        """Whether log lines are asked for."""
+        return LOG in self.types
+
+    @cached_property
     def _pattern(self) -> re.Pattern[str]:
         globs = (".*".join(map(re.escape, glob.split("*"))) for glob in self.types)
-        return re.compile("|".join(globs))
+        return re.compile(f"(?:{re.escape(SHORT)})?(?:{'|'.join(globs)})")
 
     @cached_property
     def _known(self) -> dict[str, bool]:
@@ -60,6 +70,10 @@ class Filter:
             known = orjson.loads(entry.row.meta)
             return matches(self.condition, lambda wanted: _party(known, wanted))
         return entry.told is not None and matches(self.condition, value_in(entry.told.after))
+
+    def admits(self, held: Held[Any] | None) -> bool:
+        """Whether the stream is about an execution as it is now."""
+        return not self.asked or (held is not None and matches(self.condition, value_in(held)))
 
     def _of_type(self, type_: str) -> bool:
         found = self._known.get(type_)

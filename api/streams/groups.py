@@ -26,7 +26,7 @@ class Topic(NamedTuple):
 class Group:
     """All connections of one topic. Those in `live` have been handed all that was published."""
 
-    __slots__ = ("latest", "live", "members", "told", "topic")
+    __slots__ = ("latest", "live", "logs", "members", "told", "topic")
 
     def __init__(self, topic: Topic) -> None:
         self.topic = topic
@@ -35,6 +35,8 @@ class Group:
         self.live: set[Connection] = set()
         self.latest = 0
         """Position of the last event that was published for it."""
+        self.logs = 0
+        """How many writes of log lines were made for it."""
 
     def chunks(self, entries: Sequence[Entry]) -> list[Chunk]:
         """The frames of those entries that it wants."""

@@ -18,6 +18,7 @@ from api.metrics import STREAMS
 from api.streams.connection import DONE, RESTART, Connection, Line
 from api.streams.entries import Entry
 from api.streams.groups import Group, Topic
+from api.streams.logs import LogFeed
 from api.streams.readers import LogReader, Reader, StreamReader
 from api.streams.source import Source
 from api.streams.tail import Tail
@@ -41,6 +42,7 @@ class Hub:
         self.source = Source(store)
         self.window = self.source.window
         self.wheel = Wheel(self)
+        self.logs = LogFeed(store, self.source)
         self.limit = limit
         self.swept = 0
         """All that are live have been handed everything up to here."""
@@ -65,6 +67,7 @@ class Hub:
         self._tasks = [
             asyncio.create_task(self._tail.run(), name="streams' tail"),
             asyncio.create_task(self.wheel.run(), name="streams' wheel"),
+            asyncio.create_task(self.logs.run(), name="streams' log lines"),
         ]
         self._loop = asyncio.get_running_loop()
 
@@ -106,6 +109,8 @@ class Hub:
         groups = self._groups.setdefault(topic.stream, {})
         group = groups.setdefault(topic, Group(topic))
         group.members += 1
+        if topic.filter.logs:
+            self.logs.add(group)
         connection = Connection(self, line, group, self._reader(group, cursor, held), cursor)
         if held is not None:
             connection.floor, connection.over = held.position, held.state.final
@@ -136,6 +141,8 @@ class Hub:
         if group.members == 0:
             groups = self._groups[group.topic.stream]
             del groups[group.topic]
+            if group.topic.filter.logs:
+                self.logs.remove(group)
             if not groups:
                 del self._groups[group.topic.stream]
         STREAMS.set(len(self._connections))
@@ -154,6 +161,7 @@ class Hub:
         if entries[0].position != self.window.head + 1:
             return  # everybody left meanwhile, and somebody new began further on
         self.window.append(entries, told=len(told) == len(entries))
+        await self.logs.note(entries)  # before those whose story ends here are told so
         concerned = list(self._concerned(entries))
         for group, its in concerned:
             group.latest = its[-1].position

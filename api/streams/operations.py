@@ -16,7 +16,13 @@ SPEED = Parameter(
     "Replay the past with its gaps divided by this; 0 is as fast as can be",
     {"type": "number", "minimum": 0, "maximum": 1_000_000},
 )
-TYPES = Parameter("types", "Only these, with `*` for any characters, comma-separated")
+TYPES = Parameter(
+    "types",
+    "Only these, with `*` for any characters, comma-separated; `execution.` may be left out",
+)
+WATCHED = TYPES._replace(
+    description=f"{TYPES.description}. `log`, which no `*` means, adds log lines, live",
+)
 FORMAT = Parameter("format", "The words of watchers, or envelopes", {"enum": ["watch", "events"]})
 INCLUDE = Parameter(
     "include", "`execution` adds the state after the event to each frame", {"enum": ["execution"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from api.access import Right
 from api.operations import Call
 from api.streams import filters
 from api.streams.filters import Filter
@@ -38,7 +39,8 @@ class Wanted(NamedTuple):
 async def of_log(call: Call, words: Words) -> Wanted:
     """Everything the caller may see, from now on unless it says otherwise."""
     begin = await start(call, "now")
-    return Wanted(_words(call, words), _filter(call), begin.cursor, speed=speed(call))
+    words = _words(call, words)
+    return Wanted(words, await _filter(call, words), begin.cursor, speed=speed(call))
 
 
 async def of_execution(call: Call, words: Words) -> Wanted:
@@ -49,9 +51,10 @@ async def of_execution(call: Call, words: Words) -> Wanted:
     if held is None:
         raise NotFound("There is no such execution.")
     over = held.state.final and begin.resumed and begin.cursor >= held.position
+    words = _words(call, words)
     return Wanted(
-        _words(call, words),
-        _filter(call),
+        words,
+        await _filter(call, words),
         begin.cursor,
         stream,
         held,
@@ -98,6 +101,12 @@ def _words(call: Call, words: Words) -> Words:
     return WATCH_WITH_STATE
 
 
-def _filter(call: Call) -> Filter:
+async def _filter(call: Call, words: Words) -> Filter:
     asked = [(name, value) for name, value in call.query if name not in OWN]
-    return filters.read(call.parameter("types"), asked)
+    wanted = filters.read(call.parameter("types"), asked)
+    if wanted.logs:
+        if words is EVENTS:
+            raise Invalid.field("types", "`log` goes with watch frames: log lines are no events")
+        call.caller.require(Right.READ_EXECUTIONS)
+        await call.system.hub.logs.ready()
+    return wanted

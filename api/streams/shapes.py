@@ -14,8 +14,9 @@ from domain.execution.shape import (
 )
 from domain.execution.values import Status
 from domain.kernel import Value
-from domain.values import Percent
+from domain.values import JsonObject, Percent
 from domain.wire import Count, Time
+from projections.lines import Level
 
 Position = Annotated[int, Field(ge=0)]
 
@@ -103,6 +104,19 @@ class StepFrame(Watched):
     step: ShownStep
 
 
+class Log(Value):
+    """A line of its log, live, for those who ask for `log`; it has no position and moves no cursor."""
+
+    type: Literal["log"]
+    execution: str
+    timestamp: Time
+    level: Level
+    message: str | None
+    step: str | None = None
+    context: JsonObject | None = None
+    erased: Literal[True] | None = None
+
+
 class Envelope(Value):
     """An event as CloudEvents 1.0; extension attributes beside these."""
 
@@ -137,7 +151,7 @@ class CaughtUp(Value):
 
 
 class FellBehind(Value):
-    """You read too slowly and get the past again, from the store, until you are caught up."""
+    """You read too slowly, and get events from the store until you are caught up; no log lines."""
 
     type: Literal["fell-behind"]
     position: Position

@@ -49,6 +49,18 @@ def test_every_frame_of_watchers_is_described(
     assert {frame["type"] for frame in read} == kinds
 
 
+def test_a_log_frame_is_described(
+    server: Serving, api: httpx.Client, running_execution: str
+) -> None:
+    with socket(server, f"/executions/{running_execution}/watch", types="log") as opened:
+        frames = heard(opened)
+        until_caught_up(frames)
+        line = {"level": "warn", "message": "Slow", "step": "a", "context": {"seconds": 3}}
+        ok(api.post(f"/executions/{running_execution}/logs", json=line))
+        shown = shapes.Log.model_validate(next(frames), strict=False)
+    assert shown.model_dump(include=set(line)) == line
+
+
 def test_every_envelope_and_control_frame_is_described(database: str) -> None:
     with serving(database) as server, server.client() as client:
         ok(client.post("/users", json={"name": "Ann", "kind": "person"}))

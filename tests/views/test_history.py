@@ -100,6 +100,7 @@ async def test_pages_show_every_event_once(database: str, limit: int, *, descend
         (["execution.step.*"], {"execution.step.started", "execution.step.completed"}),
         (["*.completed"], {"execution.step.completed", "execution.completed"}),
         (["execution.created", "x"], {"execution.created"}),
+        (["step.c*", "created"], {"execution.step.completed", "execution.created"}),
         (["execution_progress"], set()),
         (["execution.st%"], set()),
         (["\\"], set()),

@@ -1,0 +1,203 @@
+"""Log lines, live, for those who ask for them: they have no position and move no cursor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import structlog
+
+from api.streams.entries import Entry
+from api.streams.groups import LARGEST_WRITE, Group
+from api.streams.present import Present
+from domain.codec import plain_json
+from domain.errors import Overloaded
+from domain.kernel import Held
+from domain.store import Store
+from domain.vault import DataKey
+from projections.lines import NOTED_EVENTS, Kept, noted, shown
+from projections.listen import Wake
+from projections.log_tail import LogTail
+
+if TYPE_CHECKING:
+    from api.streams.source import Source
+
+KIND = "execution/"
+POLL = 0.25
+REPAIR = 1.0
+GATHER = 0.02
+"""Seconds between two looks, in which lines gather."""
+LINGER = 10.0
+"""Seconds that somebody who has asked may take to connect."""
+AT_ONCE = 100
+
+log = structlog.get_logger()
+
+
+class Told(NamedTuple):
+    """A line of a stream, as JSON."""
+
+    stream: str
+    data: bytes
+
+
+class LogFeed:
+    """Reads what is appended while somebody wants it, and hands it to those who are live.
+
+    Who is not live misses it, and is told so before it has caught up again: the count of its group
+    has gone on without it.
+    """
+
+    def __init__(self, store: Store, source: Source) -> None:
+        self._store = store
+        self._tail = LogTail(store)
+        self._present = Present(source)
+        self._groups: defaultdict[str, set[Group]] = defaultdict(set)
+        self._news = Wake()
+        self._began = False
+        self._expected = 0.0
+        self._beginning = asyncio.Lock()
+        self._telling = asyncio.Lock()
+
+    def appended(self) -> None:
+        """Lines were appended by this process; those of others are found by looking."""
+        if self._began:
+            self._news.set()
+
+    async def ready(self) -> None:
+        """Whoever connects within `LINGER` is told all that is appended from here on."""
+        self._expected = monotonic() + LINGER
+        await self._begin()
+        self._news.set()
+
+    def add(self, group: Group) -> None:
+        """A group whose topic wants lines."""
+        self._groups[group.topic.stream].add(group)
+        self._news.set()
+
+    def remove(self, group: Group) -> None:
+        self._groups[group.topic.stream].discard(group)
+        if not self._groups[group.topic.stream]:
+            del self._groups[group.topic.stream]
+        if not self._groups:
+            self._present.forget()
+
+    async def run(self) -> None:
+        """Follow, until cancelled; while nobody wants lines, ask for none."""
+        while True:
+            if not self._asked:
+                self._began = False
+            await self._news.wait(POLL if self._began else None)
+            try:
+                while self._asked and await self._advance():
+                    pass
+            except Overloaded:
+                await asyncio.sleep(POLL)
+            except Exception:
+                log.exception("the end of the log lines cannot be read")
+                await asyncio.sleep(REPAIR)
+
+    async def note(self, entries: Sequence[Entry]) -> None:
+        """Tell what the server notes of events. Their streams' watchers know the states by now."""
+        if not self._groups:
+            return
+        self._present.note(entries)
+        await self._tell(
+            _told(entry.stream, noted(entry.told.recorded), entry.key)
+            for entry in entries
+            if entry.type in NOTED_EVENTS and self._wanted(entry.stream) and entry.told
+        )
+
+    @property
+    def _asked(self) -> bool:
+        return bool(self._groups) or monotonic() < self._expected
+
+    async def _begin(self) -> None:
+        async with self._beginning:
+            if not self._began:
+                await self._tail.begin()
+                self._began = True
+
+    async def _advance(self) -> bool:
+        await self._begin()
+        page = await self._tail.read(lambda execution: self._wanted(KIND + execution))
+        if page.lines:
+            keys = await self._store.keys({KIND + execution for execution, _ in page.lines})
+            await self._tell(
+                _told(KIND + execution, line, keys[KIND + execution])
+                for execution, line in page.lines
+            )
+        await asyncio.sleep(GATHER)
+        return page.more
+
+    def _wanted(self, stream: str) -> bool:
+        return stream in self._groups or "" in self._groups
+
+    async def _tell(self, lines: Iterable[Told]) -> None:
+        by_stream: dict[str, list[bytes]] = {}
+        for stream, data in lines:
+            by_stream.setdefault(stream, []).append(data)
+        if not by_stream:
+            return
+        held = await self._held(by_stream)
+        async with self._telling:
+            sent = 0
+            for group, its in self._concerned(by_stream, held):
+                sent = await _sweep(group, its, sent)
+
+    async def _held(self, streams: Iterable[str]) -> Mapping[str, Held[Any]]:
+        """The states of those streams that somebody's filter is about."""
+        anywhere = _filtered(self._groups.get("", ()))
+        asked = [s for s in streams if anywhere or _filtered(self._groups.get(s, ()))]
+        return await self._present.of(asked) if asked else {}
+
+    def _concerned(
+        self, by_stream: Mapping[str, Sequence[bytes]], held: Mapping[str, Held[Any]]
+    ) -> Iterator[tuple[Group, list[bytes]]]:
+        for group in list(self._groups.get("", ())):
+            admits = group.topic.filter.admits
+            its = [lines for stream, lines in by_stream.items() if admits(held.get(stream))]
+            yield group, [line for lines in its for line in lines]
+        for stream, lines in by_stream.items():
+            for group in list(self._groups.get(stream, ())):
+                if group.topic.filter.admits(held.get(stream)):
+                    yield group, list(lines)
+
+
+def _told(stream: str, line: Kept, key: DataKey | None) -> Told:
+    frame = {"type": "log", "execution": stream.removeprefix(KIND), **shown(line, key)}
+    return Told(stream, plain_json(frame))
+
+
+def _filtered(groups: Iterable[Group]) -> bool:
+    return any(group.topic.filter.asked for group in groups)
+
+
+def _writes(group: Group, lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines in as few writes as `LARGEST_WRITE` allows."""
+    wire = group.topic.form.wire
+    parts: list[bytes] = []
+    size = 0
+    for line in lines:
+        parts.append(wire.frame(None, "log", line))
+        size += len(parts[-1])
+        if size >= LARGEST_WRITE:
+            yield wire.packed(parts)
+            parts, size = [], 0
+    if parts:
+        yield wire.packed(parts)
+
+
+async def _sweep(group: Group, lines: Sequence[bytes], sent: int) -> int:
+    for data in _writes(group, lines):
+        group.logs += 1
+        for connection in list(group.live):
+            if connection.live:
+                connection.add(data)
+                sent += 1
+                if sent % AT_ONCE == 0:
+                    await asyncio.sleep(0)
+    return sent

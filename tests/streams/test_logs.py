@@ -1,0 +1,206 @@
+"""Log lines on the streams of watchers: on demand, live, from any process, and beside the cursor."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api import listening
+from tests.api.conftest import ERROR, RESULT, Executions, ok, refused
+from tests.api.serving import Serving, serving
+from tests.streams.consumers import JSON, heard, past, socket, until_caught_up
+
+CONTEXT = {"batch": 10, "nested": {"a": [1, None]}}
+
+
+def tell(client: httpx.Client, execution: str, *messages: str, **more: Any) -> None:
+    """Append one line for each message, in one request."""
+    lines = [{"level": "info", "message": message, **more} for message in messages]
+    ok(client.post(f"/executions/{execution}/logs", json=lines))
+
+
+def messages(frames: Iterator[JSON], count: int) -> list[str]:
+    """What so many log frames say; whatever else comes is passed over."""
+    found: list[str] = []
+    while len(found) < count:
+        frame = next(frames)
+        if frame["type"] == "log":
+            found.append(frame["message"])
+    return found
+
+
+def test_a_line_is_told_as_it_is_read_and_has_no_position(
+    server: Serving, api: httpx.Client, running_execution: str
+) -> None:
+    with socket(server, f"/executions/{running_execution}/watch", types="*,log") as opened:
+        frames = heard(opened)
+        until_caught_up(frames)
+        tell(api, running_execution, "Found 10 leads", context=CONTEXT, step="research")
+        tell(api, running_execution, "Done", timestamp="2026-01-02T03:04:05.678Z")
+        first, second = next(frames), next(frames)
+    own = {"type": "log", "execution": running_execution}
+    # Pages are by the time that lines are of.
+    page = ok(api.get(f"/executions/{running_execution}/logs"))["data"]
+    assert [second, first] == [own | line for line in page]
+    assert first["context"] == CONTEXT
+    assert "position" not in first
+
+
+def test_an_event_stream_keeps_its_id_while_lines_come(
+    server: Serving, api: httpx.Client, executions: Executions, running_execution: str
+) -> None:
+    path = f"/executions/{running_execution}/watch"
+    with listening.opened(api, path, types="*,log") as source:
+        frames = listening.frames(source)
+        before = next(frame for frame in frames if frame.type == "caught-up").id
+        with server.client() as worker:
+            tell(worker, running_execution, "one", "two")
+            lines = [next(frames), next(frames)]
+            assert [(line.type, line.data["message"]) for line in lines] == [
+                ("log", "one"),
+                ("log", "two"),
+            ]
+            # What a client takes for the last id is still that of the last frame that had one.
+            assert {line.id for line in lines} == {before}
+            executions.tell(running_execution, "progress", progress=10)
+            moved = next(frames)
+            assert (moved.type, int(moved.id)) == ("progress", moved.data["position"])
+            tell(worker, running_execution, "three")
+            assert next(frames).id == moved.id
+            executions.tell(running_execution, "progress", progress=20)
+    with listening.opened(api, path, after=moved.id, types="*,log") as source:
+        again = next(listening.frames(source))
+        assert (again.type, again.data["progress"]) == ("progress", 20)
+
+
+def test_nobody_is_told_lines_who_did_not_ask(
+    server: Serving, api: httpx.Client, executions: Executions, running_execution: str
+) -> None:
+    path = f"/executions/{running_execution}/watch"
+    for types in ("", "*", "execution.*"):
+        with socket(server, path, types=types) as opened:
+            frames = heard(opened)
+            until_caught_up(frames)
+            tell(api, running_execution, "unheard")
+            time.sleep(0.1)
+            executions.tell(running_execution, "progress", progress=time.time() % 90)
+            assert next(frames)["type"] == "progress"
+
+
+def test_lines_alone_are_told_to_who_asks_for_nothing_else(
+    server: Serving, api: httpx.Client, executions: Executions, running_execution: str
+) -> None:
+    with socket(server, f"/executions/{running_execution}/watch", types="log") as opened:
+        frames = heard(opened)
+        assert {frame["type"] for frame in until_caught_up(frames)} <= {"checkpoint"}
+        executions.tell(running_execution, "progress", progress=10)
+        tell(api, running_execution, "only this")
+        assert next(frames)["message"] == "only this"
+
+
+def test_a_type_may_be_named_without_its_first_word(
+    server: Serving, api: httpx.Client, executions: Executions, running_execution: str
+) -> None:
+    path = f"/executions/{running_execution}/watch"
+    with socket(server, path, types="log,progress,step.*") as opened:
+        frames = heard(opened)
+        until_caught_up(frames)
+        executions.tell(running_execution, "checkpoints", state={"page": 1})
+        executions.tell(running_execution, "steps/a/start")
+        executions.tell(running_execution, "progress", progress=10)
+        assert [next(frames)["type"] for _ in range(2)] == ["step.started", "progress"]
+        tell(api, running_execution, "and this")
+        assert next(frames)["type"] == "log"
+    assert {frame["type"] for frame in past(server, path, types="step.started")} == {"step.started"}
+
+
+def test_what_the_server_notes_comes_before_the_story_ends(
+    server: Serving, api: httpx.Client, executions: Executions
+) -> None:
+    for command, body in (("complete", RESULT), ("fail", ERROR), ("cancel", {"reason": "no"})):
+        execution = executions.running()
+        with socket(server, f"/executions/{execution}/watch", types="*,log") as opened:
+            frames = heard(opened)
+            until_caught_up(frames)
+            executions.tell(execution, command, **body)
+            read = list(frames)
+            assert opened.close_code == 1000
+        noted = [frame for frame in read if frame["type"] == "log"]
+        deadline = time.monotonic() + 10
+        while not (page := ok(api.get(f"/executions/{execution}/logs"))["data"]):
+            assert time.monotonic() < deadline
+        assert [{"type": "log", "execution": execution, **line} for line in page] == noted
+        assert read[0]["type"] == "log"
+        assert read[-1]["type"] != "log"
+
+
+def test_lines_of_all_executions_pass_the_filter_that_their_executions_pass(
+    server: Serving, api: httpx.Client, executions: Executions
+) -> None:
+    tagged, plain = executions.running(tags=["eu-logs"]), executions.running()
+    with (
+        socket(server, "/executions/watch", types="log", tag="eu-logs") as some,
+        socket(server, "/executions/watch", types="log", customer="nobody") as none,
+        socket(server, "/executions/watch", types="log") as every,
+    ):
+        streams = [heard(opened) for opened in (some, none, every)]
+        for stream in streams:
+            until_caught_up(stream)
+        tell(api, plain, "plain")
+        tell(api, tagged, "tagged")
+        assert messages(streams[2], 2) == ["plain", "tagged"]
+        assert messages(streams[0], 1) == ["tagged"]
+        ok(api.patch(f"/executions/{plain}", json={"tags": ["eu-logs"]}))
+        ok(api.patch(f"/executions/{tagged}", json={"tags": []}))
+        tell(api, tagged, "no longer")
+        tell(api, plain, "now tagged")
+        assert messages(streams[0], 1) == ["now tagged"]
+        with pytest.raises(TimeoutError):
+            none.recv(timeout=0.3)
+
+
+def test_lines_that_another_process_takes_are_told_too(
+    server: Serving, executions: Executions, running_execution: str
+) -> None:
+    with (
+        serving(server.conninfo) as other,
+        other.client() as worker,
+        socket(server, f"/executions/{running_execution}/watch", types="log") as one,
+        socket(server, "/executions/watch", types="log") as every,
+    ):
+        streams = [heard(opened) for opened in (one, every)]
+        for stream in streams:
+            until_caught_up(stream)
+        said = [f"line {number}" for number in range(1_500)]
+        for begin in range(0, len(said), 300):
+            tell(worker, running_execution, *said[begin : begin + 300])
+        assert messages(streams[0], len(said)) == said
+        assert messages(streams[1], len(said)) == said
+
+
+def test_every_line_is_told_once_when_many_append_at_the_same_time(
+    server: Serving, executions: Executions
+) -> None:
+    watched = [executions.running() for _ in range(4)]
+    with socket(server, "/executions/watch", types="log") as opened:
+        frames = heard(opened)
+        until_caught_up(frames)
+        with server.client() as client, ThreadPoolExecutor(8) as pool:
+            said = [(watched[number % 4], f"{number}") for number in range(400)]
+            list(pool.map(lambda line: tell(client, *line), said))
+        told = messages(frames, len(said))
+        assert sorted(told) == sorted(message for _, message in said)
+        with pytest.raises(TimeoutError):
+            opened.recv(timeout=0.3)
+
+
+@pytest.mark.parametrize("path", ["/events", "/executions/watch"])
+def test_envelopes_have_no_lines(server: Serving, api: httpx.Client, path: str) -> None:
+    query = {"types": "*,log", "format": "events"}
+    answer = api.get(path, params=query, headers={"Accept": "text/event-stream"})
+    assert refused(answer, 422, "invalid")["errors"][0]["path"] == "types"

@@ -1,0 +1,132 @@
+"""Every line is read once, in whatever order commits bring ids to light."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from domain.store import Store
+from projections import kernel, log_tail
+from projections.lines import LogLine
+from projections.log_tail import LogTail
+from projections.logs import LogBook, Logs
+from tests.views.writing import NOON, Log, opened, some
+
+pytestmark = pytest.mark.anyio
+INSERT = """INSERT INTO log_lines (execution, occurred_at, at, level, sealed)
+    VALUES ('e-0', now(), now(), 'info', 'x') RETURNING id"""
+
+
+@pytest.fixture
+async def store(database: str) -> AsyncIterator[Store]:
+    """One with the executions `e-0` to `e-2`."""
+    kernel.migrate(database, "executions", [Logs()])
+    async with opened(database) as opened_store:
+        await Log(opened_store).write(some(3))
+        yield opened_store
+
+
+async def append(store: Store, execution: str, count: int, size: int = 10) -> None:
+    lines = [LogLine(level="info", message="x" * size)] * count
+    await LogBook(store).append(execution, lines, NOON)
+
+
+def everything(_: str) -> bool:
+    return True
+
+
+async def ids(tail: LogTail, wanted: Any = everything) -> list[int]:
+    """Those of all lines that came to light, page by page."""
+    found, more = list[int](), True
+    while more:
+        page = await tail.read(wanted)
+        more = page.more
+        found += [line.id for _, line in page.lines]
+    return found
+
+
+async def test_what_was_there_before_is_not_read_and_what_comes_is_read_once(store: Store) -> None:
+    await append(store, "e-0", 5)
+    tail = LogTail(store)
+    await tail.begin()
+    assert await ids(tail) == []
+    await append(store, "e-1", 3)
+    assert await ids(tail) == [6, 7, 8]
+    assert await ids(tail) == []
+
+
+async def test_only_what_is_wanted_is_read(store: Store) -> None:
+    tail = LogTail(store)
+    await tail.begin()
+    await append(store, "e-0", 2)
+    await append(store, "e-1", 2)
+    assert await ids(tail, lambda execution: execution == "e-1") == [3, 4]
+    assert await ids(tail) == []
+
+
+@pytest.mark.parametrize("began_before", [True, False])
+async def test_a_line_that_is_committed_late_is_read_all_the_same(
+    store: Store, *, began_before: bool
+) -> None:
+    tail = LogTail(store)
+    if began_before:
+        await tail.begin()
+    async with store.reader() as connection, connection.transaction():
+        (row,) = await (await connection.execute(INSERT)).fetchall()
+        await append(store, "e-1", 2)
+        if not began_before:
+            await tail.begin()
+        assert await ids(tail) == ([2, 3] if began_before else [])
+    assert await ids(tail) == [row[0]] == [1]
+    assert await ids(tail) == []
+
+
+async def test_a_line_that_was_rolled_back_is_not_waited_for_for_ever(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_tail, "PATIENCE", 0.0)
+    tail = LogTail(store)
+    await tail.begin()
+    async with store.reader() as connection, connection.transaction(force_rollback=True):
+        await connection.execute(INSERT)
+    await append(store, "e-1", 1)
+    assert await ids(tail) == [2]
+    await append(store, "e-1", 1)
+    assert await ids(tail) == [3]
+    assert tail._missing == {}
+
+
+async def test_a_page_holds_no_more_than_fits(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_tail, "LARGEST", 1_000)
+    monkeypatch.setattr(log_tail, "PAGE", 7)
+    tail = LogTail(store)
+    await tail.begin()
+    await append(store, "e-0", 10, size=300)
+    await append(store, "e-1", 2, size=5_000)
+    pages, more = list[int](), True
+    while more:
+        page = await tail.read(everything)
+        pages.append(len(page.lines))
+        more = page.more
+    assert sum(pages) == 12
+    assert max(pages) <= 3
+    assert await ids(tail) == []
+
+
+async def test_a_failure_loses_no_line(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    tail = LogTail(store)
+    await tail.begin()
+    await append(store, "e-0", 2)
+
+    async def fails(_: Any) -> Any:
+        raise OSError("cut")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tail, "_lines", fails)
+        with pytest.raises(OSError, match="cut"):
+            await tail.read(everything)
+    assert await ids(tail) == [1, 2]
