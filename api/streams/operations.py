@@ -18,10 +18,8 @@ SPEED = Parameter(
 )
 TYPES = Parameter(
     "types",
-    "Only these, with `*` for any characters, comma-separated; `execution.` may be left out",
-)
-WATCHED = TYPES._replace(
-    description=f"{TYPES.description}. `log`, which no `*` means, adds log lines, live",
+    "Only these, with `*` for any characters, comma-separated; `execution.` may be left out. `log`, "
+    "which no `*` means, adds log lines to the frames of watchers, live",
 )
 FORMAT = Parameter("format", "The words of watchers, or envelopes", {"enum": ["watch", "events"]})
 INCLUDE = Parameter(

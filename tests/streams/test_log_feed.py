@@ -132,7 +132,7 @@ async def test_nobody_who_does_not_ask_costs_a_question(
             return await found()
 
         monkeypatch.setattr(house.hub.logs._tail, "_found", counted)
-        monkeypatch.setattr("api.streams.logs.LINGER", 0.0)
+        monkeypatch.setattr("api.streams.logs.LINGER", 0.5)
         await house.connect(LOGS._replace(filter=Filter()))
         await house.tell("e-0", "unheard")
         await asyncio.sleep(0.6)
@@ -142,7 +142,7 @@ async def test_nobody_who_does_not_ask_costs_a_question(
         await until(lambda: said(line) == ["heard"])
         assert line.consumer is not None
         house.hub.disconnect(line.consumer)
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.0)
         asked.clear()
         await house.tell("e-0", "unheard")
         await asyncio.sleep(0.6)
