@@ -2,116 +2,56 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-
 import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from api.streams.hub import Hub
 from tests.api.conftest import Executions, ok
-from tests.api.serving import AUTHORIZED, Serving, serving
+from tests.api.listening import frames, opened
+from tests.api.serving import Serving, serving
 from tests.streams.consumers import (
-    JSON,
-    Consumer,
     by_socket,
     by_sse,
+    by_torn_socket,
+    head,
     heard,
     socket,
     until_caught_up,
-    writing,
 )
+from tests.streams.proof import Consumer, Read, prove, writing
 
-Read = Callable[..., Iterator[JSON]]
 BROWSER = {"Accept": "text/event-stream", "User-Agent": "Mozilla/5.0"}
 
 
-def head(api: httpx.Client) -> int:
-    return int(ok(api.get("/readyz"))["position"])
-
-
-def prove(consumers: list[Consumer], begin: int) -> None:
-    """All of them saw every position after `begin`, once and in order."""
-    for consumer in consumers:
-        consumer.start()
-    for consumer in consumers:
-        consumer.join(120)
-        assert consumer.failure is None
-        assert consumer.seen == list(range(begin + 1, begin + 1 + len(consumer.seen)))
-
-
-@pytest.mark.parametrize("read", [by_sse, by_socket])
+@pytest.mark.parametrize(
+    "read", [by_sse, by_socket, by_torn_socket], ids=["sse", "websocket", "torn websocket"]
+)
 def test_random_disconnects_under_writes_lose_and_double_nothing(
     server: Serving, api: httpx.Client, executions: Executions, thorough: bool, read: Read
 ) -> None:
-    begin = head(api)
+    begin, most = head(api), 80 if thorough else 40
     end = begin + (20_000 if thorough else 1_200)
-    consumers = [
-        Consumer([server], read, begin, end, seed=seed, most=80 if thorough else 40)
-        for seed in range(4)
-    ]
-    with server.client() as client, writing(client, [executions.running()]):
-        prove(consumers, begin)
+    consumers = [Consumer([server], read, begin, end, seed=seed, most=most) for seed in range(4)]
+    with writing([server], [executions.running()]):
+        prove(consumers, server, begin)
     assert sum(consumer.visits for consumer in consumers) > (1_000 if thorough else 100)
 
 
-def test_consumers_move_between_two_servers_of_one_log(
-    server: Serving, api: httpx.Client, executions: Executions
+@pytest.mark.parametrize("read", [by_sse, by_socket])
+def test_random_disconnects_lose_and_double_nothing_that_matches(
+    server: Serving, api: httpx.Client, executions: Executions, thorough: bool, read: Read
 ) -> None:
-    begin = head(api)
-    with serving(server.conninfo) as other, ExitStack() as stack:
-        for writer in (server, other):
-            client = stack.enter_context(writer.client())
-            stack.enter_context(writing(client, [executions.running()], 5))
-        reads = (by_sse, by_socket, by_sse)
-        prove(
-            [
-                Consumer([server, other], read, begin, begin + 1_000, seed=seed, most=60)
-                for seed, read in enumerate(reads)
-            ],
-            begin,
-        )
-
-
-async def _come_and_go(server: Serving, times: int) -> None:
-    request = (
-        f"GET /api/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
-        f"Authorization: {AUTHORIZED['Authorization']}\r\n\r\n"
-    ).encode()
-
-    async def visit() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        writer.write(request)
-        await reader.readuntil(b"caught-up")
-        writer.close()
-
-    for _ in range(times // 50):
-        await asyncio.gather(*(visit() for _ in range(50)))
-
-
-def remaining(hub: Hub) -> int:
-    deadline = time.monotonic() + 10
-    while hub.open and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return hub.open
-
-
-def test_thousands_who_come_and_go_leave_nothing_behind(server: Serving, thorough: bool) -> None:
-    hub = server.system.hub
-    asyncio.run(_come_and_go(server, 500))
-    assert remaining(hub) == 0
-    gc.collect()
-    before = len(gc.get_objects())
-    asyncio.run(_come_and_go(server, 20_000 if thorough else 1_000))
-    assert remaining(hub) == 0
-    gc.collect()
-    assert hub._groups == {}
-    assert sum(map(len, hub.wheel._slots)) == 0
-    assert len(gc.get_objects()) - before < 2_000
+    begin, most = head(api), 20
+    end = begin + (10_000 if thorough else 1_200)
+    tagged, plain = executions.running(tags=["eu"]), executions.running()
+    story = f"/executions/{tagged}/events"
+    consumers = [
+        Consumer([server], read, begin, end, seed=1, most=most, tag="eu"),
+        Consumer([server], read, begin, end, seed=2, most=most, service="sdr-service", tag="eu"),
+        Consumer([server], read, begin, end, seed=3, most=most, path=story),
+    ]
+    with writing([server], [plain, tagged, plain]):
+        prove(consumers, server, begin, lambda event: event["subject"] == tagged)
 
 
 def test_there_is_no_place_beyond_the_limit_and_each_kind_of_client_is_told_in_its_way(
@@ -132,17 +72,28 @@ def test_there_is_no_place_beyond_the_limit_and_each_kind_of_client_is_told_in_i
         assert closed.value.response.status_code == 503
 
 
-def test_a_shutdown_says_goodbye_with_the_cursor(database: str) -> None:
-    with serving(database) as first, first.client() as client:
-        ok(client.post("/users", json={"name": "Ann", "kind": "person"}))
-        with socket(first, "/events", **{"from": "start"}) as opened:
-            frames = heard(opened)
-            assert len(until_caught_up(frames)) == 1
+def test_a_shutdown_says_goodbye_with_the_cursor_and_the_next_server_goes_on(
+    database: str,
+) -> None:
+    with serving(database) as first, first.client() as api:
+        ok(api.post("/users", json={"name": "Ann", "kind": "person"}))
+        with socket(first, "/events", **{"from": "start"}) as connected, opened(api) as source:
+            told, read = heard(connected), frames(source)
+            assert len(until_caught_up(told)) == 1
+            assert next(read).type == "caught-up"
             first.ask_to_stop()
-            (closing,) = frames
-            assert 500 <= closing["retry"] <= 5_000
-            assert closing["position"] == 1
-            assert (opened.close_code, opened.close_reason) == (1012, "position 1")
+            (closing,), (closed,) = told, read
+            assert (closing["type"], closing["position"]) == ("closing", 1)
+            assert (connected.close_code, connected.close_reason) == (1012, "position 1")
+            assert (closed.type, closed.id) == ("closing", "1")
+            assert closed.retry is not None
+            for retry in (closing["retry"], closed.retry):
+                assert 500 <= retry <= 5_000
+    with serving(database) as second, second.client() as api:
+        ok(api.post("/users", json={"name": "Ben", "kind": "person"}))
+        for read_on in (by_socket, by_sse):
+            (event,) = read_on(second, "/events", 1, 1)
+            assert event["position"] == 2
 
 
 def test_who_comes_during_a_shutdown_is_sent_away(database: str) -> None:
