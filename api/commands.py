@@ -14,7 +14,8 @@ from starlette.types import ASGIApp
 from api import problems, schemas
 from api.access import Right
 from api.answers import executed, json
-from api.operations import MIB, Call, Handler, Operation
+from api.bodies import MIB
+from api.operations import Call, Handler, Operation
 from domain.batch import Message
 from domain.bus import Answer
 from domain.errors import DomainError, Invalid, Overloaded

@@ -9,8 +9,9 @@ from starlette.types import ASGIApp
 
 from api import answers, history, schemas
 from api.access import Right
+from api.bodies import MIB
 from api.freshness import MIN_POSITION, fresh
-from api.operations import MIB, Call, Operation, Parameter
+from api.operations import Call, Operation, Parameter
 from domain.codec import plain_json
 from domain.errors import Invalid, NotFound
 from projections.lines import Level, LogLine

@@ -16,6 +16,7 @@ from api import analytics as analytics_routes
 from api import catalog, commands, executions, health, logs, openapi, problems
 from api import history as history_routes
 from api.access import Access
+from api.bodies import Bodies
 from api.operations import Operation, routes
 from api.settings import Settings
 from api.streams import asyncapi, sockets
@@ -62,6 +63,7 @@ class System:
     store: Store
     bus: Bus
     access: Access
+    bodies: Bodies
     listener: Listener
     runner: Runner
     hub: Hub
@@ -122,6 +124,7 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
         store=store,
         bus=Bus(store, now, new_id, random.random, settings.queue_limit),
         access=Access(admin_token),
+        bodies=Bodies(),
         listener=listener,
         runner=Runner(views, store, listener, conninfo, schema),
         hub=hub,
@@ -175,8 +178,5 @@ def create_app(system: System) -> ASGIApp:
 
 
 async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008, "reason": "no such path"})
-        return
     error = NotFound("There is nothing at this path; /openapi.json lists what there is.")
     await problems.answer(error, scope["path"])(scope, receive, send)

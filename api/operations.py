@@ -18,8 +18,9 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import problems
+from api import bodies, problems
 from api.access import NOBODY, Access, Caller, Right
+from api.bodies import MIB
 from api.metrics import REFUSALS, REQUESTS
 from api.schemas import ID
 from domain.batch import IdempotencyKey, Message
@@ -29,11 +30,9 @@ from domain.kernel import Command
 if TYPE_CHECKING:
     from api.main import System
 
-MIB = 1024 * 1024
 LABEL = re.compile(r"[!-~]{1,128}")
 ENTITY_TAG = re.compile(r'(?:W/)?"(\d{1,18})(?:-ld)?"')
 TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
-JSON = re.compile(rb"application/(?:[\w.-]+\+)?(?:json|x-ndjson)\s*(?:;.*)?", re.IGNORECASE)
 
 log = structlog.get_logger()
 
@@ -220,10 +219,15 @@ class Endpoint:
         identity = scope["path_params"].get("id")
         if identity is not None and not ID.fullmatch(identity):
             raise NotFound("There is nothing here: this cannot be an id.")
-        body = await read_body(headers, receive, operation) if operation.body else b""
+        body = b""
+        if operation.body:
+            body = await bodies.read(headers, receive, operation.body_limit)
         call = Call(self._system, operation, scope, caller, body)
         if scope["query_string"] and not operation.fields:
             call.only(*(parameter.name for parameter in operation.parameters))
+        if len(body) > bodies.SMALL:
+            with self._system.bodies.holding(len(body)):
+                return await operation.handler(call)
         return await operation.handler(call)
 
     def _admitted(self, operation: Operation, headers: Mapping[bytes, bytes]) -> Caller:
@@ -248,32 +252,6 @@ class MethodNotAllowed(DomainError):
 
     def __init__(self, allowed: str) -> None:
         super().__init__(f"This path takes {allowed}.", allow=allowed)
-
-
-async def read_body(
-    headers: Mapping[bytes, bytes], receive: Receive, operation: Operation
-) -> bytes:
-    """The whole body, within the operation's limit, if it is JSON."""
-    limit = operation.body_limit
-    if (length := headers.get(b"content-length")) and int(length) > limit:
-        raise problems.TooLarge(f"A body here has at most {limit} bytes.", limit=limit)
-    parts = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        if part := message.get("body", b""):
-            parts.append(part)
-            size += len(part)
-            if size > limit:
-                raise problems.TooLarge(f"A body here has at most {limit} bytes.", limit=limit)
-        if not message.get("more_body", False):
-            break
-    media_type = headers.get(b"content-type")
-    if parts and media_type is not None and not JSON.fullmatch(media_type):
-        raise problems.UnsupportedMediaType
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def routes(system: System, operations: Iterable[Operation]) -> list[BaseRoute]:

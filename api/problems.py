@@ -36,6 +36,7 @@ PROBLEMS = {
     "unknown-reference": Kind(422, "Names something that does not exist"),
     "idempotency-key-reused": Kind(422, "Idempotency key reused"),
     "rate-limited": Kind(429, "Too many requests"),
+    "head-too-large": Kind(431, "Too much before the body"),
     "internal": Kind(500, "A mistake of the server"),
     "overloaded": Kind(503, "Not now"),
     "not-yet-visible": Kind(504, "Not yet visible"),
@@ -61,6 +62,12 @@ class TooLarge(DomainError):
     """The body is larger than this route takes."""
 
     code = "too-large"
+
+
+class HeadTooLarge(DomainError):
+    """The request line and the headers are longer than this server takes, 64 KiB."""
+
+    code = "head-too-large"
 
 
 class UnsupportedMediaType(DomainError):

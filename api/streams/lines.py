@@ -7,41 +7,38 @@ connection offers itself to the application as the extension `LINE`. Everything 
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import Any, cast
 
 from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.http11 import Request
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+from websockets.typing import StatusLike
 
+from api import problems
+from api.problems import HeadTooLarge, Internal, Malformed
 from api.streams.connection import Connection, Line
+from domain.errors import DomainError
 
 LINE = "executions.line"
 FAREWELL = 5.0
+LONGEST_HEAD = 64 * 1024
 
 
-class HttpLine(HttpToolsProtocol):
-    """HTTP/1.1. A response that has begun chunked may go on by `write`, in whole chunks."""
+class Fed(asyncio.Protocol):
+    """What both have in common: bytes go out, and the consumer hears of room and of the end."""
 
     consumer: Connection | None = None
+    transport: asyncio.Transport
 
     @property
     def gone(self) -> bool:
         return self.transport.is_closing()
 
-    @property
-    def paused(self) -> bool:
-        return self.flow.write_paused
-
     def write(self, data: bytes) -> None:
         self.transport.write(data)
-
-    def cut(self, code: int, reason: str) -> None:
-        self.transport.abort()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["extensions"] = {LINE: self}  # type: ignore[dict-item]  # ours is no dict
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -54,21 +51,68 @@ class HttpLine(HttpToolsProtocol):
             self.consumer.lost()
 
 
-class SocketLine(WebSocketsSansIOProtocol):
-    """WebSocket without compression. Once it is accepted, whole frames may go out by `write`."""
+class HttpLine(Fed, HttpToolsProtocol):
+    """HTTP/1.1. A response that has begun chunked may go on by `write`, in whole chunks.
 
-    consumer: Connection | None = None
+    What is no HTTP, and a head without end, is refused here: no application hears of it.
+    """
+
+    _head = 0
 
     @property
-    def gone(self) -> bool:
-        return self.transport.is_closing()
+    def paused(self) -> bool:
+        return self.flow.write_paused
+
+    def cut(self, code: int, reason: str) -> None:
+        self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {LINE: self}  # type: ignore[dict-item]  # ours is no dict
+        self._head = 0
+
+    def data_received(self, data: bytes) -> None:
+        before = self.scope
+        super().data_received(data)
+        began = self.scope is not before
+        complete = getattr(self.cycle, "scope", None) is self.scope
+        if not began and not complete:
+            self._head += len(data)  # all of it belongs to a head that goes on
+            if self._head > LONGEST_HEAD:
+                self._refuse(HeadTooLarge())
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(Malformed("This is no valid HTTP/1.1 request."))
+
+    def _refuse(self, error: DomainError) -> None:
+        """Answer and hang up; amid another answer, only hang up."""
+        cycle = self.cycle
+        amid = cycle is not None and cycle.response_started and not cycle.response_complete  # type: ignore[redundant-expr]  # there is none before the first head
+        if not amid:
+            answer = problems.answer(error, "")
+            headers = b"".join(b"%b: %b\r\n" % header for header in answer.raw_headers)
+            start = STATUS_LINE[answer.status_code] + b"connection: close\r\n"
+            self.transport.write(start + headers + b"\r\n" + bytes(answer.body))
+        self.transport.close()
+
+
+class SocketLine(Fed, WebSocketsSansIOProtocol):
+    """WebSocket without compression. Once it is accepted, whole frames may go out by `write`."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.conn.reject = _rejected  # type: ignore[method-assign]  # else it answers in plain text
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            # It could not even be read, and of that uvicorn says nothing.
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.close()
 
     @property
     def paused(self) -> bool:
         return not self.writable.is_set()
-
-    def write(self, data: bytes) -> None:
-        self.transport.write(data)
 
     def cut(self, code: int, reason: str) -> None:
         if not self.close_sent:
@@ -84,19 +128,16 @@ class SocketLine(WebSocketsSansIOProtocol):
             extensions = cast(dict[str, Any], self.scope["extensions"])
             extensions[LINE] = self
 
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self.consumer is not None:
-            self.consumer.resumed()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if self.consumer is not None:
-            self.consumer.lost()
-
     def shutdown(self) -> None:
         if self.consumer is None:
             super().shutdown()  # else the hub says goodbye, with the cursor
+
+
+def _rejected(status: StatusLike, text: str) -> Response:
+    error = Internal() if status == HTTPStatus.INTERNAL_SERVER_ERROR else Malformed(text.strip())
+    answer = problems.answer(error, "")
+    headers = Headers(connection="close", **answer.headers)
+    return Response(answer.status_code, "", headers, bytes(answer.body))
 
 
 def line_of(scope: Scope) -> Line:
