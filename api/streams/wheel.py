@@ -8,6 +8,8 @@ from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING
 
+import structlog
+
 from api.streams.connection import Connection
 
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 HEARTBEAT = 15
 STALLED = 30.0
 BREATH = 100
+
+log = structlog.get_logger()
 
 
 class Wheel:
@@ -46,7 +50,7 @@ class Wheel:
             self.tick += 1
             self.now = monotonic()
             for visited, connection in enumerate(list(self._due()), 1):
-                self._visit(connection)
+                self._visit_safely(connection)
                 if visited % BREATH == 0:
                     await asyncio.sleep(0)
 
@@ -54,6 +58,14 @@ class Wheel:
         every = len(self._slots)
         for slot in range(self.tick % self.heartbeat, every, self.heartbeat):
             yield from self._slots[slot]
+
+    def _visit_safely(self, connection: Connection) -> None:
+        """One that cannot be visited ends, and its client resumes; the others go on."""
+        try:
+            self._visit(connection)
+        except Exception:
+            log.exception("heartbeat failed", cursor=connection.cursor)
+            connection.lost()
 
     def _visit(self, connection: Connection) -> None:
         if connection.done.done():
