@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
-from functools import partial
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import orjson
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from domain.kernel import Aggregate, Event, Held, Recorded
 from domain.vault import DataKey
 from domain.wire import (
-    SEALED,
     SEALED_JSON,
     SECRET_JSON,
     Ciphertext,
@@ -50,8 +51,8 @@ class Snapshot(NamedTuple):
     shape: str = ""
 
 
-KeyOf = Callable[[str], DataKey | None]
 SEALED_ONLY = Opening()
+NOTHING_OPEN = Sealing(lambda content: _seal(None, 0, content))
 
 
 def opening(key: DataKey | None) -> Opening:
@@ -149,12 +150,29 @@ def _meta(recorded: Recorded) -> str:
 
 def plain_json(value: Any) -> bytes:
     """JSON of what was opened before; content whose key was destroyed reads as null."""
-    return orjson.dumps(value, _as_null, orjson.OPT_PASSTHROUGH_DATACLASS)
+    return orjson.dumps(value, _as_null)
 
 
 def sealed_json(value: Any) -> bytes:
     """JSON of what was not opened: each `Ciphertext` as its token, for `open_json`."""
-    return orjson.dumps(value, _as_token, orjson.OPT_PASSTHROUGH_DATACLASS)
+    return orjson.dumps(value, _as_stored)
+
+
+def frozen(state: Aggregate) -> bytes:
+    """`Codec.freeze` of a state that was decoded without a key, in a fraction of the time.
+
+    It seals nothing: what was opened stands open in it.
+    """
+    told = dict(state.__dict__)
+    for name, default in _defaults(type(state)):
+        if told[name] == default:
+            del told[name]
+    return orjson.dumps(told, _as_stored)
+
+
+@cache
+def _defaults(state: type[Aggregate]) -> list[tuple[str, Any]]:
+    return [(field.name, field.default) for field in fields(state) if field.default is not MISSING]
 
 
 def _as_null(value: object) -> None:
@@ -162,10 +180,16 @@ def _as_null(value: object) -> None:
         raise TypeError(f"{type(value).__name__} is no JSON")
 
 
-def _as_token(value: object) -> dict[str, str]:
-    if not isinstance(value, Ciphertext):
-        raise TypeError(f"{type(value).__name__} is no JSON")
-    return {SEALED: value.token}
+def _as_stored(value: object) -> Any:
+    if isinstance(value, Ciphertext):
+        return {value.mark: value.token}
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_unset=True, context=NOTHING_OPEN)
+    raise TypeError(f"{type(value).__name__} is no JSON")
 
 
 def open_json(sealed: bytes, key: DataKey | None) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -108,11 +108,11 @@ MASKED = "***"
 """What a reader sees in its place."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ciphertext:
-    """Content that stays sealed: `token` is what stands in the stored JSON."""
+class Ciphertext(NamedTuple):
+    """Content that stays sealed: in stored JSON `token` stands under `mark`."""
 
     token: str
+    mark: str = SEALED
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,9 @@ def _marked(marker: str) -> tuple[WrapValidator, WrapSerializer]:
         if info.context is None or not (isinstance(value, dict) and value.keys() == {marker}):
             return handler(value)
         content = info.context.open(value[marker])
-        return Ciphertext(value[marker]) if content is None else handler(from_json(content))
+        if content is None:
+            return Ciphertext(value[marker], marker)
+        return handler(from_json(content))
 
     def sealed(value: Any, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
         if isinstance(value, Ciphertext):

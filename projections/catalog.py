@@ -9,7 +9,7 @@ import orjson
 from psycopg import AsyncConnection
 
 from domain.catalog import order, service, user, workflow
-from domain.codec import Codec, Snapshot
+from domain.codec import Codec, Snapshot, frozen
 from domain.errors import Invalid
 from domain.kernel import Held, Recorded, replay
 
@@ -110,9 +110,8 @@ class Catalog:
     def _row(self, stream: str, held: Held[Any]) -> tuple[Any, ...]:
         kind, _, identity = stream.partition("/")
         document = orjson.dumps(DOCUMENTS[kind](held)).decode()
-        state = self._codec.freeze(stream, held, None).state
         place = held.version, held.position, held.at
-        return (kind, identity, *place, *held.state.parties, document, state)
+        return (kind, identity, *place, *held.state.parties, document, frozen(held.state))
 
     async def list(
         self,

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import orjson
 from psycopg import AsyncConnection
 
-from domain.codec import Codec, Snapshot, fingerprint, sealed_json
+from domain.codec import Codec, Snapshot, fingerprint, frozen, sealed_json
 from domain.errors import Invalid
 from domain.execution.document import document
 from domain.execution.events import EVENTS
@@ -164,7 +164,7 @@ class Executions:
         if state.final:
             row += None, sealed_json(document(held, held.at))
         else:
-            row += self._codec.freeze(STREAM + state.id, held, None).state, None
+            row += frozen(state), None
         return row
 
     def _going_on(self, row: Sequence[Any]) -> Held[Execution] | None:
@@ -265,7 +265,7 @@ class Executions:
         columns = {column.field.path: column.value(held) for column in COLUMNS}
         if held.state.final:
             return columns, sealed_json(document(held, held.at))
-        return columns, self._codec.thaw(self._codec.freeze(STREAM + held.state.id, held, None))
+        return columns, held
 
     async def position(self, connection: AsyncConnection) -> int:
         """How far the rows go, at least."""
