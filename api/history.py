@@ -16,6 +16,7 @@ from api.operations import Call, Operation, Parameter
 from api.problems import NotYetVisible
 from api.streams import operations as streams
 from api.streams import sse
+from api.streams.request import included
 from domain.errors import Invalid, NotFound
 from domain.execution.document import document
 from domain.kernel import Held
@@ -24,6 +25,7 @@ from domain.wire import parse_time
 VERSION = Parameter("version", "As it was at this version", {"type": "integer", "minimum": 1})
 AT = Parameter("at", "As it was at this time", {"type": "string", "format": "date-time"})
 POLL = 0.05
+MOST_WITH_STATES = 100
 
 Shown = Callable[[dict[str, Any], Held[Any]], Awaitable[Any]]
 
@@ -87,17 +89,19 @@ async def events(call: Call) -> ASGIApp:
     """The history of one execution: a page of it as JSON, or all of it and what comes as SSE."""
     if sse.wanted(call):
         return await sse.events_of_execution(call)
-    call.only("order", "limit", "cursor", "types", "minPosition")
+    call.only("order", "limit", "cursor", "types", "minPosition", "include")
     order = call.parameter("order") or "asc"
     if order not in {"asc", "desc"}:
         raise Invalid.field("order", "must be asc or desc")
+    with_states = included(call)
     position = await _reached(call)
     page = await call.system.history.events(
         f"execution/{call.path['id']}",
         types=[glob for glob in (call.parameter("types") or "").split(",") if glob],
         descending=order == "desc",
-        limit=call.whole("limit", 1, 500) or 50,
+        limit=call.whole("limit", 1, MOST_WITH_STATES if with_states else 500) or 50,
         cursor=call.parameter("cursor"),
+        with_states=with_states,
     )
     headers = {"log-position": str(position)}
     return answers.json(answers.page(page.envelopes, page.next_cursor), headers)
@@ -115,6 +119,9 @@ async def diff(call: Call) -> ASGIApp:
 
 
 LIMIT = Parameter("limit", "How many", {"type": "integer", "minimum": 1, "maximum": 500})
+EVENTS_LIMIT = LIMIT._replace(
+    description=f"How many; with `include=execution` at most {MOST_WITH_STATES}"
+)
 CURSOR = Parameter("cursor", "`nextCursor` of the page before")
 STREAM = {"text/event-stream": {"type": "string"}}
 OPERATIONS = (
@@ -128,9 +135,9 @@ OPERATIONS = (
         answer=schemas.page_of({"type": "object"}),
         parameters=(
             Parameter("order", "Oldest or newest first", {"enum": ["asc", "desc"]}),
-            LIMIT,
+            EVENTS_LIMIT,
             CURSOR,
-            Parameter("types", "Only these, with `*` for any characters, comma-separated"),
+            streams.TYPES,
             freshness.MIN_POSITION,
             streams.FROM,
             streams.SPEED,

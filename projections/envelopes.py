@@ -6,7 +6,9 @@ from typing import Any
 
 import orjson
 
-from domain.codec import Stored, open_json
+from domain.codec import Stored, open_json, sealed_json
+from domain.execution.document import document
+from domain.kernel import Held
 from domain.vault import DataKey
 from domain.wire import format_time
 
@@ -18,13 +20,18 @@ EXTENSIONS = (
 """Members of a row's meta, and the extension attributes they become (CloudEvents: lower case only)."""
 
 
-def envelope(row: Stored, key: DataKey | None) -> bytes:
+def envelope(row: Stored, key: DataKey | None, after: Held[Any] | None = None) -> bytes:
     """The CloudEvents envelope of a row of the log, what is sealed opened with `key`.
 
-    Where the key was destroyed, sealed content reads as `null`.
+    Where the key was destroyed, sealed content reads as `null`. `after` is the state of the execution
+    after the event, if that is to be shown: beside `data`, as some events' data has a `state`, too.
     """
     head = orjson.dumps(_attributes(row))
-    return b'%b,"data":%b}' % (head[:-1], open_json(row.data, key))
+    told = b'%b,"data":%b' % (head[:-1], open_json(row.data, key))
+    if after is None:
+        return told + b"}"
+    state = open_json(sealed_json(document(after, after.at)), key)
+    return b'%b,"state":%b}' % (told, state)
 
 
 def _attributes(row: Stored) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from domain.store import Store
 from domain.vault import DataKey
 from domain.wire import format_time
 from projections.envelopes import envelope
+from projections.pasts import states_along
 from projections.patches import Blame, Caused
 
 NEWEST = 2**62
@@ -73,9 +74,10 @@ class History:
         descending: bool = False,
         limit: int = 50,
         cursor: str | None = None,
+        with_states: bool = False,
     ) -> EventPage:
         """One page of a stream's events, `types` with `*` for any characters and, if you like,
-        without `execution.`.
+        without `execution.`; `with_states` shows what the execution was after each.
 
         Raises:
             Invalid: the cursor is not one of these pages.
@@ -94,7 +96,11 @@ class History:
             raise NotFound
         key = (await self._store.keys([stream]))[stream]
         more = str(found[limit - 1].version) if len(found) > limit else None
-        return EventPage([envelope(row, key) for row in found[:limit]], more)
+        shown = found[:limit]
+        states: dict[int, Held[Any]] = {}
+        if with_states:
+            states = await states_along(self._store, stream, [row.version for row in shown])
+        return EventPage([envelope(row, key, states.get(row.version)) for row in shown], more)
 
     async def diff(self, stream: str, from_version: int, to_version: int) -> list[dict[str, Any]]:
         """The RFC 6902 patch from one version's document to a later one's, each operation with

@@ -9,9 +9,11 @@ from typing import Any, Protocol
 import orjson
 
 from api.streams.entries import Entry
-from api.streams.words import EVENTS, WATCH, WATCH_WITH_STATE, Words
+from api.streams.words import ALL, Words
 
 TEXT, PING = 0x81, b"\x89\x00"
+LARGEST_KEPT = 4 * 1024
+"""Bytes of frames: a state may be large, and memory is counted by events."""
 
 
 class Wire(Protocol):
@@ -79,16 +81,18 @@ class SocketFrames:
 
 @dataclass(frozen=True, eq=False)
 class Form:
-    """Words on a wire. There are six, each made once: an entry keeps its frame by its form."""
+    """Words on a wire. There are eight, each made once: an entry keeps its frame by its form."""
 
     words: Words
     wire: Wire
 
     def frame(self, entry: Entry) -> bytes:
-        """All frames of an entry; empty where it has none."""
+        """All frames of an entry; empty where it has none. Large ones are not kept."""
         made = entry.frames.get(self)
         if made is None:
-            made = entry.frames[self] = b"".join(self._frames(entry))
+            made = b"".join(self._frames(entry))
+            if len(made) <= LARGEST_KEPT:
+                entry.frames[self] = made
         return made
 
     def _frames(self, entry: Entry) -> Iterator[bytes]:
@@ -100,8 +104,4 @@ class Form:
 
 
 SSE, SOCKET = ServerSentEvents(), SocketFrames()
-FORMS = {
-    (words, wire): Form(words, wire)
-    for words in (EVENTS, WATCH, WATCH_WITH_STATE)
-    for wire in (SSE, SOCKET)
-}
+FORMS = {(words, wire): Form(words, wire) for words in ALL for wire in (SSE, SOCKET)}

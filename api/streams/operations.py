@@ -23,7 +23,7 @@ TYPES = Parameter(
 )
 FORMAT = Parameter("format", "The words of watchers, or envelopes", {"enum": ["watch", "events"]})
 INCLUDE = Parameter(
-    "include", "`execution` adds the state after the event to each frame", {"enum": ["execution"]}
+    "include", "`execution` adds `state`, the execution after the event", {"enum": ["execution"]}
 )
 
 

@@ -11,7 +11,7 @@ from api.streams.filters import Filter
 from api.streams.hub import EVERYTHING
 from api.streams.pace import Pace
 from api.streams.start import start
-from api.streams.words import EVENTS, WATCH, WATCH_WITH_STATE, Words
+from api.streams.words import EVENTS, EVENTS_WITH_STATE, WATCH, WITH_STATE, Words
 from domain.errors import Invalid, NotFound
 from domain.kernel import Held
 
@@ -93,19 +93,26 @@ def _words(call: Call, words: Words) -> Words:
         raise Invalid.field("format", "must be watch or events")
     if wanted is not None:
         words = EVENTS if wanted == "events" else WATCH
+    return WITH_STATE[words] if included(call) else words
+
+
+def included(call: Call) -> bool:
+    """Whether `?include=execution` asks for the state after each event.
+
+    Raises:
+        Invalid: it asks for anything else.
+    """
     include = call.parameter("include")
-    if include is None:
-        return words
-    if include != "execution" or words is EVENTS:
-        raise Invalid.field("include", "must be execution, and goes with watch frames")
-    return WATCH_WITH_STATE
+    if include not in {None, "execution"}:
+        raise Invalid.field("include", "must be execution")
+    return include is not None
 
 
 async def _filter(call: Call, words: Words) -> Filter:
     asked = [(name, value) for name, value in call.query if name not in OWN]
     wanted = filters.read(call.parameter("types"), asked)
     if wanted.logs:
-        if words is EVENTS:
+        if words in {EVENTS, EVENTS_WITH_STATE}:
             raise Invalid.field("types", "`log` goes with watch frames: log lines are no events")
         call.caller.require(Right.READ_EXECUTIONS)
         await call.system.hub.logs.ready()

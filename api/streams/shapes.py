@@ -118,7 +118,10 @@ class Log(Value):
 
 
 class Envelope(Value):
-    """An event as CloudEvents 1.0; extension attributes beside these."""
+    """An event as CloudEvents 1.0; extension attributes beside these.
+
+    `state`, with `include=execution` only, is the execution after its event, and no attribute.
+    """
 
     specversion: Literal["1.0"]
     id: str
@@ -134,6 +137,7 @@ class Envelope(Value):
     correlationid: str | None = None
     causationid: str | None = None
     data: dict[str, Any]
+    state: ServiceExecution | None = None
 
 
 class Checkpoint(Value):

@@ -31,6 +31,11 @@ def _envelope(entry: Entry) -> Said:
     return [(entry.type, envelope(entry.row, entry.key))]
 
 
+def _envelope_with_state(entry: Entry) -> Said:
+    after = entry.told.after if entry.told else None
+    return [(entry.type, envelope(entry.row, entry.key, after))]
+
+
 def _watched(entry: Entry) -> Said:
     return _said(entry, {})
 
@@ -105,5 +110,8 @@ OWN: dict[str, Callable[[Told, Frame], Frame]] = {
 }
 
 EVENTS = Words("events", _envelope, told=False)
+EVENTS_WITH_STATE = Words("events+state", _envelope_with_state, told=True)
 WATCH = Words("watch", _watched, told=True)
 WATCH_WITH_STATE = Words("watch+state", _watched_with_state, told=True)
+WITH_STATE = {EVENTS: EVENTS_WITH_STATE, WATCH: WATCH_WITH_STATE}
+ALL = (*WITH_STATE, *WITH_STATE.values())

@@ -186,7 +186,7 @@ def test_a_token_may_come_as_a_subprotocol_as_browsers_can_set_no_header(
         (None, "/executions/nobody/watch", 404),
         (None, "/events?from=99999999", 400),
         (None, "/events?colour=red", 422),
-        (None, "/events?include=execution", 422),
+        (None, "/events?include=order", 422),
         (None, "/executions/watch?speed=fast", 422),
     ],
 )
