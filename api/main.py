@@ -18,6 +18,7 @@ from api import history as history_routes
 from api.access import Access
 from api.bodies import Bodies
 from api.operations import Operation, routes
+from api.paths import parted
 from api.settings import Settings
 from api.streams import asyncapi, sockets
 from api.streams import operations as streams
@@ -170,8 +171,11 @@ def create_app(system: System) -> ASGIApp:
     )
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan" and scope["path"].startswith(PREFIX + "/"):
-            scope["root_path"] = PREFIX
+        if scope["type"] != "lifespan":
+            if b"%" in scope["raw_path"]:
+                scope["path"] = parted(scope["raw_path"])
+            if scope["path"].startswith(PREFIX + "/"):
+                scope["root_path"] = PREFIX
         await router(scope, receive, send)
 
     return app

@@ -22,6 +22,7 @@ from api import bodies, problems
 from api.access import NOBODY, Access, Caller, Right
 from api.bodies import MIB
 from api.metrics import REFUSALS, REQUESTS
+from api.paths import SEGMENT
 from api.schemas import ID
 from domain.batch import IdempotencyKey, Message
 from domain.errors import DomainError, Invalid, NotFound
@@ -158,7 +159,7 @@ class Call:
             self._label("x-causation-id") if b"x-causation-id" in headers else None,
             if_match,
             Right.IMPORT in self.caller.rights,
-            self._idempotency(part) if b"idempotency-key" in headers else None,
+            self.idempotency(part) if b"idempotency-key" in headers else None,
         )
 
     @cached_property
@@ -170,7 +171,8 @@ class Call:
             return parsed[1]
         return f"{getrandbits(64):016x}"
 
-    def _idempotency(self, part: str) -> IdempotencyKey:
+    def idempotency(self, part: str = "") -> IdempotencyKey:
+        """The key in Idempotency-Key, for this caller and this very request."""
         key = f"{self.caller.name}:{self._label('idempotency-key')}{part}"
         request = f"{self.operation.method} {self._bare_url}\n".encode() + self.body
         return IdempotencyKey(key, hashlib.sha256(request).hexdigest())
@@ -258,5 +260,7 @@ def routes(system: System, operations: Iterable[Operation]) -> list[BaseRoute]:
     """One route a path, in the order of the rows."""
     paths: dict[str, list[Operation]] = {}
     for operation in operations:
-        paths.setdefault(operation.path, []).append(operation)
+        # Ids need no decoding; a step may be called anything.
+        path = operation.path.replace("{step}", f"{{step:{SEGMENT}}}")
+        paths.setdefault(path, []).append(operation)
     return [Route(path, Endpoint(system, rows)) for path, rows in paths.items()]

@@ -1,0 +1,31 @@
+"""Paths as they were sent: `a%2Fb` is one segment, although it holds a slash once it is decoded."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+from starlette.convertors import Convertor, register_url_convertor
+
+PARTING = re.compile(rb"%(?=25|2f)", re.IGNORECASE)
+SEGMENT = "segment"
+
+
+def parted(raw_path: bytes) -> str:
+    """The decoded path, in which the slashes and percent signs of its segments are encoded still."""
+    return unquote(PARTING.sub(b"%25", raw_path).decode("ascii"))
+
+
+class Segment(Convertor[str]):
+    """One segment of a path that was `parted`: its text."""
+
+    regex = "[^/]+"
+
+    def convert(self, value: str) -> str:
+        return unquote(value) if "%" in value else value
+
+    def to_string(self, value: str) -> str:
+        raise NotImplementedError("paths are read here, never made")
+
+
+register_url_convertor(SEGMENT, Segment())
