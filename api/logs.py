@@ -39,8 +39,13 @@ async def append(call: Call) -> ASGIApp:
     """Keep one line, or a list of them."""
     several = call.body.lstrip()[:1] == b"["
     lines = MANY.validate_json(call.body) if several else [ONE.validate_json(call.body)]
-    await call.system.logs.append(call.path["id"], lines, call.system.clock())
-    return answers.json({"appended": len(lines)}, status=201)
+    what = call.path["id"], lines, call.system.clock()
+    headers = {}
+    if b"idempotency-key" not in call.headers:
+        await call.system.logs.append(*what)
+    elif await call.system.logs.append_once(*what, call.idempotency()):
+        headers["idempotency-replayed"] = "true"
+    return answers.json({"appended": len(lines)}, headers, status=201)
 
 
 async def read(call: Call) -> ASGIApp:
@@ -101,7 +106,7 @@ OPERATIONS = (
         answer={"type": "object", "required": ["appended"]},
         status=201,
         body_limit=16 * MIB,
-        problems=("not-found",),
+        problems=("not-found", "idempotency-key-reused"),
     ),
     Operation(
         "readLogs",

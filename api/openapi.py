@@ -23,8 +23,9 @@ PATH_PARTS: Mapping[str, Any] = {
     "step": {"type": "string", "minLength": 1, "maxLength": 255},
     "code": {"type": "string"},
 }
+ONCE = ("Idempotency-Key", "The same key within 24 hours gets the same answer", r"^[!-~]{1,128}$")
 COMMAND_HEADERS = (
-    ("Idempotency-Key", "The same key within 24 hours gets the same answer", r"^[!-~]{1,128}$"),
+    ONCE,
     ("If-Match", 'Only at this version, like `"7"`', r'^(\*|(W/)?"[0-9]{1,18}")$'),
     ("Prefer", "`return=minimal` answers only with the place of the execution", None),
     ("X-Correlation-Id", "Kept with the events", r"^[!-~]{1,128}$"),
@@ -114,8 +115,7 @@ def _query_parameter(parameter: Parameter) -> dict[str, Any]:
 
 
 def _headers(row: Operation) -> list[dict[str, Any]]:
-    if not _commands(row):
-        return []
+    headers = COMMAND_HEADERS if _commands(row) else (ONCE,) if _once(row) else ()
     return [
         {
             "name": name,
@@ -123,8 +123,12 @@ def _headers(row: Operation) -> list[dict[str, Any]]:
             "description": meaning,
             "schema": {"type": "string"} | ({"pattern": pattern} if pattern else {}),
         }
-        for name, meaning, pattern in COMMAND_HEADERS
+        for name, meaning, pattern in headers
     ]
+
+
+def _once(row: Operation) -> bool:
+    return _commands(row) or "idempotency-key-reused" in row.problems
 
 
 def _commands(row: Operation) -> bool:
@@ -180,7 +184,8 @@ def _answer_headers(row: Operation) -> dict[str, Any]:
     if row.right in {Right.OPEN, Right.OPERATE}:
         return {}
     if not _commands(row):
-        names = {name: names[name] for name in ("Log-Position", "ETag")}
+        known = ("Idempotency-Replayed",) if _once(row) else ("Log-Position", "ETag")
+        names = {name: names[name] for name in known}
     return {
         name: {"description": meaning, "schema": {"type": "string"}}
         for name, meaning in names.items()

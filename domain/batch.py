@@ -104,7 +104,7 @@ class Batch:
         try:
             decided = self._decide(message)
         except DomainError as error:
-            self._remember(key, fingerprint, _refusal(error))
+            self._remember(key, fingerprint, refusal(error))
             raise
         outcome = {
             "stream": message.stream,
@@ -212,14 +212,26 @@ def _applied(before: Held[Any] | None, recorded: Recorded) -> Held[Any]:
     return Held(state, recorded.version, recorded.position, recorded.at)
 
 
-def _refusal(error: DomainError) -> dict[str, Any]:
+def refusal(error: DomainError) -> dict[str, Any]:
+    """A refusal as the outcome of a reply."""
     return {"code": error.code, "detail": error.detail, "members": error.members}
 
 
-def _repeated(reply: Reply, fingerprint: str) -> Repeat:
+def recalled(reply: Reply, fingerprint: str) -> dict[str, Any]:
+    """The outcome of a reply.
+
+    Raises:
+        IdempotencyKeyReused: it was the reply to another request.
+        DomainError: it was a refusal.
+    """
     if reply.fingerprint != fingerprint:
         raise IdempotencyKeyReused
-    outcome = orjson.loads(reply.outcome)
+    outcome: dict[str, Any] = orjson.loads(reply.outcome)
     if "code" in outcome:
         raise DomainError.again(outcome["code"], outcome["detail"], outcome["members"])
+    return outcome
+
+
+def _repeated(reply: Reply, fingerprint: str) -> Repeat:
+    outcome = recalled(reply, fingerprint)
     return Repeat(outcome["stream"], outcome["version"], outcome["created"])

@@ -14,6 +14,7 @@ from domain.batch import Batch, Decided, Loaded, Message, NotLoaded, Repeat, wan
 from domain.codec import Snapshot
 from domain.errors import DomainError, Overloaded
 from domain.kernel import Held
+from domain.replies import REPLIES_KEPT
 from domain.states import States
 from domain.store import Store
 from domain.transaction import Transaction
@@ -21,7 +22,6 @@ from domain.waiting import Queue, Waiting
 
 LARGEST_BATCH = 16 * 1024 * 1024
 QUEUE = 10_000
-REPLIES_KEPT = timedelta(hours=24)
 CLEANING = timedelta(hours=1)
 
 log = structlog.get_logger()

@@ -13,8 +13,10 @@ from typing import Any, ClassVar, NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.errors import Forbidden, Invalid, NotFound
+from domain.batch import IdempotencyKey, recalled, refusal
+from domain.errors import DomainError, Forbidden, Invalid, NotFound
 from domain.kernel import Recorded, aggregate_id
+from domain.replies import claim
 from domain.store import Store
 from domain.vault import DataKey
 from domain.wire import MILLISECOND
@@ -120,21 +122,42 @@ class LogBook:
             NotFound: there is no such execution.
             Forbidden: its content was erased.
         """
-        key = await self._key(f"execution/{execution}")
-        if not lines:
-            return
-        rows = [
-            (line.timestamp or at, at, line.level, line.step, sealed(line, key)) for line in lines
-        ]
-        columns = [list(column) for column in zip(*rows, strict=True)]
         async with self._store.reader() as connection:
-            await connection.execute(APPEND, (execution, *columns), prepare=True)
+            key = await self._key(connection, execution)
+            if lines:
+                await _insert(connection, execution, lines, at, key)
         self._appended()
 
-    async def _key(self, stream: str) -> DataKey:
+    async def append_once(
+        self, execution: str, lines: Sequence[LogLine], at: datetime, once: IdempotencyKey
+    ) -> bool:
+        """Keep lines, unless that was done, or refused, under this key before; whether it was done.
+
+        Raises:
+            NotFound, Forbidden: as `append`, or as it did before.
+            IdempotencyKeyReused: the key came with another request.
+        """
+        async with self._store.reader() as connection, connection.transaction():
+            try:
+                key: DataKey | DomainError = await self._key(connection, execution)
+                outcome: dict[str, Any] = {"appended": len(lines)}
+            except (NotFound, Forbidden) as error:
+                key, outcome = error, refusal(error)
+            reply = await claim(connection, once, outcome, at)
+            if reply is None and isinstance(key, DataKey):
+                await _insert(connection, execution, lines, at, key)
+        if reply is not None:
+            recalled(reply, once.fingerprint)
+            return True
+        if isinstance(key, DomainError):
+            raise key
+        self._appended()
+        return False
+
+    async def _key(self, connection: AsyncConnection, execution: str) -> DataKey:
         """The stored key, made with the first event: one of the ring may not have been committed."""
-        async with self._store.reader() as connection:
-            row = await (await connection.execute(KEY, (stream,), binary=True)).fetchone()
+        stream = f"execution/{execution}"
+        row = await (await connection.execute(KEY, (stream,), binary=True)).fetchone()
         if row is None:
             raise NotFound
         if row[0] is None:
@@ -178,6 +201,18 @@ class LogBook:
         async with self._store.reader() as connection:
             rows = await (await connection.execute(TOTAL, (execution, execution))).fetchall()
         return page.data[::-1], rows[0][0]
+
+
+async def _insert(
+    connection: AsyncConnection,
+    execution: str,
+    lines: Sequence[LogLine],
+    at: datetime,
+    key: DataKey,
+) -> None:
+    rows = [(line.timestamp or at, at, line.level, line.step, sealed(line, key)) for line in lines]
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    await connection.execute(APPEND, (execution, *columns), prepare=True)
 
 
 def _conditions(

@@ -105,3 +105,78 @@ def test_the_catalog_keeps_keys_too(api: httpx.Client) -> None:
     again = api.post("/users", json=body, headers=key("ann"))
     assert ok(first) == ok(again)
     assert again.headers["idempotency-replayed"] == "true"
+
+
+LINES = [{"level": "info", "message": "one"}, {"level": "warn", "message": "two"}]
+
+
+def said(api: httpx.Client, execution: str) -> list[str]:
+    return [line["message"] for line in ok(api.get(f"/executions/{execution}/logs"))["data"]]
+
+
+def test_log_lines_are_appended_once(api: httpx.Client, running_execution: str) -> None:
+    path = f"/executions/{running_execution}/logs"
+    first = api.post(path, json=LINES, headers=key("lines"))
+    again = api.post(path, json=LINES, headers=key("lines"))
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert ok(first) == ok(again) == {"appended": 2}
+    assert "idempotency-replayed" not in first.headers
+    assert again.headers["idempotency-replayed"] == "true"
+    assert said(api, running_execution) == ["one", "two"]
+    ok(api.post(path, json=LINES, headers=key("more-lines")))
+    ok(api.post(path, json=LINES))
+    assert said(api, running_execution) == ["one", "two"] * 3
+
+
+def test_a_key_of_log_lines_belongs_to_them_alone(
+    api: httpx.Client, running_execution: str, queued_execution: str
+) -> None:
+    path, progress = f"/executions/{running_execution}/logs", {"progress": 10}
+    ok(api.post(path, json=LINES, headers=key("my-lines")))
+    others = (
+        api.post(path, json=LINES[:1], headers=key("my-lines")),
+        api.post(f"/executions/{queued_execution}/logs", json=LINES, headers=key("my-lines")),
+        api.post(
+            f"/executions/{running_execution}/progress", json=progress, headers=key("my-lines")
+        ),
+    )
+    for other in others:
+        refused(other, 422, "idempotency-key-reused")
+    ok(
+        api.post(
+            f"/executions/{running_execution}/progress", json=progress, headers=key("my-progress")
+        )
+    )
+    refused(api.post(path, json=LINES, headers=key("my-progress")), 422, "idempotency-key-reused")
+    assert said(api, running_execution) == ["one", "two"]
+    assert said(api, queued_execution) == []
+
+
+def test_a_refusal_of_log_lines_is_repeated(
+    api: httpx.Client, creation: dict[str, str], running_execution: str
+) -> None:
+    first = api.post("/executions/not-yet/logs", json=LINES, headers=key("early"))
+    problem = refused(first, 404, "not-found")
+    ok(api.post("/executions", json=creation | {"$id": "not-yet"}))
+    again = api.post("/executions/not-yet/logs", json=LINES, headers=key("early"))
+    assert refused(again, 404, "not-found") == problem
+    assert again.headers["idempotency-replayed"] == "true"
+    path = f"/executions/{running_execution}/logs"
+    refused(api.post(path, json=[{"level": "loud"}], headers=key("typo-line")), 422, "invalid")
+    ok(api.post(path, json=LINES, headers=key("typo-line")))
+    refused(api.post(path, json=LINES, headers=key("two words")), 422, "invalid")
+
+
+def test_log_lines_repeated_at_the_same_time_are_appended_once(
+    api: httpx.Client, running_execution: str
+) -> None:
+    def append(number: int) -> httpx.Response:
+        headers = key(f"lines-at-once-{number % 3}")
+        return api.post(f"/executions/{running_execution}/logs", json=LINES, headers=headers)
+
+    with ThreadPoolExecutor(8) as pool:
+        responses = list(pool.map(append, range(24)))
+    assert {response.status_code for response in responses} == {201}
+    replayed = [response for response in responses if "idempotency-replayed" in response.headers]
+    assert len(replayed) == 21
+    assert sorted(said(api, running_execution)) == ["one"] * 3 + ["two"] * 3

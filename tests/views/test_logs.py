@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from domain.errors import Forbidden, Invalid, NotFound
+from domain.batch import IdempotencyKey
+from domain.errors import Forbidden, IdempotencyKeyReused, Invalid, NotFound
 from domain.execution.events import (
     ExecutionCancelled,
     ExecutionCreated,
@@ -19,6 +20,7 @@ from domain.execution.events import (
 )
 from domain.execution.values import ExecutionError
 from domain.recorder import session_options
+from domain.replies import REPLIES_KEPT
 from domain.store import Store
 from projections import kernel
 from projections.kernel import Follower
@@ -204,6 +206,35 @@ async def test_nothing_is_appended_to_what_does_not_exist(tables: str) -> None:
         for lines in ([], [ONE_LINE]):
             with pytest.raises(NotFound):
                 await book.append("e-2", lines, at(20))
+
+
+async def test_a_key_keeps_lines_once_also_in_another_process_and_is_forgotten_after_a_day(
+    tables: str,
+) -> None:
+    once = IdempotencyKey("caller:k", "body")
+    async with retried(tables) as (_, book):
+        assert not await book.append_once("e-1", [ONE_LINE], at(20), once)
+    async with opened(tables) as store:
+        book = LogBook(store)
+        assert await book.append_once("e-1", [ONE_LINE], at(21), once)
+        with pytest.raises(IdempotencyKeyReused):
+            await book.append_once("e-1", [ONE_LINE], at(21), once._replace(fingerprint="other"))
+        assert len((await book.read("e-1")).data) == 4
+        assert not await book.append_once("e-1", [ONE_LINE], at(20) + REPLIES_KEPT, once)
+        assert len((await book.read("e-1")).data) == 5
+
+
+async def test_what_was_not_committed_took_no_key(
+    tables: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = IdempotencyKey("caller:k", "body")
+    async with retried(tables) as (_, book):
+        with monkeypatch.context() as patched:
+            patched.setattr("projections.logs.APPEND", "SELECT 1 / 0, %b, %b, %b, %b, %b, %b")
+            with pytest.raises(Exception, match="division"):
+                await book.append_once("e-1", [ONE_LINE], at(20), once)
+        assert not await book.append_once("e-1", [ONE_LINE], at(20), once)
+        assert len((await book.read("e-1")).data) == 4
 
 
 async def test_after_an_erasure_nothing_is_read_and_nothing_more_is_kept(tables: str) -> None:
