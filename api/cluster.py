@@ -50,6 +50,14 @@ class RunAs(NamedTuple):
         if self.uid is not None and self.gid is not None:
             os.chown(path, self.uid, self.gid)
 
+    def make_private(self, folder: Path) -> None:
+        """Make a folder in a place that is open to all, or find it made by the same user."""
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+            self.give(folder)
+        if folder.lstat().st_uid != (os.geteuid() if self.uid is None else self.uid):
+            raise PostgresError(f"{folder} belongs to another user: remove it")
+
     def write(self, path: Path, text: str) -> None:
         """Write a file that nobody else can read, nor could at any moment before."""
         path.unlink(missing_ok=True)

@@ -4,14 +4,16 @@
         connect(postgres.conninfo())
 
 The first process to enter owns the server and stops it on leaving; any other
-process that enters meanwhile attaches to it. However the owner dies, its server
-goes with it, and whoever comes next finds the data as the last commit left them.
+process that enters meanwhile attaches to it. However the owner ends, its server
+goes with it; one of those attached takes its place when it calls `ensure_running`,
+or whoever comes next, and finds the data as the last commit left them.
 """
 
 from __future__ import annotations
 
 import ctypes
 import fcntl
+import hashlib
 import os
 import signal
 import subprocess
@@ -86,12 +88,14 @@ class EmbeddedPostgres:
         return self._server is not None
 
     def ensure_running(self) -> bool:
-        """Start the server again if it died under its owner; by the main thread only.
+        """Start the server again if it died, or went with its owner; by the main thread only.
 
         Returns whether it had to. It does not wait until the server has recovered, and one that
         dies at once, while backends of the last one still end, is started by the next call.
         """
-        if self._server is None or self._server.poll() is None:
+        if self._server is None and self._lock is None and not self._take_lock():
+            return False
+        if self._server is not None and self._server.poll() is None:
             return False
         left = self._cluster.postmaster()
         if left is None or not _is_postgres(left.pid, self._cluster.data):
@@ -108,17 +112,23 @@ class EmbeddedPostgres:
         return conninfo(**place, user=USER, dbname=database, password=password)
 
     def _own(self, deadline: float) -> bool:
-        self._lock = (self._cluster.root / "owner.lock").open("a")
         for _ in _until(deadline, f"the owner of {self._cluster.data} does not make it ready"):
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if self._answers():
-                    break
-            else:
-                return True  # the kernel lets go of the lock however we die
-        self._unlock()
+            if self._take_lock():
+                return True
+            if self._answers():
+                break
         return False
+
+    def _take_lock(self) -> bool:
+        """Whether this process is the owner now; the kernel lets go of the lock however it dies."""
+        lock = (self._cluster.root / "owner.lock").open("a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            return False
+        self._lock = lock
+        return True
 
     def _start(self, deadline: float) -> None:
         programs, run_as = self._prepare(deadline)
@@ -159,9 +169,10 @@ class EmbeddedPostgres:
     def _socket_folder(self, run_as: RunAs) -> Path:
         if len(os.fsencode(self._cluster.data / ".s.PGSQL.5432")) < LONGEST_SOCKET_PATH:
             return self._cluster.data
-        if self._sockets is None:
-            self._sockets = Path(tempfile.mkdtemp(prefix="pg"))
-            run_as.give(self._sockets)
+        # The same for every owner: who is attached goes on under the next one.
+        name = hashlib.sha256(os.fsencode(self._cluster.data)).hexdigest()[:16]
+        self._sockets = Path(tempfile.gettempdir()) / f"pg-{name}"
+        run_as.make_private(self._sockets)
         return self._sockets
 
     def _spawn(self, programs: Path, run_as: RunAs) -> int:

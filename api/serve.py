@@ -16,6 +16,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
+from api.cluster import PostgresError
 from api.data_dir import DataDir
 from api.main import System, build, check_master_key, create_app, migrate
 from api.postgres import EmbeddedPostgres
@@ -70,15 +71,25 @@ def serve(settings: Settings) -> None:
         listening = _listen(settings)
         _announce(settings, folder, listening)
 
-        async def watch() -> None:
-            # In the main thread, which alone may start PostgreSQL.
-            if postgres is not None and postgres.ensure_running():
-                log.warning("postgres died, and starts again")
-
         _relax_collector()
         _allow_many_connections()
-        config = configured(create_app(system), watch)
+        config = configured(create_app(system), _watching(postgres))
         Server(config, system).run(sockets=[listening])
+
+
+def _watching(postgres: EmbeddedPostgres | None) -> Callable[[], Awaitable[None]] | None:
+    """What keeps our own PostgreSQL running, called in the main thread, which alone may start it."""
+    if postgres is None:
+        return None
+
+    async def watch() -> None:
+        try:
+            if postgres.ensure_running():
+                log.warning("postgres is gone, and starts again")
+        except (PostgresError, OSError) as error:
+            log.error("postgres cannot start", reason=str(error))
+
+    return watch
 
 
 def _checked_key(conninfo: str, settings: Settings, folder: DataDir) -> bytes:

@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from api.cluster import Cluster, PostgresError, conninfo
+from api.cluster import Cluster, PostgresError, RunAs, conninfo
 from api.postgres import EmbeddedPostgres, _is_postgres
 
 SMALL = {"shared_buffers": "16MB", "max_connections": "20"}
@@ -128,6 +128,43 @@ def test_the_server_goes_with_an_owner_that_was_killed(
         assert postgres.owned
         assert pid(postgres_root) != server
         assert not _is_postgres(server, postgres_root / "data")
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, None], ids=["killed", "in order"])
+@pytest.mark.parametrize("deep", ["", f"{'d' * 60}/{'e' * 60}"], ids=["short", "long path"])
+def test_who_is_attached_takes_the_place_of_an_owner_that_has_gone(
+    postgres_root: Path, postgres_bin: Path | None, end: signal.Signals | None, deep: str
+) -> None:
+    root = postgres_root / deep
+    with another_process(root, postgres_bin) as owner:
+        assert said(owner) == "owned"
+        with EmbeddedPostgres(root, settings=SMALL, bin_dir=postgres_bin) as attached:
+            before = attached.conninfo()
+            write(attached)
+            assert not attached.ensure_running()
+            if end is None:
+                owner.communicate("")
+            else:
+                owner.send_signal(end)
+                owner.wait()
+            until(attached.ensure_running)
+            until(lambda: not attached.ensure_running() and answers(attached))
+            assert attached.owned
+            assert attached.conninfo() == before
+            assert ask(attached, "SELECT answer FROM kept") == 42
+            with another_process(root, postgres_bin) as next_one:
+                assert said(next_one) == "attached"
+
+
+def test_a_folder_for_sockets_that_somebody_else_made_is_not_used(
+    postgres_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strange = postgres_root / "strange"
+    (postgres_root / "real").mkdir()
+    strange.symlink_to(postgres_root / "real")
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    with pytest.raises(PostgresError, match="belongs to another user"):
+        RunAs().make_private(strange)
 
 
 def test_a_killed_server_is_started_again_with_its_data(
