@@ -1,4 +1,4 @@
-"""`executions tail`: follow the log, or one execution, on a terminal or into a pipe."""
+"""`executions tail`: follow events or log lines, of all or one, on a terminal or into a pipe."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ COLOURS = {
     "started": "cyan",
     "created": "blue",
 }
+LEVELS = {"debug": "dim", "info": "default", "warn": "yellow", "error": "red"}
 LONGEST = 160
 
 
@@ -37,6 +38,7 @@ LONGEST = 160
 @click.option("--tag")
 @click.option("--status")
 @click.option("--speed", type=click.FloatRange(0), help="Replay the past so many times faster.")
+@click.option("--logs", is_flag=True, help="Log lines as they come, instead of events.")
 @click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON.")
 @click.option("--url", envvar="EXECUTIONS_URL", show_envvar=True, help="The service.")
 @click.option("--token", envvar="EXECUTIONS_TOKEN", show_envvar=True, help="Bearer token.")
@@ -50,6 +52,7 @@ def tail_command(
     token: str | None,
     data_dir: Path | None,
     *,
+    logs: bool,
     as_json: bool,
     **filters: Any,
 ) -> None:
@@ -58,9 +61,12 @@ def tail_command(
     A lost connection is made again and goes on where it was: nothing is missed, nothing comes
     twice. Ctrl-C ends it.
     """
+    if logs and filters["types"]:
+        raise click.UsageError("--types are of events, and go without --logs.")
     query = {name: str(value) for name, value in filters.items() if value is not None}
     query |= {} if begin is None else {"from": begin}
-    path = "/events" if execution is None else f"/executions/{execution}/events"
+    query |= {"types": "log"} if logs else {"format": "events"}
+    path = "/executions/watch" if execution is None else f"/executions/{execution}/watch"
     try:
         _tail(address(url, token, data_dir), path, query, as_json=as_json)
     except Refused as error:
@@ -81,13 +87,12 @@ def _tail(where: Address, path: str, query: dict[str, str], *, as_json: bool) ->
         if as_json:
             click.echo(frame.data)
         else:
-            console.print(line(frame))
+            console.print(log_line(frame) if frame.type == "log" else line(frame))
 
 
 def line(frame: Frame) -> Text:
     """An event in one line."""
     event = orjson.loads(frame.data)
-    data = orjson.dumps(event["data"]).decode()
     colour = COLOURS.get(event["type"].rpartition(".")[2], "default")
     return Text.assemble(
         (event["time"][11:23], "dim"),
@@ -96,5 +101,26 @@ def line(frame: Frame) -> Text:
         " ",
         (event["type"], colour),
         (f" by {event['actor']} ", "dim"),
-        data if len(data) <= LONGEST else f"{data[:LONGEST]}…",
+        _short(event["data"]),
     )
+
+
+def log_line(frame: Frame) -> Text:
+    """A log line, in one line unless its message has more."""
+    told = orjson.loads(frame.data)
+    message = "(erased)" if told.get("erased") else told["message"]
+    return Text.assemble(
+        (told["timestamp"][11:23], "dim"),
+        " ",
+        (told["execution"], "bold"),
+        " ",
+        (f"{told['level']:<5}", LEVELS[told["level"]]),
+        (f" [{told['step']}]" if "step" in told else "", "cyan"),
+        f" {message}",
+        (f" {_short(told['context'])}" if "context" in told else "", "dim"),
+    )
+
+
+def _short(value: Any) -> str:
+    data = orjson.dumps(value).decode()
+    return data if len(data) <= LONGEST else f"{data[:LONGEST]}…"

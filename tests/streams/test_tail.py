@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from itertools import islice
 from threading import Thread
 
@@ -11,8 +12,9 @@ from click.testing import CliRunner, Result
 
 from api.cli import main
 from api.following import Address, Frame, Refused, follow, frames
-from tests.api.conftest import Executions
+from tests.api.conftest import RESULT, Executions
 from tests.api.serving import TOKEN, Serving, serving
+from tests.streams.consumers import heard, socket, until_caught_up
 
 
 def tail(server: Serving, *words: str) -> Result:
@@ -33,6 +35,38 @@ def test_a_pipe_gets_the_events_as_lines_of_json(server: Serving, completed_exec
     result = tail(server, completed_execution, "--json", "--types", "*.started")
     (event,) = [json.loads(line) for line in result.stdout.splitlines()]
     assert (event["type"], event["subject"]) == ("execution.started", completed_execution)
+
+
+def test_log_lines_are_followed_to_the_end_of_an_execution(
+    server: Serving, executions: Executions, running_execution: str
+) -> None:
+    results: list[Result] = []
+    line = {"level": "warn", "message": "Slow\nlead", "step": "research", "context": {"lead": 42}}
+
+    def follow_logs() -> None:
+        results.append(tail(server, running_execution, "--logs"))
+
+    with socket(server, f"/executions/{running_execution}/watch", types="log") as opened:
+        witness = heard(opened)
+        until_caught_up(witness)
+        listener = Thread(target=follow_logs)
+        listener.start()
+        while sum(connection.live for connection in server.system.hub._connections) < 2:
+            assert listener.is_alive()
+            time.sleep(0.01)
+        with server.client() as client:
+            client.post(f"/executions/{running_execution}/logs", json=line)
+        assert next(witness)["message"] == line["message"]
+        executions.tell(running_execution, "complete", **RESULT)
+        listener.join(20)
+    first, second, noted = results[0].stdout.splitlines()
+    assert first.endswith(f" {running_execution} warn  [research] Slow")
+    assert second == 'lead {"lead":42}'
+    assert noted.endswith(f" {running_execution} info  Request completed")
+
+
+def test_types_are_of_events(server: Serving) -> None:
+    assert "go without --logs" in tail(server, "--logs", "--types", "*").output
 
 
 def test_what_is_refused_is_said_in_one_line(server: Serving) -> None:
