@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
-from datetime import datetime, timedelta
+from contextlib import AbstractAsyncContextManager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import structlog
@@ -17,12 +17,15 @@ from domain.kernel import Held
 from domain.replies import REPLIES_KEPT
 from domain.states import States
 from domain.store import Store
-from domain.transaction import Transaction
+from domain.transaction import Moved, Transaction
 from domain.waiting import Queue, Waiting
 
 LARGEST_BATCH = 16 * 1024 * 1024
 QUEUE = 10_000
 CLEANING = timedelta(hours=1)
+ENOUGH = 8
+"""After so many batches without another process writing, the lock is not taken in advance."""
+EPOCH = datetime.fromtimestamp(0, UTC)
 
 log = structlog.get_logger()
 Clock = Callable[[], datetime]
@@ -66,7 +69,8 @@ class Bus:
         # Those of the states that are as new as `_seen`: when another process has written, a batch
         # brings only its own streams up to date, and the rest stay behind until they are wanted.
         self._current: set[str] = set()
-        self._seen = -1
+        self._seen, self._at = -1, EPOCH
+        self._undisturbed = 0
         self._session = -1
         self._cleaned = clock()
         self._task: asyncio.Task[None] | None = None
@@ -142,14 +146,31 @@ class Bus:
             self._clean()
 
     async def _write(self, taken: list[Waiting]) -> list[tuple[Waiting, Outcome]]:
-        async with self._store.transaction() as transaction:
+        # What was answered under a key is no event: the head does not say whether there is more.
+        keyed = any(waiting.message.idempotency for waiting in taken)
+        if self._undisturbed >= ENOUGH and not keyed:
+            try:
+                return await self._write_in(
+                    self._store.attempt(self._session, self._seen, self._at), taken
+                )
+            except Moved:
+                self._undisturbed = 0
+        return await self._write_in(self._store.transaction(), taken)
+
+    async def _write_in(
+        self, writing: AbstractAsyncContextManager[Transaction], taken: list[Waiting]
+    ) -> list[tuple[Waiting, Outcome]]:
+        async with writing as transaction:
             batch = await self._prepare(transaction, taken)
             outcomes = self._decide(batch, taken)
             if batch.rows or batch.new_replies:
                 await transaction.append(
                     batch.rows, _snapshots(batch), batch.new_replies, batch.now
                 )
+            else:
+                await transaction.confirm()
         self._seen = batch.position
+        self._at = batch.now if batch.rows else transaction.at
         self._remember(batch.states)
         return outcomes
 
@@ -169,8 +190,11 @@ class Bus:
             self._forget()
             self._session = transaction.session
         elif transaction.position != self._seen:
+            self._undisturbed = 0
             self._current.clear()
             self._store.keyring.forget_absent()
+        else:
+            self._undisturbed += 1
         return Batch(
             transaction.position,
             now,
@@ -257,6 +281,7 @@ class Bus:
         self._states.clear()
         self._current.clear()
         self._seen = -1
+        self._undisturbed = 0
         self._store.keyring.forget()
 
     def _clean(self) -> None:

@@ -163,15 +163,16 @@ def frozen(state: Aggregate) -> bytes:
 
     It seals nothing: what was opened stands open in it.
     """
+    kind: Any = type(state)
     told = dict(state.__dict__)
-    for name, default in _defaults(type(state)):
+    for name, default in _defaults(kind):
         if told[name] == default:
             del told[name]
     return orjson.dumps(told, _as_stored)
 
 
 @cache
-def _defaults(state: type[Aggregate]) -> list[tuple[str, Any]]:
+def _defaults(state: type[Any]) -> list[tuple[str, Any]]:
     return [(field.name, field.default) for field in fields(state) if field.default is not MISSING]
 
 

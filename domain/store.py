@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
+from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
 from domain.codec import Codec, Snapshot, Stored
@@ -22,7 +23,7 @@ from domain.kernel import Held, Recorded, replay
 from domain.keyring import Keyring
 from domain.outage import available, cut_after, hung_up
 from domain.recorder import session_options
-from domain.transaction import BEGIN, COLUMNS, Transaction
+from domain.transaction import BEGIN, COLUMNS, HEAD, Attempt, Moved, Transaction
 from domain.vault import DataKey
 
 READ = f"SELECT {COLUMNS} FROM events WHERE notification_id > %b ORDER BY notification_id LIMIT %b"
@@ -31,8 +32,6 @@ IN_ORDER = " ORDER BY notification_id"
 OF_TYPES = " AND topic = ANY(%b::text[])"
 READ_STREAM = f"""SELECT {COLUMNS} FROM events WHERE originator_id = %b
     AND originator_version > %b AND originator_version <= %b ORDER BY originator_version LIMIT %b"""
-READ_STREAM_AFTER = f"""SELECT {COLUMNS} FROM events WHERE originator_id = %b
-    AND notification_id > %b ORDER BY originator_version LIMIT %b"""
 FRESH = """SELECT e.* FROM unnest(%b::text[], %b::bigint[]) AS known (stream, version)
     CROSS JOIN LATERAL (
         SELECT notification_id, originator_version, at, originator_id, topic, meta, state
@@ -48,7 +47,6 @@ AT_TIME = """SELECT coalesce(max(originator_version), 0) FROM events
     WHERE originator_id = %b AND at <= %b"""
 TIME_OF = "SELECT at FROM events WHERE notification_id = %b"
 KEYS = "SELECT originator_id, wrapped FROM data_keys WHERE originator_id = ANY(%b::text[])"
-HEAD = "SELECT position, at FROM head"
 
 NEWEST = 2**62
 FORGOTTEN_AT_ONCE = 5_000
@@ -99,15 +97,37 @@ class Store:
         Raises:
             Overloaded: the database is away, or another process holds the lock too long.
         """
+        async with self._writing() as connection:
+            cursor = await connection.execute(BEGIN, prepare=False)
+            cursor.nextset()
+            yield Transaction(connection, self, self._session, *await _one(cursor))
+
+    @asynccontextmanager
+    async def attempt(self, session: int, position: int, at: datetime) -> AsyncIterator[Attempt]:
+        """Write without the lock, where the head is believed to be as a session left it.
+
+        Raises:
+            Moved: another process has written, or the session is over; nothing was written.
+            Overloaded: the database is away.
+        """
+        async with self._writing() as connection:
+            if session != self._session:
+                raise Moved
+            yield Attempt(connection, self, session, position, at)
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncConnection]:
         try:
             async with available():
                 connection = await self._connect_writer()
                 with cut_after(WRITING, connection):
-                    cursor = await connection.execute(BEGIN, prepare=False)
-                    cursor.nextset()
-                    yield Transaction(connection, self, self._session, *await _one(cursor))
-                    if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-                        await connection.execute("ROLLBACK")
+                    try:
+                        yield connection
+                    finally:
+                        if connection.info.transaction_status == TransactionStatus.INTRANS:
+                            await connection.execute("ROLLBACK")
+        except Moved:
+            raise
         except BaseException:
             await self._drop_writer()
             raise
@@ -163,14 +183,6 @@ class Store:
         async with self.reader() as connection:
             cursor = await connection.execute(
                 READ_STREAM, (stream, after, until, limit), binary=True
-            )
-            return [Stored(*row) for row in await cursor.fetchall()]
-
-    async def history_after(self, stream: str, position: int, limit: int) -> list[Stored]:
-        """The events of one stream after a position of the log, in order."""
-        async with self.reader() as connection:
-            cursor = await connection.execute(
-                READ_STREAM_AFTER, (stream, position, limit), binary=True
             )
             return [Stored(*row) for row in await cursor.fetchall()]
 

@@ -1,4 +1,4 @@
-"""One batch of events on its way into the log, under the log's lock."""
+"""One batch of events on its way into the log: under the log's lock, or in the hope of no need."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 
 from domain.batch import Reply
 from domain.codec import Snapshot, Stored
@@ -15,16 +15,18 @@ from domain.kernel import Held
 if TYPE_CHECKING:
     from domain.store import Store
 
-BEGIN = "BEGIN; SELECT position, at FROM head FOR UPDATE"
+HEAD = "SELECT position, at FROM head"
+BEGIN = f"BEGIN; {HEAD} FOR UPDATE"
 COLUMNS = "notification_id, originator_version, at, originator_id, topic, meta, state"
 # One statement for rows, head and notification: each more costs the writer as much as ten events.
-APPEND = f"""WITH kept AS (INSERT INTO events ({COLUMNS})
-        SELECT batch.position + e.place, e.version, batch.at, e.stream, e.type, e.meta, e.data
-        FROM (SELECT %b::bigint, %b::timestamptz) AS batch (position, at),
-            unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::bytea[])
-            WITH ORDINALITY AS e (version, stream, type, meta, data, place)),
-    advanced AS (UPDATE head SET position = %b, at = %b)
-    SELECT pg_notify(%b, '')"""
+# Where the head is not at the position that the batch follows on, it does nothing and answers so.
+APPEND = f"""WITH advanced AS (UPDATE head SET position = %b, at = %b WHERE position = %b
+        RETURNING at),
+    kept AS (INSERT INTO events ({COLUMNS})
+        SELECT %b::bigint + e.place, e.version, advanced.at, e.stream, e.type, e.meta, e.data
+        FROM advanced, unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::bytea[])
+            WITH ORDINALITY AS e (version, stream, type, meta, data, place))
+    SELECT pg_notify(%b, '') FROM advanced"""
 KEEP_SNAPSHOTS = """INSERT INTO snapshots SELECT * FROM unnest(
     %b::text[], %b::bigint[], %b::bigint[], %b::timestamptz[], %b::bytea[], %b::text[])
     ON CONFLICT DO NOTHING"""
@@ -75,7 +77,7 @@ class Transaction:
         replies: Sequence[Reply],
         at: datetime,
     ) -> None:
-        """Write and commit. Positions and versions are the caller's to give: it has the lock.
+        """Write and commit. Positions and versions are the caller's to give.
 
         Positions follow on `position`, and all the events were recorded `at` the same time.
         """
@@ -94,11 +96,67 @@ class Transaction:
             await run("COMMIT")
         keyring.stored(streams)
 
+    async def confirm(self) -> None:
+        """What was decided without an event holds: nothing was written meanwhile."""
+
     def _rows(self, events: Sequence[Stored], at: datetime) -> list[Any]:
         _, versions, _, *texts = _columns(events)
-        last = self.position + len(events)
-        assert last == events[-1].position
-        return [self.position, at, versions, *texts, last, at, self._store.schema]
+        assert self.position + len(events) == events[-1].position
+        return [
+            events[-1].position,
+            at,
+            self.position,
+            self.position,
+            versions,
+            *texts,
+            self._store.schema,
+        ]
+
+
+class Moved(Exception):
+    """Another process has written since; nothing of the attempt remains."""
+
+
+class Attempt(Transaction):
+    """One batch without the lock: its caller knows the head, and believes that nobody else writes.
+
+    Whether that is so shows when it is written, in the one statement that does it.
+    """
+
+    async def append(
+        self,
+        events: Sequence[Stored],
+        snapshots: Sequence[Snapshot],
+        replies: Sequence[Reply],
+        at: datetime,
+    ) -> None:
+        """As `Transaction.append`.
+
+        Raises:
+            Moved: the head was elsewhere.
+        """
+        streams = {event.stream for event in events}
+        if snapshots or replies or self._store.keyring.minted(streams):
+            cursor = await self._connection.execute(BEGIN, prepare=False)
+            cursor.nextset()
+            await self._expect(cursor)
+            await super().append(events, snapshots, replies, at)
+            return
+        cursor = await self._connection.execute(APPEND, self._rows(events, at), prepare=True)
+        if cursor.rowcount != 1:
+            raise Moved
+
+    async def confirm(self) -> None:
+        """The same.
+
+        Raises:
+            Moved: the head was elsewhere.
+        """
+        await self._expect(await self._connection.execute(HEAD))
+
+    async def _expect(self, cursor: AsyncCursor[Any]) -> None:
+        if await cursor.fetchone() != (self.position, self.at):
+            raise Moved
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:

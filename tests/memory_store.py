@@ -16,7 +16,7 @@ from domain.codec import Codec, Snapshot, Stored
 from domain.kernel import Held, replay
 from domain.keyring import Keyring
 from domain.store import NEWEST, Store
-from domain.transaction import Transaction
+from domain.transaction import Attempt, Moved, Transaction
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -60,6 +60,15 @@ class MemoryStore(Store):
                 self.keyring.discard_minted()
 
     @asynccontextmanager
+    async def attempt(self, session: int, position: int, at: datetime) -> AsyncIterator[Attempt]:
+        if session != self.log.session:
+            raise Moved
+        try:
+            yield MemoryAttempt(self, position, at)
+        finally:
+            self.keyring.discard_minted()
+
+    @asynccontextmanager
     async def reader(self) -> AsyncIterator[AsyncConnection]:
         await asyncio.sleep(0)
         yield NotImplemented
@@ -83,9 +92,6 @@ class MemoryStore(Store):
         self, stream: str, after: int = 0, until: int = NEWEST, limit: int = NEWEST
     ) -> list[Stored]:
         return [e for e in self._events(stream) if after < e.version <= until][:limit]
-
-    async def history_after(self, stream: str, position: int, limit: int) -> list[Stored]:
-        return [e for e in self._events(stream) if e.position > position][:limit]
 
     async def version_at(self, stream: str, at: datetime) -> int:
         return max((e.version for e in self._events(stream) if e.at <= at), default=0)
@@ -161,3 +167,24 @@ class MemoryTransaction(Transaction):
         log.replies |= {reply.key: Kept(reply, at) for reply in replies}
         self._store.keyring.stored(streams)
         await asyncio.sleep(0)
+
+
+class MemoryAttempt(MemoryTransaction, Attempt):
+    def __init__(self, store: MemoryStore, position: int, at: datetime) -> None:
+        super().__init__(store)
+        self.position, self.at = position, at
+
+    async def append(
+        self,
+        events: Sequence[Stored],
+        snapshots: Sequence[Snapshot],
+        replies: Sequence[Reply],
+        at: datetime,
+    ) -> None:
+        async with self._log.lock:
+            await self.confirm()
+            await super().append(events, snapshots, replies, at)
+
+    async def confirm(self) -> None:
+        if len(self._log.events) != self.position:
+            raise Moved

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from domain.batch import IdempotencyKey
+from domain.bus import ENOUGH
 from domain.errors import (
     AlreadyExists,
     DomainError,
@@ -138,6 +139,24 @@ async def test_two_writers_of_one_stream_see_each_other(new_store: NewStore) -> 
         rows = await store.read(0, 1000)
     assert sorted(answer.held.state.total for answer in answers) == list(range(1, 401))
     assert [row.position for row in rows] == list(range(1, 402))
+
+
+async def test_a_writer_that_was_alone_for_long_notices_another(new_store: NewStore) -> None:
+    async with running_bus(new_store()) as one, running_bus(new_store()) as other:
+        await one.send(message("a", Begin()))
+        for turn in range(1, 4):
+            for _ in range(2 * ENOUGH):
+                await one.send(message("a", Raise()))
+            await other.send(message("a", Raise(amount=100)))
+            with pytest.raises(
+                TooMuch
+            ):  # nothing is recorded, and yet it is not decided on the past
+                await one.send(message("a", Raise(limit=100 * turn)))
+            answer = await one.send(message("a", Raise(amount=0)))
+            assert answer.held.state.total == turn * (100 + 2 * ENOUGH)
+            await other.send(message("b", Begin(after="a") if turn == 1 else Raise()))
+            await one.send(message("a", Note(note="sealed")))
+        assert answer.held.version + 1 == 1 + 3 * (2 * ENOUGH + 2)
 
 
 async def test_a_state_that_another_writer_left_behind_is_brought_up_to_date(

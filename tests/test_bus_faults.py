@@ -19,7 +19,7 @@ from domain.errors import NotFound, Overloaded
 from domain.kernel import Aggregate, Command, Context, Event, Held, On, Recorded
 from domain.keyring import Keyring
 from domain.store import Store
-from domain.transaction import Transaction
+from domain.transaction import Attempt, Transaction
 from domain.vault import Vault
 from tests.memory_store import MemoryLog, MemoryStore
 from tests.tally import (
@@ -83,6 +83,12 @@ class Counting(MemoryStore):
         self.transactions += 1
         async with super().transaction() as transaction:
             yield transaction
+
+    @asynccontextmanager
+    async def attempt(self, session: int, position: int, at: datetime) -> AsyncIterator[Attempt]:
+        self.transactions += 1
+        async with super().attempt(session, position, at) as attempt:
+            yield attempt
 
     async def load(self, stream: str, version: int = 2**62) -> Held[Aggregate] | None:
         await self.may_load.wait()

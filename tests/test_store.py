@@ -14,9 +14,11 @@ from domain.batch import Reply
 from domain.codec import Stored
 from domain.kernel import Event, Held, Recorded
 from domain.store import Store
+from domain.transaction import Moved
 from tests.tally import NOON, Tally, TallyBegun, TallyNoted, TallyRaised
 
 NewStore = Callable[[], Store]
+Happened = tuple[str, int, Event]
 SECOND = timedelta(seconds=1)
 
 pytestmark = pytest.mark.anyio
@@ -37,7 +39,7 @@ async def opened(store: Store) -> AsyncIterator[Store]:
         await store.close()
 
 
-def rows(store: Store, after: int, *happened: tuple[str, int, Event]) -> list[Stored]:
+def rows(store: Store, after: int, *happened: Happened) -> list[Stored]:
     """Events of one commit as rows, all at the same time: a second for each event of the log."""
     at = NOON + (after + len(happened)) * SECOND
     return [
@@ -49,7 +51,7 @@ def rows(store: Store, after: int, *happened: tuple[str, int, Event]) -> list[St
     ]
 
 
-async def write(store: Store, *happened: tuple[str, int, Event]) -> list[Stored]:
+async def write(store: Store, *happened: Happened) -> list[Stored]:
     """Append in one commit."""
     async with store.transaction() as transaction:
         written = rows(store, transaction.position, *happened)
@@ -99,8 +101,6 @@ async def test_the_history_of_a_stream_is_its_own_events_in_order(store: Store) 
     assert await store.history("tally/a") == [written[0], *written[2:]]
     assert await store.history("tally/a", after=1, until=2) == [written[2]]
     assert await store.history("tally/a", limit=1) == [written[0]]
-    assert await store.history_after("tally/a", 1, 10) == written[2:]
-    assert await store.history_after("tally/a", 1, 1) == [written[2]]
 
 
 async def test_times_lead_to_versions_and_positions(store: Store) -> None:
@@ -141,6 +141,53 @@ async def test_a_snapshot_stands_for_the_events_before_it(store: Store) -> None:
         await transaction.append(begun, [frozen], [], NOON)
     totals = [(await store.load("tally/a", version)) for version in (1, 2, 3)]
     assert [held and held.state.total for held in totals] == [0, 100, 103]
+
+
+async def test_an_attempt_at_the_head_is_written(store: Store) -> None:
+    *_, last = await two_tallies(store)
+    async with store.transaction() as transaction:
+        session = transaction.session
+    async with store.attempt(session, last.position, last.at) as attempt:
+        loaded = await attempt.load({"tally/b": None})
+        assert [held.version for held in loaded.values()] == [1]
+        raised = rows(store, 4, ("tally/b", 2, TallyRaised(amount=1)))
+        await attempt.append(raised, [], [], raised[0].at)
+    async with store.attempt(session, 5, raised[0].at) as attempt:
+        noted = rows(store, 5, ("tally/b", 3, TallyNoted(note="with a key")))
+        await attempt.append(noted, [], [], noted[0].at)
+    async with store.attempt(session, 6, noted[0].at) as attempt:
+        await attempt.confirm()
+    assert await store.read(4, 10) == raised + noted
+    assert await store.head() == (6, noted[0].at)
+    held = await store.load("tally/b")
+    assert held is not None
+    assert held.state.note == "with a key"
+
+
+async def attempted(store: Store, session: int, after: Stored, *happened: Happened) -> None:
+    async with store.attempt(session, after.position, after.at) as attempt:
+        if happened:
+            late = rows(store, after.position, *happened)
+            await attempt.append(late, [], [], late[0].at)
+        else:
+            await attempt.confirm()
+
+
+@pytest.mark.parametrize("event", [TallyRaised(amount=1), TallyNoted(note="with a key")])
+async def test_an_attempt_beside_the_head_leaves_nothing(new_store: NewStore, event: Event) -> None:
+    async with opened(new_store()) as one, opened(new_store()) as other:
+        async with one.transaction() as transaction:
+            session = transaction.session
+        [*_, third, last] = written = await two_tallies(other)
+        with pytest.raises(Moved):
+            await attempted(one, session, third, ("tally/b", 2, event))
+        with pytest.raises(Moved):
+            await attempted(one, session, third)
+        with pytest.raises(Moved):
+            await attempted(one, session - 1, last)
+        assert await one.read(0, 10) == written
+        assert await one.keys(["tally/b"]) == {"tally/b": None}
+        await attempted(one, session, last)
 
 
 async def test_leaving_without_appending_leaves_nothing(store: Store) -> None:
