@@ -20,7 +20,7 @@ from domain.store import Store
 from domain.vault import DataKey
 from projections.lines import NOTED_EVENTS, Kept, noted, shown
 from projections.listen import Wake
-from projections.log_tail import LogTail
+from projections.log_tail import LogTail, Page
 
 if TYPE_CHECKING:
     from api.streams.source import Source
@@ -57,6 +57,8 @@ class LogFeed:
         self._present = Present(source)
         self._groups: defaultdict[str, set[Group]] = defaultdict(set)
         self._news = Wake()
+        self._page: Page | None = None
+        """What was read and is yet to be told: the database may go away in between."""
         self._began = False
         self._expected = 0.0
         self._beginning = asyncio.Lock()
@@ -98,6 +100,7 @@ class LogFeed:
                 await asyncio.sleep(POLL)
             except Exception:
                 log.exception("the end of the log lines cannot be read")
+                self._page = None  # it may be the page that is at fault
                 await asyncio.sleep(REPAIR)
 
     async def note(self, entries: Sequence[Entry]) -> None:
@@ -118,20 +121,23 @@ class LogFeed:
     async def _begin(self) -> None:
         async with self._beginning:
             if not self._began:
+                self._page = None
                 await self._tail.begin()
                 self._began = True
 
     async def _advance(self) -> bool:
         await self._begin()
-        page = await self._tail.read(lambda execution: self._wanted(KIND + execution))
-        if page.lines:
-            keys = await self._store.keys({KIND + execution for execution, _ in page.lines})
+        if self._page is None:
+            self._page = await self._tail.read(lambda execution: self._wanted(KIND + execution))
+        more, lines = self._page.more, self._page.lines
+        if lines:
+            keys = await self._store.keys({KIND + execution for execution, _ in lines})
             await self._tell(
-                _told(KIND + execution, line, keys[KIND + execution])
-                for execution, line in page.lines
+                _told(KIND + execution, line, keys[KIND + execution]) for execution, line in lines
             )
+        self._page = None
         await asyncio.sleep(GATHER)
-        return page.more
+        return more
 
     def _wanted(self, stream: str) -> bool:
         return stream in self._groups or "" in self._groups

@@ -17,6 +17,7 @@ from api.streams.forms import FORMS, SSE
 from api.streams.groups import Topic
 from api.streams.hub import Hub
 from api.streams.words import WATCH
+from domain.errors import Overloaded
 from domain.kernel import Held
 from domain.store import Store
 from projections import kernel
@@ -164,6 +165,26 @@ async def test_who_was_long_on_the_way_is_told_lines_too(
         await asyncio.sleep(0.3)
         await house.tell("e-0", "heard")
         await until(lambda: said(line) == ["heard"])
+
+
+async def test_a_database_that_goes_away_meanwhile_costs_no_line(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(database) as house:
+        line = await house.connect()
+        keys, asked = house.store.keys, list[object]()
+
+        async def away_at_first(streams: Any) -> Any:
+            asked.append(streams)
+            if len(asked) < 3:
+                raise Overloaded
+            return await keys(streams)
+
+        monkeypatch.setattr(house.store, "keys", away_at_first)
+        await house.tell("e-0", "one", "two")
+        await until(lambda: said(line) == ["one", "two"])
+        await house.tell("e-1", "three")
+        await until(lambda: said(line) == ["one", "two", "three"])
 
 
 async def test_after_an_erasure_a_line_says_that_it_was_erased(
