@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
 from tests.api.conftest import RESULT, Catalog, ok, refused
+from tests.api.serving import AUTHORIZED, Serving
 
 
 def key(name: str) -> dict[str, str]:
@@ -180,3 +183,21 @@ def test_log_lines_repeated_at_the_same_time_are_appended_once(
     replayed = [response for response in responses if "idempotency-replayed" in response.headers]
     assert len(replayed) == 21
     assert sorted(said(api, running_execution)) == ["one"] * 3 + ["two"] * 3
+
+
+def test_log_lines_whose_answer_was_lost_may_be_sent_again(
+    server: Serving, api: httpx.Client, running_execution: str
+) -> None:
+    path = f"/executions/{running_execution}/logs"
+    headers = {**AUTHORIZED, **key("lost")}
+    request = api.build_request("POST", path, json=LINES, headers=headers)
+    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(f"POST /api{path} HTTP/1.1\r\n{head}\r\n".encode() + request.read())
+        deadline = time.monotonic() + 10
+        while not said(api, running_execution):
+            assert time.monotonic() < deadline
+    again = api.post(path, json=LINES, headers=headers)
+    assert ok(again) == {"appended": 2}
+    assert again.headers["idempotency-replayed"] == "true"
+    assert said(api, running_execution) == ["one", "two"]
