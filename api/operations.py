@@ -221,16 +221,23 @@ class Endpoint:
         identity = scope["path_params"].get("id")
         if identity is not None and not ID.fullmatch(identity):
             raise NotFound("There is nothing here: this cannot be an id.")
-        body = b""
-        if operation.body:
-            body = await bodies.read(headers, receive, operation.body_limit)
+        if operation.body is None:
+            return await operation.handler(self._call(operation, scope, caller, b""))
+        limit = operation.body_limit
+        size = bodies.announced(headers, limit)
+        if size <= bodies.SMALL:
+            body = await bodies.read(headers, receive, limit)
+            return await operation.handler(self._call(operation, scope, caller, body))
+        with self._system.bodies.holding(size) as hold:
+            body = await bodies.read(headers, bodies.patient(receive), limit)
+            hold.shrink(len(body))
+            return await operation.handler(self._call(operation, scope, caller, body))
+
+    def _call(self, operation: Operation, scope: Scope, caller: Caller, body: bytes) -> Call:
         call = Call(self._system, operation, scope, caller, body)
         if scope["query_string"] and not operation.fields:
             call.only(*(parameter.name for parameter in operation.parameters))
-        if len(body) > bodies.SMALL:
-            with self._system.bodies.holding(len(body)):
-                return await operation.handler(call)
-        return await operation.handler(call)
+        return call
 
     def _admitted(self, operation: Operation, headers: Mapping[bytes, bytes]) -> Caller:
         if operation.right is Right.OPEN:

@@ -27,6 +27,7 @@ PROBLEMS = {
     "not-found": Kind(404, "Not found"),
     "method-not-allowed": Kind(405, "This method is not for this path"),
     "not-acceptable": Kind(406, "Not in this form"),
+    "too-slow": Kind(408, "The body did not come"),
     "illegal-transition": Kind(409, "The status does not allow this"),
     "already-exists": Kind(409, "Already exists"),
     "version-mismatch": Kind(412, "The state has moved on"),
@@ -62,6 +63,12 @@ class TooLarge(DomainError):
     """The body is larger than this route takes."""
 
     code = "too-large"
+
+
+class TooSlow(DomainError):
+    """For half a minute nothing more of the body came; send it again, in one go."""
+
+    code = "too-slow"
 
 
 class HeadTooLarge(DomainError):
@@ -108,6 +115,8 @@ def answer(error: DomainError, instance: str) -> Response:
         headers["retry-after"] = RETRY_AFTER[error.code]
     if error.code == "unauthenticated":
         headers["www-authenticate"] = "Bearer"
+    if error.code == "too-slow":
+        headers["connection"] = "close"
     if "allow" in error.members:
         headers["allow"] = error.members["allow"]
     if error.code == "version-mismatch" and "version" in error.members:

@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 import httpx
 import pytest
 
+from api import bodies
 from api.bodies import MIB, SMALL
 from api.streams.lines import LONGEST_HEAD
 from tests.api.conftest import JSON, Executions, ok, refused
@@ -249,15 +250,41 @@ def test_a_broken_chunk_is_refused_and_nothing_happens(
 def test_large_bodies_are_taken_while_there_is_room_for_them(
     server: Serving, api: httpx.Client, executions: Executions, running_execution: str
 ) -> None:
-    bodies = server.system.bodies
+    held = server.system.bodies
     large = {"state": {"page": "x" * SMALL}}
-    with bodies.holding(bodies.limit - SMALL):
+    with held.holding(held.limit - SMALL):
         response = api.post(f"/executions/{running_execution}/checkpoints", json=large)
         refused(response, 503, "overloaded")
         assert response.headers["retry-after"] == "1"
         executions.tell(running_execution, "checkpoints", state={})
     executions.tell(running_execution, "checkpoints", **large)
-    assert bodies.held == 0
+    assert held.held == 0
+
+
+def test_a_small_body_in_chunks_takes_little_room_once_it_is_read(
+    server: Serving, api: httpx.Client, queued_execution: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shrunk: list[int] = []
+    shrink = bodies.Hold.shrink
+
+    def noted(hold: bodies.Hold, size: int) -> None:
+        shrink(hold, size)
+        shrunk.append(server.system.bodies.held)
+
+    monkeypatch.setattr(bodies.Hold, "shrink", noted)
+    ok(api.post(f"/executions/{queued_execution}/start", content=iter([b"{", b"}"])))
+    assert shrunk == [2, 0]
+
+
+def test_a_large_body_that_stops_coming_is_not_waited_for(
+    server: Serving, queued_execution: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "PATIENCE", 0.2)
+    line = f"POST /executions/{queued_execution}/start".encode()
+    with connected(server) as wire:
+        wire.sendall(asking(line, b"Content-Length: 100000", body=b"{"))
+        problem(wire, 408, "too-slow")
+    assert server.system.bodies.held == 0
 
 
 def test_a_refused_body_makes_room_again(
