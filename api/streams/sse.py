@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Awaitable, Callable
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import problems
 from api.operations import Call
 from api.streams.forms import FORMS, SSE
 from api.streams.groups import Topic
@@ -22,6 +22,7 @@ HEADERS = [
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 ]
+Ask = Callable[[Call, Words], Awaitable[Wanted]]
 FULL = "There are as many streams here as there may be. Come back a little later."
 
 
@@ -38,52 +39,51 @@ def wanted(call: Call) -> bool:
 
 async def events_of_log(call: Call) -> ASGIApp:
     """Every event there is, and what comes."""
-    return await _log(call, EVENTS)
+    return await _opened(call, of_log, EVENTS)
 
 
 async def watch_log(call: Call) -> ASGIApp:
     """All executions, in the words of those who watch."""
-    return await _log(call, WATCH)
+    return await _opened(call, of_log, WATCH)
 
 
 async def events_of_execution(call: Call) -> ASGIApp:
     """The events of one execution, and what comes."""
-    return await _execution(call, EVENTS)
+    return await _opened(call, of_execution, EVENTS)
 
 
 async def watch_execution(call: Call) -> ASGIApp:
     """One execution, in the words of those who watch."""
-    return await _execution(call, WATCH)
+    return await _opened(call, of_execution, WATCH)
 
 
-async def _log(call: Call, words: Words) -> ASGIApp:
-    if (refusal := _refusal(call)) is not None:
-        return refusal
-    return EventStream(call.system.hub, await of_log(call, words))
-
-
-async def _execution(call: Call, words: Words) -> ASGIApp:
-    if (refusal := _refusal(call)) is not None:
-        return refusal
-    asked = await of_execution(call, words)
-    if asked.over:
-        return Response(status_code=204)
-    return EventStream(call.system.hub, asked)
-
-
-def _refusal(call: Call) -> ASGIApp | None:
-    """The answer where there is no place. A browser never tries again after a 503, so it gets a
-    stream that ends at once and says when to come back.
-    """
+async def _opened(call: Call, ask: Ask, words: Words) -> ASGIApp:
     if not wanted(call):
         raise NotAcceptable
-    if not call.system.hub.full:
-        return None
-    if not (call.header("user-agent") or "").startswith("Mozilla/"):
-        return problems.answer(Overloaded(FULL), call.url)
+    try:
+        if call.system.hub.full:
+            raise Overloaded(FULL)
+        asked = await ask(call, words)
+    except Overloaded:
+        if _may_be_event_source(call):
+            return _later()
+        raise
+    return Response(status_code=204) if asked.over else EventStream(call.system.hub, asked)
+
+
+def _later() -> ASGIApp:
+    """A stream that ends at once and says when to come back: an EventSource never tries again after
+    a 503.
+    """
     later = random.randint(5_000, 15_000)  # noqa: S311 - spreads the reconnects, keeps no secret
     headers = {"cache-control": "no-store"}
     return Response(f"retry: {later}\n\n", 200, headers, "text/event-stream")
+
+
+def _may_be_event_source(call: Call) -> bool:
+    """Browsers say who they are; what stands on `fetch` elsewhere, as in Node, says how it asks."""
+    agent = call.header("user-agent") or ""
+    return agent.startswith("Mozilla/") or call.header("sec-fetch-mode") is not None
 
 
 class EventStream:

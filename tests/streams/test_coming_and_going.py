@@ -6,6 +6,7 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from domain.errors import Overloaded
 from tests.api.conftest import Executions, ok
 from tests.api.listening import frames, opened
 from tests.api.serving import Serving, serving
@@ -20,7 +21,9 @@ from tests.streams.consumers import (
 )
 from tests.streams.proof import Consumer, Read, prove, writing
 
-BROWSER = {"Accept": "text/event-stream", "User-Agent": "Mozilla/5.0"}
+SSE = {"Accept": "text/event-stream"}
+EVENT_SOURCES = ({**SSE, "User-Agent": "Mozilla/5.0"}, {**SSE, "Sec-Fetch-Mode": "cors"})
+"""A browser's, and one that stands on `fetch` elsewhere."""
 
 
 @pytest.mark.parametrize(
@@ -58,18 +61,34 @@ def test_there_is_no_place_beyond_the_limit_and_each_kind_of_client_is_told_in_i
     server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server.system.hub, "limit", 1)
-    with socket(server, "/events") as opened:
-        until_caught_up(heard(opened))
-        with server.client() as client:
-            refused = client.get("/events", headers={"Accept": "text/event-stream"})
-            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-            browser = client.get("/events", headers=BROWSER)
-            assert browser.status_code == 200
-            assert browser.headers["content-type"].startswith("text/event-stream")
-            assert 5_000 <= int(browser.text.removeprefix("retry: ")) <= 15_000
+    with socket(server, "/events") as connected:
+        until_caught_up(heard(connected))
+        sent_away(server)
         with pytest.raises(InvalidStatus) as closed, socket(server, "/events"):
             pass
         assert closed.value.response.status_code == 503
+
+
+def test_while_the_database_is_away_each_kind_of_client_is_told_in_its_way(
+    server: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_: object) -> None:
+        raise Overloaded
+
+    monkeypatch.setattr(server.system.hub.source.heads, "ask", away)
+    sent_away(server)
+
+
+def sent_away(server: Serving) -> None:
+    """Programs hear of an error. An EventSource would never come back after one."""
+    with server.client() as api:
+        refused = api.get("/events", headers=SSE)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        for headers in EVENT_SOURCES:
+            told = api.get("/events", headers=headers)
+            assert told.status_code == 200
+            assert told.headers["content-type"].startswith("text/event-stream")
+            assert 5_000 <= int(told.text.removeprefix("retry: ")) <= 15_000
 
 
 def test_a_shutdown_says_goodbye_with_the_cursor_and_the_next_server_goes_on(

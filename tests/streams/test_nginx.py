@@ -40,7 +40,7 @@ http {{
 ENDLESS = 10**9
 
 pytestmark = pytest.mark.skipif(
-    NGINX is None, reason="nginx is not installed (on Debian: the package nginx-light)"
+    NGINX is None, reason="nginx is not installed: scripts/clients"
 )
 
 
