@@ -17,7 +17,9 @@ ROOMS = ("domain", "projections", "api")
 FILES = sorted(file for room in ROOMS for file in (HOUSE / room).rglob("*.py"))
 
 # A library, and the only places that may import it.
-STORE = tuple(f"domain/{file}.py" for file in ("store", "transaction", "recorder", "outage"))
+STORE = tuple(
+    f"domain/{file}.py" for file in ("store", "transaction", "replies", "recorder", "outage")
+)
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "eventsourcing": STORE,
     "psycopg": (*STORE, "projections/"),
