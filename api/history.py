@@ -16,6 +16,7 @@ from api.operations import Call, Operation, Parameter
 from api.problems import NotYetVisible
 from api.streams import operations as streams
 from api.streams import sse
+from api.streams.filters import LOG, NO_EVENTS
 from api.streams.request import included
 from domain.errors import Invalid, NotFound
 from domain.execution.document import document
@@ -93,11 +94,14 @@ async def events(call: Call) -> ASGIApp:
     order = call.parameter("order") or "asc"
     if order not in {"asc", "desc"}:
         raise Invalid.field("order", "must be asc or desc")
+    types = [glob for glob in (call.parameter("types") or "").split(",") if glob]
+    if LOG in types:
+        raise Invalid.field("types", NO_EVENTS)
     with_states = included(call)
     position = await _reached(call)
     page = await call.system.history.events(
         f"execution/{call.path['id']}",
-        types=[glob for glob in (call.parameter("types") or "").split(",") if glob],
+        types=types,
         descending=order == "desc",
         limit=call.whole("limit", 1, MOST_WITH_STATES if with_states else 500) or 50,
         cursor=call.parameter("cursor"),

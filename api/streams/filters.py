@@ -21,6 +21,7 @@ from projections.matching import matches, parties_suffice, value_in
 TYPE = re.compile(r"[a-z*][a-z._*]{0,100}")
 LOG = "log"
 """Among the types: log lines, too. They are no events, so no `*` means them."""
+NO_EVENTS = "`log` goes with watch frames: log lines are no events"
 SHORT = "execution."
 """May be left out of a type."""
 MOST_TYPES = 50

@@ -113,7 +113,7 @@ async def _filter(call: Call, words: Words) -> Filter:
     wanted = filters.read(call.parameter("types"), asked)
     if wanted.logs:
         if words in {EVENTS, EVENTS_WITH_STATE}:
-            raise Invalid.field("types", "`log` goes with watch frames: log lines are no events")
+            raise Invalid.field("types", filters.NO_EVENTS)
         call.caller.require(Right.READ_EXECUTIONS)
         await call.system.hub.logs.ready()
     return wanted

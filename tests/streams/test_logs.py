@@ -199,8 +199,18 @@ def test_every_line_is_told_once_when_many_append_at_the_same_time(
             opened.recv(timeout=0.3)
 
 
-@pytest.mark.parametrize("path", ["/events", "/executions/watch"])
-def test_envelopes_have_no_lines(server: Serving, api: httpx.Client, path: str) -> None:
-    query = {"types": "*,log", "format": "events"}
-    answer = api.get(path, params=query, headers={"Accept": "text/event-stream"})
+@pytest.mark.parametrize(
+    ("path", "accept"),
+    [
+        ("/events", "text/event-stream"),
+        ("/executions/watch?format=events", "text/event-stream"),
+        ("/executions/{}/events", "text/event-stream"),
+        ("/executions/{}/events", "application/json"),
+    ],
+)
+def test_envelopes_have_no_lines(
+    api: httpx.Client, running_execution: str, path: str, accept: str
+) -> None:
+    url = httpx.URL(path.format(running_execution)).copy_merge_params({"types": "*,log"})
+    answer = api.get(url, headers={"Accept": accept})
     assert refused(answer, 422, "invalid")["errors"][0]["path"] == "types"
