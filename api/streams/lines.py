@@ -2,6 +2,9 @@
 
 ASGI has no word for bytes that a thousand connections share, nor for "the buffer is full", so each
 connection offers itself to the application as the extension `LINE`. Everything else is uvicorn's.
+
+A line that has ended lets go of what leads back to it. Else it would wait for the collector, which
+comes late, and latest to what has lived long: thousands who leave would look like a leak.
 """
 
 from __future__ import annotations
@@ -81,6 +84,17 @@ class HttpLine(Fed, HttpToolsProtocol):
             if self._head > LONGEST_HEAD:
                 self._refuse(HeadTooLarge())
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._let_go()
+
+    def handle_websocket_upgrade(self) -> None:
+        super().handle_websocket_upgrade()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self.parser = self.scope = self.cycle = None  # type: ignore[assignment]
+
     def send_400_response(self, msg: str) -> None:
         self._refuse(Malformed("This is no valid HTTP/1.1 request."))
 
@@ -127,6 +141,11 @@ class SocketLine(Fed, WebSocketsSansIOProtocol):
         if not self.close_sent:
             extensions = cast(dict[str, Any], self.scope["extensions"])
             extensions[LINE] = self
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.conn.parser.close()
+        self.scope = None  # type: ignore[assignment]
 
     def shutdown(self) -> None:
         if self.consumer is None:

@@ -1,0 +1,86 @@
+"""Thousands who come and go leave memory and tasks where they were."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Iterator
+from itertools import cycle, islice
+from socket import create_connection
+
+import pytest
+
+from tests.api.serving import AUTHORIZED, Serving
+from tests.conftest import reachable_folder
+from tests.fire.service import Service
+from tests.streams.consumers import Door
+
+AT_ONCE = 50
+SSE = "Accept: text/event-stream"
+SOCKET = (
+    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+)
+VISITS = [
+    f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {AUTHORIZED['Authorization']}\r\n"
+    f"{transport}\r\n\r\n".encode()
+    for path in ("/api/events", "/api/executions/watch?status=failed", "/api/events?types=user.*")
+    for transport in (SSE, SOCKET)
+]
+
+
+def come_and_go(door: Door, times: int) -> None:
+    """So many connects and disconnects, over both transports, with and without a filter."""
+    address = ("127.0.0.1", int(door.url.rpartition(":")[2]))
+    visits = islice(cycle(VISITS), times)
+    while portion := list(islice(visits, AT_ONCE)):
+        consumers = [create_connection(address) for _ in portion]
+        for consumer, request in zip(consumers, portion, strict=True):
+            consumer.sendall(request)
+        for consumer in consumers:
+            said = b""
+            while b"caught-up" not in said:
+                said += consumer.recv(65_536)
+            consumer.close()
+
+
+def settled(server: Serving) -> tuple[int, int]:
+    """How many tasks and how many objects there are when all have gone."""
+    hub, deadline = server.system.hub, time.monotonic() + 10
+    while hub.open and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert (hub.open, hub._groups, sum(map(len, hub.wheel._slots))) == (0, {}, 0)
+    time.sleep(0.2)  # the last of them are being closed
+    return len(asyncio.all_tasks(server._loop)), len(gc.get_objects())
+
+
+@pytest.fixture
+def service(database: str) -> Iterator[Service]:
+    with reachable_folder() as folder:
+        service = Service(folder, database)
+        service.start()
+        yield service
+        service.close()
+
+
+def test_who_comes_and_goes_leaves_no_task_and_no_object_behind(
+    server: Serving, thorough: bool
+) -> None:
+    come_and_go(server, 1_000)
+    tasks, objects = settled(server)
+    gc.disable()  # what counting alone does not free might stay for long
+    try:
+        come_and_go(server, 20_000 if thorough else 2_000)
+        tasks_after, objects_after = settled(server)
+    finally:
+        gc.enable()
+    assert tasks_after <= tasks
+    assert objects_after < objects + 500
+
+
+def test_a_process_does_not_grow_by_those_who_come_and_go(service: Service, thorough: bool) -> None:
+    come_and_go(service, 2_000)
+    before = service.memory()
+    come_and_go(service, 20_000 if thorough else 4_000)
+    assert service.memory() <= before + 2
