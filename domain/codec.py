@@ -187,10 +187,16 @@ def _as_stored(value: object) -> Any:
     if isinstance(value, Decimal):
         return str(value)
     if isinstance(value, timedelta):
-        return value.total_seconds()
+        return _iso_duration(value)
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", exclude_unset=True, context=NOTHING_OPEN)
     raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+def _iso_duration(value: timedelta) -> str:
+    """To the microsecond, which seconds as a fraction would not always be."""
+    seconds, rest = divmod(abs(value) // timedelta(microseconds=1), 1_000_000)
+    return f"{'-' if value < timedelta() else ''}PT{seconds}.{rest:06}S"
 
 
 def open_json(sealed: bytes, key: DataKey | None) -> bytes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
 from importlib.resources import files
 from typing import ClassVar, NamedTuple, Protocol
@@ -10,6 +11,7 @@ from typing import ClassVar, NamedTuple, Protocol
 import psycopg
 import structlog
 from psycopg import AsyncConnection
+from psycopg.pq import TransactionStatus
 from psycopg.sql import SQL, Identifier
 
 from domain.codec import Stored
@@ -19,9 +21,10 @@ from domain.store import Store
 
 PAGE = 1_000
 
-BOOKMARK = """SELECT b.position, b.generation, head.position FROM bookmarks AS b, head
-    WHERE b.view = %s FOR UPDATE OF b"""
-MOVE = "UPDATE bookmarks SET position = %s WHERE view = %s"
+BOOKMARK = SQL("""; SELECT b.position, b.generation, head.position FROM bookmarks AS b, head
+    WHERE b.view = {} FOR UPDATE OF b""")
+MOVE = SQL("UPDATE bookmarks SET position = {} WHERE view = {}; ")
+TELL = SQL("SELECT pg_notify({}, {}); ")
 BEGIN_BOOKMARK = "INSERT INTO bookmarks (view, position) VALUES (%s, 0) ON CONFLICT DO NOTHING"
 FORM = "SELECT form FROM bookmarks WHERE view = %s AND position > 0"
 BEGIN_AGAIN = "UPDATE bookmarks SET position = 0, generation = generation + 1 WHERE view = %s"
@@ -63,6 +66,28 @@ class View(Protocol):
 Show = Callable[[AsyncConnection, Sequence[Stored]], Awaitable[None]]
 
 
+class _Bounds(NamedTuple):
+    """How a page begins and ends. They are sent together with the statements beside them: a round
+    trip costs as much as ten events.
+    """
+
+    begin: SQL
+    end: SQL
+    undo: SQL
+
+    @classmethod
+    def on(cls, connection: AsyncConnection) -> _Bounds:
+        """A transaction of its own, or a part of the one that the caller has begun."""
+        alone = connection.info.transaction_status == TransactionStatus.IDLE
+        return TRANSACTION if alone else SAVEPOINT
+
+
+TRANSACTION = _Bounds(SQL("BEGIN"), SQL("COMMIT"), SQL("ROLLBACK"))
+SAVEPOINT = _Bounds(
+    SQL("SAVEPOINT page"), SQL("RELEASE SAVEPOINT page"), SQL("ROLLBACK TO SAVEPOINT page")
+)
+
+
 class Progress(NamedTuple):
     """How far a view is, and in which of its builds."""
 
@@ -84,34 +109,44 @@ class Follower:
         self._store = store
         self._left: Progress | None = None
 
-    async def catch_up(self, connection: AsyncConnection, page: int = PAGE) -> Progress | None:
-        """Apply the next page; None when there was none."""
+    async def catch_up(
+        self, connection: AsyncConnection, page: int = PAGE, told: str | None = None
+    ) -> Progress | None:
+        """Apply the next page; None when there was none.
+
+        The channel `told` hears how far the view is when nothing is left.
+        """
         try:
-            return await self._turn(connection, page, self._show)
+            return await self._turn(connection, page, told, self._show)
         except (psycopg.OperationalError, psycopg.InterfaceError):
             raise
         except Exception:  # noqa: BLE001 - once more, with care: then it shows which event it was
             self.view.forget()
-            return await self._turn(connection, page, self._show_carefully)
+            return await self._turn(connection, page, told, self._show_carefully)
 
-    async def _turn(self, connection: AsyncConnection, page: int, show: Show) -> Progress | None:
-        async with connection.transaction():
-            progress, head = await _bookmark(connection, self.view.name)
+    async def _turn(
+        self, connection: AsyncConnection, page: int, told: str | None, show: Show
+    ) -> Progress | None:
+        view, bounds = self.view, _Bounds.on(connection)
+        async with _undone_by_errors(connection, bounds):
+            progress, head = await _bookmark(connection, bounds, view.name)
             if progress != self._left:
-                self.view.forget()
+                view.forget()
             until = min(progress.position + page, head)
             self.behind, self.moved = until < head, max(0, until - progress.position)
             if until <= progress.position:  # less where `head` was read before a wait for the row
+                await connection.execute(bounds.end)
                 self._left = progress
                 return None
             self._left = None
-            types = self.view.types
-            if rows := await self._store.span(connection, progress.position, until, types):
+            if rows := await self._store.span(connection, progress.position, until, view.types):
                 await show(connection, rows)
-            after = Progress(until, progress.generation)
-            await connection.execute(MOVE, (until, self.view.name))
-        self._left = after
-        return after
+            moved = MOVE.format(until, view.name)
+            if told and not self.behind:
+                moved += TELL.format(told, f"{view.name} {until}")
+            await connection.execute(moved + bounds.end)
+        self._left = Progress(until, progress.generation)
+        return self._left
 
     async def _show(self, connection: AsyncConnection, rows: Sequence[Stored]) -> None:
         events = [self._store.codec.decode(row) for row in rows]
@@ -137,8 +172,21 @@ class Follower:
         await connection.execute(PARK, place)
 
 
-async def _bookmark(connection: AsyncConnection, view: str) -> tuple[Progress, int]:
-    cursor = await connection.execute(BOOKMARK, (view,))
+@asynccontextmanager
+async def _undone_by_errors(connection: AsyncConnection, bounds: _Bounds) -> AsyncIterator[None]:
+    try:
+        yield
+    except Exception:
+        with suppress(psycopg.OperationalError, psycopg.InterfaceError):
+            await connection.execute(bounds.undo)
+        raise
+
+
+async def _bookmark(
+    connection: AsyncConnection, bounds: _Bounds, view: str
+) -> tuple[Progress, int]:
+    cursor = await connection.execute(bounds.begin + BOOKMARK.format(view))
+    cursor.nextset()
     row = await cursor.fetchone()
     if row is None:
         raise LookupError(f"the view {view} has no bookmark: its tables were never created")

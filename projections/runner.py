@@ -29,7 +29,6 @@ UNHURRIED = "-c synchronous_commit=off"
 
 OWN = "SELECT pg_try_advisory_lock(hashtext(%s), hashtext(%s))"
 BEHIND = "SELECT head.position > b.position FROM head, bookmarks AS b WHERE b.view = %s"
-TELL = "SELECT pg_notify(%s, %s)"
 POSITIONS = "SELECT view, position FROM bookmarks"
 PROGRESS = """SELECT b.view, b.position, (SELECT count(*) FROM parked AS p WHERE p.view = b.view)
     FROM bookmarks AS b ORDER BY b.view"""
@@ -63,6 +62,7 @@ class Runner:
         self._schema = schema
         self._horizon = Horizon()
         self._wakes = {view: listener.subscribe(schema) for view in views}
+        self._hurries = {view.name: Wake() for view in views}
         self._tasks: list[asyncio.Task[None]] = []
         self._owned: set[str] = set()
         listener.hear(channel(schema), self._told)
@@ -87,6 +87,8 @@ class Runner:
     async def wait(self, view: str, position: int, seconds: float) -> bool:
         """Whether a view's rows reach a position within the time, whichever process writes them."""
         end = monotonic() + seconds
+        if self._horizon[view] < position:
+            self._hurries[view].set()
         while not await self._horizon.wait(view, position, min(POLL, max(end - monotonic(), 0))):
             if monotonic() >= end:
                 return False
@@ -141,21 +143,18 @@ class Runner:
     async def _keep_up(self, connection: AsyncConnection, follower: Follower, wake: Wake) -> None:
         while True:
             await self._catch_up(connection, follower)
-            await asyncio.sleep(_pause(follower))
+            await self._hurries[follower.view.name].wait(_pause(follower))
             while not await wake.wait(POLL):
                 if await _first(connection, BEHIND, follower.view.name):
                     break
 
     async def _catch_up(self, connection: AsyncConnection, follower: Follower) -> None:
-        name, reached = follower.view.name, 0
-        while (progress := await follower.catch_up(connection)) is not None:
-            reached = progress.position
-            self._horizon.reach(name, reached)
+        told = channel(self._schema)
+        while (progress := await follower.catch_up(connection, told=told)) is not None:
+            self._horizon.reach(follower.view.name, progress.position)
             if not follower.behind:
                 break
             await asyncio.sleep(0)
-        if reached:
-            await connection.execute(TELL, (channel(self._schema), f"{name} {reached}"))
 
     async def _connect(self) -> AsyncConnection:
         return await AsyncConnection.connect(
@@ -172,7 +171,10 @@ def channel(schema: str) -> str:
 
 
 def _pause(follower: Follower) -> float:
-    """A page of many events costs little more than a page of one: the busier, the longer they gather."""
+    """A page of many events costs little more than a page of one: the busier, the longer they gather.
+
+    Who waits for a position cuts the pause short.
+    """
     return follower.view.gathers + min(follower.moved * PER_EVENT, LONGEST_GATHER)
 
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
+import hypothesis.strategies as st
 import psycopg
+from hypothesis import given
 
-from domain.codec import Codec
+from domain import house
+from domain.codec import Codec, Snapshot, frozen
+from domain.execution.state import Execution
 from domain.kernel import Event
 from domain.recorder import session_options
 from domain.store import Store
 from tests import tally
-from tests.tally import Begin, Raise, Tally, message, running_bus
+from tests.tally import NOON, Begin, Raise, Tally, message, running_bus
 
 
 @dataclass(frozen=True)
@@ -47,3 +52,15 @@ async def test_without_snapshots_the_state_is_the_same(database: str) -> None:
     with psycopg.connect(database, options=session_options("executions")) as connection:
         connection.execute("DELETE FROM snapshots")
     assert await raised(tally.store(database), 1) == 1_201
+
+
+durations = st.timedeltas(timedelta(days=-3_650), timedelta(days=3_650))
+
+
+@given(durations, durations)
+def test_a_state_frozen_by_a_view_is_the_same_to_the_microsecond(
+    active: timedelta, timeout: timedelta
+) -> None:
+    state = Execution("e", "o", "s", None, "c", "p", NOON, active=active, timeout=timeout)
+    row = Snapshot("execution/e", 1, 1, NOON, frozen(state))
+    assert house.codec().thaw(row).state == state

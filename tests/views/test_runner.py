@@ -80,6 +80,17 @@ async def test_a_notification_wakes_without_waiting_for_the_poll(
             assert await one.runner.wait("executions", position, 10)
 
 
+async def test_who_waits_cuts_the_gathering_short(
+    views: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Executions, "gathers", 60)
+    async with opened(views) as store, process(views, store) as one:
+        log = Log(store)
+        for number in range(3):
+            position = await log.write([created(f"e-{number}")])
+            assert await one.runner.wait("executions", position, 10)
+
+
 async def test_without_a_listener_the_poll_finds_the_events(views: str) -> None:
     async with opened(views) as store, process(views, store, hears=False) as one:
         position = await Log(store).write(some(1))
