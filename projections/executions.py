@@ -128,6 +128,8 @@ class Executions:
             if (held := replay(self._held.get(stream), tail)) is not None:
                 self._held.keep(stream, held)
                 changed.append(held)
+                if len(changed) % BREATH == 0:
+                    await asyncio.sleep(0)
         await self._write(connection, changed)
         self._held.trim()
 
@@ -200,24 +202,33 @@ class Executions:
         if not 1 <= limit <= MOST_ROWS:
             raise Invalid.field("limit", f"this is from 1 to {MOST_ROWS}")
         keys = cursors.order(sort, sortable)
-        position = await self.position(connection)
         values: list[Any] = []
         where = sql(Every((scope, condition)), values)
         if cursor is not None:
             place = cursors.decode(cursor, sort, condition, keys)
             where += f" AND {cursors.after(keys, place, values)}"
-        query = f"""SELECT {BODY}, {", ".join(key.rank for key in keys)} FROM executions
-            WHERE {where} ORDER BY {", ".join(key.clause for key in keys)} LIMIT {limit + 1}"""
-        # Never prepared: the plan depends on how common a value is.
-        rows = await (
-            await connection.execute(query, values, prepare=False, binary=True)
-        ).fetchall()
+        query = f"""SELECT ({BOOKMARK}) AS known, {BODY}, {", ".join(key.rank for key in keys)}
+            FROM executions WHERE {where}
+            ORDER BY {", ".join(key.clause for key in keys)} LIMIT {limit + 1}"""
+        rows = await self._fetch(connection, query, values)
+        if rows:
+            position = rows[0][0]
+        else:  # nothing says as of when: what is not there later on was not there at a position before
+            position = await self.position(connection)
+            rows = await self._fetch(connection, query, values)
         following = None
         if len(rows) > limit:
-            following = cursors.encode(sort, condition, rows[limit - 1][6:])
+            following = cursors.encode(sort, condition, rows[limit - 1][7:])
         total = await self.count(connection, condition, scope) if count else None
-        data = [self._listed(row[:6], now) for row in rows[:limit]]
+        data = [self._listed(row[1:7], now) for row in rows[:limit]]
         return Page(data, following, position, total)
+
+    async def _fetch(
+        self, connection: AsyncConnection, query: str, values: list[Any]
+    ) -> list[tuple[Any, ...]]:
+        # Never prepared: the plan depends on how common a value is.
+        cursor = await connection.execute(query, values, prepare=False, binary=True)
+        return await cursor.fetchall()
 
     async def count(
         self,

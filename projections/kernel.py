@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
@@ -20,6 +21,9 @@ from domain.recorder import session_options
 from domain.store import Store
 
 PAGE = 1_000
+LARGEST_PAGE = 5_000
+PAGE_BYTES = 4 * 1024 * 1024
+BREATH = 200
 
 BOOKMARK = SQL("""; SELECT b.position, b.generation, head.position FROM bookmarks AS b, head
     WHERE b.view = {} FOR UPDATE OF b""")
@@ -108,14 +112,16 @@ class Follower:
         self.moved = 0
         self._store = store
         self._left: Progress | None = None
+        self._page = PAGE
 
     async def catch_up(
-        self, connection: AsyncConnection, page: int = PAGE, told: str | None = None
+        self, connection: AsyncConnection, page: int | None = None, told: str | None = None
     ) -> Progress | None:
-        """Apply the next page; None when there was none.
+        """Apply the next page, of so many events at most; None when there was none.
 
         The channel `told` hears how far the view is when nothing is left.
         """
+        page = page or self._page
         try:
             return await self._turn(connection, page, told, self._show)
         except (psycopg.OperationalError, psycopg.InterfaceError):
@@ -140,6 +146,7 @@ class Follower:
                 return None
             self._left = None
             if rows := await self._store.span(connection, progress.position, until, view.types):
+                self._fit(rows)
                 await show(connection, rows)
             moved = MOVE.format(until, view.name)
             if told and not self.behind:
@@ -148,8 +155,22 @@ class Follower:
         self._left = Progress(until, progress.generation)
         return self._left
 
+    def _fit(self, rows: Sequence[Stored]) -> None:
+        """The further behind, the larger the pages: rows are written once a page. Large events
+        make small ones.
+        """
+        size = sum(len(row.data) for row in rows)
+        if size > PAGE_BYTES:
+            self._page = max(1, len(rows) * PAGE_BYTES // size)
+        else:
+            self._page = min(2 * self._page, LARGEST_PAGE) if self.behind else PAGE
+
     async def _show(self, connection: AsyncConnection, rows: Sequence[Stored]) -> None:
-        events = [self._store.codec.decode(row) for row in rows]
+        events = []
+        for row in rows:
+            events.append(self._store.codec.decode(row))
+            if len(events) % BREATH == 0:
+                await asyncio.sleep(0)
         await self.view.apply(connection, events)
 
     async def _show_carefully(self, connection: AsyncConnection, rows: Sequence[Stored]) -> None:

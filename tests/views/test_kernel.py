@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from domain.execution.events import ProgressUpdated
+from domain.execution.events import ExecutionUpdated, ProgressUpdated
 from domain.kernel import Recorded
 from domain.recorder import session_options
 from domain.store import Store
@@ -216,3 +216,23 @@ async def test_rows_of_another_form_are_made_again(database: str) -> None:
         assert await on.seen() == []
         await on.catch_up()
         assert await on.seen() == [1, 2]
+
+
+async def test_pages_grow_while_the_view_is_behind_and_shrink_where_events_are_large(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "PAGE_BYTES", 20_000)
+    async with stage(database) as on:
+        follower = Follower(on.view, on.store)
+        follower._page = 2
+        await on.log.write(some(20))
+        steps = []
+        while (progress := await follower.catch_up(on.connection)) is not None:
+            steps.append(progress.position)
+        assert steps == [2, 6, 14, 20]
+        tags = tuple(f"{number:0100}" for number in range(50))
+        await on.log.write([Happening("e-0", ExecutionUpdated(tags=tags)) for _ in range(10)])
+        await follower.catch_up(on.connection)
+        await on.log.write([Happening("e-0", ExecutionUpdated(tags=tags)) for _ in range(10)])
+        await follower.catch_up(on.connection)
+        assert await on.bookmark() == (33, 1)
