@@ -16,7 +16,7 @@ import structlog
 
 from api.metrics import STREAMS
 from api.streams.connection import DONE, RESTART, Connection, Line
-from api.streams.entries import Entry
+from api.streams.entries import Chunk, Entry
 from api.streams.groups import Group, Topic
 from api.streams.logs import LogFeed
 from api.streams.readers import LogReader, Reader, StreamReader
@@ -202,11 +202,20 @@ class Hub:
             for connection in live:
                 # Who arrived meanwhile, or fell behind, fetched or will fetch it for itself.
                 if connection.live and connection.cursor < chunk.cursor:
-                    connection.push(chunk, over)
+                    self._push(connection, chunk, over)
                     sent += 1
                     if sent % AT_ONCE == 0:
                         await asyncio.sleep(0)
         return sent
+
+    def _push(self, connection: Connection, chunk: Chunk, over: bool | None) -> None:
+        """One that takes nothing any more ends, and its client resumes; the others lose nothing."""
+        try:
+            connection.push(chunk, over)
+        except Exception:
+            log.exception("a stream cannot be written to", cursor=connection.cursor)
+            connection.fall()
+            connection.lost()
 
     def _begin_to_close(self) -> None:
         if not self.closing:

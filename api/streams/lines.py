@@ -41,7 +41,8 @@ class Fed(asyncio.Protocol):
         return self.transport.is_closing()
 
     def write(self, data: bytes) -> None:
-        self.transport.write(data)
+        if not self.transport.is_closing():  # uvloop raises where asyncio says nothing
+            self.transport.write(data)
 
     def resume_writing(self) -> None:
         super().resume_writing()

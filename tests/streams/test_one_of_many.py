@@ -1,0 +1,65 @@
+"""Whatever becomes of one connection, the others hear their heartbeats and every event."""
+
+from __future__ import annotations
+
+import pytest
+import structlog
+
+from tests.streams.test_hub import LOG, Line, append, connect, running, until
+
+
+class Broken(Line):
+    """A line that fails where others take a heartbeat."""
+
+    def write(self, data: bytes) -> None:
+        if b": heartbeat" in data:
+            raise RuntimeError("broken")
+        super().write(data)
+
+
+@pytest.mark.anyio
+async def test_one_that_cannot_be_visited_ends_and_the_others_hear_their_heartbeats(
+    database: str,
+) -> None:
+    async with running(database) as (hub, store):
+        hub.wheel.second = 0.01
+        with structlog.testing.capture_logs() as logs:
+            broken, whole = hub.connect(Broken(), LOG, 0, None), connect(hub)
+            broken.pump()
+            await until(lambda: whole.written.count(b": heartbeat\n") >= 2)
+        assert broken.done.result().code is None
+        assert [line["event"] for line in logs].count("heartbeat failed") == 1
+        await append(store, 3)
+        await until(lambda: whole.positions == [1, 2, 3])
+
+
+class Closed(Line):
+    """A line that is closed, before anybody was told so."""
+
+    closed = False
+
+    def write(self, data: bytes) -> None:
+        if self.closed:
+            raise RuntimeError("the handler is closed")
+        super().write(data)
+
+
+@pytest.mark.anyio
+async def test_who_cannot_be_written_to_costs_the_others_no_event(database: str) -> None:
+    async with running(database) as (hub, store):
+        closed = [Closed() for _ in range(5)]
+        others = []
+        for line in closed:
+            hub.connect(line, LOG, 0, None).pump()
+            others.append(connect(hub))
+        await append(store, 1)
+        await until(lambda: all(line.positions == [1] for line in (*closed, *others)))
+        for line in closed:
+            line.closed = True
+        await append(store, 2)
+        await append(store, 2)
+        await until(lambda: all(line.positions[-1:] == [5] for line in others))
+        assert [line.positions for line in others] == [[1, 2, 3, 4, 5]] * 5
+        for line in closed:
+            assert line.consumer is not None
+            hub.disconnect(line.consumer)
