@@ -105,14 +105,14 @@ class Follower:
     `behind` says whether there was more in the log than the last page, `moved` how long that was.
     """
 
-    def __init__(self, view: View, store: Store) -> None:
+    def __init__(self, view: View, store: Store, page: int = PAGE) -> None:
         self.view = view
         self.parked = 0
         self.behind = False
         self.moved = 0
         self._store = store
         self._left: Progress | None = None
-        self._page = PAGE
+        self._page = self._smallest = page
 
     async def catch_up(
         self, connection: AsyncConnection, page: int | None = None, told: str | None = None
@@ -145,7 +145,7 @@ class Follower:
                 self._left = progress
                 return None
             self._left = None
-            if rows := await self._store.span(connection, progress.position, until, view.types):
+            if rows := await self._rows(connection, progress.position, until, head):
                 self._fit(rows)
                 await show(connection, rows)
             moved = MOVE.format(until, view.name)
@@ -155,6 +155,19 @@ class Follower:
         self._left = Progress(until, progress.generation)
         return self._left
 
+    async def _rows(
+        self, connection: AsyncConnection, after: int, until: int, _head: int
+    ) -> Sequence[Stored]:
+        return await self._store.span(connection, after, until, self.view.types)
+
+    async def _decoded(self, rows: Sequence[Stored]) -> Sequence[Recorded]:
+        events = []
+        for row in rows:
+            events.append(self._store.codec.decode(row))
+            if len(events) % BREATH == 0:
+                await asyncio.sleep(0)
+        return events
+
     def _fit(self, rows: Sequence[Stored]) -> None:
         """The further behind, the larger the pages: rows are written once a page. Large events
         make small ones.
@@ -163,15 +176,11 @@ class Follower:
         if size > PAGE_BYTES:
             self._page = max(1, len(rows) * PAGE_BYTES // size)
         else:
-            self._page = min(2 * self._page, LARGEST_PAGE) if self.behind else PAGE
+            largest = max(LARGEST_PAGE, self._smallest)
+            self._page = min(2 * self._page, largest) if self.behind else self._smallest
 
     async def _show(self, connection: AsyncConnection, rows: Sequence[Stored]) -> None:
-        events = []
-        for row in rows:
-            events.append(self._store.codec.decode(row))
-            if len(events) % BREATH == 0:
-                await asyncio.sleep(0)
-        await self.view.apply(connection, events)
+        await self.view.apply(connection, await self._decoded(rows))
 
     async def _show_carefully(self, connection: AsyncConnection, rows: Sequence[Stored]) -> None:
         """One by one; the event that fails is undone alone, and parked."""

@@ -6,8 +6,9 @@ tables, `bookmarks` and `parked` are the new ones while `events` and `head` are 
 
 from __future__ import annotations
 
+import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -16,6 +17,8 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.sql import SQL, Identifier
 
+from domain.codec import Stored
+from domain.kernel import Recorded
 from domain.recorder import session_options
 from domain.store import Store
 from projections.kernel import BEGIN_BOOKMARK, Follower, View
@@ -64,8 +67,10 @@ async def rebuild(
     Raises:
         RebuildUnderWay: another process is at it.
     """
-    async with _scratch(conninfo, schema, view) as (connection, names):
-        follower = Follower(view, store)
+    async with (
+        _scratch(conninfo, schema, view) as (connection, names),
+        _reading_ahead(view, store) as follower,
+    ):
         async with _indexes_later(connection, f"{schema}_rebuild_{view.name}"):
             with _collecting_rarely():
                 await _catch_up(connection, follower, told)
@@ -85,7 +90,7 @@ async def rebuild(
 
 async def _catch_up(connection: AsyncConnection, follower: Follower, told: Told) -> int:
     position = 0
-    while (progress := await follower.catch_up(connection, PAGE)) is not None:
+    while (progress := await follower.catch_up(connection)) is not None:
         position = progress.position
         told(position, await _number(connection, HEAD))
         if not follower.behind:
@@ -100,7 +105,7 @@ async def _switch(connection: AsyncConnection, follower: Follower, names: Names)
         passed = await _number(connection, HOLD.format(**names), view.name)
         position = await _position(connection, names, view)
         while position < passed:
-            progress = await follower.catch_up(connection, PAGE)
+            progress = await follower.catch_up(connection)
             assert progress is not None
             position = progress.position
         for table in view.tables:
@@ -131,6 +136,54 @@ def _collecting_rarely() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
+
+
+class _Ahead(Follower):
+    """Has the next page read and decoded while one is written."""
+
+    def __init__(self, view: View, store: Store) -> None:
+        super().__init__(view, store, PAGE)
+        self._next: tuple[int, int] | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._read: tuple[Sequence[Stored], Sequence[Recorded]] = (), ()
+
+    async def stop(self) -> None:
+        """Read no further."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+
+    async def _rows(
+        self, connection: AsyncConnection, after: int, until: int, head: int
+    ) -> Sequence[Stored]:
+        if self._reading is not None and self._next == (after, until):
+            reading, self._reading = self._reading, None
+            await reading
+            rows = self._read[0]
+        else:
+            rows = await super()._rows(connection, after, until, head)
+        if self._reading is None and until + self._page <= head:
+            self._next = until, until + self._page
+            self._reading = asyncio.create_task(self._read_ahead(*self._next), name="read ahead")
+        return rows
+
+    async def _decoded(self, rows: Sequence[Stored]) -> Sequence[Recorded]:
+        known, events = self._read
+        return events if rows is known else await super()._decoded(rows)
+
+    async def _read_ahead(self, after: int, until: int) -> None:
+        async with self._store.reader() as connection:
+            rows = await super()._rows(connection, after, until, until)
+        self._read = rows, await super()._decoded(rows)
+
+
+@asynccontextmanager
+async def _reading_ahead(view: View, store: Store) -> AsyncIterator[Follower]:
+    follower = _Ahead(view, store)
+    try:
+        yield follower
+    finally:
+        await follower.stop()
 
 
 Names = dict[str, Identifier]
