@@ -39,9 +39,7 @@ http {{
 """
 ENDLESS = 10**9
 
-pytestmark = pytest.mark.skipif(
-    NGINX is None, reason="nginx is not installed: scripts/clients"
-)
+pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed: scripts/clients")
 
 
 class Front(NamedTuple):
