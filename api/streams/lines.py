@@ -55,6 +55,39 @@ class Fed(asyncio.Protocol):
             self.consumer.lost()
 
 
+class Joined:
+    """A transport that sends the head of a response together with the body that follows at once:
+    uvicorn writes them one by one, and a system call costs as much as all else about an answer.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.bare = transport
+        self._head = b""
+        self._call_soon = asyncio.get_running_loop().call_soon
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.bare, name)
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            self._call_soon(self.flush)
+            return
+        self.bare.write(data)
+
+    def close(self) -> None:
+        self.flush()
+        self.bare.close()
+
+    def flush(self) -> None:
+        """Send a head that nothing followed so far."""
+        head, self._head = self._head, b""
+        if head and not self.bare.is_closing():
+            self.bare.write(head)
+
+
 class HttpLine(Fed, HttpToolsProtocol):
     """HTTP/1.1. A response that has begun chunked may go on by `write`, in whole chunks.
 
@@ -69,6 +102,9 @@ class HttpLine(Fed, HttpToolsProtocol):
 
     def cut(self, code: int, reason: str) -> None:
         self.transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast(asyncio.Transport, Joined(cast(asyncio.Transport, transport))))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -90,6 +126,7 @@ class HttpLine(Fed, HttpToolsProtocol):
         self._let_go()
 
     def handle_websocket_upgrade(self) -> None:
+        self.transport = cast(Joined, self.transport).bare
         super().handle_websocket_upgrade()
         self._let_go()
 
