@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.api.conftest import (  # noqa: F401 - fixtures are found by their names here
@@ -15,6 +17,15 @@ from tests.api.conftest import (  # noqa: F401 - fixtures are found by their nam
     running_execution,
     server,
 )
+from tests.fire.conftest import serving
+from tests.fire.service import Service
+
+
+@pytest.fixture
+def process(database: str) -> Iterator[Service]:
+    """A server that is a process of its own, and may be killed."""
+    with serving(database) as service:
+        yield service
 
 
 @pytest.fixture(scope="session")

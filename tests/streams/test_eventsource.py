@@ -20,7 +20,6 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from tests.api.conftest import ok
-from tests.conftest import reachable_folder
 from tests.fire.service import AUTHORIZED, TOKEN, Service
 from tests.streams.consumers import client
 
@@ -118,15 +117,6 @@ class Page:
             yield json.loads(self._connection.recv(timeout=PATIENCE))
 
 
-@pytest.fixture
-def service(database: str) -> Iterator[Service]:
-    with reachable_folder() as folder:
-        service = Service(folder, database)
-        service.start()
-        yield service
-        service.close()
-
-
 def write(service: Service) -> None:
     with client(service.url) as api:
         for _ in range(EACH):
@@ -135,14 +125,14 @@ def write(service: Service) -> None:
 
 @pytest.mark.parametrize("listening", [of_node, of_chromium])
 def test_an_eventsource_goes_on_after_a_restart_and_a_kill(
-    service: Service, listening: Listening
+    process: Service, listening: Listening
 ) -> None:
-    with listening(service) as told:
-        write(service)
+    with listening(process) as told:
+        write(process)
         heard = list(islice(told, EACH))
-        for end in (service.terminate, service.kill):
+        for end in (process.terminate, process.kill):
             end()
-            service.start()
-            write(service)
+            process.start()
+            write(process)
             heard += islice(told, EACH)
     assert heard == [str(position) for position in range(1, 3 * EACH + 1)]

@@ -5,14 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Iterator
 from itertools import cycle, islice
 from socket import create_connection
 
-import pytest
-
 from tests.api.serving import AUTHORIZED, Serving
-from tests.conftest import reachable_folder
 from tests.fire.service import Service
 from tests.streams.consumers import Door
 
@@ -55,15 +51,6 @@ def settled(server: Serving) -> tuple[int, int]:
     return len(asyncio.all_tasks(server._loop)), len(gc.get_objects())
 
 
-@pytest.fixture
-def service(database: str) -> Iterator[Service]:
-    with reachable_folder() as folder:
-        service = Service(folder, database)
-        service.start()
-        yield service
-        service.close()
-
-
 def test_who_comes_and_goes_leaves_no_task_and_no_object_behind(
     server: Serving, thorough: bool
 ) -> None:
@@ -79,8 +66,8 @@ def test_who_comes_and_goes_leaves_no_task_and_no_object_behind(
     assert objects_after < objects + 500
 
 
-def test_a_process_does_not_grow_by_those_who_come_and_go(service: Service, thorough: bool) -> None:
-    come_and_go(service, 2_000)
-    before = service.memory()
-    come_and_go(service, 20_000 if thorough else 4_000)
-    assert service.memory() <= before + 2
+def test_a_process_does_not_grow_by_those_who_come_and_go(process: Service, thorough: bool) -> None:
+    come_and_go(process, 2_000)
+    before = process.memory()
+    come_and_go(process, 20_000 if thorough else 4_000)
+    assert process.memory() <= before + 2
