@@ -117,11 +117,12 @@ async def burst(ground: Ground, streams: int, bursts: int) -> Delivered:
     tally, rates = Tally(), list[float]()
     before = cpu_seconds(ground.server.pid)
     requests = [ground.stream()] * streams
-    async with listening(ground.server.port, requests, tally), senders(ground, 1) as send:
+    async with listening(ground.server.port, requests, tally):
         await until(lambda: tally.caught_up >= streams, PATIENCE)
         for _ in range(bursts):
             tally.reset()
-            await send(BURST)
+            async with senders(ground, 1) as send:  # a new one: the service hangs up on who is idle
+                await send(BURST)
             await until(lambda: tally.frames >= BURST * streams, PATIENCE)
             rates.append(tally.frames / (tally.last - tally.first))
     cpu = cpu_seconds(ground.server.pid) - before

@@ -7,7 +7,9 @@ command, the commit and the delivery.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import Any, NamedTuple
 
 import uvloop
 
@@ -32,6 +34,40 @@ from bench.stream_loads import (
 )
 from bench.write import prepared
 
+Load = Callable[[], Coroutine[Any, Any, Delivered]]
+
+
+class Row(NamedTuple):
+    """What of a load is shown, and how."""
+
+    load: str
+    what: str
+    name: str
+    unit: str
+    target: Target | None = None
+
+
+MANY, LIGHT = f"{STREAMS} streams, {RATE} events/s", "100 streams, 20 events/s"
+BURSTS = f"bursts of {BURST} to {STREAMS} streams"
+EACH_SECOND = "deliveries/s"
+ROWS = (
+    Row("sse", "rate", f"{MANY}, SSE", EACH_SECOND, Target("≥", 95_000)),
+    Row("sse", "p99", f"{MANY}, SSE, p99", "ms", Target("≤", 60)),
+    Row("sse", "cpu", f"{MANY}, SSE, CPU each", "µs"),
+    Row("bare", "rate", f"{MANY}, bare fan-out", EACH_SECOND),
+    Row("bare", "cpu", f"{MANY}, bare fan-out, CPU each", "µs"),
+    Row("socket", "rate", f"{MANY}, WebSocket", EACH_SECOND, Target("≥", 60_000)),
+    Row("socket", "p99", f"{MANY}, WebSocket, p99", "ms"),
+    Row("socket", "cpu", f"{MANY}, WebSocket, CPU each", "µs"),
+    Row("burst", "rate", BURSTS, EACH_SECOND, Target("≥", 7e5)),
+    Row("bare burst", "rate", f"{BURSTS}, bare fan-out", EACH_SECOND),
+    Row("light", "after_answer", f"{LIGHT}: answered → received, p50", "ms", Target("≤", 5)),
+    Row("light", "p50", f"{LIGHT}: sent → received, p50", "ms"),
+    Row("light", "p99", f"{LIGHT}: sent → received, p99", "ms"),
+    Row("beside", "p50", f"100 streams, {RATE} events/s, p50", "ms"),
+    Row("catching up", "p50", "the same beside a catch-up, p50", "ms"),
+)
+
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
     """Every figure in turn."""
@@ -52,54 +88,33 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
 def _deliveries(ground: Ground, bare: Ground, plan: Plan) -> list[Figure]:
     loads: dict[str, list[Delivered]] = {}
     for _ in range(plan.repetitions):
-        for name, load in (
-            ("bare", partial(steady, bare, STREAMS, RATE, plan.seconds)),
-            ("sse", partial(steady, ground, STREAMS, RATE, plan.seconds)),
-            ("socket", partial(steady, ground, STREAMS, RATE, plan.seconds, socket=True)),
-            ("bare burst", partial(burst, bare, STREAMS, 5)),
-            ("burst", partial(burst, ground, STREAMS, 5)),
-            ("light", partial(steady, ground, 100, 20, plan.seconds)),
-            ("beside", partial(steady, ground, 100, RATE, plan.seconds)),
-            ("catching up", partial(beside_catch_up, ground, plan.seconds)),
-        ):
+        for name, load in _loads(ground, bare, plan.seconds).items():
             loads.setdefault(name, []).append(uvloop.run(load()))
+    figures = [
+        Figure(row.name, row.unit, [getattr(one, row.what) for one in loads[row.load]], row.target)
+        for row in ROWS
+    ]
     cpu = [b.cpu / s.cpu for b, s in zip(loads["bare"], loads["sse"], strict=True)]
     slower = [c.rate / b.rate for c, b in zip(loads["catching up"], loads["beside"], strict=True)]
-
-    def figure(load: str, what: str, name: str, unit: str, target: Target | None = None) -> Figure:
-        return Figure(name, unit, [getattr(one, what) for one in loads[load]], target)
-
-    many, light = f"{STREAMS} streams, {RATE} events/s", "100 streams, 20 events/s"
     return [
-        figure("sse", "rate", f"{many}, SSE", "deliveries/s", Target("≥", 95_000)),
-        figure("sse", "p99", f"{many}, SSE, p99", "ms", Target("≤", 60)),
-        figure("sse", "cpu", f"{many}, SSE, CPU each", "µs"),
-        figure("bare", "rate", f"{many}, bare fan-out", "deliveries/s"),
-        figure("bare", "cpu", f"{many}, bare fan-out, CPU each", "µs"),
+        *figures,
         Figure("bare fan-out : SSE, CPU", "x", cpu, Target("≥", 0.7)),
-        figure("socket", "rate", f"{many}, WebSocket", "deliveries/s", Target("≥", 60_000)),
-        figure("socket", "p99", f"{many}, WebSocket, p99", "ms"),
-        figure("socket", "cpu", f"{many}, WebSocket, CPU each", "µs"),
-        figure(
-            "burst",
-            "rate",
-            f"bursts of {BURST} to {STREAMS} streams",
-            "deliveries/s",
-            Target("≥", 7e5),
-        ),
-        figure(
-            "bare burst",
-            "rate",
-            f"bursts of {BURST} to {STREAMS} streams, bare fan-out",
-            "deliveries/s",
-        ),
-        figure("light", "after_answer", f"{light}: answered → received, p50", "ms", Target("≤", 5)),
-        figure("light", "p50", f"{light}: sent → received, p50", "ms"),
-        figure("light", "p99", f"{light}: sent → received, p99", "ms"),
-        figure("beside", "p50", f"100 streams, {RATE} events/s, p50", "ms"),
-        figure("catching up", "p50", "the same beside a catch-up, p50", "ms"),
         Figure("deliveries beside a catch-up : without", "x", slower, Target("≥", 0.9)),
     ]
+
+
+def _loads(ground: Ground, bare: Ground, seconds: float) -> dict[str, Load]:
+    """By name, in the order in which they run: each beside the bare one."""
+    return {
+        "bare": partial(steady, bare, STREAMS, RATE, seconds),
+        "sse": partial(steady, ground, STREAMS, RATE, seconds),
+        "socket": partial(steady, ground, STREAMS, RATE, seconds, socket=True),
+        "bare burst": partial(burst, bare, STREAMS, 5),
+        "burst": partial(burst, ground, STREAMS, 5),
+        "light": partial(steady, ground, 100, 20, seconds),
+        "beside": partial(steady, ground, 100, RATE, seconds),
+        "catching up": partial(beside_catch_up, ground, seconds),
+    }
 
 
 def _past(ground: Ground, head: int, plan: Plan) -> list[Figure]:
