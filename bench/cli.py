@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from bench import importing, read, rebuild, streams, visible, write
+from bench import importing, loading, read, rebuild, streams, visible, write
 from bench.figures import Report
 from bench.plan import QUICK, Plan
 from bench.stand import Stand, stand
@@ -59,6 +59,12 @@ def write_(**given: Any) -> None:
     run([write.measure], **given)
 
 
+@main.command("load", help="A stream of 10 000 events from cold.")
+@common
+def load_(**given: Any) -> None:
+    run([loading.measure], **given)
+
+
 @main.command("visible", help="From a command to its effect in the list, at 500 commands/s.")
 @common
 def visible_(**given: Any) -> None:
@@ -101,6 +107,7 @@ def all_(log: Path | None, mapping: Path | None, **given: Any) -> None:
     """Everything; the import only with --log and --mapping."""
     sections: list[Section] = [
         write.measure,
+        loading.measure,
         visible.measure,
         streams.measure,
         read.measure,

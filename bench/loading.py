@@ -1,0 +1,79 @@
+"""A long stream from cold: its nearest snapshot, and up to 499 events after it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import uvloop
+
+from bench.callers import begin
+from bench.client import percentile
+from bench.events import BY, CORRELATION
+from bench.figures import Figure, Report, Target
+from bench.plan import Plan
+from bench.stand import Stand
+from domain import house
+from domain.batch import Message
+from domain.bus import Bus
+from domain.execution.commands import CompleteStep, StartStep, UpdateProgress
+from domain.kernel import Command
+from domain.keyring import Keyring
+from domain.recorder import migrate
+from domain.store import Store
+from domain.vault import Vault
+
+SCHEMA = "executions"
+EVENTS = 10_496  # the last of them as far from a snapshot as can be
+LOADS = 200
+
+
+def measure(stand: Stand, plan: Plan, report: Report) -> None:
+    """Streams of as many events: one of progress alone, one of very many steps."""
+    events = plan.count(EVENTS)
+    progress = [UpdateProgress(progress=number % 100) for number in range(events)]
+    steps = [
+        command(step=f"step-{number}")
+        for number in range(events // 2)
+        for command in (StartStep, CompleteStep)
+    ]
+    report.add(
+        "Loading a stream from cold",
+        [
+            *_figures(stand, "progress", f"{events + 3} events", progress),
+            *_figures(stand, "steps", f"{events + 3} events, {events // 2} steps", steps),
+        ],
+    )
+
+
+def _figures(stand: Stand, name: str, what: str, commands: Iterable[Command[Any]]) -> list[Figure]:
+    seconds = uvloop.run(_loads(stand.database(f"cold_{name}"), commands))
+    p50, p99 = (1e3 * percentile(seconds, share) for share in (0.5, 0.99))
+    return [
+        Figure(f"{what}, p50", "ms", [p50], Target("≤", 10)),
+        Figure(f"{what}, p99", "ms", [p99]),
+    ]
+
+
+async def _loads(conninfo: str, commands: Iterable[Command[Any]]) -> list[float]:
+    migrate(conninfo, SCHEMA)
+    store = Store(conninfo, SCHEMA, house.codec(), Keyring(Vault(os.urandom(32))))
+    bus = Bus(store, lambda: datetime.now(UTC), str, random.random, limit=100_000)
+    await store.open()
+    stream = "execution/long"
+    await begin(store, [stream])
+    bus.start()
+    await asyncio.gather(*(bus.submit(Message(stream, c, BY, CORRELATION)) for c in commands))
+    await bus.stop()
+    seconds = []
+    for _ in range(LOADS):
+        started = time.perf_counter()
+        await store.load(stream)
+        seconds.append(time.perf_counter() - started)
+    await store.close()
+    return sorted(seconds)
