@@ -23,6 +23,8 @@ from domain.waiting import Queue, Waiting
 LARGEST_BATCH = 16 * 1024 * 1024
 QUEUE = 10_000
 CLEANING = timedelta(hours=1)
+GATHERING = 0.001
+"""Seconds that a batch smaller than the last one waits for more commands."""
 ENOUGH = 8
 """After so many batches without another process writing, the lock is not taken in advance."""
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -117,9 +119,14 @@ class Bus:
 
     async def _run(self) -> None:
         taken: list[Waiting] = []
+        gathered = 0
         try:
             while self._queue or not self._stopping:
-                if taken := self._queue.take():
+                if len(self._queue) < gathered:  # others are on their way, and share the commit
+                    await asyncio.sleep(GATHERING)
+                taken = self._queue.take()
+                gathered = len(taken)
+                if taken:
                     await self._serve(taken)
                 elif not self._stopping:
                     await self._queue.filled()
