@@ -206,8 +206,10 @@ def _operation(method: str, path: str, name: str, summary: str) -> Operation:
     )
 
 
+BELOW = tuple(_operation(*row) for row in ROWS if row[1])
+"""The commands with a path of their own below the execution's."""
 OPERATIONS = (
-    *(_operation(*row) for row in ROWS),
+    *(_operation(*row) for row in ROWS if not row[1]),
     Operation(
         "sendCommands",
         "POST",

@@ -41,8 +41,10 @@ from projections.logs import LogBook, Logs
 from projections.runner import Runner
 
 PREFIX = "/api"
-# Routes are tried in this order: a literal segment stands before a parameter in its place.
+# Routes are tried in this order: the most frequent first, and a literal segment before a parameter in
+# its place.
 OPERATIONS: tuple[Operation, ...] = (
+    *commands.BELOW,
     *executions.LISTS,
     *streams.OPERATIONS,
     *commands.OPERATIONS,
