@@ -42,9 +42,13 @@ class Key:
 
     @property
     def clause(self) -> str:
-        """The whole of it. NULLS LAST only where there can be any: it would keep an index out."""
+        """The whole of it."""
+        return self.ordering(self.rank)
+
+    def ordering(self, rank: str) -> str:
+        """Its direction. NULLS LAST only where there can be any: it would keep an index out."""
         direction = " DESC" if self.descending else ""
-        return self.rank + direction + (" NULLS LAST" if self.field.nullable else "")
+        return rank + direction + (" NULLS LAST" if self.field.nullable else "")
 
 
 def order(sort: str, sortable: Sortable) -> tuple[Key, ...]:

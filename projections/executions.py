@@ -100,6 +100,7 @@ class Executions:
     tables: ClassVar[tuple[str, ...]] = ("executions",)
     gathers: ClassVar[float] = 0.005
     types: ClassVar[Sequence[str] | None] = tuple(event.type for event in EVENTS)
+    by_stream: ClassVar[bool] = True
 
     def __init__(self, codec: Codec, capacity: int = CAPACITY) -> None:
         self.schema = f"-- Holds states {codec.shape} and documents {DOCUMENTS}.{SCHEMA}"
@@ -207,28 +208,17 @@ class Executions:
         if cursor is not None:
             place = cursors.decode(cursor, sort, condition, keys)
             where += f" AND {cursors.after(keys, place, values)}"
-        query = f"""SELECT ({BOOKMARK}) AS known, {BODY}, {", ".join(key.rank for key in keys)}
-            FROM executions WHERE {where}
-            ORDER BY {", ".join(key.clause for key in keys)} LIMIT {limit + 1}"""
-        rows = await self._fetch(connection, query, values)
-        if rows:
-            position = rows[0][0]
-        else:  # nothing says as of when: what is not there later on was not there at a position before
-            position = await self.position(connection)
-            rows = await self._fetch(connection, query, values)
+        query = _page(where, keys, limit + 1)
+        # Never prepared: the plan depends on how common a value is.
+        answer = await connection.execute(query, values, prepare=False, binary=True)
+        found = await answer.fetchall()
+        position, rows = found[0][0], [row[1:] for row in found if row[1] is not None]
         following = None
         if len(rows) > limit:
-            following = cursors.encode(sort, condition, rows[limit - 1][7:])
+            following = cursors.encode(sort, condition, rows[limit - 1][6:])
         total = await self.count(connection, condition, scope) if count else None
-        data = [self._listed(row[1:7], now) for row in rows[:limit]]
+        data = [self._listed(row[:6], now) for row in rows[:limit]]
         return Page(data, following, position, total)
-
-    async def _fetch(
-        self, connection: AsyncConnection, query: str, values: list[Any]
-    ) -> list[tuple[Any, ...]]:
-        # Never prepared: the plan depends on how common a value is.
-        cursor = await connection.execute(query, values, prepare=False, binary=True)
-        return await cursor.fetchall()
 
     async def count(
         self,
@@ -282,6 +272,16 @@ class Executions:
         """How far the rows go, at least."""
         cursor = await connection.execute(BOOKMARK, binary=True)
         return int((await cursor.fetchall())[0][0])
+
+
+def _page(where: str, keys: Sequence[cursors.Key], limit: int) -> str:
+    """Rows in order, each with the view's position in front; of no rows, the position alone."""
+    ranks = ", ".join(f"{key.rank} AS rank_{nth}" for nth, key in enumerate(keys))
+    return f"""SELECT known.position, page.* FROM bookmarks AS known LEFT JOIN (
+            SELECT {BODY}, {ranks} FROM executions WHERE {where}
+            ORDER BY {", ".join(key.clause for key in keys)} LIMIT {limit}) AS page ON true
+        WHERE known.view = 'executions'
+        ORDER BY {", ".join(key.ordering(f"rank_{nth}") for nth, key in enumerate(keys))}"""
 
 
 def _array(tags: Sequence[str]) -> str:
