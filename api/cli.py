@@ -73,15 +73,21 @@ def projections(data_dir: Path | None, *, as_json: bool) -> None:
 @main.command()
 @click.argument("view")
 @DATA_DIR
-def rebuild(view: str, data_dir: Path | None) -> None:
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    help="How many work at it; else one for each processor, at most 4.",
+)
+def rebuild(view: str, data_dir: Path | None, processes: int | None) -> None:
     """Make the tables of VIEW anew from the log, while the old ones serve.
 
     The new tables take over in one step. It may be interrupted; nothing is lost, and the next run
-    begins again.
+    begins again. A long log is shared out among several processes, which leave the processors to
+    the server where it needs them; the view `analytics` is always made by one.
     """
     from api.cli_views import rebuild_view
 
-    rebuild_view(view, data_dir)
+    rebuild_view(view, data_dir, processes)
 
 
 @main.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from api import part
 from api.data_dir import DataDir
 from api.main import all_views, migrate
 from api.progress import progress
@@ -22,11 +24,15 @@ from domain.store import Store
 from domain.vault import Vault
 from projections.executions import Executions
 from projections.kernel import View
+from projections.parts import PartFailed, Processes
 from projections.rebuild import RebuildUnderWay, rebuild
 from projections.runner import ViewProgress, progress_of
 from projections.verify import Difference, verify
 
 Work = Callable[[str, str, Store], Awaitable[None]]
+
+MOST_PROCESSES = 4
+"""Unless more are asked for: PostgreSQL needs processors, too."""
 
 
 def on_log(data_dir: Path | None, work: Work) -> None:
@@ -72,21 +78,30 @@ def _table(rows: list[ViewProgress], head: int) -> Table:
     return table
 
 
-def rebuild_view(name: str, data_dir: Path | None) -> None:
+def rebuild_view(name: str, data_dir: Path | None, processes: int | None) -> None:
     """Make a view's tables anew, while the old ones serve."""
     views: dict[str, View] = {view.name: view for view in all_views(house.codec())}
     if name not in views:
         raise click.ClickException(f"there is no view `{name}`; there are {', '.join(views)}")
 
+    workers = Processes(processes or min(_processors(), MOST_PROCESSES), part.COMMAND)
+
     async def work(conninfo: str, schema: str, store: Store) -> None:
         with progress(f"Rebuilding {name}") as reached:
-            done = await rebuild(conninfo, schema, views[name], store, reached)
+            done = await rebuild(conninfo, schema, views[name], store, reached, processes=workers)
         click.echo(f"{name} is new, up to position {done.position}; {done.parked} events parked")
 
     try:
         on_log(data_dir, work)
-    except RebuildUnderWay as error:
+    except (RebuildUnderWay, PartFailed) as error:
         raise click.ClickException(str(error)) from None
+
+
+def _processors() -> int:
+    """How many this process may use; elsewhere than on Linux, how many there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def verify_rows(data_dir: Path | None, *, as_json: bool) -> None:

@@ -30,6 +30,7 @@ READ = f"SELECT {COLUMNS} FROM events WHERE notification_id > %b ORDER BY notifi
 SPAN = f"SELECT {COLUMNS} FROM events WHERE notification_id > %b AND notification_id <= %b"
 IN_ORDER = " ORDER BY notification_id"
 OF_TYPES = " AND topic = ANY(%b::text[])"
+OF_SHARE = " AND mod(hashtext(originator_id) & 2147483647, %b) = %b"
 READ_STREAM = f"""SELECT {COLUMNS} FROM events WHERE originator_id = %b
     AND originator_version > %b AND originator_version <= %b ORDER BY originator_version LIMIT %b"""
 FRESH = """SELECT e.* FROM unnest(%b::text[], %b::bigint[]) AS known (stream, version)
@@ -167,13 +168,19 @@ class Store:
         after: int,
         until: int,
         types: Sequence[str] | None = None,
+        share: tuple[int, int] | None = None,
     ) -> list[Stored]:
-        """The events in (after, until], of some types or of all, on a connection of the caller's."""
-        if types is None:
-            cursor = await connection.execute(SPAN + IN_ORDER, (after, until), binary=True)
-        else:
-            query = SPAN + OF_TYPES + IN_ORDER
-            cursor = await connection.execute(query, (after, until, list(types)), binary=True)
+        """The events in (after, until], of some types or of all, on a connection of the caller's.
+
+        A `share` (n, i) has the streams of the i-th of n shares, from 0; each stream is in one.
+        """
+        query, values = SPAN, [after, until, *(share or ())]
+        if share is not None:
+            query += OF_SHARE
+        if types is not None:
+            query += OF_TYPES
+            values.append(list(types))
+        cursor = await connection.execute(query + IN_ORDER, values, binary=True)
         return [Stored(*row) for row in await cursor.fetchall()]
 
     async def history(

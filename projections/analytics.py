@@ -110,6 +110,7 @@ class Analytics:
         "analytics_spread",
     )
     types: ClassVar[Sequence[str] | None] = tuple(event.type for event in COUNTED)
+    by_stream: ClassVar[bool] = False
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity

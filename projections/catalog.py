@@ -73,6 +73,7 @@ class Catalog:
     tables: ClassVar[tuple[str, ...]] = ("catalog",)
     gathers: ClassVar[float] = 0.05
     types: ClassVar[Sequence[str] | None] = tuple(event.type for event in EVENTS)
+    by_stream: ClassVar[bool] = True
 
     def __init__(self, codec: Codec) -> None:
         self.schema = f"-- Holds states {codec.shape}.{SCHEMA}"

@@ -49,6 +49,8 @@ class View(Protocol):
     tables: ClassVar[tuple[str, ...]]
     types: ClassVar[Sequence[str] | None]
     """The only events it is shown; None for all."""
+    by_stream: ClassVar[bool]
+    """Whether each row follows from one stream alone: then several may apply the streams at once."""
     gathers: ClassVar[float]
     """Seconds in which events may gather to a page: what is asked for at once gathers briefly."""
 
@@ -99,18 +101,34 @@ class Progress(NamedTuple):
     generation: int
 
 
+class Part(NamedTuple):
+    """A part of the log: the streams of one share of several, from 0, up to a position."""
+
+    shares: int
+    number: int
+    until: int
+
+    def bookmark(self, view: str) -> str:
+        """The name of the bookmark of a view's follower of this part alone."""
+        return f"{view}/{self.number}"
+
+
 class Follower:
-    """Brings one view up to the log, page by page, on a connection of its own.
+    """Brings one view up to the log, or a part of it, page by page, on a connection of its own.
 
     `behind` says whether there was more in the log than the last page, `moved` how long that was.
     """
 
-    def __init__(self, view: View, store: Store, page: int = PAGE) -> None:
+    def __init__(
+        self, view: View, store: Store, page: int = PAGE, part: Part | None = None
+    ) -> None:
         self.view = view
         self.parked = 0
         self.behind = False
         self.moved = 0
         self._store = store
+        self._part = part
+        self._bookmark = part.bookmark(view.name) if part else view.name
         self._left: Progress | None = None
         self._page = self._smallest = page
 
@@ -135,7 +153,8 @@ class Follower:
     ) -> Progress | None:
         view, bounds = self.view, _Bounds.on(connection)
         async with _undone_by_errors(connection, bounds):
-            progress, head = await _bookmark(connection, bounds, view.name)
+            progress, head = await _bookmark(connection, bounds, self._bookmark)
+            head = min(head, self._part.until) if self._part else head
             if progress != self._left:
                 view.forget()
             until = min(progress.position + page, head)
@@ -148,7 +167,7 @@ class Follower:
             if rows := await self._rows(connection, progress.position, until, head):
                 self._fit(rows)
                 await show(connection, rows)
-            moved = MOVE.format(until, view.name)
+            moved = MOVE.format(until, self._bookmark)
             if told and not self.behind:
                 moved += TELL.format(told, f"{view.name} {until}")
             await connection.execute(moved + bounds.end)
@@ -158,7 +177,8 @@ class Follower:
     async def _rows(
         self, connection: AsyncConnection, after: int, until: int, _head: int
     ) -> Sequence[Stored]:
-        return await self._store.span(connection, after, until, self.view.types)
+        share = self._part[:2] if self._part else None
+        return await self._store.span(connection, after, until, self.view.types, share)
 
     async def _decoded(self, rows: Sequence[Stored]) -> Sequence[Recorded]:
         events = []

@@ -94,6 +94,7 @@ class Logs:
     tables: ClassVar[tuple[str, ...]] = ("log_notes",)
     gathers: ClassVar[float] = 0.05
     types: ClassVar[Sequence[str] | None] = NOTED_EVENTS
+    by_stream: ClassVar[bool] = True
 
     def forget(self) -> None:
         """There is nothing to forget."""

@@ -6,10 +6,8 @@ tables, `bookmarks` and `parked` are the new ones while `events` and `head` are 
 
 from __future__ import annotations
 
-import asyncio
-import gc
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -17,13 +15,15 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.sql import SQL, Identifier
 
-from domain.codec import Stored
-from domain.kernel import Recorded
 from domain.recorder import session_options
 from domain.store import Store
-from projections.kernel import BEGIN_BOOKMARK, Follower, View
+from projections.ahead import collecting_rarely, reading_ahead
+from projections.kernel import BEGIN_BOOKMARK, Follower, Part, View
+from projections.parts import Processes, Share, apply_all
 
 PAGE = 10_000
+SHARED = 20_000
+"""Of fewer events one process is done before others have started."""
 MOST_SWITCHES = 5
 UNHURRIED = "-c synchronous_commit=off"
 
@@ -57,48 +57,75 @@ class Rebuilt(NamedTuple):
 
 
 async def rebuild(
-    conninfo: str, schema: str, view: View, store: Store, told: Told = lambda _, __: None
+    conninfo: str,
+    schema: str,
+    view: View,
+    store: Store,
+    told: Told = lambda _, __: None,
+    *,
+    processes: Processes | None = None,
 ) -> Rebuilt:
     """Replace the tables of a view by what the whole log says, while everything else goes on.
 
     `view` is an instance that nothing else uses. What an interrupted rebuild left behind is
-    dropped by the next one.
+    dropped by the next one. Where each row follows from one stream, and the log is long, other
+    `processes` apply what is in it now, and this one what is written meanwhile.
 
     Raises:
         RebuildUnderWay: another process is at it.
+        PartFailed: one of the processes failed or was killed.
     """
     async with (
         _scratch(conninfo, schema, view) as (connection, names),
-        _reading_ahead(view, store) as follower,
+        reading_ahead(view, store, PAGE) as follower,
     ):
-        async with _indexes_later(connection, f"{schema}_rebuild_{view.name}"):
-            with _collecting_rarely():
+        async with _indexes_later(connection, _scratch_of(schema, view)):
+            if processes and processes.number > 1 and view.by_stream:
+                shares = await _shares(connection, conninfo, schema, view, processes.number)
+                if shares:
+                    await apply_all(connection, shares, processes.command, told)
+            with collecting_rarely():
                 await _catch_up(connection, follower, told)
         for table in view.tables:
             await connection.execute(SQL("ANALYZE {}").format(Identifier(table)))
-        for attempt in range(MOST_SWITCHES):
-            try:
-                position = await _switch(connection, follower, names)
-                break
-            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
-                if attempt + 1 == MOST_SWITCHES:
-                    raise
-                position = await _catch_up(connection, follower, told)
-        told(position, position)
-        return Rebuilt(position, follower.parked)
+        rebuilt = await _switched(connection, follower, names, told)
+        told(rebuilt.position, rebuilt.position)
+        return rebuilt
 
 
-async def _catch_up(connection: AsyncConnection, follower: Follower, told: Told) -> int:
-    position = 0
+async def _shares(
+    connection: AsyncConnection, conninfo: str, schema: str, view: View, count: int
+) -> list[Share]:
+    """What is in the log now, for so many processes; none where it is too little to be shared."""
+    head = await _number(connection, HEAD)
+    if head < SHARED:
+        return []
+    options, page = _options(schema, view), count * PAGE
+    return [
+        Share(conninfo, options, schema, view.name, page, Part(count, number, head))
+        for number in range(count)
+    ]
+
+
+async def _catch_up(connection: AsyncConnection, follower: Follower, told: Told) -> None:
     while (progress := await follower.catch_up(connection)) is not None:
-        position = progress.position
-        told(position, await _number(connection, HEAD))
+        told(progress.position, await _number(connection, HEAD))
         if not follower.behind:
             break
-    return position
 
 
-async def _switch(connection: AsyncConnection, follower: Follower, names: Names) -> int:
+async def _switched(
+    connection: AsyncConnection, follower: Follower, names: Names, told: Told
+) -> Rebuilt:
+    for _ in range(MOST_SWITCHES - 1):
+        try:
+            return await _switch(connection, follower, names)
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            await _catch_up(connection, follower, told)
+    return await _switch(connection, follower, names)
+
+
+async def _switch(connection: AsyncConnection, follower: Follower, names: Names) -> Rebuilt:
     """From the lock of the bookmark to the end, whoever follows the view waits."""
     view = follower.view
     async with connection.transaction():
@@ -110,10 +137,11 @@ async def _switch(connection: AsyncConnection, follower: Follower, names: Names)
             position = progress.position
         for table in view.tables:
             await connection.execute(REPLACE.format(table=Identifier(table), **names))
-        for statement in (ADVANCE, FORGIVE, PARK):
+        for statement in (ADVANCE, FORGIVE):
             await connection.execute(statement.format(**names), (view.name,))
+        parked = await connection.execute(PARK.format(**names), (view.name,))
         await connection.execute(DROP.format(**names))
-    return position
+    return Rebuilt(position, parked.rowcount)
 
 
 @asynccontextmanager
@@ -127,77 +155,24 @@ async def _indexes_later(connection: AsyncConnection, scratch: str) -> AsyncIter
         await connection.execute(definition.encode())
 
 
-@contextmanager
-def _collecting_rarely() -> Iterator[None]:
-    """A page is half a million objects without a cycle: looking for one takes a third of the time."""
-    before = gc.get_threshold()
-    gc.set_threshold(1_000_000, 20, 50)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-
-
-class _Ahead(Follower):
-    """Has the next page read and decoded while one is written."""
-
-    def __init__(self, view: View, store: Store) -> None:
-        super().__init__(view, store, PAGE)
-        self._next: tuple[int, int] | None = None
-        self._reading: asyncio.Task[None] | None = None
-        self._read: tuple[Sequence[Stored], Sequence[Recorded]] = (), ()
-
-    async def stop(self) -> None:
-        """Read no further."""
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.gather(self._reading, return_exceptions=True)
-
-    async def _rows(
-        self, connection: AsyncConnection, after: int, until: int, head: int
-    ) -> Sequence[Stored]:
-        if self._reading is not None and self._next == (after, until):
-            reading, self._reading = self._reading, None
-            await reading
-            rows = self._read[0]
-        else:
-            rows = await super()._rows(connection, after, until, head)
-        if self._reading is None and until + self._page <= head:
-            self._next = until, until + self._page
-            self._reading = asyncio.create_task(self._read_ahead(*self._next), name="read ahead")
-        return rows
-
-    async def _decoded(self, rows: Sequence[Stored]) -> Sequence[Recorded]:
-        known, events = self._read
-        return events if rows is known else await super()._decoded(rows)
-
-    async def _read_ahead(self, after: int, until: int) -> None:
-        async with self._store.reader() as connection:
-            rows = await super()._rows(connection, after, until, until)
-        self._read = rows, await super()._decoded(rows)
-
-
-@asynccontextmanager
-async def _reading_ahead(view: View, store: Store) -> AsyncIterator[Follower]:
-    follower = _Ahead(view, store)
-    try:
-        yield follower
-    finally:
-        await follower.stop()
-
-
 Names = dict[str, Identifier]
+
+
+def _scratch_of(schema: str, view: View) -> str:
+    return f"{schema}_rebuild_{view.name}"
+
+
+def _options(schema: str, view: View) -> str:
+    return f"{session_options(f'{_scratch_of(schema, view)},{schema}')} {UNHURRIED}"
 
 
 @asynccontextmanager
 async def _scratch(
     conninfo: str, schema: str, view: View
 ) -> AsyncIterator[tuple[AsyncConnection, Names]]:
-    scratch = f"{schema}_rebuild_{view.name}"
-    names = {"main": Identifier(schema), "scratch": Identifier(scratch)}
-    options = f"{session_options(f'{scratch},{schema}')} {UNHURRIED}"
+    names = {"main": Identifier(schema), "scratch": Identifier(_scratch_of(schema, view))}
     async with await AsyncConnection.connect(
-        conninfo, autocommit=True, options=options
+        conninfo, autocommit=True, options=_options(schema, view)
     ) as connection:
         if not await _number(connection, OWN, f"rebuilds of {schema}", view.name):
             raise RebuildUnderWay(f"another process is rebuilding the view {view.name}")

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import psycopg
 from psycopg import AsyncConnection
@@ -85,8 +86,15 @@ class MemoryStore(Store):
         after: int,
         until: int,
         types: Sequence[str] | None = None,
+        share: tuple[int, int] | None = None,
     ) -> list[Stored]:
-        return [e for e in self.log.events[after:until] if types is None or e.type in types]
+        shares, number = share or (1, 0)
+        return [
+            event
+            for event in self.log.events[after:until]
+            if types is None or event.type in types
+            if crc32(event.stream.encode()) % shares == number
+        ]
 
     async def history(
         self, stream: str, after: int = 0, until: int = NEWEST, limit: int = NEWEST

@@ -96,6 +96,15 @@ async def test_a_span_holds_only_the_types_asked_for(store: Store) -> None:
         assert await store.span(connection, 0, 4, []) == []
 
 
+async def test_each_stream_is_in_one_share_of_a_span(store: Store) -> None:
+    written = await two_tallies(store)
+    async with store.reader() as connection:
+        shares = [await store.span(connection, 0, 4, share=(5, number)) for number in range(5)]
+        assert sorted(row for share in shares for row in share) == written
+        streams = [{row.stream for row in share} for share in shares]
+        assert sum(map(len, streams)) == len({row.stream for row in written})
+
+
 async def test_the_history_of_a_stream_is_its_own_events_in_order(store: Store) -> None:
     written = await two_tallies(store)
     assert await store.history("tally/a") == [written[0], *written[2:]]

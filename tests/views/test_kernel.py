@@ -28,6 +28,7 @@ class Seen:
     tables: ClassVar[tuple[str, ...]] = ("seen",)
     gathers: ClassVar[float] = 0.0
     types: ClassVar[Sequence[str] | None] = None
+    by_stream: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.stumbles: dict[int, Exception] = {}
