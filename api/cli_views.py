@@ -14,7 +14,7 @@ from rich.table import Table
 
 from api import part
 from api.data_dir import DataDir
-from api.main import all_views, migrate
+from api.main import migrate
 from api.progress import progress
 from api.serve import database
 from api.settings import SetupError, read
@@ -23,6 +23,7 @@ from domain.keyring import Keyring
 from domain.store import Store
 from domain.vault import Vault
 from projections.executions import Executions
+from projections.house import all_views
 from projections.kernel import View
 from projections.parts import PartFailed, Processes
 from projections.rebuild import RebuildUnderWay, rebuild

@@ -25,19 +25,18 @@ from api.streams import operations as streams
 from api.streams.hub import Hub
 from domain import house, recorder
 from domain.bus import Bus
-from domain.codec import Codec
 from domain.errors import NotFound
 from domain.keyring import Keyring
 from domain.store import Store
 from domain.vault import Vault
 from projections import kernel
-from projections.analytics import Analytics
 from projections.catalog import Catalog
 from projections.executions import Executions
 from projections.figures import Figures
 from projections.history import History
+from projections.house import all_views
 from projections.listen import Listener
-from projections.logs import LogBook, Logs
+from projections.logs import LogBook
 from projections.runner import Runner
 
 PREFIX = "/api"
@@ -94,11 +93,6 @@ def now() -> datetime:
 def new_id(kind: str) -> str:
     """An identity that sorts by the time it was made."""
     return f"{kind}_{ULID()}"
-
-
-def all_views(codec: Codec) -> tuple[Executions, Analytics, Catalog, Logs]:
-    """Every view there is."""
-    return Executions(codec), Analytics(), Catalog(codec), Logs()
 
 
 def migrate(conninfo: str, schema: str) -> None:

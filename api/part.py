@@ -8,11 +8,11 @@ import sys
 from io import FileIO
 from threading import Thread
 
-from api.main import all_views
 from domain import house
 from domain.keyring import Keyring
 from domain.store import Store
 from domain.vault import KEY_BYTES, Vault
+from projections.house import all_views
 from projections.parts import Share, apply
 
 COMMAND = (sys.executable, "-P", "-m", "api.part")

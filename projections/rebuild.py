@@ -6,7 +6,8 @@ tables, `bookmarks` and `parked` are the new ones while `events` and `head` are 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -79,7 +80,7 @@ async def rebuild(
         _scratch(conninfo, schema, view) as (connection, names),
         reading_ahead(view, store, PAGE) as follower,
     ):
-        async with _indexes_later(connection, _scratch_of(schema, view)):
+        async with _indexes_later(connection, conninfo, schema, view):
             if processes and processes.number > 1 and view.by_stream:
                 shares = await _shares(connection, conninfo, schema, view, processes.number)
                 if shares:
@@ -145,13 +146,27 @@ async def _switch(connection: AsyncConnection, follower: Follower, names: Names)
 
 
 @asynccontextmanager
-async def _indexes_later(connection: AsyncConnection, scratch: str) -> AsyncIterator[None]:
+async def _indexes_later(
+    connection: AsyncConnection, conninfo: str, schema: str, view: View
+) -> AsyncIterator[None]:
     """Without its indexes a table grows twice as fast. A view finds rows by unique ones, which stay."""
-    indexes = await (await connection.execute(INDEXES, (scratch,))).fetchall()
+    cursor = await connection.execute(INDEXES, (_scratch_of(schema, view),))
+    indexes = await cursor.fetchall()
     for name, _ in indexes:
         await connection.execute(SQL("DROP INDEX {}").format(Identifier(name)))
     yield
-    for _, definition in indexes:
+    async with (
+        await AsyncConnection.connect(
+            conninfo, autocommit=True, options=_options(schema, view)
+        ) as other,
+        asyncio.TaskGroup() as tasks,
+    ):
+        for each, some in ((connection, indexes[::2]), (other, indexes[1::2])):
+            tasks.create_task(_create([definition for _, definition in some], each))
+
+
+async def _create(definitions: Sequence[str], connection: AsyncConnection) -> None:
+    for definition in definitions:
         await connection.execute(definition.encode())
 
 
