@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import AsyncConnection, AsyncCursor
 
+from domain.arrays import columns
 from domain.batch import Reply
 from domain.codec import Snapshot, Stored
 from domain.kernel import Held
@@ -27,6 +28,7 @@ APPEND = f"""WITH advanced AS (UPDATE head SET position = %b, at = %b WHERE posi
         FROM advanced, unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::bytea[])
             WITH ORDINALITY AS e (version, stream, type, meta, data, place))
     SELECT pg_notify(%b, '') FROM advanced"""
+KINDS = ("bigint", "text", "text", "text", "bytea")
 KEEP_SNAPSHOTS = """INSERT INTO snapshots SELECT * FROM unnest(
     %b::text[], %b::bigint[], %b::bigint[], %b::timestamptz[], %b::bytea[], %b::text[])
     ON CONFLICT DO NOTHING"""
@@ -100,17 +102,10 @@ class Transaction:
         """What was decided without an event holds: nothing was written meanwhile."""
 
     def _rows(self, events: Sequence[Stored], at: datetime) -> list[Any]:
-        _, versions, _, *texts = _columns(events)
         assert self.position + len(events) == events[-1].position
-        return [
-            events[-1].position,
-            at,
-            self.position,
-            self.position,
-            versions,
-            *texts,
-            self._store.schema,
-        ]
+        rows = columns(KINDS, [(e.version, e.stream, e.type, e.meta, e.data) for e in events])
+        position = self.position
+        return [events[-1].position, at, position, position, *rows, self._store.schema]
 
 
 class Moved(Exception):

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import orjson
 from psycopg import AsyncConnection
 
+from domain.arrays import array, columns
 from domain.codec import Codec, Snapshot, fingerprint, frozen, sealed_json
 from domain.errors import Invalid
 from domain.execution.document import document
@@ -59,8 +60,9 @@ CREATE INDEX IF NOT EXISTS executions_by_attribute ON executions
 DOCUMENTS = fingerprint(ServiceExecution.model_json_schema())
 
 ALL = (*NAMES, "tags", "metadata", "state", "document")
-TYPES = [column.field.kind.column.partition(" COLLATE")[0] for column in COLUMNS]
-ARRAYS = ", ".join(f"%b::{kind}[]" for kind in [*TYPES, "text", "text", "bytea", "bytea"])
+KINDS = [column.field.kind.column.partition(" COLLATE")[0] for column in COLUMNS]
+BODY_KINDS = ("text", "text", "bytea", "bytea")
+ARRAYS = ", ".join(f"%b::{kind}[]" for kind in (*KINDS, *BODY_KINDS))
 WRITE = f"""INSERT INTO executions ({", ".join(ALL)})
     SELECT {", ".join(NAMES)}, tags::text[], metadata::jsonb, state, document
     FROM unnest({ARRAYS}) AS page ({", ".join(ALL)})
@@ -152,23 +154,17 @@ class Executions:
                 self._held.keep(stream, held)
 
     async def _write(self, connection: AsyncConnection, changed: Sequence[Held[Execution]]) -> None:
-        rows = []
+        bodies = []
         for held in changed:
-            rows.append(self._row(held))
-            if len(rows) % BREATH == 0:
+            bodies.append(_body(held))
+            if len(bodies) % BREATH == 0:
                 await asyncio.sleep(0)
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        await connection.execute(WRITE, columns, prepare=True)
-
-    def _row(self, held: Held[Execution]) -> list[Any]:
-        state = held.state
-        row = [column.value(held) for column in COLUMNS]
-        row += _array(state.tags), orjson.dumps(state.metadata).decode()
-        if state.final:
-            row += None, sealed_json(document(held, held.at))
-        else:
-            row += frozen(state), None
-        return row
+        arrays = []
+        for column, kind in zip(COLUMNS, KINDS, strict=True):
+            arrays.append(array(kind, list(map(column.value, changed))))
+            if len(changed) > BREATH:
+                await asyncio.sleep(0)
+        await connection.execute(WRITE, arrays + columns(BODY_KINDS, bodies), prepare=True)
 
     def _going_on(self, row: Sequence[Any]) -> Held[Execution] | None:
         """The state in a row; None where it has ended."""
@@ -263,10 +259,10 @@ class Executions:
 
     def expected(self, held: Held[Execution]) -> Row:
         """What `stored` should find."""
-        columns = {column.field.path: column.value(held) for column in COLUMNS}
+        values = {column.field.path: column.value(held) for column in COLUMNS}
         if held.state.final:
-            return columns, sealed_json(document(held, held.at))
-        return columns, held
+            return values, sealed_json(document(held, held.at))
+        return values, held
 
     async def position(self, connection: AsyncConnection) -> int:
         """How far the rows go, at least."""
@@ -282,6 +278,15 @@ def _page(where: str, keys: Sequence[cursors.Key], limit: int) -> str:
             ORDER BY {", ".join(key.clause for key in keys)} LIMIT {limit}) AS page ON true
         WHERE known.view = 'executions'
         ORDER BY {", ".join(key.ordering(f"rank_{nth}") for nth, key in enumerate(keys))}"""
+
+
+def _body(held: Held[Execution]) -> tuple[str, str, bytes | None, bytes | None]:
+    """Tags, metadata, and either the state or the document."""
+    state = held.state
+    tags, metadata = _array(state.tags), orjson.dumps(state.metadata).decode()
+    if state.final:
+        return tags, metadata, None, sealed_json(document(held, held.at))
+    return tags, metadata, frozen(state), None
 
 
 def _array(tags: Sequence[str]) -> str:

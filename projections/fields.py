@@ -42,12 +42,20 @@ class Column(NamedTuple):
     value: Callable[[Held[Execution]], Any]
 
 
-def _always(path: str, name: str, kind: Kind, place: str) -> Column:
-    return Column(Field(path, name, kind, nullable=False), attrgetter(place))
+Value = Callable[[Held[Execution]], Any]
 
 
-def _maybe(path: str, name: str, kind: Kind, value: Callable[[Execution], Any]) -> Column:
-    return Column(Field(path, name, kind), lambda held: value(held.state))
+def _always(path: str, name: str, kind: Kind, value: Value | str) -> Column:
+    return Column(Field(path, name, kind, nullable=False), _from(value))
+
+
+def _maybe(path: str, name: str, kind: Kind, value: Value | str) -> Column:
+    return Column(Field(path, name, kind), _from(value))
+
+
+def _from(value: Value | str) -> Value:
+    """A path is followed without a step of Python: a rebuild does it dozens of times a row."""
+    return attrgetter(value) if isinstance(value, str) else value
 
 
 def _time(value: datetime | None) -> datetime | None:
@@ -57,13 +65,15 @@ def _time(value: datetime | None) -> datetime | None:
     return value.replace(microsecond=value.microsecond // 1000 * 1000)
 
 
-def _duration(state: Execution) -> int | None:
+def _duration(held: Held[Execution]) -> int | None:
+    state = held.state
     if state.started_at is None or state.completed_at is None:
         return None
     return max(in_milliseconds(state.completed_at - state.started_at), 0)
 
 
-def _active_duration(state: Execution) -> int | None:
+def _active_duration(held: Held[Execution]) -> int | None:
+    state = held.state
     if state.started_at is None or state.active_since is not None:
         return None
     return in_milliseconds(state.active)
@@ -76,57 +86,68 @@ COLUMNS = (
     _always("$id", "id", TEXT, "state.id"),
     _always("version", "version", WHOLE, "version"),
     _always("position", "position", WHOLE, "position"),
-    _always("status", "status", STATUSES, "state.status.value"),
+    _always("status", "status", STATUSES, "state.status._value_"),
     _always("order", "order_id", TEXT, "state.order"),
     _always("service", "service", TEXT, "state.service"),
-    _maybe("workflow", "workflow", TEXT, lambda s: s.workflow),
+    _maybe("workflow", "workflow", TEXT, "state.workflow"),
     _always("customer", "customer", TEXT, "state.customer"),
     _always("provider", "provider", TEXT, "state.provider"),
-    _always("priority", "priority", PRIORITIES, "state.priority.value"),
-    Column(
-        Field("progress", "progress", REAL, nullable=False),
-        lambda held: float(held.state.progress),
+    _always("priority", "priority", PRIORITIES, "state.priority._value_"),
+    _always("progress", "progress", REAL, lambda h: float(h.state.progress)),
+    _maybe(
+        "timeout", "timeout", WHOLE, lambda h: h.state.timeout and in_milliseconds(h.state.timeout)
     ),
-    _maybe("timeout", "timeout", WHOLE, lambda s: s.timeout and in_milliseconds(s.timeout)),
-    _maybe("nextRetryAt", "next_retry_at", TIME, lambda s: _time(s.next_retry_at)),
-    _maybe("assignee.type", "assignee_type", TEXT, lambda s: s.assignee and s.assignee.type),
-    _maybe("assignee.id", "assignee_id", TEXT, lambda s: s.assignee and s.assignee.id),
-    _maybe("assignee.name", "assignee_name", TEXT, lambda s: s.assignee and s.assignee.name),
-    _maybe("assignee.model", "assignee_model", TEXT, lambda s: s.assignee and s.assignee.model),
-    _maybe("result.success", "success", BOOLEAN, lambda s: s.success),
-    _maybe("error.code", "error_code", TEXT, lambda s: s.error and s.error.code),
-    _maybe("error.step", "error_step", TEXT, lambda s: s.error and s.error.step),
-    _maybe("error.recoverable", "recoverable", BOOLEAN, lambda s: s.error and s.error.recoverable),
-    _maybe("cancellation.by", "cancelled_by", TEXT, lambda s: s.cancellation and s.cancellation.by),
+    _maybe("nextRetryAt", "next_retry_at", TIME, lambda h: _time(h.state.next_retry_at)),
+    _maybe(
+        "assignee.type", "assignee_type", TEXT, lambda h: h.state.assignee and h.state.assignee.type
+    ),
+    _maybe("assignee.id", "assignee_id", TEXT, lambda h: h.state.assignee and h.state.assignee.id),
+    _maybe(
+        "assignee.name", "assignee_name", TEXT, lambda h: h.state.assignee and h.state.assignee.name
+    ),
+    _maybe(
+        "assignee.model",
+        "assignee_model",
+        TEXT,
+        lambda h: h.state.assignee and h.state.assignee.model,
+    ),
+    _maybe("result.success", "success", BOOLEAN, "state.success"),
+    _maybe("error.code", "error_code", TEXT, lambda h: h.state.error and h.state.error.code),
+    _maybe("error.step", "error_step", TEXT, lambda h: h.state.error and h.state.error.step),
+    _maybe(
+        "error.recoverable",
+        "recoverable",
+        BOOLEAN,
+        lambda h: h.state.error and h.state.error.recoverable,
+    ),
+    _maybe(
+        "cancellation.by",
+        "cancelled_by",
+        TEXT,
+        lambda h: h.state.cancellation and h.state.cancellation.by,
+    ),
     _maybe(
         "cancellation.at",
         "cancelled_at",
         TIME,
-        lambda s: s.cancellation and _time(s.cancellation.at),
+        lambda h: h.state.cancellation and _time(h.state.cancellation.at),
     ),
     _maybe("metrics.duration", "duration", WHOLE, _duration),
     _maybe("metrics.activeDuration", "active_duration", WHOLE, _active_duration),
     _always("metrics.tokensUsed", "tokens_used", WHOLE, "state.used.tokens_used"),
-    Column(
-        Field("metrics.cost", "cost", REAL, nullable=False),
-        lambda held: float(held.state.used.cost),
-    ),
+    _always("metrics.cost", "cost", REAL, lambda h: float(h.state.used.cost)),
     _always("metrics.apiCalls", "api_calls", WHOLE, "state.used.api_calls"),
     _always("metrics.retries", "retries", WHOLE, "state.retries"),
     _always("metrics.stepsCompleted", "steps_completed", WHOLE, "state.steps_completed"),
     _always("metrics.stepsTotal", "steps_total", WHOLE, "state.steps_total"),
-    Column(
-        Field("metadata.createdAt", "created_at", TIME, nullable=False),
-        lambda held: _time(held.state.created_at),
+    _always("metadata.createdAt", "created_at", TIME, lambda h: _time(h.state.created_at)),
+    _always("metadata.updatedAt", "updated_at", TIME, lambda h: _time(h.at)),
+    _maybe("metadata.startedAt", "started_at", TIME, lambda h: _time(h.state.started_at)),
+    _maybe("metadata.completedAt", "completed_at", TIME, lambda h: _time(h.state.completed_at)),
+    _maybe(
+        "metadata.environment", "environment", TEXT, lambda h: h.state.metadata.get("environment")
     ),
-    Column(
-        Field("metadata.updatedAt", "updated_at", TIME, nullable=False),
-        lambda held: _time(held.at),
-    ),
-    _maybe("metadata.startedAt", "started_at", TIME, lambda s: _time(s.started_at)),
-    _maybe("metadata.completedAt", "completed_at", TIME, lambda s: _time(s.completed_at)),
-    _maybe("metadata.environment", "environment", TEXT, lambda s: s.metadata.get("environment")),
-    _maybe("metadata.version", "metadata_version", TEXT, lambda s: s.metadata.get("version")),
+    _maybe("metadata.version", "metadata_version", TEXT, lambda h: h.state.metadata.get("version")),
 )
 
 FIELDS = {column.field.path: column.field for column in COLUMNS}

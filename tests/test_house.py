@@ -18,7 +18,8 @@ FILES = sorted(file for room in ROOMS for file in (HOUSE / room).rglob("*.py"))
 
 # A library, and the only places that may import it.
 STORE = tuple(
-    f"domain/{file}.py" for file in ("store", "transaction", "replies", "recorder", "outage")
+    f"domain/{file}.py"
+    for file in ("store", "transaction", "arrays", "replies", "recorder", "outage")
 )
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "eventsourcing": STORE,

@@ -59,13 +59,13 @@ def document(held: Held[Execution], now: datetime) -> dict[str, Any]:
         "service": state.service,
         "customer": state.customer,
         "provider": state.provider,
-        "status": state.status.value,
+        "status": state.status._value_,
         "progress": _short(state.progress),
         "steps": [step_document(step, state.assignee) for step in state.steps.values()],
         "checkpoints": [checkpoint_document(c) for c in state.checkpoints[-LATEST_CHECKPOINTS:]],
         "attempts": [attempt_document(attempt) for attempt in state.attempts],
         "metrics": _metrics(state, now, started, completed),
-        "priority": state.priority.value,
+        "priority": state.priority._value_,
         "timeout": _milliseconds(state.timeout),
         "webhooks": [_webhook(webhook) for webhook in state.webhooks],
         "tags": list(state.tags),
@@ -85,7 +85,7 @@ def document(held: Held[Execution], now: datetime) -> dict[str, Any]:
 
 def step_document(step: Step, executing: Assignee | None = None) -> dict[str, Any]:
     """A step; the execution's assignee fills in what the step's, of the same type, leaves out."""
-    shown: dict[str, Any] = {"id": step.id, "name": step.name, "status": step.status.value}
+    shown: dict[str, Any] = {"id": step.id, "name": step.name, "status": step.status._value_}
     if step.started_at:
         shown["startedAt"] = format_time(step.started_at)
     if step.completed_at:
