@@ -162,7 +162,11 @@ class Bus:
                 )
             except Moved:
                 self._undisturbed = 0
-        return await self._write_in(self._store.transaction(), taken)
+        while True:
+            try:
+                return await self._write_in(self._store.transaction(), taken)
+            except Moved:  # one of the keys was claimed beside the log: now it shows
+                continue
 
     async def _write_in(
         self, writing: AbstractAsyncContextManager[Transaction], taken: list[Waiting]

@@ -22,53 +22,59 @@ class Keyring:
         self._capacity = capacity
         self._keys: OrderedDict[str, DataKey] = OrderedDict()
         self._absent: set[str] = set()
-        self._minted: dict[str, bytes] = {}
+        self._minted: dict[str, tuple[DataKey, bytes]] = {}
 
     def get(self, stream: str) -> DataKey | None:
         """The key of a stream, if it is at hand."""
         return self._keys.get(stream)
 
-    def unknown(self, streams: Iterable[str], *, believe_absent: bool) -> list[str]:
-        """Those of `streams` whose key has to be looked up; the others will be at hand a while."""
-        known = self._keys
+    def known(
+        self, streams: Iterable[str], *, believe_absent: bool
+    ) -> tuple[dict[str, DataKey], list[str]]:
+        """The keys at hand, and those of `streams` whose key has to be looked up."""
+        keys = self._keys
         absent = self._absent if believe_absent else ()
-        unknown = []
+        known, unknown = {}, []
         for stream in streams:
-            if stream in known:
-                known.move_to_end(stream)
+            if stream in keys:
+                keys.move_to_end(stream)
+                known[stream] = keys[stream]
             elif stream not in absent:
                 unknown.append(stream)
-        return unknown
+        return known, unknown
 
-    def learn(self, rows: Iterable[tuple[str, bytes]], *, absent: Iterable[str] = ()) -> None:
+    def learn(
+        self, rows: Iterable[tuple[str, bytes]], *, absent: Iterable[str] = ()
+    ) -> dict[str, DataKey]:
         """Keep what a look-up found; of `absent` it has found all there are."""
         if len(self._absent) > self._capacity:
             self._absent.clear()
         self._absent.update(absent)
-        for stream, wrapped in rows:
-            self._keep(stream, self._vault.unwrap(bytes(wrapped), stream))
+        found = {s: self._vault.unwrap(bytes(wrapped), s) for s, wrapped in rows}
+        for stream, key in found.items():
+            self._keep(stream, key)
+        return found
 
     def obtain(self, stream: str) -> DataKey:
         """The key of a stream, made now where there is none; `minted` hands it to the store."""
-        key = self._keys.get(stream)
-        if key is None:
-            key, self._minted[stream] = self._vault.make(stream)
-            self._keep(stream, key)
-        return key
+        if (key := self._keys.get(stream)) is not None:
+            return key
+        if stream not in self._minted:
+            self._minted[stream] = self._vault.make(stream)
+        return self._minted[stream][0]
 
     def minted(self, streams: Iterable[str]) -> dict[str, bytes]:
         """The wrapped keys that were made for these streams and have not been stored."""
-        return {stream: self._minted[stream] for stream in streams if stream in self._minted}
+        return {stream: self._minted[stream][1] for stream in streams if stream in self._minted}
 
     def stored(self, streams: Iterable[str]) -> None:
         """The minted keys of these streams are in the database now."""
         for stream in streams:
-            self._minted.pop(stream, None)
+            if stream in self._minted:
+                self._keep(stream, self._minted.pop(stream)[0])
 
     def discard_minted(self) -> None:
         """Keys that were made and not stored never existed: nothing may be sealed with them."""
-        for stream in self._minted:
-            self._keys.pop(stream, None)
         self._minted.clear()
 
     def forget_absent(self) -> None:

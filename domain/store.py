@@ -42,7 +42,7 @@ SNAPSHOTS = """SELECT s.* FROM unnest(%b::text[]) AS wanted (stream) CROSS JOIN 
         SELECT originator_id, originator_version, position, at, state FROM snapshots
         WHERE originator_id = wanted.stream AND originator_version <= %b AND shape = %b
         ORDER BY originator_version DESC LIMIT 1) AS s"""
-FORGET_REPLIES = """DELETE FROM idempotency_keys WHERE key IN (
+FORGET_REPLIES = """DELETE FROM idempotency_keys WHERE at <= %b AND key IN (
     SELECT key FROM idempotency_keys WHERE at <= %b ORDER BY at LIMIT %b)"""
 AT_TIME = """SELECT coalesce(max(originator_version), 0) FROM events
     WHERE originator_id = %b AND at <= %b"""
@@ -239,36 +239,39 @@ class Store:
         cursor = await connection.execute(FRESH, (list(bases), versions, until), binary=True)
         rows = [Stored(*row) for row in await cursor.fetchall()]
         # After the events: a key is stored with the first of them that needs it.
-        await self.learn(connection, known, believe_absent=believe_absent)
+        keys = await self.learn(connection, known, believe_absent=believe_absent)
         held = {stream: state for stream, state in known.items() if state}
         for stream, row in frozen.items():
-            held[stream] = self.codec.thaw(row, self.keyring.get(stream))
-        return _folded(held, self._decoded(rows))
+            held[stream] = self.codec.thaw(row, keys.get(stream))
+        return _folded(held, (self.codec.decode(row, keys.get(row.stream)) for row in rows))
 
     async def learn(
         self, connection: AsyncConnection, streams: Iterable[str], *, believe_absent: bool
-    ) -> None:
-        """Have the keys of streams at hand, as far as they have one."""
-        if unknown := self.keyring.unknown(streams, believe_absent=believe_absent):
+    ) -> dict[str, DataKey]:
+        """The keys of streams, as far as they have one."""
+        keys, unknown = self.keyring.known(streams, believe_absent=believe_absent)
+        if unknown:
             # Never prepared: a plan made while the table was empty reads all of it for long.
             cursor = await connection.execute(KEYS, (unknown,), prepare=False, binary=True)
             rows = await cursor.fetchall()
-            self.keyring.learn(rows, absent=unknown if believe_absent else ())
+            keys |= self.keyring.learn(rows, absent=unknown if believe_absent else ())
+        return keys
 
     async def keys(self, streams: Iterable[str]) -> dict[str, DataKey | None]:
         """The data keys of streams, for readers of stored JSON; None where there is none (any more)."""
         streams = set(streams)
-        if self.keyring.unknown(streams, believe_absent=False):
+        keys, unknown = self.keyring.known(streams, believe_absent=False)
+        if unknown:
             async with self.reader() as connection:
-                await self.learn(connection, streams, believe_absent=False)
-        return {stream: self.keyring.get(stream) for stream in streams}
+                keys |= await self.learn(connection, unknown, believe_absent=False)
+        return {stream: keys.get(stream) for stream in streams}
 
     async def forget_replies(self, until: datetime) -> None:
         """Drop what was answered under idempotency keys up to a time, little by little."""
         gone = FORGOTTEN_AT_ONCE
         while gone == FORGOTTEN_AT_ONCE:
             async with self.reader() as connection:
-                gone = (await connection.execute(FORGET_REPLIES, (until, gone))).rowcount
+                gone = (await connection.execute(FORGET_REPLIES, (until, until, gone))).rowcount
 
     async def _frozen(
         self, connection: AsyncConnection, streams: list[str], until: int
@@ -277,9 +280,6 @@ class Store:
             SNAPSHOTS, (streams, until, self.codec.shape), binary=True
         )
         return {row[0]: Snapshot(*row) for row in await cursor.fetchall()}
-
-    def _decoded(self, rows: Iterable[Stored]) -> Iterable[Recorded]:
-        return (self.codec.decode(row, self.keyring.get(row.stream)) for row in rows)
 
     async def _living(self) -> AsyncConnection:
         # The pool's own check of what it gives away would wait a second after each dead one.

@@ -12,6 +12,7 @@ from domain.arrays import columns
 from domain.batch import Reply
 from domain.codec import Snapshot, Stored
 from domain.kernel import Held
+from domain.replies import REPLIES_KEPT
 
 if TYPE_CHECKING:
     from domain.store import Store
@@ -35,10 +36,10 @@ KEEP_SNAPSHOTS = """INSERT INTO snapshots SELECT * FROM unnest(
 REPLIES = (
     "SELECT key, fingerprint, outcome FROM idempotency_keys WHERE key = ANY(%b::text[]) AND at > %b"
 )
-KEEP_REPLIES = """INSERT INTO idempotency_keys
+KEEP_REPLIES = """INSERT INTO idempotency_keys AS kept
     SELECT * FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::text[])
     ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, at = excluded.at,
-        outcome = excluded.outcome"""
+        outcome = excluded.outcome WHERE kept.at <= %b"""
 KEEP_KEYS = "INSERT INTO data_keys SELECT * FROM unnest(%b::text[], %b::bytea[])"
 
 
@@ -82,10 +83,17 @@ class Transaction:
         """Write and commit. Positions and versions are the caller's to give.
 
         Positions follow on `position`, and all the events were recorded `at` the same time.
+
+        Raises:
+            Moved: one of the keys was claimed beside the log meanwhile.
         """
         run, keyring = self._connection.execute, self._store.keyring
         streams = {event.stream for event in events}
         keys = keyring.minted(streams)
+        if replies:
+            kept = await run(KEEP_REPLIES, (*_reply_columns(replies, at), at - REPLIES_KEPT))
+            if kept.rowcount != len(replies):
+                raise Moved
         async with self._connection.pipeline():
             if events:
                 await run(APPEND, self._rows(events, at), prepare=True)
@@ -93,8 +101,6 @@ class Transaction:
                 await run(KEEP_KEYS, (list(keys), list(keys.values())))
             if snapshots:
                 await run(KEEP_SNAPSHOTS, _columns(snapshots))
-            if replies:
-                await run(KEEP_REPLIES, _reply_columns(replies, at))
             await run("COMMIT")
         keyring.stored(streams)
 

@@ -163,10 +163,7 @@ class LogBook:
             raise NotFound
         if row[0] is None:
             raise Forbidden("The content of this execution was erased; no more of it is kept.")
-        self._store.keyring.learn([(stream, row[0])])
-        key = self._store.keyring.get(stream)
-        assert key is not None
-        return key
+        return self._store.keyring.learn([(stream, row[0])])[stream]
 
     async def read(
         self,

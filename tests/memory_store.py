@@ -16,8 +16,10 @@ from domain.batch import Reply
 from domain.codec import Codec, Snapshot, Stored
 from domain.kernel import Held, replay
 from domain.keyring import Keyring
+from domain.replies import REPLIES_KEPT
 from domain.store import NEWEST, Store
 from domain.transaction import Attempt, Moved, Transaction
+from domain.vault import DataKey
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -115,16 +117,19 @@ class MemoryStore(Store):
         until: int = NEWEST,
         believe_absent: bool = False,
     ) -> dict[str, Held[Any]]:
-        await self.learn(connection, known, believe_absent=believe_absent)
-        loaded = {stream: self._state(stream, held, until) for stream, held in known.items()}
+        keys = await self.learn(connection, known, believe_absent=believe_absent)
+        loaded = {
+            stream: self._state(stream, held, until, keys.get(stream))
+            for stream, held in known.items()
+        }
         return {stream: held for stream, held in loaded.items() if held is not None}
 
     async def learn(
         self, connection: AsyncConnection, streams: Iterable[str], *, believe_absent: bool
-    ) -> None:
-        unknown = self.keyring.unknown(streams, believe_absent=believe_absent)
+    ) -> dict[str, DataKey]:
+        keys, unknown = self.keyring.known(streams, believe_absent=believe_absent)
         rows = [(stream, self.log.keys[stream]) for stream in unknown if stream in self.log.keys]
-        self.keyring.learn(rows, absent=unknown if believe_absent else ())
+        return keys | self.keyring.learn(rows, absent=unknown if believe_absent else ())
 
     async def forget_replies(self, until: datetime) -> None:
         replies = self.log.replies
@@ -133,8 +138,9 @@ class MemoryStore(Store):
     def _events(self, stream: str) -> Iterator[Stored]:
         return (event for event in self.log.events if event.stream == stream)
 
-    def _state(self, stream: str, held: Held[Any] | None, until: int) -> Held[Any] | None:
-        key = self.keyring.get(stream)
+    def _state(
+        self, stream: str, held: Held[Any] | None, until: int, key: DataKey | None
+    ) -> Held[Any] | None:
         if held is None:
             for row in self.log.snapshots:
                 if row.stream == stream and row.version <= until:
@@ -163,6 +169,8 @@ class MemoryTransaction(Transaction):
         at: datetime,
     ) -> None:
         log, streams = self._log, {event.stream for event in events}
+        if await self.replies([reply.key for reply in replies], at - REPLIES_KEPT):
+            raise Moved
         taken = {(event.stream, event.version) for event in log.events}
         for event in events:
             if (event.stream, event.version) in taken:

@@ -13,6 +13,7 @@ import pytest
 from domain.batch import Reply
 from domain.codec import Stored
 from domain.kernel import Event, Held, Recorded
+from domain.replies import REPLIES_KEPT
 from domain.store import Store
 from domain.transaction import Moved
 from tests.tally import NOON, Tally, TallyBegun, TallyNoted, TallyRaised
@@ -225,18 +226,30 @@ async def test_a_version_that_is_taken_is_refused_and_leaves_no_hole(store: Stor
 
 async def test_a_reply_is_kept_with_the_commit_and_for_its_time(store: Store) -> None:
     reply, other = Reply("k", "body", "{}"), Reply("k", "body", '{"again":1}')
+    later = NOON + REPLIES_KEPT
     async with store.transaction() as transaction:
         await transaction.append([], [], [reply], NOON)
     async with store.transaction() as transaction:
         assert await transaction.replies(["k", "l"], NOON - SECOND) == {"k": reply}
         assert await transaction.replies(["k"], NOON) == {}
-        await transaction.append([], [], [other], NOON + SECOND)
+        await transaction.append([], [], [other], later)
     await store.forget_replies(NOON)
     async with store.transaction() as transaction:
         assert await transaction.replies(["k"], NOON - SECOND) == {"k": other}
-    await store.forget_replies(NOON + SECOND)
+    await store.forget_replies(later)
     async with store.transaction() as transaction:
         assert await transaction.replies(["k"], NOON - SECOND) == {}
+
+
+async def test_a_reply_is_not_overwritten_within_its_time(store: Store) -> None:
+    reply, other = Reply("k", "body", "{}"), Reply("k", "body", '{"again":1}')
+    async with store.transaction() as transaction:
+        await transaction.append([], [], [reply], NOON)
+    with pytest.raises(Moved):
+        async with store.transaction() as transaction:
+            await transaction.append([], [], [other], NOON + REPLIES_KEPT - SECOND)
+    async with store.transaction() as transaction:
+        assert await transaction.replies(["k"], NOON - SECOND) == {"k": reply}
 
 
 async def test_a_reply_alone_moves_neither_position_nor_time(store: Store) -> None:

@@ -12,8 +12,9 @@ from psycopg import AsyncConnection
 from domain import store as store_module
 from domain.batch import IdempotencyKey
 from domain.errors import IdempotencyKeyReused
+from domain.replies import REPLIES_KEPT, claim
 from domain.store import Store
-from tests.tally import Begin, Note, Raise, message, running_bus, store
+from tests.tally import NOON, Begin, Note, Raise, message, running_bus, store
 
 NewStore = Callable[[], Store]
 
@@ -43,6 +44,50 @@ async def test_one_key_with_two_bodies_in_two_processes_refuses_one(new_store: N
             answers = await asyncio.gather(*sent, return_exceptions=True)
             assert sum(isinstance(answer, IdempotencyKeyReused) for answer in answers) == 1
         assert (await left.send(message("a", Raise()))).held.state.total == 21
+
+
+async def test_a_key_that_log_lines_claim_meanwhile_is_not_a_commands(database: str) -> None:
+    log = store(database)
+    async with running_bus(log, clock=lambda: NOON) as bus:
+        await bus.send(message("a", Begin()))
+        async with log.reader() as connection, connection.transaction():
+            assert await claim(connection, IdempotencyKey("k", "lines"), {}, NOON) is None
+            sent = bus.submit(message("a", Raise(), idempotency=IdempotencyKey("k", "command")))
+            done, _ = await asyncio.wait([sent], timeout=0.3)
+            assert not done
+        with pytest.raises(IdempotencyKeyReused):
+            await sent
+        async with log.reader() as connection:
+            reply = await claim(connection, IdempotencyKey("k", "lines"), {}, NOON)
+        assert reply is not None
+        assert reply.fingerprint == "lines"
+        assert (await bus.send(message("a", Raise()))).held.state.total == 1
+
+
+async def test_a_key_that_log_lines_let_go_is_the_commands(database: str) -> None:
+    log = store(database)
+    async with running_bus(log, clock=lambda: NOON) as bus:
+        await bus.send(message("a", Begin()))
+        async with log.reader() as connection, connection.transaction(force_rollback=True):
+            await claim(connection, IdempotencyKey("k", "lines"), {}, NOON)
+            sent = bus.submit(message("a", Raise(), idempotency=IdempotencyKey("k", "command")))
+            await asyncio.wait([sent], timeout=0.3)
+        assert (await sent).held.state.total == 1
+
+
+async def test_cleaning_leaves_a_reply_that_is_renewed_meanwhile(database: str) -> None:
+    log = store(database)
+    async with running_bus(log), log.reader() as connection:
+        await claim(connection, IdempotencyKey("k", "old"), {}, NOON)
+        later = NOON + REPLIES_KEPT
+        async with connection.transaction():
+            await claim(connection, IdempotencyKey("k", "new"), {}, later)
+            cleaning = asyncio.create_task(log.forget_replies(NOON))
+            await asyncio.wait([cleaning], timeout=0.3)
+        await cleaning
+        reply = await claim(connection, IdempotencyKey("k", "other"), {}, later)
+    assert reply is not None
+    assert reply.fingerprint == "new"
 
 
 class Interrupted:
@@ -79,6 +124,29 @@ async def test_a_reader_never_sees_an_event_without_the_key_that_came_with_it(
         assert loaded["tally/a"].state.note == (
             None if loaded["tally/a"].version == 1 else "secret"
         )
+
+
+async def test_a_reader_has_the_keys_it_looked_up_whatever_the_writer_forgets(
+    database: str,
+) -> None:
+    async with running_bus(store(database)) as bus:
+        for name in "ab":
+            await bus.send(message(name, Begin()))
+            await bus.send(message(name, Note(note=f"secret of {name}")))
+    log = store(database)
+    async with running_bus(log) as bus:  # what it has at hand, its first command makes it forget
+        await log.load("tally/a")
+        async with log.reader() as connection:
+            disturbed = Interrupted(
+                connection, store_module.KEYS, lambda: bus.send(message("c", Begin()))
+            )
+            loaded = await log.load_on(
+                cast(AsyncConnection, disturbed), dict.fromkeys(["tally/a", "tally/b"])
+            )
+    assert {stream: held.state.note for stream, held in loaded.items()} == {
+        "tally/a": "secret of a",
+        "tally/b": "secret of b",
+    }
 
 
 async def test_no_snapshot_holds_what_is_sealed_in_the_open(database: str) -> None:
