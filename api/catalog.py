@@ -64,7 +64,8 @@ def creating(kind: str) -> Handler:
         given = fields(call.body)
         identity = identified(given, call, kind)
         message = call.message(f"{kind}/{identity}", built(command, given))
-        return _answered(await call.system.bus.send(message), f"{KINDS[kind].path}/{identity}")
+        answer = await call.system.bus.send(message)  # a replayed one has the id made at first
+        return _answered(answer, f"{KINDS[kind].path}/{answer.held.state.id}")
 
     return handle
 

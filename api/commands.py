@@ -68,7 +68,7 @@ def value(body: bytes) -> Any:
 
     orjson is faster, but makes fractions of long whole numbers, unseen.
     """
-    return from_json(body) if LONG_NUMBER.search(body) else orjson.loads(body)
+    return from_json(body, allow_inf_nan=False) if LONG_NUMBER.search(body) else orjson.loads(body)
 
 
 def fields(body: bytes) -> dict[str, Any]:

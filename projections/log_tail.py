@@ -12,7 +12,9 @@ from projections.lines import Kept
 PAGE = 1_000
 LARGEST = 1024 * 1024
 """Bytes of sealed lines that are read in one go, and at least one line."""
-REACH = 100
+REACH = PAGE
+MOST_MISSING = 20_000
+"""Ids that may be given out and not committed at one moment: a thousand on each of many connections."""
 PATIENCE = 5.0
 """Seconds, after which an id that never came to light is taken for one that was rolled back."""
 
@@ -89,7 +91,7 @@ class LogTail:
         now = monotonic()
         last = max(self._last, found[-1].id) if found else self._last
         here = {new.id for new in found}
-        skipped = range(max(self._last, last - PAGE) + 1, last)
+        skipped = range(max(self._last, last - MOST_MISSING) + 1, last)
         missing = self._missing | dict.fromkeys(skipped, now + PATIENCE)
         self._last = last
         self._missing = {

@@ -42,7 +42,7 @@ class Hub:
         self.source = Source(store)
         self.window = self.source.window
         self.wheel = Wheel(self)
-        self.logs = LogFeed(store, self.source)
+        self.logs = LogFeed(store, self.source, self.head)
         self.limit = limit
         self.swept = 0
         """All that are live have been handed everything up to here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,8 +51,11 @@ class LogFeed:
     has gone on without it.
     """
 
-    def __init__(self, store: Store, source: Source) -> None:
+    def __init__(
+        self, store: Store, source: Source, caught_up: Callable[[], Awaitable[object]]
+    ) -> None:
         self._store = store
+        self._caught_up = caught_up
         self._tail = LogTail(store)
         self._present = Present(source)
         self._groups: defaultdict[str, set[Group]] = defaultdict(set)
@@ -131,7 +134,10 @@ class LogFeed:
             self._page = await self._tail.read(lambda execution: self._wanted(KIND + execution))
         more, lines = self._page.more, self._page.lines
         if lines:
-            keys = await self._store.keys({KIND + execution for execution, _ in lines})
+            streams = {KIND + execution for execution, _ in lines}
+            keys = await self._store.keys(streams)
+            if self._filtered(streams):
+                await self._caught_up()  # filters are about the states from before the lines
             await self._tell(
                 _told(KIND + execution, line, keys[KIND + execution]) for execution, line in lines
             )
@@ -155,10 +161,13 @@ class LogFeed:
                 sent = await _sweep(group, its, sent)
 
     async def _held(self, streams: Iterable[str]) -> Mapping[str, Held[Any]]:
-        """The states of those streams that somebody's filter is about."""
-        anywhere = _filtered(self._groups.get("", ()))
-        asked = [s for s in streams if anywhere or _filtered(self._groups.get(s, ()))]
+        asked = self._filtered(streams)
         return await self._present.of(asked) if asked else {}
+
+    def _filtered(self, streams: Iterable[str]) -> Sequence[str]:
+        """Those of streams that somebody's filter is about."""
+        anywhere = _filters(self._groups.get("", ()))
+        return [s for s in streams if anywhere or _filters(self._groups.get(s, ()))]
 
     def _concerned(
         self, by_stream: Mapping[str, Sequence[bytes]], held: Mapping[str, Held[Any]]
@@ -178,7 +187,7 @@ def _told(stream: str, line: Kept, key: DataKey | None) -> Told:
     return Told(stream, plain_json(frame))
 
 
-def _filtered(groups: Iterable[Group]) -> bool:
+def _filters(groups: Iterable[Group]) -> bool:
     return any(group.topic.filter.asked for group in groups)
 
 

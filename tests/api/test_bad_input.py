@@ -22,6 +22,7 @@ MALFORMED = {
     "invalid UTF-8": b'{"reason": "\xff\xfe"}',
     "a lone surrogate": rb'{"reason": "\ud800"}',
     "not a number": b'{"progress": NaN}',
+    "not a number beside a long one": b'{"metadata": {"a": NaN, "b": 1234567890123456789}}',
     "infinity": b'{"progress": -Infinity}',
     "brackets without end": b"[" * 100_000,
     "100 000 levels": b"[" * 100_000 + b"]" * 100_000,

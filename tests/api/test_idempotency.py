@@ -108,6 +108,7 @@ def test_the_catalog_keeps_keys_too(api: httpx.Client) -> None:
     again = api.post("/users", json=body, headers=key("ann"))
     assert ok(first) == ok(again)
     assert again.headers["idempotency-replayed"] == "true"
+    assert again.headers["location"] == first.headers["location"]
 
 
 LINES = [{"level": "info", "message": "one"}, {"level": "warn", "message": "two"}]

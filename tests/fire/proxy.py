@@ -30,6 +30,8 @@ class Line:
         self._target = Path(str(conninfo_to_dict(conninfo)["host"])) / SOCKET
         self.conninfo = make_conninfo(conninfo, host=folder)
         self.cut = Cut.NEVER
+        self.marks = dict.fromkeys(Cut, COMMIT)
+        """The bytes at which it breaks."""
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -76,7 +78,7 @@ class Line:
         with suppress(OSError):
             while data := await source.read(65536):
                 await self._flowing.wait()
-                if self.cut is breaking and COMMIT in data:
+                if self.cut is breaking and self.marks[breaking] in data:
                     self.cut = Cut.NEVER
                     return
                 sink.write(data)

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from domain.batch import IdempotencyKey
-from domain.bus import Bus
+from domain.bus import ENOUGH, Bus
 from domain.errors import Overloaded
 from tests.fire.acknowledged import Told, assert_true, told
 from tests.fire.proxy import Cut, line_to
@@ -62,6 +62,30 @@ async def test_a_key_whose_commit_is_in_doubt_is_never_lost_nor_made_twice(
             assert newest is not None
             assert newest.state.note == "certain"
             assert newest.version == (3 if cut is Cut.AFTER_COMMIT else 2)
+
+
+@pytest.mark.parametrize("cut", [Cut.BEFORE_COMMIT, Cut.AFTER_COMMIT])
+async def test_a_cut_while_a_batch_is_written_without_the_lock_leaves_all_or_nothing(
+    database: str, cut: Cut
+) -> None:
+    done = 1_000 if cut is Cut.AFTER_COMMIT else 0
+    async with line_to(database) as line:
+        line.marks |= {Cut.BEFORE_COMMIT: b"tally.raised", Cut.AFTER_COMMIT: b"SELECT 1\0"}
+        log = store(line.conninfo)
+        async with running_bus(log) as bus:
+            await bus.send(message("a", Begin()))
+            for count in range(1, 6):
+                for _ in range(12):
+                    await bus.send(message("a", Raise()))
+                assert bus._undisturbed >= ENOUGH
+                line.cut = cut
+                with pytest.raises(Overloaded):
+                    await bus.send(message("a", Raise(amount=1_000)))
+                assert line.cut is Cut.NEVER
+                answer = await bus.send(message("a", Raise()))
+                assert answer.held.state.total == (13 + done) * count
+            rows = await log.read(0, 1_000)
+    assert [row.position for row in rows] == list(range(1, len(rows) + 1))
 
 
 async def test_what_breaks_at_random_moments_loses_nothing_and_doubles_nothing(

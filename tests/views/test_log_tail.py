@@ -17,6 +17,8 @@ from tests.views.writing import NOON, Log, opened, some
 pytestmark = pytest.mark.anyio
 INSERT = """INSERT INTO log_lines (execution, occurred_at, at, level, sealed)
     VALUES ('e-0', now(), now(), 'info', 'x') RETURNING id"""
+INSERT_MANY = """INSERT INTO log_lines (execution, occurred_at, at, level, sealed)
+    SELECT 'e-0', now(), now(), 'info', 'x' FROM generate_series(1, 1000)"""
 
 
 @pytest.fixture
@@ -81,6 +83,24 @@ async def test_a_line_that_is_committed_late_is_read_all_the_same(
         assert await ids(tail) == ([2, 3] if began_before else [])
     assert await ids(tail) == [row[0]] == [1]
     assert await ids(tail) == []
+
+
+async def test_many_lines_that_are_committed_late_at_once_are_read_all_the_same(
+    store: Store,
+) -> None:
+    tail = LogTail(store)
+    await tail.begin()
+    async with (
+        store.reader() as one,
+        store.reader() as other,
+        one.transaction(),
+        other.transaction(),
+    ):
+        await one.execute(INSERT_MANY)
+        await other.execute(INSERT_MANY)
+        await append(store, "e-1", 1)
+        assert await ids(tail) == [2001]
+    assert sorted(await ids(tail)) == list(range(1, 2001))
 
 
 async def test_a_line_that_was_rolled_back_is_not_waited_for_for_ever(
