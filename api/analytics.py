@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 
 from api import answers, history
 from api.access import Right
-from api.freshness import MIN_POSITION, fresh
+from api.freshness import MIN_POSITION, fresh, reached
 from api.operations import Call, Operation, Parameter
 from domain.errors import Invalid
 from domain.execution.values import Status
@@ -35,6 +35,7 @@ async def executions(call: Call) -> ASGIApp:
     await fresh(call, "analytics")
     async with call.system.store.reader() as connection:
         answer = await call.system.figures.answer(connection, question)
+    reached(call, answer.position)
     return answers.json(answer.document, {"log-position": str(answer.position)})
 
 

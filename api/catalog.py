@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 from api import answers, history, schemas
 from api.access import Right
 from api.commands import built, fields, identified, parsed
-from api.freshness import MIN_POSITION, fresh
+from api.freshness import MIN_POSITION, fresh, reached
 from api.operations import Call, Handler, Operation, Parameter
 from domain import house
 from domain.bus import Answer
@@ -99,6 +99,7 @@ def listing(kind: str) -> Handler:
                 limit=call.whole("limit", 1, 500) or 50,
                 cursor=call.parameter("cursor"),
             )
+        reached(call, page.position)
         items = [plain_json(item) for item in page.data]
         headers = {"log-position": str(page.position)}
         return answers.json(answers.page(items, page.next_cursor), headers)

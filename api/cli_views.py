@@ -19,7 +19,9 @@ from api.progress import progress
 from api.serve import database
 from api.settings import SetupError, read
 from domain import house
+from domain.errors import Overloaded
 from domain.keyring import Keyring
+from domain.outage import available
 from domain.store import Store
 from domain.vault import Vault
 from projections.executions import Executions
@@ -48,12 +50,18 @@ def on_log(data_dir: Path | None, work: Work) -> None:
             asyncio.run(_opened(store, work(conninfo, settings.schema, store)))
     except SetupError as error:
         raise click.ClickException(str(error)) from None
+    except Overloaded as error:
+        reason = str(error.__cause__ or error.detail).strip()
+        raise click.ClickException(
+            f"the database is away, or busy for too long: {reason}"
+        ) from None
 
 
 async def _opened(store: Store, work: Awaitable[None]) -> None:
     await store.open()
     try:
-        await work
+        async with available():
+            await work
     finally:
         await store.close()
 

@@ -12,7 +12,7 @@ from api import answers, history, schemas
 from api.access import Right
 from api.catalog import loaded
 from api.commands import CREATE, fields
-from api.freshness import MIN_POSITION, fresh
+from api.freshness import MIN_POSITION, fresh, reached
 from api.operations import Call, Operation, Parameter
 from domain.codec import open_json, sealed_json
 from domain.errors import Invalid, NotFound
@@ -155,6 +155,7 @@ async def _page(call: Call, condition: Condition) -> ASGIApp:
             cursor=call.parameter("cursor"),
             count=count == "true",
         )
+    reached(call, found.position)
     items = await _items(call, found.data, relations)
     headers = {"log-position": str(found.position)}
     return answers.json(answers.page(items, found.next_cursor, found.total), headers)

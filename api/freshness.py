@@ -18,6 +18,17 @@ MIN_POSITION = Parameter(
 )
 
 
+def reached(call: Call, position: int) -> None:
+    """Refuse an answer that goes only so far: a database that crashed may have taken rows back.
+
+    Raises:
+        NotYetVisible: it does not reach `?minPosition=`.
+    """
+    wanted = call.whole("minPosition", 0, 2**63 - 1)
+    if wanted is not None and position < wanted:
+        raise NotYetVisible(position=position, minPosition=wanted)
+
+
 async def fresh(call: Call, view: str) -> None:
     """Wait until a view has reached `?minPosition=`.
 

@@ -97,11 +97,15 @@ class Call:
     def query(self) -> list[tuple[str, str]]:
         """The query parameters, in order, repeated ones repeated."""
         try:
-            return parse_qsl(
+            found = parse_qsl(
                 self._query.decode(), keep_blank_values=True, errors="strict", max_num_fields=1000
             )
         except ValueError as error:
             raise Invalid.field("query", "cannot be decoded as UTF-8 form fields") from error
+        for name, value in found:
+            if "\0" in name or "\0" in value:
+                raise Invalid.field(name, "has a NUL, which no text here can have")
+        return found
 
     def header(self, name: str) -> str | None:
         value = self.headers.get(name.encode())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
@@ -19,14 +20,18 @@ from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastor
 from psycopg import Cursor
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Identifier, Literal
 
 from domain.errors import Overloaded
 
 LOCK = "SELECT position FROM head FOR UPDATE"
 ADVANCE = "UPDATE head SET position = position + %b, at = greatest(at, %b)"
-INSERT = """INSERT INTO events SELECT first.position + e.place, e.version, first.at, e.id, e.topic, '{}', e.state
-    FROM (SELECT %b::bigint, %b::timestamptz) AS first (position, at),
+# Nothing while the log may be changed: then it is migrated again, which forbids it.
+FORM = """SELECT obj_description(to_regclass('head'), 'pg_class') FROM pg_trigger
+    WHERE tgrelid = to_regclass('events') AND tgname = 'append_only' AND tgenabled = 'A'"""
+INSERT = """INSERT INTO events SELECT first.position + e.place, e.version, first.at, e.id, e.topic,
+        '{"by":"recorder"}', e.state
+    FROM (SELECT %b::bigint, greatest(at, %b) FROM head) AS first (position, at),
         unnest(%b::text[], %b::bigint[], %b::text[], %b::bytea[])
         WITH ORDINALITY AS e (id, version, topic, state, place)"""
 
@@ -52,7 +57,12 @@ def migrate(conninfo: str, schema: str) -> None:
     with connection:
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"migrate {schema}",))
         connection.execute(SQL("CREATE SCHEMA IF NOT EXISTS {}").format(Identifier(schema)))
-        connection.execute(files("domain").joinpath("schema.sql").read_bytes())
+        sql = files("domain").joinpath("schema.sql").read_bytes()
+        form = sha256(sql).hexdigest()[:16]
+        # Even DDL that changes nothing waits for a backup or a VACUUM, and every writer behind it.
+        if connection.execute(FORM).fetchone() != (form,):
+            connection.execute(sql)
+            connection.execute(SQL("COMMENT ON TABLE head IS {}").format(Literal(form)))
 
 
 def any_data_key(conninfo: str, schema: str) -> tuple[str, bytes] | None:

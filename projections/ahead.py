@@ -6,6 +6,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
@@ -15,43 +16,59 @@ from domain.store import Store
 from projections.kernel import Follower, Part, View
 
 
+class _Read(NamedTuple):
+    """A page that was read ahead: where it ends, its rows, and what they say."""
+
+    until: int
+    rows: Sequence[Stored]
+    events: Sequence[Recorded]
+
+
 class _Ahead(Follower):
     """Has the next page read and decoded while one is written."""
 
     def __init__(self, view: View, store: Store, page: int, part: Part | None) -> None:
         super().__init__(view, store, page, part)
-        self._next: tuple[int, int] | None = None
-        self._reading: asyncio.Task[None] | None = None
-        self._read: tuple[Sequence[Stored], Sequence[Recorded]] = (), ()
+        self._next = 0, 0
+        self._reading: asyncio.Task[_Read] | None = None
+        self._read = _Read(0, (), ())
 
     async def stop(self) -> None:
         """Read no further."""
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
+            self._reading = None
+
+    async def _end(self, connection: AsyncConnection, after: int, until: int) -> int:
+        if self._reading is None or self._next != (after, until):
+            await self.stop()
+            return await super()._end(connection, after, until)
+        reading, self._reading = self._reading, None
+        self._read = await reading
+        return self._read.until
 
     async def _rows(
         self, connection: AsyncConnection, after: int, until: int, head: int
     ) -> Sequence[Stored]:
-        if self._reading is not None and self._next == (after, until):
-            reading, self._reading = self._reading, None
-            await reading
-            rows = self._read[0]
+        if self._next[0] == after and self._read.until == until:
+            rows = self._read.rows
         else:
             rows = await super()._rows(connection, after, until, head)
-        if self._reading is None and until + self._page <= head:
+        if until + self._page <= head:
             self._next = until, until + self._page
             self._reading = asyncio.create_task(self._read_ahead(*self._next), name="read ahead")
         return rows
 
     async def _decoded(self, rows: Sequence[Stored]) -> Sequence[Recorded]:
-        known, events = self._read
+        _, known, events = self._read
         return events if rows is known else await super()._decoded(rows)
 
-    async def _read_ahead(self, after: int, until: int) -> None:
+    async def _read_ahead(self, after: int, until: int) -> _Read:
         async with self._store.reader() as connection:
+            until = await super()._end(connection, after, until)
             rows = await super()._rows(connection, after, until, until)
-        self._read = rows, await super()._decoded(rows)
+        return _Read(until, rows, await super()._decoded(rows))
 
 
 @asynccontextmanager

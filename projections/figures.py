@@ -38,7 +38,8 @@ SHARES = (0.5, 0.95, 0.99, 1.0)
 UNKNOWN = "UNKNOWN"
 STATUSES = tuple(status.value for status in Status)
 
-SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+SNAPSHOT = """SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
+    LOCK TABLE analytics_facts, analytics_totals, analytics_spread IN ACCESS SHARE MODE"""
 PLACE = "SELECT position, generation FROM bookmarks WHERE view = 'analytics'"
 FROM_TOTALS = """SELECT {group}, status, error_code, sum(executions)::bigint, sum(judged)::bigint,
     sum(succeeded)::bigint, sum(ended)::bigint, sum(duration), sum(cost), sum(tokens), sum(api_calls)
@@ -120,9 +121,10 @@ class Cell(NamedTuple):
 class Figures:
     """Answers questions; what it answered holds until the view has moved on."""
 
-    def __init__(self, capacity: int = 500) -> None:
+    def __init__(self, capacity: int = 100) -> None:
         self._capacity = capacity
-        self._given: OrderedDict[object, tuple[object, Answer]] = OrderedDict()
+        self._place: object = None
+        self._given: OrderedDict[object, Answer] = OrderedDict()
 
     async def answer(self, connection: AsyncConnection, question: Question) -> Answer:
         """The figures that answer a question; the connection must not be in a transaction."""
@@ -130,14 +132,19 @@ class Figures:
         async with connection.transaction():
             await connection.execute(SNAPSHOT)
             place = await (await connection.execute(PLACE)).fetchone()
-            if asked in self._given and self._given[asked][0] == place:
-                return self._given[asked][1]
+            if place == self._place and asked in self._given:
+                return self._given[asked]
             given = Answer(await _document(connection, question), place[0] if place else 0)
-        self._given[asked] = place, given
-        self._given.move_to_end(asked)
+        self._keep(place, asked, given)
+        return given
+
+    def _keep(self, place: object, asked: object, given: Answer) -> None:
+        if place != self._place:
+            self._place = place
+            self._given.clear()
+        self._given[asked] = given
         if len(self._given) > self._capacity:
             self._given.popitem(last=False)
-        return given
 
 
 async def _document(connection: AsyncConnection, question: Question) -> dict[str, Any]:

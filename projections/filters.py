@@ -23,7 +23,7 @@ from projections.conditions import (
     Field,
     Negation,
 )
-from projections.kinds import ATTRIBUTE, BOOLEAN, TAGS, TEXT, numeral, text
+from projections.kinds import ATTRIBUTE, BOOLEAN, TAGS, TEXT, number, numeral, text
 
 MOST_CONDITIONS = 100
 MOST_LEVELS = 20
@@ -96,6 +96,8 @@ class _Reader:
             _refuse(path, f"a filter has at most {MOST_LEVELS} levels")
         if not isinstance(document, dict):
             _refuse(path, "a filter is an object")
+        if not document:
+            self._count(path, 0)
         parts = [
             self._entry(key, value, _below(path, key), level) for key, value in document.items()
         ]
@@ -236,7 +238,7 @@ class _Reader:
             except ValueError as error:
                 _refuse(name, str(error))
         try:
-            return [value, BOOLEANS[value] if value in BOOLEANS else numeral(value)]
+            return [value, BOOLEANS[value] if value in BOOLEANS else number(numeral(value))]
         except ValueError:
             return [value]
 

@@ -16,13 +16,18 @@ from psycopg.pq import TransactionStatus
 from psycopg.sql import SQL, Identifier
 
 from domain.codec import Stored
+from domain.errors import Overloaded
 from domain.kernel import Recorded
 from domain.recorder import session_options
 from domain.store import Store
 
 PAGE = 1_000
 LARGEST_PAGE = 5_000
-PAGE_BYTES = 4 * 1024 * 1024
+PAGE_BYTES = 8 * 1024 * 1024
+LARGE = 2_000
+"""Bytes from which on an event counts: any page of smaller ones fits into memory."""
+SURELY = 16
+"""So few events fit, however large they are."""
 BREATH = 200
 
 BOOKMARK = SQL("""; SELECT b.position, b.generation, head.position FROM bookmarks AS b, head
@@ -30,10 +35,15 @@ BOOKMARK = SQL("""; SELECT b.position, b.generation, head.position FROM bookmark
 MOVE = SQL("UPDATE bookmarks SET position = {} WHERE view = {}; ")
 TELL = SQL("SELECT pg_notify({}, {}); ")
 BEGIN_BOOKMARK = "INSERT INTO bookmarks (view, position) VALUES (%s, 0) ON CONFLICT DO NOTHING"
-FORM = "SELECT form FROM bookmarks WHERE view = %s AND position > 0"
+FORM = "SELECT form FROM bookmarks WHERE view = %s"
 BEGIN_AGAIN = "UPDATE bookmarks SET position = 0, generation = generation + 1 WHERE view = %s"
 KEEP_FORM = "UPDATE bookmarks SET form = %s WHERE view = %s AND form <> %s"
 FORGIVE = "DELETE FROM parked WHERE view = %s"
+TOO_MANY = """SELECT min(notification_id) FROM (
+        SELECT notification_id, sum(octet_length(state)) OVER (ORDER BY notification_id) AS size
+        FROM events WHERE notification_id > %b AND notification_id <= %b
+            AND octet_length(state) > %b) AS large
+    WHERE size > %b"""
 PARK = """INSERT INTO parked (view, position, stream, type, error) VALUES (%s, %s, %s, %s, %s)
     ON CONFLICT DO NOTHING"""
 
@@ -132,6 +142,11 @@ class Follower:
         self._left: Progress | None = None
         self._page = self._smallest = page
 
+    @property
+    def position(self) -> int:
+        """How far the bookmark is known to be, whoever moved it."""
+        return self._left.position if self._left else 0
+
     async def catch_up(
         self, connection: AsyncConnection, page: int | None = None, told: str | None = None
     ) -> Progress | None:
@@ -142,7 +157,7 @@ class Follower:
         page = page or self._page
         try:
             return await self._turn(connection, page, told, self._show)
-        except (psycopg.OperationalError, psycopg.InterfaceError):
+        except (psycopg.OperationalError, psycopg.InterfaceError, Overloaded):
             raise
         except Exception:  # noqa: BLE001 - once more, with care: then it shows which event it was
             self.view.forget()
@@ -158,14 +173,16 @@ class Follower:
             if progress != self._left:
                 view.forget()
             until = min(progress.position + page, head)
-            self.behind, self.moved = until < head, max(0, until - progress.position)
             if until <= progress.position:  # less where `head` was read before a wait for the row
+                self.behind, self.moved = False, 0
                 await connection.execute(bounds.end)
                 self._left = progress
                 return None
+            until = await self._end(connection, progress.position, until)
+            self.behind, self.moved = until < head, until - progress.position
             self._left = None
+            self._fit()
             if rows := await self._rows(connection, progress.position, until, head):
-                self._fit(rows)
                 await show(connection, rows)
             moved = MOVE.format(until, self._bookmark)
             if told and not self.behind:
@@ -173,6 +190,14 @@ class Follower:
             await connection.execute(moved + bounds.end)
         self._left = Progress(until, progress.generation)
         return self._left
+
+    async def _end(self, connection: AsyncConnection, after: int, until: int) -> int:
+        """Where a page ends that holds no more bytes than fit, and at least one event."""
+        if until - after <= SURELY:
+            return until
+        cursor = await connection.execute(TOO_MANY, (after, until, LARGE, PAGE_BYTES), binary=True)
+        [(first,)] = await cursor.fetchall()
+        return until if first is None else max(after + 1, int(first) - 1)
 
     async def _rows(
         self, connection: AsyncConnection, after: int, until: int, _head: int
@@ -188,16 +213,10 @@ class Follower:
                 await asyncio.sleep(0)
         return events
 
-    def _fit(self, rows: Sequence[Stored]) -> None:
-        """The further behind, the larger the pages: rows are written once a page. Large events
-        make small ones.
-        """
-        size = sum(len(row.data) for row in rows)
-        if size > PAGE_BYTES:
-            self._page = max(1, len(rows) * PAGE_BYTES // size)
-        else:
-            largest = max(LARGEST_PAGE, self._smallest)
-            self._page = min(2 * self._page, largest) if self.behind else self._smallest
+    def _fit(self) -> None:
+        """The further behind, the larger the pages: rows are written once a page."""
+        largest = max(LARGEST_PAGE, self._smallest)
+        self._page = min(2 * self._page, largest) if self.behind else self._smallest
 
     async def _show(self, connection: AsyncConnection, rows: Sequence[Stored]) -> None:
         await self.view.apply(connection, await self._decoded(rows))
@@ -248,13 +267,22 @@ def migrate(conninfo: str, schema: str, views: Sequence[View]) -> None:
 
     A view whose rows are of another form, as another program wrote them, begins again with none.
     """
+    try:
+        _migrate(conninfo, schema, views)
+    except psycopg.OperationalError as error:
+        raise Overloaded(f"The database is away or busy: {error}".strip()) from error
+
+
+def _migrate(conninfo: str, schema: str, views: Sequence[View]) -> None:
     with psycopg.connect(conninfo, options=session_options(schema)) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"migrate {schema}",))
         connection.execute(files("projections").joinpath("schema.sql").read_bytes())
         for view in views:
             form = sha256(view.schema.encode()).hexdigest()[:16]
             found = connection.execute(FORM, (view.name,)).fetchone()
-            if found not in {None, (form,)}:
+            if found == (form,):  # no statement that waits for a lock, or makes others wait
+                continue
+            if found is not None:
                 log.warning("view begins again: its rows were of another form", view=view.name)
                 for table in view.tables:
                     connection.execute(SQL("DROP TABLE IF EXISTS {}").format(Identifier(table)))

@@ -96,6 +96,8 @@ class Listener:
                     await self._listen(connection)
             except (psycopg.Error, OSError) as error:
                 log.warning("listener lost its connection", error=str(error).strip())
+            except Exception:  # what somebody else notified is no reason to be deaf
+                log.exception("listener begins again")
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 

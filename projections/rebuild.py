@@ -25,7 +25,10 @@ from projections.parts import Processes, Share, apply_all
 PAGE = 10_000
 SHARED = 20_000
 """Of fewer events one process is done before others have started."""
-MOST_SWITCHES = 5
+MOST_SWITCHES = 200
+PAUSE = 1.5
+BRIEFLY = "SET LOCAL lock_timeout = '250ms'"
+"""While a switch waits for a lock, every reader of the view waits behind it."""
 UNHURRIED = "-c synchronous_commit=off"
 
 OWN = "SELECT pg_try_advisory_lock(hashtext(%s), hashtext(%s))"
@@ -89,6 +92,7 @@ async def rebuild(
                 await _catch_up(connection, follower, told)
         for table in view.tables:
             await connection.execute(SQL("ANALYZE {}").format(Identifier(table)))
+        await _catch_up(connection, follower, told)  # what was written while indexes were made
         rebuilt = await _switched(connection, follower, names, told)
         told(rebuilt.position, rebuilt.position)
         return rebuilt
@@ -122,6 +126,7 @@ async def _switched(
         try:
             return await _switch(connection, follower, names)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            await asyncio.sleep(PAUSE)
             await _catch_up(connection, follower, told)
     return await _switch(connection, follower, names)
 
@@ -136,6 +141,7 @@ async def _switch(connection: AsyncConnection, follower: Follower, names: Names)
             progress = await follower.catch_up(connection)
             assert progress is not None
             position = progress.position
+        await connection.execute(BRIEFLY)
         for table in view.tables:
             await connection.execute(REPLACE.format(table=Identifier(table), **names))
         for statement in (ADVANCE, FORGIVE):
@@ -155,14 +161,14 @@ async def _indexes_later(
     for name, _ in indexes:
         await connection.execute(SQL("DROP INDEX {}").format(Identifier(name)))
     yield
-    async with (
-        await AsyncConnection.connect(
-            conninfo, autocommit=True, options=_options(schema, view)
-        ) as other,
-        asyncio.TaskGroup() as tasks,
-    ):
-        for each, some in ((connection, indexes[::2]), (other, indexes[1::2])):
-            tasks.create_task(_create([definition for _, definition in some], each))
+    definitions = [definition for _, definition in indexes]
+    async with await AsyncConnection.connect(
+        conninfo, autocommit=True, options=_options(schema, view)
+    ) as other:
+        # Not a TaskGroup: one error is one error, not a group of them.
+        await asyncio.gather(
+            _create(definitions[::2], connection), _create(definitions[1::2], other)
+        )
 
 
 async def _create(definitions: Sequence[str], connection: AsyncConnection) -> None:

@@ -150,9 +150,10 @@ class Runner:
 
     async def _catch_up(self, connection: AsyncConnection, follower: Follower) -> None:
         told = channel(self._schema)
-        while (progress := await follower.catch_up(connection, told=told)) is not None:
-            self._horizon.reach(follower.view.name, progress.position)
-            if not follower.behind:
+        while True:
+            progress = await follower.catch_up(connection, told=told)
+            self._horizon.reach(follower.view.name, follower.position)
+            if progress is None or not follower.behind:
                 break
             await asyncio.sleep(0)
 

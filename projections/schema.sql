@@ -6,7 +6,6 @@ CREATE TABLE IF NOT EXISTS bookmarks (
     generation bigint NOT NULL DEFAULT 1,  -- one more after each rebuild: what is cached is void
     form       text   NOT NULL DEFAULT ''  -- of the rows: those of another program may be of another
 );
-ALTER TABLE bookmarks ADD COLUMN IF NOT EXISTS form text NOT NULL DEFAULT '';
 
 -- Events that a view could not apply: it went on without them.
 CREATE TABLE IF NOT EXISTS parked (

@@ -18,6 +18,7 @@ from projections.executions import STREAM, Executions, Row
 STREAMS = 500
 EVENTS = 5_000
 
+HOLD = "LOCK TABLE executions IN ACCESS SHARE MODE"
 AS_ONE = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 TOTAL = "SELECT count(*) FROM executions"
 NEXT = """SELECT originator_id FROM events
@@ -70,6 +71,7 @@ async def verify(
         while True:
             async with connection.transaction():
                 await connection.execute(AS_ONE)
+                await connection.execute(HOLD)  # before the snapshot: a rebuild replaces tables
                 position = await view.position(connection)
                 streams = await _column(connection, NEXT, last, STREAM, position, STREAMS)
                 [total] = await _column(connection, TOTAL)

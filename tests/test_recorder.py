@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,12 @@ import psycopg
 import pytest
 from eventsourcing.persistence import IntegrityError, StoredEvent
 
-from domain.recorder import Recorder, session_options
+from domain import house
+from domain.kernel import Recorded
+from domain.recorder import Recorder, migrate, session_options
+from projections import kernel
+from projections.house import all_views
+from tests.tally import store
 
 # The library's tests import its cipher, and with it a package that we have no use for.
 sys.modules.setdefault("eventsourcing.cipher", cast(ModuleType, SimpleNamespace(AESCipher=None)))
@@ -111,3 +117,53 @@ def test_a_position_is_given_once(recorder: Recorder, database: str) -> None:
         again = "INSERT INTO events SELECT 1, 2, at, originator_id, topic, meta, state FROM events"
         with pytest.raises(psycopg.errors.UniqueViolation, match="events_position"):
             owner.execute(again.encode())
+
+
+def test_what_is_inserted_is_read_as_events_of_the_log(recorder: Recorder, database: str) -> None:
+    late = "UPDATE head SET at = '2100-01-01T00:00:00Z'"
+    with psycopg.connect(database, options=session_options("executions")) as owner:
+        owner.execute(late.encode())
+    recorder.insert_events([StoredEvent("tally/a", 1, "tally.begun", b"{}")])
+
+    async def read() -> Recorded:
+        log = store(database)
+        await log.open()
+        try:
+            [row] = await log.read(0, 10)
+        finally:
+            await log.close()
+        return log.codec.decode(row)
+
+    recorded = asyncio.run(read())
+    assert (recorded.by, recorded.at.year) == ("recorder", 2100)
+
+
+HELD = {
+    "a backup": "LOCK TABLE bookmarks, events, executions IN ACCESS SHARE MODE",
+    "a VACUUM": "LOCK TABLE bookmarks, events, executions IN SHARE UPDATE EXCLUSIVE MODE",
+    "a writer": "LOCK TABLE bookmarks, events, executions IN ROW EXCLUSIVE MODE",
+}
+
+
+@pytest.mark.parametrize("holder", HELD)
+def test_a_start_waits_for_nobody_where_there_is_nothing_to_make(
+    database: str, holder: str
+) -> None:
+    views = all_views(house.codec())
+    kernel.migrate(database, "executions", views)
+    with psycopg.connect(database, options=session_options("executions")) as other:
+        other.execute(HELD[holder].encode())
+        migrate(database, "executions")
+        kernel.migrate(database, "executions", views)
+
+
+def test_a_start_forbids_again_what_someone_had_allowed(recorder: Recorder, database: str) -> None:
+    recorder.insert_events([event(1)])
+    with psycopg.connect(database, options=session_options("executions")) as owner:
+        owner.execute("ALTER TABLE events DISABLE TRIGGER append_only")
+    migrate(database, "executions")
+    with (
+        psycopg.connect(database, options=session_options("executions")) as owner,
+        pytest.raises(psycopg.errors.RestrictViolation),
+    ):
+        owner.execute("DELETE FROM events")

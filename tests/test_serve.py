@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from domain.recorder import session_options
 from domain.vault import Vault
@@ -44,3 +45,19 @@ def test_a_setting_that_cannot_be_is_named(tmp_path: Path) -> None:
 def test_a_database_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     said = refused(tmp_path, EXECUTIONS_DATABASE_URL="postgresql://127.0.0.1:1/nowhere")
     assert "EXECUTIONS_DATABASE_URL" in said
+
+
+@pytest.mark.parametrize("command", ["projections", "verify", "rebuild executions"])
+def test_looking_after_a_database_that_is_not_there_says_so(tmp_path: Path, command: str) -> None:
+    nowhere = "postgresql://127.0.0.1:1/nowhere"
+    done = subprocess.run(
+        [PROGRAM, *command.split(), "--data-dir", tmp_path],
+        env={**os.environ, "EXECUTIONS_DATABASE_URL": nowhere},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "the database is away" in done.stderr

@@ -56,6 +56,7 @@ REFUSED_JSON: list[tuple[Any, str]] = [
     ({"metadata.region": {"$lt": True}}, "metadata.region.$lt"),
     ({"metadata.region": {"$prefix": 7}}, "metadata.region.$prefix"),
     ({"$or": [{"status": "running"}] * 101}, "$or[100].status"),
+    ({"$and": [{}] * 101}, "$and[100]"),
     ({"service": {"$in": ["x"] * 1_001}}, "service.$in"),
 ]
 

@@ -219,21 +219,41 @@ async def test_rows_of_another_form_are_made_again(database: str) -> None:
         assert await on.seen() == [1, 2]
 
 
-async def test_pages_grow_while_the_view_is_behind_and_shrink_where_events_are_large(
-    database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kernel, "PAGE_BYTES", 20_000)
+async def test_tables_without_rows_are_of_the_new_form_too(database: str) -> None:
+    class Grown(Seen):
+        schema: ClassVar[str] = Seen.schema.replace("PRIMARY KEY", "PRIMARY KEY, more int")
+
+    async with stage(database) as on:
+        kernel.migrate(database, "executions", [Grown()])
+        assert await on.rows("SELECT more FROM seen") == []
+
+
+async def test_pages_grow_while_the_view_is_behind(database: str) -> None:
     async with stage(database) as on:
         follower = Follower(on.view, on.store)
         follower._page = 2
         await on.log.write(some(20))
-        steps = []
-        while (progress := await follower.catch_up(on.connection)) is not None:
-            steps.append(progress.position)
-        assert steps == [2, 6, 14, 20]
-        tags = tuple(f"{number:0100}" for number in range(50))
-        await on.log.write([Happening("e-0", ExecutionUpdated(tags=tags)) for _ in range(10)])
-        await follower.catch_up(on.connection)
-        await on.log.write([Happening("e-0", ExecutionUpdated(tags=tags)) for _ in range(10)])
-        await follower.catch_up(on.connection)
-        assert await on.bookmark() == (33, 1)
+        assert await positions(follower, on.connection) == [2, 6, 14, 20]
+
+
+async def test_a_page_holds_no_more_bytes_than_fit_and_at_least_one_event(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "PAGE_BYTES", 20_000)
+    monkeypatch.setattr(kernel, "SURELY", 1)
+    async with stage(database) as on:
+        await on.log.write(some(20))
+        for size in (5_000, 5_000, 5_000, 5_000, 100, 30_000, 30_000, 5_000):
+            told = {"text": "x" * size}
+            await on.log.write([Happening("e-0", ExecutionUpdated(metadata=told))])
+        follower = Follower(on.view, on.store)
+        assert await positions(follower, on.connection) == [23, 25, 26, 27, 28]
+        assert len(await on.seen()) == 28
+
+
+async def positions(follower: Follower, connection: AsyncConnection) -> list[int]:
+    """Where each page ended."""
+    ends = []
+    while (progress := await follower.catch_up(connection)) is not None:
+        ends.append(progress.position)
+    return ends

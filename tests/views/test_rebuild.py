@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg import AsyncConnection
 
 from domain import house
-from domain.execution.events import ProgressUpdated
+from domain.codec import Stored
+from domain.execution.events import ExecutionUpdated, ProgressUpdated
 from domain.recorder import session_options
 from domain.store import Store
+from projections import figures, kernel
 from projections import rebuild as rebuilding
+from projections.analytics import Analytics
 from projections.executions import Executions
+from projections.figures import Figures, Question
 from projections.kernel import Follower
 from projections.rebuild import OWN, RebuildUnderWay, Rebuilt, rebuild
 from projections.verify import Difference, verify
@@ -185,6 +192,122 @@ async def test_parked_events_are_those_of_the_new_build(views: str) -> None:
         ]
         [found] = await differences(views, store)
         assert found.what.startswith("event 2 does not apply")
+
+
+async def test_what_is_written_while_indexes_are_made_is_applied_before_the_switch(
+    views: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    async with opened(views) as store:
+        log = Log(store)
+        await a_history(log)
+        await follow(views, store)
+        create, switch = rebuilding._create, rebuilding._switch
+
+        async def busily(definitions: Sequence[str], connection: AsyncConnection) -> None:
+            await create(definitions, connection)
+            await log.write([created(f"meanwhile-{len(definitions)}-{log.position}")])
+
+        async def watched(
+            connection: AsyncConnection, follower: Follower, names: rebuilding.Names
+        ) -> Rebuilt:
+            seen.append(await rebuilding._position(connection, names, follower.view))
+            return await switch(connection, follower, names)
+
+        monkeypatch.setattr(rebuilding, "_create", busily)
+        monkeypatch.setattr(rebuilding, "_switch", watched)
+        await rebuilt(views, store)
+        assert seen == [log.position] == [77]
+
+
+async def test_a_switch_that_has_to_wait_keeps_no_reader_waiting(
+    views: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuilding, "PAUSE", 0.3)
+    async with opened(views) as store:
+        await a_history(Log(store))
+        await follow(views, store)
+        options = session_options("executions")
+        with psycopg.connect(views, options=options) as backup:
+            backup.execute("LOCK TABLE executions IN ACCESS SHARE MODE")
+            replacing = asyncio.create_task(rebuilt(views, store))
+            release = monotonic() + 2
+            async with asyncio.timeout(60), await connect(views) as reader:
+                while (await generation(reader)) == 1 and not replacing.done():
+                    begun = monotonic()
+                    await reader.execute("SELECT count(*) FROM executions")
+                    assert monotonic() - begun < 3
+                    if begun > release:
+                        backup.rollback()
+                    await asyncio.sleep(0.05)
+            assert await replacing == Rebuilt(75, 0)
+        assert await differences(views, store) == []
+
+
+async def generation(connection: AsyncConnection) -> int:
+    cursor = await connection.execute("SELECT generation FROM bookmarks")
+    [(number,)] = await cursor.fetchall()
+    return int(number)
+
+
+async def test_a_database_that_ends_in_the_middle_is_one_error(
+    views: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ends(_: Sequence[str], __: AsyncConnection) -> None:
+        raise psycopg.errors.AdminShutdown("terminating connection")
+
+    monkeypatch.setattr(rebuilding, "_create", ends)
+    async with opened(views) as store:
+        await a_history(Log(store))
+        with pytest.raises(psycopg.errors.AdminShutdown):
+            await rebuilt(views, store)
+
+
+async def test_what_is_read_ahead_is_used_also_where_pages_are_cut_short(
+    views: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "PAGE_BYTES", 20_000)
+    monkeypatch.setattr(rebuilding, "PAGE", 20)
+    monkeypatch.setattr(kernel, "LARGEST_PAGE", 20)
+    taken = []
+    span = Store.span
+
+    async def noted(store: Store, connection: AsyncConnection, *place: Any) -> list[Stored]:
+        taken.append(place[:2])
+        return await span(store, connection, *place)
+
+    monkeypatch.setattr(Store, "span", noted)
+    async with opened(views) as store:
+        log = Log(store)
+        await log.write(some(100))
+        told = {"text": "x" * 3_000}
+        for _ in range(50):
+            await log.write([Happening("e-0", ExecutionUpdated(metadata=told))])
+        await rebuilt(views, store)
+    assert len(taken) == len(set(taken))
+    assert [after for after, _ in taken[1:]] == [until for _, until in taken[:-1]]
+
+
+async def test_an_answer_is_of_one_build_also_when_a_rebuild_ends_meanwhile(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel.migrate(database, "executions", [Analytics()])
+    async with opened(database) as store, await connect(database) as connection:
+        await Log(store).write(some(5))
+        await rebuild(database, "executions", Analytics(), store)
+        cells, rebuilding = figures._cells, list[asyncio.Task[Rebuilt]]()
+
+        async def slowly(connection: AsyncConnection, question: Question) -> Any:
+            rebuilding.append(
+                asyncio.create_task(rebuild(database, "executions", Analytics(), store))
+            )
+            await asyncio.sleep(1)
+            return await cells(connection, question)
+
+        monkeypatch.setattr(figures, "_cells", slowly)
+        answer = await Figures().answer(connection, Question())
+        assert (answer.document["total"], answer.position) == (5, 5)
+        assert await rebuilding[0] == (5, 0)
 
 
 async def test_progress_is_told_up_to_the_end(views: str) -> None:

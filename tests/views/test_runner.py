@@ -17,6 +17,7 @@ from domain.store import Store
 from projections import kernel, runner
 from projections.executions import Executions
 from projections.listen import Listener, Wake
+from projections.rebuild import rebuild
 from projections.runner import Runner
 from tests.views.writing import NOON, Log, created, new_store, opened, some
 
@@ -130,6 +131,31 @@ async def test_a_lost_connection_is_made_again(views: str) -> None:
             )
         position = await (await again(log)).write([created("later")])
         assert await one.runner.wait("executions", position, 10)
+
+
+async def test_who_waits_is_told_when_a_rebuild_moves_the_bookmark(
+    views: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Executions, "gathers", 0.5)
+    async with opened(views) as store, process(views, store) as one:
+        log = Log(store)
+        assert await one.runner.wait("executions", await log.write(some(3)), 10)
+        position = await log.write([created("later")])
+        rebuilt = await rebuild(views, "executions", Executions(store.codec), store)
+        assert rebuilt.position == position
+        assert await one.runner.wait("executions", position, 10)
+
+
+async def test_a_notification_that_nobody_understands_makes_nobody_deaf(
+    views: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "POLL", 60)
+    async with opened(views) as store, process(views, store) as one:
+        log = Log(store)
+        assert await one.runner.wait("executions", await log.write(some(1)), 10)
+        with psycopg.connect(views, autocommit=True) as stranger:
+            stranger.execute("NOTIFY executions_views, 'nonsense'")
+        assert await one.runner.wait("executions", await log.write([created("later")]), 10)
 
 
 async def again(log: Log) -> Log:
