@@ -14,6 +14,7 @@ from rich.table import Table
 
 from api import part
 from api.data_dir import DataDir
+from api.diagnostics import configure_logging
 from api.main import migrate
 from api.progress import progress
 from api.serve import database
@@ -42,6 +43,7 @@ def on_log(data_dir: Path | None, work: Work) -> None:
     """Do some work on the log of the settings, whether its server runs or not."""
     try:
         settings = read(data_dir=data_dir)
+        configure_logging(settings.log_level)
         folder = DataDir.opened(settings.data_dir)
         with database(settings, folder) as (conninfo, _):
             migrate(conninfo, settings.schema)

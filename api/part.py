@@ -8,6 +8,7 @@ import sys
 from io import FileIO
 from threading import Thread
 
+from api.diagnostics import configure_logging
 from domain import house
 from domain.keyring import Keyring
 from domain.store import Store
@@ -23,6 +24,7 @@ POLITE = 5
 def main() -> None:
     """Apply the share, and end at once where standard input does."""
     os.nice(POLITE)
+    configure_logging("warning")
     told = FileIO(0, closefd=False)
     share = Share.heard(told.readline())
     Thread(target=_end_with, args=(told,), name="end with the starter", daemon=True).start()

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import gc
-import logging
 import resource
 import socket
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import TextIO, cast
 
 import structlog
 import uvicorn
@@ -18,6 +15,7 @@ from starlette.types import ASGIApp
 
 from api.cluster import PostgresError
 from api.data_dir import DataDir
+from api.diagnostics import configure_logging
 from api.main import System, build, check_master_key, create_app, migrate
 from api.postgres import EmbeddedPostgres
 from api.settings import Settings, SetupError
@@ -158,35 +156,3 @@ def _announce(settings: Settings, folder: DataDir, listening: socket.socket) -> 
     address = f"[{host}]" if ":" in host else host
     print(f"Listening on http://{address}:{port}", flush=True)  # noqa: T201 - the terminal is its user
     print(f"The admin token is in {kept}", flush=True)  # noqa: T201
-
-
-class StandardError:
-    """Standard error, even when nobody reads it any more: no work fails because of its log."""
-
-    def write(self, text: str) -> None:
-        with suppress(OSError):
-            sys.stderr.write(text)
-
-    def flush(self) -> None:
-        with suppress(OSError):
-            sys.stderr.flush()
-
-
-def configure_logging(level: str) -> None:
-    """Log lines as JSON on standard error, the library's warnings among them."""
-    number = logging.getLevelNamesMapping()[level.upper()]
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, StandardError())),
-        cache_logger_on_first_use=True,
-    )
-    logging.basicConfig(
-        level=max(number, logging.WARNING), format="%(levelname)s %(name)s %(message)s"
-    )

@@ -103,7 +103,7 @@ def _missing(field: Field, values: list[Any]) -> str:
     if field.kind is TAGS:
         return f"{field.column} = '{{}}'"
     if field.kind is ATTRIBUTE:
-        return f"coalesce({_place(field, '#>', values)}, 'null') = 'null'"
+        return f"coalesce({_place(field, '->', values)}, 'null') = 'null'"
     return f"{field.column} IS NULL"
 
 
@@ -142,11 +142,13 @@ def _ordered(field: Field, operator: str, operand: Any, values: list[Any]) -> st
 
 def _typed(field: Field, name: str, values: list[Any]) -> str:
     """The attribute where it has this JSON type, else null: nothing compares with it."""
-    kind = f"jsonb_typeof({_place(field, '#>', values)}) = '{name}'"
-    place = _place(field, "#>>" if name == "string" else "#>", values)
+    kind = f"jsonb_typeof({_place(field, '->', values)}) = '{name}'"
+    place = _place(field, "->>" if name == "string" else "->", values)
     return f"CASE WHEN {kind} THEN {place} END"
 
 
-def _place(field: Field, operator: str, values: list[Any]) -> str:
-    values.append(list(field.keys))
-    return f"({field.column} {operator} %s::text[])"
+def _place(field: Field, last: str, values: list[Any]) -> str:
+    """Key by key, not as one path (`#>`): a path would take `0` for a place in a list."""
+    values.extend(field.keys)
+    steps = ["->"] * (len(field.keys) - 1) + [last]
+    return f"({field.column}{''.join(f' {step} %s::text' for step in steps)})"

@@ -68,13 +68,13 @@ async def verify(
     async with await AsyncConnection.connect(
         conninfo, autocommit=True, options=options
     ) as connection:
+        [total] = await _column(connection, TOTAL)
         while True:
             async with connection.transaction():
                 await connection.execute(AS_ONE)
                 await connection.execute(HOLD)  # before the snapshot: a rebuild replaces tables
                 position = await view.position(connection)
                 streams = await _column(connection, NEXT, last, STREAM, position, STREAMS)
-                [total] = await _column(connection, TOTAL)
                 found = await _differences(connection, store, view, streams, position)
             for difference in found:
                 yield difference

@@ -106,6 +106,7 @@ OPERANDS: dict[str, list[Any]] = {
     "metadata.environment": ["test", "te"],
     "metadata.version": ["2"],
     "tags": [*TAGS, "changed", "q"],
+    "metadata.region.0": ["north", "n"],
     "metadata.region": ["north", "n", 7, 7.0, "7", "Ñ", "", True],
     "metadata.amount": [5, 5.5, "5", -3, 10**15, 0, False],
     "metadata.flag": [True, False, "true", 1],

@@ -1,0 +1,42 @@
+"""What a program says of its own doings: JSON lines on standard error, never among its answers."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import suppress
+from typing import TextIO, cast
+
+import structlog
+
+
+class StandardError:
+    """Standard error, even when nobody reads it any more: no work fails because of its log."""
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            sys.stderr.flush()
+
+
+def configure_logging(level: str) -> None:
+    """Log lines as JSON on standard error, the library's warnings among them."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, StandardError())),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(
+        level=max(number, logging.WARNING), format="%(levelname)s %(name)s %(message)s"
+    )
