@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from api.problems import TooLarge, TooSlow, UnsupportedMediaType
-from domain.errors import Overloaded
+from api.problems import TooSlow, UnsupportedMediaType
+from domain.errors import Overloaded, TooLarge
 
 KIB = 1024
 MIB = 1024 * KIB

@@ -18,7 +18,7 @@ from api.bodies import MIB
 from api.operations import Call, Handler, Operation
 from domain.batch import Message
 from domain.bus import Answer
-from domain.errors import DomainError, Invalid, Overloaded
+from domain.errors import DomainError, Invalid, Overloaded, TooLarge
 from domain.execution.commands import COMMANDS
 from domain.execution.shape import ServiceExecution
 from domain.kernel import Command
@@ -56,11 +56,19 @@ def parsed(command: type[Command[Any]], body: bytes) -> Command[Any]:
 
 
 def built(command: type[Command[Any]], fields: dict[str, Any]) -> Command[Any]:
-    """The command of fields that came apart from each other. Raises ValidationError."""
+    """The command of fields that came apart from each other.
+
+    Raises:
+        ValidationError: it is not valid.
+        TooLarge: it has more bytes than a command may have.
+    """
     try:
-        return command.model_validate_json(orjson.dumps(fields))
+        body = orjson.dumps(fields)
     except TypeError:  # a whole number beyond 64 bits: it is the model that refuses it
-        return command.model_validate_json(to_json(fields))
+        body = to_json(fields)
+    if len(body) > MIB:
+        raise TooLarge(f"A command has at most {MIB} bytes.", limit=MIB)
+    return command.model_validate_json(body)
 
 
 def value(body: bytes) -> Any:

@@ -59,12 +59,6 @@ class Unauthenticated(DomainError):
     code = "unauthenticated"
 
 
-class TooLarge(DomainError):
-    """The body is larger than this route takes."""
-
-    code = "too-large"
-
-
 class TooSlow(DomainError):
     """For half a minute nothing more of the body came; send it again, in one go."""
 

@@ -82,7 +82,7 @@ async def begin(store: Store, streams: list[str]) -> None:
             for stream in streams
             for version, event in enumerate(BEGINNING, 1)
         ]
-        await transaction.append(rows, [], [], now)
+        await transaction.append(rows, [], now)
 
 
 async def _timed(bus: Bus, streams: list[str], seconds: float, postgres: int) -> Called:

@@ -35,7 +35,7 @@ async def bytes_per_event(conninfo: str, events: int) -> float:
     rows = islice(_rows(store), events)
     while batch := list(islice(rows, A_BATCH)):
         async with store.transaction() as transaction:
-            await transaction.append(batch, [], [], batch[-1].at)
+            await transaction.append(batch, [], batch[-1].at)
     await store.close()
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute("VACUUM executions.events")

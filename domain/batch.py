@@ -10,12 +10,26 @@ from typing import Any, NamedTuple
 import orjson
 
 from domain.codec import Codec, Snapshot, Stored
-from domain.errors import DomainError, Forbidden, IdempotencyKeyReused, Invalid, VersionMismatch
+from domain.errors import (
+    DomainError,
+    Forbidden,
+    IdempotencyKeyReused,
+    Invalid,
+    TooLarge,
+    VersionMismatch,
+)
 from domain.kernel import Command, Context, Event, Held, On, Recorded
 from domain.keyring import Keyring
 
 DAY = timedelta(hours=24)
 SNAPSHOT_EVERY = 500
+FULL = 32 * 1024 * 1024
+"""Bytes that one stream may hold before it takes only what is small, such as its end."""
+SMALL = 16 * 1024
+FULL_DETAIL = (
+    "This holds as much as one can: keep large content elsewhere and name it here. "
+    "Small commands are still taken."
+)
 
 
 class IdempotencyKey(NamedTuple):
@@ -116,11 +130,14 @@ class Batch:
 
     def snapshots(self) -> list[Snapshot]:
         """The states worth keeping: one every 500 versions of a stream."""
-        return [
-            self.codec.freeze(stream, held, self.keyring.obtain(stream))
-            for stream in self.crossed
-            if (held := self.states[stream]) is not None
-        ]
+        return [self._frozen(stream) for stream in self.crossed]
+
+    def _frozen(self, stream: str) -> Snapshot:
+        held = self.states[stream]
+        assert held is not None
+        snapshot = self.codec.freeze(stream, held, self.keyring.obtain(stream))
+        self.states[stream] = held._replace(size=len(snapshot.state))
+        return snapshot
 
     def _decide(self, message: Message) -> Decided:
         held, context = self._prepare(message)
@@ -131,9 +148,10 @@ class Batch:
             stream, event = _placed(happened, message.stream)
             before = changed[stream] if stream in changed else self.states.get(stream)
             recorded = self._recorded(message, stream, before, event, len(rows))
-            changed[stream] = _applied(before, recorded)
             key = self.keyring.obtain(stream) if event.sealed else None
-            rows.append(self.codec.encode(recorded, key))
+            row = self.codec.encode(recorded, key)
+            changed[stream] = _applied(before, recorded, len(row.data))
+            rows.append(row)
         self._keep(rows, changed)
         settled = changed.get(message.stream, held)
         assert settled is not None
@@ -172,10 +190,17 @@ class Batch:
         )
 
     def _keep(self, rows: list[Stored], changed: Loaded) -> None:
-        """All or nothing: a message whose events cannot be encoded has left no trace so far."""
+        """All or nothing: a message whose events cannot be encoded has left no trace so far.
+
+        Raises:
+            TooLarge: a stream would hold more than can be loaded in good time.
+        """
+        size = sum(len(row.data) for row in rows)
+        if size > SMALL and any(held and held.size > FULL for held in changed.values()):
+            raise TooLarge(FULL_DETAIL)
         self.rows += rows
         self.position += len(rows)
-        self.size += sum(len(row.data) for row in rows)
+        self.size += size
         self.states.update(changed)
         self.crossed.update(row.stream for row in rows if row.version % SNAPSHOT_EVERY == 0)
 
@@ -207,9 +232,10 @@ def _check_conditions(message: Message, held: Held[Any] | None, now: datetime) -
         raise Forbidden("Dating an event more than 24 hours back needs the right `import`.")
 
 
-def _applied(before: Held[Any] | None, recorded: Recorded) -> Held[Any]:
-    state = recorded.event.apply(before.state if before else None, recorded)
-    return Held(state, recorded.version, recorded.position, recorded.at)
+def _applied(before: Held[Any] | None, recorded: Recorded, size: int) -> Held[Any]:
+    state, known = (before.state, before.size) if before else (None, 0)
+    after = recorded.event.apply(state, recorded)
+    return Held(after, recorded.version, recorded.position, recorded.at, known + size)
 
 
 def refusal(error: DomainError) -> dict[str, Any]:

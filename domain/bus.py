@@ -139,6 +139,7 @@ class Bus:
             outcomes = await self._write(taken)
         except Overloaded as error:
             self._forget()
+            self._queue.shrink(len(taken))  # perhaps it was too much for the time there is
             for waiting in taken:
                 waiting.refuse(Overloaded(error.detail))
             reason = str(error.__cause__ or error).strip()
@@ -174,15 +175,16 @@ class Bus:
         async with writing as transaction:
             batch = await self._prepare(transaction, taken)
             outcomes = self._decide(batch, taken)
+            snapshots = _snapshots(batch)
             if batch.rows or batch.new_replies:
-                await transaction.append(
-                    batch.rows, _snapshots(batch), batch.new_replies, batch.now
-                )
+                await transaction.append(batch.rows, batch.new_replies, batch.now)
             else:
                 await transaction.confirm()
         self._seen = batch.position
         self._at = batch.now if batch.rows else transaction.at
         self._remember(batch.states)
+        if snapshots:
+            self._apart(self._keep_snapshots(snapshots), "snapshots")
         return outcomes
 
     def _narrow(self, taken: list[Waiting], error: Exception) -> None:
@@ -300,6 +302,10 @@ class Bus:
         if now - self._cleaned > CLEANING:
             self._cleaned = now
             self._apart(self._forget_replies(now - REPLIES_KEPT), "cleaning")
+
+    async def _keep_snapshots(self, snapshots: list[Snapshot]) -> None:
+        with suppress(Overloaded):  # they save time, later
+            await self._store.keep_snapshots(snapshots)
 
     async def _forget_replies(self, until: datetime) -> None:
         with suppress(Overloaded):

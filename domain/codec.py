@@ -106,6 +106,7 @@ class Codec:
             meta.get("customer"),
             meta.get("provider"),
             datetime.fromisoformat(occurred_at) if occurred_at else None,
+            len(row.data),
         )
 
     def freeze(self, stream: str, held: Held[Any], key: DataKey | None) -> Snapshot:
@@ -119,7 +120,7 @@ class Codec:
         """The state of a row. Without a key its sealed fields stay `Ciphertext`."""
         adapter = self._states[row.stream.partition("/")[0]]
         state = adapter.validate_json(row.state, strict=False, context=opening(key))
-        return Held(state, row.version, row.position, row.at)
+        return Held(state, row.version, row.position, row.at, len(row.state))
 
 
 def fingerprint(schemas: Any) -> str:

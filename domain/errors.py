@@ -77,6 +77,12 @@ class Forbidden(DomainError):
     code = "forbidden"
 
 
+class TooLarge(DomainError):
+    """The body is larger than this route takes."""
+
+    code = "too-large"
+
+
 class Overloaded(DomainError):
     """The server cannot take this now; send it again after the seconds in Retry-After."""
 

@@ -61,11 +61,6 @@ class Aggregate(State):
         """The customer and the provider that every event of this stream names."""
         return None, None
 
-    @property
-    def weight(self) -> int:
-        """How much memory it takes, in parts of about a kilobyte or two."""
-        return 1
-
 
 S = TypeVar("S", bound=Aggregate)
 
@@ -172,7 +167,8 @@ class Recorded(NamedTuple):
     """The envelope: one event, where it stands, when and through whom it came.
 
     `version` is its place in its stream, `position` its place in the whole log, both from 1;
-    `occurred_at` is the time a client gave, `at` the time it was recorded (never falling in the log).
+    `occurred_at` is the time a client gave, `at` the time it was recorded (never falling in the log),
+    `size` the bytes that the event takes in the log.
     """
 
     stream: str
@@ -186,6 +182,7 @@ class Recorded(NamedTuple):
     customer: str | None = None
     provider: str | None = None
     occurred_at: datetime | None = None
+    size: int = 0
 
     @property
     def when(self) -> datetime:
@@ -194,21 +191,26 @@ class Recorded(NamedTuple):
 
 
 class Held(NamedTuple, Generic[S]):
-    """A state with the place of its last event in its stream, in the log, and in time."""
+    """A state with the place of its last event in its stream, in the log, and in time.
+
+    `size` is about how many bytes it takes: those of the snapshot and the events it was made from.
+    """
 
     state: S
     version: int
     position: int
     at: datetime
+    size: int = 0
 
 
 def replay(held: Held[Any] | None, events: Iterable[Recorded]) -> Held[Any] | None:
     """Fold `events`, in order, onto `held`."""
-    state = held.state if held else None
+    state, size = (held.state, held.size) if held else (None, 0)
     last = None
     for last in events:
         state = last.event.apply(state, last)
-    return held if last is None else Held(state, last.version, last.position, last.at)
+        size += last.size
+    return held if last is None else Held(state, last.version, last.position, last.at, size)
 
 
 def aggregate_id(stream: str) -> str:

@@ -18,6 +18,7 @@ from psycopg import AsyncConnection, AsyncCursor
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
+from domain.arrays import columns
 from domain.codec import Codec, Snapshot, Stored
 from domain.kernel import Held, Recorded, replay
 from domain.keyring import Keyring
@@ -42,6 +43,10 @@ SNAPSHOTS = """SELECT s.* FROM unnest(%b::text[]) AS wanted (stream) CROSS JOIN 
         SELECT originator_id, originator_version, position, at, state FROM snapshots
         WHERE originator_id = wanted.stream AND originator_version <= %b AND shape = %b
         ORDER BY originator_version DESC LIMIT 1) AS s"""
+SNAPSHOT_KINDS = ("text", "bigint", "bigint", "timestamptz", "bytea", "text")
+KEEP_SNAPSHOTS = """INSERT INTO snapshots SELECT * FROM unnest(
+    %b::text[], %b::bigint[], %b::bigint[], %b::timestamptz[], %b::bytea[], %b::text[])
+    ON CONFLICT DO NOTHING"""
 FORGET_REPLIES = """DELETE FROM idempotency_keys WHERE at <= %b AND key IN (
     SELECT key FROM idempotency_keys WHERE at <= %b ORDER BY at LIMIT %b)"""
 AT_TIME = """SELECT coalesce(max(originator_version), 0) FROM events
@@ -265,6 +270,11 @@ class Store:
             async with self.reader() as connection:
                 keys |= await self.learn(connection, unknown, believe_absent=False)
         return {stream: keys.get(stream) for stream in streams}
+
+    async def keep_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
+        """Keep states of versions that are committed, to load later ones from."""
+        async with self.reader() as connection:
+            await connection.execute(KEEP_SNAPSHOTS, columns(SNAPSHOT_KINDS, snapshots))
 
     async def forget_replies(self, until: datetime) -> None:
         """Drop what was answered under idempotency keys up to a time, little by little."""

@@ -10,7 +10,7 @@ from psycopg import AsyncConnection, AsyncCursor
 
 from domain.arrays import columns
 from domain.batch import Reply
-from domain.codec import Snapshot, Stored
+from domain.codec import Stored
 from domain.kernel import Held
 from domain.replies import REPLIES_KEPT
 
@@ -30,9 +30,6 @@ APPEND = f"""WITH advanced AS (UPDATE head SET position = %b, at = %b WHERE posi
             WITH ORDINALITY AS e (version, stream, type, meta, data, place))
     SELECT pg_notify(%b, '') FROM advanced"""
 KINDS = ("bigint", "text", "text", "text", "bytea")
-KEEP_SNAPSHOTS = """INSERT INTO snapshots SELECT * FROM unnest(
-    %b::text[], %b::bigint[], %b::bigint[], %b::timestamptz[], %b::bytea[], %b::text[])
-    ON CONFLICT DO NOTHING"""
 REPLIES = (
     "SELECT key, fingerprint, outcome FROM idempotency_keys WHERE key = ANY(%b::text[]) AND at > %b"
 )
@@ -76,7 +73,6 @@ class Transaction:
     async def append(
         self,
         events: Sequence[Stored],
-        snapshots: Sequence[Snapshot],
         replies: Sequence[Reply],
         at: datetime,
     ) -> None:
@@ -99,8 +95,6 @@ class Transaction:
                 await run(APPEND, self._rows(events, at), prepare=True)
             if keys:
                 await run(KEEP_KEYS, (list(keys), list(keys.values())))
-            if snapshots:
-                await run(KEEP_SNAPSHOTS, _columns(snapshots))
             await run("COMMIT")
         keyring.stored(streams)
 
@@ -127,7 +121,6 @@ class Attempt(Transaction):
     async def append(
         self,
         events: Sequence[Stored],
-        snapshots: Sequence[Snapshot],
         replies: Sequence[Reply],
         at: datetime,
     ) -> None:
@@ -137,11 +130,11 @@ class Attempt(Transaction):
             Moved: the head was elsewhere.
         """
         streams = {event.stream for event in events}
-        if snapshots or replies or self._store.keyring.minted(streams):
+        if replies or self._store.keyring.minted(streams):
             cursor = await self._connection.execute(BEGIN, prepare=False)
             cursor.nextset()
             await self._expect(cursor)
-            await super().append(events, snapshots, replies, at)
+            await super().append(events, replies, at)
             return
         cursor = await self._connection.execute(APPEND, self._rows(events, at), prepare=True)
         if cursor.rowcount != 1:

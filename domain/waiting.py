@@ -85,7 +85,11 @@ class Queue:
     def narrow(self, taken: Sequence[Waiting]) -> None:
         """A batch failed as a whole: it comes again in smaller parts, to find the one at fault."""
         self.put_back(taken)
-        self._size = max(1, len(taken) // 2)
+        self.shrink(len(taken))
+
+    def shrink(self, taken: int) -> None:
+        """A batch of so many failed: the next is half as large."""
+        self._size = max(1, taken // 2)
 
     def widen(self) -> None:
         """A batch went well: the next may be larger again."""

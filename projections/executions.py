@@ -253,16 +253,20 @@ class Executions:
         """Rows as they stand, by id."""
         cursor = await connection.execute(READ, (list(ids),), binary=True)
         return {
-            row[0]: (dict(zip(PATHS, row, strict=False)), self._going_on(row[-6:]) or row[-1])
+            row[0]: (dict(zip(PATHS, row, strict=False)), self._body(row[-6:]))
             for row in await cursor.fetchall()
         }
+
+    def _body(self, row: Sequence[Any]) -> Held[Execution] | bytes:
+        held = self._going_on(row)
+        return row[-1] if held is None else held._replace(size=0)
 
     def expected(self, held: Held[Execution]) -> Row:
         """What `stored` should find."""
         values = {column.field.path: column.value(held) for column in COLUMNS}
         if held.state.final:
             return values, sealed_json(document(held, held.at))
-        return values, held
+        return values, held._replace(size=0)
 
     async def position(self, connection: AsyncConnection) -> int:
         """How far the rows go, at least."""

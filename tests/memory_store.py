@@ -131,6 +131,9 @@ class MemoryStore(Store):
         rows = [(stream, self.log.keys[stream]) for stream in unknown if stream in self.log.keys]
         return keys | self.keyring.learn(rows, absent=unknown if believe_absent else ())
 
+    async def keep_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
+        self.log.snapshots += snapshots
+
     async def forget_replies(self, until: datetime) -> None:
         replies = self.log.replies
         self.log.replies = {key: kept for key, kept in replies.items() if kept.at > until}
@@ -164,7 +167,6 @@ class MemoryTransaction(Transaction):
     async def append(
         self,
         events: Sequence[Stored],
-        snapshots: Sequence[Snapshot],
         replies: Sequence[Reply],
         at: datetime,
     ) -> None:
@@ -177,7 +179,6 @@ class MemoryTransaction(Transaction):
                 raise psycopg.errors.UniqueViolation("this version is taken")
             taken.add((event.stream, event.version))
         log.events += events
-        log.snapshots += snapshots
         log.at = at if events else log.at
         log.keys |= self._store.keyring.minted(streams)
         log.replies |= {reply.key: Kept(reply, at) for reply in replies}
@@ -193,13 +194,12 @@ class MemoryAttempt(MemoryTransaction, Attempt):
     async def append(
         self,
         events: Sequence[Stored],
-        snapshots: Sequence[Snapshot],
         replies: Sequence[Reply],
         at: datetime,
     ) -> None:
         async with self._log.lock:
             await self.confirm()
-            await super().append(events, snapshots, replies, at)
+            await super().append(events, replies, at)
 
     async def confirm(self) -> None:
         if len(self._log.events) != self.position:

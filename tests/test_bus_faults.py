@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 
 import pytest
 
+from domain import batch as batch_module
 from domain import bus as bus_module
 from domain import waiting
 from domain.batch import IdempotencyKey
 from domain.codec import Codec, Stored
-from domain.errors import NotFound, Overloaded
+from domain.errors import NotFound, Overloaded, TooLarge
 from domain.kernel import Aggregate, Command, Context, Event, Held, On, Recorded
 from domain.keyring import Keyring
 from domain.store import Store
@@ -113,7 +114,7 @@ async def test_a_stream_that_cannot_be_loaded_spoils_no_neighbour(new_store: New
         await bus.send(message("a", Begin()))
         strange = Stored(2, 1, NOON, "tally/strange", "tally.from-the-future", '{"by":"x"}', b"{}")
         async with store.transaction() as transaction:
-            await transaction.append([strange], [], [], transaction.at)
+            await transaction.append([strange], [], transaction.at)
         good = [bus.submit(message("a", Raise())) for _ in range(5)]
         bad = bus.submit(message("strange", Raise()))
         good += [bus.submit(message("a", Raise())) for _ in range(5)]
@@ -246,6 +247,52 @@ async def test_large_events_are_written_in_several_commits_and_keep_their_order(
         answers = await asyncio.gather(*sent)
     assert all(before.held.version < after.held.version for before, after in pairwise(answers))
     assert 10 <= store.transactions <= 14
+
+
+async def test_a_stream_that_is_full_takes_only_what_is_small(
+    new_store: NewStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_module, "FULL", 110_000)
+    large, small = Note(note="x" * 40_000), Note(note="done")
+    async with running_bus(new_store()) as bus:
+        await bus.send(message("a", Begin()))
+        await bus.send(message("b", Begin()))
+        await bus.send(message("a", large))
+        await bus.send(message("a", large))
+        sent = [
+            bus.submit(message(name, note))
+            for name, note in zip("aba", [large, large, small], strict=True)
+        ]
+        refused, neighbour, taken = await asyncio.gather(*sent, return_exceptions=True)
+        assert isinstance(refused, TooLarge)
+        assert neighbour.held.version == 2  # type: ignore[union-attr]  # or the test fails
+        assert taken.held.state.note == "done"  # type: ignore[union-attr]  # the same
+    async with running_bus(new_store()) as bus:  # it is as full when it is loaded again
+        with pytest.raises(TooLarge):
+            await bus.send(message("a", large))
+
+
+async def test_a_batch_that_takes_too_long_comes_again_in_smaller_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = MemoryStore(MemoryLog(), codec(), keyring())
+    load, batches = MemoryStore.load_on, list[int]()
+
+    async def slowly(
+        store: MemoryStore, connection: Any, known: Mapping[str, Any], **how: Any
+    ) -> dict[str, Held[Any]]:
+        batches.append(len(known))
+        if len(known) > 10:
+            raise Overloaded
+        return await load(store, connection, known, **how)
+
+    monkeypatch.setattr(MemoryStore, "load_on", slowly)
+    async with running_bus(log) as bus:
+        for _ in range(4):
+            sent = [bus.submit(message(f"{number}", Begin())) for number in range(32)]
+            await asyncio.gather(*sent, return_exceptions=True)
+    assert batches[:2] == [32, 16]
+    assert (await log.head())[0] > 0
 
 
 async def test_what_was_known_through_a_lost_connection_is_not_believed() -> None:

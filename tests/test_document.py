@@ -16,6 +16,8 @@ from domain.execution.events import (
     ExecutionCompleted,
     ExecutionCreated,
     ExecutionFailed,
+    ExecutionPaused,
+    ExecutionResumed,
     ExecutionUpdated,
 )
 from domain.execution.step_events import StepCompleted, StepsAdded, StepStarted, UsageRecorded
@@ -126,6 +128,16 @@ def test_the_latest_ten_checkpoints_are_shown() -> None:
     saved = [CheckpointSaved(checkpoint=f"cp-{n}", state={}, step="") for n in range(1, 13)]
     ids = [checkpoint["id"] for checkpoint in shown(given(*RUNNING, *saved))["checkpoints"]]
     assert ids == [f"cp-{n}" for n in range(3, 13)]
+
+
+def test_the_checkpoint_that_it_was_resumed_from_is_shown_however_old_it_is() -> None:
+    saved = [CheckpointSaved(checkpoint=f"cp-{n}", state={}, step="") for n in range(1, 13)]
+    paused = ExecutionPaused(checkpoint="cp-12")
+    for chosen, first in (("cp-1", "cp-1"), ("cp-3", "cp-3"), ("cp-12", "cp-3")):
+        resumed = ExecutionResumed(checkpoint=chosen)
+        shown_ = shown(given(*RUNNING, *saved, paused, resumed))["checkpoints"]
+        assert shown_[0]["id"] == first
+        assert len(shown_) == (11 if chosen == "cp-1" else 10)
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ async def write(store: Store, *happened: Happened) -> list[Stored]:
     """Append in one commit."""
     async with store.transaction() as transaction:
         written = rows(store, transaction.position, *happened)
-        await transaction.append(written, [], [], written[-1].at)
+        await transaction.append(written, [], written[-1].at)
     return written
 
 
@@ -130,7 +130,8 @@ async def test_a_state_is_the_fold_of_its_events_up_to_any_version(store: Store)
         assert held is not None
         assert (held.version, held.state.total) == (version, total)
     newest = await store.load("tally/a")
-    assert newest == Held(Tally("a", 5), 3, 4, NOON + 4 * SECOND)
+    size = sum(len(row.data) for row in await store.history("tally/a"))
+    assert newest == Held(Tally("a", 5), 3, 4, NOON + 4 * SECOND, size)
 
 
 async def test_the_writer_sees_what_it_holds_the_lock_for(store: Store) -> None:
@@ -148,7 +149,8 @@ async def test_a_snapshot_stands_for_the_events_before_it(store: Store) -> None:
     async with store.transaction() as transaction:
         frozen = store.codec.freeze("tally/a", held, store.keyring.obtain("tally/a"))
         begun = rows(store, 4, ("tally/c", 1, TallyBegun()))
-        await transaction.append(begun, [frozen], [], NOON)
+        await transaction.append(begun, [], NOON)
+    await store.keep_snapshots([frozen])
     totals = [(await store.load("tally/a", version)) for version in (1, 2, 3)]
     assert [held and held.state.total for held in totals] == [0, 100, 103]
 
@@ -161,10 +163,10 @@ async def test_an_attempt_at_the_head_is_written(store: Store) -> None:
         loaded = await attempt.load({"tally/b": None})
         assert [held.version for held in loaded.values()] == [1]
         raised = rows(store, 4, ("tally/b", 2, TallyRaised(amount=1)))
-        await attempt.append(raised, [], [], raised[0].at)
+        await attempt.append(raised, [], raised[0].at)
     async with store.attempt(session, 5, raised[0].at) as attempt:
         noted = rows(store, 5, ("tally/b", 3, TallyNoted(note="with a key")))
-        await attempt.append(noted, [], [], noted[0].at)
+        await attempt.append(noted, [], noted[0].at)
     async with store.attempt(session, 6, noted[0].at) as attempt:
         await attempt.confirm()
     assert await store.read(4, 10) == raised + noted
@@ -178,7 +180,7 @@ async def attempted(store: Store, session: int, after: Stored, *happened: Happen
     async with store.attempt(session, after.position, after.at) as attempt:
         if happened:
             late = rows(store, after.position, *happened)
-            await attempt.append(late, [], [], late[0].at)
+            await attempt.append(late, [], late[0].at)
         else:
             await attempt.confirm()
 
@@ -228,11 +230,11 @@ async def test_a_reply_is_kept_with_the_commit_and_for_its_time(store: Store) ->
     reply, other = Reply("k", "body", "{}"), Reply("k", "body", '{"again":1}')
     later = NOON + REPLIES_KEPT
     async with store.transaction() as transaction:
-        await transaction.append([], [], [reply], NOON)
+        await transaction.append([], [reply], NOON)
     async with store.transaction() as transaction:
         assert await transaction.replies(["k", "l"], NOON - SECOND) == {"k": reply}
         assert await transaction.replies(["k"], NOON) == {}
-        await transaction.append([], [], [other], later)
+        await transaction.append([], [other], later)
     await store.forget_replies(NOON)
     async with store.transaction() as transaction:
         assert await transaction.replies(["k"], NOON - SECOND) == {"k": other}
@@ -244,10 +246,10 @@ async def test_a_reply_is_kept_with_the_commit_and_for_its_time(store: Store) ->
 async def test_a_reply_is_not_overwritten_within_its_time(store: Store) -> None:
     reply, other = Reply("k", "body", "{}"), Reply("k", "body", '{"again":1}')
     async with store.transaction() as transaction:
-        await transaction.append([], [], [reply], NOON)
+        await transaction.append([], [reply], NOON)
     with pytest.raises(Moved):
         async with store.transaction() as transaction:
-            await transaction.append([], [], [other], NOON + REPLIES_KEPT - SECOND)
+            await transaction.append([], [other], NOON + REPLIES_KEPT - SECOND)
     async with store.transaction() as transaction:
         assert await transaction.replies(["k"], NOON - SECOND) == {"k": reply}
 
@@ -256,7 +258,7 @@ async def test_a_reply_alone_moves_neither_position_nor_time(store: Store) -> No
     await two_tallies(store)
     before = await store.head()
     async with store.transaction() as transaction:
-        await transaction.append([], [], [Reply("k", "body", "{}")], NOON + timedelta(days=1))
+        await transaction.append([], [Reply("k", "body", "{}")], NOON + timedelta(days=1))
     assert await store.head() == before
 
 
@@ -287,7 +289,7 @@ async def test_only_the_keys_of_stored_events_are_kept(new_store: NewStore) -> N
     async with opened(new_store()) as one, opened(new_store()) as other:
         async with one.transaction() as transaction:
             one.keyring.obtain("tally/never-written")
-            await transaction.append([], [], [Reply("k", "body", "{}")], NOON)
+            await transaction.append([], [Reply("k", "body", "{}")], NOON)
         assert await other.keys(["tally/never-written"]) == {"tally/never-written": None}
 
 

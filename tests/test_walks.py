@@ -164,13 +164,14 @@ def test_what_always_holds(creation: CreateExecution, way: list[Any]) -> None:
     path = walk(creation, way)
     live = path.states[-1]
     # The events alone lead to the state that the writer had; so do a snapshot and the rest.
-    assert replay(None, (CODEC.decode(row, KEY) for row in path.rows)) == live
+    assert same(replay(None, (CODEC.decode(row, KEY) for row in path.rows)), live)
     thawed = CODEC.thaw(CODEC.freeze(STREAM, live, KEY), KEY)
-    assert thawed == live
+    assert same(thawed, live)
     assert list(thawed.state.steps) == list(live.state.steps)
     middle = len(path.rows) // 2
     snapshot = CODEC.thaw(CODEC.freeze(STREAM, path.states[middle], KEY), KEY)
-    assert replay(snapshot, (CODEC.decode(row, KEY) for row in path.rows[middle + 1 :])) == live
+    rest = (CODEC.decode(row, KEY) for row in path.rows[middle + 1 :])
+    assert same(replay(snapshot, rest), live)
     _check_view(path, live)
     for held in path.states:
         _check_state(held)
@@ -178,11 +179,16 @@ def test_what_always_holds(creation: CreateExecution, way: list[Any]) -> None:
         _check_step(before.state, after.state)
 
 
+def same(one: Held[Any] | None, other: Held[Any]) -> bool:
+    """Sizes may differ: they tell what a state was made from."""
+    return one is not None and one._replace(size=0) == other._replace(size=0)
+
+
 def _check_view(path: Path, live: Held[Execution]) -> None:
     """A view without keys has the same document, sealed."""
     view = replay(None, map(CODEC.decode, path.rows))
     assert view is not None
-    assert CODEC.thaw(CODEC.freeze(STREAM, view, None)) == view
+    assert same(CODEC.thaw(CODEC.freeze(STREAM, view, None)), view)
     shown = document(live, live.at)
     sealed = sealed_json(document(view, live.at))
     assert orjson.loads(open_json(sealed, KEY)) == orjson.loads(orjson.dumps(shown))

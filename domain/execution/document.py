@@ -62,7 +62,7 @@ def document(held: Held[Execution], now: datetime) -> dict[str, Any]:
         "status": state.status._value_,
         "progress": _short(state.progress),
         "steps": [step_document(step, state.assignee) for step in state.steps.values()],
-        "checkpoints": [checkpoint_document(c) for c in state.checkpoints[-LATEST_CHECKPOINTS:]],
+        "checkpoints": [checkpoint_document(c) for c in _checkpoints(state)],
         "attempts": [attempt_document(attempt) for attempt in state.attempts],
         "metrics": _metrics(state, now, started, completed),
         "priority": state.priority._value_,
@@ -154,6 +154,15 @@ def linked_data(document: dict[str, Any]) -> dict[str, Any]:
         "error": error and {"@type": "Thing", "name": error["code"], **error},
     }
     return {name: value for name, value in shown.items() if value is not None}
+
+
+def _checkpoints(state: Execution) -> list[Checkpoint]:
+    """The latest ten, and before them the one that it was resumed from, where that is older."""
+    older, latest = (
+        state.checkpoints[:-LATEST_CHECKPOINTS],
+        state.checkpoints[-LATEST_CHECKPOINTS:],
+    )
+    return [*(c for c in older if c.id == state.resumed_from), *latest]
 
 
 def _add_optional(shown: dict[str, Any], state: Execution) -> None:

@@ -126,6 +126,17 @@ def test_a_whole_number_beyond_64_bits_is_refused_as_in_a_single_command(
     assert shown["steps"][0]["output"] == {"n": 2**63 - 1}
 
 
+def test_a_command_that_is_too_large_is_refused_alone(
+    api: httpx.Client, running_execution: str
+) -> None:
+    save = {"command": "checkpoint", "execution": running_execution}
+    large, small = sent(
+        api, {**save, "state": {"page": "x" * 1_100_000}}, {**save, "state": {"page": "x"}}
+    )
+    assert (large["status"], large["problem"]["type"]) == (413, "/problems/too-large")
+    assert small["status"] == 200
+
+
 def test_the_servers_own_commands_are_not_for_clients(
     api: httpx.Client, running_execution: str
 ) -> None:

@@ -71,7 +71,7 @@ async def append(store: Store, count: int) -> None:
             store.codec.encode(Recorded(f"user/u-{place}", 1, place, at, event, "tests"), None)
             for place in range(first, first + count)
         ]
-        await transaction.append(rows, (), (), at)
+        await transaction.append(rows, (), at)
 
 
 @asynccontextmanager

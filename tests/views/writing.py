@@ -84,7 +84,7 @@ class Log:
         async with self.store.transaction() as transaction:
             keyring, codec = self.store.keyring, self.store.codec
             rows = [codec.encode(event, keyring.obtain(event.stream)) for event in recorded]
-            await transaction.append(rows, [], [], recorded[-1].at)
+            await transaction.append(rows, [], recorded[-1].at)
         return self.position
 
     def _recorded(self, happening: Happening) -> Recorded:
