@@ -202,11 +202,12 @@ async def test_what_is_written_while_indexes_are_made_is_applied_before_the_swit
         log = Log(store)
         await a_history(log)
         await follow(views, store)
-        create, switch = rebuilding._create, rebuilding._switch
+        create, switch, writing = rebuilding._create, rebuilding._switch, asyncio.Lock()
 
         async def busily(definitions: Sequence[str], connection: AsyncConnection) -> None:
             await create(definitions, connection)
-            await log.write([created(f"meanwhile-{len(definitions)}-{log.position}")])
+            async with writing:
+                await log.write([created(f"meanwhile-{log.position}")])
 
         async def watched(
             connection: AsyncConnection, follower: Follower, names: rebuilding.Names
