@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import structlog
 
-from domain.batch import Batch, Decided, Loaded, Message, NotLoaded, Repeat, wanted
+from domain.batch import Batch, Decided, Message, NotLoaded, Repeat
 from domain.codec import Snapshot
 from domain.errors import DomainError, Overloaded
 from domain.kernel import Held
+from domain.known import Known
 from domain.replies import REPLIES_KEPT
-from domain.states import States
 from domain.store import Store
 from domain.transaction import Moved, Transaction
 from domain.waiting import Queue, Waiting
@@ -25,9 +25,6 @@ QUEUE = 10_000
 CLEANING = timedelta(hours=1)
 GATHERING = 0.001
 """Seconds that a batch smaller than the last one waits for more commands."""
-ENOUGH = 8
-"""After so many batches without another process writing, the lock is not taken in advance."""
-EPOCH = datetime.fromtimestamp(0, UTC)
 
 log = structlog.get_logger()
 Clock = Callable[[], datetime]
@@ -67,13 +64,7 @@ class Bus:
         self._new_id = new_id
         self._random = random
         self._queue = Queue(limit)
-        self._states = States()
-        # Those of the states that are as new as `_seen`: when another process has written, a batch
-        # brings only its own streams up to date, and the rest stay behind until they are wanted.
-        self._current: set[str] = set()
-        self._seen, self._at = -1, EPOCH
-        self._undisturbed = 0
-        self._session = -1
+        self._known = Known(store.keyring)
         self._cleaned = clock()
         self._task: asyncio.Task[None] | None = None
         self._aside: set[asyncio.Task[None]] = set()
@@ -138,14 +129,14 @@ class Bus:
         try:
             outcomes = await self._write(taken)
         except Overloaded as error:
-            self._forget()
+            self._known.forget()
             self._queue.shrink(len(taken))  # perhaps it was too much for the time there is
             for waiting in taken:
                 waiting.refuse(Overloaded(error.detail))
             reason = str(error.__cause__ or error).strip()
             log.warning("batch refused", commands=len(taken), reason=reason)
         except Exception as error:  # noqa: BLE001 - whatever it is, every caller is answered
-            self._forget()
+            self._known.forget()
             self._narrow(taken, error)
         else:
             self._queue.widen()
@@ -155,14 +146,14 @@ class Bus:
 
     async def _write(self, taken: list[Waiting]) -> list[tuple[Waiting, Outcome]]:
         # What was answered under a key is no event: the head does not say whether there is more.
-        keyed = any(waiting.message.idempotency for waiting in taken)
-        if self._undisturbed >= ENOUGH and not keyed:
+        known, keyed = self._known, any(waiting.message.idempotency for waiting in taken)
+        if known.alone and not keyed:
             try:
                 return await self._write_in(
-                    self._store.attempt(self._session, self._seen, self._at), taken
+                    self._store.attempt(known.session, known.position, known.at), taken
                 )
             except Moved:
-                self._undisturbed = 0
+                known.disturbed()
         while True:
             try:
                 return await self._write_in(self._store.transaction(), taken)
@@ -180,9 +171,8 @@ class Bus:
                 await transaction.append(batch.rows, batch.new_replies, batch.now)
             else:
                 await transaction.confirm()
-        self._seen = batch.position
-        self._at = batch.now if batch.rows else transaction.at
-        self._remember(batch.states)
+        at = batch.now if batch.rows else transaction.at
+        self._known.remember(batch.states, batch.position, at)
         if snapshots:
             self._apart(self._keep_snapshots(snapshots), "snapshots")
         return outcomes
@@ -199,45 +189,17 @@ class Bus:
         now = max(self._clock(), transaction.at)
         keys = [w.message.idempotency.key for w in taken if w.message.idempotency]
         replies = await transaction.replies(keys, now - REPLIES_KEPT) if keys else {}
-        if transaction.session != self._session:
-            self._forget()
-            self._session = transaction.session
-        elif transaction.position != self._seen:
-            self._undisturbed = 0
-            self._current.clear()
-            self._store.keyring.forget_absent()
-        else:
-            self._undisturbed += 1
+        self._known.begin(transaction)
         return Batch(
             transaction.position,
             now,
-            await self._load(transaction, taken),
+            await self._known.load(transaction, [waiting.message for waiting in taken]),
             replies,
             self._store.codec,
             self._store.keyring,
             self._new_id,
             self._random,
         )
-
-    async def _load(self, transaction: Transaction, taken: list[Waiting]) -> Loaded:
-        states: Loaded = {}
-        while missing := self._missing(taken, states):
-            known = {stream: self._states.get(stream) for stream in missing}
-            stale = {s: held for s, held in known.items() if s not in self._current}
-            if stale:
-                known.update(dict.fromkeys(stale) | await transaction.load(stale))
-            states.update(known)
-        # A key may have left the ring while its state stayed here; a second one must not be made.
-        await transaction.learn(states)
-        return states
-
-    def _missing(self, taken: list[Waiting], states: Loaded) -> dict[str, None]:
-        return {
-            stream: None
-            for waiting in taken
-            for stream in wanted(waiting.message, states)
-            if stream not in states
-        }
 
     def _decide(self, batch: Batch, taken: list[Waiting]) -> list[tuple[Waiting, Outcome]]:
         outcomes: list[tuple[Waiting, Outcome]] = []
@@ -281,21 +243,6 @@ class Bus:
         task = asyncio.create_task(work, name=name)
         self._aside.add(task)
         task.add_done_callback(self._aside.discard)
-
-    def _remember(self, states: Loaded) -> None:
-        for stream, held in states.items():
-            if held is not None:
-                self._states.keep(stream, held)
-                self._current.add(stream)
-        self._current.difference_update(self._states.trim())
-
-    def _forget(self) -> None:
-        """After a failed commit, or on another server, nothing held in memory can be trusted."""
-        self._states.clear()
-        self._current.clear()
-        self._seen = -1
-        self._undisturbed = 0
-        self._store.keyring.forget()
 
     def _clean(self) -> None:
         now = self._clock()

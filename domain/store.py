@@ -15,15 +15,12 @@ from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
-from psycopg.pq import TransactionStatus
-from psycopg_pool import AsyncConnectionPool
 
 from domain.arrays import columns
 from domain.codec import Codec, Snapshot, Stored
+from domain.connections import Connections
 from domain.kernel import Held, Recorded, replay
 from domain.keyring import Keyring
-from domain.outage import available, cut_after, hung_up
-from domain.recorder import session_options
 from domain.transaction import BEGIN, COLUMNS, HEAD, Attempt, Moved, Transaction
 from domain.vault import DataKey
 
@@ -57,9 +54,6 @@ KEYS = "SELECT originator_id, wrapped FROM data_keys WHERE originator_id = ANY(%
 NEWEST = 2**62
 FORGOTTEN_AT_ONCE = 5_000
 
-# Nobody waits longer for a database that hangs: then the connection is cut.
-CONNECTING, READING, WRITING = 3, 5, 5
-
 
 class Store:
     """The log of one schema in PostgreSQL."""
@@ -70,31 +64,15 @@ class Store:
         self.codec = codec
         self.keyring = keyring
         self.schema = schema
-        self._conninfo = conninfo
-        self._options: dict[str, Any] = {
-            "connect_timeout": CONNECTING,
-            "options": f"{session_options(schema)} -c lock_timeout=4s -c statement_timeout=5s",
-        }
-        self._writer: AsyncConnection | None = None
-        self._session = 0
-        self._pool = AsyncConnectionPool(
-            conninfo,
-            kwargs={**self._options, "autocommit": True},
-            min_size=1,
-            max_size=connections,
-            timeout=CONNECTING,
-            reconnect_timeout=0,
-            open=False,
-        )
+        self._connections = Connections(conninfo, schema, connections)
 
     async def open(self) -> None:
-        """Start the pool; it connects in the background, and again whenever it must."""
-        await self._pool.open()
+        """Start to connect; what is away is connected to when it comes back."""
+        await self._connections.open()
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._drop_writer()
-        await self._pool.close()
+        await self._connections.close()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -106,7 +84,7 @@ class Store:
         async with self._writing() as connection:
             cursor = await connection.execute(BEGIN, prepare=False)
             cursor.nextset()
-            yield Transaction(connection, self, self._session, *await _one(cursor))
+            yield Transaction(connection, self, self._connections.session, *await _one(cursor))
 
     @asynccontextmanager
     async def attempt(self, session: int, position: int, at: datetime) -> AsyncIterator[Attempt]:
@@ -117,43 +95,32 @@ class Store:
             Overloaded: the database is away.
         """
         async with self._writing() as connection:
-            if session != self._session:
+            if session != self._connections.session:
                 raise Moved
             yield Attempt(connection, self, session, position, at)
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[AsyncConnection]:
         try:
-            async with available():
-                connection = await self._connect_writer()
-                with cut_after(WRITING, connection):
-                    try:
-                        yield connection
-                    finally:
-                        if connection.info.transaction_status == TransactionStatus.INTRANS:
-                            await connection.execute("ROLLBACK")
+            async with self._connections.writer() as connection:
+                yield connection
         except Moved:
             raise
         except BaseException:
-            await self._drop_writer()
+            await self._connections.drop_writer()
             raise
         finally:
             self.keyring.discard_minted()
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[AsyncConnection]:
-        """A pooled connection in autocommit, for a few seconds.
+        """A connection in autocommit, for a few seconds.
 
         Raises:
             Overloaded: the database is away or too slow, or every connection is busy for too long.
         """
-        async with available():
-            connection = await self._living()
-            try:
-                with cut_after(READING, connection):
-                    yield connection
-            finally:
-                await self._pool.putconn(connection)
+        async with self._connections.reader() as connection:
+            yield connection
 
     async def head(self) -> tuple[int, datetime]:
         """Position and time of the last event; `(0, epoch)` while there is none."""
@@ -290,28 +257,6 @@ class Store:
             SNAPSHOTS, (streams, until, self.codec.shape), binary=True
         )
         return {row[0]: Snapshot(*row) for row in await cursor.fetchall()}
-
-    async def _living(self) -> AsyncConnection:
-        # The pool's own check of what it gives away would wait a second after each dead one.
-        while hung_up(connection := await self._pool.getconn()):
-            await connection.close()
-            await self._pool.putconn(connection)
-        return connection
-
-    async def _connect_writer(self) -> AsyncConnection:
-        if self._writer is not None and hung_up(self._writer):
-            await self._drop_writer()
-        if self._writer is None:
-            self._session += 1
-            self._writer = await AsyncConnection.connect(
-                self._conninfo, autocommit=True, **self._options
-            )
-        return self._writer
-
-    async def _drop_writer(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            await writer.close()
 
 
 async def _one(cursor: AsyncCursor[Any]) -> tuple[Any, ...]:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 
 from domain.batch import IdempotencyKey
-from domain.bus import ENOUGH
 from domain.errors import (
     AlreadyExists,
     DomainError,
@@ -17,6 +16,7 @@ from domain.errors import (
     Overloaded,
     VersionMismatch,
 )
+from domain.known import ENOUGH
 from domain.store import Store
 from tests.tally import Begin, Note, Raise, Stumble, TooMuch, message, running_bus
 

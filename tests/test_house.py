@@ -19,7 +19,7 @@ FILES = sorted(file for room in ROOMS for file in (HOUSE / room).rglob("*.py"))
 # A library, and the only places that may import it.
 STORE = tuple(
     f"domain/{file}.py"
-    for file in ("store", "transaction", "arrays", "replies", "recorder", "outage")
+    for file in ("store", "transaction", "connections", "arrays", "replies", "recorder", "outage")
 )
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "eventsourcing": STORE,
