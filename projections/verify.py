@@ -16,7 +16,7 @@ from domain.transaction import COLUMNS
 from projections.executions import STREAM, Executions, Row
 
 STREAMS = 500
-EVENTS = 5_000
+EVENTS = 500
 
 HOLD = "LOCK TABLE executions IN ACCESS SHARE MODE"
 AS_ONE = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
