@@ -18,6 +18,7 @@ from domain.codec import open_json, sealed_json
 from domain.errors import Invalid, NotFound
 from domain.execution.document import checkpoint_document
 from domain.execution.shape import ServiceExecution
+from domain.execution.values import Status
 from domain.kernel import Held
 from projections import filters
 from projections.conditions import Condition
@@ -25,6 +26,8 @@ from projections.cursors import DEFAULT_SORT
 from projections.executions import Listed
 from projections.fields import field
 
+LOGS_WITHIN = 1.0
+"""Seconds that a read waits for the server's own log lines."""
 RELATIONS = {
     "order": "order",
     "service": "service",
@@ -50,14 +53,21 @@ async def read(call: Call) -> ASGIApp:
 
     past = call.parameter("version") or call.parameter("at")
 
-    async def shown(document: dict[str, Any], _: Held[Any]) -> Any:
+    async def shown(document: dict[str, Any], held: Held[Any]) -> Any:
         await _expand(call, [document], relations)
         if not past:
+            await _noted(call, held)
             document["logs"], document["logsTotal"] = await call.system.logs.latest(document["$id"])
         return document
 
     # With log lines in it, which move no version, what the client has may be old.
     return await history.show(call, shown, alone=bool(past) and not relations)
+
+
+async def _noted(call: Call, held: Held[Any]) -> None:
+    """Wait a moment for what the server notes of the end, or of the failure before a retry."""
+    if held.state.final or held.state.status is Status.RETRY:
+        await call.system.runner.wait("logs", held.position, LOGS_WITHIN)
 
 
 def part(name: str) -> Callable[[Call], Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Annotated, get_args
 
 from pydantic import Field, TypeAdapter
@@ -13,11 +15,13 @@ from api.bodies import MIB
 from api.freshness import MIN_POSITION, fresh
 from api.operations import Call, Operation, Parameter
 from domain.codec import plain_json
-from domain.errors import Invalid, NotFound
+from domain.errors import Invalid, NotFound, VersionMismatch
 from projections.lines import Level, LogLine
 from projections.logs import LogFilter
 
 MOST_LINES = 1_000
+CLOCKS_DIFFER = timedelta(minutes=1)
+"""How far ahead of ours a worker's clock may be."""
 LEVELS: tuple[Level, ...] = get_args(Level)
 ONE = TypeAdapter(LogLine)
 MANY = TypeAdapter(Annotated[list[LogLine], Field(min_length=1, max_length=MOST_LINES)])
@@ -39,13 +43,44 @@ async def append(call: Call) -> ASGIApp:
     """Keep one line, or a list of them."""
     several = call.body.lstrip()[:1] == b"["
     lines = MANY.validate_json(call.body) if several else [ONE.validate_json(call.body)]
-    what = call.path["id"], lines, call.system.clock()
-    headers = {}
-    if b"idempotency-key" not in call.headers:
-        await call.system.logs.append(*what)
-    elif await call.system.logs.append_once(*what, call.idempotency()):
-        headers["idempotency-replayed"] = "true"
-    return answers.json({"appended": len(lines)}, headers, status=201)
+    replayed = await kept(call, call.path["id"], lines, if_match=call.if_match)
+    headers = {"idempotency-replayed": "true"} if replayed else {}
+    return answers.json({"appended": len(lines)}, headers)
+
+
+async def kept(
+    call: Call,
+    execution: str,
+    lines: Sequence[LogLine],
+    part: str = "",
+    if_match: int | None = None,
+) -> bool:
+    """Keep lines, once under the request's key, if it has one; whether that was done before.
+
+    Raises:
+        NotFound: there is no such execution.
+        Invalid: a line is of the future.
+        VersionMismatch: the execution is not at the version that is expected.
+    """
+    now = call.system.clock()
+    for place, line in enumerate(lines):
+        if line.when is not None and line.when - now > CLOCKS_DIFFER:
+            path = f"{place}.timestamp" if len(lines) > 1 else "timestamp"
+            raise Invalid.field(path, "lies in the future")
+    if if_match is not None:
+        await _require_version(call, execution, if_match)
+    if b"idempotency-key" in call.headers:
+        return await call.system.logs.append_once(execution, lines, now, call.idempotency(part))
+    await call.system.logs.append(execution, lines, now)
+    return False
+
+
+async def _require_version(call: Call, execution: str, version: int) -> None:
+    held = await call.system.store.load(f"execution/{execution}")
+    if held is None:
+        raise NotFound
+    if held.version != version:
+        raise VersionMismatch(version=held.version)
 
 
 async def read(call: Call) -> ASGIApp:
@@ -104,9 +139,8 @@ OPERATIONS = (
         body=LogLine,
         body_forms={"application/json": {"anyOf": [LINE, LINES]}},
         answer={"type": "object", "required": ["appended"]},
-        status=201,
         body_limit=16 * MIB,
-        problems=("not-found", "idempotency-key-reused"),
+        problems=("not-found", "idempotency-key-reused", "version-mismatch"),
     ),
     Operation(
         "readLogs",

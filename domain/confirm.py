@@ -48,8 +48,9 @@ class ConfirmOrder(Command[Order]):
         if self.execution and context.state(f"execution/{self.execution}"):
             raise AlreadyExists
         execution = self.execution or context.new_id("exec")
-        yield OrderConfirmed(execution=execution)
+        # The order's event comes last: its position, which is answered, includes the execution's.
         yield On(f"execution/{execution}", _execution_of(order, context))
+        yield OrderConfirmed(execution=execution)
 
 
 def _execution_of(order: Order, context: Context) -> ExecutionCreated:

@@ -17,10 +17,12 @@ import psycopg
 from psycopg import AsyncConnection, AsyncCursor
 
 from domain.arrays import columns
+from domain.batch import IdempotencyKey, Reply
 from domain.codec import Codec, Snapshot, Stored
 from domain.connections import Connections
 from domain.kernel import Held, Recorded, replay
 from domain.keyring import Keyring
+from domain.replies import claim
 from domain.transaction import BEGIN, COLUMNS, HEAD, Attempt, Moved, Transaction
 from domain.vault import DataKey
 
@@ -242,6 +244,13 @@ class Store:
         """Keep states of versions that are committed, to load later ones from."""
         async with self.reader() as connection:
             await connection.execute(KEEP_SNAPSHOTS, columns(SNAPSHOT_KINDS, snapshots))
+
+    async def claim(
+        self, once: IdempotencyKey, outcome: dict[str, Any], at: datetime
+    ) -> Reply | None:
+        """Keep an outcome under a key, where it is free (then None), or tell what is kept there."""
+        async with self.reader() as connection:
+            return await claim(connection, once, outcome, at)
 
     async def forget_replies(self, until: datetime) -> None:
         """Drop what was answered under idempotency keys up to a time, little by little."""

@@ -32,13 +32,22 @@ UNSEALED_VERSION = 0
 
 
 class LogLine(Value):
-    """One line as a client sends it; without a `timestamp` it is of the moment it arrives."""
+    """One line as a client sends it; without a time it is of the moment it arrives.
+
+    The time is the line's `timestamp`, or, in the word of commands, its `occurredAt`.
+    """
 
     level: Level
     message: LongText
     step: Label | None = None
     context: JsonObject | None = None
     timestamp: Time | None = None
+    occurred_at: Time | None = None
+
+    @property
+    def when(self) -> datetime | None:
+        """The time it is of, as far as the client said."""
+        return self.timestamp or self.occurred_at
 
 
 class Kept(NamedTuple):

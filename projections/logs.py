@@ -208,7 +208,7 @@ async def _insert(
     at: datetime,
     key: DataKey,
 ) -> None:
-    rows = [(line.timestamp or at, at, line.level, line.step, sealed(line, key)) for line in lines]
+    rows = [(line.when or at, at, line.level, line.step, sealed(line, key)) for line in lines]
     columns = [list(column) for column in zip(*rows, strict=True)]
     await connection.execute(APPEND, (execution, *columns), prepare=True)
 

@@ -12,7 +12,7 @@ from zlib import crc32
 import psycopg
 from psycopg import AsyncConnection
 
-from domain.batch import Reply
+from domain.batch import IdempotencyKey, Reply
 from domain.codec import Codec, Snapshot, Stored
 from domain.kernel import Held, replay
 from domain.keyring import Keyring
@@ -130,6 +130,15 @@ class MemoryStore(Store):
         keys, unknown = self.keyring.known(streams, believe_absent=believe_absent)
         rows = [(stream, self.log.keys[stream]) for stream in unknown if stream in self.log.keys]
         return keys | self.keyring.learn(rows, absent=unknown if believe_absent else ())
+
+    async def claim(
+        self, once: IdempotencyKey, outcome: dict[str, Any], at: datetime
+    ) -> Reply | None:
+        kept = self.log.replies.get(once.key)
+        if kept is not None and kept.at > at - REPLIES_KEPT:
+            return kept.reply
+        self.log.replies[once.key] = Kept(Reply(*once, str(outcome)), at)
+        return None
 
     async def keep_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
         self.log.snapshots += snapshots

@@ -11,7 +11,12 @@ from pydantic import ValidationError
 
 from domain.errors import AlreadyExists, UnknownReference
 from domain.execution.commands import COMMANDS, FailExecution, RecordUsage
-from domain.execution.events import ExecutionCreated, ExecutionStarted, ExecutionStarting
+from domain.execution.events import (
+    ExecutionCreated,
+    ExecutionStarted,
+    ExecutionStarting,
+    ProgressUpdated,
+)
 from domain.execution.state import Execution
 from domain.execution.values import Webhook
 from domain.kernel import Command
@@ -80,6 +85,17 @@ def test_an_execution_may_begin_running() -> None:
     ordered().when(create(status="running")).then(CREATED, ExecutionStarting(), ExecutionStarted())
 
 
+def test_an_execution_that_begins_running_may_have_come_some_way() -> None:
+    events = ordered().when(create(status="running", progress=30)).events
+    assert [type(event) for event in events][-1] is ProgressUpdated
+    ordered().when(create(progress=30)).refused_field("progress")
+
+
+def test_an_execution_is_of_the_service_that_was_ordered() -> None:
+    other = ordered().knowing(service__s_2=SERVICE)
+    other.when(create(service="s-2")).refused_field("service")
+
+
 def test_an_execution_whose_order_or_service_is_unknown_is_refused() -> None:
     ordered().knowing(order__o_1=None).when(create()).refused(UnknownReference, field="order")
     ordered().knowing(service__s_1=None).when(create()).refused(UnknownReference, field="service")
@@ -131,7 +147,7 @@ def test_what_is_null_in_metadata_is_not_there() -> None:
 
 WRONG: dict[str, list[Any]] = {
     "status": ["paused", "completed", 1],
-    "progress": [1, -1, "0", True],
+    "progress": [101, -1, "0", True],
     "order": ["", "a b", "x" * 256, None, 7, {}, {"$id": "a b"}, {"$id": None}],
     "priority": ["asap", None],
     "timeout": [0, -1, 86_400_001, 1.5, "1000", True],

@@ -26,15 +26,23 @@ from domain.execution.events import (
     ExecutionPaused,
     ExecutionResumed,
     ProgressUpdated,
+    RetryScheduled,
 )
 from domain.execution.state import Cancellation
-from domain.execution.step_events import StepsAdded, StepStarted, UsageRecorded
+from domain.execution.step_events import (
+    StepCompleted,
+    StepsAdded,
+    StepSkipped,
+    StepStarted,
+    UsageRecorded,
+)
 from domain.execution.values import ExecutionResult, Status, StepPlan, StepStatus, Usage
-from tests.given import SECOND, given
+from tests.given import NOON, SECOND, given
 from tests.stories import (
     BROKEN,
     CHECKPOINT,
     CREATED,
+    FAILED_FINALLY,
     HOPELESS,
     PAUSED,
     RESULT,
@@ -179,8 +187,22 @@ def test_progress_that_nobody_told_follows_from_the_steps() -> None:
     plans = tuple(StepPlan(id=name, name=name) for name in "abc")
     working = given(*RUNNING, StepsAdded(steps=plans))
     assert working.state.progress == 0
-    after = working.happened(StepStarted(step="a"), ExecutionCancelled())
-    assert after.state.progress == 100
+    done = working.happened(StepStarted(step="a"), StepCompleted(step="a"), StepSkipped(step="b"))
+    assert done.state.progress == 66.67
+
+
+def test_what_the_end_cuts_short_is_no_progress_and_is_open_again_at_a_retry() -> None:
+    plans = tuple(StepPlan(id=name, name=name) for name in "abc")
+    working = given(*RUNNING, StepsAdded(steps=plans), StepStarted(step="a"))
+    done = working.happened(StepCompleted(step="a"), StepStarted(step="b"))
+    failed = done.happened(FAILED_FINALLY)
+    assert [step.status for step in failed.state.steps.values()] == ["completed", *["skipped"] * 2]
+    assert (failed.state.progress, failed.state.steps_completed) == (33.33, 3)
+    assert done.happened(ExecutionCancelled()).state.progress == 33.33
+    again = failed.happened(RetryScheduled(retry=1, delay=SECOND, next_retry_at=NOON))
+    assert [step.status for step in again.state.steps.values()] == ["completed", *["pending"] * 2]
+    assert again.state.steps["b"].started_at is None
+    assert again.state.progress == 33.33
 
 
 def test_usage_adds_up_without_drift() -> None:

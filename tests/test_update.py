@@ -18,8 +18,10 @@ from domain.execution.events import (
     ExecutionResumed,
     ExecutionUpdated,
     ProgressUpdated,
+    RetryScheduled,
 )
-from domain.execution.values import Status, Webhook
+from domain.execution.step_events import StepCompleted, StepsAdded, StepStarted
+from domain.execution.values import Status, StepPlan, Webhook
 from domain.values import Assignee, Priority
 from tests.given import given
 from tests.stories import CREATED, RUNNING, STARTED, STARTING, STORIES, THREE_RETRIES
@@ -150,7 +152,22 @@ def test_the_status_it_has_changes_nothing() -> None:
 
 @pytest.mark.parametrize("status", ["queued", "starting", "completed", "failed", "retry"])
 def test_a_status_that_needs_more_words_is_refused(status: str) -> None:
-    given(*RUNNING).when(update(status=status)).refused_field("status")
+    given(*RUNNING).when(update(status=status)).refused(IllegalTransition, status="running")
+
+
+def test_a_failed_execution_is_retried_by_its_status() -> None:
+    failed = given(*STORIES[Status.FAILED])
+    retried = failed.when(update(status="retry"))
+    assert [type(event) for event in retried.events] == [RetryScheduled]
+
+
+def test_no_progress_in_an_update_lets_the_steps_tell_it_again() -> None:
+    plans = tuple(StepPlan(id=name, name=name) for name in "ab")
+    working = given(*RUNNING, StepsAdded(steps=plans), StepStarted(step="a"))
+    told = working.happened(StepCompleted(step="a"), ProgressUpdated(progress=90))
+    cleared = told.when(update(progress=None)).then(ExecutionUpdated(progress=None))
+    assert cleared.state.progress == 50
+    cleared.when(update(progress=None)).then_nothing()
 
 
 def test_a_status_that_is_not_legal_now_is_refused() -> None:

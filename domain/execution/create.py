@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from domain.errors import Invalid
-from domain.execution.events import ExecutionCreated, ExecutionStarted, ExecutionStarting
+from domain.execution.events import (
+    ExecutionCreated,
+    ExecutionStarted,
+    ExecutionStarting,
+    ProgressUpdated,
+)
 from domain.execution.retry import RetryPolicy
 from domain.execution.state import Execution
 from domain.execution.values import (
@@ -29,6 +34,7 @@ from domain.kernel import Context, Creation, Event, Held
 from domain.references import referred
 from domain.values import (
     Assignee,
+    Percent,
     Priority,
     Reference,
 )
@@ -46,7 +52,7 @@ class CreateExecution(Creation[Execution]):
     order: Reference
     service: Reference
     status: Literal["queued", "running"] = "queued"
-    progress: Annotated[int, Field(ge=0, le=0)] | Annotated[float, Field(ge=0, le=0)] = 0
+    progress: Percent = 0
     assignee: Assignee | None = None
     steps: StepPlans = ()
     metrics: MetricsPlan = MetricsPlan()
@@ -65,6 +71,10 @@ class CreateExecution(Creation[Execution]):
     def create(self, context: Context) -> Iterator[Event]:
         order = referred(context, "order", "order", self.order)
         service = referred(context, "service", "service", self.service)
+        if order.service != self.service:
+            raise Invalid.field("service", f"is not that of the order, which is {order.service}")
+        if self.progress and self.status != "running":
+            raise Invalid.field("progress", "is that of an execution that runs")
         check_timeout(self.timeout, context)
         check_steps(self.steps)
         told = {
@@ -89,6 +99,8 @@ class CreateExecution(Creation[Execution]):
         if self.status == "running":
             yield ExecutionStarting()
             yield ExecutionStarted()
+            if self.progress:
+                yield ProgressUpdated(progress=self.progress)
 
 
 def check_timeout(timeout: object, context: Context) -> None:

@@ -15,6 +15,7 @@ from domain.execution.state import (
     Checkpoint,
     Execution,
     Outcome,
+    Step,
 )
 from domain.execution.step_events import STEP_EVENTS, ExecutionEvent, planned
 from domain.execution.values import (
@@ -208,6 +209,7 @@ class RetryScheduled(ExecutionEvent):
             retries=self.retry,
             next_retry_at=self.next_retry_at,
             completed_at=None,
+            steps=_reopened(state.steps),
             attempts=(*before, last.evolve(delay=self.delay)),
         )
 
@@ -230,7 +232,10 @@ class ExecutionCancelled(ExecutionEvent):
 
 
 class ExecutionUpdated(ExecutionEvent):
-    """Settings were changed: exactly those that are there, to what they are there."""
+    """Settings were changed: exactly those that are there, to what they are there.
+
+    A `progress` here is always null: what was told is withdrawn, and the steps tell it again.
+    """
 
     type: ClassVar[str] = "execution.updated"
     assignee: Assignee | None = None
@@ -240,11 +245,16 @@ class ExecutionUpdated(ExecutionEvent):
     webhooks: tuple[Webhook, ...] = ()
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = Field(default_factory=dict)
+    progress: None = None
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
         made = max([state.webhooks_made, *(webhook_number(hook) for hook in self.webhooks)])
-        changes = {name: getattr(self, name) for name in self.model_fields_set}
+        changes = {FIELDS.get(name, name): getattr(self, name) for name in self.model_fields_set}
         return state.evolve(webhooks_made=made, **changes)
+
+
+FIELDS = {"progress": "explicit_progress"}
+"""Members of the event whose fields in the state are called otherwise."""
 
 
 EVENTS: tuple[type[ExecutionEvent], ...] = (
@@ -262,6 +272,12 @@ EVENTS: tuple[type[ExecutionEvent], ...] = (
     ExecutionUpdated,
     *STEP_EVENTS,
 )
+
+
+def _reopened(steps: dict[str, Step]) -> dict[str, Step]:
+    if not any(step.cut_short for step in steps.values()):
+        return steps
+    return {id_: step.reopened() if step.cut_short else step for id_, step in steps.items()}
 
 
 def _rested(state: Execution, at: datetime, **changes: object) -> Execution:

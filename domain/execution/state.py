@@ -50,7 +50,9 @@ NOTHING = Totals()
 
 @dataclass(frozen=True)
 class Step(State):
-    """One piece of the work. `attempt` is the attempt of the execution that started it last."""
+    """One piece of the work. `attempt` is the attempt of the execution that started it last;
+    `cut_short` that it was open when the execution ended, and is skipped for that alone.
+    """
 
     id: str
     name: str
@@ -64,10 +66,21 @@ class Step(State):
     completed_at: datetime | None = None
     attempt: int = 0
     used: Totals | None = None
+    cut_short: bool = False
 
     def closed(self, at: datetime) -> Step:
         """The step, skipped because the execution ended while it was open."""
-        return self.evolve(status=StepStatus.SKIPPED, completed_at=at if self.started_at else None)
+        return self.evolve(
+            status=StepStatus.SKIPPED,
+            completed_at=at if self.started_at else None,
+            cut_short=True,
+        )
+
+    def reopened(self) -> Step:
+        """The step, to be done after all, as the execution is tried again."""
+        return self.evolve(
+            status=StepStatus.PENDING, started_at=None, completed_at=None, cut_short=False
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +184,17 @@ class Execution(Aggregate):
 
     @property
     def progress(self) -> float:
-        """From 0 to 100: as told, or where it never was, as the steps say."""
+        """From 0 to 100: as told, or where it never was, as the steps say.
+
+        Steps that the end alone has skipped are no progress.
+        """
         if self.explicit_progress is not None:
             return self.explicit_progress
         total = self.steps_total
-        return round(100 * self.steps_completed / total, 2) if total else 0
+        if not total:
+            return 0
+        cut_short = sum(step.cut_short for step in self.steps.values()) if self.final else 0
+        return round(100 * (self.steps_completed - cut_short) / total, 2)
 
     @property
     def times_out_at(self) -> datetime | None:

@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from domain.errors import Invalid
 from domain.execution.create import check_timeout, hooked
-from domain.execution.events import ExecutionUpdated
+from domain.execution.events import FIELDS, ExecutionUpdated
 from domain.execution.lifecycle import (
     CancelExecution,
     PauseExecution,
     ResumeExecution,
+    RetryExecution,
     StartExecution,
 )
 from domain.execution.measures import UpdateProgress
@@ -54,7 +54,7 @@ class UpdateExecution(Command[Execution]):
     webhooks: Webhooks | None = None
     tags: Tags | None = None
     metadata: Metadata | None = None
-    progress: Percent = 0
+    progress: Percent | None = None
     status: Status = Field(default=Status.QUEUED)
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
@@ -66,7 +66,7 @@ class UpdateExecution(Command[Execution]):
             raise execution.refusal(self.name)
         if changes:
             yield ExecutionUpdated(**changes)
-        if "progress" in self.model_fields_set:
+        if self.progress is not None:
             yield from UpdateProgress(progress=self.progress).decide(execution, context)
 
     def _moves(self, execution: Execution, context: Context) -> list[Any]:
@@ -81,8 +81,10 @@ class UpdateExecution(Command[Execution]):
                 command = PauseExecution()
             case Status.CANCELLED, _:
                 command = CancelExecution()
-            case _:
-                raise Invalid.field("status", "can be set to running, paused or cancelled")
+            case Status.RETRY, _:
+                command = RetryExecution()
+            case _:  # to complete or fail takes more than a word, and the rest is not for clients
+                raise execution.refusal(self.name)
         return command.outcome(execution, context)
 
     def _changes(self, execution: Execution, context: Context) -> dict[str, Any]:
@@ -101,7 +103,9 @@ class UpdateExecution(Command[Execution]):
             wanted["webhooks"] = hooked(
                 self.webhooks or (), execution.webhooks, execution.webhooks_made
             )
-        return {k: value for k, value in wanted.items() if value != getattr(execution, k)}
+        if "progress" in given and self.progress is None:
+            wanted["progress"] = None
+        return {k: v for k, v in wanted.items() if v != getattr(execution, FIELDS.get(k, k))}
 
 
 def _after(execution: Execution, event: Event, context: Context) -> Execution:

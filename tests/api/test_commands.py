@@ -262,3 +262,39 @@ def test_one_order_has_one_execution_with_the_steps_of_its_workflow(
     execution = ok(api.get(first.headers["location"].removeprefix("/api")))
     assert [step["id"] for step in execution["steps"]] == ["research", "send"]
     assert execution["order"] == identity
+
+
+def test_what_the_server_notes_of_an_end_is_in_the_next_read(
+    api: httpx.Client, executions: Executions
+) -> None:
+    for _ in range(5):
+        execution = executions.running()
+        ok(api.post(f"/executions/{execution}/complete", json=RESULT))
+        shown = ok(api.get(f"/executions/{execution}"))
+        assert [line["message"] for line in shown["logs"]] == ["Request completed"]
+        assert shown["logsTotal"] == 1
+
+
+def test_the_position_of_a_confirmation_includes_its_execution(
+    api: httpx.Client, catalog: Catalog
+) -> None:
+    ordered = {"$id": "to-confirm", "service": catalog.service, "customer": catalog.customer}
+    ok(api.post("/orders", json=ordered))
+    confirmed = api.post("/orders/to-confirm/confirm")
+    position = int(confirmed.headers["log-position"])
+    shown = ok(api.get(f"/executions/{confirmed.json()['execution']}"))
+    assert shown["position"] == position - 1
+
+
+def test_log_lines_are_told_of_a_version_and_not_of_the_future(
+    api: httpx.Client, running_execution: str
+) -> None:
+    path = f"/executions/{running_execution}/logs"
+    line = {"level": "info", "message": "one"}
+    refused(api.post(path, json=line, headers={"If-Match": '"99"'}), 412, "version-mismatch")
+    ok(api.post(path, json=line, headers={"If-Match": '"3"'}))
+    late = {**line, "timestamp": "2999-01-01T00:00:00Z"}
+    assert refused(api.post(path, json=late), 422, "invalid")["errors"][0]["path"] == "timestamp"
+    ok(api.post(path, json={**line, "occurredAt": "2026-01-01T00:00:00Z"}))
+    told = ok(api.get(path))["data"]
+    assert told[0]["timestamp"] == "2026-01-01T00:00:00.000Z"

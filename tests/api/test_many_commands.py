@@ -113,6 +113,57 @@ def test_a_repeated_call_does_nothing_again(
     assert ok(api.get(f"/executions/{execution}"))["metrics"]["apiCalls"] == 2
 
 
+def test_a_key_belongs_to_the_whole_call(api: httpx.Client, running_execution: str) -> None:
+    use = {"command": "recordUsage", "execution": running_execution, "apiCalls": 1}
+    headers = {"Idempotency-Key": "this-very-call"}
+    first = api.post("/commands", json=[use], headers=headers)
+    again = api.post("/commands", json=[use], headers=headers)
+    other = api.post("/commands", json=[use, use], headers=headers)
+    refused(other, 422, "idempotency-key-reused")
+    path = f"/executions/{running_execution}/metrics"
+    refused(api.post(path, json={"apiCalls": 1}, headers=headers), 422, "idempotency-key-reused")
+    assert again.json() == first.json()
+    assert "idempotency-replayed" not in first.headers
+    assert again.headers["idempotency-replayed"] == "true"
+    assert ok(api.get(path))["apiCalls"] == 1
+
+
+def test_the_answer_says_how_far_the_log_goes_with_it(
+    api: httpx.Client, running_execution: str
+) -> None:
+    use = {"command": "recordUsage", "execution": running_execution, "apiCalls": 1}
+    response = api.post("/commands", json=[use, use, {"command": "fly"}])
+    assert response.headers["log-position"] == str(response.json()[1]["position"])
+
+
+def test_log_lines_are_told_among_the_commands(
+    api: httpx.Client, executions: Executions, catalog: Catalog
+) -> None:
+    execution = executions.running()
+    line = {"command": "log", "execution": execution, "level": "info", "message": "one"}
+    ids = {"order": catalog.order, "service": catalog.service}
+    made = {"command": "create", "execution": "logged", **ids}
+    sent_twice = [
+        sent(
+            api,
+            line,
+            made,
+            line | {"execution": "logged", "message": "two"},
+            line | {"level": "loud"},
+            line | {"execution": "no-such"},
+            line | {"ifMatch": 99},
+            line | {"occurredAt": "2999-01-01T00:00:00Z"},
+            Idempotency_Key="lines-among-commands",
+        )
+        for _ in range(2)
+    ]
+    assert sent_twice[0] == sent_twice[1]
+    assert [outcome["status"] for outcome in sent_twice[0]] == [200, 201, 200, 422, 404, 412, 422]
+    for name, message in ((execution, "one"), ("logged", "two")):
+        told = ok(api.get(f"/executions/{name}/logs"))["data"]
+        assert [line["message"] for line in told] == [message]
+
+
 def test_a_whole_number_beyond_64_bits_is_refused_as_in_a_single_command(
     api: httpx.Client, running_execution: str
 ) -> None:
