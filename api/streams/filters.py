@@ -51,11 +51,6 @@ class Filter:
         return LOG in self.types
 
     @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        globs = (".*".join(map(re.escape, glob.split("*"))) for glob in self.types)
-        return re.compile(f"(?:{re.escape(SHORT)})?(?:{'|'.join(globs)})")
-
-    @cached_property
     def _known(self) -> dict[str, bool]:
         return {}
 
@@ -79,8 +74,30 @@ class Filter:
     def _of_type(self, type_: str) -> bool:
         found = self._known.get(type_)
         if found is None:
-            found = self._known[type_] = bool(self._pattern.fullmatch(type_))
+            names = {type_, type_.removeprefix(SHORT)}
+            found = any(fits(glob, name) for glob in self.types for name in names)
+            self._known[type_] = found
         return found
+
+
+def fits(glob: str, text: str) -> bool:
+    """Whether a text is what a glob says, with `*` for any characters.
+
+    Each part between two stars is looked for once, from the left. As a regular expression a glob
+    with many stars takes longer than the service lives.
+    """
+    first, *rest = glob.split("*")
+    if not rest:
+        return glob == text
+    if not text.startswith(first):
+        return False
+    *middle, last = rest
+    at = len(first)
+    for part in middle:
+        if (found := text.find(part, at)) < 0:
+            return False
+        at = found + len(part)
+    return len(text) - len(last) >= at and text.endswith(last)
 
 
 def _party(meta: dict[str, Any], wanted: Field) -> Any:

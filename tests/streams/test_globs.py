@@ -1,0 +1,24 @@
+"""Globs of types: what they choose, and that none takes long to do so."""
+
+from __future__ import annotations
+
+import re
+import time
+from itertools import product
+
+from api.streams.filters import fits, read
+
+
+def test_a_star_stands_for_any_characters_and_all_else_for_itself() -> None:
+    texts = ["".join(letters) for size in range(5) for letters in product("ab", repeat=size)]
+    globs = ["".join(letters) for size in range(6) for letters in product("ab*", repeat=size)]
+    for glob, text in product(globs, texts):
+        expression = ".*".join(map(re.escape, glob.split("*")))
+        assert fits(glob, text) is bool(re.fullmatch(expression, text)), (glob, text)
+
+
+def test_many_stars_take_no_time() -> None:
+    """As a regular expression these take seconds, and a few more stars take for ever."""
+    began = time.process_time()
+    assert not read("*" * 12 + "z", ())._of_type("execution.step.completed")
+    assert time.process_time() - began < 1.0
