@@ -74,6 +74,7 @@ class Connection:
         "pace",
         "paused",
         "sent",
+        "slot",
         "touched",
     )
 
@@ -96,6 +97,8 @@ class Connection:
         self.blocked: float | None = None
         """Since when the line takes no more."""
         self.touched = 0
+        self.slot = 0
+        """Where the wheel has it."""
         self.done: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._reader = reader
         self._scheduled = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from api.streams.hub import Hub
 
 HEARTBEAT = 15
+"""Slots, and the seconds of silence after which a heartbeat is due."""
 STALLED = 30.0
 BREATH = 100
 
@@ -23,10 +23,13 @@ log = structlog.get_logger()
 
 
 class Wheel:
-    """Visits each connection once every `heartbeat` ticks, one tick a `second`."""
+    """Turns by one slot a `second`, and visits the connections that are in it.
+
+    To write to a connection moves it nowhere: that would cost every event something. Who was
+    written to meanwhile is put, when its slot comes, where its heartbeat will be due.
+    """
 
     def __init__(self, hub: Hub) -> None:
-        self.heartbeat = HEARTBEAT
         self.second = 1.0
         self.stalled = STALLED
         self.tick = 0
@@ -37,11 +40,14 @@ class Wheel:
 
     def add(self, connection: Connection) -> None:
         """Visit it from now on."""
-        self._slots[next(self._numbers) % len(self._slots)].add(connection)
+        self._put(connection, next(self._numbers))
 
     def remove(self, connection: Connection) -> None:
-        for slot in self._slots:
-            slot.discard(connection)
+        self._slots[connection.slot].discard(connection)
+
+    def _put(self, connection: Connection, slot: int) -> None:
+        connection.slot = slot % HEARTBEAT
+        self._slots[connection.slot].add(connection)
 
     async def run(self) -> None:
         """Turn, until cancelled."""
@@ -49,15 +55,10 @@ class Wheel:
             await asyncio.sleep(self.second)
             self.tick += 1
             self.now = monotonic()
-            for visited, connection in enumerate(list(self._due()), 1):
+            for visited, connection in enumerate(list(self._slots[self.tick % HEARTBEAT]), 1):
                 self._visit_safely(connection)
                 if visited % BREATH == 0:
                     await asyncio.sleep(0)
-
-    def _due(self) -> Iterator[Connection]:
-        every = len(self._slots)
-        for slot in range(self.tick % self.heartbeat, every, self.heartbeat):
-            yield from self._slots[slot]
 
     def _visit_safely(self, connection: Connection) -> None:
         """One that cannot be visited ends, and its client resumes; the others go on."""
@@ -76,8 +77,11 @@ class Wheel:
                 self._hub.cut(connection)
             elif since is None:
                 connection.blocked = self.now
-        elif connection.touched <= self.tick - self.heartbeat:
+        elif connection.touched <= self.tick - HEARTBEAT:
             self._beat(connection)
+        else:
+            self.remove(connection)
+            self._put(connection, connection.touched)
 
     def _beat(self, connection: Connection) -> None:
         if connection.live:

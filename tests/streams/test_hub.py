@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +20,7 @@ from api.streams.filters import ALL
 from api.streams.forms import FORMS, SSE
 from api.streams.groups import Topic
 from api.streams.hub import Hub
+from api.streams.wheel import HEARTBEAT
 from api.streams.words import EVENTS
 from domain import house
 from domain.catalog.user import UserCreated
@@ -159,6 +161,38 @@ async def test_silence_is_filled_with_heartbeats(database: str) -> None:
         hub.wheel.second = 0.01
         line = connect(hub)
         await until(lambda: line.written.count(b": heartbeat\n") >= 2)
+
+
+class Clocked(Line):
+    """A line that knows when it was written to, in ticks of the wheel."""
+
+    def __init__(self, hub: Hub) -> None:
+        super().__init__()
+        self.ticks: list[int] = []
+        self._wheel = hub.wheel
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self.ticks.append(self._wheel.tick)
+
+
+@pytest.mark.anyio
+async def test_nobody_waits_for_a_heartbeat_longer_than_its_interval_whenever_an_event_came(
+    database: str,
+) -> None:
+    async with running(database) as (hub, store):
+        hub.wheel.second = 0.01
+        lines = [Clocked(hub) for _ in range(2 * HEARTBEAT)]
+        for line in lines:
+            hub.connect(line, LOG, 0, None).pump()
+        await append(store, 1)
+        await until(lambda: all(line.positions == [1] for line in lines))
+        for line in lines:
+            line.ticks = line.ticks[-1:]
+        await until(lambda: all(len(line.ticks) >= 3 for line in lines))
+        for line in lines:
+            assert [after - before for before, after in pairwise(line.ticks[:3])] == [HEARTBEAT] * 2
+            assert line.written.count(b": heartbeat\n") >= 2
 
 
 @pytest.mark.anyio
