@@ -75,6 +75,7 @@ class Connection:
         "paused",
         "sent",
         "slot",
+        "speed",
         "touched",
     )
 
@@ -93,7 +94,10 @@ class Connection:
         self.caught_up = False
         self.paused = False
         """Whether the client asked to wait."""
+        self.speed: float | None = None
+        """How much faster than it was the past goes by; None and 0 are as fast as can be."""
         self.pace: Pace | None = None
+        """That of a replay, until it has arrived."""
         self.blocked: float | None = None
         """Since when the line takes no more."""
         self.touched = 0
@@ -200,13 +204,20 @@ class Connection:
         self.cursor = self.sent = cursor
         self.caught_up = False
         self._reader.seek(cursor)
+        self.play(self.speed)
         self.go()
 
-    def go(self, pace: Pace | None = None) -> None:
-        """Go on, at a pace of its own until it has arrived."""
+    def play(self, speed: float | None) -> None:
+        """Replay the past at a speed, now and after each `seek`. What is live waits for nothing."""
+        self.speed = speed
+        self.pace = Pace(speed) if speed and not self.live else None
+
+    def go(self) -> None:
+        """Go on, after a pause from where it was."""
         if self._timer is not None:
             self._timer.cancel()
-        self.pace = pace
+        if self.pace is not None:
+            self.pace.release()
         self.paused = False
         self.schedule()
 
@@ -214,6 +225,8 @@ class Connection:
         """Send nothing until told to go on."""
         self.fall()
         self.paused = True
+        if self.pace is not None:
+            self.pace.hold()
 
     def tell(self, name: str, **more: object) -> None:
         """A frame of our own; its id is a real position, so that a resume from it loses nothing."""

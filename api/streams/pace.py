@@ -12,6 +12,19 @@ class Pace:
     def __init__(self, speed: float) -> None:
         self._speed = speed
         self._began: tuple[float, datetime] | None = None
+        self._held: float | None = None
+
+    def hold(self) -> None:
+        """Let no time of the log pass until it is released."""
+        if self._held is None:
+            self._held = monotonic()
+
+    def release(self) -> None:
+        """Go on where it was held, if it was."""
+        if self._held is not None and self._began is not None:
+            here, there = self._began
+            self._began = here + monotonic() - self._held, there
+        self._held = None
 
     def until(self) -> datetime:
         """What was recorded by then is due; before the first entry nothing is."""

@@ -9,7 +9,6 @@ from api.operations import Call
 from api.streams import filters
 from api.streams.filters import Filter
 from api.streams.hub import EVERYTHING
-from api.streams.pace import Pace
 from api.streams.start import start
 from api.streams.words import EVENTS, EVENTS_WITH_STATE, WATCH, WITH_STATE, Words
 from domain.errors import Invalid, NotFound
@@ -29,11 +28,6 @@ class Wanted(NamedTuple):
     held: Held[Any] | None = None
     over: bool = False
     speed: float | None = None
-
-    @property
-    def pace(self) -> Pace | None:
-        """How fast the past goes by; None is as fast as can be."""
-        return Pace(self.speed) if self.speed else None
 
 
 async def of_log(call: Call, words: Words) -> Wanted:

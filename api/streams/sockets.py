@@ -20,7 +20,6 @@ from api.streams.connection import DONE, REFUSED, Connection, Ending, place
 from api.streams.forms import FORMS, SOCKET
 from api.streams.groups import Topic
 from api.streams.lines import line_of
-from api.streams.pace import Pace
 from api.streams.request import Wanted, checked_speed, of_execution, of_log
 from api.streams.sse import FULL
 from api.streams.words import EVENTS, WATCH
@@ -89,7 +88,7 @@ class Socket:
         hub = self._system.hub
         topic = Topic(FORMS[asked.words, SOCKET], asked.stream, asked.filter)
         connection = hub.connect(line_of(scope), topic, asked.cursor, asked.held)
-        connection.pace = asked.pace
+        connection.play(asked.speed)
         connection.done.add_done_callback(partial(_goodbye, send))
         try:
             connection.pump()
@@ -137,7 +136,7 @@ def _apply(connection: Connection, word: tuple[str, Any], head: int) -> None:
         case ("pause", True):
             connection.wait()
         case ("pause", False):
-            connection.go(connection.pace)
+            connection.go()
         case ("seek", int(cursor)) if not isinstance(cursor, bool) and 0 <= cursor <= head:
             connection.seek(cursor)
         case ("seek", _):
@@ -147,7 +146,8 @@ def _apply(connection: Connection, word: tuple[str, Any], head: int) -> None:
                 speed = checked_speed(value)
             except ValueError as error:
                 raise BadMessage(str(error)) from None
-            connection.go(Pace(speed) if speed else None)
+            connection.play(speed)
+            connection.go()
         case _:
             raise BadMessage("send one of pause, seek, speed")
 

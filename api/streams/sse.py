@@ -103,7 +103,7 @@ class EventStream:
         asked = self._asked
         topic = Topic(FORMS[asked.words, SSE], asked.stream, asked.filter)
         connection = self._hub.connect(line_of(scope), topic, asked.cursor, asked.held)
-        connection.pace = asked.pace
+        connection.play(asked.speed)
         try:
             connection.pump()
             return (await connection.done).code is not None
