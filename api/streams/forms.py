@@ -46,10 +46,9 @@ class ServerSentEvents:
         return b"id: %d\nevent: %b\ndata: %b\n\n" % (position, name.encode(), data)
 
     def control(self, name: str, position: int, more: dict[str, Any]) -> bytes:
-        place = b"id: %d\n" % position if position else b""
         retry = b"retry: %d\n" % more["retry"] if "retry" in more else b""
         data = orjson.dumps({"position": position, **more})
-        frame = b"%bevent: %b\n%bdata: %b\n\n" % (place, name.encode(), retry, data)
+        frame = b"id: %d\nevent: %b\n%bdata: %b\n\n" % (position, name.encode(), retry, data)
         return self.packed([frame])
 
     def packed(self, frames: Sequence[bytes]) -> bytes:

@@ -91,6 +91,16 @@ def sent_away(server: Serving) -> None:
             assert 5_000 <= int(told.text.removeprefix("retry: ")) <= 15_000
 
 
+def test_who_came_to_an_empty_log_resumes_from_its_beginning(database: str) -> None:
+    with serving(database) as server, server.client() as api:
+        with opened(api) as source:
+            first = next(frames(source))
+        assert (first.type, first.id) == ("caught-up", "0")
+        ok(api.post("/users", json={"name": "Ann", "kind": "person"}))
+        with opened(api, after=first.id) as source:
+            assert next(frames(source)).id == "1"
+
+
 def test_a_shutdown_says_goodbye_with_the_cursor_and_the_next_server_goes_on(
     database: str,
 ) -> None:
