@@ -182,6 +182,8 @@ class Connection:
     def end(self, code: int) -> None:
         """Say goodbye; whoever serves the request does the rest."""
         self.fall()
+        if code == DONE and self.cursor > self.sent:
+            self.tell("checkpoint")  # else a reconnect would begin before the end, to hear it again
         if code == RESTART:
             # Spreads the reconnects; keeps no secret.
             self.tell("closing", retry=random.randint(500, 5000))  # noqa: S311

@@ -154,6 +154,21 @@ def test_the_past_of_all_executions_is_what_was_told_live(
     assert again[: len(live)] == live
 
 
+@pytest.mark.parametrize("types", ["log", "execution.paused", "*"])
+def test_whoever_was_told_the_end_is_sent_away_whatever_was_asked_for(
+    server: Serving, api: httpx.Client, executions: Executions, types: str
+) -> None:
+    execution = executions.running()
+    path = f"/executions/{execution}/watch"
+    with connect_sse(api, "GET", path, params={"types": types}) as source:
+        frames = source.iter_sse()
+        next(sse for sse in frames if sse.event == "caught-up")
+        executions.tell(execution, "cancel")
+        last = list(frames)[-1].id
+    stream = {"Accept": "text/event-stream", "Last-Event-ID": last}
+    assert api.get(path, params={"types": types}, headers=stream).status_code == 204
+
+
 def test_events_are_envelopes_on_a_websocket_too(
     server: Serving, api: httpx.Client, completed_execution: str
 ) -> None:
