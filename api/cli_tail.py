@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,18 @@ COLOURS = {
 }
 LEVELS = {"debug": "dim", "info": "default", "warn": "yellow", "error": "red"}
 LONGEST = 160
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What a terminal would obey: whoever writes a message must not steer the reader's."""
+GAP = "log lines may be missing here: GET /api/executions/<id>/logs has them all"
 
 
 @click.command("tail")
 @click.argument("execution", required=False)
-@click.option("--from", "begin", help="start, now, a position, or a time; by default now.")
+@click.option(
+    "--from",
+    "begin",
+    help="start, now, a position, or a time; by default now, or an EXECUTION's first event.",
+)
 @click.option("--types", help="Only these, like execution.step.*, comma-separated.")
 @click.option("--service", help="Only executions of this service; so for the next options.")
 @click.option("--order")
@@ -58,8 +66,9 @@ def tail_command(
 ) -> None:
     """Follow what happens: the whole log, or one EXECUTION until it has ended.
 
-    A lost connection is made again and goes on where it was: nothing is missed, nothing comes
-    twice. Ctrl-C ends it.
+    A lost connection is made again and goes on where it was: no event is missed, none comes twice.
+    Log lines have no place to go on from: where some may be missing, a notice says so. Ctrl-C ends
+    it.
     """
     if logs and filters["types"]:
         raise click.UsageError("--types are of events, and go without --logs.")
@@ -70,7 +79,7 @@ def tail_command(
     try:
         _tail(address(url, token, data_dir), path, query, as_json=as_json)
     except Refused as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(plain(str(error))) from None
     except (KeyboardInterrupt, BrokenPipeError):
         sys.exit(130)
 
@@ -79,29 +88,36 @@ def _tail(where: Address, path: str, query: dict[str, str], *, as_json: bool) ->
     console, notices = Console(highlight=False, soft_wrap=True), Console(stderr=True)
 
     def lost(reason: str, seconds: float) -> None:
-        notices.print(Text(f"{reason}; trying again in {seconds:.1f} s", "dim"))
+        notices.print(Text(plain(f"{reason}; trying again in {seconds:.1f} s"), "dim"))
 
+    arrivals = 0
     for frame in follow(where, path, query, lost):
-        if frame.type in OURS:
-            continue
-        if as_json:
-            click.echo(frame.data)
-        else:
-            console.print(log_line(frame) if frame.type == "log" else line(frame))
+        if frame.type not in OURS:
+            _show(console, frame, as_json=as_json)
+        elif frame.type == "caught-up":
+            arrivals += 1
+            if arrivals > 1 and query.get("types") == "log":
+                notices.print(Text(GAP, "yellow"))
+
+
+def _show(console: Console, frame: Frame, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(CONTROL.sub(_escaped, frame.data))
+    else:
+        console.print(log_line(frame) if frame.type == "log" else line(frame))
 
 
 def line(frame: Frame) -> Text:
     """An event in one line."""
     event = orjson.loads(frame.data)
-    colour = COLOURS.get(event["type"].rpartition(".")[2], "default")
-    return Text.assemble(
+    return _text(
         (event["time"][11:23], "dim"),
         (f" {event['position']:>8} ", "dim"),
         (event["subject"], "bold"),
-        " ",
-        (event["type"], colour),
+        (" ", ""),
+        (event["type"], COLOURS.get(event["type"].rpartition(".")[2], "default")),
         (f" by {event['actor']} ", "dim"),
-        _short(event["data"]),
+        (_short(event["data"]), ""),
     )
 
 
@@ -109,16 +125,30 @@ def log_line(frame: Frame) -> Text:
     """A log line, in one line unless its message has more."""
     told = orjson.loads(frame.data)
     message = "(erased)" if told.get("erased") else told["message"]
-    return Text.assemble(
+    return _text(
         (told["timestamp"][11:23], "dim"),
-        " ",
+        (" ", ""),
         (told["execution"], "bold"),
-        " ",
+        (" ", ""),
         (f"{told['level']:<5}", LEVELS[told["level"]]),
         (f" [{told['step']}]" if "step" in told else "", "cyan"),
-        f" {message}",
+        (f" {message}", ""),
         (f" {_short(told['context'])}" if "context" in told else "", "dim"),
     )
+
+
+def _text(*parts: tuple[str, str]) -> Text:
+    return Text.assemble(*((plain(text), style) for text, style in parts))
+
+
+def plain(text: str) -> str:
+    """A text that only stands there, whatever is in it."""
+    return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _escaped(control: re.Match[str]) -> str:
+    """As JSON may also write it."""
+    return f"\\u{ord(control[0]):04x}"
 
 
 def _short(value: Any) -> str:

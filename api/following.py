@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -18,7 +18,8 @@ LOCAL = {"127.0.0.1", "::1", "localhost"}
 SILENCE = 45.0
 """Seconds without even a heartbeat, after which the connection is taken for lost."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
-GOODBYE = "closing"
+LINE_END = re.compile(r"\r\n|\n|\r(?!\Z)")
+"""A last `\\r` may be half of one: it waits for what follows."""
 
 
 class Frame(NamedTuple):
@@ -42,14 +43,27 @@ class Address(NamedTuple):
 
 
 def address(url: str | None, token: str | None, data_dir: Path | None) -> Address:
-    """The service at an address; the local one's own token is never sent anywhere else."""
+    """The service at an address; the local one's own token is never sent anywhere else.
+
+    Raises:
+        Refused: it is no address.
+    """
     settings = read(data_dir=data_dir)
     url = url or f"http://127.0.0.1:{settings.port}"
-    if token is None and urlsplit(url).hostname in LOCAL:
+    host = _host(url)
+    if token is None and host in LOCAL:
         token = settings.admin_token
         with suppress(OSError):
             token = token or (settings.data_dir / "admin.token").read_text().strip()
     return Address(url.rstrip("/"), token)
+
+
+def _host(url: str) -> str:
+    with suppress(httpx.InvalidURL):
+        parsed = httpx.URL(url)
+        if parsed.scheme in {"http", "https"} and parsed.host:
+            return parsed.host
+    raise Refused(f"`{url}` is no address like http://127.0.0.1:8000")
 
 
 def follow(
@@ -101,7 +115,7 @@ def _visit(client: httpx.Client, url: str, query: Mapping[str, str], place: str)
             raise httpx.RemoteProtocolError(f"the server answers {response.status_code}")
         if response.status_code != 200:
             raise Refused(_reason(response))
-        yield from frames(response.iter_lines())
+        yield from frames(lines(response.iter_text()))
 
 
 def _reason(response: httpx.Response) -> str:
@@ -112,6 +126,17 @@ def _reason(response: httpx.Response) -> str:
         return "; ".join(details) or str(problem["detail"])
     except (ValueError, KeyError, TypeError):
         return f"the server answers {response.status_code}"
+
+
+def lines(parts: Iterable[str]) -> Iterator[str]:
+    """The lines of a text that comes in parts.
+
+    Not `str.splitlines`, which httpx takes: it ends a line at characters that may stand in a text.
+    """
+    rest = ""
+    for part in parts:
+        *whole, rest = LINE_END.split(rest + part)
+        yield from whole
 
 
 def frames(lines: Iterable[str]) -> Iterator[Frame]:

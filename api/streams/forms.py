@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from api.streams.words import ALL, Words
 TEXT, PING = 0x81, b"\x89\x00"
 LARGEST_KEPT = 4 * 1024
 """Bytes of frames: a state may be large, and memory is counted by events."""
+SEPARATORS = re.compile("[\u0085\u2028\u2029]")
 
 
 class Wire(Protocol):
@@ -41,6 +43,7 @@ class ServerSentEvents:
     heartbeat = b"c\r\n: heartbeat\n\r\n"
 
     def frame(self, position: int | None, name: str, data: bytes) -> bytes:
+        data = data if data.isascii() else _in_one_line(data)
         if position is None:
             return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
         return b"id: %d\nevent: %b\ndata: %b\n\n" % (position, name.encode(), data)
@@ -54,6 +57,14 @@ class ServerSentEvents:
     def packed(self, frames: Sequence[bytes]) -> bytes:
         body = b"".join(frames)
         return b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+
+
+def _in_one_line(data: bytes) -> bytes:
+    """The same JSON for clients that, against the standard, end a line at any character that
+    Unicode ends one at; Python's do.
+    """
+    text = SEPARATORS.sub(lambda found: f"\\u{ord(found[0]):04x}", data.decode())
+    return text.encode()
 
 
 class SocketFrames:

@@ -7,12 +7,16 @@ import time
 from itertools import islice
 from threading import Thread
 
+import httpx
 import pytest
 from click.testing import CliRunner, Result
 
 from api.cli import main
-from api.following import Address, Frame, Refused, follow, frames
+from api.cli_tail import GAP, log_line
+from api.following import Address, Frame, Refused, follow, frames, lines
+from api.streams.connection import Connection
 from tests.api.conftest import RESULT, Executions
+from tests.api.listening import opened
 from tests.api.serving import TOKEN, Serving, serving
 from tests.streams.consumers import heard, socket, until_caught_up
 
@@ -29,6 +33,52 @@ def test_an_execution_is_followed_to_its_end(server: Serving, completed_executio
     assert "execution.created by admin" in lines[0]
     assert "execution.completed" in lines[-1]
     assert "\x1b" not in result.output
+
+
+SEPARATED = "one\u2028two\u2029three\u0085four"
+
+
+def test_what_some_take_for_the_end_of_a_line_ends_none(
+    server: Serving, executions: Executions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.streams.forms._in_one_line", lambda data: data)
+    execution = executions.running()
+    executions.tell(execution, "cancel", reason=SEPARATED)
+    result = tail(server, execution, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout.split("\n")[-2])["data"]["reason"] == SEPARATED
+
+
+def test_clients_that_end_lines_there_are_given_none(
+    server: Serving, api: httpx.Client, executions: Executions
+) -> None:
+    execution = executions.running()
+    executions.tell(execution, "cancel", reason=SEPARATED)
+    with opened(api, f"/executions/{execution}/events") as source:
+        texts = [text for text in source.response.iter_lines() if text.startswith("data: {")]
+    reasons = [json.loads(text.removeprefix("data: "))["data"].get("reason") for text in texts[:-1]]
+    assert reasons[-1] == SEPARATED
+
+
+def test_lines_end_where_the_standard_says_however_they_are_cut() -> None:
+    text = f"a\nb\r\nc\rd\n\n{SEPARATED}\r\n"
+    whole = ["a", "b", "c", "d", "", SEPARATED]
+    assert list(lines([text])) == whole
+    assert list(lines(text)) == whole
+    assert list(lines(["a\r", "", "\nb", "c\n", "cut"])) == ["a", "bc"]
+
+
+def test_a_message_steers_no_terminal(server: Serving, executions: Executions) -> None:
+    steering = "\x1b]0;mine\x07\x9b2J\x7f\rbye\ttoo"
+    told = {"timestamp": "2026-01-02T03:04:05.678Z", "execution": "e", "level": "info"}
+    shown = log_line(Frame("log", "", json.dumps({**told, "message": steering}))).plain
+    assert shown.endswith("\ufffd]0;mine\ufffd\ufffd2J\ufffd\ufffdbye\ttoo")
+    execution = executions.running()
+    executions.tell(execution, "cancel", reason=steering)
+    assert not set("\x1b\x07\x9b\x7f\r") & set(tail(server, execution).stdout)
+    output = tail(server, execution, "--json").stdout
+    assert not set("\x1b\x07\x9b\x7f\r") & set(output)
+    assert json.loads(output.splitlines()[-1])["data"]["reason"] == steering
 
 
 def test_a_pipe_gets_the_events_as_lines_of_json(server: Serving, completed_execution: str) -> None:
@@ -65,6 +115,33 @@ def test_log_lines_are_followed_to_the_end_of_an_execution(
     assert noted.endswith(f" {running_execution} info  Request completed")
 
 
+@pytest.mark.parametrize(("words", "said"), [(["--logs"], 1), ([], 0)])
+def test_a_lost_connection_may_cost_log_lines_and_then_it_is_said(
+    server: Serving, executions: Executions, words: list[str], said: int
+) -> None:
+    execution = executions.running()
+    results: list[Result] = []
+
+    def come() -> Connection:
+        deadline = time.monotonic() + 20
+        while not (here := [one for one in server.system.hub._connections if one.live]):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return here[0]
+
+    listener = Thread(target=lambda: results.append(tail(server, execution, *words)))
+    listener.start()
+    first = come()
+    server._loop.call_soon_threadsafe(first.cut)
+    while not first.done.done() or come() is first:
+        time.sleep(0.01)
+    executions.tell(execution, "complete", **RESULT)
+    listener.join(20)
+    assert results[0].exit_code == 0
+    assert "trying again" in results[0].stderr
+    assert " ".join(results[0].stderr.split()).count(GAP) == said
+
+
 def test_types_are_of_events(server: Serving) -> None:
     assert "go without --logs" in tail(server, "--logs", "--types", "*").output
 
@@ -73,6 +150,13 @@ def test_what_is_refused_is_said_in_one_line(server: Serving) -> None:
     assert "There is no such execution." in tail(server, "nobody").output
     assert "Error: types:" in tail(server, "--types", "(").output
     assert tail(server, "--from", "tomorrow").exit_code == 1
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "/api", "http://", "http://[::1", "ftp://host"])
+def test_what_is_no_address_is_said_at_once(url: str) -> None:
+    result = CliRunner().invoke(main, ["tail", "--url", url])
+    assert result.exit_code == 1
+    assert f"`{url}` is no address" in result.output
 
 
 def test_a_lost_connection_is_made_again_where_it_was(database: str) -> None:
