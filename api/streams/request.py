@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from api.access import Right
@@ -11,9 +12,10 @@ from api.streams.filters import Filter
 from api.streams.hub import EVERYTHING
 from api.streams.start import start
 from api.streams.words import EVENTS, EVENTS_WITH_STATE, WATCH, WITH_STATE, Words
-from domain.errors import Invalid, NotFound
+from domain.errors import Invalid, NotFound, Overloaded
 from domain.kernel import Held
 
+FULL = "There are as many streams here as there may be. Come back a little later."
 OWN = frozenset({"from", "types", "format", "include", "speed"})
 FASTEST = 1_000_000.0
 
@@ -28,6 +30,29 @@ class Wanted(NamedTuple):
     held: Held[Any] | None = None
     over: bool = False
     speed: float | None = None
+
+
+Ask = Callable[[Call, Words], Awaitable[Wanted]]
+
+
+async def admitted(call: Call, ask: Ask, words: Words) -> Wanted:
+    """What a client asks for, where there is a place for it.
+
+    The places are counted before, to send a crowd away at once, and after: to ask takes time, in
+    which others come. From there on nothing waits until the stream is connected.
+
+    Raises:
+        Overloaded: there is no place.
+    """
+    _require_place(call)
+    wanted = await ask(call, words)
+    _require_place(call)
+    return wanted
+
+
+def _require_place(call: Call) -> None:
+    if call.system.hub.full:
+        raise Overloaded(FULL)
 
 
 async def of_log(call: Call, words: Words) -> Wanted:

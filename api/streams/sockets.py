@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,9 @@ from api.streams.connection import DONE, REFUSED, Connection, Ending, place
 from api.streams.forms import FORMS, SOCKET
 from api.streams.groups import Topic
 from api.streams.lines import line_of
-from api.streams.request import Wanted, checked_speed, of_execution, of_log
-from api.streams.sse import FULL
-from api.streams.words import EVENTS, WATCH
-from domain.errors import DomainError, Overloaded
+from api.streams.request import Ask, Wanted, admitted, checked_speed, of_execution, of_log
+from api.streams.words import EVENTS, WATCH, Words
+from domain.errors import DomainError
 
 if TYPE_CHECKING:
     from api.main import System
@@ -31,11 +30,11 @@ if TYPE_CHECKING:
 SUBPROTOCOL = "executions"
 BEARER = "bearer."
 LONGEST_REASON = 120
-ASKS: dict[str, Callable[[Call], Awaitable[Wanted]]] = {
-    "streamEvents": partial(of_log, words=EVENTS),
-    "listEvents": partial(of_execution, words=EVENTS),
-    "watchExecutions": partial(of_log, words=WATCH),
-    "watchExecution": partial(of_execution, words=WATCH),
+ASKS: dict[str, tuple[Ask, Words]] = {
+    "streamEvents": (of_log, EVENTS),
+    "listEvents": (of_execution, EVENTS),
+    "watchExecutions": (of_log, WATCH),
+    "watchExecution": (of_execution, WATCH),
 }
 """The operations that take a WebSocket, too."""
 
@@ -52,7 +51,6 @@ class Socket:
     def __init__(self, system: System, operation: Operation) -> None:
         self._system = system
         self._operation = operation
-        self._ask = ASKS[operation.name]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -80,9 +78,8 @@ class Socket:
         if shown is None:
             raise problems.Unauthenticated
         caller.require(self._operation.right)
-        if self._system.hub.full:
-            raise Overloaded(FULL)
-        return await self._ask(Call(self._system, self._operation, scope, caller, b""))
+        call = Call(self._system, self._operation, scope, caller, b"")
+        return await admitted(call, *ASKS[self._operation.name])
 
     async def _serve(self, asked: Wanted, scope: Scope, receive: Receive, send: Send) -> None:
         hub = self._system.hub

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -13,7 +12,7 @@ from api.streams.forms import FORMS, SSE
 from api.streams.groups import Topic
 from api.streams.hub import Hub
 from api.streams.lines import line_of
-from api.streams.request import Wanted, of_execution, of_log
+from api.streams.request import Ask, Wanted, admitted, of_execution, of_log
 from api.streams.words import EVENTS, WATCH, Words
 from domain.errors import DomainError, Overloaded
 
@@ -22,8 +21,6 @@ HEADERS = [
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 ]
-Ask = Callable[[Call, Words], Awaitable[Wanted]]
-FULL = "There are as many streams here as there may be. Come back a little later."
 
 
 class NotAcceptable(DomainError):
@@ -61,9 +58,7 @@ async def _opened(call: Call, ask: Ask, words: Words) -> ASGIApp:
     if not wanted(call):
         raise NotAcceptable
     try:
-        if call.system.hub.full:
-            raise Overloaded(FULL)
-        asked = await ask(call, words)
+        asked = await admitted(call, ask, words)
     except Overloaded:
         if _may_be_event_source(call):
             return _later()

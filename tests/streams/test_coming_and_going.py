@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from itertools import cycle
+from socket import create_connection
+
 import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -20,6 +24,7 @@ from tests.streams.consumers import (
     until_caught_up,
 )
 from tests.streams.proof import Consumer, Read, prove, writing
+from tests.streams.test_leaks import VISITS
 
 SSE = {"Accept": "text/event-stream"}
 EVENT_SOURCES = ({**SSE, "User-Agent": "Mozilla/5.0"}, {**SSE, "Sec-Fetch-Mode": "cors"})
@@ -67,6 +72,21 @@ def test_there_is_no_place_beyond_the_limit_and_each_kind_of_client_is_told_in_i
         with pytest.raises(InvalidStatus) as closed, socket(server, "/events"):
             pass
         assert closed.value.response.status_code == 503
+
+
+def test_a_crowd_that_comes_at_once_gets_no_more_places_than_there_are(
+    server: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.system.hub, "limit", 5)
+    with ExitStack() as stack:
+        crowd = [
+            stack.enter_context(create_connection(("127.0.0.1", server.port))) for _ in range(60)
+        ]
+        for one, request in zip(crowd, cycle(VISITS)):
+            one.sendall(request)
+        answers = [one.recv(12).removeprefix(b"HTTP/1.1 ") for one in crowd]
+    assert sum(answers.count(status) for status in (b"200", b"101")) == 5
+    assert answers.count(b"503") == 55
 
 
 def test_while_the_database_is_away_each_kind_of_client_is_told_in_its_way(
