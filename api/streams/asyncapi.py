@@ -18,13 +18,16 @@ from api.streams.shapes import CONTROLS, FRAMES, WORDS, Envelope, Log
 from api.streams.sockets import ASKS
 
 REF = "#/components/schemas/{model}"
+SAID: tuple[type[BaseModel], ...] = (Envelope, *FRAMES, Log, *CONTROLS)
+"""On every path: `format` chooses between envelopes and the frames of watchers."""
+MODELS: tuple[type[BaseModel], ...] = (*SAID, *WORDS)
 SERVERS = {
     "events": {
         "host": "localhost:8000",
         "protocol": "https",
         "pathname": "/api",
         "description": "Server-sent events: `Accept: text/event-stream`; `data:` is a message, "
-        "`id:` the cursor after it, `event:` its type",
+        "`id:` the cursor after it, `event:` its type, which messages about the stream say only there",
         "security": [{"$ref": "#/components/securitySchemes/token"}],
     },
     "sockets": {
@@ -43,7 +46,6 @@ def document(rows: Iterable[Operation]) -> dict[str, Any]:
     rows = tuple(rows)
     operations = {row.name: _receive(row) for row in rows}
     operations |= {f"steer{row.name[0].upper()}{row.name[1:]}": _send(row) for row in rows}
-    models: tuple[type[BaseModel], ...] = (Envelope, *FRAMES, Log, *CONTROLS, *WORDS)
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -59,8 +61,8 @@ def document(rows: Iterable[Operation]) -> dict[str, Any]:
         "operations": operations,
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "messages": {model.__name__: _message(model) for model in models},
-            "schemas": _schemas(models),
+            "messages": {model.__name__: _message(model) for model in MODELS},
+            "schemas": _schemas(MODELS),
         },
     }
 
@@ -69,7 +71,9 @@ def _channel(row: Operation) -> dict[str, Any]:
     shown = {
         "address": row.path,
         "title": row.summary,
-        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _names(row)},
+        "messages": {
+            model.__name__: {"$ref": f"#/components/messages/{model.__name__}"} for model in MODELS
+        },
         "bindings": {"ws": {"method": "GET", "query": _query(row), "bindingVersion": "0.1.0"}},
     }
     if parameters := re.findall(r"{(\w+)}", row.path):
@@ -90,23 +94,13 @@ def _query(row: Operation) -> dict[str, Any]:
     }
 
 
-def _said(row: Operation) -> tuple[type[BaseModel], ...]:
-    said: tuple[type[BaseModel], ...] = (Envelope,)
-    return (*said, *CONTROLS) if "Events" in row.name else (*FRAMES, Log, *said, *CONTROLS)
-
-
-def _names(row: Operation) -> list[str]:
-    models: tuple[type[BaseModel], ...] = (*_said(row), *WORDS)
-    return [model.__name__ for model in models]
-
-
 def _receive(row: Operation) -> dict[str, Any]:
     return {
         "action": "send",
         "channel": {"$ref": f"#/channels/{row.name}"},
         "summary": row.summary,
         "description": f"Needs the right `{row.right}`.",
-        "messages": _references(row, _said(row)),
+        "messages": _references(row, SAID),
     }
 
 

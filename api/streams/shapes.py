@@ -140,32 +140,40 @@ class Envelope(Value):
     state: ServiceExecution | None = None
 
 
-class Checkpoint(Value):
+class Ours(Value):
+    """About the stream itself. As a server-sent event its `type` stands in `event:` only."""
+
+    position: Position
+
+    @classmethod
+    def kind(cls) -> str:
+        """Its value of `type`."""
+        kind: str = cls.model_fields["type"].default
+        return kind
+
+
+class Checkpoint(Ours):
     """Nothing matched up to here: keep this cursor."""
 
-    type: Literal["checkpoint"]
-    position: Position
+    type: Literal["checkpoint"] = "checkpoint"
 
 
-class CaughtUp(Value):
+class CaughtUp(Ours):
     """The past is done; what follows happens now."""
 
-    type: Literal["caught-up"]
-    position: Position
+    type: Literal["caught-up"] = "caught-up"
 
 
-class FellBehind(Value):
+class FellBehind(Ours):
     """You read too slowly, and get events from the store until you are caught up; no log lines."""
 
-    type: Literal["fell-behind"]
-    position: Position
+    type: Literal["fell-behind"] = "fell-behind"
 
 
-class Closing(Value):
+class Closing(Ours):
     """The server ends; come back after so many milliseconds."""
 
-    type: Literal["closing"]
-    position: Position
+    type: Literal["closing"] = "closing"
     retry: Count
 
 
@@ -187,7 +195,7 @@ class Speed(Value):
     speed: Annotated[float, Field(ge=0, le=1_000_000)]
 
 
-CONTROLS = (Checkpoint, CaughtUp, FellBehind, Closing)
+CONTROLS: tuple[type[Ours], ...] = (Checkpoint, CaughtUp, FellBehind, Closing)
 FRAMES = (
     Progress,
     StatusChanged,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import httpx
 import pytest
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from api.streams import shapes, sockets
+from api.streams.forms import SOCKET, SSE
 from tests.api.conftest import ERROR, RESULT, Executions, ok
 from tests.api.serving import Serving, serving
 from tests.streams.consumers import heard, past, socket, until_caught_up
@@ -74,6 +76,38 @@ def test_every_envelope_and_control_frame_is_described(database: str) -> None:
             shapes.Envelope.model_validate(frame, strict=False)
         else:
             TypeAdapter(shapes.Control).validate_python(frame, strict=False)
+
+
+@pytest.mark.parametrize("model", shapes.CONTROLS)
+def test_a_frame_about_the_stream_is_described_on_either_wire(model: type[shapes.Ours]) -> None:
+    more = {"retry": 1_000} if model is shapes.Closing else {}
+    chunk = SSE.control(model.kind(), 7, more)
+    event, data = re.findall(rb"^(?:event|data): (.*)$", chunk, re.MULTILINE)
+    assert event.decode() == model.kind()
+    told = model.model_validate_json(data)
+    frame = SOCKET.control(model.kind(), 7, more)
+    assert model.model_validate_json(frame[2:]) == told
+    assert b"type" in frame
+
+
+def fits(model: type[BaseModel], frame: JSON) -> bool:
+    try:
+        return bool(model.model_validate(frame, strict=False))
+    except ValidationError:
+        return False
+
+
+@pytest.mark.parametrize("format_", ["watch", "events"])
+@pytest.mark.parametrize("end", ["events", "watch"])
+def test_every_frame_of_every_path_is_one_of_its_channel(
+    server: Serving, api: httpx.Client, completed_execution: str, end: str, format_: str
+) -> None:
+    address = f"/executions/{{id}}/{end}"
+    channels = api.get("/asyncapi.json").json()["channels"].values()
+    (channel,) = (channel for channel in channels if channel["address"] == address)
+    read = past(server, address.format(id=completed_execution), format=format_)
+    for frame in read:
+        assert [name for name in channel["messages"] if fits(getattr(shapes, name), frame)], frame
 
 
 def test_the_document_has_every_path_that_takes_a_stream(api: httpx.Client) -> None:
