@@ -8,7 +8,7 @@ meanwhile. A connection that cannot take it falls behind and fetches for itself 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -51,6 +51,7 @@ class Hub:
         self._connections: set[Connection] = set()
         self._groups: dict[str, dict[Topic, Group]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def open(self) -> int:
@@ -72,14 +73,17 @@ class Hub:
         self._loop = asyncio.get_running_loop()
 
     def close(self) -> None:
-        """Ask every stream to say goodbye. Safe in a signal handler."""
-        self._loop.call_soon_threadsafe(self._begin_to_close)
+        """Ask every stream to say goodbye. Safe in a signal handler, at any time."""
+        if self._loop is None:
+            self.closing = True  # it has not started, and nobody is here
+        else:
+            self._loop.call_soon_threadsafe(self._begin_to_close)
 
     async def stop(self) -> None:
         """End the tail, and whoever is left."""
         self.closing = True
         for connection in list(self._connections):
-            connection.end(RESTART)
+            self._part(connection, lambda one: one.end(RESTART))
         for task in self._tasks:
             task.cancel()
             with suppress(asyncio.CancelledError):
@@ -226,12 +230,20 @@ class Hub:
         for count, connection in enumerate(list(self._connections), 1):
             if connection.line.paused or connection.done.done():
                 continue
-            connection.end(RESTART)
+            self._part(connection, lambda one: one.end(RESTART))
             if count % AT_ONCE == 0:
                 await asyncio.sleep(0)
         await asyncio.sleep(GOODBYE)
         for connection in list(self._connections):
-            connection.cut()
+            self._part(connection, Connection.cut)
+
+    def _part(self, connection: Connection, farewell: Callable[[Connection], None]) -> None:
+        """One to which nothing can be said ends without a word; the others hear it."""
+        try:
+            farewell(connection)
+        except Exception:
+            log.exception("a stream cannot be told goodbye", cursor=connection.cursor)
+            connection.lost()
 
 
 def _over(entries: Iterable[Entry]) -> bool | None:

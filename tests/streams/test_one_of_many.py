@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 import structlog
 
+from api.streams.connection import SLOW
+from api.streams.hub import Hub
+from projections.listen import Listener
+from tests import tally
 from tests.streams.test_hub import LOG, Line, append, connect, running, until
 
 
@@ -31,6 +37,49 @@ async def test_one_that_cannot_be_visited_ends_and_the_others_hear_their_heartbe
         assert [line["event"] for line in logs].count("heartbeat failed") == 1
         await append(store, 3)
         await until(lambda: whole.positions == [1, 2, 3])
+
+
+class Mute(Line):
+    """A line that fails where others take a goodbye."""
+
+    def write(self, data: bytes) -> None:
+        if b"closing" in data:
+            raise RuntimeError("broken")
+        super().write(data)
+
+    def cut(self, code: int, reason: str) -> None:
+        raise RuntimeError("broken")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("end", [Hub.close, Hub.stop])
+async def test_one_that_cannot_be_told_goodbye_keeps_it_from_nobody(
+    database: str, monkeypatch: pytest.MonkeyPatch, end: Callable[[Hub], Awaitable[None] | None]
+) -> None:
+    monkeypatch.setattr("api.streams.hub.GOODBYE", 0.05)
+    async with running(database) as (hub, _):
+        mutes, others = [Mute() for _ in range(5)], []
+        for mute in mutes:
+            hub.connect(mute, LOG, 0, None).pump()
+            others.append(connect(hub))
+        await until(lambda: all(line.controls == ["caught-up"] for line in (*mutes, *others)))
+        try:
+            if (ended := end(hub)) is not None:
+                await ended
+            await until(lambda: all(line.controls[1:] == ["closing"] for line in others))
+            if end is Hub.close:
+                await until(lambda: all(line.cut_with == SLOW for line in others))
+        finally:
+            for line in mutes:
+                assert line.consumer is not None
+                hub.disconnect(line.consumer)
+
+
+async def test_a_hub_may_be_asked_to_close_before_it_has_started(database: str) -> None:
+    hub = Hub(tally.store(database), Listener(database, "executions"), "executions", 10)
+    assert not hub.full
+    hub.close()
+    assert hub.full
 
 
 class Closed(Line):
