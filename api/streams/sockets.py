@@ -21,6 +21,7 @@ from api.streams.forms import FORMS, SOCKET
 from api.streams.groups import Topic
 from api.streams.lines import line_of
 from api.streams.request import Ask, Wanted, admitted, checked_speed, of_execution, of_log
+from api.streams.sse import log_position
 from api.streams.words import EVENTS, WATCH, Words
 from domain.errors import DomainError
 
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 SUBPROTOCOL = "executions"
 BEARER = "bearer."
-LONGEST_REASON = 120
+LONGEST_REASON = 90
+"""A close takes 123 bytes, the cursor among them."""
 ASKS: dict[str, tuple[Ask, Words]] = {
     "streamEvents": (of_log, EVENTS),
     "listEvents": (of_execution, EVENTS),
@@ -64,7 +66,8 @@ class Socket:
             return
         await receive()
         chosen = SUBPROTOCOL if SUBPROTOCOL in scope["subprotocols"] else None
-        await send({"type": "websocket.accept", "subprotocol": chosen})
+        headers = [log_position(self._system.hub)]
+        await send({"type": "websocket.accept", "subprotocol": chosen, "headers": headers})
         if asked.over:
             await send(_close(Ending(DONE, asked.cursor)))
         else:
@@ -169,7 +172,8 @@ _CLOSING: set[asyncio.Task[None]] = set()
 
 
 def _close(ending: Ending) -> Message:
-    reason = ending.reason or place(ending.cursor)
+    cursor = place(ending.cursor)
+    reason = f"{ending.reason}; {cursor}" if ending.reason else cursor
     return {"type": "websocket.close", "code": ending.code or REFUSED, "reason": reason}
 
 

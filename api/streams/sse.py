@@ -63,7 +63,16 @@ async def _opened(call: Call, ask: Ask, words: Words) -> ASGIApp:
         if _may_be_event_source(call):
             return _later()
         raise
-    return Response(status_code=204) if asked.over else EventStream(call.system.hub, asked)
+    hub = call.system.hub
+    if asked.over:
+        name, value = log_position(hub)
+        return Response(status_code=204, headers={name.decode(): value.decode()})
+    return EventStream(hub, asked)
+
+
+def log_position(hub: Hub) -> tuple[bytes, bytes]:
+    """How far the log goes that is told from the past; what comes later comes live."""
+    return b"log-position", b"%d" % hub.window.head
 
 
 def _later() -> ASGIApp:
@@ -89,7 +98,8 @@ class EventStream:
         self._asked = asked
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        headers = [*HEADERS, log_position(self._hub)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         if scope["method"] != "HEAD" and not await self._serve(scope):
             return
         await send({"type": "http.response.body", "body": b""})

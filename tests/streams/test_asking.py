@@ -11,7 +11,7 @@ import pytest
 
 from tests.api.conftest import Executions, ok
 from tests.api.serving import Serving
-from tests.streams.consumers import JSON, OURS, heard, past, socket, until_caught_up
+from tests.streams.consumers import JSON, OURS, head, heard, past, socket, until_caught_up
 
 
 @pytest.fixture(scope="module")
@@ -166,10 +166,11 @@ def test_a_websocket_pauses_seeks_and_changes_its_speed(
         ('{"seek": 999999999}', "seek takes a position"),
         ('{"speed": -1}', "a speed is from 0"),
         ("[]", "send one of pause, seek, speed"),
+        ('{"speed": "fast"}', "a speed is a number"),
     ],
 )
 def test_what_a_client_says_wrongly_closes_its_stream_with_the_reason(
-    server: Serving, message: str, reason: str
+    server: Serving, api: httpx.Client, message: str, reason: str
 ) -> None:
     with socket(server, "/events") as opened:
         frames = heard(opened)
@@ -177,4 +178,6 @@ def test_what_a_client_says_wrongly_closes_its_stream_with_the_reason(
         opened.send(message)
         assert list(frames) == []
         assert opened.close_code == 1008
-        assert (opened.close_reason or "").startswith(reason)
+        said = opened.close_reason or ""
+        assert said.startswith(reason)
+        assert said.endswith(f"; position {head(api)}")

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.api.conftest import ERROR, RESULT, Executions
 from tests.api.serving import TOKEN, Serving
-from tests.streams.consumers import heard, past, socket, until_caught_up
+from tests.streams.consumers import head, heard, past, socket, until_caught_up
 
 JSON = dict[str, Any]
 
@@ -176,6 +176,19 @@ def test_events_are_envelopes_on_a_websocket_too(
     path = f"/executions/{completed_execution}"
     assert past(server, f"{path}/events") == page
     assert past(server, f"{path}/watch", format="events") == page
+
+
+def test_a_stream_says_how_far_the_log_goes_as_every_read_does(
+    server: Serving, api: httpx.Client, completed_execution: str
+) -> None:
+    path, end = f"/executions/{completed_execution}/watch", str(head(api))
+    with connect_sse(api, "GET", path) as source:
+        assert source.response.headers["log-position"] == end
+    stream = {"Accept": "text/event-stream", "Last-Event-ID": end}
+    assert api.get(path, headers=stream).headers["log-position"] == end
+    with socket(server, path) as opened:
+        assert opened.response is not None
+        assert opened.response.headers["log-position"] == end
 
 
 def test_a_token_may_come_as_a_subprotocol_as_browsers_can_set_no_header(
