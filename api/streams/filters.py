@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from api.streams.entries import Entry
+from api.streams.words import changes
 from domain.errors import Invalid
 from domain.kernel import Held
 from projections import fields
@@ -21,7 +22,8 @@ from projections.matching import matches, parties_suffice, value_in
 TYPE = re.compile(r"[a-z*][a-z._*]{0,100}")
 LOG = "log"
 """Among the types: log lines, too. They are no events, so no `*` means them."""
-NO_EVENTS = "`log` goes with watch frames: log lines are no events"
+NO_EVENTS = frozenset({LOG, "status_changed"})
+"""Types of frames of watchers that no event is called by."""
 SHORT = "execution."
 """May be left out of a type."""
 MOST_TYPES = 50
@@ -34,6 +36,8 @@ class Filter:
     types: tuple[str, ...] = ()
     asked: tuple[tuple[str, str], ...] = ()
     condition: Condition = field(default=EVERYTHING, compare=False)
+    watched: bool = False
+    """Whether types are also those of the frames of watchers."""
 
     @cached_property
     def everything(self) -> bool:
@@ -56,7 +60,7 @@ class Filter:
 
     def matches(self, entry: Entry) -> bool:
         """Whether the stream is about this event. What is no execution has none of the fields."""
-        if self.types and not self._of_type(entry.type):
+        if self.types and not (self._of_type(entry.type) or self._shows(entry)):
             return False
         if not self.asked:
             return True
@@ -70,6 +74,10 @@ class Filter:
     def admits(self, held: Held[Any] | None) -> bool:
         """Whether the stream is about an execution as it is now."""
         return not self.asked or (held is not None and matches(self.condition, value_in(held)))
+
+    def _shows(self, entry: Entry) -> bool:
+        """Whether watchers are told one of the types that the event is not called by."""
+        return self.watched and any(map(self._of_type, changes(entry.told)))
 
     def _of_type(self, type_: str) -> bool:
         found = self._known.get(type_)
@@ -107,7 +115,7 @@ def _party(meta: dict[str, Any], wanted: Field) -> Any:
 ALL = Filter()
 
 
-def read(types: str | None, asked: Iterable[tuple[str, str]]) -> Filter:
+def read(types: str | None, asked: Iterable[tuple[str, str]], *, watched: bool = False) -> Filter:
     """The filter of query parameters: `types`, and all that are fields.
 
     Raises:
@@ -116,5 +124,15 @@ def read(types: str | None, asked: Iterable[tuple[str, str]]) -> Filter:
     globs = tuple(sorted({glob for glob in (types or "").split(",") if glob}))
     if len(globs) > MOST_TYPES or not all(map(TYPE.fullmatch, globs)):
         raise Invalid.field("types", f"at most {MOST_TYPES} like execution.step.*, comma-separated")
+    if not watched:
+        of_events(globs)
     pairs = tuple(sorted(asked))
-    return Filter(globs, pairs, from_query(pairs, fields.field)) if globs or pairs else ALL
+    if not globs and not pairs:
+        return ALL
+    return Filter(globs, pairs, from_query(pairs, fields.field), watched and bool(globs))
+
+
+def of_events(types: Iterable[str]) -> None:
+    """Raises Invalid: a type is one of watchers only."""
+    if found := NO_EVENTS & set(types):
+        raise Invalid.field("types", f"`{min(found)}` is a frame of watchers, and no event")

@@ -18,8 +18,9 @@ SPEED = Parameter(
 )
 TYPES = Parameter(
     "types",
-    "Only these, with `*` for any characters, comma-separated; `execution.` may be left out. `log`, "
-    "which no `*` means, adds log lines to the frames of watchers, live",
+    "Only these, with `*` for any characters, comma-separated; `execution.` may be left out. Of the "
+    "frames of watchers: those of all events that have one of these types, or one such frame. `log`, "
+    "which no `*` means, adds log lines to them, live",
 )
 FORMAT = Parameter("format", "The words of watchers, or envelopes", {"enum": ["watch", "events"]})
 INCLUDE = Parameter(

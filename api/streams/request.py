@@ -129,10 +129,9 @@ def included(call: Call) -> bool:
 
 async def _filter(call: Call, words: Words) -> Filter:
     asked = [(name, value) for name, value in call.query if name not in OWN]
-    wanted = filters.read(call.parameter("types"), asked)
+    watched = words not in {EVENTS, EVENTS_WITH_STATE}
+    wanted = filters.read(call.parameter("types"), asked, watched=watched)
     if wanted.logs:
-        if words in {EVENTS, EVENTS_WITH_STATE}:
-            raise Invalid.field("types", filters.NO_EVENTS)
         call.caller.require(Right.READ_EXECUTIONS)
         await call.system.hub.logs.ready()
     return wanted

@@ -72,15 +72,23 @@ def frames(told: Told, data: Frame) -> Iterator[Frame]:
     kind, state = told.recorded.event.type, told.after.state
     if kind == "execution.failed" and not data["final"]:
         return  # a retry follows in the same commit, and is what watchers see
-    if kind == "execution.progress" or _changed(told, lambda before: before.progress):
-        yield {"type": "progress", "progress": _short(state.progress)}
-    if told.before is None or _changed(told, lambda before: before.status):
-        yield {"type": "status_changed", "status": state.status.value}
+    for change in changes(told):
+        yield {"type": change, **CHANGES[change](state)}
     if kind in STEPS:
         step = step_document(state.steps[data["step"]], state.assignee)
         yield {"type": kind.removeprefix("execution."), "step": step}
     elif kind in OWN:
         yield {"type": kind.removeprefix("execution."), **OWN[kind](told, data)}
+
+
+def changes(told: Told | None) -> Iterator[str]:
+    """Types of the frames that an event of any type may give."""
+    if told is None:
+        return
+    if told.recorded.event.type == "execution.progress" or _changed(told, lambda it: it.progress):
+        yield "progress"
+    if told.before is None or _changed(told, lambda it: it.status):
+        yield "status_changed"
 
 
 def _changed(told: Told, value: Callable[[Execution], object]) -> bool:
@@ -91,6 +99,10 @@ def _short(number: float) -> float:
     return int(number) if number == int(number) else number
 
 
+CHANGES: dict[str, Callable[[Execution], Frame]] = {
+    "progress": lambda state: {"progress": _short(state.progress)},
+    "status_changed": lambda state: {"status": state.status.value},
+}
 STEPS = frozenset(
     f"execution.step.{happened}" for happened in ("started", "completed", "failed", "skipped")
 )

@@ -208,9 +208,10 @@ def test_every_line_is_told_once_when_many_append_at_the_same_time(
         ("/executions/{}/events", "application/json"),
     ],
 )
-def test_envelopes_have_no_lines(
-    api: httpx.Client, running_execution: str, path: str, accept: str
+@pytest.mark.parametrize("types", ["*,log", "progress,status_changed"])
+def test_envelopes_have_no_lines_and_none_says_a_status(
+    api: httpx.Client, running_execution: str, path: str, accept: str, types: str
 ) -> None:
-    url = httpx.URL(path.format(running_execution)).copy_merge_params({"types": "*,log"})
+    url = httpx.URL(path.format(running_execution)).copy_merge_params({"types": types})
     answer = api.get(url, headers={"Accept": accept})
     assert refused(answer, 422, "invalid")["errors"][0]["path"] == "types"

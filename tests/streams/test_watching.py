@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.api.conftest import ERROR, RESULT, Executions
 from tests.api.serving import TOKEN, Serving
-from tests.streams.consumers import head, heard, past, socket, until_caught_up
+from tests.streams.consumers import OURS, head, heard, past, socket, until_caught_up
 
 JSON = dict[str, Any]
 
@@ -167,6 +167,38 @@ def test_whoever_was_told_the_end_is_sent_away_whatever_was_asked_for(
         last = list(frames)[-1].id
     stream = {"Accept": "text/event-stream", "Last-Event-ID": last}
     assert api.get(path, params={"types": types}, headers=stream).status_code == 204
+
+
+ENDING = [("progress", 100), ("status_changed", "completed"), ("completed",)]
+
+
+@pytest.mark.parametrize(
+    ("types", "chosen"),
+    [
+        ("progress", [("progress", 50), ("step.completed",), *ENDING]),
+        (
+            "status_changed",
+            [("status_changed", status) for status in ("queued", "starting", "running")] + ENDING,
+        ),
+        ("completed", ENDING),
+        ("step.started", [("step.started",)]),
+    ],
+)
+def test_types_are_those_of_frames_too_and_choose_whole_events(
+    server: Serving, executions: Executions, types: str, chosen: list[Any]
+) -> None:
+    steps = [{"id": "a", "name": "A"}, {"id": "b", "name": "B"}]
+    execution = str(executions.create(status="queued", steps=steps)["$id"])
+    path = f"/executions/{execution}/watch"
+    with socket(server, path, types=types) as opened:
+        frames = heard(opened)
+        executions.tell(execution, "start")
+        executions.tell(execution, "steps/a/start")
+        executions.tell(execution, "steps/a/complete")
+        executions.tell(execution, "complete", **RESULT)
+        live = [frame for frame in frames if frame["type"] not in OURS]
+    assert told(live, "status", "progress") == chosen
+    assert past(server, path, types=types) == live
 
 
 def test_events_are_envelopes_on_a_websocket_too(
