@@ -16,6 +16,8 @@ from domain.recorder import session_options
 
 SHORTEST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
+HEARING, DEAF = 1.0, 0.25
+"""Seconds between two looks of somebody who is woken, and of somebody who is not."""
 
 log = structlog.get_logger()
 
@@ -63,6 +65,12 @@ class Listener:
         self._schema = schema
         self._hearers: dict[str, list[Callable[[str | None], None]]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._hears = False
+
+    @property
+    def poll(self) -> float:
+        """Seconds after which to look by oneself."""
+        return HEARING if self._hears else DEAF
 
     def hear(self, channel: str, heard: Callable[[str | None], None]) -> None:
         """Call with the payload of each notification, and with None after each connect."""
@@ -98,6 +106,8 @@ class Listener:
                 log.warning("listener lost its connection", error=str(error).strip())
             except Exception:  # what somebody else notified is no reason to be deaf
                 log.exception("listener begins again")
+            finally:
+                self._hears = False
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -112,6 +122,7 @@ class Listener:
     async def _listen(self, connection: AsyncConnection) -> None:
         for channel in self._hearers:
             await connection.execute(SQL("LISTEN {}").format(Identifier(channel)))
+        self._hears = True
         for hearers in self._hearers.values():
             for heard in hearers:
                 heard(None)

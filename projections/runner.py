@@ -58,6 +58,7 @@ class Runner:
         self, views: Sequence[View], store: Store, listener: Listener, conninfo: str, schema: str
     ) -> None:
         self._store = store
+        self._listener = listener
         self._conninfo = conninfo
         self._schema = schema
         self._horizon = Horizon()
@@ -144,7 +145,7 @@ class Runner:
         while True:
             await self._catch_up(connection, follower)
             await self._hurries[follower.view.name].wait(_pause(follower))
-            while not await wake.wait(POLL):
+            while not await wake.wait(self._listener.poll):
                 if await _first(connection, BEHIND, follower.view.name):
                     break
 

@@ -47,7 +47,7 @@ class Hub:
         self.swept = 0
         """All that are live have been handed everything up to here."""
         self.closing = False
-        self._tail = Tail(store, self, listener.subscribe(schema))
+        self._tail = Tail(store, self, listener, schema)
         self._connections: set[Connection] = set()
         self._groups: dict[str, dict[Topic, Group]] = {}
         self._tasks: list[asyncio.Task[None]] = []

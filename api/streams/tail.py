@@ -10,13 +10,13 @@ import structlog
 from api.metrics import LOG_POSITION
 from domain.errors import Overloaded
 from domain.store import Store
-from projections.listen import Wake
+from projections.listen import Listener
 
 if TYPE_CHECKING:
     from api.streams.hub import Hub
 
 PAGE = 1_000
-POLL = 0.25
+PAUSE = 0.25
 REPAIR = 1.0
 ALONE = 0.05
 """While nobody reads along, the end of the log need not be asked for after every commit."""
@@ -30,10 +30,11 @@ class Tail:
     Positions have no holes: it would rather stop than skip one.
     """
 
-    def __init__(self, store: Store, hub: Hub, wake: Wake) -> None:
+    def __init__(self, store: Store, hub: Hub, listener: Listener, schema: str) -> None:
         self._store = store
         self._hub = hub
-        self._wake = wake
+        self._listener = listener
+        self._wake = listener.subscribe(schema)
         self._read = asyncio.Event()
 
     async def run(self) -> None:
@@ -43,14 +44,14 @@ class Tail:
                 while await self._advance():
                     pass
             except Overloaded:
-                await asyncio.sleep(POLL)
+                await asyncio.sleep(PAUSE)
             except Exception:
                 log.exception("the tail of the log cannot go on")
                 await asyncio.sleep(REPAIR)
             else:
                 if not self._hub.open:
                     await asyncio.sleep(ALONE)
-                await self._wake.wait(POLL)
+                await self._wake.wait(self._listener.poll)
 
     async def reached(self, position: int) -> None:
         """Until everything up to a position is published."""

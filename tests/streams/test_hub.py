@@ -28,6 +28,7 @@ from domain.kernel import Held, Recorded
 from domain.keyring import Keyring
 from domain.store import Store
 from domain.vault import Vault
+from projections import listen
 from projections.listen import Listener
 
 LOG = Topic(FORMS[EVENTS, SSE], "", ALL)
@@ -193,6 +194,29 @@ async def test_nobody_waits_for_a_heartbeat_longer_than_its_interval_whenever_an
         for line in lines:
             assert [after - before for before, after in pairwise(line.ticks[:3])] == [HEARTBEAT] * 2
             assert line.written.count(b": heartbeat\n") >= 2
+
+
+@pytest.mark.anyio
+async def test_the_tail_is_woken_and_hardly_looks_by_itself(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listen, "HEARING", 60)
+    async with running(database) as (hub, store):
+        looked, read = list[int](), store.read
+
+        async def counted(after: int, limit: int) -> Any:
+            looked.append(after)
+            return await read(after, limit)
+
+        line = connect(hub)
+        await append(store, 1)
+        await until(lambda: line.positions == [1])
+        await asyncio.sleep(0.4)  # a look that was planned before the listener was connected
+        monkeypatch.setattr(store, "read", counted)
+        await asyncio.sleep(0.8)
+        assert looked == []
+        await append(store, 1)
+        await until(lambda: line.positions == [1, 2])
 
 
 @pytest.mark.anyio

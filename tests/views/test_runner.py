@@ -14,11 +14,12 @@ import pytest
 from api.postgres import EmbeddedPostgres
 from domain import recorder
 from domain.store import Store
-from projections import kernel, runner
+from projections import kernel, listen, runner
 from projections.executions import Executions
 from projections.listen import Listener, Wake
 from projections.rebuild import rebuild
 from projections.runner import Runner
+from tests.streams.test_hub import until
 from tests.views.writing import NOON, Log, created, new_store, opened, some
 
 pytestmark = pytest.mark.anyio
@@ -74,6 +75,7 @@ async def test_a_notification_wakes_without_waiting_for_the_poll(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "POLL", 60)
+    monkeypatch.setattr(listen, "HEARING", 60)
     async with opened(views) as store, process(views, store) as one:
         log = Log(store)
         for number in range(5):
@@ -96,6 +98,48 @@ async def test_without_a_listener_the_poll_finds_the_events(views: str) -> None:
     async with opened(views) as store, process(views, store, hears=False) as one:
         position = await Log(store).write(some(1))
         assert await one.runner.wait("executions", position, 10)
+
+
+@pytest.mark.parametrize("hears", [True, False])
+async def test_who_is_woken_looks_seldom_and_who_is_not_looks_often(
+    views: str, monkeypatch: pytest.MonkeyPatch, hears: bool
+) -> None:
+    looked: list[str] = []
+    first = runner._first
+
+    async def counted(connection: psycopg.AsyncConnection, query: str, *values: str) -> bool:
+        if query == runner.BEHIND:
+            looked.append(query)
+        return await first(connection, query, *values)
+
+    monkeypatch.setattr(runner, "_first", counted)
+    monkeypatch.setattr(listen, "HEARING", 60)
+    async with opened(views) as store, process(views, store, hears=hears) as one:
+        await until(lambda: one.listener.poll == (60 if hears else listen.DEAF))
+        assert await one.runner.wait("executions", await Log(store).write(some(1)), 10)
+        await asyncio.sleep(0.4)  # a look that was planned before
+        looked.clear()
+        await asyncio.sleep(0.8)
+        assert bool(looked) is not hears
+
+
+async def test_a_listener_that_lost_its_connection_is_deaf(database: str) -> None:
+    listener = Listener(database, "executions")
+    wake = listener.subscribe("executions")
+    assert listener.poll == listen.DEAF
+    listener.start()
+    try:
+        assert await wake.wait(10)
+        assert listener.poll == listen.HEARING
+        listener._conninfo = f"{database} port=1"
+        with psycopg.connect(database, autocommit=True) as admin:
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        await until(lambda: listener.poll == listen.DEAF)
+    finally:
+        await listener.stop()
 
 
 async def test_a_process_that_does_not_own_the_view_sees_it_move(views: str) -> None:
