@@ -52,4 +52,4 @@ class States:
 
 def _weight(held: Held[Any]) -> int:
     """In parts of a kilobyte or two: objects take several times the bytes they were made from."""
-    return 1 + held.size // 512
+    return 1 + held.size // 128
