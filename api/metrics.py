@@ -11,3 +11,6 @@ VIEW_POSITION = Gauge("executions_view_position", "How far a view is", ["view"])
 VIEW_PARKED = Gauge("executions_view_parked", "Events that a view could not apply", ["view"])
 COMMANDS_WAITING = Gauge("executions_commands_waiting", "Commands that wait for the next batch")
 STREAMS = Gauge("executions_streams", "Open streams")
+UNREADABLE = Counter(
+    "executions_unreadable_total", "Events that this process could not tell to watchers"
+)

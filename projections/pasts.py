@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -40,21 +41,45 @@ VERSIONS = """SELECT wanted.stream, wanted.position, (
     FROM unnest(%b::text[], %b::bigint[]) AS wanted (stream, position)"""
 
 
+class Unreadable(Exception):
+    """What is kept of a stream is none that this program knows: a newer one may have written it."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self.stream = stream
+
+
 async def states_at(
     connection: AsyncConnection, codec: Codec, versions: Mapping[str, int]
 ) -> dict[str, Held[Any]]:
-    """The state of each stream at a version of its own, sealed fields as `Ciphertext`."""
+    """The state of each stream at a version of its own, sealed fields as `Ciphertext`.
+
+    Raises:
+        Unreadable: there is no such state, because of what one of the streams holds.
+    """
     streams, ends = list(versions), list(versions.values())
     cursor = await connection.execute(SNAPSHOTS, (streams, ends, codec.shape), binary=True)
-    held = {row[0]: codec.thaw(Snapshot(*row)) for row in await cursor.fetchall()}
+    held: dict[str, Held[Any]] = {}
+    for row in await cursor.fetchall():
+        with _read(row[0]):
+            held[row[0]] = codec.thaw(Snapshot(*row))
     begins = [held[stream].version if stream in held else 0 for stream in streams]
     cursor = await connection.execute(BETWEEN, (streams, begins, ends), binary=True)
     rows = [Stored(*row) for row in await cursor.fetchall()]
     for stream, tail in groupby(rows, key=attrgetter("stream")):
-        state = replay(held.get(stream), (codec.decode(row) for row in tail))
-        assert state is not None
-        held[stream] = state
+        with _read(stream):
+            state = replay(held.get(stream), (codec.decode(row) for row in tail))
+            assert state is not None
+            held[stream] = state
     return held
+
+
+@contextmanager
+def _read(stream: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise Unreadable(stream) from error
 
 
 async def states_along(store: Store, stream: str, versions: Iterable[int]) -> dict[int, Held[Any]]:

@@ -12,6 +12,8 @@ from domain.vault import DataKey
 if TYPE_CHECKING:
     from api.streams.forms import Form
 
+KIND = "execution/"
+"""What streams are called that have states to be told."""
 SIZE = 256
 """Positions in a segment."""
 OVERHEAD = 1_200
@@ -36,7 +38,7 @@ class Told(NamedTuple):
 class Entry:
     """One event: its row, the key that opens it, and the frames made of it so far."""
 
-    __slots__ = ("frames", "key", "position", "row", "stream", "told", "type")
+    __slots__ = ("frames", "key", "position", "row", "stream", "told", "type", "unreadable")
 
     def __init__(self, row: Stored, key: DataKey | None) -> None:
         self.row = row
@@ -45,7 +47,14 @@ class Entry:
         self.stream = row.stream
         self.type = row.type
         self.told: Told | None = None
+        self.unreadable = False
+        """Whether the state after it cannot be known here."""
         self.frames: dict[Form, bytes] = {}
+
+    @property
+    def untold(self) -> bool:
+        """Whether there is a state before and after it, and nobody has told it so far."""
+        return self.told is None and not self.unreadable and self.stream.startswith(KIND)
 
     @property
     def ends(self) -> bool | None:

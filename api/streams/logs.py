@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
-from api.streams.entries import Entry
+from api.streams.entries import KIND, Entry
 from api.streams.groups import LARGEST_WRITE, Group
 from api.streams.present import Present
 from domain.codec import plain_json
@@ -25,7 +25,6 @@ from projections.log_tail import LogTail, Page
 if TYPE_CHECKING:
     from api.streams.source import Source
 
-KIND = "execution/"
 POLL = 0.25
 REPAIR = 1.0
 GATHER = 0.02

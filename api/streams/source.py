@@ -67,6 +67,6 @@ class Source:
         entries = await self.entries(row for rows in found.values() for row in rows)
         made = iter(entries)
         pages = {place: [next(made) for _ in rows] for place, rows in found.items()}
-        told = {(stream, after) for stream, after, told in places if told}
-        await self._past.tell([entry for place in pages if place in told for entry in pages[place]])
+        told = dict.fromkeys(place[:2] for place in places if place[2])
+        await self._past.tell(entry for place in told for entry in pages[place])
         return {place: pages[place[:2]] for place in places}

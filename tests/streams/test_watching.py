@@ -126,6 +126,24 @@ def test_the_state_after_an_event_comes_with_it_if_asked_for(
     assert [frame["state"]["status"] for frame in read][:1] == ["queued"]
 
 
+def test_what_earlier_events_sealed_is_told_with_later_ones_live_and_after_a_resume(
+    server: Serving, executions: Executions
+) -> None:
+    execution = executions.running()
+    executions.tell(execution, "checkpoints", state={"page": 3})
+    begin = executions.tell(execution, "steps/one/start", input={"leads": 10})["position"]
+    path, query = f"/executions/{execution}/watch", {"from": begin, "include": "execution"}
+    with socket(server, path, **query) as opened:
+        frames = heard(opened)
+        assert until_caught_up(frames) == []
+        executions.tell(execution, "steps/one/complete")
+        live = [next(frames), next(frames)]
+    assert told(live) == [("progress",), ("step.completed",)]
+    assert live[1]["step"]["input"] == {"leads": 10}
+    assert live[1]["state"]["checkpoints"][0]["state"] == {"page": 3}
+    assert past(server, path, **query) == live
+
+
 def test_all_executions_are_watched_together_from_now_on(
     server: Serving, executions: Executions
 ) -> None:

@@ -1,0 +1,110 @@
+"""States along the log: the same from wherever one asks, and none where an event cannot be read."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import ClassVar
+
+import pytest
+import structlog
+
+from api.streams.entries import Entry
+from api.streams.filters import ALL
+from api.streams.forms import FORMS, SSE
+from api.streams.groups import Topic
+from api.streams.source import Source
+from api.streams.words import EVENTS, WATCH, Words
+from domain.execution.events import ProgressUpdated
+from domain.execution.step_events import ExecutionEvent
+from domain.kernel import Event
+from tests.streams.test_hub import Line, until
+from tests.streams.test_log_feed import running
+from tests.views.writing import Happening, Log, completed, created, opened, started
+
+pytestmark = pytest.mark.anyio
+STREAM = "execution/e-0"
+
+
+class Teleported(ExecutionEvent):
+    """What a newer program may write, and this one does not know."""
+
+    type: ClassVar[str] = "execution.teleported"
+
+
+def happened(*events: Event, execution: str = "e-0") -> list[Happening]:
+    return [Happening(execution, event) for event in events]
+
+
+def progressed(*values: float, execution: str = "e-0") -> list[Happening]:
+    return happened(*(ProgressUpdated(progress=value) for value in values), execution=execution)
+
+
+def progress(entries: Sequence[Entry] | None) -> list[tuple[float | None, float]]:
+    """What was before and after each entry."""
+    told = [entry.told for entry in entries or () if entry.told]
+    return [(t.before.state.progress if t.before else None, t.after.state.progress) for t in told]
+
+
+@pytest.mark.parametrize("cursors", [(0, 4, 4, 6), (6, 4, 0)])
+async def test_cursors_of_one_stream_that_come_back_together_are_told_the_same(
+    database: str, cursors: Sequence[int]
+) -> None:
+    async with opened(database) as store:
+        await Log(store).write([created("e-0"), *started("e-0"), *progressed(10, 20, 30, 40)])
+        alone = progress(await Source(store).rows.ask((STREAM, 0, True)))
+        assert alone[-4:] == [(0, 10), (10, 20), (20, 30), (30, 40)]
+        rows = Source(store).rows
+        pages = await asyncio.gather(*(rows.ask((STREAM, cursor, True)) for cursor in cursors))
+        for cursor, page in zip(cursors, pages, strict=True):
+            assert progress(page) == alone[cursor:]
+
+
+def positions(line: Line) -> list[int]:
+    """Those of frames, of events alone."""
+    return [
+        int(found) for found in re.findall(rb'"position":(\d+),"(?:version|time)"', line.written)
+    ]
+
+
+def everything(words: Words) -> Topic:
+    return Topic(FORMS[words, SSE], "", ALL)
+
+
+async def test_an_event_that_cannot_be_read_stops_nobody(database: str) -> None:
+    async with running(database) as house:
+        watcher, raw = (
+            await house.connect(everything(WATCH)),
+            await house.connect(everything(EVENTS)),
+        )
+        with structlog.testing.capture_logs() as logs:
+            await house.log.write(progressed(10))
+            await house.log.write([*happened(Teleported()), *progressed(20)])
+            await house.log.write([*progressed(30), *progressed(40, execution="e-1")])
+            await until(lambda: positions(raw) == [4, 5, 6, 7, 8])
+            await until(lambda: positions(watcher) == [4, 8])
+        assert [line["event"] for line in logs] == ["an event cannot be read"]
+        again = Line()
+        house.hub.connect(again, everything(WATCH), 0, None).pump()
+        await until(lambda: positions(again) == [1, 2, 3, 4, 8])
+
+
+async def test_an_event_that_cannot_be_read_spoils_no_state_of_its_neighbours(
+    database: str,
+) -> None:
+    async with running(database) as house:
+        await house.log.write(
+            [*happened(Teleported()), *progressed(10), *progressed(20, execution="e-1")]
+        )
+        ended = [completed("e-0"), completed("e-1")]
+        await house.connect(everything(EVENTS))  # so that the log is followed
+        watcher = await house.connect(everything(WATCH))
+        await house.log.write(ended)
+        await until(lambda: positions(watcher)[-1:] == [8])
+        assert 7 not in positions(watcher)
+        rows = house.hub.source.rows
+        asked = [rows.ask((f"execution/e-{number}", 1, True)) for number in range(2)]
+        unknown, known = await asyncio.gather(*asked)
+        assert progress(unknown) == []
+        assert progress(known) == [(0, 20), (20, 100)]
