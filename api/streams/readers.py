@@ -104,7 +104,7 @@ class LogReader:
 class StreamReader:
     """Reads the rows of one stream, page by page; what comes meanwhile is seen by its group."""
 
-    __slots__ = ("_ahead", "_asking", "_floor", "_group", "_read", "_source", "_version", "over")
+    __slots__ = ("_ahead", "_asked", "_floor", "_group", "_read", "_source", "_version", "over")
 
     def __init__(self, source: Source, group: Group, version: int | None, known: int) -> None:
         self._source = source
@@ -112,7 +112,8 @@ class StreamReader:
         self._version = version
         self._floor = known
         self._ahead: list[Entry] = []
-        self._asking = False
+        self._asked: asyncio.Future[Any] | None = None
+        """The answer that is waited for; any other is to a question from before a `seek`."""
         self._read: int | None = None
         """The head of the log when the last row was read; None while there may be more."""
         self.over: bool | None = None
@@ -127,13 +128,12 @@ class StreamReader:
             if self._group.latest <= cursor:
                 return Pending.ARRIVED
             self.seek(cursor)
-        if not self._asking:
-            self._asking = True
+        if self._asked is None:
             self._ask(cursor, then)
         return Pending.WAITING
 
     def seek(self, cursor: int) -> None:
-        self._ahead, self._read = [], None
+        self._ahead, self._read, self._asked = [], None, None
         self._version = None if cursor else 0
 
     def _handed(self, until: datetime | None) -> Step:
@@ -151,24 +151,24 @@ class StreamReader:
     def _ask(self, cursor: int, then: Then) -> None:
         stream, told = self._group.topic.stream, self._group.told
         if self._version is None:
-            versions = self._source.versions.ask((stream, cursor))
+            self._asked = versions = self._source.versions.ask((stream, cursor))
             versions.add_done_callback(partial(self._placed, cursor, then))
         else:
             head = self._source.window.head
-            rows = self._source.rows.ask((stream, self._version, told))
+            self._asked = rows = self._source.rows.ask((stream, self._version, told))
             rows.add_done_callback(partial(self._answered, cursor, head, then))
 
     def _placed(self, cursor: int, then: Then, answer: asyncio.Future[int | None]) -> None:
-        if not self._failed(cursor, then, answer):
+        if self._answers(answer, then):
             self._version = answer.result() or 0
             self._ask(cursor, then)
 
     def _answered(
         self, cursor: int, head: int, then: Then, answer: asyncio.Future[Sequence[Entry] | None]
     ) -> None:
-        if self._failed(cursor, then, answer):
+        if not self._answers(answer, then):
             return
-        self._asking = False
+        self._asked = None
         found = answer.result() or ()
         # What the tail has not published yet comes from there.
         self._ahead = [entry for entry in found if cursor < entry.position <= self._published]
@@ -182,15 +182,20 @@ class StreamReader:
     def _published(self) -> int:
         return self._source.window.head
 
-    def _failed(self, cursor: int, then: Then, answer: asyncio.Future[Any]) -> bool:
-        if answer.cancelled():
-            return True
-        if (error := answer.exception()) is None:
+    def _answers(self, answer: asyncio.Future[Any], then: Then) -> bool:
+        """Whether it is an answer, and to what was asked last. After a failure whoever still wants one
+        asks again.
+        """
+        error = answer.exception()
+        if answer is not self._asked:
             return False
+        if error is None:
+            return True
         if not isinstance(error, Overloaded):
             log.error("a page of a stream could not be read", exc_info=error)
-        asyncio.get_running_loop().call_later(PAUSE, self._ask, cursor, then)
-        return True
+        self._asked = None
+        asyncio.get_running_loop().call_later(PAUSE, then)
+        return False
 
 
 def timely(group: Group, entries: Sequence[Entry], until: datetime) -> Step:
