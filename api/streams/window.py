@@ -109,7 +109,9 @@ class Window:
         return None
 
     def want(self, position: int, *, told: bool, then: Call) -> None:
-        """Call `then` when the position can be found. Asking again before that costs nothing."""
+        """Call `then` when it is worth looking again: the position can be found, or was not to be had
+        for a while. Asking again before that costs nothing.
+        """
         key = (slot(position), told)
         waiting = self._wanted.get(key)
         if waiting is not None:
@@ -128,10 +130,9 @@ class Window:
 
     async def _fetch(self, position: int, key: tuple[int, bool]) -> None:
         async with self._gate:
-            while True:
-                if await self._fetched(position, key):
-                    break
-                await asyncio.sleep(PAUSE)
+            found = await self._fetched(position, key)
+        if not found:
+            await asyncio.sleep(PAUSE)  # whoever still wants it asks again
         for then in self._wanted.pop(key):
             then()
 
