@@ -28,6 +28,18 @@ def parties_suffice(condition: Condition) -> bool:
             return field.path in PARTIES
 
 
+def required_parties(condition: Condition) -> tuple[tuple[str, Any], ...]:
+    """Fields and values of which whatever matches has one: customers, or providers. Empty where it
+    may have any.
+    """
+    match condition:
+        case Every(parts):
+            return next(filter(None, map(required_parties, parts)), ())
+        case Compare(field, "$in", operands) if field.path in PARTIES and None not in operands:
+            return tuple((field.path, operand) for operand in operands)
+    return ()
+
+
 def matches(condition: Condition, value: Callable[[Field], Any]) -> bool:
     """Whether the condition holds, `value` being what a field has."""
     match condition:

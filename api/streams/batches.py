@@ -23,9 +23,7 @@ class Question(NamedTuple, Generic[K, V]):
 class Batches(Generic[K, V]):
     """Turns single questions into one for many. A question is answered from after it was asked."""
 
-    def __init__(
-        self, fetch: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]], most: int
-    ) -> None:
+    def __init__(self, fetch: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]], most: int) -> None:
         self._fetch = fetch
         self._most = most
         self._waiting: deque[Question[K, V]] = deque()

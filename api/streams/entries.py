@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import orjson
+
 from domain.codec import Stored
 from domain.kernel import Held, Recorded
 from domain.vault import DataKey
+from projections.matching import PARTIES
 
 if TYPE_CHECKING:
     from api.streams.forms import Form
@@ -38,7 +41,17 @@ class Told(NamedTuple):
 class Entry:
     """One event: its row, the key that opens it, and the frames made of it so far."""
 
-    __slots__ = ("frames", "key", "position", "row", "stream", "told", "type", "unreadable")
+    __slots__ = (
+        "_parties",
+        "frames",
+        "key",
+        "position",
+        "row",
+        "stream",
+        "told",
+        "type",
+        "unreadable",
+    )
 
     def __init__(self, row: Stored, key: DataKey | None) -> None:
         self.row = row
@@ -50,6 +63,15 @@ class Entry:
         self.unreadable = False
         """Whether the state after it cannot be known here."""
         self.frames: dict[Form, bytes] = {}
+        self._parties: dict[str, str] | None = None
+
+    @property
+    def parties(self) -> dict[str, str]:
+        """The customer and the provider that it names."""
+        if self._parties is None:
+            meta = orjson.loads(self.row.meta)
+            self._parties = {name: meta[name] for name in PARTIES if name in meta}
+        return self._parties
 
     @property
     def untold(self) -> bool:

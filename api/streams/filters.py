@@ -8,16 +8,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import orjson
-
 from api.streams.entries import Entry
 from api.streams.words import changes
 from domain.errors import Invalid
 from domain.kernel import Held
 from projections import fields
-from projections.conditions import EVERYTHING, Condition, Field
+from projections.conditions import EVERYTHING, Condition
 from projections.filters import from_query
-from projections.matching import matches, parties_suffice, value_in
+from projections.matching import matches, parties_suffice, required_parties, value_in
 
 TYPE = re.compile(r"[a-z*][a-z._*]{0,100}")
 LOG = "log"
@@ -50,6 +48,11 @@ class Filter:
         return bool(self.asked) and not parties_suffice(self.condition)
 
     @cached_property
+    def parties(self) -> tuple[tuple[str, Any], ...]:
+        """One of these customers or providers stands in every event that matches, if there are any."""
+        return required_parties(self.condition)
+
+    @cached_property
     def logs(self) -> bool:
         """Whether log lines are asked for."""
         return LOG in self.types
@@ -67,8 +70,8 @@ class Filter:
         if not entry.stream.startswith("execution/"):
             return False
         if not self.told:
-            known = orjson.loads(entry.row.meta)
-            return matches(self.condition, lambda wanted: _party(known, wanted))
+            parties = entry.parties
+            return matches(self.condition, lambda wanted: parties.get(wanted.path))
         return entry.told is not None and matches(self.condition, value_in(entry.told.after))
 
     def admits(self, held: Held[Any] | None) -> bool:
@@ -106,10 +109,6 @@ def fits(glob: str, text: str) -> bool:
             return False
         at = found + len(part)
     return len(text) - len(last) >= at and text.endswith(last)
-
-
-def _party(meta: dict[str, Any], wanted: Field) -> Any:
-    return meta.get(wanted.path)
 
 
 ALL = Filter()
