@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import structlog
 
 from api.streams.entries import Chunk
 from api.streams.groups import Group
@@ -16,23 +19,26 @@ if TYPE_CHECKING:
 
 LONGEST_NAP = 1.0
 
+log = structlog.get_logger()
+
 
 class Line(Protocol):
     """What a connection writes to: the transport below the server's protocol."""
 
     consumer: Connection | None
+    paused: bool
+    """Whether the transport's buffer is full: what is written now only makes it longer."""
 
     @property
     def gone(self) -> bool:
         """Whether the client has left already."""
         ...
 
-    @property
-    def paused(self) -> bool:
-        """Whether the transport's buffer is full: what is written now only makes it longer."""
-        ...
-
     def write(self, data: bytes) -> None: ...
+
+    def feed(self, data: bytes) -> None:
+        """`write` in the shortest way, to a line that was written to before and has not ended."""
+        ...
 
     def cut(self, code: int, reason: str) -> None:
         """End it at once, whatever is still unread."""
@@ -47,7 +53,7 @@ class Ending(NamedTuple):
     reason: str = ""
 
 
-DONE, REFUSED, RESTART, SLOW = 1000, 1008, 1012, 1013
+DONE, REFUSED, FAULT, RESTART, SLOW = 1000, 1008, 1011, 1012, 1013
 
 
 class Connection:
@@ -108,30 +114,25 @@ class Connection:
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
 
-    def push(self, chunk: Chunk, over: bool | None) -> None:
-        """Write what was published, to a connection that is live."""
-        if over is not None:
-            self.over = over
-        if self.line.paused:
-            self.fall()
-            self.blocked = self.hub.wheel.now
-            return
-        if chunk.data:
-            self.line.write(chunk.data)
-            self.sent = chunk.cursor
-            self.touched = self.hub.wheel.tick
-        self.cursor = chunk.cursor
-        if self.over and self.cursor >= self.floor:
-            self.end(DONE)
-
     def add(self, logs: bytes) -> None:
         """Write log lines to a connection that is live. They have no position: its cursor stays."""
         if self.line.paused:
-            self.fall()
-            self.blocked = self.hub.wheel.now
+            self.block()
             return
         self.line.write(logs)
         self.logs = self.group.logs
+
+    def conclude(self, cursor: int, over: bool | None) -> None:
+        """It is live and has been handed everything up to a cursor: its story may have ended there."""
+        self.cursor = max(self.cursor, cursor)
+        self.over = self.over if over is None else over
+        if self.over and self.cursor >= self.floor:
+            self.end(DONE)
+
+    def block(self) -> None:
+        """Its line takes no more for now."""
+        self.fall()
+        self.blocked = self.hub.wheel.now
 
     def fall(self) -> None:
         """Live no more: from here on it fetches for itself."""
@@ -143,6 +144,13 @@ class Connection:
     def pump(self) -> None:
         """Send what is there, one chunk at a time, until it has arrived or must wait."""
         self._scheduled = False
+        try:
+            self._pump()
+        except Exception:
+            log.exception("what follows cannot be sent", cursor=self.cursor)
+            self.fail()
+
+    def _pump(self) -> None:
         if self.live or self.paused or self.done.done():
             return
         if self.line.paused:
@@ -177,6 +185,14 @@ class Connection:
 
     def lost(self) -> None:
         """The client has gone."""
+        self.fall()
+        self._finish(Ending(None))
+
+    def fail(self) -> None:
+        """End it because of a fault here. Its client may come back, and lose nothing."""
+        self.fall()
+        with suppress(Exception):  # the line may be at fault
+            self.line.cut(FAULT, place(self.cursor))
         self._finish(Ending(None))
 
     def end(self, code: int) -> None:

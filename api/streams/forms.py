@@ -97,11 +97,13 @@ class Form:
     wire: Wire
 
     def frame(self, entry: Entry) -> bytes:
-        """All frames of an entry; empty where it has none. Large ones are not kept."""
+        """All frames of an entry; empty where it has none. Kept if they are not large, nor lack a
+        state that is yet to be told.
+        """
         made = entry.frames.get(self)
         if made is None:
             made = b"".join(self._frames(entry))
-            if len(made) <= LARGEST_KEPT:
+            if len(made) <= LARGEST_KEPT and not (self.words.told and entry.untold):
                 entry.frames[self] = made
         return made
 

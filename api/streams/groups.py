@@ -38,6 +38,12 @@ class Group:
         self.logs = 0
         """How many writes of log lines were made for it."""
 
+    def fall(self) -> None:
+        """Let all its connections fetch for themselves."""
+        for connection in list(self.live):
+            connection.fall()
+            connection.schedule()
+
     def chunks(self, entries: Sequence[Entry]) -> list[Chunk]:
         """The frames of those entries that it wants."""
         return list(joined(self.topic, entries))

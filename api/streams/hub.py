@@ -8,13 +8,15 @@ meanwhile. A connection that cannot take it falls behind and fetches for itself 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import structlog
 
 from api.metrics import STREAMS
+from api.streams.audience import EVERYTHING, Audience
+from api.streams.breath import Breath
 from api.streams.connection import DONE, RESTART, Connection, Line
 from api.streams.entries import Chunk, Entry
 from api.streams.groups import Group, Topic
@@ -28,8 +30,9 @@ from domain.store import Store
 from projections.listen import Listener
 
 AT_ONCE = 100
+TOGETHER = 100
+"""Entries that are told and handed out in one go."""
 GOODBYE = 5.0
-EVERYTHING = ""
 ERASED = "execution.erased"
 
 log = structlog.get_logger()
@@ -42,6 +45,7 @@ class Hub:
         self.source = Source(store)
         self.window = self.source.window
         self.wheel = Wheel(self)
+        self.audience = Audience()
         self.logs = LogFeed(store, self.source, self.head)
         self.limit = limit
         self.swept = 0
@@ -49,7 +53,6 @@ class Hub:
         self.closing = False
         self._tail = Tail(store, self, listener, schema)
         self._connections: set[Connection] = set()
-        self._groups: dict[str, dict[Topic, Group]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -110,9 +113,7 @@ class Hub:
 
         Whoever connects has to `pump` it, wait until it is `done`, and `disconnect` it.
         """
-        groups = self._groups.setdefault(topic.stream, {})
-        group = groups.setdefault(topic, Group(topic))
-        group.members += 1
+        group = self.audience.join(topic)
         if topic.filter.logs:
             self.logs.add(group)
         connection = Connection(self, line, group, self._reader(group, cursor, held), cursor)
@@ -135,20 +136,14 @@ class Hub:
 
     def disconnect(self, connection: Connection) -> None:
         """Forget it."""
-        connection.fall()
         connection.lost()
         connection.line.consumer = None
         self._connections.discard(connection)
         self.wheel.remove(connection)
         group = connection.group
-        group.members -= 1
-        if group.members == 0:
-            groups = self._groups[group.topic.stream]
-            del groups[group.topic]
-            if group.topic.filter.logs:
-                self.logs.remove(group)
-            if not groups:
-                del self._groups[group.topic.stream]
+        self.audience.leave(group)
+        if group.members == 0 and group.topic.filter.logs:
+            self.logs.remove(group)
         STREAMS.set(len(self._connections))
 
     def cut(self, connection: Connection) -> None:
@@ -157,69 +152,47 @@ class Hub:
         connection.cut()
 
     async def publish(self, entries: Sequence[Entry]) -> None:
-        """Hand out what came."""
+        """Hand out what came, little by little."""
+        for start in range(0, len(entries), TOGETHER):
+            await self._publish(entries[start : start + TOGETHER])
+
+    async def _publish(self, entries: Sequence[Entry]) -> None:
         if any(entry.type == ERASED for entry in entries):
             self.source.forget()
-        told = self._told(entries)
-        await self.source.live.tell(told)
+        while untold := self.audience.untold(entries):
+            await self.source.live.tell(untold)  # meanwhile somebody may come who needs more
         if entries[0].position != self.window.head + 1:
             return  # everybody left meanwhile, and somebody new began further on
-        self.window.append(entries, told=len(told) == len(entries))
-        await self.logs.note(entries)  # before those whose story ends here are told so
-        concerned = list(self._concerned(entries))
-        for group, its in concerned:
+        told = not any(entry.untold for entry in entries)
+        self.window.append(entries, told=told)
+        # From here on nothing may fail: who is live would never hear of these entries.
+        concerned = self.audience.concerned(entries)
+        for group, its in concerned.items():
             group.latest = its[-1].position
-        sent = 0
-        for group, its in concerned:
-            sent = await self._sweep(group, its, sent)
+        await self.logs.note(entries)  # before those whose story ends here are told so
+        breath = Breath()
+        for group, its in concerned.items():
+            await self._sweep_safely(group, its, breath)
         self.swept = entries[-1].position
 
-    def _told(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """Those whose states someone here has to know."""
-        if any(group.told for group in self._groups.get(EVERYTHING, {}).values()):
-            return entries
-        watched = {
-            entry.stream
-            for entry in entries
-            if any(group.told for group in self._groups.get(entry.stream, {}).values())
-        }
-        return [entry for entry in entries if entry.stream in watched] if watched else ()
-
-    def _concerned(self, entries: Sequence[Entry]) -> Iterator[tuple[Group, Sequence[Entry]]]:
-        for group in self._groups.get(EVERYTHING, {}).values():
-            yield group, entries
-        by_stream: dict[str, list[Entry]] = {}
-        for entry in entries:
-            if entry.stream in self._groups:
-                by_stream.setdefault(entry.stream, []).append(entry)
-        for stream, its in by_stream.items():
-            for group in self._groups[stream].values():
-                yield group, its
-
-    async def _sweep(self, group: Group, entries: Sequence[Entry], sent: int) -> int:
-        live = list(group.live)
-        chunks = group.chunks(entries) if live else []
-        for chunk in chunks:
-            over = _over(entries) if group.topic.stream and chunk is chunks[-1] else None
-            if not chunk.data and over is None:
-                continue
-            for connection in live:
-                # Who arrived meanwhile, or fell behind, fetched or will fetch it for itself.
-                if connection.live and connection.cursor < chunk.cursor:
-                    self._push(connection, chunk, over)
-                    sent += 1
-                    if sent % AT_ONCE == 0:
-                        await asyncio.sleep(0)
-        return sent
-
-    def _push(self, connection: Connection, chunk: Chunk, over: bool | None) -> None:
-        """One that takes nothing any more ends, and its client resumes; the others lose nothing."""
+    async def _sweep_safely(self, group: Group, entries: Sequence[Entry], breath: Breath) -> None:
+        """What one group cannot be told is told to all others."""
         try:
-            connection.push(chunk, over)
+            await self._sweep(group, entries, breath)
         except Exception:
-            log.exception("a stream cannot be written to", cursor=connection.cursor)
-            connection.fall()
-            connection.lost()
+            log.exception("what happened cannot be told", stream=group.topic.stream)
+            group.fall()
+
+    async def _sweep(self, group: Group, entries: Sequence[Entry], breath: Breath) -> None:
+        live = list(group.live)
+        for chunk in group.chunks(entries) if live else ():
+            for start in range(0, len(live) if chunk.data else 0, AT_ONCE):
+                _push(live[start : start + AT_ONCE], chunk, self.wheel.tick)
+                await breath.take()
+        if group.topic.stream:
+            for connection in group.live.intersection(live):
+                connection.conclude(entries[-1].position, _over(entries))
+        await breath.take()
 
     def _begin_to_close(self) -> None:
         if not self.closing:
@@ -244,6 +217,30 @@ class Hub:
         except Exception:
             log.exception("a stream cannot be told goodbye", cursor=connection.cursor)
             connection.lost()
+
+
+def _push(connections: Iterable[Connection], chunk: Chunk, tick: int) -> None:
+    """Write what was published to those who are live and have not had it.
+
+    All deliveries go through this loop: what would be nicer as calls costs a tenth of each.
+    """
+    data, cursor = chunk
+    for connection in connections:
+        # Who arrived meanwhile, or fell behind, fetched or will fetch it for itself.
+        if not connection.live or connection.cursor >= cursor:
+            continue
+        try:
+            line = connection.line
+            if line.paused:
+                connection.block()
+                continue
+            line.feed(data)
+        except Exception:
+            log.exception("a stream cannot be written to", cursor=connection.cursor)
+            connection.fail()
+        else:
+            connection.cursor = connection.sent = cursor
+            connection.touched = tick
 
 
 def _over(entries: Iterable[Entry]) -> bool | None:

@@ -10,6 +10,7 @@ comes late, and latest to what has lived long: thousands who leave would look li
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -34,7 +35,9 @@ class Fed(asyncio.Protocol):
     """What both have in common: bytes go out, and the consumer hears of room and of the end."""
 
     consumer: Connection | None = None
+    paused = False
     transport: asyncio.Transport
+    feed: Callable[[bytes], None]
 
     @property
     def gone(self) -> bool:
@@ -44,8 +47,17 @@ class Fed(asyncio.Protocol):
         if not self.transport.is_closing():  # uvloop raises where asyncio says nothing
             self.transport.write(data)
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.feed = cast(asyncio.Transport, transport).write
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.paused = True
+
     def resume_writing(self) -> None:
         super().resume_writing()
+        self.paused = False
         if self.consumer is not None:
             self.consumer.resumed()
 
@@ -96,15 +108,13 @@ class HttpLine(Fed, HttpToolsProtocol):
 
     _head = 0
 
-    @property
-    def paused(self) -> bool:
-        return self.flow.write_paused
-
     def cut(self, code: int, reason: str) -> None:
         self.transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(cast(asyncio.Transport, Joined(cast(asyncio.Transport, transport))))
+        bare = cast(asyncio.Transport, transport)
+        super().connection_made(cast(asyncio.Transport, Joined(bare)))
+        self.feed = bare.write  # for when the head has gone out
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -161,10 +171,6 @@ class SocketLine(Fed, WebSocketsSansIOProtocol):
             # It could not even be read, and of that uvicorn says nothing.
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.close()
-
-    @property
-    def paused(self) -> bool:
-        return not self.writable.is_set()
 
     def cut(self, code: int, reason: str) -> None:
         if not self.close_sent:

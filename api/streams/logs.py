@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
+from api.streams.breath import Breath
 from api.streams.entries import KIND, Entry
 from api.streams.groups import LARGEST_WRITE, Group
 from api.streams.present import Present
@@ -23,6 +24,7 @@ from projections.listen import Wake
 from projections.log_tail import LogTail, Page
 
 if TYPE_CHECKING:
+    from api.streams.connection import Connection
     from api.streams.source import Source
 
 POLL = 0.25
@@ -31,7 +33,6 @@ GATHER = 0.02
 """Seconds between two looks, in which lines gather."""
 LINGER = 10.0
 """Seconds that somebody who has asked may take to connect."""
-AT_ONCE = 100
 
 log = structlog.get_logger()
 
@@ -103,18 +104,33 @@ class LogFeed:
             except Exception:
                 log.exception("the end of the log lines cannot be read")
                 self._page = None  # it may be the page that is at fault
+                self._miss()
                 await asyncio.sleep(REPAIR)
 
     async def note(self, entries: Sequence[Entry]) -> None:
         """Tell what the server notes of events. Their streams' watchers know the states by now."""
         if not self._groups:
             return
+        try:
+            await self._note(entries)
+        except Exception:
+            log.exception("what is noted of events cannot be told")
+            self._miss()
+
+    async def _note(self, entries: Sequence[Entry]) -> None:
         self._present.note(entries)
         await self._tell(
             _told(entry.stream, noted(entry.told.recorded), entry.key)
             for entry in entries
             if entry.type in NOTED_EVENTS and self._wanted(entry.stream) and entry.told
         )
+
+    def _miss(self) -> None:
+        """Lines could not be told: whoever might have wanted them hears that it fell behind."""
+        for groups in self._groups.values():
+            for group in groups:
+                group.logs += 1
+                group.fall()
 
     @property
     def _asked(self) -> bool:
@@ -155,9 +171,9 @@ class LogFeed:
             return
         held = await self._held(by_stream)
         async with self._telling:
-            sent = 0
+            breath = Breath()
             for group, its in self._concerned(by_stream, held):
-                sent = await _sweep(group, its, sent)
+                await _sweep(group, its, breath)
 
     async def _held(self, streams: Iterable[str]) -> Mapping[str, Held[Any]]:
         asked = self._filtered(streams)
@@ -205,13 +221,19 @@ def _writes(group: Group, lines: Iterable[bytes]) -> Iterator[bytes]:
         yield wire.packed(parts)
 
 
-async def _sweep(group: Group, lines: Sequence[bytes], sent: int) -> int:
+async def _sweep(group: Group, lines: Sequence[bytes], breath: Breath) -> None:
     for data in _writes(group, lines):
         group.logs += 1
         for connection in list(group.live):
             if connection.live:
-                connection.add(data)
-                sent += 1
-                if sent % AT_ONCE == 0:
-                    await asyncio.sleep(0)
-    return sent
+                _add(connection, data)
+            await breath.take()
+    await breath.take()
+
+
+def _add(connection: Connection, data: bytes) -> None:
+    try:
+        connection.add(data)
+    except Exception:
+        log.exception("a stream cannot be written to", cursor=connection.cursor)
+        connection.fail()

@@ -7,13 +7,18 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from api.streams.entries import Entry
+from domain.errors import Overloaded
 from domain.kernel import Held
 
 if TYPE_CHECKING:
     from api.streams.source import Source
 
 CAPACITY = 4_096
+
+log = structlog.get_logger()
 
 
 class Present:
@@ -37,10 +42,10 @@ class Present:
         self._known.clear()
 
     async def of(self, streams: Iterable[str]) -> Mapping[str, Held[Any]]:
-        """The states of streams; one that does not exist is left out."""
+        """The states of streams; one that does not exist, or cannot be read, is left out."""
         wanted = list(streams)
         missing = [stream for stream in wanted if stream not in self._known]
-        found = await asyncio.gather(*(self._source.states.ask(stream) for stream in missing))
+        found = await asyncio.gather(*map(self._ask, missing))
         asked = dict(zip(missing, found, strict=True))
         for stream, held in asked.items():
             known = self._known.get(stream)
@@ -48,6 +53,15 @@ class Present:
                 self._keep(stream, held)
         states = {stream: self._known.get(stream) or asked.get(stream) for stream in wanted}
         return {stream: held for stream, held in states.items() if held is not None}
+
+    async def _ask(self, stream: str) -> Held[Any] | None:
+        try:
+            return await self._source.states.ask(stream)
+        except Overloaded:
+            raise
+        except Exception:  # nothing is known of it, and the others do not suffer
+            log.exception("a state cannot be read", stream=stream)
+            return None
 
     def _keep(self, stream: str, held: Held[Any]) -> None:
         self._known[stream] = held

@@ -66,7 +66,7 @@ class Wheel:
             self._visit(connection)
         except Exception:
             log.exception("heartbeat failed", cursor=connection.cursor)
-            connection.lost()
+            connection.fail()
 
     def _visit(self, connection: Connection) -> None:
         if connection.done.done():

@@ -47,6 +47,9 @@ class Line:
     def write(self, data: bytes) -> None:
         self.written += data
 
+    def feed(self, data: bytes) -> None:
+        self.write(data)
+
     def cut(self, code: int, reason: str) -> None:
         self.cut_with = code
 
@@ -233,6 +236,6 @@ async def test_watchers_of_other_streams_cost_an_event_nothing(database: str) ->
         entries = await hub.source.entries(rows)
         began = time.process_time()
         for entry in entries:
-            list(hub._concerned([entry]))
-            hub._told([entry])
+            hub.audience.concerned([entry])
+            hub.audience.untold([entry])
         assert (time.process_time() - began) / len(entries) < 0.0005

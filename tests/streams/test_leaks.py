@@ -46,7 +46,7 @@ def settled(server: Serving) -> tuple[int, int]:
     hub, deadline = server.system.hub, time.monotonic() + 10
     while hub.open and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert (hub.open, hub._groups, sum(map(len, hub.wheel._slots))) == (0, {}, 0)
+    assert (hub.open, len(hub.audience), sum(map(len, hub.wheel._slots))) == (0, 0, 0)
     time.sleep(0.2)  # the last of them are being closed
     return len(asyncio.all_tasks(server._loop)), len(gc.get_objects())
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
+import structlog
 
+from api.streams import filters
 from api.streams.filters import Filter
 from api.streams.forms import FORMS, SSE
 from api.streams.groups import Topic
@@ -28,7 +30,8 @@ from tests.streams.test_hub import Line, until
 from tests.views.writing import NOON, Log, completed, opened, some
 
 pytestmark = pytest.mark.anyio
-LOGS = Topic(FORMS[WATCH, SSE], "", Filter(types=("log",)))
+WATCHING = Topic(FORMS[WATCH, SSE], "", Filter())
+LOGS = WATCHING._replace(filter=Filter(types=("log",)))
 
 
 class Running(NamedTuple):
@@ -201,6 +204,63 @@ async def test_after_an_erasure_a_line_says_that_it_was_erased(
         await until(lambda: frames(line)[-1:] == ["log"])
         assert b"s3cret" not in line.written
         assert b'"message":null,"erased":true' in line.written
+
+
+async def test_what_cannot_be_noted_of_an_event_costs_nobody_the_event(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(database) as house:
+        listener, watcher = await house.connect(), await house.connect(WATCHING)
+
+        def broken(_: object) -> None:
+            raise ValueError("broken")
+
+        with monkeypatch.context() as patch, structlog.testing.capture_logs():
+            patch.setattr(house.hub.logs._present, "note", broken)
+            await house.log.write([completed("e-0")])
+            await until(lambda: frames(watcher)[-1:] == ["completed"])
+            await until(lambda: frames(listener) == ["caught-up", "fell-behind", "caught-up"])
+        await house.log.write([completed("e-1")])
+        await until(lambda: said(listener) == ["Request completed"])
+        assert frames(watcher).count("completed") == 2
+
+
+async def test_who_waits_for_lines_that_cannot_be_told_hears_that_it_missed_some(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(_: object) -> None:
+        raise ValueError("broken")
+
+    async with running(database) as house:
+        line = await house.connect()
+        monkeypatch.setattr("api.streams.logs.REPAIR", 0.05)
+        with monkeypatch.context() as patch, structlog.testing.capture_logs():
+            patch.setattr(house.store, "keys", broken)
+            await house.tell("e-0", "lost")
+            await until(lambda: frames(line) == ["caught-up", "fell-behind", "caught-up"])
+        await house.tell("e-0", "found")
+        await until(lambda: said(line) == ["found"])
+
+
+async def test_a_state_that_cannot_be_read_costs_no_line_of_others(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(database) as house:
+        fetch = house.hub.source.states._fetch
+
+        async def poisoned(streams: Sequence[str]) -> Any:
+            if "execution/e-0" in streams:
+                raise ValueError("not to be read")
+            return await fetch(streams)
+
+        monkeypatch.setattr(house.hub.source.states, "_fetch", poisoned)
+        asked = (("service", "s-1"),)
+        mine = filters.read("log", asked)
+        line = await house.connect(LOGS._replace(filter=mine))
+        with structlog.testing.capture_logs():
+            await house.book.append("e-0", [LogLine(level="info", message="lost")], NOON)
+            await house.book.append("e-1", [LogLine(level="info", message="found")], NOON)
+            await until(lambda: said(line) == ["found"])
 
 
 async def test_a_line_costs_only_its_own_watchers(database: str) -> None:

@@ -72,6 +72,44 @@ def everything(words: Words) -> Topic:
     return Topic(FORMS[words, SSE], "", ALL)
 
 
+@pytest.mark.parametrize("stream", ["", "execution/e-1"])
+async def test_who_comes_while_a_page_is_told_hears_of_all_of_it(
+    database: str, monkeypatch: pytest.MonkeyPatch, stream: str
+) -> None:
+    async with running(database) as house:
+        tell, begun, go_on = house.hub.source.live.tell, asyncio.Event(), asyncio.Event()
+
+        async def tell_slowly(entries: Sequence[Entry]) -> None:
+            begun.set()
+            await go_on.wait()
+            await tell(entries)
+
+        states = house.hub.source.states
+        other = everything(WATCH)._replace(stream="execution/e-0")
+        await house.connect(other, await states.ask("execution/e-0"))
+        monkeypatch.setattr(house.hub.source.live, "tell", tell_slowly)
+        held = await states.ask(stream) if stream else None
+        await house.log.write([*progressed(10), *progressed(20, execution="e-1")])
+        await begun.wait()
+        line = Line()
+        topic = everything(WATCH)._replace(stream=stream)
+        connection = house.hub.connect(line, topic, house.hub.window.head, held)
+        connection.pump()
+        await until(lambda: connection.live)
+        go_on.set()
+        await until(lambda: positions(line) == ([5] if stream else [4, 5]))
+
+
+async def test_a_frame_that_lacks_its_state_is_made_again_when_that_is_told(database: str) -> None:
+    async with opened(database) as store:
+        await Log(store).write([created("e-0")])
+        source, form = Source(store), FORMS[WATCH, SSE]
+        entries = await source.between(0, 1)
+        assert form.frame(entries[0]) == b""
+        await source.live.tell(entries)
+        assert b"event: status_changed" in form.frame(entries[0])
+
+
 async def test_an_event_that_cannot_be_read_stops_nobody(database: str) -> None:
     async with running(database) as house:
         watcher, raw = (
