@@ -101,7 +101,7 @@ class Watcher(Thread):
 
 
 def work(executions: Sequence[str]) -> Iterator[list[JSON]]:
-    """Commands that seal much, and show later what they sealed earlier."""
+    """Commands that seal much, and others, apart from them, that show what was sealed before."""
     for number in count(1):
         step = {"step": f"step-{number}"}
         words: list[JSON] = [
@@ -111,7 +111,8 @@ def work(executions: Sequence[str]) -> Iterator[list[JSON]]:
             {"command": "recordUsage", "apiCalls": 1},
             {"command": "completeStep", **step},
         ]
-        yield [{**word, "execution": execution} for word in words for execution in executions]
+        for word in words:
+            yield [{**word, "execution": execution} for execution in executions]
 
 
 @contextmanager
@@ -123,7 +124,7 @@ def working(server: Serving, executions: Sequence[str]) -> Iterator[None]:
         with client(server.url) as api:
             for commands in work(executions):
                 tell(api, commands)
-                if stop.wait(0.02):
+                if stop.wait(0.005):
                     return
 
     writer = Thread(target=write, name="writer")
@@ -212,7 +213,7 @@ def test_the_state_with_a_frame_is_that_of_the_version(
     begin = head(api)
     frames = over_a_websocket(server, "/executions/watch", begin, STATES)
     assert next(frames).type == "caught-up"
-    for commands in islice(work(workers), 3):
+    for commands in islice(work(workers), 15):
         tell(api, commands)
     for frame in islice(frames, 20):
         shown: dict[str, Any] = json.loads(frame.said)
