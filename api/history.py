@@ -16,7 +16,7 @@ from api.operations import Call, Operation, Parameter
 from api.problems import NotYetVisible
 from api.streams import operations as streams
 from api.streams import sse
-from api.streams.filters import of_events
+from api.streams.filters import known_types
 from api.streams.request import included
 from domain.errors import Invalid, NotFound
 from domain.execution.document import document
@@ -95,7 +95,7 @@ async def events(call: Call) -> ASGIApp:
     if order not in {"asc", "desc"}:
         raise Invalid.field("order", "must be asc or desc")
     types = [glob for glob in (call.parameter("types") or "").split(",") if glob]
-    of_events(types)
+    known_types(types)
     with_states = included(call)
     position = await _reached(call)
     page = await call.system.history.events(

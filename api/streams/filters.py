@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
 from api.streams.entries import Entry
 from api.streams.words import changes
+from domain import house
 from domain.errors import Invalid
 from domain.kernel import Held
 from projections import fields
@@ -25,6 +27,10 @@ NO_EVENTS = frozenset({LOG, "status_changed"})
 SHORT = "execution."
 """May be left out of a type."""
 MOST_TYPES = 50
+EVENT_TYPES = sorted(
+    {name for event in house.EVENTS for name in (event.type, event.type.removeprefix(SHORT))}
+)
+"""What events are called, in full and in short."""
 
 
 @dataclass(frozen=True)
@@ -123,15 +129,20 @@ def read(types: str | None, asked: Iterable[tuple[str, str]], *, watched: bool =
     globs = tuple(sorted({glob for glob in (types or "").split(",") if glob}))
     if len(globs) > MOST_TYPES or not all(map(TYPE.fullmatch, globs)):
         raise Invalid.field("types", f"at most {MOST_TYPES} like execution.step.*, comma-separated")
-    if not watched:
-        of_events(globs)
+    known_types(globs, watched=watched)
     pairs = tuple(sorted(asked))
     if not globs and not pairs:
         return ALL
     return Filter(globs, pairs, from_query(pairs, fields.field), watched and bool(globs))
 
 
-def of_events(types: Iterable[str]) -> None:
-    """Raises Invalid: a type is one of watchers only."""
-    if found := NO_EVENTS & set(types):
-        raise Invalid.field("types", f"`{min(found)}` is a frame of watchers, and no event")
+def known_types(globs: Iterable[str], *, watched: bool = False) -> None:
+    """Raises Invalid: a glob means no type of event, or a type that only watchers know."""
+    for glob in globs:
+        if glob in NO_EVENTS:
+            if not watched:
+                raise Invalid.field("types", f"`{glob}` is a frame of watchers, and no event")
+        elif not any(fits(glob, name) for name in EVENT_TYPES):
+            near = get_close_matches(glob, EVENT_TYPES, 3)
+            hint = f"; there is {', '.join(near)}" if near else ""
+            raise Invalid.field("types", f"`{glob}` is no type of event{hint}")

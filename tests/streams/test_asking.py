@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.conftest import Executions, ok
+from tests.api.conftest import Executions, ok, refused
 from tests.api.serving import Serving
 from tests.streams.consumers import JSON, OURS, head, heard, past, socket, until_caught_up
 
@@ -39,6 +39,16 @@ def test_types_are_chosen_with_globs(server: Serving, mixed: list[str]) -> None:
         "execution.started",
         "execution.cancelled",
     }
+
+
+@pytest.mark.parametrize("path", ["/events", "/executions/watch", "/executions/{}/events"])
+def test_a_type_that_no_event_has_is_refused_and_its_neighbours_are_named(
+    api: httpx.Client, mixed: list[str], path: str
+) -> None:
+    headers = {"Accept": "text/event-stream" if "{" not in path else "application/json"}
+    asked = {"types": "execution.step.*,execution.step.complete"}
+    problem = refused(api.get(path.format(mixed[0]), params=asked, headers=headers), 422, "invalid")
+    assert "execution.step.completed" in problem["errors"][0]["message"]
 
 
 @pytest.mark.parametrize(

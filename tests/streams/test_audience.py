@@ -96,7 +96,7 @@ async def test_others_are_served_between_groups_that_want_nothing_of_a_page(
 ) -> None:
     monkeypatch.setattr("api.streams.breath.LONGEST", 0.0)
     async with running(database) as (hub, store):
-        rare = [filters.read(f"rare.{letter}", []) for letter in "abcdefghijklmnopqrst"]
+        rare = [filters.Filter((f"rare.{letter}",)) for letter in "abcdefghijklmnopqrst"]
         for each in rare:
             connect(hub, 0, LOG._replace(filter=each))
         await until(lambda: all(connection.live for connection in hub._connections))

@@ -255,7 +255,7 @@ async def test_a_state_that_cannot_be_read_costs_no_line_of_others(
 
         monkeypatch.setattr(house.hub.source.states, "_fetch", poisoned)
         asked = (("service", "s-1"),)
-        mine = filters.read("log", asked)
+        mine = filters.read("log", asked, watched=True)
         line = await house.connect(LOGS._replace(filter=mine))
         with structlog.testing.capture_logs():
             await house.book.append("e-0", [LogLine(level="info", message="lost")], NOON)

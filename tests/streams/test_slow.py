@@ -59,11 +59,11 @@ def test_who_does_not_read_is_cut_and_resumes_losing_nothing(
     asleep: Callable[[Serving, int], Iterator[list[int]]],
 ) -> None:
     cut_sooner(server, monkeypatch)
-    execution = executions.running()
+    written = [executions.running(), executions.running()]
     begin = head(api)
     sleeper = asleep(server, begin)
     next(sleeper)
-    for _ in range(2):
+    for execution in written:
         write_fourteen_megabytes(api, execution)
     until(lambda: server.system.hub.open == 0)
     read = next(sleeper)
