@@ -184,7 +184,8 @@ class Call:
     def _label(self, name: str) -> str:
         value = (self.header(name) or "").strip()
         if not LABEL.fullmatch(value):
-            raise Invalid.field(name, "must be 1 to 128 printable ASCII characters without spaces")
+            words = "must be 1 to 128 printable ASCII characters without spaces"
+            raise Invalid.field(name.title(), words)
         return value
 
 

@@ -125,6 +125,13 @@ def answer(error: DomainError, instance: str) -> Response:
     )
 
 
+WORDS = {
+    "extra_forbidden": "is not known here; /openapi.json lists what is",
+    "string_pattern_mismatch": "is not in the form that is wanted here; /openapi.json gives it",
+}
+"""What is said in place of pydantic's own words, which speak of programs."""
+
+
 def invalid(error: ValidationError, prefix: tuple[str | int, ...] = ()) -> DomainError:
     """Pydantic's findings as ours: the path of each field and what is wrong, never its content."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
@@ -134,7 +141,7 @@ def invalid(error: ValidationError, prefix: tuple[str | int, ...] = ()) -> Domai
         errors=[
             {
                 "path": ".".join(str(part) for part in (*prefix, *item["loc"])),
-                "message": item["msg"].removeprefix("Value error, "),
+                "message": WORDS.get(item["type"], item["msg"].removeprefix("Value error, ")),
             }
             for item in found[:100]
         ]

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from domain.errors import IllegalTransition
 from domain.execution.create import check_timeout, hooked
 from domain.execution.events import FIELDS, ExecutionUpdated
 from domain.execution.lifecycle import (
@@ -62,8 +63,8 @@ class UpdateExecution(Command[Execution]):
             yield event
             execution = _after(execution, event, context)
         changes = self._changes(execution, context)
-        if changes.keys() - ALWAYS and MOVES["configure"][execution.status] == ".":
-            raise execution.refusal(self.name)
+        if MOVES["configure"][execution.status] == ".":
+            _require(changes.keys() <= ALWAYS, execution)
         if changes:
             yield ExecutionUpdated(**changes)
         if self.progress is not None:
@@ -106,6 +107,15 @@ class UpdateExecution(Command[Execution]):
         if "progress" in given and self.progress is None:
             wanted["progress"] = None
         return {k: v for k, v in wanted.items() if v != getattr(execution, FIELDS.get(k, k))}
+
+
+def _require(allowed: bool, execution: Execution) -> None:
+    if not allowed:
+        detail = (
+            f"The execution is {execution.status}: of its settings only tags and metadata change."
+        )
+        refusal = execution.refusal(UpdateExecution.name)
+        raise IllegalTransition(detail, **refusal.members)
 
 
 def _after(execution: Execution, event: Event, context: Context) -> Execution:
