@@ -26,7 +26,11 @@ from domain.replies import claim
 from domain.transaction import BEGIN, COLUMNS, HEAD, Attempt, Moved, Transaction
 from domain.vault import DataKey
 
-READ = f"SELECT {COLUMNS} FROM events WHERE notification_id > %b ORDER BY notification_id LIMIT %b"
+READ = f"""SELECT {COLUMNS} FROM (
+        SELECT {COLUMNS}, sum(octet_length(state)) OVER (ORDER BY notification_id)
+            - octet_length(state) AS before
+        FROM events WHERE notification_id > %b ORDER BY notification_id LIMIT %b) AS page
+    WHERE before < %b ORDER BY notification_id"""
 SPAN = f"SELECT {COLUMNS} FROM events WHERE notification_id > %b AND notification_id <= %b"
 IN_ORDER = " ORDER BY notification_id"
 OF_TYPES = " AND topic = ANY(%b::text[])"
@@ -54,6 +58,7 @@ TIME_OF = "SELECT at FROM events WHERE notification_id = %b"
 KEYS = "SELECT originator_id, wrapped FROM data_keys WHERE originator_id = ANY(%b::text[])"
 
 NEWEST = 2**62
+READ_BYTES = 16 * 1024 * 1024
 FORGOTTEN_AT_ONCE = 5_000
 
 
@@ -131,9 +136,9 @@ class Store:
             return position, at
 
     async def read(self, after: int, limit: int) -> list[Stored]:
-        """The next events of the log, in order."""
+        """The next events of the log, in order: at most `limit`, and none after `READ_BYTES`."""
         async with self.reader() as connection:
-            cursor = await connection.execute(READ, (after, limit), binary=True)
+            cursor = await connection.execute(READ, (after, limit, READ_BYTES), binary=True)
             return [Stored(*row) for row in await cursor.fetchall()]
 
     async def span(

@@ -14,8 +14,11 @@ from domain.batch import SNAPSHOT_EVERY
 from domain.codec import Codec, Snapshot, Stored
 from domain.kernel import Held, replay
 from domain.store import Store
+from domain.transaction import COLUMNS
 
 AT_ONCE = 200
+PAGE_BYTES = 1024 * 1024
+"""A page of a stream ends with the event that reaches this."""
 
 SNAPSHOTS = """SELECT s.* FROM unnest(%b::text[], %b::bigint[]) AS wanted (stream, version)
     CROSS JOIN LATERAL (
@@ -29,12 +32,13 @@ BETWEEN = """SELECT e.* FROM unnest(%b::text[], %b::bigint[], %b::bigint[])
         FROM events WHERE originator_id = wanted.stream AND originator_version > wanted.after
             AND originator_version <= wanted.until ORDER BY originator_version) AS e
     ORDER BY e.originator_id, e.originator_version"""
-FOLLOWING = """SELECT wanted.nth, e.* FROM unnest(%b::text[], %b::bigint[])
+FOLLOWING = f"""SELECT wanted.nth, {COLUMNS} FROM unnest(%b::text[], %b::bigint[])
     WITH ORDINALITY AS wanted (stream, after, nth) CROSS JOIN LATERAL (
-        SELECT notification_id, originator_version, at, originator_id, topic, meta, state
+        SELECT {COLUMNS}, sum(octet_length(state)) OVER (ORDER BY originator_version)
+            - octet_length(state) AS before
         FROM events WHERE originator_id = wanted.stream AND originator_version > wanted.after
         ORDER BY originator_version LIMIT %b) AS e
-    ORDER BY wanted.nth, e.originator_version"""
+    WHERE e.before < %b ORDER BY wanted.nth, e.originator_version"""
 VERSIONS = """SELECT wanted.stream, wanted.position, (
         SELECT coalesce(max(originator_version), 0) FROM events
         WHERE originator_id = wanted.stream AND notification_id <= wanted.position)
@@ -118,12 +122,14 @@ def _runs(versions: Sequence[int]) -> Iterator[list[int]]:
 async def following(
     store: Store, places: Sequence[tuple[str, int]], limit: int
 ) -> dict[tuple[str, int], list[Stored]]:
-    """For each stream and version the next events of that stream, at most `limit`, in order."""
+    """For each stream and version the next events of that stream, in order: at most `limit`, and none
+    after `PAGE_BYTES`.
+    """
     wanted = list(dict.fromkeys(places))
     async with store.reader() as connection:
         cursor = await connection.execute(
             FOLLOWING,
-            ([stream for stream, _ in wanted], [after for _, after in wanted], limit),
+            ([stream for stream, _ in wanted], [after for _, after in wanted], limit, PAGE_BYTES),
             binary=True,
         )
         rows = await cursor.fetchall()

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any, NamedTuple
 from zlib import crc32
 
 import psycopg
 from psycopg import AsyncConnection
 
+from domain import store
 from domain.batch import IdempotencyKey, Reply
 from domain.codec import Codec, Snapshot, Stored
 from domain.kernel import Held, replay
@@ -80,7 +82,9 @@ class MemoryStore(Store):
         return len(self.log.events), self.log.at
 
     async def read(self, after: int, limit: int) -> list[Stored]:
-        return self.log.events[after : after + limit]
+        page = self.log.events[after : after + limit]
+        before = accumulate((len(row.data) for row in page), initial=0)
+        return [row for row, size in zip(page, before, strict=False) if size < store.READ_BYTES]
 
     async def span(
         self,

@@ -10,6 +10,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 
+from domain import store as store_module
 from domain.batch import Reply
 from domain.codec import Stored
 from domain.kernel import Event, Held, Recorded
@@ -121,6 +122,18 @@ async def test_times_lead_to_versions_and_positions(store: Store) -> None:
     assert await store.position_before(third) == 2
     assert await store.position_before(NOON) == 0
     assert await store.position_before(third + timedelta(days=1)) == 4
+
+
+async def test_a_page_of_the_log_ends_with_the_event_that_is_too_much(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = await two_tallies(store)
+    sizes = [len(row.data) for row in written]
+    monkeypatch.setattr(store_module, "READ_BYTES", sum(sizes[:3]))
+    assert await store.read(0, 10) == written[:3]
+    assert await store.read(3, 10) == written[3:]
+    monkeypatch.setattr(store_module, "READ_BYTES", 1)
+    assert await store.read(0, 10) == written[:1]
 
 
 async def test_a_state_is_the_fold_of_its_events_up_to_any_version(store: Store) -> None:

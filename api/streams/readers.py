@@ -14,6 +14,7 @@ import structlog
 from api.streams.entries import Chunk, Entry, Segment
 from api.streams.groups import Group, joined
 from domain.errors import Overloaded
+from projections.pasts import PAGE_BYTES
 
 if TYPE_CHECKING:
     from api.streams.source import Source
@@ -174,7 +175,7 @@ class StreamReader:
         self._ahead = [entry for entry in found if cursor < entry.position <= self._published]
         if self._ahead:
             self._version = self._ahead[-1].row.version
-        if len(found) < PAGE or len(self._ahead) < len(found):
+        if not _cut(found) or len(self._ahead) < len(found):
             self._read = head
         then()
 
@@ -196,6 +197,11 @@ class StreamReader:
         self._asked = None
         asyncio.get_running_loop().call_later(PAUSE, then)
         return False
+
+
+def _cut(page: Sequence[Entry]) -> bool:
+    """Whether there may be more behind a page."""
+    return len(page) >= PAGE or sum(len(entry.row.data) for entry in page) >= PAGE_BYTES
 
 
 def timely(group: Group, entries: Sequence[Entry], until: datetime) -> Step:

@@ -43,7 +43,11 @@ class Source:
 
     async def between(self, after: int, until: int) -> list[Entry]:
         """The events of the log in (after, until]."""
-        return await self.entries(await self._store.read(after, until - after))
+        found: list[Entry] = []
+        while after < until and (rows := await self._store.read(after, until - after)):
+            found += await self.entries(rows)
+            after = rows[-1].position
+        return found
 
     async def entries(self, rows: Iterable[Stored]) -> list[Entry]:
         """Entries of rows, with the keys to what is sealed in them."""

@@ -9,7 +9,7 @@ import structlog
 
 from api.metrics import LOG_POSITION
 from domain.errors import Overloaded
-from domain.store import Store
+from domain.store import READ_BYTES, Store
 from projections.listen import Listener
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Tail:
         await self._hub.publish(await self._hub.source.entries(rows))
         LOG_POSITION.set(self._hub.window.head)
         self._read.set()
-        return len(rows) == PAGE
+        return len(rows) == PAGE or sum(len(row.data) for row in rows) >= READ_BYTES
 
     async def _keep_up(self) -> bool:
         head, _ = await self._store.head()

@@ -25,16 +25,19 @@ Call = Callable[[], None]
 
 
 class Shelf:
-    """Segments by slot, the least used dropped when they take too much memory."""
+    """Segments by slot, the first dropped when they take too much memory: the first that came, or
+    `by_use` the one that was not used for longest.
+    """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, by_use: bool) -> None:
         self._limit = limit
+        self._by_use = by_use
         self._segments: OrderedDict[int, Segment] = OrderedDict()
         self._size = 0
 
     def __getitem__(self, number: int) -> Segment | None:
         segment = self._segments.get(number)
-        if segment is not None:
+        if segment is not None and self._by_use:
             self._segments.move_to_end(number)
         return segment
 
@@ -67,8 +70,8 @@ class Window:
     def __init__(self, load: Load, tell: Tell, recent: int = RECENT, past: int = PAST) -> None:
         self._load = load
         self._tell = tell
-        self._recent = Shelf(recent)
-        self._past = Shelf(past)
+        self._recent = Shelf(recent, by_use=False)
+        self._past = Shelf(past, by_use=True)
         self._newest: Segment | None = None
         self._wanted: dict[tuple[int, bool], list[Call]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
