@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -15,6 +16,7 @@ from pydantic import (
     PlainSerializer,
     WithJsonSchema,
 )
+from pydantic_core import core_schema
 
 from domain.kernel import Value
 
@@ -32,7 +34,34 @@ Label = Annotated[str, Field(min_length=1, max_length=255, pattern=NO_CONTROLS)]
 """The name of a step, a tag, a code: free, but one line."""
 Text = Annotated[str, Field(max_length=10_000, pattern=NO_NUL)]
 LongText = Annotated[str, Field(max_length=200_000)]
-Percent = Annotated[int, Field(ge=0, le=100)] | Annotated[float, Field(ge=0, le=100)]
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """Makes `Annotated[float, Number(0, 100)]` a number within bounds; a whole one stays whole.
+
+    One error for what is none: a plain `int | float` would tell one for each of the two.
+    """
+
+    at_least: int
+    at_most: int
+
+    def __get_pydantic_core_schema__(self, *_: object) -> core_schema.CoreSchema:
+        ge, le = self.at_least, self.at_most
+        return core_schema.union_schema(
+            [
+                core_schema.int_schema(ge=ge, le=le, strict=True),
+                core_schema.float_schema(ge=ge, le=le, strict=True, allow_inf_nan=False),
+            ],
+            custom_error_type="number",
+            custom_error_message=f"must be a number from {ge} to {le}",
+        )
+
+    def __get_pydantic_json_schema__(self, *_: object) -> dict[str, Any]:
+        return {"type": "number", "minimum": self.at_least, "maximum": self.at_most}
+
+
+Percent = Annotated[float, Number(0, 100)]
 
 
 def _reference(value: object) -> object:

@@ -80,6 +80,11 @@ IDS = {
 
 # Each of many commands is answered by itself: a wrong one spoils no call.
 OF_ONE_SHAPE = [operation for operation in WITH_BODY if operation.name != "sendCommands"]
+WITH_PROGRESS = [
+    operation
+    for operation in WITH_BODY
+    if operation.name in {"createExecution", "update", "updateProgress"}
+]
 OF_SOMETHING = [operation for operation in OPERATIONS if "{" in operation.path]
 
 
@@ -135,6 +140,17 @@ def test_what_is_not_of_the_right_shape_is_refused(api: httpx.Client, operation:
         response = send(api, operation, body)
         assert is_problem(response), kind
         assert response.status_code == 422 or "beyond everything" in kind, kind
+
+
+@pytest.mark.usefixtures("nothing_happens")
+@pytest.mark.parametrize("operation", WITH_PROGRESS, ids=names)
+@pytest.mark.parametrize("progress", [101, -1, 100.5, "45", True, None, []])
+def test_what_is_no_progress_is_told_once(
+    api: httpx.Client, operation: Operation, progress: Any
+) -> None:
+    body = json.dumps(BODIES[operation.name] | {"progress": progress}).encode()
+    problem = refused(send(api, operation, body), 422, "invalid")
+    assert [error["path"] for error in problem["errors"]] == ["progress"]
 
 
 @pytest.mark.parametrize("operation", WITH_BODY, ids=names)
