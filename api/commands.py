@@ -29,6 +29,8 @@ NOT_OURS = ("$id", "$type", "$context")
 LONG_NUMBER = re.compile(rb"[0-9]{19}")
 REFUSALS = ("not-found", "illegal-transition")
 LOG = "log"
+BARE = {"declareSteps": "steps"}
+"""Commands that are also taken as a bare list, and the member which that is."""
 
 # Path below the execution, command, summary. The first are the most frequent: routes are tried in order.
 ROWS = (
@@ -81,8 +83,8 @@ def value(body: bytes) -> Any:
     return from_json(body, allow_inf_nan=False) if LONG_NUMBER.search(body) else orjson.loads(body)
 
 
-def fields(body: bytes) -> dict[str, Any]:
-    """The members of a JSON object.
+def fields(body: bytes, bare: str | None = None) -> dict[str, Any]:
+    """The members of a JSON object; `bare` is the one that a list is taken for.
 
     Raises:
         Malformed: the body is not JSON.
@@ -92,6 +94,8 @@ def fields(body: bytes) -> dict[str, Any]:
         found = value(body or b"{}")
     except ValueError as error:
         raise problems.Malformed(f"The body is not well-formed JSON: {error}.") from None
+    if bare is not None and isinstance(found, list):
+        return {bare: found}
     if not isinstance(found, dict):
         raise Invalid.field("", "must be an object")
     return found
@@ -99,10 +103,13 @@ def fields(body: bytes) -> dict[str, Any]:
 
 def commanding(command: type[Command[Any]]) -> Handler:
     """The handler of one command."""
+    bare = BARE.get(command.name)
 
     async def handle(call: Call) -> ASGIApp:
         if "step" in call.path:
-            wish = built(command, {**fields(call.body), "step": call.path["step"]})
+            wish = built(command, _of_step(fields(call.body), call.path["step"]))
+        elif bare is not None:
+            wish = built(command, fields(call.body, bare))
         else:
             wish = parsed(command, call.body)
         return executed(
@@ -110,6 +117,12 @@ def commanding(command: type[Command[Any]]) -> Handler:
         )
 
     return handle
+
+
+def _of_step(given: dict[str, Any], step: str) -> dict[str, Any]:
+    if given.setdefault("step", step) != step:
+        raise Invalid.field("step", "is another one than in the path")
+    return given
 
 
 async def create(call: Call) -> ASGIApp:
@@ -267,7 +280,14 @@ def _operation(method: str, path: str, name: str, summary: str) -> Operation:
         body=COMMANDS[name],
         answer=ServiceExecution,
         problems=REFUSALS,
+        body_forms=_bare_form(COMMANDS[name], BARE[name]) if name in BARE else {},
     )
+
+
+def _bare_form(command: type[Command[Any]], member: str) -> dict[str, Any]:
+    schema = f"#/components/schemas/{command.__name__}"
+    forms = [{"$ref": schema}, {"$ref": f"{schema}/properties/{member}"}]
+    return {"application/json": {"anyOf": forms}}
 
 
 BELOW = tuple(_operation(*row) for row in ROWS if row[1])

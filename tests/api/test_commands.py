@@ -77,6 +77,26 @@ def test_a_command_without_a_body_is_one_without_members(
     assert ok(api.post(f"/executions/{queued_execution}/start"))["status"] == "running"
 
 
+def test_steps_are_declared_as_a_list_or_as_a_member(
+    api: httpx.Client, queued_execution: str
+) -> None:
+    path, plans = f"/executions/{queued_execution}/steps", [{"id": "s-1", "name": "Research"}]
+    listed = ok(api.post(path, json=plans))
+    assert [step["id"] for step in listed["steps"]] == ["s-1"]
+    named = {"steps": [*plans, {"id": "s-2", "name": "Send"}]}
+    assert [step["id"] for step in ok(api.post(path, json=named))["steps"]] == ["s-1", "s-2"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "path"), [([], "steps"), ([{"id": "s-1"}], "steps.0.name"), ([7], "steps.0")]
+)
+def test_a_list_of_what_are_no_steps_is_refused(
+    api: httpx.Client, queued_execution: str, steps: list[Any], path: str
+) -> None:
+    response = api.post(f"/executions/{queued_execution}/steps", json=steps)
+    assert refused(response, 422, "invalid")["errors"][0]["path"] == path
+
+
 def test_an_equal_repeat_answers_200_and_records_nothing(
     api: httpx.Client, paused_execution: str
 ) -> None:

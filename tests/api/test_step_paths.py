@@ -50,6 +50,22 @@ def test_a_step_is_reached_by_its_path_whatever_it_is_called(
     assert ok(api.get(server.join(path)))["id"] == name
 
 
+@pytest.mark.parametrize("command", ["start", "complete", "fail", "skip"])
+def test_a_body_that_names_another_step_than_the_path_is_refused(
+    api: httpx.Client, running_execution: str, command: str
+) -> None:
+    path = f"/executions/{running_execution}/steps/a"
+    ok(api.post(f"{path}/start", json={"step": "a"}))
+    body = {"code": "X", "message": "Y"} if command == "fail" else {}
+    for other in ("b", "", None):
+        problem = refused(
+            api.post(f"{path}/{command}", json=body | {"step": other}), 422, "invalid"
+        )
+        assert [error["path"] for error in problem["errors"]] == ["step"]
+    assert ok(api.get(path))["status"] == "running"
+    ok(api.post(f"{path}/{command}", json=body | {"step": "a"}))
+
+
 @pytest.mark.parametrize("escape", ["%2F", "%2f"])
 def test_an_encoded_slash_parts_no_path(
     api: httpx.Client, queued_execution: str, escape: str
