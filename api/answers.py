@@ -8,12 +8,14 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
+from api.accept import wish
 from api.operations import Call
 from domain.bus import Answer
 from domain.codec import plain_json
 from domain.execution.document import document, linked_data
 from domain.kernel import Held
 
+JSON = "application/json"
 LD_JSON = "application/ld+json"
 IMMUTABLE = "private, max-age=31536000, immutable"
 REVALIDATE = "private, no-cache"
@@ -23,7 +25,7 @@ def json(
     value: Any,
     headers: Mapping[str, str] | None = None,
     status: int = 200,
-    media: str = "application/json",
+    media: str = JSON,
 ) -> Response:
     """A JSON answer from a value, or from bytes that are JSON already."""
     return Response(
@@ -83,7 +85,7 @@ def execution(
     }
     if alone and _is_known(call, tag):
         return Response(status_code=304, headers=headers)
-    return json(shown, headers, media=LD_JSON if linked else "application/json")
+    return json(shown, headers, media=LD_JSON if linked else JSON)
 
 
 def _is_execution(shown: Any) -> bool:
@@ -96,8 +98,9 @@ def _is_known(call: Call, tag: str) -> bool:
 
 
 def wants_linked_data(call: Call) -> bool:
-    """Whether the client asked for JSON-LD."""
-    return LD_JSON in (call.header("accept") or "")
+    """Whether the client names JSON-LD, and would rather have it than JSON."""
+    accept = call.header("accept") or ""
+    return LD_JSON in accept.lower() and wish(accept, LD_JSON) > wish(accept, JSON)
 
 
 def page(items: Sequence[bytes], next_cursor: str | None, total: int | None = None) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -245,12 +246,41 @@ def test_linked_data_is_an_action_of_schema_org(status: str, action: str) -> Non
 def test_linked_data_tells_agent_times_result_and_error() -> None:
     story = (CREATED, ExecutionUpdated(assignee=CLAUDE), *STORIES[Status.COMPLETED][1:])
     linked = linked_data(shown(given(*story)))
-    assert linked["agent"]["@type"] == "SoftwareApplication"
-    assert linked["agent"]["name"] == "Claude"
+    assert linked["agent"] == {
+        "@type": "SoftwareApplication",
+        "@id": "claude",
+        "additionalType": "ai-agent",
+        "name": "Claude",
+        "model": "claude-4.5",
+    }
     assert linked["result"]["summary"] == "Sent two"
     assert linked["startTime"] < linked["endTime"]
     failed = linked_data(shown(given(*STORIES[Status.FAILED])))
     assert failed["error"]["name"] == "SMTP"
+
+
+@pytest.mark.parametrize("output", [{"id": 7, "@type": []}, [{"type": None}], "sent", 2, None])
+def test_linked_data_has_no_other_names_of_its_keywords(output: Any) -> None:
+    """Schema.org's context gives `@id` and `@type` as `id` and `type`, too: no object has both."""
+    result = RESULT.model_copy(update={"output": output})
+    ended = ExecutionCompleted(success=True, result=result)
+    for history in (given(*RUNNING, ExecutionUpdated(assignee=CLAUDE), ended), whole()):
+        assert not {"id", "type"} & set(names(linked_data(shown(history))))
+
+
+def names(linked: Any) -> Iterator[str]:
+    """Every name in linked data, but for those in JSON literals: nobody expands them."""
+    if isinstance(linked, list):
+        for item in linked:
+            yield from names(item)
+    elif isinstance(linked, dict) and linked.get("@type") != "@json":
+        yield from linked
+        yield from names(list(linked.values()))
+
+
+def test_linked_data_has_the_output_whole() -> None:
+    linked = linked_data(shown(given(*STORIES[Status.COMPLETED])))
+    assert linked["result"]["output"] == {"@type": "@json", "@value": {"sent": 2}}
 
 
 def test_an_answer_to_a_command_needs_no_key() -> None:

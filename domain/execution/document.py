@@ -144,16 +144,30 @@ def linked_data(document: dict[str, Any]) -> dict[str, Any]:
         "additionalType": document["$type"],
         "status": document["status"],
         "actionStatus": ACTION_STATUS[Status(document["status"])],
-        "agent": agent and {"@type": AGENT_TYPE[agent["type"]], "@id": agent["id"], **agent},
+        "agent": agent and _agent(agent),
         "object": document["service"],
         "customer": document["customer"],
         "provider": document["provider"],
-        "result": document.get("result"),
+        "result": _expandable(document.get("result")),
         "startTime": metrics.get("startedAt"),
         "endTime": metrics.get("completedAt"),
         "error": error and {"@type": "Thing", "name": error["code"], **error},
     }
     return {name: value for name, value in shown.items() if value is not None}
+
+
+def _agent(assignee: dict[str, Any]) -> dict[str, Any]:
+    """Without `id` and `type`: schema.org's context has them for other names of `@id` and `@type`."""
+    more = {name: value for name, value in assignee.items() if name not in ("id", "type")}
+    kind = assignee["type"]
+    return {"@type": AGENT_TYPE[kind], "@id": assignee["id"], "additionalType": kind, **more}
+
+
+def _expandable(result: Any) -> Any:
+    """The client's output as a JSON literal: nothing in it is a word of linked data."""
+    if not (isinstance(result, dict) and isinstance(result["output"], dict | list)):
+        return result
+    return {**result, "output": {"@type": "@json", "@value": result["output"]}}
 
 
 def _checkpoints(state: Execution) -> list[Checkpoint]:

@@ -1,0 +1,39 @@
+"""Which of two forms a client would rather have, told by its Accept header (RFC 9110, 12.5.1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+ITEM = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
+QUALITY = re.compile(r";\s*q=([01](?:\.\d{0,3})?)\s*(?:;|$)", re.IGNORECASE)
+
+
+class Wish(NamedTuple):
+    """How much a form is wanted: compared as it stands, the greatest is the one to send."""
+
+    quality: float
+    exactness: int
+    earliness: int
+
+
+UNWANTED = Wish(0, 0, 0)
+
+
+def wish(accept: str, media_type: str) -> Wish:
+    """How much a media type is wanted, by the range that fits it most exactly."""
+    ranges = {"*/*": 0, media_type.partition("/")[0] + "/*": 1, media_type: 2}
+    fitting = [
+        Wish(quality, ranges[name], -place)
+        for place, (name, quality) in enumerate(_items(accept))
+        if name in ranges
+    ]
+    found = max(fitting, key=lambda one: one[1:], default=UNWANTED)
+    return found if found.quality else UNWANTED
+
+
+def _items(accept: str) -> Iterator[tuple[str, float]]:
+    for item in ITEM.findall(accept):
+        quality = QUALITY.search(item)
+        yield item.partition(";")[0].strip().lower(), float(quality[1]) if quality else 1.0
