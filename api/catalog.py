@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 from api import answers, history, schemas
 from api.access import Right
 from api.commands import built, fields, identified, parsed
-from api.freshness import MIN_POSITION, fresh, reached
+from api.freshness import MIN_POSITION, fresh, reached, written
 from api.operations import Call, Handler, Operation, Parameter
 from domain import house
 from domain.bus import Answer
@@ -74,7 +74,7 @@ def reading(kind: str) -> Handler:
     """The handler that shows one entry, always current."""
 
     async def handle(call: Call) -> ASGIApp:
-        position, _ = await call.system.store.head()
+        position = await written(call)
         held = await call.system.store.load(f"{kind}/{call.path['id']}")
         if held is None:
             raise NotFound(f"There is no such {kind}.")
@@ -152,6 +152,7 @@ def _operations(kind: str) -> tuple[Operation, ...]:
             f"One {kind}, always current",
             reading(kind),
             answer=shown,
+            parameters=(MIN_POSITION,),
         ),
     )
 

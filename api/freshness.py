@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 
 from api.operations import Call, Parameter
 from api.problems import NotYetVisible
@@ -10,6 +12,7 @@ from api.problems import NotYetVisible
 WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
 DEFAULT_WAIT = 5
 LONGEST_WAIT = 30
+POLL = 0.05
 
 MIN_POSITION = Parameter(
     "minPosition",
@@ -40,6 +43,23 @@ async def fresh(call: Call, view: str) -> None:
         return
     if not await call.system.runner.wait(view, wanted, patience(call)):
         raise NotYetVisible(position=call.system.runner.position(view), minPosition=wanted)
+
+
+async def written(call: Call) -> int:
+    """Wait until the log has reached `?minPosition=`; how far a read of the store goes, at least.
+
+    Raises:
+        NotYetVisible: it has not within the time of `Prefer: wait=<seconds>` (5, at most 30).
+    """
+    wanted = call.whole("minPosition", 0, 2**63 - 1) or 0
+    deadline = time.monotonic() + patience(call)
+    while True:
+        position, _ = await call.system.store.head()
+        if position >= wanted:
+            return position
+        if time.monotonic() > deadline:
+            raise NotYetVisible(position=position, minPosition=wanted)
+        await asyncio.sleep(POLL)
 
 
 def patience(call: Call) -> int:

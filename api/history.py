@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
 from starlette.types import ASGIApp
 
-from api import answers, freshness, schemas
+from api import answers, schemas
 from api.access import Right
+from api.freshness import MIN_POSITION, written
 from api.operations import Call, Operation, Parameter
-from api.problems import NotYetVisible
 from api.streams import operations as streams
 from api.streams import sse
 from api.streams.filters import known_types
@@ -25,7 +23,6 @@ from domain.wire import parse_time
 
 VERSION = Parameter("version", "As it was at this version", {"type": "integer", "minimum": 1})
 AT = Parameter("at", "As it was at this time", {"type": "string", "format": "date-time"})
-POLL = 0.05
 MOST_WITH_STATES = 100
 
 Shown = Callable[[dict[str, Any], Held[Any]], Awaitable[Any]]
@@ -40,12 +37,13 @@ async def show(call: Call, shown: Shown, *, alone: bool = True) -> ASGIApp:
     version, at = call.whole("version", 1, 2**53), call.parameter("at")
     if version is not None and at is not None:
         raise Invalid.field("at", "goes without `version`")
+    if version is None and at is None:
+        return await _present(call, stream, shown, alone=alone)
+    await written(call)
     if version is not None:
         held, immutable = await call.system.history.at_version(stream, version), True
-    elif at is not None:
-        held, immutable = await _at(call, stream, timed("at", at))
     else:
-        return await _present(call, stream, shown, alone=alone)
+        held, immutable = await _at(call, stream, timed("at", at or ""))
     found = await shown(document(held, held.at), held)
     return answers.execution(call, found, held, held.position, immutable=immutable, alone=alone)
 
@@ -57,25 +55,12 @@ async def _at(call: Call, stream: str, at: datetime) -> tuple[Held[Any], bool]:
 
 
 async def _present(call: Call, stream: str, shown: Shown, *, alone: bool) -> ASGIApp:
-    position = await _reached(call)
+    position = await written(call)
     held = await call.system.store.load(stream)
     if held is None:
         raise NotFound("There is no such execution.")
     found = await shown(document(held, call.system.clock()), held)
     return answers.execution(call, found, held, max(position, held.position), alone=alone)
-
-
-async def _reached(call: Call) -> int:
-    """The position of the log that a read of the store is sure to contain."""
-    wanted = call.whole("minPosition", 0, 2**63 - 1) or 0
-    deadline = time.monotonic() + freshness.patience(call)
-    while True:
-        position, _ = await call.system.store.head()
-        if position >= wanted:
-            return position
-        if time.monotonic() > deadline:
-            raise NotYetVisible(position=position, minPosition=wanted)
-        await asyncio.sleep(POLL)
 
 
 def timed(name: str, text: str) -> datetime:
@@ -97,7 +82,7 @@ async def events(call: Call) -> ASGIApp:
     types = [glob for glob in (call.parameter("types") or "").split(",") if glob]
     known_types(types)
     with_states = included(call)
-    position = await _reached(call)
+    position = await written(call)
     page = await call.system.history.events(
         f"execution/{call.path['id']}",
         types=types,
@@ -115,8 +100,8 @@ async def diff(call: Call) -> ASGIApp:
     first, last = call.whole("from", 1, 2**53), call.whole("to", 1, 2**53)
     if first is None or last is None:
         raise Invalid.field("from" if first is None else "to", "is needed: a version")
+    position = await written(call)
     patch = await call.system.history.diff(f"execution/{call.path['id']}", first, last)
-    position, _ = await call.system.store.head()
     headers = {"log-position": str(position), "cache-control": answers.IMMUTABLE}
     return answers.json(patch, headers, media="application/json-patch+json")
 
@@ -141,7 +126,7 @@ OPERATIONS = (
             EVENTS_LIMIT,
             CURSOR,
             streams.TYPES,
-            freshness.MIN_POSITION,
+            MIN_POSITION,
             streams.FROM,
             streams.SPEED,
             streams.FORMAT,
@@ -164,6 +149,7 @@ OPERATIONS = (
         parameters=(
             Parameter("from", "The earlier version", VERSION.schema, required=True),
             Parameter("to", "The later version", VERSION.schema, required=True),
+            MIN_POSITION,
         ),
     ),
 )

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from api.freshness import MIN_POSITION
+from api.main import OPERATIONS
 from tests.api.conftest import Executions, ok, refused
 
 READS = (
@@ -27,9 +29,25 @@ WAITING = (
     "/executions",
     "/executions/{id}/logs",
     "/executions/{id}",
+    "/executions/{id}?version=1",
+    "/executions/{id}/steps?at=2999-01-01T00:00:00Z",
     "/executions/{id}/events",
+    "/executions/{id}/diff?from=1&to=2",
     "/orders",
+    "/services/sdr-service",
+    "/users/acme",
+    "/workflows/outreach-steps",
+    "/orders/order-123",
 )
+
+
+STREAMED = {"streamEvents", "watchExecutions", "watchExecution"}
+
+
+def test_every_read_takes_a_position_to_wait_for() -> None:
+    reads = [row for row in OPERATIONS if row.right.endswith(".read")]
+    lacking = {row.name for row in reads if MIN_POSITION not in row.parameters}
+    assert lacking == STREAMED
 
 
 def far(api: httpx.Client) -> int:
@@ -80,11 +98,10 @@ def test_waiting_for_what_does_not_come_ends_when_the_client_said(
     api: httpx.Client, running_execution: str, path: str
 ) -> None:
     begun = time.monotonic()
-    response = api.get(
-        path.format(id=running_execution),
-        params={"minPosition": far(api)},
-        headers={"Prefer": "wait=1"},
+    place = httpx.URL(path.format(id=running_execution)).copy_merge_params(
+        {"minPosition": far(api)}
     )
+    response = api.get(place, headers={"Prefer": "wait=1"})
     problem = refused(response, 504, "not-yet-visible")
     assert 0.9 < time.monotonic() - begun < 3
     assert problem["minPosition"] == problem["position"] + 1
