@@ -70,8 +70,8 @@ def execution(
 ) -> Response:
     """An execution, or a part of it; 304 where the client has it already.
 
-    `immutable`: it will never be anything else. Not `alone`: it shows other entries, too, which
-    change without a new version of the execution.
+    `immutable`: it will never be anything else. Not `alone`: it shows other entries, too, or
+    durations that count on, which change without a new version of the execution.
     """
     tag = f'"{held.version}"'
     linked = wants_linked_data(call) and _is_execution(shown)

@@ -61,7 +61,7 @@ async def read(call: Call) -> ASGIApp:
         return document
 
     # With log lines in it, which move no version, what the client has may be old.
-    return await history.show(call, shown, alone=bool(past) and not relations)
+    return await history.show(call, shown, alone=bool(past) and not relations, durations=True)
 
 
 async def _noted(call: Call, held: Held[Any]) -> None:
@@ -77,7 +77,7 @@ def part(name: str) -> Callable[[Call], Any]:
         async def shown(document: dict[str, Any], _: Held[Any]) -> Any:
             return document.get(name)
 
-        return await history.show(call, shown)
+        return await history.show(call, shown, durations=name == "metrics")
 
     return handle
 

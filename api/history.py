@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp
 
@@ -28,39 +28,58 @@ MOST_WITH_STATES = 100
 Shown = Callable[[dict[str, Any], Held[Any]], Awaitable[Any]]
 
 
-async def show(call: Call, shown: Shown, *, alone: bool = True) -> ASGIApp:
+class Seen(NamedTuple):
+    """A state, until when its durations count, and how far the data goes.
+
+    `immutable`: it will never be another. `counting`: its durations go on from one read to the next.
+    """
+
+    held: Held[Any]
+    until: datetime
+    position: int
+    immutable: bool = False
+    counting: bool = False
+
+
+async def show(call: Call, shown: Shown, *, alone: bool = True, durations: bool = False) -> ASGIApp:
     """What `shown` makes of the document of an execution, now or in the past.
 
-    Not `alone`, it looks at other entries, too: those are as they are now.
+    Not `alone`, it looks at other entries, too: those are as they are now. With `durations` in it
+    it changes without a new version until the execution has ended.
     """
-    stream = f"execution/{call.path['id']}"
+    seen = await _seen(call, f"execution/{call.path['id']}")
+    held = seen.held
+    found = await shown(document(held, seen.until), held)
+    if durations and seen.counting and not held.state.final:
+        alone = False
+    return answers.execution(
+        call, found, held, seen.position, immutable=seen.immutable, alone=alone
+    )
+
+
+async def _seen(call: Call, stream: str) -> Seen:
     version, at = call.whole("version", 1, 2**53), call.parameter("at")
     if version is not None and at is not None:
         raise Invalid.field("at", "goes without `version`")
-    if version is None and at is None:
-        return await _present(call, stream, shown, alone=alone)
-    await written(call)
-    if version is not None:
-        held, immutable = await call.system.history.at_version(stream, version), True
-    else:
-        held, immutable = await _at(call, stream, timed("at", at or ""))
-    found = await shown(document(held, held.at), held)
-    return answers.execution(call, found, held, held.position, immutable=immutable, alone=alone)
-
-
-async def _at(call: Call, stream: str, at: datetime) -> tuple[Held[Any], bool]:
-    """The state at a time, and whether what is yet to be recorded can no longer belong to it."""
-    _, newest = await call.system.store.head()
-    return await call.system.history.at_time(stream, at), at < newest
-
-
-async def _present(call: Call, stream: str, shown: Shown, *, alone: bool) -> ASGIApp:
+    time = None if at is None else timed("at", at)
     position = await written(call)
-    held = await call.system.store.load(stream)
-    if held is None:
+    if version is not None:
+        held = await call.system.history.at_version(stream, version)
+        return Seen(held, held.at, held.position, immutable=True)
+    if time is not None:
+        return await _at(call, stream, time)
+    present = await call.system.store.load(stream)
+    if present is None:
         raise NotFound("There is no such execution.")
-    found = await shown(document(held, call.system.clock()), held)
-    return answers.execution(call, found, held, max(position, held.position), alone=alone)
+    until = call.system.clock()
+    return Seen(present, until, max(position, present.position), counting=True)
+
+
+async def _at(call: Call, stream: str, at: datetime) -> Seen:
+    """As it was at a time: immutable once nothing that is yet to be recorded can belong to it."""
+    _, newest = await call.system.store.head()
+    held, now = await call.system.history.at_time(stream, at), call.system.clock()
+    return Seen(held, min(at, now), held.position, immutable=at < newest, counting=at > now)
 
 
 def timed(name: str, text: str) -> datetime:

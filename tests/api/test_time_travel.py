@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -108,6 +109,60 @@ def test_only_a_time_that_has_passed_is_immutable(
     past = api.get(f"/executions/{identity}", params={"at": then})
     assert past.headers["cache-control"] == IMMUTABLE
     assert ok(past)["progress"] == 0
+
+
+@pytest.mark.parametrize("part", ["metrics", ""])
+def test_at_a_time_durations_count_until_then(
+    api: httpx.Client, executions: Executions, part: str
+) -> None:
+    identity = executions.running()
+    begun = metrics(api, identity)["startedAt"]
+    time.sleep(0.05)
+    executions.tell(identity, "progress", progress=10)
+    for after in (7, 0, 23):
+        then = (datetime.fromisoformat(begun) + timedelta(milliseconds=after)).isoformat()
+        past = api.get(f"/executions/{identity}/{part}".rstrip("/"), params={"at": then})
+        assert past.headers["cache-control"] == IMMUTABLE
+        shown = ok(past) if part else ok(past)["metrics"]
+        assert (shown["duration"], shown["durationFinal"]) == (after, False)
+        assert shown["activeDuration"] == after
+        assert api.get(past.url, headers={"If-None-Match": '"3"'}).status_code == 304
+
+
+def test_at_a_time_of_silence_durations_count_and_in_the_future_until_now(
+    api: httpx.Client, executions: Executions
+) -> None:
+    identity = executions.running()
+    begun = datetime.fromisoformat(metrics(api, identity)["startedAt"])
+    time.sleep(0.05)
+    silent = {"at": (begun + timedelta(milliseconds=20)).isoformat()}
+    assert metrics(api, identity, **silent)["duration"] == 20
+    to_come = {"at": "2999-01-01T00:00:00Z"}
+    before = (datetime.now(UTC) - begun) // timedelta(milliseconds=1)
+    told = metrics(api, identity, **to_come)["duration"]
+    assert before <= told <= (datetime.now(UTC) - begun) // timedelta(milliseconds=1)
+    for path in (f"/executions/{identity}/metrics", f"/executions/{identity}"):
+        assert api.get(path, params=to_come, headers={"If-None-Match": "*"}).status_code == 200
+        assert api.get(path, params=silent, headers={"If-None-Match": "*"}).status_code == 304
+
+
+def test_metrics_are_told_anew_until_the_execution_has_ended(
+    api: httpx.Client, executions: Executions
+) -> None:
+    identity = executions.running()
+    path, known = f"/executions/{identity}/metrics", {"If-None-Match": '"3"'}
+    first = ok(api.get(path, headers=known))["duration"]
+    time.sleep(0.01)
+    assert ok(api.get(path, headers=known))["duration"] > first
+    assert api.get(f"{path}?version=3", headers=known).status_code == 304
+    executions.tell(identity, "complete", **RESULT)
+    ended = api.get(path)
+    known = {"If-None-Match": ended.headers["etag"]}
+    assert api.get(path, headers=known).status_code == 304
+
+
+def metrics(api: httpx.Client, execution: str, **query: str) -> JSON:
+    return ok(api.get(f"/executions/{execution}/metrics", params=query))
 
 
 def test_what_another_entry_tells_is_neither_immutable_nor_known(
