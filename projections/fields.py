@@ -7,6 +7,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from domain.execution.retry import RetryPolicy
 from domain.execution.state import Execution
 from domain.execution.values import Status
 from domain.kernel import Held
@@ -51,6 +52,14 @@ def _always(path: str, name: str, kind: Kind, value: Value | str) -> Column:
 
 def _maybe(path: str, name: str, kind: Kind, value: Value | str) -> Column:
     return Column(Field(path, name, kind), _from(value))
+
+
+def _policy(member: str, name: str, kind: Kind, value: Callable[[RetryPolicy], Any]) -> Column:
+    def found(held: Held[Execution]) -> Any:
+        policy = held.state.retry_policy
+        return None if policy is None else value(policy)
+
+    return _maybe(f"retryPolicy.{member}", name, kind, found)
 
 
 def _from(value: Value | str) -> Value:
@@ -111,6 +120,16 @@ COLUMNS = (
         TEXT,
         lambda h: h.state.assignee and h.state.assignee.model,
     ),
+    _policy("maxRetries", "max_retries", WHOLE, lambda policy: policy.max_retries),
+    _policy("backoff", "backoff", TEXT, lambda policy: policy.backoff),
+    _policy(
+        "initialDelay",
+        "initial_delay",
+        WHOLE,
+        lambda policy: in_milliseconds(policy.initial_delay),
+    ),
+    _policy("maxDelay", "max_delay", WHOLE, lambda policy: in_milliseconds(policy.max_delay)),
+    _policy("jitter", "jitter", TEXT, lambda policy: policy.jitter),
     _maybe("result.success", "success", BOOLEAN, "state.success"),
     _maybe("error.code", "error_code", TEXT, lambda h: h.state.error and h.state.error.code),
     _maybe("error.step", "error_step", TEXT, lambda h: h.state.error and h.state.error.step),
@@ -119,6 +138,12 @@ COLUMNS = (
         "recoverable",
         BOOLEAN,
         lambda h: h.state.error and h.state.error.recoverable,
+    ),
+    _maybe(
+        "error.retryCount",
+        "retry_count",
+        WHOLE,
+        lambda h: h.state.error and h.state.error.retry_count,
     ),
     _maybe(
         "cancellation.by",

@@ -177,7 +177,7 @@ class _Reader:
 
     def _prefix(self, field: Field, operand: object, path: str) -> Condition:
         self._count(path, 1)
-        if field.kind not in {TEXT, TAGS, ATTRIBUTE}:
+        if field.kind not in {TEXT, TAGS, ATTRIBUTE} and not field.kind.words:
             _refuse(path, "only text has a beginning")
         try:
             return Compare(field, "$prefix", (text(operand),))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from api.settings import PREFIX, Settings
+from projections.fields import ALIASES, FIELDS, LISTED
 
 HOUSE = Path(__file__).parent.parent
 ROOMS = ("domain", "projections", "api")
@@ -88,6 +89,13 @@ def test_every_setting_is_in_the_readme() -> None:
     readme = (HOUSE / "README.md").read_text()
     variables = [PREFIX + field.name.upper() for field in fields(Settings)]
     assert [variable for variable in variables if variable not in readme] == []
+
+
+def test_every_field_to_filter_by_is_in_the_docs() -> None:
+    lists = (HOUSE / "docs" / "api.md").read_text().partition("\n## Lists\n")[2]
+    section = lists.partition("\n## ")[0]
+    fields = {*FIELDS, *LISTED, *ALIASES}
+    assert [field for field in sorted(fields) if f"`{field}`" not in section] == []
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])

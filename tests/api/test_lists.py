@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.conftest import ERROR, JSON, Catalog, Executions, ok, refused
+from tests.api.conftest import ERROR, JSON, POLICY, Catalog, Executions, ok, refused
 
 LINKED = {"Accept": "application/ld+json"}
 
@@ -19,7 +19,8 @@ def seven(api: httpx.Client, executions: Executions) -> list[str]:
     ids = []
     for number in range(7):
         tags = ["seven", "odd"] if number % 2 else ["seven"]
-        made = executions.create(tags=tags, metadata={"number": number, "region": "north"})
+        more: JSON = {"retryPolicy": POLICY} if number % 2 else {}
+        made = executions.create(tags=tags, metadata={"number": number, "region": "north"}, **more)
         ids.append(str(made["$id"]))
         if number % 2 or number == 6:
             executions.tell(ids[-1], "start")
@@ -43,6 +44,10 @@ def test_the_newest_come_first(api: httpx.Client, seven: list[str]) -> None:
         ("status=running,failed", [6, 5, 3, 1]),
         ("status=running&status=failed", [6, 5, 3, 1]),
         ("error.code=SMTP", [6]),
+        ("error.retryCount=0", [6]),
+        ("retryPolicy.maxRetries[gte]=3&retryPolicy.backoff=exponential", [5, 3, 1]),
+        ("retryPolicy[exists]=true", None),
+        ("status[prefix]=r", [5, 3, 1]),
         ("metadata.number=3", [3]),
         ("metadata.number[$gte]=5", [6, 5]),
         ("metadata.number[lt]=1", [0]),

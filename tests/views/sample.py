@@ -29,6 +29,19 @@ ATTRIBUTES: tuple[dict[str, Any], ...] = (
 )
 
 
+POLICIES: tuple[dict[str, Any] | None, ...] = (
+    None,
+    {"maxRetries": 0, "backoff": "linear", "initialDelay": 0, "maxDelay": 5_000},
+    {
+        "maxRetries": 3,
+        "backoff": "exponential",
+        "initialDelay": 1_000,
+        "maxDelay": 60_000,
+        "jitter": "full",
+    },
+)
+
+
 def sample() -> list[Happening]:
     random = Random(5)
     return [happening for number in range(40) for happening in _story(f"e-{number:02}", random)]
@@ -47,6 +60,7 @@ def _story(name: str, random: Random) -> Iterator[Happening]:
         assignee=random.choice([None, assignee, {**assignee, "model": "m-1"}]),
         tags=random.sample(TAGS, random.randrange(3)),
         metadata=random.choice(ATTRIBUTES),
+        retry_policy=random.choice(POLICIES),
         steps_total=random.randrange(3),
     )
     if random.random() < 0.8:
@@ -68,7 +82,13 @@ def _done(name: str) -> Iterator[Happening]:
 
 
 def _failed(name: str) -> Iterator[Happening]:
-    error = ExecutionError(code="E_TIMEOUT", message="secret", step="one", recoverable=name > "e-2")
+    error = ExecutionError(
+        code="E_TIMEOUT",
+        message="secret",
+        step="one",
+        recoverable=name > "e-2",
+        retry_count=int(name[-1]),
+    )
     yield Happening(name, ExecutionFailed(error=error, final=True, will_retry=False))
 
 

@@ -93,6 +93,12 @@ OPERANDS: dict[str, list[Any]] = {
     "assignee.model": ["m-1", "m"],
     "error.code": ["E_TIMEOUT", "E_", "e_timeout"],
     "error.recoverable": [True, False],
+    "error.retryCount": [0, 3, 3.5],
+    "retryPolicy.maxRetries": [0, 3, 7],
+    "retryPolicy.backoff": ["linear", "exponential", "exp"],
+    "retryPolicy.initialDelay": [0, 1_000],
+    "retryPolicy.maxDelay": [5_000, 60_000],
+    "retryPolicy.jitter": ["none", "full", "f"],
     "cancellation.by": ["tester", "x"],
     "metrics.tokensUsed": [0, 1, 2, 1.5],
     "metrics.cost": [0, 0.5, 1e-9, 1e9],
@@ -116,7 +122,6 @@ OPERANDS: dict[str, list[Any]] = {
 }
 UNORDERED = {"tags", "error.recoverable"}
 PREFIXED = {path for path, (first, *_) in OPERANDS.items() if type(first) is str} - {
-    "priority",
     "metadata.createdAt",
     "metadata.updatedAt",
     "metadata.completedAt",
@@ -190,6 +195,9 @@ QUERIES: list[tuple[Query, Deep]] = [
     ([("tag[eq]", "a,b")], {"tag": "a,b"}),
     ([("tag", 'qu"ote')], {"tag": 'qu"ote'}),
     ([("service[prefix]", "s-")], {"service": {"$prefix": "s-"}}),
+    ([("status[prefix]", "r")], {"status": {"$prefix": "r"}}),
+    ([("retryPolicy.backoff", "linear")], {"retryPolicy.backoff": "linear"}),
+    ([("retryPolicy.maxRetries[exists]", "false")], {"retryPolicy.maxRetries": None}),
     ([("workflow[exists]", "false")], {"workflow": None}),
     ([("progress[gt]", "33"), ("progress[lt]", "1e2")], {"progress": {"$gt": 33, "$lt": 100}}),
     ([("timeout", "1000")], {"timeout": 1000}),
