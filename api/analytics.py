@@ -56,6 +56,7 @@ OPERATIONS = (
         "Counts, rates, durations and cost, in all and by group",
         executions,
         answer={"type": "object", "required": ["total"]},
+        sends=answers.AS_OF,
         parameters=PARAMETERS,
     ),
 )

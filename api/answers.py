@@ -19,6 +19,10 @@ JSON = "application/json"
 LD_JSON = "application/ld+json"
 IMMUTABLE = "private, max-age=31536000, immutable"
 REVALIDATE = "private, no-cache"
+AS_OF = ("Log-Position",)
+PLACED = ("ETag", *AS_OF)
+DONE = (*PLACED, "Idempotency-Replayed")
+"""The headers that answers send: of what goes so far, of one entry, and to a command."""
 
 
 def json(

@@ -125,6 +125,7 @@ def _operations(kind: str) -> tuple[Operation, ...]:
             f"List {row.path}",
             listing(kind),
             answer=schemas.page_of(shown),
+            sends=answers.AS_OF,
             parameters=(
                 *(Parameter(name, "Only these") for name in row.filters),
                 history.LIMIT,
@@ -143,6 +144,7 @@ def _operations(kind: str) -> tuple[Operation, ...]:
             answer=shown,
             status=201,
             problems=("already-exists", "unknown-reference"),
+            sends=(*answers.DONE, "Location"),
         ),
         Operation(
             f"read{title}Entry",
@@ -153,6 +155,7 @@ def _operations(kind: str) -> tuple[Operation, ...]:
             reading(kind),
             answer=shown,
             parameters=(MIN_POSITION,),
+            sends=answers.PLACED,
         ),
     )
 
@@ -169,5 +172,6 @@ OPERATIONS = (
         body=ConfirmOrder,
         answer=schemas.ENTRY,
         problems=("already-exists", "unknown-reference"),
+        sends=(*answers.DONE, "Location"),
     ),
 )

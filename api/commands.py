@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from api import logs, problems, schemas
 from api.access import Right
-from api.answers import executed, json
+from api.answers import DONE, executed, json
 from api.bodies import MIB
 from api.operations import Call, Handler, Operation
 from domain.batch import Message, recalled
@@ -280,6 +280,7 @@ def _operation(method: str, path: str, name: str, summary: str) -> Operation:
         body=COMMANDS[name],
         answer=ServiceExecution,
         problems=REFUSALS,
+        sends=(*DONE, "Preference-Applied"),
         body_forms=_bare_form(COMMANDS[name], BARE[name]) if name in BARE else {},
     )
 
@@ -305,6 +306,7 @@ OPERATIONS = (
         answer=schemas.OUTCOME_LIST,
         body_limit=16 * MIB,
         body_forms={"application/x-ndjson": {"type": "string"}},
+        sends=("Log-Position", "Idempotency-Replayed"),
     ),
 )
 CREATE = Operation(
@@ -318,4 +320,5 @@ CREATE = Operation(
     answer=ServiceExecution,
     status=201,
     problems=("already-exists", "unknown-reference"),
+    sends=(*DONE, "Location", "Preference-Applied"),
 )

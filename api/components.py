@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from api.operations import Operation
-from api.schemas import ID, PROBLEM
+from api.schemas import ID, PLACE, PROBLEM
 from domain.kernel import Creation
 from domain.wire import in_milliseconds
 
@@ -52,7 +52,7 @@ def components(rows: Iterable[Operation]) -> dict[str, Any]:
     for row in rows:
         if is_model(row.body):
             _as_sent(row, schemas[row.body.__name__])
-    return {**schemas, "Problem": PROBLEM}
+    return {**schemas, "Place": PLACE, "Problem": PROBLEM}
 
 
 def _as_sent(row: Operation, schema: dict[str, Any]) -> None:

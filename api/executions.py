@@ -224,6 +224,7 @@ def _reading(
         handler,
         answer=answer,
         parameters=PAST,
+        sends=answers.PLACED,
         others=others,
     )
 
@@ -245,6 +246,7 @@ LISTS = (
         list_all,
         answer=schemas.page_of({"$ref": "#/components/schemas/ServiceExecution"}),
         parameters=(*FILTER_PARAMETERS, *LIST_PARAMETERS),
+        sends=answers.AS_OF,
         fields=True,
     ),
     CREATE,
@@ -258,6 +260,7 @@ LISTS = (
         body=schemas.FILTER,
         answer=schemas.page_of({"$ref": "#/components/schemas/ServiceExecution"}),
         parameters=LIST_PARAMETERS,
+        sends=answers.AS_OF,
     ),
 )
 OPERATIONS = (
@@ -272,6 +275,7 @@ OPERATIONS = (
         parameters=(*PAST, LIST_PARAMETERS[4]),
         answer_forms={answers.LD_JSON: {"type": "object", "required": ["@context", "@type"]}},
         others=NOT_MODIFIED,
+        sends=answers.PLACED,
     ),
     *(
         _reading(f"read{name.capitalize()}", f"/{name}", f"Its {name}", part(name), _shape(name))

@@ -140,6 +140,7 @@ OPERATIONS = (
         "The history of an execution; with `Accept: text/event-stream`, and what comes",
         events,
         answer=schemas.page_of({"type": "object"}),
+        sends=answers.AS_OF,
         parameters=(
             Parameter("order", "Oldest or newest first", {"enum": ["asc", "desc"]}),
             EVENTS_LIMIT,
@@ -165,6 +166,7 @@ OPERATIONS = (
         diff,
         answer={"type": "array", "items": {"type": "object"}},
         media_type="application/json-patch+json",
+        sends=answers.AS_OF,
         parameters=(
             Parameter("from", "The earlier version", VERSION.schema, required=True),
             Parameter("to", "The later version", VERSION.schema, required=True),

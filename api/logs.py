@@ -141,6 +141,7 @@ OPERATIONS = (
         answer={"type": "object", "required": ["appended"]},
         body_limit=16 * MIB,
         problems=("not-found", "idempotency-key-reused", "version-mismatch"),
+        sends=("Idempotency-Replayed",),
     ),
     Operation(
         "readLogs",
@@ -150,6 +151,7 @@ OPERATIONS = (
         "The log lines of an execution",
         read,
         answer=schemas.page_of(SHOWN),
+        sends=answers.AS_OF,
         parameters=PARAMETERS,
     ),
 )

@@ -23,14 +23,28 @@ PATH_PARTS: Mapping[str, Any] = {
     "step": {"type": "string", "minLength": 1, "maxLength": 255},
     "code": {"type": "string"},
 }
-ONCE = ("Idempotency-Key", "The same key within 24 hours gets the same answer", r"^[!-~]{1,128}$")
-COMMAND_HEADERS = (
+Header = tuple[str, str, str | None]
+"""Of a request: its name, what it means, and the pattern it has to match."""
+
+ONCE: Header = (
+    "Idempotency-Key",
+    "The same key within 24 hours gets the same answer",
+    r"^[!-~]{1,128}$",
+)
+COMMAND_HEADERS: tuple[Header, ...] = (
     ONCE,
     ("If-Match", 'Only at this version, like `"7"`', r'^(\*|(W/)?"[0-9]{1,18}")$'),
-    ("Prefer", "`return=minimal` answers only with the place of the execution", None),
     ("X-Correlation-Id", "Kept with the events", r"^[!-~]{1,128}$"),
     ("X-Causation-Id", "Kept with the events", r"^[!-~]{1,128}$"),
 )
+PREFER: Header = ("Prefer", "`return=minimal` answers only with the place of the execution", None)
+ANSWER_HEADERS: Mapping[str, str] = {
+    "Log-Position": "How far the data goes, or the position of the command's last event",
+    "ETag": "The version, for If-Match and If-None-Match",
+    "Location": "Where it is",
+    "Idempotency-Replayed": "`true` where this answer was given before",
+    "Preference-Applied": "`return=minimal` where that was preferred",
+}
 
 
 def document(operations: Iterable[Operation]) -> dict[str, Any]:
@@ -115,7 +129,10 @@ def _query_parameter(parameter: Parameter) -> dict[str, Any]:
 
 
 def _headers(row: Operation) -> list[dict[str, Any]]:
-    headers = COMMAND_HEADERS if _commands(row) else (ONCE,) if _once(row) else ()
+    headers: tuple[Header, ...] = (
+        COMMAND_HEADERS if _commands(row) else (ONCE,) if _once(row) else ()
+    )
+    headers += (PREFER,) if "Preference-Applied" in row.sends else ()
     return [
         {
             "name": name,
@@ -140,7 +157,7 @@ def _responses(row: Operation) -> dict[str, Any]:
         str(row.status): {
             "description": row.summary,
             "headers": _answer_headers(row),
-            "content": _content({row.media_type: row.answer, **row.answer_forms}),
+            "content": _content({row.media_type: _answer(row), **row.answer_forms}),
         },
         **{str(status): {"description": meaning} for status, meaning in row.others.items()},
     }
@@ -155,6 +172,12 @@ def _responses(row: Operation) -> dict[str, Any]:
         )
         shown["description"] += f"{', ' if shown['description'] else ''}{code}"
     return responses
+
+
+def _answer(row: Operation) -> Any:
+    if "Preference-Applied" not in row.sends:
+        return row.answer
+    return {"anyOf": [schema_of(row.answer), {"$ref": "#/components/schemas/Place"}]}
 
 
 def _refusals(row: Operation) -> set[str]:
@@ -175,20 +198,9 @@ def _refusals(row: Operation) -> set[str]:
 
 
 def _answer_headers(row: Operation) -> dict[str, Any]:
-    names = {
-        "Log-Position": "How far the data goes, or the position of the command's last event",
-        "ETag": "The version, for If-Match and If-None-Match",
-        "Location": "Where it is",
-        "Idempotency-Replayed": "`true` where this answer was given before",
-    }
-    if row.right in {Right.OPEN, Right.OPERATE}:
-        return {}
-    if not _commands(row):
-        known = ("Idempotency-Replayed",) if _once(row) else ("Log-Position", "ETag")
-        names = {name: names[name] for name in known}
     return {
-        name: {"description": meaning, "schema": {"type": "string"}}
-        for name, meaning in names.items()
+        name: {"description": ANSWER_HEADERS[name], "schema": {"type": "string"}}
+        for name in row.sends
     }
 
 

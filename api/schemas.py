@@ -61,6 +61,19 @@ FILTER = {
     ],
 }
 
+PLACE = {
+    "type": "object",
+    "description": "Where an execution stands: the answer to `Prefer: return=minimal`",
+    "required": ["$id", "status", "version", "position"],
+    "properties": {
+        "$id": {"type": "string", "pattern": f"^{ID.pattern}$"},
+        "status": {"$ref": "#/components/schemas/Status"},
+        "version": {"type": "integer", "minimum": 1},
+        "position": {"type": "integer", "minimum": 1},
+    },
+    "additionalProperties": False,
+}
+
 ENTRY = {
     "type": "object",
     "description": "A service, workflow, order or user",
