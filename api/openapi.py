@@ -23,6 +23,7 @@ PATH_PARTS: Mapping[str, Any] = {
     "step": {"type": "string", "minLength": 1, "maxLength": 255},
     "code": {"type": "string"},
 }
+IF_MATCH = r'^(\*|(W/)?"[0-9]{1,18}(-ld)?"(, *(W/)?"[0-9]{1,18}(-ld)?")*)$'
 Header = tuple[str, str, str | None]
 """Of a request: its name, what it means, and the pattern it has to match."""
 
@@ -33,7 +34,7 @@ ONCE: Header = (
 )
 COMMAND_HEADERS: tuple[Header, ...] = (
     ONCE,
-    ("If-Match", 'Only at this version, like `"7"`', r'^(\*|(W/)?"[0-9]{1,18}")$'),
+    ("If-Match", 'Only at this version, like `"7"`, or at one of several', IF_MATCH),
     ("X-Correlation-Id", "Kept with the events", r"^[!-~]{1,128}$"),
     ("X-Causation-Id", "Kept with the events", r"^[!-~]{1,128}$"),
 )

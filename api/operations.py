@@ -136,14 +136,16 @@ class Call:
                 raise Invalid.field(name, f"is not a parameter of this operation (known: {known})")
 
     @property
-    def if_match(self) -> int | None:
-        """The version in If-Match; None without one, or for `*`."""
+    def if_match(self) -> tuple[int, ...] | None:
+        """The versions in If-Match, of which one must be there; None without any, or for `*`."""
         text = self.header("if-match")
         if text is None or text.strip() == "*":
             return None
-        if (tag := ENTITY_TAG.fullmatch(text.strip())) is None:
-            raise Invalid.field("If-Match", 'must be a version in quotes, like "7"')
-        return int(tag[1])
+        tags = [ENTITY_TAG.fullmatch(item.strip()) for item in text.split(",")]
+        versions = tuple(int(tag[1]) for tag in tags if tag is not None)
+        if len(versions) < len(tags):
+            raise Invalid.field("If-Match", 'must be versions in quotes, like "7" or "7", "8"')
+        return versions
 
     def message(
         self,
@@ -154,15 +156,16 @@ class Call:
     ) -> Message:
         """The command as the bus takes it; `part` tells apart the commands of one request."""
         headers = self.headers
+        versions: tuple[int, ...] | None = None if if_match is None else (if_match,)
         if b"if-match" in headers:
-            if_match = self.if_match
+            versions = self.if_match
         return Message(
             stream,
             command,
             self.caller.name,
             self.correlation,
             self._label("x-causation-id") if b"x-causation-id" in headers else None,
-            if_match,
+            versions,
             Right.IMPORT in self.caller.rights,
             self.idempotency(part) if b"idempotency-key" in headers else None,
         )

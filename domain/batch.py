@@ -42,6 +42,7 @@ class IdempotencyKey(NamedTuple):
 class Message(NamedTuple):
     """A command on its way: to which stream, from whom, and under which conditions.
 
+    `if_match` are versions, of which the stream must have one, 0 where there must be none yet;
     `importing` is the right to date events more than 24 hours back.
     """
 
@@ -50,7 +51,7 @@ class Message(NamedTuple):
     by: str
     correlation: str | None = None
     causation: str | None = None
-    if_match: int | None = None
+    if_match: tuple[int, ...] | None = None
     importing: bool = False
     idempotency: IdempotencyKey | None = None
 
@@ -222,7 +223,7 @@ def _placed(happened: Event | On, own: str) -> tuple[str, Event]:
 
 def _check_conditions(message: Message, held: Held[Any] | None, now: datetime) -> None:
     version = held.version if held else 0
-    if message.if_match is not None and message.if_match != version:
+    if message.if_match is not None and version not in message.if_match:
         raise VersionMismatch(version=version)
     if (when := message.command.occurred_at) is None:
         return

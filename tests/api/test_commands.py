@@ -150,10 +150,13 @@ def test_if_match_lets_only_the_version_through_that_it_names(
     stale = api.post(path, json=body, headers={"If-Match": '"1"'})
     assert refused(stale, 412, "version-mismatch")["version"] == 3
     assert stale.headers["etag"] == '"3"'
-    for header in ('"3"', 'W/"4"', "*"):
+    for header in ('"3"', 'W/"4"', "*", '"3", "6"', '"7","3"'):
         body["progress"] += 1
         ok(api.post(path, json=body, headers={"If-Match": header}))
-    refused(api.post(path, json=body, headers={"If-Match": "3"}), 422, "invalid")
+    stale = api.post(path, json=body, headers={"If-Match": '"3", "7"'})
+    refused(stale, 412, "version-mismatch")
+    for header in ("3", '"3", 8', '"8" "9"', '"8", *', ""):
+        refused(api.post(path, json=body, headers={"If-Match": header}), 422, "invalid")
 
 
 def test_a_creation_under_if_match_needs_nothing_to_be_there(
