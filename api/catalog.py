@@ -110,6 +110,8 @@ def listing(kind: str) -> Handler:
 async def confirm(call: Call) -> ASGIApp:
     """Confirm an order: its execution begins. The order is answered, the execution is the Location."""
     wish = parsed(ConfirmOrder, call.body)
+    if wish.execution is not None:
+        schemas.checked_new_id(wish.execution, "execution")
     answer = await call.system.bus.send(call.message(f"order/{call.path['id']}", wish))
     return _answered(answer, f"executions/{answer.held.state.execution}")
 

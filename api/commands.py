@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from pydantic import ValidationError
@@ -32,6 +32,8 @@ LOG = "log"
 BARE = {"declareSteps": "steps"}
 """Commands that are also taken as a bare list, and the member which that is."""
 
+C = TypeVar("C", bound=Command[Any])
+
 # Path below the execution, command, summary. The first are the most frequent: routes are tried in order.
 ROWS = (
     ("POST", "/progress", "updateProgress", "Tell the progress"),
@@ -54,7 +56,7 @@ ROWS = (
 )
 
 
-def parsed(command: type[Command[Any]], body: bytes) -> Command[Any]:
+def parsed(command: type[C], body: bytes) -> C:
     """The command of a body. Raises ValidationError."""
     return command.model_validate_json(body or b"{}")
 
@@ -138,7 +140,7 @@ def identified(given: dict[str, Any], call: Call, kind: str) -> str:
     identity, _, _ = (given.pop(name, None) for name in NOT_OURS)
     if identity is None:
         return call.system.new_id(kind)
-    return schemas.checked_id(identity)
+    return (schemas.checked_new_id if kind == "exec" else schemas.checked_id)(identity)
 
 
 async def many(call: Call) -> ASGIApp:
@@ -212,7 +214,8 @@ def _message(call: Call, item: Any, place: int) -> Message:
         raise Invalid.field("command", f"must be one of {', '.join((*COMMANDS, LOG))}")
     if name == "create" and identity is None:
         identity = call.system.new_id("exec")
-    stream = f"execution/{schemas.checked_id(identity, 'execution')}"
+    checked = schemas.checked_new_id if name == "create" else schemas.checked_id
+    stream = f"execution/{checked(identity, 'execution')}"
     return call.message(stream, built(COMMANDS[name], given), f"#{place}", if_match)
 
 

@@ -12,12 +12,13 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from api.operations import Operation
-from api.schemas import ID, PLACE, PROBLEM
+from api.schemas import ID, PLACE, PROBLEM, TAKEN
+from domain.execution.create import CreateExecution
 from domain.kernel import Creation
 from domain.wire import in_milliseconds
 
 REF = "#/components/schemas/{model}"
-LINKED_DATA = {
+LINKED_DATA: dict[str, dict[str, Any]] = {
     "$id": {
         "anyOf": [{"type": "string", "pattern": f"^{ID.pattern}$"}, {"type": "null"}],
         "description": "The id to create it under; one is made where there is none",
@@ -63,6 +64,8 @@ def _as_sent(row: Operation, schema: dict[str, Any]) -> None:
             schema["required"].remove(name)
     if issubclass(row.body, Creation):
         schema["properties"] = {**LINKED_DATA, **schema["properties"]}
+    if issubclass(row.body, CreateExecution):
+        schema["properties"]["$id"] = {**LINKED_DATA["$id"], "not": {"enum": list(TAKEN)}}
 
 
 def schema_of(model: Any) -> Any:
