@@ -227,7 +227,8 @@ async def _log(call: Call, item: Any, place: int) -> bool:
     _, identity, if_match, given = _parted(item)
     execution = schemas.checked_id(identity, "execution")
     line = LogLine.model_validate_json(orjson.dumps(given))
-    return await logs.kept(call, execution, [line], f"#{place}", if_match)
+    expected = None if if_match is None else (if_match,)
+    return await logs.kept(call, execution, [line], f"#{place}", expected)
 
 
 def _parted(item: Any) -> tuple[str, Any, int | None, dict[str, Any]]:

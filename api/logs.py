@@ -53,14 +53,14 @@ async def kept(
     execution: str,
     lines: Sequence[LogLine],
     part: str = "",
-    if_match: int | None = None,
+    if_match: tuple[int, ...] | None = None,
 ) -> bool:
     """Keep lines, once under the request's key, if it has one; whether that was done before.
 
     Raises:
         NotFound: there is no such execution.
         Invalid: a line is of the future.
-        VersionMismatch: the execution is not at the version that is expected.
+        VersionMismatch: the execution is at none of the versions that are expected.
     """
     now = call.system.clock()
     for place, line in enumerate(lines):
@@ -68,18 +68,18 @@ async def kept(
             path = f"{place}.timestamp" if len(lines) > 1 else "timestamp"
             raise Invalid.field(path, "lies in the future")
     if if_match is not None:
-        await _require_version(call, execution, if_match)
+        await _require(call, execution, if_match)
     if b"idempotency-key" in call.headers:
         return await call.system.logs.append_once(execution, lines, now, call.idempotency(part))
     await call.system.logs.append(execution, lines, now)
     return False
 
 
-async def _require_version(call: Call, execution: str, version: int) -> None:
+async def _require(call: Call, execution: str, versions: tuple[int, ...]) -> None:
     held = await call.system.store.load(f"execution/{execution}")
     if held is None:
         raise NotFound
-    if held.version != version:
+    if held.version not in versions:
         raise VersionMismatch(version=held.version)
 
 
