@@ -59,7 +59,8 @@ def far(api: httpx.Client) -> int:
 def test_every_read_tells_how_far_its_data_goes(
     api: httpx.Client, running_execution: str, path: str
 ) -> None:
-    response = api.get(path.format(id=running_execution), params={"minPosition": 1})
+    joint = "&" if "?" in path else "?"
+    response = api.get(f"{path.format(id=running_execution)}{joint}minPosition=1")
     ok(response)
     assert 0 < int(response.headers["log-position"]) < far(api)
 
