@@ -51,7 +51,7 @@ def token(data_dir: Path | None) -> None:
 
     def show() -> None:
         chosen = settings(data_dir=data_dir)
-        click.echo(chosen.admin_token or DataDir.opened(chosen.data_dir).admin_token())
+        click.echo(chosen.admin_token or DataDir(chosen.data_dir).admin_token())
 
     _carefully(show)
 
@@ -81,6 +81,8 @@ def projections(data_dir: Path | None, *, as_json: bool) -> None:
 def rebuild(view: str, data_dir: Path | None, processes: int | None) -> None:
     """Make the tables of VIEW anew from the log, while the old ones serve.
 
+    VIEW is executions, analytics, catalog or logs.
+
     The new tables take over in one step. It may be interrupted; nothing is lost, and the next run
     begins again. A long log is shared out among several processes, which leave the processors to
     the server where it needs them; the view `analytics` is always made by one.
@@ -96,7 +98,8 @@ def rebuild(view: str, data_dir: Path | None, processes: int | None) -> None:
 def verify(data_dir: Path | None, *, as_json: bool) -> None:
     """Fold every execution anew from its events, and compare it with the read model.
 
-    Exits with 1 and names each execution that differs. The server may go on meanwhile.
+    Exits with 1 and names each execution that differs. The server may go on meanwhile. The data
+    directory must hold the master key of the log: what it sealed could not be read without.
     """
     from api.cli_views import verify_rows
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -15,40 +16,44 @@ from rich.table import Table
 from api import part
 from api.data_dir import DataDir
 from api.diagnostics import configure_logging
-from api.main import migrate
+from api.main import has_log, migrate
 from api.progress import progress
-from api.serve import database
-from api.settings import SetupError, read
+from api.serve import database, require_key_of_log
+from api.settings import Settings, SetupError, read
 from domain import house
 from domain.errors import Overloaded
 from domain.keyring import Keyring
 from domain.outage import available
 from domain.store import Store
-from domain.vault import Vault
+from domain.vault import KEY_BYTES, Vault
 from projections.executions import Executions
 from projections.house import all_views
 from projections.kernel import View
 from projections.parts import PartFailed, Processes
 from projections.rebuild import RebuildUnderWay, rebuild
 from projections.runner import ViewProgress, progress_of
-from projections.verify import Difference, verify
+from projections.verify import Compared, Difference, verify
 
 Work = Callable[[str, str, Store], Awaitable[None]]
+Check = Callable[[str, Settings, DataDir], None]
 
+NO_KEY = Vault(bytes(KEY_BYTES))
+"""Views keep what is sealed as it is: no key is ever asked for."""
 MOST_PROCESSES = 4
 """Unless more are asked for: PostgreSQL needs processors, too."""
 
 
-def on_log(data_dir: Path | None, work: Work) -> None:
-    """Do some work on the log of the settings, whether its server runs or not."""
+def on_log(data_dir: Path | None, work: Work, check: Check = lambda _, __, ___: None) -> None:
+    """Do some work on the log of the settings, whether its server runs or not; never make one."""
     try:
         settings = read(data_dir=data_dir)
         configure_logging(settings.log_level)
-        folder = DataDir.opened(settings.data_dir)
+        folder = DataDir(settings.data_dir)
         with database(settings, folder) as (conninfo, _):
+            _require_log(conninfo, settings, folder)
+            check(conninfo, settings, folder)
             migrate(conninfo, settings.schema)
-            keyring = Keyring(Vault(folder.master_key()))
-            store = Store(conninfo, settings.schema, house.codec(), keyring)
+            store = Store(conninfo, settings.schema, house.codec(), Keyring(NO_KEY))
             asyncio.run(_opened(store, work(conninfo, settings.schema, store)))
     except SetupError as error:
         raise click.ClickException(str(error)) from None
@@ -57,6 +62,17 @@ def on_log(data_dir: Path | None, work: Work) -> None:
         raise click.ClickException(
             f"the database is away, or busy for too long: {reason}"
         ) from None
+
+
+def _require_log(conninfo: str, settings: Settings, folder: DataDir) -> None:
+    if has_log(conninfo, settings.schema):
+        return
+    if settings.database_url is None:
+        raise folder.missing(f"log named {settings.schema} (EXECUTIONS_SCHEMA)")
+    raise SetupError(
+        f"there is no log in the schema {settings.schema} of this database: are EXECUTIONS_SCHEMA "
+        "and EXECUTIONS_DATABASE_URL right?"
+    )
 
 
 async def _opened(store: Store, work: Awaitable[None]) -> None:
@@ -116,20 +132,32 @@ def _processors() -> int:
 
 
 def verify_rows(data_dir: Path | None, *, as_json: bool) -> None:
-    """Fold every execution anew and compare it with its row; exit with 1 where they differ."""
+    """Fold every execution anew and compare it with its row; exit with 1 where they differ.
+
+    Nothing is opened for that. But whoever verifies wants to know that all can be read, so the master
+    key has to be there, and has to be the right one.
+    """
     differences: list[Difference] = []
+    compared = Compared()
 
     async def work(conninfo: str, schema: str, store: Store) -> None:
         view = Executions(store.codec)
         with progress("Verifying") as reached:
-            async for difference in verify(conninfo, schema, view, store, reached):
+            async for difference in verify(
+                conninfo, schema, view, store, reached, compared=compared
+            ):
                 differences.append(difference)
                 if not as_json:
                     click.echo(f"{difference.id}: {difference.what}")
-        if as_json:
-            click.echo(json.dumps([difference._asdict() for difference in differences]))
 
-    on_log(data_dir, work)
+    on_log(data_dir, work, require_key_of_log)
+    if as_json:
+        found = [difference._asdict() for difference in differences]
+        click.echo(json.dumps({**asdict(compared), "differences": found}))
+    else:
+        click.echo(
+            f"Compared {compared.executions} executions with their {compared.events} events."
+        )
     if differences:
         raise click.ClickException(f"{len(differences)} executions differ from their events")
     if not as_json:

@@ -7,7 +7,8 @@ import binascii
 import os
 import secrets
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,14 @@ KEY_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class DataDir:
-    """A folder that is its user's alone; made when first opened."""
+    """A folder that is its user's alone.
+
+    Only `opened` and what comes of it makes anything: for all others a folder that is not there, or
+    a secret that is not in it, is a SetupError.
+    """
 
     path: Path
+    may_make: bool = False
 
     @classmethod
     def opened(cls, path: Path) -> DataDir:
@@ -35,7 +41,19 @@ class DataDir:
             raise SetupError(
                 f"the data directory {path} cannot be made: {error.strerror}"
             ) from None
-        return cls(path.resolve())
+        _require_writable(path)
+        return cls(path.resolve(), may_make=True)
+
+    @property
+    def has_database(self) -> bool:
+        """Whether there is an embedded database already."""
+        return not self._lacks(self.postgres / "data" / "PG_VERSION")
+
+    def missing(self, what: str = "log") -> SetupError:
+        """What to say where something is not there, most likely because the folder is wrong."""
+        return SetupError(
+            f"there is no {what} in {self.path}: is --data-dir (EXECUTIONS_DATA_DIR) right?"
+        )
 
     @property
     def postgres(self) -> Path:
@@ -51,12 +69,17 @@ class DataDir:
 
     def admin_token(self) -> str:
         """Return the administrator's token, made at the first call ever."""
-        return _secret(self.admin_token_file)
+        return self._secret(self.admin_token_file)
 
     def master_key(self) -> bytes:
         """Return the 32 bytes that wrap every data key, made at the first call ever."""
+        if not self.may_make and self._lacks(self.master_key_file):
+            raise SetupError(
+                f"{self.missing('master.key')} What it sealed cannot be read without it: else put it "
+                "back from a backup"
+            )
         try:
-            key = base64.b64decode(_secret(self.master_key_file), altchars=b"-_", validate=True)
+            key = base64.b64decode(self._secret(self.master_key_file), b"-_", validate=True)
         except binascii.Error:
             key = b""
         if len(key) != KEY_BYTES:
@@ -66,11 +89,21 @@ class DataDir:
             )
         return key
 
+    def _secret(self, path: Path) -> str:
+        with _readable(path):
+            if not path.exists():
+                if not self.may_make:
+                    raise self.missing(path.name)
+                with suppress(FileExistsError):
+                    _make_secret(path)
+            return _read_secret(path)
 
-def _secret(path: Path) -> str:
-    if not path.exists():
-        with suppress(FileExistsError):
-            _make_secret(path)
+    def _lacks(self, file: Path) -> bool:
+        with _readable(file):
+            return not file.exists()
+
+
+def _read_secret(path: Path) -> str:
     if path.stat().st_mode & 0o077:
         raise SetupError(
             f"{path} can be read by others: find out who may have, then run chmod 600 {path}"
@@ -79,6 +112,25 @@ def _secret(path: Path) -> str:
     if not secret:
         raise SetupError(f"{path} is empty: put its content back, or delete it to get a new one")
     return secret
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SetupError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _require_writable(folder: Path) -> None:
+    """Tried, not asked: a file system may refuse what the folder's mode allows."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SetupError(
+            f"the data directory {folder} cannot be written to: {error.strerror}"
+        ) from None
 
 
 def _make_secret(path: Path) -> None:

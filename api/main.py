@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -95,17 +95,24 @@ def new_id(kind: str) -> str:
     return f"{kind}_{ULID()}"
 
 
+def has_log(conninfo: str, schema: str) -> bool:
+    """Whether a server has ever made its tables there."""
+    return recorder.exists(conninfo, schema)
+
+
 def migrate(conninfo: str, schema: str) -> None:
     """Create what is missing in the database; safe to run at every start, by many at once."""
     recorder.migrate(conninfo, schema)
     kernel.migrate(conninfo, schema, all_views(house.codec()))
 
 
-def check_master_key(conninfo: str, schema: str, master_key: bytes) -> None:
-    """Raises WrongKey where the log was sealed with another master key."""
+def check_master_key(conninfo: str, schema: str, master_key: Callable[[], bytes]) -> None:
+    """Raises WrongKey where the log was sealed with another master key. A log in which nothing is
+    sealed asks for none.
+    """
     if (kept := recorder.any_data_key(conninfo, schema)) is not None:
         stream, wrapped = kept
-        Vault(master_key).unwrap(wrapped, stream)
+        Vault(master_key()).unwrap(wrapped, stream)
 
 
 def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str) -> System:

@@ -13,6 +13,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
+from api import port
 from api.cluster import PostgresError
 from api.data_dir import DataDir
 from api.diagnostics import configure_logging
@@ -25,8 +26,6 @@ from domain.vault import WrongKey
 
 GRACE = 30
 LARGEST_MESSAGE = 64 * 1024
-UNSENT = 128 * 1024
-VANISHED = 60_000
 
 log = structlog.get_logger()
 
@@ -47,10 +46,16 @@ class Server(uvicorn.Server):
 
 @contextmanager
 def database(settings: Settings, folder: DataDir) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
-    """The connection string, and the server where it is our own."""
+    """The connection string, and the server where it is our own.
+
+    Raises:
+        SetupError: it is our own, and there is none that could be started.
+    """
     if settings.database_url is not None:
         yield settings.database_url, None
         return
+    if not (folder.may_make or folder.has_database):
+        raise folder.missing()
     with EmbeddedPostgres(folder.postgres) as postgres:
         yield postgres.conninfo(), postgres
 
@@ -58,21 +63,23 @@ def database(settings: Settings, folder: DataDir) -> Iterator[tuple[str, Embedde
 def serve(settings: Settings) -> None:
     """Run until a signal ends it. Raises SetupError where it cannot start."""
     configure_logging(settings.log_level)
-    folder = DataDir.opened(settings.data_dir)
-    token = settings.admin_token or folder.admin_token()
-    with database(settings, folder) as (conninfo, postgres):
-        try:
-            migrate(conninfo, settings.schema)
-        except Overloaded as error:
-            raise SetupError(f"EXECUTIONS_DATABASE_URL: {error}") from None
-        system = build(settings, conninfo, _checked_key(conninfo, settings, folder), token)
-        listening = _listen(settings)
-        _announce(settings, folder, listening)
+    with port.bound(settings) as listening:
+        folder = DataDir.opened(settings.data_dir)
+        token = settings.admin_token or folder.admin_token()
+        with database(settings, folder) as (conninfo, postgres):
+            try:
+                migrate(conninfo, settings.schema)
+            except Overloaded as error:
+                raise SetupError(f"EXECUTIONS_DATABASE_URL: {error}") from None
+            require_key_of_log(conninfo, settings, folder)
+            system = build(settings, conninfo, folder.master_key(), token)
+            port.listen(listening, settings)
+            _announce(settings, folder, listening)
 
-        _relax_collector()
-        _allow_many_connections()
-        config = configured(create_app(system), _watching(postgres))
-        Server(config, system).run(sockets=[listening])
+            _relax_collector()
+            _allow_many_connections()
+            config = configured(create_app(system), _watching(postgres))
+            Server(config, system).run(sockets=[listening])
 
 
 def _watching(postgres: EmbeddedPostgres | None) -> Callable[[], Awaitable[None]] | None:
@@ -90,16 +97,18 @@ def _watching(postgres: EmbeddedPostgres | None) -> Callable[[], Awaitable[None]
     return watch
 
 
-def _checked_key(conninfo: str, settings: Settings, folder: DataDir) -> bytes:
-    master_key = folder.master_key()
+def require_key_of_log(conninfo: str, settings: Settings, folder: DataDir) -> None:
+    """Raises SetupError where the folder has not the master key that this log was sealed with.
+
+    A new one is not made for a log that has sealed something: it would only hide which one is missing.
+    """
     try:
-        check_master_key(conninfo, settings.schema, master_key)
+        check_master_key(conninfo, settings.schema, DataDir(folder.path).master_key)
     except WrongKey:
         raise SetupError(
             f"{folder.master_key_file} is not the key that this log was sealed with: put the right "
             "one there, from the data directory of another server of this database or a backup"
         ) from None
-    return master_key
 
 
 def configured(app: ASGIApp, watch: Callable[[], Awaitable[None]] | None = None) -> uvicorn.Config:
@@ -132,16 +141,6 @@ def _relax_collector() -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
-def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.create_server((settings.host, settings.port), family=family, backlog=4096)
-    # Connections inherit both: little that a slow reader has not read is kept in the kernel, and a
-    # client that vanished without a word is noticed.
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED)
-    return listening
-
-
 def _allow_many_connections() -> None:
     """As many open files as the system grants: each stream is one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -151,8 +150,6 @@ def _allow_many_connections() -> None:
 
 
 def _announce(settings: Settings, folder: DataDir, listening: socket.socket) -> None:
-    host, port = listening.getsockname()[:2]
     kept = "EXECUTIONS_ADMIN_TOKEN" if settings.admin_token else str(folder.admin_token_file)
-    address = f"[{host}]" if ":" in host else host
-    print(f"Listening on http://{address}:{port}", flush=True)  # noqa: T201 - the terminal is its user
+    print(f"Listening on {port.url(listening)}", flush=True)  # noqa: T201 - the terminal is its user
     print(f"The admin token is in {kept}", flush=True)  # noqa: T201

@@ -44,17 +44,31 @@ def session_options(schema: str) -> str:
     )
 
 
+def exists(conninfo: str, schema: str) -> bool:
+    """Whether there is a log in this schema.
+
+    Raises:
+        Overloaded: the database cannot be reached.
+    """
+    with _connected(conninfo, schema) as connection:
+        found = connection.execute("SELECT to_regclass(%s)", (f"{schema}.events",)).fetchone()
+        return found != (None,)
+
+
+def _connected(conninfo: str, schema: str) -> psycopg.Connection:
+    try:
+        return psycopg.connect(conninfo, options=session_options(schema), connect_timeout=10)
+    except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
+        raise Overloaded(f"The database cannot be reached: {error}".strip()) from error
+
+
 def migrate(conninfo: str, schema: str) -> None:
     """Create what is missing of the log's tables; safe to run at every start, by many at once.
 
     Raises:
         Overloaded: the database cannot be reached.
     """
-    try:
-        connection = psycopg.connect(conninfo, options=session_options(schema), connect_timeout=10)
-    except psycopg.OperationalError as error:
-        raise Overloaded(f"The database cannot be reached: {error}".strip()) from error
-    with connection:
+    with _connected(conninfo, schema) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"migrate {schema}",))
         connection.execute(SQL("CREATE SCHEMA IF NOT EXISTS {}").format(Identifier(schema)))
         sql = files("domain").joinpath("schema.sql").read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
@@ -41,6 +42,14 @@ class Difference(NamedTuple):
     what: str
 
 
+@dataclass(slots=True)
+class Compared:
+    """How many executions were folded again, and from how many events."""
+
+    executions: int = 0
+    events: int = 0
+
+
 class _Story:
     """One stream, folded event by event, and what was wrong with it."""
 
@@ -56,14 +65,20 @@ class _Story:
 
 
 async def verify(
-    conninfo: str, schema: str, view: Executions, store: Store, told: Told = lambda _, __: None
+    conninfo: str,
+    schema: str,
+    view: Executions,
+    store: Store,
+    told: Told = lambda _, __: None,
+    *,
+    compared: Compared | None = None,
 ) -> AsyncIterator[Difference]:
     """Every difference between the events and the rows, as far as the rows claim to go.
 
     Snapshots are not used, nothing is opened, and what is written meanwhile does no harm: the
     events and the rows of some hundred executions at a time are read as of one moment.
     """
-    last, done = "", 0
+    last, compared = "", compared or Compared()
     options = session_options(schema)
     async with await AsyncConnection.connect(
         conninfo, autocommit=True, options=options
@@ -75,19 +90,28 @@ async def verify(
                 await connection.execute(HOLD)  # before the snapshot: a rebuild replaces tables
                 position = await view.position(connection)
                 streams = await _column(connection, NEXT, last, STREAM, position, STREAMS)
-                found = await _differences(connection, store, view, streams, position)
+                found = await _differences(
+                    connection, store, view, streams, position, compared=compared
+                )
             for difference in found:
                 yield difference
             if not streams:
                 break
-            last, done = streams[-1], done + len(streams)
-            told(done, max(done, total))
+            last = streams[-1]
+            compared.executions += len(streams)
+            told(compared.executions, max(compared.executions, total))
         for id_ in await _column(connection, UNFOUNDED, STREAM):
             yield Difference(id_, "there is a row, but there are no events")
 
 
 async def _differences(
-    connection: AsyncConnection, store: Store, view: Executions, streams: list[str], position: int
+    connection: AsyncConnection,
+    store: Store,
+    view: Executions,
+    streams: list[str],
+    position: int,
+    *,
+    compared: Compared,
 ) -> list[Difference]:
     stories = {aggregate_id(stream): _Story() for stream in streams}
     rows = await view.stored(connection, list(stories))
@@ -97,8 +121,9 @@ async def _differences(
         async for row in cursor:
             stored = Stored(*row)
             stories[aggregate_id(stored.stream)].add(store, stored)
-    compared = ((id_, _compared(view, story, rows.get(id_))) for id_, story in stories.items())
-    return [Difference(id_, what) for id_, what in compared if what]
+            compared.events += 1
+    results = ((id_, _compared(view, story, rows.get(id_))) for id_, story in stories.items())
+    return [Difference(id_, what) for id_, what in results if what]
 
 
 def _compared(view: Executions, story: _Story, row: Row | None) -> str:

@@ -1,8 +1,9 @@
-"""What `executions serve` says when it cannot start."""
+"""What `executions serve` says when it cannot start, and the other commands where nothing is."""
 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,32 +11,61 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from api.data_dir import DataDir
 from domain.recorder import session_options
 from domain.vault import Vault
 
 PROGRAM = Path(sys.executable).with_name("executions")
+LOOKING_AFTER = ["projections", "verify", "rebuild executions"]
 
 
-def refused(data_dir: Path, **environment: str) -> str:
+def run(command: str, data_dir: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    ours = {name: value for name, value in os.environ.items() if "EXECUTIONS_" not in name}
     done = subprocess.run(
-        [PROGRAM, "serve", "--port", "0", "--data-dir", data_dir],
-        env={**os.environ, **environment},
+        [PROGRAM, *command.split(), "--data-dir", data_dir],
+        env={**ours, **environment},
         capture_output=True,
         text=True,
         check=False,
         timeout=30,
     )
-    assert done.returncode == 1
     assert "Traceback" not in done.stderr
+    return done
+
+
+def refused(data_dir: Path, command: str = "serve --port 0", **environment: str) -> str:
+    """What it says, in one line, of why it cannot be."""
+    done = run(command, data_dir, **environment)
+    assert done.returncode == 1, done.stdout
+    assert done.stderr.count("\n") == 1, done.stderr
     return done.stderr
 
 
-def test_a_log_is_not_opened_with_another_master_key(database: str, tmp_path: Path) -> None:
+@pytest.fixture
+def sealed(database: str) -> str:
+    """A database whose log was sealed with a key of its own."""
     _, wrapped = Vault(b"of another server, 32 bytes long").make("execution/e")
     with psycopg.connect(database, options=session_options("executions")) as connection:
         connection.execute("INSERT INTO data_keys VALUES ('execution/e', %s)", (wrapped,))
-    said = refused(tmp_path, EXECUTIONS_DATABASE_URL=database)
+    return database
+
+
+@pytest.mark.parametrize("command", ["serve --port 0", "verify"])
+def test_a_log_is_not_opened_with_another_master_key(
+    sealed: str, tmp_path: Path, command: str
+) -> None:
+    DataDir.opened(tmp_path).master_key()
+    said = refused(tmp_path, command, EXECUTIONS_DATABASE_URL=sealed)
     assert "master.key is not the key that this log was sealed with" in said
+
+
+@pytest.mark.parametrize("command", ["serve --port 0", "verify"])
+def test_a_lost_master_key_is_not_replaced_by_a_new_one(
+    sealed: str, tmp_path: Path, command: str
+) -> None:
+    said = refused(tmp_path, command, EXECUTIONS_DATABASE_URL=sealed)
+    assert f"there is no master.key in {tmp_path}" in said
+    assert not DataDir(tmp_path).master_key_file.exists()
 
 
 def test_a_setting_that_cannot_be_is_named(tmp_path: Path) -> None:
@@ -43,21 +73,69 @@ def test_a_setting_that_cannot_be_is_named(tmp_path: Path) -> None:
 
 
 def test_a_database_that_is_not_there_is_said_so(tmp_path: Path) -> None:
-    said = refused(tmp_path, EXECUTIONS_DATABASE_URL="postgresql://127.0.0.1:1/nowhere")
-    assert "EXECUTIONS_DATABASE_URL" in said
+    nowhere = "postgresql://127.0.0.1:1/nowhere"
+    done = run("serve --port 0", tmp_path, EXECUTIONS_DATABASE_URL=nowhere)
+    assert "EXECUTIONS_DATABASE_URL" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["projections", "verify", "rebuild executions"])
+@pytest.mark.parametrize("command", LOOKING_AFTER)
 def test_looking_after_a_database_that_is_not_there_says_so(tmp_path: Path, command: str) -> None:
     nowhere = "postgresql://127.0.0.1:1/nowhere"
-    done = subprocess.run(
-        [PROGRAM, *command.split(), "--data-dir", tmp_path],
-        env={**os.environ, "EXECUTIONS_DATABASE_URL": nowhere},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
+    done = run(command, tmp_path, EXECUTIONS_DATABASE_URL=nowhere)
     assert done.returncode == 1
-    assert "Traceback" not in done.stderr
     assert "the database is away" in done.stderr
+
+
+@pytest.mark.parametrize("command", [*LOOKING_AFTER, "token"])
+def test_only_serve_makes_a_data_directory(tmp_path: Path, command: str) -> None:
+    nowhere = tmp_path / "nope"
+    said = refused(nowhere, command)
+    assert f"in {nowhere}: is --data-dir (EXECUTIONS_DATA_DIR) right?" in said
+    assert not nowhere.exists()
+
+
+@pytest.mark.parametrize("command", [*LOOKING_AFTER, "token"])
+def test_only_serve_makes_anything_in_a_data_directory(tmp_path: Path, command: str) -> None:
+    assert "there is no" in refused(tmp_path, command)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", LOOKING_AFTER)
+def test_only_serve_makes_a_log_in_a_database(database: str, tmp_path: Path, command: str) -> None:
+    words = {"EXECUTIONS_DATABASE_URL": database, "EXECUTIONS_SCHEMA": "misspelt"}
+    assert "there is no log in the schema misspelt" in refused(tmp_path, command, **words)
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT to_regnamespace('misspelt')").fetchone() == (None,)
+
+
+@pytest.mark.parametrize("command", ["projections", "rebuild executions"])
+def test_views_need_no_master_key(sealed: str, tmp_path: Path, command: str) -> None:
+    assert run(command, tmp_path, EXECUTIONS_DATABASE_URL=sealed).returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_verify_says_how_much_it_compared(database: str, tmp_path: Path) -> None:
+    said = run("verify", tmp_path, EXECUTIONS_DATABASE_URL=database).stdout
+    assert said.startswith("Compared 0 executions with their 0 events.\n")
+
+
+def test_a_taken_port_is_said_before_anything_is_made(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        said = refused(tmp_path / "new", f"serve --port {port}")
+    choose = "choose another with --port or EXECUTIONS_PORT"
+    assert said == f"Error: port {port} is taken; {choose}\n"
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid", "a..b", "::2"])
+def test_a_host_that_is_not_ours_is_said_before_anything_is_made(tmp_path: Path, host: str) -> None:
+    said = refused(tmp_path / "new", f"serve --port 0 --host {host}")
+    assert f"host {host} cannot be listened on" in said
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="a folder nobody may write to")
+def test_a_data_directory_that_cannot_be_written_to_is_named() -> None:
+    said = refused(Path("/sys/kernel"))
+    assert "the data directory /sys/kernel cannot be written to: " in said
