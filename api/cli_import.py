@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-URL_HELP = "The service; by default the local one, http://127.0.0.1:8000."
-TOKEN_HELP = "Bearer token; by default that of the local service."  # noqa: S105  (a help text)
+from api.cli_address import at_service
+
 EXAMPLE = """\
 {"service": {"$id": "loan-application", "name": "Loan application", "provider": "bank"},
  "customer": "applicants",
@@ -44,11 +44,7 @@ def import_command() -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="What the log is about (JSON).",
 )
-@click.option("--url", envvar="EXECUTIONS_URL", show_envvar=True, help=URL_HELP)
-@click.option("--token", envvar="EXECUTIONS_TOKEN", show_envvar=True, help=TOKEN_HELP)
-@click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Of the local server, for its token."
-)
+@at_service
 @click.option("--json", "as_json", is_flag=True, help="Print the totals as one JSON object.")
 def import_xes(
     file: Path,

@@ -12,7 +12,10 @@ import orjson
 from rich.console import Console
 from rich.text import Text
 
-from api.following import Address, Frame, Refused, address, follow
+from api.address import Address, address
+from api.cli_address import at_service
+from api.following import Frame, Refused, follow
+from api.settings import SetupError
 
 OURS = {"checkpoint", "caught-up", "fell-behind", "closing"}
 COLOURS = {
@@ -48,11 +51,7 @@ GAP = "log lines may be missing here: GET /api/executions/<id>/logs has them all
 @click.option("--speed", type=click.FloatRange(0), help="Replay the past so many times faster.")
 @click.option("--logs", is_flag=True, help="Log lines as they come, instead of events.")
 @click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON.")
-@click.option("--url", envvar="EXECUTIONS_URL", show_envvar=True, help="The service.")
-@click.option("--token", envvar="EXECUTIONS_TOKEN", show_envvar=True, help="Bearer token.")
-@click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Of the local server, for its token."
-)
+@at_service
 def tail_command(
     execution: str | None,
     begin: str | None,
@@ -78,14 +77,17 @@ def tail_command(
     path = "/executions/watch" if execution is None else f"/executions/{execution}/watch"
     try:
         _tail(address(url, token, data_dir), path, query, as_json=as_json)
-    except Refused as error:
+    except (Refused, SetupError) as error:
         raise click.ClickException(plain(str(error))) from None
     except (KeyboardInterrupt, BrokenPipeError):
         sys.exit(130)
 
 
 def _tail(where: Address, path: str, query: dict[str, str], *, as_json: bool) -> None:
-    console, notices = Console(highlight=False, soft_wrap=True), Console(stderr=True)
+    console, notices = (
+        Console(highlight=False, soft_wrap=True),
+        Console(stderr=True, soft_wrap=True),
+    )
 
     def lost(reason: str, seconds: float) -> None:
         notices.print(Text(plain(f"{reason}; trying again in {seconds:.1f} s"), "dim"))

@@ -49,6 +49,11 @@ class DataDir:
         """Whether there is an embedded database already."""
         return not self._lacks(self.postgres / "data" / "PG_VERSION")
 
+    @property
+    def is_used(self) -> bool:
+        """Whether a server has ever been started on it."""
+        return not (self._lacks(self.admin_token_file) and self._lacks(self.master_key_file))
+
     def missing(self, what: str = "log") -> SetupError:
         """What to say where something is not there, most likely because the folder is wrong."""
         return SetupError(
@@ -66,6 +71,10 @@ class DataDir:
     @property
     def master_key_file(self) -> Path:
         return self.path / "master.key"
+
+    @property
+    def address_file(self) -> Path:
+        return self.path / "address"
 
     def admin_token(self) -> str:
         """Return the administrator's token, made at the first call ever."""

@@ -6,15 +6,12 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 import httpx
 
-from api.settings import read
+from api.address import Address, unknown, unreached
 
-LOCAL = {"127.0.0.1", "::1", "localhost"}
 SILENCE = 45.0
 """Seconds without even a heartbeat, after which the connection is taken for lost."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
@@ -33,37 +30,6 @@ class Frame(NamedTuple):
 
 class Refused(Exception):
     """The service does not give this stream, and asking again would not help."""
-
-
-class Address(NamedTuple):
-    """Where a service is, and what to show it."""
-
-    url: str
-    token: str | None
-
-
-def address(url: str | None, token: str | None, data_dir: Path | None) -> Address:
-    """The service at an address; the local one's own token is never sent anywhere else.
-
-    Raises:
-        Refused: it is no address.
-    """
-    settings = read(data_dir=data_dir)
-    url = url or f"http://127.0.0.1:{settings.port}"
-    host = _host(url)
-    if token is None and host in LOCAL:
-        token = settings.admin_token
-        with suppress(OSError):
-            token = token or (settings.data_dir / "admin.token").read_text().strip()
-    return Address(url.rstrip("/"), token)
-
-
-def _host(url: str) -> str:
-    with suppress(httpx.InvalidURL):
-        parsed = httpx.URL(url)
-        if parsed.scheme in {"http", "https"} and parsed.host:
-            return parsed.host
-    raise Refused(f"`{url}` is no address like http://127.0.0.1:8000")
 
 
 def follow(
@@ -86,15 +52,17 @@ def follow(
         while True:
             wait, reason = None, ""
             try:
-                for frame in _visit(client, f"{where.url}/api{path}", query, place):
+                for frame in _visit(client, where, path, query, place):
                     place, pause, wait = frame.id or place, SHORTEST_PAUSE, frame.retry
                     yield frame
             except Ended:
                 return
+            except httpx.ConnectError as error:
+                reason = unreached(where.url, str(error))
             except httpx.HTTPError as error:
-                reason = str(error) or type(error).__name__
+                reason = f"{where.url}: {str(error) or type(error).__name__}"
             if wait is not None:
-                reason = "the server is going away"
+                reason = f"{where.url} is going away"
             wait = pause if wait is None else wait
             if reason:
                 lost(reason, wait)
@@ -106,13 +74,18 @@ class Ended(Exception):
     """There is nothing to come any more."""
 
 
-def _visit(client: httpx.Client, url: str, query: Mapping[str, str], place: str) -> Iterator[Frame]:
+def _visit(
+    client: httpx.Client, where: Address, path: str, query: Mapping[str, str], place: str
+) -> Iterator[Frame]:
     resumed = {"Last-Event-ID": place} if place else {}
+    url = f"{where.url}/api{path}"
     with client.stream("GET", url, params=dict(query), headers=resumed) as response:
         if response.status_code == 204:
             raise Ended
         if response.status_code in {429, 500, 502, 503, 504}:
             raise httpx.RemoteProtocolError(f"the server answers {response.status_code}")
+        if response.status_code == 401:
+            raise Refused(unknown(where))
         if response.status_code != 200:
             raise Refused(_reason(response))
         yield from frames(lines(response.iter_text()))
@@ -125,7 +98,7 @@ def _reason(response: httpx.Response) -> str:
         details = [f"{e['path']}: {e['message']}" for e in problem.get("errors", ())]
         return "; ".join(details) or str(problem["detail"])
     except (ValueError, KeyError, TypeError):
-        return f"the server answers {response.status_code}"
+        return f"{response.url} answers {response.status_code}"
 
 
 def lines(parts: Iterable[str]) -> Iterator[str]:

@@ -52,6 +52,14 @@ def url(on: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+def url_from_here(on: socket.socket) -> str:
+    """The same for those on this machine: "all addresses" is none that one can go to."""
+    for everywhere, here in (("//0.0.0.0:", "//127.0.0.1:"), ("//[::]:", "//[::1]:")):
+        if everywhere in url(on):
+            return url(on).replace(everywhere, here)
+    return url(on)
+
+
 def _refusal(settings: Settings, error: OSError | UnicodeError) -> SetupError:
     number = error.errno if isinstance(error, OSError) else None
     other_port = "choose another with --port or EXECUTIONS_PORT"

@@ -20,6 +20,7 @@ from api.diagnostics import configure_logging
 from api.main import System, build, check_master_key, create_app, migrate
 from api.postgres import EmbeddedPostgres
 from api.settings import Settings, SetupError
+from api.sign import Sign, shown
 from api.streams.lines import HttpLine, SocketLine
 from domain.errors import Overloaded
 from domain.vault import WrongKey
@@ -74,22 +75,25 @@ def serve(settings: Settings) -> None:
             require_key_of_log(conninfo, settings, folder)
             system = build(settings, conninfo, folder.master_key(), token)
             port.listen(listening, settings)
-            _announce(settings, folder, listening)
+            with shown(folder.address_file, port.url_from_here(listening)) as sign:
+                _announce(settings, folder, listening)
 
-            _relax_collector()
-            _allow_many_connections()
-            config = configured(create_app(system), _watching(postgres))
-            Server(config, system).run(sockets=[listening])
+                _relax_collector()
+                _allow_many_connections()
+                config = configured(create_app(system), _watching(postgres, sign))
+                Server(config, system).run(sockets=[listening])
 
 
-def _watching(postgres: EmbeddedPostgres | None) -> Callable[[], Awaitable[None]] | None:
-    """What keeps our own PostgreSQL running, called in the main thread, which alone may start it."""
-    if postgres is None:
-        return None
+def _watching(postgres: EmbeddedPostgres | None, sign: Sign) -> Callable[[], Awaitable[None]]:
+    """What keeps our own PostgreSQL running, called in the main thread, which alone may start it.
+
+    And what takes over from another server of the data directory that shows where it is.
+    """
 
     async def watch() -> None:
+        sign.put_up()
         try:
-            if postgres.ensure_running():
+            if postgres and postgres.ensure_running():
                 log.warning("postgres is gone, and starts again")
         except (PostgresError, OSError) as error:
             log.error("postgres cannot start", reason=str(error))

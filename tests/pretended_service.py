@@ -102,9 +102,16 @@ class PretendedService(httpx.BaseTransport):
         """The n-th call of /commands: "lost" after it was done, "away", "stop" half-way."""
         self.blind = False
         """Whether the list sees nothing."""
+        self.refusal = 0
+        """The status of all answers, with a page for browsers: it is not this service at all."""
         self._commands_calls = 0
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if self.refusal:
+            return httpx.Response(self.refusal, text="<html>")
+        return self._routed(request)
+
+    def _routed(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix("/api")
         self.paths.append(f"{request.method} {path}")
         body: Any = orjson.loads(request.content) if request.content else None

@@ -92,9 +92,9 @@ def test_a_log_is_imported_whole(import_xes: Import, service: PretendedService) 
 def test_the_totals_are_told_in_words(import_xes: Import) -> None:
     words = import_xes().stdout
     assert "Cakes to order: 13 events in 0.0 s" in words
-    assert "executions  4 total, 1 completed, 1 failed, 1 cancelled, 1 running" in words
-    assert "left out    1 traces without events" in words
-    assert "left out    events with the lifecycle 1 SUSPEND" in words
+    assert "executions in the log  4 total, 1 completed, 1 failed, 1 cancelled, 1 running" in words
+    assert "left out               1 traces without events" in words
+    assert "left out               events with the lifecycle 1 SUSPEND" in words
 
 
 def test_the_order_its_service_and_its_people_are_made(imported: PretendedService) -> None:
@@ -204,10 +204,8 @@ def test_another_mapping_for_an_imported_log_is_told(
     refused = totals(import_xes(ORDERS, mapping, "--json"))["refused"]
     assert [one["reason"] for one in refused] == ["it is failed; by the log it would be cancelled"]
     mapping.write_text(CAKES.read_text().replace("guests", "hosts"))
-    assert (
-        "exists with customer 'guests', the mapping says 'hosts'"
-        in import_xes(ORDERS, mapping).stderr
-    )
+    said = import_xes(ORDERS, mapping).stderr
+    assert said.endswith("exists with customer 'guests', the mapping says 'hosts'.\n")
 
 
 def test_a_broken_log_is_refused_before_anything_is_sent(
@@ -220,11 +218,52 @@ def test_a_broken_log_is_refused_before_anything_is_sent(
     assert "broken.xes: line 106: malformed XML: no element found" in result.stderr
 
 
-def test_a_service_that_is_not_there_is_told_soon(tmp_path: Path) -> None:
-    arguments = ["xes", str(ORDERS), "--mapping", str(CAKES), "--url", "http://127.0.0.1:1"]
-    result = CliRunner().invoke(import_command, arguments)
+def unconnected(*options: str) -> Result:
+    """The command, connected to nothing but what its options say."""
+    return CliRunner().invoke(
+        import_command, ["xes", str(ORDERS), "--mapping", str(CAKES), *options]
+    )
+
+
+def test_a_service_that_is_not_there_is_told_soon() -> None:
+    result = unconnected("--url", "http://127.0.0.1:1")
     assert result.exit_code == 1
     assert "http://127.0.0.1:1 cannot be reached" in result.stderr
+    assert result.stderr.endswith("Is it running? Else name it with --url.\n")
+
+
+@pytest.mark.parametrize("url", ["localhost:18431", "ftp://x", "http://["])
+def test_what_is_no_address_is_said_at_once(url: str) -> None:
+    result = unconnected("--url", url)
+    assert result.stderr == f"Error: `{url}` is no address like http://127.0.0.1:8000\n"
+
+
+def test_a_service_that_goes_away_meanwhile_is_worth_another_try(
+    import_xes: Import, service: PretendedService
+) -> None:
+    service.troubles = dict.fromkeys(range(1000), "lost")
+    result = import_xes()
+    assert result.exit_code == 1
+    assert "any more (the answer was lost). Run it again to continue." in result.stderr
+
+
+@pytest.mark.parametrize(("status", "said"), [(401, "does not accept the token"), (404, "404")])
+def test_where_another_try_cannot_help_none_is_advised(
+    import_xes: Import, service: PretendedService, status: int, said: str
+) -> None:
+    service.refusal = status
+    result = import_xes()
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert "http://service" in result.stderr
+    assert "Run it again" not in result.stderr
+
+
+def test_what_is_not_this_service_is_said_in_one_line(
+    import_xes: Import, service: PretendedService
+) -> None:
+    service.refusal = 200
+    assert import_xes().stderr == "Error: http://service is something else: is --url right?\n"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from domain.recorder import session_options
 from domain.vault import Vault
 
 PROGRAM = Path(sys.executable).with_name("executions")
+DATA = Path(__file__).parent / "data"
+IMPORT = f"import xes {DATA / 'orders.xes'} --mapping {DATA / 'orders.mapping.json'}"
 LOOKING_AFTER = ["projections", "verify", "rebuild executions"]
 
 
@@ -86,7 +88,7 @@ def test_looking_after_a_database_that_is_not_there_says_so(tmp_path: Path, comm
     assert "the database is away" in done.stderr
 
 
-@pytest.mark.parametrize("command", [*LOOKING_AFTER, "token"])
+@pytest.mark.parametrize("command", [*LOOKING_AFTER, "token", "tail", IMPORT])
 def test_only_serve_makes_a_data_directory(tmp_path: Path, command: str) -> None:
     nowhere = tmp_path / "nope"
     said = refused(nowhere, command)
@@ -94,7 +96,7 @@ def test_only_serve_makes_a_data_directory(tmp_path: Path, command: str) -> None
     assert not nowhere.exists()
 
 
-@pytest.mark.parametrize("command", [*LOOKING_AFTER, "token"])
+@pytest.mark.parametrize("command", [*LOOKING_AFTER, "token", "tail", IMPORT])
 def test_only_serve_makes_anything_in_a_data_directory(tmp_path: Path, command: str) -> None:
     assert "there is no" in refused(tmp_path, command)
     assert list(tmp_path.iterdir()) == []

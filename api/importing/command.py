@@ -7,20 +7,19 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
+from api.address import address
 from api.importing.log import Survey, plans, survey
 from api.importing.mapping import MappingError, load_mapping
 from api.importing.run import Result, import_plans, prepare
-from api.importing.service import Service, ServiceFailed
+from api.importing.service import Service, ServiceAway, ServiceFailed
 from api.progress import progress
-from api.settings import SetupError, read
+from api.settings import SetupError
 from api.xes import XesError
 
 SHOWN = 20
-LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def run(file: Path, mapping_file: Path, connect: Callable[[], Service], *, as_json: bool) -> None:
@@ -33,8 +32,7 @@ def run(file: Path, mapping_file: Path, connect: Callable[[], Service], *, as_js
     except (MappingError, SetupError) as error:
         raise click.ClickException(str(error)) from None
     except ServiceFailed as error:
-        reason = str(error).rstrip(".")
-        raise click.ClickException(f"{reason}. Run it again to continue.") from None
+        raise click.ClickException(_advice(error)) from None
     except KeyboardInterrupt:
         raise click.ClickException("interrupted. Run it again to continue.") from None
     totals = summary(found, result, time.monotonic() - started)
@@ -43,20 +41,16 @@ def run(file: Path, mapping_file: Path, connect: Callable[[], Service], *, as_js
         sys.exit(1)
 
 
+def _advice(error: ServiceFailed) -> str:
+    """The reason; and that another try helps, where nothing else must change first."""
+    reason = str(error)
+    ended = reason if reason.endswith((".", "?")) else f"{reason}."
+    return f"{ended} Run it again to continue." if isinstance(error, ServiceAway) else ended
+
+
 def connect(url: str | None, token: str | None, data_dir: Path | None) -> Service:
     """The service at an address; the local one's own token is never sent anywhere else."""
-    settings = read(data_dir=data_dir)
-    url = url or f"http://127.0.0.1:{settings.port}"
-    if token is None and urlsplit(url).hostname in LOCAL:
-        token = settings.admin_token or _kept_token(settings.data_dir / "admin.token")
-    return Service(url, token)
-
-
-def _kept_token(file: Path) -> str | None:
-    try:
-        return file.read_text().strip()
-    except OSError:
-        return None
+    return Service(*address(url, token, data_dir))
 
 
 def run_import(file: Path, mapping_file: Path, service: Service) -> tuple[Survey, Result]:
@@ -97,22 +91,26 @@ def summary(found: Survey, result: Result, seconds: float) -> dict[str, Any]:
 def in_words(totals: dict[str, Any]) -> str:
     lines = [
         f"{totals['log']}: {totals['events']} events in {totals['seconds']} s",
-        f"executions  {_counts(totals['executions'])}",
-        f"steps       {_counts(totals['steps'])}",
-        f"this time   {_counts(totals['import'])}, {totals['commands']} commands",
+        f"executions in the log  {_counts(totals['executions'])}",
+        f"steps in the log       {_counts(totals['steps'])}",
+        f"this time              {_counts(totals['import'])}, {totals['commands']} commands",
     ]
     if totals["emptyTraces"]:
-        lines.append(f"left out    {totals['emptyTraces']} traces without events")
+        lines.append(f"left out               {totals['emptyTraces']} traces without events")
     if totals["ignoredEvents"]:
-        lines.append(f"left out    events with the lifecycle {_counts(totals['ignoredEvents'])}")
+        lines.append(
+            f"left out               events with the lifecycle {_counts(totals['ignoredEvents'])}"
+        )
     if totals["unusedOutcomes"]:
         lines.append(
-            f"never seen  {', '.join(totals['unusedOutcomes'])} (an outcome of the mapping)"
+            f"never seen             {', '.join(totals['unusedOutcomes'])} (an outcome of the mapping)"
         )
     refused = totals["refused"]
-    lines += [f"refused     {r['execution']}: {r['reason']}" for r in refused[:SHOWN]]
+    lines += [f"refused                {r['execution']}: {r['reason']}" for r in refused[:SHOWN]]
     if len(refused) > SHOWN:
-        lines.append(f"refused     and {len(refused) - SHOWN} more (--json has them all)")
+        lines.append(
+            f"refused                and {len(refused) - SHOWN} more (--json has them all)"
+        )
     return "\n".join(lines)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import orjson
 
+from api.address import Address, unknown, unreached
+
 JSON = dict[str, Any]
 
 PATIENCE = 120.0
@@ -21,6 +23,10 @@ class ServiceFailed(Exception):
     """The service cannot be reached, or refused a whole call."""
 
 
+class ServiceAway(ServiceFailed):
+    """It answered before: the same call may succeed once it is back."""
+
+
 class Service:
     def __init__(
         self,
@@ -31,6 +37,7 @@ class Service:
         sleep: Callable[[float], object] | None = None,
     ) -> None:
         self.url = url.rstrip("/").removesuffix("/api")
+        self._token = token
         self._closed = threading.Event()
         self._sleep = sleep or self._closed.wait
         self._patience = FIRST_PATIENCE
@@ -52,7 +59,7 @@ class Service:
         if answer.status_code != 409:
             self._accept(answer)
             return
-        there = self._accept(self._call("GET", f"{path}/{resource['$id']}")).json()
+        there = self._object(self._call("GET", f"{path}/{resource['$id']}"))
         for key in agree:
             if _id(there.get(key)) != resource[key]:
                 raise ServiceFailed(
@@ -63,7 +70,7 @@ class Service:
     def find(self, executions: list[str]) -> dict[str, JSON]:
         """Those of at most 500 executions that exist (as fresh as the list view), by id."""
         answer = self._call("POST", "/executions/find?limit=500", {"$id": {"$in": executions}})
-        return {row["$id"]: row for row in self._accept(answer).json()["data"]}
+        return {row["$id"]: row for row in self._object(answer)["data"]}
 
     def execution(self, execution: str) -> JSON | None:
         """The execution as it is now."""
@@ -84,7 +91,7 @@ class Service:
     def send(self, commands: list[bytes]) -> list[JSON]:
         """Encoded commands, at most 1000; one answer for each, in order."""
         answer = self._accept(self._call("POST", "/commands", b"[" + b",".join(commands) + b"]"))
-        answers: list[JSON] = orjson.loads(answer.content)
+        answers: list[JSON] = self._decoded(answer)
         if len(answers) != len(commands):
             raise ServiceFailed(f"{len(commands)} commands were answered by {len(answers)} answers")
         return answers
@@ -93,8 +100,14 @@ class Service:
         self._sleep(min(0.1 * 2.0**attempt, LONGEST_WAIT))
 
     def _object(self, answer: httpx.Response) -> JSON:
-        body: JSON = orjson.loads(self._accept(answer).content)
+        body: JSON = self._decoded(self._accept(answer))
         return body
+
+    def _decoded(self, answer: httpx.Response) -> Any:
+        try:
+            return orjson.loads(answer.content)
+        except orjson.JSONDecodeError:
+            raise ServiceFailed(f"{self.url} is something else: is --url right?") from None
 
     def _call(
         self, method: str, path: str, body: JSON | bytes | None = None, query: JSON | None = None
@@ -108,25 +121,32 @@ class Service:
                     method, path, content=content, headers=headers, params=query
                 )
             except httpx.TransportError as error:
-                trouble, asked = f"{self.url} cannot be reached: {error}", 0.0
+                trouble, asked = self._unreached(error), 0.0
             else:
                 self._patience = PATIENCE
                 if answer.status_code not in AWAY:
                     return answer
-                trouble, asked = f"{self.url} answers {answer.status_code}", _retry_after(answer)
+                trouble = ServiceAway(f"{self.url} answers {answer.status_code}")
+                asked = _retry_after(answer)
             pause = max(asked, wait)
             if self._closed.is_set() or waited + pause > self._patience:
-                raise ServiceFailed(trouble)
+                raise trouble
             self._sleep(pause)
             waited, wait = waited + pause, min(wait * 2, LONGEST_WAIT)
+
+    def _unreached(self, error: Exception) -> ServiceFailed:
+        reason = str(error) or type(error).__name__
+        if self._patience == PATIENCE:
+            return ServiceAway(f"{self.url} cannot be reached any more ({reason})")
+        return ServiceFailed(unreached(self.url, reason))
 
     def _accept(self, answer: httpx.Response) -> httpx.Response:
         if answer.is_success:
             return answer
         if answer.status_code == 401:
-            raise ServiceFailed("the service does not accept the token")
+            raise ServiceFailed(unknown(Address(self.url, self._token)))
         path = answer.request.url.path
-        raise ServiceFailed(f"{answer.request.method} {path}: {_detail(answer)}")
+        raise ServiceFailed(f"{self.url}: {answer.request.method} {path}: {_detail(answer)}")
 
 
 def _id(reference: Any) -> Any:

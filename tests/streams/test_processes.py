@@ -10,7 +10,8 @@ from threading import Thread
 
 import pytest
 
-from api.following import Address, follow
+from api.address import Address
+from api.following import follow
 from tests.api.conftest import ok
 from tests.conftest import reachable_folder
 from tests.fire.load import CATALOG
