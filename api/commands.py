@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 import orjson
 from pydantic import ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 from starlette.types import ASGIApp
 
 from api import logs, problems, schemas
 from api.access import Right
 from api.answers import DONE, executed, json
 from api.bodies import MIB
+from api.items import items, value
 from api.operations import Call, Handler, Operation
 from domain.batch import Message, recalled
 from domain.bus import Answer
@@ -26,7 +26,6 @@ from projections.lines import LogLine
 
 MOST = 1_000
 NOT_OURS = ("$id", "$type", "$context")
-LONG_NUMBER = re.compile(rb"[0-9]{19}")
 REFUSALS = ("not-found", "illegal-transition")
 LOG = "log"
 BARE = {"declareSteps": "steps"}
@@ -75,14 +74,6 @@ def built(command: type[Command[Any]], fields: dict[str, Any]) -> Command[Any]:
     if len(body) > MIB:
         raise TooLarge(f"A command has at most {MIB} bytes.", limit=MIB)
     return command.model_validate_json(body)
-
-
-def value(body: bytes) -> Any:
-    """The value of a JSON text. Raises ValueError.
-
-    orjson is faster, but makes fractions of long whole numbers, unseen.
-    """
-    return from_json(body, allow_inf_nan=False) if LONG_NUMBER.search(body) else orjson.loads(body)
 
 
 def fields(body: bytes, bare: str | None = None) -> dict[str, Any]:
@@ -145,10 +136,12 @@ def identified(given: dict[str, Any], call: Call, kind: str) -> str:
 
 async def many(call: Call) -> ASGIApp:
     """Every command is answered in order with its own status; one refusal does not stop the rest."""
-    items = _items(call.body)
-    call.system.bus.require_room(len(items))
-    repeated = await _came_before(call, len(items))
-    waiting = [_submitted(call, item, place) for place, item in enumerate(items)]
+    given = items(call.body)
+    if not 1 <= len(given) <= MOST:
+        raise Invalid.field("", f"must be 1 to {MOST} commands, not {len(given)}")
+    call.system.bus.require_room(len(given))
+    repeated = await _came_before(call, len(given))
+    waiting = [_submitted(call, item, place) for place, item in enumerate(given)]
     answered = [await _outcome(call, item) for item in waiting]
     outcomes = [outcome for outcome, _ in answered]
     if all(outcome["status"] == 503 for outcome in outcomes):
@@ -175,19 +168,6 @@ async def _came_before(call: Call, commands: int) -> bool:
         return False
     recalled(reply, once.fingerprint)
     return True
-
-
-def _items(body: bytes) -> list[Any]:
-    try:
-        if body.lstrip()[:1] == b"[":
-            items = value(body)
-        else:
-            items = [value(line) for line in body.splitlines() if line.strip()]
-    except ValueError as error:
-        raise problems.Malformed(f"The body is neither a JSON list nor NDJSON: {error}.") from None
-    if not 1 <= len(items) <= MOST:
-        raise Invalid.field("", f"must be 1 to {MOST} commands, not {len(items)}")
-    return list(items)
 
 
 Submitted = tuple[str | None, Awaitable[Answer | bool] | DomainError]

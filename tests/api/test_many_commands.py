@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.api.conftest import JSON, RESULT, Catalog, Executions, ok, refused
 
@@ -193,3 +194,20 @@ def test_the_servers_own_commands_are_not_for_clients(
 ) -> None:
     (outcome,) = sent(api, {"command": "timeOut", "execution": running_execution})
     assert outcome["status"] == 422
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('{"command": "start"}\n\n{"command"}\n\n', "NDJSON: line 3 of 3: "),
+        ('{"a": 1}\n{"a": 1234567890123456789012,}', "NDJSON: line 2 of 2: "),
+        ("{", "NDJSON: line 1 of 1: "),
+        ('[{"command": "start"},\n {"command"}]', "JSON list: "),
+        (" [", "JSON list: "),
+    ],
+)
+def test_what_is_malformed_is_told_with_its_place(api: httpx.Client, body: str, said: str) -> None:
+    problem = refused(api.post("/commands", content=body, headers=NDJSON), 400, "malformed")
+    assert f"malformed {said}" in problem["detail"]
+    assert "column" in problem["detail"]
+    assert ("line 1 column" in problem["detail"]) is (body == " [")
