@@ -8,6 +8,8 @@ from contextlib import suppress
 from typing import TextIO, cast
 
 import structlog
+from structlog.stdlib import ProcessorFormatter, add_logger_name
+from structlog.typing import Processor
 
 
 class StandardError:
@@ -22,21 +24,31 @@ class StandardError:
             sys.stderr.flush()
 
 
+NOTED: tuple[Processor, ...] = (
+    structlog.contextvars.merge_contextvars,
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+)
+WRITTEN: tuple[Processor, ...] = (
+    structlog.processors.format_exc_info,
+    structlog.processors.JSONRenderer(),
+)
+
+
 def configure_logging(level: str) -> None:
-    """Log lines as JSON on standard error, the library's warnings among them."""
+    """Log lines as JSON on standard error, the libraries' warnings among them."""
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
+        processors=[*NOTED, *WRITTEN],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, StandardError())),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(
-        level=max(number, logging.WARNING), format="%(levelname)s %(name)s %(message)s"
+    libraries = logging.StreamHandler(cast(TextIO, StandardError()))
+    libraries.setFormatter(
+        ProcessorFormatter(
+            processors=[ProcessorFormatter.remove_processors_meta, *WRITTEN],
+            foreign_pre_chain=[add_logger_name, *NOTED],
+        )
     )
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[libraries])

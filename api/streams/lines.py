@@ -191,6 +191,13 @@ class SocketLine(Fed, WebSocketsSansIOProtocol):
         self.conn.parser.close()
         self.scope = None  # type: ignore[assignment]
 
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if self.close_sent:
+            # An answer instead of a handshake completes it, too. Uvicorn does not say so, and logs
+            # each refusal as an error of the application.
+            self.handshake_complete = True
+
     def shutdown(self) -> None:
         if self.consumer is None:
             super().shutdown()  # else the hub says goodbye, with the cursor
