@@ -56,6 +56,22 @@ def token(data_dir: Path | None) -> None:
     _carefully(show)
 
 
+@main.command(context_settings={"allow_interspersed_args": False})
+@DATA_DIR
+@click.argument("program")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def database(data_dir: Path | None, program: str, arguments: tuple[str, ...]) -> None:
+    """Run PROGRAM, one of PostgreSQL's own, on the database of the log.
+
+    PROGRAM is psql, pg_dump, pg_restore and so on; they come along with the embedded PostgreSQL. What
+    follows it are its own ARGUMENTS: `executions database pg_dump --format=custom --file=log.dump`.
+    The server may run meanwhile, or not.
+    """
+    from api.cli_database import run_on_database
+
+    _carefully(lambda: run_on_database(settings(data_dir=data_dir), program, arguments))
+
+
 @main.command()
 @DATA_DIR
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

