@@ -9,7 +9,7 @@ import click
 
 from api.cli_import import import_command
 from api.cli_tail import tail_command
-from api.settings import Settings, SetupError, read
+from api.settings import Settings, SetupError, read, unknown
 
 DATA_DIR = click.option(
     "--data-dir",
@@ -20,12 +20,17 @@ DATA_DIR = click.option(
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="executions")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Record, query, replay and stream the executions of services.
 
     Start with `executions serve`: it needs nothing but a folder. Without EXECUTIONS_DATABASE_URL
     it runs a PostgreSQL of its own there.
     """
+    if context.invoked_subcommand != "serve":  # which says it in its log, as all else
+        for variable, near in unknown().items():
+            meant = f"; did you mean {' or '.join(near)}?" if near else ""
+            click.echo(f"Warning: {variable} is no setting{meant}", err=True)
 
 
 @main.command()

@@ -19,7 +19,7 @@ from api.data_dir import DataDir
 from api.diagnostics import configure_logging
 from api.main import System, build, check_master_key, create_app, migrate
 from api.postgres import EmbeddedPostgres
-from api.settings import Settings, SetupError
+from api.settings import Settings, SetupError, unknown
 from api.sign import Sign, shown
 from api.streams.lines import HttpLine, SocketLine
 from domain.errors import Overloaded
@@ -64,6 +64,8 @@ def database(settings: Settings, folder: DataDir) -> Iterator[tuple[str, Embedde
 def serve(settings: Settings) -> None:
     """Run until a signal ends it. Raises SetupError where it cannot start."""
     configure_logging(settings.log_level)
+    for variable, near in unknown().items():
+        log.warning("unknown setting", variable=variable, near=near)
     with port.bound(settings) as listening:
         folder = DataDir.opened(settings.data_dir)
         token = settings.admin_token or folder.admin_token()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +13,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 PREFIX = "EXECUTIONS_"
+OF_CLIENTS = ("URL", "TOKEN")
+"""What `import` and `tail` take from the environment besides."""
 SECRET = {"admin_token", "database_url"}
 
 
@@ -54,6 +57,18 @@ def read(environment: Mapping[str, str] | None = None, **overrides: object) -> S
         return TypeAdapter(Settings).validate_python(values)
     except ValidationError as error:
         raise SetupError(_in_one_line(error)) from None
+
+
+def unknown(environment: Mapping[str, str] | None = None) -> dict[str, list[str]]:
+    """Variables that look like settings and are none, each with the settings it is near to."""
+    variables = os.environ if environment is None else environment
+    known = [*(field.name.upper() for field in fields(Settings)), *OF_CLIENTS]
+    found = (name for name in sorted(variables) if name.startswith(PREFIX))
+    return {
+        name: [PREFIX + near for near in get_close_matches(name.removeprefix(PREFIX), known)]
+        for name in found
+        if name.removeprefix(PREFIX) not in known
+    }
 
 
 def _default_data_dir(variables: Mapping[str, str]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -10,10 +11,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 
+from api.cli import main
 from api.data_dir import DataDir
+from domain import house
 from domain.recorder import session_options
 from domain.vault import Vault
+from projections.house import all_views
 
 PROGRAM = Path(sys.executable).with_name("executions")
 DATA = Path(__file__).parent / "data"
@@ -141,3 +146,22 @@ def test_a_host_that_is_not_ours_is_said_before_anything_is_made(tmp_path: Path,
 def test_a_data_directory_that_cannot_be_written_to_is_named() -> None:
     said = refused(Path("/sys/kernel"))
     assert "the data directory /sys/kernel cannot be written to: " in said
+
+
+def test_a_misspelt_setting_is_told_on_a_terminal(tmp_path: Path) -> None:
+    said = run("token", tmp_path, EXECUTIONS_PROT="1").stderr
+    assert said.startswith(
+        "Warning: EXECUTIONS_PROT is no setting; did you mean EXECUTIONS_PORT?\n"
+    )
+
+
+def test_a_server_tells_a_misspelt_setting_in_its_log(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    line = run("serve --port 0", tmp_path / "file" / "new", EXECUTIONS_PROT="1").stderr
+    warning = json.loads(line.splitlines()[0])
+    assert (warning["variable"], warning["near"]) == ("EXECUTIONS_PROT", ["EXECUTIONS_PORT"])
+
+
+def test_the_help_of_rebuild_names_every_view() -> None:
+    words = CliRunner().invoke(main, ["rebuild", "--help"]).output
+    assert [view.name for view in all_views(house.codec()) if view.name not in words] == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from api.settings import SetupError, read
+from api.settings import SetupError, read, unknown
 
 
 def test_a_variable_is_the_field_in_capitals() -> None:
@@ -87,3 +87,16 @@ def test_secrets_are_not_in_the_representation() -> None:
         {"EXECUTIONS_ADMIN_TOKEN": "sesame", "EXECUTIONS_DATABASE_URL": "password=sesame"}
     )
     assert "sesame" not in repr(settings)
+
+
+def test_a_misspelt_variable_is_found_with_what_it_is_near_to() -> None:
+    misspelt = {"EXECUTIONS_PROT": "1", "EXECUTIONS_DATADIR": "/kept", "EXECUTIONS_COLOUR": "red"}
+    assert unknown({**misspelt, "EXECUTION": "1", "EXECUTIONS_PORT": "1"}) == {
+        "EXECUTIONS_COLOUR": [],
+        "EXECUTIONS_DATADIR": ["EXECUTIONS_DATA_DIR"],
+        "EXECUTIONS_PROT": ["EXECUTIONS_PORT"],
+    }
+
+
+def test_what_clients_take_from_the_environment_is_known() -> None:
+    assert unknown({"EXECUTIONS_URL": "http://host", "EXECUTIONS_TOKEN": "mine"}) == {}
