@@ -12,7 +12,8 @@ from api.accept import wish
 from api.operations import Call
 from domain.bus import Answer
 from domain.codec import plain_json
-from domain.execution.document import document, linked_data
+from domain.execution.document import document
+from domain.execution.linked import linked_data
 from domain.kernel import Held
 
 JSON = "application/json"

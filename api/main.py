@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ulid import ULID
 
 from api import analytics as analytics_routes
-from api import catalog, commands, executions, health, logs, openapi, problems
+from api import catalog, commands, executions, health, logs, many, openapi, problems
 from api import history as history_routes
 from api.access import Access
 from api.bodies import Bodies
@@ -46,6 +46,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *commands.BELOW,
     *executions.LISTS,
     *streams.OPERATIONS,
+    *many.OPERATIONS,
     *commands.OPERATIONS,
     *executions.OPERATIONS,
     *history_routes.OPERATIONS,

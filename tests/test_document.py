@@ -11,7 +11,7 @@ import pytest
 
 from domain.codec import Codec, open_json, sealed_json
 from domain.execution.commands import PauseExecution
-from domain.execution.document import ServiceExecution, document, linked_data
+from domain.execution.document import ServiceExecution, document
 from domain.execution.events import (
     CheckpointSaved,
     ExecutionCompleted,
@@ -21,6 +21,7 @@ from domain.execution.events import (
     ExecutionResumed,
     ExecutionUpdated,
 )
+from domain.execution.linked import linked_data
 from domain.execution.step_events import StepCompleted, StepsAdded, StepStarted, UsageRecorded
 from domain.execution.values import ExecutionError, Status, StepPlan, Webhook
 from domain.house import codec

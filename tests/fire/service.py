@@ -20,7 +20,7 @@ from api.cluster import Cluster
 from api.postgres import EmbeddedPostgres
 from domain.codec import Stored
 from domain.recorder import session_options
-from domain.store import READ
+from domain.store import IN_ORDER, SPAN
 
 HOUSE = Path(__file__).parents[2]
 TOKEN = "the-token-of-the-tests"
@@ -92,7 +92,8 @@ class Service:
     def events(self) -> list[Stored]:
         """The whole log, as the database has it."""
         with psycopg.connect(self.conninfo, options=session_options("executions")) as connection:
-            cursor = connection.execute(READ.encode(), (0, 10_000_000), binary=True)
+            query = (SPAN + IN_ORDER).encode()
+            cursor = connection.execute(query, (0, 10_000_000), binary=True)
             return [Stored(*row) for row in cursor.fetchall()]
 
     @property
