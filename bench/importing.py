@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from bench.plan import Plan
 from bench.stand import BIN, ROOT, Server, Stand
 
 MIB = 1 << 20
+OFTEN = 0.05
 
 
 class Imported(NamedTuple):
@@ -53,19 +55,30 @@ def imported(stand: Stand, server: Server, log: Path, mapping: Path) -> Imported
             stdout=output,
         )
         try:
-            # Not Popen.wait: the kernel tells the most memory only to whoever reaps the process.
-            _, status, usage = os.wait4(process.pid, 0)
+            most = _watched(process)
         except KeyboardInterrupt:
             process.kill()
             raise
-        process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - started
     if process.returncode:
         raise RuntimeError(
             f"the import ended with {process.returncode}: {told.read_text()[-1000:]}"
         )
     totals = json.loads(told.read_bytes())
-    return Imported(seconds, usage.ru_maxrss * 1024, peak_memory(server.pid), totals)
+    return Imported(seconds, most, peak_memory(server.pid), totals)
+
+
+def _watched(process: subprocess.Popen[bytes]) -> int:
+    """The most memory that a process took, until it ended.
+
+    Looked at now and then: what the kernel tells at the end (`ru_maxrss`) begins with our own.
+    """
+    most = 0
+    while process.poll() is None:
+        with suppress(OSError, LookupError):
+            most = max(most, peak_memory(process.pid))
+        time.sleep(OFTEN)
+    return most
 
 
 def _figures(runs: list[Imported]) -> list[Figure]:

@@ -61,6 +61,11 @@ class Aggregate(State):
         """The customer and the provider that every event of this stream names."""
         return None, None
 
+    @property
+    def weight(self) -> int:
+        """How many parts it has, each of which takes a kilobyte or two of memory."""
+        return 1
+
 
 S = TypeVar("S", bound=Aggregate)
 

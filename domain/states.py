@@ -8,11 +8,12 @@ from typing import Any
 from domain.kernel import Held
 
 CAPACITY = 16_384
+LARGE = 64 * 1024
 
 
 class States:
     """Forgets the streams not used for longest. Its measure is what they hold, not their number: an
-    execution with a thousand steps takes the room of a hundred others.
+    execution with a thousand steps takes the room of a thousand others.
     """
 
     def __init__(self, capacity: int = CAPACITY) -> None:
@@ -51,5 +52,8 @@ class States:
 
 
 def _weight(held: Held[Any]) -> int:
-    """In parts of a kilobyte or two: objects take several times the bytes they were made from."""
-    return 1 + held.size // 128
+    """Its parts, and what large content adds. What small events add up to before a snapshot is no
+    memory: of a thousand times progress one is kept.
+    """
+    parts: int = held.state.weight
+    return parts + held.size // LARGE

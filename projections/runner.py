@@ -19,7 +19,7 @@ from projections.listen import Listener, Wake, watched
 
 POLL = 0.25
 PER_EVENT = 0.0005
-LONGEST_GATHER = 0.05
+LONGEST_GATHER = 0.1
 TAKE_OVER = 1.0
 SHORTEST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0

@@ -167,6 +167,11 @@ class Execution(Aggregate):
         return self.customer, self.provider
 
     @property
+    def weight(self) -> int:
+        """One for itself, one for each part that grows with the work."""
+        return 1 + len(self.steps) + len(self.checkpoints) + len(self.attempts)
+
+    @property
     def final(self) -> bool:
         """Whether it has ended; only `retry` leads out of `failed`."""
         return self.status in FINAL
