@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,10 @@ from tests.memory_store import MemoryLog, MemoryStore
 # A test's result must not depend on what else the machine is doing.
 hypothesis.settings.register_profile("executions", deadline=None)
 hypothesis.settings.load_profile("executions")
+
+# Nor on the settings of a server that its user runs beside.
+for variable in [name for name in os.environ if name.startswith("EXECUTIONS_")]:
+    del os.environ[variable]
 
 NOTHING_TO_LOSE = {
     "fsync": "off",

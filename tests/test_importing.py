@@ -217,9 +217,9 @@ def test_a_wrong_mapping_is_refused_by_field(
 @pytest.fixture
 def real_log() -> Path:
     """The BPI Challenge 2012 log (B. van Dongen, 4TU.ResearchData)."""
-    path = os.environ.get("EXECUTIONS_REAL_LOG")
+    path = os.environ.get("REAL_PROCESS_LOG")
     if not path:
-        pytest.skip("EXECUTIONS_REAL_LOG is not set")
+        pytest.skip("REAL_PROCESS_LOG is not set")
     return Path(path)
 
 

@@ -2,7 +2,7 @@
 
 BPI Challenge 2012, B. van Dongen, 4TU.ResearchData,
 https://doi.org/10.4121/uuid:3926db30-f712-4394-aebc-75976070e91f. It is not part of the product:
-EXECUTIONS_REAL_LOG names the file where there is one. The totals were computed from the file alone.
+REAL_PROCESS_LOG names the file where there is one. The totals were computed from the file alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pytest
 
 from tests.api.serving import TOKEN, Serving, serving
 
-LOG = os.environ.get("EXECUTIONS_REAL_LOG")
+LOG = os.environ.get("REAL_PROCESS_LOG")
 PROGRAM = Path(sys.executable).with_name("executions")
 MAPPING = {
     "service": {"$id": "loan-application", "name": "Loan application", "provider": "bank"},
@@ -39,7 +39,7 @@ WORK = {
     "W_Valideren aanvraag": 7_946,
 }
 
-pytestmark = pytest.mark.skipif(not LOG, reason="EXECUTIONS_REAL_LOG names no file")
+pytestmark = pytest.mark.skipif(not LOG, reason="REAL_PROCESS_LOG names no file")
 
 
 @pytest.fixture(scope="module")
