@@ -17,7 +17,7 @@ from api.operations import Call, Handler, Operation
 from domain.errors import Invalid, TooLarge
 from domain.execution.commands import COMMANDS
 from domain.execution.shape import ServiceExecution
-from domain.kernel import Command
+from domain.kernel import Command, Value
 
 NOT_OURS = ("$id", "$type", "$context")
 REFUSALS = ("not-found", "illegal-transition")
@@ -25,6 +25,7 @@ BARE = {"declareSteps": "steps"}
 """Commands that are also taken as a bare list, and the member which that is."""
 
 C = TypeVar("C", bound=Command[Any])
+V = TypeVar("V", bound=Value)
 
 # Path below the execution, command, summary. The first are the most frequent: routes are tried in order.
 ROWS = (
@@ -53,8 +54,8 @@ def parsed(command: type[C], body: bytes) -> C:
     return command.model_validate_json(body or b"{}")
 
 
-def built(command: type[Command[Any]], fields: dict[str, Any]) -> Command[Any]:
-    """The command of fields that came apart from each other.
+def built(command: type[V], fields: dict[str, Any]) -> V:
+    """The command, or the log line, of fields that came apart from each other.
 
     Raises:
         ValidationError: it is not valid.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any
 
-import orjson
 from pydantic import ValidationError
 from starlette.types import ASGIApp
 
@@ -98,7 +97,7 @@ async def _log(call: Call, item: Any, place: int) -> bool:
     """
     _, identity, if_match, given = _parted(item)
     execution = schemas.checked_id(identity, "execution")
-    line = LogLine.model_validate_json(orjson.dumps(given))
+    line = built(LogLine, given)
     expected = None if if_match is None else (if_match,)
     return await logs.kept(call, execution, [line], f"#{place}", expected)
 

@@ -154,12 +154,17 @@ def test_log_lines_are_told_among_the_commands(
             line | {"execution": "no-such"},
             line | {"ifMatch": 99},
             line | {"occurredAt": "2999-01-01T00:00:00Z"},
+            line | {"context": {"n": 2**64}},
+            line | {"context": {"page": "x" * 1_100_000}},
             Idempotency_Key="lines-among-commands",
         )
         for _ in range(2)
     ]
     assert sent_twice[0] == sent_twice[1]
-    assert [outcome["status"] for outcome in sent_twice[0]] == [200, 201, 200, 422, 404, 412, 422]
+    assert [outcome["status"] for outcome in sent_twice[0]] == [
+        *(200, 201, 200, 422, 404, 412),
+        *(422, 422, 413),
+    ]
     for name, message in ((execution, "one"), ("logged", "two")):
         told = ok(api.get(f"/executions/{name}/logs"))["data"]
         assert [line["message"] for line in told] == [message]
