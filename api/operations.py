@@ -54,8 +54,8 @@ class Operation(NamedTuple):
     """What one method of one path does. `body` and `answer` are pydantic models or JSON schemas.
 
     `body_forms` and `answer_forms` are schemas of other media types; `others` are statuses that
-    answer without content, and what they mean; `sends` are headers of a good answer. Query parameters other than `parameters` are refused,
-    unless they are `fields` to filter by, which the handler reads.
+    answer without content, and what they mean; `sends` are headers of a good answer. Query parameters
+    other than `parameters` are refused, unless they are `fields` to filter by, which the handler reads.
     """
 
     name: str

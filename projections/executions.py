@@ -253,11 +253,11 @@ class Executions:
         """Rows as they stand, by id."""
         cursor = await connection.execute(READ, (list(ids),), binary=True)
         return {
-            row[0]: (dict(zip(PATHS, row, strict=False)), self._body(row[-6:]))
+            row[0]: (dict(zip(PATHS, row, strict=False)), self._kept(row[-6:]))
             for row in await cursor.fetchall()
         }
 
-    def _body(self, row: Sequence[Any]) -> Held[Execution] | bytes:
+    def _kept(self, row: Sequence[Any]) -> Held[Execution] | bytes:
         held = self._going_on(row)
         return row[-1] if held is None else held._replace(size=0)
 
