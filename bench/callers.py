@@ -22,16 +22,16 @@ import uvloop
 from bench.client import percentile
 from bench.events import BY, CORRELATION, CUSTOMER, PROVIDER
 from bench.machine import Meter
-from domain import house
-from domain.batch import Message
-from domain.bus import Bus
+from domain import registry
+from domain.eventlog.encryption import Vault
+from domain.eventlog.keyring import Keyring
+from domain.eventlog.migrations import migrate_log
+from domain.eventlog.store import Store
 from domain.execution.commands import UpdateProgress
 from domain.execution.events import ExecutionCreated, ExecutionStarted, ExecutionStarting
-from domain.kernel import Recorded
-from domain.keyring import Keyring
-from domain.recorder import migrate
-from domain.store import Store
-from domain.vault import Vault
+from domain.model import Recorded
+from domain.writer.command_bus import Bus
+from domain.writer.message import Message
 
 SCHEMA = "executions"
 WARM_UP = 1.0
@@ -54,7 +54,7 @@ class Called:
 
 async def measure(conninfo: str, callers: int, seconds: float, postgres: int) -> Called:
     """Let so many callers send for so long."""
-    store = Store(conninfo, SCHEMA, house.codec(), Keyring(Vault(os.urandom(32))))
+    store = Store(conninfo, SCHEMA, registry.codec(), Keyring(Vault(os.urandom(32))))
     bus = Bus(store, lambda: datetime.now(UTC), str, random.random)
     streams = [f"execution/exec_{os.getpid()}_{number}" for number in range(callers)]
     await store.open()
@@ -120,7 +120,7 @@ async def _timed(bus: Bus, streams: list[str], seconds: float, postgres: int) ->
 def main() -> None:
     callers, seconds, postgres = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
     conninfo = sys.stdin.read()
-    migrate(conninfo, SCHEMA)
+    migrate_log(conninfo, SCHEMA)
     print(json.dumps(asdict(uvloop.run(measure(conninfo, callers, seconds, postgres)))))  # noqa: T201
 
 

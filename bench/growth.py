@@ -11,14 +11,14 @@ import psycopg
 from ulid import ULID
 
 from bench.events import BY, CORRELATION, CUSTOMER, PAYLOAD, PROVIDER
-from domain import house
-from domain.codec import Stored
+from domain import registry
+from domain.eventlog.codec import Stored
+from domain.eventlog.encryption import Vault
+from domain.eventlog.keyring import Keyring
+from domain.eventlog.migrations import migrate_log
+from domain.eventlog.store import Store
 from domain.execution.events import ExecutionStarting
-from domain.kernel import Recorded
-from domain.keyring import Keyring
-from domain.recorder import migrate
-from domain.store import Store
-from domain.vault import Vault
+from domain.model import Recorded
 
 SCHEMA = "executions"
 LIFE = 20
@@ -29,8 +29,8 @@ SIZE = f"SELECT pg_total_relation_size('{SCHEMA}.events')::float8 / count(*) FRO
 
 async def bytes_per_event(conninfo: str, events: int) -> float:
     """Append so many events, of executions that live 20 events long, 256 of them at a time."""
-    migrate(conninfo, SCHEMA)
-    store = Store(conninfo, SCHEMA, house.codec(), Keyring(Vault(os.urandom(32))))
+    migrate_log(conninfo, SCHEMA)
+    store = Store(conninfo, SCHEMA, registry.codec(), Keyring(Vault(os.urandom(32))))
     await store.open()
     rows = islice(_rows(store), events)
     while batch := list(islice(rows, A_BATCH)):

@@ -18,15 +18,15 @@ from bench.events import BY, CORRELATION
 from bench.figures import Figure, Report, Target
 from bench.plan import Plan
 from bench.stand import Stand
-from domain import house
-from domain.batch import Message
-from domain.bus import Bus
+from domain import registry
+from domain.eventlog.encryption import Vault
+from domain.eventlog.keyring import Keyring
+from domain.eventlog.migrations import migrate_log
+from domain.eventlog.store import Store
 from domain.execution.commands import CompleteStep, StartStep, UpdateProgress
-from domain.kernel import Command
-from domain.keyring import Keyring
-from domain.recorder import migrate
-from domain.store import Store
-from domain.vault import Vault
+from domain.model import Command
+from domain.writer.command_bus import Bus
+from domain.writer.message import Message
 
 SCHEMA = "executions"
 EVENTS = 10_496  # the last of them as far from a snapshot as can be
@@ -61,8 +61,8 @@ def _figures(stand: Stand, name: str, what: str, commands: Iterable[Command[Any]
 
 
 async def _loads(conninfo: str, commands: Iterable[Command[Any]]) -> list[float]:
-    migrate(conninfo, SCHEMA)
-    store = Store(conninfo, SCHEMA, house.codec(), Keyring(Vault(os.urandom(32))))
+    migrate_log(conninfo, SCHEMA)
+    store = Store(conninfo, SCHEMA, registry.codec(), Keyring(Vault(os.urandom(32))))
     bus = Bus(store, lambda: datetime.now(UTC), str, random.random, limit=100_000)
     await store.open()
     stream = "execution/long"

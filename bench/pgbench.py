@@ -19,7 +19,7 @@ from psycopg import connect
 from psycopg.conninfo import make_conninfo
 
 from bench.events import META, PAYLOAD
-from domain.recorder import migrate
+from domain.eventlog.migrations import migrate_log
 
 SCHEMA = "executions"
 PASSWORD = "bench"  # noqa: S105 - of a database that lives for minutes, behind a private socket
@@ -50,7 +50,7 @@ class PgBench:
     """pgbench on a database that has the log's tables."""
 
     def __init__(self, conninfo: str, folder: Path) -> None:
-        migrate(conninfo, SCHEMA)
+        migrate_log(conninfo, SCHEMA)
         with connect(conninfo) as connection:
             connection.execute(f"CREATE SEQUENCE {SCHEMA}.positions START 1000000000 CACHE 32")
             connection.execute(CHEAP_LOGIN)

@@ -24,8 +24,8 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from api.cluster import Cluster
-from api.postgres import EmbeddedPostgres
+from api.embedded_postgres.cluster import Cluster
+from api.embedded_postgres.server import EmbeddedPostgres
 
 T = TypeVar("T")
 ROOT = Path(__file__).parent.parent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from domain.errors import UnknownReference
-from domain.kernel import Context
+from domain.model import Context
 
 
 def referred(context: Context, field: str, kind: str, identity: str) -> Any:

@@ -9,9 +9,16 @@ import orjson
 from psycopg import AsyncConnection
 
 from domain.catalog import order, service, user, workflow
-from domain.codec import Codec, Snapshot, frozen
 from domain.errors import Invalid
-from domain.kernel import Held, Recorded, replay
+from domain.eventlog.codec import Codec, frozen
+from domain.eventlog.snapshots import Snapshot
+from domain.model import Held, Recorded, replay
+from projections.representations.catalog import (
+    order_document,
+    service_document,
+    user_document,
+    workflow_document,
+)
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS catalog (
@@ -31,10 +38,10 @@ CREATE INDEX IF NOT EXISTS catalog_members ON catalog USING gin (document jsonb_
 """
 EVENTS = (*service.EVENTS, *workflow.EVENTS, *order.EVENTS, *user.EVENTS)
 DOCUMENTS: Mapping[str, Callable[[Held[Any]], dict[str, Any]]] = {
-    "service": service.document,
-    "workflow": workflow.document,
-    "order": order.document,
-    "user": user.document,
+    "service": service_document,
+    "workflow": workflow_document,
+    "order": order_document,
+    "user": user_document,
 }
 FIELDS = {
     "service": {"name", "provider", "workflow"},

@@ -14,9 +14,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from api.postgres import EmbeddedPostgres
-from domain import recorder
-from domain.store import Store
+from api.embedded_postgres.server import EmbeddedPostgres
+from domain.eventlog.migrations import migrate_log
+from domain.eventlog.store import Store
 from tests import tally
 from tests.memory_store import MemoryLog, MemoryStore
 
@@ -53,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def migrate(conninfo: str) -> None:
     """Make the schema in an empty database; every test's database is a copy of it."""
-    recorder.migrate(conninfo, "executions")
+    migrate_log(conninfo, "executions")
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from domain.errors import DomainError
-from domain.kernel import Command, Context, Event, Held, On, Recorded
+from domain.model import Command, Context, Event, Held, On, Recorded
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

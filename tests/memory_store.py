@@ -13,15 +13,15 @@ from zlib import crc32
 import psycopg
 from psycopg import AsyncConnection
 
-from domain import store
-from domain.batch import IdempotencyKey, Reply
-from domain.codec import Codec, Snapshot, Stored
-from domain.kernel import Held, replay
-from domain.keyring import Keyring
-from domain.replies import REPLIES_KEPT
-from domain.store import NEWEST, Store
-from domain.transaction import Attempt, Moved, Transaction
-from domain.vault import DataKey
+from domain.eventlog import store
+from domain.eventlog.append import Attempt, Moved, Transaction
+from domain.eventlog.codec import Codec, Stored
+from domain.eventlog.encryption import DataKey
+from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey, Reply
+from domain.eventlog.keyring import Keyring
+from domain.eventlog.snapshots import Snapshot
+from domain.eventlog.store import NEWEST, Store
+from domain.model import Held, replay
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 

@@ -17,9 +17,9 @@ from domain.execution.events import (
     ExecutionStarting,
     RetryScheduled,
 )
-from domain.execution.retry import RetryPolicy
-from domain.execution.values import ExecutionError, ExecutionResult, Status
-from domain.kernel import Event
+from domain.execution.retry_policy import RetryPolicy
+from domain.execution.types import ExecutionError, ExecutionResult, Status
+from domain.model import Event
 from tests.given import NOON
 
 ORDER = Order("o-1", service="s-1", customer="c-1", provider="p-1")

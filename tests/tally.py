@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any, ClassVar
 
-from domain.batch import Message
-from domain.bus import Bus
-from domain.codec import Codec
 from domain.errors import DomainError
-from domain.kernel import Aggregate, Command, Context, Creation, Event, Held, On, Recorded
-from domain.keyring import Keyring
-from domain.store import Store
-from domain.vault import Vault
-from domain.wire import Sealed
+from domain.eventlog.codec import Codec
+from domain.eventlog.encryption import Vault
+from domain.eventlog.keyring import Keyring
+from domain.eventlog.store import Store
+from domain.model import Aggregate, Command, Context, Creation, Event, Held, On, Recorded
+from domain.sealing import Sealed
+from domain.writer.command_bus import Bus
+from domain.writer.message import Message
 
 MASTER_KEY = b"k" * 32
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from api.address import address
-from api.data_dir import DataDir
+from api.cli.service_address import address
+from api.embedded_postgres.address_file import Sign, read, shown
+from api.embedded_postgres.data_dir import DataDir
 from api.settings import SetupError
-from api.sign import Sign, read, shown
 
 HERE = "http://127.0.0.1:18431"
 DEFAULT = "http://127.0.0.1:8000"

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from domain.arrays import ITEMS, array, columns
+from domain.eventlog.pg_arrays import ITEMS, array, columns
 
 VALUES: dict[str, Sequence[Any]] = {
     "boolean": [True, False, None],

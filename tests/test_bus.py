@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import pytest
 
-from domain.batch import IdempotencyKey
 from domain.errors import (
     AlreadyExists,
     DomainError,
@@ -16,8 +15,9 @@ from domain.errors import (
     Overloaded,
     VersionMismatch,
 )
-from domain.known import ENOUGH
-from domain.store import Store
+from domain.eventlog.idempotency import IdempotencyKey
+from domain.eventlog.store import Store
+from domain.writer.state_cache import ENOUGH
 from tests.tally import Begin, Note, Raise, Stumble, TooMuch, message, running_bus
 
 NewStore = Callable[[], Store]

@@ -11,17 +11,17 @@ from typing import Any, ClassVar
 
 import pytest
 
-from domain import batch as batch_module
-from domain import bus as bus_module
-from domain import waiting
-from domain.batch import IdempotencyKey
-from domain.codec import Codec, Stored
 from domain.errors import NotFound, Overloaded, TooLarge
-from domain.kernel import Aggregate, Command, Context, Event, Held, On, Recorded
-from domain.keyring import Keyring
-from domain.store import Store
-from domain.transaction import Attempt, Transaction
-from domain.vault import Vault
+from domain.eventlog.append import Attempt, Transaction
+from domain.eventlog.codec import Codec, Stored
+from domain.eventlog.encryption import Vault
+from domain.eventlog.idempotency import IdempotencyKey
+from domain.eventlog.keyring import Keyring
+from domain.eventlog.store import Store
+from domain.model import Aggregate, Command, Context, Event, Held, On, Recorded
+from domain.writer import batch as batch_module
+from domain.writer import command_bus as bus_module
+from domain.writer import queue
 from tests.memory_store import MemoryLog, MemoryStore
 from tests.tally import (
     MASTER_KEY,
@@ -206,7 +206,7 @@ async def test_a_repeat_that_cannot_be_loaded_is_refused_and_what_was_written_is
 async def test_who_waited_too_long_is_refused_and_not_tried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(waiting, "PATIENCE", 0.1)
+    monkeypatch.setattr(queue, "PATIENCE", 0.1)
     store = Counting(MemoryLog())
     async with running_bus(store) as bus:
         async with store.log.lock:

@@ -8,18 +8,18 @@ import orjson
 import pytest
 from pydantic import ValidationError
 
-from domain.catalog import documents
+from domain.catalog.confirm_order import ConfirmOrder
 from domain.catalog.order import CreateOrder, Order, OrderConfirmed, OrderCreated
 from domain.catalog.service import CreateService, Service, ServiceCreated
 from domain.catalog.user import CreateUser, User, UserCreated
 from domain.catalog.workflow import CreateWorkflow, Workflow, WorkflowCreated, WorkflowStep
-from domain.confirm import ConfirmOrder
 from domain.errors import AlreadyExists, NotFound, UnknownReference
 from domain.execution.events import ExecutionCreated
-from domain.execution.values import DEFAULT_TIMEOUT, StepPlan
-from domain.house import COMMANDS
-from domain.kernel import Held, On
-from domain.values import Priority, StepAssignee
+from domain.execution.types import DEFAULT_TIMEOUT, StepPlan
+from domain.model import Held, On
+from domain.registry import COMMANDS
+from domain.types import Priority, StepAssignee
+from projections.representations import catalog
 from tests.given import NOON, Given, given
 
 ANN = User("ann", name="Ann", kind="person")
@@ -190,7 +190,7 @@ def test_confirming_reads_one_thing_after_the_other() -> None:
     ],
 )
 def test_documents_are_plain(state: Any, shown: dict[str, Any]) -> None:
-    document = documents.document(Held(state, 3, 9, NOON))
+    document = catalog.document(Held(state, 3, 9, NOON))
     assert orjson.loads(orjson.dumps(document)) == {**shown, "version": 3, "position": 9}
 
 

@@ -18,8 +18,8 @@ from domain.execution.events import (
     ProgressUpdated,
 )
 from domain.execution.state import Execution
-from domain.execution.values import Webhook
-from domain.kernel import Command
+from domain.execution.types import Webhook
+from domain.model import Command
 from tests.given import Given, given
 from tests.stories import CREATED, ORDER, SERVICE
 

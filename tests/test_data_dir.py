@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from api.data_dir import DataDir
+from api.embedded_postgres.data_dir import DataDir
 from api.settings import SetupError
 
 

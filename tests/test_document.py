@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 import pytest
 
-from domain.codec import Codec, open_json, sealed_json
+from domain.eventlog.codec import Codec, open_json, sealed_json
+from domain.eventlog.encryption import DataKey
 from domain.execution.commands import PauseExecution
-from domain.execution.document import ServiceExecution, document
 from domain.execution.events import (
     CheckpointSaved,
     ExecutionCompleted,
@@ -21,13 +21,13 @@ from domain.execution.events import (
     ExecutionResumed,
     ExecutionUpdated,
 )
-from domain.execution.linked import linked_data
 from domain.execution.step_events import StepCompleted, StepsAdded, StepStarted, UsageRecorded
-from domain.execution.values import ExecutionError, Status, StepPlan, Webhook
-from domain.house import codec
-from domain.kernel import Recorded
-from domain.values import Assignee, StepAssignee
-from domain.vault import DataKey
+from domain.execution.types import ExecutionError, Status, StepPlan, Webhook
+from domain.model import Recorded
+from domain.registry import codec
+from domain.types import Assignee, StepAssignee
+from projections.representations.execution import ServiceExecution, document
+from projections.representations.jsonld import linked_data
 from tests.given import NOON, SECOND, Given, given
 from tests.stories import CHECKPOINT, CREATED, PAUSED, RESULT, RUNNING, STORIES, WAITING
 

@@ -36,7 +36,7 @@ from domain.execution.step_events import (
     StepStarted,
     UsageRecorded,
 )
-from domain.execution.values import ExecutionResult, Status, StepPlan, StepStatus, Usage
+from domain.execution.types import ExecutionResult, Status, StepPlan, StepStatus, Usage
 from tests.given import NOON, SECOND, given
 from tests.stories import (
     BROKEN,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from api.settings import PREFIX, Settings
-from projections.fields import ALIASES, FIELDS, LISTED
+from projections.executions.columns import ALIASES, FIELDS, LISTED
 
 HOUSE = Path(__file__).parent.parent
 ROOMS = ("domain", "projections", "api")

@@ -9,11 +9,12 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from api.cli_import import import_command
-from api.importing import command, run
-from api.importing.mapping import load_mapping
-from api.importing.names import id_part
-from api.importing.service import PATIENCE, Service
+from api.cli import run_import
+from api.cli.import_xes import import_command
+from api.interop.xes import sender
+from api.interop.xes.client import PATIENCE, Service
+from api.interop.xes.mapping import load_mapping
+from api.interop.xes.names import id_part
 from tests.pretended_service import PretendedService
 
 DATA = Path(__file__).parent / "data"
@@ -36,13 +37,13 @@ def import_xes(
     service: PretendedService, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> Import:
     """The command, connected to the pretended service. Small calls make many of them."""
-    monkeypatch.setattr(run, "MOST_COMMANDS", 7)
+    monkeypatch.setattr(sender, "MOST_COMMANDS", 7)
 
     def connect(*_: object) -> Service:
         return Service("http://service/api/", "t", transport=service, sleep=pauses.append)
 
     def invoke(file: Path = ORDERS, mapping: Path = CAKES, *options: str) -> Result:
-        monkeypatch.setattr(command, "connect", connect)
+        monkeypatch.setattr(run_import, "connect", connect)
         arguments = ["xes", str(file), "--mapping", str(mapping), *options]
         return CliRunner().invoke(import_command, arguments)
 
@@ -188,7 +189,7 @@ def test_what_others_wrote_is_told_and_left_alone(
     service.troubles[0] = "stop" if trace == "cake-1" else ""
     import_xes()
     name = f"{id_part('Cakes to order')}:{trace}"
-    service.send({**command, "execution": name, "occurredAt": "2024-05-01T00:00:00Z"})
+    service.send({**run_import, "execution": name, "occurredAt": "2024-05-01T00:00:00Z"})
     before = service.executions[name].version
     result = import_xes(ORDERS, CAKES, "--json")
     assert result.exit_code == 1
@@ -280,7 +281,7 @@ def test_the_local_token_is_sent_to_the_local_service_only(
 ) -> None:
     monkeypatch.delenv("EXECUTIONS_ADMIN_TOKEN", raising=False)
     (tmp_path / "admin.token").write_text("kept\n")
-    client = command.connect(url, token, tmp_path)._client
+    client = run_import.connect(url, token, tmp_path)._client
     assert client.headers.get("Authorization") == sent
 
 

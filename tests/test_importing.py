@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.importing.log import plans, survey
-from api.importing.mapping import Mapping, MappingError, load_mapping
-from api.importing.names import execution_id, id_part, metadata
-from api.importing.plan import Plan
-from api.xes import XesError
+from api.interop.xes.mapping import Mapping, MappingError, load_mapping
+from api.interop.xes.names import execution_id, id_part, metadata
+from api.interop.xes.plan import Plan
+from api.interop.xes.reader import XesError
+from api.interop.xes.survey import plans, survey
 from tests.pretended_service import JSON, Folded, created
 
 DATA = Path(__file__).parent / "data"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from domain.keyring import Keyring
-from domain.vault import Vault
+from domain.eventlog.encryption import Vault
+from domain.eventlog.keyring import Keyring
 from tests.tally import MASTER_KEY, Begin, Note, message, running_bus, store
 
 

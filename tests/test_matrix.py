@@ -29,11 +29,11 @@ from domain.execution.commands import (
     UpdateExecution,
     UpdateProgress,
 )
-from domain.execution.moves import CLIENT_MOVES
 from domain.execution.state import Execution
 from domain.execution.step_events import StepStarted
-from domain.execution.values import Status, StepPlan
-from domain.kernel import Command
+from domain.execution.transitions import CLIENT_MOVES
+from domain.execution.types import Status, StepPlan
+from domain.model import Command
 from tests.given import Given, given
 from tests.stories import STORIES
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from api.cluster import Cluster, PostgresError, RunAs, conninfo
-from api.postgres import EmbeddedPostgres, _is_postgres
+from api.embedded_postgres.cluster import Cluster, PostgresError, RunAs, conninfo
+from api.embedded_postgres.server import EmbeddedPostgres, _is_postgres
 
 SMALL = {"shared_buffers": "16MB", "max_connections": "20"}
 

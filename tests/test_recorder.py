@@ -14,11 +14,13 @@ import psycopg
 import pytest
 from eventsourcing.persistence import IntegrityError, StoredEvent
 
-from domain import house
-from domain.kernel import Recorded
-from domain.recorder import Recorder, migrate, session_options
-from projections import kernel
-from projections.house import all_views
+from domain import registry
+from domain.eventlog.migrations import migrate_log
+from domain.eventlog.recorder import Recorder
+from domain.eventlog.sessions import session_options
+from domain.model import Recorded
+from projections.engine.migrations import migrate_projections
+from projections.registry import all_views
 from tests.tally import store
 
 # The library's tests import its cipher, and with it a package that we have no use for.
@@ -149,19 +151,19 @@ HELD = {
 def test_a_start_waits_for_nobody_where_there_is_nothing_to_make(
     database: str, holder: str
 ) -> None:
-    views = all_views(house.codec())
-    kernel.migrate(database, "executions", views)
+    views = all_views(registry.codec())
+    migrate_projections(database, "executions", views)
     with psycopg.connect(database, options=session_options("executions")) as other:
         other.execute(HELD[holder].encode())
-        migrate(database, "executions")
-        kernel.migrate(database, "executions", views)
+        migrate_log(database, "executions")
+        migrate_projections(database, "executions", views)
 
 
 def test_a_start_forbids_again_what_someone_had_allowed(recorder: Recorder, database: str) -> None:
     recorder.insert_events([event(1)])
     with psycopg.connect(database, options=session_options("executions")) as owner:
         owner.execute("ALTER TABLE events DISABLE TRIGGER append_only")
-    migrate(database, "executions")
+    migrate_log(database, "executions")
     with (
         psycopg.connect(database, options=session_options("executions")) as owner,
         pytest.raises(psycopg.errors.RestrictViolation),

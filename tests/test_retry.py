@@ -22,8 +22,8 @@ from domain.execution.events import (
     ExecutionResumed,
     RetryScheduled,
 )
-from domain.execution.retry import RetryPolicy
-from domain.execution.values import ExecutionError, Status
+from domain.execution.retry_policy import RetryPolicy
+from domain.execution.types import ExecutionError, Status
 from tests.given import SECOND, Given, given
 from tests.stories import (
     BROKEN,

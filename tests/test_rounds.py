@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.importing.rounds import Rounds
+from api.interop.xes.step_rounds import Rounds
 
 Act = tuple[str, str]
 ACTS = st.lists(

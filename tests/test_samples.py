@@ -13,12 +13,12 @@ from typing import Any
 import orjson
 import pytest
 
-from domain.codec import Stored
-from domain.execution.document import ServiceExecution, document
-from domain.house import EVENTS, codec
-from domain.kernel import Held, Recorded, replay
-from domain.vault import DataKey
-from domain.wire import parse_time
+from domain.eventlog.codec import Stored
+from domain.eventlog.encryption import DataKey
+from domain.json_forms import parse_time
+from domain.model import Held, Recorded, replay
+from domain.registry import EVENTS, codec
+from projections.representations.execution import ServiceExecution, document
 
 SAMPLES = Path(__file__).parent / "samples" / "events.json"
 KEY = b"s" * 32

@@ -13,12 +13,12 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
-from api.cli import main
-from api.data_dir import DataDir
-from domain import house
-from domain.recorder import session_options
-from domain.vault import Vault
-from projections.house import all_views
+from api.cli.main import main
+from api.embedded_postgres.data_dir import DataDir
+from domain import registry
+from domain.eventlog.encryption import Vault
+from domain.eventlog.sessions import session_options
+from projections.registry import all_views
 
 PROGRAM = Path(sys.executable).with_name("executions")
 DATA = Path(__file__).parent / "data"
@@ -164,4 +164,4 @@ def test_a_server_tells_a_misspelt_setting_in_its_log(tmp_path: Path) -> None:
 
 def test_the_help_of_rebuild_names_every_view() -> None:
     words = CliRunner().invoke(main, ["rebuild", "--help"]).output
-    assert [view.name for view in all_views(house.codec()) if view.name not in words] == []
+    assert [view.name for view in all_views(registry.codec()) if view.name not in words] == []

@@ -11,12 +11,13 @@ import hypothesis.strategies as st
 import psycopg
 from hypothesis import given
 
-from domain import house
-from domain.codec import Codec, Snapshot, frozen
+from domain import registry
+from domain.eventlog.codec import Codec, frozen
+from domain.eventlog.sessions import session_options
+from domain.eventlog.snapshots import Snapshot
+from domain.eventlog.store import Store
 from domain.execution.state import Execution
-from domain.kernel import Event
-from domain.recorder import session_options
-from domain.store import Store
+from domain.model import Event
 from tests import tally
 from tests.tally import NOON, Begin, Raise, Tally, message, running_bus
 
@@ -63,4 +64,4 @@ def test_a_state_frozen_by_a_view_is_the_same_to_the_microsecond(
 ) -> None:
     state = Execution("e", "o", "s", None, "c", "p", NOON, active=active, timeout=timeout)
     row = Snapshot("execution/e", 1, 1, NOON, frozen(state))
-    assert house.codec().thaw(row).state == state
+    assert registry.codec().thaw(row).state == state

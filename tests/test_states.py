@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from domain.kernel import Held
-from domain.states import States
+from domain.lru import States
+from domain.model import Held
 from tests.tally import NOON, Tally
 
 

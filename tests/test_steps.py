@@ -13,7 +13,6 @@ from domain.execution.commands import (
     StartStep,
 )
 from domain.execution.events import ExecutionFailed
-from domain.execution.moves import MOVES_OF_STEPS
 from domain.execution.state import Execution
 from domain.execution.step_events import (
     StepCompleted,
@@ -23,9 +22,10 @@ from domain.execution.step_events import (
     StepStarted,
     UsageRecorded,
 )
-from domain.execution.values import ExecutionError, StepPlan, StepStatus, Usage
-from domain.kernel import Command, Event
-from domain.values import StepAssignee
+from domain.execution.transitions import MOVES_OF_STEPS
+from domain.execution.types import ExecutionError, StepPlan, StepStatus, Usage
+from domain.model import Command, Event
+from domain.types import StepAssignee
 from tests.given import Given, given
 from tests.stories import BROKEN, CREATED, RUNNING, STARTED, STARTING, WAITING
 

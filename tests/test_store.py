@@ -10,13 +10,12 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from domain import store as store_module
-from domain.batch import Reply
-from domain.codec import Stored
-from domain.kernel import Event, Held, Recorded
-from domain.replies import REPLIES_KEPT
-from domain.store import Store
-from domain.transaction import Moved
+from domain.eventlog import store as store_module
+from domain.eventlog.append import Moved
+from domain.eventlog.codec import Stored
+from domain.eventlog.idempotency import REPLIES_KEPT, Reply
+from domain.eventlog.store import Store
+from domain.model import Event, Held, Recorded
 from tests.tally import NOON, Tally, TallyBegun, TallyNoted, TallyRaised
 
 NewStore = Callable[[], Store]

@@ -21,8 +21,8 @@ from domain.execution.events import (
     RetryScheduled,
 )
 from domain.execution.step_events import StepCompleted, StepsAdded, StepStarted
-from domain.execution.values import Status, StepPlan, Webhook
-from domain.values import Assignee, Priority
+from domain.execution.types import Status, StepPlan, Webhook
+from domain.types import Assignee, Priority
 from tests.given import given
 from tests.stories import CREATED, RUNNING, STARTED, STARTING, STORIES, THREE_RETRIES
 

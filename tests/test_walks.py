@@ -11,15 +11,15 @@ import hypothesis.strategies as st
 import orjson
 from hypothesis import given, note
 
-from domain.codec import Stored, open_json, sealed_json
 from domain.errors import DomainError
+from domain.eventlog.codec import Stored, open_json, sealed_json
+from domain.eventlog.encryption import DataKey
 from domain.execution.commands import COMMANDS, SERVER_COMMANDS, CreateExecution
-from domain.execution.document import ServiceExecution, document
 from domain.execution.state import FINAL, Execution
-from domain.execution.values import Status
-from domain.house import codec
-from domain.kernel import Command, Context, Held, Recorded, replay
-from domain.vault import DataKey
+from domain.execution.types import Status
+from domain.model import Command, Context, Held, Recorded, replay
+from domain.registry import codec
+from projections.representations.execution import ServiceExecution, document
 from tests.given import NOON, SECOND
 from tests.stories import ORDER, SERVICE
 

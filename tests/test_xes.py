@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from api import xes
-from api.xes import Trace, XesError, XesLog
+from api.interop.xes import reader
+from api.interop.xes.reader import Trace, XesError, XesLog
 
 ORDERS = Path(__file__).parent / "data" / "orders.xes"
 TIME = '<date key="time:timestamp" value="2024-03-01T08:00:00Z"/>'
@@ -179,7 +179,7 @@ def test_a_damaged_gzip_file_is_refused() -> None:
 def test_a_tag_without_end_is_refused_before_it_fills_the_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(xes, "LONGEST_TAG", 1 << 18)
+    monkeypatch.setattr(reader, "LONGEST_TAG", 1 << 18)
     with pytest.raises(XesError, match="a single tag or text is longer than 262144 bytes"):
         read(log_of(f"<string key='{'k' * (1 << 20)}' value='v'/>"))
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from domain.codec import Stored
-from domain.kernel import Held, Recorded
-from domain.vault import DataKey
-from projections.matching import PARTIES
+from domain.eventlog.codec import Stored
+from domain.eventlog.encryption import DataKey
+from domain.model import Held, Recorded
+from projections.query.matcher import PARTIES
 
 if TYPE_CHECKING:
     from api.streams.forms import Form

@@ -11,13 +11,13 @@ from typing import Any
 
 from api.streams.entries import Entry
 from api.streams.words import changes
-from domain import house
+from domain import registry
 from domain.errors import Invalid
-from domain.kernel import Held
-from projections import fields
-from projections.conditions import EVERYTHING, Condition
-from projections.filters import from_query
-from projections.matching import matches, parties_suffice, required_parties, value_in
+from domain.model import Held
+from projections.executions import columns
+from projections.query.ast import EVERYTHING, Condition
+from projections.query.matcher import matches, parties_suffice, required_parties, value_in
+from projections.query.parser import from_query
 
 TYPE = re.compile(r"[a-z*][a-z._*]{0,100}")
 LOG = "log"
@@ -28,7 +28,7 @@ SHORT = "execution."
 """May be left out of a type."""
 MOST_TYPES = 50
 EVENT_TYPES = sorted(
-    {name for event in house.EVENTS for name in (event.type, event.type.removeprefix(SHORT))}
+    {name for event in registry.EVENTS for name in (event.type, event.type.removeprefix(SHORT))}
 )
 """What events are called, in full and in short."""
 
@@ -133,7 +133,7 @@ def read(types: str | None, asked: Iterable[tuple[str, str]], *, watched: bool =
     pairs = tuple(sorted(asked))
     if not globs and not pairs:
         return ALL
-    return Filter(globs, pairs, from_query(pairs, fields.field), watched and bool(globs))
+    return Filter(globs, pairs, from_query(pairs, columns.field), watched and bool(globs))
 
 
 def known_types(globs: Iterable[str], *, watched: bool = False) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 import structlog
 
-from api.metrics import STREAMS
 from api.streams.audience import EVERYTHING, Audience
 from api.streams.breath import Breath
 from api.streams.connection import DONE, RESTART, Connection, Line
@@ -25,9 +24,10 @@ from api.streams.readers import LogReader, Reader, StreamReader
 from api.streams.source import Source
 from api.streams.tail import Tail
 from api.streams.wheel import Wheel
-from domain.kernel import Held
-from domain.store import Store
-from projections.listen import Listener
+from api.telemetry.metrics import STREAMS
+from domain.eventlog.notifications import Listener
+from domain.eventlog.store import Store
+from domain.model import Held
 
 AT_ONCE = 100
 TOGETHER = 100

@@ -14,14 +14,14 @@ from api.streams.breath import Breath
 from api.streams.entries import KIND, Entry
 from api.streams.groups import LARGEST_WRITE, Group
 from api.streams.present import Present
-from domain.codec import plain_json
 from domain.errors import Overloaded
-from domain.kernel import Held
-from domain.store import Store
-from domain.vault import DataKey
-from projections.lines import NOTED_EVENTS, Kept, noted, shown
-from projections.listen import Wake
-from projections.log_tail import LogTail, Page
+from domain.eventlog.codec import plain_json
+from domain.eventlog.encryption import DataKey
+from domain.eventlog.notifications import Wake
+from domain.eventlog.store import Store
+from domain.model import Held
+from projections.log_lines.model import NOTED_EVENTS, Kept, noted, shown
+from projections.log_lines.tail import LogTail, Page
 
 if TYPE_CHECKING:
     from api.streams.connection import Connection

@@ -11,7 +11,7 @@ import structlog
 
 from api.streams.entries import Entry
 from domain.errors import Overloaded
-from domain.kernel import Held
+from domain.model import Held
 
 if TYPE_CHECKING:
     from api.streams.source import Source

@@ -14,7 +14,7 @@ import structlog
 from api.streams.entries import Chunk, Entry, Segment
 from api.streams.groups import Group, joined
 from domain.errors import Overloaded
-from projections.pasts import PAGE_BYTES
+from domain.eventlog.states import PAGE_BYTES
 
 if TYPE_CHECKING:
     from api.streams.source import Source

@@ -10,10 +10,10 @@ from api.streams.entries import Entry
 from api.streams.readers import PAGE
 from api.streams.telling import Teller
 from api.streams.window import Window
-from domain.codec import Stored
-from domain.kernel import Held
-from domain.store import Store
-from projections.pasts import following, versions_at
+from domain.eventlog.codec import Stored
+from domain.eventlog.states import following, versions_at
+from domain.eventlog.store import Store
+from domain.model import Held
 
 STATES_AT_ONCE = 100
 PAGES_AT_ONCE = 50

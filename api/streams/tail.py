@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from api.metrics import LOG_POSITION
+from api.telemetry.metrics import LOG_POSITION
 from domain.errors import Overloaded
-from domain.store import READ_BYTES, Store
-from projections.listen import Listener
+from domain.eventlog.notifications import Listener
+from domain.eventlog.store import READ_BYTES, Store
 
 if TYPE_CHECKING:
     from api.streams.hub import Hub

@@ -9,11 +9,11 @@ from typing import Any
 
 import structlog
 
-from api.metrics import UNREADABLE
 from api.streams.entries import KIND, Entry, Told
-from domain.kernel import Held, replay
-from domain.store import Store
-from projections.pasts import Unreadable, states_at
+from api.telemetry.metrics import UNREADABLE
+from domain.eventlog.states import Unreadable, states_at
+from domain.eventlog.store import Store
+from domain.model import Held, replay
 
 CAPACITY = 4_096
 

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import orjson
 
 from api.streams.entries import Entry, Told
-from domain.codec import open_json, sealed_json
-from domain.execution.document import document, step_document
+from domain.eventlog.codec import open_json, sealed_json
 from domain.execution.state import Execution
-from domain.wire import format_time
-from projections.envelopes import envelope
+from domain.json_forms import format_time
+from projections.representations.cloudevents import envelope
+from projections.representations.execution import document, step_document
 
 Said = list[tuple[str, bytes]]
 """Names, and JSON objects in bytes."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from domain.kernel import Aggregate, Command, Context, Creation, Event, Held, Recorded, aggregate_id
+from domain.model import Aggregate, Command, Context, Creation, Event, Held, Recorded, aggregate_id
 from domain.references import referred
-from domain.values import ClearObject, Priority, Reference
+from domain.types import ClearObject, Priority, Reference
 
 
 class OrderStatus(StrEnum):
@@ -104,21 +104,3 @@ class CreateOrder(Creation[Order]):
 
 EVENTS: tuple[type[Event], ...] = (OrderCreated, OrderConfirmed)
 COMMANDS: dict[str, type[Command[Order]]] = {CreateOrder.name: CreateOrder}
-
-
-def document(held: Held[Order]) -> dict[str, Any]:
-    """The order as clients see it."""
-    order = held.state
-    parts = {
-        "$type": "ServiceOrder",
-        "$id": order.id,
-        "service": order.service,
-        "customer": order.customer,
-        "params": order.params,
-        "priority": order.priority,
-        "status": order.status,
-        "execution": order.execution,
-        "version": held.version,
-        "position": held.position,
-    }
-    return {name: value for name, value in parts.items() if value is not None}

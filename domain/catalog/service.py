@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from domain.kernel import Aggregate, Command, Context, Creation, Event, Held, Recorded, aggregate_id
+from domain.model import Aggregate, Command, Context, Creation, Event, Held, Recorded, aggregate_id
 from domain.references import referred
-from domain.values import Name, Reference, Text
+from domain.types import Name, Reference, Text
 
 
 @dataclass(frozen=True)
@@ -84,19 +84,3 @@ class CreateService(Creation[Service]):
 
 EVENTS: tuple[type[Event], ...] = (ServiceCreated,)
 COMMANDS: dict[str, type[Command[Service]]] = {CreateService.name: CreateService}
-
-
-def document(held: Held[Service]) -> dict[str, Any]:
-    """The service as clients see it."""
-    service = held.state
-    parts = {
-        "$type": "Service",
-        "$id": service.id,
-        "name": service.name,
-        "provider": service.provider,
-        "workflow": service.workflow,
-        "description": service.description,
-        "version": held.version,
-        "position": held.position,
-    }
-    return {name: value for name, value in parts.items() if value is not None}

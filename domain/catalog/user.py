@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from domain.kernel import Aggregate, Command, Context, Creation, Event, Held, Recorded, aggregate_id
-from domain.values import Name
+from domain.model import Aggregate, Command, Context, Creation, Event, Recorded, aggregate_id
+from domain.types import Name
 
 Kind = Literal["person", "organization"]
 
@@ -47,16 +47,3 @@ class CreateUser(Creation[User]):
 
 EVENTS: tuple[type[Event], ...] = (UserCreated,)
 COMMANDS: dict[str, type[Command[User]]] = {CreateUser.name: CreateUser}
-
-
-def document(held: Held[User]) -> dict[str, Any]:
-    """The user as clients see it."""
-    user = held.state
-    return {
-        "$type": "User",
-        "$id": user.id,
-        "name": user.name,
-        "kind": user.kind,
-        "version": held.version,
-        "position": held.position,
-    }

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from domain.errors import Invalid
-from domain.kernel import (
+from domain.model import (
     Aggregate,
     Command,
     Context,
     Creation,
     Event,
-    Held,
     Recorded,
     Value,
     aggregate_id,
 )
-from domain.values import Label, Name, StepAssignee
+from domain.types import Label, Name, StepAssignee
 
 
 class WorkflowStep(Value):
@@ -73,19 +72,3 @@ class CreateWorkflow(Creation[Workflow]):
 
 EVENTS: tuple[type[Event], ...] = (WorkflowCreated,)
 COMMANDS: dict[str, type[Command[Workflow]]] = {CreateWorkflow.name: CreateWorkflow}
-
-
-def document(held: Held[Workflow]) -> dict[str, Any]:
-    """The workflow as clients see it."""
-    workflow = held.state
-    return {
-        "$type": "BusinessWorkflow",
-        "$id": workflow.id,
-        "name": workflow.name,
-        "steps": [
-            step.model_dump(mode="json", by_alias=True, exclude_none=True)
-            for step in workflow.steps
-        ],
-        "version": held.version,
-        "position": held.position,
-    }

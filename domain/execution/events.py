@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from domain.execution.retry import Delay, RetryPolicy
+from domain.execution.retry_policy import Delay, RetryPolicy
 from domain.execution.state import (
     OPEN,
     Attempt,
@@ -18,7 +18,7 @@ from domain.execution.state import (
     Step,
 )
 from domain.execution.step_events import STEP_EVENTS, ExecutionEvent, planned
-from domain.execution.values import (
+from domain.execution.types import (
     DEFAULT_TIMEOUT,
     ExecutionError,
     ExecutionResult,
@@ -28,13 +28,10 @@ from domain.execution.values import (
     Webhook,
     webhook_number,
 )
-from domain.kernel import Recorded, aggregate_id
-from domain.values import (
-    Assignee,
-    Percent,
-    Priority,
-)
-from domain.wire import Sealed, Time
+from domain.json_forms import Time
+from domain.model import Recorded, aggregate_id
+from domain.sealing import Sealed
+from domain.types import Assignee, Percent, Priority
 
 
 class ExecutionCreated(ExecutionEvent):

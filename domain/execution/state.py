@@ -8,9 +8,9 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from domain.errors import IllegalTransition, NotFound
-from domain.execution.moves import ALLOWED, MOVES, MOVES_OF_STEPS
-from domain.execution.retry import RetryPolicy
-from domain.execution.values import (
+from domain.execution.retry_policy import RetryPolicy
+from domain.execution.transitions import ALLOWED, MOVES, MOVES_OF_STEPS
+from domain.execution.types import (
     DEFAULT_TIMEOUT,
     ExecutionError,
     ExecutionResult,
@@ -19,9 +19,9 @@ from domain.execution.values import (
     Usage,
     Webhook,
 )
-from domain.kernel import Aggregate, State
-from domain.values import Assignee, Priority, StepAssignee
-from domain.wire import Sealed
+from domain.model import Aggregate, State
+from domain.sealing import Sealed
+from domain.types import Assignee, Priority, StepAssignee
 
 NO_TIME = timedelta()
 OPEN = frozenset({StepStatus.PENDING, StepStatus.RUNNING})

@@ -6,15 +6,10 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from domain.execution.state import NOTHING, Execution, Step
-from domain.execution.values import (
-    ExecutionError,
-    StepPlan,
-    StepStatus,
-    Usage,
-)
-from domain.kernel import Event, Recorded
-from domain.values import StepAssignee
-from domain.wire import Sealed
+from domain.execution.types import ExecutionError, StepPlan, StepStatus, Usage
+from domain.model import Event, Recorded
+from domain.sealing import Sealed
+from domain.types import StepAssignee
 
 
 class ExecutionEvent(Event):

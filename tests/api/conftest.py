@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from api.postgres import EmbeddedPostgres
+from api.embedded_postgres.server import EmbeddedPostgres
 from tests.api.serving import Serving, serving
 from tests.conftest import CREATE, NUMBERS, TEMPLATE
 

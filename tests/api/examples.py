@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.main import OPERATIONS
-from api.operations import Operation
+from api.app import OPERATIONS
+from api.web.operation import Operation
 
 JSON = dict[str, Any]
 

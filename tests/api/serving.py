@@ -13,8 +13,8 @@ from pathlib import Path
 
 import httpx
 
-from api.main import System, build, create_app, migrate
-from api.serve import Server, configured
+from api.app import System, build, create_app, migrate
+from api.server import Server, configured
 from api.settings import Settings
 
 TOKEN = "the-token-of-the-tests"

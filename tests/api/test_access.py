@@ -5,9 +5,10 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from api.access import NOBODY, ROLES, Right
-from api.main import OPERATIONS
-from api.operations import Operation
+from api.access.identity import NOBODY
+from api.access.rights import ROLES, Right
+from api.app import OPERATIONS
+from api.web.operation import Operation
 from tests.api.conftest import refused
 from tests.api.examples import path_of
 from tests.api.serving import TOKEN, Serving

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from api.bodies import MIB
-from api.main import OPERATIONS
-from api.operations import Operation
+from api.app import OPERATIONS
+from api.web.body import MIB
+from api.web.operation import Operation
 from tests.api.conftest import JSON, Executions, refused
 from tests.api.examples import BODIES, WITH_BODY, path_of
 

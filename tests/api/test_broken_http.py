@@ -11,9 +11,9 @@ from contextlib import closing, contextmanager
 import httpx
 import pytest
 
-from api import bodies
-from api.bodies import MIB, SMALL
-from api.streams.lines import LONGEST_HEAD
+from api.transport.protocols import LONGEST_HEAD
+from api.web import body as body_module
+from api.web.body import MIB, SMALL
 from tests.api.conftest import JSON, Executions, ok, refused
 from tests.api.serving import TOKEN, Serving
 
@@ -265,13 +265,13 @@ def test_a_small_body_in_chunks_takes_little_room_once_it_is_read(
     server: Serving, api: httpx.Client, queued_execution: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shrunk: list[int] = []
-    shrink = bodies.Hold.shrink
+    shrink = body_module.Hold.shrink
 
-    def noted(hold: bodies.Hold, size: int) -> None:
+    def noted(hold: body_module.Hold, size: int) -> None:
         shrink(hold, size)
         shrunk.append(server.system.bodies.held)
 
-    monkeypatch.setattr(bodies.Hold, "shrink", noted)
+    monkeypatch.setattr(body_module.Hold, "shrink", noted)
     ok(api.post(f"/executions/{queued_execution}/start", content=iter([b"{", b"}"])))
     assert shrunk == [2, 0]
 
@@ -279,7 +279,7 @@ def test_a_small_body_in_chunks_takes_little_room_once_it_is_read(
 def test_a_large_body_that_stops_coming_is_not_waited_for(
     server: Serving, queued_execution: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies, "PATIENCE", 0.2)
+    monkeypatch.setattr(body_module, "PATIENCE", 0.2)
     line = f"POST /executions/{queued_execution}/start".encode()
     with connected(server) as wire:
         wire.sendall(asking(line, b"Content-Length: 100000", body=b"{"))

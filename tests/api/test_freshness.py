@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from api.freshness import MIN_POSITION
-from api.main import OPERATIONS
+from api.app import OPERATIONS
+from api.web.consistency import MIN_POSITION
 from tests.api.conftest import Executions, ok, refused
 
 READS = (

@@ -8,9 +8,9 @@ import httpx
 import pytest
 from openapi_schema_validator import OAS31Validator
 
-from api.main import OPERATIONS
-from api.openapi import ANSWER_HEADERS, document
-from api.operations import Operation
+from api.app import OPERATIONS
+from api.documents.openapi import ANSWER_HEADERS, document
+from api.web.operation import Operation
 from tests.api.conftest import ERROR, Catalog, Executions
 from tests.api.examples import BODIES, STEP, path_of
 

@@ -20,8 +20,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from api.main import OPERATIONS
-from api.openapi import document
+from api.app import OPERATIONS
+from api.documents.openapi import document
 from tests.api.conftest import Catalog, ok
 from tests.api.serving import AUTHORIZED, Serving
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.main import OPERATIONS
+from api.app import OPERATIONS
 from tests.api.conftest import JSON, Catalog, Executions, ok
 from tests.api.serving import AUTHORIZED, Serving
 

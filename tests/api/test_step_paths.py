@@ -7,8 +7,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from api.main import PREFIX
-from api.paths import parted
+from api.app import PREFIX
+from api.web.path_segments import parted
 from tests.api.conftest import ok, refused
 
 NAMES = (

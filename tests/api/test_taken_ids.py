@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from api.main import OPERATIONS
-from api.schemas import TAKEN
+from api.app import OPERATIONS
+from api.web.ids import TAKEN
 from tests.api.conftest import Catalog, ok, refused
 
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import orjson
 
-from domain.bus import Answer
-from domain.codec import Stored
+from domain.eventlog.codec import Stored
+from domain.writer.command_bus import Answer
 from tests import tally
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from domain.codec import Stored
+from domain.eventlog.codec import Stored
 from tests.fire.service import AUTHORIZED, Service, correlation
 
 CALLERS = 12

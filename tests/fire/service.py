@@ -16,11 +16,11 @@ import httpx
 import orjson
 import psycopg
 
-from api.cluster import Cluster
-from api.postgres import EmbeddedPostgres
-from domain.codec import Stored
-from domain.recorder import session_options
-from domain.store import IN_ORDER, SPAN
+from api.embedded_postgres.cluster import Cluster
+from api.embedded_postgres.server import EmbeddedPostgres
+from domain.eventlog.codec import Stored
+from domain.eventlog.sessions import session_options
+from domain.eventlog.store import IN_ORDER, SPAN
 
 HOUSE = Path(__file__).parents[2]
 TOKEN = "the-token-of-the-tests"

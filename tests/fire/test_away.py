@@ -11,8 +11,8 @@ from time import monotonic
 
 import pytest
 
-from api.postgres import EmbeddedPostgres
-from api.serve import GRACE
+from api.embedded_postgres.server import EmbeddedPostgres
+from api.server import GRACE
 from tests.fire.conftest import serving
 from tests.fire.load import assert_kept, under_load
 from tests.fire.probes import assert_away

@@ -10,9 +10,9 @@ from time import monotonic
 import psycopg
 import pytest
 
-from domain.batch import IdempotencyKey
-from domain.bus import Bus
 from domain.errors import Overloaded
+from domain.eventlog.idempotency import IdempotencyKey
+from domain.writer.command_bus import Bus
 from tests.fire.acknowledged import Told, assert_true, told
 from tests.fire.proxy import Cut, line_to
 from tests.tally import Begin, Note, Raise, message, running_bus, store

@@ -9,11 +9,10 @@ from typing import Any, cast
 import pytest
 from psycopg import AsyncConnection
 
-from domain import store as store_module
-from domain.batch import IdempotencyKey
 from domain.errors import IdempotencyKeyReused
-from domain.replies import REPLIES_KEPT, claim
-from domain.store import Store
+from domain.eventlog import store as store_module
+from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey, claim
+from domain.eventlog.store import Store
 from tests.tally import NOON, Begin, Note, Raise, message, running_bus, store
 
 NewStore = Callable[[], Store]

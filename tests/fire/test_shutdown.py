@@ -7,7 +7,7 @@ from time import monotonic
 
 import pytest
 
-from api.serve import GRACE
+from api.server import GRACE
 from tests.fire.load import assert_kept, under_load
 from tests.fire.service import Service
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from domain.codec import Stored
-from domain.store import Store
+from domain.eventlog.codec import Stored
+from domain.eventlog.store import Store
 from tests.fire.acknowledged import Told, assert_true
 from tests.fire.writer import TALLIES
 from tests.tally import Begin, message, running_bus, store

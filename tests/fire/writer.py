@@ -11,7 +11,7 @@ from time import monotonic
 
 import orjson
 
-from domain.bus import Bus
+from domain.writer.command_bus import Bus
 from tests.fire.acknowledged import Told, told
 from tests.tally import Raise, message, running_bus, store
 

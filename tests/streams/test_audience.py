@@ -13,7 +13,7 @@ from api.streams.filters import ALL
 from api.streams.forms import FORMS, SSE
 from api.streams.groups import Group, Topic
 from api.streams.words import EVENTS, WATCH
-from domain.codec import Stored
+from domain.eventlog.codec import Stored
 from tests.streams.test_hub import append, connect, running, until
 from tests.views.writing import NOON
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from api.main import now
+from api.clock import now
 from api.streams.connection import SLOW, Connection
 from api.streams.entries import SIZE
 from api.streams.filters import ALL
@@ -22,14 +22,14 @@ from api.streams.groups import Topic
 from api.streams.hub import Hub
 from api.streams.wheel import HEARTBEAT
 from api.streams.words import EVENTS
-from domain import house
+from domain import registry
 from domain.catalog.user import UserCreated
-from domain.kernel import Held, Recorded
-from domain.keyring import Keyring
-from domain.store import Store
-from domain.vault import Vault
-from projections import listen
-from projections.listen import Listener
+from domain.eventlog import notifications
+from domain.eventlog.encryption import Vault
+from domain.eventlog.keyring import Keyring
+from domain.eventlog.notifications import Listener
+from domain.eventlog.store import Store
+from domain.model import Held, Recorded
 
 LOG = Topic(FORMS[EVENTS, SSE], "", ALL)
 
@@ -82,7 +82,7 @@ async def append(store: Store, count: int) -> None:
 
 @asynccontextmanager
 async def running(conninfo: str) -> AsyncIterator[tuple[Hub, Store]]:
-    store = Store(conninfo, "executions", house.codec(), Keyring(Vault(b"k" * 32)))
+    store = Store(conninfo, "executions", registry.codec(), Keyring(Vault(b"k" * 32)))
     listener = Listener(conninfo, "executions")
     hub = Hub(store, listener, "executions", 10_000)
     await store.open()
@@ -203,7 +203,7 @@ async def test_nobody_waits_for_a_heartbeat_longer_than_its_interval_whenever_an
 async def test_the_tail_is_woken_and_hardly_looks_by_itself(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listen, "HEARING", 60)
+    monkeypatch.setattr(notifications, "HEARING", 60)
     async with running(database) as (hub, store):
         looked, read = list[int](), store.read
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from domain import store
-from projections import pasts
+from domain.eventlog import states, store
 from tests.api.conftest import Executions, ok
 from tests.api.serving import Serving
 from tests.streams.consumers import head, heard, past, socket, until_caught_up
@@ -16,7 +15,7 @@ from tests.streams.consumers import head, heard, past, socket, until_caught_up
 def cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages of a few kilobytes, so that each large event fills one."""
     monkeypatch.setattr(store, "READ_BYTES", 5_000)
-    monkeypatch.setattr(pasts, "PAGE_BYTES", 5_000)
+    monkeypatch.setattr(states, "PAGE_BYTES", 5_000)
     monkeypatch.setattr("api.streams.readers.PAGE_BYTES", 5_000)
     monkeypatch.setattr("api.streams.tail.READ_BYTES", 5_000)
 

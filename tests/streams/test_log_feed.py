@@ -20,12 +20,13 @@ from api.streams.groups import Topic
 from api.streams.hub import Hub
 from api.streams.words import WATCH
 from domain.errors import Overloaded
-from domain.kernel import Held
-from domain.store import Store
-from projections import kernel
-from projections.lines import LogLine
-from projections.listen import Listener
-from projections.logs import LogBook, Logs
+from domain.eventlog.notifications import Listener
+from domain.eventlog.store import Store
+from domain.model import Held
+from projections.engine.migrations import migrate_projections
+from projections.log_lines.model import LogLine
+from projections.log_lines.projection import Logs
+from projections.log_lines.reader import LogBook
 from tests.streams.test_hub import Line, until
 from tests.views.writing import NOON, Log, completed, opened, some
 
@@ -56,7 +57,7 @@ class Running(NamedTuple):
 
 @asynccontextmanager
 async def running(conninfo: str) -> AsyncIterator[Running]:
-    kernel.migrate(conninfo, "executions", [Logs()])
+    migrate_projections(conninfo, "executions", [Logs()])
     async with opened(conninfo) as store:
         listener = Listener(conninfo, "executions")
         hub = Hub(store, listener, "executions", 10_000)

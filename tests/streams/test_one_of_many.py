@@ -9,7 +9,7 @@ import structlog
 
 from api.streams.connection import SLOW
 from api.streams.hub import Hub
-from projections.listen import Listener
+from domain.eventlog.notifications import Listener
 from tests import tally
 from tests.streams.test_hub import LOG, Line, append, connect, running, until
 

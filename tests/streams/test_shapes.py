@@ -9,14 +9,15 @@ import httpx
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from api.streams import shapes, sockets
 from api.streams.forms import SOCKET, SSE
+from api.web import websocket
+from projections.representations import stream_frames
 from tests.api.conftest import ERROR, RESULT, Executions, ok
 from tests.api.serving import Serving, serving
 from tests.streams.consumers import heard, past, socket, until_caught_up
 
 JSON = dict[str, Any]
-FRAME = TypeAdapter(shapes.Frame)
+FRAME = TypeAdapter(stream_frames.Frame)
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_every_frame_of_watchers_is_described(
         read += past(server, f"/executions/{execution}/watch")
     for frame in read:
         FRAME.validate_python(frame, strict=False)
-    kinds = {kind for model in shapes.FRAMES for kind in model.kinds()}
+    kinds = {kind for model in stream_frames.FRAMES for kind in model.kinds()}
     assert {frame["type"] for frame in read} == kinds
 
 
@@ -59,7 +60,7 @@ def test_a_log_frame_is_described(
         until_caught_up(frames)
         line = {"level": "warn", "message": "Slow", "step": "a", "context": {"seconds": 3}}
         ok(api.post(f"/executions/{running_execution}/logs", json=line))
-        shown = shapes.Log.model_validate(next(frames), strict=False)
+        shown = stream_frames.Log.model_validate(next(frames), strict=False)
     assert shown.model_dump(include=set(line)) == line
 
 
@@ -73,14 +74,16 @@ def test_every_envelope_and_control_frame_is_described(database: str) -> None:
             read += frames
     for frame in read:
         if "specversion" in frame:
-            shapes.Envelope.model_validate(frame, strict=False)
+            stream_frames.Envelope.model_validate(frame, strict=False)
         else:
-            TypeAdapter(shapes.Control).validate_python(frame, strict=False)
+            TypeAdapter(stream_frames.Control).validate_python(frame, strict=False)
 
 
-@pytest.mark.parametrize("model", shapes.CONTROLS)
-def test_a_frame_about_the_stream_is_described_on_either_wire(model: type[shapes.Ours]) -> None:
-    more = {"retry": 1_000} if model is shapes.Closing else {}
+@pytest.mark.parametrize("model", stream_frames.CONTROLS)
+def test_a_frame_about_the_stream_is_described_on_either_wire(
+    model: type[stream_frames.Ours],
+) -> None:
+    more = {"retry": 1_000} if model is stream_frames.Closing else {}
     chunk = SSE.control(model.kind(), 7, more)
     event, data = re.findall(rb"^(?:event|data): (.*)$", chunk, re.MULTILINE)
     assert event.decode() == model.kind()
@@ -107,13 +110,15 @@ def test_every_frame_of_every_path_is_one_of_its_channel(
     (channel,) = (channel for channel in channels if channel["address"] == address)
     read = past(server, address.format(id=completed_execution), format=format_)
     for frame in read:
-        assert [name for name in channel["messages"] if fits(getattr(shapes, name), frame)], frame
+        assert [
+            name for name in channel["messages"] if fits(getattr(stream_frames, name), frame)
+        ], frame
 
 
 def test_the_document_has_every_path_that_takes_a_stream(api: httpx.Client) -> None:
     document = api.get("/asyncapi.json").json()
     assert document["asyncapi"] == "3.0.0"
-    assert document["channels"].keys() == sockets.ASKS.keys()
+    assert document["channels"].keys() == websocket.ASKS.keys()
     openapi = api.get("/openapi.json").json()
     for channel in document["channels"].values():
         assert channel["address"] in openapi["paths"]

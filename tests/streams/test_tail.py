@@ -11,10 +11,10 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
-from api.address import Address
-from api.cli import main
-from api.cli_tail import GAP, log_line
-from api.following import Frame, Refused, follow, frames, lines
+from api.cli.main import main
+from api.cli.service_address import Address
+from api.cli.sse_reader import Frame, Refused, follow, frames, lines
+from api.cli.tail import GAP, log_line
 from api.streams.connection import Connection
 from tests.api.conftest import RESULT, Executions
 from tests.api.listening import opened

@@ -18,7 +18,7 @@ from api.streams.source import Source
 from api.streams.words import EVENTS, WATCH, Words
 from domain.execution.events import ProgressUpdated
 from domain.execution.step_events import ExecutionEvent
-from domain.kernel import Event
+from domain.model import Event
 from tests.streams.test_hub import Line, until
 from tests.streams.test_log_feed import running
 from tests.views.writing import Happening, Log, completed, created, opened, started

@@ -9,7 +9,7 @@ import structlog
 
 from api.streams.entries import SIZE, Entry, slot
 from api.streams.window import AT_ONCE, Window
-from domain.codec import Stored
+from domain.eventlog.codec import Stored
 from tests.streams.test_hub import until
 from tests.views.writing import NOON
 

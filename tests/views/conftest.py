@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from domain import house
-from projections import kernel
-from projections.executions import Executions
+from domain import registry
+from projections.engine.migrations import migrate_projections
+from projections.executions.projection import Executions
 
 
 @pytest.fixture
 def views(database: str) -> str:
     """Connection string of an empty database that has the tables of the executions view."""
-    kernel.migrate(database, "executions", [Executions(house.codec())])
+    migrate_projections(database, "executions", [Executions(registry.codec())])
     return database

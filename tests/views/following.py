@@ -14,12 +14,13 @@ import orjson
 from psycopg import AsyncConnection
 from psycopg.sql import SQL, Identifier
 
+from domain.eventlog.encryption import KEY_BYTES, Vault
 from domain.execution.events import ExecutionCreated
-from domain.house import codec
-from domain.kernel import Held, Recorded, replay
-from domain.values import Assignee
-from domain.vault import KEY_BYTES, Vault
-from projections.kernel import BEGIN_BOOKMARK, View
+from domain.model import Held, Recorded, replay
+from domain.registry import codec
+from domain.types import Assignee
+from projections.engine.migrations import BEGIN_BOOKMARK
+from projections.engine.projection import View
 from tests.test_walks import creations, walk, ways
 
 CODEC = codec()

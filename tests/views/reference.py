@@ -6,9 +6,9 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from domain.execution.values import Status
-from domain.values import Priority
-from domain.wire import parse_time
+from domain.execution.types import Status
+from domain.json_forms import parse_time
+from domain.types import Priority
 
 Document = dict[str, Any]
 

@@ -14,7 +14,7 @@ from domain.execution.events import (
     ProgressUpdated,
 )
 from domain.execution.step_events import StepCompleted, StepStarted, UsageRecorded
-from domain.execution.values import ExecutionError
+from domain.execution.types import ExecutionError
 from tests.views.writing import Happening, completed, created, started
 
 TAGS = ("eu", "us", "e", 'qu"ote', "back\\slash", "a,b", "{brace}")

@@ -18,10 +18,10 @@ from psycopg import AsyncConnection
 from domain.execution.events import ExecutionCompleted, ExecutionStarted
 from domain.execution.state import Execution
 from domain.execution.step_events import UsageRecorded
-from domain.execution.values import Status
-from domain.kernel import Recorded
-from projections.analytics import Analytics
-from projections.figures import By, Figures, Question
+from domain.execution.types import Status
+from domain.model import Recorded
+from projections.analytics.projection import Analytics
+from projections.analytics.queries import By, Figures, Question
 from tests.given import NOON, SECOND
 from tests.stories import CREATED, RESULT
 from tests.views.following import followed, logs, rows, states

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from domain.catalog import order, service, user
 from domain.catalog.order import OrderConfirmed, OrderCreated
 from domain.catalog.service import ServiceCreated
 from domain.catalog.user import UserCreated
 from domain.catalog.workflow import WorkflowCreated, WorkflowStep
 from domain.errors import Invalid
-from domain.kernel import Event, Recorded
+from domain.model import Event, Recorded
 from projections.catalog import Catalog, Page
+from projections.representations.catalog import order_document, service_document, user_document
 from tests.given import NOON
 from tests.views.following import CODEC, followed, rows, states
 
@@ -64,9 +64,9 @@ async def test_entries_are_what_their_streams_say(database: str, page: int) -> N
         orders = (await view.list(connection, "order", {})).data
         services = (await view.list(connection, "service", {})).data
         users = (await view.list(connection, "user", {})).data
-    assert orders == [order.document(by_id[identity]) for identity in ("o-1", "o-2", "o-3")]
-    assert services == [service.document(by_id[identity]) for identity in ("s-1", "s-2")]
-    assert users == [user.document(by_id[identity]) for identity in ("c-1", "p-1")]
+    assert orders == [order_document(by_id[identity]) for identity in ("o-1", "o-2", "o-3")]
+    assert services == [service_document(by_id[identity]) for identity in ("s-1", "s-2")]
+    assert users == [user_document(by_id[identity]) for identity in ("c-1", "p-1")]
     assert orders[1]["execution"] == "e-1"
 
 

@@ -14,14 +14,14 @@ import pytest
 from psycopg import AsyncConnection
 
 from domain.errors import Invalid
+from domain.eventlog.sessions import session_options
 from domain.execution.events import ProgressUpdated
-from domain.recorder import session_options
-from projections import cursors
-from projections.conditions import EVERYTHING, Condition
-from projections.executions import Executions, Listed
-from projections.fields import FIELDS, field, sortable
-from projections.filters import from_json
-from projections.kernel import Follower
+from projections.engine.follower import Follower
+from projections.executions.columns import FIELDS, field, sortable
+from projections.executions.projection import Executions, Listed
+from projections.query import pagination
+from projections.query.ast import EVERYTHING, Condition
+from projections.query.parser import from_json
 from tests.views.reference import WORDS, values
 from tests.views.sample import sample
 from tests.views.writing import Happening, Log, created, opened, some
@@ -45,7 +45,7 @@ class Reader:
             pass
 
     async def pages(
-        self, limit: int, sort: str = cursors.DEFAULT_SORT, condition: Condition = EVERYTHING
+        self, limit: int, sort: str = pagination.DEFAULT_SORT, condition: Condition = EVERYTHING
     ) -> AsyncIterator[list[Listed]]:
         cursor = None
         while True:
@@ -207,16 +207,16 @@ FORGED: list[tuple[str, list[Any]]] = [
 
 @pytest.mark.parametrize(("sort", "forged"), FORGED)
 def test_a_forged_place_is_refused(sort: str, forged: list[Any]) -> None:
-    cursor = cursors.encode(sort, EVERYTHING, forged)
+    cursor = pagination.encode(sort, EVERYTHING, forged)
     with pytest.raises(Invalid) as refused:
-        cursors.decode(cursor, sort, EVERYTHING, cursors.order(sort, sortable))
+        pagination.decode(cursor, sort, EVERYTHING, pagination.order(sort, sortable))
     assert refused.value.members["errors"][0]["path"] == "cursor"
 
 
 def test_a_cursor_is_not_an_object() -> None:
     cursor = urlsafe_b64encode(orjson.dumps({"sort": "$id"})).decode()
     with pytest.raises(Invalid):
-        cursors.decode(cursor, "$id", EVERYTHING, cursors.order("$id", sortable))
+        pagination.decode(cursor, "$id", EVERYTHING, pagination.order("$id", sortable))
 
 
 SENSELESS = [
@@ -234,7 +234,7 @@ SENSELESS = [
 @pytest.mark.parametrize("sort", ["", ",".join(list(FIELDS)[:6]), *SENSELESS])
 def test_a_sort_that_makes_no_sense_is_refused(sort: str) -> None:
     with pytest.raises(Invalid) as refused:
-        cursors.order(sort, sortable)
+        pagination.order(sort, sortable)
     assert refused.value.members["errors"][0]["path"] == "sort"
 
 
@@ -246,8 +246,8 @@ async def test_a_limit_out_of_range_is_refused(views: str, limit: int) -> None:
 
 
 def test_ties_are_broken_in_the_last_direction_so_that_an_index_serves() -> None:
-    newest = cursors.order("-metadata.createdAt", sortable)
+    newest = pagination.order("-metadata.createdAt", sortable)
     assert [key.clause for key in newest] == ["created_at DESC", "id DESC"]
     bound: list[Any] = []
-    assert cursors.after(newest, [NOW, "e"], bound) == "(created_at, id) < (%s, %s)"
+    assert pagination.after(newest, [NOW, "e"], bound) == "(created_at, id) < (%s, %s)"
     assert bound == [NOW, "e"]

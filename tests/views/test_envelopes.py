@@ -9,9 +9,9 @@ import orjson
 import pytest
 from hypothesis import given
 
-from domain.codec import Stored
-from domain.wire import parse_time
-from projections.envelopes import envelope
+from domain.eventlog.codec import Stored
+from domain.json_forms import parse_time
+from projections.representations.cloudevents import envelope
 from tests.given import NOON
 from tests.test_walks import KEY, creations, walk, ways
 

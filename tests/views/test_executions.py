@@ -11,15 +11,15 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, given, settings
 from psycopg import AsyncConnection
 
-from domain import house
-from domain.codec import open_json, plain_json, sealed_json
-from domain.execution.document import document
+from domain import registry
+from domain.eventlog.codec import open_json, plain_json, sealed_json
+from domain.eventlog.sessions import session_options
 from domain.execution.events import CheckpointSaved, ExecutionUpdated, ProgressUpdated
 from domain.execution.step_events import StepStarted
-from domain.kernel import Recorded
-from domain.recorder import session_options
-from projections.executions import Executions, Row
-from projections.kernel import Follower
+from domain.model import Recorded
+from projections.engine.follower import Follower
+from projections.executions.projection import Executions, Row
+from projections.representations.execution import document
 from tests.views.following import CODEC, followed, logs, rows, states
 from tests.views.sample import sample
 from tests.views.writing import NOON, Happening, Log, completed, created, opened, started
@@ -178,4 +178,4 @@ def test_the_view_is_shown_the_events_of_executions_alone() -> None:
     assert Executions.types is not None
     assert {name.partition(".")[0] for name in Executions.types} == {"execution"}
     assert ProgressUpdated.type in Executions.types
-    assert set(Executions.types) <= set(house.codec()._events)
+    assert set(Executions.types) <= set(registry.codec()._events)

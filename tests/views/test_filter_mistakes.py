@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from domain.errors import Invalid
-from projections.conditions import EVERYTHING, Every
-from projections.fields import field
-from projections.filters import from_json, from_query
+from projections.executions.columns import field
+from projections.query.ast import EVERYTHING, Every
+from projections.query.parser import from_json, from_query
 
 Deep = dict[str, Any]
 

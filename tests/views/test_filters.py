@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from psycopg import AsyncConnection
 
 from domain.errors import Invalid
-from domain.execution.values import Status
-from domain.recorder import session_options
-from projections.conditions import EVERYTHING, Condition
-from projections.executions import Executions, Page
-from projections.fields import FIELDS, field
-from projections.filters import from_json, from_query
-from projections.kernel import Follower
+from domain.eventlog.sessions import session_options
+from domain.execution.types import Status
+from projections.engine.follower import Follower
+from projections.executions.columns import FIELDS, field
+from projections.executions.projection import Executions, Page
+from projections.query.ast import EVERYTHING, Condition
+from projections.query.parser import from_json, from_query
 from tests.views.reference import meets, values
 from tests.views.sample import TAGS, sample
 from tests.views.writing import Log, new_store

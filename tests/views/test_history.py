@@ -10,11 +10,11 @@ import orjson
 import pytest
 
 from domain.errors import Invalid, NotFound
-from domain.execution.document import document
 from domain.execution.events import ProgressUpdated
 from domain.execution.step_events import StepCompleted, StepStarted
-from projections.history import EventPage, History
-from projections.patches import Change
+from projections.history.json_patch import Change
+from projections.history.time_travel import EventPage, History
+from projections.representations.execution import document
 from tests.views.test_patches import applied, same
 from tests.views.writing import NOON, SECOND, Happening, Log, completed, created, opened, started
 

@@ -11,12 +11,13 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
+from domain.eventlog.sessions import session_options
+from domain.eventlog.store import Store
 from domain.execution.events import ExecutionUpdated, ProgressUpdated
-from domain.kernel import Recorded
-from domain.recorder import session_options
-from domain.store import Store
-from projections import kernel
-from projections.kernel import Follower, Progress
+from domain.model import Recorded
+from projections.engine import follower as follower_module
+from projections.engine.follower import Follower, Progress
+from projections.engine.migrations import migrate_projections
 from tests.views.writing import Happening, Log, created, opened, some
 
 
@@ -78,7 +79,7 @@ class Stage:
 @asynccontextmanager
 async def stage(conninfo: str, view: Seen | None = None) -> AsyncIterator[Stage]:
     view = view or Seen()
-    kernel.migrate(conninfo, "executions", [view])
+    migrate_projections(conninfo, "executions", [view])
     options = session_options("executions")
     async with (
         opened(conninfo) as store,
@@ -199,7 +200,7 @@ async def test_migrating_again_changes_nothing(database: str) -> None:
     async with stage(database) as on:
         await on.log.write(some(2))
         await on.catch_up()
-        kernel.migrate(database, "executions", [on.view])
+        migrate_projections(database, "executions", [on.view])
         assert await on.bookmark() == (2, 1)
         assert await on.seen() == [1, 2]
 
@@ -212,7 +213,7 @@ async def test_rows_of_another_form_are_made_again(database: str) -> None:
         await on.log.write(some(2))
         await on.catch_up()
         await on.connection.execute("UPDATE seen SET position = position + 100")
-        kernel.migrate(database, "executions", [Grown()])
+        migrate_projections(database, "executions", [Grown()])
         assert await on.bookmark() == (0, 2)
         assert await on.seen() == []
         await on.catch_up()
@@ -224,7 +225,7 @@ async def test_tables_without_rows_are_of_the_new_form_too(database: str) -> Non
         schema: ClassVar[str] = Seen.schema.replace("PRIMARY KEY", "PRIMARY KEY, more int")
 
     async with stage(database) as on:
-        kernel.migrate(database, "executions", [Grown()])
+        migrate_projections(database, "executions", [Grown()])
         assert await on.rows("SELECT more FROM seen") == []
 
 
@@ -239,8 +240,8 @@ async def test_pages_grow_while_the_view_is_behind(database: str) -> None:
 async def test_a_page_holds_no_more_bytes_than_fit_and_at_least_one_event(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernel, "PAGE_BYTES", 20_000)
-    monkeypatch.setattr(kernel, "SURELY", 1)
+    monkeypatch.setattr(follower_module, "PAGE_BYTES", 20_000)
+    monkeypatch.setattr(follower_module, "SURELY", 1)
     async with stage(database) as on:
         await on.log.write(some(20))
         for size in (5_000, 5_000, 5_000, 5_000, 100, 30_000, 30_000, 5_000):

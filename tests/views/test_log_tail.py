@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from domain.store import Store
-from projections import kernel, log_tail
-from projections.lines import LogLine
-from projections.log_tail import LogTail
-from projections.logs import LogBook, Logs
+from domain.eventlog.store import Store
+from projections.engine.migrations import migrate_projections
+from projections.log_lines import tail as tail_module
+from projections.log_lines.model import LogLine
+from projections.log_lines.projection import Logs
+from projections.log_lines.reader import LogBook
+from projections.log_lines.tail import LogTail
 from tests.views.writing import NOON, Log, opened, some
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +26,7 @@ INSERT_MANY = """INSERT INTO log_lines (execution, occurred_at, at, level, seale
 @pytest.fixture
 async def store(database: str) -> AsyncIterator[Store]:
     """One with the executions `e-0` to `e-2`."""
-    kernel.migrate(database, "executions", [Logs()])
+    migrate_projections(database, "executions", [Logs()])
     async with opened(database) as opened_store:
         await Log(opened_store).write(some(3))
         yield opened_store
@@ -106,7 +108,7 @@ async def test_many_lines_that_are_committed_late_at_once_are_read_all_the_same(
 async def test_a_line_that_was_rolled_back_is_not_waited_for_for_ever(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_tail, "PATIENCE", 0.0)
+    monkeypatch.setattr(tail_module, "PATIENCE", 0.0)
     tail = LogTail(store)
     await tail.begin()
     async with store.reader() as connection, connection.transaction(force_rollback=True):
@@ -121,8 +123,8 @@ async def test_a_line_that_was_rolled_back_is_not_waited_for_for_ever(
 async def test_a_page_holds_no_more_than_fits(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_tail, "LARGEST", 1_000)
-    monkeypatch.setattr(log_tail, "PAGE", 7)
+    monkeypatch.setattr(tail_module, "LARGEST", 1_000)
+    monkeypatch.setattr(tail_module, "PAGE", 7)
     tail = LogTail(store)
     await tail.begin()
     await append(store, "e-0", 10, size=300)

@@ -10,23 +10,23 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from domain.batch import IdempotencyKey
 from domain.errors import Forbidden, IdempotencyKeyReused, Invalid, NotFound
+from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey
+from domain.eventlog.sessions import session_options
+from domain.eventlog.store import Store
 from domain.execution.events import (
     ExecutionCancelled,
     ExecutionCreated,
     ExecutionFailed,
     RetryScheduled,
 )
-from domain.execution.values import ExecutionError
-from domain.recorder import session_options
-from domain.replies import REPLIES_KEPT
-from domain.store import Store
-from projections import kernel
-from projections.kernel import Follower
-from projections.lines import LogLine
-from projections.logs import LogBook, LogFilter, Logs
-from projections.rebuild import rebuild
+from domain.execution.types import ExecutionError
+from projections.engine.follower import Follower
+from projections.engine.migrations import migrate_projections
+from projections.engine.rebuild import rebuild
+from projections.log_lines.model import LogLine
+from projections.log_lines.projection import Logs
+from projections.log_lines.reader import LogBook, LogFilter
 from tests.views.writing import NOON, SECOND, Happening, Log, completed, created, opened, started
 
 pytestmark = pytest.mark.anyio
@@ -40,7 +40,7 @@ ONE_LINE = LogLine(level="info", message="s3cret", context={"key": "s3cret"}, st
 
 @pytest.fixture
 def tables(database: str) -> str:
-    kernel.migrate(database, SCHEMA, [Logs()])
+    migrate_projections(database, SCHEMA, [Logs()])
     return database
 
 

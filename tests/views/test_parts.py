@@ -12,16 +12,17 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from api.part import COMMAND
+from api.cli.rebuild_worker import COMMAND
+from domain.eventlog.store import Store
 from domain.execution.events import ProgressUpdated
-from domain.store import Store
-from projections import kernel
-from projections import rebuild as rebuilding
-from projections.analytics import Analytics
-from projections.executions import Executions
-from projections.kernel import Part
-from projections.parts import PartFailed, Processes, Share
-from projections.rebuild import Rebuilt, rebuild
+from projections.analytics.projection import Analytics
+from projections.engine import follower as follower_module
+from projections.engine import rebuild as rebuilding
+from projections.engine.follower import Part
+from projections.engine.migrations import BEGIN_BOOKMARK, migrate_projections
+from projections.engine.parallel_rebuild import PartFailed, Processes, Share
+from projections.engine.rebuild import Rebuilt, rebuild
+from projections.executions.projection import Executions
 from tests.views.test_rebuild import (
     a_history,
     ask,
@@ -60,7 +61,10 @@ def parts() -> list[int]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == os.getpid() and b"api.part" in (folder / "cmdline").read_bytes():
+            if (
+                parent == os.getpid()
+                and b"api.cli.rebuild_worker" in (folder / "cmdline").read_bytes()
+            ):
                 found.append(int(folder.name))
         except OSError:  # it has ended meanwhile
             continue
@@ -93,7 +97,7 @@ async def test_processes_make_the_same_rows_under_writes_with_a_live_follower(vi
 
         async def read() -> None:
             async with await connect(views) as connection:
-                follower = kernel.Follower(Executions(store.codec), store)
+                follower = follower_module.Follower(Executions(store.codec), store)
                 while not done.is_set():
                     await follower.catch_up(connection, 7)
 
@@ -188,7 +192,7 @@ async def test_a_short_log_is_not_worth_processes(
 
 
 async def test_totals_across_streams_are_never_shared_out(views: str) -> None:
-    kernel.migrate(views, "executions", [Analytics()])
+    migrate_projections(views, "executions", [Analytics()])
     async with opened(views) as store:
         await Log(store).write(some(30))
         done = await rebuild(views, "executions", Analytics(), store, processes=NOBODY)
@@ -202,7 +206,7 @@ def test_a_process_ends_with_the_one_that_started_it(views: str) -> None:
     share = Share(views, options, "executions", "executions", 20, part)
     name = part.bookmark("executions")
     with psycopg.connect(views, options=options) as connection:
-        connection.execute(kernel.BEGIN_BOOKMARK, (name,))
+        connection.execute(BEGIN_BOOKMARK, (name,))
         connection.commit()
         connection.execute("SELECT FROM bookmarks WHERE view = %s FOR UPDATE", (name,))
         with subprocess.Popen(COMMAND, stdin=subprocess.PIPE) as process:

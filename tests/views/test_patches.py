@@ -11,8 +11,8 @@ import orjson
 import pytest
 from hypothesis import given
 
-from domain.execution.document import document
-from projections.patches import Blame, Caused, Change, changes
+from projections.history.json_patch import Blame, Caused, Change, changes
+from projections.representations.execution import document
 from tests.test_walks import creations, walk, ways
 
 names = st.text("ab/~0", max_size=2)

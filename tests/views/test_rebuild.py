@@ -11,19 +11,21 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from domain import house
-from domain.codec import Stored
+from domain import registry
+from domain.eventlog.codec import Stored
+from domain.eventlog.sessions import session_options
+from domain.eventlog.store import Store
 from domain.execution.events import ExecutionUpdated, ProgressUpdated
-from domain.recorder import session_options
-from domain.store import Store
-from projections import figures, kernel
-from projections import rebuild as rebuilding
-from projections.analytics import Analytics
-from projections.executions import Executions
-from projections.figures import Figures, Question
-from projections.kernel import Follower
-from projections.rebuild import OWN, RebuildUnderWay, Rebuilt, rebuild
-from projections.verify import Difference, verify
+from projections.analytics import queries
+from projections.analytics.projection import Analytics
+from projections.analytics.queries import Figures, Question
+from projections.engine import follower as follower_module
+from projections.engine import rebuild as rebuilding
+from projections.engine.follower import Follower
+from projections.engine.migrations import migrate_projections
+from projections.engine.rebuild import OWN, RebuildUnderWay, Rebuilt, rebuild
+from projections.engine.verify import Difference, verify
+from projections.executions.projection import Executions
 from tests.views.writing import Happening, Log, completed, created, opened, some, started
 
 pytestmark = pytest.mark.anyio
@@ -267,9 +269,9 @@ async def test_a_database_that_ends_in_the_middle_is_one_error(
 async def test_what_is_read_ahead_is_used_also_where_pages_are_cut_short(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernel, "PAGE_BYTES", 20_000)
+    monkeypatch.setattr(follower_module, "PAGE_BYTES", 20_000)
     monkeypatch.setattr(rebuilding, "PAGE", 20)
-    monkeypatch.setattr(kernel, "LARGEST_PAGE", 20)
+    monkeypatch.setattr(follower_module, "LARGEST_PAGE", 20)
     taken = []
     span = Store.span
 
@@ -292,11 +294,11 @@ async def test_what_is_read_ahead_is_used_also_where_pages_are_cut_short(
 async def test_an_answer_is_of_one_build_also_when_a_rebuild_ends_meanwhile(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kernel.migrate(database, "executions", [Analytics()])
+    migrate_projections(database, "executions", [Analytics()])
     async with opened(database) as store, await connect(database) as connection:
         await Log(store).write(some(5))
         await rebuild(database, "executions", Analytics(), store)
-        cells, rebuilding = figures._cells, list[asyncio.Task[Rebuilt]]()
+        cells, rebuilding = queries._cells, list[asyncio.Task[Rebuilt]]()
 
         async def slowly(connection: AsyncConnection, question: Question) -> Any:
             rebuilding.append(
@@ -305,7 +307,7 @@ async def test_an_answer_is_of_one_build_also_when_a_rebuild_ends_meanwhile(
             await asyncio.sleep(1)
             return await cells(connection, question)
 
-        monkeypatch.setattr(figures, "_cells", slowly)
+        monkeypatch.setattr(queries, "_cells", slowly)
         answer = await Figures().answer(connection, Question())
         assert (answer.document["total"], answer.position) == (5, 5)
         assert await rebuilding[0] == (5, 0)
@@ -325,5 +327,5 @@ async def test_progress_is_told_up_to_the_end(views: str) -> None:
 
 
 def test_the_codec_of_the_house_knows_every_event_the_view_is_shown() -> None:
-    codec = house.codec()
+    codec = registry.codec()
     assert set(Executions.types or ()) <= set(codec._events)

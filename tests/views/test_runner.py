@@ -11,14 +11,16 @@ from time import monotonic
 import psycopg
 import pytest
 
-from api.postgres import EmbeddedPostgres
-from domain import recorder
-from domain.store import Store
-from projections import kernel, listen, runner
-from projections.executions import Executions
-from projections.listen import Listener, Wake
-from projections.rebuild import rebuild
-from projections.runner import Runner
+from api.embedded_postgres.server import EmbeddedPostgres
+from domain.eventlog import notifications
+from domain.eventlog.migrations import migrate_log
+from domain.eventlog.notifications import Listener, Wake
+from domain.eventlog.store import Store
+from projections.engine import runner
+from projections.engine.migrations import migrate_projections
+from projections.engine.rebuild import rebuild
+from projections.engine.runner import Runner
+from projections.executions.projection import Executions
 from tests.streams.test_hub import until
 from tests.views.writing import NOON, Log, created, new_store, opened, some
 
@@ -75,7 +77,7 @@ async def test_a_notification_wakes_without_waiting_for_the_poll(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "POLL", 60)
-    monkeypatch.setattr(listen, "HEARING", 60)
+    monkeypatch.setattr(notifications, "HEARING", 60)
     async with opened(views) as store, process(views, store) as one:
         log = Log(store)
         for number in range(5):
@@ -113,9 +115,9 @@ async def test_who_is_woken_looks_seldom_and_who_is_not_looks_often(
         return await first(connection, query, *values)
 
     monkeypatch.setattr(runner, "_first", counted)
-    monkeypatch.setattr(listen, "HEARING", 60)
+    monkeypatch.setattr(notifications, "HEARING", 60)
     async with opened(views) as store, process(views, store, hears=hears) as one:
-        await until(lambda: one.listener.poll == (60 if hears else listen.DEAF))
+        await until(lambda: one.listener.poll == (60 if hears else notifications.DEAF))
         assert await one.runner.wait("executions", await Log(store).write(some(1)), 10)
         await asyncio.sleep(0.4)  # a look that was planned before
         looked.clear()
@@ -126,18 +128,18 @@ async def test_who_is_woken_looks_seldom_and_who_is_not_looks_often(
 async def test_a_listener_that_lost_its_connection_is_deaf(database: str) -> None:
     listener = Listener(database, "executions")
     wake = listener.subscribe("executions")
-    assert listener.poll == listen.DEAF
+    assert listener.poll == notifications.DEAF
     listener.start()
     try:
         assert await wake.wait(10)
-        assert listener.poll == listen.HEARING
+        assert listener.poll == notifications.HEARING
         listener._conninfo = f"{database} port=1"
         with psycopg.connect(database, autocommit=True) as admin:
             admin.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
-        await until(lambda: listener.poll == listen.DEAF)
+        await until(lambda: listener.poll == notifications.DEAF)
     finally:
         await listener.stop()
 
@@ -220,9 +222,9 @@ async def test_the_view_goes_on_after_the_database_was_away(
     server = EmbeddedPostgres(postgres_root, bin_dir=postgres_bin)
     with server:
         conninfo = server.conninfo()
-        recorder.migrate(conninfo, "executions")
+        migrate_log(conninfo, "executions")
         store = new_store(conninfo)
-        kernel.migrate(conninfo, "executions", [Executions(store.codec)])
+        migrate_projections(conninfo, "executions", [Executions(store.codec)])
         await store.open()
         async with process(conninfo, store) as one:
             log = Log(store)
@@ -240,7 +242,7 @@ async def test_a_view_without_tables_is_tried_again_until_it_has_them(database: 
     async with opened(database) as store, process(database, store) as one:
         position = await Log(store).write(some(1))
         await asyncio.sleep(0.3)
-        kernel.migrate(database, "executions", [one.view])
+        migrate_projections(database, "executions", [one.view])
         assert await one.runner.wait("executions", position, 20)
 
 

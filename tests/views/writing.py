@@ -8,7 +8,10 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from domain.codec import Codec
+from domain.eventlog.codec import Codec
+from domain.eventlog.encryption import Vault
+from domain.eventlog.keyring import Keyring
+from domain.eventlog.store import Store
 from domain.execution.events import (
     EVENTS,
     ExecutionCompleted,
@@ -17,11 +20,8 @@ from domain.execution.events import (
     ExecutionStarting,
 )
 from domain.execution.state import Execution
-from domain.execution.values import ExecutionResult
-from domain.kernel import Event, Recorded
-from domain.keyring import Keyring
-from domain.store import Store
-from domain.vault import Vault
+from domain.execution.types import ExecutionResult
+from domain.model import Event, Recorded
 
 MASTER_KEY = b"k" * 32
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

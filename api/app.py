@@ -1,0 +1,196 @@
+"""The composition root: everything is made and wired here, by hand."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from starlette.routing import Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.access.identity import Access
+from api.clock import new_id, now
+from api.documents import asyncapi
+from api.routes import analytics as analytics_routes
+from api.routes import (
+    catalog,
+    command_batch,
+    commands,
+    documents,
+    executions,
+    health,
+    log_lines,
+    streams,
+)
+from api.routes import history as history_routes
+from api.settings import Settings
+from api.streams.hub import Hub
+from api.web import problems, websocket
+from api.web.body import Bodies
+from api.web.operation import Operation
+from api.web.path_segments import parted
+from api.web.routing import routes
+from domain import registry
+from domain.errors import NotFound
+from domain.eventlog.encryption import Vault
+from domain.eventlog.keyring import Keyring
+from domain.eventlog.migrations import any_data_key, log_exists, migrate_log
+from domain.eventlog.notifications import Listener
+from domain.eventlog.sessions import variables
+from domain.eventlog.store import Store
+from domain.writer.command_bus import Bus
+from projections.analytics.queries import Figures
+from projections.catalog import Catalog
+from projections.engine.migrations import migrate_projections
+from projections.engine.runner import Runner
+from projections.executions.projection import Executions
+from projections.history.time_travel import History
+from projections.log_lines.reader import LogBook
+from projections.registry import all_views
+
+PREFIX = "/api"
+# Routes are tried in this order: the most frequent first, and a literal segment before a parameter in
+# its place.
+OPERATIONS: tuple[Operation, ...] = (
+    *commands.BELOW,
+    *executions.LISTS,
+    *streams.OPERATIONS,
+    *command_batch.OPERATIONS,
+    *commands.OPERATIONS,
+    *executions.OPERATIONS,
+    *history_routes.OPERATIONS,
+    *log_lines.OPERATIONS,
+    *catalog.OPERATIONS,
+    *analytics_routes.OPERATIONS,
+    *health.OPERATIONS,
+    *documents.OPERATIONS,
+    *asyncapi.OPERATIONS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Everything that runs in one process."""
+
+    store: Store
+    bus: Bus
+    access: Access
+    bodies: Bodies
+    listener: Listener
+    runner: Runner
+    hub: Hub
+    history: History
+    executions: Executions
+    figures: Figures
+    catalog: Catalog
+    logs: LogBook
+
+    def clock(self) -> datetime:
+        """Now, in UTC, to the millisecond."""
+        return now()
+
+    def new_id(self, kind: str) -> str:
+        """A new identity, like `exec_01KAN8WJ6Y1V3Y2S7Q3ZC0T5RM`."""
+        return new_id(kind)
+
+
+def has_log(conninfo: str, schema: str) -> bool:
+    """Whether a server has ever made its tables there."""
+    return log_exists(conninfo, schema)
+
+
+def database_variables(conninfo: str, schema: str) -> dict[str, str]:
+    """The environment in which PostgreSQL's own programs find the log; it holds a password."""
+    return variables(conninfo, schema)
+
+
+def migrate(conninfo: str, schema: str) -> None:
+    """Create what is missing in the database; safe to run at every start, by many at once."""
+    migrate_log(conninfo, schema)
+    migrate_projections(conninfo, schema, all_views(registry.codec()))
+
+
+def check_master_key(conninfo: str, schema: str, master_key: Callable[[], bytes]) -> None:
+    """Raises WrongKey where the log was sealed with another master key. A log in which nothing is
+    sealed asks for none.
+    """
+    if (kept := any_data_key(conninfo, schema)) is not None:
+        stream, wrapped = kept
+        Vault(master_key()).unwrap(wrapped, stream)
+
+
+def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str) -> System:
+    """All parts, wired but not started."""
+    codec, schema = registry.codec(), settings.schema
+    store = Store(
+        conninfo, schema, codec, Keyring(Vault(master_key)), settings.database_connections
+    )
+    listener = Listener(conninfo, schema)
+    hub = Hub(store, listener, schema, settings.stream_limit)
+    executions_view, _, catalog_view, _ = views = all_views(codec)
+    return System(
+        store=store,
+        bus=Bus(store, now, new_id, random.random, settings.queue_limit),
+        access=Access(admin_token),
+        bodies=Bodies(),
+        listener=listener,
+        runner=Runner(views, store, listener, conninfo, schema),
+        hub=hub,
+        history=History(store),
+        executions=executions_view,
+        figures=Figures(),
+        catalog=catalog_view,
+        logs=LogBook(store, hub.logs.appended),
+    )
+
+
+@asynccontextmanager
+async def running(system: System) -> AsyncIterator[None]:
+    """The parts started, in order, and stopped in the opposite one."""
+    await system.store.open()
+    system.listener.start()
+    system.bus.start()
+    system.runner.start()
+    system.hub.start()
+    try:
+        yield
+    finally:
+        await system.hub.stop()
+        await system.bus.stop()
+        await system.runner.stop()
+        await system.listener.stop()
+        await system.store.close()
+
+
+def create_app(system: System) -> ASGIApp:
+    """The service as an ASGI application, each path with and without `/api`."""
+
+    @asynccontextmanager
+    async def lifespan(_: object) -> AsyncIterator[None]:
+        async with running(system):
+            yield
+
+    router = Router(
+        [*routes(system, OPERATIONS), *websocket.routes(system, OPERATIONS)],
+        redirect_slashes=False,
+        default=_unknown,
+        lifespan=lifespan,
+    )
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            if b"%" in scope["raw_path"]:
+                scope["path"] = parted(scope["raw_path"])
+            if scope["path"].startswith(PREFIX + "/"):
+                scope["root_path"] = PREFIX
+        await router(scope, receive, send)
+
+    return app
+
+
+async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:
+    error = NotFound("There is nothing at this path; /openapi.json lists what there is.")
+    await problems.answer(error, scope["path"])(scope, receive, send)

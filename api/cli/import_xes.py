@@ -1,0 +1,62 @@
+"""`executions import`: bring a process log into the running service."""
+
+from pathlib import Path
+
+import click
+
+from api.cli.options import at_service
+
+EXAMPLE = """\
+{"service": {"$id": "loan-application", "name": "Loan application", "provider": "bank"},
+ "customer": "applicants",
+ "outcomes": {"Approved": "completed", "Declined": "failed", "Withdrawn": "cancelled"},
+ "failure": {"code": "DECLINED", "recoverable": false}}
+"""
+XES_HELP = f"""Import an IEEE 1849 (XES) event log, plain or gzip.
+
+Every trace becomes an execution, every round of an activity a step, and the log's own
+timestamps are kept. The whole file is checked first: a broken one is refused with line and
+reason, and nothing is sent. Run it again after an interruption: it continues where it
+stopped, and what is there already is left alone.
+
+The mapping says which service the log is about, who its customer is, and which activities
+end a trace (one that has none of them stays running):
+
+\b
+{EXAMPLE}
+Exits with 1 if the file or the mapping is wrong, if the service cannot be reached, or if
+an execution was refused, for example because something else wrote to it.
+"""
+
+
+@click.group("import")
+def import_command() -> None:
+    """Bring recorded history into the running service."""
+
+
+@import_command.command("xes", help=XES_HELP)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--mapping",
+    "mapping_file",
+    required=True,
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What the log is about (JSON).",
+)
+@at_service
+@click.option("--json", "as_json", is_flag=True, help="Print the totals as one JSON object.")
+def import_xes(
+    file: Path,
+    mapping_file: Path,
+    url: str | None,
+    token: str | None,
+    data_dir: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    from api.cli import run_import
+
+    run_import.run(
+        file, mapping_file, lambda: run_import.connect(url, token, data_dir), as_json=as_json
+    )

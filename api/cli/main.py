@@ -1,0 +1,144 @@
+"""`executions`: run the service, fill it, look after it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from api.cli.import_xes import import_command
+from api.cli.tail import tail_command
+from api.settings import Settings, SetupError, read, unknown
+
+DATA_DIR = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where keys, tokens and the embedded database are kept (EXECUTIONS_DATA_DIR).",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="executions")
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Record, query, replay and stream the executions of services.
+
+    Start with `executions serve`: it needs nothing but a folder. Without EXECUTIONS_DATABASE_URL
+    it runs a PostgreSQL of its own there.
+    """
+    if context.invoked_subcommand != "serve":  # which says it in its log, as all else
+        for variable, near in unknown().items():
+            meant = f"; did you mean {' or '.join(near)}?" if near else ""
+            click.echo(f"Warning: {variable} is no setting{meant}", err=True)
+
+
+@main.command()
+@click.option("--host", help="Address to listen on (EXECUTIONS_HOST; 127.0.0.1).")
+@click.option("--port", type=int, help="Port to listen on, 0 for any (EXECUTIONS_PORT; 8000).")
+@DATA_DIR
+def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
+    """Run the service until Ctrl-C.
+
+    At the first start it makes its keys and an admin token in the data directory, readable by its
+    user alone, and prints where. Requests carry the token as `Authorization: Bearer <token>`.
+    """
+    from api.server import serve as run
+
+    _carefully(lambda: run(settings(host=host, port=port, data_dir=data_dir)))
+
+
+@main.command()
+@DATA_DIR
+def token(data_dir: Path | None) -> None:
+    """Print the admin token, for `Authorization: Bearer <token>`."""
+    from api.embedded_postgres.data_dir import DataDir
+
+    def show() -> None:
+        chosen = settings(data_dir=data_dir)
+        click.echo(chosen.admin_token or DataDir(chosen.data_dir).admin_token())
+
+    _carefully(show)
+
+
+@main.command(context_settings={"allow_interspersed_args": False})
+@DATA_DIR
+@click.argument("program")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def database(data_dir: Path | None, program: str, arguments: tuple[str, ...]) -> None:
+    """Run PROGRAM, one of PostgreSQL's own, on the database of the log.
+
+    PROGRAM is psql, pg_dump, pg_restore and so on; they come along with the embedded PostgreSQL. What
+    follows it are its own ARGUMENTS: `executions database pg_dump --format=custom --file=log.dump`.
+    The server may run meanwhile, or not.
+    """
+    from api.cli.database import run_on_database
+
+    _carefully(lambda: run_on_database(settings(data_dir=data_dir), program, arguments))
+
+
+@main.command()
+@DATA_DIR
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def projections(data_dir: Path | None, *, as_json: bool) -> None:
+    """Show how far each view is, and how many events it could not apply.
+
+    An event that a view cannot apply is parked: the view goes on without it. Once the cause is
+    mended, `executions rebuild VIEW` applies it.
+    """
+    from api.cli.projections import show_projections
+
+    show_projections(data_dir, as_json=as_json)
+
+
+@main.command()
+@click.argument("view")
+@DATA_DIR
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    help="How many work at it; else one for each processor, at most 4.",
+)
+def rebuild(view: str, data_dir: Path | None, processes: int | None) -> None:
+    """Make the tables of VIEW anew from the log, while the old ones serve.
+
+    VIEW is executions, analytics, catalog or logs.
+
+    The new tables take over in one step. It may be interrupted; nothing is lost, and the next run
+    begins again. A long log is shared out among several processes, which leave the processors to
+    the server where it needs them; the view `analytics` is always made by one.
+    """
+    from api.cli.projections import rebuild_view
+
+    rebuild_view(view, data_dir, processes)
+
+
+@main.command()
+@DATA_DIR
+@click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
+def verify(data_dir: Path | None, *, as_json: bool) -> None:
+    """Fold every execution anew from its events, and compare it with the read model.
+
+    Exits with 1 and names each execution that differs. The server may go on meanwhile. The data
+    directory must hold the master key of the log: what it sealed could not be read without.
+    """
+    from api.cli.projections import verify_rows
+
+    verify_rows(data_dir, as_json=as_json)
+
+
+def settings(**overrides: Any) -> Settings:
+    """The settings, with the options of the command line on top."""
+    return read(**overrides)
+
+
+def _carefully(run: Any) -> None:
+    """What cannot start says why in one line, without a traceback."""
+    try:
+        run()
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None
+
+
+main.add_command(import_command)
+main.add_command(tail_command)

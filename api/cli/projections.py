@@ -1,0 +1,164 @@
+"""`executions projections`, `rebuild` and `verify`: looking after the read side."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from api.app import has_log, migrate
+from api.cli import rebuild_worker
+from api.cli.progress_bar import progress
+from api.embedded_postgres.data_dir import DataDir
+from api.server import database, require_key_of_log
+from api.settings import Settings, SetupError, read
+from api.telemetry.logging import configure_logging
+from domain import registry
+from domain.errors import Overloaded
+from domain.eventlog.encryption import KEY_BYTES, Vault
+from domain.eventlog.keyring import Keyring
+from domain.eventlog.store import Store
+from domain.eventlog.timeouts import available
+from projections.engine.parallel_rebuild import PartFailed, Processes
+from projections.engine.projection import View
+from projections.engine.rebuild import RebuildUnderWay, rebuild
+from projections.engine.runner import ViewProgress, progress_of
+from projections.engine.verify import Compared, Difference, verify
+from projections.executions.projection import Executions
+from projections.registry import all_views
+
+Work = Callable[[str, str, Store], Awaitable[None]]
+Check = Callable[[str, Settings, DataDir], None]
+
+NO_KEY = Vault(bytes(KEY_BYTES))
+"""Views keep what is sealed as it is: no key is ever asked for."""
+MOST_PROCESSES = 4
+"""Unless more are asked for: PostgreSQL needs processors, too."""
+
+
+def on_log(data_dir: Path | None, work: Work, check: Check = lambda _, __, ___: None) -> None:
+    """Do some work on the log of the settings, whether its server runs or not; never make one."""
+    try:
+        settings = read(data_dir=data_dir)
+        configure_logging(settings.log_level)
+        folder = DataDir(settings.data_dir)
+        with database(settings, folder) as (conninfo, _):
+            _require_log(conninfo, settings, folder)
+            check(conninfo, settings, folder)
+            migrate(conninfo, settings.schema)
+            store = Store(conninfo, settings.schema, registry.codec(), Keyring(NO_KEY))
+            asyncio.run(_opened(store, work(conninfo, settings.schema, store)))
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None
+    except Overloaded as error:
+        reason = str(error.__cause__ or error.detail).strip()
+        raise click.ClickException(
+            f"the database is away, or busy for too long: {reason}"
+        ) from None
+
+
+def _require_log(conninfo: str, settings: Settings, folder: DataDir) -> None:
+    if has_log(conninfo, settings.schema):
+        return
+    if settings.database_url is None:
+        raise folder.missing(f"log named {settings.schema} (EXECUTIONS_SCHEMA)")
+    raise SetupError(
+        f"there is no log in the schema {settings.schema} of this database: are EXECUTIONS_SCHEMA "
+        "and EXECUTIONS_DATABASE_URL right?"
+    )
+
+
+async def _opened(store: Store, work: Awaitable[None]) -> None:
+    await store.open()
+    try:
+        async with available():
+            await work
+    finally:
+        await store.close()
+
+
+def show_projections(data_dir: Path | None, *, as_json: bool) -> None:
+    """Print every view's position, lag and parked events."""
+
+    async def work(_: str, __: str, store: Store) -> None:
+        head, _at = await store.head()
+        rows = await progress_of(store)
+        if as_json:
+            click.echo(json.dumps([{**row._asdict(), "lag": head - row.position} for row in rows]))
+        else:
+            Console().print(_table(rows, head))
+
+    on_log(data_dir, work)
+
+
+def _table(rows: list[ViewProgress], head: int) -> Table:
+    table = Table("view", "position", "lag", "parked", title=f"The log is at {head}")
+    for row in rows:
+        table.add_row(row.view, f"{row.position}", f"{head - row.position}", f"{row.parked}")
+    return table
+
+
+def rebuild_view(name: str, data_dir: Path | None, processes: int | None) -> None:
+    """Make a view's tables anew, while the old ones serve."""
+    views: dict[str, View] = {view.name: view for view in all_views(registry.codec())}
+    if name not in views:
+        raise click.ClickException(f"there is no view `{name}`; there are {', '.join(views)}")
+
+    workers = Processes(processes or min(_processors(), MOST_PROCESSES), rebuild_worker.COMMAND)
+
+    async def work(conninfo: str, schema: str, store: Store) -> None:
+        with progress(f"Rebuilding {name}") as reached:
+            done = await rebuild(conninfo, schema, views[name], store, reached, processes=workers)
+        click.echo(f"{name} is new, up to position {done.position}; {done.parked} events parked")
+
+    try:
+        on_log(data_dir, work)
+    except (RebuildUnderWay, PartFailed) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _processors() -> int:
+    """How many this process may use; elsewhere than on Linux, how many there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def verify_rows(data_dir: Path | None, *, as_json: bool) -> None:
+    """Fold every execution anew and compare it with its row; exit with 1 where they differ.
+
+    Nothing is opened for that. But whoever verifies wants to know that all can be read, so the master
+    key has to be there, and has to be the right one.
+    """
+    differences: list[Difference] = []
+    compared = Compared()
+
+    async def work(conninfo: str, schema: str, store: Store) -> None:
+        view = Executions(store.codec)
+        with progress("Verifying") as reached:
+            async for difference in verify(
+                conninfo, schema, view, store, reached, compared=compared
+            ):
+                differences.append(difference)
+                if not as_json:
+                    click.echo(f"{difference.id}: {difference.what}")
+
+    on_log(data_dir, work, require_key_of_log)
+    if as_json:
+        found = [difference._asdict() for difference in differences]
+        click.echo(json.dumps({**asdict(compared), "differences": found}))
+    else:
+        click.echo(
+            f"Compared {compared.executions} executions with their {compared.events} events."
+        )
+    if differences:
+        raise click.ClickException(f"{len(differences)} executions differ from their events")
+    if not as_json:
+        click.echo("Every row is what the events say.")

@@ -1,0 +1,120 @@
+"""The import command at work: connect, check, send, tell."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from api.cli.progress_bar import progress
+from api.cli.service_address import address
+from api.interop.xes.client import Service, ServiceAway, ServiceFailed
+from api.interop.xes.mapping import MappingError, load_mapping
+from api.interop.xes.reader import XesError
+from api.interop.xes.sender import Result, import_plans, prepare
+from api.interop.xes.survey import Survey, plans, survey
+from api.settings import SetupError
+
+SHOWN = 20
+
+
+def run(file: Path, mapping_file: Path, connect: Callable[[], Service], *, as_json: bool) -> None:
+    """Import, and print the totals; what cannot go on says why in one line."""
+    started = time.monotonic()
+    try:
+        found, result = run_import(file, mapping_file, connect())
+    except XesError as error:
+        raise click.ClickException(f"{file}: {error}") from None
+    except (MappingError, SetupError) as error:
+        raise click.ClickException(str(error)) from None
+    except ServiceFailed as error:
+        raise click.ClickException(_advice(error)) from None
+    except KeyboardInterrupt:
+        raise click.ClickException("interrupted. Run it again to continue.") from None
+    totals = summary(found, result, time.monotonic() - started)
+    click.echo(json.dumps(totals) if as_json else in_words(totals))
+    if result.refused:
+        sys.exit(1)
+
+
+def _advice(error: ServiceFailed) -> str:
+    """The reason; and that another try helps, where nothing else must change first."""
+    reason = str(error)
+    ended = reason if reason.endswith((".", "?")) else f"{reason}."
+    return f"{ended} Run it again to continue." if isinstance(error, ServiceAway) else ended
+
+
+def connect(url: str | None, token: str | None, data_dir: Path | None) -> Service:
+    """The service at an address; the local one's own token is never sent anywhere else."""
+    return Service(*address(url, token, data_dir))
+
+
+def run_import(file: Path, mapping_file: Path, service: Service) -> tuple[Survey, Result]:
+    mapping = load_mapping(mapping_file)
+    size = file.stat().st_size
+    with progress("Checking") as reached:
+        found = survey(file, mapping, datetime.now(UTC), lambda read: reached(read, size))
+    prepare(service, mapping, found.log)
+    done = Result()
+
+    def count(added: Result) -> None:
+        done.add(added)
+        imported(done.fared.total(), found.executions.total())
+
+    with progress("Importing") as imported:
+        result = import_plans(plans(file, mapping, found.log), service, count)
+    return found, result
+
+
+def summary(found: Survey, result: Result, seconds: float) -> dict[str, Any]:
+    return {
+        "log": found.log,
+        "executions": {"total": found.executions.total(), **found.executions},
+        "steps": {"total": found.steps.total(), **found.steps},
+        "events": found.events,
+        "import": {
+            word: result.fared[word] for word in ("imported", "resumed", "unchanged", "refused")
+        },
+        "commands": result.commands,
+        "emptyTraces": found.empty_traces,
+        "ignoredEvents": dict(found.ignored_events),
+        "unusedOutcomes": found.unused_outcomes,
+        "refused": [{"execution": r.execution, "reason": r.reason} for r in result.refused],
+        "seconds": round(seconds, 1),
+    }
+
+
+def in_words(totals: dict[str, Any]) -> str:
+    lines = [
+        f"{totals['log']}: {totals['events']} events in {totals['seconds']} s",
+        f"executions in the log  {_counts(totals['executions'])}",
+        f"steps in the log       {_counts(totals['steps'])}",
+        f"this time              {_counts(totals['import'])}, {totals['commands']} commands",
+    ]
+    if totals["emptyTraces"]:
+        lines.append(f"left out               {totals['emptyTraces']} traces without events")
+    if totals["ignoredEvents"]:
+        lines.append(
+            f"left out               events with the lifecycle {_counts(totals['ignoredEvents'])}"
+        )
+    if totals["unusedOutcomes"]:
+        lines.append(
+            f"never seen             {', '.join(totals['unusedOutcomes'])} (an outcome of the mapping)"
+        )
+    refused = totals["refused"]
+    lines += [f"refused                {r['execution']}: {r['reason']}" for r in refused[:SHOWN]]
+    if len(refused) > SHOWN:
+        lines.append(
+            f"refused                and {len(refused) - SHOWN} more (--json has them all)"
+        )
+    return "\n".join(lines)
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(
+        f"{number} {word}" for word, number in counts.items() if number or word == "total"
+    )

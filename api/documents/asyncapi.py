@@ -1,0 +1,157 @@
+"""The AsyncAPI 3 document of the streams, from the same rows as the OpenAPI document, and the models."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from starlette.types import ASGIApp
+
+from api.access.rights import Right
+from api.web.operation import Operation
+from api.web.request import Call
+from api.web.responses import json
+from api.web.websocket import ASKS
+from projections.representations.stream_frames import CONTROLS, FRAMES, WORDS, Envelope, Log
+
+REF = "#/components/schemas/{model}"
+SAID: tuple[type[BaseModel], ...] = (Envelope, *FRAMES, Log, *CONTROLS)
+"""On every path: `format` chooses between envelopes and the frames of watchers."""
+MODELS: tuple[type[BaseModel], ...] = (*SAID, *WORDS)
+SERVERS = {
+    "events": {
+        "host": "localhost:8000",
+        "protocol": "https",
+        "pathname": "/api",
+        "description": "Server-sent events: `Accept: text/event-stream`; `data:` is a message, "
+        "`id:` the cursor after it, `event:` its type, which messages about the stream say only there",
+        "security": [{"$ref": "#/components/securitySchemes/token"}],
+    },
+    "sockets": {
+        "host": "localhost:8000",
+        "protocol": "wss",
+        "pathname": "/api",
+        "description": "WebSocket: each text message is a message. Browsers, which can set no "
+        "header, offer the subprotocols `executions` and `bearer.<base64url of the token>`",
+        "security": [{"$ref": "#/components/securitySchemes/token"}],
+    },
+}
+
+
+def document(rows: Iterable[Operation]) -> dict[str, Any]:
+    """The whole document. `rows` are those of streams."""
+    rows = tuple(rows)
+    operations = {row.name: _receive(row) for row in rows}
+    operations |= {f"steer{row.name[0].upper()}{row.name[1:]}": _send(row) for row in rows}
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Streams of service executions",
+            "version": "1",
+            "description": "Every event once and in order, from any position on. The cursor is "
+            "the position: come back with the last one, and nothing is lost.",
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "servers": SERVERS,
+        "channels": {row.name: _channel(row) for row in rows},
+        "operations": operations,
+        "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "messages": {model.__name__: _message(model) for model in MODELS},
+            "schemas": _schemas(MODELS),
+        },
+    }
+
+
+def _channel(row: Operation) -> dict[str, Any]:
+    shown = {
+        "address": row.path,
+        "title": row.summary,
+        "messages": {
+            model.__name__: {"$ref": f"#/components/messages/{model.__name__}"} for model in MODELS
+        },
+        "bindings": {"ws": {"method": "GET", "query": _query(row), "bindingVersion": "0.1.0"}},
+    }
+    if parameters := re.findall(r"{(\w+)}", row.path):
+        shown["parameters"] = {
+            name: {"description": "The id of an execution"} for name in parameters
+        }
+    return shown
+
+
+def _query(row: Operation) -> dict[str, Any]:
+    known = {parameter.name: parameter for parameter in row.parameters}
+    return {
+        "type": "object",
+        "properties": {
+            name: {"description": parameter.description, **parameter.schema}
+            for name, parameter in known.items()
+        },
+    }
+
+
+def _receive(row: Operation) -> dict[str, Any]:
+    return {
+        "action": "send",
+        "channel": {"$ref": f"#/channels/{row.name}"},
+        "summary": row.summary,
+        "description": f"Needs the right `{row.right}`.",
+        "messages": _references(row, SAID),
+    }
+
+
+def _send(row: Operation) -> dict[str, Any]:
+    return {
+        "action": "receive",
+        "channel": {"$ref": f"#/channels/{row.name}"},
+        "summary": "What a client may say, over a WebSocket only",
+        "messages": _references(row, WORDS),
+    }
+
+
+def _references(row: Operation, models: Iterable[type[BaseModel]]) -> list[dict[str, str]]:
+    return [{"$ref": f"#/channels/{row.name}/messages/{model.__name__}"} for model in models]
+
+
+def _message(model: type[BaseModel]) -> dict[str, Any]:
+    return {
+        "name": model.__name__,
+        "summary": (model.__doc__ or "").partition("\n")[0],
+        "payload": {"$ref": REF.format(model=model.__name__)},
+    }
+
+
+def _schemas(models: Iterable[type[BaseModel]]) -> dict[str, Any]:
+    wanted = [(model, "validation") for model in models]
+    _, schemas = models_json_schema(wanted, ref_template=REF)  # type: ignore[arg-type]  # the literal is widened
+    return dict(schemas["$defs"])
+
+
+@cache
+def _served() -> dict[str, Any]:
+    from api.app import OPERATIONS as ALL  # its own row is among them
+
+    return document(row for row in ALL if row.name in ASKS)
+
+
+async def serve(_: Call) -> ASGIApp:
+    """This document."""
+    return json(_served())
+
+
+OPERATIONS = (
+    Operation(
+        "asyncapi",
+        "GET",
+        "/asyncapi.json",
+        Right.OPEN,
+        "The AsyncAPI document of the streams",
+        serve,
+        answer={"type": "object"},
+    ),
+)

@@ -1,0 +1,81 @@
+"""The pydantic models as JSON schemas, in the form in which clients send and see them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+
+from api.documents.schemas import PLACE, PROBLEM
+from api.web.ids import ID, TAKEN
+from api.web.operation import Operation
+from domain.execution.commands.create import CreateExecution
+from domain.json_forms import in_milliseconds
+from domain.model import Creation
+
+REF = "#/components/schemas/{model}"
+LINKED_DATA: dict[str, dict[str, Any]] = {
+    "$id": {
+        "anyOf": [{"type": "string", "pattern": f"^{ID.pattern}$"}, {"type": "null"}],
+        "description": "The id to create it under; one is made where there is none",
+    },
+    "$type": {"description": "Taken as said"},
+    "$context": {"description": "Taken as said"},
+}
+
+
+class Generator(GenerateJsonSchema):
+    """Without titles that repeat the name of a field, and with numbers as numbers."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def encode_default(self, dft: Any) -> Any:
+        if isinstance(dft, timedelta):
+            return in_milliseconds(dft)
+        return float(dft) if isinstance(dft, Decimal) else super().encode_default(dft)
+
+
+def components(rows: Iterable[Operation]) -> dict[str, Any]:
+    """Every schema that the operations refer to, by name."""
+    rows = tuple(rows)
+    models = {model for row in rows for model in (row.body, row.answer) if is_model(model)}
+    wanted = [(model, "validation") for model in sorted(models, key=lambda m: m.__name__)]
+    _, made = models_json_schema(wanted, ref_template=REF, schema_generator=Generator)  # type: ignore[arg-type]  # the literal is widened
+    schemas: dict[str, Any] = made["$defs"]
+    for schema in schemas.values():
+        if "description" in schema:  # what it raises is told by the statuses
+            schema["description"] = schema["description"].partition("\n\nRaises:")[0]
+    for row in rows:
+        if is_model(row.body):
+            _as_sent(row, schemas[row.body.__name__])
+    return {**schemas, "Place": PLACE, "Problem": PROBLEM}
+
+
+def _as_sent(row: Operation, schema: dict[str, Any]) -> None:
+    """What the path says is not in the body; a creation may bring its identity."""
+    for name in re.findall(r"{(\w+)}", row.path):
+        schema["properties"].pop(name, None)
+        if name in schema.get("required", ()):
+            schema["required"].remove(name)
+    if issubclass(row.body, Creation):
+        schema["properties"] = {**LINKED_DATA, **schema["properties"]}
+    if issubclass(row.body, CreateExecution):
+        schema["properties"]["$id"] = {**LINKED_DATA["$id"], "not": {"enum": list(TAKEN)}}
+
+
+def schema_of(model: Any) -> Any:
+    """A reference to a model's schema; a schema is itself; nothing at all allows everything."""
+    if model is None:
+        return {}
+    return {"$ref": REF.format(model=model.__name__)} if is_model(model) else model
+
+
+def is_model(model: Any) -> bool:
+    """Whether it is a pydantic model rather than a schema."""
+    return isinstance(model, type) and issubclass(model, BaseModel)

@@ -1,0 +1,202 @@
+"""The OpenAPI 3.1 document, assembled from the operations and the models they name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from api.access.rights import Right
+from api.documents.components import components, is_model, schema_of
+from api.documents.schemas import COMMAND_LIST
+from api.web.consistency import MIN_POSITION
+from api.web.ids import ID
+from api.web.operation import Operation, Parameter
+from api.web.problems import PROBLEM_JSON, PROBLEMS
+from domain.model import Command
+
+PATH_PARTS: Mapping[str, Any] = {
+    "id": {"type": "string", "pattern": f"^{ID.pattern}$"},
+    "step": {"type": "string", "minLength": 1, "maxLength": 255},
+    "code": {"type": "string"},
+}
+IF_MATCH = r'^(\*|(W/)?"[0-9]{1,18}(-ld)?"(, *(W/)?"[0-9]{1,18}(-ld)?")*)$'
+Header = tuple[str, str, str | None]
+"""Of a request: its name, what it means, and the pattern it has to match."""
+
+ONCE: Header = (
+    "Idempotency-Key",
+    "The same key within 24 hours gets the same answer",
+    r"^[!-~]{1,128}$",
+)
+COMMAND_HEADERS: tuple[Header, ...] = (
+    ONCE,
+    ("If-Match", 'Only at this version, like `"7"`, or at one of several', IF_MATCH),
+    ("X-Correlation-Id", "Kept with the events", r"^[!-~]{1,128}$"),
+    ("X-Causation-Id", "Kept with the events", r"^[!-~]{1,128}$"),
+)
+PREFER: Header = ("Prefer", "`return=minimal` answers only with the place of the execution", None)
+ANSWER_HEADERS: Mapping[str, str] = {
+    "Log-Position": "How far the data goes, or the position of the command's last event",
+    "ETag": "The version, for If-Match and If-None-Match",
+    "Location": "Where it is",
+    "Idempotency-Replayed": "`true` where this answer was given before",
+    "Preference-Applied": "`return=minimal` where that was preferred",
+}
+
+
+def document(operations: Iterable[Operation]) -> dict[str, Any]:
+    """The whole document. `operations` are all rows there are."""
+    rows = tuple(operations)
+    schemas = components(rows)
+    paths: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        paths.setdefault(row.path, {})[row.method.lower()] = _operation(row, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Service executions",
+            "version": "1",
+            "description": "Record, query, replay and stream the executions of services.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/api"}, {"url": "/"}],
+        "security": [{"token": []}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "schemas": schemas,
+        },
+    }
+
+
+def _operation(row: Operation, schemas: Mapping[str, Any]) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": row.name,
+        "summary": row.summary,
+        "tags": [row.path.split("/")[1]],
+        "parameters": [*_path_parameters(row), *_query_parameters(row), *_headers(row)],
+        "responses": _responses(row),
+    }
+    if row.body is not None:
+        described["requestBody"] = {
+            "required": _requires_body(row, schemas),
+            "content": _content({"application/json": row.body, **row.body_forms}),
+        }
+    if row.right is Right.OPEN:
+        described["security"] = []
+    else:
+        described["description"] = f"Needs the right `{row.right}`."
+    return described
+
+
+def _requires_body(row: Operation, schemas: Mapping[str, Any]) -> bool:
+    """Without a body, a command's members are all absent: that is enough for some."""
+    name = getattr(row.body, "__name__", "")
+    return "required" in schemas.get(name, ()) and bool(schemas[name]["required"])
+
+
+def _content(forms: Mapping[str, Any]) -> dict[str, Any]:
+    return {media: {"schema": schema_of(form)} for media, form in forms.items()}
+
+
+def _path_parameters(row: Operation) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": PATH_PARTS[name],
+        }
+        for name in re.findall(r"{(\w+)}", row.path)
+    ]
+
+
+def _query_parameters(row: Operation) -> list[dict[str, Any]]:
+    return [_query_parameter(parameter) for parameter in row.parameters]
+
+
+def _query_parameter(parameter: Parameter) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "in": "query",
+        "required": parameter.required,
+        "description": parameter.description,
+        "schema": parameter.schema,
+    }
+
+
+def _headers(row: Operation) -> list[dict[str, Any]]:
+    headers: tuple[Header, ...] = (
+        COMMAND_HEADERS if _commands(row) else (ONCE,) if _once(row) else ()
+    )
+    headers += (PREFER,) if "Preference-Applied" in row.sends else ()
+    return [
+        {
+            "name": name,
+            "in": "header",
+            "description": meaning,
+            "schema": {"type": "string"} | ({"pattern": pattern} if pattern else {}),
+        }
+        for name, meaning, pattern in headers
+    ]
+
+
+def _once(row: Operation) -> bool:
+    return _commands(row) or "idempotency-key-reused" in row.problems
+
+
+def _commands(row: Operation) -> bool:
+    return row.body is COMMAND_LIST or (is_model(row.body) and issubclass(row.body, Command))
+
+
+def _responses(row: Operation) -> dict[str, Any]:
+    responses: dict[str, Any] = {
+        str(row.status): {
+            "description": row.summary,
+            "headers": _answer_headers(row),
+            "content": _content({row.media_type: _answer(row), **row.answer_forms}),
+        },
+        **{str(status): {"description": meaning} for status, meaning in row.others.items()},
+    }
+    for code in sorted(_refusals(row), key=lambda code: PROBLEMS[code].status):
+        kind = PROBLEMS[code]
+        shown = responses.setdefault(
+            str(kind.status),
+            {
+                "description": "",
+                "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            },
+        )
+        shown["description"] += f"{', ' if shown['description'] else ''}{code}"
+    return responses
+
+
+def _answer(row: Operation) -> Any:
+    if "Preference-Applied" not in row.sends:
+        return row.answer
+    return {"anyOf": [schema_of(row.answer), {"$ref": "#/components/schemas/Place"}]}
+
+
+def _refusals(row: Operation) -> set[str]:
+    codes = {*row.problems, "internal", "overloaded"}
+    if row.right is not Right.OPEN:
+        codes |= {"unauthenticated", "forbidden"}
+    if row.body is not None:
+        codes |= {"malformed", "invalid", "too-large", "unsupported-media-type"}
+    if _commands(row):
+        codes |= {"version-mismatch", "idempotency-key-reused"}
+    if "{" in row.path:
+        codes |= {"not-found"}
+    if row.parameters or row.right is not Right.OPEN:
+        codes |= {"invalid"}
+    if MIN_POSITION in row.parameters:
+        codes |= {"not-yet-visible"}
+    return codes
+
+
+def _answer_headers(row: Operation) -> dict[str, Any]:
+    return {
+        name: {"description": ANSWER_HEADERS[name], "schema": {"type": "string"}}
+        for name in row.sends
+    }

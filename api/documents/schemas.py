@@ -1,0 +1,113 @@
+"""Shapes of the wire that are no model of the domain: pages, outcomes, problems."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api.web.ids import ID
+
+PROBLEM = {
+    "type": "object",
+    "description": "RFC 9457 problem details",
+    "required": ["type", "title", "status", "detail", "instance"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["path", "message"],
+                "properties": {"path": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+    },
+    "additionalProperties": True,
+}
+
+COMMAND_LIST = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": 1000,
+    "items": {
+        "type": "object",
+        "required": ["command"],
+        "properties": {
+            "command": {"type": "string", "description": "The command's word, like `startStep`"},
+            "execution": {"type": "string", "pattern": f"^{ID.pattern}$"},
+            "ifMatch": {"type": "integer", "minimum": 0},
+        },
+        "additionalProperties": True,
+        "description": "The command's own members stand beside these",
+    },
+}
+
+FILTER = {
+    "type": "object",
+    "description": "Fields, also dotted, each with a value or operators: $eq $ne $gt $gte $lt $lte "
+    "$in $nin $exists $prefix $not; and $and, $or, $not over such objects",
+    "additionalProperties": True,
+    "examples": [
+        {
+            "status": {"$in": ["running", "paused"]},
+            "metadata.createdAt": {"$gte": "2026-01-01T00:00:00Z"},
+        }
+    ],
+}
+
+PLACE = {
+    "type": "object",
+    "description": "Where an execution stands: the answer to `Prefer: return=minimal`",
+    "required": ["$id", "status", "version", "position"],
+    "properties": {
+        "$id": {"type": "string", "pattern": f"^{ID.pattern}$"},
+        "status": {"$ref": "#/components/schemas/Status"},
+        "version": {"type": "integer", "minimum": 1},
+        "position": {"type": "integer", "minimum": 1},
+    },
+    "additionalProperties": False,
+}
+
+ENTRY = {
+    "type": "object",
+    "description": "A service, workflow, order or user",
+    "required": ["$type", "$id", "version", "position"],
+    "properties": {
+        "$type": {"enum": ["Service", "BusinessWorkflow", "ServiceOrder", "User"]},
+        "$id": {"type": "string", "pattern": f"^{ID.pattern}$"},
+        "version": {"type": "integer", "minimum": 1},
+        "position": {"type": "integer", "minimum": 1},
+    },
+}
+
+OUTCOME_LIST = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["status", "execution"],
+        "properties": {
+            "status": {"type": "integer"},
+            "execution": {"type": ["string", "null"]},
+            "version": {"type": "integer"},
+            "position": {"type": "integer"},
+            "problem": {"$ref": "#/components/schemas/Problem"},
+        },
+    },
+}
+
+
+def page_of(item: dict[str, Any]) -> dict[str, Any]:
+    """The schema of one page of a list."""
+    return {
+        "type": "object",
+        "required": ["data", "hasMore", "nextCursor"],
+        "properties": {
+            "data": {"type": "array", "items": item},
+            "hasMore": {"type": "boolean"},
+            "nextCursor": {"type": ["string", "null"]},
+            "total": {"type": "integer"},
+        },
+    }

@@ -1,0 +1,1 @@
+"""A private PostgreSQL that the service runs by itself."""

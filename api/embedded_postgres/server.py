@@ -1,0 +1,274 @@
+"""A private PostgreSQL, run as a child of this process from the programs of a wheel.
+
+    with EmbeddedPostgres(Path("data/postgres")) as postgres:
+        connect(postgres.conninfo())
+
+The first process to enter owns the server and stops it on leaving; any other
+process that enters meanwhile attaches to it. However the owner ends, its server
+goes with it; one of those attached takes its place when it calls `ensure_running`,
+or whoever comes next, and finds the data as the last commit left them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Self
+
+from api.embedded_postgres.cluster import USER, Cluster, PostgresError, RunAs, conninfo
+
+SETTINGS = {
+    "shared_buffers": "256MB",
+    "max_connections": "100",
+    "wal_compression": "pglz",
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
+    "jit": "off",
+    "timezone": "UTC",
+}
+STILL_DYING = ("pre-existing shared memory", "lock file")
+LONGEST_SOCKET_PATH = 100
+PR_SET_PDEATHSIG = 1
+
+
+class EmbeddedPostgres:
+    """PostgreSQL in `root`, listening on nothing but a Unix socket in a private folder.
+
+    `settings` are server parameters that go before our own. `bin_dir` names the
+    programs of an installed server, to use instead of the wheel's.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        settings: Mapping[str, str] | None = None,
+        bin_dir: Path | None = None,
+        start_timeout: float = 900,
+    ) -> None:
+        self._cluster = Cluster(root.resolve(), bin_dir)
+        self._settings = {**SETTINGS, **(settings or {})}
+        self._start_timeout = start_timeout
+        self._lock: IO[str] | None = None
+        self._server: subprocess.Popen[bytes] | None = None
+        self._sockets: Path | None = None
+
+    def __enter__(self) -> Self:
+        # The kernel ties the server's life to the thread that starts it, so this
+        # must be the one that lives as long as the process.
+        if threading.current_thread() is not threading.main_thread():
+            raise PostgresError("PostgreSQL must be started by the main thread")
+        self._cluster.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        deadline = time.monotonic() + self._start_timeout
+        try:
+            if self._own(deadline):
+                self._start(deadline)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    @property
+    def owned(self) -> bool:
+        """Whether this process runs the server, rather than having attached to another's."""
+        return self._server is not None
+
+    def ensure_running(self) -> bool:
+        """Start the server again if it died, or went with its owner; by the main thread only.
+
+        Returns whether it had to. It does not wait until the server has recovered, and one that
+        dies at once, while backends of the last one still end, is started by the next call.
+        """
+        if self._server is None and self._lock is None and not self._take_lock():
+            return False
+        if self._server is not None and self._server.poll() is None:
+            return False
+        left = self._cluster.postmaster()
+        if left is None or not _is_postgres(left.pid, self._cluster.data):
+            self._spawn(*self._prepare(time.monotonic()))
+        return True
+
+    def conninfo(self, database: str = "postgres") -> str:
+        """Return libpq's connection string; it holds a password."""
+        server = self._cluster.postmaster()
+        if server is None:
+            raise PostgresError(f"PostgreSQL in {self._cluster.data} is not running")
+        password = self._cluster.password.read_text()
+        place = {"host": server.sockets, "port": server.port}
+        return conninfo(**place, user=USER, dbname=database, password=password)
+
+    def _own(self, deadline: float) -> bool:
+        for _ in _until(deadline, f"the owner of {self._cluster.data} does not make it ready"):
+            if self._take_lock():
+                return True
+            if self._answers():
+                break
+        return False
+
+    def _take_lock(self) -> bool:
+        """Whether this process is the owner now; the kernel lets go of the lock however it dies."""
+        lock = (self._cluster.root / "owner.lock").open("a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            return False
+        self._lock = lock
+        return True
+
+    def _start(self, deadline: float) -> None:
+        programs, run_as = self._prepare(deadline)
+        for _ in _until(deadline, "the backends of a killed PostgreSQL do not end"):
+            logged = self._spawn(programs, run_as)
+            if self._comes_up(deadline):
+                return
+            self._raise_unless_still_dying(logged)
+
+    def _prepare(self, deadline: float) -> tuple[Path, RunAs]:
+        cluster = self._cluster
+        run_as = cluster.run_as()
+        programs = cluster.programs(run_as)
+        cluster.clear_unfinished()
+        self._outlive_predecessor(deadline)
+        cluster.init(programs, run_as)
+        cluster.configure(self._parameters(run_as), run_as)
+        return programs, run_as
+
+    def _outlive_predecessor(self, deadline: float) -> None:
+        left = self._cluster.postmaster()
+        if left is None:
+            return
+        for _ in _until(deadline, f"PostgreSQL {left.pid} does not stop"):
+            if not _is_postgres(left.pid, self._cluster.data):
+                break
+        self._cluster.clear_stale(left)
+
+    def _parameters(self, run_as: RunAs) -> dict[str, str]:
+        return {
+            **self._settings,
+            "port": "5432",
+            "listen_addresses": "",
+            "unix_socket_directories": str(self._socket_folder(run_as)),
+            "unix_socket_permissions": "0700",
+        }
+
+    def _socket_folder(self, run_as: RunAs) -> Path:
+        if len(os.fsencode(self._cluster.data / ".s.PGSQL.5432")) < LONGEST_SOCKET_PATH:
+            return self._cluster.data
+        # The same for every owner: who is attached goes on under the next one.
+        name = hashlib.sha256(os.fsencode(self._cluster.data)).hexdigest()[:16]
+        self._sockets = Path(tempfile.gettempdir()) / f"pg-{name}"
+        run_as.make_private(self._sockets)
+        return self._sockets
+
+    def _spawn(self, programs: Path, run_as: RunAs) -> int:
+        """Start the server; return where in the log its words begin."""
+        descriptor = os.open(self._cluster.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "ab") as log:
+            logged = log.tell()
+            self._server = subprocess.Popen(
+                [programs / "postgres", "-D", self._cluster.data],
+                user=run_as.uid,
+                group=run_as.gid,
+                extra_groups=run_as.groups,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_die_with_parent(),  # noqa: PLW1509  # no thread of ours runs yet
+            )
+        return logged
+
+    def _comes_up(self, deadline: float) -> bool:
+        # Crash recovery may take minutes: wait for as long as the server lives.
+        assert self._server is not None
+        for _ in _until(deadline, "PostgreSQL is still recovering"):
+            if self._answers(self._server.pid):
+                break
+            if self._server.poll() is not None:
+                return False
+        return True
+
+    def _answers(self, pid: int | None = None) -> bool:
+        server = self._cluster.postmaster()
+        return server is not None and pid in (None, server.pid) and server.answers()
+
+    def _raise_unless_still_dying(self, logged: int) -> None:
+        with self._cluster.log.open("rb") as log:
+            log.seek(logged)
+            said = log.read().decode(errors="replace")
+        if not any(words in said for words in STILL_DYING):
+            raise PostgresError(f"PostgreSQL does not start: {said[-2000:]}")
+
+    def _stop(self) -> None:
+        if self._server is not None:
+            self._server.send_signal(signal.SIGINT)  # cuts the clients off, writes a checkpoint
+            try:
+                self._server.wait(120)
+            except subprocess.TimeoutExpired:
+                self._server.send_signal(signal.SIGQUIT)
+                self._server.wait()
+            self._server = None
+        if self._sockets is not None:
+            with suppress(OSError):
+                self._sockets.rmdir()
+            self._sockets = None
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def _until(deadline: float, otherwise: str) -> Iterator[None]:
+    """Try again and again; after `deadline` raise `otherwise`."""
+    while True:
+        yield
+        if time.monotonic() > deadline:
+            raise PostgresError(otherwise)
+        time.sleep(0.02)
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    if sys.platform != "linux":
+        return None
+    libc, parent = ctypes.CDLL(None), os.getpid()
+
+    def in_child() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return in_child
+
+
+def _is_postgres(pid: int, data: Path) -> bool:
+    """Whether `pid` is the server of these data, and not a stranger who got its number."""
+    if not Path("/proc/self").exists():
+        return _is_alive(pid)
+    with suppress(OSError):
+        return os.fsencode(data) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return False
+
+
+def _is_alive(pid: int) -> bool:
+    with suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False

@@ -1,0 +1,1 @@
+"""Import of IEEE 1849 (XES) event logs."""

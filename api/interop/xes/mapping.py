@@ -1,0 +1,53 @@
+"""The mapping file: which service a log belongs to, and which activities end a trace."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from domain.types import Id, Label, Name
+
+Outcome = Literal["completed", "failed", "cancelled"]
+
+
+class MappingError(Exception):
+    """The mapping file cannot be used."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class MappedService(_Part):
+    id: Id = Field(alias="$id")
+    name: Name
+    provider: Id
+
+
+class MappedFailure(_Part):
+    code: Label = "FAILED"
+    recoverable: bool = False
+
+
+class Mapping(_Part):
+    service: MappedService
+    customer: Id
+    outcomes: dict[Label, Outcome] = Field(min_length=1)
+    failure: MappedFailure = MappedFailure()
+
+
+def load_mapping(path: Path) -> Mapping:
+    """Raises `MappingError`, which names every wrong field."""
+    try:
+        return Mapping.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise MappingError(f"{path}: {_wrong_fields(error)}") from None
+    except OSError as error:
+        raise MappingError(f"{path}: {error.strerror}") from None
+
+
+def _wrong_fields(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(str(part) for part in wrong['loc']) or 'the file'}: {wrong['msg']}"
+        for wrong in error.errors(include_url=False)
+    )

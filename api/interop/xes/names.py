@@ -1,0 +1,55 @@
+"""Names of a log as ids and keys of the service; distinct names stay distinct."""
+
+import hashlib
+import math
+import re
+from datetime import datetime
+
+from api.interop.xes.reader import Attributes, Value
+
+LONGEST = 127
+"""Of one part: two parts and a colon stay within the 255 characters of an id."""
+_FOREIGN = re.compile(r"[^A-Za-z0-9._-]")
+_DIGEST = 16
+
+# Names that the service itself keeps in an execution's metadata.
+RESERVED = frozenset(
+    {"", "createdAt", "updatedAt", "startedAt", "completedAt", "environment", "version"}
+)
+
+
+def id_part(name: str) -> str:
+    """The name where it may stand in an id; else a legible form of it, `~`, and its digest."""
+    legible = _FOREIGN.sub("-", name)
+    if legible == name and len(name) <= LONGEST:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_DIGEST]
+    return f"{legible[: LONGEST - _DIGEST - 1]}~{digest}"
+
+
+def execution_id(log: str, trace: str) -> str:
+    return f"{id_part(log)}:{id_part(trace)}"
+
+
+def wire_time(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def wire_value(value: Value) -> str | int | float | bool:
+    """JSON knows neither times nor numbers without end: they become text, as XES writes them."""
+    if isinstance(value, datetime):
+        return wire_time(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("INF" if value > 0 else "-INF")
+    return value
+
+
+def metadata(attributes: Attributes) -> dict[str, str | int | float | bool]:
+    """Attributes as free metadata; a key that the service needs gets `xes:` in front."""
+    free: dict[str, str | int | float | bool] = {}
+    for key, value in attributes.items():
+        name = key
+        while name in RESERVED or name.startswith("$") or (name != key and name in attributes):
+            name = f"xes:{name}"
+        free[name] = wire_value(value)
+    return free

@@ -1,0 +1,223 @@
+"""Sending the plans of a log, skipping what is there, continuing where an import stopped."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from api.interop.xes.client import JSON, Service, problem_code, problem_text
+from api.interop.xes.mapping import Mapping
+from api.interop.xes.names import id_part
+from api.interop.xes.plan import Plan
+from api.interop.xes.resume import Conflict, own_version
+
+MOST_COMMANDS = 1000
+MOST_BYTES = 8 << 20
+MOST_FOUND = 100
+"""Executions of one query: an answer has them whole, and should not keep the service for long."""
+MOST_PLANNED = 10_000
+"""Commands of the executions of one query, so that memory stays bounded."""
+IN_FLIGHT = 2
+ATTEMPTS = 5
+
+# Problems of a command that was perhaps carried out before: its first answer got lost, or the
+# list view was behind.
+REPEATED = frozenset({"already-exists", "version-mismatch"})
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    execution: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Result:
+    """How executions fared: each is counted once."""
+
+    fared: Counter[str] = field(default_factory=Counter)
+    commands: int = 0
+    refused: list[Refusal] = field(default_factory=list)
+
+    def add(self, other: "Result") -> None:
+        self.fared.update(other.fared)
+        self.commands += other.commands
+        self.refused += other.refused
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A plan and the version its execution has: 0 where it does not exist yet."""
+
+    plan: Plan
+    version: int
+
+    @property
+    def commands(self) -> list[bytes]:
+        return self.plan.after(self.version)
+
+
+def prepare(service: Service, mapping: Mapping, log: str) -> None:
+    """The users, the service and the order that the executions of a log refer to."""
+    provider, customer, offered = mapping.service.provider, mapping.customer, mapping.service
+    for user in dict.fromkeys((provider, customer)):
+        service.ensure("/users", {"$id": user, "name": user, "kind": "organization"})
+    service.ensure(
+        "/services",
+        {"$id": offered.id, "name": offered.name, "provider": provider},
+        agree=["provider"],
+    )
+    service.ensure(
+        "/orders",
+        {"$id": id_part(log), "service": offered.id, "customer": customer},
+        agree=["service", "customer"],
+    )
+
+
+def import_plans(
+    plans: Iterable[Plan], service: Service, progress: Callable[[Result], None]
+) -> Result:
+    """Bring every execution to the end of its plan. `progress` gets what each call added.
+
+    Two calls are under way at a time, each with whole executions, so that the order of
+    commands within an execution is never in question.
+    """
+    total = Result()
+    waiting: deque[Future[Result]] = deque()
+
+    def settle(result: Result) -> None:
+        total.add(result)
+        progress(result)
+
+    with ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="import") as pool:
+        try:
+            for group in _groups(_tasks(plans, service, settle)):
+                if len(waiting) > IN_FLIGHT:
+                    settle(waiting.popleft().result())
+                waiting.append(pool.submit(_bring, group, service))
+            while waiting:
+                settle(waiting.popleft().result())
+        except BaseException:
+            service.close()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return total
+
+
+def _tasks(
+    plans: Iterable[Plan], service: Service, settle: Callable[[Result], None]
+) -> Iterator[Task]:
+    for window in _windows(plans):
+        tasks, known = _compare(window, service)
+        settle(known)
+        yield from tasks
+
+
+def _windows(plans: Iterable[Plan]) -> Iterator[list[Plan]]:
+    window: list[Plan] = []
+    planned = 0
+    for plan in plans:
+        window.append(plan)
+        planned += len(plan.commands)
+        if len(window) == MOST_FOUND or planned >= MOST_PLANNED:
+            yield window
+            window, planned = [], 0
+    if window:
+        yield window
+
+
+def _compare(window: list[Plan], service: Service) -> tuple[list[Task], Result]:
+    there = service.find([plan.execution for plan in window])
+    tasks, known = [], Result()
+    for plan in window:
+        try:
+            version = own_version(plan, there.get(plan.execution), service)
+        except Conflict as conflict:
+            _refuse(known, plan, str(conflict))
+            continue
+        if version == plan.version:
+            known.fared["unchanged"] += 1
+        else:
+            tasks.append(Task(plan, version))
+    return tasks, known
+
+
+def _refuse(result: Result, plan: Plan, reason: str) -> None:
+    result.fared["refused"] += 1
+    result.refused.append(Refusal(plan.execution, reason))
+
+
+def _groups(tasks: Iterable[Task]) -> Iterator[list[Task]]:
+    """Whole executions, as many as fit into one call; a longer one is a group alone."""
+    group: list[Task] = []
+    count = 0
+    for task in tasks:
+        if group and count + len(task.commands) > MOST_COMMANDS:
+            yield group
+            group, count = [], 0
+        group.append(task)
+        count += len(task.commands)
+    if group:
+        yield group
+
+
+def _bring(tasks: list[Task], service: Service) -> Result:
+    """Send a group; look again at the executions that refused, and send what they lack."""
+    result = Result()
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            service.pause(attempt)
+        troubled = _send(tasks, service, result)
+        again = (_look_again(task, problem, service, result) for task, problem in troubled)
+        tasks = [task for task in again if task]
+        if not tasks:
+            return result
+    for task in tasks:
+        _refuse(result, task.plan, "something else keeps writing to it")
+    return result
+
+
+def _send(tasks: list[Task], service: Service, result: Result) -> list[tuple[Task, JSON]]:
+    """Each execution that refused a command, with its first problem."""
+    troubled: dict[str, tuple[Task, JSON]] = {}
+    for piece in _pieces(tasks):
+        answers = service.send([command for _, command in piece])
+        for (task, _), answer in zip(piece, answers, strict=True):
+            if answer["status"] < 400:
+                result.commands += 1
+            else:
+                troubled.setdefault(task.plan.execution, (task, answer["problem"]))
+    for task in tasks:
+        if task.plan.execution not in troubled:
+            result.fared["resumed" if task.version else "imported"] += 1
+    return list(troubled.values())
+
+
+def _pieces(tasks: list[Task]) -> Iterator[list[tuple[Task, bytes]]]:
+    piece: list[tuple[Task, bytes]] = []
+    size = 0
+    for task in tasks:
+        for command in task.commands:
+            if len(piece) == MOST_COMMANDS or (piece and size + len(command) > MOST_BYTES):
+                yield piece
+                piece, size = [], 0
+            piece.append((task, command))
+            size += len(command)
+    if piece:
+        yield piece
+
+
+def _look_again(task: Task, problem: JSON, service: Service, result: Result) -> Task | None:
+    """What an execution still lacks after a refusal; None if it is complete or given up."""
+    if problem_code(problem) not in REPEATED and problem["status"] < 500:
+        _refuse(result, task.plan, problem_text(problem))
+        return None
+    try:
+        version = own_version(task.plan, service.execution(task.plan.execution), service)
+    except Conflict as conflict:
+        _refuse(result, task.plan, str(conflict))
+        return None
+    if version < task.plan.version:
+        return Task(task.plan, version)
+    result.fared["resumed" if task.version else "imported"] += 1
+    return None

@@ -1,0 +1,183 @@
+"""Services, workflows, orders and users: what executions refer to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from starlette.types import ASGIApp
+
+from api.access.rights import Right
+from api.documents import schemas
+from api.routes import history
+from api.web import responses
+from api.web.command_body import built, fields, identified, parsed
+from api.web.consistency import MIN_POSITION, fresh, reached, written
+from api.web.ids import checked_new_id
+from api.web.operation import Handler, Operation, Parameter
+from api.web.request import Call
+from domain import registry
+from domain.catalog.confirm_order import ConfirmOrder
+from domain.errors import NotFound
+from domain.eventlog.codec import plain_json
+from domain.writer.command_bus import Answer
+from projections.representations.catalog import document
+
+
+class Kind(NamedTuple):
+    """One kind of catalog entry: its path, its word, and what it is listed by."""
+
+    path: str
+    create: str
+    filters: tuple[str, ...]
+
+
+KINDS: Mapping[str, Kind] = {
+    "service": Kind("services", "createService", ("name", "provider", "workflow")),
+    "workflow": Kind("workflows", "createWorkflow", ("name",)),
+    "order": Kind("orders", "createOrder", ("service", "customer", "status", "priority")),
+    "user": Kind("users", "createUser", ("name", "kind")),
+}
+
+
+async def loaded(call: Call, streams: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Those of the entries that exist, as clients see them, by stream."""
+    return {
+        stream: document(held)
+        for stream, held in (await call.system.store.load_all(streams)).items()
+    }
+
+
+def _answered(answer: Answer, location: str) -> ASGIApp:
+    held = answer.held
+    headers = {
+        "etag": f'"{held.version}"',
+        "log-position": str(held.position),
+        "location": f"/api/{location}",
+    }
+    if answer.replayed:
+        headers["idempotency-replayed"] = "true"
+    return responses.json(document(held), headers, 201 if answer.created else 200)
+
+
+def creating(kind: str) -> Handler:
+    """The handler that makes an entry of a kind."""
+    command = registry.COMMANDS[kind][KINDS[kind].create]
+
+    async def handle(call: Call) -> ASGIApp:
+        given = fields(call.body)
+        identity = identified(given, call, kind)
+        message = call.message(f"{kind}/{identity}", built(command, given))
+        answer = await call.system.bus.send(message)  # a replayed one has the id made at first
+        return _answered(answer, f"{KINDS[kind].path}/{answer.held.state.id}")
+
+    return handle
+
+
+def reading(kind: str) -> Handler:
+    """The handler that shows one entry, always current."""
+
+    async def handle(call: Call) -> ASGIApp:
+        position = await written(call)
+        held = await call.system.store.load(f"{kind}/{call.path['id']}")
+        if held is None:
+            raise NotFound(f"There is no such {kind}.")
+        headers = {"etag": f'"{held.version}"', "log-position": str(position)}
+        return responses.json(document(held), headers)
+
+    return handle
+
+
+def listing(kind: str) -> Handler:
+    """The handler that lists entries of a kind, a page of them."""
+    known = KINDS[kind].filters
+
+    async def handle(call: Call) -> ASGIApp:
+        await fresh(call, "catalog")
+        wanted = {name: value for name in known if (value := call.parameter(name)) is not None}
+        async with call.system.store.reader() as connection:
+            page = await call.system.catalog.list(
+                connection,
+                kind,
+                wanted,
+                limit=call.whole("limit", 1, 500) or 50,
+                cursor=call.parameter("cursor"),
+            )
+        reached(call, page.position)
+        items = [plain_json(item) for item in page.data]
+        headers = {"log-position": str(page.position)}
+        return responses.json(responses.page(items, page.next_cursor), headers)
+
+    return handle
+
+
+async def confirm(call: Call) -> ASGIApp:
+    """Confirm an order: its execution begins. The order is answered, the execution is the Location."""
+    wish = parsed(ConfirmOrder, call.body)
+    if wish.execution is not None:
+        checked_new_id(wish.execution, "execution")
+    answer = await call.system.bus.send(call.message(f"order/{call.path['id']}", wish))
+    return _answered(answer, f"executions/{answer.held.state.execution}")
+
+
+def _operations(kind: str) -> tuple[Operation, ...]:
+    row, title, shown = KINDS[kind], kind.capitalize(), schemas.ENTRY
+    return (
+        Operation(
+            f"list{title}s",
+            "GET",
+            f"/{row.path}",
+            Right.READ_CATALOG,
+            f"List {row.path}",
+            listing(kind),
+            answer=schemas.page_of(shown),
+            sends=responses.AS_OF,
+            parameters=(
+                *(Parameter(name, "Only these") for name in row.filters),
+                history.LIMIT,
+                history.CURSOR,
+                MIN_POSITION,
+            ),
+        ),
+        Operation(
+            row.create,
+            "POST",
+            f"/{row.path}",
+            Right.WRITE_CATALOG,
+            f"Create: {kind}",
+            creating(kind),
+            body=registry.COMMANDS[kind][row.create],
+            answer=shown,
+            status=201,
+            problems=("already-exists", "unknown-reference"),
+            sends=(*responses.DONE, "Location"),
+        ),
+        Operation(
+            f"read{title}Entry",
+            "GET",
+            f"/{row.path}/{{id}}",
+            Right.READ_CATALOG,
+            f"One {kind}, always current",
+            reading(kind),
+            answer=shown,
+            parameters=(MIN_POSITION,),
+            sends=responses.PLACED,
+        ),
+    )
+
+
+OPERATIONS = (
+    *(operation for kind in KINDS for operation in _operations(kind)),
+    Operation(
+        "confirmOrder",
+        "POST",
+        "/orders/{id}/confirm",
+        Right.WRITE_CATALOG,
+        "Confirm an order, which creates its execution",
+        confirm,
+        body=ConfirmOrder,
+        answer=schemas.ENTRY,
+        problems=("already-exists", "unknown-reference"),
+        sends=(*responses.DONE, "Location"),
+    ),
+)

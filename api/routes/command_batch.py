@@ -1,0 +1,166 @@
+"""Many commands at once: `POST /commands`, each answered in order, by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.types import ASGIApp
+
+from api.access.rights import Right
+from api.documents import schemas
+from api.routes import log_lines
+from api.web import problems
+from api.web.body import MIB
+from api.web.command_body import built
+from api.web.ids import checked_id, checked_new_id
+from api.web.ndjson import items
+from api.web.operation import Operation
+from api.web.request import Call
+from api.web.responses import json
+from domain.errors import DomainError, Invalid, Overloaded
+from domain.eventlog.idempotency import recalled
+from domain.execution.commands import COMMANDS
+from domain.writer.command_bus import Answer
+from domain.writer.message import Message
+from projections.log_lines.model import LogLine
+
+MOST = 1_000
+LOG = "log"
+
+
+async def many(call: Call) -> ASGIApp:
+    """Every command is answered in order with its own status; one refusal does not stop the rest."""
+    given = items(call.body)
+    if not 1 <= len(given) <= MOST:
+        raise Invalid.field("", f"must be 1 to {MOST} commands, not {len(given)}")
+    call.system.bus.require_room(len(given))
+    repeated = await _came_before(call, len(given))
+    waiting = [_submitted(call, item, place) for place, item in enumerate(given)]
+    answered = [await _outcome(call, item) for item in waiting]
+    outcomes = [outcome for outcome, _ in answered]
+    if all(outcome["status"] == 503 for outcome in outcomes):
+        raise Overloaded
+    headers = {}
+    if repeated and all(replayed for _, replayed in answered):
+        headers["idempotency-replayed"] = "true"
+    if positions := [outcome["position"] for outcome in outcomes if "position" in outcome]:
+        headers["log-position"] = str(max(positions))
+    return json(outcomes, headers)
+
+
+async def _came_before(call: Call, commands: int) -> bool:
+    """Whether this very call came before, under its key; its commands have keys made of that one.
+
+    Raises:
+        IdempotencyKeyReused: the key came with another request.
+    """
+    if b"idempotency-key" not in call.headers:
+        return False
+    once = call.idempotency()
+    reply = await call.system.store.claim(once, {"commands": commands}, call.system.clock())
+    if reply is None:
+        return False
+    recalled(reply, once.fingerprint)
+    return True
+
+
+Submitted = tuple[str | None, Awaitable[Answer | bool] | DomainError]
+Outcome = tuple[dict[str, Any], bool]
+"""What one command of many is answered, and whether it was answered so before."""
+
+
+def _submitted(call: Call, item: Any, place: int) -> Submitted:
+    identity = item.get("execution") if isinstance(item, dict) else None
+    shown = identity if isinstance(identity, str) else None
+    try:
+        if isinstance(item, dict) and item.get("command") == LOG:
+            return shown, _log(call, item, place)
+        return shown, call.system.bus.submit(_message(call, item, place))
+    except ValidationError as error:
+        return shown, problems.invalid(error)
+    except DomainError as error:
+        return shown, error
+
+
+def _message(call: Call, item: Any, place: int) -> Message:
+    name, identity, if_match, given = _parted(item)
+    if name not in COMMANDS:
+        raise Invalid.field("command", f"must be one of {', '.join((*COMMANDS, LOG))}")
+    if name == "create" and identity is None:
+        identity = call.system.new_id("exec")
+    checked = checked_new_id if name == "create" else checked_id
+    stream = f"execution/{checked(identity, 'execution')}"
+    return call.message(stream, built(COMMANDS[name], given), f"#{place}", if_match)
+
+
+async def _log(call: Call, item: Any, place: int) -> bool:
+    """Log lines are no events: they go beside the bus, when all before them is done.
+
+    Whether it was done before.
+    """
+    _, identity, if_match, given = _parted(item)
+    execution = checked_id(identity, "execution")
+    line = built(LogLine, given)
+    expected = None if if_match is None else (if_match,)
+    return await log_lines.kept(call, execution, [line], f"#{place}", expected)
+
+
+def _parted(item: Any) -> tuple[str, Any, int | None, dict[str, Any]]:
+    """The word of a command, its execution, the version it expects, and its own members."""
+    if not isinstance(item, dict):
+        raise Invalid.field("", "must be an object")
+    given = dict(item)
+    name, identity, if_match = (given.pop(key, None) for key in ("command", "execution", "ifMatch"))
+    if not (if_match is None or (type(if_match) is int and 0 <= if_match < 2**63)):
+        raise Invalid.field("ifMatch", "must be a version: a whole number")
+    return name if isinstance(name, str) else "", identity, if_match, given
+
+
+async def _outcome(call: Call, submitted: Submitted) -> Outcome:
+    identity, waiting = submitted
+    try:
+        if isinstance(waiting, DomainError):
+            raise waiting
+        answer = await waiting
+    except ValidationError as error:
+        return _refused(call, identity, problems.invalid(error))
+    except DomainError as error:
+        return _refused(call, identity, error)
+    except Exception:  # noqa: BLE001 - a mistake in one command is that command's alone; the bus logs it
+        return _refused(call, identity, problems.Internal())
+    if isinstance(answer, bool):
+        return {"status": 200, "execution": identity}, answer
+    held = answer.held
+    outcome = {
+        "status": 201 if answer.created else 200,
+        "execution": held.state.id,
+        "version": held.version,
+        "position": held.position,
+    }
+    return outcome, answer.replayed
+
+
+def _refused(call: Call, identity: str | None, error: DomainError) -> Outcome:
+    """What is invalid is so each time, whether or not it is kept under a key."""
+    problem = problems.problem(error, call.url)
+    outcome = {"status": problem["status"], "execution": identity, "problem": problem}
+    return outcome, error.replayed or problem["status"] == 422
+
+
+OPERATIONS = (
+    Operation(
+        "sendCommands",
+        "POST",
+        "/commands",
+        Right.COMMAND_EXECUTIONS,
+        "Send up to 1 000 commands, as a JSON list or as NDJSON",
+        many,
+        body=schemas.COMMAND_LIST,
+        answer=schemas.OUTCOME_LIST,
+        body_limit=16 * MIB,
+        body_forms={"application/x-ndjson": {"type": "string"}},
+        sends=("Log-Position", "Idempotency-Replayed"),
+    ),
+)

@@ -1,0 +1,60 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from api.access.rights import Right
+from api.documents.openapi import document
+from api.web.operation import Operation
+from api.web.problems import PROBLEMS
+from api.web.request import Call
+from api.web.responses import json
+
+
+@cache
+def _served() -> dict[str, Any]:
+    from api.app import OPERATIONS as ALL  # the document describes itself, too
+
+    return document(ALL)
+
+
+async def serve(_: Call) -> ASGIApp:
+    """This document."""
+    return json(_served())
+
+
+async def problem(call: Call) -> ASGIApp:
+    """What a problem code means."""
+    from domain.errors import NotFound
+
+    kind = PROBLEMS.get(call.path["code"])
+    if kind is None:
+        raise NotFound("There is no such problem code.")
+    return json({"code": call.path["code"], "status": kind.status, "title": kind.title})
+
+
+OPERATIONS = (
+    Operation(
+        "openapi",
+        "GET",
+        "/openapi.json",
+        Right.OPEN,
+        "This document",
+        serve,
+        answer={"type": "object"},
+    ),
+    Operation(
+        "problem",
+        "GET",
+        "/problems/{code}",
+        Right.OPEN,
+        "What a problem code means",
+        problem,
+        answer={"type": "object"},
+        problems=("not-found",),
+    ),
+)

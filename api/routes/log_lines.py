@@ -1,0 +1,160 @@
+"""Log lines of executions: telemetry beside the events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Annotated, get_args
+
+from pydantic import Field, TypeAdapter
+from starlette.types import ASGIApp
+
+from api.access.rights import Right
+from api.documents import schemas
+from api.routes import history
+from api.web import responses
+from api.web.body import MIB
+from api.web.consistency import MIN_POSITION, fresh
+from api.web.operation import Operation, Parameter
+from api.web.request import Call
+from domain.errors import Invalid, NotFound, VersionMismatch
+from domain.eventlog.codec import plain_json
+from projections.log_lines.model import Level, LogLine
+from projections.log_lines.reader import LogFilter
+
+MOST_LINES = 1_000
+CLOCKS_DIFFER = timedelta(minutes=1)
+"""How far ahead of ours a worker's clock may be."""
+LEVELS: tuple[Level, ...] = get_args(Level)
+ONE = TypeAdapter(LogLine)
+MANY = TypeAdapter(Annotated[list[LogLine], Field(min_length=1, max_length=MOST_LINES)])
+SHOWN = {
+    "type": "object",
+    "required": ["timestamp", "level", "message"],
+    "properties": {
+        "timestamp": {"type": "string", "format": "date-time"},
+        "level": {"type": "string", "enum": list(LEVELS)},
+        "message": {"type": ["string", "null"]},
+        "context": {"type": "object"},
+        "step": {"type": "string"},
+        "erased": {"const": True},
+    },
+}
+
+
+async def append(call: Call) -> ASGIApp:
+    """Keep one line, or a list of them."""
+    several = call.body.lstrip()[:1] == b"["
+    lines = MANY.validate_json(call.body) if several else [ONE.validate_json(call.body)]
+    replayed = await kept(call, call.path["id"], lines, if_match=call.if_match)
+    headers = {"idempotency-replayed": "true"} if replayed else {}
+    return responses.json({"appended": len(lines)}, headers)
+
+
+async def kept(
+    call: Call,
+    execution: str,
+    lines: Sequence[LogLine],
+    part: str = "",
+    if_match: tuple[int, ...] | None = None,
+) -> bool:
+    """Keep lines, once under the request's key, if it has one; whether that was done before.
+
+    Raises:
+        NotFound: there is no such execution.
+        Invalid: a line is of the future.
+        VersionMismatch: the execution is at none of the versions that are expected.
+    """
+    now = call.system.clock()
+    for place, line in enumerate(lines):
+        if line.when is not None and line.when - now > CLOCKS_DIFFER:
+            path = f"{place}.timestamp" if len(lines) > 1 else "timestamp"
+            raise Invalid.field(path, "lies in the future")
+    if if_match is not None:
+        await _require(call, execution, if_match)
+    if b"idempotency-key" in call.headers:
+        return await call.system.logs.append_once(execution, lines, now, call.idempotency(part))
+    await call.system.logs.append(execution, lines, now)
+    return False
+
+
+async def _require(call: Call, execution: str, versions: tuple[int, ...]) -> None:
+    held = await call.system.store.load(f"execution/{execution}")
+    if held is None:
+        raise NotFound
+    if held.version not in versions:
+        raise VersionMismatch(version=held.version)
+
+
+async def read(call: Call) -> ASGIApp:
+    """The lines of an execution, its own and the server's, by the time they are of."""
+    asked = [level for level in (call.parameter("level") or "").split(",") if level]
+    levels = [level for level in LEVELS if level in asked]
+    if unknown := set(asked) - set(LEVELS):
+        raise Invalid.field("level", f"`{min(unknown)}` is none of {', '.join(LEVELS)}")
+    order = call.parameter("order") or "asc"
+    if order not in {"asc", "desc"}:
+        raise Invalid.field("order", "must be asc or desc")
+    if await call.system.store.load(f"execution/{call.path['id']}") is None:
+        raise NotFound("There is no such execution.")
+    await fresh(call, "logs")
+    position = call.system.runner.position("logs")
+    since, until = call.parameter("since"), call.parameter("until")
+    only = LogFilter(
+        levels,
+        call.parameter("step"),
+        None if since is None else history.timed("since", since),
+        None if until is None else history.timed("until", until),
+    )
+    page = await call.system.logs.read(
+        call.path["id"],
+        only,
+        descending=order == "desc",
+        limit=call.whole("limit", 1, 500) or 50,
+        cursor=call.parameter("cursor"),
+    )
+    items = [plain_json(line) for line in page.data]
+    headers = {"log-position": str(position)}
+    return responses.json(responses.page(items, page.next_cursor), headers)
+
+
+TIME = {"type": "string", "format": "date-time"}
+PARAMETERS = (
+    Parameter("level", "debug, info, warn or error; several comma-separated"),
+    Parameter("step", "Only lines of this step"),
+    Parameter("since", "From this time on", TIME),
+    Parameter("until", "Before this time", TIME),
+    Parameter("order", "Oldest or newest first", {"type": "string", "enum": ["asc", "desc"]}),
+    history.LIMIT,
+    history.CURSOR,
+    MIN_POSITION,
+)
+LINE = {"$ref": "#/components/schemas/LogLine"}
+LINES = {"type": "array", "items": LINE, "minItems": 1, "maxItems": MOST_LINES}
+OPERATIONS = (
+    Operation(
+        "log",
+        "POST",
+        "/executions/{id}/logs",
+        Right.COMMAND_EXECUTIONS,
+        f"Keep a log line, or a list of at most {MOST_LINES}",
+        append,
+        body=LogLine,
+        body_forms={"application/json": {"anyOf": [LINE, LINES]}},
+        answer={"type": "object", "required": ["appended"]},
+        body_limit=16 * MIB,
+        problems=("not-found", "idempotency-key-reused", "version-mismatch"),
+        sends=("Idempotency-Replayed",),
+    ),
+    Operation(
+        "readLogs",
+        "GET",
+        "/executions/{id}/logs",
+        Right.READ_EXECUTIONS,
+        "The log lines of an execution",
+        read,
+        answer=schemas.page_of(SHOWN),
+        sends=responses.AS_OF,
+        parameters=PARAMETERS,
+    ),
+)

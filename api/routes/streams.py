@@ -1,0 +1,76 @@
+"""The rows of the streams."""
+
+from __future__ import annotations
+
+from api.access.rights import Right
+from api.web import event_stream
+from api.web.operation import Handler, Operation, Parameter
+
+FROM = Parameter("from", "start, now, a position, or a time: where the stream begins")
+FILTERS = tuple(
+    Parameter(name, f"Only events of executions with this {name}, or one of several by commas")
+    for name in ("service", "order", "customer", "provider", "tag", "status")
+)
+SPEED = Parameter(
+    "speed",
+    "Replay the past with its gaps divided by this; 0 is as fast as can be",
+    {"type": "number", "minimum": 0, "maximum": 1_000_000},
+)
+TYPES = Parameter(
+    "types",
+    "Only these, with `*` for any characters, comma-separated; `execution.` may be left out. Of the "
+    "frames of watchers: those of all events that have one of these types, or one such frame. `log`, "
+    "which no `*` means, adds log lines to them, live",
+)
+FORMAT = Parameter("format", "The words of watchers, or envelopes", {"enum": ["watch", "events"]})
+INCLUDE = Parameter(
+    "include", "`execution` adds `state`, the execution after the event", {"enum": ["execution"]}
+)
+
+
+def _watching(
+    name: str,
+    path: str,
+    summary: str,
+    handler: Handler,
+    *narrowed: Parameter,
+    problems: tuple[str, ...] = (),
+) -> Operation:
+    return Operation(
+        name,
+        "GET",
+        path,
+        Right.READ_EVENTS,
+        f"{summary} (server-sent events, or WebSocket)",
+        handler,
+        answer={"type": "string"},
+        media_type="text/event-stream",
+        parameters=(FROM, TYPES, *narrowed, SPEED, FORMAT, INCLUDE),
+        problems=("malformed", "not-acceptable", "invalid", *problems),
+        fields=True,
+    )
+
+
+OPERATIONS = (
+    _watching(
+        "streamEvents",
+        "/events",
+        "Every event, from any position on, and what comes",
+        event_stream.events_of_log,
+        *FILTERS,
+    ),
+    _watching(
+        "watchExecutions",
+        "/executions/watch",
+        "What happens to all executions, from now on",
+        event_stream.watch_log,
+        *FILTERS,
+    ),
+    _watching(
+        "watchExecution",
+        "/executions/{id}/watch",
+        "What happens to an execution, until it has ended",
+        event_stream.watch_execution,
+        problems=("not-found",),
+    ),
+)

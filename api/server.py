@@ -1,0 +1,161 @@
+"""Running the service: the database if it is ours, the web server, and a polite end."""
+
+from __future__ import annotations
+
+import gc
+import resource
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+
+from api.app import System, build, check_master_key, create_app, migrate
+from api.embedded_postgres.address_file import Sign, shown
+from api.embedded_postgres.cluster import PostgresError
+from api.embedded_postgres.data_dir import DataDir
+from api.embedded_postgres.server import EmbeddedPostgres
+from api.settings import Settings, SetupError, unknown
+from api.telemetry.logging import configure_logging
+from api.transport import listen_socket
+from api.transport.protocols import HttpLine, SocketLine
+from domain.errors import Overloaded
+from domain.eventlog.encryption import WrongKey
+
+GRACE = 30
+LARGEST_MESSAGE = 64 * 1024
+
+log = structlog.get_logger()
+
+
+class Server(uvicorn.Server):
+    """Uvicorn that lets streams say goodbye before it waits for them to end."""
+
+    def __init__(self, config: uvicorn.Config, system: System) -> None:
+        super().__init__(config)
+        self._system = system
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._system.hub.close()
+        super().handle_exit(sig, frame)
+        # Uvicorn would end by raising the signal again, before the database is stopped in order.
+        self._captured_signals.clear()
+
+
+@contextmanager
+def database(settings: Settings, folder: DataDir) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
+    """The connection string, and the server where it is our own.
+
+    Raises:
+        SetupError: it is our own, and there is none that could be started.
+    """
+    if settings.database_url is not None:
+        yield settings.database_url, None
+        return
+    if not (folder.may_make or folder.has_database):
+        raise folder.missing()
+    with EmbeddedPostgres(folder.postgres) as postgres:
+        yield postgres.conninfo(), postgres
+
+
+def serve(settings: Settings) -> None:
+    """Run until a signal ends it. Raises SetupError where it cannot start."""
+    configure_logging(settings.log_level)
+    for variable, near in unknown().items():
+        log.warning("unknown setting", variable=variable, near=near)
+    with listen_socket.bound(settings) as listening:
+        folder = DataDir.opened(settings.data_dir)
+        token = settings.admin_token or folder.admin_token()
+        with database(settings, folder) as (conninfo, postgres):
+            try:
+                migrate(conninfo, settings.schema)
+            except Overloaded as error:
+                raise SetupError(f"EXECUTIONS_DATABASE_URL: {error}") from None
+            require_key_of_log(conninfo, settings, folder)
+            system = build(settings, conninfo, folder.master_key(), token)
+            listen_socket.listen(listening, settings)
+            with shown(folder.address_file, listen_socket.url_from_here(listening)) as sign:
+                _announce(settings, folder, listening)
+
+                _relax_collector()
+                _allow_many_connections()
+                config = configured(create_app(system), _watching(postgres, sign))
+                Server(config, system).run(sockets=[listening])
+
+
+def _watching(postgres: EmbeddedPostgres | None, sign: Sign) -> Callable[[], Awaitable[None]]:
+    """What keeps our own PostgreSQL running, called in the main thread, which alone may start it.
+
+    And what takes over from another server of the data directory that shows where it is.
+    """
+
+    async def watch() -> None:
+        sign.put_up()
+        try:
+            if postgres and postgres.ensure_running():
+                log.warning("postgres is gone, and starts again")
+        except (PostgresError, OSError) as error:
+            log.error("postgres cannot start", reason=str(error))
+
+    return watch
+
+
+def require_key_of_log(conninfo: str, settings: Settings, folder: DataDir) -> None:
+    """Raises SetupError where the folder has not the master key that this log was sealed with.
+
+    A new one is not made for a log that has sealed something: it would only hide which one is missing.
+    """
+    try:
+        check_master_key(conninfo, settings.schema, DataDir(folder.path).master_key)
+    except WrongKey:
+        raise SetupError(
+            f"{folder.master_key_file} is not the key that this log was sealed with: put the right "
+            "one there, from the data directory of another server of this database or a backup"
+        ) from None
+
+
+def configured(app: ASGIApp, watch: Callable[[], Awaitable[None]] | None = None) -> uvicorn.Config:
+    """How uvicorn serves the application; `watch` is called every second."""
+    return uvicorn.Config(
+        app,
+        callback_notify=watch,
+        timeout_notify=1,
+        http=HttpLine,
+        ws=SocketLine,
+        ws_per_message_deflate=False,
+        ws_max_size=LARGEST_MESSAGE,
+        ws_ping_interval=None,  # the hub has one clock for all
+        access_log=False,
+        proxy_headers=False,  # nothing here asks where a request came from
+        server_header=False,
+        log_config=None,
+        timeout_graceful_shutdown=GRACE,
+    )
+
+
+def _relax_collector() -> None:
+    """Collect garbage seldom: what lives here, states and rows, is freed by counting alone.
+
+    With Python's own thresholds a third of the time of an import went into looking at states that
+    were all still needed. Cycles (exceptions, closed connections) can wait for 100 000 objects.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+
+
+def _allow_many_connections() -> None:
+    """As many open files as the system grants: each stream is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _announce(settings: Settings, folder: DataDir, listening: socket.socket) -> None:
+    kept = "EXECUTIONS_ADMIN_TOKEN" if settings.admin_token else str(folder.admin_token_file)
+    print(f"Listening on {listen_socket.url(listening)}", flush=True)  # noqa: T201 - the terminal is its user
+    print(f"The admin token is in {kept}", flush=True)  # noqa: T201

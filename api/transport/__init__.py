@@ -1,0 +1,1 @@
+"""Uvicorn's protocols and the listening socket."""

@@ -1,0 +1,1 @@
+"""The edge of HTTP and WebSocket: operations, requests, admission, bodies, answers."""

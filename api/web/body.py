@@ -1,0 +1,127 @@
+"""The bodies of requests: JSON, within limits, and no more of them at once than memory bears."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive
+
+from api.web.problems import TooSlow, UnsupportedMediaType
+from domain.errors import Overloaded, TooLarge
+
+KIB = 1024
+MIB = 1024 * KIB
+SMALL = 16 * KIB
+MOST = 128 * MIB
+PATIENCE = 30.0
+JSON = re.compile(rb"application/(?:[\w.-]+\+)?(?:json|x-ndjson)\s*(?:;.*)?", re.IGNORECASE)
+CHARSET = re.compile(rb';\s*charset\s*=\s*"?([^\s";]*)', re.IGNORECASE)
+UTF_8 = (b"utf-8", b"utf8", b"us-ascii")
+
+
+class Bodies:
+    """The bytes of all bodies that are being read, or whose requests wait for their answers.
+
+    A small one is not worth counting: so many of them as may wait for the writer fit anyway.
+    """
+
+    def __init__(self, limit: int = MOST) -> None:
+        self.limit = limit
+        self.held = 0
+
+    @contextmanager
+    def holding(self, size: int) -> Iterator[Hold]:
+        """Count so many bytes. Raises Overloaded where they are too many."""
+        if self.held + size > self.limit:
+            raise Overloaded("There are too many large requests here already; send it again later.")
+        hold = Hold(self, size)
+        try:
+            yield hold
+        finally:
+            hold.shrink(0)
+
+
+class Hold:
+    """The place of one body."""
+
+    def __init__(self, bodies: Bodies, size: int) -> None:
+        self._bodies = bodies
+        self._size = size
+        bodies.held += size
+
+    def shrink(self, size: int) -> None:
+        """It is only so large."""
+        self._bodies.held -= self._size - size
+        self._size = size
+
+
+def announced(headers: Mapping[bytes, bytes], limit: int) -> int:
+    """How large a body will be; `limit` where it is sent in chunks and nobody knows.
+
+    Raises:
+        TooLarge: it has more bytes than `limit`.
+    """
+    if (length := headers.get(b"content-length")) is None:
+        return limit if b"transfer-encoding" in headers else 0
+    if (size := int(length)) > limit:
+        raise _too_large(limit)
+    return size
+
+
+async def read(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        TooLarge: it has more bytes than `limit`.
+        UnsupportedMediaType: it is not plain JSON in UTF-8.
+    """
+    parts = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        if part := message.get("body", b""):
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                raise _too_large(limit)
+        if not message.get("more_body", False):
+            break
+    if parts:
+        _require_json(headers)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def patient(receive: Receive) -> Receive:
+    """`receive` that does not wait for ever. Raises TooSlow."""
+
+    async def received() -> Message:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await receive()
+        except TimeoutError:
+            raise TooSlow from None
+
+    return received
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"A body here has at most {limit} bytes.", limit=limit)
+
+
+def _require_json(headers: Mapping[bytes, bytes]) -> None:
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise UnsupportedMediaType("Bodies are taken uncompressed: leave out Content-Encoding.")
+    media_type = headers.get(b"content-type", b"application/json")
+    if media_type == b"application/json":
+        return
+    if not JSON.fullmatch(media_type):
+        raise UnsupportedMediaType
+    charset = CHARSET.search(media_type)
+    if charset is not None and charset[1].lower() not in UTF_8:
+        raise UnsupportedMediaType("JSON is taken in UTF-8 only.")

@@ -1,0 +1,116 @@
+"""Streams over HTTP: server-sent events."""
+
+from __future__ import annotations
+
+import random
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.streams.forms import FORMS, SSE
+from api.streams.groups import Topic
+from api.streams.hub import Hub
+from api.streams.words import EVENTS, WATCH, Words
+from api.transport.protocols import line_of
+from api.web.request import Call
+from api.web.stream_request import Ask, Wanted, admitted, of_execution, of_log
+from domain.errors import DomainError, Overloaded
+
+HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class NotAcceptable(DomainError):
+    """This is a stream: ask for it with `Accept: text/event-stream`, or over a WebSocket."""
+
+    code = "not-acceptable"
+
+
+def wanted(call: Call) -> bool:
+    """Whether the client asked for server-sent events."""
+    return "text/event-stream" in (call.header("accept") or "")
+
+
+async def events_of_log(call: Call) -> ASGIApp:
+    """Every event there is, and what comes."""
+    return await _opened(call, of_log, EVENTS)
+
+
+async def watch_log(call: Call) -> ASGIApp:
+    """All executions, in the words of those who watch."""
+    return await _opened(call, of_log, WATCH)
+
+
+async def events_of_execution(call: Call) -> ASGIApp:
+    """The events of one execution, and what comes."""
+    return await _opened(call, of_execution, EVENTS)
+
+
+async def watch_execution(call: Call) -> ASGIApp:
+    """One execution, in the words of those who watch."""
+    return await _opened(call, of_execution, WATCH)
+
+
+async def _opened(call: Call, ask: Ask, words: Words) -> ASGIApp:
+    if not wanted(call):
+        raise NotAcceptable
+    try:
+        asked = await admitted(call, ask, words)
+    except Overloaded:
+        if _may_be_event_source(call):
+            return _later()
+        raise
+    hub = call.system.hub
+    if asked.over:
+        name, value = log_position(hub)
+        return Response(status_code=204, headers={name.decode(): value.decode()})
+    return EventStream(hub, asked)
+
+
+def log_position(hub: Hub) -> tuple[bytes, bytes]:
+    """How far the log goes that is told from the past; what comes later comes live."""
+    return b"log-position", b"%d" % hub.window.head
+
+
+def _later() -> ASGIApp:
+    """A stream that ends at once and says when to come back: an EventSource never tries again after
+    a 503.
+    """
+    later = random.randint(5_000, 15_000)  # noqa: S311 - spreads the reconnects, keeps no secret
+    headers = {"cache-control": "no-store"}
+    return Response(f"retry: {later}\n\n", 200, headers, "text/event-stream")
+
+
+def _may_be_event_source(call: Call) -> bool:
+    """Browsers say who they are; what stands on `fetch` elsewhere, as in Node, says how it asks."""
+    agent = call.header("user-agent") or ""
+    return agent.startswith("Mozilla/") or call.header("sec-fetch-mode") is not None
+
+
+class EventStream:
+    """An ASGI response: what was asked for, until it ends or the client goes."""
+
+    def __init__(self, hub: Hub, asked: Wanted) -> None:
+        self._hub = hub
+        self._asked = asked
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [*HEADERS, log_position(self._hub)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if scope["method"] != "HEAD" and not await self._serve(scope):
+            return
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _serve(self, scope: Scope) -> bool:
+        asked = self._asked
+        topic = Topic(FORMS[asked.words, SSE], asked.stream, asked.filter)
+        connection = self._hub.connect(line_of(scope), topic, asked.cursor, asked.held)
+        connection.play(asked.speed)
+        try:
+            connection.pump()
+            return (await connection.done).code is not None
+        finally:
+            self._hub.disconnect(connection)

@@ -1,0 +1,56 @@
+"""An operation is one row: method, path, right, models, handler. Routing, checks and the OpenAPI
+document all follow from the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from starlette.types import ASGIApp
+
+from api.access.rights import Right
+from api.web.body import MIB
+
+if TYPE_CHECKING:
+    pass
+from api.web.request import Call
+
+Handler = Callable[["Call"], Awaitable[ASGIApp]]
+
+
+class Parameter(NamedTuple):
+    """A query parameter, as the OpenAPI document shows it."""
+
+    name: str
+    description: str
+    schema: Mapping[str, Any] = {"type": "string"}
+    required: bool = False
+
+
+class Operation(NamedTuple):
+    """What one method of one path does. `body` and `answer` are pydantic models or JSON schemas.
+
+    `body_forms` and `answer_forms` are schemas of other media types; `others` are statuses that
+    answer without content, and what they mean; `sends` are headers of a good answer. Query parameters
+    other than `parameters` are refused, unless they are `fields` to filter by, which the handler reads.
+    """
+
+    name: str
+    method: str
+    path: str
+    right: Right
+    summary: str
+    handler: Handler
+    body: Any = None
+    answer: Any = None
+    status: int = 200
+    parameters: tuple[Parameter, ...] = ()
+    problems: tuple[str, ...] = ()
+    body_limit: int = MIB
+    media_type: str = "application/json"
+    body_forms: Mapping[str, Any] = {}
+    answer_forms: Mapping[str, Any] = {}
+    others: Mapping[int, str] = {}
+    fields: bool = False
+    sends: tuple[str, ...] = ()

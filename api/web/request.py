@@ -1,0 +1,142 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import cached_property
+from random import getrandbits
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from starlette.types import Scope
+
+from api.access.identity import Caller
+from api.access.rights import Right
+from domain.errors import Invalid
+from domain.eventlog.idempotency import IdempotencyKey
+from domain.model import Command
+from domain.writer.message import Message
+
+if TYPE_CHECKING:
+    from api.app import System
+from api.web.operation import Operation
+
+LABEL = re.compile(r"[!-~]{1,128}")
+ENTITY_TAG = re.compile(r'(?:W/)?"(\d{1,18})(?:-ld)?"')
+TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class Call:
+    """One request that has passed the door: who asks for what, with which words."""
+
+    def __init__(
+        self, system: System, operation: Operation, scope: Scope, caller: Caller, body: bytes
+    ) -> None:
+        self.system = system
+        self.operation = operation
+        self.caller = caller
+        self.body = body
+        self.path: dict[str, str] = scope["path_params"]
+        self.url: str = scope["path"]
+        self._bare_url = self.url.removeprefix(scope.get("root_path", ""))
+        self.headers: dict[bytes, bytes] = scope["state"]["headers"]
+        self._query = scope["query_string"]
+
+    @cached_property
+    def query(self) -> list[tuple[str, str]]:
+        """The query parameters, in order, repeated ones repeated."""
+        try:
+            found = parse_qsl(
+                self._query.decode(), keep_blank_values=True, errors="strict", max_num_fields=1000
+            )
+        except ValueError as error:
+            raise Invalid.field("query", "cannot be decoded as UTF-8 form fields") from error
+        for name, value in found:
+            if "\0" in name or "\0" in value:
+                raise Invalid.field(name, "has a NUL, which no text here can have")
+        return found
+
+    def header(self, name: str) -> str | None:
+        value = self.headers.get(name.encode())
+        return None if value is None else value.decode("latin-1")
+
+    def parameter(self, name: str) -> str | None:
+        """A query parameter that may come once."""
+        found = [value for key, value in self.query if key == name] if self._query else []
+        if len(found) > 1:
+            raise Invalid.field(name, "may be given once")
+        return found[0] if found else None
+
+    def whole(self, name: str, at_least: int, at_most: int) -> int | None:
+        """A query parameter that is a whole number within bounds."""
+        text = self.parameter(name)
+        if text is None:
+            return None
+        if not re.fullmatch(r"[0-9]{1,19}", text) or not at_least <= int(text) <= at_most:
+            raise Invalid.field(name, f"must be a whole number from {at_least} to {at_most}")
+        return int(text)
+
+    def only(self, *names: str) -> None:
+        """Refuse all other query parameters: a misspelt filter is no filter."""
+        for name, _ in self.query if self._query else ():
+            if name not in names:
+                known = ", ".join(names) or "none"
+                raise Invalid.field(name, f"is not a parameter of this operation (known: {known})")
+
+    @property
+    def if_match(self) -> tuple[int, ...] | None:
+        """The versions in If-Match, of which one must be there; None without any, or for `*`."""
+        text = self.header("if-match")
+        if text is None or text.strip() == "*":
+            return None
+        tags = [ENTITY_TAG.fullmatch(item.strip()) for item in text.split(",")]
+        versions = tuple(int(tag[1]) for tag in tags if tag is not None)
+        if len(versions) < len(tags):
+            raise Invalid.field("If-Match", 'must be versions in quotes, like "7" or "7", "8"')
+        return versions
+
+    def message(
+        self,
+        stream: str,
+        command: Command[Any],
+        part: str = "",
+        if_match: int | None = None,
+    ) -> Message:
+        """The command as the bus takes it; `part` tells apart the commands of one request."""
+        headers = self.headers
+        versions: tuple[int, ...] | None = None if if_match is None else (if_match,)
+        if b"if-match" in headers:
+            versions = self.if_match
+        return Message(
+            stream,
+            command,
+            self.caller.name,
+            self.correlation,
+            self._label("x-causation-id") if b"x-causation-id" in headers else None,
+            versions,
+            Right.IMPORT in self.caller.rights,
+            self.idempotency(part) if b"idempotency-key" in headers else None,
+        )
+
+    @cached_property
+    def correlation(self) -> str:
+        """What all events of this request have in common: the client's word, or one made here."""
+        if b"x-correlation-id" in self.headers:
+            return self._label("x-correlation-id")
+        if (trace := self.header("traceparent")) and (parsed := TRACE_PARENT.fullmatch(trace)):
+            return parsed[1]
+        return f"{getrandbits(64):016x}"
+
+    def idempotency(self, part: str = "") -> IdempotencyKey:
+        """The key in Idempotency-Key, for this caller and this very request."""
+        key = f"{self.caller.name}:{self._label('idempotency-key')}{part}"
+        request = f"{self.operation.method} {self._bare_url}\n".encode() + self.body
+        return IdempotencyKey(key, hashlib.sha256(request).hexdigest())
+
+    def _label(self, name: str) -> str:
+        value = (self.header(name) or "").strip()
+        if not LABEL.fullmatch(value):
+            words = "must be 1 to 128 printable ASCII characters without spaces"
+            raise Invalid.field(name.title(), words)
+        return value

@@ -1,0 +1,137 @@
+"""What a client asks of a stream, read from its request."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+from api.access.rights import Right
+from api.streams import filters
+from api.streams.filters import Filter
+from api.streams.hub import EVERYTHING
+from api.streams.words import EVENTS, EVENTS_WITH_STATE, WATCH, WITH_STATE, Words
+from api.web.request import Call
+from api.web.stream_position import start
+from domain.errors import Invalid, NotFound, Overloaded
+from domain.model import Held
+
+FULL = "There are as many streams here as there may be. Come back a little later."
+OWN = frozenset({"from", "types", "format", "include", "speed"})
+FASTEST = 1_000_000.0
+
+
+class Wanted(NamedTuple):
+    """A stream as it was asked for. `over` when nothing will ever come after the cursor."""
+
+    words: Words
+    filter: Filter
+    cursor: int
+    stream: str = EVERYTHING
+    held: Held[Any] | None = None
+    over: bool = False
+    speed: float | None = None
+
+
+Ask = Callable[[Call, Words], Awaitable[Wanted]]
+
+
+async def admitted(call: Call, ask: Ask, words: Words) -> Wanted:
+    """What a client asks for, where there is a place for it.
+
+    The places are counted before, to send a crowd away at once, and after: to ask takes time, in
+    which others come. From there on nothing waits until the stream is connected.
+
+    Raises:
+        Overloaded: there is no place.
+    """
+    _require_place(call)
+    wanted = await ask(call, words)
+    _require_place(call)
+    return wanted
+
+
+def _require_place(call: Call) -> None:
+    if call.system.hub.full:
+        raise Overloaded(FULL)
+
+
+async def of_log(call: Call, words: Words) -> Wanted:
+    """Everything the caller may see, from now on unless it says otherwise."""
+    begin = await start(call, "now")
+    words = _words(call, words)
+    return Wanted(words, await _filter(call, words), begin.cursor, speed=speed(call))
+
+
+async def of_execution(call: Call, words: Words) -> Wanted:
+    """One execution, from its first event unless the client says otherwise."""
+    begin = await start(call, "start")
+    stream = f"execution/{call.path['id']}"
+    held = await call.system.hub.source.states.ask(stream)
+    if held is None:
+        raise NotFound("There is no such execution.")
+    over = held.state.final and begin.resumed and begin.cursor >= held.position
+    words = _words(call, words)
+    return Wanted(
+        words,
+        await _filter(call, words),
+        begin.cursor,
+        stream,
+        held,
+        over=over,
+        speed=speed(call),
+    )
+
+
+def speed(call: Call) -> float | None:
+    """`?speed=`: None without one.
+
+    Raises:
+        Invalid: it is no number from 0 on.
+    """
+    text = call.parameter("speed")
+    if text is None:
+        return None
+    try:
+        return checked_speed(float(text))
+    except ValueError:
+        raise Invalid.field("speed", "must be a number: 10 is ten times as fast") from None
+
+
+def checked_speed(value: object) -> float:
+    """A speed; 0 is as fast as can be. Raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("a speed is a number")
+    if not 0 <= value <= FASTEST:
+        raise ValueError(f"a speed is from 0 to {FASTEST:.0f}")
+    return float(value)
+
+
+def _words(call: Call, words: Words) -> Words:
+    wanted = call.parameter("format")
+    if wanted not in {None, "events", "watch"}:
+        raise Invalid.field("format", "must be watch or events")
+    if wanted is not None:
+        words = EVENTS if wanted == "events" else WATCH
+    return WITH_STATE[words] if included(call) else words
+
+
+def included(call: Call) -> bool:
+    """Whether `?include=execution` asks for the state after each event.
+
+    Raises:
+        Invalid: it asks for anything else.
+    """
+    include = call.parameter("include")
+    if include not in {None, "execution"}:
+        raise Invalid.field("include", "must be execution")
+    return include is not None
+
+
+async def _filter(call: Call, words: Words) -> Filter:
+    asked = [(name, value) for name, value in call.query if name not in OWN]
+    watched = words not in {EVENTS, EVENTS_WITH_STATE}
+    wanted = filters.read(call.parameter("types"), asked, watched=watched)
+    if wanted.logs:
+        call.caller.require(Right.READ_EXECUTIONS)
+        await call.system.hub.logs.ready()
+    return wanted

@@ -1,0 +1,187 @@
+"""Streams over WebSocket: the same frames, and a client that may pause, seek and change the speed."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import structlog
+from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.types import Message, Receive, Scope, Send
+
+from api.streams.connection import DONE, REFUSED, Connection, Ending, place
+from api.streams.forms import FORMS, SOCKET
+from api.streams.groups import Topic
+from api.streams.words import EVENTS, WATCH, Words
+from api.transport.protocols import line_of
+from api.web import problems
+from api.web.event_stream import log_position
+from api.web.operation import Operation
+from api.web.request import Call
+from api.web.stream_request import Ask, Wanted, admitted, checked_speed, of_execution, of_log
+from domain.errors import DomainError
+
+if TYPE_CHECKING:
+    from api.app import System
+
+SUBPROTOCOL = "executions"
+BEARER = "bearer."
+LONGEST_REASON = 90
+"""A close takes 123 bytes, the cursor among them."""
+ASKS: dict[str, tuple[Ask, Words]] = {
+    "streamEvents": (of_log, EVENTS),
+    "listEvents": (of_execution, EVENTS),
+    "watchExecutions": (of_log, WATCH),
+    "watchExecution": (of_execution, WATCH),
+}
+"""The operations that take a WebSocket, too."""
+
+log = structlog.get_logger()
+
+
+class BadMessage(ValueError):
+    """What a client sent is none of pause, seek and speed; the message says why."""
+
+
+class Socket:
+    """The WebSocket of one operation: opens the door, then lets the hub write."""
+
+    def __init__(self, system: System, operation: Operation) -> None:
+        self._system = system
+        self._operation = operation
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            asked = await self._asked(scope)
+        except DomainError as error:
+            await problems.answer(error, scope["path"])(scope, receive, send)
+            return
+        except Exception:
+            log.exception("request failed", method="WEBSOCKET", path=scope["path"])
+            await problems.answer(problems.Internal(), scope["path"])(scope, receive, send)
+            return
+        await receive()
+        chosen = SUBPROTOCOL if SUBPROTOCOL in scope["subprotocols"] else None
+        headers = [log_position(self._system.hub)]
+        await send({"type": "websocket.accept", "subprotocol": chosen, "headers": headers})
+        if asked.over:
+            await send(_close(Ending(DONE, asked.cursor)))
+        else:
+            await self._serve(asked, scope, receive, send)
+
+    async def _asked(self, scope: Scope) -> Wanted:
+        headers = dict(scope["headers"])
+        scope.setdefault("state", {})["headers"] = headers
+        shown = headers.get(b"authorization") or _authorization(scope["subprotocols"])
+        caller = self._system.access.caller(shown)
+        if shown is None:
+            raise problems.Unauthenticated
+        caller.require(self._operation.right)
+        call = Call(self._system, self._operation, scope, caller, b"")
+        return await admitted(call, *ASKS[self._operation.name])
+
+    async def _serve(self, asked: Wanted, scope: Scope, receive: Receive, send: Send) -> None:
+        hub = self._system.hub
+        topic = Topic(FORMS[asked.words, SOCKET], asked.stream, asked.filter)
+        connection = hub.connect(line_of(scope), topic, asked.cursor, asked.held)
+        connection.play(asked.speed)
+        connection.done.add_done_callback(partial(_goodbye, send))
+        try:
+            connection.pump()
+            while (message := await receive())["type"] == "websocket.receive":
+                _obey(connection, message, hub.window.head)
+        finally:
+            hub.disconnect(connection)
+
+
+def _authorization(subprotocols: Iterable[str]) -> bytes | None:
+    """The token of a browser, which cannot set headers: a subprotocol `bearer.<base64url of it>`.
+
+    Not a query parameter: those end up in logs and in histories.
+    """
+    for offered in subprotocols:
+        if offered.startswith(BEARER):
+            text = offered.removeprefix(BEARER)
+            try:
+                token = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+            except (binascii.Error, ValueError):
+                raise problems.Unauthenticated from None
+            return b"Bearer " + token
+    return None
+
+
+def _obey(connection: Connection, message: Message, head: int) -> None:
+    try:
+        _apply(connection, _read(message), head)
+    except BadMessage as error:
+        connection.refuse(str(error)[:LONGEST_REASON])
+
+
+def _read(message: Message) -> tuple[str, Any]:
+    try:
+        document = orjson.loads(message.get("text") or message.get("bytes") or b"")
+    except orjson.JSONDecodeError:
+        raise BadMessage("not JSON") from None
+    if not isinstance(document, dict) or len(document) != 1:
+        raise BadMessage("send one of pause, seek, speed")
+    return next(iter(document.items()))
+
+
+def _apply(connection: Connection, word: tuple[str, Any], head: int) -> None:
+    match word:
+        case ("pause", True):
+            connection.wait()
+        case ("pause", False):
+            connection.go()
+        case ("seek", int(cursor)) if not isinstance(cursor, bool) and 0 <= cursor <= head:
+            connection.seek(cursor)
+        case ("seek", _):
+            raise BadMessage(f"seek takes a position, from 0 to {head}")
+        case ("speed", value):
+            try:
+                speed = checked_speed(value)
+            except ValueError as error:
+                raise BadMessage(str(error)) from None
+            connection.play(speed)
+            connection.go()
+        case _:
+            raise BadMessage("send one of pause, seek, speed")
+
+
+def _goodbye(send: Send, done: asyncio.Future[Ending]) -> None:
+    """Close as the hub says; the client's answer, or its absence, ends the request."""
+    ending = done.result()
+    if ending.code is not None:
+        task = asyncio.create_task(_closed(send, ending), name="stream's goodbye")
+        _CLOSING.add(task)
+        task.add_done_callback(_CLOSING.discard)
+
+
+async def _closed(send: Send, ending: Ending) -> None:
+    try:
+        await send(_close(ending))
+    except Exception as error:  # noqa: BLE001 - it has gone meanwhile
+        log.debug("a stream had gone before its goodbye", error=repr(error))
+
+
+_CLOSING: set[asyncio.Task[None]] = set()
+
+
+def _close(ending: Ending) -> Message:
+    cursor = place(ending.cursor)
+    reason = f"{ending.reason}; {cursor}" if ending.reason else cursor
+    return {"type": "websocket.close", "code": ending.code or REFUSED, "reason": reason}
+
+
+def routes(system: System, operations: Iterable[Operation]) -> list[BaseRoute]:
+    """The paths that take a WebSocket."""
+    return [
+        WebSocketRoute(operation.path, Socket(system, operation))
+        for operation in operations
+        if operation.name in ASKS
+    ]

@@ -1,0 +1,70 @@
+"""Confirming an order: the one command that changes an order and begins an execution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+from domain.catalog.order import Order, OrderConfirmed
+from domain.catalog.service import Service
+from domain.catalog.workflow import Workflow
+from domain.errors import AlreadyExists
+from domain.execution.events import ExecutionCreated
+from domain.execution.types import DEFAULT_TIMEOUT, StepPlan, told
+from domain.model import Command, Context, Event, Held, On
+from domain.references import referred
+from domain.types import Id
+
+
+class ConfirmOrder(Command[Order]):
+    """Begin the execution of an order, with the steps of its service's workflow.
+
+    There is one execution for an order: a repeat changes nothing.
+
+    Raises:
+        AlreadyExists: the chosen execution is there, or the order has another.
+    """
+
+    name: ClassVar[str] = "confirm"
+
+    execution: Id | None = None
+
+    def reads(self, state: Order | None, states: Mapping[str, Held[Any] | None]) -> Iterable[str]:
+        if state is None or state.execution:
+            return
+        if self.execution:
+            yield f"execution/{self.execution}"
+        stream = f"service/{state.service}"
+        yield stream
+        service = states.get(stream)
+        if service and service.state.workflow:
+            yield f"workflow/{service.state.workflow}"
+
+    def decide(self, order: Order, context: Context) -> Iterator[Event | On]:
+        if order.execution:
+            if self.execution in (None, order.execution):
+                return
+            raise AlreadyExists("The order has its execution.", execution=order.execution)
+        if self.execution and context.state(f"execution/{self.execution}"):
+            raise AlreadyExists
+        execution = self.execution or context.new_id("exec")
+        # The order's event comes last: its position, which is answered, includes the execution's.
+        yield On(f"execution/{execution}", _execution_of(order, context))
+        yield OrderConfirmed(execution=execution)
+
+
+def _execution_of(order: Order, context: Context) -> ExecutionCreated:
+    service: Service = referred(context, "service", "service", order.service)
+    created = ExecutionCreated(
+        order=order.id,
+        service=service.id,
+        customer=order.customer,
+        provider=service.provider,
+        priority=order.priority,
+        timeout=DEFAULT_TIMEOUT,
+    )
+    if not service.workflow:
+        return created
+    workflow: Workflow = referred(context, "workflow", "workflow", service.workflow)
+    steps = tuple(told(step, StepPlan) for step in workflow.steps)
+    return told(created, ExecutionCreated, workflow=workflow.id, steps=steps)

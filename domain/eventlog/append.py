@@ -1,0 +1,161 @@
+"""One batch of events on its way into the log: under the log's lock, or in the hope of no need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from psycopg import AsyncConnection, AsyncCursor
+
+from domain.eventlog.codec import Stored
+from domain.eventlog.idempotency import REPLIES_KEPT, Reply
+from domain.eventlog.pg_arrays import columns
+from domain.model import Held
+
+if TYPE_CHECKING:
+    from domain.eventlog.store import Store
+
+HEAD = "SELECT position, at FROM head"
+BEGIN = f"BEGIN; {HEAD} FOR UPDATE"
+COLUMNS = "notification_id, originator_version, at, originator_id, topic, meta, state"
+# One statement for rows, head and notification: each more costs the writer as much as ten events.
+# Where the head is not at the position that the batch follows on, it does nothing and answers so.
+APPEND = f"""WITH advanced AS (UPDATE head SET position = %b, at = %b WHERE position = %b
+        RETURNING at),
+    kept AS (INSERT INTO events ({COLUMNS})
+        SELECT %b::bigint + e.place, e.version, advanced.at, e.stream, e.type, e.meta, e.data
+        FROM advanced, unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::bytea[])
+            WITH ORDINALITY AS e (version, stream, type, meta, data, place))
+    SELECT pg_notify(%b, '') FROM advanced"""
+KINDS = ("bigint", "text", "text", "text", "bytea")
+REPLIES = (
+    "SELECT key, fingerprint, outcome FROM idempotency_keys WHERE key = ANY(%b::text[]) AND at > %b"
+)
+KEEP_REPLIES = """INSERT INTO idempotency_keys AS kept
+    SELECT * FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::text[])
+    ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, at = excluded.at,
+        outcome = excluded.outcome WHERE kept.at <= %b"""
+KEEP_KEYS = "INSERT INTO data_keys SELECT * FROM unnest(%b::text[], %b::bytea[])"
+
+
+class Transaction:
+    """One batch, under the lock of the log. `position` and `at` are those of its last event.
+
+    `session` changes with the connection: what was known through another one may be of another
+    server, which a failover has left behind.
+    """
+
+    def __init__(
+        self, connection: AsyncConnection, store: Store, session: int, position: int, at: datetime
+    ) -> None:
+        self._connection = connection
+        self._store = store
+        self.session = session
+        self.position = position
+        self.at = at
+
+    async def replies(self, keys: Sequence[str], since: datetime) -> dict[str, Reply]:
+        """What was answered under these idempotency keys since a time."""
+        # Never prepared: a plan made while the table was empty reads all of it for long.
+        cursor = await self._connection.execute(REPLIES, (keys, since), prepare=False, binary=True)
+        return {row[0]: Reply(*row) for row in await cursor.fetchall()}
+
+    async def load(self, known: Mapping[str, Held[Any] | None]) -> dict[str, Held[Any]]:
+        """The present states of streams, of which some are known as of a version."""
+        return await self._store.load_on(self._connection, known, believe_absent=True)
+
+    async def learn(self, streams: Iterable[str]) -> None:
+        """Have the keys of streams at hand; one that has none then is known to have none."""
+        await self._store.learn(self._connection, streams, believe_absent=True)
+
+    async def append(
+        self,
+        events: Sequence[Stored],
+        replies: Sequence[Reply],
+        at: datetime,
+    ) -> None:
+        """Write and commit. Positions and versions are the caller's to give.
+
+        Positions follow on `position`, and all the events were recorded `at` the same time.
+
+        Raises:
+            Moved: one of the keys was claimed beside the log meanwhile.
+        """
+        run, keyring = self._connection.execute, self._store.keyring
+        streams = {event.stream for event in events}
+        keys = keyring.minted(streams)
+        if replies:
+            kept = await run(KEEP_REPLIES, (*_reply_columns(replies, at), at - REPLIES_KEPT))
+            if kept.rowcount != len(replies):
+                raise Moved
+        async with self._connection.pipeline():
+            if events:
+                await run(APPEND, self._rows(events, at), prepare=True)
+            if keys:
+                await run(KEEP_KEYS, (list(keys), list(keys.values())))
+            await run("COMMIT")
+        keyring.stored(streams)
+
+    async def confirm(self) -> None:
+        """What was decided without an event holds: nothing was written meanwhile."""
+
+    def _rows(self, events: Sequence[Stored], at: datetime) -> list[Any]:
+        assert self.position + len(events) == events[-1].position
+        rows = columns(KINDS, [(e.version, e.stream, e.type, e.meta, e.data) for e in events])
+        position = self.position
+        return [events[-1].position, at, position, position, *rows, self._store.schema]
+
+
+class Moved(Exception):
+    """Another process has written since; nothing of the attempt remains."""
+
+
+class Attempt(Transaction):
+    """One batch without the lock: its caller knows the head, and believes that nobody else writes.
+
+    Whether that is so shows when it is written, in the one statement that does it.
+    """
+
+    async def append(
+        self,
+        events: Sequence[Stored],
+        replies: Sequence[Reply],
+        at: datetime,
+    ) -> None:
+        """As `Transaction.append`.
+
+        Raises:
+            Moved: the head was elsewhere.
+        """
+        streams = {event.stream for event in events}
+        if replies or self._store.keyring.minted(streams):
+            cursor = await self._connection.execute(BEGIN, prepare=False)
+            cursor.nextset()
+            await self._expect(cursor)
+            await super().append(events, replies, at)
+            return
+        cursor = await self._connection.execute(APPEND, self._rows(events, at), prepare=True)
+        if cursor.rowcount != 1:
+            raise Moved
+
+    async def confirm(self) -> None:
+        """The same.
+
+        Raises:
+            Moved: the head was elsewhere.
+        """
+        await self._expect(await self._connection.execute(HEAD))
+
+    async def _expect(self, cursor: AsyncCursor[Any]) -> None:
+        if await cursor.fetchone() != (self.position, self.at):
+            raise Moved
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _reply_columns(replies: Sequence[Reply], at: datetime) -> list[list[Any]]:
+    keys, fingerprints, outcomes = _columns(replies)
+    return [keys, fingerprints, [at] * len(replies), outcomes]

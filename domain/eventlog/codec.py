@@ -1,0 +1,195 @@
+"""Events and states as stored bytes, and back. Sealing happens here, before anything is stored."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import orjson
+from pydantic import BaseModel, TypeAdapter
+
+from domain.eventlog.encryption import DataKey
+from domain.eventlog.snapshots import Snapshot
+from domain.json_forms import format_time
+from domain.model import Aggregate, Event, Held, Recorded
+from domain.sealing import SEALED_JSON, SECRET_JSON, Ciphertext, Opening, Sealing
+
+
+class Stored(NamedTuple):
+    """One row of the log: `data` is the event's wire JSON with sealed fields as tokens."""
+
+    position: int
+    version: int
+    at: datetime
+    stream: str
+    type: str
+    meta: str
+    data: bytes
+
+
+SEALED_ONLY = Opening()
+NOTHING_OPEN = Sealing(lambda content: _seal(None, 0, content))
+
+
+def opening(key: DataKey | None) -> Opening:
+    """The context that opens what `key` sealed; without a key everything stays sealed."""
+    return SEALED_ONLY if key is None else Opening(key.open)
+
+
+class Codec:
+    """Knows each event by its public name and each state by the kind of its stream."""
+
+    def __init__(
+        self, events: Iterable[type[Event]], states: Mapping[str, type[Aggregate]]
+    ) -> None:
+        self._events = {event.type: event for event in events}
+        self._states = {kind: TypeAdapter(state) for kind, state in states.items()}
+        self.shape = fingerprint([s.json_schema(by_alias=False) for s in self._states.values()])
+
+    def encode(self, recorded: Recorded, key: DataKey | None) -> Stored:
+        """The row of an event; a type with sealed fields needs the stream's key."""
+        event = recorded.event
+        context = Sealing(partial(_seal, key, recorded.version)) if event.sealed else None
+        data = event.__pydantic_serializer__.to_json(
+            event, by_alias=True, exclude_unset=True, context=context
+        )
+        return Stored(
+            recorded.position,
+            recorded.version,
+            recorded.at,
+            recorded.stream,
+            event.type,
+            _meta(recorded),
+            data,
+        )
+
+    def decode(self, row: Stored, key: DataKey | None = None) -> Recorded:
+        """The event of a row. Without a key its sealed fields stay `Ciphertext`."""
+        event = self._events[row.type]
+        meta = orjson.loads(row.meta)
+        occurred_at = meta.get("occurredAt")
+        return Recorded(
+            row.stream,
+            row.version,
+            row.position,
+            row.at,
+            event.__pydantic_validator__.validate_json(
+                row.data, strict=False, context=opening(key)
+            ),
+            meta["by"],
+            meta.get("correlation"),
+            meta.get("causation"),
+            meta.get("customer"),
+            meta.get("provider"),
+            datetime.fromisoformat(occurred_at) if occurred_at else None,
+            len(row.data),
+        )
+
+    def freeze(self, stream: str, held: Held[Any], key: DataKey | None) -> Snapshot:
+        """A state as a row; what was opened is sealed again."""
+        adapter = self._states[stream.partition("/")[0]]
+        context = Sealing(partial(_seal, key, held.version))
+        state = adapter.dump_json(held.state, by_alias=True, exclude_defaults=True, context=context)
+        return Snapshot(stream, held.version, held.position, held.at, state, self.shape)
+
+    def thaw(self, row: Snapshot, key: DataKey | None = None) -> Held[Any]:
+        """The state of a row. Without a key its sealed fields stay `Ciphertext`."""
+        adapter = self._states[row.stream.partition("/")[0]]
+        state = adapter.validate_json(row.state, strict=False, context=opening(key))
+        return Held(state, row.version, row.position, row.at, len(row.state))
+
+
+def fingerprint(schemas: Any) -> str:
+    """Another one whenever a field, its type or its default is another in a JSON schema."""
+    return hashlib.sha256(orjson.dumps(schemas)).hexdigest()[:16]
+
+
+def _seal(key: DataKey | None, version: int, content: bytes) -> str:
+    if key is None:
+        raise LookupError("a sealed field needs the data key of its stream")
+    return key.seal(content, version)
+
+
+def _meta(recorded: Recorded) -> str:
+    meta = {"by": recorded.by}
+    if recorded.correlation:
+        meta["correlation"] = recorded.correlation
+    if recorded.causation:
+        meta["causation"] = recorded.causation
+    if recorded.customer:
+        meta["customer"] = recorded.customer
+    if recorded.provider:
+        meta["provider"] = recorded.provider
+    if recorded.occurred_at:
+        meta["occurredAt"] = format_time(recorded.occurred_at)
+    return orjson.dumps(meta).decode()
+
+
+def plain_json(value: Any) -> bytes:
+    """JSON of what was opened before; content whose key was destroyed reads as null."""
+    return orjson.dumps(value, _as_null)
+
+
+def sealed_json(value: Any) -> bytes:
+    """JSON of what was not opened: each `Ciphertext` as its token, for `open_json`."""
+    return orjson.dumps(value, _as_stored)
+
+
+def frozen(state: Aggregate) -> bytes:
+    """`Codec.freeze` of a state that was decoded without a key, in a fraction of the time.
+
+    It seals nothing: what was opened stands open in it.
+    """
+    kind: Any = type(state)
+    told = dict(state.__dict__)
+    for name, default in _defaults(kind):
+        if told[name] == default:
+            del told[name]
+    return orjson.dumps(told, _as_stored)
+
+
+@cache
+def _defaults(state: type[Any]) -> list[tuple[str, Any]]:
+    return [(field.name, field.default) for field in fields(state) if field.default is not MISSING]
+
+
+def _as_null(value: object) -> None:
+    if not isinstance(value, Ciphertext):
+        raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+def _as_stored(value: object) -> Any:
+    if isinstance(value, Ciphertext):
+        return {value.mark: value.token}
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, timedelta):
+        return _iso_duration(value)
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_unset=True, context=NOTHING_OPEN)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+def _iso_duration(value: timedelta) -> str:
+    """To the microsecond, which seconds as a fraction would not always be."""
+    seconds, rest = divmod(abs(value) // timedelta(microseconds=1), 1_000_000)
+    return f"{'-' if value < timedelta() else ''}PT{seconds}.{rest:06}S"
+
+
+def open_json(sealed: bytes, key: DataKey | None) -> bytes:
+    """Stored JSON with its tokens replaced by their content; `null` where the key was destroyed.
+
+    Secrets stay secrets: they read as `"***"`.
+    """
+    if b'"$secret"' in sealed:
+        sealed = SECRET_JSON.sub(b'"***"', sealed)
+    if b'"$sealed"' not in sealed:
+        return sealed
+    return SEALED_JSON.sub(
+        lambda token: b"null" if key is None else key.open(token[1].decode()), sealed
+    )

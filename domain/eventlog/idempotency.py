@@ -1,0 +1,71 @@
+"""What was answered under an idempotency key, for what is written beside the log."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import orjson
+from psycopg import AsyncConnection
+
+from domain.errors import (
+    DomainError,
+    IdempotencyKeyReused,
+)
+
+REPLIES_KEPT = timedelta(hours=24)
+
+CLAIM = """INSERT INTO idempotency_keys AS kept (key, fingerprint, at, outcome)
+    VALUES (%b, %b, %b, %b) ON CONFLICT (key) DO UPDATE SET
+        fingerprint = excluded.fingerprint, at = excluded.at, outcome = excluded.outcome
+    WHERE kept.at <= %b RETURNING key"""
+REPLY = "SELECT key, fingerprint, outcome FROM idempotency_keys WHERE key = %b"
+
+
+async def claim(
+    connection: AsyncConnection, once: IdempotencyKey, outcome: dict[str, Any], at: datetime
+) -> Reply | None:
+    """None where the key is free: it is kept with the outcome, if the transaction of `connection` is
+    committed. Else what was answered. Who comes with a key at the same time waits for the other.
+    """
+    row = (*once, at, orjson.dumps(outcome).decode(), at - REPLIES_KEPT)
+    if await (await connection.execute(CLAIM, row)).fetchone() is not None:
+        return None
+    kept = await (await connection.execute(REPLY, (once.key,))).fetchone()
+    assert kept is not None  # the claim has seen it
+    return Reply(*kept)
+
+
+class IdempotencyKey(NamedTuple):
+    """A key, made unique to its caller, and the fingerprint of the request that came with it."""
+
+    key: str
+    fingerprint: str
+
+
+class Reply(NamedTuple):
+    """What was answered under an idempotency key: the state at a version, or a refusal."""
+
+    key: str
+    fingerprint: str
+    outcome: str
+
+
+def refusal(error: DomainError) -> dict[str, Any]:
+    """A refusal as the outcome of a reply."""
+    return {"code": error.code, "detail": error.detail, "members": error.members}
+
+
+def recalled(reply: Reply, fingerprint: str) -> dict[str, Any]:
+    """The outcome of a reply.
+
+    Raises:
+        IdempotencyKeyReused: it was the reply to another request.
+        DomainError: it was a refusal.
+    """
+    if reply.fingerprint != fingerprint:
+        raise IdempotencyKeyReused
+    outcome: dict[str, Any] = orjson.loads(reply.outcome)
+    if "code" in outcome:
+        raise DomainError.again(outcome["code"], outcome["detail"], outcome["members"])
+    return outcome

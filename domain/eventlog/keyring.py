@@ -1,0 +1,95 @@
+"""The data keys at hand. A key is made when the first sealed field of its stream is written."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from domain.eventlog.encryption import DataKey, Vault
+
+CAPACITY = 4_096
+
+
+class Keyring:
+    """A bounded cache of unwrapped keys; the ones used last are kept.
+
+    `absent` holds streams that are known to have no key. Only the writer may believe it, and only
+    while no other process has written: `forget_absent` is called when one has.
+    """
+
+    def __init__(self, vault: Vault, capacity: int = CAPACITY) -> None:
+        self._vault = vault
+        self._capacity = capacity
+        self._keys: OrderedDict[str, DataKey] = OrderedDict()
+        self._absent: set[str] = set()
+        self._minted: dict[str, tuple[DataKey, bytes]] = {}
+
+    def get(self, stream: str) -> DataKey | None:
+        """The key of a stream, if it is at hand."""
+        return self._keys.get(stream)
+
+    def known(
+        self, streams: Iterable[str], *, believe_absent: bool
+    ) -> tuple[dict[str, DataKey], list[str]]:
+        """The keys at hand, and those of `streams` whose key has to be looked up."""
+        keys = self._keys
+        absent = self._absent if believe_absent else ()
+        known, unknown = {}, []
+        for stream in streams:
+            if stream in keys:
+                keys.move_to_end(stream)
+                known[stream] = keys[stream]
+            elif stream not in absent:
+                unknown.append(stream)
+        return known, unknown
+
+    def learn(
+        self, rows: Iterable[tuple[str, bytes]], *, absent: Iterable[str] = ()
+    ) -> dict[str, DataKey]:
+        """Keep what a look-up found; of `absent` it has found all there are."""
+        if len(self._absent) > self._capacity:
+            self._absent.clear()
+        self._absent.update(absent)
+        found = {s: self._vault.unwrap(bytes(wrapped), s) for s, wrapped in rows}
+        for stream, key in found.items():
+            self._keep(stream, key)
+        return found
+
+    def obtain(self, stream: str) -> DataKey:
+        """The key of a stream, made now where there is none; `minted` hands it to the store."""
+        if (key := self._keys.get(stream)) is not None:
+            return key
+        if stream not in self._minted:
+            self._minted[stream] = self._vault.make(stream)
+        return self._minted[stream][0]
+
+    def minted(self, streams: Iterable[str]) -> dict[str, bytes]:
+        """The wrapped keys that were made for these streams and have not been stored."""
+        return {stream: self._minted[stream][1] for stream in streams if stream in self._minted}
+
+    def stored(self, streams: Iterable[str]) -> None:
+        """The minted keys of these streams are in the database now."""
+        for stream in streams:
+            if stream in self._minted:
+                self._keep(stream, self._minted.pop(stream)[0])
+
+    def discard_minted(self) -> None:
+        """Keys that were made and not stored never existed: nothing may be sealed with them."""
+        self._minted.clear()
+
+    def forget_absent(self) -> None:
+        """Another process has written: a stream without a key may have one by now."""
+        self._absent.clear()
+
+    def forget(self) -> None:
+        """Know nothing any more."""
+        self._keys.clear()
+        self._absent.clear()
+        self._minted.clear()
+
+    def _keep(self, stream: str, key: DataKey) -> None:
+        self._absent.discard(stream)
+        self._keys[stream] = key
+        self._keys.move_to_end(stream)
+        if len(self._keys) > self._capacity:
+            self._keys.popitem(last=False)

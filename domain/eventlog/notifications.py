@@ -1,0 +1,131 @@
+"""One connection per process that hears what is notified, for all who want to be woken."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
+
+from domain.eventlog.sessions import session_options
+
+SHORTEST_PAUSE = 0.1
+LONGEST_PAUSE = 2.0
+HEARING, DEAF = 1.0, 0.25
+"""Seconds between two looks of somebody who is woken, and of somebody who is not."""
+
+log = structlog.get_logger()
+
+
+def watched(conninfo: str) -> str:
+    """The same connection, but one to a host that has gone is noticed within seconds."""
+    return make_conninfo(
+        conninfo,
+        keepalives_idle=5,
+        keepalives_interval=2,
+        keepalives_count=3,
+        tcp_user_timeout=15_000,  # the same, for one that has gone with a question unanswered
+    )
+
+
+class Wake:
+    """Wakes one sleeper. What happened while it was awake wakes it at once."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        """Wake it, now or when it next waits."""
+        self._event.set()
+
+    async def wait(self, seconds: float | None = None) -> bool:
+        """Until something happened, or the time is over; whether something happened."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        happened = self._event.is_set()
+        self._event.clear()
+        return happened
+
+
+class Listener:
+    """Listens on the channels subscribed to before it is started.
+
+    After each connect everyone is told, as anything may have been missed. A notification is a hint
+    that saves time: whoever waits for one also looks by itself now and then.
+    """
+
+    def __init__(self, conninfo: str, schema: str) -> None:
+        self._conninfo = conninfo
+        self._schema = schema
+        self._hearers: dict[str, list[Callable[[str | None], None]]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._hears = False
+
+    @property
+    def poll(self) -> float:
+        """Seconds after which to look by oneself."""
+        return HEARING if self._hears else DEAF
+
+    def hear(self, channel: str, heard: Callable[[str | None], None]) -> None:
+        """Call with the payload of each notification, and with None after each connect."""
+        if self._task is not None:
+            raise RuntimeError("the listener has started: its channels are fixed")
+        self._hearers.setdefault(channel, []).append(heard)
+
+    def subscribe(self, channel: str) -> Wake:
+        """What is woken by each notification, and after each connect."""
+        wake = Wake()
+        self.hear(channel, lambda _: wake.set())
+        return wake
+
+    def start(self) -> None:
+        """Begin to listen, and to connect again whenever that is needed."""
+        self._task = asyncio.create_task(self._run(), name="listener")
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        pause = SHORTEST_PAUSE
+        while True:
+            try:
+                async with await self._connect() as connection:
+                    pause = SHORTEST_PAUSE
+                    await self._listen(connection)
+            except (psycopg.Error, OSError) as error:
+                log.warning("listener lost its connection", error=str(error).strip())
+            except Exception:  # what somebody else notified is no reason to be deaf
+                log.exception("listener begins again")
+            finally:
+                self._hears = False
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _connect(self) -> AsyncConnection:
+        return await AsyncConnection.connect(
+            watched(self._conninfo),
+            autocommit=True,
+            connect_timeout=3,
+            options=session_options(self._schema),
+        )
+
+    async def _listen(self, connection: AsyncConnection) -> None:
+        for channel in self._hearers:
+            await connection.execute(SQL("LISTEN {}").format(Identifier(channel)))
+        self._hears = True
+        for hearers in self._hearers.values():
+            for heard in hearers:
+                heard(None)
+        async for notification in connection.notifies():
+            for heard in self._hearers[notification.channel]:
+                heard(notification.payload)

@@ -1,0 +1,37 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg.pq import Conninfo
+
+from domain.errors import Overloaded
+
+
+def session_options(schema: str) -> str:
+    """The settings of every session: its schema, UTC, and no wait without an end."""
+    return (
+        f"-c search_path={schema} -c timezone=UTC -c lock_timeout=5s"
+        " -c idle_in_transaction_session_timeout=10s"
+    )
+
+
+def connect(conninfo: str, schema: str) -> psycopg.Connection:
+    try:
+        return psycopg.connect(conninfo, options=session_options(schema), connect_timeout=10)
+    except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
+        raise Overloaded(f"The database cannot be reached: {error}".strip()) from error
+
+
+def variables(conninfo: str, schema: str) -> dict[str, str]:
+    """The environment in which PostgreSQL's own programs find the log.
+
+    Not their command line: that is shown to every user of the machine, and a password is in here.
+    """
+    told = {
+        option.envvar.decode(): option.val.decode()
+        for option in Conninfo.parse(conninfo.encode())
+        if option.envvar and option.val
+    }
+    options = f"{told.get('PGOPTIONS', '')} -c search_path={schema}".strip()
+    return {**told, "PGOPTIONS": options}

@@ -1,0 +1,80 @@
+"""Every command to an execution, by its word."""
+
+from __future__ import annotations
+
+from domain.execution.commands.create import CreateExecution
+from domain.execution.commands.lifecycle import (
+    CancelExecution,
+    CompleteExecution,
+    FailExecution,
+    PauseExecution,
+    ResumeExecution,
+    RetryExecution,
+    StartExecution,
+    TimeOutExecution,
+)
+from domain.execution.commands.progress import (
+    AutoCheckpoint,
+    RecordUsage,
+    SaveCheckpoint,
+    UpdateProgress,
+)
+from domain.execution.commands.steps import (
+    CompleteStep,
+    DeclareSteps,
+    FailStep,
+    SkipStep,
+    StartStep,
+)
+from domain.execution.commands.update import UpdateExecution
+from domain.execution.state import Execution
+from domain.model import Command
+
+__all__ = [
+    "COMMANDS",
+    "SERVER_COMMANDS",
+    "AutoCheckpoint",
+    "CancelExecution",
+    "CompleteExecution",
+    "CompleteStep",
+    "CreateExecution",
+    "DeclareSteps",
+    "FailExecution",
+    "FailStep",
+    "PauseExecution",
+    "RecordUsage",
+    "ResumeExecution",
+    "RetryExecution",
+    "SaveCheckpoint",
+    "SkipStep",
+    "StartExecution",
+    "StartStep",
+    "TimeOutExecution",
+    "UpdateExecution",
+    "UpdateProgress",
+]
+
+_CLIENT: tuple[type[Command[Execution]], ...] = (
+    CreateExecution,
+    StartExecution,
+    PauseExecution,
+    ResumeExecution,
+    CompleteExecution,
+    FailExecution,
+    RetryExecution,
+    CancelExecution,
+    UpdateProgress,
+    UpdateExecution,
+    RecordUsage,
+    SaveCheckpoint,
+    DeclareSteps,
+    StartStep,
+    CompleteStep,
+    FailStep,
+    SkipStep,
+)
+COMMANDS: dict[str, type[Command[Execution]]] = {command.name: command for command in _CLIENT}
+SERVER_COMMANDS: dict[str, type[Command[Execution]]] = {
+    command.name: command for command in (TimeOutExecution, AutoCheckpoint)
+}
+"""What timers send; never accepted from a client."""

@@ -1,0 +1,115 @@
+"""How an execution comes to be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from domain.errors import Invalid
+from domain.execution.commands.webhooks import hooked
+from domain.execution.events import (
+    ExecutionCreated,
+    ExecutionStarted,
+    ExecutionStarting,
+    ProgressUpdated,
+)
+from domain.execution.retry_policy import RetryPolicy
+from domain.execution.state import Execution
+from domain.execution.types import (
+    DEFAULT_TIMEOUT,
+    Metadata,
+    MetricsPlan,
+    StepPlan,
+    StepPlans,
+    Tags,
+    Timeout,
+    Webhooks,
+    merged,
+)
+from domain.model import Context, Creation, Event, Held
+from domain.references import referred
+from domain.types import Assignee, Percent, Priority, Reference
+
+
+class CreateExecution(Creation[Execution]):
+    """Create an execution of an ordered service, queued, or at once running.
+
+    Raises:
+        UnknownReference: the order or the service does not exist.
+    """
+
+    name: ClassVar[str] = "create"
+
+    order: Reference
+    service: Reference
+    status: Literal["queued", "running"] = "queued"
+    progress: Percent = 0
+    assignee: Assignee | None = None
+    steps: StepPlans = ()
+    metrics: MetricsPlan = MetricsPlan()
+    priority: Priority = Priority.NORMAL
+    timeout: Timeout | None = DEFAULT_TIMEOUT
+    retry_policy: RetryPolicy | None = None
+    webhooks: Webhooks = ()
+    tags: Tags = ()
+    metadata: Metadata = Field(default_factory=dict)
+
+    def reads(
+        self, state: Execution | None, states: Mapping[str, Held[Any] | None]
+    ) -> Iterable[str]:
+        return f"order/{self.order}", f"service/{self.service}"
+
+    def create(self, context: Context) -> Iterator[Event]:
+        order = referred(context, "order", "order", self.order)
+        service = referred(context, "service", "service", self.service)
+        if order.service != self.service:
+            raise Invalid.field("service", f"is not that of the order, which is {order.service}")
+        if self.progress and self.status != "running":
+            raise Invalid.field("progress", "is that of an execution that runs")
+        check_timeout(self.timeout, context)
+        check_steps(self.steps)
+        told = {
+            "workflow": service.workflow,
+            "assignee": self.assignee,
+            "steps": self.steps,
+            "steps_total": self.metrics.steps_total,
+            "retry_policy": self.retry_policy,
+            "webhooks": hooked(self.webhooks, (), 0),
+            "tags": self.tags,
+            "metadata": merged({}, self.metadata),
+        }
+        yield ExecutionCreated(
+            order=self.order,
+            service=self.service,
+            customer=order.customer,
+            provider=service.provider,
+            priority=self.priority,
+            timeout=self.timeout,
+            **{name: value for name, value in told.items() if value},
+        )
+        if self.status == "running":
+            yield ExecutionStarting()
+            yield ExecutionStarted()
+            if self.progress:
+                yield ProgressUpdated(progress=self.progress)
+
+
+def check_timeout(timeout: object, context: Context) -> None:
+    """An execution without a limit is history, not work.
+
+    Raises:
+        Invalid: there is no limit, and this is no import.
+    """
+    if timeout is None and not context.importing:
+        raise Invalid.field("timeout", "null (no limit) is for imports")
+
+
+def check_steps(steps: Iterable[StepPlan]) -> None:
+    """Raise `Invalid` where two steps have the same id."""
+    seen = set[str]()
+    for place, step in enumerate(steps):
+        if step.id in seen:
+            raise Invalid.field(f"steps.{place}.id", "is there twice")
+        seen.add(step.id)

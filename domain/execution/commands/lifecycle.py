@@ -1,0 +1,178 @@
+"""The commands that move an execution through its statuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from domain.errors import Invalid
+from domain.execution.commands.progress import saved, used
+from domain.execution.events import (
+    ExecutionCancelled,
+    ExecutionCompleted,
+    ExecutionFailed,
+    ExecutionPaused,
+    ExecutionResumed,
+    ExecutionStarted,
+    ExecutionStarting,
+    RetryScheduled,
+)
+from domain.execution.state import NO_TIME, Execution
+from domain.execution.transitions import MOVES
+from domain.execution.types import ExecutionError, ExecutionResult, Status, Usage, told
+from domain.json_forms import in_milliseconds
+from domain.model import Command, Context, Event
+from domain.types import Id, Json, JsonObject, Text
+
+
+class StartExecution(Command[Execution]):
+    """Start the work; from `retry`, without waiting any longer."""
+
+    name: ClassVar[str] = "start"
+
+    def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
+        if execution.repeats(self.name):
+            return
+        if execution.status is not Status.STARTING:
+            yield ExecutionStarting()
+        yield ExecutionStarted()
+
+
+class PauseExecution(Command[Execution]):
+    """Stop for a while, at a checkpoint: of `state`, or of the last state that was given."""
+
+    name: ClassVar[str] = "pause"
+
+    state: JsonObject | None = None
+    reason: Text | None = None
+
+    def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
+        if execution.repeats(self.name, equal=self._equals(execution)):
+            return
+        checkpoint = saved(execution, self.state)
+        yield checkpoint
+        yield told(self, ExecutionPaused, checkpoint=checkpoint.checkpoint)
+
+    def _equals(self, execution: Execution) -> bool:
+        at = execution.checkpoints[-1].state if execution.checkpoints else None
+        return self.reason == execution.pause_reason and self.state in (None, at)
+
+
+class ResumeExecution(Command[Execution]):
+    """Go on after a pause, from the latest checkpoint or from another.
+
+    Raises:
+        Invalid: there is no such checkpoint.
+    """
+
+    name: ClassVar[str] = "resume"
+
+    checkpoint_id: Id | None = None
+
+    def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
+        equal = self.checkpoint_id in (None, execution.resumed_from)
+        if execution.repeats(self.name, equal=equal):
+            return
+        known = [checkpoint.id for checkpoint in execution.checkpoints]
+        chosen = self.checkpoint_id or known[-1]
+        if chosen not in known:
+            raise Invalid.field("checkpointId", "is not that of a checkpoint of this execution")
+        yield ExecutionResumed(checkpoint=chosen)
+
+
+class CompleteExecution(ExecutionResult, Command[Execution]):
+    """End the run normally, with what came out."""
+
+    name: ClassVar[str] = "complete"
+
+    output: Json = None
+    usage: Usage | None = None
+
+    def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
+        result = told(self, ExecutionResult, output=self.output)
+        if execution.repeats(self.name, equal=result == execution.result):
+            return
+        if self.usage:
+            yield from used(execution, self.usage)
+        yield ExecutionCompleted(success=self.success, result=result)
+
+
+class FailExecution(ExecutionError, Command[Execution]):
+    """End an attempt with an error; a recoverable one is retried as the policy says."""
+
+    name: ClassVar[str] = "fail"
+
+    def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
+        error = told(self, ExecutionError)
+        if execution.repeats(self.name, equal=error.same(execution.error)):
+            return
+        yield from _failed(execution, self.name, error, context)
+
+
+class RetryExecution(Command[Execution]):
+    """Try a failed execution again, whether or not the policy would; in `retry`, at once."""
+
+    name: ClassVar[str] = "retry"
+
+    def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
+        execution.repeats(self.name)
+        if execution.status is Status.FAILED:
+            yield _scheduled(execution, context)
+        else:
+            yield ExecutionStarting()
+            yield ExecutionStarted()
+
+
+class CancelExecution(Command[Execution]):
+    """End it before it is done."""
+
+    name: ClassVar[str] = "cancel"
+
+    reason: Text | None = None
+
+    def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
+        before = execution.cancellation
+        equal = before is not None and before.reason == self.reason
+        if not execution.repeats(self.name, equal=equal):
+            yield told(self, ExecutionCancelled)
+
+
+class TimeOutExecution(Command[Execution]):
+    """End an attempt that has worked for longer than it may. Comes from the server alone."""
+
+    name: ClassVar[str] = "timeOut"
+
+    def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
+        execution.repeats(self.name)
+        due = execution.times_out_at
+        if due is None or execution.timeout is None or due > context.now:
+            return
+        allowed = in_milliseconds(execution.timeout)
+        error = ExecutionError(
+            code="EXECUTION_TIMEOUT",
+            message=f"The attempt worked for longer than {allowed} ms.",
+            recoverable=True,
+        )
+        yield from _failed(execution, self.name, error, context)
+
+
+def _failed(
+    execution: Execution, command: str, error: ExecutionError, context: Context
+) -> Iterator[Event]:
+    policy = execution.retry_policy
+    left = policy is not None and execution.retries < policy.max_retries
+    retry = left and error.recoverable and "retry" in MOVES[command][execution.status]
+    yield ExecutionFailed(error=error, final=not retry, will_retry=retry)
+    if retry:
+        yield _scheduled(execution, context)
+
+
+def _scheduled(execution: Execution, context: Context) -> RetryScheduled:
+    retry, policy = execution.retries + 1, execution.retry_policy
+    delay = policy.delay(retry, context.random) if policy else NO_TIME
+    return RetryScheduled(
+        retry=retry,
+        max_retries=policy.max_retries if policy else None,
+        delay=delay,
+        next_retry_at=context.when + delay,
+    )

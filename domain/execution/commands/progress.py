@@ -1,0 +1,93 @@
+"""The commands that tell how far the work has come and what it took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from domain.errors import Invalid
+from domain.execution.events import CheckpointSaved, ProgressUpdated
+from domain.execution.state import Execution
+from domain.execution.step_events import UsageRecorded
+from domain.execution.types import StepName, Usage, told
+from domain.model import Command, Context, Event
+from domain.types import JsonObject, Percent
+
+LARGEST_COUNT = 2**53 - 1
+"""What every JSON reader can still count exactly."""
+
+
+class UpdateProgress(Command[Execution]):
+    """Tell how far the work has come, from 0 to 100; it may also fall."""
+
+    name: ClassVar[str] = "updateProgress"
+
+    progress: Percent
+
+    def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
+        execution.repeats(self.name)
+        if self.progress != execution.explicit_progress:
+            yield ProgressUpdated(progress=self.progress)
+
+
+class RecordUsage(Usage, Command[Execution]):
+    """Add to what was used up, by the execution or by one of its steps."""
+
+    name: ClassVar[str] = "recordUsage"
+
+    def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
+        execution.repeats(self.name)
+        yield from used(execution, self)
+
+
+class SaveCheckpoint(Command[Execution]):
+    """Keep a state to go on from."""
+
+    name: ClassVar[str] = "checkpoint"
+
+    state: JsonObject
+    step: StepName | None = None
+
+    def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
+        execution.repeats(self.name)
+        yield saved(execution, self.state, self.step)
+
+
+class AutoCheckpoint(Command[Execution]):
+    """Keep the last state that was given, once more. Comes from the server alone."""
+
+    name: ClassVar[str] = "autoCheckpoint"
+
+    def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
+        execution.repeats(self.name)
+        yield saved(execution, None).model_copy(update={"automatic": True})
+
+
+def used(execution: Execution, usage: Usage, step: str | None = None) -> Iterator[UsageRecorded]:
+    """The event of some usage, none where it is nothing.
+
+    Raises:
+        Invalid: the totals would grow beyond what can be counted.
+    """
+    if not (usage.tokens_used or usage.cost or usage.api_calls):
+        return
+    total = execution.used.plus(usage)
+    for field, count in (("tokensUsed", total.tokens_used), ("apiCalls", total.api_calls)):
+        if count > LARGEST_COUNT:
+            raise Invalid.field(field, f"the total would be more than {LARGEST_COUNT}")
+    recorded = told(usage, UsageRecorded)
+    yield recorded if step is None else recorded.model_copy(update={"step": step})
+
+
+def saved(
+    execution: Execution, state: dict[str, Any] | None, step: str | None = None
+) -> CheckpointSaved:
+    """A checkpoint of a state, or else of the last one that was given."""
+    if state is None:
+        state = execution.checkpoints[-1].state if execution.checkpoints else {}
+    return CheckpointSaved(
+        checkpoint=f"cp-{len(execution.checkpoints) + 1}",
+        state=state,
+        step=execution.running_step if step is None else step,
+        progress=execution.progress,
+    )

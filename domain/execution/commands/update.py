@@ -1,0 +1,115 @@
+"""The command that changes the settings of an execution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from domain.errors import IllegalTransition
+from domain.execution.commands.create import check_timeout
+from domain.execution.commands.lifecycle import (
+    CancelExecution,
+    PauseExecution,
+    ResumeExecution,
+    RetryExecution,
+    StartExecution,
+)
+from domain.execution.commands.progress import UpdateProgress
+from domain.execution.commands.webhooks import hooked
+from domain.execution.events import FIELDS, ExecutionUpdated
+from domain.execution.retry_policy import RetryPolicy
+from domain.execution.state import Execution
+from domain.execution.transitions import MOVES
+from domain.execution.types import Metadata, Status, Tags, Timeout, Webhooks, merged
+from domain.model import Command, Context, Event, Recorded
+from domain.types import Assignee, Percent, Priority
+
+ALWAYS = frozenset({"tags", "metadata"})
+PLAIN = ("assignee", "retry_policy", "timeout")
+
+
+class UpdateExecution(Command[Execution]):
+    """Change settings: what is absent stays, `null` clears, `metadata` is merged (RFC 7396).
+
+    A `status` does what the command would do that leads to it, before anything else.
+    """
+
+    name: ClassVar[str] = "update"
+
+    assignee: Assignee | None = None
+    priority: Priority | None = None
+    timeout: Timeout | None = None
+    retry_policy: RetryPolicy | None = None
+    webhooks: Webhooks | None = None
+    tags: Tags | None = None
+    metadata: Metadata | None = None
+    progress: Percent | None = None
+    status: Status = Field(default=Status.QUEUED)
+
+    def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
+        for event in self._moves(execution, context):
+            yield event
+            execution = _after(execution, event, context)
+        changes = self._changes(execution, context)
+        if MOVES["configure"][execution.status] == ".":
+            _require(changes.keys() <= ALWAYS, execution)
+        if changes:
+            yield ExecutionUpdated(**changes)
+        if self.progress is not None:
+            yield from UpdateProgress(progress=self.progress).decide(execution, context)
+
+    def _moves(self, execution: Execution, context: Context) -> list[Any]:
+        if "status" not in self.model_fields_set or self.status is execution.status:
+            return []
+        match self.status, execution.status:
+            case Status.RUNNING, Status.PAUSED:
+                command: Command[Execution] = ResumeExecution()
+            case Status.RUNNING, _:
+                command = StartExecution()
+            case Status.PAUSED, _:
+                command = PauseExecution()
+            case Status.CANCELLED, _:
+                command = CancelExecution()
+            case Status.RETRY, _:
+                command = RetryExecution()
+            case _:  # to complete or fail takes more than a word, and the rest is not for clients
+                raise execution.refusal(self.name)
+        return command.outcome(execution, context)
+
+    def _changes(self, execution: Execution, context: Context) -> dict[str, Any]:
+        given = self.model_fields_set
+        wanted: dict[str, Any] = {name: getattr(self, name) for name in PLAIN if name in given}
+        if "timeout" in given:
+            check_timeout(self.timeout, context)
+        if "priority" in given:
+            wanted["priority"] = self.priority or Priority.NORMAL
+        if "tags" in given:
+            wanted["tags"] = self.tags or ()
+        if "metadata" in given:
+            patch = self.metadata
+            wanted["metadata"] = {} if patch is None else merged(execution.metadata, patch)
+        if "webhooks" in given:
+            wanted["webhooks"] = hooked(
+                self.webhooks or (), execution.webhooks, execution.webhooks_made
+            )
+        if "progress" in given and self.progress is None:
+            wanted["progress"] = None
+        return {k: v for k, v in wanted.items() if v != getattr(execution, FIELDS.get(k, k))}
+
+
+def _require(allowed: bool, execution: Execution) -> None:
+    if not allowed:
+        detail = (
+            f"The execution is {execution.status}: of its settings only tags and metadata change."
+        )
+        refusal = execution.refusal(UpdateExecution.name)
+        raise IllegalTransition(detail, **refusal.members)
+
+
+def _after(execution: Execution, event: Event, context: Context) -> Execution:
+    """The state that an event will lead to: what follows in the same command is decided on it."""
+    envelope = Recorded("", 0, 0, context.now, event, context.by, occurred_at=context.when)
+    state: Execution = event.apply(execution, envelope)
+    return state

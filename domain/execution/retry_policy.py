@@ -1,0 +1,40 @@
+"""How long to wait before an attempt; nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from domain.json_forms import Milliseconds, in_milliseconds, whole
+from domain.model import Value
+
+DAY = 86_400_000
+LARGEST_EXPONENT = 40
+"""2^40 times the shortest delay is beyond the longest; more would only make large numbers."""
+
+Delay = Annotated[timedelta, Milliseconds(0, DAY)]
+
+
+class RetryPolicy(Value):
+    """When and how often a recoverable failure is tried again. `maxRetries: 3` is 4 attempts in all."""
+
+    max_retries: Annotated[int, Field(ge=0, le=100), BeforeValidator(whole)]
+    backoff: Literal["linear", "exponential"]
+    initial_delay: Delay
+    max_delay: Delay
+    jitter: Literal["none", "full", "equal"] = "none"
+
+    def delay(self, retry: int, random: Callable[[], float]) -> timedelta:
+        """How long to wait before the n-th retry (from 1), in whole milliseconds."""
+        exponent = min(retry - 1, LARGEST_EXPONENT)
+        factor = 2**exponent if self.backoff == "exponential" else retry
+        delay = min(in_milliseconds(self.max_delay), in_milliseconds(self.initial_delay) * factor)
+        match self.jitter:
+            case "full":
+                delay = int(delay * random())
+            case "equal":
+                delay = int(delay * (1 + random()) / 2)
+        return timedelta(milliseconds=delay)

@@ -1,0 +1,67 @@
+"""The tables of legal moves: which command in which status, and the status afterwards.
+
+`=` is a repeat: it changes nothing where the payload is equal, and is refused where it differs.
+`.` is refused, `ok` leaves the status as it is, `failed/retry` depends on the retries left.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TypeVar
+
+from domain.execution.types import Status, StepStatus
+
+EXECUTION_MOVES = """
+                queued     starting      running       paused     completed  failed     cancelled  retry
+start           running    running       =             .          .          .          .          running
+pause           .          .             paused        =          .          .          .          .
+resume          .          .             =             running    .          .          .          .
+complete        .          .             completed     .          =          .          .          .
+fail            .          failed/retry  failed/retry  failed     .          =          .          failed
+cancel          cancelled  cancelled     cancelled     cancelled  .          cancelled  =          cancelled
+retry           .          .             .             .          .          retry      .          running
+updateProgress  .          ok            ok            .          .          .          .          .
+startStep       .          ok            ok            .          .          .          .          .
+completeStep    .          ok            ok            ok         .          .          .          .
+failStep        .          ok            ok            ok         .          .          .          .
+skipStep        .          ok            ok            ok         .          .          .          .
+checkpoint      .          .             ok            ok         .          .          .          .
+declareSteps    ok         ok            ok            ok         .          .          .          ok
+log             ok         ok            ok            ok         ok         ok         ok         ok
+recordUsage     ok         ok            ok            ok         ok         ok         ok         ok
+update          ok         ok            ok            ok         ok         ok         ok         ok
+"""
+
+SERVER_MOVES = """
+                queued     starting      running       paused     completed  failed     cancelled  retry
+timeOut         .          failed/retry  failed/retry  .          .          .          .          .
+autoCheckpoint  .          .             ok            .          .          .          .          .
+configure       ok         ok            ok            ok         .          ok         .          ok
+"""
+"""Not in anyone's `allowedCommands`. `configure` is an `update` of more than tags and metadata."""
+
+STEP_MOVES = """
+                pending    running       completed     failed     skipped
+startStep       running    =             .             running    running
+completeStep    .          completed     =             .          .
+failStep        .          failed        .             =          .
+skipStep        skipped    skipped       .             skipped    =
+"""
+
+S = TypeVar("S", bound=StrEnum)
+
+
+def _read(table: str, statuses: type[S]) -> dict[str, dict[S, str]]:
+    heading, *rows = (line.split() for line in table.strip().splitlines())
+    columns = [statuses(status) for status in heading]
+    return {command: dict(zip(columns, cells, strict=True)) for command, *cells in rows}
+
+
+CLIENT_MOVES = _read(EXECUTION_MOVES, Status)
+MOVES = CLIENT_MOVES | _read(SERVER_MOVES, Status)
+MOVES_OF_STEPS = _read(STEP_MOVES, StepStatus)
+ALLOWED = {
+    status: [word for word, cells in CLIENT_MOVES.items() if cells[status] not in {".", "="}]
+    for status in Status
+}
+"""The commands that change something in a status, in the order of the table."""

@@ -1,0 +1,232 @@
+"""What an execution is told, in the form it has on the wire."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from domain.json_forms import Count, Milliseconds, whole
+from domain.model import Value
+from domain.sealing import MASKED, Sealed, Secret
+from domain.types import (
+    NO_CONTROLS,
+    ClearObject,
+    Cost,
+    Id,
+    Json,
+    Label,
+    LongText,
+    Name,
+    StepAssignee,
+    Text,
+)
+
+MOST_STEPS = 10_000
+MOST_TAGS = 50
+MOST_WEBHOOKS = 50
+DAY = 86_400_000
+DEFAULT_TIMEOUT = timedelta(hours=1)
+SERVER_OWNED = frozenset({"createdAt", "updatedAt", "startedAt", "completedAt"})
+SLACK = ("https://hooks.slack.com/", "https://slack.com/")
+HEADER_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,255}$"  # RFC 9110, token
+HEADER_VALUE = r"^[^\x00-\x08\x0a-\x1f\x7f]*$"
+
+Timeout = Annotated[timedelta, Milliseconds(1, DAY)]
+
+
+class Status(StrEnum):
+    """Where an execution stands."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    RETRY = "retry"
+
+
+class StepStatus(StrEnum):
+    """Where a step stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class ExecutionResult(Value):
+    """What came out. `success` is the outcome of the business, not of the run."""
+
+    success: bool
+    output: Json
+    summary: LongText
+    artifacts: Annotated[tuple[Text, ...], Field(max_length=1_000)] | None = None
+
+
+StepName = Annotated[str, Field(max_length=255, pattern=NO_CONTROLS)]
+"""Names a step that need not exist; may be empty."""
+
+
+class ExecutionError(Value):
+    """What went wrong. `retryCount` is the client's own count; the server keeps its own."""
+
+    code: Label
+    message: Sealed[LongText]
+    stack: Sealed[LongText] | None = None
+    step: StepName | None = None
+    recoverable: bool = False
+    retry_count: Count = 0
+
+    def same(self, other: ExecutionError | None) -> bool:
+        """Whether both tell of the same failure; counts may differ."""
+        return other is not None and _told(self) == _told(other)
+
+
+def _told(error: ExecutionError) -> tuple[object, ...]:
+    return error.code, error.message, error.stack, error.step, error.recoverable
+
+
+class Usage(Value):
+    """What was used up, to be added to what was used before."""
+
+    tokens_used: Count = 0
+    cost: Cost = Decimal(0)
+    api_calls: Count = 0
+    model: Label | None = None
+    step: StepName | None = None
+
+
+class StepPlan(Value):
+    """A step as it is declared before it starts."""
+
+    id: Label
+    name: Name
+    status: Literal["pending"] = "pending"
+    assignee: StepAssignee | None = None
+    input: Sealed[Json] = None
+
+
+class Webhook(Value):
+    """Where to call, and for which events."""
+
+    id: Id
+    url: str
+    events: tuple[str, ...]
+    headers: dict[str, Secret[str]] | None = None
+    format: Literal["json", "slack"] = "json"
+
+
+def webhook_id(number: int) -> str:
+    """The id of the n-th webhook that an execution ever had, from 1."""
+    return f"wh-{number}"
+
+
+def webhook_number(webhook: Webhook) -> int:
+    """The n of `webhook_id`."""
+    return int(webhook.id.removeprefix("wh-"))
+
+
+Url = Annotated[
+    str, Field(max_length=2_048, pattern=r"^https?://[^\s\x00-\x20\x7f/?#][^\s\x00-\x20\x7f]*$")
+]
+HeaderName = Annotated[str, Field(pattern=HEADER_NAME)]
+HeaderValue = Annotated[str, Field(max_length=8_192, pattern=HEADER_VALUE)]
+Headers = Annotated[dict[HeaderName, HeaderValue], Field(max_length=50)]
+
+
+class WebhookPlan(Value):
+    """A webhook as a client asks for it.
+
+    With the `id` of one that is there, it replaces that one;
+    a header whose value is `***` keeps the value it has.
+    """
+
+    id: Id | None = None
+    url: Url
+    events: Annotated[tuple[Label, ...], Field(min_length=1, max_length=100)]
+    headers: Headers | None = None
+    format: Literal["json", "slack"] | None = None
+
+    def kept_as(self, hook_id: str, before: Webhook | None) -> Webhook:
+        """The webhook to be stored under an id, in place of the one before."""
+        chosen = self.format or ("slack" if self.url.startswith(SLACK) else "json")
+        hook = Webhook(id=hook_id, url=self.url, events=self.events, format=chosen)
+        if not self.headers:
+            return hook
+        known = before.headers if before and before.headers else {}
+        return hook.model_copy(update={"headers": _unmasked(self.headers, known)})
+
+
+def _unmasked(headers: dict[str, str], known: dict[str, str]) -> dict[str, str]:
+    return {
+        name: known.get(name, value) if value == MASKED else value
+        for name, value in headers.items()
+    }
+
+
+def _metadata(value: dict[str, Any]) -> dict[str, Any]:
+    if taken := SERVER_OWNED & value.keys():
+        raise ValueError(f"the server's own: {', '.join(sorted(taken))}")
+    for name in ("environment", "version"):
+        if not isinstance(value.get(name), str | None):
+            raise ValueError(f"`{name}` is text")
+    return value
+
+
+Metadata = Annotated[
+    ClearObject,
+    AfterValidator(_metadata),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "properties": {
+                "environment": {"type": ["string", "null"]},
+                "version": {"type": ["string", "null"]},
+                **dict.fromkeys(sorted(SERVER_OWNED), False),
+            },
+            "propertyNames": {"pattern": "^[^$]"},
+            "additionalProperties": True,
+        }
+    ),
+]
+"""`environment`, `version` and free attributes; the times in it are the server's."""
+Tags = Annotated[tuple[Label, ...], Field(max_length=MOST_TAGS)]
+Webhooks = Annotated[tuple[WebhookPlan, ...], Field(max_length=MOST_WEBHOOKS)]
+StepPlans = Annotated[tuple[StepPlan, ...], Field(max_length=MOST_STEPS)]
+
+
+class MetricsPlan(Value):
+    """How many steps there will be; more may come."""
+
+    steps_total: Annotated[int, Field(ge=0, le=1_000_000), BeforeValidator(whole)] = 0
+    steps_completed: Annotated[int, Field(ge=0, le=0), BeforeValidator(whole)] = 0
+
+
+V = TypeVar("V", bound=Value)
+
+
+def told(source: Value, kind: type[V], **more: object) -> V:
+    """What `source` was told, as far as a `kind` has room for it, and `more`."""
+    given = source.model_fields_set & kind.model_fields.keys()
+    return kind(**{name: getattr(source, name) for name in given} | more)
+
+
+def merged(before: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    """`before` with a merge patch (RFC 7396) applied: null removes, objects merge, all else replaces."""
+    after = dict(before)
+    for name, value in patch.items():
+        if value is None:
+            after.pop(name, None)
+        elif isinstance(value, dict):
+            inner = after.get(name)
+            after[name] = merged(inner if isinstance(inner, dict) else {}, value)
+        else:
+            after[name] = value
+    return after

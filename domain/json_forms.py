@@ -1,0 +1,90 @@
+"""How times, durations and sealed content stand in JSON."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Annotated, Any
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
+from pydantic_core import core_schema
+
+RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
+MILLISECOND = timedelta(milliseconds=1)
+
+
+def parse_time(value: object) -> datetime:
+    """RFC 3339 text, or an aware datetime, as UTC with milliseconds."""
+    if isinstance(value, str) and RFC3339.fullmatch(value):
+        value = datetime.fromisoformat(value.upper())
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise ValueError("a time is RFC 3339 with an offset, like 2026-11-22T08:00:00.000Z")
+    try:
+        value = value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("a time lies between the years 1 and 9999 in UTC") from None
+    return value.replace(microsecond=value.microsecond // 1000 * 1000)
+
+
+@lru_cache(8_192)
+def format_time(value: datetime) -> str:
+    """`2026-11-22T08:00:00.000Z`."""
+    return value.isoformat(timespec="milliseconds")[:23] + "Z"
+
+
+Time = Annotated[
+    datetime,
+    BeforeValidator(parse_time),
+    PlainSerializer(format_time, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+
+
+def in_milliseconds(value: timedelta) -> int:
+    """A duration as it stands on the wire."""
+    return value // MILLISECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Milliseconds:
+    """Makes `Annotated[timedelta, Milliseconds(1, 1000)]` a whole number of ms on the wire."""
+
+    at_least: int
+    at_most: int
+
+    def __get_pydantic_core_schema__(self, *_: object) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self._parse,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                in_milliseconds, when_used="json"
+            ),
+        )
+
+    def __get_pydantic_json_schema__(self, *_: object) -> dict[str, Any]:
+        return {"type": "integer", "minimum": self.at_least, "maximum": self.at_most}
+
+    def _parse(self, value: object) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        value = whole(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError("a duration is a whole number of milliseconds")
+        if not self.at_least <= value <= self.at_most:
+            raise ValueError(f"a duration here is from {self.at_least} to {self.at_most} ms")
+        return timedelta(milliseconds=value)
+
+
+def whole(value: object) -> object:
+    """JSON Schema counts 6.0 as an integer; so do we."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# Bounds before the validator: behind it they would be missing from the JSON schema.
+Count = Annotated[int, Field(ge=0, le=2**53 - 1), BeforeValidator(whole)]

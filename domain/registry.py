@@ -1,0 +1,41 @@
+"""The one table of the write side: every event, every state and every command there is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from domain.catalog import order, service, user, workflow
+from domain.catalog.confirm_order import ConfirmOrder
+from domain.eventlog.codec import Codec
+from domain.execution import commands, events
+from domain.execution.state import Execution
+from domain.model import Aggregate, Command, Event
+
+STATES: dict[str, type[Aggregate]] = {
+    "execution": Execution,
+    "service": service.Service,
+    "workflow": workflow.Workflow,
+    "order": order.Order,
+    "user": user.User,
+}
+"""Each state by the kind of its stream: the part of its name before the slash."""
+EVENTS: tuple[type[Event], ...] = (
+    *events.EVENTS,
+    *service.EVENTS,
+    *workflow.EVENTS,
+    *order.EVENTS,
+    *user.EVENTS,
+)
+COMMANDS: dict[str, dict[str, type[Command[Any]]]] = {
+    "execution": {**commands.COMMANDS},
+    "service": {**service.COMMANDS},
+    "workflow": {**workflow.COMMANDS},
+    "order": {**order.COMMANDS, ConfirmOrder.name: ConfirmOrder},
+    "user": {**user.COMMANDS},
+}
+"""What clients may send, by kind of stream and by word."""
+
+
+def codec() -> Codec:
+    """Knows every event and every state."""
+    return Codec(EVENTS, STATES)

@@ -1,0 +1,97 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args
+
+from pydantic import (
+    BaseModel,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapSerializer,
+    WrapValidator,
+)
+from pydantic_core import from_json, to_json
+
+SEALED = "$sealed"
+SEALED_JSON = re.compile(rb'{"\$sealed":"([^"]*)"}')
+"""A sealed value in stored JSON. Client content cannot forge one: inside a JSON string its quotes
+are escaped, free attributes refuse keys with `$`, and all other content is itself sealed."""
+SECRET = "$secret"  # noqa: S105 - the mark of a secret, not one
+SECRET_JSON = re.compile(rb'{"\$secret":"[^"]*"}')
+"""The same, of what is never shown to a reader at all."""
+MASKED = "***"
+"""What a reader sees in its place."""
+
+
+class Ciphertext(NamedTuple):
+    """Content that stays sealed: in stored JSON `token` stands under `mark`."""
+
+    token: str
+    mark: str = SEALED
+
+
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """Serialisation context: sealed fields leave through `seal` (JSON bytes to token)."""
+
+    seal: Callable[[bytes], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Validation context of stored JSON: tokens go through `open` (token to JSON bytes), or stay
+    `Ciphertext` where it is missing or answers None (the key was destroyed).
+    """
+
+    open: Callable[[str], bytes | None] = lambda _: None
+
+
+T = TypeVar("T")
+
+
+def _marked(marker: str) -> tuple[WrapValidator, WrapSerializer]:
+    def opened(value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        if isinstance(value, Ciphertext):
+            return value
+        if info.context is None or not (isinstance(value, dict) and value.keys() == {marker}):
+            return handler(value)
+        content = info.context.open(value[marker])
+        if content is None:
+            return Ciphertext(value[marker], marker)
+        return handler(from_json(content))
+
+    def sealed(value: Any, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+        if isinstance(value, Ciphertext):
+            return {marker: value.token}
+        if info.context is None or value is None:
+            return handler(value)
+        return {marker: info.context.seal(to_json(handler(value)))}
+
+    return WrapValidator(opened), WrapSerializer(sealed)
+
+
+_UNSEAL, _SEAL = _marked(SEALED)
+_REVEAL, _HIDE = _marked(SECRET)
+Sealed = Annotated[T, _UNSEAL, _SEAL]
+"""A field that holds people's content: encrypted wherever it is stored, opened for its readers."""
+Secret = Annotated[T, _REVEAL, _HIDE]
+"""A field that holds a secret: encrypted wherever it is stored, opened by the writer alone."""
+
+
+def holds_sealed(annotation: Any) -> bool:
+    """Whether a model, or a type, has a sealed or secret field anywhere inside."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = annotation.model_fields.values()
+        return any(_sealing(f.metadata) or holds_sealed(f.annotation) for f in fields)
+    metadata = getattr(annotation, "__metadata__", ())
+    return _sealing(metadata) or any(holds_sealed(part) for part in get_args(annotation))
+
+
+def _sealing(metadata: Iterable[Any]) -> bool:
+    return any(mark in (_SEAL, _HIDE) for mark in metadata)

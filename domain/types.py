@@ -1,0 +1,179 @@
+"""The small words of the wire: ids, names, references, amounts, free JSON. Each checks itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
+from pydantic_core import core_schema
+
+from domain.model import Value
+
+ID = r"^[A-Za-z0-9._~:-]{1,255}$"
+NO_NUL = r"^[^\x00]*$"
+"""PostgreSQL stores no NUL in text; sealed content may have it, what stands in the clear may not."""
+NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"
+INT64 = 2**63
+LARGEST_COST = 10**9
+BILLIONTH = Decimal("1E-9")
+
+Id = Annotated[str, Field(pattern=ID)]
+Name = Annotated[str, Field(min_length=1, max_length=1_000, pattern=NO_NUL)]
+Label = Annotated[str, Field(min_length=1, max_length=255, pattern=NO_CONTROLS)]
+"""The name of a step, a tag, a code: free, but one line."""
+Text = Annotated[str, Field(max_length=10_000, pattern=NO_NUL)]
+LongText = Annotated[str, Field(max_length=200_000)]
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """Makes `Annotated[float, Number(0, 100)]` a number within bounds; a whole one stays whole.
+
+    One error for what is none: a plain `int | float` would tell one for each of the two.
+    """
+
+    at_least: int
+    at_most: int
+
+    def __get_pydantic_core_schema__(self, *_: object) -> core_schema.CoreSchema:
+        ge, le = self.at_least, self.at_most
+        return core_schema.union_schema(
+            [
+                core_schema.int_schema(ge=ge, le=le, strict=True),
+                core_schema.float_schema(ge=ge, le=le, strict=True, allow_inf_nan=False),
+            ],
+            custom_error_type="number",
+            custom_error_message=f"must be a number from {ge} to {le}",
+        )
+
+    def __get_pydantic_json_schema__(self, *_: object) -> dict[str, Any]:
+        return {"type": "number", "minimum": self.at_least, "maximum": self.at_most}
+
+
+Percent = Annotated[float, Number(0, 100)]
+
+
+def _reference(value: object) -> object:
+    return value["$id"] if isinstance(value, dict) and "$id" in value else value
+
+
+Reference = Annotated[
+    str,
+    BeforeValidator(_reference),
+    Field(pattern=ID),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": ID},
+                {
+                    "type": "object",
+                    "properties": {"$id": {"type": "string", "pattern": ID}},
+                    "required": ["$id"],
+                },
+            ]
+        }
+    ),
+]
+"""An id, `{"$id": …}`, or a whole object that has a `$id`; the id is kept."""
+
+
+def _cost(value: object) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise ValueError("a cost is a number")
+    amount = value if isinstance(value, Decimal) else Decimal(str(value))
+    if not (amount.is_finite() and 0 <= amount <= LARGEST_COST):
+        raise ValueError(f"a cost is from 0 to {LARGEST_COST}")
+    return amount.quantize(BILLIONTH).normalize()
+
+
+Cost = Annotated[
+    Decimal,
+    BeforeValidator(_cost),
+    PlainSerializer(float, when_used="json"),
+    WithJsonSchema({"type": "number", "minimum": 0, "maximum": LARGEST_COST}),
+]
+"""An amount of money, kept to a billionth; a number on the wire, a decimal inside."""
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """Every value and every key inside a JSON value. Not recursive: clients choose the depth."""
+    pending = [value]
+    while pending:
+        part = pending.pop()
+        yield part
+        if isinstance(part, dict):
+            yield from part
+            pending.extend(part.values())
+        elif isinstance(part, list):
+            pending.extend(part)
+
+
+def _storable(value: Any) -> Any:
+    """Refuses what could not be read back as it is: numbers that are too large."""
+    if value is None or isinstance(value, str):
+        return value
+    for part in _parts(value):
+        if isinstance(part, float) and not math.isfinite(part):
+            raise ValueError("a number must be finite")
+        if isinstance(part, int) and not -INT64 <= part < INT64:
+            raise ValueError("a whole number must fit into 64 bits")
+    return value
+
+
+def _clear(value: dict[str, Any]) -> dict[str, Any]:
+    """`$` begins the marks of our own in stored JSON."""
+    for part in _parts(value):
+        if isinstance(part, str) and "\0" in part:
+            raise ValueError("text here has no NUL")
+        if isinstance(part, dict) and any(not key or key[0] == "$" for key in part):
+            raise ValueError("a key here is not empty and does not begin with `$`")
+    return value
+
+
+Json = Annotated[Any, AfterValidator(_storable)]
+"""Any JSON value."""
+JsonObject = Annotated[dict[str, Any], AfterValidator(_storable)]
+"""Any JSON object."""
+ClearObject = Annotated[dict[str, Any], AfterValidator(_storable), AfterValidator(_clear)]
+"""A JSON object that is stored in the clear."""
+
+
+class Priority(StrEnum):
+    """What should be worked on first."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+    URGENT = "urgent"
+
+
+AssigneeType = Literal["ai-agent", "human", "hybrid", "system"]
+
+
+class Assignee(Value):
+    """Who or what executes."""
+
+    type: AssigneeType
+    id: Label
+    name: Name
+    model: Label | None = None
+
+
+class StepAssignee(Value):
+    """Who or what executes a step; what is left out is that of the execution's assignee."""
+
+    type: AssigneeType
+    id: Label | None = None
+    name: Name | None = None
+    model: Label | None = None

@@ -1,0 +1,1 @@
+"""The write path: commands are queued, decided in batches and committed together."""

@@ -1,0 +1,213 @@
+"""One batch of commands, decided in order on the states at hand. No I/O, no clock: all is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import orjson
+
+from domain.errors import (
+    DomainError,
+    Forbidden,
+    Invalid,
+    TooLarge,
+    VersionMismatch,
+)
+from domain.eventlog.codec import Codec, Stored
+from domain.eventlog.idempotency import Reply, recalled, refusal
+from domain.eventlog.keyring import Keyring
+from domain.eventlog.snapshots import SNAPSHOT_EVERY, Snapshot
+from domain.model import Context, Event, Held, On, Recorded
+from domain.writer.message import Message
+
+DAY = timedelta(hours=24)
+FULL = 32 * 1024 * 1024
+"""Bytes that one stream may hold before it takes only what is small, such as its end."""
+SMALL = 16 * 1024
+FULL_DETAIL = (
+    "This holds as much as one can: keep large content elsewhere and name it here. "
+    "Small commands are still taken."
+)
+
+
+class Repeat(NamedTuple):
+    """The answer was given before: it is the state of `stream` at `version`."""
+
+    stream: str
+    version: int
+    created: bool
+
+
+class Decided(NamedTuple):
+    """What became of a message that was not refused."""
+
+    held: Held[Any]
+    created: bool
+
+
+class NotLoaded(Exception):
+    """A message reads a stream that this batch has not loaded: it belongs in the next one."""
+
+
+Loaded = dict[str, Held[Any] | None]
+
+
+@dataclass(slots=True)
+class Batch:
+    """Decides messages one by one; what they lead to is collected to be written in one go."""
+
+    position: int
+    now: datetime
+    states: Loaded
+    replies: dict[str, Reply]
+    codec: Codec
+    keyring: Keyring
+    new_id: Callable[[str], str]
+    random: Callable[[], float]
+    rows: list[Stored] = field(default_factory=list)
+    new_replies: list[Reply] = field(default_factory=list)
+    crossed: set[str] = field(default_factory=set)
+    size: int = 0
+    """The bytes of the events so far."""
+
+    def take(self, message: Message) -> Decided | Repeat:
+        """Decide one message.
+
+        Raises:
+            DomainError: it is refused; nothing of it remains, except the refusal under its key.
+            NotLoaded: a stream it reads is missing from `states`.
+        """
+        if message.idempotency is None:
+            return self._decide(message)
+        key, fingerprint = message.idempotency
+        if (reply := self.replies.get(key)) is not None:
+            return _repeated(reply, fingerprint)
+        try:
+            decided = self._decide(message)
+        except DomainError as error:
+            self._remember(key, fingerprint, refusal(error))
+            raise
+        outcome = {
+            "stream": message.stream,
+            "version": decided.held.version,
+            "created": decided.created,
+        }
+        self._remember(key, fingerprint, outcome)
+        return decided
+
+    def snapshots(self) -> list[Snapshot]:
+        """The states worth keeping: one every 500 versions of a stream."""
+        return [self._frozen(stream) for stream in self.crossed]
+
+    def _frozen(self, stream: str) -> Snapshot:
+        held = self.states[stream]
+        assert held is not None
+        snapshot = self.codec.freeze(stream, held, self.keyring.obtain(stream))
+        self.states[stream] = held._replace(size=len(snapshot.state))
+        return snapshot
+
+    def _decide(self, message: Message) -> Decided:
+        held, context = self._prepare(message)
+        outcome = message.command.outcome(held.state if held else None, context)
+        changed: Loaded = {}
+        rows: list[Stored] = []
+        for happened in outcome:
+            stream, event = _placed(happened, message.stream)
+            before = changed[stream] if stream in changed else self.states.get(stream)
+            recorded = self._recorded(message, stream, before, event, len(rows))
+            key = self.keyring.obtain(stream) if event.sealed else None
+            row = self.codec.encode(recorded, key)
+            changed[stream] = _applied(before, recorded, len(row.data))
+            rows.append(row)
+        self._keep(rows, changed)
+        settled = changed.get(message.stream, held)
+        assert settled is not None
+        return Decided(settled, created=held is None)
+
+    def _prepare(self, message: Message) -> tuple[Held[Any] | None, Context]:
+        states = self.states
+        if message.stream not in states:
+            raise NotLoaded
+        held = states[message.stream]
+        for stream in message.command.reads(held.state if held else None, states):
+            if stream not in states:
+                raise NotLoaded
+        _check_conditions(message, held, self.now)
+        when = message.command.occurred_at or self.now
+        return held, Context(
+            self.now, when, message.by, self.new_id, self.random, message.importing, states
+        )
+
+    def _recorded(
+        self, message: Message, stream: str, before: Held[Any] | None, event: Event, nth: int
+    ) -> Recorded:
+        customer, provider = before.state.parties if before else event.parties
+        return Recorded(
+            stream,
+            before.version + 1 if before else 1,
+            self.position + nth + 1,
+            self.now,
+            event,
+            message.by,
+            message.correlation,
+            message.causation,
+            customer,
+            provider,
+            message.command.occurred_at,
+        )
+
+    def _keep(self, rows: list[Stored], changed: Loaded) -> None:
+        """All or nothing: a message whose events cannot be encoded has left no trace so far.
+
+        Raises:
+            TooLarge: a stream would hold more than can be loaded in good time.
+        """
+        size = sum(len(row.data) for row in rows)
+        if size > SMALL and any(held and held.size > FULL for held in changed.values()):
+            raise TooLarge(FULL_DETAIL)
+        self.rows += rows
+        self.position += len(rows)
+        self.size += size
+        self.states.update(changed)
+        self.crossed.update(row.stream for row in rows if row.version % SNAPSHOT_EVERY == 0)
+
+    def _remember(self, key: str, fingerprint: str, outcome: dict[str, Any]) -> None:
+        reply = Reply(key, fingerprint, orjson.dumps(outcome).decode())
+        self.replies[key] = reply
+        self.new_replies.append(reply)
+
+
+def wanted(message: Message, states: Loaded) -> list[str]:
+    """The streams that a message needs, as far as the states at hand can tell."""
+    held = states.get(message.stream)
+    return [message.stream, *message.command.reads(held.state if held else None, states)]
+
+
+def _placed(happened: Event | On, own: str) -> tuple[str, Event]:
+    return (happened.stream, happened.event) if isinstance(happened, On) else (own, happened)
+
+
+def _check_conditions(message: Message, held: Held[Any] | None, now: datetime) -> None:
+    version = held.version if held else 0
+    if message.if_match is not None and version not in message.if_match:
+        raise VersionMismatch(version=version)
+    if (when := message.command.occurred_at) is None:
+        return
+    if when > now:
+        raise Invalid.field("occurredAt", "lies in the future")
+    if now - when > DAY and not message.importing:
+        raise Forbidden("Dating an event more than 24 hours back needs the right `import`.")
+
+
+def _applied(before: Held[Any] | None, recorded: Recorded, size: int) -> Held[Any]:
+    state, known = (before.state, before.size) if before else (None, 0)
+    after = recorded.event.apply(state, recorded)
+    return Held(after, recorded.version, recorded.position, recorded.at, known + size)
+
+
+def _repeated(reply: Reply, fingerprint: str) -> Repeat:
+    outcome = recalled(reply, fingerprint)
+    return Repeat(outcome["stream"], outcome["version"], outcome["created"])

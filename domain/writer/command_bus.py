@@ -1,0 +1,275 @@
+"""The writer: many commands, one commit, an answer for each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, suppress
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import structlog
+
+from domain.errors import DomainError, Overloaded
+from domain.eventlog.append import Moved, Transaction
+from domain.eventlog.idempotency import REPLIES_KEPT
+from domain.eventlog.snapshots import Snapshot
+from domain.eventlog.store import Store
+from domain.model import Held
+from domain.writer.batch import Batch, Decided, NotLoaded, Repeat
+from domain.writer.message import Message
+from domain.writer.queue import Queue, Waiting
+from domain.writer.state_cache import Known
+
+LARGEST_BATCH = 16 * 1024 * 1024
+QUEUE = 10_000
+CLEANING = timedelta(hours=1)
+GATHERING = 0.001
+"""Seconds that a batch smaller than the last one waits for more commands."""
+
+log = structlog.get_logger()
+Clock = Callable[[], datetime]
+
+
+class Answer(NamedTuple):
+    """What a command led to: the state it left, and whether an earlier answer was repeated."""
+
+    held: Held[Any]
+    created: bool = False
+    replayed: bool = False
+
+
+Outcome = Decided | Repeat | Exception
+
+
+class Bus:
+    """Takes commands, decides them in batches under the lock of the log, and answers each.
+
+    One refusal spoils no neighbour's answer. A batch that the database does not commit leaves
+    nothing behind, and its commands are refused; one that fails for any other reason is tried again
+    in smaller parts, until the command at fault is alone. The states of the last few thousand
+    streams are kept; they are trusted while no other process has written, else brought up to date
+    in one query.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        new_id: Callable[[str], str],
+        random: Callable[[], float],
+        limit: int = QUEUE,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._new_id = new_id
+        self._random = random
+        self._queue = Queue(limit)
+        self._known = Known(store.keyring)
+        self._cleaned = clock()
+        self._task: asyncio.Task[None] | None = None
+        self._aside: set[asyncio.Task[None]] = set()
+        self._stopping = True
+
+    @property
+    def waiting(self) -> int:
+        """How many commands wait for the next batch."""
+        return len(self._queue)
+
+    def start(self) -> None:
+        """Begin to write; needs a running event loop."""
+        self._stopping = False
+        self._task = asyncio.create_task(self._run(), name="writer")
+
+    async def stop(self) -> None:
+        """Take no more, write what waits, and end."""
+        self._stopping = True
+        self._queue.wake()
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.gather(*self._aside, return_exceptions=True)
+
+    async def send(self, message: Message) -> Answer:
+        """Record what a command leads to.
+
+        Raises:
+            DomainError: the command was refused; nothing was recorded.
+            Overloaded: too many commands wait, or the database is away.
+        """
+        return await self.submit(message)
+
+    def submit(self, message: Message) -> asyncio.Future[Answer]:
+        """`send` for a caller with many commands: they keep their order."""
+        self.require_room(1)
+        return self._queue.put(message)
+
+    def require_room(self, commands: int) -> None:
+        """Raises Overloaded where so many more cannot wait."""
+        if self._stopping:
+            raise Overloaded
+        self._queue.require_room(commands)
+
+    async def _run(self) -> None:
+        taken: list[Waiting] = []
+        gathered = 0
+        try:
+            while self._queue or not self._stopping:
+                if len(self._queue) < gathered:  # others are on their way, and share the commit
+                    await asyncio.sleep(GATHERING)
+                taken = self._queue.take()
+                gathered = len(taken)
+                if taken:
+                    await self._serve(taken)
+                elif not self._stopping:
+                    await self._queue.filled()
+        finally:  # however it ends, nobody waits for ever
+            self._stopping = True
+            self._queue.refuse(taken)
+
+    async def _serve(self, taken: list[Waiting]) -> None:
+        try:
+            outcomes = await self._write(taken)
+        except Overloaded as error:
+            self._known.forget()
+            self._queue.shrink(len(taken))  # perhaps it was too much for the time there is
+            for waiting in taken:
+                waiting.refuse(Overloaded(error.detail))
+            reason = str(error.__cause__ or error).strip()
+            log.warning("batch refused", commands=len(taken), reason=reason)
+        except Exception as error:  # noqa: BLE001 - whatever it is, every caller is answered
+            self._known.forget()
+            self._narrow(taken, error)
+        else:
+            self._queue.widen()
+            for waiting, outcome in outcomes:
+                self._settle(waiting, outcome)
+            self._clean()
+
+    async def _write(self, taken: list[Waiting]) -> list[tuple[Waiting, Outcome]]:
+        # What was answered under a key is no event: the head does not say whether there is more.
+        known, keyed = self._known, any(waiting.message.idempotency for waiting in taken)
+        if known.alone and not keyed:
+            try:
+                return await self._write_in(
+                    self._store.attempt(known.session, known.position, known.at), taken
+                )
+            except Moved:
+                known.disturbed()
+        while True:
+            try:
+                return await self._write_in(self._store.transaction(), taken)
+            except Moved:  # one of the keys was claimed beside the log: now it shows
+                continue
+
+    async def _write_in(
+        self, writing: AbstractAsyncContextManager[Transaction], taken: list[Waiting]
+    ) -> list[tuple[Waiting, Outcome]]:
+        async with writing as transaction:
+            batch = await self._prepare(transaction, taken)
+            outcomes = self._decide(batch, taken)
+            snapshots = _snapshots(batch)
+            if batch.rows or batch.new_replies:
+                await transaction.append(batch.rows, batch.new_replies, batch.now)
+            else:
+                await transaction.confirm()
+        at = batch.now if batch.rows else transaction.at
+        self._known.remember(batch.states, batch.position, at)
+        if snapshots:
+            self._apart(self._keep_snapshots(snapshots), "snapshots")
+        return outcomes
+
+    def _narrow(self, taken: list[Waiting], error: Exception) -> None:
+        """Nothing of `taken` was written: its halves are tried, or its one command is at fault."""
+        if len(taken) > 1:
+            self._queue.narrow(taken)
+            return
+        taken[0].refuse(error)
+        log.error("command failed", command=taken[0].message.command.name, exc_info=error)
+
+    async def _prepare(self, transaction: Transaction, taken: list[Waiting]) -> Batch:
+        now = max(self._clock(), transaction.at)
+        keys = [w.message.idempotency.key for w in taken if w.message.idempotency]
+        replies = await transaction.replies(keys, now - REPLIES_KEPT) if keys else {}
+        self._known.begin(transaction)
+        return Batch(
+            transaction.position,
+            now,
+            await self._known.load(transaction, [waiting.message for waiting in taken]),
+            replies,
+            self._store.codec,
+            self._store.keyring,
+            self._new_id,
+            self._random,
+        )
+
+    def _decide(self, batch: Batch, taken: list[Waiting]) -> list[tuple[Waiting, Outcome]]:
+        outcomes: list[tuple[Waiting, Outcome]] = []
+        for place, waiting in enumerate(taken):
+            if batch.size > LARGEST_BATCH:
+                self._queue.put_back(_cut(taken, place))
+                break
+            try:
+                outcomes.append((waiting, batch.take(waiting.message)))
+            except DomainError as error:
+                outcomes.append((waiting, error))
+            except NotLoaded:
+                if place == 0:
+                    raise
+                self._queue.put_back(_cut(taken, place))
+                break
+            except Exception as error:  # a mistake in one command is that command's alone
+                log.exception("command failed", command=waiting.message.command.name)
+                outcomes.append((waiting, error))
+        return outcomes
+
+    def _settle(self, waiting: Waiting, outcome: Outcome) -> None:
+        if isinstance(outcome, Decided):
+            waiting.answer(Answer(*outcome))
+        elif isinstance(outcome, Repeat):
+            self._apart(self._repeat(waiting, outcome), "repeated answer")
+        else:
+            waiting.refuse(outcome)
+
+    async def _repeat(self, waiting: Waiting, repeat: Repeat) -> None:
+        try:
+            held = await self._store.load(repeat.stream, repeat.version)
+            assert held is not None
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller is answered
+            waiting.refuse(error)
+        else:
+            waiting.answer(Answer(held, repeat.created, replayed=True))
+
+    def _apart(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Do what the writer need not wait for."""
+        task = asyncio.create_task(work, name=name)
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
+
+    def _clean(self) -> None:
+        now = self._clock()
+        if now - self._cleaned > CLEANING:
+            self._cleaned = now
+            self._apart(self._forget_replies(now - REPLIES_KEPT), "cleaning")
+
+    async def _keep_snapshots(self, snapshots: list[Snapshot]) -> None:
+        with suppress(Overloaded):  # they save time, later
+            await self._store.keep_snapshots(snapshots)
+
+    async def _forget_replies(self, until: datetime) -> None:
+        with suppress(Overloaded):
+            await self._store.forget_replies(until)
+
+
+def _snapshots(batch: Batch) -> list[Snapshot]:
+    try:
+        return batch.snapshots()
+    except Exception:  # they save time, later: no command fails for want of one
+        log.exception("no snapshots taken")
+        return []
+
+
+def _cut(taken: list[Waiting], place: int) -> list[Waiting]:
+    """Take the rest away; in the next batch it keeps its order."""
+    rest = taken[place:]
+    del taken[place:]
+    return rest

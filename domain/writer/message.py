@@ -1,0 +1,25 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from domain.eventlog.idempotency import IdempotencyKey
+from domain.model import Command
+
+
+class Message(NamedTuple):
+    """A command on its way: to which stream, from whom, and under which conditions.
+
+    `if_match` are versions, of which the stream must have one, 0 where there must be none yet;
+    `importing` is the right to date events more than 24 hours back.
+    """
+
+    stream: str
+    command: Command[Any]
+    by: str
+    correlation: str | None = None
+    causation: str | None = None
+    if_match: tuple[int, ...] | None = None
+    importing: bool = False
+    idempotency: IdempotencyKey | None = None

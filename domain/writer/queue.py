@@ -1,0 +1,102 @@
+"""The commands that wait for the writer, and their callers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+from time import monotonic
+from typing import Any, NamedTuple
+
+from domain.errors import Overloaded
+from domain.writer.message import Message
+
+BATCH = 500
+PATIENCE = 4.0
+
+
+class Waiting(NamedTuple):
+    """A message, the caller who waits for its answer, and until when it may be taken."""
+
+    message: Message
+    future: asyncio.Future[Any]
+    until: float
+
+    def answer(self, answer: Any) -> None:
+        """Tell the caller, if he is still there."""
+        if not self.future.done():
+            self.future.set_result(answer)
+
+    def refuse(self, error: Exception) -> None:
+        """The same, when it went wrong."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Queue:
+    """Hands out batches in order. Nobody waits in it for longer than a few seconds."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._waiting: deque[Waiting] = deque()
+        self._size = BATCH
+        self._filled = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def require_room(self, commands: int) -> None:
+        """Raises Overloaded where so many more cannot wait."""
+        if len(self._waiting) + commands > self._limit:
+            raise Overloaded
+
+    def put(self, message: Message) -> asyncio.Future[Any]:
+        """The future answer."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append(Waiting(message, future, monotonic() + PATIENCE))
+        self._filled.set()
+        return future
+
+    async def filled(self) -> None:
+        """Until there may be something to take, or `wake` was called."""
+        await self._filled.wait()
+        self._filled.clear()
+
+    def wake(self) -> None:
+        """Let whoever waits for something to take look around."""
+        self._filled.set()
+
+    def take(self) -> list[Waiting]:
+        """The next batch. Who has waited long is not kept waiting for an outage to end."""
+        taken: list[Waiting] = []
+        now = monotonic()
+        while self._waiting and len(taken) < self._size:
+            waiting = self._waiting.popleft()
+            if waiting.until < now:
+                waiting.refuse(Overloaded())
+            else:
+                taken.append(waiting)
+        return taken
+
+    def put_back(self, taken: Sequence[Waiting]) -> None:
+        """They come first in the next batch."""
+        self._waiting.extendleft(reversed(taken))
+
+    def narrow(self, taken: Sequence[Waiting]) -> None:
+        """A batch failed as a whole: it comes again in smaller parts, to find the one at fault."""
+        self.put_back(taken)
+        self.shrink(len(taken))
+
+    def shrink(self, taken: int) -> None:
+        """A batch of so many failed: the next is half as large."""
+        self._size = max(1, taken // 2)
+
+    def widen(self) -> None:
+        """A batch went well: the next may be larger again."""
+        self._size = min(2 * self._size, BATCH)
+
+    def refuse(self, taken: Iterable[Waiting] = ()) -> None:
+        """Refuse everyone in the queue, and those taken."""
+        for waiting in (*taken, *self._waiting):
+            waiting.refuse(Overloaded())
+        self._waiting.clear()

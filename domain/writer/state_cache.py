@@ -1,0 +1,93 @@
+"""What the writer knows of the log: how far it is, and the states of the streams it used last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from domain.eventlog.append import Transaction
+from domain.eventlog.keyring import Keyring
+from domain.lru import States
+from domain.writer.batch import Loaded, wanted
+from domain.writer.message import Message
+
+ENOUGH = 8
+"""After so many batches without another process writing, the lock is not taken in advance."""
+EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+class Known:
+    """The head as this process left it, in which session, and the states up to there.
+
+    When another process has written, a batch brings only its own streams up to date; the rest stay
+    behind until they are wanted.
+    """
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._states = States()
+        self._current: set[str] = set()
+        self._undisturbed = 0
+        self.session = -1
+        self.position = -1
+        self.at = EPOCH
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody else has written for a while."""
+        return self._undisturbed >= ENOUGH
+
+    def disturbed(self) -> None:
+        """Another process has written."""
+        self._undisturbed = 0
+
+    def begin(self, transaction: Transaction) -> None:
+        """Believe only what still holds where a transaction begins."""
+        if transaction.session != self.session:
+            self.forget()
+            self.session = transaction.session
+        elif transaction.position != self.position:
+            self._undisturbed = 0
+            self._current.clear()
+            self._keyring.forget_absent()
+        else:
+            self._undisturbed += 1
+
+    async def load(self, transaction: Transaction, messages: Iterable[Message]) -> Loaded:
+        """The present states of all streams that the messages need."""
+        messages, states = list(messages), Loaded()
+        while missing := _missing(messages, states):
+            known = {stream: self._states.get(stream) for stream in missing}
+            stale = {s: held for s, held in known.items() if s not in self._current}
+            if stale:
+                known.update(dict.fromkeys(stale) | await transaction.load(stale))
+            states.update(known)
+        # A key may have left the ring while its state stayed here; a second one must not be made.
+        await transaction.learn(states)
+        return states
+
+    def remember(self, states: Loaded, position: int, at: datetime) -> None:
+        """A batch was committed: the head is there, and these are the states."""
+        self.position, self.at = position, at
+        for stream, held in states.items():
+            if held is not None:
+                self._states.keep(stream, held)
+                self._current.add(stream)
+        self._current.difference_update(self._states.trim())
+
+    def forget(self) -> None:
+        """After a failed commit, or on another server, nothing held in memory can be trusted."""
+        self._states.clear()
+        self._current.clear()
+        self.position = -1
+        self._undisturbed = 0
+        self._keyring.forget()
+
+
+def _missing(messages: Iterable[Message], states: Loaded) -> dict[str, None]:
+    return {
+        stream: None
+        for message in messages
+        for stream in wanted(message, states)
+        if stream not in states
+    }

@@ -1,0 +1,1 @@
+"""Counts, rates, durations and cost of executions."""

@@ -1,0 +1,142 @@
+"""What analytics knows of one execution, and how events change it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from domain.execution.events import (
+    ExecutionCancelled,
+    ExecutionCompleted,
+    ExecutionCreated,
+    ExecutionFailed,
+    ExecutionPaused,
+    ExecutionResumed,
+    ExecutionStarted,
+    ExecutionStarting,
+    ExecutionUpdated,
+    RetryScheduled,
+)
+from domain.execution.step_events import UsageRecorded
+from domain.execution.types import Status
+from domain.json_forms import in_milliseconds
+from domain.model import Event, Recorded, aggregate_id
+
+NONE = ""
+
+
+class Fact(NamedTuple):
+    """What analytics knows of one execution; a row of `analytics_facts`, in its order."""
+
+    id: str
+    order: str
+    service: str
+    customer: str
+    provider: str
+    assignee: str
+    day: str
+    status: str
+    error_code: str
+    success: bool | None
+    created_at: datetime
+    started_at: datetime | None
+    duration: int | None
+    cost: Decimal
+    tokens: Decimal
+    api_calls: Decimal
+
+
+def after(fact: Fact | None, recorded: Recorded) -> Fact:
+    """The fact after an event that is `COUNTED`."""
+    event = recorded.event
+    if isinstance(event, ExecutionCreated):
+        return _created(event, recorded)
+    if fact is None:
+        raise LookupError(f"{recorded.stream} goes on without a beginning")
+    match event:
+        case UsageRecorded():
+            fact = _used(fact, event)
+        case ExecutionUpdated():
+            fact = _updated(fact, event)
+        case ExecutionStarted():
+            begun = fact.started_at or recorded.when
+            fact = _moved(fact, Status.RUNNING, recorded, started_at=begun)
+        case ExecutionCompleted():
+            fact = _ended(fact, Status.COMPLETED, recorded, success=event.success)
+        case ExecutionFailed():
+            move = _ended if event.final else _moved
+            fact = move(fact, Status.FAILED, recorded, error_code=event.error.code)
+        case ExecutionCancelled():
+            fact = _ended(fact, Status.CANCELLED, recorded)
+        case ExecutionStarting() | ExecutionPaused() | ExecutionResumed() | RetryScheduled():
+            fact = _moved(fact, MOVED[type(event)], recorded)
+    return fact
+
+
+MOVED: dict[type[Event], Status] = {
+    ExecutionStarting: Status.STARTING,
+    ExecutionPaused: Status.PAUSED,
+    ExecutionResumed: Status.RUNNING,
+    RetryScheduled: Status.RETRY,
+}
+COUNTED: tuple[type[Event], ...] = (
+    *MOVED,
+    ExecutionCreated,
+    ExecutionStarted,
+    ExecutionCompleted,
+    ExecutionFailed,
+    ExecutionCancelled,
+    ExecutionUpdated,
+    UsageRecorded,
+)
+"""The events that change a fact; most events of a log do not."""
+
+
+def _created(event: ExecutionCreated, recorded: Recorded) -> Fact:
+    return Fact(
+        aggregate_id(recorded.stream),
+        event.order,
+        event.service,
+        event.customer,
+        event.provider,
+        _assignee(event),
+        recorded.when.date().isoformat(),
+        Status.QUEUED,
+        NONE,
+        None,
+        recorded.when,
+        None,
+        None,
+        Decimal(0),
+        Decimal(0),
+        Decimal(0),
+    )
+
+
+def _assignee(event: ExecutionCreated | ExecutionUpdated) -> str:
+    return event.assignee.id if event.assignee else NONE
+
+
+def _updated(fact: Fact, event: ExecutionUpdated) -> Fact:
+    told = "assignee" in event.model_fields_set
+    return fact._replace(assignee=_assignee(event)) if told else fact
+
+
+def _used(fact: Fact, usage: UsageRecorded) -> Fact:
+    return fact._replace(
+        cost=fact.cost + usage.cost,
+        tokens=fact.tokens + usage.tokens_used,
+        api_calls=fact.api_calls + usage.api_calls,
+    )
+
+
+def _moved(fact: Fact, status: Status, _: Recorded, **changes: Any) -> Fact:
+    unsettled: dict[str, Any] = {"error_code": NONE, "success": None, "duration": None}
+    return fact._replace(status=status, **(unsettled | changes))
+
+
+def _ended(fact: Fact, status: Status, recorded: Recorded, **changes: Any) -> Fact:
+    begun = fact.started_at
+    duration = None if begun is None else max(in_milliseconds(recorded.when - begun), 0)
+    return _moved(fact, status, recorded, duration=duration, **changes)

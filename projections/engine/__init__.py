@@ -1,0 +1,1 @@
+"""Runs projections: follows the log, rebuilds tables, verifies rows."""

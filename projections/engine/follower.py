@@ -1,0 +1,226 @@
+"""What a view is, and how it follows the log: rows and bookmark move in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import NamedTuple
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+from psycopg.pq import TransactionStatus
+from psycopg.sql import SQL
+
+from domain.errors import Overloaded
+from domain.eventlog.codec import Stored
+from domain.eventlog.store import Store
+from domain.model import Recorded
+from projections.engine.projection import View
+
+log = structlog.get_logger()
+
+PAGE = 1_000
+LARGEST_PAGE = 5_000
+PAGE_BYTES = 8 * 1024 * 1024
+LARGE = 2_000
+"""Bytes from which on an event counts: any page of smaller ones fits into memory."""
+SURELY = 16
+"""So few events fit, however large they are."""
+BREATH = 200
+
+BOOKMARK = SQL("""; SELECT b.position, b.generation, head.position FROM bookmarks AS b, head
+    WHERE b.view = {} FOR UPDATE OF b""")
+MOVE = SQL("UPDATE bookmarks SET position = {} WHERE view = {}; ")
+TELL = SQL("SELECT pg_notify({}, {}); ")
+TOO_MANY = """SELECT min(notification_id) FROM (
+        SELECT notification_id, sum(octet_length(state)) OVER (ORDER BY notification_id) AS size
+        FROM events WHERE notification_id > %b AND notification_id <= %b
+            AND octet_length(state) > %b) AS large
+    WHERE size > %b"""
+PARK = """INSERT INTO parked (view, position, stream, type, error) VALUES (%s, %s, %s, %s, %s)
+    ON CONFLICT DO NOTHING"""
+
+
+Show = Callable[[AsyncConnection, Sequence[Stored]], Awaitable[None]]
+
+
+class _Bounds(NamedTuple):
+    """How a page begins and ends. They are sent together with the statements beside them: a round
+    trip costs as much as ten events.
+    """
+
+    begin: SQL
+    end: SQL
+    undo: SQL
+
+    @classmethod
+    def on(cls, connection: AsyncConnection) -> _Bounds:
+        """A transaction of its own, or a part of the one that the caller has begun."""
+        alone = connection.info.transaction_status == TransactionStatus.IDLE
+        return TRANSACTION if alone else SAVEPOINT
+
+
+TRANSACTION = _Bounds(SQL("BEGIN"), SQL("COMMIT"), SQL("ROLLBACK"))
+SAVEPOINT = _Bounds(
+    SQL("SAVEPOINT page"), SQL("RELEASE SAVEPOINT page"), SQL("ROLLBACK TO SAVEPOINT page")
+)
+
+
+class Progress(NamedTuple):
+    """How far a view is, and in which of its builds."""
+
+    position: int
+    generation: int
+
+
+class Part(NamedTuple):
+    """A part of the log: the streams of one share of several, from 0, up to a position."""
+
+    shares: int
+    number: int
+    until: int
+
+    def bookmark(self, view: str) -> str:
+        """The name of the bookmark of a view's follower of this part alone."""
+        return f"{view}/{self.number}"
+
+
+class Follower:
+    """Brings one view up to the log, or a part of it, page by page, on a connection of its own.
+
+    `behind` says whether there was more in the log than the last page, `moved` how long that was.
+    """
+
+    def __init__(
+        self, view: View, store: Store, page: int = PAGE, part: Part | None = None
+    ) -> None:
+        self.view = view
+        self.parked = 0
+        self.behind = False
+        self.moved = 0
+        self._store = store
+        self._part = part
+        self._bookmark = part.bookmark(view.name) if part else view.name
+        self._left: Progress | None = None
+        self._page = self._smallest = page
+
+    @property
+    def position(self) -> int:
+        """How far the bookmark is known to be, whoever moved it."""
+        return self._left.position if self._left else 0
+
+    async def catch_up(
+        self, connection: AsyncConnection, page: int | None = None, told: str | None = None
+    ) -> Progress | None:
+        """Apply the next page, of so many events at most; None when there was none.
+
+        The channel `told` hears how far the view is when nothing is left.
+        """
+        page = page or self._page
+        try:
+            return await self._turn(connection, page, told, self._show)
+        except (psycopg.OperationalError, psycopg.InterfaceError, Overloaded):
+            raise
+        except Exception:  # noqa: BLE001 - once more, with care: then it shows which event it was
+            self.view.forget()
+            return await self._turn(connection, page, told, self._show_carefully)
+
+    async def _turn(
+        self, connection: AsyncConnection, page: int, told: str | None, show: Show
+    ) -> Progress | None:
+        view, bounds = self.view, _Bounds.on(connection)
+        async with _undone_by_errors(connection, bounds):
+            progress, head = await _bookmark(connection, bounds, self._bookmark)
+            head = min(head, self._part.until) if self._part else head
+            if progress != self._left:
+                view.forget()
+            until = min(progress.position + page, head)
+            if until <= progress.position:  # less where `head` was read before a wait for the row
+                self.behind, self.moved = False, 0
+                await connection.execute(bounds.end)
+                self._left = progress
+                return None
+            until = await self._end(connection, progress.position, until)
+            self.behind, self.moved = until < head, until - progress.position
+            self._left = None
+            self._fit()
+            if rows := await self._rows(connection, progress.position, until, head):
+                await show(connection, rows)
+            moved = MOVE.format(until, self._bookmark)
+            if told and not self.behind:
+                moved += TELL.format(told, f"{view.name} {until}")
+            await connection.execute(moved + bounds.end)
+        self._left = Progress(until, progress.generation)
+        return self._left
+
+    async def _end(self, connection: AsyncConnection, after: int, until: int) -> int:
+        """Where a page ends that holds no more bytes than fit, and at least one event."""
+        if until - after <= SURELY:
+            return until
+        cursor = await connection.execute(TOO_MANY, (after, until, LARGE, PAGE_BYTES), binary=True)
+        [(first,)] = await cursor.fetchall()
+        return until if first is None else max(after + 1, int(first) - 1)
+
+    async def _rows(
+        self, connection: AsyncConnection, after: int, until: int, _head: int
+    ) -> Sequence[Stored]:
+        share = self._part[:2] if self._part else None
+        return await self._store.span(connection, after, until, self.view.types, share)
+
+    async def _decoded(self, rows: Sequence[Stored]) -> Sequence[Recorded]:
+        events = []
+        for row in rows:
+            events.append(self._store.codec.decode(row))
+            if len(events) % BREATH == 0:
+                await asyncio.sleep(0)
+        return events
+
+    def _fit(self) -> None:
+        """The further behind, the larger the pages: rows are written once a page."""
+        largest = max(LARGEST_PAGE, self._smallest)
+        self._page = min(2 * self._page, largest) if self.behind else self._smallest
+
+    async def _show(self, connection: AsyncConnection, rows: Sequence[Stored]) -> None:
+        await self.view.apply(connection, await self._decoded(rows))
+
+    async def _show_carefully(self, connection: AsyncConnection, rows: Sequence[Stored]) -> None:
+        """One by one; the event that fails is undone alone, and parked."""
+        for row in rows:
+            try:
+                async with connection.transaction():
+                    await self._show(connection, [row])
+            except (psycopg.OperationalError, psycopg.InterfaceError):
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever an event does, the view goes on
+                self.view.forget()
+                await self._park(connection, row, error)
+
+    async def _park(self, connection: AsyncConnection, row: Stored, error: Exception) -> None:
+        reason = f"{type(error).__name__}: {error}"[:2000]
+        log.error("event parked", view=self.view.name, position=row.position, error=reason)
+        self.parked += 1
+        place = (self.view.name, row.position, row.stream, row.type, reason)
+        await connection.execute(PARK, place)
+
+
+@asynccontextmanager
+async def _undone_by_errors(connection: AsyncConnection, bounds: _Bounds) -> AsyncIterator[None]:
+    try:
+        yield
+    except Exception:
+        with suppress(psycopg.OperationalError, psycopg.InterfaceError):
+            await connection.execute(bounds.undo)
+        raise
+
+
+async def _bookmark(
+    connection: AsyncConnection, bounds: _Bounds, view: str
+) -> tuple[Progress, int]:
+    cursor = await connection.execute(bounds.begin + BOOKMARK.format(view))
+    cursor.nextset()
+    row = await cursor.fetchone()
+    if row is None:
+        raise LookupError(f"the view {view} has no bookmark: its tables were never created")
+    return Progress(*row[:2]), row[2]

@@ -1,0 +1,39 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Protocol
+
+from psycopg import AsyncConnection
+
+from domain.model import Recorded
+
+
+class View(Protocol):
+    """One read model. `schema` creates its tables and names no schema: a rebuild runs the same SQL
+    in a schema of its own. Sealed fields reach it as `Ciphertext` and are stored as they are.
+    """
+
+    name: ClassVar[str]
+    tables: ClassVar[tuple[str, ...]]
+    types: ClassVar[Sequence[str] | None]
+    """The only events it is shown; None for all."""
+    by_stream: ClassVar[bool]
+    """Whether each row follows from one stream alone: then several may apply the streams at once."""
+    gathers: ClassVar[float]
+    """Seconds in which events may gather to a page: what is asked for at once gathers briefly."""
+
+    @property
+    def schema(self) -> str:
+        """SQL that is another whenever the rows are of another form, be it by a comment alone."""
+
+    async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
+        """Bring the tables from before `page` to after it, in the transaction of `connection`.
+
+        May keep states between pages. Whatever it raises undoes the page; then the events come one
+        by one, and the one that fails is parked.
+        """
+
+    def forget(self) -> None:
+        """Drop what is kept between pages: the tables have changed under it, or a page was undone."""

@@ -1,0 +1,219 @@
+"""Makes a view's tables again beside the ones that serve, then puts them in their place.
+
+The view runs unchanged: in a schema of its own, in front of the log's on the search path, its
+tables, `bookmarks` and `parked` are the new ones while `events` and `head` are the log's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.sql import SQL, Identifier
+
+from domain.eventlog.sessions import session_options
+from domain.eventlog.store import Store
+from projections.engine.follower import Follower, Part
+from projections.engine.migrations import BEGIN_BOOKMARK
+from projections.engine.parallel_rebuild import Processes, Share, apply_all
+from projections.engine.prefetch import collecting_rarely, reading_ahead
+from projections.engine.projection import View
+
+PAGE = 10_000
+SHARED = 20_000
+"""Of fewer events one process is done before others have started."""
+MOST_SWITCHES = 200
+PAUSE = 1.5
+BRIEFLY = "SET LOCAL lock_timeout = '250ms'"
+"""While a switch waits for a lock, every reader of the view waits behind it."""
+UNHURRIED = "-c synchronous_commit=off"
+
+OWN = "SELECT pg_try_advisory_lock(hashtext(%s), hashtext(%s))"
+HEAD = "SELECT position FROM head"
+HOLD = SQL("SELECT position FROM {main}.bookmarks WHERE view = %s FOR UPDATE")
+REPLACE = SQL("DROP TABLE {main}.{table}; ALTER TABLE {scratch}.{table} SET SCHEMA {main}")
+ADVANCE = SQL("""UPDATE {main}.bookmarks AS old
+    SET position = new.position, generation = old.generation + 1
+    FROM {scratch}.bookmarks AS new WHERE old.view = new.view AND new.view = %s""")
+FORGIVE = SQL("DELETE FROM {main}.parked WHERE view = %s")
+PARK = SQL("INSERT INTO {main}.parked SELECT * FROM {scratch}.parked WHERE view = %s")
+INDEXES = """SELECT indexname, indexdef FROM pg_indexes
+    WHERE schemaname = %s AND indexdef NOT LIKE 'CREATE UNIQUE%%'"""
+DROP = SQL("DROP SCHEMA IF EXISTS {scratch} CASCADE")
+CREATE = SQL("CREATE SCHEMA {scratch}")
+
+Told = Callable[[int, int], None]
+"""Is told the position reached and the position to reach."""
+
+
+class RebuildUnderWay(Exception):
+    """Another process is rebuilding this view."""
+
+
+class Rebuilt(NamedTuple):
+    """How far the new tables went when they took over, and how many events they could not apply."""
+
+    position: int
+    parked: int
+
+
+async def rebuild(
+    conninfo: str,
+    schema: str,
+    view: View,
+    store: Store,
+    told: Told = lambda _, __: None,
+    *,
+    processes: Processes | None = None,
+) -> Rebuilt:
+    """Replace the tables of a view by what the whole log says, while everything else goes on.
+
+    `view` is an instance that nothing else uses. What an interrupted rebuild left behind is
+    dropped by the next one. Where each row follows from one stream, and the log is long, other
+    `processes` apply what is in it now, and this one what is written meanwhile.
+
+    Raises:
+        RebuildUnderWay: another process is at it.
+        PartFailed: one of the processes failed or was killed.
+    """
+    async with (
+        _scratch(conninfo, schema, view) as (connection, names),
+        reading_ahead(view, store, PAGE) as follower,
+    ):
+        async with _indexes_later(connection, conninfo, schema, view):
+            if processes and processes.number > 1 and view.by_stream:
+                shares = await _shares(connection, conninfo, schema, view, processes.number)
+                if shares:
+                    await apply_all(connection, shares, processes.command, told)
+            with collecting_rarely():
+                await _catch_up(connection, follower, told)
+        for table in view.tables:
+            await connection.execute(SQL("ANALYZE {}").format(Identifier(table)))
+        await _catch_up(connection, follower, told)  # what was written while indexes were made
+        rebuilt = await _switched(connection, follower, names, told)
+        told(rebuilt.position, rebuilt.position)
+        return rebuilt
+
+
+async def _shares(
+    connection: AsyncConnection, conninfo: str, schema: str, view: View, count: int
+) -> list[Share]:
+    """What is in the log now, for so many processes; none where it is too little to be shared."""
+    head = await _number(connection, HEAD)
+    if head < SHARED:
+        return []
+    options, page = _options(schema, view), count * PAGE
+    return [
+        Share(conninfo, options, schema, view.name, page, Part(count, number, head))
+        for number in range(count)
+    ]
+
+
+async def _catch_up(connection: AsyncConnection, follower: Follower, told: Told) -> None:
+    while (progress := await follower.catch_up(connection)) is not None:
+        told(progress.position, await _number(connection, HEAD))
+        if not follower.behind:
+            break
+
+
+async def _switched(
+    connection: AsyncConnection, follower: Follower, names: Names, told: Told
+) -> Rebuilt:
+    for _ in range(MOST_SWITCHES - 1):
+        try:
+            return await _switch(connection, follower, names)
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            await asyncio.sleep(PAUSE)
+            await _catch_up(connection, follower, told)
+    return await _switch(connection, follower, names)
+
+
+async def _switch(connection: AsyncConnection, follower: Follower, names: Names) -> Rebuilt:
+    """From the lock of the bookmark to the end, whoever follows the view waits."""
+    view = follower.view
+    async with connection.transaction():
+        passed = await _number(connection, HOLD.format(**names), view.name)
+        position = await _position(connection, names, view)
+        while position < passed:
+            progress = await follower.catch_up(connection)
+            assert progress is not None
+            position = progress.position
+        await connection.execute(BRIEFLY)
+        for table in view.tables:
+            await connection.execute(REPLACE.format(table=Identifier(table), **names))
+        for statement in (ADVANCE, FORGIVE):
+            await connection.execute(statement.format(**names), (view.name,))
+        parked = await connection.execute(PARK.format(**names), (view.name,))
+        await connection.execute(DROP.format(**names))
+    return Rebuilt(position, parked.rowcount)
+
+
+@asynccontextmanager
+async def _indexes_later(
+    connection: AsyncConnection, conninfo: str, schema: str, view: View
+) -> AsyncIterator[None]:
+    """Without its indexes a table grows twice as fast. A view finds rows by unique ones, which stay."""
+    cursor = await connection.execute(INDEXES, (_scratch_of(schema, view),))
+    indexes = await cursor.fetchall()
+    for name, _ in indexes:
+        await connection.execute(SQL("DROP INDEX {}").format(Identifier(name)))
+    yield
+    definitions = [definition for _, definition in indexes]
+    async with await AsyncConnection.connect(
+        conninfo, autocommit=True, options=_options(schema, view)
+    ) as other:
+        # Not a TaskGroup: one error is one error, not a group of them.
+        await asyncio.gather(
+            _create(definitions[::2], connection), _create(definitions[1::2], other)
+        )
+
+
+async def _create(definitions: Sequence[str], connection: AsyncConnection) -> None:
+    for definition in definitions:
+        await connection.execute(definition.encode())
+
+
+Names = dict[str, Identifier]
+
+
+def _scratch_of(schema: str, view: View) -> str:
+    return f"{schema}_rebuild_{view.name}"
+
+
+def _options(schema: str, view: View) -> str:
+    return f"{session_options(f'{_scratch_of(schema, view)},{schema}')} {UNHURRIED}"
+
+
+@asynccontextmanager
+async def _scratch(
+    conninfo: str, schema: str, view: View
+) -> AsyncIterator[tuple[AsyncConnection, Names]]:
+    names = {"main": Identifier(schema), "scratch": Identifier(_scratch_of(schema, view))}
+    async with await AsyncConnection.connect(
+        conninfo, autocommit=True, options=_options(schema, view)
+    ) as connection:
+        if not await _number(connection, OWN, f"rebuilds of {schema}", view.name):
+            raise RebuildUnderWay(f"another process is rebuilding the view {view.name}")
+        await connection.execute(DROP.format(**names))
+        await connection.execute(CREATE.format(**names))
+        await connection.execute(files("projections.engine").joinpath("schema.sql").read_bytes())
+        await connection.execute(view.schema.encode())
+        await connection.execute(BEGIN_BOOKMARK, (view.name,))
+        yield connection, names
+
+
+async def _position(connection: AsyncConnection, names: Names, view: View) -> int:
+    query = SQL("SELECT position FROM {scratch}.bookmarks WHERE view = %s").format(**names)
+    return await _number(connection, query, view.name)
+
+
+async def _number(connection: AsyncConnection, query: Any, *values: str) -> int:
+    row = await (await connection.execute(query, values)).fetchone()
+    if row is None:
+        raise LookupError("this view has no bookmark: its tables were never created")
+    return int(row[0])

@@ -1,0 +1,186 @@
+"""Keeps the views of a process up to the log: one task a view, each view in one process at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from time import monotonic
+from typing import NamedTuple
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+
+from domain.eventlog.notifications import Listener, Wake, watched
+from domain.eventlog.sessions import session_options
+from domain.eventlog.store import Store
+from projections.engine.follower import Follower
+from projections.engine.progress import Horizon
+from projections.engine.projection import View
+
+POLL = 0.25
+PER_EVENT = 0.0005
+LONGEST_GATHER = 0.1
+TAKE_OVER = 1.0
+SHORTEST_PAUSE = 0.1
+LONGEST_PAUSE = 2.0
+LOST_OWNER = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
+# Rows and bookmark are lost together in a crash, and made again from the log: nothing waits for disk.
+UNHURRIED = "-c synchronous_commit=off"
+
+OWN = "SELECT pg_try_advisory_lock(hashtext(%s), hashtext(%s))"
+BEHIND = "SELECT head.position > b.position FROM head, bookmarks AS b WHERE b.view = %s"
+POSITIONS = "SELECT view, position FROM bookmarks"
+PROGRESS = """SELECT b.view, b.position, (SELECT count(*) FROM parked AS p WHERE p.view = b.view)
+    FROM bookmarks AS b ORDER BY b.view"""
+
+log = structlog.get_logger()
+
+
+class ViewProgress(NamedTuple):
+    """How far a view is, and how many events it could not apply."""
+
+    view: str
+    position: int
+    parked: int
+
+
+async def progress_of(store: Store) -> list[ViewProgress]:
+    """Every view of a log."""
+    async with store.reader() as connection:
+        rows = await (await connection.execute(PROGRESS)).fetchall()
+    return [ViewProgress(*row) for row in rows]
+
+
+class Runner:
+    """Owns one task for each view. Make it before the listener is started."""
+
+    def __init__(
+        self, views: Sequence[View], store: Store, listener: Listener, conninfo: str, schema: str
+    ) -> None:
+        self._store = store
+        self._listener = listener
+        self._conninfo = conninfo
+        self._schema = schema
+        self._horizon = Horizon()
+        self._wakes = {view: listener.subscribe(schema) for view in views}
+        self._hurries = {view.name: Wake() for view in views}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._owned: set[str] = set()
+        listener.hear(channel(schema), self._told)
+
+    def start(self) -> None:
+        """Begin to follow the log."""
+        self._tasks = [
+            asyncio.create_task(self._supervise(view, wake), name=f"view {view.name}")
+            for view, wake in self._wakes.items()
+        ]
+
+    async def stop(self) -> None:
+        """End every task; a page under way is undone and comes again at the next start."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def position(self, view: str) -> int:
+        """How far a view is, as far as this process knows."""
+        return self._horizon[view]
+
+    async def wait(self, view: str, position: int, seconds: float) -> bool:
+        """Whether a view's rows reach a position within the time, whichever process writes them."""
+        end = monotonic() + seconds
+        if self._horizon[view] < position:
+            self._hurries[view].set()
+        while not await self._horizon.wait(view, position, min(POLL, max(end - monotonic(), 0))):
+            if monotonic() >= end:
+                return False
+            if view not in self._owned:
+                async with self._store.reader() as connection:
+                    await self._look(connection)
+        return True
+
+    async def progress(self) -> list[ViewProgress]:
+        """Every view of the log, also those that other processes follow."""
+        return await progress_of(self._store)
+
+    async def _look(self, connection: AsyncConnection) -> None:
+        for view, position in await (await connection.execute(POSITIONS)).fetchall():
+            self._horizon.reach(view, position)
+
+    def _told(self, payload: str | None) -> None:
+        if payload:
+            view, _, position = payload.partition(" ")
+            self._horizon.reach(view, int(position))
+
+    async def _supervise(self, view: View, wake: Wake) -> None:
+        pause = SHORTEST_PAUSE
+        while True:
+            begun = monotonic()
+            try:
+                await self._follow(view, wake)
+            except (psycopg.OperationalError, psycopg.InterfaceError, OSError) as error:
+                log.warning("view lost its connection", view=view.name, error=str(error).strip())
+            except Exception:  # a task that ended would stop the view unseen
+                log.exception("view stopped, and begins again", view=view.name)
+            pause = SHORTEST_PAUSE if monotonic() - begun > LONGEST_PAUSE else pause
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _follow(self, view: View, wake: Wake) -> None:
+        async with await self._connect() as connection:
+            await self._own(connection, view)
+            self._owned.add(view.name)
+            try:
+                await self._look(connection)
+                await self._keep_up(connection, Follower(view, self._store), wake)
+            finally:
+                self._owned.discard(view.name)
+
+    async def _own(self, connection: AsyncConnection, view: View) -> None:
+        while True:
+            if await _first(connection, OWN, f"views of {self._schema}", view.name):
+                return
+            await asyncio.sleep(TAKE_OVER)
+
+    async def _keep_up(self, connection: AsyncConnection, follower: Follower, wake: Wake) -> None:
+        while True:
+            await self._catch_up(connection, follower)
+            await self._hurries[follower.view.name].wait(_pause(follower))
+            while not await wake.wait(self._listener.poll):
+                if await _first(connection, BEHIND, follower.view.name):
+                    break
+
+    async def _catch_up(self, connection: AsyncConnection, follower: Follower) -> None:
+        told = channel(self._schema)
+        while True:
+            progress = await follower.catch_up(connection, told=told)
+            self._horizon.reach(follower.view.name, follower.position)
+            if progress is None or not follower.behind:
+                break
+            await asyncio.sleep(0)
+
+    async def _connect(self) -> AsyncConnection:
+        return await AsyncConnection.connect(
+            watched(self._conninfo),
+            autocommit=True,
+            connect_timeout=3,
+            options=f"{session_options(self._schema)} {LOST_OWNER} {UNHURRIED}",
+        )
+
+
+def channel(schema: str) -> str:
+    """Where it is told how far the views are."""
+    return f"{schema}_views"
+
+
+def _pause(follower: Follower) -> float:
+    """A page of many events costs little more than a page of one: the busier, the longer they gather.
+
+    Who waits for a position cuts the pause short.
+    """
+    return follower.view.gathers + min(follower.moved * PER_EVENT, LONGEST_GATHER)
+
+
+async def _first(connection: AsyncConnection, query: str, *values: str) -> bool:
+    row = await (await connection.execute(query, values)).fetchone()
+    return bool(row and row[0])

@@ -1,0 +1,1 @@
+"""The read model of executions: one row each, to be listed, found and counted."""

@@ -1,0 +1,200 @@
+"""What an execution can be filtered and sorted by: one table, from the document to the columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from domain.execution.retry_policy import RetryPolicy
+from domain.execution.state import Execution
+from domain.execution.types import Status
+from domain.json_forms import in_milliseconds
+from domain.model import Held
+from domain.types import Priority
+from projections.query.ast import Field
+from projections.query.field_types import (
+    ATTRIBUTE,
+    BOOLEAN,
+    REAL,
+    TAGS,
+    TEXT,
+    TIME,
+    WHOLE,
+    Kind,
+    text,
+    words,
+)
+
+DEEPEST_ATTRIBUTE = 20
+ALIASES = {
+    "id": "$id",
+    "tag": "tags",
+    "metrics.startedAt": "metadata.startedAt",
+    "metrics.completedAt": "metadata.completedAt",
+}
+
+
+class Column(NamedTuple):
+    """A field and its value: the one that the document shows, in the clear and final."""
+
+    field: Field
+    value: Callable[[Held[Execution]], Any]
+
+
+Value = Callable[[Held[Execution]], Any]
+
+
+def _always(path: str, name: str, kind: Kind, value: Value | str) -> Column:
+    return Column(Field(path, name, kind, nullable=False), _from(value))
+
+
+def _maybe(path: str, name: str, kind: Kind, value: Value | str) -> Column:
+    return Column(Field(path, name, kind), _from(value))
+
+
+def _policy(member: str, name: str, kind: Kind, value: Callable[[RetryPolicy], Any]) -> Column:
+    def found(held: Held[Execution]) -> Any:
+        policy = held.state.retry_policy
+        return None if policy is None else value(policy)
+
+    return _maybe(f"retryPolicy.{member}", name, kind, found)
+
+
+def _from(value: Value | str) -> Value:
+    """A path is followed without a step of Python: a rebuild does it dozens of times a row."""
+    return attrgetter(value) if isinstance(value, str) else value
+
+
+def _time(value: datetime | None) -> datetime | None:
+    """As precise as the document: what a client reads there must find the row."""
+    if value is None or value.microsecond % 1000 == 0:
+        return value
+    return value.replace(microsecond=value.microsecond // 1000 * 1000)
+
+
+def _duration(held: Held[Execution]) -> int | None:
+    state = held.state
+    if state.started_at is None or state.completed_at is None:
+        return None
+    return max(in_milliseconds(state.completed_at - state.started_at), 0)
+
+
+def _active_duration(held: Held[Execution]) -> int | None:
+    state = held.state
+    if state.started_at is None or state.active_since is not None:
+        return None
+    return in_milliseconds(state.active)
+
+
+STATUSES = words(*Status)
+PRIORITIES = words(*Priority)
+
+COLUMNS = (
+    _always("$id", "id", TEXT, "state.id"),
+    _always("version", "version", WHOLE, "version"),
+    _always("position", "position", WHOLE, "position"),
+    _always("status", "status", STATUSES, "state.status._value_"),
+    _always("order", "order_id", TEXT, "state.order"),
+    _always("service", "service", TEXT, "state.service"),
+    _maybe("workflow", "workflow", TEXT, "state.workflow"),
+    _always("customer", "customer", TEXT, "state.customer"),
+    _always("provider", "provider", TEXT, "state.provider"),
+    _always("priority", "priority", PRIORITIES, "state.priority._value_"),
+    _always("progress", "progress", REAL, lambda h: float(h.state.progress)),
+    _maybe(
+        "timeout", "timeout", WHOLE, lambda h: h.state.timeout and in_milliseconds(h.state.timeout)
+    ),
+    _maybe("nextRetryAt", "next_retry_at", TIME, lambda h: _time(h.state.next_retry_at)),
+    _maybe(
+        "assignee.type", "assignee_type", TEXT, lambda h: h.state.assignee and h.state.assignee.type
+    ),
+    _maybe("assignee.id", "assignee_id", TEXT, lambda h: h.state.assignee and h.state.assignee.id),
+    _maybe(
+        "assignee.name", "assignee_name", TEXT, lambda h: h.state.assignee and h.state.assignee.name
+    ),
+    _maybe(
+        "assignee.model",
+        "assignee_model",
+        TEXT,
+        lambda h: h.state.assignee and h.state.assignee.model,
+    ),
+    _policy("maxRetries", "max_retries", WHOLE, lambda policy: policy.max_retries),
+    _policy("backoff", "backoff", TEXT, lambda policy: policy.backoff),
+    _policy(
+        "initialDelay",
+        "initial_delay",
+        WHOLE,
+        lambda policy: in_milliseconds(policy.initial_delay),
+    ),
+    _policy("maxDelay", "max_delay", WHOLE, lambda policy: in_milliseconds(policy.max_delay)),
+    _policy("jitter", "jitter", TEXT, lambda policy: policy.jitter),
+    _maybe("result.success", "success", BOOLEAN, "state.success"),
+    _maybe("error.code", "error_code", TEXT, lambda h: h.state.error and h.state.error.code),
+    _maybe("error.step", "error_step", TEXT, lambda h: h.state.error and h.state.error.step),
+    _maybe(
+        "error.recoverable",
+        "recoverable",
+        BOOLEAN,
+        lambda h: h.state.error and h.state.error.recoverable,
+    ),
+    _maybe(
+        "error.retryCount",
+        "retry_count",
+        WHOLE,
+        lambda h: h.state.error and h.state.error.retry_count,
+    ),
+    _maybe(
+        "cancellation.by",
+        "cancelled_by",
+        TEXT,
+        lambda h: h.state.cancellation and h.state.cancellation.by,
+    ),
+    _maybe(
+        "cancellation.at",
+        "cancelled_at",
+        TIME,
+        lambda h: h.state.cancellation and _time(h.state.cancellation.at),
+    ),
+    _maybe("metrics.duration", "duration", WHOLE, _duration),
+    _maybe("metrics.activeDuration", "active_duration", WHOLE, _active_duration),
+    _always("metrics.tokensUsed", "tokens_used", WHOLE, "state.used.tokens_used"),
+    _always("metrics.cost", "cost", REAL, lambda h: float(h.state.used.cost)),
+    _always("metrics.apiCalls", "api_calls", WHOLE, "state.used.api_calls"),
+    _always("metrics.retries", "retries", WHOLE, "state.retries"),
+    _always("metrics.stepsCompleted", "steps_completed", WHOLE, "state.steps_completed"),
+    _always("metrics.stepsTotal", "steps_total", WHOLE, "state.steps_total"),
+    _always("metadata.createdAt", "created_at", TIME, lambda h: _time(h.state.created_at)),
+    _always("metadata.updatedAt", "updated_at", TIME, lambda h: _time(h.at)),
+    _maybe("metadata.startedAt", "started_at", TIME, lambda h: _time(h.state.started_at)),
+    _maybe("metadata.completedAt", "completed_at", TIME, lambda h: _time(h.state.completed_at)),
+    _maybe(
+        "metadata.environment", "environment", TEXT, lambda h: h.state.metadata.get("environment")
+    ),
+    _maybe("metadata.version", "metadata_version", TEXT, lambda h: h.state.metadata.get("version")),
+)
+
+FIELDS = {column.field.path: column.field for column in COLUMNS}
+LISTED = {"tags": Field("tags", "tags", TAGS)}
+
+
+def field(path: str) -> Field | None:
+    """The field of a path in the document; `metadata.` also leads to free attributes."""
+    path = ALIASES.get(path, path)
+    found = FIELDS.get(path) or LISTED.get(path)
+    if found or not path.startswith("metadata."):
+        return found
+    keys = tuple(path.split(".")[1:])
+    try:
+        text(path)
+    except ValueError:
+        return None
+    if not all(keys) or len(keys) > DEEPEST_ATTRIBUTE:
+        return None
+    return Field(path, "metadata", ATTRIBUTE, keys=keys)
+
+
+def sortable(path: str) -> Field | None:
+    """The field of a path where rows can be ordered by it: free attributes and tags have no column."""
+    return FIELDS.get(ALIASES.get(path, path))

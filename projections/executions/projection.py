@@ -1,0 +1,303 @@
+"""The executions as they are now: one row each, to be listed, found and counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, ClassVar, NamedTuple
+
+import orjson
+from psycopg import AsyncConnection
+
+from domain.errors import Invalid
+from domain.eventlog.codec import Codec, fingerprint, frozen, sealed_json
+from domain.eventlog.pg_arrays import array, columns
+from domain.eventlog.snapshots import Snapshot
+from domain.eventlog.states import states_at
+from domain.execution.events import EVENTS
+from domain.execution.state import Execution
+from domain.lru import States
+from domain.model import Held, Recorded, aggregate_id, replay
+from projections.executions.columns import COLUMNS, sortable
+from projections.query import pagination
+from projections.query.ast import EVERYTHING, Condition, Every
+from projections.query.field_types import TEXT
+from projections.query.sql import sql
+from projections.representations.execution import document
+from projections.representations.execution_schema import ServiceExecution
+
+CAPACITY = 8_192
+BREATH = 100
+MOST_ROWS = 500
+STREAM = "execution/"
+
+NAMES = tuple(column.field.column for column in COLUMNS)
+DECLARED = ",\n    ".join(
+    f"{c.field.column} {c.field.kind.column}{'' if c.field.nullable else ' NOT NULL'}"
+    for c in COLUMNS
+)
+SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS executions (
+    {DECLARED},
+    tags text[] NOT NULL,
+    metadata jsonb NOT NULL,
+    state bytea,     -- of one that goes on: what the next event is applied to
+    document bytea,  -- of one that has ended: what a list shows; only its stream knows more
+    PRIMARY KEY (id),
+    CHECK ((state IS NULL) <> (document IS NULL))
+) WITH (fillfactor = 80);
+CREATE INDEX IF NOT EXISTS executions_newest ON executions (created_at, id);
+CREATE INDEX IF NOT EXISTS executions_by_status ON executions (status, created_at, id);
+CREATE INDEX IF NOT EXISTS executions_by_service ON executions (service, created_at, id);
+CREATE INDEX IF NOT EXISTS executions_by_customer ON executions (customer, created_at, id);
+CREATE INDEX IF NOT EXISTS executions_by_provider ON executions (provider, created_at, id);
+CREATE INDEX IF NOT EXISTS executions_by_order ON executions (order_id);
+CREATE INDEX IF NOT EXISTS executions_by_tag ON executions USING gin (tags)
+    WITH (fastupdate = off);
+CREATE INDEX IF NOT EXISTS executions_by_attribute ON executions
+    USING gin (metadata jsonb_path_ops) WITH (fastupdate = off);
+"""
+
+DOCUMENTS = fingerprint(ServiceExecution.model_json_schema())
+
+ALL = (*NAMES, "tags", "metadata", "state", "document")
+KINDS = [column.field.kind.column.partition(" COLLATE")[0] for column in COLUMNS]
+BODY_KINDS = ("text", "text", "bytea", "bytea")
+ARRAYS = ", ".join(f"%b::{kind}[]" for kind in (*KINDS, *BODY_KINDS))
+WRITE = f"""INSERT INTO executions ({", ".join(ALL)})
+    SELECT {", ".join(NAMES)}, tags::text[], metadata::jsonb, state, document
+    FROM unnest({ARRAYS}) AS page ({", ".join(ALL)})
+    ON CONFLICT (id) DO UPDATE SET
+    {", ".join(f"{name} = excluded.{name}" for name in ALL[1:])}"""
+BODY = "id, version, position, updated_at, state, document"
+PATHS = tuple(column.field.path for column in COLUMNS)
+READ = f"SELECT {', '.join(NAMES)}, {BODY} FROM executions WHERE id = ANY(%b::text[])"
+LOAD = f"SELECT {BODY} FROM executions WHERE id = ANY(%b::text[])"
+BOOKMARK = "SELECT position FROM bookmarks WHERE view = 'executions'"
+
+
+Row = tuple[dict[str, Any], Held[Execution] | bytes]
+"""The columns by the paths of their fields, and the state, or the document of one that has ended."""
+
+
+class Listed(NamedTuple):
+    """An execution as clients see it: JSON with tokens in the place of sealed fields."""
+
+    id: str
+    document: bytes
+
+
+class Page(NamedTuple):
+    """Some executions, as of a position of the log."""
+
+    data: list[Listed]
+    next_cursor: str | None
+    position: int
+    total: int | None = None
+
+
+class Executions:
+    """The view. An instance follows one set of tables; its queries may run beside it."""
+
+    name: ClassVar[str] = "executions"
+    tables: ClassVar[tuple[str, ...]] = ("executions",)
+    gathers: ClassVar[float] = 0.005
+    types: ClassVar[Sequence[str] | None] = tuple(event.type for event in EVENTS)
+    by_stream: ClassVar[bool] = True
+
+    def __init__(self, codec: Codec, capacity: int = CAPACITY) -> None:
+        self.schema = f"-- Holds states {codec.shape} and documents {DOCUMENTS}.{SCHEMA}"
+        self._codec = codec
+        self._held = States(capacity)
+
+    def forget(self) -> None:
+        """Drop the states kept between pages."""
+        self._held.clear()
+
+    async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
+        """Fold the page onto the states it touches, and write each of them once."""
+        tails: dict[str, list[Recorded]] = {}
+        for event in page:
+            tails.setdefault(event.stream, []).append(event)
+        await self._load(
+            connection,
+            {
+                stream: tail[0].version - 1
+                for stream, tail in tails.items()
+                if tail[0].version > 1 and stream not in self._held
+            },
+        )
+        changed = []
+        for stream, tail in tails.items():
+            if (held := replay(self._held.get(stream), tail)) is not None:
+                self._held.keep(stream, held)
+                changed.append(held)
+                if len(changed) % BREATH == 0:
+                    await asyncio.sleep(0)
+        await self._write(connection, changed)
+        self._held.trim()
+
+    async def _load(self, connection: AsyncConnection, versions: dict[str, int]) -> None:
+        if not versions:
+            return
+        ids = [aggregate_id(stream) for stream in versions]
+        # Never prepared: a plan made while the table was empty reads all of it for long.
+        cursor = await connection.execute(LOAD, (ids,), prepare=False, binary=True)
+        ended = {}
+        for row in await cursor.fetchall():
+            stream = STREAM + row[0]
+            if (held := self._going_on(row)) is None:
+                ended[stream] = versions[stream]
+            else:
+                self._held.keep(stream, held)
+        if ended:
+            for stream, held in (await states_at(connection, self._codec, ended)).items():
+                self._held.keep(stream, held)
+
+    async def _write(self, connection: AsyncConnection, changed: Sequence[Held[Execution]]) -> None:
+        bodies = []
+        for held in changed:
+            bodies.append(_body(held))
+            if len(bodies) % BREATH == 0:
+                await asyncio.sleep(0)
+        arrays = []
+        for column, kind in zip(COLUMNS, KINDS, strict=True):
+            arrays.append(array(kind, list(map(column.value, changed))))
+            if len(changed) > BREATH:
+                await asyncio.sleep(0)
+        await connection.execute(WRITE, arrays + columns(BODY_KINDS, bodies), prepare=True)
+
+    def _going_on(self, row: Sequence[Any]) -> Held[Execution] | None:
+        """The state in a row; None where it has ended."""
+        id_, version, position, at, state, _ = row
+        if state is None:
+            return None
+        return self._codec.thaw(Snapshot(STREAM + id_, version, position, at, state))
+
+    def _listed(self, row: Sequence[Any], now: datetime) -> Listed:
+        held = self._going_on(row)
+        return Listed(row[0], row[5] if held is None else sealed_json(document(held, now)))
+
+    async def find(
+        self,
+        connection: AsyncConnection,
+        now: datetime,
+        condition: Condition = EVERYTHING,
+        *,
+        sort: str = pagination.DEFAULT_SORT,
+        limit: int = 50,
+        cursor: str | None = None,
+        count: bool = False,
+        scope: Condition = EVERYTHING,
+    ) -> Page:
+        """The rows within `scope` that meet `condition`, a page of them; `count` adds their number.
+
+        Durations of those that have not ended are counted until `now`.
+
+        Raises:
+            Invalid: the sort, the limit or the cursor is not valid.
+        """
+        if not 1 <= limit <= MOST_ROWS:
+            raise Invalid.field("limit", f"this is from 1 to {MOST_ROWS}")
+        keys = pagination.order(sort, sortable)
+        values: list[Any] = []
+        where = sql(Every((scope, condition)), values)
+        if cursor is not None:
+            place = pagination.decode(cursor, sort, condition, keys)
+            where += f" AND {pagination.after(keys, place, values)}"
+        query = _page(where, keys, limit + 1)
+        # Never prepared: the plan depends on how common a value is.
+        answer = await connection.execute(query, values, prepare=False, binary=True)
+        found = await answer.fetchall()
+        position, rows = found[0][0], [row[1:] for row in found if row[1] is not None]
+        following = None
+        if len(rows) > limit:
+            following = pagination.encode(sort, condition, rows[limit - 1][6:])
+        total = await self.count(connection, condition, scope) if count else None
+        data = [self._listed(row[:6], now) for row in rows[:limit]]
+        return Page(data, following, position, total)
+
+    async def count(
+        self,
+        connection: AsyncConnection,
+        condition: Condition = EVERYTHING,
+        scope: Condition = EVERYTHING,
+    ) -> int:
+        """How many rows within `scope` meet `condition`."""
+        values: list[Any] = []
+        query = f"SELECT count(*) FROM executions WHERE {sql(Every((scope, condition)), values)}"
+        cursor = await connection.execute(query, values, prepare=False)
+        return int((await cursor.fetchall())[0][0])
+
+    async def counts(
+        self,
+        connection: AsyncConnection,
+        by: str = "status",
+        condition: Condition = EVERYTHING,
+        scope: Condition = EVERYTHING,
+    ) -> dict[str | None, int]:
+        """How many rows there are for each value of a text field.
+
+        Raises:
+            Invalid: there is no such field, or it is not text.
+        """
+        field = sortable(by)
+        if field is None or not (field.kind is TEXT or field.kind.words):
+            raise Invalid.field("by", f"`{by}` is nothing to count by")
+        values: list[Any] = []
+        query = f"""SELECT {field.column}, count(*) FROM executions
+            WHERE {sql(Every((scope, condition)), values)} GROUP BY 1 ORDER BY 2 DESC, 1"""
+        cursor = await connection.execute(query, values, prepare=False)
+        return dict(await cursor.fetchall())
+
+    async def stored(self, connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Row]:
+        """Rows as they stand, by id."""
+        cursor = await connection.execute(READ, (list(ids),), binary=True)
+        return {
+            row[0]: (dict(zip(PATHS, row, strict=False)), self._kept(row[-6:]))
+            for row in await cursor.fetchall()
+        }
+
+    def _kept(self, row: Sequence[Any]) -> Held[Execution] | bytes:
+        held = self._going_on(row)
+        return row[-1] if held is None else held._replace(size=0)
+
+    def expected(self, held: Held[Execution]) -> Row:
+        """What `stored` should find."""
+        values = {column.field.path: column.value(held) for column in COLUMNS}
+        if held.state.final:
+            return values, sealed_json(document(held, held.at))
+        return values, held._replace(size=0)
+
+    async def position(self, connection: AsyncConnection) -> int:
+        """How far the rows go, at least."""
+        cursor = await connection.execute(BOOKMARK, binary=True)
+        return int((await cursor.fetchall())[0][0])
+
+
+def _page(where: str, keys: Sequence[pagination.Key], limit: int) -> str:
+    """Rows in order, each with the view's position in front; of no rows, the position alone."""
+    ranks = ", ".join(f"{key.rank} AS rank_{nth}" for nth, key in enumerate(keys))
+    return f"""SELECT known.position, page.* FROM bookmarks AS known LEFT JOIN (
+            SELECT {BODY}, {ranks} FROM executions WHERE {where}
+            ORDER BY {", ".join(key.clause for key in keys)} LIMIT {limit}) AS page ON true
+        WHERE known.view = 'executions'
+        ORDER BY {", ".join(key.ordering(f"rank_{nth}") for nth, key in enumerate(keys))}"""
+
+
+def _body(held: Held[Execution]) -> tuple[str, str, bytes | None, bytes | None]:
+    """Tags, metadata, and either the state or the document."""
+    state = held.state
+    tags, metadata = _array(state.tags), orjson.dumps(state.metadata).decode()
+    if state.final:
+        return tags, metadata, None, sealed_json(document(held, held.at))
+    return tags, metadata, frozen(state), None
+
+
+def _array(tags: Sequence[str]) -> str:
+    """The text of an array: an array of arrays cannot be bound, as in SQL those are rectangles.
+
+    JSON escapes quotes and backslashes as an array's text does, and a tag has nothing else to escape.
+    """
+    return "{" + orjson.dumps(tags).decode()[1:-1] + "}"

@@ -1,0 +1,1 @@
+"""Log lines of executions: telemetry beside the events."""

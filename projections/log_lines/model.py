@@ -1,0 +1,120 @@
+"""A log line: as a worker tells it, as it is kept, and as clients see it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple
+
+import orjson
+
+from domain.eventlog.encryption import DataKey
+from domain.execution.events import (
+    ExecutionCancelled,
+    ExecutionCompleted,
+    ExecutionFailed,
+    RetryScheduled,
+)
+from domain.json_forms import Time, format_time
+from domain.model import Event, Recorded, Value
+from domain.sealing import Ciphertext
+from domain.types import JsonObject, Label, LongText
+
+Level = Literal["debug", "info", "warn", "error"]
+NOTED, TOLD = 0, 1
+"""Where a line is from: the server notes it of an event, or a worker told it."""
+NOTED_EVENTS = (
+    ExecutionFailed.type,
+    RetryScheduled.type,
+    ExecutionCompleted.type,
+    ExecutionCancelled.type,
+)
+UNSEALED_VERSION = 0
+"""Tokens name the version they are sealed for; that of a log line is no event's."""
+
+
+class LogLine(Value):
+    """One line as a client sends it; without a time it is of the moment it arrives.
+
+    The time is the line's `timestamp`, or, in the word of commands, its `occurredAt`.
+    """
+
+    level: Level
+    message: LongText
+    step: Label | None = None
+    context: JsonObject | None = None
+    timestamp: Time | None = None
+    occurred_at: Time | None = None
+
+    @property
+    def when(self) -> datetime | None:
+        """The time it is of, as far as the client said."""
+        return self.timestamp or self.occurred_at
+
+
+class Kept(NamedTuple):
+    """A line as the tables have it: `said` in the clear, `sealed` the token of the rest.
+
+    The `id` of what the server noted is the position of the event.
+    """
+
+    occurred_at: datetime
+    origin: int
+    id: int
+    level: str
+    step: str | None
+    said: str | None
+    sealed: str | None
+
+
+def sealed(line: LogLine, key: DataKey) -> str:
+    """The token of what a worker told: message and context in one."""
+    content = {"message": line.message, "context": line.context}
+    return key.seal(orjson.dumps(content), UNSEALED_VERSION)
+
+
+def shown(line: Kept, key: DataKey | None) -> dict[str, Any]:
+    """A line as clients see it; where the key was destroyed, its content is null."""
+    found: dict[str, Any] = {"timestamp": format_time(line.occurred_at), "level": line.level}
+    if line.step is not None:
+        found["step"] = line.step
+    if line.sealed is None:
+        return found | {"message": line.said}
+    if key is None:
+        return found | {"message": None, "erased": True}
+    content = orjson.loads(key.open(line.sealed))
+    if line.origin == NOTED:
+        return found | {"message": f"{line.said}{content}"}
+    if content["context"] is not None:
+        found["context"] = content["context"]
+    return found | {"message": content["message"]}
+
+
+def noted(recorded: Recorded) -> Kept:
+    """What the server notes of one of `NOTED_EVENTS`, its sealed fields as `Ciphertext`."""
+    level, step, said, token = _note(recorded.event)
+    return Kept(recorded.when, NOTED, recorded.position, level, step, said, token)
+
+
+def _note(event: Event) -> tuple[Level, str | None, str, str | None]:
+    """Level, step, what stands in the clear, and the token of the rest."""
+    match event:
+        case ExecutionFailed(error=error):
+            return "error", error.step or None, f"{error.code}: ", _token(error.message)
+        case RetryScheduled():
+            of = f"/{event.max_retries}" if event.max_retries is not None else ""
+            said = f"Retrying after {_seconds(event.delay)} (attempt {event.retry}{of})"
+            return "warn", None, said, None
+        case ExecutionCancelled(reason=None):
+            return "warn", None, "Request cancelled", None
+        case ExecutionCancelled():
+            return "warn", None, "Request cancelled: ", _token(event.reason)
+    return "info", None, "Request completed", None
+
+
+def _token(content: object) -> str:
+    assert isinstance(content, Ciphertext)  # a view is never shown anything else
+    return content.token
+
+
+def _seconds(delay: timedelta) -> str:
+    return f"{delay.total_seconds():.3f}".rstrip("0").rstrip(".") + "s"

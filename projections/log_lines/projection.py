@@ -1,0 +1,63 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from psycopg import AsyncConnection
+
+from domain.model import Recorded, aggregate_id
+from projections.log_lines.model import NOTED_EVENTS, noted
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS log_lines (
+    execution   text COLLATE "C" NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    id          bigint GENERATED ALWAYS AS IDENTITY,
+    at          timestamptz NOT NULL,
+    level       text COLLATE "C" NOT NULL,
+    step        text COLLATE "C",
+    sealed      text NOT NULL,  -- message and context, one token
+    PRIMARY KEY (execution, occurred_at, id)
+);
+CREATE UNIQUE INDEX IF NOT EXISTS log_lines_id ON log_lines (id);
+CREATE TABLE IF NOT EXISTS log_notes (
+    execution   text COLLATE "C" NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    id          bigint NOT NULL,  -- the position of the event it follows from
+    at          timestamptz NOT NULL,
+    level       text COLLATE "C" NOT NULL,
+    step        text COLLATE "C",
+    said        text NOT NULL,  -- the part of the message that is not sealed
+    sealed      text,           -- the rest of it, the token of the event
+    PRIMARY KEY (execution, occurred_at, id)
+);
+"""
+
+NOTE = """INSERT INTO log_notes SELECT * FROM unnest(%b::text[], %b::timestamptz[], %b::bigint[],
+    %b::timestamptz[], %b::text[], %b::text[], %b::text[], %b::text[])
+    ON CONFLICT DO NOTHING"""
+
+
+class Logs:
+    """The view: what the server notes of failures, retries, completions and cancellations."""
+
+    name: ClassVar[str] = "logs"
+    schema: ClassVar[str] = SCHEMA
+    tables: ClassVar[tuple[str, ...]] = ("log_notes",)
+    gathers: ClassVar[float] = 0.05
+    types: ClassVar[Sequence[str] | None] = NOTED_EVENTS
+    by_stream: ClassVar[bool] = True
+
+    def forget(self) -> None:
+        """There is nothing to forget."""
+
+    async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
+        """One line for each event."""
+        rows = [
+            (aggregate_id(event.stream), line.occurred_at, line.id, event.at, *line[3:])
+            for event, line in zip(page, map(noted, page), strict=True)
+        ]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        await connection.execute(NOTE, columns, prepare=True)

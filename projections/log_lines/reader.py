@@ -1,0 +1,193 @@
+"""Log lines: what workers tell, appended as it comes, and what the server notes on its own.
+
+Lines are telemetry, not events. Those of workers are in `log_lines`, which no rebuild touches, as
+they are nowhere else; the server's follow from events and are in `log_notes`, which is the view.
+Whoever reads gets both, by time. Messages and contexts are sealed, so nothing can search in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from psycopg import AsyncConnection
+
+from domain.errors import DomainError, Forbidden, Invalid, NotFound
+from domain.eventlog.encryption import DataKey
+from domain.eventlog.idempotency import IdempotencyKey, claim, recalled, refusal
+from domain.eventlog.store import Store
+from domain.json_forms import MILLISECOND
+from projections.log_lines.model import Kept, Level, LogLine, sealed, shown
+
+LATEST = 100
+KEY = """SELECT k.wrapped FROM events AS e LEFT JOIN data_keys AS k USING (originator_id)
+    WHERE e.originator_id = %b AND e.originator_version = 1"""
+APPEND = """INSERT INTO log_lines (execution, occurred_at, at, level, step, sealed)
+    SELECT %b, line.* FROM unnest(%b::timestamptz[], %b::timestamptz[], %b::text[], %b::text[],
+        %b::text[]) AS line"""
+READ = """SELECT * FROM (
+        (SELECT occurred_at, 0 AS origin, id, level, step, said, sealed FROM log_notes
+            WHERE {where} AND (occurred_at, 0, id) {beyond} (%s, %s, %s)
+            ORDER BY occurred_at {direction}, id {direction} LIMIT %s)
+        UNION ALL
+        (SELECT occurred_at, 1 AS origin, id, level, step, NULL, sealed FROM log_lines
+            WHERE {where} AND (occurred_at, 1, id) {beyond} (%s, %s, %s)
+            ORDER BY occurred_at {direction}, id {direction} LIMIT %s)
+    ) AS line ORDER BY occurred_at {direction}, origin {direction}, id {direction} LIMIT %s"""
+TOTAL = """SELECT (SELECT count(*) FROM log_lines WHERE execution = %b)
+    + (SELECT count(*) FROM log_notes WHERE execution = %b)"""
+FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+class LogFilter(NamedTuple):
+    """Which lines: `since` is inclusive, `until` exclusive."""
+
+    level: Sequence[Level] = ()
+    step: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class LogPage(NamedTuple):
+    """Lines as clients see them, and the cursor of the next page, if any."""
+
+    data: list[dict[str, Any]]
+    next_cursor: str | None
+
+
+class LogBook:
+    """Appends the lines of workers, and reads them together with the server's."""
+
+    def __init__(self, store: Store, appended: Callable[[], None] | None = None) -> None:
+        self._store = store
+        self._appended = appended or (lambda: None)
+
+    async def append(self, execution: str, lines: Sequence[LogLine], at: datetime) -> None:
+        """Keep lines, in one commit.
+
+        Raises:
+            NotFound: there is no such execution.
+            Forbidden: its content was erased.
+        """
+        async with self._store.reader() as connection:
+            key = await self._key(connection, execution)
+            if lines:
+                await _insert(connection, execution, lines, at, key)
+        self._appended()
+
+    async def append_once(
+        self, execution: str, lines: Sequence[LogLine], at: datetime, once: IdempotencyKey
+    ) -> bool:
+        """Keep lines, unless that was done, or refused, under this key before; whether it was done.
+
+        Raises:
+            NotFound, Forbidden: as `append`, or as it did before.
+            IdempotencyKeyReused: the key came with another request.
+        """
+        async with self._store.reader() as connection, connection.transaction():
+            try:
+                key: DataKey | DomainError = await self._key(connection, execution)
+                outcome: dict[str, Any] = {"appended": len(lines)}
+            except (NotFound, Forbidden) as error:
+                key, outcome = error, refusal(error)
+            reply = await claim(connection, once, outcome, at)
+            if reply is None and isinstance(key, DataKey):
+                await _insert(connection, execution, lines, at, key)
+        if reply is not None:
+            recalled(reply, once.fingerprint)
+            return True
+        if isinstance(key, DomainError):
+            raise key
+        self._appended()
+        return False
+
+    async def _key(self, connection: AsyncConnection, execution: str) -> DataKey:
+        """The stored key, made with the first event: one of the ring may not have been committed."""
+        stream = f"execution/{execution}"
+        row = await (await connection.execute(KEY, (stream,), binary=True)).fetchone()
+        if row is None:
+            raise NotFound
+        if row[0] is None:
+            raise Forbidden("The content of this execution was erased; no more of it is kept.")
+        return self._store.keyring.learn([(stream, row[0])])[stream]
+
+    async def read(
+        self,
+        execution: str,
+        only: LogFilter = LogFilter(),  # noqa: B008 - a value, and one that cannot change
+        *,
+        descending: bool = False,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> LogPage:
+        """A page of lines, by the time they are of. Whether the execution exists is not asked.
+
+        Raises:
+            Invalid: the cursor is not one of these pages.
+        """
+        direction, beyond = ("DESC", "<") if descending else ("ASC", ">")
+        place = _place(cursor) if cursor else ((LAST, 2, 0) if descending else (FIRST, -1, 0))
+        conditions, values = _conditions(execution, only, place[0], descending=descending)
+        query = READ.format(direction=direction, beyond=beyond, where=conditions)
+        half = [*values, *place, limit + 1]
+        key = (await self._store.keys([f"execution/{execution}"]))[f"execution/{execution}"]
+        async with self._store.reader() as connection:
+            result = await connection.execute(query, [*half, *half, limit + 1], prepare=False)
+            rows = await result.fetchall()
+        more = _cursor(*rows[limit - 1][:3]) if len(rows) > limit else None
+        return LogPage([shown(Kept(*row), key) for row in rows[:limit]], more)
+
+    async def latest(self, execution: str, limit: int = LATEST) -> tuple[list[dict[str, Any]], int]:
+        """The last lines, oldest first, and how many there are in all."""
+        page = await self.read(execution, descending=True, limit=limit)
+        if page.next_cursor is None:
+            return page.data[::-1], len(page.data)
+        async with self._store.reader() as connection:
+            rows = await (await connection.execute(TOTAL, (execution, execution))).fetchall()
+        return page.data[::-1], rows[0][0]
+
+
+async def _insert(
+    connection: AsyncConnection,
+    execution: str,
+    lines: Sequence[LogLine],
+    at: datetime,
+    key: DataKey,
+) -> None:
+    rows = [(line.when or at, at, line.level, line.step, sealed(line, key)) for line in lines]
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    await connection.execute(APPEND, (execution, *columns), prepare=True)
+
+
+def _conditions(
+    execution: str, only: LogFilter, edge: datetime, *, descending: bool
+) -> tuple[str, list[Any]]:
+    """`edge` says again what the cursor does, in words that an index understands."""
+    parts = ["execution = %s", f"occurred_at {'<=' if descending else '>='} %s"]
+    values: list[Any] = [execution, edge]
+    limits = (
+        ("level = ANY(%s)", list(only.level) or None),
+        ("step = %s", only.step),
+        ("occurred_at >= %s", only.since),
+        ("occurred_at < %s", only.until),
+    )
+    for condition, value in limits:
+        if value is not None:
+            parts.append(condition)
+            values.append(value)
+    return " AND ".join(parts), values
+
+
+def _cursor(occurred_at: datetime, origin: int, number: int) -> str:
+    return f"{(occurred_at - FIRST) // MILLISECOND}.{origin}.{number}"
+
+
+def _place(cursor: str) -> tuple[datetime, int, int]:
+    try:
+        moment, origin, number = (int(part) for part in cursor.split(".") if len(part) < 20)
+        if not number < 2**63:
+            raise ValueError("this is beyond all numbers")
+        return FIRST + moment * MILLISECOND, origin, number
+    except (ValueError, OverflowError):
+        raise Invalid.field("cursor", "is not a cursor of these pages") from None

@@ -1,0 +1,1 @@
+"""The filter language of lists: fields, parser, SQL, matcher, pagination."""

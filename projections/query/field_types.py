@@ -1,0 +1,125 @@
+"""The kinds of field a list can be filtered and sorted by, and what may be compared with them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from domain.json_forms import parse_time
+
+LONGEST_TEXT = 1_000
+LARGEST_WHOLE = 2**63 - 1
+NUMBER = re.compile(r"-?\d{1,300}(\.\d{1,300})?([eE][+-]?\d{1,3})?")
+
+
+def storable(value: object) -> str:
+    """Text that PostgreSQL can hold: no NUL, no lone surrogate."""
+    if not isinstance(value, str):
+        raise ValueError("this is compared with text")
+    if "\0" in value or not _encodable(value):
+        raise ValueError("this text has characters that no text here can have")
+    return value
+
+
+def text(value: object) -> str:
+    """Text to compare with."""
+    if isinstance(value, str) and len(value) > LONGEST_TEXT:
+        raise ValueError(f"at most {LONGEST_TEXT} characters can be compared")
+    return storable(value)
+
+
+def number(value: object) -> int | float:
+    """A finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("this is compared with a number")
+    if not math.isfinite(value) or (isinstance(value, int) and abs(value) > LARGEST_WHOLE):
+        raise ValueError("this number is out of range")
+    return value
+
+
+def boolean(value: object) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise ValueError("this is compared with true or false")
+    return value
+
+
+def scalar(value: object) -> str | int | float | bool:
+    """What a free attribute may be compared with: it keeps its JSON type."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        return number(value)
+    if isinstance(value, str):
+        return text(value)
+    raise ValueError("a free attribute is compared with text, a number, true or false")
+
+
+def _encodable(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def numeral(value: str) -> int | float:
+    """The number that a query parameter's text stands for."""
+    if not NUMBER.fullmatch(value):
+        raise ValueError("this is compared with a number")
+    return int(value) if value.lstrip("-").isdigit() else float(value)
+
+
+def _truth(value: str) -> bool:
+    if value not in {"true", "false"}:
+        raise ValueError("this is compared with true or false")
+    return value == "true"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """`read` takes an operand out of JSON, `literal` first makes JSON of a query parameter's text."""
+
+    column: str
+    read: Callable[[object], Any]
+    literal: Callable[[str], object] = field(default=str)
+    words: tuple[str, ...] = ()
+
+    @property
+    def reads_numbers(self) -> bool:
+        """Whether its values are numbers."""
+        return self.read is number
+
+    def order(self, column: str) -> str:
+        """The SQL by which values of this kind are ranked: words in the order they are declared."""
+        if not self.words:
+            return column
+        words = ", ".join(f"'{word}'" for word in self.words)
+        return f"array_position(ARRAY[{words}], {column})"
+
+    def rank(self, operand: Any) -> Any:
+        """An operand as it compares with `order`."""
+        return self.words.index(operand) + 1 if self.words else operand
+
+
+TEXT = Kind('text COLLATE "C"', text)
+WHOLE = Kind("bigint", number, numeral)
+REAL = Kind("double precision", number, numeral)
+TIME = Kind("timestamptz", parse_time)
+BOOLEAN = Kind("boolean", boolean, _truth)
+TAGS = Kind("text[]", text)
+ATTRIBUTE = Kind("jsonb", scalar)
+
+
+def words(*allowed: str) -> Kind:
+    """Text of which every value is known."""
+
+    def read(value: object) -> str:
+        if value not in allowed:
+            raise ValueError(f"this is one of {', '.join(allowed)}")
+        return str(value)
+
+    return Kind('text COLLATE "C"', read, words=allowed)

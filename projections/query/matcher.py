@@ -1,0 +1,107 @@
+"""Whether an execution meets a condition of the filter language, told from its state alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import ge, gt, le, lt
+from typing import Any
+
+from domain.execution.state import Execution
+from domain.model import Held
+from projections.executions.columns import COLUMNS
+from projections.query.ast import Compare, Condition, Either, Every, Field, Negation
+from projections.query.field_types import ATTRIBUTE, TAGS
+
+ORDERS: dict[str, Callable[[Any, Any], bool]] = {"$gt": gt, "$gte": ge, "$lt": lt, "$lte": le}
+VALUES = {column.field.column: column.value for column in COLUMNS}
+PARTIES = frozenset({"customer", "provider"})
+
+
+def parties_suffice(condition: Condition) -> bool:
+    """Whether customer and provider, which every event names, are all that is asked for."""
+    match condition:
+        case Every(parts) | Either(parts):
+            return all(parties_suffice(part) for part in parts)
+        case Negation(part):
+            return parties_suffice(part)
+        case Compare(field):
+            return field.path in PARTIES
+
+
+def required_parties(condition: Condition) -> tuple[tuple[str, Any], ...]:
+    """Fields and values of which whatever matches has one: customers, or providers. Empty where it
+    may have any.
+    """
+    match condition:
+        case Every(parts):
+            return next(filter(None, map(required_parties, parts)), ())
+        case Compare(field, "$in", operands) if field.path in PARTIES and None not in operands:
+            return tuple((field.path, operand) for operand in operands)
+    return ()
+
+
+def matches(condition: Condition, value: Callable[[Field], Any]) -> bool:
+    """Whether the condition holds, `value` being what a field has."""
+    match condition:
+        case Every(parts):
+            return all(matches(part, value) for part in parts)
+        case Either(parts):
+            return any(matches(part, value) for part in parts)
+        case Negation(part):
+            return not matches(part, value)
+        case Compare(field, operator, operands):
+            return _compares(field, operator, operands, value(field))
+
+
+def value_in(held: Held[Execution]) -> Callable[[Field], Any]:
+    """What each field has in a state: as the document shows it, None where it is missing."""
+
+    def value(field: Field) -> Any:
+        if field.kind is TAGS:
+            return held.state.tags
+        if field.kind is ATTRIBUTE:
+            return _attribute(held.state.metadata, field.keys)
+        return VALUES[field.column](held)
+
+    return value
+
+
+def _attribute(found: Any, keys: tuple[str, ...]) -> Any:
+    for key in keys:
+        if not isinstance(found, dict) or key not in found:
+            return None
+        found = found[key]
+    return found
+
+
+def _compares(field: Field, operator: str, operands: tuple[Any, ...], found: Any) -> bool:
+    if field.kind is TAGS:
+        return _listed(operator, operands, found)
+    if operator == "$in":
+        return any(_same(found, operand) for operand in operands)
+    if found is None:
+        return False
+    if operator == "$prefix":
+        return isinstance(found, str) and found.startswith(operands[0])
+    if not _comparable(found, operands[0]):
+        return False
+    return ORDERS[operator](field.kind.rank(found), field.kind.rank(operands[0]))
+
+
+def _listed(operator: str, operands: tuple[Any, ...], tags: tuple[str, ...]) -> bool:
+    if operator == "$prefix":
+        return any(tag.startswith(operands[0]) for tag in tags)
+    return any(operand in tags for operand in operands) or (None in operands and not tags)
+
+
+def _same(found: Any, operand: Any) -> bool:
+    """As JSON is equal: true is no number."""
+    return isinstance(found, bool) == isinstance(operand, bool) and bool(found == operand)
+
+
+def _comparable(found: Any, operand: Any) -> bool:
+    """Whether the two have an order: a free attribute may hold anything."""
+    if isinstance(found, bool) or isinstance(operand, bool):
+        return False
+    numbers = isinstance(found, int | float) and isinstance(operand, int | float)
+    return numbers or isinstance(found, type(operand))

@@ -1,0 +1,146 @@
+"""Sort orders and the keyset cursors that page through them.
+
+A page begins after the last row of the one before, by value, never by number: rows written
+meanwhile move nothing. Missing values come last in every direction; `$id` makes every order total.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from domain.errors import Invalid
+from domain.json_forms import format_time, parse_time
+from projections.query.ast import Condition, Field
+from projections.query.field_types import BOOLEAN, TIME, boolean, number, storable
+from projections.query.sql import sql
+
+DEFAULT_SORT = "-metadata.createdAt"
+MOST_KEYS = 5
+IDENTITY = "$id"
+
+Sortable = Callable[[str], Field | None]
+"""Finds a field by its path; None where rows cannot be ordered by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One field to order by."""
+
+    field: Field
+    descending: bool
+
+    @property
+    def rank(self) -> str:
+        """What stands in ORDER BY, without its direction."""
+        return self.field.kind.order(self.field.column)
+
+    @property
+    def clause(self) -> str:
+        """The whole of it."""
+        return self.ordering(self.rank)
+
+    def ordering(self, rank: str) -> str:
+        """Its direction. NULLS LAST only where there can be any: it would keep an index out."""
+        direction = " DESC" if self.descending else ""
+        return rank + direction + (" NULLS LAST" if self.field.nullable else "")
+
+
+def order(sort: str, sortable: Sortable) -> tuple[Key, ...]:
+    """The keys of `-metadata.createdAt,priority`; ties are broken by `$id`, in the last direction.
+
+    Raises:
+        Invalid: a key names no field to sort by, comes twice, or there are too many.
+    """
+    keys: list[Key] = []
+    for word in sort.split(","):
+        field = sortable(word.removeprefix("-"))
+        if field is None:
+            raise Invalid.field("sort", f"`{word}` is nothing to sort by")
+        if any(key.field == field for key in keys):
+            raise Invalid.field("sort", f"`{word}` comes twice")
+        keys.append(Key(field, word.startswith("-")))
+    if len(keys) > MOST_KEYS:
+        raise Invalid.field("sort", f"at most {MOST_KEYS} keys can be sorted by")
+    identity = sortable(IDENTITY)
+    assert identity is not None
+    if all(key.field != identity for key in keys):
+        keys.append(Key(identity, keys[-1].descending))
+    return tuple(keys)
+
+
+def after(keys: Sequence[Key], place: Sequence[Any], values: list[Any]) -> str:
+    """The rows that come after `place` (a value for each key), as SQL; `values` are to be bound."""
+    directions = {key.descending for key in keys}
+    if len(directions) == 1 and not any(key.field.nullable for key in keys):
+        values.extend(place)
+        ranks, marks = ", ".join(key.rank for key in keys), ", ".join("%s" for _ in keys)
+        return f"({ranks}) {'<' if keys[0].descending else '>'} ({marks})"
+    return _beyond(keys[0], place[0], values, keys[1:], place[1:])
+
+
+def _beyond(
+    key: Key, value: Any, values: list[Any], rest: Sequence[Key], place: Sequence[Any]
+) -> str:
+    alternatives = []
+    if value is not None:
+        values.append(value)
+        alternatives.append(f"{key.rank} {'<' if key.descending else '>'} %s")
+        if key.field.nullable:
+            alternatives.append(f"{key.rank} IS NULL")
+    if rest:
+        equal = f"{key.rank} IS NULL"
+        if value is not None:
+            values.append(value)
+            equal = f"{key.rank} = %s"
+        alternatives.append(
+            f"({equal} AND {_beyond(rest[0], place[0], values, rest[1:], place[1:])})"
+        )
+    return "(" + (" OR ".join(alternatives) or "false") + ")"
+
+
+def fingerprint(condition: Condition) -> str:
+    """A filter in few characters: a cursor says which filter it belongs to."""
+    values: list[Any] = []
+    text = sql(condition, values)
+    return blake2b(f"{text}{values}".encode(), digest_size=9).hexdigest()
+
+
+def encode(sort: str, condition: Condition, place: Sequence[Any]) -> str:
+    """The cursor of a place: opaque, and of use only with the same sort and filter."""
+    values = [format_time(value) if isinstance(value, datetime) else value for value in place]
+    content = orjson.dumps([sort, fingerprint(condition), *values])
+    return urlsafe_b64encode(content).decode().rstrip("=")
+
+
+def decode(cursor: str, sort: str, condition: Condition, keys: Sequence[Key]) -> list[Any]:
+    """The place of a cursor, a value for each key.
+
+    Raises:
+        Invalid: it was not made here, or for another sort or filter.
+    """
+    try:
+        padded = cursor.encode() + b"=" * (-len(cursor) % 4)
+        made_for, filtered, *place = orjson.loads(urlsafe_b64decode(padded))
+        if (made_for, filtered) != (sort, fingerprint(condition)):
+            raise ValueError("it belongs to another sort or filter")
+        return [_value(key, value) for key, value in zip(keys, place, strict=True)]
+    except (ValueError, TypeError) as error:
+        raise Invalid.field("cursor", "this is no cursor of this sort and filter") from error
+
+
+def _value(key: Key, value: object) -> Any:
+    if value is None and key.field.nullable:
+        return None
+    kind = key.field.kind
+    if kind is TIME:
+        return parse_time(value)
+    if kind is BOOLEAN:
+        return boolean(value)
+    return number(value) if kind.words or kind.reads_numbers else storable(value)

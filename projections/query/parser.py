@@ -1,0 +1,238 @@
+"""The filter language (contract section 3), from query parameters or JSON to a condition.
+
+In a query, `status=running,paused` and `status=running&status=paused` both mean "one of"; in
+brackets stands an operator, with or without its dollar: `metadata.createdAt[gte]=…`; a value that
+has a comma in it is written with `[eq]`. In JSON a plain value means `$eq`, a plain array `$in`. A
+missing value is null: `$eq: null` finds it, `$ne` and `$nin` find it too, an order never does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from domain.errors import Invalid
+from projections.query.ast import EVERYTHING, Compare, Condition, Either, Every, Field, Negation
+from projections.query.field_types import ATTRIBUTE, BOOLEAN, TAGS, TEXT, number, numeral, text
+from projections.query.sql import COMPARED
+
+MOST_CONDITIONS = 100
+MOST_LEVELS = 20
+MOST_OPERANDS = 1_000
+OPERATORS = (
+    "$eq $ne $gt $gte $lt $lte $in $nin $exists $prefix $and $or $not",
+    "$eq $ne $gt $gte $lt $lte $in $nin $exists $prefix $not",
+)
+
+Fields = Callable[[str], Field | None]
+"""Finds a field by its path in the document; None where there is none to filter by."""
+
+
+def from_query(parameters: Iterable[tuple[str, str]], fields: Fields) -> Condition:
+    """The condition of query parameters.
+
+    Raises:
+        Invalid: a parameter names no field, or its value does not fit; the path is its name.
+    """
+    reader = _Reader(fields)
+    plain: dict[str, list[Any]] = {}
+    parts: list[Condition] = []
+    for name, value in parameters:
+        path, bracket, rest = name.partition("[")
+        field = reader.field(path, name)
+        if not bracket:
+            plain.setdefault(path, []).extend(reader.listed(field, name, value))
+        elif rest.endswith("]"):
+            operator = "$" + rest[:-1].removeprefix("$")
+            parts.append(reader.worded(field, operator, name, value))
+        else:
+            _refuse(name, "an operator stands in brackets, like [gte]")
+    parts += [reader.member(reader.field(path, path), found, path) for path, found in plain.items()]
+    return Every(tuple(parts)) if parts else EVERYTHING
+
+
+def from_json(document: object, fields: Fields) -> Condition:
+    """The condition of a JSON filter.
+
+    Raises:
+        Invalid: the path tells where, like `$or[1].status.$in`.
+    """
+    return _Reader(fields).filter(document, "", 1)
+
+
+def _refuse(path: str, message: str) -> NoReturn:
+    raise Invalid.field(path, message)
+
+
+def _below(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Reads one filter and counts what is in it."""
+
+    fields: Fields
+    conditions: int = 0
+    operands: int = 0
+
+    def field(self, name: str, path: str) -> Field:
+        field = self.fields(name)
+        if field is None:
+            _refuse(path, "there is no such field to filter by")
+        return field
+
+    def filter(self, document: object, path: str, level: int) -> Condition:
+        if level > MOST_LEVELS:
+            _refuse(path, f"a filter has at most {MOST_LEVELS} levels")
+        if not isinstance(document, dict):
+            _refuse(path, "a filter is an object")
+        if not document:
+            self._count(path, 0)
+        parts = [
+            self._entry(key, value, _below(path, key), level) for key, value in document.items()
+        ]
+        return parts[0] if len(parts) == 1 else Every(tuple(parts))
+
+    def _entry(self, key: str, value: object, path: str, level: int) -> Condition:
+        match key:
+            case "$and":
+                return Every(self._several(value, path, level))
+            case "$or":
+                return Either(self._several(value, path, level))
+            case "$not":
+                return Negation(self.filter(value, path, level + 1))
+        if key.startswith("$") and key != "$id":
+            _refuse(path, f"the operators here are {OPERATORS[0]}")
+        return self._of_field(self.field(key, path), value, path, level)
+
+    def _several(self, value: object, path: str, level: int) -> tuple[Condition, ...]:
+        if not isinstance(value, list) or not value:
+            _refuse(path, "this takes an array of filters, at least one")
+        return tuple(
+            self.filter(part, f"{path}[{place}]", level + 1) for place, part in enumerate(value)
+        )
+
+    def _of_field(self, field: Field, value: object, path: str, level: int) -> Condition:
+        if level > MOST_LEVELS:
+            _refuse(path, f"a filter has at most {MOST_LEVELS} levels")
+        if isinstance(value, list):
+            return self.compared(field, "$in", value, path)
+        if not isinstance(value, dict):
+            return self.compared(field, "$eq", value, path)
+        if not value:
+            _refuse(path, f"this takes a value or operators: {OPERATORS[1]}")
+        parts = [
+            Negation(self._of_field(field, operand, _below(path, key), level + 1))
+            if key == "$not"
+            else self.compared(field, key, operand, _below(path, key))
+            for key, operand in value.items()
+        ]
+        return parts[0] if len(parts) == 1 else Every(tuple(parts))
+
+    def compared(self, field: Field, operator: str, operand: Any, path: str) -> Condition:
+        """One operator of a field, its operand already JSON."""
+        match operator:
+            case "$eq":
+                return self.member(field, [operand], path)
+            case "$ne":
+                return Negation(self.member(field, [operand], path))
+            case "$in" | "$nin":
+                if not isinstance(operand, list):
+                    _refuse(path, "this takes an array of values")
+                found = self.member(field, operand, path, places=True)
+                return found if operator == "$in" else Negation(found)
+            case "$exists":
+                missing = self.member(field, [None], path)
+                if not isinstance(operand, bool):
+                    _refuse(path, "this takes true or false")
+                return Negation(missing) if operand else missing
+            case "$prefix":
+                return self._prefix(field, operand, path)
+        if operator in COMPARED:
+            return self._ordered(field, operator, operand, path)
+        _refuse(path, f"the operators of a field are {OPERATORS[1]}")
+
+    def member(
+        self, field: Field, operands: list[Any], path: str, *, places: bool = False
+    ) -> Condition:
+        """The field is one of these, or missing where None is among them."""
+        self._count(path, len(operands))
+        read = [
+            None
+            if operand is None
+            else self._read(field, operand, f"{path}[{place}]" if places else path)
+            for place, operand in enumerate(operands)
+        ]
+        return Compare(field, "$in", tuple(read))
+
+    def _prefix(self, field: Field, operand: object, path: str) -> Condition:
+        self._count(path, 1)
+        if field.kind not in {TEXT, TAGS, ATTRIBUTE} and not field.kind.words:
+            _refuse(path, "only text has a beginning")
+        try:
+            return Compare(field, "$prefix", (text(operand),))
+        except ValueError as error:
+            _refuse(path, str(error))
+
+    def _ordered(self, field: Field, operator: str, operand: object, path: str) -> Condition:
+        self._count(path, 1)
+        if field.kind in {TAGS, BOOLEAN}:
+            _refuse(path, "this has no order")
+        value = self._read(field, operand, path)
+        if isinstance(value, bool):
+            _refuse(path, "true and false have no order")
+        return Compare(field, operator, (value,))
+
+    def _read(self, field: Field, operand: object, path: str) -> Any:
+        try:
+            return field.kind.read(operand)
+        except ValueError as error:
+            _refuse(path, str(error))
+
+    def _count(self, path: str, operands: int) -> None:
+        self.conditions += 1
+        self.operands += operands
+        if self.conditions > MOST_CONDITIONS:
+            _refuse(path, f"a filter has at most {MOST_CONDITIONS} conditions")
+        if self.operands > MOST_OPERANDS:
+            _refuse(path, f"a filter has at most {MOST_OPERANDS} values")
+
+    def listed(self, field: Field, name: str, value: str) -> list[Any]:
+        """The operands in a query parameter's text, which commas part."""
+        return [item for part in value.split(",") for item in self._literals(field, name, part)]
+
+    def worded(self, field: Field, operator: str, name: str, value: str) -> Condition:
+        """One operator of a field, its operand the text of a query parameter."""
+        match operator:
+            case "$eq" | "$in":
+                return self.member(field, self._operands(field, operator, name, value), name)
+            case "$ne" | "$nin":
+                operands = self._operands(field, operator, name, value)
+                return Negation(self.member(field, operands, name))
+            case "$exists":
+                return self.compared(field, operator, BOOLEANS.get(value), name)
+            case "$prefix":
+                return self.compared(field, operator, value, name)
+        return self.compared(field, operator, self._literals(field, name, value)[-1], name)
+
+    def _operands(self, field: Field, operator: str, name: str, value: str) -> list[Any]:
+        if operator in {"$in", "$nin"}:
+            return self.listed(field, name, value)
+        return self._literals(field, name, value)
+
+    def _literals(self, field: Field, name: str, value: str) -> list[Any]:
+        """A free attribute's text is also tried as the number, true or false that it reads as."""
+        if field.kind is not ATTRIBUTE:
+            try:
+                return [field.kind.literal(value)]
+            except ValueError as error:
+                _refuse(name, str(error))
+        try:
+            return [value, BOOLEANS[value] if value in BOOLEANS else number(numeral(value))]
+        except ValueError:
+            return [value]
+
+
+BOOLEANS: Mapping[str, bool] = {"true": True, "false": False}

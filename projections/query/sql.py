@@ -1,0 +1,106 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from projections.query.ast import Compare, Condition, Either, Every, Field, Negation
+from projections.query.field_types import ATTRIBUTE, TAGS
+
+COMPARED = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
+
+
+def sql(condition: Condition, values: list[Any]) -> str:
+    """The condition as SQL; what has to be bound is appended to `values`."""
+    match condition:
+        case Every(parts):
+            return " AND ".join(sql(part, values) for part in parts) or "true"
+        case Either(parts):
+            return "(" + (" OR ".join(f"({sql(part, values)})" for part in parts) or "false") + ")"
+        case Negation(part):
+            return f"({sql(part, values)}) IS NOT TRUE"
+        case Compare(field, "$in", operands):
+            return _member(field, operands, values)
+        case Compare(field, "$prefix", (operand,)):
+            return _prefix(field, operand, values)
+        case Compare(field, operator, operands):
+            return _ordered(field, operator, operands[0], values)
+
+
+def _member(field: Field, operands: tuple[Any, ...], values: list[Any]) -> str:
+    found = [operand for operand in operands if operand is not None]
+    pieces = [_missing(field, values)] if len(found) < len(operands) else []
+    if field.kind is ATTRIBUTE:
+        pieces += [_holds(field, operand, values) for operand in found]
+    elif field.kind is TAGS and found:
+        values.append(found)
+        pieces.append(f"{field.column} {'@>' if len(found) == 1 else '&&'} %s::text[]")
+    elif len(found) == 1:
+        values.append(found[0])
+        pieces.append(f"{field.column} = %s")
+    elif found:
+        values.append(_alike(found))
+        pieces.append(f"{field.column} = ANY(%s)")
+    return "(" + (" OR ".join(pieces) or "false") + ")"
+
+
+def _alike(operands: list[Any]) -> list[Any]:
+    """An array has one type: among real numbers whole ones are real, too."""
+    return [*map(float, operands)] if any(type(o) is float for o in operands) else operands
+
+
+def _missing(field: Field, values: list[Any]) -> str:
+    if field.kind is TAGS:
+        return f"{field.column} = '{{}}'"
+    if field.kind is ATTRIBUTE:
+        return f"coalesce({_place(field, '->', values)}, 'null') = 'null'"
+    return f"{field.column} IS NULL"
+
+
+def _holds(field: Field, operand: Any, values: list[Any]) -> str:
+    document: Any = operand
+    for key in reversed(field.keys):
+        document = {key: document}
+    values.append(orjson.dumps(document).decode())
+    return f"{field.column} @> %s::jsonb"
+
+
+def _prefix(field: Field, operand: str, values: list[Any]) -> str:
+    if field.kind is TAGS:
+        values.append(operand)
+        return f"EXISTS (SELECT FROM unnest({field.column}) AS tag WHERE tag ^@ %s)"
+    if field.kind is ATTRIBUTE:
+        place = _typed(field, "string", values)
+        values.append(operand)
+        return f"({place} ^@ %s)"
+    values.append(operand)
+    return f"{field.column} ^@ %s"
+
+
+def _ordered(field: Field, operator: str, operand: Any, values: list[Any]) -> str:
+    if field.kind is ATTRIBUTE:
+        if isinstance(operand, str):
+            place = _typed(field, "string", values)
+            values.append(operand)
+            return f'({place} COLLATE "C" {COMPARED[operator]} %s)'
+        place = _typed(field, "number", values)
+        values.append(str(operand))
+        return f"({place} {COMPARED[operator]} %s::jsonb)"
+    values.append(field.kind.rank(operand))
+    return f"{field.kind.order(field.column)} {COMPARED[operator]} %s"
+
+
+def _typed(field: Field, name: str, values: list[Any]) -> str:
+    """The attribute where it has this JSON type, else null: nothing compares with it."""
+    kind = f"jsonb_typeof({_place(field, '->', values)}) = '{name}'"
+    place = _place(field, "->>" if name == "string" else "->", values)
+    return f"CASE WHEN {kind} THEN {place} END"
+
+
+def _place(field: Field, last: str, values: list[Any]) -> str:
+    """Key by key, not as one path (`#>`): a path would take `0` for a place in a list."""
+    values.extend(field.keys)
+    steps = ["->"] * (len(field.keys) - 1) + [last]
+    return f"({field.column}{''.join(f' {step} %s::text' for step in steps)})"

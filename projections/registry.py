@@ -1,0 +1,14 @@
+"""The one table of all views."""
+
+from __future__ import annotations
+
+from domain.eventlog.codec import Codec
+from projections.analytics.projection import Analytics
+from projections.catalog import Catalog
+from projections.executions.projection import Executions
+from projections.log_lines.projection import Logs
+
+
+def all_views(codec: Codec) -> tuple[Executions, Analytics, Catalog, Logs]:
+    """Every view there is."""
+    return Executions(codec), Analytics(), Catalog(codec), Logs()

@@ -1,0 +1,1 @@
+"""Public JSON: how states and events look to clients."""

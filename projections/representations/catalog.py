@@ -1,0 +1,93 @@
+"""The small aggregates as clients see them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from domain.catalog import order, service, user, workflow
+from domain.catalog.order import Order
+from domain.catalog.service import Service
+from domain.catalog.user import User
+from domain.catalog.workflow import Workflow
+from domain.model import (
+    Held,
+)
+from projections.representations import catalog
+
+
+def document(held: Held[Any]) -> dict[str, Any]:
+    """The service, workflow, order or user, whichever it is."""
+    match held.state:
+        case service.Service():
+            return catalog.service_document(held)
+        case workflow.Workflow():
+            return catalog.workflow_document(held)
+        case order.Order():
+            return catalog.order_document(held)
+        case user.User():
+            return catalog.user_document(held)
+        case other:
+            raise TypeError(f"{type(other).__name__} is not of the catalog")
+
+
+def order_document(held: Held[Order]) -> dict[str, Any]:
+    """The order as clients see it."""
+    order = held.state
+    parts = {
+        "$type": "ServiceOrder",
+        "$id": order.id,
+        "service": order.service,
+        "customer": order.customer,
+        "params": order.params,
+        "priority": order.priority,
+        "status": order.status,
+        "execution": order.execution,
+        "version": held.version,
+        "position": held.position,
+    }
+    return {name: value for name, value in parts.items() if value is not None}
+
+
+def service_document(held: Held[Service]) -> dict[str, Any]:
+    """The service as clients see it."""
+    service = held.state
+    parts = {
+        "$type": "Service",
+        "$id": service.id,
+        "name": service.name,
+        "provider": service.provider,
+        "workflow": service.workflow,
+        "description": service.description,
+        "version": held.version,
+        "position": held.position,
+    }
+    return {name: value for name, value in parts.items() if value is not None}
+
+
+def user_document(held: Held[User]) -> dict[str, Any]:
+    """The user as clients see it."""
+    user = held.state
+    return {
+        "$type": "User",
+        "$id": user.id,
+        "name": user.name,
+        "kind": user.kind,
+        "version": held.version,
+        "position": held.position,
+    }
+
+
+def workflow_document(held: Held[Workflow]) -> dict[str, Any]:
+    """The workflow as clients see it."""
+    workflow = held.state
+    return {
+        "$type": "BusinessWorkflow",
+        "$id": workflow.id,
+        "name": workflow.name,
+        "steps": [
+            step.model_dump(mode="json", by_alias=True, exclude_none=True)
+            for step in workflow.steps
+        ],
+        "version": held.version,
+        "position": held.position,
+    }

@@ -1,0 +1,248 @@
+"""An execution as clients see it: plain values, ready for JSON.
+
+Every answer to a command is made here, so the functions look alike and do nothing twice. Content
+that is sealed stays a `Ciphertext` in its place: only so can it be told from what clients wrote.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from domain.execution.state import Attempt, Checkpoint, Execution, Step, Totals
+from domain.execution.types import ExecutionError, Webhook
+from domain.json_forms import MILLISECOND, format_time, in_milliseconds
+from domain.model import Held
+from domain.sealing import MASKED, Ciphertext
+from domain.types import Assignee, StepAssignee
+from projections.representations.execution_schema import ServiceExecution
+
+__all__ = [
+    "ServiceExecution",
+    "attempt_document",
+    "checkpoint_document",
+    "document",
+    "step_document",
+]
+
+CURRENCY = "USD"
+LATEST_CHECKPOINTS = 10
+
+
+def document(held: Held[Execution], now: datetime) -> dict[str, Any]:
+    """The whole execution; durations of one that has not ended are counted until `now`."""
+    state = held.state
+    created, updated = format_time(state.created_at), format_time(held.at)
+    started = format_time(state.started_at) if state.started_at else None
+    completed = format_time(state.completed_at) if state.completed_at else None
+    shown: dict[str, Any] = {
+        "$type": "ServiceExecution",
+        "$id": state.id,
+        "order": state.order,
+        "service": state.service,
+        "customer": state.customer,
+        "provider": state.provider,
+        "status": state.status._value_,
+        "progress": _short(state.progress),
+        "steps": [step_document(step, state.assignee) for step in state.steps.values()],
+        "checkpoints": [checkpoint_document(c) for c in _checkpoints(state)],
+        "attempts": [attempt_document(attempt) for attempt in state.attempts],
+        "metrics": _metrics(state, now, started, completed),
+        "priority": state.priority._value_,
+        "timeout": _milliseconds(state.timeout),
+        "webhooks": [_webhook(webhook) for webhook in state.webhooks],
+        "tags": list(state.tags),
+        "metadata": {"createdAt": created, "updatedAt": updated},
+        "version": held.version,
+        "position": held.position,
+    }
+    if started:
+        shown["metadata"]["startedAt"] = started
+    if completed:
+        shown["metadata"]["completedAt"] = completed
+    if state.metadata:
+        shown["metadata"].update(state.metadata)
+    _add_optional(shown, state)
+    return shown
+
+
+def step_document(step: Step, executing: Assignee | None = None) -> dict[str, Any]:
+    """A step; the execution's assignee fills in what the step's, of the same type, leaves out."""
+    shown: dict[str, Any] = {"id": step.id, "name": step.name, "status": step.status._value_}
+    if step.started_at:
+        shown["startedAt"] = format_time(step.started_at)
+    if step.completed_at:
+        shown["completedAt"] = format_time(step.completed_at)
+        if step.started_at:
+            shown["duration"] = max((step.completed_at - step.started_at) // MILLISECOND, 0)
+    if step.assignee:
+        shown["assignee"] = _step_assignee(step.assignee, executing)
+    if step.input is not None:
+        shown["input"] = step.input
+    if step.output is not None:
+        shown["output"] = step.output
+    if step.error:
+        shown["error"] = _error(step.error)
+    if step.used:
+        shown["metrics"] = _totals(step.used)
+    return shown
+
+
+def checkpoint_document(checkpoint: Checkpoint) -> dict[str, Any]:
+    """A checkpoint."""
+    return {
+        "id": checkpoint.id,
+        "timestamp": format_time(checkpoint.at),
+        "state": checkpoint.state,
+        "step": checkpoint.step,
+    }
+
+
+def attempt_document(attempt: Attempt) -> dict[str, Any]:
+    """An attempt."""
+    shown: dict[str, Any] = {
+        "number": attempt.number,
+        "startedAt": format_time(attempt.started_at),
+    }
+    if attempt.ended_at:
+        shown["endedAt"] = format_time(attempt.ended_at)
+        shown["outcome"] = attempt.outcome
+    if attempt.error:
+        shown["error"] = _error(attempt.error)
+    if attempt.delay is not None:
+        shown["delay"] = in_milliseconds(attempt.delay)
+    return shown
+
+
+def _checkpoints(state: Execution) -> list[Checkpoint]:
+    """The latest ten, and before them the one that it was resumed from, where that is older."""
+    older, latest = (
+        state.checkpoints[:-LATEST_CHECKPOINTS],
+        state.checkpoints[-LATEST_CHECKPOINTS:],
+    )
+    return [*(c for c in older if c.id == state.resumed_from), *latest]
+
+
+def _add_optional(shown: dict[str, Any], state: Execution) -> None:
+    if state.workflow:
+        shown["workflow"] = state.workflow
+    if state.assignee:
+        shown["assignee"] = _assignee(state.assignee)
+    if state.result is not None:
+        shown["result"] = _result(state.result)
+    if state.error:
+        shown["error"] = _error(state.error)
+    if cancellation := state.cancellation:
+        at = format_time(cancellation.at)
+        shown["cancellation"] = {"by": cancellation.by, "at": at}
+        if cancellation.reason is not None:
+            shown["cancellation"]["reason"] = cancellation.reason
+    if state.next_retry_at:
+        shown["nextRetryAt"] = format_time(state.next_retry_at)
+    if policy := state.retry_policy:
+        shown["retryPolicy"] = {
+            "maxRetries": policy.max_retries,
+            "backoff": policy.backoff,
+            "initialDelay": in_milliseconds(policy.initial_delay),
+            "maxDelay": in_milliseconds(policy.max_delay),
+            "jitter": policy.jitter,
+        }
+
+
+def _metrics(
+    state: Execution, now: datetime, started: str | None, completed: str | None
+) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    if started:
+        shown["startedAt"] = started
+    if completed:
+        shown["completedAt"] = completed
+    if state.started_at:
+        until = state.completed_at or now
+        shown["duration"] = max((until - state.started_at) // MILLISECOND, 0)
+        shown["durationFinal"] = completed is not None
+        shown["activeDuration"] = state.worked(now) // MILLISECOND
+    shown.update(_totals(state.used))
+    shown["retries"] = state.retries
+    shown["stepsCompleted"] = state.steps_completed
+    shown["stepsTotal"] = state.steps_total
+    return shown
+
+
+def _totals(used: Totals) -> dict[str, Any]:
+    return {
+        "tokensUsed": used.tokens_used,
+        "cost": float(used.cost),
+        "currency": CURRENCY,
+        "apiCalls": used.api_calls,
+    }
+
+
+def _result(result: Any) -> Any:
+    if isinstance(result, Ciphertext):
+        return result
+    shown = {"success": result.success, "output": result.output, "summary": result.summary}
+    if result.artifacts is not None:
+        shown["artifacts"] = list(result.artifacts)
+    return shown
+
+
+def _error(error: ExecutionError) -> dict[str, Any]:
+    shown = {
+        "code": error.code,
+        "message": error.message,
+        "recoverable": error.recoverable,
+        "retryCount": error.retry_count,
+    }
+    if error.stack is not None:
+        shown["stack"] = error.stack
+    if error.step is not None:
+        shown["step"] = error.step
+    return shown
+
+
+def _assignee(assignee: Assignee) -> dict[str, Any]:
+    shown = {"type": assignee.type, "id": assignee.id, "name": assignee.name}
+    if assignee.model is not None:
+        shown["model"] = assignee.model
+    return shown
+
+
+def _step_assignee(assignee: StepAssignee, executing: Assignee | None) -> dict[str, Any]:
+    fill = executing if executing and _agrees(assignee, executing) else assignee
+    shown = {
+        "type": assignee.type,
+        "id": assignee.id or fill.id,
+        "name": assignee.name or fill.name,
+        "model": assignee.model or fill.model,
+    }
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+def _agrees(assignee: StepAssignee, executing: Assignee) -> bool:
+    return (
+        assignee.type == executing.type
+        and assignee.id in (None, executing.id)
+        and assignee.name in (None, executing.name)
+        and assignee.model in (None, executing.model)
+    )
+
+
+def _webhook(webhook: Webhook) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "id": webhook.id,
+        "url": webhook.url,
+        "events": list(webhook.events),
+        "format": webhook.format,
+    }
+    if webhook.headers:
+        shown["headers"] = dict.fromkeys(webhook.headers, MASKED)
+    return shown
+
+
+def _short(number: float) -> float:
+    return int(number) if number == int(number) else number
+
+
+def _milliseconds(duration: timedelta | None) -> int | None:
+    return None if duration is None else in_milliseconds(duration)

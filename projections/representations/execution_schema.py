@@ -1,0 +1,175 @@
+"""The shape of an execution as clients see it, for those who describe or check it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from domain.execution.retry_policy import RetryPolicy
+from domain.execution.types import Status, StepStatus
+from domain.json_forms import Count, Time
+from domain.model import Value
+from domain.types import AssigneeType, Percent, Priority
+
+Related = str | dict[str, Any]
+"""An id; where the client asked to expand it, the whole object."""
+
+
+class ShownAssignee(Value):
+    """Who or what executes."""
+
+    type: AssigneeType
+    id: str | None = None
+    name: str | None = None
+    model: str | None = None
+
+
+class ShownResult(Value):
+    """What came out."""
+
+    success: bool
+    output: Any
+    summary: str
+    artifacts: list[str] | None = None
+
+
+class ShownError(Value):
+    """What went wrong; message and stack are null once they were erased."""
+
+    code: str
+    message: str | None
+    stack: str | None = None
+    step: str | None = None
+    recoverable: bool
+    retry_count: Count
+
+
+class ShownCancellation(Value):
+    """Who ended it, when, and why."""
+
+    reason: str | None = None
+    by: str
+    at: Time
+
+
+class ShownUsage(Value):
+    """What a step used up."""
+
+    tokens_used: Count
+    cost: float
+    currency: str
+    api_calls: Count
+
+
+class ShownStep(Value):
+    """One piece of the work."""
+
+    id: str
+    name: str
+    status: StepStatus
+    started_at: Time | None = None
+    completed_at: Time | None = None
+    duration: Count | None = None
+    assignee: ShownAssignee | None = None
+    input: Any = None
+    output: Any = None
+    error: ShownError | None = None
+    metrics: ShownUsage | None = None
+
+
+class ShownCheckpoint(Value):
+    """A place to go on from."""
+
+    id: str
+    timestamp: Time
+    state: dict[str, Any] | None
+    step: str
+
+
+class ShownAttempt(Value):
+    """One try; `delay` is the wait before the next, in milliseconds."""
+
+    number: Count
+    started_at: Time
+    ended_at: Time | None = None
+    outcome: Literal["completed", "failed", "cancelled"] | None = None
+    error: ShownError | None = None
+    delay: Count | None = None
+
+
+class ShownMetrics(Value):
+    """How long it took and what it used up; durations in milliseconds.
+
+    While it has not ended, `durationFinal` is false and both durations count so far.
+    """
+
+    started_at: Time | None = None
+    completed_at: Time | None = None
+    duration: Count | None = None
+    duration_final: bool | None = None
+    active_duration: Count | None = None
+    tokens_used: Count
+    cost: float
+    currency: str
+    api_calls: Count
+    retries: Count
+    steps_completed: Count
+    steps_total: Count
+
+
+class ShownWebhook(Value):
+    """Where events are sent; the values of headers are never shown."""
+
+    id: str
+    url: str
+    events: list[str]
+    headers: dict[str, Literal["***"]] | None = None
+    format: Literal["json", "slack"]
+
+
+class ShownMetadata(Value):
+    """Times, and what clients noted."""
+
+    model_config = ConfigDict(extra="allow")
+
+    created_at: Time
+    updated_at: Time
+    started_at: Time | None = None
+    completed_at: Time | None = None
+    environment: str | None = None
+    version: str | None = None
+
+
+class ServiceExecution(Value):
+    """A service execution, whole."""
+
+    type: Annotated[Literal["ServiceExecution"], Field(alias="$type")]
+    id: Annotated[str, Field(alias="$id")]
+    order: Related
+    service: Related
+    workflow: Related | None = None
+    customer: Related
+    provider: Related
+    status: Status
+    progress: Percent
+    assignee: ShownAssignee | None = None
+    result: ShownResult | None = None
+    error: ShownError | None = None
+    cancellation: ShownCancellation | None = None
+    steps: list[ShownStep]
+    checkpoints: list[ShownCheckpoint]
+    attempts: list[ShownAttempt]
+    next_retry_at: Time | None = None
+    metrics: ShownMetrics
+    logs: list[dict[str, Any]] | None = None
+    logs_total: Count | None = None
+    priority: Priority
+    timeout: Count | None
+    retry_policy: RetryPolicy | None = None
+    webhooks: list[ShownWebhook]
+    tags: list[str]
+    metadata: ShownMetadata
+    version: Count
+    position: Count
+    erased: bool | None = None

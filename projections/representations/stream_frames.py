@@ -1,0 +1,223 @@
+"""The frames of streams as models, for those who describe or check them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field
+
+from domain.execution.types import Status
+from domain.json_forms import Count, Time
+from domain.model import Value
+from domain.types import JsonObject, Percent
+from projections.log_lines.model import Level
+from projections.representations.execution_schema import (
+    ServiceExecution,
+    ShownError,
+    ShownResult,
+    ShownStep,
+)
+
+Position = Annotated[int, Field(ge=0)]
+
+
+class Watched(Value):
+    """What all frames of watchers have. `more`: another frame of the same event follows."""
+
+    execution: str
+    position: Position
+    time: Time
+    more: Literal[True] | None = None
+    state: ServiceExecution | None = None
+
+    @classmethod
+    def kinds(cls) -> tuple[str, ...]:
+        """Its values of `type`."""
+        return get_args(cls.model_fields["type"].annotation)
+
+
+class Progress(Watched):
+    """How far it has come."""
+
+    type: Literal["progress"]
+    progress: Percent
+
+
+class StatusChanged(Watched):
+    """It has another status."""
+
+    type: Literal["status_changed"]
+    status: Status
+
+
+class Completed(Watched):
+    """It has ended, with a result; null once that was erased."""
+
+    type: Literal["completed"]
+    result: ShownResult | None
+
+
+class Failed(Watched):
+    """It has failed for good."""
+
+    type: Literal["failed"]
+    error: ShownError
+
+
+class Cancelled(Watched):
+    """Somebody ended it."""
+
+    type: Literal["cancelled"]
+    reason: str | None
+    by: str
+
+
+class Paused(Watched):
+    """It rests, at a checkpoint."""
+
+    type: Literal["paused"]
+    checkpoint: str
+    reason: str | None
+
+
+class Resumed(Watched):
+    """It goes on from a checkpoint."""
+
+    type: Literal["resumed"]
+    checkpoint: str
+
+
+class Retry(Watched):
+    """It has failed and will be tried again; `delay` in milliseconds."""
+
+    type: Literal["retry"]
+    retry: Count
+    max_retries: Count | None = None
+    delay: Count
+    next_retry_at: Time
+
+
+class StepFrame(Watched):
+    """Something happened to a step."""
+
+    type: Literal["step.started", "step.completed", "step.failed", "step.skipped"]
+    step: ShownStep
+
+
+class Log(Value):
+    """A line of its log, live, for those who ask for `log`; it has no position and moves no cursor."""
+
+    type: Literal["log"]
+    execution: str
+    timestamp: Time
+    level: Level
+    message: str | None
+    step: str | None = None
+    context: JsonObject | None = None
+    erased: Literal[True] | None = None
+
+
+class Envelope(Value):
+    """An event as CloudEvents 1.0; extension attributes beside these.
+
+    `state`, with `include=execution` only, is the execution after its event, and no attribute.
+    """
+
+    specversion: Literal["1.0"]
+    id: str
+    type: str
+    source: str
+    subject: str
+    time: Time
+    datacontenttype: Literal["application/json"]
+    position: Position
+    version: Position
+    actor: str
+    occurredat: Time | None = None
+    correlationid: str | None = None
+    causationid: str | None = None
+    data: dict[str, Any]
+    state: ServiceExecution | None = None
+
+
+class Ours(Value):
+    """About the stream itself. As a server-sent event its `type` stands in `event:` only."""
+
+    position: Position
+
+    @classmethod
+    def kind(cls) -> str:
+        """Its value of `type`."""
+        kind: str = cls.model_fields["type"].default
+        return kind
+
+
+class Checkpoint(Ours):
+    """Nothing matched up to here: keep this cursor."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+
+
+class CaughtUp(Ours):
+    """The past is done; what follows happens now."""
+
+    type: Literal["caught-up"] = "caught-up"
+
+
+class FellBehind(Ours):
+    """You read too slowly, and get events from the store until you are caught up; no log lines."""
+
+    type: Literal["fell-behind"] = "fell-behind"
+
+
+class Closing(Ours):
+    """The server ends; come back after so many milliseconds."""
+
+    type: Literal["closing"] = "closing"
+    retry: Count
+
+
+class Pause(Value):
+    """Wait, or go on."""
+
+    pause: bool
+
+
+class Seek(Value):
+    """Go on from another position."""
+
+    seek: Position
+
+
+class Speed(Value):
+    """Replay the past so many times faster; 0 is as fast as can be."""
+
+    speed: Annotated[float, Field(ge=0, le=1_000_000)]
+
+
+CONTROLS: tuple[type[Ours], ...] = (Checkpoint, CaughtUp, FellBehind, Closing)
+FRAMES = (
+    Progress,
+    StatusChanged,
+    Completed,
+    Failed,
+    Cancelled,
+    Paused,
+    Resumed,
+    Retry,
+    StepFrame,
+)
+WORDS = (Pause, Seek, Speed)
+Frame = Annotated[
+    Progress
+    | StatusChanged
+    | Completed
+    | Failed
+    | Cancelled
+    | Paused
+    | Resumed
+    | Retry
+    | StepFrame,
+    Field(discriminator="type"),
+]
+Control = Annotated[Checkpoint | CaughtUp | FellBehind | Closing, Field(discriminator="type")]
