@@ -1,4 +1,4 @@
-"""TODO."""
+"""The clock and the maker of ids: what everything else is given."""
 
 from __future__ import annotations
 

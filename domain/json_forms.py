@@ -1,4 +1,4 @@
-"""How times, durations and sealed content stand in JSON."""
+"""Times, durations and counts in JSON."""
 
 from __future__ import annotations
 

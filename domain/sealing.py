@@ -1,4 +1,4 @@
-"""TODO."""
+"""Sealed content in models and in JSON: which fields are encrypted, and how a token looks."""
 
 from __future__ import annotations
 

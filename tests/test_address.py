@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from api.cli.service_address import address
+from api.client.address import address
 from api.embedded_postgres.address_file import Sign, read, shown
 from api.embedded_postgres.data_dir import DataDir
 from api.settings import SetupError

@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 PROGRAM = Path(sys.executable).with_name("executions")
 SAYING = """
 import logging, structlog
-from api.diagnostics import configure_logging
+from api.telemetry.logging import configure_logging
 configure_logging("info")
 structlog.get_logger().info("ours", number=1)
 logging.getLogger("some.library").info("not worth a line")

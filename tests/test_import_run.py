@@ -189,7 +189,7 @@ def test_what_others_wrote_is_told_and_left_alone(
     service.troubles[0] = "stop" if trace == "cake-1" else ""
     import_xes()
     name = f"{id_part('Cakes to order')}:{trace}"
-    service.send({**run_import, "execution": name, "occurredAt": "2024-05-01T00:00:00Z"})
+    service.send({**command, "execution": name, "occurredAt": "2024-05-01T00:00:00Z"})
     before = service.executions[name].version
     result = import_xes(ORDERS, CAKES, "--json")
     assert result.exit_code == 1

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Rights, and which role has which."""
 
 from __future__ import annotations
 

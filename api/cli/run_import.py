@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from api.cli.progress_bar import progress
-from api.cli.service_address import address
+from api.client.address import address
 from api.interop.xes.client import Service, ServiceAway, ServiceFailed
 from api.interop.xes.mapping import MappingError, load_mapping
 from api.interop.xes.reader import XesError

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 from api.cli.options import at_service
-from api.cli.service_address import Address, address
-from api.cli.sse_reader import Frame, Refused, follow
+from api.client.address import Address, address
+from api.client.event_source import Frame, Refused, follow
 from api.settings import SetupError
 
 OURS = {"checkpoint", "caught-up", "fell-behind", "closing"}

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The OpenAPI document, and what each problem code means."""
 
 from __future__ import annotations
 

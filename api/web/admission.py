@@ -1,4 +1,4 @@
-"""TODO."""
+"""The door of HTTP: who may enter, with which body, and how a refusal looks."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.access.identity import NOBODY, Access, Caller
 from api.access.rights import Right
 from api.telemetry.metrics import REFUSALS, REQUESTS
-from api.web import body as body_module
+from api.web import body as bodies
 from api.web import problems
 from api.web.ids import ID
+from api.web.operation import Operation
+from api.web.request import Call
 from domain.errors import DomainError, NotFound
 
 if TYPE_CHECKING:
     from api.app import System
-from api.web.operation import Operation
-from api.web.request import Call
 
 log = structlog.get_logger()
 
@@ -66,12 +66,12 @@ class Endpoint:
         if operation.body is None:
             return await operation.handler(self._call(operation, scope, caller, b""))
         limit = operation.body_limit
-        size = body_module.announced(headers, limit)
-        if size <= body_module.SMALL:
-            body = await body_module.read(headers, receive, limit)
+        size = bodies.announced(headers, limit)
+        if size <= bodies.SMALL:
+            body = await bodies.read(headers, receive, limit)
             return await operation.handler(self._call(operation, scope, caller, body))
         with self._system.bodies.holding(size) as hold:
-            body = await body_module.read(headers, body_module.patient(receive), limit)
+            body = await bodies.read(headers, bodies.patient(receive), limit)
             hold.shrink(len(body))
             return await operation.handler(self._call(operation, scope, caller, body))
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Bodies of requests as commands."""
 
 from __future__ import annotations
 

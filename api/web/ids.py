@@ -1,4 +1,4 @@
-"""TODO."""
+"""The ids that clients may choose."""
 
 from __future__ import annotations
 

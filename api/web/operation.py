@@ -5,18 +5,15 @@ document all follow from the rows.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.web.body import MIB
-
-if TYPE_CHECKING:
-    pass
 from api.web.request import Call
 
-Handler = Callable[["Call"], Awaitable[ASGIApp]]
+Handler = Callable[[Call], Awaitable[ASGIApp]]
 
 
 class Parameter(NamedTuple):

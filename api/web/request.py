@@ -1,4 +1,4 @@
-"""TODO."""
+"""One admitted request: its caller, its headers, its query and its body."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from domain.writer.message import Message
 
 if TYPE_CHECKING:
     from api.app import System
-from api.web.operation import Operation
+    from api.web.operation import Operation
 
 LABEL = re.compile(r"[!-~]{1,128}")
 ENTITY_TAG = re.compile(r'(?:W/)?"(\d{1,18})(?:-ld)?"')

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Operations as Starlette's routes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import BaseRoute, Route
 
+from api.web.admission import Endpoint
+from api.web.operation import Operation
 from api.web.path_segments import SEGMENT
 
 if TYPE_CHECKING:
     from api.app import System
-from api.web.admission import Endpoint
-from api.web.operation import Operation
 
 
 def routes(system: System, operations: Iterable[Operation]) -> list[BaseRoute]:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Makes the log's tables, and looks whether they are there."""
 
 from __future__ import annotations
 

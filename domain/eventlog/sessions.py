@@ -1,4 +1,4 @@
-"""TODO."""
+"""Sessions with the log's database: their settings, and how other programs find it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""States kept at some versions, so that loading one need not fold the whole stream."""
 
 from __future__ import annotations
 

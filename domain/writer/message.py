@@ -1,4 +1,4 @@
-"""TODO."""
+"""A command on its way to the writer, with its conditions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Makes the tables of the projections, and empties those whose rows changed their form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The protocol that every projection follows."""
 
 from __future__ import annotations
 

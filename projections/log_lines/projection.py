@@ -1,4 +1,4 @@
-"""TODO."""
+"""The log lines that the server itself writes: what follows from failures, retries and ends."""
 
 from __future__ import annotations
 

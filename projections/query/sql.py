@@ -1,4 +1,4 @@
-"""TODO."""
+"""A condition as SQL with bound values."""
 
 from __future__ import annotations
 

@@ -1,31 +1,27 @@
-"""The small aggregates as clients see them."""
+"""Services, workflows, orders and users as clients see them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from domain.catalog import order, service, user, workflow
 from domain.catalog.order import Order
 from domain.catalog.service import Service
 from domain.catalog.user import User
 from domain.catalog.workflow import Workflow
-from domain.model import (
-    Held,
-)
-from projections.representations import catalog
+from domain.model import Held
 
 
 def document(held: Held[Any]) -> dict[str, Any]:
     """The service, workflow, order or user, whichever it is."""
     match held.state:
-        case service.Service():
-            return catalog.service_document(held)
-        case workflow.Workflow():
-            return catalog.workflow_document(held)
-        case order.Order():
-            return catalog.order_document(held)
-        case user.User():
-            return catalog.user_document(held)
+        case Service():
+            return service_document(held)
+        case Workflow():
+            return workflow_document(held)
+        case Order():
+            return order_document(held)
+        case User():
+            return user_document(held)
         case other:
             raise TypeError(f"{type(other).__name__} is not of the catalog")
 

@@ -135,7 +135,7 @@ def in_a_process(database: str, folder: Path) -> Iterator[tuple[str, list[str]]]
         "EXECUTIONS_ADMIN_TOKEN": TOKEN,
         "EXECUTIONS_LOG_LEVEL": "debug",
     }
-    run = "from api.cli import main; main()"
+    run = "from api.cli.main import main; main()"
     program = ["-c", run, "serve", "--port", "0", "--data-dir", str(folder)]
     process = subprocess.Popen(
         [sys.executable, *program],

@@ -25,7 +25,7 @@ from domain.eventlog.store import IN_ORDER, SPAN
 HOUSE = Path(__file__).parents[2]
 TOKEN = "the-token-of-the-tests"
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
-PROGRAM = (sys.executable, "-c", "from api.cli import main; main()")
+PROGRAM = (sys.executable, "-c", "from api.cli.main import main; main()")
 START = 60
 
 

@@ -10,8 +10,8 @@ from threading import Thread
 
 import pytest
 
-from api.cli.service_address import Address
-from api.cli.sse_reader import follow
+from api.client.address import Address
+from api.client.event_source import follow
 from tests.api.conftest import ok
 from tests.conftest import reachable_folder
 from tests.fire.load import CATALOG

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from api.cli.main import main
-from api.cli.service_address import Address
-from api.cli.sse_reader import Frame, Refused, follow, frames, lines
 from api.cli.tail import GAP, log_line
+from api.client.address import Address
+from api.client.event_source import Frame, Refused, follow, frames, lines
 from api.streams.connection import Connection
 from tests.api.conftest import RESULT, Executions
 from tests.api.listening import opened

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import orjson
 
-from api.cli.service_address import Address, unknown, unreached
+from api.client.address import Address, unknown, unreached
 
 JSON = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The webhooks that an execution keeps."""
 
 from __future__ import annotations
 

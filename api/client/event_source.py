@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import httpx
 
-from api.cli.service_address import Address, unknown, unreached
+from api.client.address import Address, unknown, unreached
 
 SILENCE = 45.0
 """Seconds without even a heartbeat, after which the connection is taken for lost."""

@@ -1,0 +1,1 @@
+"""How commands reach a running service: its address, its token, its streams."""
