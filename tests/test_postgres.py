@@ -25,7 +25,7 @@ SMALL = {"shared_buffers": "16MB", "max_connections": "20"}
 OWNER = """
 import sys
 from pathlib import Path
-from api.postgres import EmbeddedPostgres
+from api.embedded_postgres.server import EmbeddedPostgres
 
 root, programs = Path(sys.argv[1]), sys.argv[2] and Path(sys.argv[2]) or None
 with EmbeddedPostgres(root, bin_dir=programs) as postgres:
