@@ -41,6 +41,7 @@ from domain.eventlog.migrations import any_data_key, log_exists, migrate_log
 from domain.eventlog.notifications import Listener
 from domain.eventlog.sessions import variables
 from domain.eventlog.store import Store
+from domain.eventlog.tail import Tail
 from domain.writer.command_bus import Bus
 from projections.analytics.queries import Figures
 from projections.catalog import Catalog
@@ -80,6 +81,7 @@ class System:
     access: Access
     bodies: Bodies
     listener: Listener
+    tail: Tail
     runner: Runner
     hub: Hub
     history: History
@@ -129,6 +131,7 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
         conninfo, schema, codec, Keyring(Vault(master_key)), settings.database_connections
     )
     listener = Listener(conninfo, schema)
+    tail = Tail(store, listener, schema)
     hub = Hub(store, listener, schema, settings.stream_limit)
     executions_view, _, catalog_view, _ = views = all_views(codec)
     return System(
@@ -137,7 +140,8 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
         access=Access(admin_token),
         bodies=Bodies(),
         listener=listener,
-        runner=Runner(views, store, listener, conninfo, schema),
+        tail=tail,
+        runner=Runner(views, store, tail, listener, conninfo=conninfo, schema=schema),
         hub=hub,
         history=History(store),
         executions=executions_view,
@@ -152,6 +156,7 @@ async def running(system: System) -> AsyncIterator[None]:
     """The parts started, in order, and stopped in the opposite one."""
     await system.store.open()
     system.listener.start()
+    system.tail.start()
     system.bus.start()
     system.runner.start()
     system.hub.start()
@@ -161,6 +166,7 @@ async def running(system: System) -> AsyncIterator[None]:
         await system.hub.stop()
         await system.bus.stop()
         await system.runner.stop()
+        await system.tail.stop()
         await system.listener.stop()
         await system.store.close()
 

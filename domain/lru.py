@@ -1,59 +1,64 @@
-"""The states at hand: a bounded memory of the streams that were used last."""
+"""A bounded cache: it drops what was not used for longest."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
 
-from domain.model import Held
-
-CAPACITY = 16_384
-LARGE = 64 * 1024
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 
-class States:
-    """Forgets the streams not used for longest. Its measure is what they hold, not their number: an
-    execution with a thousand steps takes the room of a thousand others.
+class LruCache(Generic[K, V]):
+    """Maps keys to values, up to a capacity.
+
+    `weigh` says how much of the capacity a value takes; by default each takes one. Nothing is
+    dropped before `trim` is called, so that whoever puts several values can still read them all.
     """
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
+    def __init__(self, capacity: int, weigh: Callable[[V], int] = lambda _: 1) -> None:
         self._capacity = capacity
-        self._held: OrderedDict[str, Held[Any]] = OrderedDict()
+        self._weigh = weigh
+        self._values: OrderedDict[K, V] = OrderedDict()
         self._weight = 0
 
-    def __contains__(self, stream: object) -> bool:
-        return stream in self._held
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
 
-    def get(self, stream: str) -> Held[Any] | None:
-        """The state of a stream, if it is at hand."""
-        return self._held.get(stream)
+    def __len__(self) -> int:
+        return len(self._values)
 
-    def keep(self, stream: str, held: Held[Any]) -> None:
-        """Remember a state, in place of an older one of its stream."""
-        before = self._held.pop(stream, None)
-        if before is not None:
-            self._weight -= _weight(before)
-        self._held[stream] = held
-        self._weight += _weight(held)
+    def get(self, key: K) -> V | None:
+        """The value of a key, which counts as used now; None where there is none."""
+        value = self._values.get(key)
+        if value is not None:
+            self._values.move_to_end(key)
+        return value
 
-    def trim(self) -> list[str]:
-        """Forget what is too much, and say which streams."""
-        gone = []
-        while self._weight > self._capacity and len(self._held) > 1:
-            stream, held = self._held.popitem(last=False)
-            self._weight -= _weight(held)
-            gone.append(stream)
-        return gone
+    def put(self, key: K, value: V) -> None:
+        """Add a value, or replace the one of its key."""
+        self.pop(key)
+        self._values[key] = value
+        self._weight += self._weigh(value)
+
+    def pop(self, key: K) -> V | None:
+        """Remove a key; answers its value, None where there was none."""
+        value = self._values.pop(key, None)
+        if value is not None:
+            self._weight -= self._weigh(value)
+        return value
+
+    def trim(self) -> list[K]:
+        """Drop what exceeds the capacity, and answer which keys. The newest value always stays."""
+        dropped = []
+        while self._weight > self._capacity and len(self._values) > 1:
+            key, value = self._values.popitem(last=False)
+            self._weight -= self._weigh(value)
+            dropped.append(key)
+        return dropped
 
     def clear(self) -> None:
-        """Forget everything."""
-        self._held.clear()
+        """Drop everything."""
+        self._values.clear()
         self._weight = 0
-
-
-def _weight(held: Held[Any]) -> int:
-    """Its parts, and what large content adds. What small events add up to before a snapshot is no
-    memory: of a thousand times progress one is kept.
-    """
-    parts: int = held.state.weight
-    return parts + held.size // LARGE

@@ -70,6 +70,11 @@ class Aggregate(State):
 
 S = TypeVar("S", bound=Aggregate)
 
+LARGE_CONTENT = 64 * 1024
+"""Bytes of content that take as much room in a cache as one more part."""
+CACHED_PARTS = 16_384
+"""Room for the states of one cache: some 30 MB."""
+
 
 class Context(NamedTuple):
     """What a command may know besides its state: time, actor, rights, chance, other states.
@@ -207,6 +212,14 @@ class Held(NamedTuple, Generic[S]):
     position: int
     at: datetime
     size: int = 0
+
+    @property
+    def weight(self) -> int:
+        """The room it takes in a cache: one for each part, and more for large content.
+
+        Small events add nothing: of a thousand reports of progress the state keeps one.
+        """
+        return self.state.weight + self.size // LARGE_CONTENT
 
 
 def replay(held: Held[Any] | None, events: Iterable[Recorded]) -> Held[Any] | None:

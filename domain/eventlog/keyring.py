@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 
 from domain.eventlog.encryption import DataKey, Vault
+from domain.lru import LruCache
 
 CAPACITY = 4_096
 
@@ -20,7 +20,7 @@ class Keyring:
     def __init__(self, vault: Vault, capacity: int = CAPACITY) -> None:
         self._vault = vault
         self._capacity = capacity
-        self._keys: OrderedDict[str, DataKey] = OrderedDict()
+        self._keys: LruCache[str, DataKey] = LruCache(capacity)
         self._absent: set[str] = set()
         self._minted: dict[str, tuple[DataKey, bytes]] = {}
 
@@ -32,13 +32,11 @@ class Keyring:
         self, streams: Iterable[str], *, believe_absent: bool
     ) -> tuple[dict[str, DataKey], list[str]]:
         """The keys at hand, and those of `streams` whose key has to be looked up."""
-        keys = self._keys
         absent = self._absent if believe_absent else ()
         known, unknown = {}, []
         for stream in streams:
-            if stream in keys:
-                keys.move_to_end(stream)
-                known[stream] = keys[stream]
+            if (key := self._keys.get(stream)) is not None:
+                known[stream] = key
             elif stream not in absent:
                 unknown.append(stream)
         return known, unknown
@@ -89,7 +87,5 @@ class Keyring:
 
     def _keep(self, stream: str, key: DataKey) -> None:
         self._absent.discard(stream)
-        self._keys[stream] = key
-        self._keys.move_to_end(stream)
-        if len(self._keys) > self._capacity:
-            self._keys.popitem(last=False)
+        self._keys.put(stream, key)
+        self._keys.trim()

@@ -7,19 +7,15 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import psycopg
-import structlog
 from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from domain.eventlog.sessions import session_options
+from domain.supervisor import supervise
 
-SHORTEST_PAUSE = 0.1
-LONGEST_PAUSE = 2.0
 HEARING, DEAF = 1.0, 0.25
 """Seconds between two looks of somebody who is woken, and of somebody who is not."""
-
-log = structlog.get_logger()
 
 
 def watched(conninfo: str) -> str:
@@ -86,7 +82,9 @@ class Listener:
 
     def start(self) -> None:
         """Begin to listen, and to connect again whenever that is needed."""
-        self._task = asyncio.create_task(self._run(), name="listener")
+        self._task = asyncio.create_task(
+            supervise("listener", self._run, (psycopg.Error, OSError)), name="listener"
+        )
 
     async def stop(self) -> None:
         """Stop listening."""
@@ -96,20 +94,11 @@ class Listener:
                 await self._task
 
     async def _run(self) -> None:
-        pause = SHORTEST_PAUSE
-        while True:
-            try:
-                async with await self._connect() as connection:
-                    pause = SHORTEST_PAUSE
-                    await self._listen(connection)
-            except (psycopg.Error, OSError) as error:
-                log.warning("listener lost its connection", error=str(error).strip())
-            except Exception:  # what somebody else notified is no reason to be deaf
-                log.exception("listener begins again")
-            finally:
-                self._hears = False
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+        try:
+            async with await self._connect() as connection:
+                await self._listen(connection)
+        finally:
+            self._hears = False
 
     async def _connect(self) -> AsyncConnection:
         return await AsyncConnection.connect(

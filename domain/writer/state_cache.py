@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from operator import attrgetter
+from typing import Any
 
 from domain.eventlog.append import Transaction
 from domain.eventlog.keyring import Keyring
-from domain.lru import States
+from domain.lru import LruCache
+from domain.model import CACHED_PARTS, Held
 from domain.writer.batch import Loaded, wanted
 from domain.writer.message import Message
 
@@ -25,7 +28,7 @@ class Known:
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
-        self._states = States()
+        self._states: LruCache[str, Held[Any]] = LruCache(CACHED_PARTS, attrgetter("weight"))
         self._current: set[str] = set()
         self._undisturbed = 0
         self.session = -1
@@ -71,7 +74,7 @@ class Known:
         self.position, self.at = position, at
         for stream, held in states.items():
             if held is not None:
-                self._states.keep(stream, held)
+                self._states.put(stream, held)
                 self._current.add(stream)
         self._current.difference_update(self._states.trim())
 

@@ -1,4 +1,4 @@
-"""What a view is, and how it follows the log: rows and bookmark move in one transaction."""
+"""How a projection follows the log: its rows and its bookmark move in one transaction."""
 
 from __future__ import annotations
 
@@ -15,35 +15,26 @@ from psycopg.sql import SQL
 
 from domain.errors import Overloaded
 from domain.eventlog.codec import Stored
-from domain.eventlog.store import Store
+from domain.eventlog.tail import LogEvent
 from domain.model import Recorded
+from projections.engine.pages import Pages, Part
 from projections.engine.projection import View
 
 log = structlog.get_logger()
 
 PAGE = 1_000
 LARGEST_PAGE = 5_000
-PAGE_BYTES = 8 * 1024 * 1024
-LARGE = 2_000
-"""Bytes from which on an event counts: any page of smaller ones fits into memory."""
-SURELY = 16
-"""So few events fit, however large they are."""
 BREATH = 200
 
 BOOKMARK = SQL("""; SELECT b.position, b.generation, head.position FROM bookmarks AS b, head
     WHERE b.view = {} FOR UPDATE OF b""")
 MOVE = SQL("UPDATE bookmarks SET position = {} WHERE view = {}; ")
 TELL = SQL("SELECT pg_notify({}, {}); ")
-TOO_MANY = """SELECT min(notification_id) FROM (
-        SELECT notification_id, sum(octet_length(state)) OVER (ORDER BY notification_id) AS size
-        FROM events WHERE notification_id > %b AND notification_id <= %b
-            AND octet_length(state) > %b) AS large
-    WHERE size > %b"""
 PARK = """INSERT INTO parked (view, position, stream, type, error) VALUES (%s, %s, %s, %s, %s)
     ON CONFLICT DO NOTHING"""
 
 
-Show = Callable[[AsyncConnection, Sequence[Stored]], Awaitable[None]]
+Show = Callable[[AsyncConnection, Sequence[LogEvent]], Awaitable[None]]
 
 
 class _Bounds(NamedTuple):
@@ -75,18 +66,6 @@ class Progress(NamedTuple):
     generation: int
 
 
-class Part(NamedTuple):
-    """A part of the log: the streams of one share of several, from 0, up to a position."""
-
-    shares: int
-    number: int
-    until: int
-
-    def bookmark(self, view: str) -> str:
-        """The name of the bookmark of a view's follower of this part alone."""
-        return f"{view}/{self.number}"
-
-
 class Follower:
     """Brings one view up to the log, or a part of it, page by page, on a connection of its own.
 
@@ -94,13 +73,13 @@ class Follower:
     """
 
     def __init__(
-        self, view: View, store: Store, page: int = PAGE, part: Part | None = None
+        self, view: View, pages: Pages, page: int = PAGE, part: Part | None = None
     ) -> None:
         self.view = view
         self.parked = 0
         self.behind = False
         self.moved = 0
-        self._store = store
+        self._pages = pages
         self._part = part
         self._bookmark = part.bookmark(view.name) if part else view.name
         self._left: Progress | None = None
@@ -142,12 +121,12 @@ class Follower:
                 await connection.execute(bounds.end)
                 self._left = progress
                 return None
-            until = await self._end(connection, progress.position, until)
+            until, events = await self._pages.read(connection, progress.position, until, head)
             self.behind, self.moved = until < head, until - progress.position
             self._left = None
             self._fit()
-            if rows := await self._rows(connection, progress.position, until, head):
-                await show(connection, rows)
+            if events:
+                await show(connection, events)
             moved = MOVE.format(until, self._bookmark)
             if told and not self.behind:
                 moved += TELL.format(told, f"{view.name} {until}")
@@ -155,47 +134,27 @@ class Follower:
         self._left = Progress(until, progress.generation)
         return self._left
 
-    async def _end(self, connection: AsyncConnection, after: int, until: int) -> int:
-        """Where a page ends that holds no more bytes than fit, and at least one event."""
-        if until - after <= SURELY:
-            return until
-        cursor = await connection.execute(TOO_MANY, (after, until, LARGE, PAGE_BYTES), binary=True)
-        [(first,)] = await cursor.fetchall()
-        return until if first is None else max(after + 1, int(first) - 1)
-
-    async def _rows(
-        self, connection: AsyncConnection, after: int, until: int, _head: int
-    ) -> Sequence[Stored]:
-        share = self._part[:2] if self._part else None
-        return await self._store.span(connection, after, until, self.view.types, share)
-
-    async def _decoded(self, rows: Sequence[Stored]) -> Sequence[Recorded]:
-        events = []
-        for row in rows:
-            events.append(self._store.codec.decode(row))
-            if len(events) % BREATH == 0:
-                await asyncio.sleep(0)
-        return events
-
     def _fit(self) -> None:
         """The further behind, the larger the pages: rows are written once a page."""
         largest = max(LARGEST_PAGE, self._smallest)
         self._page = min(2 * self._page, largest) if self.behind else self._smallest
 
-    async def _show(self, connection: AsyncConnection, rows: Sequence[Stored]) -> None:
-        await self.view.apply(connection, await self._decoded(rows))
+    async def _show(self, connection: AsyncConnection, events: Sequence[LogEvent]) -> None:
+        await self.view.apply(connection, await decode(events))
 
-    async def _show_carefully(self, connection: AsyncConnection, rows: Sequence[Stored]) -> None:
+    async def _show_carefully(
+        self, connection: AsyncConnection, events: Sequence[LogEvent]
+    ) -> None:
         """One by one; the event that fails is undone alone, and parked."""
-        for row in rows:
+        for event in events:
             try:
                 async with connection.transaction():
-                    await self._show(connection, [row])
+                    await self._show(connection, [event])
             except (psycopg.OperationalError, psycopg.InterfaceError):
                 raise
             except Exception as error:  # noqa: BLE001 - whatever an event does, the view goes on
                 self.view.forget()
-                await self._park(connection, row, error)
+                await self._park(connection, event.row, error)
 
     async def _park(self, connection: AsyncConnection, row: Stored, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"[:2000]
@@ -224,3 +183,13 @@ async def _bookmark(
     if row is None:
         raise LookupError(f"the view {view} has no bookmark: its tables were never created")
     return Progress(*row[:2]), row[2]
+
+
+async def decode(events: Sequence[LogEvent]) -> list[Recorded]:
+    """What the events say; a long page yields to the loop now and then."""
+    decoded = []
+    for event in events:
+        decoded.append(event.recorded)
+        if len(decoded) % BREATH == 0:
+            await asyncio.sleep(0)
+    return decoded

@@ -17,8 +17,8 @@ from psycopg import AsyncConnection
 from psycopg.sql import SQL
 
 from domain.eventlog.store import Store
-from projections.engine.follower import Part
 from projections.engine.migrations import BEGIN_BOOKMARK
+from projections.engine.pages import Part
 from projections.engine.prefetch import collecting_rarely, reading_ahead
 from projections.engine.projection import View
 

@@ -18,8 +18,9 @@ from psycopg.sql import SQL, Identifier
 
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
-from projections.engine.follower import Follower, Part
+from projections.engine.follower import Follower
 from projections.engine.migrations import BEGIN_BOOKMARK
+from projections.engine.pages import Part
 from projections.engine.parallel_rebuild import Processes, Share, apply_all
 from projections.engine.prefetch import collecting_rarely, reading_ahead
 from projections.engine.projection import View

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from time import monotonic
 from typing import NamedTuple
 
 import psycopg
-import structlog
 from psycopg import AsyncConnection
 
 from domain.eventlog.notifications import Listener, Wake, watched
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
+from domain.eventlog.tail import Tail
+from domain.supervisor import supervise
 from projections.engine.follower import Follower
+from projections.engine.pages import TailPages
 from projections.engine.progress import Horizon
 from projections.engine.projection import View
 
@@ -22,19 +25,17 @@ POLL = 0.25
 PER_EVENT = 0.0005
 LONGEST_GATHER = 0.1
 TAKE_OVER = 1.0
-SHORTEST_PAUSE = 0.1
-LONGEST_PAUSE = 2.0
+STILL = 0.25
+"""Seconds that a bookmark may stand still while events pass that do not concern the view."""
+OUTAGES = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
 LOST_OWNER = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
 # Rows and bookmark are lost together in a crash, and made again from the log: nothing waits for disk.
 UNHURRIED = "-c synchronous_commit=off"
 
 OWN = "SELECT pg_try_advisory_lock(hashtext(%s), hashtext(%s))"
-BEHIND = "SELECT head.position > b.position FROM head, bookmarks AS b WHERE b.view = %s"
 POSITIONS = "SELECT view, position FROM bookmarks"
 PROGRESS = """SELECT b.view, b.position, (SELECT count(*) FROM parked AS p WHERE p.view = b.view)
     FROM bookmarks AS b ORDER BY b.view"""
-
-log = structlog.get_logger()
 
 
 class ViewProgress(NamedTuple):
@@ -56,14 +57,24 @@ class Runner:
     """Owns one task for each view. Make it before the listener is started."""
 
     def __init__(
-        self, views: Sequence[View], store: Store, listener: Listener, conninfo: str, schema: str
+        self,
+        views: Sequence[View],
+        store: Store,
+        tail: Tail,
+        listener: Listener,
+        *,
+        conninfo: str,
+        schema: str,
     ) -> None:
         self._store = store
-        self._listener = listener
+        self._tail = tail
         self._conninfo = conninfo
         self._schema = schema
         self._horizon = Horizon()
-        self._wakes = {view: listener.subscribe(schema) for view in views}
+        self._views = views
+        self._wakes = {view.name: tail.subscribe(partial(self._owns, view.name)) for view in views}
+        self._awaited: dict[str, int] = {}
+        """The farthest position of each view that somebody waits for."""
         self._hurries = {view.name: Wake() for view in views}
         self._tasks: list[asyncio.Task[None]] = []
         self._owned: set[str] = set()
@@ -72,8 +83,11 @@ class Runner:
     def start(self) -> None:
         """Begin to follow the log."""
         self._tasks = [
-            asyncio.create_task(self._supervise(view, wake), name=f"view {view.name}")
-            for view, wake in self._wakes.items()
+            asyncio.create_task(
+                supervise(f"view {view.name}", partial(self._follow, view), OUTAGES),
+                name=f"view {view.name}",
+            )
+            for view in self._views
         ]
 
     async def stop(self) -> None:
@@ -90,7 +104,9 @@ class Runner:
         """Whether a view's rows reach a position within the time, whichever process writes them."""
         end = monotonic() + seconds
         if self._horizon[view] < position:
+            self._awaited[view] = max(position, self._awaited.get(view, 0))
             self._hurries[view].set()
+            self._wakes[view].set()
         while not await self._horizon.wait(view, position, min(POLL, max(end - monotonic(), 0))):
             if monotonic() >= end:
                 return False
@@ -112,27 +128,17 @@ class Runner:
             view, _, position = payload.partition(" ")
             self._horizon.reach(view, int(position))
 
-    async def _supervise(self, view: View, wake: Wake) -> None:
-        pause = SHORTEST_PAUSE
-        while True:
-            begun = monotonic()
-            try:
-                await self._follow(view, wake)
-            except (psycopg.OperationalError, psycopg.InterfaceError, OSError) as error:
-                log.warning("view lost its connection", view=view.name, error=str(error).strip())
-            except Exception:  # a task that ended would stop the view unseen
-                log.exception("view stopped, and begins again", view=view.name)
-            pause = SHORTEST_PAUSE if monotonic() - begun > LONGEST_PAUSE else pause
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+    def _owns(self, view: str) -> bool:
+        return view in self._owned
 
-    async def _follow(self, view: View, wake: Wake) -> None:
+    async def _follow(self, view: View) -> None:
         async with await self._connect() as connection:
             await self._own(connection, view)
             self._owned.add(view.name)
             try:
                 await self._look(connection)
-                await self._keep_up(connection, Follower(view, self._store), wake)
+                pages = TailPages(self._store, view.types, self._tail)
+                await self._keep_up(connection, Follower(view, pages))
             finally:
                 self._owned.discard(view.name)
 
@@ -142,13 +148,27 @@ class Runner:
                 return
             await asyncio.sleep(TAKE_OVER)
 
-    async def _keep_up(self, connection: AsyncConnection, follower: Follower, wake: Wake) -> None:
+    async def _keep_up(self, connection: AsyncConnection, follower: Follower) -> None:
         while True:
             await self._catch_up(connection, follower)
             await self._hurries[follower.view.name].wait(_pause(follower))
-            while not await wake.wait(self._listener.poll):
-                if await _first(connection, BEHIND, follower.view.name):
-                    break
+            await self._until_due(follower)
+
+    async def _until_due(self, follower: Follower) -> None:
+        """Wait until an event concerns the view, or its bookmark is waited for, or has stood still
+        for long although the log went on.
+        """
+        view, wake = follower.view, self._wakes[follower.view.name]
+        types = None if view.types is None else frozenset(view.types)
+        due_at: float | None = None
+        while True:
+            woken = await wake.wait(None if due_at is None else max(due_at - monotonic(), 0))
+            if not woken or self._tail.concerns(follower.position, types):
+                return
+            if self._tail.head > follower.position:
+                if self._awaited.get(view.name, 0) > follower.position:
+                    return
+                due_at = due_at or monotonic() + STILL
 
     async def _catch_up(self, connection: AsyncConnection, follower: Follower) -> None:
         told = channel(self._schema)

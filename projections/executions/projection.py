@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple
 
 import orjson
@@ -17,7 +18,7 @@ from domain.eventlog.snapshots import Snapshot
 from domain.eventlog.states import states_at
 from domain.execution.events import EVENTS
 from domain.execution.state import Execution
-from domain.lru import States
+from domain.lru import LruCache
 from domain.model import Held, Recorded, aggregate_id, replay
 from projections.executions.columns import COLUMNS, sortable
 from projections.query import pagination
@@ -109,7 +110,7 @@ class Executions:
     def __init__(self, codec: Codec, capacity: int = CAPACITY) -> None:
         self.schema = f"-- Holds states {codec.shape} and documents {DOCUMENTS}.{SCHEMA}"
         self._codec = codec
-        self._held = States(capacity)
+        self._held: LruCache[str, Held[Execution]] = LruCache(capacity, attrgetter("weight"))
 
     def forget(self) -> None:
         """Drop the states kept between pages."""
@@ -131,7 +132,7 @@ class Executions:
         changed = []
         for stream, tail in tails.items():
             if (held := replay(self._held.get(stream), tail)) is not None:
-                self._held.keep(stream, held)
+                self._held.put(stream, held)
                 changed.append(held)
                 if len(changed) % BREATH == 0:
                     await asyncio.sleep(0)
@@ -150,10 +151,10 @@ class Executions:
             if (held := self._going_on(row)) is None:
                 ended[stream] = versions[stream]
             else:
-                self._held.keep(stream, held)
+                self._held.put(stream, held)
         if ended:
             for stream, held in (await states_at(connection, self._codec, ended)).items():
-                self._held.keep(stream, held)
+                self._held.put(stream, held)
 
     async def _write(self, connection: AsyncConnection, changed: Sequence[Held[Execution]]) -> None:
         bodies = []

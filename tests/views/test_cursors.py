@@ -17,6 +17,7 @@ from domain.errors import Invalid
 from domain.eventlog.sessions import session_options
 from domain.execution.events import ProgressUpdated
 from projections.engine.follower import Follower
+from projections.engine.pages import LogPages
 from projections.executions.columns import FIELDS, field, sortable
 from projections.executions.projection import Executions, Listed
 from projections.query import pagination
@@ -69,7 +70,10 @@ async def reading(conninfo: str) -> AsyncIterator[tuple[Log, Reader]]:
         await AsyncConnection.connect(conninfo, autocommit=True, options=options) as connection,
     ):
         view = Executions(store.codec)
-        yield Log(store, telling=True), Reader(view, Follower(view, store), connection)
+        yield (
+            Log(store, telling=True),
+            Reader(view, Follower(view, LogPages(store, view.types)), connection),
+        )
 
 
 def names(rows: list[Listed]) -> list[str]:

@@ -18,6 +18,7 @@ from domain.execution.events import CheckpointSaved, ExecutionUpdated, ProgressU
 from domain.execution.step_events import StepStarted
 from domain.model import Recorded
 from projections.engine.follower import Follower
+from projections.engine.pages import LogPages
 from projections.executions.projection import Executions, Row
 from projections.representations.execution import document
 from tests.views.following import CODEC, followed, logs, rows, states
@@ -99,7 +100,7 @@ async def test_sealed_content_stays_sealed_and_opens_with_the_key(views: str) ->
         ]
         await Log(store).write([created("e"), *secrets])
         view = Executions(store.codec)
-        await Follower(view, store).catch_up(connection)
+        await Follower(view, LogPages(store, view.types)).catch_up(connection)
         assert b"your eyes" not in repr(await rows(connection, "executions")).encode()
         [shown] = (await view.find(connection, NOON)).data
         keys = await store.keys(["execution/e"])
@@ -119,7 +120,7 @@ async def test_what_goes_on_after_its_end_begins_at_its_events(views: str) -> No
         await AsyncConnection.connect(views, autocommit=True, options=options) as connection,
     ):
         log, view = Log(store), Executions(store.codec)
-        follower = Follower(view, store)
+        follower = Follower(view, LogPages(store, view.types))
         await log.write([created("e"), *started("e"), completed("e", "done")])
         await follower.catch_up(connection)
         assert isinstance((await view.stored(connection, ["e"]))["e"][1], bytes)
@@ -142,7 +143,7 @@ async def test_what_is_null_is_not_what_is_default(views: str) -> None:
         await AsyncConnection.connect(views, autocommit=True, options=options) as connection,
     ):
         log, view = Log(store), Executions(store.codec, capacity=1)
-        follower = Follower(view, store)
+        follower = Follower(view, LogPages(store, view.types))
         await log.write([created("endless", timeout=None), created("plain"), *sample()])
         await follower.catch_up(connection, 1)
         await follower.catch_up(connection)
@@ -169,7 +170,9 @@ async def test_a_long_page_leaves_the_loop_to_others(views: str) -> None:
                 turns += 1
 
         task = asyncio.create_task(others())
-        await Follower(Executions(store.codec), store).catch_up(connection)
+        await Follower(Executions(store.codec), LogPages(store, Executions.types)).catch_up(
+            connection
+        )
         task.cancel()
         assert turns > 10
 

@@ -17,6 +17,7 @@ from domain.errors import Invalid
 from domain.eventlog.sessions import session_options
 from domain.execution.types import Status
 from projections.engine.follower import Follower
+from projections.engine.pages import LogPages
 from projections.executions.columns import FIELDS, field
 from projections.executions.projection import Executions, Page
 from projections.query.ast import EVERYTHING, Condition
@@ -44,7 +45,7 @@ class Sample:
         self.view = Executions(store.codec)
         options = session_options("executions")
         self.connection = await AsyncConnection.connect(conninfo, autocommit=True, options=options)
-        follower = Follower(self.view, store)
+        follower = Follower(self.view, LogPages(store, self.view.types))
         await follower.catch_up(self.connection)
         assert follower.parked == 0
         page = await self.view.find(self.connection, NOW, limit=500)

@@ -15,9 +15,10 @@ from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from domain.execution.events import ExecutionUpdated, ProgressUpdated
 from domain.model import Recorded
-from projections.engine import follower as follower_module
+from projections.engine import pages
 from projections.engine.follower import Follower, Progress
 from projections.engine.migrations import migrate_projections
+from projections.engine.pages import LogPages
 from tests.views.writing import Happening, Log, created, opened, some
 
 
@@ -61,7 +62,7 @@ class Stage:
         self.log = Log(store)
         self.view = view
         self.connection = connection
-        self.follower = Follower(view, store)
+        self.follower = Follower(view, LogPages(store, view.types))
 
     async def catch_up(self, page: int = 1_000) -> Progress | None:
         return await self.follower.catch_up(self.connection, page)
@@ -231,7 +232,7 @@ async def test_tables_without_rows_are_of_the_new_form_too(database: str) -> Non
 
 async def test_pages_grow_while_the_view_is_behind(database: str) -> None:
     async with stage(database) as on:
-        follower = Follower(on.view, on.store)
+        follower = Follower(on.view, LogPages(on.store, on.view.types))
         follower._page = 2
         await on.log.write(some(20))
         assert await positions(follower, on.connection) == [2, 6, 14, 20]
@@ -240,14 +241,14 @@ async def test_pages_grow_while_the_view_is_behind(database: str) -> None:
 async def test_a_page_holds_no_more_bytes_than_fit_and_at_least_one_event(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follower_module, "PAGE_BYTES", 20_000)
-    monkeypatch.setattr(follower_module, "SURELY", 1)
+    monkeypatch.setattr(pages, "PAGE_BYTES", 20_000)
+    monkeypatch.setattr(pages, "SURELY", 1)
     async with stage(database) as on:
         await on.log.write(some(20))
         for size in (5_000, 5_000, 5_000, 5_000, 100, 30_000, 30_000, 5_000):
             told = {"text": "x" * size}
             await on.log.write([Happening("e-0", ExecutionUpdated(metadata=told))])
-        follower = Follower(on.view, on.store)
+        follower = Follower(on.view, LogPages(on.store, on.view.types))
         assert await positions(follower, on.connection) == [23, 25, 26, 27, 28]
         assert len(await on.seen()) == 28
 

@@ -23,6 +23,7 @@ from domain.execution.events import (
 from domain.execution.types import ExecutionError
 from projections.engine.follower import Follower
 from projections.engine.migrations import migrate_projections
+from projections.engine.pages import LogPages
 from projections.engine.rebuild import rebuild
 from projections.log_lines.model import LogLine
 from projections.log_lines.projection import Logs
@@ -66,7 +67,7 @@ async def follow(conninfo: str, store: Store) -> None:
     async with await AsyncConnection.connect(
         conninfo, autocommit=True, options=session_options(SCHEMA)
     ) as connection:
-        follower = Follower(Logs(), store)
+        follower = Follower(Logs(), LogPages(store, Logs.types))
         while await follower.catch_up(connection):
             pass
         assert follower.parked == 0
@@ -230,7 +231,9 @@ async def test_what_was_not_committed_took_no_key(
     once = IdempotencyKey("caller:k", "body")
     async with retried(tables) as (_, book):
         with monkeypatch.context() as patched:
-            patched.setattr("projections.logs.APPEND", "SELECT 1 / 0, %b, %b, %b, %b, %b, %b")
+            patched.setattr(
+                "projections.log_lines.reader.APPEND", "SELECT 1 / 0, %b, %b, %b, %b, %b, %b"
+            )
             with pytest.raises(Exception, match="division"):
                 await book.append_once("e-1", [ONE_LINE], at(20), once)
         assert not await book.append_once("e-1", [ONE_LINE], at(20), once)

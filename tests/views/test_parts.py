@@ -16,10 +16,10 @@ from api.cli.rebuild_worker import COMMAND
 from domain.eventlog.store import Store
 from domain.execution.events import ProgressUpdated
 from projections.analytics.projection import Analytics
-from projections.engine import follower as follower_module
 from projections.engine import rebuild as rebuilding
-from projections.engine.follower import Part
+from projections.engine.follower import Follower
 from projections.engine.migrations import BEGIN_BOOKMARK, migrate_projections
+from projections.engine.pages import LogPages, Part
 from projections.engine.parallel_rebuild import PartFailed, Processes, Share
 from projections.engine.rebuild import Rebuilt, rebuild
 from projections.executions.projection import Executions
@@ -97,7 +97,7 @@ async def test_processes_make_the_same_rows_under_writes_with_a_live_follower(vi
 
         async def read() -> None:
             async with await connect(views) as connection:
-                follower = follower_module.Follower(Executions(store.codec), store)
+                follower = Follower(Executions(store.codec), LogPages(store, Executions.types))
                 while not done.is_set():
                     await follower.catch_up(connection, 7)
 

@@ -20,9 +20,11 @@ from projections.analytics import queries
 from projections.analytics.projection import Analytics
 from projections.analytics.queries import Figures, Question
 from projections.engine import follower as follower_module
+from projections.engine import pages
 from projections.engine import rebuild as rebuilding
 from projections.engine.follower import Follower
 from projections.engine.migrations import migrate_projections
+from projections.engine.pages import LogPages
 from projections.engine.rebuild import OWN, RebuildUnderWay, Rebuilt, rebuild
 from projections.engine.verify import Difference, verify
 from projections.executions.projection import Executions
@@ -56,7 +58,7 @@ def bookmark(conninfo: str) -> tuple[object, ...]:
 
 async def follow(conninfo: str, store: Store) -> None:
     async with await connect(conninfo) as connection:
-        follower = Follower(Executions(store.codec), store)
+        follower = Follower(Executions(store.codec), LogPages(store, Executions.types))
         while await follower.catch_up(connection):
             pass
 
@@ -133,7 +135,7 @@ async def test_a_rebuild_under_writes_with_a_live_follower_loses_nothing(
 
         async def read() -> None:
             async with await connect(views) as connection:
-                follower = Follower(Executions(store.codec), store)
+                follower = Follower(Executions(store.codec), LogPages(store, Executions.types))
                 while not done.is_set():
                     await follower.catch_up(connection, 7)
 
@@ -269,7 +271,7 @@ async def test_a_database_that_ends_in_the_middle_is_one_error(
 async def test_what_is_read_ahead_is_used_also_where_pages_are_cut_short(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follower_module, "PAGE_BYTES", 20_000)
+    monkeypatch.setattr(pages, "PAGE_BYTES", 20_000)
     monkeypatch.setattr(rebuilding, "PAGE", 20)
     monkeypatch.setattr(follower_module, "LARGEST_PAGE", 20)
     taken = []

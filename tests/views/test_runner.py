@@ -13,9 +13,11 @@ import pytest
 
 from api.embedded_postgres.server import EmbeddedPostgres
 from domain.eventlog import notifications
+from domain.eventlog.codec import Stored
 from domain.eventlog.migrations import migrate_log
 from domain.eventlog.notifications import Listener, Wake
 from domain.eventlog.store import Store
+from domain.eventlog.tail import Tail
 from projections.engine import runner
 from projections.engine.migrations import migrate_projections
 from projections.engine.rebuild import rebuild
@@ -33,10 +35,14 @@ class Process:
     def __init__(self, conninfo: str, store: Store) -> None:
         self.listener = Listener(conninfo, "executions")
         self.view = Executions(store.codec)
-        self.runner = Runner([self.view], store, self.listener, conninfo, "executions")
+        self.tail = Tail(store, self.listener, "executions")
+        self.runner = Runner(
+            [self.view], store, self.tail, self.listener, conninfo=conninfo, schema="executions"
+        )
 
     async def stop(self) -> None:
         await self.runner.stop()
+        await self.tail.stop()
         await self.listener.stop()
 
 
@@ -45,6 +51,7 @@ async def process(conninfo: str, store: Store, *, hears: bool = True) -> AsyncIt
     made = Process(conninfo, store)
     if hears:
         made.listener.start()
+    made.tail.start()
     made.runner.start()
     try:
         yield made
@@ -103,18 +110,17 @@ async def test_without_a_listener_the_poll_finds_the_events(views: str) -> None:
 
 
 @pytest.mark.parametrize("hears", [True, False])
-async def test_who_is_woken_looks_seldom_and_who_is_not_looks_often(
+async def test_the_tail_looks_seldom_when_it_is_woken_and_often_when_it_is_not(
     views: str, monkeypatch: pytest.MonkeyPatch, hears: bool
 ) -> None:
-    looked: list[str] = []
-    first = runner._first
+    looked: list[int] = []
+    read = Store.read
 
-    async def counted(connection: psycopg.AsyncConnection, query: str, *values: str) -> bool:
-        if query == runner.BEHIND:
-            looked.append(query)
-        return await first(connection, query, *values)
+    async def counted(store: Store, after: int, limit: int) -> list[Stored]:
+        looked.append(after)
+        return await read(store, after, limit)
 
-    monkeypatch.setattr(runner, "_first", counted)
+    monkeypatch.setattr(Store, "read", counted)
     monkeypatch.setattr(notifications, "HEARING", 60)
     async with opened(views) as store, process(views, store, hears=hears) as one:
         await until(lambda: one.listener.poll == (60 if hears else notifications.DEAF))

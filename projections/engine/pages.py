@@ -1,0 +1,101 @@
+"""Pages of the log, as projections read them: from the database, or from the tail in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from psycopg import AsyncConnection
+
+from domain.eventlog.store import Store
+from domain.eventlog.tail import LogEvent, Tail
+
+PAGE_BYTES = 8 * 1024 * 1024
+LARGE = 2_000
+"""Bytes from which on an event counts: any page of smaller ones fits into memory."""
+SURELY = 16
+"""So few events fit, however large they are."""
+
+TOO_MANY = """SELECT min(notification_id) FROM (
+        SELECT notification_id, sum(octet_length(state)) OVER (ORDER BY notification_id) AS size
+        FROM events WHERE notification_id > %b AND notification_id <= %b
+            AND octet_length(state) > %b) AS large
+    WHERE size > %b"""
+
+
+class Page(NamedTuple):
+    """The events that concern a projection, up to a position of the log."""
+
+    until: int
+    events: Sequence[LogEvent]
+
+
+class Part(NamedTuple):
+    """A part of the log: the streams of one share of several, from 0, up to a position."""
+
+    shares: int
+    number: int
+    until: int
+
+    def bookmark(self, view: str) -> str:
+        """The name of the bookmark of a follower of this part alone."""
+        return f"{view}/{self.number}"
+
+
+class Pages(Protocol):
+    """Reads the log page by page."""
+
+    async def read(self, connection: AsyncConnection, after: int, until: int, head: int) -> Page:
+        """The events in (after, until], or in less where those are too many bytes.
+
+        At least one position is passed. `head` is the end of the log, as far as the caller knows.
+        """
+
+
+class LogPages:
+    """Reads from the database, on the connection of the caller."""
+
+    def __init__(self, store: Store, types: Sequence[str] | None, part: Part | None = None) -> None:
+        self.store = store
+        self._types = types
+        self._share = part[:2] if part else None
+
+    async def read(self, connection: AsyncConnection, after: int, until: int, head: int) -> Page:
+        """As `Pages.read`."""
+        until = await self._end(connection, after, until)
+        rows = await self.store.span(connection, after, until, self._types, self._share)
+        return Page(until, [LogEvent(row, self.store.codec) for row in rows])
+
+    async def _end(self, connection: AsyncConnection, after: int, until: int) -> int:
+        if until - after <= SURELY:
+            return until
+        cursor = await connection.execute(TOO_MANY, (after, until, LARGE, PAGE_BYTES), binary=True)
+        [(first,)] = await cursor.fetchall()
+        return until if first is None else max(after + 1, int(first) - 1)
+
+
+class TailPages(LogPages):
+    """Reads from the tail of the log what it has in memory, and the rest from the database."""
+
+    def __init__(self, store: Store, types: Sequence[str] | None, tail: Tail) -> None:
+        super().__init__(store, types)
+        self._tail = tail
+        self._wanted = None if types is None else frozenset(types)
+
+    async def read(self, connection: AsyncConnection, after: int, until: int, head: int) -> Page:
+        """As `Pages.read`."""
+        until_here = min(until, self._tail.head)
+        if until_here <= after or not self._tail.covers(after):
+            return await super().read(connection, after, until, head)
+        events = _within_bytes(self._tail.after(after, until_here))
+        concerned = [e for e in events if self._wanted is None or e.row.type in self._wanted]
+        return Page(events[-1].row.position, concerned)
+
+
+def _within_bytes(events: Sequence[LogEvent]) -> Sequence[LogEvent]:
+    size = 0
+    for count, event in enumerate(events):
+        size += len(event.row.data)
+        if size > PAGE_BYTES and count:
+            return events[:count]
+    return events
