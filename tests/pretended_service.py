@@ -16,6 +16,8 @@ EVENTS = {
     "declareSteps": "execution.steps.added",
     "startStep": "execution.step.started",
     "completeStep": "execution.step.completed",
+    "failStep": "execution.step.failed",
+    "skipStep": "execution.step.skipped",
     "complete": "execution.completed",
     "fail": "execution.failed",
     "cancel": "execution.cancelled",
@@ -23,6 +25,8 @@ EVENTS = {
 STEP_MOVES: dict[str, tuple[set[str | None], str]] = {
     "startStep": ({None, "pending"}, "running"),
     "completeStep": ({"running"}, "completed"),
+    "failStep": ({"running"}, "failed"),
+    "skipStep": ({"pending"}, "skipped"),
 }
 ENDS = {"complete": "completed", "fail": "failed", "cancel": "cancelled"}
 

@@ -61,7 +61,7 @@ def test_the_counts_are_those_of_the_steps(acts: list[Act]) -> None:
     for act, activity in acts:
         getattr(rounds, act)(activity)
     counts = Counter(dict(model(acts)).values())
-    assert (rounds.pending, rounds.running, rounds.completed) == (
+    assert (rounds.pending, rounds.running, rounds.ended["completed"]) == (
         counts["pending"],
         counts["running"],
         counts["completed"],

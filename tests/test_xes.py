@@ -98,6 +98,16 @@ def test_a_name_may_be_written_as_a_number() -> None:
         ("float", "1e3", 1000.0),
         ("float", "-INF", float("-inf")),
         ("boolean", "1", True),
+        ("date", " 2024-03-01T08:00:00Z\n", datetime(2024, 3, 1, 8, tzinfo=UTC)),
+        ("int", "\t17 ", 17),
+        ("float", " 1.5 ", 1.5),
+        ("boolean", " true ", True),
+        ("string", " kept ", " kept "),
+        ("date", "2024-02-28T24:00:00Z", datetime(2024, 2, 29, tzinfo=UTC)),
+        ("date", "2023-12-31T24:00:00.000+02:00", datetime(2023, 12, 31, 22, tzinfo=UTC)),
+        ("date", "2024-03-01T08:00:00-14:00", datetime(2024, 3, 1, 22, tzinfo=UTC)),
+        ("float", "Infinity", float("inf")),
+        ("float", "-infinity", float("-inf")),
     ],
 )
 def test_values_as_the_standard_writes_them(kind: str, text: str, value: object) -> None:
@@ -108,8 +118,16 @@ def test_values_as_the_standard_writes_them(kind: str, text: str, value: object)
 @pytest.mark.parametrize(
     ("content", "line", "reason"),
     [
-        ("", 1, "malformed XML: no element found"),
-        ("PK\x03\x04", 1, "malformed XML"),
+        ("", 1, "not an XES log: it is an empty file"),
+        ("<?xml version='1.0'?>", 1, "malformed XML: no element found"),
+        ("PK\x03\x04", 1, "not an XES log: it is a zip archive: unpack it first"),
+        ('{"log": []}', 1, "not an XES log: it is JSON"),
+        ("case,activity,time\n1,a,2", 1, "not an XES log: it is plain text"),
+        ("<!DOCTYPE html><html><p>", 1, "not an XES log: it is a web page (HTML)"),
+        ("\ufeff\n<HTML lang='en'>", 1, "not an XES log: it is a web page (HTML)"),
+        ("<!-- saved --><!doctype html>", 1, "malformed XML"),
+        ("<!-- saved -->\n<!DOCTYPE html>", 2, "not an XES log: it is a web page (HTML)"),
+        ("<?xml version='1.0'?>\n<html/>", 2, "not an XES log: it is a web page (HTML)"),
         ("<log>\n<trace>\n</log>", 3, "malformed XML: mismatched tag"),
         ("<log>\n<trace>", 2, "malformed XML: no element found"),
         ("<log/><log/>", 1, "malformed XML: junk after document element"),
@@ -118,7 +136,7 @@ def test_values_as_the_standard_writes_them(kind: str, text: str, value: object)
             1,
             "unreadable encoding: unknown encoding: klingon",
         ),
-        ("<html/>", 1, "not an XES log: the root element is <html>"),
+        ("<pnml/>", 1, "not an XES log: the root element is <pnml>"),
         ("<!DOCTYPE log [<!ENTITY a 'b'>]><log/>", 1, "DOCTYPE"),
         ("<!DOCTYPE log SYSTEM 'http://localhost/log.dtd'><log/>", 1, "DOCTYPE"),
         (log_of("<trace/>"), 3, "a trace without concept:name"),
@@ -154,14 +172,32 @@ def test_a_broken_file_is_refused_with_line_and_reason(
         ("int", "1_000"),
         ("int", "9223372036854775808"),
         ("float", "1,5"),
-        ("float", "nan"),
+        ("float", "1 5"),
         ("boolean", "yes"),
+        ("boolean", ""),
+        ("date", "2024-03-01T24:00:01Z"),
+        ("date", "2024-03-01T08:00:00+14:01"),
+        ("date", "2024-03-01T08:00:00+00:60"),
+        ("date", "9999-12-31T24:00:00Z"),
+        ("date", "2024-03- 01T08:00:00Z"),
     ],
 )
 def test_a_value_that_is_not_of_its_type_is_refused(kind: str, text: str) -> None:
     with pytest.raises(XesError) as refused:
         read(trace_of(f"<{kind} key='k' value='{text}'/>"))
     assert str(refused.value) == f'line 4: "k": not a valid {kind}: "{text}"'
+
+
+@pytest.mark.parametrize("text", ["NaN", "nan", " NaN "])
+def test_nan_is_left_out_and_counted(text: str) -> None:
+    log, traces = read(log_of(f"<trace>{NAME}<float key='k' value='{text}'/></trace>"))
+    assert traces[0].attributes == {"concept:name": "x"}
+    assert log.nan_values == 1
+
+
+def test_a_web_page_in_a_gzip_file_is_recognised() -> None:
+    with pytest.raises(XesError, match=r"line 1: not an XES log: it is a web page \(HTML\)"):
+        read(gzip.compress(b"<html>"))
 
 
 def test_a_truncated_gzip_file_is_refused() -> None:

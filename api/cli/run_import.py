@@ -82,6 +82,8 @@ def summary(found: Survey, result: Result, seconds: float) -> dict[str, Any]:
         "commands": result.commands,
         "emptyTraces": found.empty_traces,
         "ignoredEvents": dict(found.ignored_events),
+        "movedTimes": found.moved_times,
+        "notANumber": found.nan_values,
         "unusedOutcomes": found.unused_outcomes,
         "refused": [{"execution": r.execution, "reason": r.reason} for r in result.refused],
         "seconds": round(seconds, 1),
@@ -100,6 +102,12 @@ def in_words(totals: dict[str, Any]) -> str:
     if totals["ignoredEvents"]:
         lines.append(
             f"left out               events with the lifecycle {_counts(totals['ignoredEvents'])}"
+        )
+    if totals["notANumber"]:
+        lines.append(f"left out               {totals['notANumber']} attributes that are NaN")
+    if totals["movedTimes"]:
+        lines.append(
+            f"moved                  {totals['movedTimes']} ends of steps that lay before their starts"
         )
     if totals["unusedOutcomes"]:
         lines.append(

@@ -1,10 +1,12 @@
 """The mapping file: which service a log belongs to, and which activities end a trace."""
 
+import codecs
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from api.importing.file_kinds import START, instead_of_json
 from domain.types import Id, Label, Name
 
 Outcome = Literal["completed", "failed", "cancelled"]
@@ -32,18 +34,22 @@ class MappedFailure(_Part):
 class Mapping(_Part):
     service: MappedService
     customer: Id
-    outcomes: dict[Label, Outcome] = Field(min_length=1)
+    outcomes: dict[Label, Outcome] = {}
     failure: MappedFailure = MappedFailure()
 
 
 def load_mapping(path: Path) -> Mapping:
     """Raises `MappingError`, which names every wrong field."""
     try:
-        return Mapping.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise MappingError(f"{path}: {_wrong_fields(error)}") from None
+        content = path.read_bytes()
     except OSError as error:
         raise MappingError(f"{path}: {error.strerror}") from None
+    if kind := instead_of_json(content[:START]):
+        raise MappingError(f"{path}: not a mapping (JSON): it is {kind}")
+    try:
+        return Mapping.model_validate_json(content.removeprefix(codecs.BOM_UTF8))
+    except ValidationError as error:
+        raise MappingError(f"{path}: {_wrong_fields(error)}") from None
 
 
 def _wrong_fields(error: ValidationError) -> str:

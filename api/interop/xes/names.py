@@ -5,7 +5,8 @@ import math
 import re
 from datetime import datetime
 
-from api.interop.xes.reader import Attributes, Value
+from api.importing.xes_values import Value
+from api.interop.xes.reader import Attributes
 
 LONGEST = 127
 """Of one part: two parts and a colon stay within the 255 characters of an id."""
@@ -36,11 +37,11 @@ def wire_time(at: datetime) -> str:
 
 
 def wire_value(value: Value) -> str | int | float | bool:
-    """JSON knows neither times nor numbers without end: they become text, as XES writes them."""
+    """JSON has neither times nor infinite numbers: they become text, as XES writes them."""
     if isinstance(value, datetime):
         return wire_time(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else ("INF" if value > 0 else "-INF")
+    if isinstance(value, float) and math.isinf(value):
+        return "INF" if value > 0 else "-INF"
     return value
 
 

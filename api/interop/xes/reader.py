@@ -5,15 +5,16 @@ refused, and with it every entity that could expand or reach outside the file.
 """
 
 import gzip
-import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import BinaryIO
 from xml.parsers import expat
 
-Value = str | int | float | bool | datetime
+from api.importing.file_kinds import START, WEB_PAGE, instead_of_xml
+from api.importing.xes_values import TYPES, Value, parse_value
+
 Attributes = dict[str, Value]
 
 NAME, TIME = "concept:name", "time:timestamp"
@@ -28,11 +29,6 @@ OUTSIDE, LOG, TRACE, EVENT = range(4)
 # Standard parts of a log that hold no values of its traces: globals declare defaults for tools
 # that write logs, lists and containers have no scalar value of their own.
 WITHOUT_VALUE = frozenset({"extension", "global", "classifier", "list", "container", "values"})
-
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
-_INT = re.compile(r"[+-]?\d{1,19}", re.ASCII)
-_FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?INF|NaN", re.ASCII)
-_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 class XesError(Exception):
@@ -62,47 +58,12 @@ class Trace:
     events: list[LogEvent]
 
 
-def parse_date(text: str) -> datetime:
-    """xs:dateTime to UTC; a time without a zone is taken as UTC."""
-    if not _TIME.fullmatch(text):
-        raise ValueError(text)
-    at = datetime.fromisoformat(text)
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-
-
-def parse_int(text: str) -> int:
-    if not _INT.fullmatch(text) or not -(1 << 63) <= int(text) < 1 << 63:
-        raise ValueError(text)
-    return int(text)
-
-
-def parse_float(text: str) -> float:
-    if not _FLOAT.fullmatch(text):
-        raise ValueError(text)
-    return float(text)
-
-
-def parse_boolean(text: str) -> bool:
-    if text not in _BOOLEANS:
-        raise ValueError(text)
-    return _BOOLEANS[text]
-
-
-PARSERS: dict[str, Callable[[str], Value] | None] = {
-    "string": None,
-    "id": None,
-    "date": parse_date,
-    "int": parse_int,
-    "float": parse_float,
-    "boolean": parse_boolean,
-}
-
-
 class XesLog:
     """The log in an open binary file. Iterating yields its traces in order.
 
     `name` is certain when the iteration has ended (and known before the first trace in a log
-    that keeps the standard's order). Raises `XesError` where the file breaks off or breaks a rule.
+    that keeps the standard's order), and so is `nan_values`, the number of attributes that are
+    NaN: they are left out. Raises `XesError` where the file breaks off or breaks a rule.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -122,6 +83,7 @@ class XesLog:
         self._events: list[LogEvent] = []
         self._ready: list[Trace] = []
         self._seen: set[str] = set()
+        self.nan_values = 0
 
     @property
     def name(self) -> str | None:
@@ -139,8 +101,12 @@ class XesLog:
         self._file.seek(0)
         stream = gzip.GzipFile(fileobj=self._file) if magic == b"\x1f\x8b" else self._file
         try:
-            while chunk := stream.read(CHUNK):
+            chunk = stream.read(CHUNK)
+            if kind := instead_of_xml(chunk[:START]):
+                raise self._error(f"not an XES log: it is {kind}")
+            while chunk:
                 yield chunk
+                chunk = stream.read(CHUNK)
         except EOFError:
             raise self._error("the gzip file is truncated") from None
         except (gzip.BadGzipFile, zlib.error) as error:
@@ -163,7 +129,9 @@ class XesLog:
     def _error(self, reason: str, line: int | None = None) -> XesError:
         return XesError(self._parser.CurrentLineNumber if line is None else line, reason)
 
-    def _doctype(self, *_: object) -> None:
+    def _doctype(self, root: str, *_: object) -> None:
+        if root.lower() == "html":
+            raise self._error(f"not an XES log: it is {WEB_PAGE}")
         raise self._error("a document type declaration (DOCTYPE) is not allowed")
 
     def _open(self, tag: str, attributes: dict[str, str]) -> None:
@@ -172,8 +140,8 @@ class XesLog:
             if self._depth > DEEPEST:
                 raise self._error(f"elements are nested deeper than {DEEPEST}")
             return
-        kind = tag if tag in PARSERS else tag.rpartition(":")[2]
-        if kind in PARSERS and self._level:
+        kind = tag if tag in TYPES else tag.rpartition(":")[2]
+        if kind in TYPES and self._level:
             self._set(kind, attributes)
         else:
             self._enter(kind)
@@ -184,16 +152,22 @@ class XesLog:
             raise self._error(f"<{kind}> without {'key' if key is None else 'value'}")
         if key in self._current:
             raise self._error(f'the attribute "{key}" is there twice')
-        parse = PARSERS[kind]
         try:
-            self._current[key] = parse(text) if parse else text
+            value = parse_value(kind, text)
         except (ValueError, OverflowError):
             raise self._error(f'"{key}": not a valid {kind}: "{text[:80]}"') from None
+        if value is None:
+            self.nan_values += 1
+        else:
+            self._current[key] = value
 
     def _enter(self, kind: str) -> None:
         level, line = self._level, self._parser.CurrentLineNumber
         if level == OUTSIDE and kind != "log":
-            raise self._error(f"not an XES log: the root element is <{kind}>")
+            is_page = kind.lower() == "html"
+            raise self._error(
+                f"not an XES log: {f'it is {WEB_PAGE}' if is_page else f'the root element is <{kind}>'}"
+            )
         if level == OUTSIDE:
             self._level = LOG
         elif level == LOG and kind == "trace":

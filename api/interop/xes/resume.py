@@ -12,6 +12,8 @@ EVENTS = {
     "declareSteps": "execution.steps.added",
     "startStep": "execution.step.started",
     "completeStep": "execution.step.completed",
+    "failStep": "execution.step.failed",
+    "skipStep": "execution.step.skipped",
     "complete": "execution.completed",
     "fail": "execution.failed",
     "cancel": "execution.cancelled",

@@ -11,7 +11,8 @@ class Rounds:
     """
 
     def __init__(self) -> None:
-        self.completed = 0
+        self.ended = Counter[str]()
+        """How many rounds are `completed`, `failed`, `skipped`."""
         self._steps: set[str] = set()
         self._numbers: Counter[str] = Counter()
         self._pending: defaultdict[str, deque[str]] = defaultdict(deque)
@@ -33,21 +34,46 @@ class Rounds:
 
     def start(self, activity: str) -> str:
         """The oldest pending round, else a new one."""
-        step = self._oldest_pending_or_new(activity)
+        step = self._take_pending(activity) or self._new(activity)
         self._running[activity].append(step)
         return step
 
     def complete(self, activity: str) -> tuple[str, bool]:
         """The oldest running round, else the oldest pending, else a new one; and: was it running."""
-        self.completed += 1
-        running = self._running[activity]
-        if running:
-            return running.popleft(), True
-        return self._oldest_pending_or_new(activity), False
+        self.ended["completed"] += 1
+        if step := self._take_running(activity):
+            return step, True
+        return self._take_pending(activity) or self._new(activity), False
 
-    def _oldest_pending_or_new(self, activity: str) -> str:
+    def skip(self, activity: str) -> tuple[str, bool]:
+        """The oldest pending round, else a new one; and: was it there."""
+        self.ended["skipped"] += 1
+        step = self._take_pending(activity)
+        return (step, True) if step else (self._new(activity), False)
+
+    def withdraw(self, activity: str) -> str | None:
+        """The oldest pending round, to be skipped."""
+        step = self._take_pending(activity)
+        self.ended["skipped"] += bool(step)
+        return step
+
+    def abort(self, activity: str) -> str | None:
+        """The oldest running round, to be failed."""
+        step = self._take_running(activity)
+        self.ended["failed"] += bool(step)
+        return step
+
+    def pending_steps(self, activity: str) -> tuple[str, ...]:
+        """The pending rounds of an activity, oldest first."""
+        return tuple(self._pending[activity])
+
+    def _take_pending(self, activity: str) -> str | None:
         pending = self._pending[activity]
-        return pending.popleft() if pending else self._new(activity)
+        return pending.popleft() if pending else None
+
+    def _take_running(self, activity: str) -> str | None:
+        running = self._running[activity]
+        return running.popleft() if running else None
 
     def _new(self, activity: str) -> str:
         while True:

@@ -1,0 +1,93 @@
+"""What the service would refuse of a log, known before anything is sent.
+
+Every limit is the domain's own: each command goes through the domain's class for it.
+"""
+
+import math
+import re
+from datetime import datetime
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from api.interop.xes.plan import Plan
+from api.interop.xes.reader import RESOURCE, LogEvent, Trace, XesError
+from api.web.body import MIB
+from domain.execution.commands import COMMANDS
+from domain.execution.types import MOST_STEPS
+from domain.types import NO_CONTROLS, Label, Name
+from domain.writer.batch import FULL, SMALL
+
+LONGEST_COMMAND = MIB
+STORED_OVERHEAD = 256
+"""Bytes that are added to a command as it is stored: at most so many, and encryption's third."""
+
+_ONE_LINE = re.compile(NO_CONTROLS)
+
+
+LONGEST_ACTIVITY: int = TypeAdapter(Label).json_schema()["maxLength"] - len(f"#{MOST_STEPS}")
+"""A step's id is a label: this leaves room for the number of a round."""
+LONGEST_RESOURCE: int = TypeAdapter(Name).json_schema()["maxLength"]
+
+
+def check_events(trace: Trace, now: datetime) -> None:
+    """Raise `XesError` for the first event of a trace that no step can be made of."""
+    for event in trace.events:
+        if reason := _wrong_event(event, now):
+            raise XesError(event.line, reason)
+
+
+def _wrong_event(event: LogEvent, now: datetime) -> str | None:
+    if event.at > now:
+        return f"the event lies in the future: {event.at.isoformat()}"
+    if len(event.activity) > LONGEST_ACTIVITY:
+        return f"an activity's name is longer than {LONGEST_ACTIVITY} characters"
+    if not _ONE_LINE.fullmatch(event.activity):
+        return "an activity's name has a control character"
+    resource = str(event.attributes.get(RESOURCE, ""))
+    if len(resource) > LONGEST_RESOURCE:
+        return f"a resource's name is longer than {LONGEST_RESOURCE} characters"
+    return None
+
+
+def check_plan(plan: Plan) -> None:
+    """Raise `XesError` for the first command that is more than an execution takes."""
+    steps, stored = set[str](), 0
+    for line, command in zip(plan.lines, plan.commands, strict=True):
+        if len(command) > LONGEST_COMMAND:
+            raise XesError(
+                line, f"the attributes of a trace or event exceed {LONGEST_COMMAND} bytes"
+            )
+        steps.update(_check_command(line, command))
+        if len(steps) > MOST_STEPS:
+            raise XesError(line, f"with this event the trace has more than {MOST_STEPS} steps")
+        size = _stored_size(command)
+        stored += size
+        if stored > FULL and size > SMALL:
+            raise XesError(
+                line,
+                f"with this event the trace holds more than {FULL} bytes as they are stored, "
+                "encrypted",
+            )
+
+
+def _stored_size(command: bytes) -> int:
+    """At least the bytes that the events of a command take."""
+    return math.ceil(len(command) * 4 / 3) + STORED_OVERHEAD
+
+
+def _check_command(line: int, command: bytes) -> tuple[str, ...]:
+    """The steps that a command names."""
+    body = orjson.loads(command)
+    kind = COMMANDS[body.pop("command")]
+    del body["execution"]
+    body.pop("ifMatch", None)
+    try:
+        kind.model_validate_json(orjson.dumps(body))
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in wrong["loc"])
+        raise XesError(line, f"the service would refuse `{place}`: {wrong['msg']}") from None
+    if "steps" in body:
+        return tuple(step["id"] for step in body["steps"])
+    return (body["step"],) if "step" in body else ()
