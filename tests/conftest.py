@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -15,10 +12,18 @@ import pytest
 from psycopg import sql
 
 from api.embedded_postgres.server import EmbeddedPostgres
-from domain.eventlog.migrations import migrate_log
 from domain.eventlog.store import Store
-from tests import tally
-from tests.memory_store import MemoryLog, MemoryStore
+from tests.support import sample_aggregate
+from tests.support.databases import (
+    CREATE,
+    NOTHING_TO_LOSE,
+    NUMBERS,
+    TEMPLATE,
+    migrate,
+    reachable_folder,
+)
+from tests.support.memory_store import MemoryLog, MemoryStore
+from tests.support.service_process import Service, serving
 
 # A test's result must not depend on what else the machine is doing.
 hypothesis.settings.register_profile("executions", deadline=None)
@@ -27,17 +32,6 @@ hypothesis.settings.load_profile("executions")
 # Nor on the settings of a server that its user runs beside.
 for variable in [name for name in os.environ if name.startswith("EXECUTIONS_")]:
     del os.environ[variable]
-
-NOTHING_TO_LOSE = {
-    "fsync": "off",
-    "full_page_writes": "off",
-    "synchronous_commit": "off",
-    "shared_buffers": "64MB",
-    "max_connections": "200",
-}
-TEMPLATE = "template_executions"
-CREATE = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
-NUMBERS = itertools.count(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,11 +43,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--thorough", action="store_true", help="let the tests under fire last several times longer"
     )
-
-
-def migrate(conninfo: str) -> None:
-    """Make the schema in an empty database; every test's database is a copy of it."""
-    migrate_log(conninfo, "executions")
 
 
 @pytest.fixture(scope="session")
@@ -99,9 +88,9 @@ def new_store(request: pytest.FixtureRequest) -> Callable[[], Store]:
     """Makes stores of one log, each as a process of its own has it; on every backend there is."""
     if request.param == "memory":
         log = MemoryLog()
-        return lambda: MemoryStore(log, tally.codec(), tally.keyring())
+        return lambda: MemoryStore(log, sample_aggregate.codec(), sample_aggregate.keyring())
     database: str = request.getfixturevalue("database")
-    return lambda: tally.store(database)
+    return lambda: sample_aggregate.store(database)
 
 
 @pytest.fixture
@@ -111,10 +100,14 @@ def postgres_root() -> Iterator[Path]:
         yield folder
 
 
-@contextmanager
-def reachable_folder() -> Iterator[Path]:
-    # Under pytest's own temporary folders, root's PostgreSQL, which runs as
-    # another user, could not reach its data; and a socket's path must be short.
-    with tempfile.TemporaryDirectory(prefix="executions-") as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder)
+@pytest.fixture
+def process(database: str) -> Iterator[Service]:
+    """A server that is a process of its own, and may be killed."""
+    with serving(database) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def thorough(request: pytest.FixtureRequest) -> bool:
+    """Whether there is time: `--thorough`."""
+    return bool(request.config.getoption("--thorough"))

@@ -1,0 +1,72 @@
+"""Nobody gets in without the token, except where the door is meant to be open."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from api.access.identity import NOBODY
+from api.access.rights import ROLES, Right
+from api.app import OPERATIONS
+from api.web.operation import Operation
+from tests.support.api_client import refused
+from tests.support.operation_examples import path_of
+from tests.support.running_server import TOKEN, Serving
+
+OPEN = {"health", "readiness", "openapi", "asyncapi", "problem"}
+GUARDED = [operation for operation in OPERATIONS if operation.name not in OPEN]
+WRONG = {
+    "none": None,
+    "another": "Bearer nonsense",
+    "nearly": f"Bearer {TOKEN}x",
+    "cut": f"Bearer {TOKEN[:-1]}",
+    "empty": "Bearer",
+    "basic": f"Basic {TOKEN}",
+    "bare": TOKEN,
+    "not ASCII": "Bearer \u00fc",
+}
+
+
+def named(operation: Operation) -> str:
+    return operation.name
+
+
+def test_every_operation_declares_a_right_that_someone_has() -> None:
+    for operation in OPERATIONS:
+        assert isinstance(operation.right, Right), operation.name
+        assert operation.right in ROLES["admin"], operation.name
+
+
+def test_only_health_and_documents_are_open() -> None:
+    assert {op.name for op in OPERATIONS if op.right is Right.OPEN} == OPEN
+    assert NOBODY.rights == {Right.OPEN}
+
+
+@pytest.mark.parametrize("operation", GUARDED, ids=named)
+def test_request_without_token_is_answered_401(server: Serving, operation: Operation) -> None:
+    with httpx.Client(base_url=server.url) as stranger:
+        for kind, header in WRONG.items():
+            headers = {} if header is None else {b"authorization": header.encode()}
+            for prefix in ("", "/api"):
+                path = prefix + path_of(operation)
+                response = stranger.request(operation.method, path, headers=headers)
+                refused(response, 401, "unauthenticated")
+                assert response.headers["www-authenticate"] == "Bearer", kind
+                assert TOKEN not in response.text
+
+
+def test_request_without_token_is_refused_before_its_body_is_read(server: Serving) -> None:
+    refused(httpx.post(f"{server.url}/executions", content=b"{"), 401, "unauthenticated")
+    refused(httpx.get(f"{server.url}/executions?nonsense=1"), 401, "unauthenticated")
+
+
+def test_bearer_scheme_is_accepted_in_any_case(server: Serving) -> None:
+    for scheme in ("bearer", "BEARER", "Bearer"):
+        headers = {"Authorization": f"{scheme} {TOKEN}"}
+        assert httpx.get(f"{server.url}/executions", headers=headers).is_success
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json", "/problems/invalid"])
+def test_public_paths_are_served_with_and_without_a_token(server: Serving, path: str) -> None:
+    for headers in ({}, {"Authorization": "Bearer nonsense"}):
+        assert httpx.get(server.url + path, headers=headers).status_code == 200

@@ -1,0 +1,167 @@
+"""What `executions serve` says when it cannot start, and the other commands where nothing is."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+
+from api.cli.main import main
+from api.embedded_postgres.data_dir import DataDir
+from domain import registry
+from domain.eventlog.encryption import Vault
+from domain.eventlog.sessions import session_options
+from projections.registry import all_views
+from tests.support.paths import DATA
+
+PROGRAM = Path(sys.executable).with_name("executions")
+IMPORT = f"import xes {DATA / 'orders.xes'} --mapping {DATA / 'orders.mapping.json'}"
+LOOKING_AFTER = ["projections", "verify", "rebuild executions"]
+
+
+def run(command: str, data_dir: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    ours = {name: value for name, value in os.environ.items() if "EXECUTIONS_" not in name}
+    done = subprocess.run(
+        [PROGRAM, *command.split(), "--data-dir", data_dir],
+        env={**ours, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def refused(data_dir: Path, command: str = "serve --port 0", **environment: str) -> str:
+    """What it says, in one line, of why it cannot be."""
+    done = run(command, data_dir, **environment)
+    assert done.returncode == 1, done.stdout
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+@pytest.fixture
+def sealed(database: str) -> str:
+    """A database whose log was sealed with a key of its own."""
+    _, wrapped = Vault(b"of another server, 32 bytes long").make("execution/e")
+    with psycopg.connect(database, options=session_options("executions")) as connection:
+        connection.execute("INSERT INTO data_keys VALUES ('execution/e', %s)", (wrapped,))
+    return database
+
+
+@pytest.mark.parametrize("command", ["serve --port 0", "verify"])
+def test_log_is_not_opened_with_another_master_key(
+    sealed: str, tmp_path: Path, command: str
+) -> None:
+    DataDir.opened(tmp_path).master_key()
+    said = refused(tmp_path, command, EXECUTIONS_DATABASE_URL=sealed)
+    assert "master.key is not the key that this log was sealed with" in said
+
+
+@pytest.mark.parametrize("command", ["serve --port 0", "verify"])
+def test_lost_master_key_is_not_replaced_by_a_new_one(
+    sealed: str, tmp_path: Path, command: str
+) -> None:
+    said = refused(tmp_path, command, EXECUTIONS_DATABASE_URL=sealed)
+    assert f"there is no master.key in {tmp_path}" in said
+    assert not DataDir(tmp_path).master_key_file.exists()
+
+
+def test_invalid_setting_is_named(tmp_path: Path) -> None:
+    assert "EXECUTIONS_QUEUE_LIMIT" in refused(tmp_path, EXECUTIONS_QUEUE_LIMIT="many")
+
+
+def test_unreachable_database_is_reported(tmp_path: Path) -> None:
+    nowhere = "postgresql://127.0.0.1:1/nowhere"
+    done = run("serve --port 0", tmp_path, EXECUTIONS_DATABASE_URL=nowhere)
+    assert "EXECUTIONS_DATABASE_URL" in done.stderr
+
+
+@pytest.mark.parametrize("command", LOOKING_AFTER)
+def test_maintenance_command_reports_an_unreachable_database(tmp_path: Path, command: str) -> None:
+    nowhere = "postgresql://127.0.0.1:1/nowhere"
+    done = run(command, tmp_path, EXECUTIONS_DATABASE_URL=nowhere)
+    assert done.returncode == 1
+    assert "the database is away" in done.stderr
+
+
+@pytest.mark.parametrize("command", [*LOOKING_AFTER, "token", "tail", IMPORT])
+def test_only_serve_makes_a_data_directory(tmp_path: Path, command: str) -> None:
+    nowhere = tmp_path / "nope"
+    said = refused(nowhere, command)
+    assert f"in {nowhere}: is --data-dir (EXECUTIONS_DATA_DIR) right?" in said
+    assert not nowhere.exists()
+
+
+@pytest.mark.parametrize("command", [*LOOKING_AFTER, "token", "tail", IMPORT])
+def test_only_serve_makes_anything_in_a_data_directory(tmp_path: Path, command: str) -> None:
+    assert "there is no" in refused(tmp_path, command)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", LOOKING_AFTER)
+def test_only_serve_makes_a_log_in_a_database(database: str, tmp_path: Path, command: str) -> None:
+    words = {"EXECUTIONS_DATABASE_URL": database, "EXECUTIONS_SCHEMA": "misspelt"}
+    assert "there is no log in the schema misspelt" in refused(tmp_path, command, **words)
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT to_regnamespace('misspelt')").fetchone() == (None,)
+
+
+@pytest.mark.parametrize("command", ["projections", "rebuild executions"])
+def test_projection_commands_need_no_master_key(sealed: str, tmp_path: Path, command: str) -> None:
+    assert run(command, tmp_path, EXECUTIONS_DATABASE_URL=sealed).returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_verify_reports_how_much_it_compared(database: str, tmp_path: Path) -> None:
+    said = run("verify", tmp_path, EXECUTIONS_DATABASE_URL=database).stdout
+    assert said.startswith("Compared 0 executions with their 0 events.\n")
+
+
+def test_taken_port_is_reported_before_anything_is_made(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        said = refused(tmp_path / "new", f"serve --port {port}")
+    choose = "choose another with --port or EXECUTIONS_PORT"
+    assert said == f"Error: port {port} is taken; {choose}\n"
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid", "a..b", "::2"])
+def test_foreign_host_is_reported_before_anything_is_made(tmp_path: Path, host: str) -> None:
+    said = refused(tmp_path / "new", f"serve --port 0 --host {host}")
+    assert f"host {host} cannot be listened on" in said
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="a folder nobody may write to")
+def test_data_directory_that_cannot_be_written_to_is_named() -> None:
+    said = refused(Path("/sys/kernel"))
+    assert "the data directory /sys/kernel cannot be written to: " in said
+
+
+def test_misspelt_setting_is_reported_on_a_terminal(tmp_path: Path) -> None:
+    said = run("token", tmp_path, EXECUTIONS_PROT="1").stderr
+    assert said.startswith(
+        "Warning: EXECUTIONS_PROT is no setting; did you mean EXECUTIONS_PORT?\n"
+    )
+
+
+def test_misspelt_setting_is_reported_in_the_server_log(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    line = run("serve --port 0", tmp_path / "file" / "new", EXECUTIONS_PROT="1").stderr
+    warning = json.loads(line.splitlines()[0])
+    assert (warning["variable"], warning["near"]) == ("EXECUTIONS_PROT", ["EXECUTIONS_PORT"])
+
+
+def test_help_of_rebuild_names_every_view() -> None:
+    words = CliRunner().invoke(main, ["rebuild", "--help"]).output
+    assert [view.name for view in all_views(registry.codec()) if view.name not in words] == []

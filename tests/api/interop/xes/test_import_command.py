@@ -1,0 +1,293 @@
+"""An import on its way: interrupted, repeated, disturbed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from api.cli import run_import
+from api.cli.import_xes import import_command
+from api.interop.xes import sender
+from api.interop.xes.client import PATIENCE, Service
+from api.interop.xes.mapping import load_mapping
+from api.interop.xes.names import id_part
+from tests.support.fake_service import PretendedService
+from tests.support.paths import DATA
+
+ORDERS, CAKES = DATA / "orders.xes", DATA / "orders.mapping.json"
+Import = Callable[..., Result]
+
+
+@pytest.fixture
+def service() -> PretendedService:
+    return PretendedService()
+
+
+@pytest.fixture
+def pauses() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def import_xes(
+    service: PretendedService, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> Import:
+    """The command, connected to the pretended service. Small calls make many of them."""
+    monkeypatch.setattr(sender, "MOST_COMMANDS", 7)
+
+    def connect(*_: object) -> Service:
+        return Service("http://service/api/", "t", transport=service, sleep=pauses.append)
+
+    def invoke(file: Path = ORDERS, mapping: Path = CAKES, *options: str) -> Result:
+        monkeypatch.setattr(run_import, "connect", connect)
+        arguments = ["xes", str(file), "--mapping", str(mapping), *options]
+        return CliRunner().invoke(import_command, arguments)
+
+    return invoke
+
+
+def totals(result: Result) -> Any:
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def imported(service: PretendedService, import_xes: Import) -> PretendedService:
+    assert import_xes().exit_code == 0
+    return service
+
+
+def states(service: PretendedService) -> dict[str, tuple[str, int]]:
+    return {
+        name.partition(":")[2]: (execution.status, execution.version)
+        for name, execution in service.executions.items()
+    }
+
+
+WHOLE = {
+    "cake-1": ("completed", 12),
+    id_part("cake 2"): ("failed", 8),
+    "cake-3": ("cancelled", 9),
+    "cake-4": ("running", 4),
+}
+
+
+def test_log_is_imported_whole(import_xes: Import, service: PretendedService) -> None:
+    result = import_xes(ORDERS, CAKES, "--json")
+    assert states(service) == WHOLE
+    said = totals(result)
+    assert said["executions"] == {
+        "total": 4,
+        "completed": 1,
+        "failed": 1,
+        "cancelled": 1,
+        "running": 1,
+    }
+    assert said["import"] == {"imported": 4, "resumed": 0, "unchanged": 0, "refused": 0}
+    assert (said["events"], said["commands"]) == (13, 25)
+
+
+def test_totals_are_printed_in_words(import_xes: Import) -> None:
+    words = import_xes().stdout
+    assert "Cakes to order: 13 events in 0.0 s" in words
+    assert "executions in the log  4 total, 1 completed, 1 failed, 1 cancelled, 1 running" in words
+    assert "left out               1 traces without events" in words
+    assert "left out               events with the lifecycle 1 SUSPEND" in words
+
+
+def test_order_its_service_and_its_people_are_made(imported: PretendedService) -> None:
+    order = f"/orders/{id_part('Cakes to order')}"
+    assert imported.resources.keys() == {"/users/bakery", "/users/guests", "/services/cake", order}
+    assert imported.resources[order]["customer"] == "guests"
+
+
+def test_second_import_sends_no_command(imported: PretendedService, import_xes: Import) -> None:
+    calls = imported.paths.count("POST /commands")
+    said = totals(import_xes(ORDERS, CAKES, "--json"))
+    assert said["import"] == {"imported": 0, "resumed": 0, "unchanged": 4, "refused": 0}
+    assert imported.paths.count("POST /commands") == calls
+
+
+@pytest.mark.parametrize("call", range(4))
+def test_interrupted_import_continues_where_it_stopped(
+    import_xes: Import, service: PretendedService, call: int
+) -> None:
+    service.troubles[call] = "stop"
+    assert import_xes().exit_code == 1
+    assert states(service) != WHOLE
+    said = totals(import_xes(ORDERS, CAKES, "--json"))
+    assert states(service) == WHOLE
+    assert said["import"]["refused"] == 0
+
+
+@pytest.mark.parametrize("call", range(4))
+def test_answer_that_gets_lost_makes_nothing_twice(
+    import_xes: Import, service: PretendedService, call: int
+) -> None:
+    service.troubles[call] = "lost"
+    said = totals(import_xes(ORDERS, CAKES, "--json"))
+    assert states(service) == WHOLE
+    assert said["import"] == {"imported": 4, "resumed": 0, "unchanged": 0, "refused": 0}
+
+
+def test_list_that_lags_behind_makes_nothing_twice(
+    imported: PretendedService, import_xes: Import
+) -> None:
+    imported.blind = True
+    said = totals(import_xes(ORDERS, CAKES, "--json"))
+    assert states(imported) == WHOLE
+    assert said["import"]["refused"] == 0
+
+
+def test_busy_service_is_waited_for(
+    import_xes: Import, service: PretendedService, pauses: list[float]
+) -> None:
+    service.troubles = dict.fromkeys(range(3), "away")
+    assert import_xes().exit_code == 0
+    assert states(service) == WHOLE
+    assert len(pauses) == 3
+    assert min(pauses) >= 1
+
+
+def test_service_that_stays_away_is_given_up(
+    import_xes: Import, service: PretendedService, pauses: list[float]
+) -> None:
+    service.troubles = dict.fromkeys(range(1000), "away")
+    result = import_xes()
+    assert result.exit_code == 1
+    assert "answers 503. Run it again to continue." in result.stderr
+    assert sum(pauses) <= 3 * PATIENCE
+
+
+def test_calls_keep_to_the_limit(imported: PretendedService) -> None:
+    assert imported.most_commands == 7
+
+
+OTHERS: list[tuple[str, dict[str, object], str]] = [
+    ("cake-1", {"command": "startStep", "step": "Taste"}, "its history is not what the log makes"),
+    ("cake-1", {"command": "startStep", "step": "Bake#2"}, "its history is not what the log makes"),
+    ("cake-1", {"command": "fail"}, "its history is not what the log makes"),
+    (
+        "cake-4",
+        {"command": "completeStep", "step": "Bake"},
+        "it has 1 more events than the log makes",
+    ),
+]
+
+
+@pytest.mark.parametrize(("trace", "command", "reason"), OTHERS)
+def test_execution_written_by_others_is_reported_and_left_alone(
+    import_xes: Import,
+    service: PretendedService,
+    trace: str,
+    command: dict[str, object],
+    reason: str,
+) -> None:
+    service.troubles[0] = "stop" if trace == "cake-1" else ""
+    import_xes()
+    name = f"{id_part('Cakes to order')}:{trace}"
+    service.send({**command, "execution": name, "occurredAt": "2024-05-01T00:00:00Z"})
+    before = service.executions[name].version
+    result = import_xes(ORDERS, CAKES, "--json")
+    assert result.exit_code == 1
+    assert totals(result)["refused"] == [{"execution": name, "reason": reason}]
+    assert service.executions[name].version == before
+
+
+def test_another_mapping_for_an_imported_log_is_reported(
+    imported: PretendedService, import_xes: Import, tmp_path: Path
+) -> None:
+    mapping = tmp_path / "mapping.json"
+    mapping.write_text(CAKES.read_text().replace('"Burn": "failed"', '"Burn": "cancelled"'))
+    refused = totals(import_xes(ORDERS, mapping, "--json"))["refused"]
+    assert [one["reason"] for one in refused] == ["it is failed; by the log it would be cancelled"]
+    mapping.write_text(CAKES.read_text().replace("guests", "hosts"))
+    said = import_xes(ORDERS, mapping).stderr
+    assert said.endswith("exists with customer 'guests', the mapping says 'hosts'.\n")
+
+
+def test_broken_log_is_refused_before_anything_is_sent(
+    import_xes: Import, service: PretendedService, tmp_path: Path
+) -> None:
+    file = tmp_path / "broken.xes"
+    file.write_text(ORDERS.read_text().replace("</log>", ""))
+    result = import_xes(file)
+    assert (result.exit_code, service.paths) == (1, [])
+    assert "broken.xes: line 106: malformed XML: no element found" in result.stderr
+
+
+def unconnected(*options: str) -> Result:
+    """The command, connected to nothing but what its options say."""
+    return CliRunner().invoke(
+        import_command, ["xes", str(ORDERS), "--mapping", str(CAKES), *options]
+    )
+
+
+def test_unreachable_service_is_reported_soon() -> None:
+    result = unconnected("--url", "http://127.0.0.1:1")
+    assert result.exit_code == 1
+    assert "http://127.0.0.1:1 cannot be reached" in result.stderr
+    assert result.stderr.endswith("Is it running? Else name it with --url.\n")
+
+
+@pytest.mark.parametrize("url", ["localhost:18431", "ftp://x", "http://["])
+def test_invalid_url_is_refused_at_once(url: str) -> None:
+    result = unconnected("--url", url)
+    assert result.stderr == f"Error: `{url}` is no address like http://127.0.0.1:8000\n"
+
+
+def test_service_lost_during_an_import_advises_another_try(
+    import_xes: Import, service: PretendedService
+) -> None:
+    service.troubles = dict.fromkeys(range(1000), "lost")
+    result = import_xes()
+    assert result.exit_code == 1
+    assert "any more (the answer was lost). Run it again to continue." in result.stderr
+
+
+@pytest.mark.parametrize(("status", "said"), [(401, "does not accept the token"), (404, "404")])
+def test_refused_import_advises_no_other_try(
+    import_xes: Import, service: PretendedService, status: int, said: str
+) -> None:
+    service.refusal = status
+    result = import_xes()
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert "http://service" in result.stderr
+    assert "Run it again" not in result.stderr
+
+
+def test_another_service_at_the_url_is_reported_in_one_line(
+    import_xes: Import, service: PretendedService
+) -> None:
+    service.refusal = 200
+    assert import_xes().stderr == "Error: http://service is something else: is --url right?\n"
+
+
+@pytest.mark.parametrize(
+    ("url", "token", "sent"),
+    [
+        (None, None, "Bearer kept"),
+        ("http://localhost:9", None, "Bearer kept"),
+        ("http://localhost:9", "mine", "Bearer mine"),
+        ("https://elsewhere.example", None, None),
+    ],
+)
+def test_local_token_is_sent_to_the_local_service_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str | None, token: str | None, sent: str
+) -> None:
+    monkeypatch.delenv("EXECUTIONS_ADMIN_TOKEN", raising=False)
+    (tmp_path / "admin.token").write_text("kept\n")
+    client = run_import.connect(url, token, tmp_path)._client
+    assert client.headers.get("Authorization") == sent
+
+
+def test_help_shows_a_mapping_that_works(tmp_path: Path) -> None:
+    words = CliRunner().invoke(import_command, ["xes", "--help"]).stdout
+    start, end = words.index('{"service"'), words.index("}}") + 2
+    mapping = tmp_path / "mapping.json"
+    mapping.write_text(click.unstyle(words[start:end]))
+    assert load_mapping(mapping).customer == "applicants"

@@ -1,0 +1,46 @@
+"""The mapping file of an import: what it may be, and what is said of what it is not."""
+
+import codecs
+from pathlib import Path
+
+import pytest
+
+from api.interop.xes.mapping import MappingError, load_mapping
+from tests.support.paths import DATA
+
+CAKES = DATA / "orders.mapping.json"
+
+
+def loaded(tmp_path: Path, content: bytes) -> object:
+    file = tmp_path / "mapping.json"
+    file.write_bytes(content)
+    return load_mapping(file)
+
+
+def test_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    content = codecs.BOM_UTF8 + CAKES.read_bytes()
+    assert loaded(tmp_path, content) == load_mapping(CAKES)
+
+
+def test_outcomes_may_be_left_out(tmp_path: Path) -> None:
+    content = b'{"service": {"$id": "s", "name": "S", "provider": "p"}, "customer": "c"}'
+    file = tmp_path / "mapping.json"
+    file.write_bytes(content)
+    assert load_mapping(file).outcomes == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"", "an empty file"),
+        (b"<?xml version='1.0'?><log/>", "XML"),
+        (b"<!DOCTYPE html>", "a web page (HTML)"),
+        (codecs.BOM_UTF16_LE + "{}".encode("utf-16-le"), "in UTF-16: save it as UTF-8"),
+        (b"\x1f\x8b\x08", "a gzip file: unpack it first"),
+    ],
+)
+def test_another_kind_of_file_is_named(tmp_path: Path, content: bytes, kind: str) -> None:
+    with pytest.raises(MappingError) as refused:
+        loaded(tmp_path, content)
+    said = str(refused.value)
+    assert said.startswith(f"{tmp_path / 'mapping.json'}: not a mapping (JSON): it is {kind}")

@@ -1,0 +1,218 @@
+"""`POST /commands`: each command is answered in order, by itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.api_client import JSON, RESULT, Catalog, Executions, ok, refused
+
+NDJSON = {"Content-Type": "application/x-ndjson"}
+
+
+def sent(api: httpx.Client, *commands: Any, **headers: str) -> list[JSON]:
+    response = api.post(
+        "/commands",
+        json=commands,
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+    )
+    assert response.status_code == 200, response.text
+    outcomes: list[JSON] = response.json()
+    return outcomes
+
+
+def test_batch_answers_every_command_in_order_with_its_own_status(
+    api: httpx.Client, catalog: Catalog
+) -> None:
+    ids = {"order": catalog.order, "service": catalog.service}
+    created, started, again, step, refusal, unknown, nonsense, no_object, completed = sent(
+        api,
+        {"command": "create", "execution": "many-1", **ids},
+        {"command": "start", "execution": "many-1"},
+        {"command": "create", "execution": "many-1", **ids},
+        {"command": "startStep", "execution": "many-1", "step": "s-1", "name": "Research"},
+        {"command": "resume", "execution": "many-1", "checkpointId": "nine"},
+        {"command": "start", "execution": "no-such"},
+        {"command": "fly", "execution": "many-1"},
+        "start",
+        {"command": "complete", "execution": "many-1", **RESULT},
+    )
+    assert created == {
+        "status": 201,
+        "execution": "many-1",
+        "version": 1,
+        "position": created["position"],
+    }
+    assert (started["status"], started["version"]) == (200, 3)
+    assert again["problem"]["type"] == "/problems/already-exists"
+    assert (step["status"], step["position"]) == (200, created["position"] + 3)
+    assert refusal["status"] == 409
+    assert (unknown["status"], unknown["execution"]) == (404, "no-such")
+    assert nonsense["problem"]["errors"][0]["path"] == "command"
+    assert (no_object["status"], no_object["execution"]) == (422, None)
+    assert completed["status"] == 200
+    assert ok(api.get("/executions/many-1"))["steps"][0]["status"] == "skipped"
+
+
+def test_create_without_an_id_gets_one(api: httpx.Client, catalog: Catalog) -> None:
+    create = {"command": "create", "order": catalog.order, "service": catalog.service}
+    (outcome,) = sent(api, create)
+    assert ok(api.get(f"/executions/{outcome['execution']}"))["status"] == "queued"
+
+
+def test_ndjson_is_accepted_like_a_list(api: httpx.Client, running_execution: str) -> None:
+    lines = [
+        {"command": "updateProgress", "execution": running_execution, "progress": progress}
+        for progress in (10, 20, 30)
+    ]
+    body = "\n".join(json.dumps(line) for line in lines) + "\n\n"
+    response = api.post("/commands", content=body, headers=NDJSON)
+    assert [outcome["version"] for outcome in response.json()] == [4, 5, 6]
+    assert ok(api.get(f"/executions/{running_execution}"))["progress"] == 30
+
+
+def test_batch_command_honours_its_if_match(api: httpx.Client, running_execution: str) -> None:
+    first, second, third = sent(
+        api,
+        {"command": "pause", "execution": running_execution, "ifMatch": 3},
+        {"command": "resume", "execution": running_execution, "ifMatch": 3},
+        {"command": "resume", "execution": running_execution, "ifMatch": -1},
+    )
+    assert first["status"] == 200
+    assert second["problem"]["type"] == "/problems/version-mismatch"
+    assert second["problem"]["version"] == 5
+    assert third["status"] == 422
+
+
+def test_batch_of_1000_is_accepted_and_of_1001_refused_whole(
+    api: httpx.Client, running_execution: str
+) -> None:
+    tell = {"command": "recordUsage", "execution": running_execution, "apiCalls": 1}
+    assert {outcome["status"] for outcome in sent(api, *[tell] * 1_000)} == {200}
+    refused(api.post("/commands", json=[tell] * 1_001), 422, "invalid")
+    refused(api.post("/commands", json=[]), 422, "invalid")
+    shown = ok(api.get(f"/executions/{running_execution}"))
+    assert shown["metrics"]["apiCalls"] == 1_000
+
+
+def test_repeated_call_does_nothing_again(
+    api: httpx.Client, executions: Executions, catalog: Catalog
+) -> None:
+    execution = executions.running()
+    ids = {"order": catalog.order, "service": catalog.service}
+    commands = [
+        {"command": "recordUsage", "execution": execution, "apiCalls": 1},
+        {"command": "recordUsage", "execution": execution, "apiCalls": 1},
+        {"command": "create", "execution": "many-2", **ids},
+        {"command": "retry", "execution": execution},
+    ]
+    first = sent(api, *commands, Idempotency_Key="whole-call")
+    again = sent(api, *commands, Idempotency_Key="whole-call")
+    assert first == again
+    assert [outcome["status"] for outcome in again] == [200, 200, 201, 409]
+    assert ok(api.get(f"/executions/{execution}"))["metrics"]["apiCalls"] == 2
+
+
+def test_key_belongs_to_the_whole_call(api: httpx.Client, running_execution: str) -> None:
+    use = {"command": "recordUsage", "execution": running_execution, "apiCalls": 1}
+    headers = {"Idempotency-Key": "this-very-call"}
+    first = api.post("/commands", json=[use], headers=headers)
+    again = api.post("/commands", json=[use], headers=headers)
+    other = api.post("/commands", json=[use, use], headers=headers)
+    refused(other, 422, "idempotency-key-reused")
+    path = f"/executions/{running_execution}/metrics"
+    refused(api.post(path, json={"apiCalls": 1}, headers=headers), 422, "idempotency-key-reused")
+    assert again.json() == first.json()
+    assert "idempotency-replayed" not in first.headers
+    assert again.headers["idempotency-replayed"] == "true"
+    assert ok(api.get(path))["apiCalls"] == 1
+
+
+def test_batch_answers_the_highest_log_position(api: httpx.Client, running_execution: str) -> None:
+    use = {"command": "recordUsage", "execution": running_execution, "apiCalls": 1}
+    response = api.post("/commands", json=[use, use, {"command": "fly"}])
+    assert response.headers["log-position"] == str(response.json()[1]["position"])
+
+
+def test_batch_accepts_log_lines_among_commands(
+    api: httpx.Client, executions: Executions, catalog: Catalog
+) -> None:
+    execution = executions.running()
+    line = {"command": "log", "execution": execution, "level": "info", "message": "one"}
+    ids = {"order": catalog.order, "service": catalog.service}
+    made = {"command": "create", "execution": "logged", **ids}
+    sent_twice = [
+        sent(
+            api,
+            line,
+            made,
+            line | {"execution": "logged", "message": "two"},
+            line | {"level": "loud"},
+            line | {"execution": "no-such"},
+            line | {"ifMatch": 99},
+            line | {"occurredAt": "2999-01-01T00:00:00Z"},
+            line | {"context": {"n": 2**64}},
+            line | {"context": {"page": "x" * 1_100_000}},
+            Idempotency_Key="lines-among-commands",
+        )
+        for _ in range(2)
+    ]
+    assert sent_twice[0] == sent_twice[1]
+    assert [outcome["status"] for outcome in sent_twice[0]] == [
+        *(200, 201, 200, 422, 404, 412),
+        *(422, 422, 413),
+    ]
+    for name, message in ((execution, "one"), ("logged", "two")):
+        told = ok(api.get(f"/executions/{name}/logs"))["data"]
+        assert [line["message"] for line in told] == [message]
+
+
+def test_whole_number_beyond_64_bits_is_refused_as_in_a_single_command(
+    api: httpx.Client, running_execution: str
+) -> None:
+    ok(api.post(f"/executions/{running_execution}/steps/s-1/start"))
+    command = {"command": "completeStep", "execution": running_execution, "step": "s-1"}
+    (outcome,) = sent(api, {**command, "output": {"n": 2**64}})
+    assert outcome["status"] == 422
+    path = f"/executions/{running_execution}/steps/s-1/complete"
+    refused(api.post(path, json={"output": {"n": 2**64}}), 422, "invalid")
+    shown = ok(api.post(path, json={"output": {"n": 2**63 - 1}}))
+    assert shown["steps"][0]["output"] == {"n": 2**63 - 1}
+
+
+def test_command_that_is_too_large_is_refused_alone(
+    api: httpx.Client, running_execution: str
+) -> None:
+    save = {"command": "checkpoint", "execution": running_execution}
+    large, small = sent(
+        api, {**save, "state": {"page": "x" * 1_100_000}}, {**save, "state": {"page": "x"}}
+    )
+    assert (large["status"], large["problem"]["type"]) == (413, "/problems/too-large")
+    assert small["status"] == 200
+
+
+def test_server_commands_are_refused_from_clients(
+    api: httpx.Client, running_execution: str
+) -> None:
+    (outcome,) = sent(api, {"command": "timeOut", "execution": running_execution})
+    assert outcome["status"] == 422
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('{"command": "start"}\n\n{"command"}\n\n', "NDJSON: line 3 of 3: "),
+        ('{"a": 1}\n{"a": 1234567890123456789012,}', "NDJSON: line 2 of 2: "),
+        ("{", "NDJSON: line 1 of 1: "),
+        ('[{"command": "start"},\n {"command"}]', "JSON list: "),
+        (" [", "JSON list: "),
+    ],
+)
+def test_malformed_batch_is_refused_with_its_place(api: httpx.Client, body: str, said: str) -> None:
+    problem = refused(api.post("/commands", content=body, headers=NDJSON), 400, "malformed")
+    assert f"malformed {said}" in problem["detail"]
+    assert "column" in problem["detail"]
+    assert ("line 1 column" in problem["detail"]) is (body == " [")

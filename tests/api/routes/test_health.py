@@ -1,0 +1,37 @@
+"""Whether it lives, whether it is ready, and what it counts."""
+
+from __future__ import annotations
+
+import httpx
+
+from tests.support.api_client import Executions, ok, refused
+
+
+def test_readyz_shows_the_position_of_the_log_and_every_view(
+    api: httpx.Client, executions: Executions
+) -> None:
+    created = executions.create()
+    ok(api.get("/executions", params={"minPosition": created["position"]}))
+    ready = ok(api.get("/readyz"))
+    assert ready["status"] == "ready"
+    assert ready["position"] == created["position"]
+    assert {"executions", "analytics", "catalog"} <= ready["views"].keys()
+    assert ready["views"]["executions"] == {"position": created["position"], "lag": 0, "parked": 0}
+
+
+def test_metrics_are_in_the_prometheus_format(api: httpx.Client, executions: Executions) -> None:
+    position = executions.create()["position"]
+    refused(api.get("/executions/no-such"), 404, "not-found")
+    response = api.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    lines = response.text.splitlines()
+    assert f"executions_log_position {float(position)}" in lines
+    assert any(line.startswith("executions_requests_total{") for line in lines)
+    assert 'executions_view_parked{view="executions"} 0.0' in lines
+
+
+def test_head_answers_as_get_does_without_the_body(api: httpx.Client) -> None:
+    for path in ("/healthz", "/executions", "/openapi.json"):
+        response = api.head(path)
+        assert (response.status_code, response.content) == (200, b"")
+        assert response.headers["content-type"] == "application/json"

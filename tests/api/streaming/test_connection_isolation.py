@@ -1,0 +1,114 @@
+"""Whatever becomes of one connection, the others hear their heartbeats and every event."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+import structlog
+
+from api.streams.connection import SLOW
+from api.streams.hub import Hub
+from domain.eventlog.notifications import Listener
+from tests.support import sample_aggregate
+from tests.support.hub import LOG, Line, append, connect, running, until
+
+
+class Broken(Line):
+    """A line that fails where others take a heartbeat."""
+
+    def write(self, data: bytes) -> None:
+        if b": heartbeat" in data:
+            raise RuntimeError("broken")
+        super().write(data)
+
+
+@pytest.mark.anyio
+async def test_failing_connection_ends_and_others_get_their_heartbeats(
+    database: str,
+) -> None:
+    async with running(database) as (hub, store):
+        hub.wheel.second = 0.01
+        with structlog.testing.capture_logs() as logs:
+            broken, whole = hub.connect(Broken(), LOG, 0, None), connect(hub)
+            broken.pump()
+            await until(lambda: whole.written.count(b": heartbeat\n") >= 2)
+        assert broken.done.result().code is None
+        assert [line["event"] for line in logs].count("heartbeat failed") == 1
+        await append(store, 3)
+        await until(lambda: whole.positions == [1, 2, 3])
+
+
+class Mute(Line):
+    """A line that fails where others take a goodbye."""
+
+    def write(self, data: bytes) -> None:
+        if b"closing" in data:
+            raise RuntimeError("broken")
+        super().write(data)
+
+    def cut(self, code: int, reason: str) -> None:
+        raise RuntimeError("broken")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("end", [Hub.close, Hub.stop])
+async def test_connection_that_fails_at_closing_does_not_stop_the_others(
+    database: str, monkeypatch: pytest.MonkeyPatch, end: Callable[[Hub], Awaitable[None] | None]
+) -> None:
+    monkeypatch.setattr("api.streams.hub.GOODBYE", 0.05)
+    async with running(database) as (hub, _):
+        mutes, others = [Mute() for _ in range(5)], []
+        for mute in mutes:
+            hub.connect(mute, LOG, 0, None).pump()
+            others.append(connect(hub))
+        await until(lambda: all(line.controls == ["caught-up"] for line in (*mutes, *others)))
+        try:
+            if (ended := end(hub)) is not None:
+                await ended
+            await until(lambda: all(line.controls[1:] == ["closing"] for line in others))
+            if end is Hub.close:
+                await until(lambda: all(line.cut_with == SLOW for line in others))
+        finally:
+            for line in mutes:
+                assert line.consumer is not None
+                hub.disconnect(line.consumer)
+
+
+async def test_hub_may_be_closed_before_it_has_started(database: str) -> None:
+    hub = Hub(sample_aggregate.store(database), Listener(database, "executions"), "executions", 10)
+    assert not hub.full
+    hub.close()
+    assert hub.full
+
+
+class Closed(Line):
+    """A line that is closed, before anybody was told so."""
+
+    closed = False
+
+    def write(self, data: bytes) -> None:
+        if self.closed:
+            raise RuntimeError("the handler is closed")
+        super().write(data)
+
+
+@pytest.mark.anyio
+async def test_unwritable_connection_costs_others_no_event(database: str) -> None:
+    async with running(database) as (hub, store):
+        closed = [Closed() for _ in range(5)]
+        others = []
+        for line in closed:
+            hub.connect(line, LOG, 0, None).pump()
+            others.append(connect(hub))
+        await append(store, 1)
+        await until(lambda: all(line.positions == [1] for line in (*closed, *others)))
+        for line in closed:
+            line.closed = True
+        await append(store, 2)
+        await append(store, 2)
+        await until(lambda: all(line.positions[-1:] == [5] for line in others))
+        assert [line.positions for line in others] == [[1, 2, 3, 4, 5]] * 5
+        for line in closed:
+            assert line.consumer is not None
+            hub.disconnect(line.consumer)

@@ -1,0 +1,103 @@
+"""Faults of one stream, or of one group of them: it ends and may come back, all others go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+
+from api.streams import filters, groups
+from api.streams.connection import FAULT
+from api.streams.entries import Chunk, Entry
+from api.streams.groups import Group
+from tests.support.api_client import ok
+from tests.support.hub import LOG, append, connect, running, until
+from tests.support.running_server import Serving
+from tests.support.stream_consumers import by_socket, heard, socket, until_caught_up
+
+USERS = LOG._replace(filter=filters.read("user.*", []))
+WATCHED = filters.read("user.created", [])
+
+
+@pytest.mark.anyio
+async def test_frames_of_a_group_that_cannot_be_made_cost_no_group_an_event(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunks = Group.chunks
+
+    def broken(group: Group, entries: Sequence[Entry]) -> list[Chunk]:
+        if group.topic == USERS:
+            raise ValueError("broken")
+        return chunks(group, entries)
+
+    async with running(database) as (hub, store):
+        lines = [connect(hub, 0, topic) for topic in (LOG, USERS, LOG._replace(filter=WATCHED))]
+        await append(store, 1)
+        await until(lambda: all(line.positions == [1] for line in lines))
+        with monkeypatch.context() as patch, structlog.testing.capture_logs() as logs:
+            patch.setattr(Group, "chunks", broken)
+            await append(store, 1)
+            await until(lambda: all(line.positions == [1, 2] for line in lines))
+        assert [line["event"] for line in logs] == ["what happened cannot be told"]
+        await append(store, 1)
+        await until(lambda: all(line.positions == [1, 2, 3] for line in lines))
+        assert [line.cut_with for line in lines] == [None] * 3
+
+
+@pytest.mark.anyio
+async def test_subscriber_whose_frames_fail_is_cut_and_others_continue(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def broken(topic: Any, entries: Sequence[Entry]) -> Any:
+        if topic == USERS:
+            raise ValueError("broken")
+        return groups.joined(topic, entries)
+
+    async with running(database) as (hub, store):
+        connect(hub)  # so that the log is followed
+        await append(store, 5)
+        await until(lambda: hub.window.head == 5)
+        monkeypatch.setattr("api.streams.readers.joined", broken)
+        with structlog.testing.capture_logs() as logs:
+            bad, good = connect(hub, 0, USERS), connect(hub)
+            await until(lambda: good.positions == [1, 2, 3, 4, 5])
+            await until(lambda: bad.cut_with == FAULT)
+        assert [line["event"] for line in logs] == ["what follows cannot be sent"]
+        assert bad.consumer is not None
+        assert bad.consumer.done.result().code is None
+
+
+def break_lines(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is written now to the streams there are fails."""
+
+    def broken(_: bytes) -> None:
+        raise RuntimeError("broken")
+
+    for connection in server.system.hub._connections:
+        monkeypatch.setattr(connection.line, "feed", broken)
+
+
+def ann(api: httpx.Client) -> int:
+    """The position of the event that another user came."""
+    response = api.post("/users", json={"name": "Ann", "kind": "person"})
+    ok(response)
+    return int(response.headers["Log-Position"])
+
+
+def test_websocket_that_cannot_be_written_to_is_closed_with_its_cursor(
+    server: Serving, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = ann(api)
+    with socket(server, "/events") as connected:
+        told = heard(connected)
+        assert until_caught_up(told) == []
+        break_lines(server, monkeypatch)
+        place = ann(api)
+        assert list(told) == []
+        assert (connected.close_code, connected.close_reason) == (FAULT, f"position {before}")
+    (event,) = by_socket(server, "/events", before, 1)
+    assert event["position"] == place

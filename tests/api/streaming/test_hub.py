@@ -1,0 +1,150 @@
+"""The hub without a network: lines that fill up, fall behind, catch up, and cost nothing to others."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from api.clock import now
+from api.streams.connection import SLOW
+from api.streams.entries import SIZE
+from api.streams.hub import Hub
+from api.streams.wheel import HEARTBEAT
+from domain.eventlog import notifications
+from domain.model import Held
+from tests.support.hub import LOG, Line, append, connect, running, until
+
+
+@pytest.mark.anyio
+async def test_past_and_the_present_are_one_stream(database: str) -> None:
+    async with running(database) as (hub, store):
+        await append(store, 2 * SIZE + 10)
+        await hub.head()
+        lines = [connect(hub, cursor) for cursor in (0, 1, SIZE - 1, SIZE, 2 * SIZE + 10)]
+        await append(store, SIZE)
+        end = 3 * SIZE + 10
+        await until(lambda: all(line.positions[-1:] == [end] for line in lines))
+        for line, cursor in zip(lines, (0, 1, SIZE - 1, SIZE, 2 * SIZE + 10), strict=True):
+            assert line.positions == list(range(cursor + 1, end + 1))
+
+
+@pytest.mark.anyio
+async def test_slow_subscriber_gets_fell_behind_and_the_rest_from_the_store(
+    database: str,
+) -> None:
+    async with running(database) as (hub, store):
+        hub.window._recent._limit = 1  # two segments stay
+        quick, slow = connect(hub), connect(hub)
+        await append(store, 10)
+        await until(lambda: slow.positions == list(range(1, 11)))
+        slow.paused = True
+        for _ in range(5):
+            await append(store, SIZE)
+        end = 10 + 5 * SIZE
+        await until(lambda: quick.positions[-1:] == [end])
+        assert slow.positions[-1:] == [10]
+        slow.resume()
+        await until(lambda: slow.positions[-1:] == [end])
+        assert slow.positions == list(range(1, end + 1)) == quick.positions
+        await until(lambda: slow.controls == ["caught-up", "fell-behind", "caught-up"])
+        assert quick.controls == ["caught-up"]
+
+
+@pytest.mark.anyio
+async def test_blocked_subscriber_is_cut_after_the_time_limit(database: str) -> None:
+    async with running(database) as (hub, store):
+        hub.wheel.second, hub.wheel.stalled = 0.01, 0.2
+        line, other = connect(hub), connect(hub)
+        line.paused = True
+        await append(store, 5)
+        await until(lambda: line.cut_with == SLOW)
+        assert line.positions == []
+        assert other.positions == [1, 2, 3, 4, 5]
+        assert other.cut_with is None
+
+
+@pytest.mark.anyio
+async def test_heartbeats_are_sent_while_nothing_happens(database: str) -> None:
+    async with running(database) as (hub, _):
+        hub.wheel.second = 0.01
+        line = connect(hub)
+        await until(lambda: line.written.count(b": heartbeat\n") >= 2)
+
+
+class Clocked(Line):
+    """A line that knows when it was written to, in ticks of the wheel."""
+
+    def __init__(self, hub: Hub) -> None:
+        super().__init__()
+        self.ticks: list[int] = []
+        self._wheel = hub.wheel
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self.ticks.append(self._wheel.tick)
+
+
+@pytest.mark.anyio
+async def test_heartbeat_is_sent_15_s_after_the_last_write(
+    database: str,
+) -> None:
+    async with running(database) as (hub, store):
+        hub.wheel.second = 0.01
+        lines = [Clocked(hub) for _ in range(2 * HEARTBEAT)]
+        for line in lines:
+            hub.connect(line, LOG, 0, None).pump()
+        await append(store, 1)
+        await until(lambda: all(line.positions == [1] for line in lines))
+        for line in lines:
+            line.ticks = line.ticks[-1:]
+        await until(lambda: all(len(line.ticks) >= 3 for line in lines))
+        for line in lines:
+            assert [after - before for before, after in pairwise(line.ticks[:3])] == [HEARTBEAT] * 2
+            assert line.written.count(b": heartbeat\n") >= 2
+
+
+@pytest.mark.anyio
+async def test_tail_is_woken_by_notifications_and_polls_rarely(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifications, "HEARING", 60)
+    async with running(database) as (hub, store):
+        looked, read = list[int](), store.read
+
+        async def counted(after: int, limit: int) -> Any:
+            looked.append(after)
+            return await read(after, limit)
+
+        line = connect(hub)
+        await append(store, 1)
+        await until(lambda: line.positions == [1])
+        await asyncio.sleep(0.4)  # a look that was planned before the listener was connected
+        monkeypatch.setattr(store, "read", counted)
+        await asyncio.sleep(0.8)
+        assert looked == []
+        await append(store, 1)
+        await until(lambda: line.positions == [1, 2])
+
+
+@pytest.mark.anyio
+async def test_watchers_of_other_streams_cost_an_event_nothing(database: str) -> None:
+    async with running(database) as (hub, store):
+        await append(store, 1)
+        state: Any = SimpleNamespace(final=False)
+        held = Held(state, 1, 1, now())
+        for number in range(5_000):
+            topic = LOG._replace(stream=f"user/none-{number}")
+            hub.connect(Line(), topic, 0, held).live = True
+        await append(store, 200)
+        rows = await store.read(1, 200)
+        entries = await hub.source.entries(rows)
+        began = time.process_time()
+        for entry in entries:
+            hub.audience.concerned([entry])
+            hub.audience.untold([entry])
+        assert (time.process_time() - began) / len(entries) < 0.0005

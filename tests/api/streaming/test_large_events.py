@@ -1,0 +1,38 @@
+"""Events that are large come in pages of few: nothing of them is missed, and memory stays bounded."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from domain.eventlog import states, store
+from tests.support.api_client import Executions, ok
+from tests.support.running_server import Serving
+from tests.support.stream_consumers import head, heard, past, socket, until_caught_up
+
+
+@pytest.fixture
+def cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages of a few kilobytes, so that each large event fills one."""
+    monkeypatch.setattr(store, "READ_BYTES", 5_000)
+    monkeypatch.setattr(states, "PAGE_BYTES", 5_000)
+    monkeypatch.setattr("api.streams.readers.PAGE_BYTES", 5_000)
+    monkeypatch.setattr("api.streams.tail.READ_BYTES", 5_000)
+
+
+@pytest.mark.usefixtures("cut_short")
+@pytest.mark.parametrize("of_one", [False, True])
+def test_large_events_are_streamed_in_order_live_and_later(
+    server: Serving, api: httpx.Client, executions: Executions, *, of_one: bool
+) -> None:
+    execution, begin = executions.running(), head(api)
+    path = f"/executions/{execution}/events" if of_one else "/events"
+    with socket(server, path, **{"from": begin}) as connected:
+        frames = heard(connected)
+        until_caught_up(frames)
+        for number in range(30):
+            state = {"page": "x" * (7_000 if number % 3 else 10)}
+            ok(api.post(f"/executions/{execution}/checkpoints", json={"state": state}))
+        live = [next(frames)["position"] for _ in range(30)]
+    later = [frame["position"] for frame in past(server, path, **{"from": begin})]
+    assert live == later == list(range(begin + 1, begin + 31))

@@ -1,0 +1,231 @@
+"""Log lines without a network: who cannot take them, whom they cost something, and whom nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import structlog
+
+from api.streams import filters
+from api.streams.filters import Filter
+from domain.errors import Overloaded
+from domain.model import Held
+from projections.log_lines.model import LogLine
+from tests.support.event_writer import NOON, completed, some
+from tests.support.hub import Line, until
+from tests.support.watched_log import LOGS, WATCHING, frames, running, said
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_blocked_watcher_misses_log_lines_and_gets_fell_behind(database: str) -> None:
+    async with running(database) as house:
+        quick, slow = await house.connect(), await house.connect()
+        await house.tell("e-0", "one")
+        await until(lambda: said(slow) == ["one"])
+        slow.paused = True
+        for number in range(50):
+            await house.tell("e-0", f"missed {number}")
+        await until(lambda: len(said(quick)) == 51)
+        assert said(slow) == ["one"]
+        slow.resume()
+        await until(lambda: frames(slow) == ["caught-up", "log", "fell-behind", "caught-up"])
+        await house.tell("e-0", "two")
+        await until(lambda: said(slow) == ["one", "two"])
+        assert frames(quick) == ["caught-up"] + ["log"] * 52
+
+
+async def test_timely_watcher_gets_no_fell_behind(database: str) -> None:
+    async with running(database) as house:
+        line = await house.connect()
+        line.paused = True
+        await house.log.write([completed("e-1")])  # the note of it is a line, and missed
+        await until(lambda: house.hub.window.head == 4)
+        line.resume()
+        await until(lambda: frames(line)[-2:] == ["fell-behind", "caught-up"])
+        line.paused = True
+        await house.log.write(some(5)[3:])
+        await until(lambda: house.hub.window.head == 6)
+        line.resume()
+        await house.tell("e-0", "here")
+        await until(lambda: said(line) == ["here"])
+        assert frames(line).count("fell-behind") == 1
+
+
+async def test_log_line_does_not_move_the_cursor(database: str) -> None:
+    async with running(database) as house:
+        line = await house.connect()
+        ids = re.findall(rb"id: (\d+)", line.written)
+        await house.tell("e-0", *(f"{number}" for number in range(200)))
+        await until(lambda: len(said(line)) == 200)
+        assert re.findall(rb"id: (\d+)", line.written) == ids == [b"3"]
+        assert line.consumer is not None
+        assert (line.consumer.cursor, line.consumer.sent) == (3, 3)
+
+
+async def test_log_lines_are_not_read_without_a_subscriber(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(database) as house:
+        asked: list[str] = []
+        found = house.hub.logs._tail._found
+
+        async def counted() -> Any:
+            asked.append("found")
+            return await found()
+
+        monkeypatch.setattr(house.hub.logs._tail, "_found", counted)
+        monkeypatch.setattr("api.streams.logs.LINGER", 0.5)
+        await house.connect(LOGS._replace(filter=Filter()))
+        await house.tell("e-0", "unheard")
+        await asyncio.sleep(0.6)
+        assert asked == []
+        line = await house.connect()
+        await house.tell("e-0", "heard")
+        await until(lambda: said(line) == ["heard"])
+        assert line.consumer is not None
+        house.hub.disconnect(line.consumer)
+        await asyncio.sleep(1.0)
+        asked.clear()
+        await house.tell("e-0", "unheard")
+        await asyncio.sleep(0.6)
+        assert asked == []
+        later = await house.connect()
+        await house.tell("e-0", "heard again")
+        await until(lambda: said(later) == ["heard again"])
+
+
+async def test_watcher_that_caught_up_gets_log_lines(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(database) as house:
+        monkeypatch.setattr("api.streams.logs.LINGER", 0.0)
+        await house.hub.logs.ready()
+        await asyncio.sleep(0.1)
+        line = Line()
+        house.hub.connect(line, LOGS, 3, None).pump()
+        await asyncio.sleep(0.3)
+        await house.tell("e-0", "heard")
+        await until(lambda: said(line) == ["heard"])
+
+
+async def test_database_outage_loses_no_log_line(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(database) as house:
+        line = await house.connect()
+        keys, asked = house.store.keys, list[object]()
+
+        async def away_at_first(streams: Any) -> Any:
+            asked.append(streams)
+            if len(asked) < 3:
+                raise Overloaded
+            return await keys(streams)
+
+        monkeypatch.setattr(house.store, "keys", away_at_first)
+        await house.tell("e-0", "one", "two")
+        await until(lambda: said(line) == ["one", "two"])
+        await house.tell("e-1", "three")
+        await until(lambda: said(line) == ["one", "two", "three"])
+
+
+async def test_after_an_erasure_a_line_says_that_it_was_erased(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(database) as house:
+        line = await house.connect()
+
+        async def gone(streams: Any) -> dict[str, None]:
+            return dict.fromkeys(streams)
+
+        monkeypatch.setattr(house.store, "keys", gone)
+        await house.tell("e-0", "s3cret")
+        await until(lambda: frames(line)[-1:] == ["log"])
+        assert b"s3cret" not in line.written
+        assert b'"message":null,"erased":true' in line.written
+
+
+async def test_event_is_streamed_even_if_its_server_log_line_fails(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(database) as house:
+        listener, watcher = await house.connect(), await house.connect(WATCHING)
+
+        def broken(_: object) -> None:
+            raise ValueError("broken")
+
+        with monkeypatch.context() as patch, structlog.testing.capture_logs():
+            patch.setattr(house.hub.logs._present, "note", broken)
+            await house.log.write([completed("e-0")])
+            await until(lambda: frames(watcher)[-1:] == ["completed"])
+            await until(lambda: frames(listener) == ["caught-up", "fell-behind", "caught-up"])
+        await house.log.write([completed("e-1")])
+        await until(lambda: said(listener) == ["Request completed"])
+        assert frames(watcher).count("completed") == 2
+
+
+async def test_watcher_of_unreadable_log_lines_gets_fell_behind(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(_: object) -> None:
+        raise ValueError("broken")
+
+    async with running(database) as house:
+        line = await house.connect()
+        monkeypatch.setattr("api.streams.logs.REPAIR", 0.05)
+        with monkeypatch.context() as patch, structlog.testing.capture_logs():
+            patch.setattr(house.store, "keys", broken)
+            await house.tell("e-0", "lost")
+            await until(lambda: frames(line) == ["caught-up", "fell-behind", "caught-up"])
+        await house.tell("e-0", "found")
+        await until(lambda: said(line) == ["found"])
+
+
+async def test_unreadable_state_costs_no_log_line_of_other_executions(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(database) as house:
+        fetch = house.hub.source.states._fetch
+
+        async def poisoned(streams: Sequence[str]) -> Any:
+            if "execution/e-0" in streams:
+                raise ValueError("not to be read")
+            return await fetch(streams)
+
+        monkeypatch.setattr(house.hub.source.states, "_fetch", poisoned)
+        asked = (("service", "s-1"),)
+        mine = filters.read("log", asked, watched=True)
+        line = await house.connect(LOGS._replace(filter=mine))
+        with structlog.testing.capture_logs():
+            await house.book.append("e-0", [LogLine(level="info", message="lost")], NOON)
+            await house.book.append("e-1", [LogLine(level="info", message="found")], NOON)
+            await until(lambda: said(line) == ["found"])
+
+
+async def test_log_line_costs_only_its_own_watchers(database: str) -> None:
+    async with running(database) as house:
+        state: Any = SimpleNamespace(final=False)
+        held = Held(state, 1, 1, NOON)
+        for number in range(1_000):
+            topic = LOGS._replace(stream=f"execution/none-{number}")
+            house.hub.connect(Line(), topic, 3, held).live = True
+        mine = await house.connect(LOGS._replace(stream="execution/e-0"), held._replace(position=3))
+        await until(lambda: "caught-up" in frames(mine))
+        began = time.process_time()
+        for number in range(50):
+            await house.tell("e-0", *(f"{number}-{nth}" for nth in range(20)))
+        await until(lambda: len(said(mine)) == 1_000)
+        assert (time.process_time() - began) / 1_000 < 0.002
+
+
+async def test_server_log_line_is_streamed_with_its_event(database: str) -> None:
+    async with running(database) as house:
+        line = await house.connect()
+        await house.log.write([completed("e-1"), completed("e-2")])
+        await until(lambda: said(line) == ["Request completed"] * 2)

@@ -1,0 +1,75 @@
+"""Pages of the past: one that cannot be had is in nobody's way."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import structlog
+
+from api.streams.entries import SIZE, Entry, slot
+from api.streams.window import AT_ONCE, Window
+from domain.eventlog.codec import Stored
+from tests.support.event_writer import NOON
+from tests.support.hub import until
+
+pytestmark = pytest.mark.anyio
+
+
+class Log:
+    """A log some of whose pages cannot be read; notes which were asked for."""
+
+    def __init__(self, *bad: int) -> None:
+        self.asked: list[int] = []
+        self.bad = set(bad)
+        self.window = Window(self.load, self.tell)
+        self.window.begin(10 * SIZE)
+
+    async def load(self, after: int, until: int) -> list[Entry]:
+        self.asked.append(slot(after + 1))
+        if slot(after + 1) in self.bad:
+            raise ValueError("a page that cannot be read")
+        return [
+            Entry(Stored(place, 1, NOON, f"user/{place}", "user.created", "{}", b"{}"), None)
+            for place in range(after + 1, until + 1)
+        ]
+
+    async def tell(self, entries: object) -> None:
+        """There is nothing to be told of users."""
+
+    async def find(self, page: int) -> None:
+        """Until it is there, as a connection does."""
+        told = asyncio.Event()
+        while self.window.find(page * SIZE + 1, told=False) is None:
+            told.clear()
+            self.window.want(page * SIZE + 1, told=False, then=told.set)
+            await told.wait()
+
+
+async def test_unreadable_pages_do_not_delay_other_pages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("api.streams.window.PAUSE", 0.05)
+    bad = range(AT_ONCE + 1)
+    log = Log(*bad)
+    with structlog.testing.capture_logs():
+        hopeful = [asyncio.create_task(log.find(page)) for page in bad]
+        await until(lambda: log.bad <= set(log.asked))
+        async with asyncio.timeout(20):
+            await log.find(AT_ONCE + 1)
+            log.bad.clear()
+            await asyncio.gather(*hopeful)
+
+
+async def test_abandoned_page_is_not_requested_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("api.streams.window.PAUSE", 0.01)
+    log = Log(0)
+    with structlog.testing.capture_logs():
+        told = asyncio.Event()
+        log.window.want(1, told=False, then=told.set)
+        async with asyncio.timeout(20):
+            await told.wait()
+        await asyncio.sleep(0.1)
+    assert log.asked == [0]

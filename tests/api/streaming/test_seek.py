@@ -1,0 +1,138 @@
+"""Who goes elsewhere is told what follows there: whatever was under way, and whatever is written."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import httpx
+import pytest
+from websockets.sync.client import ClientConnection
+
+from api.streams.connection import Connection
+from api.streams.filters import ALL
+from api.streams.forms import FORMS, SSE
+from api.streams.groups import Topic
+from api.streams.words import EVENTS
+from domain.errors import Overloaded
+from tests.support.api_client import Executions
+from tests.support.delivery_proof import writing
+from tests.support.event_writer import started
+from tests.support.hub import Line, until
+from tests.support.progress_events import progressed
+from tests.support.running_server import Serving
+from tests.support.stream_consumers import OURS, head, socket
+from tests.support.watched_log import Running, running
+
+TOPIC = Topic(FORMS[EVENTS, SSE], "execution/e-0", ALL)
+STORY = (1, *range(4, 26))
+"""The positions of its events."""
+
+
+@pytest.fixture
+async def house(database: str) -> AsyncIterator[Running]:
+    """A hub that follows a log with a story in it."""
+    async with running(database) as house:
+        await house.log.write([*started("e-0"), *progressed(*range(20))])
+        await house.hub.head()
+        yield house
+
+
+async def reader(house: Running, begin: int) -> tuple[Line, Connection]:
+    """One that has asked for what follows a position, and has had no answer so far."""
+    line = Line()
+    held = await house.hub.source.states.ask(TOPIC.stream)
+    connection = house.hub.connect(line, TOPIC, begin, held)
+    connection.pump()
+    return line, connection
+
+
+async def told_after(line: Line, connection: Connection, to: int) -> list[int]:
+    """What comes after a seek, until it has caught up."""
+    before, caught_up = len(line.positions), line.controls.count("caught-up")
+    connection.seek(to)
+    await until(lambda: line.controls.count("caught-up") > caught_up)
+    return line.positions[before:]
+
+
+def following(position: int) -> list[int]:
+    return [place for place in STORY if place > position]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("begin", "to"), [(20, 0), (20, 5), (0, 20)])
+async def test_page_requested_before_a_seek_is_dropped(house: Running, begin: int, to: int) -> None:
+    for tenths in range(30):
+        line, connection = await reader(house, begin)
+        await asyncio.sleep(tenths / 10_000)
+        assert await told_after(line, connection, to) == following(to)
+        house.hub.disconnect(connection)
+
+
+@pytest.mark.anyio
+async def test_query_that_failed_before_a_seek_is_not_repeated(
+    house: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = list[object]()
+
+    async def away(places: object) -> Any:
+        failures.append(places)
+        raise Overloaded
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.hub.source.rows, "_fetch", away)
+        line, connection = await reader(house, 20)
+        await until(lambda: bool(failures))
+        await asyncio.sleep(0)
+    assert await told_after(line, connection, 0) == list(STORY)
+    await asyncio.sleep(0.5)
+    assert line.positions == list(STORY)
+
+
+def numbers(connected: ClientConnection, count: int) -> list[int]:
+    """The positions of the next frames, our own left out."""
+    read = list[int]()
+    while len(read) < count:
+        frame = json.loads(connected.recv(timeout=10))
+        if frame["type"] not in OURS:
+            read.append(frame["position"])
+    return read
+
+
+def sought(connected: ClientConnection, to: int, expected: int) -> None:
+    """Go back, and see that nothing is told but what was to follow, and then what follows there."""
+    connected.send(json.dumps({"seek": to}))
+    while (place := numbers(connected, 1)[0]) != to + 1:
+        assert place == expected, "neither where it was nor where it went"
+        expected += 1
+
+
+def run(first: int, count: int) -> Sequence[int]:
+    return list(range(first, first + count))
+
+
+@pytest.mark.parametrize("path", ["/events", "/executions/{}/events"])
+def test_random_seeks_under_writes_lose_and_double_nothing(
+    server: Serving,
+    api: httpx.Client,
+    executions: Executions,
+    thorough: bool,
+    path: str,
+) -> None:
+    chance, execution = random.Random(path), executions.running()
+    begin = last = head(api)
+    with (
+        writing([server], [execution]),
+        socket(server, path.format(execution), **{"from": begin}) as connected,
+    ):
+        for _ in range(1_000 if thorough else 100):
+            if last > begin:
+                to = chance.randrange(begin, last)
+                sought(connected, to, last + 1)
+                last = to + 1
+            count = chance.choice((0, 1, 10, 150, 400))
+            assert numbers(connected, count) == run(last + 1, count)
+            last += count

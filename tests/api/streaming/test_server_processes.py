@@ -1,0 +1,117 @@
+"""Server processes of one log: consumers move between them, and they may die without a word."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from api.client.address import Address
+from api.client.event_source import follow
+from tests.support.api_client import ok
+from tests.support.databases import reachable_folder
+from tests.support.delivery_proof import Consumer, prove, writing
+from tests.support.load import CATALOG
+from tests.support.service_process import TOKEN, Service
+from tests.support.stream_consumers import by_socket, by_sse, client, head
+
+EACH = 30
+FAR = 10**9
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with reachable_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def processes(database: str, folder: Path) -> Iterator[list[Service]]:
+    """Two servers of one log."""
+    services = [Service(folder, database) for _ in range(2)]
+    try:
+        for service in services:
+            service.start()
+        yield services
+    finally:
+        for service in services:
+            service.close()
+
+
+@pytest.fixture
+def execution(processes: list[Service]) -> str:
+    """The id of one that runs."""
+    with client(processes[0].url) as api:
+        for path, entry in CATALOG:
+            ok(api.post(f"/{path}", json=entry))
+        ids = {"order": "order-1", "service": "sdr", "status": "running"}
+        return str(ok(api.post("/executions", json=ids))["$id"])
+
+
+def end_of_log(service: Service) -> int:
+    with client(service.url) as api:
+        return head(api)
+
+
+def test_consumers_move_between_two_processes_by_cursor(
+    processes: list[Service], execution: str, thorough: bool
+) -> None:
+    begin = end_of_log(processes[0])
+    end = begin + (20_000 if thorough else 1_000)
+    consumers = [
+        Consumer(processes, read, begin, end, seed=seed, most=60)
+        for seed, read in enumerate((by_sse, by_socket, by_sse, by_socket))
+    ]
+    with writing(processes, [execution], 5):
+        prove(consumers, processes[0], begin)
+
+
+def test_processes_are_killed_under_writes_and_consumers_miss_nothing(
+    processes: list[Service], execution: str, thorough: bool
+) -> None:
+    begin, chance = end_of_log(processes[0]), random.Random(1)
+    consumers = [
+        Consumer(processes, read, begin, FAR, seed=seed, most=500, mortal=True)
+        for seed, read in enumerate((by_sse, by_socket, by_sse, by_socket))
+    ]
+
+    def kill() -> int:
+        for _ in range(20 if thorough else 2):
+            victim = chance.choice(processes)
+            victim.kill()
+            victim.start()
+        return end_of_log(processes[0]) + 100
+
+    with writing(processes, [execution], 5, mortal=True):
+        prove(consumers, processes[0], begin, meanwhile=kill)
+
+
+def test_tail_of_a_killed_server_continues_with_the_next(
+    processes: list[Service], execution: str
+) -> None:
+    service, heard = processes[0], list[int]()
+    begin = end_of_log(service)
+
+    def listen() -> None:
+        where = Address(service.url, TOKEN)
+        following = follow(where, "/events", {"from": str(begin)}, lambda *_: None)
+        events = (int(frame.id) for frame in following if frame.type.startswith("execution."))
+        heard.extend(islice(events, EACH * 2))
+
+    def write() -> None:
+        with client(service.url) as api:
+            for _ in range(EACH):
+                ok(api.post(f"/executions/{execution}/metrics", json={"apiCalls": 1}))
+
+    listener = Thread(target=listen, daemon=True)
+    listener.start()
+    write()
+    service.kill()
+    service.start()
+    write()
+    listener.join(60)
+    assert heard == list(range(begin + 1, begin + 2 * EACH + 1))

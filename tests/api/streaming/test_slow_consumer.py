@@ -1,0 +1,106 @@
+"""A consumer that stops reading is cut, disturbs nobody, and resumes where it was."""
+
+from __future__ import annotations
+
+import json
+import socket as sockets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import httpx
+import pytest
+
+from tests.support.api_client import Executions
+from tests.support.delivery_proof import tell
+from tests.support.running_server import TOKEN, Serving
+from tests.support.stream_consumers import OURS, head, heard, past, socket
+
+LARGE = {"state": {"page": "x" * 100_000}}
+
+
+def asleep_over_sse(server: Serving, begin: int) -> Iterator[list[int]]:
+    """First nothing is read; then the positions of the frames that came whole."""
+    with sockets.create_connection(("127.0.0.1", server.port)) as sleeper:
+        sleeper.sendall(
+            f"GET /api/events?from={begin} HTTP/1.1\r\nHost: localhost\r\n"
+            f"Accept: text/event-stream\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
+        )
+        yield []
+        yield whole_frames(sleeper)
+
+
+def whole_frames(sleeper: sockets.socket) -> list[int]:
+    received = b""
+    with suppress(ConnectionError):
+        while part := sleeper.recv(65_536):
+            received += part
+    whole = received[: received.rfind(b"\n\n") + 2]
+    return [
+        json.loads(line.removeprefix(b"data: "))["position"]
+        for line in whole.splitlines()
+        if line.startswith(b'data: {"specversion"')
+    ]
+
+
+def asleep_over_a_websocket(server: Serving, begin: int) -> Iterator[list[int]]:
+    """The same; the client stops reading as soon as nobody takes its frames."""
+    with socket(server, "/events", queue=1, **{"from": begin}) as connected:
+        yield []
+        yield [frame["position"] for frame in heard(connected) if frame["type"] not in OURS]
+
+
+@pytest.mark.parametrize("asleep", [asleep_over_sse, asleep_over_a_websocket])
+def test_slow_consumer_is_cut_and_resumes_without_loss(
+    server: Serving,
+    api: httpx.Client,
+    executions: Executions,
+    monkeypatch: pytest.MonkeyPatch,
+    asleep: Callable[[Serving, int], Iterator[list[int]]],
+) -> None:
+    cut_sooner(server, monkeypatch)
+    written = [executions.running(), executions.running()]
+    begin = head(api)
+    sleeper = asleep(server, begin)
+    next(sleeper)
+    for execution in written:
+        write_fourteen_megabytes(api, execution)
+    until(lambda: server.system.hub.open == 0)
+    read = next(sleeper)
+    assert 0 < len(read) < 280
+    assert read == list(range(begin + 1, begin + 1 + len(read)))
+    rest = past(server, "/events", **{"from": read[-1]})
+    assert [event["position"] for event in rest] == list(range(read[-1] + 1, head(api) + 1))
+
+
+def test_slow_websocket_gets_the_reason_and_its_cursor(
+    server: Serving, api: httpx.Client, executions: Executions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_sooner(server, monkeypatch)
+    execution = executions.running()
+    with socket(server, "/events", queue=1) as connected:
+        until(lambda: server.system.hub.open == 1)
+        write_fourteen_megabytes(api, execution)
+        until(lambda: all(connection.done.done() for connection in server.system.hub._connections))
+        read = [frame["position"] for frame in heard(connected)]
+    assert (connected.close_code, connected.close_reason) == (1013, f"position {read[-1]}")
+
+
+def write_fourteen_megabytes(api: httpx.Client, execution: str) -> None:
+    """More than what lies between a server and a client that does not read."""
+    save = {"command": "checkpoint", "execution": execution, **LARGE}
+    tell(api, [save] * 140)
+
+
+def cut_sooner(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever does not read is cut after a second instead of thirty."""
+    wheel = server.system.hub.wheel
+    monkeypatch.setattr(wheel, "second", 0.05)
+    monkeypatch.setattr(wheel, "stalled", 1.0)
+
+
+def until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not reached():
+        assert time.monotonic() < deadline, "it has not come true"
+        time.sleep(0.05)

@@ -1,0 +1,102 @@
+"""What can be set, from where, and what is said of a value that cannot be."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from api.settings import SetupError, read, unknown
+
+
+def test_variable_is_the_field_in_capitals() -> None:
+    variables = {
+        "EXECUTIONS_HOST": "::1",
+        "EXECUTIONS_PORT": "9000",
+        "EXECUTIONS_DATA_DIR": "/somewhere",
+        "EXECUTIONS_DATABASE_URL": "postgresql:///log",
+        "EXECUTIONS_SCHEMA": "tenant_1",
+        "EXECUTIONS_ADMIN_TOKEN": "made-up",
+        "EXECUTIONS_LOG_LEVEL": "warning",
+        "EXECUTIONS_QUEUE_LIMIT": "7",
+        "EXECUTIONS_STREAM_LIMIT": "9",
+        "EXECUTIONS_DATABASE_CONNECTIONS": "3",
+    }
+    settings = dataclasses.asdict(read(variables))
+    assert {
+        f"EXECUTIONS_{name.upper()}": str(value) for name, value in settings.items()
+    } == variables
+
+
+def test_command_line_goes_before_the_environment() -> None:
+    assert read({"EXECUTIONS_PORT": "9000"}, port=9001).port == 9001
+
+
+def test_option_that_was_not_given_hides_no_variable() -> None:
+    assert read({"EXECUTIONS_PORT": "9000"}, port=None).port == 9000
+
+
+def test_empty_variable_is_one_that_is_not_set() -> None:
+    assert read({"EXECUTIONS_DATABASE_URL": ""}).database_url is None
+
+
+def test_default_data_directory_is_in_the_users_data_home() -> None:
+    assert read({"XDG_DATA_HOME": "/kept"}).data_dir == Path("/kept/executions")
+
+
+def test_settings_never_change() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        read({}).port = 1  # type: ignore[misc]  # this is what is refused
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("EXECUTIONS_PORT", "65536"),
+        ("EXECUTIONS_PORT", "http"),
+        ("EXECUTIONS_SCHEMA", 'a"; DROP'),
+        ("EXECUTIONS_LOG_LEVEL", "loud"),
+        ("EXECUTIONS_QUEUE_LIMIT", "0"),
+    ],
+)
+def test_bad_value_is_refused_in_one_line_that_names_it(variable: str, value: str) -> None:
+    with pytest.raises(SetupError) as refusal:
+        read({variable: value})
+    message = str(refusal.value)
+    assert variable in message
+    assert repr(value) in message
+    assert "\n" not in message
+
+
+def test_option_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(SetupError, match="colour"):
+        read({}, colour="red")
+
+
+@pytest.mark.parametrize("variable", ["EXECUTIONS_ADMIN_TOKEN", "EXECUTIONS_DATABASE_URL"])
+def test_secret_is_not_shown_even_when_it_is_wrong(variable: str) -> None:
+    with pytest.raises(SetupError) as refusal:
+        read({variable: "open sesame"})
+    assert variable in str(refusal.value)
+    assert "sesame" not in str(refusal.value)
+
+
+def test_secrets_are_not_in_the_representation() -> None:
+    settings = read(
+        {"EXECUTIONS_ADMIN_TOKEN": "sesame", "EXECUTIONS_DATABASE_URL": "password=sesame"}
+    )
+    assert "sesame" not in repr(settings)
+
+
+def test_misspelt_variable_is_found_with_what_it_is_near_to() -> None:
+    misspelt = {"EXECUTIONS_PROT": "1", "EXECUTIONS_DATADIR": "/kept", "EXECUTIONS_COLOUR": "red"}
+    assert unknown({**misspelt, "EXECUTION": "1", "EXECUTIONS_PORT": "1"}) == {
+        "EXECUTIONS_COLOUR": [],
+        "EXECUTIONS_DATADIR": ["EXECUTIONS_DATA_DIR"],
+        "EXECUTIONS_PROT": ["EXECUTIONS_PORT"],
+    }
+
+
+def test_every_client_variable_is_a_known_setting() -> None:
+    assert unknown({"EXECUTIONS_URL": "http://host", "EXECUTIONS_TOKEN": "mine"}) == {}

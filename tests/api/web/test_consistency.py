@@ -1,0 +1,128 @@
+"""How far data goes is told with every answer, and a reader can wait until it goes far enough."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from api.app import OPERATIONS
+from api.web.consistency import MIN_POSITION
+from tests.support.api_client import Executions, ok, refused
+
+READS = (
+    "/executions",
+    "/executions/{id}",
+    "/executions/{id}/status",
+    "/executions/{id}/order",
+    "/executions/{id}/events",
+    "/executions/{id}/logs",
+    "/executions/{id}/diff?from=1&to=2",
+    "/executions/{id}?version=2",
+    "/services",
+    "/services/sdr-service",
+    "/analytics/executions",
+)
+WAITING = (
+    "/executions",
+    "/executions/{id}/logs",
+    "/executions/{id}",
+    "/executions/{id}?version=1",
+    "/executions/{id}/steps?at=2999-01-01T00:00:00Z",
+    "/executions/{id}/events",
+    "/executions/{id}/diff?from=1&to=2",
+    "/orders",
+    "/services/sdr-service",
+    "/users/acme",
+    "/workflows/outreach-steps",
+    "/orders/order-123",
+)
+
+
+STREAMED = {"streamEvents", "watchExecutions", "watchExecution"}
+
+
+def test_every_read_accepts_min_position() -> None:
+    reads = [row for row in OPERATIONS if row.right.endswith(".read")]
+    lacking = {row.name for row in reads if MIN_POSITION not in row.parameters}
+    assert lacking == STREAMED
+
+
+def far(api: httpx.Client) -> int:
+    """A position that the log has not reached, though it soon may."""
+    return int(ok(api.get("/readyz"))["position"]) + 1
+
+
+@pytest.mark.parametrize("path", READS)
+def test_every_read_answers_log_position(
+    api: httpx.Client, running_execution: str, path: str
+) -> None:
+    joint = "&" if "?" in path else "?"
+    response = api.get(f"{path.format(id=running_execution)}{joint}minPosition=1")
+    ok(response)
+    assert 0 < int(response.headers["log-position"]) < far(api)
+
+
+def test_single_execution_is_always_current(api: httpx.Client, executions: Executions) -> None:
+    execution = executions.running()
+    for progress in range(1, 31):
+        told = executions.tell(execution, "progress", progress=progress)
+        shown = api.get(f"/executions/{execution}")
+        assert ok(shown)["progress"] == progress
+        assert int(shown.headers["log-position"]) >= told["position"]
+
+
+def test_list_that_waited_for_a_command_shows_what_it_did(
+    api: httpx.Client, executions: Executions
+) -> None:
+    for number in range(20):
+        created = executions.create(tags=[f"waited-{number}"])
+        query = {"tag": f"waited-{number}", "minPosition": created["position"]}
+        response = api.get("/executions", params=query)
+        assert [found["$id"] for found in ok(response)["data"]] == [created["$id"]]
+        assert int(response.headers["log-position"]) >= created["position"]
+
+
+def test_find_and_analytics_wait_for_min_position(
+    api: httpx.Client, executions: Executions
+) -> None:
+    created = executions.create(tags=["found"])
+    waited = {"minPosition": created["position"]}
+    found = ok(api.post("/executions/find", json={"tags": "found"}, params=waited))
+    assert [item["$id"] for item in found["data"]] == [created["$id"]]
+    figures = ok(api.get("/analytics/executions", params=waited))
+    assert figures["statuses"]["queued"] >= 1
+
+
+@pytest.mark.parametrize("path", WAITING)
+def test_wait_for_a_missing_position_ends_after_the_preferred_time(
+    api: httpx.Client, running_execution: str, path: str
+) -> None:
+    begun = time.monotonic()
+    place = httpx.URL(path.format(id=running_execution)).copy_merge_params(
+        {"minPosition": far(api)}
+    )
+    response = api.get(place, headers={"Prefer": "wait=1"})
+    problem = refused(response, 504, "not-yet-visible")
+    assert 0.9 < time.monotonic() - begun < 3
+    assert problem["minPosition"] == problem["position"] + 1
+    assert response.headers["retry-after"] == "1"
+
+
+def test_read_waits_for_a_command_that_is_still_to_come(
+    api: httpx.Client, executions: Executions, running_execution: str
+) -> None:
+    coming = {"minPosition": far(api)}
+    with ThreadPoolExecutor(2) as pool:
+        reads = [
+            pool.submit(api.get, path, params=coming)
+            for path in ("/executions", f"/executions/{running_execution}")
+        ]
+        time.sleep(0.3)
+        assert not any(read.done() for read in reads)
+        executions.tell(running_execution, "progress", progress=77)
+        listed, shown = (ok(read.result()) for read in reads)
+    assert shown["progress"] == 77
+    assert 77 in {item["progress"] for item in listed["data"]}

@@ -1,0 +1,34 @@
+"""An execution is found at its path: it cannot have an id whose path is something else."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from api.app import OPERATIONS
+from api.web.ids import TAKEN
+from tests.support.api_client import Catalog, ok, refused
+
+
+@pytest.mark.parametrize("identity", TAKEN)
+def test_id_that_could_not_be_read_is_refused(
+    api: httpx.Client, catalog: Catalog, identity: str
+) -> None:
+    ids = {"order": catalog.order, "service": catalog.service}
+    problem = refused(api.post("/executions", json={"$id": identity, **ids}), 422, "invalid")
+    assert [error["path"] for error in problem["errors"]] == ["$id"]
+    many = [{"command": "create", "execution": identity, **ids}]
+    (outcome,) = api.post("/commands", json=many).json()
+    assert outcome["status"] == 422
+    assert [error["path"] for error in outcome["problem"]["errors"]] == ["execution"]
+    order = {"service": catalog.service, "customer": catalog.customer}
+    confirm = f"/orders/{ok(api.post('/orders', json=order))['$id']}/confirm"
+    problem = refused(api.post(confirm, json={"execution": identity}), 422, "invalid")
+    assert [error["path"] for error in problem["errors"]] == ["execution"]
+    ok(api.post("/users", json={"$id": identity, "name": "Ann", "kind": "person"}))
+
+
+def test_every_path_in_the_place_of_an_execution_is_a_taken_id() -> None:
+    paths = {tuple(operation.path.split("/")[1:3]) for operation in OPERATIONS}
+    names = {path[1] for path in paths if path[0] == "executions" and len(path) > 1}
+    assert names == {*TAKEN, "{id}"}

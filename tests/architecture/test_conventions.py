@@ -1,0 +1,131 @@
+"""The house tests itself: what the import contracts in pyproject.toml cannot say."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from api.settings import PREFIX, Settings
+from projections.executions.columns import ALIASES, FIELDS, LISTED
+from tests.support.paths import ROOT
+
+ROOMS = ("domain", "projections", "api")
+FILES = sorted(file for room in ROOMS for file in (ROOT / room).rglob("*.py"))
+
+# A library, and the only places that may import it.
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    "eventsourcing": ("domain/eventlog/recorder.py",),
+    "psycopg": ("domain/eventlog/", "projections/"),
+    "psycopg_pool": ("domain/eventlog/",),
+    "starlette": (
+        "api/web/",
+        "api/routes/",
+        "api/transport/",
+        "api/app.py",
+        "api/server.py",
+        "api/documents/",
+    ),
+    "uvicorn": ("api/transport/", "api/server.py"),
+    "sse_starlette": ("api/web/", "api/routes/"),
+    "click": ("api/cli/",),
+    "rich": ("api/cli/",),
+    "tests": (),
+}
+
+ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}
+
+
+def name(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
+
+
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(), filename=str(file))
+
+
+def imported(file: Path) -> Iterator[str]:
+    for node in ast.walk(parsed(file)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def libraries(file: Path) -> set[str]:
+    return {module.partition(".")[0] for module in imported(file)}
+
+
+def reads_environment(file: Path) -> bool:
+    return any(
+        (isinstance(node, ast.Attribute) and node.attr in ENVIRONMENT)
+        or (isinstance(node, ast.alias) and node.name in ENVIRONMENT)
+        for node in ast.walk(parsed(file))
+    )
+
+
+@pytest.mark.parametrize("library", MAY_IMPORT)
+def test_library_is_imported_only_where_allowed(library: str) -> None:
+    elsewhere = [file for file in FILES if not name(file).startswith(MAY_IMPORT[library])]
+    importers = [name(file) for file in elsewhere if library in libraries(file)]
+    assert importers == []
+
+
+def test_store_and_bus_know_no_aggregate_by_name() -> None:
+    for file in FILES:
+        if name(file).startswith(("domain/eventlog/", "domain/writer/")):
+            known = [
+                m for m in imported(file) if m.startswith(("domain.execution", "domain.catalog"))
+            ]
+            assert known == [], name(file)
+
+
+def test_environment_is_read_in_one_place() -> None:
+    assert {name(file) for file in FILES if reads_environment(file)} == {"api/settings.py"}
+
+
+def test_every_setting_is_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    variables = [PREFIX + field.name.upper() for field in fields(Settings)]
+    assert [variable for variable in variables if variable not in readme] == []
+
+
+def test_every_field_to_filter_by_is_in_the_docs() -> None:
+    lists = (ROOT / "docs" / "api.md").read_text().partition("\n## Lists\n")[2]
+    section = lists.partition("\n## ")[0]
+    fields = {*FIELDS, *LISTED, *ALIASES}
+    assert [field for field in sorted(fields) if f"`{field}`" not in section] == []
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_lock_file_has_versions_and_hashes_and_no_registry_address(lock: str) -> None:
+    lines = (ROOT / lock).read_text().replace("\\\n", " ").splitlines()
+    for line in lines:
+        assert "==" in line, line
+        assert "--hash=sha256:" in line, line
+        assert "/" not in line, line
+        assert not line.startswith("-"), line
+
+
+def test_both_locks_agree() -> None:
+    run_time, development = (
+        {
+            line.split()[0]
+            for line in (ROOT / lock).read_text().splitlines()
+            if not line.startswith(" ")
+        }
+        for lock in ("requirements.lock", "requirements-dev.lock")
+    )
+    assert run_time <= development
+
+
+def test_every_disabled_lint_rule_says_why() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    lint = tomllib.loads(text)["tool"]["ruff"]["lint"]
+    off = [*lint["ignore"], *(r for rules in lint["per-file-ignores"].values() for r in rules)]
+    for rule in off:
+        assert [line for line in text.splitlines() if f'"{rule}",' in line and "#" in line], rule

@@ -1,0 +1,61 @@
+"""The data keys at hand: what is known is handed out, what is made is kept apart until it is stored."""
+
+from __future__ import annotations
+
+from domain.eventlog.encryption import Vault
+from domain.eventlog.keyring import Keyring
+from tests.support.sample_aggregate import MASTER_KEY, Begin, Note, message, running_bus, store
+
+
+def ring(capacity: int = 2) -> Keyring:
+    return Keyring(Vault(MASTER_KEY), capacity)
+
+
+def stored(keys: Keyring, *streams: str) -> list[tuple[str, bytes]]:
+    """The rows of new keys of these streams."""
+    for stream in streams:
+        keys.obtain(stream)
+    rows = keys.minted(streams)
+    keys.stored(streams)
+    return list(rows.items())
+
+
+def test_look_up_answers_more_keys_than_the_ring_holds() -> None:
+    rows = stored(ring(5), "a", "b", "c", "d")
+    assert ring(2).learn(rows).keys() == {"a", "b", "c", "d"}
+
+
+def test_key_is_made_once_for_a_stream_however_many_are_made() -> None:
+    keys = ring(2)
+    first = keys.obtain("a")
+    for stream in "bcde":
+        keys.obtain(stream)
+    assert keys.obtain("a") is first
+    assert keys.minted("abcde").keys() == set("abcde")
+
+
+def test_unstored_data_key_is_discarded() -> None:
+    keys = ring()
+    keys.obtain("a")
+    assert keys.get("a") is None
+    assert keys.known(["a"], believe_absent=False) == ({}, ["a"])
+    keys.discard_minted()
+    assert keys.minted(["a"]) == {}
+
+
+def test_stored_data_key_is_cached() -> None:
+    keys = ring()
+    made = keys.obtain("a")
+    keys.stored(["a"])
+    assert keys.known(["a"], believe_absent=False) == ({"a": made}, [])
+
+
+async def test_states_of_more_streams_than_the_ring_holds_are_open(database: str) -> None:
+    log = store(database)
+    log.keyring = ring(2)
+    async with running_bus(log) as bus:
+        for name in "abcde":
+            await bus.send(message(name, Begin()))
+            await bus.send(message(name, Note(note=name)))
+        loaded = await log.load_all([f"tally/{name}" for name in "abcde"])
+    assert {held.state.note for held in loaded.values()} == set("abcde")

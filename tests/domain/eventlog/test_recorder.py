@@ -1,0 +1,169 @@
+"""The log as a recorder of `eventsourcing`: its library's own tests, and what the database refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType, SimpleNamespace
+from typing import cast
+from uuid import uuid4
+
+import psycopg
+import pytest
+from eventsourcing.persistence import IntegrityError, StoredEvent
+
+from domain import registry
+from domain.eventlog.migrations import migrate_log
+from domain.eventlog.recorder import Recorder
+from domain.eventlog.sessions import session_options
+from domain.model import Recorded
+from projections.engine.migrations import migrate_projections
+from projections.registry import all_views
+from tests.support.sample_aggregate import store
+
+# The library's tests import its cipher, and with it a package that we have no use for.
+sys.modules.setdefault("eventsourcing.cipher", cast(ModuleType, SimpleNamespace(AESCipher=None)))
+
+from eventsourcing.tests import persistence as library  # noqa: E402
+
+CHANGES = (
+    "UPDATE events SET state = ''",
+    "DELETE FROM events",
+    "DELETE FROM events WHERE false",
+    "TRUNCATE events",
+)
+
+
+@contextmanager
+def recording(database: str) -> Iterator[Recorder]:
+    recorder = Recorder(database, "executions")
+    try:
+        yield recorder
+    finally:
+        recorder.datastore.close()
+
+
+@pytest.fixture
+def recorder(database: str) -> Iterator[Recorder]:
+    with recording(database) as recorder:
+        yield recorder
+
+
+class OnOurs(library.RecorderTestCase):
+    """The library's cases with our recorder, whose streams are named by text."""
+
+    recorder: Recorder
+
+    @pytest.fixture(autouse=True)
+    def _given(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+
+    def create_recorder(self) -> Recorder:
+        return self.recorder
+
+    def new_originator_id(self) -> str:
+        return f"tally/{uuid4()}"
+
+
+class TestContract(OnOurs, library.ApplicationRecorderTestCase[Recorder]):
+    """An application recorder as the library wants it."""
+
+    def test_insert_subscribe(self) -> None:
+        self.optional_test_insert_subscribe()
+
+
+class TestOrder(OnOurs, library.NonInterleavingNotificationIDsBaseCase):
+    """Batches of several writers never interleave."""
+
+
+def event(version: int, stream: str = "tally/a") -> StoredEvent:
+    return StoredEvent(stream, version, "tally.raised", b"{}")
+
+
+def test_conflict_leaves_no_hole(recorder: Recorder) -> None:
+    assert recorder.insert_events([event(1), event(2)]) == [1, 2]
+    with pytest.raises(IntegrityError):
+        recorder.insert_events([event(3), event(2)])
+    assert recorder.insert_events([event(3)]) == [3]
+    assert recorder.max_notification_id() == 3
+
+
+def test_two_recorders_share_one_sequence(database: str) -> None:
+    with recording(database) as one, recording(database) as other:
+        ids = [
+            recorder.insert_events([event(version, stream)])
+            for version in (1, 2, 3)
+            for recorder, stream in ((one, "tally/a"), (other, "tally/b"))
+        ]
+    assert ids == [[position] for position in range(1, 7)]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("role", ["origin", "replica"])
+def test_database_refuses_changes_also_from_the_owner(
+    recorder: Recorder, database: str, change: str, role: str
+) -> None:
+    recorder.insert_events([event(1)])
+    with psycopg.connect(database, options=session_options("executions")) as owner:
+        owner.execute(f"SET session_replication_role = {role}".encode())
+        with pytest.raises(psycopg.errors.RestrictViolation, match="append-only"):
+            owner.execute(change.encode())
+    assert recorder.select_events("tally/a") == [event(1)]
+
+
+def test_position_is_assigned_once(recorder: Recorder, database: str) -> None:
+    recorder.insert_events([event(1)])
+    with psycopg.connect(database, options=session_options("executions")) as owner:
+        again = "INSERT INTO events SELECT 1, 2, at, originator_id, topic, meta, state FROM events"
+        with pytest.raises(psycopg.errors.UniqueViolation, match="events_position"):
+            owner.execute(again.encode())
+
+
+def test_inserted_events_are_read_by_the_store(recorder: Recorder, database: str) -> None:
+    late = "UPDATE head SET at = '2100-01-01T00:00:00Z'"
+    with psycopg.connect(database, options=session_options("executions")) as owner:
+        owner.execute(late.encode())
+    recorder.insert_events([StoredEvent("tally/a", 1, "tally.begun", b"{}")])
+
+    async def read() -> Recorded:
+        log = store(database)
+        await log.open()
+        try:
+            [row] = await log.read(0, 10)
+        finally:
+            await log.close()
+        return log.codec.decode(row)
+
+    recorded = asyncio.run(read())
+    assert (recorded.by, recorded.at.year) == ("recorder", 2100)
+
+
+HELD = {
+    "a backup": "LOCK TABLE bookmarks, events, executions IN ACCESS SHARE MODE",
+    "a VACUUM": "LOCK TABLE bookmarks, events, executions IN SHARE UPDATE EXCLUSIVE MODE",
+    "a writer": "LOCK TABLE bookmarks, events, executions IN ROW EXCLUSIVE MODE",
+}
+
+
+@pytest.mark.parametrize("holder", HELD)
+def test_migration_takes_no_lock_when_nothing_is_missing(database: str, holder: str) -> None:
+    views = all_views(registry.codec())
+    migrate_projections(database, "executions", views)
+    with psycopg.connect(database, options=session_options("executions")) as other:
+        other.execute(HELD[holder].encode())
+        migrate_log(database, "executions")
+        migrate_projections(database, "executions", views)
+
+
+def test_migration_restores_revoked_permissions(recorder: Recorder, database: str) -> None:
+    recorder.insert_events([event(1)])
+    with psycopg.connect(database, options=session_options("executions")) as owner:
+        owner.execute("ALTER TABLE events DISABLE TRIGGER append_only")
+    migrate_log(database, "executions")
+    with (
+        psycopg.connect(database, options=session_options("executions")) as owner,
+        pytest.raises(psycopg.errors.RestrictViolation),
+    ):
+        owner.execute("DELETE FROM events")

@@ -1,0 +1,93 @@
+"""Every stored form of an event that there ever was can still be read.
+
+`samples/events.json` is a log: rows are only ever added to it, never changed. A new type of event,
+or a new field, brings a new row at the end of a history there.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+import orjson
+import pytest
+
+from domain.eventlog.codec import Stored
+from domain.eventlog.encryption import DataKey
+from domain.json_forms import parse_time
+from domain.model import Held, Recorded, replay
+from domain.registry import EVENTS, codec
+from projections.representations.execution import ServiceExecution, document
+from tests.support.paths import SAMPLES
+
+SAMPLES = SAMPLES / "events.json"
+KEY = b"s" * 32
+
+
+def stored(row: dict[str, Any]) -> Stored:
+    return Stored(
+        row["position"],
+        row["version"],
+        parse_time(row["at"]),
+        row["stream"],
+        row["type"],
+        orjson.dumps(row["meta"]).decode(),
+        orjson.dumps(row["data"]),
+    )
+
+
+ROWS = [stored(row) for row in orjson.loads(SAMPLES.read_bytes())]
+CODEC = codec()
+
+
+def opened(row: Stored) -> Recorded:
+    return CODEC.decode(row, DataKey(KEY, row.stream))
+
+
+def test_every_type_of_event_has_a_sample() -> None:
+    assert {event.type for event in EVENTS} == {row.type for row in ROWS}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.position}-{row.type}")
+def test_sample_decodes_and_is_stored_again_as_it_was(row: Stored) -> None:
+    again = CODEC.encode(CODEC.decode(row), None)
+    assert orjson.loads(again.data) == orjson.loads(row.data)
+    assert orjson.loads(again.meta) == orjson.loads(row.meta)
+    assert again.type == row.type
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.position}-{row.type}")
+def test_sealed_fields_of_a_stored_sample_open(row: Stored) -> None:
+    recorded = opened(row)
+    assert b"$sealed" not in recorded.event.model_dump_json().encode()
+
+
+def test_stored_samples_replay_to_their_ends() -> None:
+    ends: dict[str, Held[Any] | None] = {}
+    by_stream = sorted(ROWS, key=lambda row: row.stream)
+    for stream, rows in groupby(by_stream, key=lambda row: row.stream):
+        sealed = list(rows)
+        ends[stream] = replay(None, map(opened, sealed))
+        assert replay(None, map(CODEC.decode, sealed)) is not None
+    assert {
+        stream: held.state.status for stream, held in ends.items() if held and "exec" in stream
+    } == {
+        "execution/sample-1": "completed",
+        "execution/sample-2": "cancelled",
+        "execution/sample-3": "failed",
+    }
+    for stream, held in ends.items():
+        if held and stream.startswith("execution/"):
+            shown = orjson.dumps(document(held, held.at))
+            ServiceExecution.model_validate_json(shown)
+
+
+def test_every_field_of_every_event_is_in_a_sample() -> None:
+    sampled: dict[str, set[str]] = {}
+    for row in ROWS:
+        sampled.setdefault(row.type, set()).update(orjson.loads(row.data))
+    fields = {
+        event.type: {field.alias or name for name, field in event.model_fields.items()}
+        for event in EVENTS
+    }
+    assert sampled == fields

@@ -1,0 +1,256 @@
+"""What may be done to an execution, and what follows."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+
+from domain.errors import IllegalTransition
+from domain.execution.commands import (
+    AutoCheckpoint,
+    CancelExecution,
+    CompleteExecution,
+    FailExecution,
+    PauseExecution,
+    RecordUsage,
+    ResumeExecution,
+    SaveCheckpoint,
+    StartExecution,
+    UpdateProgress,
+)
+from domain.execution.events import (
+    CheckpointSaved,
+    ExecutionCancelled,
+    ExecutionCompleted,
+    ExecutionFailed,
+    ExecutionPaused,
+    ExecutionResumed,
+    ProgressUpdated,
+    RetryScheduled,
+)
+from domain.execution.state import Cancellation
+from domain.execution.step_events import (
+    StepCompleted,
+    StepsAdded,
+    StepSkipped,
+    StepStarted,
+    UsageRecorded,
+)
+from domain.execution.types import ExecutionResult, Status, StepPlan, StepStatus, Usage
+from tests.support.given import NOON, SECOND, given
+from tests.support.histories import (
+    BROKEN,
+    CHECKPOINT,
+    CREATED,
+    FAILED_FINALLY,
+    HOPELESS,
+    PAUSED,
+    RESULT,
+    RUNNING,
+    STARTED,
+    STARTING,
+    STORIES,
+)
+
+MINUTE = timedelta(minutes=1)
+TENTH = Decimal("0.1")
+
+
+def test_starting_a_queued_execution_goes_through_starting() -> None:
+    after = given(CREATED).when(StartExecution()).then(STARTING, STARTED)
+    assert after.state.status is Status.RUNNING
+    assert after.state.started_at == after.now
+
+
+def test_start_of_a_starting_execution_records_only_started() -> None:
+    given(CREATED, STARTING).when(StartExecution()).then(STARTED)
+
+
+def test_refusal_names_the_status_and_the_allowed_commands() -> None:
+    given(*STORIES[Status.COMPLETED]).when(StartExecution()).refused(
+        IllegalTransition, status="completed", allowedCommands=["log", "recordUsage", "update"]
+    )
+
+
+def test_pausing_saves_a_checkpoint() -> None:
+    after = (
+        given(*RUNNING)
+        .when(PauseExecution(state={"page": 3}, reason="lunch"))
+        .then(CHECKPOINT, PAUSED)
+    )
+    assert after.state.status is Status.PAUSED
+    assert [checkpoint.state for checkpoint in after.state.checkpoints] == [{"page": 3}]
+
+
+def test_pause_without_a_state_keeps_the_last_one_that_was_given() -> None:
+    working = given(*RUNNING, CHECKPOINT, StepStarted(step="a"), ProgressUpdated(progress=40))
+    working.when(PauseExecution()).then(
+        CheckpointSaved(checkpoint="cp-2", state={"page": 3}, step="a", progress=40),
+        ExecutionPaused(checkpoint="cp-2"),
+    )
+
+
+def test_repeated_pause_with_another_state_is_refused() -> None:
+    paused = given(*STORIES[Status.PAUSED])
+    paused.when(PauseExecution(reason="lunch", state={"page": 3})).then_nothing()
+    paused.when(PauseExecution(reason="lunch", state={"page": 4})).refused(IllegalTransition)
+
+
+def test_resuming_goes_on_from_the_latest_checkpoint() -> None:
+    second = CheckpointSaved(checkpoint="cp-2", state={}, step="")
+    paused = given(*STORIES[Status.PAUSED], second)
+    paused.when(ResumeExecution()).then(ExecutionResumed(checkpoint="cp-2"))
+
+
+def test_resuming_goes_on_from_the_checkpoint_that_is_named() -> None:
+    second = CheckpointSaved(checkpoint="cp-2", state={}, step="")
+    paused = given(*STORIES[Status.PAUSED], second)
+    after = paused.when(ResumeExecution(checkpoint_id="cp-1")).then(
+        ExecutionResumed(checkpoint="cp-1")
+    )
+    after.when(ResumeExecution(checkpoint_id="cp-1")).then_nothing()
+    after.when(ResumeExecution(checkpoint_id="cp-2")).refused(IllegalTransition)
+
+
+def test_resuming_from_a_checkpoint_that_is_not_there_is_refused() -> None:
+    paused = given(*STORIES[Status.PAUSED])
+    paused.when(ResumeExecution(checkpoint_id="cp-7")).refused_field("checkpointId")
+
+
+def test_complete_records_result_and_success_apart() -> None:
+    result = ExecutionResult(success=False, output=None, summary="Nobody answered")
+    after = (
+        given(*RUNNING, ProgressUpdated(progress=20))
+        .when(CompleteExecution(success=False, summary="Nobody answered"))
+        .then(ExecutionCompleted(success=False, result=result))
+    )
+    assert after.state.status is Status.COMPLETED
+    assert after.state.success is False
+    assert after.state.progress == 100
+    assert after.state.completed_at == after.now
+
+
+def test_complete_may_record_usage() -> None:
+    command = CompleteExecution(
+        success=True, output={"sent": 2}, summary="Sent two", usage=Usage(tokens_used=5)
+    )
+    after = (
+        given(*RUNNING)
+        .when(command)
+        .then(UsageRecorded(tokens_used=5), ExecutionCompleted(success=True, result=RESULT))
+    )
+    after.when(command).then_nothing()
+
+
+def test_end_skips_the_steps_that_are_open() -> None:
+    plans = (StepPlan(id="a", name="A"), StepPlan(id="b", name="B"))
+    working = given(*RUNNING, StepsAdded(steps=plans), StepStarted(step="a"))
+    after = working.when(CancelExecution()).then(ExecutionCancelled(reason=None))
+    steps = after.state.steps
+    assert [step.status for step in steps.values()] == [StepStatus.SKIPPED, StepStatus.SKIPPED]
+    assert steps["a"].completed_at == after.now
+    assert steps["b"].completed_at is None
+
+
+def test_failing_without_a_policy_is_final() -> None:
+    after = (
+        given(*RUNNING)
+        .when(FailExecution(code="SMTP", message="No answer", recoverable=True))
+        .then(ExecutionFailed(error=BROKEN, final=True, will_retry=False))
+    )
+    assert after.state.final
+    assert after.state.completed_at == after.now
+
+
+def test_paused_execution_can_fail() -> None:
+    given(*STORIES[Status.PAUSED]).when(FailExecution(code="DENIED", message="Not allowed")).then(
+        ExecutionFailed(error=HOPELESS, final=True, will_retry=False)
+    )
+
+
+def test_cancel_records_actor_time_and_reason() -> None:
+    outcome = given(*RUNNING).when(CancelExecution(reason="too slow"))
+    outcome.then(ExecutionCancelled(reason="too slow"))
+    after = given(*RUNNING).happened(ExecutionCancelled(reason="too slow"), by="customer:c-1")
+    assert after.state.cancellation == Cancellation("customer:c-1", after.now, "too slow")
+
+
+def test_progress_may_rise_and_fall() -> None:
+    after = given(*RUNNING).when(UpdateProgress(progress=45.5)).then(ProgressUpdated(progress=45.5))
+    after.when(UpdateProgress(progress=45.5)).then_nothing()
+    assert (
+        after.when(UpdateProgress(progress=3)).then(ProgressUpdated(progress=3)).state.progress == 3
+    )
+
+
+def test_progress_without_an_explicit_value_follows_from_the_steps() -> None:
+    plans = tuple(StepPlan(id=name, name=name) for name in "abc")
+    working = given(*RUNNING, StepsAdded(steps=plans))
+    assert working.state.progress == 0
+    done = working.happened(StepStarted(step="a"), StepCompleted(step="a"), StepSkipped(step="b"))
+    assert done.state.progress == 66.67
+
+
+def test_steps_cut_short_count_no_progress_and_reopen_at_a_retry() -> None:
+    plans = tuple(StepPlan(id=name, name=name) for name in "abc")
+    working = given(*RUNNING, StepsAdded(steps=plans), StepStarted(step="a"))
+    done = working.happened(StepCompleted(step="a"), StepStarted(step="b"))
+    failed = done.happened(FAILED_FINALLY)
+    assert [step.status for step in failed.state.steps.values()] == ["completed", *["skipped"] * 2]
+    assert (failed.state.progress, failed.state.steps_completed) == (33.33, 3)
+    assert done.happened(ExecutionCancelled()).state.progress == 33.33
+    again = failed.happened(RetryScheduled(retry=1, delay=SECOND, next_retry_at=NOON))
+    assert [step.status for step in again.state.steps.values()] == ["completed", *["pending"] * 2]
+    assert again.state.steps["b"].started_at is None
+    assert again.state.progress == 33.33
+
+
+def test_usage_adds_up_without_drift() -> None:
+    working = given(*RUNNING)
+    for _ in range(3):
+        working = working.when(RecordUsage(cost=TENTH, tokens_used=7)).then(
+            UsageRecorded(cost=TENTH, tokens_used=7)
+        )
+    assert working.state.used.cost == Decimal("0.3")
+    assert working.state.used.tokens_used == 21
+
+
+def test_usage_of_nothing_is_nothing() -> None:
+    given(*RUNNING).when(RecordUsage(model="m")).then_nothing()
+
+
+def test_usage_beyond_the_largest_count_is_refused() -> None:
+    most = 2**53 - 1
+    full = given(*RUNNING, UsageRecorded(tokens_used=most))
+    full.when(RecordUsage(tokens_used=1)).refused_field("tokensUsed")
+
+
+def test_usage_may_name_a_step_that_is_there_or_not() -> None:
+    after = given(
+        *RUNNING,
+        StepStarted(step="a"),
+        UsageRecorded(api_calls=1, step="a"),
+        UsageRecorded(api_calls=1, step="elsewhere"),
+    )
+    assert after.state.used.api_calls == 2
+    assert after.state.steps["a"].used.api_calls == 1
+
+
+def test_checkpoints_are_numbered() -> None:
+    given(*RUNNING, CHECKPOINT).when(SaveCheckpoint(state={"page": 9}, step="send")).then(
+        CheckpointSaved(checkpoint="cp-2", state={"page": 9}, step="send", progress=0)
+    )
+
+
+def test_automatic_checkpoint_repeats_the_last_state() -> None:
+    given(*RUNNING, CHECKPOINT).when(AutoCheckpoint()).then(
+        CheckpointSaved(checkpoint="cp-2", state={"page": 3}, step="", progress=0, automatic=True)
+    )
+
+
+def test_working_time_leaves_out_pauses() -> None:
+    paused = given(*RUNNING).after(10 * MINUTE, CHECKPOINT, PAUSED)
+    resumed = paused.after(30 * MINUTE, ExecutionResumed(checkpoint="cp-1"))
+    later = resumed.after(5 * MINUTE)
+    assert paused.state.worked(later.now) == 10 * MINUTE + 3 * SECOND
+    assert later.state.worked(later.now) == 15 * MINUTE + 3 * SECOND

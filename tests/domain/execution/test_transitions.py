@@ -1,0 +1,152 @@
+"""Every status by every command, cell by cell, against the table of legal moves."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from domain.errors import IllegalTransition
+from domain.execution.commands import (
+    COMMANDS,
+    AutoCheckpoint,
+    CancelExecution,
+    CompleteExecution,
+    CompleteStep,
+    DeclareSteps,
+    FailExecution,
+    FailStep,
+    PauseExecution,
+    RecordUsage,
+    ResumeExecution,
+    RetryExecution,
+    SaveCheckpoint,
+    SkipStep,
+    StartExecution,
+    StartStep,
+    TimeOutExecution,
+    UpdateExecution,
+    UpdateProgress,
+)
+from domain.execution.state import Execution
+from domain.execution.step_events import StepStarted
+from domain.execution.transitions import CLIENT_MOVES
+from domain.execution.types import Status, StepPlan
+from domain.model import Command
+from tests.support.given import Given, given
+from tests.support.histories import STORIES
+
+TABLE = """
+| command                 | queued    | starting     | running      | paused    | completed | failed    | cancelled | retry     |
+| start                   | running   | running      | =            |           |           |           |           | running   |
+| pause                   |           |              | paused       | =         |           |           |           |           |
+| resume                  |           |              | =            | running   |           |           |           |           |
+| complete                |           |              | completed    |           | =         |           |           |           |
+| fail                    |           | failed/retry | failed/retry | failed    |           | =         |           | failed    |
+| cancel                  | cancelled | cancelled    | cancelled    | cancelled |           | cancelled | =         | cancelled |
+| retry                   |           |              |              |           |           | retry     |           | running   |
+| updateProgress          |           | ok           | ok           |           |           |           |           |           |
+| startStep               |           | ok           | ok           |           |           |           |           |           |
+| completeStep            |           | ok           | ok           | ok        |           |           |           |           |
+| failStep                |           | ok           | ok           | ok        |           |           |           |           |
+| skipStep                |           | ok           | ok           | ok        |           |           |           |           |
+| checkpoint              |           |              | ok           | ok        |           |           |           |           |
+| declareSteps            | ok        | ok           | ok           | ok        |           |           |           | ok        |
+| log                     | ok        | ok           | ok           | ok        | ok        | ok        | ok        | ok        |
+| recordUsage             | ok        | ok           | ok           | ok        | ok        | ok        | ok        | ok        |
+| update                  | ok        | ok           | ok           | ok        | ok        | ok        | ok        | ok        |
+| update of the rest      | ok        | ok           | ok           | ok        |           | ok        |           | ok        |
+| timeOut                 |           | failed/retry | failed/retry |           |           |           |           |           |
+| autoCheckpoint          |           |              | ok           |           |           |           |           |           |
+"""
+
+# As the stories end: an equal payload repeats what led there.
+EQUAL: dict[str, Command[Execution]] = {
+    "start": StartExecution(),
+    "pause": PauseExecution(reason="lunch"),
+    "resume": ResumeExecution(),
+    "complete": CompleteExecution(success=True, output={"sent": 2}, summary="Sent two"),
+    "fail": FailExecution(code="SMTP", message="No answer", recoverable=True, retry_count=7),
+    "cancel": CancelExecution(reason="changed my mind"),
+    "retry": RetryExecution(),
+    "updateProgress": UpdateProgress(progress=5),
+    "startStep": StartStep(step="new"),
+    "completeStep": CompleteStep(step="open"),
+    "failStep": FailStep(step="open", code="X", message="x"),
+    "skipStep": SkipStep(step="open"),
+    "checkpoint": SaveCheckpoint(state={}),
+    "declareSteps": DeclareSteps(steps=(StepPlan(id="a", name="A"),)),
+    "recordUsage": RecordUsage(tokens_used=1),
+    "update": UpdateExecution(tags=("new",), metadata={"new": 1}),
+    "update of the rest": UpdateExecution(timeout=timedelta(minutes=5)),
+    "timeOut": TimeOutExecution(),
+    "autoCheckpoint": AutoCheckpoint(),
+}
+DIFFERENT: dict[str, Command[Execution]] = {
+    "pause": PauseExecution(reason="dinner"),
+    "resume": ResumeExecution(checkpoint_id="cp-9"),
+    "complete": CompleteExecution(success=False, output={"sent": 2}, summary="Sent two"),
+    "fail": FailExecution(code="SMTP", message="Another", recoverable=True),
+    "cancel": CancelExecution(reason="no reason"),
+}
+STEP_WORDS = {"completeStep", "failStep", "skipStep"}
+
+
+def cells() -> list[tuple[str, Status, str]]:
+    heading, *rows = ([c.strip() for c in row.split("|")[1:-1]] for row in TABLE.split("\n")[1:-1])
+    return [
+        (row[0], Status(status), cell)
+        for row in rows
+        for status, cell in zip(heading[1:], row[1:], strict=True)
+    ]
+
+
+DECIDED = [cell for cell in cells() if cell[0] != "log"]
+
+
+def story(command: str, status: Status) -> Given:
+    """The history of a status; with an open step where the command needs one."""
+    events = STORIES[status]
+    if command in STEP_WORDS:
+        events = (events[0], StepStarted(step="open"), *events[1:])
+    return given(*events).after(timedelta(hours=2))
+
+
+@pytest.mark.parametrize(("command", "status", "cell"), DECIDED)
+def test_command_does_what_its_cell_says(command: str, status: Status, cell: str) -> None:
+    outcome = story(command, status).when(EQUAL[command])
+    if cell == "":
+        allowed = [
+            word for word, at, c in cells() if at is status and c not in {"", "="} and word in KNOWN
+        ]
+        outcome.refused(IllegalTransition, status=status, allowedCommands=allowed)
+        return
+    after = outcome.then(*outcome.events)
+    if cell == "=":
+        assert outcome.events == ()
+    else:
+        assert outcome.events
+        assert after.state.status == {"ok": status}.get(cell, cell.split("/", maxsplit=1)[0])
+
+
+KNOWN = {*COMMANDS, "log"}
+
+
+@pytest.mark.parametrize(
+    ("command", "status"), [(c, at) for c, at, cell in cells() if cell == "=" and c in DIFFERENT]
+)
+def test_repeat_with_other_words_is_refused(command: str, status: Status) -> None:
+    story(command, status).when(DIFFERENT[command]).refused(IllegalTransition, status=status)
+
+
+def test_table_of_transitions_equals_the_documented_one() -> None:
+    ours: dict[str, dict[Any, str]] = {}
+    for command, status, cell in cells():
+        if command in KNOWN:
+            ours.setdefault(command, {})[status] = cell or "."
+    assert ours == CLIENT_MOVES
+
+
+def test_every_command_has_a_row() -> None:
+    assert {command for command, _, _ in cells()} >= COMMANDS.keys() - {"create"}

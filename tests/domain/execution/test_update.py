@@ -1,0 +1,185 @@
+"""How the settings of an execution are changed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import orjson
+import pytest
+from pydantic import ValidationError
+
+from domain.errors import IllegalTransition
+from domain.execution.commands import UpdateExecution
+from domain.execution.events import (
+    CheckpointSaved,
+    ExecutionCancelled,
+    ExecutionPaused,
+    ExecutionResumed,
+    ExecutionUpdated,
+    ProgressUpdated,
+    RetryScheduled,
+)
+from domain.execution.step_events import StepCompleted, StepsAdded, StepStarted
+from domain.execution.types import Status, StepPlan, Webhook
+from domain.types import Assignee, Priority
+from tests.support.given import given
+from tests.support.histories import CREATED, RUNNING, STARTED, STARTING, STORIES, THREE_RETRIES
+
+HOOK = Webhook(
+    id="wh-1", url="https://a.example", events=("*",), headers={"Key": "k"}, format="json"
+)
+
+
+def update(**body: Any) -> UpdateExecution:
+    return UpdateExecution.model_validate_json(orjson.dumps(body))
+
+
+def test_update_changes_given_fields_and_keeps_absent_ones() -> None:
+    after = (
+        given(CREATED)
+        .when(update(priority="high", tags=["eu"]))
+        .then(ExecutionUpdated(priority=Priority.HIGH, tags=("eu",)))
+    )
+    assert after.state.priority is Priority.HIGH
+    assert after.state.timeout == timedelta(hours=1)
+    after.when(update(priority="high", tags=["eu"])).then_nothing()
+
+
+def test_null_clears_a_field() -> None:
+    person = Assignee(type="human", id="ann", name="Ann")
+    full = given(
+        CREATED,
+        ExecutionUpdated(
+            assignee=person,
+            priority=Priority.LOW,
+            retry_policy=THREE_RETRIES,
+            webhooks=(HOOK,),
+            tags=("a",),
+            metadata={"a": 1},
+        ),
+    )
+    names = ("assignee", "priority", "retryPolicy", "webhooks", "tags", "metadata")
+    after = full.when(update(**dict.fromkeys(names))).then(
+        ExecutionUpdated(
+            assignee=None,
+            priority=Priority.NORMAL,
+            retry_policy=None,
+            webhooks=(),
+            tags=(),
+            metadata={},
+        )
+    )
+    assert (after.state.assignee, after.state.webhooks, after.state.metadata) == (None, (), {})
+
+
+def test_metadata_is_merged() -> None:
+    noted = given(CREATED, ExecutionUpdated(metadata={"a": 1, "b": {"c": 1, "d": 2}}))
+    noted.when(update(metadata={"a": None, "b": {"c": 3}, "version": "2"})).then(
+        ExecutionUpdated(metadata={"b": {"c": 3, "d": 2}, "version": "2"})
+    )
+
+
+def test_only_an_import_may_remove_the_timeout() -> None:
+    given(CREATED).when(update(timeout=None)).refused_field("timeout")
+    given(CREATED).while_importing().when(update(timeout=None)).then(ExecutionUpdated(timeout=None))
+
+
+@pytest.mark.parametrize("status", [Status.COMPLETED, Status.CANCELLED])
+def test_only_tags_and_metadata_can_change_after_the_end(status: Status) -> None:
+    ended = given(*STORIES[status])
+    ended.when(update(tags=["x"], metadata={"a": 1})).then(
+        ExecutionUpdated(tags=("x",), metadata={"a": 1})
+    )
+    ended.when(update(priority="high")).refused(IllegalTransition, status=status)
+    ended.when(update(priority="normal")).then_nothing()
+
+
+def test_webhook_keeps_its_id_and_its_secrets() -> None:
+    hooked = given(CREATED, ExecutionUpdated(webhooks=(HOOK,)))
+    command = update(
+        webhooks=[
+            {"url": "https://new.example", "events": ["failed"]},
+            {
+                "id": "wh-1",
+                "url": "https://b.example",
+                "events": ["*"],
+                "headers": {"Key": "***", "New": "n"},
+            },
+        ]
+    )
+    new = Webhook(id="wh-2", url="https://new.example", events=("failed",), format="json")
+    kept = HOOK.model_copy(update={"url": "https://b.example", "headers": {"Key": "k", "New": "n"}})
+    after = hooked.when(command).then(ExecutionUpdated(webhooks=(new, kept)))
+    assert after.state.webhooks_made == 2
+
+
+def test_id_of_a_webhook_is_never_used_again() -> None:
+    gone = given(CREATED, ExecutionUpdated(webhooks=(HOOK,)), ExecutionUpdated(webhooks=()))
+    outcome = gone.when(update(webhooks=[{"url": "https://a.example", "events": ["*"]}]))
+    after = outcome.then(*outcome.events)
+    assert [hook.id for hook in after.state.webhooks] == ["wh-2"]
+
+
+def test_webhook_that_is_not_there_cannot_be_replaced() -> None:
+    unknown = {"id": "wh-1", "url": "https://a.example", "events": ["*"]}
+    given(CREATED).when(update(webhooks=[unknown])).refused_field("webhooks.0.id")
+
+
+def test_status_does_what_its_command_does() -> None:
+    checkpoint = CheckpointSaved(checkpoint="cp-1", state={}, step="", progress=0)
+    running = given(CREATED).when(update(status="running")).then(STARTING, STARTED)
+    paused = running.when(update(status="paused")).then(
+        checkpoint, ExecutionPaused(checkpoint="cp-1")
+    )
+    paused.when(update(status="running")).then(ExecutionResumed(checkpoint="cp-1"))
+    paused.when(update(status="cancelled")).then(ExecutionCancelled())
+
+
+def test_status_comes_first_and_the_rest_is_judged_after_it() -> None:
+    given(CREATED).when(update(status="running", progress=10, tags=["a"])).then(
+        STARTING, STARTED, ExecutionUpdated(tags=("a",)), ProgressUpdated(progress=10)
+    )
+    given(*RUNNING).when(update(status="cancelled", priority="high")).refused(
+        IllegalTransition, status="cancelled"
+    )
+
+
+def test_status_it_has_changes_nothing() -> None:
+    for status, story in STORIES.items():
+        given(*story).when(update(status=status.value)).then_nothing()
+
+
+@pytest.mark.parametrize("status", ["queued", "starting", "completed", "failed", "retry"])
+def test_status_that_needs_more_fields_is_refused(status: str) -> None:
+    given(*RUNNING).when(update(status=status)).refused(IllegalTransition, status="running")
+
+
+def test_failed_execution_is_retried_by_its_status() -> None:
+    failed = given(*STORIES[Status.FAILED])
+    retried = failed.when(update(status="retry"))
+    assert [type(event) for event in retried.events] == [RetryScheduled]
+
+
+def test_null_progress_in_an_update_returns_to_that_of_the_steps() -> None:
+    plans = tuple(StepPlan(id=name, name=name) for name in "ab")
+    working = given(*RUNNING, StepsAdded(steps=plans), StepStarted(step="a"))
+    told = working.happened(StepCompleted(step="a"), ProgressUpdated(progress=90))
+    cleared = told.when(update(progress=None)).then(ExecutionUpdated(progress=None))
+    assert cleared.state.progress == 50
+    cleared.when(update(progress=None)).then_nothing()
+
+
+def test_status_that_is_not_legal_now_is_refused() -> None:
+    given(CREATED).when(update(status="paused")).refused(IllegalTransition, status="queued")
+
+
+def test_progress_in_an_update_records_progress() -> None:
+    given(*RUNNING).when(update(progress=12)).then(ProgressUpdated(progress=12))
+    given(CREATED).when(update(progress=12)).refused(IllegalTransition, status="queued")
+
+
+@pytest.mark.parametrize("field", ["order", "result", "version", "attempts", "createdAt", "$id"])
+def test_server_owned_field_is_refused_by_name(field: str) -> None:
+    with pytest.raises(ValidationError, match=field.replace("$", r"\$")):
+        update(**{field: "x"})

@@ -1,0 +1,69 @@
+"""The bounded cache drops what was used longest ago, by the room that it takes."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import Any
+
+from domain.lru import LruCache
+from domain.model import Held
+from tests.support.sample_aggregate import NOON, Tally
+
+
+def state(name: str, size: int) -> Held[Tally]:
+    return Held(Tally(name, 0), 1, 1, NOON, size)
+
+
+def states(capacity: int) -> LruCache[str, Held[Any]]:
+    return LruCache(capacity, attrgetter("weight"))
+
+
+def test_the_values_used_last_stay() -> None:
+    cache = states(3)
+    for name in "abcd":
+        cache.put(name, state(name, 100))
+    assert cache.trim() == ["a"]
+    cache.put("b", state("b", 100))
+    assert cache.get("c") is not None
+    cache.put("e", state("e", 100))
+    assert cache.trim() == ["d"]
+
+
+def test_nothing_is_dropped_before_trim() -> None:
+    cache: LruCache[int, str] = LruCache(2)
+    for number in range(5):
+        cache.put(number, "value")
+    assert len(cache) == 5
+    assert cache.trim() == [0, 1, 2]
+
+
+def test_a_removed_value_leaves_its_room_to_others() -> None:
+    cache: LruCache[str, int] = LruCache(10, lambda value: value)
+    cache.put("a", 8)
+    assert cache.pop("a") == 8
+    assert cache.pop("a") is None
+    cache.put("b", 9)
+    cache.put("b", 2)
+    cache.put("c", 8)
+    assert cache.trim() == []
+    assert "b" in cache
+
+
+def test_hundreds_of_small_events_of_each_stream_push_nothing_out() -> None:
+    cache = states(1_500)
+    for number in range(1_500):
+        cache.put(f"{number}", state(f"{number}", 500 * 40))
+    assert cache.trim() == []
+
+
+def test_large_content_takes_the_room_of_many_states() -> None:
+    cache = states(600)
+    for name in "abc":
+        cache.put(name, state(name, 20 * 1024 * 1024))
+    assert cache.trim() == ["a", "b"]
+
+
+def test_the_newest_value_stays_however_large_it_is() -> None:
+    cache = states(1)
+    cache.put("a", state("a", 2**40))
+    assert cache.trim() == []

@@ -1,0 +1,209 @@
+"""What a caller of the bus can rely on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from domain.errors import (
+    AlreadyExists,
+    DomainError,
+    IdempotencyKeyReused,
+    NotFound,
+    Overloaded,
+    VersionMismatch,
+)
+from domain.eventlog.idempotency import IdempotencyKey
+from domain.eventlog.store import Store
+from domain.writer.state_cache import ENOUGH
+from tests.support.sample_aggregate import (
+    Begin,
+    Note,
+    Raise,
+    Stumble,
+    TooMuch,
+    message,
+    running_bus,
+)
+
+NewStore = Callable[[], Store]
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_answer_carries_state_version_and_position(new_store: NewStore) -> None:
+    async with running_bus(new_store()) as bus:
+        begun = await bus.send(message("a", Begin()))
+        raised = await bus.send(message("a", Raise(amount=5)))
+    assert begun.created
+    assert (begun.held.version, begun.held.position) == (1, 1)
+    assert (raised.held.state.total, raised.held.version, raised.held.position) == (5, 2, 2)
+
+
+async def test_positions_are_dense_although_commands_are_refused(new_store: NewStore) -> None:
+    store = new_store()
+    async with running_bus(store) as bus:
+        await bus.send(message("a", Begin()))
+        sent = [bus.submit(message("a", Raise(limit=10))) for _ in range(50)]
+        answers = await asyncio.gather(*sent, return_exceptions=True)
+        rows = await store.read(0, 1000)
+    assert sum(isinstance(answer, TooMuch) for answer in answers) == 40
+    assert [row.position for row in rows] == list(range(1, 12))
+    assert [row.version for row in rows] == list(range(1, 12))
+
+
+async def test_refusal_or_bug_affects_no_other_command_of_the_batch(new_store: NewStore) -> None:
+    async with running_bus(new_store()) as bus:
+        await bus.send(message("a", Begin()))
+        before = bus.submit(message("a", Raise()))
+        mistaken = bus.submit(message("a", Stumble()))
+        refused = bus.submit(message("a", Raise(limit=0)))
+        after = bus.submit(message("a", Raise()))
+        with pytest.raises(ZeroDivisionError):
+            await mistaken
+        with pytest.raises(TooMuch):
+            await refused
+        assert (await before).held.state.total == 1
+        assert (await after).held.state.total == 2
+
+
+async def test_create_needs_a_new_stream_and_other_commands_an_existing_one(
+    new_store: NewStore,
+) -> None:
+    async with running_bus(new_store()) as bus:
+        with pytest.raises(NotFound):
+            await bus.send(message("a", Raise()))
+        await bus.send(message("a", Begin()))
+        with pytest.raises(AlreadyExists):
+            await bus.send(message("a", Begin()))
+
+
+async def test_command_may_read_a_stream_begun_in_the_same_batch(new_store: NewStore) -> None:
+    async with running_bus(new_store()) as bus:
+        first = bus.submit(message("a", Begin()))
+        second = bus.submit(message("b", Begin(after="a")))
+        third = bus.submit(message("c", Begin(after="nobody")))
+        assert (await first).held.position == 1
+        assert (await second).held.position == 2
+        with pytest.raises(DomainError, match="no such tally"):
+            await third
+
+
+async def test_if_match_refuses_another_version(new_store: NewStore) -> None:
+    async with running_bus(new_store()) as bus:
+        await bus.send(message("a", Begin()))
+        with pytest.raises(VersionMismatch) as refused:
+            await bus.send(message("a", Raise(), if_match=(0, 2)))
+        assert refused.value.members == {"version": 1}
+        assert (await bus.send(message("a", Raise(), if_match=(1,)))).held.version == 2
+
+
+async def test_idempotency_key_repeats_the_answer_also_after_a_restart(
+    new_store: NewStore,
+) -> None:
+    once = {"idempotency": IdempotencyKey("caller:k1", "body-1")}
+    async with running_bus(new_store()) as bus:
+        await bus.send(message("a", Begin()))
+        first = bus.submit(message("a", Raise(), **once))
+        second = bus.submit(message("a", Raise(), **once))
+        assert not (await first).replayed
+        assert (await second).replayed
+        await bus.send(message("a", Raise(amount=100)))
+    async with running_bus(new_store()) as bus:
+        repeated = await bus.send(message("a", Raise(), **once))
+        assert repeated.replayed
+        assert repeated.held == (await first).held
+        other = {"idempotency": IdempotencyKey("caller:k1", "body-2")}
+        with pytest.raises(IdempotencyKeyReused):
+            await bus.send(message("a", Raise(), **other))
+
+
+async def test_idempotency_key_repeats_a_refusal(new_store: NewStore) -> None:
+    once = {"idempotency": IdempotencyKey("caller:k2", "body")}
+    async with running_bus(new_store()) as bus:
+        await bus.send(message("a", Begin()))
+        with pytest.raises(TooMuch):
+            await bus.send(message("a", Raise(limit=0), **once))
+        with pytest.raises(DomainError) as repeated:
+            await bus.send(message("a", Raise(limit=0), **once))
+    assert (repeated.value.code, repeated.value.replayed) == ("illegal-transition", True)
+
+
+async def test_full_queue_is_refused_at_once(new_store: NewStore) -> None:
+    async with running_bus(new_store(), limit=3) as bus:
+        taken = [bus.submit(message("a", Begin())) for _ in range(3)]
+        with pytest.raises(Overloaded):
+            bus.submit(message("a", Begin()))
+        answers = await asyncio.gather(*taken, return_exceptions=True)
+        assert sum(isinstance(answer, AlreadyExists) for answer in answers) == 2
+
+
+async def test_two_writers_of_one_stream_see_each_others_events(new_store: NewStore) -> None:
+    store = new_store()
+    async with running_bus(store) as left, running_bus(new_store()) as right:
+        await left.send(message("a", Begin()))
+        sent = [bus.submit(message("a", Raise())) for _ in range(200) for bus in (left, right)]
+        answers = await asyncio.gather(*sent)
+        rows = await store.read(0, 1000)
+    assert sorted(answer.held.state.total for answer in answers) == list(range(1, 401))
+    assert [row.position for row in rows] == list(range(1, 402))
+
+
+async def test_writer_that_was_alone_for_long_notices_another(new_store: NewStore) -> None:
+    async with running_bus(new_store()) as one, running_bus(new_store()) as other:
+        await one.send(message("a", Begin()))
+        for turn in range(1, 4):
+            for _ in range(2 * ENOUGH):
+                await one.send(message("a", Raise()))
+            await other.send(message("a", Raise(amount=100)))
+            with pytest.raises(
+                TooMuch
+            ):  # nothing is recorded, and yet it is not decided on the past
+                await one.send(message("a", Raise(limit=100 * turn)))
+            answer = await one.send(message("a", Raise(amount=0)))
+            assert answer.held.state.total == turn * (100 + 2 * ENOUGH)
+            await other.send(message("b", Begin(after="a") if turn == 1 else Raise()))
+            await one.send(message("a", Note(note="sealed")))
+        assert answer.held.version + 1 == 1 + 3 * (2 * ENOUGH + 2)
+
+
+async def test_state_that_another_writer_left_behind_is_brought_up_to_date(
+    new_store: NewStore,
+) -> None:
+    async with running_bus(new_store()) as left, running_bus(new_store()) as right:
+        await left.send(message("a", Begin()))
+        await left.send(message("b", Begin()))
+        await right.send(message("a", Raise()))
+        await left.send(message("b", Raise()))
+        assert (await left.send(message("a", Raise()))).held.state.total == 2
+
+
+async def test_sealed_content_is_stored_as_ciphertext_and_comes_back(new_store: NewStore) -> None:
+    store = new_store()
+    async with running_bus(store) as bus:
+        await bus.send(message("a", Begin()))
+        await bus.send(message("a", Note(note="for your eyes only")))
+        rows = await store.read(1, 1)
+        assert b"eyes" not in rows[0].data
+        assert b"$sealed" in rows[0].data
+    store = new_store()
+    async with running_bus(store) as bus:
+        held = await store.load("tally/a")
+        assert held is not None
+        assert held.state.note == "for your eyes only"
+        assert (await bus.send(message("a", Raise()))).held.state.note == "for your eyes only"
+
+
+async def test_long_stream_is_loaded_as_of_any_version(new_store: NewStore) -> None:
+    store = new_store()
+    async with running_bus(store) as bus:
+        await bus.send(message("a", Begin()))
+        await bus.send(message("a", Note(note="secret")))
+        await asyncio.gather(*(bus.submit(message("a", Raise())) for _ in range(1200)))
+        for version in (1, 499, 500, 501, 1000, 1202):
+            held = await store.load("tally/a", version)
+            assert held is not None
+            assert (held.version, held.state.total) == (version, max(0, version - 2))
+            assert held.state.note == ("secret" if version > 1 else None)

@@ -1,0 +1,222 @@
+"""Figures are those that counting by hand over the executions gives, whatever way they are read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from decimal import Decimal
+from itertools import product
+from typing import Any, get_args
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from psycopg import AsyncConnection
+
+from domain.execution.events import ExecutionCompleted, ExecutionStarted
+from domain.execution.state import Execution
+from domain.execution.step_events import UsageRecorded
+from domain.execution.types import Status
+from domain.model import Recorded
+from projections.analytics.projection import Analytics
+from projections.analytics.queries import By, Figures, Question
+from tests.support.given import NOON, SECOND
+from tests.support.histories import CREATED, RESULT
+from tests.support.random_logs import followed, logs, rows, states
+
+few = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+TABLES = Analytics.tables
+QUESTIONS = [
+    Question(by=by, only=only, since=since)
+    for by, only, since in product(
+        (None, *get_args(By)),
+        (
+            {},
+            {"service": "s-1"},
+            {"customer": "c-2"},
+            {"status": "completed"},
+            {"service": "s-1", "status": "failed"},
+            {"order": "o-2"},
+            {"service": "s-2", "customer": "c-1"},
+        ),
+        (None, NOON + timedelta(days=1)),
+    )
+]
+KEYS: dict[By | None, Callable[[Execution], str | None]] = {
+    None: lambda _: None,
+    "service": lambda e: e.service,
+    "assignee": lambda e: e.assignee.id if e.assignee else None,
+    "day": lambda e: e.created_at.date().isoformat(),
+    "status": lambda e: e.status,
+    "errorCode": lambda e: e.error.code if e.error else "UNKNOWN",
+}
+
+
+def counted(executions: Sequence[Execution]) -> dict[str, Any]:
+    """The figures, by hand."""
+    total = len(executions)
+    durations = sorted(ms for e in executions if (ms := _duration(e)) is not None)
+    judged = [e.success for e in executions if e.success is not None]
+    failed = [e for e in executions if e.status is Status.FAILED]
+    codes = Counter(e.error.code for e in failed if e.error)
+    completed = sum(e.status is Status.COMPLETED for e in executions)
+    return {
+        "total": total,
+        "statuses": {s.value: sum(e.status is s for e in executions) for s in Status},
+        "successRate": completed / total if total else None,
+        "resultSuccessRate": sum(judged) / len(judged) if judged else None,
+        "duration": {
+            "count": len(durations),
+            "mean": round(Decimal(sum(durations)) / len(durations)) if durations else None,
+            **{
+                name: round(_rank(durations, share)) if durations else None
+                for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0))
+            },
+        },
+        "totalCost": float(sum((e.used.cost for e in executions), Decimal(0))),
+        "tokens": sum(e.used.tokens_used for e in executions),
+        "apiCalls": sum(e.used.api_calls for e in executions),
+        "errorCodes": dict(sorted(codes.items())),
+    }
+
+
+def _duration(execution: Execution) -> int | None:
+    if execution.started_at is None or execution.completed_at is None:
+        return None
+    return max((execution.completed_at - execution.started_at) // timedelta(milliseconds=1), 0)
+
+
+def _rank(durations: Sequence[int], share: float) -> float:
+    place = share * (len(durations) - 1)
+    low, fraction = durations[int(place)], place - int(place)
+    return low + fraction * (durations[int(place) + 1] - low) if fraction else low
+
+
+def expected(question: Question, executions: Sequence[Execution]) -> dict[str, Any]:
+    meant = [
+        execution
+        for execution in executions
+        if all(getattr(execution, name) == value for name, value in question.conditions)
+        and (question.since is None or execution.created_at >= question.since)
+    ]
+    answer = counted(meant)
+    if question.by:
+        key = KEYS[question.by]
+        grouped: dict[str | None, list[Execution]] = {}
+        for execution in meant:
+            if question.by != "errorCode" or execution.status is Status.FAILED:
+                grouped.setdefault(key(execution), []).append(execution)
+        answer["by"] = question.by
+        answer["groups"] = [
+            {"key": name, **counted(grouped[name])}
+            for name in sorted(grouped, key=lambda k: k or "")
+        ]
+    return answer
+
+
+async def check(
+    conninfo: str, events: Sequence[Recorded], page: int, questions: Sequence[Question]
+) -> None:
+    executions = [held.state for held in states(events)]
+    async with followed(conninfo, Analytics(capacity=2), events, page) as connection:
+        for question in questions:
+            answer = await Figures().answer(connection, question)
+            assert answer.document == expected(question, executions), question
+
+
+@few
+@given(logs(), st.sampled_from([1, 3, 1000]), st.lists(st.sampled_from(QUESTIONS), min_size=5))
+def test_figures_are_those_counted_by_hand(
+    database: str, events: list[Recorded], page: int, questions: list[Question]
+) -> None:
+    asyncio.run(check(database, events, page, questions))
+
+
+@few
+@given(logs(), st.integers(1, 20))
+def test_size_of_pages_changes_nothing(database: str, events: list[Recorded], page: int) -> None:
+    async def tables(size: int) -> list[Any]:
+        async with followed(database, Analytics(), events, size) as connection:
+            facts, totals, spread = [await rows(connection, table) for table in TABLES]
+            return [facts, [row for row in totals if row[4]], [row for row in spread if row[3]]]
+
+    assert asyncio.run(tables(page)) == asyncio.run(tables(1000))
+
+
+def log_of(durations: Sequence[int]) -> list[Recorded]:
+    """Executions that took so many milliseconds each, one after the other."""
+    log: list[Recorded] = []
+    for number, duration in enumerate(durations):
+        end = NOON + timedelta(milliseconds=duration)
+        story = (
+            (CREATED, NOON),
+            (ExecutionStarted(), NOON),
+            (UsageRecorded(cost=Decimal("0.1"), tokens_used=3), NOON),
+            (ExecutionCompleted(success=number % 2 == 0, result=RESULT), end),
+        )
+        for version, (event, at) in enumerate(story, 1):
+            place = len(log) + 1
+            log.append(Recorded(f"execution/e-{number}", version, place, at, event, "t"))
+    return log
+
+
+@few
+@given(st.lists(st.integers(0, 2**40), min_size=1, max_size=60))
+@example([0])
+@example([0, 1, 1, 2, 3, 4, 7, 8, 15, 16])
+@example([5] * 50)
+def test_percentiles_by_rank_are_those_by_sorting(database: str, durations: list[int]) -> None:
+    async def both() -> tuple[Any, Any]:
+        async with followed(database, Analytics(), log_of(durations)) as connection:
+            ranked = await Figures().answer(connection, Question(by="day"))
+            everything = Question(by="day", since=NOON - SECOND)
+            return ranked.document, (await Figures().answer(connection, everything)).document
+
+    ranked, sorted_ = asyncio.run(both())
+    assert ranked == sorted_
+    assert ranked["duration"]["max"] == max(durations)
+
+
+@pytest.fixture
+def three() -> list[Recorded]:
+    return log_of([1000, 2000, 6000])
+
+
+@pytest.mark.anyio
+async def test_costs_add_up_exactly(database: str) -> None:
+    async with followed(database, Analytics(), log_of([1] * 30)) as connection:
+        answer = await Figures().answer(connection, Question())
+    assert (answer.document["totalCost"], answer.document["tokens"]) == (3.0, 90)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("scope", "total"),
+    [({"customer": "c-1"}, 3), ({"customer": "c-2"}, 0), ({"provider": "p-1"}, 3)],
+)
+async def test_scope_limits_every_query(
+    database: str, three: list[Recorded], scope: Mapping[str, str], total: int
+) -> None:
+    async with followed(database, Analytics(), three) as connection:
+        for only in ({}, {"customer": "c-1"}, {"service": "s-1"}):
+            question = Question(by="day", only=only, scope=scope)
+            assert (await Figures().answer(connection, question)).document["total"] == total
+
+
+@pytest.mark.anyio
+async def test_answer_holds_until_the_view_moves_on(database: str, three: list[Recorded]) -> None:
+    asked, view = Figures(), Analytics()
+    async with followed(database, view, three[:4]) as connection:
+        first = await asked.answer(connection, Question())
+        await view.apply(connection, three[4:])
+        assert (await asked.answer(connection, Question())) is first
+        await move(connection, 12)
+        second = await asked.answer(connection, Question())
+    assert (first.document["total"], first.position) == (1, 0)
+    assert (second.document["total"], second.position) == (3, 12)
+
+
+async def move(connection: AsyncConnection, position: int) -> None:
+    await connection.execute("UPDATE bookmarks SET position = %s", (position,))

@@ -1,0 +1,224 @@
+"""A view rebuilt by several processes is the live one; whatever happens to one, nothing is spoilt."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from api.cli.rebuild_worker import COMMAND
+from domain.eventlog.store import Store
+from domain.execution.events import ProgressUpdated
+from projections.analytics.projection import Analytics
+from projections.engine import rebuild as rebuilding
+from projections.engine.follower import Follower
+from projections.engine.migrations import BEGIN_BOOKMARK, migrate_projections
+from projections.engine.pages import LogPages, Part
+from projections.engine.parallel_rebuild import PartFailed, Processes, Share
+from projections.engine.rebuild import Rebuilt, rebuild
+from projections.executions.projection import Executions
+from tests.support.event_writer import Happening, Log, created, opened, some, started
+from tests.support.rebuilds import a_history, ask, bookmark, connect, differences, follow, rows
+
+pytestmark = pytest.mark.anyio
+
+NOBODY = Processes(2, ("/nobody/can/start/this",))
+DIES_AT_ONCE = Processes(2, (sys.executable, "-c", "raise SystemExit(3)"))
+
+
+@pytest.fixture(autouse=True)
+def _short_logs_are_shared_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rebuilding, "SHARED", 10)
+    monkeypatch.setattr(rebuilding, "PAGE", 20)
+
+
+async def rebuilt(conninfo: str, store: Store, processes: Processes) -> Rebuilt:
+    view = Executions(store.codec)
+    return await rebuild(conninfo, "executions", view, store, processes=processes)
+
+
+def several(number: int) -> Processes:
+    return Processes(number, COMMAND)
+
+
+def parts() -> list[int]:
+    """The processes that this one has started to rebuild."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if (
+                parent == os.getpid()
+                and b"api.cli.rebuild_worker" in (folder / "cmdline").read_bytes()
+            ):
+                found.append(int(folder.name))
+        except OSError:  # it has ended meanwhile
+            continue
+    return found
+
+
+def two_parts() -> list[int]:
+    """Two such processes, as soon as they are there."""
+    until = time.monotonic() + 30
+    while len(found := parts()) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return found
+
+
+async def test_processes_make_the_same_rows_under_writes_with_a_live_follower(views: str) -> None:
+    async with opened(views) as store, asyncio.TaskGroup() as tasks:
+        log, done = Log(store), asyncio.Event()
+        await a_history(log)
+        await log.write(some_more())
+
+        async def write() -> None:
+            number = 0
+            while not done.is_set():
+                name = f"e-{number % 30}" if number % 3 else f"new-{number}"
+                happening = Happening(name, ProgressUpdated(progress=5))
+                await log.write([created(name), *started(name)] if number % 3 == 0 else [happening])
+                number += 1
+                await asyncio.sleep(0)
+
+        async def read() -> None:
+            async with await connect(views) as connection:
+                follower = Follower(Executions(store.codec), LogPages(store, Executions.types))
+                while not done.is_set():
+                    await follower.catch_up(connection, 7)
+
+        tasks.create_task(write())
+        tasks.create_task(read())
+        try:
+            result = await rebuilt(views, store, several(3))
+        finally:
+            done.set()
+    assert result.parked == 0
+    async with opened(views) as store:
+        await follow(views, store)
+        assert await differences(views, store) == []
+    assert bookmark(views) == (log.position, 2)
+    assert parts() == []
+
+
+def some_more() -> list[Happening]:
+    return [
+        happening
+        for number in range(300)
+        for happening in (created(f"more-{number}"), *started(f"more-{number}"))
+    ]
+
+
+async def test_every_rebuild_process_reports_its_progress(views: str) -> None:
+    told: list[tuple[int, int]] = []
+    async with opened(views) as store:
+        await a_history(Log(store))
+        view, note = Executions(store.codec), lambda *at: told.append(at)
+        await rebuild(views, "executions", view, store, note, processes=several(2))
+        assert await differences(views, store) == []
+    assert told[0] == (0, 75)
+    assert told[-1] == (75, 75)
+    assert told == sorted(told)
+
+
+async def test_killed_process_fails_the_rebuild_and_spoils_nothing(views: str) -> None:
+    async with opened(views) as store:
+        await a_history(Log(store))
+        await follow(views, store)
+        live = rows(views)
+        rebuilding_ = asyncio.create_task(rebuilt(views, store, several(2)))
+        os.kill((await asyncio.to_thread(two_parts))[1], 9)
+        with pytest.raises(PartFailed, match="was killed by signal 9; the view is as it was"):
+            await rebuilding_
+        assert parts() == []
+        assert (rows(views), bookmark(views)) == (live, (75, 1))
+        assert await rebuilt(views, store, several(2)) == Rebuilt(75, 0)
+        assert rows(views) == live
+
+
+async def test_interrupted_rebuild_leaves_no_process(views: str) -> None:
+    async with opened(views) as store:
+        await a_history(Log(store))
+        rebuilding_ = asyncio.create_task(rebuilt(views, store, several(2)))
+        await asyncio.to_thread(two_parts)
+        rebuilding_.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await rebuilding_
+    assert parts() == []
+
+
+async def test_failing_rebuild_process_is_named(views: str) -> None:
+    async with opened(views) as store:
+        await a_history(Log(store))
+        with pytest.raises(PartFailed, match=r"process \d of 2 failed; the view is as it was"):
+            await rebuilt(views, store, DIES_AT_ONCE)
+
+
+async def test_events_that_rebuild_processes_cannot_apply_are_parked(views: str) -> None:
+    async with opened(views) as store:
+        log = Log(store)
+        await a_history(log)
+        lost = [Happening(f"nobody-{number}", ProgressUpdated(progress=5)) for number in range(4)]
+        await log.write([*lost, created("e")])
+        ask(views, "INSERT INTO parked VALUES ('executions', 1, 'gone', 'gone', 'gone')")
+        assert await rebuilt(views, store, several(2)) == Rebuilt(80, 4)
+        assert ask(views, "SELECT view, position, stream FROM parked ORDER BY position") == [
+            ("executions", 76 + number, f"execution/nobody-{number}") for number in range(4)
+        ]
+        assert len(await differences(views, store)) == 4
+
+
+async def test_short_log_is_rebuilt_without_processes(
+    views: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuilding, "SHARED", 76)
+    async with opened(views) as store:
+        await a_history(Log(store))
+        assert await rebuilt(views, store, NOBODY) == Rebuilt(75, 0)
+
+
+async def test_view_with_totals_across_streams_is_rebuilt_by_one_process(views: str) -> None:
+    migrate_projections(views, "executions", [Analytics()])
+    async with opened(views) as store:
+        await Log(store).write(some(30))
+        done = await rebuild(views, "executions", Analytics(), store, processes=NOBODY)
+        assert done == Rebuilt(30, 0)
+
+
+def test_rebuild_process_ends_with_its_parent(views: str) -> None:
+    """It waits for its bookmark, which the test has locked, when its standard input ends."""
+    part = Part(2, 0, 100)
+    options = "-c search_path=executions"
+    share = Share(views, options, "executions", "executions", 20, part)
+    name = part.bookmark("executions")
+    with psycopg.connect(views, options=options) as connection:
+        connection.execute(BEGIN_BOOKMARK, (name,))
+        connection.commit()
+        connection.execute("SELECT FROM bookmarks WHERE view = %s FOR UPDATE", (name,))
+        with subprocess.Popen(COMMAND, stdin=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            process.stdin.write(share.told())
+            process.stdin.flush()
+            wait_until_blocked(views)
+            process.stdin.close()
+            assert process.wait(5) == 1
+
+
+def wait_until_blocked(conninfo: str) -> None:
+    waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    until = time.monotonic() + 30
+    while not ask(conninfo, waiting):
+        assert time.monotonic() < until
+
+
+def test_progress_message_of_a_share_round_trips() -> None:
+    share = Share("password='a\n\"b'", "-c x=y", "schema", "logs", 20, Part(3, 1, 100))
+    assert Share.heard(share.told()) == share
+    with pytest.raises(ValueError, match="Expecting value"):
+        Share.heard(b"")

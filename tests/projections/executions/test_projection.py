@@ -1,0 +1,184 @@
+"""The rows are the executions, however the log was cut into pages, and hold nothing in the clear."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, given, settings
+from psycopg import AsyncConnection
+
+from domain import registry
+from domain.eventlog.codec import open_json, plain_json, sealed_json
+from domain.eventlog.sessions import session_options
+from domain.execution.events import CheckpointSaved, ExecutionUpdated, ProgressUpdated
+from domain.execution.step_events import StepStarted
+from domain.model import Recorded
+from projections.engine.follower import Follower
+from projections.engine.pages import LogPages
+from projections.executions.projection import Executions, Row
+from projections.representations.execution import document
+from tests.support.event_writer import NOON, Happening, Log, completed, created, opened, started
+from tests.support.random_logs import CODEC, followed, logs, rows, states
+from tests.support.sample_executions import sample
+
+LATER = NOON + timedelta(days=30)
+few = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+async def listed(view: Executions, connection: AsyncConnection) -> dict[str, bytes]:
+    await connection.execute("UPDATE bookmarks SET position = 1")
+    return dict((await view.find(connection, LATER, limit=500)).data)
+
+
+@few
+@given(logs())
+def test_executions_rows_equal_the_folded_events(database: str, log: list[Recorded]) -> None:
+    async def check() -> None:
+        view = Executions(CODEC)
+        async with followed(database, view, log) as connection:
+            found = await listed(view, connection)
+        for held in states(log):
+            assert found[held.state.id] == sealed_json(document(held, LATER))
+
+    asyncio.run(check())
+
+
+@few
+@given(logs(), st.integers(1, 9), st.integers(1, 3))
+def test_neither_the_size_of_a_page_nor_of_the_cache_changes_a_row(
+    database: str, log: list[Recorded], page: int, capacity: int
+) -> None:
+    async def result(view: Executions, size: int) -> list[Any]:
+        async with followed(database, view, log, size) as connection:
+            return await rows(connection, "executions")
+
+    async def check() -> None:
+        whole = await result(Executions(CODEC), 10_000)
+        assert await result(Executions(CODEC, capacity), page) == whole
+
+    asyncio.run(check())
+
+
+@few
+@given(logs(), st.data())
+def test_emptied_cache_between_pages_changes_no_row(
+    database: str, log: list[Recorded], data: st.DataObject
+) -> None:
+    class Forgetful(Executions):
+        async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
+            await super().apply(connection, page)
+            if data.draw(st.booleans()):
+                self.forget()
+
+    async def check() -> None:
+        async with followed(database, Executions(CODEC), log) as connection:
+            whole = await rows(connection, "executions")
+        async with followed(database, Forgetful(CODEC), log, 2) as connection:
+            assert await rows(connection, "executions") == whole
+
+    asyncio.run(check())
+
+
+async def test_sealed_content_stays_sealed_and_opens_with_the_key(views: str) -> None:
+    options = session_options("executions")
+    async with (
+        opened(views) as store,
+        await AsyncConnection.connect(views, autocommit=True, options=options) as connection,
+    ):
+        secrets = [
+            *started("e"),
+            Happening("e", StepStarted(step="one", input={"for": "your eyes only"})),
+            Happening(
+                "e",
+                CheckpointSaved(checkpoint="c", state={"for": "your eyes only"}, step="one"),
+            ),
+            completed("e", "for your eyes only"),
+        ]
+        await Log(store).write([created("e"), *secrets])
+        view = Executions(store.codec)
+        await Follower(view, LogPages(store, view.types)).catch_up(connection)
+        assert b"your eyes" not in repr(await rows(connection, "executions")).encode()
+        [shown] = (await view.find(connection, NOON)).data
+        keys = await store.keys(["execution/e"])
+        assert open_json(shown.document, keys["execution/e"]).count(b"your eyes only") == 3
+
+
+def timeout_in(row: Row) -> timedelta | None:
+    held = row[1]
+    assert not isinstance(held, bytes)
+    return held.state.timeout
+
+
+async def test_stream_continued_after_its_end_is_loaded_from_its_events(views: str) -> None:
+    options = session_options("executions")
+    async with (
+        opened(views) as store,
+        await AsyncConnection.connect(views, autocommit=True, options=options) as connection,
+    ):
+        log, view = Log(store), Executions(store.codec)
+        follower = Follower(view, LogPages(store, view.types))
+        await log.write([created("e"), *started("e"), completed("e", "done")])
+        await follower.catch_up(connection)
+        assert isinstance((await view.stored(connection, ["e"]))["e"][1], bytes)
+        view.forget()
+        await log.write([Happening("e", ExecutionUpdated(tags=("later",)))])
+        await follower.catch_up(connection)
+        assert follower.parked == 0
+        held = await store.load("execution/e")
+        assert held is not None
+        assert held.state.tags == ("later",)
+        [shown] = (await view.find(connection, NOON)).data
+        keys = await store.keys(["execution/e"])
+        assert open_json(shown.document, keys["execution/e"]) == plain_json(document(held, NOON))
+
+
+async def test_null_is_stored_apart_from_the_default(views: str) -> None:
+    options = session_options("executions")
+    async with (
+        opened(views) as store,
+        await AsyncConnection.connect(views, autocommit=True, options=options) as connection,
+    ):
+        log, view = Log(store), Executions(store.codec, capacity=1)
+        follower = Follower(view, LogPages(store, view.types))
+        await log.write([created("endless", timeout=None), created("plain"), *sample()])
+        await follower.catch_up(connection, 1)
+        await follower.catch_up(connection)
+        await log.write([Happening("endless", ExecutionUpdated(tags=("later",)))])
+        await follower.catch_up(connection)
+        found = await view.stored(connection, ["endless", "plain"])
+        assert timeout_in(found["endless"]) is None
+        assert timeout_in(found["plain"]) == timedelta(hours=1)
+
+
+async def test_long_page_yields_to_the_event_loop(views: str) -> None:
+    options = session_options("executions")
+    async with (
+        opened(views) as store,
+        await AsyncConnection.connect(views, autocommit=True, options=options) as connection,
+    ):
+        await Log(store).write([created(f"e-{number}") for number in range(1_000)])
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        task = asyncio.create_task(others())
+        await Follower(Executions(store.codec), LogPages(store, Executions.types)).catch_up(
+            connection
+        )
+        task.cancel()
+        assert turns > 10
+
+
+def test_executions_view_gets_only_events_of_executions() -> None:
+    assert Executions.types is not None
+    assert {name.partition(".")[0] for name in Executions.types} == {"execution"}
+    assert ProgressUpdated.type in Executions.types
+    assert set(Executions.types) <= set(registry.codec()._events)

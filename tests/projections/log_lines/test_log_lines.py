@@ -1,0 +1,288 @@
+"""What workers tell and what the server notes, read together; nobody else reads the content."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from psycopg import AsyncConnection
+
+from domain.errors import Forbidden, IdempotencyKeyReused, Invalid, NotFound
+from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey
+from domain.eventlog.sessions import session_options
+from domain.eventlog.store import Store
+from domain.execution.events import (
+    ExecutionCancelled,
+    ExecutionCreated,
+    ExecutionFailed,
+    RetryScheduled,
+)
+from domain.execution.types import ExecutionError
+from projections.engine.follower import Follower
+from projections.engine.migrations import migrate_projections
+from projections.engine.pages import LogPages
+from projections.engine.rebuild import rebuild
+from projections.log_lines.model import LogLine
+from projections.log_lines.projection import Logs
+from projections.log_lines.reader import LogBook, LogFilter
+from tests.support.event_writer import (
+    NOON,
+    SECOND,
+    Happening,
+    Log,
+    completed,
+    created,
+    opened,
+    started,
+)
+
+pytestmark = pytest.mark.anyio
+SCHEMA = "executions"
+TIMEOUT = ExecutionError(code="API_TIMEOUT", message="s3cret after 30s", recoverable=True, step="a")
+RETRY = RetryScheduled(
+    retry=1, max_retries=3, delay=SECOND, next_retry_at=NOON + timedelta(minutes=1)
+)
+ONE_LINE = LogLine(level="info", message="s3cret", context={"key": "s3cret"}, step="research")
+
+
+@pytest.fixture
+def tables(database: str) -> str:
+    migrate_projections(database, SCHEMA, [Logs()])
+    return database
+
+
+@asynccontextmanager
+async def retried(conninfo: str) -> AsyncIterator[tuple[Store, LogBook]]:
+    """An execution that failed, is tried again and completes: 6 events, 3 notes, at 12:00:04 to :06."""
+    async with opened(conninfo) as store:
+        log = Log(store)
+        failed = Happening("e-1", ExecutionFailed(error=TIMEOUT, final=False, will_retry=True))
+        for happening in (
+            created("e-1"),
+            *started("e-1"),
+            failed,
+            Happening("e-1", RETRY),
+            completed("e-1", "s3cret"),
+        ):
+            await log.write([happening])
+        await follow(conninfo, store)
+        yield store, LogBook(store)
+
+
+async def follow(conninfo: str, store: Store) -> None:
+    async with await AsyncConnection.connect(
+        conninfo, autocommit=True, options=session_options(SCHEMA)
+    ) as connection:
+        follower = Follower(Logs(), LogPages(store, Logs.types))
+        while await follower.catch_up(connection):
+            pass
+        assert follower.parked == 0
+
+
+def at(second: int) -> datetime:
+    return NOON + second * SECOND
+
+
+def line(second: int, message: str = "told", **more: Any) -> LogLine:
+    return LogLine(level="debug", message=message, timestamp=at(second), **more)
+
+
+def said(lines: Sequence[dict[str, Any]]) -> list[str]:
+    return [shown["message"] for shown in lines]
+
+
+NOTES = [
+    "API_TIMEOUT: s3cret after 30s",
+    "Retrying after 1s (attempt 1/3)",
+    "Request completed",
+]
+
+
+async def test_server_logs_failures_retries_and_completions(tables: str) -> None:
+    async with retried(tables) as (_, book):
+        page = await book.read("e-1")
+    assert said(page.data) == NOTES
+    assert [shown["level"] for shown in page.data] == ["error", "warn", "info"]
+    assert page.data[0]["timestamp"] == "2026-11-22T12:00:04.000Z"
+    assert [shown.get("step") for shown in page.data] == ["a", None, None]
+
+
+@pytest.mark.parametrize(
+    ("event", "note"),
+    [
+        (ExecutionCancelled(reason="too late"), "Request cancelled: too late"),
+        (ExecutionCancelled(), "Request cancelled"),
+        (
+            RetryScheduled(retry=5, delay=timedelta(milliseconds=1250), next_retry_at=NOON),
+            "Retrying after 1.25s (attempt 5)",
+        ),
+        (
+            RetryScheduled(retry=1, delay=timedelta(), next_retry_at=NOON),
+            "Retrying after 0s (attempt 1)",
+        ),
+    ],
+)
+async def test_server_log_line_has_the_documented_text(tables: str, event: Any, note: str) -> None:
+    async with opened(tables) as store:
+        await Log(store).write([created("e-1"), Happening("e-1", event)])
+        await follow(tables, store)
+        assert said((await LogBook(store).read("e-1")).data) == [note]
+
+
+async def test_client_and_server_lines_are_read_in_order_of_time(tables: str) -> None:
+    async with retried(tables) as (_, book):
+        await book.append("e-1", [line(9, "last"), line(1, "first"), line(5, "between")], at(20))
+        up = said((await book.read("e-1")).data)
+        down = said((await book.read("e-1", descending=True)).data)
+    assert up == ["first", NOTES[0], NOTES[1], "between", NOTES[2], "last"]
+    assert down == up[::-1]
+
+
+async def test_line_is_read_as_it_was_appended(tables: str) -> None:
+    async with retried(tables) as (_, book):
+        await book.append("e-1", [ONE_LINE], at(20))
+        (shown,) = (await book.read("e-1", LogFilter(step="research"))).data
+    assert shown == {
+        "timestamp": "2026-11-22T12:00:20.000Z",
+        "level": "info",
+        "step": "research",
+        "message": "s3cret",
+        "context": {"key": "s3cret"},
+    }
+
+
+async def test_no_table_holds_content_in_the_clear(tables: str) -> None:
+    async with retried(tables) as (store, book):
+        await book.append("e-1", [ONE_LINE], at(20))
+        async with store.reader() as connection:
+            for table in ("log_lines", "log_notes"):
+                kept = await (await connection.execute(f"SELECT * FROM {table}")).fetchall()  # noqa: S608
+                assert kept
+                assert "s3cret" not in repr(kept)
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+async def test_pages_show_every_line_once_although_times_are_equal(
+    tables: str, limit: int, *, descending: bool
+) -> None:
+    async with retried(tables) as (_, book):
+        await book.append("e-1", [line(n % 3 + 3, f"{n}") for n in range(9)], at(20))
+        seen, cursor = list[str](), None
+        while True:
+            page = await book.read("e-1", descending=descending, limit=limit, cursor=cursor)
+            seen += said(page.data)
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        everything = said((await book.read("e-1", limit=100)).data)
+    assert seen == (everything[::-1] if descending else everything)
+    assert len(seen) == 12
+
+
+@pytest.mark.parametrize(
+    ("only", "found"),
+    [
+        (LogFilter(level=["error"]), [NOTES[0]]),
+        (LogFilter(level=["debug", "info"]), ["told", NOTES[2]]),
+        (LogFilter(step="a"), [NOTES[0]]),
+        (LogFilter(since=at(5), until=at(6)), [NOTES[1], "told"]),
+        (LogFilter(step="a", level=["info"]), []),
+    ],
+)
+async def test_lines_are_chosen_by_level_step_and_time(
+    tables: str, only: LogFilter, found: list[str]
+) -> None:
+    async with retried(tables) as (_, book):
+        await book.append("e-1", [line(5)], at(20))
+        assert said((await book.read("e-1", only)).data) == found
+
+
+async def test_latest_lines_come_with_the_number_of_all(tables: str) -> None:
+    async with retried(tables) as (_, book):
+        assert await book.latest("e-1") == ((await book.read("e-1")).data, 3)
+        await book.append("e-1", [line(30 + n, f"{n}") for n in range(5)], at(60))
+        lines, total = await book.latest("e-1", 2)
+        nothing = await book.latest("e-2")
+    assert (said(lines), total) == (["3", "4"], 8)
+    assert nothing == ([], 0)
+
+
+async def test_line_for_an_unknown_execution_is_refused(tables: str) -> None:
+    async with retried(tables) as (_, book):
+        for lines in ([], [ONE_LINE]):
+            with pytest.raises(NotFound):
+                await book.append("e-2", lines, at(20))
+
+
+async def test_key_keeps_lines_once_also_in_another_process_and_is_forgotten_after_a_day(
+    tables: str,
+) -> None:
+    once = IdempotencyKey("caller:k", "body")
+    async with retried(tables) as (_, book):
+        assert not await book.append_once("e-1", [ONE_LINE], at(20), once)
+    async with opened(tables) as store:
+        book = LogBook(store)
+        assert await book.append_once("e-1", [ONE_LINE], at(21), once)
+        with pytest.raises(IdempotencyKeyReused):
+            await book.append_once("e-1", [ONE_LINE], at(21), once._replace(fingerprint="other"))
+        assert len((await book.read("e-1")).data) == 4
+        assert not await book.append_once("e-1", [ONE_LINE], at(20) + REPLIES_KEPT, once)
+        assert len((await book.read("e-1")).data) == 5
+
+
+async def test_uncommitted_append_uses_up_no_key(
+    tables: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = IdempotencyKey("caller:k", "body")
+    async with retried(tables) as (_, book):
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                "projections.log_lines.reader.APPEND", "SELECT 1 / 0, %b, %b, %b, %b, %b, %b"
+            )
+            with pytest.raises(Exception, match="division"):
+                await book.append_once("e-1", [ONE_LINE], at(20), once)
+        assert not await book.append_once("e-1", [ONE_LINE], at(20), once)
+        assert len((await book.read("e-1")).data) == 4
+
+
+async def test_after_an_erasure_nothing_is_read_and_nothing_more_is_kept(tables: str) -> None:
+    async with retried(tables) as (_, book):
+        await book.append("e-1", [ONE_LINE], at(20))
+    async with opened(tables) as store:
+        async with store.reader() as connection:
+            await connection.execute("DELETE FROM data_keys")
+        book = LogBook(store)
+        lines = (await book.read("e-1")).data
+        with pytest.raises(Forbidden):
+            await book.append("e-1", [ONE_LINE], at(30))
+    assert said(lines) == [None, NOTES[1], NOTES[2], None]
+    assert [shown.get("erased") for shown in lines] == [True, None, None, True]
+    assert "context" not in lines[-1]
+
+
+async def test_rebuild_leaves_the_lines_of_workers_alone(tables: str) -> None:
+    async with retried(tables) as (store, book):
+        await book.append("e-1", [line(5)], at(20))
+        before = (await book.read("e-1")).data
+        await rebuild(tables, SCHEMA, Logs(), store)
+        assert (await book.read("e-1")).data == before
+        await book.append("e-1", [line(6, "more")], at(21))
+        assert said((await book.read("e-1")).data)[-2:] == [NOTES[2], "more"]
+
+
+@pytest.mark.parametrize(
+    "cursor", ["x", "1.2", "1.2.3.4", "1.2.", "9" * 19 + ".1.1", "1.1." + "9" * 19]
+)
+async def test_cursor_of_another_query_is_refused(tables: str, cursor: str) -> None:
+    async with retried(tables) as (_, book):
+        with pytest.raises(Invalid):
+            await book.read("e-1", cursor=cursor)
+
+
+def test_execution_has_its_key_from_its_first_event_on() -> None:
+    """So whoever appends lines finds one, and never has to make one beside the writer."""
+    assert ExecutionCreated.sealed

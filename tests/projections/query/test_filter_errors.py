@@ -1,0 +1,114 @@
+"""Every mistake in a filter is refused, and named with its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from domain.errors import Invalid
+from projections.executions.columns import field
+from projections.query.ast import EVERYTHING, Every
+from projections.query.parser import from_json, from_query
+
+Deep = dict[str, Any]
+
+REFUSED_JSON: list[tuple[Any, str]] = [
+    ([], ""),
+    ("text", ""),
+    ({"nothing": 1}, "nothing"),
+    ({"metadata": {"region": "x"}}, "metadata"),
+    ({"metadata.": "x"}, "metadata."),
+    ({"metadata.a..b": "x"}, "metadata.a..b"),
+    ({"metadata.a\x00": "x"}, "metadata.a\x00"),
+    ({"result.output": "x"}, "result.output"),
+    ({"error.message": "x"}, "error.message"),
+    ({"$nor": []}, "$nor"),
+    ({"$or": []}, "$or"),
+    ({"$or": {}}, "$or"),
+    ({"$or": [{"status": "running"}, 5]}, "$or[1]"),
+    ({"$and": [{"$or": [{"status": "gone"}]}]}, "$and[0].$or[0].status"),
+    ({"$not": []}, "$not"),
+    ({"status": "gone"}, "status"),
+    ({"status": {"$in": ["running", "gone"]}}, "status.$in[1]"),
+    ({"status": {"$in": "running"}}, "status.$in"),
+    ({"status": {"$like": "r%"}}, "status.$like"),
+    ({"status": {"eq": "running"}}, "status.eq"),
+    ({"progress": {"$prefix": "r"}}, "progress.$prefix"),
+    ({"status": {"$prefix": 7}}, "status.$prefix"),
+    ({"status": {}}, "status"),
+    ({"service": 5}, "service"),
+    ({"service": {"$gt": None}}, "service.$gt"),
+    ({"service": "nul\x00"}, "service"),
+    ({"service": "half \ud800"}, "service"),
+    ({"service": "x" * 1_001}, "service"),
+    ({"service": {"$exists": 1}}, "service.$exists"),
+    ({"progress": "50"}, "progress"),
+    ({"progress": True}, "progress"),
+    ({"progress": float("inf")}, "progress"),
+    ({"version": 2**63}, "version"),
+    ({"metadata.createdAt": "2026-11-22"}, "metadata.createdAt"),
+    ({"metadata.createdAt": "2026-13-22T12:00:00Z"}, "metadata.createdAt"),
+    ({"error.recoverable": "true"}, "error.recoverable"),
+    ({"error.recoverable": {"$gt": False}}, "error.recoverable.$gt"),
+    ({"tags": {"$gt": "a"}}, "tags.$gt"),
+    ({"metadata.region": {"$eq": {"a": 1}}}, "metadata.region.$eq"),
+    ({"metadata.region": [["x"]]}, "metadata.region[0]"),
+    ({"metadata.region": {"$lt": True}}, "metadata.region.$lt"),
+    ({"metadata.region": {"$prefix": 7}}, "metadata.region.$prefix"),
+    ({"$or": [{"status": "running"}] * 101}, "$or[100].status"),
+    ({"$and": [{}] * 101}, "$and[100]"),
+    ({"service": {"$in": ["x"] * 1_001}}, "service.$in"),
+]
+
+
+@pytest.mark.parametrize(("asked", "path"), REFUSED_JSON, ids=lambda value: repr(value)[:40])
+def test_mistake_in_json_is_named_with_its_place(asked: Any, path: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        from_json(asked, field)
+    assert [error["path"] for error in refused.value.members["errors"]] == [path]
+
+
+REFUSED_QUERIES: list[tuple[str, str]] = [
+    ("nothing", "x"),
+    ("status", "gone"),
+    ("status", ""),
+    ("status[", "running"),
+    ("status[like]", "r"),
+    ("status[$gt]x", "running"),
+    ("progress", "much"),
+    ("progress", "nan"),
+    ("progress[gt]", "1e999"),
+    ("version", "1" * 400),
+    ("service", "nul\x00"),
+    ("service[exists]", "yes"),
+    ("error.recoverable", "1"),
+    ("metadata.createdAt[gte]", "yesterday"),
+    ("$or", "x"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), REFUSED_QUERIES)
+def test_mistake_in_a_query_is_named_by_its_parameter(name: str, value: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        from_query([(name, value)], field)
+    assert [error["path"] for error in refused.value.members["errors"]] == [name]
+
+
+def test_filter_depth_is_limited() -> None:
+    asked: Deep = {"status": "running"}
+    for _ in range(19):
+        asked = {"$not": asked}
+    from_json(asked, field)
+    with pytest.raises(Invalid):
+        from_json({"$not": {"$not": asked}}, field)
+    value: Any = {"$eq": "running"}
+    for _ in range(25):
+        value = {"$not": value}
+    with pytest.raises(Invalid):
+        from_json({"status": value}, field)
+
+
+def test_empty_filter_is_no_condition() -> None:
+    assert from_query([], field) == EVERYTHING
+    assert from_json({}, field) == Every()

@@ -1,0 +1,247 @@
+"""What is asked for is found, all of it and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from psycopg import AsyncConnection
+
+from domain.errors import Invalid
+from domain.eventlog.sessions import session_options
+from domain.execution.types import Status
+from projections.engine.follower import Follower
+from projections.engine.pages import LogPages
+from projections.executions.columns import FIELDS, field
+from projections.executions.projection import Executions, Page
+from projections.query.ast import EVERYTHING, Condition
+from projections.query.parser import from_json, from_query
+from tests.support.event_writer import Log, new_store
+from tests.support.filter_model import meets, values
+from tests.support.sample_executions import TAGS, sample
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+Query = list[tuple[str, str]]
+Deep = dict[str, Any]
+
+
+class Sample:
+    """The forty executions, and one loop and connection to ask about them."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._loop = asyncio.Runner()
+        self._loop.run(self._fill(conninfo))
+
+    async def _fill(self, conninfo: str) -> None:
+        store = new_store(conninfo)
+        await store.open()
+        await Log(store, telling=True).write(sample())
+        self.view = Executions(store.codec)
+        options = session_options("executions")
+        self.connection = await AsyncConnection.connect(conninfo, autocommit=True, options=options)
+        follower = Follower(self.view, LogPages(store, self.view.types))
+        await follower.catch_up(self.connection)
+        assert follower.parked == 0
+        page = await self.view.find(self.connection, NOW, limit=500)
+        self.documents = [orjson.loads(row.document) for row in page.data]
+        await store.close()
+
+    def page(self, condition: Condition, **options: Any) -> Page:
+        return self._loop.run(self.view.find(self.connection, NOW, condition, limit=500, **options))
+
+    def found(self, condition: Condition, **options: Any) -> set[str]:
+        return {row.id for row in self.page(condition, **options).data}
+
+    def expected(self, asked: Deep) -> set[str]:
+        return {shown["$id"] for shown in self.documents if meets(shown, asked)}
+
+    def run(self, awaitable: Any) -> Any:
+        return self._loop.run(awaitable)
+
+    def close(self) -> None:
+        self._loop.run(self.connection.close())
+        self._loop.close()
+
+
+@pytest.fixture
+def known(views: str) -> Iterator[Sample]:
+    made = Sample(views)
+    yield made
+    made.close()
+
+
+TIMES = [f"2026-11-22T12:0{minute}:00.000Z" for minute in range(5)]
+OPERANDS: dict[str, list[Any]] = {
+    "$id": ["e-00", "e-07", "e-1", "nobody"],
+    "status": list(Status),
+    "priority": ["low", "normal", "high", "urgent"],
+    "order": ["order-1", "order-", "x"],
+    "service": ["s-0", "s-1", "s-"],
+    "workflow": ["w-1", "w", "W-1"],
+    "customer": ["c-1", "c-10", "c-", "c-2"],
+    "progress": [0, 33.3, 50, 100, 49.999],
+    "timeout": [1_000, 3_600_000, 1_000.5, -1],
+    "version": [1, 5, 6.5, 2**60],
+    "assignee.type": ["human", "system", "hum"],
+    "assignee.id": ["a-1", "b"],
+    "assignee.name": ["Ann, Dr.", "Ann"],
+    "assignee.model": ["m-1", "m"],
+    "error.code": ["E_TIMEOUT", "E_", "e_timeout"],
+    "error.recoverable": [True, False],
+    "error.retryCount": [0, 3, 3.5],
+    "retryPolicy.maxRetries": [0, 3, 7],
+    "retryPolicy.backoff": ["linear", "exponential", "exp"],
+    "retryPolicy.initialDelay": [0, 1_000],
+    "retryPolicy.maxDelay": [5_000, 60_000],
+    "retryPolicy.jitter": ["none", "full", "f"],
+    "cancellation.by": ["tester", "x"],
+    "metrics.tokensUsed": [0, 1, 2, 1.5],
+    "metrics.cost": [0, 0.5, 1e-9, 1e9],
+    "metrics.stepsCompleted": [0, 1],
+    "metrics.stepsTotal": [0, 1, 2],
+    "metrics.duration": [0, 2_000, 10_000],
+    "metrics.activeDuration": [0, 2_000, 10_000],
+    "metadata.createdAt": [*TIMES, "2026-11-22T13:01:30.5+01:00"],
+    "metadata.updatedAt": TIMES,
+    "metadata.completedAt": TIMES,
+    "metadata.environment": ["test", "te"],
+    "metadata.version": ["2"],
+    "tags": [*TAGS, "changed", "q"],
+    "metadata.region.0": ["north", "n"],
+    "metadata.region": ["north", "n", 7, 7.0, "7", "Ñ", "", True],
+    "metadata.amount": [5, 5.5, "5", -3, 10**15, 0, False],
+    "metadata.flag": [True, False, "true", 1],
+    "metadata.deep.x": [1, "1", 2],
+    "metadata.deep.y.z": ["eu", "e"],
+    "metadata.missing": ["x", 1],
+}
+UNORDERED = {"tags", "error.recoverable"}
+PREFIXED = {path for path, (first, *_) in OPERANDS.items() if type(first) is str} - {
+    "metadata.createdAt",
+    "metadata.updatedAt",
+    "metadata.completedAt",
+}
+
+
+@st.composite
+def comparisons(draw: st.DrawFn) -> Deep:
+    path = draw(st.sampled_from(sorted(OPERANDS)))
+    operand = st.sampled_from(OPERANDS[path])
+    missing = st.one_of(operand, st.none())
+    forms = [
+        missing,
+        st.lists(missing, max_size=3),
+        st.builds(lambda name, value: {name: value}, st.sampled_from(["$eq", "$ne"]), missing),
+        st.builds(
+            lambda name, value: {name: value},
+            st.sampled_from(["$in", "$nin"]),
+            st.lists(missing, max_size=3),
+        ),
+        st.builds(lambda value: {"$exists": value}, st.booleans()),
+        st.builds(lambda value: {"$not": {"$eq": value}}, missing),
+    ]
+    if path in PREFIXED:
+        texts = [value for value in OPERANDS[path] if type(value) is str]
+        forms.append(st.builds(lambda value: {"$prefix": value}, st.sampled_from(texts)))
+    if path not in UNORDERED:
+        ordered = [v for v in OPERANDS[path] if not isinstance(v, bool)] or ["x"]
+        names = st.sampled_from(["$gt", "$gte", "$lt", "$lte"])
+        forms.append(st.dictionaries(names, st.sampled_from(ordered), min_size=1))
+    return {path: draw(st.one_of(forms))}
+
+
+def combined(inner: st.SearchStrategy[Deep]) -> st.SearchStrategy[Deep]:
+    several = st.lists(inner, min_size=1, max_size=3)
+    return st.one_of(
+        st.builds(lambda parts: {"$and": parts}, several),
+        st.builds(lambda parts: {"$or": parts}, several),
+        st.builds(lambda part: {"$not": part}, inner),
+        st.builds(lambda left, right: left | right, inner, inner),
+    )
+
+
+def test_sql_filter_equals_the_reference_filter(known: Sample) -> None:
+    @given(st.recursive(comparisons(), combined, max_leaves=6))
+    def agree(asked: Deep) -> None:
+        condition = from_json(asked, field)
+        assert known.found(condition) == known.expected(asked)
+        page = known.page(condition, count=True)
+        assert page.total == len(page.data)
+
+    agree()
+
+
+def test_every_field_can_be_filtered_by_what_the_document_shows(known: Sample) -> None:
+    for path in sorted({*FIELDS, "tags"} - {"result.success"}):
+        shown = {value for document in known.documents for value in values(document, path)}
+        assert shown or path == "nextRetryAt", path
+        for value in sorted(shown)[:5]:
+            assert known.found(from_json({path: value}, field)) == known.expected({path: value})
+
+
+QUERIES: list[tuple[Query, Deep]] = [
+    ([], {}),
+    ([("status", "running,failed")], {"status": ["running", "failed"]}),
+    ([("status", "running"), ("status", "failed")], {"status": ["running", "failed"]}),
+    ([("status[ne]", "running")], {"status": {"$ne": "running"}}),
+    ([("status[$nin]", "running,failed")], {"status": {"$nin": ["running", "failed"]}}),
+    ([("tag", "eu")], {"tag": "eu"}),
+    ([("tags", "eu,us")], {"tags": ["eu", "us"]}),
+    ([("tag[eq]", "a,b")], {"tag": "a,b"}),
+    ([("tag", 'qu"ote')], {"tag": 'qu"ote'}),
+    ([("service[prefix]", "s-")], {"service": {"$prefix": "s-"}}),
+    ([("status[prefix]", "r")], {"status": {"$prefix": "r"}}),
+    ([("retryPolicy.backoff", "linear")], {"retryPolicy.backoff": "linear"}),
+    ([("retryPolicy.maxRetries[exists]", "false")], {"retryPolicy.maxRetries": None}),
+    ([("workflow[exists]", "false")], {"workflow": None}),
+    ([("progress[gt]", "33"), ("progress[lt]", "1e2")], {"progress": {"$gt": 33, "$lt": 100}}),
+    ([("timeout", "1000")], {"timeout": 1000}),
+    (
+        [("metadata.createdAt[$gte]", TIMES[1]), ("metadata.createdAt[lte]", TIMES[2])],
+        {"metadata.createdAt": {"$gte": TIMES[1], "$lte": TIMES[2]}},
+    ),
+    ([("metadata.amount", "5")], {"metadata.amount": [5, "5"]}),
+    ([("metadata.amount[gte]", "5")], {"metadata.amount": {"$gte": 5}}),
+    ([("metadata.region[gte]", "n")], {"metadata.region": {"$gte": "n"}}),
+    ([("metadata.flag", "true")], {"metadata.flag": True}),
+    ([("metadata.deep.x[ne]", "1")], {"metadata.deep.x": {"$nin": [1, "1"]}}),
+    ([("error.recoverable", "false")], {"error.recoverable": False}),
+    ([("id", "e-01,e-02")], {"$id": ["e-01", "e-02"]}),
+    ([("assignee.name[eq]", "Ann, Dr.")], {"assignee.name": "Ann, Dr."}),
+]
+
+
+def test_query_string_equals_its_json_filter(known: Sample) -> None:
+    for query, asked in QUERIES:
+        found = known.found(from_query(query, field))
+        assert found == known.expected(asked), query
+
+
+def test_success_is_filterable_though_the_result_is_sealed(known: Sample) -> None:
+    succeeded = known.found(from_query([("result.success", "true")], field))
+    assert succeeded == known.expected({"status": "completed"}) != set()
+
+
+def test_scope_narrows_and_never_widens(known: Sample) -> None:
+    scope = from_json({"customer": "c-1"}, field)
+    asked = {"$or": [{"customer": "c-2"}, {"status": "running"}]}
+    found = known.found(from_json(asked, field), scope=scope)
+    assert found == known.expected({"$and": [{"customer": "c-1"}, asked]})
+    assert known.page(EVERYTHING, scope=scope, count=True).total == len(
+        known.expected({"customer": "c-1"})
+    )
+
+
+def test_facet_counts_add_up_to_the_total(known: Sample) -> None:
+    counts = known.run(known.view.counts(known.connection))
+    assert sum(counts.values()) == 40
+    for status, number in counts.items():
+        assert number == len(known.expected({"status": status}))
+    with pytest.raises(Invalid):
+        known.run(known.view.counts(known.connection, "progress"))

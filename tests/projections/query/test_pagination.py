@@ -1,0 +1,257 @@
+"""Page after page, every row comes once, in order, whatever is written meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import urlsafe_b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+from psycopg import AsyncConnection
+
+from domain.errors import Invalid
+from domain.eventlog.sessions import session_options
+from domain.execution.events import ProgressUpdated
+from projections.engine.follower import Follower
+from projections.engine.pages import LogPages
+from projections.executions.columns import FIELDS, field, sortable
+from projections.executions.projection import Executions, Listed
+from projections.query import pagination
+from projections.query.ast import EVERYTHING, Condition
+from projections.query.parser import from_json
+from tests.support.event_writer import Happening, Log, created, opened, some
+from tests.support.filter_model import WORDS, values
+from tests.support.sample_executions import sample
+
+pytestmark = pytest.mark.anyio
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+BROKEN = ["", "x", "é", "====", "A" * 5_000, urlsafe_b64encode(b"[]").decode()]
+
+
+class Reader:
+    """The view, followed by hand, and its list."""
+
+    def __init__(self, view: Executions, follower: Follower, connection: AsyncConnection) -> None:
+        self.view = view
+        self.follower = follower
+        self.connection = connection
+
+    async def catch_up(self) -> None:
+        while await self.follower.catch_up(self.connection):
+            pass
+
+    async def pages(
+        self, limit: int, sort: str = pagination.DEFAULT_SORT, condition: Condition = EVERYTHING
+    ) -> AsyncIterator[list[Listed]]:
+        cursor = None
+        while True:
+            page = await self.view.find(
+                self.connection, NOW, condition, sort=sort, limit=limit, cursor=cursor
+            )
+            yield page.data
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def all(self, limit: int, **options: Any) -> list[Listed]:
+        return [row async for page in self.pages(limit, **options) for row in page]
+
+
+@asynccontextmanager
+async def reading(conninfo: str) -> AsyncIterator[tuple[Log, Reader]]:
+    options = session_options("executions")
+    async with (
+        opened(conninfo) as store,
+        await AsyncConnection.connect(conninfo, autocommit=True, options=options) as connection,
+    ):
+        view = Executions(store.codec)
+        yield (
+            Log(store, telling=True),
+            Reader(view, Follower(view, LogPages(store, view.types)), connection),
+        )
+
+
+def names(rows: list[Listed]) -> list[str]:
+    return [row.id for row in rows]
+
+
+def place(row: Listed, sort: str) -> list[tuple[bool, Any]]:
+    """Where a row belongs: missing values last, words by their rank."""
+    shown = orjson.loads(row.document)
+    keys: list[tuple[bool, Any]] = []
+    for word in sort.split(","):
+        path = word.removeprefix("-")
+        found = values(shown, path)
+        value = WORDS[path].index(found[0]) if found and path in WORDS else (found or [0])[0]
+        keys.append((not found, Reversed(value) if word.startswith("-") else value))
+    return [*keys, (False, Reversed(row.id) if word.startswith("-") else row.id)]
+
+
+class Reversed:
+    """Sorts the other way round."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __lt__(self, other: Reversed) -> bool:
+        return bool(other.value < self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reversed) and bool(other.value == self.value)
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+
+SORTS = [
+    *(sign + path for path in FIELDS if path != "result.success" for sign in ("", "-")),
+    "status,-metadata.createdAt",
+    "-priority,workflow,-assignee.name",
+    "error.code,-timeout,metrics.cost,-progress,service",
+    "-customer,-service",
+    "customer,service",
+]
+
+
+async def test_every_sort_is_total_and_pages_are_its_pieces(views: str) -> None:
+    async with reading(views) as (log, reader):
+        await log.write(sample())
+        await reader.catch_up()
+        for sort in SORTS:
+            whole = await reader.all(500, sort=sort)
+            expected = sorted(whole, key=lambda row, sort=sort: place(row, sort))  # type: ignore[misc]  # the lambda's default
+            assert names(whole) == names(expected), sort
+            assert names(await reader.all(7, sort=sort)) == names(expected), sort
+
+
+async def test_paging_under_writes_shows_every_row_exactly_once(views: str) -> None:
+    async with reading(views) as (log, reader), reading(views) as (_, writer):
+        await log.write(some(100))
+        await reader.catch_up()
+        done = asyncio.Event()
+
+        async def write() -> None:
+            number = 0
+            while not done.is_set():
+                touched = Happening(f"e-{number % 100}", ProgressUpdated(progress=number % 100))
+                await log.write([created(f"new-{number}"), touched])
+                await writer.catch_up()
+                number += 1
+
+        task = asyncio.create_task(write())
+        for sort in ("-metadata.createdAt", "metadata.createdAt", "$id", "service,-$id"):
+            seen = names(await reader.all(3, sort=sort))
+            assert len(seen) == len(set(seen))
+            assert {name for name in seen if name.startswith("e-")} == {
+                f"e-{number}" for number in range(100)
+            }
+        done.set()
+        await task
+
+
+async def test_cursor_keeps_its_filter(views: str) -> None:
+    async with reading(views) as (log, reader):
+        await log.write(sample())
+        await reader.catch_up()
+        condition = from_json({"customer": ["c-1", "c-2"]}, field)
+        whole = await reader.all(500, condition=condition)
+        assert names(await reader.all(4, condition=condition)) == names(whole)
+        assert {orjson.loads(row.document)["customer"] for row in whole} == {"c-1", "c-2"}
+
+
+async def test_page_says_how_far_it_goes_and_how_many_there_are(views: str) -> None:
+    async with reading(views) as (log, reader):
+        await log.write(some(5))
+        await reader.catch_up()
+        await log.write([created("not seen yet")])
+        page = await reader.view.find(reader.connection, NOW, limit=5, count=True)
+        assert (page.position, page.total, page.next_cursor) == (5, 5, None)
+        page = await reader.view.find(reader.connection, NOW, limit=4)
+        assert (page.total, page.next_cursor is None) == (None, False)
+
+
+async def test_cursor_belongs_to_its_sort_and_filter(views: str) -> None:
+    async with reading(views) as (log, reader):
+        await log.write(some(3))
+        await reader.catch_up()
+
+        async def next_page(**options: Any) -> None:
+            await reader.view.find(reader.connection, NOW, limit=1, **options)
+
+        first = await reader.view.find(reader.connection, NOW, limit=1)
+        cursor = first.next_cursor
+        await next_page(cursor=cursor)
+        for changed in ({"sort": "$id"}, {"condition": from_json({"service": "s-1"}, field)}):
+            with pytest.raises(Invalid):
+                await next_page(cursor=cursor, **changed)
+        for broken in BROKEN:
+            with pytest.raises(Invalid):
+                await next_page(cursor=broken)
+
+
+FORGED: list[tuple[str, list[Any]]] = [
+    ("service", ["s-1"]),
+    ("service", ["s-1", "e", "more"]),
+    ("service", [None, "e"]),
+    ("service", ["nul\x00", "e"]),
+    ("service", [5, "e"]),
+    ("progress", ["5", "e"]),
+    ("progress", [True, "e"]),
+    ("status", ["running", "e"]),
+    ("metadata.createdAt", ["yesterday", "e"]),
+    ("error.recoverable", ["true", "e"]),
+    ("service", [{"a": 1}, "e"]),
+]
+
+
+@pytest.mark.parametrize(("sort", "forged"), FORGED)
+def test_forged_cursor_is_refused(sort: str, forged: list[Any]) -> None:
+    cursor = pagination.encode(sort, EVERYTHING, forged)
+    with pytest.raises(Invalid) as refused:
+        pagination.decode(cursor, sort, EVERYTHING, pagination.order(sort, sortable))
+    assert refused.value.members["errors"][0]["path"] == "cursor"
+
+
+def test_cursor_of_another_form_is_refused() -> None:
+    cursor = urlsafe_b64encode(orjson.dumps({"sort": "$id"})).decode()
+    with pytest.raises(Invalid):
+        pagination.decode(cursor, "$id", EVERYTHING, pagination.order("$id", sortable))
+
+
+SENSELESS = [
+    "nothing",
+    "-",
+    "--status",
+    "status,",
+    "status,status",
+    "status,-status",
+    "tags",
+    "metadata.region",
+]
+
+
+@pytest.mark.parametrize("sort", ["", ",".join(list(FIELDS)[:6]), *SENSELESS])
+def test_invalid_sort_is_refused(sort: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        pagination.order(sort, sortable)
+    assert refused.value.members["errors"][0]["path"] == "sort"
+
+
+@pytest.mark.parametrize("limit", [0, -1, 501])
+async def test_limit_out_of_range_is_refused(views: str, limit: int) -> None:
+    async with reading(views) as (_, reader):
+        with pytest.raises(Invalid):
+            await reader.view.find(reader.connection, NOW, limit=limit)
+
+
+def test_ties_are_broken_in_the_last_direction_so_that_an_index_serves() -> None:
+    newest = pagination.order("-metadata.createdAt", sortable)
+    assert [key.clause for key in newest] == ["created_at DESC", "id DESC"]
+    bound: list[Any] = []
+    assert pagination.after(newest, [NOW, "e"], bound) == "(created_at, id) < (%s, %s)"
+    assert bound == [NOW, "e"]

@@ -1,0 +1,290 @@
+"""Executions as clients see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import orjson
+import pytest
+
+from domain.eventlog.codec import Codec, open_json, sealed_json
+from domain.eventlog.encryption import DataKey
+from domain.execution.commands import PauseExecution
+from domain.execution.events import (
+    CheckpointSaved,
+    ExecutionCompleted,
+    ExecutionCreated,
+    ExecutionFailed,
+    ExecutionPaused,
+    ExecutionResumed,
+    ExecutionUpdated,
+)
+from domain.execution.step_events import StepCompleted, StepsAdded, StepStarted, UsageRecorded
+from domain.execution.types import ExecutionError, Status, StepPlan, Webhook
+from domain.model import Recorded
+from domain.registry import codec
+from domain.types import Assignee, StepAssignee
+from projections.representations.execution import ServiceExecution, document
+from projections.representations.jsonld import linked_data
+from tests.support.given import NOON, SECOND, Given, given
+from tests.support.histories import CHECKPOINT, CREATED, PAUSED, RESULT, RUNNING, STORIES, WAITING
+
+CLAUDE = Assignee(type="ai-agent", id="claude", name="Claude", model="claude-4.5")
+HOOK = Webhook(id="wh-1", url="https://a.example", events=("*",), headers={"Key": "k3y"})
+KEY = DataKey(b"k" * 32, "execution/e-1")
+
+
+def shown(history: Given) -> dict[str, Any]:
+    """As it is read from the wire."""
+    wire = orjson.dumps(document(history.held, history.now))
+    ServiceExecution.model_validate_json(wire)
+    read: dict[str, Any] = orjson.loads(wire)
+    return read
+
+
+def test_new_execution_shows_everything_that_is_always_there() -> None:
+    assert shown(given(CREATED)) == {
+        "$type": "ServiceExecution",
+        "$id": "e-1",
+        "order": "o-1",
+        "service": "s-1",
+        "customer": "c-1",
+        "provider": "p-1",
+        "status": "queued",
+        "progress": 0,
+        "steps": [],
+        "checkpoints": [],
+        "attempts": [],
+        "metrics": {
+            "tokensUsed": 0,
+            "cost": 0.0,
+            "currency": "USD",
+            "apiCalls": 0,
+            "retries": 0,
+            "stepsCompleted": 0,
+            "stepsTotal": 0,
+        },
+        "priority": "normal",
+        "timeout": 3_600_000,
+        "webhooks": [],
+        "tags": [],
+        "metadata": {
+            "createdAt": "2026-11-22T12:00:01.000Z",
+            "updatedAt": "2026-11-22T12:00:01.000Z",
+        },
+        "version": 1,
+        "position": 1,
+    }
+
+
+@pytest.mark.parametrize("status", Status)
+def test_every_status_has_its_document(status: Status) -> None:
+    assert shown(given(*STORIES[status]))["status"] == status
+
+
+def test_durations_of_a_running_execution_count_until_now() -> None:
+    metrics = shown(given(*RUNNING).after(10 * SECOND))["metrics"]
+    assert (metrics["duration"], metrics["durationFinal"]) == (10_000, False)
+    assert metrics["activeDuration"] == 11_000  # from its starting, a second before
+
+
+def test_durations_of_an_ended_execution_are_fixed() -> None:
+    ended = given(*STORIES[Status.COMPLETED])
+    assert shown(ended.after(timedelta(days=3)))["metrics"]["duration"] == 1_000
+    assert shown(ended)["metrics"]["durationFinal"] is True
+    assert shown(ended)["metadata"]["completedAt"] == shown(ended)["metrics"]["completedAt"]
+
+
+def test_waiting_for_a_retry_shows_when_it_comes() -> None:
+    waiting = shown(given(*WAITING))
+    assert waiting["nextRetryAt"] == "2026-11-22T12:00:05.000Z"
+    assert waiting["metrics"]["retries"] == 1
+    assert waiting["attempts"] == [
+        {
+            "number": 1,
+            "startedAt": "2026-11-22T12:00:02.000Z",
+            "endedAt": "2026-11-22T12:00:04.000Z",
+            "outcome": "failed",
+            "delay": 1000,
+            "error": {
+                "code": "SMTP",
+                "message": "No answer",
+                "recoverable": True,
+                "retryCount": 0,
+            },
+        }
+    ]
+
+
+def test_cancellation_shows_its_actor() -> None:
+    assert shown(given(*STORIES[Status.CANCELLED]))["cancellation"] == {
+        "by": "tester",
+        "at": "2026-11-22T12:00:04.000Z",
+        "reason": "changed my mind",
+    }
+
+
+def test_latest_ten_checkpoints_are_shown() -> None:
+    saved = [CheckpointSaved(checkpoint=f"cp-{n}", state={}, step="") for n in range(1, 13)]
+    ids = [checkpoint["id"] for checkpoint in shown(given(*RUNNING, *saved))["checkpoints"]]
+    assert ids == [f"cp-{n}" for n in range(3, 13)]
+
+
+def test_checkpoint_that_it_was_resumed_from_is_shown_however_old_it_is() -> None:
+    saved = [CheckpointSaved(checkpoint=f"cp-{n}", state={}, step="") for n in range(1, 13)]
+    paused = ExecutionPaused(checkpoint="cp-12")
+    for chosen, first in (("cp-1", "cp-1"), ("cp-3", "cp-3"), ("cp-12", "cp-3")):
+        resumed = ExecutionResumed(checkpoint=chosen)
+        shown_ = shown(given(*RUNNING, *saved, paused, resumed))["checkpoints"]
+        assert shown_[0]["id"] == first
+        assert len(shown_) == (11 if chosen == "cp-1" else 10)
+
+
+@pytest.mark.parametrize(
+    ("step", "filled"),
+    [
+        (
+            StepAssignee(type="ai-agent"),
+            {"type": "ai-agent", "id": "claude", "name": "Claude", "model": "claude-4.5"},
+        ),
+        (
+            StepAssignee(type="ai-agent", model="another"),
+            {"type": "ai-agent", "model": "another"},
+        ),
+        (StepAssignee(type="human"), {"type": "human"}),
+    ],
+)
+def test_step_without_an_assignee_shows_that_of_the_execution(
+    step: StepAssignee, filled: dict[str, str]
+) -> None:
+    plan = StepPlan(id="a", name="A", assignee=step)
+    history = given(CREATED, ExecutionUpdated(assignee=CLAUDE), StepsAdded(steps=(plan,)))
+    assert shown(history)["steps"][0]["assignee"] == filled
+
+
+def test_values_of_webhook_headers_are_never_shown() -> None:
+    hooked = given(CREATED, ExecutionUpdated(webhooks=(HOOK,)))
+    assert shown(hooked)["webhooks"][0]["headers"] == {"Key": "***"}
+
+
+def test_webhook_header_values_are_not_shown_in_the_history() -> None:
+    event = ExecutionUpdated(webhooks=(HOOK,))
+    stored = codec().encode(Recorded("execution/e-1", 2, 2, NOON, event, "tester"), KEY)
+    assert b"k3y" not in stored.data
+    opened = orjson.loads(open_json(stored.data, KEY))
+    assert opened["webhooks"][0]["headers"] == {"Key": "***"}
+    assert codec().decode(stored, KEY).event == event
+
+
+def whole() -> Given:
+    error = ExecutionError(code="X", message="bad", stack="at line 1", step="a", recoverable=True)
+    plans = (StepPlan(id="a", name="A", input={"q": [1, None]}),)
+    created = ExecutionCreated(
+        order="o-1", service="s-1", customer="c-1", provider="p-1", webhooks=(HOOK,), steps=plans
+    )
+    return given(
+        created,
+        *RUNNING[1:],
+        StepStarted(step="a"),
+        UsageRecorded(tokens_used=3, step="a"),
+        StepCompleted(step="a", output="done"),
+        CHECKPOINT,
+        PAUSED,
+        ExecutionFailed(error=error, final=True, will_retry=False),
+    )
+
+
+def frozen_and_thawed(history: Given, keys: Codec) -> dict[str, Any]:
+    """The document as a view has it: sealed."""
+    row = keys.freeze(history.stream, history.held, KEY)
+    return document(keys.thaw(row), history.now)
+
+
+@pytest.mark.parametrize(
+    "history", [whole(), *(given(*story) for story in STORIES.values())], ids=str
+)
+def test_sealed_document_opens_to_the_plain_one(history: Given) -> None:
+    sealed = sealed_json(frozen_and_thawed(history, codec()))
+    assert orjson.loads(open_json(sealed, KEY)) == shown(history)
+
+
+def test_sealed_document_shows_no_content() -> None:
+    for history in (whole(), given(*RUNNING, ExecutionCompleted(success=True, result=RESULT))):
+        text = sealed_json(frozen_and_thawed(history, codec())).decode()
+        for secret in ("bad", "line 1", '"q"', "done", "page", "k3y", "Sent two"):
+            assert secret not in text
+
+
+def test_without_its_key_content_reads_as_null() -> None:
+    sealed = sealed_json(frozen_and_thawed(whole(), codec()))
+    erased = orjson.loads(open_json(sealed, None))
+    ServiceExecution.model_validate(erased, strict=False)
+    assert erased["error"]["message"] is None
+    assert erased["checkpoints"][0]["state"] is None
+
+
+@pytest.mark.parametrize(
+    ("status", "action"),
+    [
+        ("queued", "PotentialActionStatus"),
+        ("starting", "ActiveActionStatus"),
+        ("running", "ActiveActionStatus"),
+        ("paused", "ActiveActionStatus"),
+        ("completed", "CompletedActionStatus"),
+        ("failed", "FailedActionStatus"),
+        ("cancelled", "FailedActionStatus"),
+        ("retry", "PotentialActionStatus"),
+    ],
+)
+def test_linked_data_is_an_action_of_schema_org(status: str, action: str) -> None:
+    linked = linked_data(shown(given(*STORIES[Status(status)])))
+    assert (linked["@type"], linked["actionStatus"], linked["status"]) == ("Action", action, status)
+    assert linked["@context"] == linked["$context"] == "https://schema.org"
+
+
+def test_linked_data_tells_agent_times_result_and_error() -> None:
+    story = (CREATED, ExecutionUpdated(assignee=CLAUDE), *STORIES[Status.COMPLETED][1:])
+    linked = linked_data(shown(given(*story)))
+    assert linked["agent"] == {
+        "@type": "SoftwareApplication",
+        "@id": "claude",
+        "additionalType": "ai-agent",
+        "name": "Claude",
+        "model": "claude-4.5",
+    }
+    assert linked["result"]["summary"] == "Sent two"
+    assert linked["startTime"] < linked["endTime"]
+    failed = linked_data(shown(given(*STORIES[Status.FAILED])))
+    assert failed["error"]["name"] == "SMTP"
+
+
+@pytest.mark.parametrize("output", [{"id": 7, "@type": []}, [{"type": None}], "sent", 2, None])
+def test_linked_data_has_each_keyword_under_one_name(output: Any) -> None:
+    """Schema.org's context gives `@id` and `@type` as `id` and `type`, too: no object has both."""
+    result = RESULT.model_copy(update={"output": output})
+    ended = ExecutionCompleted(success=True, result=result)
+    for history in (given(*RUNNING, ExecutionUpdated(assignee=CLAUDE), ended), whole()):
+        assert not {"id", "type"} & set(names(linked_data(shown(history))))
+
+
+def names(linked: Any) -> Iterator[str]:
+    """Every name in linked data, but for those in JSON literals: nobody expands them."""
+    if isinstance(linked, list):
+        for item in linked:
+            yield from names(item)
+    elif isinstance(linked, dict) and linked.get("@type") != "@json":
+        yield from linked
+        yield from names(list(linked.values()))
+
+
+def test_linked_data_has_the_output_whole() -> None:
+    linked = linked_data(shown(given(*STORIES[Status.COMPLETED])))
+    assert linked["result"]["output"] == {"@type": "@json", "@value": {"sent": 2}}
+
+
+def test_answer_to_a_command_needs_no_key() -> None:
+    outcome = given(*RUNNING).when(PauseExecution(state={"page": 3}))
+    paused = outcome.then(*outcome.events)
+    assert shown(paused)["checkpoints"][0]["state"] == {"page": 3}

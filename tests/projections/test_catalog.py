@@ -1,0 +1,132 @@
+"""The catalog, listed: every entry as clients see it, by kind, and nobody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from operator import itemgetter
+from typing import Any
+
+import pytest
+from psycopg import AsyncConnection
+
+from domain.catalog.order import OrderConfirmed, OrderCreated
+from domain.catalog.service import ServiceCreated
+from domain.catalog.user import UserCreated
+from domain.catalog.workflow import WorkflowCreated, WorkflowStep
+from domain.errors import Invalid
+from domain.model import Event, Recorded
+from projections.catalog import Catalog, Page
+from projections.representations.catalog import order_document, service_document, user_document
+from tests.support.given import NOON
+from tests.support.random_logs import CODEC, followed, rows, states
+
+pytestmark = pytest.mark.anyio
+
+
+def log_of(*happened: tuple[str, Event]) -> list[Recorded]:
+    versions: dict[str, int] = {}
+    log = []
+    for position, (stream, event) in enumerate(happened, 1):
+        versions[stream] = versions.get(stream, 0) + 1
+        log.append(Recorded(stream, versions[stream], position, NOON, event, "t"))
+    return log
+
+
+def ordered(customer: str, provider: str = "p-1") -> OrderCreated:
+    return OrderCreated(service="s-1", customer=customer, provider=provider, params={"a": [1, 2.5]})
+
+
+LOG = log_of(
+    ("user/p-1", UserCreated(name="Acme", kind="organization")),
+    ("user/c-1", UserCreated(name="Ada", kind="person")),
+    ("workflow/w-1", WorkflowCreated(name="W", steps=(WorkflowStep(id="a", name="A"),))),
+    ("service/s-1", ServiceCreated(name="Outreach", provider="p-1", workflow="w-1")),
+    ("service/s-2", ServiceCreated(name="Research", provider="p-2")),
+    ("order/o-1", ordered("c-1")),
+    ("order/o-2", ordered("c-2")),
+    ("order/o-3", ordered("c-1", "p-2")),
+    ("order/o-2", OrderConfirmed(execution="e-1")),
+)
+
+
+async def listed(
+    connection: AsyncConnection, kind: str, only: Mapping[str, str] | None = None, **more: Any
+) -> list[str]:
+    page = await Catalog(CODEC).list(connection, kind, only or {}, **more)
+    return [document["$id"] for document in page.data]
+
+
+@pytest.mark.parametrize("page", [1, 2, 1000])
+async def test_catalog_entries_equal_their_streams(database: str, page: int) -> None:
+    by_id = {held.state.id: held for held in states(LOG)}
+    async with followed(database, Catalog(CODEC), LOG, page) as connection:
+        view = Catalog(CODEC)
+        orders = (await view.list(connection, "order", {})).data
+        services = (await view.list(connection, "service", {})).data
+        users = (await view.list(connection, "user", {})).data
+    assert orders == [order_document(by_id[identity]) for identity in ("o-1", "o-2", "o-3")]
+    assert services == [service_document(by_id[identity]) for identity in ("s-1", "s-2")]
+    assert users == [user_document(by_id[identity]) for identity in ("c-1", "p-1")]
+    assert orders[1]["execution"] == "e-1"
+
+
+async def test_size_of_pages_changes_nothing(database: str) -> None:
+    tables = []
+    for size in (1, 3, 1000):
+        async with followed(database, Catalog(CODEC), LOG, size) as connection:
+            tables.append(await rows(connection, "catalog"))
+    assert tables[0] == tables[1] == tables[2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "only", "found"),
+    [
+        ("order", {"status": "pending"}, ["o-1", "o-3"]),
+        ("order", {"customer": "c-1", "status": "pending"}, ["o-1", "o-3"]),
+        ("order", {"execution": "e-1"}, ["o-2"]),
+        ("service", {"workflow": "w-1"}, ["s-1"]),
+        ("user", {"kind": "person"}, ["c-1"]),
+        ("workflow", {"name": "W"}, ["w-1"]),
+        ("workflow", {"name": "w"}, []),
+    ],
+)
+async def test_entries_are_found_by_their_members(
+    database: str, kind: str, only: Mapping[str, str], found: list[str]
+) -> None:
+    async with followed(database, Catalog(CODEC), LOG) as connection:
+        assert await listed(connection, kind, only) == found
+
+
+@pytest.mark.parametrize(
+    ("kind", "scope", "found"),
+    [
+        ("order", {"customer": "c-1"}, ["o-1", "o-3"]),
+        ("order", {"customer": "c-1", "provider": "p-1"}, ["o-1"]),
+        ("service", {"provider": "p-2"}, ["s-2"]),
+        ("service", {"customer": "c-1"}, []),
+    ],
+)
+async def test_scope_shows_only_own_entries(
+    database: str, kind: str, scope: Mapping[str, str], found: list[str]
+) -> None:
+    async with followed(database, Catalog(CODEC), LOG) as connection:
+        assert await listed(connection, kind, scope=scope) == found
+
+
+async def test_pages_show_every_entry_once(database: str) -> None:
+    log = log_of(*((f"user/u-{n}", UserCreated(name="U", kind="person")) for n in range(25)))
+    async with followed(database, Catalog(CODEC), log) as connection:
+        page, seen = Page([], "", 0), list[str]()
+        while page.next_cursor is not None:
+            page = await Catalog(CODEC).list(
+                connection, "user", {}, limit=10, cursor=page.next_cursor
+            )
+            seen += map(itemgetter("$id"), page.data)
+    assert sorted(seen) == seen
+    assert len(set(seen)) == len(seen) == 25
+
+
+async def test_unknown_member_in_a_query_is_refused(database: str) -> None:
+    async with followed(database, Catalog(CODEC), LOG) as connection:
+        with pytest.raises(Invalid):
+            await listed(connection, "user", {"customer": "c-1"})

@@ -1,0 +1,197 @@
+"""Connections to PostgreSQL that break or go silent at the worst moment."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable
+from time import monotonic
+
+import psycopg
+import pytest
+
+from domain.errors import Overloaded
+from domain.eventlog.idempotency import IdempotencyKey
+from domain.writer.command_bus import Bus
+from tests.support.acknowledged_writes import Told, assert_true, told
+from tests.support.postgres_proxy import Cut, line_to
+from tests.support.sample_aggregate import Begin, Note, Raise, message, running_bus, store
+
+LONGEST_WAIT = 8.5
+
+pytestmark = pytest.mark.anyio
+
+
+def key(name: str) -> IdempotencyKey:
+    return IdempotencyKey(f"caller:{name}", "body")
+
+
+@pytest.mark.parametrize("cut", [Cut.BEFORE_COMMIT, Cut.AFTER_COMMIT])
+async def test_cut_during_commit_is_settled_by_a_retry_with_the_same_key(
+    database: str, cut: Cut
+) -> None:
+    async with line_to(database) as line:
+        log = store(line.conninfo)
+        async with running_bus(log) as bus:
+            await bus.send(message("a", Begin()))
+            for count in range(1, 4):
+                once = {"idempotency": key(f"k{count}")}
+                line.cut = cut
+                with pytest.raises(Overloaded):
+                    await bus.send(message("a", Raise(), **once))
+                again = await bus.send(message("a", Raise(), **once))
+                assert again.replayed == (cut is Cut.AFTER_COMMIT)
+                assert again.held == await log.load("tally/a")
+                assert (again.held.state.total, again.held.version) == (count, count + 1)
+
+
+@pytest.mark.parametrize("cut", [Cut.BEFORE_COMMIT, Cut.AFTER_COMMIT])
+async def test_key_whose_commit_is_in_doubt_is_never_lost_nor_made_twice(
+    database: str, cut: Cut
+) -> None:
+    async with line_to(database) as line:
+        async with running_bus(store(line.conninfo)) as bus:
+            await bus.send(message("a", Begin()))
+            line.cut = cut
+            with pytest.raises(Overloaded):
+                await bus.send(message("a", Note(note="in doubt")))
+            await bus.send(message("a", Note(note="certain")))
+        other = store(database)
+        async with running_bus(other):
+            newest = await other.load("tally/a")
+            assert newest is not None
+            assert newest.state.note == "certain"
+            assert newest.version == (3 if cut is Cut.AFTER_COMMIT else 2)
+
+
+@pytest.mark.parametrize("cut", [Cut.BEFORE_COMMIT, Cut.AFTER_COMMIT])
+async def test_cut_while_a_batch_is_written_without_the_lock_leaves_all_or_nothing(
+    database: str, cut: Cut
+) -> None:
+    done = 1_000 if cut is Cut.AFTER_COMMIT else 0
+    async with line_to(database) as line:
+        line.marks |= {Cut.BEFORE_COMMIT: b"tally.raised", Cut.AFTER_COMMIT: b"SELECT 1\0"}
+        log = store(line.conninfo)
+        async with running_bus(log) as bus:
+            await bus.send(message("a", Begin()))
+            for count in range(1, 6):
+                for _ in range(12):
+                    await bus.send(message("a", Raise()))
+                assert bus._known.alone
+                line.cut = cut
+                with pytest.raises(Overloaded):
+                    await bus.send(message("a", Raise(amount=1_000)))
+                assert line.cut is Cut.NEVER
+                answer = await bus.send(message("a", Raise()))
+                assert answer.held.state.total == (13 + done) * count
+            rows = await log.read(0, 1_000)
+    assert [row.position for row in rows] == list(range(1, len(rows) + 1))
+
+
+async def test_what_breaks_at_random_moments_loses_nothing_and_doubles_nothing(
+    database: str, thorough: bool
+) -> None:
+    """Callers repeat what was refused, under the same key, until it is answered."""
+    end = monotonic() + (30 if thorough else 4)
+    answers: list[Told] = []
+    async with line_to(database) as line:
+        log = store(line.conninfo)
+        async with running_bus(log) as bus, asyncio.TaskGroup() as group:
+            for name in "abcd":
+                await insisting(bus, name, f"begin {name}", Begin())
+            for caller in range(24):
+                group.create_task(raising(bus, caller, end, answers))
+            rng = random.Random(7)
+            while monotonic() < end:
+                await asyncio.sleep(rng.uniform(0.02, 0.3))
+                if rng.random() < 0.5:
+                    line.cut_all()
+                else:
+                    await asyncio.to_thread(terminate_all, database)
+        async with running_bus(reading := store(database)):
+            rows = await reading.read(0, 1_000_000)
+    assert len(answers) > 100
+    assert_true(rows, answers)
+    assert len(rows) == len(answers) + 4
+
+
+async def raising(bus: Bus, caller: int, end: float, answers: list[Told]) -> None:
+    count = 0
+    while monotonic() < end:
+        label = f"{caller}-{count}"
+        answers.append(await insisting(bus, "abcd"[caller % 4], label, Raise(amount=caller + 1)))
+        count += 1
+
+
+async def insisting(bus: Bus, tally: str, label: str, command: Begin | Raise) -> Told:
+    while True:
+        try:
+            answer = await bus.send(
+                message(tally, command, correlation=label, idempotency=key(label))
+            )
+        except Overloaded:
+            await asyncio.sleep(0.02)
+        else:
+            return told(label, answer)
+
+
+def terminate_all(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as admin:
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
+async def test_after_a_restart_the_first_command_and_the_first_reads_are_answered(
+    database: str,
+) -> None:
+    """Idle connections that the server has closed are noticed before they are used."""
+    log = store(database)
+    async with running_bus(log) as bus:
+        await bus.send(message("a", Begin()))
+        await asyncio.gather(*(log.read(0, 10) for _ in range(20)))
+        await asyncio.to_thread(terminate_all, database)
+        await asyncio.sleep(0.2)
+        assert (await bus.send(message("a", Raise()))).held.version == 2
+        assert len(await log.read(0, 10)) == 2
+
+
+async def test_silent_database_is_given_up_in_time(database: str) -> None:
+    async with line_to(database) as line:
+        log = store(line.conninfo)
+        async with running_bus(log) as bus:
+            await bus.send(message("a", Begin()))
+            line.freeze()
+            sent = [bus.submit(message("a", Raise())) for _ in range(1_500)]
+            reads = [log.head() for _ in range(20)]
+            late = asyncio.create_task(after(2, bus.send(message("a", Raise()))))
+            waited = await asyncio.gather(*map(refusal, [*sent, *reads, late]))
+            assert max(waited) < LONGEST_WAIT
+            line.thaw()
+            assert (await bus.send(message("a", Raise()))).held.state.total >= 1
+            assert (await log.head())[0] >= 2
+
+
+async def refusal(answer: Awaitable[object]) -> float:
+    """How long it took to be refused."""
+    begun = monotonic()
+    with pytest.raises(Overloaded):
+        await answer
+    return monotonic() - begun
+
+
+async def after(seconds: float, answer: Awaitable[object]) -> object:
+    await asyncio.sleep(seconds)
+    return await answer
+
+
+async def test_sleeping_lock_holder_is_given_up_in_time(
+    database: str,
+) -> None:
+    async with running_bus(store(database)) as bus:
+        await bus.send(message("a", Begin()))
+        with psycopg.connect(database, options="-c search_path=executions") as sleeper:
+            sleeper.execute("SELECT position FROM head FOR UPDATE")
+            assert await refusal(bus.send(message("a", Raise()))) < LONGEST_WAIT
+        assert (await bus.send(message("a", Raise()))).held.version == 2

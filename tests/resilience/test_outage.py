@@ -1,0 +1,77 @@
+"""A database that is away for a while: refused within seconds, lost nothing, back by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from api.embedded_postgres.server import EmbeddedPostgres
+from api.server import GRACE
+from tests.support.load import assert_kept, assert_views_follow, under_load
+from tests.support.outage_probes import assert_away
+from tests.support.postgres_proxy import line_to
+from tests.support.service_process import Service, serving, signal_all
+
+BACK = 10
+
+pytestmark = pytest.mark.anyio
+
+
+@contextmanager
+def frozen(pids: list[int]) -> Iterator[None]:
+    """These processes are stopped, as on a machine that hangs."""
+    signal_all(pids, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        signal_all(pids, signal.SIGCONT)
+
+
+async def test_requests_are_refused_in_time_while_postgres_hangs(
+    service: Service, thorough: bool
+) -> None:
+    async with under_load(service, "frozen") as load:
+        with frozen(service.postgres()):
+            await asyncio.sleep(0.2)
+            await assert_away(service, 20 if thorough else 4)
+            assert load.refusals
+        await asyncio.to_thread(service.wait_until_ready, BACK)
+        await load.answered(50)
+    assert all(refusal.headers["retry-after"] for refusal in load.refusals)
+    assert_kept(service.events(), load.answers)
+    await assert_views_follow(service)
+
+
+async def test_requests_are_refused_in_time_while_postgres_is_stopped(
+    postgres_root: Path, postgres_bin: Path | None, thorough: bool
+) -> None:
+    database = EmbeddedPostgres(postgres_root, bin_dir=postgres_bin)
+    with database, serving(database.conninfo()) as service:
+        async with under_load(service, "stopped") as load:
+            database.__exit__()
+            await assert_away(service, 20 if thorough else 3)
+            database.__enter__()
+            await asyncio.to_thread(service.wait_until_ready, BACK)
+            await load.answered(50)
+        assert_kept(service.events(), load.answers)
+        await assert_views_follow(service)
+
+
+async def test_server_whose_database_hangs_ends_when_it_is_asked_to(
+    database: str, postgres_root: Path
+) -> None:
+    async with line_to(database) as line:
+        service = Service(postgres_root, line.conninfo)
+        await asyncio.to_thread(service.start)
+        async with under_load(service, "ending"):
+            pass
+        line.freeze()
+        begun = monotonic()
+        assert await asyncio.to_thread(service.terminate) == 0
+        assert monotonic() - begun < GRACE

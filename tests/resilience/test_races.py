@@ -1,0 +1,161 @@
+"""Two at the same moment: with one idempotency key, or one reading what the other writes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import pytest
+from psycopg import AsyncConnection
+
+from domain.errors import IdempotencyKeyReused
+from domain.eventlog import store as store_module
+from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey, claim
+from domain.eventlog.store import Store
+from tests.support.sample_aggregate import NOON, Begin, Note, Raise, message, running_bus, store
+
+NewStore = Callable[[], Store]
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_same_key_in_two_processes_has_one_effect_and_one_replay(new_store: NewStore) -> None:
+    async with running_bus(new_store()) as left, running_bus(new_store()) as right:
+        await left.send(message("a", Begin()))
+        for count in range(1, 51):
+            once = {"idempotency": IdempotencyKey(f"caller:{count}", "body")}
+            answers = await asyncio.gather(
+                *(bus.send(message("a", Raise(), **once)) for bus in (left, right))
+            )
+            assert sorted(answer.replayed for answer in answers) == [False, True]
+            assert [answer.held.state.total for answer in answers] == [count, count]
+
+
+async def test_same_key_with_two_bodies_in_two_processes_refuses_one(new_store: NewStore) -> None:
+    async with running_bus(new_store()) as left, running_bus(new_store()) as right:
+        await left.send(message("a", Begin()))
+        for count in range(20):
+            sent = [
+                bus.send(message("a", Raise(), idempotency=IdempotencyKey(f"k{count}", body)))
+                for bus, body in ((left, "one"), (right, "other"))
+            ]
+            answers = await asyncio.gather(*sent, return_exceptions=True)
+            assert sum(isinstance(answer, IdempotencyKeyReused) for answer in answers) == 1
+        assert (await left.send(message("a", Raise()))).held.state.total == 21
+
+
+async def test_key_claimed_by_log_lines_meanwhile_is_refused_for_a_command(database: str) -> None:
+    log = store(database)
+    async with running_bus(log, clock=lambda: NOON) as bus:
+        await bus.send(message("a", Begin()))
+        async with log.reader() as connection, connection.transaction():
+            assert await claim(connection, IdempotencyKey("k", "lines"), {}, NOON) is None
+            sent = bus.submit(message("a", Raise(), idempotency=IdempotencyKey("k", "command")))
+            done, _ = await asyncio.wait([sent], timeout=0.3)
+            assert not done
+        with pytest.raises(IdempotencyKeyReused):
+            await sent
+        async with log.reader() as connection:
+            reply = await claim(connection, IdempotencyKey("k", "lines"), {}, NOON)
+        assert reply is not None
+        assert reply.fingerprint == "lines"
+        assert (await bus.send(message("a", Raise()))).held.state.total == 1
+
+
+async def test_key_released_by_log_lines_is_free_for_a_command(database: str) -> None:
+    log = store(database)
+    async with running_bus(log, clock=lambda: NOON) as bus:
+        await bus.send(message("a", Begin()))
+        async with log.reader() as connection, connection.transaction(force_rollback=True):
+            await claim(connection, IdempotencyKey("k", "lines"), {}, NOON)
+            sent = bus.submit(message("a", Raise(), idempotency=IdempotencyKey("k", "command")))
+            await asyncio.wait([sent], timeout=0.3)
+        assert (await sent).held.state.total == 1
+
+
+async def test_cleaning_leaves_a_reply_that_is_renewed_meanwhile(database: str) -> None:
+    log = store(database)
+    async with running_bus(log), log.reader() as connection:
+        await claim(connection, IdempotencyKey("k", "old"), {}, NOON)
+        later = NOON + REPLIES_KEPT
+        async with connection.transaction():
+            await claim(connection, IdempotencyKey("k", "new"), {}, later)
+            cleaning = asyncio.create_task(log.forget_replies(NOON))
+            await asyncio.wait([cleaning], timeout=0.3)
+        await cleaning
+        reply = await claim(connection, IdempotencyKey("k", "other"), {}, later)
+    assert reply is not None
+    assert reply.fingerprint == "new"
+
+
+class Interrupted:
+    """A connection that does something else after one of its statements."""
+
+    def __init__(
+        self, connection: AsyncConnection, statement: str, between: Callable[[], Awaitable[object]]
+    ) -> None:
+        self._connection = connection
+        self._statement = statement
+        self._between = between
+
+    async def execute(self, query: Any, *values: Any, **how: Any) -> Any:
+        cursor = await self._connection.execute(query, *values, **how)
+        if query == self._statement:
+            await self._between()
+        return cursor
+
+
+@pytest.mark.parametrize("statement", ["SNAPSHOTS", "FRESH", "KEYS"])
+async def test_reader_never_sees_an_event_without_the_key_that_came_with_it(
+    database: str, statement: str
+) -> None:
+    reading = store(database)
+    async with running_bus(store(database)) as bus, running_bus(reading):
+        await bus.send(message("a", Begin()))
+        async with reading.reader() as connection:
+            disturbed = Interrupted(
+                connection,
+                getattr(store_module, statement),
+                lambda: bus.send(message("a", Note(note="secret"))),
+            )
+            loaded = await reading.load_on(cast(AsyncConnection, disturbed), {"tally/a": None})
+        assert loaded["tally/a"].state.note == (
+            None if loaded["tally/a"].version == 1 else "secret"
+        )
+
+
+async def test_reader_has_the_keys_it_looked_up_whatever_the_writer_forgets(
+    database: str,
+) -> None:
+    async with running_bus(store(database)) as bus:
+        for name in "ab":
+            await bus.send(message(name, Begin()))
+            await bus.send(message(name, Note(note=f"secret of {name}")))
+    log = store(database)
+    async with running_bus(log) as bus:  # what it has at hand, its first command makes it forget
+        await log.load("tally/a")
+        async with log.reader() as connection:
+            disturbed = Interrupted(
+                connection, store_module.KEYS, lambda: bus.send(message("c", Begin()))
+            )
+            loaded = await log.load_on(
+                cast(AsyncConnection, disturbed), dict.fromkeys(["tally/a", "tally/b"])
+            )
+    assert {stream: held.state.note for stream, held in loaded.items()} == {
+        "tally/a": "secret of a",
+        "tally/b": "secret of b",
+    }
+
+
+async def test_no_snapshot_holds_what_is_sealed_in_the_open(database: str) -> None:
+    log = store(database)
+    async with running_bus(log) as bus:
+        await bus.send(message("a", Begin()))
+        await bus.send(message("a", Note(note="secret")))
+        await asyncio.gather(*(bus.submit(message("a", Raise())) for _ in range(1_200)))
+        async with log.reader() as connection:
+            cursor = await connection.execute("SELECT originator_version, state FROM snapshots")
+            kept = dict(await cursor.fetchall())
+    assert [version // 500 for version in sorted(kept)] == [1, 2]
+    assert not any(b"secret" in state for state in kept.values())

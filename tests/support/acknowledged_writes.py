@@ -1,0 +1,56 @@
+"""What callers were told, compared with what the log says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import orjson
+
+from domain.eventlog.codec import Stored
+from domain.writer.command_bus import Answer
+from tests.support import sample_aggregate
+
+
+class Told(NamedTuple):
+    """An answer: what the command was called, and what it led to."""
+
+    label: str
+    stream: str
+    version: int
+    position: int
+    total: int
+
+
+def told(label: str, answer: Answer) -> Told:
+    held = answer.held
+    return Told(label, f"tally/{held.state.id}", held.version, held.position, held.state.total)
+
+
+def assert_true(log: Sequence[Stored], answers: Iterable[Told]) -> None:
+    """The log is whole, and every answer stands in it, where and as it said, exactly once."""
+    assert [row.position for row in log] == list(range(1, len(log) + 1))
+    labels = [orjson.loads(row.meta).get("correlation") for row in log]
+    assert [label for label, times in Counter(labels).items() if label and times > 1] == []
+    totals = folded(log)
+    for answer in answers:
+        row = log[answer.position - 1]
+        assert (row.stream, row.version) == (answer.stream, answer.version)
+        assert labels[answer.position - 1] == answer.label
+        assert totals[answer.stream, answer.version] == answer.total
+
+
+def folded(log: Sequence[Stored]) -> dict[tuple[str, int], int]:
+    """The total of each tally after each of its versions, which have no holes."""
+    codec = sample_aggregate.codec()
+    states: dict[str, sample_aggregate.Tally] = {}
+    versions: Counter[str] = Counter()
+    totals = {}
+    for row in log:
+        versions[row.stream] += 1
+        assert row.version == versions[row.stream]
+        recorded = codec.decode(row)
+        states[row.stream] = recorded.event.apply(states.get(row.stream), recorded)
+        totals[row.stream, row.version] = states[row.stream].total
+    return totals

@@ -1,0 +1,66 @@
+"""A client of the API: makes executions, and judges answers."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import httpx
+
+JSON = dict[str, Any]
+
+
+RESULT = {"success": True, "output": {"emails_sent": 2}, "summary": "Sent to 2 leads"}
+
+
+ERROR = {"code": "SMTP", "message": "No answer from the mail server", "recoverable": True}
+
+
+POLICY = {"maxRetries": 3, "backoff": "exponential", "initialDelay": 60_000, "maxDelay": 600_000}
+
+
+class Catalog(NamedTuple):
+    """The ids of what executions refer to."""
+
+    customer: str
+    provider: str
+    workflow: str
+    service: str
+    order: str
+
+
+class Executions:
+    """Makes executions and brings them to a state."""
+
+    def __init__(self, api: httpx.Client, catalog: Catalog) -> None:
+        self._api = api
+        self._ids: JSON = {"order": catalog.order, "service": catalog.service}
+
+    def create(self, **fields: Any) -> JSON:
+        """The document of a new one."""
+        return ok(self._api.post("/executions", json={**self._ids, **fields}))
+
+    def tell(self, execution: str, command: str, **body: Any) -> JSON:
+        """The document after a command, by its path below the execution."""
+        return ok(self._api.post(f"/executions/{execution}/{command}", json=body))
+
+    def running(self, **fields: Any) -> str:
+        """The id of one that runs."""
+        return str(self.create(status="running", **fields)["$id"])
+
+
+def ok(response: httpx.Response) -> JSON:
+    """The JSON of an answer that is no refusal."""
+    assert response.is_success, f"{response.status_code} {response.text}"
+    answer: JSON = response.json()
+    return answer
+
+
+def refused(response: httpx.Response, status: int, code: str) -> JSON:
+    """The problem document of a refusal, of the right shape."""
+    assert response.status_code == status, f"{response.status_code} {response.text[:2000]}"
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: JSON = response.json()
+    assert problem["type"] == f"/problems/{code}", problem
+    assert problem["status"] == status
+    assert all(isinstance(problem[name], str) for name in ("title", "detail", "instance"))
+    return problem

@@ -1,0 +1,44 @@
+"""Databases of the tests: a template, its copies, and folders that PostgreSQL can reach."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from psycopg import sql
+
+from domain.eventlog.migrations import migrate_log
+
+NOTHING_TO_LOSE = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "shared_buffers": "64MB",
+    "max_connections": "200",
+}
+
+
+TEMPLATE = "template_executions"
+
+
+CREATE = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
+
+
+NUMBERS = itertools.count(1)
+
+
+def migrate(conninfo: str) -> None:
+    """Make the schema in an empty database; every test's database is a copy of it."""
+    migrate_log(conninfo, "executions")
+
+
+@contextmanager
+def reachable_folder() -> Iterator[Path]:
+    # Under pytest's own temporary folders, root's PostgreSQL, which runs as
+    # another user, could not reach its data; and a socket's path must be short.
+    with tempfile.TemporaryDirectory(prefix="executions-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)

@@ -1,0 +1,138 @@
+"""The proof: positions increase, nothing that matches is missing, and nothing comes twice."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import chain, repeat
+from threading import Event, Thread
+from typing import Any
+
+import httpx
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from tests.support.stream_consumers import JSON, OURS, Door, client, past
+
+LOST = (httpx.TransportError, OSError, ConnectionClosed, InvalidHandshake)
+"""What the clients say of a server that has died."""
+Read = Callable[..., Iterator[JSON]]
+
+
+class Consumer(Thread):
+    """Goes and comes back at random, to any of some servers, until it has reached a position.
+
+    `mortal` says that the servers may die: then it comes back, too.
+    """
+
+    def __init__(
+        self,
+        doors: Sequence[Door],
+        read: Read,
+        begin: int,
+        end: int,
+        *,
+        seed: int,
+        most: int,
+        path: str = "/events",
+        mortal: bool = False,
+        **query: Any,
+    ) -> None:
+        super().__init__(name=f"consumer {seed}", daemon=True)
+        self.cursor = begin
+        self.end = end
+        self.seen: list[int] = []
+        self.visits = 0
+        self.failure: BaseException | None = None
+        self._doors = doors
+        self._read = read
+        self._ask = {"path": path, **query}
+        self._chance = random.Random(seed)
+        self._most = most
+        self._forgiven = LOST if mortal else ()
+
+    def run(self) -> None:
+        try:
+            while self.cursor < self.end:
+                self.visits += 1
+                with suppress(*self._forgiven):
+                    self._visit(self._chance.choice(self._doors))
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def _visit(self, door: Door) -> None:
+        most = self._chance.randint(1, self._most)
+        for frame in self._read(door, cursor=self.cursor, most=most, **self._ask):
+            if frame["type"] in OURS:
+                assert frame["position"] >= self.cursor
+            else:
+                assert frame["position"] > self.cursor
+                self.seen.append(frame["position"])
+            self.cursor = frame["position"]
+            if self.cursor >= self.end:
+                return
+
+
+def prove(
+    consumers: Sequence[Consumer],
+    door: Door,
+    begin: int,
+    matches: Callable[[JSON], bool] = lambda _: True,
+    meanwhile: Callable[[], int] | None = None,
+) -> None:
+    """Let them run; each saw what matches in the log, all of it, in order, and once.
+
+    `meanwhile` is done while they run, and returns the position at which they may stop.
+    """
+    for consumer in consumers:
+        consumer.start()
+    end = meanwhile() if meanwhile else None
+    for consumer in consumers:
+        consumer.end = consumer.end if end is None else end
+        consumer.join(120)
+        assert consumer.failure is None
+        assert consumer.cursor >= consumer.end, "it has not arrived"
+    log = past(door, "/events", **{"from": begin})
+    assert [event["position"] for event in log] == list(range(begin + 1, begin + 1 + len(log)))
+    matching = [event["position"] for event in log if matches(event)]
+    for consumer in consumers:
+        assert consumer.seen == [place for place in matching if place <= consumer.cursor]
+
+
+def tell(api: httpx.Client, commands: Sequence[JSON]) -> None:
+    """Many commands at once; what is refused for a while (503) is told again."""
+    while commands:
+        outcomes = api.post("/commands", json=commands).json()
+        statuses = [outcome["status"] for outcome in outcomes]
+        assert set(statuses) <= {200, 503}
+        again = zip(commands, statuses, strict=True)
+        commands = [command for command, status in again if status == 503]
+
+
+@contextmanager
+def writing(
+    doors: Sequence[Door], executions: Sequence[str], at_once: int = 20, *, mortal: bool = False
+) -> Iterator[None]:
+    """Somebody at each of some servers who records usage until the block ends."""
+    stop = Event()
+    commands = [
+        {"command": "recordUsage", "execution": execution, "apiCalls": 1}
+        for execution in chain.from_iterable(repeat(executions, at_once))
+    ]
+
+    def write(door: Door) -> None:
+        with client(door.url) as writer:
+            while not stop.is_set():
+                with suppress(*LOST if mortal else ()):
+                    tell(writer, commands)
+
+    writers = [Thread(target=write, args=[door], name="writer") for door in doors]
+    for writer in writers:
+        writer.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()

@@ -1,0 +1,103 @@
+"""A hub without a network, and subscribers whose connections are objects of the test."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from api.clock import now
+from api.streams.connection import Connection
+from api.streams.filters import ALL
+from api.streams.forms import FORMS, SSE
+from api.streams.groups import Topic
+from api.streams.hub import Hub
+from api.streams.words import EVENTS
+from domain import registry
+from domain.catalog.user import UserCreated
+from domain.eventlog.encryption import Vault
+from domain.eventlog.keyring import Keyring
+from domain.eventlog.notifications import Listener
+from domain.eventlog.store import Store
+from domain.model import Recorded
+
+LOG = Topic(FORMS[EVENTS, SSE], "", ALL)
+
+
+class Line:
+    """A line that takes everything, or nothing."""
+
+    def __init__(self) -> None:
+        self.consumer: Connection | None = None
+        self.paused = False
+        self.gone = False
+        self.written = b""
+        self.cut_with: int | None = None
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def feed(self, data: bytes) -> None:
+        self.write(data)
+
+    def cut(self, code: int, reason: str) -> None:
+        self.cut_with = code
+
+    def resume(self) -> None:
+        self.paused = False
+        assert self.consumer is not None
+        self.consumer.resumed()
+
+    @property
+    def positions(self) -> list[int]:
+        return [int(found) for found in re.findall(rb'"position":(\d+),"version"', self.written)]
+
+    @property
+    def controls(self) -> list[str]:
+        names = re.findall(rb"event: ([a-z-]+)\n(?:retry: \d+\n)?data: {\"position", self.written)
+        return [name.decode() for name in names]
+
+
+async def append(store: Store, count: int) -> None:
+    """So many events, each of a stream of its own."""
+    async with store.transaction() as transaction:
+        first, at = transaction.position + 1, now()
+        event = UserCreated(name="Ann", kind="person")
+        rows = [
+            store.codec.encode(Recorded(f"user/u-{place}", 1, place, at, event, "tests"), None)
+            for place in range(first, first + count)
+        ]
+        await transaction.append(rows, (), at)
+
+
+@asynccontextmanager
+async def running(conninfo: str) -> AsyncIterator[tuple[Hub, Store]]:
+    store = Store(conninfo, "executions", registry.codec(), Keyring(Vault(b"k" * 32)))
+    listener = Listener(conninfo, "executions")
+    hub = Hub(store, listener, "executions", 10_000)
+    await store.open()
+    listener.start()
+    hub.start()
+    try:
+        yield hub, store
+    finally:
+        await hub.stop()
+        await listener.stop()
+        await store.close()
+
+
+def connect(hub: Hub, cursor: int = 0, topic: Topic = LOG) -> Line:
+    line = Line()
+    hub.connect(line, topic, cursor, None).pump()
+    return line
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        if reached():
+            return
+        assert time.monotonic() < deadline, "it has not come true"
+        await asyncio.sleep(0.01)

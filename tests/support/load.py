@@ -1,0 +1,152 @@
+"""Clients that insist: each repeats a command, under the same key, until it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any, NamedTuple
+
+import httpx
+
+from domain.eventlog.codec import Stored
+from tests.support.service_process import AUTHORIZED, Service, correlation
+
+CALLERS = 12
+CATALOG: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("users", {"$id": "acme", "name": "Acme", "kind": "organization"}),
+    ("users", {"$id": "outreach", "name": "Outreach", "kind": "organization"}),
+    ("services", {"$id": "sdr", "name": "Outreach", "provider": "outreach"}),
+    ("orders", {"$id": "order-1", "service": "sdr", "customer": "acme"}),
+)
+EVENTS = {"create": 3, "usage": 1, "checkpoint": 1, "complete": 1}
+"""How many events a command writes, in one commit."""
+DONE = {"success": True, "output": {"sent": 2}, "summary": "done"}
+
+
+class Told(NamedTuple):
+    """An answer: to which command, and where it says that its last event stands."""
+
+    label: str
+    execution: str
+    version: int
+    position: int
+
+
+class Load:
+    """Callers with executions of their own, who write until they are told to stop."""
+
+    def __init__(self, service: Service, name: str) -> None:
+        self.answers: list[Told] = []
+        self.refusals: list[httpx.Response] = []
+        self.sent = 0
+        self._name = name
+        self._over = False
+        limits = httpx.Limits(max_connections=2 * CALLERS)
+        self._client = httpx.AsyncClient(
+            base_url=f"{service.url}/api", headers=AUTHORIZED, timeout=20, limits=limits
+        )
+
+    async def run(self) -> None:
+        async with self._client:
+            for path, entry in CATALOG:
+                await self._insist(path, entry, f"{self._name}-catalog-{entry['$id']}")
+            async with asyncio.TaskGroup() as group:
+                for caller in range(CALLERS):
+                    group.create_task(self._call(f"{self._name}-{caller}"))
+
+    def stop(self) -> None:
+        """Let every caller have the answer it waits for, and end."""
+        self._over = True
+
+    async def answered(self, more: int) -> None:
+        """Until so many more commands were answered."""
+        wanted = len(self.answers) + more
+        async with asyncio.timeout(60):
+            while len(self.answers) < wanted:  # noqa: ASYNC110 - looking is enough for a test
+                await asyncio.sleep(0.02)
+
+    async def _call(self, caller: str) -> None:
+        for number in count():
+            execution = f"{caller}-{number}"
+            await self._tell(execution, "create", "executions")
+            for place in range(1, 9):
+                kind, path = ("checkpoint", "checkpoints") if place == 4 else ("usage", "metrics")
+                await self._tell(execution, f"{kind}-{place}", f"executions/{execution}/{path}")
+                if self._over:
+                    return
+            await self._tell(execution, "complete", f"executions/{execution}/complete")
+
+    async def _tell(self, execution: str, command: str, path: str) -> None:
+        kind, _, place = command.partition("-")
+        ids = {"$id": execution, "order": "order-1", "service": "sdr", "status": "running"}
+        usage = {"tokensUsed": int(place or 0)}
+        body: dict[str, dict[str, Any]]
+        body = {"create": ids, "usage": usage, "checkpoint": {"state": usage}, "complete": DONE}
+        label = f"{execution}:{command}"
+        response = await self._insist(path, body[kind], label)
+        assert response.status_code in (200, 201), response.text
+        told = response.json()
+        assert told["$id"] == execution
+        self.answers.append(Told(label, execution, told["version"], told["position"]))
+
+    async def _insist(self, path: str, body: dict[str, Any], label: str) -> httpx.Response:
+        headers = {"Idempotency-Key": label, "X-Correlation-Id": label}
+        while True:
+            self.sent += 1
+            try:
+                response = await self._client.post(path, json=body, headers=headers)
+            except httpx.TransportError:
+                pass  # it is dead, or dying: nobody knows what became of the command
+            else:
+                if response.status_code != 503:
+                    return response
+                self.refusals.append(response)
+            await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def under_load(service: Service, name: str) -> AsyncIterator[Load]:
+    """Callers for as long as the block lasts; all of them are answered in the end."""
+    load = Load(service, name)
+    running = asyncio.create_task(load.run())
+    try:
+        await load.answered(20)
+        yield load
+    finally:
+        load.stop()
+        async with asyncio.timeout(60):
+            await running
+
+
+def assert_kept(log: Sequence[Stored], answers: Sequence[Told]) -> None:
+    """Every answer stands in the log where it said, every command once, and every commit whole."""
+    assert [row.position for row in log] == list(range(1, len(log) + 1))
+    labels = [correlation(row) for row in log]
+    for label, events in Counter(filter(None, labels)).items():
+        kind = label.rpartition(":")[2].partition("-")[0]
+        assert events == EVENTS.get(kind, 1), label
+    for told in answers:
+        row = log[told.position - 1]
+        assert (row.stream, row.version) == (f"execution/{told.execution}", told.version)
+        assert labels[told.position - 1] == told.label
+    versions: Counter[str] = Counter()
+    for row in log:
+        versions[row.stream] += 1
+        assert row.version == versions[row.stream]
+
+
+async def assert_views_follow(service: Service) -> None:
+    """Every view reaches the end of the log, and the list equals a new fold of every execution."""
+    head = len(service.events())
+    async with httpx.AsyncClient(headers=AUTHORIZED, timeout=60) as client:
+        listed = await client.get(
+            f"{service.url}/executions?minPosition={head}", headers={"Prefer": "wait=30"}
+        )
+        assert listed.status_code == 200, listed.text
+        views = (await client.get(f"{service.url}/readyz")).json()["views"]
+    assert [view["parked"] for view in views.values()] == [0] * len(views)
+    verified = await asyncio.to_thread(service.verify)
+    assert verified.returncode == 0, verified.stdout + verified.stderr

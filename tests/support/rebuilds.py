@@ -1,0 +1,57 @@
+"""A log to rebuild a view from, and comparisons of the view with itself."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import AsyncConnection
+
+from domain.eventlog.sessions import session_options
+from domain.eventlog.store import Store
+from projections.engine.follower import Follower
+from projections.engine.verify import Difference, verify
+from projections.executions.projection import Executions
+from tests.support.event_writer import Log, completed, some, started
+
+
+async def connect(conninfo: str) -> AsyncConnection:
+    options = session_options("executions")
+    return await AsyncConnection.connect(conninfo, autocommit=True, options=options)
+
+
+def ask(conninfo: str, question: str) -> list[tuple[object, ...]]:
+    options = session_options("executions")
+    with psycopg.connect(conninfo, autocommit=True, options=options) as connection:
+        cursor = connection.execute(question.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+def rows(conninfo: str) -> list[tuple[object, ...]]:
+    return ask(conninfo, "SELECT * FROM executions ORDER BY id")
+
+
+def bookmark(conninfo: str) -> tuple[object, ...]:
+    return ask(conninfo, "SELECT position, generation FROM bookmarks")[0]
+
+
+async def follow(conninfo: str, store: Store) -> None:
+    async with await connect(conninfo) as connection:
+        follower = Follower(Executions(store.codec), store)
+        while await follower.catch_up(connection):
+            pass
+
+
+async def differences(conninfo: str, store: Store) -> list[Difference]:
+    view = Executions(store.codec)
+    return [found async for found in verify(conninfo, "executions", view, store)]
+
+
+async def a_history(log: Log) -> None:
+    await log.write(some(30, tags=["eu"], metadata={"region": "north"}))
+    for number in range(0, 30, 2):
+        await log.write([*started(f"e-{number}"), completed(f"e-{number}")])
+
+
+async def generation(connection: AsyncConnection) -> int:
+    cursor = await connection.execute("SELECT generation FROM bookmarks")
+    [(number,)] = await cursor.fetchall()
+    return int(number)

@@ -1,0 +1,100 @@
+"""Forty executions that differ in everything that can be asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+from domain.execution.events import (
+    ExecutionCancelled,
+    ExecutionFailed,
+    ExecutionUpdated,
+    ProgressUpdated,
+)
+from domain.execution.step_events import StepCompleted, StepStarted, UsageRecorded
+from domain.execution.types import ExecutionError
+from tests.support.event_writer import Happening, completed, created, started
+
+TAGS = ("eu", "us", "e", 'qu"ote', "back\\slash", "a,b", "{brace}")
+ATTRIBUTES: tuple[dict[str, Any], ...] = (
+    {},
+    {"region": "north", "amount": 5},
+    {"region": "n", "amount": 5.5, "deep": {"x": 1, "y": {"z": "eu"}}},
+    {"region": 7, "amount": "5", "flag": True},
+    {"region": None, "amount": -3, "flag": False, "environment": "test"},
+    {"region": ["north"], "amount": 10**15, "version": "2"},
+    {"region": "Ñandú", "amount": 0, "deep": {"x": "1"}},
+)
+
+
+POLICIES: tuple[dict[str, Any] | None, ...] = (
+    None,
+    {"maxRetries": 0, "backoff": "linear", "initialDelay": 0, "maxDelay": 5_000},
+    {
+        "maxRetries": 3,
+        "backoff": "exponential",
+        "initialDelay": 1_000,
+        "maxDelay": 60_000,
+        "jitter": "full",
+    },
+)
+
+
+def sample() -> list[Happening]:
+    random = Random(5)
+    return [happening for number in range(40) for happening in _story(f"e-{number:02}", random)]
+
+
+def _story(name: str, random: Random) -> Iterator[Happening]:
+    assignee = {"type": random.choice(["human", "system"]), "id": "a-1", "name": "Ann, Dr."}
+    yield created(
+        name,
+        order=f"order-{random.randrange(9)}",
+        service=f"s-{random.randrange(3)}",
+        workflow=random.choice([None, "w-1"]),
+        customer=random.choice(["c-1", "c-10", "c-2"]),
+        priority=random.choice(["low", "normal", "high", "urgent"]),
+        timeout=random.choice([None, 1_000, 3_600_000]),
+        assignee=random.choice([None, assignee, {**assignee, "model": "m-1"}]),
+        tags=random.sample(TAGS, random.randrange(3)),
+        metadata=random.choice(ATTRIBUTES),
+        retry_policy=random.choice(POLICIES),
+        steps_total=random.randrange(3),
+    )
+    if random.random() < 0.8:
+        yield from started(name)
+        yield Happening(name, StepStarted(step="one", input="secret"))
+        yield Happening(name, ProgressUpdated(progress=random.choice([0, 50, 33.3])))
+        cost = Decimal(random.randrange(100)) / 100
+        yield Happening(name, UsageRecorded(tokens_used=random.randrange(3), cost=cost))
+        yield from random.choice([_nothing, _done, _failed, _cancelled, _changed])(name)
+
+
+def _nothing(name: str) -> Iterator[Happening]:
+    yield from ()
+
+
+def _done(name: str) -> Iterator[Happening]:
+    yield Happening(name, StepCompleted(step="one"))
+    yield completed(name)
+
+
+def _failed(name: str) -> Iterator[Happening]:
+    error = ExecutionError(
+        code="E_TIMEOUT",
+        message="secret",
+        step="one",
+        recoverable=name > "e-2",
+        retry_count=int(name[-1]),
+    )
+    yield Happening(name, ExecutionFailed(error=error, final=True, will_retry=False))
+
+
+def _cancelled(name: str) -> Iterator[Happening]:
+    yield Happening(name, ExecutionCancelled(reason="secret"))
+
+
+def _changed(name: str) -> Iterator[Happening]:
+    yield Happening(name, ExecutionUpdated(tags=("changed",), metadata={"region": "south"}))

@@ -1,0 +1,163 @@
+"""The service as its users run it: a process of its own, with its own PostgreSQL, which may be killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import orjson
+import psycopg
+
+from api.embedded_postgres.cluster import Cluster
+from api.embedded_postgres.server import EmbeddedPostgres
+from domain.eventlog.codec import Stored
+from domain.eventlog.sessions import session_options
+from domain.eventlog.store import IN_ORDER, SPAN
+from tests.support.databases import reachable_folder
+from tests.support.paths import ROOT
+
+TOKEN = "the-token-of-the-tests"
+AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
+PROGRAM = (sys.executable, "-c", "from api.cli.main import main; main()")
+START = 60
+
+
+class Service:
+    """`executions serve` in a data directory, on a port that stays the same."""
+
+    def __init__(self, data: Path, database: str | None = None, **settings: str) -> None:
+        self.data = data
+        self._database = database
+        self.log_file = data / "serve.log"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        ours = {name: value for name, value in os.environ.items() if "EXECUTIONS_" not in name}
+        self._environment = {**ours, "EXECUTIONS_ADMIN_TOKEN": TOKEN, **settings}
+        if database is not None:
+            self._environment["EXECUTIONS_DATABASE_URL"] = database
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Return when it is ready."""
+        with self.log_file.open("ab") as log:
+            where = ("serve", "--port", str(self.port), "--data-dir", str(self.data))
+            self._process = subprocess.Popen(
+                [*PROGRAM, *where], cwd=ROOT, env=self._environment, stdout=log, stderr=log
+            )
+        self.wait_until_ready(START)
+
+    def wait_until_ready(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self.ready():
+            assert time.monotonic() < end, self.log()
+            time.sleep(0.05)
+
+    def ready(self) -> bool:
+        with suppress(httpx.HTTPError):
+            return httpx.get(f"{self.url}/readyz", timeout=10).status_code == 200
+        return False
+
+    def kill(self) -> None:
+        """End it as a power cut would end this process."""
+        self._end(signal.SIGKILL)
+
+    def terminate(self) -> int:
+        """Ask it to end; its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> int:
+        assert self._process is not None
+        self._process.send_signal(number)
+        return self._process.wait(60)
+
+    def close(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.terminate()
+
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def events(self) -> list[Stored]:
+        """The whole log, as the database has it."""
+        with psycopg.connect(self.conninfo, options=session_options("executions")) as connection:
+            query = (SPAN + IN_ORDER).encode()
+            cursor = connection.execute(query, (0, 10_000_000), binary=True)
+            return [Stored(*row) for row in cursor.fetchall()]
+
+    @property
+    def conninfo(self) -> str:
+        return self._database or EmbeddedPostgres(self.data / "postgres").conninfo()
+
+    def verify(self) -> subprocess.CompletedProcess[str]:
+        """`executions verify`: folds every execution again and compares it with the list."""
+        return subprocess.run(
+            [*PROGRAM, "verify", "--data-dir", str(self.data)],
+            cwd=ROOT,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def postgres(self) -> list[int]:
+        """The processes of its PostgreSQL, the postmaster first."""
+        postmaster = Cluster(self.data / "postgres").postmaster()
+        assert postmaster is not None
+        return [postmaster.pid, *children(postmaster.pid)]
+
+    def memory(self) -> int:
+        """Its resident memory in MiB."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS"):
+                return int(line.split()[1]) // 1024
+        raise LookupError("VmRSS")
+
+
+def children(parent: int) -> Iterator[int]:
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
+                yield int(folder.name)
+
+
+def signal_all(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def correlation(row: Stored) -> str | None:
+    label: str | None = orjson.loads(row.meta).get("correlation")
+    return label
+
+
+@contextmanager
+def serving(database: str | None = None, **settings: str) -> Iterator[Service]:
+    with reachable_folder() as folder:
+        service = Service(folder, database, **settings)
+        service.start()
+        try:
+            yield service
+        finally:
+            service.close()

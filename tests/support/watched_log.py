@@ -1,0 +1,73 @@
+"""A hub with log lines and executions, without a network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+from api.streams.filters import Filter
+from api.streams.forms import FORMS, SSE
+from api.streams.groups import Topic
+from api.streams.hub import Hub
+from api.streams.words import WATCH
+from domain.eventlog.notifications import Listener
+from domain.eventlog.store import Store
+from domain.model import Held
+from projections.engine.migrations import migrate_projections
+from projections.log_lines.model import LogLine
+from projections.log_lines.projection import Logs
+from projections.log_lines.reader import LogBook
+from tests.support.event_writer import NOON, Log, opened, some
+from tests.support.hub import Line
+
+WATCHING = Topic(FORMS[WATCH, SSE], "", Filter())
+
+
+LOGS = WATCHING._replace(filter=Filter(types=("log",)))
+
+
+class Running(NamedTuple):
+    """A hub that follows a log with the executions `e-0` to `e-2`."""
+
+    hub: Hub
+    store: Store
+    book: LogBook
+    log: Log
+
+    async def tell(self, execution: str, *messages: str) -> None:
+        lines = [LogLine(level="info", message=message) for message in messages]
+        await self.book.append(execution, lines, NOON)
+
+    async def connect(self, topic: Topic = LOGS, held: Held[Any] | None = None) -> Line:
+        if topic.filter.logs:
+            await self.hub.logs.ready()
+        line = Line()
+        self.hub.connect(line, topic, await self.hub.head(), held).pump()
+        return line
+
+
+@asynccontextmanager
+async def running(conninfo: str) -> AsyncIterator[Running]:
+    migrate_projections(conninfo, "executions", [Logs()])
+    async with opened(conninfo) as store:
+        listener = Listener(conninfo, "executions")
+        hub = Hub(store, listener, "executions", 10_000)
+        listener.start()
+        hub.start()
+        try:
+            log = Log(store)
+            await log.write(some(3))
+            yield Running(hub, store, LogBook(store, hub.logs.appended), log)
+        finally:
+            await hub.stop()
+            await listener.stop()
+
+
+def said(line: Line) -> list[str]:
+    return re.findall(r'"message":"([^"]*)"', line.written.decode())
+
+
+def frames(line: Line) -> list[str]:
+    return re.findall(r"event: ([a-z-]+)\n", line.written.decode())
