@@ -13,7 +13,7 @@ from psycopg import sql
 
 from api.embedded_postgres.server import EmbeddedPostgres
 from domain.eventlog.store import Store
-from tests.support import sample_aggregate
+from tests.support import processes, sample_aggregate
 from tests.support.databases import (
     CREATE,
     NOTHING_TO_LOSE,
@@ -27,6 +27,7 @@ from tests.support.service_process import Service, serving
 
 # A test's result must not depend on what else the machine is doing.
 hypothesis.settings.register_profile("executions", deadline=None)
+hypothesis.settings.register_profile("fast", deadline=None, max_examples=10)
 hypothesis.settings.load_profile("executions")
 
 # Nor on the settings of a server that its user runs beside.
@@ -41,8 +42,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="programs of an installed PostgreSQL, to test with instead of the embedded one",
     )
     parser.addoption(
-        "--thorough", action="store_true", help="let the tests under fire last several times longer"
+        "--thorough", action="store_true", help="let tests of faults last several times longer"
     )
+    parser.addoption(
+        "--fast", action="store_true", help="run only tests that start no process and no database"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--fast"):
+        hypothesis.settings.load_profile("fast")
+        processes.forbid()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark tests that start processes, so that nobody has to; `--fast` leaves them out."""
+    for item in items:
+        if processes.needed_by(item):
+            item.add_marker(pytest.mark.process)
+    if config.getoption("--fast"):
+        started = [item for item in items if item.get_closest_marker("process")]
+        items[:] = [item for item in items if item not in set(started)]
+        config.hook.pytest_deselected(items=started)
 
 
 @pytest.fixture(scope="session")

@@ -89,7 +89,7 @@ def test_secrets_are_not_in_the_representation() -> None:
     assert "sesame" not in repr(settings)
 
 
-def test_misspelt_variable_is_found_with_what_it_is_near_to() -> None:
+def test_misspelt_variable_is_found_with_the_nearest_name() -> None:
     misspelt = {"EXECUTIONS_PROT": "1", "EXECUTIONS_DATADIR": "/kept", "EXECUTIONS_COLOUR": "red"}
     assert unknown({**misspelt, "EXECUTION": "1", "EXECUTIONS_PORT": "1"}) == {
         "EXECUTIONS_COLOUR": [],

@@ -6,6 +6,7 @@ import ast
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,7 @@ def name(file: Path) -> str:
     return file.relative_to(ROOT).as_posix()
 
 
+@cache
 def parsed(file: Path) -> ast.Module:
     return ast.parse(file.read_text(), filename=str(file))
 
@@ -56,6 +58,7 @@ def imported(file: Path) -> Iterator[str]:
             yield node.module
 
 
+@cache
 def libraries(file: Path) -> set[str]:
     return {module.partition(".")[0] for module in imported(file)}
 

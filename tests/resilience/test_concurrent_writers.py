@@ -45,7 +45,7 @@ async def tail(log: Store, until: asyncio.Event) -> list[Stored]:
             return seen
 
 
-async def test_positions_are_dense_nothing_is_lost_and_nobody_starves(
+async def test_concurrent_writers_make_dense_positions_without_loss_or_starvation(
     database: str, thorough: bool
 ) -> None:
     seconds = 20 if thorough else 3

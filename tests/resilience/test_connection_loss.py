@@ -88,7 +88,7 @@ async def test_cut_while_a_batch_is_written_without_the_lock_leaves_all_or_nothi
     assert [row.position for row in rows] == list(range(1, len(rows) + 1))
 
 
-async def test_what_breaks_at_random_moments_loses_nothing_and_doubles_nothing(
+async def test_random_connection_losses_lose_and_double_nothing(
     database: str, thorough: bool
 ) -> None:
     """Callers repeat what was refused, under the same key, until it is answered."""
@@ -143,7 +143,7 @@ def terminate_all(database: str) -> None:
         )
 
 
-async def test_after_a_restart_the_first_command_and_the_first_reads_are_answered(
+async def test_first_command_and_reads_after_a_restart_are_answered(
     database: str,
 ) -> None:
     """Idle connections that the server has closed are noticed before they are used."""

@@ -16,7 +16,7 @@ from tests.support.service_process import Service
 pytestmark = pytest.mark.anyio
 
 
-async def test_server_killed_under_load_keeps_what_it_acknowledged(
+async def test_server_killed_under_load_keeps_acknowledged_commands(
     service: Service, thorough: bool
 ) -> None:
     rng = random.Random(5)

@@ -30,7 +30,7 @@ def pair() -> Iterator[tuple[Service, Service]]:
                 service.close()
 
 
-async def test_whoever_is_left_takes_the_database_over_and_loses_nothing(
+async def test_remaining_server_takes_over_the_database_and_loses_nothing(
     pair: tuple[Service, Service],
 ) -> None:
     owner, other = pair

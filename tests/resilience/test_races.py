@@ -148,7 +148,7 @@ async def test_reader_has_the_keys_it_looked_up_whatever_the_writer_forgets(
     }
 
 
-async def test_no_snapshot_holds_what_is_sealed_in_the_open(database: str) -> None:
+async def test_snapshot_holds_no_sealed_content_in_the_clear(database: str) -> None:
     log = store(database)
     async with running_bus(log) as bus:
         await bus.send(message("a", Begin()))

@@ -183,7 +183,7 @@ def test_killed_server_is_started_again_with_its_data(
         assert not postgres.ensure_running()
 
 
-def test_next_owner_recovers_what_a_killed_server_had_committed(
+def test_next_owner_recovers_commits_of_a_killed_server(
     embedded: Embedded, postgres_root: Path
 ) -> None:
     with embedded() as postgres:

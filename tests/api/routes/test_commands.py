@@ -264,7 +264,7 @@ def test_recoverable_failure_is_retried_by_the_policy(
     assert (started["status"], started["metrics"]["retries"]) == ("running", 1)
 
 
-def test_one_order_has_one_execution_with_the_steps_of_its_workflow(
+def test_confirmed_order_has_one_execution_with_the_steps_of_its_workflow(
     api: httpx.Client, catalog: Catalog
 ) -> None:
     order = {"service": catalog.service, "customer": catalog.customer}

@@ -42,7 +42,7 @@ def test_types_are_chosen_with_globs(server: Serving, mixed: list[str]) -> None:
 
 
 @pytest.mark.parametrize("path", ["/events", "/executions/watch", "/executions/{}/events"])
-def test_type_that_no_event_has_is_refused_and_its_neighbours_are_named(
+def test_unknown_type_is_refused_with_suggestions(
     api: httpx.Client, mixed: list[str], path: str
 ) -> None:
     headers = {"Accept": "text/event-stream" if "{" not in path else "application/json"}

@@ -119,7 +119,7 @@ async def test_unreadable_event_stops_no_subscriber(database: str) -> None:
         await until(lambda: positions(again) == [1, 2, 3, 4, 8])
 
 
-async def test_unreadable_event_changes_no_state_of_its_neighbours(
+async def test_unreadable_event_changes_no_state_of_other_events(
     database: str,
 ) -> None:
     async with running(database) as house:

@@ -135,7 +135,7 @@ async def test_database_outage_loses_no_log_line(
         await until(lambda: said(line) == ["one", "two", "three"])
 
 
-async def test_after_an_erasure_a_line_says_that_it_was_erased(
+async def test_log_line_after_an_erasure_is_marked_erased(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(database) as house:

@@ -54,7 +54,7 @@ async def test_snapshot_of_another_shape_is_left_alone(database: str) -> None:
     assert await raised(later, 600) == 1_800
 
 
-async def test_without_snapshots_the_state_is_the_same(database: str) -> None:
+async def test_state_without_snapshots_is_the_same(database: str) -> None:
     await raised(sample_aggregate.store(database), 1_200, Begin)
     with psycopg.connect(database, options=session_options("executions")) as connection:
         connection.execute("DELETE FROM snapshots")

@@ -77,7 +77,7 @@ def working(*events: Event) -> Given:
 
 
 @pytest.mark.parametrize(("command", "status", "cell"), cells())
-def test_command_does_what_its_cell_says(command: str, status: StepStatus, cell: str) -> None:
+def test_command_follows_its_cell_in_the_table(command: str, status: StepStatus, cell: str) -> None:
     outcome = working(*STEPS[status]).when(EQUAL[command])
     if cell == "":
         outcome.refused(IllegalTransition, step="research", stepStatus=status, status="running")
@@ -88,7 +88,7 @@ def test_command_does_what_its_cell_says(command: str, status: StepStatus, cell:
 
 
 @pytest.mark.parametrize(("command", "status"), [(c, s) for c, s, cell in cells() if cell == "="])
-def test_repeat_with_other_words_is_refused(command: str, status: StepStatus) -> None:
+def test_repeat_with_another_payload_is_refused(command: str, status: StepStatus) -> None:
     working(*STEPS[status]).when(DIFFERENT[command]).refused(IllegalTransition, stepStatus=status)
 
 
@@ -157,7 +157,7 @@ def test_step_that_failed_begins_afresh() -> None:
     assert step.started_at == after.now
 
 
-def test_in_a_later_attempt_every_step_may_be_started_again() -> None:
+def test_every_step_may_be_started_again_in_a_later_attempt() -> None:
     done = (*RUNNING, ADDED, BEGUN, StepCompleted(step="research"), StepStarted(step="write"))
     again = given(*done, *WAITING[3:], STARTING, STARTED)
     again = again.when(StartStep(step="research")).then(StepStarted(step="research"))

@@ -114,7 +114,7 @@ def story(command: str, status: Status) -> Given:
 
 
 @pytest.mark.parametrize(("command", "status", "cell"), DECIDED)
-def test_command_does_what_its_cell_says(command: str, status: Status, cell: str) -> None:
+def test_command_follows_its_cell_in_the_table(command: str, status: Status, cell: str) -> None:
     outcome = story(command, status).when(EQUAL[command])
     if cell == "":
         allowed = [
@@ -136,7 +136,7 @@ KNOWN = {*COMMANDS, "log"}
 @pytest.mark.parametrize(
     ("command", "status"), [(c, at) for c, at, cell in cells() if cell == "=" and c in DIFFERENT]
 )
-def test_repeat_with_other_words_is_refused(command: str, status: Status) -> None:
+def test_repeat_with_another_payload_is_refused(command: str, status: Status) -> None:
     story(command, status).when(DIFFERENT[command]).refused(IllegalTransition, status=status)
 
 

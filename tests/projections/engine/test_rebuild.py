@@ -73,7 +73,7 @@ async def test_rebuild_keeps_every_index_and_constraint(views: str) -> None:
     assert ask(views, f"SELECT FROM pg_namespace WHERE nspname = '{SCRATCH}'") == []
 
 
-async def test_rebuild_repairs_what_was_damaged(views: str) -> None:
+async def test_rebuild_repairs_damaged_rows(views: str) -> None:
     async with opened(views) as store:
         await a_history(Log(store))
         await follow(views, store)

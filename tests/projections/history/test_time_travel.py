@@ -143,7 +143,7 @@ async def test_diff_leads_from_one_version_to_the_other(database: str) -> None:
     assert same(applied(before, [as_change(operation) for operation in patch]), after)
 
 
-async def test_each_operation_of_a_diff_names_event_actor_and_time(database: str) -> None:
+async def test_diff_operations_name_event_actor_and_time(database: str) -> None:
     async with finished(database) as history:
         patch = await history.diff(STREAM, 3, 8)
     (progress,) = (operation for operation in patch if operation["path"] == "/progress")

@@ -249,7 +249,7 @@ async def test_uncommitted_append_uses_up_no_key(
         assert len((await book.read("e-1")).data) == 4
 
 
-async def test_after_an_erasure_nothing_is_read_and_nothing_more_is_kept(tables: str) -> None:
+async def test_erasure_hides_log_lines_and_refuses_new_ones(tables: str) -> None:
     async with retried(tables) as (_, book):
         await book.append("e-1", [ONE_LINE], at(20))
     async with opened(tables) as store:

@@ -63,7 +63,7 @@ REFUSED_JSON: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("asked", "path"), REFUSED_JSON, ids=lambda value: repr(value)[:40])
-def test_mistake_in_json_is_named_with_its_place(asked: Any, path: str) -> None:
+def test_json_filter_error_names_its_place(asked: Any, path: str) -> None:
     with pytest.raises(Invalid) as refused:
         from_json(asked, field)
     assert [error["path"] for error in refused.value.members["errors"]] == [path]
@@ -89,7 +89,7 @@ REFUSED_QUERIES: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("name", "value"), REFUSED_QUERIES)
-def test_mistake_in_a_query_is_named_by_its_parameter(name: str, value: str) -> None:
+def test_query_error_names_its_parameter(name: str, value: str) -> None:
     with pytest.raises(Invalid) as refused:
         from_query([(name, value)], field)
     assert [error["path"] for error in refused.value.members["errors"]] == [name]

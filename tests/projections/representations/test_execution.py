@@ -217,7 +217,7 @@ def test_sealed_document_shows_no_content() -> None:
             assert secret not in text
 
 
-def test_without_its_key_content_reads_as_null() -> None:
+def test_content_without_its_key_is_null() -> None:
     sealed = sealed_json(frozen_and_thawed(whole(), codec()))
     erased = orjson.loads(open_json(sealed, None))
     ServiceExecution.model_validate(erased, strict=False)
@@ -244,7 +244,7 @@ def test_linked_data_is_an_action_of_schema_org(status: str, action: str) -> Non
     assert linked["@context"] == linked["$context"] == "https://schema.org"
 
 
-def test_linked_data_tells_agent_times_result_and_error() -> None:
+def test_linked_data_shows_agent_times_result_and_error() -> None:
     story = (CREATED, ExecutionUpdated(assignee=CLAUDE), *STORIES[Status.COMPLETED][1:])
     linked = linked_data(shown(given(*story)))
     assert linked["agent"] == {

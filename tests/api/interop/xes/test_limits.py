@@ -18,7 +18,7 @@ from tests.support.paths import DATA
 
 CAKES = load_mapping(DATA / "orders.mapping.json")
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
-MIB = 1 << 20
+LARGE = 1 << 16
 LogFile = Callable[[list[str]], Path]
 """Makes a log of one trace with these events, each on a line of its own, from line 3."""
 
@@ -44,21 +44,29 @@ def surveyed(file: Path) -> Survey:
     return survey(file, CAKES, NOW, lambda _: None)
 
 
-def test_trace_has_at_most_as_many_steps_as_an_execution(log_file: LogFile) -> None:
-    events = [event("Bake") for _ in range(MOST_STEPS)]
-    assert surveyed(log_file(events)).steps["completed"] == MOST_STEPS
+def test_trace_has_at_most_as_many_steps_as_an_execution(
+    log_file: LogFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert limits.MOST_STEPS == MOST_STEPS
+    monkeypatch.setattr(limits, "MOST_STEPS", 100)
+    events = [event("Bake") for _ in range(100)]
+    assert surveyed(log_file(events)).steps["completed"] == 100
     with pytest.raises(XesError) as refused:
         surveyed(log_file([*events, event("Deliver")]))
-    assert str(refused.value) == "line 10003: with this event the trace has more than 10000 steps"
+    assert str(refused.value) == "line 103: with this event the trace has more than 100 steps"
 
 
-def test_trace_holds_at_most_as_much_content_as_an_execution(log_file: LogFile) -> None:
-    """24 MiB are 32 when they are encrypted; what is small is taken even then."""
-    large = [event("Bake", "x" * (MIB - 1000)) for _ in range(24)]
+def test_trace_holds_at_most_as_much_content_as_an_execution(
+    log_file: LogFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Content grows by a third as it is encrypted; what is small is taken beyond the limit."""
+    assert limits.FULL == FULL
+    monkeypatch.setattr(limits, "FULL", 32 * LARGE)
+    large = [event("Bake", "x" * (LARGE - 1000)) for _ in range(24)]
     assert surveyed(log_file([*large[:23], event("Deliver")])).executions["completed"] == 1
     with pytest.raises(XesError) as refused:
         surveyed(log_file(large * 2))
-    assert (refused.value.line, str(FULL) in refused.value.reason) == (27, True), refused.value
+    assert (refused.value.line, str(limits.FULL) in refused.value.reason) == (27, True)
     small = [event("Stir", "x" * 1000) for _ in range(100)]
     assert surveyed(log_file([*large, *small])).steps["completed"] == 124
 

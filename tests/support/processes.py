@@ -1,0 +1,48 @@
+"""Which tests start processes: by the fixtures they ask for, and by what their modules import."""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+from typing import NoReturn
+
+import psycopg
+import pytest
+
+FIXTURES = frozenset({"postgres", "postgres_root"})
+MODULES = frozenset({subprocess, multiprocessing})
+STARTERS = frozenset(
+    {"tests.support.service_process", "api.postgres", "api.embedded_postgres.server"}
+)
+
+
+class Forbidden(RuntimeError):
+    """A test under `--fast` starts a process: tests/support/processes.py does not recognise it."""
+
+
+def needed_by(item: pytest.Item) -> bool:
+    """Whether a test starts a process or a database, or may."""
+    if not isinstance(item, pytest.Function):
+        return False
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    if parameters.get("new_store") == "postgres" or FIXTURES.intersection(item.fixturenames):
+        return True
+    return any(
+        value in MODULES
+        if isinstance(value, type(subprocess))
+        else getattr(value, "__module__", None) in STARTERS
+        for value in vars(item.module).values()
+    )
+
+
+def forbid() -> None:
+    """Make every start of a process an error from now on."""
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise Forbidden
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(subprocess.Popen, "__init__", refuse)
+    patch.setattr(psycopg, "connect", refuse)
+    patch.setattr(psycopg.Connection, "connect", refuse)
+    patch.setattr(psycopg.AsyncConnection, "connect", refuse)
