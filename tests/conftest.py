@@ -9,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import psycopg
 import pytest
+import structlog
 from psycopg import sql
 
 from api.embedded_postgres.server import EmbeddedPostgres
@@ -30,7 +31,17 @@ hypothesis.settings.register_profile("executions", deadline=None)
 hypothesis.settings.register_profile("fast", deadline=None, max_examples=10)
 hypothesis.settings.load_profile("executions")
 
-# Nor on the settings of a server that its user runs beside.
+# A traceback with the source and the variables of every frame takes up to seconds.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(
+            colors=False, exception_formatter=structlog.dev.plain_traceback
+        ),
+    ]
+)
+
+# Tests depend on no settings of a server that their user runs beside.
 for variable in [name for name in os.environ if name.startswith("EXECUTIONS_")]:
     del os.environ[variable]
 
@@ -52,7 +63,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--fast"):
         hypothesis.settings.load_profile("fast")
-        processes.forbid()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -64,6 +74,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         started = [item for item in items if item.get_closest_marker("process")]
         items[:] = [item for item in items if item not in set(started)]
         config.hook.pytest_deselected(items=started)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_processes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Under `--fast`, a test that starts a process all the same fails."""
+    if not request.config.getoption("--fast"):
+        yield
+        return
+    with processes.forbidden():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -96,7 +96,7 @@ def created(command: JSON) -> Folded:
     return execution
 
 
-class PretendedService(httpx.BaseTransport):
+class FakeService(httpx.BaseTransport):
     def __init__(self) -> None:
         self.executions: dict[str, Folded] = {}
         self.resources: dict[str, JSON] = {}

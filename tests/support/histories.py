@@ -52,7 +52,7 @@ WAITING: tuple[Event, ...] = (
         next_retry_at=NOON + timedelta(seconds=5),
     ),
 )
-STORIES: dict[Status, tuple[Event, ...]] = {
+HISTORIES: dict[Status, tuple[Event, ...]] = {
     Status.QUEUED: (CREATED,),
     Status.STARTING: (CREATED, STARTING),
     Status.RUNNING: RUNNING,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import psycopg
@@ -35,14 +37,16 @@ def needed_by(item: pytest.Item) -> bool:
     )
 
 
-def forbid() -> None:
-    """Make every start of a process an error from now on."""
+@contextmanager
+def forbidden() -> Iterator[None]:
+    """Make every start of a process, and every connection to PostgreSQL, an error."""
 
     def refuse(*_: object, **__: object) -> NoReturn:
         raise Forbidden
 
-    patch = pytest.MonkeyPatch()
-    patch.setattr(subprocess.Popen, "__init__", refuse)
-    patch.setattr(psycopg, "connect", refuse)
-    patch.setattr(psycopg.Connection, "connect", refuse)
-    patch.setattr(psycopg.AsyncConnection, "connect", refuse)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess.Popen, "__init__", refuse)
+        patch.setattr(psycopg, "connect", refuse)
+        patch.setattr(psycopg.Connection, "connect", refuse)
+        patch.setattr(psycopg.AsyncConnection, "connect", refuse)
+        yield

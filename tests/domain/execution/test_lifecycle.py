@@ -43,13 +43,13 @@ from tests.support.histories import (
     CHECKPOINT,
     CREATED,
     FAILED_FINALLY,
+    HISTORIES,
     HOPELESS,
     PAUSED,
     RESULT,
     RUNNING,
     STARTED,
     STARTING,
-    STORIES,
 )
 
 MINUTE = timedelta(minutes=1)
@@ -67,7 +67,7 @@ def test_start_of_a_starting_execution_records_only_started() -> None:
 
 
 def test_refusal_names_the_status_and_the_allowed_commands() -> None:
-    given(*STORIES[Status.COMPLETED]).when(StartExecution()).refused(
+    given(*HISTORIES[Status.COMPLETED]).when(StartExecution()).refused(
         IllegalTransition, status="completed", allowedCommands=["log", "recordUsage", "update"]
     )
 
@@ -91,20 +91,20 @@ def test_pause_without_a_state_keeps_the_last_one_that_was_given() -> None:
 
 
 def test_repeated_pause_with_another_state_is_refused() -> None:
-    paused = given(*STORIES[Status.PAUSED])
+    paused = given(*HISTORIES[Status.PAUSED])
     paused.when(PauseExecution(reason="lunch", state={"page": 3})).then_nothing()
     paused.when(PauseExecution(reason="lunch", state={"page": 4})).refused(IllegalTransition)
 
 
 def test_resuming_goes_on_from_the_latest_checkpoint() -> None:
     second = CheckpointSaved(checkpoint="cp-2", state={}, step="")
-    paused = given(*STORIES[Status.PAUSED], second)
+    paused = given(*HISTORIES[Status.PAUSED], second)
     paused.when(ResumeExecution()).then(ExecutionResumed(checkpoint="cp-2"))
 
 
 def test_resuming_goes_on_from_the_checkpoint_that_is_named() -> None:
     second = CheckpointSaved(checkpoint="cp-2", state={}, step="")
-    paused = given(*STORIES[Status.PAUSED], second)
+    paused = given(*HISTORIES[Status.PAUSED], second)
     after = paused.when(ResumeExecution(checkpoint_id="cp-1")).then(
         ExecutionResumed(checkpoint="cp-1")
     )
@@ -113,7 +113,7 @@ def test_resuming_goes_on_from_the_checkpoint_that_is_named() -> None:
 
 
 def test_resuming_from_a_checkpoint_that_is_not_there_is_refused() -> None:
-    paused = given(*STORIES[Status.PAUSED])
+    paused = given(*HISTORIES[Status.PAUSED])
     paused.when(ResumeExecution(checkpoint_id="cp-7")).refused_field("checkpointId")
 
 
@@ -163,7 +163,7 @@ def test_failing_without_a_policy_is_final() -> None:
 
 
 def test_paused_execution_can_fail() -> None:
-    given(*STORIES[Status.PAUSED]).when(FailExecution(code="DENIED", message="Not allowed")).then(
+    given(*HISTORIES[Status.PAUSED]).when(FailExecution(code="DENIED", message="Not allowed")).then(
         ExecutionFailed(error=HOPELESS, final=True, will_retry=False)
     )
 

@@ -35,7 +35,7 @@ from domain.execution.transitions import CLIENT_MOVES
 from domain.execution.types import Status, StepPlan
 from domain.model import Command
 from tests.support.given import Given, given
-from tests.support.histories import STORIES
+from tests.support.histories import HISTORIES
 
 TABLE = """
 | command                 | queued    | starting     | running      | paused    | completed | failed    | cancelled | retry     |
@@ -107,7 +107,7 @@ DECIDED = [cell for cell in cells() if cell[0] != "log"]
 
 def story(command: str, status: Status) -> Given:
     """The history of a status; with an open step where the command needs one."""
-    events = STORIES[status]
+    events = HISTORIES[status]
     if command in STEP_WORDS:
         events = (events[0], StepStarted(step="open"), *events[1:])
     return given(*events).after(timedelta(hours=2))

@@ -24,7 +24,7 @@ from domain.execution.step_events import StepCompleted, StepsAdded, StepStarted
 from domain.execution.types import Status, StepPlan, Webhook
 from domain.types import Assignee, Priority
 from tests.support.given import given
-from tests.support.histories import CREATED, RUNNING, STARTED, STARTING, STORIES, THREE_RETRIES
+from tests.support.histories import CREATED, HISTORIES, RUNNING, STARTED, STARTING, THREE_RETRIES
 
 HOOK = Webhook(
     id="wh-1", url="https://a.example", events=("*",), headers={"Key": "k"}, format="json"
@@ -87,7 +87,7 @@ def test_only_an_import_may_remove_the_timeout() -> None:
 
 @pytest.mark.parametrize("status", [Status.COMPLETED, Status.CANCELLED])
 def test_only_tags_and_metadata_can_change_after_the_end(status: Status) -> None:
-    ended = given(*STORIES[status])
+    ended = given(*HISTORIES[status])
     ended.when(update(tags=["x"], metadata={"a": 1})).then(
         ExecutionUpdated(tags=("x",), metadata={"a": 1})
     )
@@ -146,7 +146,7 @@ def test_status_comes_first_and_the_rest_is_judged_after_it() -> None:
 
 
 def test_status_it_has_changes_nothing() -> None:
-    for status, story in STORIES.items():
+    for status, story in HISTORIES.items():
         given(*story).when(update(status=status.value)).then_nothing()
 
 
@@ -156,7 +156,7 @@ def test_status_that_needs_more_fields_is_refused(status: str) -> None:
 
 
 def test_failed_execution_is_retried_by_its_status() -> None:
-    failed = given(*STORIES[Status.FAILED])
+    failed = given(*HISTORIES[Status.FAILED])
     retried = failed.when(update(status="retry"))
     assert [type(event) for event in retried.events] == [RetryScheduled]
 

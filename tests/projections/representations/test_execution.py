@@ -29,7 +29,7 @@ from domain.types import Assignee, StepAssignee
 from projections.representations.execution import ServiceExecution, document
 from projections.representations.jsonld import linked_data
 from tests.support.given import NOON, SECOND, Given, given
-from tests.support.histories import CHECKPOINT, CREATED, PAUSED, RESULT, RUNNING, STORIES, WAITING
+from tests.support.histories import CHECKPOINT, CREATED, HISTORIES, PAUSED, RESULT, RUNNING, WAITING
 
 CLAUDE = Assignee(type="ai-agent", id="claude", name="Claude", model="claude-4.5")
 HOOK = Webhook(id="wh-1", url="https://a.example", events=("*",), headers={"Key": "k3y"})
@@ -81,7 +81,7 @@ def test_new_execution_shows_everything_that_is_always_there() -> None:
 
 @pytest.mark.parametrize("status", Status)
 def test_every_status_has_its_document(status: Status) -> None:
-    assert shown(given(*STORIES[status]))["status"] == status
+    assert shown(given(*HISTORIES[status]))["status"] == status
 
 
 def test_durations_of_a_running_execution_count_until_now() -> None:
@@ -91,7 +91,7 @@ def test_durations_of_a_running_execution_count_until_now() -> None:
 
 
 def test_durations_of_an_ended_execution_are_fixed() -> None:
-    ended = given(*STORIES[Status.COMPLETED])
+    ended = given(*HISTORIES[Status.COMPLETED])
     assert shown(ended.after(timedelta(days=3)))["metrics"]["duration"] == 1_000
     assert shown(ended)["metrics"]["durationFinal"] is True
     assert shown(ended)["metadata"]["completedAt"] == shown(ended)["metrics"]["completedAt"]
@@ -119,7 +119,7 @@ def test_waiting_for_a_retry_shows_when_it_comes() -> None:
 
 
 def test_cancellation_shows_its_actor() -> None:
-    assert shown(given(*STORIES[Status.CANCELLED]))["cancellation"] == {
+    assert shown(given(*HISTORIES[Status.CANCELLED]))["cancellation"] == {
         "by": "tester",
         "at": "2026-11-22T12:00:04.000Z",
         "reason": "changed my mind",
@@ -203,7 +203,7 @@ def frozen_and_thawed(history: Given, keys: Codec) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "history", [whole(), *(given(*story) for story in STORIES.values())], ids=str
+    "history", [whole(), *(given(*story) for story in HISTORIES.values())], ids=str
 )
 def test_sealed_document_opens_to_the_plain_one(history: Given) -> None:
     sealed = sealed_json(frozen_and_thawed(history, codec()))
@@ -239,13 +239,13 @@ def test_content_without_its_key_is_null() -> None:
     ],
 )
 def test_linked_data_is_an_action_of_schema_org(status: str, action: str) -> None:
-    linked = linked_data(shown(given(*STORIES[Status(status)])))
+    linked = linked_data(shown(given(*HISTORIES[Status(status)])))
     assert (linked["@type"], linked["actionStatus"], linked["status"]) == ("Action", action, status)
     assert linked["@context"] == linked["$context"] == "https://schema.org"
 
 
 def test_linked_data_shows_agent_times_result_and_error() -> None:
-    story = (CREATED, ExecutionUpdated(assignee=CLAUDE), *STORIES[Status.COMPLETED][1:])
+    story = (CREATED, ExecutionUpdated(assignee=CLAUDE), *HISTORIES[Status.COMPLETED][1:])
     linked = linked_data(shown(given(*story)))
     assert linked["agent"] == {
         "@type": "SoftwareApplication",
@@ -256,7 +256,7 @@ def test_linked_data_shows_agent_times_result_and_error() -> None:
     }
     assert linked["result"]["summary"] == "Sent two"
     assert linked["startTime"] < linked["endTime"]
-    failed = linked_data(shown(given(*STORIES[Status.FAILED])))
+    failed = linked_data(shown(given(*HISTORIES[Status.FAILED])))
     assert failed["error"]["name"] == "SMTP"
 
 
@@ -280,7 +280,7 @@ def names(linked: Any) -> Iterator[str]:
 
 
 def test_linked_data_has_the_output_whole() -> None:
-    linked = linked_data(shown(given(*STORIES[Status.COMPLETED])))
+    linked = linked_data(shown(given(*HISTORIES[Status.COMPLETED])))
     assert linked["result"]["output"] == {"@type": "@json", "@value": {"sent": 2}}
 
 
