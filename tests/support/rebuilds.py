@@ -8,6 +8,7 @@ from psycopg import AsyncConnection
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from projections.engine.follower import Follower
+from projections.engine.pages import LogPages
 from projections.engine.verify import Difference, verify
 from projections.executions.projection import Executions
 from tests.support.event_writer import Log, completed, some, started
@@ -35,7 +36,7 @@ def bookmark(conninfo: str) -> tuple[object, ...]:
 
 async def follow(conninfo: str, store: Store) -> None:
     async with await connect(conninfo) as connection:
-        follower = Follower(Executions(store.codec), store)
+        follower = Follower(Executions(store.codec), LogPages(store, Executions.types))
         while await follower.catch_up(connection):
             pass
 

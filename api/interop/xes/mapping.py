@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.importing.file_kinds import START, instead_of_json
+from api.interop.xes.file_kinds import START, instead_of_json
 from domain.types import Id, Label, Name
 
 Outcome = Literal["completed", "failed", "cancelled"]

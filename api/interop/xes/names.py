@@ -5,8 +5,8 @@ import math
 import re
 from datetime import datetime
 
-from api.importing.xes_values import Value
 from api.interop.xes.reader import Attributes
+from api.interop.xes.values import Value
 
 LONGEST = 127
 """Of one part: two parts and a colon stay within the 255 characters of an id."""

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic_core import to_json
 
-from api.importing.lifecycle import COMPLETE, PI_ABORT, StepCommands, transition_of
+from api.interop.xes.lifecycle import COMPLETE, PI_ABORT, StepCommands, transition_of
 from api.interop.xes.mapping import Mapping
 from api.interop.xes.names import execution_id, id_part, metadata, wire_time
 from api.interop.xes.reader import LogEvent, Trace

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import BinaryIO
 from xml.parsers import expat
 
-from api.importing.file_kinds import START, WEB_PAGE, instead_of_xml
-from api.importing.xes_values import TYPES, Value, parse_value
+from api.interop.xes.file_kinds import START, WEB_PAGE, instead_of_xml
+from api.interop.xes.values import TYPES, Value, parse_value
 
 Attributes = dict[str, Value]
 

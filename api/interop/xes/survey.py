@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from api.importing.limits import check_events, check_plan
+from api.interop.xes.limits import check_events, check_plan
 from api.interop.xes.mapping import Mapping
 from api.interop.xes.plan import Plan, plan_trace
 from api.interop.xes.reader import XesLog

@@ -6,14 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from api.importing import limits
+from api.interop.xes import limits
 from api.interop.xes.mapping import load_mapping
 from api.interop.xes.plan import plan_trace
 from api.interop.xes.reader import LogEvent, Trace, XesError
 from api.interop.xes.survey import Survey, survey
 from domain.execution.commands import COMMANDS
-from domain.execution.types import MOST_STEPS
-from domain.writer.batch import FULL
 from tests.support.paths import DATA
 
 CAKES = load_mapping(DATA / "orders.mapping.json")
@@ -47,7 +45,6 @@ def surveyed(file: Path) -> Survey:
 def test_trace_has_at_most_as_many_steps_as_an_execution(
     log_file: LogFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert limits.MOST_STEPS == MOST_STEPS
     monkeypatch.setattr(limits, "MOST_STEPS", 100)
     events = [event("Bake") for _ in range(100)]
     assert surveyed(log_file(events)).steps["completed"] == 100
@@ -60,13 +57,12 @@ def test_trace_holds_at_most_as_much_content_as_an_execution(
     log_file: LogFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Content grows by a third as it is encrypted; what is small is taken beyond the limit."""
-    assert limits.FULL == FULL
     monkeypatch.setattr(limits, "FULL", 32 * LARGE)
     large = [event("Bake", "x" * (LARGE - 1000)) for _ in range(24)]
     assert surveyed(log_file([*large[:23], event("Deliver")])).executions["completed"] == 1
     with pytest.raises(XesError) as refused:
         surveyed(log_file(large * 2))
-    assert (refused.value.line, str(limits.FULL) in refused.value.reason) == (27, True)
+    assert (refused.value.line, str(32 * LARGE) in refused.value.reason) == (27, True)
     small = [event("Stir", "x" * 1000) for _ in range(100)]
     assert surveyed(log_file([*large, *small])).steps["completed"] == 124
 
