@@ -15,6 +15,7 @@ from api.documents.schemas import PLACE, PROBLEM
 from api.web.ids import ID, TAKEN
 from api.web.operation import Operation
 from domain.execution.commands.create import CreateExecution
+from domain.execution.fork import ForkExecution
 from domain.json_forms import in_milliseconds
 from domain.model import Creation
 
@@ -65,7 +66,7 @@ def _as_sent(row: Operation, schema: dict[str, Any]) -> None:
             schema["required"].remove(name)
     if issubclass(row.body, Creation):
         schema["properties"] = {**LINKED_DATA, **schema["properties"]}
-    if issubclass(row.body, CreateExecution):
+    if issubclass(row.body, CreateExecution | ForkExecution):
         schema["properties"]["$id"] = {**LINKED_DATA["$id"], "not": {"enum": list(TAKEN)}}
 
 

@@ -13,6 +13,7 @@ from api.web.request import Call
 from api.web.responses import DONE, executed
 from domain.errors import Invalid
 from domain.execution.commands import COMMANDS
+from domain.execution.fork import ForkExecution
 from domain.model import Command
 from projections.representations.execution_schema import ServiceExecution
 
@@ -74,6 +75,16 @@ async def create(call: Call) -> ASGIApp:
     return executed(call, await call.system.bus.send(call.message(f"execution/{identity}", wish)))
 
 
+async def fork(call: Call) -> ASGIApp:
+    """A new execution that begins with the state of this one at a version."""
+    given = fields(call.body)
+    identity = identified(given, call, "exec")
+    wish = built(ForkExecution, given)
+    source = await call.system.history.at_version(f"execution/{call.path['id']}", wish.version)
+    message = call.message(f"execution/{identity}", wish.of(source.state))
+    return executed(call, await call.system.bus.send(message))
+
+
 def _operation(method: str, path: str, name: str, summary: str) -> Operation:
     return Operation(
         name if method != "PATCH" else f"{name}Partly",
@@ -96,7 +107,21 @@ def _bare_form(command: type[Command[Any]], member: str) -> dict[str, Any]:
     return {"application/json": {"anyOf": forms}}
 
 
-BELOW = tuple(_operation(*row) for row in ROWS if row[1])
+CREATES = (*DONE, "Location", "Preference-Applied")
+FORK = Operation(
+    "forkExecution",
+    "POST",
+    "/executions/{id}/fork",
+    Right.COMMAND_EXECUTIONS,
+    "Create an execution that begins with the state of this one at a version",
+    fork,
+    body=ForkExecution,
+    answer=ServiceExecution,
+    status=201,
+    problems=("not-found", "already-exists"),
+    sends=CREATES,
+)
+BELOW = (*(_operation(*row) for row in ROWS if row[1]), FORK)
 """The commands with a path of their own below the execution's."""
 OPERATIONS = tuple(_operation(*row) for row in ROWS if not row[1])
 CREATE = Operation(
@@ -110,5 +135,5 @@ CREATE = Operation(
     answer=ServiceExecution,
     status=201,
     problems=("already-exists", "unknown-reference"),
-    sends=(*DONE, "Location", "Preference-Applied"),
+    sends=CREATES,
 )

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, ClassVar
 
 from pydantic import Field
 
+from domain.execution import endings
+from domain.execution.forked import CarriedCheckpoint, CarriedStep
 from domain.execution.retry_policy import Delay, RetryPolicy
 from domain.execution.state import (
-    OPEN,
     Attempt,
     Cancellation,
     Checkpoint,
     Execution,
-    Outcome,
-    Step,
+    Pause,
 )
 from domain.execution.step_events import STEP_EVENTS, ExecutionEvent, planned
 from domain.execution.types import (
     DEFAULT_TIMEOUT,
     ExecutionError,
     ExecutionResult,
+    ForkedFrom,
     Status,
     StepPlan,
     Timeout,
@@ -35,7 +35,10 @@ from domain.types import Assignee, Percent, Priority
 
 
 class ExecutionCreated(ExecutionEvent):
-    """An execution of a service was ordered."""
+    """An execution of a service was ordered, or forked from another.
+
+    Of a fork, `carried` is what its `steps` had come to there.
+    """
 
     type: ClassVar[str] = "execution.created"
     order: str
@@ -52,12 +55,19 @@ class ExecutionCreated(ExecutionEvent):
     webhooks: tuple[Webhook, ...] = ()
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = Field(default_factory=dict)
+    forked_from: ForkedFrom | None = None
+    carried: tuple[CarriedStep, ...] = ()
+    checkpoints: tuple[CarriedCheckpoint, ...] = ()
+    progress: Percent | None = None
 
     @property
     def parties(self) -> tuple[str | None, str | None]:
         return self.customer, self.provider
 
     def apply(self, state: None, recorded: Recorded) -> Execution:  # type: ignore[override]  # the first
+        steps = planned(self.steps)
+        for carried in self.carried:
+            steps[carried.step] = carried.onto(steps[carried.step])
         return Execution(
             id=aggregate_id(recorded.stream),
             order=self.order,
@@ -66,9 +76,14 @@ class ExecutionCreated(ExecutionEvent):
             customer=self.customer,
             provider=self.provider,
             created_at=recorded.when,
+            updated_at=recorded.when,
+            since=recorded.when,
+            explicit_progress=self.progress,
             assignee=self.assignee,
-            steps=planned(self.steps),
+            forked_from=self.forked_from,
+            steps=steps,
             planned_steps=self.steps_total,
+            checkpoints=tuple(checkpoint.kept() for checkpoint in self.checkpoints),
             priority=self.priority,
             timeout=self.timeout,
             retry_policy=self.retry_policy,
@@ -86,8 +101,9 @@ class ExecutionStarting(ExecutionEvent):
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
         attempt = Attempt(len(state.attempts) + 1, recorded.when, state.active)
-        return state.evolve(
-            status=Status.STARTING,
+        return state.entered(
+            Status.STARTING,
+            recorded,
             attempts=(*state.attempts, attempt),
             active_since=recorded.when,
             next_retry_at=None,
@@ -100,8 +116,12 @@ class ExecutionStarted(ExecutionEvent):
     type: ClassVar[str] = "execution.started"
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
-        started_at = state.started_at or recorded.when
-        return state.evolve(status=Status.RUNNING, started_at=started_at)
+        if state.started_at:
+            return state.entered(Status.RUNNING, recorded)
+        at = recorded.when
+        return state.entered(
+            Status.RUNNING, recorded, started_at=at, active_before_start=state.worked(at)
+        )
 
 
 class ProgressUpdated(ExecutionEvent):
@@ -111,7 +131,7 @@ class ProgressUpdated(ExecutionEvent):
     progress: Percent
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
-        return state.evolve(explicit_progress=self.progress)
+        return state.changed(recorded, explicit_progress=self.progress)
 
 
 class CheckpointSaved(ExecutionEvent):
@@ -128,7 +148,7 @@ class CheckpointSaved(ExecutionEvent):
         checkpoint = Checkpoint(
             self.checkpoint, recorded.when, self.state, self.step, self.progress
         )
-        return state.evolve(checkpoints=(*state.checkpoints, checkpoint))
+        return state.changed(recorded, checkpoints=(*state.checkpoints, checkpoint))
 
 
 class ExecutionPaused(ExecutionEvent):
@@ -139,7 +159,8 @@ class ExecutionPaused(ExecutionEvent):
     reason: Sealed[str] | None = None
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
-        return _rested(state, recorded.when, status=Status.PAUSED, pause_reason=self.reason)
+        pause = Pause(recorded.by, recorded.when, self.reason)
+        return endings.rested(state, Status.PAUSED, recorded, pause=pause)
 
 
 class ExecutionResumed(ExecutionEvent):
@@ -149,8 +170,12 @@ class ExecutionResumed(ExecutionEvent):
     checkpoint: str
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
-        return state.evolve(
-            status=Status.RUNNING, active_since=recorded.when, resumed_from=self.checkpoint
+        return state.entered(
+            Status.RUNNING,
+            recorded,
+            pause=None,
+            active_since=recorded.when,
+            resumed_from=self.checkpoint,
         )
 
 
@@ -162,11 +187,11 @@ class ExecutionCompleted(ExecutionEvent):
     result: Sealed[ExecutionResult]
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
-        done = _attempt_ended(state, recorded.when, "completed", None)
-        return _finished(
+        done = endings.attempt_ended(state, recorded.when, "completed", None)
+        return endings.finished(
             done,
-            recorded.when,
-            status=Status.COMPLETED,
+            Status.COMPLETED,
+            recorded,
             explicit_progress=100,
             success=self.success,
             result=self.result,
@@ -175,7 +200,11 @@ class ExecutionCompleted(ExecutionEvent):
 
 
 class ExecutionFailed(ExecutionEvent):
-    """An attempt went wrong. Where `final` is false, a retry follows in the same commit."""
+    """An attempt went wrong. Where `final` is false, a retry follows in the same commit.
+
+    The open step that the error names fails with it. The others are skipped where this is the end,
+    and pending again where it is not.
+    """
 
     type: ClassVar[str] = "execution.failed"
     error: ExecutionError
@@ -184,10 +213,13 @@ class ExecutionFailed(ExecutionEvent):
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
         error = self.error.model_copy(update={"retry_count": state.retries})
-        failed = _attempt_ended(state, recorded.when, "failed", error)
+        failed = endings.attempt_ended(state, recorded.when, "failed", error)
+        steps = endings.with_failed(failed.steps, error, recorded.when)
         if self.final:
-            return _finished(failed, recorded.when, status=Status.FAILED, error=error)
-        return _rested(failed, recorded.when, status=Status.FAILED, error=error)
+            return endings.finished(failed, Status.FAILED, recorded, error=error, steps=steps)
+        return endings.rested(
+            failed, Status.FAILED, recorded, error=error, steps=endings.waiting_again(steps)
+        )
 
 
 class RetryScheduled(ExecutionEvent):
@@ -201,12 +233,13 @@ class RetryScheduled(ExecutionEvent):
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
         *before, last = state.attempts
-        return state.evolve(
-            status=Status.RETRY,
+        return state.entered(
+            Status.RETRY,
+            recorded,
             retries=self.retry,
             next_retry_at=self.next_retry_at,
             completed_at=None,
-            steps=_reopened(state.steps),
+            steps=endings.reopened(state.steps),
             attempts=(*before, last.evolve(delay=self.delay)),
         )
 
@@ -219,13 +252,8 @@ class ExecutionCancelled(ExecutionEvent):
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
         cancellation = Cancellation(recorded.by, recorded.when, self.reason)
-        ended = _attempt_ended(state, recorded.when, "cancelled", None)
-        return _finished(
-            ended,
-            recorded.when,
-            status=Status.CANCELLED,
-            cancellation=cancellation,
-        )
+        ended = endings.attempt_ended(state, recorded.when, "cancelled", None)
+        return endings.finished(ended, Status.CANCELLED, recorded, cancellation=cancellation)
 
 
 class ExecutionUpdated(ExecutionEvent):
@@ -247,7 +275,7 @@ class ExecutionUpdated(ExecutionEvent):
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
         made = max([state.webhooks_made, *(webhook_number(hook) for hook in self.webhooks)])
         changes = {FIELDS.get(name, name): getattr(self, name) for name in self.model_fields_set}
-        return state.evolve(webhooks_made=made, **changes)
+        return state.changed(recorded, webhooks_made=made, **changes)
 
 
 FIELDS = {"progress": "explicit_progress"}
@@ -269,32 +297,3 @@ EVENTS: tuple[type[ExecutionEvent], ...] = (
     ExecutionUpdated,
     *STEP_EVENTS,
 )
-
-
-def _reopened(steps: dict[str, Step]) -> dict[str, Step]:
-    if not any(step.cut_short for step in steps.values()):
-        return steps
-    return {id_: step.reopened() if step.cut_short else step for id_, step in steps.items()}
-
-
-def _rested(state: Execution, at: datetime, **changes: object) -> Execution:
-    return state.evolve(active=state.worked(at), active_since=None, **changes)
-
-
-def _attempt_ended(
-    state: Execution, at: datetime, outcome: Outcome, error: ExecutionError | None
-) -> Execution:
-    if not state.attempts or state.attempts[-1].outcome:
-        return state
-    *before, last = state.attempts
-    ended = last.evolve(ended_at=at, outcome=outcome, error=error)
-    return state.evolve(attempts=(*before, ended))
-
-
-def _finished(state: Execution, at: datetime, **changes: object) -> Execution:
-    steps = state.steps
-    if any(step.status in OPEN for step in steps.values()):
-        steps = {
-            step.id: step.closed(at) if step.status in OPEN else step for step in steps.values()
-        }
-    return _rested(state, at, steps=steps, completed_at=at, next_retry_at=None, **changes)

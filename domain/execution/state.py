@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from domain.errors import IllegalTransition, NotFound
 from domain.execution.retry_policy import RetryPolicy
@@ -14,17 +14,21 @@ from domain.execution.types import (
     DEFAULT_TIMEOUT,
     ExecutionError,
     ExecutionResult,
+    ForkedFrom,
     Status,
+    StepKind,
     StepStatus,
     Usage,
     Webhook,
 )
-from domain.model import Aggregate, State
+from domain.model import Aggregate, Recorded, State
 from domain.sealing import Sealed
 from domain.types import Assignee, Priority, StepAssignee
 
 NO_TIME = timedelta()
+ELSEWHERE = -1
 OPEN = frozenset({StepStatus.PENDING, StepStatus.RUNNING})
+DONE = frozenset({StepStatus.COMPLETED, StepStatus.SKIPPED})
 FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
 
@@ -50,13 +54,16 @@ NOTHING = Totals()
 
 @dataclass(frozen=True)
 class Step(State):
-    """One piece of the work. `attempt` is the attempt of the execution that started it last;
-    `cut_short` that it was open when the execution ended, and is skipped for that alone.
+    """One piece of the work. `attempt` is the attempt that started it last, `ELSEWHERE` if that was
+    one of the execution that this one was forked from; `parent` is the id of the step it is part of;
+    `cut_short` says that it was open when the execution ended, and is skipped for that alone.
     """
 
     id: str
     name: str
     status: StepStatus = StepStatus.PENDING
+    parent: str | None = None
+    kind: StepKind | None = None
     assignee: StepAssignee | None = None
     input: Sealed[Any] = None
     output: Sealed[Any] = None
@@ -67,20 +74,6 @@ class Step(State):
     attempt: int = 0
     used: Totals | None = None
     cut_short: bool = False
-
-    def closed(self, at: datetime) -> Step:
-        """The step, skipped because the execution ended while it was open."""
-        return self.evolve(
-            status=StepStatus.SKIPPED,
-            completed_at=at if self.started_at else None,
-            cut_short=True,
-        )
-
-    def reopened(self) -> Step:
-        """The step, to be done after all, as the execution is tried again."""
-        return self.evolve(
-            status=StepStatus.PENDING, started_at=None, completed_at=None, cut_short=False
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +90,15 @@ class Checkpoint:
 @dataclass(frozen=True, slots=True)
 class Cancellation:
     """Who ended it, when, and why."""
+
+    by: str
+    at: datetime
+    reason: Sealed[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Who stopped it for a while, when, and why."""
 
     by: str
     at: datetime
@@ -123,8 +125,10 @@ class Attempt(State):
 class Execution(Aggregate):
     """The state of one execution.
 
-    `explicit_progress` is what was told; `active` is the working time up to `active_since`, which
-    is set while it works. Sealed fields hold plain values in the writer and `Ciphertext` in views.
+    `updated_at` is the latest time that any of its events occurred, `since` the time at which its
+    status began. `explicit_progress` is what was told; `active` is the working time up to
+    `active_since`, which is set while it works, and `active_before_start` what of it lies before
+    `started_at`. Sealed fields hold plain values in the writer and `Ciphertext` in views.
     """
 
     order: str
@@ -133,6 +137,8 @@ class Execution(Aggregate):
     customer: str
     provider: str
     created_at: datetime
+    updated_at: datetime
+    since: datetime
     status: Status = Status.QUEUED
     explicit_progress: float | None = None
     assignee: Assignee | None = None
@@ -140,8 +146,9 @@ class Execution(Aggregate):
     success: bool | None = None
     error: ExecutionError | None = None
     cancellation: Cancellation | None = None
-    pause_reason: Sealed[str] | None = None
+    pause: Pause | None = None
     resumed_from: str | None = None
+    forked_from: ForkedFrom | None = None
     steps: dict[str, Step] = field(default_factory=dict)
     planned_steps: int = 0
     checkpoints: tuple[Checkpoint, ...] = ()
@@ -152,6 +159,7 @@ class Execution(Aggregate):
     completed_at: datetime | None = None
     active: timedelta = NO_TIME
     active_since: datetime | None = None
+    active_before_start: timedelta = NO_TIME
     used: Totals = NOTHING
     priority: Priority = Priority.NORMAL
     timeout: timedelta | None = DEFAULT_TIMEOUT
@@ -183,23 +191,16 @@ class Execution(Aggregate):
 
     @property
     def steps_completed(self) -> int:
-        """The steps with nothing left to do."""
-        done = (StepStatus.COMPLETED, StepStatus.SKIPPED)
-        return sum(step.status in done for step in self.steps.values())
+        """The steps that were completed, or skipped by a command; not those that an end cut short."""
+        return sum(step.status in DONE and not step.cut_short for step in self.steps.values())
 
     @property
     def progress(self) -> float:
-        """From 0 to 100: as told, or where it never was, as the steps say.
-
-        Steps that the end alone has skipped are no progress.
-        """
+        """From 0 to 100: as told, or where it never was, as the steps say."""
         if self.explicit_progress is not None:
             return self.explicit_progress
         total = self.steps_total
-        if not total:
-            return 0
-        cut_short = sum(step.cut_short for step in self.steps.values()) if self.final else 0
-        return round(100 * (self.steps_completed - cut_short) / total, 2)
+        return round(100 * self.steps_completed / total, 2) if total else 0
 
     @property
     def times_out_at(self) -> datetime | None:
@@ -219,6 +220,27 @@ class Execution(Aggregate):
         if self.active_since is None:
             return self.active
         return self.active + max(until - self.active_since, NO_TIME)
+
+    def duration(self, until: datetime) -> timedelta:
+        """From its start to its end, or until a time; nothing before it started."""
+        if self.started_at is None:
+            return NO_TIME
+        return max((self.completed_at or until) - self.started_at, NO_TIME)
+
+    def active_duration(self, until: datetime) -> timedelta:
+        """The part of `duration` in which it worked: without pauses and waits for a retry."""
+        active = self.worked(until) - self.active_before_start
+        counted_until = until if self.active_since else self.since
+        return max(min(active, self.duration(counted_until)), NO_TIME)
+
+    def changed(self, recorded: Recorded, **changes: object) -> Self:
+        """The state after an event. All events pass here, so that `updated_at` is never behind."""
+        when = recorded.when
+        return self.evolve(updated_at=max(self.updated_at, when), **changes)
+
+    def entered(self, status: Status, recorded: Recorded, **changes: object) -> Self:
+        """The state after an event that gave it a status."""
+        return self.changed(recorded, status=status, since=recorded.when, **changes)
 
     def repeats(self, command: str, *, equal: bool = True) -> bool:
         """Whether a command was done already; else it may be done now.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, ClassVar
 
 from domain.execution.state import NOTHING, Execution, Step
-from domain.execution.types import ExecutionError, StepPlan, StepStatus, Usage
+from domain.execution.types import ExecutionError, StepKind, StepPlan, StepStatus, Usage
 from domain.model import Event, Recorded
 from domain.sealing import Sealed
 from domain.types import StepAssignee
@@ -26,7 +25,7 @@ class StepsAdded(ExecutionEvent):
     steps: tuple[StepPlan, ...]
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
-        return state.evolve(steps=state.steps | planned(self.steps))
+        return state.changed(recorded, steps=state.steps | planned(self.steps))
 
 
 class StepStarted(ExecutionEvent):
@@ -35,6 +34,8 @@ class StepStarted(ExecutionEvent):
     type: ClassVar[str] = "execution.step.started"
     step: str
     name: str | None = None
+    parent: str | None = None
+    kind: StepKind | None = None
     assignee: StepAssignee | None = None
     input: Sealed[Any] = None
 
@@ -43,9 +44,12 @@ class StepStarted(ExecutionEvent):
         step = known or Step(self.step, self.name or self.step)
         return with_step(
             state,
+            recorded,
             step.evolve(
                 name=self.name or step.name,
                 status=StepStatus.RUNNING,
+                parent=self.parent or step.parent,
+                kind=self.kind or step.kind,
                 assignee=self.assignee or step.assignee,
                 input=step.input if self.input is None else self.input,
                 output=None,
@@ -66,9 +70,7 @@ class StepCompleted(ExecutionEvent):
     output: Sealed[Any] = None
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
-        return _ended(
-            state, self.step, recorded.when, status=StepStatus.COMPLETED, output=self.output
-        )
+        return _ended(state, recorded, self.step, status=StepStatus.COMPLETED, output=self.output)
 
 
 class StepFailed(ExecutionEvent):
@@ -79,7 +81,7 @@ class StepFailed(ExecutionEvent):
     error: ExecutionError
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
-        return _ended(state, self.step, recorded.when, status=StepStatus.FAILED, error=self.error)
+        return _ended(state, recorded, self.step, status=StepStatus.FAILED, error=self.error)
 
 
 class StepSkipped(ExecutionEvent):
@@ -90,9 +92,7 @@ class StepSkipped(ExecutionEvent):
     reason: Sealed[str] | None = None
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
-        return _ended(
-            state, self.step, recorded.when, status=StepStatus.SKIPPED, reason=self.reason
-        )
+        return _ended(state, recorded, self.step, status=StepStatus.SKIPPED, reason=self.reason)
 
 
 class UsageRecorded(Usage, ExecutionEvent):
@@ -101,11 +101,12 @@ class UsageRecorded(Usage, ExecutionEvent):
     type: ClassVar[str] = "execution.usage"
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
-        state = state.evolve(used=state.used.plus(self))
+        used = state.used.plus(self)
         step = state.steps.get(self.step) if self.step else None
         if step is None:
-            return state
-        return with_step(state, step.evolve(used=(step.used or NOTHING).plus(self)))
+            return state.changed(recorded, used=used)
+        step = step.evolve(used=(step.used or NOTHING).plus(self))
+        return with_step(state, recorded, step, used=used)
 
 
 STEP_EVENTS: tuple[type[ExecutionEvent], ...] = (
@@ -121,15 +122,23 @@ STEP_EVENTS: tuple[type[ExecutionEvent], ...] = (
 def planned(plans: tuple[StepPlan, ...]) -> dict[str, Step]:
     """Steps, pending, by their ids."""
     return {
-        plan.id: Step(plan.id, plan.name, assignee=plan.assignee, input=plan.input)
+        plan.id: Step(
+            plan.id,
+            plan.name,
+            parent=plan.parent,
+            kind=plan.kind,
+            assignee=plan.assignee,
+            input=plan.input,
+        )
         for plan in plans
     }
 
 
-def with_step(state: Execution, step: Step) -> Execution:
+def with_step(state: Execution, recorded: Recorded, step: Step, **changes: object) -> Execution:
     """The execution with one step put in the place of the one with its id, or added."""
-    return state.evolve(steps={**state.steps, step.id: step})
+    return state.changed(recorded, steps={**state.steps, step.id: step}, **changes)
 
 
-def _ended(state: Execution, step: str, at: datetime, **changes: object) -> Execution:
-    return with_step(state, state.steps[step].evolve(completed_at=at, **changes))
+def _ended(state: Execution, recorded: Recorded, step: str, **changes: object) -> Execution:
+    ended = state.steps[step].evolve(completed_at=recorded.when, **changes)
+    return with_step(state, recorded, ended)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from domain.json_equality import same_json
 from domain.json_forms import Count, Milliseconds, whole
 from domain.model import Value
 from domain.sealing import MASKED, Sealed, Secret
@@ -69,6 +70,13 @@ class ExecutionResult(Value):
     summary: LongText
     artifacts: Annotated[tuple[Text, ...], Field(max_length=1_000)] | None = None
 
+    def same(self, other: object) -> bool:
+        """Whether the other is a result that says the same."""
+        if not isinstance(other, ExecutionResult) or not same_json(self.output, other.output):
+            return False
+        told = ("success", "summary", "artifacts")
+        return all(getattr(self, name) == getattr(other, name) for name in told)
+
 
 StepName = Annotated[str, Field(max_length=255, pattern=NO_CONTROLS)]
 """Names a step that need not exist; may be empty."""
@@ -103,14 +111,27 @@ class Usage(Value):
     step: StepName | None = None
 
 
+StepKind = Literal["task", "agent", "tool", "model", "human"]
+"""What a step is: a piece of work, an agent's turn, a call of a tool or of a model, a person's work."""
+
+
 class StepPlan(Value):
-    """A step as it is declared before it starts."""
+    """A step as it is declared before it starts. `parent` is the id of the step it is part of."""
 
     id: Label
     name: Name
     status: Literal["pending"] = "pending"
+    parent: Label | None = None
+    kind: StepKind | None = None
     assignee: StepAssignee | None = None
     input: Sealed[Json] = None
+
+
+class ForkedFrom(Value):
+    """An execution, and the version of it whose state a fork begins with."""
+
+    execution: str
+    version: int
 
 
 class Webhook(Value):

@@ -78,14 +78,14 @@ def _duration(held: Held[Execution]) -> int | None:
     state = held.state
     if state.started_at is None or state.completed_at is None:
         return None
-    return max(in_milliseconds(state.completed_at - state.started_at), 0)
+    return in_milliseconds(state.duration(state.completed_at))
 
 
 def _active_duration(held: Held[Execution]) -> int | None:
     state = held.state
     if state.started_at is None or state.active_since is not None:
         return None
-    return in_milliseconds(state.active)
+    return in_milliseconds(state.active_duration(state.since))
 
 
 STATUSES = words(*Status)
@@ -157,6 +157,21 @@ COLUMNS = (
         TIME,
         lambda h: h.state.cancellation and _time(h.state.cancellation.at),
     ),
+    _maybe("pause.by", "paused_by", TEXT, lambda h: h.state.pause and h.state.pause.by),
+    _maybe("pause.at", "paused_at", TIME, lambda h: h.state.pause and _time(h.state.pause.at)),
+    _maybe("resumedFrom", "resumed_from", TEXT, "state.resumed_from"),
+    _maybe(
+        "forkedFrom.execution",
+        "forked_from",
+        TEXT,
+        lambda h: h.state.forked_from and h.state.forked_from.execution,
+    ),
+    _maybe(
+        "forkedFrom.version",
+        "forked_from_version",
+        WHOLE,
+        lambda h: h.state.forked_from and h.state.forked_from.version,
+    ),
     _maybe("metrics.duration", "duration", WHOLE, _duration),
     _maybe("metrics.activeDuration", "active_duration", WHOLE, _active_duration),
     _always("metrics.tokensUsed", "tokens_used", WHOLE, "state.used.tokens_used"),
@@ -166,7 +181,7 @@ COLUMNS = (
     _always("metrics.stepsCompleted", "steps_completed", WHOLE, "state.steps_completed"),
     _always("metrics.stepsTotal", "steps_total", WHOLE, "state.steps_total"),
     _always("metadata.createdAt", "created_at", TIME, lambda h: _time(h.state.created_at)),
-    _always("metadata.updatedAt", "updated_at", TIME, lambda h: _time(h.at)),
+    _always("metadata.updatedAt", "updated_at", TIME, lambda h: _time(h.state.updated_at)),
     _maybe("metadata.startedAt", "started_at", TIME, lambda h: _time(h.state.started_at)),
     _maybe("metadata.completedAt", "completed_at", TIME, lambda h: _time(h.state.completed_at)),
     _maybe(

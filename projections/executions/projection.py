@@ -262,14 +262,14 @@ class Executions:
 
     def _kept(self, row: Sequence[Any]) -> Held[Execution] | bytes:
         held = self._going_on(row)
-        return row[-1] if held is None else held._replace(size=0)
+        return row[-1] if held is None else _comparable(held)
 
     def expected(self, held: Held[Execution]) -> Row:
         """What `stored` should find."""
         values = {column.field.path: column.value(held) for column in COLUMNS}
         if held.state.final:
             return values, sealed_json(document(held, held.at))
-        return values, held._replace(size=0)
+        return values, _comparable(held)
 
     async def position(self, connection: AsyncConnection) -> int:
         """How far the rows go, at least."""
@@ -285,6 +285,11 @@ def _page(where: str, keys: Sequence[pagination.Key], limit: int) -> str:
             ORDER BY {", ".join(key.clause for key in keys)} LIMIT {limit}) AS page ON true
         WHERE known.view = 'executions'
         ORDER BY {", ".join(key.ordering(f"rank_{nth}") for nth, key in enumerate(keys))}"""
+
+
+def _comparable(held: Held[Execution]) -> Held[Execution]:
+    """Without what no row has: its size, and when its last event was recorded."""
+    return held._replace(size=0, at=held.state.updated_at)
 
 
 def _body(held: Held[Execution]) -> tuple[str, str, bytes | None, bytes | None]:

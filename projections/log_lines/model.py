@@ -101,14 +101,21 @@ def _note(event: Event) -> tuple[Level, str | None, str, str | None]:
         case ExecutionFailed(error=error):
             return "error", error.step or None, f"{error.code}: ", _token(error.message)
         case RetryScheduled():
-            of = f"/{event.max_retries}" if event.max_retries is not None else ""
-            said = f"Retrying after {_seconds(event.delay)} (attempt {event.retry}{of})"
-            return "warn", None, said, None
+            return "warn", None, f"Retrying after {_seconds(event.delay)} ({_retry(event)})", None
         case ExecutionCancelled(reason=None):
             return "warn", None, "Request cancelled", None
         case ExecutionCancelled():
             return "warn", None, "Request cancelled: ", _token(event.reason)
+        case ExecutionCompleted(success=False):
+            return "info", None, "Request completed without success", None
     return "info", None, "Request completed", None
+
+
+def _retry(event: RetryScheduled) -> str:
+    """Which of the retries of the policy it is; one that goes beyond the policy somebody asked for."""
+    if event.max_retries is None or event.retry > event.max_retries:
+        return "manual"
+    return f"attempt {event.retry}/{event.max_retries}"
 
 
 def _token(content: object) -> str:

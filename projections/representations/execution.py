@@ -9,7 +9,15 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from domain.execution.state import Attempt, Checkpoint, Execution, Step, Totals
+from domain.execution.state import (
+    Attempt,
+    Cancellation,
+    Checkpoint,
+    Execution,
+    Pause,
+    Step,
+    Totals,
+)
 from domain.execution.types import ExecutionError, Webhook
 from domain.json_forms import MILLISECOND, format_time, in_milliseconds
 from domain.model import Held
@@ -32,7 +40,7 @@ LATEST_CHECKPOINTS = 10
 def document(held: Held[Execution], now: datetime) -> dict[str, Any]:
     """The whole execution; durations of one that has not ended are counted until `now`."""
     state = held.state
-    created, updated = format_time(state.created_at), format_time(held.at)
+    created, updated = format_time(state.created_at), format_time(state.updated_at)
     started = format_time(state.started_at) if state.started_at else None
     completed = format_time(state.completed_at) if state.completed_at else None
     shown: dict[str, Any] = {
@@ -69,6 +77,10 @@ def document(held: Held[Execution], now: datetime) -> dict[str, Any]:
 def step_document(step: Step, executing: Assignee | None = None) -> dict[str, Any]:
     """A step; the execution's assignee fills in what the step's, of the same type, leaves out."""
     shown: dict[str, Any] = {"id": step.id, "name": step.name, "status": step.status._value_}
+    if step.parent is not None:
+        shown["parent"] = step.parent
+    if step.kind is not None:
+        shown["kind"] = step.kind
     if step.started_at:
         shown["startedAt"] = format_time(step.started_at)
     if step.completed_at:
@@ -77,15 +89,21 @@ def step_document(step: Step, executing: Assignee | None = None) -> dict[str, An
             shown["duration"] = max((step.completed_at - step.started_at) // MILLISECOND, 0)
     if step.assignee:
         shown["assignee"] = _step_assignee(step.assignee, executing)
+    _add_outcome(shown, step)
+    return shown
+
+
+def _add_outcome(shown: dict[str, Any], step: Step) -> None:
     if step.input is not None:
         shown["input"] = step.input
     if step.output is not None:
         shown["output"] = step.output
     if step.error:
         shown["error"] = _error(step.error)
+    if step.reason is not None:
+        shown["reason"] = step.reason
     if step.used:
         shown["metrics"] = _totals(step.used)
-    return shown
 
 
 def checkpoint_document(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -132,11 +150,7 @@ def _add_optional(shown: dict[str, Any], state: Execution) -> None:
         shown["result"] = _result(state.result)
     if state.error:
         shown["error"] = _error(state.error)
-    if cancellation := state.cancellation:
-        at = format_time(cancellation.at)
-        shown["cancellation"] = {"by": cancellation.by, "at": at}
-        if cancellation.reason is not None:
-            shown["cancellation"]["reason"] = cancellation.reason
+    _add_turns(shown, state)
     if state.next_retry_at:
         shown["nextRetryAt"] = format_time(state.next_retry_at)
     if policy := state.retry_policy:
@@ -149,6 +163,22 @@ def _add_optional(shown: dict[str, Any], state: Execution) -> None:
         }
 
 
+def _add_turns(shown: dict[str, Any], state: Execution) -> None:
+    if state.cancellation:
+        shown["cancellation"] = _stop(state.cancellation)
+    if state.pause:
+        shown["pause"] = _stop(state.pause)
+    if state.resumed_from:
+        shown["resumedFrom"] = state.resumed_from
+    if origin := state.forked_from:
+        shown["forkedFrom"] = {"execution": origin.execution, "version": origin.version}
+
+
+def _stop(stop: Cancellation | Pause) -> dict[str, Any]:
+    shown = {} if stop.reason is None else {"reason": stop.reason}
+    return {**shown, "by": stop.by, "at": format_time(stop.at)}
+
+
 def _metrics(
     state: Execution, now: datetime, started: str | None, completed: str | None
 ) -> dict[str, Any]:
@@ -158,10 +188,9 @@ def _metrics(
     if completed:
         shown["completedAt"] = completed
     if state.started_at:
-        until = state.completed_at or now
-        shown["duration"] = max((until - state.started_at) // MILLISECOND, 0)
+        shown["duration"] = state.duration(now) // MILLISECOND
         shown["durationFinal"] = completed is not None
-        shown["activeDuration"] = state.worked(now) // MILLISECOND
+        shown["activeDuration"] = state.active_duration(now) // MILLISECOND
     shown.update(_totals(state.used))
     shown["retries"] = state.retries
     shown["stepsCompleted"] = state.steps_completed

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from domain.execution.retry_policy import RetryPolicy
-from domain.execution.types import Status, StepStatus
+from domain.execution.types import Status, StepKind, StepStatus
 from domain.json_forms import Count, Time
 from domain.model import Value
 from domain.types import AssigneeType, Percent, Priority
@@ -53,6 +53,21 @@ class ShownCancellation(Value):
     at: Time
 
 
+class ShownPause(Value):
+    """Who stopped it for a while, when, and why."""
+
+    reason: str | None = None
+    by: str
+    at: Time
+
+
+class ShownOrigin(Value):
+    """The execution that it was forked from, and the version of it."""
+
+    execution: str
+    version: Count
+
+
 class ShownUsage(Value):
     """What a step used up."""
 
@@ -63,11 +78,13 @@ class ShownUsage(Value):
 
 
 class ShownStep(Value):
-    """One piece of the work."""
+    """One piece of the work; `parent` is the id of the step it is part of."""
 
     id: str
     name: str
     status: StepStatus
+    parent: str | None = None
+    kind: StepKind | None = None
     started_at: Time | None = None
     completed_at: Time | None = None
     duration: Count | None = None
@@ -75,6 +92,7 @@ class ShownStep(Value):
     input: Any = None
     output: Any = None
     error: ShownError | None = None
+    reason: str | None = None
     metrics: ShownUsage | None = None
 
 
@@ -157,8 +175,11 @@ class ServiceExecution(Value):
     result: ShownResult | None = None
     error: ShownError | None = None
     cancellation: ShownCancellation | None = None
+    pause: ShownPause | None = None
     steps: list[ShownStep]
     checkpoints: list[ShownCheckpoint]
+    resumed_from: str | None = None
+    forked_from: ShownOrigin | None = None
     attempts: list[ShownAttempt]
     next_retry_at: Time | None = None
     metrics: ShownMetrics

@@ -24,8 +24,8 @@ STREAM = "execution/e-1"
 
 
 KEY = DataKey(b"k" * 32, STREAM)
-
-
+FORK = "execution/fork"
+FORK_KEY = DataKey(b"f" * 32, FORK)
 CODEC = codec()
 
 
@@ -72,13 +72,20 @@ policies = st.fixed_dictionaries(
 
 
 reasons = st.fixed_dictionaries({}, optional={"reason": st.sampled_from(["r", "s"])})
-
-
-plans = st.lists(
+flat = st.lists(
     st.builds(lambda i: {"id": i, "name": i}, steps), min_size=1, max_size=2, unique_by=str
 )
-
-
+tree = {"parent": steps, "kind": st.sampled_from(["agent", "tool"])}
+plans = st.lists(
+    st.builds(
+        lambda i, rest: {"id": i, "name": i, **rest},
+        steps,
+        st.just({}) | st.fixed_dictionaries({}, optional=tree),
+    ),
+    min_size=1,
+    max_size=2,
+    unique_by=lambda plan: plan["id"],
+)
 hooks = st.just([{"url": "https://a.example", "events": ["*"], "headers": {"K": "v"}}])
 
 
@@ -92,7 +99,7 @@ BODIES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         {"success": st.booleans(), "summary": st.just("s"), "output": content},
         optional={"usage": usage},
     ),
-    "fail": st.fixed_dictionaries(error),
+    "fail": st.fixed_dictionaries(error, optional={"step": steps}),
     "retry": st.just({}),
     "cancel": reasons,
     "updateProgress": st.fixed_dictionaries({"progress": st.sampled_from([0, 33.3, 100])}),
@@ -115,7 +122,7 @@ BODIES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "recordUsage": usage,
     "checkpoint": st.fixed_dictionaries({"state": objects}, optional={"step": steps}),
     "declareSteps": st.fixed_dictionaries({"steps": plans}),
-    "startStep": st.fixed_dictionaries({"step": steps}, optional={"input": content}),
+    "startStep": st.fixed_dictionaries({"step": steps}, optional={"input": content, **tree}),
     "completeStep": st.fixed_dictionaries(
         {"step": steps}, optional={"output": content, "usage": usage}
     ),
@@ -143,7 +150,7 @@ creations = st.fixed_dictionaries(
     optional={
         "retryPolicy": policies,
         "timeout": st.integers(1, 60_000),
-        "steps": plans,
+        "steps": flat,
         "webhooks": hooks,
     },
 ).map(lambda body: CreateExecution.model_validate_json(orjson.dumps(body)))

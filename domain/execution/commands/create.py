@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -17,6 +17,7 @@ from domain.execution.events import (
 )
 from domain.execution.retry_policy import RetryPolicy
 from domain.execution.state import Execution
+from domain.execution.step_tree import check_parents
 from domain.execution.types import (
     DEFAULT_TIMEOUT,
     Metadata,
@@ -106,10 +107,11 @@ def check_timeout(timeout: object, context: Context) -> None:
         raise Invalid.field("timeout", "null (no limit) is for imports")
 
 
-def check_steps(steps: Iterable[StepPlan]) -> None:
-    """Raise `Invalid` where two steps have the same id."""
+def check_steps(steps: Sequence[StepPlan], known: Container[str] = ()) -> None:
+    """Raise `Invalid` where two steps have the same id, or one has no fit parent among them and `known`."""
     seen = set[str]()
     for place, step in enumerate(steps):
         if step.id in seen:
             raise Invalid.field(f"steps.{place}.id", "is there twice")
         seen.add(step.id)
+    check_parents(steps, known)

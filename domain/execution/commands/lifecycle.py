@@ -17,9 +17,11 @@ from domain.execution.events import (
     ExecutionStarting,
     RetryScheduled,
 )
+from domain.execution.order_in_time import require_after_status, require_after_steps
 from domain.execution.state import NO_TIME, Execution
 from domain.execution.transitions import MOVES
 from domain.execution.types import ExecutionError, ExecutionResult, Status, Usage, told
+from domain.json_equality import same_json
 from domain.json_forms import in_milliseconds
 from domain.model import Command, Context, Event
 from domain.types import Id, Json, JsonObject, Text
@@ -33,6 +35,7 @@ class StartExecution(Command[Execution]):
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         if execution.repeats(self.name):
             return
+        require_after_status(execution, context)
         if execution.status is not Status.STARTING:
             yield ExecutionStarting()
         yield ExecutionStarted()
@@ -49,13 +52,16 @@ class PauseExecution(Command[Execution]):
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         if execution.repeats(self.name, equal=self._equals(execution)):
             return
+        require_after_status(execution, context)
         checkpoint = saved(execution, self.state)
         yield checkpoint
         yield told(self, ExecutionPaused, checkpoint=checkpoint.checkpoint)
 
     def _equals(self, execution: Execution) -> bool:
-        at = execution.checkpoints[-1].state if execution.checkpoints else None
-        return self.reason == execution.pause_reason and self.state in (None, at)
+        pause, kept = execution.pause, execution.checkpoints
+        if pause is None or self.reason != pause.reason:
+            return False
+        return self.state is None or bool(kept and same_json(self.state, kept[-1].state))
 
 
 class ResumeExecution(Command[Execution]):
@@ -73,6 +79,7 @@ class ResumeExecution(Command[Execution]):
         equal = self.checkpoint_id in (None, execution.resumed_from)
         if execution.repeats(self.name, equal=equal):
             return
+        require_after_status(execution, context)
         known = [checkpoint.id for checkpoint in execution.checkpoints]
         chosen = self.checkpoint_id or known[-1]
         if chosen not in known:
@@ -90,8 +97,9 @@ class CompleteExecution(ExecutionResult, Command[Execution]):
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         result = told(self, ExecutionResult, output=self.output)
-        if execution.repeats(self.name, equal=result == execution.result):
+        if execution.repeats(self.name, equal=result.same(execution.result)):
             return
+        require_after_steps(execution, context)
         if self.usage:
             yield from used(execution, self.usage)
         yield ExecutionCompleted(success=self.success, result=result)
@@ -106,6 +114,7 @@ class FailExecution(ExecutionError, Command[Execution]):
         error = told(self, ExecutionError)
         if execution.repeats(self.name, equal=error.same(execution.error)):
             return
+        require_after_steps(execution, context)
         yield from _failed(execution, self.name, error, context)
 
 
@@ -116,6 +125,7 @@ class RetryExecution(Command[Execution]):
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         execution.repeats(self.name)
+        require_after_status(execution, context)
         if execution.status is Status.FAILED:
             yield _scheduled(execution, context)
         else:
@@ -134,6 +144,7 @@ class CancelExecution(Command[Execution]):
         before = execution.cancellation
         equal = before is not None and before.reason == self.reason
         if not execution.repeats(self.name, equal=equal):
+            require_after_steps(execution, context)
             yield told(self, ExecutionCancelled)
 
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from domain.errors import AlreadyExists, Invalid
 from domain.execution.commands.create import check_steps
 from domain.execution.commands.progress import used
+from domain.execution.order_in_time import require_after_step
 from domain.execution.state import Execution, Step
 from domain.execution.step_events import (
     StepCompleted,
@@ -18,7 +19,17 @@ from domain.execution.step_events import (
     StepSkipped,
     StepStarted,
 )
-from domain.execution.types import MOST_STEPS, ExecutionError, StepPlan, StepPlans, Usage, told
+from domain.execution.step_tree import check_parent, check_same_place
+from domain.execution.types import (
+    MOST_STEPS,
+    ExecutionError,
+    StepKind,
+    StepPlan,
+    StepPlans,
+    Usage,
+    told,
+)
+from domain.json_equality import same_json
 from domain.model import Command, Context, Event
 from domain.types import Json, Label, Name, StepAssignee, Text
 
@@ -36,7 +47,7 @@ class DeclareSteps(Command[Execution]):
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         execution.repeats(self.name)
-        check_steps(self.steps)
+        check_steps(self.steps, execution.steps)
         new = tuple(plan for plan in self.steps if not _declared(execution, plan))
         _check_room(execution, len(new))
         if new:
@@ -46,13 +57,16 @@ class DeclareSteps(Command[Execution]):
 class StartStep(Command[Execution]):
     """Begin with a step: a new one, a declared one, or one that failed, once more.
 
-    In a later attempt of the execution every step may be started again.
+    In a later attempt of the execution every step may be started again. Its `parent` and `kind` are
+    those it was declared with; a new one may bring them.
     """
 
     name: ClassVar[str] = "startStep"
 
     step: Label
     called: Name | None = Field(default=None, alias="name")
+    parent: Label | None = None
+    kind: StepKind | None = None
     assignee: StepAssignee | None = None
     input: Json = None
 
@@ -61,18 +75,23 @@ class StartStep(Command[Execution]):
         step = execution.steps.get(self.step)
         if step is None:
             _check_room(execution, 1)
-        elif step.attempt in (0, len(execution.attempts)) and execution.step_repeats(
-            self.name, step, equal=self._equals(step)
-        ):
+            check_parent("parent", self.step, self.parent, execution.steps)
+        elif self._repeats(execution, step):
             return
+        else:
+            check_same_place(step, {"parent": self.parent, "kind": self.kind})
+            require_after_step(step, context)
         named = {"name": self.called} if self.called else {}
         yield told(self, StepStarted, **named)
 
+    def _repeats(self, execution: Execution, step: Step) -> bool:
+        this_attempt = step.attempt in (0, len(execution.attempts))
+        return this_attempt and execution.step_repeats(self.name, step, equal=self._equals(step))
+
     def _equals(self, step: Step) -> bool:
-        return (
-            self.called in (None, step.name)
-            and self.assignee in (None, step.assignee)
-            and self.input in (None, step.input)
+        told = ("called", "name"), ("parent", "parent"), ("kind", "kind"), ("assignee", "assignee")
+        return all(getattr(self, mine) in (None, getattr(step, its)) for mine, its in told) and (
+            self.input is None or same_json(self.input, step.input)
         )
 
 
@@ -87,8 +106,10 @@ class CompleteStep(Command[Execution]):
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         step = execution.step(self.step)
-        if execution.step_repeats(self.name, step, equal=self.output == step.output):
+        equal = same_json(self.output, step.output)
+        if execution.step_repeats(self.name, step, equal=equal):
             return
+        require_after_step(step, context)
         if self.usage:
             yield from used(execution, self.usage, self.step)
         yield told(self, StepCompleted)
@@ -104,6 +125,7 @@ class FailStep(ExecutionError, Command[Execution]):
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         step, error = execution.step(self.step), told(self, ExecutionError)
         if not execution.step_repeats(self.name, step, equal=error.same(step.error)):
+            require_after_step(step, context)
             yield StepFailed(step=self.step, error=error)
 
 
@@ -118,13 +140,16 @@ class SkipStep(Command[Execution]):
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         step = execution.step(self.step)
         if not execution.step_repeats(self.name, step, equal=self.reason == step.reason):
+            require_after_step(step, context)
             yield told(self, StepSkipped)
 
 
 def _declared(execution: Execution, plan: StepPlan) -> bool:
     if (step := execution.steps.get(plan.id)) is None:
         return False
-    if (step.name, step.assignee, step.input) != (plan.name, plan.assignee, plan.input):
+    told = ("name", "parent", "kind", "assignee")
+    same = all(getattr(step, name) == getattr(plan, name) for name in told)
+    if not (same and same_json(step.input, plan.input)):
         raise AlreadyExists("There is another step with this id.", step=plan.id)
     return True
 

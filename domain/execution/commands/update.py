@@ -23,6 +23,7 @@ from domain.execution.retry_policy import RetryPolicy
 from domain.execution.state import Execution
 from domain.execution.transitions import MOVES
 from domain.execution.types import Metadata, Status, Tags, Timeout, Webhooks, merged
+from domain.json_equality import same_json
 from domain.model import Command, Context, Event, Recorded
 from domain.types import Assignee, Percent, Priority
 
@@ -96,7 +97,11 @@ class UpdateExecution(Command[Execution]):
             )
         if "progress" in given and self.progress is None:
             wanted["progress"] = None
-        return {k: v for k, v in wanted.items() if v != getattr(execution, FIELDS.get(k, k))}
+        return {
+            name: value
+            for name, value in wanted.items()
+            if not same_json(value, getattr(execution, FIELDS.get(name, name)))
+        }
 
 
 def _require(allowed: bool, execution: Execution) -> None:

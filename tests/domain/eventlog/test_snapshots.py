@@ -68,6 +68,8 @@ durations = st.timedeltas(timedelta(days=-3_650), timedelta(days=3_650))
 def test_state_frozen_by_a_view_is_the_same_to_the_microsecond(
     active: timedelta, timeout: timedelta
 ) -> None:
-    state = Execution("e", "o", "s", None, "c", "p", NOON, active=active, timeout=timeout)
+    state = Execution(
+        "e", "o", "s", None, "c", "p", NOON, NOON, NOON, active=active, timeout=timeout
+    )
     row = Snapshot("execution/e", 1, 1, NOON, frozen(state))
     assert registry.codec().thaw(row).state == state

@@ -75,6 +75,7 @@ def test_stored_samples_replay_to_their_ends() -> None:
         "execution/sample-1": "completed",
         "execution/sample-2": "cancelled",
         "execution/sample-3": "failed",
+        "execution/sample-4": "retry",
     }
     for stream, held in ends.items():
         if held and stream.startswith("execution/"):

@@ -197,12 +197,19 @@ def test_steps_cut_short_count_no_progress_and_reopen_at_a_retry() -> None:
     done = working.happened(StepCompleted(step="a"), StepStarted(step="b"))
     failed = done.happened(FAILED_FINALLY)
     assert [step.status for step in failed.state.steps.values()] == ["completed", *["skipped"] * 2]
-    assert (failed.state.progress, failed.state.steps_completed) == (33.33, 3)
+    assert (failed.state.progress, failed.state.steps_completed) == (33.33, 1)
     assert done.happened(ExecutionCancelled()).state.progress == 33.33
     again = failed.happened(RetryScheduled(retry=1, delay=SECOND, next_retry_at=NOON))
     assert [step.status for step in again.state.steps.values()] == ["completed", *["pending"] * 2]
     assert again.state.steps["b"].started_at is None
     assert again.state.progress == 33.33
+
+
+def test_a_step_skipped_by_a_command_counts_as_completed_after_the_end() -> None:
+    plans = tuple(StepPlan(id=name, name=name) for name in "ab")
+    working = given(*RUNNING, StepsAdded(steps=plans), StepSkipped(step="a", reason="no time"))
+    cancelled = working.happened(ExecutionCancelled())
+    assert (cancelled.state.steps_completed, cancelled.state.progress) == (1, 50)
 
 
 def test_usage_adds_up_without_drift() -> None:

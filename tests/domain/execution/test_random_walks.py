@@ -10,13 +10,17 @@ from hypothesis import given
 
 from domain.eventlog.codec import open_json, sealed_json
 from domain.execution.commands import CreateExecution
+from domain.execution.events import ExecutionCreated
+from domain.execution.fork import ForkExecution
 from domain.execution.state import FINAL, Execution
-from domain.execution.types import Status
-from domain.model import Held, replay
+from domain.execution.types import Status, StepStatus
+from domain.model import Context, Held, Recorded, replay
 from projections.representations.execution import ServiceExecution, document
 from tests.support.random_executions import (
     BODIES,
     CODEC,
+    FORK,
+    FORK_KEY,
     KEY,
     STREAM,
     WORDS,
@@ -43,6 +47,9 @@ def test_invariants_hold_on_every_random_walk(creation: CreateExecution, way: li
     _check_view(path, live)
     for held in path.states:
         _check_state(held)
+        _check_times(held)
+        _check_tree(held.state)
+        _check_fork(held)
     for before, after in pairwise(path.states):
         _check_step(before.state, after.state)
 
@@ -70,6 +77,7 @@ def _check_state(held: Held[Execution]) -> None:
     assert (state.next_retry_at is not None) == (state.status is Status.RETRY)
     assert (state.active_since is not None) == (state.status in {Status.STARTING, Status.RUNNING})
     assert (state.cancellation is not None) == (state.status is Status.CANCELLED)
+    assert (state.pause is not None) == (state.status is Status.PAUSED)
     if state.status is Status.COMPLETED:
         assert state.error is None
         assert state.progress == 100
@@ -77,6 +85,46 @@ def _check_state(held: Held[Execution]) -> None:
         assert all(step.status not in {"pending", "running"} for step in state.steps.values())
     assert [attempt.number for attempt in state.attempts] == [*range(1, len(state.attempts) + 1)]
     assert all(attempt.outcome for attempt in state.attempts[:-1])
+
+
+def _check_times(held: Held[Execution]) -> None:
+    """Nothing ends before it began, no part lasts longer than the whole."""
+    state, metrics = held.state, document(held, held.at)["metrics"]
+    assert metrics.get("activeDuration", 0) <= metrics.get("duration", 0)
+    assert state.created_at <= state.since <= state.updated_at <= held.at
+    periods = [(state.started_at, state.completed_at)]
+    periods += [(attempt.started_at, attempt.ended_at) for attempt in state.attempts]
+    periods += [(step.started_at, step.completed_at) for step in state.steps.values()]
+    assert all(end is None or begin is None or begin <= end for begin, end in periods)
+    if state.pause:
+        assert state.pause.at == state.since
+
+
+def _check_tree(state: Execution) -> None:
+    for step in state.steps.values():
+        above, steps_up = step.parent, 0
+        while above is not None:
+            above, steps_up = state.steps[above].parent, steps_up + 1
+            assert steps_up < len(state.steps)
+
+
+def _check_fork(held: Held[Execution]) -> None:
+    """A fork begins with what is done, and with nothing that runs."""
+    source = held.state
+    context = Context(held.at, held.at, "t", str, lambda: 0.5, importing=False, states={})
+    command = ForkExecution(version=held.version).of(source)
+    [event] = command.outcome(None, context)
+    assert isinstance(event, ExecutionCreated)
+    row = CODEC.encode(Recorded(FORK, 1, 1, held.at, event, "t"), FORK_KEY)
+    forked = replay(None, [CODEC.decode(row, FORK_KEY)])
+    assert forked is not None
+    _check_state(forked)
+    assert forked.state.status is Status.QUEUED
+    assert forked.state.steps_completed == source.steps_completed
+    assert {step.status for step in forked.state.steps.values()} <= {*StepStatus} - {"running"}
+    outputs = {step.id: step.output for step in forked.state.steps.values()}
+    assert outputs == {step.id: step.output for step in source.steps.values()}
+    assert forked.state.checkpoints == source.checkpoints
 
 
 def _check_step(before: Execution, after: Execution) -> None:
@@ -89,6 +137,9 @@ def _check_step(before: Execution, after: Execution) -> None:
         assert (after.result, after.cancellation) == (before.result, before.cancellation)
     assert after.used.tokens_used >= before.used.tokens_used
     assert list(after.steps)[: len(before.steps)] == list(before.steps)
+    for step in before.steps.values():
+        moved = after.steps[step.id]
+        assert (moved.parent, moved.kind) == (step.parent, step.kind)
     assert (after.parties, after.created_at) == (before.parties, before.created_at)
 
 

@@ -11,6 +11,7 @@ from domain.execution.commands import (
     FailExecution,
     RetryExecution,
     StartExecution,
+    StartStep,
     TimeOutExecution,
     UpdateExecution,
 )
@@ -23,7 +24,9 @@ from domain.execution.events import (
     RetryScheduled,
 )
 from domain.execution.retry_policy import RetryPolicy
-from domain.execution.types import ExecutionError, Status
+from domain.execution.step_events import StepCompleted, StepsAdded, StepSkipped, StepStarted
+from domain.execution.types import ExecutionError, Status, StepPlan
+from domain.model import Event
 from tests.support.given import SECOND, Given, given
 from tests.support.histories import (
     BROKEN,
@@ -135,6 +138,80 @@ def test_working_time_leaves_out_the_wait() -> None:
     now = working().after(10 * SECOND, NOT_FINAL)
     waiting = now.happened(scheduled(1, SECOND, now)).after(60 * SECOND, STARTING, STARTED)
     assert waiting.state.worked(waiting.now) == 13 * SECOND
+
+
+def failing_step(step: str | None) -> ExecutionError:
+    return ExecutionError(code="SMTP", message="No answer", recoverable=True, step=step)
+
+
+STEPS = tuple(StepPlan(id=name, name=name) for name in ("done", "named", "open", "later", "left"))
+AT_WORK: tuple[Event, ...] = (
+    StepsAdded(steps=STEPS),
+    StepStarted(step="done"),
+    StepCompleted(step="done"),
+    StepStarted(step="named", input=1),
+    StepStarted(step="open", input=2),
+    StepSkipped(step="left", reason="no time"),
+)
+
+
+def statuses(history: Given) -> dict[str, str]:
+    return {step.id: step.status.value for step in history.state.steps.values()}
+
+
+def test_steps_of_an_attempt_that_is_retried_are_pending_again_but_for_the_one_that_failed() -> (
+    None
+):
+    now = working().happened(*AT_WORK)
+    error = failing_step("named")
+    after = now.happened(ExecutionFailed(error=error, final=False, will_retry=True))
+    expected = {
+        "done": "completed",
+        "named": "failed",
+        "open": "pending",
+        "later": "pending",
+        "left": "skipped",
+    }
+    assert statuses(after) == expected
+    assert statuses(after.happened(scheduled(1, SECOND, after))) == expected
+    named, reopened = after.state.steps["named"], after.state.steps["open"]
+    assert (named.completed_at, named.error.code, named.error.step) == (after.now, "SMTP", "named")
+    assert (reopened.started_at, reopened.completed_at, reopened.input) == (None, None, 2)
+    assert after.state.progress == 40
+
+
+def test_the_named_step_fails_with_the_last_attempt_too_and_the_others_are_skipped() -> None:
+    now = working().happened(*AT_WORK)
+    after = now.happened(ExecutionFailed(error=failing_step("named"), final=True, will_retry=False))
+    assert statuses(after) == {
+        "done": "completed",
+        "named": "failed",
+        "open": "skipped",
+        "later": "skipped",
+        "left": "skipped",
+    }
+    again = after.happened(scheduled(1, SECOND, after))
+    assert statuses(again)["named"] == "failed"
+    assert statuses(again)["open"] == "pending"
+
+
+@pytest.mark.parametrize("step", [None, "", "nowhere", "done", "left"])
+def test_an_error_that_names_no_open_step_fails_none(step: str | None) -> None:
+    now = working().happened(*AT_WORK)
+    after = now.happened(ExecutionFailed(error=failing_step(step), final=False, will_retry=True))
+    assert statuses(after)["done"] == "completed"
+    assert statuses(after)["left"] == "skipped"
+    assert "failed" not in statuses(after).values()
+
+
+def test_a_step_that_waits_for_the_retry_is_started_afresh() -> None:
+    now = working().happened(*AT_WORK)
+    failed = now.happened(
+        ExecutionFailed(error=failing_step("named"), final=False, will_retry=True)
+    )
+    again = failed.happened(scheduled(1, SECOND, failed), STARTING, STARTED)
+    for step in ("named", "open"):
+        again.when(StartStep(step=step)).then(StepStarted(step=step))
 
 
 def test_attempt_that_lasts_too_long_fails() -> None:

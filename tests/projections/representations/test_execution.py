@@ -14,6 +14,7 @@ from domain.eventlog.encryption import DataKey
 from domain.execution.commands import PauseExecution
 from domain.execution.events import (
     CheckpointSaved,
+    ExecutionCancelled,
     ExecutionCompleted,
     ExecutionCreated,
     ExecutionFailed,
@@ -21,7 +22,13 @@ from domain.execution.events import (
     ExecutionResumed,
     ExecutionUpdated,
 )
-from domain.execution.step_events import StepCompleted, StepsAdded, StepStarted, UsageRecorded
+from domain.execution.step_events import (
+    StepCompleted,
+    StepsAdded,
+    StepSkipped,
+    StepStarted,
+    UsageRecorded,
+)
 from domain.execution.types import ExecutionError, Status, StepPlan, Webhook
 from domain.model import Recorded
 from domain.registry import codec
@@ -29,7 +36,16 @@ from domain.types import Assignee, StepAssignee
 from projections.representations.execution import ServiceExecution, document
 from projections.representations.jsonld import linked_data
 from tests.support.given import NOON, SECOND, Given, given
-from tests.support.histories import CHECKPOINT, CREATED, HISTORIES, PAUSED, RESULT, RUNNING, WAITING
+from tests.support.histories import (
+    CHECKPOINT,
+    CREATED,
+    HISTORIES,
+    HOPELESS,
+    PAUSED,
+    RESULT,
+    RUNNING,
+    WAITING,
+)
 
 CLAUDE = Assignee(type="ai-agent", id="claude", name="Claude", model="claude-4.5")
 HOOK = Webhook(id="wh-1", url="https://a.example", events=("*",), headers={"Key": "k3y"})
@@ -87,7 +103,7 @@ def test_every_status_has_its_document(status: Status) -> None:
 def test_durations_of_a_running_execution_count_until_now() -> None:
     metrics = shown(given(*RUNNING).after(10 * SECOND))["metrics"]
     assert (metrics["duration"], metrics["durationFinal"]) == (10_000, False)
-    assert metrics["activeDuration"] == 11_000  # from its starting, a second before
+    assert metrics["activeDuration"] == 10_000  # not the second before, in which it was starting
 
 
 def test_durations_of_an_ended_execution_are_fixed() -> None:
@@ -124,6 +140,34 @@ def test_cancellation_shows_its_actor() -> None:
         "at": "2026-11-22T12:00:04.000Z",
         "reason": "changed my mind",
     }
+
+
+def test_a_pause_says_who_when_and_why_while_it_lasts() -> None:
+    paused = given(*HISTORIES[Status.PAUSED])
+    assert shown(paused)["pause"] == {
+        "reason": "lunch",
+        "by": "tester",
+        "at": "2026-11-22T12:00:05.000Z",
+    }
+    assert "pause" not in shown(paused.happened(ExecutionResumed(checkpoint="cp-1")))
+    failed = ExecutionFailed(error=HOPELESS, final=True, will_retry=False)
+    for end in (failed, ExecutionCancelled()):
+        assert "pause" not in shown(paused.happened(end))
+
+
+def test_the_checkpoint_that_was_restored_last_is_named() -> None:
+    paused = given(*HISTORIES[Status.PAUSED])
+    assert "resumedFrom" not in shown(paused)
+    resumed = paused.happened(ExecutionResumed(checkpoint="cp-1"))
+    assert shown(resumed)["resumedFrom"] == "cp-1"
+
+
+def test_a_step_says_why_it_was_skipped() -> None:
+    plan = StepPlan(id="a", name="A")
+    skipped = given(*RUNNING, StepsAdded(steps=(plan,)), StepSkipped(step="a", reason="no time"))
+    assert shown(skipped)["steps"][0]["reason"] == "no time"
+    again = skipped.happened(StepStarted(step="a"))
+    assert "reason" not in shown(again)["steps"][0]
 
 
 def test_latest_ten_checkpoints_are_shown() -> None:
@@ -190,6 +234,8 @@ def whole() -> Given:
         StepStarted(step="a"),
         UsageRecorded(tokens_used=3, step="a"),
         StepCompleted(step="a", output="done"),
+        StepStarted(step="b"),
+        StepSkipped(step="b", reason="too dear"),
         CHECKPOINT,
         PAUSED,
         ExecutionFailed(error=error, final=True, will_retry=False),
@@ -213,7 +259,7 @@ def test_sealed_document_opens_to_the_plain_one(history: Given) -> None:
 def test_sealed_document_shows_no_content() -> None:
     for history in (whole(), given(*RUNNING, ExecutionCompleted(success=True, result=RESULT))):
         text = sealed_json(frozen_and_thawed(history, codec())).decode()
-        for secret in ("bad", "line 1", '"q"', "done", "page", "k3y", "Sent two"):
+        for secret in ("bad", "line 1", '"q"', "done", "page", "k3y", "Sent two", "too dear"):
             assert secret not in text
 
 

@@ -1,0 +1,97 @@
+"""How an execution begins where another one was at an earlier version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BeforeValidator, Field, PrivateAttr
+
+from domain.errors import Invalid
+from domain.execution.events import ExecutionCreated
+from domain.execution.forked import (
+    CarriedCheckpoint,
+    CarriedStep,
+    carried_checkpoints,
+    carried_steps,
+    plan_of,
+)
+from domain.execution.state import Execution
+from domain.execution.types import DEFAULT_TIMEOUT, ForkedFrom, Status
+from domain.json_forms import whole
+from domain.model import Context, Creation, Event
+from domain.sealing import Ciphertext
+
+NEWEST = 2**53 - 1
+
+
+class ForkExecution(Creation[Execution]):
+    """Create an execution that begins with the state of another one at a version of it.
+
+    It is queued. Steps that were completed, failed or skipped stay so, the others are pending;
+    checkpoints, settings, tags and metadata are those of that version. It begins without attempts,
+    usage, result, error and webhooks: a copy costs nothing yet, and calls nobody.
+
+    Raises:
+        Invalid: the content of that version was erased.
+    """
+
+    name: ClassVar[str] = "fork"
+
+    version: Annotated[int, Field(ge=1, le=NEWEST), BeforeValidator(whole)]
+    _source: Execution | None = PrivateAttr(default=None)
+
+    def of(self, source: Execution) -> Self:
+        """The command with the state of the other execution at that version, its content opened."""
+        command = self.model_copy()
+        command._source = source  # noqa: SLF001 - its own: the copy is of this class
+        return command
+
+    def create(self, context: Context) -> Iterator[Event]:
+        source = self._source
+        assert source is not None
+        steps, checkpoints = carried_steps(source), carried_checkpoints(source)
+        _require_content(source, steps, checkpoints)
+        told: dict[str, Any] = {
+            "workflow": source.workflow,
+            "assignee": source.assignee,
+            "steps": tuple(plan_of(step) for step in source.steps.values()),
+            "steps_total": source.planned_steps,
+            "retry_policy": source.retry_policy,
+            "tags": source.tags,
+            "metadata": source.metadata,
+            "carried": steps,
+            "checkpoints": checkpoints,
+        }
+        yield ExecutionCreated(
+            order=source.order,
+            service=source.service,
+            customer=source.customer,
+            provider=source.provider,
+            priority=source.priority,
+            # Without a limit is for what is imported; a fork is work.
+            timeout=source.timeout or (None if context.importing else DEFAULT_TIMEOUT),
+            forked_from=ForkedFrom(execution=source.id, version=self.version),
+            **_progress(source),
+            **{name: value for name, value in told.items() if value},
+        )
+
+
+def _progress(source: Execution) -> dict[str, Any]:
+    """What was told, but for the 100 that a completion tells."""
+    told = source.explicit_progress
+    return {} if told is None or source.status is Status.COMPLETED else {"progress": told}
+
+
+def _require_content(
+    source: Execution,
+    steps: tuple[CarriedStep, ...],
+    checkpoints: tuple[CarriedCheckpoint, ...],
+) -> None:
+    content: list[Any] = [step.input for step in source.steps.values()]
+    content += [checkpoint.state for checkpoint in checkpoints]
+    for step in steps:
+        error = step.error
+        content += [step.output, step.reason, *((error.message, error.stack) if error else ())]
+    if any(isinstance(part, Ciphertext) for part in content):
+        raise Invalid.field("version", "its content was erased: there is nothing to begin with")

@@ -1,0 +1,94 @@
+"""What an execution that was forked from another brings along, as it stands in its first event."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from domain.execution.state import ELSEWHERE, Checkpoint, Execution, Step
+from domain.execution.types import ExecutionError, StepPlan, StepStatus
+from domain.json_forms import Time
+from domain.model import Value
+from domain.sealing import Sealed
+
+CarriedStatus = Literal[StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED]
+
+
+class CarriedStep(Value):
+    """What a step had come to."""
+
+    step: str
+    status: CarriedStatus
+    started_at: Time | None = None
+    completed_at: Time | None = None
+    output: Sealed[Any] = None
+    error: ExecutionError | None = None
+    reason: Sealed[str] | None = None
+
+    def onto(self, step: Step) -> Step:
+        """The step, done elsewhere; it may be started again here."""
+        return step.evolve(
+            status=self.status,
+            started_at=self.started_at,
+            completed_at=self.completed_at,
+            output=self.output,
+            error=self.error,
+            reason=self.reason,
+            attempt=ELSEWHERE,
+        )
+
+
+class CarriedCheckpoint(Value):
+    """A place to go on from that was kept elsewhere."""
+
+    checkpoint: str
+    at: Time
+    state: Sealed[dict[str, Any]]
+    step: str = ""
+    progress: float = 0
+
+    def kept(self) -> Checkpoint:
+        """The checkpoint."""
+        return Checkpoint(self.checkpoint, self.at, self.state, self.step, self.progress)
+
+
+def plan_of(step: Step) -> StepPlan:
+    """A step as it would be declared."""
+    told = {
+        "parent": step.parent,
+        "kind": step.kind,
+        "assignee": step.assignee,
+        "input": step.input,
+    }
+    return StepPlan(id=step.id, name=step.name, **_given(told))
+
+
+def carried_steps(execution: Execution) -> tuple[CarriedStep, ...]:
+    """The steps that are done with. What an end has cut short is not."""
+    closed = (StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED)
+    steps = execution.steps.values()
+    return tuple(_carried(step) for step in steps if step.status in closed and not step.cut_short)
+
+
+def carried_checkpoints(execution: Execution) -> tuple[CarriedCheckpoint, ...]:
+    """All its checkpoints."""
+    return tuple(
+        CarriedCheckpoint(
+            checkpoint=kept.id, at=kept.at, state=kept.state, step=kept.step, progress=kept.progress
+        )
+        for kept in execution.checkpoints
+    )
+
+
+def _carried(step: Step) -> CarriedStep:
+    told = {
+        "started_at": step.started_at,
+        "completed_at": step.completed_at,
+        "output": step.output,
+        "error": step.error,
+        "reason": step.reason,
+    }
+    return CarriedStep(step=step.id, status=step.status, **_given(told))  # type: ignore[arg-type]  # closed: the caller saw to it
+
+
+def _given(told: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in told.items() if value is not None}

@@ -1,0 +1,29 @@
+"""Whether two JSON values are the same value. Python's `==` takes `True` for `1`; JSON does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def same_json(one: Any, other: Any) -> bool:
+    """Whether two JSON values are equal, at any depth: `1` and `1.0` are, `true` and `1` are not.
+
+    Objects are equal whatever the order of their members. Content that stays sealed is equal to
+    itself alone.
+    """
+    pending = [(one, other)]
+    while pending:  # not recursive: clients choose the depth
+        left, right = pending.pop()
+        if left is right:
+            continue
+        if isinstance(left, dict) and isinstance(right, dict):
+            if left.keys() != right.keys():
+                return False
+            pending.extend((value, right[name]) for name, value in left.items())
+        elif isinstance(left, list) and isinstance(right, list):
+            if len(left) != len(right):
+                return False
+            pending.extend(zip(left, right, strict=True))
+        elif isinstance(left, bool) != isinstance(right, bool) or left != right:
+            return False
+    return True

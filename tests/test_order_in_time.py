@@ -1,0 +1,152 @@
+"""When clients may say that something happened."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from domain.execution.commands import (
+    CancelExecution,
+    CompleteExecution,
+    CompleteStep,
+    FailExecution,
+    FailStep,
+    PauseExecution,
+    ResumeExecution,
+    RetryExecution,
+    SkipStep,
+    StartExecution,
+    StartStep,
+    UpdateExecution,
+    UpdateProgress,
+)
+from domain.execution.events import ExecutionPaused, ExecutionResumed
+from domain.execution.state import Execution
+from domain.execution.step_events import StepFailed, StepsAdded, StepStarted
+from domain.execution.types import ExecutionError, Status, StepPlan
+from domain.model import Command
+from projections.representations.execution import document
+from tests.support.given import NOON, SECOND, Given, given
+from tests.support.histories import CHECKPOINT, CREATED, HISTORIES, RUNNING, STARTED, STARTING
+
+COMPLETE = CompleteExecution(success=True, output=None, summary="s")
+FAIL = FailExecution(code="X", message="x", recoverable=True)
+MILLISECOND = timedelta(milliseconds=1)
+# What each command ends, in each status in which it may: the time at which that began.
+ENDS: list[tuple[Status, Command[Execution], datetime]] = [
+    (Status.QUEUED, StartExecution(), NOON + SECOND),
+    (Status.QUEUED, CancelExecution(), NOON + SECOND),
+    (Status.STARTING, StartExecution(), NOON + 2 * SECOND),
+    (Status.STARTING, FAIL, NOON + 2 * SECOND),
+    (Status.RUNNING, PauseExecution(), NOON + 3 * SECOND),
+    (Status.RUNNING, COMPLETE, NOON + 3 * SECOND),
+    (Status.RUNNING, FAIL, NOON + 3 * SECOND),
+    (Status.RUNNING, CancelExecution(), NOON + 3 * SECOND),
+    (Status.RUNNING, UpdateExecution(status=Status.CANCELLED), NOON + 3 * SECOND),
+    (Status.PAUSED, ResumeExecution(), NOON + 5 * SECOND),
+    (Status.PAUSED, FAIL, NOON + 5 * SECOND),
+    (Status.PAUSED, CancelExecution(), NOON + 5 * SECOND),
+    (Status.FAILED, RetryExecution(), NOON + 4 * SECOND),
+    (Status.FAILED, CancelExecution(), NOON + 4 * SECOND),
+    (Status.RETRY, StartExecution(), NOON + 5 * SECOND),
+    (Status.RETRY, RetryExecution(), NOON + 5 * SECOND),
+    (Status.RETRY, FAIL, NOON + 5 * SECOND),
+]
+STEP_ENDS: list[Command[Execution]] = [
+    CompleteStep(step="a"),
+    FailStep(step="a", code="X", message="x"),
+    SkipStep(step="a"),
+    COMPLETE,
+    FAIL,
+    CancelExecution(),
+]
+
+
+def dated(command: Command[Execution], at: datetime) -> Command[Execution]:
+    return command.model_copy(update={"occurred_at": at})
+
+
+@pytest.mark.parametrize(("status", "command", "began"), ENDS)
+def test_a_status_ends_no_earlier_than_it_began(
+    status: Status, command: Command[Execution], began: datetime
+) -> None:
+    history = given(*HISTORIES[status]).after(60 * SECOND)
+    history.when(dated(command, began - MILLISECOND)).refused_field("occurredAt")
+    assert history.when(dated(command, began)).events
+
+
+@pytest.mark.parametrize("command", STEP_ENDS)
+def test_a_running_step_ends_no_earlier_than_it_began(command: Command[Execution]) -> None:
+    history = given(*RUNNING).after(10 * SECOND, StepStarted(step="a")).after(60 * SECOND)
+    began = history.state.steps["a"].started_at
+    history.when(dated(command, began - MILLISECOND)).refused_field("occurredAt")
+    assert history.when(dated(command, began)).events
+
+
+def test_a_step_that_failed_is_started_again_no_earlier_than_it_failed() -> None:
+    error = ExecutionError(code="X", message="x")
+    history = given(*RUNNING, StepStarted(step="a"), StepFailed(step="a", error=error))
+    failed, history = history.now, history.after(60 * SECOND)
+    for command in (StartStep(step="a"), SkipStep(step="a")):
+        history.when(dated(command, failed - MILLISECOND)).refused_field("occurredAt")
+        assert history.when(dated(command, failed)).events
+
+
+def test_what_ends_nothing_may_be_dated_earlier() -> None:
+    plans = (StepPlan(id="a", name="A"), StepPlan(id="b", name="B"))
+    history = given(*RUNNING, StepsAdded(steps=plans)).after(60 * SECOND)
+    for command in (UpdateProgress(progress=5), StartStep(step="a"), SkipStep(step="b")):
+        assert history.when(dated(command, NOON)).events
+
+
+def test_the_refusal_says_when_it_would_be_right() -> None:
+    outcome = given(*HISTORIES[Status.PAUSED]).when(dated(ResumeExecution(), NOON))
+    assert outcome.error is not None
+    assert outcome.error.members["errors"] == [
+        {
+            "path": "occurredAt",
+            "message": "must not be before 2026-11-22T12:00:05.000Z, since when the execution is"
+            " paused; it is 2026-11-22T12:00:00.000Z",
+        }
+    ]
+
+
+def test_a_repeat_is_no_end_whenever_it_is_dated() -> None:
+    given(*HISTORIES[Status.RUNNING]).when(dated(StartExecution(), NOON)).then_nothing()
+
+
+def test_a_time_that_was_read_may_be_sent_back() -> None:
+    """Clients see milliseconds, of times that may be finer."""
+    fine = replace(given(CREATED), now=NOON + timedelta(seconds=1, microseconds=999))
+    history = fine.happened(STARTING, STARTED)
+    read = history.state.since.replace(microsecond=0)
+    assert history.state.since > read
+    assert history.when(dated(COMPLETE, read)).events
+
+
+def metrics(history: Given) -> dict[str, object]:
+    shown: dict[str, object] = document(history.held, history.now)["metrics"]
+    return shown
+
+
+def test_active_duration_leaves_out_what_was_before_the_start() -> None:
+    history = given(CREATED, STARTING).after(30 * SECOND, STARTED).after(10 * SECOND)
+    assert (metrics(history)["duration"], metrics(history)["activeDuration"]) == (10_000, 10_000)
+
+
+def test_active_duration_is_never_above_duration_in_logs_that_know_no_order() -> None:
+    """A log may hold a resume that is dated before its pause."""
+    paused = given(*RUNNING).after(10 * SECOND, CHECKPOINT, ExecutionPaused(checkpoint="cp-1"))
+    early = replace(paused, now=paused.now - 9 * SECOND)
+    resumed = early.happened(ExecutionResumed(checkpoint="cp-1"))
+    shown = metrics(resumed.after(9 * SECOND))
+    assert shown["activeDuration"] == shown["duration"]
+
+
+def test_updated_at_follows_the_clock_of_created_at() -> None:
+    history = given(*RUNNING)
+    assert history.state.updated_at == history.now
+    late = replace(history, now=history.now - 2 * SECOND).happened(CHECKPOINT)
+    assert late.state.updated_at == history.now
