@@ -8,8 +8,11 @@ from random import Random
 from typing import Any
 
 from domain.execution.events import (
+    CheckpointSaved,
     ExecutionCancelled,
     ExecutionFailed,
+    ExecutionPaused,
+    ExecutionResumed,
     ExecutionUpdated,
     ProgressUpdated,
 )
@@ -49,8 +52,11 @@ def sample() -> list[Happening]:
 
 def _story(name: str, random: Random) -> Iterator[Happening]:
     assignee = {"type": random.choice(["human", "system"]), "id": "a-1", "name": "Ann, Dr."}
+    number = int(name[-2:])
+    origin = {"execution": f"e-{number % 3:02}", "version": number % 4 + 1}
     yield created(
         name,
+        forked_from=None if number % 5 else origin,
         order=f"order-{random.randrange(9)}",
         service=f"s-{random.randrange(3)}",
         workflow=random.choice([None, "w-1"]),
@@ -69,11 +75,12 @@ def _story(name: str, random: Random) -> Iterator[Happening]:
         yield Happening(name, ProgressUpdated(progress=random.choice([0, 50, 33.3])))
         cost = Decimal(random.randrange(100)) / 100
         yield Happening(name, UsageRecorded(tokens_used=random.randrange(3), cost=cost))
-        yield from random.choice([_nothing, _done, _failed, _cancelled, _changed])(name)
+        yield from random.choice([_left_alone, _done, _failed, _cancelled, _changed])(name)
 
 
-def _nothing(name: str) -> Iterator[Happening]:
-    yield from ()
+def _left_alone(name: str) -> Iterator[Happening]:
+    if int(name[-1]) % 2:
+        yield from _paused(name)
 
 
 def _done(name: str) -> Iterator[Happening]:
@@ -98,3 +105,10 @@ def _cancelled(name: str) -> Iterator[Happening]:
 
 def _changed(name: str) -> Iterator[Happening]:
     yield Happening(name, ExecutionUpdated(tags=("changed",), metadata={"region": "south"}))
+    yield from _paused(name)
+    yield Happening(name, ExecutionResumed(checkpoint="cp-1"))
+
+
+def _paused(name: str) -> Iterator[Happening]:
+    yield Happening(name, CheckpointSaved(checkpoint="cp-1", state={"secret": 1}))
+    yield Happening(name, ExecutionPaused(checkpoint="cp-1", reason="secret"))

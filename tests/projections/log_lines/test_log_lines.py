@@ -117,11 +117,11 @@ async def test_server_logs_failures_retries_and_completions(tables: str) -> None
         (ExecutionCancelled(), "Request cancelled"),
         (
             RetryScheduled(retry=5, delay=timedelta(milliseconds=1250), next_retry_at=NOON),
-            "Retrying after 1.25s (attempt 5)",
+            "Retrying after 1.25s (manual)",
         ),
         (
             RetryScheduled(retry=1, delay=timedelta(), next_retry_at=NOON),
-            "Retrying after 0s (attempt 1)",
+            "Retrying after 0s (manual)",
         ),
     ],
 )
