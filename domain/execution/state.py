@@ -235,8 +235,12 @@ class Execution(Aggregate):
 
     def changed(self, recorded: Recorded, **changes: object) -> Self:
         """The state after an event. All events pass here, so that `updated_at` is never behind."""
-        when = recorded.when
-        return self.evolve(updated_at=max(self.updated_at, when), **changes)
+        at = recorded.occurred_at or recorded.at
+        # As `evolve` does it, without passing the changes on once more: every event pays for that.
+        changes["updated_at"] = max(self.updated_at, at)
+        new = object.__new__(type(self))
+        object.__setattr__(new, "__dict__", {**self.__dict__, **changes})
+        return new
 
     def entered(self, status: Status, recorded: Recorded, **changes: object) -> Self:
         """The state after an event that gave it a status."""
