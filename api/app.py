@@ -11,7 +11,9 @@ from datetime import datetime
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api import request_headers
 from api.access.identity import Access
+from api.admission import refusal
 from api.clock import new_id, now
 from api.documents import asyncapi
 from api.routes import analytics as analytics_routes
@@ -28,10 +30,11 @@ from api.routes import (
 from api.routes import history as history_routes
 from api.settings import Settings
 from api.streams.hub import Hub
-from api.web import problems, websocket
+from api.web import websocket
 from api.web.body import Bodies
 from api.web.operation import Operation
 from api.web.path_segments import parted
+from api.web.problems import Malformed
 from api.web.routing import routes
 from domain import registry
 from domain.errors import NotFound
@@ -188,6 +191,11 @@ def create_app(system: System) -> ASGIApp:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
+            try:
+                scope["state"]["headers"] = request_headers.read(scope)
+            except Malformed as error:
+                await refusal(error, scope)(scope, receive, send)
+                return
             if b"%" in scope["raw_path"]:
                 scope["path"] = parted(scope["raw_path"])
             if scope["path"].startswith(PREFIX + "/"):
@@ -199,4 +207,4 @@ def create_app(system: System) -> ASGIApp:
 
 async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:
     error = NotFound("There is nothing at this path; /openapi.json lists what there is.")
-    await problems.answer(error, scope["path"])(scope, receive, send)
+    await refusal(error, scope)(scope, receive, send)

@@ -21,7 +21,7 @@ from api.embedded_postgres.server import EmbeddedPostgres
 from api.settings import Settings, SetupError, unknown
 from api.telemetry.logging import configure_logging
 from api.transport import listen_socket
-from api.transport.protocols import HttpLine, SocketLine
+from api.transport.protocols import NOSNIFF, HttpLine, SocketLine
 from domain.errors import Overloaded
 from domain.eventlog.encryption import WrongKey
 
@@ -131,6 +131,7 @@ def configured(app: ASGIApp, watch: Callable[[], Awaitable[None]] | None = None)
         access_log=False,
         proxy_headers=False,  # nothing here asks where a request came from
         server_header=False,
+        headers=[NOSNIFF],
         log_config=None,
         timeout_graceful_shutdown=GRACE,
     )

@@ -92,7 +92,7 @@ def _message(call: Call, item: Any, place: int) -> Message:
         identity = call.system.new_id("exec")
     checked = checked_new_id if name == "create" else checked_id
     stream = f"execution/{checked(identity, 'execution')}"
-    return call.message(stream, built(COMMANDS[name], given), f"#{place}", if_match)
+    return call.message(stream, built(COMMANDS[name], given), str(place), if_match)
 
 
 async def _log(call: Call, item: Any, place: int) -> bool:
@@ -104,7 +104,7 @@ async def _log(call: Call, item: Any, place: int) -> bool:
     execution = checked_id(identity, "execution")
     line = built(LogLine, given)
     expected = None if if_match is None else (if_match,)
-    return await log_lines.kept(call, execution, [line], f"#{place}", expected)
+    return await log_lines.kept(call, execution, [line], str(place), expected)
 
 
 def _parted(item: Any) -> tuple[str, Any, int | None, dict[str, Any]]:

@@ -93,7 +93,7 @@ def timed(name: str, text: str) -> datetime:
 
 async def events(call: Call) -> ASGIApp:
     """The history of one execution: a page of it as JSON, or all of it and what comes as SSE."""
-    if event_stream.wanted(call):
+    if event_stream.preferred(call):
         return await event_stream.events_of_execution(call)
     call.only("order", "limit", "cursor", "types", "minPosition", "include")
     order = call.parameter("order") or "asc"
@@ -111,7 +111,7 @@ async def events(call: Call) -> ASGIApp:
         cursor=call.parameter("cursor"),
         with_states=with_states,
     )
-    headers = {"log-position": str(position)}
+    headers = {"log-position": str(position), **responses.VARY}
     return responses.json(responses.page(page.envelopes, page.next_cursor), headers)
 
 
@@ -122,7 +122,8 @@ async def diff(call: Call) -> ASGIApp:
         raise Invalid.field("from" if first is None else "to", "is needed: a version")
     position = await written(call)
     patch = await call.system.history.diff(f"execution/{call.path['id']}", first, last)
-    headers = {"log-position": str(position), "cache-control": responses.IMMUTABLE}
+    kept = {"cache-control": responses.IMMUTABLE, **responses.VARY}
+    headers = {"log-position": str(position), **kept}
     return responses.json(patch, headers, media="application/json-patch+json")
 
 

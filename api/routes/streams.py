@@ -51,6 +51,26 @@ def _watching(
     )
 
 
+def _watches(word: str) -> tuple[Operation, ...]:
+    """The streams of watchers, which have two names: `watch` and `monitor`."""
+    return (
+        _watching(
+            f"{word}Executions",
+            f"/executions/{word}",
+            "What happens to all executions, from now on",
+            event_stream.watch_log,
+            *FILTERS,
+        ),
+        _watching(
+            f"{word}Execution",
+            f"/executions/{{id}}/{word}",
+            "What happens to an execution, until it has ended",
+            event_stream.watch_execution,
+            problems=("not-found",),
+        ),
+    )
+
+
 OPERATIONS = (
     _watching(
         "streamEvents",
@@ -59,18 +79,6 @@ OPERATIONS = (
         event_stream.events_of_log,
         *FILTERS,
     ),
-    _watching(
-        "watchExecutions",
-        "/executions/watch",
-        "What happens to all executions, from now on",
-        event_stream.watch_log,
-        *FILTERS,
-    ),
-    _watching(
-        "watchExecution",
-        "/executions/{id}/watch",
-        "What happens to an execution, until it has ended",
-        event_stream.watch_execution,
-        problems=("not-found",),
-    ),
+    *_watches("watch"),
+    *_watches("monitor"),
 )

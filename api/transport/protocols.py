@@ -15,20 +15,30 @@ from http import HTTPStatus
 from typing import Any, cast
 
 from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.typing import StatusLike
 
 from api.streams.connection import Connection, Line
+from api.streams.framing import TRAILERS, FramingBudget
+from api.streams.half_closed import HalfClosed
+from api.streams.handshake import reason
 from api.web import problems
 from api.web.problems import HeadTooLarge, Internal, Malformed
 from domain.errors import DomainError
 
 LINE = "executions.line"
 FAREWELL = 5.0
-LONGEST_HEAD = 64 * 1024
+MOST_PIPELINED = 64
+BODY = (b"transfer-encoding", b"content-length")
+NOSNIFF = ("x-content-type-options", "nosniff")
+"""No browser may take an answer for anything but what its media type says."""
 
 
 class Fed(asyncio.Protocol):
@@ -72,6 +82,10 @@ class Joined:
     uvicorn writes them one by one, and a system call costs as much as all else about an answer.
     """
 
+    unread = False
+    """Whether a part of a request's message is still to come."""
+    half_closed: HalfClosed | None = None
+
     def __init__(self, transport: asyncio.Transport) -> None:
         self.bare = transport
         self._head = b""
@@ -81,6 +95,8 @@ class Joined:
         return getattr(self.bare, name)
 
     def write(self, data: bytes) -> None:
+        if self.half_closed is not None:
+            return
         if self._head:
             data, self._head = self._head + data, b""
         elif data.startswith(b"HTTP/1.1 "):
@@ -89,56 +105,100 @@ class Joined:
             return
         self.bare.write(data)
 
+    def is_closing(self) -> bool:
+        return self.half_closed is not None or self.bare.is_closing()
+
     def close(self) -> None:
+        """Hang up: at once, or, on a client that still sends, when it has had time to read."""
         self.flush()
-        self.bare.close()
+        if self.unread and not self.is_closing() and self.bare.can_write_eof():
+            self.half_closed = HalfClosed(self.bare)
+            self.bare.resume_reading()
+        else:
+            self.bare.close()
 
     def flush(self) -> None:
         """Send a head that nothing followed so far."""
         head, self._head = self._head, b""
-        if head and not self.bare.is_closing():
+        if head and not self.is_closing():
             self.bare.write(head)
 
 
 class HttpLine(Fed, HttpToolsProtocol):
     """HTTP/1.1. A response that has begun chunked may go on by `write`, in whole chunks.
 
-    What is no HTTP, and a head without end, is refused here: no application hears of it.
+    What is no HTTP, and framing without end, is refused here: no application hears of it. A client
+    that is answered before its message has come whole is told so, and the connection ends.
     """
 
-    _head = 0
+    _keep_alive = False
+    _joined: Joined
 
     def cut(self, code: int, reason: str) -> None:
         self.transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         bare = cast(asyncio.Transport, transport)
-        super().connection_made(cast(asyncio.Transport, Joined(bare)))
+        self._joined = Joined(bare)
+        self._framing = FramingBudget()
+        super().connection_made(cast(asyncio.Transport, self._joined))
         self.feed = bare.write  # for when the head has gone out
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["extensions"] = {LINE: self}  # type: ignore[dict-item]  # ours is no dict
-        self._head = 0
+        self._framing.begin()
+
+    def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= MOST_PIPELINED:
+            raise Refused("more requests than may wait for their answers")
+        super().on_headers_complete()
+        if (cycle := self._cycle()) is None:
+            if any(field[0] in BODY and field[1] != b"0" for field in self.headers):
+                raise Refused("a WebSocket handshake has no body")
+            return
+        self.headers = TRAILERS
+        self._keep_alive, cycle.keep_alive = cycle.keep_alive, False
+        self._joined.unread = True
+
+    def on_body(self, body: bytes) -> None:
+        self._framing.body += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._joined.unread = False
+        if (cycle := self._cycle()) is not None and not cycle.response_started:
+            cycle.keep_alive = self._keep_alive
 
     def data_received(self, data: bytes) -> None:
-        before = self.scope
+        if self._joined.half_closed is not None:
+            self._joined.half_closed.discard(data)
+            return
+        before, body = self.scope, self._framing.body
         super().data_received(data)
-        began = self.scope is not before
-        complete = getattr(self.cycle, "scope", None) is self.scope
-        if not began and not complete:
-            self._head += len(data)  # all of it belongs to a head that goes on
-            if self._head > LONGEST_HEAD:
-                self._refuse(HeadTooLarge())
+        if self.scope is before and self._framing.spend(len(data), self._framing.body - body):
+            self._refuse(HeadTooLarge())
+
+    def shutdown(self) -> None:
+        self._keep_alive = False
+        super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self._joined.half_closed is not None:
+            self._joined.half_closed.release()
         self._let_go()
 
     def handle_websocket_upgrade(self) -> None:
-        self.transport = cast(Joined, self.transport).bare
+        self.transport = self._joined.bare
         super().handle_websocket_upgrade()
         self._let_go()
+
+    def _cycle(self) -> RequestResponseCycle | None:
+        """That of the message which is being received; none before its head is complete."""
+        cycle = self.cycle
+        return cycle if cycle is not None and cycle.scope is self.scope else None  # type: ignore[redundant-expr]  # there is none before the first head
 
     def _let_go(self) -> None:
         self.parser = self.scope = self.cycle = None  # type: ignore[assignment]
@@ -148,14 +208,24 @@ class HttpLine(Fed, HttpToolsProtocol):
 
     def _refuse(self, error: DomainError) -> None:
         """Answer and hang up; amid another answer, only hang up."""
+        if self.transport.is_closing():
+            return
         cycle = self.cycle
         amid = cycle is not None and cycle.response_started and not cycle.response_complete  # type: ignore[redundant-expr]  # there is none before the first head
-        if not amid:
-            answer = problems.answer(error, "")
-            headers = b"".join(b"%b: %b\r\n" % header for header in answer.raw_headers)
-            start = STATUS_LINE[answer.status_code] + b"connection: close\r\n"
-            self.transport.write(start + headers + b"\r\n" + bytes(answer.body))
+        if amid or self.pipeline:
+            self._joined.bare.close()
+            return
+        answer = problems.answer(error, "")
+        fields = (*self.server_state.default_headers, *answer.raw_headers)
+        headers = b"".join(b"%b: %b\r\n" % field for field in fields)
+        start = STATUS_LINE[answer.status_code] + b"connection: close\r\n"
+        self.transport.write(start + headers + b"\r\n" + bytes(answer.body))
+        self._joined.unread = True
         self.transport.close()
+
+
+class Refused(Exception):
+    """Raised to the parser, which reads no further; the client is answered as for any broken HTTP."""
 
 
 class SocketLine(Fed, WebSocketsSansIOProtocol):
@@ -192,6 +262,9 @@ class SocketLine(Fed, WebSocketsSansIOProtocol):
         self.scope = None  # type: ignore[assignment]
 
     async def send(self, message: Any) -> None:
+        if message["type"] == "websocket.http.response.start":
+            defaults = self.default_headers  # of which uvicorn sends none with a refusal
+            message = {**message, "headers": [*defaults, *message["headers"]]}
         await super().send(message)
         if self.close_sent:
             # An answer instead of a handshake completes it, too. Uvicorn does not say so, and logs
@@ -204,9 +277,9 @@ class SocketLine(Fed, WebSocketsSansIOProtocol):
 
 
 def _rejected(status: StatusLike, text: str) -> Response:
-    error = Internal() if status == HTTPStatus.INTERNAL_SERVER_ERROR else Malformed(text.strip())
+    error = Internal() if status == HTTPStatus.INTERNAL_SERVER_ERROR else Malformed(reason(text))
     answer = problems.answer(error, "")
-    headers = Headers(connection="close", **answer.headers)
+    headers = Headers(connection="close", **{NOSNIFF[0]: NOSNIFF[1]}, **answer.headers)
     return Response(answer.status_code, "", headers, bytes(answer.body))
 
 

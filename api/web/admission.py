@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import structlog
-from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.access.identity import NOBODY, Access, Caller
-from api.access.rights import Right
-from api.telemetry.metrics import REFUSALS, REQUESTS
 from api.web import body as bodies
-from api.web import problems
-from api.web.ids import ID
 from api.web.operation import Operation
 from api.web.request import Call
-from domain.errors import DomainError, NotFound
+from api.access.identity import Access, Caller
+from api.admission import admit, refusal
+from api.telemetry.metrics import REQUESTS
+from domain.errors import DomainError
 
 if TYPE_CHECKING:
     from api.app import System
-
-log = structlog.get_logger()
 
 
 class Endpoint:
@@ -42,15 +36,10 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             response = await self._answer(scope, receive)
-        except DomainError as error:
-            response = _refused(error, scope)
-        except ValidationError as error:
-            response = _refused(problems.invalid(error), scope)
         except ClientDisconnect:
             return
-        except Exception:
-            log.exception("request failed", method=scope["method"], path=scope["path"])
-            response = _refused(problems.Internal(), scope)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
+            response = refusal(error, scope)
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp:
@@ -58,11 +47,8 @@ class Endpoint:
         if operation is None:
             raise MethodNotAllowed(", ".join(sorted(self._by_method)))
         self._counts[operation.method].inc()
-        headers = scope.setdefault("state", {})["headers"] = dict(scope["headers"])
-        caller = self._admitted(operation, headers)
-        identity = scope["path_params"].get("id")
-        if identity is not None and not ID.fullmatch(identity):
-            raise NotFound("There is nothing here: this cannot be an id.")
+        headers = scope["state"]["headers"]
+        caller = admit(self._access, operation.right, scope, headers.get(b"authorization"))
         if operation.body is None:
             return await operation.handler(self._call(operation, scope, caller, b""))
         limit = operation.body_limit
@@ -80,20 +66,6 @@ class Endpoint:
         if scope["query_string"] and not operation.fields:
             call.only(*(parameter.name for parameter in operation.parameters))
         return call
-
-    def _admitted(self, operation: Operation, headers: Mapping[bytes, bytes]) -> Caller:
-        if operation.right is Right.OPEN:
-            return NOBODY
-        caller = self._access.caller(headers.get(b"authorization"))
-        if caller is NOBODY:
-            raise problems.Unauthenticated
-        caller.require(operation.right)
-        return caller
-
-
-def _refused(error: DomainError, scope: Scope) -> ASGIApp:
-    REFUSALS.labels(error.code).inc()
-    return problems.answer(error, scope["path"])
 
 
 class MethodNotAllowed(DomainError):

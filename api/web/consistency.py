@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 
+from api.preferences import seconds_to_wait
 from api.web.operation import Parameter
 from api.web.problems import NotYetVisible
 from api.web.request import Call
 
-WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
 DEFAULT_WAIT = 5
 LONGEST_WAIT = 30
 POLL = 0.05
@@ -65,5 +64,6 @@ async def written(call: Call) -> int:
 
 def patience(call: Call) -> int:
     """How many seconds the client wants to wait at most."""
-    asked = WAIT.search(call.header("prefer") or "")
-    return min(int(asked[1]), LONGEST_WAIT) if asked else DEFAULT_WAIT
+    prefer = call.header("prefer")
+    asked = None if prefer is None else seconds_to_wait(prefer)
+    return DEFAULT_WAIT if asked is None else min(asked, LONGEST_WAIT)

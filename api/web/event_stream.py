@@ -12,13 +12,17 @@ from api.streams.groups import Topic
 from api.streams.hub import Hub
 from api.streams.words import EVENTS, WATCH, Words
 from api.transport.protocols import line_of
+from api.web.negotiation import names, prefers
 from api.web.request import Call
+from api.web.responses import JSON, VARY
 from api.web.stream_request import Ask, Wanted, admitted, of_execution, of_log
 from domain.errors import DomainError, Overloaded
 
+MEDIA_TYPE = "text/event-stream"
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
+    *((name.encode(), value.encode()) for name, value in VARY.items()),
     (b"x-accel-buffering", b"no"),
 ]
 
@@ -29,9 +33,9 @@ class NotAcceptable(DomainError):
     code = "not-acceptable"
 
 
-def wanted(call: Call) -> bool:
-    """Whether the client asked for server-sent events."""
-    return "text/event-stream" in (call.header("accept") or "")
+def preferred(call: Call) -> bool:
+    """Whether the client would rather have server-sent events than JSON."""
+    return prefers(call.header("accept") or "", MEDIA_TYPE, JSON)
 
 
 async def events_of_log(call: Call) -> ASGIApp:
@@ -55,7 +59,7 @@ async def watch_execution(call: Call) -> ASGIApp:
 
 
 async def _opened(call: Call, ask: Ask, words: Words) -> ASGIApp:
-    if not wanted(call):
+    if not names(call.header("accept") or "", MEDIA_TYPE):
         raise NotAcceptable
     try:
         asked = await admitted(call, ask, words)
@@ -81,7 +85,7 @@ def _later() -> ASGIApp:
     """
     later = random.randint(5_000, 15_000)  # noqa: S311 - spreads the reconnects, keeps no secret
     headers = {"cache-control": "no-store"}
-    return Response(f"retry: {later}\n\n", 200, headers, "text/event-stream")
+    return Response(f"retry: {later}\n\n", 200, headers, MEDIA_TYPE)
 
 
 def _may_be_event_source(call: Call) -> bool:

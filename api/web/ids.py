@@ -8,7 +8,7 @@ from typing import Any
 from domain.errors import Invalid
 
 ID = re.compile(r"[A-Za-z0-9._~:-]{1,255}")
-TAKEN = ("find", "watch")
+TAKEN = ("find", "monitor", "watch")
 """Ids that no execution can have: their paths are those of other operations."""
 
 

@@ -6,8 +6,11 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-ITEM = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
+from api.request_headers import items
+
 QUALITY = re.compile(r";\s*q=([01](?:\.\d{0,3})?)\s*(?:;|$)", re.IGNORECASE)
+BY_NAME = 2
+"""The exactness of a range that is the media type itself."""
 
 
 class Wish(NamedTuple):
@@ -21,19 +24,30 @@ class Wish(NamedTuple):
 UNWANTED = Wish(0, 0, 0)
 
 
+def names(accept: str, media_type: str) -> bool:
+    """Whether a client names a media type, rather than a range that has it, and takes it."""
+    return wish(accept, media_type).exactness == BY_NAME
+
+
+def prefers(accept: str, media_type: str, other: str) -> bool:
+    """Whether a client names a media type, and would rather have it than another."""
+    found = wish(accept, media_type)
+    return found.exactness == BY_NAME and found > wish(accept, other)
+
+
 def wish(accept: str, media_type: str) -> Wish:
     """How much a media type is wanted, by the range that fits it most exactly."""
-    ranges = {"*/*": 0, media_type.partition("/")[0] + "/*": 1, media_type: 2}
+    ranges = {"*/*": 0, media_type.partition("/")[0] + "/*": 1, media_type: BY_NAME}
     fitting = [
         Wish(quality, ranges[name], -place)
-        for place, (name, quality) in enumerate(_items(accept))
+        for place, (name, quality) in enumerate(_ranges(accept))
         if name in ranges
     ]
     found = max(fitting, key=lambda one: one[1:], default=UNWANTED)
     return found if found.quality else UNWANTED
 
 
-def _items(accept: str) -> Iterator[tuple[str, float]]:
-    for item in ITEM.findall(accept):
+def _ranges(accept: str) -> Iterator[tuple[str, float]]:
+    for item in items(accept):
         quality = QUALITY.search(item)
         yield item.partition(";")[0].strip().lower(), float(quality[1]) if quality else 1.0

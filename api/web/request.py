@@ -129,8 +129,11 @@ class Call:
         return f"{getrandbits(64):016x}"
 
     def idempotency(self, part: str = "") -> IdempotencyKey:
-        """The key in Idempotency-Key, for this caller and this very request."""
-        key = f"{self.caller.name}:{self._label('idempotency-key')}{part}"
+        """The key in Idempotency-Key, for this caller and this very request.
+
+        Neither the client's key nor a part has a space: no two of these make the same text.
+        """
+        key = f"{self._label('idempotency-key')} {part} {self.caller.name}"
         request = f"{self.operation.method} {self._bare_url}\n".encode() + self.body
         return IdempotencyKey(key, hashlib.sha256(request).hexdigest())
 

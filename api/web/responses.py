@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
-from api.web.negotiation import wish
+from api.preferences import wants_minimal
+from api.web.negotiation import prefers
 from api.web.request import Call
 from domain.eventlog.codec import plain_json
 from domain.model import Held
@@ -20,6 +21,8 @@ JSON = "application/json"
 LD_JSON = "application/ld+json"
 IMMUTABLE = "private, max-age=31536000, immutable"
 REVALIDATE = "private, no-cache"
+VARY = {"vary": "accept, authorization"}
+"""Of answers in one of several forms, and of those that are kept: they are for one caller alone."""
 AS_OF = ("Log-Position",)
 PLACED = ("ETag", *AS_OF)
 DONE = (*PLACED, "Idempotency-Replayed")
@@ -47,7 +50,7 @@ def executed(call: Call, answer: Answer) -> Response:
     if answer.created:
         headers["location"] = f"/api/executions/{held.state.id}"
     status = 201 if answer.created else 200
-    if b"prefer" in call.headers and b"return=minimal" in call.headers[b"prefer"]:
+    if (prefer := call.header("prefer")) is not None and wants_minimal(prefer):
         headers["preference-applied"] = "return=minimal"
         return json(place(held), headers, status)
     return json(document(held, held.at), headers, status)
@@ -86,7 +89,7 @@ def execution(
         "etag": tag,
         "log-position": str(position),
         "cache-control": IMMUTABLE if immutable and alone else REVALIDATE,
-        "vary": "accept",
+        **VARY,
     }
     if alone and _is_known(call, tag):
         return Response(status_code=304, headers=headers)
@@ -104,8 +107,8 @@ def _is_known(call: Call, tag: str) -> bool:
 
 def wants_linked_data(call: Call) -> bool:
     """Whether the client names JSON-LD, and would rather have it than JSON."""
-    accept = call.header("accept") or ""
-    return LD_JSON in accept.lower() and wish(accept, LD_JSON) > wish(accept, JSON)
+    accept = call.header("accept")
+    return accept is not None and prefers(accept, LD_JSON, JSON)
 
 
 def page(items: Sequence[bytes], next_cursor: str | None, total: int | None = None) -> bytes:

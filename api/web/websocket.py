@@ -14,6 +14,7 @@ import structlog
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Message, Receive, Scope, Send
 
+from api.admission import admit, refusal
 from api.streams.connection import DONE, REFUSED, Connection, Ending, place
 from api.streams.forms import FORMS, SOCKET
 from api.streams.groups import Topic
@@ -24,7 +25,6 @@ from api.web.event_stream import log_position
 from api.web.operation import Operation
 from api.web.request import Call
 from api.web.stream_request import Ask, Wanted, admitted, checked_speed, of_execution, of_log
-from domain.errors import DomainError
 
 if TYPE_CHECKING:
     from api.app import System
@@ -38,6 +38,8 @@ ASKS: dict[str, tuple[Ask, Words]] = {
     "listEvents": (of_execution, EVENTS),
     "watchExecutions": (of_log, WATCH),
     "watchExecution": (of_execution, WATCH),
+    "monitorExecutions": (of_log, WATCH),
+    "monitorExecution": (of_execution, WATCH),
 }
 """The operations that take a WebSocket, too."""
 
@@ -58,12 +60,8 @@ class Socket:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             asked = await self._asked(scope)
-        except DomainError as error:
-            await problems.answer(error, scope["path"])(scope, receive, send)
-            return
-        except Exception:
-            log.exception("request failed", method="WEBSOCKET", path=scope["path"])
-            await problems.answer(problems.Internal(), scope["path"])(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
+            await refusal(error, scope)(scope, receive, send)
             return
         await receive()
         chosen = SUBPROTOCOL if SUBPROTOCOL in scope["subprotocols"] else None
@@ -75,13 +73,9 @@ class Socket:
             await self._serve(asked, scope, receive, send)
 
     async def _asked(self, scope: Scope) -> Wanted:
-        headers = dict(scope["headers"])
-        scope.setdefault("state", {})["headers"] = headers
+        headers = scope["state"]["headers"]
         shown = headers.get(b"authorization") or _authorization(scope["subprotocols"])
-        caller = self._system.access.caller(shown)
-        if shown is None:
-            raise problems.Unauthenticated
-        caller.require(self._operation.right)
+        caller = admit(self._system.access, self._operation.right, scope, shown)
         call = Call(self._system, self._operation, scope, caller, b"")
         return await admitted(call, *ASKS[self._operation.name])
 
@@ -103,16 +97,22 @@ def _authorization(subprotocols: Iterable[str]) -> bytes | None:
     """The token of a browser, which cannot set headers: a subprotocol `bearer.<base64url of it>`.
 
     Not a query parameter: those end up in logs and in histories.
+
+    Raises:
+        Malformed: it offers several.
+        Unauthenticated: what it offers is not encoded like that.
     """
-    for offered in subprotocols:
-        if offered.startswith(BEARER):
-            text = offered.removeprefix(BEARER)
-            try:
-                token = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-            except (binascii.Error, ValueError):
-                raise problems.Unauthenticated from None
-            return b"Bearer " + token
-    return None
+    shown = [offered for offered in subprotocols if offered.startswith(BEARER)]
+    if len(shown) > 1:
+        raise problems.Malformed("Sec-WebSocket-Protocol offers more than one token: offer one.")
+    if not shown:
+        return None
+    text = shown[0].removeprefix(BEARER)
+    try:
+        token = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except (binascii.Error, ValueError):
+        raise problems.Unauthenticated from None
+    return b"Bearer " + token
 
 
 def _obey(connection: Connection, message: Message, head: int) -> None:

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 import httpx
 import pytest
 
-from api.transport.protocols import LONGEST_HEAD
+from api.streams.framing import LONGEST_HEAD
 from api.web import body as body_module
 from api.web.body import MIB, SMALL
 from tests.support.api_client import JSON, Executions, ok, refused
@@ -127,7 +127,7 @@ def test_head_too_long_is_a_problem(server: Serving) -> None:
 
 def test_long_head_in_pieces_is_refused(server: Serving) -> None:
     with connected(server) as wire:
-        wire.sendall(b"GET /healthz HTTP/1.1\r\n")
+        wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
         for _ in range(60):
             time.sleep(0.001)
             wire.sendall(b"x: " + b"y" * 1_000 + b"\r\n")

@@ -41,7 +41,11 @@ WAITING = (
 )
 
 
-STREAMED = {"streamEvents", "watchExecutions", "watchExecution"}
+STREAMED = {
+    "streamEvents",
+    *("watchExecutions", "watchExecution"),
+    *("monitorExecutions", "monitorExecution"),
+}
 
 
 def test_every_read_accepts_min_position() -> None:

@@ -198,3 +198,18 @@ def test_log_lines_whose_answer_was_lost_may_be_sent_again(
     assert ok(again) == {"appended": 2}
     assert again.headers["idempotency-replayed"] == "true"
     assert said(api, running_execution) == ["one", "two"]
+
+
+def test_no_key_is_that_of_a_part_of_a_call_of_many(
+    api: httpx.Client, running_execution: str
+) -> None:
+    tell = {"command": "recordUsage", "execution": running_execution, "apiCalls": 1}
+    ok(api.post("/commands", json=[tell, tell], headers=key("parts")))
+    path = f"/executions/{running_execution}/metrics"
+    for name in ("parts#0", "parts#1", "parts0", "parts1"):
+        response = api.post(path, json={"apiCalls": 1}, headers=key(name))
+        assert "idempotency-replayed" not in response.headers
+        ok(response)
+    shown = ok(api.get(f"/executions/{running_execution}"))
+    assert shown["metrics"]["apiCalls"] == 6
+    refused(api.post(path, json={"apiCalls": 1}, headers=key("parts 0")), 422, "invalid")

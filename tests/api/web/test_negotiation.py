@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 JSON, LINKED = "application/json", "application/ld+json"
+STREAM = "text/event-stream"
 
 
 @pytest.mark.parametrize(
@@ -38,5 +39,48 @@ def test_linked_data_is_chosen_by_its_quality_in_accept(
 ) -> None:
     response = api.get(f"/executions/{queued_execution}", headers={"Accept": accept})
     assert response.headers["content-type"] == form
-    assert response.headers["vary"] == "accept"
+    assert response.headers["vary"] == "accept, authorization"
     assert ("@context" in response.json()) == (form == LINKED)
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        ("*/*", JSON),
+        ("text/*", JSON),
+        (STREAM, STREAM),
+        ("Text/Event-Stream", STREAM),
+        (f"{STREAM}, */*", STREAM),
+        (f"{STREAM};q=0.5, {JSON};q=0.1", STREAM),
+        (f"{JSON}, {STREAM}", JSON),
+        (f"{JSON}, {STREAM};q=0", JSON),
+        (f"{JSON};q=0.5, {STREAM}", STREAM),
+        (f"x{STREAM}", JSON),
+    ],
+)
+def test_a_stream_of_events_is_for_those_who_would_rather_have_it_than_a_page(
+    api: httpx.Client, completed_execution: str, accept: str, form: str
+) -> None:
+    path = f"/executions/{completed_execution}/events"
+    with api.stream("GET", path, headers={"Accept": accept}) as response:
+        assert response.headers["content-type"].partition(";")[0] == form
+        assert response.headers["vary"] == "accept, authorization"
+
+
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [
+        (f"{JSON}, {STREAM};q=0.1", 200),
+        ("TEXT/EVENT-STREAM", 200),
+        (f"{STREAM};q=0", 406),
+        (f"{JSON}, {STREAM};q=0", 406),
+        (f"{STREAM}x", 406),
+        ("*/*", 406),
+    ],
+)
+@pytest.mark.parametrize("path", ["/events", "/executions/watch", "/executions/monitor"])
+def test_what_is_only_a_stream_is_for_those_who_name_and_take_one(
+    api: httpx.Client, path: str, accept: str, status: int
+) -> None:
+    with api.stream("GET", path, headers={"Accept": accept}) as response:
+        assert response.status_code == status

@@ -1,0 +1,51 @@
+"""The one door for HTTP and WebSocket: who may come in, and how those are answered who may not."""
+
+from __future__ import annotations
+
+import structlog
+from pydantic import ValidationError
+from starlette.responses import Response
+from starlette.types import Scope
+
+from api.access.identity import NOBODY, Access, Caller
+from api.access.rights import Right
+from api.telemetry.metrics import REFUSALS
+from api.web import problems
+from api.web.ids import ID
+from domain.errors import DomainError, NotFound
+
+log = structlog.get_logger()
+
+
+def admit(access: Access, right: Right, scope: Scope, authorization: bytes | None) -> Caller:
+    """Who asks, with the right that it takes, for something that can be there.
+
+    `authorization` is the value of the header, or what stands for it.
+
+    Raises:
+        Unauthenticated: a right is needed and nobody shows a valid token.
+        Forbidden: the caller has not that right.
+        NotFound: the path names something that cannot be an id.
+    """
+    caller = NOBODY
+    if right is not Right.OPEN:
+        caller = access.caller(authorization)
+        if caller is NOBODY:
+            raise problems.Unauthenticated
+        caller.require(right)
+    identity = scope["path_params"].get("id")
+    if identity is not None and not ID.fullmatch(identity):
+        raise NotFound("There is nothing here: this cannot be an id.")
+    return caller
+
+
+def refusal(error: Exception, scope: Scope) -> Response:
+    """The answer to a request that failed, counted by its code. What is no refusal is logged."""
+    if isinstance(error, ValidationError):
+        error = problems.invalid(error)
+    if not isinstance(error, DomainError):
+        method = scope.get("method", "WEBSOCKET")
+        log.error("request failed", method=method, path=scope["path"], exc_info=error)
+        error = problems.Internal()
+    REFUSALS.labels(error.code).inc()
+    return problems.answer(error, scope["path"])

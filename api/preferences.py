@@ -1,0 +1,44 @@
+"""What a client would rather have, told by its Prefer header (RFC 7240)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from api.request_headers import items
+
+PREFERENCE = re.compile(
+    r"""([!#$%&'*+\-.^_`|~0-9A-Za-z]+)      # its name, a token
+        (?:\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;"]*))?  # its value, a token or in quotes
+        \s*(?:;.*)?                         # parameters, of which none is known here""",
+    re.VERBOSE,
+)
+ESCAPED = re.compile(r"\\(.)")
+SECONDS = re.compile(r"[0-9]{1,9}")
+
+
+def preferences(prefer: str) -> Mapping[str, str]:
+    """The preferences by name, in lower case; one without a value has an empty one.
+
+    What cannot be read is no preference, and of one that comes twice the first counts.
+    """
+    found: dict[str, str] = {}
+    for item in items(prefer):
+        if parsed := PREFERENCE.fullmatch(item):
+            found.setdefault(parsed[1].lower(), _unquoted(parsed[2] or ""))
+    return found
+
+
+def wants_minimal(prefer: str) -> bool:
+    """Whether it is `return=minimal`."""
+    return preferences(prefer).get("return") == "minimal"
+
+
+def seconds_to_wait(prefer: str) -> int | None:
+    """That of `wait=<seconds>`; None without one."""
+    wait = preferences(prefer).get("wait", "")
+    return int(wait) if SECONDS.fullmatch(wait) else None
+
+
+def _unquoted(value: str) -> str:
+    return ESCAPED.sub(r"\1", value[1:-1]) if value.startswith('"') else value

@@ -1,0 +1,43 @@
+"""What a message may bring besides its body: a limit on the bytes, and no say for fields behind the head.
+
+HTTP lets a client surround chunks with extensions and follow them with trailers (RFC 9112, 7.1), both
+without end, and before anybody has asked who it is.
+"""
+
+from __future__ import annotations
+
+LONGEST_HEAD = 64 * 1024
+"""The most bytes of a message that are no body: its head, and what surrounds chunks and follows them."""
+EARNED = 16
+"""What a byte of a body earns for its framing: chunks of a single byte are allowed, if unwise."""
+
+
+class FramingBudget:
+    """The bytes that one message may still bring besides its body."""
+
+    __slots__ = ("_left", "body")
+
+    def __init__(self) -> None:
+        self._left = LONGEST_HEAD
+        self.body = 0
+        """How many bytes of bodies have come on this connection."""
+
+    def begin(self) -> None:
+        """Another message begins."""
+        self._left = LONGEST_HEAD
+
+    def spend(self, size: int, body: int) -> bool:
+        """So many bytes have come, so many of them of the body; whether that is too much framing."""
+        left = self._left + EARNED * body - (size - body)
+        self._left = min(left, LONGEST_HEAD)
+        return left < 0
+
+
+class Ignored(list[tuple[bytes, bytes]]):
+    """Takes the fields after a body, none of which means anything here, and keeps none."""
+
+    def append(self, field: tuple[bytes, bytes]) -> None:
+        pass
+
+
+TRAILERS = Ignored()

@@ -1,0 +1,66 @@
+"""What answers say to browsers and caches: believe the media type, and keep it for one caller alone."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from api.app import OPERATIONS
+from api.web.operation import Operation
+from tests.api.test_broken_http import HANDSHAKES, answered, asking, connected
+from tests.api.test_request_headers import HANDSHAKE
+from tests.support.api_client import Executions
+from tests.support.operation_examples import BODIES, STEP, path_of
+from tests.support.running_server import Serving
+
+READS = [row for row in OPERATIONS if row.method == "GET" and "{id}" in row.path]
+BROKEN = {
+    "no HTTP": b"hello\r\n\r\n",
+    "nothing there": asking(b"GET /nowhere"),
+    "no stream": asking(b"GET /nowhere", *HANDSHAKE),
+    "no such id": asking(b"GET /executions/a%00/watch", *HANDSHAKE),
+    "a broken handshake": HANDSHAKES["without a key"],
+    "a stream": asking(b"GET /events?from=now", b"Accept: text/event-stream"),
+    "a socket": asking(b"GET /events?from=now", *HANDSHAKE),
+}
+
+
+def names(operation: Operation) -> str:
+    return operation.name
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=names)
+def test_no_answer_is_taken_for_anything_else(api: httpx.Client, operation: Operation) -> None:
+    body = BODIES.get(operation.name)
+    response = api.request(operation.method, path_of(operation), json=body)
+    assert response.headers.get_list("x-content-type-options") == ["nosniff"]
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_no_answer_beside_the_operations_is_taken_for_anything_else(
+    server: Serving, kind: str
+) -> None:
+    with connected(server) as wire:
+        wire.sendall(BROKEN[kind])
+        assert answered(wire)[1]["x-content-type-options"] == "nosniff"
+
+
+@pytest.fixture(scope="module")
+def execution(executions: Executions) -> str:
+    found = executions.running(steps=[STEP])
+    executions.tell(found, "complete", success=True, output=None, summary="Done")
+    return found
+
+
+@pytest.mark.parametrize("operation", READS, ids=names)
+def test_what_is_kept_or_has_several_forms_is_for_one_caller_and_one_form(
+    api: httpx.Client, execution: str, operation: Operation
+) -> None:
+    path, versions = path_of(operation, execution), "?from=1&to=2"
+    queries = {row.name for row in operation.parameters} & {"version"}
+    asked = path + (versions if operation.name == "diff" else "?version=2" if queries else "")
+    with api.stream("GET", asked) as response:
+        varies = {name.strip() for name in response.headers.get("vary", "").split(",")}
+        kept = "immutable" in response.headers.get("cache-control", "")
+    if kept or operation.answer_forms:
+        assert {"accept", "authorization"} <= varies
