@@ -13,7 +13,7 @@ from api.web.consistency import MIN_POSITION
 from api.web.ids import ID
 from api.web.operation import Operation, Parameter
 from api.web.problems import PROBLEM_JSON, PROBLEMS
-from domain.model import Command
+from domain.model import Command, Creation
 
 PATH_PARTS: Mapping[str, Any] = {
     "id": {"type": "string", "pattern": f"^{ID.pattern}$"},
@@ -29,9 +29,8 @@ ONCE: Header = (
     "The same key within 24 hours gets the same answer",
     r"^[!-~]{1,128}$",
 )
-COMMAND_HEADERS: tuple[Header, ...] = (
-    ONCE,
-    ("If-Match", 'Only at this version, like `"7"`, or at one of several', IF_MATCH),
+MATCH: Header = ("If-Match", 'Only at this version, like `"7"`, or at one of several', IF_MATCH)
+CAUSES: tuple[Header, ...] = (
     ("X-Correlation-Id", "Kept with the events", r"^[!-~]{1,128}$"),
     ("X-Causation-Id", "Kept with the events", r"^[!-~]{1,128}$"),
 )
@@ -128,9 +127,11 @@ def _query_parameter(parameter: Parameter) -> dict[str, Any]:
 
 def _headers(row: Operation) -> list[dict[str, Any]]:
     headers: tuple[Header, ...] = (
-        COMMAND_HEADERS if _commands(row) else (ONCE,) if _once(row) else ()
+        *((ONCE,) if _once(row) else ()),
+        *((MATCH,) if _matches(row) else ()),
+        *(CAUSES if _commands(row) else ()),
+        *((PREFER,) if "Preference-Applied" in row.sends else ()),
     )
-    headers += (PREFER,) if "Preference-Applied" in row.sends else ()
     return [
         {
             "name": name,
@@ -144,6 +145,12 @@ def _headers(row: Operation) -> list[dict[str, Any]]:
 
 def _once(row: Operation) -> bool:
     return _commands(row) or "idempotency-key-reused" in row.problems
+
+
+def _matches(row: Operation) -> bool:
+    """What is created has no version yet that it could be at."""
+    creates = is_model(row.body) and issubclass(row.body, Creation)
+    return (_commands(row) and not creates) or "version-mismatch" in row.problems
 
 
 def _commands(row: Operation) -> bool:
@@ -179,11 +186,11 @@ def _answer(row: Operation) -> Any:
 
 
 def _refusals(row: Operation) -> set[str]:
-    codes = {*row.problems, "internal", "overloaded"}
+    codes = {*row.problems, "malformed", "internal", "overloaded"}
     if row.right is not Right.OPEN:
         codes |= {"unauthenticated", "forbidden"}
     if row.body is not None:
-        codes |= {"malformed", "invalid", "too-large", "unsupported-media-type"}
+        codes |= {"invalid", "too-large", "unsupported-media-type"}
     if _commands(row):
         codes |= {"version-mismatch", "idempotency-key-reused"}
     if "{" in row.path:

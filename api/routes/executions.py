@@ -236,8 +236,11 @@ def _reading(
 SCHEMAS = "#/components/schemas"
 
 
-def _shape(part: str) -> dict[str, str]:
-    return {"$ref": f"{SCHEMAS}/ServiceExecution/properties/{part}"}
+def _shape(part: str) -> dict[str, Any]:
+    """The schema of a part; one that may be missing is answered as null."""
+    shape = {"$ref": f"{SCHEMAS}/ServiceExecution/properties/{part}"}
+    required = ServiceExecution.model_fields[part].is_required()
+    return shape if required else {"anyOf": [shape, {"type": "null"}]}
 
 
 LISTS = (

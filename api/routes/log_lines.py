@@ -28,17 +28,12 @@ CLOCKS_DIFFER = timedelta(minutes=1)
 LEVELS: tuple[Level, ...] = get_args(Level)
 ONE = TypeAdapter(LogLine)
 MANY = TypeAdapter(Annotated[list[LogLine], Field(min_length=1, max_length=MOST_LINES)])
-SHOWN = {
+SHOWN = {"$ref": "#/components/schemas/ShownLog"}
+APPENDED = {
     "type": "object",
-    "required": ["timestamp", "level", "message"],
-    "properties": {
-        "timestamp": {"type": "string", "format": "date-time"},
-        "level": {"type": "string", "enum": list(LEVELS)},
-        "message": {"type": ["string", "null"]},
-        "context": {"type": "object"},
-        "step": {"type": "string"},
-        "erased": {"const": True},
-    },
+    "required": ["appended"],
+    "properties": {"appended": {"type": "integer", "minimum": 1, "maximum": MOST_LINES}},
+    "additionalProperties": False,
 }
 
 
@@ -141,7 +136,7 @@ OPERATIONS = (
         append,
         body=LogLine,
         body_forms={"application/json": {"anyOf": [LINE, LINES]}},
-        answer={"type": "object", "required": ["appended"]},
+        answer=APPENDED,
         body_limit=16 * MIB,
         problems=("not-found", "idempotency-key-reused", "version-mismatch"),
         sends=("Idempotency-Replayed",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -18,8 +18,9 @@ from domain.json_forms import Time, format_time
 from domain.model import Event, Recorded, Value
 from domain.sealing import Ciphertext
 from domain.types import JsonObject, Label, LongText
+from projections.representations.execution_schema import LogLevel
 
-Level = Literal["debug", "info", "warn", "error"]
+Level = LogLevel
 NOTED, TOLD = 0, 1
 """Where a line is from: the server notes it of an event, or a worker told it."""
 NOTED_EVENTS = (

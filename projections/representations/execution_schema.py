@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field
 
@@ -12,11 +12,39 @@ from domain.json_forms import Count, Time
 from domain.model import Value
 from domain.types import AssigneeType, Percent, Priority
 
+T = TypeVar("T")
+
+ERASED = "null once it was erased"
+Erasable = Annotated[T | None, Field(description=ERASED)]
+"""Sealed content: it is null when its key was destroyed."""
+LogLevel = Literal["debug", "info", "warn", "error"]
 Related = str | dict[str, Any]
 """An id; where the client asked to expand it, the whole object."""
 
 
-class ShownAssignee(Value):
+def _left_out(schema: dict[str, Any]) -> None:
+    """What is absent is left out of a document, never null, unless it was erased."""
+    for name, member in schema.get("properties", {}).items():
+        if name in schema.get("required", ()):
+            continue
+        member.pop("default", None)
+        if member.get("description") == ERASED:
+            continue
+        kinds = [kind for kind in member.get("anyOf", ()) if kind != {"type": "null"}]
+        if len(kinds) == 1:
+            member.pop("anyOf")
+            member.update(kinds[0])
+        elif kinds:
+            member["anyOf"] = kinds
+
+
+class Shown(Value):
+    """A part of what clients see. An optional member has None for what is left out."""
+
+    model_config = ConfigDict(json_schema_extra=_left_out)
+
+
+class ShownAssignee(Shown):
     """Who or what executes."""
 
     type: AssigneeType
@@ -25,7 +53,7 @@ class ShownAssignee(Value):
     model: str | None = None
 
 
-class ShownResult(Value):
+class ShownResult(Shown):
     """What came out."""
 
     success: bool
@@ -34,41 +62,41 @@ class ShownResult(Value):
     artifacts: list[str] | None = None
 
 
-class ShownError(Value):
+class ShownError(Shown):
     """What went wrong; message and stack are null once they were erased."""
 
     code: str
-    message: str | None
-    stack: str | None = None
+    message: Erasable[str]
+    stack: Erasable[str] = None
     step: str | None = None
     recoverable: bool
     retry_count: Count
 
 
-class ShownCancellation(Value):
+class ShownCancellation(Shown):
     """Who ended it, when, and why."""
 
-    reason: str | None = None
+    reason: Erasable[str] = None
     by: str
     at: Time
 
 
-class ShownPause(Value):
+class ShownPause(Shown):
     """Who stopped it for a while, when, and why."""
 
-    reason: str | None = None
+    reason: Erasable[str] = None
     by: str
     at: Time
 
 
-class ShownOrigin(Value):
+class ShownOrigin(Shown):
     """The execution that it was forked from, and the version of it."""
 
     execution: str
     version: Count
 
 
-class ShownUsage(Value):
+class ShownUsage(Shown):
     """What a step used up."""
 
     tokens_used: Count
@@ -77,7 +105,7 @@ class ShownUsage(Value):
     api_calls: Count
 
 
-class ShownStep(Value):
+class ShownStep(Shown):
     """One piece of the work; `parent` is the id of the step it is part of."""
 
     id: str
@@ -89,23 +117,23 @@ class ShownStep(Value):
     completed_at: Time | None = None
     duration: Count | None = None
     assignee: ShownAssignee | None = None
-    input: Any = None
-    output: Any = None
+    input: Erasable[Any] = None
+    output: Erasable[Any] = None
     error: ShownError | None = None
-    reason: str | None = None
+    reason: Erasable[str] = None
     metrics: ShownUsage | None = None
 
 
-class ShownCheckpoint(Value):
+class ShownCheckpoint(Shown):
     """A place to go on from."""
 
     id: str
     timestamp: Time
-    state: dict[str, Any] | None
+    state: Erasable[dict[str, Any]]
     step: str
 
 
-class ShownAttempt(Value):
+class ShownAttempt(Shown):
     """One try; `delay` is the wait before the next, in milliseconds."""
 
     number: Count
@@ -116,7 +144,7 @@ class ShownAttempt(Value):
     delay: Count | None = None
 
 
-class ShownMetrics(Value):
+class ShownMetrics(Shown):
     """How long it took and what it used up; durations in milliseconds.
 
     While it has not ended, `durationFinal` is false and both durations count so far.
@@ -136,7 +164,7 @@ class ShownMetrics(Value):
     steps_total: Count
 
 
-class ShownWebhook(Value):
+class ShownWebhook(Shown):
     """Where events are sent; the values of headers are never shown."""
 
     id: str
@@ -146,7 +174,18 @@ class ShownWebhook(Value):
     format: Literal["json", "slack"]
 
 
-class ShownMetadata(Value):
+class ShownLog(Shown):
+    """A line of the log."""
+
+    timestamp: Time
+    level: LogLevel
+    step: str | None = None
+    message: Erasable[str]
+    context: dict[str, Any] | None = None
+    erased: Literal[True] | None = None
+
+
+class ShownMetadata(Shown):
     """Times, and what clients noted."""
 
     model_config = ConfigDict(extra="allow")
@@ -159,7 +198,7 @@ class ShownMetadata(Value):
     version: str | None = None
 
 
-class ServiceExecution(Value):
+class ServiceExecution(Shown):
     """A service execution, whole."""
 
     type: Annotated[Literal["ServiceExecution"], Field(alias="$type")]
@@ -172,7 +211,7 @@ class ServiceExecution(Value):
     status: Status
     progress: Percent
     assignee: ShownAssignee | None = None
-    result: ShownResult | None = None
+    result: Erasable[ShownResult] = None
     error: ShownError | None = None
     cancellation: ShownCancellation | None = None
     pause: ShownPause | None = None
@@ -183,7 +222,7 @@ class ServiceExecution(Value):
     attempts: list[ShownAttempt]
     next_retry_at: Time | None = None
     metrics: ShownMetrics
-    logs: list[dict[str, Any]] | None = None
+    logs: list[ShownLog] | None = None
     logs_total: Count | None = None
     priority: Priority
     timeout: Count | None
@@ -193,4 +232,4 @@ class ServiceExecution(Value):
     metadata: ShownMetadata
     version: Count
     position: Count
-    erased: bool | None = None
+    erased: Literal[True] | None = None

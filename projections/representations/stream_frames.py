@@ -13,6 +13,7 @@ from domain.types import JsonObject, Percent
 from projections.log_lines.model import Level
 from projections.representations.execution_schema import (
     ServiceExecution,
+    Shown,
     ShownError,
     ShownResult,
     ShownStep,
@@ -21,7 +22,7 @@ from projections.representations.execution_schema import (
 Position = Annotated[int, Field(ge=0)]
 
 
-class Watched(Value):
+class Watched(Shown):
     """What all frames of watchers have. `more`: another frame of the same event follows."""
 
     execution: str
@@ -104,7 +105,7 @@ class StepFrame(Watched):
     step: ShownStep
 
 
-class Log(Value):
+class Log(Shown):
     """A line of its log, live, for those who ask for `log`; it has no position and moves no cursor."""
 
     type: Literal["log"]
@@ -117,7 +118,7 @@ class Log(Value):
     erased: Literal[True] | None = None
 
 
-class Envelope(Value):
+class Envelope(Shown):
     """An event as CloudEvents 1.0; extension attributes beside these.
 
     `state`, with `include=execution` only, is the execution after its event, and no attribute.

@@ -16,6 +16,7 @@ import httpx
 from api.app import System, build, create_app, migrate
 from api.server import Server, configured
 from api.settings import Settings
+from tests.api.declared import require_declared
 
 TOKEN = "the-token-of-the-tests"
 MASTER_KEY = b"k" * 32
@@ -37,7 +38,12 @@ class Serving:
 
     def client(self) -> httpx.Client:
         """A client of the administrator's."""
-        return httpx.Client(base_url=f"{self.url}/api", headers=AUTHORIZED, timeout=30)
+        return httpx.Client(
+            base_url=f"{self.url}/api",
+            headers=AUTHORIZED,
+            timeout=30,
+            event_hooks={"response": [require_declared]},
+        )
 
     def start(self) -> None:
         """Return when requests are answered."""

@@ -11,6 +11,7 @@ from openapi_schema_validator import OAS31Validator
 from api.app import OPERATIONS
 from api.documents.openapi import ANSWER_HEADERS, document
 from api.web.operation import Operation
+from tests.api.declared import nullable, require_declared
 from tests.support.api_client import ERROR, Catalog, Executions
 from tests.support.operation_examples import BODIES, STEP, path_of
 
@@ -67,3 +68,61 @@ def test_successful_response_has_the_documented_form_and_headers(
             whole = OAS31Validator({**schema, "components": DOCUMENT["components"]})
             whole.validate(response.json())
     assert sent | PERHAPS.get(operation.name, set()) == told.get("headers", {}).keys()
+
+
+# Sealed content, null once it was erased; a limit that there is not; the end of a list.
+NULLS = {
+    "ServiceExecution.result",
+    "ServiceExecution.timeout",
+    "ShownCancellation.reason",
+    "ShownCheckpoint.state",
+    "ShownError.message",
+    "ShownError.stack",
+    "ShownLog.message",
+    "ShownStep.input",
+    "ShownStep.output",
+}
+
+
+def test_a_member_is_declared_nullable_only_where_it_can_be_null() -> None:
+    found = {
+        f"{name}.{member}"
+        for name, schema in DOCUMENT["components"]["schemas"].items()
+        if name.startswith("Shown") or name in {"ServiceExecution", "Place"}
+        for member, shown in schema["properties"].items()
+        if nullable(shown) or shown.get("default", "") is None
+    }
+    assert found == NULLS
+
+
+def test_an_answer_that_is_not_declared_is_found(api: httpx.Client, running_execution: str) -> None:
+    shown = api.get(f"/executions/{running_execution}")
+    lies = ({"nextRetryAt": None}, {"nonsense": 1}, {"logs": [{"level": "loud"}]}, {"tags": [None]})
+    for lie in lies:
+        told = httpx.Response(200, json={**shown.json(), **lie}, request=shown.request)
+        with pytest.raises(AssertionError):
+            require_declared(told)
+    with pytest.raises(AssertionError):
+        require_declared(httpx.Response(418, request=shown.request))
+    require_declared(shown)
+
+
+def test_conditions_and_keys_are_declared_where_they_count() -> None:
+    def headers(name: str) -> set[str]:
+        (row,) = (row for row in OPERATIONS if row.name == name)
+        shown = DOCUMENT["paths"][row.path][row.method.lower()]["parameters"]
+        return {parameter["name"] for parameter in shown if parameter["in"] == "header"}
+
+    assert headers("log") == {"Idempotency-Key", "If-Match"}
+    assert {"Idempotency-Key", "If-Match"} <= headers("start")
+    for creation in ("createExecution", "createOrder", "createUser"):
+        assert "Idempotency-Key" in headers(creation)
+        assert "If-Match" not in headers(creation)
+
+
+def test_what_was_appended_is_declared(api: httpx.Client, running_execution: str) -> None:
+    row = DOCUMENT["paths"]["/executions/{id}/logs"]["post"]["responses"]["200"]
+    schema = row["content"]["application/json"]["schema"]
+    assert schema["properties"]["appended"]["type"] == "integer"
+    lines = [{"level": "info", "message": "one"}] * 3
+    assert api.post(f"/executions/{running_execution}/logs", json=lines).json() == {"appended": 3}

@@ -1,0 +1,73 @@
+"""Every answer that a test gets from the service is held against what the OpenAPI document declares."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+import httpx
+from openapi_schema_validator import OAS31Validator
+
+from api.app import OPERATIONS, PREFIX
+from api.documents.openapi import document
+from api.web.operation import Operation
+
+DOCUMENT = document(OPERATIONS)
+# What the server's protocol and the machine it runs on answer to any request.
+ALWAYS = {"408", "431", "503"}
+ROWS = [
+    (
+        re.compile(
+            re.sub(r"{\w+}", "[^/]+", re.escape(row.path).replace(r"\{", "{").replace(r"\}", "}"))
+        ),
+        row,
+    )
+    for row in OPERATIONS
+]
+
+
+def require_declared(response: httpx.Response) -> None:
+    """Raises AssertionError where status, media type or content are not among those declared."""
+    row = _row(response.request)
+    if row is None or response.status_code == 405:
+        return
+    status = str(response.status_code)
+    declared = DOCUMENT["paths"][row.path][row.method.lower()]["responses"]
+    if status in ALWAYS:
+        return
+    assert status in declared, f"{row.name} answers {status}, which it does not declare"
+    content = declared[status].get("content")
+    if content is None or response.request.method == "HEAD":
+        return
+    media_type = response.headers["content-type"].partition(";")[0]
+    assert media_type in content, f"{row.name} answers {media_type}, which it does not declare"
+    if media_type.endswith("json"):
+        response.read()
+        error = next(
+            _validator(row.path, row.method, status, media_type).iter_errors(response.json()), None
+        )
+        assert error is None, f"{row.name}: {error.json_path if error else ''}: {error}"
+
+
+@cache
+def _validator(path: str, method: str, status: str, media_type: str) -> OAS31Validator:
+    responses = DOCUMENT["paths"][path][method.lower()]["responses"]
+    schema = responses[status]["content"][media_type]["schema"]
+    return OAS31Validator({**schema, "components": DOCUMENT["components"]})
+
+
+def _row(request: httpx.Request) -> Operation | None:
+    method = "GET" if request.method == "HEAD" else request.method
+    path = request.url.raw_path.decode().partition("?")[0].removeprefix(PREFIX)
+    found = (row for pattern, row in ROWS if row.method == method and pattern.fullmatch(path))
+    return next(found, None)
+
+
+def nullable(schema: Any) -> bool:
+    """Whether a schema says that a value may be null."""
+    if not isinstance(schema, dict):
+        return False
+    if schema.get("type") == "null" or "null" in (schema.get("type") or ()):
+        return True
+    return any(nullable(kind) for kind in (*schema.get("anyOf", ()), *schema.get("oneOf", ())))
