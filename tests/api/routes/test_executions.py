@@ -172,7 +172,7 @@ def test_linked_data_is_an_action_of_schema_org(
     shown = ok(response)
     assert response.headers["content-type"] == "application/ld+json"
     assert "accept" in response.headers["vary"].lower()
-    assert (shown["@context"], shown["@type"]) == ("https://schema.org", "Action")
+    assert (shown["@context"][0], shown["@type"]) == ("https://schema.org", "Action")
     assert shown["$context"] == "https://schema.org"
     assert shown["actionStatus"] == "FailedActionStatus"
     assert shown["error"]["name"] == "SMTP"

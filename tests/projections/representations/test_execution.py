@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 import pytest
@@ -287,7 +289,7 @@ def test_content_without_its_key_is_null() -> None:
 def test_linked_data_is_an_action_of_schema_org(status: str, action: str) -> None:
     linked = linked_data(shown(given(*HISTORIES[Status(status)])))
     assert (linked["@type"], linked["actionStatus"], linked["status"]) == ("Action", action, status)
-    assert linked["@context"] == linked["$context"] == "https://schema.org"
+    assert linked["@context"][0] == linked["$context"] == "https://schema.org"
 
 
 def test_linked_data_shows_agent_times_result_and_error() -> None:
@@ -295,8 +297,9 @@ def test_linked_data_shows_agent_times_result_and_error() -> None:
     linked = linked_data(shown(given(*story)))
     assert linked["agent"] == {
         "@type": "SoftwareApplication",
-        "@id": "claude",
+        "@id": "urn:executions:agent:claude",
         "additionalType": "ai-agent",
+        "identifier": "claude",
         "name": "Claude",
         "model": "claude-4.5",
     }
@@ -323,6 +326,45 @@ def names(linked: Any) -> Iterator[str]:
     elif isinstance(linked, dict) and linked.get("@type") != "@json":
         yield from linked
         yield from names(list(linked.values()))
+
+
+def test_linked_data_is_about_the_order_done_with_the_service() -> None:
+    linked = linked_data(shown(given(CREATED)))
+    assert linked["object"] == {
+        "@type": "Order",
+        "@id": "urn:executions:order:o-1",
+        "identifier": "o-1",
+    }
+    assert linked["instrument"]["@id"] == "urn:executions:service:s-1"
+    assert linked["customer"] == {"@id": "urn:executions:user:c-1", "identifier": "c-1"}
+
+
+def test_linked_data_names_what_was_expanded() -> None:
+    service = {"$type": "Service", "$id": "s-1", "name": "Outreach"}
+    customer = {"$type": "User", "$id": "c-1", "name": "Ann", "kind": "person"}
+    document = shown(given(CREATED)) | {"service": service, "customer": customer}
+    linked = linked_data(document)
+    assert linked["instrument"]["name"] == "Outreach"
+    assert (linked["customer"]["@type"], linked["customer"]["name"]) == ("Person", "Ann")
+
+
+@pytest.mark.parametrize("agent", ["claude", "a b/../c", "http://x", "ü?#%"])
+def test_no_id_of_linked_data_depends_on_where_it_was_read(agent: str) -> None:
+    executing = CLAUDE.model_copy(update={"id": agent})
+    linked = linked_data(shown(given(*RUNNING, ExecutionUpdated(assignee=executing))))
+    ids = [value for name, value in pairs(linked) if name == "@id"]
+    assert len(ids) == 6
+    for found in ids:
+        assert re.fullmatch(r"urn:executions:[a-z]+:[A-Za-z0-9._~%-]+", found), found
+    assert unquote(linked["agent"]["@id"].rpartition(":")[2]) == agent
+
+
+def pairs(linked: Any) -> Iterator[tuple[str, Any]]:
+    """Every name in linked data with its value, but for those of the context."""
+    for name, value in linked.items():
+        yield name, value
+        if isinstance(value, dict):
+            yield from pairs(value)
 
 
 def test_linked_data_has_the_output_whole() -> None:
