@@ -13,6 +13,7 @@ PREFERENCE = re.compile(
         \s*(?:;.*)?                         # parameters, of which none is known here""",
     re.VERBOSE,
 )
+MINIMAL = "return=minimal"
 ESCAPED = re.compile(r"\\(.)")
 SECONDS = re.compile(r"[0-9]{1,9}")
 
@@ -30,8 +31,8 @@ def preferences(prefer: str) -> Mapping[str, str]:
 
 
 def wants_minimal(prefer: str) -> bool:
-    """Whether it is `return=minimal`."""
-    return preferences(prefer).get("return") == "minimal"
+    """Whether it is `return=minimal`, as it mostly is, or has that among others."""
+    return prefer == MINIMAL or preferences(prefer).get("return") == "minimal"
 
 
 def seconds_to_wait(prefer: str) -> int | None:

@@ -26,13 +26,12 @@ UNWANTED = Wish(0, 0, 0)
 
 def names(accept: str, media_type: str) -> bool:
     """Whether a client names a media type, rather than a range that has it, and takes it."""
-    return wish(accept, media_type).exactness == BY_NAME
+    return media_type in accept.lower() and wish(accept, media_type).exactness == BY_NAME
 
 
 def prefers(accept: str, media_type: str, other: str) -> bool:
     """Whether a client names a media type, and would rather have it than another."""
-    found = wish(accept, media_type)
-    return found.exactness == BY_NAME and found > wish(accept, other)
+    return names(accept, media_type) and wish(accept, media_type) > wish(accept, other)
 
 
 def wish(accept: str, media_type: str) -> Wish:

@@ -9,9 +9,12 @@ import httpx
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from api.app import OPERATIONS
+from api.documents import asyncapi
 from api.streams.forms import SOCKET, SSE
 from api.web import websocket
 from projections.representations import stream_frames
+from tests.api.declared import nullable
 from tests.support.api_client import ERROR, RESULT, Executions, ok
 from tests.support.running_server import Serving, serving
 from tests.support.stream_consumers import heard, past, socket, until_caught_up
@@ -75,6 +78,30 @@ def test_every_envelope_and_control_frame_is_described(database: str) -> None:
             stream_frames.Envelope.model_validate(frame, strict=False)
         else:
             TypeAdapter(stream_frames.Control).validate_python(frame, strict=False)
+
+
+# What a frame always has and may be null in: nothing was said, or it was erased.
+NULLS = {
+    "Cancelled.reason",
+    "Completed.result",
+    "Log.message",
+    "Paused.reason",
+    *("ServiceExecution.result", "ServiceExecution.timeout"),
+    *("ShownCancellation.reason", "ShownCheckpoint.state"),
+    *("ShownError.message", "ShownError.stack", "ShownLog.message"),
+    *("ShownStep.input", "ShownStep.output"),
+}
+
+
+def test_a_member_of_a_frame_is_described_as_null_only_where_it_can_be() -> None:
+    described = asyncapi.document(row for row in OPERATIONS if row.name in websocket.ASKS)
+    found = {
+        f"{name}.{member}"
+        for name, schema in described["components"]["schemas"].items()
+        for member, shown in schema.get("properties", {}).items()
+        if nullable(shown) or shown.get("default", "") is None
+    }
+    assert found == NULLS
 
 
 @pytest.mark.parametrize("model", stream_frames.CONTROLS)
