@@ -186,17 +186,15 @@ def _answer(row: Operation) -> Any:
 
 
 def _refusals(row: Operation) -> set[str]:
-    codes = {*row.problems, "malformed", "internal", "overloaded"}
+    codes = {*row.problems, "malformed", "invalid", "internal", "overloaded"}
     if row.right is not Right.OPEN:
         codes |= {"unauthenticated", "forbidden"}
     if row.body is not None:
-        codes |= {"invalid", "too-large", "unsupported-media-type"}
+        codes |= {"too-large", "unsupported-media-type"}
     if _commands(row):
         codes |= {"version-mismatch", "idempotency-key-reused"}
     if "{" in row.path:
         codes |= {"not-found"}
-    if row.parameters or row.right is not Right.OPEN:
-        codes |= {"invalid"}
     if MIN_POSITION in row.parameters:
         codes |= {"not-yet-visible"}
     return codes
