@@ -11,9 +11,7 @@ from datetime import datetime
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import request_headers
 from api.access.identity import Access
-from api.admission import refusal
 from api.clock import new_id, now
 from api.documents import asyncapi
 from api.routes import analytics as analytics_routes
@@ -30,7 +28,9 @@ from api.routes import (
 from api.routes import history as history_routes
 from api.settings import Settings
 from api.streams.hub import Hub
+from api.web import headers as request_headers
 from api.web import websocket
+from api.web.admission import refusal
 from api.web.body import Bodies
 from api.web.operation import Operation
 from api.web.path_segments import parted

@@ -15,7 +15,7 @@ from api.documents.schemas import PLACE, PROBLEM
 from api.web.ids import ID, TAKEN
 from api.web.operation import Operation
 from domain.execution.commands.create import CreateExecution
-from domain.execution.fork import ForkExecution
+from domain.execution.commands.fork import ForkExecution
 from domain.json_forms import in_milliseconds
 from domain.model import Creation
 

@@ -13,7 +13,7 @@ from api.web.request import Call
 from api.web.responses import DONE, executed
 from domain.errors import Invalid
 from domain.execution.commands import COMMANDS
-from domain.execution.fork import ForkExecution
+from domain.execution.commands.fork import ForkExecution
 from domain.model import Command
 from projections.representations.execution_schema import ServiceExecution
 

@@ -26,9 +26,9 @@ from websockets.http11 import Request, Response
 from websockets.typing import StatusLike
 
 from api.streams.connection import Connection, Line
-from api.streams.framing import TRAILERS, FramingBudget
-from api.streams.half_closed import HalfClosed
-from api.streams.handshake import reason
+from api.transport.framing import TRAILERS, FramingBudget
+from api.transport.half_closed import HalfClosed
+from api.transport.handshake import reason
 from api.web import problems
 from api.web.problems import HeadTooLarge, Internal, Malformed
 from domain.errors import DomainError

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from api.preferences import seconds_to_wait
 from api.web.operation import Parameter
+from api.web.preferences import seconds_to_wait
 from api.web.problems import NotYetVisible
 from api.web.request import Call
 

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
-from api.preferences import wants_minimal
 from api.web.negotiation import prefers
+from api.web.preferences import wants_minimal
 from api.web.request import Call
 from domain.eventlog.codec import plain_json
 from domain.model import Held

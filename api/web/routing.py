@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import BaseRoute, Route
 
-from api.web.admission import Endpoint
+from api.web.endpoint import Endpoint
 from api.web.operation import Operation
 from api.web.path_segments import SEGMENT
 

@@ -14,13 +14,13 @@ import structlog
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Message, Receive, Scope, Send
 
-from api.admission import admit, refusal
 from api.streams.connection import DONE, REFUSED, Connection, Ending, place
 from api.streams.forms import FORMS, SOCKET
 from api.streams.groups import Topic
 from api.streams.words import EVENTS, WATCH, Words
 from api.transport.protocols import line_of
 from api.web import problems
+from api.web.admission import admit, refusal
 from api.web.event_stream import log_position
 from api.web.operation import Operation
 from api.web.request import Call

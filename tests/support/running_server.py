@@ -16,7 +16,7 @@ import httpx
 from api.app import System, build, create_app, migrate
 from api.server import Server, configured
 from api.settings import Settings
-from tests.api.declared import require_declared
+from tests.support.declared import require_declared
 
 TOKEN = "the-token-of-the-tests"
 MASTER_KEY = b"k" * 32

@@ -14,8 +14,8 @@ from api.documents import asyncapi
 from api.streams.forms import SOCKET, SSE
 from api.web import websocket
 from projections.representations import stream_frames
-from tests.api.declared import nullable
 from tests.support.api_client import ERROR, RESULT, Executions, ok
+from tests.support.declared import nullable
 from tests.support.running_server import Serving, serving
 from tests.support.stream_consumers import heard, past, socket, until_caught_up
 

@@ -11,8 +11,8 @@ from openapi_schema_validator import OAS31Validator
 from api.app import OPERATIONS
 from api.documents.openapi import ANSWER_HEADERS, document
 from api.web.operation import Operation
-from tests.api.declared import nullable, require_declared
 from tests.support.api_client import ERROR, Catalog, Executions
+from tests.support.declared import nullable, require_declared
 from tests.support.operation_examples import BODIES, STEP, path_of
 
 DOCUMENT = document(OPERATIONS)

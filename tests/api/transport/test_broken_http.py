@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 import httpx
 import pytest
 
-from api.streams.framing import LONGEST_HEAD
+from api.transport.framing import LONGEST_HEAD
 from api.web import body as body_module
 from api.web.body import MIB, SMALL
 from tests.support.api_client import JSON, Executions, ok, refused

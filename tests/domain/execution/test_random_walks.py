@@ -10,8 +10,8 @@ from hypothesis import given
 
 from domain.eventlog.codec import open_json, sealed_json
 from domain.execution.commands import CreateExecution
+from domain.execution.commands.fork import ForkExecution
 from domain.execution.events import ExecutionCreated
-from domain.execution.fork import ForkExecution
 from domain.execution.state import FINAL, Execution
 from domain.execution.types import Status, StepStatus
 from domain.model import Context, Held, Recorded, replay

@@ -11,6 +11,7 @@ from domain.errors import AlreadyExists
 from domain.eventlog.codec import open_json, sealed_json
 from domain.eventlog.encryption import DataKey
 from domain.execution.commands import StartExecution, StartStep
+from domain.execution.commands.fork import ForkExecution
 from domain.execution.events import (
     CheckpointSaved,
     ExecutionCompleted,
@@ -20,7 +21,6 @@ from domain.execution.events import (
     ExecutionUpdated,
     ProgressUpdated,
 )
-from domain.execution.fork import ForkExecution
 from domain.execution.step_events import (
     StepCompleted,
     StepFailed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from api.request_headers import items
+from api.web.headers import items
 
 PREFERENCE = re.compile(
     r"""([!#$%&'*+\-.^_`|~0-9A-Za-z]+)      # its name, a token

@@ -10,11 +10,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from api.streams import half_closed
-from api.streams.framing import EARNED, LONGEST_HEAD, TRAILERS, FramingBudget
-from api.transport import protocols
+from api.transport import half_closed, protocols
+from api.transport.framing import EARNED, LONGEST_HEAD, TRAILERS, FramingBudget
 from api.web.body import MIB
-from tests.api.test_broken_http import answered, asking, connected, problem, send_for_ever
+from tests.api.transport.test_broken_http import answered, asking, connected, problem, send_for_ever
 from tests.support.api_client import ok, refused
 from tests.support.running_server import TOKEN, Serving
 

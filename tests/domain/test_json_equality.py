@@ -28,7 +28,7 @@ from domain.execution.step_events import StepCompleted, StepsAdded, StepStarted
 from domain.execution.types import ExecutionResult, StepPlan
 from domain.json_equality import same_json
 from domain.model import Command, Event
-from tests import given as history
+from tests.support import given as history
 from tests.support.histories import RUNNING
 
 EQUAL = [

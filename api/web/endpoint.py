@@ -1,0 +1,77 @@
+"""The door of HTTP: who may enter, with which body, and how a refusal looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.access.identity import Access, Caller
+from api.telemetry.metrics import REQUESTS
+from api.web import body as bodies
+from api.web.admission import admit, refusal
+from api.web.operation import Operation
+from api.web.request import Call
+from domain.errors import DomainError
+
+if TYPE_CHECKING:
+    from api.app import System
+
+
+class Endpoint:
+    """All operations of one path: opens the door, reads the body, answers refusals."""
+
+    def __init__(self, system: System, operations: Iterable[Operation]) -> None:
+        self._system = system
+        self._access: Access = system.access
+        self._by_method = {operation.method: operation for operation in operations}
+        if "GET" in self._by_method:
+            self._by_method["HEAD"] = self._by_method["GET"]
+        self._counts = {
+            operation.method: REQUESTS.labels(operation.name) for operation in operations
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            response = await self._answer(scope, receive)
+        except ClientDisconnect:
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
+            response = refusal(error, scope)
+        await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp:
+        operation = self._by_method.get(scope["method"])
+        if operation is None:
+            raise MethodNotAllowed(", ".join(sorted(self._by_method)))
+        self._counts[operation.method].inc()
+        headers = scope["state"]["headers"]
+        caller = admit(self._access, operation.right, scope, headers.get(b"authorization"))
+        if operation.body is None:
+            return await operation.handler(self._call(operation, scope, caller, b""))
+        limit = operation.body_limit
+        size = bodies.announced(headers, limit)
+        if size <= bodies.SMALL:
+            body = await bodies.read(headers, receive, limit)
+            return await operation.handler(self._call(operation, scope, caller, body))
+        with self._system.bodies.holding(size) as hold:
+            body = await bodies.read(headers, bodies.patient(receive), limit)
+            hold.shrink(len(body))
+            return await operation.handler(self._call(operation, scope, caller, body))
+
+    def _call(self, operation: Operation, scope: Scope, caller: Caller, body: bytes) -> Call:
+        call = Call(self._system, operation, scope, caller, body)
+        if scope["query_string"] and not operation.fields:
+            call.only(*(parameter.name for parameter in operation.parameters))
+        return call
+
+
+class MethodNotAllowed(DomainError):
+    """This path does not take this method."""
+
+    code = "method-not-allowed"
+
+    def __init__(self, allowed: str) -> None:
+        super().__init__(f"This path takes {allowed}.", allow=allowed)
