@@ -32,6 +32,7 @@ SETTINGS: JSON = {
 }
 BODIES: dict[str, Any] = {
     "createExecution": {"order": "order-123", "service": "sdr-service", "steps": [STEP]} | SETTINGS,
+    "forkExecution": {"version": 1},
     "findExecutions": {"status": {"$in": ["running", "paused"]}, "metadata.region": "north"},
     "update": SETTINGS | {"progress": 45},
     "updatePartly": SETTINGS | {"progress": 45},
