@@ -11,6 +11,7 @@ from datetime import datetime
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api import steps
 from api.access.identity import Access
 from api.clock import new_id, now
 from api.documents import asyncapi
@@ -65,6 +66,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *command_batch.OPERATIONS,
     *commands.OPERATIONS,
     *executions.OPERATIONS,
+    *steps.OPERATIONS,
     *history_routes.OPERATIONS,
     *log_lines.OPERATIONS,
     *catalog.OPERATIONS,

@@ -87,3 +87,14 @@ class Overloaded(DomainError):
     """The server cannot take this now; send it again after the seconds in Retry-After."""
 
     code = "overloaded"
+
+
+class TooExpensive(DomainError):
+    """This would take more time than one request may; ask for less."""
+
+    code = "too-expensive"
+
+    @classmethod
+    def field(cls, path: str, message: str) -> TooExpensive:
+        """What would make it cheaper, and where."""
+        return cls(errors=[{"path": path, "message": message}])

@@ -99,6 +99,39 @@ OUTCOME_LIST = {
 }
 
 
+STEP_COMPARED = {
+    "type": "object",
+    "required": ["matchedBy", "this", "with", "differs", "difference"],
+    "properties": {
+        "matchedBy": {"enum": ["id", "name", None]},
+        "this": {"type": ["object", "null"]},
+        "with": {"type": ["object", "null"]},
+        "differs": {
+            "type": "array",
+            "items": {
+                "enum": ["presence", "order", "name", "status", "input", "output", "error"],
+            },
+        },
+        "difference": {"type": "object", "additionalProperties": {"type": "number"}},
+    },
+}
+
+COMPARISON = {
+    "type": "object",
+    "description": "Two executions step by step; a difference is the other's value less this one's",
+    "required": ["this", "with", "difference", "firstDivergence", "steps"],
+    "properties": {
+        "this": {"type": "object", "required": ["$id", "version", "status"]},
+        "with": {"type": "object", "required": ["$id", "version", "status"]},
+        "difference": {"type": "object", "additionalProperties": {"type": "number"}},
+        "firstDivergence": {
+            "anyOf": [{"type": "null"}, {**STEP_COMPARED, "required": ["index", "differs"]}]
+        },
+        "steps": {"type": "array", "items": STEP_COMPARED},
+    },
+}
+
+
 def page_of(item: dict[str, Any]) -> dict[str, Any]:
     """The schema of one page of a list."""
     return {

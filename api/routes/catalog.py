@@ -12,7 +12,7 @@ from api.documents import schemas
 from api.routes import history
 from api.web import responses
 from api.web.command_body import built, fields, identified, parsed
-from api.web.consistency import MIN_POSITION, fresh, reached, written
+from api.web.consistency import MIN_POSITION, fresh, look, reached
 from api.web.ids import checked_new_id
 from api.web.operation import Handler, Operation, Parameter
 from api.web.request import Call
@@ -20,6 +20,7 @@ from domain import registry
 from domain.catalog.confirm_order import ConfirmOrder
 from domain.errors import NotFound
 from domain.eventlog.codec import plain_json
+from domain.eventlog.states import Moment
 from domain.writer.command_bus import Answer
 from projections.representations.catalog import document
 
@@ -40,12 +41,12 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
-async def loaded(call: Call, streams: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Those of the entries that exist, as clients see them, by stream."""
-    return {
-        stream: document(held)
-        for stream, held in (await call.system.store.load_all(streams)).items()
-    }
+async def loaded(
+    call: Call, streams: Iterable[str], moment: Moment | None = None
+) -> dict[str, dict[str, Any]]:
+    """Those of the entries that exist, or existed at a moment, as clients see them, by stream."""
+    found = await call.system.store.load_all(streams, moment)
+    return {stream: document(held) for stream, held in found.items()}
 
 
 def _answered(answer: Answer, location: str) -> ASGIApp:
@@ -78,12 +79,11 @@ def reading(kind: str) -> Handler:
     """The handler that shows one entry, always current."""
 
     async def handle(call: Call) -> ASGIApp:
-        position = await written(call)
-        held = await call.system.store.load(f"{kind}/{call.path['id']}")
-        if held is None:
+        reading = await look(call, lambda: call.system.store.look(f"{kind}/{call.path['id']}"))
+        if (held := reading.held) is None:
             raise NotFound(f"There is no such {kind}.")
-        headers = {"etag": f'"{held.version}"', "log-position": str(position)}
-        return responses.json(document(held), headers)
+        tag = responses.Tag(held.version)
+        return responses.read(call, document(held), tag, reading.position)
 
     return handle
 
@@ -162,6 +162,7 @@ def _operations(kind: str) -> tuple[Operation, ...]:
             answer=shown,
             parameters=(MIN_POSITION,),
             sends=responses.PLACED,
+            others=responses.NOT_MODIFIED,
         ),
     )
 

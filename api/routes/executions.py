@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -10,18 +10,16 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.documents import schemas
+from api.related import RELATIONS, expand, expanded, relation
 from api.routes import history
-from api.routes.catalog import loaded
 from api.routes.commands import CREATE
 from api.web import responses
 from api.web.command_body import fields
-from api.web.consistency import MIN_POSITION, fresh, reached
+from api.web.consistency import MIN_POSITION, fresh, noted, reached
 from api.web.operation import Operation, Parameter
 from api.web.request import Call
-from domain.errors import Invalid, NotFound
+from domain.errors import Invalid
 from domain.eventlog.codec import open_json, sealed_json
-from domain.execution.types import Status
-from domain.model import Held
 from projections.executions.columns import field
 from projections.executions.projection import Listed
 from projections.query import parser
@@ -30,116 +28,41 @@ from projections.query.pagination import DEFAULT_SORT
 from projections.representations.execution import checkpoint_document
 from projections.representations.execution_schema import ServiceExecution
 
-LOGS_WITHIN = 1.0
-"""Seconds that a read waits for the server's own log lines."""
-RELATIONS = {
-    "order": "order",
-    "service": "service",
-    "workflow": "workflow",
-    "customer": "user",
-    "provider": "user",
-}
-PARTS = [
-    "status",
-    "progress",
-    "result",
-    "error",
-    "steps",
-    "attempts",
-    "metrics",
-    "webhooks",
-]
+PARTS = ["status", "progress", "result", "error", "attempts", "metrics", "webhooks"]
 
 
 async def read(call: Call) -> ASGIApp:
     """One execution, always current, or as it was at `?version=` or `?at=`."""
-    relations = _expanded(call)
-
-    past = call.parameter("version") or call.parameter("at")
-
-    async def shown(document: dict[str, Any], held: Held[Any]) -> Any:
-        await _expand(call, [document], relations)
-        if not past:
-            await _noted(call, held)
-            document["logs"], document["logsTotal"] = await call.system.logs.latest(document["$id"])
-        return document
-
-    # With log lines in it, which move no version, what the client has may be old.
-    return await history.show(call, shown, alone=bool(past) and not relations, durations=True)
-
-
-async def _noted(call: Call, held: Held[Any]) -> None:
-    """Wait a moment for what the server notes of the end, or of the failure before a retry."""
-    if held.state.final or held.state.status is Status.RETRY:
-        await call.system.runner.wait("logs", held.position, LOGS_WITHIN)
+    relations = expanded(call)
+    seen = await history.read_state(call)
+    document, lines = seen.document(), None
+    versions = await expand(call, [document], relations, seen.moment)
+    if seen.moment is None:
+        await noted(call, seen.held)
+        document["logs"], lines = await call.system.logs.latest(document["$id"])
+        document["logsTotal"] = lines
+    tag = responses.Tag(seen.held.version, lines, versions, seen.counting)
+    return history.answered(call, seen, document, tag)
 
 
 def part(name: str) -> Callable[[Call], Any]:
     """The handler of one member of the document."""
 
     async def handle(call: Call) -> ASGIApp:
-        async def shown(document: dict[str, Any], _: Held[Any]) -> Any:
-            return document.get(name)
-
-        return await history.show(call, shown, durations=name == "metrics")
+        seen = await history.read_state(call)
+        counting = name == "metrics" and seen.counting
+        tag = responses.Tag(seen.held.version, counting=counting)
+        shown = seen.document(steps=()).get(name)
+        return history.answered(call, seen, shown, tag, revalidated=not counting)
 
     return handle
 
 
 async def checkpoints(call: Call) -> ASGIApp:
     """All checkpoints; the execution itself shows the latest ten."""
-
-    async def shown(_: dict[str, Any], held: Held[Any]) -> Any:
-        return [checkpoint_document(checkpoint) for checkpoint in held.state.checkpoints]
-
-    return await history.show(call, shown)
-
-
-async def step(call: Call) -> ASGIApp:
-    """One step."""
-
-    async def shown(document: dict[str, Any], _: Held[Any]) -> Any:
-        for found in document["steps"]:
-            if found["id"] == call.path["step"]:
-                return found
-        raise NotFound("There is no such step.")
-
-    return await history.show(call, shown)
-
-
-def relation(name: str) -> Callable[[Call], Any]:
-    """The handler of one relation: the object behind the id."""
-
-    async def handle(call: Call) -> ASGIApp:
-        async def shown(document: dict[str, Any], _: Held[Any]) -> Any:
-            await _expand(call, [document], [name])
-            if not isinstance(document.get(name), dict):
-                raise NotFound(f"This execution has no {name}.")
-            return document[name]
-
-        return await history.show(call, shown, alone=False)
-
-    return handle
-
-
-async def _expand(call: Call, documents: list[dict[str, Any]], names: list[str]) -> None:
-    """Put objects in the place of ids, all of them read in one go; an id of nothing stays."""
-    streams = {
-        f"{RELATIONS[name]}/{item[name]}" for name in names for item in documents if name in item
-    }
-    entries = await loaded(call, streams) if streams else {}
-    for item in documents:
-        for name in names:
-            if name in item:
-                item[name] = entries.get(f"{RELATIONS[name]}/{item[name]}", item[name])
-
-
-def _expanded(call: Call) -> list[str]:
-    wanted = [name for name in (call.parameter("expand") or "").split(",") if name]
-    for name in wanted:
-        if name not in RELATIONS:
-            raise Invalid.field("expand", f"must be of {', '.join(RELATIONS)}")
-    return wanted
+    seen = await history.read_state(call)
+    shown = [checkpoint_document(checkpoint) for checkpoint in seen.held.state.checkpoints]
+    return history.answered(call, seen, shown)
 
 
 async def list_all(call: Call) -> ASGIApp:
@@ -154,7 +77,7 @@ async def find(call: Call) -> ASGIApp:
 
 
 async def _page(call: Call, condition: Condition) -> ASGIApp:
-    relations = _expanded(call)
+    relations = expanded(call)
     count = call.parameter("count")
     if count not in {None, "true", "false"}:
         raise Invalid.field("count", "must be true or false")
@@ -179,7 +102,7 @@ async def _items(call: Call, rows: list[Listed], relations: list[str]) -> list[b
     keys = await call.system.store.keys(f"execution/{row.id}" for row in rows)
     if relations:
         documents = [orjson.loads(row.document) for row in rows]
-        await _expand(call, documents, relations)
+        await expand(call, documents, relations)
         rows = [
             Listed(row.id, sealed_json(item)) for row, item in zip(rows, documents, strict=True)
         ]
@@ -207,18 +130,9 @@ FILTER_PARAMETERS = (
 )
 PAGING = frozenset(parameter.name for parameter in LIST_PARAMETERS)
 PAST = (history.VERSION, history.AT, MIN_POSITION)
-NOT_MODIFIED = {304: "The client has it already (If-None-Match)"}
 
 
-def _reading(
-    name: str,
-    path: str,
-    summary: str,
-    handler: Any,
-    answer: Any,
-    *,
-    others: Mapping[int, str] = NOT_MODIFIED,
-) -> Operation:
+def _reading(name: str, path: str, summary: str, handler: Any, answer: Any) -> Operation:
     return Operation(
         name,
         "GET",
@@ -229,7 +143,7 @@ def _reading(
         answer=answer,
         parameters=PAST,
         sends=responses.PLACED,
-        others=others,
+        others=responses.NOT_MODIFIED,
     )
 
 
@@ -281,7 +195,7 @@ OPERATIONS = (
         answer=ServiceExecution,
         parameters=(*PAST, LIST_PARAMETERS[4]),
         answer_forms={responses.LD_JSON: {"type": "object", "required": ["@context", "@type"]}},
-        others=NOT_MODIFIED,
+        others=responses.NOT_MODIFIED,
         sends=responses.PLACED,
     ),
     *(
@@ -295,7 +209,6 @@ OPERATIONS = (
             f"Its {name}",
             relation(name),
             schemas.ENTRY,
-            others={},
         )
         for name in RELATIONS
     ),
@@ -306,5 +219,4 @@ OPERATIONS = (
         checkpoints,
         _shape("checkpoints"),
     ),
-    _reading("readStep", "/steps/{step}", "One step", step, {"$ref": f"{SCHEMAS}/ShownStep"}),
 )

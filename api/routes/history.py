@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -13,74 +13,84 @@ from api.documents import schemas
 from api.routes import streams
 from api.streams.filters import known_types
 from api.web import event_stream, responses
-from api.web.consistency import MIN_POSITION, written
+from api.web.consistency import MIN_POSITION, look, written
+from api.web.ids import checked_id
 from api.web.operation import Operation, Parameter
 from api.web.request import Call
 from api.web.stream_request import included
 from domain.errors import Invalid, NotFound
+from domain.eventlog.states import Moment
+from domain.execution.state import Step
 from domain.json_forms import parse_time
 from domain.model import Held
+from projections.compare import compare as compared
+from projections.history.time_travel import existing
 from projections.representations.execution import document
 
 VERSION = Parameter("version", "As it was at this version", {"type": "integer", "minimum": 1})
 AT = Parameter("at", "As it was at this time", {"type": "string", "format": "date-time"})
 MOST_WITH_STATES = 100
 
-Shown = Callable[[dict[str, Any], Held[Any]], Awaitable[Any]]
-
 
 class Seen(NamedTuple):
     """A state, until when its durations count, and how far the data goes.
 
+    `moment` is the position or the time it is of, None for now; what else is shown must be of then, too.
     `immutable`: it will never be another. `counting`: its durations go on from one read to the next.
     """
 
     held: Held[Any]
     until: datetime
     position: int
+    moment: Moment | None = None
     immutable: bool = False
     counting: bool = False
 
-
-async def show(call: Call, shown: Shown, *, alone: bool = True, durations: bool = False) -> ASGIApp:
-    """What `shown` makes of the document of an execution, now or in the past.
-
-    Not `alone`, it looks at other entries, too: those are as they are now. With `durations` in it
-    it changes without a new version until the execution has ended.
-    """
-    seen = await _seen(call, f"execution/{call.path['id']}")
-    held = seen.held
-    found = await shown(document(held, seen.until), held)
-    if durations and seen.counting and not held.state.final:
-        alone = False
-    return responses.execution(
-        call, found, held, seen.position, immutable=seen.immutable, alone=alone
-    )
+    def document(self, steps: Iterable[Step] | None = None) -> dict[str, Any]:
+        """The execution as clients see it, with some of its steps or with all."""
+        return document(self.held, self.until, steps)
 
 
-async def _seen(call: Call, stream: str) -> Seen:
+async def read_state(call: Call) -> Seen:
+    """The execution of a request: now, or as it was at `?version=` or `?at=`."""
+    until = _until(call)
+    stream, history = f"execution/{call.path['id']}", call.system.history
+    reading = await look(call, lambda: history.read(stream, until))
+    held, now = existing(reading, until), call.system.clock()
+    if until is None:
+        counting = held.state.started_at is not None and not held.state.final
+        return Seen(held, now, reading.position, counting=counting)
+    if isinstance(until, int):
+        return Seen(held, held.at, held.position, held.position, immutable=True)
+    # Immutable once nothing that is yet to be recorded can belong to it.
+    over, counting = until < reading.at, until > now and not held.state.final
+    return Seen(held, min(until, now), held.position, until, immutable=over, counting=counting)
+
+
+def _until(call: Call) -> int | datetime | None:
     version, at = call.whole("version", 1, 2**53), call.parameter("at")
     if version is not None and at is not None:
         raise Invalid.field("at", "goes without `version`")
-    time = None if at is None else timed("at", at)
-    position = await written(call)
-    if version is not None:
-        held = await call.system.history.at_version(stream, version)
-        return Seen(held, held.at, held.position, immutable=True)
-    if time is not None:
-        return await _at(call, stream, time)
-    present = await call.system.store.load(stream)
-    if present is None:
-        raise NotFound("There is no such execution.")
-    until = call.system.clock()
-    return Seen(present, until, max(position, present.position), counting=True)
+    return version if at is None else timed("at", at)
 
 
-async def _at(call: Call, stream: str, at: datetime) -> Seen:
-    """As it was at a time: immutable once nothing that is yet to be recorded can belong to it."""
-    _, newest = await call.system.store.head()
-    held, now = await call.system.history.at_time(stream, at), call.system.clock()
-    return Seen(held, min(at, now), held.position, immutable=at < newest, counting=at > now)
+def answered(
+    call: Call,
+    seen: Seen,
+    shown: Any,
+    tag: responses.Tag | None = None,
+    *,
+    revalidated: bool = True,
+) -> ASGIApp:
+    """The answer that shows this of what was seen."""
+    return responses.read(
+        call,
+        shown,
+        tag or responses.Tag(seen.held.version),
+        seen.position,
+        immutable=seen.immutable,
+        revalidated=revalidated,
+    )
 
 
 def timed(name: str, text: str) -> datetime:
@@ -127,6 +137,23 @@ async def diff(call: Call) -> ASGIApp:
     return responses.json(patch, headers, media="application/json-patch+json")
 
 
+async def compare(call: Call) -> ASGIApp:
+    """Two executions, or two versions, step by step: where they part, and what they took."""
+    name = checked_id(call.parameter("with"), "with")
+    version = call.whole("withVersion", 1, 2**53)
+    this = await read_state(call)
+    try:
+        other = existing(await call.system.history.read(f"execution/{name}", version), version)
+    except NotFound as error:
+        raise NotFound(f"`with`: {error.detail}", **error.members, **{"with": name}) from None
+    until = other.at if version is not None else call.system.clock()
+    shown = compared(this.document(), document(other, until))
+    counting = this.counting or (version is None and not other.state.final)
+    tag = responses.Tag(this.held.version, related={"with": other.version}, counting=counting)
+    this = this._replace(immutable=this.immutable and version is not None)
+    return answered(call, this, shown, tag, revalidated=not counting)
+
+
 LIMIT = Parameter("limit", "How many", {"type": "integer", "minimum": 1, "maximum": 500})
 EVENTS_LIMIT = LIMIT._replace(
     description=f"How many; with `include=execution` at most {MOST_WITH_STATES}"
@@ -156,7 +183,7 @@ OPERATIONS = (
         ),
         answer_forms=STREAM,
         others={204: "The stream has ended, and this client has all of it"},
-        problems=("malformed",),
+        problems=("malformed", "too-expensive"),
         fields=True,
     ),
     Operation(
@@ -174,5 +201,27 @@ OPERATIONS = (
             Parameter("to", "The later version", VERSION.schema, required=True),
             MIN_POSITION,
         ),
+        problems=("too-expensive",),
+        long=True,
+    ),
+    Operation(
+        "compare",
+        "GET",
+        "/executions/{id}/compare",
+        Right.READ_EXECUTIONS,
+        "Two executions step by step: the first divergence, and the differences of what they took",
+        compare,
+        answer=schemas.COMPARISON,
+        sends=responses.PLACED,
+        parameters=(
+            Parameter("with", "The id of the other execution", required=True),
+            VERSION,
+            AT,
+            Parameter("withVersion", "The other one as it was at this version", VERSION.schema),
+            MIN_POSITION,
+        ),
+        others=responses.NOT_MODIFIED,
+        problems=("not-found",),
+        long=True,
     ),
 )

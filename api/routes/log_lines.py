@@ -14,7 +14,7 @@ from api.documents import schemas
 from api.routes import history
 from api.web import responses
 from api.web.body import MIB
-from api.web.consistency import MIN_POSITION, fresh
+from api.web.consistency import MIN_POSITION, fresh, noted
 from api.web.operation import Operation, Parameter
 from api.web.request import Call
 from domain.errors import Invalid, NotFound, VersionMismatch
@@ -90,9 +90,10 @@ async def read(call: Call) -> ASGIApp:
     order = call.parameter("order") or "asc"
     if order not in {"asc", "desc"}:
         raise Invalid.field("order", "must be asc or desc")
-    if await call.system.store.load(f"execution/{call.path['id']}") is None:
+    if (held := await call.system.store.load(f"execution/{call.path['id']}")) is None:
         raise NotFound("There is no such execution.")
     await fresh(call, "logs")
+    await noted(call, held)
     position = call.system.runner.position("logs")
     since, until = call.parameter("since"), call.parameter("until")
     only = LogFilter(

@@ -11,7 +11,6 @@ from api.streams.readers import PAGE
 from api.streams.telling import Teller
 from api.streams.window import Window
 from domain.eventlog.codec import Stored
-from domain.eventlog.states import following, versions_at
 from domain.eventlog.store import Store
 from domain.model import Held
 
@@ -61,13 +60,16 @@ class Source:
 
     async def _states(self, streams: Sequence[str]) -> dict[str, Held[Any]]:
         async with self._store.reader() as connection:
-            return await self._store.load_on(connection, dict.fromkeys(streams))
+            return await self._store.states.load(connection, dict.fromkeys(streams))
 
     async def _versions(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        return await versions_at(self._store, places)
+        async with self._store.reader() as connection:
+            return await self._store.states.versions_at(connection, places)
 
     async def _rows(self, places: Sequence[Place]) -> dict[Place, Sequence[Entry]]:
-        found = await following(self._store, [(stream, after) for stream, after, _ in places], PAGE)
+        asked = [place[:2] for place in places]
+        async with self._store.reader() as connection:
+            found = await self._store.states.following(connection, asked, PAGE)
         entries = await self.entries(row for rows in found.values() for row in rows)
         made = iter(entries)
         pages = {place: [next(made) for _ in rows] for place, rows in found.items()}

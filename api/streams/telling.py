@@ -11,7 +11,7 @@ import structlog
 
 from api.streams.entries import KIND, Entry, Told
 from api.telemetry.metrics import UNREADABLE
-from domain.eventlog.states import Unreadable, states_at
+from domain.eventlog.states import Unreadable
 from domain.eventlog.store import Store
 from domain.model import Held, replay
 
@@ -98,7 +98,7 @@ class Teller:
         while versions:
             try:
                 async with self._store.reader() as connection:
-                    return await states_at(connection, self._store.codec, versions)
+                    return await self._store.states.states_at(connection, versions)
             except Unreadable as error:
                 log.exception("an event cannot be read", stream=error.stream)
                 self._give_up(error.stream, versions.pop(error.stream) - 1)

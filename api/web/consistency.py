@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from api.web.operation import Parameter
 from api.web.preferences import seconds_to_wait
 from api.web.problems import NotYetVisible
 from api.web.request import Call
+from domain.eventlog.states import Reading
+from domain.execution.types import Status
+from domain.model import Held
 
 DEFAULT_WAIT = 5
 LONGEST_WAIT = 30
 POLL = 0.05
+LOGS_WITHIN = 1.0
+"""Seconds that a read waits for the server's own log lines."""
 
 MIN_POSITION = Parameter(
     "minPosition",
@@ -60,6 +67,26 @@ async def written(call: Call) -> int:
         if time.monotonic() > deadline:
             raise NotYetVisible(position=position, minPosition=wanted)
         await asyncio.sleep(POLL)
+
+
+async def look(call: Call, read: Callable[[], Awaitable[Reading]]) -> Reading:
+    """What is read once the log has reached `?minPosition=`: where it has already, in one query.
+
+    Raises:
+        NotYetVisible: it has not within the time of `Prefer: wait=<seconds>` (5, at most 30).
+    """
+    wanted = call.whole("minPosition", 0, 2**63 - 1) or 0
+    reading = await read()
+    if reading.position < wanted:
+        await written(call)
+        reading = await read()
+    return reading
+
+
+async def noted(call: Call, held: Held[Any]) -> None:
+    """Wait a moment for what the server notes of the end, or of the failure before a retry."""
+    if held.state.final or held.state.status is Status.RETRY:
+        await call.system.runner.wait("logs", held.position, LOGS_WITHIN)
 
 
 def patience(call: Call) -> int:

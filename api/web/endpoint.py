@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.access.identity import Access, Caller
+from api.disconnects import while_connected
 from api.telemetry.metrics import REQUESTS
 from api.web import body as bodies
 from api.web.admission import admit, refusal
@@ -50,7 +51,8 @@ class Endpoint:
         headers = scope["state"]["headers"]
         caller = admit(self._access, operation.right, scope, headers.get(b"authorization"))
         if operation.body is None:
-            return await operation.handler(self._call(operation, scope, caller, b""))
+            answering = operation.handler(self._call(operation, scope, caller, b""))
+            return await (while_connected(receive, answering) if operation.long else answering)
         limit = operation.body_limit
         size = bodies.announced(headers, limit)
         if size <= bodies.SMALL:

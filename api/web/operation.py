@@ -31,6 +31,7 @@ class Operation(NamedTuple):
     `body_forms` and `answer_forms` are schemas of other media types; `others` are statuses that
     answer without content, and what they mean; `sends` are headers of a good answer. Query parameters
     other than `parameters` are refused, unless they are `fields` to filter by, which the handler reads.
+    A `long` one may take seconds: it ends when its client goes.
     """
 
     name: str
@@ -51,3 +52,4 @@ class Operation(NamedTuple):
     others: Mapping[int, str] = {}
     fields: bool = False
     sends: tuple[str, ...] = ()
+    long: bool = False

@@ -36,6 +36,7 @@ PROBLEMS = {
     "invalid": Kind(422, "Not valid"),
     "unknown-reference": Kind(422, "Names something that does not exist"),
     "idempotency-key-reused": Kind(422, "Idempotency key reused"),
+    "too-expensive": Kind(422, "Takes too long"),
     "rate-limited": Kind(429, "Too many requests"),
     "head-too-large": Kind(431, "Too much before the body"),
     "internal": Kind(500, "A mistake of the server"),

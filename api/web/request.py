@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from api.web.operation import Operation
 
 LABEL = re.compile(r"[!-~]{1,128}")
-ENTITY_TAG = re.compile(r'(?:W/)?"(\d{1,18})(?:-ld)?"')
+ENTITY_TAG = re.compile(r'(?:W/)?"(\d{1,18})(?:-[a-z0-9-]*)?"')
+"""What comes after the version is about what else was shown: log lines, related entries."""
 TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from starlette.responses import Response
@@ -27,6 +27,7 @@ AS_OF = ("Log-Position",)
 PLACED = ("ETag", *AS_OF)
 DONE = (*PLACED, "Idempotency-Replayed")
 """The headers that answers send: of what goes so far, of one entry, and to a command."""
+NOT_MODIFIED = {304: "The client has it already (If-None-Match)"}
 
 
 def json(
@@ -67,33 +68,57 @@ def place(held: Held[Any]) -> dict[str, Any]:
     }
 
 
-def execution(
+class Tag(NamedTuple):
+    """What an answer shows: its ETag is another where any of it is another.
+
+    `version` is that of the execution, which `If-Match` looks at; `lines` is how many log lines there
+    are, `related` the versions of other entries that are shown whole. Durations that go on are
+    `counting`: they make the tag a weak one, which says so much and no more.
+    """
+
+    version: int
+    lines: int | None = None
+    related: Mapping[str, int] = {}
+    counting: bool = False
+
+    def text(self, *, linked: bool = False) -> str:
+        """The tag as it is sent; the form of JSON-LD has one of its own."""
+        parts = [str(self.version)]
+        if self.lines is not None:
+            parts.append(str(self.lines))
+        parts += [f"{name}{version}" for name, version in self.related.items()]
+        if linked:
+            parts.append("ld")
+        return f'{"W/" if self.counting else ""}"{"-".join(parts)}"'
+
+
+def read(
     call: Call,
     shown: Any,
-    held: Held[Any],
+    tag: Tag,
     position: int,
     *,
     immutable: bool = False,
-    alone: bool = True,
+    revalidated: bool = True,
 ) -> Response:
-    """An execution, or a part of it; 304 where the client has it already.
+    """An execution, a part of it, or an entry; 304 where the client has it already.
 
-    `immutable`: it will never be anything else. Not `alone`: it shows other entries, too, or
-    durations that count on, which change without a new version of the execution.
+    `immutable`: it will never be anything else. Not `revalidated`: it is sent again each time, as it
+    is hardly ever the same.
     """
-    tag = f'"{held.version}"'
     linked = wants_linked_data(call) and _is_execution(shown)
-    if linked:
-        shown, tag = linked_data(shown), f'"{held.version}-ld"'
+    text = tag.text(linked=linked)
     headers = {
-        "etag": tag,
+        "etag": text,
         "log-position": str(position),
-        "cache-control": IMMUTABLE if immutable and alone else REVALIDATE,
+        "cache-control": IMMUTABLE if immutable else REVALIDATE,
         **VARY,
     }
-    if alone and _is_known(call, tag):
+    if revalidated and _is_known(call, text):
         return Response(status_code=304, headers=headers)
-    return json(shown, headers, media=LD_JSON if linked else JSON)
+    if linked:
+        return json(linked_data(shown), headers, media=LD_JSON)
+    return json(shown, headers)
 
 
 def _is_execution(shown: Any) -> bool:
@@ -101,8 +126,10 @@ def _is_execution(shown: Any) -> bool:
 
 
 def _is_known(call: Call, tag: str) -> bool:
-    known = (call.header("if-none-match") or "").split(",")
-    return any(item.strip().removeprefix("W/") in {tag, "*"} for item in known)
+    """By weak comparison (RFC 9110, 13.1.2)."""
+    listed = (call.header("if-none-match") or "").split(",")
+    known = [item.strip().removeprefix("W/") for item in listed]
+    return "*" in known or tag.removeprefix("W/") in known
 
 
 def wants_linked_data(call: Call) -> bool:

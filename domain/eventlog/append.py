@@ -4,31 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from psycopg import AsyncConnection, AsyncCursor
 
+from domain.event_queries import APPEND, APPENDED, BEGIN, HEAD
 from domain.eventlog.codec import Stored
 from domain.eventlog.idempotency import REPLIES_KEPT, Reply
 from domain.eventlog.pg_arrays import columns
+from domain.eventlog.states import StateLoader
 from domain.model import Held
 
-if TYPE_CHECKING:
-    from domain.eventlog.store import Store
-
-HEAD = "SELECT position, at FROM head"
-BEGIN = f"BEGIN; {HEAD} FOR UPDATE"
-COLUMNS = "notification_id, originator_version, at, originator_id, topic, meta, state"
-# One statement for rows, head and notification: each more costs the writer as much as ten events.
-# Where the head is not at the position that the batch follows on, it does nothing and answers so.
-APPEND = f"""WITH advanced AS (UPDATE head SET position = %b, at = %b WHERE position = %b
-        RETURNING at),
-    kept AS (INSERT INTO events ({COLUMNS})
-        SELECT %b::bigint + e.place, e.version, advanced.at, e.stream, e.type, e.meta, e.data
-        FROM advanced, unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::bytea[])
-            WITH ORDINALITY AS e (version, stream, type, meta, data, place))
-    SELECT pg_notify(%b, '') FROM advanced"""
-KINDS = ("bigint", "text", "text", "text", "bytea")
 REPLIES = (
     "SELECT key, fingerprint, outcome FROM idempotency_keys WHERE key = ANY(%b::text[]) AND at > %b"
 )
@@ -43,14 +29,22 @@ class Transaction:
     """One batch, under the lock of the log. `position` and `at` are those of its last event.
 
     `session` changes with the connection: what was known through another one may be of another
-    server, which a failover has left behind.
+    server, which a failover has left behind. `channel` is where it is told that events were appended.
     """
 
     def __init__(
-        self, connection: AsyncConnection, store: Store, session: int, position: int, at: datetime
+        self,
+        connection: AsyncConnection,
+        states: StateLoader,
+        session: int,
+        position: int,
+        at: datetime,
+        *,
+        channel: str,
     ) -> None:
         self._connection = connection
-        self._store = store
+        self._states = states
+        self._channel = channel
         self.session = session
         self.position = position
         self.at = at
@@ -63,11 +57,11 @@ class Transaction:
 
     async def load(self, known: Mapping[str, Held[Any] | None]) -> dict[str, Held[Any]]:
         """The present states of streams, of which some are known as of a version."""
-        return await self._store.load_on(self._connection, known, believe_absent=True)
+        return await self._states.load(self._connection, known, believe_absent=True)
 
     async def learn(self, streams: Iterable[str]) -> None:
         """Have the keys of streams at hand; one that has none then is known to have none."""
-        await self._store.learn(self._connection, streams, believe_absent=True)
+        await self._states.learn(self._connection, streams, believe_absent=True)
 
     async def append(
         self,
@@ -82,7 +76,7 @@ class Transaction:
         Raises:
             Moved: one of the keys was claimed beside the log meanwhile.
         """
-        run, keyring = self._connection.execute, self._store.keyring
+        run, keyring = self._connection.execute, self._states.keyring
         streams = {event.stream for event in events}
         keys = keyring.minted(streams)
         if replies:
@@ -102,9 +96,9 @@ class Transaction:
 
     def _rows(self, events: Sequence[Stored], at: datetime) -> list[Any]:
         assert self.position + len(events) == events[-1].position
-        rows = columns(KINDS, [(e.version, e.stream, e.type, e.meta, e.data) for e in events])
+        rows = columns(APPENDED, [(e.version, e.stream, e.type, e.meta, e.data) for e in events])
         position = self.position
-        return [events[-1].position, at, position, position, *rows, self._store.schema]
+        return [events[-1].position, at, position, position, *rows, self._channel]
 
 
 class Moved(Exception):
@@ -129,7 +123,7 @@ class Attempt(Transaction):
             Moved: the head was elsewhere.
         """
         streams = {event.stream for event in events}
-        if replies or self._store.keyring.minted(streams):
+        if replies or self._states.keyring.minted(streams):
             cursor = await self._connection.execute(BEGIN, prepare=False)
             cursor.nextset()
             await self._expect(cursor)

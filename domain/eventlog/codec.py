@@ -32,6 +32,8 @@ class Stored(NamedTuple):
     data: bytes
 
 
+SNAPSHOT_EVERY = 500
+"""Versions of a stream from one snapshot to the next."""
 SEALED_ONLY = Opening()
 NOTHING_OPEN = Sealing(lambda content: _seal(None, 0, content))
 

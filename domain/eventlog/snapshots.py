@@ -18,6 +18,3 @@ class Snapshot(NamedTuple):
     at: datetime
     state: bytes
     shape: str = ""
-
-
-SNAPSHOT_EVERY = 500

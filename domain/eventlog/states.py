@@ -1,48 +1,41 @@
-"""Streams as they were, many at once: states at versions, and what came after a version."""
+"""States from snapshots and events: now, at a version, as of a moment, one or many, in one query."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import groupby
-from operator import attrgetter
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.append import COLUMNS
-from domain.eventlog.codec import Codec, Stored
-from domain.eventlog.snapshots import SNAPSHOT_EVERY, Snapshot
-from domain.eventlog.store import Store
-from domain.model import Held, replay
+from domain.budget import Budget
+from domain.event_queries import (
+    FOLLOWING,
+    KEYS,
+    LOAD,
+    LOAD_AT_POSITION,
+    LOAD_AT_TIME,
+    NEWEST,
+    VERSIONS_AT,
+    WITH_HEAD,
+)
+from domain.eventlog.codec import SNAPSHOT_EVERY, Codec, Stored
+from domain.eventlog.encryption import DataKey
+from domain.eventlog.keyring import Keyring
+from domain.model import Held, Recorded, replay
+from domain.state_parts import BY_VERSION, Part, by_stream, event, snapshot, wanted, wrapped_keys
 
 AT_ONCE = 200
 PAGE_BYTES = 1024 * 1024
 """A page of a stream ends with the event that reaches this."""
+COLD = -1
+"""The known version of a stream of which nothing is known."""
 
-SNAPSHOTS = """SELECT s.* FROM unnest(%b::text[], %b::bigint[]) AS wanted (stream, version)
-    CROSS JOIN LATERAL (
-        SELECT originator_id, originator_version, position, at, state FROM snapshots
-        WHERE originator_id = wanted.stream AND originator_version <= wanted.version
-            AND shape = %b
-        ORDER BY originator_version DESC LIMIT 1) AS s"""
-BETWEEN = """SELECT e.* FROM unnest(%b::text[], %b::bigint[], %b::bigint[])
-    AS wanted (stream, after, until) CROSS JOIN LATERAL (
-        SELECT notification_id, originator_version, at, originator_id, topic, meta, state
-        FROM events WHERE originator_id = wanted.stream AND originator_version > wanted.after
-            AND originator_version <= wanted.until ORDER BY originator_version) AS e
-    ORDER BY e.originator_id, e.originator_version"""
-FOLLOWING = f"""SELECT wanted.nth, {COLUMNS} FROM unnest(%b::text[], %b::bigint[])
-    WITH ORDINALITY AS wanted (stream, after, nth) CROSS JOIN LATERAL (
-        SELECT {COLUMNS}, sum(octet_length(state)) OVER (ORDER BY originator_version)
-            - octet_length(state) AS before
-        FROM events WHERE originator_id = wanted.stream AND originator_version > wanted.after
-        ORDER BY originator_version LIMIT %b) AS e
-    WHERE e.before < %b ORDER BY wanted.nth, e.originator_version"""
-VERSIONS = """SELECT wanted.stream, wanted.position, (
-        SELECT coalesce(max(originator_version), 0) FROM events
-        WHERE originator_id = wanted.stream AND notification_id <= wanted.position)
-    FROM unnest(%b::text[], %b::bigint[]) AS wanted (stream, position)"""
+Moment = int | datetime
+"""A position of the log, or a time."""
+Reader = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
+"""Gives a connection for a few seconds."""
 
 
 class Unreadable(Exception):
@@ -53,59 +46,248 @@ class Unreadable(Exception):
         self.stream = stream
 
 
-async def states_at(
+class Reading(NamedTuple):
+    """A state, None where there is none, and position and time of the last event of the log then."""
+
+    held: Held[Any] | None
+    position: int
+    at: datetime
+
+
+class Passed(NamedTuple):
+    """A state on a way through the versions, and the event that led to it; None at the beginning."""
+
+    held: Held[Any]
+    event: Recorded | None
+
+
+class StateLoader:
+    """Makes states of what the tables hold. It has no connection: each call is given one."""
+
+    def __init__(self, codec: Codec, keyring: Keyring) -> None:
+        self.codec = codec
+        self.keyring = keyring
+
+    async def load(
+        self,
+        connection: AsyncConnection,
+        known: Mapping[str, Held[Any] | None],
+        *,
+        until: int = NEWEST,
+        believe_absent: bool = False,
+    ) -> dict[str, Held[Any]]:
+        """The states of those streams that exist, at a version at most, what is sealed opened.
+
+        Where an older state is known, only the events after it are read. `believe_absent` is for
+        the writer: see `Keyring`.
+        """
+        if not known:
+            return {}
+        keys, unknown = self.keyring.known(known, believe_absent=believe_absent)
+        versions = [held.version if held else COLD for held in known.values()]
+        query, values = LOAD, wanted(known, unknown, versions, [until] * len(known))
+        parts = by_stream(await _parts(connection, self.codec, query, values))
+        absent = unknown if believe_absent else ()
+        keys |= self.keyring.learn(wrapped_keys(parts, unknown), absent=absent)
+        return self._states(parts, keys, known)
+
+    async def read(
+        self, connection: AsyncConnection, stream: str, until: int | datetime = NEWEST
+    ) -> Reading:
+        """One stream at a version or a time, and how far the log was; what is sealed is opened."""
+        keys, unknown = self.keyring.known([stream], believe_absent=False)
+        query, values = _reading(stream, unknown, until)
+        head, *parts = await _parts(connection, self.codec, query, values)
+        keys |= self.keyring.learn(wrapped_keys({stream: parts}, unknown))
+        state = _state(self.codec, None, parts, keys.get(stream))
+        return Reading(state, position=head[0], at=head[2])
+
+    async def as_of(
+        self, connection: AsyncConnection, streams: Iterable[str], moment: Moment
+    ) -> dict[str, Held[Any]]:
+        """Those streams that existed at a moment, as they were then; what is sealed is opened."""
+        if not (streams := list(streams)):
+            return {}
+        keys, unknown = self.keyring.known(streams, believe_absent=False)
+        query = LOAD_AT_TIME if isinstance(moment, datetime) else LOAD_AT_POSITION
+        values = [moment, *wanted(streams, unknown, [COLD] * len(streams))]
+        parts = by_stream(await _parts(connection, self.codec, query, values))
+        keys |= self.keyring.learn(wrapped_keys(parts, unknown))
+        return self._states(parts, keys)
+
+    async def states_at(
+        self, connection: AsyncConnection, versions: Mapping[str, int]
+    ) -> dict[str, Held[Any]]:
+        """The state of each stream at a version of its own, sealed fields as `Ciphertext`.
+
+        Raises:
+            Unreadable: there is no such state, because of what one of the streams holds.
+        """
+        return await sealed_states(connection, self.codec, versions)
+
+    async def along(
+        self,
+        reader: Reader,
+        stream: str,
+        first: int,
+        last: int,
+        *,
+        budget: Budget,
+        key: DataKey | None = None,
+    ) -> AsyncIterator[Passed]:
+        """The states of a stream from one version to a later one, as far as they exist.
+
+        Without a key what is sealed stays `Ciphertext`.
+
+        Raises:
+            TooExpensive: it takes more than the budget has.
+            Unreadable: there is no such state, because of what the stream holds.
+        """
+        held = await budget.wait(self._first(reader, stream, first, key))
+        if held is None or held.version != first:
+            return
+        yield Passed(held, None)
+        while held.version < last:
+            rows = await budget.wait(self._next(reader, stream, held.version))
+            for row in rows[: last - held.version]:
+                recorded = self.codec.decode(row, key)
+                after = replay(held, [recorded])
+                assert after is not None
+                held = after
+                yield Passed(held, recorded)
+                await budget.breathe()
+            if not rows:
+                return
+
+    async def states_along(
+        self, reader: Reader, stream: str, versions: Iterable[int], budget: Budget
+    ) -> dict[int, Held[Any]]:
+        """The state of a stream after each of some versions, sealed fields as `Ciphertext`.
+
+        Where they lie far apart it begins again at a snapshot, so that no version costs more events
+        than there are between two of those.
+        """
+        asked = set(versions)
+        found: dict[int, Held[Any]] = {}
+        for run in _runs(sorted(asked)):
+            async for held, _ in self.along(reader, stream, run[0], run[-1], budget=budget):
+                if held.version in asked:
+                    found[held.version] = held
+        return found
+
+    async def following(
+        self, connection: AsyncConnection, places: Iterable[tuple[str, int]], limit: int
+    ) -> dict[tuple[str, int], list[Stored]]:
+        """For each stream and version the next events of that stream, in order: at most `limit`, and
+        none after `PAGE_BYTES`.
+        """
+        asked = list(dict.fromkeys(places))
+        streams, versions = [stream for stream, _ in asked], [after for _, after in asked]
+        values = (streams, versions, limit, PAGE_BYTES)
+        cursor = await connection.execute(FOLLOWING, values, binary=True)
+        found: dict[tuple[str, int], list[Stored]] = {place: [] for place in asked}
+        for nth, *row in await cursor.fetchall():
+            found[asked[nth - 1]].append(Stored(*row))
+        return found
+
+    async def versions_at(
+        self, connection: AsyncConnection, places: Iterable[tuple[str, int]]
+    ) -> dict[tuple[str, int], int]:
+        """For each stream and position of the log the version it had there, 0 before its first event."""
+        asked = list(dict.fromkeys(places))
+        values = ([stream for stream, _ in asked], [position for _, position in asked])
+        cursor = await connection.execute(VERSIONS_AT, values, binary=True)
+        return {(row[0], row[1]): row[2] for row in await cursor.fetchall()}
+
+    async def learn(
+        self, connection: AsyncConnection, streams: Iterable[str], *, believe_absent: bool = False
+    ) -> dict[str, DataKey]:
+        """The keys of streams, as far as they have one."""
+        keys, unknown = self.keyring.known(streams, believe_absent=believe_absent)
+        if unknown:
+            # Never prepared: a plan made while the table was empty reads all of it for long.
+            cursor = await connection.execute(KEYS, (unknown,), prepare=False, binary=True)
+            rows = await cursor.fetchall()
+            keys |= self.keyring.learn(rows, absent=unknown if believe_absent else ())
+        return keys
+
+    def _states(
+        self,
+        parts: Mapping[str, Sequence[Part]],
+        keys: Mapping[str, DataKey],
+        known: Mapping[str, Held[Any] | None] | None = None,
+    ) -> dict[str, Held[Any]]:
+        held = dict.fromkeys(parts) if known is None else known
+        states = {s: _state(self.codec, held[s], parts.get(s, ()), keys.get(s)) for s in held}
+        return {stream: state for stream, state in states.items() if state is not None}
+
+    async def _first(
+        self, reader: Reader, stream: str, version: int, key: DataKey | None
+    ) -> Held[Any] | None:
+        async with reader() as connection:
+            if key is None:
+                return (await self.states_at(connection, {stream: version})).get(stream)
+            return (await self.load(connection, {stream: None}, until=version)).get(stream)
+
+    async def _next(self, reader: Reader, stream: str, after: int) -> list[Stored]:
+        async with reader() as connection:
+            return (await self.following(connection, [(stream, after)], AT_ONCE))[stream, after]
+
+
+async def sealed_states(
     connection: AsyncConnection, codec: Codec, versions: Mapping[str, int]
 ) -> dict[str, Held[Any]]:
-    """The state of each stream at a version of its own, sealed fields as `Ciphertext`.
+    """`StateLoader.states_at`, for those who have no keys.
 
     Raises:
         Unreadable: there is no such state, because of what one of the streams holds.
     """
-    streams, ends = list(versions), list(versions.values())
-    cursor = await connection.execute(SNAPSHOTS, (streams, ends, codec.shape), binary=True)
+    if not versions:
+        return {}
+    values = wanted(versions, (), [COLD] * len(versions), versions.values())
     held: dict[str, Held[Any]] = {}
-    for row in await cursor.fetchall():
-        with _read(row[0]):
-            held[row[0]] = codec.thaw(Snapshot(*row))
-    begins = [held[stream].version if stream in held else 0 for stream in streams]
-    cursor = await connection.execute(BETWEEN, (streams, begins, ends), binary=True)
-    rows = [Stored(*row) for row in await cursor.fetchall()]
-    for stream, tail in groupby(rows, key=attrgetter("stream")):
-        with _read(stream):
-            state = replay(held.get(stream), (codec.decode(row) for row in tail))
+    for stream, parts in by_stream(await _parts(connection, codec, LOAD, values)).items():
+        with _readable(stream):
+            state = _state(codec, None, parts, None)
             assert state is not None
             held[stream] = state
     return held
 
 
+def _reading(
+    stream: str, locked: Sequence[str], until: int | datetime
+) -> tuple[str, Sequence[Any]]:
+    if isinstance(until, datetime):
+        return WITH_HEAD + LOAD_AT_TIME, (until, *wanted([stream], locked, [COLD]))
+    return WITH_HEAD + LOAD, wanted([stream], locked, [COLD], [until])
+
+
+async def _parts(
+    connection: AsyncConnection, codec: Codec, query: str, values: Iterable[Any]
+) -> list[Part]:
+    """What a query found, in the order of versions, which the statement does not promise."""
+    cursor = await connection.execute(query, (*values, codec.shape), binary=True)
+    return sorted(await cursor.fetchall(), key=BY_VERSION)
+
+
+def _state(
+    codec: Codec, held: Held[Any] | None, parts: Iterable[Part], key: DataKey | None
+) -> Held[Any] | None:
+    events = []
+    for part in parts:
+        if (row := event(part)) is not None:
+            events.append(codec.decode(row, key))
+        elif (frozen := snapshot(part)) is not None:
+            held = codec.thaw(frozen, key)
+    return replay(held, events)
+
+
 @contextmanager
-def _read(stream: str) -> Iterator[None]:
+def _readable(stream: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
         raise Unreadable(stream) from error
-
-
-async def states_along(store: Store, stream: str, versions: Iterable[int]) -> dict[int, Held[Any]]:
-    """The state of a stream after each of some versions, sealed fields as `Ciphertext`.
-
-    Where they lie far apart it begins again at a snapshot, so that no version costs more events than
-    there are between two of those.
-    """
-    found: dict[int, Held[Any]] = {}
-    wanted = set(versions)
-    for run in _runs(sorted(wanted)):
-        async with store.reader() as connection:
-            held = (await states_at(connection, store.codec, {stream: run[0]}))[stream]
-        found[held.version] = held
-        while held.version < run[-1]:
-            for row in await store.history(stream, held.version, run[-1], AT_ONCE):
-                after = replay(held, [store.codec.decode(row)])
-                assert after is not None
-                held = after
-                if held.version in wanted:
-                    found[held.version] = held
-    return found
 
 
 def _runs(versions: Sequence[int]) -> Iterator[list[int]]:
@@ -117,37 +299,3 @@ def _runs(versions: Sequence[int]) -> Iterator[list[int]]:
         run.append(version)
     if run:
         yield run
-
-
-async def following(
-    store: Store, places: Sequence[tuple[str, int]], limit: int
-) -> dict[tuple[str, int], list[Stored]]:
-    """For each stream and version the next events of that stream, in order: at most `limit`, and none
-    after `PAGE_BYTES`.
-    """
-    wanted = list(dict.fromkeys(places))
-    async with store.reader() as connection:
-        cursor = await connection.execute(
-            FOLLOWING,
-            ([stream for stream, _ in wanted], [after for _, after in wanted], limit, PAGE_BYTES),
-            binary=True,
-        )
-        rows = await cursor.fetchall()
-    found: dict[tuple[str, int], list[Stored]] = {place: [] for place in wanted}
-    for nth, *row in rows:
-        found[wanted[nth - 1]].append(Stored(*row))
-    return found
-
-
-async def versions_at(
-    store: Store, places: Sequence[tuple[str, int]]
-) -> dict[tuple[str, int], int]:
-    """For each stream and position of the log the version it had there, 0 before its first event."""
-    wanted = list(dict.fromkeys(places))
-    async with store.reader() as connection:
-        cursor = await connection.execute(
-            VERSIONS,
-            ([stream for stream, _ in wanted], [position for _, position in wanted]),
-            binary=True,
-        )
-        return {(row[0], row[1]): row[2] for row in await cursor.fetchall()}

@@ -7,16 +7,30 @@ everything before it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from itertools import groupby
 from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
 
-from domain.eventlog.append import BEGIN, COLUMNS, HEAD, Attempt, Moved, Transaction
+from domain.event_queries import (
+    AT_TIME,
+    BEGIN,
+    HEAD,
+    HISTORY,
+    IN_ORDER,
+    KEEP_SNAPSHOTS,
+    NEWEST,
+    OF_SHARE,
+    OF_TYPES,
+    READ,
+    SNAPSHOT_COLUMNS,
+    SPAN,
+    TIME_OF,
+)
+from domain.eventlog.append import Attempt, Moved, Transaction
 from domain.eventlog.codec import Codec, Stored
 from domain.eventlog.connections import Connections
 from domain.eventlog.encryption import DataKey
@@ -24,40 +38,12 @@ from domain.eventlog.idempotency import IdempotencyKey, Reply, claim
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.pg_arrays import columns
 from domain.eventlog.snapshots import Snapshot
-from domain.model import Held, Recorded, replay
+from domain.eventlog.states import Moment, Reading, StateLoader
+from domain.model import Held
 
-READ = f"""SELECT {COLUMNS} FROM (
-        SELECT {COLUMNS}, sum(octet_length(state)) OVER (ORDER BY notification_id)
-            - octet_length(state) AS before
-        FROM events WHERE notification_id > %b ORDER BY notification_id LIMIT %b) AS page
-    WHERE before < %b ORDER BY notification_id"""
-SPAN = f"SELECT {COLUMNS} FROM events WHERE notification_id > %b AND notification_id <= %b"
-IN_ORDER = " ORDER BY notification_id"
-OF_TYPES = " AND topic = ANY(%b::text[])"
-OF_SHARE = " AND mod(hashtext(originator_id) & 2147483647, %b) = %b"
-READ_STREAM = f"""SELECT {COLUMNS} FROM events WHERE originator_id = %b
-    AND originator_version > %b AND originator_version <= %b ORDER BY originator_version LIMIT %b"""
-FRESH = """SELECT e.* FROM unnest(%b::text[], %b::bigint[]) AS known (stream, version)
-    CROSS JOIN LATERAL (
-        SELECT notification_id, originator_version, at, originator_id, topic, meta, state
-        FROM events WHERE originator_id = known.stream AND originator_version > known.version
-            AND originator_version <= %b ORDER BY originator_version) AS e"""
-SNAPSHOTS = """SELECT s.* FROM unnest(%b::text[]) AS wanted (stream) CROSS JOIN LATERAL (
-        SELECT originator_id, originator_version, position, at, state FROM snapshots
-        WHERE originator_id = wanted.stream AND originator_version <= %b AND shape = %b
-        ORDER BY originator_version DESC LIMIT 1) AS s"""
-SNAPSHOT_KINDS = ("text", "bigint", "bigint", "timestamptz", "bytea", "text")
-KEEP_SNAPSHOTS = """INSERT INTO snapshots SELECT * FROM unnest(
-    %b::text[], %b::bigint[], %b::bigint[], %b::timestamptz[], %b::bytea[], %b::text[])
-    ON CONFLICT DO NOTHING"""
 FORGET_REPLIES = """DELETE FROM idempotency_keys WHERE at <= %b AND key IN (
     SELECT key FROM idempotency_keys WHERE at <= %b ORDER BY at LIMIT %b)"""
-AT_TIME = """SELECT coalesce(max(originator_version), 0) FROM events
-    WHERE originator_id = %b AND at <= %b"""
-TIME_OF = "SELECT at FROM events WHERE notification_id = %b"
-KEYS = "SELECT originator_id, wrapped FROM data_keys WHERE originator_id = ANY(%b::text[])"
 
-NEWEST = 2**62
 READ_BYTES = 16 * 1024 * 1024
 FORGOTTEN_AT_ONCE = 5_000
 
@@ -68,10 +54,19 @@ class Store:
     def __init__(
         self, conninfo: str, schema: str, codec: Codec, keyring: Keyring, connections: int = 8
     ) -> None:
-        self.codec = codec
-        self.keyring = keyring
+        self.states = StateLoader(codec, keyring)
         self.schema = schema
         self._connections = Connections(conninfo, schema, connections)
+
+    @property
+    def codec(self) -> Codec:
+        """How events and states are stored."""
+        return self.states.codec
+
+    @property
+    def keyring(self) -> Keyring:
+        """The data keys at hand."""
+        return self.states.keyring
 
     async def open(self) -> None:
         """Start to connect; what is away is connected to when it comes back."""
@@ -91,7 +86,8 @@ class Store:
         async with self._writing() as connection:
             cursor = await connection.execute(BEGIN, prepare=False)
             cursor.nextset()
-            yield Transaction(connection, self, self._connections.session, *await _one(cursor))
+            session, head = self._connections.session, await _one(cursor)
+            yield Transaction(connection, self.states, session, *head, channel=self.schema)
 
     @asynccontextmanager
     async def attempt(self, session: int, position: int, at: datetime) -> AsyncIterator[Attempt]:
@@ -104,7 +100,7 @@ class Store:
         async with self._writing() as connection:
             if session != self._connections.session:
                 raise Moved
-            yield Attempt(connection, self, session, position, at)
+            yield Attempt(connection, self.states, session, position, at, channel=self.schema)
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[AsyncConnection]:
@@ -167,9 +163,7 @@ class Store:
     ) -> list[Stored]:
         """The events of one stream with versions in (after, until], in order."""
         async with self.reader() as connection:
-            cursor = await connection.execute(
-                READ_STREAM, (stream, after, until, limit), binary=True
-            )
+            cursor = await connection.execute(HISTORY, (stream, after, until, limit), binary=True)
             return [Stored(*row) for row in await cursor.fetchall()]
 
     async def version_at(self, stream: str, at: datetime) -> int:
@@ -194,47 +188,22 @@ class Store:
     async def load(self, stream: str, version: int = NEWEST) -> Held[Any] | None:
         """The state of a stream, now or as of a version; None where it has no events."""
         async with self.reader() as connection:
-            held = await self.load_on(connection, {stream: None}, until=version)
+            held = await self.states.load(connection, {stream: None}, until=version)
         return held.get(stream)
 
-    async def load_all(self, streams: Iterable[str]) -> dict[str, Held[Any]]:
-        """The present states of those streams that have events."""
-        async with self.reader() as connection:
-            return await self.load_on(connection, dict.fromkeys(streams))
-
-    async def load_on(
-        self,
-        connection: AsyncConnection,
-        known: Mapping[str, Held[Any] | None],
-        *,
-        until: int = NEWEST,
-        believe_absent: bool = False,
+    async def load_all(
+        self, streams: Iterable[str], moment: Moment | None = None
     ) -> dict[str, Held[Any]]:
-        """States from the nearest snapshots (where nothing is known) and the events after them."""
-        cold = [stream for stream, held in known.items() if held is None]
-        frozen = await self._frozen(connection, cold, until) if cold else {}
-        bases: dict[str, Held[Any] | Snapshot | None] = {**known, **frozen}
-        versions = [base.version if base else 0 for base in bases.values()]
-        cursor = await connection.execute(FRESH, (list(bases), versions, until), binary=True)
-        rows = [Stored(*row) for row in await cursor.fetchall()]
-        # After the events: a key is stored with the first of them that needs it.
-        keys = await self.learn(connection, known, believe_absent=believe_absent)
-        held = {stream: state for stream, state in known.items() if state}
-        for stream, row in frozen.items():
-            held[stream] = self.codec.thaw(row, keys.get(stream))
-        return _folded(held, (self.codec.decode(row, keys.get(row.stream)) for row in rows))
+        """The states of those streams that have events, now or as of a position or a time."""
+        async with self.reader() as connection:
+            if moment is None:
+                return await self.states.load(connection, dict.fromkeys(streams))
+            return await self.states.as_of(connection, streams, moment)
 
-    async def learn(
-        self, connection: AsyncConnection, streams: Iterable[str], *, believe_absent: bool
-    ) -> dict[str, DataKey]:
-        """The keys of streams, as far as they have one."""
-        keys, unknown = self.keyring.known(streams, believe_absent=believe_absent)
-        if unknown:
-            # Never prepared: a plan made while the table was empty reads all of it for long.
-            cursor = await connection.execute(KEYS, (unknown,), prepare=False, binary=True)
-            rows = await cursor.fetchall()
-            keys |= self.keyring.learn(rows, absent=unknown if believe_absent else ())
-        return keys
+    async def look(self, stream: str, until: int | datetime = NEWEST) -> Reading:
+        """The state of a stream now, at a version or a time, and how far the log is: in one query."""
+        async with self.reader() as connection:
+            return await self.states.read(connection, stream, until)
 
     async def keys(self, streams: Iterable[str]) -> dict[str, DataKey | None]:
         """The data keys of streams, for readers of stored JSON; None where there is none (any more)."""
@@ -242,13 +211,13 @@ class Store:
         keys, unknown = self.keyring.known(streams, believe_absent=False)
         if unknown:
             async with self.reader() as connection:
-                keys |= await self.learn(connection, unknown, believe_absent=False)
+                keys |= await self.states.learn(connection, unknown)
         return {stream: keys.get(stream) for stream in streams}
 
     async def keep_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
         """Keep states of versions that are committed, to load later ones from."""
         async with self.reader() as connection:
-            await connection.execute(KEEP_SNAPSHOTS, columns(SNAPSHOT_KINDS, snapshots))
+            await connection.execute(KEEP_SNAPSHOTS, columns(SNAPSHOT_COLUMNS, snapshots))
 
     async def claim(
         self, once: IdempotencyKey, outcome: dict[str, Any], at: datetime
@@ -264,24 +233,9 @@ class Store:
             async with self.reader() as connection:
                 gone = (await connection.execute(FORGET_REPLIES, (until, until, gone))).rowcount
 
-    async def _frozen(
-        self, connection: AsyncConnection, streams: list[str], until: int
-    ) -> dict[str, Snapshot]:
-        cursor = await connection.execute(
-            SNAPSHOTS, (streams, until, self.codec.shape), binary=True
-        )
-        return {row[0]: Snapshot(*row) for row in await cursor.fetchall()}
-
 
 async def _one(cursor: AsyncCursor[Any]) -> tuple[Any, ...]:
     row = await cursor.fetchone()
     if row is None:
         raise psycopg.InterfaceError("a row that must exist does not")
     return tuple(row)
-
-
-def _folded(held: dict[str, Held[Any]], events: Iterable[Recorded]) -> dict[str, Held[Any]]:
-    for stream, tail in groupby(events, key=lambda recorded: recorded.stream):
-        if (state := replay(held.get(stream), tail)) is not None:
-            held[stream] = state
-    return held

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.append import COLUMNS
+from domain.event_queries import BEGUN, EXISTS, HISTORIES
 from domain.eventlog.codec import Stored
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
@@ -22,14 +22,7 @@ EVENTS = 500
 HOLD = "LOCK TABLE executions IN ACCESS SHARE MODE"
 AS_ONE = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 TOTAL = "SELECT count(*) FROM executions"
-NEXT = """SELECT originator_id FROM events
-    WHERE originator_version = 1 AND originator_id > %s AND originator_id ^@ %s
-        AND notification_id <= %s ORDER BY originator_id LIMIT %s"""
-HISTORIES = f"""SELECT {COLUMNS} FROM events
-    WHERE originator_id = ANY(%s::text[]) AND notification_id <= %s
-    ORDER BY originator_id, originator_version"""
-UNFOUNDED = """SELECT id FROM executions AS e WHERE NOT EXISTS (
-        SELECT FROM events WHERE originator_id = %s || e.id AND originator_version = 1)"""
+UNFOUNDED = f"SELECT id FROM executions AS e WHERE NOT EXISTS ({EXISTS} %s || e.id)"
 
 Told = Callable[[int, int], None]
 """Is told how many executions were compared, and how many there are about."""
@@ -89,7 +82,7 @@ async def verify(
                 await connection.execute(AS_ONE)
                 await connection.execute(HOLD)  # before the snapshot: a rebuild replaces tables
                 position = await view.position(connection)
-                streams = await _column(connection, NEXT, last, STREAM, position, STREAMS)
+                streams = await _column(connection, BEGUN, last, STREAM, position, STREAMS)
                 found = await _differences(
                     connection, store, view, streams, position, compared=compared
                 )

@@ -15,7 +15,7 @@ from domain.errors import Invalid
 from domain.eventlog.codec import Codec, fingerprint, frozen, sealed_json
 from domain.eventlog.pg_arrays import array, columns
 from domain.eventlog.snapshots import Snapshot
-from domain.eventlog.states import states_at
+from domain.eventlog.states import sealed_states
 from domain.execution.events import EVENTS
 from domain.execution.state import Execution
 from domain.lru import LruCache
@@ -153,7 +153,7 @@ class Executions:
             else:
                 self._held.put(stream, held)
         if ended:
-            for stream, held in (await states_at(connection, self._codec, ended)).items():
+            for stream, held in (await sealed_states(connection, self._codec, ended)).items():
                 self._held.put(stream, held)
 
     async def _write(self, connection: AsyncConnection, changed: Sequence[Held[Execution]]) -> None:

@@ -42,13 +42,20 @@ class Blame(Generic[C]):
 
     def __init__(self) -> None:
         self._latest: dict[Place, tuple[int, C]] = {}
+        self._inside: dict[Place, tuple[int, C]] = {}
         self._count = 0
 
     def note(self, cause: C, before: Json, after: Json) -> None:
-        """The next event led from one document to the other."""
+        """The next event led from one document to the other.
+
+        Parts that it left alone may be left out on both sides: of lists, whole items with an `id`.
+        """
         self._count += 1
+        last = (self._count, cause)
         for change in changes(before, after):
-            self._latest[change.place] = (self._count, cause)
+            self._latest[change.place] = last
+            for depth in range(len(change.place)):
+                self._inside[change.place[:depth]] = last
 
     def patch(self, before: Json, after: Json) -> Iterator[Caused[C]]:
         """The operations that lead from the first document to the last, in order."""
@@ -65,7 +72,7 @@ class Blame(Generic[C]):
         self, value: Json, path: str, place: Place, order: int
     ) -> tuple[Json, list[Caused[C]]]:
         """What was there when the place was filled, and the operations that brought the rest."""
-        if not isinstance(value, dict | list):
+        if not isinstance(value, dict | list) or place not in self._inside:
             return value, []
         kept: list[tuple[Key, Json]] = []
         later: list[Caused[C]] = []
@@ -84,10 +91,9 @@ class Blame(Generic[C]):
         """The last who filled or emptied the place or one around it, else one inside it."""
         around = [place[:depth] for depth in range(len(place) + 1)]
         found = [self._latest[at] for at in around if at in self._latest]
-        if not found:
-            depth = len(place)
-            found = [last for at, last in self._latest.items() if at[:depth] == place]
-        return max(found, key=lambda last: last[0]) if found else self._last(place[:-1])
+        if found:
+            return max(found, key=lambda last: last[0])
+        return next(self._inside[at] for at in reversed(around) if at in self._inside)
 
 
 def changes(before: Json, after: Json, path: str = "", place: Place = ()) -> Iterator[Change]:
@@ -120,7 +126,8 @@ def _between_lists(
     before: list[Json], after: list[Json], path: str, place: Place
 ) -> Iterator[Change]:
     old, new = _identities(before), _identities(after)
-    known = {key: item for key, item in zip(old, before, strict=True) if key in set(new)}
+    kept = set(new)
+    known = {key: item for key, item in zip(old, before, strict=True) if key in kept}
     if list(known) != [key for key in new if key in known]:
         yield Change("replace", path, place, after)
         return

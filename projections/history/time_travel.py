@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-import orjson
-
-from domain.errors import Invalid, NotFound
-from domain.eventlog.codec import Stored, plain_json
-from domain.eventlog.encryption import DataKey
-from domain.eventlog.states import states_along
+from domain.budget import Budget
+from domain.errors import Invalid, NotFound, TooExpensive
+from domain.event_queries import BACKWARDS, FORWARDS, NEWEST
+from domain.eventlog.codec import Stored
+from domain.eventlog.states import Reading
 from domain.eventlog.store import Store
 from domain.json_forms import format_time
-from domain.model import Held, Recorded, replay
-from projections.history.json_patch import Blame, Caused
+from domain.model import Held, Recorded
+from projections.diff import Diff
+from projections.history.json_patch import Caused
 from projections.representations.cloudevents import envelope
-from projections.representations.execution import document
 
-NEWEST = 2**62
 FARTHEST = 1_000
+CHEAPER = "ask for a shorter range of versions: so many changes take too long to compare"
+LONGEST = 5.0
+"""Seconds of CPU that one difference, or one page of states, may take."""
 SHORT = "execution."
 
-PAGE = """SELECT notification_id, originator_version, at, originator_id, topic, meta, state
-    FROM events WHERE originator_id = %b AND originator_version > %b AND originator_version < %b
-        AND (%b::text[] IS NULL OR topic LIKE ANY (%b::text[]))
-    ORDER BY originator_version {direction} LIMIT %b"""
-FORWARDS, BACKWARDS = PAGE.format(direction="ASC"), PAGE.format(direction="DESC")
+Moment = int | datetime
+"""A version, or a time."""
+
+
+def existing(reading: Reading, until: Moment | None = None) -> Held[Any]:
+    """The state that was read.
+
+    Raises:
+        NotFound: there is none: the stream has no such version, or had no events by that time.
+    """
+    held = reading.held
+    if isinstance(until, datetime) and held is None:
+        raise NotFound("Nothing was recorded here by that time.", at=format_time(until))
+    if held is None:
+        raise NotFound("There is no such execution.")
+    if isinstance(until, int) and held.version != until:
+        detail = f"There is no version {until}: the newest is {held.version}."
+        raise NotFound(detail, version=until, newest=held.version)
+    return held
 
 
 class EventPage(NamedTuple):
@@ -44,16 +58,22 @@ class History:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    async def read(self, stream: str, until: Moment | None = None) -> Reading:
+        """A stream now, or as of a version or a time, and how far the log goes: in one query.
+
+        Beyond the newest version it is as it is now; `existing` tells.
+        """
+        if isinstance(until, int) and not 0 < until < NEWEST:
+            raise NotFound("There is no such version.", version=until)
+        return await self._store.look(stream, NEWEST if until is None else until)
+
     async def at_version(self, stream: str, version: int) -> Held[Any]:
         """The state after the event with this version.
 
         Raises:
             NotFound: the stream has, or had until now, no such version.
         """
-        held = await self._store.load(stream, version) if 0 < version < NEWEST else None
-        if held is None or held.version != version:
-            raise NotFound("There is no such version.", version=version)
-        return held
+        return existing(await self.read(stream, version), version)
 
     async def at_time(self, stream: str, at: datetime) -> Held[Any]:
         """The state that was recorded at a time; when things occurred does not matter here.
@@ -61,10 +81,7 @@ class History:
         Raises:
             NotFound: the first event was recorded later, or there is none.
         """
-        version = await self._store.version_at(stream, at)
-        if version == 0:
-            raise NotFound("Nothing was recorded here by that time.", at=format_time(at))
-        return await self.at_version(stream, version)
+        return existing(await self.read(stream, at), at)
 
     async def events(
         self,
@@ -99,52 +116,46 @@ class History:
         shown = found[:limit]
         states: dict[int, Held[Any]] = {}
         if with_states:
-            states = await states_along(self._store, stream, [row.version for row in shown])
+            states = await self._store.states.states_along(
+                self._store.reader,
+                stream,
+                [row.version for row in shown],
+                Budget(LONGEST, TooExpensive.field("limit", "ask for fewer events at a time")),
+            )
         return EventPage([envelope(row, key, states.get(row.version)) for row in shown], more)
 
-    async def diff(self, stream: str, from_version: int, to_version: int) -> list[dict[str, Any]]:
+    async def diff(
+        self, stream: str, from_version: int, to_version: int, seconds: float = LONGEST
+    ) -> list[dict[str, Any]]:
         """The RFC 6902 patch from one version's document to a later one's, each operation with
         the `event`, `actor` and `time` that caused it.
 
         Raises:
             Invalid: `to` is before `from`, or too far behind it.
             NotFound: one of the versions does not exist.
+            TooExpensive: it takes more CPU than so many seconds.
         """
         if to_version < from_version:
             raise Invalid.field("to", "is before `from`")
         if to_version - from_version > FARTHEST:
             raise Invalid.field("to", f"is more than {FARTHEST} versions after `from`")
-        first = await self.at_version(stream, from_version)
-        rows = await self._store.history(stream, from_version, to_version)
-        if from_version + len(rows) != to_version:
-            raise NotFound("There is no such version.", version=to_version)
+        budget = Budget(seconds, TooExpensive.field("to", CHEAPER))
         key = (await self._store.keys([stream]))[stream]
-        events = [self._store.codec.decode(row, key) for row in rows]
-        return [_operation(caused) for caused in await _caused(first, events, key)]
-
-
-async def _caused(
-    first: Held[Any], events: Sequence[Recorded], key: DataKey | None
-) -> Iterator[Caused[Recorded]]:
-    held: Held[Any] | None = first
-    begin = before = _shown(first, key)
-    blame: Blame[Recorded] = Blame()
-    for event in events:
-        held = replay(held, [event])
-        assert held is not None
-        after = _shown(held, key)
-        blame.note(event, before, after)
-        before = after
-        await asyncio.sleep(0)  # with thousands of steps each event takes long
-    return blame.patch(begin, before)
-
-
-def _shown(held: Held[Any], key: DataKey | None) -> dict[str, Any]:
-    shown = document(held, held.at)
-    if key is not None:
-        return shown
-    opened: dict[str, Any] = orjson.loads(plain_json(shown))  # what was erased
-    return opened
+        diff: Diff | None = None
+        version = 0
+        async for held, event in self._store.states.along(
+            self._store.reader, stream, from_version, to_version, budget=budget, key=key
+        ):
+            if diff is None or event is None:
+                diff = Diff(held, erased=key is None)
+            else:
+                diff.add(event, held)
+            version = held.version
+        if diff is None or version != to_version:
+            missing = to_version if diff else from_version
+            existing(await self.read(stream, missing), missing)
+            raise NotFound("There are no such versions.")
+        return [_operation(caused) async for caused in diff.patch(budget)]
 
 
 def _operation(caused: Caused[Recorded]) -> dict[str, Any]:

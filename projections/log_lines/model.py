@@ -55,12 +55,13 @@ class LogLine(Value):
 class Kept(NamedTuple):
     """A line as the tables have it: `said` in the clear, `sealed` the token of the rest.
 
-    The `id` of what the server noted is the position of the event.
+    The `id` of what the server noted is the position of the event; `at` is when it was recorded.
     """
 
     occurred_at: datetime
     origin: int
     id: int
+    at: datetime
     level: str
     step: str | None
     said: str | None
@@ -75,7 +76,11 @@ def sealed(line: LogLine, key: DataKey) -> str:
 
 def shown(line: Kept, key: DataKey | None) -> dict[str, Any]:
     """A line as clients see it; where the key was destroyed, its content is null."""
-    found: dict[str, Any] = {"timestamp": format_time(line.occurred_at), "level": line.level}
+    found: dict[str, Any] = {
+        "timestamp": format_time(line.occurred_at),
+        "recordedAt": format_time(line.at),
+        "level": line.level,
+    }
     if line.step is not None:
         found["step"] = line.step
     if line.sealed is None:
@@ -93,7 +98,7 @@ def shown(line: Kept, key: DataKey | None) -> dict[str, Any]:
 def noted(recorded: Recorded) -> Kept:
     """What the server notes of one of `NOTED_EVENTS`, its sealed fields as `Ciphertext`."""
     level, step, said, token = _note(recorded.event)
-    return Kept(recorded.when, NOTED, recorded.position, level, step, said, token)
+    return Kept(recorded.when, NOTED, recorded.position, recorded.at, level, step, said, token)
 
 
 def _note(event: Event) -> tuple[Level, str | None, str, str | None]:

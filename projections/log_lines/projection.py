@@ -56,7 +56,7 @@ class Logs:
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
         """One line for each event."""
         rows = [
-            (aggregate_id(event.stream), line.occurred_at, line.id, event.at, *line[3:])
+            (aggregate_id(event.stream), line.occurred_at, line.id, *line[3:])
             for event, line in zip(page, map(noted, page), strict=True)
         ]
         columns = [list(column) for column in zip(*rows, strict=True)]

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection
 
 from domain.errors import DomainError, Forbidden, Invalid, NotFound
+from domain.event_queries import WRITABLE_KEY
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.idempotency import IdempotencyKey, claim, recalled, refusal
 from domain.eventlog.store import Store
@@ -21,17 +22,15 @@ from domain.json_forms import MILLISECOND
 from projections.log_lines.model import Kept, Level, LogLine, sealed, shown
 
 LATEST = 100
-KEY = """SELECT k.wrapped FROM events AS e LEFT JOIN data_keys AS k USING (originator_id)
-    WHERE e.originator_id = %b AND e.originator_version = 1"""
 APPEND = """INSERT INTO log_lines (execution, occurred_at, at, level, step, sealed)
     SELECT %b, line.* FROM unnest(%b::timestamptz[], %b::timestamptz[], %b::text[], %b::text[],
         %b::text[]) AS line"""
 READ = """SELECT * FROM (
-        (SELECT occurred_at, 0 AS origin, id, level, step, said, sealed FROM log_notes
+        (SELECT occurred_at, 0 AS origin, id, at, level, step, said, sealed FROM log_notes
             WHERE {where} AND (occurred_at, 0, id) {beyond} (%s, %s, %s)
             ORDER BY occurred_at {direction}, id {direction} LIMIT %s)
         UNION ALL
-        (SELECT occurred_at, 1 AS origin, id, level, step, NULL, sealed FROM log_lines
+        (SELECT occurred_at, 1 AS origin, id, at, level, step, NULL, sealed FROM log_lines
             WHERE {where} AND (occurred_at, 1, id) {beyond} (%s, %s, %s)
             ORDER BY occurred_at {direction}, id {direction} LIMIT %s)
     ) AS line ORDER BY occurred_at {direction}, origin {direction}, id {direction} LIMIT %s"""
@@ -105,7 +104,7 @@ class LogBook:
     async def _key(self, connection: AsyncConnection, execution: str) -> DataKey:
         """The stored key, made with the first event: one of the ring may not have been committed."""
         stream = f"execution/{execution}"
-        row = await (await connection.execute(KEY, (stream,), binary=True)).fetchone()
+        row = await (await connection.execute(WRITABLE_KEY, (stream,), binary=True)).fetchone()
         if row is None:
             raise NotFound
         if row[0] is None:

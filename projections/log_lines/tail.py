@@ -23,7 +23,7 @@ NEW = """(SELECT id, execution, octet_length(sealed) FROM log_lines
         WHERE id > %b ORDER BY id LIMIT %b)
     UNION ALL SELECT id, execution, octet_length(sealed) FROM log_lines
         WHERE id = ANY(%b::bigint[])"""
-LINES = """SELECT execution, occurred_at, 1 AS origin, id, level, step, NULL AS said, sealed
+LINES = """SELECT execution, occurred_at, 1 AS origin, id, at, level, step, NULL AS said, sealed
     FROM log_lines WHERE id = ANY(%b::bigint[]) ORDER BY id"""
 
 

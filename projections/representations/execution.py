@@ -6,6 +6,7 @@ that is sealed stays a `Ciphertext` in its place: only so can it be told from wh
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -37,9 +38,15 @@ CURRENCY = "USD"
 LATEST_CHECKPOINTS = 10
 
 
-def document(held: Held[Execution], now: datetime) -> dict[str, Any]:
-    """The whole execution; durations of one that has not ended are counted until `now`."""
+def document(
+    held: Held[Execution], now: datetime, steps: Iterable[Step] | None = None
+) -> dict[str, Any]:
+    """The whole execution; durations of one that has not ended are counted until `now`.
+
+    `steps` are those of its steps that are shown, for readers that need not all of them.
+    """
     state = held.state
+    shown_steps = state.steps.values() if steps is None else steps
     created, updated = format_time(state.created_at), format_time(state.updated_at)
     started = format_time(state.started_at) if state.started_at else None
     completed = format_time(state.completed_at) if state.completed_at else None
@@ -52,7 +59,7 @@ def document(held: Held[Execution], now: datetime) -> dict[str, Any]:
         "provider": state.provider,
         "status": state.status._value_,
         "progress": _short(state.progress),
-        "steps": [step_document(step, state.assignee) for step in state.steps.values()],
+        "steps": [step_document(step, state.assignee) for step in shown_steps],
         "checkpoints": [checkpoint_document(c) for c in _checkpoints(state)],
         "attempts": [attempt_document(attempt) for attempt in state.attempts],
         "metrics": _metrics(state, now, started, completed),

@@ -175,9 +175,10 @@ class ShownWebhook(Shown):
 
 
 class ShownLog(Shown):
-    """A line of the log."""
+    """A line of the log; `timestamp` is the client's, else that of recording."""
 
     timestamp: Time
+    recorded_at: Time
     level: LogLevel
     step: str | None = None
     message: Erasable[str]

@@ -13,6 +13,7 @@ from zlib import crc32
 import psycopg
 from psycopg import AsyncConnection
 
+from domain.event_queries import NEWEST
 from domain.eventlog import store
 from domain.eventlog.append import Attempt, Moved, Transaction
 from domain.eventlog.codec import Codec, Stored
@@ -20,7 +21,8 @@ from domain.eventlog.encryption import DataKey
 from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey, Reply
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.snapshots import Snapshot
-from domain.eventlog.store import NEWEST, Store
+from domain.eventlog.states import Moment, Reading, StateLoader
+from domain.eventlog.store import Store
 from domain.model import Held, replay
 
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -43,11 +45,77 @@ class MemoryLog:
         self.replies: dict[str, Kept] = {}
         self.keys: dict[str, bytes] = {}
 
+    def of(self, stream: str) -> Iterator[Stored]:
+        """The events of one stream, in order."""
+        return (event for event in self.events if event.stream == stream)
+
+
+class MemoryStateLoader(StateLoader):
+    def __init__(self, log: MemoryLog, codec: Codec, keyring: Keyring) -> None:
+        super().__init__(codec, keyring)
+        self.log = log
+
+    async def load(
+        self,
+        connection: AsyncConnection,
+        known: Mapping[str, Held[Any] | None],
+        *,
+        until: int = NEWEST,
+        believe_absent: bool = False,
+    ) -> dict[str, Held[Any]]:
+        keys = await self.learn(connection, known, believe_absent=believe_absent)
+        loaded = {
+            stream: self._at(stream, held, until, keys.get(stream))
+            for stream, held in known.items()
+        }
+        return {stream: held for stream, held in loaded.items() if held is not None}
+
+    async def read(
+        self, connection: AsyncConnection, stream: str, until: int | datetime = NEWEST
+    ) -> Reading:
+        if isinstance(until, datetime):
+            held = (await self.as_of(connection, [stream], until)).get(stream)
+        else:
+            held = (await self.load(connection, {stream: None}, until=until)).get(stream)
+        return Reading(held, len(self.log.events), self.log.at)
+
+    async def as_of(
+        self, connection: AsyncConnection, streams: Iterable[str], moment: Moment
+    ) -> dict[str, Held[Any]]:
+        loaded: dict[str, Held[Any]] = {}
+        for stream in streams:
+            then = [e for e in self.log.of(stream) if _place(e, moment) <= moment]  # type: ignore[operator]  # both are of one kind
+            if then:
+                until = then[-1].version
+                loaded |= await self.load(connection, {stream: None}, until=until)
+        return loaded
+
+    async def learn(
+        self, connection: AsyncConnection, streams: Iterable[str], *, believe_absent: bool = False
+    ) -> dict[str, DataKey]:
+        keys, unknown = self.keyring.known(streams, believe_absent=believe_absent)
+        rows = [(stream, self.log.keys[stream]) for stream in unknown if stream in self.log.keys]
+        return keys | self.keyring.learn(rows, absent=unknown if believe_absent else ())
+
+    def _at(
+        self, stream: str, held: Held[Any] | None, until: int, key: DataKey | None
+    ) -> Held[Any] | None:
+        if held is None:
+            for row in self.log.snapshots:
+                if row.stream == stream and row.version <= until:
+                    held = self.codec.thaw(row, key)
+        after = held.version if held else 0
+        fresh = [e for e in self.log.of(stream) if after < e.version <= until]
+        return replay(held, [self.codec.decode(row, key) for row in fresh])
+
+
+def _place(event: Stored, moment: Moment) -> Moment:
+    return event.at if isinstance(moment, datetime) else event.position
+
 
 class MemoryStore(Store):
     def __init__(self, log: MemoryLog, codec: Codec, keyring: Keyring) -> None:
-        self.codec = codec
-        self.keyring = keyring
+        self.states = MemoryStateLoader(log, codec, keyring)
         self.log = log
 
     async def open(self) -> None:
@@ -105,35 +173,13 @@ class MemoryStore(Store):
     async def history(
         self, stream: str, after: int = 0, until: int = NEWEST, limit: int = NEWEST
     ) -> list[Stored]:
-        return [e for e in self._events(stream) if after < e.version <= until][:limit]
+        return [e for e in self.log.of(stream) if after < e.version <= until][:limit]
 
     async def version_at(self, stream: str, at: datetime) -> int:
-        return max((e.version for e in self._events(stream) if e.at <= at), default=0)
+        return max((e.version for e in self.log.of(stream) if e.at <= at), default=0)
 
     async def position_before(self, at: datetime) -> int:
         return max((e.position for e in self.log.events if e.at < at), default=0)
-
-    async def load_on(
-        self,
-        connection: AsyncConnection,
-        known: Mapping[str, Held[Any] | None],
-        *,
-        until: int = NEWEST,
-        believe_absent: bool = False,
-    ) -> dict[str, Held[Any]]:
-        keys = await self.learn(connection, known, believe_absent=believe_absent)
-        loaded = {
-            stream: self._state(stream, held, until, keys.get(stream))
-            for stream, held in known.items()
-        }
-        return {stream: held for stream, held in loaded.items() if held is not None}
-
-    async def learn(
-        self, connection: AsyncConnection, streams: Iterable[str], *, believe_absent: bool
-    ) -> dict[str, DataKey]:
-        keys, unknown = self.keyring.known(streams, believe_absent=believe_absent)
-        rows = [(stream, self.log.keys[stream]) for stream in unknown if stream in self.log.keys]
-        return keys | self.keyring.learn(rows, absent=unknown if believe_absent else ())
 
     async def claim(
         self, once: IdempotencyKey, outcome: dict[str, Any], at: datetime
@@ -151,27 +197,12 @@ class MemoryStore(Store):
         replies = self.log.replies
         self.log.replies = {key: kept for key, kept in replies.items() if kept.at > until}
 
-    def _events(self, stream: str) -> Iterator[Stored]:
-        return (event for event in self.log.events if event.stream == stream)
-
-    def _state(
-        self, stream: str, held: Held[Any] | None, until: int, key: DataKey | None
-    ) -> Held[Any] | None:
-        if held is None:
-            for row in self.log.snapshots:
-                if row.stream == stream and row.version <= until:
-                    held = self.codec.thaw(row, key)
-        after = held.version if held else 0
-        fresh = [e for e in self._events(stream) if after < e.version <= until]
-        return replay(held, [self.codec.decode(row, key) for row in fresh])
-
 
 class MemoryTransaction(Transaction):
     def __init__(self, store: MemoryStore) -> None:
         self._log = store.log
-        super().__init__(
-            NotImplemented, store, store.log.session, len(self._log.events), self._log.at
-        )
+        head = (self._log.session, len(self._log.events), self._log.at)
+        super().__init__(NotImplemented, store.states, *head, channel="memory")
 
     async def replies(self, keys: Sequence[str], since: datetime) -> dict[str, Reply]:
         found = {key: self._log.replies[key] for key in keys if key in self._log.replies}
@@ -193,9 +224,9 @@ class MemoryTransaction(Transaction):
             taken.add((event.stream, event.version))
         log.events += events
         log.at = at if events else log.at
-        log.keys |= self._store.keyring.minted(streams)
+        log.keys |= self._states.keyring.minted(streams)
         log.replies |= {reply.key: Kept(reply, at) for reply in replies}
-        self._store.keyring.stored(streams)
+        self._states.keyring.stored(streams)
         await asyncio.sleep(0)
 
 

@@ -18,9 +18,9 @@ import psycopg
 
 from api.embedded_postgres.cluster import Cluster
 from api.embedded_postgres.server import EmbeddedPostgres
+from domain.event_queries import IN_ORDER, SPAN
 from domain.eventlog.codec import Stored
 from domain.eventlog.sessions import session_options
-from domain.eventlog.store import IN_ORDER, SPAN
 from tests.support.databases import reachable_folder
 from tests.support.paths import ROOT
 

@@ -46,8 +46,8 @@ def path(operation: Operation, executions: Executions, catalog: Catalog, api: ht
     if operation.name in BEFORE:
         command, content = BEFORE[operation.name]
         executions.tell(execution, command, **content)
-    versions = "?from=1&to=2" if operation.name == "diff" else ""
-    return path_of(operation, execution) + versions
+    queries = {"diff": "?from=1&to=2", "compare": f"?with={execution}&withVersion=2"}
+    return path_of(operation, execution) + queries.get(operation.name, "")
 
 
 @pytest.mark.parametrize("operation", ANSWERED, ids=names)

@@ -52,7 +52,7 @@ def test_stored_data_key_is_cached() -> None:
 
 async def test_states_of_more_streams_than_the_ring_holds_are_open(database: str) -> None:
     log = store(database)
-    log.keyring = ring(2)
+    log.states.keyring = ring(2)
     async with running_bus(log) as bus:
         for name in "abcde":
             await bus.send(message(name, Begin()))

@@ -22,6 +22,7 @@ from domain.model import Aggregate, Command, Context, Event, Held, On, Recorded
 from domain.writer import batch as batch_module
 from domain.writer import command_bus as bus_module
 from domain.writer import queue
+from tests.memory_store import MemoryStateLoader
 from tests.support.memory_store import MemoryLog, MemoryStore
 from tests.support.sample_aggregate import (
     MASTER_KEY,
@@ -156,7 +157,7 @@ async def test_key_that_left_the_ring_is_looked_up_and_not_made_again(
     new_store: NewStore,
 ) -> None:
     store, other = new_store(), new_store()
-    store.keyring = Keyring(Vault(MASTER_KEY), capacity=2)
+    store.states.keyring = Keyring(Vault(MASTER_KEY), capacity=2)
     async with running_bus(store) as bus:
         for name in "abcd":
             await bus.send(message(name, Begin()))
@@ -169,7 +170,7 @@ async def test_key_that_left_the_ring_is_looked_up_and_not_made_again(
 
 async def test_looking_for_streams_that_are_not_there_fills_no_memory(new_store: NewStore) -> None:
     store = new_store()
-    store.keyring = Keyring(Vault(MASTER_KEY), capacity=10)
+    store.states.keyring = Keyring(Vault(MASTER_KEY), capacity=10)
     async with running_bus(store) as bus:
         for place in range(200):
             with pytest.raises(NotFound):
@@ -276,17 +277,17 @@ async def test_batch_that_times_out_is_retried_in_smaller_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     log = MemoryStore(MemoryLog(), codec(), keyring())
-    load, batches = MemoryStore.load_on, list[int]()
+    load, batches = MemoryStateLoader.load, list[int]()
 
     async def slowly(
-        store: MemoryStore, connection: Any, known: Mapping[str, Any], **how: Any
+        states: MemoryStateLoader, connection: Any, known: Mapping[str, Any], **how: Any
     ) -> dict[str, Held[Any]]:
         batches.append(len(known))
         if len(known) > 10:
             raise Overloaded
-        return await load(store, connection, known, **how)
+        return await load(states, connection, known, **how)
 
-    monkeypatch.setattr(MemoryStore, "load_on", slowly)
+    monkeypatch.setattr(MemoryStateLoader, "load", slowly)
     async with running_bus(log) as bus:
         for _ in range(4):
             sent = [bus.submit(message(f"{number}", Begin())) for number in range(32)]

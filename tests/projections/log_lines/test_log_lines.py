@@ -147,6 +147,7 @@ async def test_line_is_read_as_it_was_appended(tables: str) -> None:
         (shown,) = (await book.read("e-1", LogFilter(step="research"))).data
     assert shown == {
         "timestamp": "2026-11-22T12:00:20.000Z",
+        "recordedAt": "2026-11-22T12:00:20.000Z",
         "level": "info",
         "step": "research",
         "message": "s3cret",

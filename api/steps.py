@@ -1,0 +1,103 @@
+"""The steps of an execution: all of them, a page, or one."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from api.access.rights import Right
+from api.documents import schemas
+from api.routes import history
+from api.routes.history import answered, read_state
+from api.web import responses
+from api.web.consistency import MIN_POSITION
+from api.web.operation import Operation, Parameter
+from api.web.request import Call
+from domain.errors import Invalid, NotFound
+from domain.execution.state import Execution, Step
+from projections.representations.execution import step_document
+
+DEFAULT = 50
+
+
+async def read(call: Call) -> ASGIApp:
+    """The steps in their order: a list, or where `limit` or `cursor` is given a page of them."""
+    slim = call.parameter("slim")
+    if slim not in {None, "true", "false"}:
+        raise Invalid.field("slim", "must be true or false")
+    limit, cursor = call.whole("limit", 1, 500), call.parameter("cursor")
+    seen = await read_state(call)
+    execution: Execution = seen.held.state
+    if limit is None and cursor is None:
+        return answered(call, seen, _shown(execution, 0, len(execution.steps), slim == "true"))
+    after = _place(cursor, len(execution.steps))
+    until = after + (limit or DEFAULT)
+    more = until < len(execution.steps)
+    page = {
+        "data": _shown(execution, after, until, slim == "true"),
+        "hasMore": more,
+        "nextCursor": str(until) if more else None,
+    }
+    return answered(call, seen, page)
+
+
+async def read_one(call: Call) -> ASGIApp:
+    """One step."""
+    seen = await read_state(call)
+    execution: Execution = seen.held.state
+    step = execution.steps.get(call.path["step"])
+    if step is None:
+        raise NotFound("There is no such step.", step=call.path["step"])
+    return answered(call, seen, step_document(step, execution.assignee))
+
+
+def _shown(execution: Execution, after: int, until: int, slim: bool) -> list[dict[str, Any]]:
+    steps = islice(execution.steps.values(), after, until)
+    return [step_document(_slim(step) if slim else step, execution.assignee) for step in steps]
+
+
+def _slim(step: Step) -> Step:
+    return step.evolve(input=None, output=None, error=None)
+
+
+def _place(cursor: str | None, steps: int) -> int:
+    """How many steps come before: none ever goes, and each keeps its place."""
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 10 and int(cursor) <= steps):
+        raise Invalid.field("cursor", "is not a cursor of these pages")
+    return int(cursor)
+
+
+STEP = {"$ref": "#/components/schemas/ShownStep"}
+LIST = {"$ref": "#/components/schemas/ServiceExecution/properties/steps"}
+PAST = (history.VERSION, history.AT, MIN_POSITION)
+SLIM = Parameter("slim", "Without `input`, `output` and `error`", {"type": "boolean"})
+OPERATIONS = (
+    Operation(
+        "readSteps",
+        "GET",
+        "/executions/{id}/steps",
+        Right.READ_EXECUTIONS,
+        "Its steps; with `limit` or `cursor` a page of them",
+        read,
+        answer={"anyOf": [LIST, schemas.page_of(STEP)]},
+        parameters=(*PAST, history.LIMIT, history.CURSOR, SLIM),
+        sends=responses.PLACED,
+        others=responses.NOT_MODIFIED,
+    ),
+    Operation(
+        "readStep",
+        "GET",
+        "/executions/{id}/steps/{step}",
+        Right.READ_EXECUTIONS,
+        "One step",
+        read_one,
+        answer=STEP,
+        parameters=PAST,
+        sends=responses.PLACED,
+        others=responses.NOT_MODIFIED,
+    ),
+)

@@ -1,0 +1,117 @@
+"""The SQL of the log: the one place that names the columns of its tables.
+
+`COLUMNS` are those of `Stored`, in order. A version is a place in one stream, a position a place in
+the whole log, both from 1; a page ends before the event that makes it too large, and has one at least.
+"""
+
+from __future__ import annotations
+
+COLUMNS = "notification_id, originator_version, at, originator_id, topic, meta, state"
+NEWEST = 2**62
+"""Later than any version and any position."""
+
+HEAD = "SELECT position, at FROM head"
+BEGIN = f"BEGIN; {HEAD} FOR UPDATE"
+
+# One statement for rows, head and notification: each more costs the writer as much as ten events.
+# Where the head is not at the position that the batch follows on, it does nothing and answers so.
+APPEND = f"""WITH advanced AS (UPDATE head SET position = %b, at = %b WHERE position = %b
+        RETURNING at),
+    kept AS (INSERT INTO events ({COLUMNS})
+        SELECT %b::bigint + e.place, e.version, advanced.at, e.stream, e.type, e.meta, e.data
+        FROM advanced, unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::bytea[])
+            WITH ORDINALITY AS e (version, stream, type, meta, data, place))
+    SELECT pg_notify(%b, '') FROM advanced"""
+APPENDED = ("bigint", "text", "text", "text", "bytea")
+
+# --- the whole log -----------------------------------------------------------
+
+READ = f"""SELECT {COLUMNS} FROM (
+        SELECT {COLUMNS}, sum(octet_length(state)) OVER (ORDER BY notification_id)
+            - octet_length(state) AS before
+        FROM events WHERE notification_id > %b ORDER BY notification_id LIMIT %b) AS page
+    WHERE before < %b ORDER BY notification_id"""
+SPAN = f"SELECT {COLUMNS} FROM events WHERE notification_id > %b AND notification_id <= %b"
+IN_ORDER = " ORDER BY notification_id"
+OF_TYPES = " AND topic = ANY(%b::text[])"
+OF_SHARE = " AND mod(hashtext(originator_id) & 2147483647, %b) = %b"
+TIME_OF = "SELECT at FROM events WHERE notification_id = %b"
+TOO_MANY = """SELECT min(notification_id) FROM (
+        SELECT notification_id, sum(octet_length(state)) OVER (ORDER BY notification_id) AS size
+        FROM events WHERE notification_id > %b AND notification_id <= %b
+            AND octet_length(state) > %b) AS large
+    WHERE size > %b"""
+"""The first event of a span with which its large events have too many bytes together."""
+
+# --- single streams ----------------------------------------------------------
+
+HISTORY = f"""SELECT {COLUMNS} FROM events WHERE originator_id = %b
+    AND originator_version > %b AND originator_version <= %b ORDER BY originator_version LIMIT %b"""
+PAGE = f"""SELECT {COLUMNS} FROM events
+    WHERE originator_id = %b AND originator_version > %b AND originator_version < %b
+        AND (%b::text[] IS NULL OR topic LIKE ANY (%b::text[]))
+    ORDER BY originator_version {{direction}} LIMIT %b"""
+FORWARDS, BACKWARDS = PAGE.format(direction="ASC"), PAGE.format(direction="DESC")
+FOLLOWING = f"""SELECT wanted.nth, {COLUMNS} FROM unnest(%b::text[], %b::bigint[])
+    WITH ORDINALITY AS wanted (stream, after, nth) CROSS JOIN LATERAL (
+        SELECT {COLUMNS}, sum(octet_length(state)) OVER (ORDER BY originator_version)
+            - octet_length(state) AS before
+        FROM events WHERE originator_id = wanted.stream AND originator_version > wanted.after
+        ORDER BY originator_version LIMIT %b) AS e
+    WHERE e.before < %b ORDER BY wanted.nth, e.originator_version"""
+VERSIONS_AT = """SELECT wanted.stream, wanted.position, (
+        SELECT coalesce(max(originator_version), 0) FROM events
+        WHERE originator_id = wanted.stream AND notification_id <= wanted.position)
+    FROM unnest(%b::text[], %b::bigint[]) AS wanted (stream, position)"""
+AT_TIME = """SELECT coalesce(max(originator_version), 0) FROM events
+    WHERE originator_id = %b AND at <= %b"""
+BEGUN = """SELECT originator_id FROM events
+    WHERE originator_version = 1 AND originator_id > %s AND originator_id ^@ %s
+        AND notification_id <= %s ORDER BY originator_id LIMIT %s"""
+"""The next streams, by name, that had begun at a position."""
+HISTORIES = f"""SELECT {COLUMNS} FROM events
+    WHERE originator_id = ANY(%s::text[]) AND notification_id <= %s
+    ORDER BY originator_id, originator_version"""
+EXISTS = "SELECT FROM events WHERE originator_version = 1 AND originator_id = "
+
+# --- states ------------------------------------------------------------------
+
+# What a state is made of comes as rows with the columns of an event: the nearest snapshot (without a
+# type), the events after it, and where it is `locked` the wrapped data key (version 0). One statement
+# sees one moment, so no event comes without the key that was stored with it. The branches of the
+# union must keep their conditions on `wanted`: then each is an index scan for each stream, whatever
+# the planner believes about tables that were empty when it first saw them.
+_PARTS = f"""SELECT part.* FROM {{wanted}} AS wanted (stream, after, until, locked)
+    LEFT JOIN LATERAL (
+        SELECT position, originator_version, at, state FROM snapshots
+        WHERE wanted.after < 0 AND originator_id = wanted.stream
+            AND originator_version <= wanted.until AND shape = %b
+        ORDER BY originator_version DESC LIMIT 1) AS snapshot ON true
+    CROSS JOIN LATERAL (
+        SELECT 0::bigint, 0::bigint, 'epoch'::timestamptz, originator_id, NULL, NULL, wrapped
+        FROM data_keys WHERE wanted.locked AND originator_id = wanted.stream
+        UNION ALL SELECT snapshot.position, snapshot.originator_version, snapshot.at,
+            wanted.stream, NULL, NULL, snapshot.state WHERE snapshot.state IS NOT NULL
+        UNION ALL (SELECT {COLUMNS} FROM events WHERE originator_id = wanted.stream
+            AND originator_version > coalesce(snapshot.originator_version, wanted.after)
+            AND originator_version <= wanted.until ORDER BY originator_version)) AS part"""
+_AS_OF = """(SELECT w.stream, w.after, (
+        SELECT coalesce(max(originator_version), 0) FROM events
+        WHERE originator_id = w.stream AND {moment}), w.locked
+    FROM unnest(%b::text[], %b::bigint[], %b::boolean[]) AS w (stream, after, locked) OFFSET 0)"""
+LOAD = _PARTS.format(wanted="unnest(%b::text[], %b::bigint[], %b::bigint[], %b::boolean[])")
+"""At versions: (streams, known versions or -1, versions to reach, whether the key is needed, shape)."""
+LOAD_AT_POSITION = _PARTS.format(wanted=_AS_OF.format(moment="notification_id <= %b"))
+LOAD_AT_TIME = _PARTS.format(wanted=_AS_OF.format(moment="at <= %b"))
+"""As of a position or a time: (it, streams, -1 for each, whether the key is needed, shape)."""
+WITH_HEAD = "SELECT position, -1::bigint, at, '', NULL, NULL, ''::bytea FROM head UNION ALL "
+"""Before one of these: the head of the log in a row of its own, with the version -1."""
+
+KEYS = "SELECT originator_id, wrapped FROM data_keys WHERE originator_id = ANY(%b::text[])"
+WRITABLE_KEY = """SELECT k.wrapped FROM events AS e LEFT JOIN data_keys AS k USING (originator_id)
+    WHERE e.originator_id = %b AND e.originator_version = 1"""
+"""No row: there is no such stream. NULL: its key was destroyed, or it never had one."""
+SNAPSHOT_COLUMNS = ("text", "bigint", "bigint", "timestamptz", "bytea", "text")
+KEEP_SNAPSHOTS = """INSERT INTO snapshots SELECT * FROM unnest(
+    %b::text[], %b::bigint[], %b::bigint[], %b::timestamptz[], %b::bytea[], %b::text[])
+    ON CONFLICT DO NOTHING"""

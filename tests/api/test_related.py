@@ -1,0 +1,87 @@
+"""What an execution refers to travels through time with it."""
+
+from __future__ import annotations
+
+import time
+
+import httpx
+import pytest
+
+from tests.support.api_client import JSON, Catalog, ok, refused
+
+IMMUTABLE = "private, max-age=31536000, immutable"
+
+
+@pytest.fixture
+def confirmed(api: httpx.Client, catalog: Catalog) -> JSON:
+    """An execution of an order that was confirmed after its first version, before its second."""
+    order = {"service": catalog.service, "customer": catalog.customer}
+    identity = str(ok(api.post("/orders", json=order))["$id"])
+    early = {"order": identity, "service": catalog.service}
+    execution = str(ok(api.post("/executions", json=early))["$id"])
+    created = ok(api.get(f"/executions/{execution}"))["metadata"]["createdAt"]
+    time.sleep(0.01)
+    ok(api.post(f"/orders/{identity}/confirm", json={}))
+    ok(api.post(f"/executions/{execution}/start", json={}))
+    return {"execution": execution, "created": created}
+
+
+def test_a_related_object_is_as_it_was_at_that_version(api: httpx.Client, confirmed: JSON) -> None:
+    path = f"/executions/{confirmed['execution']}/order"
+    then = api.get(f"{path}?version=1")
+    assert ok(then)["status"] == "pending"
+    assert then.headers["etag"] == '"1"'
+    assert then.headers["cache-control"] == IMMUTABLE
+    now = api.get(f"{path}?version=2")
+    assert (ok(now)["status"], now.headers["etag"]) == ("confirmed", '"2"')
+    assert ok(api.get(path))["status"] == "confirmed"
+
+
+def test_a_related_object_is_as_it_was_at_that_time(api: httpx.Client, confirmed: JSON) -> None:
+    path = f"/executions/{confirmed['execution']}/order"
+    then = api.get(path, params={"at": confirmed["created"]})
+    assert ok(then)["status"] == "pending"
+    assert then.headers["cache-control"] == IMMUTABLE
+    later = api.get(path, params={"at": "2999-01-01T00:00:00Z"})
+    assert ok(later)["status"] == "confirmed"
+    assert "immutable" not in later.headers["cache-control"]
+
+
+def test_at_a_time_of_silence_a_related_object_is_newer_than_the_execution(
+    api: httpx.Client, catalog: Catalog
+) -> None:
+    """The execution's last event by then is older than the order's."""
+    order = {"service": catalog.service, "customer": catalog.customer}
+    identity = str(ok(api.post("/orders", json=order))["$id"])
+    early = {"order": identity, "service": catalog.service}
+    execution = str(ok(api.post("/executions", json=early))["$id"])
+    other = ok(api.post(f"/orders/{identity}/confirm", json={}))["execution"]
+    then = ok(api.get(f"/executions/{other}"))["metadata"]["createdAt"]
+    time.sleep(0.01)
+    ok(api.post("/executions", json=early))
+    shown = api.get(f"/executions/{execution}/order", params={"at": then})
+    assert ok(shown)["status"] == "confirmed"
+    assert shown.headers["cache-control"] == IMMUTABLE
+
+
+def test_what_is_expanded_is_as_it_was(api: httpx.Client, confirmed: JSON) -> None:
+    path = f"/executions/{confirmed['execution']}"
+    then = api.get(path, params={"expand": "order,service", "version": 1})
+    assert ok(then)["order"]["status"] == "pending"
+    assert then.headers["etag"] == '"1-order1-service1"'
+    assert then.headers["cache-control"] == IMMUTABLE
+    now = ok(api.get(path, params={"expand": "order"}))
+    assert now["order"]["status"] == "confirmed"
+
+
+def test_a_relation_that_is_known_is_not_sent_again(api: httpx.Client, confirmed: JSON) -> None:
+    path = f"/executions/{confirmed['execution']}/order"
+    assert api.get(path, headers={"If-None-Match": '"2"'}).status_code == 304
+    assert api.get(path, headers={"If-None-Match": '"1"'}).status_code == 200
+
+
+def test_a_relation_at_a_version_that_never_was_is_not_found(
+    api: httpx.Client, confirmed: JSON
+) -> None:
+    path = f"/executions/{confirmed['execution']}/order"
+    assert refused(api.get(f"{path}?version=9"), 404, "not-found")["newest"] == 3

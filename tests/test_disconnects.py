@@ -1,0 +1,76 @@
+"""Work for a client ends when the client goes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
+
+from api.disconnects import while_connected
+
+pytestmark = pytest.mark.anyio
+
+
+class Client:
+    """Has sent its request, and goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+        self._asked = False
+
+    async def receive(self) -> Message:
+        if not self._asked:
+            self._asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+
+async def test_work_that_is_done_is_answered() -> None:
+    async def work() -> int:
+        await asyncio.sleep(0)
+        return 7
+
+    assert await while_connected(Client().receive, work()) == 7
+
+
+async def test_an_error_of_the_work_is_the_request_s() -> None:
+    async def work() -> int:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await while_connected(Client().receive, work())
+
+
+async def test_work_is_cancelled_when_the_client_goes() -> None:
+    client, ended = Client(), asyncio.Event()
+
+    async def work() -> None:
+        client.gone.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    with pytest.raises(ClientDisconnect):
+        await while_connected(client.receive, work())
+    assert ended.is_set()
+
+
+async def test_work_is_cancelled_with_its_request() -> None:
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    request = asyncio.ensure_future(while_connected(Client().receive, work()))
+    await asyncio.sleep(0.01)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    assert ended.is_set()

@@ -1,0 +1,30 @@
+"""The SQL of the log stands in one place."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from domain.event_queries import COLUMNS
+from domain.eventlog.codec import Stored
+
+HOUSE = Path(__file__).parent.parent
+ONE_PLACE = "domain/event_queries.py"
+LIBRARY = "domain/recorder.py"
+"""The log as the library `eventsourcing` wants it, beside its own SQL."""
+NAMES_IT = re.compile(r"(?:FROM|INTO|UPDATE|JOIN) events\b|(?:FROM|INTO) snapshots\b|originator_")
+FILES = sorted(
+    file for room in ("domain", "projections", "api") for file in HOUSE.glob(f"{room}/**/*.py")
+)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(HOUSE)))
+def test_the_table_of_events_is_named_in_one_file(file: Path) -> None:
+    name = file.relative_to(HOUSE).as_posix()
+    assert bool(NAMES_IT.search(file.read_text())) == (name in {ONE_PLACE, LIBRARY})
+
+
+def test_the_columns_are_those_of_a_row() -> None:
+    assert len(COLUMNS.split(", ")) == len(Stored._fields)
