@@ -20,7 +20,7 @@ PATH_PARTS: Mapping[str, Any] = {
     "step": {"type": "string", "minLength": 1, "maxLength": 255},
     "code": {"type": "string"},
 }
-IF_MATCH = r'^(\*|(W/)?"[0-9]{1,18}(-ld)?"(, *(W/)?"[0-9]{1,18}(-ld)?")*)$'
+IF_MATCH = r'^(\*|(W/)?"[0-9]{1,18}(-[a-z0-9-]*)?"(, *(W/)?"[0-9]{1,18}(-[a-z0-9-]*)?")*)$'
 Header = tuple[str, str, str | None]
 """Of a request: its name, what it means, and the pattern it has to match."""
 
@@ -37,7 +37,7 @@ CAUSES: tuple[Header, ...] = (
 PREFER: Header = ("Prefer", "`return=minimal` answers only with the place of the execution", None)
 ANSWER_HEADERS: Mapping[str, str] = {
     "Log-Position": "How far the data goes, or the position of the command's last event",
-    "ETag": "The version, for If-Match and If-None-Match",
+    "ETag": "The version, and what else is shown (docs/api.md), for If-Match and If-None-Match",
     "Location": "Where it is",
     "Idempotency-Replayed": "`true` where this answer was given before",
     "Preference-Applied": "`return=minimal` where that was preferred",

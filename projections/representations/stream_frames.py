@@ -111,6 +111,7 @@ class Log(Shown):
     type: Literal["log"]
     execution: str
     timestamp: Time
+    recorded_at: Time
     level: Level
     message: str | None
     step: str | None = None

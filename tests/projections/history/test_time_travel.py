@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from domain.errors import Invalid, NotFound
+from domain.errors import Invalid, NotFound, TooExpensive
 from domain.execution.events import ProgressUpdated
 from domain.execution.step_events import StepCompleted, StepStarted
 from projections.history.json_patch import Change
@@ -173,6 +173,22 @@ async def test_diff_backwards_is_refused(database: str) -> None:
     async with finished(database) as history:
         with pytest.raises(Invalid):
             await history.diff(STREAM, 9, 3)
+
+
+async def test_a_diff_that_takes_too_long_says_what_would_take_less(database: str) -> None:
+    async with finished(database) as history:
+        with pytest.raises(TooExpensive) as refused:
+            await history.diff(STREAM, 3, 12, seconds=0)
+    ((error),) = refused.value.members["errors"]
+    assert error["path"] == "to"
+    assert "shorter range" in error["message"]
+
+
+async def test_a_version_beyond_the_newest_names_the_newest(database: str) -> None:
+    async with finished(database) as history:
+        with pytest.raises(NotFound) as refused:
+            await history.at_version(STREAM, 13)
+    assert refused.value.members == {"version": 13, "newest": 12}
 
 
 async def test_diff_after_an_erasure_shows_no_sealed_content(database: str) -> None:

@@ -1,0 +1,70 @@
+"""Log lines: both times of a line, and the server's own line right after what it is about."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from tests.support.api_client import ERROR, POLICY, RESULT, Executions, ok
+from tests.support.running_server import Serving
+
+
+def test_a_line_shows_when_it_happened_and_when_it_was_recorded(
+    api: httpx.Client, running_execution: str
+) -> None:
+    path = f"/executions/{running_execution}/logs"
+    early = {"level": "info", "message": "early", "timestamp": "2026-01-01T00:00:00.000Z"}
+    ok(api.post(path, json=early))
+    ok(api.post(path, json={"level": "info", "message": "now"}))
+    told, now = ok(api.get(path))["data"]
+    assert told["timestamp"] == "2026-01-01T00:00:00.000Z"
+    assert told["recordedAt"] > told["timestamp"]
+    assert now["timestamp"] == now["recordedAt"]
+    assert ok(api.get(f"/executions/{running_execution}"))["logs"] == [told, now]
+
+
+def test_the_server_s_line_shows_both_times_of_its_event(
+    api: httpx.Client, executions: Executions
+) -> None:
+    execution = executions.running()
+    event = executions.tell(execution, "complete", **RESULT)
+    (line,) = ok(api.get(f"/executions/{execution}/logs"))["data"]
+    assert line["recordedAt"] == line["timestamp"] == event["metadata"]["completedAt"]
+
+
+@pytest.fixture
+def gathered_for_long(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The view of the server's lines gathers for longer than a request takes."""
+    (view,) = (view for view in server.system.runner._wakes if view.name == "logs")
+    monkeypatch.setattr(type(view), "gathers", 0.5)
+
+
+@pytest.mark.usefixtures("gathered_for_long")
+@pytest.mark.parametrize(
+    ("command", "body", "message"),
+    [
+        ("fail", ERROR, "SMTP: No answer from the mail server"),
+        ("complete", RESULT, "Request completed"),
+        ("cancel", {}, "Request cancelled"),
+    ],
+)
+def test_the_line_of_an_end_is_in_the_next_read(
+    api: httpx.Client,
+    executions: Executions,
+    command: str,
+    body: dict[str, object],
+    message: str,
+) -> None:
+    execution = executions.running()
+    executions.tell(execution, command, **body)
+    lines = ok(api.get(f"/executions/{execution}/logs"))["data"]
+    assert [line["message"] for line in lines] == [message]
+
+
+def test_the_lines_of_a_failure_before_a_retry_are_in_the_next_read(
+    api: httpx.Client, executions: Executions
+) -> None:
+    execution = executions.running(retryPolicy=POLICY)
+    executions.tell(execution, "fail", **ERROR)
+    lines = ok(api.get(f"/executions/{execution}/logs"))["data"]
+    assert [line["level"] for line in lines] == ["error", "warn"]

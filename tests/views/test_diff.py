@@ -1,0 +1,183 @@
+"""A diff of an execution: exact, its causes right, its cost that of what changed."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from domain.budget import Budget
+from domain.errors import TooExpensive
+from domain.execution.step_events import StepCompleted, StepsAdded
+from domain.execution.types import StepPlan
+from domain.model import Event, Held, Recorded, replay
+from projections import diff as diff_module
+from projections.diff import Diff
+from projections.history.json_patch import Blame, Caused
+from projections.representations.execution import document, step_document
+from tests.support.event_writer import NOON, created, started
+from tests.support.json_patches import applied, same
+from tests.support.random_executions import KEY, creations, walk, ways
+from tests.test_walks import CODEC, STREAM
+
+MISSING = object()
+
+
+def budget(seconds: float = 60.0) -> Budget:
+    return Budget(seconds, TooExpensive())
+
+
+def patch(states: list[Held[Any]], events: list[Recorded]) -> list[Caused[Recorded]]:
+    """The diff from the first state to the last; each event led from one to the next."""
+    diff = Diff(states[0], erased=False)
+    for event, held in zip(events, states[1:], strict=True):
+        diff.add(event, held)
+
+    async def collected() -> list[Caused[Recorded]]:
+        return [caused async for caused in diff.patch(budget())]
+
+    return asyncio.run(collected())
+
+
+def value_at(shown: Any, place: tuple[Any, ...], without: list[tuple[Any, ...]]) -> Any:
+    """What stands at a place, list items found by identity, less what stands at some inner places."""
+    for key in place:
+        shown = member(shown, key)
+        if shown is MISSING:
+            return MISSING
+    return pruned(shown, place, without)
+
+
+def member(shown: Any, key: Any) -> Any:
+    if isinstance(key, tuple):
+        kind, identity = key
+        for item in shown if isinstance(shown, list) else ():
+            if item == identity if kind == "text" else item.get("id") == identity:
+                return item
+        return MISSING
+    if isinstance(shown, list):
+        return shown[key] if isinstance(key, int) and key < len(shown) else MISSING
+    return shown.get(key, MISSING) if isinstance(shown, dict) else MISSING
+
+
+def pruned(shown: Any, place: tuple[Any, ...], without: list[tuple[Any, ...]]) -> Any:
+    if isinstance(shown, dict):
+        return {
+            name: pruned(value, (*place, name), without)
+            for name, value in shown.items()
+            if (*place, name) not in without
+        }
+    return shown
+
+
+def slow_cause(shown: list[Any], place: tuple[Any, ...], later: list[tuple[Any, ...]]) -> int:
+    """The number of the last version at which what the operation is about became another."""
+    values = [value_at(one, place, later) for one in shown]
+    turns = [n for n, (old, new) in enumerate(pairwise(values), 1) if not equal(old, new)]
+    return turns[-1]
+
+
+def equal(one: Any, other: Any) -> bool:
+    return one is other if MISSING in (one, other) else same(one, other)
+
+
+@given(creations, ways, st.data())
+def test_a_patch_is_exact_and_each_operation_names_the_event_that_caused_it(
+    creation: Any, way: list[Any], data: st.DataObject
+) -> None:
+    path = walk(creation, way)
+    first = data.draw(st.integers(0, len(path.states) - 1))
+    last = data.draw(st.integers(first, len(path.states) - 1))
+    states = path.states[first : last + 1]
+    events = [CODEC.decode(row, KEY) for row in path.rows[first + 1 : last + 1]]
+    found = patch(states, events)
+    shown = [document(held, held.at) for held in states]
+    assert same(applied(shown[0], [caused.change for caused in found]), shown[-1])
+    places = [caused.change.place for caused in found]
+    for change, cause in found:
+        later = [at for at in places if len(at) > len(change.place)]
+        if not any(isinstance(key, int) for key in change.place):
+            assert cause.version - states[0].version == slow_cause(shown, change.place, later)
+
+
+@given(creations, ways)
+def test_a_diff_is_that_of_the_whole_documents(creation: Any, way: list[Any]) -> None:
+    path = walk(creation, way)
+    events = [CODEC.decode(row, KEY) for row in path.rows[1:]]
+    shown = [document(held, held.at) for held in path.states]
+    blame: Blame[Recorded] = Blame()
+    for event, (before, after) in zip(events, pairwise(shown), strict=True):
+        blame.note(event, before, after)
+    assert patch(path.states, events) == list(blame.patch(shown[0], shown[-1]))
+
+
+def history(steps: int, completed: int) -> tuple[list[Held[Any]], list[Recorded]]:
+    """An execution of so many steps, and the completion of some of them."""
+    plans = tuple(StepPlan(id=f"s-{n}", name="Step") for n in range(steps))
+    happened: list[Event] = [created("e-1").event, *(h.event for h in started("e-1"))]
+    happened += [StepsAdded(steps=plans)]
+    happened += [StepCompleted(step=f"s-{n}", output=n) for n in range(completed)]
+    states: list[Held[Any]] = []
+    events = []
+    for number, event in enumerate(happened, 1):
+        recorded = Recorded(STREAM, number, number, NOON, event, "t")
+        held = replay(states[-1] if states else None, [recorded])
+        assert held is not None
+        states.append(held)
+        events.append(recorded)
+    return states[3:], events[4:]
+
+
+def test_only_steps_that_changed_are_made_into_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def counted(step: Any, *more: Any) -> dict[str, Any]:
+        made.append(step.id)
+        return step_document(step, *more)
+
+    monkeypatch.setattr(diff_module, "step_document", counted)
+    states, events = history(steps=1_000, completed=50)
+    found = patch(states, events)
+    assert len([caused for caused in found if caused.change.path.endswith("/output")]) == 50
+    # Each once at the beginning, those that changed at the end, and before and after each event.
+    assert len(made) == 1_000 + 50 + 2 * 50
+
+
+def test_a_list_is_compared_by_looking_at_each_item_a_few_times() -> None:
+    """Not at all others for each, which were a hundred million looks."""
+    looks = 0
+
+    class Id(str):
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            nonlocal looks
+            looks += 1
+            return super().__hash__()
+
+    before = [{"id": Id(n), "v": 1} for n in range(10_000)]
+    after = [*before, {"id": Id("new"), "v": 1}]
+    blame: Blame[int] = Blame()
+    blame.note(1, before, after)
+    assert [change.path for change, _ in blame.patch(before, after)] == ["/10000"]
+    assert looks < 50 * len(before)
+
+
+def test_a_diff_beyond_its_budget_is_refused() -> None:
+    states, events = history(steps=10, completed=5)
+    diff = Diff(states[0], erased=False)
+    for event, held in zip(events, states[1:], strict=True):
+        diff.add(event, held)
+    moments = iter(range(1_000))  # each look at this clock is a second later
+    short = Budget(1.5, TooExpensive(), clock=lambda: float(next(moments)))
+
+    async def collected() -> None:
+        async for _ in diff.patch(short):
+            pass
+
+    with pytest.raises(TooExpensive):
+        asyncio.run(collected())
