@@ -185,6 +185,7 @@ OPERATIONS = (
         others={204: "The stream has ended, and this client has all of it"},
         problems=("malformed", "too-expensive"),
         fields=True,
+        long=True,
     ),
     Operation(
         "diff",

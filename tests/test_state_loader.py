@@ -1,0 +1,175 @@
+"""States of one stream and of many: now, at versions, as of moments, along versions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable
+from itertools import count
+from typing import Any
+
+import psycopg
+import pytest
+
+from domain.budget import Budget
+from domain.errors import TooExpensive
+from domain.event_queries import LOAD, LOAD_AT_POSITION, LOAD_AT_TIME, NEWEST, WITH_HEAD
+from domain.eventlog import states as states_module
+from domain.eventlog.codec import Stored
+from domain.eventlog.states import Unreadable
+from domain.eventlog.store import Store
+from domain.model import Held
+from domain.sealing import Ciphertext
+from tests.support.sample_aggregate import NOON, TallyNoted, TallyRaised, store
+from tests.test_store import SECOND, opened, two_tallies, write
+
+pytestmark = pytest.mark.anyio
+NewStore = Callable[[], Store]
+
+
+@pytest.fixture
+async def either(new_store: NewStore) -> AsyncIterator[Store]:
+    """On PostgreSQL, and in memory: `a` at positions 1, 3 and 4, `b` at 2."""
+    async with opened(new_store()) as log:
+        await two_tallies(log)
+        yield log
+
+
+@pytest.fixture
+async def log(database: str) -> AsyncIterator[Store]:
+    async with opened(store(database)) as log:
+        await two_tallies(log)
+        yield log
+
+
+def totals(states: dict[str, Held[Any]]) -> dict[str, tuple[int, int]]:
+    return {stream: (held.version, held.state.total) for stream, held in states.items()}
+
+
+def budget(seconds: float = 60) -> Budget:
+    return Budget(seconds, TooExpensive())
+
+
+@pytest.mark.parametrize(
+    ("until", "version"),
+    [(NEWEST, 3), (3, 3), (2, 2), (1, 1), (NOON + 3 * SECOND, 2), (NOON, None)],
+)
+async def test_one_stream_is_read_with_the_head_of_the_log(
+    either: Store, until: Any, version: int | None
+) -> None:
+    held, position, at = await either.look("tally/a", until)
+    assert (held.version if held else None) == version
+    assert (position, at) == (4, NOON + 4 * SECOND)
+
+
+async def test_a_stream_of_nothing_has_no_state_and_the_log_its_head(either: Store) -> None:
+    assert await either.look("tally/nobody") == (None, 4, NOON + 4 * SECOND)
+
+
+@pytest.mark.parametrize(
+    ("moment", "found"),
+    [
+        (1, {"tally/a": (1, 0)}),
+        (2, {"tally/a": (1, 0), "tally/b": (1, 0)}),
+        (3, {"tally/a": (2, 2), "tally/b": (1, 0)}),
+        (NOON + 3 * SECOND, {"tally/a": (2, 2), "tally/b": (1, 0)}),
+        (NOON, {}),
+        (None, {"tally/a": (3, 5), "tally/b": (1, 0)}),
+    ],
+)
+async def test_many_streams_are_as_they_were_at_a_moment(
+    either: Store, moment: Any, found: dict[str, tuple[int, int]]
+) -> None:
+    streams = ["tally/a", "tally/b", "tally/nobody"]
+    assert totals(await either.load_all(streams, moment)) == found
+    assert await either.load_all([], moment) == {}
+
+
+async def test_an_older_snapshot_and_a_newer_one_are_chosen_by_what_is_asked(log: Store) -> None:
+    key = log.keyring.obtain("tally/a")
+    await write(log, ("tally/a", 4, TallyNoted(note="secret")))
+    for version, total in ((1, 100), (3, 300)):
+        held = await log.load("tally/a", version)
+        assert held is not None
+        wrong = held._replace(state=held.state.evolve(total=total))  # to be told from the events
+        await log.keep_snapshots([log.codec.freeze("tally/a", wrong, key)])
+    for version, total in ((1, 100), (2, 102), (3, 300), (4, 300)):
+        held = await log.load("tally/a", version)
+        assert held is not None
+        assert (held.version, held.state.total) == (version, total)
+    assert totals(await log.load_all(["tally/a"], 3)) == {"tally/a": (2, 102)}
+
+
+async def test_states_at_versions_stay_sealed(log: Store) -> None:
+    await write(log, ("tally/a", 4, TallyNoted(note="secret")))
+    async with log.reader() as connection:
+        states = await log.states.states_at(connection, {"tally/a": 4, "tally/b": 1})
+        assert await log.states.states_at(connection, {}) == {}
+    assert isinstance(states["tally/a"].state.note, Ciphertext)
+    assert states["tally/b"].version == 1
+
+
+async def test_a_stream_that_cannot_be_read_is_named(log: Store) -> None:
+    strange = Stored(
+        5, 1, NOON + 5 * SECOND, "tally/s", "tally.from-the-future", '{"by":"x"}', b"{}"
+    )
+    async with log.transaction() as transaction:
+        await transaction.append([strange], [], strange.at)
+    async with log.reader() as connection:
+        with pytest.raises(Unreadable) as refused:
+            await log.states.states_at(connection, {"tally/a": 1, "tally/s": 1})
+    assert refused.value.stream == "tally/s"
+
+
+@pytest.mark.parametrize("page_bytes", [1, 1_000_000])
+async def test_the_way_from_one_version_to_another_passes_all_between(
+    log: Store, monkeypatch: pytest.MonkeyPatch, page_bytes: int
+) -> None:
+    monkeypatch.setattr(states_module, "PAGE_BYTES", page_bytes)
+    await write(log, *(("tally/a", version, TallyRaised(amount=1)) for version in range(4, 11)))
+    way = log.states.along(log.reader, "tally/a", 2, 8, budget=budget())
+    passed = [(held.version, held.state.total, event) async for held, event in way]
+    assert [(version, total) for version, total, _ in passed] == [
+        (2, 2), (3, 5), (4, 6), (5, 7), (6, 8), (7, 9), (8, 10)
+    ]  # fmt: skip
+    assert [event and event.version for *_, event in passed] == [None, 3, 4, 5, 6, 7, 8]
+    beyond = log.states.along(log.reader, "tally/a", 9, 99, budget=budget())
+    assert [held.version async for held, _ in beyond] == [9, 10]
+    nothing = log.states.along(log.reader, "tally/a", 11, 12, budget=budget())
+    assert [held async for held, _ in nothing] == []
+
+
+async def test_the_way_is_opened_with_a_key_and_ends_with_the_budget(log: Store) -> None:
+    await write(log, ("tally/a", 4, TallyNoted(note="secret")))
+    key = (await log.keys(["tally/a"]))["tally/a"]
+    way = log.states.along(log.reader, "tally/a", 3, 4, budget=budget(), key=key)
+    assert [held.state.note async for held, _ in way] == [None, "secret"]
+    with pytest.raises(TooExpensive):
+        async for _ in log.states.along(log.reader, "tally/a", 1, 4, budget=budget(0)):
+            pass
+
+
+async def test_states_along_are_those_of_the_versions_asked_for(log: Store) -> None:
+    states = await log.states.states_along(log.reader, "tally/a", [3, 1, 99], budget())
+    assert {version: held.state.total for version, held in states.items()} == {1: 0, 3: 5}
+
+
+async def test_positions_lead_to_versions(log: Store) -> None:
+    places = [("tally/a", 3), ("tally/a", 2), ("tally/b", 1), ("tally/b", 99)]
+    async with log.reader() as connection:
+        found = await log.states.versions_at(connection, places)
+    assert list(found.values()) == [2, 1, 0, 1]
+
+
+@pytest.mark.parametrize("query", [LOAD, LOAD_AT_POSITION, LOAD_AT_TIME, WITH_HEAD + LOAD])
+def test_a_plan_made_while_the_tables_were_empty_reads_none_of_them_whole(
+    database: str, query: str
+) -> None:
+    """A connection plans a statement once, and keeps the plan while the tables grow."""
+    numbers = count(1)
+    numbered = re.sub("%b", lambda _: f"${next(numbers)}", query)
+    with psycopg.connect(database, options="-c search_path=executions") as connection:
+        rows = connection.execute(f"EXPLAIN (GENERIC_PLAN) {numbered}", prepare=False).fetchall()
+    plan = "\n".join(row[0] for row in rows)
+    assert re.findall(r"Seq Scan on (?:events|snapshots|data_keys)", plan) == []
+    for index in ("events_pkey", "snapshots_pkey", "data_keys_pkey"):
+        assert index in plan
