@@ -178,9 +178,7 @@ class StateLoader:
     async def following(
         self, connection: AsyncConnection, places: Iterable[tuple[str, int]], limit: int
     ) -> dict[tuple[str, int], list[Stored]]:
-        """For each stream and version the next events of that stream, in order: at most `limit`, and
-        none after `PAGE_BYTES`.
-        """
+        """For each stream and version what follows there: at most `limit`, none after `PAGE_BYTES`."""
         asked = list(dict.fromkeys(places))
         streams, versions = [stream for stream, _ in asked], [after for _, after in asked]
         values = (streams, versions, limit, PAGE_BYTES)
