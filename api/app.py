@@ -11,7 +11,6 @@ from datetime import datetime
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import steps
 from api.access.identity import Access
 from api.clock import new_id, now
 from api.documents import asyncapi
@@ -24,6 +23,7 @@ from api.routes import (
     executions,
     health,
     log_lines,
+    steps,
     streams,
 )
 from api.routes import history as history_routes

@@ -10,9 +10,9 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.documents import schemas
-from api.related import RELATIONS, expand, expanded, relation
 from api.routes import history
 from api.routes.commands import CREATE
+from api.routes.related import RELATIONS, expand, expanded, relation
 from api.web import responses
 from api.web.command_body import fields
 from api.web.consistency import MIN_POSITION, fresh, noted, reached

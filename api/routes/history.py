@@ -24,7 +24,7 @@ from domain.eventlog.states import Moment
 from domain.execution.state import Step
 from domain.json_forms import parse_time
 from domain.model import Held
-from projections.compare import compare as compared
+from projections.history.compare import compare as compared
 from projections.history.time_travel import existing
 from projections.representations.execution import document
 

@@ -9,7 +9,6 @@ from starlette.types import Scope
 
 from api.access.identity import NOBODY, Access, Caller
 from api.access.rights import Right
-from api.disconnects import while_connected
 from api.telemetry.metrics import REFUSALS
 from api.web import problems
 from api.web.ids import ID

@@ -9,10 +9,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.access.identity import Access, Caller
-from api.disconnects import while_connected
 from api.telemetry.metrics import REQUESTS
 from api.web import body as bodies
 from api.web.admission import admit, refusal
+from api.web.disconnects import while_connected
 from api.web.operation import Operation
 from api.web.request import Call
 from domain.errors import DomainError

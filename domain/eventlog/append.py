@@ -8,10 +8,10 @@ from typing import Any
 
 from psycopg import AsyncConnection, AsyncCursor
 
-from domain.event_queries import APPEND, APPENDED, BEGIN, HEAD
 from domain.eventlog.codec import Stored
 from domain.eventlog.idempotency import REPLIES_KEPT, Reply
 from domain.eventlog.pg_arrays import columns
+from domain.eventlog.queries import APPEND, APPENDED, BEGIN, HEAD
 from domain.eventlog.states import StateLoader
 from domain.model import Held
 

@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection
 
 from domain.budget import Budget
-from domain.event_queries import (
+from domain.eventlog.codec import SNAPSHOT_EVERY, Codec, Stored
+from domain.eventlog.encryption import DataKey
+from domain.eventlog.keyring import Keyring
+from domain.eventlog.queries import (
     FOLLOWING,
     KEYS,
     LOAD,
@@ -20,11 +23,16 @@ from domain.event_queries import (
     VERSIONS_AT,
     WITH_HEAD,
 )
-from domain.eventlog.codec import SNAPSHOT_EVERY, Codec, Stored
-from domain.eventlog.encryption import DataKey
-from domain.eventlog.keyring import Keyring
+from domain.eventlog.state_parts import (
+    BY_VERSION,
+    Part,
+    by_stream,
+    event,
+    snapshot,
+    wanted,
+    wrapped_keys,
+)
 from domain.model import Held, Recorded, replay
-from domain.state_parts import BY_VERSION, Part, by_stream, event, snapshot, wanted, wrapped_keys
 
 AT_ONCE = 200
 PAGE_BYTES = 1024 * 1024

@@ -15,7 +15,14 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
 
-from domain.event_queries import (
+from domain.eventlog.append import Attempt, Moved, Transaction
+from domain.eventlog.codec import Codec, Stored
+from domain.eventlog.connections import Connections
+from domain.eventlog.encryption import DataKey
+from domain.eventlog.idempotency import IdempotencyKey, Reply, claim
+from domain.eventlog.keyring import Keyring
+from domain.eventlog.pg_arrays import columns
+from domain.eventlog.queries import (
     AT_TIME,
     BEGIN,
     HEAD,
@@ -30,13 +37,6 @@ from domain.event_queries import (
     SPAN,
     TIME_OF,
 )
-from domain.eventlog.append import Attempt, Moved, Transaction
-from domain.eventlog.codec import Codec, Stored
-from domain.eventlog.connections import Connections
-from domain.eventlog.encryption import DataKey
-from domain.eventlog.idempotency import IdempotencyKey, Reply, claim
-from domain.eventlog.keyring import Keyring
-from domain.eventlog.pg_arrays import columns
 from domain.eventlog.snapshots import Snapshot
 from domain.eventlog.states import Moment, Reading, StateLoader
 from domain.model import Held

@@ -14,7 +14,6 @@ from psycopg.pq import TransactionStatus
 from psycopg.sql import SQL
 
 from domain.errors import Overloaded
-from domain.event_queries import TOO_MANY
 from domain.eventlog.codec import Stored
 from domain.eventlog.tail import LogEvent
 from domain.model import Recorded

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.event_queries import BEGUN, EXISTS, HISTORIES
 from domain.eventlog.codec import Stored
+from domain.eventlog.queries import BEGUN, EXISTS, HISTORIES
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from domain.execution.state import Execution

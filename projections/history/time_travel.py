@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from domain.budget import Budget
 from domain.errors import Invalid, NotFound, TooExpensive
-from domain.event_queries import BACKWARDS, FORWARDS, NEWEST
 from domain.eventlog.codec import Stored
+from domain.eventlog.queries import BACKWARDS, FORWARDS, NEWEST
 from domain.eventlog.states import Reading
 from domain.eventlog.store import Store
 from domain.json_forms import format_time
 from domain.model import Held, Recorded
-from projections.diff import Diff
+from projections.history.diff import Diff
 from projections.history.json_patch import Caused
 from projections.representations.cloudevents import envelope
 

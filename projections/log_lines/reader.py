@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection
 
 from domain.errors import DomainError, Forbidden, Invalid, NotFound
-from domain.event_queries import WRITABLE_KEY
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.idempotency import IdempotencyKey, claim, recalled, refusal
+from domain.eventlog.queries import WRITABLE_KEY
 from domain.eventlog.store import Store
 from domain.json_forms import MILLISECOND
 from projections.log_lines.model import Kept, Level, LogLine, sealed, shown

@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 from psycopg import AsyncConnection
 
-from domain import event_queries
 from domain.errors import IdempotencyKeyReused
+from domain.eventlog import queries
 from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey, claim
 from domain.eventlog.store import Store
 from tests.support.sample_aggregate import NOON, Begin, Note, Raise, message, running_bus, store
@@ -115,7 +115,7 @@ async def test_a_reader_never_sees_an_event_without_the_key_that_came_with_it(
         async with reading.reader() as connection:
             disturbed = Interrupted(
                 connection,
-                event_queries.LOAD,
+                queries.LOAD,
                 lambda: bus.send(message("a", Note(note="secret"))),
             )
             loaded = await reading.states.load(cast(AsyncConnection, disturbed), {"tally/a": None})
@@ -136,7 +136,7 @@ async def test_reader_has_the_keys_it_looked_up_whatever_the_writer_forgets(
         await log.load("tally/a")
         async with log.reader() as connection:
             disturbed = Interrupted(
-                connection, event_queries.LOAD, lambda: bus.send(message("c", Begin()))
+                connection, queries.LOAD, lambda: bus.send(message("c", Begin()))
             )
             loaded = await log.states.load(
                 cast(AsyncConnection, disturbed), dict.fromkeys(["tally/a", "tally/b"])

@@ -18,8 +18,8 @@ import psycopg
 
 from api.embedded_postgres.cluster import Cluster
 from api.embedded_postgres.server import EmbeddedPostgres
-from domain.event_queries import IN_ORDER, SPAN
 from domain.eventlog.codec import Stored
+from domain.eventlog.queries import IN_ORDER, SPAN
 from domain.eventlog.sessions import session_options
 from tests.support.databases import reachable_folder
 from tests.support.paths import ROOT

@@ -8,13 +8,13 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.api.web.test_headers import HANDSHAKE
 
 from api.app import OPERATIONS
 from api.transport.handshake import reason
 from api.web.operation import Operation
 from api.web.websocket import ASKS
 from tests.api.transport.test_broken_http import answered, connected
+from tests.api.web.test_headers import HANDSHAKE
 from tests.support.api_client import Executions
 from tests.support.operation_examples import path_of
 from tests.support.running_server import TOKEN, Serving

@@ -22,8 +22,7 @@ from domain.model import Aggregate, Command, Context, Event, Held, On, Recorded
 from domain.writer import batch as batch_module
 from domain.writer import command_bus as bus_module
 from domain.writer import queue
-from tests.memory_store import MemoryStateLoader
-from tests.support.memory_store import MemoryLog, MemoryStore
+from tests.support.memory_store import MemoryLog, MemoryStateLoader, MemoryStore
 from tests.support.sample_aggregate import (
     MASTER_KEY,
     NOON,

@@ -12,15 +12,15 @@ import pytest
 
 from domain.budget import Budget
 from domain.errors import TooExpensive
-from domain.event_queries import LOAD, LOAD_AT_POSITION, LOAD_AT_TIME, NEWEST, WITH_HEAD
 from domain.eventlog import states as states_module
 from domain.eventlog.codec import Stored
+from domain.eventlog.queries import LOAD, LOAD_AT_POSITION, LOAD_AT_TIME, NEWEST, WITH_HEAD
 from domain.eventlog.states import Unreadable
 from domain.eventlog.store import Store
 from domain.model import Held
 from domain.sealing import Ciphertext
+from tests.domain.eventlog.test_store import SECOND, opened, two_tallies, write
 from tests.support.sample_aggregate import NOON, TallyNoted, TallyRaised, store
-from tests.test_store import SECOND, opened, two_tallies, write
 
 pytestmark = pytest.mark.anyio
 NewStore = Callable[[], Store]

@@ -35,7 +35,7 @@ def test_the_server_s_line_shows_both_times_of_its_event(
 @pytest.fixture
 def gathered_for_long(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     """The view of the server's lines gathers for longer than a request takes."""
-    (view,) = (view for view in server.system.runner._wakes if view.name == "logs")
+    (view,) = (view for view in server.system.runner._views if view.name == "logs")
     monkeypatch.setattr(type(view), "gathers", 0.5)
 
 

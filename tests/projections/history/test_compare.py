@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from domain.sealing import Ciphertext
-from projections.compare import compare
+from projections.history.compare import compare
 from projections.representations.execution import document
 from tests.support.random_executions import creations, walk, ways
 

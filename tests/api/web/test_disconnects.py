@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from api.disconnects import while_connected
+from api.web.disconnects import while_connected
 
 pytestmark = pytest.mark.anyio
 

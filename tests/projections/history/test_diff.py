@@ -15,14 +15,13 @@ from domain.errors import TooExpensive
 from domain.execution.step_events import StepCompleted, StepsAdded
 from domain.execution.types import StepPlan
 from domain.model import Event, Held, Recorded, replay
-from projections import diff as diff_module
-from projections.diff import Diff
+from projections.history import diff as diff_module
+from projections.history.diff import Diff
 from projections.history.json_patch import Blame, Caused
 from projections.representations.execution import document, step_document
 from tests.support.event_writer import NOON, created, started
 from tests.support.json_patches import applied, same
-from tests.support.random_executions import KEY, creations, walk, ways
-from tests.test_walks import CODEC, STREAM
+from tests.support.random_executions import CODEC, KEY, STREAM, creations, walk, ways
 
 MISSING = object()
 

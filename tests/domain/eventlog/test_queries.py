@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from domain.event_queries import COLUMNS
 from domain.eventlog.codec import Stored
+from domain.eventlog.queries import COLUMNS
 
 HOUSE = Path(__file__).parent.parent
-ONE_PLACE = "domain/event_queries.py"
+ONE_PLACE = "domain.eventlog.queries.py"
 LIBRARY = "domain/recorder.py"
 """The log as the library `eventsourcing` wants it, beside its own SQL."""
 NAMES_IT = re.compile(r"(?:FROM|INTO|UPDATE|JOIN) events\b|(?:FROM|INTO) snapshots\b|originator_")
