@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -53,10 +54,28 @@ class Invalid(DomainError):
 
     code = "invalid"
 
+    def __init__(self, detail: str | None = None, **members: Any) -> None:
+        errors = members.get("errors")
+        super().__init__(detail or (summary(errors) if errors else None), **members)
+
     @classmethod
     def field(cls, path: str, message: str) -> Invalid:
         """One field's refusal."""
         return cls(errors=[{"path": path, "message": message}])
+
+
+class ReadOnly(Invalid):
+    """The request changes members that only the server sets; leave them out."""
+
+    code = "read-only"
+
+
+def summary(errors: Sequence[Mapping[str, str]]) -> str:
+    """The first of some errors as a sentence, and how many more there are."""
+    path, message = errors[0]["path"], errors[0]["message"]
+    sentence = f"`{path}` {message}" if path else f"The body {message}"
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{sentence}{more}."
 
 
 class UnknownReference(DomainError):

@@ -16,21 +16,39 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
+RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
+    r"(?:[Zz]|[+-](?P<hours>[0-9]{2}):(?P<minutes>[0-9]{2}))"
+)
+TIME_FORM = "must be an RFC 3339 time with an offset, like 2026-11-22T08:00:00.000Z"
+LONGEST_SHOWN = 40
 MILLISECOND = timedelta(milliseconds=1)
 
 
 def parse_time(value: object) -> datetime:
     """RFC 3339 text, or an aware datetime, as UTC with milliseconds."""
-    if isinstance(value, str) and RFC3339.fullmatch(value):
-        value = datetime.fromisoformat(value.upper())
+    if isinstance(value, str):
+        value = _read_time(value)
     if not isinstance(value, datetime) or value.tzinfo is None:
-        raise ValueError("a time is RFC 3339 with an offset, like 2026-11-22T08:00:00.000Z")
+        raise ValueError(TIME_FORM)
     try:
         value = value.astimezone(UTC)
     except OverflowError:
-        raise ValueError("a time lies between the years 1 and 9999 in UTC") from None
+        raise ValueError("must lie between the years 1 and 9999 in UTC") from None
     return value.replace(microsecond=value.microsecond // 1000 * 1000)
+
+
+def _read_time(text: str) -> datetime:
+    if (parts := RFC3339.fullmatch(text)) is None:
+        shown = f", but is `{text}`" if len(text) <= LONGEST_SHOWN and text.isprintable() else ""
+        raise ValueError(TIME_FORM + shown)
+    if (hours := parts["hours"]) and (int(hours) > 23 or int(parts["minutes"]) > 59):
+        offset = text[-6:]
+        raise ValueError(f"must have an offset from -23:59 to +23:59, but has `{offset}`")
+    try:
+        return datetime.fromisoformat(text.upper())
+    except ValueError:
+        raise ValueError(f"must be a time that exists, but is `{text}`") from None
 
 
 @lru_cache(8_192)
@@ -70,14 +88,18 @@ class Milliseconds:
     def __get_pydantic_json_schema__(self, *_: object) -> dict[str, Any]:
         return {"type": "integer", "minimum": self.at_least, "maximum": self.at_most}
 
+    @property
+    def _bounds(self) -> str:
+        return f"must be a whole number of milliseconds from {self.at_least} to {self.at_most}"
+
     def _parse(self, value: object) -> timedelta:
         if isinstance(value, timedelta):
             return value
         value = whole(value)
         if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError("a duration is a whole number of milliseconds")
+            raise ValueError(self._bounds)
         if not self.at_least <= value <= self.at_most:
-            raise ValueError(f"a duration here is from {self.at_least} to {self.at_most} ms")
+            raise ValueError(f"{self._bounds}, but is {value if abs(value) < 10**40 else 'not'}")
         return timedelta(milliseconds=value)
 
 

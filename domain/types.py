@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -14,10 +14,12 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainSerializer,
+    ValidationInfo,
     WithJsonSchema,
 )
 from pydantic_core import core_schema
 
+from domain.json_forms import whole
 from domain.model import Value
 
 ID = r"^[A-Za-z0-9._~:-]{1,255}$"
@@ -26,7 +28,10 @@ NO_NUL = r"^[^\x00]*$"
 NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"
 INT64 = 2**63
 LARGEST_COST = 10**9
-BILLIONTH = Decimal("1E-9")
+MOST_COST_DECIMALS = 30
+"""As many as a small number computed in binary fractions comes with."""
+EXACT = Context(prec=64)
+"""Adds costs without rounding: 10 digits before the point, 30 behind, and room for sums."""
 
 Id = Annotated[str, Field(pattern=ID)]
 Name = Annotated[str, Field(min_length=1, max_length=1_000, pattern=NO_NUL)]
@@ -48,7 +53,7 @@ class Number:
 
     def __get_pydantic_core_schema__(self, *_: object) -> core_schema.CoreSchema:
         ge, le = self.at_least, self.at_most
-        return core_schema.union_schema(
+        numbers = core_schema.union_schema(
             [
                 core_schema.int_schema(ge=ge, le=le, strict=True),
                 core_schema.float_schema(ge=ge, le=le, strict=True, allow_inf_nan=False),
@@ -56,6 +61,7 @@ class Number:
             custom_error_type="number",
             custom_error_message=f"must be a number from {ge} to {le}",
         )
+        return core_schema.no_info_after_validator_function(whole, numbers)
 
     def __get_pydantic_json_schema__(self, *_: object) -> dict[str, Any]:
         return {"type": "number", "minimum": self.at_least, "maximum": self.at_most}
@@ -88,22 +94,40 @@ Reference = Annotated[
 """An id, `{"$id": …}`, or a whole object that has a `$id`; the id is kept."""
 
 
-def _cost(value: object) -> Decimal:
+def _cost(value: object, info: ValidationInfo) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        raise ValueError("a cost is a number")
+        raise ValueError(f"must be a number from 0 to {LARGEST_COST}")
     amount = value if isinstance(value, Decimal) else Decimal(str(value))
+    if info.context is not None:  # it is stored: what was recorded is never refused
+        return amount
     if not (amount.is_finite() and 0 <= amount <= LARGEST_COST):
-        raise ValueError(f"a cost is from 0 to {LARGEST_COST}")
-    return amount.quantize(BILLIONTH).normalize()
+        raise ValueError(f"must be a number from 0 to {LARGEST_COST}, but is {value}")
+    exponent = amount.normalize().as_tuple().exponent if amount else 0
+    if isinstance(exponent, int) and -exponent > MOST_COST_DECIMALS:
+        raise ValueError(f"must have at most {MOST_COST_DECIMALS} decimal places, but is {value}")
+    return amount
+
+
+def plain_number(amount: Decimal) -> int | float | Decimal:
+    """A number for JSON: whole ones have no fraction; a decimal that no float equals stays one."""
+    if amount == amount.to_integral_value():
+        return int(amount)
+    nearest = float(amount)
+    return nearest if Decimal(str(nearest)) == amount else amount
+
+
+def _cost_json(amount: Decimal) -> int | float:
+    number = plain_number(amount)
+    return float(number) if isinstance(number, Decimal) else number
 
 
 Cost = Annotated[
     Decimal,
     BeforeValidator(_cost),
-    PlainSerializer(float, when_used="json"),
+    PlainSerializer(_cost_json, when_used="json"),
     WithJsonSchema({"type": "number", "minimum": 0, "maximum": LARGEST_COST}),
 ]
-"""An amount of money, kept to a billionth; a number on the wire, a decimal inside."""
+"""An amount of money, kept exactly: a number on the wire, a decimal inside."""
 
 
 def _parts(value: Any) -> Iterator[Any]:
@@ -125,19 +149,25 @@ def _storable(value: Any) -> Any:
         return value
     for part in _parts(value):
         if isinstance(part, float) and not math.isfinite(part):
-            raise ValueError("a number must be finite")
+            raise ValueError("must have only finite numbers, but has one that is not")
         if isinstance(part, int) and not -INT64 <= part < INT64:
-            raise ValueError("a whole number must fit into 64 bits")
+            raise ValueError(
+                f"must have only whole numbers from {-INT64} to {INT64 - 1}, but has {_short(part)}"
+            )
     return value
+
+
+def _short(number: int) -> str:
+    return str(number) if abs(number) < 10**40 else "one with more than 40 digits"
 
 
 def _clear(value: dict[str, Any]) -> dict[str, Any]:
     """`$` begins the marks of our own in stored JSON."""
     for part in _parts(value):
         if isinstance(part, str) and "\0" in part:
-            raise ValueError("text here has no NUL")
+            raise ValueError("must have no text with the character NUL (\\u0000)")
         if isinstance(part, dict) and any(not key or key[0] == "$" for key in part):
-            raise ValueError("a key here is not empty and does not begin with `$`")
+            raise ValueError("must have only keys that are not empty and do not begin with `$`")
     return value
 
 

@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 
 from domain.catalog import order, service, user, workflow
 from domain.errors import Invalid
-from domain.eventlog.codec import Codec, frozen
+from domain.eventlog.codec import Codec, frozen, sealed_json
 from domain.eventlog.snapshots import Snapshot
 from domain.model import Held, Recorded, replay
 from projections.representations.catalog import (
@@ -29,7 +29,8 @@ CREATE TABLE IF NOT EXISTS catalog (
     at       timestamptz NOT NULL,
     customer text COLLATE "C",
     provider text COLLATE "C",
-    document jsonb       NOT NULL,
+    document jsonb       NOT NULL,  -- what it can be found by
+    shown    text        NOT NULL,  -- as clients see it, sealed fields as tokens
     state    bytea       NOT NULL,
     PRIMARY KEY (kind, id)
 );
@@ -56,19 +57,27 @@ PARTIES = {"customer": "customer", "provider": "provider"}
 LOAD = """SELECT c.kind || '/' || c.id, c.version, c.position, c.at, c.state
     FROM unnest(%b::text[], %b::text[]) AS wanted (kind, id) JOIN catalog AS c USING (kind, id)"""
 KEEP = """INSERT INTO catalog SELECT kind, id, version, position, at, customer, provider,
-        document::jsonb, state
+        document::jsonb, shown, state
     FROM unnest(%b::text[], %b::text[], %b::bigint[], %b::bigint[], %b::timestamptz[], %b::text[],
-        %b::text[], %b::text[], %b::bytea[])
-        AS page (kind, id, version, position, at, customer, provider, document, state)
+        %b::text[], %b::text[], %b::text[], %b::bytea[])
+        AS page (kind, id, version, position, at, customer, provider, document, shown, state)
     ON CONFLICT (kind, id) DO UPDATE SET version = excluded.version, position = excluded.position,
-        at = excluded.at, document = excluded.document, state = excluded.state"""
+        at = excluded.at, document = excluded.document, shown = excluded.shown,
+        state = excluded.state"""
 POSITION = "SELECT position FROM bookmarks WHERE view = 'catalog'"
 
 
-class Page(NamedTuple):
-    """Some entries as clients see them, by id, as of a position of the log."""
+class Entry(NamedTuple):
+    """One entry: its id, and its JSON with sealed fields as tokens, for `open_json`."""
 
-    data: list[dict[str, Any]]
+    id: str
+    document: bytes
+
+
+class Page(NamedTuple):
+    """Some entries by id, as clients see them, as of a position of the log."""
+
+    data: list[Entry]
     next_cursor: str | None
     position: int
 
@@ -117,9 +126,11 @@ class Catalog:
 
     def _row(self, stream: str, held: Held[Any]) -> tuple[Any, ...]:
         kind, _, identity = stream.partition("/")
-        document = orjson.dumps(DOCUMENTS[kind](held)).decode()
+        document = DOCUMENTS[kind](held)
+        members = {name: value for name, value in document.items() if name in FIELDS[kind]}
+        found, shown = orjson.dumps(members).decode(), sealed_json(document).decode()
         place = held.version, held.position, held.at
-        return (kind, identity, *place, *held.state.parties, document, frozen(held.state))
+        return (kind, identity, *place, *held.state.parties, found, shown, frozen(held.state))
 
     async def list(
         self,
@@ -139,14 +150,15 @@ class Catalog:
             Invalid: entries of this kind cannot be filtered by a member.
         """
         for name in only.keys() - FIELDS[kind]:
-            raise Invalid.field(name, f"is nothing that a {kind} can be found by")
+            raise Invalid.field(name, f"must be one of {', '.join(sorted(FIELDS[kind]))}")
         position = (await (await connection.execute(POSITION)).fetchall())[0][0]
         owned = scope or {}
         where = "".join(f" AND {PARTIES[name]} = %s" for name in owned)
-        query = f"""SELECT id, document FROM catalog WHERE kind = %s AND id > %s
+        query = f"""SELECT id, shown FROM catalog WHERE kind = %s AND id > %s
             AND document @> %s::jsonb{where} ORDER BY id LIMIT %s"""
         members = orjson.dumps(dict(only)).decode()
         values = (kind, cursor or "", members, *owned.values(), limit + 1)
         rows = await (await connection.execute(query, values, prepare=False)).fetchall()
         following = rows[limit - 1][0] if len(rows) > limit else None
-        return Page([document for _, document in rows[:limit]], following, position)
+        entries = [Entry(identity, shown.encode()) for identity, shown in rows[:limit]]
+        return Page(entries, following, position)

@@ -11,10 +11,10 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
-from api.documents.schemas import PLACE, PROBLEM
+from api.command_body import STEP_COMMANDS, TYPES
+from api.documents.schemas import DRY_RUN, PLACE, PROBLEM
 from api.web.ids import ID, TAKEN
 from api.web.operation import Operation
-from domain.execution.commands.create import CreateExecution
 from domain.execution.commands.fork import ForkExecution
 from domain.json_forms import in_milliseconds
 from domain.model import Creation
@@ -23,9 +23,9 @@ REF = "#/components/schemas/{model}"
 LINKED_DATA: dict[str, dict[str, Any]] = {
     "$id": {
         "anyOf": [{"type": "string", "pattern": f"^{ID.pattern}$"}, {"type": "null"}],
+        "not": {"enum": list(TAKEN)},
         "description": "The id to create it under; one is made where there is none",
     },
-    "$type": {"description": "Taken as said"},
     "$context": {"description": "Taken as said"},
 }
 
@@ -55,7 +55,7 @@ def components(rows: Iterable[Operation]) -> dict[str, Any]:
     for row in rows:
         if is_model(row.body):
             _as_sent(row, schemas[row.body.__name__])
-    return {**schemas, "Place": PLACE, "Problem": PROBLEM}
+    return {**schemas, "Place": PLACE, "Problem": PROBLEM, "DryRun": DRY_RUN}
 
 
 def _as_sent(row: Operation, schema: dict[str, Any]) -> None:
@@ -65,9 +65,13 @@ def _as_sent(row: Operation, schema: dict[str, Any]) -> None:
         if name in schema.get("required", ()):
             schema["required"].remove(name)
     if issubclass(row.body, Creation):
-        schema["properties"] = {**LINKED_DATA, **schema["properties"]}
-    if issubclass(row.body, CreateExecution | ForkExecution):
-        schema["properties"]["$id"] = {**LINKED_DATA["$id"], "not": {"enum": list(TAKEN)}}
+        kind = {"$type": {"enum": [TYPES.get(row.body.name, "ServiceExecution"), None]}}
+        schema["properties"] = {**LINKED_DATA, **kind, **schema["properties"]}
+    if getattr(row.body, "name", None) in STEP_COMMANDS:
+        schema["properties"]["id"] = {
+            "type": "string",
+            "description": "The step once more; must be equal to that of the path",
+        }
 
 
 def schema_of(model: Any) -> Any:

@@ -9,11 +9,12 @@ from typing import Any
 from api.access.rights import Right
 from api.documents.components import components, is_model, schema_of
 from api.documents.schemas import COMMAND_LIST
+from api.problem_codes import PROBLEMS
 from api.web.consistency import MIN_POSITION
 from api.web.ids import ID
 from api.web.operation import Operation, Parameter
-from api.web.problems import PROBLEM_JSON, PROBLEMS
 from domain.model import Command, Creation
+from api.web.problems import PROBLEM_JSON
 
 PATH_PARTS: Mapping[str, Any] = {
     "id": {"type": "string", "pattern": f"^{ID.pattern}$"},
@@ -23,6 +24,8 @@ PATH_PARTS: Mapping[str, Any] = {
 IF_MATCH = r'^(\*|(W/)?"[0-9]{1,18}(-[a-z0-9-]*)?"(, *(W/)?"[0-9]{1,18}(-[a-z0-9-]*)?")*)$'
 Header = tuple[str, str, str | None]
 """Of a request: its name, what it means, and the pattern it has to match."""
+
+DRY_RUN = {"$ref": "#/components/schemas/DryRun"}
 
 ONCE: Header = (
     "Idempotency-Key",
@@ -166,6 +169,9 @@ def _responses(row: Operation) -> dict[str, Any]:
         },
         **{str(status): {"description": meaning} for status, meaning in row.others.items()},
     }
+    if row.status != 200 and _can_be_dry(row):
+        content = _content({row.media_type: DRY_RUN})
+        responses["200"] = {"description": "With `dryRun=true`", "content": content}
     for code in sorted(_refusals(row), key=lambda code: PROBLEMS[code].status):
         kind = PROBLEMS[code]
         shown = responses.setdefault(
@@ -179,10 +185,17 @@ def _responses(row: Operation) -> dict[str, Any]:
     return responses
 
 
+def _can_be_dry(row: Operation) -> bool:
+    return any(parameter.name == "dryRun" for parameter in row.parameters)
+
+
 def _answer(row: Operation) -> Any:
-    if "Preference-Applied" not in row.sends:
-        return row.answer
-    return {"anyOf": [schema_of(row.answer), {"$ref": "#/components/schemas/Place"}]}
+    forms = [schema_of(row.answer)]
+    if "Preference-Applied" in row.sends:
+        forms.append({"$ref": "#/components/schemas/Place"})
+    if row.status == 200 and _can_be_dry(row):
+        forms.append(DRY_RUN)
+    return row.answer if len(forms) == 1 else {"anyOf": forms}
 
 
 def _refusals(row: Operation) -> set[str]:

@@ -132,6 +132,16 @@ COMPARISON = {
 }
 
 
+DRY_RUN = {
+    "type": "object",
+    "description": "The answer to `dryRun=true`: what would be recorded, as envelopes without `id` "
+    "and `position`, and the document after it, under its kind",
+    "required": ["events"],
+    "properties": {"events": {"type": "array", "items": {"type": "object"}}},
+    "additionalProperties": {"type": "object"},
+}
+
+
 def page_of(item: dict[str, Any]) -> dict[str, Any]:
     """The schema of one page of a list."""
     return {

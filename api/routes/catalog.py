@@ -9,17 +9,20 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.documents import schemas
+from api.dry_run import DRY_RUN, is_dry_run, rehearsed
 from api.routes import history
+from api.routes.commands import creation
 from api.web import responses
-from api.web.command_body import built, fields, identified, parsed
 from api.web.consistency import MIN_POSITION, fresh, look, reached
+from api.web.command_body import parsed
 from api.web.ids import checked_new_id
 from api.web.operation import Handler, Operation, Parameter
 from api.web.request import Call
 from domain import registry
 from domain.catalog.confirm_order import ConfirmOrder
+from domain.catalog.order import CancelOrder
 from domain.errors import NotFound
-from domain.eventlog.codec import plain_json
+from domain.eventlog.codec import open_json
 from domain.eventlog.states import Moment
 from domain.writer.command_bus import Answer
 from projections.representations.catalog import document
@@ -39,6 +42,10 @@ KINDS: Mapping[str, Kind] = {
     "order": Kind("orders", "createOrder", ("service", "customer", "status", "priority")),
     "user": Kind("users", "createUser", ("name", "kind")),
 }
+
+
+SEALED_KINDS = frozenset({"order"})
+"""Those that have sealed fields, and so a key."""
 
 
 async def loaded(
@@ -66,9 +73,10 @@ def creating(kind: str) -> Handler:
     command = registry.COMMANDS[kind][KINDS[kind].create]
 
     async def handle(call: Call) -> ASGIApp:
-        given = fields(call.body)
-        identity = identified(given, call, kind)
-        message = call.message(f"{kind}/{identity}", built(command, given))
+        identity, wish = creation(call, command, kind)
+        message = call.message(f"{kind}/{identity}", wish)
+        if is_dry_run(call):
+            return await rehearsed(call, message)
         answer = await call.system.bus.send(message)  # a replayed one has the id made at first
         return _answered(answer, f"{KINDS[kind].path}/{answer.held.state.id}")
 
@@ -104,7 +112,12 @@ def listing(kind: str) -> Handler:
                 cursor=call.parameter("cursor"),
             )
         reached(call, page.position)
-        items = [plain_json(item) for item in page.data]
+        streams = [f"{kind}/{entry.id}" for entry in page.data]
+        keys = await call.system.store.keys(streams) if kind in SEALED_KINDS else {}
+        items = [
+            open_json(entry.document, keys.get(stream))
+            for entry, stream in zip(page.data, streams, strict=True)
+        ]
         headers = {"log-position": str(page.position)}
         return responses.json(responses.page(items, page.next_cursor), headers)
 
@@ -116,8 +129,20 @@ async def confirm(call: Call) -> ASGIApp:
     wish = parsed(ConfirmOrder, call.body)
     if wish.execution is not None:
         checked_new_id(wish.execution, "execution")
-    answer = await call.system.bus.send(call.message(f"order/{call.path['id']}", wish))
+    message = call.message(f"order/{call.path['id']}", wish)
+    if is_dry_run(call):
+        return await rehearsed(call, message)
+    answer = await call.system.bus.send(message)
     return _answered(answer, f"executions/{answer.held.state.execution}")
+
+
+async def cancel(call: Call) -> ASGIApp:
+    """Cancel an order; its executions are untouched."""
+    message = call.message(f"order/{call.path['id']}", parsed(CancelOrder, call.body))
+    if is_dry_run(call):
+        return await rehearsed(call, message)
+    answer = await call.system.bus.send(message)
+    return _answered(answer, f"orders/{call.path['id']}")
 
 
 def _operations(kind: str) -> tuple[Operation, ...]:
@@ -149,6 +174,7 @@ def _operations(kind: str) -> tuple[Operation, ...]:
             body=registry.COMMANDS[kind][row.create],
             answer=shown,
             status=201,
+            parameters=(DRY_RUN,),
             problems=("already-exists", "unknown-reference"),
             sends=(*responses.DONE, "Location"),
         ),
@@ -178,7 +204,21 @@ OPERATIONS = (
         confirm,
         body=ConfirmOrder,
         answer=schemas.ENTRY,
-        problems=("already-exists", "unknown-reference"),
+        parameters=(DRY_RUN,),
+        problems=("already-exists", "illegal-transition", "unknown-reference"),
+        sends=(*responses.DONE, "Location"),
+    ),
+    Operation(
+        "cancelOrder",
+        "POST",
+        "/orders/{id}/cancel",
+        Right.WRITE_CATALOG,
+        "Cancel an order; its executions are untouched",
+        cancel,
+        body=CancelOrder,
+        answer=schemas.ENTRY,
+        parameters=(DRY_RUN,),
+        problems=("illegal-transition",),
         sends=(*responses.DONE, "Location"),
     ),
 )

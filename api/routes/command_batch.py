@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any
 
+import structlog
 from pydantic import ValidationError
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
+from api.command_body import prepare
 from api.documents import schemas
+from api.error_texts import kind_of
+from api.exact_numbers import without_inexact_costs
 from api.routes import log_lines
 from api.web import problems
 from api.web.body import MIB
@@ -26,15 +30,17 @@ from domain.writer.command_bus import Answer
 from domain.writer.message import Message
 from projections.log_lines.model import LogLine
 
+log = structlog.get_logger()
+
 MOST = 1_000
 LOG = "log"
 
 
 async def many(call: Call) -> ASGIApp:
     """Every command is answered in order with its own status; one refusal does not stop the rest."""
-    given = items(call.body)
+    given = without_inexact_costs(call.body, items(call.body))
     if not 1 <= len(given) <= MOST:
-        raise Invalid.field("", f"must be 1 to {MOST} commands, not {len(given)}")
+        raise Invalid.field("", f"must have 1 to {MOST} commands, but has {len(given)}")
     call.system.bus.require_room(len(given))
     repeated = await _came_before(call, len(given))
     waiting = [_submitted(call, item, place) for place, item in enumerate(given)]
@@ -82,12 +88,19 @@ def _submitted(call: Call, item: Any, place: int) -> Submitted:
         return shown, problems.invalid(error)
     except DomainError as error:
         return shown, error
+    except Exception:  # a mistake in one command is that command's alone
+        log.exception("command failed", place=place)
+        return shown, problems.Internal()
 
 
 def _message(call: Call, item: Any, place: int) -> Message:
     name, identity, if_match, given = _parted(item)
     if name not in COMMANDS:
-        raise Invalid.field("command", f"must be one of {', '.join((*COMMANDS, LOG))}")
+        named = f"`{name[:100]}`" if name else "none"
+        raise Invalid.field(
+            "command", f"must be one of {', '.join((*COMMANDS, LOG))}, but is {named}"
+        )
+    prepare(COMMANDS[name], given)
     if name == "create" and identity is None:
         identity = call.system.new_id("exec")
     checked = checked_new_id if name == "create" else checked_id
@@ -102,6 +115,7 @@ async def _log(call: Call, item: Any, place: int) -> bool:
     """
     _, identity, if_match, given = _parted(item)
     execution = checked_id(identity, "execution")
+    prepare(LogLine, given)
     line = built(LogLine, given)
     expected = None if if_match is None else (if_match,)
     return await log_lines.kept(call, execution, [line], str(place), expected)
@@ -109,12 +123,14 @@ async def _log(call: Call, item: Any, place: int) -> bool:
 
 def _parted(item: Any) -> tuple[str, Any, int | None, dict[str, Any]]:
     """The word of a command, its execution, the version it expects, and its own members."""
+    if isinstance(item, DomainError):
+        raise item
     if not isinstance(item, dict):
-        raise Invalid.field("", "must be an object")
+        raise Invalid.field("", f"must be an object, not {kind_of(item)}")
     given = dict(item)
     name, identity, if_match = (given.pop(key, None) for key in ("command", "execution", "ifMatch"))
     if not (if_match is None or (type(if_match) is int and 0 <= if_match < 2**63)):
-        raise Invalid.field("ifMatch", "must be a version: a whole number")
+        raise Invalid.field("ifMatch", "must be a version: a whole number from 0")
     return name if isinstance(name, str) else "", identity, if_match, given
 
 

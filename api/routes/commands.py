@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+from pydantic_core import to_json
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
-from api.web.command_body import built, fields, identified, parsed
-from api.web.operation import Handler, Operation
+from api.command_body import prepare
+from api.dry_run import DRY_RUN, is_dry_run, rehearsed
+from api.read_only import is_read_before, without_unchanged
+from api.web import problems
+from api.web.command_body import C, built, fields, parsed
+from api.web.ids import checked_new_id
+from api.web.ndjson import value
+from api.web.operation import Handler, Operation, Parameter
 from api.web.request import Call
 from api.web.responses import DONE, executed
-from domain.errors import Invalid
+from domain.errors import NotFound
 from domain.execution.commands import COMMANDS
 from domain.execution.commands.fork import ForkExecution
+from domain.execution.commands.lifecycle import StartExecution
+from domain.execution.commands.update import UpdateExecution
 from domain.model import Command
 from projections.representations.execution_schema import ServiceExecution
 
@@ -43,36 +53,87 @@ ROWS = (
 )
 
 
+def encoded(value: Any) -> bytes:
+    """A parsed value as JSON again."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # a whole number beyond 64 bits: it is the model that refuses it
+        return to_json(value)
+
+
+def parsed_json(body: bytes) -> Any:
+    """The value of a body.
+
+    Raises:
+        Malformed: it is not JSON, or has a key twice in one object.
+        Invalid: it is too deep.
+    """
+    try:
+        return value(body)
+    except ValueError as error:
+        raise problems.Malformed(f"The body is not well-formed JSON: {error}.") from None
+
+
 def commanding(command: type[Command[Any]]) -> Handler:
     """The handler of one command."""
     bare = BARE.get(command.name)
 
     async def handle(call: Call) -> ASGIApp:
-        if "step" in call.path:
-            wish = built(command, _of_step(fields(call.body), call.path["step"]))
-        elif bare is not None:
-            wish = built(command, fields(call.body, bare))
-        else:
-            wish = parsed(command, call.body)
-        return executed(
-            call, await call.system.bus.send(call.message(f"execution/{call.path['id']}", wish))
-        )
+        wish = parsed(command, call.body, call.path.get("step"), bare)
+        return await answered(call, f"execution/{call.path['id']}", wish)
 
     return handle
 
 
-def _of_step(given: dict[str, Any], step: str) -> dict[str, Any]:
-    if given.setdefault("step", step) != step:
-        raise Invalid.field("step", "is another one than in the path")
-    return given
+async def update(call: Call) -> ASGIApp:
+    """Change settings; a document that was read before may be sent back whole."""
+    given, stream = fields(call.body), f"execution/{call.path['id']}"
+    if is_read_before(given):
+        held = await call.system.store.load(stream)
+        if held is None:
+            raise NotFound
+        given = without_unchanged(given, held, call.system.clock())
+    prepare(UpdateExecution, given)
+    return await answered(call, stream, built(UpdateExecution, given))
+
+
+async def answered(call: Call, stream: str, wish: Command[Any]) -> ASGIApp:
+    """What a command to an execution led to, or with `dryRun=true` would lead to."""
+    message = call.message(stream, wish)
+    if is_dry_run(call):
+        return await rehearsed(call, message)
+    return executed(call, await call.system.bus.send(message))
 
 
 async def create(call: Call) -> ASGIApp:
     """A new execution, under the client's id or one made here."""
+    identity, wish = creation(call, COMMANDS["create"], "exec")
+    return await answered(call, f"execution/{identity}", wish)
+
+
+async def start(call: Call) -> ASGIApp:
+    """Start; with `async=true` the execution stays `starting` until it is started once more."""
+    wish = parsed(StartExecution, call.body)
+    if call.truth("async"):
+        wish = wish.model_copy(update={"asynchronous": True})
+    return await answered(call, f"execution/{call.path['id']}", wish)
+
+
+def creation(call: Call, command: type[C], kind: str) -> tuple[str, C]:
+    """The id that a client brings as `$id`, or a new one, and the command that creates it."""
     given = fields(call.body)
-    identity = identified(given, call, "exec")
-    wish = built(COMMANDS["create"], given)
-    return executed(call, await call.system.bus.send(call.message(f"execution/{identity}", wish)))
+    identity = given.pop("$id", None)
+    prepare(command, given)
+    wish = built(command, given)
+    if identity is None:
+        return call.system.new_id(kind), wish
+    return checked_new_id(identity), wish
+
+
+HANDLERS: dict[str, Handler] = {"update": update, "start": start}
+ASYNC = Parameter(
+    "async", "Leave it `starting`: who does the work sends `start` again", {"type": "boolean"}
+)
 
 
 async def fork(call: Call) -> ASGIApp:
@@ -92,10 +153,11 @@ def _operation(method: str, path: str, name: str, summary: str) -> Operation:
         f"/executions/{{id}}{path}",
         Right.COMMAND_EXECUTIONS,
         summary,
-        commanding(COMMANDS[name]),
+        HANDLERS.get(name) or commanding(COMMANDS[name]),
         body=COMMANDS[name],
         answer=ServiceExecution,
-        problems=REFUSALS,
+        parameters=(ASYNC, DRY_RUN) if name == "start" else (DRY_RUN,),
+        problems=(*REFUSALS, "read-only") if name == "update" else REFUSALS,
         sends=(*DONE, "Preference-Applied"),
         body_forms=_bare_form(COMMANDS[name], BARE[name]) if name in BARE else {},
     )
@@ -133,6 +195,7 @@ CREATE = Operation(
     create,
     body=COMMANDS["create"],
     answer=ServiceExecution,
+    parameters=(DRY_RUN,),
     status=201,
     problems=("already-exists", "unknown-reference"),
     sends=CREATES,

@@ -9,8 +9,8 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.documents.openapi import document
+from api.problem_codes import PROBLEMS
 from api.web.operation import Operation
-from api.web.problems import PROBLEMS
 from api.web.request import Call
 from api.web.responses import json
 
@@ -33,8 +33,8 @@ async def problem(call: Call) -> ASGIApp:
 
     kind = PROBLEMS.get(call.path["code"])
     if kind is None:
-        raise NotFound("There is no such problem code.")
-    return json({"code": call.path["code"], "status": kind.status, "title": kind.title})
+        raise NotFound(f"There is no such problem code; there are {', '.join(PROBLEMS)}.")
+    return json({"code": call.path["code"], **kind._asdict()})
 
 
 OPERATIONS = (
@@ -54,7 +54,7 @@ OPERATIONS = (
         Right.OPEN,
         "What a problem code means",
         problem,
-        answer={"type": "object"},
+        answer={"type": "object", "required": ["code", "status", "title", "cause", "cure"]},
         problems=("not-found",),
     ),
 )

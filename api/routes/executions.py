@@ -25,7 +25,7 @@ from projections.executions.projection import Listed
 from projections.query import parser
 from projections.query.ast import Condition
 from projections.query.pagination import DEFAULT_SORT
-from projections.representations.execution import checkpoint_document
+from projections.representations.execution import checkpoint_document, with_logs
 from projections.representations.execution_schema import ServiceExecution
 
 PARTS = ["status", "progress", "result", "error", "attempts", "metrics", "webhooks"]
@@ -39,8 +39,8 @@ async def read(call: Call) -> ASGIApp:
     versions = await expand(call, [document], relations, seen.moment)
     if seen.moment is None:
         await noted(call, seen.held)
-        document["logs"], lines = await call.system.logs.latest(document["$id"])
-        document["logsTotal"] = lines
+        latest, lines = await call.system.logs.latest(document["$id"])
+        document = with_logs(document, latest, lines)
     tag = responses.Tag(seen.held.version, lines, versions, seen.counting)
     return history.answered(call, seen, document, tag)
 

@@ -71,7 +71,7 @@ async def read_state(call: Call) -> Seen:
 def _until(call: Call) -> int | datetime | None:
     version, at = call.whole("version", 1, 2**53), call.parameter("at")
     if version is not None and at is not None:
-        raise Invalid.field("at", "goes without `version`")
+        raise Invalid.field("at", "must be left out where `version` is given")
     return version if at is None else timed("at", at)
 
 
@@ -130,7 +130,7 @@ async def diff(call: Call) -> ASGIApp:
     """What changed between two versions, and who changed it."""
     first, last = call.whole("from", 1, 2**53), call.whole("to", 1, 2**53)
     if first is None or last is None:
-        raise Invalid.field("from" if first is None else "to", "is needed: a version")
+        raise Invalid.field("from" if first is None else "to", "is required: a version, from 1")
     position = await written(call)
     patch = await call.system.history.diff(f"execution/{call.path['id']}", first, last)
     kept = {"cache-control": responses.IMMUTABLE, **responses.VARY}

@@ -10,15 +10,19 @@ from pydantic import Field, TypeAdapter
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
+from api.command_body import without_nulls
 from api.documents import schemas
 from api.routes import history
+from api.routes.commands import encoded, parsed_json
 from api.web import responses
 from api.web.body import MIB
+from api.web.command_body import parsed
 from api.web.consistency import MIN_POSITION, fresh, noted
 from api.web.operation import Operation, Parameter
 from api.web.request import Call
 from domain.errors import Invalid, NotFound, VersionMismatch
 from domain.eventlog.codec import plain_json
+from domain.json_forms import format_time
 from projections.log_lines.model import Level, LogLine
 from projections.log_lines.reader import LogFilter
 
@@ -26,7 +30,6 @@ MOST_LINES = 1_000
 CLOCKS_DIFFER = timedelta(minutes=1)
 """How far ahead of ours a worker's clock may be."""
 LEVELS: tuple[Level, ...] = get_args(Level)
-ONE = TypeAdapter(LogLine)
 MANY = TypeAdapter(Annotated[list[LogLine], Field(min_length=1, max_length=MOST_LINES)])
 SHOWN = {"$ref": "#/components/schemas/ShownLog"}
 APPENDED = {
@@ -39,8 +42,14 @@ APPENDED = {
 
 async def append(call: Call) -> ASGIApp:
     """Keep one line, or a list of them."""
-    several = call.body.lstrip()[:1] == b"["
-    lines = MANY.validate_json(call.body) if several else [ONE.validate_json(call.body)]
+    given = parsed_json(call.body)
+    if isinstance(given, list):
+        for part in given:
+            if isinstance(part, dict):
+                without_nulls(LogLine, part)
+        lines = MANY.validate_json(encoded(given))
+    else:
+        lines = [parsed(LogLine, call.body)]
     replayed = await kept(call, call.path["id"], lines, if_match=call.if_match)
     headers = {"idempotency-replayed": "true"} if replayed else {}
     return responses.json({"appended": len(lines)}, headers)
@@ -64,7 +73,10 @@ async def kept(
     for place, line in enumerate(lines):
         if line.when is not None and line.when - now > CLOCKS_DIFFER:
             path = f"{place}.timestamp" if len(lines) > 1 else "timestamp"
-            raise Invalid.field(path, "lies in the future")
+            raise Invalid.field(
+                path,
+                f"must not lie in the future, but is `{format_time(line.when)}`",
+            )
     if if_match is not None:
         await _require(call, execution, if_match)
     if b"idempotency-key" in call.headers:
@@ -86,7 +98,9 @@ async def read(call: Call) -> ASGIApp:
     asked = [level for level in (call.parameter("level") or "").split(",") if level]
     levels = [level for level in LEVELS if level in asked]
     if unknown := set(asked) - set(LEVELS):
-        raise Invalid.field("level", f"`{min(unknown)}` is none of {', '.join(LEVELS)}")
+        raise Invalid.field(
+            "level", f"must be of {', '.join(LEVELS)}, but has `{min(unknown)[:100]}`"
+        )
     order = call.parameter("order") or "asc"
     if order not in {"asc", "desc"}:
         raise Invalid.field("order", "must be asc or desc")

@@ -128,7 +128,9 @@ def read(types: str | None, asked: Iterable[tuple[str, str]], *, watched: bool =
     """
     globs = tuple(sorted({glob for glob in (types or "").split(",") if glob}))
     if len(globs) > MOST_TYPES or not all(map(TYPE.fullmatch, globs)):
-        raise Invalid.field("types", f"at most {MOST_TYPES} like execution.step.*, comma-separated")
+        raise Invalid.field(
+            "types", f"must be at most {MOST_TYPES} types like execution.step.*, comma-separated"
+        )
     known_types(globs, watched=watched)
     pairs = tuple(sorted(asked))
     if not globs and not pairs:
@@ -141,8 +143,17 @@ def known_types(globs: Iterable[str], *, watched: bool = False) -> None:
     for glob in globs:
         if glob in NO_EVENTS:
             if not watched:
-                raise Invalid.field("types", f"`{glob}` is a frame of watchers, and no event")
+                raise Invalid.field(
+                    "types",
+                    f"must be types of events, but `{glob}` is one of the frames that watchers get",
+                )
         elif not any(fits(glob, name) for name in EVENT_TYPES):
-            near = get_close_matches(glob, EVENT_TYPES, 3)
-            hint = f"; there is {', '.join(near)}" if near else ""
-            raise Invalid.field("types", f"`{glob}` is no type of event{hint}")
+            raise Invalid.field("types", f"must be types of events, but has `{glob}`{_near(glob)}")
+
+
+def _near(glob: str) -> str:
+    """Types whose last words, the ones that tell them apart, are like those of a mistyped one."""
+    words = glob.removeprefix(SHORT)
+    short = {event.type.removeprefix(SHORT): event.type for event in registry.EVENTS}
+    near = [short[name] for name in get_close_matches(words, short, 3, cutoff=0.7)]
+    return f"; did you mean {' or '.join(near)}?" if near else "; /asyncapi.json lists them"

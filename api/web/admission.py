@@ -35,7 +35,9 @@ def admit(access: Access, right: Right, scope: Scope, authorization: bytes | Non
         caller.require(right)
     identity = scope["path_params"].get("id")
     if identity is not None and not ID.fullmatch(identity):
-        raise NotFound("There is nothing here: this cannot be an id.")
+        raise NotFound(
+            "There is nothing here: an id is 1 to 255 characters of A-Z a-z 0-9 . _ ~ : -"
+        )
     return caller
 
 

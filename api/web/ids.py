@@ -5,22 +5,28 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from api.error_texts import kind_of
 from domain.errors import Invalid
 
 ID = re.compile(r"[A-Za-z0-9._~:-]{1,255}")
-TAKEN = ("find", "monitor", "watch")
-"""Ids that no execution can have: their paths are those of other operations."""
+TAKEN = (".", "..", "analytics", "bulk", "claim", "find", "monitor", "watch")
+"""Ids that nothing can have: no client leaves the first two in a path, and where an id would stand,
+the others are paths of other operations.
+"""
 
 
 def checked_id(value: Any, path: str = "$id") -> str:
     """An identity. Raises Invalid where it is none."""
     if not (isinstance(value, str) and ID.fullmatch(value)):
-        raise Invalid.field(path, "must be 1 to 255 characters of A-Z a-z 0-9 . _ ~ : -")
+        shown = f"`{value}`" if isinstance(value, str) and len(value) <= 300 else kind_of(value)
+        raise Invalid.field(
+            path, f"must be 1 to 255 characters of A-Z a-z 0-9 . _ ~ : -, but is {shown}"
+        )
     return value
 
 
 def checked_new_id(value: Any, path: str = "$id") -> str:
-    """An identity for an execution to be. Raises Invalid where it is none, or not to be read."""
+    """An identity for something to be. Raises Invalid where it is none, or not to be read."""
     if value in TAKEN:
-        raise Invalid.field(path, f"`{value}` is taken: `/executions/{value}` is something else")
+        raise Invalid.field(path, f"must be none of {', '.join(TAKEN)}, but is `{value}`")
     return checked_id(value, path)

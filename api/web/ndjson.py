@@ -1,28 +1,34 @@
-"""What a body of many holds: a JSON list, or NDJSON, one value a line."""
+"""What a body of many holds: a JSON list, or NDJSON, one value a line. Each may be as deep as one alone."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-import orjson
-from pydantic_core import from_json
-
+from api.json_text import DEEPEST, levels_of, parse, require_depth
 from api.web.problems import Malformed
+from domain.errors import DomainError, Invalid
 
-LONG_NUMBER = re.compile(rb"[0-9]{19}")
 PLACE = re.compile(r"(: line 1 column| at line 1 column) (\d+)( \(char \d+\))?$")
 
 
+Item = Any
+"""A value, or the refusal of one that is too deep."""
+
+
 def value(text: bytes) -> Any:
-    """The value of a JSON text. Raises ValueError.
+    """The value of a JSON text.
 
-    orjson is faster, but makes fractions of long whole numbers, unseen.
+    Raises:
+        ValueError: it is not well-formed, or has a key twice in one object.
+        Invalid: it is too deep.
     """
-    return from_json(text, allow_inf_nan=False) if LONG_NUMBER.search(text) else orjson.loads(text)
+    found, levels = parse(text)
+    require_depth(levels)
+    return found
 
 
-def items(body: bytes) -> list[Any]:
+def items(body: bytes) -> list[Item]:
     """The values of a list, or of lines.
 
     Raises:
@@ -31,18 +37,28 @@ def items(body: bytes) -> list[Any]:
     if body.lstrip()[:1] != b"[":
         return _lines(body.rstrip().splitlines())
     try:
-        found: list[Any] = value(body)
+        found, levels = parse(body)
     except ValueError as error:
         raise Malformed(f"The body is a malformed JSON list: {error}.") from None
-    return found
+    return [_checked(item) for item in found] if levels > DEEPEST else list(found)
 
 
-def _lines(lines: list[bytes]) -> list[Any]:
-    found = []
+def _checked(item: Any) -> Item:
+    try:
+        require_depth(levels_of(item))
+    except Invalid as error:
+        return error
+    return item
+
+
+def _lines(lines: list[bytes]) -> list[Item]:
+    found: list[Item] = []
     for number, line in enumerate(lines, 1):
         try:
             if line.strip():
                 found.append(value(line))
+        except DomainError as error:
+            found.append(error)
         except ValueError as error:
             # Each line is a text of its own, of which the library says that it has one line.
             reason = PLACE.sub(r" at column \2", str(error))

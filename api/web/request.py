@@ -52,10 +52,12 @@ class Call:
                 self._query.decode(), keep_blank_values=True, errors="strict", max_num_fields=1000
             )
         except ValueError as error:
-            raise Invalid.field("query", "cannot be decoded as UTF-8 form fields") from error
+            raise Invalid.field(
+                "query", "must have at most 1000 parameters, percent-encoded in UTF-8"
+            ) from error
         for name, value in found:
             if "\0" in name or "\0" in value:
-                raise Invalid.field(name, "has a NUL, which no text here can have")
+                raise Invalid.field(name, "must have no character NUL (%00)")
         return found
 
     def header(self, name: str) -> str | None:
@@ -66,7 +68,7 @@ class Call:
         """A query parameter that may come once."""
         found = [value for key, value in self.query if key == name] if self._query else []
         if len(found) > 1:
-            raise Invalid.field(name, "may be given once")
+            raise Invalid.field(name, f"must be given once, but is given {len(found)} times")
         return found[0] if found else None
 
     def whole(self, name: str, at_least: int, at_most: int) -> int | None:
@@ -75,15 +77,24 @@ class Call:
         if text is None:
             return None
         if not re.fullmatch(r"[0-9]{1,19}", text) or not at_least <= int(text) <= at_most:
-            raise Invalid.field(name, f"must be a whole number from {at_least} to {at_most}")
+            raise Invalid.field(
+                name, f"must be a whole number from {at_least} to {at_most}, but is `{text[:40]}`"
+            )
         return int(text)
+
+    def truth(self, name: str) -> bool:
+        """A query parameter that is true or false; false where it is absent."""
+        text = self.parameter(name)
+        if text not in {None, "true", "false"}:
+            raise Invalid.field(name, "must be true or false")
+        return text == "true"
 
     def only(self, *names: str) -> None:
         """Refuse all other query parameters: a misspelt filter is no filter."""
         for name, _ in self.query if self._query else ():
             if name not in names:
                 known = ", ".join(names) or "none"
-                raise Invalid.field(name, f"is not a parameter of this operation (known: {known})")
+                raise Invalid.field(name, f"is not a parameter of this operation; it has {known}")
 
     @property
     def if_match(self) -> tuple[int, ...] | None:

@@ -94,7 +94,9 @@ def speed(call: Call) -> float | None:
     try:
         return checked_speed(float(text))
     except ValueError:
-        raise Invalid.field("speed", "must be a number: 10 is ten times as fast") from None
+        raise Invalid.field(
+            "speed", "must be a number from 0 to 1000000: 10 is ten times as fast"
+        ) from None
 
 
 def checked_speed(value: object) -> float:

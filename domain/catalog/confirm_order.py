@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from domain.catalog.order import Order, OrderConfirmed
+from domain.catalog.order import Order, OrderConfirmed, OrderStatus
 from domain.catalog.service import Service
 from domain.catalog.workflow import Workflow
 from domain.errors import AlreadyExists
@@ -23,6 +23,7 @@ class ConfirmOrder(Command[Order]):
 
     Raises:
         AlreadyExists: the chosen execution is there, or the order has another.
+        IllegalTransition: the order was cancelled.
     """
 
     name: ClassVar[str] = "confirm"
@@ -41,6 +42,8 @@ class ConfirmOrder(Command[Order]):
             yield f"workflow/{service.state.workflow}"
 
     def decide(self, order: Order, context: Context) -> Iterator[Event | On]:
+        if order.status is OrderStatus.CANCELLED:
+            raise order.refusal(self.name)
         if order.execution:
             if self.execution in (None, order.execution):
                 return

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar
 
+from domain.errors import IllegalTransition
 from domain.model import Aggregate, Command, Context, Creation, Event, Held, Recorded, aggregate_id
 from domain.references import referred
-from domain.types import ClearObject, Priority, Reference
+from domain.sealing import Sealed
+from domain.types import JsonObject, Priority, Reference, Text
 
 
 class OrderStatus(StrEnum):
@@ -27,15 +29,24 @@ class Order(Aggregate):
     service: str
     customer: str
     provider: str
-    params: dict[str, Any] | None = None
+    params: Sealed[dict[str, Any]] | None = None
     priority: Priority = Priority.NORMAL
     status: OrderStatus = OrderStatus.PENDING
     execution: str | None = None
+    cancellation: Sealed[str] | None = None
 
     @property
     def parties(self) -> tuple[str | None, str | None]:
         """The customer, and the provider of the service."""
         return self.customer, self.provider
+
+    def refusal(self, command: str) -> IllegalTransition:
+        """What to answer where a command is not legal."""
+        return IllegalTransition(
+            f"`{command}` is not possible: the order is {self.status}.",
+            status=self.status,
+            allowedCommands=ALLOWED[self.status],
+        )
 
 
 class OrderCreated(Event):
@@ -45,7 +56,8 @@ class OrderCreated(Event):
     service: str
     customer: str
     provider: str
-    params: dict[str, Any] | None = None
+    params: Sealed[dict[str, Any]] | None = None
+    """In the clear in the oldest events."""
     priority: Priority = Priority.NORMAL
 
     @property
@@ -73,6 +85,16 @@ class OrderConfirmed(Event):
         return state.evolve(status=OrderStatus.CONFIRMED, execution=self.execution)
 
 
+class OrderCancelled(Event):
+    """The order is not wanted any more; executions of it go on."""
+
+    type: ClassVar[str] = "order.cancelled"
+    reason: Sealed[str] | None = None
+
+    def apply(self, state: Order, recorded: Recorded) -> Order:
+        return state.evolve(status=OrderStatus.CANCELLED, cancellation=self.reason)
+
+
 class CreateOrder(Creation[Order]):
     """Ask for a service.
 
@@ -84,7 +106,7 @@ class CreateOrder(Creation[Order]):
 
     service: Reference
     customer: Reference
-    params: ClearObject | None = None
+    params: JsonObject | None = None
     priority: Priority = Priority.NORMAL
 
     def reads(self, state: Order | None, states: Mapping[str, Held[Any] | None]) -> Iterable[str]:
@@ -102,5 +124,32 @@ class CreateOrder(Creation[Order]):
         )
 
 
-EVENTS: tuple[type[Event], ...] = (OrderCreated, OrderConfirmed)
-COMMANDS: dict[str, type[Command[Order]]] = {CreateOrder.name: CreateOrder}
+class CancelOrder(Command[Order]):
+    """Take an order back, whether or not it was confirmed; its executions are untouched.
+
+    Raises:
+        IllegalTransition: it was cancelled for another reason.
+    """
+
+    name: ClassVar[str] = "cancelOrder"
+
+    reason: Text | None = None
+
+    def decide(self, order: Order, context: Context) -> Iterator[Event]:
+        if order.status is not OrderStatus.CANCELLED:
+            given = {"reason": self.reason} if "reason" in self.model_fields_set else {}
+            yield OrderCancelled(**given)
+        elif self.reason != order.cancellation:
+            raise order.refusal("cancel")
+
+
+EVENTS: tuple[type[Event], ...] = (OrderCreated, OrderConfirmed, OrderCancelled)
+COMMANDS: dict[str, type[Command[Order]]] = {
+    command.name: command for command in (CreateOrder, CancelOrder)
+}
+ALLOWED: dict[OrderStatus, list[str]] = {
+    OrderStatus.PENDING: ["confirm", "cancel"],
+    OrderStatus.CONFIRMED: ["cancel"],
+    OrderStatus.CANCELLED: [],
+}
+"""The commands that change something in a status."""

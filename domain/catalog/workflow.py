@@ -65,7 +65,9 @@ class CreateWorkflow(Creation[Workflow]):
         seen = set[str]()
         for place, step in enumerate(self.steps):
             if step.id in seen:
-                raise Invalid.field(f"steps.{place}.id", "is there twice")
+                raise Invalid.field(
+                    f"steps.{place}.id", f"must be given once, but `{step.id}` is given twice"
+                )
             seen.add(step.id)
         yield WorkflowCreated(name=self.called, steps=self.steps)
 

@@ -139,7 +139,7 @@ def plain_json(value: Any) -> bytes:
 
 def sealed_json(value: Any) -> bytes:
     """JSON of what was not opened: each `Ciphertext` as its token, for `open_json`."""
-    return orjson.dumps(value, _as_stored)
+    return orjson.dumps(value, _as_shown)
 
 
 def frozen(state: Aggregate) -> bytes:
@@ -160,9 +160,21 @@ def _defaults(state: type[Any]) -> list[tuple[str, Any]]:
     return [(field.name, field.default) for field in fields(state) if field.default is not MISSING]
 
 
-def _as_null(value: object) -> None:
+def _as_null(value: object) -> Any:
+    if isinstance(value, Decimal):
+        return _exact(value)
     if not isinstance(value, Ciphertext):
         raise TypeError(f"{type(value).__name__} is no JSON")
+    return None
+
+
+def _as_shown(value: object) -> Any:
+    return _exact(value) if isinstance(value, Decimal) else _as_stored(value)
+
+
+def _exact(amount: Decimal) -> orjson.Fragment:
+    """With all its digits, which no float has."""
+    return orjson.Fragment(format(amount, "f"))
 
 
 def _as_stored(value: object) -> Any:

@@ -23,7 +23,7 @@ from domain.execution.types import (
 )
 from domain.model import Aggregate, Recorded, State
 from domain.sealing import Sealed
-from domain.types import Assignee, Priority, StepAssignee
+from domain.types import EXACT, Assignee, Priority, StepAssignee
 
 NO_TIME = timedelta()
 ELSEWHERE = -1
@@ -44,7 +44,7 @@ class Totals:
         """The totals after some more was used."""
         return Totals(
             self.tokens_used + usage.tokens_used,
-            self.cost + usage.cost,
+            EXACT.add(self.cost, usage.cost),
             self.api_calls + usage.api_calls,
         )
 

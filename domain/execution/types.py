@@ -37,6 +37,8 @@ HEADER_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,255}$"  # RFC 9110, token
 HEADER_VALUE = r"^[^\x00-\x08\x0a-\x1f\x7f]*$"
 
 Timeout = Annotated[timedelta, Milliseconds(1, DAY)]
+TimeoutPlan = Annotated[timedelta, Milliseconds(0, DAY)]
+"""As a client asks for it: 0 is no limit, which is None in events and states."""
 
 
 class Status(StrEnum):
@@ -194,10 +196,11 @@ def _unmasked(headers: dict[str, str], known: dict[str, str]) -> dict[str, str]:
 
 def _metadata(value: dict[str, Any]) -> dict[str, Any]:
     if taken := SERVER_OWNED & value.keys():
-        raise ValueError(f"the server's own: {', '.join(sorted(taken))}")
+        names = ", ".join(f"`{name}`" for name in sorted(taken))
+        raise ValueError(f"must not have {names}, which the server sets")
     for name in ("environment", "version"):
         if not isinstance(value.get(name), str | None):
-            raise ValueError(f"`{name}` is text")
+            raise ValueError(f"must have text as `{name}`")
     return value
 
 

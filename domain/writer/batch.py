@@ -20,6 +20,7 @@ from domain.eventlog.codec import SNAPSHOT_EVERY, Codec, Stored
 from domain.eventlog.idempotency import Reply, recalled, refusal
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.snapshots import Snapshot
+from domain.json_forms import format_time
 from domain.model import Context, Event, Held, On, Recorded
 from domain.writer.message import Message
 
@@ -197,7 +198,10 @@ def _check_conditions(message: Message, held: Held[Any] | None, now: datetime) -
     if (when := message.command.occurred_at) is None:
         return
     if when > now:
-        raise Invalid.field("occurredAt", "lies in the future")
+        raise Invalid.field(
+            "occurredAt",
+            f"must not lie in the future, but is `{format_time(when)}`",
+        )
     if now - when > DAY and not message.importing:
         raise Forbidden("Dating an event more than 24 hours back needs the right `import`.")
 

@@ -16,6 +16,7 @@ from domain.eventlog.idempotency import REPLIES_KEPT
 from domain.eventlog.snapshots import Snapshot
 from domain.eventlog.store import Store
 from domain.model import Held
+from domain.rehearsal import Rehearsal, rehearse
 from domain.writer.batch import Batch, Decided, NotLoaded, Repeat
 from domain.writer.message import Message
 from domain.writer.queue import Queue, Waiting
@@ -97,6 +98,14 @@ class Bus:
             Overloaded: too many commands wait, or the database is away.
         """
         return await self.submit(message)
+
+    async def rehearse(self, message: Message) -> Rehearsal:
+        """Decide a command on the present states, beside the writer, and record nothing.
+
+        Raises:
+            DomainError: the command would be refused.
+        """
+        return await rehearse(message, self._store, self._clock(), self._new_id, self._random)
 
     def submit(self, message: Message) -> asyncio.Future[Answer]:
         """`send` for a caller with many commands: they keep their order."""

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from operator import add
 from typing import Any, ClassVar
 
 from psycopg import AsyncConnection
 
 from domain.model import Recorded, aggregate_id
+from domain.types import EXACT
 from projections.analytics.row import COUNTED, NONE, Fact, after
 
 CAPACITY = 5_000
@@ -160,11 +161,12 @@ def _difference(
     before: Mapping[str, Fact], now: Mapping[str, Fact], counted: Callable[[Fact, int], Cells]
 ) -> list[tuple[Any, ...]]:
     sums: dict[tuple[Any, ...], Amounts] = {}
-    for facts, sign in ((now, 1), (before, -1)):
-        for fact in facts.values():
-            for cell, amounts in counted(fact, sign):
-                known = sums.get(cell)
-                sums[cell] = tuple(map(add, known, amounts)) if known else amounts
+    with localcontext(EXACT):
+        for facts, sign in ((now, 1), (before, -1)):
+            for fact in facts.values():
+                for cell, amounts in counted(fact, sign):
+                    known = sums.get(cell)
+                    sums[cell] = tuple(map(add, known, amounts)) if known else amounts
     return [(*cell, *amounts) for cell, amounts in sums.items() if any(amounts)]
 
 

@@ -12,13 +12,14 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 
 from psycopg import AsyncConnection
 
 from domain.execution.types import Status
+from domain.types import EXACT, plain_number
 
 By = Literal["service", "assignee", "day", "status", "errorCode"]
 COLUMNS = {
@@ -264,19 +265,27 @@ def _figures(cells: Sequence[Cell], spread: Sequence[float] | None) -> dict[str,
         statuses[cell.status] += cell.executions
         if cell.status == Status.FAILED:
             codes[cell.error_code or UNKNOWN] += cell.executions
-    amounts = [sum(column) for column in list(zip(*cells, strict=True))[3:]] or [0] * 8
+    with localcontext(EXACT):
+        amounts = [sum(column) for column in list(zip(*cells, strict=True))[3:]] or [0] * 8
     total, judged, succeeded, ended, duration, cost, tokens, api_calls = amounts
     return {
         "total": total,
         "statuses": statuses,
-        "successRate": statuses[Status.COMPLETED] / total if total else None,
-        "resultSuccessRate": succeeded / judged if judged else None,
+        "successRate": _rate(statuses[Status.COMPLETED], total),
+        "resultSuccessRate": _rate(succeeded, judged),
         "duration": _durations(ended, Decimal(duration), spread),
-        "totalCost": float(cost),
+        "totalCost": plain_number(Decimal(cost)),
         "tokens": int(tokens),
         "apiCalls": int(api_calls),
         "errorCodes": dict(sorted(codes.items())),
     }
+
+
+def _rate(part: int, whole: int) -> float | None:
+    """0 and 1 without a fraction."""
+    if not whole:
+        return None
+    return part / whole if 0 < part < whole else part // whole
 
 
 def _durations(

@@ -22,6 +22,7 @@ from domain.execution.step_events import UsageRecorded
 from domain.execution.types import Status
 from domain.json_forms import in_milliseconds
 from domain.model import Event, Recorded, aggregate_id
+from domain.types import EXACT
 
 NONE = ""
 
@@ -125,7 +126,7 @@ def _updated(fact: Fact, event: ExecutionUpdated) -> Fact:
 
 def _used(fact: Fact, usage: UsageRecorded) -> Fact:
     return fact._replace(
-        cost=fact.cost + usage.cost,
+        cost=EXACT.add(fact.cost, usage.cost),
         tokens=fact.tokens + usage.tokens_used,
         api_calls=fact.api_calls + usage.api_calls,
     )

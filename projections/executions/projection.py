@@ -200,7 +200,7 @@ class Executions:
             Invalid: the sort, the limit or the cursor is not valid.
         """
         if not 1 <= limit <= MOST_ROWS:
-            raise Invalid.field("limit", f"this is from 1 to {MOST_ROWS}")
+            raise Invalid.field("limit", f"must be from 1 to {MOST_ROWS}, but is {limit}")
         keys = pagination.order(sort, sortable)
         values: list[Any] = []
         where = sql(Every((scope, condition)), values)
@@ -245,7 +245,7 @@ class Executions:
         """
         field = sortable(by)
         if field is None or not (field.kind is TEXT or field.kind.words):
-            raise Invalid.field("by", f"`{by}` is nothing to count by")
+            raise Invalid.field("by", f"must be a text field of an execution, but is `{by}`")
         values: list[Any] = []
         query = f"""SELECT {field.column}, count(*) FROM executions
             WHERE {sql(Every((scope, condition)), values)} GROUP BY 1 ORDER BY 2 DESC, 1"""

@@ -136,9 +136,14 @@ class History:
             TooExpensive: it takes more CPU than so many seconds.
         """
         if to_version < from_version:
-            raise Invalid.field("to", "is before `from`")
+            raise Invalid.field(
+                "to", f"must be at least `from`, {from_version}, but is {to_version}"
+            )
         if to_version - from_version > FARTHEST:
-            raise Invalid.field("to", f"is more than {FARTHEST} versions after `from`")
+            raise Invalid.field(
+                "to",
+                f"must be at most {FARTHEST} versions after `from`, {from_version}, but is {to_version}",
+            )
         budget = Budget(seconds, TooExpensive.field("to", CHEAPER))
         key = (await self._store.keys([stream]))[stream]
         diff: Diff | None = None
@@ -181,7 +186,7 @@ def _bounds(cursor: str | None, *, descending: bool) -> tuple[int, int]:
     if cursor is None:
         return 0, NEWEST
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 18):
-        raise Invalid.field("cursor", "is not a cursor of these pages")
+        raise Invalid.field("cursor", "must be `nextCursor` of a page of this history")
     return (0, int(cursor)) if descending else (int(cursor), NEWEST)
 
 

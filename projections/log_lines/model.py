@@ -81,18 +81,22 @@ def shown(line: Kept, key: DataKey | None) -> dict[str, Any]:
         "recordedAt": format_time(line.at),
         "level": line.level,
     }
+    found |= _content(line, key)
     if line.step is not None:
         found["step"] = line.step
+    return found
+
+
+def _content(line: Kept, key: DataKey | None) -> dict[str, Any]:
     if line.sealed is None:
-        return found | {"message": line.said}
+        return {"message": line.said}
     if key is None:
-        return found | {"message": None, "erased": True}
+        return {"message": None, "erased": True}
     content = orjson.loads(key.open(line.sealed))
     if line.origin == NOTED:
-        return found | {"message": f"{line.said}{content}"}
-    if content["context"] is not None:
-        found["context"] = content["context"]
-    return found | {"message": content["message"]}
+        return {"message": f"{line.said}{content}"}
+    context = {} if content["context"] is None else {"context": content["context"]}
+    return {"message": content["message"], **context}
 
 
 def noted(recorded: Recorded) -> Kept:

@@ -189,4 +189,4 @@ def _place(cursor: str) -> tuple[datetime, int, int]:
             raise ValueError("this is beyond all numbers")
         return FIRST + moment * MILLISECOND, origin, number
     except (ValueError, OverflowError):
-        raise Invalid.field("cursor", "is not a cursor of these pages") from None
+        raise Invalid.field("cursor", "must be `nextCursor` of a page of these log lines") from None

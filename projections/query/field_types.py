@@ -12,38 +12,42 @@ from domain.json_forms import parse_time
 
 LONGEST_TEXT = 1_000
 LARGEST_WHOLE = 2**63 - 1
+SMALLEST_WHOLE = -(2**63)
+"""The bounds of whole numbers that can be stored, too."""
 NUMBER = re.compile(r"-?\d{1,300}(\.\d{1,300})?([eE][+-]?\d{1,3})?")
 
 
 def storable(value: object) -> str:
     """Text that PostgreSQL can hold: no NUL, no lone surrogate."""
     if not isinstance(value, str):
-        raise ValueError("this is compared with text")
+        raise ValueError("must be text")
     if "\0" in value or not _encodable(value):
-        raise ValueError("this text has characters that no text here can have")
+        raise ValueError("must be text without NUL and lone surrogates")
     return value
 
 
 def text(value: object) -> str:
     """Text to compare with."""
     if isinstance(value, str) and len(value) > LONGEST_TEXT:
-        raise ValueError(f"at most {LONGEST_TEXT} characters can be compared")
+        raise ValueError(f"must have at most {LONGEST_TEXT} characters, but has {len(value)}")
     return storable(value)
 
 
 def number(value: object) -> int | float:
     """A finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("this is compared with a number")
-    if not math.isfinite(value) or (isinstance(value, int) and abs(value) > LARGEST_WHOLE):
-        raise ValueError("this number is out of range")
+        raise ValueError("must be a number")
+    if isinstance(value, int) and not SMALLEST_WHOLE <= value <= LARGEST_WHOLE:
+        raise ValueError(f"must be a number from {SMALLEST_WHOLE} to {LARGEST_WHOLE}")
+    if not math.isfinite(value):
+        raise ValueError("must be a finite number")
     return value
 
 
 def boolean(value: object) -> bool:
     """True or false."""
     if not isinstance(value, bool):
-        raise ValueError("this is compared with true or false")
+        raise ValueError("must be true or false")
     return value
 
 
@@ -55,7 +59,7 @@ def scalar(value: object) -> str | int | float | bool:
         return number(value)
     if isinstance(value, str):
         return text(value)
-    raise ValueError("a free attribute is compared with text, a number, true or false")
+    raise ValueError("must be text, a number, true or false")
 
 
 def _encodable(value: str) -> bool:
@@ -69,13 +73,13 @@ def _encodable(value: str) -> bool:
 def numeral(value: str) -> int | float:
     """The number that a query parameter's text stands for."""
     if not NUMBER.fullmatch(value):
-        raise ValueError("this is compared with a number")
+        raise ValueError("must be a number")
     return int(value) if value.lstrip("-").isdigit() else float(value)
 
 
 def _truth(value: str) -> bool:
     if value not in {"true", "false"}:
-        raise ValueError("this is compared with true or false")
+        raise ValueError("must be true or false")
     return value == "true"
 
 
@@ -119,7 +123,7 @@ def words(*allowed: str) -> Kind:
 
     def read(value: object) -> str:
         if value not in allowed:
-            raise ValueError(f"this is one of {', '.join(allowed)}")
+            raise ValueError(f"must be one of {', '.join(allowed)}")
         return str(value)
 
     return Kind('text COLLATE "C"', read, words=allowed)

@@ -62,12 +62,15 @@ def order(sort: str, sortable: Sortable) -> tuple[Key, ...]:
     for word in sort.split(","):
         field = sortable(word.removeprefix("-"))
         if field is None:
-            raise Invalid.field("sort", f"`{word}` is nothing to sort by")
+            raise Invalid.field(
+                "sort",
+                f"must be fields of an execution that can be sorted by, but has `{word[:100]}`",
+            )
         if any(key.field == field for key in keys):
-            raise Invalid.field("sort", f"`{word}` comes twice")
+            raise Invalid.field("sort", f"must name each field once, but has `{word[:100]}` twice")
         keys.append(Key(field, word.startswith("-")))
     if len(keys) > MOST_KEYS:
-        raise Invalid.field("sort", f"at most {MOST_KEYS} keys can be sorted by")
+        raise Invalid.field("sort", f"must have at most {MOST_KEYS} fields, but has {len(keys)}")
     identity = sortable(IDENTITY)
     assert identity is not None
     if all(key.field != identity for key in keys):
@@ -132,7 +135,9 @@ def decode(cursor: str, sort: str, condition: Condition, keys: Sequence[Key]) ->
             raise ValueError("it belongs to another sort or filter")
         return [_value(key, value) for key, value in zip(keys, place, strict=True)]
     except (ValueError, TypeError) as error:
-        raise Invalid.field("cursor", "this is no cursor of this sort and filter") from error
+        raise Invalid.field(
+            "cursor", "must be `nextCursor` of a page of the same sort and filter"
+        ) from error
 
 
 def _value(key: Key, value: object) -> Any:

@@ -47,7 +47,7 @@ def from_query(parameters: Iterable[tuple[str, str]], fields: Fields) -> Conditi
             operator = "$" + rest[:-1].removeprefix("$")
             parts.append(reader.worded(field, operator, name, value))
         else:
-            _refuse(name, "an operator stands in brackets, like [gte]")
+            _refuse(name, "must have its operator in brackets, like metadata.createdAt[gte]")
     parts += [reader.member(reader.field(path, path), found, path) for path, found in plain.items()]
     return Every(tuple(parts)) if parts else EVERYTHING
 
@@ -80,14 +80,14 @@ class _Reader:
     def field(self, name: str, path: str) -> Field:
         field = self.fields(name)
         if field is None:
-            _refuse(path, "there is no such field to filter by")
+            _refuse(path, "is not a field that can be filtered by; docs/api.md lists them")
         return field
 
     def filter(self, document: object, path: str, level: int) -> Condition:
         if level > MOST_LEVELS:
-            _refuse(path, f"a filter has at most {MOST_LEVELS} levels")
+            _refuse(path, f"must have at most {MOST_LEVELS} levels")
         if not isinstance(document, dict):
-            _refuse(path, "a filter is an object")
+            _refuse(path, "must be an object of fields and operators")
         if not document:
             self._count(path, 0)
         parts = [
@@ -104,25 +104,25 @@ class _Reader:
             case "$not":
                 return Negation(self.filter(value, path, level + 1))
         if key.startswith("$") and key != "$id":
-            _refuse(path, f"the operators here are {OPERATORS[0]}")
+            _refuse(path, f"must be a field or one of {OPERATORS[0]}")
         return self._of_field(self.field(key, path), value, path, level)
 
     def _several(self, value: object, path: str, level: int) -> tuple[Condition, ...]:
         if not isinstance(value, list) or not value:
-            _refuse(path, "this takes an array of filters, at least one")
+            _refuse(path, "must be a list of at least one filter")
         return tuple(
             self.filter(part, f"{path}[{place}]", level + 1) for place, part in enumerate(value)
         )
 
     def _of_field(self, field: Field, value: object, path: str, level: int) -> Condition:
         if level > MOST_LEVELS:
-            _refuse(path, f"a filter has at most {MOST_LEVELS} levels")
+            _refuse(path, f"must have at most {MOST_LEVELS} levels")
         if isinstance(value, list):
             return self.compared(field, "$in", value, path)
         if not isinstance(value, dict):
             return self.compared(field, "$eq", value, path)
         if not value:
-            _refuse(path, f"this takes a value or operators: {OPERATORS[1]}")
+            _refuse(path, f"must be a value or have one of {OPERATORS[1]}")
         parts = [
             Negation(self._of_field(field, operand, _below(path, key), level + 1))
             if key == "$not"
@@ -140,19 +140,19 @@ class _Reader:
                 return Negation(self.member(field, [operand], path))
             case "$in" | "$nin":
                 if not isinstance(operand, list):
-                    _refuse(path, "this takes an array of values")
+                    _refuse(path, "must be a list of values")
                 found = self.member(field, operand, path, places=True)
                 return found if operator == "$in" else Negation(found)
             case "$exists":
                 missing = self.member(field, [None], path)
                 if not isinstance(operand, bool):
-                    _refuse(path, "this takes true or false")
+                    _refuse(path, "must be true or false")
                 return Negation(missing) if operand else missing
             case "$prefix":
                 return self._prefix(field, operand, path)
         if operator in COMPARED:
             return self._ordered(field, operator, operand, path)
-        _refuse(path, f"the operators of a field are {OPERATORS[1]}")
+        _refuse(path, f"must be one of {OPERATORS[1]}")
 
     def member(
         self, field: Field, operands: list[Any], path: str, *, places: bool = False
@@ -170,7 +170,7 @@ class _Reader:
     def _prefix(self, field: Field, operand: object, path: str) -> Condition:
         self._count(path, 1)
         if field.kind not in {TEXT, TAGS, ATTRIBUTE} and not field.kind.words:
-            _refuse(path, "only text has a beginning")
+            _refuse(path, "must be used with a field of text")
         try:
             return Compare(field, "$prefix", (text(operand),))
         except ValueError as error:
@@ -179,10 +179,10 @@ class _Reader:
     def _ordered(self, field: Field, operator: str, operand: object, path: str) -> Condition:
         self._count(path, 1)
         if field.kind in {TAGS, BOOLEAN}:
-            _refuse(path, "this has no order")
+            _refuse(path, "must be used with a field that has an order: a number, a time or text")
         value = self._read(field, operand, path)
         if isinstance(value, bool):
-            _refuse(path, "true and false have no order")
+            _refuse(path, "must be a number, a time or text, as true and false have no order")
         return Compare(field, operator, (value,))
 
     def _read(self, field: Field, operand: object, path: str) -> Any:
@@ -195,9 +195,9 @@ class _Reader:
         self.conditions += 1
         self.operands += operands
         if self.conditions > MOST_CONDITIONS:
-            _refuse(path, f"a filter has at most {MOST_CONDITIONS} conditions")
+            _refuse(path, f"must not bring the filter above {MOST_CONDITIONS} conditions")
         if self.operands > MOST_OPERANDS:
-            _refuse(path, f"a filter has at most {MOST_OPERANDS} values")
+            _refuse(path, f"must not bring the filter above {MOST_OPERANDS} values")
 
     def listed(self, field: Field, name: str, value: str) -> list[Any]:
         """The operands in a query parameter's text, which commas part."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
+from domain.execution.retry_policy import RetryPolicy
 from domain.execution.state import (
     Attempt,
     Cancellation,
@@ -23,7 +24,7 @@ from domain.execution.types import ExecutionError, Webhook
 from domain.json_forms import MILLISECOND, format_time, in_milliseconds
 from domain.model import Held
 from domain.sealing import MASKED, Ciphertext
-from domain.types import Assignee, StepAssignee
+from domain.types import Assignee, StepAssignee, plain_number
 from projections.representations.execution_schema import ServiceExecution
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "checkpoint_document",
     "document",
     "step_document",
+    "with_logs",
 ]
 
 CURRENCY = "USD"
@@ -47,7 +49,6 @@ def document(
     """
     state = held.state
     shown_steps = state.steps.values() if steps is None else steps
-    created, updated = format_time(state.created_at), format_time(state.updated_at)
     started = format_time(state.started_at) if state.started_at else None
     completed = format_time(state.completed_at) if state.completed_at else None
     shown: dict[str, Any] = {
@@ -55,30 +56,44 @@ def document(
         "$id": state.id,
         "order": state.order,
         "service": state.service,
-        "customer": state.customer,
-        "provider": state.provider,
-        "status": state.status._value_,
-        "progress": _short(state.progress),
-        "steps": [step_document(step, state.assignee) for step in shown_steps],
-        "checkpoints": [checkpoint_document(c) for c in _checkpoints(state)],
-        "attempts": [attempt_document(attempt) for attempt in state.attempts],
-        "metrics": _metrics(state, now, started, completed),
-        "priority": state.priority._value_,
-        "timeout": _milliseconds(state.timeout),
-        "webhooks": [_webhook(webhook) for webhook in state.webhooks],
-        "tags": list(state.tags),
-        "metadata": {"createdAt": created, "updatedAt": updated},
-        "version": held.version,
-        "position": held.position,
     }
-    if started:
-        shown["metadata"]["startedAt"] = started
-    if completed:
-        shown["metadata"]["completedAt"] = completed
-    if state.metadata:
-        shown["metadata"].update(state.metadata)
-    _add_optional(shown, state)
+    if state.workflow:
+        shown["workflow"] = state.workflow
+    shown["customer"] = state.customer
+    shown["provider"] = state.provider
+    shown["status"] = state.status._value_
+    shown["progress"] = _short(state.progress)
+    _add_outcome(shown, state)
+    shown["steps"] = [step_document(step, state.assignee) for step in shown_steps]
+    shown["checkpoints"] = [checkpoint_document(c) for c in _checkpoints(state)]
+    if state.resumed_from:
+        shown["resumedFrom"] = state.resumed_from
+    if origin := state.forked_from:
+        shown["forkedFrom"] = {"execution": origin.execution, "version": origin.version}
+    shown["attempts"] = [attempt_document(attempt) for attempt in state.attempts]
+    if state.next_retry_at:
+        shown["nextRetryAt"] = format_time(state.next_retry_at)
+    shown["metrics"] = _metrics(state, now, started, completed)
+    shown["priority"] = state.priority._value_
+    shown["timeout"] = _milliseconds(state.timeout)
+    if state.retry_policy:
+        shown["retryPolicy"] = _policy(state.retry_policy)
+    shown["webhooks"] = [_webhook(webhook) for webhook in state.webhooks]
+    shown["tags"] = list(state.tags)
+    shown["metadata"] = _metadata(held, started, completed)
+    shown["version"] = held.version
+    shown["position"] = held.position
     return shown
+
+
+def with_logs(shown: dict[str, Any], logs: list[dict[str, Any]], total: int) -> dict[str, Any]:
+    """A document with log lines, in their place after the metrics."""
+    found: dict[str, Any] = {}
+    for name, value in shown.items():
+        found[name] = value
+        if name == "metrics":
+            found["logs"], found["logsTotal"] = logs, total
+    return found
 
 
 def step_document(step: Step, executing: Assignee | None = None) -> dict[str, Any]:
@@ -148,37 +163,44 @@ def _checkpoints(state: Execution) -> list[Checkpoint]:
     return [*(c for c in older if c.id == state.resumed_from), *latest]
 
 
-def _add_optional(shown: dict[str, Any], state: Execution) -> None:
-    if state.workflow:
-        shown["workflow"] = state.workflow
+def _add_outcome(shown: dict[str, Any], state: Execution) -> None:
     if state.assignee:
         shown["assignee"] = _assignee(state.assignee)
     if state.result is not None:
         shown["result"] = _result(state.result)
     if state.error:
         shown["error"] = _error(state.error)
-    _add_turns(shown, state)
-    if state.next_retry_at:
-        shown["nextRetryAt"] = format_time(state.next_retry_at)
-    if policy := state.retry_policy:
-        shown["retryPolicy"] = {
-            "maxRetries": policy.max_retries,
-            "backoff": policy.backoff,
-            "initialDelay": in_milliseconds(policy.initial_delay),
-            "maxDelay": in_milliseconds(policy.max_delay),
-            "jitter": policy.jitter,
-        }
-
-
-def _add_turns(shown: dict[str, Any], state: Execution) -> None:
     if state.cancellation:
         shown["cancellation"] = _stop(state.cancellation)
     if state.pause:
         shown["pause"] = _stop(state.pause)
-    if state.resumed_from:
-        shown["resumedFrom"] = state.resumed_from
-    if origin := state.forked_from:
-        shown["forkedFrom"] = {"execution": origin.execution, "version": origin.version}
+
+
+def _metadata(held: Held[Execution], started: str | None, completed: str | None) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "createdAt": format_time(held.state.created_at),
+        "updatedAt": format_time(held.state.updated_at),
+    }
+    if started:
+        shown["startedAt"] = started
+    if completed:
+        shown["completedAt"] = completed
+    if noted := held.state.metadata:
+        for name in ("environment", "version"):
+            if name in noted:
+                shown[name] = noted[name]
+        shown.update(noted)
+    return shown
+
+
+def _policy(policy: RetryPolicy) -> dict[str, Any]:
+    return {
+        "maxRetries": policy.max_retries,
+        "backoff": policy.backoff,
+        "initialDelay": in_milliseconds(policy.initial_delay),
+        "maxDelay": in_milliseconds(policy.max_delay),
+        "jitter": policy.jitter,
+    }
 
 
 def _stop(stop: Cancellation | Pause) -> dict[str, Any]:
@@ -208,7 +230,7 @@ def _metrics(
 def _totals(used: Totals) -> dict[str, Any]:
     return {
         "tokensUsed": used.tokens_used,
-        "cost": float(used.cost),
+        "cost": plain_number(used.cost),
         "currency": CURRENCY,
         "apiCalls": used.api_calls,
     }
@@ -224,16 +246,13 @@ def _result(result: Any) -> Any:
 
 
 def _error(error: ExecutionError) -> dict[str, Any]:
-    shown = {
-        "code": error.code,
-        "message": error.message,
-        "recoverable": error.recoverable,
-        "retryCount": error.retry_count,
-    }
+    shown: dict[str, Any] = {"code": error.code, "message": error.message}
     if error.stack is not None:
         shown["stack"] = error.stack
     if error.step is not None:
         shown["step"] = error.step
+    shown["recoverable"] = error.recoverable
+    shown["retryCount"] = error.retry_count
     return shown
 
 
@@ -269,10 +288,10 @@ def _webhook(webhook: Webhook) -> dict[str, Any]:
         "id": webhook.id,
         "url": webhook.url,
         "events": list(webhook.events),
-        "format": webhook.format,
     }
     if webhook.headers:
         shown["headers"] = dict.fromkeys(webhook.headers, MASKED)
+    shown["format"] = webhook.format
     return shown
 
 

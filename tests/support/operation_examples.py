@@ -63,6 +63,7 @@ BODIES: dict[str, Any] = {
     },
     "createUser": {"name": "Acme", "kind": "organization"},
     "confirmOrder": {"execution": "exec_1"},
+    "cancelOrder": {"reason": "changed my mind"},
 }
 WITH_BODY = [operation for operation in OPERATIONS if operation.body is not None]
 

@@ -72,7 +72,7 @@ def plan_trace(trace: Trace, mapping: Mapping, log: str) -> Plan:
         order=order,
         service=mapping.service.id,
         status="running",
-        timeout=None,
+        timeout=0,
         metadata=metadata(trace.attributes),
     )
     steps = StepCommands(commands.add)

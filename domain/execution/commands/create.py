@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -25,7 +26,7 @@ from domain.execution.types import (
     StepPlan,
     StepPlans,
     Tags,
-    Timeout,
+    TimeoutPlan,
     Webhooks,
     merged,
 )
@@ -51,7 +52,7 @@ class CreateExecution(Creation[Execution]):
     steps: StepPlans = ()
     metrics: MetricsPlan = MetricsPlan()
     priority: Priority = Priority.NORMAL
-    timeout: Timeout | None = DEFAULT_TIMEOUT
+    timeout: TimeoutPlan = DEFAULT_TIMEOUT
     retry_policy: RetryPolicy | None = None
     webhooks: Webhooks = ()
     tags: Tags = ()
@@ -66,10 +67,14 @@ class CreateExecution(Creation[Execution]):
         order = referred(context, "order", "order", self.order)
         service = referred(context, "service", "service", self.service)
         if order.service != self.service:
-            raise Invalid.field("service", f"is not that of the order, which is {order.service}")
+            raise Invalid.field(
+                "service",
+                f"must be `{order.service}`, which was ordered, but is `{self.service}`",
+            )
         if self.progress and self.status != "running":
-            raise Invalid.field("progress", "is that of an execution that runs")
-        check_timeout(self.timeout, context)
+            raise Invalid.field(
+                "progress", f"must be 0 where `status` is not `running`, but is {self.progress}"
+            )
         check_steps(self.steps)
         told = {
             "workflow": service.workflow,
@@ -87,7 +92,7 @@ class CreateExecution(Creation[Execution]):
             customer=order.customer,
             provider=service.provider,
             priority=self.priority,
-            timeout=self.timeout,
+            timeout=checked_timeout(self.timeout, context),
             **{name: value for name, value in told.items() if value},
         )
         if self.status == "running":
@@ -97,14 +102,19 @@ class CreateExecution(Creation[Execution]):
                 yield ProgressUpdated(progress=self.progress)
 
 
-def check_timeout(timeout: object, context: Context) -> None:
-    """An execution without a limit is history, not work.
+def checked_timeout(timeout: timedelta, context: Context) -> timedelta | None:
+    """A timeout as events have it. An execution without a limit is history, not work.
 
     Raises:
         Invalid: there is no limit, and this is no import.
     """
-    if timeout is None and not context.importing:
-        raise Invalid.field("timeout", "null (no limit) is for imports")
+    if timeout:
+        return timeout
+    if not context.importing:
+        raise Invalid.field(
+            "timeout", "must be at least 1, but is 0: no limit needs the right `import`"
+        )
+    return None
 
 
 def check_steps(steps: Sequence[StepPlan], known: Container[str] = ()) -> None:
@@ -112,6 +122,8 @@ def check_steps(steps: Sequence[StepPlan], known: Container[str] = ()) -> None:
     seen = set[str]()
     for place, step in enumerate(steps):
         if step.id in seen:
-            raise Invalid.field(f"steps.{place}.id", "is there twice")
+            raise Invalid.field(
+                f"steps.{place}.id", f"must be given once, but `{step.id}` is given twice"
+            )
         seen.add(step.id)
     check_parents(steps, known)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+from pydantic import Field
+
 from domain.errors import Invalid
 from domain.execution.commands.progress import saved, used
 from domain.execution.events import (
@@ -28,9 +30,14 @@ from domain.types import Id, Json, JsonObject, Text
 
 
 class StartExecution(Command[Execution]):
-    """Start the work; from `retry`, without waiting any longer."""
+    """Start the work; from `retry`, without waiting any longer.
+
+    With `async` it stays `starting`: who does the work sends `start` once more.
+    """
 
     name: ClassVar[str] = "start"
+
+    asynchronous: bool = Field(default=False, alias="async")
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         if execution.repeats(self.name):
@@ -38,7 +45,8 @@ class StartExecution(Command[Execution]):
         require_after_status(execution, context)
         if execution.status is not Status.STARTING:
             yield ExecutionStarting()
-        yield ExecutionStarted()
+        if not self.asynchronous:
+            yield ExecutionStarted()
 
 
 class PauseExecution(Command[Execution]):
@@ -83,7 +91,10 @@ class ResumeExecution(Command[Execution]):
         known = [checkpoint.id for checkpoint in execution.checkpoints]
         chosen = self.checkpoint_id or known[-1]
         if chosen not in known:
-            raise Invalid.field("checkpointId", "is not that of a checkpoint of this execution")
+            raise Invalid.field(
+                "checkpointId",
+                f"must be the id of a checkpoint of this execution, but is `{chosen}`",
+            )
         yield ExecutionResumed(checkpoint=chosen)
 
 

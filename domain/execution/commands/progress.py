@@ -11,7 +11,7 @@ from domain.execution.state import Execution
 from domain.execution.step_events import UsageRecorded
 from domain.execution.types import StepName, Usage, told
 from domain.model import Command, Context, Event
-from domain.types import JsonObject, Percent
+from domain.types import LARGEST_COST, JsonObject, Percent
 
 LARGEST_COUNT = 2**53 - 1
 """What every JSON reader can still count exactly."""
@@ -74,7 +74,13 @@ def used(execution: Execution, usage: Usage, step: str | None = None) -> Iterato
     total = execution.used.plus(usage)
     for field, count in (("tokensUsed", total.tokens_used), ("apiCalls", total.api_calls)):
         if count > LARGEST_COUNT:
-            raise Invalid.field(field, f"the total would be more than {LARGEST_COUNT}")
+            raise Invalid.field(
+                field, f"must keep the total at or below {LARGEST_COUNT}, but it would be {count}"
+            )
+    if total.cost > LARGEST_COST:
+        raise Invalid.field(
+            "cost", f"must keep the total at or below {LARGEST_COST}, but it would be {total.cost}"
+        )
     recorded = told(usage, UsageRecorded)
     yield recorded if step is None else recorded.model_copy(update={"step": step})
 

@@ -156,4 +156,8 @@ def _declared(execution: Execution, plan: StepPlan) -> bool:
 
 def _check_room(execution: Execution, new: int) -> None:
     if len(execution.steps) + new > MOST_STEPS:
-        raise Invalid.field("steps", f"an execution has at most {MOST_STEPS} steps")
+        raise Invalid.field(
+            "steps",
+            f"must not bring the execution above {MOST_STEPS} steps: "
+            f"it has {len(execution.steps)}, and {new} would be added",
+        )

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from domain.errors import IllegalTransition
-from domain.execution.commands.create import check_timeout
+from domain.execution.commands.create import checked_timeout
 from domain.execution.commands.lifecycle import (
     CancelExecution,
     PauseExecution,
@@ -22,13 +22,21 @@ from domain.execution.events import FIELDS, ExecutionUpdated
 from domain.execution.retry_policy import RetryPolicy
 from domain.execution.state import Execution
 from domain.execution.transitions import MOVES
-from domain.execution.types import Metadata, Status, Tags, Timeout, Webhooks, merged
+from domain.execution.types import (
+    DEFAULT_TIMEOUT,
+    Metadata,
+    Status,
+    Tags,
+    TimeoutPlan,
+    Webhooks,
+    merged,
+)
 from domain.json_equality import same_json
 from domain.model import Command, Context, Event, Recorded
 from domain.types import Assignee, Percent, Priority
 
 ALWAYS = frozenset({"tags", "metadata"})
-PLAIN = ("assignee", "retry_policy", "timeout")
+PLAIN = ("assignee", "retry_policy")
 
 
 class UpdateExecution(Command[Execution]):
@@ -38,10 +46,23 @@ class UpdateExecution(Command[Execution]):
     """
 
     name: ClassVar[str] = "update"
+    null_clears: ClassVar[frozenset[str]] = frozenset(
+        {
+            "assignee",
+            "priority",
+            "timeout",
+            "retry_policy",
+            "webhooks",
+            "tags",
+            "metadata",
+            "progress",
+        }
+    )
+    """The fields in which null is no absence."""
 
     assignee: Assignee | None = None
     priority: Priority | None = None
-    timeout: Timeout | None = None
+    timeout: TimeoutPlan | None = None
     retry_policy: RetryPolicy | None = None
     webhooks: Webhooks | None = None
     tags: Tags | None = None
@@ -76,14 +97,17 @@ class UpdateExecution(Command[Execution]):
             case Status.RETRY, _:
                 command = RetryExecution()
             case _:  # to complete or fail takes more than a word, and the rest is not for clients
-                raise execution.refusal(self.name)
+                raise _refusal(
+                    execution, f"`update` cannot lead from {execution.status} to {self.status}."
+                )
         return command.outcome(execution, context)
 
     def _changes(self, execution: Execution, context: Context) -> dict[str, Any]:
         given = self.model_fields_set
         wanted: dict[str, Any] = {name: getattr(self, name) for name in PLAIN if name in given}
         if "timeout" in given:
-            check_timeout(self.timeout, context)
+            timeout = DEFAULT_TIMEOUT if self.timeout is None else self.timeout
+            wanted["timeout"] = checked_timeout(timeout, context)
         if "priority" in given:
             wanted["priority"] = self.priority or Priority.NORMAL
         if "tags" in given:
@@ -106,11 +130,17 @@ class UpdateExecution(Command[Execution]):
 
 def _require(allowed: bool, execution: Execution) -> None:
     if not allowed:
-        detail = (
-            f"The execution is {execution.status}: of its settings only tags and metadata change."
+        raise _refusal(
+            execution,
+            f"The execution is {execution.status}: of its settings only tags and metadata change.",
         )
-        refusal = execution.refusal(UpdateExecution.name)
-        raise IllegalTransition(detail, **refusal.members)
+
+
+def _refusal(execution: Execution, detail: str) -> IllegalTransition:
+    """Without `update` among the allowed commands: it is this one that was not."""
+    members = execution.refusal(UpdateExecution.name).members
+    allowed = [word for word in members["allowedCommands"] if word != UpdateExecution.name]
+    return IllegalTransition(detail, **{**members, "allowedCommands": allowed})
 
 
 def _after(execution: Execution, event: Event, context: Context) -> Execution:

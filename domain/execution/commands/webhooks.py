@@ -29,5 +29,9 @@ def hooked(
         elif plan.id in known:
             hooks.append(plan.kept_as(plan.id, known.pop(plan.id)))
         else:
-            raise Invalid.field(f"webhooks.{place}.id", "is not that of a webhook there")
+            raise Invalid.field(
+                f"webhooks.{place}.id",
+                f"must be the id of a webhook of this execution, or left out for a new one, "
+                f"but is `{plan.id}`",
+            )
     return tuple(hooks)

@@ -38,6 +38,8 @@ def stored(row: dict[str, Any]) -> Stored:
 
 ROWS = [stored(row) for row in orjson.loads(SAMPLES.read_bytes())]
 CODEC = codec()
+IN_THE_CLEAR = {5}
+"""Events from before a field of theirs was sealed: such a field is shown to everybody."""
 
 
 def opened(row: Stored) -> Recorded:
@@ -50,6 +52,9 @@ def test_every_type_of_event_has_a_sample() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.position}-{row.type}")
 def test_sample_decodes_and_is_stored_again_as_it_was(row: Stored) -> None:
+    if row.position in IN_THE_CLEAR:
+        assert opened(row).event == CODEC.decode(row).event
+        return
     again = CODEC.encode(CODEC.decode(row), None)
     assert orjson.loads(again.data) == orjson.loads(row.data)
     assert orjson.loads(again.meta) == orjson.loads(row.meta)

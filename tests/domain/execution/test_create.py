@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -18,10 +19,11 @@ from domain.execution.events import (
     ProgressUpdated,
 )
 from domain.execution.state import Execution
-from domain.execution.types import Webhook
+from domain.execution.step_events import UsageRecorded
+from domain.execution.types import Status, Webhook
 from domain.model import Command
 from tests.support.given import Given, given
-from tests.support.histories import CREATED, ORDER, SERVICE
+from tests.support.histories import CREATED, HISTORIES, ORDER, SERVICE
 
 BODY = {"order": "o-1", "service": "s-1"}
 EXAMPLE = {
@@ -130,8 +132,8 @@ def test_example_of_a_whole_execution_is_accepted() -> None:
 
 
 def test_only_an_import_may_create_without_a_timeout() -> None:
-    ordered().when(create(timeout=None)).refused_field("timeout")
-    outcome = ordered().while_importing().when(create(timeout=None))
+    ordered().when(create(timeout=0)).refused_field("timeout")
+    outcome = ordered().while_importing().when(create(timeout=0))
     assert outcome.then(*outcome.events).state.timeout is None
 
 
@@ -150,7 +152,7 @@ WRONG: dict[str, list[Any]] = {
     "progress": [101, -1, "0", True],
     "order": ["", "a b", "x" * 256, None, 7, {}, {"$id": "a b"}, {"$id": None}],
     "priority": ["asap", None],
-    "timeout": [0, -1, 86_400_001, 1.5, "1000", True],
+    "timeout": [-1, 86_400_001, 1.5, "1000", True],
     "tags": [["x"] * 51, [""], ["x" * 256], ["a\nb"], [1], "x"],
     "steps": [
         [{"id": "a"}],
@@ -205,12 +207,31 @@ def test_content_that_could_not_be_read_back_is_refused(output: str) -> None:
         COMMANDS["complete"].model_validate_json(body)
 
 
-def test_cost_is_kept_to_a_billionth_and_never_drifts() -> None:
-    usage = RecordUsage.model_validate_json(b'{"cost": 0.30000000000000004}')
-    assert str(usage.cost) == "0.3"
-    for wrong in (b'{"cost": -1}', b'{"cost": "1"}', b'{"cost": 1e10}', b'{"cost": true}'):
-        with pytest.raises(ValidationError):
-            RecordUsage.model_validate_json(wrong)
+@pytest.mark.parametrize(
+    "text", ["4e-10", "0.30000000000000004", "0.1", "1000000000", "1e-30", "0.0036899999999999997"]
+)
+def test_a_cost_is_kept_exactly(text: str) -> None:
+    usage = RecordUsage.model_validate_json(f'{{"cost": {text}}}')
+    assert usage.cost == Decimal(text)
+
+
+@pytest.mark.parametrize("text", ["-1", '"1"', "1e10", "true", "1e-31", "null", "[]"])
+def test_a_cost_out_of_its_bounds_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError):
+        RecordUsage.model_validate_json(f'{{"cost": {text}}}')
+
+
+def test_a_smallest_cost_is_recorded_and_added_exactly() -> None:
+    running = given(*HISTORIES[Status.RUNNING])
+    for cost in ("1000000.1", "4e-10", "1e-30"):
+        outcome = running.when(RecordUsage(cost=Decimal(cost)))
+        running = outcome.then(UsageRecorded(cost=Decimal(cost)))
+    assert running.state.used.cost == Decimal("1000000.100000000400000000000000000001")
+
+
+def test_a_total_cost_beyond_its_bound_is_refused() -> None:
+    running = given(*HISTORIES[Status.RUNNING]).happened(UsageRecorded(cost=Decimal(10**9)))
+    running.when(RecordUsage(cost=Decimal("0.01"))).refused_field("cost")
 
 
 def test_error_is_accepted_whole_or_brief() -> None:

@@ -81,8 +81,22 @@ def test_metadata_is_merged() -> None:
 
 
 def test_only_an_import_may_remove_the_timeout() -> None:
-    given(CREATED).when(update(timeout=None)).refused_field("timeout")
-    given(CREATED).while_importing().when(update(timeout=None)).then(ExecutionUpdated(timeout=None))
+    given(CREATED).when(update(timeout=0)).refused_field("timeout")
+    given(CREATED).while_importing().when(update(timeout=0)).then(ExecutionUpdated(timeout=None))
+
+
+def test_a_null_timeout_is_the_default_again() -> None:
+    short = given(CREATED).happened(ExecutionUpdated(timeout=timedelta(seconds=1)))
+    short.when(update(timeout=None)).then(ExecutionUpdated(timeout=timedelta(hours=1)))
+    given(CREATED).when(update(timeout=None)).then_nothing()
+
+
+@pytest.mark.parametrize("status", [Status.COMPLETED, Status.CANCELLED])
+def test_a_refused_update_is_not_among_the_allowed_commands(status: Status) -> None:
+    for refused in (update(priority="urgent"), update(status=Status.FAILED)):
+        error = given(*HISTORIES[status]).when(refused).error
+        assert error is not None
+        assert "update" not in error.members["allowedCommands"]
 
 
 @pytest.mark.parametrize("status", [Status.COMPLETED, Status.CANCELLED])

@@ -55,7 +55,7 @@ def test_trace_is_an_execution_with_its_attributes_as_metadata(cakes: list[Plan]
         "order": order,
         "service": "cake",
         "status": "running",
-        "timeout": None,
+        "timeout": 0,
         "metadata": {
             "concept:name": "cake-1",
             "tiers": 3,

@@ -1,0 +1,109 @@
+"""What may stand in the body of a command besides the command's own members, taken out or translated."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple, get_args
+
+from pydantic.fields import FieldInfo
+
+from domain.errors import Invalid
+from domain.model import Command, Creation, Value
+
+LINKED_DATA = ("$type", "$context")
+TYPES = {
+    "create": "ServiceExecution",
+    "createService": "Service",
+    "createWorkflow": "BusinessWorkflow",
+    "createOrder": "ServiceOrder",
+    "createUser": "User",
+}
+"""The `$type` of what each creation creates."""
+STEP_COMMANDS = frozenset({"startStep", "completeStep", "failStep", "skipStep"})
+
+
+def prepare(command: type[Value], given: dict[str, Any], step: str | None = None) -> bool:
+    """Change `given` to members that the command has; whether that changed anything.
+
+    `step` is the step that the path names.
+
+    Raises:
+        Invalid: `$type` is that of something else, or the step is not that of the path.
+    """
+    changed = without_nulls(command, given)
+    if issubclass(command, Creation):
+        changed |= _check_type(given, TYPES[command.name])
+    if issubclass(command, Command) and command.name in STEP_COMMANDS:
+        changed |= _name_step(given, step)
+    return changed
+
+
+def without_nulls(model: type[Value], given: dict[str, Any]) -> bool:
+    """Drop each null that stands for a default, as if it were absent; whether there was any.
+
+    A null is kept where the member is required, and where the model says what it clears.
+    """
+    changed = False
+    for name, field in _members(model).items():
+        if name not in given:
+            continue
+        value = given[name]
+        if value is None and field.has_default:
+            del given[name]
+            changed = True
+        elif field.inner is not None:
+            for part in value if isinstance(value, list) else (value,):
+                if isinstance(part, dict):
+                    changed |= without_nulls(field.inner, part)
+    return changed
+
+
+class _Member(NamedTuple):
+    has_default: bool
+    inner: type[Value] | None
+
+
+@cache
+def _members(model: type[Value]) -> dict[str, _Member]:
+    """The members in which a null may have to be dropped, or may hide deeper, by their JSON names."""
+    keeps = getattr(model, "null_clears", frozenset[str]())
+    found = {
+        field.alias or name: _Member(
+            not field.is_required() and name not in keeps, _value_type(field)
+        )
+        for name, field in model.model_fields.items()
+    }
+    return {name: member for name, member in found.items() if member.has_default or member.inner}
+
+
+def _value_type(field: FieldInfo) -> type[Value] | None:
+    return _inner(field.annotation)
+
+
+def _inner(annotation: Any) -> type[Value] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Value):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _inner(part))), None)
+
+
+def _check_type(given: dict[str, Any], expected: str) -> bool:
+    named = given.get("$type")
+    if named is not None and named != expected:
+        shown = f"`{named[:100]}`" if isinstance(named, str) else "something that is not text"
+        raise Invalid.field("$type", f"must be `{expected}` here, but is {shown}")
+    return sum(given.pop(name, given) is not given for name in LINKED_DATA) > 0
+
+
+def _name_step(given: dict[str, Any], step: str | None) -> bool:
+    """`id` and `step` of a body, and the step of the path, all mean the same."""
+    named = {name: given[name] for name in ("step", "id") if given.get(name) is not None}
+    expected = step if step is not None else next(iter(named.values()), None)
+    for name, value in named.items():
+        if value != expected:
+            where = "the step in the path" if step is not None else "`step`"
+            raise Invalid.field(name, f"must be equal to {where}, or left out")
+    given.pop("id", None)
+    if expected is None or given.get("step") == expected:
+        return bool(named.get("id"))
+    given["step"] = expected
+    return True

@@ -1,0 +1,52 @@
+"""`?dryRun=true`: what a command would record, without recording it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from starlette.types import ASGIApp
+
+from api.web import responses
+from api.web.operation import Parameter
+from api.web.request import Call
+from domain.eventlog.codec import plain_json
+from domain.execution.state import Execution
+from domain.model import Held
+from domain.writer.message import Message
+from projections.representations import catalog as catalog
+from projections.representations.cloudevents import envelope
+from projections.representations.execution import document
+
+DRY_RUN = Parameter(
+    "dryRun",
+    "Answer the events that would be recorded and the state after them, and record nothing",
+    {"type": "boolean"},
+)
+PLACES = ("id", "position")
+"""Members of an envelope, and of a document, that only a recorded event gives."""
+
+
+def is_dry_run(call: Call) -> bool:
+    """Whether nothing is to be recorded."""
+    return call.truth(DRY_RUN.name)
+
+
+async def rehearsed(call: Call, message: Message) -> ASGIApp:
+    """The events of a command, and what its aggregate would be after them."""
+    rehearsal = await call.system.bus.rehearse(message)
+    events = [orjson.loads(envelope(row, key)) for row, key in rehearsal.rows]
+    for event in events:
+        for name in PLACES:
+            del event[name]
+    kind, _, _ = message.stream.partition("/")
+    shown = {"events": events, kind: _document(rehearsal.held)}
+    headers = {"cache-control": "no-store"}
+    return responses.json(plain_json(shown), headers)
+
+
+def _document(held: Held[Any]) -> dict[str, Any]:
+    of_execution = isinstance(held.state, Execution)
+    shown = document(held, held.at) if of_execution else catalog.document(held)
+    del shown["position"]
+    return shown

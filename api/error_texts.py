@@ -1,0 +1,158 @@
+"""Pydantic's findings in plain words: what is wrong, with what kind of value, and what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from pydantic_core import ErrorDetails
+
+Words = Callable[[Mapping[str, Any], Any], str]
+"""The sentence of an error, from its context and the value it is about."""
+LONGEST_SHOWN = 100
+KINDS: tuple[tuple[type, str], ...] = (
+    (bool, "true or false"),
+    (int, "a number"),
+    (float, "a number"),
+    (str, "text"),
+    (list, "a list"),
+    (tuple, "a list"),
+    (dict, "an object"),
+)
+PATTERNS = {
+    "A-Za-z0-9._~:-": "must be 1 to 255 characters of A-Z a-z 0-9 . _ ~ : -",
+    r"^[^\x00-\x1f\x7f]*$": "must be one line, without control characters",
+    r"^[^\x00]*$": r"must have no character NUL (\u0000)",
+    "^https?:": "must be an http:// or https:// URL of at most 2048 characters, without spaces",
+    "`|~0-9A-Za-z-]{1,255}": "must have only characters that the name of an HTTP header can have",
+    r"\x0a-\x1f": "must have only characters that the value of an HTTP header can have",
+}
+"""Parts by which patterns are known, and what they ask for."""
+
+
+def kind_of(value: object) -> str:
+    """What kind of JSON a value is: `a list`."""
+    if value is None:
+        return "null"
+    return next((name for kind, name in KINDS if isinstance(value, kind)), "something else")
+
+
+def sentence(error: ErrorDetails) -> str:
+    """What is said of one error, to follow the path of a field."""
+    words = TEXTS.get(error["type"])
+    ctx = error.get("ctx", {})
+    return words({"message": error["msg"], **ctx}, error["input"]) if words else "is not valid"
+
+
+def sentences(errors: Iterable[ErrorDetails]) -> list[tuple[str, str]]:
+    """Paths and sentences, without what only follows from another error within the same value."""
+    found = list(errors)
+    places = [error["loc"] for error in found]
+    return [
+        (".".join(map(str, error["loc"])), sentence(error))
+        for error in found
+        if not (error["type"] == "too_short" and _has_inner(error["loc"], places))
+    ]
+
+
+def _has_inner(loc: tuple[int | str, ...], places: list[tuple[int | str, ...]]) -> bool:
+    """A list whose items are bad is counted without them."""
+    return any(len(place) > len(loc) and place[: len(loc)] == loc for place in places)
+
+
+def _kind(expected: str) -> Words:
+    return lambda _, value: f"must be {expected}, not {kind_of(value)}"
+
+
+def _bound(words: str, member: str) -> Words:
+    return lambda ctx, value: f"must be {words} {ctx[member]}, but is {_shown(value)}"
+
+
+def _length(words: str, limit: int, actual: int | None, of: str) -> str:
+    noun = of if limit != 1 else of.removesuffix("s")
+    but = f", but has {actual}" if actual is not None else ""
+    return f"must have {words} {limit} {noun}{but}"
+
+
+def _items(words: str, member: str) -> Words:
+    def said(ctx: Mapping[str, Any], value: Any) -> str:
+        of = "members" if isinstance(value, dict) else "items"
+        actual = len(value) if isinstance(value, dict | list | tuple) else None
+        return _length(words, ctx[member], actual, of)
+
+    return said
+
+
+def _characters(words: str, member: str) -> Words:
+    def said(ctx: Mapping[str, Any], value: Any) -> str:
+        actual = len(value) if isinstance(value, str) else None
+        return _length(words, ctx[member], actual, "characters")
+
+    return said
+
+
+def _pattern(ctx: Mapping[str, Any], value: Any) -> str:
+    asked = next((said for part, said in PATTERNS.items() if part in ctx["pattern"]), None)
+    return f"{asked or 'must match ' + ctx['pattern']}{_but_is(value)}"
+
+
+def _one_of(ctx: Mapping[str, Any], value: Any) -> str:
+    expected = ctx["expected"].replace("'", "`")
+    several = " or " in expected
+    return f"must be {'one of ' if several else ''}{expected}{_but_is(value)}"
+
+
+def _but_is(value: Any) -> str:
+    return f", but is {_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    """Short values as they are: a refusal may be logged, and content is not for logs."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int | float):
+        return str(value) if abs(value) < 10**LONGEST_SHOWN else "a number beyond that"
+    if isinstance(value, str) and len(value) <= LONGEST_SHOWN and value.isprintable():
+        return f"`{value}`" if value else "empty"
+    return kind_of(value)
+
+
+TEXTS: Mapping[str, Words] = {
+    "missing": lambda *_: "is required",
+    "extra_forbidden": lambda *_: "is not known here; /openapi.json lists what is",
+    "model_type": _kind("an object"),
+    "model_attributes_type": _kind("an object"),
+    "dict_type": _kind("an object"),
+    "list_type": _kind("a list"),
+    "tuple_type": _kind("a list"),
+    "string_type": _kind("text"),
+    "string_unicode": lambda *_: r"must have no half of a surrogate pair (\ud800 to \udfff)",
+    "string_sub_type": _kind("text"),
+    "bool_type": _kind("true or false"),
+    "bool_parsing": _kind("true or false"),
+    "int_type": _kind("a whole number"),
+    "int_parsing": _kind("a whole number"),
+    "int_parsing_size": lambda *_: "must be a whole number that fits into 64 bits",
+    "int_from_float": lambda _, value: f"must be a whole number{_but_is(value)}",
+    "float_type": _kind("a number"),
+    "float_parsing": _kind("a number"),
+    "finite_number": lambda *_: "must be a finite number",
+    "number": lambda ctx, value: f"{ctx['message']}{_but_is(value)}",
+    "greater_than": _bound("greater than", "gt"),
+    "greater_than_equal": _bound("at least", "ge"),
+    "less_than": _bound("less than", "lt"),
+    "less_than_equal": _bound("at most", "le"),
+    "too_long": _items("at most", "max_length"),
+    "too_short": _items("at least", "min_length"),
+    "string_too_long": _characters("at most", "max_length"),
+    "string_too_short": _characters("at least", "min_length"),
+    "string_pattern_mismatch": _pattern,
+    "enum": _one_of,
+    "literal_error": _one_of,
+    "union_tag_invalid": lambda ctx, _: f"must be one of {ctx['expected_tags']}",
+    "none_required": lambda _, value: f"must be null, not {kind_of(value)}",
+    "value_error": lambda ctx, _: str(ctx["error"]),
+    "invalid_key": lambda *_: "must have text as its keys",
+    "recursion_loop": lambda *_: "must not contain itself",
+}
+"""Every type of error that a model of ours can lead to; what is not here is `is not valid`."""

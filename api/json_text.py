@@ -1,0 +1,104 @@
+"""JSON bodies: parsed, with no key given twice, and no deeper than everything behind can bear."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NamedTuple
+
+import orjson
+from pydantic_core import from_json
+
+from domain.errors import Invalid
+
+DEEPEST = 128
+"""Objects and lists within each other. Whatever shows a value puts it some levels deeper, and the
+parsers and encoders behind give up at about 200."""
+LONG_NUMBER = re.compile(rb"[0-9]{19}")
+STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+
+
+class DuplicateKey(ValueError):
+    """An object of a JSON text has a key twice."""
+
+
+class Parsed(NamedTuple):
+    """A value, and how many levels of objects and lists it has."""
+
+    value: Any
+    levels: int
+
+
+def parse(text: bytes) -> Parsed:
+    """The value of a JSON text.
+
+    Raises:
+        DuplicateKey: an object in it has a key twice.
+        ValueError: it is not well-formed.
+    """
+    # orjson is faster, but makes fractions of long whole numbers, unseen.
+    long = LONG_NUMBER.search(text)
+    value = from_json(text, allow_inf_nan=False) if long else orjson.loads(text)
+    keys, levels = _measure(value)
+    # Each key is followed by a colon, and of equal keys a parser keeps the last: where there are
+    # as many keys as colons, none came twice. Colons within text cost a second look.
+    if text.count(b":") != keys and _colons(text) != keys:
+        _find_duplicate(text)
+    return Parsed(value, levels)
+
+
+def require_depth(levels: int, path: str = "") -> None:
+    """Raises Invalid where there are more levels than `DEEPEST`."""
+    if levels > DEEPEST:
+        raise Invalid.field(
+            path,
+            f"must have at most {DEEPEST} levels of objects and lists within each other, "
+            f"but has {levels}",
+        )
+
+
+def levels_of(value: Any) -> int:
+    """How many levels of objects and lists are within each other."""
+    return _measure(value)[1]
+
+
+def _measure(value: Any) -> tuple[int, int]:
+    """Keys and levels. Not recursive: clients choose the depth; level by level it is also fastest."""
+    keys = levels = 0
+    level: list[Any] = [value] if type(value) is dict or type(value) is list else []
+    while level:
+        levels += 1
+        below: list[Any] = []
+        for part in level:
+            values = part
+            if type(part) is dict:
+                keys += len(part)
+                values = part.values()
+            for inner in values:
+                kind = type(inner)
+                if kind is dict or kind is list:
+                    below.append(inner)
+        level = below
+    return keys, levels
+
+
+def _colons(text: bytes) -> int:
+    """The colons outside of strings. Without escapes, every second piece between quotes is outside."""
+    if b"\\" in text:
+        return STRING.sub(b"", text).count(b":")
+    return b"".join(text.split(b'"')[::2]).count(b":")
+
+
+def _find_duplicate(text: bytes) -> None:
+    try:
+        json.loads(text, object_pairs_hook=_unique)
+    except RecursionError:
+        raise DuplicateKey("a key is given twice in one object") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> None:
+    seen = set[str]()
+    for key, _ in pairs:
+        if key in seen:
+            raise DuplicateKey(f"the key {json.dumps(key)[:260]} is given twice in one object")
+        seen.add(key)

@@ -1,0 +1,149 @@
+"""Every problem code there is: its status, its title, why it comes and what to do about it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Problem(NamedTuple):
+    """What one problem code means on the wire, and for whoever meets it."""
+
+    status: int
+    title: str
+    cause: str
+    cure: str
+
+
+PROBLEMS = {
+    "malformed": Problem(
+        400,
+        "Malformed request",
+        "The body is not well-formed JSON or has a key twice in one object, or the request is not "
+        "valid HTTP/1.1. `detail` says where.",
+        "Correct the text that is sent. JSON has no comments, no NaN and no commas at the end.",
+    ),
+    "unauthenticated": Problem(
+        401,
+        "Authentication required",
+        "The request has no token, or one that is not known here.",
+        "Send `Authorization: Bearer <token>`. `executions token` prints the administrator's.",
+    ),
+    "forbidden": Problem(
+        403,
+        "Forbidden",
+        "The token is known, but has not the right that this needs; `detail` names it.",
+        "Ask for the right, or leave out what needs it, such as an `occurredAt` of long ago.",
+    ),
+    "not-found": Problem(
+        404,
+        "Not found",
+        "There is nothing under this path or id.",
+        "Check path and id; `/openapi.json` lists all paths.",
+    ),
+    "method-not-allowed": Problem(
+        405,
+        "Method not allowed",
+        "The path exists, but does not take this method.",
+        "Use one of the methods in the header `Allow`.",
+    ),
+    "not-acceptable": Problem(
+        406,
+        "Not acceptable",
+        "Nothing that `Accept` allows can be made here.",
+        "Accept `application/json`, or what `/openapi.json` says that the path answers.",
+    ),
+    "too-slow": Problem(
+        408,
+        "Request timeout",
+        "For 30 seconds nothing more of the body came.",
+        "Send it again, in one go.",
+    ),
+    "illegal-transition": Problem(
+        409,
+        "Status does not allow this command",
+        "What is commanded is in a status, `currentStatus`, from which the command does not lead, or "
+        "the command was done already with other content.",
+        "Send one of `allowedCommands`, or read the present state and decide again.",
+    ),
+    "already-exists": Problem(
+        409,
+        "Already exists",
+        "The id is taken.",
+        "Choose another id, or leave it out and one is made.",
+    ),
+    "version-mismatch": Problem(
+        412,
+        "Version mismatch",
+        "Since the version in `If-Match` something else was recorded; `version` is the present one.",
+        "Read it again, decide on what it is now, and send the new version.",
+    ),
+    "too-large": Problem(
+        413,
+        "Content too large",
+        "The body has more bytes than `limit`, or the execution holds as much as one can.",
+        "Send less at once; keep large content elsewhere and send its address.",
+    ),
+    "unsupported-media-type": Problem(
+        415,
+        "Unsupported media type",
+        "The body is not uncompressed JSON in UTF-8.",
+        "Send `Content-Type: application/json`, without `Content-Encoding`.",
+    ),
+    "invalid": Problem(
+        422,
+        "Invalid request",
+        "The request can be read, but a member, parameter or header is not what it must be. `errors` "
+        "has the `path` and a `message` for each.",
+        "Correct what `errors` names; `/openapi.json` has the schema of each body and parameter.",
+    ),
+    "read-only": Problem(
+        422,
+        "Read-only members",
+        "The body changes members that only the server sets; `errors` names them. Those that are as "
+        "they are shown may be sent back, and are ignored.",
+        "Leave them out, or read the document again and send it with your changes.",
+    ),
+    "unknown-reference": Problem(
+        422,
+        "Unknown reference",
+        "The request names something that does not exist; `field` says where.",
+        "Create what is named first, or correct the id.",
+    ),
+    "idempotency-key-reused": Problem(
+        422,
+        "Idempotency key reused",
+        "The `Idempotency-Key` came with another request within 24 hours.",
+        "Use a new key for each new request, and the same key only to repeat the very same one.",
+    ),
+    "rate-limited": Problem(
+        429,
+        "Too many requests",
+        "This caller has sent more requests than are allowed in the time.",
+        "Wait for the seconds in `Retry-After`, then send it again.",
+    ),
+    "head-too-large": Problem(
+        431,
+        "Request head too large",
+        "Request line and headers have more than 64 KiB together.",
+        "Shorten the path, the query or the headers; a long filter goes to `POST /executions/find`.",
+    ),
+    "internal": Problem(
+        500,
+        "Internal error",
+        "Something failed in the server that should not; it has been logged.",
+        "Send it again with the same `Idempotency-Key`; if it stays, tell whoever runs the server.",
+    ),
+    "overloaded": Problem(
+        503,
+        "Temporarily overloaded",
+        "Too many requests wait, or the database does not answer.",
+        "Wait for the seconds in `Retry-After`, then send it again, with the same "
+        "`Idempotency-Key` if it had one.",
+    ),
+    "not-yet-visible": Problem(
+        504,
+        "Not yet visible",
+        "The data has not reached the position in `minPosition`.",
+        "Ask again, or wait longer with `Prefer: wait=30`.",
+    ),
+}

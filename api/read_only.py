@@ -1,0 +1,77 @@
+"""A document that was read, changed and sent back: what the server owns in it must be as it is shown."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from domain.errors import ReadOnly
+from domain.eventlog.codec import plain_json
+from domain.execution.commands.update import UpdateExecution
+from domain.execution.state import Execution
+from domain.execution.types import SERVER_OWNED
+from domain.model import Held, Value
+from projections.representations.execution import document
+from projections.representations.execution_schema import ServiceExecution
+
+RELATIONS = frozenset({"order", "service", "workflow", "customer", "provider"})
+COUNTING = frozenset({"duration", "activeDuration"})
+"""Members of `metrics` that grow while an execution has not ended."""
+UNCHECKED = frozenset({"$context", "logs", "logsTotal"})
+"""What is read with a document and is no part of its version."""
+
+
+def _names(model: type[Value]) -> frozenset[str]:
+    return frozenset(field.alias or name for name, field in model.model_fields.items())
+
+
+OWNED = (_names(ServiceExecution) | UNCHECKED) - _names(UpdateExecution)
+MESSAGE = "is set by the server and differs from what it is now; leave it out, or read it again"
+
+
+def is_read_before(given: dict[str, Any]) -> bool:
+    """Whether a body has members that only a document has which was read."""
+    metadata = given.get("metadata")
+    return not OWNED.isdisjoint(given) or (
+        isinstance(metadata, dict) and not SERVER_OWNED.isdisjoint(metadata)
+    )
+
+
+def without_unchanged(
+    given: dict[str, Any], held: Held[Execution], now: datetime
+) -> dict[str, Any]:
+    """The members of `given` that are not as they are shown.
+
+    Raises:
+        ReadOnly: some of them are the server's own.
+    """
+    shown: dict[str, Any] = orjson.loads(plain_json(document(held, now)))
+    changed = {
+        name: value
+        for name, value in given.items()
+        if name not in UNCHECKED and not _is_shown(name, value, shown, held.state)
+    }
+    wrong = [name for name in changed if name in OWNED]
+    if isinstance(metadata := changed.get("metadata"), dict):
+        times = SERVER_OWNED & metadata.keys()
+        differ = [name for name in times if metadata[name] != shown["metadata"].get(name)]
+        wrong += [f"metadata.{name}" for name in sorted(differ)]
+        changed["metadata"] = {n: value for n, value in metadata.items() if n not in times}
+    if wrong:
+        raise ReadOnly(errors=[{"path": name, "message": MESSAGE} for name in wrong])
+    return changed
+
+
+def _without_counting(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metrics.items() if name not in COUNTING}
+
+
+def _is_shown(name: str, value: Any, shown: dict[str, Any], state: Execution) -> bool:
+    if name in RELATIONS and isinstance(value, dict):
+        value = value.get("$id")
+    before = shown.get(name)
+    if name == "metrics" and not state.final and isinstance(value, dict):
+        value, before = _without_counting(value), _without_counting(shown[name])
+    return bool(value == before)

@@ -1,0 +1,57 @@
+"""A command decided without the writer: no lock, no commit, keys that are thrown away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from domain.eventlog.codec import Stored
+from domain.eventlog.encryption import DataKey
+from domain.eventlog.store import Store
+from domain.model import Held
+from domain.writer.batch import Batch, Decided, Loaded, wanted
+from domain.writer.message import Message
+
+
+class Rehearsal(NamedTuple):
+    """The rows that would be appended, each with the key that opens it, and the state after them."""
+
+    rows: list[tuple[Stored, DataKey]]
+    held: Held[Any]
+
+
+async def rehearse(
+    message: Message,
+    store: Store,
+    now: datetime,
+    new_id: Callable[[str], str],
+    random: Callable[[], float],
+) -> Rehearsal:
+    """What a message would lead to, if it were decided on the states there are now.
+
+    Raises:
+        DomainError: it would be refused.
+    """
+    keyring = store.keyring.sketch()
+    position, at = await store.head()
+    batch = Batch(
+        position,
+        max(now, at),
+        await _load(message, store),
+        {},
+        store.codec,
+        keyring,
+        new_id,
+        random,
+    )
+    decided = batch.take(message._replace(idempotency=None))
+    assert isinstance(decided, Decided)
+    return Rehearsal([(row, keyring.obtain(row.stream)) for row in batch.rows], decided.held)
+
+
+async def _load(message: Message, store: Store) -> Loaded:
+    states = Loaded()
+    while missing := [stream for stream in wanted(message, states) if stream not in states]:
+        states |= dict.fromkeys(missing) | await store.load_all(missing)
+    return states

@@ -1,0 +1,226 @@
+"""Refusals say what is wrong, with which value, and what would be right; none speaks of Python."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+import pytest
+from pydantic import ValidationError
+
+from api.error_texts import kind_of
+from api.json_text import DuplicateKey, parse, require_depth
+from api.problem_codes import PROBLEMS
+from api.web.problems import invalid
+from domain.errors import Invalid
+from domain.json_forms import parse_time
+from domain.registry import COMMANDS
+from projections.log_lines.model import LogLine
+
+PROGRAMS = re.compile(
+    r"tuple|dict|Input should|should be|str\b|None|valid string|int\b|float\b|timedelta|Value error"
+)
+STEP = {"id": "a", "name": "A"}
+IDS = {"order": "o", "service": "s"}
+TEXTS: tuple[tuple[str, Any, str, str], ...] = (
+    ("create", {"order": "o"}, "service", "is required"),
+    ("create", IDS | {"tags": ["t"] * 51}, "tags", "must have at most 50 items, but has 51"),
+    ("create", IDS | {"tags": "eu"}, "tags", "must be a list, not text"),
+    ("create", IDS | {"tags": [7]}, "tags.0", "must be text, not a number"),
+    ("create", IDS | {"tags": [""]}, "tags.0", "must have at least 1 character, but has 0"),
+    (
+        "create",
+        IDS | {"tags": ["x" * 256]},
+        "tags.0",
+        "must have at most 255 characters, but has 256",
+    ),
+    (
+        "create",
+        IDS | {"tags": ["a\nb"]},
+        "tags.0",
+        "must be one line, without control characters, but is text",
+    ),
+    (
+        "create",
+        IDS | {"order": "a b"},
+        "order",
+        "must be 1 to 255 characters of A-Z a-z 0-9 . _ ~ : -, but is `a b`",
+    ),
+    (
+        "create",
+        IDS | {"priority": "asap"},
+        "priority",
+        "must be one of `low`, `normal`, `high` or `urgent`, but is `asap`",
+    ),
+    (
+        "create",
+        IDS | {"timeout": 86_400_001},
+        "timeout",
+        "must be a whole number of milliseconds from 0 to 86400000, but is 86400001",
+    ),
+    (
+        "create",
+        IDS | {"timeout": "1h"},
+        "timeout",
+        "must be a whole number of milliseconds from 0 to 86400000",
+    ),
+    (
+        "create",
+        IDS | {"metrics": {"stepsTotal": 1.5}},
+        "metrics.stepsTotal",
+        "must be a whole number, but is 1.5",
+    ),
+    (
+        "create",
+        IDS | {"metadata": {"n": 2**63}},
+        "metadata",
+        f"must have only whole numbers from {-(2**63)} to {2**63 - 1}, but has {2**63}",
+    ),
+    (
+        "create",
+        IDS | {"metadata": {"$a": 1}},
+        "metadata",
+        "must have only keys that are not empty and do not begin with `$`",
+    ),
+    (
+        "create",
+        IDS | {"webhooks": [{"url": "ftp://x", "events": ["failed"]}]},
+        "webhooks.0.url",
+        "must be an http:// or https:// URL of at most 2048 characters, without spaces, "
+        "but is `ftp://x`",
+    ),
+    ("updateProgress", {"progress": 101}, "progress", "must be a number from 0 to 100, but is 101"),
+    (
+        "updateProgress",
+        {"progress": "45"},
+        "progress",
+        "must be a number from 0 to 100, but is `45`",
+    ),
+    ("complete", {"success": 1, "summary": ""}, "success", "must be true or false, not a number"),
+    ("recordUsage", {"tokensUsed": -1}, "tokensUsed", "must be at least 0, but is -1"),
+    ("recordUsage", {"cost": -1}, "cost", "must be a number from 0 to 1000000000, but is -1"),
+    ("recordUsage", {"cost": "1"}, "cost", "must be a number from 0 to 1000000000"),
+    ("recordUsage", {"costs": 1}, "costs", "is not known here; /openapi.json lists what is"),
+    ("checkpoint", {"state": []}, "state", "must be an object, not a list"),
+    ("declareSteps", {"steps": []}, "steps", "must have at least 1 item, but has 0"),
+    ("declareSteps", {"steps": [{"id": "a"}]}, "steps.0.name", "is required"),
+    ("declareSteps", {"steps": [STEP, 7]}, "steps.1", "must be an object, not a number"),
+    (
+        "fail",
+        {"code": "X", "message": "", "occurredAt": "2026-11-22"},
+        "occurredAt",
+        "must be an RFC 3339 time with an offset, like 2026-11-22T08:00:00.000Z, "
+        "but is `2026-11-22`",
+    ),
+)
+
+
+@pytest.mark.parametrize(("command", "body", "path", "message"), TEXTS)
+def test_a_refusal_names_the_field_the_value_and_what_would_be_right(
+    command: str, body: Any, path: str, message: str
+) -> None:
+    errors = errors_of(command, body)
+    assert errors == [{"path": path, "message": message}]
+    assert not PROGRAMS.search(message)
+
+
+def errors_of(command: str, body: Any) -> list[dict[str, str]]:
+    with pytest.raises(ValidationError) as refused:
+        COMMANDS["execution"][command].model_validate_json(orjson.dumps(body))
+    found: list[dict[str, str]] = invalid(refused.value).members["errors"]
+    return found
+
+
+def test_a_lone_surrogate_is_named_without_words_of_python() -> None:
+    with pytest.raises(ValidationError) as refused:
+        LogLine.model_validate({"level": "info", "message": "\ud800"})
+    (error,) = invalid(refused.value).members["errors"]
+    assert error["message"] == r"must have no half of a surrogate pair (\ud800 to \udfff)"
+
+
+def test_the_detail_is_the_first_error_and_how_many_more_there_are() -> None:
+    with pytest.raises(ValidationError) as refused:
+        COMMANDS["execution"]["fail"].model_validate_json(b'{"code": ""}')
+    assert invalid(refused.value).detail == (
+        "`code` must have at least 1 character, but has 0 (and 1 more)."
+    )
+    assert Invalid.field("", "must be an object").detail == "The body must be an object."
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(None, "null"), (True, "true or false"), (1.5, "a number"), ([], "a list"), ({}, "an object")],
+)
+def test_kinds_of_values_are_those_of_json(value: Any, kind: str) -> None:
+    assert kind_of(value) == kind
+
+
+@pytest.mark.parametrize("code", PROBLEMS)
+def test_every_problem_has_a_title_a_cause_and_a_cure(code: str) -> None:
+    status, title, cause, cure = PROBLEMS[code]
+    assert 400 <= status < 600
+    assert not title.endswith(".")
+    assert cause.endswith(".")
+    assert cure.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "2026-11-22T08:00:00+00:60",
+            "must have an offset from -23:59 to +23:59, but has `+00:60`",
+        ),
+        (
+            "2026-11-22T08:00:00+14:99",
+            "must have an offset from -23:59 to +23:59, but has `+14:99`",
+        ),
+        (
+            "2026-11-22T08:00:00-24:00",
+            "must have an offset from -23:59 to +23:59, but has `-24:00`",
+        ),
+        ("2026-02-30T08:00:00Z", "must be a time that exists, but is `2026-02-30T08:00:00Z`"),
+        ("2026-11-22T24:00:00Z", "must be a time that exists, but is `2026-11-22T24:00:00Z`"),
+        ("0001-01-01T00:00:00+01:00", "must lie between the years 1 and 9999 in UTC"),
+    ],
+)
+def test_a_time_that_is_none_is_refused_in_plain_words(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        parse_time(text)
+
+
+def test_the_largest_offset_is_taken() -> None:
+    assert parse_time("2026-11-22T23:59:00+23:59").isoformat() == "2026-11-22T00:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"a": 1, "a": 2}',
+        rb'{"a": 1, "\u0061": 2}',
+        b'{"b": [{"c": {"a": 1, "a": 1}}]}',
+        b'[{"a:": "x:y", "a:": 1}]',
+        rb'{"a\"": "x:\":y", "a\"": 1}',
+        b'{"n": 12345678901234567890, "n": 1}',
+    ],
+)
+def test_a_key_that_is_given_twice_is_found_at_any_depth(text: bytes) -> None:
+    with pytest.raises(DuplicateKey, match="is given twice in one object"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b'{"a": {"a": 1}}', b'[{"a": 1}, {"a": 1}]', rb'{"a": "a:\"a\":", "b": ":::"}', b'":"', b"1"],
+)
+def test_equal_keys_of_different_objects_are_taken(text: bytes) -> None:
+    assert parse(text).value == orjson.loads(text)
+
+
+def test_depth_is_counted_in_objects_and_lists_within_each_other() -> None:
+    assert parse(b"1").levels == 0
+    assert parse(b'{"a": [{}, 1], "b": 2}').levels == 3
+    require_depth(parse(b"[" * 128 + b"]" * 128).levels)
+    with pytest.raises(Invalid, match="at most 128 levels .* but has 129"):
+        require_depth(parse(b"[" * 129 + b"]" * 129).levels)
