@@ -64,6 +64,10 @@ def _kind(expected: str) -> Words:
     return lambda _, value: f"must be {expected}, not {kind_of(value)}"
 
 
+def _not(value: Any) -> str:
+    return f", not {kind_of(value)}"
+
+
 def _bound(words: str, member: str) -> Words:
     return lambda ctx, value: f"must be {words} {ctx[member]}, but is {_shown(value)}"
 
@@ -118,6 +122,7 @@ def _shown(value: Any) -> str:
 
 
 TEXTS: Mapping[str, Words] = {
+    "json_invalid": lambda ctx, _: f"is not well-formed JSON: {ctx['error']}",
     "missing": lambda *_: "is required",
     "extra_forbidden": lambda *_: "is not known here; /openapi.json lists what is",
     "model_type": _kind("an object"),
@@ -130,7 +135,9 @@ TEXTS: Mapping[str, Words] = {
     "string_sub_type": _kind("text"),
     "bool_type": _kind("true or false"),
     "bool_parsing": _kind("true or false"),
-    "int_type": _kind("a whole number"),
+    "int_type": lambda _, value: (
+        f"must be a whole number{_but_is(value) if isinstance(value, float) else _not(value)}"
+    ),
     "int_parsing": _kind("a whole number"),
     "int_parsing_size": lambda *_: "must be a whole number that fits into 64 bits",
     "int_from_float": lambda _, value: f"must be a whole number{_but_is(value)}",

@@ -87,8 +87,10 @@ TEXTS: tuple[tuple[str, Any, str, str], ...] = (
         "create",
         IDS | {"webhooks": [{"url": "ftp://x", "events": ["failed"]}]},
         "webhooks.0.url",
-        "must be an http:// or https:// URL of at most 2048 characters, without spaces, "
-        "but is `ftp://x`",
+        (
+            "must be an http:// or https:// URL of at most 2048 characters, without spaces, "
+            "but is `ftp://x`"
+        ),
     ),
     ("updateProgress", {"progress": 101}, "progress", "must be a number from 0 to 100, but is 101"),
     (
@@ -110,8 +112,10 @@ TEXTS: tuple[tuple[str, Any, str, str], ...] = (
         "fail",
         {"code": "X", "message": "", "occurredAt": "2026-11-22"},
         "occurredAt",
-        "must be an RFC 3339 time with an offset, like 2026-11-22T08:00:00.000Z, "
-        "but is `2026-11-22`",
+        (
+            "must be an RFC 3339 time with an offset, like 2026-11-22T08:00:00.000Z, "
+            "but is `2026-11-22`"
+        ),
     ),
 )
 
@@ -222,5 +226,5 @@ def test_depth_is_counted_in_objects_and_lists_within_each_other() -> None:
     assert parse(b"1").levels == 0
     assert parse(b'{"a": [{}, 1], "b": 2}').levels == 3
     require_depth(parse(b"[" * 128 + b"]" * 128).levels)
-    with pytest.raises(Invalid, match="at most 128 levels .* but has 129"):
+    with pytest.raises(Invalid, match=r"at most 128 levels .* but has 129"):
         require_depth(parse(b"[" * 129 + b"]" * 129).levels)

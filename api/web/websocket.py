@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import structlog
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Message, Receive, Scope, Send
 
+from api.json_text import parse
 from api.streams.connection import DONE, REFUSED, Connection, Ending, place
 from api.streams.forms import FORMS, SOCKET
 from api.streams.groups import Topic
@@ -124,8 +124,9 @@ def _obey(connection: Connection, message: Message, head: int) -> None:
 
 def _read(message: Message) -> tuple[str, Any]:
     try:
-        document = orjson.loads(message.get("text") or message.get("bytes") or b"")
-    except orjson.JSONDecodeError:
+        text = message.get("text")
+        document = parse(text.encode() if text else message.get("bytes") or b"").value
+    except ValueError:
         raise BadMessage("not JSON") from None
     if not isinstance(document, dict) or len(document) != 1:
         raise BadMessage("send one of pause, seek, speed")

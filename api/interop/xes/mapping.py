@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.interop.xes.file_kinds import START, instead_of_json
+from api.error_texts import sentence
 from domain.types import Id, Label, Name
 
 Outcome = Literal["completed", "failed", "cancelled"]
@@ -54,6 +55,6 @@ def load_mapping(path: Path) -> Mapping:
 
 def _wrong_fields(error: ValidationError) -> str:
     return "; ".join(
-        f"{'.'.join(str(part) for part in wrong['loc']) or 'the file'}: {wrong['msg']}"
+        f"{'.'.join(str(part) for part in wrong['loc']) or 'the file'}: {sentence(wrong)}"
         for wrong in error.errors(include_url=False)
     )
