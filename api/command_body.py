@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, get_args
 from pydantic.fields import FieldInfo
 
 from domain.errors import Invalid
-from domain.model import Command, Creation, Value
+from domain.model import Value
 
 LINKED_DATA = ("$type", "$context")
 TYPES = {
@@ -19,6 +19,7 @@ TYPES = {
     "createUser": "User",
 }
 """The `$type` of what each creation creates."""
+MAY_HIDE_NULL = frozenset({type(None), dict, list})
 STEP_COMMANDS = frozenset({"startStep", "completeStep", "failStep", "skipStep"})
 
 
@@ -31,9 +32,10 @@ def prepare(command: type[Value], given: dict[str, Any], step: str | None = None
         Invalid: `$type` is that of something else, or the step is not that of the path.
     """
     changed = without_nulls(command, given)
-    if issubclass(command, Creation):
-        changed |= _check_type(given, TYPES[command.name])
-    if issubclass(command, Command) and command.name in STEP_COMMANDS:
+    name = getattr(command, "name", "")
+    if name in TYPES:
+        changed |= _check_type(given, TYPES[name])
+    if name in STEP_COMMANDS:
         changed |= _name_step(given, step)
     return changed
 
@@ -43,18 +45,21 @@ def without_nulls(model: type[Value], given: dict[str, Any]) -> bool:
 
     A null is kept where the member is required, and where the model says what it clears.
     """
-    changed = False
-    for name, field in _members(model).items():
-        if name not in given:
+    suspects = [name for name, value in given.items() if type(value) in MAY_HIDE_NULL]
+    if not suspects:
+        return False
+    members, changed = _members(model), False
+    for name in suspects:
+        if (member := members.get(name)) is None:
             continue
         value = given[name]
-        if value is None and field.has_default:
+        if value is None and member.has_default:
             del given[name]
             changed = True
-        elif field.inner is not None:
+        elif member.inner is not None:
             for part in value if isinstance(value, list) else (value,):
                 if isinstance(part, dict):
-                    changed |= without_nulls(field.inner, part)
+                    changed |= without_nulls(member.inner, part)
     return changed
 
 

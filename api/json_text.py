@@ -39,7 +39,10 @@ def parse(text: bytes) -> Parsed:
     # orjson is faster, but makes fractions of long whole numbers, unseen.
     long = LONG_NUMBER.search(text)
     value = from_json(text, allow_inf_nan=False) if long else orjson.loads(text)
-    keys, levels = _measure(value)
+    if type(value) is dict and text.count(b"{") == 1 and b"[" not in text:
+        keys, levels = len(value), 1  # most commands are flat
+    else:
+        keys, levels = _measure(value)
     # Each key is followed by a colon, and of equal keys a parser keeps the last: where there are
     # as many keys as colons, none came twice. Colons within text cost a second look.
     if text.count(b":") != keys and _colons(text) != keys:
