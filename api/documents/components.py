@@ -11,11 +11,10 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
-from api.command_body import STEP_COMMANDS, TYPES
 from api.documents.schemas import DRY_RUN, PLACE, PROBLEM
+from api.web.command_members import STEP_COMMANDS, TYPES
 from api.web.ids import ID, TAKEN
 from api.web.operation import Operation
-from domain.execution.commands.fork import ForkExecution
 from domain.json_forms import in_milliseconds
 from domain.model import Creation
 

@@ -9,12 +9,12 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.documents import schemas
-from api.dry_run import DRY_RUN, is_dry_run, rehearsed
 from api.routes import history
 from api.routes.commands import creation
 from api.web import responses
-from api.web.consistency import MIN_POSITION, fresh, look, reached
 from api.web.command_body import parsed
+from api.web.consistency import MIN_POSITION, fresh, look, reached
+from api.web.dry_run import DRY_RUN, is_dry_run, rehearsed
 from api.web.ids import checked_new_id
 from api.web.operation import Handler, Operation, Parameter
 from api.web.request import Call

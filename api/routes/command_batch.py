@@ -10,14 +10,14 @@ from pydantic import ValidationError
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
-from api.command_body import prepare
 from api.documents import schemas
-from api.error_texts import kind_of
-from api.exact_numbers import without_inexact_costs
 from api.routes import log_lines
 from api.web import problems
 from api.web.body import MIB
 from api.web.command_body import built
+from api.web.command_members import prepare
+from api.web.error_texts import kind_of
+from api.web.exact_numbers import without_inexact_costs
 from api.web.ids import checked_id, checked_new_id
 from api.web.ndjson import items
 from api.web.operation import Operation

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-from pydantic_core import to_json
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
-from api.command_body import prepare
-from api.dry_run import DRY_RUN, is_dry_run, rehearsed
-from api.read_only import is_read_before, without_unchanged
-from api.web import problems
 from api.web.command_body import C, built, fields, parsed
+from api.web.command_members import prepare
+from api.web.dry_run import DRY_RUN, is_dry_run, rehearsed
 from api.web.ids import checked_new_id
-from api.web.ndjson import value
 from api.web.operation import Handler, Operation, Parameter
+from api.web.read_only import is_read_before, without_unchanged
 from api.web.request import Call
 from api.web.responses import DONE, executed
 from domain.errors import NotFound
@@ -51,27 +47,6 @@ ROWS = (
     ("PUT", "", "update", "Change what the client owns; what is left out stays"),
     ("PATCH", "", "update", "Change what the client owns; what is left out stays"),
 )
-
-
-def encoded(value: Any) -> bytes:
-    """A parsed value as JSON again."""
-    try:
-        return orjson.dumps(value)
-    except TypeError:  # a whole number beyond 64 bits: it is the model that refuses it
-        return to_json(value)
-
-
-def parsed_json(body: bytes) -> Any:
-    """The value of a body.
-
-    Raises:
-        Malformed: it is not JSON, or has a key twice in one object.
-        Invalid: it is too deep.
-    """
-    try:
-        return value(body)
-    except ValueError as error:
-        raise problems.Malformed(f"The body is not well-formed JSON: {error}.") from None
 
 
 def commanding(command: type[Command[Any]]) -> Handler:
@@ -138,12 +113,9 @@ ASYNC = Parameter(
 
 async def fork(call: Call) -> ASGIApp:
     """A new execution that begins with the state of this one at a version."""
-    given = fields(call.body)
-    identity = identified(given, call, "exec")
-    wish = built(ForkExecution, given)
+    identity, wish = creation(call, ForkExecution, "exec")
     source = await call.system.history.at_version(f"execution/{call.path['id']}", wish.version)
-    message = call.message(f"execution/{identity}", wish.of(source.state))
-    return executed(call, await call.system.bus.send(message))
+    return await answered(call, f"execution/{identity}", wish.of(source.state))
 
 
 def _operation(method: str, path: str, name: str, summary: str) -> Operation:

@@ -9,8 +9,8 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.documents.openapi import document
-from api.problem_codes import PROBLEMS
 from api.web.operation import Operation
+from api.web.problem_codes import PROBLEMS
 from api.web.request import Call
 from api.web.responses import json
 

@@ -4,16 +4,41 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from api.command_body import prepare
-from api.error_texts import kind_of
-from api.exact_numbers import require_exact_cost
-from api.routes.commands import encoded, parsed_json
+import orjson
+from pydantic_core import to_json
+
+from api.web import problems
 from api.web.body import MIB
+from api.web.command_members import prepare
+from api.web.error_texts import kind_of
+from api.web.exact_numbers import require_exact_cost
+from api.web.ndjson import value
 from domain.errors import Invalid, TooLarge
 from domain.model import Command, Value
 
 C = TypeVar("C", bound=Command[Any])
 V = TypeVar("V", bound=Value)
+
+
+def encoded(value: Any) -> bytes:
+    """A parsed value as JSON again."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # a whole number beyond 64 bits: it is the model that refuses it
+        return to_json(value)
+
+
+def parsed_json(body: bytes) -> Any:
+    """The value of a body.
+
+    Raises:
+        Malformed: it is not JSON, or has a key twice in one object.
+        Invalid: it is too deep.
+    """
+    try:
+        return value(body)
+    except ValueError as error:
+        raise problems.Malformed(f"The body is not well-formed JSON: {error}.") from None
 
 
 def parsed(command: type[V], body: bytes, step: str | None = None, bare: str | None = None) -> V:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from api.json_text import DEEPEST, levels_of, parse, require_depth
+from api.web.json_text import DEEPEST, levels_of, parse, require_depth
 from api.web.problems import Malformed
 from domain.errors import DomainError, Invalid
 

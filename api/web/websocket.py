@@ -13,7 +13,6 @@ import structlog
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Message, Receive, Scope, Send
 
-from api.json_text import parse
 from api.streams.connection import DONE, REFUSED, Connection, Ending, place
 from api.streams.forms import FORMS, SOCKET
 from api.streams.groups import Topic
@@ -22,6 +21,7 @@ from api.transport.protocols import line_of
 from api.web import problems
 from api.web.admission import admit, refusal
 from api.web.event_stream import log_position
+from api.web.json_text import parse
 from api.web.operation import Operation
 from api.web.request import Call
 from api.web.stream_request import Ask, Wanted, admitted, checked_speed, of_execution, of_log

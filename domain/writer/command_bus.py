@@ -16,10 +16,10 @@ from domain.eventlog.idempotency import REPLIES_KEPT
 from domain.eventlog.snapshots import Snapshot
 from domain.eventlog.store import Store
 from domain.model import Held
-from domain.rehearsal import Rehearsal, rehearse
 from domain.writer.batch import Batch, Decided, NotLoaded, Repeat
 from domain.writer.message import Message
 from domain.writer.queue import Queue, Waiting
+from domain.writer.rehearsal import Rehearsal, rehearse
 from domain.writer.state_cache import Known
 
 LARGEST_BATCH = 16 * 1024 * 1024

@@ -111,11 +111,11 @@ def step_document(step: Step, executing: Assignee | None = None) -> dict[str, An
             shown["duration"] = max((step.completed_at - step.started_at) // MILLISECOND, 0)
     if step.assignee:
         shown["assignee"] = _step_assignee(step.assignee, executing)
-    _add_outcome(shown, step)
+    _add_step_outcome(shown, step)
     return shown
 
 
-def _add_outcome(shown: dict[str, Any], step: Step) -> None:
+def _add_step_outcome(shown: dict[str, Any], step: Step) -> None:
     if step.input is not None:
         shown["input"] = step.input
     if step.output is not None:

@@ -13,6 +13,7 @@ from domain.model import Value
 LINKED_DATA = ("$type", "$context")
 TYPES = {
     "create": "ServiceExecution",
+    "fork": "ServiceExecution",
     "createService": "Service",
     "createWorkflow": "BusinessWorkflow",
     "createOrder": "ServiceOrder",

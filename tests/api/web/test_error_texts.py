@@ -9,9 +9,9 @@ import orjson
 import pytest
 from pydantic import ValidationError
 
-from api.error_texts import kind_of
-from api.json_text import DuplicateKey, parse, require_depth
-from api.problem_codes import PROBLEMS
+from api.web.error_texts import kind_of
+from api.web.json_text import DuplicateKey, parse, require_depth
+from api.web.problem_codes import PROBLEMS
 from api.web.problems import invalid
 from domain.errors import Invalid
 from domain.json_forms import parse_time

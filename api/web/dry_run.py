@@ -14,7 +14,7 @@ from domain.eventlog.codec import plain_json
 from domain.execution.state import Execution
 from domain.model import Held
 from domain.writer.message import Message
-from projections.representations import catalog as catalog
+from projections.representations import catalog
 from projections.representations.cloudevents import envelope
 from projections.representations.execution import document
 

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from api.json_text import DEEPEST
 from api.web.command_body import built
+from api.web.json_text import DEEPEST
 from tests.support.api_client import JSON, POLICY, Catalog, Executions, ok, refused
 
 HOOK = {
