@@ -12,10 +12,9 @@ from starlette.types import ASGIApp
 from api.access.rights import Right
 from api.documents import schemas
 from api.routes import history
-from api.routes.commands import encoded, parsed_json
 from api.web import responses
 from api.web.body import MIB
-from api.web.command_body import parsed
+from api.web.command_body import encoded, parsed, parsed_json
 from api.web.command_members import without_nulls
 from api.web.consistency import MIN_POSITION, fresh, noted
 from api.web.operation import Operation, Parameter
