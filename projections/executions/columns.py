@@ -13,6 +13,7 @@ from domain.execution.types import Status
 from domain.json_forms import in_milliseconds
 from domain.model import Held
 from domain.types import Priority
+from projections.field_paths import Segment, readings, segments
 from projections.query.ast import Field
 from projections.query.field_types import (
     ATTRIBUTE,
@@ -27,7 +28,6 @@ from projections.query.field_types import (
     words,
 )
 
-DEEPEST_ATTRIBUTE = 20
 ALIASES = {
     "id": "$id",
     "tag": "tags",
@@ -196,20 +196,30 @@ LISTED = {"tags": Field("tags", "tags", TAGS)}
 
 def field(path: str) -> Field | None:
     """The field of a path in the document; `metadata.` also leads to free attributes."""
-    path = ALIASES.get(path, path)
-    found = FIELDS.get(path) or LISTED.get(path)
-    if found or not path.startswith("metadata."):
-        return found
-    keys = tuple(path.split(".")[1:])
-    try:
-        text(path)
-    except ValueError:
-        return None
-    if not all(keys) or len(keys) > DEEPEST_ATTRIBUTE:
-        return None
-    return Field(path, "metadata", ATTRIBUTE, keys=keys)
+    return _named(path) or LISTED.get(ALIASES.get(path, path)) or _attribute(path)
 
 
 def sortable(path: str) -> Field | None:
     """The field of a path where rows can be ordered by it: free attributes and tags have no column."""
-    return FIELDS.get(ALIASES.get(path, path))
+    return _named(path)
+
+
+def _named(path: str) -> Field | None:
+    return FIELDS.get(ALIASES.get(path, path)) or FIELDS.get(_unquoted(path))
+
+
+def _unquoted(path: str) -> str:
+    """The path without its quotes, where they change nothing."""
+    keys = [segment.key for segment in segments(path)] if '["' in path else []
+    return "" if any("." in key for key in keys) else ".".join(keys)
+
+
+def _attribute(path: str) -> Field | None:
+    first, *rest = segments(path) or [None]
+    if first != Segment("metadata") or not rest:
+        return None
+    try:
+        text(path + "".join(segment.key for segment in rest))
+    except ValueError:
+        return None
+    return Field(path, "metadata", ATTRIBUTE, places=readings(rest))

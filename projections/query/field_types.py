@@ -10,15 +10,13 @@ from typing import Any
 
 from domain.json_forms import parse_time
 
-LONGEST_TEXT = 1_000
-LARGEST_WHOLE = 2**63 - 1
-SMALLEST_WHOLE = -(2**63)
+SMALLEST_WHOLE, LARGEST_WHOLE = -(2**63), 2**63 - 1
 """The bounds of whole numbers that can be stored, too."""
 NUMBER = re.compile(r"-?\d{1,300}(\.\d{1,300})?([eE][+-]?\d{1,3})?")
 
 
-def storable(value: object) -> str:
-    """Text that PostgreSQL can hold: no NUL, no lone surrogate."""
+def text(value: object) -> str:
+    """Text that PostgreSQL can hold, of any length: no NUL, no lone surrogate."""
     if not isinstance(value, str):
         raise ValueError("must be text")
     if "\0" in value or not _encodable(value):
@@ -26,15 +24,8 @@ def storable(value: object) -> str:
     return value
 
 
-def text(value: object) -> str:
-    """Text to compare with."""
-    if isinstance(value, str) and len(value) > LONGEST_TEXT:
-        raise ValueError(f"must have at most {LONGEST_TEXT} characters, but has {len(value)}")
-    return storable(value)
-
-
 def number(value: object) -> int | float:
-    """A finite number."""
+    """A finite number; a whole one of 64 bits, as may be stored."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("must be a number")
     if isinstance(value, int) and not SMALLEST_WHOLE <= value <= LARGEST_WHOLE:

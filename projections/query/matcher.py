@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import ge, gt, le, lt
 from typing import Any
 
 from domain.execution.state import Execution
 from domain.model import Held
 from projections.executions.columns import COLUMNS
+from projections.field_paths import Keys
 from projections.query.ast import Compare, Condition, Either, Every, Field, Negation
 from projections.query.field_types import ATTRIBUTE, TAGS
 
@@ -60,13 +61,18 @@ def value_in(held: Held[Execution]) -> Callable[[Field], Any]:
         if field.kind is TAGS:
             return held.state.tags
         if field.kind is ATTRIBUTE:
-            return _attribute(held.state.metadata, field.keys)
+            return _attribute(held.state.metadata, field.places)
         return VALUES[field.column](held)
 
     return value
 
 
-def _attribute(found: Any, keys: tuple[str, ...]) -> Any:
+def _attribute(metadata: dict[str, Any], places: Sequence[Keys]) -> Any:
+    found = (_at(metadata, keys) for keys in places)
+    return next((value for value in found if value is not None), None)
+
+
+def _at(found: Any, keys: Keys) -> Any:
     for key in keys:
         if not isinstance(found, dict) or key not in found:
             return None

@@ -17,8 +17,9 @@ import orjson
 
 from domain.errors import Invalid
 from domain.json_forms import format_time, parse_time
+from projections.field_paths import split_list
 from projections.query.ast import Condition, Field
-from projections.query.field_types import BOOLEAN, TIME, boolean, number, storable
+from projections.query.field_types import BOOLEAN, TIME, boolean, number, text
 from projections.query.sql import sql
 
 DEFAULT_SORT = "-metadata.createdAt"
@@ -59,13 +60,10 @@ def order(sort: str, sortable: Sortable) -> tuple[Key, ...]:
         Invalid: a key names no field to sort by, comes twice, or there are too many.
     """
     keys: list[Key] = []
-    for word in sort.split(","):
+    for word in split_list(sort):
         field = sortable(word.removeprefix("-"))
         if field is None:
-            raise Invalid.field(
-                "sort",
-                f"must be fields of an execution that can be sorted by, but has `{word[:100]}`",
-            )
+            raise Invalid.field("sort", _unsortable(word.removeprefix("-")))
         if any(key.field == field for key in keys):
             raise Invalid.field("sort", f"must name each field once, but has `{word[:100]}` twice")
         keys.append(Key(field, word.startswith("-")))
@@ -76,6 +74,12 @@ def order(sort: str, sortable: Sortable) -> tuple[Key, ...]:
     if all(key.field != identity for key in keys):
         keys.append(Key(identity, keys[-1].descending))
     return tuple(keys)
+
+
+def _unsortable(path: str) -> str:
+    if path.startswith("metadata"):
+        return f"`{path}` is a free attribute: executions can be filtered by it, not sorted"
+    return f"executions cannot be sorted by `{path}`: docs/api.md lists the fields"
 
 
 def after(keys: Sequence[Key], place: Sequence[Any], values: list[Any]) -> str:
@@ -148,4 +152,4 @@ def _value(key: Key, value: object) -> Any:
         return parse_time(value)
     if kind is BOOLEAN:
         return boolean(value)
-    return number(value) if kind.words or kind.reads_numbers else storable(value)
+    return number(value) if kind.words or kind.reads_numbers else text(value)

@@ -1,9 +1,10 @@
 """The filter language (contract section 3), from query parameters or JSON to a condition.
 
 In a query, `status=running,paused` and `status=running&status=paused` both mean "one of"; in
-brackets stands an operator, with or without its dollar: `metadata.createdAt[gte]=…`; a value that
-has a comma in it is written with `[eq]`. In JSON a plain value means `$eq`, a plain array `$in`. A
-missing value is null: `$eq: null` finds it, `$ne` and `$nin` find it too, an order never does.
+brackets stands an operator, with or without its dollar: `metadata.createdAt[gte]=…`. A value that
+has a comma in it is written with `[eq]`; of several `tag=` each is one tag, commas included. In JSON
+a plain value means `$eq`, a plain array `$in`. A missing value is null: `$eq: null` finds it, `$ne`
+and `$nin` find it too, an order never does.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from domain.errors import Invalid
+from projections.field_paths import split_operator
 from projections.query.ast import EVERYTHING, Compare, Condition, Either, Every, Field, Negation
 from projections.query.field_types import ATTRIBUTE, BOOLEAN, TAGS, TEXT, number, numeral, text
 from projections.query.sql import COMPARED
@@ -36,19 +38,19 @@ def from_query(parameters: Iterable[tuple[str, str]], fields: Fields) -> Conditi
         Invalid: a parameter names no field, or its value does not fit; the path is its name.
     """
     reader = _Reader(fields)
-    plain: dict[str, list[Any]] = {}
+    plain: dict[str, list[str]] = {}
     parts: list[Condition] = []
     for name, value in parameters:
-        path, bracket, rest = name.partition("[")
+        path, operator = split_operator(name)
         field = reader.field(path, name)
-        if not bracket:
-            plain.setdefault(path, []).extend(reader.listed(field, name, value))
-        elif rest.endswith("]"):
-            operator = "$" + rest[:-1].removeprefix("$")
+        if not operator:
+            plain.setdefault(path, []).append(value)
+        elif len(operator) > 1 and operator.endswith("]"):
+            operator = "$" + operator[1:-1].removeprefix("$")
             parts.append(reader.worded(field, operator, name, value))
         else:
             _refuse(name, "must have its operator in brackets, like metadata.createdAt[gte]")
-    parts += [reader.member(reader.field(path, path), found, path) for path, found in plain.items()]
+    parts += [reader.plain(reader.field(path, path), path, found) for path, found in plain.items()]
     return Every(tuple(parts)) if parts else EVERYTHING
 
 
@@ -198,6 +200,13 @@ class _Reader:
             _refuse(path, f"must not bring the filter above {MOST_CONDITIONS} conditions")
         if self.operands > MOST_OPERANDS:
             _refuse(path, f"must not bring the filter above {MOST_OPERANDS} values")
+
+    def plain(self, field: Field, name: str, values: list[str]) -> Condition:
+        """One of the values of a parameter without an operator."""
+        whole = field.kind is TAGS and len(values) > 1
+        texts = values if whole else [part for value in values for part in value.split(",")]
+        operands = [item for part in texts for item in self._literals(field, name, part)]
+        return self.member(field, operands, name)
 
     def listed(self, field: Field, name: str, value: str) -> list[Any]:
         """The operands in a query parameter's text, which commas part."""

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
-from projections.query.ast import Compare, Condition, Either, Every, Field, Negation
+from projections.field_paths import Keys
+from projections.query.ast import (
+    Compare,
+    Condition,
+    Either,
+    Every,
+    Field,
+    Negation,
+    _attribute_in,
+    _value,
+)
 from projections.query.field_types import ATTRIBUTE, TAGS
 
 COMPARED = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
@@ -32,8 +40,8 @@ def sql(condition: Condition, values: list[Any]) -> str:
 def _member(field: Field, operands: tuple[Any, ...], values: list[Any]) -> str:
     found = [operand for operand in operands if operand is not None]
     pieces = [_missing(field, values)] if len(found) < len(operands) else []
-    if field.kind is ATTRIBUTE:
-        pieces += [_holds(field, operand, values) for operand in found]
+    if field.kind is ATTRIBUTE and found:
+        pieces.append(_attribute_in(field, found, values))
     elif field.kind is TAGS and found:
         values.append(found)
         pieces.append(f"{field.column} {'@>' if len(found) == 1 else '&&'} %s::text[]")
@@ -55,16 +63,8 @@ def _missing(field: Field, values: list[Any]) -> str:
     if field.kind is TAGS:
         return f"{field.column} = '{{}}'"
     if field.kind is ATTRIBUTE:
-        return f"coalesce({_place(field, '->', values)}, 'null') = 'null'"
+        return f"coalesce({_value(field, values)}, 'null') = 'null'"
     return f"{field.column} IS NULL"
-
-
-def _holds(field: Field, operand: Any, values: list[Any]) -> str:
-    document: Any = operand
-    for key in reversed(field.keys):
-        document = {key: document}
-    values.append(orjson.dumps(document).decode())
-    return f"{field.column} @> %s::jsonb"
 
 
 def _prefix(field: Field, operand: str, values: list[Any]) -> str:
@@ -94,13 +94,13 @@ def _ordered(field: Field, operator: str, operand: Any, values: list[Any]) -> st
 
 def _typed(field: Field, name: str, values: list[Any]) -> str:
     """The attribute where it has this JSON type, else null: nothing compares with it."""
-    kind = f"jsonb_typeof({_place(field, '->', values)}) = '{name}'"
-    place = _place(field, "->>" if name == "string" else "->", values)
-    return f"CASE WHEN {kind} THEN {place} END"
+    kind = f"jsonb_typeof({_value(field, values)}) = '{name}'"
+    value = _value(field, values)
+    as_text = " #>> '{}'" if name == "string" else ""
+    return f"CASE WHEN {kind} THEN {value}{as_text} END"
 
 
-def _place(field: Field, last: str, values: list[Any]) -> str:
+def _place(field: Field, keys: Keys, values: list[Any]) -> str:
     """Key by key, not as one path (`#>`): a path would take `0` for a place in a list."""
-    values.extend(field.keys)
-    steps = ["->"] * (len(field.keys) - 1) + [last]
-    return f"({field.column}{''.join(f' {step} %s::text' for step in steps)})"
+    values.extend(keys)
+    return f"({field.column}{' -> %s::text' * len(keys)})"

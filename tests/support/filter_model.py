@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -69,10 +70,23 @@ def values(document: Document, path: str) -> list[Any]:
     """What stands at a path: nothing, one value, or for tags each of them."""
     if path in {"tag", "tags"}:
         return list(document["tags"])
-    place: Any = document
-    for key in path.split("."):
-        place = place.get(key) if isinstance(place, dict) else None
+    place = _longest_key_first(document, re.findall(r'\["(.+?)"\]|([^.\[]+)', path))
     return [] if place is None or _still_grows(document, path) else [place]
+
+
+def _longest_key_first(place: Any, parts: list[tuple[str, str]]) -> Any:
+    """Parts are keys in quotes, or without."""
+    if not parts:
+        return place
+    for length in range(len(parts), 0, -1):
+        if length > 1 and any(quoted for quoted, _ in parts[:length]):
+            continue
+        key = ".".join(quoted or plain for quoted, plain in parts[:length])
+        if isinstance(place, dict) and key in place:
+            found = _longest_key_first(place[key], parts[length:])
+            if found is not None:
+                return found
+    return None
 
 
 def _still_grows(document: Document, path: str) -> bool:

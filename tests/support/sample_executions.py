@@ -29,6 +29,9 @@ ATTRIBUTES: tuple[dict[str, Any], ...] = (
     {"region": None, "amount": -3, "flag": False, "environment": "test"},
     {"region": ["north"], "amount": 10**15, "version": "2"},
     {"region": "Ñandú", "amount": 0, "deep": {"x": "1"}},
+    {"amount": -(2**63), "deep.x": 2, "deep": {"x": 1, "y.z": "e"}, "gen_ai.request.model": "m-1"},
+    {"gen_ai.request": {"model": "m-2"}, "deep": {"y": {"z": 1}}, "deep.y": {"z": "eu"}},
+    {"gen_ai": {"request.model": "m-3", "request": {"model": "m-1"}}, 'a"b[c].d': "x" * 2_000},
 )
 
 

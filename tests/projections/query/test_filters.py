@@ -20,8 +20,10 @@ from projections.engine.follower import Follower
 from projections.engine.pages import LogPages
 from projections.executions.columns import FIELDS, field
 from projections.executions.projection import Executions, Page
-from projections.query.ast import EVERYTHING, Condition
+from projections.query.ast import EVERYTHING, Condition, Every
+from projections.query.matcher import matches, value_in
 from projections.query.parser import from_json, from_query
+from projections.query.sql import sql
 from tests.support.event_writer import Log, new_store
 from tests.support.filter_model import meets, values
 from tests.support.sample_executions import TAGS, sample
@@ -48,6 +50,8 @@ class Sample:
         follower = Follower(self.view, LogPages(store, self.view.types))
         await follower.catch_up(self.connection)
         assert follower.parked == 0
+        names = {happening.execution for happening in sample()}
+        self.states = await store.load_all(f"execution/{name}" for name in names)
         page = await self.view.find(self.connection, NOW, limit=500)
         self.documents = [orjson.loads(row.document) for row in page.data]
         await store.close()
@@ -57,6 +61,11 @@ class Sample:
 
     def found(self, condition: Condition, **options: Any) -> set[str]:
         return {row.id for row in self.page(condition, **options).data}
+
+    def matched(self, condition: Condition) -> set[str]:
+        """What is found without SQL, by the states alone."""
+        states = self.states.values()
+        return {held.state.id for held in states if matches(condition, value_in(held))}
 
     def expected(self, asked: Deep) -> set[str]:
         return {shown["$id"] for shown in self.documents if meets(shown, asked)}
@@ -119,11 +128,15 @@ OPERANDS: dict[str, list[Any]] = {
     "tags": [*TAGS, "changed", "q"],
     "metadata.region.0": ["north", "n"],
     "metadata.region": ["north", "n", 7, 7.0, "7", "Ñ", "", True],
-    "metadata.amount": [5, 5.5, "5", -3, 10**15, 0, False],
+    "metadata.amount": [5, 5.5, "5", -3, 10**15, 0, False, -(2**63), 2**63 - 1],
     "metadata.flag": [True, False, "true", 1],
     "metadata.deep.x": [1, "1", 2],
     "metadata.deep.y.z": ["eu", "e"],
     "metadata.missing": ["x", 1],
+    "metadata.gen_ai.request.model": ["m-1", "m-2", "m-3", "m"],
+    'metadata.gen_ai["request.model"]': ["m-3", "m-1"],
+    'metadata["gen_ai.request"].model': ["m-2", "m-1"],
+    'metadata["deep.x"]': [1, 2],
 }
 UNORDERED = {"tags", "error.recoverable"}
 PREFIXED = {path for path, (first, *_) in OPERANDS.items() if type(first) is str} - {
@@ -174,7 +187,7 @@ def test_sql_filter_equals_the_reference_filter(known: Sample) -> None:
     @given(st.recursive(comparisons(), combined, max_leaves=6))
     def agree(asked: Deep) -> None:
         condition = from_json(asked, field)
-        assert known.found(condition) == known.expected(asked)
+        assert known.found(condition) == known.matched(condition) == known.expected(asked)
         page = known.page(condition, count=True)
         assert page.total == len(page.data)
 
@@ -198,6 +211,8 @@ QUERIES: list[tuple[Query, Deep]] = [
     ([("tag", "eu")], {"tag": "eu"}),
     ([("tags", "eu,us")], {"tags": ["eu", "us"]}),
     ([("tag[eq]", "a,b")], {"tag": "a,b"}),
+    ([("tag[eq]", "a,b"), ("tag[eq]", "eu")], {"$and": [{"tag": "a,b"}, {"tag": "eu"}]}),
+    ([("tag", "a,b"), ("tag", "us")], {"tag": ["a,b", "us"]}),
     ([("tag", 'qu"ote')], {"tag": 'qu"ote'}),
     ([("service[prefix]", "s-")], {"service": {"$prefix": "s-"}}),
     ([("status[prefix]", "r")], {"status": {"$prefix": "r"}}),
@@ -215,6 +230,10 @@ QUERIES: list[tuple[Query, Deep]] = [
     ([("metadata.region[gte]", "n")], {"metadata.region": {"$gte": "n"}}),
     ([("metadata.flag", "true")], {"metadata.flag": True}),
     ([("metadata.deep.x[ne]", "1")], {"metadata.deep.x": {"$nin": [1, "1"]}}),
+    ([("metadata.amount", str(-(2**63)))], {"metadata.amount": -(2**63)}),
+    ([("metadata.gen_ai.request.model", "m-1")], {"metadata.gen_ai.request.model": "m-1"}),
+    ([('metadata["deep.x"][gte]', "1")], {'metadata["deep.x"]': {"$gte": 1}}),
+    ([("metadata.deep[exists]", "true")], {"metadata.deep": {"$exists": True}}),
     ([("error.recoverable", "false")], {"error.recoverable": False}),
     ([("id", "e-01,e-02")], {"$id": ["e-01", "e-02"]}),
     ([("assignee.name[eq]", "Ann, Dr.")], {"assignee.name": "Ann, Dr."}),
@@ -249,3 +268,63 @@ def test_facet_counts_add_up_to_the_total(known: Sample) -> None:
         assert number == len(known.expected({"status": status}))
     with pytest.raises(Invalid):
         known.run(known.view.counts(known.connection, "progress"))
+
+
+def keys_in(value: Any) -> Iterator[str]:
+    for key in value if isinstance(value, dict) else ():
+        yield f"[{orjson.dumps(key).decode()}]"
+        yield from (f"[{orjson.dumps(key).decode()}]{path}" for path in keys_in(value[key]))
+
+
+def test_every_attribute_can_be_named_with_its_keys_in_quotes(known: Sample) -> None:
+    named = 0
+    for document in known.documents:
+        for path in {path for path in keys_in(document["metadata"]) if "At" not in path}:
+            named += 1
+            condition = from_query([(f"metadata{path}[exists]", "true")], field)
+            found = known.found(Every((condition, from_json({"$id": document["$id"]}, field))))
+            assert (document["$id"] in found) is (at(document["metadata"], path) is not None)
+    assert named > 100
+    assert known.found(from_json({'metadata["a\\"b[c].d"]': "x" * 2_000}, field))
+
+
+def at(value: Any, path: str) -> Any:
+    for key in orjson.loads("[" + path.strip("[]").replace("][", ",") + "]"):
+        value = value[key]
+    return value
+
+
+def test_the_longest_key_is_found_first(known: Sample) -> None:
+    for condition in ({"metadata.deep.x": 2}, {"metadata.deep.x": 1}):
+        found = known.found(from_json(condition, field))
+        assert found == known.expected(condition) != set()
+    both = {document["$id"] for document in known.documents if "deep.x" in document["metadata"]}
+    assert both
+    assert not both & known.found(from_json({"metadata.deep.x": 1}, field))
+    assert both <= known.found(from_json({'metadata["deep"]["x"]': 1}, field))
+
+
+@pytest.mark.parametrize("operator", ["$in", "$nin"])
+def test_a_thousand_values_of_an_attribute_are_one_comparison(known: Sample, operator: str) -> None:
+    values = [*range(-500, 498), "5", 5.5]
+    asked = {"metadata.amount": {operator: values}}
+    condition = from_json(asked, field)
+    bound: list[Any] = []
+    assert sql(condition, bound).count("ANY") == 1
+    assert known.found(condition) == known.expected(asked) != set()
+
+
+def test_a_few_values_of_an_attribute_are_looked_up_in_the_index(known: Sample) -> None:
+    for attribute in ("metadata.amount", "metadata.deep.x"):
+        bound: list[Any] = []
+        where = sql(from_json({attribute: {"$in": [1, "2", 3.5]}}, field), bound)
+        plan = known.run(explained(known.connection, where, bound))
+        assert "executions_by_attribute" in plan, plan
+
+
+async def explained(connection: AsyncConnection, where: str, values: list[Any]) -> str:
+    async with connection.transaction():
+        await connection.execute("SET LOCAL enable_seqscan = off")
+        query = f"EXPLAIN SELECT id FROM executions WHERE {where}"  # noqa: S608 - made by `sql`
+        cursor = await connection.execute(query, values, prepare=False)
+        return "\n".join(row[0] for row in await cursor.fetchall())
