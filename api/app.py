@@ -54,6 +54,7 @@ from projections.engine.runner import Runner
 from projections.executions.projection import Executions
 from projections.history.time_travel import History
 from projections.log_lines.reader import LogBook
+from projections.past_lists import PastLists
 from projections.registry import all_views
 
 PREFIX = "/api"
@@ -62,6 +63,7 @@ PREFIX = "/api"
 OPERATIONS: tuple[Operation, ...] = (
     *commands.BELOW,
     *executions.LISTS,
+    *analytics_routes.OPERATIONS,
     *streams.OPERATIONS,
     *command_batch.OPERATIONS,
     *commands.OPERATIONS,
@@ -70,7 +72,6 @@ OPERATIONS: tuple[Operation, ...] = (
     *history_routes.OPERATIONS,
     *log_lines.OPERATIONS,
     *catalog.OPERATIONS,
-    *analytics_routes.OPERATIONS,
     *health.OPERATIONS,
     *documents.OPERATIONS,
     *asyncapi.OPERATIONS,
@@ -91,6 +92,7 @@ class System:
     hub: Hub
     history: History
     executions: Executions
+    past_lists: PastLists
     figures: Figures
     catalog: Catalog
     logs: LogBook
@@ -150,6 +152,7 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
         hub=hub,
         history=History(store),
         executions=executions_view,
+        past_lists=PastLists(store),
         figures=Figures(),
         catalog=catalog_view,
         logs=LogBook(store, hub.logs.appended),

@@ -109,7 +109,7 @@ class Overloaded(DomainError):
 
 
 class TooExpensive(DomainError):
-    """This would take more time than one request may; ask for less."""
+    """This takes the database or the server too long; ask for less, or narrow it."""
 
     code = "too-expensive"
 

@@ -42,6 +42,9 @@ ANSWER_HEADERS: Mapping[str, str] = {
     "Log-Position": "How far the data goes, or the position of the command's last event",
     "ETag": "The version, and what else is shown (docs/api.md), for If-Match and If-None-Match",
     "Location": "Where it is",
+    "Link": "The next page of a bare list, as `rel=next`",
+    "Next-Cursor": "The cursor of the next page of a bare list",
+    "Total-Count": "How many there are, where `count` asked for it in a bare list",
     "Idempotency-Replayed": "`true` where this answer was given before",
     "Preference-Applied": "`return=minimal` where that was preferred",
 }

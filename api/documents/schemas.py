@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from api.web.ids import ID
@@ -142,8 +143,37 @@ DRY_RUN = {
 }
 
 
-def page_of(item: dict[str, Any]) -> dict[str, Any]:
-    """The schema of one page of a list."""
+FACETS = {
+    "type": "object",
+    "description": "For each field asked for, how many executions there are of each value",
+    "additionalProperties": {
+        "type": "object",
+        "required": ["values"],
+        "properties": {
+            "values": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["value", "count"],
+                    "properties": {
+                        "value": {"type": ["string", "number", "boolean", "null"]},
+                        "count": {"type": "integer"},
+                    },
+                },
+            },
+            "rest": {
+                "type": "object",
+                "description": "How many more values there are, and how many executions have them",
+                "required": ["values", "count"],
+                "properties": {"values": {"type": "integer"}, "count": {"type": "integer"}},
+            },
+        },
+    },
+}
+
+
+def page_of(item: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The schema of one page of a list, with more members."""
     return {
         "type": "object",
         "required": ["data", "hasMore", "nextCursor"],
@@ -152,5 +182,16 @@ def page_of(item: dict[str, Any]) -> dict[str, Any]:
             "hasMore": {"type": "boolean"},
             "nextCursor": {"type": ["string", "null"]},
             "total": {"type": "integer"},
+            **more,
         },
     }
+
+
+def filter_beside(paging: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of a filter, or of one with paging beside it."""
+    beside = {
+        "type": "object",
+        "properties": {"filter": FILTER, **paging},
+        "additionalProperties": False,
+    }
+    return {"anyOf": [FILTER, beside]}

@@ -16,6 +16,7 @@ from domain.errors import Invalid
 from domain.execution.types import Status
 from projections.analytics import queries
 
+INDEXED = ("service", "order", "customer", "provider", "from", "to")
 ONLY = ("service", "order", "customer", "provider", "status")
 GROUPS = get_args(queries.By)
 
@@ -35,7 +36,7 @@ async def executions(call: Call) -> ASGIApp:
         until=None if until is None else history.timed("to", until),
     )
     await fresh(call, "analytics")
-    async with call.system.store.reader() as connection:
+    async with call.system.store.searcher(INDEXED) as connection:
         answer = await call.system.figures.answer(connection, question)
     reached(call, answer.position)
     return responses.json(answer.document, {"log-position": str(answer.position)})
@@ -49,16 +50,25 @@ PARAMETERS = (
     Parameter("by", "What to group by", {"type": "string", "enum": list(GROUPS)}),
     MIN_POSITION,
 )
-OPERATIONS = (
+OPERATIONS = tuple(
     Operation(
-        "analyseExecutions",
+        name,
         "GET",
-        "/analytics/executions",
+        path,
         Right.READ_ANALYTICS,
-        "Counts, rates, durations and cost, in all and by group",
+        summary,
         executions,
         answer={"type": "object", "required": ["total"]},
         sends=responses.AS_OF,
         parameters=PARAMETERS,
-    ),
+        problems=("too-expensive",),
+    )
+    for name, path, summary in (
+        (
+            "analyseExecutions",
+            "/analytics/executions",
+            "Counts, rates, durations and cost, in all and by group",
+        ),
+        ("analyseExecutionsToo", "/executions/analytics", "The same as `/analytics/executions`"),
+    )
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -10,21 +11,33 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.documents import schemas
+from api.list_request import (
+    BODY_SCHEMAS,
+    FIELDS,
+    Facets,
+    ListRequest,
+    filter_of,
+    list_request,
+    listed,
+    page_answer,
+)
+from api.list_request import PARAMETERS as LIST_WORDS
 from api.routes import history
 from api.routes.commands import CREATE
 from api.routes.related import RELATIONS, expand, expanded, relation
+from api.selection import Selection, selection
 from api.web import responses
 from api.web.command_body import fields
 from api.web.consistency import MIN_POSITION, fresh, noted, reached
 from api.web.operation import Operation, Parameter
 from api.web.request import Call
 from domain.errors import Invalid
-from domain.eventlog.codec import open_json, sealed_json
+from domain.eventlog.codec import open_json, plain_json, sealed_json
+from projections import facets
 from projections.executions.columns import field
-from projections.executions.projection import Listed
+from projections.executions.projection import INDEXED, Listed, Page
 from projections.query import parser
 from projections.query.ast import Condition
-from projections.query.pagination import DEFAULT_SORT
 from projections.representations.execution import checkpoint_document, with_logs
 from projections.representations.execution_schema import ServiceExecution
 
@@ -33,7 +46,10 @@ PARTS = ["status", "progress", "result", "error", "attempts", "metrics", "webhoo
 
 async def read(call: Call) -> ASGIApp:
     """One execution, always current, or as it was at `?version=` or `?at=`."""
-    relations = expanded(call)
+    relations = expanded(listed(call, "expand"))
+    chosen = selection(listed(call, "fields"))
+    if chosen and responses.wants_linked_data(call):
+        raise Invalid.field("fields", "must be left out where linked data is asked for")
     seen = await history.read_state(call)
     document, lines = seen.document(), None
     versions = await expand(call, [document], relations, seen.moment)
@@ -42,7 +58,13 @@ async def read(call: Call) -> ASGIApp:
         latest, lines = await call.system.logs.latest(document["$id"])
         document = with_logs(document, latest, lines)
     tag = responses.Tag(seen.held.version, lines, versions, seen.counting)
-    return history.answered(call, seen, document, tag)
+    shown = document if chosen is None else _chosen(document, chosen)
+    return history.answered(call, seen, shown, tag)
+
+
+def _chosen(document: dict[str, Any], chosen: Selection) -> Any:
+    members = chosen.members(document)
+    return chosen.of(orjson.loads(plain_json(members))) if chosen.deep else members
 
 
 def part(name: str) -> Callable[[Call], Any]:
@@ -68,57 +90,67 @@ async def checkpoints(call: Call) -> ASGIApp:
 async def list_all(call: Call) -> ASGIApp:
     """The executions that meet the query's conditions, a page of them."""
     conditions = [item for item in call.query if item[0] not in PAGING]
-    return await _page(call, parser.from_query(conditions, field))
+    return await _page(call, parser.from_query(conditions, field), list_request(call))
 
 
 async def find(call: Call) -> ASGIApp:
     """The executions that meet the body's conditions, a page of them."""
-    return await _page(call, parser.from_json(fields(call.body), field))
+    condition, path, beside = filter_of(fields(call.body))
+    return await _page(call, parser.from_json(condition, field, path), list_request(call, beside))
 
 
-async def _page(call: Call, condition: Condition) -> ASGIApp:
-    relations = expanded(call)
-    count = call.parameter("count")
-    if count not in {None, "true", "false"}:
-        raise Invalid.field("count", "must be true or false")
+async def _page(call: Call, condition: Condition, asked: ListRequest) -> ASGIApp:
+    relations = expanded(asked.expand)
     await fresh(call, "executions")
-    async with call.system.store.reader() as connection:
-        found = await call.system.executions.find(
-            connection,
-            call.system.clock(),
-            condition,
-            sort=call.parameter("sort") or DEFAULT_SORT,
-            limit=call.whole("limit", 1, 500) or 50,
-            cursor=call.parameter("cursor"),
-            count=count == "true",
-        )
+    counts: Facets | None = None
+    if asked.at is not None:
+        found = await _past_page(call, condition, asked, asked.at)
+    else:
+        async with call.system.store.searcher(INDEXED) as connection:
+            found = await call.system.executions.find(
+                connection, call.system.clock(), condition, **asked.paging
+            )
+            if asked.facets:
+                counts = await facets.counted(connection, asked.facets, condition)
     reached(call, found.position)
-    items = await _items(call, found.data, relations)
-    headers = {"log-position": str(found.position)}
-    return responses.json(responses.page(items, found.next_cursor, found.total), headers)
+    items = await _items(call, found.data, relations, asked.fields, asked.at)
+    return page_answer(call, asked, found, items, counts)
 
 
-async def _items(call: Call, rows: list[Listed], relations: list[str]) -> list[bytes]:
+async def _past_page(call: Call, condition: Condition, asked: ListRequest, at: datetime) -> Page:
+    lists = call.system.past_lists
+    moment = await lists.moment(at)
+    await fresh(call, "executions", moment.position)
+    async with call.system.store.searcher(INDEXED) as connection:
+        found = await lists.find(connection, call.system.clock(), moment, condition, **asked.paging)
+    reached(call, found.position, moment.position)
+    return found
+
+
+async def _items(
+    call: Call,
+    rows: list[Listed],
+    relations: list[str],
+    chosen: Selection | None,
+    at: datetime | None,
+) -> list[bytes]:
     keys = await call.system.store.keys(f"execution/{row.id}" for row in rows)
-    if relations:
+    if relations or chosen:
         documents = [orjson.loads(row.document) for row in rows]
-        await expand(call, documents, relations)
+        if chosen:
+            documents = [chosen.members(item) for item in documents]
+        await expand(call, documents, relations, at)
         rows = [
             Listed(row.id, sealed_json(item)) for row, item in zip(rows, documents, strict=True)
         ]
-    return [open_json(row.document, keys[f"execution/{row.id}"]) for row in rows]
+    opened = [open_json(row.document, keys[f"execution/{row.id}"]) for row in rows]
+    if chosen and chosen.deep:
+        return [orjson.dumps(chosen.of(orjson.loads(item))) for item in opened]
+    return opened
 
 
-LIST_PARAMETERS = (
-    Parameter(
-        "sort", "Fields, comma-separated, `-` for descending; `-metadata.createdAt` by default"
-    ),
-    history.LIMIT,
-    history.CURSOR,
-    Parameter("count", "Whether to add the exact total", {"type": "boolean"}),
-    Parameter("expand", f"Relations to show whole: {', '.join(RELATIONS)}"),
-    MIN_POSITION,
-)
+EXPAND = Parameter("expand", f"Relations to show whole: {', '.join(RELATIONS)}")
+LIST_PARAMETERS = (*LIST_WORDS, EXPAND, MIN_POSITION)
 FILTER_PARAMETERS = (
     Parameter("status", "One or more, comma-separated"),
     Parameter("service", "Id"),
@@ -157,6 +189,12 @@ def _shape(part: str) -> dict[str, Any]:
     return shape if required else {"anyOf": [shape, {"type": "null"}]}
 
 
+LIST = {
+    "anyOf": [
+        schemas.page_of({"$ref": f"{SCHEMAS}/ServiceExecution"}, facets=schemas.FACETS),
+        {"type": "array", "items": {"$ref": f"{SCHEMAS}/ServiceExecution"}},
+    ]
+}
 LISTS = (
     Operation(
         "listExecutions",
@@ -165,9 +203,10 @@ LISTS = (
         Right.READ_EXECUTIONS,
         "List executions; any scalar field filters, also dotted",
         list_all,
-        answer=schemas.page_of({"$ref": "#/components/schemas/ServiceExecution"}),
+        answer=LIST,
         parameters=(*FILTER_PARAMETERS, *LIST_PARAMETERS),
-        sends=responses.AS_OF,
+        sends=(*responses.AS_OF, "Link", "Next-Cursor", "Total-Count"),
+        problems=("too-expensive",),
         fields=True,
     ),
     CREATE,
@@ -178,10 +217,11 @@ LISTS = (
         Right.READ_EXECUTIONS,
         "Find executions by a JSON filter",
         find,
-        body=schemas.FILTER,
-        answer=schemas.page_of({"$ref": "#/components/schemas/ServiceExecution"}),
+        body=schemas.filter_beside(BODY_SCHEMAS),
+        answer=LIST,
         parameters=LIST_PARAMETERS,
-        sends=responses.AS_OF,
+        sends=(*responses.AS_OF, "Link", "Next-Cursor", "Total-Count"),
+        problems=("too-expensive",),
     ),
 )
 OPERATIONS = (
@@ -193,7 +233,7 @@ OPERATIONS = (
         "One execution, always current, or as it was",
         read,
         answer=ServiceExecution,
-        parameters=(*PAST, LIST_PARAMETERS[4]),
+        parameters=(*PAST, EXPAND, FIELDS),
         answer_forms={responses.LD_JSON: {"type": "object", "required": ["@context", "@type"]}},
         others=responses.NOT_MODIFIED,
         sends=responses.PLACED,

@@ -37,12 +37,13 @@ def relation(name: str) -> Callable[[Call], Any]:
     return handle
 
 
-def expanded(call: Call) -> list[str]:
-    """The relations to show whole."""
-    wanted = [name for name in (call.parameter("expand") or "").split(",") if name]
+def expanded(wanted: list[str]) -> list[str]:
+    """The relations to show whole. Raises Invalid where one is none."""
     for name in wanted:
         if name not in RELATIONS:
-            raise Invalid.field("expand", f"must be of {', '.join(RELATIONS)}")
+            raise Invalid.field(
+                "expand", f"must be of {', '.join(RELATIONS)}, but has `{name[:100]}`"
+            )
     return wanted
 
 

@@ -28,27 +28,25 @@ MIN_POSITION = Parameter(
 )
 
 
-def reached(call: Call, position: int) -> None:
+def reached(call: Call, position: int, at_least: int = 0) -> None:
     """Refuse an answer that goes only so far: a database that crashed may have taken rows back.
 
     Raises:
-        NotYetVisible: it does not reach `?minPosition=`.
+        NotYetVisible: it does not reach `?minPosition=`, or `at_least`.
     """
-    wanted = call.whole("minPosition", 0, 2**63 - 1)
-    if wanted is not None and position < wanted:
+    wanted = max(call.whole("minPosition", 0, 2**63 - 1) or 0, at_least)
+    if position < wanted:
         raise NotYetVisible(position=position, minPosition=wanted)
 
 
-async def fresh(call: Call, view: str) -> None:
-    """Wait until a view has reached `?minPosition=`.
+async def fresh(call: Call, view: str, at_least: int = 0) -> None:
+    """Wait until a view has reached `?minPosition=`, and `at_least`.
 
     Raises:
         NotYetVisible: it has not within the time of `Prefer: wait=<seconds>` (5, at most 30).
     """
-    wanted = call.whole("minPosition", 0, 2**63 - 1)
-    if wanted is None:
-        return
-    if not await call.system.runner.wait(view, wanted, patience(call)):
+    wanted = max(call.whole("minPosition", 0, 2**63 - 1) or 0, at_least)
+    if wanted and not await call.system.runner.wait(view, wanted, patience(call)):
         raise NotYetVisible(position=call.system.runner.position(view), minPosition=wanted)
 
 

@@ -138,8 +138,14 @@ def wants_linked_data(call: Call) -> bool:
     return accept is not None and prefers(accept, LD_JSON, JSON)
 
 
-def page(items: Sequence[bytes], next_cursor: str | None, total: int | None = None) -> bytes:
+def page(
+    items: Sequence[bytes],
+    next_cursor: str | None,
+    total: int | None = None,
+    facets: Mapping[str, Any] | None = None,
+) -> bytes:
     """One page of a list, from items that are JSON already."""
     more = orjson.dumps({"hasMore": next_cursor is not None, "nextCursor": next_cursor})
     count = b"" if total is None else b',"total":%d' % total
-    return b'{"data":[%b],%b%b}' % (b",".join(items), more[1:-1], count)
+    counts = b"" if facets is None else b',"facets":%b' % orjson.dumps(facets)
+    return b'{"data":[%b],%b%b%b}' % (b",".join(items), more[1:-1], count, counts)

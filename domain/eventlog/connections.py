@@ -1,20 +1,26 @@
-"""The connections to the log's database: one that writes, and a pool of those that read."""
+"""The connections to the log's database: one that writes, a pool of those that read, and a small pool
+of those that search, which clients may make as slow as they like.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from psycopg import AsyncConnection
+from psycopg.errors import QueryCanceled
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
+from domain.errors import TooExpensive
 from domain.eventlog.sessions import session_options
 from domain.eventlog.timeouts import available, cut_after, hung_up
 
 # Nobody waits longer for a database that hangs: then the connection is cut.
 CONNECTING, READING, WRITING = 3, 5, 5
+SEARCHING = 500
+"""Milliseconds that the database may take for one statement of a search."""
 
 
 class Connections:
@@ -28,24 +34,31 @@ class Connections:
             "options": f"{session_options(schema)} -c lock_timeout=4s -c statement_timeout=5s",
         }
         self._writer: AsyncConnection | None = None
-        self._pool = AsyncConnectionPool(
-            conninfo,
-            kwargs={**self._options, "autocommit": True},
+        self._readers = self._pool(readers)
+        self._searchers = self._pool(max(2, readers // 2), f" -c statement_timeout={SEARCHING}ms")
+
+    def _pool(self, size: int, more: str = "") -> AsyncConnectionPool:
+        options = {**self._options, "options": self._options["options"] + more}
+        return AsyncConnectionPool(
+            self._conninfo,
+            kwargs={**options, "autocommit": True},
             min_size=1,
-            max_size=readers,
+            max_size=size,
             timeout=CONNECTING,
             reconnect_timeout=0,
             open=False,
         )
 
     async def open(self) -> None:
-        """Start the pool; it connects in the background, and again whenever it must."""
-        await self._pool.open()
+        """Start the pools; they connect in the background, and again whenever they must."""
+        await self._readers.open()
+        await self._searchers.open()
 
     async def close(self) -> None:
         """Close every connection."""
         await self.drop_writer()
-        await self._pool.close()
+        await self._readers.close()
+        await self._searchers.close()
 
     @asynccontextmanager
     async def writer(self) -> AsyncIterator[AsyncConnection]:
@@ -70,26 +83,38 @@ class Connections:
         Raises:
             Overloaded: the database is away or too slow, or every connection is busy for too long.
         """
+        async with self._lent(self._readers) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def searcher(self, indexed: Sequence[str]) -> AsyncIterator[AsyncConnection]:
+        """A pooled connection in autocommit whose statements have `SEARCHING` milliseconds each.
+
+        Raises:
+            TooExpensive: one of them takes longer; names the fields that are `indexed`.
+            Overloaded: as with `reader`.
+        """
+        async with self._lent(self._searchers) as connection:
+            try:
+                yield connection
+            except QueryCanceled as error:
+                raise TooExpensive(indexedFields=list(indexed)) from error
+
+    @asynccontextmanager
+    async def _lent(self, pool: AsyncConnectionPool) -> AsyncIterator[AsyncConnection]:
         async with available():
-            connection = await self._living()
+            connection = await _living(pool)
             try:
                 with cut_after(READING, connection):
                     yield connection
             finally:
-                await self._pool.putconn(connection)
+                await pool.putconn(connection)
 
     async def drop_writer(self) -> None:
         """Write through another connection next time: what became of this one's last is not known."""
         writer, self._writer = self._writer, None
         if writer is not None:
             await writer.close()
-
-    async def _living(self) -> AsyncConnection:
-        # The pool's own check of what it gives away would wait a second after each dead one.
-        while hung_up(connection := await self._pool.getconn()):
-            await connection.close()
-            await self._pool.putconn(connection)
-        return connection
 
     async def _connect_writer(self) -> AsyncConnection:
         if self._writer is not None and hung_up(self._writer):
@@ -100,3 +125,11 @@ class Connections:
                 self._conninfo, autocommit=True, **self._options
             )
         return self._writer
+
+
+async def _living(pool: AsyncConnectionPool) -> AsyncConnection:
+    # The pool's own check of what it gives away would wait a second after each dead one.
+    while hung_up(connection := await pool.getconn()):
+        await connection.close()
+        await pool.putconn(connection)
+    return connection

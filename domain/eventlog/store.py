@@ -125,6 +125,18 @@ class Store:
         async with self._connections.reader() as connection:
             yield connection
 
+    @asynccontextmanager
+    async def searcher(self, indexed: Sequence[str]) -> AsyncIterator[AsyncConnection]:
+        """A connection in autocommit for what clients ask for in their own words: each statement has
+        half a second. Few are there, so searches do not hold up other readers.
+
+        Raises:
+            TooExpensive: a statement took longer; names the fields that are `indexed`.
+            Overloaded: the database is away, or every connection is busy for too long.
+        """
+        async with self._connections.searcher(indexed) as connection:
+            yield connection
+
     async def head(self) -> tuple[int, datetime]:
         """Position and time of the last event; `(0, epoch)` while there is none."""
         async with self.reader() as connection:

@@ -215,8 +215,9 @@ def _unquoted(path: str) -> str:
 
 
 def _attribute(path: str) -> Field | None:
-    first, *rest = segments(path) or [None]
-    if first != Segment("metadata") or not rest:
+    parts = segments(path)
+    rest = parts[1:]
+    if parts[:1] != (Segment("metadata"),) or not rest:
         return None
     try:
         text(path + "".join(segment.key for segment in rest))

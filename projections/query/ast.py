@@ -72,7 +72,7 @@ def _attribute_in(field: Field, operands: list[Any], values: list[Any]) -> str:
     if len(holding) == 1:
         values.append(holding[0])
         return f"{field.column} @> %s::jsonb"
-    compared = f"{_value(field, values)} = ANY(%s::jsonb[])"
+    compared = f"{attribute(field, values)} = ANY(%s::jsonb[])"
     values.append([_json(operand) for operand in operands])
     if len(holding) > MOST_LOOKED_UP:
         return compared
@@ -91,8 +91,8 @@ def _json(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-def _value(field: Field, values: list[Any]) -> str:
-    """The attribute as JSON, null where it is missing."""
+def attribute(field: Field, values: list[Any]) -> str:
+    """A free attribute as JSON, null where it is missing, as SQL."""
     if len(field.places) == 1:
         return _place(field, field.places[0], values)
     found = [f"nullif({_place(field, keys, values)}, 'null')" for keys in field.places]

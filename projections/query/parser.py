@@ -54,13 +54,13 @@ def from_query(parameters: Iterable[tuple[str, str]], fields: Fields) -> Conditi
     return Every(tuple(parts)) if parts else EVERYTHING
 
 
-def from_json(document: object, fields: Fields) -> Condition:
-    """The condition of a JSON filter.
+def from_json(document: object, fields: Fields, path: str = "") -> Condition:
+    """The condition of a JSON filter, which stands at a path.
 
     Raises:
         Invalid: the path tells where, like `$or[1].status.$in`.
     """
-    return _Reader(fields).filter(document, "", 1)
+    return _Reader(fields).filter(document, path, 1)
 
 
 def _refuse(path: str, message: str) -> NoReturn:

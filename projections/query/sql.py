@@ -13,7 +13,7 @@ from projections.query.ast import (
     Field,
     Negation,
     _attribute_in,
-    _value,
+    attribute,
 )
 from projections.query.field_types import ATTRIBUTE, TAGS
 
@@ -63,7 +63,7 @@ def _missing(field: Field, values: list[Any]) -> str:
     if field.kind is TAGS:
         return f"{field.column} = '{{}}'"
     if field.kind is ATTRIBUTE:
-        return f"coalesce({_value(field, values)}, 'null') = 'null'"
+        return f"coalesce({attribute(field, values)}, 'null') = 'null'"
     return f"{field.column} IS NULL"
 
 
@@ -94,8 +94,8 @@ def _ordered(field: Field, operator: str, operand: Any, values: list[Any]) -> st
 
 def _typed(field: Field, name: str, values: list[Any]) -> str:
     """The attribute where it has this JSON type, else null: nothing compares with it."""
-    kind = f"jsonb_typeof({_value(field, values)}) = '{name}'"
-    value = _value(field, values)
+    kind = f"jsonb_typeof({attribute(field, values)}) = '{name}'"
+    value = attribute(field, values)
     as_text = " #>> '{}'" if name == "string" else ""
     return f"CASE WHEN {kind} THEN {value}{as_text} END"
 

@@ -1,0 +1,202 @@
+"""What a list is asked for besides its filter: in the query, or beside the filter in a body."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from starlette.types import ASGIApp
+
+from api.routes import history
+from api.selection import Selection, selection
+from api.web import responses
+from api.web.operation import Parameter
+from api.web.request import Call
+from domain.errors import Invalid
+from projections import facets
+from projections.executions.projection import MOST_ROWS, Page
+from projections.field_paths import split_list
+from projections.query.ast import Field
+from projections.query.pagination import DEFAULT_SORT
+
+SORT = Parameter(
+    "sort", "Fields, comma-separated, `-` for descending; `-metadata.createdAt` by default"
+)
+COUNT = Parameter("count", "Whether to add the exact total", {"type": "boolean"})
+FIELDS = Parameter("fields", "Members to show, comma-separated, also dotted; all by default")
+FACETS = Parameter(
+    "facets",
+    f"Fields to count executions by, comma-separated; the {facets.MOST_VALUES} most frequent values",
+)
+PROFILE = Parameter(
+    "profile", "`array` answers a bare list, with `Link` to the next page", {"enum": ["array"]}
+)
+AT = Parameter("at", "As they were at this time", {"type": "string", "format": "date-time"})
+PARAMETERS = (SORT, history.LIMIT, history.CURSOR, COUNT, FIELDS, FACETS, PROFILE, AT)
+BESIDE = (*(parameter.name for parameter in PARAMETERS), "expand")
+"""What may stand beside the filter in a body."""
+BODY_SCHEMAS: Mapping[str, Any] = {
+    "sort": {"type": "string"},
+    "limit": history.LIMIT.schema,
+    "cursor": {"type": "string"},
+    "count": {"type": "boolean"},
+    **{
+        name: {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+        for name in ("fields", "facets", "expand")
+    },
+    "profile": PROFILE.schema,
+    "at": AT.schema,
+}
+Facets = Mapping[str, Any]
+WHOLE = re.compile(r"[0-9]{1,19}")
+
+
+class ListRequest(NamedTuple):
+    """A page of a list, as it was asked for."""
+
+    sort: str
+    limit: int
+    cursor: str | None
+    total: bool
+    fields: Selection | None
+    facets: dict[str, Field]
+    bare: bool
+    at: datetime | None
+    expand: list[str]
+
+    @property
+    def paging(self) -> dict[str, Any]:
+        """Which part of the list is meant."""
+        return {
+            "sort": self.sort,
+            "limit": self.limit,
+            "cursor": self.cursor,
+            "count": self.total,
+        }
+
+
+def list_request(call: Call, beside: Mapping[str, Any] | None = None) -> ListRequest:
+    """What the query asks for, and the members of a body that stand beside its filter.
+
+    Raises:
+        Invalid: something is not valid, or stands in both.
+    """
+    words = _Words(call, beside or {})
+    at = words.text("at")
+    asked = ListRequest(
+        sort=words.text("sort") or DEFAULT_SORT,
+        limit=words.whole("limit", 1, MOST_ROWS) or 50,
+        cursor=words.text("cursor"),
+        total=words.truth("count"),
+        fields=selection(words.listed("fields")),
+        facets=facets.checked(words.listed("facets")),
+        bare=words.one_of("profile", "array") is not None,
+        at=None if at is None else history.timed("at", at),
+        expand=words.listed("expand"),
+    )
+    if asked.facets and asked.at is not None:
+        raise Invalid.field("facets", "count what is there now: leave out `at`, or `facets`")
+    if asked.facets and asked.bare:
+        raise Invalid.field("facets", "have no place in a bare list: leave out `profile`")
+    return asked
+
+
+def listed(call: Call, name: str) -> list[str]:
+    """The comma-separated words of a query parameter; none where it is missing or empty."""
+    return _Words(call, {}).listed(name)
+
+
+def filter_of(body: dict[str, Any]) -> tuple[Any, str, dict[str, Any]]:
+    """The filter in a body, where it stands there, and what stands beside it.
+
+    Raises:
+        Invalid: filter and paging are mixed, or something unknown stands beside the filter.
+    """
+    paging = {name: body[name] for name in BESIDE if name in body}
+    if "filter" not in body and not paging:
+        return body, "", {}
+    others = [name for name in body if name != "filter" and name not in paging]
+    if others and "filter" not in body:
+        example = f'{{"filter": {{…}}, "{next(iter(paging))}": …}}'
+        raise Invalid.field(next(iter(paging)), f"stands beside the filter, as in {example}")
+    if others:
+        known = ", ".join(BESIDE)
+        raise Invalid.field(others[0], f"is not known beside `filter` (known: {known})")
+    return body.get("filter", {}), "filter" if "filter" in body else "", paging
+
+
+def page_answer(
+    call: Call, asked: ListRequest, found: Page, items: list[bytes], counts: Facets | None
+) -> ASGIApp:
+    """A page, or a bare list with its paging in the headers."""
+    headers = {"log-position": str(found.position)}
+    if not asked.bare:
+        return responses.json(
+            responses.page(items, found.next_cursor, found.total, counts), headers
+        )
+    if found.next_cursor is not None:
+        headers |= {"link": _next(call, found.next_cursor), "next-cursor": found.next_cursor}
+    if found.total is not None:
+        headers["total-count"] = str(found.total)
+    return responses.json(b"[%b]" % b",".join(items), headers)
+
+
+def _next(call: Call, cursor: str) -> str:
+    """The address of the next page, as a value of `Link` (RFC 8288)."""
+    query = [(name, value) for name, value in call.query if name != "cursor"]
+    return f'<{call.url}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'
+
+
+class _Words:
+    """Reads each word from the query or from the body."""
+
+    def __init__(self, call: Call, beside: Mapping[str, Any]) -> None:
+        self._call = call
+        self._beside = beside
+
+    def text(self, name: str) -> str | None:
+        found = self._found(name)
+        if found is not None and not isinstance(found, str):
+            raise Invalid.field(name, "must be text")
+        return found
+
+    def truth(self, name: str) -> bool:
+        found = self._found(name)
+        if found not in (None, "true", "false") and not isinstance(found, bool):
+            raise Invalid.field(name, "must be true or false")
+        return found in ("true", True)
+
+    def whole(self, name: str, at_least: int, at_most: int) -> int | None:
+        found = self._found(name)
+        if isinstance(found, str) and WHOLE.fullmatch(found) and name not in self._beside:
+            found = int(found)
+        if found is None:
+            return None
+        if type(found) is not int or not at_least <= found <= at_most:
+            raise Invalid.field(name, f"must be a whole number from {at_least} to {at_most}")
+        return found
+
+    def listed(self, name: str) -> list[str]:
+        found = self._found(name)
+        if isinstance(found, str):
+            return [part for part in split_list(found) if part]
+        if found is None:
+            return []
+        if not isinstance(found, list) or not all(isinstance(part, str) for part in found):
+            raise Invalid.field(name, "must be a list of texts, or comma-separated")
+        return found
+
+    def one_of(self, name: str, *allowed: str) -> str | None:
+        found = self.text(name)
+        if found is not None and found not in allowed:
+            raise Invalid.field(name, f"must be {' or '.join(allowed)}")
+        return found
+
+    def _found(self, name: str) -> Any:
+        asked = self._call.parameter(name)
+        if asked is not None and name in self._beside:
+            raise Invalid.field(name, "stands in the query and in the body: leave out one")
+        return self._beside.get(name) if asked is None else asked

@@ -1,0 +1,119 @@
+"""How many executions have each value of a field: the counts beside a list, under its filter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from psycopg import AsyncConnection
+
+from domain.errors import Invalid
+from projections.executions.columns import field
+from projections.query.ast import Condition, Field, attribute
+from projections.query.field_types import ATTRIBUTE, BOOLEAN, TAGS, TEXT
+from projections.query.sql import sql
+
+MOST_FACETS = 10
+MOST_VALUES = 50
+LONGEST_VALUE = 1_000
+"""Bytes of JSON that a free attribute may have to be a value: a list or a text may be huge."""
+
+COLUMNS = """SELECT grouping({columns}) AS mask, coalesce({texts}) AS value, count(*) AS n
+    FROM executions WHERE {where} GROUP BY GROUPING SETS ({sets})"""
+TAGGED = """SELECT 0 AS mask, tag AS value, count(*) AS n FROM executions CROSS JOIN LATERAL
+    unnest(CASE WHEN tags = '{{}}' THEN ARRAY[NULL::text] ELSE tags END) AS tag
+    WHERE {where} GROUP BY tag"""
+ATTRIBUTED = """SELECT 0 AS mask, known.value::text AS value, count(*) AS n
+    FROM executions CROSS JOIN LATERAL (SELECT {value} AS value) AS found
+    CROSS JOIN LATERAL (SELECT CASE WHEN jsonb_typeof(found.value) IN ('string', 'number', 'boolean')
+        AND octet_length(found.value::text) <= {longest} THEN found.value END AS value) AS known
+    WHERE {where} GROUP BY known.value"""
+MOST_FREQUENT = """SELECT mask, value, n::bigint, kinds::bigint, total::bigint FROM (
+        SELECT mask, value, n, row_number() OVER (
+                PARTITION BY mask ORDER BY n DESC, value COLLATE "C" NULLS LAST) AS place,
+            count(*) OVER (PARTITION BY mask) AS kinds, sum(n) OVER (PARTITION BY mask) AS total
+        FROM ({counted}) AS counted) AS ranked
+    WHERE place <= {most} ORDER BY mask, place"""
+
+Facet = dict[str, Any]
+"""`values`, the most frequent first, each `{value, count}`; `rest` where there are more: how many
+`values` those are, and their `count`."""
+
+
+def checked(names: Sequence[str]) -> dict[str, Field]:
+    """The fields to count by.
+
+    Raises:
+        Invalid: there is no such field, it comes twice, or its values are too many to be counted.
+    """
+    found: dict[str, Field] = {}
+    for name in names:
+        known = field(name)
+        if known is None or not _countable(known):
+            message = f"executions are not counted by `{name}`: take a field of text, true or false"
+            raise Invalid.field("facets", message)
+        if known in found.values():
+            raise Invalid.field("facets", f"`{name}` comes twice")
+        found[name] = known
+    if len(found) > MOST_FACETS:
+        raise Invalid.field("facets", f"at most {MOST_FACETS} fields can be counted by at once")
+    return found
+
+
+def _countable(known: Field) -> bool:
+    return known.kind in {TEXT, BOOLEAN, TAGS, ATTRIBUTE} or bool(known.kind.words)
+
+
+async def counted(
+    connection: AsyncConnection, fields: dict[str, Field], condition: Condition
+) -> dict[str, Facet]:
+    """The facet of each field, over the rows that meet the condition."""
+    scalar = [(n, f) for n, f in fields.items() if f.kind not in {TAGS, ATTRIBUTE}]
+    groups = [[pair] for pair in fields.items() if pair not in scalar]
+    facets: dict[str, Facet] = {}
+    for group in [scalar, *groups] if scalar else groups:
+        values: list[Any] = []
+        counting = _counting([known for _, known in group], condition, values)
+        query = MOST_FREQUENT.format(counted=counting, most=MOST_VALUES)
+        # Never prepared: the plan depends on how common a value is.
+        cursor = await connection.execute(query, values, prepare=False, binary=True)
+        rows = await cursor.fetchall()
+        for place, (name, known) in enumerate(group):
+            mask = (1 << len(group)) - 1 & ~(1 << (len(group) - 1 - place))
+            facets[name] = _facet(known, [row[1:] for row in rows if row[0] == mask])
+    return {name: facets[name] for name in fields}
+
+
+def _counting(fields: Sequence[Field], condition: Condition, values: list[Any]) -> str:
+    if fields[0].kind is TAGS:
+        return TAGGED.format(where=sql(condition, values))
+    if fields[0].kind is ATTRIBUTE:
+        value = attribute(fields[0], values)
+        where = sql(condition, values)
+        return ATTRIBUTED.format(value=value, where=where, longest=LONGEST_VALUE)
+    columns = [known.column for known in fields]
+    return COLUMNS.format(
+        columns=", ".join(columns),
+        texts=", ".join(f"{column}::text" for column in columns),
+        where=sql(condition, values),
+        sets=", ".join(f"({column})" for column in columns),
+    )
+
+
+def _facet(known: Field, rows: Sequence[tuple[str | None, int, int, int]]) -> Facet:
+    facet: Facet = {
+        "values": [{"value": _shown(known, value), "count": n} for value, n, _, _ in rows]
+    }
+    if rows and rows[0][2] > len(rows):
+        shown = sum(n for _, n, _, _ in rows)
+        facet["rest"] = {"values": rows[0][2] - len(rows), "count": rows[0][3] - shown}
+    return facet
+
+
+def _shown(known: Field, value: str | None) -> Any:
+    if value is None:
+        return None
+    if known.kind is ATTRIBUTE:
+        return orjson.loads(value)
+    return value == "true" if known.kind is BOOLEAN else value

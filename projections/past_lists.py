@@ -1,0 +1,263 @@
+"""Lists as they were at a time, by the view of now and by the log.
+
+A row whose last event was recorded by then is as it was: SQL finds, sorts and counts those. What was
+touched since is folded back, from the log, to what it was, and meets the filter here or does not. So
+a list of the past costs what one of the present does, and as much again for each execution touched
+since. Fields that never change narrow those down first, in SQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import cmp_to_key
+from typing import Any, NamedTuple
+
+from psycopg import AsyncConnection
+
+from domain.errors import Invalid, TooExpensive
+from domain.eventlog.codec import sealed_json
+from domain.eventlog.snapshots import Snapshot
+from domain.eventlog.states import states_at, versions_at
+from domain.eventlog.store import Store
+from domain.execution.state import Execution
+from domain.model import Held
+from projections.executions.columns import sortable
+from projections.executions.projection import BODY, MOST_ROWS, STREAM, Listed, Page
+from projections.query import pagination
+from projections.query.ast import Compare, Condition, Either, Every, Negation
+from projections.query.matcher import matches, value_in
+from projections.query.pagination import Key
+from projections.query.sql import sql
+from projections.representations.execution import document
+
+MOST_FOLDED = 1_000
+"""More executions that were touched since are not folded back for one list."""
+AT_ONCE = 50
+LASTING = ("$id", "order", "service", "workflow", "customer", "provider", "metadata.createdAt")
+"""Fields that an execution keeps for ever."""
+
+QUERY = """WITH touched AS MATERIALIZED (
+        SELECT coalesce(array_agg(id), '{{}}') AS ids FROM (
+            SELECT id FROM executions WHERE position > %s AND created_at <= %s AND {lasting}
+            LIMIT {most}) AS part)
+    SELECT known.position, CASE WHEN page.id IS NOT DISTINCT FROM first_value(page.id) OVER ()
+        THEN (SELECT ids FROM touched) END, counted.total, page.* FROM bookmarks AS known
+    CROSS JOIN ({count}) AS counted
+    LEFT JOIN (SELECT {body}, {ranks} FROM executions WHERE position <= %s AND {where}
+        ORDER BY {order} LIMIT {limit}) AS page ON true
+    WHERE known.view = 'executions'"""
+COUNT = "SELECT count(*) AS total FROM executions WHERE position <= %s AND {where}"
+NO_COUNT = "SELECT NULL::bigint AS total"
+
+Place = Sequence[Any]
+"""The values of an execution by which it is ordered."""
+
+
+class Question(NamedTuple):
+    """Which executions are meant, how they are ordered, and after which place the page begins."""
+
+    condition: Condition
+    keys: Sequence[Key]
+    after: Place | None
+    limit: int
+    counts: bool
+
+
+class Moment(NamedTuple):
+    """A time, and the position of the last event that was recorded by then."""
+
+    at: datetime
+    position: int
+
+
+class Candidate(NamedTuple):
+    """An execution in the answer, and its place in the order."""
+
+    place: Place
+    listed: Listed
+
+
+class PastLists:
+    """Answers with states of the past; needs no tables but those of the view of executions."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def moment(self, at: datetime) -> Moment:
+        """What was recorded by a time, that time included."""
+        return Moment(at, await self._store.position_before(at + timedelta(microseconds=1)))
+
+    async def find(
+        self,
+        connection: AsyncConnection,
+        now: datetime,
+        moment: Moment,
+        condition: Condition,
+        *,
+        sort: str = pagination.DEFAULT_SORT,
+        limit: int = 50,
+        cursor: str | None = None,
+        count: bool = False,
+        scope: Condition | None = None,
+    ) -> Page:
+        """The executions that met `condition` at a moment which the view has reached, as they were.
+
+        Durations of those that had not ended are counted until then, or until `now`.
+
+        Raises:
+            Invalid: the sort, the limit or the cursor is not valid.
+            TooExpensive: too many that may be meant were touched since.
+        """
+        if not 1 <= limit <= MOST_ROWS:
+            raise Invalid.field("limit", f"this is from 1 to {MOST_ROWS}")
+        keys = pagination.order(sort, sortable)
+        bound = f"{sort} at {moment.at.isoformat()}"
+        place = pagination.decode(cursor, bound, condition, keys) if cursor is not None else None
+        meant = condition if scope is None else Every((scope, condition))
+        question = Question(meant, keys, place, limit, count)
+        until = min(moment.at, now)
+        position, touched, total, untouched = await self._rows(connection, moment, question, until)
+        folded, changed = await self._folded(connection, moment, question, touched, until)
+        found = _merged([*untouched, *folded], question)
+        following = None
+        if len(found) > limit:
+            following = pagination.encode(bound, condition, found[limit - 1].place)
+        if total is not None:
+            total += changed
+        return Page([one.listed for one in found[:limit]], following, position, total)
+
+    async def _rows(
+        self, connection: AsyncConnection, moment: Moment, question: Question, until: datetime
+    ) -> tuple[int, list[str], int | None, list[Candidate]]:
+        """In one statement, so of one instant: how far the view goes, what was touched since, and
+        how many and which of the others are meant.
+        """
+        values: list[Any] = []
+        query = _query(moment, question, values)
+        cursor = await connection.execute(query, values, prepare=False, binary=True)
+        rows = await cursor.fetchall()
+        position, _, total = rows[0][:3]
+        touched = next(row[1] for row in rows if row[1] is not None)
+        if len(touched) > MOST_FOLDED:
+            raise TooExpensive(
+                f"More than {MOST_FOLDED} executions that may be meant have changed since `at`: "
+                "choose a later time, or narrow the list by one of `indexedFields`.",
+                indexedFields=list(LASTING),
+            )
+        found = [
+            Candidate(row[9:], self._listed(row[3:9], until)) for row in rows if row[3] is not None
+        ]
+        return position, touched, total, found
+
+    def _listed(self, row: Sequence[Any], until: datetime) -> Listed:
+        id_, version, position, at, state, ended = row
+        if state is None:
+            return Listed(id_, ended)
+        held = self._store.codec.thaw(Snapshot(STREAM + id_, version, position, at, state))
+        return Listed(id_, sealed_json(document(held, until)))
+
+    async def _folded(
+        self,
+        connection: AsyncConnection,
+        moment: Moment,
+        question: Question,
+        ids: Sequence[str],
+        until: datetime,
+    ) -> tuple[list[Candidate], int]:
+        """Those of the page among the touched ones, and how many of these are meant in all."""
+        streams = [STREAM + id_ for id_ in ids]
+        versions = await versions_at(self._store, [(one, moment.position) for one in streams])
+        there = {stream: version for (stream, _), version in versions.items() if version}
+        found: list[Candidate] = []
+        total = 0
+        for some in _portions(there):
+            states = await states_at(connection, self._store.codec, some)
+            for held in states.values():
+                if matches(question.condition, value_in(held)):
+                    total += 1
+                    found += _candidates(held, question, until)
+            found = _merged(found, question)
+            await asyncio.sleep(0)
+        return found, total
+
+
+def _query(moment: Moment, question: Question, values: list[Any]) -> str:
+    values += [moment.position, moment.at]
+    lasting = sql(lasting_part(question.condition), values)
+    count = NO_COUNT
+    if question.counts:
+        values.append(moment.position)
+        count = COUNT.format(where=sql(question.condition, values))
+    values.append(moment.position)
+    where = sql(question.condition, values)
+    if question.after is not None:
+        where += f" AND {pagination.after(question.keys, question.after, values)}"
+    return QUERY.format(
+        lasting=lasting,
+        most=MOST_FOLDED + 1,
+        count=count,
+        body=BODY,
+        ranks=", ".join(f"{key.rank} AS rank_{nth}" for nth, key in enumerate(question.keys)),
+        where=where,
+        order=", ".join(key.clause for key in question.keys),
+        limit=question.limit + 1,
+    )
+
+
+def lasting_part(condition: Condition) -> Condition:
+    """What a condition says of fields that never change: what does not meet this never met it all."""
+    match condition:
+        case Every(parts):
+            return Every(tuple(lasting_part(part) for part in parts))
+        case _ if _lasts(condition):
+            return condition
+    return Every()
+
+
+def _lasts(condition: Condition) -> bool:
+    match condition:
+        case Every(parts) | Either(parts):
+            return all(map(_lasts, parts))
+        case Negation(part):
+            return _lasts(part)
+        case Compare(field):
+            return field.path in LASTING
+
+
+def _portions(versions: Mapping[str, int]) -> list[dict[str, int]]:
+    items = list(versions.items())
+    return [dict(items[start : start + AT_ONCE]) for start in range(0, len(items), AT_ONCE)]
+
+
+def _candidates(held: Held[Execution], question: Question, until: datetime) -> list[Candidate]:
+    place = [_rank(key, held) for key in question.keys]
+    if question.after is not None and compare(place, question.after, question.keys) <= 0:
+        return []
+    return [Candidate(place, Listed(held.state.id, sealed_json(document(held, until))))]
+
+
+def _rank(key: Key, held: Held[Execution]) -> Any:
+    value = value_in(held)(key.field)
+    return None if value is None else key.field.kind.rank(value)
+
+
+def _merged(found: Sequence[Candidate], question: Question) -> list[Candidate]:
+    """In order, and no more than it takes to know whether there is another page."""
+
+    def order(one: Candidate, other: Candidate) -> int:
+        return compare(one.place, other.place, question.keys)
+
+    return sorted(found, key=cmp_to_key(order))[: question.limit + 1]
+
+
+def compare(one: Place, other: Place, keys: Sequence[Key]) -> int:
+    """Below zero where one comes before the other: missing values last, as SQL orders."""
+    for key, left, right in zip(keys, one, other, strict=True):
+        if left == right:
+            continue
+        if left is None or right is None:
+            return 1 if left is None else -1
+        return (1 if left > right else -1) * (-1 if key.descending else 1)
+    return 0

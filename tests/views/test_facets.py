@@ -1,0 +1,109 @@
+"""Facets are the counts that counting by hand over the documents gives."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from domain.errors import Invalid
+from projections import facets
+from projections.executions.columns import field
+from projections.query.ast import EVERYTHING, Every
+from projections.query.parser import from_json
+from tests.projections.query.test_filters import Deep, Sample, combined, comparisons
+from tests.support.filter_model import meets, values
+
+FACETS = (
+    "status",
+    "service",
+    "assignee.type",
+    "error.code",
+    "priority",
+    "error.recoverable",
+    "tags",
+    "metadata.region",
+    "metadata.deep.x",
+    "workflow",
+)
+
+
+@pytest.fixture
+def known(views: str) -> Iterator[Sample]:
+    made = Sample(views)
+    yield made
+    made.close()
+
+
+def by_hand(documents: list[Deep], path: str) -> Counter[str]:
+    """How many documents have each value, as JSON; of a list or an object it is not counted."""
+    found: Counter[str] = Counter()
+    for document in documents:
+        shown = [one for one in values(document, path) if not isinstance(one, list | dict)]
+        found.update(orjson.dumps(one).decode() for one in shown or [None])
+    return found
+
+
+def counted(known: Sample, names: tuple[str, ...], condition: Any) -> dict[str, Any]:
+    found: dict[str, Any] = known.run(
+        facets.counted(known.connection, facets.checked(names), condition)
+    )
+    return found
+
+
+def test_facets_are_those_counted_by_hand(known: Sample) -> None:
+    @settings(max_examples=50)
+    @given(
+        st.recursive(comparisons(), combined, max_leaves=3) | st.just({}),
+        st.lists(st.sampled_from(FACETS), unique=True, min_size=1).map(tuple),
+    )
+    def agree(asked: Deep, names: tuple[str, ...]) -> None:
+        met = [document for document in known.documents if meets(document, asked)]
+        found = counted(known, names, from_json(asked, field))
+        assert list(found) == list(names)
+        for name in names:
+            counts = [
+                (orjson.dumps(v["value"]).decode(), v["count"]) for v in found[name]["values"]
+            ]
+            assert Counter(dict(counts)) == by_hand(met, name)
+            assert [n for _, n in counts] == sorted((n for _, n in counts), reverse=True)
+
+    agree()
+
+
+def test_a_scope_narrows_facets(known: Sample) -> None:
+    scope = from_json({"customer": "c-1"}, field)
+    found = counted(known, ("customer",), Every((scope, EVERYTHING)))
+    assert [one["value"] for one in found["customer"]["values"]] == ["c-1"]
+
+
+def test_the_rarest_values_are_summed(known: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facets, "MOST_VALUES", 2)
+    for name in ("order", "tags"):
+        whole = by_hand(known.documents, name)
+        found = counted(known, (name,), EVERYTHING)[name]
+        assert len(found["values"]) == 2
+        shown = sum(value["count"] for value in found["values"])
+        assert found["rest"] == {"values": len(whole) - 2, "count": whole.total() - shown}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["progress"],
+        ["nothing"],
+        ["metadata.createdAt"],
+        ["status", "status"],
+        ["tag", "tags"],
+        [*FACETS, "error.step"],
+    ],
+)
+def test_what_cannot_be_counted_by_is_refused(names: list[str]) -> None:
+    with pytest.raises(Invalid) as refused:
+        facets.checked(names)
+    assert refused.value.members["errors"][0]["path"] == "facets"

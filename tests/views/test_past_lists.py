@@ -1,0 +1,166 @@
+"""A list of the past is what a list was then: filter, order, pages and documents."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import hypothesis.strategies as st
+import orjson
+import pytest
+from hypothesis import given, settings
+from psycopg import AsyncConnection
+
+from domain.errors import Invalid, TooExpensive
+from domain.eventlog.codec import sealed_json
+from domain.eventlog.sessions import session_options
+from domain.model import Held, Recorded, replay
+from projections import past_lists
+from projections.engine.follower import Follower
+from projections.executions.columns import field
+from projections.executions.projection import Executions, Listed, Page
+from projections.past_lists import PastLists
+from projections.query.ast import EVERYTHING, Condition
+from projections.query.parser import from_json
+from projections.representations.execution import document
+from tests.projections.query.test_filters import Deep, combined, comparisons
+from tests.projections.query.test_pagination import SORTS, place
+from tests.support.event_writer import NOON, SECOND, Happening, Log, new_store
+from tests.support.filter_model import meets
+from tests.support.sample_executions import sample
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def shuffled(happenings: Sequence[Happening]) -> list[Happening]:
+    """The events of all executions at once, those of each in order."""
+    random = Random(3)
+    left: dict[str, list[Happening]] = {happening.execution: [] for happening in happenings}
+    for happening in happenings:
+        left[happening.execution].append(happening)
+    mixed = []
+    while left:
+        name = random.choice(sorted(left))
+        mixed.append(left[name].pop(0))
+        if not left[name]:
+            del left[name]
+    return mixed
+
+
+class Past:
+    """A log of executions that went on side by side, and its lists at any time."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._loop = asyncio.Runner()
+        self._loop.run(self._fill(conninfo))
+
+    async def _fill(self, conninfo: str) -> None:
+        self._store = new_store(conninfo)
+        await self._store.open()
+        self.happenings = shuffled(sample())
+        log = Log(self._store)
+        for start in range(0, len(self.happenings), 3):
+            await log.write(self.happenings[start : start + 3])
+        options = session_options("executions")
+        self.connection = await AsyncConnection.connect(conninfo, autocommit=True, options=options)
+        follower = Follower(Executions(self._store.codec), self._store)
+        while await follower.catch_up(self.connection):
+            pass
+        rows = await self._store.read(0, 10_000)
+        self.events = [self._store.codec.decode(row) for row in rows]
+        self.lists = PastLists(self._store)
+
+    async def _page(self, at: datetime, condition: Condition, **options: Any) -> Page:
+        moment = await self.lists.moment(at)
+        return await self.lists.find(self.connection, NOW, moment, condition, **options)
+
+    def page(self, at: datetime, condition: Condition, **options: Any) -> Page:
+        return self._loop.run(self._page(at, condition, **options))
+
+    def pages(self, at: datetime, condition: Condition, limit: int, sort: str) -> list[Any]:
+        found: list[Any] = []
+        cursor = None
+        while True:
+            page = self.page(at, condition, limit=limit, sort=sort, cursor=cursor, count=True)
+            found += page.data
+            cursor = page.next_cursor
+            if cursor is None:
+                assert page.total == len(found)
+                return found
+
+    def expected(self, at: datetime, asked: Deep, sort: str) -> list[bytes]:
+        shown = [sealed_json(document(held, at)) for held in states(self.events, at)]
+        met = [one for one in shown if meets(orjson.loads(one), asked)]
+        listed = [Listed(orjson.loads(one)["$id"], one) for one in met]
+        return [one.document for one in sorted(listed, key=lambda one: place(one, sort))]
+
+    def close(self) -> None:
+        self._loop.run(self.connection.close())
+        self._loop.run(self._store.close())
+        self._loop.close()
+
+
+def states(events: Sequence[Recorded], at: datetime) -> list[Held[Any]]:
+    """The executions that had been recorded by then, as they were, by their events alone."""
+    held: dict[str, Held[Any] | None] = {}
+    for event in events:
+        if event.at <= at:
+            held[event.stream] = replay(held.get(event.stream), [event])
+    return [state for state in held.values() if state]
+
+
+@pytest.fixture
+def past(views: str) -> Iterator[Past]:
+    made = Past(views)
+    yield made
+    made.close()
+
+
+def test_a_list_of_the_past_is_what_the_events_until_then_lead_to(past: Past) -> None:
+    last = len(past.happenings)
+    sorts = [sort for sort in SORTS if "metadata.updatedAt" not in sort] + ["metadata.updatedAt"]
+
+    @settings(max_examples=60)
+    @given(
+        st.integers(0, last + 1),
+        st.recursive(comparisons(), combined, max_leaves=4) | st.just({}),
+        st.sampled_from(sorts),
+        st.sampled_from([3, 500]),
+    )
+    def agree(second: int, asked: Deep, sort: str, limit: int) -> None:
+        at = NOON + second * SECOND + timedelta(milliseconds=500)
+        found = past.pages(at, from_json(asked, field), limit, sort)
+        assert [one.document for one in found] == past.expected(at, asked, sort)
+
+    agree()
+
+
+def test_an_event_counts_at_the_very_time_it_was_recorded(past: Past) -> None:
+    first = past.events[0].at
+    assert len(past.page(first, EVERYTHING).data) == len(states(past.events, first)) > 0
+    assert past.page(first - timedelta(milliseconds=1), EVERYTHING).data == []
+
+
+def test_a_cursor_belongs_to_its_time(past: Past) -> None:
+    at = NOON + 100 * SECOND
+    page = past.page(at, EVERYTHING, limit=1)
+    with pytest.raises(Invalid):
+        past.page(at + SECOND, EVERYTHING, limit=1, cursor=page.next_cursor)
+
+
+def test_fields_that_never_change_narrow_what_must_be_folded(
+    past: Past, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(past_lists, "MOST_FOLDED", 3)
+    at = NOON + len(past.happenings) * SECOND / 2
+    with pytest.raises(TooExpensive) as refused:
+        past.page(at, EVERYTHING)
+    assert "service" in refused.value.members["indexedFields"]
+    with pytest.raises(TooExpensive):
+        past.page(at, from_json({"status": "running"}, field))
+    asked = {"$id": ["e-01", "e-02", "e-03"], "status": {"$ne": "cancelled"}}
+    found = past.page(at, from_json(asked, field), sort="$id")
+    assert [one.document for one in found.data] == past.expected(at, asked, "$id")
