@@ -7,34 +7,34 @@ from typing import cast, get_args
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
+from api.list_request import listed
 from api.routes import history
 from api.web import responses
 from api.web.consistency import MIN_POSITION, fresh, reached
 from api.web.operation import Operation, Parameter
 from api.web.request import Call
 from domain.errors import Invalid
-from domain.execution.types import Status
-from projections.analytics import queries
+from domain.execution.types import Status, StepStatus
+from projections.analytics_question import MOST_KEYS, By, Question
 
 INDEXED = ("service", "order", "customer", "provider", "from", "to")
 ONLY = ("service", "order", "customer", "provider", "status")
-GROUPS = get_args(queries.By)
+KEYS = get_args(By)
 
 
 async def executions(call: Call) -> ASGIApp:
     """Counts, rates, durations and cost of the executions that are meant, and by group."""
-    by, status = call.parameter("by"), call.parameter("status")
-    if by is not None and by not in GROUPS:
-        raise Invalid.field("by", f"must be one of {', '.join(GROUPS)}")
-    if status is not None and status not in list(Status):
-        raise Invalid.field("status", f"must be one of {', '.join(Status)}")
     since, until = call.parameter("from"), call.parameter("to")
-    question = queries.Question(
-        by=cast("queries.By | None", by),
+    keys = _keys(call)
+    question = Question(
+        by=keys,
         only={name: value for name in ONLY if (value := call.parameter(name)) is not None},
         since=None if since is None else history.timed("from", since),
         until=None if until is None else history.timed("to", until),
     )
+    statuses: list[str] = list(StepStatus if question.steps else Status)
+    if question.only.get("status", statuses[0]) not in statuses:
+        raise Invalid.field("status", f"must be one of {', '.join(statuses)}")
     await fresh(call, "analytics")
     async with call.system.store.searcher(INDEXED) as connection:
         answer = await call.system.figures.answer(connection, question)
@@ -42,12 +42,23 @@ async def executions(call: Call) -> ASGIApp:
     return responses.json(answer.document, {"log-position": str(answer.position)})
 
 
+def _keys(call: Call) -> tuple[By, ...]:
+    keys = tuple(listed(call, "by"))
+    if len(keys) > MOST_KEYS or len(set(keys)) < len(keys) or not set(keys) <= set(KEYS):
+        raise Invalid.field("by", f"must be one or {MOST_KEYS} of {', '.join(KEYS)}")
+    return cast("tuple[By, ...]", keys)
+
+
 PARAMETERS = (
     *(Parameter(name, "Only these") for name in ONLY if name != "status"),
-    Parameter("status", "Only these", {"type": "string", "enum": list(Status)}),
+    Parameter(
+        "status",
+        "Only these: of executions, or where `step` is among `by`, of steps",
+        {"type": "string", "enum": sorted({*Status, *StepStatus})},
+    ),
     Parameter("from", "Created at or after", {"type": "string", "format": "date-time"}),
     Parameter("to", "Created before", {"type": "string", "format": "date-time"}),
-    Parameter("by", "What to group by", {"type": "string", "enum": list(GROUPS)}),
+    Parameter("by", f"One or two keys, comma-separated, of {', '.join(KEYS)}"),
     MIN_POSITION,
 )
 OPERATIONS = tuple(

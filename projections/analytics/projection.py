@@ -1,10 +1,11 @@
 """How the executions went: counts, rates, durations, cost, for all of them or group by group.
 
 One narrow row per execution (`analytics_facts`), and of these, running totals (`analytics_totals`)
-in six slices: all executions, and those of one service, assignee, customer, provider or day. A
-question about one slice reads its few totals, however many executions there are. Beside them
-stands how many durations are in each octave (`analytics_spread`): so a rank is found in its octave
-and from there along an index, and percentiles are exact. Other questions read the facts they mean.
+in slices: all executions, and those of one service, assignee, type of assignee, model, customer,
+provider or day. A question about one slice reads its few totals, however many executions there are.
+Beside them stands how many durations are in each octave (`analytics_spread`): so a rank is found in
+its octave and from there along an index, and percentiles are exact. Other questions read the facts
+they mean. Of steps there is a narrow row per run (`analytics_steps`).
 """
 
 from __future__ import annotations
@@ -19,15 +20,22 @@ from psycopg import AsyncConnection
 
 from domain.model import Recorded, aggregate_id
 from domain.types import EXACT
+from projections import step_runs
 from projections.analytics.row import COUNTED, NONE, Fact, after
+from projections.step_runs import OF_STEPS, StepRuns
 
 CAPACITY = 5_000
-SLICES = ("service", "assignee", "customer", "provider", "day")
+SLICES = ("service", "assignee", "assignee_type", "model", "customer", "provider", "day")
 
 DURATIONS = "\n".join(
     f"CREATE INDEX IF NOT EXISTS analytics_durations_by_{column}"
     f" ON analytics_facts ({column}, duration) WHERE duration IS NOT NULL;"
     for column in (*SLICES, "status")
+)
+SEEN = "\n".join(
+    f"CREATE INDEX IF NOT EXISTS analytics_facts_of_{column}"
+    f" ON analytics_facts ({column}, created_at);"
+    for column in (*SLICES[:-1], "status")
 )
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS analytics_facts (
@@ -36,7 +44,9 @@ CREATE TABLE IF NOT EXISTS analytics_facts (
     service     text COLLATE "C" NOT NULL,
     customer    text COLLATE "C" NOT NULL,
     provider    text COLLATE "C" NOT NULL,
-    assignee    text COLLATE "C" NOT NULL,  -- '' for none
+    assignee    text COLLATE "C" NOT NULL,  -- '' for none, as in the two that follow
+    assignee_type text COLLATE "C" NOT NULL,
+    model       text COLLATE "C" NOT NULL,
     day         text COLLATE "C" NOT NULL,  -- of created_at, in UTC
     status      text COLLATE "C" NOT NULL,
     error_code  text COLLATE "C" NOT NULL,  -- '' unless failed
@@ -50,14 +60,12 @@ CREATE TABLE IF NOT EXISTS analytics_facts (
 ) WITH (fillfactor = 80);
 CREATE INDEX IF NOT EXISTS analytics_facts_age ON analytics_facts (created_at);
 CREATE INDEX IF NOT EXISTS analytics_facts_of_order ON analytics_facts ("order");
-CREATE INDEX IF NOT EXISTS analytics_facts_of_service ON analytics_facts (service, created_at);
-CREATE INDEX IF NOT EXISTS analytics_facts_of_customer ON analytics_facts (customer, created_at);
-CREATE INDEX IF NOT EXISTS analytics_facts_of_provider ON analytics_facts (provider, created_at);
+{SEEN}
 CREATE INDEX IF NOT EXISTS analytics_durations ON analytics_facts (duration)
     WHERE duration IS NOT NULL;
 {DURATIONS}
 CREATE TABLE IF NOT EXISTS analytics_totals (
-    slice       text    COLLATE "C" NOT NULL,  -- service, assignee, customer, provider, day; '': all
+    slice       text    COLLATE "C" NOT NULL,  -- one of SLICES; '': all
     value       text    COLLATE "C" NOT NULL,  -- which service, ...; '' for all
     status      text    COLLATE "C" NOT NULL,
     error_code  text    COLLATE "C" NOT NULL,
@@ -78,15 +86,15 @@ CREATE TABLE IF NOT EXISTS analytics_spread (
     ended  bigint   NOT NULL,
     PRIMARY KEY (slice, value, octave)
 ) WITH (fillfactor = 80);
-"""
+{step_runs.SCHEMA}"""
 
 
 COLUMNS = ", ".join('"order"' if f == "order" else f for f in Fact._fields)
 LOAD = f"SELECT {COLUMNS} FROM analytics_facts WHERE id = ANY(%b::text[])"
 KEEP = f"""INSERT INTO analytics_facts ({COLUMNS}) SELECT * FROM unnest(
     %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
-    %b::text[], %b::boolean[], %b::timestamptz[], %b::timestamptz[], %b::bigint[], %b::numeric[],
-    %b::numeric[], %b::numeric[])
+    %b::text[], %b::text[], %b::text[], %b::boolean[], %b::timestamptz[], %b::timestamptz[],
+    %b::bigint[], %b::numeric[], %b::numeric[], %b::numeric[])
     ON CONFLICT (id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in Fact._fields[5:])}"""
 AMOUNTS = ("executions", "judged", "succeeded", "ended", "duration", "cost", "tokens", "api_calls")
 ADD = f"""INSERT INTO analytics_totals AS t SELECT * FROM unnest(
@@ -109,8 +117,9 @@ class Analytics:
         "analytics_facts",
         "analytics_totals",
         "analytics_spread",
+        "analytics_steps",
     )
-    types: ClassVar[Sequence[str] | None] = tuple(event.type for event in COUNTED)
+    types: ClassVar[Sequence[str] | None] = tuple(event.type for event in (*COUNTED, *OF_STEPS))
     by_stream: ClassVar[bool] = False
 
     def __init__(self, capacity: int = CAPACITY) -> None:
@@ -127,14 +136,17 @@ class Analytics:
         known = {event.stream for event in page} - begun
         before = await self._load(connection, [aggregate_id(stream) for stream in known])
         facts: dict[str, Fact] = dict(before)
+        runs = await StepRuns.load(connection, page)
         for event in page:
             execution = aggregate_id(event.stream)
-            facts[execution] = after(facts.get(execution), event)
+            facts[execution] = fact = after(facts.get(execution), event)
+            runs.apply(fact, event)
         self._facts.update(facts)
         changed = [fact for fact in facts.values() if fact != before.get(fact.id)]
         await _write(connection, KEEP, changed)
         await _write(connection, ADD, _difference(before, facts, _totals))
         await _write(connection, SPREAD, _difference(before, facts, _spread))
+        await runs.write(connection)
         while len(self._facts) > self._capacity:
             self._facts.popitem(last=False)
 

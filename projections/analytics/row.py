@@ -36,6 +36,8 @@ class Fact(NamedTuple):
     customer: str
     provider: str
     assignee: str
+    assignee_type: str
+    model: str
     day: str
     status: str
     error_code: str
@@ -101,7 +103,7 @@ def _created(event: ExecutionCreated, recorded: Recorded) -> Fact:
         event.service,
         event.customer,
         event.provider,
-        _assignee(event),
+        *_assignee(event),
         recorded.when.date().isoformat(),
         Status.QUEUED,
         NONE,
@@ -115,13 +117,18 @@ def _created(event: ExecutionCreated, recorded: Recorded) -> Fact:
     )
 
 
-def _assignee(event: ExecutionCreated | ExecutionUpdated) -> str:
-    return event.assignee.id if event.assignee else NONE
+def _assignee(event: ExecutionCreated | ExecutionUpdated) -> tuple[str, str, str]:
+    """Id, type and model."""
+    if event.assignee is None:
+        return NONE, NONE, NONE
+    return event.assignee.id, event.assignee.type, event.assignee.model or NONE
 
 
 def _updated(fact: Fact, event: ExecutionUpdated) -> Fact:
-    told = "assignee" in event.model_fields_set
-    return fact._replace(assignee=_assignee(event)) if told else fact
+    if "assignee" not in event.model_fields_set:
+        return fact
+    assignee, type_, model = _assignee(event)
+    return fact._replace(assignee=assignee, assignee_type=type_, model=model)
 
 
 def _used(fact: Fact, usage: UsageRecorded) -> Fact:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import product
 from typing import Any, get_args
@@ -19,19 +19,23 @@ from domain.execution.events import ExecutionCompleted, ExecutionStarted
 from domain.execution.state import Execution
 from domain.execution.step_events import UsageRecorded
 from domain.execution.types import Status
+from domain.json_forms import format_time
 from domain.model import Recorded
 from projections.analytics.projection import Analytics
-from projections.analytics.queries import By, Figures, Question
+from projections.analytics.queries import Figures
+from projections.analytics_question import By, Question
 from tests.support.given import NOON, SECOND
 from tests.support.histories import CREATED, RESULT
 from tests.support.random_logs import followed, logs, rows, states
 
 few = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 TABLES = Analytics.tables
+EXECUTION_KEYS: list[By] = [key for key in get_args(By) if key != "step"]
+PAIRS: list[tuple[By, By]] = [("service", "day"), ("errorCode", "model"), ("week", "status")]
 QUESTIONS = [
     Question(by=by, only=only, since=since)
     for by, only, since in product(
-        (None, *get_args(By)),
+        (None, *EXECUTION_KEYS, *PAIRS),
         (
             {},
             {"service": "s-1"},
@@ -44,10 +48,15 @@ QUESTIONS = [
         (None, NOON + timedelta(days=1)),
     )
 ]
-KEYS: dict[By | None, Callable[[Execution], str | None]] = {
-    None: lambda _: None,
+KEYS: dict[By, Callable[[Execution], str | None]] = {
     "service": lambda e: e.service,
     "assignee": lambda e: e.assignee.id if e.assignee else None,
+    "customer": lambda e: e.customer,
+    "provider": lambda e: e.provider,
+    "assigneeType": lambda e: e.assignee.type if e.assignee else None,
+    "model": lambda e: e.assignee.model if e.assignee else None,
+    "hour": lambda e: f"{e.created_at:%Y-%m-%dT%H}:00Z",
+    "week": lambda e: f"{e.created_at:%G-W%V}",
     "day": lambda e: e.created_at.date().isoformat(),
     "status": lambda e: e.status,
     "errorCode": lambda e: e.error.code if e.error else "UNKNOWN",
@@ -79,6 +88,14 @@ def counted(executions: Sequence[Execution]) -> dict[str, Any]:
         "tokens": sum(e.used.tokens_used for e in executions),
         "apiCalls": sum(e.used.api_calls for e in executions),
         "errorCodes": dict(sorted(codes.items())),
+        **seen([e.created_at for e in executions]),
+    }
+
+
+def seen(times: Sequence[datetime]) -> dict[str, str | None]:
+    return {
+        "firstSeen": format_time(min(times)) if times else None,
+        "lastSeen": format_time(max(times)) if times else None,
     }
 
 
@@ -102,18 +119,22 @@ def expected(question: Question, executions: Sequence[Execution]) -> dict[str, A
         and (question.since is None or execution.created_at >= question.since)
     ]
     answer = counted(meant)
-    if question.by:
-        key = KEYS[question.by]
-        grouped: dict[str | None, list[Execution]] = {}
+    if keys := question.keys:
+        grouped: dict[tuple[str, ...], list[Execution]] = {}
         for execution in meant:
-            if question.by != "errorCode" or execution.status is Status.FAILED:
-                grouped.setdefault(key(execution), []).append(execution)
-        answer["by"] = question.by
+            if "errorCode" not in keys or execution.status is Status.FAILED:
+                group = tuple(KEYS[key](execution) or "" for key in keys)
+                grouped.setdefault(group, []).append(execution)
+        answer["by"] = list(keys) if len(keys) > 1 else keys[0]
         answer["groups"] = [
-            {"key": name, **counted(grouped[name])}
-            for name in sorted(grouped, key=lambda k: k or "")
+            {"key": key_of(group, keys), **counted(grouped[group])} for group in sorted(grouped)
         ]
     return answer
+
+
+def key_of(group: Sequence[str], keys: Sequence[By]) -> Any:
+    shown = [part or None for part in group]
+    return shown if len(keys) > 1 else shown[0]
 
 
 async def check(
@@ -139,8 +160,9 @@ def test_figures_are_those_counted_by_hand(
 def test_size_of_pages_changes_nothing(database: str, events: list[Recorded], page: int) -> None:
     async def tables(size: int) -> list[Any]:
         async with followed(database, Analytics(), events, size) as connection:
-            facts, totals, spread = [await rows(connection, table) for table in TABLES]
-            return [facts, [row for row in totals if row[4]], [row for row in spread if row[3]]]
+            facts, totals, spread, runs = [await rows(connection, table) for table in TABLES]
+            totals, spread = [row for row in totals if row[4]], [row for row in spread if row[3]]
+            return [facts, totals, spread, runs]
 
     assert asyncio.run(tables(page)) == asyncio.run(tables(1000))
 

@@ -18,7 +18,8 @@ from domain.eventlog.store import Store
 from domain.execution.events import ExecutionUpdated, ProgressUpdated
 from projections.analytics import queries
 from projections.analytics.projection import Analytics
-from projections.analytics.queries import Figures, Question
+from projections.analytics.queries import Figures
+from projections.analytics_question import Question
 from projections.engine import follower as follower_module
 from projections.engine import pages
 from projections.engine import rebuild as rebuilding

@@ -1,0 +1,61 @@
+"""When the first and the last execution of a group was created."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from psycopg import AsyncConnection
+
+from domain.json_forms import format_time
+
+MOST_LOOKED_UP = 1_000
+"""The ends of so many groups are looked up in an index; of more, all facts are read."""
+SEEN = """SELECT {group}, min(created_at), max(created_at) FROM analytics_facts
+    WHERE {where} GROUP BY 1"""
+SEEN_EACH = """SELECT wanted.value,
+        (SELECT created_at FROM analytics_facts WHERE {meant} ORDER BY created_at LIMIT 1),
+        (SELECT created_at FROM analytics_facts WHERE {meant} ORDER BY created_at DESC LIMIT 1)
+    FROM unnest(%b::text[]) AS wanted (value)"""
+OF_A_DAY = "created_at >= wanted.value::date AND created_at < wanted.value::date + 1"
+
+
+class Seen(NamedTuple):
+    """The times of creation of the first and of the last."""
+
+    first: datetime | None = None
+    last: datetime | None = None
+
+    def shown(self) -> dict[str, str | None]:
+        """As members of figures."""
+        return {
+            "firstSeen": format_time(self.first) if self.first else None,
+            "lastSeen": format_time(self.last) if self.last else None,
+        }
+
+    @classmethod
+    def of(cls, several: Sequence[tuple[datetime | None, datetime | None]]) -> Seen:
+        """From the first of them all to the last."""
+        firsts = [first for first, _ in several if first]
+        lasts = [last for _, last in several if last]
+        return cls(min(firsts, default=None), max(lasts, default=None))
+
+
+async def look_up(
+    connection: AsyncConnection, column: str | None, values: Sequence[str]
+) -> dict[str, Seen]:
+    """For each value of a column that has an index together with the creation; of all for None."""
+    meant = "true" if column is None else f"{column} = wanted.value"
+    query = SEEN_EACH.format(meant=OF_A_DAY if column == "day" else meant)
+    cursor = await connection.execute(query, (list(values),), binary=True)
+    return {row[0]: Seen(*row[1:]) for row in await cursor.fetchall()}
+
+
+async def read(
+    connection: AsyncConnection, group: str, where: str, values: Sequence[Any]
+) -> dict[str, Seen]:
+    """For each group of the facts that meet a condition."""
+    query = SEEN.format(group=group, where=where)
+    cursor = await connection.execute(query, values, prepare=False, binary=True)
+    return {row[0]: Seen(*row[1:]) for row in await cursor.fetchall()}

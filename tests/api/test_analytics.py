@@ -1,0 +1,72 @@
+"""Figures over HTTP: their keys, their limits, and their numbers."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from tests.support.api_client import RESULT, Executions, ok, refused
+
+
+@pytest.fixture(scope="module")
+def position(api: httpx.Client, executions: Executions) -> int:
+    """That of the last event of an agent's execution, in which Ann does one step of two."""
+    agent = {"type": "ai-agent", "id": "agent", "name": "Agent", "model": "m-1"}
+    steps = [{"id": "research", "name": "Research"}, {"id": "review", "name": "Review"}]
+    one = executions.running(assignee=agent, steps=steps)
+    executions.tell(one, "steps/research/start")
+    executions.tell(one, "metrics", step="research", tokensUsed=10, cost=2)
+    executions.tell(one, "steps/research/complete")
+    executions.tell(one, "steps/review/start", assignee={"type": "human", "id": "ann"})
+    executions.tell(one, "steps/review/complete")
+    return int(executions.tell(one, "complete", **RESULT)["position"])
+
+
+def test_steps_tell_peoples_and_agents_work_apart(api: httpx.Client, position: int) -> None:
+    query = f"by=step,assigneeType&minPosition={position}"
+    answer = ok(api.get(f"/analytics/executions?{query}"))
+    assert (answer["of"], answer["by"], answer["total"]) == ("steps", ["step", "assigneeType"], 2)
+    groups = {tuple(group["key"]): group for group in answer["groups"]}
+    assert groups["Research", "ai-agent"]["tokens"] == 10
+    assert groups["Review", "human"]["statuses"]["completed"] == 1
+
+
+def test_whole_numbers_have_no_fraction(api: httpx.Client, position: int) -> None:
+    for by in ("", "&by=service,day", "&by=step"):
+        response = api.get(f"/analytics/executions?minPosition={position}{by}")
+        assert '"totalCost":2,' in response.text
+        assert '"successRate":1,' in response.text
+        assert ".0," not in response.text
+
+
+def test_first_and_last_seen_are_times_of_creation(api: httpx.Client, position: int) -> None:
+    answer = ok(api.get(f"/analytics/executions?by=day,hour&minPosition={position}"))
+    [created] = ok(api.get("/executions?fields=metadata.createdAt"))["data"]
+    times = {"firstSeen": created["metadata"]["createdAt"], "lastSeen": answer["lastSeen"]}
+    assert times.items() <= answer.items()
+    assert [group["key"] for group in answer["groups"]] == [
+        [times["firstSeen"][:10], f"{times['firstSeen'][:13]}:00Z"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "path"),
+    [
+        ("by=colour", "by"),
+        ("by=service,service", "by"),
+        ("by=service,day,status", "by"),
+        ("status=pending", "status"),
+        ("by=step&status=queued", "status"),
+        ("from=yesterday", "from"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_refused(
+    api: httpx.Client, query: str, path: str
+) -> None:
+    problem = refused(api.get(f"/analytics/executions?{query}"), 422, "invalid")
+    assert [error["path"] for error in problem["errors"]] == [path]
+
+
+def test_steps_that_are_pending_are_found(api: httpx.Client, position: int) -> None:
+    answer = ok(api.get("/analytics/executions?by=step&status=pending"))
+    assert (answer["total"], answer["groups"]) == (0, [])
