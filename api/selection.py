@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
+import orjson
+
 from domain.errors import Invalid
+from domain.eventlog.codec import plain_json
 from projections.field_paths import Keys, readings, segments
 from projections.representations.execution_schema import ServiceExecution
 
@@ -26,6 +29,11 @@ class Selection:
     def members(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """The chosen members, each as a whole."""
         return {name: document[name] for name in document if name in self._tree}
+
+    def shown(self, document: Mapping[str, Any]) -> Any:
+        """What was chosen of a document that has been opened."""
+        members = self.members(document)
+        return self.of(orjson.loads(plain_json(members))) if self.deep else members
 
     def of(self, document: Any) -> Any:
         """What was chosen of the document; what it does not have is left out."""

@@ -195,3 +195,9 @@ def filter_beside(paging: Mapping[str, Any]) -> dict[str, Any]:
         "additionalProperties": False,
     }
     return {"anyOf": [FILTER, beside]}
+
+
+_EXECUTION = {"$ref": "#/components/schemas/ServiceExecution"}
+EXECUTION_LIST = {
+    "anyOf": [page_of(_EXECUTION, facets=FACETS), {"type": "array", "items": _EXECUTION}]
+}

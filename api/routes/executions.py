@@ -32,10 +32,10 @@ from api.web.consistency import MIN_POSITION, fresh, noted, reached
 from api.web.operation import Operation, Parameter
 from api.web.request import Call
 from domain.errors import Invalid
-from domain.eventlog.codec import open_json, plain_json, sealed_json
+from domain.eventlog.codec import open_json, sealed_json
 from projections import facets
-from projections.executions.columns import field
-from projections.executions.projection import INDEXED, Listed, Page
+from projections.executions.columns import INDEXED, field
+from projections.executions.projection import Listed, Page
 from projections.query import parser
 from projections.query.ast import Condition
 from projections.representations.execution import checkpoint_document, with_logs
@@ -58,13 +58,8 @@ async def read(call: Call) -> ASGIApp:
         latest, lines = await call.system.logs.latest(document["$id"])
         document = with_logs(document, latest, lines)
     tag = responses.Tag(seen.held.version, lines, versions, seen.counting)
-    shown = document if chosen is None else _chosen(document, chosen)
+    shown = document if chosen is None else chosen.shown(document)
     return history.answered(call, seen, shown, tag)
-
-
-def _chosen(document: dict[str, Any], chosen: Selection) -> Any:
-    members = chosen.members(document)
-    return chosen.of(orjson.loads(plain_json(members))) if chosen.deep else members
 
 
 def part(name: str) -> Callable[[Call], Any]:
@@ -189,12 +184,6 @@ def _shape(part: str) -> dict[str, Any]:
     return shape if required else {"anyOf": [shape, {"type": "null"}]}
 
 
-LIST = {
-    "anyOf": [
-        schemas.page_of({"$ref": f"{SCHEMAS}/ServiceExecution"}, facets=schemas.FACETS),
-        {"type": "array", "items": {"$ref": f"{SCHEMAS}/ServiceExecution"}},
-    ]
-}
 LISTS = (
     Operation(
         "listExecutions",
@@ -203,7 +192,7 @@ LISTS = (
         Right.READ_EXECUTIONS,
         "List executions; any scalar field filters, also dotted",
         list_all,
-        answer=LIST,
+        answer=schemas.EXECUTION_LIST,
         parameters=(*FILTER_PARAMETERS, *LIST_PARAMETERS),
         sends=(*responses.AS_OF, "Link", "Next-Cursor", "Total-Count"),
         problems=("too-expensive",),
@@ -218,7 +207,7 @@ LISTS = (
         "Find executions by a JSON filter",
         find,
         body=schemas.filter_beside(BODY_SCHEMAS),
-        answer=LIST,
+        answer=schemas.EXECUTION_LIST,
         parameters=LIST_PARAMETERS,
         sends=(*responses.AS_OF, "Link", "Next-Cursor", "Total-Count"),
         problems=("too-expensive",),

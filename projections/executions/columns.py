@@ -191,6 +191,18 @@ COLUMNS = (
 )
 
 FIELDS = {column.field.path: column.field for column in COLUMNS}
+INDEXED = (
+    "$id",
+    "status",
+    "service",
+    "customer",
+    "provider",
+    "order",
+    "tags",
+    "metadata.createdAt",
+    "metadata.<free attribute>",
+)
+"""What the view has indexes for: rows are found fast by it."""
 LISTED = {"tags": Field("tags", "tags", TAGS)}
 
 

@@ -60,19 +60,6 @@ CREATE INDEX IF NOT EXISTS executions_by_attribute ON executions
     USING gin (metadata jsonb_path_ops) WITH (fastupdate = off);
 """
 
-INDEXED = (
-    "$id",
-    "status",
-    "service",
-    "customer",
-    "provider",
-    "order",
-    "tags",
-    "metadata.createdAt",
-    "metadata.<free attribute>",
-)
-"""The fields by which rows are found fast."""
-
 DOCUMENTS = fingerprint(ServiceExecution.model_json_schema())
 
 ALL = (*NAMES, "tags", "metadata", "state", "document")

@@ -11,7 +11,8 @@ import httpx
 import pytest
 from psycopg import AsyncConnection
 
-from projections.executions.projection import INDEXED, SCHEMA
+from projections.executions.columns import INDEXED
+from projections.executions.projection import SCHEMA
 from tests.support.api_client import ERROR, JSON, RESULT, Executions, ok, refused
 from tests.support.running_server import Serving
 
