@@ -51,10 +51,10 @@ from projections.analytics.queries import Figures
 from projections.catalog import Catalog
 from projections.engine.migrations import migrate_projections
 from projections.engine.runner import Runner
+from projections.executions.past import PastLists
 from projections.executions.projection import Executions
 from projections.history.time_travel import History
 from projections.log_lines.reader import LogBook
-from projections.past_lists import PastLists
 from projections.registry import all_views
 
 PREFIX = "/api"

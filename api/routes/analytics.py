@@ -7,15 +7,15 @@ from typing import cast, get_args
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
-from api.list_request import listed
 from api.routes import history
 from api.web import responses
 from api.web.consistency import MIN_POSITION, fresh, reached
+from api.web.list_request import listed
 from api.web.operation import Operation, Parameter
 from api.web.request import Call
 from domain.errors import Invalid
 from domain.execution.types import Status, StepStatus
-from projections.analytics_question import MOST_KEYS, By, Question
+from projections.analytics.question import MOST_KEYS, By, Question
 
 INDEXED = ("service", "order", "customer", "provider", "from", "to")
 ONLY = ("service", "order", "customer", "provider", "status")

@@ -11,7 +11,13 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.documents import schemas
-from api.list_request import (
+from api.routes import history
+from api.routes.commands import CREATE
+from api.routes.related import RELATIONS, expand, expanded, relation
+from api.web import responses
+from api.web.command_body import fields
+from api.web.consistency import MIN_POSITION, fresh, noted, reached
+from api.web.list_request import (
     BODY_SCHEMAS,
     FIELDS,
     Facets,
@@ -21,19 +27,13 @@ from api.list_request import (
     listed,
     page_answer,
 )
-from api.list_request import PARAMETERS as LIST_WORDS
-from api.routes import history
-from api.routes.commands import CREATE
-from api.routes.related import RELATIONS, expand, expanded, relation
-from api.selection import Selection, selection
-from api.web import responses
-from api.web.command_body import fields
-from api.web.consistency import MIN_POSITION, fresh, noted, reached
+from api.web.list_request import PARAMETERS as LIST_WORDS
 from api.web.operation import Operation, Parameter
 from api.web.request import Call
+from api.web.selection import Selection, selection
 from domain.errors import Invalid
 from domain.eventlog.codec import open_json, sealed_json
-from projections import facets
+from projections.executions import facets
 from projections.executions.columns import INDEXED, field
 from projections.executions.projection import Listed, Page
 from projections.query import parser

@@ -15,8 +15,9 @@ from domain import registry
 from domain.errors import Invalid
 from domain.model import Held
 from projections.executions import columns
+from projections.executions.columns import value_in
 from projections.query.ast import EVERYTHING, Condition
-from projections.query.matcher import matches, parties_suffice, required_parties, value_in
+from projections.query.matcher import matches, parties_suffice, required_parties
 from projections.query.parser import from_query
 
 TYPE = re.compile(r"[a-z*][a-z._*]{0,100}")

@@ -20,9 +20,9 @@ from psycopg import AsyncConnection
 
 from domain.model import Recorded, aggregate_id
 from domain.types import EXACT
-from projections import step_runs
+from projections.analytics import step_runs
 from projections.analytics.row import COUNTED, NONE, Fact, after
-from projections.step_runs import OF_STEPS, StepRuns
+from projections.analytics.step_runs import OF_STEPS, StepRuns
 
 CAPACITY = 5_000
 SLICES = ("service", "assignee", "assignee_type", "model", "customer", "provider", "day")

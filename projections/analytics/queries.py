@@ -17,8 +17,10 @@ from psycopg import AsyncConnection
 
 from domain.errors import TooExpensive
 from domain.execution.types import Status, StepStatus
-from projections import analytics_seen
-from projections.analytics_question import (
+from domain.types import EXACT, plain_number
+from projections.analytics import seen as analytics_seen
+from projections.analytics.percentiles import percentiles
+from projections.analytics.question import (
     COLUMNS,
     RANKED,
     SLICED,
@@ -29,9 +31,7 @@ from projections.analytics_question import (
     only_failed,
     where,
 )
-from projections.analytics_seen import MOST_LOOKED_UP, Seen
-from projections.percentiles import percentiles
-from domain.types import EXACT, plain_number
+from projections.analytics.seen import MOST_LOOKED_UP, Seen
 
 MOST_GROUPS = 5_000
 UNKNOWN = "UNKNOWN"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -13,8 +13,8 @@ from domain.execution.types import Status
 from domain.json_forms import in_milliseconds
 from domain.model import Held
 from domain.types import Priority
-from projections.field_paths import Segment, readings, segments
 from projections.query.ast import Field
+from projections.query.field_paths import Keys, Segment, readings, segments
 from projections.query.field_types import (
     ATTRIBUTE,
     BOOLEAN,
@@ -236,3 +236,32 @@ def _attribute(path: str) -> Field | None:
     except ValueError:
         return None
     return Field(path, "metadata", ATTRIBUTE, places=readings(rest))
+
+
+VALUES = {column.field.column: column.value for column in COLUMNS}
+
+
+def value_in(held: Held[Execution]) -> Callable[[Field], Any]:
+    """What each field has in a state: as the document shows it, None where it is missing."""
+
+    def value(field: Field) -> Any:
+        if field.kind is TAGS:
+            return held.state.tags
+        if field.kind is ATTRIBUTE:
+            return _attribute(held.state.metadata, field.places)
+        return VALUES[field.column](held)
+
+    return value
+
+
+def _attribute(metadata: dict[str, Any], places: Sequence[Keys]) -> Any:
+    found = (_at(metadata, keys) for keys in places)
+    return next((value for value in found if value is not None), None)
+
+
+def _at(found: Any, keys: Keys) -> Any:
+    for key in keys:
+        if not isinstance(found, dict) or key not in found:
+            return None
+        found = found[key]
+    return found

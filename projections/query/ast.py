@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from projections.field_paths import Keys
+from projections.query.field_paths import Keys
 from projections.query.field_types import Kind
 from projections.query.sql import _place
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from operator import ge, gt, le, lt
 from typing import Any
 
-from domain.execution.state import Execution
-from domain.model import Held
-from projections.executions.columns import COLUMNS
-from projections.field_paths import Keys
 from projections.query.ast import Compare, Condition, Either, Every, Field, Negation
-from projections.query.field_types import ATTRIBUTE, TAGS
+from projections.query.field_types import TAGS
 
 ORDERS: dict[str, Callable[[Any, Any], bool]] = {"$gt": gt, "$gte": ge, "$lt": lt, "$lte": le}
-VALUES = {column.field.column: column.value for column in COLUMNS}
 PARTIES = frozenset({"customer", "provider"})
 
 
@@ -52,32 +47,6 @@ def matches(condition: Condition, value: Callable[[Field], Any]) -> bool:
             return not matches(part, value)
         case Compare(field, operator, operands):
             return _compares(field, operator, operands, value(field))
-
-
-def value_in(held: Held[Execution]) -> Callable[[Field], Any]:
-    """What each field has in a state: as the document shows it, None where it is missing."""
-
-    def value(field: Field) -> Any:
-        if field.kind is TAGS:
-            return held.state.tags
-        if field.kind is ATTRIBUTE:
-            return _attribute(held.state.metadata, field.places)
-        return VALUES[field.column](held)
-
-    return value
-
-
-def _attribute(metadata: dict[str, Any], places: Sequence[Keys]) -> Any:
-    found = (_at(metadata, keys) for keys in places)
-    return next((value for value in found if value is not None), None)
-
-
-def _at(found: Any, keys: Keys) -> Any:
-    for key in keys:
-        if not isinstance(found, dict) or key not in found:
-            return None
-        found = found[key]
-    return found
 
 
 def _compares(field: Field, operator: str, operands: tuple[Any, ...], found: Any) -> bool:

@@ -17,8 +17,8 @@ import orjson
 
 from domain.errors import Invalid
 from domain.json_forms import format_time, parse_time
-from projections.field_paths import split_list
 from projections.query.ast import Condition, Field
+from projections.query.field_paths import split_list
 from projections.query.field_types import BOOLEAN, TIME, boolean, number, text
 from projections.query.sql import sql
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from domain.errors import Invalid
-from projections.field_paths import split_operator
 from projections.query.ast import EVERYTHING, Compare, Condition, Either, Every, Field, Negation
+from projections.query.field_paths import split_operator
 from projections.query.field_types import ATTRIBUTE, BOOLEAN, TAGS, TEXT, number, numeral, text
 from projections.query.sql import COMPARED
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from projections.field_paths import Keys
 from projections.query.ast import (
     Compare,
     Condition,
@@ -15,6 +14,7 @@ from projections.query.ast import (
     _attribute_in,
     attribute,
 )
+from projections.query.field_paths import Keys
 from projections.query.field_types import ATTRIBUTE, TAGS
 
 COMPARED = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}

@@ -23,7 +23,7 @@ from domain.json_forms import format_time
 from domain.model import Recorded
 from projections.analytics.projection import Analytics
 from projections.analytics.queries import Figures
-from projections.analytics_question import By, Question
+from projections.analytics.question import By, Question
 from tests.support.given import NOON, SECOND
 from tests.support.histories import CREATED, RESULT
 from tests.support.random_logs import followed, logs, rows, states

@@ -19,7 +19,7 @@ from domain.execution.events import ExecutionUpdated, ProgressUpdated
 from projections.analytics import queries
 from projections.analytics.projection import Analytics
 from projections.analytics.queries import Figures
-from projections.analytics_question import Question
+from projections.analytics.question import Question
 from projections.engine import follower as follower_module
 from projections.engine import pages
 from projections.engine import rebuild as rebuilding

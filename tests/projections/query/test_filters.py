@@ -18,10 +18,10 @@ from domain.eventlog.sessions import session_options
 from domain.execution.types import Status
 from projections.engine.follower import Follower
 from projections.engine.pages import LogPages
-from projections.executions.columns import FIELDS, field
+from projections.executions.columns import FIELDS, field, value_in
 from projections.executions.projection import Executions, Page
 from projections.query.ast import EVERYTHING, Condition, Every
-from projections.query.matcher import matches, value_in
+from projections.query.matcher import matches
 from projections.query.parser import from_json, from_query
 from projections.query.sql import sql
 from tests.support.event_writer import Log, new_store

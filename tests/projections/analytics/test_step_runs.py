@@ -28,7 +28,7 @@ from domain.model import Held, Recorded, replay
 from domain.types import Assignee, StepAssignee
 from projections.analytics.projection import Analytics
 from projections.analytics.queries import Figures
-from projections.analytics_question import By, Question
+from projections.analytics.question import By, Question
 from tests.projections.analytics.test_analytics import _rank, key_of, seen
 from tests.support.given import NOON, SECOND
 from tests.support.histories import CREATED

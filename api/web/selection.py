@@ -10,7 +10,7 @@ import orjson
 
 from domain.errors import Invalid
 from domain.eventlog.codec import plain_json
-from projections.field_paths import Keys, readings, segments
+from projections.query.field_paths import Keys, readings, segments
 from projections.representations.execution_schema import ServiceExecution
 
 MOST_FIELDS = 100

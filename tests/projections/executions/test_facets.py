@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.errors import Invalid
-from projections import facets
+from projections.executions import facets
 from projections.executions.columns import field
 from projections.query.ast import EVERYTHING, Every
 from projections.query.parser import from_json

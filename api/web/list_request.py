@@ -11,15 +11,15 @@ from urllib.parse import urlencode
 from starlette.types import ASGIApp
 
 from api.routes import history
-from api.selection import Selection, selection
 from api.web import responses
 from api.web.operation import Parameter
 from api.web.request import Call
+from api.web.selection import Selection, selection
 from domain.errors import Invalid
-from projections import facets
+from projections.executions import facets
 from projections.executions.projection import MOST_ROWS, Page
-from projections.field_paths import split_list
 from projections.query.ast import Field
+from projections.query.field_paths import split_list
 from projections.query.pagination import DEFAULT_SORT
 
 SORT = Parameter(

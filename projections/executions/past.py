@@ -19,15 +19,14 @@ from psycopg import AsyncConnection
 from domain.errors import Invalid, TooExpensive
 from domain.eventlog.codec import sealed_json
 from domain.eventlog.snapshots import Snapshot
-from domain.eventlog.states import states_at, versions_at
 from domain.eventlog.store import Store
 from domain.execution.state import Execution
 from domain.model import Held
-from projections.executions.columns import sortable
+from projections.executions.columns import sortable, value_in
 from projections.executions.projection import BODY, MOST_ROWS, STREAM, Listed, Page
 from projections.query import pagination
 from projections.query.ast import Compare, Condition, Either, Every, Negation
-from projections.query.matcher import matches, value_in
+from projections.query.matcher import matches
 from projections.query.pagination import Key
 from projections.query.sql import sql
 from projections.representations.execution import document
@@ -111,7 +110,7 @@ class PastLists:
             TooExpensive: too many that may be meant were touched since.
         """
         if not 1 <= limit <= MOST_ROWS:
-            raise Invalid.field("limit", f"this is from 1 to {MOST_ROWS}")
+            raise Invalid.field("limit", f"must be from 1 to {MOST_ROWS}, but is {limit}")
         keys = pagination.order(sort, sortable)
         bound = f"{sort} at {moment.at.isoformat()}"
         place = pagination.decode(cursor, bound, condition, keys) if cursor is not None else None
@@ -168,12 +167,14 @@ class PastLists:
     ) -> tuple[list[Candidate], int]:
         """Those of the page among the touched ones, and how many of these are meant in all."""
         streams = [STREAM + id_ for id_ in ids]
-        versions = await versions_at(self._store, [(one, moment.position) for one in streams])
+        versions = await self._store.states.versions_at(
+            connection, [(one, moment.position) for one in streams]
+        )
         there = {stream: version for (stream, _), version in versions.items() if version}
         found: list[Candidate] = []
         total = 0
         for some in _portions(there):
-            states = await states_at(connection, self._store.codec, some)
+            states = await self._store.states.states_at(connection, some)
             for held in states.values():
                 if matches(question.condition, value_in(held)):
                     total += 1

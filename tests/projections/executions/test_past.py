@@ -18,11 +18,12 @@ from domain.errors import Invalid, TooExpensive
 from domain.eventlog.codec import sealed_json
 from domain.eventlog.sessions import session_options
 from domain.model import Held, Recorded, replay
-from projections import past_lists
 from projections.engine.follower import Follower
+from projections.engine.pages import LogPages
+from projections.executions import past as past_lists
 from projections.executions.columns import field
+from projections.executions.past import PastLists
 from projections.executions.projection import Executions, Listed, Page
-from projections.past_lists import PastLists
 from projections.query.ast import EVERYTHING, Condition
 from projections.query.parser import from_json
 from projections.representations.execution import document
@@ -66,7 +67,7 @@ class Past:
             await log.write(self.happenings[start : start + 3])
         options = session_options("executions")
         self.connection = await AsyncConnection.connect(conninfo, autocommit=True, options=options)
-        follower = Follower(Executions(self._store.codec), self._store)
+        follower = Follower(Executions(self._store.codec), LogPages(self._store, Executions.types))
         while await follower.catch_up(self.connection):
             pass
         rows = await self._store.read(0, 10_000)

@@ -10,7 +10,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from projections.analytics_question import (
+from projections.analytics.question import (
     COLUMNS,
     RANKED,
     By,
