@@ -248,13 +248,13 @@ def value_in(held: Held[Execution]) -> Callable[[Field], Any]:
         if field.kind is TAGS:
             return held.state.tags
         if field.kind is ATTRIBUTE:
-            return _attribute(held.state.metadata, field.places)
+            return _attribute_at(held.state.metadata, field.places)
         return VALUES[field.column](held)
 
     return value
 
 
-def _attribute(metadata: dict[str, Any], places: Sequence[Keys]) -> Any:
+def _attribute_at(metadata: dict[str, Any], places: Sequence[Keys]) -> Any:
     found = (_at(metadata, keys) for keys in places)
     return next((value for value in found if value is not None), None)
 
