@@ -52,3 +52,20 @@ CREATE TABLE IF NOT EXISTS idempotency_keys (
     outcome     text        NOT NULL
 );
 CREATE INDEX IF NOT EXISTS idempotency_keys_age ON idempotency_keys (at);
+
+-- For programs that use the log through the library `eventsourcing`: how far each consumer is in the
+-- log of each application, and the snapshots of that application's aggregates.
+CREATE TABLE IF NOT EXISTS trackings (
+    consumer         text   NOT NULL,
+    application_name text   NOT NULL,
+    notification_id  bigint NOT NULL,
+    PRIMARY KEY (consumer, application_name)
+);
+
+CREATE TABLE IF NOT EXISTS application_snapshots (
+    originator_id      text   NOT NULL,
+    originator_version bigint NOT NULL,
+    topic              text   NOT NULL,
+    state              bytea  NOT NULL,
+    PRIMARY KEY (originator_id, originator_version)
+);

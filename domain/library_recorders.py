@@ -1,0 +1,217 @@
+"""The recorders of the library `eventsourcing`, over the tables of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from eventsourcing import postgres
+from eventsourcing.persistence import Notification, ProgrammingError, StoredEvent
+from eventsourcing.utils import retry
+from psycopg import Cursor
+from psycopg.rows import DictRow, tuple_row
+from psycopg.sql import SQL, Literal
+
+from domain.eventlog.migrations import migrate_log
+from domain.library_subscription import FAULTS, LogSubscription, conninfo_of
+
+EVENTS = "events"
+SNAPSHOTS = "application_snapshots"
+LOCK = "SELECT position FROM head FOR UPDATE"
+ADVANCE = "UPDATE head SET position = position + %b, at = greatest(at, %b)"
+INSERT = """INSERT INTO events SELECT first.position + e.place, e.version, first.at, e.id, e.topic,
+        '{"by":"recorder"}', e.state
+    FROM (SELECT %b::bigint, greatest(at, %b) FROM head) AS first (position, at),
+        unnest(%b::text[], %b::bigint[], %b::text[], %b::bytea[])
+        WITH ORDINALITY AS e (id, version, topic, state, place)
+    RETURNING notification_id"""
+INSERT_SNAPSHOTS = """INSERT INTO application_snapshots
+    SELECT * FROM unnest(%b::text[], %b::bigint[], %b::text[], %b::bytea[])"""
+SELECT = (
+    "SELECT originator_id, originator_version, topic, state, notification_id, at, meta FROM events"
+)
+OF_STREAM = """ WHERE originator_id = %b AND originator_version > %b AND originator_version <= %b
+    ORDER BY originator_version"""
+OF_LOG = " WHERE notification_id > %b AND notification_id <= %b"
+TRACK = """INSERT INTO trackings VALUES ({}, %(application_name)s, %(notification_id)s)
+    ON CONFLICT (consumer, application_name) DO UPDATE SET notification_id = excluded.notification_id
+        WHERE trackings.notification_id < excluded.notification_id
+    RETURNING notification_id"""
+TRACKED = """SELECT max(notification_id) FROM trackings
+    WHERE consumer = {} AND application_name = %s"""
+SERVED = "SELECT to_regclass('bookmarks') IS NOT NULL"
+"""Whether a service follows this log with views: then it alone appends."""
+
+FIRST, NEWEST = -(2**62), 2**62
+NOT_OURS = (
+    "The schema {} is the log of a service, to which its own commands alone append. Give this \
+application a schema of its own by POSTGRES_SCHEMA; it may follow the log of the service."
+)
+
+
+@dataclass(frozen=True)
+class LogEvent(Notification):
+    """A stored event with the rest of its row: `at`, when it was recorded, and `meta`, JSON that
+    says by whom.
+    """
+
+    at: datetime
+    meta: str
+
+
+class _Recorder(postgres.PostgresRecorder):
+    """Its tables are those of `schema.sql`, besides what a subclass adds to `sql_create_statements`."""
+
+    def create_table(self) -> None:
+        migrate_log(conninfo_of(self.datastore), self.datastore.schema)
+        postgres.PostgresRecorder.create_table(self)
+
+    def _create_table(self, curs: Cursor[DictRow]) -> None:
+        postgres.PostgresRecorder._create_table(self, curs)  # noqa: SLF001 - ours knows no older form
+
+
+class LogRecorder(_Recorder, postgres.PostgresApplicationRecorder):
+    """Appends and reads stored events. The name of the table that the library gives is ignored."""
+
+    def __init__(
+        self,
+        datastore: postgres.PostgresDatastore,
+        *,
+        events_table_name: str = EVENTS,
+        **names: Any,
+    ) -> None:
+        super().__init__(datastore, events_table_name=EVENTS, **names)
+        self.sql_create_statements.clear()
+        self.channel_name = datastore.schema
+        self._may_append = False
+
+    def insert_events(
+        self, stored_events: Sequence[StoredEvent], **kwargs: Any
+    ) -> Sequence[int] | None:
+        """Append events in one transaction, and a `tracking` with them if a process recorder is
+        given one; their positions follow on each other.
+
+        Raises:
+            IntegrityError: a version is taken, or the tracking is not ahead; nothing was written.
+            ProgrammingError: the schema is the log of a service.
+        """
+        if stored_events and not self._may_append:
+            # Before the transaction: the library commits what precedes an error of Python's in it.
+            self._require_own_log()
+        positions: Sequence[int] | None = super().insert_events(stored_events, **kwargs)
+        return positions
+
+    def _require_own_log(self) -> None:
+        with self.datastore.get_connection() as connection:
+            [(served,)] = connection.cursor(row_factory=tuple_row).execute(SERVED).fetchall()
+        if served:
+            raise ProgrammingError(NOT_OURS.format(self.datastore.schema))
+        self._may_append = True
+
+    def _insert_stored_events(
+        self, curs: Cursor[DictRow], stored_events: Sequence[StoredEvent], **_: Any
+    ) -> None:
+        now = datetime.now(UTC)
+        first = curs.execute(LOCK).fetchone()
+        assert first is not None
+        curs.execute(ADVANCE, (len(stored_events), now))
+        self._notify_channel(curs)
+        curs.execute(INSERT, (first["position"], now, *_columns(stored_events)))
+
+    @retry(FAULTS, max_attempts=10, wait=0.2)
+    def select_events(
+        self,
+        originator_id: UUID | str,
+        *,
+        gt: int | None = None,
+        lte: int | None = None,
+        desc: bool = False,
+        limit: int | None = None,
+    ) -> Sequence[LogEvent]:
+        order = " DESC" if desc else ""
+        bounds = (_or(gt, FIRST), _or(lte, NEWEST), _or(limit, NEWEST))
+        return self._select(f"{SELECT}{OF_STREAM}{order} LIMIT %b", (str(originator_id), *bounds))
+
+    @retry(FAULTS, max_attempts=10, wait=0.2)
+    def select_notifications(
+        self,
+        start: int | None,
+        limit: int,
+        stop: int | None = None,
+        topics: Sequence[str] = (),
+        *,
+        inclusive_of_start: bool = True,
+    ) -> Sequence[LogEvent]:
+        after = _or(start, FIRST) - inclusive_of_start
+        values: list[Any] = [after, _or(stop, NEWEST)]
+        of_topics = ""
+        if topics:
+            of_topics = " AND topic = ANY(%b)"
+            values.append(list(topics))
+        return self._select(
+            f"{SELECT}{OF_LOG}{of_topics} ORDER BY notification_id LIMIT %b", (*values, limit)
+        )
+
+    def _select(self, statement: str, values: Sequence[Any]) -> list[LogEvent]:
+        with self.datastore.get_connection() as connection:
+            cursor = connection.cursor(binary=True, row_factory=tuple_row)
+            cursor.execute(statement.encode(), values, prepare=True)
+            return [LogEvent(*row) for row in cursor]
+
+    def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> LogSubscription:
+        return LogSubscription(self, gt, topics)
+
+
+class LogTrackingRecorder(_Recorder, postgres.PostgresTrackingRecorder):
+    """Keeps how far a consumer is, in one table for all consumers.
+
+    The consumer is the name that the library puts before `_tracking`: that of the projection.
+    """
+
+    def __init__(
+        self,
+        datastore: postgres.PostgresDatastore,
+        *,
+        tracking_table_name: str = "notification_tracking",
+        **names: Any,
+    ) -> None:
+        super().__init__(datastore, tracking_table_name=tracking_table_name, **names)
+        self.sql_create_statements.clear()
+        consumer = Literal(tracking_table_name.removesuffix("_tracking"))
+        self.insert_tracking_statement = SQL(TRACK).format(consumer)
+        self.max_tracking_id_statement = SQL(TRACKED).format(consumer)
+
+
+class LogProcessRecorder(LogTrackingRecorder, LogRecorder, postgres.PostgresProcessRecorder):
+    """Appends events together with the tracking of the event that they follow from."""
+
+
+class SnapshotRecorder(_Recorder, postgres.PostgresAggregateRecorder):
+    """Keeps the snapshots of an application's aggregates, beside those of the service."""
+
+    def __init__(
+        self, datastore: postgres.PostgresDatastore, *, events_table_name: str = SNAPSHOTS
+    ) -> None:
+        super().__init__(datastore, events_table_name=SNAPSHOTS)
+        self.sql_create_statements.clear()
+
+    def _insert_stored_events(
+        self, curs: Cursor[DictRow], stored_events: Sequence[StoredEvent], **_: Any
+    ) -> None:
+        curs.execute(INSERT_SNAPSHOTS, _columns(stored_events))
+
+    def select_events(self, originator_id: UUID | str, **bounds: Any) -> Sequence[StoredEvent]:
+        found: Sequence[StoredEvent] = super().select_events(str(originator_id), **bounds)
+        return found
+
+
+def _columns(events: Sequence[StoredEvent]) -> list[list[Any]]:
+    rows = ((str(e.originator_id), e.originator_version, e.topic, e.state) for e in events)
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _or(value: int | None, otherwise: int) -> int:
+    return otherwise if value is None else value

@@ -1,0 +1,103 @@
+"""The service's own log for followers and projections of the library `eventsourcing`: to read only."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, cast
+
+import orjson
+from eventsourcing.application import Application
+from eventsourcing.domain import DomainEventProtocol
+from eventsourcing.persistence import (
+    Cipher,
+    Compressor,
+    Mapper,
+    NotSupportedError,
+    StoredEvent,
+    Transcoder,
+)
+from eventsourcing.utils import get_topic
+
+from domain import registry
+from domain.eventlog import library
+from domain.eventlog.codec import Stored
+from domain.library_recorders import LogEvent
+from domain.model import Event, Recorded
+
+
+class UnknownEvent(Event):
+    """An event of a type that this program does not know: a newer one wrote it."""
+
+    type: ClassVar[str] = ""
+    topic: str
+    state: bytes
+
+    def apply(self, state: Any, recorded: Recorded) -> Any:
+        """Raises LookupError."""
+        raise LookupError(f"this program does not know the type {self.topic}")
+
+
+class ServiceMapper(Mapper[str]):
+    """Decodes stored events of the service to `Recorded`; what is sealed stays `Ciphertext`."""
+
+    def __init__(
+        self,
+        transcoder: Transcoder,
+        compressor: Compressor | None = None,
+        cipher: Cipher | None = None,
+    ) -> None:
+        super().__init__(transcoder, compressor, cipher)
+        self._codec = registry.codec()
+
+    def to_domain_event(self, stored_event: StoredEvent) -> DomainEventProtocol[str]:
+        """The event in its envelope, a `Recorded`; an `UnknownEvent` in it if its type is not known.
+
+        Raises:
+            ValidationError: the stored bytes are no such event.
+        """
+        return cast(DomainEventProtocol[str], self.decode(stored_event))
+
+    def decode(self, stored_event: StoredEvent) -> Recorded:
+        """The same, by its real type."""
+        assert isinstance(stored_event, LogEvent)
+        row = _row(stored_event)
+        try:
+            return self._codec.decode(row)
+        except KeyError:
+            return _unknown(row)
+
+    def to_stored_event(self, domain_event: DomainEventProtocol[str]) -> StoredEvent:
+        """Raises NotSupportedError."""
+        raise NotSupportedError("the log of the service is appended to by its commands alone")
+
+
+class ServiceLog(Application[str]):
+    """The log of a service in the schema `executions`, or in `EXECUTIONS_POSTGRES_SCHEMA`.
+
+    For `notification_log`, a `ProjectionRunner` or a `Follower`. Its database is found by
+    `EXECUTIONS_DATABASE_URL`, or by the library's own variables.
+    """
+
+    name = "executions"
+    env: ClassVar[dict[str, str]] = {
+        "PERSISTENCE_MODULE": library.__name__,
+        "MAPPER_TOPIC": get_topic(ServiceMapper),
+        "CREATE_TABLE": "no",  # whoever only reads migrates nothing
+    }
+
+
+def _row(event: LogEvent) -> Stored:
+    return Stored(
+        event.id,
+        event.originator_version,
+        event.at,
+        str(event.originator_id),
+        event.topic,
+        event.meta,
+        event.state,
+    )
+
+
+def _unknown(row: Stored) -> Recorded:
+    by = orjson.loads(row.meta)["by"]
+    event = UnknownEvent(topic=row.type, state=row.data)
+    return Recorded(row.stream, row.version, row.position, row.at, event, by, size=len(row.data))

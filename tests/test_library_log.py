@@ -1,0 +1,254 @@
+"""What the library's cases do not ask of a persistence module, and our log promises."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+from uuid import UUID
+
+import psycopg
+import pytest
+from eventsourcing.application import Application
+from eventsourcing.domain import Aggregate, event
+from eventsourcing.persistence import (
+    InfrastructureFactory,
+    IntegrityError,
+    Notification,
+    ProgrammingError,
+    StoredEvent,
+    Tracking,
+)
+from eventsourcing.system import ProcessApplication, SingleThreadedRunner, System
+from eventsourcing.utils import Environment
+
+from domain import library_subscription, registry
+from domain.eventlog import library
+from domain.eventlog.library import Factory
+from domain.eventlog.sessions import session_options
+from domain.library_recorders import (
+    LogProcessRecorder,
+    LogRecorder,
+    LogTrackingRecorder,
+)
+from domain.library_subscription import LogSubscription
+from projections.engine.migrations import migrate_projections
+from projections.registry import all_views
+
+PLACES = "SELECT array_agg(notification_id ORDER BY notification_id) FROM events"
+UNHEARD = """WITH moved AS (UPDATE head SET position = position + 1 RETURNING position, at)
+    INSERT INTO events SELECT position, 1, at, 'tally/unheard', 'tally.raised', '{"by":"x"}', '{}'
+    FROM moved"""
+DEAFEN = """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = current_database() AND query ILIKE 'listen%'"""
+
+
+class Account(Aggregate):
+    def __init__(self) -> None:
+        self.balance = 0
+
+    @event("Credited")
+    def credit(self, amount: int) -> None:
+        self.balance += amount
+
+
+class Accounts(Application[UUID]):
+    def open(self, *amounts: int) -> UUID:
+        account = Account()
+        for amount in amounts:
+            account.credit(amount)
+        self.save(account)
+        return account.id
+
+
+class Audits(ProcessApplication[UUID]):
+    """Begins an account of its own for each credit of another application's."""
+
+    def policy(self, domain_event: Any, processing_event: Any) -> None:
+        if isinstance(domain_event, Account.Credited):  # type: ignore[attr-defined]  # the decorator makes it
+            processing_event.collect_events(Account())
+
+
+def variables(database: str, **more: str) -> dict[str, str]:
+    return {"PERSISTENCE_MODULE": library.__name__, "DATABASE_URL": database, **more}
+
+
+@contextmanager
+def factory(database: str, name: str = "tallies", **more: str) -> Iterator[Factory]:
+    made = InfrastructureFactory.construct(Environment(name, variables(database, **more)))
+    try:
+        yield cast(Factory, made)
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def recorder(database: str) -> Iterator[LogRecorder]:
+    with factory(database) as made:
+        yield cast(LogRecorder, made.application_recorder())
+
+
+def raised(version: int, stream: str = "tally/a") -> StoredEvent:
+    return StoredEvent(stream, version, "tally.raised", b"{}")
+
+
+def column(database: str, query: str, schema: str = "tallies") -> Any:
+    with psycopg.connect(database, options=session_options(schema)) as connection:
+        row = connection.execute(query.encode()).fetchone()
+    return row and row[0]
+
+
+class Reading(threading.Thread):
+    """Iterates over a subscription until so many notifications came, or it is stopped."""
+
+    def __init__(self, subscription: LogSubscription, count: int) -> None:
+        super().__init__(daemon=True)
+        self.subscription = subscription
+        self.count = count
+        self.read: list[Notification] = []
+        self.waiting = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        for notification in self.subscription:
+            self.read.append(notification)
+            if len(self.read) == self.count:
+                return
+
+    def ids(self) -> list[int]:
+        self.join(20)
+        assert not self.is_alive(), "the subscription waits"
+        return [notification.id for notification in self.read]
+
+
+def test_subscription_hears_what_is_committed_between_its_listening_and_its_reading(
+    recorder: LogRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library_subscription, "POLL", 3600)
+    select, between = recorder.select_notifications, [raised(1)]
+
+    def slow(*given: Any, **named: Any) -> Any:
+        page = select(*given, **named)
+        if between:  # it has read nothing, and does not wait yet
+            recorder.insert_events([between.pop()])
+        return page
+
+    monkeypatch.setattr(recorder, "select_notifications", slow)
+    with recorder.subscribe(0) as subscription:
+        assert Reading(subscription, 1).ids() == [1]
+
+
+def test_subscription_finds_what_nobody_notified(
+    recorder: LogRecorder, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library_subscription, "POLL", 0.2)
+    recorder.insert_events([raised(1)])
+    with recorder.subscribe(0) as subscription:
+        assert next(subscription).id == 1
+        reading = Reading(subscription, 1)
+        with psycopg.connect(database, options=session_options("tallies")) as other:
+            other.execute(UNHEARD)
+        assert reading.ids() == [2]
+
+
+def test_subscription_outlives_its_connections(recorder: LogRecorder, database: str) -> None:
+    recorder.insert_events([raised(1)])
+    with recorder.subscribe(0) as subscription:
+        assert next(subscription).id == 1
+        reading = Reading(subscription, 2)
+        while not (ended := column(database, DEAFEN)):
+            pass
+        assert ended == 1
+        recorder.insert_events([raised(2)])
+        recorder.insert_events([raised(3)])
+        assert reading.ids() == [2, 3]
+
+
+def test_subscription_by_topic_goes_on_from_the_end_of_the_log(recorder: LogRecorder) -> None:
+    recorder.insert_events([raised(1), StoredEvent("tally/a", 2, "tally.noted", b"{}"), raised(3)])
+    with recorder.subscribe(0, topics=["tally.noted"]) as subscription:
+        assert next(subscription).id == 2
+        assert subscription._after == 3
+
+
+def test_subscription_is_stopped_from_another_thread(recorder: LogRecorder) -> None:
+    with recorder.subscribe(0) as subscription:
+        reading = Reading(subscription, 1)
+        subscription.stop()
+        assert reading.ids() == []
+
+
+def test_events_and_tracking_are_recorded_together_or_not_at_all(database: str) -> None:
+    with factory(database) as made:
+        recorder = cast(LogProcessRecorder, made.process_recorder())
+        assert recorder.insert_events([raised(1)], tracking=Tracking("up", 7)) == [1]
+        with pytest.raises(IntegrityError):
+            recorder.insert_events([raised(2)], tracking=Tracking("up", 7))
+        with pytest.raises(IntegrityError):
+            recorder.insert_events([raised(1)], tracking=Tracking("up", 8))
+        assert recorder.max_tracking_id("up") == 7
+        assert recorder.insert_events([raised(2)], tracking=Tracking("up", 8)) == [2]
+    assert column(database, PLACES) == [1, 2]
+
+
+def test_two_consumers_of_one_application_keep_places_of_their_own(database: str) -> None:
+    one = {"POSTGRES_SCHEMA": "shared"}
+    with factory(database, "Totals", **one) as first, factory(database, "Mails", **one) as second:
+        totals, mails = first.tracking_recorder(), second.tracking_recorder()
+        assert type(totals) is LogTrackingRecorder
+        totals.insert_tracking(Tracking("accounts", 9))
+        assert mails.max_tracking_id("accounts") is None
+        mails.insert_tracking(Tracking("accounts", 3))
+        assert totals.max_tracking_id("accounts") == 9
+
+
+def test_each_application_of_a_system_has_a_log_of_its_own(database: str) -> None:
+    system = System(pipes=[[Accounts, Audits]])
+    with SingleThreadedRunner[UUID](system, env=variables(database)) as runner:
+        runner.get(Accounts).open(3, 4)
+    assert column(database, PLACES, "accounts") == [1, 2, 3]
+    assert column(database, PLACES, "audits") == [1, 2]
+    assert column(database, "SELECT consumer FROM trackings", "audits") == "audits"
+
+
+def test_snapshots_stand_in_a_table_of_their_own(database: str) -> None:
+    with Accounts(variables(database, IS_SNAPSHOTTING_ENABLED="y")) as app:
+        account = app.open(3, 4)
+        app.take_snapshot(account)
+        assert app.repository.get(account).balance == 7
+        assert app.snapshots is not None
+        assert len(list(app.snapshots.get(account))) == 1
+    assert column(database, "SELECT count(*) FROM snapshots", "accounts") == 0
+
+
+def test_an_application_does_not_append_to_the_log_of_a_service(database: str) -> None:
+    migrate_projections(database, "executions", all_views(registry.codec()))
+    with Accounts(variables(database, POSTGRES_SCHEMA="executions")) as app:
+        with pytest.raises(ProgrammingError, match="schema executions is the log of a service"):
+            app.open(3)
+        with pytest.raises(ProgrammingError, match="POSTGRES_SCHEMA"):
+            app.open(3)
+    assert column(database, "SELECT position FROM head", "executions") == 0
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "reason"),
+    [
+        ("POSTGRES_ENABLE_DB_FUNCTIONS", "y", "without the lock"),
+        ("SINGLE_ROW_TRACKING", "no", "one row"),
+        ("POSTGRES_SCHEMA", "My-Log", "My-Log.*cannot be the schema"),
+        ("POSTGRES_SCHEMA", "x" * 49, "at most 48"),
+    ],
+)
+def test_a_variable_asks_for_what_this_log_does_not_do(
+    database: str, variable: str, value: str, reason: str
+) -> None:
+    with pytest.raises(OSError, match=reason):
+        Accounts(variables(database, **{variable: value}))
+
+
+def test_no_table_is_made_where_that_is_forbidden(database: str) -> None:
+    with factory(database, CREATE_TABLE="no") as made:
+        made.application_recorder()
+    assert column(database, "SELECT to_regclass('tallies.events') IS NULL")
