@@ -10,12 +10,13 @@ from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import (
     Cipher,
     Compressor,
+    JSONTranscoder,
     Mapper,
     NotSupportedError,
     StoredEvent,
     Transcoder,
 )
-from eventsourcing.utils import get_topic
+from eventsourcing.utils import Environment, EnvType, get_topic
 
 from domain import registry
 from domain.eventlog import library
@@ -70,19 +71,34 @@ class ServiceMapper(Mapper[str]):
         raise NotSupportedError("the log of the service is appended to by its commands alone")
 
 
-class ServiceLog(Application[str]):
-    """The log of a service in the schema `executions`, or in `EXECUTIONS_POSTGRES_SCHEMA`.
+def service_mapper() -> ServiceMapper:
+    """A mapper for whoever has no environment of the library's."""
+    return ServiceMapper(JSONTranscoder())
 
-    For `notification_log`, a `ProjectionRunner` or a `Follower`. Its database is found by
-    `EXECUTIONS_DATABASE_URL`, or by the library's own variables.
+
+OF_SERVICE = {
+    "PERSISTENCE_MODULE": library.__name__,
+    "MAPPER_TOPIC": get_topic(ServiceMapper),
+    "CREATE_TABLE": "no",  # whoever only reads migrates nothing
+}
+
+
+class ServiceLog(Application[str]):
+    """The log of the service that `EXECUTIONS_DATABASE_URL` and `EXECUTIONS_SCHEMA` name.
+
+    For its `notification_log`, or a `ProjectionRunner`. The library's own variables, and
+    `DATABASE_URL`, also say where the database is.
     """
 
     name = "executions"
-    env: ClassVar[dict[str, str]] = {
-        "PERSISTENCE_MODULE": library.__name__,
-        "MAPPER_TOPIC": get_topic(ServiceMapper),
-        "CREATE_TABLE": "no",  # whoever only reads migrates nothing
-    }
+
+    def construct_env(self, name: str, env: EnvType | None = None) -> Environment:
+        """The environment, whose variables for no application by name are those of others."""
+        made = super().construct_env(name, env)
+        for variable, value in OF_SERVICE.items():
+            made[f"EXECUTIONS_{variable}"] = value
+        made["EXECUTIONS_POSTGRES_SCHEMA"] = made.get("EXECUTIONS_SCHEMA") or name
+        return made
 
 
 def _row(event: LogEvent) -> Stored:

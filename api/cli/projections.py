@@ -143,9 +143,7 @@ def verify_rows(data_dir: Path | None, *, as_json: bool) -> None:
     async def work(conninfo: str, schema: str, store: Store) -> None:
         view = Executions(store.codec)
         with progress("Verifying") as reached:
-            async for difference in verify(
-                conninfo, schema, view, store, reached, compared=compared
-            ):
+            async for difference in verify(conninfo, schema, view, reached, compared=compared):
                 differences.append(difference)
                 if not as_json:
                     click.echo(f"{difference.id}: {difference.what}")

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.codec import Stored
-from domain.eventlog.queries import BEGUN, EXISTS, HISTORIES
+from domain.eventlog.queries import BEGUN, EXISTS
 from domain.eventlog.sessions import session_options
-from domain.eventlog.store import Store
 from domain.execution.state import Execution
+from domain.library_recorders import LogEvent
 from domain.model import Held, aggregate_id, replay
 from projections.executions.projection import STREAM, Executions, Row
+from projections.histories import Histories
 
 STREAMS = 500
-EVENTS = 500
 
 HOLD = "LOCK TABLE executions IN ACCESS SHARE MODE"
 AS_ONE = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -50,72 +50,81 @@ class _Story:
         self.held: Held[Execution] | None = None
         self.wrong = ""
 
-    def add(self, store: Store, row: Stored) -> None:
+    def add(self, histories: Histories, event: LogEvent) -> None:
         try:
-            self.held = replay(self.held, [store.codec.decode(row)])
+            self.held = replay(self.held, [histories.decode(event)])
         except Exception as error:  # noqa: BLE001 - what a view has parked is told, not fatal
-            self.wrong = self.wrong or f"event {row.position} does not apply: {error}"
+            self.wrong = self.wrong or f"event {event.id} does not apply: {error}"
 
 
 async def verify(
     conninfo: str,
     schema: str,
     view: Executions,
-    store: Store,
     told: Told = lambda _, __: None,
     *,
     compared: Compared | None = None,
 ) -> AsyncIterator[Difference]:
     """Every difference between the events and the rows, as far as the rows claim to go.
 
-    Snapshots are not used, nothing is opened, and what is written meanwhile does no harm: the
-    events and the rows of some hundred executions at a time are read as of one moment.
+    Snapshots are not used, nothing is opened, and what is written meanwhile does no harm: the rows
+    of some hundred executions at a time are read as of one moment, and the events up to where the
+    view was at that moment, which are the same for ever.
+
+    Raises:
+        Overloaded: the database is away.
     """
     last, compared = "", compared or Compared()
     options = session_options(schema)
+    histories = Histories(conninfo, schema)
     async with await AsyncConnection.connect(
         conninfo, autocommit=True, options=options
     ) as connection:
         [total] = await _column(connection, TOTAL)
-        while True:
-            async with connection.transaction():
-                await connection.execute(AS_ONE)
-                await connection.execute(HOLD)  # before the snapshot: a rebuild replaces tables
-                position = await view.position(connection)
-                streams = await _column(connection, BEGUN, last, STREAM, position, STREAMS)
-                found = await _differences(
-                    connection, store, view, streams, position, compared=compared
-                )
-            for difference in found:
-                yield difference
-            if not streams:
-                break
-            last = streams[-1]
-            compared.executions += len(streams)
-            told(compared.executions, max(compared.executions, total))
+        try:
+            while batch := await _batch(connection, view, last):
+                for difference in await _differences(histories, view, batch, compared):
+                    yield difference
+                last = batch.streams[-1]
+                told(compared.executions, max(compared.executions, total))
+        finally:
+            histories.close()
         for id_ in await _column(connection, UNFOUNDED, STREAM):
             yield Difference(id_, "there is a row, but there are no events")
 
 
+class _Batch(NamedTuple):
+    """Some streams, their rows at one moment, and how far these claimed to go then."""
+
+    streams: list[str]
+    rows: Mapping[str, Row]
+    position: int
+
+
+async def _batch(connection: AsyncConnection, view: Executions, last: str) -> _Batch | None:
+    async with connection.transaction():
+        await connection.execute(AS_ONE)
+        await connection.execute(HOLD)  # before the snapshot: a rebuild replaces tables
+        position = await view.position(connection)
+        streams = await _column(connection, BEGUN, last, STREAM, position, STREAMS)
+        rows = await view.stored(connection, [aggregate_id(stream) for stream in streams])
+    return _Batch(streams, rows, position) if streams else None
+
+
 async def _differences(
-    connection: AsyncConnection,
-    store: Store,
-    view: Executions,
-    streams: list[str],
-    position: int,
-    *,
-    compared: Compared,
+    histories: Histories, view: Executions, batch: _Batch, compared: Compared
 ) -> list[Difference]:
-    stories = {aggregate_id(stream): _Story() for stream in streams}
-    rows = await view.stored(connection, list(stories))
-    async with connection.cursor(name="histories") as cursor:
-        cursor.itersize = EVENTS
-        await cursor.execute(HISTORIES, (streams, position), binary=True)
-        async for row in cursor:
-            stored = Stored(*row)
-            stories[aggregate_id(stored.stream)].add(store, stored)
-            compared.events += 1
-    results = ((id_, _compared(view, story, rows.get(id_))) for id_, story in stories.items())
+    stories = {stream: _Story() for stream in batch.streams}
+    async with aclosing(histories.pages(batch.streams, batch.position)) as pages:
+        async for page in pages:
+            for event in page:
+                stories[str(event.originator_id)].add(histories, event)
+            compared.events += len(page)
+    compared.executions += len(stories)
+    results = (
+        (id_ := aggregate_id(stream), _compared(view, story, batch.rows.get(id_)))
+        for stream, story in stories.items()
+    )
     return [Difference(id_, what) for id_, what in results if what]
 
 

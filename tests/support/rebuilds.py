@@ -43,7 +43,7 @@ async def follow(conninfo: str, store: Store) -> None:
 
 async def differences(conninfo: str, store: Store) -> list[Difference]:
     view = Executions(store.codec)
-    return [found async for found in verify(conninfo, "executions", view, store)]
+    return [found async for found in verify(conninfo, "executions", view)]
 
 
 async def a_history(log: Log) -> None:

@@ -287,7 +287,7 @@ async def test_rebuild_reports_progress_to_the_end(views: str) -> None:
         view = Executions(store.codec)
         await rebuild(views, "executions", view, store, lambda *at: told.append(at))
         compared: list[tuple[int, int]] = []
-        async for _ in verify(views, "executions", view, store, lambda *at: compared.append(at)):
+        async for _ in verify(views, "executions", view, lambda *at: compared.append(at)):
             pass
     assert told[-1] == (75, 75)
     assert compared == [(30, 30)]

@@ -1,0 +1,72 @@
+"""Whole streams, for who looks at all of them: read through the library, in a thread beside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import suppress
+
+from domain.errors import Overloaded
+from domain.eventlog.library import log_recorder
+from domain.eventlog.timeouts import AWAY
+from domain.library_recorders import LogEvent
+from domain.library_subscription import FAULTS
+from domain.model import Recorded
+from domain.service_log import service_mapper
+
+EVENTS = 500
+"""Of a page, before it is handed over; and at most of one query."""
+
+
+class Histories:
+    """Reads the events of streams, as far as a position of the log."""
+
+    def __init__(self, conninfo: str, schema: str) -> None:
+        self._recorder = log_recorder(conninfo, schema)
+        self._mapper = service_mapper()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._recorder.datastore.close()
+
+    def decode(self, event: LogEvent) -> Recorded:
+        """The event in its envelope, what is sealed as `Ciphertext`.
+
+        Raises:
+            ValidationError: its bytes are not what its type says.
+        """
+        return self._mapper.decode(event)
+
+    async def pages(self, streams: Sequence[str], until: int) -> AsyncGenerator[Sequence[LogEvent]]:
+        """The events of the streams up to a position, stream by stream, each in order.
+
+        One page is read ahead. Close this iterator before its owner.
+
+        Raises:
+            Overloaded: the database is away.
+        """
+        source = self._read(streams, until)
+        ahead = asyncio.ensure_future(asyncio.to_thread(next, source, None))
+        try:
+            while (page := await ahead) is not None:
+                ahead = asyncio.ensure_future(asyncio.to_thread(next, source, None))
+                yield page
+        except FAULTS as error:
+            raise Overloaded(AWAY) from error
+        finally:
+            with suppress(*FAULTS):
+                await ahead
+
+    def _read(self, streams: Sequence[str], until: int) -> Iterator[list[LogEvent]]:
+        page: list[LogEvent] = []
+        for stream in streams:
+            after, more = 0, True
+            while more:
+                found = self._recorder.select_events(stream, gt=after, limit=EVENTS)
+                page += (event for event in found if event.id <= until)
+                more = len(found) == EVENTS
+                after += len(found)
+                if len(page) >= EVENTS:
+                    yield page
+                    page = []
+        yield page
