@@ -55,6 +55,9 @@ from projections.executions.past import PastLists
 from projections.executions.projection import Executions
 from projections.history.time_travel import History
 from projections.log_lines.reader import LogBook
+from projections.log_news import LogNews
+from projections.log_stream import LogStream
+from projections.progress import Progress
 from projections.registry import all_views
 
 PREFIX = "/api"
@@ -96,6 +99,9 @@ class System:
     figures: Figures
     catalog: Catalog
     logs: LogBook
+    log_stream: LogStream
+    log_news: LogNews
+    progress: Progress
 
     def clock(self) -> datetime:
         """Now, in UTC, to the millisecond."""
@@ -141,6 +147,13 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
     tail = Tail(store, listener, schema)
     hub = Hub(store, listener, schema, settings.stream_limit)
     executions_view, _, catalog_view, _ = views = all_views(codec)
+    runner = Runner(views, store, tail, listener, conninfo=conninfo, schema=schema)
+    log_news = LogNews(store, lambda: runner.position("logs"))
+
+    def appended() -> None:
+        hub.logs.appended()
+        log_news.appended()
+
     return System(
         store=store,
         bus=Bus(store, now, new_id, random.random, settings.queue_limit),
@@ -148,14 +161,17 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
         bodies=Bodies(),
         listener=listener,
         tail=tail,
-        runner=Runner(views, store, tail, listener, conninfo=conninfo, schema=schema),
+        runner=runner,
         hub=hub,
         history=History(store),
         executions=executions_view,
         past_lists=PastLists(store),
         figures=Figures(),
         catalog=catalog_view,
-        logs=LogBook(store, hub.logs.appended),
+        logs=LogBook(store, appended),
+        log_stream=LogStream(store),
+        log_news=log_news,
+        progress=Progress(store, [view.name for view in views]),
     )
 
 
@@ -168,9 +184,11 @@ async def running(system: System) -> AsyncIterator[None]:
     system.bus.start()
     system.runner.start()
     system.hub.start()
+    system.log_news.start()
     try:
         yield
     finally:
+        await system.log_news.stop()
         await system.hub.stop()
         await system.bus.stop()
         await system.runner.stop()

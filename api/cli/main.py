@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from api.cli.import_xes import import_command
+from api.cli.logs import logs_command
 from api.cli.tail import tail_command
 from api.settings import Settings, SetupError, read, unknown
 
@@ -141,4 +142,5 @@ def _carefully(run: Any) -> None:
 
 
 main.add_command(import_command)
+main.add_command(logs_command)
 main.add_command(tail_command)

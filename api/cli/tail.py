@@ -104,7 +104,7 @@ def _tail(where: Address, path: str, query: dict[str, str], *, as_json: bool) ->
 
 def _show(console: Console, frame: Frame, *, as_json: bool) -> None:
     if as_json:
-        click.echo(CONTROL.sub(_escaped, frame.data))
+        print_json(frame.data)
     else:
         console.print(log_line(frame) if frame.type == "log" else line(frame))
 
@@ -124,14 +124,18 @@ def line(frame: Frame) -> Text:
 
 
 def log_line(frame: Frame) -> Text:
-    """A log line, in one line unless its message has more."""
+    """A log line with its execution, in one line unless its message has more."""
     told = orjson.loads(frame.data)
+    return log_text(told, (told["execution"], "bold"), (" ", ""))
+
+
+def log_text(told: Any, *before: tuple[str, str]) -> Text:
+    """A log line as JSON has it, with what stands `before` its level."""
     message = "(erased)" if told.get("erased") else told["message"]
     return _text(
         (told["timestamp"][11:23], "dim"),
         (" ", ""),
-        (told["execution"], "bold"),
-        (" ", ""),
+        *before,
         (f"{told['level']:<5}", LEVELS[told["level"]]),
         (f" [{told['step']}]" if "step" in told else "", "cyan"),
         (f" {message}", ""),
@@ -146,6 +150,11 @@ def _text(*parts: tuple[str, str]) -> Text:
 def plain(text: str) -> str:
     """A text that only stands there, whatever is in it."""
     return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def print_json(data: str) -> None:
+    """A line of JSON, in which nothing steers the terminal."""
+    click.echo(CONTROL.sub(_escaped, data))
 
 
 def _escaped(control: re.Match[str]) -> str:

@@ -45,9 +45,7 @@ def follow(
         Refused: the request is wrong, or not allowed.
     """
     place, pause = "", SHORTEST_PAUSE
-    headers = {"Accept": "text/event-stream"}
-    if where.token:
-        headers["Authorization"] = f"Bearer {where.token}"
+    headers = {"Accept": "text/event-stream", **authorization(where)}
     with httpx.Client(headers=headers, timeout=httpx.Timeout(10, read=SILENCE)) as client:
         while True:
             wait, reason = None, ""
@@ -74,6 +72,11 @@ class Ended(Exception):
     """There is nothing to come any more."""
 
 
+def authorization(where: Address) -> dict[str, str]:
+    """The header with the token, if there is one."""
+    return {"Authorization": f"Bearer {where.token}"} if where.token else {}
+
+
 def _visit(
     client: httpx.Client, where: Address, path: str, query: Mapping[str, str], place: str
 ) -> Iterator[Frame]:
@@ -84,11 +87,16 @@ def _visit(
             raise Ended
         if response.status_code in {429, 500, 502, 503, 504}:
             raise httpx.RemoteProtocolError(f"the server answers {response.status_code}")
-        if response.status_code == 401:
-            raise Refused(unknown(where))
-        if response.status_code != 200:
-            raise Refused(_reason(response))
+        require_ok(where, response)
         yield from frames(lines(response.iter_text()))
+
+
+def require_ok(where: Address, response: httpx.Response) -> None:
+    """Raises Refused where it is not the answer that was asked for."""
+    if response.status_code == 401:
+        raise Refused(unknown(where))
+    if response.status_code != 200:
+        raise Refused(_reason(response))
 
 
 def _reason(response: httpx.Response) -> str:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from api import watch
 from api.access.rights import Right
 from api.telemetry import metrics
+from api.web import event_stream
 from api.web.operation import Operation
 from api.web.request import Call
 from api.web.responses import json
 from domain.errors import Overloaded
+
+if TYPE_CHECKING:
+    from api.app import System
 
 
 async def alive(_: Call) -> ASGIApp:
@@ -23,27 +28,70 @@ async def alive(_: Call) -> ASGIApp:
 
 async def ready(call: Call) -> ASGIApp:
     """Commands are taken and the database answers; every view is shown with its position and what
-    it has parked.
+    it has parked. As a stream: the same whenever it changes.
     """
+    if event_stream.wanted(call):
+        return watch.watched(call, "readiness", lambda: _readiness(call.system), MOST_WATCHERS)
+    shown = await _readiness(call.system)
+    if shown["status"] == "ready":
+        return json(shown)
+    return json(shown, {"retry-after": "1"}, 503)
+
+
+async def _readiness(system: System) -> dict[str, Any]:
     try:
-        call.system.bus.require_room(1)
-        head, _ = await call.system.store.head()
-        shown = await views(call, head)
+        system.bus.require_room(1)
+        head, _ = await system.store.head()
+        progress = await system.runner.progress()
     except Overloaded as error:
-        return json({"status": "unavailable", "detail": error.detail}, {"retry-after": "1"}, 503)
-    return json({"status": "ready", "position": head, "views": shown})
-
-
-async def views(call: Call, head: int) -> dict[str, Any]:
-    """Position, lag and parked events of every view."""
-    return {
-        progress.view: {
-            "position": progress.position,
-            "lag": max(0, head - progress.position),
-            "parked": progress.parked,
+        return {"status": "unavailable", "detail": error.detail}
+    views = {
+        each.view: {
+            "position": each.position,
+            "lag": max(0, head - each.position),
+            "parked": each.parked,
         }
-        for progress in await call.system.runner.progress()
+        for each in progress
     }
+    return {"status": "ready", "position": head, "views": views}
+
+
+async def projections(call: Call) -> ASGIApp:
+    """Every view with its position, lag and parked events, and how far a rebuild of it is. As a
+    stream: the same whenever it changes.
+    """
+    if event_stream.wanted(call):
+        return watch.watched(call, "projections", lambda: _watched(call.system))
+    return json(await _projections(call.system))
+
+
+async def _projections(system: System) -> dict[str, Any]:
+    head, _ = await system.store.head()
+    data = [
+        {
+            "view": each.view,
+            "position": each.position,
+            "lag": max(0, head - each.position),
+            "parked": each.parked,
+            **_rebuild(each.rebuilt, head),
+        }
+        for each in await system.progress.now()
+    ]
+    return {"position": head, "data": data}
+
+
+async def _watched(system: System) -> dict[str, Any] | None:
+    try:
+        return await _projections(system)
+    except Overloaded:
+        return None  # there is news when the database is back
+
+
+def _rebuild(rebuilt: int | None, head: int) -> dict[str, Any]:
+    if rebuilt is None:
+        return {}
+    progress = round(100 * min(rebuilt, head) / head, 1) if head else 0
+    return {"rebuild": {"position": rebuilt, "progress": progress}}
 
 
 async def prometheus(call: Call) -> ASGIApp:
@@ -58,6 +106,33 @@ async def prometheus(call: Call) -> ASGIApp:
 
 
 STATUS = {"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}}
+WHOLE = {"type": "integer", "minimum": 0}
+PROJECTION = {
+    "type": "object",
+    "required": ["view", "position", "lag", "parked"],
+    "properties": {
+        "view": {"type": "string"},
+        "position": WHOLE,
+        "lag": WHOLE,
+        "parked": WHOLE,
+        "rebuild": {
+            "type": "object",
+            "required": ["position", "progress"],
+            "properties": {
+                "position": WHOLE,
+                "progress": {"type": "number", "minimum": 0, "maximum": 100},
+            },
+        },
+    },
+}
+PROJECTIONS = {
+    "type": "object",
+    "required": ["position", "data"],
+    "properties": {"position": WHOLE, "data": {"type": "array", "items": PROJECTION}},
+}
+STREAM = {"text/event-stream": {"type": "string"}}
+MOST_WATCHERS = 20
+"""Of the readiness, which whoever reaches the server may watch: others' streams have places, too."""
 OPERATIONS = (
     Operation(
         "health", "GET", "/healthz", Right.OPEN, "Whether the process lives", alive, answer=STATUS
@@ -70,6 +145,17 @@ OPERATIONS = (
         "Whether the database answers, and how far each view is",
         ready,
         answer=STATUS,
+        answer_forms=STREAM,
+    ),
+    Operation(
+        "projections",
+        "GET",
+        "/projections",
+        Right.OPERATE,
+        "How far each view is, and each rebuild of one; with `Accept: text/event-stream`, as it changes",
+        projections,
+        answer=PROJECTIONS,
+        answer_forms=STREAM,
     ),
     Operation(
         "metrics",

@@ -9,10 +9,11 @@ from typing import Annotated, get_args
 from pydantic import Field, TypeAdapter
 from starlette.types import ASGIApp
 
+from api import log_streams
 from api.access.rights import Right
 from api.documents import schemas
 from api.routes import history
-from api.web import responses
+from api.web import event_stream, responses
 from api.web.body import MIB
 from api.web.command_body import encoded, parsed, parsed_json
 from api.web.command_members import without_nulls
@@ -93,13 +94,14 @@ async def _require(call: Call, execution: str, versions: tuple[int, ...]) -> Non
 
 
 async def read(call: Call) -> ASGIApp:
-    """The lines of an execution, its own and the server's, by the time they are of."""
-    asked = [level for level in (call.parameter("level") or "").split(",") if level]
-    levels = [level for level in LEVELS if level in asked]
-    if unknown := set(asked) - set(LEVELS):
-        raise Invalid.field(
-            "level", f"must be of {', '.join(LEVELS)}, but has `{min(unknown)[:100]}`"
-        )
+    """The lines of an execution, its own and the server's: a page of them by the time they are of, or
+    as a stream in the order in which they were recorded.
+    """
+    streaming = event_stream.wanted(call)
+    call.only(*FILTERS, *(("from",) if streaming else ("order", "limit", "cursor", "minPosition")))
+    only = _filter(call)
+    if streaming:
+        return await log_streams.follow(call, only)
     order = call.parameter("order") or "asc"
     if order not in {"asc", "desc"}:
         raise Invalid.field("order", "must be asc or desc")
@@ -108,13 +110,6 @@ async def read(call: Call) -> ASGIApp:
     await fresh(call, "logs")
     await noted(call, held)
     position = call.system.runner.position("logs")
-    since, until = call.parameter("since"), call.parameter("until")
-    only = LogFilter(
-        levels,
-        call.parameter("step"),
-        None if since is None else history.timed("since", since),
-        None if until is None else history.timed("until", until),
-    )
     page = await call.system.logs.read(
         call.path["id"],
         only,
@@ -127,8 +122,29 @@ async def read(call: Call) -> ASGIApp:
     return responses.json(responses.page(items, page.next_cursor), headers)
 
 
+def _filter(call: Call) -> LogFilter:
+    asked = [level for level in (call.parameter("level") or "").split(",") if level]
+    levels = [level for level in LEVELS if level in asked]
+    if unknown := set(asked) - set(LEVELS):
+        raise Invalid.field(
+            "level", f"must be of {', '.join(LEVELS)}, but has `{min(unknown)[:100]}`"
+        )
+    since, until = call.parameter("since"), call.parameter("until")
+    return LogFilter(
+        levels,
+        call.parameter("step"),
+        None if since is None else history.timed("since", since),
+        None if until is None else history.timed("until", until),
+    )
+
+
 TIME = {"type": "string", "format": "date-time"}
+FILTERS = ("level", "step", "since", "until")
+FROM = Parameter(
+    "from", "Of the stream: start, now, a cursor, or a time of recording: where it begins"
+)
 PARAMETERS = (
+    FROM,
     Parameter("level", "debug, info, warn or error; several comma-separated"),
     Parameter("step", "Only lines of this step"),
     Parameter("since", "From this time on", TIME),
@@ -163,6 +179,9 @@ OPERATIONS = (
         "The log lines of an execution",
         read,
         answer=schemas.page_of(SHOWN),
+        answer_forms={"text/event-stream": {"type": "string"}},
+        problems=("not-found", "malformed"),
+        others={204: "The stream is over: the execution has ended, and all was sent"},
         sends=responses.AS_OF,
         parameters=PARAMETERS,
     ),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -38,6 +38,20 @@ ERASED = "execution.erased"
 log = structlog.get_logger()
 
 
+class Guest(Protocol):
+    """A stream that writes for itself, but is counted, and ends, with all others."""
+
+    kind: str
+
+    def goodbye(self) -> None:
+        """Ask it to end."""
+        ...
+
+    def cut(self) -> None:
+        """End it, though it does not read."""
+        ...
+
+
 class Hub:
     """Make it before the listener is started, as its tail listens."""
 
@@ -53,18 +67,19 @@ class Hub:
         self.closing = False
         self._tail = Tail(store, self, listener, schema)
         self._connections: set[Connection] = set()
+        self._guests: set[Guest] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def open(self) -> int:
         """How many streams there are."""
-        return len(self._connections)
+        return len(self._connections) + len(self._guests)
 
     @property
     def full(self) -> bool:
         """Whether there is no place for another, or soon for any."""
-        return self.closing or len(self._connections) >= self.limit
+        return self.closing or self.open >= self.limit
 
     def start(self) -> None:
         """Follow the log from its end, as it will be found."""
@@ -123,7 +138,7 @@ class Hub:
         line.consumer = connection
         self._connections.add(connection)
         self.wheel.add(connection)
-        STREAMS.set(len(self._connections))
+        STREAMS.set(self.open)
         if line.gone:
             connection.lost()
         return connection
@@ -144,7 +159,23 @@ class Hub:
         self.audience.leave(group)
         if group.members == 0 and group.topic.filter.logs:
             self.logs.remove(group)
-        STREAMS.set(len(self._connections))
+        STREAMS.set(self.open)
+
+    def admit(self, guest: Guest) -> None:
+        """Count a stream that writes for itself, until it is dismissed."""
+        self._guests.add(guest)
+        STREAMS.set(self.open)
+        if self.closing:
+            guest.goodbye()
+
+    def dismiss(self, guest: Guest) -> None:
+        """Forget it."""
+        self._guests.discard(guest)
+        STREAMS.set(self.open)
+
+    def guests(self, kind: str) -> int:
+        """How many of one kind there are."""
+        return sum(guest.kind == kind for guest in self._guests)
 
     def cut(self, connection: Connection) -> None:
         """End one that does not read."""
@@ -200,6 +231,8 @@ class Hub:
             self._tasks.append(asyncio.create_task(self._close(), name="streams' goodbye"))
 
     async def _close(self) -> None:
+        for guest in list(self._guests):
+            guest.goodbye()
         for count, connection in enumerate(list(self._connections), 1):
             if connection.line.paused or connection.done.done():
                 continue
@@ -209,6 +242,8 @@ class Hub:
         await asyncio.sleep(GOODBYE)
         for connection in list(self._connections):
             self._part(connection, Connection.cut)
+        for guest in list(self._guests):
+            guest.cut()
 
     def _part(self, connection: Connection, farewell: Callable[[Connection], None]) -> None:
         """One to which nothing can be said ends without a word; the others hear it."""

@@ -15,7 +15,7 @@ from api.transport.protocols import line_of
 from api.web.negotiation import names, prefers
 from api.web.request import Call
 from api.web.responses import JSON, VARY
-from api.web.stream_request import Ask, Wanted, admitted, of_execution, of_log
+from api.web.stream_request import FULL, Ask, Wanted, admitted, of_execution, of_log
 from domain.errors import DomainError, Overloaded
 
 MEDIA_TYPE = "text/event-stream"
@@ -64,9 +64,7 @@ async def _opened(call: Call, ask: Ask, words: Words) -> ASGIApp:
     try:
         asked = await admitted(call, ask, words)
     except Overloaded:
-        if _may_be_event_source(call):
-            return _later()
-        raise
+        return sent_away(call)
     hub = call.system.hub
     if asked.over:
         name, value = log_position(hub)
@@ -77,6 +75,17 @@ async def _opened(call: Call, ask: Ask, words: Words) -> ASGIApp:
 def log_position(hub: Hub) -> tuple[bytes, bytes]:
     """How far the log goes that is told from the past; what comes later comes live."""
     return b"log-position", b"%d" % hub.window.head
+
+
+def sent_away(call: Call) -> ASGIApp:
+    """The answer to a client for whose stream there is no place.
+
+    Raises:
+        Overloaded: it is one that understands it.
+    """
+    if _may_be_event_source(call):
+        return _later()
+    raise Overloaded(FULL)
 
 
 def _later() -> ASGIApp:

@@ -34,6 +34,8 @@ BRIEFLY = "SET LOCAL lock_timeout = '250ms'"
 """While a switch waits for a lock, every reader of the view waits behind it."""
 UNHURRIED = "-c synchronous_commit=off"
 
+RUNNING = "rebuilds of {schema}"
+"""The lock that says so, with the view's name."""
 OWN = "SELECT pg_try_advisory_lock(hashtext(%s), hashtext(%s))"
 HEAD = "SELECT position FROM head"
 HOLD = SQL("SELECT position FROM {main}.bookmarks WHERE view = %s FOR UPDATE")
@@ -159,7 +161,7 @@ async def _indexes_later(
     connection: AsyncConnection, conninfo: str, schema: str, view: View
 ) -> AsyncIterator[None]:
     """Without its indexes a table grows twice as fast. A view finds rows by unique ones, which stay."""
-    cursor = await connection.execute(INDEXES, (_scratch_of(schema, view),))
+    cursor = await connection.execute(INDEXES, (scratch_schema(schema, view.name),))
     indexes = await cursor.fetchall()
     for name, _ in indexes:
         await connection.execute(SQL("DROP INDEX {}").format(Identifier(name)))
@@ -182,23 +184,24 @@ async def _create(definitions: Sequence[str], connection: AsyncConnection) -> No
 Names = dict[str, Identifier]
 
 
-def _scratch_of(schema: str, view: View) -> str:
-    return f"{schema}_rebuild_{view.name}"
+def scratch_schema(schema: str, view: str) -> str:
+    """Where the new tables of a view are made."""
+    return f"{schema}_rebuild_{view}"
 
 
 def _options(schema: str, view: View) -> str:
-    return f"{session_options(f'{_scratch_of(schema, view)},{schema}')} {UNHURRIED}"
+    return f"{session_options(f'{scratch_schema(schema, view.name)},{schema}')} {UNHURRIED}"
 
 
 @asynccontextmanager
 async def _scratch(
     conninfo: str, schema: str, view: View
 ) -> AsyncIterator[tuple[AsyncConnection, Names]]:
-    names = {"main": Identifier(schema), "scratch": Identifier(_scratch_of(schema, view))}
+    names = {"main": Identifier(schema), "scratch": Identifier(scratch_schema(schema, view.name))}
     async with await AsyncConnection.connect(
         conninfo, autocommit=True, options=_options(schema, view)
     ) as connection:
-        if not await _number(connection, OWN, f"rebuilds of {schema}", view.name):
+        if not await _number(connection, OWN, RUNNING.format(schema=schema), view.name):
             raise RebuildUnderWay(f"another process is rebuilding the view {view.name}")
         await connection.execute(DROP.format(**names))
         await connection.execute(CREATE.format(**names))

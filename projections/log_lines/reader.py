@@ -22,8 +22,11 @@ from domain.json_forms import MILLISECOND
 from projections.log_lines.model import Kept, Level, LogLine, sealed, shown
 
 LATEST = 100
+# Appends to one execution take turns, so that its ids come to light in their order: who has read one
+# has read all before it. The ids of different executions may still come to light in any order.
 APPEND = """INSERT INTO log_lines (execution, occurred_at, at, level, step, sealed)
-    SELECT %b, line.* FROM unnest(%b::timestamptz[], %b::timestamptz[], %b::text[], %b::text[],
+    SELECT %b, line.* FROM (SELECT pg_advisory_xact_lock(hashtextextended(%b, 0))) AS turn,
+        unnest(%b::timestamptz[], %b::timestamptz[], %b::text[], %b::text[],
         %b::text[]) AS line"""
 READ = """SELECT * FROM (
         (SELECT occurred_at, 0 AS origin, id, at, level, step, said, sealed FROM log_notes
@@ -156,7 +159,7 @@ async def _insert(
 ) -> None:
     rows = [(line.when or at, at, line.level, line.step, sealed(line, key)) for line in lines]
     columns = [list(column) for column in zip(*rows, strict=True)]
-    await connection.execute(APPEND, (execution, *columns), prepare=True)
+    await connection.execute(APPEND, (execution, execution, *columns), prepare=True)
 
 
 def _conditions(
@@ -164,7 +167,14 @@ def _conditions(
 ) -> tuple[str, list[Any]]:
     """`edge` says again what the cursor does, in words that an index understands."""
     parts = ["execution = %s", f"occurred_at {'<=' if descending else '>='} %s"]
-    values: list[Any] = [execution, edge]
+    chosen, values = filtered(only)
+    return " AND ".join([*parts, *chosen]), [execution, edge, *values]
+
+
+def filtered(only: LogFilter) -> tuple[list[str], list[Any]]:
+    """The conditions of a filter, and their values in order."""
+    parts: list[str] = []
+    values: list[Any] = []
     limits = (
         ("level = ANY(%s)", list(only.level) or None),
         ("step = %s", only.step),
@@ -175,7 +185,7 @@ def _conditions(
         if value is not None:
             parts.append(condition)
             values.append(value)
-    return " AND ".join(parts), values
+    return parts, values
 
 
 def _cursor(occurred_at: datetime, origin: int, number: int) -> str:

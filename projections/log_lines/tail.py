@@ -74,6 +74,17 @@ class LogTail:
         self._pass(taken)
         return Page(lines, len(taken) < len(found) or len(found) >= PAGE)
 
+    async def executions(self) -> set[str]:
+        """Those that lines of came to light since the last time."""
+        executions: set[str] = set()
+        more = True
+        while more:
+            found = await self._found()
+            self._pass(found)
+            executions.update(new.execution for new in found)
+            more = len(found) >= PAGE
+        return executions
+
     async def _found(self) -> list[Found]:
         values = (self._last, PAGE, list(self._missing))
         async with self._store.reader() as connection:

@@ -1,0 +1,102 @@
+"""Streams whose cost does not matter, through sse-starlette: a task and a queue for each of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+import orjson
+import structlog
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette.sse import AppStatus, SendTimeoutError
+from starlette.types import Receive, Scope, Send
+
+from api.streams.connection import SLOW, Line
+from api.streams.forms import SSE
+from api.streams.hub import Hub
+from api.streams.wheel import HEARTBEAT, STALLED
+from api.transport.protocols import line_of
+from domain.eventlog.notifications import Wake
+
+log = structlog.get_logger()
+
+# The library's own way ends streams in the middle, and remembers for the whole process that it did.
+AppStatus.enable_automatic_graceful_drain = False
+
+
+class Heartbeat(ServerSentEvent):
+    """A comment without a blank line, of which some clients would make an empty event."""
+
+    def encode(self) -> bytes:
+        return b": heartbeat\n"
+
+
+class EventSource(EventSourceResponse):
+    """An answer that goes on until its frames end, the server does, or the client goes.
+
+    `frames` is called with this response: it yields whole frames, several in one where it can, waits
+    by `wake`, and ends when it is `closing`. Whoever does not read for `STALLED` seconds is cut.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        frames: Callable[[EventSource], AsyncGenerator[bytes]],
+        headers: dict[str, str] | None = None,
+        kind: str = "",
+    ) -> None:
+        self.wake = Wake()
+        self.closing = False
+        self.kind = kind
+        self._hub = hub
+        self._line: Line | None = None
+        super().__init__(
+            self._until_goodbye(frames(self)),
+            headers=headers,
+            sep="\n",
+            ping=HEARTBEAT,
+            ping_message_factory=Heartbeat,
+            send_timeout=STALLED,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._line = line_of(scope)
+        self._hub.admit(self)
+        try:
+            await super().__call__(scope, receive, send)
+        except SendTimeoutError:
+            log.info("slow stream cut", path=scope["path"])
+            self.cut()
+            await receive()  # until it has gone: else the server takes this for a mistake
+        finally:
+            self._hub.dismiss(self)
+
+    def goodbye(self) -> None:
+        """The server ends: say so, and end."""
+        self.closing = True
+        self.wake.set()
+
+    def cut(self) -> None:
+        """End at once, whatever is still unread."""
+        if self._line is not None:
+            self._line.cut(SLOW, "")
+
+    async def _until_goodbye(self, frames: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+        async with aclosing(frames) as its:
+            async for data in its:
+                yield data
+        if self.closing:
+            retry = random.randint(500, 5000)  # noqa: S311 - spreads the reconnects, keeps no secret
+            yield b"event: closing\nretry: %d\n" % retry + b'data: {"retry":%d}\n\n' % retry
+
+
+def frame(name: str, data: bytes, cursor: object = None) -> bytes:
+    """One server-sent event; its cursor, if given, is the place after it."""
+    made = SSE.frame(None, name, data)
+    return made if cursor is None else b"id: %b\n%b" % (str(cursor).encode(), made)
+
+
+def control(name: str, cursor: object) -> bytes:
+    """A frame of our own, which says where the stream is."""
+    return frame(name, orjson.dumps({"cursor": str(cursor)}), cursor)

@@ -1,0 +1,135 @@
+"""Following the log lines of one execution: its past, then what comes, until it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from api.event_source import EventSource, control, frame
+from api.web import event_stream
+from api.web.request import Call
+from api.web.stream_position import BadCursor
+from domain.errors import NotFound, Overloaded
+from domain.eventlog.codec import plain_json
+from domain.json_forms import parse_time
+from domain.model import Held
+from projections.log_lines.reader import LogFilter
+from projections.log_news import Follower
+from projections.log_stream import Place, Recorded
+
+UNWOKEN = 15.0
+"""Seconds after which to look without being woken."""
+AGAIN = 1.0
+
+
+async def follow(call: Call, only: LogFilter) -> ASGIApp:
+    """The lines as server-sent events; 204 where all was sent and nothing more will come.
+
+    Raises:
+        NotFound: there is no such execution.
+        BadCursor: the stream cannot begin there.
+    """
+    hub = call.system.hub
+    if call.system.hub.full:
+        return event_stream.sent_away(call)
+    execution = call.path["id"]
+    held = await hub.source.states.ask(f"execution/{execution}")
+    if held is None:
+        raise NotFound("There is no such execution.")
+    place = await _start(call, execution)
+    resumed = call.header("last-event-id") is not None
+    if resumed and await _over(call, held, execution, only, place):
+        return Response(status_code=204)
+    if hub.full:  # to ask takes time, in which others come
+        return event_stream.sent_away(call)
+
+    def frames(source: EventSource) -> AsyncGenerator[bytes]:
+        return _followed(call, source, execution, only, place)
+
+    headers = {"log-position": str(call.system.runner.position("logs"))}
+    return EventSource(hub, frames, headers)
+
+
+async def _start(call: Call, execution: str) -> Place:
+    last = call.header("last-event-id")
+    if last is not None:
+        return await _placed(call, "Last-Event-ID", last)
+    wanted = call.parameter("from") or "start"
+    stream = call.system.log_stream
+    if wanted == "start":
+        return Place()
+    if wanted == "now":
+        return await stream.newest(execution)
+    if ":" not in wanted:
+        return await _placed(call, "from", wanted)
+    try:
+        at = parse_time(wanted)
+    except ValueError as error:
+        raise BadCursor(f"`from` must be start, now, a cursor or a time: {error}.") from None
+    return await stream.since(execution, at)
+
+
+async def _placed(call: Call, name: str, text: str) -> Place:
+    try:
+        place = Place.read(text)
+    except ValueError as error:
+        raise BadCursor(f"{name} {text[:50]!r} is no cursor of log lines: {error}.") from None
+    if not await call.system.log_stream.exists(place):
+        raise BadCursor(f"{name} {text[:50]!r} lies in the future.")
+    return place
+
+
+async def _over(call: Call, held: Held[Any], execution: str, only: LogFilter, place: Place) -> bool:
+    if not (held.state.final and await call.system.runner.wait("logs", held.position, AGAIN)):
+        return False
+    async with aclosing(call.system.log_stream.pages(execution, only, place)) as pages:
+        return await anext(pages, None) is None
+
+
+async def _followed(
+    call: Call, source: EventSource, execution: str, only: LogFilter, place: Place
+) -> AsyncGenerator[bytes]:
+    """While the database is away it waits for it: the cursor is here."""
+    caught_up = False
+    while not source.closing:
+        try:
+            async with call.system.log_news.of(execution, source.wake) as follower:
+                while not source.closing:
+                    ended = follower.noted and await _ended(call, follower, execution)
+                    async with aclosing(
+                        call.system.log_stream.pages(execution, only, place)
+                    ) as pages:
+                        async for page in pages:
+                            place = page[-1].place
+                            yield _frames(page)
+                    if not caught_up:
+                        yield control("caught-up", place)
+                        caught_up = True
+                    if ended:
+                        return
+                    await source.wake.wait(AGAIN if follower.noted else UNWOKEN)
+        except Overloaded:
+            await source.wake.wait(AGAIN)
+
+
+async def _ended(call: Call, follower: Follower, execution: str) -> bool:
+    """Whether the execution has ended, and the server has noted it: asked before the lines are read.
+
+    What is noted later asks again.
+    """
+    follower.noted = False
+    held = await call.system.hub.source.states.ask(f"execution/{execution}")
+    if held is None or not held.state.final:
+        return False
+    if await call.system.runner.wait("logs", held.position, AGAIN):
+        return True
+    follower.noted = True
+    return False
+
+
+def _frames(page: list[Recorded]) -> bytes:
+    return b"".join(frame("log", plain_json(line), place) for place, line in page)

@@ -1,0 +1,41 @@
+"""A document as a stream: told at first, and again whenever it is another."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+import orjson
+from starlette.types import ASGIApp
+
+from api.event_source import EventSource, frame
+from api.web import event_stream
+from api.web.request import Call
+
+OFTEN = 1.0
+"""Seconds between two looks."""
+
+Look = Callable[[], Awaitable[dict[str, Any] | None]]
+
+
+def watched(call: Call, name: str, look: Look, most: int | None = None) -> ASGIApp:
+    """What `look` finds, as frames of this name, to `most` watchers at once; None is no news.
+
+    Raises:
+        Overloaded: there is no place for another stream.
+    """
+    hub = call.system.hub
+    if hub.full or (most is not None and hub.guests(name) >= most):
+        return event_stream.sent_away(call)
+
+    async def frames(source: EventSource) -> AsyncGenerator[bytes]:
+        told = b""
+        while not source.closing:
+            found = await look()
+            data = told if found is None else orjson.dumps(found)
+            if data != told:
+                told = data
+                yield frame(name, told)
+            await source.wake.wait(OFTEN)
+
+    return EventSource(hub, frames, kind=name)

@@ -1,0 +1,172 @@
+"""The log lines of one execution in the order in which they were recorded, from a cursor on."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect
+from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime
+from heapq import merge
+from typing import Any, NamedTuple
+
+from psycopg import AsyncConnection
+
+from domain.eventlog.store import Store
+from projections.log_lines.model import NOTED, Kept, shown
+from projections.log_lines.reader import LogFilter, filtered
+from projections.log_lines.tail import LARGEST, LAST
+
+PAGE = 500
+IDS = 20_000
+NEAR = 20_000
+"""So many ids of all executions are looked through faster than all lines of one."""
+CURSOR = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
+
+NOTES = """SELECT at, occurred_at, 0, id, level, step, said, sealed FROM log_notes
+    WHERE execution = %s AND id > %s {only} ORDER BY id LIMIT %s"""
+# OFFSET 0 keeps PostgreSQL from reading, by the index of the ids, what all executions were told.
+AMONG_ALL = """SELECT id FROM (SELECT * FROM log_lines WHERE id > %s AND id <= %s OFFSET 0) AS near
+    WHERE execution = %s {only} ORDER BY id LIMIT %s"""
+OF_ITS_OWN = """SELECT id FROM (SELECT id FROM log_lines
+        WHERE id > %s AND id <= %s AND execution = %s {only} OFFSET 0) AS its
+    ORDER BY id LIMIT %s"""
+LINES = """SELECT at, occurred_at, 1, id, level, step, NULL, sealed FROM (
+        SELECT *, sum(octet_length(sealed)) OVER (ORDER BY id) - octet_length(sealed) AS before
+        FROM log_lines WHERE id = ANY(%s)) AS page
+    WHERE before < %s ORDER BY id"""
+FIRST_SINCE = """SELECT (SELECT min(id) FROM log_notes WHERE execution = %(id)s AND at >= %(at)s),
+    (SELECT min(id) FROM log_lines WHERE execution = %(id)s AND at >= %(at)s)"""
+NEWEST = """SELECT (SELECT max(id) FROM log_notes WHERE execution = %(id)s),
+    (SELECT max(id) FROM log_lines WHERE execution = %(id)s)"""
+
+HEADS = f"SELECT (SELECT position FROM head), ({LAST})"
+
+
+class Place(NamedTuple):
+    """A cursor: after the server's note of this position, and after the line with this id.
+
+    Both only grow, and each becomes visible in its order, so what is behind a cursor is behind it for
+    good.
+    """
+
+    note: int = 0
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.note}-{self.line}"
+
+    @classmethod
+    def read(cls, text: str) -> Place:
+        """A cursor from its text. Raises ValueError."""
+        found = CURSOR.fullmatch(text)
+        if found is None:
+            raise ValueError("a cursor of log lines is like 17-3041")
+        return cls(int(found[1]), int(found[2]))
+
+
+class _Line(NamedTuple):
+    at: datetime
+    kept: Kept
+
+    def after(self, place: Place) -> Place:
+        if self.kept.origin == NOTED:
+            return place._replace(note=self.kept.id)
+        return place._replace(line=self.kept.id)
+
+
+class Recorded(NamedTuple):
+    """A line as clients see it, and the cursor after it."""
+
+    place: Place
+    line: dict[str, Any]
+
+
+class LogStream:
+    """Reads the lines of executions, those of workers and the server's, by their cursors."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def since(self, execution: str, at: datetime) -> Place:
+        """The cursor before the first line that was recorded at a time or later."""
+        notes, lines = await self._one(FIRST_SINCE, {"id": execution, "at": at})
+        newest = await self.newest(execution)
+        return Place(
+            newest.note if notes is None else notes - 1,
+            newest.line if lines is None else lines - 1,
+        )
+
+    async def exists(self, place: Place) -> bool:
+        """Whether a cursor is of the past: not ahead of all that was ever recorded."""
+        note, line = await self._one(HEADS, {})
+        return place.note <= int(note) and place.line <= int(line)
+
+    async def newest(self, execution: str) -> Place:
+        """The cursor after all lines that there are."""
+        notes, lines = await self._one(NEWEST, {"id": execution})
+        return Place(notes or 0, lines or 0)
+
+    async def pages(
+        self, execution: str, only: LogFilter, place: Place
+    ) -> AsyncGenerator[list[Recorded]]:
+        """The lines after a cursor that pass the filter, page by page, none of them empty."""
+        stream = f"execution/{execution}"
+        ids: list[int] = []
+        more = True
+        while more or ids:
+            async with self._store.reader() as connection:
+                if not ids:
+                    ids = await _ids(connection, execution, only, place)
+                    more = len(ids) == IDS
+                lines = await _lines(connection, ids[:PAGE])
+                notes = await _notes(connection, execution, only, place)
+            ids = ids[bisect(ids, lines[-1].kept.id) if lines else PAGE :]
+            if ids:
+                notes = [note for note in notes if note.at <= lines[-1].at]
+            more = more or len(notes) == PAGE
+            key = (await self._store.keys([stream]))[stream]
+            page: list[Recorded] = []
+            for line in merge(notes, lines, key=lambda one: one.at):
+                place = line.after(place)
+                page.append(Recorded(place, shown(line.kept, key)))
+            if page:
+                yield page
+
+    async def _one(self, query: str, values: dict[str, Any]) -> tuple[Any, ...]:
+        async with self._store.reader() as connection:
+            [row] = await (await connection.execute(query, values)).fetchall()
+        return tuple(row)
+
+
+async def _ids(
+    connection: AsyncConnection, execution: str, only: LogFilter, place: Place
+) -> list[int]:
+    [(last,)] = await (await connection.execute(LAST)).fetchall()
+    conditions, values = _conditions(only)
+    query = AMONG_ALL if last - place.line <= NEAR else OF_ITS_OWN
+    bounds = (place.line, last, execution)
+    cursor = await connection.execute(
+        query.format(only=conditions), [*bounds, *values, IDS], prepare=False
+    )
+    return [row[0] for row in await cursor.fetchall()]
+
+
+async def _lines(connection: AsyncConnection, ids: Sequence[int]) -> list[_Line]:
+    if not ids:
+        return []
+    cursor = await connection.execute(LINES, (list(ids), LARGEST))
+    return [_Line(row[0], Kept(*row[1:])) for row in await cursor.fetchall()]
+
+
+async def _notes(
+    connection: AsyncConnection, execution: str, only: LogFilter, place: Place
+) -> list[_Line]:
+    conditions, values = _conditions(only)
+    query = NOTES.format(only=conditions)
+    cursor = await connection.execute(query, [execution, place.note, *values, PAGE], prepare=False)
+    return [_Line(row[0], Kept(*row[1:])) for row in await cursor.fetchall()]
+
+
+def _conditions(only: LogFilter) -> tuple[str, list[Any]]:
+    conditions, values = filtered(only)
+    return "".join(f" AND {condition}" for condition in conditions), values
