@@ -35,6 +35,8 @@ SELECT = (
 )
 OF_STREAM = """ WHERE originator_id = %b AND originator_version > %b AND originator_version <= %b
     ORDER BY originator_version"""
+OF_STREAMS = """ WHERE originator_id = ANY(%b::text[]) AND originator_version <= %b
+    ORDER BY originator_id, originator_version"""
 OF_LOG = " WHERE notification_id > %b AND notification_id <= %b"
 TRACK = """INSERT INTO trackings VALUES ({}, %(application_name)s, %(notification_id)s)
     ON CONFLICT (consumer, application_name) DO UPDATE SET notification_id = excluded.notification_id
@@ -60,6 +62,10 @@ class LogEvent(Notification):
 
     at: datetime
     meta: str
+
+
+FIELDS = ("originator_id", "originator_version", "topic", "state", "id", "at", "meta")
+"""Of a `LogEvent`, as `SELECT` has them."""
 
 
 class _Recorder(postgres.PostgresRecorder):
@@ -136,6 +142,13 @@ class LogRecorder(_Recorder, postgres.PostgresApplicationRecorder):
         return self._select(f"{SELECT}{OF_STREAM}{order} LIMIT %b", (str(originator_id), *bounds))
 
     @retry(FAULTS, max_attempts=10, wait=0.2)
+    def select_first_events(self, originator_ids: Sequence[str], lte: int) -> Sequence[LogEvent]:
+        """The first events of several streams, up to a version: a query for each costs ten times as
+        much where streams are short.
+        """
+        return self._select(SELECT + OF_STREAMS, (list(originator_ids), lte))
+
+    @retry(FAULTS, max_attempts=10, wait=0.2)
     def select_notifications(
         self,
         start: int | None,
@@ -159,7 +172,7 @@ class LogRecorder(_Recorder, postgres.PostgresApplicationRecorder):
         with self.datastore.get_connection() as connection:
             cursor = connection.cursor(binary=True, row_factory=tuple_row)
             cursor.execute(statement.encode(), values, prepare=True)
-            return [LogEvent(*row) for row in cursor]
+            return [_event(row) for row in cursor]
 
     def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> LogSubscription:
         return LogSubscription(self, gt, topics)
@@ -206,6 +219,13 @@ class SnapshotRecorder(_Recorder, postgres.PostgresAggregateRecorder):
     def select_events(self, originator_id: UUID | str, **bounds: Any) -> Sequence[StoredEvent]:
         found: Sequence[StoredEvent] = super().select_events(str(originator_id), **bounds)
         return found
+
+
+def _event(row: tuple[Any, ...]) -> LogEvent:
+    """Not by its `__init__`, which sets each field of a frozen value apart: it takes thrice as long."""
+    made = object.__new__(LogEvent)
+    object.__setattr__(made, "__dict__", dict(zip(FIELDS, row, strict=True)))
+    return made
 
 
 def _columns(events: Sequence[StoredEvent]) -> list[list[Any]]:

@@ -15,14 +15,23 @@ from domain.model import Recorded
 from domain.service_log import service_mapper
 
 EVENTS = 500
-"""Of a page, before it is handed over; and at most of one query."""
+"""Of a page, at most: an event may be large."""
+STREAMS, FIRST = 10, 50
+"""So many streams are begun together, with so many events of each; most have no more."""
 
 
 class Histories:
-    """Reads the events of streams, as far as a position of the log."""
+    """Reads the events of streams, as far as a position of the log.
+
+    Raises:
+        Overloaded: the database is away.
+    """
 
     def __init__(self, conninfo: str, schema: str) -> None:
-        self._recorder = log_recorder(conninfo, schema)
+        try:
+            self._recorder = log_recorder(conninfo, schema)
+        except FAULTS as error:
+            raise Overloaded(AWAY) from error
         self._mapper = service_mapper()
 
     def close(self) -> None:
@@ -38,14 +47,14 @@ class Histories:
         return self._mapper.decode(event)
 
     async def pages(self, streams: Sequence[str], until: int) -> AsyncGenerator[Sequence[LogEvent]]:
-        """The events of the streams up to a position, stream by stream, each in order.
+        """The events of the streams up to a position, page by page, those of each stream in order.
 
         One page is read ahead. Close this iterator before its owner.
 
         Raises:
             Overloaded: the database is away.
         """
-        source = self._read(streams, until)
+        source = _gathered(self._read(streams, until))
         ahead = asyncio.ensure_future(asyncio.to_thread(next, source, None))
         try:
             while (page := await ahead) is not None:
@@ -58,15 +67,28 @@ class Histories:
                 await ahead
 
     def _read(self, streams: Sequence[str], until: int) -> Iterator[list[LogEvent]]:
-        page: list[LogEvent] = []
-        for stream in streams:
-            after, more = 0, True
-            while more:
-                found = self._recorder.select_events(stream, gt=after, limit=EVENTS)
-                page += (event for event in found if event.id <= until)
-                more = len(found) == EVENTS
-                after += len(found)
-                if len(page) >= EVENTS:
-                    yield page
-                    page = []
-        yield page
+        for start in range(0, len(streams), STREAMS):
+            found = self._recorder.select_first_events(streams[start : start + STREAMS], FIRST)
+            yield [event for event in found if event.id <= until]
+            for event in found:
+                if event.originator_version == FIRST:
+                    yield from self._rest(str(event.originator_id), until)
+
+    def _rest(self, stream: str, until: int) -> Iterator[list[LogEvent]]:
+        after, more = FIRST, True
+        while more:
+            found = self._recorder.select_events(stream, gt=after, limit=EVENTS)
+            yield [event for event in found if event.id <= until]
+            more = len(found) == EVENTS
+            after += len(found)
+
+
+def _gathered(pages: Iterator[list[LogEvent]]) -> Iterator[list[LogEvent]]:
+    """In fewer pages: each is handed from one thread to another."""
+    gathered: list[LogEvent] = []
+    for page in pages:
+        gathered += page
+        if len(gathered) >= EVENTS:
+            yield gathered
+            gathered = []
+    yield gathered

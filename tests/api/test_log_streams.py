@@ -214,7 +214,7 @@ def test_an_unknown_execution_has_no_stream(api: httpx.Client) -> None:
 
 
 def run(server: Serving, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [PROGRAM, "logs", *arguments, "--url", server.url, "--token", TOKEN]
+    command = [str(PROGRAM), "logs", *arguments, "--url", server.url, "--token", TOKEN]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 

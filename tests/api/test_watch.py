@@ -18,10 +18,12 @@ from psycopg import sql
 from api import event_source
 from api.routes import health
 from domain import registry
+from domain.errors import Overloaded
 from projections.engine import rebuild as rebuilding
 from projections.engine.rebuild import rebuild
 from projections.registry import all_views
 from tests.support.api_client import Executions, ok, refused
+from tests.support.event_writer import new_store
 from tests.support.running_server import TOKEN, Serving, serving
 from tests.support.sse_client import Frame, frames, opened
 
@@ -100,8 +102,6 @@ def test_a_rebuild_can_be_watched(
 
     async def work() -> None:
         views = {view.name: view for view in all_views(registry.codec())}
-        from tests.support.event_writer import new_store
-
         store = new_store(server.conninfo)
         store.codec = registry.codec()
         await store.open()
@@ -152,6 +152,10 @@ def test_the_progress_of_a_rebuild_by_several_is_that_of_its_parts(
     assert catalog["rebuild"]["progress"] == round(300 / shown["position"], 1)
 
 
+def lose_room(_: int) -> None:
+    raise Overloaded
+
+
 def test_readiness_is_told_as_it_changes(
     api: httpx.Client, server: Serving, executions: Executions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,7 +164,7 @@ def test_readiness_is_told_as_it_changes(
         first = next(stream)
         assert (first.type, first.id, first.data["status"]) == ("readiness", "", "ready")
         with monkeypatch.context() as full:
-            full.setattr(server.system.bus, "_limit", 0)
+            full.setattr(server.system.bus, "require_room", lose_room)
             told = wait_for_frame(stream, lambda told: told["status"] == "unavailable")
             assert told["detail"]
         wait_for_frame(stream, lambda told: told["status"] == "ready")
@@ -213,18 +217,22 @@ def test_a_heartbeat_is_a_comment_without_a_blank_line(
 def test_streams_end_politely_when_the_server_does(
     database: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with serving(database) as ending, ending.client() as client:
-        with opened(client, "/projections") as one, opened(client, "/readyz") as other:
-            streams = frames(one), frames(other)
-            for stream in streams:
-                next(stream)
-            ending.ask_to_stop()
-            for stream in streams:
-                *_, last = stream  # which fails where the body is cut
-                assert last.type == "closing"
-                assert last.id == ""
-                assert last.retry is not None
-                assert 500 <= last.retry <= 5000
+    with (
+        serving(database) as ending,
+        ending.client() as client,
+        opened(client, "/projections") as one,
+        opened(client, "/readyz") as other,
+    ):
+        streams = frames(one), frames(other)
+        for stream in streams:
+            next(stream)
+        ending.ask_to_stop()
+        for stream in streams:
+            *_, last = stream  # which fails where the body is cut
+            assert last.type == "closing"
+            assert last.id == ""
+            assert last.retry is not None
+            assert 500 <= last.retry <= 5000
     assert "rror" not in capfd.readouterr().err
 
 
