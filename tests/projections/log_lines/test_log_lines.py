@@ -242,7 +242,7 @@ async def test_uncommitted_append_uses_up_no_key(
     async with retried(tables) as (_, book):
         with monkeypatch.context() as patched:
             patched.setattr(
-                "projections.log_lines.reader.APPEND", "SELECT 1 / 0, %b, %b, %b, %b, %b, %b"
+                "projections.log_lines.reader.APPEND", "SELECT 1 / 0, %b, %b, %b, %b, %b, %b, %b"
             )
             with pytest.raises(Exception, match="division"):
                 await book.append_once("e-1", [ONE_LINE], at(20), once)
