@@ -111,7 +111,8 @@ async def _followed(
                         caught_up = True
                     if ended:
                         return
-                    await source.wake.wait(AGAIN if follower.noted else UNWOKEN)
+                    if not await source.wake.wait(AGAIN if follower.noted else UNWOKEN):
+                        follower.noted = True
         except Overloaded:
             await source.wake.wait(AGAIN)
 

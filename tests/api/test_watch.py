@@ -171,8 +171,9 @@ def test_readiness_is_told_as_it_changes(
 
 
 def test_strangers_who_watch_the_readiness_take_few_places(
-    api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+    api: httpx.Client, server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    wait_for(lambda: server.system.hub.open == 0)
     monkeypatch.setattr(health, "MOST_WATCHERS", 1)
     with opened(api, "/readyz"):
         answer = api.get("/readyz", headers=WATCHED)
