@@ -50,14 +50,14 @@ from domain.writer.command_bus import Bus
 from projections.analytics.queries import Figures
 from projections.catalog import Catalog
 from projections.engine.migrations import migrate_projections
+from projections.engine.rebuild_progress import Progress
 from projections.engine.runner import Runner
 from projections.executions.past import PastLists
 from projections.executions.projection import Executions
 from projections.history.time_travel import History
+from projections.log_lines.news import LogNews
 from projections.log_lines.reader import LogBook
-from projections.log_news import LogNews
-from projections.log_stream import LogStream
-from projections.progress import Progress
+from projections.log_lines.stream import LogStream
 from projections.registry import all_views
 
 PREFIX = "/api"

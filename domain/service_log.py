@@ -21,7 +21,7 @@ from eventsourcing.utils import Environment, EnvType, get_topic
 from domain import registry
 from domain.eventlog import library
 from domain.eventlog.codec import Stored
-from domain.library_recorders import LogEvent
+from domain.eventlog.library.recorders import LogEvent
 from domain.model import Event, Recorded
 
 

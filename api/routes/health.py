@@ -8,10 +8,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from api import watch
 from api.access.rights import Right
 from api.telemetry import metrics
-from api.web import event_stream
+from api.web import event_stream, watch
 from api.web.operation import Operation
 from api.web.request import Call
 from api.web.responses import json
@@ -30,7 +29,7 @@ async def ready(call: Call) -> ASGIApp:
     """Commands are taken and the database answers; every view is shown with its position and what
     it has parked. As a stream: the same whenever it changes.
     """
-    if event_stream.wanted(call):
+    if event_stream.preferred(call):
         return watch.watched(call, "readiness", lambda: _readiness(call.system), MOST_WATCHERS)
     shown = await _readiness(call.system)
     if shown["status"] == "ready":
@@ -60,7 +59,7 @@ async def projections(call: Call) -> ASGIApp:
     """Every view with its position, lag and parked events, and how far a rebuild of it is. As a
     stream: the same whenever it changes.
     """
-    if event_stream.wanted(call):
+    if event_stream.preferred(call):
         return watch.watched(call, "projections", lambda: _watched(call.system))
     return json(await _projections(call.system))
 

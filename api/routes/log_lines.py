@@ -9,10 +9,9 @@ from typing import Annotated, get_args
 from pydantic import Field, TypeAdapter
 from starlette.types import ASGIApp
 
-from api import log_streams
 from api.access.rights import Right
 from api.documents import schemas
-from api.routes import history
+from api.routes import history, log_streams
 from api.web import event_stream, responses
 from api.web.body import MIB
 from api.web.command_body import encoded, parsed, parsed_json
@@ -97,7 +96,7 @@ async def read(call: Call) -> ASGIApp:
     """The lines of an execution, its own and the server's: a page of them by the time they are of, or
     as a stream in the order in which they were recorded.
     """
-    streaming = event_stream.wanted(call)
+    streaming = event_stream.preferred(call)
     call.only(*FILTERS, *(("from",) if streaming else ("order", "limit", "cursor", "minPosition")))
     only = _filter(call)
     if streaming:

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
+from domain.eventlog.library.recorders import LogEvent
 from domain.eventlog.queries import BEGUN, EXISTS
 from domain.eventlog.sessions import session_options
 from domain.execution.state import Execution
-from domain.library_recorders import LogEvent
 from domain.model import Held, aggregate_id, replay
+from projections.engine.histories import Histories
 from projections.executions.projection import STREAM, Executions, Row
-from projections.histories import Histories
 
 STREAMS = 500
 

@@ -12,9 +12,9 @@ from eventsourcing.persistence import IntegrityError, StoredEvent
 
 from domain import registry
 from domain.eventlog.library import log_recorder
+from domain.eventlog.library.recorders import LogRecorder
 from domain.eventlog.migrations import migrate_log
 from domain.eventlog.sessions import session_options
-from domain.library_recorders import LogRecorder
 from domain.model import Recorded
 from projections.engine.migrations import migrate_projections
 from projections.registry import all_views

@@ -23,7 +23,7 @@ from psycopg.sql import SQL
 
 from domain.eventlog import library
 from domain.eventlog.library import Factory, log_recorder
-from domain.library_recorders import (
+from domain.eventlog.library.recorders import (
     LogProcessRecorder,
     LogRecorder,
     LogTrackingRecorder,

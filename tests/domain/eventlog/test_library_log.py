@@ -23,16 +23,17 @@ from eventsourcing.persistence import (
 from eventsourcing.system import ProcessApplication, SingleThreadedRunner, System
 from eventsourcing.utils import Environment
 
-from domain import library_subscription, registry
+from domain import registry
 from domain.eventlog import library
 from domain.eventlog.library import Factory
-from domain.eventlog.sessions import session_options
-from domain.library_recorders import (
+from domain.eventlog.library import subscription as library_subscription
+from domain.eventlog.library.recorders import (
     LogProcessRecorder,
     LogRecorder,
     LogTrackingRecorder,
 )
-from domain.library_subscription import LogSubscription
+from domain.eventlog.library.subscription import LogSubscription
+from domain.eventlog.sessions import session_options
 from projections.engine.migrations import migrate_projections
 from projections.registry import all_views
 

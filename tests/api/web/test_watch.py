@@ -15,15 +15,17 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from api import event_source
 from api.routes import health
+from api.web import event_source
 from domain import registry
 from domain.errors import Overloaded
+from domain.eventlog.encryption import Vault
+from domain.eventlog.keyring import Keyring
+from domain.eventlog.store import Store
 from projections.engine import rebuild as rebuilding
 from projections.engine.rebuild import rebuild
 from projections.registry import all_views
 from tests.support.api_client import Executions, ok, refused
-from tests.support.event_writer import new_store
 from tests.support.running_server import TOKEN, Serving, serving
 from tests.support.sse_client import Frame, frames, opened
 
@@ -102,8 +104,8 @@ def test_a_rebuild_can_be_watched(
 
     async def work() -> None:
         views = {view.name: view for view in all_views(registry.codec())}
-        store = new_store(server.conninfo)
-        store.codec = registry.codec()
+        keyring = Keyring(Vault(MASTER_KEY))
+        store = Store(server.conninfo, "executions", registry.codec(), keyring)
         await store.open()
         try:
             await rebuild(server.conninfo, "executions", views["executions"], store)
@@ -252,7 +254,7 @@ def test_a_client_that_does_not_read_is_cut(
 ) -> None:
     monkeypatch.setattr(event_source, "STALLED", 0.3)
     monkeypatch.setattr(health, "_watched", endless)
-    monkeypatch.setattr("api.watch.OFTEN", 0)
+    monkeypatch.setattr("api.web.watch.OFTEN", 0)
     with serving(database) as server:
         hub = server.system.hub
         with request(server, "/projections"):
@@ -275,7 +277,7 @@ def test_a_client_that_does_not_read_does_not_hold_up_the_end(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "_watched", endless)
-    monkeypatch.setattr("api.watch.OFTEN", 0)
+    monkeypatch.setattr("api.web.watch.OFTEN", 0)
     with serving(database) as server:
         client = request(server, "/projections")
         wait_for(lambda: server.system.hub.open == 1)

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 from starlette.types import ASGIApp
 
-from api.event_source import EventSource, frame
 from api.web import event_stream
+from api.web.event_source import EventSource, frame
 from api.web.request import Call
 
 OFTEN = 1.0

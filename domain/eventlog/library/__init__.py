@@ -1,4 +1,4 @@
-"""The log as a persistence module of the library `eventsourcing`: `PERSISTENCE_MODULE=domain.library`.
+"""The log as a persistence module of the library `eventsourcing`: `PERSISTENCE_MODULE=domain.eventlog.library`.
 
 The columns are the library's, a position is its notification id, and one log is one schema. What
 differs is the reason for this module: the row `head` is lock and counter in one, where the library
@@ -17,14 +17,14 @@ from eventsourcing import persistence, postgres
 from eventsourcing.utils import Environment, EnvType, strtobool
 from psycopg.conninfo import conninfo_to_dict
 
-from domain.eventlog.sessions import session_options
-from domain.library_recorders import (
+from domain.eventlog.library.recorders import (
     LogProcessRecorder,
     LogRecorder,
     LogTrackingRecorder,
     SnapshotRecorder,
 )
-from domain.library_subscription import options_of
+from domain.eventlog.library.subscription import options_of
+from domain.eventlog.sessions import session_options
 
 NAME = re.compile(r"[a-z_][a-z0-9_]{0,47}")
 PARTS = ("dbname", "host", "port", "user", "password")

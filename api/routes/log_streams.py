@@ -9,17 +9,17 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from api.event_source import EventSource, control, frame
 from api.web import event_stream
+from api.web.event_source import EventSource, control, frame
 from api.web.request import Call
 from api.web.stream_position import BadCursor
 from domain.errors import NotFound, Overloaded
 from domain.eventlog.codec import plain_json
 from domain.json_forms import parse_time
 from domain.model import Held
+from projections.log_lines.news import Follower
 from projections.log_lines.reader import LogFilter
-from projections.log_news import Follower
-from projections.log_stream import Place, Recorded
+from projections.log_lines.stream import Place, Recorded
 
 UNWOKEN = 15.0
 """Seconds after which to look without being woken."""

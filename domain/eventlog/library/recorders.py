@@ -15,8 +15,8 @@ from psycopg import Cursor
 from psycopg.rows import DictRow, tuple_row
 from psycopg.sql import SQL, Literal
 
+from domain.eventlog.library.subscription import FAULTS, LogSubscription, conninfo_of
 from domain.eventlog.migrations import migrate_log
-from domain.library_subscription import FAULTS, LogSubscription, conninfo_of
 
 EVENTS = "events"
 SNAPSHOTS = "application_snapshots"

@@ -8,9 +8,9 @@ from contextlib import suppress
 
 from domain.errors import Overloaded
 from domain.eventlog.library import log_recorder
+from domain.eventlog.library.recorders import LogEvent
+from domain.eventlog.library.subscription import FAULTS
 from domain.eventlog.timeouts import AWAY
-from domain.library_recorders import LogEvent
-from domain.library_subscription import FAULTS
 from domain.model import Recorded
 from domain.service_log import service_mapper
 

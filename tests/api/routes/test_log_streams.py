@@ -15,8 +15,8 @@ import psycopg
 import pytest
 
 from domain.eventlog.sessions import session_options
-from projections import log_stream
 from projections.log_lines import reader
+from projections.log_lines import stream as log_stream
 from tests.support.api_client import RESULT, Executions, ok, refused
 from tests.support.running_server import TOKEN, Serving
 from tests.support.sse_client import Frame, frames, opened
