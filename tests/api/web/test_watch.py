@@ -26,7 +26,7 @@ from projections.engine import rebuild as rebuilding
 from projections.engine.rebuild import rebuild
 from projections.registry import all_views
 from tests.support.api_client import Executions, ok, refused
-from tests.support.running_server import TOKEN, Serving, serving
+from tests.support.running_server import MASTER_KEY, TOKEN, Serving, serving
 from tests.support.sse_client import Frame, frames, opened
 
 WATCHED = {"Accept": "text/event-stream"}
