@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import hypothesis
 import psycopg
 import pytest
 import structlog
-from psycopg import sql
 
 from api.embedded_postgres.server import EmbeddedPostgres
 from domain.eventlog.store import Store
 from tests.support import processes, sample_aggregate
 from tests.support.databases import (
-    CREATE,
     NOTHING_TO_LOSE,
-    NUMBERS,
     TEMPLATE,
     migrate,
+    new_database,
     reachable_folder,
 )
 from tests.support.memory_store import MemoryLog, MemoryStore
@@ -51,6 +50,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--postgres-bin",
         type=Path,
         help="programs of an installed PostgreSQL, to test with instead of the embedded one",
+    )
+    parser.addoption(
+        "--postgres-data",
+        type=Path,
+        help="the folder of an embedded PostgreSQL that runs already, to test with",
     )
     parser.addoption(
         "--thorough", action="store_true", help="let tests of faults last several times longer"
@@ -99,9 +103,12 @@ def postgres_bin(request: pytest.FixtureRequest) -> Path | None:
 
 
 @pytest.fixture(scope="session")
-def postgres(postgres_bin: Path | None) -> Iterator[EmbeddedPostgres]:
+def postgres(
+    request: pytest.FixtureRequest, postgres_bin: Path | None
+) -> Iterator[EmbeddedPostgres]:
     """One server for the session (with xdist: for each worker); never stop it in a test."""
-    with reachable_folder() as folder:
+    running: Path | None = request.config.getoption("--postgres-data")
+    with nullcontext(running) if running else reachable_folder() as folder:
         settings = NOTHING_TO_LOSE
         with EmbeddedPostgres(folder, settings=settings, bin_dir=postgres_bin) as server:
             yield server
@@ -109,8 +116,10 @@ def postgres(postgres_bin: Path | None) -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture(scope="session")
 def admin(postgres: EmbeddedPostgres) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(postgres.conninfo(), autocommit=True) as connection:
-        connection.execute(CREATE.format(sql.Identifier(TEMPLATE), sql.Identifier("template0")))
+    with (
+        psycopg.connect(postgres.conninfo(), autocommit=True) as connection,
+        new_database(connection, TEMPLATE, template="template0"),
+    ):
         migrate(postgres.conninfo(TEMPLATE))
         yield connection
 
@@ -118,10 +127,8 @@ def admin(postgres: EmbeddedPostgres) -> Iterator[psycopg.Connection]:
 @pytest.fixture
 def database(postgres: EmbeddedPostgres, admin: psycopg.Connection) -> Iterator[str]:
     """Connection string of a new, migrated, empty database that is this test's alone."""
-    name = f"test_{next(NUMBERS)}"
-    admin.execute(CREATE.format(sql.Identifier(name), sql.Identifier(TEMPLATE)))
-    yield postgres.conninfo(name)
-    admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with new_database(admin) as name:
+        yield postgres.conninfo(name)
 
 
 @pytest.fixture(params=["postgres", "memory"])

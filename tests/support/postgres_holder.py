@@ -1,0 +1,21 @@
+"""A PostgreSQL for tests of other processes: prints its folder, and ends with its input.
+
+`python -m tests.support.postgres_holder`, and `pytest --postgres-data FOLDER`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from api.embedded_postgres.server import EmbeddedPostgres
+from tests.support.databases import NOTHING_TO_LOSE, reachable_folder
+
+
+def main() -> None:
+    with reachable_folder() as folder, EmbeddedPostgres(folder, settings=NOTHING_TO_LOSE):
+        print(folder, flush=True)  # noqa: T201 - it is how the other process learns it
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
