@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 import tomllib
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,6 +35,7 @@ from tests.support.paths import ROOT
 
 AT_ONCE = 2
 REPORTS = ".mutation"
+PRELOADED = "ignore::pytest.PytestAssertRewriteWarning"
 PATIENCE = 10
 """How many times longer than without a change the tests may take; then they have noticed it."""
 SWAPS: dict[type, type] = {
@@ -168,9 +170,23 @@ def fails(mutant: Mutant, data: Path, longest: float = 3600) -> bool:
     try:
         name = mutant.file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         sys.meta_path.insert(0, _Mutated(name, str(ROOT / mutant.file), mutant.source))
-        quiet = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+        quiet = [
+            "-x",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:xdist",
+            "-W",
+            PRELOADED,
+            "--hypothesis-profile=fast",
+        ]
         status = pytest.main([*quiet, "--postgres-data", str(data), *mutant.tests])
+    except BaseException:  # noqa: BLE001 - the child of a fork ends here, whatever happens
+        traceback.print_exc()
     finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(int(status))
 
 
@@ -246,7 +262,7 @@ def _unchanged(tests: tuple[str, ...], data: Path) -> float:
     """How long the tests take where nothing is changed."""
     begin = time.monotonic()
     if fails(Mutant("tests/__init__.py", 0, "", "", "", tests), data):
-        raise click.ClickException(
+        raise SystemExit(
             f"{' '.join(tests)} fail without any change; see the latest log in {REPORTS}"
         )
     return time.monotonic() - begin
