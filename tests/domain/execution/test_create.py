@@ -167,6 +167,8 @@ WRONG: dict[str, list[Any]] = {
         {"maxRetries": -1, "backoff": "linear", "initialDelay": 1, "maxDelay": 1},
         {"maxRetries": 1, "backoff": "random", "initialDelay": 1, "maxDelay": 1},
         {"maxRetries": 1, "backoff": "linear", "initialDelay": -1, "maxDelay": 1},
+        {"maxRetries": 1, "backoff": "linear", "initialDelay": 86_400_001, "maxDelay": 1},
+        {"maxRetries": 101, "backoff": "linear", "initialDelay": 1, "maxDelay": 1},
     ],
     "webhooks": [
         [{"url": "ftp://a.example", "events": ["*"]}],

@@ -12,8 +12,9 @@ from click.testing import CliRunner, Result
 
 from api.cli import run_import
 from api.cli.import_xes import import_command
+from api.interop.xes import client as client
 from api.interop.xes import sender
-from api.interop.xes.client import PATIENCE, Service
+from api.interop.xes.client import FIRST_PATIENCE, PATIENCE, Service
 from api.interop.xes.mapping import load_mapping
 from api.interop.xes.names import id_part
 from tests.support.fake_service import FakeService
@@ -227,7 +228,9 @@ def unconnected(*options: str) -> Result:
     )
 
 
-def test_unreachable_service_is_reported_soon() -> None:
+def test_unreachable_service_is_reported_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert FIRST_PATIENCE < PATIENCE / 10
+    monkeypatch.setattr(client, "FIRST_PATIENCE", 0.1)
     result = unconnected("--url", "http://127.0.0.1:1")
     assert result.exit_code == 1
     assert "http://127.0.0.1:1 cannot be reached" in result.stderr
