@@ -107,6 +107,11 @@ def test_taken_id_is_refused() -> None:
     given(CREATED).when(create()).refused(AlreadyExists)
 
 
+def test_step_id_given_twice_is_refused() -> None:
+    steps = [{"id": "s", "name": "one"}, {"id": "s", "name": "two"}]
+    ordered().when(create(steps=steps)).refused_field("steps.1.id")
+
+
 def test_creation_reads_the_order_and_the_service() -> None:
     assert [*create(order={"$id": "o-2"}).reads(None, {})] == ["order/o-2", "service/s-1"]
 

@@ -1,0 +1,64 @@
+"""Filters over states in memory: what a condition finds without the database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from domain.model import Held
+from projections.executions.columns import field
+from projections.query.matcher import matches, value_in
+from projections.query.parser import from_json
+from tests.support.given import NOON, given
+from tests.support.histories import CREATED
+
+METADATA = {"flag": True, "amount": 5, "region": "north", "deep": {"x": "y"}}
+HELD = Held(
+    given(CREATED.model_copy(update={"tags": ("eu", "us"), "metadata": METADATA})).state,
+    version=1,
+    position=1,
+    at=NOON,
+)
+
+CELLS: list[tuple[dict[str, Any], bool]] = [
+    ({"status": "queued"}, True),
+    ({"status": "running"}, False),
+    ({"status": {"$in": ["running", "queued"]}}, True),
+    ({"metadata.flag": True}, True),
+    ({"metadata.flag": False}, False),
+    ({"metadata.flag": 1}, False),
+    ({"metadata.amount": 5}, True),
+    ({"metadata.amount": 5.0}, True),
+    ({"metadata.amount": True}, False),
+    ({"metadata.amount": {"$gt": 4}}, True),
+    ({"metadata.amount": {"$gt": 5}}, False),
+    ({"metadata.amount": {"$gte": 5}}, True),
+    ({"metadata.amount": {"$lt": 5}}, False),
+    ({"metadata.amount": {"$lte": 5}}, True),
+    ({"metadata.amount": {"$gt": "4"}}, False),
+    ({"metadata.flag": {"$gt": 0}}, False),
+    ({"metadata.nothing": {"$gt": 0}}, False),
+    ({"metadata.nothing": {"$lt": 0}}, False),
+    ({"metadata.nothing": {"$exists": False}}, True),
+    ({"metadata.region": {"$exists": True}}, True),
+    ({"metadata.region": {"$prefix": "no"}}, True),
+    ({"metadata.region": {"$prefix": "so"}}, False),
+    ({"metadata.amount": {"$prefix": "5"}}, False),
+    ({"metadata.deep.x": "y"}, True),
+    ({"metadata.deep.x.z": "y"}, False),
+    ({"tag": "eu"}, True),
+    ({"tag": "e"}, False),
+    ({"tag": {"$prefix": "e"}}, True),
+    ({"tag": {"$prefix": "x"}}, False),
+    ({"$not": {"tag": "eu"}}, False),
+    ({"$or": [{"status": "running"}, {"tag": "us"}]}, True),
+    ({"$and": [{"status": "queued"}, {"tag": "asia"}]}, False),
+]
+
+
+@pytest.mark.parametrize(("asked", "found"), CELLS, ids=[str(asked) for asked, _ in CELLS])
+def test_condition_matches_a_state_as_the_filter_language_says(
+    asked: dict[str, Any], found: bool
+) -> None:
+    assert matches(from_json(asked, field), value_in(HELD)) is found
