@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from domain.model import Held
-from projections.executions.columns import field
-from projections.query.matcher import matches, value_in
+from projections.executions.columns import field, value_in
+from projections.query.matcher import matches
 from projections.query.parser import from_json
 from tests.support.given import NOON, given
 from tests.support.histories import CREATED

@@ -12,8 +12,7 @@ from click.testing import CliRunner, Result
 
 from api.cli import run_import
 from api.cli.import_xes import import_command
-from api.interop.xes import client as client
-from api.interop.xes import sender
+from api.interop.xes import client, sender
 from api.interop.xes.client import FIRST_PATIENCE, PATIENCE, Service
 from api.interop.xes.mapping import load_mapping
 from api.interop.xes.names import id_part

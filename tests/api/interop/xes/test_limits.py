@@ -1,3 +1,5 @@
+from domain.execution.types import MOST_STEPS
+
 """A log that holds more than an execution takes is refused before anything is sent."""
 
 from collections.abc import Callable
