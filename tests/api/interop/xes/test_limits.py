@@ -1,5 +1,3 @@
-from domain.execution.types import MOST_STEPS
-
 """A log that holds more than an execution takes is refused before anything is sent."""
 
 from collections.abc import Callable
@@ -14,6 +12,8 @@ from api.interop.xes.plan import plan_trace
 from api.interop.xes.reader import LogEvent, Trace, XesError
 from api.interop.xes.survey import Survey, survey
 from domain.execution.commands import COMMANDS
+from domain.execution.types import MOST_STEPS
+from domain.writer.batch import FULL
 from tests.support.paths import DATA
 
 CAKES = load_mapping(DATA / "orders.mapping.json")
