@@ -115,6 +115,13 @@ PROBLEMS = {
         "The `Idempotency-Key` came with another request within 24 hours.",
         "Use a new key for each new request, and the same key only to repeat the very same one.",
     ),
+    "too-expensive": Problem(
+        422,
+        "Too expensive",
+        "The answer would take the database or the server longer than one request may. Nothing is "
+        "wrong with either.",
+        "Ask for less: filter by one of `indexedFields`, choose a shorter range or a smaller page.",
+    ),
     "rate-limited": Problem(
         429,
         "Too many requests",

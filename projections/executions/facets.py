@@ -10,9 +10,9 @@ from psycopg import AsyncConnection
 
 from domain.errors import Invalid
 from projections.executions.columns import field
-from projections.query.ast import Condition, Field, attribute
+from projections.query.ast import Condition, Field
 from projections.query.field_types import ATTRIBUTE, BOOLEAN, TAGS, TEXT
-from projections.query.sql import sql
+from projections.query.sql import attribute, sql
 
 MOST_FACETS = 10
 MOST_VALUES = 50

@@ -1,18 +1,12 @@
-"""What a row must be like to be found, and the same as SQL with bound values."""
+"""The conditions that a filter is made of: comparisons of fields, and, or, not."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from projections.query.field_paths import Keys
 from projections.query.field_types import Kind
-from projections.query.sql import _place
-
-MOST_LOOKED_UP = 32
-"""So many values of a free attribute are looked up in its index; more are compared row by row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,38 +56,3 @@ class Negation:
 
 Condition = Compare | Every | Either | Negation
 EVERYTHING = Every()
-
-
-def _attribute_in(field: Field, operands: list[Any], values: list[Any]) -> str:
-    """One comparison for all operands: PostgreSQL hashes the array of `= ANY`. Few of them are looked
-    up in the index as well, which the condition of containment alone can use.
-    """
-    holding = [_json(_nested(keys, one)) for one in operands for keys in field.places]
-    if len(holding) == 1:
-        values.append(holding[0])
-        return f"{field.column} @> %s::jsonb"
-    compared = f"{attribute(field, values)} = ANY(%s::jsonb[])"
-    values.append([_json(operand) for operand in operands])
-    if len(holding) > MOST_LOOKED_UP:
-        return compared
-    values.append(holding)
-    return f"({compared} AND {field.column} @> ANY(%s::jsonb[]))"
-
-
-def _nested(keys: Keys, operand: Any) -> Any:
-    document = operand
-    for key in reversed(keys):
-        document = {key: document}
-    return document
-
-
-def _json(value: Any) -> str:
-    return orjson.dumps(value).decode()
-
-
-def attribute(field: Field, values: list[Any]) -> str:
-    """A free attribute as JSON, null where it is missing, as SQL."""
-    if len(field.places) == 1:
-        return _place(field, field.places[0], values)
-    found = [f"nullif({_place(field, keys, values)}, 'null')" for keys in field.places]
-    return f"coalesce({', '.join(found)})"

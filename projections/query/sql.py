@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from projections.query.ast import (
     Compare,
     Condition,
@@ -11,8 +13,6 @@ from projections.query.ast import (
     Every,
     Field,
     Negation,
-    _attribute_in,
-    attribute,
 )
 from projections.query.field_paths import Keys
 from projections.query.field_types import ATTRIBUTE, TAGS
@@ -104,3 +104,42 @@ def _place(field: Field, keys: Keys, values: list[Any]) -> str:
     """Key by key, not as one path (`#>`): a path would take `0` for a place in a list."""
     values.extend(keys)
     return f"({field.column}{' -> %s::text' * len(keys)})"
+
+
+MOST_LOOKED_UP = 32
+"""So many values of a free attribute are looked up in its index; more are compared row by row."""
+
+
+def _attribute_in(field: Field, operands: list[Any], values: list[Any]) -> str:
+    """One comparison for all operands: PostgreSQL hashes the array of `= ANY`. Few of them are looked
+    up in the index as well, which the condition of containment alone can use.
+    """
+    holding = [_json(_nested(keys, one)) for one in operands for keys in field.places]
+    if len(holding) == 1:
+        values.append(holding[0])
+        return f"{field.column} @> %s::jsonb"
+    compared = f"{attribute(field, values)} = ANY(%s::jsonb[])"
+    values.append([_json(operand) for operand in operands])
+    if len(holding) > MOST_LOOKED_UP:
+        return compared
+    values.append(holding)
+    return f"({compared} AND {field.column} @> ANY(%s::jsonb[]))"
+
+
+def _nested(keys: Keys, operand: Any) -> Any:
+    document = operand
+    for key in reversed(keys):
+        document = {key: document}
+    return document
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def attribute(field: Field, values: list[Any]) -> str:
+    """A free attribute as JSON, null where it is missing, as SQL."""
+    if len(field.places) == 1:
+        return _place(field, field.places[0], values)
+    found = [f"nullif({_place(field, keys, values)}, 'null')" for keys in field.places]
+    return f"coalesce({', '.join(found)})"
