@@ -28,7 +28,9 @@ from api.routes import (
 )
 from api.routes import history as history_routes
 from api.settings import Settings
-from api.streams.hub import Hub
+from api.streaming.hub import Hub
+from api.streaming.loader import StoreLoader
+from api.streaming.tail import SharedTail
 from api.web import headers as request_headers
 from api.web import websocket
 from api.web.admission import refusal
@@ -58,6 +60,7 @@ from projections.history.time_travel import History
 from projections.log_lines.news import LogNews
 from projections.log_lines.reader import LogBook
 from projections.log_lines.stream import LogStream
+from projections.log_lines.tail import LogTail
 from projections.registry import all_views
 
 PREFIX = "/api"
@@ -137,6 +140,11 @@ def check_master_key(conninfo: str, schema: str, master_key: Callable[[], bytes]
         Vault(master_key()).unwrap(wrapped, stream)
 
 
+def new_hub(store: Store, tail: Tail, limit: int) -> Hub:
+    """The streaming engine over a store."""
+    return Hub(SharedTail(tail, store), StoreLoader(store), LogTail(store), limit)
+
+
 def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str) -> System:
     """All parts, wired but not started."""
     codec, schema = registry.codec(), settings.schema
@@ -145,7 +153,7 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
     )
     listener = Listener(conninfo, schema)
     tail = Tail(store, listener, schema)
-    hub = Hub(store, listener, schema, settings.stream_limit)
+    hub = new_hub(store, tail, settings.stream_limit)
     executions_view, _, catalog_view, _ = views = all_views(codec)
     runner = Runner(views, store, tail, listener, conninfo=conninfo, schema=schema)
     log_news = LogNews(store, lambda: runner.position("logs"))

@@ -13,14 +13,18 @@ V = TypeVar("V")
 class LruCache(Generic[K, V]):
     """Maps keys to values, up to a capacity.
 
-    `weigh` says how much of the capacity a value takes; by default each takes one. Nothing is
-    dropped before `trim` is called, so that whoever puts several values can still read them all.
+    `weigh` says how much of the capacity a value takes when it is put; by default each takes one.
+    Nothing is dropped before `trim` is called, so that whoever puts several values can still read
+    them all. The newest `spared` values are never dropped.
     """
 
-    def __init__(self, capacity: int, weigh: Callable[[V], int] = lambda _: 1) -> None:
+    def __init__(
+        self, capacity: int, weigh: Callable[[V], int] = lambda _: 1, *, spared: int = 1
+    ) -> None:
         self._capacity = capacity
         self._weigh = weigh
-        self._values: OrderedDict[K, V] = OrderedDict()
+        self._spared = spared
+        self._values: OrderedDict[K, tuple[V, int]] = OrderedDict()
         self._weight = 0
 
     def __contains__(self, key: object) -> bool:
@@ -31,30 +35,39 @@ class LruCache(Generic[K, V]):
 
     def get(self, key: K) -> V | None:
         """The value of a key, which counts as used now; None where there is none."""
-        value = self._values.get(key)
-        if value is not None:
-            self._values.move_to_end(key)
-        return value
+        found = self._values.get(key)
+        if found is None:
+            return None
+        self._values.move_to_end(key)
+        return found[0]
+
+    def peek(self, key: K) -> V | None:
+        """The value of a key, which does not count as used."""
+        found = self._values.get(key)
+        return None if found is None else found[0]
 
     def put(self, key: K, value: V) -> None:
         """Add a value, or replace the one of its key."""
         self.pop(key)
-        self._values[key] = value
-        self._weight += self._weigh(value)
+        weight = self._weigh(value)
+        self._values[key] = value, weight
+        self._weight += weight
 
     def pop(self, key: K) -> V | None:
         """Remove a key; answers its value, None where there was none."""
-        value = self._values.pop(key, None)
-        if value is not None:
-            self._weight -= self._weigh(value)
+        found = self._values.pop(key, None)
+        if found is None:
+            return None
+        value, weight = found
+        self._weight -= weight
         return value
 
     def trim(self) -> list[K]:
-        """Drop what exceeds the capacity, and answer which keys. The newest value always stays."""
+        """Drop what exceeds the capacity, and answer which keys."""
         dropped = []
-        while self._weight > self._capacity and len(self._values) > 1:
-            key, value = self._values.popitem(last=False)
-            self._weight -= self._weigh(value)
+        while self._weight > self._capacity and len(self._values) > self._spared:
+            key, (_, weight) = self._values.popitem(last=False)
+            self._weight -= weight
             dropped.append(key)
         return dropped
 

@@ -131,7 +131,8 @@ def log_line(frame: Frame) -> Text:
 
 def log_text(told: Any, *before: tuple[str, str]) -> Text:
     """A log line as JSON has it, with what stands `before` its level."""
-    message = "(erased)" if told.get("erased") else told["message"]
+    missing = next((name for name in ("erased", "unreadable") if told.get(name)), None)
+    message = f"({missing})" if missing else told["message"]
     return _text(
         (told["timestamp"][11:23], "dim"),
         (" ", ""),

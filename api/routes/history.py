@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from api.access.rights import Right
 from api.documents import schemas
 from api.routes import streams
-from api.streams.filters import known_types
+from api.streaming.filter import known_types
 from api.web import event_stream, responses
 from api.web.consistency import MIN_POSITION, look, written
 from api.web.ids import checked_id

@@ -9,10 +9,10 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from api.streaming.stream_position import BadCursor
 from api.web import event_stream
 from api.web.event_source import EventSource, control, frame
 from api.web.request import Call
-from api.web.stream_position import BadCursor
 from domain.errors import NotFound, Overloaded
 from domain.eventlog.codec import plain_json
 from domain.json_forms import parse_time
@@ -37,7 +37,7 @@ async def follow(call: Call, only: LogFilter) -> ASGIApp:
     if call.system.hub.full:
         return event_stream.sent_away(call)
     execution = call.path["id"]
-    held = await hub.source.states.ask(f"execution/{execution}")
+    held = await hub.loader.state(f"execution/{execution}")
     if held is None:
         raise NotFound("There is no such execution.")
     place = await _start(call, execution)
@@ -123,7 +123,7 @@ async def _ended(call: Call, follower: Follower, execution: str) -> bool:
     What is noted later asks again.
     """
     follower.noted = False
-    held = await call.system.hub.source.states.ask(f"execution/{execution}")
+    held = await call.system.hub.loader.state(f"execution/{execution}")
     if held is None or not held.state.final:
         return False
     if await call.system.runner.wait("logs", held.position, AGAIN):

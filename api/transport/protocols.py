@@ -25,7 +25,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.typing import StatusLike
 
-from api.streams.connection import Connection, Line
+from api.streaming.subscriber import Subscriber, Transport
 from api.transport.framing import TRAILERS, FramingBudget
 from api.transport.half_closed import HalfClosed
 from api.transport.handshake import reason
@@ -44,7 +44,7 @@ NOSNIFF = ("x-content-type-options", "nosniff")
 class Fed(asyncio.Protocol):
     """What both have in common: bytes go out, and the consumer hears of room and of the end."""
 
-    consumer: Connection | None = None
+    subscriber: Subscriber | None = None
     paused = False
     transport: asyncio.Transport
     feed: Callable[[bytes], None]
@@ -68,13 +68,13 @@ class Fed(asyncio.Protocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         self.paused = False
-        if self.consumer is not None:
-            self.consumer.resumed()
+        if self.subscriber is not None:
+            self.subscriber.unblock()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self.consumer is not None:
-            self.consumer.lost()
+        if self.subscriber is not None:
+            self.subscriber.lost()
 
 
 class Joined:
@@ -272,7 +272,7 @@ class SocketLine(Fed, WebSocketsSansIOProtocol):
             self.handshake_complete = True
 
     def shutdown(self) -> None:
-        if self.consumer is None:
+        if self.subscriber is None:
             super().shutdown()  # else the hub says goodbye, with the cursor
 
 
@@ -283,11 +283,11 @@ def _rejected(status: StatusLike, text: str) -> Response:
     return Response(answer.status_code, "", headers, bytes(answer.body))
 
 
-def line_of(scope: Scope) -> Line:
+def line_of(scope: Scope) -> Transport:
     """The line of a request.
 
     Raises:
         KeyError: the application is not served by these protocols.
     """
-    line: Line = scope["extensions"][LINE]
+    line: Transport = scope["extensions"][LINE]
     return line

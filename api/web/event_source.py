@@ -12,10 +12,10 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import AppStatus, SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
-from api.streams.connection import SLOW, Line
-from api.streams.forms import SSE
-from api.streams.hub import Hub
-from api.streams.wheel import HEARTBEAT, STALLED
+from api.streaming.encoding import SSE
+from api.streaming.heartbeat import HEARTBEAT, STALLED
+from api.streaming.hub import Hub
+from api.streaming.subscriber import SLOW, Transport
 from api.transport.protocols import line_of
 from domain.eventlog.notifications import Wake
 
@@ -50,7 +50,7 @@ class EventSource(EventSourceResponse):
         self.closing = False
         self.kind = kind
         self._hub = hub
-        self._line: Line | None = None
+        self._transport: Transport | None = None
         super().__init__(
             self._until_goodbye(frames(self)),
             headers=headers,
@@ -61,7 +61,7 @@ class EventSource(EventSourceResponse):
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._line = line_of(scope)
+        self._transport = line_of(scope)
         self._hub.admit(self)
         try:
             await super().__call__(scope, receive, send)
@@ -72,15 +72,15 @@ class EventSource(EventSourceResponse):
         finally:
             self._hub.dismiss(self)
 
-    def goodbye(self) -> None:
+    def say_goodbye(self) -> None:
         """The server ends: say so, and end."""
         self.closing = True
         self.wake.set()
 
     def cut(self) -> None:
         """End at once, whatever is still unread."""
-        if self._line is not None:
-            self._line.cut(SLOW, "")
+        if self._transport is not None:
+            self._transport.cut(SLOW, "")
 
     async def _until_goodbye(self, frames: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
         async with aclosing(frames) as its:

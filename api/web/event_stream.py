@@ -7,15 +7,23 @@ import random
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.streams.forms import FORMS, SSE
-from api.streams.groups import Topic
-from api.streams.hub import Hub
-from api.streams.words import EVENTS, WATCH, Words
+from api.streaming.encoding import ENCODERS, SSE
+from api.streaming.frames import EVENTS, WATCH, Format
+from api.streaming.hub import Hub
+from api.streaming.topic import Topic
 from api.transport.protocols import line_of
 from api.web.negotiation import names, prefers
 from api.web.request import Call
 from api.web.responses import JSON, VARY
-from api.web.stream_request import FULL, Ask, Wanted, admitted, of_execution, of_log
+from api.web.stream_request import (
+    FULL,
+    Ask,
+    Wanted,
+    admitted,
+    of_execution,
+    of_executions,
+    of_log,
+)
 from domain.errors import DomainError, Overloaded
 
 MEDIA_TYPE = "text/event-stream"
@@ -45,7 +53,7 @@ async def events_of_log(call: Call) -> ASGIApp:
 
 async def watch_log(call: Call) -> ASGIApp:
     """All executions, in the words of those who watch."""
-    return await _opened(call, of_log, WATCH)
+    return await _opened(call, of_executions, WATCH)
 
 
 async def events_of_execution(call: Call) -> ASGIApp:
@@ -58,11 +66,11 @@ async def watch_execution(call: Call) -> ASGIApp:
     return await _opened(call, of_execution, WATCH)
 
 
-async def _opened(call: Call, ask: Ask, words: Words) -> ASGIApp:
+async def _opened(call: Call, ask: Ask, format_: Format) -> ASGIApp:
     if not names(call.header("accept") or "", MEDIA_TYPE):
         raise NotAcceptable
     try:
-        asked = await admitted(call, ask, words)
+        asked = await admitted(call, ask, format_)
     except Overloaded:
         return sent_away(call)
     hub = call.system.hub
@@ -74,7 +82,7 @@ async def _opened(call: Call, ask: Ask, words: Words) -> ASGIApp:
 
 def log_position(hub: Hub) -> tuple[bytes, bytes]:
     """How far the log goes that is told from the past; what comes later comes live."""
-    return b"log-position", b"%d" % hub.window.head
+    return b"log-position", b"%d" % hub.position
 
 
 def sent_away(call: Call) -> ASGIApp:
@@ -119,11 +127,11 @@ class EventStream:
 
     async def _serve(self, scope: Scope) -> bool:
         asked = self._asked
-        topic = Topic(FORMS[asked.words, SSE], asked.stream, asked.filter)
-        connection = self._hub.connect(line_of(scope), topic, asked.cursor, asked.held)
-        connection.play(asked.speed)
+        topic = Topic(ENCODERS[asked.format, SSE], asked.stream, asked.filter)
+        subscriber = self._hub.connect(line_of(scope), topic, asked.cursor, asked.held)
+        subscriber.play(asked.speed)
         try:
-            connection.pump()
-            return (await connection.done).code is not None
+            subscriber.start()
+            return (await subscriber.done).code is not None
         finally:
-            self._hub.disconnect(connection)
+            self._hub.disconnect(subscriber)

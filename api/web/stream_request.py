@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from api.access.rights import Right
-from api.streams import filters
-from api.streams.filters import Filter
-from api.streams.hub import EVERYTHING
-from api.streams.words import EVENTS, EVENTS_WITH_STATE, WATCH, WITH_STATE, Words
+from api.streaming import filter as filters
+from api.streaming.filter import Filter
+from api.streaming.frames import EVENTS, EVENTS_WITH_STATE, WATCH, WITH_STATE, Format
+from api.streaming.index import WHOLE_LOG
 from api.web.request import Call
 from api.web.stream_position import start
 from domain.errors import Invalid, NotFound, Overloaded
@@ -18,24 +18,25 @@ from domain.model import Held
 FULL = "There are as many streams here as there may be. Come back a little later."
 OWN = frozenset({"from", "types", "format", "include", "speed"})
 FASTEST = 1_000_000.0
+ENVELOPES = frozenset({EVENTS, EVENTS_WITH_STATE})
 
 
 class Wanted(NamedTuple):
     """A stream as it was asked for. `over` when nothing will ever come after the cursor."""
 
-    words: Words
+    format: Format
     filter: Filter
     cursor: int
-    stream: str = EVERYTHING
+    stream: str = WHOLE_LOG
     held: Held[Any] | None = None
     over: bool = False
     speed: float | None = None
 
 
-Ask = Callable[[Call, Words], Awaitable[Wanted]]
+Ask = Callable[[Call, Format], Awaitable[Wanted]]
 
 
-async def admitted(call: Call, ask: Ask, words: Words) -> Wanted:
+async def admitted(call: Call, ask: Ask, default: Format) -> Wanted:
     """What a client asks for, where there is a place for it.
 
     The places are counted before, to send a crowd away at once, and after: to ask takes time, in
@@ -45,7 +46,7 @@ async def admitted(call: Call, ask: Ask, words: Words) -> Wanted:
         Overloaded: there is no place.
     """
     _require_place(call)
-    wanted = await ask(call, words)
+    wanted = await ask(call, default)
     _require_place(call)
     return wanted
 
@@ -55,25 +56,37 @@ def _require_place(call: Call) -> None:
         raise Overloaded(FULL)
 
 
-async def of_log(call: Call, words: Words) -> Wanted:
+async def of_log(call: Call, default: Format) -> Wanted:
     """Everything the caller may see, from now on unless it says otherwise."""
+    return await _of_log(call, default)
+
+
+async def of_executions(call: Call, default: Format) -> Wanted:
+    """The same, without users, services, workflows and orders."""
+    return await _of_log(call, default, executions_only=True)
+
+
+async def _of_log(call: Call, default: Format, *, executions_only: bool = False) -> Wanted:
     begin = await start(call, "now")
-    words = _words(call, words)
-    return Wanted(words, await _filter(call, words), begin.cursor, speed=speed(call))
+    format_ = _format(call, default)
+    # Watchers' frames are of executions anyway.
+    only = executions_only and format_ in ENVELOPES
+    wanted = await _filter(call, format_, executions_only=only)
+    return Wanted(format_, wanted, begin.cursor, speed=speed(call))
 
 
-async def of_execution(call: Call, words: Words) -> Wanted:
+async def of_execution(call: Call, default: Format) -> Wanted:
     """One execution, from its first event unless the client says otherwise."""
     begin = await start(call, "start")
     stream = f"execution/{call.path['id']}"
-    held = await call.system.hub.source.states.ask(stream)
+    held = await call.system.hub.loader.state(stream)
     if held is None:
         raise NotFound("There is no such execution.")
     over = held.state.final and begin.resumed and begin.cursor >= held.position
-    words = _words(call, words)
+    format_ = _format(call, default)
     return Wanted(
-        words,
-        await _filter(call, words),
+        format_,
+        await _filter(call, format_),
         begin.cursor,
         stream,
         held,
@@ -108,13 +121,13 @@ def checked_speed(value: object) -> float:
     return float(value)
 
 
-def _words(call: Call, words: Words) -> Words:
+def _format(call: Call, default: Format) -> Format:
     wanted = call.parameter("format")
     if wanted not in {None, "events", "watch"}:
         raise Invalid.field("format", "must be watch or events")
     if wanted is not None:
-        words = EVENTS if wanted == "events" else WATCH
-    return WITH_STATE[words] if included(call) else words
+        default = EVENTS if wanted == "events" else WATCH
+    return WITH_STATE[default] if included(call) else default
 
 
 def included(call: Call) -> bool:
@@ -129,10 +142,14 @@ def included(call: Call) -> bool:
     return include is not None
 
 
-async def _filter(call: Call, words: Words) -> Filter:
+async def _filter(call: Call, format_: Format, *, executions_only: bool = False) -> Filter:
     asked = [(name, value) for name, value in call.query if name not in OWN]
-    watched = words not in {EVENTS, EVENTS_WITH_STATE}
-    wanted = filters.read(call.parameter("types"), asked, watched=watched)
+    wanted = filters.read(
+        call.parameter("types"),
+        asked,
+        watched=format_ not in ENVELOPES,
+        executions_only=executions_only,
+    )
     if wanted.logs:
         call.caller.require(Right.READ_EXECUTIONS)
         await call.system.hub.logs.ready()

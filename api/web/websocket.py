@@ -13,10 +13,10 @@ import structlog
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Message, Receive, Scope, Send
 
-from api.streams.connection import DONE, REFUSED, Connection, Ending, place
-from api.streams.forms import FORMS, SOCKET
-from api.streams.groups import Topic
-from api.streams.words import EVENTS, WATCH, Words
+from api.streaming.encoding import ENCODERS, WEBSOCKET
+from api.streaming.frames import EVENTS, WATCH, Format
+from api.streaming.subscriber import DONE, REFUSED, Ending, Subscriber, place
+from api.streaming.topic import Topic
 from api.transport.protocols import line_of
 from api.web import problems
 from api.web.admission import admit, refusal
@@ -24,7 +24,15 @@ from api.web.event_stream import log_position
 from api.web.json_text import parse
 from api.web.operation import Operation
 from api.web.request import Call
-from api.web.stream_request import Ask, Wanted, admitted, checked_speed, of_execution, of_log
+from api.web.stream_request import (
+    Ask,
+    Wanted,
+    admitted,
+    checked_speed,
+    of_execution,
+    of_executions,
+    of_log,
+)
 
 if TYPE_CHECKING:
     from api.app import System
@@ -33,12 +41,12 @@ SUBPROTOCOL = "executions"
 BEARER = "bearer."
 LONGEST_REASON = 90
 """A close takes 123 bytes, the cursor among them."""
-ASKS: dict[str, tuple[Ask, Words]] = {
+ASKS: dict[str, tuple[Ask, Format]] = {
     "streamEvents": (of_log, EVENTS),
     "listEvents": (of_execution, EVENTS),
-    "watchExecutions": (of_log, WATCH),
+    "watchExecutions": (of_executions, WATCH),
     "watchExecution": (of_execution, WATCH),
-    "monitorExecutions": (of_log, WATCH),
+    "monitorExecutions": (of_executions, WATCH),
     "monitorExecution": (of_execution, WATCH),
 }
 """The operations that take a WebSocket, too."""
@@ -81,16 +89,16 @@ class Socket:
 
     async def _serve(self, asked: Wanted, scope: Scope, receive: Receive, send: Send) -> None:
         hub = self._system.hub
-        topic = Topic(FORMS[asked.words, SOCKET], asked.stream, asked.filter)
-        connection = hub.connect(line_of(scope), topic, asked.cursor, asked.held)
-        connection.play(asked.speed)
-        connection.done.add_done_callback(partial(_goodbye, send))
+        topic = Topic(ENCODERS[asked.format, WEBSOCKET], asked.stream, asked.filter)
+        subscriber = hub.connect(line_of(scope), topic, asked.cursor, asked.held)
+        subscriber.play(asked.speed)
+        subscriber.done.add_done_callback(partial(_goodbye, send))
         try:
-            connection.pump()
+            subscriber.start()
             while (message := await receive())["type"] == "websocket.receive":
-                _obey(connection, message, hub.window.head)
+                _obey(subscriber, message, hub.position)
         finally:
-            hub.disconnect(connection)
+            hub.disconnect(subscriber)
 
 
 def _authorization(subprotocols: Iterable[str]) -> bytes | None:
@@ -115,11 +123,11 @@ def _authorization(subprotocols: Iterable[str]) -> bytes | None:
     return b"Bearer " + token
 
 
-def _obey(connection: Connection, message: Message, head: int) -> None:
+def _obey(subscriber: Subscriber, message: Message, head: int) -> None:
     try:
-        _apply(connection, _read(message), head)
+        _apply(subscriber, _read(message), head)
     except BadMessage as error:
-        connection.refuse(str(error)[:LONGEST_REASON])
+        subscriber.refuse(str(error)[:LONGEST_REASON])
 
 
 def _read(message: Message) -> tuple[str, Any]:
@@ -133,14 +141,14 @@ def _read(message: Message) -> tuple[str, Any]:
     return next(iter(document.items()))
 
 
-def _apply(connection: Connection, word: tuple[str, Any], head: int) -> None:
+def _apply(subscriber: Subscriber, word: tuple[str, Any], head: int) -> None:
     match word:
         case ("pause", True):
-            connection.wait()
+            subscriber.pause()
         case ("pause", False):
-            connection.go()
+            subscriber.resume()
         case ("seek", int(cursor)) if not isinstance(cursor, bool) and 0 <= cursor <= head:
-            connection.seek(cursor)
+            subscriber.seek(cursor)
         case ("seek", _):
             raise BadMessage(f"seek takes a position, from 0 to {head}")
         case ("speed", value):
@@ -148,8 +156,8 @@ def _apply(connection: Connection, word: tuple[str, Any], head: int) -> None:
                 speed = checked_speed(value)
             except ValueError as error:
                 raise BadMessage(str(error)) from None
-            connection.play(speed)
-            connection.go()
+            subscriber.play(speed)
+            subscriber.resume()
         case _:
             raise BadMessage("send one of pause, seek, speed")
 

@@ -90,6 +90,10 @@ class Tail:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
+    def look(self) -> None:
+        """Something was written: look now."""
+        self._news.set()
+
     async def reach(self, position: int) -> None:
         """Wait until the head is at least here; whoever waits makes the tail look at once."""
         while self.head < position:

@@ -23,13 +23,17 @@ Position = Annotated[int, Field(ge=0)]
 
 
 class Watched(Shown):
-    """What all frames of watchers have. `more`: another frame of the same event follows."""
+    """What all frames of watchers have. `more`: another frame of the same event follows.
+
+    `unreadable`: what is sealed in it cannot be opened, as its key or its ciphertext is damaged.
+    """
 
     execution: str
     position: Position
     time: Time
     more: Literal[True] | None = None
     state: ServiceExecution | None = None
+    unreadable: Literal[True] | None = None
 
     @classmethod
     def kinds(cls) -> tuple[str, ...]:
@@ -45,10 +49,11 @@ class Progress(Watched):
 
 
 class StatusChanged(Watched):
-    """It has another status."""
+    """It has another status; `final` is false with a failure that will be retried."""
 
     type: Literal["status_changed"]
     status: Status
+    final: Literal[False] | None = None
 
 
 class Completed(Watched):
@@ -117,12 +122,14 @@ class Log(Shown):
     step: str | None = None
     context: JsonObject | None = None
     erased: Literal[True] | None = None
+    unreadable: Literal[True] | None = None
 
 
 class Envelope(Shown):
     """An event as CloudEvents 1.0; extension attributes beside these.
 
     `state`, with `include=execution` only, is the execution after its event, and no attribute.
+    `unreadable`: the event cannot be opened, as its key or its ciphertext is damaged; `data` is null.
     """
 
     specversion: Literal["1.0"]
@@ -138,8 +145,9 @@ class Envelope(Shown):
     occurredat: Time | None = None
     correlationid: str | None = None
     causationid: str | None = None
-    data: dict[str, Any]
+    data: dict[str, Any] | None
     state: ServiceExecution | None = None
+    unreadable: Literal[True] | None = None
 
 
 class Ours(Value):

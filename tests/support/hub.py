@@ -8,29 +8,32 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from api.app import new_hub
 from api.clock import now
-from api.streams.connection import Connection
-from api.streams.filters import ALL
-from api.streams.forms import FORMS, SSE
-from api.streams.groups import Topic
-from api.streams.hub import Hub
-from api.streams.words import EVENTS
+from api.streaming.encoding import ENCODERS, SSE
+from api.streaming.filter import ALL
+from api.streaming.frames import EVENTS
+from api.streaming.hub import Hub
+from api.streaming.loader import StoreLoader
+from api.streaming.subscriber import Subscriber
+from api.streaming.topic import Topic
 from domain import registry
 from domain.catalog.user import UserCreated
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.notifications import Listener
 from domain.eventlog.store import Store
+from domain.eventlog.tail import Tail
 from domain.model import Recorded
 
-LOG = Topic(FORMS[EVENTS, SSE], "", ALL)
+LOG = Topic(ENCODERS[EVENTS, SSE], "", ALL)
 
 
 class Line:
     """A line that takes everything, or nothing."""
 
     def __init__(self) -> None:
-        self.consumer: Connection | None = None
+        self.subscriber: Subscriber | None = None
         self.paused = False
         self.gone = False
         self.written = b""
@@ -47,8 +50,8 @@ class Line:
 
     def resume(self) -> None:
         self.paused = False
-        assert self.consumer is not None
-        self.consumer.resumed()
+        assert self.subscriber is not None
+        self.subscriber.unblock()
 
     @property
     def positions(self) -> list[int]:
@@ -76,22 +79,30 @@ async def append(store: Store, count: int) -> None:
 async def running(conninfo: str) -> AsyncIterator[tuple[Hub, Store]]:
     store = Store(conninfo, "executions", registry.codec(), Keyring(Vault(b"k" * 32)))
     listener = Listener(conninfo, "executions")
-    hub = Hub(store, listener, "executions", 10_000)
+    tail = Tail(store, listener, "executions")
+    hub = new_hub(store, tail, 10_000)
     await store.open()
     listener.start()
+    tail.start()
     hub.start()
     try:
         yield hub, store
     finally:
         await hub.stop()
+        await tail.stop()
         await listener.stop()
         await store.close()
 
 
 def connect(hub: Hub, cursor: int = 0, topic: Topic = LOG) -> Line:
     line = Line()
-    hub.connect(line, topic, cursor, None).pump()
+    hub.connect(line, topic, cursor, None).start()
     return line
+
+
+def store_loader(hub: Hub) -> StoreLoader:
+    assert isinstance(hub.loader, StoreLoader)
+    return hub.loader
 
 
 async def until(reached: Callable[[], bool]) -> None:

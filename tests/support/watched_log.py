@@ -7,24 +7,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
-from api.streams.filters import Filter
-from api.streams.forms import FORMS, SSE
-from api.streams.groups import Topic
-from api.streams.hub import Hub
-from api.streams.words import WATCH
+from api.app import new_hub
+from api.streaming.encoding import ENCODERS, SSE
+from api.streaming.filter import Filter
+from api.streaming.frames import WATCH
+from api.streaming.hub import Hub
+from api.streaming.topic import Topic
 from domain.eventlog.notifications import Listener
 from domain.eventlog.store import Store
+from domain.eventlog.tail import Tail
 from domain.model import Held
 from projections.engine.migrations import migrate_projections
 from projections.log_lines.model import LogLine
 from projections.log_lines.projection import Logs
 from projections.log_lines.reader import LogBook
 from tests.support.event_writer import NOON, Log, opened, some
-from tests.support.hub import Line
+from tests.support.hub import Line, until
 
-WATCHING = Topic(FORMS[WATCH, SSE], "", Filter())
-
-
+WATCHING = Topic(ENCODERS[WATCH, SSE], "", Filter())
 LOGS = WATCHING._replace(filter=Filter(types=("log",)))
 
 
@@ -44,7 +44,8 @@ class Running(NamedTuple):
         if topic.filter.logs:
             await self.hub.logs.ready()
         line = Line()
-        self.hub.connect(line, topic, await self.hub.head(), held).pump()
+        self.hub.connect(line, topic, await self.hub.head(), held).start()
+        await until(lambda: b"caught-up" in line.written)
         return line
 
 
@@ -53,8 +54,10 @@ async def running(conninfo: str) -> AsyncIterator[Running]:
     migrate_projections(conninfo, "executions", [Logs()])
     async with opened(conninfo) as store:
         listener = Listener(conninfo, "executions")
-        hub = Hub(store, listener, "executions", 10_000)
+        tail = Tail(store, listener, "executions")
+        hub = new_hub(store, tail, 10_000)
         listener.start()
+        tail.start()
         hub.start()
         try:
             log = Log(store)
@@ -62,6 +65,7 @@ async def running(conninfo: str) -> AsyncIterator[Running]:
             yield Running(hub, store, LogBook(store, hub.logs.appended), log)
         finally:
             await hub.stop()
+            await tail.stop()
             await listener.stop()
 
 

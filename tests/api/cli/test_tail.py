@@ -15,7 +15,7 @@ from api.cli.main import main
 from api.cli.tail import GAP, log_line
 from api.client.address import Address
 from api.client.event_source import Frame, Refused, follow, frames, lines
-from api.streams.connection import Connection
+from api.streaming.subscriber import Subscriber
 from tests.support.api_client import RESULT, Executions
 from tests.support.running_server import TOKEN, Serving, serving
 from tests.support.sse_client import opened
@@ -42,7 +42,7 @@ SEPARATED = "one\u2028two\u2029three\u0085four"
 def test_unicode_line_separators_do_not_end_an_sse_line(
     server: Serving, executions: Executions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.streams.forms._in_one_line", lambda data: data)
+    monkeypatch.setattr("api.streaming.encoding._in_one_line", lambda data: data)
     execution = executions.running()
     executions.tell(execution, "cancel", reason=SEPARATED)
     result = tail(server, execution, "--json")
@@ -102,7 +102,7 @@ def test_log_lines_are_followed_to_the_end_of_an_execution(
         until_caught_up(witness)
         listener = Thread(target=follow_logs)
         listener.start()
-        while sum(connection.live for connection in server.system.hub._connections) < 2:
+        while sum(connection.live for connection in server.system.hub._subscribers) < 2:
             assert listener.is_alive()
             time.sleep(0.01)
         with server.client() as client:
@@ -123,9 +123,9 @@ def test_tail_reports_log_lines_missed_over_a_lost_connection(
     execution = executions.running()
     results: list[Result] = []
 
-    def come() -> Connection:
+    def come() -> Subscriber:
         deadline = time.monotonic() + 20
-        while not (here := [one for one in server.system.hub._connections if one.live]):
+        while not (here := [one for one in server.system.hub._subscribers if one.live]):
             assert time.monotonic() < deadline
             time.sleep(0.01)
         return here[0]

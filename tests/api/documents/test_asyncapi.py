@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from api.app import OPERATIONS
 from api.documents import asyncapi
-from api.streams.forms import SOCKET, SSE
+from api.streaming.encoding import SSE, WEBSOCKET
 from api.web import websocket
 from projections.representations import stream_frames
 from tests.support.api_client import ERROR, RESULT, Executions, ok
@@ -113,7 +113,7 @@ def test_frame_about_the_stream_is_described_on_either_wire(
     event, data = re.findall(rb"^(?:event|data): (.*)$", chunk, re.MULTILINE)
     assert event.decode() == model.kind()
     told = model.model_validate_json(data)
-    frame = SOCKET.control(model.kind(), 7, more)
+    frame = WEBSOCKET.control(model.kind(), 7, more)
     assert model.model_validate_json(frame[2:]) == told
     assert b"type" in frame
 

@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 import structlog
 
-from api.streams.connection import SLOW
-from api.streams.hub import Hub
+from api.app import new_hub
+from api.streaming.hub import Hub
+from api.streaming.subscriber import SLOW
 from domain.eventlog.notifications import Listener
+from domain.eventlog.tail import Tail
 from tests.support import sample_aggregate
 from tests.support.hub import LOG, Line, append, connect, running, until
 
@@ -28,10 +30,10 @@ async def test_failing_connection_ends_and_others_get_their_heartbeats(
     database: str,
 ) -> None:
     async with running(database) as (hub, store):
-        hub.wheel.second = 0.01
+        hub.heartbeat.second = 0.01
         with structlog.testing.capture_logs() as logs:
             broken, whole = hub.connect(Broken(), LOG, 0, None), connect(hub)
-            broken.pump()
+            broken.start()
             await until(lambda: whole.written.count(b": heartbeat\n") >= 2)
         assert broken.done.result().code is None
         assert [line["event"] for line in logs].count("heartbeat failed") == 1
@@ -56,11 +58,11 @@ class Mute(Line):
 async def test_connection_that_fails_at_closing_does_not_stop_the_others(
     database: str, monkeypatch: pytest.MonkeyPatch, end: Callable[[Hub], Awaitable[None] | None]
 ) -> None:
-    monkeypatch.setattr("api.streams.hub.GOODBYE", 0.05)
+    monkeypatch.setattr("api.streaming.hub.GOODBYE", 0.05)
     async with running(database) as (hub, _):
         mutes, others = [Mute() for _ in range(5)], []
         for mute in mutes:
-            hub.connect(mute, LOG, 0, None).pump()
+            hub.connect(mute, LOG, 0, None).start()
             others.append(connect(hub))
         await until(lambda: all(line.controls == ["caught-up"] for line in (*mutes, *others)))
         try:
@@ -71,12 +73,13 @@ async def test_connection_that_fails_at_closing_does_not_stop_the_others(
                 await until(lambda: all(line.cut_with == SLOW for line in others))
         finally:
             for line in mutes:
-                assert line.consumer is not None
-                hub.disconnect(line.consumer)
+                assert line.subscriber is not None
+                hub.disconnect(line.subscriber)
 
 
 async def test_hub_may_be_closed_before_it_has_started(database: str) -> None:
-    hub = Hub(sample_aggregate.store(database), Listener(database, "executions"), "executions", 10)
+    store = sample_aggregate.store(database)
+    hub = new_hub(store, Tail(store, Listener(database, "executions"), "executions"), 10)
     assert not hub.full
     hub.close()
     assert hub.full
@@ -99,7 +102,7 @@ async def test_unwritable_connection_costs_others_no_event(database: str) -> Non
         closed = [Closed() for _ in range(5)]
         others = []
         for line in closed:
-            hub.connect(line, LOG, 0, None).pump()
+            hub.connect(line, LOG, 0, None).start()
             others.append(connect(hub))
         await append(store, 1)
         await until(lambda: all(line.positions == [1] for line in (*closed, *others)))
@@ -110,5 +113,5 @@ async def test_unwritable_connection_costs_others_no_event(database: str) -> Non
         await until(lambda: all(line.positions[-1:] == [5] for line in others))
         assert [line.positions for line in others] == [[1, 2, 3, 4, 5]] * 5
         for line in closed:
-            assert line.consumer is not None
-            hub.disconnect(line.consumer)
+            assert line.subscriber is not None
+            hub.disconnect(line.subscriber)

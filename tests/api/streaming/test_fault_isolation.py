@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import httpx
 import pytest
 import structlog
 
-from api.streams import filters, groups
-from api.streams.connection import FAULT
-from api.streams.entries import Chunk, Entry
-from api.streams.groups import Group
+from api.streaming import filter as filters
+from api.streaming.entry import Chunk, Entry
+from api.streaming.subscriber import FAULT
+from api.streaming.topic import Topic, TopicGroup
 from tests.support.api_client import ok
 from tests.support.hub import LOG, append, connect, running, until
 from tests.support.running_server import Serving
@@ -26,9 +26,9 @@ WATCHED = filters.read("user.created", [])
 async def test_frames_of_a_group_that_cannot_be_made_cost_no_group_an_event(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chunks = Group.chunks
+    chunks = TopicGroup.chunks
 
-    def broken(group: Group, entries: Sequence[Entry]) -> list[Chunk]:
+    def broken(group: TopicGroup[Any], entries: Sequence[Entry]) -> list[Chunk]:
         if group.topic == USERS:
             raise ValueError("broken")
         return chunks(group, entries)
@@ -38,10 +38,10 @@ async def test_frames_of_a_group_that_cannot_be_made_cost_no_group_an_event(
         await append(store, 1)
         await until(lambda: all(line.positions == [1] for line in lines))
         with monkeypatch.context() as patch, structlog.testing.capture_logs() as logs:
-            patch.setattr(Group, "chunks", broken)
+            patch.setattr(TopicGroup, "chunks", broken)
             await append(store, 1)
             await until(lambda: all(line.positions == [1, 2] for line in lines))
-        assert [line["event"] for line in logs] == ["what happened cannot be told"]
+        assert [line["event"] for line in logs] == ["events cannot be published to a group"]
         await append(store, 1)
         await until(lambda: all(line.positions == [1, 2, 3] for line in lines))
         assert [line.cut_with for line in lines] == [None] * 3
@@ -52,23 +52,25 @@ async def test_subscriber_whose_frames_fail_is_cut_and_others_continue(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    def broken(topic: Any, entries: Sequence[Entry]) -> Any:
+    chunks = Topic.chunks
+
+    def broken(topic: Topic, entries: Sequence[Entry]) -> Iterable[Chunk]:
         if topic == USERS:
             raise ValueError("broken")
-        return groups.joined(topic, entries)
+        return chunks(topic, entries)
 
     async with running(database) as (hub, store):
         connect(hub)  # so that the log is followed
         await append(store, 5)
-        await until(lambda: hub.window.head == 5)
-        monkeypatch.setattr("api.streams.readers.joined", broken)
+        await until(lambda: hub.position == 5)
+        monkeypatch.setattr(Topic, "chunks", broken)
         with structlog.testing.capture_logs() as logs:
             bad, good = connect(hub, 0, USERS), connect(hub)
             await until(lambda: good.positions == [1, 2, 3, 4, 5])
             await until(lambda: bad.cut_with == FAULT)
         assert [line["event"] for line in logs] == ["what follows cannot be sent"]
-        assert bad.consumer is not None
-        assert bad.consumer.done.result().code is None
+        assert bad.subscriber is not None
+        assert bad.subscriber.done.result().code is None
 
 
 def break_lines(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,8 +79,8 @@ def break_lines(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: bytes) -> None:
         raise RuntimeError("broken")
 
-    for connection in server.system.hub._connections:
-        monkeypatch.setattr(connection.line, "feed", broken)
+    for subscriber in server.system.hub._subscribers:
+        monkeypatch.setattr(subscriber.transport, "feed", broken)
 
 
 def ann(api: httpx.Client) -> int:

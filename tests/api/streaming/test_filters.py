@@ -112,7 +112,7 @@ def test_cursor_moves_while_a_filter_matches_nothing(
     executions: Executions,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(server.system.hub.wheel, "second", 0.02)
+    monkeypatch.setattr(server.system.hub.heartbeat, "second", 0.02)
     execution = executions.running()
     with socket(server, "/events", **{"from": "start", "tag": "no-such-tag"}) as opened:
         frames = heard(opened)

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from typing import ClassVar
+from types import SimpleNamespace
+from typing import Any, ClassVar, cast
 
 import pytest
 import structlog
 
-from api.streams.entries import Entry
-from api.streams.filters import ALL
-from api.streams.forms import FORMS, SSE
-from api.streams.groups import Topic
-from api.streams.source import Source
-from api.streams.words import EVENTS, WATCH, Words
+from api.streaming.encoding import ENCODERS, SSE
+from api.streaming.entry import Entry
+from api.streaming.feed import Feed, FoldedFeed
+from api.streaming.filter import ALL
+from api.streaming.folding import Folding
+from api.streaming.frames import EVENTS, WATCH, Format
+from api.streaming.loader import Loader, StoreLoader
+from api.streaming.phase import Clock
+from api.streaming.topic import Topic
 from domain.execution.step_events import ExecutionEvent
 from tests.support.event_writer import Log, completed, created, opened, started
-from tests.support.hub import Line, until
+from tests.support.hub import Line, store_loader, until
 from tests.support.progress_events import happened, progressed
 from tests.support.watched_log import running
 
@@ -34,8 +38,19 @@ class Teleported(ExecutionEvent):
 
 def progress(entries: Sequence[Entry] | None) -> list[tuple[float | None, float]]:
     """What was before and after each entry."""
-    told = [entry.told for entry in entries or () if entry.told]
-    return [(t.before.state.progress if t.before else None, t.after.state.progress) for t in told]
+    states = [entry.states for entry in entries or () if entry.states]
+    return [(s.before.state.progress if s.before else None, s.after.state.progress) for s in states]
+
+
+def folded_feed(loader: Loader) -> FoldedFeed:
+    """A feed of its own, that nothing is published to."""
+    clock, nobody = Clock(), cast(Any, SimpleNamespace())
+    return FoldedFeed(Feed(loader, clock), loader, clock, nobody)
+
+
+async def page(feed: FoldedFeed, stream: str, version: int) -> Sequence[Entry]:
+    """The entries of a stream after a version."""
+    return (await feed._stream_page(stream, version)).entries
 
 
 @pytest.mark.parametrize("cursors", [(0, 4, 4, 6), (6, 4, 0)])
@@ -44,12 +59,12 @@ async def test_cursors_of_one_stream_that_resume_together_get_the_same_states(
 ) -> None:
     async with opened(database) as store:
         await Log(store).write([created("e-0"), *started("e-0"), *progressed(10, 20, 30, 40)])
-        alone = progress(await Source(store).rows.ask((STREAM, 0, True)))
+        alone = progress(await page(folded_feed(StoreLoader(store)), STREAM, 0))
         assert alone[-4:] == [(0, 10), (10, 20), (20, 30), (30, 40)]
-        rows = Source(store).rows
-        pages = await asyncio.gather(*(rows.ask((STREAM, cursor, True)) for cursor in cursors))
-        for cursor, page in zip(cursors, pages, strict=True):
-            assert progress(page) == alone[cursor:]
+        feed = folded_feed(StoreLoader(store))
+        pages = await asyncio.gather(*(page(feed, STREAM, cursor) for cursor in cursors))
+        for cursor, entries in zip(cursors, pages, strict=True):
+            assert progress(entries) == alone[cursor:]
 
 
 def positions(line: Line) -> list[int]:
@@ -59,8 +74,8 @@ def positions(line: Line) -> list[int]:
     ]
 
 
-def everything(words: Words) -> Topic:
-    return Topic(FORMS[words, SSE], "", ALL)
+def everything(format_: Format) -> Topic:
+    return Topic(ENCODERS[format_, SSE], "", ALL)
 
 
 @pytest.mark.parametrize("stream", ["", "execution/e-1"])
@@ -68,37 +83,40 @@ async def test_subscriber_that_joins_during_a_page_gets_all_of_it(
     database: str, monkeypatch: pytest.MonkeyPatch, stream: str
 ) -> None:
     async with running(database) as house:
-        tell, begun, go_on = house.hub.source.live.tell, asyncio.Event(), asyncio.Event()
+        folding, begun, go_on = house.hub.folded._newest, asyncio.Event(), asyncio.Event()
+        fold = folding.fold
 
-        async def tell_slowly(entries: Sequence[Entry]) -> None:
+        async def fold_slowly(entries: Sequence[Entry]) -> list[Entry]:
             begun.set()
             await go_on.wait()
-            await tell(entries)
+            return await fold(entries)
 
-        states = house.hub.source.states
+        states = store_loader(house.hub).states
         other = everything(WATCH)._replace(stream="execution/e-0")
-        await house.connect(other, await states.ask("execution/e-0"))
-        monkeypatch.setattr(house.hub.source.live, "tell", tell_slowly)
-        held = await states.ask(stream) if stream else None
+        await house.connect(other, await states.load("execution/e-0"))
+        monkeypatch.setattr(folding, "fold", fold_slowly)
+        held = await states.load(stream) if stream else None
         await house.log.write([*progressed(10), *progressed(20, execution="e-1")])
         await begun.wait()
         line = Line()
         topic = everything(WATCH)._replace(stream=stream)
-        connection = house.hub.connect(line, topic, house.hub.window.head, held)
-        connection.pump()
+        connection = house.hub.connect(line, topic, house.hub.folded.published.head, held)
+        connection.start()
         await until(lambda: connection.live)
         go_on.set()
         await until(lambda: positions(line) == ([5] if stream else [4, 5]))
 
 
-async def test_frame_made_without_its_state_is_made_again_with_it(database: str) -> None:
+async def test_an_entry_of_the_raw_feed_has_no_frames_for_watchers_and_a_folded_one_has(
+    database: str,
+) -> None:
     async with opened(database) as store:
         await Log(store).write([created("e-0")])
-        source, form = Source(store), FORMS[WATCH, SSE]
-        entries = await source.between(0, 1)
-        assert form.frame(entries[0]) == b""
-        await source.live.tell(entries)
-        assert b"event: status_changed" in form.frame(entries[0])
+        loader, encoder = StoreLoader(store), ENCODERS[WATCH, SSE]
+        entries = await loader.between(0, 1)
+        assert encoder.frame(entries[0]) == b""
+        folded = await Folding(loader).fold(entries)
+        assert b"event: status_changed" in encoder.frame(folded[0])
 
 
 async def test_unreadable_event_stops_no_subscriber(database: str) -> None:
@@ -115,7 +133,7 @@ async def test_unreadable_event_stops_no_subscriber(database: str) -> None:
             await until(lambda: positions(watcher) == [4, 8])
         assert [line["event"] for line in logs] == ["an event cannot be read"]
         again = Line()
-        house.hub.connect(again, everything(WATCH), 0, None).pump()
+        house.hub.connect(again, everything(WATCH), 0, None).start()
         await until(lambda: positions(again) == [1, 2, 3, 4, 8])
 
 
@@ -132,8 +150,8 @@ async def test_unreadable_event_changes_no_state_of_other_events(
         await house.log.write(ended)
         await until(lambda: positions(watcher)[-1:] == [8])
         assert 7 not in positions(watcher)
-        rows = house.hub.source.rows
-        asked = [rows.ask((f"execution/e-{number}", 1, True)) for number in range(2)]
+        feed = house.hub.folded
+        asked = [page(feed, f"execution/e-{number}", 1) for number in range(2)]
         unknown, known = await asyncio.gather(*asked)
         assert progress(unknown) == []
         assert progress(known) == [(0, 20), (20, 100)]

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from api.clock import now
-from api.streams.connection import SLOW
-from api.streams.entries import SIZE
-from api.streams.hub import Hub
-from api.streams.wheel import HEARTBEAT
+from api.streaming.heartbeat import HEARTBEAT
+from api.streaming.hub import Hub
+from api.streaming.page_cache import SIZE
+from api.streaming.phase import Phase
+from api.streaming.subscriber import SLOW
 from domain.eventlog import notifications
 from domain.model import Held
 from tests.support.hub import LOG, Line, append, connect, running, until
@@ -38,7 +39,7 @@ async def test_slow_subscriber_gets_fell_behind_and_the_rest_from_the_store(
     database: str,
 ) -> None:
     async with running(database) as (hub, store):
-        hub.window._recent._limit = 1  # two segments stay
+        hub.raw.pages._recent._capacity = 1  # two segments stay
         quick, slow = connect(hub), connect(hub)
         await append(store, 10)
         await until(lambda: slow.positions == list(range(1, 11)))
@@ -58,7 +59,7 @@ async def test_slow_subscriber_gets_fell_behind_and_the_rest_from_the_store(
 @pytest.mark.anyio
 async def test_blocked_subscriber_is_cut_after_the_time_limit(database: str) -> None:
     async with running(database) as (hub, store):
-        hub.wheel.second, hub.wheel.stalled = 0.01, 0.2
+        hub.heartbeat.second, hub.heartbeat.stalled = 0.01, 0.2
         line, other = connect(hub), connect(hub)
         line.paused = True
         await append(store, 5)
@@ -71,7 +72,7 @@ async def test_blocked_subscriber_is_cut_after_the_time_limit(database: str) -> 
 @pytest.mark.anyio
 async def test_heartbeats_are_sent_while_nothing_happens(database: str) -> None:
     async with running(database) as (hub, _):
-        hub.wheel.second = 0.01
+        hub.heartbeat.second = 0.01
         line = connect(hub)
         await until(lambda: line.written.count(b": heartbeat\n") >= 2)
 
@@ -82,11 +83,11 @@ class Clocked(Line):
     def __init__(self, hub: Hub) -> None:
         super().__init__()
         self.ticks: list[int] = []
-        self._wheel = hub.wheel
+        self._clock = hub.heartbeat.clock
 
     def write(self, data: bytes) -> None:
         super().write(data)
-        self.ticks.append(self._wheel.tick)
+        self.ticks.append(self._clock.tick)
 
 
 @pytest.mark.anyio
@@ -94,10 +95,10 @@ async def test_heartbeat_is_sent_15_s_after_the_last_write(
     database: str,
 ) -> None:
     async with running(database) as (hub, store):
-        hub.wheel.second = 0.01
+        hub.heartbeat.second = 0.01
         lines = [Clocked(hub) for _ in range(2 * HEARTBEAT)]
         for line in lines:
-            hub.connect(line, LOG, 0, None).pump()
+            hub.connect(line, LOG, 0, None).start()
         await append(store, 1)
         await until(lambda: all(line.positions == [1] for line in lines))
         for line in lines:
@@ -139,12 +140,12 @@ async def test_watchers_of_other_streams_cost_an_event_nothing(database: str) ->
         held = Held(state, 1, 1, now())
         for number in range(5_000):
             topic = LOG._replace(stream=f"user/none-{number}")
-            hub.connect(Line(), topic, 0, held).live = True
+            hub.connect(Line(), topic, 0, held).phase = Phase.LIVE
         await append(store, 200)
         rows = await store.read(1, 200)
-        entries = await hub.source.entries(rows)
+        entries = await hub.loader.entries(rows)
         began = time.process_time()
         for entry in entries:
-            hub.audience.concerned([entry])
-            hub.audience.untold([entry])
+            hub.raw.index.concerned([entry])
+            hub.folded.index.concerned([entry])
         assert (time.process_time() - began) / len(entries) < 0.0005

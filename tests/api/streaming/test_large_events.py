@@ -16,8 +16,8 @@ def cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages of a few kilobytes, so that each large event fills one."""
     monkeypatch.setattr(store, "READ_BYTES", 5_000)
     monkeypatch.setattr(states, "PAGE_BYTES", 5_000)
-    monkeypatch.setattr("api.streams.readers.PAGE_BYTES", 5_000)
-    monkeypatch.setattr("api.streams.tail.READ_BYTES", 5_000)
+    monkeypatch.setattr("api.streaming.loader.PAGE_BYTES", 5_000)
+    monkeypatch.setattr("api.streaming.tail.READ_BYTES", 5_000)
 
 
 @pytest.mark.usefixtures("cut_short")

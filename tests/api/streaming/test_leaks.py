@@ -34,7 +34,11 @@ def settled(server: Serving) -> tuple[int, int]:
     hub, deadline = server.system.hub, time.monotonic() + 10
     while hub.open and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert (hub.open, len(hub.audience), sum(map(len, hub.wheel._slots))) == (0, 0, 0)
+    assert (
+        hub.open,
+        len(hub.raw.index) + len(hub.folded.index),
+        sum(map(len, hub.heartbeat._slots)),
+    ) == (0, 0, 0)
     time.sleep(0.2)  # the last of them are being closed
     return len(asyncio.all_tasks(server._loop)), len(gc.get_objects())
 

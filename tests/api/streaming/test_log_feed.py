@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import structlog
 
-from api.streams import filters
-from api.streams.filters import Filter
+from api.streaming import filter as filters
+from api.streaming.filter import Filter
+from api.streaming.phase import Phase
 from domain.errors import Overloaded
 from domain.model import Held
 from projections.log_lines.model import LogLine
 from tests.support.event_writer import NOON, completed, some
-from tests.support.hub import Line, until
+from tests.support.hub import Line, store_loader, until
 from tests.support.watched_log import LOGS, WATCHING, frames, running, said
 
 pytestmark = pytest.mark.anyio
@@ -46,12 +47,12 @@ async def test_timely_watcher_gets_no_fell_behind(database: str) -> None:
         line = await house.connect()
         line.paused = True
         await house.log.write([completed("e-1")])  # the note of it is a line, and missed
-        await until(lambda: house.hub.window.head == 4)
+        await until(lambda: house.hub.folded.published.swept == 4)
         line.resume()
         await until(lambda: frames(line)[-2:] == ["fell-behind", "caught-up"])
         line.paused = True
         await house.log.write(some(5)[3:])
-        await until(lambda: house.hub.window.head == 6)
+        await until(lambda: house.hub.folded.published.swept == 6)
         line.resume()
         await house.tell("e-0", "here")
         await until(lambda: said(line) == ["here"])
@@ -65,8 +66,8 @@ async def test_log_line_does_not_move_the_cursor(database: str) -> None:
         await house.tell("e-0", *(f"{number}" for number in range(200)))
         await until(lambda: len(said(line)) == 200)
         assert re.findall(rb"id: (\d+)", line.written) == ids == [b"3"]
-        assert line.consumer is not None
-        assert (line.consumer.cursor, line.consumer.sent) == (3, 3)
+        assert line.subscriber is not None
+        assert (line.subscriber.cursor, line.subscriber.sent) == (3, 3)
 
 
 async def test_log_lines_are_not_read_without_a_subscriber(
@@ -81,7 +82,7 @@ async def test_log_lines_are_not_read_without_a_subscriber(
             return await found()
 
         monkeypatch.setattr(house.hub.logs._tail, "_found", counted)
-        monkeypatch.setattr("api.streams.logs.LINGER", 0.5)
+        monkeypatch.setattr("api.streaming.log_lines.LINGER", 0.5)
         await house.connect(LOGS._replace(filter=Filter()))
         await house.tell("e-0", "unheard")
         await asyncio.sleep(0.6)
@@ -89,8 +90,8 @@ async def test_log_lines_are_not_read_without_a_subscriber(
         line = await house.connect()
         await house.tell("e-0", "heard")
         await until(lambda: said(line) == ["heard"])
-        assert line.consumer is not None
-        house.hub.disconnect(line.consumer)
+        assert line.subscriber is not None
+        house.hub.disconnect(line.subscriber)
         await asyncio.sleep(1.0)
         asked.clear()
         await house.tell("e-0", "unheard")
@@ -105,11 +106,11 @@ async def test_watcher_that_caught_up_gets_log_lines(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(database) as house:
-        monkeypatch.setattr("api.streams.logs.LINGER", 0.0)
+        monkeypatch.setattr("api.streaming.log_lines.LINGER", 0.0)
         await house.hub.logs.ready()
         await asyncio.sleep(0.1)
         line = Line()
-        house.hub.connect(line, LOGS, 3, None).pump()
+        house.hub.connect(line, LOGS, 3, None).start()
         await asyncio.sleep(0.3)
         await house.tell("e-0", "heard")
         await until(lambda: said(line) == ["heard"])
@@ -161,7 +162,7 @@ async def test_event_is_streamed_even_if_its_server_log_line_fails(
             raise ValueError("broken")
 
         with monkeypatch.context() as patch, structlog.testing.capture_logs():
-            patch.setattr(house.hub.logs._present, "note", broken)
+            patch.setattr(house.hub.logs._states, "note", broken)
             await house.log.write([completed("e-0")])
             await until(lambda: frames(watcher)[-1:] == ["completed"])
             await until(lambda: frames(listener) == ["caught-up", "fell-behind", "caught-up"])
@@ -178,7 +179,7 @@ async def test_watcher_of_unreadable_log_lines_gets_fell_behind(
 
     async with running(database) as house:
         line = await house.connect()
-        monkeypatch.setattr("api.streams.logs.REPAIR", 0.05)
+        monkeypatch.setattr("api.streaming.log_lines.REPAIR", 0.05)
         with monkeypatch.context() as patch, structlog.testing.capture_logs():
             patch.setattr(house.store, "keys", broken)
             await house.tell("e-0", "lost")
@@ -191,14 +192,14 @@ async def test_unreadable_state_costs_no_log_line_of_other_executions(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(database) as house:
-        fetch = house.hub.source.states._fetch
+        fetch = store_loader(house.hub).states._fetch
 
         async def poisoned(streams: Sequence[str]) -> Any:
             if "execution/e-0" in streams:
                 raise ValueError("not to be read")
             return await fetch(streams)
 
-        monkeypatch.setattr(house.hub.source.states, "_fetch", poisoned)
+        monkeypatch.setattr(store_loader(house.hub).states, "_fetch", poisoned)
         asked = (("service", "s-1"),)
         mine = filters.read("log", asked, watched=True)
         line = await house.connect(LOGS._replace(filter=mine))
@@ -214,7 +215,7 @@ async def test_log_line_costs_only_its_own_watchers(database: str) -> None:
         held = Held(state, 1, 1, NOON)
         for number in range(1_000):
             topic = LOGS._replace(stream=f"execution/none-{number}")
-            house.hub.connect(Line(), topic, 3, held).live = True
+            house.hub.connect(Line(), topic, 3, held).phase = Phase.LIVE
         mine = await house.connect(LOGS._replace(stream="execution/e-0"), held._replace(position=3))
         await until(lambda: "caught-up" in frames(mine))
         began = time.process_time()

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 import structlog
 
-from api.streams.entries import SIZE, Entry, slot
-from api.streams.window import AT_ONCE, Window
+from api.streaming.entry import Entry
+from api.streaming.page_cache import AT_ONCE, SIZE, PageCache, slot
 from domain.eventlog.codec import Stored
 from tests.support.event_writer import NOON
 from tests.support.hub import until
@@ -22,8 +22,8 @@ class Log:
     def __init__(self, *bad: int) -> None:
         self.asked: list[int] = []
         self.bad = set(bad)
-        self.window = Window(self.load, self.tell)
-        self.window.begin(10 * SIZE)
+        self.pages = PageCache(self.load)
+        self.pages.begin(10 * SIZE)
 
     async def load(self, after: int, until: int) -> list[Entry]:
         self.asked.append(slot(after + 1))
@@ -34,22 +34,16 @@ class Log:
             for place in range(after + 1, until + 1)
         ]
 
-    async def tell(self, entries: object) -> None:
-        """There is nothing to be told of users."""
-
     async def find(self, page: int) -> None:
-        """Until it is there, as a connection does."""
-        told = asyncio.Event()
-        while self.window.find(page * SIZE + 1, told=False) is None:
-            told.clear()
-            self.window.want(page * SIZE + 1, told=False, then=told.set)
-            await told.wait()
+        """Until it is there, as a subscriber does."""
+        while self.pages.get(page * SIZE + 1) is None:
+            await self.pages.request(page * SIZE + 1)
 
 
 async def test_unreadable_pages_do_not_delay_other_pages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("api.streams.window.PAUSE", 0.05)
+    monkeypatch.setattr("api.streaming.page_cache.PAUSE", 0.05)
     bad = range(AT_ONCE + 1)
     log = Log(*bad)
     with structlog.testing.capture_logs():
@@ -64,12 +58,10 @@ async def test_unreadable_pages_do_not_delay_other_pages(
 async def test_abandoned_page_is_not_requested_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("api.streams.window.PAUSE", 0.01)
+    monkeypatch.setattr("api.streaming.page_cache.PAUSE", 0.01)
     log = Log(0)
     with structlog.testing.capture_logs():
-        told = asyncio.Event()
-        log.window.want(1, told=False, then=told.set)
         async with asyncio.timeout(20):
-            await told.wait()
+            await log.pages.request(1)
         await asyncio.sleep(0.1)
     assert log.asked == [0]

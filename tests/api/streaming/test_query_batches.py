@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from api.streams.batches import Batches
+from api.streaming.dataloader import DataLoader
 from domain.errors import Overloaded
 
 pytestmark = pytest.mark.anyio
@@ -31,21 +31,21 @@ class Squares:
 
 async def test_requests_during_a_query_share_the_next_one() -> None:
     squares = Squares()
-    batches = Batches(squares.find, 10)
-    first = batches.ask(1)
+    batches = DataLoader(squares.find, 10)
+    first = batches.load(1)
     await asyncio.sleep(0)
-    later = [batches.ask(number) for number in range(2, 15)]
+    later = [batches.load(number) for number in range(2, 15)]
     assert [await first, *[await answer for answer in later]] == [
         None if number == UNKNOWN else number**2 for number in range(1, 15)
     ]
     assert list(map(len, squares.asked)) == [1, 10, 3]
-    assert await batches.ask(5) == 25
+    assert await batches.load(5) == 25
 
 
 async def test_failed_request_leaves_its_batch_unharmed() -> None:
     squares = Squares(ValueError("no number"))
-    batches = Batches(squares.find, 100)
-    answers = {number: batches.ask(number) for number in range(20)}
+    batches = DataLoader(squares.find, 100)
+    answers = {number: batches.load(number) for number in range(20)}
     with pytest.raises(ValueError, match="no number"):
         await answers.pop(POISON)
     assert {number: await answer for number, answer in answers.items()} == {
@@ -56,9 +56,9 @@ async def test_failed_request_leaves_its_batch_unharmed() -> None:
 
 async def test_unavailable_database_is_queried_once_per_batch() -> None:
     squares = Squares(Overloaded())
-    batches = Batches(squares.find, 100)
+    batches = DataLoader(squares.find, 100)
     outcomes = await asyncio.gather(
-        *(batches.ask(number) for number in range(20)), return_exceptions=True
+        *(batches.load(number) for number in range(20)), return_exceptions=True
     )
     assert all(isinstance(outcome, Overloaded) for outcome in outcomes)
     assert len(squares.asked) == 1

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from websockets.sync.client import ClientConnection
 
-from api.streams import pace
-from api.streams.pace import Pace
+from api.streaming import replay_clock
+from api.streaming.replay_clock import ReplayClock
 from tests.support.api_client import Executions
 from tests.support.hub import append, connect, running, until
 from tests.support.running_server import Serving
@@ -91,7 +91,7 @@ async def test_catch_up_ignores_a_speed_set_while_live(database: str) -> None:
         line = connect(hub)
         await append(store, 1)
         await until(lambda: line.positions == [1])
-        connection = line.consumer
+        connection = line.subscriber
         assert connection is not None
         connection.play(0.000_001)
         line.paused = True
@@ -104,13 +104,13 @@ async def test_catch_up_ignores_a_speed_set_while_live(database: str) -> None:
 
 def test_replay_clock_continues_where_it_was_paused(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(pace, "monotonic", lambda: clock[0])
-    replay = Pace(10)
+    monkeypatch.setattr(replay_clock, "monotonic", lambda: clock[0])
+    replay = ReplayClock(10)
     assert replay.wait(NOON) == 0
     clock[0] += 1
     for _ in range(2):
-        replay.hold()
+        replay.stop()
         clock[0] += 1_000
-    replay.release()
-    replay.release()
+    replay.go_on()
+    replay.go_on()
     assert replay.wait(NOON + timedelta(seconds=25)) == pytest.approx(1.5)

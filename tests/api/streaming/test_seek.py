@@ -12,22 +12,22 @@ import httpx
 import pytest
 from websockets.sync.client import ClientConnection
 
-from api.streams.connection import Connection
-from api.streams.filters import ALL
-from api.streams.forms import FORMS, SSE
-from api.streams.groups import Topic
-from api.streams.words import EVENTS
+from api.streaming.encoding import ENCODERS, SSE
+from api.streaming.filter import ALL
+from api.streaming.frames import EVENTS
+from api.streaming.subscriber import Subscriber
+from api.streaming.topic import Topic
 from domain.errors import Overloaded
 from tests.support.api_client import Executions
 from tests.support.delivery_proof import writing
 from tests.support.event_writer import started
-from tests.support.hub import Line, until
+from tests.support.hub import Line, store_loader, until
 from tests.support.progress_events import progressed
 from tests.support.running_server import Serving
 from tests.support.stream_consumers import OURS, head, socket
 from tests.support.watched_log import Running, running
 
-TOPIC = Topic(FORMS[EVENTS, SSE], "execution/e-0", ALL)
+TOPIC = Topic(ENCODERS[EVENTS, SSE], "execution/e-0", ALL)
 STORY = (1, *range(4, 26))
 """The positions of its events."""
 
@@ -41,16 +41,16 @@ async def house(database: str) -> AsyncIterator[Running]:
         yield house
 
 
-async def reader(house: Running, begin: int) -> tuple[Line, Connection]:
+async def reader(house: Running, begin: int) -> tuple[Line, Subscriber]:
     """One that has asked for what follows a position, and has had no answer so far."""
     line = Line()
-    held = await house.hub.source.states.ask(TOPIC.stream)
+    held = await house.hub.loader.state(TOPIC.stream)
     connection = house.hub.connect(line, TOPIC, begin, held)
-    connection.pump()
+    connection.start()
     return line, connection
 
 
-async def told_after(line: Line, connection: Connection, to: int) -> list[int]:
+async def told_after(line: Line, connection: Subscriber, to: int) -> list[int]:
     """What comes after a seek, until it has caught up."""
     before, caught_up = len(line.positions), line.controls.count("caught-up")
     connection.seek(to)
@@ -83,7 +83,7 @@ async def test_query_that_failed_before_a_seek_is_not_repeated(
         raise Overloaded
 
     with monkeypatch.context() as patch:
-        patch.setattr(house.hub.source.rows, "_fetch", away)
+        patch.setattr(store_loader(house.hub).pages, "_fetch", away)
         line, connection = await reader(house, 20)
         await until(lambda: bool(failures))
         await asyncio.sleep(0)

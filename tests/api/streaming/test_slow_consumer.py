@@ -81,7 +81,7 @@ def test_slow_websocket_gets_the_reason_and_its_cursor(
     with socket(server, "/events", queue=1) as connected:
         until(lambda: server.system.hub.open == 1)
         write_fourteen_megabytes(api, execution)
-        until(lambda: all(connection.done.done() for connection in server.system.hub._connections))
+        until(lambda: all(one.done.done() for one in server.system.hub._subscribers))
         read = [frame["position"] for frame in heard(connected)]
     assert (connected.close_code, connected.close_reason) == (1013, f"position {read[-1]}")
 
@@ -94,7 +94,7 @@ def write_fourteen_megabytes(api: httpx.Client, execution: str) -> None:
 
 def cut_sooner(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever does not read is cut after a second instead of thirty."""
-    wheel = server.system.hub.wheel
+    wheel = server.system.hub.heartbeat
     monkeypatch.setattr(wheel, "second", 0.05)
     monkeypatch.setattr(wheel, "stalled", 1.0)
 

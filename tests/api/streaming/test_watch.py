@@ -104,6 +104,72 @@ def test_watch_sends_failed_only_for_a_final_failure(
     assert read[-1]["error"]["message"] == ERROR["message"]
 
 
+def test_failure_that_will_be_retried_is_told_as_a_status_that_is_not_final(
+    server: Serving, executions: Executions, retrying_execution: str
+) -> None:
+    read = past(server, f"/executions/{retrying_execution}/watch", **{"from": "start"})
+    assert told(read[-3:], "status", "final") == [
+        ("status_changed", "failed", False),
+        ("status_changed", "retry"),
+        ("retry",),
+    ]
+    assert "failed" not in {frame["type"] for frame in read}
+    failed = executions.running()
+    executions.tell(failed, "fail", **ERROR)
+    read = past(server, f"/executions/{failed}/watch")
+    assert told(read[-2:], "status", "final") == [("status_changed", "failed"), ("failed",)]
+
+
+@pytest.mark.parametrize(
+    ("command", "body", "end"),
+    [("complete", RESULT, "completed"), ("fail", ERROR, "failed"), ("cancel", {}, "cancelled")],
+)
+def test_steps_that_an_end_cuts_short_are_told_as_skipped(
+    server: Serving, executions: Executions, command: str, body: JSON, end: str
+) -> None:
+    steps = [{"id": name, "name": name} for name in ("done", "running", "pending")]
+    execution = executions.running(steps=steps)
+    for step in ("done", "running"):
+        executions.tell(execution, f"steps/{step}/start")
+    executions.tell(execution, "steps/done/complete")
+    path = f"/executions/{execution}/watch"
+    with socket(server, path) as opened:
+        frames = heard(opened)
+        until_caught_up(frames)
+        executions.tell(execution, command, **body)
+        live = list(frames)
+    skipped = [frame["step"] for frame in live if frame["type"] == "step.skipped"]
+    assert [(step["id"], step["status"]) for step in skipped] == [
+        ("running", "skipped"),
+        ("pending", "skipped"),
+    ]
+    assert [frame["type"] for frame in live if frame["type"] != "progress"] == [
+        "status_changed",
+        "step.skipped",
+        "step.skipped",
+        end,
+    ]
+    assert past(server, path)[-len(live) :] == live
+
+
+def test_envelopes_of_all_executions_are_of_executions_alone(
+    server: Serving, api: httpx.Client, executions: Executions
+) -> None:
+    begin = head(api)
+    api.post("/users", json={"name": "Ann", "kind": "person"})
+    execution = executions.running()
+    query = {"format": "events", "from": begin}
+    read = past(server, "/executions/watch", **query)
+    assert {frame["subject"] for frame in read} == {execution}
+    with socket(server, "/executions/watch", format="events") as opened:
+        frames = heard(opened)
+        until_caught_up(frames)
+        api.post("/users", json={"name": "Ben", "kind": "person"})
+        executions.tell(execution, "progress", progress=10)
+        assert next(frames)["type"] == "execution.progress"
+    assert "user.created" in {frame["type"] for frame in past(server, "/events", **{"from": begin})}
+
+
 def test_watch_sends_progress_derived_from_steps(server: Serving, executions: Executions) -> None:
     steps = [{"id": "a", "name": "A"}, {"id": "b", "name": "B"}]
     execution = executions.running(steps=steps)
@@ -185,7 +251,12 @@ def test_reconnect_after_the_end_is_answered_204_with_any_filter(
     assert api.get(path, params={"types": types}, headers=stream).status_code == 204
 
 
-ENDING = [("progress", 100), ("status_changed", "completed"), ("completed",)]
+ENDING = [
+    ("progress", 100),
+    ("status_changed", "completed"),
+    ("step.skipped",),
+    ("completed",),
+]
 
 
 @pytest.mark.parametrize(
@@ -198,6 +269,7 @@ ENDING = [("progress", 100), ("status_changed", "completed"), ("completed",)]
         ),
         ("completed", ENDING),
         ("step.started", [("step.started",)]),
+        ("step.skipped", ENDING),
     ],
 )
 def test_types_include_frame_types_and_choose_whole_events(

@@ -1,4 +1,4 @@
-"""Long work on the loop, with pauses in which other requests are served."""
+"""Long work on the event loop that lets other requests run in between."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from time import monotonic
 LONGEST = 0.002
 
 
-class Breath:
-    """Take it between small pieces of work: it is a pause where the last is long ago."""
+class Cooperative:
+    """Call `pause` between small pieces of work: it yields to the loop every `LONGEST` seconds."""
 
     def __init__(self) -> None:
         self._due = monotonic() + LONGEST
 
-    async def take(self) -> None:
+    async def pause(self) -> None:
         if monotonic() >= self._due:
             await asyncio.sleep(0)
             self._due = monotonic() + LONGEST

@@ -1,23 +1,25 @@
-"""Who listens to what: the groups of a process, found by what happens."""
+"""The topic groups of a feed, found by the events that concern them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from api.streams.entries import Entry
-from api.streams.groups import Group, Topic
+from api.streaming.entry import Entry
+from api.streaming.subscriber import Subscriber
+from api.streaming.topic import Topic, TopicGroup
 
-EVERYTHING = ""
-"""The stream of those who listen to the whole log."""
+WHOLE_LOG = ""
+"""The stream of topics that are about the whole log."""
+Group = TopicGroup[Subscriber]
 Groups = dict[Topic, Group]
 
 
-class Audience:
+class Index:
     """An event costs only those groups that it may concern.
 
-    Of those who listen to the whole log, most who filter name a customer or a provider, which every
-    event of an execution names, too: by these they are found.
+    Of those who subscribe to the whole log, most who filter name a customer or a provider, and every
+    event of an execution names its two: they are found by these.
     """
 
     def __init__(self) -> None:
@@ -28,6 +30,9 @@ class Audience:
     def __len__(self) -> int:
         return sum(map(len, self._streams.values()))
 
+    def __bool__(self) -> bool:
+        return bool(self._streams)
+
     def join(self, topic: Topic) -> Group:
         """The group of a topic, with one member more."""
         group = self._streams.get(topic.stream, {}).get(topic) or self._add(Group(topic))
@@ -35,22 +40,13 @@ class Audience:
         return group
 
     def leave(self, group: Group) -> None:
-        """One member less."""
+        """One member less; the last one removes the group."""
         group.members -= 1
         if group.members == 0:
             _discard(self._streams, group.topic.stream, group.topic)
             for party in group.topic.filter.parties:
                 _discard(self._parties, party, group.topic)
             self._anywhere.pop(group.topic, None)
-
-    def untold(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Those whose states somebody here has to know, and nobody has told yet."""
-        everything = _need_states(self._streams.get(EVERYTHING))
-        return [
-            entry
-            for entry in entries
-            if entry.untold and (everything or _need_states(self._streams.get(entry.stream)))
-        ]
 
     def concerned(self, entries: Sequence[Entry]) -> Mapping[Group, Sequence[Entry]]:
         """The groups that may want some of the entries, and which."""
@@ -66,7 +62,7 @@ class Audience:
     def _add(self, group: Group) -> Group:
         topic = group.topic
         self._streams.setdefault(topic.stream, {})[topic] = group
-        if topic.stream == EVERYTHING:
+        if topic.stream == WHOLE_LOG:
             for party in topic.filter.parties:
                 self._parties.setdefault(party, {})[topic] = group
             if not topic.filter.parties:
@@ -74,12 +70,8 @@ class Audience:
         return group
 
 
-def _need_states(groups: Groups | None) -> bool:
-    return groups is not None and any(group.told for group in groups.values())
-
-
-def _discard(kept: dict[Any, Groups], name: object, topic: Topic) -> None:
-    groups = kept.get(name, {})
+def _discard(index: dict[Any, Groups], name: object, topic: Topic) -> None:
+    groups = index.get(name, {})
     groups.pop(topic, None)
     if not groups:
-        kept.pop(name, None)
+        index.pop(name, None)

@@ -1,4 +1,4 @@
-"""Which events a stream is about: types with globs, and the filter language of lists."""
+"""Which events a subscriber wants: types with globs, and the filter language of lists."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
-from api.streams.entries import Entry
-from api.streams.words import changes
+from api.streaming import frames
+from api.streaming.entry import Entry
 from domain import registry
 from domain.errors import Invalid
 from domain.model import Held
@@ -22,41 +22,43 @@ from projections.query.parser import from_query
 
 TYPE = re.compile(r"[a-z*][a-z._*]{0,100}")
 LOG = "log"
-"""Among the types: log lines, too. They are no events, so no `*` means them."""
+"""This type asks for log lines, too. They are not events, so `*` does not match them."""
 NO_EVENTS = frozenset({LOG, "status_changed"})
-"""Types of frames of watchers that no event is called by."""
+"""Types of watchers' frames that are not types of events."""
 SHORT = "execution."
-"""May be left out of a type."""
+"""This prefix of a type may be left out."""
 MOST_TYPES = 50
 EVENT_TYPES = sorted(
     {name for event in registry.EVENTS for name in (event.type, event.type.removeprefix(SHORT))}
 )
-"""What events are called, in full and in short."""
+"""The types of events, in full and in short."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """What is asked for, as it was asked: equal questions share their answers."""
+    """What a client asked for. Equal filters share a topic group."""
 
     types: tuple[str, ...] = ()
     asked: tuple[tuple[str, str], ...] = ()
     condition: Condition = field(default=EVERYTHING, compare=False)
     watched: bool = False
     """Whether types are also those of the frames of watchers."""
+    executions_only: bool = False
+    """Whether events of other aggregates are left out."""
 
     @cached_property
     def everything(self) -> bool:
-        """Whether nothing is left out."""
-        return not (self.types or self.asked)
+        """Whether every event matches."""
+        return not (self.types or self.asked or self.executions_only)
 
     @cached_property
-    def told(self) -> bool:
-        """Whether it takes the state after an event to decide."""
+    def needs_states(self) -> bool:
+        """Whether deciding takes the state after an event."""
         return bool(self.asked) and not parties_suffice(self.condition)
 
     @cached_property
     def parties(self) -> tuple[tuple[str, Any], ...]:
-        """One of these customers or providers stands in every event that matches, if there are any."""
+        """Every event that matches names one of these customers or providers; empty for any."""
         return required_parties(self.condition)
 
     @cached_property
@@ -69,25 +71,27 @@ class Filter:
         return {}
 
     def matches(self, entry: Entry) -> bool:
-        """Whether the stream is about this event. What is no execution has none of the fields."""
+        """Whether an event is wanted. Only executions have the fields that are asked for."""
+        if (self.asked or self.executions_only) and not entry.of_execution:
+            return False
         if self.types and not (self._of_type(entry.type) or self._shows(entry)):
             return False
         if not self.asked:
             return True
-        if not entry.stream.startswith("execution/"):
-            return False
-        if not self.told:
+        if not self.needs_states:
             parties = entry.parties
             return matches(self.condition, lambda wanted: parties.get(wanted.path))
-        return entry.told is not None and matches(self.condition, value_in(entry.told.after))
+        return entry.states is not None and matches(self.condition, value_in(entry.states.after))
 
     def admits(self, held: Held[Any] | None) -> bool:
-        """Whether the stream is about an execution as it is now."""
+        """Whether an execution as it is now is wanted."""
         return not self.asked or (held is not None and matches(self.condition, value_in(held)))
 
     def _shows(self, entry: Entry) -> bool:
-        """Whether watchers are told one of the types that the event is not called by."""
-        return self.watched and any(map(self._of_type, changes(entry.told)))
+        """Whether the event gives watchers a frame of one of the types."""
+        if not self.watched or entry.states is None:
+            return False
+        return any(map(self._of_type, frames.types(entry.states)))
 
     def _of_type(self, type_: str) -> bool:
         found = self._known.get(type_)
@@ -99,7 +103,7 @@ class Filter:
 
 
 def fits(glob: str, text: str) -> bool:
-    """Whether a text is what a glob says, with `*` for any characters.
+    """Whether a glob, in which `*` stands for any characters, matches a text.
 
     Each part between two stars is looked for once, from the left. As a regular expression a glob
     with many stars takes longer than the service lives.
@@ -121,7 +125,13 @@ def fits(glob: str, text: str) -> bool:
 ALL = Filter()
 
 
-def read(types: str | None, asked: Iterable[tuple[str, str]], *, watched: bool = False) -> Filter:
+def read(
+    types: str | None,
+    asked: Iterable[tuple[str, str]],
+    *,
+    watched: bool = False,
+    executions_only: bool = False,
+) -> Filter:
     """The filter of query parameters: `types`, and all that are fields.
 
     Raises:
@@ -134,9 +144,8 @@ def read(types: str | None, asked: Iterable[tuple[str, str]], *, watched: bool =
         )
     known_types(globs, watched=watched)
     pairs = tuple(sorted(asked))
-    if not globs and not pairs:
-        return ALL
-    return Filter(globs, pairs, from_query(pairs, columns.field), watched and bool(globs))
+    condition = from_query(pairs, columns.field) if pairs else EVERYTHING
+    return Filter(globs, pairs, condition, watched and bool(globs), executions_only)
 
 
 def known_types(globs: Iterable[str], *, watched: bool = False) -> None:

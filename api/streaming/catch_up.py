@@ -1,0 +1,36 @@
+"""What one does who is behind: it reads what follows its cursor, until it is live."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+
+from api.streaming.entry import Entry
+from api.streaming.feed import Feed
+from api.streaming.subscriber import RESTART, Subscriber
+
+
+async def catch_up(feed: Feed, subscriber: Subscriber) -> None:
+    """Write to a subscriber all that its feed has published after its cursor, and make it live."""
+    await feed.reached(subscriber.cursor)
+    await subscriber.writable()
+    async with aclosing(feed.after(subscriber)) as runs:
+        async for entries in runs:
+            await _deliver(subscriber, entries)
+            if feed.published.closing:
+                break
+    # Nothing is awaited between the last look of the loop and this: no event comes in between.
+    if feed.published.closing:
+        subscriber.end(RESTART)
+    else:
+        subscriber.arrive()
+
+
+async def _deliver(subscriber: Subscriber, entries: Sequence[Entry]) -> None:
+    topic, replay = subscriber.topic, subscriber.replay
+    while entries:
+        due = len(entries) if replay is None else await replay.due(entries, topic.filter.matches)
+        for chunk in topic.chunks(entries[:due]):
+            subscriber.deliver(chunk)
+            await subscriber.writable()
+        entries = entries[due:]

@@ -1,0 +1,159 @@
+"""Frames as bytes on the wire: server-sent events in HTTP chunks, and WebSocket frames."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+import orjson
+
+from api.streaming.entry import Chunk, Entry
+from api.streaming.frames import FORMATS, Format
+from domain.lru import LruCache
+
+TEXT, PING = 0x81, b"\x89\x00"
+LARGEST_CACHED = 4 * 1024
+FRAMES, CHUNKS = 4 * 1024 * 1024, 8 * 1024 * 1024
+"""Bytes of frames and of chunks that each encoder caches."""
+OVERHEAD = 100
+"""Bytes that a cached frame takes beside itself."""
+LARGEST_WRITE = 64 * 1024
+SEPARATORS = re.compile("[\u0085\u2028\u2029]")
+
+
+class Wire(Protocol):
+    """How one transport writes frames."""
+
+    heartbeat: bytes
+
+    def frame(self, position: int | None, name: str, data: bytes) -> bytes:
+        """One frame; its position, if given, is the cursor of whoever has handled it."""
+        ...
+
+    def control(self, name: str, position: int, more: dict[str, Any]) -> bytes:
+        """A frame about the stream itself, ready to be written."""
+        ...
+
+    def packed(self, frames: Sequence[bytes]) -> bytes:
+        """Frames in one write."""
+        ...
+
+
+class ServerSentEvents:
+    """`text/event-stream`, each write one chunk of HTTP/1.1."""
+
+    # No blank line: some clients would make an empty event of it.
+    heartbeat = b"c\r\n: heartbeat\n\r\n"
+
+    def frame(self, position: int | None, name: str, data: bytes) -> bytes:
+        data = data if data.isascii() else _in_one_line(data)
+        if position is None:
+            return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
+        return b"id: %d\nevent: %b\ndata: %b\n\n" % (position, name.encode(), data)
+
+    def control(self, name: str, position: int, more: dict[str, Any]) -> bytes:
+        retry = b"retry: %d\n" % more["retry"] if "retry" in more else b""
+        data = orjson.dumps({"position": position, **more})
+        frame = b"id: %d\nevent: %b\n%bdata: %b\n\n" % (position, name.encode(), retry, data)
+        return self.packed([frame])
+
+    def packed(self, frames: Sequence[bytes]) -> bytes:
+        body = b"".join(frames)
+        return b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+
+
+def _in_one_line(data: bytes) -> bytes:
+    """The same JSON for clients that, against the standard, end a line at every character that
+    Unicode calls a line separator, as Python's do.
+    """
+    text = SEPARATORS.sub(lambda found: f"\\u{ord(found[0]):04x}", data.decode())
+    return text.encode()
+
+
+class WebSocketFrames:
+    """WebSocket: one text message a frame. A server's frames are not masked, so all share them."""
+
+    heartbeat = PING
+
+    def frame(self, position: int | None, name: str, data: bytes) -> bytes:
+        size = len(data)
+        if size < 126:
+            return bytes((TEXT, size)) + data
+        if size < 65_536:
+            return bytes((TEXT, 126)) + size.to_bytes(2, "big") + data
+        return bytes((TEXT, 127)) + size.to_bytes(8, "big") + data
+
+    def control(self, name: str, position: int, more: dict[str, Any]) -> bytes:
+        return self.frame(
+            position, name, orjson.dumps({"type": name, "position": position, **more})
+        )
+
+    def packed(self, frames: Sequence[bytes]) -> bytes:
+        return b"".join(frames)
+
+
+def _bytes_of(chunks: list[Chunk]) -> int:
+    return sum(len(chunk.data) for chunk in chunks)
+
+
+class Encoder:
+    """One format on one wire. It caches what it made, so that subscribers share the bytes."""
+
+    def __init__(self, format_: Format, wire: Wire) -> None:
+        self.format = format_
+        self.wire = wire
+        self._frames: LruCache[int, bytes] = LruCache(FRAMES, lambda made: len(made) + OVERHEAD)
+        self._chunks: LruCache[tuple[int, int], list[Chunk]] = LruCache(CHUNKS, _bytes_of)
+
+    def frame(self, entry: Entry) -> bytes:
+        """All frames of an entry; empty where it has none. Only the last carries its position."""
+        made = self._frames.get(entry.serial)
+        if made is None:
+            frames = self.format.frames(entry)
+            last, wire = len(frames) - 1, self.wire
+            made = b"".join(
+                wire.frame(entry.position if number == last else None, name, data)
+                for number, (name, data) in enumerate(frames)
+            )
+            if len(made) <= LARGEST_CACHED:
+                self._frames.put(entry.serial, made)
+                self._frames.trim()
+        return made
+
+    def chunks(self, entries: Sequence[Entry]) -> list[Chunk]:
+        """All frames of entries that follow each other in the log, in as few writes as possible."""
+        key = entries[0].serial, entries[-1].serial
+        chunks = self._chunks.get(key)
+        if chunks is None:
+            chunks = list(self.joined(entries))
+            self._chunks.put(key, chunks)
+            self._chunks.trim()
+        return chunks
+
+    def joined(
+        self, entries: Iterable[Entry], wanted: Callable[[Entry], bool] | None = None
+    ) -> Iterator[Chunk]:
+        """The frames of those entries that are wanted, at least `LARGEST_WRITE` bytes in a chunk.
+
+        The last chunk may be smaller, or hold nothing but the cursor after the last entry.
+        """
+        parts: list[bytes] = []
+        size, cursor = 0, 0
+        for entry in entries:
+            cursor = entry.position
+            if wanted is None or wanted(entry):
+                frame = self.frame(entry)
+                parts.append(frame)
+                size += len(frame)
+                if size >= LARGEST_WRITE:
+                    yield Chunk(self.wire.packed(parts), cursor)
+                    parts, size, cursor = [], 0, 0
+        if cursor:
+            yield Chunk(self.wire.packed(parts), cursor)
+
+
+SSE, WEBSOCKET = ServerSentEvents(), WebSocketFrames()
+ENCODERS = {
+    (format_, wire): Encoder(format_, wire) for format_ in FORMATS for wire in (SSE, WEBSOCKET)
+}

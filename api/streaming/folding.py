@@ -1,0 +1,112 @@
+"""Adds to the events of executions the states before and after them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
+from typing import Any
+
+import structlog
+
+from api.streaming.entry import Entry, States
+from api.streaming.loader import Loader
+from api.telemetry.metrics import UNREADABLE
+from domain.errors import Overloaded
+from domain.eventlog.encryption import DataKey
+from domain.lru import LruCache
+from domain.model import CACHED_PARTS, Held, replay
+
+log = structlog.get_logger()
+
+Known = dict[str, Held[Any] | None]
+
+
+class Folding:
+    """Folds events in order and caches the latest state of each stream.
+
+    An event that this program cannot read, because a newer one wrote it, has no states, and neither
+    have those that follow it in its stream; the events of all other streams have theirs.
+    """
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+        self._cache: LruCache[str, Held[Any]] = LruCache(CACHED_PARTS, attrgetter("weight"))
+        self._readable: dict[str, int] = {}
+        """The last version with a state, for streams where that is not the newest."""
+
+    async def fold(self, entries: Sequence[Entry]) -> list[Entry]:
+        """The entries with their states. They must follow each other in the log, or in one stream."""
+        states = await self._states_before(entries)
+        keys = await self._missing_keys(entries)
+        folded = [self._fold(entry, states, keys) for entry in entries]
+        for stream, held in states.items():
+            if held is not None:
+                self._cache.put(stream, held)
+        self._cache.trim()
+        return folded
+
+    def forget(self) -> None:
+        """Drop all states."""
+        self._cache.clear()
+        self._readable.clear()
+
+    def _fold(self, entry: Entry, states: Known, keys: Mapping[str, DataKey | None]) -> Entry:
+        if not entry.of_execution:
+            return entry
+        row, stream = entry.row, entry.stream
+        key = entry.key or keys.get(stream)
+        if not self._can_read(entry):
+            return Entry(row, key)
+        before = states.get(stream)
+        try:
+            recorded = self._loader.decode(row)
+            after = replay(before, [recorded])
+        except Exception:
+            log.exception("an event cannot be read", position=row.position, type=row.type)
+            self._give_up(stream, row.version - 1)
+            return Entry(row, key)
+        assert after is not None
+        states[stream] = after
+        return Entry(row, key, States(recorded, before, after))
+
+    async def _states_before(self, entries: Sequence[Entry]) -> Known:
+        firsts: dict[str, Entry] = {}
+        for entry in entries:
+            if entry.of_execution:
+                firsts.setdefault(entry.stream, entry)
+        states: Known = {}
+        missing: dict[str, int] = {}
+        for stream, first in firsts.items():
+            version, cached = first.row.version - 1, self._cache.get(stream)
+            if cached is not None and cached.version == version:
+                states[stream] = cached
+            elif version and self._can_read(first):
+                missing[stream] = version
+        return states | await self._load(missing)
+
+    async def _load(self, versions: Mapping[str, int]) -> Known:
+        questions = [self._loader.state_at(*place) for place in versions.items()]
+        answers = await asyncio.gather(*questions, return_exceptions=True)
+        states: Known = {}
+        for (stream, version), answer in zip(versions.items(), answers, strict=True):
+            if isinstance(answer, Overloaded):
+                raise answer
+            if isinstance(answer, BaseException):
+                log.error("an event cannot be read", stream=stream, exc_info=answer)
+                self._give_up(stream, version - 1)
+            else:
+                states[stream] = answer
+        return states
+
+    async def _missing_keys(self, entries: Sequence[Entry]) -> Mapping[str, DataKey | None]:
+        """A state may hold what earlier events sealed, so each event with a state needs the key."""
+        locked = {entry.stream for entry in entries if entry.key is None and entry.of_execution}
+        return await self._loader.keys(locked) if locked else {}
+
+    def _can_read(self, entry: Entry) -> bool:
+        return entry.row.version <= self._readable.get(entry.stream, entry.row.version)
+
+    def _give_up(self, stream: str, version: int) -> None:
+        UNREADABLE.inc()
+        self._readable[stream] = min(version, self._readable.get(stream, version))

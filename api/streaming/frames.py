@@ -1,0 +1,200 @@
+"""What subscribers are told of an event: its CloudEvents envelope, or the flat frames of watchers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import orjson
+import structlog
+
+from api.streaming.entry import DamagedKey, Entry, States
+from api.telemetry.metrics import UNREADABLE
+from domain.eventlog.codec import open_json, sealed_json
+from domain.eventlog.encryption import WrongKey
+from domain.execution.events import ExecutionFailed
+from domain.execution.state import Step
+from domain.execution.types import StepStatus
+from domain.json_forms import format_time
+from domain.lru import LruCache
+from projections.representations.cloudevents import envelope
+from projections.representations.execution import document, step_document
+
+Frames = list[tuple[str, bytes]]
+"""Types, and JSON objects in bytes."""
+Frame = dict[str, Any]
+
+STEP_TYPES = {
+    StepStatus.RUNNING: "step.started",
+    StepStatus.COMPLETED: "step.completed",
+    StepStatus.FAILED: "step.failed",
+    StepStatus.SKIPPED: "step.skipped",
+}
+"""The frame for the status that a step has now; there is none for a step that is pending again."""
+
+REPORTED: LruCache[tuple[str, int, datetime], bool] = LruCache(100_000)
+
+log = structlog.get_logger()
+
+
+class Format(NamedTuple):
+    """One way to tell of an event; `folded` if that takes the states before and after it."""
+
+    name: str
+    frames: Callable[[Entry], Frames]
+    folded: bool
+
+
+def _envelope(entry: Entry) -> Frames:
+    return [(entry.type, _opened_envelope(entry))]
+
+
+def _envelope_with_state(entry: Entry) -> Frames:
+    return [(entry.type, _opened_envelope(entry, with_state=True))]
+
+
+def _opened_envelope(entry: Entry, *, with_state: bool = False) -> bytes:
+    after = entry.states.after if with_state and entry.states else None
+    try:
+        return envelope(entry.row, entry.key, after)
+    except Exception as error:  # noqa: BLE001 - whatever is damaged is reported, and stops no other
+        _report(entry, error)
+        return _unreadable_envelope(entry)
+
+
+def _unreadable_envelope(entry: Entry) -> bytes:
+    """The envelope of an event that cannot be opened: damage to one event stops no other."""
+    row = entry.row._replace(data=b"null")
+    try:
+        shown = envelope(row, None)
+    except Exception:  # noqa: BLE001 - its metadata is damaged, too
+        shown = envelope(row._replace(meta='{"by":"unknown"}'), None)
+    return shown[:-1] + b',"unreadable":true}'
+
+
+def _report(entry: Entry, error: Exception) -> None:
+    """Count and log once that an event cannot be opened."""
+    event = entry.stream, entry.position, entry.row.at
+    if REPORTED.get(event) is None:
+        REPORTED.put(event, True)
+        REPORTED.trim()
+        UNREADABLE.inc()
+        if not isinstance(entry.key, DamagedKey):  # that was logged once for all events of the key
+            place = {"position": entry.position, "type": entry.type}
+            log.error("an event cannot be opened", **place, exc_info=error)
+
+
+def _watched(entry: Entry) -> Frames:
+    return [] if entry.states is None else _flat(entry, entry.states, {})
+
+
+def _watched_with_state(entry: Entry) -> Frames:
+    if entry.states is None:
+        return []
+    after = entry.states.after
+    return _flat(entry, entry.states, {"state": document(after, after.at)})
+
+
+def _flat(entry: Entry, states: States, more: Frame) -> Frames:
+    place = {
+        "execution": states.after.state.id,
+        "position": entry.position,
+        "time": format_time(entry.row.at),
+        **more,
+    }
+    flat = list(frames(states, orjson.loads(entry.row.data)))
+    for frame in flat[:-1]:
+        frame["more"] = True  # only with the last frame of an event may a cursor move
+    sealed = [(frame["type"], sealed_json({**frame, **place})) for frame in flat]
+    try:
+        return [(type_, open_json(json, entry.key)) for type_, json in sealed]
+    except WrongKey as error:
+        _report(entry, error)
+        unreadable = [(type_, json[:-1] + b',"unreadable":true}') for type_, json in sealed]
+        return [(type_, open_json(json, None)) for type_, json in unreadable]
+
+
+def frames(states: States, data: Frame) -> Iterator[Frame]:
+    """The flat frames of one event: progress, status, each step whose status changed, its own.
+
+    `data` is the event as it is stored; what is sealed in it stays sealed.
+    """
+    kind, state = states.recorded.event.type, states.after.state
+    for type_ in _changes(states):
+        yield {"type": type_, **CHANGES[type_](states)}
+    for step in _changed_steps(states):
+        yield {"type": STEP_TYPES[step.status], "step": step_document(step, state.assignee)}
+    if kind in OWN and not _will_be_retried(states):
+        yield {"type": kind.removeprefix("execution."), **OWN[kind](states, data)}
+
+
+def types(states: States) -> Iterator[str]:
+    """The types of frames that events of any type may give."""
+    yield from _changes(states)
+    for step in _changed_steps(states):
+        yield STEP_TYPES[step.status]
+
+
+def _changes(states: States) -> Iterator[str]:
+    before, after = states.before and states.before.state, states.after.state
+    kind = states.recorded.event.type
+    if kind == "execution.progress" or (before and before.progress != after.progress):
+        yield "progress"
+    if before is None or before.status != after.status:
+        yield "status_changed"
+
+
+def _changed_steps(states: States) -> list[Step]:
+    """Those with another status than before: an end skips the open ones, a retry reopens them."""
+    if states.before is None or states.before.state.steps is states.after.state.steps:
+        return []
+    before, after = states.before.state.steps, states.after.state.steps
+    return [
+        step
+        for id_, step in after.items()
+        if step is not before.get(id_)
+        and step.status in STEP_TYPES
+        and (id_ not in before or step.status != before[id_].status)
+    ]
+
+
+def _will_be_retried(states: States) -> bool:
+    event = states.recorded.event
+    return isinstance(event, ExecutionFailed) and not event.final
+
+
+def _status(states: States) -> Frame:
+    shown: Frame = {"status": states.after.state.status.value}
+    return shown | {"final": False} if _will_be_retried(states) else shown
+
+
+def _progress(states: States) -> Frame:
+    progress = states.after.state.progress
+    return {"progress": int(progress) if progress == int(progress) else progress}
+
+
+CHANGES: dict[str, Callable[[States], Frame]] = {"progress": _progress, "status_changed": _status}
+OWN: dict[str, Callable[[States, Frame], Frame]] = {
+    "execution.completed": lambda _, data: {"result": data["result"]},
+    "execution.failed": lambda states, _: {
+        "error": document(states.after, states.after.at)["error"]
+    },
+    "execution.cancelled": lambda states, data: {
+        "reason": data.get("reason"),
+        "by": states.recorded.by,
+    },
+    "execution.paused": lambda _, data: {
+        "checkpoint": data["checkpoint"],
+        "reason": data.get("reason"),
+    },
+    "execution.resumed": lambda _, data: {"checkpoint": data["checkpoint"]},
+    "execution.retry": lambda _, data: data,
+}
+
+EVENTS = Format("events", _envelope, folded=False)
+EVENTS_WITH_STATE = Format("events+state", _envelope_with_state, folded=True)
+WATCH = Format("watch", _watched, folded=True)
+WATCH_WITH_STATE = Format("watch+state", _watched_with_state, folded=True)
+WITH_STATE = {EVENTS: EVENTS_WITH_STATE, WATCH: WATCH_WITH_STATE}
+FORMATS = (*WITH_STATE, *WITH_STATE.values())

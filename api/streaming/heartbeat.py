@@ -1,0 +1,95 @@
+"""Heartbeats, cursors that must not stand still, and the slow: one timer for all subscribers."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+from time import monotonic
+
+import structlog
+
+from api.streaming.phase import Clock
+from api.streaming.subscriber import Subscriber
+
+HEARTBEAT = 15
+"""Slots, and the seconds of silence after which a heartbeat is due."""
+STALLED = 30.0
+"""Seconds after which one whose transport takes nothing is cut."""
+AT_ONCE = 100
+
+log = structlog.get_logger()
+
+
+class Heartbeat:
+    """Visits the subscribers of the next slot every `second`.
+
+    A write does not move a subscriber to another slot: that would cost every event something. When
+    its slot comes, one that was written to meanwhile is moved to where its heartbeat will be due.
+    """
+
+    def __init__(self) -> None:
+        self.second = 1.0
+        self.stalled = STALLED
+        self.clock = Clock()
+        self._numbers = count()
+        self._slots: list[set[Subscriber]] = [set() for _ in range(HEARTBEAT)]
+
+    def add(self, subscriber: Subscriber) -> None:
+        """Visit it from now on."""
+        self._put(subscriber, next(self._numbers))
+
+    def remove(self, subscriber: Subscriber) -> None:
+        """Visit it no more."""
+        self._slots[subscriber.slot].discard(subscriber)
+
+    def _put(self, subscriber: Subscriber, slot: int) -> None:
+        subscriber.slot = slot % HEARTBEAT
+        self._slots[subscriber.slot].add(subscriber)
+
+    async def run(self) -> None:
+        """Beat, until cancelled."""
+        clock = self.clock
+        while True:
+            await asyncio.sleep(self.second)
+            clock.tick += 1
+            clock.now = monotonic()
+            for visited, subscriber in enumerate(list(self._slots[clock.tick % HEARTBEAT]), 1):
+                self._visit_safely(subscriber)
+                if visited % AT_ONCE == 0:
+                    await asyncio.sleep(0)
+
+    def _visit_safely(self, subscriber: Subscriber) -> None:
+        """One that cannot be visited ends, and its client resumes; the others go on."""
+        try:
+            self._visit(subscriber)
+        except Exception:
+            log.exception("heartbeat failed", cursor=subscriber.cursor)
+            subscriber.fail()
+
+    def _visit(self, subscriber: Subscriber) -> None:
+        if subscriber.done.done():
+            return
+        if subscriber.transport.paused:
+            self._wait_for(subscriber)
+        elif subscriber.touched <= self.clock.tick - HEARTBEAT:
+            self._beat(subscriber)
+        else:
+            self.remove(subscriber)
+            self._put(subscriber, subscriber.touched)
+
+    def _wait_for(self, subscriber: Subscriber) -> None:
+        since = subscriber.blocked_since
+        if since is None:
+            subscriber.blocked_since = self.clock.now
+        elif self.clock.now - since >= self.stalled:
+            log.info("slow stream cut", cursor=subscriber.cursor)
+            subscriber.cut()
+
+    def _beat(self, subscriber: Subscriber) -> None:
+        if subscriber.live:
+            subscriber.cursor = max(subscriber.cursor, subscriber.published.swept)
+        if subscriber.cursor > subscriber.sent:
+            subscriber.tell("checkpoint")
+        else:
+            subscriber.transport.write(subscriber.topic.encoder.wire.heartbeat)
+            subscriber.touched = self.clock.tick

@@ -1,0 +1,238 @@
+"""The hub: all subscribers of a process, and the tail that is published to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, Protocol
+
+import structlog
+
+from api.streaming.catch_up import catch_up
+from api.streaming.feed import Feed, FoldedFeed
+from api.streaming.heartbeat import Heartbeat
+from api.streaming.loader import Loader
+from api.streaming.log_lines import LogLines
+from api.streaming.retrying import retried
+from api.streaming.subscriber import RESTART, Subscriber, Transport
+from api.streaming.tail import LogPage, Tail
+from api.streaming.topic import Topic
+from api.telemetry.metrics import STREAMS
+from domain.model import Held
+from projections.log_lines.tail import LogTail
+
+AT_ONCE = 100
+GOODBYE = 5.0
+"""Seconds for those who do not read to hear that the server ends."""
+
+log = structlog.get_logger()
+
+
+class Guest(Protocol):
+    """A stream that writes by itself, but is counted, and ends, with all others."""
+
+    kind: str
+
+    def say_goodbye(self) -> None:
+        """Ask it to end."""
+        ...
+
+    def cut(self) -> None:
+        """End it, though its client does not read."""
+        ...
+
+
+class Hub:
+    """Publishes what the tail reads, connects subscribers, and says goodbye to them."""
+
+    def __init__(self, tail: Tail, loader: Loader, log_tail: LogTail, limit: int) -> None:
+        self.loader = loader
+        self.heartbeat = Heartbeat()
+        self.logs = LogLines(log_tail, loader, self.caught_up)
+        self.raw = Feed(loader, self.heartbeat.clock)
+        self.folded = FoldedFeed(self.raw, loader, self.heartbeat.clock, self.logs)
+        self.limit = limit
+        self._tail = tail
+        self._subscribers: set[Subscriber] = set()
+        self._guests: set[Guest] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def open(self) -> int:
+        """How many streams there are."""
+        return len(self._subscribers) + len(self._guests)
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no place for another, or soon for any."""
+        return self.closing or self.open >= self.limit
+
+    @property
+    def position(self) -> int:
+        """The position of the last event that was published."""
+        return self.raw.published.head
+
+    @property
+    def closing(self) -> bool:
+        """Whether the server ends."""
+        return self.raw.published.closing
+
+    @closing.setter
+    def closing(self, closing: bool) -> None:
+        self.raw.published.closing = self.folded.published.closing = closing
+
+    def start(self) -> None:
+        """Follow the log from its end, as it will be found."""
+        runs = {
+            "tail": self._follow(),
+            "folding": self.folded.run(),
+            "heartbeat": self.heartbeat.run(),
+            "log lines": self.logs.run(),
+        }
+        for name, run in runs.items():
+            self._tasks.append(asyncio.create_task(run, name=f"streaming: {name}"))
+        self._loop = asyncio.get_running_loop()
+
+    def close(self) -> None:
+        """Ask every stream to say goodbye. Safe in a signal handler, at any time."""
+        if self._loop is None:
+            self.closing = True  # it has not started, and nobody is here
+        else:
+            self._loop.call_soon_threadsafe(self._begin_to_close)
+
+    async def stop(self) -> None:
+        """End the tail, and whoever is left."""
+        self.closing = True
+        for subscriber in list(self._subscribers):
+            self._part(subscriber, lambda one: one.end(RESTART))
+        for task in self._tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        await self.raw.pages.stop()
+        await self.folded.pages.stop()
+
+    async def head(self) -> int:
+        """The position of the last event there is, all of it published."""
+        head = await self.loader.head()
+        if head > self.position:
+            if self._subscribers:
+                self._tail.wake()
+                await self.raw.reached(head)
+            else:
+                self._begin(head)
+        return self.position
+
+    async def caught_up(self) -> None:
+        """Until what was written so far is published, in the folded feed, too, if it runs."""
+        head = await self.head()
+        if self.folded.index:
+            await self.folded.reached(head)
+
+    def connect(
+        self, transport: Transport, topic: Topic, cursor: int, held: Held[Any] | None
+    ) -> Subscriber:
+        """A subscriber that begins after a cursor. `held` is the state of its stream, if it has one.
+
+        Whoever connects has to `start` it, wait until it is `done`, and `disconnect` it.
+        """
+        feed = self._feed(topic)
+        group = feed.join(topic)
+        if topic.filter.logs:
+            self.logs.add(group)
+        subscriber = Subscriber(
+            transport,
+            group,
+            cursor,
+            published=feed.published,
+            clock=self.heartbeat.clock,
+            catch_up=partial(catch_up, feed),
+        )
+        if held is not None:
+            group.learn(held.position, ended=held.state.final)
+            if cursor >= held.position:
+                subscriber.version = held.version
+        transport.subscriber = subscriber
+        self._subscribers.add(subscriber)
+        self.heartbeat.add(subscriber)
+        STREAMS.set(self.open)
+        if transport.gone:
+            subscriber.lost()
+        return subscriber
+
+    def disconnect(self, subscriber: Subscriber) -> None:
+        """Forget it."""
+        subscriber.lost()
+        subscriber.transport.subscriber = None
+        self._subscribers.discard(subscriber)
+        self.heartbeat.remove(subscriber)
+        group = subscriber.group
+        self._feed(group.topic).index.leave(group)
+        if group.members == 0 and group.topic.filter.logs:
+            self.logs.remove(group)
+        STREAMS.set(self.open)
+
+    def admit(self, guest: Guest) -> None:
+        """Count a stream that writes by itself, until it is dismissed."""
+        self._guests.add(guest)
+        STREAMS.set(self.open)
+        if self.closing:
+            guest.say_goodbye()
+
+    def dismiss(self, guest: Guest) -> None:
+        """Forget it."""
+        self._guests.discard(guest)
+        STREAMS.set(self.open)
+
+    def guests(self, kind: str) -> int:
+        """How many of one kind there are."""
+        return sum(guest.kind == kind for guest in self._guests)
+
+    def _feed(self, topic: Topic) -> Feed:
+        return self.folded if topic.folded else self.raw
+
+    async def _follow(self) -> None:
+        async for page in self._tail.pages(lambda: not self._subscribers):
+            # Safe to repeat: what was published already is left out.
+            await retried(partial(self._publish, page), "what was written cannot be published")
+
+    async def _publish(self, page: LogPage) -> None:
+        if page.rows:
+            await self.raw.publish(await self.loader.entries(page.rows))
+        elif page.position > self.position:
+            self._begin(page.position)
+
+    def _begin(self, head: int) -> None:
+        """Nobody subscribes: what comes next is what follows this position."""
+        self._tail.skip(head)
+        self.raw.begin(head)
+
+    def _begin_to_close(self) -> None:
+        if not self.closing:
+            self.closing = True
+            self._tasks.append(asyncio.create_task(self._close(), name="streaming: goodbye"))
+
+    async def _close(self) -> None:
+        for guest in list(self._guests):
+            guest.say_goodbye()
+        for count, subscriber in enumerate(list(self._subscribers), 1):
+            if not (subscriber.transport.paused or subscriber.done.done()):
+                self._part(subscriber, lambda one: one.end(RESTART))
+            if count % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        await asyncio.sleep(GOODBYE)
+        for subscriber in list(self._subscribers):
+            self._part(subscriber, Subscriber.cut)
+        for guest in list(self._guests):
+            guest.cut()
+
+    def _part(self, subscriber: Subscriber, farewell: Callable[[Subscriber], None]) -> None:
+        """A farewell that fails ends its stream without a word; the others get theirs."""
+        try:
+            farewell(subscriber)
+        except Exception:
+            log.exception("a stream cannot be told goodbye", cursor=subscriber.cursor)
+            subscriber.lost()

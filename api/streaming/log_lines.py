@@ -1,0 +1,238 @@
+"""Log lines, live, for subscribers who ask for them: they have no position and move no cursor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from time import monotonic
+from typing import Any
+
+import structlog
+
+from api.streaming.cooperative import Cooperative
+from api.streaming.current_states import CurrentStates
+from api.streaming.encoding import LARGEST_WRITE
+from api.streaming.entry import EXECUTIONS, Entry
+from api.streaming.index import WHOLE_LOG, Group
+from api.streaming.loader import Loader
+from api.streaming.subscriber import Subscriber
+from domain.errors import Overloaded
+from domain.eventlog.codec import plain_json
+from domain.eventlog.encryption import DataKey, WrongKey
+from domain.eventlog.notifications import Wake
+from domain.model import Held
+from projections.log_lines.model import NOTED_EVENTS, Kept, noted, shown
+from projections.log_lines.tail import LogTail, Page
+
+POLL = 0.25
+REPAIR = 1.0
+GATHER = 0.02
+"""Seconds between two looks, in which lines gather."""
+LINGER = 10.0
+"""Seconds that one who has asked may take to connect."""
+
+log = structlog.get_logger()
+
+Lines = Mapping[str, Sequence[bytes]]
+"""Frames of log lines, by stream."""
+
+
+class LogLines:
+    """Reads what is appended while somebody wants it, and writes it to those who are live.
+
+    One who is not live misses it: the count of its group goes on without it, and when it is live
+    again it is told that it fell behind.
+    """
+
+    def __init__(
+        self, tail: LogTail, loader: Loader, caught_up: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._tail = tail
+        self._loader = loader
+        self._caught_up = caught_up
+        self._states = CurrentStates(loader)
+        self._groups: defaultdict[str, set[Group]] = defaultdict(set)
+        self._news = Wake()
+        self._page: Page | None = None
+        """What was read and not yet written: the database may go away in between."""
+        self._began = False
+        self._expected = 0.0
+        self._beginning = asyncio.Lock()
+        self._writing = asyncio.Lock()
+
+    def appended(self) -> None:
+        """This process appended lines; those of others are found by looking."""
+        if self._began:
+            self._news.set()
+
+    async def ready(self) -> None:
+        """One who connects within `LINGER` gets all that is appended from here on."""
+        self._expected = monotonic() + LINGER
+        await self._begin()
+        self._news.set()
+
+    def add(self, group: Group) -> None:
+        """Write lines to the group of a topic that wants them."""
+        self._groups[group.topic.stream].add(group)
+        self._news.set()
+
+    def remove(self, group: Group) -> None:
+        """Write it no more lines."""
+        groups = self._groups[group.topic.stream]
+        groups.discard(group)
+        if not groups:
+            del self._groups[group.topic.stream]
+        if not self._groups:
+            self._states.forget()
+
+    async def run(self) -> None:
+        """Follow the lines, until cancelled; while nobody wants any, ask for none."""
+        while True:
+            if not self._wanted:
+                self._began = False
+            await self._news.wait(POLL if self._began else None)
+            try:
+                while self._wanted and await self._advance():
+                    pass
+            except Overloaded:
+                await asyncio.sleep(POLL)
+            except Exception:
+                log.exception("the end of the log lines cannot be read")
+                self._page = None  # it may be the page that is at fault
+                self._miss()
+                await asyncio.sleep(REPAIR)
+
+    async def note(self, entries: Sequence[Entry]) -> None:
+        """Write the lines that the server itself notes of events."""
+        if not self._groups:
+            return
+        try:
+            self._states.note(entries)
+            await self._write(
+                (entry.stream, _frame(entry.stream, noted(entry.states.recorded), entry.key))
+                for entry in entries
+                if entry.type in NOTED_EVENTS and self._wants(entry.stream) and entry.states
+            )
+        except Exception:
+            log.exception("what is noted of events cannot be told")
+            self._miss()
+
+    def _miss(self) -> None:
+        """Lines could not be written: those who might have wanted them are told so."""
+        for groups in self._groups.values():
+            for group in groups:
+                group.logs += 1
+                for subscriber in list(group.live):
+                    subscriber.fall_behind()
+
+    @property
+    def _wanted(self) -> bool:
+        return bool(self._groups) or monotonic() < self._expected
+
+    async def _begin(self) -> None:
+        async with self._beginning:
+            if not self._began:
+                self._page = None
+                await self._tail.begin()
+                self._began = True
+
+    async def _advance(self) -> bool:
+        await self._begin()
+        if self._page is None:
+            self._page = await self._tail.read(lambda id_: self._wants(EXECUTIONS + id_))
+        more, lines = self._page.more, self._page.lines
+        if lines:
+            keys = await self._loader.keys({EXECUTIONS + id_ for id_, _ in lines})
+            if self._filtered(keys):
+                await (
+                    self._caught_up()
+                )  # a line's filter is asked of the state that it was written in
+            streams = [(EXECUTIONS + id_, line) for id_, line in lines]
+            await self._write(
+                (stream, _frame(stream, line, keys[stream])) for stream, line in streams
+            )
+        self._page = None
+        await asyncio.sleep(GATHER)
+        return more
+
+    def _wants(self, stream: str) -> bool:
+        return stream in self._groups or WHOLE_LOG in self._groups
+
+    async def _write(self, frames: Iterable[tuple[str, bytes]]) -> None:
+        lines: defaultdict[str, list[bytes]] = defaultdict(list)
+        for stream, frame in frames:
+            lines[stream].append(frame)
+        if not lines:
+            return
+        filtered = self._filtered(lines)
+        states = await self._states.of(filtered) if filtered else {}
+        async with self._writing:
+            cooperative = Cooperative()
+            for group, its in self._concerned(lines, states):
+                await _sweep(group, its, cooperative)
+
+    def _filtered(self, streams: Iterable[str]) -> Sequence[str]:
+        """Those of streams that somebody's filter is asked of."""
+        anywhere = _filters(self._groups.get(WHOLE_LOG, ()))
+        return [s for s in streams if anywhere or _filters(self._groups.get(s, ()))]
+
+    def _concerned(
+        self, lines: Lines, states: Mapping[str, Held[Any]]
+    ) -> Iterator[tuple[Group, list[bytes]]]:
+        for group in list(self._groups.get(WHOLE_LOG, ())):
+            admits = group.topic.filter.admits
+            its = [frames for stream, frames in lines.items() if admits(states.get(stream))]
+            yield group, [frame for frames in its for frame in frames]
+        for stream, frames in lines.items():
+            for group in list(self._groups.get(stream, ())):
+                if group.topic.filter.admits(states.get(stream)):
+                    yield group, list(frames)
+
+
+def _frame(stream: str, line: Kept, key: DataKey | None) -> bytes:
+    frame = {"type": "log", "execution": stream.removeprefix(EXECUTIONS)}
+    try:
+        return plain_json({**frame, **shown(line, key)})
+    except WrongKey:
+        log.exception("a log line cannot be opened", stream=stream)
+        closed = shown(line, None)
+        del closed["erased"]
+        return plain_json({**frame, **closed, "unreadable": True})
+
+
+def _filters(groups: Iterable[Group]) -> bool:
+    return any(group.topic.filter.asked for group in groups)
+
+
+def _writes(group: Group, lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines in as few writes as `LARGEST_WRITE` allows."""
+    wire = group.topic.encoder.wire
+    parts: list[bytes] = []
+    size = 0
+    for line in lines:
+        parts.append(wire.frame(None, "log", line))
+        size += len(parts[-1])
+        if size >= LARGEST_WRITE:
+            yield wire.packed(parts)
+            parts, size = [], 0
+    if parts:
+        yield wire.packed(parts)
+
+
+async def _sweep(group: Group, lines: Sequence[bytes], cooperative: Cooperative) -> None:
+    for data in _writes(group, lines):
+        group.logs += 1
+        for subscriber in list(group.live):
+            if subscriber.live:
+                _deliver(subscriber, data)
+            await cooperative.pause()
+    await cooperative.pause()
+
+
+def _deliver(subscriber: Subscriber, data: bytes) -> None:
+    try:
+        subscriber.deliver_logs(data)
+    except Exception:
+        log.exception("a stream cannot be written to", cursor=subscriber.cursor)
+        subscriber.fail()

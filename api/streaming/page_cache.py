@@ -1,0 +1,173 @@
+"""The part of the log that is in memory: the newest pages, and pages of the past while they are read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from operator import attrgetter
+
+import structlog
+
+from api.streaming.entry import Entry
+from domain.errors import Overloaded
+from domain.lru import LruCache
+
+SIZE = 256
+"""Positions in a page."""
+OVERHEAD = 1_200
+"""Bytes that an entry takes beside its data, roughly, its frames included."""
+AT_ONCE = 2
+PAUSE = 0.25
+RECENT = 32 * 1024 * 1024
+PAST = 32 * 1024 * 1024
+
+log = structlog.get_logger()
+
+Load = Callable[[int, int], Awaitable[list[Entry]]]
+"""The entries in (after, until]."""
+
+
+class Page:
+    """Entries without holes, all of one slot of `SIZE` positions."""
+
+    __slots__ = ("entries", "first", "size")
+
+    def __init__(self, first: int, entries: Sequence[Entry] = ()) -> None:
+        self.first = first
+        self.entries: list[Entry] = []
+        self.size = 0
+        self.extend(entries)
+
+    @property
+    def last(self) -> int:
+        """The position of its last entry; one before `first` while it is empty."""
+        return self.first + len(self.entries) - 1
+
+    def extend(self, entries: Sequence[Entry]) -> None:
+        """Add what follows."""
+        self.entries.extend(entries)
+        self.size += sum(len(entry.row.data) for entry in entries) + OVERHEAD * len(entries)
+
+    def between(self, after: int, until: int) -> list[Entry]:
+        """Its entries with positions in (after, until]."""
+        return self.entries[after + 1 - self.first : until + 1 - self.first]
+
+
+class PageCache:
+    """Finds the page of a position, and reads it once for all who wait for it.
+
+    What the tail appends is apart from what is read: readers of the distant past cannot evict the
+    newest pages.
+    """
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._recent = _pages(RECENT)
+        self._past = _pages(PAST)
+        self._newest: Page | None = None
+        self._reading: dict[int, asyncio.Task[None]] = {}
+        self._gate = asyncio.Semaphore(AT_ONCE)
+        self.head = 0
+        """The position of the last entry that was appended."""
+
+    def begin(self, head: int) -> None:
+        """Drop the newest pages: the next entry to be appended is the one after `head`."""
+        self._recent.clear()
+        self._newest = None
+        self.head = head
+
+    def forget(self) -> None:
+        """Drop everything: what is wanted is read again."""
+        self.begin(self.head)
+        self._past = _pages(PAST)
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Add what came, in order and without holes."""
+        for part in _by_slot(entries):
+            page = self._newest
+            if page is None or page.last % SIZE == 0:
+                page = self._newest = Page(part[0].position)
+            page.extend(part)
+            self._recent.put(slot(page.first), page)
+        self._recent.trim()
+        self.head = entries[-1].position
+
+    def get(self, position: int) -> Page | None:
+        """The page that has this position, if it is in memory."""
+        number = slot(position)
+        # One who reads the newest pages in order must not evict those that come next.
+        for page in (self._recent.peek(number), self._past.get(number)):
+            if page is not None and page.first <= position <= page.last:
+                return page
+        return None
+
+    async def read(self, after: int, until: int) -> list[Entry]:
+        """The entries in (after, until], which lie in one slot: from memory, else from the log."""
+        page = self.get(after + 1)
+        if page is not None and page.last >= until:
+            return page.between(after, until)
+        return await self._load(after, until)
+
+    async def request(self, position: int) -> None:
+        """Wait until it is worth looking again: the page was read, or could not be read for a while.
+
+        Cancelling one who waits cancels the reading for nobody else.
+        """
+        await asyncio.shield(self._task(slot(position)))
+
+    def prefetch(self, position: int) -> None:
+        """Begin to read the page of a position, unless it is in memory."""
+        if self.get(position) is None:
+            self._task(slot(position))
+
+    def _task(self, number: int) -> asyncio.Task[None]:
+        task = self._reading.get(number)
+        if task is None:
+            task = asyncio.create_task(self._fetch(number), name="streaming: page")
+            self._reading[number] = task
+            task.add_done_callback(lambda _: self._reading.pop(number))
+        return task
+
+    async def stop(self) -> None:
+        """Cancel what is being read."""
+        tasks = list(self._reading.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _fetch(self, number: int) -> None:
+        try:
+            async with self._gate:
+                await self._read(number)
+        except Overloaded:
+            await asyncio.sleep(PAUSE)  # outside the gate: others read meanwhile
+        except Exception:
+            log.exception("a page of the log could not be read", slot=number)
+            await asyncio.sleep(PAUSE)
+
+    async def _read(self, number: int) -> None:
+        after, past = number * SIZE, self._past
+        until = min(after + SIZE, self.head)
+        page = Page(after + 1, await self._load(after, until))
+        if page.last < until:
+            raise RuntimeError(f"the log ends at {page.last}, before {until}")
+        past.put(number, page)  # after `forget` this one is nobody's any more
+        past.trim()
+
+
+def _pages(size: int) -> LruCache[int, Page]:
+    return LruCache(size, attrgetter("size"), spared=2)
+
+
+def slot(position: int) -> int:
+    """The number of the slot that a position lies in, from 0."""
+    return (position - 1) // SIZE
+
+
+def _by_slot(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    start = 0
+    while start < len(entries):
+        number = slot(entries[start].position)
+        end = min(len(entries), start + (number + 1) * SIZE - entries[start].position + 1)
+        yield entries[start:end]
+        start = end

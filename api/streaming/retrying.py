@@ -1,0 +1,32 @@
+"""Reads that are repeated until they succeed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from domain.errors import Overloaded
+
+PAUSE = 0.25
+"""Seconds before the next attempt while the database is away."""
+REPAIR = 1.0
+"""Seconds before the next attempt after any other error."""
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+async def retried(read: Callable[[], Awaitable[T]], failure: str) -> T:
+    """The result of `read`, tried again after each error; `failure` is what the log says of it."""
+    while True:
+        try:
+            return await read()
+        except Overloaded:
+            await asyncio.sleep(PAUSE)
+        except Exception:
+            log.exception(failure)
+            await asyncio.sleep(REPAIR)

@@ -1,0 +1,58 @@
+"""Where a stream begins."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import NamedTuple
+
+from domain.errors import DomainError
+from domain.json_forms import parse_time
+
+
+class Start(NamedTuple):
+    """A stream begins after this position; `resumed` if the client named it."""
+
+    cursor: int
+    resumed: bool
+
+
+class BadCursor(DomainError):
+    """The stream cannot begin there."""
+
+    code = "malformed"
+
+
+async def start_at(
+    last: str | None,
+    wanted: str,
+    head: int,
+    position_before: Callable[[datetime], Awaitable[int]],
+) -> Start:
+    """Where a client wants to begin: after the `last` id it has, else as `?from=` says.
+
+    Raises:
+        BadCursor: it is not a position, lies in the future, or is not a time.
+    """
+    if last is not None:
+        return Start(_position("Last-Event-ID", last, head), resumed=True)
+    if wanted == "start":
+        return Start(0, resumed=False)
+    if wanted == "now":
+        return Start(head, resumed=False)
+    if wanted.isdecimal():
+        return Start(_position("from", wanted, head), resumed=True)
+    return Start(min(await position_before(_time(wanted)), head), resumed=False)
+
+
+def _position(name: str, text: str, head: int) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= head):
+        raise BadCursor(f"{name} must be a position of the log, from 0 to {head}.")
+    return int(text)
+
+
+def _time(text: str) -> datetime:
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise BadCursor(f"`from` must be start, now, a position or a time: {error}.") from None

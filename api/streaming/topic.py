@@ -1,0 +1,74 @@
+"""What subscribers want, and the group of those who want the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, TypeVar
+
+from api.streaming.encoding import Encoder
+from api.streaming.entry import Chunk, Entry
+from api.streaming.filter import Filter
+
+S = TypeVar("S")
+
+
+class Topic(NamedTuple):
+    """What a subscriber wants, and in which encoding. `stream` is empty for the whole log."""
+
+    encoder: Encoder
+    stream: str
+    filter: Filter
+
+    @property
+    def folded(self) -> bool:
+        """Whether it takes the states before and after events."""
+        return self.encoder.format.folded or self.filter.needs_states
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is about every event there is."""
+        return not self.stream and self.filter.everything
+
+    def chunks(self, entries: Sequence[Entry]) -> Iterable[Chunk]:
+        """The frames of those entries that are wanted, and the cursors after them."""
+        if self.whole:
+            return self.encoder.chunks(entries)
+        wanted = None if self.filter.everything else self.filter.matches
+        return self.encoder.joined(entries, wanted)
+
+
+@dataclass(slots=True, eq=False)
+class TopicGroup(Generic[S]):
+    """All subscribers of one topic: what they want is selected and encoded once for all of them."""
+
+    topic: Topic
+    members: int = 0
+    live: set[S] = field(default_factory=set)
+    """Those who have got everything that was published."""
+    latest: int = 0
+    """The position of the last event that was published for it."""
+    logs: int = 0
+    """How many times log lines were written to it."""
+    _known: int = 0
+    """Its execution is known up to this position to have ended, or to go on."""
+    _ended: bool = False
+
+    def chunks(self, entries: Sequence[Entry]) -> list[Chunk]:
+        """What is published to those who are live."""
+        return list(self.topic.chunks(entries))
+
+    def learn(self, position: int, *, ended: bool) -> None:
+        """Its execution has ended, or goes on, as of a position; older news changes nothing."""
+        if position > self._known:
+            self._known, self._ended = position, ended
+
+    def note(self, entries: Sequence[Entry]) -> None:
+        """Learn from its events, where it is about one execution."""
+        for entry in entries if self.topic.stream else ():
+            if entry.ends is not None:
+                self.learn(entry.position, ended=entry.ends)
+
+    def ended(self, cursor: int) -> bool:
+        """Whether nothing will come after a cursor, because its execution has ended."""
+        return self._ended and cursor >= self._known

@@ -1,0 +1,131 @@
+"""An event that cannot be opened is told as such, and stops no other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import orjson
+import psycopg
+import pytest
+import structlog
+
+from api.streaming.encoding import ENCODERS, SSE
+from api.streaming.filter import ALL
+from api.streaming.frames import EVENTS, EVENTS_WITH_STATE, WATCH, Format
+from api.streaming.topic import Topic
+from api.telemetry import metrics
+from domain.eventlog.encryption import DataKey
+from domain.lru import LruCache
+from tests.support.event_writer import completed, started
+from tests.support.hub import Line, until
+from tests.support.progress_events import progressed
+from tests.support.watched_log import LOGS, Running, running, said
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def nothing_was_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.streaming.frames.REPORTED", LruCache(1_000))
+
+
+async def damage_ciphertext(house: Running, execution: str) -> None:
+    """The end of an execution, sealed with another key than that of its stream."""
+    other = DataKey(b"x" * 32, f"execution/{execution}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(house.store.keyring, "obtain", lambda _: other)
+        await house.log.write([completed(execution)])
+
+
+def damage_key(conninfo: str, house: Running, execution: str) -> None:
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute("SET search_path TO executions")
+        connection.execute(
+            "UPDATE data_keys SET wrapped = %b WHERE originator_id = %s",
+            (b"\x01" * 40, f"execution/{execution}"),
+        )
+    house.store.keyring.forget()
+
+
+def topic(format_: Format, stream: str = "") -> Topic:
+    return Topic(ENCODERS[format_, SSE], stream, ALL)
+
+
+def frames(line: Line) -> Iterator[dict[str, object]]:
+    for data in re.findall(rb"^data: (.*)$", line.written, re.MULTILINE):
+        frame = orjson.loads(data)
+        if "execution" in frame or "subject" in frame:
+            yield frame
+
+
+@pytest.mark.parametrize("format_", [EVENTS, EVENTS_WITH_STATE, WATCH])
+@pytest.mark.parametrize("live", [True, False])
+async def test_damaged_ciphertext_is_told_as_unreadable_and_stops_no_other(
+    database: str, format_: Format, live: bool
+) -> None:
+    async with running(database) as house:
+        await house.log.write([*started("e-0"), completed("e-1", "sealed with its key")])
+        line = await house.connect(topic(format_)) if live else Line()
+        before = metrics.UNREADABLE._value.get()
+        with structlog.testing.capture_logs() as logs:
+            await damage_ciphertext(house, "e-0")
+            await house.log.write(progressed(50, execution="e-2"))
+            if not live:
+                await house.hub.head()
+                house.hub.connect(line, topic(format_), 3, None).start()
+            await until(
+                lambda: b"execution.progress" in line.written or b'"progress":50' in line.written
+            )
+        told = list(frames(line))
+        bad = [frame for frame in told if frame["position"] == 7]
+        assert bad
+        assert all(frame["unreadable"] is True for frame in bad)
+        if format_ is WATCH:
+            assert {frame["type"] for frame in bad} >= {"status_changed", "completed"}
+            assert bad[-1]["result"] is None
+        else:
+            assert [frame["data"] for frame in bad] == [None]
+        assert [frame for frame in told if "unreadable" in frame] == bad
+        assert [log["event"] for log in logs] == ["an event cannot be opened"]
+        assert metrics.UNREADABLE._value.get() == before + 1
+
+
+async def test_damaged_key_spoils_only_the_events_of_its_execution(database: str) -> None:
+    async with running(database) as house:
+        await house.log.write([completed("e-0"), completed("e-1")])
+        damage_key(database, house, "e-0")
+        await house.hub.head()
+        with structlog.testing.capture_logs() as logs:
+            raw, watcher = Line(), Line()
+            held = await house.hub.loader.state("execution/e-0")
+            house.hub.connect(raw, topic(EVENTS), 0, None).start()
+            house.hub.connect(watcher, topic(WATCH, "execution/e-0"), 0, held).start()
+            await until(lambda: raw.positions == [1, 2, 3, 4, 5])
+            await until(lambda: b"event: completed" in watcher.written)
+        assert [frame["position"] for frame in frames(raw) if "unreadable" in frame] == [4]
+        assert "a data key cannot be unwrapped" in [log["event"] for log in logs]
+        assert [log["event"] for log in logs].count("a data key cannot be unwrapped") == 1
+
+
+async def test_log_line_that_cannot_be_opened_is_told_as_unreadable(database: str) -> None:
+    async with running(database) as house:
+        line = await house.connect(LOGS)
+        await house.tell("e-0", "whole")
+        await until(lambda: said(line) == ["whole"])
+        keys = house.hub.loader.keys
+
+        async def another(streams: Iterable[str]) -> Any:
+            return {stream: DataKey(b"x" * 32, stream) for stream in streams}
+
+        with structlog.testing.capture_logs():
+            house.hub.loader.keys = another  # type: ignore[method-assign]
+            await house.tell("e-0", "damaged")
+            await until(lambda: line.written.count(b"event: log") == 2)
+            house.hub.loader.keys = keys  # type: ignore[method-assign]
+        await house.tell("e-0", "whole again")
+        await until(lambda: said(line) == ["whole", "whole again"])
+        assert line.written.count(b'"message":null') == 1
+        assert line.written.count(b'"unreadable":true') == 1
+        assert b"erased" not in line.written
