@@ -44,7 +44,7 @@ async def test_others_run_after_a_slice_of_work_and_not_before() -> None:
     assert not await others_ran(long.breathe)
 
 
-async def test_work_beyond_the_budget_is_refused_with_what_would_be_cheaper() -> None:
+async def test_work_beyond_the_budget_is_refused_with_advice() -> None:
     clock = Clock()
     long = budget(clock, 1)
     clock.now += 1
@@ -55,7 +55,7 @@ async def test_work_beyond_the_budget_is_refused_with_what_would_be_cheaper() ->
     assert refused.value.members == {"errors": [{"path": "to", "message": "ask for less"}]}
 
 
-async def test_what_others_do_meanwhile_is_not_counted() -> None:
+async def test_budget_does_not_count_the_time_of_awaited_work() -> None:
     clock = Clock()
     long = budget(clock, 1)
 

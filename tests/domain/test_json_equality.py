@@ -88,7 +88,7 @@ def canonical(value: Any) -> bytes:
     return orjson.dumps(as_floats(value), option=orjson.OPT_SORT_KEYS)
 
 
-def test_depth_is_no_matter() -> None:
+def test_deeply_nested_values_are_compared() -> None:
     one: Any = 1
     other: Any = True
     for _ in range(5_000):
@@ -136,7 +136,7 @@ REPEATS: list[tuple[tuple[Event, ...], Command[Execution], Command[Execution]]] 
 
 
 @pytest.mark.parametrize(("events", "equal", "different"), REPEATS)
-def test_a_command_repeated_with_one_for_true_is_refused(
+def test_repeat_with_1_in_place_of_true_is_refused(
     events: tuple[Event, ...], equal: Command[Execution], different: Command[Execution]
 ) -> None:
     before = history.given(*RUNNING, *events)
@@ -144,7 +144,7 @@ def test_a_command_repeated_with_one_for_true_is_refused(
     assert before.when(different).error is not None
 
 
-def test_an_update_from_true_to_one_is_recorded() -> None:
+def test_update_from_true_to_1_is_recorded() -> None:
     before = history.given(*RUNNING, ExecutionUpdated(metadata={"approved": True}))
     before.when(UpdateExecution(metadata={"approved": 1})).then(
         ExecutionUpdated(metadata={"approved": 1})

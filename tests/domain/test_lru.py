@@ -18,7 +18,7 @@ def states(capacity: int) -> LruCache[str, Held[Any]]:
     return LruCache(capacity, attrgetter("weight"))
 
 
-def test_the_values_used_last_stay() -> None:
+def test_values_used_last_stay_in_the_cache() -> None:
     cache = states(3)
     for name in "abcd":
         cache.put(name, state(name, 100))
@@ -29,7 +29,7 @@ def test_the_values_used_last_stay() -> None:
     assert cache.trim() == ["d"]
 
 
-def test_nothing_is_dropped_before_trim() -> None:
+def test_cache_drops_no_value_before_trim() -> None:
     cache: LruCache[int, str] = LruCache(2)
     for number in range(5):
         cache.put(number, "value")
@@ -37,7 +37,7 @@ def test_nothing_is_dropped_before_trim() -> None:
     assert cache.trim() == [0, 1, 2]
 
 
-def test_a_removed_value_leaves_its_room_to_others() -> None:
+def test_removed_value_frees_its_room_in_the_cache() -> None:
     cache: LruCache[str, int] = LruCache(10, lambda value: value)
     cache.put("a", 8)
     assert cache.pop("a") == 8
@@ -49,7 +49,7 @@ def test_a_removed_value_leaves_its_room_to_others() -> None:
     assert "b" in cache
 
 
-def test_hundreds_of_small_events_of_each_stream_push_nothing_out() -> None:
+def test_states_folded_from_hundreds_of_small_events_stay_in_the_cache() -> None:
     cache = states(1_500)
     for number in range(1_500):
         cache.put(f"{number}", state(f"{number}", 500 * 40))
@@ -63,7 +63,7 @@ def test_large_content_takes_the_room_of_many_states() -> None:
     assert cache.trim() == ["a", "b"]
 
 
-def test_the_newest_value_stays_however_large_it_is() -> None:
+def test_newest_value_stays_in_the_cache_at_any_size() -> None:
     cache = states(1)
     cache.put("a", state("a", 2**40))
     assert cache.trim() == []

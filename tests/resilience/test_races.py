@@ -106,7 +106,7 @@ class Interrupted:
         return cursor
 
 
-async def test_a_reader_never_sees_an_event_without_the_key_that_came_with_it(
+async def test_reader_never_sees_an_event_without_its_data_key(
     database: str,
 ) -> None:
     reading = store(database)

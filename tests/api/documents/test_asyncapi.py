@@ -93,7 +93,7 @@ NULLS = {
 }
 
 
-def test_a_member_of_a_frame_is_described_as_null_only_where_it_can_be() -> None:
+def test_frame_member_is_nullable_in_asyncapi_only_where_it_can_be_null() -> None:
     described = asyncapi.document(row for row in OPERATIONS if row.name in websocket.ASKS)
     found = {
         f"{name}.{member}"

@@ -84,7 +84,7 @@ NULLS = {
 }
 
 
-def test_a_member_is_declared_nullable_only_where_it_can_be_null() -> None:
+def test_document_member_is_nullable_in_openapi_only_where_it_can_be_null() -> None:
     found = {
         f"{name}.{member}"
         for name, schema in DOCUMENT["components"]["schemas"].items()
@@ -95,7 +95,7 @@ def test_a_member_is_declared_nullable_only_where_it_can_be_null() -> None:
     assert found == NULLS
 
 
-def test_an_answer_that_is_not_declared_is_found(api: httpx.Client, running_execution: str) -> None:
+def test_undeclared_answer_is_detected(api: httpx.Client, running_execution: str) -> None:
     shown = api.get(f"/executions/{running_execution}")
     lies = ({"nextRetryAt": None}, {"nonsense": 1}, {"logs": [{"level": "loud"}]}, {"tags": [None]})
     for lie in lies:
@@ -120,7 +120,9 @@ def test_conditions_and_keys_are_declared_where_they_count() -> None:
         assert "If-Match" not in headers(creation)
 
 
-def test_what_was_appended_is_declared(api: httpx.Client, running_execution: str) -> None:
+def test_log_answer_declares_the_number_of_appended_lines(
+    api: httpx.Client, running_execution: str
+) -> None:
     row = DOCUMENT["paths"]["/executions/{id}/logs"]["post"]["responses"]["200"]
     schema = row["content"]["application/json"]["schema"]
     assert schema["properties"]["appended"]["type"] == "integer"

@@ -60,7 +60,7 @@ def test_first_and_last_seen_are_times_of_creation(api: httpx.Client, position: 
         ("from=yesterday", "from"),
     ],
 )
-def test_a_question_that_makes_no_sense_is_refused(
+def test_invalid_analytics_query_is_refused_by_parameter(
     api: httpx.Client, query: str, path: str
 ) -> None:
     problem = refused(api.get(f"/analytics/executions?{query}"), 422, "invalid")

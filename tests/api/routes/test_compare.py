@@ -49,7 +49,9 @@ def test_two_versions_of_one_are_compared_and_never_change(
     assert "immutable" in response.headers["cache-control"]
 
 
-def test_what_cannot_be_compared_is_refused(api: httpx.Client, pair: tuple[str, str]) -> None:
+def test_comparison_with_a_missing_execution_or_version_is_refused(
+    api: httpx.Client, pair: tuple[str, str]
+) -> None:
     path = f"/executions/{pair[0]}/compare"
     assert refused(api.get(path), 422, "invalid")["errors"][0]["path"] == "with"
     refused(api.get(path, params={"with": "a b"}), 422, "invalid")
@@ -60,7 +62,7 @@ def test_what_cannot_be_compared_is_refused(api: httpx.Client, pair: tuple[str, 
     refused(api.get("/executions/no-such/compare", params={"with": pair[0]}), 404, "not-found")
 
 
-def test_a_comparison_with_one_that_goes_on_is_told_anew(
+def test_comparison_with_a_running_execution_is_never_304(
     api: httpx.Client, pair: tuple[str, str], running_execution: str
 ) -> None:
     path = f"/executions/{pair[0]}/compare"

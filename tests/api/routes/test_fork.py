@@ -36,7 +36,7 @@ def fork(api: httpx.Client, source: str, version: int, **more: Any) -> httpx.Res
     return api.post(path, json={"version": version, **more}, headers=headers)
 
 
-def test_a_fork_is_a_new_execution_that_goes_on_from_that_version(
+def test_fork_continues_the_work_and_leaves_its_source_unchanged(
     api: httpx.Client, source: str, executions: Executions
 ) -> None:
     response = fork(api, source, 6)
@@ -56,7 +56,9 @@ def test_a_fork_is_a_new_execution_that_goes_on_from_that_version(
     assert {step["id"]: step.get("output") for step in past["steps"]}["tool"] == "found"
 
 
-def test_a_fork_reads_back_as_it_was_answered(api: httpx.Client, source: str) -> None:
+def test_fork_reads_back_equal_to_the_answer_of_its_creation(
+    api: httpx.Client, source: str
+) -> None:
     forked = created(fork(api, source, 8))
     read = ok(api.get(f"/executions/{forked['$id']}?version=1"))
     assert read == forked
@@ -76,13 +78,13 @@ def test_forks_are_found_by_their_origin(api: httpx.Client, source: str) -> None
     assert [item["$id"] for item in found] == [forked["$id"]]
 
 
-def test_a_client_may_choose_the_id_of_a_fork_once(api: httpx.Client, source: str) -> None:
+def test_fork_takes_an_id_of_the_client_if_it_is_free(api: httpx.Client, source: str) -> None:
     assert created(fork(api, source, 3, **{"$id": "my-fork"}))["$id"] == "my-fork"
     refused(fork(api, source, 3, **{"$id": "my-fork"}), 409, "already-exists")
     refused(fork(api, source, 3, **{"$id": "find"}), 422, "invalid")
 
 
-def test_a_fork_with_an_idempotency_key_is_made_once(api: httpx.Client, source: str) -> None:
+def test_fork_with_an_idempotency_key_is_made_once(api: httpx.Client, source: str) -> None:
     first, again = (
         created(fork(api, source, 4, headers={"Idempotency-Key": "fork-once"})) for _ in range(2)
     )
@@ -90,7 +92,7 @@ def test_a_fork_with_an_idempotency_key_is_made_once(api: httpx.Client, source: 
 
 
 @pytest.mark.parametrize("version", [99, 2**53 - 1])
-def test_there_is_no_fork_of_a_version_that_is_not_there(
+def test_fork_of_a_missing_version_is_not_found(
     api: httpx.Client, source: str, version: int
 ) -> None:
     refused(fork(api, source, version), 404, "not-found")
@@ -98,5 +100,5 @@ def test_there_is_no_fork_of_a_version_that_is_not_there(
 
 
 @pytest.mark.parametrize("body", [{}, {"version": 0}, {"version": "3"}, {"version": 1, "x": 1}])
-def test_a_fork_needs_a_version(api: httpx.Client, source: str, body: JSON) -> None:
+def test_fork_needs_a_valid_version(api: httpx.Client, source: str, body: JSON) -> None:
     refused(api.post(f"/executions/{source}/fork", json=body), 422, "invalid")

@@ -92,7 +92,7 @@ def test_fields_come_in_the_order_of_the_document(api: httpx.Client, five: list[
 
 
 @pytest.mark.parametrize("fields", ["nonsense", "metrics.durration", "status.x", "a..b"])
-def test_a_member_that_does_not_exist_is_refused(
+def test_unknown_member_in_fields_is_refused(
     api: httpx.Client, five: list[str], fields: str
 ) -> None:
     for path in ("/executions", f"/executions/{five[0]}"):
@@ -105,7 +105,7 @@ def test_fields_are_not_of_linked_data(api: httpx.Client, five: list[str]) -> No
     refused(api.get(f"/executions/{five[0]}?fields=status", headers=headers), 422, "invalid")
 
 
-def test_a_bare_list_is_paged_by_its_headers(api: httpx.Client, five: list[str]) -> None:
+def test_bare_list_is_paged_by_its_headers(api: httpx.Client, five: list[str]) -> None:
     found: list[str] = []
     url = "/executions?tag=five&limit=2&profile=array&count=true"
     while url:
@@ -163,14 +163,16 @@ MISTAKES: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("query", "body", "path"), MISTAKES)
-def test_a_mistake_in_a_request_is_named(
+def test_invalid_list_request_names_its_parameter(
     api: httpx.Client, query: str, body: JSON, path: str
 ) -> None:
     problem = refused(api.post(f"/executions/find?{query}", json=body), 422, "invalid")
     assert [error["path"] for error in problem["errors"]] == [path]
 
 
-def test_a_list_at_a_time_shows_what_was_then(api: httpx.Client, executions: Executions) -> None:
+def test_list_at_a_time_shows_executions_as_they_were_then(
+    api: httpx.Client, executions: Executions
+) -> None:
     one, other = (executions.running(tags=["past"]) for _ in range(2))
     time.sleep(0.01)
     then = ok(api.get(f"/executions/{one}"))
@@ -190,13 +192,13 @@ def test_a_list_at_a_time_shows_what_was_then(api: httpx.Client, executions: Exe
     assert ok(api.get("/executions", params=query))["data"] == []
 
 
-def test_a_tag_with_a_comma_can_be_asked_for(api: httpx.Client, five: list[str]) -> None:
+def test_tag_with_a_comma_can_be_filtered_by(api: httpx.Client, five: list[str]) -> None:
     for query in ("tag[eq]=a,b", "tag=a,b&tag=nobody"):
         assert len(ok(api.get(f"/executions?{query}"))["data"]) == 5
     assert ok(api.get("/executions?tag=a,b"))["data"] == []
 
 
-def test_a_sort_by_a_free_attribute_is_named_in_its_refusal(api: httpx.Client) -> None:
+def test_sort_by_a_free_attribute_is_refused_by_name(api: httpx.Client) -> None:
     response = api.get("/executions", params={"sort": '-metadata["a,b"]'})
     problem = refused(response, 422, "invalid")
     assert '`metadata["a,b"]`' in problem["errors"][0]["message"]
@@ -206,7 +208,7 @@ async def _slow(connection: AsyncConnection, *_: Any, **__: Any) -> None:
     await connection.execute("SELECT pg_sleep(3)")
 
 
-def test_a_query_over_its_time_is_too_expensive_and_says_what_is_not(
+def test_query_over_its_time_is_too_expensive_and_names_the_indexed_fields(
     server: Serving, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server.system.executions, "find", _slow)
@@ -232,7 +234,7 @@ async def test_slow_searches_hold_up_no_reads(server: Serving) -> None:
     assert {answer.status_code for answer in answers} <= {422, 503}
 
 
-def test_the_fields_named_as_indexed_are() -> None:
+def test_fields_named_as_indexed_have_an_index() -> None:
     columns = {"$id": "id", "order": "order_id", "metadata.createdAt": "created_at"}
     for name in INDEXED:
         column = "metadata" if "<" in name else columns.get(name, name)

@@ -9,7 +9,7 @@ from tests.support.api_client import ERROR, POLICY, RESULT, Executions, ok
 from tests.support.running_server import Serving
 
 
-def test_a_line_shows_when_it_happened_and_when_it_was_recorded(
+def test_log_line_shows_its_timestamp_and_when_it_was_recorded(
     api: httpx.Client, running_execution: str
 ) -> None:
     path = f"/executions/{running_execution}/logs"
@@ -23,7 +23,7 @@ def test_a_line_shows_when_it_happened_and_when_it_was_recorded(
     assert ok(api.get(f"/executions/{running_execution}"))["logs"] == [told, now]
 
 
-def test_the_server_s_line_shows_both_times_of_its_event(
+def test_server_log_line_has_the_time_of_its_event(
     api: httpx.Client, executions: Executions
 ) -> None:
     execution = executions.running()
@@ -48,7 +48,7 @@ def gathered_for_long(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
         ("cancel", {}, "Request cancelled"),
     ],
 )
-def test_the_line_of_an_end_is_in_the_next_read(
+def test_server_log_line_of_an_end_is_in_the_next_page_of_lines(
     api: httpx.Client,
     executions: Executions,
     command: str,
@@ -61,7 +61,7 @@ def test_the_line_of_an_end_is_in_the_next_read(
     assert [line["message"] for line in lines] == [message]
 
 
-def test_the_lines_of_a_failure_before_a_retry_are_in_the_next_read(
+def test_server_log_lines_of_a_retried_failure_are_in_the_next_page_of_lines(
     api: httpx.Client, executions: Executions
 ) -> None:
     execution = executions.running(retryPolicy=POLICY)

@@ -95,7 +95,7 @@ def test_stream_ends_with_its_execution_and_is_over_afterwards(
         assert messages(list(frames(source))) == ["afterword"]
 
 
-def test_each_cursor_resumes_after_its_own_line(
+def test_log_stream_resumes_after_the_line_of_its_cursor(
     api: httpx.Client, completed_execution: str
 ) -> None:
     say(api, completed_execution, *numbered(5))
@@ -108,7 +108,7 @@ def test_each_cursor_resumes_after_its_own_line(
         assert rest == read[number + 1 :]
 
 
-def test_a_line_that_commits_late_is_behind_no_cursor(
+def test_line_committed_late_is_still_sent_before_later_lines(
     api: httpx.Client, server: Serving, running_execution: str
 ) -> None:
     """Its id is lower than that of a line appended later, which therefore waits for it."""
@@ -194,7 +194,7 @@ REFUSED: dict[str, tuple[dict[str, str], dict[str, str], int, str]] = {
 
 
 @pytest.mark.parametrize("words", REFUSED)
-def test_stream_that_cannot_be_is_refused(
+def test_invalid_log_stream_request_is_refused(
     api: httpx.Client, running_execution: str, words: str
 ) -> None:
     headers, query, status, code = REFUSED[words]
@@ -208,7 +208,7 @@ def test_pages_know_no_from(api: httpx.Client, running_execution: str) -> None:
     assert "from" in str(refused(answer, 422, "invalid"))
 
 
-def test_an_unknown_execution_has_no_stream(api: httpx.Client) -> None:
+def test_log_stream_of_an_unknown_execution_is_not_found(api: httpx.Client) -> None:
     answer = api.get(path_of("nobody"), headers={"Accept": "text/event-stream"})
     refused(answer, 404, "not-found")
 

@@ -37,7 +37,7 @@ class Endless:
         ("read", "compare?with={id}"),
     ],
 )
-def test_a_long_read_ends_when_its_client_goes(
+def test_long_read_is_cancelled_when_its_client_disconnects(
     server: Serving, running_execution: str, monkeypatch: pytest.MonkeyPatch, work: str, path: str
 ) -> None:
     endless = Endless()
@@ -53,7 +53,7 @@ def test_a_long_read_ends_when_its_client_goes(
     assert endless.cancelled.wait(30)
 
 
-def test_what_takes_too_long_is_refused_and_says_what_would_not(
+def test_long_read_over_its_budget_is_refused_with_advice(
     api: httpx.Client, server: Serving, running_execution: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def spent(*_: Any) -> Any:

@@ -267,7 +267,7 @@ def test_properties_and_relations_are_read_by_themselves(
     assert read("provider")["name"] == "Outreach Ltd"
 
 
-def test_metrics_have_what_the_reference_adds_up(
+def test_metrics_have_the_sums_of_the_reference(
     api: httpx.Client, executions: Executions, running_execution: str
 ) -> None:
     usage = {"tokensUsed": 1_000, "cost": 0.25, "apiCalls": 4}

@@ -26,7 +26,7 @@ def confirmed(api: httpx.Client, catalog: Catalog) -> JSON:
     return {"execution": execution, "created": created}
 
 
-def test_a_related_object_is_as_it_was_at_that_version(api: httpx.Client, confirmed: JSON) -> None:
+def test_related_object_at_a_version_is_as_it_was_then(api: httpx.Client, confirmed: JSON) -> None:
     path = f"/executions/{confirmed['execution']}/order"
     then = api.get(f"{path}?version=1")
     assert ok(then)["status"] == "pending"
@@ -37,7 +37,7 @@ def test_a_related_object_is_as_it_was_at_that_version(api: httpx.Client, confir
     assert ok(api.get(path))["status"] == "confirmed"
 
 
-def test_a_related_object_is_as_it_was_at_that_time(api: httpx.Client, confirmed: JSON) -> None:
+def test_related_object_at_a_time_is_as_it_was_then(api: httpx.Client, confirmed: JSON) -> None:
     path = f"/executions/{confirmed['execution']}/order"
     then = api.get(path, params={"at": confirmed["created"]})
     assert ok(then)["status"] == "pending"
@@ -47,7 +47,7 @@ def test_a_related_object_is_as_it_was_at_that_time(api: httpx.Client, confirmed
     assert "immutable" not in later.headers["cache-control"]
 
 
-def test_at_a_time_of_silence_a_related_object_is_newer_than_the_execution(
+def test_related_object_at_a_time_may_be_newer_than_the_execution(
     api: httpx.Client, catalog: Catalog
 ) -> None:
     """The execution's last event by then is older than the order's."""
@@ -64,7 +64,9 @@ def test_at_a_time_of_silence_a_related_object_is_newer_than_the_execution(
     assert shown.headers["cache-control"] == IMMUTABLE
 
 
-def test_what_is_expanded_is_as_it_was(api: httpx.Client, confirmed: JSON) -> None:
+def test_expanded_objects_at_a_version_are_as_they_were_then(
+    api: httpx.Client, confirmed: JSON
+) -> None:
     path = f"/executions/{confirmed['execution']}"
     then = api.get(path, params={"expand": "order,service", "version": 1})
     assert ok(then)["order"]["status"] == "pending"
@@ -74,13 +76,13 @@ def test_what_is_expanded_is_as_it_was(api: httpx.Client, confirmed: JSON) -> No
     assert now["order"]["status"] == "confirmed"
 
 
-def test_a_relation_that_is_known_is_not_sent_again(api: httpx.Client, confirmed: JSON) -> None:
+def test_related_object_is_304_while_its_etag_matches(api: httpx.Client, confirmed: JSON) -> None:
     path = f"/executions/{confirmed['execution']}/order"
     assert api.get(path, headers={"If-None-Match": '"2"'}).status_code == 304
     assert api.get(path, headers={"If-None-Match": '"1"'}).status_code == 200
 
 
-def test_a_relation_at_a_version_that_never_was_is_not_found(
+def test_related_object_at_a_missing_version_is_not_found(
     api: httpx.Client, confirmed: JSON
 ) -> None:
     path = f"/executions/{confirmed['execution']}/order"

@@ -82,11 +82,11 @@ def cold(server: Serving, running_execution: str) -> str:
         ("", {}, 2),  # the state and the log lines
     ],
 )
-def test_a_read_asks_the_database_so_often(
+def test_read_takes_a_fixed_number_of_queries(
     statements: Ask, cold: str, path: str, query: dict[str, str | int], trips: int
 ) -> None:
     assert len(statements(f"/executions/{cold}{path}", **query)) == trips
 
 
-def test_a_catalog_entry_is_read_in_one_query(statements: Ask, executions: Executions) -> None:
+def test_catalog_entry_is_read_in_one_query(statements: Ask, executions: Executions) -> None:
     assert len(statements("/services/sdr-service")) == 1

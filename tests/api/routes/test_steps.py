@@ -90,7 +90,7 @@ def test_pages_travel_through_time_and_their_cursors_hold(
         {"slim": "yes"},
     ],
 )
-def test_what_is_no_page_is_refused(
+def test_invalid_page_of_steps_is_refused_by_parameter(
     api: httpx.Client, execution: str, query: dict[str, str]
 ) -> None:
     path = f"/executions/{execution}/steps"

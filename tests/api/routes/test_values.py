@@ -126,7 +126,7 @@ def test_null_is_the_default_of_every_member_of_a_command(
     ok(api.post(f"/executions/{running_execution}/{path}", json=bodies[path]))
 
 
-def test_a_timeout_of_0_is_no_limit_and_shown_as_null(executions: Executions) -> None:
+def test_timeout_of_0_is_no_limit_and_shown_as_null(executions: Executions) -> None:
     shown = executions.create(timeout=0)  # the administrator may import
     assert shown["timeout"] is None
     assert list(shown).count("timeout") == 1
@@ -145,7 +145,7 @@ def test_a_timeout_of_0_is_no_limit_and_shown_as_null(executions: Executions) ->
         "cancelled_execution",
     ],
 )
-def test_a_document_just_read_may_be_sent_back(
+def test_document_just_read_may_be_sent_back(
     api: httpx.Client, request: pytest.FixtureRequest, fixture: str, method: str
 ) -> None:
     path = f"/executions/{request.getfixturevalue(fixture)}"
@@ -158,7 +158,7 @@ def test_a_document_just_read_may_be_sent_back(
     assert (shown["tags"], shown["metadata"]["team"]) == (["new"], "x")
 
 
-def test_an_expanded_document_without_limit_and_with_secrets_may_be_sent_back(
+def test_expanded_document_without_timeout_and_with_secrets_may_be_sent_back(
     api: httpx.Client, executions: Executions
 ) -> None:
     path = f"/executions/{executions.running(webhooks=[HOOK], timeout=0)}"
@@ -167,7 +167,7 @@ def test_an_expanded_document_without_limit_and_with_secrets_may_be_sent_back(
     assert ok(api.put(path, json=read))["version"] == read["version"]
 
 
-def test_members_of_the_server_that_differ_are_named_each(
+def test_changed_members_of_the_server_are_all_named(
     api: httpx.Client, running_execution: str
 ) -> None:
     path = f"/executions/{running_execution}"
@@ -183,7 +183,7 @@ def test_members_of_the_server_that_differ_are_named_each(
     refused(api.put("/executions/no-such", json=read), 404, "not-found")
 
 
-def test_a_type_of_something_else_is_refused(api: httpx.Client, catalog: Catalog) -> None:
+def test_type_of_another_resource_is_refused(api: httpx.Client, catalog: Catalog) -> None:
     user = {"name": "Ann", "kind": "person"}
     order = {"order": catalog.order, "service": catalog.service}
     for path, body in (("/users", user), ("/executions", order)):
@@ -194,7 +194,7 @@ def test_a_type_of_something_else_is_refused(api: httpx.Client, catalog: Catalog
     assert many(api, made)[0]["status"] == 422
 
 
-def test_a_key_that_is_given_twice_is_malformed_wherever_json_is_read(
+def test_duplicate_json_key_is_malformed_in_every_body(
     api: httpx.Client, running_execution: str
 ) -> None:
     before = position(api)
@@ -217,7 +217,7 @@ def test_a_key_that_is_given_twice_is_malformed_wherever_json_is_read(
     assert position(api) == before
 
 
-def test_a_value_of_the_deepest_is_taken_and_shown_everywhere(
+def test_value_at_the_depth_limit_is_accepted_and_shown(
     api: httpx.Client, running_execution: str
 ) -> None:
     path, state = f"/executions/{running_execution}", nested(DEEPEST - 1)
@@ -231,7 +231,7 @@ def test_a_value_of_the_deepest_is_taken_and_shown_everywhere(
     ok(api.get(f"{path}/diff?from=1&to={shown['version']}"))
 
 
-def test_a_value_that_is_deeper_is_refused_for_its_command_alone(
+def test_value_beyond_the_depth_limit_is_refused_for_its_command_alone(
     api: httpx.Client, running_execution: str
 ) -> None:
     path, state = f"/executions/{running_execution}", nested(DEEPEST)
@@ -256,7 +256,7 @@ def test_a_value_that_is_deeper_is_refused_for_its_command_alone(
         assert [outcome["status"] for outcome in sent.json()] == [200, 422, 422, 200]
 
 
-def test_an_unexpected_error_of_one_command_is_that_command_alone(
+def test_unexpected_error_in_a_batch_affects_its_command_alone(
     api: httpx.Client, running_execution: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
@@ -290,7 +290,7 @@ def test_costs_come_back_as_they_were_sent(api: httpx.Client, running_execution:
     assert '"cost":2}' in api.get(f"{path}/events?types=execution.usage").text
 
 
-def test_a_cost_that_no_float_holds_is_refused_and_not_rounded(
+def test_cost_with_too_many_digits_is_refused_and_not_rounded(
     api: httpx.Client, running_execution: str
 ) -> None:
     path, before = f"/executions/{running_execution}", position(api)
@@ -334,14 +334,14 @@ def test_members_come_in_the_order_of_the_tables(
         assert list(read["cancellation"]) == ["reason", "by", "at"]
 
 
-def test_entries_of_a_list_are_as_each_alone(api: httpx.Client, catalog: Catalog) -> None:
+def test_catalog_list_shows_entries_as_single_reads_do(api: httpx.Client, catalog: Catalog) -> None:
     place = ok(api.get("/readyz"))["position"]
     for path, identity in (("workflows", catalog.workflow), ("services", catalog.service)):
         alone = api.get(f"/{path}/{identity}").text
         assert alone in api.get(f"/{path}?minPosition={place}").text
 
 
-def test_the_step_may_be_named_by_id(api: httpx.Client, running_execution: str) -> None:
+def test_step_may_be_named_by_id_in_the_body(api: httpx.Client, running_execution: str) -> None:
     path = f"/executions/{running_execution}"
     body = {"id": "research", "name": "Research", "assignee": {"type": "ai-agent"}}
     ok(api.post(f"{path}/steps/research/start", json=body))
@@ -362,7 +362,7 @@ def test_the_step_may_be_named_by_id(api: httpx.Client, running_execution: str) 
         ("cancel", ["execution.cancelled"], "cancelled"),
     ],
 )
-def test_a_dry_run_answers_what_would_happen_and_records_nothing(
+def test_dry_run_answers_the_events_and_records_nothing(
     api: httpx.Client, queued_execution: str, command: str, types: list[str], status: str
 ) -> None:
     path, before = f"/executions/{queued_execution}", position(api)
@@ -379,7 +379,7 @@ def test_a_dry_run_answers_what_would_happen_and_records_nothing(
     assert [event["data"] for event in dry["events"]] == data
 
 
-def test_a_dry_run_refuses_what_the_command_would_be_refused_for(
+def test_dry_run_is_refused_as_its_command_would_be(
     api: httpx.Client, completed_execution: str
 ) -> None:
     path = f"/executions/{completed_execution}"
@@ -390,9 +390,7 @@ def test_a_dry_run_refuses_what_the_command_would_be_refused_for(
     refused(api.post("/commands?dryRun=true", json=[]), 422, "invalid")
 
 
-def test_what_does_not_exist_can_be_created_in_a_dry_run(
-    api: httpx.Client, catalog: Catalog
-) -> None:
+def test_dry_run_of_a_creation_creates_nothing(api: httpx.Client, catalog: Catalog) -> None:
     body = {"$id": "dry", "order": catalog.order, "service": catalog.service}
     dry = ok(api.post("/executions?dryRun=true", json=body | {"metadata": {"a": 1}}))
     assert (dry["execution"]["$id"], dry["execution"]["version"]) == ("dry", 1)
@@ -402,7 +400,7 @@ def test_what_does_not_exist_can_be_created_in_a_dry_run(
     assert dry["events"][0]["data"]["params"] == dry["order"]["params"] == {"leads": 3}
 
 
-def test_an_asynchronous_start_stays_starting_until_the_worker_starts(
+def test_asynchronous_start_stays_starting_until_the_worker_starts(
     api: httpx.Client, queued_execution: str, retrying_execution: str
 ) -> None:
     for execution in (queued_execution, retrying_execution):
@@ -415,9 +413,7 @@ def test_an_asynchronous_start_stays_starting_until_the_worker_starts(
     assert many(api, one)[0]["status"] == 200
 
 
-def test_an_order_is_cancelled_and_its_execution_goes_on(
-    api: httpx.Client, catalog: Catalog
-) -> None:
+def test_cancelled_order_leaves_its_execution_alone(api: httpx.Client, catalog: Catalog) -> None:
     order = {"service": catalog.service, "customer": catalog.customer, "params": {"leads": 3}}
     path = f"/orders/{ok(api.post('/orders', json=order))['$id']}"
     execution = ok(api.post(f"{path}/confirm"))["execution"]
@@ -431,7 +427,7 @@ def test_an_order_is_cancelled_and_its_execution_goes_on(
         assert (problem["currentStatus"], problem["allowedCommands"]) == ("cancelled", [])
 
 
-def test_the_params_of_an_order_are_sealed_and_shown(
+def test_order_params_are_sealed_and_shown(
     api: httpx.Client, catalog: Catalog, server: Any
 ) -> None:
     import psycopg
@@ -452,7 +448,9 @@ def test_the_params_of_an_order_are_sealed_and_shown(
             assert "s3cret-p" not in str(connection.execute(query.encode()).fetchall()), query
 
 
-def test_what_can_be_stored_can_be_searched(api: httpx.Client, executions: Executions) -> None:
+def test_largest_and_smallest_stored_integers_can_be_searched(
+    api: httpx.Client, executions: Executions
+) -> None:
     for number in (-(2**63), 2**63 - 1):
         made = executions.create(metadata={"bound": number})
         found = api.post(
@@ -463,20 +461,22 @@ def test_what_can_be_stored_can_be_searched(api: httpx.Client, executions: Execu
         assert [item["$id"] for item in ok(found)["data"]] == [made["$id"]]
 
 
-def test_a_problem_code_is_explained(api: httpx.Client) -> None:
+def test_problem_code_is_explained_with_cause_and_cure(api: httpx.Client) -> None:
     explained = ok(api.get("/problems/read-only"))
     assert list(explained) == ["code", "status", "title", "cause", "cure"]
     assert "read-only" in api.get("/problems/nonsense").json()["detail"]
 
 
-def test_each_refusal_has_a_detail_of_its_own(api: httpx.Client, running_execution: str) -> None:
+def test_refusal_detail_names_field_rule_and_value(
+    api: httpx.Client, running_execution: str
+) -> None:
     path = f"/executions/{running_execution}"
     problem = refused(api.post(f"{path}/progress", json={"progress": 101}), 422, "invalid")
     assert problem["detail"] == "`progress` must be a number from 0 to 100, but is 101."
     assert list(problem) == ["type", "title", "status", "detail", "instance", "errors"]
 
 
-def test_a_mistyped_type_of_event_brings_a_useful_suggestion(
+def test_mistyped_event_type_is_refused_with_the_nearest_name(
     api: httpx.Client, running_execution: str
 ) -> None:
     path = f"/executions/{running_execution}/events"

@@ -56,7 +56,7 @@ def test_framing_too_long_is_a_problem(server: Serving, start: bytes) -> None:
         problem(wire, 431, "head-too-large")
 
 
-def test_a_body_in_chunks_of_one_byte_is_taken(server: Serving, start: bytes) -> None:
+def test_body_in_chunks_of_one_byte_is_accepted(server: Serving, start: bytes) -> None:
     body = b"{" + b" " * 30_000 + b"}"
     chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
     with connected(server) as wire:
@@ -65,14 +65,14 @@ def test_a_body_in_chunks_of_one_byte_is_taken(server: Serving, start: bytes) ->
         assert answered(wire)[0] == 200
 
 
-def test_a_token_in_a_trailer_is_not_believed(server: Serving, start: bytes) -> None:
+def test_token_in_a_trailer_is_ignored(server: Serving, start: bytes) -> None:
     head = start + b" HTTP/1.1\r\nHost: x\r\n" + CHUNKED + b"\r\n\r\n"
     with connected(server) as wire:
         wire.sendall(head + b"2\r\n{}\r\n0\r\n" + AUTHORIZATION + b"\r\n\r\n")
         assert answered(wire)[0] == 401
 
 
-def test_a_trailer_changes_no_header(server: Serving, start: bytes) -> None:
+def test_trailer_replaces_no_header(server: Serving, start: bytes) -> None:
     trailers = b'Authorization: Bearer no\r\nIf-Match: "9"\r\nContent-Type: text/plain\r\n\r\n'
     with connected(server) as wire:
         wire.sendall(asking(start, CHUNKED, body=b"2\r\n{}\r\n0\r\n" + trailers))
@@ -82,7 +82,7 @@ def test_a_trailer_changes_no_header(server: Serving, start: bytes) -> None:
     assert TRAILERS == []
 
 
-def test_a_token_in_the_trailer_of_a_handshake_is_not_believed(server: Serving) -> None:
+def test_token_in_the_trailer_of_a_handshake_is_ignored(server: Serving) -> None:
     shaken = (
         b"GET /events HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
@@ -92,7 +92,7 @@ def test_a_token_in_the_trailer_of_a_handshake_is_not_believed(server: Serving) 
         problem(wire, 400, "malformed")
 
 
-def test_an_answer_before_the_body_has_come_ends_the_connection(
+def test_answer_before_the_body_has_arrived_closes_the_connection(
     server: Serving, start: bytes
 ) -> None:
     with connected(server) as wire:
@@ -100,7 +100,7 @@ def test_an_answer_before_the_body_has_come_ends_the_connection(
         problem(wire, 401, "unauthenticated")
 
 
-def test_a_body_that_has_come_but_is_not_asked_for_ends_no_connection(server: Serving) -> None:
+def test_unread_body_that_has_arrived_keeps_the_connection_open(server: Serving) -> None:
     with connected(server) as wire:
         for _ in range(2):
             wire.sendall(asking(b"GET /healthz", b"Content-Length: 2", body=b"{}"))
@@ -108,7 +108,9 @@ def test_a_body_that_has_come_but_is_not_asked_for_ends_no_connection(server: Se
             assert (status, "connection" in headers) == (200, False)
 
 
-def test_who_still_sends_can_read_why_not(api: httpx.Client, queued_execution: str) -> None:
+def test_refusal_can_be_read_while_the_body_is_still_sent(
+    api: httpx.Client, queued_execution: str
+) -> None:
     def large() -> Iterator[bytes]:
         for _ in range(8):
             time.sleep(0.01)
@@ -122,7 +124,7 @@ def test_who_still_sends_can_read_why_not(api: httpx.Client, queued_execution: s
 
 
 @pytest.mark.parametrize(("limit", "value"), [("SECONDS", 0.1), ("MOST_BYTES", 10_000)])
-def test_who_sends_on_after_the_answer_is_cut_off(
+def test_client_that_sends_on_after_the_answer_is_cut_off(
     server: Serving, start: bytes, monkeypatch: pytest.MonkeyPatch, limit: str, value: float
 ) -> None:
     monkeypatch.setattr(half_closed, limit, value)
@@ -139,7 +141,7 @@ def send_slowly(wire: socket.socket, part: bytes) -> None:
         time.sleep(0.002)
 
 
-def test_a_request_after_the_last_answer_is_not_carried_out(
+def test_request_after_the_last_answer_is_not_carried_out(
     server: Serving, api: httpx.Client, start: bytes, queued_execution: str
 ) -> None:
     with connected(server) as wire:

@@ -59,7 +59,7 @@ def asked(server: Serving, path: str, head: bytes, *, socket: bool) -> tuple[int
 
 @pytest.mark.parametrize("operation", OF_ONE, ids=names)
 @pytest.mark.parametrize("identity", IDS)
-def test_an_id_that_cannot_be_is_not_found_through_either_door(
+def test_impossible_id_is_not_found_over_http_and_websocket(
     server: Serving, operation: Operation, identity: str
 ) -> None:
     path, admin = path_of(operation, identity), b"Authorization: Bearer %b\r\n" % TOKEN.encode()
@@ -70,7 +70,7 @@ def test_an_id_that_cannot_be_is_not_found_through_either_door(
 
 @pytest.mark.parametrize("operation", STREAMS, ids=names)
 @pytest.mark.parametrize("kind", TOKENS)
-def test_who_has_no_token_is_refused_alike_through_either_door(
+def test_stream_without_a_valid_token_is_refused_alike_over_http_and_websocket(
     server: Serving, operation: Operation, kind: str
 ) -> None:
     path = path_of(operation)
@@ -101,7 +101,7 @@ def test_no_token_in_a_subprotocol_is_ever_echoed(server: Serving, kind: str) ->
         ("cannot parse sesame", "no valid WebSocket handshake"),
     ],
 )
-def test_a_broken_handshake_is_told_without_the_words_of_the_client(text: str, said: str) -> None:
+def test_broken_handshake_is_refused_without_quoting_the_client(text: str, said: str) -> None:
     assert said in reason(text)
     assert "sesame" not in reason(text)
 

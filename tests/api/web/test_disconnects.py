@@ -28,7 +28,7 @@ class Client:
         return {"type": "http.disconnect"}
 
 
-async def test_work_that_is_done_is_answered() -> None:
+async def test_finished_work_is_answered() -> None:
     async def work() -> int:
         await asyncio.sleep(0)
         return 7
@@ -36,7 +36,7 @@ async def test_work_that_is_done_is_answered() -> None:
     assert await while_connected(Client().receive, work()) == 7
 
 
-async def test_an_error_of_the_work_is_the_request_s() -> None:
+async def test_error_in_the_work_is_raised_by_the_request() -> None:
     async def work() -> int:
         raise ZeroDivisionError
 

@@ -24,7 +24,7 @@ def known(api: httpx.Client, path: str, etag: str) -> bool:
     return response.status_code == 304
 
 
-def test_the_tag_of_a_whole_read_counts_its_log_lines(
+def test_etag_of_an_execution_counts_its_log_lines(
     api: httpx.Client, completed_execution: str
 ) -> None:
     path = f"/executions/{completed_execution}"
@@ -36,7 +36,7 @@ def test_the_tag_of_a_whole_read_counts_its_log_lines(
     assert ok(api.get(path))["logsTotal"] == 2
 
 
-def test_the_tag_is_weak_while_durations_count(api: httpx.Client, running_execution: str) -> None:
+def test_etag_is_weak_while_durations_count(api: httpx.Client, running_execution: str) -> None:
     path = f"/executions/{running_execution}"
     assert tag(api, path) == 'W/"3-0"'
     assert known(api, path, 'W/"3-0"')
@@ -45,7 +45,7 @@ def test_the_tag_is_weak_while_durations_count(api: httpx.Client, running_execut
     assert not known(api, path, 'W/"3-0"')
 
 
-def test_linked_data_has_a_tag_of_its_own(api: httpx.Client, completed_execution: str) -> None:
+def test_linked_data_has_an_etag_of_its_own(api: httpx.Client, completed_execution: str) -> None:
     linked = {"Accept": "application/ld+json"}
     response = api.get(f"/executions/{completed_execution}", headers=linked)
     assert response.headers["etag"] == '"4-1-ld"'
@@ -70,7 +70,7 @@ def test_if_match_of_something_else_is_refused(
     refused(api.post(path, json={"progress": 10}, headers={"If-Match": etag}), 422, "invalid")
 
 
-def test_the_tag_of_an_expanded_read_names_the_versions_of_what_is_expanded(
+def test_etag_of_an_expanded_read_names_the_versions_of_the_related_objects(
     api: httpx.Client, executions: Executions, catalog: Catalog
 ) -> None:
     order = {"service": catalog.service, "customer": catalog.customer}
@@ -85,7 +85,7 @@ def test_the_tag_of_an_expanded_read_names_the_versions_of_what_is_expanded(
     assert not known(api, path, '"4-1-order1-service1"')
 
 
-def test_a_catalog_entry_is_not_sent_again(api: httpx.Client, catalog: Catalog) -> None:
+def test_catalog_entry_is_304_while_its_etag_matches(api: httpx.Client, catalog: Catalog) -> None:
     path = f"/services/{catalog.service}"
     assert known(api, path, tag(api, path))
     assert not known(api, path, '"99"')

@@ -121,7 +121,7 @@ TEXTS: tuple[tuple[str, Any, str, str], ...] = (
 
 
 @pytest.mark.parametrize(("command", "body", "path", "message"), TEXTS)
-def test_a_refusal_names_the_field_the_value_and_what_would_be_right(
+def test_refusal_names_the_field_the_value_and_the_rule(
     command: str, body: Any, path: str, message: str
 ) -> None:
     errors = errors_of(command, body)
@@ -136,14 +136,14 @@ def errors_of(command: str, body: Any) -> list[dict[str, str]]:
     return found
 
 
-def test_a_lone_surrogate_is_named_without_words_of_python() -> None:
+def test_lone_surrogate_is_refused_without_words_of_python() -> None:
     with pytest.raises(ValidationError) as refused:
         LogLine.model_validate({"level": "info", "message": "\ud800"})
     (error,) = invalid(refused.value).members["errors"]
     assert error["message"] == r"must have no half of a surrogate pair (\ud800 to \udfff)"
 
 
-def test_the_detail_is_the_first_error_and_how_many_more_there_are() -> None:
+def test_problem_detail_is_the_first_error_and_the_number_of_others() -> None:
     with pytest.raises(ValidationError) as refused:
         COMMANDS["execution"]["fail"].model_validate_json(b'{"code": ""}')
     assert invalid(refused.value).detail == (
@@ -189,12 +189,12 @@ def test_every_problem_has_a_title_a_cause_and_a_cure(code: str) -> None:
         ("0001-01-01T00:00:00+01:00", "must lie between the years 1 and 9999 in UTC"),
     ],
 )
-def test_a_time_that_is_none_is_refused_in_plain_words(text: str, message: str) -> None:
+def test_impossible_time_is_refused_in_plain_words(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         parse_time(text)
 
 
-def test_the_largest_offset_is_taken() -> None:
+def test_largest_time_offset_is_accepted() -> None:
     assert parse_time("2026-11-22T23:59:00+23:59").isoformat() == "2026-11-22T00:00:00+00:00"
 
 
@@ -209,7 +209,7 @@ def test_the_largest_offset_is_taken() -> None:
         b'{"n": 12345678901234567890, "n": 1}',
     ],
 )
-def test_a_key_that_is_given_twice_is_found_at_any_depth(text: bytes) -> None:
+def test_duplicate_json_key_is_found_at_any_depth(text: bytes) -> None:
     with pytest.raises(DuplicateKey, match="is given twice in one object"):
         parse(text)
 
@@ -218,7 +218,7 @@ def test_a_key_that_is_given_twice_is_found_at_any_depth(text: bytes) -> None:
     "text",
     [b'{"a": {"a": 1}}', b'[{"a": 1}, {"a": 1}]', rb'{"a": "a:\"a\":", "b": ":::"}', b'":"', b"1"],
 )
-def test_equal_keys_of_different_objects_are_taken(text: bytes) -> None:
+def test_equal_json_keys_of_different_objects_are_accepted(text: bytes) -> None:
     assert parse(text).value == orjson.loads(text)
 
 

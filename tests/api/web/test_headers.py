@@ -26,13 +26,13 @@ def lines(*fields: tuple[bytes, bytes], version: str = "1.1") -> dict[bytes, byt
     return read({"headers": list(fields), "http_version": version})
 
 
-def test_lines_of_a_list_are_one_list() -> None:
+def test_lines_of_a_list_header_are_joined() -> None:
     found = lines(HOST, (b"if-match", b'"1"'), (b"prefer", b"a"), (b"if-match", b'"2", "3"'))
     assert found == {b"host": b"x", b"if-match": b'"1", "2", "3"', b"prefer": b"a"}
 
 
 @pytest.mark.parametrize("name", sorted(ONCE))
-def test_a_header_that_is_one_value_comes_once(name: bytes) -> None:
+def test_header_of_a_single_value_is_malformed_when_repeated(name: bytes) -> None:
     with pytest.raises(Malformed) as refusal:
         lines(HOST, (name, b"a"), (b"accept", b"*/*"), (name, b"a"))
     assert name.decode().title() in refusal.value.detail
@@ -49,7 +49,7 @@ def test_a_header_that_is_one_value_comes_once(name: bytes) -> None:
         ("1.0", [HOST, HOST], False),
     ],
 )
-def test_a_request_names_its_host_and_speaks_http_1(
+def test_request_needs_http_1_and_a_single_host(
     version: str, fields: list[tuple[bytes, bytes]], taken: bool
 ) -> None:
     if taken:
@@ -70,11 +70,11 @@ def test_a_request_names_its_host_and_speaks_http_1(
         ('a, "b\\', ["a", '"b\\']),
     ],
 )
-def test_a_list_is_parted_outside_of_quotes(text: str, found: list[str]) -> None:
+def test_header_list_is_split_outside_of_quotes(text: str, found: list[str]) -> None:
     assert list(items(text)) == found
 
 
-def test_quotes_that_do_not_end_are_looked_at_once() -> None:
+def test_unclosed_quotes_are_scanned_once() -> None:
     text = '"' + r"\"" * 32_000
     assert list(items(text)) == [text]
 
@@ -107,7 +107,7 @@ def test_preferences_are_parsed(prefer: str, found: dict[str, str]) -> None:
         ('note="return=minimal"', False),
     ],
 )
-def test_only_that_very_preference_makes_an_answer_minimal(prefer: str, minimal: bool) -> None:
+def test_only_return_minimal_makes_an_answer_minimal(prefer: str, minimal: bool) -> None:
     assert wants_minimal(prefer) is minimal
 
 
@@ -115,7 +115,7 @@ def test_only_that_very_preference_makes_an_answer_minimal(prefer: str, minimal:
     ("prefer", "seconds"),
     [("wait=3", 3), ("wait=x", None), ("wait=-1", None), ("await=3", None), ('wait="4"', 4)],
 )
-def test_the_seconds_to_wait_are_those_of_wait(prefer: str, seconds: int | None) -> None:
+def test_prefer_wait_gives_the_seconds_to_wait(prefer: str, seconds: int | None) -> None:
     assert seconds_to_wait(prefer) == seconds
 
 
@@ -155,7 +155,7 @@ def test_lines_of_other_lists_count_together(api: httpx.Client, running_executio
     ],
 )
 @pytest.mark.parametrize("handshake", [(), HANDSHAKE], ids=["HTTP", "WebSocket"])
-def test_a_header_that_comes_twice_is_named(
+def test_repeated_header_is_named_in_its_refusal(
     server: Serving, twice: bytes, handshake: tuple[bytes, ...]
 ) -> None:
     name = twice.partition(b":")[0].decode().title()
@@ -170,9 +170,7 @@ def test_a_header_that_comes_twice_is_named(
     "request_line",
     [b"GET /healthz HTTP/1.1\r\n\r\n", b"GET /healthz\r\n\r\n", b"GET /nowhere HTTP/1.1\r\n\r\n"],
 )
-def test_a_request_without_host_or_version_is_malformed(
-    server: Serving, request_line: bytes
-) -> None:
+def test_request_without_host_or_version_is_malformed(server: Serving, request_line: bytes) -> None:
     with connected(server) as wire:
         wire.sendall(request_line)
         assert answered(wire)[0] == 400

@@ -200,7 +200,7 @@ def test_log_lines_whose_answer_was_lost_may_be_sent_again(
     assert said(api, running_execution) == ["one", "two"]
 
 
-def test_no_key_is_that_of_a_part_of_a_call_of_many(
+def test_idempotency_key_never_collides_with_parts_of_a_batch(
     api: httpx.Client, running_execution: str
 ) -> None:
     tell = {"command": "recordUsage", "execution": running_execution, "apiCalls": 1}

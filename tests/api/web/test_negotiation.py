@@ -58,7 +58,7 @@ def test_linked_data_is_chosen_by_its_quality_in_accept(
         (f"x{STREAM}", JSON),
     ],
 )
-def test_a_stream_of_events_is_for_those_who_would_rather_have_it_than_a_page(
+def test_event_stream_is_sent_only_where_accept_prefers_it_to_json(
     api: httpx.Client, completed_execution: str, accept: str, form: str
 ) -> None:
     path = f"/executions/{completed_execution}/events"
@@ -79,7 +79,7 @@ def test_a_stream_of_events_is_for_those_who_would_rather_have_it_than_a_page(
     ],
 )
 @pytest.mark.parametrize("path", ["/events", "/executions/watch", "/executions/monitor"])
-def test_what_is_only_a_stream_is_for_those_who_name_and_take_one(
+def test_stream_only_path_is_406_unless_accept_names_event_stream(
     api: httpx.Client, path: str, accept: str, status: int
 ) -> None:
     with api.stream("GET", path, headers={"Accept": accept}) as response:

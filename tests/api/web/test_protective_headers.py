@@ -30,16 +30,14 @@ def names(operation: Operation) -> str:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=names)
-def test_no_answer_is_taken_for_anything_else(api: httpx.Client, operation: Operation) -> None:
+def test_every_answer_has_nosniff(api: httpx.Client, operation: Operation) -> None:
     body = BODIES.get(operation.name)
     response = api.request(operation.method, path_of(operation), json=body)
     assert response.headers.get_list("x-content-type-options") == ["nosniff"]
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_no_answer_beside_the_operations_is_taken_for_anything_else(
-    server: Serving, kind: str
-) -> None:
+def test_every_answer_beside_the_operations_has_nosniff(server: Serving, kind: str) -> None:
     with connected(server) as wire:
         wire.sendall(BROKEN[kind])
         assert answered(wire)[1]["x-content-type-options"] == "nosniff"
@@ -53,7 +51,7 @@ def execution(executions: Executions) -> str:
 
 
 @pytest.mark.parametrize("operation", READS, ids=names)
-def test_what_is_kept_or_has_several_forms_is_for_one_caller_and_one_form(
+def test_cacheable_or_negotiated_answer_varies_by_accept_and_authorization(
     api: httpx.Client, execution: str, operation: Operation
 ) -> None:
     path, versions = path_of(operation, execution), "?from=1&to=2"

@@ -11,9 +11,7 @@ from tests.support.api_client import Catalog, ok, refused
 
 
 @pytest.mark.parametrize("identity", TAKEN)
-def test_id_that_could_not_be_read_is_refused(
-    api: httpx.Client, catalog: Catalog, identity: str
-) -> None:
+def test_id_that_is_a_path_is_refused(api: httpx.Client, catalog: Catalog, identity: str) -> None:
     ids = {"order": catalog.order, "service": catalog.service}
     problem = refused(api.post("/executions", json={"$id": identity, **ids}), 422, "invalid")
     assert [error["path"] for error in problem["errors"]] == ["$id"]

@@ -62,7 +62,7 @@ def test_projections_need_the_right_to_operate(server: Serving) -> None:
     refused(httpx.get(f"{server.url}/api/projections"), 401, "unauthenticated")
 
 
-def test_projections_are_told_again_when_they_change(
+def test_projections_are_sent_again_when_they_change(
     api: httpx.Client, executions: Executions
 ) -> None:
     with opened(api, "/projections") as source:
@@ -97,7 +97,7 @@ def halting(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     go_on.set()
 
 
-def test_a_rebuild_can_be_watched(
+def test_rebuild_progress_is_streamed_to_watchers_of_projections(
     api: httpx.Client, server: Serving, executions: Executions, halting: threading.Event
 ) -> None:
     executions.create()
@@ -131,7 +131,7 @@ def of(told: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_the_progress_of_a_rebuild_by_several_is_that_of_its_parts(
+def test_parallel_rebuild_progress_is_computed_from_its_shares(
     api: httpx.Client, server: Serving, executions: Executions
 ) -> None:
     executions.create()
@@ -158,7 +158,7 @@ def lose_room(_: int) -> None:
     raise Overloaded
 
 
-def test_readiness_is_told_as_it_changes(
+def test_readiness_is_sent_again_when_it_changes(
     api: httpx.Client, server: Serving, executions: Executions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with opened(api, "/readyz") as source:
@@ -172,7 +172,7 @@ def test_readiness_is_told_as_it_changes(
         wait_for_frame(stream, lambda told: told["status"] == "ready")
 
 
-def test_strangers_who_watch_the_readiness_take_few_places(
+def test_readiness_watchers_beyond_their_limit_are_refused(
     api: httpx.Client, server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wait_for(lambda: server.system.hub.open == 0)
@@ -198,13 +198,13 @@ def test_streams_of_both_kinds_count_under_one_limit(
     wait_for(lambda: server.system.hub.open == 0)
 
 
-def test_a_head_request_opens_no_stream(api: httpx.Client, server: Serving) -> None:
+def test_head_request_opens_no_stream(api: httpx.Client, server: Serving) -> None:
     answer = api.head("/projections", headers=WATCHED)
     assert answer.headers["content-type"].startswith("text/event-stream")
     wait_for(lambda: server.system.hub.open == 0)
 
 
-def test_a_heartbeat_is_a_comment_without_a_blank_line(
+def test_heartbeat_is_a_comment_without_a_blank_line(
     api: httpx.Client, server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_source, "HEARTBEAT", 0.05)
@@ -249,7 +249,7 @@ def request(server: Serving, path: str) -> socket.socket:
     return client
 
 
-def test_a_client_that_does_not_read_is_cut(
+def test_client_that_does_not_read_is_cut_and_logged(
     database: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(event_source, "STALLED", 0.3)
@@ -273,7 +273,7 @@ async def endless(_: object) -> dict[str, Any]:
 endless.count = 0  # type: ignore[attr-defined]  # the same
 
 
-def test_a_client_that_does_not_read_does_not_hold_up_the_end(
+def test_client_that_does_not_read_does_not_delay_the_shutdown(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "_watched", endless)

@@ -198,7 +198,7 @@ class TestEventSourcedProjection(OnTheLog, projections.EventSourcedProjectionTes
     env: ClassVar[dict[str, str]] = {}
 
 
-def test_the_existing_log_needs_no_environment(database: str) -> None:
+def test_recorder_of_an_existing_log_needs_no_environment(database: str) -> None:
     recorder = log_recorder(database, "executions")
     try:
         assert recorder.max_notification_id() is None

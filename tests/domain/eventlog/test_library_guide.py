@@ -58,7 +58,7 @@ def read(log: ServiceLog, event: Any) -> Recorded:
     return recorded
 
 
-def test_the_guide_to_the_library_runs_as_it_stands(executions: Executions, tmp_path: Path) -> None:
+def test_library_guide_runs_as_it_stands(executions: Executions, tmp_path: Path) -> None:
     executions.tell(executions.running(), "complete", **RESULT)
     last = executions.tell(executions.running(), "fail", **ERROR)["position"]
     snippets = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
@@ -92,7 +92,7 @@ def test_events_of_the_service_come_in_their_envelope_and_sealed(
     assert isinstance(last.event.result, Ciphertext)
 
 
-def test_an_event_of_a_newer_program_is_told_as_unknown_and_choked_on_by_nobody(
+def test_event_of_a_newer_program_is_unknown_and_stops_no_reader(
     log: ServiceLog, server: Any, api: httpx.Client, executions: Executions
 ) -> None:
     with psycopg.connect(server.conninfo, options=session_options("executions")) as connection:
@@ -108,7 +108,7 @@ def test_an_event_of_a_newer_program_is_told_as_unknown_and_choked_on_by_nobody(
     assert {view["parked"] for view in api.get("/readyz").json()["views"].values()} == {0}
 
 
-def test_the_log_of_a_service_is_there_to_be_read(log: ServiceLog, catalog: Catalog) -> None:
+def test_service_log_refuses_to_save_an_aggregate(log: ServiceLog, catalog: Catalog) -> None:
     class Note(Aggregate):
         pass
 
@@ -132,7 +132,7 @@ class Reviews(EventSourcedProjection[UUID]):
             processing_event.collect_events(self.Review())
 
 
-def test_an_event_sourced_projection_answers_the_service_in_a_log_of_its_own(
+def test_event_sourced_projection_of_the_service_keeps_a_log_of_its_own(
     executions: Executions,
 ) -> None:
     position = executions.tell(executions.running(), "complete", **RESULT)["position"]

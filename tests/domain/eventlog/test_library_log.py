@@ -123,7 +123,7 @@ class Reading(threading.Thread):
         return [notification.id for notification in self.read]
 
 
-def test_subscription_hears_what_is_committed_between_its_listening_and_its_reading(
+def test_subscription_gets_events_committed_between_listen_and_first_read(
     recorder: LogRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(library_subscription, "POLL", 3600)
@@ -140,7 +140,7 @@ def test_subscription_hears_what_is_committed_between_its_listening_and_its_read
         assert Reading(subscription, 1).ids() == [1]
 
 
-def test_subscription_finds_what_nobody_notified(
+def test_subscription_finds_events_without_a_notification(
     recorder: LogRecorder, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(library_subscription, "POLL", 0.2)
@@ -204,7 +204,7 @@ def test_two_consumers_of_one_application_keep_places_of_their_own(database: str
         assert totals.max_tracking_id("accounts") == 9
 
 
-def test_each_application_of_a_system_has_a_log_of_its_own(database: str) -> None:
+def test_application_of_a_system_has_a_log_of_its_own(database: str) -> None:
     system = System(pipes=[[Accounts, Audits]])
     with SingleThreadedRunner[UUID](system, env=variables(database)) as runner:
         runner.get(Accounts).open(3, 4)
@@ -223,7 +223,7 @@ def test_snapshots_stand_in_a_table_of_their_own(database: str) -> None:
     assert column(database, "SELECT count(*) FROM snapshots", "accounts") == 0
 
 
-def test_an_application_does_not_append_to_the_log_of_a_service(database: str) -> None:
+def test_application_cannot_append_to_the_log_of_a_service(database: str) -> None:
     migrate_projections(database, "executions", all_views(registry.codec()))
     with Accounts(variables(database, POSTGRES_SCHEMA="executions")) as app:
         with pytest.raises(ProgrammingError, match="schema executions is the log of a service"):
@@ -242,7 +242,7 @@ def test_an_application_does_not_append_to_the_log_of_a_service(database: str) -
         ("POSTGRES_SCHEMA", "x" * 49, "at most 48"),
     ],
 )
-def test_a_variable_asks_for_what_this_log_does_not_do(
+def test_unsupported_library_variable_is_refused(
     database: str, variable: str, value: str, reason: str
 ) -> None:
     with pytest.raises(OSError, match=reason):

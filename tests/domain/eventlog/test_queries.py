@@ -21,10 +21,10 @@ FILES = sorted(
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(HOUSE)))
-def test_the_table_of_events_is_named_in_one_file(file: Path) -> None:
+def test_events_table_is_named_in_a_single_file(file: Path) -> None:
     name = file.relative_to(HOUSE).as_posix()
     assert bool(NAMES_IT.search(file.read_text())) == (name in {ONE_PLACE, LIBRARY})
 
 
-def test_the_columns_are_those_of_a_row() -> None:
+def test_query_columns_match_the_fields_of_a_row() -> None:
     assert len(COLUMNS.split(", ")) == len(Stored._fields)

@@ -47,7 +47,7 @@ def event(version: int, stream: str = "tally/a") -> StoredEvent:
     return StoredEvent(stream, version, "tally.raised", b"{}")
 
 
-def test_a_conflict_leaves_no_hole(recorder: LogRecorder) -> None:
+def test_conflict_leaves_no_hole_in_the_positions(recorder: LogRecorder) -> None:
     assert recorder.insert_events([event(1), event(2)]) == [1, 2]
     with pytest.raises(IntegrityError):
         recorder.insert_events([event(3), event(2)])
@@ -67,7 +67,7 @@ def test_two_recorders_share_one_sequence(database: str) -> None:
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("role", ["origin", "replica"])
-def test_the_database_refuses_changes_also_from_the_owner(
+def test_events_table_refuses_changes_also_by_its_owner(
     recorder: LogRecorder, database: str, change: str, role: str
 ) -> None:
     recorder.insert_events([event(1)])
@@ -79,7 +79,7 @@ def test_the_database_refuses_changes_also_from_the_owner(
     assert (kept.originator_id, kept.originator_version, kept.state) == ("tally/a", 1, b"{}")
 
 
-def test_a_position_is_given_once(recorder: LogRecorder, database: str) -> None:
+def test_position_is_unique_in_the_database(recorder: LogRecorder, database: str) -> None:
     recorder.insert_events([event(1)])
     with psycopg.connect(database, options=session_options("executions")) as owner:
         again = "INSERT INTO events SELECT 1, 2, at, originator_id, topic, meta, state FROM events"
@@ -87,7 +87,7 @@ def test_a_position_is_given_once(recorder: LogRecorder, database: str) -> None:
             owner.execute(again.encode())
 
 
-def test_what_is_inserted_is_read_as_events_of_the_log(
+def test_inserted_events_are_read_as_events_of_the_log(
     recorder: LogRecorder, database: str
 ) -> None:
     late = "UPDATE head SET at = '2100-01-01T00:00:00Z'"
@@ -125,7 +125,7 @@ def test_migration_takes_no_lock_when_nothing_is_missing(database: str, holder: 
         migrate_projections(database, "executions", views)
 
 
-def test_a_start_forbids_again_what_someone_had_allowed(
+def test_migration_enables_the_append_only_trigger_again(
     recorder: LogRecorder, database: str
 ) -> None:
     recorder.insert_events([event(1)])

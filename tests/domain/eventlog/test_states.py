@@ -53,7 +53,7 @@ def budget(seconds: float = 60) -> Budget:
     ("until", "version"),
     [(NEWEST, 3), (3, 3), (2, 2), (1, 1), (NOON + 3 * SECOND, 2), (NOON, None)],
 )
-async def test_one_stream_is_read_with_the_head_of_the_log(
+async def test_look_reads_a_state_with_the_head_of_the_log(
     either: Store, until: Any, version: int | None
 ) -> None:
     held, position, at = await either.look("tally/a", until)
@@ -61,7 +61,9 @@ async def test_one_stream_is_read_with_the_head_of_the_log(
     assert (position, at) == (4, NOON + 4 * SECOND)
 
 
-async def test_a_stream_of_nothing_has_no_state_and_the_log_its_head(either: Store) -> None:
+async def test_look_at_a_missing_stream_gives_no_state_and_the_head_of_the_log(
+    either: Store,
+) -> None:
     assert await either.look("tally/nobody") == (None, 4, NOON + 4 * SECOND)
 
 
@@ -84,7 +86,7 @@ async def test_many_streams_are_as_they_were_at_a_moment(
     assert await either.load_all([], moment) == {}
 
 
-async def test_an_older_snapshot_and_a_newer_one_are_chosen_by_what_is_asked(log: Store) -> None:
+async def test_latest_snapshot_before_the_requested_version_is_used(log: Store) -> None:
     key = log.keyring.obtain("tally/a")
     await write(log, ("tally/a", 4, TallyNoted(note="secret")))
     for version, total in ((1, 100), (3, 300)):
@@ -108,7 +110,7 @@ async def test_states_at_versions_stay_sealed(log: Store) -> None:
     assert states["tally/b"].version == 1
 
 
-async def test_a_stream_that_cannot_be_read_is_named(log: Store) -> None:
+async def test_unreadable_stream_is_named(log: Store) -> None:
     strange = Stored(
         5, 1, NOON + 5 * SECOND, "tally/s", "tally.from-the-future", '{"by":"x"}', b"{}"
     )
@@ -121,7 +123,7 @@ async def test_a_stream_that_cannot_be_read_is_named(log: Store) -> None:
 
 
 @pytest.mark.parametrize("page_bytes", [1, 1_000_000])
-async def test_the_way_from_one_version_to_another_passes_all_between(
+async def test_states_along_a_range_pass_every_version_between(
     log: Store, monkeypatch: pytest.MonkeyPatch, page_bytes: int
 ) -> None:
     monkeypatch.setattr(states_module, "PAGE_BYTES", page_bytes)
@@ -138,7 +140,7 @@ async def test_the_way_from_one_version_to_another_passes_all_between(
     assert [held async for held, _ in nothing] == []
 
 
-async def test_the_way_is_opened_with_a_key_and_ends_with_the_budget(log: Store) -> None:
+async def test_states_along_a_range_open_with_the_key_and_end_with_the_budget(log: Store) -> None:
     await write(log, ("tally/a", 4, TallyNoted(note="secret")))
     key = (await log.keys(["tally/a"]))["tally/a"]
     way = log.states.along(log.reader, "tally/a", 3, 4, budget=budget(), key=key)
@@ -161,7 +163,7 @@ async def test_positions_lead_to_versions(log: Store) -> None:
 
 
 @pytest.mark.parametrize("query", [LOAD, LOAD_AT_POSITION, LOAD_AT_TIME, WITH_HEAD + LOAD])
-def test_a_plan_made_while_the_tables_were_empty_reads_none_of_them_whole(
+def test_generic_query_plan_made_on_empty_tables_uses_the_indexes(
     database: str, query: str
 ) -> None:
     """A connection plans a statement once, and keeps the plan while the tables grow."""

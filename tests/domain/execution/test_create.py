@@ -217,18 +217,18 @@ def test_content_that_could_not_be_read_back_is_refused(output: str) -> None:
 @pytest.mark.parametrize(
     "text", ["4e-10", "0.30000000000000004", "0.1", "1000000000", "1e-30", "0.0036899999999999997"]
 )
-def test_a_cost_is_kept_exactly(text: str) -> None:
+def test_cost_is_kept_exactly(text: str) -> None:
     usage = RecordUsage.model_validate_json(f'{{"cost": {text}}}')
     assert usage.cost == Decimal(text)
 
 
 @pytest.mark.parametrize("text", ["-1", '"1"', "1e10", "true", "1e-31", "null", "[]"])
-def test_a_cost_out_of_its_bounds_is_refused(text: str) -> None:
+def test_cost_out_of_its_bounds_is_refused(text: str) -> None:
     with pytest.raises(ValidationError):
         RecordUsage.model_validate_json(f'{{"cost": {text}}}')
 
 
-def test_a_smallest_cost_is_recorded_and_added_exactly() -> None:
+def test_smallest_cost_is_recorded_and_added_exactly() -> None:
     running = given(*HISTORIES[Status.RUNNING])
     for cost in ("1000000.1", "4e-10", "1e-30"):
         outcome = running.when(RecordUsage(cost=Decimal(cost)))
@@ -236,7 +236,7 @@ def test_a_smallest_cost_is_recorded_and_added_exactly() -> None:
     assert running.state.used.cost == Decimal("1000000.100000000400000000000000000001")
 
 
-def test_a_total_cost_beyond_its_bound_is_refused() -> None:
+def test_total_cost_beyond_its_bound_is_refused() -> None:
     running = given(*HISTORIES[Status.RUNNING]).happened(UsageRecorded(cost=Decimal(10**9)))
     running.when(RecordUsage(cost=Decimal("0.01"))).refused_field("cost")
 

@@ -100,14 +100,14 @@ def shown(history: Given) -> dict[str, Any]:
     return read
 
 
-def test_a_fork_is_queued_and_says_where_it_comes_from() -> None:
+def test_fork_is_queued_and_names_its_source_and_version() -> None:
     after = shown(fork(given(*WORK)))
     assert after["status"] == "queued"
     assert after["forkedFrom"] == {"execution": "e-1", "version": len(WORK)}
     assert after["metadata"]["createdAt"] == "2026-11-22T12:01:01.000Z"
 
 
-def test_a_fork_has_the_settings_of_that_version() -> None:
+def test_fork_has_the_settings_of_the_forked_version() -> None:
     source, after = shown(given(*WORK)), shown(fork(given(*WORK)))
     for name in ("order", "service", "customer", "provider", "assignee", "retryPolicy", "tags"):
         assert after[name] == source[name]
@@ -116,7 +116,7 @@ def test_a_fork_has_the_settings_of_that_version() -> None:
     assert after["metadata"]["region"] == {"id": 7}
 
 
-def test_steps_that_are_done_with_stay_so_and_the_others_are_pending() -> None:
+def test_fork_keeps_ended_steps_and_makes_the_others_pending() -> None:
     source, after = given(*WORK).state.steps, fork(given(*WORK)).state.steps
     assert list(after) == list(source)
     assert {step.id: step.status.value for step in after.values()} == {
@@ -134,7 +134,7 @@ def test_steps_that_are_done_with_stay_so_and_the_others_are_pending() -> None:
     assert after["search"].started_at is None
 
 
-def test_a_fork_begins_without_attempts_usage_ends_and_webhooks() -> None:
+def test_fork_begins_without_attempts_usage_ends_and_webhooks() -> None:
     ended = ExecutionFailed(error=ERROR, final=True, will_retry=False)
     after = shown(fork(given(*WORK, ended)))
     assert (after["attempts"], after["webhooks"]) == ([], [])
@@ -143,7 +143,7 @@ def test_a_fork_begins_without_attempts_usage_ends_and_webhooks() -> None:
     assert all("metrics" not in step for step in after["steps"])
 
 
-def test_what_an_end_cut_short_is_pending_in_a_fork() -> None:
+def test_step_cut_short_by_an_end_is_pending_in_a_fork() -> None:
     ended = ExecutionFailed(error=ERROR, final=True, will_retry=False)
     after = fork(given(*WORK, ended)).state
     assert after.steps["search"].status is StepStatus.PENDING
@@ -151,14 +151,14 @@ def test_what_an_end_cut_short_is_pending_in_a_fork() -> None:
     assert after.steps_completed == 2
 
 
-def test_the_progress_of_a_completion_is_not_carried_over() -> None:
+def test_fork_does_not_take_over_the_progress_of_a_completion() -> None:
     completed = ExecutionCompleted(success=True, result=RESULT)
     assert fork(given(*WORK, completed)).state.progress == 40  # two steps of five
     assert fork(given(CREATED)).state.explicit_progress is None
     assert fork(given(*WORK, ProgressUpdated(progress=0))).state.explicit_progress == 0
 
 
-def test_a_fork_is_worked_on_like_any_execution() -> None:
+def test_fork_accepts_the_commands_of_any_execution() -> None:
     after = fork(given(*WORK)).when(StartExecution()).then(STARTING, STARTED)
     for step in ("plan", "search", "check", "write"):
         again = after.when(StartStep(step=step)).then(StepStarted(step=step))
@@ -167,20 +167,20 @@ def test_a_fork_is_worked_on_like_any_execution() -> None:
     assert saved.state.resumed_from == "cp-1"
 
 
-def test_a_fork_of_a_fork_names_the_nearer_one() -> None:
+def test_fork_of_a_fork_names_its_direct_source() -> None:
     second = fork(fork(given(*WORK)), given(stream="execution/second"))
     assert second.state.forked_from == ForkedFrom(execution="fork", version=1)
     assert second.state.steps["plan"].output == ["a", {"b": None}]
 
 
-def test_a_fork_has_a_limit_where_an_import_had_none() -> None:
+def test_fork_of_an_import_without_timeout_gets_the_default() -> None:
     imported = given(CREATED.model_copy(update={"timeout": None}))
     assert fork(imported).state.timeout == DEFAULT_TIMEOUT
     importing = given(stream="execution/fork").while_importing()
     assert fork(imported, importing).state.timeout is None
 
 
-def test_an_id_that_is_taken_is_refused() -> None:
+def test_fork_under_a_taken_id_is_refused() -> None:
     command = ForkExecution(version=1).of(given(CREATED).state)
     given(CREATED, stream="execution/fork").when(command).refused(AlreadyExists)
 
@@ -191,7 +191,7 @@ def first_event(source: Given) -> ExecutionCreated:
     return event
 
 
-def test_what_a_fork_brings_along_is_sealed_with_its_own_key() -> None:
+def test_fork_seals_copied_content_with_its_own_key() -> None:
     recorded = Recorded("execution/fork", 1, 1, NOON, first_event(given(*WORK)), "tester")
     row = codec().encode(recorded, KEY)
     for secret in ("wasps", "no answer", "line 1", "too dear", "page", "k3y", '"b"'):
@@ -215,7 +215,7 @@ def test_what_a_fork_brings_along_is_sealed_with_its_own_key() -> None:
         (CheckpointSaved(checkpoint="cp-1", state={}, step="", progress=0),),
     ],
 )
-def test_what_was_erased_cannot_be_forked(events: tuple[Event, ...]) -> None:
+def test_fork_of_erased_content_is_refused(events: tuple[Event, ...]) -> None:
     keys, held = codec(), None
     for version, event in enumerate((*RUNNING, *events), 1):
         recorded = Recorded("execution/e-1", version, version, NOON, event, "tester")

@@ -205,7 +205,7 @@ def test_steps_cut_short_count_no_progress_and_reopen_at_a_retry() -> None:
     assert again.state.progress == 33.33
 
 
-def test_a_step_skipped_by_a_command_counts_as_completed_after_the_end() -> None:
+def test_step_skipped_by_a_command_counts_as_completed_after_the_end() -> None:
     plans = tuple(StepPlan(id=name, name=name) for name in "ab")
     working = given(*RUNNING, StepsAdded(steps=plans), StepSkipped(step="a", reason="no time"))
     cancelled = working.happened(ExecutionCancelled())
@@ -222,7 +222,7 @@ def test_usage_adds_up_without_drift() -> None:
     assert working.state.used.tokens_used == 21
 
 
-def test_usage_of_nothing_is_nothing() -> None:
+def test_empty_usage_records_nothing() -> None:
     given(*RUNNING).when(RecordUsage(model="m")).then_nothing()
 
 

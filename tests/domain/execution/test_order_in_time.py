@@ -69,7 +69,7 @@ def dated(command: Command[Execution], at: datetime) -> Command[Execution]:
 
 
 @pytest.mark.parametrize(("status", "command", "began"), ENDS)
-def test_a_status_ends_no_earlier_than_it_began(
+def test_status_ends_no_earlier_than_it_began(
     status: Status, command: Command[Execution], began: datetime
 ) -> None:
     history = given(*HISTORIES[status]).after(60 * SECOND)
@@ -78,14 +78,14 @@ def test_a_status_ends_no_earlier_than_it_began(
 
 
 @pytest.mark.parametrize("command", STEP_ENDS)
-def test_a_running_step_ends_no_earlier_than_it_began(command: Command[Execution]) -> None:
+def test_running_step_ends_no_earlier_than_it_began(command: Command[Execution]) -> None:
     history = given(*RUNNING).after(10 * SECOND, StepStarted(step="a")).after(60 * SECOND)
     began = history.state.steps["a"].started_at
     history.when(dated(command, began - MILLISECOND)).refused_field("occurredAt")
     assert history.when(dated(command, began)).events
 
 
-def test_a_step_that_failed_is_started_again_no_earlier_than_it_failed() -> None:
+def test_failed_step_is_started_again_no_earlier_than_it_failed() -> None:
     error = ExecutionError(code="X", message="x")
     history = given(*RUNNING, StepStarted(step="a"), StepFailed(step="a", error=error))
     failed, history = history.now, history.after(60 * SECOND)
@@ -94,14 +94,14 @@ def test_a_step_that_failed_is_started_again_no_earlier_than_it_failed() -> None
         assert history.when(dated(command, failed)).events
 
 
-def test_what_ends_nothing_may_be_dated_earlier() -> None:
+def test_command_that_ends_no_status_may_be_dated_earlier() -> None:
     plans = (StepPlan(id="a", name="A"), StepPlan(id="b", name="B"))
     history = given(*RUNNING, StepsAdded(steps=plans)).after(60 * SECOND)
     for command in (UpdateProgress(progress=5), StartStep(step="a"), SkipStep(step="b")):
         assert history.when(dated(command, NOON)).events
 
 
-def test_the_refusal_says_when_it_would_be_right() -> None:
+def test_occurred_at_too_early_is_refused_with_the_earliest_time() -> None:
     outcome = given(*HISTORIES[Status.PAUSED]).when(dated(ResumeExecution(), NOON))
     assert outcome.error is not None
     assert outcome.error.members["errors"] == [
@@ -113,11 +113,11 @@ def test_the_refusal_says_when_it_would_be_right() -> None:
     ]
 
 
-def test_a_repeat_is_no_end_whenever_it_is_dated() -> None:
+def test_repeated_command_may_have_any_occurred_at() -> None:
     given(*HISTORIES[Status.RUNNING]).when(dated(StartExecution(), NOON)).then_nothing()
 
 
-def test_a_time_that_was_read_may_be_sent_back() -> None:
+def test_time_read_in_milliseconds_may_be_sent_back() -> None:
     """Clients see milliseconds, of times that may be finer."""
     fine = replace(given(CREATED), now=NOON + timedelta(seconds=1, microseconds=999))
     history = fine.happened(STARTING, STARTED)

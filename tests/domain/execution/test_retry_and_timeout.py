@@ -159,9 +159,7 @@ def statuses(history: Given) -> dict[str, str]:
     return {step.id: step.status.value for step in history.state.steps.values()}
 
 
-def test_steps_of_an_attempt_that_is_retried_are_pending_again_but_for_the_one_that_failed() -> (
-    None
-):
+def test_steps_of_a_retried_attempt_are_pending_again_except_the_failed_step() -> None:
     now = working().happened(*AT_WORK)
     error = failing_step("named")
     after = now.happened(ExecutionFailed(error=error, final=False, will_retry=True))
@@ -180,7 +178,7 @@ def test_steps_of_an_attempt_that_is_retried_are_pending_again_but_for_the_one_t
     assert after.state.progress == 40
 
 
-def test_the_named_step_fails_with_the_last_attempt_too_and_the_others_are_skipped() -> None:
+def test_step_named_by_the_error_fails_with_the_last_attempt_and_others_are_skipped() -> None:
     now = working().happened(*AT_WORK)
     after = now.happened(ExecutionFailed(error=failing_step("named"), final=True, will_retry=False))
     assert statuses(after) == {
@@ -196,7 +194,7 @@ def test_the_named_step_fails_with_the_last_attempt_too_and_the_others_are_skipp
 
 
 @pytest.mark.parametrize("step", [None, "", "nowhere", "done", "left"])
-def test_an_error_that_names_no_open_step_fails_none(step: str | None) -> None:
+def test_error_without_an_open_step_fails_no_step(step: str | None) -> None:
     now = working().happened(*AT_WORK)
     after = now.happened(ExecutionFailed(error=failing_step(step), final=False, will_retry=True))
     assert statuses(after)["done"] == "completed"
@@ -204,7 +202,7 @@ def test_an_error_that_names_no_open_step_fails_none(step: str | None) -> None:
     assert "failed" not in statuses(after).values()
 
 
-def test_a_step_that_waits_for_the_retry_is_started_afresh() -> None:
+def test_step_pending_for_a_retry_is_started_afresh() -> None:
     now = working().happened(*AT_WORK)
     failed = now.happened(
         ExecutionFailed(error=failing_step("named"), final=False, will_retry=True)

@@ -42,11 +42,11 @@ def test_steps_are_declared_in_any_order_below_each_other() -> None:
     }
 
 
-def test_a_declared_step_may_be_below_one_that_is_there() -> None:
+def test_declared_step_may_have_an_existing_parent() -> None:
     working(AGENT).when(DeclareSteps(steps=(TOOL,))).then(StepsAdded(steps=(TOOL,)))
 
 
-def test_an_execution_is_created_with_its_tree_of_steps() -> None:
+def test_execution_is_created_with_its_tree_of_steps() -> None:
     created, *_ = CREATING.when(create(AGENT, TOOL)).events
     assert isinstance(created, ExecutionCreated)
     assert created.steps == (AGENT, TOOL)
@@ -61,19 +61,19 @@ def test_an_execution_is_created_with_its_tree_of_steps() -> None:
         (chain(("top", "a"), ("a", "b"), ("b", "a")), "steps.0.parent"),
     ],
 )
-def test_a_parent_that_is_unknown_or_makes_a_circle_is_refused(
+def test_parent_that_is_unknown_or_makes_a_circle_is_refused(
     plans: tuple[StepPlan, ...], path: str
 ) -> None:
     working().when(DeclareSteps(steps=plans)).refused_field(path)
     CREATING.when(create(*plans)).refused_field(path)
 
 
-def test_a_long_chain_is_no_circle() -> None:
+def test_long_chain_of_parents_is_no_circle() -> None:
     links = chain(("s0", None), *((f"s{n}", f"s{n - 1}") for n in range(1, 5_000)))
     working().when(DeclareSteps(steps=links[::-1])).then(StepsAdded(steps=links[::-1]))
 
 
-def test_a_step_that_nobody_declared_brings_its_parent_and_its_kind() -> None:
+def test_undeclared_step_is_started_with_its_parent_and_kind() -> None:
     command = StartStep(step="tool", parent="agent", kind="tool")
     after = working(AGENT).when(command).then(StepStarted(step="tool", parent="agent", kind="tool"))
     assert (after.state.steps["tool"].parent, after.state.steps["tool"].kind) == ("agent", "tool")
@@ -83,11 +83,11 @@ def test_a_step_that_nobody_declared_brings_its_parent_and_its_kind() -> None:
 
 
 @pytest.mark.parametrize("parent", ["nowhere", "tool"])
-def test_a_step_that_is_started_needs_a_parent_that_is_there(parent: str) -> None:
+def test_started_step_needs_an_existing_parent(parent: str) -> None:
     working(AGENT).when(StartStep(step="tool", parent=parent)).refused_field("parent")
 
 
-def test_a_declared_step_is_started_where_it_is() -> None:
+def test_declared_step_keeps_its_parent_and_kind_when_started() -> None:
     declared = working(AGENT, TOOL, MODEL)
     after = declared.when(StartStep(step="tool", parent="agent")).then(
         StepStarted(step="tool", parent="agent")
@@ -103,7 +103,7 @@ def test_declaring_a_step_below_another_parent_is_refused() -> None:
     working(AGENT, TOOL, MODEL).when(DeclareSteps(steps=(moved,))).refused(AlreadyExists)
 
 
-def test_a_kind_is_one_of_five() -> None:
+def test_step_kind_outside_the_five_is_refused() -> None:
     with pytest.raises(ValidationError):
         StepPlan.model_validate_json('{"id": "a", "name": "A", "kind": "robot"}')
 

@@ -85,14 +85,14 @@ def test_only_an_import_may_remove_the_timeout() -> None:
     given(CREATED).while_importing().when(update(timeout=0)).then(ExecutionUpdated(timeout=None))
 
 
-def test_a_null_timeout_is_the_default_again() -> None:
+def test_null_timeout_is_the_default_again() -> None:
     short = given(CREATED).happened(ExecutionUpdated(timeout=timedelta(seconds=1)))
     short.when(update(timeout=None)).then(ExecutionUpdated(timeout=timedelta(hours=1)))
     given(CREATED).when(update(timeout=None)).then_nothing()
 
 
 @pytest.mark.parametrize("status", [Status.COMPLETED, Status.CANCELLED])
-def test_a_refused_update_is_not_among_the_allowed_commands(status: Status) -> None:
+def test_refused_update_is_not_among_the_allowed_commands(status: Status) -> None:
     for refused in (update(priority="urgent"), update(status=Status.FAILED)):
         error = given(*HISTORIES[status]).when(refused).error
         assert error is not None
@@ -159,7 +159,7 @@ def test_status_comes_first_and_the_rest_is_judged_after_it() -> None:
     )
 
 
-def test_status_it_has_changes_nothing() -> None:
+def test_update_to_the_same_status_changes_nothing() -> None:
     for status, story in HISTORIES.items():
         given(*story).when(update(status=status.value)).then_nothing()
 

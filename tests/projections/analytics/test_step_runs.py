@@ -219,7 +219,9 @@ def plan(step: str) -> StepPlan:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("page", [1, 1000])
-async def test_each_run_of_a_step_has_its_own_time_and_cost(database: str, page: int) -> None:
+async def test_step_started_again_counts_as_a_run_with_its_own_time_and_cost(
+    database: str, page: int
+) -> None:
     question = Question(by=("step", "assigneeType"))
     async with followed(database, Analytics(), list(worked()), page) as connection:
         answer = await Figures().answer(connection, question)

@@ -61,12 +61,12 @@ async def test_events_beyond_the_position_are_left_out(views: str) -> None:
     assert sum(len(versions) for versions in found.values()) == 8
 
 
-def test_a_database_that_is_away_is_called_so() -> None:
+def test_unreachable_database_is_reported_as_overloaded() -> None:
     with pytest.raises(Overloaded):
         Histories("host=/nowhere dbname=none", "executions")
 
 
-async def test_a_database_that_goes_away_is_called_so(
+async def test_connection_lost_during_a_read_is_reported_as_overloaded(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = Histories(views, "executions")

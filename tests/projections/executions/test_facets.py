@@ -76,13 +76,15 @@ def test_facets_are_those_counted_by_hand(known: Sample) -> None:
     agree()
 
 
-def test_a_scope_narrows_facets(known: Sample) -> None:
+def test_facets_are_narrowed_by_the_scope(known: Sample) -> None:
     scope = from_json({"customer": "c-1"}, field)
     found = counted(known, ("customer",), Every((scope, EVERYTHING)))
     assert [one["value"] for one in found["customer"]["values"]] == ["c-1"]
 
 
-def test_the_rarest_values_are_summed(known: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rarest_facet_values_are_summed_as_the_rest(
+    known: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(facets, "MOST_VALUES", 2)
     for name in ("order", "tags"):
         whole = by_hand(known.documents, name)
@@ -103,7 +105,7 @@ def test_the_rarest_values_are_summed(known: Sample, monkeypatch: pytest.MonkeyP
         [*FACETS, "error.step"],
     ],
 )
-def test_what_cannot_be_counted_by_is_refused(names: list[str]) -> None:
+def test_invalid_facets_are_refused(names: list[str]) -> None:
     with pytest.raises(Invalid) as refused:
         facets.checked(names)
     assert refused.value.members["errors"][0]["path"] == "facets"

@@ -120,7 +120,7 @@ def past(views: str) -> Iterator[Past]:
     made.close()
 
 
-def test_a_list_of_the_past_is_what_the_events_until_then_lead_to(past: Past) -> None:
+def test_list_of_the_past_equals_a_fold_of_the_events_until_then(past: Past) -> None:
     last = len(past.happenings)
     sorts = [sort for sort in SORTS if "metadata.updatedAt" not in sort] + ["metadata.updatedAt"]
 
@@ -139,13 +139,13 @@ def test_a_list_of_the_past_is_what_the_events_until_then_lead_to(past: Past) ->
     agree()
 
 
-def test_an_event_counts_at_the_very_time_it_was_recorded(past: Past) -> None:
+def test_event_counts_at_the_exact_time_of_its_recording(past: Past) -> None:
     first = past.events[0].at
     assert len(past.page(first, EVERYTHING).data) == len(states(past.events, first)) > 0
     assert past.page(first - timedelta(milliseconds=1), EVERYTHING).data == []
 
 
-def test_a_cursor_belongs_to_its_time(past: Past) -> None:
+def test_cursor_of_another_time_is_refused(past: Past) -> None:
     at = NOON + 100 * SECOND
     page = past.page(at, EVERYTHING, limit=1)
     with pytest.raises(Invalid):

@@ -48,7 +48,7 @@ def test_steps_belong_together_by_id_then_by_name() -> None:
     ]
 
 
-def test_steps_of_one_alone_stand_where_they_came() -> None:
+def test_steps_of_a_single_side_stand_where_they_came() -> None:
     others = [step("n"), step("a"), step("m"), step("c"), step("o")]
     assert matched(step("a"), step("b"), step("c"), others=others) == [
         (None, "n", None),
@@ -67,31 +67,31 @@ def test_outcomes_differ_by_their_json() -> None:
     assert differing(step("a", "Read"), step("a", "Look", status="failed")) == ["name", "status"]
 
 
-def test_what_was_erased_is_not_compared() -> None:
+def test_erased_content_is_not_compared() -> None:
     erased = Ciphertext("1.x")
     assert differing(step("a", output=erased), step("a", output=7)) == []
 
 
-def test_when_and_how_long_is_no_divergence() -> None:
+def test_times_and_durations_are_no_divergence() -> None:
     early = step("a", startedAt="2026-11-22T08:00:00.000Z", duration=5)
     found = compare(execution(early), execution(step("a", duration=9)))
     assert found["firstDivergence"] is None
     assert found["steps"][0]["difference"] == {"duration": 4}
 
 
-def test_the_first_divergence_is_that_of_the_first_step_that_differs() -> None:
+def test_first_divergence_is_at_the_first_differing_step() -> None:
     these = [step("a"), step("b", output=1), step("c", output=1)]
     others = [step("a"), step("b", output=2), step("c", output=2)]
     parted = compare(execution(*these), execution(*others))["firstDivergence"]
     assert (parted["index"], parted["this"]["id"], parted["differs"]) == (1, "b", ["output"])
 
 
-def test_a_step_that_only_one_has_is_a_divergence() -> None:
+def test_step_missing_on_either_side_is_a_divergence() -> None:
     parted = compare(execution(step("a")), execution(step("a"), step("b")))["firstDivergence"]
     assert (parted["index"], parted["this"], parted["differs"]) == (1, None, ["presence"])
 
 
-def test_a_step_that_came_earlier_is_out_of_order() -> None:
+def test_moved_step_is_reported_as_out_of_order() -> None:
     rows = compare(execution(step("a"), step("b")), execution(step("b"), step("a")))["steps"]
     assert [row["differs"] for row in rows] == [[], ["order"]]
 

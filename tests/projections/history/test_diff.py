@@ -85,7 +85,7 @@ def equal(one: Any, other: Any) -> bool:
 
 
 @given(creations, ways, st.data())
-def test_a_patch_is_exact_and_each_operation_names_the_event_that_caused_it(
+def test_patch_is_exact_and_its_operations_name_the_causing_events(
     creation: Any, way: list[Any], data: st.DataObject
 ) -> None:
     path = walk(creation, way)
@@ -104,7 +104,7 @@ def test_a_patch_is_exact_and_each_operation_names_the_event_that_caused_it(
 
 
 @given(creations, ways)
-def test_a_diff_is_that_of_the_whole_documents(creation: Any, way: list[Any]) -> None:
+def test_diff_equals_the_patch_between_whole_documents(creation: Any, way: list[Any]) -> None:
     path = walk(creation, way)
     events = [CODEC.decode(row, KEY) for row in path.rows[1:]]
     shown = [document(held, held.at) for held in path.states]
@@ -146,7 +146,7 @@ def test_only_steps_that_changed_are_made_into_documents(monkeypatch: pytest.Mon
     assert len(made) == 1_000 + 50 + 2 * 50
 
 
-def test_a_list_is_compared_by_looking_at_each_item_a_few_times() -> None:
+def test_list_comparison_looks_at_an_item_a_bounded_number_of_times() -> None:
     """Not at all others for each, which were a hundred million looks."""
     looks = 0
 
@@ -166,7 +166,7 @@ def test_a_list_is_compared_by_looking_at_each_item_a_few_times() -> None:
     assert looks < 50 * len(before)
 
 
-def test_a_diff_beyond_its_budget_is_refused() -> None:
+def test_diff_beyond_its_budget_is_refused() -> None:
     states, events = history(steps=10, completed=5)
     diff = Diff(states[0], erased=False)
     for event, held in zip(events, states[1:], strict=True):

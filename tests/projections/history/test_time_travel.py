@@ -175,7 +175,7 @@ async def test_diff_backwards_is_refused(database: str) -> None:
             await history.diff(STREAM, 9, 3)
 
 
-async def test_a_diff_that_takes_too_long_says_what_would_take_less(database: str) -> None:
+async def test_diff_over_its_time_is_refused_with_advice_for_a_shorter_range(database: str) -> None:
     async with finished(database) as history:
         with pytest.raises(TooExpensive) as refused:
             await history.diff(STREAM, 3, 12, seconds=0)
@@ -184,7 +184,7 @@ async def test_a_diff_that_takes_too_long_says_what_would_take_less(database: st
     assert "shorter range" in error["message"]
 
 
-async def test_a_version_beyond_the_newest_names_the_newest(database: str) -> None:
+async def test_refusal_of_a_version_beyond_the_newest_names_the_newest(database: str) -> None:
     async with finished(database) as history:
         with pytest.raises(NotFound) as refused:
             await history.at_version(STREAM, 13)

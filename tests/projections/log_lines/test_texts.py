@@ -54,7 +54,7 @@ TEXTS: list[tuple[Event, str, str]] = [
 
 
 @pytest.mark.parametrize(("event", "level", "text"), TEXTS)
-def test_the_server_writes_a_line_of_each_end_and_retry(
+def test_server_log_line_of_an_event_has_its_level_and_text(
     event: Event, level: str, text: str
 ) -> None:
     keys = codec()

@@ -294,7 +294,7 @@ def at(value: Any, path: str) -> Any:
     return value
 
 
-def test_the_longest_key_is_found_first(known: Sample) -> None:
+def test_attribute_with_the_longest_key_is_found_first(known: Sample) -> None:
     for condition in ({"metadata.deep.x": 2}, {"metadata.deep.x": 1}):
         found = known.found(from_json(condition, field))
         assert found == known.expected(condition) != set()
@@ -305,7 +305,9 @@ def test_the_longest_key_is_found_first(known: Sample) -> None:
 
 
 @pytest.mark.parametrize("operator", ["$in", "$nin"])
-def test_a_thousand_values_of_an_attribute_are_one_comparison(known: Sample, operator: str) -> None:
+def test_thousand_values_of_an_attribute_make_a_single_comparison(
+    known: Sample, operator: str
+) -> None:
     values = [*range(-500, 498), "5", 5.5]
     asked = {"metadata.amount": {operator: values}}
     condition = from_json(asked, field)
@@ -314,7 +316,7 @@ def test_a_thousand_values_of_an_attribute_are_one_comparison(known: Sample, ope
     assert known.found(condition) == known.expected(asked) != set()
 
 
-def test_a_few_values_of_an_attribute_are_looked_up_in_the_index(known: Sample) -> None:
+def test_few_values_of_an_attribute_are_looked_up_in_the_index(known: Sample) -> None:
     for attribute in ("metadata.amount", "metadata.deep.x"):
         bound: list[Any] = []
         where = sql(from_json({attribute: {"$in": [1, "2", 3.5]}}, field), bound)

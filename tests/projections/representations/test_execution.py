@@ -144,7 +144,7 @@ def test_cancellation_shows_its_actor() -> None:
     }
 
 
-def test_a_pause_says_who_when_and_why_while_it_lasts() -> None:
+def test_pause_shows_actor_time_and_reason_while_it_lasts() -> None:
     paused = given(*HISTORIES[Status.PAUSED])
     assert shown(paused)["pause"] == {
         "reason": "lunch",
@@ -157,14 +157,14 @@ def test_a_pause_says_who_when_and_why_while_it_lasts() -> None:
         assert "pause" not in shown(paused.happened(end))
 
 
-def test_the_checkpoint_that_was_restored_last_is_named() -> None:
+def test_resumed_from_names_the_last_restored_checkpoint() -> None:
     paused = given(*HISTORIES[Status.PAUSED])
     assert "resumedFrom" not in shown(paused)
     resumed = paused.happened(ExecutionResumed(checkpoint="cp-1"))
     assert shown(resumed)["resumedFrom"] == "cp-1"
 
 
-def test_a_step_says_why_it_was_skipped() -> None:
+def test_skipped_step_shows_its_reason() -> None:
     plan = StepPlan(id="a", name="A")
     skipped = given(*RUNNING, StepsAdded(steps=(plan,)), StepSkipped(step="a", reason="no time"))
     assert shown(skipped)["steps"][0]["reason"] == "no time"

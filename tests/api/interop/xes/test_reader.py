@@ -110,7 +110,7 @@ def test_name_may_be_written_as_a_number() -> None:
         ("float", "-infinity", float("-inf")),
     ],
 )
-def test_values_as_the_standard_writes_them(kind: str, text: str, value: object) -> None:
+def test_values_are_parsed_as_the_standard_writes_them(kind: str, text: str, value: object) -> None:
     _, traces = read(log_of(f"<trace>{NAME}<{kind} key='k' value='{text}'/></trace>"))
     assert traces[0].attributes["k"] == value
 
