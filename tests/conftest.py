@@ -16,7 +16,7 @@ from api.embedded_postgres.server import EmbeddedPostgres
 from domain.eventlog.store import Store
 from tests.support import processes, sample_aggregate
 from tests.support.databases import (
-    NOTHING_TO_LOSE,
+    SETTINGS_WITHOUT_DURABILITY,
     TEMPLATE,
     migrate,
     new_database,
@@ -72,7 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark tests that start processes, so that nobody has to; `--fast` leaves them out."""
     for item in items:
-        if processes.needed_by(item):
+        if processes.may_start_process(item):
             item.add_marker(pytest.mark.process)
     if config.getoption("--fast"):
         started = [item for item in items if item.get_closest_marker("process")]
@@ -86,7 +86,7 @@ def no_processes(request: pytest.FixtureRequest) -> Iterator[None]:
     if not request.config.getoption("--fast"):
         yield
         return
-    with processes.forbidden():
+    with processes.forbid_starts():
         yield
 
 
@@ -109,7 +109,7 @@ def postgres(
     """One server for the session (with xdist: for each worker); never stop it in a test."""
     running: Path | None = request.config.getoption("--postgres-data")
     with nullcontext(running) if running else reachable_folder() as folder:
-        settings = NOTHING_TO_LOSE
+        settings = SETTINGS_WITHOUT_DURABILITY
         with EmbeddedPostgres(folder, settings=settings, bin_dir=postgres_bin) as server:
             yield server
 

@@ -11,7 +11,7 @@ import pytest
 
 from domain.eventlog.codec import Stored
 from domain.eventlog.store import Store
-from tests.support.acknowledged_writes import Told, assert_true
+from tests.support.acknowledged_writes import Acknowledged, assert_log_contains
 from tests.support.paths import ROOT
 from tests.support.sample_aggregate import Begin, message, running_bus, store
 from tests.support.writer_process import TALLIES
@@ -57,9 +57,9 @@ async def test_concurrent_writers_make_dense_positions_without_loss_or_starvatio
         said = await asyncio.gather(*(process.communicate(b"go\n") for process in processes))
         over.set()
         seen = await tailing
-    answers = [[Told(*answer) for answer in orjson.loads(out)] for out, _ in said]
+    answers = [[Acknowledged(*answer) for answer in orjson.loads(out)] for out, _ in said]
     everyone = [answer for each in answers for answer in each]
-    assert_true(seen, everyone)
+    assert_log_contains(seen, everyone)
     assert len(seen) == len(everyone) + TALLIES
     shares = [len(each) / len(everyone) for each in answers]
     assert min(shares) > 0.25 / WRITERS

@@ -13,8 +13,8 @@ import pytest
 from domain.errors import Overloaded
 from domain.eventlog.idempotency import IdempotencyKey
 from domain.writer.command_bus import Bus
-from tests.support.acknowledged_writes import Told, assert_true, told
-from tests.support.postgres_proxy import Cut, line_to
+from tests.support.acknowledged_writes import Acknowledged, acknowledged, assert_log_contains
+from tests.support.postgres_proxy import Cut, proxied
 from tests.support.sample_aggregate import Begin, Note, Raise, message, running_bus, store
 
 LONGEST_WAIT = 8.5
@@ -30,13 +30,13 @@ def key(name: str) -> IdempotencyKey:
 async def test_cut_during_commit_is_settled_by_a_retry_with_the_same_key(
     database: str, cut: Cut
 ) -> None:
-    async with line_to(database) as line:
-        log = store(line.conninfo)
+    async with proxied(database) as proxy:
+        log = store(proxy.conninfo)
         async with running_bus(log) as bus:
             await bus.send(message("a", Begin()))
             for count in range(1, 4):
                 once = {"idempotency": key(f"k{count}")}
-                line.cut = cut
+                proxy.cut = cut
                 with pytest.raises(Overloaded):
                     await bus.send(message("a", Raise(), **once))
                 again = await bus.send(message("a", Raise(), **once))
@@ -49,10 +49,10 @@ async def test_cut_during_commit_is_settled_by_a_retry_with_the_same_key(
 async def test_key_whose_commit_is_in_doubt_is_never_lost_nor_made_twice(
     database: str, cut: Cut
 ) -> None:
-    async with line_to(database) as line:
-        async with running_bus(store(line.conninfo)) as bus:
+    async with proxied(database) as proxy:
+        async with running_bus(store(proxy.conninfo)) as bus:
             await bus.send(message("a", Begin()))
-            line.cut = cut
+            proxy.cut = cut
             with pytest.raises(Overloaded):
                 await bus.send(message("a", Note(note="in doubt")))
             await bus.send(message("a", Note(note="certain")))
@@ -69,19 +69,19 @@ async def test_cut_while_a_batch_is_written_without_the_lock_leaves_all_or_nothi
     database: str, cut: Cut
 ) -> None:
     done = 1_000 if cut is Cut.AFTER_COMMIT else 0
-    async with line_to(database) as line:
-        line.marks |= {Cut.BEFORE_COMMIT: b"tally.raised", Cut.AFTER_COMMIT: b"SELECT 1\0"}
-        log = store(line.conninfo)
+    async with proxied(database) as proxy:
+        proxy.marks |= {Cut.BEFORE_COMMIT: b"tally.raised", Cut.AFTER_COMMIT: b"SELECT 1\0"}
+        log = store(proxy.conninfo)
         async with running_bus(log) as bus:
             await bus.send(message("a", Begin()))
             for count in range(1, 6):
                 for _ in range(12):
                     await bus.send(message("a", Raise()))
                 assert bus._known.alone
-                line.cut = cut
+                proxy.cut = cut
                 with pytest.raises(Overloaded):
                     await bus.send(message("a", Raise(amount=1_000)))
-                assert line.cut is Cut.NEVER
+                assert proxy.cut is Cut.NEVER
                 answer = await bus.send(message("a", Raise()))
                 assert answer.held.state.total == (13 + done) * count
             rows = await log.read(0, 1_000)
@@ -93,9 +93,9 @@ async def test_random_connection_losses_lose_and_double_nothing(
 ) -> None:
     """Callers repeat what was refused, under the same key, until it is answered."""
     end = monotonic() + (30 if thorough else 4)
-    answers: list[Told] = []
-    async with line_to(database) as line:
-        log = store(line.conninfo)
+    answers: list[Acknowledged] = []
+    async with proxied(database) as proxy:
+        log = store(proxy.conninfo)
         async with running_bus(log) as bus, asyncio.TaskGroup() as group:
             for name in "abcd":
                 await insisting(bus, name, f"begin {name}", Begin())
@@ -105,17 +105,17 @@ async def test_random_connection_losses_lose_and_double_nothing(
             while monotonic() < end:
                 await asyncio.sleep(rng.uniform(0.02, 0.3))
                 if rng.random() < 0.5:
-                    line.cut_all()
+                    proxy.cut_all()
                 else:
                     await asyncio.to_thread(terminate_all, database)
         async with running_bus(reading := store(database)):
             rows = await reading.read(0, 1_000_000)
     assert len(answers) > 100
-    assert_true(rows, answers)
+    assert_log_contains(rows, answers)
     assert len(rows) == len(answers) + 4
 
 
-async def raising(bus: Bus, caller: int, end: float, answers: list[Told]) -> None:
+async def raising(bus: Bus, caller: int, end: float, answers: list[Acknowledged]) -> None:
     count = 0
     while monotonic() < end:
         label = f"{caller}-{count}"
@@ -123,7 +123,7 @@ async def raising(bus: Bus, caller: int, end: float, answers: list[Told]) -> Non
         count += 1
 
 
-async def insisting(bus: Bus, tally: str, label: str, command: Begin | Raise) -> Told:
+async def insisting(bus: Bus, tally: str, label: str, command: Begin | Raise) -> Acknowledged:
     while True:
         try:
             answer = await bus.send(
@@ -132,7 +132,7 @@ async def insisting(bus: Bus, tally: str, label: str, command: Begin | Raise) ->
         except Overloaded:
             await asyncio.sleep(0.02)
         else:
-            return told(label, answer)
+            return acknowledged(label, answer)
 
 
 def terminate_all(database: str) -> None:
@@ -158,17 +158,17 @@ async def test_first_command_and_reads_after_a_restart_are_answered(
 
 
 async def test_silent_database_is_given_up_in_time(database: str) -> None:
-    async with line_to(database) as line:
-        log = store(line.conninfo)
+    async with proxied(database) as proxy:
+        log = store(proxy.conninfo)
         async with running_bus(log) as bus:
             await bus.send(message("a", Begin()))
-            line.freeze()
+            proxy.freeze()
             sent = [bus.submit(message("a", Raise())) for _ in range(1_500)]
             reads = [log.head() for _ in range(20)]
             late = asyncio.create_task(after(2, bus.send(message("a", Raise()))))
             waited = await asyncio.gather(*map(refusal, [*sent, *reads, late]))
             assert max(waited) < LONGEST_WAIT
-            line.thaw()
+            proxy.thaw()
             assert (await bus.send(message("a", Raise()))).held.state.total >= 1
             assert (await log.head())[0] >= 2
 

@@ -13,9 +13,9 @@ import pytest
 
 from api.embedded_postgres.server import EmbeddedPostgres
 from api.server import GRACE
-from tests.support.load import assert_kept, assert_views_follow, under_load
+from tests.support.load import assert_log_contains, assert_views_follow, under_load
 from tests.support.outage_probes import assert_away
-from tests.support.postgres_proxy import line_to
+from tests.support.postgres_proxy import proxied
 from tests.support.service_process import Service, serving, signal_all
 
 BACK = 10
@@ -44,7 +44,7 @@ async def test_requests_are_refused_in_time_while_postgres_hangs(
         await asyncio.to_thread(service.wait_until_ready, BACK)
         await load.answered(50)
     assert all(refusal.headers["retry-after"] for refusal in load.refusals)
-    assert_kept(service.events(), load.answers)
+    assert_log_contains(service.events(), load.answers)
     await assert_views_follow(service)
 
 
@@ -59,19 +59,19 @@ async def test_requests_are_refused_in_time_while_postgres_is_stopped(
             database.__enter__()
             await asyncio.to_thread(service.wait_until_ready, BACK)
             await load.answered(50)
-        assert_kept(service.events(), load.answers)
+        assert_log_contains(service.events(), load.answers)
         await assert_views_follow(service)
 
 
 async def test_server_whose_database_hangs_ends_when_it_is_asked_to(
     database: str, postgres_root: Path
 ) -> None:
-    async with line_to(database) as line:
-        service = Service(postgres_root, line.conninfo)
+    async with proxied(database) as proxy:
+        service = Service(postgres_root, proxy.conninfo)
         await asyncio.to_thread(service.start)
         async with under_load(service, "ending"):
             pass
-        line.freeze()
+        proxy.freeze()
         begun = monotonic()
         assert await asyncio.to_thread(service.terminate) == 0
         assert monotonic() - begun < GRACE

@@ -1,4 +1,4 @@
-"""What callers were told, compared with what the log says."""
+"""Compares the answers that callers got with the log."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from domain.writer.command_bus import Answer
 from tests.support import sample_aggregate
 
 
-class Told(NamedTuple):
-    """An answer: what the command was called, and what it led to."""
+class Acknowledged(NamedTuple):
+    """The answer to a command: its label, and the version, position and total that it led to."""
 
     label: str
     stream: str
@@ -23,13 +23,15 @@ class Told(NamedTuple):
     total: int
 
 
-def told(label: str, answer: Answer) -> Told:
+def acknowledged(label: str, answer: Answer) -> Acknowledged:
     held = answer.held
-    return Told(label, f"tally/{held.state.id}", held.version, held.position, held.state.total)
+    return Acknowledged(
+        label, f"tally/{held.state.id}", held.version, held.position, held.state.total
+    )
 
 
-def assert_true(log: Sequence[Stored], answers: Iterable[Told]) -> None:
-    """The log is whole, and every answer stands in it, where and as it said, exactly once."""
+def assert_log_contains(log: Sequence[Stored], answers: Iterable[Acknowledged]) -> None:
+    """Raises AssertionError unless positions are dense and each answer is in the log exactly once."""
     assert [row.position for row in log] == list(range(1, len(log) + 1))
     labels = [orjson.loads(row.meta).get("correlation") for row in log]
     assert [label for label, times in Counter(labels).items() if label and times > 1] == []

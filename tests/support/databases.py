@@ -14,7 +14,7 @@ from psycopg import sql
 
 from domain.eventlog.migrations import migrate_log
 
-NOTHING_TO_LOSE = {
+SETTINGS_WITHOUT_DURABILITY = {
     "fsync": "off",
     "full_page_writes": "off",
     "synchronous_commit": "off",

@@ -1,4 +1,4 @@
-"""Every answer that a test gets from the service is held against what the OpenAPI document declares."""
+"""Checks that an answer of the service is one that the OpenAPI document declares."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events put straight into the log: for tests of what follows from them."""
+"""Writes events straight into the log, without commands."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Happening(NamedTuple):
 
 
 def created(execution: str, **more: object) -> Happening:
-    told = {"order": "order-1", "service": "s-1", "customer": "c-1", "provider": "p-1"} | more
-    return Happening(execution, ExecutionCreated.model_validate(told, strict=False))
+    fields = {"order": "order-1", "service": "s-1", "customer": "c-1", "provider": "p-1"} | more
+    return Happening(execution, ExecutionCreated.model_validate(fields, strict=False))
 
 
 def started(execution: str) -> list[Happening]:
@@ -68,13 +68,15 @@ async def opened(conninfo: str) -> AsyncIterator[Store]:
 
 
 class Log:
-    """Writes to a log of which it is the only writer. `telling` says when each event occurred: a
-    second after the one before; else all the events of one commit have the same time.
+    """Writes to a log of which it is the only writer.
+
+    `with_occurred_at` gives every event its own `occurred_at`, a second after that of the event
+    before; else all the events of a commit have the same time.
     """
 
-    def __init__(self, store: Store, *, telling: bool = False) -> None:
+    def __init__(self, store: Store, *, with_occurred_at: bool = False) -> None:
         self.store = store
-        self.telling = telling
+        self.with_occurred_at = with_occurred_at
         self.position = 0
         self._versions: Counter[str] = Counter()
 
@@ -92,9 +94,9 @@ class Log:
         self.position += 1
         self._versions[stream] += 1
         at = NOON + self.position * SECOND
-        version, told = self._versions[stream], at if self.telling else None
+        version, occurred_at = self._versions[stream], at if self.with_occurred_at else None
         return Recorded(
-            stream, version, self.position, at, happening.event, "tester", occurred_at=told
+            stream, version, self.position, at, happening.event, "tester", occurred_at=occurred_at
         )
 
 

@@ -1,7 +1,6 @@
-"""A service for the import's tests: folds commands in plain Python, answers as the real one.
+"""A fake of the service for the tests of the import: applies commands in plain Python.
 
-It stands at the network's edge (an httpx transport), so that answers can be lost on the way,
-calls turned away, and the list left behind the executions.
+It is an httpx transport, so that answers can be lost, calls refused, and lists be behind.
 """
 
 from dataclasses import dataclass, field
@@ -104,10 +103,10 @@ class FakeService(httpx.BaseTransport):
         self.most_commands = 0
         self.troubles: dict[int, str] = {}
         """The n-th call of /commands: "lost" after it was done, "away", "stop" half-way."""
-        self.blind = False
-        """Whether the list sees nothing."""
+        self.lists_are_behind = False
+        """Whether lists are empty, as those of a view that is behind."""
         self.refusal = 0
-        """The status of all answers, with a page for browsers: it is not this service at all."""
+        """If not 0, the status of all answers, with an HTML page, as of another service."""
         self._commands_calls = 0
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -133,7 +132,7 @@ class FakeService(httpx.BaseTransport):
         return httpx.Response(200, json=self.resources[path])
 
     def send(self, command: JSON) -> None:
-        """A command of someone else, or of the import."""
+        """Apply a command, from the import or from another client."""
         name = command["execution"]
         if command["command"] == "create":
             if name in self.executions:
@@ -170,7 +169,7 @@ class FakeService(httpx.BaseTransport):
         return {"status": 200}
 
     def _find(self, names: list[str]) -> list[JSON]:
-        found = [] if self.blind else [name for name in names if name in self.executions]
+        found = [] if self.lists_are_behind else [name for name in names if name in self.executions]
         return [{"$id": name, **self.executions[name].shown()} for name in found]
 
     def _page(self, name: str, query: httpx.QueryParams) -> JSON:

@@ -1,4 +1,4 @@
-"""What the filter language means, in Python, on documents: to compare the SQL with."""
+"""A reference implementation of the filter language on documents, to compare the SQL with."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ ORDERS: dict[str, Callable[[Any, Any], bool]] = {
     "$lt": operator.lt,
     "$lte": operator.le,
 }
-WORDS: dict[str, list[str]] = {"status": list(Status), "priority": list(Priority)}
+RANKED_VALUES: dict[str, list[str]] = {"status": list(Status), "priority": list(Priority)}
 TIMES = {"createdAt", "updatedAt", "startedAt", "completedAt", "nextRetryAt", "at"}
 
 
-def meets(document: Document, condition: Any) -> bool:
-    """Whether a document is found by a JSON filter."""
+def document_matches(document: Document, condition: Any) -> bool:
+    """Whether a document matches a JSON filter."""
     return all(_entry(document, key, value) for key, value in condition.items())
 
 
 def _entry(document: Document, key: str, value: Any) -> bool:
     match key:
         case "$and":
-            return all(meets(document, part) for part in value)
+            return all(document_matches(document, part) for part in value)
         case "$or":
-            return any(meets(document, part) for part in value)
+            return any(document_matches(document, part) for part in value)
         case "$not":
-            return not meets(document, value)
+            return not document_matches(document, value)
     return _field(document, key, value)
 
 
@@ -67,11 +67,11 @@ def _compared(document: Document, path: str, name: str, operand: Any) -> bool:
 
 
 def values(document: Document, path: str) -> list[Any]:
-    """What stands at a path: nothing, one value, or for tags each of them."""
+    """The values at a path: none, a single one, or all tags."""
     if path in {"tag", "tags"}:
         return list(document["tags"])
     place = _longest_key_first(document, re.findall(r'\["(.+?)"\]|([^.\[]+)', path))
-    return [] if place is None or _still_grows(document, path) else [place]
+    return [] if place is None or _is_not_final(document, path) else [place]
 
 
 def _longest_key_first(place: Any, parts: list[tuple[str, str]]) -> Any:
@@ -89,8 +89,8 @@ def _longest_key_first(place: Any, parts: list[tuple[str, str]]) -> Any:
     return None
 
 
-def _still_grows(document: Document, path: str) -> bool:
-    """A duration is there to be asked for once it is final, and working time while it stands still."""
+def _is_not_final(document: Document, path: str) -> bool:
+    """Durations can be filtered by only while they do not grow."""
     if path == "metrics.duration":
         return not document["metrics"]["durationFinal"]
     return path == "metrics.activeDuration" and document["status"] in {"starting", "running"}
@@ -116,8 +116,8 @@ def _ordered(path: str, one: Any, order: Callable[[Any, Any], bool], operand: An
 
 
 def _rank(path: str, value: Any) -> Any:
-    if path in WORDS:
-        return WORDS[path].index(value)
+    if path in RANKED_VALUES:
+        return RANKED_VALUES[path].index(value)
     last = path.rpartition(".")[2]
     is_time = last in TIMES and isinstance(value, str)
     return parse_time(value) if is_time else value

@@ -1,4 +1,4 @@
-"""Clients that insist: each repeats a command, under the same key, until it is answered."""
+"""Clients that repeat each command, under the same idempotency key, until it is answered."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ EVENTS = {"create": 3, "usage": 1, "checkpoint": 1, "complete": 1}
 DONE = {"success": True, "output": {"sent": 2}, "summary": "done"}
 
 
-class Told(NamedTuple):
-    """An answer: to which command, and where it says that its last event stands."""
+class Acknowledged(NamedTuple):
+    """The answer to a command: its label, and the version and position of its last event."""
 
     label: str
     execution: str
@@ -36,10 +36,10 @@ class Told(NamedTuple):
 
 
 class Load:
-    """Callers with executions of their own, who write until they are told to stop."""
+    """Callers that write to executions of their own until `stop`."""
 
     def __init__(self, service: Service, name: str) -> None:
-        self.answers: list[Told] = []
+        self.answers: list[Acknowledged] = []
         self.refusals: list[httpx.Response] = []
         self.sent = 0
         self._name = name
@@ -52,7 +52,7 @@ class Load:
     async def run(self) -> None:
         async with self._client:
             for path, entry in CATALOG:
-                await self._insist(path, entry, f"{self._name}-catalog-{entry['$id']}")
+                await self._send_until_answered(path, entry, f"{self._name}-catalog-{entry['$id']}")
             async with asyncio.TaskGroup() as group:
                 for caller in range(CALLERS):
                     group.create_task(self._call(f"{self._name}-{caller}"))
@@ -62,7 +62,7 @@ class Load:
         self._over = True
 
     async def answered(self, more: int) -> None:
-        """Until so many more commands were answered."""
+        """Wait until `more` further commands are answered."""
         wanted = len(self.answers) + more
         async with asyncio.timeout(60):
             while len(self.answers) < wanted:  # noqa: ASYNC110 - looking is enough for a test
@@ -86,20 +86,22 @@ class Load:
         body: dict[str, dict[str, Any]]
         body = {"create": ids, "usage": usage, "checkpoint": {"state": usage}, "complete": DONE}
         label = f"{execution}:{command}"
-        response = await self._insist(path, body[kind], label)
+        response = await self._send_until_answered(path, body[kind], label)
         assert response.status_code in (200, 201), response.text
         told = response.json()
         assert told["$id"] == execution
-        self.answers.append(Told(label, execution, told["version"], told["position"]))
+        self.answers.append(Acknowledged(label, execution, told["version"], told["position"]))
 
-    async def _insist(self, path: str, body: dict[str, Any], label: str) -> httpx.Response:
+    async def _send_until_answered(
+        self, path: str, body: dict[str, Any], label: str
+    ) -> httpx.Response:
         headers = {"Idempotency-Key": label, "X-Correlation-Id": label}
         while True:
             self.sent += 1
             try:
                 response = await self._client.post(path, json=body, headers=headers)
             except httpx.TransportError:
-                pass  # it is dead, or dying: nobody knows what became of the command
+                pass  # the server is down: the command may have been recorded or not
             else:
                 if response.status_code != 503:
                     return response
@@ -121,8 +123,8 @@ async def under_load(service: Service, name: str) -> AsyncIterator[Load]:
             await running
 
 
-def assert_kept(log: Sequence[Stored], answers: Sequence[Told]) -> None:
-    """Every answer stands in the log where it said, every command once, and every commit whole."""
+def assert_log_contains(log: Sequence[Stored], answers: Sequence[Acknowledged]) -> None:
+    """Raises AssertionError unless each answer is in the log once, and each commit is whole."""
     assert [row.position for row in log] == list(range(1, len(log) + 1))
     labels = [correlation(row) for row in log]
     for label, events in Counter(filter(None, labels)).items():

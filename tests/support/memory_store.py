@@ -1,4 +1,4 @@
-"""The store without a database: the contract of `Store`, kept by a few lists."""
+"""A store in memory that fulfils the protocol of `Store`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Kept(NamedTuple):
 
 
 class MemoryLog:
-    """What is committed; shared by the stores of several processes, so to speak."""
+    """The committed rows, shared by stores that stand for several processes."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()

@@ -1,4 +1,4 @@
-"""What a client asks while the database is away, and what it must hear."""
+"""Requests while the database is away, each of which must be answered 503 in time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import httpx
 from tests.support.service_process import AUTHORIZED, Service
 
 LONGEST_WAIT = 8.5
-QUESTIONS = (
+REQUESTS = (
     ("POST", "/api/executions/probe/metrics"),
     ("POST", "/api/commands"),
     ("GET", "/api/executions/probe"),
@@ -26,38 +26,38 @@ BODIES = {
 }
 
 
-class Heard(NamedTuple):
+class TimedResponse(NamedTuple):
     """An answer and how long it took."""
 
     response: httpx.Response
     seconds: float
 
 
-async def ask(client: httpx.AsyncClient, method: str, path: str) -> Heard:
+async def ask(client: httpx.AsyncClient, method: str, path: str) -> TimedResponse:
     begun = monotonic()
     response = await client.request(method, path, json=BODIES.get(path))
-    return Heard(response, monotonic() - begun)
+    return TimedResponse(response, monotonic() - begun)
 
 
 async def assert_away(service: Service, seconds: float) -> None:
-    """Until the time is over: every question gets 503 within seconds, and the process lives."""
+    """For so many seconds: each request is answered 503 in time, and `/healthz` answers 200."""
     end = monotonic() + seconds
     async with httpx.AsyncClient(
         base_url=service.url, headers=AUTHORIZED, timeout=2 * LONGEST_WAIT
     ) as client:
         while monotonic() < end:
-            asking = [asyncio.create_task(ask(client, *question)) for question in QUESTIONS]
+            asking = [asyncio.create_task(ask(client, *request)) for request in REQUESTS]
             while not all(task.done() for task in asking):
                 alive = await ask(client, "GET", "/healthz")
                 assert alive.response.status_code == 200
                 assert alive.seconds < 1
                 await asyncio.sleep(0.2)
-            for heard in await asyncio.gather(*asking):
-                assert_refused(heard)
+            for timed in await asyncio.gather(*asking):
+                assert_unavailable(timed)
 
 
-def assert_refused(heard: Heard) -> None:
-    where = f"{heard.response.request.url}: {heard.response.text}"
-    assert heard.response.status_code == 503, where
-    assert int(heard.response.headers["retry-after"]) >= 1, where
-    assert heard.seconds < LONGEST_WAIT, where
+def assert_unavailable(timed: TimedResponse) -> None:
+    where = f"{timed.response.request.url}: {timed.response.text}"
+    assert timed.response.status_code == 503, where
+    assert int(timed.response.headers["retry-after"]) >= 1, where
+    assert timed.seconds < LONGEST_WAIT, where

@@ -8,11 +8,14 @@ from __future__ import annotations
 import sys
 
 from api.embedded_postgres.server import EmbeddedPostgres
-from tests.support.databases import NOTHING_TO_LOSE, reachable_folder
+from tests.support.databases import SETTINGS_WITHOUT_DURABILITY, reachable_folder
 
 
 def main() -> None:
-    with reachable_folder() as folder, EmbeddedPostgres(folder, settings=NOTHING_TO_LOSE):
+    with (
+        reachable_folder() as folder,
+        EmbeddedPostgres(folder, settings=SETTINGS_WITHOUT_DURABILITY),
+    ):
         print(folder, flush=True)  # noqa: T201 - it is how the other process learns it
         sys.stdin.read()
 

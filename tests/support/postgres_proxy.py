@@ -1,4 +1,4 @@
-"""A line to PostgreSQL that can be cut, or go silent, at the worst moment."""
+"""A proxy to PostgreSQL that can be cut, or go silent, at the worst moment."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ COMMIT = b"COMMIT\0"
 
 
 class Cut(Enum):
-    """When the line breaks."""
+    """When the proxy breaks."""
 
     NEVER = "never"
     BEFORE_COMMIT = "the server never gets the COMMIT"
     AFTER_COMMIT = "the server commits, and its answer is lost"
 
 
-class Line:
+class PostgresProxy:
     """Passes everything on between its own socket and PostgreSQL's."""
 
     def __init__(self, conninfo: str, folder: str) -> None:
@@ -51,7 +51,7 @@ class Line:
             writer.close()
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one client until either side ends, or the line is cut."""
+        """Serve one client until either side ends, or the proxy is cut."""
         there, back = await asyncio.open_unix_connection(str(self._target))
         ends = {writer, back}
         self._writers |= ends
@@ -86,11 +86,11 @@ class Line:
 
 
 @asynccontextmanager
-async def line_to(conninfo: str) -> AsyncIterator[Line]:
-    """A line to the server of a connection string, with a connection string of its own."""
-    with TemporaryDirectory(prefix="line-") as folder:
-        line = Line(conninfo, folder)
-        server = await asyncio.start_unix_server(line.accept, f"{folder}/{SOCKET}")
+async def proxied(conninfo: str) -> AsyncIterator[PostgresProxy]:
+    """A proxy to the server of a connection string, with a connection string of its own."""
+    with TemporaryDirectory(prefix="proxy-") as folder:
+        proxy = PostgresProxy(conninfo, folder)
+        server = await asyncio.start_unix_server(proxy.accept, f"{folder}/{SOCKET}")
         async with server:
-            yield line
-            await line.close()
+            yield proxy
+            await proxy.close()

@@ -18,11 +18,11 @@ STARTERS = frozenset(
 )
 
 
-class Forbidden(RuntimeError):
+class ProcessStartForbidden(RuntimeError):
     """A test under `--fast` starts a process: tests/support/processes.py does not recognise it."""
 
 
-def needed_by(item: pytest.Item) -> bool:
+def may_start_process(item: pytest.Item) -> bool:
     """Whether a test starts a process or a database, or may."""
     if not isinstance(item, pytest.Function):
         return False
@@ -38,11 +38,11 @@ def needed_by(item: pytest.Item) -> bool:
 
 
 @contextmanager
-def forbidden() -> Iterator[None]:
+def forbid_starts() -> Iterator[None]:
     """Make every start of a process, and every connection to PostgreSQL, an error."""
 
     def refuse(*_: object, **__: object) -> NoReturn:
-        raise Forbidden
+        raise ProcessStartForbidden
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subprocess.Popen, "__init__", refuse)

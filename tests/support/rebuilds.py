@@ -46,7 +46,7 @@ async def differences(conninfo: str, store: Store) -> list[Difference]:
     return [found async for found in verify(conninfo, "executions", view)]
 
 
-async def a_history(log: Log) -> None:
+async def write_history(log: Log) -> None:
     await log.write(some(30, tags=["eu"], metadata={"region": "north"}))
     for number in range(0, 30, 2):
         await log.write([*started(f"e-{number}"), completed(f"e-{number}")])

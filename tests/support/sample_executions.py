@@ -1,4 +1,4 @@
-"""Forty executions that differ in everything that can be asked for."""
+"""Forty executions that differ in every field that can be filtered by."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ POLICIES: tuple[dict[str, Any] | None, ...] = (
 
 def sample() -> list[Happening]:
     random = Random(5)
-    return [happening for number in range(40) for happening in _story(f"e-{number:02}", random)]
+    return [happening for number in range(40) for happening in _history(f"e-{number:02}", random)]
 
 
-def _story(name: str, random: Random) -> Iterator[Happening]:
+def _history(name: str, random: Random) -> Iterator[Happening]:
     assignee = {"type": random.choice(["human", "system"]), "id": "a-1", "name": "Ann, Dr."}
     number = int(name[-2:])
     origin = {"execution": f"e-{number % 3:02}", "version": number % 4 + 1}
@@ -78,10 +78,10 @@ def _story(name: str, random: Random) -> Iterator[Happening]:
         yield Happening(name, ProgressUpdated(progress=random.choice([0, 50, 33.3])))
         cost = Decimal(random.randrange(100)) / 100
         yield Happening(name, UsageRecorded(tokens_used=random.randrange(3), cost=cost))
-        yield from random.choice([_left_alone, _done, _failed, _cancelled, _changed])(name)
+        yield from random.choice([_unfinished, _done, _failed, _cancelled, _changed])(name)
 
 
-def _left_alone(name: str) -> Iterator[Happening]:
+def _unfinished(name: str) -> Iterator[Happening]:
     if int(name[-1]) % 2:
         yield from _paused(name)
 

@@ -12,25 +12,25 @@ from time import monotonic
 import orjson
 
 from domain.writer.command_bus import Bus
-from tests.support.acknowledged_writes import Told, told
+from tests.support.acknowledged_writes import Acknowledged, acknowledged
 from tests.support.sample_aggregate import Raise, message, running_bus, store
 
 CALLERS = 32
 TALLIES = 8
 
 
-async def call(bus: Bus, name: str, caller: int, end: float) -> list[Told]:
+async def call(bus: Bus, name: str, caller: int, end: float) -> list[Acknowledged]:
     """One caller: raises the same tallies as everybody, one after another."""
-    answers: list[Told] = []
+    answers: list[Acknowledged] = []
     while monotonic() < end:
         count = len(answers)
         label = f"{name}-{caller}-{count}"
         wish = message(str((caller + count) % TALLIES), Raise(amount=caller + 1), correlation=label)
-        answers.append(told(label, await bus.send(wish)))
+        answers.append(acknowledged(label, await bus.send(wish)))
     return answers
 
 
-async def write(database: str, name: str, seconds: float) -> list[Told]:
+async def write(database: str, name: str, seconds: float) -> list[Acknowledged]:
     async with running_bus(store(database)) as bus:
         print("ready", flush=True)  # noqa: T201 - the test reads it
         await asyncio.to_thread(sys.stdin.readline)

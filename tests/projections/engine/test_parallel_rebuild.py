@@ -24,7 +24,7 @@ from projections.engine.parallel_rebuild import PartFailed, Processes, Share
 from projections.engine.rebuild import Rebuilt, rebuild
 from projections.executions.projection import Executions
 from tests.support.event_writer import Happening, Log, created, opened, some, started
-from tests.support.rebuilds import a_history, ask, bookmark, connect, differences, follow, rows
+from tests.support.rebuilds import ask, bookmark, connect, differences, follow, rows, write_history
 
 pytestmark = pytest.mark.anyio
 
@@ -75,7 +75,7 @@ def two_parts() -> list[int]:
 async def test_processes_make_the_same_rows_under_writes_with_a_live_follower(views: str) -> None:
     async with opened(views) as store, asyncio.TaskGroup() as tasks:
         log, done = Log(store), asyncio.Event()
-        await a_history(log)
+        await write_history(log)
         await log.write(some_more())
 
         async def write() -> None:
@@ -118,7 +118,7 @@ def some_more() -> list[Happening]:
 async def test_every_rebuild_process_reports_its_progress(views: str) -> None:
     told: list[tuple[int, int]] = []
     async with opened(views) as store:
-        await a_history(Log(store))
+        await write_history(Log(store))
         view, note = Executions(store.codec), lambda *at: told.append(at)
         await rebuild(views, "executions", view, store, note, processes=several(2))
         assert await differences(views, store) == []
@@ -129,7 +129,7 @@ async def test_every_rebuild_process_reports_its_progress(views: str) -> None:
 
 async def test_killed_process_fails_the_rebuild_and_spoils_nothing(views: str) -> None:
     async with opened(views) as store:
-        await a_history(Log(store))
+        await write_history(Log(store))
         await follow(views, store)
         live = rows(views)
         rebuilding_ = asyncio.create_task(rebuilt(views, store, several(2)))
@@ -144,7 +144,7 @@ async def test_killed_process_fails_the_rebuild_and_spoils_nothing(views: str) -
 
 async def test_interrupted_rebuild_leaves_no_process(views: str) -> None:
     async with opened(views) as store:
-        await a_history(Log(store))
+        await write_history(Log(store))
         rebuilding_ = asyncio.create_task(rebuilt(views, store, several(2)))
         await asyncio.to_thread(two_parts)
         rebuilding_.cancel()
@@ -155,7 +155,7 @@ async def test_interrupted_rebuild_leaves_no_process(views: str) -> None:
 
 async def test_failing_rebuild_process_is_named(views: str) -> None:
     async with opened(views) as store:
-        await a_history(Log(store))
+        await write_history(Log(store))
         with pytest.raises(PartFailed, match=r"process \d of 2 failed; the view is as it was"):
             await rebuilt(views, store, DIES_AT_ONCE)
 
@@ -163,7 +163,7 @@ async def test_failing_rebuild_process_is_named(views: str) -> None:
 async def test_events_that_rebuild_processes_cannot_apply_are_parked(views: str) -> None:
     async with opened(views) as store:
         log = Log(store)
-        await a_history(log)
+        await write_history(log)
         lost = [Happening(f"nobody-{number}", ProgressUpdated(progress=5)) for number in range(4)]
         await log.write([*lost, created("e")])
         ask(views, "INSERT INTO parked VALUES ('executions', 1, 'gone', 'gone', 'gone')")
@@ -179,7 +179,7 @@ async def test_short_log_is_rebuilt_without_processes(
 ) -> None:
     monkeypatch.setattr(rebuilding, "SHARED", 76)
     async with opened(views) as store:
-        await a_history(Log(store))
+        await write_history(Log(store))
         assert await rebuilt(views, store, NOBODY) == Rebuilt(75, 0)
 
 

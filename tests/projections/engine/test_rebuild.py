@@ -31,7 +31,6 @@ from projections.engine.verify import verify
 from projections.executions.projection import Executions
 from tests.support.event_writer import Happening, Log, created, opened, some, started
 from tests.support.rebuilds import (
-    a_history,
     ask,
     bookmark,
     connect,
@@ -39,6 +38,7 @@ from tests.support.rebuilds import (
     follow,
     generation,
     rows,
+    write_history,
 )
 
 pytestmark = pytest.mark.anyio
@@ -53,7 +53,7 @@ async def rebuilt(conninfo: str, store: Store) -> Rebuilt:
 
 async def test_rebuilt_view_is_the_live_one_in_a_new_generation(views: str) -> None:
     async with opened(views) as store:
-        await a_history(Log(store))
+        await write_history(Log(store))
         await follow(views, store)
         live = rows(views)
         assert await rebuilt(views, store) == Rebuilt(75, 0)
@@ -68,7 +68,7 @@ async def test_rebuild_keeps_every_index_and_constraint(views: str) -> None:
     )
     before = ask(views, catalogue)
     async with opened(views) as store:
-        await a_history(Log(store))
+        await write_history(Log(store))
         await rebuilt(views, store)
     assert ask(views, catalogue) == before
     assert ask(views, f"SELECT FROM pg_namespace WHERE nspname = '{SCRATCH}'") == []
@@ -76,7 +76,7 @@ async def test_rebuild_keeps_every_index_and_constraint(views: str) -> None:
 
 async def test_rebuild_repairs_damaged_rows(views: str) -> None:
     async with opened(views) as store:
-        await a_history(Log(store))
+        await write_history(Log(store))
         await follow(views, store)
         ask(views, "UPDATE executions SET service = 'wrong' WHERE id = 'e-1'")
         ask(views, "DELETE FROM executions WHERE id = 'e-2'")
@@ -97,7 +97,7 @@ async def test_rebuild_under_writes_with_a_live_follower_loses_nothing(
     monkeypatch.setattr(rebuilding, "PAGE", 20)
     async with opened(views) as store, asyncio.TaskGroup() as tasks:
         log, done = Log(store), asyncio.Event()
-        await a_history(log)
+        await write_history(log)
 
         async def write() -> None:
             number = 0
@@ -136,7 +136,7 @@ async def test_interrupted_rebuild_changes_nothing_and_the_next_one_clears_up(
             raise Interrupted
 
     async with opened(views) as store:
-        await a_history(Log(store))
+        await write_history(Log(store))
         await follow(views, store)
         live = rows(views)
         with pytest.raises(Interrupted):
@@ -177,7 +177,7 @@ async def test_events_written_during_index_builds_are_applied_before_the_switch(
     seen = []
     async with opened(views) as store:
         log = Log(store)
-        await a_history(log)
+        await write_history(log)
         await follow(views, store)
         create, switch, writing = rebuilding._create, rebuilding._switch, asyncio.Lock()
 
@@ -201,7 +201,7 @@ async def test_events_written_during_index_builds_are_applied_before_the_switch(
 async def test_waiting_switch_blocks_no_reader(views: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rebuilding, "PAUSE", 0.3)
     async with opened(views) as store:
-        await a_history(Log(store))
+        await write_history(Log(store))
         await follow(views, store)
         options = session_options("executions")
         with psycopg.connect(views, options=options) as backup:
@@ -228,7 +228,7 @@ async def test_database_shutdown_during_a_rebuild_is_a_single_error(
 
     monkeypatch.setattr(rebuilding, "_create", ends)
     async with opened(views) as store:
-        await a_history(Log(store))
+        await write_history(Log(store))
         with pytest.raises(psycopg.errors.AdminShutdown):
             await rebuilt(views, store)
 
@@ -283,7 +283,7 @@ async def test_answer_is_of_a_single_build_when_a_rebuild_ends_meanwhile(
 async def test_rebuild_reports_progress_to_the_end(views: str) -> None:
     told: list[tuple[int, int]] = []
     async with opened(views) as store:
-        await a_history(Log(store))
+        await write_history(Log(store))
         view = Executions(store.codec)
         await rebuild(views, "executions", view, store, lambda *at: told.append(at))
         compared: list[tuple[int, int]] = []

@@ -17,7 +17,7 @@ from projections.executions.columns import field
 from projections.query.ast import EVERYTHING, Every
 from projections.query.parser import from_json
 from tests.projections.query.test_filters import Deep, Sample, combined, comparisons
-from tests.support.filter_model import meets, values
+from tests.support.filter_model import document_matches, values
 
 FACETS = (
     "status",
@@ -63,7 +63,7 @@ def test_facets_are_those_counted_by_hand(known: Sample) -> None:
         st.lists(st.sampled_from(FACETS), unique=True, min_size=1).map(tuple),
     )
     def agree(asked: Deep, names: tuple[str, ...]) -> None:
-        met = [document for document in known.documents if meets(document, asked)]
+        met = [document for document in known.documents if document_matches(document, asked)]
         found = counted(known, names, from_json(asked, field))
         assert list(found) == list(names)
         for name in names:

@@ -30,7 +30,7 @@ from projections.representations.execution import document
 from tests.projections.query.test_filters import Deep, combined, comparisons
 from tests.projections.query.test_pagination import SORTS, place
 from tests.support.event_writer import NOON, SECOND, Happening, Log, new_store
-from tests.support.filter_model import meets
+from tests.support.filter_model import document_matches
 from tests.support.sample_executions import sample
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -94,7 +94,7 @@ class Past:
 
     def expected(self, at: datetime, asked: Deep, sort: str) -> list[bytes]:
         shown = [sealed_json(document(held, at)) for held in states(self.events, at)]
-        met = [one for one in shown if meets(orjson.loads(one), asked)]
+        met = [one for one in shown if document_matches(orjson.loads(one), asked)]
         listed = [Listed(orjson.loads(one)["$id"], one) for one in met]
         return [one.document for one in sorted(listed, key=lambda one: place(one, sort))]
 

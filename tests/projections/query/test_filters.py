@@ -25,7 +25,7 @@ from projections.query.matcher import matches
 from projections.query.parser import from_json, from_query
 from projections.query.sql import sql
 from tests.support.event_writer import Log, new_store
-from tests.support.filter_model import meets, values
+from tests.support.filter_model import document_matches, values
 from tests.support.sample_executions import TAGS, sample
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -43,7 +43,7 @@ class Sample:
     async def _fill(self, conninfo: str) -> None:
         store = new_store(conninfo)
         await store.open()
-        await Log(store, telling=True).write(sample())
+        await Log(store, with_occurred_at=True).write(sample())
         self.view = Executions(store.codec)
         options = session_options("executions")
         self.connection = await AsyncConnection.connect(conninfo, autocommit=True, options=options)
@@ -68,7 +68,7 @@ class Sample:
         return {held.state.id for held in states if matches(condition, value_in(held))}
 
     def expected(self, asked: Deep) -> set[str]:
-        return {shown["$id"] for shown in self.documents if meets(shown, asked)}
+        return {shown["$id"] for shown in self.documents if document_matches(shown, asked)}
 
     def run(self, awaitable: Any) -> Any:
         return self._loop.run(awaitable)

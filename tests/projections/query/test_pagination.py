@@ -24,7 +24,7 @@ from projections.query import pagination
 from projections.query.ast import EVERYTHING, Condition
 from projections.query.parser import from_json
 from tests.support.event_writer import Happening, Log, created, opened, some
-from tests.support.filter_model import WORDS, values
+from tests.support.filter_model import RANKED_VALUES, values
 from tests.support.sample_executions import sample
 
 pytestmark = pytest.mark.anyio
@@ -71,7 +71,7 @@ async def reading(conninfo: str) -> AsyncIterator[tuple[Log, Reader]]:
     ):
         view = Executions(store.codec)
         yield (
-            Log(store, telling=True),
+            Log(store, with_occurred_at=True),
             Reader(view, Follower(view, LogPages(store, view.types)), connection),
         )
 
@@ -87,7 +87,11 @@ def place(row: Listed, sort: str) -> list[tuple[bool, Any]]:
     for word in sort.split(","):
         path = word.removeprefix("-")
         found = values(shown, path)
-        value = WORDS[path].index(found[0]) if found and path in WORDS else (found or [0])[0]
+        value = (
+            RANKED_VALUES[path].index(found[0])
+            if found and path in RANKED_VALUES
+            else (found or [0])[0]
+        )
         keys.append((not found, Reversed(value) if word.startswith("-") else value))
     return [*keys, (False, Reversed(row.id) if word.startswith("-") else row.id)]
 

@@ -137,7 +137,7 @@ def test_answer_that_gets_lost_makes_nothing_twice(
 def test_list_that_lags_behind_makes_nothing_twice(
     imported: FakeService, import_xes: Import
 ) -> None:
-    imported.blind = True
+    imported.lists_are_behind = True
     said = totals(import_xes(ORDERS, CAKES, "--json"))
     assert states(imported) == WHOLE
     assert said["import"]["refused"] == 0
