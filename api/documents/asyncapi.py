@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.web.operation import Operation
-from api.web.request import Call
+from api.web.request import Request
 from api.web.responses import json
 from api.web.websocket import ASKS
 from projections.representations.stream_frames import CONTROLS, FRAMES, WORDS, Envelope, Log
@@ -139,7 +139,7 @@ def _served() -> dict[str, Any]:
     return document(row for row in ALL if row.name in ASKS)
 
 
-async def serve(_: Call) -> ASGIApp:
+async def serve(_: Request) -> ASGIApp:
     """This document."""
     return json(_served())
 

@@ -12,7 +12,7 @@ from api.web import responses
 from api.web.consistency import MIN_POSITION, fresh, reached
 from api.web.list_request import listed
 from api.web.operation import Operation, Parameter
-from api.web.request import Call
+from api.web.request import Request
 from domain.errors import Invalid
 from domain.execution.types import Status, StepStatus
 from projections.analytics.question import MOST_KEYS, By, Question
@@ -22,28 +22,28 @@ ONLY = ("service", "order", "customer", "provider", "status")
 KEYS = get_args(By)
 
 
-async def executions(call: Call) -> ASGIApp:
+async def executions(request: Request) -> ASGIApp:
     """Counts, rates, durations and cost of the executions that are meant, and by group."""
-    since, until = call.parameter("from"), call.parameter("to")
-    keys = _keys(call)
+    since, until = request.parameter("from"), request.parameter("to")
+    keys = _keys(request)
     question = Question(
         by=keys,
-        only={name: value for name in ONLY if (value := call.parameter(name)) is not None},
+        only={name: value for name in ONLY if (value := request.parameter(name)) is not None},
         since=None if since is None else history.timed("from", since),
         until=None if until is None else history.timed("to", until),
     )
     statuses: list[str] = list(StepStatus if question.steps else Status)
     if question.only.get("status", statuses[0]) not in statuses:
         raise Invalid.field("status", f"must be one of {', '.join(statuses)}")
-    await fresh(call, "analytics")
-    async with call.system.store.searcher(INDEXED) as connection:
-        answer = await call.system.figures.answer(connection, question)
-    reached(call, answer.position)
+    await fresh(request, "analytics")
+    async with request.system.store.searcher(INDEXED) as connection:
+        answer = await request.system.figures.answer(connection, question)
+    reached(request, answer.position)
     return responses.json(answer.document, {"log-position": str(answer.position)})
 
 
-def _keys(call: Call) -> tuple[By, ...]:
-    keys = tuple(listed(call, "by"))
+def _keys(request: Request) -> tuple[By, ...]:
+    keys = tuple(listed(request, "by"))
     if len(keys) > MOST_KEYS or len(set(keys)) < len(keys) or not set(keys) <= set(KEYS):
         raise Invalid.field("by", f"must be one or {MOST_KEYS} of {', '.join(KEYS)}")
     return cast("tuple[By, ...]", keys)

@@ -17,7 +17,7 @@ from api.web.consistency import MIN_POSITION, fresh, look, reached
 from api.web.dry_run import DRY_RUN, is_dry_run, rehearsed
 from api.web.ids import checked_new_id
 from api.web.operation import Handler, Operation, Parameter
-from api.web.request import Call
+from api.web.request import Request
 from domain import registry
 from domain.catalog.confirm_order import ConfirmOrder
 from domain.catalog.order import CancelOrder
@@ -49,10 +49,10 @@ SEALED_KINDS = frozenset({"order"})
 
 
 async def loaded(
-    call: Call, streams: Iterable[str], moment: Moment | None = None
+    request: Request, streams: Iterable[str], moment: Moment | None = None
 ) -> dict[str, dict[str, Any]]:
     """Those of the entries that exist, or existed at a moment, as clients see them, by stream."""
-    found = await call.system.store.load_all(streams, moment)
+    found = await request.system.store.load_all(streams, moment)
     return {stream: document(held) for stream, held in found.items()}
 
 
@@ -72,12 +72,12 @@ def creating(kind: str) -> Handler:
     """The handler that makes an entry of a kind."""
     command = registry.COMMANDS[kind][KINDS[kind].create]
 
-    async def handle(call: Call) -> ASGIApp:
-        identity, wish = creation(call, command, kind)
-        message = call.message(f"{kind}/{identity}", wish)
-        if is_dry_run(call):
-            return await rehearsed(call, message)
-        answer = await call.system.bus.send(message)  # a replayed one has the id made at first
+    async def handle(request: Request) -> ASGIApp:
+        identity, wish = creation(request, command, kind)
+        message = request.message(f"{kind}/{identity}", wish)
+        if is_dry_run(request):
+            return await rehearsed(request, message)
+        answer = await request.system.bus.send(message)  # a replayed one has the id made at first
         return _answered(answer, f"{KINDS[kind].path}/{answer.held.state.id}")
 
     return handle
@@ -86,12 +86,14 @@ def creating(kind: str) -> Handler:
 def reading(kind: str) -> Handler:
     """The handler that shows one entry, always current."""
 
-    async def handle(call: Call) -> ASGIApp:
-        reading = await look(call, lambda: call.system.store.look(f"{kind}/{call.path['id']}"))
+    async def handle(request: Request) -> ASGIApp:
+        reading = await look(
+            request, lambda: request.system.store.look(f"{kind}/{request.path['id']}")
+        )
         if (held := reading.held) is None:
             raise NotFound(f"There is no such {kind}.")
         tag = responses.Tag(held.version)
-        return responses.read(call, document(held), tag, reading.position)
+        return responses.read(request, document(held), tag, reading.position)
 
     return handle
 
@@ -100,20 +102,20 @@ def listing(kind: str) -> Handler:
     """The handler that lists entries of a kind, a page of them."""
     known = KINDS[kind].filters
 
-    async def handle(call: Call) -> ASGIApp:
-        await fresh(call, "catalog")
-        wanted = {name: value for name in known if (value := call.parameter(name)) is not None}
-        async with call.system.store.reader() as connection:
-            page = await call.system.catalog.list(
+    async def handle(request: Request) -> ASGIApp:
+        await fresh(request, "catalog")
+        wanted = {name: value for name in known if (value := request.parameter(name)) is not None}
+        async with request.system.store.reader() as connection:
+            page = await request.system.catalog.list(
                 connection,
                 kind,
                 wanted,
-                limit=call.whole("limit", 1, 500) or 50,
-                cursor=call.parameter("cursor"),
+                limit=request.whole("limit", 1, 500) or 50,
+                cursor=request.parameter("cursor"),
             )
-        reached(call, page.position)
+        reached(request, page.position)
         streams = [f"{kind}/{entry.id}" for entry in page.data]
-        keys = await call.system.store.keys(streams) if kind in SEALED_KINDS else {}
+        keys = await request.system.store.keys(streams) if kind in SEALED_KINDS else {}
         items = [
             open_json(entry.document, keys.get(stream))
             for entry, stream in zip(page.data, streams, strict=True)
@@ -124,25 +126,25 @@ def listing(kind: str) -> Handler:
     return handle
 
 
-async def confirm(call: Call) -> ASGIApp:
+async def confirm(request: Request) -> ASGIApp:
     """Confirm an order: its execution begins. The order is answered, the execution is the Location."""
-    wish = parsed(ConfirmOrder, call.body)
+    wish = parsed(ConfirmOrder, request.body)
     if wish.execution is not None:
         checked_new_id(wish.execution, "execution")
-    message = call.message(f"order/{call.path['id']}", wish)
-    if is_dry_run(call):
-        return await rehearsed(call, message)
-    answer = await call.system.bus.send(message)
+    message = request.message(f"order/{request.path['id']}", wish)
+    if is_dry_run(request):
+        return await rehearsed(request, message)
+    answer = await request.system.bus.send(message)
     return _answered(answer, f"executions/{answer.held.state.execution}")
 
 
-async def cancel(call: Call) -> ASGIApp:
+async def cancel(request: Request) -> ASGIApp:
     """Cancel an order; its executions are untouched."""
-    message = call.message(f"order/{call.path['id']}", parsed(CancelOrder, call.body))
-    if is_dry_run(call):
-        return await rehearsed(call, message)
-    answer = await call.system.bus.send(message)
-    return _answered(answer, f"orders/{call.path['id']}")
+    message = request.message(f"order/{request.path['id']}", parsed(CancelOrder, request.body))
+    if is_dry_run(request):
+        return await rehearsed(request, message)
+    answer = await request.system.bus.send(message)
+    return _answered(answer, f"orders/{request.path['id']}")
 
 
 def _operations(kind: str) -> tuple[Operation, ...]:

@@ -21,7 +21,7 @@ from api.web.exact_numbers import without_inexact_costs
 from api.web.ids import checked_id, checked_new_id
 from api.web.ndjson import items
 from api.web.operation import Operation
-from api.web.request import Call
+from api.web.request import Request
 from api.web.responses import json
 from domain.errors import DomainError, Invalid, Overloaded
 from domain.eventlog.idempotency import recalled
@@ -36,15 +36,15 @@ MOST = 1_000
 LOG = "log"
 
 
-async def many(call: Call) -> ASGIApp:
+async def many(request: Request) -> ASGIApp:
     """Every command is answered in order with its own status; one refusal does not stop the rest."""
-    given = without_inexact_costs(call.body, items(call.body))
+    given = without_inexact_costs(request.body, items(request.body))
     if not 1 <= len(given) <= MOST:
         raise Invalid.field("", f"must have 1 to {MOST} commands, but has {len(given)}")
-    call.system.bus.require_room(len(given))
-    repeated = await _came_before(call, len(given))
-    waiting = [_submitted(call, item, place) for place, item in enumerate(given)]
-    answered = [await _outcome(call, item) for item in waiting]
+    request.system.bus.require_room(len(given))
+    repeated = await _came_before(request, len(given))
+    waiting = [_submitted(request, item, place) for place, item in enumerate(given)]
+    answered = [await _outcome(request, item) for item in waiting]
     outcomes = [outcome for outcome, _ in answered]
     if all(outcome["status"] == 503 for outcome in outcomes):
         raise Overloaded
@@ -56,16 +56,16 @@ async def many(call: Call) -> ASGIApp:
     return json(outcomes, headers)
 
 
-async def _came_before(call: Call, commands: int) -> bool:
+async def _came_before(request: Request, commands: int) -> bool:
     """Whether this very call came before, under its key; its commands have keys made of that one.
 
     Raises:
         IdempotencyKeyReused: the key came with another request.
     """
-    if b"idempotency-key" not in call.headers:
+    if b"idempotency-key" not in request.headers:
         return False
-    once = call.idempotency()
-    reply = await call.system.store.claim(once, {"commands": commands}, call.system.clock())
+    once = request.idempotency()
+    reply = await request.system.store.claim(once, {"commands": commands}, request.system.clock())
     if reply is None:
         return False
     recalled(reply, once.fingerprint)
@@ -77,13 +77,13 @@ Outcome = tuple[dict[str, Any], bool]
 """What one command of many is answered, and whether it was answered so before."""
 
 
-def _submitted(call: Call, item: Any, place: int) -> Submitted:
+def _submitted(request: Request, item: Any, place: int) -> Submitted:
     identity = item.get("execution") if isinstance(item, dict) else None
     shown = identity if isinstance(identity, str) else None
     try:
         if isinstance(item, dict) and item.get("command") == LOG:
-            return shown, _log(call, item, place)
-        return shown, call.system.bus.submit(_message(call, item, place))
+            return shown, _log(request, item, place)
+        return shown, request.system.bus.submit(_message(request, item, place))
     except ValidationError as error:
         return shown, problems.invalid(error)
     except DomainError as error:
@@ -93,7 +93,7 @@ def _submitted(call: Call, item: Any, place: int) -> Submitted:
         return shown, problems.Internal()
 
 
-def _message(call: Call, item: Any, place: int) -> Message:
+def _message(request: Request, item: Any, place: int) -> Message:
     name, identity, if_match, given = _parted(item)
     if name not in COMMANDS:
         named = f"`{name[:100]}`" if name else "none"
@@ -102,13 +102,13 @@ def _message(call: Call, item: Any, place: int) -> Message:
         )
     prepare(COMMANDS[name], given)
     if name == "create" and identity is None:
-        identity = call.system.new_id("exec")
+        identity = request.system.new_id("exec")
     checked = checked_new_id if name == "create" else checked_id
     stream = f"execution/{checked(identity, 'execution')}"
-    return call.message(stream, built(COMMANDS[name], given), str(place), if_match)
+    return request.message(stream, built(COMMANDS[name], given), str(place), if_match)
 
 
-async def _log(call: Call, item: Any, place: int) -> bool:
+async def _log(request: Request, item: Any, place: int) -> bool:
     """Log lines are no events: they go beside the bus, when all before them is done.
 
     Whether it was done before.
@@ -118,7 +118,7 @@ async def _log(call: Call, item: Any, place: int) -> bool:
     prepare(LogLine, given)
     line = built(LogLine, given)
     expected = None if if_match is None else (if_match,)
-    return await log_lines.kept(call, execution, [line], str(place), expected)
+    return await log_lines.kept(request, execution, [line], str(place), expected)
 
 
 def _parted(item: Any) -> tuple[str, Any, int | None, dict[str, Any]]:
@@ -134,18 +134,18 @@ def _parted(item: Any) -> tuple[str, Any, int | None, dict[str, Any]]:
     return name if isinstance(name, str) else "", identity, if_match, given
 
 
-async def _outcome(call: Call, submitted: Submitted) -> Outcome:
+async def _outcome(request: Request, submitted: Submitted) -> Outcome:
     identity, waiting = submitted
     try:
         if isinstance(waiting, DomainError):
             raise waiting
         answer = await waiting
     except ValidationError as error:
-        return _refused(call, identity, problems.invalid(error))
+        return _refused(request, identity, problems.invalid(error))
     except DomainError as error:
-        return _refused(call, identity, error)
+        return _refused(request, identity, error)
     except Exception:  # noqa: BLE001 - a mistake in one command is that command's alone; the bus logs it
-        return _refused(call, identity, problems.Internal())
+        return _refused(request, identity, problems.Internal())
     if isinstance(answer, bool):
         return {"status": 200, "execution": identity}, answer
     held = answer.held
@@ -158,9 +158,9 @@ async def _outcome(call: Call, submitted: Submitted) -> Outcome:
     return outcome, answer.replayed
 
 
-def _refused(call: Call, identity: str | None, error: DomainError) -> Outcome:
+def _refused(request: Request, identity: str | None, error: DomainError) -> Outcome:
     """What is invalid is so each time, whether or not it is kept under a key."""
-    problem = problems.problem(error, call.url)
+    problem = problems.problem(error, request.url)
     outcome = {"status": problem["status"], "execution": identity, "problem": problem}
     return outcome, error.replayed or problem["status"] == 422
 

@@ -13,7 +13,7 @@ from api.web.dry_run import DRY_RUN, is_dry_run, rehearsed
 from api.web.ids import checked_new_id
 from api.web.operation import Handler, Operation, Parameter
 from api.web.read_only import is_read_before, without_unchanged
-from api.web.request import Call
+from api.web.request import Request
 from api.web.responses import DONE, executed
 from domain.errors import NotFound
 from domain.execution.commands import COMMANDS
@@ -53,55 +53,55 @@ def commanding(command: type[Command[Any]]) -> Handler:
     """The handler of one command."""
     bare = BARE.get(command.name)
 
-    async def handle(call: Call) -> ASGIApp:
-        wish = parsed(command, call.body, call.path.get("step"), bare)
-        return await answered(call, f"execution/{call.path['id']}", wish)
+    async def handle(request: Request) -> ASGIApp:
+        wish = parsed(command, request.body, request.path.get("step"), bare)
+        return await answered(request, f"execution/{request.path['id']}", wish)
 
     return handle
 
 
-async def update(call: Call) -> ASGIApp:
+async def update(request: Request) -> ASGIApp:
     """Change settings; a document that was read before may be sent back whole."""
-    given, stream = fields(call.body), f"execution/{call.path['id']}"
+    given, stream = fields(request.body), f"execution/{request.path['id']}"
     if is_read_before(given):
-        held = await call.system.store.load(stream)
+        held = await request.system.store.load(stream)
         if held is None:
             raise NotFound
-        given = without_unchanged(given, held, call.system.clock())
+        given = without_unchanged(given, held, request.system.clock())
     prepare(UpdateExecution, given)
-    return await answered(call, stream, built(UpdateExecution, given))
+    return await answered(request, stream, built(UpdateExecution, given))
 
 
-async def answered(call: Call, stream: str, wish: Command[Any]) -> ASGIApp:
+async def answered(request: Request, stream: str, wish: Command[Any]) -> ASGIApp:
     """What a command to an execution led to, or with `dryRun=true` would lead to."""
-    message = call.message(stream, wish)
-    if is_dry_run(call):
-        return await rehearsed(call, message)
-    return executed(call, await call.system.bus.send(message))
+    message = request.message(stream, wish)
+    if is_dry_run(request):
+        return await rehearsed(request, message)
+    return executed(request, await request.system.bus.send(message))
 
 
-async def create(call: Call) -> ASGIApp:
+async def create(request: Request) -> ASGIApp:
     """A new execution, under the client's id or one made here."""
-    identity, wish = creation(call, COMMANDS["create"], "exec")
-    return await answered(call, f"execution/{identity}", wish)
+    identity, wish = creation(request, COMMANDS["create"], "exec")
+    return await answered(request, f"execution/{identity}", wish)
 
 
-async def start(call: Call) -> ASGIApp:
+async def start(request: Request) -> ASGIApp:
     """Start; with `async=true` the execution stays `starting` until it is started once more."""
-    wish = parsed(StartExecution, call.body)
-    if call.truth("async"):
+    wish = parsed(StartExecution, request.body)
+    if request.truth("async"):
         wish = wish.model_copy(update={"asynchronous": True})
-    return await answered(call, f"execution/{call.path['id']}", wish)
+    return await answered(request, f"execution/{request.path['id']}", wish)
 
 
-def creation(call: Call, command: type[C], kind: str) -> tuple[str, C]:
+def creation(request: Request, command: type[C], kind: str) -> tuple[str, C]:
     """The id that a client brings as `$id`, or a new one, and the command that creates it."""
-    given = fields(call.body)
+    given = fields(request.body)
     identity = given.pop("$id", None)
     prepare(command, given)
     wish = built(command, given)
     if identity is None:
-        return call.system.new_id(kind), wish
+        return request.system.new_id(kind), wish
     return checked_new_id(identity), wish
 
 
@@ -111,11 +111,11 @@ ASYNC = Parameter(
 )
 
 
-async def fork(call: Call) -> ASGIApp:
+async def fork(request: Request) -> ASGIApp:
     """A new execution that begins with the state of this one at a version."""
-    identity, wish = creation(call, ForkExecution, "exec")
-    source = await call.system.history.at_version(f"execution/{call.path['id']}", wish.version)
-    return await answered(call, f"execution/{identity}", wish.of(source.state))
+    identity, wish = creation(request, ForkExecution, "exec")
+    source = await request.system.history.at_version(f"execution/{request.path['id']}", wish.version)
+    return await answered(request, f"execution/{identity}", wish.of(source.state))
 
 
 def _operation(method: str, path: str, name: str, summary: str) -> Operation:

@@ -11,7 +11,7 @@ from api.access.rights import Right
 from api.documents.openapi import document
 from api.web.operation import Operation
 from api.web.problem_codes import PROBLEMS
-from api.web.request import Call
+from api.web.request import Request
 from api.web.responses import json
 
 
@@ -22,19 +22,19 @@ def _served() -> dict[str, Any]:
     return document(ALL)
 
 
-async def serve(_: Call) -> ASGIApp:
+async def serve(_: Request) -> ASGIApp:
     """This document."""
     return json(_served())
 
 
-async def problem(call: Call) -> ASGIApp:
+async def problem(request: Request) -> ASGIApp:
     """What a problem code means."""
     from domain.errors import NotFound
 
-    kind = PROBLEMS.get(call.path["code"])
+    kind = PROBLEMS.get(request.path["code"])
     if kind is None:
         raise NotFound(f"There is no such problem code; there are {', '.join(PROBLEMS)}.")
-    return json({"code": call.path["code"], **kind._asdict()})
+    return json({"code": request.path["code"], **kind._asdict()})
 
 
 OPERATIONS = (

@@ -29,7 +29,7 @@ from api.web.list_request import (
 )
 from api.web.list_request import PARAMETERS as LIST_WORDS
 from api.web.operation import Operation, Parameter
-from api.web.request import Call
+from api.web.request import Request
 from api.web.selection import Selection, selection
 from domain.errors import Invalid
 from domain.eventlog.codec import open_json, sealed_json
@@ -44,97 +44,103 @@ from projections.representations.execution_schema import ServiceExecution
 PARTS = ["status", "progress", "result", "error", "attempts", "metrics", "webhooks"]
 
 
-async def read(call: Call) -> ASGIApp:
+async def read(request: Request) -> ASGIApp:
     """One execution, always current, or as it was at `?version=` or `?at=`."""
-    relations = expanded(listed(call, "expand"))
-    chosen = selection(listed(call, "fields"))
-    if chosen and responses.wants_linked_data(call):
+    relations = expanded(listed(request, "expand"))
+    chosen = selection(listed(request, "fields"))
+    if chosen and responses.wants_linked_data(request):
         raise Invalid.field("fields", "must be left out where linked data is asked for")
-    seen = await history.read_state(call)
+    seen = await history.read_state(request)
     document, lines = seen.document(), None
-    versions = await expand(call, [document], relations, seen.moment)
+    versions = await expand(request, [document], relations, seen.moment)
     if seen.moment is None:
-        await noted(call, seen.held)
-        latest, lines = await call.system.logs.latest(document["$id"])
+        await noted(request, seen.held)
+        latest, lines = await request.system.logs.latest(document["$id"])
         document = with_logs(document, latest, lines)
     tag = responses.Tag(seen.held.version, lines, versions, seen.counting)
     shown = document if chosen is None else chosen.shown(document)
-    return history.answered(call, seen, shown, tag)
+    return history.answered(request, seen, shown, tag)
 
 
-def part(name: str) -> Callable[[Call], Any]:
+def part(name: str) -> Callable[[Request], Any]:
     """The handler of one member of the document."""
 
-    async def handle(call: Call) -> ASGIApp:
-        seen = await history.read_state(call)
+    async def handle(request: Request) -> ASGIApp:
+        seen = await history.read_state(request)
         counting = name == "metrics" and seen.counting
         tag = responses.Tag(seen.held.version, counting=counting)
         shown = seen.document(steps=()).get(name)
-        return history.answered(call, seen, shown, tag, revalidated=not counting)
+        return history.answered(request, seen, shown, tag, revalidated=not counting)
 
     return handle
 
 
-async def checkpoints(call: Call) -> ASGIApp:
+async def checkpoints(request: Request) -> ASGIApp:
     """All checkpoints; the execution itself shows the latest ten."""
-    seen = await history.read_state(call)
+    seen = await history.read_state(request)
     shown = [checkpoint_document(checkpoint) for checkpoint in seen.held.state.checkpoints]
-    return history.answered(call, seen, shown)
+    return history.answered(request, seen, shown)
 
 
-async def list_all(call: Call) -> ASGIApp:
+async def list_all(request: Request) -> ASGIApp:
     """The executions that meet the query's conditions, a page of them."""
-    conditions = [item for item in call.query if item[0] not in PAGING]
-    return await _page(call, parser.from_query(conditions, field), list_request(call))
+    conditions = [item for item in request.query if item[0] not in PAGING]
+    return await _page(request, parser.from_query(conditions, field), list_request(request))
 
 
-async def find(call: Call) -> ASGIApp:
+async def find(request: Request) -> ASGIApp:
     """The executions that meet the body's conditions, a page of them."""
-    condition, path, beside = filter_of(fields(call.body))
-    return await _page(call, parser.from_json(condition, field, path), list_request(call, beside))
+    condition, path, beside = filter_of(fields(request.body))
+    return await _page(
+        request, parser.from_json(condition, field, path), list_request(request, beside)
+    )
 
 
-async def _page(call: Call, condition: Condition, asked: ListRequest) -> ASGIApp:
+async def _page(request: Request, condition: Condition, asked: ListRequest) -> ASGIApp:
     relations = expanded(asked.expand)
-    await fresh(call, "executions")
+    await fresh(request, "executions")
     counts: Facets | None = None
     if asked.at is not None:
-        found = await _past_page(call, condition, asked, asked.at)
+        found = await _past_page(request, condition, asked, asked.at)
     else:
-        async with call.system.store.searcher(INDEXED) as connection:
-            found = await call.system.executions.find(
-                connection, call.system.clock(), condition, **asked.paging
+        async with request.system.store.searcher(INDEXED) as connection:
+            found = await request.system.executions.find(
+                connection, request.system.clock(), condition, **asked.paging
             )
             if asked.facets:
                 counts = await facets.counted(connection, asked.facets, condition)
-    reached(call, found.position)
-    items = await _items(call, found.data, relations, asked.fields, asked.at)
-    return page_answer(call, asked, found, items, counts)
+    reached(request, found.position)
+    items = await _items(request, found.data, relations, asked.fields, asked.at)
+    return page_answer(request, asked, found, items, counts)
 
 
-async def _past_page(call: Call, condition: Condition, asked: ListRequest, at: datetime) -> Page:
-    lists = call.system.past_lists
+async def _past_page(
+    request: Request, condition: Condition, asked: ListRequest, at: datetime
+) -> Page:
+    lists = request.system.past_lists
     moment = await lists.moment(at)
-    await fresh(call, "executions", moment.position)
-    async with call.system.store.searcher(INDEXED) as connection:
-        found = await lists.find(connection, call.system.clock(), moment, condition, **asked.paging)
-    reached(call, found.position, moment.position)
+    await fresh(request, "executions", moment.position)
+    async with request.system.store.searcher(INDEXED) as connection:
+        found = await lists.find(
+            connection, request.system.clock(), moment, condition, **asked.paging
+        )
+    reached(request, found.position, moment.position)
     return found
 
 
 async def _items(
-    call: Call,
+    request: Request,
     rows: list[Listed],
     relations: list[str],
     chosen: Selection | None,
     at: datetime | None,
 ) -> list[bytes]:
-    keys = await call.system.store.keys(f"execution/{row.id}" for row in rows)
+    keys = await request.system.store.keys(f"execution/{row.id}" for row in rows)
     if relations or chosen:
         documents = [orjson.loads(row.document) for row in rows]
         if chosen:
             documents = [chosen.members(item) for item in documents]
-        await expand(call, documents, relations, at)
+        await expand(request, documents, relations, at)
         rows = [
             Listed(row.id, sealed_json(item)) for row, item in zip(rows, documents, strict=True)
         ]

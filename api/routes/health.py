@@ -12,7 +12,7 @@ from api.access.rights import Right
 from api.telemetry import metrics
 from api.web import event_stream, watch
 from api.web.operation import Operation
-from api.web.request import Call
+from api.web.request import Request
 from api.web.responses import json
 from domain.errors import Overloaded
 
@@ -20,18 +20,20 @@ if TYPE_CHECKING:
     from api.app import System
 
 
-async def alive(_: Call) -> ASGIApp:
+async def alive(_: Request) -> ASGIApp:
     """The process answers."""
     return json({"status": "ok"})
 
 
-async def ready(call: Call) -> ASGIApp:
+async def ready(request: Request) -> ASGIApp:
     """Commands are taken and the database answers; every view is shown with its position and what
     it has parked. As a stream: the same whenever it changes.
     """
-    if event_stream.preferred(call):
-        return watch.watched(call, "readiness", lambda: _readiness(call.system), MOST_WATCHERS)
-    shown = await _readiness(call.system)
+    if event_stream.preferred(request):
+        return watch.watched(
+            request, "readiness", lambda: _readiness(request.system), MOST_WATCHERS
+        )
+    shown = await _readiness(request.system)
     if shown["status"] == "ready":
         return json(shown)
     return json(shown, {"retry-after": "1"}, 503)
@@ -55,13 +57,13 @@ async def _readiness(system: System) -> dict[str, Any]:
     return {"status": "ready", "position": head, "views": views}
 
 
-async def projections(call: Call) -> ASGIApp:
+async def projections(request: Request) -> ASGIApp:
     """Every view with its position, lag and parked events, and how far a rebuild of it is. As a
     stream: the same whenever it changes.
     """
-    if event_stream.preferred(call):
-        return watch.watched(call, "projections", lambda: _watched(call.system))
-    return json(await _projections(call.system))
+    if event_stream.preferred(request):
+        return watch.watched(request, "projections", lambda: _watched(request.system))
+    return json(await _projections(request.system))
 
 
 async def _projections(system: System) -> dict[str, Any]:
@@ -93,12 +95,12 @@ def _rebuild(rebuilt: int | None, head: int) -> dict[str, Any]:
     return {"rebuild": {"position": rebuilt, "progress": progress}}
 
 
-async def prometheus(call: Call) -> ASGIApp:
+async def prometheus(request: Request) -> ASGIApp:
     """The figures in Prometheus' text format."""
-    head, _ = await call.system.store.head()
+    head, _ = await request.system.store.head()
     metrics.LOG_POSITION.set(head)
-    metrics.COMMANDS_WAITING.set(call.system.bus.waiting)
-    for progress in await call.system.runner.progress():
+    metrics.COMMANDS_WAITING.set(request.system.bus.waiting)
+    for progress in await request.system.runner.progress():
         metrics.VIEW_POSITION.labels(progress.view).set(progress.position)
         metrics.VIEW_PARKED.labels(progress.view).set(progress.parked)
     return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})

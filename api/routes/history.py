@@ -17,7 +17,7 @@ from api.web import event_stream, responses
 from api.web.consistency import MIN_POSITION, look, written
 from api.web.ids import checked_id
 from api.web.operation import Operation, Parameter
-from api.web.request import Call
+from api.web.request import Request
 from api.web.stream_request import included
 from domain.errors import Invalid, NotFound
 from domain.eventlog.states import Moment
@@ -52,12 +52,12 @@ class Seen(NamedTuple):
         return document(self.held, self.until, steps)
 
 
-async def read_state(call: Call) -> Seen:
+async def read_state(request: Request) -> Seen:
     """The execution of a request: now, or as it was at `?version=` or `?at=`."""
-    until = _until(call)
-    stream, history = f"execution/{call.path['id']}", call.system.history
-    reading = await look(call, lambda: history.read(stream, until))
-    held, now = existing(reading, until), call.system.clock()
+    until = _until(request)
+    stream, history = f"execution/{request.path['id']}", request.system.history
+    reading = await look(request, lambda: history.read(stream, until))
+    held, now = existing(reading, until), request.system.clock()
     if until is None:
         counting = held.state.started_at is not None and not held.state.final
         return Seen(held, now, reading.position, counting=counting)
@@ -68,15 +68,15 @@ async def read_state(call: Call) -> Seen:
     return Seen(held, min(until, now), held.position, until, immutable=over, counting=counting)
 
 
-def _until(call: Call) -> int | datetime | None:
-    version, at = call.whole("version", 1, 2**53), call.parameter("at")
+def _until(request: Request) -> int | datetime | None:
+    version, at = request.whole("version", 1, 2**53), request.parameter("at")
     if version is not None and at is not None:
         raise Invalid.field("at", "must be left out where `version` is given")
     return version if at is None else timed("at", at)
 
 
 def answered(
-    call: Call,
+    request: Request,
     seen: Seen,
     shown: Any,
     tag: responses.Tag | None = None,
@@ -85,7 +85,7 @@ def answered(
 ) -> ASGIApp:
     """The answer that shows this of what was seen."""
     return responses.read(
-        call,
+        request,
         shown,
         tag or responses.Tag(seen.held.version),
         seen.position,
@@ -102,59 +102,59 @@ def timed(name: str, text: str) -> datetime:
         raise Invalid.field(name, str(error)) from None
 
 
-async def events(call: Call) -> ASGIApp:
+async def events(request: Request) -> ASGIApp:
     """The history of one execution: a page of it as JSON, or all of it and what comes as SSE."""
-    if event_stream.preferred(call):
-        return await event_stream.events_of_execution(call)
-    call.only("order", "limit", "cursor", "types", "minPosition", "include")
-    order = call.parameter("order") or "asc"
+    if event_stream.preferred(request):
+        return await event_stream.events_of_execution(request)
+    request.only("order", "limit", "cursor", "types", "minPosition", "include")
+    order = request.parameter("order") or "asc"
     if order not in {"asc", "desc"}:
         raise Invalid.field("order", "must be asc or desc")
-    types = [glob for glob in (call.parameter("types") or "").split(",") if glob]
+    types = [glob for glob in (request.parameter("types") or "").split(",") if glob]
     known_types(types)
-    with_states = included(call)
-    position = await written(call)
-    page = await call.system.history.events(
-        f"execution/{call.path['id']}",
+    with_states = included(request)
+    position = await written(request)
+    page = await request.system.history.events(
+        f"execution/{request.path['id']}",
         types=types,
         descending=order == "desc",
-        limit=call.whole("limit", 1, MOST_WITH_STATES if with_states else 500) or 50,
-        cursor=call.parameter("cursor"),
+        limit=request.whole("limit", 1, MOST_WITH_STATES if with_states else 500) or 50,
+        cursor=request.parameter("cursor"),
         with_states=with_states,
     )
     headers = {"log-position": str(position), **responses.VARY}
     return responses.json(responses.page(page.envelopes, page.next_cursor), headers)
 
 
-async def diff(call: Call) -> ASGIApp:
+async def diff(request: Request) -> ASGIApp:
     """What changed between two versions, and who changed it."""
-    first, last = call.whole("from", 1, 2**53), call.whole("to", 1, 2**53)
+    first, last = request.whole("from", 1, 2**53), request.whole("to", 1, 2**53)
     if first is None or last is None:
         raise Invalid.field("from" if first is None else "to", "is required: a version, from 1")
-    position = await written(call)
-    patch = await call.system.history.diff(f"execution/{call.path['id']}", first, last)
+    position = await written(request)
+    patch = await request.system.history.diff(f"execution/{request.path['id']}", first, last)
     kept = {"cache-control": responses.IMMUTABLE, **responses.VARY}
     headers = {"log-position": str(position), **kept}
     return responses.json(patch, headers, media="application/json-patch+json")
 
 
-async def compare(call: Call) -> ASGIApp:
+async def compare(request: Request) -> ASGIApp:
     """Two executions, or two versions, step by step: where they part, and what they took."""
-    name = checked_id(call.parameter("with"), "with")
-    version = call.whole("withVersion", 1, 2**53)
-    this = await read_state(call)
+    name = checked_id(request.parameter("with"), "with")
+    version = request.whole("withVersion", 1, 2**53)
+    this = await read_state(request)
     try:
-        other = existing(await call.system.history.read(f"execution/{name}", version), version)
+        other = existing(await request.system.history.read(f"execution/{name}", version), version)
     except NotFound as error:
         raise NotFound(f"`with`: {error.detail}", **error.members, **{"with": name}) from None
-    until = other.at if version is not None else call.system.clock()
+    until = other.at if version is not None else request.system.clock()
     one = this.document()
     await asyncio.sleep(0)  # with thousands of steps each of these takes long
     shown = compared(one, document(other, until))
     counting = this.counting or (version is None and not other.state.final)
     tag = responses.Tag(this.held.version, related={"with": other.version}, counting=counting)
     this = this._replace(immutable=this.immutable and version is not None)
-    return answered(call, this, shown, tag, revalidated=not counting)
+    return answered(request, this, shown, tag, revalidated=not counting)
 
 
 LIMIT = Parameter("limit", "How many", {"type": "integer", "minimum": 1, "maximum": 500})

@@ -18,7 +18,7 @@ from api.web.command_body import encoded, parsed, parsed_json
 from api.web.command_members import without_nulls
 from api.web.consistency import MIN_POSITION, fresh, noted
 from api.web.operation import Operation, Parameter
-from api.web.request import Call
+from api.web.request import Request
 from domain.errors import Invalid, NotFound, VersionMismatch
 from domain.eventlog.codec import plain_json
 from domain.json_forms import format_time
@@ -39,23 +39,23 @@ APPENDED = {
 }
 
 
-async def append(call: Call) -> ASGIApp:
+async def append(request: Request) -> ASGIApp:
     """Keep one line, or a list of them."""
-    given = parsed_json(call.body)
+    given = parsed_json(request.body)
     if isinstance(given, list):
         for part in given:
             if isinstance(part, dict):
                 without_nulls(LogLine, part)
         lines = MANY.validate_json(encoded(given))
     else:
-        lines = [parsed(LogLine, call.body)]
-    replayed = await kept(call, call.path["id"], lines, if_match=call.if_match)
+        lines = [parsed(LogLine, request.body)]
+    replayed = await kept(request, request.path["id"], lines, if_match=request.if_match)
     headers = {"idempotency-replayed": "true"} if replayed else {}
     return responses.json({"appended": len(lines)}, headers)
 
 
 async def kept(
-    call: Call,
+    request: Request,
     execution: str,
     lines: Sequence[LogLine],
     part: str = "",
@@ -68,7 +68,7 @@ async def kept(
         Invalid: a line is of the future.
         VersionMismatch: the execution is at none of the versions that are expected.
     """
-    now = call.system.clock()
+    now = request.system.clock()
     for place, line in enumerate(lines):
         if line.when is not None and line.when - now > CLOCKS_DIFFER:
             path = f"{place}.timestamp" if len(lines) > 1 else "timestamp"
@@ -77,61 +77,65 @@ async def kept(
                 f"must not lie in the future, but is `{format_time(line.when)}`",
             )
     if if_match is not None:
-        await _require(call, execution, if_match)
-    if b"idempotency-key" in call.headers:
-        return await call.system.logs.append_once(execution, lines, now, call.idempotency(part))
-    await call.system.logs.append(execution, lines, now)
+        await _require(request, execution, if_match)
+    if b"idempotency-key" in request.headers:
+        return await request.system.logs.append_once(
+            execution, lines, now, request.idempotency(part)
+        )
+    await request.system.logs.append(execution, lines, now)
     return False
 
 
-async def _require(call: Call, execution: str, versions: tuple[int, ...]) -> None:
-    held = await call.system.store.load(f"execution/{execution}")
+async def _require(request: Request, execution: str, versions: tuple[int, ...]) -> None:
+    held = await request.system.store.load(f"execution/{execution}")
     if held is None:
         raise NotFound
     if held.version not in versions:
         raise VersionMismatch(version=held.version)
 
 
-async def read(call: Call) -> ASGIApp:
+async def read(request: Request) -> ASGIApp:
     """The lines of an execution, its own and the server's: a page of them by the time they are of, or
     as a stream in the order in which they were recorded.
     """
-    streaming = event_stream.preferred(call)
-    call.only(*FILTERS, *(("from",) if streaming else ("order", "limit", "cursor", "minPosition")))
-    only = _filter(call)
+    streaming = event_stream.preferred(request)
+    request.only(
+        *FILTERS, *(("from",) if streaming else ("order", "limit", "cursor", "minPosition"))
+    )
+    only = _filter(request)
     if streaming:
-        return await log_streams.follow(call, only)
-    order = call.parameter("order") or "asc"
+        return await log_streams.follow(request, only)
+    order = request.parameter("order") or "asc"
     if order not in {"asc", "desc"}:
         raise Invalid.field("order", "must be asc or desc")
-    if (held := await call.system.store.load(f"execution/{call.path['id']}")) is None:
+    if (held := await request.system.store.load(f"execution/{request.path['id']}")) is None:
         raise NotFound("There is no such execution.")
-    await fresh(call, "logs")
-    await noted(call, held)
-    position = call.system.runner.position("logs")
-    page = await call.system.logs.read(
-        call.path["id"],
+    await fresh(request, "logs")
+    await noted(request, held)
+    position = request.system.runner.position("logs")
+    page = await request.system.logs.read(
+        request.path["id"],
         only,
         descending=order == "desc",
-        limit=call.whole("limit", 1, 500) or 50,
-        cursor=call.parameter("cursor"),
+        limit=request.whole("limit", 1, 500) or 50,
+        cursor=request.parameter("cursor"),
     )
     items = [plain_json(line) for line in page.data]
     headers = {"log-position": str(position)}
     return responses.json(responses.page(items, page.next_cursor), headers)
 
 
-def _filter(call: Call) -> LogFilter:
-    asked = [level for level in (call.parameter("level") or "").split(",") if level]
+def _filter(request: Request) -> LogFilter:
+    asked = [level for level in (request.parameter("level") or "").split(",") if level]
     levels = [level for level in LEVELS if level in asked]
     if unknown := set(asked) - set(LEVELS):
         raise Invalid.field(
             "level", f"must be of {', '.join(LEVELS)}, but has `{min(unknown)[:100]}`"
         )
-    since, until = call.parameter("since"), call.parameter("until")
+    since, until = request.parameter("since"), request.parameter("until")
     return LogFilter(
         levels,
-        call.parameter("step"),
+        request.parameter("step"),
         None if since is None else history.timed("since", since),
         None if until is None else history.timed("until", until),
     )

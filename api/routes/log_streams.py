@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from api.streaming.stream_position import BadCursor
 from api.web import event_stream
 from api.web.event_source import EventSource, control, frame
-from api.web.request import Call
+from api.web.request import Request
 from domain.errors import NotFound, Overloaded
 from domain.eventlog.codec import plain_json
 from domain.json_forms import parse_time
@@ -26,46 +26,46 @@ UNWOKEN = 15.0
 AGAIN = 1.0
 
 
-async def follow(call: Call, only: LogFilter) -> ASGIApp:
+async def follow(request: Request, only: LogFilter) -> ASGIApp:
     """The lines as server-sent events; 204 where all was sent and nothing more will come.
 
     Raises:
         NotFound: there is no such execution.
         BadCursor: the stream cannot begin there.
     """
-    hub = call.system.hub
-    if call.system.hub.full:
-        return event_stream.sent_away(call)
-    execution = call.path["id"]
+    hub = request.system.hub
+    if request.system.hub.full:
+        return event_stream.sent_away(request)
+    execution = request.path["id"]
     held = await hub.loader.state(f"execution/{execution}")
     if held is None:
         raise NotFound("There is no such execution.")
-    place = await _start(call, execution)
-    resumed = call.header("last-event-id") is not None
-    if resumed and await _over(call, held, execution, only, place):
+    place = await _start(request, execution)
+    resumed = request.header("last-event-id") is not None
+    if resumed and await _over(request, held, execution, only, place):
         return Response(status_code=204)
     if hub.full:  # to ask takes time, in which others come
-        return event_stream.sent_away(call)
+        return event_stream.sent_away(request)
 
     def frames(source: EventSource) -> AsyncGenerator[bytes]:
-        return _followed(call, source, execution, only, place)
+        return _followed(request, source, execution, only, place)
 
-    headers = {"log-position": str(call.system.runner.position("logs"))}
+    headers = {"log-position": str(request.system.runner.position("logs"))}
     return EventSource(hub, frames, headers)
 
 
-async def _start(call: Call, execution: str) -> Place:
-    last = call.header("last-event-id")
+async def _start(request: Request, execution: str) -> Place:
+    last = request.header("last-event-id")
     if last is not None:
-        return await _placed(call, "Last-Event-ID", last)
-    wanted = call.parameter("from") or "start"
-    stream = call.system.log_stream
+        return await _placed(request, "Last-Event-ID", last)
+    wanted = request.parameter("from") or "start"
+    stream = request.system.log_stream
     if wanted == "start":
         return Place()
     if wanted == "now":
         return await stream.newest(execution)
     if ":" not in wanted:
-        return await _placed(call, "from", wanted)
+        return await _placed(request, "from", wanted)
     try:
         at = parse_time(wanted)
     except ValueError as error:
@@ -73,35 +73,37 @@ async def _start(call: Call, execution: str) -> Place:
     return await stream.since(execution, at)
 
 
-async def _placed(call: Call, name: str, text: str) -> Place:
+async def _placed(request: Request, name: str, text: str) -> Place:
     try:
         place = Place.read(text)
     except ValueError as error:
         raise BadCursor(f"{name} {text[:50]!r} is no cursor of log lines: {error}.") from None
-    if not await call.system.log_stream.exists(place):
+    if not await request.system.log_stream.exists(place):
         raise BadCursor(f"{name} {text[:50]!r} lies in the future.")
     return place
 
 
-async def _over(call: Call, held: Held[Any], execution: str, only: LogFilter, place: Place) -> bool:
-    if not (held.state.final and await call.system.runner.wait("logs", held.position, AGAIN)):
+async def _over(
+    request: Request, held: Held[Any], execution: str, only: LogFilter, place: Place
+) -> bool:
+    if not (held.state.final and await request.system.runner.wait("logs", held.position, AGAIN)):
         return False
-    async with aclosing(call.system.log_stream.pages(execution, only, place)) as pages:
+    async with aclosing(request.system.log_stream.pages(execution, only, place)) as pages:
         return await anext(pages, None) is None
 
 
 async def _followed(
-    call: Call, source: EventSource, execution: str, only: LogFilter, place: Place
+    request: Request, source: EventSource, execution: str, only: LogFilter, place: Place
 ) -> AsyncGenerator[bytes]:
     """While the database is away it waits for it: the cursor is here."""
     caught_up = False
     while not source.closing:
         try:
-            async with call.system.log_news.of(execution, source.wake) as follower:
+            async with request.system.log_news.of(execution, source.wake) as follower:
                 while not source.closing:
-                    ended = follower.noted and await _ended(call, follower, execution)
+                    ended = follower.noted and await _ended(request, follower, execution)
                     async with aclosing(
-                        call.system.log_stream.pages(execution, only, place)
+                        request.system.log_stream.pages(execution, only, place)
                     ) as pages:
                         async for page in pages:
                             place = page[-1].place
@@ -117,16 +119,16 @@ async def _followed(
             await source.wake.wait(AGAIN)
 
 
-async def _ended(call: Call, follower: Follower, execution: str) -> bool:
+async def _ended(request: Request, follower: Follower, execution: str) -> bool:
     """Whether the execution has ended, and the server has noted it: asked before the lines are read.
 
     What is noted later asks again.
     """
     follower.noted = False
-    held = await call.system.hub.loader.state(f"execution/{execution}")
+    held = await request.system.hub.loader.state(f"execution/{execution}")
     if held is None or not held.state.final:
         return False
-    if await call.system.runner.wait("logs", held.position, AGAIN):
+    if await request.system.runner.wait("logs", held.position, AGAIN):
         return True
     follower.noted = True
     return False

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 from api.routes.catalog import loaded
 from api.routes.history import answered, read_state
 from api.web import responses
-from api.web.request import Call
+from api.web.request import Request
 from domain.errors import Invalid, NotFound
 from domain.eventlog.states import Moment
 
@@ -23,16 +23,16 @@ RELATIONS = {
 }
 
 
-def relation(name: str) -> Callable[[Call], Any]:
+def relation(name: str) -> Callable[[Request], Any]:
     """The handler of one relation: the object behind the id, as it was at the same moment."""
 
-    async def handle(call: Call) -> ASGIApp:
-        seen = await read_state(call)
+    async def handle(request: Request) -> ASGIApp:
+        seen = await read_state(request)
         document = seen.document(steps=())
-        versions = await expand(call, [document], [name], seen.moment)
+        versions = await expand(request, [document], [name], seen.moment)
         if not versions:
             raise NotFound(f"This execution has no {name}.")
-        return answered(call, seen, document[name], responses.Tag(versions[name]))
+        return answered(request, seen, document[name], responses.Tag(versions[name]))
 
     return handle
 
@@ -48,7 +48,7 @@ def expanded(wanted: list[str]) -> list[str]:
 
 
 async def expand(
-    call: Call,
+    request: Request,
     documents: Sequence[dict[str, Any]],
     names: Sequence[str],
     moment: Moment | None = None,
@@ -58,7 +58,7 @@ async def expand(
     Answers the version of each relation of the last document that was put there.
     """
     streams = {f"{RELATIONS[n]}/{item[n]}" for n in names for item in documents if n in item}
-    entries = await loaded(call, streams, moment) if streams else {}
+    entries = await loaded(request, streams, moment) if streams else {}
     versions: dict[str, int] = {}
     for item in documents:
         for name in names:

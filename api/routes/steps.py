@@ -14,7 +14,7 @@ from api.routes.history import answered, read_state
 from api.web import responses
 from api.web.consistency import MIN_POSITION
 from api.web.operation import Operation, Parameter
-from api.web.request import Call
+from api.web.request import Request
 from domain.errors import Invalid, NotFound
 from domain.execution.state import Execution, Step
 from projections.representations.execution import step_document
@@ -22,16 +22,16 @@ from projections.representations.execution import step_document
 DEFAULT = 50
 
 
-async def read(call: Call) -> ASGIApp:
+async def read(request: Request) -> ASGIApp:
     """The steps in their order: a list, or where `limit` or `cursor` is given a page of them."""
-    slim = call.parameter("slim")
+    slim = request.parameter("slim")
     if slim not in {None, "true", "false"}:
         raise Invalid.field("slim", "must be true or false")
-    limit, cursor = call.whole("limit", 1, 500), call.parameter("cursor")
-    seen = await read_state(call)
+    limit, cursor = request.whole("limit", 1, 500), request.parameter("cursor")
+    seen = await read_state(request)
     execution: Execution = seen.held.state
     if limit is None and cursor is None:
-        return answered(call, seen, _shown(execution, 0, len(execution.steps), slim == "true"))
+        return answered(request, seen, _shown(execution, 0, len(execution.steps), slim == "true"))
     after = _place(cursor, len(execution.steps))
     until = after + (limit or DEFAULT)
     more = until < len(execution.steps)
@@ -40,17 +40,17 @@ async def read(call: Call) -> ASGIApp:
         "hasMore": more,
         "nextCursor": str(until) if more else None,
     }
-    return answered(call, seen, page)
+    return answered(request, seen, page)
 
 
-async def read_one(call: Call) -> ASGIApp:
+async def read_one(request: Request) -> ASGIApp:
     """One step."""
-    seen = await read_state(call)
+    seen = await read_state(request)
     execution: Execution = seen.held.state
-    step = execution.steps.get(call.path["step"])
+    step = execution.steps.get(request.path["step"])
     if step is None:
-        raise NotFound("There is no such step.", step=call.path["step"])
-    return answered(call, seen, step_document(step, execution.assignee))
+        raise NotFound("There is no such step.", step=request.path["step"])
+    return answered(request, seen, step_document(step, execution.assignee))
 
 
 def _shown(execution: Execution, after: int, until: int, slim: bool) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 
 from api.web import responses
 from api.web.operation import Parameter
-from api.web.request import Call
+from api.web.request import Request
 from domain.eventlog.codec import plain_json
 from domain.execution.state import Execution
 from domain.model import Held
@@ -27,14 +27,14 @@ PLACES = ("id", "position")
 """Members of an envelope, and of a document, that only a recorded event gives."""
 
 
-def is_dry_run(call: Call) -> bool:
+def is_dry_run(request: Request) -> bool:
     """Whether nothing is to be recorded."""
-    return call.truth(DRY_RUN.name)
+    return request.truth(DRY_RUN.name)
 
 
-async def rehearsed(call: Call, message: Message) -> ASGIApp:
+async def rehearsed(request: Request, message: Message) -> ASGIApp:
     """The events of a command, and what its aggregate would be after them."""
-    rehearsal = await call.system.bus.rehearse(message)
+    rehearsal = await request.system.bus.rehearse(message)
     events = [orjson.loads(envelope(row, key)) for row, key in rehearsal.rows]
     for event in events:
         for name in PLACES:

@@ -14,7 +14,7 @@ from api.web import body as bodies
 from api.web.admission import admit, refusal
 from api.web.disconnects import while_connected
 from api.web.operation import Operation
-from api.web.request import Call
+from api.web.request import Request
 from domain.errors import DomainError
 
 if TYPE_CHECKING:
@@ -63,11 +63,11 @@ class Endpoint:
             hold.shrink(len(body))
             return await operation.handler(self._call(operation, scope, caller, body))
 
-    def _call(self, operation: Operation, scope: Scope, caller: Caller, body: bytes) -> Call:
-        call = Call(self._system, operation, scope, caller, body)
+    def _call(self, operation: Operation, scope: Scope, caller: Caller, body: bytes) -> Request:
+        request = Request(self._system, operation, scope, caller, body)
         if scope["query_string"] and not operation.fields:
-            call.only(*(parameter.name for parameter in operation.parameters))
-        return call
+            request.only(*(parameter.name for parameter in operation.parameters))
+        return request
 
 
 class MethodNotAllowed(DomainError):

@@ -13,7 +13,7 @@ from api.streaming.hub import Hub
 from api.streaming.topic import Topic
 from api.transport.protocols import line_of
 from api.web.negotiation import names, prefers
-from api.web.request import Call
+from api.web.request import Request
 from api.web.responses import JSON, VARY
 from api.web.stream_request import (
     FULL,
@@ -41,39 +41,39 @@ class NotAcceptable(DomainError):
     code = "not-acceptable"
 
 
-def preferred(call: Call) -> bool:
+def preferred(request: Request) -> bool:
     """Whether the client would rather have server-sent events than JSON."""
-    return prefers(call.header("accept") or "", MEDIA_TYPE, JSON)
+    return prefers(request.header("accept") or "", MEDIA_TYPE, JSON)
 
 
-async def events_of_log(call: Call) -> ASGIApp:
+async def events_of_log(request: Request) -> ASGIApp:
     """Every event there is, and what comes."""
-    return await _opened(call, of_log, EVENTS)
+    return await _opened(request, of_log, EVENTS)
 
 
-async def watch_log(call: Call) -> ASGIApp:
+async def watch_log(request: Request) -> ASGIApp:
     """All executions, in the words of those who watch."""
-    return await _opened(call, of_executions, WATCH)
+    return await _opened(request, of_executions, WATCH)
 
 
-async def events_of_execution(call: Call) -> ASGIApp:
+async def events_of_execution(request: Request) -> ASGIApp:
     """The events of one execution, and what comes."""
-    return await _opened(call, of_execution, EVENTS)
+    return await _opened(request, of_execution, EVENTS)
 
 
-async def watch_execution(call: Call) -> ASGIApp:
+async def watch_execution(request: Request) -> ASGIApp:
     """One execution, in the words of those who watch."""
-    return await _opened(call, of_execution, WATCH)
+    return await _opened(request, of_execution, WATCH)
 
 
-async def _opened(call: Call, ask: Ask, format_: Format) -> ASGIApp:
-    if not names(call.header("accept") or "", MEDIA_TYPE):
+async def _opened(request: Request, ask: Ask, format_: Format) -> ASGIApp:
+    if not names(request.header("accept") or "", MEDIA_TYPE):
         raise NotAcceptable
     try:
-        asked = await admitted(call, ask, format_)
+        asked = await admitted(request, ask, format_)
     except Overloaded:
-        return sent_away(call)
-    hub = call.system.hub
+        return sent_away(request)
+    hub = request.system.hub
     if asked.over:
         name, value = log_position(hub)
         return Response(status_code=204, headers={name.decode(): value.decode()})
@@ -85,13 +85,13 @@ def log_position(hub: Hub) -> tuple[bytes, bytes]:
     return b"log-position", b"%d" % hub.position
 
 
-def sent_away(call: Call) -> ASGIApp:
+def sent_away(request: Request) -> ASGIApp:
     """The answer to a client for whose stream there is no place.
 
     Raises:
         Overloaded: it is one that understands it.
     """
-    if _may_be_event_source(call):
+    if _may_be_event_source(request):
         return _later()
     raise Overloaded(FULL)
 
@@ -105,10 +105,10 @@ def _later() -> ASGIApp:
     return Response(f"retry: {later}\n\n", 200, headers, MEDIA_TYPE)
 
 
-def _may_be_event_source(call: Call) -> bool:
+def _may_be_event_source(request: Request) -> bool:
     """Browsers say who they are; what stands on `fetch` elsewhere, as in Node, says how it asks."""
-    agent = call.header("user-agent") or ""
-    return agent.startswith("Mozilla/") or call.header("sec-fetch-mode") is not None
+    agent = request.header("user-agent") or ""
+    return agent.startswith("Mozilla/") or request.header("sec-fetch-mode") is not None
 
 
 class EventStream:

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from api.routes import history
 from api.web import responses
 from api.web.operation import Parameter
-from api.web.request import Call
+from api.web.request import Request
 from api.web.selection import Selection, selection
 from domain.errors import Invalid
 from projections.executions import facets
@@ -78,13 +78,13 @@ class ListRequest(NamedTuple):
         }
 
 
-def list_request(call: Call, beside: Mapping[str, Any] | None = None) -> ListRequest:
+def list_request(request: Request, beside: Mapping[str, Any] | None = None) -> ListRequest:
     """What the query asks for, and the members of a body that stand beside its filter.
 
     Raises:
         Invalid: something is not valid, or stands in both.
     """
-    words = _Words(call, beside or {})
+    words = _Words(request, beside or {})
     at = words.text("at")
     asked = ListRequest(
         sort=words.text("sort") or DEFAULT_SORT,
@@ -104,9 +104,9 @@ def list_request(call: Call, beside: Mapping[str, Any] | None = None) -> ListReq
     return asked
 
 
-def listed(call: Call, name: str) -> list[str]:
+def listed(request: Request, name: str) -> list[str]:
     """The comma-separated words of a query parameter; none where it is missing or empty."""
-    return _Words(call, {}).listed(name)
+    return _Words(request, {}).listed(name)
 
 
 def filter_of(body: dict[str, Any]) -> tuple[Any, str, dict[str, Any]]:
@@ -129,7 +129,7 @@ def filter_of(body: dict[str, Any]) -> tuple[Any, str, dict[str, Any]]:
 
 
 def page_answer(
-    call: Call, asked: ListRequest, found: Page, items: list[bytes], counts: Facets | None
+    request: Request, asked: ListRequest, found: Page, items: list[bytes], counts: Facets | None
 ) -> ASGIApp:
     """A page, or a bare list with its paging in the headers."""
     headers = {"log-position": str(found.position)}
@@ -138,23 +138,23 @@ def page_answer(
             responses.page(items, found.next_cursor, found.total, counts), headers
         )
     if found.next_cursor is not None:
-        headers |= {"link": _next(call, found.next_cursor), "next-cursor": found.next_cursor}
+        headers |= {"link": _next(request, found.next_cursor), "next-cursor": found.next_cursor}
     if found.total is not None:
         headers["total-count"] = str(found.total)
     return responses.json(b"[%b]" % b",".join(items), headers)
 
 
-def _next(call: Call, cursor: str) -> str:
+def _next(request: Request, cursor: str) -> str:
     """The address of the next page, as a value of `Link` (RFC 8288)."""
-    query = [(name, value) for name, value in call.query if name != "cursor"]
-    return f'<{call.url}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'
+    query = [(name, value) for name, value in request.query if name != "cursor"]
+    return f'<{request.url}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'
 
 
 class _Words:
     """Reads each word from the query or from the body."""
 
-    def __init__(self, call: Call, beside: Mapping[str, Any]) -> None:
-        self._call = call
+    def __init__(self, request: Request, beside: Mapping[str, Any]) -> None:
+        self._call = request
         self._beside = beside
 
     def text(self, name: str) -> str | None:

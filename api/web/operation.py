@@ -11,9 +11,9 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.web.body import MIB
-from api.web.request import Call
+from api.web.request import Request
 
-Handler = Callable[[Call], Awaitable[ASGIApp]]
+Handler = Callable[[Request], Awaitable[ASGIApp]]
 
 
 class Parameter(NamedTuple):

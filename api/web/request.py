@@ -28,7 +28,7 @@ ENTITY_TAG = re.compile(r'(?:W/)?"(\d{1,18})(?:-[a-z0-9-]*)?"')
 TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-class Call:
+class Request:
     """One request that has passed the door: who asks for what, with which words."""
 
     def __init__(
@@ -146,8 +146,8 @@ class Call:
         Neither the client's key nor a part has a space: no two of these make the same text.
         """
         key = f"{self._label('idempotency-key')} {part} {self.caller.name}"
-        request = f"{self.operation.method} {self._bare_url}\n".encode() + self.body
-        return IdempotencyKey(key, hashlib.sha256(request).hexdigest())
+        content = f"{self.operation.method} {self._bare_url}\n".encode() + self.body
+        return IdempotencyKey(key, hashlib.sha256(content).hexdigest())
 
     def _label(self, name: str) -> str:
         value = (self.header(name) or "").strip()

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from api.web.negotiation import prefers
 from api.web.preferences import wants_minimal
-from api.web.request import Call
+from api.web.request import Request
 from domain.eventlog.codec import plain_json
 from domain.model import Held
 from domain.writer.command_bus import Answer
@@ -42,7 +42,7 @@ def json(
     )
 
 
-def executed(call: Call, answer: Answer) -> Response:
+def executed(request: Request, answer: Answer) -> Response:
     """The answer to a command: the whole execution, or with `Prefer: return=minimal` its place."""
     held = answer.held
     headers = {"etag": f'"{held.version}"', "log-position": str(held.position)}
@@ -51,7 +51,7 @@ def executed(call: Call, answer: Answer) -> Response:
     if answer.created:
         headers["location"] = f"/api/executions/{held.state.id}"
     status = 201 if answer.created else 200
-    if (prefer := call.header("prefer")) is not None and wants_minimal(prefer):
+    if (prefer := request.header("prefer")) is not None and wants_minimal(prefer):
         headers["preference-applied"] = "return=minimal"
         return json(place(held), headers, status)
     return json(document(held, held.at), headers, status)
@@ -93,7 +93,7 @@ class Tag(NamedTuple):
 
 
 def read(
-    call: Call,
+    request: Request,
     shown: Any,
     tag: Tag,
     position: int,
@@ -106,7 +106,7 @@ def read(
     `immutable`: it will never be anything else. Not `revalidated`: it is sent again each time, as it
     is hardly ever the same.
     """
-    linked = wants_linked_data(call) and _is_execution(shown)
+    linked = wants_linked_data(request) and _is_execution(shown)
     text = tag.text(linked=linked)
     headers = {
         "etag": text,
@@ -114,7 +114,7 @@ def read(
         "cache-control": IMMUTABLE if immutable else REVALIDATE,
         **VARY,
     }
-    if revalidated and _is_known(call, text):
+    if revalidated and _is_known(request, text):
         return Response(status_code=304, headers=headers)
     if linked:
         return json(linked_data(shown), headers, media=LD_JSON)
@@ -125,16 +125,16 @@ def _is_execution(shown: Any) -> bool:
     return isinstance(shown, dict) and shown.get("$type") == "ServiceExecution"
 
 
-def _is_known(call: Call, tag: str) -> bool:
+def _is_known(request: Request, tag: str) -> bool:
     """By weak comparison (RFC 9110, 13.1.2)."""
-    listed = (call.header("if-none-match") or "").split(",")
+    listed = (request.header("if-none-match") or "").split(",")
     known = [item.strip().removeprefix("W/") for item in listed]
     return "*" in known or tag.removeprefix("W/") in known
 
 
-def wants_linked_data(call: Call) -> bool:
+def wants_linked_data(request: Request) -> bool:
     """Whether the client names JSON-LD, and would rather have it than JSON."""
-    accept = call.header("accept")
+    accept = request.header("accept")
     return accept is not None and prefers(accept, LD_JSON, JSON)
 
 

@@ -10,7 +10,7 @@ from api.streaming import filter as filters
 from api.streaming.filter import Filter
 from api.streaming.frames import EVENTS, EVENTS_WITH_STATE, WATCH, WITH_STATE, Format
 from api.streaming.index import WHOLE_LOG
-from api.web.request import Call
+from api.web.request import Request
 from api.web.stream_position import start
 from domain.errors import Invalid, NotFound, Overloaded
 from domain.model import Held
@@ -33,10 +33,10 @@ class Wanted(NamedTuple):
     speed: float | None = None
 
 
-Ask = Callable[[Call, Format], Awaitable[Wanted]]
+Ask = Callable[[Request, Format], Awaitable[Wanted]]
 
 
-async def admitted(call: Call, ask: Ask, default: Format) -> Wanted:
+async def admitted(request: Request, ask: Ask, default: Format) -> Wanted:
     """What a client asks for, where there is a place for it.
 
     The places are counted before, to send a crowd away at once, and after: to ask takes time, in
@@ -45,63 +45,63 @@ async def admitted(call: Call, ask: Ask, default: Format) -> Wanted:
     Raises:
         Overloaded: there is no place.
     """
-    _require_place(call)
-    wanted = await ask(call, default)
-    _require_place(call)
+    _require_place(request)
+    wanted = await ask(request, default)
+    _require_place(request)
     return wanted
 
 
-def _require_place(call: Call) -> None:
-    if call.system.hub.full:
+def _require_place(request: Request) -> None:
+    if request.system.hub.full:
         raise Overloaded(FULL)
 
 
-async def of_log(call: Call, default: Format) -> Wanted:
+async def of_log(request: Request, default: Format) -> Wanted:
     """Everything the caller may see, from now on unless it says otherwise."""
-    return await _of_log(call, default)
+    return await _of_log(request, default)
 
 
-async def of_executions(call: Call, default: Format) -> Wanted:
+async def of_executions(request: Request, default: Format) -> Wanted:
     """The same, without users, services, workflows and orders."""
-    return await _of_log(call, default, executions_only=True)
+    return await _of_log(request, default, executions_only=True)
 
 
-async def _of_log(call: Call, default: Format, *, executions_only: bool = False) -> Wanted:
-    begin = await start(call, "now")
-    format_ = _format(call, default)
+async def _of_log(request: Request, default: Format, *, executions_only: bool = False) -> Wanted:
+    begin = await start(request, "now")
+    format_ = _format(request, default)
     # Watchers' frames are of executions anyway.
     only = executions_only and format_ in ENVELOPES
-    wanted = await _filter(call, format_, executions_only=only)
-    return Wanted(format_, wanted, begin.cursor, speed=speed(call))
+    wanted = await _filter(request, format_, executions_only=only)
+    return Wanted(format_, wanted, begin.cursor, speed=speed(request))
 
 
-async def of_execution(call: Call, default: Format) -> Wanted:
+async def of_execution(request: Request, default: Format) -> Wanted:
     """One execution, from its first event unless the client says otherwise."""
-    begin = await start(call, "start")
-    stream = f"execution/{call.path['id']}"
-    held = await call.system.hub.loader.state(stream)
+    begin = await start(request, "start")
+    stream = f"execution/{request.path['id']}"
+    held = await request.system.hub.loader.state(stream)
     if held is None:
         raise NotFound("There is no such execution.")
     over = held.state.final and begin.resumed and begin.cursor >= held.position
-    format_ = _format(call, default)
+    format_ = _format(request, default)
     return Wanted(
         format_,
-        await _filter(call, format_),
+        await _filter(request, format_),
         begin.cursor,
         stream,
         held,
         over=over,
-        speed=speed(call),
+        speed=speed(request),
     )
 
 
-def speed(call: Call) -> float | None:
+def speed(request: Request) -> float | None:
     """`?speed=`: None without one.
 
     Raises:
         Invalid: it is no number from 0 on.
     """
-    text = call.parameter("speed")
+    text = request.parameter("speed")
     if text is None:
         return None
     try:
@@ -121,36 +121,36 @@ def checked_speed(value: object) -> float:
     return float(value)
 
 
-def _format(call: Call, default: Format) -> Format:
-    wanted = call.parameter("format")
+def _format(request: Request, default: Format) -> Format:
+    wanted = request.parameter("format")
     if wanted not in {None, "events", "watch"}:
         raise Invalid.field("format", "must be watch or events")
     if wanted is not None:
         default = EVENTS if wanted == "events" else WATCH
-    return WITH_STATE[default] if included(call) else default
+    return WITH_STATE[default] if included(request) else default
 
 
-def included(call: Call) -> bool:
+def included(request: Request) -> bool:
     """Whether `?include=execution` asks for the state after each event.
 
     Raises:
         Invalid: it asks for anything else.
     """
-    include = call.parameter("include")
+    include = request.parameter("include")
     if include not in {None, "execution"}:
         raise Invalid.field("include", "must be execution")
     return include is not None
 
 
-async def _filter(call: Call, format_: Format, *, executions_only: bool = False) -> Filter:
-    asked = [(name, value) for name, value in call.query if name not in OWN]
+async def _filter(request: Request, format_: Format, *, executions_only: bool = False) -> Filter:
+    asked = [(name, value) for name, value in request.query if name not in OWN]
     wanted = filters.read(
-        call.parameter("types"),
+        request.parameter("types"),
         asked,
         watched=format_ not in ENVELOPES,
         executions_only=executions_only,
     )
     if wanted.logs:
-        call.caller.require(Right.READ_EXECUTIONS)
-        await call.system.hub.logs.ready()
+        request.caller.require(Right.READ_EXECUTIONS)
+        await request.system.hub.logs.ready()
     return wanted

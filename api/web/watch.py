@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from api.web import event_stream
 from api.web.event_source import EventSource, frame
-from api.web.request import Call
+from api.web.request import Request
 
 OFTEN = 1.0
 """Seconds between two looks."""
@@ -18,15 +18,15 @@ OFTEN = 1.0
 Look = Callable[[], Awaitable[dict[str, Any] | None]]
 
 
-def watched(call: Call, name: str, look: Look, most: int | None = None) -> ASGIApp:
+def watched(request: Request, name: str, look: Look, most: int | None = None) -> ASGIApp:
     """What `look` finds, as frames of this name, to `most` watchers at once; None is no news.
 
     Raises:
         Overloaded: there is no place for another stream.
     """
-    hub = call.system.hub
+    hub = request.system.hub
     if hub.full or (most is not None and hub.guests(name) >= most):
-        return event_stream.sent_away(call)
+        return event_stream.sent_away(request)
 
     async def frames(source: EventSource) -> AsyncGenerator[bytes]:
         told = b""

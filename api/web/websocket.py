@@ -23,7 +23,7 @@ from api.web.admission import admit, refusal
 from api.web.event_stream import log_position
 from api.web.json_text import parse
 from api.web.operation import Operation
-from api.web.request import Call
+from api.web.request import Request
 from api.web.stream_request import (
     Ask,
     Wanted,
@@ -84,8 +84,8 @@ class Socket:
         headers = scope["state"]["headers"]
         shown = headers.get(b"authorization") or _authorization(scope["subprotocols"])
         caller = admit(self._system.access, self._operation.right, scope, shown)
-        call = Call(self._system, self._operation, scope, caller, b"")
-        return await admitted(call, *ASKS[self._operation.name])
+        request = Request(self._system, self._operation, scope, caller, b"")
+        return await admitted(request, *ASKS[self._operation.name])
 
     async def _serve(self, asked: Wanted, scope: Scope, receive: Receive, send: Send) -> None:
         hub = self._system.hub
