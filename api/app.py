@@ -6,27 +6,26 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
 
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.access.identity import Access
 from api.clock import new_id, now
-from api.documents import asyncapi
-from api.routes import analytics as analytics_routes
 from api.routes import (
+    analytics,
     catalog,
     command_batch,
     commands,
     documents,
     executions,
     health,
+    history,
     log_lines,
     steps,
     streams,
 )
-from api.routes import history as history_routes
+from api.routes.log_streams import LogStreams
 from api.settings import Settings
 from api.streaming.hub import Hub
 from api.streaming.loader import StoreLoader
@@ -35,10 +34,14 @@ from api.web import headers as request_headers
 from api.web import websocket
 from api.web.admission import refusal
 from api.web.body import Bodies
+from api.web.consistency import Consistency
+from api.web.event_stream import EventStreams
 from api.web.operation import Operation
 from api.web.path_segments import parted
 from api.web.problems import Malformed
 from api.web.routing import routes
+from api.web.state_reader import StateReader
+from api.web.stream_request import StreamRequests
 from domain import registry
 from domain.errors import NotFound
 from domain.eventlog.encryption import Vault
@@ -64,24 +67,6 @@ from projections.log_lines.tail import LogTail
 from projections.registry import all_views
 
 PREFIX = "/api"
-# Routes are tried in this order: the most frequent first, and a literal segment before a parameter in
-# its place.
-OPERATIONS: tuple[Operation, ...] = (
-    *commands.BELOW,
-    *executions.LISTS,
-    *analytics_routes.OPERATIONS,
-    *streams.OPERATIONS,
-    *command_batch.OPERATIONS,
-    *commands.OPERATIONS,
-    *executions.OPERATIONS,
-    *steps.OPERATIONS,
-    *history_routes.OPERATIONS,
-    *log_lines.OPERATIONS,
-    *catalog.OPERATIONS,
-    *health.OPERATIONS,
-    *documents.OPERATIONS,
-    *asyncapi.OPERATIONS,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +90,6 @@ class System:
     log_stream: LogStream
     log_news: LogNews
     progress: Progress
-
-    def clock(self) -> datetime:
-        """Now, in UTC, to the millisecond."""
-        return now()
-
-    def new_id(self, kind: str) -> str:
-        """A new identity, like `exec_01KAN8WJ6Y1V3Y2S7Q3ZC0T5RM`."""
-        return new_id(kind)
 
 
 def has_log(conninfo: str, schema: str) -> bool:
@@ -205,6 +182,70 @@ async def running(system: System) -> AsyncIterator[None]:
         await system.store.close()
 
 
+def operations(system: System) -> tuple[Operation, ...]:
+    """All rows. Routes are tried in this order: the most frequent first, and a literal segment before
+    a parameter in its place.
+    """
+    consistency = Consistency(system.store, system.runner)
+    reader = StateReader(system.history, consistency, now)
+    taking = commands.CommandHandlers(
+        system.bus, system.store, system.history, new_id=new_id, clock=now
+    )
+    event_streams = EventStreams(StreamRequests(system.hub, system.store))
+    rows = (
+        *commands.routes(taking),
+        *executions.list_routes(_lists(system, consistency)),
+        *analytics.routes(analytics.AnalyticsHandlers(system.store, system.figures, consistency)),
+        *streams.routes(event_streams),
+        *command_batch.routes(_batches(system)),
+        *commands.update_routes(taking),
+        *executions.routes(
+            executions.ExecutionHandlers(reader, system.store, system.logs, consistency)
+        ),
+        *steps.routes(steps.StepHandlers(reader)),
+        *history.routes(
+            history.HistoryHandlers(system.history, reader, consistency, event_streams)
+        ),
+        *log_lines.routes(_log_lines(system, consistency)),
+        *catalog.routes(_catalog(system, consistency)),
+        *health.routes(_health(system)),
+    )
+    return (*rows, *documents.routes(documents.DocumentHandlers(rows)))
+
+
+def _lists(system: System, consistency: Consistency) -> executions.ListHandlers:
+    return executions.ListHandlers(
+        system.store, system.executions, system.past_lists, consistency, now
+    )
+
+
+def _line_writer(system: System) -> log_lines.LineWriter:
+    return log_lines.LineWriter(system.logs, system.store, now)
+
+
+def _batches(system: System) -> command_batch.BatchHandlers:
+    return command_batch.BatchHandlers(
+        system.bus, system.store, _line_writer(system), new_id=new_id, clock=now
+    )
+
+
+def _log_lines(system: System, consistency: Consistency) -> log_lines.LogLineHandlers:
+    streams_ = LogStreams(system.hub, system.runner, system.log_stream, system.log_news)
+    return log_lines.LogLineHandlers(
+        _line_writer(system), system.logs, system.store, consistency, streams_
+    )
+
+
+def _catalog(system: System, consistency: Consistency) -> catalog.CatalogHandlers:
+    return catalog.CatalogHandlers(system.bus, system.store, system.catalog, consistency, new_id)
+
+
+def _health(system: System) -> health.HealthHandlers:
+    return health.HealthHandlers(
+        system.bus, system.store, system.runner, system.progress, system.hub
+    )
+
+
 def create_app(system: System) -> ASGIApp:
     """The service as an ASGI application, each path with and without `/api`."""
 
@@ -213,8 +254,12 @@ def create_app(system: System) -> ASGIApp:
         async with running(system):
             yield
 
+    rows = operations(system)
     router = Router(
-        [*routes(system, OPERATIONS), *websocket.routes(system, OPERATIONS)],
+        [
+            *routes(system.access, system.bodies, rows),
+            *websocket.routes(system.access, StreamRequests(system.hub, system.store), rows),
+        ],
         redirect_slashes=False,
         default=_unknown,
         lifespan=lifespan,

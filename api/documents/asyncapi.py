@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
-from starlette.types import ASGIApp
 
-from api.access.rights import Right
 from api.web.operation import Operation
-from api.web.request import Request
-from api.web.responses import json
-from api.web.websocket import ASKS
 from projections.representations.stream_frames import CONTROLS, FRAMES, WORDS, Envelope, Log
 
 REF = "#/components/schemas/{model}"
@@ -130,28 +124,3 @@ def _schemas(models: Iterable[type[BaseModel]]) -> dict[str, Any]:
     wanted = [(model, "validation") for model in models]
     _, schemas = models_json_schema(wanted, ref_template=REF)  # type: ignore[arg-type]  # the literal is widened
     return dict(schemas["$defs"])
-
-
-@cache
-def _served() -> dict[str, Any]:
-    from api.app import OPERATIONS as ALL  # its own row is among them
-
-    return document(row for row in ALL if row.name in ASKS)
-
-
-async def serve(_: Request) -> ASGIApp:
-    """This document."""
-    return json(_served())
-
-
-OPERATIONS = (
-    Operation(
-        "asyncapi",
-        "GET",
-        "/asyncapi.json",
-        Right.OPEN,
-        "The AsyncAPI document of the streams",
-        serve,
-        answer={"type": "object"},
-    ),
-)

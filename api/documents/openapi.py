@@ -9,9 +9,9 @@ from typing import Any
 from api.access.rights import Right
 from api.documents.components import components, is_model, schema_of
 from api.documents.schemas import COMMAND_LIST
-from api.web.consistency import MIN_POSITION
 from api.web.ids import ID
 from api.web.operation import Operation, Parameter
+from api.web.parameters import MIN_POSITION
 from api.web.problem_codes import PROBLEMS
 from api.web.problems import PROBLEM_JSON
 from domain.model import Command, Creation

@@ -7,14 +7,16 @@ from typing import cast, get_args
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
-from api.routes import history
 from api.web import responses
-from api.web.consistency import MIN_POSITION, fresh, reached
+from api.web.consistency import Consistency, require_position
 from api.web.list_request import listed
 from api.web.operation import Operation, Parameter
+from api.web.parameters import MIN_POSITION, parsed_time
 from api.web.request import Request
 from domain.errors import Invalid
+from domain.eventlog.store import Store
 from domain.execution.types import Status, StepStatus
+from projections.analytics.queries import Figures
 from projections.analytics.question import MOST_KEYS, By, Question
 
 INDEXED = ("service", "order", "customer", "provider", "from", "to")
@@ -22,24 +24,32 @@ ONLY = ("service", "order", "customer", "provider", "status")
 KEYS = get_args(By)
 
 
-async def executions(request: Request) -> ASGIApp:
-    """Counts, rates, durations and cost of the executions that are meant, and by group."""
-    since, until = request.parameter("from"), request.parameter("to")
-    keys = _keys(request)
-    question = Question(
-        by=keys,
-        only={name: value for name in ONLY if (value := request.parameter(name)) is not None},
-        since=None if since is None else history.timed("from", since),
-        until=None if until is None else history.timed("to", until),
-    )
-    statuses: list[str] = list(StepStatus if question.steps else Status)
-    if question.only.get("status", statuses[0]) not in statuses:
-        raise Invalid.field("status", f"must be one of {', '.join(statuses)}")
-    await fresh(request, "analytics")
-    async with request.system.store.searcher(INDEXED) as connection:
-        answer = await request.system.figures.answer(connection, question)
-    reached(request, answer.position)
-    return responses.json(answer.document, {"log-position": str(answer.position)})
+class AnalyticsHandlers:
+    """Answers figures about many executions."""
+
+    def __init__(self, store: Store, figures: Figures, consistency: Consistency) -> None:
+        self._store = store
+        self._figures = figures
+        self._consistency = consistency
+
+    async def executions(self, request: Request) -> ASGIApp:
+        """Counts, rates, durations and cost of the executions that are meant, and by group."""
+        since, until = request.parameter("from"), request.parameter("to")
+        keys = _keys(request)
+        question = Question(
+            by=keys,
+            only={name: value for name in ONLY if (value := request.parameter(name)) is not None},
+            since=None if since is None else parsed_time("from", since),
+            until=None if until is None else parsed_time("to", until),
+        )
+        statuses: list[str] = list(StepStatus if question.steps else Status)
+        if question.only.get("status", statuses[0]) not in statuses:
+            raise Invalid.field("status", f"must be one of {', '.join(statuses)}")
+        await self._consistency.wait_for_projection(request, "analytics")
+        async with self._store.searcher(INDEXED) as connection:
+            answer = await self._figures.answer(connection, question)
+        require_position(request, answer.position)
+        return responses.json(answer.document, {"log-position": str(answer.position)})
 
 
 def _keys(request: Request) -> tuple[By, ...]:
@@ -61,25 +71,33 @@ PARAMETERS = (
     Parameter("by", f"One or two keys, comma-separated, of {', '.join(KEYS)}"),
     MIN_POSITION,
 )
-OPERATIONS = tuple(
-    Operation(
-        name,
-        "GET",
-        path,
-        Right.READ_ANALYTICS,
-        summary,
-        executions,
-        answer={"type": "object", "required": ["total"]},
-        sends=responses.AS_OF,
-        parameters=PARAMETERS,
-        problems=("too-expensive",),
+
+
+def routes(handlers: AnalyticsHandlers) -> tuple[Operation, ...]:
+    """The row of the analytics, under both of its paths."""
+    return tuple(
+        Operation(
+            name,
+            "GET",
+            path,
+            Right.READ_ANALYTICS,
+            summary,
+            handlers.executions,
+            answer={"type": "object", "required": ["total"]},
+            sends=responses.AS_OF,
+            parameters=PARAMETERS,
+            problems=("too-expensive",),
+        )
+        for name, path, summary in (
+            (
+                "analyseExecutions",
+                "/analytics/executions",
+                "Counts, rates, durations and cost, in all and by group",
+            ),
+            (
+                "analyseExecutionsToo",
+                "/executions/analytics",
+                "The same as `/analytics/executions`",
+            ),
+        )
     )
-    for name, path, summary in (
-        (
-            "analyseExecutions",
-            "/analytics/executions",
-            "Counts, rates, durations and cost, in all and by group",
-        ),
-        ("analyseExecutionsToo", "/executions/analytics", "The same as `/analytics/executions`"),
-    )
-)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -11,7 +12,8 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.documents import schemas
-from api.routes import log_lines
+from api.routes.commands import NewId
+from api.routes.log_lines import LineWriter
 from api.web import problems
 from api.web.body import MIB
 from api.web.command_body import built
@@ -25,8 +27,9 @@ from api.web.request import Request
 from api.web.responses import json
 from domain.errors import DomainError, Invalid, Overloaded
 from domain.eventlog.idempotency import recalled
+from domain.eventlog.store import Store
 from domain.execution.commands import COMMANDS
-from domain.writer.command_bus import Answer
+from domain.writer.command_bus import Answer, Bus
 from domain.writer.message import Message
 from projections.log_lines.model import LogLine
 
@@ -36,89 +39,103 @@ MOST = 1_000
 LOG = "log"
 
 
-async def many(request: Request) -> ASGIApp:
-    """Every command is answered in order with its own status; one refusal does not stop the rest."""
-    given = without_inexact_costs(request.body, items(request.body))
-    if not 1 <= len(given) <= MOST:
-        raise Invalid.field("", f"must have 1 to {MOST} commands, but has {len(given)}")
-    request.system.bus.require_room(len(given))
-    repeated = await _came_before(request, len(given))
-    waiting = [_submitted(request, item, place) for place, item in enumerate(given)]
-    answered = [await _outcome(request, item) for item in waiting]
-    outcomes = [outcome for outcome, _ in answered]
-    if all(outcome["status"] == 503 for outcome in outcomes):
-        raise Overloaded
-    headers = {}
-    if repeated and all(replayed for _, replayed in answered):
-        headers["idempotency-replayed"] = "true"
-    if positions := [outcome["position"] for outcome in outcomes if "position" in outcome]:
-        headers["log-position"] = str(max(positions))
-    return json(outcomes, headers)
-
-
-async def _came_before(request: Request, commands: int) -> bool:
-    """Whether this very call came before, under its key; its commands have keys made of that one.
-
-    Raises:
-        IdempotencyKeyReused: the key came with another request.
-    """
-    if b"idempotency-key" not in request.headers:
-        return False
-    once = request.idempotency()
-    reply = await request.system.store.claim(once, {"commands": commands}, request.system.clock())
-    if reply is None:
-        return False
-    recalled(reply, once.fingerprint)
-    return True
-
-
 Submitted = tuple[str | None, Awaitable[Answer | bool] | DomainError]
 Outcome = tuple[dict[str, Any], bool]
 """What one command of many is answered, and whether it was answered so before."""
 
 
-def _submitted(request: Request, item: Any, place: int) -> Submitted:
-    identity = item.get("execution") if isinstance(item, dict) else None
-    shown = identity if isinstance(identity, str) else None
-    try:
-        if isinstance(item, dict) and item.get("command") == LOG:
-            return shown, _log(request, item, place)
-        return shown, request.system.bus.submit(_message(request, item, place))
-    except ValidationError as error:
-        return shown, problems.invalid(error)
-    except DomainError as error:
-        return shown, error
-    except Exception:  # a mistake in one command is that command's alone
-        log.exception("command failed", place=place)
-        return shown, problems.Internal()
+class BatchHandlers:
+    """Takes many commands in one request."""
 
+    def __init__(
+        self,
+        bus: Bus,
+        store: Store,
+        lines: LineWriter,
+        *,
+        new_id: NewId,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._bus = bus
+        self._store = store
+        self._lines = lines
+        self._new_id = new_id
+        self._clock = clock
 
-def _message(request: Request, item: Any, place: int) -> Message:
-    name, identity, if_match, given = _parted(item)
-    if name not in COMMANDS:
-        named = f"`{name[:100]}`" if name else "none"
-        raise Invalid.field(
-            "command", f"must be one of {', '.join((*COMMANDS, LOG))}, but is {named}"
-        )
-    prepare(COMMANDS[name], given)
-    if name == "create" and identity is None:
-        identity = request.system.new_id("exec")
-    checked = checked_new_id if name == "create" else checked_id
-    stream = f"execution/{checked(identity, 'execution')}"
-    return request.message(stream, built(COMMANDS[name], given), str(place), if_match)
+    async def send(self, request: Request) -> ASGIApp:
+        """Every command is answered in order with its own status; one refusal does not stop the rest."""
+        given = without_inexact_costs(request.body, items(request.body))
+        if not 1 <= len(given) <= MOST:
+            raise Invalid.field("", f"must have 1 to {MOST} commands, but has {len(given)}")
+        self._bus.require_room(len(given))
+        repeated = await self._came_before(request, len(given))
+        waiting = [self._submitted(request, item, place) for place, item in enumerate(given)]
+        answered = [await _outcome(request, item) for item in waiting]
+        outcomes = [outcome for outcome, _ in answered]
+        if all(outcome["status"] == 503 for outcome in outcomes):
+            raise Overloaded
+        headers = {}
+        if repeated and all(replayed for _, replayed in answered):
+            headers["idempotency-replayed"] = "true"
+        if positions := [outcome["position"] for outcome in outcomes if "position" in outcome]:
+            headers["log-position"] = str(max(positions))
+        return json(outcomes, headers)
 
+    async def _came_before(self, request: Request, commands: int) -> bool:
+        """Whether this very call came before, under its key; its commands have keys made of that one.
 
-async def _log(request: Request, item: Any, place: int) -> bool:
-    """Log lines are no events: they go beside the bus, when all before them is done.
+        Raises:
+            IdempotencyKeyReused: the key came with another request.
+        """
+        if b"idempotency-key" not in request.headers:
+            return False
+        once = request.idempotency()
+        reply = await self._store.claim(once, {"commands": commands}, self._clock())
+        if reply is None:
+            return False
+        recalled(reply, once.fingerprint)
+        return True
 
-    Whether it was done before.
-    """
-    _, identity, if_match, given = _parted(item)
-    execution = checked_id(identity, "execution")
-    prepare(LogLine, given)
-    line = built(LogLine, given)
-    expected = None if if_match is None else (if_match,)
-    return await log_lines.kept(request, execution, [line], str(place), expected)
+    def _submitted(self, request: Request, item: Any, place: int) -> Submitted:
+        identity = item.get("execution") if isinstance(item, dict) else None
+        shown = identity if isinstance(identity, str) else None
+        try:
+            if isinstance(item, dict) and item.get("command") == LOG:
+                return shown, self._log(request, item, place)
+            return shown, self._bus.submit(self._message(request, item, place))
+        except ValidationError as error:
+            return shown, problems.invalid(error)
+        except DomainError as error:
+            return shown, error
+        except Exception:  # a mistake in one command is that command's alone
+            log.exception("command failed", place=place)
+            return shown, problems.Internal()
+
+    def _message(self, request: Request, item: Any, place: int) -> Message:
+        name, identity, if_match, given = _parted(item)
+        if name not in COMMANDS:
+            named = f"`{name[:100]}`" if name else "none"
+            raise Invalid.field(
+                "command", f"must be one of {', '.join((*COMMANDS, LOG))}, but is {named}"
+            )
+        prepare(COMMANDS[name], given)
+        if name == "create" and identity is None:
+            identity = self._new_id("exec")
+        checked = checked_new_id if name == "create" else checked_id
+        stream = f"execution/{checked(identity, 'execution')}"
+        return request.message(stream, built(COMMANDS[name], given), str(place), if_match)
+
+    async def _log(self, request: Request, item: Any, place: int) -> bool:
+        """Log lines are no events: they go beside the bus, when all before them is done.
+
+        Whether it was done before.
+        """
+        _, identity, if_match, given = _parted(item)
+        execution = checked_id(identity, "execution")
+        prepare(LogLine, given)
+        line = built(LogLine, given)
+        expected = None if if_match is None else (if_match,)
+        return await self._lines.write(request, execution, [line], str(place), expected)
 
 
 def _parted(item: Any) -> tuple[str, Any, int | None, dict[str, Any]]:
@@ -165,18 +182,20 @@ def _refused(request: Request, identity: str | None, error: DomainError) -> Outc
     return outcome, error.replayed or problem["status"] == 422
 
 
-OPERATIONS = (
-    Operation(
-        "sendCommands",
-        "POST",
-        "/commands",
-        Right.COMMAND_EXECUTIONS,
-        "Send up to 1 000 commands, as a JSON list or as NDJSON",
-        many,
-        body=schemas.COMMAND_LIST,
-        answer=schemas.OUTCOME_LIST,
-        body_limit=16 * MIB,
-        body_forms={"application/x-ndjson": {"type": "string"}},
-        sends=("Log-Position", "Idempotency-Replayed"),
-    ),
-)
+def routes(handlers: BatchHandlers) -> tuple[Operation, ...]:
+    """The row of `POST /commands`."""
+    return (
+        Operation(
+            "sendCommands",
+            "POST",
+            "/commands",
+            Right.COMMAND_EXECUTIONS,
+            "Send up to 1 000 commands, as a JSON list or as NDJSON",
+            handlers.send,
+            body=schemas.COMMAND_LIST,
+            answer=schemas.OUTCOME_LIST,
+            body_limit=16 * MIB,
+            body_forms={"application/x-ndjson": {"type": "string"}},
+            sends=("Log-Position", "Idempotency-Replayed"),
+        ),
+    )

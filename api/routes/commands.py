@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -16,13 +18,18 @@ from api.web.read_only import is_read_before, without_unchanged
 from api.web.request import Request
 from api.web.responses import DONE, executed
 from domain.errors import NotFound
+from domain.eventlog.store import Store
 from domain.execution.commands import COMMANDS
+from domain.execution.commands.create import CreateExecution
 from domain.execution.commands.fork import ForkExecution
 from domain.execution.commands.lifecycle import StartExecution
 from domain.execution.commands.update import UpdateExecution
 from domain.model import Command
+from domain.writer.command_bus import Bus
+from projections.history.time_travel import History
 from projections.representations.execution_schema import ServiceExecution
 
+NewId = Callable[[str], str]
 REFUSALS = ("not-found", "illegal-transition")
 BARE = {"declareSteps": "steps"}
 """Commands that are also taken as a bare list, and the member which that is."""
@@ -49,83 +56,114 @@ ROWS = (
 )
 
 
-def commanding(command: type[Command[Any]]) -> Handler:
-    """The handler of one command."""
-    bare = BARE.get(command.name)
-
-    async def handle(request: Request) -> ASGIApp:
-        wish = parsed(command, request.body, request.path.get("step"), bare)
-        return await answered(request, f"execution/{request.path['id']}", wish)
-
-    return handle
+ASYNC = Parameter(
+    "async", "Leave it `starting`: who does the work sends `start` again", {"type": "boolean"}
+)
 
 
-async def update(request: Request) -> ASGIApp:
-    """Change settings; a document that was read before may be sent back whole."""
-    given, stream = fields(request.body), f"execution/{request.path['id']}"
-    if is_read_before(given):
-        held = await request.system.store.load(stream)
-        if held is None:
-            raise NotFound
-        given = without_unchanged(given, held, request.system.clock())
-    prepare(UpdateExecution, given)
-    return await answered(request, stream, built(UpdateExecution, given))
+CREATES = (*DONE, "Location", "Preference-Applied")
 
 
-async def answered(request: Request, stream: str, wish: Command[Any]) -> ASGIApp:
-    """What a command to an execution led to, or with `dryRun=true` would lead to."""
-    message = request.message(stream, wish)
-    if is_dry_run(request):
-        return await rehearsed(request, message)
-    return executed(request, await request.system.bus.send(message))
+class CommandHandlers:
+    """Takes commands to executions, and answers what they led to."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        store: Store,
+        history: History,
+        *,
+        new_id: NewId,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._bus = bus
+        self._store = store
+        self._history = history
+        self._new_id = new_id
+        self._clock = clock
+
+    def handler(self, command: type[Command[Any]]) -> Handler:
+        """The handler of one command."""
+        if command is UpdateExecution:
+            return self.update
+        if command is StartExecution:
+            return self.start
+        bare = BARE.get(command.name)
+
+        async def handle(request: Request) -> ASGIApp:
+            wish = parsed(command, request.body, request.path.get("step"), bare)
+            return await self._answer(request, f"execution/{request.path['id']}", wish)
+
+        return handle
+
+    async def create(self, request: Request) -> ASGIApp:
+        """A new execution, under the client's id or one made here."""
+        identity, wish = creation(request, CreateExecution, "exec", self._new_id)
+        return await self._answer(request, f"execution/{identity}", wish)
+
+    async def start(self, request: Request) -> ASGIApp:
+        """Start; with `async=true` the execution stays `starting` until it is started once more."""
+        wish = parsed(StartExecution, request.body)
+        if request.truth("async"):
+            wish = wish.model_copy(update={"asynchronous": True})
+        return await self._answer(request, f"execution/{request.path['id']}", wish)
+
+    async def update(self, request: Request) -> ASGIApp:
+        """Change settings; a document that was read before may be sent back whole."""
+        given, stream = fields(request.body), f"execution/{request.path['id']}"
+        if is_read_before(given):
+            held = await self._store.load(stream)
+            if held is None:
+                raise NotFound
+            given = without_unchanged(given, held, self._clock())
+        prepare(UpdateExecution, given)
+        return await self._answer(request, stream, built(UpdateExecution, given))
+
+    async def fork(self, request: Request) -> ASGIApp:
+        """A new execution that begins with the state of this one at a version."""
+        identity, wish = creation(request, ForkExecution, "exec", self._new_id)
+        source = await self._history.at_version(f"execution/{request.path['id']}", wish.version)
+        return await self._answer(request, f"execution/{identity}", wish.of(source.state))
+
+    async def _answer(self, request: Request, stream: str, wish: Command[Any]) -> ASGIApp:
+        message = request.message(stream, wish)
+        if is_dry_run(request):
+            return await rehearsed(self._bus, message)
+        return executed(request, await self._bus.send(message))
 
 
-async def create(request: Request) -> ASGIApp:
-    """A new execution, under the client's id or one made here."""
-    identity, wish = creation(request, COMMANDS["create"], "exec")
-    return await answered(request, f"execution/{identity}", wish)
-
-
-async def start(request: Request) -> ASGIApp:
-    """Start; with `async=true` the execution stays `starting` until it is started once more."""
-    wish = parsed(StartExecution, request.body)
-    if request.truth("async"):
-        wish = wish.model_copy(update={"asynchronous": True})
-    return await answered(request, f"execution/{request.path['id']}", wish)
-
-
-def creation(request: Request, command: type[C], kind: str) -> tuple[str, C]:
+def creation(request: Request, command: type[C], kind: str, new_id: NewId) -> tuple[str, C]:
     """The id that a client brings as `$id`, or a new one, and the command that creates it."""
     given = fields(request.body)
     identity = given.pop("$id", None)
     prepare(command, given)
     wish = built(command, given)
     if identity is None:
-        return request.system.new_id(kind), wish
+        return new_id(kind), wish
     return checked_new_id(identity), wish
 
 
-HANDLERS: dict[str, Handler] = {"update": update, "start": start}
-ASYNC = Parameter(
-    "async", "Leave it `starting`: who does the work sends `start` again", {"type": "boolean"}
-)
+def routes(handlers: CommandHandlers) -> tuple[Operation, ...]:
+    """The rows of all commands that have a path of their own."""
+    below = (_operation(handlers, *row) for row in ROWS if row[1])
+    return (*below, _fork(handlers), _create(handlers))
 
 
-async def fork(request: Request) -> ASGIApp:
-    """A new execution that begins with the state of this one at a version."""
-    identity, wish = creation(request, ForkExecution, "exec")
-    source = await request.system.history.at_version(f"execution/{request.path['id']}", wish.version)
-    return await answered(request, f"execution/{identity}", wish.of(source.state))
+def update_routes(handlers: CommandHandlers) -> tuple[Operation, ...]:
+    """The rows on the path of the execution itself: these come after `/executions/find` and the like."""
+    return tuple(_operation(handlers, *row) for row in ROWS if not row[1])
 
 
-def _operation(method: str, path: str, name: str, summary: str) -> Operation:
+def _operation(
+    handlers: CommandHandlers, method: str, path: str, name: str, summary: str
+) -> Operation:
     return Operation(
         name if method != "PATCH" else f"{name}Partly",
         method,
         f"/executions/{{id}}{path}",
         Right.COMMAND_EXECUTIONS,
         summary,
-        HANDLERS.get(name) or commanding(COMMANDS[name]),
+        handlers.handler(COMMANDS[name]),
         body=COMMANDS[name],
         answer=ServiceExecution,
         parameters=(ASYNC, DRY_RUN) if name == "start" else (DRY_RUN,),
@@ -141,34 +179,34 @@ def _bare_form(command: type[Command[Any]], member: str) -> dict[str, Any]:
     return {"application/json": {"anyOf": forms}}
 
 
-CREATES = (*DONE, "Location", "Preference-Applied")
-FORK = Operation(
-    "forkExecution",
-    "POST",
-    "/executions/{id}/fork",
-    Right.COMMAND_EXECUTIONS,
-    "Create an execution that begins with the state of this one at a version",
-    fork,
-    body=ForkExecution,
-    answer=ServiceExecution,
-    status=201,
-    problems=("not-found", "already-exists"),
-    sends=CREATES,
-)
-BELOW = (*(_operation(*row) for row in ROWS if row[1]), FORK)
-"""The commands with a path of their own below the execution's."""
-OPERATIONS = tuple(_operation(*row) for row in ROWS if not row[1])
-CREATE = Operation(
-    "createExecution",
-    "POST",
-    "/executions",
-    Right.COMMAND_EXECUTIONS,
-    "Create an execution",
-    create,
-    body=COMMANDS["create"],
-    answer=ServiceExecution,
-    parameters=(DRY_RUN,),
-    status=201,
-    problems=("already-exists", "unknown-reference"),
-    sends=CREATES,
-)
+def _fork(handlers: CommandHandlers) -> Operation:
+    return Operation(
+        "forkExecution",
+        "POST",
+        "/executions/{id}/fork",
+        Right.COMMAND_EXECUTIONS,
+        "Create an execution that begins with the state of this one at a version",
+        handlers.fork,
+        body=ForkExecution,
+        answer=ServiceExecution,
+        status=201,
+        problems=("not-found", "already-exists"),
+        sends=CREATES,
+    )
+
+
+def _create(handlers: CommandHandlers) -> Operation:
+    return Operation(
+        "createExecution",
+        "POST",
+        "/executions",
+        Right.COMMAND_EXECUTIONS,
+        "Create an execution",
+        handlers.create,
+        body=CreateExecution,
+        answer=ServiceExecution,
+        parameters=(DRY_RUN,),
+        status=201,
+        problems=("already-exists", "unknown-reference"),
+        sends=CREATES,
+    )

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from starlette.types import ASGIApp
-
-from api.routes.catalog import loaded
-from api.routes.history import answered, read_state
-from api.web import responses
-from api.web.request import Request
-from domain.errors import Invalid, NotFound
+from domain.errors import Invalid
 from domain.eventlog.states import Moment
+from domain.eventlog.store import Store
+from projections.representations.catalog import document
 
 RELATIONS = {
     "order": "order",
@@ -21,20 +17,6 @@ RELATIONS = {
     "customer": "user",
     "provider": "user",
 }
-
-
-def relation(name: str) -> Callable[[Request], Any]:
-    """The handler of one relation: the object behind the id, as it was at the same moment."""
-
-    async def handle(request: Request) -> ASGIApp:
-        seen = await read_state(request)
-        document = seen.document(steps=())
-        versions = await expand(request, [document], [name], seen.moment)
-        if not versions:
-            raise NotFound(f"This execution has no {name}.")
-        return answered(request, seen, document[name], responses.Tag(versions[name]))
-
-    return handle
 
 
 def expanded(wanted: list[str]) -> list[str]:
@@ -48,7 +30,7 @@ def expanded(wanted: list[str]) -> list[str]:
 
 
 async def expand(
-    request: Request,
+    store: Store,
     documents: Sequence[dict[str, Any]],
     names: Sequence[str],
     moment: Moment | None = None,
@@ -58,7 +40,8 @@ async def expand(
     Answers the version of each relation of the last document that was put there.
     """
     streams = {f"{RELATIONS[n]}/{item[n]}" for n in names for item in documents if n in item}
-    entries = await loaded(request, streams, moment) if streams else {}
+    found = await store.load_all(streams, moment) if streams else {}
+    entries = {stream: document(held) for stream, held in found.items()}
     versions: dict[str, int] = {}
     for item in documents:
         for name in names:

@@ -9,12 +9,11 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.documents import schemas
-from api.routes import history
-from api.routes.history import answered, read_state
 from api.web import responses
-from api.web.consistency import MIN_POSITION
 from api.web.operation import Operation, Parameter
+from api.web.parameters import CURSOR, LIMIT, PAST
 from api.web.request import Request
+from api.web.state_reader import StateReader, state_response
 from domain.errors import Invalid, NotFound
 from domain.execution.state import Execution, Step
 from projections.representations.execution import step_document
@@ -22,35 +21,42 @@ from projections.representations.execution import step_document
 DEFAULT = 50
 
 
-async def read(request: Request) -> ASGIApp:
-    """The steps in their order: a list, or where `limit` or `cursor` is given a page of them."""
-    slim = request.parameter("slim")
-    if slim not in {None, "true", "false"}:
-        raise Invalid.field("slim", "must be true or false")
-    limit, cursor = request.whole("limit", 1, 500), request.parameter("cursor")
-    seen = await read_state(request)
-    execution: Execution = seen.held.state
-    if limit is None and cursor is None:
-        return answered(request, seen, _shown(execution, 0, len(execution.steps), slim == "true"))
-    after = _place(cursor, len(execution.steps))
-    until = after + (limit or DEFAULT)
-    more = until < len(execution.steps)
-    page = {
-        "data": _shown(execution, after, until, slim == "true"),
-        "hasMore": more,
-        "nextCursor": str(until) if more else None,
-    }
-    return answered(request, seen, page)
+class StepHandlers:
+    """Answers the steps of executions."""
 
+    def __init__(self, reader: StateReader) -> None:
+        self._reader = reader
 
-async def read_one(request: Request) -> ASGIApp:
-    """One step."""
-    seen = await read_state(request)
-    execution: Execution = seen.held.state
-    step = execution.steps.get(request.path["step"])
-    if step is None:
-        raise NotFound("There is no such step.", step=request.path["step"])
-    return answered(request, seen, step_document(step, execution.assignee))
+    async def read(self, request: Request) -> ASGIApp:
+        """The steps in their order: a list, or where `limit` or `cursor` is given a page of them."""
+        slim = request.parameter("slim")
+        if slim not in {None, "true", "false"}:
+            raise Invalid.field("slim", "must be true or false")
+        limit, cursor = request.whole("limit", 1, 500), request.parameter("cursor")
+        state = await self._reader.read(request)
+        execution: Execution = state.held.state
+        if limit is None and cursor is None:
+            return state_response(
+                request, state, _shown(execution, 0, len(execution.steps), slim == "true")
+            )
+        after = _place(cursor, len(execution.steps))
+        until = after + (limit or DEFAULT)
+        more = until < len(execution.steps)
+        page = {
+            "data": _shown(execution, after, until, slim == "true"),
+            "hasMore": more,
+            "nextCursor": str(until) if more else None,
+        }
+        return state_response(request, state, page)
+
+    async def read_one(self, request: Request) -> ASGIApp:
+        """One step."""
+        state = await self._reader.read(request)
+        execution: Execution = state.held.state
+        step = execution.steps.get(request.path["step"])
+        if step is None:
+            raise NotFound("There is no such step.", step=request.path["step"])
+        return state_response(request, state, step_document(step, execution.assignee))
 
 
 def _shown(execution: Execution, after: int, until: int, slim: bool) -> list[dict[str, Any]]:
@@ -73,31 +79,34 @@ def _place(cursor: str | None, steps: int) -> int:
 
 STEP = {"$ref": "#/components/schemas/ShownStep"}
 LIST = {"$ref": "#/components/schemas/ServiceExecution/properties/steps"}
-PAST = (history.VERSION, history.AT, MIN_POSITION)
 SLIM = Parameter("slim", "Without `input`, `output` and `error`", {"type": "boolean"})
-OPERATIONS = (
-    Operation(
-        "readSteps",
-        "GET",
-        "/executions/{id}/steps",
-        Right.READ_EXECUTIONS,
-        "Its steps; with `limit` or `cursor` a page of them",
-        read,
-        answer={"anyOf": [LIST, schemas.page_of(STEP)]},
-        parameters=(*PAST, history.LIMIT, history.CURSOR, SLIM),
-        sends=responses.PLACED,
-        others=responses.NOT_MODIFIED,
-    ),
-    Operation(
-        "readStep",
-        "GET",
-        "/executions/{id}/steps/{step}",
-        Right.READ_EXECUTIONS,
-        "One step",
-        read_one,
-        answer=STEP,
-        parameters=PAST,
-        sends=responses.PLACED,
-        others=responses.NOT_MODIFIED,
-    ),
-)
+
+
+def routes(handlers: StepHandlers) -> tuple[Operation, ...]:
+    """The rows of the steps of an execution."""
+    return (
+        Operation(
+            "readSteps",
+            "GET",
+            "/executions/{id}/steps",
+            Right.READ_EXECUTIONS,
+            "Its steps; with `limit` or `cursor` a page of them",
+            handlers.read,
+            answer={"anyOf": [LIST, schemas.page_of(STEP)]},
+            parameters=(*PAST, LIMIT, CURSOR, SLIM),
+            sends=responses.PLACED,
+            others=responses.NOT_MODIFIED,
+        ),
+        Operation(
+            "readStep",
+            "GET",
+            "/executions/{id}/steps/{step}",
+            Right.READ_EXECUTIONS,
+            "One step",
+            handlers.read_one,
+            answer=STEP,
+            parameters=PAST,
+            sends=responses.PLACED,
+            others=responses.NOT_MODIFIED,
+        ),
+    )

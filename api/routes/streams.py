@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api.access.rights import Right
-from api.web import event_stream
+from api.web.event_stream import EventStreams
 from api.web.operation import Handler, Operation, Parameter
 
 FROM = Parameter("from", "start, now, a position, or a time: where the stream begins")
@@ -51,34 +51,36 @@ def _watching(
     )
 
 
-def _watches(word: str) -> tuple[Operation, ...]:
+def routes(handlers: EventStreams) -> tuple[Operation, ...]:
+    """The rows of the streams, those of watchers under both of their names."""
+    return (
+        _watching(
+            "streamEvents",
+            "/events",
+            "Every event, from any position on, and what comes",
+            handlers.events_of_log,
+            *FILTERS,
+        ),
+        *_watches("watch", handlers),
+        *_watches("monitor", handlers),
+    )
+
+
+def _watches(word: str, handlers: EventStreams) -> tuple[Operation, ...]:
     """The streams of watchers, which have two names: `watch` and `monitor`."""
     return (
         _watching(
             f"{word}Executions",
             f"/executions/{word}",
             "What happens to all executions, from now on",
-            event_stream.watch_log,
+            handlers.watch_log,
             *FILTERS,
         ),
         _watching(
             f"{word}Execution",
             f"/executions/{{id}}/{word}",
             "What happens to an execution, until it has ended",
-            event_stream.watch_execution,
+            handlers.watch_execution,
             problems=("not-found",),
         ),
     )
-
-
-OPERATIONS = (
-    _watching(
-        "streamEvents",
-        "/events",
-        "Every event, from any position on, and what comes",
-        event_stream.events_of_log,
-        *FILTERS,
-    ),
-    *_watches("watch"),
-    *_watches("monitor"),
-)

@@ -7,13 +7,14 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from api.web.operation import Parameter
 from api.web.preferences import seconds_to_wait
 from api.web.problems import NotYetVisible
 from api.web.request import Request
 from domain.eventlog.states import Reading
+from domain.eventlog.store import Store
 from domain.execution.types import Status
 from domain.model import Held
+from projections.engine.runner import Runner
 
 DEFAULT_WAIT = 5
 LONGEST_WAIT = 30
@@ -21,70 +22,69 @@ POLL = 0.05
 LOGS_WITHIN = 1.0
 """Seconds that a read waits for the server's own log lines."""
 
-MIN_POSITION = Parameter(
-    "minPosition",
-    "Answer only when the data has reached this position of the log (see `Prefer: wait=<seconds>`)",
-    {"type": "integer", "minimum": 0},
-)
 
-
-def reached(request: Request, position: int, at_least: int = 0) -> None:
+def require_position(request: Request, position: int, at_least: int = 0) -> None:
     """Refuse an answer that goes only so far: a database that crashed may have taken rows back.
 
     Raises:
         NotYetVisible: it does not reach `?minPosition=`, or `at_least`.
     """
-    wanted = max(request.whole("minPosition", 0, 2**63 - 1) or 0, at_least)
+    wanted = max(_min_position(request), at_least)
     if position < wanted:
         raise NotYetVisible(position=position, minPosition=wanted)
 
 
-async def fresh(request: Request, view: str, at_least: int = 0) -> None:
-    """Wait until a view has reached `?minPosition=`, and `at_least`.
+class Consistency:
+    """Waits until what is read goes as far as `?minPosition=`, or the server, asks for.
 
-    Raises:
-        NotYetVisible: it has not within the time of `Prefer: wait=<seconds>` (5, at most 30).
+    The methods raise NotYetVisible where it does not within the time of `Prefer: wait=<seconds>`
+    (5, at most 30).
     """
-    wanted = max(request.whole("minPosition", 0, 2**63 - 1) or 0, at_least)
-    if wanted and not await request.system.runner.wait(view, wanted, patience(request)):
-        raise NotYetVisible(position=request.system.runner.position(view), minPosition=wanted)
 
+    def __init__(self, store: Store, runner: Runner) -> None:
+        self._store = store
+        self._runner = runner
 
-async def written(request: Request) -> int:
-    """Wait until the log has reached `?minPosition=`; how far a read of the store goes, at least.
+    def position(self, projection: str) -> int:
+        """The position of the last event that a projection has applied."""
+        return self._runner.position(projection)
 
-    Raises:
-        NotYetVisible: it has not within the time of `Prefer: wait=<seconds>` (5, at most 30).
-    """
-    wanted = request.whole("minPosition", 0, 2**63 - 1) or 0
-    deadline = time.monotonic() + patience(request)
-    while True:
-        position, _ = await request.system.store.head()
-        if position >= wanted:
-            return position
-        if time.monotonic() > deadline:
-            raise NotYetVisible(position=position, minPosition=wanted)
-        await asyncio.sleep(POLL)
+    async def wait_for_projection(
+        self, request: Request, projection: str, at_least: int = 0
+    ) -> None:
+        """Wait until a projection has reached `?minPosition=`, and `at_least`."""
+        wanted = max(_min_position(request), at_least)
+        if wanted and not await self._runner.wait(projection, wanted, patience(request)):
+            raise NotYetVisible(position=self.position(projection), minPosition=wanted)
 
+    async def wait_for_log(self, request: Request) -> int:
+        """Wait until the log has reached `?minPosition=`; how far a read of it goes, at least."""
+        wanted = _min_position(request)
+        deadline = time.monotonic() + patience(request)
+        while True:
+            position, _ = await self._store.head()
+            if position >= wanted:
+                return position
+            if time.monotonic() > deadline:
+                raise NotYetVisible(position=position, minPosition=wanted)
+            await asyncio.sleep(POLL)
 
-async def look(request: Request, read: Callable[[], Awaitable[Reading]]) -> Reading:
-    """What is read once the log has reached `?minPosition=`: where it has already, in one query.
-
-    Raises:
-        NotYetVisible: it has not within the time of `Prefer: wait=<seconds>` (5, at most 30).
-    """
-    wanted = request.whole("minPosition", 0, 2**63 - 1) or 0
-    reading = await read()
-    if reading.position < wanted:
-        await written(request)
+    async def read(self, request: Request, read: Callable[[], Awaitable[Reading]]) -> Reading:
+        """What is read once the log has reached `?minPosition=`: where it has already, in one query."""
         reading = await read()
-    return reading
+        if reading.position < _min_position(request):
+            await self.wait_for_log(request)
+            reading = await read()
+        return reading
+
+    async def wait_for_log_lines(self, held: Held[Any]) -> None:
+        """Wait a moment for the server's own lines about the end, or the failure before a retry."""
+        if held.state.final or held.state.status is Status.RETRY:
+            await self._runner.wait("logs", held.position, LOGS_WITHIN)
 
 
-async def noted(request: Request, held: Held[Any]) -> None:
-    """Wait a moment for what the server notes of the end, or of the failure before a retry."""
-    if held.state.final or held.state.status is Status.RETRY:
-        await request.system.runner.wait("logs", held.position, LOGS_WITHIN)
+def _min_position(request: Request) -> int:
+    return request.whole("minPosition", 0, 2**63 - 1) or 0
 
 
 def patience(request: Request) -> int:

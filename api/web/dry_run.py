@@ -13,6 +13,7 @@ from api.web.request import Request
 from domain.eventlog.codec import plain_json
 from domain.execution.state import Execution
 from domain.model import Held
+from domain.writer.command_bus import Bus
 from domain.writer.message import Message
 from projections.representations import catalog
 from projections.representations.cloudevents import envelope
@@ -32,9 +33,9 @@ def is_dry_run(request: Request) -> bool:
     return request.truth(DRY_RUN.name)
 
 
-async def rehearsed(request: Request, message: Message) -> ASGIApp:
+async def rehearsed(bus: Bus, message: Message) -> ASGIApp:
     """The events of a command, and what its aggregate would be after them."""
-    rehearsal = await request.system.bus.rehearse(message)
+    rehearsal = await bus.rehearse(message)
     events = [orjson.loads(envelope(row, key)) for row, key in rehearsal.rows]
     for event in events:
         for name in PLACES:

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.access.identity import Access, Caller
 from api.telemetry.metrics import REQUESTS
-from api.web import body as bodies
+from api.web import body as reading
 from api.web.admission import admit, refusal
+from api.web.body import Bodies
 from api.web.disconnects import while_connected
 from api.web.operation import Operation
 from api.web.request import Request
 from domain.errors import DomainError
 
-if TYPE_CHECKING:
-    from api.app import System
-
 
 class Endpoint:
     """All operations of one path: opens the door, reads the body, answers refusals."""
 
-    def __init__(self, system: System, operations: Iterable[Operation]) -> None:
-        self._system = system
-        self._access: Access = system.access
+    def __init__(self, access: Access, bodies: Bodies, operations: Iterable[Operation]) -> None:
+        self._access = access
+        self._bodies = bodies
         self._by_method = {operation.method: operation for operation in operations}
         if "GET" in self._by_method:
             self._by_method["HEAD"] = self._by_method["GET"]
@@ -51,23 +48,24 @@ class Endpoint:
         headers = scope["state"]["headers"]
         caller = admit(self._access, operation.right, scope, headers.get(b"authorization"))
         if operation.body is None:
-            answering = operation.handler(self._call(operation, scope, caller, b""))
+            answering = operation.handler(_request(operation, scope, caller))
             return await (while_connected(receive, answering) if operation.long else answering)
         limit = operation.body_limit
-        size = bodies.announced(headers, limit)
-        if size <= bodies.SMALL:
-            body = await bodies.read(headers, receive, limit)
-            return await operation.handler(self._call(operation, scope, caller, body))
-        with self._system.bodies.holding(size) as hold:
-            body = await bodies.read(headers, bodies.patient(receive), limit)
+        size = reading.announced(headers, limit)
+        if size <= reading.SMALL:
+            body = await reading.read(headers, receive, limit)
+            return await operation.handler(_request(operation, scope, caller, body))
+        with self._bodies.holding(size) as hold:
+            body = await reading.read(headers, reading.patient(receive), limit)
             hold.shrink(len(body))
-            return await operation.handler(self._call(operation, scope, caller, body))
+            return await operation.handler(_request(operation, scope, caller, body))
 
-    def _call(self, operation: Operation, scope: Scope, caller: Caller, body: bytes) -> Request:
-        request = Request(self._system, operation, scope, caller, body)
-        if scope["query_string"] and not operation.fields:
-            request.only(*(parameter.name for parameter in operation.parameters))
-        return request
+
+def _request(operation: Operation, scope: Scope, caller: Caller, body: bytes = b"") -> Request:
+    request = Request(scope, caller, body)
+    if scope["query_string"] and not operation.fields:
+        request.only(*(parameter.name for parameter in operation.parameters))
+    return request
 
 
 class MethodNotAllowed(DomainError):

@@ -15,15 +15,7 @@ from api.transport.protocols import line_of
 from api.web.negotiation import names, prefers
 from api.web.request import Request
 from api.web.responses import JSON, VARY
-from api.web.stream_request import (
-    FULL,
-    Ask,
-    Wanted,
-    admitted,
-    of_execution,
-    of_executions,
-    of_log,
-)
+from api.web.stream_request import FULL, Ask, StreamRequests, Wanted
 from domain.errors import DomainError, Overloaded
 
 MEDIA_TYPE = "text/event-stream"
@@ -46,38 +38,40 @@ def preferred(request: Request) -> bool:
     return prefers(request.header("accept") or "", MEDIA_TYPE, JSON)
 
 
-async def events_of_log(request: Request) -> ASGIApp:
-    """Every event there is, and what comes."""
-    return await _opened(request, of_log, EVENTS)
+class EventStreams:
+    """Answers requests for streams as server-sent events."""
 
+    def __init__(self, requests: StreamRequests) -> None:
+        self._requests = requests
+        self._hub = requests.hub
 
-async def watch_log(request: Request) -> ASGIApp:
-    """All executions, in the words of those who watch."""
-    return await _opened(request, of_executions, WATCH)
+    async def events_of_log(self, request: Request) -> ASGIApp:
+        """Every event there is, and what comes."""
+        return await self._open(request, StreamRequests.of_log, EVENTS)
 
+    async def watch_log(self, request: Request) -> ASGIApp:
+        """All executions, in the words of those who watch."""
+        return await self._open(request, StreamRequests.of_executions, WATCH)
 
-async def events_of_execution(request: Request) -> ASGIApp:
-    """The events of one execution, and what comes."""
-    return await _opened(request, of_execution, EVENTS)
+    async def events_of_execution(self, request: Request) -> ASGIApp:
+        """The events of one execution, and what comes."""
+        return await self._open(request, StreamRequests.of_execution, EVENTS)
 
+    async def watch_execution(self, request: Request) -> ASGIApp:
+        """One execution, in the words of those who watch."""
+        return await self._open(request, StreamRequests.of_execution, WATCH)
 
-async def watch_execution(request: Request) -> ASGIApp:
-    """One execution, in the words of those who watch."""
-    return await _opened(request, of_execution, WATCH)
-
-
-async def _opened(request: Request, ask: Ask, format_: Format) -> ASGIApp:
-    if not names(request.header("accept") or "", MEDIA_TYPE):
-        raise NotAcceptable
-    try:
-        asked = await admitted(request, ask, format_)
-    except Overloaded:
-        return sent_away(request)
-    hub = request.system.hub
-    if asked.over:
-        name, value = log_position(hub)
-        return Response(status_code=204, headers={name.decode(): value.decode()})
-    return EventStream(hub, asked)
+    async def _open(self, request: Request, ask: Ask, format_: Format) -> ASGIApp:
+        if not names(request.header("accept") or "", MEDIA_TYPE):
+            raise NotAcceptable
+        try:
+            asked = await self._requests.admitted(request, ask, format_)
+        except Overloaded:
+            return sent_away(request)
+        if asked.over:
+            name, value = log_position(self._hub)
+            return Response(status_code=204, headers={name.decode(): value.decode()})
+        return EventStream(self._hub, asked)
 
 
 def log_position(hub: Hub) -> tuple[bytes, bytes]:

@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 
 from starlette.types import ASGIApp
 
-from api.routes import history
 from api.web import responses
 from api.web.operation import Parameter
+from api.web.parameters import CURSOR, LIMIT, parsed_time
 from api.web.request import Request
 from api.web.selection import Selection, selection
 from domain.errors import Invalid
@@ -35,12 +35,12 @@ PROFILE = Parameter(
     "profile", "`array` answers a bare list, with `Link` to the next page", {"enum": ["array"]}
 )
 AT = Parameter("at", "As they were at this time", {"type": "string", "format": "date-time"})
-PARAMETERS = (SORT, history.LIMIT, history.CURSOR, COUNT, FIELDS, FACETS, PROFILE, AT)
+PARAMETERS = (SORT, LIMIT, CURSOR, COUNT, FIELDS, FACETS, PROFILE, AT)
 BESIDE = (*(parameter.name for parameter in PARAMETERS), "expand")
 """What may stand beside the filter in a body."""
 BODY_SCHEMAS: Mapping[str, Any] = {
     "sort": {"type": "string"},
-    "limit": history.LIMIT.schema,
+    "limit": LIMIT.schema,
     "cursor": {"type": "string"},
     "count": {"type": "boolean"},
     **{
@@ -94,7 +94,7 @@ def list_request(request: Request, beside: Mapping[str, Any] | None = None) -> L
         fields=selection(words.listed("fields")),
         facets=facets.checked(words.listed("facets")),
         bare=words.one_of("profile", "array") is not None,
-        at=None if at is None else history.timed("at", at),
+        at=None if at is None else parsed_time("at", at),
         expand=words.listed("expand"),
     )
     if asked.facets and asked.at is not None:

@@ -6,7 +6,7 @@ import hashlib
 import re
 from functools import cached_property
 from random import getrandbits
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.types import Scope
@@ -18,10 +18,6 @@ from domain.eventlog.idempotency import IdempotencyKey
 from domain.model import Command
 from domain.writer.message import Message
 
-if TYPE_CHECKING:
-    from api.app import System
-    from api.web.operation import Operation
-
 LABEL = re.compile(r"[!-~]{1,128}")
 ENTITY_TAG = re.compile(r'(?:W/)?"(\d{1,18})(?:-[a-z0-9-]*)?"')
 """What comes after the version is about what else was shown: log lines, related entries."""
@@ -31,11 +27,8 @@ TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}"
 class Request:
     """One request that has passed the door: who asks for what, with which words."""
 
-    def __init__(
-        self, system: System, operation: Operation, scope: Scope, caller: Caller, body: bytes
-    ) -> None:
-        self.system = system
-        self.operation = operation
+    def __init__(self, scope: Scope, caller: Caller, body: bytes = b"") -> None:
+        self.method: str = scope.get("method", "GET")
         self.caller = caller
         self.body = body
         self.path: dict[str, str] = scope["path_params"]
@@ -146,7 +139,7 @@ class Request:
         Neither the client's key nor a part has a space: no two of these make the same text.
         """
         key = f"{self._label('idempotency-key')} {part} {self.caller.name}"
-        content = f"{self.operation.method} {self._bare_url}\n".encode() + self.body
+        content = f"{self.method} {self._bare_url}\n".encode() + self.body
         return IdempotencyKey(key, hashlib.sha256(content).hexdigest())
 
     def _label(self, name: str) -> str:

@@ -9,10 +9,12 @@ from api.access.rights import Right
 from api.streaming import filter as filters
 from api.streaming.filter import Filter
 from api.streaming.frames import EVENTS, EVENTS_WITH_STATE, WATCH, WITH_STATE, Format
+from api.streaming.hub import Hub
 from api.streaming.index import WHOLE_LOG
+from api.streaming.stream_position import Start, start_at
 from api.web.request import Request
-from api.web.stream_position import start
 from domain.errors import Invalid, NotFound, Overloaded
+from domain.eventlog.store import Store
 from domain.model import Held
 
 FULL = "There are as many streams here as there may be. Come back a little later."
@@ -33,66 +35,84 @@ class Wanted(NamedTuple):
     speed: float | None = None
 
 
-Ask = Callable[[Request, Format], Awaitable[Wanted]]
+class StreamRequests:
+    """Reads what clients ask of streams, and keeps out those for whom there is no place."""
+
+    def __init__(self, hub: Hub, store: Store) -> None:
+        self.hub = hub
+        self._store = store
+
+    async def admitted(self, request: Request, ask: Ask, default: Format) -> Wanted:
+        """What a client asks for, where there is a place for it.
+
+        The places are counted before, to send a crowd away at once, and after: to ask takes time, in
+        which others come. From there on nothing waits until the stream is connected.
+
+        Raises:
+            Overloaded: there is no place.
+        """
+        self._require_place()
+        wanted = await ask(self, request, default)
+        self._require_place()
+        return wanted
+
+    def _require_place(self) -> None:
+        if self.hub.full:
+            raise Overloaded(FULL)
+
+    async def of_log(self, request: Request, default: Format) -> Wanted:
+        """Everything the caller may see, from now on unless it says otherwise."""
+        return await self._of_log(request, default)
+
+    async def of_executions(self, request: Request, default: Format) -> Wanted:
+        """The same, without users, services, workflows and orders."""
+        return await self._of_log(request, default, executions_only=True)
+
+    async def of_execution(self, request: Request, default: Format) -> Wanted:
+        """One execution, from its first event unless the client says otherwise."""
+        begin = await self._start(request, "start")
+        stream = f"execution/{request.path['id']}"
+        held = await self.hub.loader.state(stream)
+        if held is None:
+            raise NotFound("There is no such execution.")
+        over = held.state.final and begin.resumed and begin.cursor >= held.position
+        format_ = _format(request, default)
+        wanted = await self._filter(request, format_)
+        return Wanted(format_, wanted, begin.cursor, stream, held, over=over, speed=speed(request))
+
+    async def _of_log(
+        self, request: Request, default: Format, *, executions_only: bool = False
+    ) -> Wanted:
+        begin = await self._start(request, "now")
+        format_ = _format(request, default)
+        # Watchers' frames are of executions anyway.
+        only = executions_only and format_ in ENVELOPES
+        wanted = await self._filter(request, format_, executions_only=only)
+        return Wanted(format_, wanted, begin.cursor, speed=speed(request))
+
+    async def _start(self, request: Request, default: str) -> Start:
+        head = await self.hub.head()
+        last, wanted = request.header("last-event-id"), request.parameter("from")
+        return await start_at(last, wanted or default, head, self._store.position_before)
+
+    async def _filter(
+        self, request: Request, format_: Format, *, executions_only: bool = False
+    ) -> Filter:
+        asked = [(name, value) for name, value in request.query if name not in OWN]
+        wanted = filters.read(
+            request.parameter("types"),
+            asked,
+            watched=format_ not in ENVELOPES,
+            executions_only=executions_only,
+        )
+        if wanted.logs:
+            request.caller.require(Right.READ_EXECUTIONS)
+            await self.hub.logs.ready()
+        return wanted
 
 
-async def admitted(request: Request, ask: Ask, default: Format) -> Wanted:
-    """What a client asks for, where there is a place for it.
-
-    The places are counted before, to send a crowd away at once, and after: to ask takes time, in
-    which others come. From there on nothing waits until the stream is connected.
-
-    Raises:
-        Overloaded: there is no place.
-    """
-    _require_place(request)
-    wanted = await ask(request, default)
-    _require_place(request)
-    return wanted
-
-
-def _require_place(request: Request) -> None:
-    if request.system.hub.full:
-        raise Overloaded(FULL)
-
-
-async def of_log(request: Request, default: Format) -> Wanted:
-    """Everything the caller may see, from now on unless it says otherwise."""
-    return await _of_log(request, default)
-
-
-async def of_executions(request: Request, default: Format) -> Wanted:
-    """The same, without users, services, workflows and orders."""
-    return await _of_log(request, default, executions_only=True)
-
-
-async def _of_log(request: Request, default: Format, *, executions_only: bool = False) -> Wanted:
-    begin = await start(request, "now")
-    format_ = _format(request, default)
-    # Watchers' frames are of executions anyway.
-    only = executions_only and format_ in ENVELOPES
-    wanted = await _filter(request, format_, executions_only=only)
-    return Wanted(format_, wanted, begin.cursor, speed=speed(request))
-
-
-async def of_execution(request: Request, default: Format) -> Wanted:
-    """One execution, from its first event unless the client says otherwise."""
-    begin = await start(request, "start")
-    stream = f"execution/{request.path['id']}"
-    held = await request.system.hub.loader.state(stream)
-    if held is None:
-        raise NotFound("There is no such execution.")
-    over = held.state.final and begin.resumed and begin.cursor >= held.position
-    format_ = _format(request, default)
-    return Wanted(
-        format_,
-        await _filter(request, format_),
-        begin.cursor,
-        stream,
-        held,
-        over=over,
-        speed=speed(request),
-    )
+Ask = Callable[[StreamRequests, Request, Format], Awaitable[Wanted]]
+"""One of the `of_…` methods."""
 
 
 def speed(request: Request) -> float | None:
@@ -140,17 +160,3 @@ def included(request: Request) -> bool:
     if include not in {None, "execution"}:
         raise Invalid.field("include", "must be execution")
     return include is not None
-
-
-async def _filter(request: Request, format_: Format, *, executions_only: bool = False) -> Filter:
-    asked = [(name, value) for name, value in request.query if name not in OWN]
-    wanted = filters.read(
-        request.parameter("types"),
-        asked,
-        watched=format_ not in ENVELOPES,
-        executions_only=executions_only,
-    )
-    if wanted.logs:
-        request.caller.require(Right.READ_EXECUTIONS)
-        await request.system.hub.logs.ready()
-    return wanted

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from starlette.types import ASGIApp
 
+from api.streaming.hub import Hub
 from api.web import event_stream
 from api.web.event_source import EventSource, frame
 from api.web.request import Request
@@ -18,13 +19,12 @@ OFTEN = 1.0
 Look = Callable[[], Awaitable[dict[str, Any] | None]]
 
 
-def watched(request: Request, name: str, look: Look, most: int | None = None) -> ASGIApp:
+def watched(hub: Hub, request: Request, name: str, look: Look, most: int | None = None) -> ASGIApp:
     """What `look` finds, as frames of this name, to `most` watchers at once; None is no news.
 
     Raises:
         Overloaded: there is no place for another stream.
     """
-    hub = request.system.hub
     if hub.full or (most is not None and hub.guests(name) >= most):
         return event_stream.sent_away(request)
 

@@ -7,12 +7,13 @@ import base64
 import binascii
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Message, Receive, Scope, Send
 
+from api.access.identity import Access
 from api.streaming.encoding import ENCODERS, WEBSOCKET
 from api.streaming.frames import EVENTS, WATCH, Format
 from api.streaming.subscriber import DONE, REFUSED, Ending, Subscriber, place
@@ -24,30 +25,19 @@ from api.web.event_stream import log_position
 from api.web.json_text import parse
 from api.web.operation import Operation
 from api.web.request import Request
-from api.web.stream_request import (
-    Ask,
-    Wanted,
-    admitted,
-    checked_speed,
-    of_execution,
-    of_executions,
-    of_log,
-)
-
-if TYPE_CHECKING:
-    from api.app import System
+from api.web.stream_request import Ask, StreamRequests, Wanted, checked_speed
 
 SUBPROTOCOL = "executions"
 BEARER = "bearer."
 LONGEST_REASON = 90
 """A close takes 123 bytes, the cursor among them."""
 ASKS: dict[str, tuple[Ask, Format]] = {
-    "streamEvents": (of_log, EVENTS),
-    "listEvents": (of_execution, EVENTS),
-    "watchExecutions": (of_executions, WATCH),
-    "watchExecution": (of_execution, WATCH),
-    "monitorExecutions": (of_executions, WATCH),
-    "monitorExecution": (of_execution, WATCH),
+    "streamEvents": (StreamRequests.of_log, EVENTS),
+    "listEvents": (StreamRequests.of_execution, EVENTS),
+    "watchExecutions": (StreamRequests.of_executions, WATCH),
+    "watchExecution": (StreamRequests.of_execution, WATCH),
+    "monitorExecutions": (StreamRequests.of_executions, WATCH),
+    "monitorExecution": (StreamRequests.of_execution, WATCH),
 }
 """The operations that take a WebSocket, too."""
 
@@ -61,8 +51,10 @@ class BadMessage(ValueError):
 class Socket:
     """The WebSocket of one operation: opens the door, then lets the hub write."""
 
-    def __init__(self, system: System, operation: Operation) -> None:
-        self._system = system
+    def __init__(self, access: Access, requests: StreamRequests, operation: Operation) -> None:
+        self._access = access
+        self._requests = requests
+        self._hub = requests.hub
         self._operation = operation
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,7 +65,7 @@ class Socket:
             return
         await receive()
         chosen = SUBPROTOCOL if SUBPROTOCOL in scope["subprotocols"] else None
-        headers = [log_position(self._system.hub)]
+        headers = [log_position(self._hub)]
         await send({"type": "websocket.accept", "subprotocol": chosen, "headers": headers})
         if asked.over:
             await send(_close(Ending(DONE, asked.cursor)))
@@ -83,12 +75,11 @@ class Socket:
     async def _asked(self, scope: Scope) -> Wanted:
         headers = scope["state"]["headers"]
         shown = headers.get(b"authorization") or _authorization(scope["subprotocols"])
-        caller = admit(self._system.access, self._operation.right, scope, shown)
-        request = Request(self._system, self._operation, scope, caller, b"")
-        return await admitted(request, *ASKS[self._operation.name])
+        caller = admit(self._access, self._operation.right, scope, shown)
+        return await self._requests.admitted(Request(scope, caller), *ASKS[self._operation.name])
 
     async def _serve(self, asked: Wanted, scope: Scope, receive: Receive, send: Send) -> None:
-        hub = self._system.hub
+        hub = self._hub
         topic = Topic(ENCODERS[asked.format, WEBSOCKET], asked.stream, asked.filter)
         subscriber = hub.connect(line_of(scope), topic, asked.cursor, asked.held)
         subscriber.play(asked.speed)
@@ -187,10 +178,12 @@ def _close(ending: Ending) -> Message:
     return {"type": "websocket.close", "code": ending.code or REFUSED, "reason": reason}
 
 
-def routes(system: System, operations: Iterable[Operation]) -> list[BaseRoute]:
+def routes(
+    access: Access, requests: StreamRequests, operations: Iterable[Operation]
+) -> list[BaseRoute]:
     """The paths that take a WebSocket."""
     return [
-        WebSocketRoute(operation.path, Socket(system, operation))
+        WebSocketRoute(operation.path, Socket(access, requests, operation))
         for operation in operations
         if operation.name in ASKS
     ]

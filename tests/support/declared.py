@@ -9,9 +9,10 @@ from typing import Any
 import httpx
 from openapi_schema_validator import OAS31Validator
 
-from api.app import OPERATIONS, PREFIX
+from api.app import PREFIX
 from api.documents.openapi import document
 from api.web.operation import Operation
+from tests.support.operations import OPERATIONS
 
 DOCUMENT = document(OPERATIONS)
 # What the server's protocol and the machine it runs on answer to any request.

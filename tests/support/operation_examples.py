@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.app import OPERATIONS
 from api.web.operation import Operation
+from tests.support.operations import OPERATIONS
 
 JSON = dict[str, Any]
 

@@ -7,10 +7,10 @@ import pytest
 
 from api.access.identity import NOBODY
 from api.access.rights import ROLES, Right
-from api.app import OPERATIONS
 from api.web.operation import Operation
 from tests.support.api_client import refused
 from tests.support.operation_examples import path_of
+from tests.support.operations import OPERATIONS
 from tests.support.running_server import TOKEN, Serving
 
 OPEN = {"health", "readiness", "openapi", "asyncapi", "problem"}

@@ -9,13 +9,13 @@ import httpx
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from api.app import OPERATIONS
 from api.documents import asyncapi
 from api.streaming.encoding import SSE, WEBSOCKET
 from api.web import websocket
 from projections.representations import stream_frames
 from tests.support.api_client import ERROR, RESULT, Executions, ok
 from tests.support.declared import nullable
+from tests.support.operations import OPERATIONS
 from tests.support.running_server import Serving, serving
 from tests.support.stream_consumers import heard, past, socket, until_caught_up
 

@@ -20,9 +20,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from api.app import OPERATIONS
 from api.documents.openapi import document
 from tests.support.api_client import Catalog, ok
+from tests.support.operations import OPERATIONS
 from tests.support.running_server import AUTHORIZED, Serving
 
 DOCUMENT = document(OPERATIONS)

@@ -8,12 +8,12 @@ import httpx
 import pytest
 from openapi_schema_validator import OAS31Validator
 
-from api.app import OPERATIONS
 from api.documents.openapi import ANSWER_HEADERS, document
 from api.web.operation import Operation
 from tests.support.api_client import ERROR, Catalog, Executions
 from tests.support.declared import nullable, require_declared
 from tests.support.operation_examples import BODIES, STEP, path_of
+from tests.support.operations import OPERATIONS
 
 DOCUMENT = document(OPERATIONS)
 ANSWERED = [row for row in OPERATIONS if row.media_type != "text/event-stream"]

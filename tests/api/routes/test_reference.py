@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from api.app import OPERATIONS
 from tests.support.api_client import JSON, Catalog, Executions, ok
+from tests.support.operations import OPERATIONS
 from tests.support.running_server import AUTHORIZED, Serving
 
 PATHS = (

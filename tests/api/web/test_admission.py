@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import pytest
 
-from api.app import OPERATIONS
 from api.transport.handshake import reason
 from api.web.operation import Operation
 from api.web.websocket import ASKS
@@ -17,6 +16,7 @@ from tests.api.transport.test_broken_http import answered, connected
 from tests.api.web.test_headers import HANDSHAKE
 from tests.support.api_client import Executions
 from tests.support.operation_examples import path_of
+from tests.support.operations import OPERATIONS
 from tests.support.running_server import TOKEN, Serving
 from tests.support.stream_consumers import past
 

@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from api.app import OPERATIONS
 from api.web.body import MIB
 from api.web.operation import Operation
 from tests.support.api_client import JSON, Executions, refused
 from tests.support.operation_examples import BODIES, WITH_BODY, path_of
+from tests.support.operations import OPERATIONS
 
 MALFORMED = {
     "truncated": b'{"reason": ',

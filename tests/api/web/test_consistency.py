@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from api.app import OPERATIONS
-from api.web.consistency import MIN_POSITION
+from api.web.parameters import MIN_POSITION
 from tests.support.api_client import Executions, ok, refused
+from tests.support.operations import OPERATIONS
 
 READS = (
     "/executions",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from api.app import OPERATIONS
 from api.web.operation import Operation
 from tests.api.transport.test_broken_http import HANDSHAKES, answered, asking, connected
 from tests.api.web.test_headers import HANDSHAKE
 from tests.support.api_client import Executions
 from tests.support.operation_examples import BODIES, STEP, path_of
+from tests.support.operations import OPERATIONS
 from tests.support.running_server import Serving
 
 READS = [row for row in OPERATIONS if row.method == "GET" and "{id}" in row.path]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from api.app import OPERATIONS
 from api.web.ids import TAKEN
 from tests.support.api_client import Catalog, ok, refused
+from tests.support.operations import OPERATIONS
 
 
 @pytest.mark.parametrize("identity", TAKEN)

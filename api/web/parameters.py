@@ -1,0 +1,28 @@
+"""Query parameters that many operations have in common."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from api.web.operation import Parameter
+from domain.errors import Invalid
+from domain.json_forms import parse_time
+
+LIMIT = Parameter("limit", "How many", {"type": "integer", "minimum": 1, "maximum": 500})
+CURSOR = Parameter("cursor", "`nextCursor` of the page before")
+VERSION = Parameter("version", "As it was at this version", {"type": "integer", "minimum": 1})
+AT = Parameter("at", "As it was at this time", {"type": "string", "format": "date-time"})
+MIN_POSITION = Parameter(
+    "minPosition",
+    "Answer only when the data has reached this position of the log (see `Prefer: wait=<seconds>`)",
+    {"type": "integer", "minimum": 0},
+)
+PAST = (VERSION, AT, MIN_POSITION)
+
+
+def parsed_time(name: str, text: str) -> datetime:
+    """A query parameter that is a time. Raises Invalid where it is none."""
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise Invalid.field(name, str(error)) from None

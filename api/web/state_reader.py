@@ -1,0 +1,98 @@
+"""The state of one execution that a request asks for: now, or as it was at a version or a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from starlette.types import ASGIApp
+
+from api.web import responses
+from api.web.consistency import Consistency
+from api.web.parameters import parsed_time
+from api.web.request import Request
+from domain.errors import Invalid
+from domain.eventlog.states import Moment
+from domain.execution.state import Step
+from domain.model import Held
+from projections.history.time_travel import History, existing
+from projections.representations.execution import document
+
+
+class ReadState(NamedTuple):
+    """A state, until when its durations count, and how far the data goes.
+
+    `moment` is the position or the time it is of, None for now; what else is shown must be of then, too.
+    `immutable`: it will never be another. `counting`: its durations go on from one read to the next.
+    """
+
+    held: Held[Any]
+    until: datetime
+    position: int
+    moment: Moment | None = None
+    immutable: bool = False
+    counting: bool = False
+
+    def document(self, steps: Iterable[Step] | None = None) -> dict[str, Any]:
+        """The execution as clients see it, with some of its steps or with all."""
+        return document(self.held, self.until, steps)
+
+
+class StateReader:
+    """Reads the state of the execution in a request's path."""
+
+    def __init__(
+        self, history: History, consistency: Consistency, clock: Callable[[], datetime]
+    ) -> None:
+        self.history = history
+        self.clock = clock
+        self._consistency = consistency
+
+    async def read(self, request: Request) -> ReadState:
+        """The execution now, or as it was at `?version=` or `?at=`.
+
+        Raises:
+            NotFound: there is, or was then, none.
+            Invalid: both are given.
+        """
+        until = _until(request)
+        stream, history = f"execution/{request.path['id']}", self.history
+        reading = await self._consistency.read(request, lambda: history.read(stream, until))
+        held, now = existing(reading, until), self.clock()
+        if until is None:
+            counting = held.state.started_at is not None and not held.state.final
+            return ReadState(held, now, reading.position, counting=counting)
+        if isinstance(until, int):
+            return ReadState(held, held.at, held.position, held.position, immutable=True)
+        # Immutable once nothing that is yet to be recorded can belong to it.
+        over, counting = until < reading.at, until > now and not held.state.final
+        return ReadState(
+            held, min(until, now), held.position, until, immutable=over, counting=counting
+        )
+
+
+def _until(request: Request) -> int | datetime | None:
+    version, at = request.whole("version", 1, 2**53), request.parameter("at")
+    if version is not None and at is not None:
+        raise Invalid.field("at", "must be left out where `version` is given")
+    return version if at is None else parsed_time("at", at)
+
+
+def state_response(
+    request: Request,
+    state: ReadState,
+    shown: Any,
+    tag: responses.Tag | None = None,
+    *,
+    revalidated: bool = True,
+) -> ASGIApp:
+    """The answer that shows this of what was state."""
+    return responses.read(
+        request,
+        shown,
+        tag or responses.Tag(state.held.version),
+        state.position,
+        immutable=state.immutable,
+        revalidated=revalidated,
+    )
