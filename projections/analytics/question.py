@@ -108,7 +108,8 @@ def only_failed(keys: Sequence[By]) -> str:
 
 def where(question: Question, values: list[Any]) -> str:
     """Which rows are meant, as SQL; what has to be bound is appended to `values`."""
-    parts = [f"{COLUMNS[name]} = %s" for name, _ in question.conditions]
+    parts = ["run > 0"] if question.steps else []  # those of other executions count there
+    parts += [f"{COLUMNS[name]} = %s" for name, _ in question.conditions]
     values += [value for _, value in question.conditions]
     for time, limit in ((question.since, "created_at >= %s"), (question.until, "created_at < %s")):
         if time is not None:

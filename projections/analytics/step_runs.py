@@ -1,14 +1,13 @@
 """What analytics knows of the runs of steps: one narrow row each, kept as events go by.
 
 A step that was declared has a run that is pending; a step that is started again has another run.
+The steps that a fork brings along were run elsewhere, and are counted there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
-from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
@@ -27,13 +26,12 @@ from domain.execution.step_events import (
     StepStarted,
     UsageRecorded,
 )
-from domain.execution.types import StepPlan, StepStatus
-from domain.json_forms import in_milliseconds
+from domain.execution.types import StepStatus
 from domain.model import Event, Recorded, aggregate_id
-from domain.types import StepAssignee
-from projections.analytics.row import NONE, Fact
+from projections.analytics import step_row
+from projections.analytics.row import Fact
+from projections.analytics.step_row import StepRun
 
-OPEN = (StepStatus.PENDING, StepStatus.RUNNING)
 ENDS = (ExecutionCompleted, ExecutionCancelled, ExecutionFailed, RetryScheduled)
 """The events that concern all steps of their execution that are open, or were cut short."""
 OF_STEPS: tuple[type[Event], ...] = (
@@ -45,42 +43,11 @@ OF_STEPS: tuple[type[Event], ...] = (
 )
 """The events that concern no more than steps."""
 
-
-class StepRun(NamedTuple):
-    """One run of a step; a row of `analytics_steps`, in its order.
-
-    `own`: the step has an assignee of its own, and does not follow its execution's.
-    """
-
-    id: str
-    step: str
-    run: int
-    name: str
-    order: str
-    service: str
-    customer: str
-    provider: str
-    created_at: datetime
-    own: bool
-    assignee: str
-    assignee_type: str
-    model: str
-    kind: str
-    status: str
-    error_code: str
-    cut_short: bool
-    started_at: datetime | None
-    duration: int | None
-    cost: Decimal
-    tokens: Decimal
-    api_calls: Decimal
-
-
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS analytics_steps (
     id            text COLLATE "C" NOT NULL,  -- of the execution
     step          text COLLATE "C" NOT NULL,
-    run           bigint  NOT NULL,           -- 1, 2, … of this step
+    run           bigint  NOT NULL,           -- 1, 2, … of this step; 0: in another execution
     name          text COLLATE "C" NOT NULL,
     "order"       text COLLATE "C" NOT NULL,
     service       text COLLATE "C" NOT NULL,
@@ -160,28 +127,26 @@ class StepRuns:
         """Fold one event; `fact` is what is known of the execution after it."""
         event, when = recorded.event, recorded.when
         match event:
-            case ExecutionCreated() | StepsAdded():
+            case ExecutionCreated():
+                elsewhere = {carried.step: carried.status for carried in event.carried}
                 for plan in event.steps:
-                    self._keep(_new(fact, plan.id, plan.name, plan.assignee, _kind(plan)))
+                    self._keep(step_row.declared(fact, plan, elsewhere.get(plan.id)))
+            case StepsAdded():
+                for plan in event.steps:
+                    self._keep(step_row.declared(fact, plan))
             case StepStarted():
-                self._keep(_started(self._find(fact, event.step), fact, event, when))
+                self._keep(step_row.started(self._find(fact, event.step), fact, event, when))
             case StepCompleted() | StepSkipped() | StepFailed():
                 self._end(fact, event, when)
             case UsageRecorded(step=str(step)) if run := self._find(fact, step):
-                self._keep(_used(run, event))
+                self._keep(step_row.used(run, event))
             case _ if isinstance(event, ENDS):
                 self._end_all(fact, event, when)
 
     def _end_all(self, fact: Fact, event: Event, when: datetime) -> None:
-        """The end skips what is open; a retry takes that back."""
-        if isinstance(event, ExecutionFailed) and not event.final:
-            return
         for run in list(self._last.get(fact.id, {}).values()):
-            if isinstance(event, RetryScheduled):
-                if run.cut_short:
-                    self._keep(_reopened(run))
-            elif run.status in OPEN:
-                self._keep(_ended(run, StepStatus.SKIPPED, when, cut_short=True))
+            if (ended := step_row.after_end(run, event, when)) is not run:
+                self._keep(ended)
 
     async def write(self, connection: AsyncConnection) -> None:
         """Keep what has changed."""
@@ -203,91 +168,12 @@ class StepRuns:
         if run is None:
             raise LookupError(f"step {event.step} of execution/{fact.id} ends without a beginning")
         if isinstance(event, StepFailed):
-            self._keep(_ended(run, StepStatus.FAILED, when, error_code=event.error.code))
+            self._keep(step_row.ended(run, StepStatus.FAILED, when, error_code=event.error.code))
         else:
-            self._keep(_ended(run, ENDED[type(event)], when))
+            self._keep(step_row.ended(run, ENDED[type(event)], when))
 
 
 ENDED: dict[type[Event], StepStatus] = {
     StepCompleted: StepStatus.COMPLETED,
     StepSkipped: StepStatus.SKIPPED,
 }
-
-
-def _kind(told: StepPlan | StepStarted) -> str:
-    return getattr(told, "kind", None) or NONE
-
-
-def _new(fact: Fact, step: str, name: str, own: StepAssignee | None, kind: str) -> StepRun:
-    known = StepRun(
-        fact.id,
-        step,
-        1,
-        name,
-        fact.order,
-        fact.service,
-        fact.customer,
-        fact.provider,
-        fact.created_at,
-        own is not None,
-        fact.assignee,
-        fact.assignee_type,
-        fact.model,
-        kind,
-        StepStatus.PENDING,
-        NONE,
-        False,
-        None,
-        None,
-        Decimal(0),
-        Decimal(0),
-        Decimal(0),
-    )
-    return known if own is None else known._replace(**_assigned(fact, own))
-
-
-def _assigned(fact: Fact, own: StepAssignee) -> dict[str, Any]:
-    """The execution's assignee fills in what the step's, of the same type, leaves out."""
-    same = own.type == fact.assignee_type
-    return {
-        "own": True,
-        "assignee": own.id or (fact.assignee if same else NONE),
-        "assignee_type": own.type,
-        "model": own.model or (fact.model if same else NONE),
-    }
-
-
-def _started(run: StepRun | None, fact: Fact, event: StepStarted, when: datetime) -> StepRun:
-    begun: dict[str, Any] = {"status": StepStatus.RUNNING, "started_at": when}
-    if run is None:
-        name = event.name or event.step
-        return _new(fact, event.step, name, event.assignee, _kind(event))._replace(**begun)
-    kind = _kind(event) or run.kind
-    started = _new(fact, event.step, event.name or run.name, event.assignee, kind)
-    if event.assignee is None and run.own:
-        started = started._replace(
-            own=True, assignee=run.assignee, assignee_type=run.assignee_type, model=run.model
-        )
-    if run.status != StepStatus.PENDING:
-        return started._replace(run=run.run + 1, **begun)
-    used: dict[str, Any] = {"cost": run.cost, "tokens": run.tokens, "api_calls": run.api_calls}
-    return started._replace(run=run.run, **used, **begun)
-
-
-def _ended(run: StepRun, status: StepStatus, when: datetime, **changes: Any) -> StepRun:
-    begun = run.started_at
-    duration = None if begun is None else max(in_milliseconds(when - begun), 0)
-    plain: dict[str, Any] = {"error_code": NONE, "cut_short": False}
-    return run._replace(status=status, duration=duration, **(plain | changes))
-
-
-def _reopened(run: StepRun) -> StepRun:
-    return run._replace(status=StepStatus.PENDING, started_at=None, duration=None, cut_short=False)
-
-
-def _used(run: StepRun, usage: UsageRecorded) -> StepRun:
-    return run._replace(
-        cost=run.cost + usage.cost,
-        tokens=run.tokens + usage.tokens_used,
-        api_calls=run.api_calls + usage.api_calls,
-    )

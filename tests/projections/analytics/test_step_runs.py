@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from itertools import product
 from typing import Any
@@ -15,23 +15,26 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from domain.execution.state import Execution, Step
+from domain.execution.events import ExecutionCancelled, ExecutionFailed
+from domain.execution.forked import CarriedStep
+from domain.execution.state import ELSEWHERE, Execution, Step
 from domain.execution.step_events import (
     StepCompleted,
     StepFailed,
     StepsAdded,
+    StepSkipped,
     StepStarted,
     UsageRecorded,
 )
 from domain.execution.types import ExecutionError, StepPlan, StepStatus
-from domain.model import Held, Recorded, replay
+from domain.model import Event, Held, Recorded, replay
 from domain.types import Assignee, StepAssignee
 from projections.analytics.projection import Analytics
 from projections.analytics.queries import Figures
 from projections.analytics.question import By, Question
 from tests.projections.analytics.test_analytics import _rank, key_of, seen
 from tests.support.given import NOON, SECOND
-from tests.support.histories import CREATED
+from tests.support.histories import CREATED, RUNNING, WAITING
 from tests.support.random_logs import followed, logs
 
 few = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -85,7 +88,8 @@ def runs(events: Sequence[Recorded]) -> list[Run]:
             run.execution, run.step = after.state, step
             if isinstance(event, UsageRecorded) and event.step == step.id:
                 run.used.append(event)
-    return [run for several in found.values() for run in several]
+    every = [run for several in found.values() for run in several]
+    return [run for run in every if run.step.attempt != ELSEWHERE]
 
 
 def assigned(execution: Execution, step: Step) -> dict[str, str | None]:
@@ -193,7 +197,7 @@ ANN = StepAssignee(type="human", id="ann")
 BROKEN = ExecutionError(code="E1", message="broken")
 
 
-def worked() -> Iterator[Recorded]:
+def worked() -> list[Recorded]:
     """An agent's execution: a step of its own, done twice, and one of Ann's, added later."""
     created = CREATED.model_copy(update={"assignee": AGENT, "steps": (plan("a"),)})
     story = [
@@ -208,9 +212,15 @@ def worked() -> Iterator[Recorded]:
         StepCompleted(step="a"),
         StepCompleted(step="b"),
     ]
-    for version, event in enumerate(story, 1):
-        at: datetime = NOON + version * SECOND
-        yield Recorded("execution/e", version, version, at, event, "t")
+    return recorded(*story)
+
+
+def recorded(*story: Event) -> list[Recorded]:
+    """One execution's events, a second apart."""
+    return [
+        Recorded("execution/e", version, version, NOON + version * SECOND, event, "t")
+        for version, event in enumerate(story, 1)
+    ]
 
 
 def plan(step: str) -> StepPlan:
@@ -223,7 +233,7 @@ async def test_step_started_again_counts_as_a_run_with_its_own_time_and_cost(
     database: str, page: int
 ) -> None:
     question = Question(by=("step", "assigneeType"))
-    async with followed(database, Analytics(), list(worked()), page) as connection:
+    async with followed(database, Analytics(), worked(), page) as connection:
         answer = await Figures().answer(connection, question)
     groups = {tuple(group["key"]): group for group in answer.document["groups"]}
     assert set(groups) == {("A", "ai-agent"), ("B", "human")}
@@ -232,3 +242,97 @@ async def test_step_started_again_counts_as_a_run_with_its_own_time_and_cost(
     assert agents["duration"]["max"] == 4_000
     assert (repr(agents["totalCost"]), anns["totalCost"]) == ("1", 0)
     assert (anns["total"], anns["duration"]["mean"]) == (1, 2_000)
+
+
+BROKEN_AT_A = ExecutionError(code="E2", message="broken", recoverable=True, step="a")
+WORK = (
+    StepStarted(step="a"),
+    StepStarted(step="b"),
+    StepStarted(step="c"),
+    StepCompleted(step="c"),
+)
+NEXT_RETRY = WAITING[-1]
+ENDS = {
+    "final": (
+        (ExecutionFailed(error=BROKEN_AT_A, final=True, will_retry=False),),
+        {"A": "failed", "B": "skipped", "C": "completed"},
+    ),
+    "to be retried": (
+        (ExecutionFailed(error=BROKEN_AT_A, final=False, will_retry=True), NEXT_RETRY),
+        {"A": "failed", "B": "pending", "C": "completed"},
+    ),
+    "final, retried by hand": (
+        (ExecutionFailed(error=BROKEN_AT_A, final=True, will_retry=False), NEXT_RETRY),
+        {"A": "failed", "B": "pending", "C": "completed"},
+    ),
+    "a step that is done": (
+        (
+            ExecutionFailed(
+                error=BROKEN_AT_A.model_copy(update={"step": "c"}), final=True, will_retry=False
+            ),
+        ),
+        {"A": "skipped", "B": "skipped", "C": "completed"},
+    ),
+    "cancelled": ((ExecutionCancelled(),), {"A": "skipped", "B": "skipped", "C": "completed"}),
+}
+
+
+async def by_step(database: str, story: list[Recorded], page: int) -> dict[str, Any]:
+    async with followed(database, Analytics(), story, page) as connection:
+        answer = await Figures().answer(connection, Question(by="step"))
+    return {group["key"]: group for group in answer.document["groups"]}
+
+
+def statuses(group: dict[str, Any]) -> list[str]:
+    return [status for status, number in group["statuses"].items() for _ in range(number)]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("page", [1, 1000])
+@pytest.mark.parametrize("end", ENDS)
+async def test_end_of_an_attempt_fails_the_named_run_and_leaves_others_to_what_follows(
+    database: str, end: str, page: int
+) -> None:
+    ending, expected_statuses = ENDS[end]
+    declared = CREATED.model_copy(update={"steps": (plan("a"), plan("b"), plan("c"))})
+    story = recorded(declared, *RUNNING[1:], *WORK, *ending)
+    groups = await by_step(database, story, page)
+    assert {name: statuses(group) for name, group in groups.items()} == {
+        name: [status] for name, status in expected_statuses.items()
+    }
+    assert groups["A"]["errorCodes"] == ({"E2": 1} if expected_statuses["A"] == "failed" else {})
+    assert groups["B"]["duration"]["count"] == (expected_statuses["B"] == "skipped")
+
+
+FORKED = CREATED.model_copy(
+    update={
+        "assignee": AGENT,
+        "steps": (plan("a"), plan("b"), plan("c")),
+        "carried": (
+            CarriedStep(step="a", status=StepStatus.COMPLETED, started_at=NOON, completed_at=NOON),
+            CarriedStep(step="b", status=StepStatus.FAILED, error=BROKEN),
+        ),
+    }
+)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("page", [1, 1000])
+async def test_steps_that_a_fork_brings_along_count_from_their_next_start_on(
+    database: str, page: int
+) -> None:
+    begun = recorded(FORKED, *RUNNING[1:], StepSkipped(step="b"))
+    assert set(await by_step(database, begun, page)) == {"C"}
+    again = recorded(
+        FORKED,
+        *RUNNING[1:],
+        StepStarted(step="a"),
+        UsageRecorded(step="a", tokens_used=7),
+        StepCompleted(step="a"),
+    )
+    groups = await by_step(database, again, page)
+    assert {name: statuses(group) for name, group in groups.items()} == {
+        "A": ["completed"],
+        "C": ["pending"],
+    }
+    assert (groups["A"]["tokens"], groups["A"]["duration"]["max"]) == (7, 2_000)

@@ -1,0 +1,148 @@
+"""What analytics knows of one run of a step, and how events change it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from domain.execution.events import ExecutionFailed, RetryScheduled
+from domain.execution.state import OPEN
+from domain.execution.step_events import StepStarted, UsageRecorded
+from domain.execution.types import StepPlan, StepStatus
+from domain.json_forms import in_milliseconds
+from domain.model import Event
+from domain.types import EXACT, StepAssignee
+from projections.analytics.row import NONE, Fact
+
+ELSEWHERE = 0
+"""The run of a step that was done in the execution from which this one was forked."""
+
+
+class StepRun(NamedTuple):
+    """One run of a step; a row of `analytics_steps`, in its order.
+
+    `own`: the step has an assignee of its own, and does not follow its execution's.
+    """
+
+    id: str
+    step: str
+    run: int
+    name: str
+    order: str
+    service: str
+    customer: str
+    provider: str
+    created_at: datetime
+    own: bool
+    assignee: str
+    assignee_type: str
+    model: str
+    kind: str
+    status: str
+    error_code: str
+    cut_short: bool
+    started_at: datetime | None
+    duration: int | None
+    cost: Decimal
+    tokens: Decimal
+    api_calls: Decimal
+
+
+def declared(fact: Fact, plan: StepPlan, elsewhere: StepStatus | None = None) -> StepRun:
+    """The run of a step that was declared; `elsewhere` is what a fork's had come to before."""
+    run = new(fact, plan.id, plan.name, plan.assignee, _kind(plan))
+    return run if elsewhere is None else run._replace(run=ELSEWHERE, status=elsewhere)
+
+
+def after_end(run: StepRun, event: Event, when: datetime) -> StepRun:
+    """The run after an attempt or its execution has ended, or is to be tried again after all."""
+    if isinstance(event, RetryScheduled):
+        return pending_again(run) if run.cut_short else run
+    if run.status not in OPEN:
+        return run
+    if isinstance(event, ExecutionFailed):
+        if run.step == event.error.step:
+            return ended(run, StepStatus.FAILED, when, error_code=event.error.code)
+        if not event.final:
+            return pending_again(run)
+    return ended(run, StepStatus.SKIPPED, when, cut_short=True)
+
+
+def _kind(told: StepPlan | StepStarted) -> str:
+    return getattr(told, "kind", None) or NONE
+
+
+def new(fact: Fact, step: str, name: str, own: StepAssignee | None, kind: str) -> StepRun:
+    known = StepRun(
+        fact.id,
+        step,
+        1,
+        name,
+        fact.order,
+        fact.service,
+        fact.customer,
+        fact.provider,
+        fact.created_at,
+        own is not None,
+        fact.assignee,
+        fact.assignee_type,
+        fact.model,
+        kind,
+        StepStatus.PENDING,
+        NONE,
+        False,
+        None,
+        None,
+        Decimal(0),
+        Decimal(0),
+        Decimal(0),
+    )
+    return known if own is None else known._replace(**_assigned(fact, own))
+
+
+def _assigned(fact: Fact, own: StepAssignee) -> dict[str, Any]:
+    """The execution's assignee fills in what the step's, of the same type, leaves out."""
+    same = own.type == fact.assignee_type
+    return {
+        "own": True,
+        "assignee": own.id or (fact.assignee if same else NONE),
+        "assignee_type": own.type,
+        "model": own.model or (fact.model if same else NONE),
+    }
+
+
+def started(run: StepRun | None, fact: Fact, event: StepStarted, when: datetime) -> StepRun:
+    begun: dict[str, Any] = {"status": StepStatus.RUNNING, "started_at": when}
+    if run is None:
+        name = event.name or event.step
+        return new(fact, event.step, name, event.assignee, _kind(event))._replace(**begun)
+    kind = _kind(event) or run.kind
+    started = new(fact, event.step, event.name or run.name, event.assignee, kind)
+    if event.assignee is None and run.own:
+        started = started._replace(
+            own=True, assignee=run.assignee, assignee_type=run.assignee_type, model=run.model
+        )
+    if run.status != StepStatus.PENDING:
+        return started._replace(run=run.run + 1, **begun)
+    used: dict[str, Any] = {"cost": run.cost, "tokens": run.tokens, "api_calls": run.api_calls}
+    return started._replace(run=run.run, **used, **begun)
+
+
+def ended(run: StepRun, status: StepStatus, when: datetime, **changes: Any) -> StepRun:
+    begun = run.started_at
+    duration = None if begun is None else max(in_milliseconds(when - begun), 0)
+    plain: dict[str, Any] = {"error_code": NONE, "cut_short": False}
+    return run._replace(status=status, duration=duration, **(plain | changes))
+
+
+def pending_again(run: StepRun) -> StepRun:
+    return run._replace(status=StepStatus.PENDING, started_at=None, duration=None, cut_short=False)
+
+
+def used(run: StepRun, usage: UsageRecorded) -> StepRun:
+    return run._replace(
+        cost=EXACT.add(run.cost, usage.cost),
+        tokens=run.tokens + usage.tokens_used,
+        api_calls=run.api_calls + usage.api_calls,
+    )
