@@ -22,7 +22,7 @@ NEAR = 20_000
 """So many ids of all executions are looked through faster than all lines of one."""
 CURSOR = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 
-NOTES = """SELECT at, occurred_at, 0, id, level, step, said, sealed FROM log_notes
+NOTES = """SELECT occurred_at, 0, id, at, level, step, said, sealed FROM log_notes
     WHERE execution = %s AND id > %s {only} ORDER BY id LIMIT %s"""
 # OFFSET 0 keeps PostgreSQL from reading, by the index of the ids, what all executions were told.
 AMONG_ALL = """SELECT id FROM (SELECT * FROM log_lines WHERE id > %s AND id <= %s OFFSET 0) AS near
@@ -30,7 +30,7 @@ AMONG_ALL = """SELECT id FROM (SELECT * FROM log_lines WHERE id > %s AND id <= %
 OF_ITS_OWN = """SELECT id FROM (SELECT id FROM log_lines
         WHERE id > %s AND id <= %s AND execution = %s {only} OFFSET 0) AS its
     ORDER BY id LIMIT %s"""
-LINES = """SELECT at, occurred_at, 1, id, level, step, NULL, sealed FROM (
+LINES = """SELECT occurred_at, 1, id, at, level, step, NULL, sealed FROM (
         SELECT *, sum(octet_length(sealed)) OVER (ORDER BY id) - octet_length(sealed) AS before
         FROM log_lines WHERE id = ANY(%s)) AS page
     WHERE before < %s ORDER BY id"""
@@ -63,15 +63,11 @@ class Place(NamedTuple):
             raise ValueError("a cursor of log lines is like 17-3041")
         return cls(int(found[1]), int(found[2]))
 
-
-class _Line(NamedTuple):
-    at: datetime
-    kept: Kept
-
-    def after(self, place: Place) -> Place:
-        if self.kept.origin == NOTED:
-            return place._replace(note=self.kept.id)
-        return place._replace(line=self.kept.id)
+    def after(self, line: Kept) -> Place:
+        """The cursor after this one's next line."""
+        if line.origin == NOTED:
+            return self._replace(note=line.id)
+        return self._replace(line=line.id)
 
 
 class Recorded(NamedTuple):
@@ -120,15 +116,15 @@ class LogStream:
                     more = len(ids) == IDS
                 lines = await _lines(connection, ids[:PAGE])
                 notes = await _notes(connection, execution, only, place)
-            ids = ids[bisect(ids, lines[-1].kept.id) if lines else PAGE :]
+            ids = ids[bisect(ids, lines[-1].id) if lines else PAGE :]
             if ids:
                 notes = [note for note in notes if note.at <= lines[-1].at]
             more = more or len(notes) == PAGE
             key = (await self._store.keys([stream]))[stream]
             page: list[Recorded] = []
             for line in merge(notes, lines, key=lambda one: one.at):
-                place = line.after(place)
-                page.append(Recorded(place, shown(line.kept, key)))
+                place = place.after(line)
+                page.append(Recorded(place, shown(line, key)))
             if page:
                 yield page
 
@@ -151,20 +147,20 @@ async def _ids(
     return [row[0] for row in await cursor.fetchall()]
 
 
-async def _lines(connection: AsyncConnection, ids: Sequence[int]) -> list[_Line]:
+async def _lines(connection: AsyncConnection, ids: Sequence[int]) -> list[Kept]:
     if not ids:
         return []
     cursor = await connection.execute(LINES, (list(ids), LARGEST))
-    return [_Line(row[0], Kept(*row[1:])) for row in await cursor.fetchall()]
+    return [Kept(*row) for row in await cursor.fetchall()]
 
 
 async def _notes(
     connection: AsyncConnection, execution: str, only: LogFilter, place: Place
-) -> list[_Line]:
+) -> list[Kept]:
     conditions, values = _conditions(only)
     query = NOTES.format(only=conditions)
     cursor = await connection.execute(query, [execution, place.note, *values, PAGE], prepare=False)
-    return [_Line(row[0], Kept(*row[1:])) for row in await cursor.fetchall()]
+    return [Kept(*row) for row in await cursor.fetchall()]
 
 
 def _conditions(only: LogFilter) -> tuple[str, list[Any]]:
