@@ -1,4 +1,4 @@
-"""A service that a customer wants done. How it is confirmed is in `domain.confirm`."""
+"""A service that a customer wants done. How it is confirmed is in `domain.catalog.confirm_order`."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ SPREAD = """INSERT INTO analytics_spread AS t SELECT * FROM unnest(
 
 
 class Analytics:
-    """The view. What is asked of it is in `projections.figures`."""
+    """The view. What is asked of it is in `projections.analytics.queries`."""
 
     name: ClassVar[str] = "analytics"
     schema: ClassVar[str] = SCHEMA
