@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
-from api.documents.schemas import DRY_RUN, PLACE, PROBLEM
+from api.documents.schemas import DRY_RUN, PLACE, PROBLEM, chosen_members
 from api.web.command_members import STEP_COMMANDS, TYPES
 from api.web.ids import ID, TAKEN
 from api.web.operation import Operation
@@ -54,6 +54,8 @@ def components(rows: Iterable[Operation]) -> dict[str, Any]:
     for row in rows:
         if is_model(row.body):
             _as_sent(row, schemas[row.body.__name__])
+    if "ServiceExecution" in schemas:
+        schemas["ChosenMembers"] = chosen_members(schemas["ServiceExecution"])
     return {**schemas, "Place": PLACE, "Problem": PROBLEM, "DryRun": DRY_RUN}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from api.access.rights import Right
 from api.documents.components import components, is_model, schema_of
-from api.documents.schemas import COMMAND_LIST
+from api.documents.schemas import CHOSEN_MEMBERS, COMMAND_LIST
 from api.web.ids import ID
 from api.web.operation import Operation, Parameter
 from api.web.parameters import MIN_POSITION
@@ -172,7 +172,7 @@ def _responses(row: Operation) -> dict[str, Any]:
         },
         **{str(status): {"description": meaning} for status, meaning in row.others.items()},
     }
-    if row.status != 200 and _can_be_dry(row):
+    if row.status != 200 and _has(row, "dryRun"):
         content = _content({row.media_type: DRY_RUN})
         responses["200"] = {"description": "With `dryRun=true`", "content": content}
     for code in sorted(_refusals(row), key=lambda code: PROBLEMS[code].status):
@@ -188,16 +188,18 @@ def _responses(row: Operation) -> dict[str, Any]:
     return responses
 
 
-def _can_be_dry(row: Operation) -> bool:
-    return any(parameter.name == "dryRun" for parameter in row.parameters)
+def _has(row: Operation, name: str) -> bool:
+    return any(parameter.name == name for parameter in row.parameters)
 
 
 def _answer(row: Operation) -> Any:
     forms = [schema_of(row.answer)]
     if "Preference-Applied" in row.sends:
         forms.append({"$ref": "#/components/schemas/Place"})
-    if row.status == 200 and _can_be_dry(row):
+    if row.status == 200 and _has(row, "dryRun"):
         forms.append(DRY_RUN)
+    if is_model(row.answer) and _has(row, "fields"):
+        forms.append(CHOSEN_MEMBERS)
     return row.answer if len(forms) == 1 else {"anyOf": forms}
 
 

@@ -197,7 +197,18 @@ def filter_beside(paging: Mapping[str, Any]) -> dict[str, Any]:
     return {"anyOf": [FILTER, beside]}
 
 
-_EXECUTION = {"$ref": "#/components/schemas/ServiceExecution"}
+CHOSEN_MEMBERS = {"$ref": "#/components/schemas/ChosenMembers"}
+_EXECUTION = {"anyOf": [{"$ref": "#/components/schemas/ServiceExecution"}, CHOSEN_MEMBERS]}
 EXECUTION_LIST = {
     "anyOf": [page_of(_EXECUTION, facets=FACETS), {"type": "array", "items": _EXECUTION}]
 }
+
+
+def chosen_members(execution: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of an execution of which `fields` names the members to show."""
+    return {
+        "type": "object",
+        "description": "With `fields`: those members of a ServiceExecution, or parts of them",
+        "properties": {name: {} for name in execution["properties"]},
+        "additionalProperties": False,
+    }

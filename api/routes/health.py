@@ -14,7 +14,7 @@ from api.telemetry import metrics
 from api.web import event_stream, watch
 from api.web.operation import Operation
 from api.web.request import Request
-from api.web.responses import json
+from api.web.responses import VARY, json
 from domain.errors import Overloaded
 from domain.eventlog.store import Store
 from domain.writer.command_bus import Bus
@@ -75,8 +75,8 @@ class HealthHandlers:
             return watch.watched(self._hub, request, "readiness", self._readiness, MOST_WATCHERS)
         shown = await self._readiness()
         if shown["status"] == "ready":
-            return json(shown)
-        return json(shown, {"retry-after": "1"}, 503)
+            return json(shown, VARY)
+        return json(shown, {"retry-after": "1", **VARY}, 503)
 
     async def _readiness(self) -> dict[str, Any]:
         try:
@@ -101,7 +101,7 @@ class HealthHandlers:
         """
         if event_stream.preferred(request):
             return watch.watched(self._hub, request, "projections", self._watched)
-        return json(await self._projections())
+        return json(await self._projections(), VARY)
 
     async def _projections(self) -> dict[str, Any]:
         head, _ = await self._store.head()

@@ -147,7 +147,7 @@ class LogLineHandlers:
             cursor=request.parameter("cursor"),
         )
         items = [plain_json(line) for line in page.data]
-        headers = {"log-position": str(position)}
+        headers = {"log-position": str(position), **responses.VARY}
         return responses.json(responses.page(items, page.next_cursor), headers)
 
 

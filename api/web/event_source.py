@@ -17,6 +17,7 @@ from api.streaming.heartbeat import HEARTBEAT, STALLED
 from api.streaming.hub import Hub
 from api.streaming.subscriber import SLOW, Transport
 from api.transport.protocols import line_of
+from api.web.responses import VARY
 from domain.eventlog.notifications import Wake
 
 log = structlog.get_logger()
@@ -53,7 +54,7 @@ class EventSource(EventSourceResponse):
         self._transport: Transport | None = None
         super().__init__(
             self._until_goodbye(frames(self)),
-            headers=headers,
+            headers={**VARY, **(headers or {})},
             sep="\n",
             ping=HEARTBEAT,
             ping_message_factory=Heartbeat,

@@ -95,7 +95,7 @@ def _later() -> ASGIApp:
     a 503.
     """
     later = random.randint(5_000, 15_000)  # noqa: S311 - spreads the reconnects, keeps no secret
-    headers = {"cache-control": "no-store"}
+    headers = {"cache-control": "no-store", **VARY}
     return Response(f"retry: {later}\n\n", 200, headers, MEDIA_TYPE)
 
 

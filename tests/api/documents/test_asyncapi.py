@@ -89,7 +89,7 @@ NULLS = {
     *("ServiceExecution.result", "ServiceExecution.timeout"),
     *("ShownCancellation.reason", "ShownCheckpoint.state"),
     *("ShownError.message", "ShownError.stack", "ShownLog.message"),
-    *("ShownStep.input", "ShownStep.output"),
+    *("ShownPause.reason", "ShownStep.input", "ShownStep.output", "ShownStep.reason"),
 }
 
 

@@ -24,8 +24,14 @@ BEFORE: dict[str, tuple[str, dict[str, Any]]] = {
     "completeStep": ("steps/s-1/start", {}),
     "failStep": ("steps/s-1/start", {}),
 }
-# Each of many commands has its own answer: none may have been taken, or given before.
-PERHAPS = {"sendCommands": {"Log-Position", "Idempotency-Replayed"}}
+BARE_LIST = {"Link", "Next-Cursor", "Total-Count"}
+# Each of many commands has its own answer: none may have been taken, or given before. What stands
+# around a page of a list is sent in headers with `profile=array` alone.
+PERHAPS = {
+    "sendCommands": {"Log-Position", "Idempotency-Replayed"},
+    "listExecutions": BARE_LIST,
+    "findExecutions": BARE_LIST,
+}
 
 
 def names(operation: Operation) -> str:
@@ -79,8 +85,10 @@ NULLS = {
     "ShownError.message",
     "ShownError.stack",
     "ShownLog.message",
+    "ShownPause.reason",
     "ShownStep.input",
     "ShownStep.output",
+    "ShownStep.reason",
 }
 
 

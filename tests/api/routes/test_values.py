@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from api.routes import command_batch
 from api.web.command_body import built
 from api.web.json_text import DEEPEST
 from tests.support.api_client import JSON, POLICY, Catalog, Executions, ok, refused
@@ -265,7 +266,7 @@ def test_unexpected_error_in_a_batch_affects_its_command_alone(
             raise RuntimeError("an error that nobody expected")
         return built(command, fields)
 
-    monkeypatch.setattr("api.many.built", fail)
+    monkeypatch.setattr(command_batch, "built", fail)
     one = {"execution": running_execution}
     outcomes = many(
         api,

@@ -13,7 +13,9 @@ from tests.support.operation_examples import BODIES, STEP, path_of
 from tests.support.operations import OPERATIONS
 from tests.support.running_server import Serving
 
-READS = [row for row in OPERATIONS if row.method == "GET" and "{id}" in row.path]
+READS = [
+    row for row in OPERATIONS if row.method == "GET" and ("{id}" in row.path or row.answer_forms)
+]
 BROKEN = {
     "no HTTP": b"hello\r\n\r\n",
     "nothing there": asking(b"GET /nowhere"),
