@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from domain.json_equality import same_json
 from domain.sealing import Ciphertext
 
 Document = Mapping[str, Any]
@@ -16,6 +17,8 @@ Document = Mapping[str, Any]
 OUTCOME = ("name", "status", "input", "output", "error")
 """The members of a step that say what happened; the others say when, who and how much."""
 SHOWN = ("id", "name", "status", "duration")
+UNREADABLE = (Ciphertext,)
+"""What was erased is not compared."""
 FIGURES = ("duration", "activeDuration", "cost", "tokensUsed", "apiCalls")
 
 
@@ -88,7 +91,9 @@ def _row(pair: Pair) -> dict[str, Any]:
             "differs": ["presence"],
             "difference": {},
         }
-    differs = [name for name in OUTCOME if not _same(this.get(name), other.get(name))]
+    differs = [
+        name for name in OUTCOME if not same_json(this.get(name), other.get(name), UNREADABLE)
+    ]
     return {
         "matchedBy": by,
         "this": _step(this),
@@ -125,16 +130,3 @@ def _difference(this: Document, other: Document) -> dict[str, Any]:
 def _rounded(number: Any) -> Any:
     """Amounts are decimal fractions of a billionth at least; their floats differ by less."""
     return round(number, 9) if isinstance(number, float) else number
-
-
-def _same(one: Any, other: Any) -> bool:
-    """As JSON: 1 is 1.0, and true is not 1. What cannot be read any more is not compared."""
-    if isinstance(one, Ciphertext) or isinstance(other, Ciphertext):
-        return True
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same, one, other))
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    return bool(one == other)

@@ -28,6 +28,7 @@ from domain.execution.step_events import StepCompleted, StepsAdded, StepStarted
 from domain.execution.types import ExecutionResult, StepPlan
 from domain.json_equality import same_json
 from domain.model import Command, Event
+from domain.sealing import Ciphertext
 from tests.support import given as history
 from tests.support.histories import RUNNING
 
@@ -53,6 +54,7 @@ DIFFERENT = [
     ([], {}),
     (2**53 + 1, float(2**53)),
 ]
+ERASED = Ciphertext("1.x")
 anything = st.recursive(
     st.none() | st.booleans() | st.integers(0, 1) | st.sampled_from([0.0, 1.0, "", "1"]),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner),
@@ -151,3 +153,10 @@ def test_update_from_true_to_1_is_recorded() -> None:
     )
     one = history.given(*RUNNING, ExecutionUpdated(metadata={"approved": 1}))
     one.when(UpdateExecution(metadata={"approved": 1.0})).then_nothing()
+
+
+def test_a_value_of_an_unknown_type_may_be_any_value() -> None:
+    assert same_json({"a": [ERASED, 1]}, {"a": [7, 1.0]}, (Ciphertext,))
+    assert same_json([7], [ERASED], (Ciphertext,))
+    assert not same_json({"a": [ERASED, 1]}, {"a": [7, True]}, (Ciphertext,))
+    assert not same_json([7], [ERASED])
