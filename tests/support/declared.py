@@ -64,7 +64,11 @@ def _validator(
 
 
 def _chosen(request: httpx.Request) -> bool:
-    return "fields" in request.url.params or b'"fields"' in request.read()
+    try:
+        body = request.content
+    except httpx.RequestNotRead:  # it was sent part by part
+        body = b""
+    return "fields" in request.url.params or b'"fields"' in body
 
 
 def _row(request: httpx.Request) -> Operation | None:

@@ -253,7 +253,7 @@ def test_client_that_does_not_read_is_cut_and_logged(
     database: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(event_source, "STALLED", 0.3)
-    monkeypatch.setattr(health, "_watched", endless)
+    monkeypatch.setattr(health.HealthHandlers, "_watched", endless)
     monkeypatch.setattr("api.web.watch.OFTEN", 0)
     with serving(database) as server:
         hub = server.system.hub
@@ -276,7 +276,7 @@ endless.count = 0  # type: ignore[attr-defined]  # the same
 def test_client_that_does_not_read_does_not_delay_the_shutdown(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "_watched", endless)
+    monkeypatch.setattr(health.HealthHandlers, "_watched", endless)
     monkeypatch.setattr("api.web.watch.OFTEN", 0)
     with serving(database) as server:
         client = request(server, "/projections")
