@@ -19,18 +19,18 @@ async def catch_up(feed: Feed, subscriber: Subscriber) -> None:
             await _deliver(subscriber, entries)
             if feed.published.closing:
                 break
-    # Nothing is awaited between the last look of the loop and this: no event comes in between.
-    if feed.published.closing:
-        subscriber.end(RESTART)
-    else:
-        subscriber.arrive()
+        # Nothing is awaited between the last look of the loop and this: no event comes in between.
+        if feed.published.closing:
+            subscriber.end(RESTART)
+        else:
+            subscriber.arrive()
 
 
 async def _deliver(subscriber: Subscriber, entries: Sequence[Entry]) -> None:
     topic, replay = subscriber.topic, subscriber.replay
     while entries:
         due = len(entries) if replay is None else await replay.due(entries, topic.filter.matches)
-        for chunk in topic.chunks(entries[:due]):
+        for chunk in topic.shared_chunks(entries[:due]):
             subscriber.deliver(chunk)
             await subscriber.writable()
         entries = entries[due:]

@@ -107,45 +107,50 @@ class Encoder:
         self._chunks: LruCache[tuple[int, int], list[Chunk]] = LruCache(CHUNKS, _bytes_of)
 
     def frame(self, entry: Entry) -> bytes:
-        """All frames of an entry; empty where it has none. Only the last carries its position."""
+        """All frames of an entry, cached; empty where it has none."""
         made = self._frames.get(entry.serial)
         if made is None:
-            frames = self.format.frames(entry)
-            last, wire = len(frames) - 1, self.wire
-            made = b"".join(
-                wire.frame(entry.position if number == last else None, name, data)
-                for number, (name, data) in enumerate(frames)
-            )
+            made = self.encode(entry)
             if len(made) <= LARGEST_CACHED:
                 self._frames.put(entry.serial, made)
                 self._frames.trim()
         return made
 
+    def encode(self, entry: Entry) -> bytes:
+        """All frames of an entry. Only the last carries its position."""
+        frames, wire = self.format.frames(entry), self.wire
+        if not frames:
+            return b""
+        last = wire.frame(entry.position, *frames[-1])
+        if len(frames) == 1:
+            return last
+        return b"".join([*(wire.frame(None, *frame) for frame in frames[:-1]), last])
+
     def chunks(self, entries: Sequence[Entry]) -> list[Chunk]:
-        """All frames of entries that follow each other in the log, in as few writes as possible."""
+        """All frames of entries that follow each other in the log, cached."""
         key = entries[0].serial, entries[-1].serial
         chunks = self._chunks.get(key)
         if chunks is None:
-            chunks = list(self.joined(entries))
+            chunks = list(self.joined(entries, self.encode))
             self._chunks.put(key, chunks)
             self._chunks.trim()
         return chunks
 
     def joined(
-        self, entries: Iterable[Entry], wanted: Callable[[Entry], bool] | None = None
+        self, entries: Iterable[Entry], frame: Callable[[Entry], bytes | None]
     ) -> Iterator[Chunk]:
-        """The frames of those entries that are wanted, at least `LARGEST_WRITE` bytes in a chunk.
+        """Frames in as few writes as possible, each of at least `LARGEST_WRITE` bytes.
 
-        The last chunk may be smaller, or hold nothing but the cursor after the last entry.
+        `frame` gives those of an entry, None where they are not wanted. The last chunk may be smaller,
+        or hold nothing but the cursor after the last entry.
         """
         parts: list[bytes] = []
         size, cursor = 0, 0
         for entry in entries:
             cursor = entry.position
-            if wanted is None or wanted(entry):
-                frame = self.frame(entry)
-                parts.append(frame)
-                size += len(frame)
+            if made := frame(entry):
+                parts.append(made)
+                size += len(made)
                 if size >= LARGEST_WRITE:
                     yield Chunk(self.wire.packed(parts), cursor)
                     parts, size, cursor = [], 0, 0

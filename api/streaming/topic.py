@@ -32,10 +32,16 @@ class Topic(NamedTuple):
 
     def chunks(self, entries: Sequence[Entry]) -> Iterable[Chunk]:
         """The frames of those entries that are wanted, and the cursors after them."""
-        if self.whole:
-            return self.encoder.chunks(entries)
-        wanted = None if self.filter.everything else self.filter.matches
-        return self.encoder.joined(entries, wanted)
+        # There is one group for the whole log: caching its frames would cost more than it saves.
+        return self.encoder.joined(entries, self.encoder.encode if self.whole else self._frame)
+
+    def shared_chunks(self, entries: Sequence[Entry]) -> Iterable[Chunk]:
+        """The same, for those who catch up: many of them read the same entries."""
+        return self.encoder.chunks(entries) if self.whole else self.chunks(entries)
+
+    def _frame(self, entry: Entry) -> bytes | None:
+        wanted = self.filter.everything or self.filter.matches(entry)
+        return self.encoder.frame(entry) if wanted else None
 
 
 @dataclass(slots=True, eq=False)

@@ -84,6 +84,7 @@ def test_every_envelope_and_control_frame_is_described(database: str) -> None:
 NULLS = {
     "Cancelled.reason",
     "Completed.result",
+    "Envelope.data",
     "Log.message",
     "Paused.reason",
     *("ServiceExecution.result", "ServiceExecution.timeout"),

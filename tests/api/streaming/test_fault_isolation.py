@@ -52,7 +52,7 @@ async def test_subscriber_whose_frames_fail_is_cut_and_others_continue(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    chunks = Topic.chunks
+    chunks = Topic.shared_chunks
 
     def broken(topic: Topic, entries: Sequence[Entry]) -> Iterable[Chunk]:
         if topic == USERS:
@@ -63,7 +63,7 @@ async def test_subscriber_whose_frames_fail_is_cut_and_others_continue(
         connect(hub)  # so that the log is followed
         await append(store, 5)
         await until(lambda: hub.position == 5)
-        monkeypatch.setattr(Topic, "chunks", broken)
+        monkeypatch.setattr(Topic, "shared_chunks", broken)
         with structlog.testing.capture_logs() as logs:
             bad, good = connect(hub, 0, USERS), connect(hub)
             await until(lambda: good.positions == [1, 2, 3, 4, 5])
