@@ -28,14 +28,19 @@ class Given:
     importing: bool = False
     chance: float = 0.5
 
-    def happened(self, *events: Event, by: str = "tester") -> Given:
-        """More events, a second apart."""
+    def happened(
+        self, *events: Event, by: str = "tester", occurred_at: datetime | None = None
+    ) -> Given:
+        """More events, recorded a second apart; they occurred then, or all at `occurred_at`."""
         given = self
         for event in events:
             now = given.now + SECOND
-            envelope = Recorded(self.stream, given.version + 1, given.version + 1, now, event, by)
+            number = given.version + 1
+            envelope = Recorded(
+                self.stream, number, number, now, event, by, occurred_at=occurred_at
+            )
             state = event.apply(given.state, envelope)
-            given = replace(given, now=now, version=given.version + 1, state=state)
+            given = replace(given, now=now, version=number, state=state)
         return given
 
     def after(self, wait: timedelta, *events: Event) -> Given:
@@ -68,9 +73,10 @@ class Given:
             self.known,
         )
         try:
-            return Outcome(self, tuple(command.outcome(self.state, context)), None)
+            events = tuple(command.outcome(self.state, context))
         except DomainError as error:
             return Outcome(self, (), error)
+        return Outcome(self, events, None, command.occurred_at)
 
     @property
     def held(self) -> Held[Any]:
@@ -84,13 +90,15 @@ class Outcome:
     given: Given
     events: tuple[Event | On, ...]
     error: DomainError | None
+    occurred_at: datetime | None = None
 
     def then(self, *events: Event | On) -> Given:
         """Exactly these events follow; the answer is the history with its own events added."""
         if self.error is not None:
             pytest.fail(f"refused: {self.error!r} {self.error.members}")
         assert self.events == events
-        return self.given.happened(*(event for event in events if isinstance(event, Event)))
+        own = (event for event in events if isinstance(event, Event))
+        return self.given.happened(*own, occurred_at=self.occurred_at)
 
     def then_nothing(self) -> Given:
         return self.then()
