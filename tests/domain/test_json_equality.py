@@ -155,7 +155,7 @@ def test_update_from_true_to_1_is_recorded() -> None:
     one.when(UpdateExecution(metadata={"approved": 1.0})).then_nothing()
 
 
-def test_a_value_of_an_unknown_type_may_be_any_value() -> None:
+def test_value_of_an_unknown_type_may_be_any_value() -> None:
     assert same_json({"a": [ERASED, 1]}, {"a": [7, 1.0]}, (Ciphertext,))
     assert same_json([7], [ERASED], (Ciphertext,))
     assert not same_json({"a": [ERASED, 1]}, {"a": [7, True]}, (Ciphertext,))
