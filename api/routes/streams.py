@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from api.access.rights import Right
 from api.web.event_stream import EventStreams
 from api.web.operation import Handler, Operation, Parameter
@@ -35,6 +37,7 @@ def _watching(
     handler: Handler,
     *narrowed: Parameter,
     problems: tuple[str, ...] = (),
+    others: Mapping[int, str] = {},
 ) -> Operation:
     return Operation(
         name,
@@ -47,6 +50,7 @@ def _watching(
         media_type="text/event-stream",
         parameters=(FROM, TYPES, *narrowed, SPEED, FORMAT, INCLUDE),
         problems=("malformed", "not-acceptable", "invalid", *problems),
+        others=others,
         fields=True,
     )
 
@@ -82,5 +86,6 @@ def _watches(word: str, handlers: EventStreams) -> tuple[Operation, ...]:
             "What happens to an execution, until it has ended",
             handlers.watch_execution,
             problems=("not-found",),
+            others={204: "The execution has ended, and this client has all of it"},
         ),
     )
