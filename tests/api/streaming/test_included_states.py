@@ -27,6 +27,7 @@ def execution(executions: Executions) -> str:
     executions.tell(one, "resume")
     executions.tell(one, "fail", **ERROR | {"recoverable": True})
     executions.tell(one, "start")
+    executions.tell(one, "steps/a/start")
     executions.tell(one, "steps/a/complete", output={"emails": 2})
     executions.tell(one, "complete", **RESULT)
     return one
@@ -72,7 +73,7 @@ def test_included_states_cover_events_left_out_by_pages_and_types(
     assert states(read) == was
     steps = page(api, execution, types="step.*,completed")["data"]
     assert states(steps) == [was[envelope["version"] - 1] for envelope in steps]
-    assert len(steps) == 3
+    assert len(steps) == 4
 
 
 @pytest.mark.parametrize("path", ["/executions/{}/events", "/executions/{}/watch"])
