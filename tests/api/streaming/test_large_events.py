@@ -17,7 +17,6 @@ def cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "READ_BYTES", 5_000)
     monkeypatch.setattr(states, "PAGE_BYTES", 5_000)
     monkeypatch.setattr("api.streaming.loader.PAGE_BYTES", 5_000)
-    monkeypatch.setattr("api.streaming.tail.READ_BYTES", 5_000)
 
 
 @pytest.mark.usefixtures("cut_short")
