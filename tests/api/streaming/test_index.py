@@ -82,7 +82,7 @@ def test_index_forgets_a_subscriber_that_left() -> None:
         (topic(tag="eu"), True),
     ],
 )
-def test_a_topic_belongs_to_the_folded_feed_if_it_takes_states(asked: Topic, folded: bool) -> None:
+def test_topic_belongs_to_the_folded_feed_if_it_takes_states(asked: Topic, folded: bool) -> None:
     assert asked.folded is folded
 
 
