@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
-
-import structlog
 
 from api.streaming.catch_up import catch_up
 from api.streaming.feed import Feed, FoldedFeed
@@ -26,8 +23,6 @@ from projections.log_lines.tail import LogTail
 AT_ONCE = 100
 GOODBYE = 5.0
 """Seconds for those who do not read to hear that the server ends."""
-
-log = structlog.get_logger()
 
 
 class Guest(Protocol):
@@ -107,7 +102,7 @@ class Hub:
         """End the tail, and whoever is left."""
         self.closing = True
         for subscriber in list(self._subscribers):
-            self._part(subscriber, lambda one: one.end(RESTART))
+            subscriber.end(RESTART)
         for task in self._tasks:
             task.cancel()
             with suppress(asyncio.CancelledError):
@@ -220,19 +215,11 @@ class Hub:
             guest.say_goodbye()
         for count, subscriber in enumerate(list(self._subscribers), 1):
             if not (subscriber.transport.paused or subscriber.done.done()):
-                self._part(subscriber, lambda one: one.end(RESTART))
+                subscriber.end(RESTART)
             if count % AT_ONCE == 0:
                 await asyncio.sleep(0)
         await asyncio.sleep(GOODBYE)
         for subscriber in list(self._subscribers):
-            self._part(subscriber, Subscriber.cut)
+            subscriber.cut()
         for guest in list(self._guests):
             guest.cut()
-
-    def _part(self, subscriber: Subscriber, farewell: Callable[[Subscriber], None]) -> None:
-        """A farewell that fails ends its stream without a word; the others get theirs."""
-        try:
-            farewell(subscriber)
-        except Exception:
-            log.exception("a stream cannot be told goodbye", cursor=subscriber.cursor)
-            subscriber.lost()

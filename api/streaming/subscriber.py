@@ -232,16 +232,24 @@ class Subscriber:
             self.end(DONE)
 
     def end(self, code: int) -> None:
-        """Say goodbye; whoever serves the request does the rest."""
+        """Say goodbye, if that can be written; whoever serves the request does the rest."""
         if self.done.done():
             return
         self._move("end")
+        try:
+            self._say_goodbye(code)
+        except Exception:
+            log.exception("a stream cannot be told goodbye", cursor=self.cursor)
+            self.fail()
+        else:
+            self._finish(Ending(code, self.cursor))
+
+    def _say_goodbye(self, code: int) -> None:
         if code == DONE and self.cursor > self.sent:
             self.tell("checkpoint")  # else a reconnect would begin before the end, to get it again
         if code == RESTART:
             # Spreads the reconnects; keeps no secret.
             self.tell("closing", retry=random.randint(500, 5000))  # noqa: S311
-        self._finish(Ending(code, self.cursor))
 
     def refuse(self, reason: str) -> None:
         """End it because of what the client sent."""

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import structlog
 
 from api.app import new_hub
+from api.streaming import filter as filters
 from api.streaming.hub import Hub
-from api.streaming.subscriber import SLOW
+from api.streaming.loader import Loader
+from api.streaming.subscriber import DONE, FAULT, SLOW
 from domain.eventlog.notifications import Listener
 from domain.eventlog.tail import Tail
+from domain.execution.events import ExecutionCompleted
+from domain.execution.types import ExecutionResult
 from tests.support import sample_aggregate
 from tests.support.hub import LOG, Line, append, connect, running, until
+from tests.support.memory_log import MemoryLog, MemoryTail, created
 
 
 class Broken(Line):
@@ -115,3 +122,31 @@ async def test_unwritable_connection_costs_others_no_event(database: str) -> Non
         for line in closed:
             assert line.subscriber is not None
             hub.disconnect(line.subscriber)
+
+
+@pytest.mark.anyio
+async def test_connection_that_fails_as_its_execution_ends_is_cut_and_others_end() -> None:
+    log, stream = MemoryLog(), "execution/e-1"
+    log.write(stream, created("eu"))
+    tail = MemoryTail(log)
+    hub = Hub(tail, cast(Loader, log), cast(Any, SimpleNamespace()), 10)
+    hub.heartbeat.second = 3_600  # no heartbeat finds out
+    hub.start()
+    # The end is no progress: all that it writes is a checkpoint.
+    topic = LOG._replace(stream=stream, filter=filters.read("progress", []))
+    lines = [Line(), closed := Closed(), Line()]
+    connected = [hub.connect(line, topic, 0, None) for line in lines]
+    try:
+        tail.wake()
+        for subscriber in connected:
+            subscriber.start()
+        await until(lambda: all(subscriber.live for subscriber in connected))
+        closed.closed = True
+        result = ExecutionResult(success=True, output=None, summary="")
+        log.write(stream, ExecutionCompleted(success=True, result=result))
+        tail.wake()
+        await until(lambda: all(subscriber.done.done() for subscriber in connected))
+        assert [one.done.result().code for one in connected] == [DONE, None, DONE]
+        assert [line.cut_with for line in lines] == [None, FAULT, None]
+    finally:
+        await hub.stop()

@@ -367,7 +367,7 @@ TestSubscribers = Subscribers.TestCase
 TestSubscribers.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
-def test_the_table_says_what_happens_in_each_phase() -> None:
+def test_table_says_what_happens_in_each_phase() -> None:
     assert len(TRANSITIONS) == len(TABLE.strip().splitlines()) - 1
     for what, after in TRANSITIONS.items():
         assert after.keys() == set(Phase)
