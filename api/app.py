@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.access.identity import Access
 from api.clock import new_id, now
+from api.problems.problems import Malformed
 from api.routes import (
     analytics,
     catalog,
@@ -31,17 +32,16 @@ from api.streaming.hub import Hub
 from api.streaming.loader import StoreLoader
 from api.streaming.tail import SharedTail
 from api.web import headers as request_headers
-from api.web import websocket
 from api.web.admission import refusal
 from api.web.body import Bodies
-from api.web.consistency import Consistency
-from api.web.event_stream import EventStreams
 from api.web.operation import Operation
 from api.web.path_segments import parted
-from api.web.problems import Malformed
+from api.web.reads.consistency import Consistency
+from api.web.reads.state_reader import StateReader
 from api.web.routing import routes
-from api.web.state_reader import StateReader
-from api.web.stream_request import StreamRequests
+from api.web.streams import websocket
+from api.web.streams.event_stream import EventStreams
+from api.web.streams.stream_request import StreamRequests
 from domain import registry
 from domain.errors import NotFound
 from domain.eventlog.encryption import Vault

@@ -6,7 +6,7 @@ import hmac
 from typing import NamedTuple
 
 from api.access.rights import ROLES, Right
-from api.web.problems import Unauthenticated
+from api.problems.problems import Unauthenticated
 from domain.errors import Forbidden
 
 

@@ -30,8 +30,8 @@ from projections.engine.parallel_rebuild import PartFailed, Processes
 from projections.engine.projection import View
 from projections.engine.rebuild import RebuildUnderWay, rebuild
 from projections.engine.runner import ViewProgress, progress_of
-from projections.engine.verify import Compared, Difference, verify
 from projections.executions.projection import Executions
+from projections.executions.verify import Compared, Difference, verify
 from projections.registry import all_views
 
 Work = Callable[[str, str, Store], Awaitable[None]]

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from api.documents.schemas import DRY_RUN, PLACE, PROBLEM, chosen_members
-from api.web.command_members import STEP_COMMANDS, TYPES
 from api.web.ids import ID, TAKEN
+from api.web.input.command_members import STEP_COMMANDS, TYPES
 from api.web.operation import Operation
 from domain.json_forms import in_milliseconds
 from domain.model import Creation

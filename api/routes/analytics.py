@@ -8,10 +8,10 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.web import responses
-from api.web.consistency import Consistency, require_position
-from api.web.list_request import listed
 from api.web.operation import Operation, Parameter
 from api.web.parameters import MIN_POSITION, parsed_time
+from api.web.reads.consistency import Consistency, require_position
+from api.web.reads.list_request import listed
 from api.web.request import Request
 from domain.errors import Invalid
 from domain.eventlog.store import Store

@@ -11,12 +11,12 @@ from api.access.rights import Right
 from api.documents import schemas
 from api.routes.commands import NewId, creation
 from api.web import responses
-from api.web.command_body import parsed
-from api.web.consistency import Consistency, require_position
 from api.web.dry_run import DRY_RUN, is_dry_run, rehearsed
 from api.web.ids import checked_new_id
+from api.web.input.command_body import parsed
 from api.web.operation import Handler, Operation, Parameter
 from api.web.parameters import CURSOR, LIMIT, MIN_POSITION
+from api.web.reads.consistency import Consistency, require_position
 from api.web.request import Request
 from domain import registry
 from domain.catalog.confirm_order import ConfirmOrder

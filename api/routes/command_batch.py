@@ -12,16 +12,16 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.documents import schemas
+from api.problems import problems
+from api.problems.error_texts import kind_of
 from api.routes.commands import NewId
 from api.routes.log_lines import LineWriter
-from api.web import problems
 from api.web.body import MIB
-from api.web.command_body import built
-from api.web.command_members import prepare
-from api.web.error_texts import kind_of
-from api.web.exact_numbers import without_inexact_costs
 from api.web.ids import checked_id, checked_new_id
-from api.web.ndjson import items
+from api.web.input.command_body import built
+from api.web.input.command_members import prepare
+from api.web.input.exact_numbers import without_inexact_costs
+from api.web.input.ndjson import items
 from api.web.operation import Operation
 from api.web.request import Request
 from api.web.responses import json

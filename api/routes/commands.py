@@ -9,12 +9,12 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
-from api.web.command_body import C, built, fields, parsed
-from api.web.command_members import prepare
 from api.web.dry_run import DRY_RUN, is_dry_run, rehearsed
 from api.web.ids import checked_new_id
+from api.web.input.command_body import C, built, fields, parsed
+from api.web.input.command_members import prepare
+from api.web.input.read_only import is_read_before, without_unchanged
 from api.web.operation import Handler, Operation, Parameter
-from api.web.read_only import is_read_before, without_unchanged
 from api.web.request import Request
 from api.web.responses import DONE, executed
 from domain.errors import NotFound

@@ -10,11 +10,11 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.documents import asyncapi, openapi
+from api.problems.codes import PROBLEMS
 from api.web.operation import Operation
-from api.web.problem_codes import PROBLEMS
 from api.web.request import Request
 from api.web.responses import json
-from api.web.websocket import ASKS
+from api.web.streams.websocket import ASKS
 from domain.errors import NotFound
 
 

@@ -13,9 +13,11 @@ from api.access.rights import Right
 from api.documents import schemas
 from api.routes.related import RELATIONS, expand, expanded
 from api.web import responses
-from api.web.command_body import fields
-from api.web.consistency import Consistency, require_position
-from api.web.list_request import (
+from api.web.input.command_body import fields
+from api.web.operation import Handler, Operation, Parameter
+from api.web.parameters import MIN_POSITION, PAST
+from api.web.reads.consistency import Consistency, require_position
+from api.web.reads.list_request import (
     BODY_SCHEMAS,
     FIELDS,
     Facets,
@@ -25,12 +27,10 @@ from api.web.list_request import (
     listed,
     page_answer,
 )
-from api.web.list_request import PARAMETERS as LIST_WORDS
-from api.web.operation import Handler, Operation, Parameter
-from api.web.parameters import MIN_POSITION, PAST
+from api.web.reads.list_request import PARAMETERS as LIST_WORDS
+from api.web.reads.selection import Selection, selection
+from api.web.reads.state_reader import StateReader, state_response
 from api.web.request import Request
-from api.web.selection import Selection, selection
-from api.web.state_reader import StateReader, state_response
 from domain.errors import Invalid, NotFound
 from domain.eventlog.codec import open_json, sealed_json
 from domain.eventlog.store import Store

@@ -11,10 +11,10 @@ from starlette.types import ASGIApp
 from api.access.rights import Right
 from api.streaming.hub import Hub
 from api.telemetry import metrics
-from api.web import event_stream, watch
 from api.web.operation import Operation
 from api.web.request import Request
 from api.web.responses import VARY, json
+from api.web.streams import event_stream, watch
 from domain.errors import Overloaded
 from domain.eventlog.store import Store
 from domain.writer.command_bus import Bus

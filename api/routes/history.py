@@ -10,15 +10,16 @@ from api.access.rights import Right
 from api.documents import schemas
 from api.routes import streams
 from api.streaming.filter import known_types
-from api.web import event_stream, responses
-from api.web.consistency import Consistency
-from api.web.event_stream import EventStreams
+from api.web import responses
 from api.web.ids import checked_id
 from api.web.operation import Operation, Parameter
 from api.web.parameters import AT, CURSOR, LIMIT, MIN_POSITION, VERSION
+from api.web.reads.consistency import Consistency
+from api.web.reads.state_reader import StateReader, state_response
 from api.web.request import Request
-from api.web.state_reader import StateReader, state_response
-from api.web.stream_request import included
+from api.web.streams import event_stream
+from api.web.streams.event_stream import EventStreams
+from api.web.streams.stream_request import included
 from domain.errors import Invalid, NotFound
 from projections.history.compare import compare as compared
 from projections.history.time_travel import History, existing

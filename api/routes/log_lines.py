@@ -12,14 +12,15 @@ from starlette.types import ASGIApp
 from api.access.rights import Right
 from api.documents import schemas
 from api.routes.log_streams import LogStreams
-from api.web import event_stream, responses
+from api.web import responses
 from api.web.body import MIB
-from api.web.command_body import encoded, parsed, parsed_json
-from api.web.command_members import without_nulls
-from api.web.consistency import Consistency
+from api.web.input.command_body import encoded, parsed, parsed_json
+from api.web.input.command_members import without_nulls
 from api.web.operation import Operation, Parameter
 from api.web.parameters import CURSOR, LIMIT, MIN_POSITION, parsed_time
+from api.web.reads.consistency import Consistency
 from api.web.request import Request
+from api.web.streams import event_stream
 from domain.errors import Invalid, NotFound, VersionMismatch
 from domain.eventlog.codec import plain_json
 from domain.eventlog.store import Store

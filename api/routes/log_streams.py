@@ -11,9 +11,9 @@ from starlette.types import ASGIApp
 
 from api.streaming.hub import Hub
 from api.streaming.stream_position import BadCursor
-from api.web import event_stream
-from api.web.event_source import EventSource, control, frame
 from api.web.request import Request
+from api.web.streams import event_stream
+from api.web.streams.event_source import EventSource, control, frame
 from domain.errors import NotFound, Overloaded
 from domain.eventlog.codec import plain_json
 from domain.json_forms import parse_time

@@ -12,8 +12,8 @@ from api.documents import schemas
 from api.web import responses
 from api.web.operation import Operation, Parameter
 from api.web.parameters import CURSOR, LIMIT, PAST
+from api.web.reads.state_reader import StateReader, state_response
 from api.web.request import Request
-from api.web.state_reader import StateReader, state_response
 from domain.errors import Invalid, NotFound
 from domain.execution.state import Execution, Step
 from projections.representations.execution import step_document

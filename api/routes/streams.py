@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from api.access.rights import Right
-from api.web.event_stream import EventStreams
 from api.web.operation import Handler, Operation, Parameter
+from api.web.streams.event_stream import EventStreams
 
 FROM = Parameter("from", "start, now, a position, or a time: where the stream begins")
 FILTERS = tuple(

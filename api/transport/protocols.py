@@ -25,12 +25,12 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.typing import StatusLike
 
+from api.problems import problems
+from api.problems.problems import HeadTooLarge, Internal, Malformed
 from api.streaming.subscriber import Subscriber, Transport
 from api.transport.framing import TRAILERS, FramingBudget
 from api.transport.half_closed import HalfClosed
 from api.transport.handshake import reason
-from api.web import problems
-from api.web.problems import HeadTooLarge, Internal, Malformed
 from domain.errors import DomainError
 
 LINE = "executions.line"

@@ -9,8 +9,8 @@ from starlette.types import Scope
 
 from api.access.identity import NOBODY, Access, Caller
 from api.access.rights import Right
+from api.problems import problems
 from api.telemetry.metrics import REFUSALS
-from api.web import problems
 from api.web.ids import ID
 from domain.errors import DomainError, NotFound
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from api.web.problems import TooSlow, UnsupportedMediaType
+from api.problems.problems import TooSlow, UnsupportedMediaType
 from domain.errors import Overloaded, TooLarge
 
 KIB = 1024

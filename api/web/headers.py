@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from starlette.types import Scope
 
-from api.web.problems import Malformed
+from api.problems.problems import Malformed
 
 Headers = dict[bytes, bytes]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from api.web.error_texts import kind_of
+from api.problems.error_texts import kind_of
 from domain.errors import Invalid
 
 ID = re.compile(r"[A-Za-z0-9._~:-]{1,255}")

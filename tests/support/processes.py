@@ -13,9 +13,7 @@ import pytest
 
 FIXTURES = frozenset({"postgres", "postgres_root"})
 MODULES = frozenset({subprocess, multiprocessing})
-STARTERS = frozenset(
-    {"tests.support.service_process", "api.postgres", "api.embedded_postgres.server"}
-)
+STARTERS = frozenset({"tests.support.service_process", "api.embedded_postgres.server"})
 
 
 class ProcessStartForbidden(RuntimeError):

@@ -9,8 +9,8 @@ from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from projections.engine.follower import Follower
 from projections.engine.pages import LogPages
-from projections.engine.verify import Difference, verify
 from projections.executions.projection import Executions
+from projections.executions.verify import Difference, verify
 from tests.support.event_writer import Log, completed, some, started
 
 

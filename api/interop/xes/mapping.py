@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.interop.xes.file_kinds import START, instead_of_json
-from api.web.error_texts import sentence
+from api.problems.error_texts import sentence
 from domain.types import Id, Label, Name
 
 Outcome = Literal["completed", "failed", "cancelled"]

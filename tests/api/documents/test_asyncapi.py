@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from api.documents import asyncapi
 from api.streaming.encoding import SSE, WEBSOCKET
-from api.web import websocket
+from api.web.streams import websocket
 from projections.representations import stream_frames
 from tests.support.api_client import ERROR, RESULT, Executions, ok
 from tests.support.declared import nullable

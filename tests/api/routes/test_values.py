@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from api.routes import command_batch
-from api.web.command_body import built
-from api.web.json_text import DEEPEST
+from api.web.input.command_body import built
+from api.web.input.json_text import DEEPEST
 from tests.support.api_client import JSON, POLICY, Catalog, Executions, ok, refused
 
 HOOK = {

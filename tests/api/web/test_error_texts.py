@@ -9,10 +9,10 @@ import orjson
 import pytest
 from pydantic import ValidationError
 
-from api.web.error_texts import kind_of
-from api.web.json_text import DuplicateKey, parse, require_depth
-from api.web.problem_codes import PROBLEMS
-from api.web.problems import invalid
+from api.problems.codes import PROBLEMS
+from api.problems.error_texts import kind_of
+from api.problems.problems import invalid
+from api.web.input.json_text import DuplicateKey, parse, require_depth
 from domain.errors import Invalid
 from domain.json_forms import parse_time
 from domain.registry import COMMANDS

@@ -5,9 +5,9 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from api.problems.problems import Malformed
 from api.web.headers import ONCE, items, read
 from api.web.preferences import preferences, seconds_to_wait, wants_minimal
-from api.web.problems import Malformed
 from tests.api.transport.test_broken_http import answered, asking, connected
 from tests.support.api_client import ok, refused
 from tests.support.running_server import TOKEN, Serving

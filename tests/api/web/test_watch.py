@@ -16,7 +16,7 @@ import pytest
 from psycopg import sql
 
 from api.routes import health
-from api.web import event_source
+from api.web.streams import event_source
 from domain import registry
 from domain.errors import Overloaded
 from domain.eventlog.encryption import Vault
@@ -254,7 +254,7 @@ def test_client_that_does_not_read_is_cut_and_logged(
 ) -> None:
     monkeypatch.setattr(event_source, "STALLED", 0.3)
     monkeypatch.setattr(health.HealthHandlers, "_watched", endless)
-    monkeypatch.setattr("api.web.watch.OFTEN", 0)
+    monkeypatch.setattr("api.web.streams.watch.OFTEN", 0)
     with serving(database) as server:
         hub = server.system.hub
         with request(server, "/projections"):
@@ -277,7 +277,7 @@ def test_client_that_does_not_read_does_not_delay_the_shutdown(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health.HealthHandlers, "_watched", endless)
-    monkeypatch.setattr("api.web.watch.OFTEN", 0)
+    monkeypatch.setattr("api.web.streams.watch.OFTEN", 0)
     with serving(database) as server:
         client = request(server, "/projections")
         wait_for(lambda: server.system.hub.open == 1)

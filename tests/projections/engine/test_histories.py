@@ -9,8 +9,8 @@ from eventsourcing.persistence import OperationalError
 
 from domain.errors import Overloaded
 from domain.execution.events import ProgressUpdated
-from projections.engine import histories
-from projections.engine.histories import Histories
+from projections.executions import histories
+from projections.executions.histories import Histories
 from tests.support.event_writer import Happening, Log, opened, some
 
 pytestmark = pytest.mark.anyio

@@ -27,8 +27,8 @@ from projections.engine.follower import Follower
 from projections.engine.migrations import migrate_projections
 from projections.engine.pages import LogPages
 from projections.engine.rebuild import OWN, RebuildUnderWay, Rebuilt, rebuild
-from projections.engine.verify import verify
 from projections.executions.projection import Executions
+from projections.executions.verify import verify
 from tests.support.event_writer import Happening, Log, created, opened, some, started
 from tests.support.rebuilds import (
     ask,

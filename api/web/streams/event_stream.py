@@ -15,7 +15,7 @@ from api.transport.protocols import line_of
 from api.web.negotiation import names, prefers
 from api.web.request import Request
 from api.web.responses import JSON, VARY
-from api.web.stream_request import FULL, Ask, StreamRequests, Wanted
+from api.web.streams.stream_request import FULL, Ask, StreamRequests, Wanted
 from domain.errors import DomainError, Overloaded
 
 MEDIA_TYPE = "text/event-stream"

@@ -10,7 +10,7 @@ import re
 from decimal import Decimal
 from typing import Any
 
-from api.web.json_text import DEEPEST
+from api.web.input.json_text import DEEPEST
 from domain.errors import Invalid
 
 LONG_COST = re.compile(rb'"cost"\s*:\s*-?[0-9.]{16}')

@@ -13,8 +13,8 @@ from starlette.types import ASGIApp
 from api.web import responses
 from api.web.operation import Parameter
 from api.web.parameters import CURSOR, LIMIT, parsed_time
+from api.web.reads.selection import Selection, selection
 from api.web.request import Request
-from api.web.selection import Selection, selection
 from domain.errors import Invalid
 from projections.executions import facets
 from projections.executions.projection import MOST_ROWS, Page

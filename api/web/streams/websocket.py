@@ -14,18 +14,18 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Message, Receive, Scope, Send
 
 from api.access.identity import Access
+from api.problems import problems
 from api.streaming.encoding import ENCODERS, WEBSOCKET
 from api.streaming.frames import EVENTS, WATCH, Format
 from api.streaming.subscriber import DONE, REFUSED, Ending, Subscriber, place
 from api.streaming.topic import Topic
 from api.transport.protocols import line_of
-from api.web import problems
 from api.web.admission import admit, refusal
-from api.web.event_stream import log_position
-from api.web.json_text import parse
+from api.web.input.json_text import parse
 from api.web.operation import Operation
 from api.web.request import Request
-from api.web.stream_request import Ask, StreamRequests, Wanted, checked_speed
+from api.web.streams.event_stream import log_position
+from api.web.streams.stream_request import Ask, StreamRequests, Wanted, checked_speed
 
 SUBPROTOCOL = "executions"
 BEARER = "bearer."

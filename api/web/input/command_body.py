@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 import orjson
 from pydantic_core import to_json
 
-from api.web import problems
+from api.problems import problems
+from api.problems.error_texts import kind_of
 from api.web.body import MIB
-from api.web.command_members import prepare
-from api.web.error_texts import kind_of
-from api.web.exact_numbers import require_exact_cost
-from api.web.ndjson import value
+from api.web.input.command_members import prepare
+from api.web.input.exact_numbers import require_exact_cost
+from api.web.input.ndjson import value
 from domain.errors import Invalid, TooLarge
 from domain.model import Command, Value
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from starlette.types import ASGIApp
 
 from api.web import responses
-from api.web.consistency import Consistency
 from api.web.parameters import parsed_time
+from api.web.reads.consistency import Consistency
 from api.web.request import Request
 from domain.errors import Invalid
 from domain.eventlog.states import Moment

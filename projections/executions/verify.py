@@ -14,7 +14,7 @@ from domain.eventlog.queries import BEGUN, EXISTS
 from domain.eventlog.sessions import session_options
 from domain.execution.state import Execution
 from domain.model import Held, aggregate_id, replay
-from projections.engine.histories import Histories
+from projections.executions.histories import Histories
 from projections.executions.projection import STREAM, Executions, Row
 
 STREAMS = 500

@@ -7,8 +7,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from api.problems.problems import NotYetVisible
 from api.web.preferences import seconds_to_wait
-from api.web.problems import NotYetVisible
 from api.web.request import Request
 from domain.eventlog.states import Reading
 from domain.eventlog.store import Store

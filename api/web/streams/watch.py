@@ -9,9 +9,9 @@ import orjson
 from starlette.types import ASGIApp
 
 from api.streaming.hub import Hub
-from api.web import event_stream
-from api.web.event_source import EventSource, frame
 from api.web.request import Request
+from api.web.streams import event_stream
+from api.web.streams.event_source import EventSource, frame
 
 OFTEN = 1.0
 """Seconds between two looks."""

@@ -8,8 +8,8 @@ import orjson
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from api.web.error_texts import sentences
-from api.web.problem_codes import PROBLEMS
+from api.problems.codes import PROBLEMS
+from api.problems.error_texts import sentences
 from domain.errors import DomainError, Invalid
 
 PROBLEM_JSON = "application/problem+json"

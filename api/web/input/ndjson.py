@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from api.web.json_text import DEEPEST, levels_of, parse, require_depth
-from api.web.problems import Malformed
+from api.problems.problems import Malformed
+from api.web.input.json_text import DEEPEST, levels_of, parse, require_depth
 from domain.errors import DomainError, Invalid
 
 PLACE = re.compile(r"(: line 1 column| at line 1 column) (\d+)( \(char \d+\))?$")

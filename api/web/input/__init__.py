@@ -1,0 +1,1 @@
+"""What clients send in bodies: JSON, NDJSON, commands and their members."""

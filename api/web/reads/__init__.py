@@ -1,0 +1,1 @@
+"""What reads have in common: lists, the state of an execution, and how far the data goes."""

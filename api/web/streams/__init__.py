@@ -1,0 +1,1 @@
+"""What clients ask of streams, and how they are answered over HTTP and WebSocket."""
