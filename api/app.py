@@ -19,6 +19,7 @@ from api.routes import (
     command_batch,
     commands,
     documents,
+    execution_lists,
     executions,
     health,
     history,
@@ -194,7 +195,7 @@ def operations(system: System) -> tuple[Operation, ...]:
     event_streams = EventStreams(StreamRequests(system.hub, system.store))
     rows = (
         *commands.routes(taking),
-        *executions.list_routes(_lists(system, consistency)),
+        *execution_lists.routes(_lists(system, consistency)),
         *analytics.routes(analytics.AnalyticsHandlers(system.store, system.figures, consistency)),
         *streams.routes(event_streams),
         *command_batch.routes(_batches(system)),
@@ -213,8 +214,8 @@ def operations(system: System) -> tuple[Operation, ...]:
     return (*rows, *documents.routes(documents.DocumentHandlers(rows)))
 
 
-def _lists(system: System, consistency: Consistency) -> executions.ListHandlers:
-    return executions.ListHandlers(
+def _lists(system: System, consistency: Consistency) -> execution_lists.ListHandlers:
+    return execution_lists.ListHandlers(
         system.store, system.executions, system.past_lists, consistency, now
     )
 

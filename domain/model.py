@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from domain.errors import AlreadyExists, NotFound
+from domain.errors import AlreadyExists, NotFound, UnknownReference
 from domain.json_forms import Time
 from domain.sealing import holds_sealed
 
@@ -94,6 +94,17 @@ class Context(NamedTuple):
         """The state of a stream that the command `reads`; None where there is no such aggregate."""
         held = self.states[stream]
         return held.state if held else None
+
+    def require(self, field: str, kind: str, identity: str) -> Any:
+        """The state of the aggregate that `field` of a command names; the command `reads` it.
+
+        Raises:
+            UnknownReference: there is no such aggregate.
+        """
+        state = self.state(f"{kind}/{identity}")
+        if state is None:
+            raise UnknownReference(f"There is no {kind} `{identity}`.", field=field)
+        return state
 
 
 class Event(Value):

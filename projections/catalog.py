@@ -10,8 +10,7 @@ from psycopg import AsyncConnection
 
 from domain.catalog import order, service, user, workflow
 from domain.errors import Invalid
-from domain.eventlog.codec import Codec, frozen, sealed_json
-from domain.eventlog.snapshots import Snapshot
+from domain.eventlog.codec import Codec, Snapshot, frozen, sealed_json
 from domain.model import Held, Recorded, replay
 from projections.representations.catalog import (
     order_document,

@@ -136,6 +136,10 @@ class HealthHandlers:
 
 def routes(handlers: HealthHandlers) -> tuple[Operation, ...]:
     """The rows of health and figures."""
+    return (*_probes(handlers), *_figures(handlers))
+
+
+def _probes(handlers: HealthHandlers) -> tuple[Operation, ...]:
     return (
         Operation(
             "health",
@@ -156,6 +160,11 @@ def routes(handlers: HealthHandlers) -> tuple[Operation, ...]:
             answer=STATUS,
             answer_forms=STREAM,
         ),
+    )
+
+
+def _figures(handlers: HealthHandlers) -> tuple[Operation, ...]:
+    return (
         Operation(
             "projections",
             "GET",

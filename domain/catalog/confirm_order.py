@@ -12,7 +12,6 @@ from domain.errors import AlreadyExists
 from domain.execution.events import ExecutionCreated
 from domain.execution.types import DEFAULT_TIMEOUT, StepPlan, told
 from domain.model import Command, Context, Event, Held, On
-from domain.references import referred
 from domain.types import Id
 
 
@@ -57,7 +56,7 @@ class ConfirmOrder(Command[Order]):
 
 
 def _execution_of(order: Order, context: Context) -> ExecutionCreated:
-    service: Service = referred(context, "service", "service", order.service)
+    service: Service = context.require("service", "service", order.service)
     created = ExecutionCreated(
         order=order.id,
         service=service.id,
@@ -68,6 +67,6 @@ def _execution_of(order: Order, context: Context) -> ExecutionCreated:
     )
     if not service.workflow:
         return created
-    workflow: Workflow = referred(context, "workflow", "workflow", service.workflow)
+    workflow: Workflow = context.require("workflow", "workflow", service.workflow)
     steps = tuple(told(step, StepPlan) for step in workflow.steps)
     return told(created, ExecutionCreated, workflow=workflow.id, steps=steps)

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 from domain.errors import IllegalTransition
 from domain.model import Aggregate, Command, Context, Creation, Event, Held, Recorded, aggregate_id
-from domain.references import referred
 from domain.sealing import Sealed
 from domain.types import JsonObject, Priority, Reference, Text
 
@@ -113,8 +112,8 @@ class CreateOrder(Creation[Order]):
         return f"service/{self.service}", f"user/{self.customer}"
 
     def create(self, context: Context) -> Iterator[Event]:
-        service = referred(context, "service", "service", self.service)
-        referred(context, "customer", "user", self.customer)
+        service = context.require("service", "service", self.service)
+        context.require("customer", "user", self.customer)
         yield OrderCreated(
             service=self.service,
             customer=self.customer,

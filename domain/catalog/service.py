@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from domain.model import Aggregate, Command, Context, Creation, Event, Held, Recorded, aggregate_id
-from domain.references import referred
 from domain.types import Name, Reference, Text
 
 
@@ -71,9 +70,9 @@ class CreateService(Creation[Service]):
             yield f"workflow/{self.workflow}"
 
     def create(self, context: Context) -> Iterator[Event]:
-        referred(context, "provider", "user", self.provider)
+        context.require("provider", "user", self.provider)
         if self.workflow:
-            referred(context, "workflow", "workflow", self.workflow)
+            context.require("workflow", "workflow", self.workflow)
         yield ServiceCreated(
             name=self.called,
             provider=self.provider,

@@ -14,10 +14,23 @@ import orjson
 from pydantic import BaseModel, TypeAdapter
 
 from domain.eventlog.encryption import DataKey
-from domain.eventlog.snapshots import Snapshot
 from domain.json_forms import format_time
 from domain.model import Aggregate, Event, Held, Recorded
 from domain.sealing import SEALED_JSON, SECRET_JSON, Ciphertext, Opening, Sealing
+
+
+class Snapshot(NamedTuple):
+    """One row of the snapshots: the state after `version` events, sealed fields as tokens.
+
+    `shape` says of which form the state is: a program whose states look otherwise leaves it alone.
+    """
+
+    stream: str
+    version: int
+    position: int
+    at: datetime
+    state: bytes
+    shape: str = ""
 
 
 class Stored(NamedTuple):

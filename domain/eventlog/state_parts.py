@@ -6,9 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from domain.eventlog.codec import Stored
+from psycopg import AsyncConnection
+
+from domain.eventlog.codec import Codec, Snapshot, Stored
+from domain.eventlog.encryption import DataKey
 from domain.eventlog.pg_arrays import Array, array
-from domain.eventlog.snapshots import Snapshot
+from domain.model import Held, replay
 
 Part = tuple[Any, ...]
 """A row with the columns of an event; a snapshot has no type, nor has a wrapped key, of version 0."""
@@ -55,3 +58,23 @@ def snapshot(part: Part) -> Snapshot | None:
     if type_ is not None or not version:
         return None
     return Snapshot(stream, version, position, at, state)
+
+
+async def read_parts(
+    connection: AsyncConnection, codec: Codec, query: str, values: Iterable[Any]
+) -> list[Part]:
+    """What a query found, in the order of versions, which the statement does not promise."""
+    cursor = await connection.execute(query, (*values, codec.shape), binary=True)
+    return sorted(await cursor.fetchall(), key=BY_VERSION)
+
+
+def fold_parts(
+    codec: Codec, held: Held[Any] | None, parts: Iterable[Part], key: DataKey | None
+) -> Held[Any] | None:
+    events = []
+    for part in parts:
+        if (row := event(part)) is not None:
+            events.append(codec.decode(row, key))
+        elif (frozen := snapshot(part)) is not None:
+            held = codec.thaw(frozen, key)
+    return replay(held, events)

@@ -24,11 +24,10 @@ from domain.eventlog.queries import (
     WITH_HEAD,
 )
 from domain.eventlog.state_parts import (
-    BY_VERSION,
     Part,
     by_stream,
-    event,
-    snapshot,
+    fold_parts,
+    read_parts,
     wanted,
     wrapped_keys,
 )
@@ -94,7 +93,7 @@ class StateLoader:
         keys, unknown = self.keyring.known(known, believe_absent=believe_absent)
         versions = [held.version if held else COLD for held in known.values()]
         query, values = LOAD, wanted(known, unknown, versions, [until] * len(known))
-        parts = by_stream(await _parts(connection, self.codec, query, values))
+        parts = by_stream(await read_parts(connection, self.codec, query, values))
         absent = unknown if believe_absent else ()
         keys |= self.keyring.learn(wrapped_keys(parts, unknown), absent=absent)
         return self._states(parts, keys, known)
@@ -105,9 +104,9 @@ class StateLoader:
         """One stream at a version or a time, and how far the log was; what is sealed is opened."""
         keys, unknown = self.keyring.known([stream], believe_absent=False)
         query, values = _reading(stream, unknown, until)
-        head, *parts = await _parts(connection, self.codec, query, values)
+        head, *parts = await read_parts(connection, self.codec, query, values)
         keys |= self.keyring.learn(wrapped_keys({stream: parts}, unknown))
-        state = _state(self.codec, None, parts, keys.get(stream))
+        state = fold_parts(self.codec, None, parts, keys.get(stream))
         return Reading(state, position=head[0], at=head[2])
 
     async def as_of(
@@ -119,7 +118,7 @@ class StateLoader:
         keys, unknown = self.keyring.known(streams, believe_absent=False)
         query = LOAD_AT_TIME if isinstance(moment, datetime) else LOAD_AT_POSITION
         values = [moment, *wanted(streams, unknown, [COLD] * len(streams))]
-        parts = by_stream(await _parts(connection, self.codec, query, values))
+        parts = by_stream(await read_parts(connection, self.codec, query, values))
         keys |= self.keyring.learn(wrapped_keys(parts, unknown))
         return self._states(parts, keys)
 
@@ -224,7 +223,7 @@ class StateLoader:
         known: Mapping[str, Held[Any] | None] | None = None,
     ) -> dict[str, Held[Any]]:
         held = dict.fromkeys(parts) if known is None else known
-        states = {s: _state(self.codec, held[s], parts.get(s, ()), keys.get(s)) for s in held}
+        states = {s: fold_parts(self.codec, held[s], parts.get(s, ()), keys.get(s)) for s in held}
         return {stream: state for stream, state in states.items() if state is not None}
 
     async def _first(
@@ -252,9 +251,9 @@ async def sealed_states(
         return {}
     values = wanted(versions, (), [COLD] * len(versions), versions.values())
     held: dict[str, Held[Any]] = {}
-    for stream, parts in by_stream(await _parts(connection, codec, LOAD, values)).items():
+    for stream, parts in by_stream(await read_parts(connection, codec, LOAD, values)).items():
         with _readable(stream):
-            state = _state(codec, None, parts, None)
+            state = fold_parts(codec, None, parts, None)
             assert state is not None
             held[stream] = state
     return held
@@ -266,26 +265,6 @@ def _reading(
     if isinstance(until, datetime):
         return WITH_HEAD + LOAD_AT_TIME, (until, *wanted([stream], locked, [COLD]))
     return WITH_HEAD + LOAD, wanted([stream], locked, [COLD], [until])
-
-
-async def _parts(
-    connection: AsyncConnection, codec: Codec, query: str, values: Iterable[Any]
-) -> list[Part]:
-    """What a query found, in the order of versions, which the statement does not promise."""
-    cursor = await connection.execute(query, (*values, codec.shape), binary=True)
-    return sorted(await cursor.fetchall(), key=BY_VERSION)
-
-
-def _state(
-    codec: Codec, held: Held[Any] | None, parts: Iterable[Part], key: DataKey | None
-) -> Held[Any] | None:
-    events = []
-    for part in parts:
-        if (row := event(part)) is not None:
-            events.append(codec.decode(row, key))
-        elif (frozen := snapshot(part)) is not None:
-            held = codec.thaw(frozen, key)
-    return replay(held, events)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import AsyncConnection, AsyncCursor
 
 from domain.eventlog.append import Attempt, Moved, Transaction
-from domain.eventlog.codec import Codec, Stored
+from domain.eventlog.codec import Codec, Snapshot, Stored
 from domain.eventlog.connections import Connections
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.idempotency import IdempotencyKey, Reply, claim
@@ -37,7 +37,6 @@ from domain.eventlog.queries import (
     SPAN,
     TIME_OF,
 )
-from domain.eventlog.snapshots import Snapshot
 from domain.eventlog.states import Moment, Reading, StateLoader
 from domain.model import Held
 

@@ -16,10 +16,9 @@ from domain.errors import (
     TooLarge,
     VersionMismatch,
 )
-from domain.eventlog.codec import SNAPSHOT_EVERY, Codec, Stored
+from domain.eventlog.codec import SNAPSHOT_EVERY, Codec, Snapshot, Stored
 from domain.eventlog.idempotency import Reply, recalled, refusal
 from domain.eventlog.keyring import Keyring
-from domain.eventlog.snapshots import Snapshot
 from domain.json_forms import format_time
 from domain.model import Context, Event, Held, On, Recorded
 from domain.writer.message import Message

@@ -12,8 +12,8 @@ import structlog
 
 from domain.errors import DomainError, Overloaded
 from domain.eventlog.append import Moved, Transaction
+from domain.eventlog.codec import Snapshot
 from domain.eventlog.idempotency import REPLIES_KEPT
-from domain.eventlog.snapshots import Snapshot
 from domain.eventlog.store import Store
 from domain.model import Held
 from domain.writer.batch import Batch, Decided, NotLoaded, Repeat

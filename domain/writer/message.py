@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 from domain.eventlog.idempotency import IdempotencyKey
 from domain.model import Command
 
+LARGEST_COMMAND = 1024 * 1024
+"""Bytes of JSON that one command may have; a longer body is many commands."""
+
 
 class Message(NamedTuple):
     """A command on its way: to which stream, from whom, and under which conditions.

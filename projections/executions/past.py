@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection
 
 from domain.errors import Invalid, TooExpensive
-from domain.eventlog.codec import sealed_json
-from domain.eventlog.snapshots import Snapshot
+from domain.eventlog.codec import Snapshot, sealed_json
 from domain.eventlog.store import Store
 from domain.execution.state import Execution
 from domain.model import Held
 from projections.executions.columns import sortable, value_in
-from projections.executions.projection import BODY, MOST_ROWS, STREAM, Listed, Page
+from projections.executions.projection import MOST_ROWS, STREAM, Listed, Page
+from projections.executions.tables import BODY
 from projections.query import pagination
 from projections.query.ast import Compare, Condition, Either, Every, Negation
 from projections.query.matcher import matches

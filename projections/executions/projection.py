@@ -12,15 +12,25 @@ import orjson
 from psycopg import AsyncConnection
 
 from domain.errors import Invalid
-from domain.eventlog.codec import Codec, fingerprint, frozen, sealed_json
+from domain.eventlog.codec import Codec, Snapshot, fingerprint, frozen, sealed_json
 from domain.eventlog.pg_arrays import array, columns
-from domain.eventlog.snapshots import Snapshot
 from domain.eventlog.states import sealed_states
 from domain.execution.events import EVENTS
 from domain.execution.state import Execution
 from domain.lru import LruCache
 from domain.model import Held, Recorded, aggregate_id, replay
 from projections.executions.columns import COLUMNS, sortable
+from projections.executions.tables import (
+    BODY,
+    BODY_KINDS,
+    BOOKMARK,
+    KINDS,
+    LOAD,
+    PATHS,
+    READ,
+    SCHEMA,
+    WRITE,
+)
 from projections.query import pagination
 from projections.query.ast import EVERYTHING, Condition, Every
 from projections.query.field_types import TEXT
@@ -33,49 +43,8 @@ BREATH = 100
 MOST_ROWS = 500
 STREAM = "execution/"
 
-NAMES = tuple(column.field.column for column in COLUMNS)
-DECLARED = ",\n    ".join(
-    f"{c.field.column} {c.field.kind.column}{'' if c.field.nullable else ' NOT NULL'}"
-    for c in COLUMNS
-)
-SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS executions (
-    {DECLARED},
-    tags text[] NOT NULL,
-    metadata jsonb NOT NULL,
-    state bytea,     -- of one that goes on: what the next event is applied to
-    document bytea,  -- of one that has ended: what a list shows; only its stream knows more
-    PRIMARY KEY (id),
-    CHECK ((state IS NULL) <> (document IS NULL))
-) WITH (fillfactor = 80);
-CREATE INDEX IF NOT EXISTS executions_newest ON executions (created_at, id);
-CREATE INDEX IF NOT EXISTS executions_by_status ON executions (status, created_at, id);
-CREATE INDEX IF NOT EXISTS executions_by_service ON executions (service, created_at, id);
-CREATE INDEX IF NOT EXISTS executions_by_customer ON executions (customer, created_at, id);
-CREATE INDEX IF NOT EXISTS executions_by_provider ON executions (provider, created_at, id);
-CREATE INDEX IF NOT EXISTS executions_by_order ON executions (order_id);
-CREATE INDEX IF NOT EXISTS executions_by_tag ON executions USING gin (tags)
-    WITH (fastupdate = off);
-CREATE INDEX IF NOT EXISTS executions_by_attribute ON executions
-    USING gin (metadata jsonb_path_ops) WITH (fastupdate = off);
-"""
 
 DOCUMENTS = fingerprint(ServiceExecution.model_json_schema())
-
-ALL = (*NAMES, "tags", "metadata", "state", "document")
-KINDS = [column.field.kind.column.partition(" COLLATE")[0] for column in COLUMNS]
-BODY_KINDS = ("text", "text", "bytea", "bytea")
-ARRAYS = ", ".join(f"%b::{kind}[]" for kind in (*KINDS, *BODY_KINDS))
-WRITE = f"""INSERT INTO executions ({", ".join(ALL)})
-    SELECT {", ".join(NAMES)}, tags::text[], metadata::jsonb, state, document
-    FROM unnest({ARRAYS}) AS page ({", ".join(ALL)})
-    ON CONFLICT (id) DO UPDATE SET
-    {", ".join(f"{name} = excluded.{name}" for name in ALL[1:])}"""
-BODY = "id, version, position, updated_at, state, document"
-PATHS = tuple(column.field.path for column in COLUMNS)
-READ = f"SELECT {', '.join(NAMES)}, {BODY} FROM executions WHERE id = ANY(%b::text[])"
-LOAD = f"SELECT {BODY} FROM executions WHERE id = ANY(%b::text[])"
-BOOKMARK = "SELECT position FROM bookmarks WHERE view = 'executions'"
 
 
 Row = tuple[dict[str, Any], Held[Execution] | bytes]

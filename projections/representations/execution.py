@@ -7,10 +7,9 @@ that is sealed stays a `Ciphertext` in its place: only so can it be told from wh
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from domain.execution.retry_policy import RetryPolicy
 from domain.execution.state import (
     Attempt,
     Cancellation,
@@ -20,12 +19,19 @@ from domain.execution.state import (
     Step,
     Totals,
 )
-from domain.execution.types import ExecutionError, Webhook
 from domain.json_forms import MILLISECOND, format_time, in_milliseconds
 from domain.model import Held
-from domain.sealing import MASKED, Ciphertext
+from domain.sealing import Ciphertext
 from domain.types import Assignee, StepAssignee, plain_number
 from projections.representations.execution_schema import ServiceExecution
+from projections.representations.values import (
+    assignee_document,
+    error_document,
+    milliseconds,
+    policy_document,
+    rounded,
+    webhook_document,
+)
 
 __all__ = [
     "ServiceExecution",
@@ -62,7 +68,7 @@ def document(
     shown["customer"] = state.customer
     shown["provider"] = state.provider
     shown["status"] = state.status._value_
-    shown["progress"] = _short(state.progress)
+    shown["progress"] = rounded(state.progress)
     _add_outcome(shown, state)
     shown["steps"] = [step_document(step, state.assignee) for step in shown_steps]
     shown["checkpoints"] = [checkpoint_document(c) for c in _checkpoints(state)]
@@ -75,10 +81,10 @@ def document(
         shown["nextRetryAt"] = format_time(state.next_retry_at)
     shown["metrics"] = _metrics(state, now, started, completed)
     shown["priority"] = state.priority._value_
-    shown["timeout"] = _milliseconds(state.timeout)
+    shown["timeout"] = milliseconds(state.timeout)
     if state.retry_policy:
-        shown["retryPolicy"] = _policy(state.retry_policy)
-    shown["webhooks"] = [_webhook(webhook) for webhook in state.webhooks]
+        shown["retryPolicy"] = policy_document(state.retry_policy)
+    shown["webhooks"] = [webhook_document(webhook) for webhook in state.webhooks]
     shown["tags"] = list(state.tags)
     shown["metadata"] = _metadata(held, started, completed)
     shown["version"] = held.version
@@ -121,7 +127,7 @@ def _add_step_outcome(shown: dict[str, Any], step: Step) -> None:
     if step.output is not None:
         shown["output"] = step.output
     if step.error:
-        shown["error"] = _error(step.error)
+        shown["error"] = error_document(step.error)
     if step.reason is not None:
         shown["reason"] = step.reason
     if step.used:
@@ -148,7 +154,7 @@ def attempt_document(attempt: Attempt) -> dict[str, Any]:
         shown["endedAt"] = format_time(attempt.ended_at)
         shown["outcome"] = attempt.outcome
     if attempt.error:
-        shown["error"] = _error(attempt.error)
+        shown["error"] = error_document(attempt.error)
     if attempt.delay is not None:
         shown["delay"] = in_milliseconds(attempt.delay)
     return shown
@@ -165,11 +171,11 @@ def _checkpoints(state: Execution) -> list[Checkpoint]:
 
 def _add_outcome(shown: dict[str, Any], state: Execution) -> None:
     if state.assignee:
-        shown["assignee"] = _assignee(state.assignee)
+        shown["assignee"] = assignee_document(state.assignee)
     if state.result is not None:
         shown["result"] = _result(state.result)
     if state.error:
-        shown["error"] = _error(state.error)
+        shown["error"] = error_document(state.error)
     if state.cancellation:
         shown["cancellation"] = _stop(state.cancellation)
     if state.pause:
@@ -191,16 +197,6 @@ def _metadata(held: Held[Execution], started: str | None, completed: str | None)
                 shown[name] = noted[name]
         shown.update(noted)
     return shown
-
-
-def _policy(policy: RetryPolicy) -> dict[str, Any]:
-    return {
-        "maxRetries": policy.max_retries,
-        "backoff": policy.backoff,
-        "initialDelay": in_milliseconds(policy.initial_delay),
-        "maxDelay": in_milliseconds(policy.max_delay),
-        "jitter": policy.jitter,
-    }
 
 
 def _stop(stop: Cancellation | Pause) -> dict[str, Any]:
@@ -245,24 +241,6 @@ def _result(result: Any) -> Any:
     return shown
 
 
-def _error(error: ExecutionError) -> dict[str, Any]:
-    shown: dict[str, Any] = {"code": error.code, "message": error.message}
-    if error.stack is not None:
-        shown["stack"] = error.stack
-    if error.step is not None:
-        shown["step"] = error.step
-    shown["recoverable"] = error.recoverable
-    shown["retryCount"] = error.retry_count
-    return shown
-
-
-def _assignee(assignee: Assignee) -> dict[str, Any]:
-    shown = {"type": assignee.type, "id": assignee.id, "name": assignee.name}
-    if assignee.model is not None:
-        shown["model"] = assignee.model
-    return shown
-
-
 def _step_assignee(assignee: StepAssignee, executing: Assignee | None) -> dict[str, Any]:
     fill = executing if executing and _agrees(assignee, executing) else assignee
     shown = {
@@ -281,23 +259,3 @@ def _agrees(assignee: StepAssignee, executing: Assignee) -> bool:
         and assignee.name in (None, executing.name)
         and assignee.model in (None, executing.model)
     )
-
-
-def _webhook(webhook: Webhook) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "id": webhook.id,
-        "url": webhook.url,
-        "events": list(webhook.events),
-    }
-    if webhook.headers:
-        shown["headers"] = dict.fromkeys(webhook.headers, MASKED)
-    shown["format"] = webhook.format
-    return shown
-
-
-def _short(number: float) -> float:
-    return int(number) if number == int(number) else number
-
-
-def _milliseconds(duration: timedelta | None) -> int | None:
-    return None if duration is None else in_milliseconds(duration)

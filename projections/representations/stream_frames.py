@@ -10,8 +10,8 @@ from domain.execution.types import Status
 from domain.json_forms import Count, Time
 from domain.model import Value
 from domain.types import JsonObject, Percent
-from projections.log_lines.model import Level
 from projections.representations.execution_schema import (
+    LogLevel,
     ServiceExecution,
     Shown,
     ShownError,
@@ -117,7 +117,7 @@ class Log(Shown):
     execution: str
     timestamp: Time
     recorded_at: Time
-    level: Level
+    level: LogLevel
     message: str | None
     step: str | None = None
     context: JsonObject | None = None

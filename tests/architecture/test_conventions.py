@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "psycopg_pool": ("domain/eventlog/",),
     "starlette": (
         "api/web/",
+        "api/problems/",
         "api/routes/",
         "api/transport/",
         "api/app.py",

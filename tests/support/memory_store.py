@@ -15,12 +15,11 @@ from psycopg import AsyncConnection
 
 from domain.eventlog import store
 from domain.eventlog.append import Attempt, Moved, Transaction
-from domain.eventlog.codec import Codec, Stored
+from domain.eventlog.codec import Codec, Snapshot, Stored
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey, Reply
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.queries import NEWEST
-from domain.eventlog.snapshots import Snapshot
 from domain.eventlog.states import Moment, Reading, StateLoader
 from domain.eventlog.store import Store
 from domain.model import Held, replay

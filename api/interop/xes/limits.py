@@ -12,13 +12,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from api.interop.xes.plan import Plan
 from api.interop.xes.reader import RESOURCE, LogEvent, Trace, XesError
-from api.web.body import MIB
 from domain.execution.commands import COMMANDS
 from domain.execution.types import MOST_STEPS
 from domain.types import NO_CONTROLS, Label, Name
 from domain.writer.batch import FULL, SMALL
+from domain.writer.message import LARGEST_COMMAND
 
-LONGEST_COMMAND = MIB
 STORED_OVERHEAD = 256
 """Bytes that are added to a command as it is stored: at most so many, and encryption's third."""
 
@@ -54,9 +53,9 @@ def check_plan(plan: Plan) -> None:
     """Raise `XesError` for the first command that is more than an execution takes."""
     steps, stored = set[str](), 0
     for line, command in zip(plan.lines, plan.commands, strict=True):
-        if len(command) > LONGEST_COMMAND:
+        if len(command) > LARGEST_COMMAND:
             raise XesError(
-                line, f"the attributes of a trace or event exceed {LONGEST_COMMAND} bytes"
+                line, f"the attributes of a trace or event exceed {LARGEST_COMMAND} bytes"
             )
         steps.update(_check_command(line, command))
         if len(steps) > MOST_STEPS:

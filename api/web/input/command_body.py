@@ -9,12 +9,12 @@ from pydantic_core import to_json
 
 from api.problems import problems
 from api.problems.error_texts import kind_of
-from api.web.body import MIB
 from api.web.input.command_members import prepare
 from api.web.input.exact_numbers import require_exact_cost
 from api.web.input.ndjson import value
 from domain.errors import Invalid, TooLarge
 from domain.model import Command, Value
+from domain.writer.message import LARGEST_COMMAND
 
 C = TypeVar("C", bound=Command[Any])
 V = TypeVar("V", bound=Value)
@@ -63,8 +63,8 @@ def built(command: type[V], fields: dict[str, Any]) -> V:
         TooLarge: it has more bytes than a command may have.
     """
     body = encoded(fields)
-    if len(body) > MIB:
-        raise TooLarge(f"A command has at most {MIB} bytes.", limit=MIB)
+    if len(body) > LARGEST_COMMAND:
+        raise TooLarge(f"A command has at most {LARGEST_COMMAND} bytes.", limit=LARGEST_COMMAND)
     return command.model_validate_json(body)
 
 

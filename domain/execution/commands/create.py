@@ -31,7 +31,6 @@ from domain.execution.types import (
     merged,
 )
 from domain.model import Context, Creation, Event, Held
-from domain.references import referred
 from domain.types import Assignee, Percent, Priority, Reference
 
 
@@ -64,8 +63,8 @@ class CreateExecution(Creation[Execution]):
         return f"order/{self.order}", f"service/{self.service}"
 
     def create(self, context: Context) -> Iterator[Event]:
-        order = referred(context, "order", "order", self.order)
-        service = referred(context, "service", "service", self.service)
+        order = context.require("order", "order", self.order)
+        service = context.require("service", "service", self.service)
         if order.service != self.service:
             raise Invalid.field(
                 "service",

@@ -12,7 +12,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from projections.executions.columns import INDEXED
-from projections.executions.projection import SCHEMA
+from projections.executions.tables import SCHEMA
 from tests.support.api_client import ERROR, JSON, RESULT, Executions, ok, refused
 from tests.support.running_server import Serving
 

@@ -12,9 +12,8 @@ import psycopg
 from hypothesis import given
 
 from domain import registry
-from domain.eventlog.codec import Codec, frozen
+from domain.eventlog.codec import Codec, Snapshot, frozen
 from domain.eventlog.sessions import session_options
-from domain.eventlog.snapshots import Snapshot
 from domain.eventlog.store import Store
 from domain.execution.state import Execution
 from domain.model import Event

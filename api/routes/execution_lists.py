@@ -1,0 +1,167 @@
+"""Lists of executions: filtered, sorted, counted, as they are or as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import orjson
+from starlette.types import ASGIApp
+
+from api.access.rights import Right
+from api.documents import schemas
+from api.routes.executions import EXPAND
+from api.routes.related import expand, expanded
+from api.web import responses
+from api.web.input.command_body import fields
+from api.web.operation import Operation, Parameter
+from api.web.parameters import MIN_POSITION
+from api.web.reads.consistency import Consistency, require_position
+from api.web.reads.list_request import (
+    BODY_SCHEMAS,
+    Facets,
+    ListRequest,
+    filter_of,
+    list_request,
+    page_answer,
+)
+from api.web.reads.list_request import PARAMETERS as LIST_WORDS
+from api.web.reads.selection import Selection
+from api.web.request import Request
+from domain.eventlog.codec import open_json, sealed_json
+from domain.eventlog.store import Store
+from projections.executions import facets
+from projections.executions.columns import INDEXED, field
+from projections.executions.past import PastLists
+from projections.executions.projection import Executions, Listed, Page
+from projections.query import parser
+from projections.query.ast import Condition
+
+LIST_PARAMETERS = (*LIST_WORDS, EXPAND, MIN_POSITION)
+
+
+FILTER_PARAMETERS = (
+    Parameter("status", "One or more, comma-separated"),
+    Parameter("service", "Id"),
+    Parameter("order", "Id"),
+    Parameter("customer", "Id"),
+    Parameter("provider", "Id"),
+    Parameter("tag", "Has this tag"),
+    Parameter("metadata.createdAt[$gte]", "Created at or after; any field takes such operators"),
+)
+
+
+PAGING = frozenset(parameter.name for parameter in LIST_PARAMETERS)
+
+
+class ListHandlers:
+    """Answers lists of executions, as they are now or as they were at a time."""
+
+    def __init__(
+        self,
+        store: Store,
+        executions: Executions,
+        past_lists: PastLists,
+        consistency: Consistency,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._executions = executions
+        self._past_lists = past_lists
+        self._consistency = consistency
+        self._clock = clock
+
+    async def list_all(self, request: Request) -> ASGIApp:
+        """The executions that meet the query's conditions, a page of them."""
+        conditions = [item for item in request.query if item[0] not in PAGING]
+        return await self._page(
+            request, parser.from_query(conditions, field), list_request(request)
+        )
+
+    async def find(self, request: Request) -> ASGIApp:
+        """The executions that meet the body's conditions, a page of them."""
+        condition, path, beside = filter_of(fields(request.body))
+        return await self._page(
+            request, parser.from_json(condition, field, path), list_request(request, beside)
+        )
+
+    async def _page(self, request: Request, condition: Condition, asked: ListRequest) -> ASGIApp:
+        relations = expanded(asked.expand)
+        await self._consistency.wait_for_projection(request, "executions")
+        counts: Facets | None = None
+        if asked.at is not None:
+            found = await self._past_page(request, condition, asked, asked.at)
+        else:
+            async with self._store.searcher(INDEXED) as connection:
+                found = await self._executions.find(
+                    connection, self._clock(), condition, **asked.paging
+                )
+                if asked.facets:
+                    counts = await facets.counted(connection, asked.facets, condition)
+        require_position(request, found.position)
+        items = await self._items(found.data, relations, asked.fields, asked.at)
+        return page_answer(request, asked, found, items, counts)
+
+    async def _past_page(
+        self, request: Request, condition: Condition, asked: ListRequest, at: datetime
+    ) -> Page:
+        lists = self._past_lists
+        moment = await lists.moment(at)
+        await self._consistency.wait_for_projection(request, "executions", moment.position)
+        async with self._store.searcher(INDEXED) as connection:
+            found = await lists.find(connection, self._clock(), moment, condition, **asked.paging)
+        require_position(request, found.position, moment.position)
+        return found
+
+    async def _items(
+        self,
+        rows: list[Listed],
+        relations: list[str],
+        chosen: Selection | None,
+        at: datetime | None,
+    ) -> list[bytes]:
+        keys = await self._store.keys(f"execution/{row.id}" for row in rows)
+        if relations or chosen:
+            documents = [orjson.loads(row.document) for row in rows]
+            if chosen:
+                documents = [chosen.members(item) for item in documents]
+            await expand(self._store, documents, relations, at)
+            rows = [
+                Listed(row.id, sealed_json(item)) for row, item in zip(rows, documents, strict=True)
+            ]
+        opened = [open_json(row.document, keys[f"execution/{row.id}"]) for row in rows]
+        if chosen and chosen.deep:
+            return [orjson.dumps(chosen.of(orjson.loads(item))) for item in opened]
+        return opened
+
+
+def routes(handlers: ListHandlers) -> tuple[Operation, ...]:
+    """The rows of the lists: these come before those of one execution."""
+    return (
+        Operation(
+            "listExecutions",
+            "GET",
+            "/executions",
+            Right.READ_EXECUTIONS,
+            "List executions; any scalar field filters, also dotted",
+            handlers.list_all,
+            answer=schemas.EXECUTION_LIST,
+            parameters=(*FILTER_PARAMETERS, *LIST_PARAMETERS),
+            sends=(*responses.AS_OF, "Link", "Next-Cursor", "Total-Count"),
+            problems=("too-expensive",),
+            fields=True,
+        ),
+        Operation(
+            "findExecutions",
+            "POST",
+            "/executions/find",
+            Right.READ_EXECUTIONS,
+            "Find executions by a JSON filter",
+            handlers.find,
+            body=schemas.filter_beside(BODY_SCHEMAS),
+            answer=schemas.EXECUTION_LIST,
+            parameters=LIST_PARAMETERS,
+            sends=(*responses.AS_OF, "Link", "Next-Cursor", "Total-Count"),
+            problems=("too-expensive",),
+        ),
+    )

@@ -1,0 +1,60 @@
+"""The parts of an execution that are alike wherever they are shown."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from domain.execution.retry_policy import RetryPolicy
+from domain.execution.types import ExecutionError, Webhook
+from domain.json_forms import in_milliseconds
+from domain.sealing import MASKED
+from domain.types import Assignee
+
+
+def policy_document(policy: RetryPolicy) -> dict[str, Any]:
+    return {
+        "maxRetries": policy.max_retries,
+        "backoff": policy.backoff,
+        "initialDelay": in_milliseconds(policy.initial_delay),
+        "maxDelay": in_milliseconds(policy.max_delay),
+        "jitter": policy.jitter,
+    }
+
+
+def error_document(error: ExecutionError) -> dict[str, Any]:
+    shown: dict[str, Any] = {"code": error.code, "message": error.message}
+    if error.stack is not None:
+        shown["stack"] = error.stack
+    if error.step is not None:
+        shown["step"] = error.step
+    shown["recoverable"] = error.recoverable
+    shown["retryCount"] = error.retry_count
+    return shown
+
+
+def assignee_document(assignee: Assignee) -> dict[str, Any]:
+    shown = {"type": assignee.type, "id": assignee.id, "name": assignee.name}
+    if assignee.model is not None:
+        shown["model"] = assignee.model
+    return shown
+
+
+def webhook_document(webhook: Webhook) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "id": webhook.id,
+        "url": webhook.url,
+        "events": list(webhook.events),
+    }
+    if webhook.headers:
+        shown["headers"] = dict.fromkeys(webhook.headers, MASKED)
+    shown["format"] = webhook.format
+    return shown
+
+
+def rounded(number: float) -> float:
+    return int(number) if number == int(number) else number
+
+
+def milliseconds(duration: timedelta | None) -> int | None:
+    return None if duration is None else in_milliseconds(duration)
