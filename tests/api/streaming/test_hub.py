@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Sequence
 from itertools import pairwise
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from api.clock import now
+from api.streaming.entry import Chunk, Entry
 from api.streaming.heartbeat import HEARTBEAT
 from api.streaming.hub import Hub
+from api.streaming.index import WHOLE_LOG
 from api.streaming.page_cache import SIZE
-from api.streaming.phase import Phase
 from api.streaming.subscriber import SLOW
+from api.streaming.topic import TopicGroup
 from domain.eventlog import notifications
 from domain.model import Held
 from tests.support.hub import LOG, Line, append, connect, running, until
@@ -132,20 +134,42 @@ async def test_tail_is_woken_by_notifications_and_polls_rarely(
         await until(lambda: line.positions == [1, 2])
 
 
+class LookedUp(dict[Any, Any]):
+    """One that is never walked through, however much it holds."""
+
+    def __iter__(self) -> NoReturn:
+        raise AssertionError("all of it was walked through")
+
+    keys = values = items = __iter__
+
+
 @pytest.mark.anyio
-async def test_watchers_of_other_streams_cost_an_event_nothing(database: str) -> None:
+async def test_watchers_of_other_streams_cost_an_event_nothing(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visited = set[str]()
+    note, chunks = TopicGroup.note, TopicGroup.chunks
+
+    def noted(group: TopicGroup[Any], entries: Sequence[Entry]) -> None:
+        visited.add(group.topic.stream)
+        note(group, entries)
+
+    def encoded(group: TopicGroup[Any], entries: Sequence[Entry]) -> list[Chunk]:
+        visited.add(group.topic.stream)
+        return chunks(group, entries)
+
     async with running(database) as (hub, store):
         await append(store, 1)
-        state: Any = SimpleNamespace(final=False)
-        held = Held(state, 1, 1, now())
-        for number in range(5_000):
+        held = Held[Any](SimpleNamespace(final=False), 1, 1, now())
+        for number in range(500):
             topic = LOG._replace(stream=f"user/none-{number}")
-            hub.connect(Line(), topic, 0, held).phase = Phase.LIVE
-        await append(store, 200)
-        rows = await store.read(1, 200)
-        entries = await hub.loader.entries(rows)
-        began = time.process_time()
-        for entry in entries:
-            hub.raw.index.concerned([entry])
-            hub.folded.index.concerned([entry])
-        assert (time.process_time() - began) / len(entries) < 0.0005
+            hub.connect(Line(), topic, 1, held).start()
+        everything = connect(hub, 1)
+        await until(lambda: all(one.live for one in hub._subscribers))
+        monkeypatch.setattr(TopicGroup, "note", noted)
+        monkeypatch.setattr(TopicGroup, "chunks", encoded)
+        index = hub.raw.index
+        monkeypatch.setattr(index, "_streams", LookedUp(index._streams))
+        await append(store, 20)
+        await until(lambda: everything.positions == list(range(2, 22)))
+        assert visited == {WHOLE_LOG}
