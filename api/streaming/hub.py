@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
@@ -17,6 +16,7 @@ from api.streaming.subscriber import RESTART, Subscriber, Transport
 from api.streaming.tail import LogPage, Tail
 from api.streaming.topic import Topic
 from api.telemetry.metrics import STREAMS
+from domain.eventlog.tail import cancel
 from domain.model import Held
 from projections.log_lines.tail import LogTail
 
@@ -103,10 +103,7 @@ class Hub:
         self.closing = True
         for subscriber in list(self._subscribers):
             subscriber.end(RESTART)
-        for task in self._tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await cancel(*self._tasks)
         await self.raw.pages.stop()
         await self.folded.pages.stop()
 

@@ -23,6 +23,8 @@ MOST_BYTES = 16 * 1024 * 1024
 """How much is kept in memory; a follower further behind reads from the database."""
 UNUSED = 0.05
 """Seconds between two looks at the head while nobody needs the events."""
+CANCEL_AGAIN = 0.5
+"""Seconds after which a task that has been cancelled, and has not ended, is cancelled again."""
 
 
 class LogEvent:
@@ -45,6 +47,19 @@ class LogEvent:
         if self._recorded is None:
             self._recorded = self._codec.decode(self.row)
         return self._recorded
+
+
+async def cancel(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks until they have ended.
+
+    Once is not enough: in Python 3.11 `asyncio.wait_for`, in which one waits for a connection of the
+    pool, loses a cancellation that comes together with what it waits for.
+    """
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN)
 
 
 class HoleInLog(Exception):
@@ -87,8 +102,7 @@ class Tail:
     async def stop(self) -> None:
         """Read no further."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await cancel(self._task)
 
     def look(self) -> None:
         """Something was written: look now."""

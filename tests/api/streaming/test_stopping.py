@@ -1,0 +1,45 @@
+"""A hub stops, whatever its tasks are waiting for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from api.streaming.hub import Hub
+from api.streaming.loader import Loader
+from api.streaming.tail import Idle, LogPage
+from domain.eventlog import tail
+from tests.support.memory_log import MemoryLog, MemoryTail
+
+
+class ImpatientTail(MemoryTail):
+    """Waits as those do who wait for a connection of the pool."""
+
+    async def pages(self, idle: Idle) -> AsyncIterator[LogPage]:
+        while True:
+            await asyncio.wait_for(self._woken.wait(), 60)
+            self._woken.clear()
+            yield LogPage((), 0)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("turns", range(5))
+async def test_hub_stops_although_a_cancellation_comes_together_with_news(
+    monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    monkeypatch.setattr(tail, "CANCEL_AGAIN", 0.01)
+    log = MemoryLog()
+    woken = ImpatientTail(log)
+    hub = Hub(woken, cast(Loader, log), cast(Any, SimpleNamespace()), 10)
+    hub.start()
+    await asyncio.sleep(0.01)
+    woken.wake()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    stopping = asyncio.create_task(hub.stop())
+    ended, _ = await asyncio.wait({stopping}, timeout=5)
+    assert ended == {stopping}
