@@ -30,8 +30,8 @@ from api.routes import (
 from api.routes.log_streams import LogStreams
 from api.settings import Settings
 from api.streaming.hub import Hub
-from api.streaming.loader import StoreLoader
-from api.streaming.tail import SharedTail
+from api.streaming.log.loader import StoreLoader
+from api.streaming.log.tail import SharedTail
 from api.web import headers as request_headers
 from api.web.admission import refusal
 from api.web.body import Bodies

@@ -108,41 +108,20 @@ def routes(handlers: ExecutionHandlers) -> tuple[Operation, ...]:
             others=responses.NOT_MODIFIED,
             sends=responses.PLACED,
         ),
+        *(_reading(name, f"Its {name}", handlers.part(name), _shape(name)) for name in PARTS),
         *(
-            _reading(
-                f"read{name.capitalize()}",
-                f"/{name}",
-                f"Its {name}",
-                handlers.part(name),
-                _shape(name),
-            )
-            for name in PARTS
-        ),
-        *(
-            _reading(
-                f"read{name.capitalize()}",
-                f"/{name}",
-                f"Its {name}",
-                handlers.relation(name),
-                schemas.ENTRY,
-            )
+            _reading(name, f"Its {name}", handlers.relation(name), schemas.ENTRY)
             for name in RELATIONS
         ),
-        _reading(
-            "readCheckpoints",
-            "/checkpoints",
-            "All its checkpoints",
-            handlers.checkpoints,
-            _shape("checkpoints"),
-        ),
+        _reading("checkpoints", "All its checkpoints", handlers.checkpoints, _shape("checkpoints")),
     )
 
 
-def _reading(name: str, path: str, summary: str, handler: Any, answer: Any) -> Operation:
+def _reading(name: str, summary: str, handler: Handler, answer: Any) -> Operation:
     return Operation(
-        name,
+        f"read{name.capitalize()}",
         "GET",
-        f"/executions/{{id}}{path}",
+        f"/executions/{{id}}/{name}",
         Right.READ_EXECUTIONS,
         summary,
         handler,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import aclosing
 
-from api.streaming.entry import Entry
 from api.streaming.feed import Feed
+from api.streaming.log.entry import Entry
 from api.streaming.subscriber import RESTART, Subscriber
 
 

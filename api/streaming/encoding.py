@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import orjson
 
-from api.streaming.entry import Chunk, Entry
 from api.streaming.frames import FORMATS, Format
+from api.streaming.log.entry import Chunk, Entry
 from domain.lru import LruCache
 
 TEXT, PING = 0x81, b"\x89\x00"

@@ -10,13 +10,13 @@ from typing import Protocol
 import structlog
 
 from api.streaming.cooperative import Cooperative
-from api.streaming.entry import Chunk, Entry
-from api.streaming.folding import Folding
 from api.streaming.index import Group, Index
-from api.streaming.loader import Loader, StreamPage
-from api.streaming.page_cache import SIZE, PageCache, slot
+from api.streaming.log.entry import Chunk, Entry
+from api.streaming.log.folding import Folding
+from api.streaming.log.loader import Loader, StreamPage
+from api.streaming.log.page_cache import SIZE, PageCache, slot
+from api.streaming.log.retrying import retried
 from api.streaming.phase import Clock, Phase, Published
-from api.streaming.retrying import retried
 from api.streaming.subscriber import Subscriber
 from api.streaming.topic import Topic
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from api.streaming import frames
-from api.streaming.entry import Entry
+from api.streaming.log.entry import Entry
 from domain import registry
 from domain.errors import Invalid
 from domain.model import Held

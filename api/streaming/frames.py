@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 import structlog
 
-from api.streaming.entry import DamagedKey, Entry, States
+from api.streaming.log.entry import DamagedKey, Entry, States
 from api.telemetry.metrics import UNREADABLE
 from domain.eventlog.codec import open_json, sealed_json
 from domain.eventlog.encryption import WrongKey

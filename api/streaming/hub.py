@@ -9,11 +9,11 @@ from typing import Any, Protocol
 from api.streaming.catch_up import catch_up
 from api.streaming.feed import Feed, FoldedFeed
 from api.streaming.heartbeat import Heartbeat
-from api.streaming.loader import Loader
+from api.streaming.log.loader import Loader
+from api.streaming.log.retrying import retried
+from api.streaming.log.tail import LogPage, Tail
 from api.streaming.log_lines import LogLines
-from api.streaming.retrying import retried
 from api.streaming.subscriber import RESTART, Subscriber, Transport
-from api.streaming.tail import LogPage, Tail
 from api.streaming.topic import Topic
 from api.telemetry.metrics import STREAMS
 from domain.eventlog.tail import cancel

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from api.streaming.entry import Entry
+from api.streaming.log.entry import Entry
 from api.streaming.subscriber import Subscriber
 from api.streaming.topic import Topic, TopicGroup
 

@@ -11,11 +11,11 @@ from typing import Any
 import structlog
 
 from api.streaming.cooperative import Cooperative
-from api.streaming.current_states import CurrentStates
 from api.streaming.encoding import LARGEST_WRITE
-from api.streaming.entry import EXECUTIONS, Entry
 from api.streaming.index import WHOLE_LOG, Group
-from api.streaming.loader import Loader
+from api.streaming.log.current_states import CurrentStates
+from api.streaming.log.entry import EXECUTIONS, Entry
+from api.streaming.log.loader import Loader
 from api.streaming.subscriber import Subscriber
 from domain.errors import Overloaded
 from domain.eventlog.codec import plain_json

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
-from api.streaming.entry import Entry
+from api.streaming.log.entry import Entry
 
 LONGEST_SLEEP = 60.0
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
-from api.streaming.entry import Chunk
+from api.streaming.log.entry import Chunk
 from api.streaming.phase import TRANSITIONS, Clock, Phase, Published
 from api.streaming.replay_clock import ReplayClock
 from api.streaming.topic import Topic, TopicGroup

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
 from api.streaming.encoding import Encoder
-from api.streaming.entry import Chunk, Entry
 from api.streaming.filter import Filter
+from api.streaming.log.entry import Chunk, Entry
 
 S = TypeVar("S")
 

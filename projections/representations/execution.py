@@ -72,10 +72,7 @@ def document(
     _add_outcome(shown, state)
     shown["steps"] = [step_document(step, state.assignee) for step in shown_steps]
     shown["checkpoints"] = [checkpoint_document(c) for c in _checkpoints(state)]
-    if state.resumed_from:
-        shown["resumedFrom"] = state.resumed_from
-    if origin := state.forked_from:
-        shown["forkedFrom"] = {"execution": origin.execution, "version": origin.version}
+    _add_origins(shown, state)
     shown["attempts"] = [attempt_document(attempt) for attempt in state.attempts]
     if state.next_retry_at:
         shown["nextRetryAt"] = format_time(state.next_retry_at)
@@ -87,9 +84,15 @@ def document(
     shown["webhooks"] = [webhook_document(webhook) for webhook in state.webhooks]
     shown["tags"] = list(state.tags)
     shown["metadata"] = _metadata(held, started, completed)
-    shown["version"] = held.version
-    shown["position"] = held.position
+    shown |= {"version": held.version, "position": held.position}
     return shown
+
+
+def _add_origins(shown: dict[str, Any], state: Execution) -> None:
+    if state.resumed_from:
+        shown["resumedFrom"] = state.resumed_from
+    if origin := state.forked_from:
+        shown["forkedFrom"] = {"execution": origin.execution, "version": origin.version}
 
 
 def with_logs(shown: dict[str, Any], logs: list[dict[str, Any]], total: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from api.streaming.encoding import ENCODERS, SSE
 from api.streaming.filter import ALL
 from api.streaming.frames import EVENTS
 from api.streaming.hub import Hub
-from api.streaming.loader import StoreLoader
+from api.streaming.log.loader import StoreLoader
 from api.streaming.subscriber import Subscriber
 from api.streaming.topic import Topic
 from domain import registry

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from api.streaming.entry import Entry
-from api.streaming.loader import StreamPage
-from api.streaming.tail import Idle, LogPage
+from api.streaming.log.entry import Entry
+from api.streaming.log.loader import StreamPage
+from api.streaming.log.tail import Idle, LogPage
 from domain.errors import Overloaded
 from domain.eventlog.codec import Stored
 from domain.eventlog.encryption import DataKey

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple, cast
 import pytest
 
 from api.streaming.encoding import ENCODERS, SSE
-from api.streaming.entry import Chunk
 from api.streaming.feed import _push
 from api.streaming.filter import ALL
 from api.streaming.frames import EVENTS, EVENTS_WITH_STATE, WATCH
 from api.streaming.hub import Hub
-from api.streaming.loader import StreamPage
+from api.streaming.log.entry import Chunk
+from api.streaming.log.loader import StreamPage
 from api.streaming.topic import Topic
 from domain.eventlog.codec import Stored
 from domain.execution.events import ProgressUpdated

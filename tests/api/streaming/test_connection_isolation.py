@@ -12,7 +12,7 @@ import structlog
 from api.app import new_hub
 from api.streaming import filter as filters
 from api.streaming.hub import Hub
-from api.streaming.loader import Loader
+from api.streaming.log.loader import Loader
 from api.streaming.subscriber import DONE, FAULT, SLOW
 from domain.eventlog.notifications import Listener
 from domain.eventlog.tail import Tail

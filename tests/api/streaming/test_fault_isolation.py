@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from api.streaming import filter as filters
-from api.streaming.entry import Chunk, Entry
+from api.streaming.log.entry import Chunk, Entry
 from api.streaming.subscriber import FAULT
 from api.streaming.topic import Topic, TopicGroup
 from tests.support.api_client import ok

@@ -12,12 +12,12 @@ import pytest
 import structlog
 
 from api.streaming.encoding import ENCODERS, SSE
-from api.streaming.entry import Entry
 from api.streaming.feed import Feed, FoldedFeed
 from api.streaming.filter import ALL
-from api.streaming.folding import Folding
 from api.streaming.frames import EVENTS, WATCH, Format
-from api.streaming.loader import Loader, StoreLoader
+from api.streaming.log.entry import Entry
+from api.streaming.log.folding import Folding
+from api.streaming.log.loader import Loader, StoreLoader
 from api.streaming.phase import Clock
 from api.streaming.topic import Topic
 from domain.execution.step_events import ExecutionEvent

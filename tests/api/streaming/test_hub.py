@@ -11,11 +11,11 @@ from typing import Any, NoReturn
 import pytest
 
 from api.clock import now
-from api.streaming.entry import Chunk, Entry
 from api.streaming.heartbeat import HEARTBEAT
 from api.streaming.hub import Hub
 from api.streaming.index import WHOLE_LOG
-from api.streaming.page_cache import SIZE
+from api.streaming.log.entry import Chunk, Entry
+from api.streaming.log.page_cache import SIZE
 from api.streaming.subscriber import SLOW
 from api.streaming.topic import TopicGroup
 from domain.eventlog import notifications

@@ -8,10 +8,10 @@ import pytest
 
 from api.streaming import filter as filters
 from api.streaming.encoding import ENCODERS, SSE
-from api.streaming.entry import Entry
 from api.streaming.filter import ALL
 from api.streaming.frames import EVENTS, EVENTS_WITH_STATE, WATCH
 from api.streaming.index import Index
+from api.streaming.log.entry import Entry
 from api.streaming.topic import Topic, TopicGroup
 from domain.eventlog.codec import Stored
 from tests.support.event_writer import NOON

@@ -16,7 +16,7 @@ def cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages of a few kilobytes, so that each large event fills one."""
     monkeypatch.setattr(store, "READ_BYTES", 5_000)
     monkeypatch.setattr(states, "PAGE_BYTES", 5_000)
-    monkeypatch.setattr("api.streaming.loader.PAGE_BYTES", 5_000)
+    monkeypatch.setattr("api.streaming.log.loader.PAGE_BYTES", 5_000)
 
 
 @pytest.mark.usefixtures("cut_short")

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 import structlog
 
-from api.streaming.entry import Entry
-from api.streaming.page_cache import AT_ONCE, SIZE, PageCache, slot
+from api.streaming.log.entry import Entry
+from api.streaming.log.page_cache import AT_ONCE, SIZE, PageCache, slot
 from domain.eventlog.codec import Stored
 from tests.support.event_writer import NOON
 from tests.support.hub import until
@@ -43,7 +43,7 @@ class Log:
 async def test_unreadable_pages_do_not_delay_other_pages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("api.streaming.page_cache.PAUSE", 0.05)
+    monkeypatch.setattr("api.streaming.log.page_cache.PAUSE", 0.05)
     bad = range(AT_ONCE + 1)
     log = Log(*bad)
     with structlog.testing.capture_logs():
@@ -58,7 +58,7 @@ async def test_unreadable_pages_do_not_delay_other_pages(
 async def test_abandoned_page_is_not_requested_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("api.streaming.page_cache.PAUSE", 0.01)
+    monkeypatch.setattr("api.streaming.log.page_cache.PAUSE", 0.01)
     log = Log(0)
     with structlog.testing.capture_logs():
         async with asyncio.timeout(20):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from api.streaming.dataloader import DataLoader
+from api.streaming.log.dataloader import DataLoader
 from domain.errors import Overloaded
 
 pytestmark = pytest.mark.anyio

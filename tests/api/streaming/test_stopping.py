@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 
 from api.streaming.hub import Hub
-from api.streaming.loader import Loader
-from api.streaming.tail import Idle, LogPage
+from api.streaming.log.loader import Loader
+from api.streaming.log.tail import Idle, LogPage
 from domain.eventlog import tail
 from tests.support.memory_log import MemoryLog, MemoryTail
 

@@ -16,12 +16,13 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from api.streaming import cooperative, feed, page_cache, retrying
+from api.streaming import cooperative, feed
 from api.streaming import filter as filters
 from api.streaming.encoding import ENCODERS, SSE
 from api.streaming.frames import EVENTS, EVENTS_WITH_STATE, Format
 from api.streaming.hub import Hub
-from api.streaming.loader import Loader
+from api.streaming.log import page_cache, retrying
+from api.streaming.log.loader import Loader
 from api.streaming.phase import TABLE, TRANSITIONS, Phase
 from api.streaming.subscriber import DONE, Subscriber
 from api.streaming.topic import Topic

@@ -9,8 +9,8 @@ from typing import Any
 
 import structlog
 
-from api.streaming.entry import Entry
-from api.streaming.loader import Loader
+from api.streaming.log.entry import Entry
+from api.streaming.log.loader import Loader
 from domain.errors import Overloaded
 from domain.lru import LruCache
 from domain.model import CACHED_PARTS, Held

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, Protocol
 
 import structlog
 
-from api.streaming.dataloader import DataLoader
-from api.streaming.entry import DamagedKey, Entry
+from api.streaming.log.dataloader import DataLoader
+from api.streaming.log.entry import DamagedKey, Entry
 from domain.eventlog.codec import Stored
 from domain.eventlog.encryption import DataKey, WrongKey
 from domain.eventlog.queries import NEWEST

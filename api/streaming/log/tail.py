@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from api.streaming.retrying import retried
+from api.streaming.log.retrying import retried
 from api.telemetry.metrics import LOG_POSITION
 from domain.eventlog import tail as domain_tail
 from domain.eventlog.codec import Stored

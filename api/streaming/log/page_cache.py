@@ -8,7 +8,7 @@ from operator import attrgetter
 
 import structlog
 
-from api.streaming.entry import Entry
+from api.streaming.log.entry import Entry
 from domain.errors import Overloaded
 from domain.lru import LruCache
 

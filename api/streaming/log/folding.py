@@ -9,8 +9,8 @@ from typing import Any
 
 import structlog
 
-from api.streaming.entry import Entry, States
-from api.streaming.loader import Loader
+from api.streaming.log.entry import Entry, States
+from api.streaming.log.loader import Loader
 from api.telemetry.metrics import UNREADABLE
 from domain.errors import Overloaded
 from domain.eventlog.encryption import DataKey
