@@ -53,7 +53,7 @@ from domain.eventlog.sessions import variables
 from domain.eventlog.store import Store
 from domain.eventlog.tail import Tail
 from domain.writer.command_bus import Bus
-from projections.analytics.queries import Figures
+from projections.analytics.queries import AnalyticsQueries
 from projections.catalog import Catalog
 from projections.engine.migrations import migrate_projections
 from projections.engine.rebuild_progress import Progress
@@ -62,10 +62,10 @@ from projections.executions.past import PastLists
 from projections.executions.projection import Executions
 from projections.history.time_travel import History
 from projections.log_lines.news import LogNews
-from projections.log_lines.reader import LogBook
+from projections.log_lines.reader import LogLineStore
 from projections.log_lines.stream import LogStream
 from projections.log_lines.tail import LogTail
-from projections.registry import all_views
+from projections.registry import all_projections
 
 PREFIX = "/api"
 
@@ -85,9 +85,9 @@ class System:
     history: History
     executions: Executions
     past_lists: PastLists
-    figures: Figures
+    analytics_queries: AnalyticsQueries
     catalog: Catalog
-    logs: LogBook
+    logs: LogLineStore
     log_stream: LogStream
     log_news: LogNews
     progress: Progress
@@ -106,7 +106,7 @@ def database_variables(conninfo: str, schema: str) -> dict[str, str]:
 def migrate(conninfo: str, schema: str) -> None:
     """Create what is missing in the database; safe to run at every start, by many at once."""
     migrate_log(conninfo, schema)
-    migrate_projections(conninfo, schema, all_views(registry.codec()))
+    migrate_projections(conninfo, schema, all_projections(registry.codec()))
 
 
 def check_master_key(conninfo: str, schema: str, master_key: Callable[[], bytes]) -> None:
@@ -132,7 +132,7 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
     listener = Listener(conninfo, schema)
     tail = Tail(store, listener, schema)
     hub = new_hub(store, tail, settings.stream_limit)
-    executions_view, _, catalog_view, _ = views = all_views(codec)
+    executions_view, _, catalog_view, _ = views = all_projections(codec)
     runner = Runner(views, store, tail, listener, conninfo=conninfo, schema=schema)
     log_news = LogNews(store, lambda: runner.position("logs"))
 
@@ -152,9 +152,9 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
         history=History(store),
         executions=executions_view,
         past_lists=PastLists(store),
-        figures=Figures(),
+        analytics_queries=AnalyticsQueries(),
         catalog=catalog_view,
-        logs=LogBook(store, appended),
+        logs=LogLineStore(store, appended),
         log_stream=LogStream(store),
         log_news=log_news,
         progress=Progress(store, [view.name for view in views]),
@@ -196,7 +196,9 @@ def operations(system: System) -> tuple[Operation, ...]:
     rows = (
         *commands.routes(taking),
         *execution_lists.routes(_lists(system, consistency)),
-        *analytics.routes(analytics.AnalyticsHandlers(system.store, system.figures, consistency)),
+        *analytics.routes(
+            analytics.AnalyticsHandlers(system.store, system.analytics_queries, consistency)
+        ),
         *streams.routes(event_streams),
         *command_batch.routes(_batches(system)),
         *commands.update_routes(taking),

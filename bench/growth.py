@@ -12,7 +12,7 @@ from ulid import ULID
 
 from bench.events import BY, CORRELATION, CUSTOMER, PAYLOAD, PROVIDER
 from domain import registry
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.migrations import migrate_log
@@ -44,7 +44,7 @@ async def bytes_per_event(conninfo: str, events: int) -> float:
     return float(row[0])
 
 
-def _rows(store: Store) -> Iterator[Stored]:
+def _rows(store: Store) -> Iterator[EventRow]:
     """Each execution in turn gets its next event; one that has had its last makes room."""
     living = [_started(nth) for nth in range(AT_ONCE)]
     position = 0
@@ -63,7 +63,7 @@ def _stream() -> str:
     return f"execution/exec_{ULID()}"
 
 
-def _row(store: Store, stream: str, version: int, position: int) -> Stored:
+def _row(store: Store, stream: str, version: int, position: int) -> EventRow:
     now = datetime.now(UTC)
     envelope = Recorded(
         stream,

@@ -88,12 +88,12 @@ class Context(NamedTuple):
     new_id: Callable[[str], str]
     random: Callable[[], float]
     importing: bool
-    states: Mapping[str, Held[Any] | None]
+    states: Mapping[str, Versioned[Any] | None]
 
     def state(self, stream: str) -> Any:
         """The state of a stream that the command `reads`; None where there is no such aggregate."""
-        held = self.states[stream]
-        return held.state if held else None
+        versioned = self.states[stream]
+        return versioned.state if versioned else None
 
     def require(self, field: str, kind: str, identity: str) -> Any:
         """The state of the aggregate that `field` of a command names; the command `reads` it.
@@ -139,16 +139,16 @@ class On:
 
 
 class Command(Value, Generic[S]):
-    """A wish to change one aggregate. `name` is its word in `POST /commands`.
+    """A wish to change one aggregate. `wire_name` is what `POST /commands` calls it.
 
     `occurred_at` is when it happened by the client's clock, where that differs from now.
     """
 
-    name: ClassVar[str]
+    wire_name: ClassVar[str]
 
     occurred_at: Time | None = None
 
-    def reads(self, state: S | None, states: Mapping[str, Held[Any] | None]) -> Iterable[str]:
+    def reads(self, state: S | None, states: Mapping[str, Versioned[Any] | None]) -> Iterable[str]:
         """The other streams that `decide` will ask for, as far as the states at hand can tell."""
         return ()
 
@@ -212,7 +212,7 @@ class Recorded(NamedTuple):
         return self.occurred_at or self.at
 
 
-class Held(NamedTuple, Generic[S]):
+class Versioned(NamedTuple, Generic[S]):
     """A state with the place of its last event in its stream, in the log, and in time.
 
     `size` is about how many bytes it takes: those of the snapshot and the events it was made from.
@@ -233,14 +233,16 @@ class Held(NamedTuple, Generic[S]):
         return self.state.weight + self.size // LARGE_CONTENT
 
 
-def replay(held: Held[Any] | None, events: Iterable[Recorded]) -> Held[Any] | None:
-    """Fold `events`, in order, onto `held`."""
-    state, size = (held.state, held.size) if held else (None, 0)
+def replay(versioned: Versioned[Any] | None, events: Iterable[Recorded]) -> Versioned[Any] | None:
+    """Fold `events`, in order, onto `versioned`."""
+    state, size = (versioned.state, versioned.size) if versioned else (None, 0)
     last = None
     for last in events:
         state = last.event.apply(state, last)
         size += last.size
-    return held if last is None else Held(state, last.version, last.position, last.at, size)
+    return (
+        versioned if last is None else Versioned(state, last.version, last.position, last.at, size)
+    )
 
 
 def aggregate_id(stream: str) -> str:

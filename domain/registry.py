@@ -30,7 +30,7 @@ COMMANDS: dict[str, dict[str, type[Command[Any]]]] = {
     "execution": {**commands.COMMANDS},
     "service": {**service.COMMANDS},
     "workflow": {**workflow.COMMANDS},
-    "order": {**order.COMMANDS, ConfirmOrder.name: ConfirmOrder},
+    "order": {**order.COMMANDS, ConfirmOrder.wire_name: ConfirmOrder},
     "user": {**user.COMMANDS},
 }
 """What clients may send, by kind of stream and by word."""

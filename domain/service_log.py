@@ -20,7 +20,7 @@ from eventsourcing.utils import Environment, EnvType, get_topic
 
 from domain import registry
 from domain.eventlog import library
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from domain.eventlog.library.recorders import LogEvent
 from domain.model import Event, Recorded
 
@@ -90,7 +90,7 @@ class ServiceLog(Application[str]):
     `DATABASE_URL`, also say where the database is.
     """
 
-    name = "executions"
+    wire_name = "executions"
 
     def construct_env(self, name: str, env: EnvType | None = None) -> Environment:
         """The environment, whose variables for no application by name are those of others."""
@@ -101,8 +101,8 @@ class ServiceLog(Application[str]):
         return made
 
 
-def _row(event: LogEvent) -> Stored:
-    return Stored(
+def _row(event: LogEvent) -> EventRow:
+    return EventRow(
         event.id,
         event.originator_version,
         event.at,
@@ -113,7 +113,7 @@ def _row(event: LogEvent) -> Stored:
     )
 
 
-def _unknown(row: Stored) -> Recorded:
+def _unknown(row: EventRow) -> Recorded:
     by = orjson.loads(row.meta)["by"]
     event = UnknownEvent(topic=row.type, state=row.data)
     return Recorded(row.stream, row.version, row.position, row.at, event, by, size=len(row.data))

@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from domain.catalog import order, service, user, workflow
 from domain.errors import Invalid
 from domain.eventlog.codec import Codec, Snapshot, frozen, sealed_json
-from domain.model import Held, Recorded, replay
+from domain.model import Recorded, Versioned, replay
 from projections.representations.catalog import (
     order_document,
     service_document,
@@ -37,7 +37,7 @@ CREATE INDEX IF NOT EXISTS catalog_members ON catalog USING gin (document jsonb_
     WITH (fastupdate = off);
 """
 EVENTS = (*service.EVENTS, *workflow.EVENTS, *order.EVENTS, *user.EVENTS)
-DOCUMENTS: Mapping[str, Callable[[Held[Any]], dict[str, Any]]] = {
+DOCUMENTS: Mapping[str, Callable[[Versioned[Any]], dict[str, Any]]] = {
     "service": service_document,
     "workflow": workflow_document,
     "order": order_document,
@@ -106,15 +106,15 @@ class Catalog:
         states = await self._load(connection, known)
         rows = []
         for stream, tail in tails.items():
-            held = replay(states.get(stream), tail)
-            assert held is not None
-            rows.append(self._row(stream, held))
+            versioned = replay(states.get(stream), tail)
+            assert versioned is not None
+            rows.append(self._row(stream, versioned))
         columns = [list(column) for column in zip(*rows, strict=True)]
         await connection.execute(KEEP, columns, prepare=True)
 
     async def _load(
         self, connection: AsyncConnection, streams: Sequence[str]
-    ) -> dict[str, Held[Any]]:
+    ) -> dict[str, Versioned[Any]]:
         if not streams:
             return {}
         kinds, ids = zip(*(stream.split("/", 1) for stream in streams), strict=True)
@@ -123,13 +123,21 @@ class Catalog:
         )
         return {row[0]: self._codec.thaw(Snapshot(*row)) for row in await cursor.fetchall()}
 
-    def _row(self, stream: str, held: Held[Any]) -> tuple[Any, ...]:
+    def _row(self, stream: str, versioned: Versioned[Any]) -> tuple[Any, ...]:
         kind, _, identity = stream.partition("/")
-        document = DOCUMENTS[kind](held)
+        document = DOCUMENTS[kind](versioned)
         members = {name: value for name, value in document.items() if name in FIELDS[kind]}
         found, shown = orjson.dumps(members).decode(), sealed_json(document).decode()
-        place = held.version, held.position, held.at
-        return (kind, identity, *place, *held.state.parties, found, shown, frozen(held.state))
+        place = versioned.version, versioned.position, versioned.at
+        return (
+            kind,
+            identity,
+            *place,
+            *versioned.state.parties,
+            found,
+            shown,
+            frozen(versioned.state),
+        )
 
     async def list(
         self,

@@ -9,6 +9,6 @@ from projections.executions.projection import Executions
 from projections.log_lines.projection import Logs
 
 
-def all_views(codec: Codec) -> tuple[Executions, Analytics, Catalog, Logs]:
+def all_projections(codec: Codec) -> tuple[Executions, Analytics, Catalog, Logs]:
     """Every view there is."""
     return Executions(codec), Analytics(), Catalog(codec), Logs()

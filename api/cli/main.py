@@ -109,9 +109,9 @@ def rebuild(view: str, data_dir: Path | None, processes: int | None) -> None:
     begins again. A long log is shared out among several processes, which leave the processors to
     the server where it needs them; the view `analytics` is always made by one.
     """
-    from api.cli.projections import rebuild_view
+    from api.cli.projections import rebuild_projection
 
-    rebuild_view(view, data_dir, processes)
+    rebuild_projection(view, data_dir, processes)
 
 
 @main.command()

@@ -27,12 +27,12 @@ from domain.eventlog.keyring import Keyring
 from domain.eventlog.store import Store
 from domain.eventlog.timeouts import available
 from projections.engine.parallel_rebuild import PartFailed, Processes
-from projections.engine.projection import View
+from projections.engine.projection import Projection
 from projections.engine.rebuild import RebuildUnderWay, rebuild
 from projections.engine.runner import ViewProgress, progress_of
 from projections.executions.projection import Executions
 from projections.executions.verify import Compared, Difference, verify
-from projections.registry import all_views
+from projections.registry import all_projections
 
 Work = Callable[[str, str, Store], Awaitable[None]]
 Check = Callable[[str, Settings, DataDir], None]
@@ -105,9 +105,9 @@ def _table(rows: list[ViewProgress], head: int) -> Table:
     return table
 
 
-def rebuild_view(name: str, data_dir: Path | None, processes: int | None) -> None:
+def rebuild_projection(name: str, data_dir: Path | None, processes: int | None) -> None:
     """Make a view's tables anew, while the old ones serve."""
-    views: dict[str, View] = {view.name: view for view in all_views(registry.codec())}
+    views: dict[str, Projection] = {view.name: view for view in all_projections(registry.codec())}
     if name not in views:
         raise click.ClickException(f"there is no view `{name}`; there are {', '.join(views)}")
 

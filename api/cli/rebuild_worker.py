@@ -14,7 +14,7 @@ from domain.eventlog.encryption import KEY_BYTES, Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.store import Store
 from projections.engine.parallel_rebuild import Share, apply
-from projections.registry import all_views
+from projections.registry import all_projections
 
 COMMAND = (sys.executable, "-P", "-m", "api.cli.rebuild_worker")
 POLITE = 5
@@ -36,7 +36,7 @@ def main() -> None:
 
 async def _apply(share: Share) -> None:
     codec = registry.codec()
-    [view] = [view for view in all_views(codec) if view.name == share.view]
+    [view] = [view for view in all_projections(codec) if view.name == share.view]
     # Views keep what is sealed as it is: no key is ever asked for.
     store = Store(share.conninfo, share.schema, codec, Keyring(Vault(bytes(KEY_BYTES))))
     await store.open()

@@ -16,8 +16,8 @@ from api.web.request import Request
 from domain.errors import Invalid
 from domain.eventlog.store import Store
 from domain.execution.types import Status, StepStatus
-from projections.analytics.queries import Figures
-from projections.analytics.question import MOST_KEYS, By, Question
+from projections.analytics.queries import AnalyticsQueries
+from projections.analytics.question import MOST_KEYS, AnalyticsQuery, By
 
 INDEXED = ("service", "order", "customer", "provider", "from", "to")
 ONLY = ("service", "order", "customer", "provider", "status")
@@ -27,16 +27,18 @@ KEYS = get_args(By)
 class AnalyticsHandlers:
     """Answers figures about many executions."""
 
-    def __init__(self, store: Store, figures: Figures, consistency: Consistency) -> None:
+    def __init__(
+        self, store: Store, analytics_queries: AnalyticsQueries, consistency: Consistency
+    ) -> None:
         self._store = store
-        self._figures = figures
+        self._figures = analytics_queries
         self._consistency = consistency
 
     async def executions(self, request: Request) -> ASGIApp:
         """Counts, rates, durations and cost of the executions that are meant, and by group."""
         since, until = request.parameter("from"), request.parameter("to")
         keys = _keys(request)
-        question = Question(
+        question = AnalyticsQuery(
             by=keys,
             only={name: value for name in ONLY if (value := request.parameter(name)) is not None},
             since=None if since is None else parsed_time("from", since),

@@ -66,12 +66,12 @@ class CatalogHandlers:
         command = registry.COMMANDS[kind][KINDS[kind].create]
 
         async def handle(request: Request) -> ASGIApp:
-            identity, wish = creation(request, command, kind, self._new_id)
-            message = request.message(f"{kind}/{identity}", wish)
+            identity, parsed_command = creation(request, command, kind, self._new_id)
+            message = request.message(f"{kind}/{identity}", parsed_command)
             if is_dry_run(request):
                 return await rehearsed(self._bus, message)
             answer = await self._bus.send(message)  # a replayed one has the id made at first
-            return _answered(answer, f"{KINDS[kind].path}/{answer.held.state.id}")
+            return _answered(answer, f"{KINDS[kind].path}/{answer.versioned.state.id}")
 
         return handle
 
@@ -82,10 +82,10 @@ class CatalogHandlers:
             reading = await self._consistency.read(
                 request, lambda: self._store.look(f"{kind}/{request.path['id']}")
             )
-            if (held := reading.held) is None:
+            if (versioned := reading.versioned) is None:
                 raise NotFound(f"There is no such {kind}.")
-            tag = responses.Tag(held.version)
-            return responses.read(request, document(held), tag, reading.position)
+            tag = responses.Tag(versioned.version)
+            return responses.read(request, document(versioned), tag, reading.position)
 
         return handle
 
@@ -120,14 +120,14 @@ class CatalogHandlers:
 
     async def confirm(self, request: Request) -> ASGIApp:
         """Confirm an order: its execution begins. The order is answered, the execution is the Location."""
-        wish = parsed(ConfirmOrder, request.body)
-        if wish.execution is not None:
-            checked_new_id(wish.execution, "execution")
-        message = request.message(f"order/{request.path['id']}", wish)
+        parsed_command = parsed(ConfirmOrder, request.body)
+        if parsed_command.execution is not None:
+            checked_new_id(parsed_command.execution, "execution")
+        message = request.message(f"order/{request.path['id']}", parsed_command)
         if is_dry_run(request):
             return await rehearsed(self._bus, message)
         answer = await self._bus.send(message)
-        return _answered(answer, f"executions/{answer.held.state.execution}")
+        return _answered(answer, f"executions/{answer.versioned.state.execution}")
 
     async def cancel(self, request: Request) -> ASGIApp:
         """Cancel an order; its executions are untouched."""
@@ -139,15 +139,15 @@ class CatalogHandlers:
 
 
 def _answered(answer: Answer, location: str) -> ASGIApp:
-    held = answer.held
+    versioned = answer.versioned
     headers = {
-        "etag": f'"{held.version}"',
-        "log-position": str(held.position),
+        "etag": f'"{versioned.version}"',
+        "log-position": str(versioned.position),
         "location": f"/api/{location}",
     }
     if answer.replayed:
         headers["idempotency-replayed"] = "true"
-    return responses.json(document(held), headers, 201 if answer.created else 200)
+    return responses.json(document(versioned), headers, 201 if answer.created else 200)
 
 
 def routes(handlers: CatalogHandlers) -> tuple[Operation, ...]:

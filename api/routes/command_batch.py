@@ -165,12 +165,12 @@ async def _outcome(request: Request, submitted: Submitted) -> Outcome:
         return _refused(request, identity, problems.Internal())
     if isinstance(answer, bool):
         return {"status": 200, "execution": identity}, answer
-    held = answer.held
+    versioned = answer.versioned
     outcome = {
         "status": 201 if answer.created else 200,
-        "execution": held.state.id,
-        "version": held.version,
-        "position": held.position,
+        "execution": versioned.state.id,
+        "version": versioned.version,
+        "position": versioned.position,
     }
     return outcome, answer.replayed
 

@@ -88,45 +88,47 @@ class CommandHandlers:
             return self.update
         if command is StartExecution:
             return self.start
-        bare = BARE.get(command.name)
+        bare = BARE.get(command.wire_name)
 
         async def handle(request: Request) -> ASGIApp:
-            wish = parsed(command, request.body, request.path.get("step"), bare)
-            return await self._answer(request, f"execution/{request.path['id']}", wish)
+            parsed_command = parsed(command, request.body, request.path.get("step"), bare)
+            return await self._answer(request, f"execution/{request.path['id']}", parsed_command)
 
         return handle
 
     async def create(self, request: Request) -> ASGIApp:
         """A new execution, under the client's id or one made here."""
-        identity, wish = creation(request, CreateExecution, "exec", self._new_id)
-        return await self._answer(request, f"execution/{identity}", wish)
+        identity, parsed_command = creation(request, CreateExecution, "exec", self._new_id)
+        return await self._answer(request, f"execution/{identity}", parsed_command)
 
     async def start(self, request: Request) -> ASGIApp:
         """Start; with `async=true` the execution stays `starting` until it is started once more."""
-        wish = parsed(StartExecution, request.body)
+        parsed_command = parsed(StartExecution, request.body)
         if request.truth("async"):
-            wish = wish.model_copy(update={"asynchronous": True})
-        return await self._answer(request, f"execution/{request.path['id']}", wish)
+            parsed_command = parsed_command.model_copy(update={"asynchronous": True})
+        return await self._answer(request, f"execution/{request.path['id']}", parsed_command)
 
     async def update(self, request: Request) -> ASGIApp:
         """Change settings; a document that was read before may be sent back whole."""
         given, stream = fields(request.body), f"execution/{request.path['id']}"
         if is_read_before(given):
-            held = await self._store.load(stream)
-            if held is None:
+            versioned = await self._store.load(stream)
+            if versioned is None:
                 raise NotFound
-            given = without_unchanged(given, held, self._clock())
+            given = without_unchanged(given, versioned, self._clock())
         prepare(UpdateExecution, given)
         return await self._answer(request, stream, built(UpdateExecution, given))
 
     async def fork(self, request: Request) -> ASGIApp:
         """A new execution that begins with the state of this one at a version."""
-        identity, wish = creation(request, ForkExecution, "exec", self._new_id)
-        source = await self._history.at_version(f"execution/{request.path['id']}", wish.version)
-        return await self._answer(request, f"execution/{identity}", wish.of(source.state))
+        identity, parsed_command = creation(request, ForkExecution, "exec", self._new_id)
+        source = await self._history.at_version(
+            f"execution/{request.path['id']}", parsed_command.version
+        )
+        return await self._answer(request, f"execution/{identity}", parsed_command.of(source.state))
 
-    async def _answer(self, request: Request, stream: str, wish: Command[Any]) -> ASGIApp:
-        message = request.message(stream, wish)
+    async def _answer(self, request: Request, stream: str, parsed_command: Command[Any]) -> ASGIApp:
+        message = request.message(stream, parsed_command)
         if is_dry_run(request):
             return await rehearsed(self._bus, message)
         return executed(request, await self._bus.send(message))
@@ -137,10 +139,10 @@ def creation(request: Request, command: type[C], kind: str, new_id: NewId) -> tu
     given = fields(request.body)
     identity = given.pop("$id", None)
     prepare(command, given)
-    wish = built(command, given)
+    parsed_command = built(command, given)
     if identity is None:
-        return new_id(kind), wish
-    return checked_new_id(identity), wish
+        return new_id(kind), parsed_command
+    return checked_new_id(identity), parsed_command
 
 
 def routes(handlers: CommandHandlers) -> tuple[Operation, ...]:

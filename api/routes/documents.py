@@ -14,7 +14,7 @@ from api.problems.codes import PROBLEMS
 from api.web.operation import Operation
 from api.web.request import Request
 from api.web.responses import json
-from api.web.streams.websocket import ASKS
+from api.web.streams.websocket import STREAM_OPERATIONS
 from domain.errors import NotFound
 
 
@@ -45,7 +45,7 @@ class DocumentHandlers:
         return openapi.document(self._rows)
 
     def _describe_streams(self) -> dict[str, Any]:
-        return asyncapi.document(row for row in self._rows if row.name in ASKS)
+        return asyncapi.document(row for row in self._rows if row.name in STREAM_OPERATIONS)
 
 
 def routes(handlers: DocumentHandlers) -> tuple[Operation, ...]:

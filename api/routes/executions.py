@@ -22,7 +22,7 @@ from api.web.reads.state_reader import StateReader, state_response
 from api.web.request import Request
 from domain.errors import Invalid, NotFound
 from domain.eventlog.store import Store
-from projections.log_lines.reader import LogBook
+from projections.log_lines.reader import LogLineStore
 from projections.representations.execution import checkpoint_document, with_logs
 from projections.representations.execution_schema import ServiceExecution
 
@@ -36,7 +36,7 @@ class ExecutionHandlers:
     """Answers one execution: the whole of it, its parts, and what it refers to."""
 
     def __init__(
-        self, reader: StateReader, store: Store, logs: LogBook, consistency: Consistency
+        self, reader: StateReader, store: Store, logs: LogLineStore, consistency: Consistency
     ) -> None:
         self._reader = reader
         self._store = store
@@ -53,10 +53,10 @@ class ExecutionHandlers:
         document, lines = state.document(), None
         versions = await expand(self._store, [document], relations, state.moment)
         if state.moment is None:
-            await self._consistency.wait_for_log_lines(state.held)
+            await self._consistency.wait_for_log_lines(state.versioned)
             latest, lines = await self._logs.latest(document["$id"])
             document = with_logs(document, latest, lines)
-        tag = responses.Tag(state.held.version, lines, versions, state.counting)
+        tag = responses.Tag(state.versioned.version, lines, versions, state.counting)
         shown = document if chosen is None else chosen.shown(document)
         return state_response(request, state, shown, tag)
 
@@ -66,7 +66,7 @@ class ExecutionHandlers:
         async def handle(request: Request) -> ASGIApp:
             state = await self._reader.read(request)
             counting = name == "metrics" and state.counting
-            tag = responses.Tag(state.held.version, counting=counting)
+            tag = responses.Tag(state.versioned.version, counting=counting)
             shown = state.document(steps=()).get(name)
             return state_response(request, state, shown, tag, revalidated=not counting)
 
@@ -75,7 +75,9 @@ class ExecutionHandlers:
     async def checkpoints(self, request: Request) -> ASGIApp:
         """All checkpoints; the execution itself shows the latest ten."""
         state = await self._reader.read(request)
-        shown = [checkpoint_document(checkpoint) for checkpoint in state.held.state.checkpoints]
+        shown = [
+            checkpoint_document(checkpoint) for checkpoint in state.versioned.state.checkpoints
+        ]
         return state_response(request, state, shown)
 
     def relation(self, name: str) -> Handler:

@@ -95,7 +95,9 @@ class HistoryHandlers:
         await asyncio.sleep(0)  # with thousands of steps each of these takes long
         shown = compared(one, document(other, until))
         counting = this.counting or (version is None and not other.state.final)
-        tag = responses.Tag(this.held.version, related={"with": other.version}, counting=counting)
+        tag = responses.Tag(
+            this.versioned.version, related={"with": other.version}, counting=counting
+        )
         this = this._replace(immutable=this.immutable and version is not None)
         return state_response(request, this, shown, tag, revalidated=not counting)
 

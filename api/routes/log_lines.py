@@ -26,7 +26,7 @@ from domain.eventlog.codec import plain_json
 from domain.eventlog.store import Store
 from domain.json_forms import format_time
 from projections.log_lines.model import Level, LogLine
-from projections.log_lines.reader import LogBook, LogFilter
+from projections.log_lines.reader import LogFilter, LogLineStore
 
 MOST_LINES = 1_000
 CLOCKS_DIFFER = timedelta(minutes=1)
@@ -45,7 +45,7 @@ APPENDED = {
 class LineWriter:
     """Keeps log lines that clients send."""
 
-    def __init__(self, logs: LogBook, store: Store, clock: Callable[[], datetime]) -> None:
+    def __init__(self, logs: LogLineStore, store: Store, clock: Callable[[], datetime]) -> None:
         self._logs = logs
         self._store = store
         self._clock = clock
@@ -81,11 +81,11 @@ class LineWriter:
         return False
 
     async def _require(self, execution: str, versions: tuple[int, ...]) -> None:
-        held = await self._store.load(f"execution/{execution}")
-        if held is None:
+        versioned = await self._store.load(f"execution/{execution}")
+        if versioned is None:
             raise NotFound
-        if held.version not in versions:
-            raise VersionMismatch(version=held.version)
+        if versioned.version not in versions:
+            raise VersionMismatch(version=versioned.version)
 
 
 class LogLineHandlers:
@@ -94,7 +94,7 @@ class LogLineHandlers:
     def __init__(
         self,
         writer: LineWriter,
-        logs: LogBook,
+        logs: LogLineStore,
         store: Store,
         consistency: Consistency,
         streams: LogStreams,
@@ -135,10 +135,10 @@ class LogLineHandlers:
         order = request.parameter("order") or "asc"
         if order not in {"asc", "desc"}:
             raise Invalid.field("order", "must be asc or desc")
-        if (held := await self._store.load(f"execution/{request.path['id']}")) is None:
+        if (versioned := await self._store.load(f"execution/{request.path['id']}")) is None:
             raise NotFound("There is no such execution.")
         await self._consistency.wait_for_projection(request, "logs")
-        await self._consistency.wait_for_log_lines(held)
+        await self._consistency.wait_for_log_lines(versioned)
         position = self._consistency.position("logs")
         page = await self._logs.read(
             request.path["id"],

@@ -17,11 +17,11 @@ from api.web.streams.event_source import EventSource, control, frame
 from domain.errors import NotFound, Overloaded
 from domain.eventlog.codec import plain_json
 from domain.json_forms import parse_time
-from domain.model import Held
+from domain.model import Versioned
 from projections.engine.runner import Runner
 from projections.log_lines.news import Follower, LogNews
 from projections.log_lines.reader import LogFilter
-from projections.log_lines.stream import LogStream, Place, Recorded
+from projections.log_lines.stream import LogStream, Place, RecordedLine
 
 UNWOKEN = 15.0
 """Seconds after which to look without being woken."""
@@ -48,12 +48,12 @@ class LogStreams:
         if self._hub.full:
             return event_stream.sent_away(request)
         execution = request.path["id"]
-        held = await hub.loader.state(f"execution/{execution}")
-        if held is None:
+        versioned = await hub.loader.state(f"execution/{execution}")
+        if versioned is None:
             raise NotFound("There is no such execution.")
         place = await self._start(request, execution)
         resumed = request.header("last-event-id") is not None
-        if resumed and await self._over(held, execution, only, place):
+        if resumed and await self._over(versioned, execution, only, place):
             return Response(status_code=204)
         if hub.full:  # to ask takes time, in which others come
             return event_stream.sent_away(request)
@@ -91,8 +91,12 @@ class LogStreams:
             raise BadCursor(f"{name} {text[:50]!r} lies in the future.")
         return place
 
-    async def _over(self, held: Held[Any], execution: str, only: LogFilter, place: Place) -> bool:
-        if not (held.state.final and await self._runner.wait("logs", held.position, AGAIN)):
+    async def _over(
+        self, versioned: Versioned[Any], execution: str, only: LogFilter, place: Place
+    ) -> bool:
+        if not (
+            versioned.state.final and await self._runner.wait("logs", versioned.position, AGAIN)
+        ):
             return False
         async with aclosing(self._lines.pages(execution, only, place)) as pages:
             return await anext(pages, None) is None
@@ -127,14 +131,14 @@ class LogStreams:
         What is noted later asks again.
         """
         follower.noted = False
-        held = await self._hub.loader.state(f"execution/{execution}")
-        if held is None or not held.state.final:
+        versioned = await self._hub.loader.state(f"execution/{execution}")
+        if versioned is None or not versioned.state.final:
             return False
-        if await self._runner.wait("logs", held.position, AGAIN):
+        if await self._runner.wait("logs", versioned.position, AGAIN):
             return True
         follower.noted = True
         return False
 
 
-def _frames(page: list[Recorded]) -> bytes:
+def _frames(page: list[RecordedLine]) -> bytes:
     return b"".join(frame("log", plain_json(line), place) for place, line in page)

@@ -41,7 +41,7 @@ async def expand(
     """
     streams = {f"{RELATIONS[n]}/{item[n]}" for n in names for item in documents if n in item}
     found = await store.load_all(streams, moment) if streams else {}
-    entries = {stream: document(held) for stream, held in found.items()}
+    entries = {stream: document(versioned) for stream, versioned in found.items()}
     versions: dict[str, int] = {}
     for item in documents:
         for name in names:

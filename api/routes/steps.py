@@ -34,7 +34,7 @@ class StepHandlers:
             raise Invalid.field("slim", "must be true or false")
         limit, cursor = request.whole("limit", 1, 500), request.parameter("cursor")
         state = await self._reader.read(request)
-        execution: Execution = state.held.state
+        execution: Execution = state.versioned.state
         if limit is None and cursor is None:
             return state_response(
                 request, state, _shown(execution, 0, len(execution.steps), slim == "true")
@@ -52,7 +52,7 @@ class StepHandlers:
     async def read_one(self, request: Request) -> ASGIApp:
         """One step."""
         state = await self._reader.read(request)
-        execution: Execution = state.held.state
+        execution: Execution = state.versioned.state
         step = execution.steps.get(request.path["step"])
         if step is None:
             raise NotFound("There is no such step.", step=request.path["step"])

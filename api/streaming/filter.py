@@ -13,7 +13,7 @@ from api.streaming import frames
 from api.streaming.log.entry import Entry
 from domain import registry
 from domain.errors import Invalid
-from domain.model import Held
+from domain.model import Versioned
 from projections.executions import columns
 from projections.executions.columns import value_in
 from projections.query.ast import EVERYTHING, Condition
@@ -83,9 +83,11 @@ class Filter:
             return matches(self.condition, lambda wanted: parties.get(wanted.path))
         return entry.states is not None and matches(self.condition, value_in(entry.states.after))
 
-    def admits(self, held: Held[Any] | None) -> bool:
+    def admits(self, versioned: Versioned[Any] | None) -> bool:
         """Whether an execution as it is now is wanted."""
-        return not self.asked or (held is not None and matches(self.condition, value_in(held)))
+        return not self.asked or (
+            versioned is not None and matches(self.condition, value_in(versioned))
+        )
 
     def _shows(self, entry: Entry) -> bool:
         """Whether the event gives watchers a frame of one of the types."""

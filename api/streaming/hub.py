@@ -17,7 +17,7 @@ from api.streaming.subscriber import RESTART, Subscriber, Transport
 from api.streaming.topic import Topic
 from api.telemetry.metrics import STREAMS
 from domain.eventlog.tail import cancel
-from domain.model import Held
+from domain.model import Versioned
 from projections.log_lines.tail import LogTail
 
 AT_ONCE = 100
@@ -125,9 +125,9 @@ class Hub:
             await self.folded.reached(head)
 
     def connect(
-        self, transport: Transport, topic: Topic, cursor: int, held: Held[Any] | None
+        self, transport: Transport, topic: Topic, cursor: int, versioned: Versioned[Any] | None
     ) -> Subscriber:
-        """A subscriber that begins after a cursor. `held` is the state of its stream, if it has one.
+        """A subscriber that begins after a cursor. `versioned` is the state of its stream, if it has one.
 
         Whoever connects has to `start` it, wait until it is `done`, and `disconnect` it.
         """
@@ -143,10 +143,10 @@ class Hub:
             clock=self.heartbeat.clock,
             catch_up=partial(catch_up, feed),
         )
-        if held is not None:
-            group.learn(held.position, ended=held.state.final)
-            if cursor >= held.position:
-                subscriber.version = held.version
+        if versioned is not None:
+            group.learn(versioned.position, ended=versioned.state.final)
+            if cursor >= versioned.position:
+                subscriber.version = versioned.version
         transport.subscriber = subscriber
         self._subscribers.add(subscriber)
         self.heartbeat.add(subscriber)

@@ -21,7 +21,7 @@ from domain.errors import Overloaded
 from domain.eventlog.codec import plain_json
 from domain.eventlog.encryption import DataKey, WrongKey
 from domain.eventlog.notifications import Wake
-from domain.model import Held
+from domain.model import Versioned
 from projections.log_lines.model import NOTED_EVENTS, Kept, noted, shown
 from projections.log_lines.tail import LogTail, Page
 
@@ -178,7 +178,7 @@ class LogLines:
         return [s for s in streams if anywhere or _filters(self._groups.get(s, ()))]
 
     def _concerned(
-        self, lines: Lines, states: Mapping[str, Held[Any]]
+        self, lines: Lines, states: Mapping[str, Versioned[Any]]
     ) -> Iterator[tuple[Group, list[bytes]]]:
         for group in list(self._groups.get(WHOLE_LOG, ())):
             admits = group.topic.filter.admits

@@ -12,7 +12,7 @@ from api.web.operation import Parameter
 from api.web.request import Request
 from domain.eventlog.codec import plain_json
 from domain.execution.state import Execution
-from domain.model import Held
+from domain.model import Versioned
 from domain.writer.command_bus import Bus
 from domain.writer.message import Message
 from projections.representations import catalog
@@ -41,13 +41,13 @@ async def rehearsed(bus: Bus, message: Message) -> ASGIApp:
         for name in PLACES:
             del event[name]
     kind, _, _ = message.stream.partition("/")
-    shown = {"events": events, kind: _document(rehearsal.held)}
+    shown = {"events": events, kind: _document(rehearsal.versioned)}
     headers = {"cache-control": "no-store"}
     return responses.json(plain_json(shown), headers)
 
 
-def _document(held: Held[Any]) -> dict[str, Any]:
-    of_execution = isinstance(held.state, Execution)
-    shown = document(held, held.at) if of_execution else catalog.document(held)
+def _document(versioned: Versioned[Any]) -> dict[str, Any]:
+    of_execution = isinstance(versioned.state, Execution)
+    shown = document(versioned, versioned.at) if of_execution else catalog.document(versioned)
     del shown["position"]
     return shown

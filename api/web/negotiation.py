@@ -13,7 +13,7 @@ BY_NAME = 2
 """The exactness of a range that is the media type itself."""
 
 
-class Wish(NamedTuple):
+class Preference(NamedTuple):
     """How much a form is wanted: compared as it stands, the greatest is the one to send."""
 
     quality: float
@@ -21,24 +21,24 @@ class Wish(NamedTuple):
     earliness: int
 
 
-UNWANTED = Wish(0, 0, 0)
+UNWANTED = Preference(0, 0, 0)
 
 
 def names(accept: str, media_type: str) -> bool:
     """Whether a client names a media type, rather than a range that has it, and takes it."""
-    return media_type in accept.lower() and wish(accept, media_type).exactness == BY_NAME
+    return media_type in accept.lower() and preference(accept, media_type).exactness == BY_NAME
 
 
 def prefers(accept: str, media_type: str, other: str) -> bool:
     """Whether a client names a media type, and would rather have it than another."""
-    return names(accept, media_type) and wish(accept, media_type) > wish(accept, other)
+    return names(accept, media_type) and preference(accept, media_type) > preference(accept, other)
 
 
-def wish(accept: str, media_type: str) -> Wish:
+def preference(accept: str, media_type: str) -> Preference:
     """How much a media type is wanted, by the range that fits it most exactly."""
     ranges = {"*/*": 0, media_type.partition("/")[0] + "/*": 1, media_type: BY_NAME}
     fitting = [
-        Wish(quality, ranges[name], -place)
+        Preference(quality, ranges[name], -place)
         for place, (name, quality) in enumerate(_ranges(accept))
         if name in ranges
     ]

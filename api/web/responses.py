@@ -12,7 +12,7 @@ from api.web.negotiation import prefers
 from api.web.preferences import wants_minimal
 from api.web.request import Request
 from domain.eventlog.codec import plain_json
-from domain.model import Held
+from domain.model import Versioned
 from domain.writer.command_bus import Answer
 from projections.representations.execution import document
 from projections.representations.jsonld import linked_data
@@ -44,27 +44,27 @@ def json(
 
 def executed(request: Request, answer: Answer) -> Response:
     """The answer to a command: the whole execution, or with `Prefer: return=minimal` its place."""
-    held = answer.held
-    headers = {"etag": f'"{held.version}"', "log-position": str(held.position)}
+    versioned = answer.versioned
+    headers = {"etag": f'"{versioned.version}"', "log-position": str(versioned.position)}
     if answer.replayed:
         headers["idempotency-replayed"] = "true"
     if answer.created:
-        headers["location"] = f"/api/executions/{held.state.id}"
+        headers["location"] = f"/api/executions/{versioned.state.id}"
     status = 201 if answer.created else 200
     if (prefer := request.header("prefer")) is not None and wants_minimal(prefer):
         headers["preference-applied"] = "return=minimal"
-        return json(place(held), headers, status)
-    return json(document(held, held.at), headers, status)
+        return json(place(versioned), headers, status)
+    return json(document(versioned, versioned.at), headers, status)
 
 
-def place(held: Held[Any]) -> dict[str, Any]:
+def place(versioned: Versioned[Any]) -> dict[str, Any]:
     """Where an execution stands, without its content."""
-    state = held.state
+    state = versioned.state
     return {
         "$id": state.id,
         "status": state.status,
-        "version": held.version,
-        "position": held.position,
+        "version": versioned.version,
+        "position": versioned.position,
     }
 
 

@@ -10,8 +10,8 @@ from domain.catalog.service import Service
 from domain.catalog.workflow import Workflow
 from domain.errors import AlreadyExists
 from domain.execution.events import ExecutionCreated
-from domain.execution.types import DEFAULT_TIMEOUT, StepPlan, told
-from domain.model import Command, Context, Event, Held, On
+from domain.execution.types import DEFAULT_TIMEOUT, StepPlan, copy_set_fields
+from domain.model import Command, Context, Event, On, Versioned
 from domain.types import Id
 
 
@@ -25,11 +25,13 @@ class ConfirmOrder(Command[Order]):
         IllegalTransition: the order was cancelled.
     """
 
-    name: ClassVar[str] = "confirm"
+    wire_name: ClassVar[str] = "confirm"
 
     execution: Id | None = None
 
-    def reads(self, state: Order | None, states: Mapping[str, Held[Any] | None]) -> Iterable[str]:
+    def reads(
+        self, state: Order | None, states: Mapping[str, Versioned[Any] | None]
+    ) -> Iterable[str]:
         if state is None or state.execution:
             return
         if self.execution:
@@ -42,7 +44,7 @@ class ConfirmOrder(Command[Order]):
 
     def decide(self, order: Order, context: Context) -> Iterator[Event | On]:
         if order.status is OrderStatus.CANCELLED:
-            raise order.refusal(self.name)
+            raise order.refusal(self.wire_name)
         if order.execution:
             if self.execution in (None, order.execution):
                 return
@@ -68,5 +70,5 @@ def _execution_of(order: Order, context: Context) -> ExecutionCreated:
     if not service.workflow:
         return created
     workflow: Workflow = context.require("workflow", "workflow", service.workflow)
-    steps = tuple(told(step, StepPlan) for step in workflow.steps)
-    return told(created, ExecutionCreated, workflow=workflow.id, steps=steps)
+    steps = tuple(copy_set_fields(step, StepPlan) for step in workflow.steps)
+    return copy_set_fields(created, ExecutionCreated, workflow=workflow.id, steps=steps)

@@ -8,7 +8,16 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from domain.errors import IllegalTransition
-from domain.model import Aggregate, Command, Context, Creation, Event, Held, Recorded, aggregate_id
+from domain.model import (
+    Aggregate,
+    Command,
+    Context,
+    Creation,
+    Event,
+    Recorded,
+    Versioned,
+    aggregate_id,
+)
 from domain.sealing import Sealed
 from domain.types import JsonObject, Priority, Reference, Text
 
@@ -101,14 +110,16 @@ class CreateOrder(Creation[Order]):
         UnknownReference: the service or the customer does not exist.
     """
 
-    name: ClassVar[str] = "createOrder"
+    wire_name: ClassVar[str] = "createOrder"
 
     service: Reference
     customer: Reference
     params: JsonObject | None = None
     priority: Priority = Priority.NORMAL
 
-    def reads(self, state: Order | None, states: Mapping[str, Held[Any] | None]) -> Iterable[str]:
+    def reads(
+        self, state: Order | None, states: Mapping[str, Versioned[Any] | None]
+    ) -> Iterable[str]:
         return f"service/{self.service}", f"user/{self.customer}"
 
     def create(self, context: Context) -> Iterator[Event]:
@@ -130,7 +141,7 @@ class CancelOrder(Command[Order]):
         IllegalTransition: it was cancelled for another reason.
     """
 
-    name: ClassVar[str] = "cancelOrder"
+    wire_name: ClassVar[str] = "cancelOrder"
 
     reason: Text | None = None
 
@@ -144,7 +155,7 @@ class CancelOrder(Command[Order]):
 
 EVENTS: tuple[type[Event], ...] = (OrderCreated, OrderConfirmed, OrderCancelled)
 COMMANDS: dict[str, type[Command[Order]]] = {
-    command.name: command for command in (CreateOrder, CancelOrder)
+    command.wire_name: command for command in (CreateOrder, CancelOrder)
 }
 ALLOWED: dict[OrderStatus, list[str]] = {
     OrderStatus.PENDING: ["confirm", "cancel"],

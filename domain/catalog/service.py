@@ -6,9 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pydantic import Field
-
-from domain.model import Aggregate, Command, Context, Creation, Event, Held, Recorded, aggregate_id
+from domain.model import (
+    Aggregate,
+    Command,
+    Context,
+    Creation,
+    Event,
+    Recorded,
+    Versioned,
+    aggregate_id,
+)
 from domain.types import Name, Reference, Text
 
 
@@ -57,14 +64,16 @@ class CreateService(Creation[Service]):
         UnknownReference: the provider or the workflow does not exist.
     """
 
-    name: ClassVar[str] = "createService"
+    wire_name: ClassVar[str] = "createService"
 
-    called: Name = Field(alias="name")
+    name: Name
     provider: Reference
     workflow: Reference | None = None
     description: Text | None = None
 
-    def reads(self, state: Service | None, states: Mapping[str, Held[Any] | None]) -> Iterable[str]:
+    def reads(
+        self, state: Service | None, states: Mapping[str, Versioned[Any] | None]
+    ) -> Iterable[str]:
         yield f"user/{self.provider}"
         if self.workflow:
             yield f"workflow/{self.workflow}"
@@ -74,7 +83,7 @@ class CreateService(Creation[Service]):
         if self.workflow:
             context.require("workflow", "workflow", self.workflow)
         yield ServiceCreated(
-            name=self.called,
+            name=self.name,
             provider=self.provider,
             workflow=self.workflow,
             description=self.description,
@@ -82,4 +91,4 @@ class CreateService(Creation[Service]):
 
 
 EVENTS: tuple[type[Event], ...] = (ServiceCreated,)
-COMMANDS: dict[str, type[Command[Service]]] = {CreateService.name: CreateService}
+COMMANDS: dict[str, type[Command[Service]]] = {CreateService.wire_name: CreateService}

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from pydantic import Field
-
 from domain.model import Aggregate, Command, Context, Creation, Event, Recorded, aggregate_id
 from domain.types import Name
 
@@ -36,14 +34,14 @@ class UserCreated(Event):
 class CreateUser(Creation[User]):
     """Make someone known."""
 
-    name: ClassVar[str] = "createUser"
+    wire_name: ClassVar[str] = "createUser"
 
-    called: Name = Field(alias="name")
+    name: Name
     kind: Kind
 
     def create(self, context: Context) -> Iterator[Event]:
-        yield UserCreated(name=self.called, kind=self.kind)
+        yield UserCreated(name=self.name, kind=self.kind)
 
 
 EVENTS: tuple[type[Event], ...] = (UserCreated,)
-COMMANDS: dict[str, type[Command[User]]] = {CreateUser.name: CreateUser}
+COMMANDS: dict[str, type[Command[User]]] = {CreateUser.wire_name: CreateUser}

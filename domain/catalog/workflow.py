@@ -56,9 +56,9 @@ class CreateWorkflow(Creation[Workflow]):
         Invalid: two of its steps have the same id.
     """
 
-    name: ClassVar[str] = "createWorkflow"
+    wire_name: ClassVar[str] = "createWorkflow"
 
-    called: Name = Field(alias="name")
+    name: Name
     steps: Annotated[tuple[WorkflowStep, ...], Field(max_length=10_000)]
 
     def create(self, context: Context) -> Iterator[Event]:
@@ -69,8 +69,8 @@ class CreateWorkflow(Creation[Workflow]):
                     f"steps.{place}.id", f"must be given once, but `{step.id}` is given twice"
                 )
             seen.add(step.id)
-        yield WorkflowCreated(name=self.called, steps=self.steps)
+        yield WorkflowCreated(name=self.name, steps=self.steps)
 
 
 EVENTS: tuple[type[Event], ...] = (WorkflowCreated,)
-COMMANDS: dict[str, type[Command[Workflow]]] = {CreateWorkflow.name: CreateWorkflow}
+COMMANDS: dict[str, type[Command[Workflow]]] = {CreateWorkflow.wire_name: CreateWorkflow}

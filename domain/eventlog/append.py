@@ -8,12 +8,12 @@ from typing import Any
 
 from psycopg import AsyncConnection, AsyncCursor
 
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from domain.eventlog.idempotency import REPLIES_KEPT, Reply
 from domain.eventlog.pg_arrays import columns
 from domain.eventlog.queries import APPEND, APPENDED, BEGIN, HEAD
 from domain.eventlog.states import StateLoader
-from domain.model import Held
+from domain.model import Versioned
 
 REPLIES = (
     "SELECT key, fingerprint, outcome FROM idempotency_keys WHERE key = ANY(%b::text[]) AND at > %b"
@@ -55,7 +55,7 @@ class Transaction:
         cursor = await self._connection.execute(REPLIES, (keys, since), prepare=False, binary=True)
         return {row[0]: Reply(*row) for row in await cursor.fetchall()}
 
-    async def load(self, known: Mapping[str, Held[Any] | None]) -> dict[str, Held[Any]]:
+    async def load(self, known: Mapping[str, Versioned[Any] | None]) -> dict[str, Versioned[Any]]:
         """The present states of streams, of which some are known as of a version."""
         return await self._states.load(self._connection, known, believe_absent=True)
 
@@ -65,7 +65,7 @@ class Transaction:
 
     async def append(
         self,
-        events: Sequence[Stored],
+        events: Sequence[EventRow],
         replies: Sequence[Reply],
         at: datetime,
     ) -> None:
@@ -94,7 +94,7 @@ class Transaction:
     async def confirm(self) -> None:
         """What was decided without an event holds: nothing was written meanwhile."""
 
-    def _rows(self, events: Sequence[Stored], at: datetime) -> list[Any]:
+    def _rows(self, events: Sequence[EventRow], at: datetime) -> list[Any]:
         assert self.position + len(events) == events[-1].position
         rows = columns(APPENDED, [(e.version, e.stream, e.type, e.meta, e.data) for e in events])
         position = self.position
@@ -113,7 +113,7 @@ class Attempt(Transaction):
 
     async def append(
         self,
-        events: Sequence[Stored],
+        events: Sequence[EventRow],
         replies: Sequence[Reply],
         at: datetime,
     ) -> None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from domain.eventlog.encryption import DataKey
 from domain.json_forms import format_time
-from domain.model import Aggregate, Event, Held, Recorded
+from domain.model import Aggregate, Event, Recorded, Versioned
 from domain.sealing import SEALED_JSON, SECRET_JSON, Ciphertext, Opening, Sealing
 
 
@@ -33,7 +33,7 @@ class Snapshot(NamedTuple):
     shape: str = ""
 
 
-class Stored(NamedTuple):
+class EventRow(NamedTuple):
     """One row of the log: `data` is the event's wire JSON with sealed fields as tokens."""
 
     position: int
@@ -66,14 +66,14 @@ class Codec:
         self._states = {kind: TypeAdapter(state) for kind, state in states.items()}
         self.shape = fingerprint([s.json_schema(by_alias=False) for s in self._states.values()])
 
-    def encode(self, recorded: Recorded, key: DataKey | None) -> Stored:
+    def encode(self, recorded: Recorded, key: DataKey | None) -> EventRow:
         """The row of an event; a type with sealed fields needs the stream's key."""
         event = recorded.event
         context = Sealing(partial(_seal, key, recorded.version)) if event.sealed else None
         data = event.__pydantic_serializer__.to_json(
             event, by_alias=True, exclude_unset=True, context=context
         )
-        return Stored(
+        return EventRow(
             recorded.position,
             recorded.version,
             recorded.at,
@@ -83,7 +83,7 @@ class Codec:
             data,
         )
 
-    def decode(self, row: Stored, key: DataKey | None = None) -> Recorded:
+    def decode(self, row: EventRow, key: DataKey | None = None) -> Recorded:
         """The event of a row. Without a key its sealed fields stay `Ciphertext`."""
         event = self._events[row.type]
         meta = orjson.loads(row.meta)
@@ -105,18 +105,22 @@ class Codec:
             len(row.data),
         )
 
-    def freeze(self, stream: str, held: Held[Any], key: DataKey | None) -> Snapshot:
+    def freeze(self, stream: str, versioned: Versioned[Any], key: DataKey | None) -> Snapshot:
         """A state as a row; what was opened is sealed again."""
         adapter = self._states[stream.partition("/")[0]]
-        context = Sealing(partial(_seal, key, held.version))
-        state = adapter.dump_json(held.state, by_alias=True, exclude_defaults=True, context=context)
-        return Snapshot(stream, held.version, held.position, held.at, state, self.shape)
+        context = Sealing(partial(_seal, key, versioned.version))
+        state = adapter.dump_json(
+            versioned.state, by_alias=True, exclude_defaults=True, context=context
+        )
+        return Snapshot(
+            stream, versioned.version, versioned.position, versioned.at, state, self.shape
+        )
 
-    def thaw(self, row: Snapshot, key: DataKey | None = None) -> Held[Any]:
+    def thaw(self, row: Snapshot, key: DataKey | None = None) -> Versioned[Any]:
         """The state of a row. Without a key its sealed fields stay `Ciphertext`."""
         adapter = self._states[row.stream.partition("/")[0]]
         state = adapter.validate_json(row.state, strict=False, context=opening(key))
-        return Held(state, row.version, row.position, row.at, len(row.state))
+        return Versioned(state, row.version, row.position, row.at, len(row.state))
 
 
 def fingerprint(schemas: Any) -> str:

@@ -1,6 +1,6 @@
 """The SQL of the log: the one place that names the columns of its tables.
 
-`COLUMNS` are those of `Stored`, in order. A version is a place in one stream, a position a place in
+`COLUMNS` are those of `EventRow`, in order. A version is a place in one stream, a position a place in
 the whole log, both from 1; a page ends before the event that makes it too large, and has one at least.
 """
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.codec import Codec, Snapshot, Stored
+from domain.eventlog.codec import Codec, EventRow, Snapshot
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.pg_arrays import Array, array
-from domain.model import Held, replay
+from domain.model import Versioned, replay
 
 Part = tuple[Any, ...]
 """A row with the columns of an event; a snapshot has no type, nor has a wrapped key, of version 0."""
@@ -47,9 +47,9 @@ def wrapped_keys(
     return [(stream, part[DATA]) for stream, part in firsts if part[VERSION] == 0]
 
 
-def event(part: Part) -> Stored | None:
+def event(part: Part) -> EventRow | None:
     """The row of an event, if it is one."""
-    return None if part[TYPE] is None else Stored(*part)
+    return None if part[TYPE] is None else EventRow(*part)
 
 
 def snapshot(part: Part) -> Snapshot | None:
@@ -69,12 +69,12 @@ async def read_parts(
 
 
 def fold_parts(
-    codec: Codec, held: Held[Any] | None, parts: Iterable[Part], key: DataKey | None
-) -> Held[Any] | None:
+    codec: Codec, versioned: Versioned[Any] | None, parts: Iterable[Part], key: DataKey | None
+) -> Versioned[Any] | None:
     events = []
     for part in parts:
         if (row := event(part)) is not None:
             events.append(codec.decode(row, key))
         elif (frozen := snapshot(part)) is not None:
-            held = codec.thaw(frozen, key)
-    return replay(held, events)
+            versioned = codec.thaw(frozen, key)
+    return replay(versioned, events)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection
 
 from domain.budget import Budget
-from domain.eventlog.codec import SNAPSHOT_EVERY, Codec, Stored
+from domain.eventlog.codec import SNAPSHOT_EVERY, Codec, EventRow
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.queries import (
@@ -31,7 +31,7 @@ from domain.eventlog.state_parts import (
     wanted,
     wrapped_keys,
 )
-from domain.model import Held, Recorded, replay
+from domain.model import Recorded, Versioned, replay
 
 AT_ONCE = 200
 PAGE_BYTES = 1024 * 1024
@@ -56,15 +56,15 @@ class Unreadable(Exception):
 class Reading(NamedTuple):
     """A state, None where there is none, and position and time of the last event of the log then."""
 
-    held: Held[Any] | None
+    versioned: Versioned[Any] | None
     position: int
     at: datetime
 
 
-class Passed(NamedTuple):
+class StateAfter(NamedTuple):
     """A state on a way through the versions, and the event that led to it; None at the beginning."""
 
-    held: Held[Any]
+    versioned: Versioned[Any]
     event: Recorded | None
 
 
@@ -78,11 +78,11 @@ class StateLoader:
     async def load(
         self,
         connection: AsyncConnection,
-        known: Mapping[str, Held[Any] | None],
+        known: Mapping[str, Versioned[Any] | None],
         *,
         until: int = NEWEST,
         believe_absent: bool = False,
-    ) -> dict[str, Held[Any]]:
+    ) -> dict[str, Versioned[Any]]:
         """The states of those streams that exist, at a version at most, what is sealed opened.
 
         Where an older state is known, only the events after it are read. `believe_absent` is for
@@ -91,7 +91,7 @@ class StateLoader:
         if not known:
             return {}
         keys, unknown = self.keyring.known(known, believe_absent=believe_absent)
-        versions = [held.version if held else COLD for held in known.values()]
+        versions = [versioned.version if versioned else COLD for versioned in known.values()]
         query, values = LOAD, wanted(known, unknown, versions, [until] * len(known))
         parts = by_stream(await read_parts(connection, self.codec, query, values))
         absent = unknown if believe_absent else ()
@@ -111,7 +111,7 @@ class StateLoader:
 
     async def as_of(
         self, connection: AsyncConnection, streams: Iterable[str], moment: Moment
-    ) -> dict[str, Held[Any]]:
+    ) -> dict[str, Versioned[Any]]:
         """Those streams that existed at a moment, as they were then; what is sealed is opened."""
         if not (streams := list(streams)):
             return {}
@@ -124,7 +124,7 @@ class StateLoader:
 
     async def states_at(
         self, connection: AsyncConnection, versions: Mapping[str, int]
-    ) -> dict[str, Held[Any]]:
+    ) -> dict[str, Versioned[Any]]:
         """The state of each stream at a version of its own, sealed fields as `Ciphertext`.
 
         Raises:
@@ -141,7 +141,7 @@ class StateLoader:
         *,
         budget: Budget,
         key: DataKey | None = None,
-    ) -> AsyncIterator[Passed]:
+    ) -> AsyncIterator[StateAfter]:
         """The states of a stream from one version to a later one, as far as they exist.
 
         Without a key what is sealed stays `Ciphertext`.
@@ -150,49 +150,49 @@ class StateLoader:
             TooExpensive: it takes more than the budget has.
             Unreadable: there is no such state, because of what the stream holds.
         """
-        held = await budget.wait(self._first(reader, stream, first, key))
-        if held is None or held.version != first:
+        versioned = await budget.wait(self._first(reader, stream, first, key))
+        if versioned is None or versioned.version != first:
             return
-        yield Passed(held, None)
-        while held.version < last:
-            rows = await budget.wait(self._next(reader, stream, held.version))
-            for row in rows[: last - held.version]:
+        yield StateAfter(versioned, None)
+        while versioned.version < last:
+            rows = await budget.wait(self._next(reader, stream, versioned.version))
+            for row in rows[: last - versioned.version]:
                 recorded = self.codec.decode(row, key)
-                after = replay(held, [recorded])
+                after = replay(versioned, [recorded])
                 assert after is not None
-                held = after
-                yield Passed(held, recorded)
+                versioned = after
+                yield StateAfter(versioned, recorded)
                 await budget.breathe()
             if not rows:
                 return
 
     async def states_along(
         self, reader: Reader, stream: str, versions: Iterable[int], budget: Budget
-    ) -> dict[int, Held[Any]]:
+    ) -> dict[int, Versioned[Any]]:
         """The state of a stream after each of some versions, sealed fields as `Ciphertext`.
 
         Where they lie far apart it begins again at a snapshot, so that no version costs more events
         than there are between two of those.
         """
         asked = set(versions)
-        found: dict[int, Held[Any]] = {}
+        found: dict[int, Versioned[Any]] = {}
         for run in _runs(sorted(asked)):
-            async for held, _ in self.along(reader, stream, run[0], run[-1], budget=budget):
-                if held.version in asked:
-                    found[held.version] = held
+            async for versioned, _ in self.along(reader, stream, run[0], run[-1], budget=budget):
+                if versioned.version in asked:
+                    found[versioned.version] = versioned
         return found
 
     async def following(
         self, connection: AsyncConnection, places: Iterable[tuple[str, int]], limit: int
-    ) -> dict[tuple[str, int], list[Stored]]:
+    ) -> dict[tuple[str, int], list[EventRow]]:
         """For each stream and version what follows there: at most `limit`, none after `PAGE_BYTES`."""
         asked = list(dict.fromkeys(places))
         streams, versions = [stream for stream, _ in asked], [after for _, after in asked]
         values = (streams, versions, limit, PAGE_BYTES)
         cursor = await connection.execute(FOLLOWING, values, binary=True)
-        found: dict[tuple[str, int], list[Stored]] = {place: [] for place in asked}
+        found: dict[tuple[str, int], list[EventRow]] = {place: [] for place in asked}
         for nth, *row in await cursor.fetchall():
-            found[asked[nth - 1]].append(Stored(*row))
+            found[asked[nth - 1]].append(EventRow(*row))
         return found
 
     async def versions_at(
@@ -220,28 +220,31 @@ class StateLoader:
         self,
         parts: Mapping[str, Sequence[Part]],
         keys: Mapping[str, DataKey],
-        known: Mapping[str, Held[Any] | None] | None = None,
-    ) -> dict[str, Held[Any]]:
-        held = dict.fromkeys(parts) if known is None else known
-        states = {s: fold_parts(self.codec, held[s], parts.get(s, ()), keys.get(s)) for s in held}
+        known: Mapping[str, Versioned[Any] | None] | None = None,
+    ) -> dict[str, Versioned[Any]]:
+        versioned = dict.fromkeys(parts) if known is None else known
+        states = {
+            s: fold_parts(self.codec, versioned[s], parts.get(s, ()), keys.get(s))
+            for s in versioned
+        }
         return {stream: state for stream, state in states.items() if state is not None}
 
     async def _first(
         self, reader: Reader, stream: str, version: int, key: DataKey | None
-    ) -> Held[Any] | None:
+    ) -> Versioned[Any] | None:
         async with reader() as connection:
             if key is None:
                 return (await self.states_at(connection, {stream: version})).get(stream)
             return (await self.load(connection, {stream: None}, until=version)).get(stream)
 
-    async def _next(self, reader: Reader, stream: str, after: int) -> list[Stored]:
+    async def _next(self, reader: Reader, stream: str, after: int) -> list[EventRow]:
         async with reader() as connection:
             return (await self.following(connection, [(stream, after)], AT_ONCE))[stream, after]
 
 
 async def sealed_states(
     connection: AsyncConnection, codec: Codec, versions: Mapping[str, int]
-) -> dict[str, Held[Any]]:
+) -> dict[str, Versioned[Any]]:
     """`StateLoader.states_at`, for those who have no keys.
 
     Raises:
@@ -250,13 +253,13 @@ async def sealed_states(
     if not versions:
         return {}
     values = wanted(versions, (), [COLD] * len(versions), versions.values())
-    held: dict[str, Held[Any]] = {}
+    versioned: dict[str, Versioned[Any]] = {}
     for stream, parts in by_stream(await read_parts(connection, codec, LOAD, values)).items():
         with _readable(stream):
             state = fold_parts(codec, None, parts, None)
             assert state is not None
-            held[stream] = state
-    return held
+            versioned[stream] = state
+    return versioned
 
 
 def _reading(

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import AsyncConnection, AsyncCursor
 
 from domain.eventlog.append import Attempt, Moved, Transaction
-from domain.eventlog.codec import Codec, Snapshot, Stored
+from domain.eventlog.codec import Codec, EventRow, Snapshot
 from domain.eventlog.connections import Connections
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.idempotency import IdempotencyKey, Reply, claim
@@ -38,7 +38,7 @@ from domain.eventlog.queries import (
     TIME_OF,
 )
 from domain.eventlog.states import Moment, Reading, StateLoader
-from domain.model import Held
+from domain.model import Versioned
 
 FORGET_REPLIES = """DELETE FROM idempotency_keys WHERE at <= %b AND key IN (
     SELECT key FROM idempotency_keys WHERE at <= %b ORDER BY at LIMIT %b)"""
@@ -142,11 +142,11 @@ class Store:
             position, at = await _one(await connection.execute(HEAD, binary=True))
             return position, at
 
-    async def read(self, after: int, limit: int) -> list[Stored]:
+    async def read(self, after: int, limit: int) -> list[EventRow]:
         """The next events of the log, in order: at most `limit`, and none after `READ_BYTES`."""
         async with self.reader() as connection:
             cursor = await connection.execute(READ, (after, limit, READ_BYTES), binary=True)
-            return [Stored(*row) for row in await cursor.fetchall()]
+            return [EventRow(*row) for row in await cursor.fetchall()]
 
     async def span(
         self,
@@ -155,7 +155,7 @@ class Store:
         until: int,
         types: Sequence[str] | None = None,
         share: tuple[int, int] | None = None,
-    ) -> list[Stored]:
+    ) -> list[EventRow]:
         """The events in (after, until], of some types or of all, on a connection of the caller's.
 
         A `share` (n, i) has the streams of the i-th of n shares, from 0; each stream is in one.
@@ -167,15 +167,15 @@ class Store:
             query += OF_TYPES
             values.append(list(types))
         cursor = await connection.execute(query + IN_ORDER, values, binary=True)
-        return [Stored(*row) for row in await cursor.fetchall()]
+        return [EventRow(*row) for row in await cursor.fetchall()]
 
     async def history(
         self, stream: str, after: int = 0, until: int = NEWEST, limit: int = NEWEST
-    ) -> list[Stored]:
+    ) -> list[EventRow]:
         """The events of one stream with versions in (after, until], in order."""
         async with self.reader() as connection:
             cursor = await connection.execute(HISTORY, (stream, after, until, limit), binary=True)
-            return [Stored(*row) for row in await cursor.fetchall()]
+            return [EventRow(*row) for row in await cursor.fetchall()]
 
     async def version_at(self, stream: str, at: datetime) -> int:
         """The version a stream had at a time; 0 before its first event."""
@@ -196,15 +196,15 @@ class Store:
                     high = middle - 1
             return low
 
-    async def load(self, stream: str, version: int = NEWEST) -> Held[Any] | None:
+    async def load(self, stream: str, version: int = NEWEST) -> Versioned[Any] | None:
         """The state of a stream, now or as of a version; None where it has no events."""
         async with self.reader() as connection:
-            held = await self.states.load(connection, {stream: None}, until=version)
-        return held.get(stream)
+            versioned = await self.states.load(connection, {stream: None}, until=version)
+        return versioned.get(stream)
 
     async def load_all(
         self, streams: Iterable[str], moment: Moment | None = None
-    ) -> dict[str, Held[Any]]:
+    ) -> dict[str, Versioned[Any]]:
         """The states of those streams that have events, now or as of a position or a time."""
         async with self.reader() as connection:
             if moment is None:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 
 from domain.errors import Overloaded
-from domain.eventlog.codec import Codec, Stored
+from domain.eventlog.codec import Codec, EventRow
 from domain.eventlog.notifications import Listener, Wake
 from domain.eventlog.store import Store
 from domain.model import Recorded
@@ -32,7 +32,7 @@ class LogEvent:
 
     __slots__ = ("_codec", "_recorded", "row")
 
-    def __init__(self, row: Stored, codec: Codec) -> None:
+    def __init__(self, row: EventRow, codec: Codec) -> None:
         self.row = row
         self._codec = codec
         self._recorded: Recorded | None = None
@@ -170,7 +170,7 @@ class Tail:
         self._move(rows[-1].position)
         return True
 
-    def _keep(self, rows: Sequence[Stored]) -> None:
+    def _keep(self, rows: Sequence[EventRow]) -> None:
         self._events.extend(LogEvent(row, self._store.codec) for row in rows)
         self._size += sum(len(row.data) for row in rows)
         dropped = max(len(self._events) - MOST_EVENTS, 0)

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from domain.errors import IllegalTransition, NotFound
 from domain.execution.retry_policy import RetryPolicy
-from domain.execution.transitions import ALLOWED, MOVES, MOVES_OF_STEPS
+from domain.execution.transitions import ALLOWED, STEP_TRANSITIONS, TRANSITIONS
 from domain.execution.types import (
     DEFAULT_TIMEOUT,
     ExecutionError,
@@ -246,13 +246,17 @@ class Execution(Aggregate):
         """The state after an event that gave it a status."""
         return self.changed(recorded, status=status, since=recorded.when, **changes)
 
-    def repeats(self, command: str, *, equal: bool = True) -> bool:
+    def require(self, command: str) -> None:
+        """Raises IllegalTransition where the status does not allow a command."""
+        self.is_repeat(command)
+
+    def is_repeat(self, command: str, *, equal: bool = True) -> bool:
         """Whether a command was done already; else it may be done now.
 
         Raises:
             IllegalTransition: the status does not allow it, or it was done with other words.
         """
-        cell = MOVES[command][self.status]
+        cell = TRANSITIONS[command][self.status]
         if cell == "." or (cell == "=" and not equal):
             raise self.refusal(command)
         return cell == "="
@@ -267,10 +271,10 @@ class Execution(Aggregate):
             raise NotFound("There is no such step.", step=step_id)
         return step
 
-    def step_repeats(self, command: str, step: Step, *, equal: bool) -> bool:
-        """`repeats` for the commands to a step, which the execution's status must allow too."""
-        self.repeats(command)
-        cell = MOVES_OF_STEPS[command][step.status]
+    def is_repeat_of_step(self, command: str, step: Step, *, equal: bool) -> bool:
+        """`is_repeat` for the commands to a step, which the execution's status must allow too."""
+        self.require(command)
+        cell = STEP_TRANSITIONS[command][step.status]
         if cell == "." or (cell == "=" and not equal):
             raise self.refusal(command, step)
         return cell == "="

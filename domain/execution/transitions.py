@@ -58,8 +58,8 @@ def _read(table: str, statuses: type[S]) -> dict[str, dict[S, str]]:
 
 
 CLIENT_MOVES = _read(EXECUTION_MOVES, Status)
-MOVES = CLIENT_MOVES | _read(SERVER_MOVES, Status)
-MOVES_OF_STEPS = _read(STEP_MOVES, StepStatus)
+TRANSITIONS = CLIENT_MOVES | _read(SERVER_MOVES, Status)
+STEP_TRANSITIONS = _read(STEP_MOVES, StepStatus)
 ALLOWED = {
     status: [word for word, cells in CLIENT_MOVES.items() if cells[status] not in {".", "="}]
     for status in Status

@@ -76,8 +76,8 @@ class ExecutionResult(Value):
         """Whether the other is a result that says the same."""
         if not isinstance(other, ExecutionResult) or not same_json(self.output, other.output):
             return False
-        told = ("success", "summary", "artifacts")
-        return all(getattr(self, name) == getattr(other, name) for name in told)
+        copy_set_fields = ("success", "summary", "artifacts")
+        return all(getattr(self, name) == getattr(other, name) for name in copy_set_fields)
 
 
 StepName = Annotated[str, Field(max_length=255, pattern=NO_CONTROLS)]
@@ -96,10 +96,10 @@ class ExecutionError(Value):
 
     def same(self, other: ExecutionError | None) -> bool:
         """Whether both tell of the same failure; counts may differ."""
-        return other is not None and _told(self) == _told(other)
+        return other is not None and _members(self) == _members(other)
 
 
-def _told(error: ExecutionError) -> tuple[object, ...]:
+def _members(error: ExecutionError) -> tuple[object, ...]:
     return error.code, error.message, error.stack, error.step, error.recoverable
 
 
@@ -236,8 +236,8 @@ class MetricsPlan(Value):
 V = TypeVar("V", bound=Value)
 
 
-def told(source: Value, kind: type[V], **more: object) -> V:
-    """What `source` was told, as far as a `kind` has room for it, and `more`."""
+def copy_set_fields(source: Value, kind: type[V], **more: object) -> V:
+    """A `kind` with those fields that were set in `source` and that it has, and `more`."""
     given = source.model_fields_set & kind.model_fields.keys()
     return kind(**{name: getattr(source, name) for name in given} | more)
 

@@ -16,11 +16,11 @@ from domain.errors import (
     TooLarge,
     VersionMismatch,
 )
-from domain.eventlog.codec import SNAPSHOT_EVERY, Codec, Snapshot, Stored
+from domain.eventlog.codec import SNAPSHOT_EVERY, Codec, EventRow, Snapshot
 from domain.eventlog.idempotency import Reply, recalled, refusal
 from domain.eventlog.keyring import Keyring
 from domain.json_forms import format_time
-from domain.model import Context, Event, Held, On, Recorded
+from domain.model import Context, Event, On, Recorded, Versioned
 from domain.writer.message import Message
 
 DAY = timedelta(hours=24)
@@ -44,7 +44,7 @@ class Repeat(NamedTuple):
 class Decided(NamedTuple):
     """What became of a message that was not refused."""
 
-    held: Held[Any]
+    versioned: Versioned[Any]
     created: bool
 
 
@@ -52,7 +52,7 @@ class NotLoaded(Exception):
     """A message reads a stream that this batch has not loaded: it belongs in the next one."""
 
 
-Loaded = dict[str, Held[Any] | None]
+Loaded = dict[str, Versioned[Any] | None]
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class Batch:
     keyring: Keyring
     new_id: Callable[[str], str]
     random: Callable[[], float]
-    rows: list[Stored] = field(default_factory=list)
+    rows: list[EventRow] = field(default_factory=list)
     new_replies: list[Reply] = field(default_factory=list)
     crossed: set[str] = field(default_factory=set)
     size: int = 0
@@ -92,7 +92,7 @@ class Batch:
             raise
         outcome = {
             "stream": message.stream,
-            "version": decided.held.version,
+            "version": decided.versioned.version,
             "created": decided.created,
         }
         self._remember(key, fingerprint, outcome)
@@ -103,17 +103,17 @@ class Batch:
         return [self._frozen(stream) for stream in self.crossed]
 
     def _frozen(self, stream: str) -> Snapshot:
-        held = self.states[stream]
-        assert held is not None
-        snapshot = self.codec.freeze(stream, held, self.keyring.obtain(stream))
-        self.states[stream] = held._replace(size=len(snapshot.state))
+        versioned = self.states[stream]
+        assert versioned is not None
+        snapshot = self.codec.freeze(stream, versioned, self.keyring.obtain(stream))
+        self.states[stream] = versioned._replace(size=len(snapshot.state))
         return snapshot
 
     def _decide(self, message: Message) -> Decided:
-        held, context = self._prepare(message)
-        outcome = message.command.outcome(held.state if held else None, context)
+        versioned, context = self._prepare(message)
+        outcome = message.command.outcome(versioned.state if versioned else None, context)
         changed: Loaded = {}
-        rows: list[Stored] = []
+        rows: list[EventRow] = []
         for happened in outcome:
             stream, event = _placed(happened, message.stream)
             before = changed[stream] if stream in changed else self.states.get(stream)
@@ -123,26 +123,26 @@ class Batch:
             changed[stream] = _applied(before, recorded, len(row.data))
             rows.append(row)
         self._keep(rows, changed)
-        settled = changed.get(message.stream, held)
+        settled = changed.get(message.stream, versioned)
         assert settled is not None
-        return Decided(settled, created=held is None)
+        return Decided(settled, created=versioned is None)
 
-    def _prepare(self, message: Message) -> tuple[Held[Any] | None, Context]:
+    def _prepare(self, message: Message) -> tuple[Versioned[Any] | None, Context]:
         states = self.states
         if message.stream not in states:
             raise NotLoaded
-        held = states[message.stream]
-        for stream in message.command.reads(held.state if held else None, states):
+        versioned = states[message.stream]
+        for stream in message.command.reads(versioned.state if versioned else None, states):
             if stream not in states:
                 raise NotLoaded
-        _check_conditions(message, held, self.now)
+        _check_conditions(message, versioned, self.now)
         when = message.command.occurred_at or self.now
-        return held, Context(
+        return versioned, Context(
             self.now, when, message.by, self.new_id, self.random, message.importing, states
         )
 
     def _recorded(
-        self, message: Message, stream: str, before: Held[Any] | None, event: Event, nth: int
+        self, message: Message, stream: str, before: Versioned[Any] | None, event: Event, nth: int
     ) -> Recorded:
         customer, provider = before.state.parties if before else event.parties
         return Recorded(
@@ -159,14 +159,16 @@ class Batch:
             message.command.occurred_at,
         )
 
-    def _keep(self, rows: list[Stored], changed: Loaded) -> None:
+    def _keep(self, rows: list[EventRow], changed: Loaded) -> None:
         """All or nothing: a message whose events cannot be encoded has left no trace so far.
 
         Raises:
             TooLarge: a stream would hold more than can be loaded in good time.
         """
         size = sum(len(row.data) for row in rows)
-        if size > SMALL and any(held and held.size > FULL for held in changed.values()):
+        if size > SMALL and any(
+            versioned and versioned.size > FULL for versioned in changed.values()
+        ):
             raise TooLarge(FULL_DETAIL)
         self.rows += rows
         self.position += len(rows)
@@ -182,16 +184,16 @@ class Batch:
 
 def wanted(message: Message, states: Loaded) -> list[str]:
     """The streams that a message needs, as far as the states at hand can tell."""
-    held = states.get(message.stream)
-    return [message.stream, *message.command.reads(held.state if held else None, states)]
+    versioned = states.get(message.stream)
+    return [message.stream, *message.command.reads(versioned.state if versioned else None, states)]
 
 
 def _placed(happened: Event | On, own: str) -> tuple[str, Event]:
     return (happened.stream, happened.event) if isinstance(happened, On) else (own, happened)
 
 
-def _check_conditions(message: Message, held: Held[Any] | None, now: datetime) -> None:
-    version = held.version if held else 0
+def _check_conditions(message: Message, versioned: Versioned[Any] | None, now: datetime) -> None:
+    version = versioned.version if versioned else 0
     if message.if_match is not None and version not in message.if_match:
         raise VersionMismatch(version=version)
     if (when := message.command.occurred_at) is None:
@@ -205,10 +207,10 @@ def _check_conditions(message: Message, held: Held[Any] | None, now: datetime) -
         raise Forbidden("Dating an event more than 24 hours back needs the right `import`.")
 
 
-def _applied(before: Held[Any] | None, recorded: Recorded, size: int) -> Held[Any]:
+def _applied(before: Versioned[Any] | None, recorded: Recorded, size: int) -> Versioned[Any]:
     state, known = (before.state, before.size) if before else (None, 0)
     after = recorded.event.apply(state, recorded)
-    return Held(after, recorded.version, recorded.position, recorded.at, known + size)
+    return Versioned(after, recorded.version, recorded.position, recorded.at, known + size)
 
 
 def _repeated(reply: Reply, fingerprint: str) -> Repeat:

@@ -15,12 +15,12 @@ from domain.eventlog.append import Moved, Transaction
 from domain.eventlog.codec import Snapshot
 from domain.eventlog.idempotency import REPLIES_KEPT
 from domain.eventlog.store import Store
-from domain.model import Held
+from domain.model import Versioned
 from domain.writer.batch import Batch, Decided, NotLoaded, Repeat
 from domain.writer.message import Message
 from domain.writer.queue import Queue, Waiting
 from domain.writer.rehearsal import Rehearsal, rehearse
-from domain.writer.state_cache import Known
+from domain.writer.state_cache import StateCache
 
 LARGEST_BATCH = 16 * 1024 * 1024
 QUEUE = 10_000
@@ -35,7 +35,7 @@ Clock = Callable[[], datetime]
 class Answer(NamedTuple):
     """What a command led to: the state it left, and whether an earlier answer was repeated."""
 
-    held: Held[Any]
+    versioned: Versioned[Any]
     created: bool = False
     replayed: bool = False
 
@@ -66,7 +66,7 @@ class Bus:
         self._new_id = new_id
         self._random = random
         self._queue = Queue(limit)
-        self._known = Known(store.keyring)
+        self._known = StateCache(store.keyring)
         self._cleaned = clock()
         self._task: asyncio.Task[None] | None = None
         self._aside: set[asyncio.Task[None]] = set()
@@ -163,7 +163,7 @@ class Bus:
                     self._store.attempt(known.session, known.position, known.at), taken
                 )
             except Moved:
-                known.disturbed()
+                known.reset_optimistic_streak()
         while True:
             try:
                 return await self._write_in(self._store.transaction(), taken)
@@ -193,7 +193,7 @@ class Bus:
             self._queue.narrow(taken)
             return
         taken[0].refuse(error)
-        log.error("command failed", command=taken[0].message.command.name, exc_info=error)
+        log.error("command failed", command=taken[0].message.command.wire_name, exc_info=error)
 
     async def _prepare(self, transaction: Transaction, taken: list[Waiting]) -> Batch:
         now = max(self._clock(), transaction.at)
@@ -227,7 +227,7 @@ class Bus:
                 self._queue.put_back(_cut(taken, place))
                 break
             except Exception as error:  # a mistake in one command is that command's alone
-                log.exception("command failed", command=waiting.message.command.name)
+                log.exception("command failed", command=waiting.message.command.wire_name)
                 outcomes.append((waiting, error))
         return outcomes
 
@@ -241,12 +241,12 @@ class Bus:
 
     async def _repeat(self, waiting: Waiting, repeat: Repeat) -> None:
         try:
-            held = await self._store.load(repeat.stream, repeat.version)
-            assert held is not None
+            versioned = await self._store.load(repeat.stream, repeat.version)
+            assert versioned is not None
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller is answered
             waiting.refuse(error)
         else:
-            waiting.answer(Answer(held, repeat.created, replayed=True))
+            waiting.answer(Answer(versioned, repeat.created, replayed=True))
 
     def _apart(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Do what the writer need not wait for."""

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.store import Store
-from domain.model import Held
+from domain.model import Versioned
 from domain.writer.batch import Batch, Decided, Loaded, wanted
 from domain.writer.message import Message
 
@@ -17,8 +17,8 @@ from domain.writer.message import Message
 class Rehearsal(NamedTuple):
     """The rows that would be appended, each with the key that opens it, and the state after them."""
 
-    rows: list[tuple[Stored, DataKey]]
-    held: Held[Any]
+    rows: list[tuple[EventRow, DataKey]]
+    versioned: Versioned[Any]
 
 
 async def rehearse(
@@ -47,7 +47,7 @@ async def rehearse(
     )
     decided = batch.take(message._replace(idempotency=None))
     assert isinstance(decided, Decided)
-    return Rehearsal([(row, keyring.obtain(row.stream)) for row in batch.rows], decided.held)
+    return Rehearsal([(row, keyring.obtain(row.stream)) for row in batch.rows], decided.versioned)
 
 
 async def _load(message: Message, store: Store) -> Loaded:

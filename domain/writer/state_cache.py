@@ -10,7 +10,7 @@ from typing import Any
 from domain.eventlog.append import Transaction
 from domain.eventlog.keyring import Keyring
 from domain.lru import LruCache
-from domain.model import CACHED_PARTS, Held
+from domain.model import CACHED_PARTS, Versioned
 from domain.writer.batch import Loaded, wanted
 from domain.writer.message import Message
 
@@ -19,7 +19,7 @@ ENOUGH = 8
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
-class Known:
+class StateCache:
     """The head as this process left it, in which session, and the states up to there.
 
     When another process has written, a batch brings only its own streams up to date; the rest stay
@@ -28,9 +28,9 @@ class Known:
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
-        self._states: LruCache[str, Held[Any]] = LruCache(CACHED_PARTS, attrgetter("weight"))
+        self._states: LruCache[str, Versioned[Any]] = LruCache(CACHED_PARTS, attrgetter("weight"))
         self._current: set[str] = set()
-        self._undisturbed = 0
+        self._optimistic_streak = 0
         self.session = -1
         self.position = -1
         self.at = EPOCH
@@ -38,11 +38,11 @@ class Known:
     @property
     def alone(self) -> bool:
         """Whether nobody else has written for a while."""
-        return self._undisturbed >= ENOUGH
+        return self._optimistic_streak >= ENOUGH
 
-    def disturbed(self) -> None:
+    def reset_optimistic_streak(self) -> None:
         """Another process has written."""
-        self._undisturbed = 0
+        self._optimistic_streak = 0
 
     def begin(self, transaction: Transaction) -> None:
         """Believe only what still holds where a transaction begins."""
@@ -50,18 +50,18 @@ class Known:
             self.forget()
             self.session = transaction.session
         elif transaction.position != self.position:
-            self._undisturbed = 0
+            self._optimistic_streak = 0
             self._current.clear()
             self._keyring.forget_absent()
         else:
-            self._undisturbed += 1
+            self._optimistic_streak += 1
 
     async def load(self, transaction: Transaction, messages: Iterable[Message]) -> Loaded:
         """The present states of all streams that the messages need."""
         messages, states = list(messages), Loaded()
         while missing := _missing(messages, states):
             known = {stream: self._states.get(stream) for stream in missing}
-            stale = {s: held for s, held in known.items() if s not in self._current}
+            stale = {s: versioned for s, versioned in known.items() if s not in self._current}
             if stale:
                 known.update(dict.fromkeys(stale) | await transaction.load(stale))
             states.update(known)
@@ -72,9 +72,9 @@ class Known:
     def remember(self, states: Loaded, position: int, at: datetime) -> None:
         """A batch was committed: the head is there, and these are the states."""
         self.position, self.at = position, at
-        for stream, held in states.items():
-            if held is not None:
-                self._states.put(stream, held)
+        for stream, versioned in states.items():
+            if versioned is not None:
+                self._states.put(stream, versioned)
                 self._current.add(stream)
         self._current.difference_update(self._states.trim())
 
@@ -83,7 +83,7 @@ class Known:
         self._states.clear()
         self._current.clear()
         self.position = -1
-        self._undisturbed = 0
+        self._optimistic_streak = 0
         self._keyring.forget()
 
 

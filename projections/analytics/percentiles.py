@@ -13,9 +13,9 @@ from psycopg import AsyncConnection
 from projections.analytics.question import (
     COLUMNS,
     RANKED,
+    AnalyticsQuery,
     By,
     Group,
-    Question,
     columns,
     only_failed,
     where,
@@ -36,7 +36,7 @@ BY_SORTING = """SELECT {one}, {other},
 
 
 async def percentiles(
-    connection: AsyncConnection, question: Question, keys: Sequence[By]
+    connection: AsyncConnection, question: AnalyticsQuery, keys: Sequence[By]
 ) -> dict[Group, list[float]]:
     """The durations at `SHARES`, of each group or of all; by rank where an index has their order."""
     limits = [*question.conditions, *((key, None) for key in keys)]
@@ -63,7 +63,7 @@ async def percentiles(
 
 
 async def _by_sorting(
-    connection: AsyncConnection, question: Question, keys: Sequence[By]
+    connection: AsyncConnection, question: AnalyticsQuery, keys: Sequence[By]
 ) -> dict[Group, list[float]]:
     values: list[Any] = [list(SHARES)]
     condition = where(question, values) + only_failed(keys)

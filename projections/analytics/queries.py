@@ -24,9 +24,9 @@ from projections.analytics.question import (
     COLUMNS,
     RANKED,
     SLICED,
+    AnalyticsQuery,
     By,
     Group,
-    Question,
     columns,
     only_failed,
     where,
@@ -80,7 +80,7 @@ class Cell(NamedTuple):
     last: datetime | None
 
 
-class Figures:
+class AnalyticsQueries:
     """Answers questions; what it answered holds until the view has moved on."""
 
     def __init__(self, capacity: int = 100) -> None:
@@ -88,7 +88,7 @@ class Figures:
         self._place: object = None
         self._given: OrderedDict[object, Answer] = OrderedDict()
 
-    async def answer(self, connection: AsyncConnection, question: Question) -> Answer:
+    async def answer(self, connection: AsyncConnection, question: AnalyticsQuery) -> Answer:
         """The figures that answer a question; the connection must not be in a transaction."""
         asked = question.keys, frozenset(question.conditions), question.since, question.until
         async with connection.transaction():
@@ -109,7 +109,7 @@ class Figures:
             self._given.popitem(last=False)
 
 
-async def _document(connection: AsyncConnection, question: Question) -> dict[str, Any]:
+async def _document(connection: AsyncConnection, question: AnalyticsQuery) -> dict[str, Any]:
     cells = await _cells(connection, question)
     whole = replace(question, by="step" if question.steps else None)
     everything: dict[Group, list[Cell]] = {(): cells}
@@ -139,7 +139,7 @@ async def _document(connection: AsyncConnection, question: Question) -> dict[str
     return document
 
 
-async def _cells(connection: AsyncConnection, question: Question) -> list[Cell]:
+async def _cells(connection: AsyncConnection, question: AnalyticsQuery) -> list[Cell]:
     values: list[Any] = []
     if question.slice is None or question.steps:
         one, other = columns(question, question.keys)
@@ -153,7 +153,9 @@ async def _cells(connection: AsyncConnection, question: Question) -> list[Cell]:
     return [Cell(*row) for row in await cursor.fetchall()]
 
 
-def _part(question: Question, part: tuple[str, str | None], values: list[Any]) -> tuple[str, str]:
+def _part(
+    question: AnalyticsQuery, part: tuple[str, str | None], values: list[Any]
+) -> tuple[str, str]:
     """Group and condition that read the right part of the totals."""
     conditions = [("slice", COLUMNS.get(part[0], "")), ("value", part[1])]
     conditions += [limit for limit in question.conditions if limit[0] == "status"]
@@ -166,7 +168,7 @@ def _part(question: Question, part: tuple[str, str | None], values: list[Any]) -
 
 async def _seen(
     connection: AsyncConnection,
-    question: Question,
+    question: AnalyticsQuery,
     keys: Sequence[By],
     groups: Mapping[Group, Sequence[Cell]],
 ) -> dict[Group, Seen]:

@@ -46,7 +46,7 @@ Group = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class AnalyticsQuery:
     """Which executions are meant, and how to group them.
 
     `by` is a key, two of them, or none; with `step` among them the runs of steps are meant, and their
@@ -94,7 +94,7 @@ class Question:
         return limits[0] if grouped in (None, limits[0][0]) else None
 
 
-def columns(question: Question, keys: Sequence[By]) -> tuple[str, str]:
+def columns(question: AnalyticsQuery, keys: Sequence[By]) -> tuple[str, str]:
     """The keys as SQL, one and another; an empty text for what is not there."""
     known = OF_STEPS if question.steps else COLUMNS
     one, other, *_ = [*(known[key] for key in keys), "''", "''"]
@@ -106,7 +106,7 @@ def only_failed(keys: Sequence[By]) -> str:
     return " AND status = 'failed'" if "errorCode" in keys else ""
 
 
-def where(question: Question, values: list[Any]) -> str:
+def where(question: AnalyticsQuery, values: list[Any]) -> str:
     """Which rows are meant, as SQL; what has to be bound is appended to `values`."""
     parts = ["run > 0"] if question.steps else []  # those of other executions count there
     parts += [f"{COLUMNS[name]} = %s" for name, _ in question.conditions]

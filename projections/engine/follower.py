@@ -14,11 +14,11 @@ from psycopg.pq import TransactionStatus
 from psycopg.sql import SQL
 
 from domain.errors import Overloaded
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from domain.eventlog.tail import LogEvent
 from domain.model import Recorded
 from projections.engine.pages import Pages, Part
-from projections.engine.projection import View
+from projections.engine.projection import Projection
 
 log = structlog.get_logger()
 
@@ -73,7 +73,7 @@ class Follower:
     """
 
     def __init__(
-        self, view: View, pages: Pages, page: int = PAGE, part: Part | None = None
+        self, view: Projection, pages: Pages, page: int = PAGE, part: Part | None = None
     ) -> None:
         self.view = view
         self.parked = 0
@@ -156,7 +156,7 @@ class Follower:
                 self.view.forget()
                 await self._park(connection, event.row, error)
 
-    async def _park(self, connection: AsyncConnection, row: Stored, error: Exception) -> None:
+    async def _park(self, connection: AsyncConnection, row: EventRow, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"[:2000]
         log.error("event parked", view=self.view.name, position=row.position, error=reason)
         self.parked += 1

@@ -12,7 +12,7 @@ from psycopg.sql import SQL, Identifier
 
 from domain.errors import Overloaded
 from domain.eventlog.sessions import session_options
-from projections.engine.projection import View
+from projections.engine.projection import Projection
 
 log = structlog.get_logger()
 BEGIN_BOOKMARK = "INSERT INTO bookmarks (view, position) VALUES (%s, 0) ON CONFLICT DO NOTHING"
@@ -22,7 +22,7 @@ KEEP_FORM = "UPDATE bookmarks SET form = %s WHERE view = %s AND form <> %s"
 FORGIVE = "DELETE FROM parked WHERE view = %s"
 
 
-def migrate_projections(conninfo: str, schema: str, views: Sequence[View]) -> None:
+def migrate_projections(conninfo: str, schema: str, views: Sequence[Projection]) -> None:
     """Create what is missing of every view's tables; safe to run at every start, by many at once.
 
     A view whose rows are of another form, as another program wrote them, begins again with none.
@@ -33,7 +33,7 @@ def migrate_projections(conninfo: str, schema: str, views: Sequence[View]) -> No
         raise Overloaded(f"The database is away or busy: {error}".strip()) from error
 
 
-def _migrate(conninfo: str, schema: str, views: Sequence[View]) -> None:
+def _migrate(conninfo: str, schema: str, views: Sequence[Projection]) -> None:
     with psycopg.connect(conninfo, options=session_options(schema)) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"migrate {schema}",))
         connection.execute(files("projections.engine").joinpath("schema.sql").read_bytes())

@@ -20,7 +20,7 @@ from domain.eventlog.store import Store
 from projections.engine.migrations import BEGIN_BOOKMARK
 from projections.engine.pages import Part
 from projections.engine.prefetch import collecting_rarely, reading_ahead
-from projections.engine.projection import View
+from projections.engine.projection import Projection
 
 OFTEN = 0.05
 """Seconds between two looks at how far the parts are."""
@@ -63,7 +63,7 @@ class Share(NamedTuple):
         return cls(conninfo, options, schema, view, page, Part(*part))
 
 
-async def apply(share: Share, view: View, store: Store) -> None:
+async def apply(share: Share, view: Projection, store: Store) -> None:
     """Bring the tables from the share's bookmark to its end."""
     options = f"{share.options} {PATIENT}"
     async with (

@@ -12,13 +12,13 @@ from psycopg import AsyncConnection
 from domain.eventlog.store import Store
 from projections.engine.follower import Follower, decode
 from projections.engine.pages import LogPages, Page, Part
-from projections.engine.projection import View
+from projections.engine.projection import Projection
 
 
 class PrefetchedPages(LogPages):
     """Has the next page read and decoded, on a connection of its own, while one is written."""
 
-    def __init__(self, view: View, store: Store, size: int, part: Part | None) -> None:
+    def __init__(self, view: Projection, store: Store, size: int, part: Part | None) -> None:
         super().__init__(store, view.types, part)
         self._size = size
         self._next = 0, 0
@@ -53,7 +53,7 @@ class PrefetchedPages(LogPages):
 
 @asynccontextmanager
 async def reading_ahead(
-    view: View, store: Store, page: int, part: Part | None = None
+    view: Projection, store: Store, page: int, part: Part | None = None
 ) -> AsyncIterator[Follower]:
     """A follower of the log, or of a part of it, that reads ahead until this ends."""
     pages = PrefetchedPages(view, store, page, part)

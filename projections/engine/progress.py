@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 
 
-class Horizon:
+class AppliedPositions:
     """Positions only grow; whoever waits for one is told in the moment it is reached."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from domain.model import Recorded
 
 
-class View(Protocol):
+class Projection(Protocol):
     """One read model. `schema` creates its tables and names no schema: a rebuild runs the same SQL
     in a schema of its own. Sealed fields reach it as `Ciphertext` and are stored as they are.
     """

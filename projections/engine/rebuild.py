@@ -23,7 +23,7 @@ from projections.engine.migrations import BEGIN_BOOKMARK
 from projections.engine.pages import Part
 from projections.engine.parallel_rebuild import Processes, Share, apply_all
 from projections.engine.prefetch import collecting_rarely, reading_ahead
-from projections.engine.projection import View
+from projections.engine.projection import Projection
 
 PAGE = 10_000
 SHARED = 20_000
@@ -50,7 +50,7 @@ INDEXES = """SELECT indexname, indexdef FROM pg_indexes
 DROP = SQL("DROP SCHEMA IF EXISTS {scratch} CASCADE")
 CREATE = SQL("CREATE SCHEMA {scratch}")
 
-Told = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """Is told the position reached and the position to reach."""
 
 
@@ -68,9 +68,9 @@ class Rebuilt(NamedTuple):
 async def rebuild(
     conninfo: str,
     schema: str,
-    view: View,
+    view: Projection,
     store: Store,
-    told: Told = lambda _, __: None,
+    told: OnProgress = lambda _, __: None,
     *,
     processes: Processes | None = None,
 ) -> Rebuilt:
@@ -104,7 +104,7 @@ async def rebuild(
 
 
 async def _shares(
-    connection: AsyncConnection, conninfo: str, schema: str, view: View, count: int
+    connection: AsyncConnection, conninfo: str, schema: str, view: Projection, count: int
 ) -> list[Share]:
     """What is in the log now, for so many processes; none where it is too little to be shared."""
     head = await _number(connection, HEAD)
@@ -117,7 +117,7 @@ async def _shares(
     ]
 
 
-async def _catch_up(connection: AsyncConnection, follower: Follower, told: Told) -> None:
+async def _catch_up(connection: AsyncConnection, follower: Follower, told: OnProgress) -> None:
     while (progress := await follower.catch_up(connection)) is not None:
         told(progress.position, await _number(connection, HEAD))
         if not follower.behind:
@@ -125,7 +125,7 @@ async def _catch_up(connection: AsyncConnection, follower: Follower, told: Told)
 
 
 async def _switched(
-    connection: AsyncConnection, follower: Follower, names: Names, told: Told
+    connection: AsyncConnection, follower: Follower, names: Names, told: OnProgress
 ) -> Rebuilt:
     for _ in range(MOST_SWITCHES - 1):
         try:
@@ -158,7 +158,7 @@ async def _switch(connection: AsyncConnection, follower: Follower, names: Names)
 
 @asynccontextmanager
 async def _indexes_later(
-    connection: AsyncConnection, conninfo: str, schema: str, view: View
+    connection: AsyncConnection, conninfo: str, schema: str, view: Projection
 ) -> AsyncIterator[None]:
     """Without its indexes a table grows twice as fast. A view finds rows by unique ones, which stay."""
     cursor = await connection.execute(INDEXES, (scratch_schema(schema, view.name),))
@@ -189,13 +189,13 @@ def scratch_schema(schema: str, view: str) -> str:
     return f"{schema}_rebuild_{view}"
 
 
-def _options(schema: str, view: View) -> str:
+def _options(schema: str, view: Projection) -> str:
     return f"{session_options(f'{scratch_schema(schema, view.name)},{schema}')} {UNHURRIED}"
 
 
 @asynccontextmanager
 async def _scratch(
-    conninfo: str, schema: str, view: View
+    conninfo: str, schema: str, view: Projection
 ) -> AsyncIterator[tuple[AsyncConnection, Names]]:
     names = {"main": Identifier(schema), "scratch": Identifier(scratch_schema(schema, view.name))}
     async with await AsyncConnection.connect(
@@ -211,7 +211,7 @@ async def _scratch(
         yield connection, names
 
 
-async def _position(connection: AsyncConnection, names: Names, view: View) -> int:
+async def _position(connection: AsyncConnection, names: Names, view: Projection) -> int:
     query = SQL("SELECT position FROM {scratch}.bookmarks WHERE view = %s").format(**names)
     return await _number(connection, query, view.name)
 

@@ -18,8 +18,8 @@ from domain.eventlog.tail import Tail
 from domain.supervisor import supervise
 from projections.engine.follower import Follower
 from projections.engine.pages import TailPages
-from projections.engine.progress import Horizon
-from projections.engine.projection import View
+from projections.engine.progress import AppliedPositions
+from projections.engine.projection import Projection
 
 POLL = 0.25
 PER_EVENT = 0.0005
@@ -58,7 +58,7 @@ class Runner:
 
     def __init__(
         self,
-        views: Sequence[View],
+        views: Sequence[Projection],
         store: Store,
         tail: Tail,
         listener: Listener,
@@ -70,7 +70,7 @@ class Runner:
         self._tail = tail
         self._conninfo = conninfo
         self._schema = schema
-        self._horizon = Horizon()
+        self._horizon = AppliedPositions()
         self._views = views
         self._wakes = {view.name: tail.subscribe(partial(self._owns, view.name)) for view in views}
         self._awaited: dict[str, int] = {}
@@ -131,7 +131,7 @@ class Runner:
     def _owns(self, view: str) -> bool:
         return view in self._owned
 
-    async def _follow(self, view: View) -> None:
+    async def _follow(self, view: Projection) -> None:
         async with await self._connect() as connection:
             await self._own(connection, view)
             self._owned.add(view.name)
@@ -142,7 +142,7 @@ class Runner:
             finally:
                 self._owned.discard(view.name)
 
-    async def _own(self, connection: AsyncConnection, view: View) -> None:
+    async def _own(self, connection: AsyncConnection, view: Projection) -> None:
         while True:
             if await _first(connection, OWN, f"views of {self._schema}", view.name):
                 return

@@ -11,7 +11,7 @@ from domain.execution.retry_policy import RetryPolicy
 from domain.execution.state import Execution
 from domain.execution.types import Status
 from domain.json_forms import in_milliseconds
-from domain.model import Held
+from domain.model import Versioned
 from domain.types import Priority
 from projections.query.ast import Field
 from projections.query.field_paths import Keys, Segment, readings, segments
@@ -40,10 +40,10 @@ class Column(NamedTuple):
     """A field and its value: the one that the document shows, in the clear and final."""
 
     field: Field
-    value: Callable[[Held[Execution]], Any]
+    value: Callable[[Versioned[Execution]], Any]
 
 
-Value = Callable[[Held[Execution]], Any]
+Value = Callable[[Versioned[Execution]], Any]
 
 
 def _always(path: str, name: str, kind: Kind, value: Value | str) -> Column:
@@ -55,8 +55,8 @@ def _maybe(path: str, name: str, kind: Kind, value: Value | str) -> Column:
 
 
 def _policy(member: str, name: str, kind: Kind, value: Callable[[RetryPolicy], Any]) -> Column:
-    def found(held: Held[Execution]) -> Any:
-        policy = held.state.retry_policy
+    def found(versioned: Versioned[Execution]) -> Any:
+        policy = versioned.state.retry_policy
         return None if policy is None else value(policy)
 
     return _maybe(f"retryPolicy.{member}", name, kind, found)
@@ -74,15 +74,15 @@ def _time(value: datetime | None) -> datetime | None:
     return value.replace(microsecond=value.microsecond // 1000 * 1000)
 
 
-def _duration(held: Held[Execution]) -> int | None:
-    state = held.state
+def _duration(versioned: Versioned[Execution]) -> int | None:
+    state = versioned.state
     if state.started_at is None or state.completed_at is None:
         return None
     return in_milliseconds(state.duration(state.completed_at))
 
 
-def _active_duration(held: Held[Execution]) -> int | None:
-    state = held.state
+def _active_duration(versioned: Versioned[Execution]) -> int | None:
+    state = versioned.state
     if state.started_at is None or state.active_since is not None:
         return None
     return in_milliseconds(state.active_duration(state.since))
@@ -241,15 +241,15 @@ def _attribute(path: str) -> Field | None:
 VALUES = {column.field.column: column.value for column in COLUMNS}
 
 
-def value_in(held: Held[Execution]) -> Callable[[Field], Any]:
+def value_in(versioned: Versioned[Execution]) -> Callable[[Field], Any]:
     """What each field has in a state: as the document shows it, None where it is missing."""
 
     def value(field: Field) -> Any:
         if field.kind is TAGS:
-            return held.state.tags
+            return versioned.state.tags
         if field.kind is ATTRIBUTE:
-            return _attribute_at(held.state.metadata, field.places)
-        return VALUES[field.column](held)
+            return _attribute_at(versioned.state.metadata, field.places)
+        return VALUES[field.column](versioned)
 
     return value
 

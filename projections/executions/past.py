@@ -20,12 +20,12 @@ from domain.errors import Invalid, TooExpensive
 from domain.eventlog.codec import Snapshot, sealed_json
 from domain.eventlog.store import Store
 from domain.execution.state import Execution
-from domain.model import Held
+from domain.model import Versioned
 from projections.executions.columns import sortable, value_in
 from projections.executions.projection import MOST_ROWS, STREAM, Listed, Page
 from projections.executions.tables import BODY
 from projections.query import pagination
-from projections.query.ast import Compare, Condition, Either, Every, Negation
+from projections.query.ast import And, Compare, Condition, Not, Or
 from projections.query.matcher import matches
 from projections.query.pagination import Key
 from projections.query.sql import sql
@@ -54,7 +54,7 @@ Place = Sequence[Any]
 """The values of an execution by which it is ordered."""
 
 
-class Question(NamedTuple):
+class PastQuery(NamedTuple):
     """Which executions are meant, how they are ordered, and after which place the page begins."""
 
     condition: Condition
@@ -114,8 +114,8 @@ class PastLists:
         keys = pagination.order(sort, sortable)
         bound = f"{sort} at {moment.at.isoformat()}"
         place = pagination.decode(cursor, bound, condition, keys) if cursor is not None else None
-        meant = condition if scope is None else Every((scope, condition))
-        question = Question(meant, keys, place, limit, count)
+        meant = condition if scope is None else And((scope, condition))
+        question = PastQuery(meant, keys, place, limit, count)
         until = min(moment.at, now)
         position, touched, total, untouched = await self._rows(connection, moment, question, until)
         folded, changed = await self._folded(connection, moment, question, touched, until)
@@ -128,7 +128,7 @@ class PastLists:
         return Page([one.listed for one in found[:limit]], following, position, total)
 
     async def _rows(
-        self, connection: AsyncConnection, moment: Moment, question: Question, until: datetime
+        self, connection: AsyncConnection, moment: Moment, question: PastQuery, until: datetime
     ) -> tuple[int, list[str], int | None, list[Candidate]]:
         """In one statement, so of one instant: how far the view goes, what was touched since, and
         how many and which of the others are meant.
@@ -154,14 +154,14 @@ class PastLists:
         id_, version, position, at, state, ended = row
         if state is None:
             return Listed(id_, ended)
-        held = self._store.codec.thaw(Snapshot(STREAM + id_, version, position, at, state))
-        return Listed(id_, sealed_json(document(held, until)))
+        versioned = self._store.codec.thaw(Snapshot(STREAM + id_, version, position, at, state))
+        return Listed(id_, sealed_json(document(versioned, until)))
 
     async def _folded(
         self,
         connection: AsyncConnection,
         moment: Moment,
-        question: Question,
+        question: PastQuery,
         ids: Sequence[str],
         until: datetime,
     ) -> tuple[list[Candidate], int]:
@@ -175,16 +175,16 @@ class PastLists:
         total = 0
         for some in _portions(there):
             states = await self._store.states.states_at(connection, some)
-            for held in states.values():
-                if matches(question.condition, value_in(held)):
+            for versioned in states.values():
+                if matches(question.condition, value_in(versioned)):
                     total += 1
-                    found += _candidates(held, question, until)
+                    found += _candidates(versioned, question, until)
             found = _merged(found, question)
             await asyncio.sleep(0)
         return found, total
 
 
-def _query(moment: Moment, question: Question, values: list[Any]) -> str:
+def _query(moment: Moment, question: PastQuery, values: list[Any]) -> str:
     values += [moment.position, moment.at]
     lasting = sql(lasting_part(question.condition), values)
     count = NO_COUNT
@@ -210,18 +210,18 @@ def _query(moment: Moment, question: Question, values: list[Any]) -> str:
 def lasting_part(condition: Condition) -> Condition:
     """What a condition says of fields that never change: what does not meet this never met it all."""
     match condition:
-        case Every(parts):
-            return Every(tuple(lasting_part(part) for part in parts))
+        case And(parts):
+            return And(tuple(lasting_part(part) for part in parts))
         case _ if _lasts(condition):
             return condition
-    return Every()
+    return And()
 
 
 def _lasts(condition: Condition) -> bool:
     match condition:
-        case Every(parts) | Either(parts):
+        case And(parts) | Or(parts):
             return all(map(_lasts, parts))
-        case Negation(part):
+        case Not(part):
             return _lasts(part)
         case Compare(field):
             return field.path in LASTING
@@ -232,19 +232,21 @@ def _portions(versions: Mapping[str, int]) -> list[dict[str, int]]:
     return [dict(items[start : start + AT_ONCE]) for start in range(0, len(items), AT_ONCE)]
 
 
-def _candidates(held: Held[Execution], question: Question, until: datetime) -> list[Candidate]:
-    place = [_rank(key, held) for key in question.keys]
+def _candidates(
+    versioned: Versioned[Execution], question: PastQuery, until: datetime
+) -> list[Candidate]:
+    place = [_rank(key, versioned) for key in question.keys]
     if question.after is not None and compare(place, question.after, question.keys) <= 0:
         return []
-    return [Candidate(place, Listed(held.state.id, sealed_json(document(held, until))))]
+    return [Candidate(place, Listed(versioned.state.id, sealed_json(document(versioned, until))))]
 
 
-def _rank(key: Key, held: Held[Execution]) -> Any:
-    value = value_in(held)(key.field)
+def _rank(key: Key, versioned: Versioned[Execution]) -> Any:
+    value = value_in(versioned)(key.field)
     return None if value is None else key.field.kind.rank(value)
 
 
-def _merged(found: Sequence[Candidate], question: Question) -> list[Candidate]:
+def _merged(found: Sequence[Candidate], question: PastQuery) -> list[Candidate]:
     """In order, and no more than it takes to know whether there is another page."""
 
     def order(one: Candidate, other: Candidate) -> int:

@@ -18,7 +18,7 @@ from domain.eventlog.states import sealed_states
 from domain.execution.events import EVENTS
 from domain.execution.state import Execution
 from domain.lru import LruCache
-from domain.model import Held, Recorded, aggregate_id, replay
+from domain.model import Recorded, Versioned, aggregate_id, replay
 from projections.executions.columns import COLUMNS, sortable
 from projections.executions.tables import (
     BODY,
@@ -32,7 +32,7 @@ from projections.executions.tables import (
     WRITE,
 )
 from projections.query import pagination
-from projections.query.ast import EVERYTHING, Condition, Every
+from projections.query.ast import EVERYTHING, And, Condition
 from projections.query.field_types import TEXT
 from projections.query.sql import sql
 from projections.representations.execution import document
@@ -47,7 +47,7 @@ STREAM = "execution/"
 DOCUMENTS = fingerprint(ServiceExecution.model_json_schema())
 
 
-Row = tuple[dict[str, Any], Held[Execution] | bytes]
+Row = tuple[dict[str, Any], Versioned[Execution] | bytes]
 """The columns by the paths of their fields, and the state, or the document of one that has ended."""
 
 
@@ -79,7 +79,7 @@ class Executions:
     def __init__(self, codec: Codec, capacity: int = CAPACITY) -> None:
         self.schema = f"-- Holds states {codec.shape} and documents {DOCUMENTS}.{SCHEMA}"
         self._codec = codec
-        self._held: LruCache[str, Held[Execution]] = LruCache(capacity, attrgetter("weight"))
+        self._held: LruCache[str, Versioned[Execution]] = LruCache(capacity, attrgetter("weight"))
 
     def forget(self) -> None:
         """Drop the states kept between pages."""
@@ -100,9 +100,9 @@ class Executions:
         )
         changed = []
         for stream, tail in tails.items():
-            if (held := replay(self._held.get(stream), tail)) is not None:
-                self._held.put(stream, held)
-                changed.append(held)
+            if (versioned := replay(self._held.get(stream), tail)) is not None:
+                self._held.put(stream, versioned)
+                changed.append(versioned)
                 if len(changed) % BREATH == 0:
                     await asyncio.sleep(0)
         await self._write(connection, changed)
@@ -117,18 +117,20 @@ class Executions:
         ended = {}
         for row in await cursor.fetchall():
             stream = STREAM + row[0]
-            if (held := self._going_on(row)) is None:
+            if (versioned := self._going_on(row)) is None:
                 ended[stream] = versions[stream]
             else:
-                self._held.put(stream, held)
+                self._held.put(stream, versioned)
         if ended:
-            for stream, held in (await sealed_states(connection, self._codec, ended)).items():
-                self._held.put(stream, held)
+            for stream, versioned in (await sealed_states(connection, self._codec, ended)).items():
+                self._held.put(stream, versioned)
 
-    async def _write(self, connection: AsyncConnection, changed: Sequence[Held[Execution]]) -> None:
+    async def _write(
+        self, connection: AsyncConnection, changed: Sequence[Versioned[Execution]]
+    ) -> None:
         bodies = []
-        for held in changed:
-            bodies.append(_body(held))
+        for versioned in changed:
+            bodies.append(_body(versioned))
             if len(bodies) % BREATH == 0:
                 await asyncio.sleep(0)
         arrays = []
@@ -138,7 +140,7 @@ class Executions:
                 await asyncio.sleep(0)
         await connection.execute(WRITE, arrays + columns(BODY_KINDS, bodies), prepare=True)
 
-    def _going_on(self, row: Sequence[Any]) -> Held[Execution] | None:
+    def _going_on(self, row: Sequence[Any]) -> Versioned[Execution] | None:
         """The state in a row; None where it has ended."""
         id_, version, position, at, state, _ = row
         if state is None:
@@ -146,8 +148,10 @@ class Executions:
         return self._codec.thaw(Snapshot(STREAM + id_, version, position, at, state))
 
     def _listed(self, row: Sequence[Any], now: datetime) -> Listed:
-        held = self._going_on(row)
-        return Listed(row[0], row[5] if held is None else sealed_json(document(held, now)))
+        versioned = self._going_on(row)
+        return Listed(
+            row[0], row[5] if versioned is None else sealed_json(document(versioned, now))
+        )
 
     async def find(
         self,
@@ -172,7 +176,7 @@ class Executions:
             raise Invalid.field("limit", f"must be from 1 to {MOST_ROWS}, but is {limit}")
         keys = pagination.order(sort, sortable)
         values: list[Any] = []
-        where = sql(Every((scope, condition)), values)
+        where = sql(And((scope, condition)), values)
         if cursor is not None:
             place = pagination.decode(cursor, sort, condition, keys)
             where += f" AND {pagination.after(keys, place, values)}"
@@ -196,7 +200,7 @@ class Executions:
     ) -> int:
         """How many rows within `scope` meet `condition`."""
         values: list[Any] = []
-        query = f"SELECT count(*) FROM executions WHERE {sql(Every((scope, condition)), values)}"
+        query = f"SELECT count(*) FROM executions WHERE {sql(And((scope, condition)), values)}"
         cursor = await connection.execute(query, values, prepare=False)
         return int((await cursor.fetchall())[0][0])
 
@@ -217,7 +221,7 @@ class Executions:
             raise Invalid.field("by", f"must be a text field of an execution, but is `{by}`")
         values: list[Any] = []
         query = f"""SELECT {field.column}, count(*) FROM executions
-            WHERE {sql(Every((scope, condition)), values)} GROUP BY 1 ORDER BY 2 DESC, 1"""
+            WHERE {sql(And((scope, condition)), values)} GROUP BY 1 ORDER BY 2 DESC, 1"""
         cursor = await connection.execute(query, values, prepare=False)
         return dict(await cursor.fetchall())
 
@@ -229,16 +233,16 @@ class Executions:
             for row in await cursor.fetchall()
         }
 
-    def _kept(self, row: Sequence[Any]) -> Held[Execution] | bytes:
-        held = self._going_on(row)
-        return row[-1] if held is None else _comparable(held)
+    def _kept(self, row: Sequence[Any]) -> Versioned[Execution] | bytes:
+        versioned = self._going_on(row)
+        return row[-1] if versioned is None else _comparable(versioned)
 
-    def expected(self, held: Held[Execution]) -> Row:
+    def expected(self, versioned: Versioned[Execution]) -> Row:
         """What `stored` should find."""
-        values = {column.field.path: column.value(held) for column in COLUMNS}
-        if held.state.final:
-            return values, sealed_json(document(held, held.at))
-        return values, _comparable(held)
+        values = {column.field.path: column.value(versioned) for column in COLUMNS}
+        if versioned.state.final:
+            return values, sealed_json(document(versioned, versioned.at))
+        return values, _comparable(versioned)
 
     async def position(self, connection: AsyncConnection) -> int:
         """How far the rows go, at least."""
@@ -256,17 +260,17 @@ def _page(where: str, keys: Sequence[pagination.Key], limit: int) -> str:
         ORDER BY {", ".join(key.ordering(f"rank_{nth}") for nth, key in enumerate(keys))}"""
 
 
-def _comparable(held: Held[Execution]) -> Held[Execution]:
+def _comparable(versioned: Versioned[Execution]) -> Versioned[Execution]:
     """Without what no row has: its size, and when its last event was recorded."""
-    return held._replace(size=0, at=held.state.updated_at)
+    return versioned._replace(size=0, at=versioned.state.updated_at)
 
 
-def _body(held: Held[Execution]) -> tuple[str, str, bytes | None, bytes | None]:
+def _body(versioned: Versioned[Execution]) -> tuple[str, str, bytes | None, bytes | None]:
     """Tags, metadata, and either the state or the document."""
-    state = held.state
+    state = versioned.state
     tags, metadata = _array(state.tags), orjson.dumps(state.metadata).decode()
     if state.final:
-        return tags, metadata, None, sealed_json(document(held, held.at))
+        return tags, metadata, None, sealed_json(document(versioned, versioned.at))
     return tags, metadata, frozen(state), None
 
 

@@ -13,7 +13,7 @@ from domain.eventlog.library.recorders import LogEvent
 from domain.eventlog.queries import BEGUN, EXISTS
 from domain.eventlog.sessions import session_options
 from domain.execution.state import Execution
-from domain.model import Held, aggregate_id, replay
+from domain.model import Versioned, aggregate_id, replay
 from projections.executions.histories import Histories
 from projections.executions.projection import STREAM, Executions, Row
 
@@ -24,7 +24,7 @@ AS_ONE = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 TOTAL = "SELECT count(*) FROM executions"
 UNFOUNDED = f"SELECT id FROM executions AS e WHERE NOT EXISTS ({EXISTS} %s || e.id)"
 
-Told = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """Is told how many executions were compared, and how many there are about."""
 
 
@@ -47,12 +47,12 @@ class _Story:
     """One stream, folded event by event, and what was wrong with it."""
 
     def __init__(self) -> None:
-        self.held: Held[Execution] | None = None
+        self.versioned: Versioned[Execution] | None = None
         self.wrong = ""
 
     def add(self, histories: Histories, event: LogEvent) -> None:
         try:
-            self.held = replay(self.held, [histories.decode(event)])
+            self.versioned = replay(self.versioned, [histories.decode(event)])
         except Exception as error:  # noqa: BLE001 - what a view has parked is told, not fatal
             self.wrong = self.wrong or f"event {event.id} does not apply: {error}"
 
@@ -61,7 +61,7 @@ async def verify(
     conninfo: str,
     schema: str,
     view: Executions,
-    told: Told = lambda _, __: None,
+    told: OnProgress = lambda _, __: None,
     *,
     compared: Compared | None = None,
 ) -> AsyncIterator[Difference]:
@@ -131,12 +131,12 @@ async def _differences(
 def _compared(view: Executions, story: _Story, row: Row | None) -> str:
     if story.wrong:
         return story.wrong
-    if story.held is None or row is None:
+    if story.versioned is None or row is None:
         return "there is no row"
-    (columns, body), (expected, folded) = row, view.expected(story.held)
+    (columns, body), (expected, folded) = row, view.expected(story.versioned)
     differing = [path for path, value in expected.items() if columns[path] != value]
     if body != folded:
-        differing.append("document" if story.held.state.final else "state")
+        differing.append("document" if story.versioned.state.final else "state")
     return f"differs in {', '.join(differing)}" if differing else ""
 
 

@@ -16,7 +16,7 @@ import orjson
 from domain.budget import Budget
 from domain.eventlog.codec import plain_json
 from domain.execution.state import Execution, Step
-from domain.model import Held, Recorded
+from domain.model import Recorded, Versioned
 from projections.history.json_patch import Blame, Caused
 from projections.representations.execution import document, step_document
 
@@ -28,13 +28,13 @@ Document = dict[str, Any]
 class Diff:
     """Follows an execution from one version to a later one; `erased`: its key was destroyed."""
 
-    def __init__(self, first: Held[Execution], *, erased: bool) -> None:
+    def __init__(self, first: Versioned[Execution], *, erased: bool) -> None:
         self._erased = erased
         self._first = self._last = first
         self._head = self._without_steps(first)
         self._blame: Blame[Recorded] = Blame()
 
-    def add(self, event: Recorded, after: Held[Execution]) -> None:
+    def add(self, event: Recorded, after: Versioned[Execution]) -> None:
         """The next event, and the state that it led to."""
         before, old, new = self._last, self._head, self._without_steps(after)
         changed = _changed(before.state, after.state)
@@ -65,8 +65,8 @@ class Diff:
             yield caused
             await _at_times(budget, number)
 
-    def _without_steps(self, held: Held[Execution]) -> Document:
-        return self._opened(document(held, held.at, steps=()))
+    def _without_steps(self, versioned: Versioned[Execution]) -> Document:
+        return self._opened(document(versioned, versioned.at, steps=()))
 
     def _steps(self, state: Execution, ids: Iterable[str]) -> list[Document]:
         return [self._step(state, state.steps[id_]) for id_ in ids if id_ in state.steps]

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from domain.budget import Budget
 from domain.errors import Invalid, NotFound, TooExpensive
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from domain.eventlog.queries import BACKWARDS, FORWARDS, NEWEST
 from domain.eventlog.states import Reading
 from domain.eventlog.store import Store
 from domain.json_forms import format_time
-from domain.model import Held, Recorded
+from domain.model import Recorded, Versioned
 from projections.history.diff import Diff
 from projections.history.json_patch import Caused
 from projections.representations.cloudevents import envelope
@@ -28,21 +28,21 @@ Moment = int | datetime
 """A version, or a time."""
 
 
-def existing(reading: Reading, until: Moment | None = None) -> Held[Any]:
+def existing(reading: Reading, until: Moment | None = None) -> Versioned[Any]:
     """The state that was read.
 
     Raises:
         NotFound: there is none: the stream has no such version, or had no events by that time.
     """
-    held = reading.held
-    if isinstance(until, datetime) and held is None:
+    versioned = reading.versioned
+    if isinstance(until, datetime) and versioned is None:
         raise NotFound("Nothing was recorded here by that time.", at=format_time(until))
-    if held is None:
+    if versioned is None:
         raise NotFound("There is no such execution.")
-    if isinstance(until, int) and held.version != until:
-        detail = f"There is no version {until}: the newest is {held.version}."
-        raise NotFound(detail, version=until, newest=held.version)
-    return held
+    if isinstance(until, int) and versioned.version != until:
+        detail = f"There is no version {until}: the newest is {versioned.version}."
+        raise NotFound(detail, version=until, newest=versioned.version)
+    return versioned
 
 
 class EventPage(NamedTuple):
@@ -67,7 +67,7 @@ class History:
             raise NotFound("There is no such version.", version=until)
         return await self._store.look(stream, NEWEST if until is None else until)
 
-    async def at_version(self, stream: str, version: int) -> Held[Any]:
+    async def at_version(self, stream: str, version: int) -> Versioned[Any]:
         """The state after the event with this version.
 
         Raises:
@@ -75,7 +75,7 @@ class History:
         """
         return existing(await self.read(stream, version), version)
 
-    async def at_time(self, stream: str, at: datetime) -> Held[Any]:
+    async def at_time(self, stream: str, at: datetime) -> Versioned[Any]:
         """The state that was recorded at a time; when things occurred does not matter here.
 
         Raises:
@@ -108,13 +108,13 @@ class History:
                 (stream, after, before, patterns, patterns, limit + 1),
                 binary=True,
             )
-            found = [Stored(*row) for row in await rows.fetchall()]
+            found = [EventRow(*row) for row in await rows.fetchall()]
         if not found and not await self._store.history(stream, limit=1):
             raise NotFound
         key = (await self._store.keys([stream]))[stream]
         more = str(found[limit - 1].version) if len(found) > limit else None
         shown = found[:limit]
-        states: dict[int, Held[Any]] = {}
+        states: dict[int, Versioned[Any]] = {}
         if with_states:
             states = await self._store.states.states_along(
                 self._store.reader,
@@ -148,14 +148,14 @@ class History:
         key = (await self._store.keys([stream]))[stream]
         diff: Diff | None = None
         version = 0
-        async for held, event in self._store.states.along(
+        async for versioned, event in self._store.states.along(
             self._store.reader, stream, from_version, to_version, budget=budget, key=key
         ):
             if diff is None or event is None:
-                diff = Diff(held, erased=key is None)
+                diff = Diff(versioned, erased=key is None)
             else:
-                diff.add(event, held)
-            version = held.version
+                diff.add(event, versioned)
+            version = versioned.version
         if diff is None or version != to_version:
             missing = to_version if diff else from_version
             existing(await self.read(stream, missing), missing)

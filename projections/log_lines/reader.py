@@ -58,7 +58,7 @@ class LogPage(NamedTuple):
     next_cursor: str | None
 
 
-class LogBook:
+class LogLineStore:
     """Appends the lines of workers, and reads them together with the server's."""
 
     def __init__(self, store: Store, appended: Callable[[], None] | None = None) -> None:

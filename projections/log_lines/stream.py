@@ -70,7 +70,7 @@ class Place(NamedTuple):
         return self._replace(line=line.id)
 
 
-class Recorded(NamedTuple):
+class RecordedLine(NamedTuple):
     """A line as clients see it, and the cursor after it."""
 
     place: Place
@@ -104,7 +104,7 @@ class LogStream:
 
     async def pages(
         self, execution: str, only: LogFilter, place: Place
-    ) -> AsyncGenerator[list[Recorded]]:
+    ) -> AsyncGenerator[list[RecordedLine]]:
         """The lines after a cursor that pass the filter, page by page, none of them empty."""
         stream = f"execution/{execution}"
         ids: list[int] = []
@@ -121,10 +121,10 @@ class LogStream:
                 notes = [note for note in notes if note.at <= lines[-1].at]
             more = more or len(notes) == PAGE
             key = (await self._store.keys([stream]))[stream]
-            page: list[Recorded] = []
+            page: list[RecordedLine] = []
             for line in merge(notes, lines, key=lambda one: one.at):
                 place = place.after(line)
-                page.append(Recorded(place, shown(line, key)))
+                page.append(RecordedLine(place, shown(line, key)))
             if page:
                 yield page
 

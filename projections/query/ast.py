@@ -34,25 +34,25 @@ class Compare:
 
 
 @dataclass(frozen=True, slots=True)
-class Every:
+class And:
     """All of these; nothing at all is always true."""
 
     parts: tuple[Condition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Either:
+class Or:
     """At least one of these."""
 
     parts: tuple[Condition, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Negation:
+class Not:
     """Not this. Never "unknown": what a missing value fails, its negation finds."""
 
     part: Condition
 
 
-Condition = Compare | Every | Either | Negation
-EVERYTHING = Every()
+Condition = Compare | And | Or | Not
+EVERYTHING = And()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from operator import ge, gt, le, lt
 from typing import Any
 
-from projections.query.ast import Compare, Condition, Either, Every, Field, Negation
+from projections.query.ast import And, Compare, Condition, Field, Not, Or
 from projections.query.field_types import TAGS
 
 ORDERS: dict[str, Callable[[Any, Any], bool]] = {"$gt": gt, "$gte": ge, "$lt": lt, "$lte": le}
@@ -16,9 +16,9 @@ PARTIES = frozenset({"customer", "provider"})
 def parties_suffice(condition: Condition) -> bool:
     """Whether customer and provider, which every event names, are all that is asked for."""
     match condition:
-        case Every(parts) | Either(parts):
+        case And(parts) | Or(parts):
             return all(parties_suffice(part) for part in parts)
-        case Negation(part):
+        case Not(part):
             return parties_suffice(part)
         case Compare(field):
             return field.path in PARTIES
@@ -29,7 +29,7 @@ def required_parties(condition: Condition) -> tuple[tuple[str, Any], ...]:
     may have any.
     """
     match condition:
-        case Every(parts):
+        case And(parts):
             return next(filter(None, map(required_parties, parts)), ())
         case Compare(field, "$in", operands) if field.path in PARTIES and None not in operands:
             return tuple((field.path, operand) for operand in operands)
@@ -39,11 +39,11 @@ def required_parties(condition: Condition) -> tuple[tuple[str, Any], ...]:
 def matches(condition: Condition, value: Callable[[Field], Any]) -> bool:
     """Whether the condition holds, `value` being what a field has."""
     match condition:
-        case Every(parts):
+        case And(parts):
             return all(matches(part, value) for part in parts)
-        case Either(parts):
+        case Or(parts):
             return any(matches(part, value) for part in parts)
-        case Negation(part):
+        case Not(part):
             return not matches(part, value)
         case Compare(field, operator, operands):
             return _compares(field, operator, operands, value(field))

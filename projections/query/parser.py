@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from domain.errors import Invalid
-from projections.query.ast import EVERYTHING, Compare, Condition, Either, Every, Field, Negation
+from projections.query.ast import EVERYTHING, And, Compare, Condition, Field, Not, Or
 from projections.query.field_paths import split_operator
 from projections.query.field_types import ATTRIBUTE, BOOLEAN, TAGS, TEXT, number, numeral, text
 from projections.query.sql import COMPARED
@@ -51,7 +51,7 @@ def from_query(parameters: Iterable[tuple[str, str]], fields: Fields) -> Conditi
         else:
             _refuse(name, "must have its operator in brackets, like metadata.createdAt[gte]")
     parts += [reader.plain(reader.field(path, path), path, found) for path, found in plain.items()]
-    return Every(tuple(parts)) if parts else EVERYTHING
+    return And(tuple(parts)) if parts else EVERYTHING
 
 
 def from_json(document: object, fields: Fields, path: str = "") -> Condition:
@@ -95,16 +95,16 @@ class _Reader:
         parts = [
             self._entry(key, value, _below(path, key), level) for key, value in document.items()
         ]
-        return parts[0] if len(parts) == 1 else Every(tuple(parts))
+        return parts[0] if len(parts) == 1 else And(tuple(parts))
 
     def _entry(self, key: str, value: object, path: str, level: int) -> Condition:
         match key:
             case "$and":
-                return Every(self._several(value, path, level))
+                return And(self._several(value, path, level))
             case "$or":
-                return Either(self._several(value, path, level))
+                return Or(self._several(value, path, level))
             case "$not":
-                return Negation(self.filter(value, path, level + 1))
+                return Not(self.filter(value, path, level + 1))
         if key.startswith("$") and key != "$id":
             _refuse(path, f"must be a field or one of {OPERATORS[0]}")
         return self._of_field(self.field(key, path), value, path, level)
@@ -126,12 +126,12 @@ class _Reader:
         if not value:
             _refuse(path, f"must be a value or have one of {OPERATORS[1]}")
         parts = [
-            Negation(self._of_field(field, operand, _below(path, key), level + 1))
+            Not(self._of_field(field, operand, _below(path, key), level + 1))
             if key == "$not"
             else self.compared(field, key, operand, _below(path, key))
             for key, operand in value.items()
         ]
-        return parts[0] if len(parts) == 1 else Every(tuple(parts))
+        return parts[0] if len(parts) == 1 else And(tuple(parts))
 
     def compared(self, field: Field, operator: str, operand: Any, path: str) -> Condition:
         """One operator of a field, its operand already JSON."""
@@ -139,17 +139,17 @@ class _Reader:
             case "$eq":
                 return self.member(field, [operand], path)
             case "$ne":
-                return Negation(self.member(field, [operand], path))
+                return Not(self.member(field, [operand], path))
             case "$in" | "$nin":
                 if not isinstance(operand, list):
                     _refuse(path, "must be a list of values")
                 found = self.member(field, operand, path, places=True)
-                return found if operator == "$in" else Negation(found)
+                return found if operator == "$in" else Not(found)
             case "$exists":
                 missing = self.member(field, [None], path)
                 if not isinstance(operand, bool):
                     _refuse(path, "must be true or false")
-                return Negation(missing) if operand else missing
+                return Not(missing) if operand else missing
             case "$prefix":
                 return self._prefix(field, operand, path)
         if operator in COMPARED:
@@ -219,7 +219,7 @@ class _Reader:
                 return self.member(field, self._operands(field, operator, name, value), name)
             case "$ne" | "$nin":
                 operands = self._operands(field, operator, name, value)
-                return Negation(self.member(field, operands, name))
+                return Not(self.member(field, operands, name))
             case "$exists":
                 return self.compared(field, operator, BOOLEANS.get(value), name)
             case "$prefix":

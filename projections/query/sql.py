@@ -7,12 +7,12 @@ from typing import Any
 import orjson
 
 from projections.query.ast import (
+    And,
     Compare,
     Condition,
-    Either,
-    Every,
     Field,
-    Negation,
+    Not,
+    Or,
 )
 from projections.query.field_paths import Keys
 from projections.query.field_types import ATTRIBUTE, TAGS
@@ -23,11 +23,11 @@ COMPARED = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 def sql(condition: Condition, values: list[Any]) -> str:
     """The condition as SQL; what has to be bound is appended to `values`."""
     match condition:
-        case Every(parts):
+        case And(parts):
             return " AND ".join(sql(part, values) for part in parts) or "true"
-        case Either(parts):
+        case Or(parts):
             return "(" + (" OR ".join(f"({sql(part, values)})" for part in parts) or "false") + ")"
-        case Negation(part):
+        case Not(part):
             return f"({sql(part, values)}) IS NOT TRUE"
         case Compare(field, "$in", operands):
             return _member(field, operands, values)

@@ -8,27 +8,27 @@ from domain.catalog.order import Order
 from domain.catalog.service import Service
 from domain.catalog.user import User
 from domain.catalog.workflow import Workflow
-from domain.model import Held
+from domain.model import Versioned
 
 
-def document(held: Held[Any]) -> dict[str, Any]:
+def document(versioned: Versioned[Any]) -> dict[str, Any]:
     """The service, workflow, order or user, whichever it is."""
-    match held.state:
+    match versioned.state:
         case Service():
-            return service_document(held)
+            return service_document(versioned)
         case Workflow():
-            return workflow_document(held)
+            return workflow_document(versioned)
         case Order():
-            return order_document(held)
+            return order_document(versioned)
         case User():
-            return user_document(held)
+            return user_document(versioned)
         case other:
             raise TypeError(f"{type(other).__name__} is not of the catalog")
 
 
-def order_document(held: Held[Order]) -> dict[str, Any]:
+def order_document(versioned: Versioned[Order]) -> dict[str, Any]:
     """The order as clients see it."""
-    order = held.state
+    order = versioned.state
     parts = {
         "$type": "ServiceOrder",
         "$id": order.id,
@@ -38,15 +38,15 @@ def order_document(held: Held[Order]) -> dict[str, Any]:
         "priority": order.priority,
         "status": order.status,
         "execution": order.execution,
-        "version": held.version,
-        "position": held.position,
+        "version": versioned.version,
+        "position": versioned.position,
     }
     return {name: value for name, value in parts.items() if value is not None}
 
 
-def service_document(held: Held[Service]) -> dict[str, Any]:
+def service_document(versioned: Versioned[Service]) -> dict[str, Any]:
     """The service as clients see it."""
-    service = held.state
+    service = versioned.state
     parts = {
         "$type": "Service",
         "$id": service.id,
@@ -54,28 +54,28 @@ def service_document(held: Held[Service]) -> dict[str, Any]:
         "provider": service.provider,
         "workflow": service.workflow,
         "description": service.description,
-        "version": held.version,
-        "position": held.position,
+        "version": versioned.version,
+        "position": versioned.position,
     }
     return {name: value for name, value in parts.items() if value is not None}
 
 
-def user_document(held: Held[User]) -> dict[str, Any]:
+def user_document(versioned: Versioned[User]) -> dict[str, Any]:
     """The user as clients see it."""
-    user = held.state
+    user = versioned.state
     return {
         "$type": "User",
         "$id": user.id,
         "name": user.name,
         "kind": user.kind,
-        "version": held.version,
-        "position": held.position,
+        "version": versioned.version,
+        "position": versioned.position,
     }
 
 
-def workflow_document(held: Held[Workflow]) -> dict[str, Any]:
+def workflow_document(versioned: Versioned[Workflow]) -> dict[str, Any]:
     """The workflow as clients see it."""
-    workflow = held.state
+    workflow = versioned.state
     return {
         "$type": "BusinessWorkflow",
         "$id": workflow.id,
@@ -84,6 +84,6 @@ def workflow_document(held: Held[Workflow]) -> dict[str, Any]:
             step.model_dump(mode="json", by_alias=True, exclude_none=True)
             for step in workflow.steps
         ],
-        "version": held.version,
-        "position": held.position,
+        "version": versioned.version,
+        "position": versioned.position,
     }

@@ -6,10 +6,10 @@ from typing import Any
 
 import orjson
 
-from domain.eventlog.codec import Stored, open_json, sealed_json
+from domain.eventlog.codec import EventRow, open_json, sealed_json
 from domain.eventlog.encryption import DataKey
 from domain.json_forms import format_time
-from domain.model import Held
+from domain.model import Versioned
 from projections.representations.execution import document
 
 EXTENSIONS = (
@@ -20,7 +20,7 @@ EXTENSIONS = (
 """Members of a row's meta, and the extension attributes they become (CloudEvents: lower case only)."""
 
 
-def envelope(row: Stored, key: DataKey | None, after: Held[Any] | None = None) -> bytes:
+def envelope(row: EventRow, key: DataKey | None, after: Versioned[Any] | None = None) -> bytes:
     """The CloudEvents envelope of a row of the log, what is sealed opened with `key`.
 
     Where the key was destroyed, sealed content reads as `null`. `after` is the state of the execution
@@ -34,7 +34,7 @@ def envelope(row: Stored, key: DataKey | None, after: Held[Any] | None = None) -
     return b'%b,"state":%b}' % (told, state)
 
 
-def _attributes(row: Stored) -> dict[str, Any]:
+def _attributes(row: EventRow) -> dict[str, Any]:
     position, version, at, stream, type_, meta, _ = row
     kind, _, identity = stream.partition("/")
     known = orjson.loads(meta)

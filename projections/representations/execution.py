@@ -20,7 +20,7 @@ from domain.execution.state import (
     Totals,
 )
 from domain.json_forms import MILLISECOND, format_time, in_milliseconds
-from domain.model import Held
+from domain.model import Versioned
 from domain.sealing import Ciphertext
 from domain.types import Assignee, StepAssignee, plain_number
 from projections.representations.execution_schema import ServiceExecution
@@ -47,13 +47,13 @@ LATEST_CHECKPOINTS = 10
 
 
 def document(
-    held: Held[Execution], now: datetime, steps: Iterable[Step] | None = None
+    versioned: Versioned[Execution], now: datetime, steps: Iterable[Step] | None = None
 ) -> dict[str, Any]:
     """The whole execution; durations of one that has not ended are counted until `now`.
 
     `steps` are those of its steps that are shown, for readers that need not all of them.
     """
-    state = held.state
+    state = versioned.state
     shown_steps = state.steps.values() if steps is None else steps
     started = format_time(state.started_at) if state.started_at else None
     completed = format_time(state.completed_at) if state.completed_at else None
@@ -83,8 +83,8 @@ def document(
         shown["retryPolicy"] = policy_document(state.retry_policy)
     shown["webhooks"] = [webhook_document(webhook) for webhook in state.webhooks]
     shown["tags"] = list(state.tags)
-    shown["metadata"] = _metadata(held, started, completed)
-    shown |= {"version": held.version, "position": held.position}
+    shown["metadata"] = _metadata(versioned, started, completed)
+    shown |= {"version": versioned.version, "position": versioned.position}
     return shown
 
 
@@ -185,16 +185,18 @@ def _add_outcome(shown: dict[str, Any], state: Execution) -> None:
         shown["pause"] = _stop(state.pause)
 
 
-def _metadata(held: Held[Execution], started: str | None, completed: str | None) -> dict[str, Any]:
+def _metadata(
+    versioned: Versioned[Execution], started: str | None, completed: str | None
+) -> dict[str, Any]:
     shown: dict[str, Any] = {
-        "createdAt": format_time(held.state.created_at),
-        "updatedAt": format_time(held.state.updated_at),
+        "createdAt": format_time(versioned.state.created_at),
+        "updatedAt": format_time(versioned.state.updated_at),
     }
     if started:
         shown["startedAt"] = started
     if completed:
         shown["completedAt"] = completed
-    if noted := held.state.metadata:
+    if noted := versioned.state.metadata:
         for name in ("environment", "version"):
             if name in noted:
                 shown[name] = noted[name]

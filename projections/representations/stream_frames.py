@@ -22,7 +22,7 @@ from projections.representations.execution_schema import (
 Position = Annotated[int, Field(ge=0)]
 
 
-class Watched(Shown):
+class WatchFrame(Shown):
     """What all frames of watchers have. `more`: another frame of the same event follows.
 
     `unreadable`: what is sealed in it cannot be opened, as its key or its ciphertext is damaged.
@@ -41,14 +41,14 @@ class Watched(Shown):
         return get_args(cls.model_fields["type"].annotation)
 
 
-class Progress(Watched):
+class Progress(WatchFrame):
     """How far it has come."""
 
     type: Literal["progress"]
     progress: Percent
 
 
-class StatusChanged(Watched):
+class StatusChanged(WatchFrame):
     """It has another status; `final` is false with a failure that will be retried."""
 
     type: Literal["status_changed"]
@@ -56,21 +56,21 @@ class StatusChanged(Watched):
     final: Literal[False] | None = None
 
 
-class Completed(Watched):
+class Completed(WatchFrame):
     """It has ended, with a result; null once that was erased."""
 
     type: Literal["completed"]
     result: ShownResult | None
 
 
-class Failed(Watched):
+class Failed(WatchFrame):
     """It has failed for good."""
 
     type: Literal["failed"]
     error: ShownError
 
 
-class Cancelled(Watched):
+class Cancelled(WatchFrame):
     """Somebody ended it."""
 
     type: Literal["cancelled"]
@@ -78,7 +78,7 @@ class Cancelled(Watched):
     by: str
 
 
-class Paused(Watched):
+class Paused(WatchFrame):
     """It rests, at a checkpoint."""
 
     type: Literal["paused"]
@@ -86,14 +86,14 @@ class Paused(Watched):
     reason: str | None
 
 
-class Resumed(Watched):
+class Resumed(WatchFrame):
     """It goes on from a checkpoint."""
 
     type: Literal["resumed"]
     checkpoint: str
 
 
-class Retry(Watched):
+class Retry(WatchFrame):
     """It has failed and will be tried again; `delay` in milliseconds."""
 
     type: Literal["retry"]
@@ -103,7 +103,7 @@ class Retry(Watched):
     next_retry_at: Time
 
 
-class StepFrame(Watched):
+class StepFrame(WatchFrame):
     """Something happened to a step."""
 
     type: Literal["step.started", "step.completed", "step.failed", "step.skipped"]
@@ -150,7 +150,7 @@ class Envelope(Shown):
     unreadable: Literal[True] | None = None
 
 
-class Ours(Value):
+class ControlFrame(Value):
     """About the stream itself. As a server-sent event its `type` stands in `event:` only."""
 
     position: Position
@@ -162,25 +162,25 @@ class Ours(Value):
         return kind
 
 
-class Checkpoint(Ours):
+class Checkpoint(ControlFrame):
     """Nothing matched up to here: keep this cursor."""
 
     type: Literal["checkpoint"] = "checkpoint"
 
 
-class CaughtUp(Ours):
+class CaughtUp(ControlFrame):
     """The past is done; what follows happens now."""
 
     type: Literal["caught-up"] = "caught-up"
 
 
-class FellBehind(Ours):
+class FellBehind(ControlFrame):
     """You read too slowly, and get events from the store until you are caught up; no log lines."""
 
     type: Literal["fell-behind"] = "fell-behind"
 
 
-class Closing(Ours):
+class Closing(ControlFrame):
     """The server ends; come back after so many milliseconds."""
 
     type: Literal["closing"] = "closing"
@@ -205,7 +205,7 @@ class Speed(Value):
     speed: Annotated[float, Field(ge=0, le=1_000_000)]
 
 
-CONTROLS: tuple[type[Ours], ...] = (Checkpoint, CaughtUp, FellBehind, Closing)
+CONTROLS: tuple[type[ControlFrame], ...] = (Checkpoint, CaughtUp, FellBehind, Closing)
 FRAMES = (
     Progress,
     StatusChanged,

@@ -6,15 +6,15 @@ from operator import attrgetter
 from typing import Any
 
 from domain.lru import LruCache
-from domain.model import Held
+from domain.model import Versioned
 from tests.support.sample_aggregate import NOON, Tally
 
 
-def state(name: str, size: int) -> Held[Tally]:
-    return Held(Tally(name, 0), 1, 1, NOON, size)
+def state(name: str, size: int) -> Versioned[Tally]:
+    return Versioned(Tally(name, 0), 1, 1, NOON, size)
 
 
-def states(capacity: int) -> LruCache[str, Held[Any]]:
+def states(capacity: int) -> LruCache[str, Versioned[Any]]:
     return LruCache(capacity, attrgetter("weight"))
 
 

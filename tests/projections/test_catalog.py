@@ -62,7 +62,7 @@ async def documents(view: Catalog, connection: AsyncConnection, kind: str) -> li
 
 @pytest.mark.parametrize("page", [1, 2, 1000])
 async def test_catalog_entries_equal_their_streams(database: str, page: int) -> None:
-    by_id = {held.state.id: held for held in states(LOG)}
+    by_id = {versioned.state.id: versioned for versioned in states(LOG)}
     async with followed(database, Catalog(CODEC), LOG, page) as connection:
         view = Catalog(CODEC)
         orders = await documents(view, connection, "order")

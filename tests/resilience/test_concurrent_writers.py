@@ -9,7 +9,7 @@ from asyncio.subprocess import PIPE, Process
 import orjson
 import pytest
 
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from domain.eventlog.store import Store
 from tests.support.acknowledged_writes import Acknowledged, assert_log_contains
 from tests.support.paths import ROOT
@@ -31,9 +31,9 @@ async def writer(database: str, name: int, seconds: float) -> Process:
     return process
 
 
-async def tail(log: Store, until: asyncio.Event) -> list[Stored]:
+async def tail(log: Store, until: asyncio.Event) -> list[EventRow]:
     """Follow the log to its end: what comes is always the next."""
-    seen: list[Stored] = []
+    seen: list[EventRow] = []
     while True:
         over = until.is_set()
         page = await log.read(len(seen), 500)

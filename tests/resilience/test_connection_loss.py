@@ -41,8 +41,8 @@ async def test_cut_during_commit_is_settled_by_a_retry_with_the_same_key(
                     await bus.send(message("a", Raise(), **once))
                 again = await bus.send(message("a", Raise(), **once))
                 assert again.replayed == (cut is Cut.AFTER_COMMIT)
-                assert again.held == await log.load("tally/a")
-                assert (again.held.state.total, again.held.version) == (count, count + 1)
+                assert again.versioned == await log.load("tally/a")
+                assert (again.versioned.state.total, again.versioned.version) == (count, count + 1)
 
 
 @pytest.mark.parametrize("cut", [Cut.BEFORE_COMMIT, Cut.AFTER_COMMIT])
@@ -83,7 +83,7 @@ async def test_cut_while_a_batch_is_written_without_the_lock_leaves_all_or_nothi
                     await bus.send(message("a", Raise(amount=1_000)))
                 assert proxy.cut is Cut.NEVER
                 answer = await bus.send(message("a", Raise()))
-                assert answer.held.state.total == (13 + done) * count
+                assert answer.versioned.state.total == (13 + done) * count
             rows = await log.read(0, 1_000)
     assert [row.position for row in rows] == list(range(1, len(rows) + 1))
 
@@ -153,7 +153,7 @@ async def test_first_command_and_reads_after_a_restart_are_answered(
         await asyncio.gather(*(log.read(0, 10) for _ in range(20)))
         await asyncio.to_thread(terminate_all, database)
         await asyncio.sleep(0.2)
-        assert (await bus.send(message("a", Raise()))).held.version == 2
+        assert (await bus.send(message("a", Raise()))).versioned.version == 2
         assert len(await log.read(0, 10)) == 2
 
 
@@ -169,7 +169,7 @@ async def test_silent_database_is_given_up_in_time(database: str) -> None:
             waited = await asyncio.gather(*map(refusal, [*sent, *reads, late]))
             assert max(waited) < LONGEST_WAIT
             proxy.thaw()
-            assert (await bus.send(message("a", Raise()))).held.state.total >= 1
+            assert (await bus.send(message("a", Raise()))).versioned.state.total >= 1
             assert (await log.head())[0] >= 2
 
 
@@ -194,4 +194,4 @@ async def test_sleeping_lock_holder_is_given_up_in_time(
         with psycopg.connect(database, options="-c search_path=executions") as sleeper:
             sleeper.execute("SELECT position FROM head FOR UPDATE")
             assert await refusal(bus.send(message("a", Raise()))) < LONGEST_WAIT
-        assert (await bus.send(message("a", Raise()))).held.version == 2
+        assert (await bus.send(message("a", Raise()))).versioned.version == 2

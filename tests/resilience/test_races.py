@@ -29,7 +29,7 @@ async def test_same_key_in_two_processes_has_one_effect_and_one_replay(new_store
                 *(bus.send(message("a", Raise(), **once)) for bus in (left, right))
             )
             assert sorted(answer.replayed for answer in answers) == [False, True]
-            assert [answer.held.state.total for answer in answers] == [count, count]
+            assert [answer.versioned.state.total for answer in answers] == [count, count]
 
 
 async def test_same_key_with_two_bodies_in_two_processes_refuses_one(new_store: NewStore) -> None:
@@ -42,7 +42,7 @@ async def test_same_key_with_two_bodies_in_two_processes_refuses_one(new_store: 
             ]
             answers = await asyncio.gather(*sent, return_exceptions=True)
             assert sum(isinstance(answer, IdempotencyKeyReused) for answer in answers) == 1
-        assert (await left.send(message("a", Raise()))).held.state.total == 21
+        assert (await left.send(message("a", Raise()))).versioned.state.total == 21
 
 
 async def test_key_claimed_by_log_lines_meanwhile_is_refused_for_a_command(database: str) -> None:
@@ -60,7 +60,7 @@ async def test_key_claimed_by_log_lines_meanwhile_is_refused_for_a_command(datab
             reply = await claim(connection, IdempotencyKey("k", "lines"), {}, NOON)
         assert reply is not None
         assert reply.fingerprint == "lines"
-        assert (await bus.send(message("a", Raise()))).held.state.total == 1
+        assert (await bus.send(message("a", Raise()))).versioned.state.total == 1
 
 
 async def test_key_released_by_log_lines_is_free_for_a_command(database: str) -> None:
@@ -71,7 +71,7 @@ async def test_key_released_by_log_lines_is_free_for_a_command(database: str) ->
             await claim(connection, IdempotencyKey("k", "lines"), {}, NOON)
             sent = bus.submit(message("a", Raise(), idempotency=IdempotencyKey("k", "command")))
             await asyncio.wait([sent], timeout=0.3)
-        assert (await sent).held.state.total == 1
+        assert (await sent).versioned.state.total == 1
 
 
 async def test_cleaning_leaves_a_reply_that_is_renewed_meanwhile(database: str) -> None:
@@ -113,12 +113,14 @@ async def test_reader_never_sees_an_event_without_its_data_key(
     async with running_bus(store(database)) as bus, running_bus(reading):
         await bus.send(message("a", Begin()))
         async with reading.reader() as connection:
-            disturbed = Interrupted(
+            reset_optimistic_streak = Interrupted(
                 connection,
                 queries.LOAD,
                 lambda: bus.send(message("a", Note(note="secret"))),
             )
-            loaded = await reading.states.load(cast(AsyncConnection, disturbed), {"tally/a": None})
+            loaded = await reading.states.load(
+                cast(AsyncConnection, reset_optimistic_streak), {"tally/a": None}
+            )
         assert loaded["tally/a"].state.note == (
             None if loaded["tally/a"].version == 1 else "secret"
         )
@@ -135,13 +137,14 @@ async def test_reader_has_the_keys_it_looked_up_whatever_the_writer_forgets(
     async with running_bus(log) as bus:  # what it has at hand, its first command makes it forget
         await log.load("tally/a")
         async with log.reader() as connection:
-            disturbed = Interrupted(
+            reset_optimistic_streak = Interrupted(
                 connection, queries.LOAD, lambda: bus.send(message("c", Begin()))
             )
             loaded = await log.states.load(
-                cast(AsyncConnection, disturbed), dict.fromkeys(["tally/a", "tally/b"])
+                cast(AsyncConnection, reset_optimistic_streak),
+                dict.fromkeys(["tally/a", "tally/b"]),
             )
-    assert {stream: held.state.note for stream, held in loaded.items()} == {
+    assert {stream: versioned.state.note for stream, versioned in loaded.items()} == {
         "tally/a": "secret of a",
         "tally/b": "secret of b",
     }

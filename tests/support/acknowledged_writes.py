@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import orjson
 
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from domain.writer.command_bus import Answer
 from tests.support import sample_aggregate
 
@@ -24,13 +24,17 @@ class Acknowledged(NamedTuple):
 
 
 def acknowledged(label: str, answer: Answer) -> Acknowledged:
-    held = answer.held
+    versioned = answer.versioned
     return Acknowledged(
-        label, f"tally/{held.state.id}", held.version, held.position, held.state.total
+        label,
+        f"tally/{versioned.state.id}",
+        versioned.version,
+        versioned.position,
+        versioned.state.total,
     )
 
 
-def assert_log_contains(log: Sequence[Stored], answers: Iterable[Acknowledged]) -> None:
+def assert_log_contains(log: Sequence[EventRow], answers: Iterable[Acknowledged]) -> None:
     """Raises AssertionError unless positions are dense and each answer is in the log exactly once."""
     assert [row.position for row in log] == list(range(1, len(log) + 1))
     labels = [orjson.loads(row.meta).get("correlation") for row in log]
@@ -43,7 +47,7 @@ def assert_log_contains(log: Sequence[Stored], answers: Iterable[Acknowledged]) 
         assert totals[answer.stream, answer.version] == answer.total
 
 
-def folded(log: Sequence[Stored]) -> dict[tuple[str, int], int]:
+def folded(log: Sequence[EventRow]) -> dict[tuple[str, int], int]:
     """The total of each tally after each of its versions, which have no holes."""
     codec = sample_aggregate.codec()
     states: dict[str, sample_aggregate.Tally] = {}

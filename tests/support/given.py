@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from domain.errors import DomainError
-from domain.model import Command, Context, Event, Held, On, Recorded
+from domain.model import Command, Context, Event, On, Recorded, Versioned
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -24,7 +24,7 @@ class Given:
     now: datetime = NOON
     version: int = 0
     state: Any = None
-    known: Mapping[str, Held[Any] | None] = field(default_factory=dict)
+    known: Mapping[str, Versioned[Any] | None] = field(default_factory=dict)
     importing: bool = False
     chance: float = 0.5
 
@@ -50,7 +50,9 @@ class Given:
     def knowing(self, **states: Any) -> Given:
         """Other aggregates: `order__o1=…` is the stream `order/o1`; None is one that is not there."""
         known = {
-            name.replace("__", "/").replace("_", "-"): Held(state, 1, 1, NOON) if state else None
+            name.replace("__", "/").replace("_", "-"): Versioned(state, 1, 1, NOON)
+            if state
+            else None
             for name, state in states.items()
         }
         return replace(self, known={**self.known, **known})
@@ -79,8 +81,8 @@ class Given:
         return Outcome(self, events, None, command.occurred_at)
 
     @property
-    def held(self) -> Held[Any]:
-        return Held(self.state, self.version, self.version, self.now)
+    def versioned(self) -> Versioned[Any]:
+        return Versioned(self.state, self.version, self.version, self.now)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from tests.support.service_process import AUTHORIZED, Service, correlation
 
 CALLERS = 12
@@ -123,7 +123,7 @@ async def under_load(service: Service, name: str) -> AsyncIterator[Load]:
             await running
 
 
-def assert_log_contains(log: Sequence[Stored], answers: Sequence[Acknowledged]) -> None:
+def assert_log_contains(log: Sequence[EventRow], answers: Sequence[Acknowledged]) -> None:
     """Raises AssertionError unless each answer is in the log once, and each commit is whole."""
     assert [row.position for row in log] == list(range(1, len(log) + 1))
     labels = [correlation(row) for row in log]

@@ -13,10 +13,10 @@ from api.streaming.log.entry import Entry
 from api.streaming.log.loader import StreamPage
 from api.streaming.log.tail import Idle, LogPage
 from domain.errors import Overloaded
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DataKey
 from domain.execution.events import ExecutionCreated
-from domain.model import Event, Held, Recorded, replay
+from domain.model import Event, Recorded, Versioned, replay
 from domain.registry import codec
 
 CODEC = codec()
@@ -28,7 +28,7 @@ class MemoryLog:
     """Rows that are committed. While it is `away`, every read fails."""
 
     def __init__(self) -> None:
-        self.rows: list[Stored] = []
+        self.rows: list[EventRow] = []
         self.away = False
         self._chance = random.Random(1)
         self._versions: Counter[str] = Counter()
@@ -55,7 +55,7 @@ class MemoryLog:
         await self._read()
         return len(self.rows)
 
-    async def entries(self, rows: Iterable[Stored]) -> list[Entry]:
+    async def entries(self, rows: Iterable[EventRow]) -> list[Entry]:
         await self._read()
         return [Entry(row, _key(row.stream)) for row in rows]
 
@@ -71,10 +71,10 @@ class MemoryLog:
         await self._read()
         return sum(row.stream == stream for row in self.rows[:position])
 
-    async def state(self, stream: str) -> Held[Any] | None:
+    async def state(self, stream: str) -> Versioned[Any] | None:
         return await self.state_at(stream, self._versions[stream])
 
-    async def state_at(self, stream: str, version: int) -> Held[Any] | None:
+    async def state_at(self, stream: str, version: int) -> Versioned[Any] | None:
         await self._read()
         rows = [row for row in self.rows if row.stream == stream and row.version <= version]
         return replay(None, map(self.decode, rows))
@@ -83,7 +83,7 @@ class MemoryLog:
         await self._read()
         return {stream: _key(stream) for stream in streams}
 
-    def decode(self, row: Stored) -> Recorded:
+    def decode(self, row: EventRow) -> Recorded:
         return CODEC.decode(row)
 
     async def _read(self) -> None:

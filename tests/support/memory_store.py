@@ -15,14 +15,14 @@ from psycopg import AsyncConnection
 
 from domain.eventlog import store
 from domain.eventlog.append import Attempt, Moved, Transaction
-from domain.eventlog.codec import Codec, Snapshot, Stored
+from domain.eventlog.codec import Codec, EventRow, Snapshot
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey, Reply
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.queries import NEWEST
 from domain.eventlog.states import Moment, Reading, StateLoader
 from domain.eventlog.store import Store
-from domain.model import Held, replay
+from domain.model import Versioned, replay
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -39,12 +39,12 @@ class MemoryLog:
         self.lock = asyncio.Lock()
         self.session = 1
         self.at = EPOCH
-        self.events: list[Stored] = []
+        self.events: list[EventRow] = []
         self.snapshots: list[Snapshot] = []
         self.replies: dict[str, Kept] = {}
         self.keys: dict[str, bytes] = {}
 
-    def of(self, stream: str) -> Iterator[Stored]:
+    def of(self, stream: str) -> Iterator[EventRow]:
         """The events of one stream, in order."""
         return (event for event in self.events if event.stream == stream)
 
@@ -57,31 +57,31 @@ class MemoryStateLoader(StateLoader):
     async def load(
         self,
         connection: AsyncConnection,
-        known: Mapping[str, Held[Any] | None],
+        known: Mapping[str, Versioned[Any] | None],
         *,
         until: int = NEWEST,
         believe_absent: bool = False,
-    ) -> dict[str, Held[Any]]:
+    ) -> dict[str, Versioned[Any]]:
         keys = await self.learn(connection, known, believe_absent=believe_absent)
         loaded = {
-            stream: self._at(stream, held, until, keys.get(stream))
-            for stream, held in known.items()
+            stream: self._at(stream, versioned, until, keys.get(stream))
+            for stream, versioned in known.items()
         }
-        return {stream: held for stream, held in loaded.items() if held is not None}
+        return {stream: versioned for stream, versioned in loaded.items() if versioned is not None}
 
     async def read(
         self, connection: AsyncConnection, stream: str, until: int | datetime = NEWEST
     ) -> Reading:
         if isinstance(until, datetime):
-            held = (await self.as_of(connection, [stream], until)).get(stream)
+            versioned = (await self.as_of(connection, [stream], until)).get(stream)
         else:
-            held = (await self.load(connection, {stream: None}, until=until)).get(stream)
-        return Reading(held, len(self.log.events), self.log.at)
+            versioned = (await self.load(connection, {stream: None}, until=until)).get(stream)
+        return Reading(versioned, len(self.log.events), self.log.at)
 
     async def as_of(
         self, connection: AsyncConnection, streams: Iterable[str], moment: Moment
-    ) -> dict[str, Held[Any]]:
-        loaded: dict[str, Held[Any]] = {}
+    ) -> dict[str, Versioned[Any]]:
+        loaded: dict[str, Versioned[Any]] = {}
         for stream in streams:
             then = [e for e in self.log.of(stream) if _place(e, moment) <= moment]  # type: ignore[operator]  # both are of one kind
             if then:
@@ -97,18 +97,18 @@ class MemoryStateLoader(StateLoader):
         return keys | self.keyring.learn(rows, absent=unknown if believe_absent else ())
 
     def _at(
-        self, stream: str, held: Held[Any] | None, until: int, key: DataKey | None
-    ) -> Held[Any] | None:
-        if held is None:
+        self, stream: str, versioned: Versioned[Any] | None, until: int, key: DataKey | None
+    ) -> Versioned[Any] | None:
+        if versioned is None:
             for row in self.log.snapshots:
                 if row.stream == stream and row.version <= until:
-                    held = self.codec.thaw(row, key)
-        after = held.version if held else 0
+                    versioned = self.codec.thaw(row, key)
+        after = versioned.version if versioned else 0
         fresh = [e for e in self.log.of(stream) if after < e.version <= until]
-        return replay(held, [self.codec.decode(row, key) for row in fresh])
+        return replay(versioned, [self.codec.decode(row, key) for row in fresh])
 
 
-def _place(event: Stored, moment: Moment) -> Moment:
+def _place(event: EventRow, moment: Moment) -> Moment:
     return event.at if isinstance(moment, datetime) else event.position
 
 
@@ -148,7 +148,7 @@ class MemoryStore(Store):
     async def head(self) -> tuple[int, datetime]:
         return len(self.log.events), self.log.at
 
-    async def read(self, after: int, limit: int) -> list[Stored]:
+    async def read(self, after: int, limit: int) -> list[EventRow]:
         page = self.log.events[after : after + limit]
         before = accumulate((len(row.data) for row in page), initial=0)
         return [row for row, size in zip(page, before, strict=False) if size < store.READ_BYTES]
@@ -160,7 +160,7 @@ class MemoryStore(Store):
         until: int,
         types: Sequence[str] | None = None,
         share: tuple[int, int] | None = None,
-    ) -> list[Stored]:
+    ) -> list[EventRow]:
         shares, number = share or (1, 0)
         return [
             event
@@ -171,7 +171,7 @@ class MemoryStore(Store):
 
     async def history(
         self, stream: str, after: int = 0, until: int = NEWEST, limit: int = NEWEST
-    ) -> list[Stored]:
+    ) -> list[EventRow]:
         return [e for e in self.log.of(stream) if after < e.version <= until][:limit]
 
     async def version_at(self, stream: str, at: datetime) -> int:
@@ -209,7 +209,7 @@ class MemoryTransaction(Transaction):
 
     async def append(
         self,
-        events: Sequence[Stored],
+        events: Sequence[EventRow],
         replies: Sequence[Reply],
         at: datetime,
     ) -> None:
@@ -236,7 +236,7 @@ class MemoryAttempt(MemoryTransaction, Attempt):
 
     async def append(
         self,
-        events: Sequence[Stored],
+        events: Sequence[EventRow],
         replies: Sequence[Reply],
         at: datetime,
     ) -> None:

@@ -11,11 +11,11 @@ import orjson
 from hypothesis import note
 
 from domain.errors import DomainError
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DataKey
 from domain.execution.commands import COMMANDS, SERVER_COMMANDS, CreateExecution
 from domain.execution.state import Execution
-from domain.model import Command, Context, Held, Recorded, replay
+from domain.model import Command, Context, Recorded, Versioned, replay
 from domain.registry import codec
 from tests.support.given import NOON, SECOND
 from tests.support.histories import ORDER, SERVICE
@@ -29,9 +29,9 @@ FORK_KEY = DataKey(b"f" * 32, FORK)
 CODEC = codec()
 
 
-KNOWN: dict[str, Held[Any] | None] = {
-    "order/o-1": Held(ORDER, 1, 1, NOON),
-    "service/s-1": Held(SERVICE, 1, 1, NOON),
+KNOWN: dict[str, Versioned[Any] | None] = {
+    "order/o-1": Versioned(ORDER, 1, 1, NOON),
+    "service/s-1": Versioned(SERVICE, 1, 1, NOON),
 }
 
 
@@ -173,24 +173,24 @@ ways = st.lists(moves, min_size=5, max_size=30)
 class Path(NamedTuple):
     """What a walk left behind: the stored rows and the state after each."""
 
-    rows: list[Stored]
-    states: list[Held[Any]]
+    rows: list[EventRow]
+    states: list[Versioned[Any]]
 
 
 def walk(creation: CreateExecution, way: list[tuple[Any, timedelta, timedelta]]) -> Path:
     path, now = Path([], []), NOON
     for command, wait, back in [(creation, timedelta(), timedelta()), *way]:
         now += wait
-        held = path.states[-1] if path.states else None
+        versioned = path.states[-1] if path.states else None
         context = Context(now, now - back, "t", str, lambda: 0.5, importing=False, states=KNOWN)
         with suppress(DomainError):
-            for event in command.outcome(held.state if held else None, context):
+            for event in command.outcome(versioned.state if versioned else None, context):
                 n = len(path.rows) + 1
                 occurred_at = context.when if back else None
                 recorded = Recorded(STREAM, n, n, now, event, "t", occurred_at=occurred_at)
-                held = replay(held, [recorded])
-                assert held is not None
+                versioned = replay(versioned, [recorded])
+                assert versioned is not None
                 path.rows.append(CODEC.encode(recorded, KEY))
-                path.states.append(held)
-                note(f"{n} {event.type} -> {held.state.status}")
+                path.states.append(versioned)
+                note(f"{n} {event.type} -> {versioned.state.status}")
     return path

@@ -16,11 +16,11 @@ from psycopg.sql import SQL, Identifier
 
 from domain.eventlog.encryption import KEY_BYTES, Vault
 from domain.execution.events import ExecutionCreated
-from domain.model import Held, Recorded, replay
+from domain.model import Recorded, Versioned, replay
 from domain.registry import codec
 from domain.types import Assignee
 from projections.engine.migrations import BEGIN_BOOKMARK
-from projections.engine.projection import View
+from projections.engine.projection import Projection
 from tests.support.random_executions import creations, walk, ways
 
 CODEC = codec()
@@ -61,17 +61,17 @@ def _choices(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-def states(events: Sequence[Recorded]) -> list[Held[Any]]:
+def states(events: Sequence[Recorded]) -> list[Versioned[Any]]:
     """The executions that a log leads to."""
-    held: dict[str, Held[Any] | None] = {}
+    versioned: dict[str, Versioned[Any] | None] = {}
     for event in events:
-        held[event.stream] = replay(held.get(event.stream), [event])
-    return [state for state in held.values() if state]
+        versioned[event.stream] = replay(versioned.get(event.stream), [event])
+    return [state for state in versioned.values() if state]
 
 
 @asynccontextmanager
 async def followed(
-    conninfo: str, view: View, events: Sequence[Recorded], page: int = 1000
+    conninfo: str, view: Projection, events: Sequence[Recorded], page: int = 1000
 ) -> AsyncIterator[AsyncConnection]:
     """A connection to the tables of a view that has followed this log, in pages of a size."""
     schema = Identifier(f"only_{view.name}")

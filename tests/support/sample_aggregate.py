@@ -14,7 +14,7 @@ from domain.eventlog.codec import Codec
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.store import Store
-from domain.model import Aggregate, Command, Context, Creation, Event, Held, On, Recorded
+from domain.model import Aggregate, Command, Context, Creation, Event, On, Recorded, Versioned
 from domain.sealing import Sealed
 from domain.writer.command_bus import Bus
 from domain.writer.message import Message
@@ -71,7 +71,9 @@ class Begin(Creation[Tally]):
     name: ClassVar[str] = "begin"
     after: str | None = None
 
-    def reads(self, state: Tally | None, states: Mapping[str, Held[Any] | None]) -> Iterable[str]:
+    def reads(
+        self, state: Tally | None, states: Mapping[str, Versioned[Any] | None]
+    ) -> Iterable[str]:
         return [f"tally/{self.after}"] if self.after else []
 
     def create(self, context: Context) -> Iterator[Event | On]:

@@ -18,7 +18,7 @@ import psycopg
 
 from api.embedded_postgres.cluster import Cluster
 from api.embedded_postgres.server import EmbeddedPostgres
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from domain.eventlog.queries import IN_ORDER, SPAN
 from domain.eventlog.sessions import session_options
 from tests.support.databases import reachable_folder
@@ -90,12 +90,12 @@ class Service:
     def log(self) -> str:
         return self.log_file.read_text()
 
-    def events(self) -> list[Stored]:
+    def events(self) -> list[EventRow]:
         """The whole log, as the database has it."""
         with psycopg.connect(self.conninfo, options=session_options("executions")) as connection:
             query = (SPAN + IN_ORDER).encode()
             cursor = connection.execute(query, (0, 10_000_000), binary=True)
-            return [Stored(*row) for row in cursor.fetchall()]
+            return [EventRow(*row) for row in cursor.fetchall()]
 
     @property
     def conninfo(self) -> str:
@@ -147,7 +147,7 @@ def free_port() -> int:
         return port
 
 
-def correlation(row: Stored) -> str | None:
+def correlation(row: EventRow) -> str | None:
     label: str | None = orjson.loads(row.meta).get("correlation")
     return label
 

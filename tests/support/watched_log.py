@@ -16,11 +16,11 @@ from api.streaming.topic import Topic
 from domain.eventlog.notifications import Listener
 from domain.eventlog.store import Store
 from domain.eventlog.tail import Tail
-from domain.model import Held
+from domain.model import Versioned
 from projections.engine.migrations import migrate_projections
 from projections.log_lines.model import LogLine
 from projections.log_lines.projection import Logs
-from projections.log_lines.reader import LogBook
+from projections.log_lines.reader import LogLineStore
 from tests.support.event_writer import NOON, Log, opened, some
 from tests.support.hub import Line, until
 
@@ -33,18 +33,18 @@ class Running(NamedTuple):
 
     hub: Hub
     store: Store
-    book: LogBook
+    book: LogLineStore
     log: Log
 
     async def tell(self, execution: str, *messages: str) -> None:
         lines = [LogLine(level="info", message=message) for message in messages]
         await self.book.append(execution, lines, NOON)
 
-    async def connect(self, topic: Topic = LOGS, held: Held[Any] | None = None) -> Line:
+    async def connect(self, topic: Topic = LOGS, versioned: Versioned[Any] | None = None) -> Line:
         if topic.filter.logs:
             await self.hub.logs.ready()
         line = Line()
-        self.hub.connect(line, topic, await self.hub.head(), held).start()
+        self.hub.connect(line, topic, await self.hub.head(), versioned).start()
         await until(lambda: b"caught-up" in line.written)
         return line
 
@@ -62,7 +62,7 @@ async def running(conninfo: str) -> AsyncIterator[Running]:
         try:
             log = Log(store)
             await log.write(some(3))
-            yield Running(hub, store, LogBook(store, hub.logs.appended), log)
+            yield Running(hub, store, LogLineStore(store, hub.logs.appended), log)
         finally:
             await hub.stop()
             await tail.stop()

@@ -13,7 +13,7 @@ from api.streaming.log.entry import Entry
 from api.streaming.log.loader import Loader
 from domain.errors import Overloaded
 from domain.lru import LruCache
-from domain.model import CACHED_PARTS, Held
+from domain.model import CACHED_PARTS, Versioned
 
 log = structlog.get_logger()
 
@@ -23,7 +23,7 @@ class CurrentStates:
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
-        self._cache: LruCache[str, Held[Any]] = LruCache(CACHED_PARTS, attrgetter("weight"))
+        self._cache: LruCache[str, Versioned[Any]] = LruCache(CACHED_PARTS, attrgetter("weight"))
 
     def note(self, entries: Sequence[Entry]) -> None:
         """What was published, in order; after an event that cannot be read, the state is unknown."""
@@ -38,21 +38,21 @@ class CurrentStates:
         """Drop all states."""
         self._cache.clear()
 
-    async def of(self, streams: Iterable[str]) -> Mapping[str, Held[Any]]:
+    async def of(self, streams: Iterable[str]) -> Mapping[str, Versioned[Any]]:
         """The states of streams; one that does not exist, or cannot be read, is left out."""
         wanted = list(streams)
         missing = [stream for stream in wanted if stream not in self._cache]
-        for stream, held in zip(
+        for stream, versioned in zip(
             missing, await asyncio.gather(*map(self._load, missing)), strict=True
         ):
             newest = self._cache.get(stream)
-            if held is not None and (newest is None or newest.version < held.version):
-                self._cache.put(stream, held)
-        found = {stream: held for stream in wanted if (held := self._cache.get(stream))}
+            if versioned is not None and (newest is None or newest.version < versioned.version):
+                self._cache.put(stream, versioned)
+        found = {stream: versioned for stream in wanted if (versioned := self._cache.get(stream))}
         self._cache.trim()
         return found
 
-    async def _load(self, stream: str) -> Held[Any] | None:
+    async def _load(self, stream: str) -> Versioned[Any] | None:
         try:
             return await self._loader.state(stream)
         except Overloaded:

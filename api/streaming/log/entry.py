@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DataKey, WrongKey
-from domain.model import Held, Recorded
+from domain.model import Recorded, Versioned
 from projections.query.matcher import PARTIES
 
 EXECUTIONS = "execution/"
@@ -38,8 +38,8 @@ class States(NamedTuple):
     """A decoded event with the state before and after it, sealed fields as `Ciphertext`."""
 
     recorded: Recorded
-    before: Held[Any] | None
-    after: Held[Any]
+    before: Versioned[Any] | None
+    after: Versioned[Any]
 
 
 class Entry:
@@ -51,7 +51,7 @@ class Entry:
 
     __slots__ = ("_parties", "key", "position", "row", "serial", "states", "stream", "type")
 
-    def __init__(self, row: Stored, key: DataKey | None, states: States | None = None) -> None:
+    def __init__(self, row: EventRow, key: DataKey | None, states: States | None = None) -> None:
         self.row = row
         self.key = key
         self.states = states

@@ -15,11 +15,11 @@ from api.telemetry.metrics import UNREADABLE
 from domain.errors import Overloaded
 from domain.eventlog.encryption import DataKey
 from domain.lru import LruCache
-from domain.model import CACHED_PARTS, Held, replay
+from domain.model import CACHED_PARTS, Versioned, replay
 
 log = structlog.get_logger()
 
-Known = dict[str, Held[Any] | None]
+KnownStates = dict[str, Versioned[Any] | None]
 
 
 class Folding:
@@ -31,7 +31,7 @@ class Folding:
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
-        self._cache: LruCache[str, Held[Any]] = LruCache(CACHED_PARTS, attrgetter("weight"))
+        self._cache: LruCache[str, Versioned[Any]] = LruCache(CACHED_PARTS, attrgetter("weight"))
         self._readable: dict[str, int] = {}
         """The last version with a state, for streams where that is not the newest."""
 
@@ -40,9 +40,9 @@ class Folding:
         states = await self._states_before(entries)
         keys = await self._missing_keys(entries)
         folded = [self._fold(entry, states, keys) for entry in entries]
-        for stream, held in states.items():
-            if held is not None:
-                self._cache.put(stream, held)
+        for stream, versioned in states.items():
+            if versioned is not None:
+                self._cache.put(stream, versioned)
         self._cache.trim()
         return folded
 
@@ -51,7 +51,7 @@ class Folding:
         self._cache.clear()
         self._readable.clear()
 
-    def _fold(self, entry: Entry, states: Known, keys: Mapping[str, DataKey | None]) -> Entry:
+    def _fold(self, entry: Entry, states: KnownStates, keys: Mapping[str, DataKey | None]) -> Entry:
         if not entry.of_execution:
             return entry
         row, stream = entry.row, entry.stream
@@ -70,12 +70,12 @@ class Folding:
         states[stream] = after
         return Entry(row, key, States(recorded, before, after))
 
-    async def _states_before(self, entries: Sequence[Entry]) -> Known:
+    async def _states_before(self, entries: Sequence[Entry]) -> KnownStates:
         firsts: dict[str, Entry] = {}
         for entry in entries:
             if entry.of_execution:
                 firsts.setdefault(entry.stream, entry)
-        states: Known = {}
+        states: KnownStates = {}
         missing: dict[str, int] = {}
         for stream, first in firsts.items():
             version, cached = first.row.version - 1, self._cache.get(stream)
@@ -85,10 +85,10 @@ class Folding:
                 missing[stream] = version
         return states | await self._load(missing)
 
-    async def _load(self, versions: Mapping[str, int]) -> Known:
+    async def _load(self, versions: Mapping[str, int]) -> KnownStates:
         questions = [self._loader.state_at(*place) for place in versions.items()]
         answers = await asyncio.gather(*questions, return_exceptions=True)
-        states: Known = {}
+        states: KnownStates = {}
         for (stream, version), answer in zip(versions.items(), answers, strict=True):
             if isinstance(answer, Overloaded):
                 raise answer

@@ -9,12 +9,12 @@ import structlog
 
 from api.streaming.log.dataloader import DataLoader
 from api.streaming.log.entry import DamagedKey, Entry
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DataKey, WrongKey
 from domain.eventlog.queries import NEWEST
 from domain.eventlog.states import PAGE_BYTES
 from domain.eventlog.store import Store
-from domain.model import Held, Recorded
+from domain.model import Recorded, Versioned
 
 PAGE = 100
 STATES_AT_ONCE = 100
@@ -40,7 +40,7 @@ class Loader(Protocol):
         """The position of the last event."""
         ...
 
-    async def entries(self, rows: Iterable[Stored]) -> list[Entry]:
+    async def entries(self, rows: Iterable[EventRow]) -> list[Entry]:
         """Entries of rows, with the keys to what is sealed in them."""
         ...
 
@@ -56,11 +56,11 @@ class Loader(Protocol):
         """The version that a stream had at a position of the log; 0 before its first event."""
         ...
 
-    async def state(self, stream: str) -> Held[Any] | None:
+    async def state(self, stream: str) -> Versioned[Any] | None:
         """The state of a stream now, sealed fields as `Ciphertext`; None where it has no events."""
         ...
 
-    async def state_at(self, stream: str, version: int) -> Held[Any] | None:
+    async def state_at(self, stream: str, version: int) -> Versioned[Any] | None:
         """The state of a stream at a version from 1 on, sealed fields as `Ciphertext`."""
         ...
 
@@ -68,7 +68,7 @@ class Loader(Protocol):
         """The data keys of streams; None where there is none (any more)."""
         ...
 
-    def decode(self, row: Stored) -> Recorded:
+    def decode(self, row: EventRow) -> Recorded:
         """The event of a row, sealed fields as `Ciphertext`."""
         ...
 
@@ -81,8 +81,8 @@ class StoreLoader:
         self._damaged: set[str] = set()
         self.decode = store.codec.decode
         self.heads: DataLoader[None, int] = DataLoader(self._heads, 100_000)
-        self.states: DataLoader[str, Held[Any]] = DataLoader(self._states, STATES_AT_ONCE)
-        self.past_states: DataLoader[Place, Held[Any]] = DataLoader(
+        self.states: DataLoader[str, Versioned[Any]] = DataLoader(self._states, STATES_AT_ONCE)
+        self.past_states: DataLoader[Place, Versioned[Any]] = DataLoader(
             self._past_states, STATES_AT_ONCE
         )
         self.pages: DataLoader[Place, StreamPage] = DataLoader(self._pages, PAGES_AT_ONCE)
@@ -91,7 +91,7 @@ class StoreLoader:
     async def head(self) -> int:
         return await self.heads.load(None) or 0
 
-    async def entries(self, rows: Iterable[Stored]) -> list[Entry]:
+    async def entries(self, rows: Iterable[EventRow]) -> list[Entry]:
         rows = list(rows)
         keys = await self.keys({row.stream for row in rows if b'"$sealed"' in row.data})
         return [Entry(row, keys.get(row.stream)) for row in rows]
@@ -109,10 +109,10 @@ class StoreLoader:
     async def version_at(self, stream: str, position: int) -> int:
         return await self.versions.load((stream, position)) or 0
 
-    async def state(self, stream: str) -> Held[Any] | None:
+    async def state(self, stream: str) -> Versioned[Any] | None:
         return await self.states.load(stream)
 
-    async def state_at(self, stream: str, version: int) -> Held[Any] | None:
+    async def state_at(self, stream: str, version: int) -> Versioned[Any] | None:
         return await self.past_states.load((stream, version))
 
     async def keys(self, streams: Iterable[str]) -> Mapping[str, DataKey | None]:
@@ -136,12 +136,12 @@ class StoreLoader:
         position, _at = await self._store.head()
         return {None: position}
 
-    async def _states(self, streams: Sequence[str]) -> dict[str, Held[Any]]:
+    async def _states(self, streams: Sequence[str]) -> dict[str, Versioned[Any]]:
         async with self._store.reader() as connection:
             return await self._store.states.states_at(connection, dict.fromkeys(streams, NEWEST))
 
-    async def _past_states(self, places: Sequence[Place]) -> dict[Place, Held[Any]]:
-        found: dict[Place, Held[Any]] = {}
+    async def _past_states(self, places: Sequence[Place]) -> dict[Place, Versioned[Any]]:
+        found: dict[Place, Versioned[Any]] = {}
         rest = list(places)
         while rest:
             versions = dict(rest)  # one version of each stream in one query
@@ -165,5 +165,5 @@ class StoreLoader:
         }
 
 
-def _is_cut(rows: Sequence[Stored]) -> bool:
+def _is_cut(rows: Sequence[EventRow]) -> bool:
     return len(rows) >= PAGE or sum(len(row.data) for row in rows) >= PAGE_BYTES

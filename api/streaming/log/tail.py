@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from api.streaming.log.retrying import retried
 from api.telemetry.metrics import LOG_POSITION
 from domain.eventlog import tail as domain_tail
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from domain.eventlog.store import Store
 from domain.eventlog.tail import HoleInLog
 
@@ -25,7 +25,7 @@ class LogPage(NamedTuple):
     `more` if others may follow already.
     """
 
-    rows: Sequence[Stored]
+    rows: Sequence[EventRow]
     position: int
     more: bool = False
 
@@ -89,7 +89,7 @@ class SharedTail:
         self._position = rows[-1].position
         return LogPage(rows, self._position, more=self._position < head)
 
-    async def _rows(self, after: int, until: int) -> Sequence[Stored]:
+    async def _rows(self, after: int, until: int) -> Sequence[EventRow]:
         if self._tail.covers(after):
             return [event.row for event in self._tail.after(after, until)]
         return await self._store.read(after, until - after)

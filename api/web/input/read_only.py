@@ -12,7 +12,7 @@ from domain.eventlog.codec import plain_json
 from domain.execution.commands.update import UpdateExecution
 from domain.execution.state import Execution
 from domain.execution.types import SERVER_OWNED
-from domain.model import Held, Value
+from domain.model import Value, Versioned
 from projections.representations.execution import document
 from projections.representations.execution_schema import ServiceExecution
 
@@ -40,18 +40,18 @@ def is_read_before(given: dict[str, Any]) -> bool:
 
 
 def without_unchanged(
-    given: dict[str, Any], held: Held[Execution], now: datetime
+    given: dict[str, Any], versioned: Versioned[Execution], now: datetime
 ) -> dict[str, Any]:
     """The members of `given` that are not as they are shown.
 
     Raises:
         ReadOnly: some of them are the server's own.
     """
-    shown: dict[str, Any] = orjson.loads(plain_json(document(held, now)))
+    shown: dict[str, Any] = orjson.loads(plain_json(document(versioned, now)))
     changed = {
         name: value
         for name, value in given.items()
-        if name not in UNCHECKED and not _is_shown(name, value, shown, held.state)
+        if name not in UNCHECKED and not _is_shown(name, value, shown, versioned.state)
     }
     wrong = [name for name in changed if name in OWNED]
     if isinstance(metadata := changed.get("metadata"), dict):

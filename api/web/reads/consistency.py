@@ -13,7 +13,7 @@ from api.web.request import Request
 from domain.eventlog.states import Reading
 from domain.eventlog.store import Store
 from domain.execution.types import Status
-from domain.model import Held
+from domain.model import Versioned
 from projections.engine.runner import Runner
 
 DEFAULT_WAIT = 5
@@ -77,10 +77,10 @@ class Consistency:
             reading = await read()
         return reading
 
-    async def wait_for_log_lines(self, held: Held[Any]) -> None:
+    async def wait_for_log_lines(self, versioned: Versioned[Any]) -> None:
         """Wait a moment for the server's own lines about the end, or the failure before a retry."""
-        if held.state.final or held.state.status is Status.RETRY:
-            await self._runner.wait("logs", held.position, LOGS_WITHIN)
+        if versioned.state.final or versioned.state.status is Status.RETRY:
+            await self._runner.wait("logs", versioned.position, LOGS_WITHIN)
 
 
 def _min_position(request: Request) -> int:

@@ -15,7 +15,7 @@ from api.web.request import Request
 from domain.errors import Invalid
 from domain.eventlog.states import Moment
 from domain.execution.state import Step
-from domain.model import Held
+from domain.model import Versioned
 from projections.history.time_travel import History, existing
 from projections.representations.execution import document
 
@@ -27,7 +27,7 @@ class ReadState(NamedTuple):
     `immutable`: it will never be another. `counting`: its durations go on from one read to the next.
     """
 
-    held: Held[Any]
+    versioned: Versioned[Any]
     until: datetime
     position: int
     moment: Moment | None = None
@@ -36,7 +36,7 @@ class ReadState(NamedTuple):
 
     def document(self, steps: Iterable[Step] | None = None) -> dict[str, Any]:
         """The execution as clients see it, with some of its steps or with all."""
-        return document(self.held, self.until, steps)
+        return document(self.versioned, self.until, steps)
 
 
 class StateReader:
@@ -59,16 +59,18 @@ class StateReader:
         until = _until(request)
         stream, history = f"execution/{request.path['id']}", self.history
         reading = await self._consistency.read(request, lambda: history.read(stream, until))
-        held, now = existing(reading, until), self.clock()
+        versioned, now = existing(reading, until), self.clock()
         if until is None:
-            counting = held.state.started_at is not None and not held.state.final
-            return ReadState(held, now, reading.position, counting=counting)
+            counting = versioned.state.started_at is not None and not versioned.state.final
+            return ReadState(versioned, now, reading.position, counting=counting)
         if isinstance(until, int):
-            return ReadState(held, held.at, held.position, held.position, immutable=True)
+            return ReadState(
+                versioned, versioned.at, versioned.position, versioned.position, immutable=True
+            )
         # Immutable once nothing that is yet to be recorded can belong to it.
-        over, counting = until < reading.at, until > now and not held.state.final
+        over, counting = until < reading.at, until > now and not versioned.state.final
         return ReadState(
-            held, min(until, now), held.position, until, immutable=over, counting=counting
+            versioned, min(until, now), versioned.position, until, immutable=over, counting=counting
         )
 
 
@@ -91,7 +93,7 @@ def state_response(
     return responses.read(
         request,
         shown,
-        tag or responses.Tag(state.held.version),
+        tag or responses.Tag(state.versioned.version),
         state.position,
         immutable=state.immutable,
         revalidated=revalidated,

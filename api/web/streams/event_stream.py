@@ -15,7 +15,7 @@ from api.transport.protocols import line_of
 from api.web.negotiation import names, prefers
 from api.web.request import Request
 from api.web.responses import JSON, VARY
-from api.web.streams.stream_request import FULL, Ask, StreamRequests, Wanted
+from api.web.streams.stream_request import FULL, Ask, StreamQuery, StreamRequests
 from domain.errors import DomainError, Overloaded
 
 MEDIA_TYPE = "text/event-stream"
@@ -108,7 +108,7 @@ def _may_be_event_source(request: Request) -> bool:
 class EventStream:
     """An ASGI response: what was asked for, until it ends or the client goes."""
 
-    def __init__(self, hub: Hub, asked: Wanted) -> None:
+    def __init__(self, hub: Hub, asked: StreamQuery) -> None:
         self._hub = hub
         self._asked = asked
 
@@ -122,7 +122,7 @@ class EventStream:
     async def _serve(self, scope: Scope) -> bool:
         asked = self._asked
         topic = Topic(ENCODERS[asked.format, SSE], asked.stream, asked.filter)
-        subscriber = self._hub.connect(line_of(scope), topic, asked.cursor, asked.held)
+        subscriber = self._hub.connect(line_of(scope), topic, asked.cursor, asked.versioned)
         subscriber.play(asked.speed)
         try:
             subscriber.start()

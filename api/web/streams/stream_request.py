@@ -15,7 +15,7 @@ from api.streaming.stream_position import Start, start_at
 from api.web.request import Request
 from domain.errors import Invalid, NotFound, Overloaded
 from domain.eventlog.store import Store
-from domain.model import Held
+from domain.model import Versioned
 
 FULL = "There are as many streams here as there may be. Come back a little later."
 OWN = frozenset({"from", "types", "format", "include", "speed"})
@@ -23,14 +23,14 @@ FASTEST = 1_000_000.0
 ENVELOPES = frozenset({EVENTS, EVENTS_WITH_STATE})
 
 
-class Wanted(NamedTuple):
+class StreamQuery(NamedTuple):
     """A stream as it was asked for. `over` when nothing will ever come after the cursor."""
 
     format: Format
     filter: Filter
     cursor: int
     stream: str = WHOLE_LOG
-    held: Held[Any] | None = None
+    versioned: Versioned[Any] | None = None
     over: bool = False
     speed: float | None = None
 
@@ -42,7 +42,7 @@ class StreamRequests:
         self.hub = hub
         self._store = store
 
-    async def admitted(self, request: Request, ask: Ask, default: Format) -> Wanted:
+    async def admitted(self, request: Request, ask: Ask, default: Format) -> StreamQuery:
         """What a client asks for, where there is a place for it.
 
         The places are counted before, to send a crowd away at once, and after: to ask takes time, in
@@ -60,35 +60,37 @@ class StreamRequests:
         if self.hub.full:
             raise Overloaded(FULL)
 
-    async def of_log(self, request: Request, default: Format) -> Wanted:
+    async def of_log(self, request: Request, default: Format) -> StreamQuery:
         """Everything the caller may see, from now on unless it says otherwise."""
         return await self._of_log(request, default)
 
-    async def of_executions(self, request: Request, default: Format) -> Wanted:
+    async def of_executions(self, request: Request, default: Format) -> StreamQuery:
         """The same, without users, services, workflows and orders."""
         return await self._of_log(request, default, executions_only=True)
 
-    async def of_execution(self, request: Request, default: Format) -> Wanted:
+    async def of_execution(self, request: Request, default: Format) -> StreamQuery:
         """One execution, from its first event unless the client says otherwise."""
         begin = await self._start(request, "start")
         stream = f"execution/{request.path['id']}"
-        held = await self.hub.loader.state(stream)
-        if held is None:
+        versioned = await self.hub.loader.state(stream)
+        if versioned is None:
             raise NotFound("There is no such execution.")
-        over = held.state.final and begin.resumed and begin.cursor >= held.position
+        over = versioned.state.final and begin.resumed and begin.cursor >= versioned.position
         format_ = _format(request, default)
         wanted = await self._filter(request, format_)
-        return Wanted(format_, wanted, begin.cursor, stream, held, over=over, speed=speed(request))
+        return StreamQuery(
+            format_, wanted, begin.cursor, stream, versioned, over=over, speed=speed(request)
+        )
 
     async def _of_log(
         self, request: Request, default: Format, *, executions_only: bool = False
-    ) -> Wanted:
+    ) -> StreamQuery:
         begin = await self._start(request, "now")
         format_ = _format(request, default)
         # Watchers' frames are of executions anyway.
         only = executions_only and format_ in ENVELOPES
         wanted = await self._filter(request, format_, executions_only=only)
-        return Wanted(format_, wanted, begin.cursor, speed=speed(request))
+        return StreamQuery(format_, wanted, begin.cursor, speed=speed(request))
 
     async def _start(self, request: Request, default: str) -> Start:
         head = await self.hub.head()
@@ -111,7 +113,7 @@ class StreamRequests:
         return wanted
 
 
-Ask = Callable[[StreamRequests, Request, Format], Awaitable[Wanted]]
+Ask = Callable[[StreamRequests, Request, Format], Awaitable[StreamQuery]]
 """One of the `of_…` methods."""
 
 

@@ -25,13 +25,13 @@ from api.web.input.json_text import parse
 from api.web.operation import Operation
 from api.web.request import Request
 from api.web.streams.event_stream import log_position
-from api.web.streams.stream_request import Ask, StreamRequests, Wanted, checked_speed
+from api.web.streams.stream_request import Ask, StreamQuery, StreamRequests, checked_speed
 
 SUBPROTOCOL = "executions"
 BEARER = "bearer."
 LONGEST_REASON = 90
 """A close takes 123 bytes, the cursor among them."""
-ASKS: dict[str, tuple[Ask, Format]] = {
+STREAM_OPERATIONS: dict[str, tuple[Ask, Format]] = {
     "streamEvents": (StreamRequests.of_log, EVENTS),
     "listEvents": (StreamRequests.of_execution, EVENTS),
     "watchExecutions": (StreamRequests.of_executions, WATCH),
@@ -72,16 +72,18 @@ class Socket:
         else:
             await self._serve(asked, scope, receive, send)
 
-    async def _asked(self, scope: Scope) -> Wanted:
+    async def _asked(self, scope: Scope) -> StreamQuery:
         headers = scope["state"]["headers"]
         shown = headers.get(b"authorization") or _authorization(scope["subprotocols"])
         caller = admit(self._access, self._operation.right, scope, shown)
-        return await self._requests.admitted(Request(scope, caller), *ASKS[self._operation.name])
+        return await self._requests.admitted(
+            Request(scope, caller), *STREAM_OPERATIONS[self._operation.name]
+        )
 
-    async def _serve(self, asked: Wanted, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, asked: StreamQuery, scope: Scope, receive: Receive, send: Send) -> None:
         hub = self._hub
         topic = Topic(ENCODERS[asked.format, WEBSOCKET], asked.stream, asked.filter)
-        subscriber = hub.connect(line_of(scope), topic, asked.cursor, asked.held)
+        subscriber = hub.connect(line_of(scope), topic, asked.cursor, asked.versioned)
         subscriber.play(asked.speed)
         subscriber.done.add_done_callback(partial(_goodbye, send))
         try:
@@ -185,5 +187,5 @@ def routes(
     return [
         WebSocketRoute(operation.path, Socket(access, requests, operation))
         for operation in operations
-        if operation.name in ASKS
+        if operation.name in STREAM_OPERATIONS
     ]

@@ -73,8 +73,8 @@ _CLIENT: tuple[type[Command[Execution]], ...] = (
     FailStep,
     SkipStep,
 )
-COMMANDS: dict[str, type[Command[Execution]]] = {command.name: command for command in _CLIENT}
+COMMANDS: dict[str, type[Command[Execution]]] = {command.wire_name: command for command in _CLIENT}
 SERVER_COMMANDS: dict[str, type[Command[Execution]]] = {
-    command.name: command for command in (TimeOutExecution, AutoCheckpoint)
+    command.wire_name: command for command in (TimeOutExecution, AutoCheckpoint)
 }
 """What timers send; never accepted from a client."""

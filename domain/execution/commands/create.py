@@ -30,7 +30,7 @@ from domain.execution.types import (
     Webhooks,
     merged,
 )
-from domain.model import Context, Creation, Event, Held
+from domain.model import Context, Creation, Event, Versioned
 from domain.types import Assignee, Percent, Priority, Reference
 
 
@@ -41,7 +41,7 @@ class CreateExecution(Creation[Execution]):
         UnknownReference: the order or the service does not exist.
     """
 
-    name: ClassVar[str] = "create"
+    wire_name: ClassVar[str] = "create"
 
     order: Reference
     service: Reference
@@ -58,7 +58,7 @@ class CreateExecution(Creation[Execution]):
     metadata: Metadata = Field(default_factory=dict)
 
     def reads(
-        self, state: Execution | None, states: Mapping[str, Held[Any] | None]
+        self, state: Execution | None, states: Mapping[str, Versioned[Any] | None]
     ) -> Iterable[str]:
         return f"order/{self.order}", f"service/{self.service}"
 

@@ -36,7 +36,7 @@ class ForkExecution(Creation[Execution]):
         Invalid: the content of that version was erased.
     """
 
-    name: ClassVar[str] = "fork"
+    wire_name: ClassVar[str] = "fork"
 
     version: Annotated[int, Field(ge=1, le=NEWEST), BeforeValidator(whole)]
     _source: Execution | None = PrivateAttr(default=None)

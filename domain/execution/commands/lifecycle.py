@@ -21,8 +21,8 @@ from domain.execution.events import (
 )
 from domain.execution.order_in_time import require_after_status, require_after_steps
 from domain.execution.state import NO_TIME, Execution
-from domain.execution.transitions import MOVES
-from domain.execution.types import ExecutionError, ExecutionResult, Status, Usage, told
+from domain.execution.transitions import TRANSITIONS
+from domain.execution.types import ExecutionError, ExecutionResult, Status, Usage, copy_set_fields
 from domain.json_equality import same_json
 from domain.json_forms import in_milliseconds
 from domain.model import Command, Context, Event
@@ -35,12 +35,12 @@ class StartExecution(Command[Execution]):
     With `async` it stays `starting`: who does the work sends `start` once more.
     """
 
-    name: ClassVar[str] = "start"
+    wire_name: ClassVar[str] = "start"
 
     asynchronous: bool = Field(default=False, alias="async")
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        if execution.repeats(self.name):
+        if execution.is_repeat(self.wire_name):
             return
         require_after_status(execution, context)
         if execution.status is not Status.STARTING:
@@ -52,18 +52,18 @@ class StartExecution(Command[Execution]):
 class PauseExecution(Command[Execution]):
     """Stop for a while, at a checkpoint: of `state`, or of the last state that was given."""
 
-    name: ClassVar[str] = "pause"
+    wire_name: ClassVar[str] = "pause"
 
     state: JsonObject | None = None
     reason: Text | None = None
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        if execution.repeats(self.name, equal=self._equals(execution)):
+        if execution.is_repeat(self.wire_name, equal=self._equals(execution)):
             return
         require_after_status(execution, context)
         checkpoint = saved(execution, self.state)
         yield checkpoint
-        yield told(self, ExecutionPaused, checkpoint=checkpoint.checkpoint)
+        yield copy_set_fields(self, ExecutionPaused, checkpoint=checkpoint.checkpoint)
 
     def _equals(self, execution: Execution) -> bool:
         pause, kept = execution.pause, execution.checkpoints
@@ -79,13 +79,13 @@ class ResumeExecution(Command[Execution]):
         Invalid: there is no such checkpoint.
     """
 
-    name: ClassVar[str] = "resume"
+    wire_name: ClassVar[str] = "resume"
 
     checkpoint_id: Id | None = None
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         equal = self.checkpoint_id in (None, execution.resumed_from)
-        if execution.repeats(self.name, equal=equal):
+        if execution.is_repeat(self.wire_name, equal=equal):
             return
         require_after_status(execution, context)
         known = [checkpoint.id for checkpoint in execution.checkpoints]
@@ -101,14 +101,14 @@ class ResumeExecution(Command[Execution]):
 class CompleteExecution(ExecutionResult, Command[Execution]):
     """End the run normally, with what came out."""
 
-    name: ClassVar[str] = "complete"
+    wire_name: ClassVar[str] = "complete"
 
     output: Json = None
     usage: Usage | None = None
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        result = told(self, ExecutionResult, output=self.output)
-        if execution.repeats(self.name, equal=result.same(execution.result)):
+        result = copy_set_fields(self, ExecutionResult, output=self.output)
+        if execution.is_repeat(self.wire_name, equal=result.same(execution.result)):
             return
         require_after_steps(execution, context)
         if self.usage:
@@ -119,23 +119,23 @@ class CompleteExecution(ExecutionResult, Command[Execution]):
 class FailExecution(ExecutionError, Command[Execution]):
     """End an attempt with an error; a recoverable one is retried as the policy says."""
 
-    name: ClassVar[str] = "fail"
+    wire_name: ClassVar[str] = "fail"
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        error = told(self, ExecutionError)
-        if execution.repeats(self.name, equal=error.same(execution.error)):
+        error = copy_set_fields(self, ExecutionError)
+        if execution.is_repeat(self.wire_name, equal=error.same(execution.error)):
             return
         require_after_steps(execution, context)
-        yield from _failed(execution, self.name, error, context)
+        yield from _failed(execution, self.wire_name, error, context)
 
 
 class RetryExecution(Command[Execution]):
     """Try a failed execution again, whether or not the policy would; in `retry`, at once."""
 
-    name: ClassVar[str] = "retry"
+    wire_name: ClassVar[str] = "retry"
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        execution.repeats(self.name)
+        execution.require(self.wire_name)
         require_after_status(execution, context)
         if execution.status is Status.FAILED:
             yield _scheduled(execution, context)
@@ -147,25 +147,25 @@ class RetryExecution(Command[Execution]):
 class CancelExecution(Command[Execution]):
     """End it before it is done."""
 
-    name: ClassVar[str] = "cancel"
+    wire_name: ClassVar[str] = "cancel"
 
     reason: Text | None = None
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         before = execution.cancellation
         equal = before is not None and before.reason == self.reason
-        if not execution.repeats(self.name, equal=equal):
+        if not execution.is_repeat(self.wire_name, equal=equal):
             require_after_steps(execution, context)
-            yield told(self, ExecutionCancelled)
+            yield copy_set_fields(self, ExecutionCancelled)
 
 
 class TimeOutExecution(Command[Execution]):
     """End an attempt that has worked for longer than it may. Comes from the server alone."""
 
-    name: ClassVar[str] = "timeOut"
+    wire_name: ClassVar[str] = "timeOut"
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        execution.repeats(self.name)
+        execution.require(self.wire_name)
         due = execution.times_out_at
         if due is None or execution.timeout is None or due > context.now:
             return
@@ -175,7 +175,7 @@ class TimeOutExecution(Command[Execution]):
             message=f"The attempt worked for longer than {allowed} ms.",
             recoverable=True,
         )
-        yield from _failed(execution, self.name, error, context)
+        yield from _failed(execution, self.wire_name, error, context)
 
 
 def _failed(
@@ -183,7 +183,7 @@ def _failed(
 ) -> Iterator[Event]:
     policy = execution.retry_policy
     left = policy is not None and execution.retries < policy.max_retries
-    retry = left and error.recoverable and "retry" in MOVES[command][execution.status]
+    retry = left and error.recoverable and "retry" in TRANSITIONS[command][execution.status]
     yield ExecutionFailed(error=error, final=not retry, will_retry=retry)
     if retry:
         yield _scheduled(execution, context)

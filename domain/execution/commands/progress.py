@@ -9,7 +9,7 @@ from domain.errors import Invalid
 from domain.execution.events import CheckpointSaved, ProgressUpdated
 from domain.execution.state import Execution
 from domain.execution.step_events import UsageRecorded
-from domain.execution.types import StepName, Usage, told
+from domain.execution.types import StepName, Usage, copy_set_fields
 from domain.model import Command, Context, Event
 from domain.types import LARGEST_COST, JsonObject, Percent
 
@@ -20,12 +20,12 @@ LARGEST_COUNT = 2**53 - 1
 class UpdateProgress(Command[Execution]):
     """Tell how far the work has come, from 0 to 100; it may also fall."""
 
-    name: ClassVar[str] = "updateProgress"
+    wire_name: ClassVar[str] = "updateProgress"
 
     progress: Percent
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        execution.repeats(self.name)
+        execution.require(self.wire_name)
         if self.progress != execution.explicit_progress:
             yield ProgressUpdated(progress=self.progress)
 
@@ -33,33 +33,33 @@ class UpdateProgress(Command[Execution]):
 class RecordUsage(Usage, Command[Execution]):
     """Add to what was used up, by the execution or by one of its steps."""
 
-    name: ClassVar[str] = "recordUsage"
+    wire_name: ClassVar[str] = "recordUsage"
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        execution.repeats(self.name)
+        execution.require(self.wire_name)
         yield from used(execution, self)
 
 
 class SaveCheckpoint(Command[Execution]):
     """Keep a state to go on from."""
 
-    name: ClassVar[str] = "checkpoint"
+    wire_name: ClassVar[str] = "checkpoint"
 
     state: JsonObject
     step: StepName | None = None
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        execution.repeats(self.name)
+        execution.require(self.wire_name)
         yield saved(execution, self.state, self.step)
 
 
 class AutoCheckpoint(Command[Execution]):
     """Keep the last state that was given, once more. Comes from the server alone."""
 
-    name: ClassVar[str] = "autoCheckpoint"
+    wire_name: ClassVar[str] = "autoCheckpoint"
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        execution.repeats(self.name)
+        execution.require(self.wire_name)
         yield saved(execution, None).model_copy(update={"automatic": True})
 
 
@@ -81,7 +81,7 @@ def used(execution: Execution, usage: Usage, step: str | None = None) -> Iterato
         raise Invalid.field(
             "cost", f"must keep the total at or below {LARGEST_COST}, but it would be {total.cost}"
         )
-    recorded = told(usage, UsageRecorded)
+    recorded = copy_set_fields(usage, UsageRecorded)
     yield recorded if step is None else recorded.model_copy(update={"step": step})
 
 

@@ -27,11 +27,14 @@ from domain.execution.types import (
     StepPlan,
     StepPlans,
     Usage,
-    told,
+    copy_set_fields,
 )
 from domain.json_equality import same_json
 from domain.model import Command, Context, Event
 from domain.types import Json, Label, Name, StepAssignee, Text
+
+SETTINGS = ("name", "parent", "kind", "assignee")
+"""What a command may say of a step besides its content."""
 
 
 class DeclareSteps(Command[Execution]):
@@ -41,12 +44,12 @@ class DeclareSteps(Command[Execution]):
         AlreadyExists: a step of that id is there, and it is another.
     """
 
-    name: ClassVar[str] = "declareSteps"
+    wire_name: ClassVar[str] = "declareSteps"
 
     steps: Annotated[StepPlans, Field(min_length=1)]
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        execution.repeats(self.name)
+        execution.require(self.wire_name)
         check_steps(self.steps, execution.steps)
         new = tuple(plan for plan in self.steps if not _declared(execution, plan))
         _check_room(execution, len(new))
@@ -61,17 +64,17 @@ class StartStep(Command[Execution]):
     those it was declared with; a new one may bring them.
     """
 
-    name: ClassVar[str] = "startStep"
+    wire_name: ClassVar[str] = "startStep"
 
     step: Label
-    called: Name | None = Field(default=None, alias="name")
+    name: Name | None = None
     parent: Label | None = None
     kind: StepKind | None = None
     assignee: StepAssignee | None = None
     input: Json = None
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        execution.repeats(self.name)
+        execution.require(self.wire_name)
         step = execution.steps.get(self.step)
         if step is None:
             _check_room(execution, 1)
@@ -81,24 +84,23 @@ class StartStep(Command[Execution]):
         else:
             check_same_place(step, {"parent": self.parent, "kind": self.kind})
             require_after_step(step, context)
-        named = {"name": self.called} if self.called else {}
-        yield told(self, StepStarted, **named)
+        yield copy_set_fields(self, StepStarted)
 
     def _repeats(self, execution: Execution, step: Step) -> bool:
         this_attempt = step.attempt in (0, len(execution.attempts))
-        return this_attempt and execution.step_repeats(self.name, step, equal=self._equals(step))
+        return this_attempt and execution.is_repeat_of_step(
+            self.wire_name, step, equal=self._equals(step)
+        )
 
     def _equals(self, step: Step) -> bool:
-        told = ("called", "name"), ("parent", "parent"), ("kind", "kind"), ("assignee", "assignee")
-        return all(getattr(self, mine) in (None, getattr(step, its)) for mine, its in told) and (
-            self.input is None or same_json(self.input, step.input)
-        )
+        given = (getattr(self, name) in (None, getattr(step, name)) for name in SETTINGS)
+        return all(given) and (self.input is None or same_json(self.input, step.input))
 
 
 class CompleteStep(Command[Execution]):
     """End a step that did what it should."""
 
-    name: ClassVar[str] = "completeStep"
+    wire_name: ClassVar[str] = "completeStep"
 
     step: Label
     output: Json = None
@@ -107,24 +109,24 @@ class CompleteStep(Command[Execution]):
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         step = execution.step(self.step)
         equal = same_json(self.output, step.output)
-        if execution.step_repeats(self.name, step, equal=equal):
+        if execution.is_repeat_of_step(self.wire_name, step, equal=equal):
             return
         require_after_step(step, context)
         if self.usage:
             yield from used(execution, self.usage, self.step)
-        yield told(self, StepCompleted)
+        yield copy_set_fields(self, StepCompleted)
 
 
 class FailStep(ExecutionError, Command[Execution]):
     """End a step that did not do what it should; the execution goes on."""
 
-    name: ClassVar[str] = "failStep"
+    wire_name: ClassVar[str] = "failStep"
 
     step: Label
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        step, error = execution.step(self.step), told(self, ExecutionError)
-        if not execution.step_repeats(self.name, step, equal=error.same(step.error)):
+        step, error = execution.step(self.step), copy_set_fields(self, ExecutionError)
+        if not execution.is_repeat_of_step(self.wire_name, step, equal=error.same(step.error)):
             require_after_step(step, context)
             yield StepFailed(step=self.step, error=error)
 
@@ -132,23 +134,22 @@ class FailStep(ExecutionError, Command[Execution]):
 class SkipStep(Command[Execution]):
     """Leave a step out."""
 
-    name: ClassVar[str] = "skipStep"
+    wire_name: ClassVar[str] = "skipStep"
 
     step: Label
     reason: Text | None = None
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         step = execution.step(self.step)
-        if not execution.step_repeats(self.name, step, equal=self.reason == step.reason):
+        if not execution.is_repeat_of_step(self.wire_name, step, equal=self.reason == step.reason):
             require_after_step(step, context)
-            yield told(self, StepSkipped)
+            yield copy_set_fields(self, StepSkipped)
 
 
 def _declared(execution: Execution, plan: StepPlan) -> bool:
     if (step := execution.steps.get(plan.id)) is None:
         return False
-    told = ("name", "parent", "kind", "assignee")
-    same = all(getattr(step, name) == getattr(plan, name) for name in told)
+    same = all(getattr(step, name) == getattr(plan, name) for name in SETTINGS)
     if not (same and same_json(step.input, plan.input)):
         raise AlreadyExists("There is another step with this id.", step=plan.id)
     return True

@@ -21,7 +21,7 @@ from domain.execution.commands.webhooks import hooked
 from domain.execution.events import FIELDS, ExecutionUpdated
 from domain.execution.retry_policy import RetryPolicy
 from domain.execution.state import Execution
-from domain.execution.transitions import MOVES
+from domain.execution.transitions import TRANSITIONS
 from domain.execution.types import (
     DEFAULT_TIMEOUT,
     Metadata,
@@ -45,7 +45,7 @@ class UpdateExecution(Command[Execution]):
     A `status` does what the command would do that leads to it, before anything else.
     """
 
-    name: ClassVar[str] = "update"
+    wire_name: ClassVar[str] = "update"
     null_clears: ClassVar[frozenset[str]] = frozenset(
         {
             "assignee",
@@ -75,7 +75,7 @@ class UpdateExecution(Command[Execution]):
             yield event
             execution = _after(execution, event, context)
         changes = self._changes(execution, context)
-        if MOVES["configure"][execution.status] == ".":
+        if TRANSITIONS["configure"][execution.status] == ".":
             _require(changes.keys() <= ALWAYS, execution)
         if changes:
             yield ExecutionUpdated(**changes)
@@ -138,8 +138,8 @@ def _require(allowed: bool, execution: Execution) -> None:
 
 def _refusal(execution: Execution, detail: str) -> IllegalTransition:
     """Without `update` among the allowed commands: it is this one that was not."""
-    members = execution.refusal(UpdateExecution.name).members
-    allowed = [word for word in members["allowedCommands"] if word != UpdateExecution.name]
+    members = execution.refusal(UpdateExecution.wire_name).members
+    allowed = [word for word in members["allowedCommands"] if word != UpdateExecution.wire_name]
     return IllegalTransition(detail, **{**members, "allowedCommands": allowed})
 
 

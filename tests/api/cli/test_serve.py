@@ -19,7 +19,7 @@ from api.embedded_postgres.data_dir import DataDir
 from domain import registry
 from domain.eventlog.encryption import Vault
 from domain.eventlog.sessions import session_options
-from projections.registry import all_views
+from projections.registry import all_projections
 from tests.support.paths import DATA
 
 PROGRAM = Path(sys.executable).with_name("executions")
@@ -187,4 +187,4 @@ def test_misspelt_setting_is_reported_in_the_server_log(tmp_path: Path) -> None:
 
 def test_help_of_rebuild_names_every_view() -> None:
     words = CliRunner().invoke(main, ["rebuild", "--help"]).output
-    assert [view.name for view in all_views(registry.codec()) if view.name not in words] == []
+    assert [view.name for view in all_projections(registry.codec()) if view.name not in words] == []

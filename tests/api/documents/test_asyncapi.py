@@ -95,7 +95,9 @@ NULLS = {
 
 
 def test_frame_member_is_nullable_in_asyncapi_only_where_it_can_be_null() -> None:
-    described = asyncapi.document(row for row in OPERATIONS if row.name in websocket.ASKS)
+    described = asyncapi.document(
+        row for row in OPERATIONS if row.name in websocket.STREAM_OPERATIONS
+    )
     found = {
         f"{name}.{member}"
         for name, schema in described["components"]["schemas"].items()
@@ -107,7 +109,7 @@ def test_frame_member_is_nullable_in_asyncapi_only_where_it_can_be_null() -> Non
 
 @pytest.mark.parametrize("model", stream_frames.CONTROLS)
 def test_frame_about_the_stream_is_described_on_either_wire(
-    model: type[stream_frames.Ours],
+    model: type[stream_frames.ControlFrame],
 ) -> None:
     more = {"retry": 1_000} if model is stream_frames.Closing else {}
     chunk = SSE.control(model.kind(), 7, more)
@@ -144,7 +146,7 @@ def test_every_frame_of_every_path_is_one_of_its_channel(
 def test_document_has_every_path_that_takes_a_stream(api: httpx.Client) -> None:
     document = api.get("/asyncapi.json").json()
     assert document["asyncapi"] == "3.0.0"
-    assert document["channels"].keys() == websocket.ASKS.keys()
+    assert document["channels"].keys() == websocket.STREAM_OPERATIONS.keys()
     openapi = api.get("/openapi.json").json()
     for channel in document["channels"].values():
         assert channel["address"] in openapi["paths"]

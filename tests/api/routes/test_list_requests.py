@@ -212,7 +212,7 @@ def test_query_over_its_time_is_too_expensive_and_names_the_indexed_fields(
     server: Serving, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server.system.executions, "find", _slow)
-    monkeypatch.setattr(server.system.figures, "answer", _slow)
+    monkeypatch.setattr(server.system.analytics_queries, "answer", _slow)
     for path in ("/executions?progress[gte]=3", "/analytics/executions"):
         problem = refused(api.get(path), 422, "too-expensive")
         assert {"service", "customer", "provider"} <= set(problem["indexedFields"])

@@ -17,7 +17,7 @@ from api.streaming.hub import Hub
 from api.streaming.log.entry import Chunk
 from api.streaming.log.loader import StreamPage
 from api.streaming.topic import Topic
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from domain.execution.events import ProgressUpdated
 from domain.model import Event, Recorded
 from tests.support.hub import Line, until
@@ -42,8 +42,8 @@ class Engine(NamedTuple):
 
     async def connect(self, stream: str = "", format_: Any = EVENTS, cursor: int = 0) -> Line:
         line, topic = Line(), Topic(ENCODERS[format_, SSE], stream, ALL)
-        held = await self.log.state(stream) if stream else None
-        self.hub.connect(line, topic, cursor, held).start()
+        versioned = await self.log.state(stream) if stream else None
+        self.hub.connect(line, topic, cursor, versioned).start()
         return line
 
 
@@ -106,7 +106,7 @@ async def test_folded_feed_runs_only_while_it_has_subscribers(
     decoded = list[int]()
     decode = engine.log.decode
 
-    def noted(row: Stored) -> Recorded:
+    def noted(row: EventRow) -> Recorded:
         decoded.append(row.position)
         return decode(row)
 

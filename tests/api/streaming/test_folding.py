@@ -95,12 +95,12 @@ async def test_subscriber_that_joins_during_a_page_gets_all_of_it(
         other = everything(WATCH)._replace(stream="execution/e-0")
         await house.connect(other, await states.load("execution/e-0"))
         monkeypatch.setattr(folding, "fold", fold_slowly)
-        held = await states.load(stream) if stream else None
+        versioned = await states.load(stream) if stream else None
         await house.log.write([*progressed(10), *progressed(20, execution="e-1")])
         await begun.wait()
         line = Line()
         topic = everything(WATCH)._replace(stream=stream)
-        connection = house.hub.connect(line, topic, house.hub.folded.published.head, held)
+        connection = house.hub.connect(line, topic, house.hub.folded.published.head, versioned)
         connection.start()
         await until(lambda: connection.live)
         go_on.set()

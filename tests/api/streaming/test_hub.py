@@ -19,7 +19,7 @@ from api.streaming.log.page_cache import SIZE
 from api.streaming.subscriber import SLOW
 from api.streaming.topic import TopicGroup
 from domain.eventlog import notifications
-from domain.model import Held
+from domain.model import Versioned
 from tests.support.hub import LOG, Line, append, connect, running, until
 
 
@@ -160,10 +160,10 @@ async def test_watchers_of_other_streams_cost_an_event_nothing(
 
     async with running(database) as (hub, store):
         await append(store, 1)
-        held = Held[Any](SimpleNamespace(final=False), 1, 1, now())
+        versioned = Versioned[Any](SimpleNamespace(final=False), 1, 1, now())
         for number in range(500):
             topic = LOG._replace(stream=f"user/none-{number}")
-            hub.connect(Line(), topic, 1, held).start()
+            hub.connect(Line(), topic, 1, versioned).start()
         everything = connect(hub, 1)
         await until(lambda: all(one.live for one in hub._subscribers))
         monkeypatch.setattr(TopicGroup, "note", noted)

@@ -13,7 +13,7 @@ from api.streaming.frames import EVENTS, EVENTS_WITH_STATE, WATCH
 from api.streaming.index import Index
 from api.streaming.log.entry import Entry
 from api.streaming.topic import Topic, TopicGroup
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from tests.support.event_writer import NOON
 from tests.support.hub import append, connect, running, until
 
@@ -33,7 +33,7 @@ def topic(**asked: str) -> Topic:
 
 def entry(customer: str, *, stream: str = "execution/e-1", position: int = 1) -> Entry:
     meta = f'{{"by":"tester","customer":"{customer}","provider":"p-1"}}'
-    return Entry(Stored(position, 1, NOON, stream, "execution.paused", meta, b"{}"), None)
+    return Entry(EventRow(position, 1, NOON, stream, "execution.paused", meta, b"{}"), None)
 
 
 def test_index_finds_subscribers_by_customer_and_provider() -> None:

@@ -16,7 +16,7 @@ from api.streaming import filter as filters
 from api.streaming.filter import Filter
 from api.streaming.phase import Phase
 from domain.errors import Overloaded
-from domain.model import Held
+from domain.model import Versioned
 from projections.log_lines.model import LogLine
 from tests.support.event_writer import NOON, completed, some
 from tests.support.hub import Line, store_loader, until
@@ -212,11 +212,13 @@ async def test_unreadable_state_costs_no_log_line_of_other_executions(
 async def test_log_line_costs_only_its_own_watchers(database: str) -> None:
     async with running(database) as house:
         state: Any = SimpleNamespace(final=False)
-        held = Held(state, 1, 1, NOON)
+        versioned = Versioned(state, 1, 1, NOON)
         for number in range(1_000):
             topic = LOGS._replace(stream=f"execution/none-{number}")
-            house.hub.connect(Line(), topic, 3, held).phase = Phase.LIVE
-        mine = await house.connect(LOGS._replace(stream="execution/e-0"), held._replace(position=3))
+            house.hub.connect(Line(), topic, 3, versioned).phase = Phase.LIVE
+        mine = await house.connect(
+            LOGS._replace(stream="execution/e-0"), versioned._replace(position=3)
+        )
         await until(lambda: "caught-up" in frames(mine))
         began = time.process_time()
         for number in range(50):

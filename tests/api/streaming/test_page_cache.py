@@ -9,7 +9,7 @@ import structlog
 
 from api.streaming.log.entry import Entry
 from api.streaming.log.page_cache import AT_ONCE, SIZE, PageCache, slot
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from tests.support.event_writer import NOON
 from tests.support.hub import until
 
@@ -30,7 +30,7 @@ class Log:
         if slot(after + 1) in self.bad:
             raise ValueError("a page that cannot be read")
         return [
-            Entry(Stored(place, 1, NOON, f"user/{place}", "user.created", "{}", b"{}"), None)
+            Entry(EventRow(place, 1, NOON, f"user/{place}", "user.created", "{}", b"{}"), None)
             for place in range(after + 1, until + 1)
         ]
 

@@ -44,8 +44,8 @@ async def house(database: str) -> AsyncIterator[Running]:
 async def reader(house: Running, begin: int) -> tuple[Line, Subscriber]:
     """One that has asked for what follows a position, and has had no answer so far."""
     line = Line()
-    held = await house.hub.loader.state(TOPIC.stream)
-    connection = house.hub.connect(line, TOPIC, begin, held)
+    versioned = await house.hub.loader.state(TOPIC.stream)
+    connection = house.hub.connect(line, TOPIC, begin, versioned)
     connection.start()
     return line, connection
 

@@ -26,7 +26,7 @@ from api.streaming.log.loader import Loader
 from api.streaming.phase import TABLE, TRANSITIONS, Phase
 from api.streaming.subscriber import DONE, Subscriber
 from api.streaming.topic import Topic
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from domain.execution.events import (
     ExecutionCompleted,
     ExecutionUpdated,
@@ -46,11 +46,11 @@ SMALL: dict[ModuleType, dict[str, float]] = {
 """So that a short walk crosses many borders."""
 
 
-class Wanted(NamedTuple):
+class StreamQuery(NamedTuple):
     """What a subscriber asks for, and which rows that is."""
 
     topic: Topic
-    matches: Callable[[Stored], bool]
+    matches: Callable[[EventRow], bool]
 
     def __repr__(self) -> str:
         topic = self.topic
@@ -58,10 +58,10 @@ class Wanted(NamedTuple):
 
 
 def wanted(
-    format_: Format, matches: Callable[[Stored], bool], stream: str = "", **asked: str
-) -> Wanted:
+    format_: Format, matches: Callable[[EventRow], bool], stream: str = "", **asked: str
+) -> StreamQuery:
     types = asked.pop("types", None)
-    return Wanted(
+    return StreamQuery(
         Topic(ENCODERS[format_, SSE], stream, filters.read(types, asked.items())), matches
     )
 
@@ -91,7 +91,7 @@ class Broken(RuntimeError):
 class Client:
     """A transport, and what its client has received since it connected, or sought."""
 
-    wanted: Wanted
+    wanted: StreamQuery
     begin: int
     subscriber: Subscriber | None = None
     paused: bool = False
@@ -166,16 +166,16 @@ class Subscribers(RuleBasedStateMachine):
         speed=st.sampled_from([None, 1e6]),
         count=st.sampled_from([1, 1, 5]),
     )
-    def connect(self, which: Wanted, share: float, speed: float | None, count: int) -> None:
+    def connect(self, which: StreamQuery, share: float, speed: float | None, count: int) -> None:
         self.log.away = False
         for _ in range(count):
             self.run(self._connect(which, round(share * self.hub.position), speed))
 
-    async def _connect(self, which: Wanted, cursor: int, speed: float | None = None) -> None:
+    async def _connect(self, which: StreamQuery, cursor: int, speed: float | None = None) -> None:
         stream = which.topic.stream
-        held = await self.log.state(stream) if stream else None
+        versioned = await self.log.state(stream) if stream else None
         client = Client(which, min(cursor, self.hub.position))
-        one = self.hub.connect(client, which.topic, client.begin, held)
+        one = self.hub.connect(client, which.topic, client.begin, versioned)
         one.play(speed)
         one.start()
         self.clients.append(client)

@@ -99,9 +99,9 @@ async def test_damaged_key_spoils_only_the_events_of_its_execution(database: str
         await house.hub.head()
         with structlog.testing.capture_logs() as logs:
             raw, watcher = Line(), Line()
-            held = await house.hub.loader.state("execution/e-0")
+            versioned = await house.hub.loader.state("execution/e-0")
             house.hub.connect(raw, topic(EVENTS), 0, None).start()
-            house.hub.connect(watcher, topic(WATCH, "execution/e-0"), 0, held).start()
+            house.hub.connect(watcher, topic(WATCH, "execution/e-0"), 0, versioned).start()
             await until(lambda: raw.positions == [1, 2, 3, 4, 5])
             await until(lambda: b"event: completed" in watcher.written)
         assert [frame["position"] for frame in frames(raw) if "unreadable" in frame] == [4]

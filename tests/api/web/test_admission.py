@@ -11,7 +11,7 @@ import pytest
 
 from api.transport.handshake import reason
 from api.web.operation import Operation
-from api.web.streams.websocket import ASKS
+from api.web.streams.websocket import STREAM_OPERATIONS
 from tests.api.transport.test_broken_http import answered, connected
 from tests.api.web.test_headers import HANDSHAKE
 from tests.support.api_client import Executions
@@ -20,7 +20,7 @@ from tests.support.operations import OPERATIONS
 from tests.support.running_server import TOKEN, Serving
 from tests.support.stream_consumers import past
 
-STREAMS = [operation for operation in OPERATIONS if operation.name in ASKS]
+STREAMS = [operation for operation in OPERATIONS if operation.name in STREAM_OPERATIONS]
 OF_ONE = [operation for operation in STREAMS if "{id}" in operation.path]
 IDS = ["%00", "a%00b", "%FF", "a%20b", "a%2Fb", "%2e%2e", "x" * 300, "no-such"]
 TOKENS = {

@@ -96,8 +96,8 @@ def test_find_and_analytics_wait_for_min_position(
     waited = {"minPosition": created["position"]}
     found = ok(api.post("/executions/find", json={"tags": "found"}, params=waited))
     assert [item["$id"] for item in found["data"]] == [created["$id"]]
-    figures = ok(api.get("/analytics/executions", params=waited))
-    assert figures["statuses"]["queued"] >= 1
+    analytics_queries = ok(api.get("/analytics/executions", params=waited))
+    assert analytics_queries["statuses"]["queued"] >= 1
 
 
 @pytest.mark.parametrize("path", WAITING)

@@ -24,7 +24,7 @@ from domain.eventlog.keyring import Keyring
 from domain.eventlog.store import Store
 from projections.engine import rebuild as rebuilding
 from projections.engine.rebuild import rebuild
-from projections.registry import all_views
+from projections.registry import all_projections
 from tests.support.api_client import Executions, ok, refused
 from tests.support.running_server import MASTER_KEY, TOKEN, Serving, serving
 from tests.support.sse_client import Frame, frames, opened
@@ -103,7 +103,7 @@ def test_rebuild_progress_is_streamed_to_watchers_of_projections(
     executions.create()
 
     async def work() -> None:
-        views = {view.name: view for view in all_views(registry.codec())}
+        views = {view.name: view for view in all_projections(registry.codec())}
         keyring = Keyring(Vault(MASTER_KEY))
         store = Store(server.conninfo, "executions", registry.codec(), keyring)
         await store.open()

@@ -16,7 +16,7 @@ from domain.catalog.workflow import CreateWorkflow, Workflow, WorkflowCreated, W
 from domain.errors import AlreadyExists, NotFound, UnknownReference
 from domain.execution.events import ExecutionCreated
 from domain.execution.types import DEFAULT_TIMEOUT, StepPlan
-from domain.model import Held, On
+from domain.model import On, Versioned
 from domain.registry import COMMANDS
 from domain.types import Priority, StepAssignee
 from projections.representations import catalog
@@ -45,23 +45,23 @@ def order(*events: Any) -> Given:
 
 def test_create_user_records_a_user() -> None:
     event = UserCreated(name="Ann", kind="person")
-    after = on("user/ann").when(CreateUser(called="Ann", kind="person")).then(event)
+    after = on("user/ann").when(CreateUser(name="Ann", kind="person")).then(event)
     assert after.state == ANN
 
 
 def test_create_workflow_records_its_steps() -> None:
     event = WorkflowCreated(name="Two steps", steps=(STEP,))
-    after = on("workflow/w-1").when(CreateWorkflow(called="Two steps", steps=(STEP,))).then(event)
+    after = on("workflow/w-1").when(CreateWorkflow(name="Two steps", steps=(STEP,))).then(event)
     assert after.state == WORKFLOW
 
 
 def test_workflow_names_each_step_once() -> None:
-    command = CreateWorkflow(called="Twice", steps=(STEP, STEP))
+    command = CreateWorkflow(name="Twice", steps=(STEP, STEP))
     on("workflow/w-1").when(command).refused_field("steps.1.id")
 
 
 def test_create_service_records_its_provider() -> None:
-    command = CreateService(called="Outreach", provider="acme", workflow="w-1")
+    command = CreateService(name="Outreach", provider="acme", workflow="w-1")
     event = ServiceCreated(name="Outreach", provider="acme", workflow="w-1")
     assert [*command.reads(None, {})] == ["user/acme", "workflow/w-1"]
     after = on("service/s-1").when(command).then(event)
@@ -73,7 +73,7 @@ def test_create_service_records_its_provider() -> None:
     ("field", "stream"), [("provider", "user__acme"), ("workflow", "workflow__w_1")]
 )
 def test_service_of_unknown_parts_is_refused(field: str, stream: str) -> None:
-    command = CreateService(called="Outreach", provider="acme", workflow="w-1")
+    command = CreateService(name="Outreach", provider="acme", workflow="w-1")
     unknown = on("service/s-1").knowing(**{stream: None})
     unknown.when(command).refused(UnknownReference, field=field)
 
@@ -148,7 +148,7 @@ def test_confirming_reads_one_thing_after_the_other() -> None:
     state, command = order().state, ConfirmOrder(execution="e-1")
     assert [*command.reads(None, {})] == []
     assert [*command.reads(state, {})] == ["execution/e-1", "service/s-1"]
-    known = {"service/s-1": Held(SERVICE, 1, 1, NOON)}
+    known = {"service/s-1": Versioned(SERVICE, 1, 1, NOON)}
     assert [*command.reads(state, known)] == ["execution/e-1", "service/s-1", "workflow/w-1"]
     assert [*command.reads(state.evolve(execution="e-1"), known)] == []
 
@@ -190,7 +190,7 @@ def test_confirming_reads_one_thing_after_the_other() -> None:
     ],
 )
 def test_catalog_documents_have_only_plain_members(state: Any, shown: dict[str, Any]) -> None:
-    document = catalog.document(Held(state, 3, 9, NOON))
+    document = catalog.document(Versioned(state, 3, 9, NOON))
     assert orjson.loads(orjson.dumps(document)) == {**shown, "version": 3, "position": 9}
 
 
@@ -214,4 +214,4 @@ def test_body_that_is_wrong_is_refused(kind: str, word: str, body: dict[str, Any
 def test_whole_objects_stand_for_their_ids() -> None:
     body = {"name": "S", "provider": {"$id": "acme", "name": "Acme"}, "workflow": {"$id": "w-1"}}
     command = CreateService.model_validate_json(orjson.dumps(body))
-    assert (command.called, command.provider, command.workflow) == ("S", "acme", "w-1")
+    assert (command.name, command.provider, command.workflow) == ("S", "acme", "w-1")

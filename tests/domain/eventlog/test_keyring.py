@@ -58,4 +58,4 @@ async def test_states_of_more_streams_than_the_ring_holds_are_open(database: str
             await bus.send(message(name, Begin()))
             await bus.send(message(name, Note(note=name)))
         loaded = await log.load_all([f"tally/{name}" for name in "abcde"])
-    assert {held.state.note for held in loaded.values()} == set("abcde")
+    assert {versioned.state.note for versioned in loaded.values()} == set("abcde")

@@ -35,7 +35,7 @@ from domain.eventlog.library.recorders import (
 from domain.eventlog.library.subscription import LogSubscription
 from domain.eventlog.sessions import session_options
 from projections.engine.migrations import migrate_projections
-from projections.registry import all_views
+from projections.registry import all_projections
 
 PLACES = "SELECT array_agg(notification_id ORDER BY notification_id) FROM events"
 UNHEARD = """WITH moved AS (UPDATE head SET position = position + 1 RETURNING position, at)
@@ -224,7 +224,7 @@ def test_snapshots_stand_in_a_table_of_their_own(database: str) -> None:
 
 
 def test_application_cannot_append_to_the_log_of_a_service(database: str) -> None:
-    migrate_projections(database, "executions", all_views(registry.codec()))
+    migrate_projections(database, "executions", all_projections(registry.codec()))
     with Accounts(variables(database, POSTGRES_SCHEMA="executions")) as app:
         with pytest.raises(ProgrammingError, match="schema executions is the log of a service"):
             app.open(3)

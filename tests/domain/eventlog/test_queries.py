@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from domain.eventlog.queries import COLUMNS
 
 HOUSE = Path(__file__).parent.parent
@@ -27,4 +27,4 @@ def test_events_table_is_named_in_a_single_file(file: Path) -> None:
 
 
 def test_query_columns_match_the_fields_of_a_row() -> None:
-    assert len(COLUMNS.split(", ")) == len(Stored._fields)
+    assert len(COLUMNS.split(", ")) == len(EventRow._fields)

@@ -17,7 +17,7 @@ from domain.eventlog.migrations import migrate_log
 from domain.eventlog.sessions import session_options
 from domain.model import Recorded
 from projections.engine.migrations import migrate_projections
-from projections.registry import all_views
+from projections.registry import all_projections
 from tests.support.sample_aggregate import store
 
 CHANGES = (
@@ -117,7 +117,7 @@ HELD = {
 
 @pytest.mark.parametrize("holder", HELD)
 def test_migration_takes_no_lock_when_nothing_is_missing(database: str, holder: str) -> None:
-    views = all_views(registry.codec())
+    views = all_projections(registry.codec())
     migrate_projections(database, "executions", views)
     with psycopg.connect(database, options=session_options("executions")) as other:
         other.execute(HELD[holder].encode())

@@ -33,7 +33,7 @@ async def raised(store: Store, times: int, begin: Callable[[], Begin] | None = N
         if begin:
             await bus.send(message("a", begin()))
         answers = await asyncio.gather(*(bus.submit(message("a", Raise())) for _ in range(times)))
-    total: int = answers[-1].held.state.total
+    total: int = answers[-1].versioned.state.total
     return total
 
 

@@ -13,11 +13,11 @@ import pytest
 from domain.budget import Budget
 from domain.errors import TooExpensive
 from domain.eventlog import states as states_module
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from domain.eventlog.queries import LOAD, LOAD_AT_POSITION, LOAD_AT_TIME, NEWEST, WITH_HEAD
 from domain.eventlog.states import Unreadable
 from domain.eventlog.store import Store
-from domain.model import Held
+from domain.model import Versioned
 from domain.sealing import Ciphertext
 from tests.domain.eventlog.test_store import SECOND, opened, two_tallies, write
 from tests.support.sample_aggregate import NOON, TallyNoted, TallyRaised, store
@@ -41,8 +41,10 @@ async def log(database: str) -> AsyncIterator[Store]:
         yield log
 
 
-def totals(states: dict[str, Held[Any]]) -> dict[str, tuple[int, int]]:
-    return {stream: (held.version, held.state.total) for stream, held in states.items()}
+def totals(states: dict[str, Versioned[Any]]) -> dict[str, tuple[int, int]]:
+    return {
+        stream: (versioned.version, versioned.state.total) for stream, versioned in states.items()
+    }
 
 
 def budget(seconds: float = 60) -> Budget:
@@ -56,8 +58,8 @@ def budget(seconds: float = 60) -> Budget:
 async def test_look_reads_a_state_with_the_head_of_the_log(
     either: Store, until: Any, version: int | None
 ) -> None:
-    held, position, at = await either.look("tally/a", until)
-    assert (held.version if held else None) == version
+    versioned, position, at = await either.look("tally/a", until)
+    assert (versioned.version if versioned else None) == version
     assert (position, at) == (4, NOON + 4 * SECOND)
 
 
@@ -90,14 +92,16 @@ async def test_latest_snapshot_before_the_requested_version_is_used(log: Store) 
     key = log.keyring.obtain("tally/a")
     await write(log, ("tally/a", 4, TallyNoted(note="secret")))
     for version, total in ((1, 100), (3, 300)):
-        held = await log.load("tally/a", version)
-        assert held is not None
-        wrong = held._replace(state=held.state.evolve(total=total))  # to be told from the events
+        versioned = await log.load("tally/a", version)
+        assert versioned is not None
+        wrong = versioned._replace(
+            state=versioned.state.evolve(total=total)
+        )  # to be told from the events
         await log.keep_snapshots([log.codec.freeze("tally/a", wrong, key)])
     for version, total in ((1, 100), (2, 102), (3, 300), (4, 300)):
-        held = await log.load("tally/a", version)
-        assert held is not None
-        assert (held.version, held.state.total) == (version, total)
+        versioned = await log.load("tally/a", version)
+        assert versioned is not None
+        assert (versioned.version, versioned.state.total) == (version, total)
     assert totals(await log.load_all(["tally/a"], 3)) == {"tally/a": (2, 102)}
 
 
@@ -111,7 +115,7 @@ async def test_states_at_versions_stay_sealed(log: Store) -> None:
 
 
 async def test_unreadable_stream_is_named(log: Store) -> None:
-    strange = Stored(
+    strange = EventRow(
         5, 1, NOON + 5 * SECOND, "tally/s", "tally.from-the-future", '{"by":"x"}', b"{}"
     )
     async with log.transaction() as transaction:
@@ -129,22 +133,22 @@ async def test_states_along_a_range_pass_every_version_between(
     monkeypatch.setattr(states_module, "PAGE_BYTES", page_bytes)
     await write(log, *(("tally/a", version, TallyRaised(amount=1)) for version in range(4, 11)))
     way = log.states.along(log.reader, "tally/a", 2, 8, budget=budget())
-    passed = [(held.version, held.state.total, event) async for held, event in way]
+    passed = [(versioned.version, versioned.state.total, event) async for versioned, event in way]
     assert [(version, total) for version, total, _ in passed] == [
         (2, 2), (3, 5), (4, 6), (5, 7), (6, 8), (7, 9), (8, 10)
     ]  # fmt: skip
     assert [event and event.version for *_, event in passed] == [None, 3, 4, 5, 6, 7, 8]
     beyond = log.states.along(log.reader, "tally/a", 9, 99, budget=budget())
-    assert [held.version async for held, _ in beyond] == [9, 10]
+    assert [versioned.version async for versioned, _ in beyond] == [9, 10]
     nothing = log.states.along(log.reader, "tally/a", 11, 12, budget=budget())
-    assert [held async for held, _ in nothing] == []
+    assert [versioned async for versioned, _ in nothing] == []
 
 
 async def test_states_along_a_range_open_with_the_key_and_end_with_the_budget(log: Store) -> None:
     await write(log, ("tally/a", 4, TallyNoted(note="secret")))
     key = (await log.keys(["tally/a"]))["tally/a"]
     way = log.states.along(log.reader, "tally/a", 3, 4, budget=budget(), key=key)
-    assert [held.state.note async for held, _ in way] == [None, "secret"]
+    assert [versioned.state.note async for versioned, _ in way] == [None, "secret"]
     with pytest.raises(TooExpensive):
         async for _ in log.states.along(log.reader, "tally/a", 1, 4, budget=budget(0)):
             pass
@@ -152,7 +156,7 @@ async def test_states_along_a_range_open_with_the_key_and_end_with_the_budget(lo
 
 async def test_states_along_are_those_of_the_versions_asked_for(log: Store) -> None:
     states = await log.states.states_along(log.reader, "tally/a", [3, 1, 99], budget())
-    assert {version: held.state.total for version, held in states.items()} == {1: 0, 3: 5}
+    assert {version: versioned.state.total for version, versioned in states.items()} == {1: 0, 3: 5}
 
 
 async def test_positions_lead_to_versions(log: Store) -> None:

@@ -12,10 +12,10 @@ import pytest
 
 from domain.eventlog import store as store_module
 from domain.eventlog.append import Moved
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from domain.eventlog.idempotency import REPLIES_KEPT, Reply
 from domain.eventlog.store import Store
-from domain.model import Event, Held, Recorded
+from domain.model import Event, Recorded, Versioned
 from tests.support.sample_aggregate import NOON, Tally, TallyBegun, TallyNoted, TallyRaised
 
 NewStore = Callable[[], Store]
@@ -40,7 +40,7 @@ async def opened(store: Store) -> AsyncIterator[Store]:
         await store.close()
 
 
-def rows(store: Store, after: int, *happened: Happened) -> list[Stored]:
+def rows(store: Store, after: int, *happened: Happened) -> list[EventRow]:
     """Events of one commit as rows, all at the same time: a second for each event of the log."""
     at = NOON + (after + len(happened)) * SECOND
     return [
@@ -52,7 +52,7 @@ def rows(store: Store, after: int, *happened: Happened) -> list[Stored]:
     ]
 
 
-async def write(store: Store, *happened: Happened) -> list[Stored]:
+async def write(store: Store, *happened: Happened) -> list[EventRow]:
     """Append in one commit."""
     async with store.transaction() as transaction:
         written = rows(store, transaction.position, *happened)
@@ -60,7 +60,7 @@ async def write(store: Store, *happened: Happened) -> list[Stored]:
     return written
 
 
-async def two_tallies(store: Store) -> list[Stored]:
+async def two_tallies(store: Store) -> list[EventRow]:
     """`a` at position 1, 3 and 4, `b` at 2."""
     begun = await write(store, ("tally/a", 1, TallyBegun()), ("tally/b", 1, TallyBegun()))
     second = await write(store, ("tally/a", 2, TallyRaised(amount=2)))
@@ -138,33 +138,36 @@ async def test_page_of_the_log_ends_with_the_event_that_is_too_much(
 async def test_state_is_the_fold_of_its_events_up_to_any_version(store: Store) -> None:
     await two_tallies(store)
     for version, total in ((1, 0), (2, 2), (3, 5)):
-        held = await store.load("tally/a", version)
-        assert held is not None
-        assert (held.version, held.state.total) == (version, total)
+        versioned = await store.load("tally/a", version)
+        assert versioned is not None
+        assert (versioned.version, versioned.state.total) == (version, total)
     newest = await store.load("tally/a")
     size = sum(len(row.data) for row in await store.history("tally/a"))
-    assert newest == Held(Tally("a", 5), 3, 4, NOON + 4 * SECOND, size)
+    assert newest == Versioned(Tally("a", 5), 3, 4, NOON + 4 * SECOND, size)
 
 
 async def test_locked_writer_sees_the_head_of_the_log(store: Store) -> None:
     await two_tallies(store)
-    held = await store.load("tally/a", 2)
+    versioned = await store.load("tally/a", 2)
     async with store.transaction() as transaction:
         assert (transaction.position, transaction.at) == (4, NOON + 4 * SECOND)
-        known = await transaction.load({"tally/a": held, "tally/b": None, "tally/c": None})
-    assert {stream: held.version for stream, held in known.items()} == {"tally/a": 3, "tally/b": 1}
+        known = await transaction.load({"tally/a": versioned, "tally/b": None, "tally/c": None})
+    assert {stream: versioned.version for stream, versioned in known.items()} == {
+        "tally/a": 3,
+        "tally/b": 1,
+    }
 
 
 async def test_snapshot_stands_for_the_events_before_it(store: Store) -> None:
     await two_tallies(store)
-    held = Held(Tally("a", 100), 2, 3, NOON)  # a wrong total, to be told from the events
+    versioned = Versioned(Tally("a", 100), 2, 3, NOON)  # a wrong total, to be told from the events
     async with store.transaction() as transaction:
-        frozen = store.codec.freeze("tally/a", held, store.keyring.obtain("tally/a"))
+        frozen = store.codec.freeze("tally/a", versioned, store.keyring.obtain("tally/a"))
         begun = rows(store, 4, ("tally/c", 1, TallyBegun()))
         await transaction.append(begun, [], NOON)
     await store.keep_snapshots([frozen])
     totals = [(await store.load("tally/a", version)) for version in (1, 2, 3)]
-    assert [held and held.state.total for held in totals] == [0, 100, 103]
+    assert [versioned and versioned.state.total for versioned in totals] == [0, 100, 103]
 
 
 async def test_optimistic_append_at_the_head_is_written(store: Store) -> None:
@@ -173,7 +176,7 @@ async def test_optimistic_append_at_the_head_is_written(store: Store) -> None:
         session = transaction.session
     async with store.attempt(session, last.position, last.at) as attempt:
         loaded = await attempt.load({"tally/b": None})
-        assert [held.version for held in loaded.values()] == [1]
+        assert [versioned.version for versioned in loaded.values()] == [1]
         raised = rows(store, 4, ("tally/b", 2, TallyRaised(amount=1)))
         await attempt.append(raised, [], raised[0].at)
     async with store.attempt(session, 5, raised[0].at) as attempt:
@@ -183,12 +186,12 @@ async def test_optimistic_append_at_the_head_is_written(store: Store) -> None:
         await attempt.confirm()
     assert await store.read(4, 10) == raised + noted
     assert await store.head() == (6, noted[0].at)
-    held = await store.load("tally/b")
-    assert held is not None
-    assert held.state.note == "with a key"
+    versioned = await store.load("tally/b")
+    assert versioned is not None
+    assert versioned.state.note == "with a key"
 
 
-async def attempted(store: Store, session: int, after: Stored, *happened: Happened) -> None:
+async def attempted(store: Store, session: int, after: EventRow, *happened: Happened) -> None:
     async with store.attempt(session, after.position, after.at) as attempt:
         if happened:
             late = rows(store, after.position, *happened)
@@ -279,9 +282,9 @@ async def test_sealed_content_is_opened_by_another_process(new_store: NewStore) 
         begun, noted = ("tally/a", 1, TallyBegun()), ("tally/a", 2, TallyNoted(note="secret"))
         written = await write(one, begun, noted)
         assert b"secret" not in written[1].data
-        held = await other.load("tally/a")
-        assert held is not None
-        assert held.state.note == "secret"
+        versioned = await other.load("tally/a")
+        assert versioned is not None
+        assert versioned.state.note == "secret"
         keys = await other.keys(["tally/a", "tally/nobody"])
     assert [key is not None for key in keys.values()] == [stream == "tally/a" for stream in keys]
 
@@ -292,9 +295,9 @@ async def test_key_without_a_commit_never_existed(new_store: NewStore) -> None:
             rows(one, 0, ("tally/a", 1, TallyNoted(note="lost")))
         assert (await one.keys(["tally/a"])) == {"tally/a": None}
         await write(one, ("tally/a", 1, TallyBegun()), ("tally/a", 2, TallyNoted(note="kept")))
-        held = await other.load("tally/a")
-    assert held is not None
-    assert held.state.note == "kept"
+        versioned = await other.load("tally/a")
+    assert versioned is not None
+    assert versioned.state.note == "kept"
 
 
 async def test_only_the_keys_of_stored_events_are_kept(new_store: NewStore) -> None:
@@ -313,7 +316,7 @@ async def test_writers_take_turns_and_readers_see_a_dense_log(new_store: NewStor
                 await write(store, (stream, version, TallyRaised(amount=1)))
 
         writing = asyncio.gather(writes(one, "tally/a"), writes(other, "tally/b"))
-        seen: list[Stored] = []
+        seen: list[EventRow] = []
         while len(seen) < 100:
             seen += await one.read(len(seen), 7)
             assert [row.position for row in seen] == list(range(1, len(seen) + 1))

@@ -12,10 +12,10 @@ from typing import Any
 import orjson
 import pytest
 
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DataKey
 from domain.json_forms import parse_time
-from domain.model import Held, Recorded, replay
+from domain.model import Recorded, Versioned, replay
 from domain.registry import EVENTS, codec
 from projections.representations.execution import ServiceExecution, document
 from tests.support.paths import SAMPLES
@@ -24,8 +24,8 @@ SAMPLES = SAMPLES / "events.json"
 KEY = b"s" * 32
 
 
-def stored(row: dict[str, Any]) -> Stored:
-    return Stored(
+def stored(row: dict[str, Any]) -> EventRow:
+    return EventRow(
         row["position"],
         row["version"],
         parse_time(row["at"]),
@@ -42,7 +42,7 @@ IN_THE_CLEAR = {5}
 """Events from before a field of theirs was sealed: such a field is shown to everybody."""
 
 
-def opened(row: Stored) -> Recorded:
+def opened(row: EventRow) -> Recorded:
     return CODEC.decode(row, DataKey(KEY, row.stream))
 
 
@@ -51,7 +51,7 @@ def test_every_type_of_event_has_a_sample() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.position}-{row.type}")
-def test_sample_decodes_and_is_stored_again_as_it_was(row: Stored) -> None:
+def test_sample_decodes_and_is_stored_again_as_it_was(row: EventRow) -> None:
     if row.position in IN_THE_CLEAR:
         assert opened(row).event == CODEC.decode(row).event
         return
@@ -62,29 +62,31 @@ def test_sample_decodes_and_is_stored_again_as_it_was(row: Stored) -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.position}-{row.type}")
-def test_sealed_fields_of_a_stored_sample_open(row: Stored) -> None:
+def test_sealed_fields_of_a_stored_sample_open(row: EventRow) -> None:
     recorded = opened(row)
     assert b"$sealed" not in recorded.event.model_dump_json().encode()
 
 
 def test_stored_samples_replay_to_their_ends() -> None:
-    ends: dict[str, Held[Any] | None] = {}
+    ends: dict[str, Versioned[Any] | None] = {}
     by_stream = sorted(ROWS, key=lambda row: row.stream)
     for stream, rows in groupby(by_stream, key=lambda row: row.stream):
         sealed = list(rows)
         ends[stream] = replay(None, map(opened, sealed))
         assert replay(None, map(CODEC.decode, sealed)) is not None
     assert {
-        stream: held.state.status for stream, held in ends.items() if held and "exec" in stream
+        stream: versioned.state.status
+        for stream, versioned in ends.items()
+        if versioned and "exec" in stream
     } == {
         "execution/sample-1": "completed",
         "execution/sample-2": "cancelled",
         "execution/sample-3": "failed",
         "execution/sample-4": "retry",
     }
-    for stream, held in ends.items():
-        if held and stream.startswith("execution/"):
-            shown = orjson.dumps(document(held, held.at))
+    for stream, versioned in ends.items():
+        if versioned and stream.startswith("execution/"):
+            shown = orjson.dumps(document(versioned, versioned.at))
             ServiceExecution.model_validate_json(shown)
 
 

@@ -94,7 +94,7 @@ def fork(source: Given, new: Given | None = None) -> Given:
 
 
 def shown(history: Given) -> dict[str, Any]:
-    wire = orjson.dumps(document(history.held, history.now))
+    wire = orjson.dumps(document(history.versioned, history.now))
     ServiceExecution.model_validate_json(wire)
     read: dict[str, Any] = orjson.loads(wire)
     return read
@@ -216,10 +216,10 @@ def test_fork_seals_copied_content_with_its_own_key() -> None:
     ],
 )
 def test_fork_of_erased_content_is_refused(events: tuple[Event, ...]) -> None:
-    keys, held = codec(), None
+    keys, versioned = codec(), None
     for version, event in enumerate((*RUNNING, *events), 1):
         recorded = Recorded("execution/e-1", version, version, NOON, event, "tester")
-        held = replay(held, [keys.decode(keys.encode(recorded, KEY))])  # without the key
-    assert held is not None
-    command = ForkExecution(version=held.version).of(held.state)
+        versioned = replay(versioned, [keys.decode(keys.encode(recorded, KEY))])  # without the key
+    assert versioned is not None
+    command = ForkExecution(version=versioned.version).of(versioned.state)
     given(stream="execution/fork").when(command).refused_field("version")

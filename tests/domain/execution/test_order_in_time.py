@@ -127,7 +127,7 @@ def test_time_read_in_milliseconds_may_be_sent_back() -> None:
 
 
 def metrics(history: Given) -> dict[str, object]:
-    shown: dict[str, object] = document(history.held, history.now)["metrics"]
+    shown: dict[str, object] = document(history.versioned, history.now)["metrics"]
     return shown
 
 

@@ -14,7 +14,7 @@ from domain.execution.commands.fork import ForkExecution
 from domain.execution.events import ExecutionCreated
 from domain.execution.state import FINAL, Execution
 from domain.execution.types import Status, StepStatus
-from domain.model import Context, Held, Recorded, replay
+from domain.model import Context, Recorded, Versioned, replay
 from projections.representations.execution import ServiceExecution, document
 from tests.support.random_executions import (
     BODIES,
@@ -45,21 +45,21 @@ def test_invariants_hold_on_every_random_walk(creation: CreateExecution, way: li
     rest = (CODEC.decode(row, KEY) for row in path.rows[middle + 1 :])
     assert same(replay(snapshot, rest), live)
     _check_view(path, live)
-    for held in path.states:
-        _check_state(held)
-        _check_times(held)
-        _check_tree(held.state)
-        _check_fork(held)
+    for versioned in path.states:
+        _check_state(versioned)
+        _check_times(versioned)
+        _check_tree(versioned.state)
+        _check_fork(versioned)
     for before, after in pairwise(path.states):
         _check_step(before.state, after.state)
 
 
-def same(one: Held[Any] | None, other: Held[Any]) -> bool:
+def same(one: Versioned[Any] | None, other: Versioned[Any]) -> bool:
     """Sizes may differ: they tell what a state was made from."""
     return one is not None and one._replace(size=0) == other._replace(size=0)
 
 
-def _check_view(path: Path, live: Held[Execution]) -> None:
+def _check_view(path: Path, live: Versioned[Execution]) -> None:
     """A view without keys has the same document, sealed."""
     view = replay(None, map(CODEC.decode, path.rows))
     assert view is not None
@@ -69,9 +69,9 @@ def _check_view(path: Path, live: Held[Execution]) -> None:
     assert orjson.loads(open_json(sealed, KEY)) == orjson.loads(orjson.dumps(shown))
 
 
-def _check_state(held: Held[Execution]) -> None:
-    state = held.state
-    ServiceExecution.model_validate_json(orjson.dumps(document(held, held.at)))
+def _check_state(versioned: Versioned[Execution]) -> None:
+    state = versioned.state
+    ServiceExecution.model_validate_json(orjson.dumps(document(versioned, versioned.at)))
     assert 0 <= state.progress <= 100
     assert state.steps_completed <= state.steps_total
     assert (state.next_retry_at is not None) == (state.status is Status.RETRY)
@@ -87,11 +87,11 @@ def _check_state(held: Held[Execution]) -> None:
     assert all(attempt.outcome for attempt in state.attempts[:-1])
 
 
-def _check_times(held: Held[Execution]) -> None:
+def _check_times(versioned: Versioned[Execution]) -> None:
     """Nothing ends before it began, no part lasts longer than the whole."""
-    state, metrics = held.state, document(held, held.at)["metrics"]
+    state, metrics = versioned.state, document(versioned, versioned.at)["metrics"]
     assert metrics.get("activeDuration", 0) <= metrics.get("duration", 0)
-    assert state.created_at <= state.since <= state.updated_at <= held.at
+    assert state.created_at <= state.since <= state.updated_at <= versioned.at
     periods = [(state.started_at, state.completed_at)]
     periods += [(attempt.started_at, attempt.ended_at) for attempt in state.attempts]
     periods += [(step.started_at, step.completed_at) for step in state.steps.values()]
@@ -108,14 +108,14 @@ def _check_tree(state: Execution) -> None:
             assert steps_up < len(state.steps)
 
 
-def _check_fork(held: Held[Execution]) -> None:
+def _check_fork(versioned: Versioned[Execution]) -> None:
     """A fork begins with what is done, and with nothing that runs."""
-    source = held.state
-    context = Context(held.at, held.at, "t", str, lambda: 0.5, importing=False, states={})
-    command = ForkExecution(version=held.version).of(source)
+    source = versioned.state
+    context = Context(versioned.at, versioned.at, "t", str, lambda: 0.5, importing=False, states={})
+    command = ForkExecution(version=versioned.version).of(source)
     [event] = command.outcome(None, context)
     assert isinstance(event, ExecutionCreated)
-    row = CODEC.encode(Recorded(FORK, 1, 1, held.at, event, "t"), FORK_KEY)
+    row = CODEC.encode(Recorded(FORK, 1, 1, versioned.at, event, "t"), FORK_KEY)
     forked = replay(None, [CODEC.decode(row, FORK_KEY)])
     assert forked is not None
     _check_state(forked)

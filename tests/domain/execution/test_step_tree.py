@@ -110,7 +110,7 @@ def test_step_kind_outside_the_five_is_refused() -> None:
 
 def test_steps_show_parent_and_kind() -> None:
     history = working(AGENT, TOOL)
-    shown = document(history.held, history.now)["steps"]
+    shown = document(history.versioned, history.now)["steps"]
     assert shown == [
         {"id": "agent", "name": "Agent", "status": "pending", "kind": "agent"},
         {"id": "tool", "name": "Tool", "status": "pending", "parent": "agent", "kind": "tool"},

@@ -22,7 +22,7 @@ from domain.execution.step_events import (
     StepStarted,
     UsageRecorded,
 )
-from domain.execution.transitions import MOVES_OF_STEPS
+from domain.execution.transitions import STEP_TRANSITIONS
 from domain.execution.types import ExecutionError, StepPlan, StepStatus, Usage
 from domain.model import Command, Event
 from domain.types import StepAssignee
@@ -43,7 +43,7 @@ STEPS: dict[StepStatus, tuple[Event, ...]] = {
     StepStatus.SKIPPED: (ADDED, StepSkipped(step="research", reason="no time")),
 }
 EQUAL: dict[str, Command[Execution]] = {
-    "startStep": StartStep(step="research", called="Research", input={"topic": "bees"}),
+    "startStep": StartStep(step="research", name="Research", input={"topic": "bees"}),
     "completeStep": CompleteStep(step="research", output=7),
     "failStep": FailStep(step="research", code="X", message="x"),
     "skipStep": SkipStep(step="research", reason="no time"),
@@ -94,7 +94,7 @@ def test_repeat_with_another_payload_is_refused(command: str, status: StepStatus
 
 def test_table_of_transitions_equals_the_documented_one() -> None:
     ours = {(command, status): cell or "." for command, status, cell in cells()}
-    assert ours == {(c, s): cell for c, row in MOVES_OF_STEPS.items() for s, cell in row.items()}
+    assert ours == {(c, s): cell for c, row in STEP_TRANSITIONS.items() for s, cell in row.items()}
 
 
 def test_steps_keep_the_order_in_which_they_were_declared() -> None:

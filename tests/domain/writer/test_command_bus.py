@@ -38,8 +38,12 @@ async def test_answer_carries_state_version_and_position(new_store: NewStore) ->
         begun = await bus.send(message("a", Begin()))
         raised = await bus.send(message("a", Raise(amount=5)))
     assert begun.created
-    assert (begun.held.version, begun.held.position) == (1, 1)
-    assert (raised.held.state.total, raised.held.version, raised.held.position) == (5, 2, 2)
+    assert (begun.versioned.version, begun.versioned.position) == (1, 1)
+    assert (raised.versioned.state.total, raised.versioned.version, raised.versioned.position) == (
+        5,
+        2,
+        2,
+    )
 
 
 async def test_positions_are_dense_although_commands_are_refused(new_store: NewStore) -> None:
@@ -65,8 +69,8 @@ async def test_refusal_or_bug_affects_no_other_command_of_the_batch(new_store: N
             await mistaken
         with pytest.raises(TooMuch):
             await refused
-        assert (await before).held.state.total == 1
-        assert (await after).held.state.total == 2
+        assert (await before).versioned.state.total == 1
+        assert (await after).versioned.state.total == 2
 
 
 async def test_create_needs_a_new_stream_and_other_commands_an_existing_one(
@@ -85,8 +89,8 @@ async def test_command_may_read_a_stream_begun_in_the_same_batch(new_store: NewS
         first = bus.submit(message("a", Begin()))
         second = bus.submit(message("b", Begin(after="a")))
         third = bus.submit(message("c", Begin(after="nobody")))
-        assert (await first).held.position == 1
-        assert (await second).held.position == 2
+        assert (await first).versioned.position == 1
+        assert (await second).versioned.position == 2
         with pytest.raises(DomainError, match="no such tally"):
             await third
 
@@ -97,7 +101,7 @@ async def test_if_match_refuses_another_version(new_store: NewStore) -> None:
         with pytest.raises(VersionMismatch) as refused:
             await bus.send(message("a", Raise(), if_match=(0, 2)))
         assert refused.value.members == {"version": 1}
-        assert (await bus.send(message("a", Raise(), if_match=(1,)))).held.version == 2
+        assert (await bus.send(message("a", Raise(), if_match=(1,)))).versioned.version == 2
 
 
 async def test_idempotency_key_repeats_the_answer_also_after_a_restart(
@@ -114,7 +118,7 @@ async def test_idempotency_key_repeats_the_answer_also_after_a_restart(
     async with running_bus(new_store()) as bus:
         repeated = await bus.send(message("a", Raise(), **once))
         assert repeated.replayed
-        assert repeated.held == (await first).held
+        assert repeated.versioned == (await first).versioned
         other = {"idempotency": IdempotencyKey("caller:k1", "body-2")}
         with pytest.raises(IdempotencyKeyReused):
             await bus.send(message("a", Raise(), **other))
@@ -147,7 +151,7 @@ async def test_two_writers_of_one_stream_see_each_others_events(new_store: NewSt
         sent = [bus.submit(message("a", Raise())) for _ in range(200) for bus in (left, right)]
         answers = await asyncio.gather(*sent)
         rows = await store.read(0, 1000)
-    assert sorted(answer.held.state.total for answer in answers) == list(range(1, 401))
+    assert sorted(answer.versioned.state.total for answer in answers) == list(range(1, 401))
     assert [row.position for row in rows] == list(range(1, 402))
 
 
@@ -163,10 +167,10 @@ async def test_writer_that_was_alone_for_long_notices_another(new_store: NewStor
             ):  # nothing is recorded, and yet it is not decided on the past
                 await one.send(message("a", Raise(limit=100 * turn)))
             answer = await one.send(message("a", Raise(amount=0)))
-            assert answer.held.state.total == turn * (100 + 2 * ENOUGH)
+            assert answer.versioned.state.total == turn * (100 + 2 * ENOUGH)
             await other.send(message("b", Begin(after="a") if turn == 1 else Raise()))
             await one.send(message("a", Note(note="sealed")))
-        assert answer.held.version + 1 == 1 + 3 * (2 * ENOUGH + 2)
+        assert answer.versioned.version + 1 == 1 + 3 * (2 * ENOUGH + 2)
 
 
 async def test_state_that_another_writer_left_behind_is_brought_up_to_date(
@@ -177,7 +181,7 @@ async def test_state_that_another_writer_left_behind_is_brought_up_to_date(
         await left.send(message("b", Begin()))
         await right.send(message("a", Raise()))
         await left.send(message("b", Raise()))
-        assert (await left.send(message("a", Raise()))).held.state.total == 2
+        assert (await left.send(message("a", Raise()))).versioned.state.total == 2
 
 
 async def test_sealed_content_is_stored_as_ciphertext_and_comes_back(new_store: NewStore) -> None:
@@ -190,10 +194,10 @@ async def test_sealed_content_is_stored_as_ciphertext_and_comes_back(new_store: 
         assert b"$sealed" in rows[0].data
     store = new_store()
     async with running_bus(store) as bus:
-        held = await store.load("tally/a")
-        assert held is not None
-        assert held.state.note == "for your eyes only"
-        assert (await bus.send(message("a", Raise()))).held.state.note == "for your eyes only"
+        versioned = await store.load("tally/a")
+        assert versioned is not None
+        assert versioned.state.note == "for your eyes only"
+        assert (await bus.send(message("a", Raise()))).versioned.state.note == "for your eyes only"
 
 
 async def test_long_stream_is_loaded_as_of_any_version(new_store: NewStore) -> None:
@@ -203,7 +207,7 @@ async def test_long_stream_is_loaded_as_of_any_version(new_store: NewStore) -> N
         await bus.send(message("a", Note(note="secret")))
         await asyncio.gather(*(bus.submit(message("a", Raise())) for _ in range(1200)))
         for version in (1, 499, 500, 501, 1000, 1202):
-            held = await store.load("tally/a", version)
-            assert held is not None
-            assert (held.version, held.state.total) == (version, max(0, version - 2))
-            assert held.state.note == ("secret" if version > 1 else None)
+            versioned = await store.load("tally/a", version)
+            assert versioned is not None
+            assert (versioned.version, versioned.state.total) == (version, max(0, version - 2))
+            assert versioned.state.note == ("secret" if version > 1 else None)

@@ -13,12 +13,12 @@ import pytest
 
 from domain.errors import NotFound, Overloaded, TooLarge
 from domain.eventlog.append import Attempt, Transaction
-from domain.eventlog.codec import Codec, Stored
+from domain.eventlog.codec import Codec, EventRow
 from domain.eventlog.encryption import Vault
 from domain.eventlog.idempotency import IdempotencyKey
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.store import Store
-from domain.model import Aggregate, Command, Context, Event, Held, On, Recorded
+from domain.model import Aggregate, Command, Context, Event, On, Recorded, Versioned
 from domain.writer import batch as batch_module
 from domain.writer import command_bus as bus_module
 from domain.writer import queue
@@ -67,7 +67,9 @@ class Misread(Raise):
 
     name: ClassVar[str] = "misread"
 
-    def reads(self, state: Tally | None, states: Mapping[str, Held[Any] | None]) -> Iterable[str]:
+    def reads(
+        self, state: Tally | None, states: Mapping[str, Versioned[Any] | None]
+    ) -> Iterable[str]:
         raise ZeroDivisionError
 
 
@@ -91,7 +93,7 @@ class Counting(MemoryStore):
         async with super().attempt(session, position, at) as attempt:
             yield attempt
 
-    async def load(self, stream: str, version: int = 2**62) -> Held[Aggregate] | None:
+    async def load(self, stream: str, version: int = 2**62) -> Versioned[Aggregate] | None:
         await self.may_load.wait()
         return await super().load(stream, version)
 
@@ -105,14 +107,16 @@ async def test_bug_in_reads_affects_no_other_command_of_the_batch(new_store: New
         with pytest.raises(ZeroDivisionError):
             await mistaken
         answers = await asyncio.gather(*sent)
-    assert [answer.held.state.total for answer in answers] == list(range(1, 41))
+    assert [answer.versioned.state.total for answer in answers] == list(range(1, 41))
 
 
 async def test_unloadable_stream_affects_no_other_command_of_the_batch(new_store: NewStore) -> None:
     store = new_store()
     async with running_bus(store) as bus:
         await bus.send(message("a", Begin()))
-        strange = Stored(2, 1, NOON, "tally/strange", "tally.from-the-future", '{"by":"x"}', b"{}")
+        strange = EventRow(
+            2, 1, NOON, "tally/strange", "tally.from-the-future", '{"by":"x"}', b"{}"
+        )
         async with store.transaction() as transaction:
             await transaction.append([strange], [], transaction.at)
         good = [bus.submit(message("a", Raise())) for _ in range(5)]
@@ -120,7 +124,7 @@ async def test_unloadable_stream_affects_no_other_command_of_the_batch(new_store
         good += [bus.submit(message("a", Raise())) for _ in range(5)]
         with pytest.raises(KeyError):
             await bad
-        assert [(await answer).held.state.total for answer in good] == list(range(1, 11))
+        assert [(await answer).versioned.state.total for answer in good] == list(range(1, 11))
 
 
 async def test_event_that_cannot_be_stored_leaves_no_key_behind(new_store: NewStore) -> None:
@@ -129,11 +133,11 @@ async def test_event_that_cannot_be_stored_leaves_no_key_behind(new_store: NewSt
         await bus.send(message("a", Begin()))
         with pytest.raises(Exception, match="surrogates"):
             await bus.send(message("a", Botch()))
-        assert (await bus.send(message("a", Note(note="kept")))).held.version == 2
+        assert (await bus.send(message("a", Note(note="kept")))).versioned.version == 2
     async with running_bus(other):
-        held = await other.load("tally/a")
-    assert held is not None
-    assert held.state.note == "kept"
+        versioned = await other.load("tally/a")
+    assert versioned is not None
+    assert versioned.state.note == "kept"
 
 
 async def test_state_that_cannot_be_frozen_is_loaded_from_its_events(
@@ -147,9 +151,9 @@ async def test_state_that_cannot_be_frozen_is_loaded_from_its_events(
     async with running_bus(store) as bus:
         await bus.send(message("a", Begin()))
         await asyncio.gather(*(bus.submit(message("a", Raise())) for _ in range(600)))
-        held = await store.load("tally/a")
-    assert held is not None
-    assert held.state.total == 600
+        versioned = await store.load("tally/a")
+    assert versioned is not None
+    assert versioned.state.total == 600
 
 
 async def test_key_that_left_the_ring_is_looked_up_and_not_made_again(
@@ -164,7 +168,10 @@ async def test_key_that_left_the_ring_is_looked_up_and_not_made_again(
         await bus.send(message("a", Note(note="second of a")))
     async with running_bus(other):
         notes = [await other.load("tally/a", version) for version in (2, 3)]
-    assert [held and held.state.note for held in notes] == ["first of a", "second of a"]
+    assert [versioned and versioned.state.note for versioned in notes] == [
+        "first of a",
+        "second of a",
+    ]
 
 
 async def test_looking_for_streams_that_are_not_there_fills_no_memory(new_store: NewStore) -> None:
@@ -183,7 +190,7 @@ async def test_replayed_answer_delays_no_other_command() -> None:
     async with running_bus(store) as bus:
         await bus.send(message("a", Begin(), **once))
         repeated = bus.submit(message("a", Begin(), **once))
-        assert (await bus.send(message("a", Raise()))).held.version == 2
+        assert (await bus.send(message("a", Raise()))).versioned.version == 2
         assert not repeated.done()
         store.may_load.set()
         assert (await repeated).replayed
@@ -200,7 +207,7 @@ async def test_unloadable_replay_is_refused_while_written_commands_are_answered(
         raised = bus.submit(message("a", Raise()))
         with pytest.raises(KeyError):
             await repeated
-        assert (await raised).held.version == 2
+        assert (await raised).versioned.version == 2
 
 
 async def test_command_that_waited_too_long_is_refused_unexecuted(
@@ -217,7 +224,7 @@ async def test_command_that_waited_too_long_is_refused_unexecuted(
         assert (await taken).created
         with pytest.raises(Overloaded):
             await late
-        assert (await bus.send(message("a", Raise()))).held.state.total == 1
+        assert (await bus.send(message("a", Raise()))).versioned.state.total == 1
 
 
 async def test_stopped_writer_refuses_waiting_and_new_commands() -> None:
@@ -245,7 +252,9 @@ async def test_large_events_are_written_in_several_commits_and_keep_their_order(
         sent = [bus.submit(message("a", Begin()))]
         sent += [bus.submit(message("a", Note(note="x" * 1_000))) for _ in range(40)]
         answers = await asyncio.gather(*sent)
-    assert all(before.held.version < after.held.version for before, after in pairwise(answers))
+    assert all(
+        before.versioned.version < after.versioned.version for before, after in pairwise(answers)
+    )
     assert 10 <= store.transactions <= 14
 
 
@@ -265,8 +274,8 @@ async def test_full_stream_accepts_only_small_commands(
         ]
         refused, neighbour, taken = await asyncio.gather(*sent, return_exceptions=True)
         assert isinstance(refused, TooLarge)
-        assert neighbour.held.version == 2  # type: ignore[union-attr]  # or the test fails
-        assert taken.held.state.note == "done"  # type: ignore[union-attr]  # the same
+        assert neighbour.versioned.version == 2  # type: ignore[union-attr]  # or the test fails
+        assert taken.versioned.state.note == "done"  # type: ignore[union-attr]  # the same
     async with running_bus(new_store()) as bus:  # it is as full when it is loaded again
         with pytest.raises(TooLarge):
             await bus.send(message("a", large))
@@ -280,7 +289,7 @@ async def test_batch_that_times_out_is_retried_in_smaller_ones(
 
     async def slowly(
         states: MemoryStateLoader, connection: Any, known: Mapping[str, Any], **how: Any
-    ) -> dict[str, Held[Any]]:
+    ) -> dict[str, Versioned[Any]]:
         batches.append(len(known))
         if len(known) > 10:
             raise Overloaded
@@ -306,11 +315,11 @@ async def test_cached_states_are_dropped_after_a_lost_connection() -> None:
         log.keys.clear()
         log.session += 1
         answer = await bus.send(message("a", Note(note="new")))
-        assert (answer.held.version, answer.held.position) == (2, 2)
+        assert (answer.versioned.version, answer.versioned.position) == (2, 2)
     async with running_bus(other):
-        held = await other.load("tally/a")
-    assert held is not None
-    assert held.state.note == "new"
+        versioned = await other.load("tally/a")
+    assert versioned is not None
+    assert versioned.state.note == "new"
 
 
 async def test_replies_are_forgotten_after_a_day(new_store: NewStore) -> None:
@@ -329,4 +338,4 @@ async def test_recorded_time_never_decreases_though_the_clock_does(new_store: Ne
     async with running_bus(new_store(), clock=lambda: now) as bus:
         begun = await bus.send(message("a", Begin()))
         now -= timedelta(hours=1)
-        assert (await bus.send(message("a", Raise()))).held.at == begun.held.at
+        assert (await bus.send(message("a", Raise()))).versioned.at == begun.versioned.at

@@ -22,8 +22,8 @@ from domain.execution.types import Status
 from domain.json_forms import format_time
 from domain.model import Recorded
 from projections.analytics.projection import Analytics
-from projections.analytics.queries import Figures
-from projections.analytics.question import By, Question
+from projections.analytics.queries import AnalyticsQueries
+from projections.analytics.question import AnalyticsQuery, By
 from tests.support.given import NOON, SECOND
 from tests.support.histories import CREATED, RESULT
 from tests.support.random_logs import followed, logs, rows, states
@@ -33,7 +33,7 @@ TABLES = Analytics.tables
 EXECUTION_KEYS: list[By] = [key for key in get_args(By) if key != "step"]
 PAIRS: list[tuple[By, By]] = [("service", "day"), ("errorCode", "model"), ("week", "status")]
 QUESTIONS = [
-    Question(by=by, only=only, since=since)
+    AnalyticsQuery(by=by, only=only, since=since)
     for by, only, since in product(
         (None, *EXECUTION_KEYS, *PAIRS),
         (
@@ -111,7 +111,7 @@ def _rank(durations: Sequence[int], share: float) -> float:
     return low + fraction * (durations[int(place) + 1] - low) if fraction else low
 
 
-def expected(question: Question, executions: Sequence[Execution]) -> dict[str, Any]:
+def expected(question: AnalyticsQuery, executions: Sequence[Execution]) -> dict[str, Any]:
     meant = [
         execution
         for execution in executions
@@ -138,19 +138,19 @@ def key_of(group: Sequence[str], keys: Sequence[By]) -> Any:
 
 
 async def check(
-    conninfo: str, events: Sequence[Recorded], page: int, questions: Sequence[Question]
+    conninfo: str, events: Sequence[Recorded], page: int, questions: Sequence[AnalyticsQuery]
 ) -> None:
-    executions = [held.state for held in states(events)]
+    executions = [versioned.state for versioned in states(events)]
     async with followed(conninfo, Analytics(capacity=2), events, page) as connection:
         for question in questions:
-            answer = await Figures().answer(connection, question)
+            answer = await AnalyticsQueries().answer(connection, question)
             assert answer.document == expected(question, executions), question
 
 
 @few
 @given(logs(), st.sampled_from([1, 3, 1000]), st.lists(st.sampled_from(QUESTIONS), min_size=5))
 def test_figures_are_those_counted_by_hand(
-    database: str, events: list[Recorded], page: int, questions: list[Question]
+    database: str, events: list[Recorded], page: int, questions: list[AnalyticsQuery]
 ) -> None:
     asyncio.run(check(database, events, page, questions))
 
@@ -192,9 +192,11 @@ def log_of(durations: Sequence[int]) -> list[Recorded]:
 def test_percentiles_by_rank_are_those_by_sorting(database: str, durations: list[int]) -> None:
     async def both() -> tuple[Any, Any]:
         async with followed(database, Analytics(), log_of(durations)) as connection:
-            ranked = await Figures().answer(connection, Question(by="day"))
-            everything = Question(by="day", since=NOON - SECOND)
-            return ranked.document, (await Figures().answer(connection, everything)).document
+            ranked = await AnalyticsQueries().answer(connection, AnalyticsQuery(by="day"))
+            everything = AnalyticsQuery(by="day", since=NOON - SECOND)
+            return ranked.document, (
+                await AnalyticsQueries().answer(connection, everything)
+            ).document
 
     ranked, sorted_ = asyncio.run(both())
     assert ranked == sorted_
@@ -209,7 +211,7 @@ def three() -> list[Recorded]:
 @pytest.mark.anyio
 async def test_costs_add_up_exactly(database: str) -> None:
     async with followed(database, Analytics(), log_of([1] * 30)) as connection:
-        answer = await Figures().answer(connection, Question())
+        answer = await AnalyticsQueries().answer(connection, AnalyticsQuery())
     assert (answer.document["totalCost"], answer.document["tokens"]) == (3.0, 90)
 
 
@@ -223,19 +225,21 @@ async def test_scope_limits_every_query(
 ) -> None:
     async with followed(database, Analytics(), three) as connection:
         for only in ({}, {"customer": "c-1"}, {"service": "s-1"}):
-            question = Question(by="day", only=only, scope=scope)
-            assert (await Figures().answer(connection, question)).document["total"] == total
+            question = AnalyticsQuery(by="day", only=only, scope=scope)
+            assert (await AnalyticsQueries().answer(connection, question)).document[
+                "total"
+            ] == total
 
 
 @pytest.mark.anyio
 async def test_answer_holds_until_the_view_moves_on(database: str, three: list[Recorded]) -> None:
-    asked, view = Figures(), Analytics()
+    asked, view = AnalyticsQueries(), Analytics()
     async with followed(database, view, three[:4]) as connection:
-        first = await asked.answer(connection, Question())
+        first = await asked.answer(connection, AnalyticsQuery())
         await view.apply(connection, three[4:])
-        assert (await asked.answer(connection, Question())) is first
+        assert (await asked.answer(connection, AnalyticsQuery())) is first
         await move(connection, 12)
-        second = await asked.answer(connection, Question())
+        second = await asked.answer(connection, AnalyticsQuery())
     assert (first.document["total"], first.position) == (1, 0)
     assert (second.document["total"], second.position) == (3, 12)
 

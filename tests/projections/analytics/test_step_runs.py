@@ -27,11 +27,11 @@ from domain.execution.step_events import (
     UsageRecorded,
 )
 from domain.execution.types import ExecutionError, StepPlan, StepStatus
-from domain.model import Event, Held, Recorded, replay
+from domain.model import Event, Recorded, Versioned, replay
 from domain.types import Assignee, StepAssignee
 from projections.analytics.projection import Analytics
-from projections.analytics.queries import Figures
-from projections.analytics.question import By, Question
+from projections.analytics.queries import AnalyticsQueries
+from projections.analytics.question import AnalyticsQuery, By
 from tests.projections.analytics.test_analytics import _rank, key_of, seen
 from tests.support.given import NOON, SECOND
 from tests.support.histories import CREATED, RUNNING, WAITING
@@ -48,7 +48,7 @@ BYS: list[tuple[By, ...]] = [
     ("service", "step"),
 ]
 QUESTIONS = [
-    Question(by=by, only=only, since=since)
+    AnalyticsQuery(by=by, only=only, since=since)
     for by, only, since in product(
         BYS,
         ({}, {"service": "s-1"}, {"customer": "c-2", "status": "skipped"}),
@@ -69,7 +69,7 @@ class Run:
 
 def runs(events: Sequence[Recorded]) -> list[Run]:
     """All runs of all steps of a log."""
-    states: dict[str, Held[Any] | None] = {}
+    states: dict[str, Versioned[Any] | None] = {}
     found: dict[tuple[str, str], list[Run]] = {}
     for recorded in events:
         before = states.get(recorded.stream)
@@ -149,7 +149,7 @@ def counted(several: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def expected(question: Question, all_runs: Sequence[Run]) -> dict[str, Any]:
+def expected(question: AnalyticsQuery, all_runs: Sequence[Run]) -> dict[str, Any]:
     meant = [run for run in all_runs if met(question, run)]
     grouped: dict[tuple[str, ...], list[Run]] = {}
     for run in meant:
@@ -166,7 +166,7 @@ def expected(question: Question, all_runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def met(question: Question, run: Run) -> bool:
+def met(question: AnalyticsQuery, run: Run) -> bool:
     if question.since is not None and run.execution.created_at < question.since:
         return False
     for name, value in question.conditions:
@@ -180,7 +180,7 @@ async def check(conninfo: str, events: Sequence[Recorded], page: int) -> None:
     known = runs(events)
     async with followed(conninfo, Analytics(capacity=2), events, page) as connection:
         for question in QUESTIONS:
-            answer = await Figures().answer(connection, question)
+            answer = await AnalyticsQueries().answer(connection, question)
             assert answer.document == expected(question, known), question
 
 
@@ -232,9 +232,9 @@ def plan(step: str) -> StepPlan:
 async def test_step_started_again_counts_as_a_run_with_its_own_time_and_cost(
     database: str, page: int
 ) -> None:
-    question = Question(by=("step", "assigneeType"))
+    question = AnalyticsQuery(by=("step", "assigneeType"))
     async with followed(database, Analytics(), worked(), page) as connection:
-        answer = await Figures().answer(connection, question)
+        answer = await AnalyticsQueries().answer(connection, question)
     groups = {tuple(group["key"]): group for group in answer.document["groups"]}
     assert set(groups) == {("A", "ai-agent"), ("B", "human")}
     agents, anns = groups["A", "ai-agent"], groups["B", "human"]
@@ -279,7 +279,7 @@ ENDS = {
 
 async def by_step(database: str, story: list[Recorded], page: int) -> dict[str, Any]:
     async with followed(database, Analytics(), story, page) as connection:
-        answer = await Figures().answer(connection, Question(by="step"))
+        answer = await AnalyticsQueries().answer(connection, AnalyticsQuery(by="step"))
     return {group["key"]: group for group in answer.document["groups"]}
 
 

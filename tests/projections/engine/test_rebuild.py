@@ -12,14 +12,14 @@ import pytest
 from psycopg import AsyncConnection
 
 from domain import registry
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from domain.execution.events import ExecutionUpdated, ProgressUpdated
 from projections.analytics import queries
 from projections.analytics.projection import Analytics
-from projections.analytics.queries import Figures
-from projections.analytics.question import Question
+from projections.analytics.queries import AnalyticsQueries
+from projections.analytics.question import AnalyticsQuery
 from projections.engine import follower as follower_module
 from projections.engine import pages
 from projections.engine import rebuild as rebuilding
@@ -242,7 +242,7 @@ async def test_prefetched_events_are_used_where_pages_are_cut_short(
     taken = []
     span = Store.span
 
-    async def noted(store: Store, connection: AsyncConnection, *place: Any) -> list[Stored]:
+    async def noted(store: Store, connection: AsyncConnection, *place: Any) -> list[EventRow]:
         taken.append(place[:2])
         return await span(store, connection, *place)
 
@@ -267,7 +267,7 @@ async def test_answer_is_of_a_single_build_when_a_rebuild_ends_meanwhile(
         await rebuild(database, "executions", Analytics(), store)
         cells, rebuilding = queries._cells, list[asyncio.Task[Rebuilt]]()
 
-        async def slowly(connection: AsyncConnection, question: Question) -> Any:
+        async def slowly(connection: AsyncConnection, question: AnalyticsQuery) -> Any:
             rebuilding.append(
                 asyncio.create_task(rebuild(database, "executions", Analytics(), store))
             )
@@ -275,7 +275,7 @@ async def test_answer_is_of_a_single_build_when_a_rebuild_ends_meanwhile(
             return await cells(connection, question)
 
         monkeypatch.setattr(queries, "_cells", slowly)
-        answer = await Figures().answer(connection, Question())
+        answer = await AnalyticsQueries().answer(connection, AnalyticsQuery())
         assert (answer.document["total"], answer.position) == (5, 5)
         assert await rebuilding[0] == (5, 0)
 

@@ -13,7 +13,7 @@ import pytest
 
 from api.embedded_postgres.server import EmbeddedPostgres
 from domain.eventlog import notifications
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from domain.eventlog.migrations import migrate_log
 from domain.eventlog.notifications import Listener, Wake
 from domain.eventlog.store import Store
@@ -116,7 +116,7 @@ async def test_poll_interval_is_long_with_notifications_and_short_without(
     looked: list[int] = []
     read = Store.read
 
-    async def counted(store: Store, after: int, limit: int) -> list[Stored]:
+    async def counted(store: Store, after: int, limit: int) -> list[EventRow]:
         looked.append(after)
         return await read(store, after, limit)
 

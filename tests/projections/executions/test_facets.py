@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from domain.errors import Invalid
 from projections.executions import facets
 from projections.executions.columns import field
-from projections.query.ast import EVERYTHING, Every
+from projections.query.ast import EVERYTHING, And
 from projections.query.parser import from_json
 from tests.projections.query.test_filters import Deep, Sample, combined, comparisons
 from tests.support.filter_model import document_matches, values
@@ -78,7 +78,7 @@ def test_facets_are_those_counted_by_hand(known: Sample) -> None:
 
 def test_facets_are_narrowed_by_the_scope(known: Sample) -> None:
     scope = from_json({"customer": "c-1"}, field)
-    found = counted(known, ("customer",), Every((scope, EVERYTHING)))
+    found = counted(known, ("customer",), And((scope, EVERYTHING)))
     assert [one["value"] for one in found["customer"]["values"]] == ["c-1"]
 
 

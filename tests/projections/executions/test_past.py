@@ -17,7 +17,7 @@ from psycopg import AsyncConnection
 from domain.errors import Invalid, TooExpensive
 from domain.eventlog.codec import sealed_json
 from domain.eventlog.sessions import session_options
-from domain.model import Held, Recorded, replay
+from domain.model import Recorded, Versioned, replay
 from projections.engine.follower import Follower
 from projections.engine.pages import LogPages
 from projections.executions import past as past_lists
@@ -93,7 +93,7 @@ class Past:
                 return found
 
     def expected(self, at: datetime, asked: Deep, sort: str) -> list[bytes]:
-        shown = [sealed_json(document(held, at)) for held in states(self.events, at)]
+        shown = [sealed_json(document(versioned, at)) for versioned in states(self.events, at)]
         met = [one for one in shown if document_matches(orjson.loads(one), asked)]
         listed = [Listed(orjson.loads(one)["$id"], one) for one in met]
         return [one.document for one in sorted(listed, key=lambda one: place(one, sort))]
@@ -104,13 +104,13 @@ class Past:
         self._loop.close()
 
 
-def states(events: Sequence[Recorded], at: datetime) -> list[Held[Any]]:
+def states(events: Sequence[Recorded], at: datetime) -> list[Versioned[Any]]:
     """The executions that had been recorded by then, as they were, by their events alone."""
-    held: dict[str, Held[Any] | None] = {}
+    versioned: dict[str, Versioned[Any] | None] = {}
     for event in events:
         if event.at <= at:
-            held[event.stream] = replay(held.get(event.stream), [event])
-    return [state for state in held.values() if state]
+            versioned[event.stream] = replay(versioned.get(event.stream), [event])
+    return [state for state in versioned.values() if state]
 
 
 @pytest.fixture

@@ -41,8 +41,8 @@ def test_executions_rows_equal_the_folded_events(database: str, log: list[Record
         view = Executions(CODEC)
         async with followed(database, view, log) as connection:
             found = await listed(view, connection)
-        for held in states(log):
-            assert found[held.state.id] == sealed_json(document(held, LATER))
+        for versioned in states(log):
+            assert found[versioned.state.id] == sealed_json(document(versioned, LATER))
 
     asyncio.run(check())
 
@@ -108,9 +108,9 @@ async def test_sealed_content_stays_sealed_and_opens_with_the_key(views: str) ->
 
 
 def timeout_in(row: Row) -> timedelta | None:
-    held = row[1]
-    assert not isinstance(held, bytes)
-    return held.state.timeout
+    versioned = row[1]
+    assert not isinstance(versioned, bytes)
+    return versioned.state.timeout
 
 
 async def test_stream_continued_after_its_end_is_loaded_from_its_events(views: str) -> None:
@@ -128,12 +128,14 @@ async def test_stream_continued_after_its_end_is_loaded_from_its_events(views: s
         await log.write([Happening("e", ExecutionUpdated(tags=("later",)))])
         await follower.catch_up(connection)
         assert follower.parked == 0
-        held = await store.load("execution/e")
-        assert held is not None
-        assert held.state.tags == ("later",)
+        versioned = await store.load("execution/e")
+        assert versioned is not None
+        assert versioned.state.tags == ("later",)
         [shown] = (await view.find(connection, NOON)).data
         keys = await store.keys(["execution/e"])
-        assert open_json(shown.document, keys["execution/e"]) == plain_json(document(held, NOON))
+        assert open_json(shown.document, keys["execution/e"]) == plain_json(
+            document(versioned, NOON)
+        )
 
 
 async def test_null_is_stored_apart_from_the_default(views: str) -> None:

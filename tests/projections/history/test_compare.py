@@ -109,7 +109,7 @@ def test_differences_are_the_others_less_this_ones() -> None:
 def test_every_step_of_both_is_shown_once_and_an_execution_is_like_itself(
     creation: Any, way: list[Any], data: st.DataObject
 ) -> None:
-    versions = [document(held, held.at) for held in walk(creation, way).states]
+    versions = [document(versioned, versioned.at) for versioned in walk(creation, way).states]
     this, other = data.draw(st.sampled_from(versions)), data.draw(st.sampled_from(versions))
     rows = compare(this, other)["steps"]
     for name, shown in (("this", this), ("with", other)):

@@ -14,7 +14,7 @@ from domain.budget import Budget
 from domain.errors import TooExpensive
 from domain.execution.step_events import StepCompleted, StepsAdded
 from domain.execution.types import StepPlan
-from domain.model import Event, Held, Recorded, replay
+from domain.model import Event, Recorded, Versioned, replay
 from projections.history import diff as diff_module
 from projections.history.diff import Diff
 from projections.history.json_patch import Blame, Caused
@@ -30,11 +30,11 @@ def budget(seconds: float = 60.0) -> Budget:
     return Budget(seconds, TooExpensive())
 
 
-def patch(states: list[Held[Any]], events: list[Recorded]) -> list[Caused[Recorded]]:
+def patch(states: list[Versioned[Any]], events: list[Recorded]) -> list[Caused[Recorded]]:
     """The diff from the first state to the last; each event led from one to the next."""
     diff = Diff(states[0], erased=False)
-    for event, held in zip(events, states[1:], strict=True):
-        diff.add(event, held)
+    for event, versioned in zip(events, states[1:], strict=True):
+        diff.add(event, versioned)
 
     async def collected() -> list[Caused[Recorded]]:
         return [caused async for caused in diff.patch(budget())]
@@ -94,7 +94,7 @@ def test_patch_is_exact_and_its_operations_name_the_causing_events(
     states = path.states[first : last + 1]
     events = [CODEC.decode(row, KEY) for row in path.rows[first + 1 : last + 1]]
     found = patch(states, events)
-    shown = [document(held, held.at) for held in states]
+    shown = [document(versioned, versioned.at) for versioned in states]
     assert same(applied(shown[0], [caused.change for caused in found]), shown[-1])
     places = [caused.change.place for caused in found]
     for change, cause in found:
@@ -107,26 +107,26 @@ def test_patch_is_exact_and_its_operations_name_the_causing_events(
 def test_diff_equals_the_patch_between_whole_documents(creation: Any, way: list[Any]) -> None:
     path = walk(creation, way)
     events = [CODEC.decode(row, KEY) for row in path.rows[1:]]
-    shown = [document(held, held.at) for held in path.states]
+    shown = [document(versioned, versioned.at) for versioned in path.states]
     blame: Blame[Recorded] = Blame()
     for event, (before, after) in zip(events, pairwise(shown), strict=True):
         blame.note(event, before, after)
     assert patch(path.states, events) == list(blame.patch(shown[0], shown[-1]))
 
 
-def history(steps: int, completed: int) -> tuple[list[Held[Any]], list[Recorded]]:
+def history(steps: int, completed: int) -> tuple[list[Versioned[Any]], list[Recorded]]:
     """An execution of so many steps, and the completion of some of them."""
     plans = tuple(StepPlan(id=f"s-{n}", name="Step") for n in range(steps))
     happened: list[Event] = [created("e-1").event, *(h.event for h in started("e-1"))]
     happened += [StepsAdded(steps=plans)]
     happened += [StepCompleted(step=f"s-{n}", output=n) for n in range(completed)]
-    states: list[Held[Any]] = []
+    states: list[Versioned[Any]] = []
     events = []
     for number, event in enumerate(happened, 1):
         recorded = Recorded(STREAM, number, number, NOON, event, "t")
-        held = replay(states[-1] if states else None, [recorded])
-        assert held is not None
-        states.append(held)
+        versioned = replay(states[-1] if states else None, [recorded])
+        assert versioned is not None
+        states.append(versioned)
         events.append(recorded)
     return states[3:], events[4:]
 
@@ -169,8 +169,8 @@ def test_list_comparison_looks_at_an_item_a_bounded_number_of_times() -> None:
 def test_diff_beyond_its_budget_is_refused() -> None:
     states, events = history(steps=10, completed=5)
     diff = Diff(states[0], erased=False)
-    for event, held in zip(events, states[1:], strict=True):
-        diff.add(event, held)
+    for event, versioned in zip(events, states[1:], strict=True):
+        diff.add(event, versioned)
     moments = iter(range(1_000))  # each look at this clock is a second later
     short = Budget(1.5, TooExpensive(), clock=lambda: float(next(moments)))
 

@@ -64,7 +64,7 @@ def test_patch_leads_from_the_first_version_to_the_last(versions: list[Any]) -> 
 def test_patch_leads_between_any_two_versions_of_an_execution(
     creation: Any, way: list[Any], data: st.DataObject
 ) -> None:
-    versions = [document(held, held.at) for held in walk(creation, way).states]
+    versions = [document(versioned, versioned.at) for versioned in walk(creation, way).states]
     first = data.draw(st.integers(0, len(versions) - 1))
     last = data.draw(st.integers(first, len(versions) - 1))
     patch = blamed(versions[first : last + 1])

@@ -202,8 +202,8 @@ async def test_diff_after_an_erasure_shows_no_sealed_content(database: str) -> N
     assert {operation["value"] for operation in patch if operation["path"] == "/result"} == {None}
 
 
-def shown(held: Any) -> dict[str, Any]:
-    return document(held, held.at)
+def shown(versioned: Any) -> dict[str, Any]:
+    return document(versioned, versioned.at)
 
 
 def as_change(operation: dict[str, Any]) -> Change:

@@ -27,7 +27,7 @@ from projections.engine.pages import LogPages
 from projections.engine.rebuild import rebuild
 from projections.log_lines.model import LogLine
 from projections.log_lines.projection import Logs
-from projections.log_lines.reader import LogBook, LogFilter
+from projections.log_lines.reader import LogFilter, LogLineStore
 from tests.support.event_writer import (
     NOON,
     SECOND,
@@ -55,7 +55,7 @@ def tables(database: str) -> str:
 
 
 @asynccontextmanager
-async def retried(conninfo: str) -> AsyncIterator[tuple[Store, LogBook]]:
+async def retried(conninfo: str) -> AsyncIterator[tuple[Store, LogLineStore]]:
     """An execution that failed, is tried again and completes: 6 events, 3 notes, at 12:00:04 to :06."""
     async with opened(conninfo) as store:
         log = Log(store)
@@ -69,7 +69,7 @@ async def retried(conninfo: str) -> AsyncIterator[tuple[Store, LogBook]]:
         ):
             await log.write([happening])
         await follow(conninfo, store)
-        yield store, LogBook(store)
+        yield store, LogLineStore(store)
 
 
 async def follow(conninfo: str, store: Store) -> None:
@@ -129,7 +129,7 @@ async def test_server_log_line_has_the_documented_text(tables: str, event: Any, 
     async with opened(tables) as store:
         await Log(store).write([created("e-1"), Happening("e-1", event)])
         await follow(tables, store)
-        assert said((await LogBook(store).read("e-1")).data) == [note]
+        assert said((await LogLineStore(store).read("e-1")).data) == [note]
 
 
 async def test_client_and_server_lines_are_read_in_order_of_time(tables: str) -> None:
@@ -226,7 +226,7 @@ async def test_key_keeps_lines_once_also_in_another_process_and_is_forgotten_aft
     async with retried(tables) as (_, book):
         assert not await book.append_once("e-1", [ONE_LINE], at(20), once)
     async with opened(tables) as store:
-        book = LogBook(store)
+        book = LogLineStore(store)
         assert await book.append_once("e-1", [ONE_LINE], at(21), once)
         with pytest.raises(IdempotencyKeyReused):
             await book.append_once("e-1", [ONE_LINE], at(21), once._replace(fingerprint="other"))
@@ -256,7 +256,7 @@ async def test_erasure_hides_log_lines_and_refuses_new_ones(tables: str) -> None
     async with opened(tables) as store:
         async with store.reader() as connection:
             await connection.execute("DELETE FROM data_keys")
-        book = LogBook(store)
+        book = LogLineStore(store)
         lines = (await book.read("e-1")).data
         with pytest.raises(Forbidden):
             await book.append("e-1", [ONE_LINE], at(30))

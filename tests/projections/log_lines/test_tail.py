@@ -12,7 +12,7 @@ from projections.engine.migrations import migrate_projections
 from projections.log_lines import tail as tail_module
 from projections.log_lines.model import LogLine
 from projections.log_lines.projection import Logs
-from projections.log_lines.reader import LogBook
+from projections.log_lines.reader import LogLineStore
 from projections.log_lines.tail import LogTail
 from tests.support.event_writer import NOON, Log, opened, some
 
@@ -34,7 +34,7 @@ async def store(database: str) -> AsyncIterator[Store]:
 
 async def append(store: Store, execution: str, count: int, size: int = 10) -> None:
     lines = [LogLine(level="info", message="x" * size)] * count
-    await LogBook(store).append(execution, lines, NOON)
+    await LogLineStore(store).append(execution, lines, NOON)
 
 
 def everything(_: str) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from domain.errors import Invalid
 from projections.executions.columns import field
-from projections.query.ast import EVERYTHING, Every
+from projections.query.ast import EVERYTHING, And
 from projections.query.parser import from_json, from_query
 
 Deep = dict[str, Any]
@@ -120,4 +120,4 @@ def test_filter_depth_is_limited() -> None:
 
 def test_empty_filter_is_no_condition() -> None:
     assert from_query([], field) == EVERYTHING
-    assert from_json({}, field) == Every()
+    assert from_json({}, field) == And()

@@ -20,7 +20,7 @@ from projections.engine.follower import Follower
 from projections.engine.pages import LogPages
 from projections.executions.columns import FIELDS, field, value_in
 from projections.executions.projection import Executions, Page
-from projections.query.ast import EVERYTHING, Condition, Every
+from projections.query.ast import EVERYTHING, And, Condition
 from projections.query.matcher import matches
 from projections.query.parser import from_json, from_query
 from projections.query.sql import sql
@@ -65,7 +65,9 @@ class Sample:
     def matched(self, condition: Condition) -> set[str]:
         """What is found without SQL, by the states alone."""
         states = self.states.values()
-        return {held.state.id for held in states if matches(condition, value_in(held))}
+        return {
+            versioned.state.id for versioned in states if matches(condition, value_in(versioned))
+        }
 
     def expected(self, asked: Deep) -> set[str]:
         return {shown["$id"] for shown in self.documents if document_matches(shown, asked)}
@@ -282,7 +284,7 @@ def test_every_attribute_can_be_named_with_its_keys_in_quotes(known: Sample) -> 
         for path in {path for path in keys_in(document["metadata"]) if "At" not in path}:
             named += 1
             condition = from_query([(f"metadata{path}[exists]", "true")], field)
-            found = known.found(Every((condition, from_json({"$id": document["$id"]}, field))))
+            found = known.found(And((condition, from_json({"$id": document["$id"]}, field))))
             assert (document["$id"] in found) is (at(document["metadata"], path) is not None)
     assert named > 100
     assert known.found(from_json({'metadata["a\\"b[c].d"]': "x" * 2_000}, field))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from domain.model import Held
+from domain.model import Versioned
 from projections.executions.columns import field, value_in
 from projections.query.matcher import matches
 from projections.query.parser import from_json
@@ -14,7 +14,7 @@ from tests.support.given import NOON, given
 from tests.support.histories import CREATED
 
 METADATA = {"flag": True, "amount": 5, "region": "north", "deep": {"x": "y"}}
-HELD = Held(
+HELD = Versioned(
     given(CREATED.model_copy(update={"tags": ("eu", "us"), "metadata": METADATA})).state,
     version=1,
     position=1,

@@ -9,7 +9,7 @@ import orjson
 import pytest
 from hypothesis import given
 
-from domain.eventlog.codec import Stored
+from domain.eventlog.codec import EventRow
 from domain.json_forms import parse_time
 from projections.representations.cloudevents import envelope
 from tests.support.given import NOON
@@ -34,11 +34,11 @@ ATTRIBUTES = {
 REQUIRED = {"specversion", "id", "type", "source"}
 
 
-def row(stream: str = "execution/e-1", meta: str = '{"by":"ada"}', data: bytes = b"{}") -> Stored:
-    return Stored(12, 7, NOON, stream, "execution.progress", meta, data)
+def row(stream: str = "execution/e-1", meta: str = '{"by":"ada"}', data: bytes = b"{}") -> EventRow:
+    return EventRow(12, 7, NOON, stream, "execution.progress", meta, data)
 
 
-def read(stored: Stored, key: Any = None) -> dict[str, Any]:
+def read(stored: EventRow, key: Any = None) -> dict[str, Any]:
     """As a strict reader of CloudEvents would."""
     event: dict[str, Any] = orjson.loads(envelope(stored, key))
     assert event.keys() >= REQUIRED

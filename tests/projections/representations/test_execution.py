@@ -56,7 +56,7 @@ KEY = DataKey(b"k" * 32, "execution/e-1")
 
 def shown(history: Given) -> dict[str, Any]:
     """As it is read from the wire."""
-    wire = orjson.dumps(document(history.held, history.now))
+    wire = orjson.dumps(document(history.versioned, history.now))
     ServiceExecution.model_validate_json(wire)
     read: dict[str, Any] = orjson.loads(wire)
     return read
@@ -246,7 +246,7 @@ def whole() -> Given:
 
 def frozen_and_thawed(history: Given, keys: Codec) -> dict[str, Any]:
     """The document as a view has it: sealed."""
-    row = keys.freeze(history.stream, history.held, KEY)
+    row = keys.freeze(history.stream, history.versioned, KEY)
     return document(keys.thaw(row), history.now)
 
 
