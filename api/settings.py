@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 
 PREFIX = "EXECUTIONS_"
 OF_CLIENTS = ("URL", "TOKEN")
-"""What `import` and `tail` take from the environment besides."""
+"""What the commands that are clients take from the environment besides."""
 SECRET = {"admin_token", "database_url"}
 
 

@@ -125,22 +125,22 @@ def line(frame: Frame) -> Text:
 
 def log_line(frame: Frame) -> Text:
     """A log line with its execution, in one line unless its message has more."""
-    told = orjson.loads(frame.data)
-    return log_text(told, (told["execution"], "bold"), (" ", ""))
+    members = orjson.loads(frame.data)
+    return log_text(members, (members["execution"], "bold"), (" ", ""))
 
 
-def log_text(told: Any, *before: tuple[str, str]) -> Text:
+def log_text(members: Any, *before: tuple[str, str]) -> Text:
     """A log line as JSON has it, with what stands `before` its level."""
-    missing = next((name for name in ("erased", "unreadable") if told.get(name)), None)
-    message = f"({missing})" if missing else told["message"]
+    missing = next((name for name in ("erased", "unreadable") if members.get(name)), None)
+    message = f"({missing})" if missing else members["message"]
     return _text(
-        (told["timestamp"][11:23], "dim"),
+        (members["timestamp"][11:23], "dim"),
         (" ", ""),
         *before,
-        (f"{told['level']:<5}", LEVELS[told["level"]]),
-        (f" [{told['step']}]" if "step" in told else "", "cyan"),
+        (f"{members['level']:<5}", LEVELS[members["level"]]),
+        (f" [{members['step']}]" if "step" in members else "", "cyan"),
         (f" {message}", ""),
-        (f" {_short(told['context'])}" if "context" in told else "", "dim"),
+        (f" {_short(members['context'])}" if "context" in members else "", "dim"),
     )
 
 

@@ -191,6 +191,7 @@ def _fork(handlers: CommandHandlers) -> Operation:
         handlers.fork,
         body=ForkExecution,
         answer=ServiceExecution,
+        parameters=(DRY_RUN,),
         status=201,
         problems=("not-found", "already-exists"),
         sends=CREATES,

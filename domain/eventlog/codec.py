@@ -165,11 +165,11 @@ def frozen(state: Aggregate) -> bytes:
     It seals nothing: what was opened stands open in it.
     """
     kind: Any = type(state)
-    told = dict(state.__dict__)
+    members = dict(state.__dict__)
     for name, default in _defaults(kind):
-        if told[name] == default:
-            del told[name]
-    return orjson.dumps(told, _as_stored)
+        if members[name] == default:
+            del members[name]
+    return orjson.dumps(members, _as_stored)
 
 
 @cache

@@ -53,13 +53,13 @@ class CarriedCheckpoint(Value):
 
 def plan_of(step: Step) -> StepPlan:
     """A step as it would be declared."""
-    told = {
+    members = {
         "parent": step.parent,
         "kind": step.kind,
         "assignee": step.assignee,
         "input": step.input,
     }
-    return StepPlan(id=step.id, name=step.name, **_given(told))
+    return StepPlan(id=step.id, name=step.name, **_given(members))
 
 
 def carried_steps(execution: Execution) -> tuple[CarriedStep, ...]:
@@ -80,15 +80,15 @@ def carried_checkpoints(execution: Execution) -> tuple[CarriedCheckpoint, ...]:
 
 
 def _carried(step: Step) -> CarriedStep:
-    told = {
+    members = {
         "started_at": step.started_at,
         "completed_at": step.completed_at,
         "output": step.output,
         "error": step.error,
         "reason": step.reason,
     }
-    return CarriedStep(step=step.id, status=step.status, **_given(told))  # type: ignore[arg-type]  # closed: the caller saw to it
+    return CarriedStep(step=step.id, status=step.status, **_given(members))  # type: ignore[arg-type]  # closed: the caller saw to it
 
 
-def _given(told: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in told.items() if value is not None}
+def _given(members: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}

@@ -91,23 +91,23 @@ class Follower:
         return self._left.position if self._left else 0
 
     async def catch_up(
-        self, connection: AsyncConnection, page: int | None = None, told: str | None = None
+        self, connection: AsyncConnection, page: int | None = None, members: str | None = None
     ) -> Progress | None:
         """Apply the next page, of so many events at most; None when there was none.
 
-        The channel `told` hears how far the view is when nothing is left.
+        The channel `members` hears how far the view is when nothing is left.
         """
         page = page or self._page
         try:
-            return await self._turn(connection, page, told, self._show)
+            return await self._turn(connection, page, members, self._show)
         except (psycopg.OperationalError, psycopg.InterfaceError, Overloaded):
             raise
         except Exception:  # noqa: BLE001 - once more, with care: then it shows which event it was
             self.view.forget()
-            return await self._turn(connection, page, told, self._show_carefully)
+            return await self._turn(connection, page, members, self._show_carefully)
 
     async def _turn(
-        self, connection: AsyncConnection, page: int, told: str | None, show: Show
+        self, connection: AsyncConnection, page: int, members: str | None, show: Show
     ) -> Progress | None:
         view, bounds = self.view, _Bounds.on(connection)
         async with _undone_by_errors(connection, bounds):
@@ -128,8 +128,8 @@ class Follower:
             if events:
                 await show(connection, events)
             moved = MOVE.format(until, self._bookmark)
-            if told and not self.behind:
-                moved += TELL.format(told, f"{view.name} {until}")
+            if members and not self.behind:
+                moved += TELL.format(members, f"{view.name} {until}")
             await connection.execute(moved + bounds.end)
         self._left = Progress(until, progress.generation)
         return self._left

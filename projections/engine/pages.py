@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from psycopg import AsyncConnection
 
+from domain.eventlog.queries import TOO_MANY
 from domain.eventlog.store import Store
 from domain.eventlog.tail import LogEvent, Tail
 
@@ -15,12 +16,6 @@ LARGE = 2_000
 """Bytes from which on an event counts: any page of smaller ones fits into memory."""
 SURELY = 16
 """So few events fit, however large they are."""
-
-TOO_MANY = """SELECT min(notification_id) FROM (
-        SELECT notification_id, sum(octet_length(state)) OVER (ORDER BY notification_id) AS size
-        FROM events WHERE notification_id > %b AND notification_id <= %b
-            AND octet_length(state) > %b) AS large
-    WHERE size > %b"""
 
 
 class Page(NamedTuple):

@@ -52,7 +52,7 @@ class Share(NamedTuple):
     page: int
     part: Part
 
-    def told(self) -> bytes:
+    def on_progress(self) -> bytes:
         """The line that `heard` understands."""
         return json.dumps(self).encode() + b"\n"
 
@@ -81,7 +81,7 @@ async def apply_all(
     connection: AsyncConnection,
     shares: Sequence[Share],
     command: Sequence[str],
-    told: Callable[[int, int], None],
+    on_progress: Callable[[int, int], None],
 ) -> None:
     """Have each share of a view applied by a process of its own, and move the view's bookmark there.
 
@@ -95,7 +95,7 @@ async def apply_all(
     with _started(shares, command) as processes:
         while _going_on(processes):
             cursor = await connection.execute(REACHED.format(bookmarks))
-            told((await cursor.fetchall())[0][0], until)
+            on_progress((await cursor.fetchall())[0][0], until)
             await asyncio.sleep(OFTEN)
     await connection.execute(ALL_REACHED.format(until, view))
 
@@ -114,7 +114,7 @@ def _started(
             processes.append(process)
             assert process.stdin is not None
             with suppress(BrokenPipeError):  # it has failed already, which its status tells
-                process.stdin.write(share.told())
+                process.stdin.write(share.on_progress())
         yield processes
     finally:
         for process in processes:

@@ -70,7 +70,7 @@ async def rebuild(
     schema: str,
     view: Projection,
     store: Store,
-    told: OnProgress = lambda _, __: None,
+    on_progress: OnProgress = lambda _, __: None,
     *,
     processes: Processes | None = None,
 ) -> Rebuilt:
@@ -92,14 +92,16 @@ async def rebuild(
             if processes and processes.number > 1 and view.by_stream:
                 shares = await _shares(connection, conninfo, schema, view, processes.number)
                 if shares:
-                    await apply_all(connection, shares, processes.command, told)
+                    await apply_all(connection, shares, processes.command, on_progress)
             with collecting_rarely():
-                await _catch_up(connection, follower, told)
+                await _catch_up(connection, follower, on_progress)
         for table in view.tables:
             await connection.execute(SQL("ANALYZE {}").format(Identifier(table)))
-        await _catch_up(connection, follower, told)  # what was written while indexes were made
-        rebuilt = await _switched(connection, follower, names, told)
-        told(rebuilt.position, rebuilt.position)
+        await _catch_up(
+            connection, follower, on_progress
+        )  # what was written while indexes were made
+        rebuilt = await _switched(connection, follower, names, on_progress)
+        on_progress(rebuilt.position, rebuilt.position)
         return rebuilt
 
 
@@ -117,22 +119,24 @@ async def _shares(
     ]
 
 
-async def _catch_up(connection: AsyncConnection, follower: Follower, told: OnProgress) -> None:
+async def _catch_up(
+    connection: AsyncConnection, follower: Follower, on_progress: OnProgress
+) -> None:
     while (progress := await follower.catch_up(connection)) is not None:
-        told(progress.position, await _number(connection, HEAD))
+        on_progress(progress.position, await _number(connection, HEAD))
         if not follower.behind:
             break
 
 
 async def _switched(
-    connection: AsyncConnection, follower: Follower, names: Names, told: OnProgress
+    connection: AsyncConnection, follower: Follower, names: Names, on_progress: OnProgress
 ) -> Rebuilt:
     for _ in range(MOST_SWITCHES - 1):
         try:
             return await _switch(connection, follower, names)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
             await asyncio.sleep(PAUSE)
-            await _catch_up(connection, follower, told)
+            await _catch_up(connection, follower, on_progress)
     return await _switch(connection, follower, names)
 
 

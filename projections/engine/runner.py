@@ -171,9 +171,9 @@ class Runner:
                 due_at = due_at or monotonic() + STILL
 
     async def _catch_up(self, connection: AsyncConnection, follower: Follower) -> None:
-        told = channel(self._schema)
+        members = channel(self._schema)
         while True:
-            progress = await follower.catch_up(connection, told=told)
+            progress = await follower.catch_up(connection, members=members)
             self._horizon.reach(follower.view.name, follower.position)
             if progress is None or not follower.behind:
                 break

@@ -61,7 +61,7 @@ async def verify(
     conninfo: str,
     schema: str,
     view: Executions,
-    told: OnProgress = lambda _, __: None,
+    on_progress: OnProgress = lambda _, __: None,
     *,
     compared: Compared | None = None,
 ) -> AsyncIterator[Difference]:
@@ -86,7 +86,7 @@ async def verify(
                 for difference in await _differences(histories, view, batch, compared):
                     yield difference
                 last = batch.streams[-1]
-                told(compared.executions, max(compared.executions, total))
+                on_progress(compared.executions, max(compared.executions, total))
         finally:
             histories.close()
         for id_ in await _column(connection, UNFOUNDED, STREAM):

@@ -11,6 +11,7 @@ import structlog
 
 from domain.errors import Overloaded
 from domain.eventlog.notifications import Wake
+from domain.eventlog.queries import WITH_TYPES
 from domain.eventlog.store import Store
 from projections.log_lines.model import NOTED_EVENTS
 from projections.log_lines.tail import LogTail
@@ -19,8 +20,6 @@ POLL = 0.25
 GATHER = 0.02
 REPAIR = 1.0
 KIND = "execution/"
-NOTED = """SELECT DISTINCT originator_id FROM events
-    WHERE notification_id > %b AND notification_id <= %b AND topic = ANY(%b::text[])"""
 
 log = structlog.get_logger()
 
@@ -113,7 +112,7 @@ class LogNews:
         if (position := self._noted()) > self._position:
             async with self._store.reader() as connection:
                 values = (self._position, position, list(NOTED_EVENTS))
-                rows = await (await connection.execute(NOTED, values)).fetchall()
+                rows = await (await connection.execute(WITH_TYPES, values)).fetchall()
             self._position = position
             self._wake((row[0].removeprefix(KIND) for row in rows), noted=True)
 

@@ -1,4 +1,4 @@
-"""The filter language (contract section 3), from query parameters or JSON to a condition.
+"""The filter language, from query parameters or JSON to a condition.
 
 In a query, `status=running,paused` and `status=running&status=paused` both mean "one of"; in
 brackets stands an operator, with or without its dollar: `metadata.createdAt[gte]=…`. A value that

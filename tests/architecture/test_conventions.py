@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import tokenize
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
 from functools import cache
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -160,3 +162,42 @@ def test_names_of_tests_begin_with_the_part_that_they_test(file: Path) -> None:
     tests = [function for function in functions if function.startswith("test_")]
     assert tests, "no test in this file"
     assert [test for test in tests if test.split("_")[1] in RIDDLES] == []
+
+
+RETIRED = {
+    "Held": "Versioned",
+    "held": "versioned",
+    "told": "copy_set_fields",
+    "called": "name",
+    "repeats": "is_repeat, require",
+    "Known": "StateCache",
+    "disturbed": "reset_optimistic_streak",
+    "Every": "And",
+    "Either": "Or",
+    "Negation": "Not",
+    "MOVES": "TRANSITIONS",
+    "View": "Projection",
+    "Figures": "AnalyticsQueries",
+    "Question": "AnalyticsQuery",
+    "LogBook": "LogLineStore",
+    "Stored": "EventRow",
+    "Call": "Request",
+    "Horizon": "AppliedPositions",
+    "Wish": "Preference",
+    "wish": "parsed_command",
+    "Teller": "Folding",
+    "Wheel": "Heartbeat",
+    "Audience": "Index",
+    "Batches": "DataLoader",
+}
+"""Names of our own for what the field has a name for."""
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_retired_name_does_not_come_back(file: Path) -> None:
+    found = {
+        token.string
+        for token in tokenize.generate_tokens(StringIO((ROOT / file).read_text()).readline)
+        if token.type == tokenize.NAME and token.string in RETIRED
+    }
+    assert {name: RETIRED[name] for name in found} == {}

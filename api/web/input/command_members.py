@@ -33,7 +33,7 @@ def prepare(command: type[Value], given: dict[str, Any], step: str | None = None
         Invalid: `$type` is that of something else, or the step is not that of the path.
     """
     changed = without_nulls(command, given)
-    name = getattr(command, "name", "")
+    name = getattr(command, "wire_name", "")
     if name in TYPES:
         changed |= _check_type(given, TYPES[name])
     if name in STEP_COMMANDS:

@@ -29,13 +29,13 @@ def watched(hub: Hub, request: Request, name: str, look: Look, most: int | None 
         return event_stream.sent_away(request)
 
     async def frames(source: EventSource) -> AsyncGenerator[bytes]:
-        told = b""
+        members = b""
         while not source.closing:
             found = await look()
-            data = told if found is None else orjson.dumps(found)
-            if data != told:
-                told = data
-                yield frame(name, told)
+            data = members if found is None else orjson.dumps(found)
+            if data != members:
+                members = data
+                yield frame(name, members)
             await source.wake.wait(OFTEN)
 
     return EventSource(hub, frames, kind=name)

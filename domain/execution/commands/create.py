@@ -75,7 +75,7 @@ class CreateExecution(Creation[Execution]):
                 "progress", f"must be 0 where `status` is not `running`, but is {self.progress}"
             )
         check_steps(self.steps)
-        told = {
+        members = {
             "workflow": service.workflow,
             "assignee": self.assignee,
             "steps": self.steps,
@@ -92,7 +92,7 @@ class CreateExecution(Creation[Execution]):
             provider=service.provider,
             priority=self.priority,
             timeout=checked_timeout(self.timeout, context),
-            **{name: value for name, value in told.items() if value},
+            **{name: value for name, value in members.items() if value},
         )
         if self.status == "running":
             yield ExecutionStarting()

@@ -52,7 +52,7 @@ class ForkExecution(Creation[Execution]):
         assert source is not None
         steps, checkpoints = carried_steps(source), carried_checkpoints(source)
         _require_content(source, steps, checkpoints)
-        told: dict[str, Any] = {
+        members: dict[str, Any] = {
             "workflow": source.workflow,
             "assignee": source.assignee,
             "steps": tuple(plan_of(step) for step in source.steps.values()),
@@ -73,14 +73,14 @@ class ForkExecution(Creation[Execution]):
             timeout=source.timeout or (None if context.importing else DEFAULT_TIMEOUT),
             forked_from=ForkedFrom(execution=source.id, version=self.version),
             **_progress(source),
-            **{name: value for name, value in told.items() if value},
+            **{name: value for name, value in members.items() if value},
         )
 
 
 def _progress(source: Execution) -> dict[str, Any]:
     """What was told, but for the 100 that a completion tells."""
-    told = source.explicit_progress
-    return {} if told is None or source.status is Status.COMPLETED else {"progress": told}
+    members = source.explicit_progress
+    return {} if members is None or source.status is Status.COMPLETED else {"progress": members}
 
 
 def _require_content(
