@@ -68,7 +68,7 @@ def _as_sent(row: Operation, schema: dict[str, Any]) -> None:
     if issubclass(row.body, Creation):
         kind = {"$type": {"enum": [TYPES.get(row.body.name, "ServiceExecution"), None]}}
         schema["properties"] = {**LINKED_DATA, **kind, **schema["properties"]}
-    if getattr(row.body, "name", None) in STEP_COMMANDS:
+    if getattr(row.body, "wire_name", None) in STEP_COMMANDS:
         schema["properties"]["id"] = {
             "type": "string",
             "description": "The step once more; must be equal to that of the path",
