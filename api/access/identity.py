@@ -25,7 +25,7 @@ class Caller(NamedTuple):
             raise Forbidden(f"This needs the right `{right}`.")
 
 
-NOBODY = Caller("anonymous", frozenset({Right.OPEN}))
+ANONYMOUS = Caller("anonymous", frozenset({Right.OPEN}))
 
 
 class Access:
@@ -42,7 +42,7 @@ class Access:
             Unauthenticated: there is a header, but no valid token in it.
         """
         if authorization is None:
-            return NOBODY
+            return ANONYMOUS
         scheme, _, token = authorization.partition(b" ")
         if scheme.lower() != b"bearer":
             raise Unauthenticated

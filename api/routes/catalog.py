@@ -103,7 +103,7 @@ class CatalogHandlers:
                     connection,
                     kind,
                     wanted,
-                    limit=request.whole("limit", 1, 500) or 50,
+                    limit=request.integer("limit", 1, 500) or 50,
                     cursor=request.parameter("cursor"),
                 )
             require_position(request, page.position)

@@ -104,7 +104,7 @@ class CommandHandlers:
     async def start(self, request: Request) -> ASGIApp:
         """Start; with `async=true` the execution stays `starting` until it is started once more."""
         parsed_command = parsed(StartExecution, request.body)
-        if request.truth("async"):
+        if request.boolean("async"):
             parsed_command = parsed_command.model_copy(update={"asynchronous": True})
         return await self._answer(request, f"execution/{request.path['id']}", parsed_command)
 

@@ -63,7 +63,7 @@ class HistoryHandlers:
             f"execution/{request.path['id']}",
             types=types,
             descending=order == "desc",
-            limit=request.whole("limit", 1, MOST_WITH_STATES if with_states else 500) or 50,
+            limit=request.integer("limit", 1, MOST_WITH_STATES if with_states else 500) or 50,
             cursor=request.parameter("cursor"),
             with_states=with_states,
         )
@@ -72,7 +72,7 @@ class HistoryHandlers:
 
     async def diff(self, request: Request) -> ASGIApp:
         """What changed between two versions, and who changed it."""
-        first, last = request.whole("from", 1, 2**53), request.whole("to", 1, 2**53)
+        first, last = request.integer("from", 1, 2**53), request.integer("to", 1, 2**53)
         if first is None or last is None:
             raise Invalid.field("from" if first is None else "to", "is required: a version, from 1")
         position = await self._consistency.wait_for_log(request)
@@ -84,7 +84,7 @@ class HistoryHandlers:
     async def compare(self, request: Request) -> ASGIApp:
         """Two executions, or two versions, step by step: where they part, and what they took."""
         name = checked_id(request.parameter("with"), "with")
-        version = request.whole("withVersion", 1, 2**53)
+        version = request.integer("withVersion", 1, 2**53)
         this = await self._reader.read(request)
         try:
             other = existing(await self._history.read(f"execution/{name}", version), version)

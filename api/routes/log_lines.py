@@ -144,7 +144,7 @@ class LogLineHandlers:
             request.path["id"],
             only,
             descending=order == "desc",
-            limit=request.whole("limit", 1, 500) or 50,
+            limit=request.integer("limit", 1, 500) or 50,
             cursor=request.parameter("cursor"),
         )
         items = [plain_json(line) for line in page.data]

@@ -32,7 +32,7 @@ class StepHandlers:
         slim = request.parameter("slim")
         if slim not in {None, "true", "false"}:
             raise Invalid.field("slim", "must be true or false")
-        limit, cursor = request.whole("limit", 1, 500), request.parameter("cursor")
+        limit, cursor = request.integer("limit", 1, 500), request.parameter("cursor")
         state = await self._reader.read(request)
         execution: Execution = state.versioned.state
         if limit is None and cursor is None:

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from starlette.responses import Response
 from starlette.types import Scope
 
-from api.access.identity import NOBODY, Access, Caller
+from api.access.identity import ANONYMOUS, Access, Caller
 from api.access.rights import Right
 from api.problems import problems
 from api.telemetry.metrics import REFUSALS
@@ -27,10 +27,10 @@ def admit(access: Access, right: Right, scope: Scope, authorization: bytes | Non
         Forbidden: the caller has not that right.
         NotFound: the path names something that cannot be an id.
     """
-    caller = NOBODY
+    caller = ANONYMOUS
     if right is not Right.OPEN:
         caller = access.caller(authorization)
-        if caller is NOBODY:
+        if caller is ANONYMOUS:
             raise problems.Unauthenticated
         caller.require(right)
     identity = scope["path_params"].get("id")

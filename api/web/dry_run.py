@@ -30,7 +30,7 @@ PLACES = ("id", "position")
 
 def is_dry_run(request: Request) -> bool:
     """Whether nothing is to be recorded."""
-    return request.truth(DRY_RUN.name)
+    return request.boolean(DRY_RUN.name)
 
 
 async def rehearsed(bus: Bus, message: Message) -> ASGIApp:

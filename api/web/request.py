@@ -64,7 +64,7 @@ class Request:
             raise Invalid.field(name, f"must be given once, but is given {len(found)} times")
         return found[0] if found else None
 
-    def whole(self, name: str, at_least: int, at_most: int) -> int | None:
+    def integer(self, name: str, at_least: int, at_most: int) -> int | None:
         """A query parameter that is a whole number within bounds."""
         text = self.parameter(name)
         if text is None:
@@ -75,7 +75,7 @@ class Request:
             )
         return int(text)
 
-    def truth(self, name: str) -> bool:
+    def boolean(self, name: str) -> bool:
         """A query parameter that is true or false; false where it is absent."""
         text = self.parameter(name)
         if text not in {None, "true", "false"}:

@@ -1,4 +1,4 @@
-"""How executions and catalog entries leave the house: JSON bytes, validators, positions."""
+"""Answers as JSON, with their validators and positions."""
 
 from __future__ import annotations
 

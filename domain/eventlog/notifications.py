@@ -59,7 +59,7 @@ class Listener:
     def __init__(self, conninfo: str, schema: str) -> None:
         self._conninfo = conninfo
         self._schema = schema
-        self._hearers: dict[str, list[Callable[[str | None], None]]] = {}
+        self._handlers: dict[str, list[Callable[[str | None], None]]] = {}
         self._task: asyncio.Task[None] | None = None
         self._hears = False
 
@@ -68,16 +68,16 @@ class Listener:
         """Seconds after which to look by oneself."""
         return HEARING if self._hears else DEAF
 
-    def hear(self, channel: str, heard: Callable[[str | None], None]) -> None:
+    def add_handler(self, channel: str, handle: Callable[[str | None], None]) -> None:
         """Call with the payload of each notification, and with None after each connect."""
         if self._task is not None:
             raise RuntimeError("the listener has started: its channels are fixed")
-        self._hearers.setdefault(channel, []).append(heard)
+        self._handlers.setdefault(channel, []).append(handle)
 
     def subscribe(self, channel: str) -> Wake:
         """What is woken by each notification, and after each connect."""
         wake = Wake()
-        self.hear(channel, lambda _: wake.set())
+        self.add_handler(channel, lambda _: wake.set())
         return wake
 
     def start(self) -> None:
@@ -109,12 +109,12 @@ class Listener:
         )
 
     async def _listen(self, connection: AsyncConnection) -> None:
-        for channel in self._hearers:
+        for channel in self._handlers:
             await connection.execute(SQL("LISTEN {}").format(Identifier(channel)))
         self._hears = True
-        for hearers in self._hearers.values():
-            for heard in hearers:
-                heard(None)
+        for handlers in self._handlers.values():
+            for handle in handlers:
+                handle(None)
         async for notification in connection.notifies():
-            for heard in self._hearers[notification.channel]:
-                heard(notification.payload)
+            for handle in self._handlers[notification.channel]:
+                handle(notification.payload)

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 PAGE = 1_000
 LARGEST_PAGE = 5_000
-BREATH = 200
+YIELD_EVERY = 200
 
 BOOKMARK = SQL("""; SELECT b.position, b.generation, head.position FROM bookmarks AS b, head
     WHERE b.view = {} FOR UPDATE OF b""")
@@ -190,6 +190,6 @@ async def decode(events: Sequence[LogEvent]) -> list[Recorded]:
     decoded = []
     for event in events:
         decoded.append(event.recorded)
-        if len(decoded) % BREATH == 0:
+        if len(decoded) % YIELD_EVERY == 0:
             await asyncio.sleep(0)
     return decoded

@@ -53,11 +53,11 @@ class Share(NamedTuple):
     part: Part
 
     def on_progress(self) -> bytes:
-        """The line that `heard` understands."""
+        """The line that `parse` understands."""
         return json.dumps(self).encode() + b"\n"
 
     @classmethod
-    def heard(cls, line: bytes) -> Share:
+    def parse(cls, line: bytes) -> Share:
         """A share from its line. Raises ValueError where that was not told to its end."""
         conninfo, options, schema, view, page, part = json.loads(line)
         return cls(conninfo, options, schema, view, page, Part(*part))

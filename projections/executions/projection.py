@@ -39,7 +39,7 @@ from projections.representations.execution import document
 from projections.representations.execution_schema import ServiceExecution
 
 CAPACITY = 8_192
-BREATH = 100
+YIELD_EVERY = 100
 MOST_ROWS = 500
 STREAM = "execution/"
 
@@ -103,7 +103,7 @@ class Executions:
             if (versioned := replay(self._held.get(stream), tail)) is not None:
                 self._held.put(stream, versioned)
                 changed.append(versioned)
-                if len(changed) % BREATH == 0:
+                if len(changed) % YIELD_EVERY == 0:
                     await asyncio.sleep(0)
         await self._write(connection, changed)
         self._held.trim()
@@ -131,12 +131,12 @@ class Executions:
         bodies = []
         for versioned in changed:
             bodies.append(_body(versioned))
-            if len(bodies) % BREATH == 0:
+            if len(bodies) % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         arrays = []
         for column, kind in zip(COLUMNS, KINDS, strict=True):
             arrays.append(array(kind, list(map(column.value, changed))))
-            if len(changed) > BREATH:
+            if len(changed) > YIELD_EVERY:
                 await asyncio.sleep(0)
         await connection.execute(WRITE, arrays + columns(BODY_KINDS, bodies), prepare=True)
 

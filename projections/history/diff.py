@@ -20,7 +20,7 @@ from domain.model import Recorded, Versioned
 from projections.history.json_patch import Blame, Caused
 from projections.representations.execution import document, step_document
 
-BREATH = 100
+YIELD_EVERY = 100
 
 Document = dict[str, Any]
 
@@ -82,7 +82,7 @@ class Diff:
 
 
 async def _at_times(budget: Budget, number: int) -> None:
-    if number % BREATH == 0:
+    if number % YIELD_EVERY == 0:
         await budget.breathe()
 
 

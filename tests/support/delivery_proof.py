@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain, repeat
@@ -103,7 +104,11 @@ def prove(
 def tell(api: httpx.Client, commands: Sequence[JSON]) -> None:
     """Many commands at once; what is refused for a while (503) is told again."""
     while commands:
-        outcomes = api.post("/commands", json=commands).json()
+        response = api.post("/commands", json=commands)
+        if response.status_code == 503:
+            time.sleep(0.2)
+            continue
+        outcomes = response.json()
         statuses = [outcome["status"] for outcome in outcomes]
         assert set(statuses) <= {200, 503}
         again = zip(commands, statuses, strict=True)

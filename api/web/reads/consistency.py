@@ -84,7 +84,7 @@ class Consistency:
 
 
 def _min_position(request: Request) -> int:
-    return request.whole("minPosition", 0, 2**63 - 1) or 0
+    return request.integer("minPosition", 0, 2**63 - 1) or 0
 
 
 def patience(request: Request) -> int:

@@ -84,13 +84,13 @@ def list_request(request: Request, beside: Mapping[str, Any] | None = None) -> L
     Raises:
         Invalid: something is not valid, or stands in both.
     """
-    words = _Words(request, beside or {})
+    words = _Source(request, beside or {})
     at = words.text("at")
     asked = ListRequest(
         sort=words.text("sort") or DEFAULT_SORT,
-        limit=words.whole("limit", 1, MOST_ROWS) or 50,
+        limit=words.integer("limit", 1, MOST_ROWS) or 50,
         cursor=words.text("cursor"),
-        total=words.truth("count"),
+        total=words.boolean("count"),
         fields=selection(words.listed("fields")),
         facets=facets.checked(words.listed("facets")),
         bare=words.one_of("profile", "array") is not None,
@@ -106,7 +106,7 @@ def list_request(request: Request, beside: Mapping[str, Any] | None = None) -> L
 
 def listed(request: Request, name: str) -> list[str]:
     """The comma-separated words of a query parameter; none where it is missing or empty."""
-    return _Words(request, {}).listed(name)
+    return _Source(request, {}).listed(name)
 
 
 def filter_of(body: dict[str, Any]) -> tuple[Any, str, dict[str, Any]]:
@@ -150,7 +150,7 @@ def _next(request: Request, cursor: str) -> str:
     return f'<{request.url}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'
 
 
-class _Words:
+class _Source:
     """Reads each word from the query or from the body."""
 
     def __init__(self, request: Request, beside: Mapping[str, Any]) -> None:
@@ -163,13 +163,13 @@ class _Words:
             raise Invalid.field(name, "must be text")
         return found
 
-    def truth(self, name: str) -> bool:
+    def boolean(self, name: str) -> bool:
         found = self._found(name)
         if found not in (None, "true", "false") and not isinstance(found, bool):
             raise Invalid.field(name, "must be true or false")
         return found in ("true", True)
 
-    def whole(self, name: str, at_least: int, at_most: int) -> int | None:
+    def integer(self, name: str, at_least: int, at_most: int) -> int | None:
         found = self._found(name)
         if isinstance(found, str) and WHOLE.fullmatch(found) and name not in self._beside:
             found = int(found)

@@ -75,7 +75,7 @@ class StateReader:
 
 
 def _until(request: Request) -> int | datetime | None:
-    version, at = request.whole("version", 1, 2**53), request.parameter("at")
+    version, at = request.integer("version", 1, 2**53), request.parameter("at")
     if version is not None and at is not None:
         raise Invalid.field("at", "must be left out where `version` is given")
     return version if at is None else parsed_time("at", at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from api.access.identity import NOBODY
+from api.access.identity import ANONYMOUS
 from api.access.rights import ROLES, Right
 from api.web.operation import Operation
 from tests.support.api_client import refused
@@ -39,7 +39,7 @@ def test_every_operation_declares_a_right_that_someone_has() -> None:
 
 def test_only_health_and_documents_are_open() -> None:
     assert {op.name for op in OPERATIONS if op.right is Right.OPEN} == OPEN
-    assert NOBODY.rights == {Right.OPEN}
+    assert ANONYMOUS.rights == {Right.OPEN}
 
 
 @pytest.mark.parametrize("operation", GUARDED, ids=named)

@@ -28,7 +28,7 @@ from tests.support.rebuilds import ask, bookmark, connect, differences, follow, 
 
 pytestmark = pytest.mark.anyio
 
-NOBODY = Processes(2, ("/nobody/can/start/this",))
+ANONYMOUS = Processes(2, ("/nobody/can/start/this",))
 DIES_AT_ONCE = Processes(2, (sys.executable, "-c", "raise SystemExit(3)"))
 
 
@@ -180,14 +180,14 @@ async def test_short_log_is_rebuilt_without_processes(
     monkeypatch.setattr(rebuilding, "SHARED", 76)
     async with opened(views) as store:
         await write_history(Log(store))
-        assert await rebuilt(views, store, NOBODY) == Rebuilt(75, 0)
+        assert await rebuilt(views, store, ANONYMOUS) == Rebuilt(75, 0)
 
 
 async def test_view_with_totals_across_streams_is_rebuilt_by_one_process(views: str) -> None:
     migrate_projections(views, "executions", [Analytics()])
     async with opened(views) as store:
         await Log(store).write(some(30))
-        done = await rebuild(views, "executions", Analytics(), store, processes=NOBODY)
+        done = await rebuild(views, "executions", Analytics(), store, processes=ANONYMOUS)
         assert done == Rebuilt(30, 0)
 
 
