@@ -27,7 +27,7 @@ from api.routes import (
     steps,
     streams,
 )
-from api.routes.log_streams import LogStreams
+from api.routes.log_streams import LogLineStreams
 from api.settings import Settings
 from api.streaming.hub import Hub
 from api.streaming.log.loader import StoreLoader
@@ -61,10 +61,10 @@ from projections.engine.runner import Runner
 from projections.executions.past import PastLists
 from projections.executions.projection import Executions
 from projections.history.time_travel import History
-from projections.log_lines.news import LogNews
+from projections.log_lines.news import LogLineNotifier
 from projections.log_lines.reader import LogLineStore
-from projections.log_lines.stream import LogStream
-from projections.log_lines.tail import LogTail
+from projections.log_lines.stream import LogLineReader
+from projections.log_lines.tail import LogLineTail
 from projections.registry import all_projections
 
 PREFIX = "/api"
@@ -88,8 +88,8 @@ class System:
     analytics_queries: AnalyticsQueries
     catalog: Catalog
     logs: LogLineStore
-    log_stream: LogStream
-    log_news: LogNews
+    log_stream: LogLineReader
+    log_news: LogLineNotifier
     progress: Progress
 
 
@@ -120,7 +120,7 @@ def check_master_key(conninfo: str, schema: str, master_key: Callable[[], bytes]
 
 def new_hub(store: Store, tail: Tail, limit: int) -> Hub:
     """The streaming engine over a store."""
-    return Hub(SharedTail(tail, store), StoreLoader(store), LogTail(store), limit)
+    return Hub(SharedTail(tail, store), StoreLoader(store), LogLineTail(store), limit)
 
 
 def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str) -> System:
@@ -134,7 +134,7 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
     hub = new_hub(store, tail, settings.stream_limit)
     executions_view, _, catalog_view, _ = views = all_projections(codec)
     runner = Runner(views, store, tail, listener, conninfo=conninfo, schema=schema)
-    log_news = LogNews(store, lambda: runner.position("logs"))
+    log_news = LogLineNotifier(store, lambda: runner.position("logs"))
 
     def appended() -> None:
         hub.logs.appended()
@@ -155,7 +155,7 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
         analytics_queries=AnalyticsQueries(),
         catalog=catalog_view,
         logs=LogLineStore(store, appended),
-        log_stream=LogStream(store),
+        log_stream=LogLineReader(store),
         log_news=log_news,
         progress=Progress(store, [view.name for view in views]),
     )
@@ -233,7 +233,7 @@ def _batches(system: System) -> command_batch.BatchHandlers:
 
 
 def _log_lines(system: System, consistency: Consistency) -> log_lines.LogLineHandlers:
-    streams_ = LogStreams(system.hub, system.runner, system.log_stream, system.log_news)
+    streams_ = LogLineStreams(system.hub, system.runner, system.log_stream, system.log_news)
     return log_lines.LogLineHandlers(
         _line_writer(system), system.logs, system.store, consistency, streams_
     )

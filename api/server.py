@@ -14,14 +14,14 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from api.app import System, build, check_master_key, create_app, migrate
-from api.embedded_postgres.address_file import Sign, shown
+from api.embedded_postgres.address_file import AddressFile, shown
 from api.embedded_postgres.cluster import PostgresError
 from api.embedded_postgres.data_dir import DataDir
 from api.embedded_postgres.server import EmbeddedPostgres
 from api.settings import Settings, SetupError, unknown
 from api.telemetry.logging import configure_logging
 from api.transport import listen_socket
-from api.transport.protocols import NOSNIFF, HttpLine, SocketLine
+from api.transport.protocols import NOSNIFF, HttpProtocol, WebSocketProtocol
 from domain.errors import Overloaded
 from domain.eventlog.encryption import WrongKey
 
@@ -86,14 +86,16 @@ def serve(settings: Settings) -> None:
                 Server(config, system).run(sockets=[listening])
 
 
-def _watching(postgres: EmbeddedPostgres | None, sign: Sign) -> Callable[[], Awaitable[None]]:
+def _watching(
+    postgres: EmbeddedPostgres | None, sign: AddressFile
+) -> Callable[[], Awaitable[None]]:
     """What keeps our own PostgreSQL running, called in the main thread, which alone may start it.
 
     And what takes over from another server of the data directory that shows where it is.
     """
 
     async def watch() -> None:
-        sign.put_up()
+        sign.publish()
         try:
             if postgres and postgres.ensure_running():
                 log.warning("postgres is gone, and starts again")
@@ -123,8 +125,8 @@ def configured(app: ASGIApp, watch: Callable[[], Awaitable[None]] | None = None)
         app,
         callback_notify=watch,
         timeout_notify=1,
-        http=HttpLine,
-        ws=SocketLine,
+        http=HttpProtocol,
+        ws=WebSocketProtocol,
         ws_per_message_deflate=False,
         ws_max_size=LARGEST_MESSAGE,
         ws_ping_interval=None,  # the hub has one clock for all

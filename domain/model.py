@@ -131,7 +131,7 @@ class Event(Value):
 
 
 @dataclass(frozen=True, slots=True)
-class On:
+class OtherStreamEvent:
     """An event that a command records in a stream other than its own, in the same commit."""
 
     stream: str
@@ -152,11 +152,11 @@ class Command(Value, Generic[S]):
         """The other streams that `decide` will ask for, as far as the states at hand can tell."""
         return ()
 
-    def decide(self, state: S, context: Context) -> Iterator[Event | On]:
+    def decide(self, state: S, context: Context) -> Iterator[Event | OtherStreamEvent]:
         """The events that follow, none if nothing changes. Raises a `DomainError` to refuse."""
         raise NotImplementedError
 
-    def outcome(self, state: S | None, context: Context) -> list[Event | On]:
+    def outcome(self, state: S | None, context: Context) -> list[Event | OtherStreamEvent]:
         """`decide` on an aggregate that must exist.
 
         Raises:
@@ -170,11 +170,11 @@ class Command(Value, Generic[S]):
 class Creation(Command[S]):
     """A command that begins a stream."""
 
-    def create(self, context: Context) -> Iterator[Event | On]:
+    def create(self, context: Context) -> Iterator[Event | OtherStreamEvent]:
         """The first events of the stream."""
         raise NotImplementedError
 
-    def outcome(self, state: S | None, context: Context) -> list[Event | On]:
+    def outcome(self, state: S | None, context: Context) -> list[Event | OtherStreamEvent]:
         """`create` on an aggregate that must not exist.
 
         Raises:

@@ -21,7 +21,7 @@ from eventsourcing.utils import Environment, EnvType, get_topic
 from domain import registry
 from domain.eventlog import library
 from domain.eventlog.codec import EventRow
-from domain.eventlog.library.recorders import LogEvent
+from domain.eventlog.library.recorders import RecordedNotification
 from domain.model import Event, Recorded
 
 
@@ -59,7 +59,7 @@ class ServiceMapper(Mapper[str]):
 
     def decode(self, stored_event: StoredEvent) -> Recorded:
         """The same, by its real type."""
-        assert isinstance(stored_event, LogEvent)
+        assert isinstance(stored_event, RecordedNotification)
         row = _row(stored_event)
         try:
             return self._codec.decode(row)
@@ -101,7 +101,7 @@ class ServiceLog(Application[str]):
         return made
 
 
-def _row(event: LogEvent) -> EventRow:
+def _row(event: RecordedNotification) -> EventRow:
     return EventRow(
         event.id,
         event.originator_version,

@@ -6,9 +6,9 @@ from domain.eventlog.codec import Codec
 from projections.analytics.projection import Analytics
 from projections.catalog import Catalog
 from projections.executions.projection import Executions
-from projections.log_lines.projection import Logs
+from projections.log_lines.projection import LogLineProjection
 
 
-def all_projections(codec: Codec) -> tuple[Executions, Analytics, Catalog, Logs]:
+def all_projections(codec: Codec) -> tuple[Executions, Analytics, Catalog, LogLineProjection]:
     """Every view there is."""
-    return Executions(codec), Analytics(), Catalog(codec), Logs()
+    return Executions(codec), Analytics(), Catalog(codec), LogLineProjection()

@@ -26,7 +26,7 @@ def main() -> None:
     os.nice(POLITE)
     configure_logging("warning")
     members = FileIO(0, closefd=False)
-    share = Share.heard(members.readline())
+    share = Share.parse(members.readline())
     Thread(target=_end_with, args=(members,), name="end with the starter", daemon=True).start()
     try:
         asyncio.run(_apply(share))

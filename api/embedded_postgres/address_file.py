@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 
-class Sign:
+class AddressFile:
     """The file in which one server of a data directory says where it is."""
 
     def __init__(self, path: Path, url: str) -> None:
@@ -22,13 +22,13 @@ class Sign:
         self._url = url
         self._held: IO[str] | None = None
 
-    def put_up(self) -> None:
+    def publish(self) -> None:
         """Say so, unless another server does; call it again, and it is said when that one ends."""
         if self._held is None:
             with suppress(OSError):  # it is a convenience, and no reason to end
                 self._held = self._locked()
 
-    def take_down(self) -> None:
+    def withdraw(self) -> None:
         """Remove the file, if it is ours."""
         if self._held is not None:
             with suppress(OSError):
@@ -52,14 +52,14 @@ class Sign:
 
 
 @contextmanager
-def shown(path: Path, url: str) -> Iterator[Sign]:
+def shown(path: Path, url: str) -> Iterator[AddressFile]:
     """An address in its file while the block runs."""
-    sign = Sign(path, url)
-    sign.put_up()
+    sign = AddressFile(path, url)
+    sign.publish()
     try:
         yield sign
     finally:
-        sign.take_down()
+        sign.withdraw()
 
 
 def read(path: Path) -> str | None:

@@ -31,7 +31,7 @@ PROBLEMS = {
     "forbidden": Problem(
         403,
         "Forbidden",
-        "The token is known, but has not the right that this needs; `detail` names it.",
+        "The token is known, but does not have the right that this needs; `detail` names it.",
         "Ask for the right, or leave out what needs it, such as an `occurredAt` of long ago.",
     ),
     "not-found": Problem(
@@ -61,7 +61,7 @@ PROBLEMS = {
     "illegal-transition": Problem(
         409,
         "Status does not allow this command",
-        "What is commanded is in a status, `currentStatus`, from which the command does not lead, or "
+        "The command is not allowed in `currentStatus`, or "
         "the command was done already with other content.",
         "Send one of `allowedCommands`, or read the present state and decide again.",
     ),

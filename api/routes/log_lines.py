@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.documents import schemas
-from api.routes.log_streams import LogStreams
+from api.routes.log_streams import LogLineStreams
 from api.web import responses
 from api.web.body import MIB
 from api.web.input.command_body import encoded, parsed, parsed_json
@@ -97,7 +97,7 @@ class LogLineHandlers:
         logs: LogLineStore,
         store: Store,
         consistency: Consistency,
-        streams: LogStreams,
+        streams: LogLineStreams,
     ) -> None:
         self._writer = writer
         self._logs = logs

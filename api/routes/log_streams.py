@@ -19,19 +19,21 @@ from domain.eventlog.codec import plain_json
 from domain.json_forms import parse_time
 from domain.model import Versioned
 from projections.engine.runner import Runner
-from projections.log_lines.news import Follower, LogNews
+from projections.log_lines.news import LineSubscription, LogLineNotifier
 from projections.log_lines.reader import LogFilter
-from projections.log_lines.stream import LogStream, Place, RecordedLine
+from projections.log_lines.stream import LogLineReader, Place, RecordedLine
 
 UNWOKEN = 15.0
 """Seconds after which to look without being woken."""
 AGAIN = 1.0
 
 
-class LogStreams:
+class LogLineStreams:
     """Answers the log lines of one execution as server-sent events."""
 
-    def __init__(self, hub: Hub, runner: Runner, lines: LogStream, news: LogNews) -> None:
+    def __init__(
+        self, hub: Hub, runner: Runner, lines: LogLineReader, news: LogLineNotifier
+    ) -> None:
         self._hub = hub
         self._runner = runner
         self._lines = lines
@@ -125,7 +127,7 @@ class LogStreams:
             except Overloaded:
                 await source.wake.wait(AGAIN)
 
-    async def _ended(self, follower: Follower, execution: str) -> bool:
+    async def _ended(self, follower: LineSubscription, execution: str) -> bool:
         """Whether the execution has ended, and the server has noted it: asked before the lines are read.
 
         What is noted later asks again.

@@ -1,4 +1,4 @@
-"""What one does who is behind: it reads what follows its cursor, until it is live."""
+"""Sends a subscriber everything after its cursor, until it is live."""
 
 from __future__ import annotations
 

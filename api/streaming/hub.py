@@ -11,21 +11,21 @@ from api.streaming.feed import Feed, FoldedFeed
 from api.streaming.heartbeat import Heartbeat
 from api.streaming.log.loader import Loader
 from api.streaming.log.retrying import retried
-from api.streaming.log.tail import LogPage, Tail
+from api.streaming.log.tail import LogPage, PageSource
 from api.streaming.log_lines import LogLines
 from api.streaming.subscriber import RESTART, Subscriber, Transport
 from api.streaming.topic import Topic
 from api.telemetry.metrics import STREAMS
 from domain.eventlog.tail import cancel
 from domain.model import Versioned
-from projections.log_lines.tail import LogTail
+from projections.log_lines.tail import LogLineTail
 
 AT_ONCE = 100
 GOODBYE = 5.0
 """Seconds for those who do not read to hear that the server ends."""
 
 
-class Guest(Protocol):
+class ExternalStream(Protocol):
     """A stream that writes by itself, but is counted, and ends, with all others."""
 
     kind: str
@@ -42,7 +42,7 @@ class Guest(Protocol):
 class Hub:
     """Publishes what the tail reads, connects subscribers, and says goodbye to them."""
 
-    def __init__(self, tail: Tail, loader: Loader, log_tail: LogTail, limit: int) -> None:
+    def __init__(self, tail: PageSource, loader: Loader, log_tail: LogLineTail, limit: int) -> None:
         self.loader = loader
         self.heartbeat = Heartbeat()
         self.logs = LogLines(log_tail, loader, self.caught_up)
@@ -51,14 +51,14 @@ class Hub:
         self.limit = limit
         self._tail = tail
         self._subscribers: set[Subscriber] = set()
-        self._guests: set[Guest] = set()
+        self._external_streams: set[ExternalStream] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def open(self) -> int:
         """How many streams there are."""
-        return len(self._subscribers) + len(self._guests)
+        return len(self._subscribers) + len(self._external_streams)
 
     @property
     def full(self) -> bool:
@@ -167,21 +167,21 @@ class Hub:
             self.logs.remove(group)
         STREAMS.set(self.open)
 
-    def admit(self, guest: Guest) -> None:
+    def register(self, stream: ExternalStream) -> None:
         """Count a stream that writes by itself, until it is dismissed."""
-        self._guests.add(guest)
+        self._external_streams.add(stream)
         STREAMS.set(self.open)
         if self.closing:
-            guest.say_goodbye()
+            stream.say_goodbye()
 
-    def dismiss(self, guest: Guest) -> None:
+    def unregister(self, stream: ExternalStream) -> None:
         """Forget it."""
-        self._guests.discard(guest)
+        self._external_streams.discard(stream)
         STREAMS.set(self.open)
 
-    def guests(self, kind: str) -> int:
+    def external_streams(self, kind: str) -> int:
         """How many of one kind there are."""
-        return sum(guest.kind == kind for guest in self._guests)
+        return sum(stream.kind == kind for stream in self._external_streams)
 
     def _feed(self, topic: Topic) -> Feed:
         return self.folded if topic.folded else self.raw
@@ -208,8 +208,8 @@ class Hub:
             self._tasks.append(asyncio.create_task(self._close(), name="streaming: goodbye"))
 
     async def _close(self) -> None:
-        for guest in list(self._guests):
-            guest.say_goodbye()
+        for stream in list(self._external_streams):
+            stream.say_goodbye()
         for count, subscriber in enumerate(list(self._subscribers), 1):
             if not (subscriber.transport.paused or subscriber.done.done()):
                 subscriber.end(RESTART)
@@ -218,5 +218,5 @@ class Hub:
         await asyncio.sleep(GOODBYE)
         for subscriber in list(self._subscribers):
             subscriber.cut()
-        for guest in list(self._guests):
-            guest.cut()
+        for stream in list(self._external_streams):
+            stream.cut()

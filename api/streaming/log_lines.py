@@ -23,7 +23,7 @@ from domain.eventlog.encryption import DataKey, WrongKey
 from domain.eventlog.notifications import Wake
 from domain.model import Versioned
 from projections.log_lines.model import NOTED_EVENTS, Kept, noted, shown
-from projections.log_lines.tail import LogTail, Page
+from projections.log_lines.tail import LogLineTail, Page
 
 POLL = 0.25
 REPAIR = 1.0
@@ -46,7 +46,7 @@ class LogLines:
     """
 
     def __init__(
-        self, tail: LogTail, loader: Loader, caught_up: Callable[[], Awaitable[None]]
+        self, tail: LogLineTail, loader: Loader, caught_up: Callable[[], Awaitable[None]]
     ) -> None:
         self._tail = tail
         self._loader = loader

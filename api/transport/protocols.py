@@ -41,7 +41,7 @@ NOSNIFF = ("x-content-type-options", "nosniff")
 """No browser may take an answer for anything but what its media type says."""
 
 
-class Fed(asyncio.Protocol):
+class StreamProtocol(asyncio.Protocol):
     """What both have in common: bytes go out, and the consumer hears of room and of the end."""
 
     subscriber: Subscriber | None = None
@@ -77,7 +77,7 @@ class Fed(asyncio.Protocol):
             self.subscriber.lost()
 
 
-class Joined:
+class CoalescingTransport:
     """A transport that sends the head of a response together with the body that follows at once:
     uvicorn writes them one by one, and a system call costs as much as all else about an answer.
     """
@@ -124,7 +124,7 @@ class Joined:
             self.bare.write(head)
 
 
-class HttpLine(Fed, HttpToolsProtocol):
+class HttpProtocol(StreamProtocol, HttpToolsProtocol):
     """HTTP/1.1. A response that has begun chunked may go on by `write`, in whole chunks.
 
     What is no HTTP, and framing without end, is refused here: no application hears of it. A client
@@ -132,14 +132,14 @@ class HttpLine(Fed, HttpToolsProtocol):
     """
 
     _keep_alive = False
-    _joined: Joined
+    _joined: CoalescingTransport
 
     def cut(self, code: int, reason: str) -> None:
         self.transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         bare = cast(asyncio.Transport, transport)
-        self._joined = Joined(bare)
+        self._joined = CoalescingTransport(bare)
         self._framing = FramingBudget()
         super().connection_made(cast(asyncio.Transport, self._joined))
         self.feed = bare.write  # for when the head has gone out
@@ -228,7 +228,7 @@ class Refused(Exception):
     """Raised to the parser, which reads no further; the client is answered as for any broken HTTP."""
 
 
-class SocketLine(Fed, WebSocketsSansIOProtocol):
+class WebSocketProtocol(StreamProtocol, WebSocketsSansIOProtocol):
     """WebSocket without compression. Once it is accepted, whole frames may go out by `write`."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -283,7 +283,7 @@ def _rejected(status: StatusLike, text: str) -> Response:
     return Response(answer.status_code, "", headers, bytes(answer.body))
 
 
-def line_of(scope: Scope) -> Transport:
+def protocol_of(scope: Scope) -> Transport:
     """The line of a request.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Work for a client ends when the client goes: nobody would read what came of it."""
+"""Cancels the work for a client that has disconnected."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def preferences(prefer: str) -> Mapping[str, str]:
 
 
 def wants_minimal(prefer: str) -> bool:
-    """Whether it is `return=minimal`, as it mostly is, or has that among others."""
+    """Whether `Prefer` contains `return=minimal`."""
     return prefer == MINIMAL or preferences(prefer).get("return") == "minimal"
 
 

@@ -11,7 +11,7 @@ from domain.catalog.workflow import Workflow
 from domain.errors import AlreadyExists
 from domain.execution.events import ExecutionCreated
 from domain.execution.types import DEFAULT_TIMEOUT, StepPlan, copy_set_fields
-from domain.model import Command, Context, Event, On, Versioned
+from domain.model import Command, Context, Event, OtherStreamEvent, Versioned
 from domain.types import Id
 
 
@@ -42,18 +42,21 @@ class ConfirmOrder(Command[Order]):
         if service and service.state.workflow:
             yield f"workflow/{service.state.workflow}"
 
-    def decide(self, order: Order, context: Context) -> Iterator[Event | On]:
+    def decide(self, order: Order, context: Context) -> Iterator[Event | OtherStreamEvent]:
         if order.status is OrderStatus.CANCELLED:
             raise order.refusal(self.wire_name)
         if order.execution:
             if self.execution in (None, order.execution):
                 return
-            raise AlreadyExists("The order has its execution.", execution=order.execution)
+            raise AlreadyExists(
+                "The order already has another execution; `execution` names it.",
+                execution=order.execution,
+            )
         if self.execution and context.state(f"execution/{self.execution}"):
             raise AlreadyExists
         execution = self.execution or context.new_id("exec")
         # The order's event comes last: its position, which is answered, includes the execution's.
-        yield On(f"execution/{execution}", _execution_of(order, context))
+        yield OtherStreamEvent(f"execution/{execution}", _execution_of(order, context))
         yield OrderConfirmed(execution=execution)
 
 

@@ -1,4 +1,4 @@
-"""One batch of events on its way into the log: under the log's lock, or in the hope of no need."""
+"""Appends one batch of events: under the log's lock, or optimistically without it."""
 
 from __future__ import annotations
 
@@ -74,15 +74,15 @@ class Transaction:
         Positions follow on `position`, and all the events were recorded `at` the same time.
 
         Raises:
-            Moved: one of the keys was claimed beside the log meanwhile.
+            HeadMoved: another request stored one of the idempotency keys in the meantime.
         """
         run, keyring = self._connection.execute, self._states.keyring
         streams = {event.stream for event in events}
-        keys = keyring.minted(streams)
+        keys = keyring.unsaved(streams)
         if replies:
             kept = await run(KEEP_REPLIES, (*_reply_columns(replies, at), at - REPLIES_KEPT))
             if kept.rowcount != len(replies):
-                raise Moved
+                raise HeadMoved
         async with self._connection.pipeline():
             if events:
                 await run(APPEND, self._rows(events, at), prepare=True)
@@ -92,7 +92,7 @@ class Transaction:
         keyring.stored(streams)
 
     async def confirm(self) -> None:
-        """What was decided without an event holds: nothing was written meanwhile."""
+        """Nothing to check: the lock guarantees that the head has not moved."""
 
     def _rows(self, events: Sequence[EventRow], at: datetime) -> list[Any]:
         assert self.position + len(events) == events[-1].position
@@ -101,11 +101,11 @@ class Transaction:
         return [events[-1].position, at, position, position, *rows, self._channel]
 
 
-class Moved(Exception):
+class HeadMoved(Exception):
     """Another process has written since; nothing of the attempt remains."""
 
 
-class Attempt(Transaction):
+class OptimisticTransaction(Transaction):
     """One batch without the lock: its caller knows the head, and believes that nobody else writes.
 
     Whether that is so shows when it is written, in the one statement that does it.
@@ -120,10 +120,10 @@ class Attempt(Transaction):
         """As `Transaction.append`.
 
         Raises:
-            Moved: the head was elsewhere.
+            HeadMoved: the head was elsewhere.
         """
         streams = {event.stream for event in events}
-        if replies or self._states.keyring.minted(streams):
+        if replies or self._states.keyring.unsaved(streams):
             cursor = await self._connection.execute(BEGIN, prepare=False)
             cursor.nextset()
             await self._expect(cursor)
@@ -131,19 +131,19 @@ class Attempt(Transaction):
             return
         cursor = await self._connection.execute(APPEND, self._rows(events, at), prepare=True)
         if cursor.rowcount != 1:
-            raise Moved
+            raise HeadMoved
 
     async def confirm(self) -> None:
-        """The same.
+        """Check that the head has not moved.
 
         Raises:
-            Moved: the head was elsewhere.
+            HeadMoved: the head was elsewhere.
         """
         await self._expect(await self._connection.execute(HEAD))
 
     async def _expect(self, cursor: AsyncCursor[Any]) -> None:
         if await cursor.fetchone() != (self.position, self.at):
-            raise Moved
+            raise HeadMoved
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:

@@ -124,7 +124,7 @@ class Codec:
 
 
 def fingerprint(schemas: Any) -> str:
-    """Another one whenever a field, its type or its default is another in a JSON schema."""
+    """A hash of a JSON schema, which changes when a field, its type or its default changes."""
     return hashlib.sha256(orjson.dumps(schemas)).hexdigest()[:16]
 
 
@@ -181,7 +181,7 @@ def _as_null(value: object) -> Any:
     if isinstance(value, Decimal):
         return _exact(value)
     if not isinstance(value, Ciphertext):
-        raise TypeError(f"{type(value).__name__} is no JSON")
+        raise TypeError(f"{type(value).__name__} cannot be written as JSON")
     return None
 
 
@@ -203,7 +203,7 @@ def _as_stored(value: object) -> Any:
         return _iso_duration(value)
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", exclude_unset=True, context=NOTHING_OPEN)
-    raise TypeError(f"{type(value).__name__} is no JSON")
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
 def _iso_duration(value: timedelta) -> str:

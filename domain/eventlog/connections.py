@@ -111,7 +111,7 @@ class Connections:
                 await pool.putconn(connection)
 
     async def drop_writer(self) -> None:
-        """Write through another connection next time: what became of this one's last is not known."""
+        """Discard the connection that writes: the outcome of its last statement is unknown."""
         writer, self._writer = self._writer, None
         if writer is not None:
             await writer.close()

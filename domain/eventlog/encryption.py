@@ -1,4 +1,4 @@
-"""One data key per stream, wrapped by a master key: seal, open, and by destroying a key, shred."""
+"""One data key per stream, wrapped by a master key: seals and opens fields."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class DataKey:
     def seal(self, content: bytes, version: int) -> str:
         """The token of `content` in the event with this version."""
         nonce = urandom(NONCE_BYTES)
-        sealed = nonce + self._aead.encrypt(nonce, content, self._place(str(version)))
+        sealed = nonce + self._aead.encrypt(nonce, content, self._associated_data(str(version)))
         return f"{version}.{urlsafe_b64encode(sealed).decode()}"
 
     def open(self, token: str) -> bytes:
@@ -45,12 +45,14 @@ class DataKey:
         try:
             sealed = urlsafe_b64decode(text)
             return self._aead.decrypt(
-                sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], self._place(version)
+                sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], self._associated_data(version)
             )
         except (InvalidTag, ValueError) as error:
-            raise WrongKey(f"a sealed field of {self._stream} does not open") from error
+            raise WrongKey(
+                f"a sealed field of {self._stream} cannot be decrypted: wrong key, wrong place, or changed"
+            ) from error
 
-    def _place(self, version: str) -> bytes:
+    def _associated_data(self, version: str) -> bytes:
         return f"{self._stream}@{version}".encode()
 
 
@@ -76,4 +78,4 @@ class Vault:
         try:
             return DataKey(aes_key_unwrap(self._master, wrapped), stream)
         except InvalidUnwrap as error:
-            raise WrongKey("this master key did not wrap the keys of this log") from error
+            raise WrongKey("the master key does not match the data keys of this log") from error

@@ -22,9 +22,9 @@ class Keyring:
         self._capacity = capacity
         self._keys: LruCache[str, DataKey] = LruCache(capacity)
         self._absent: set[str] = set()
-        self._minted: dict[str, tuple[DataKey, bytes]] = {}
+        self._unsaved: dict[str, tuple[DataKey, bytes]] = {}
 
-    def sketch(self) -> Keyring:
+    def ephemeral(self) -> Keyring:
         """A keyring without keys, whose keys nobody will store."""
         return Keyring(self._vault)
 
@@ -57,27 +57,27 @@ class Keyring:
             self._keep(stream, key)
         return found
 
-    def obtain(self, stream: str) -> DataKey:
-        """The key of a stream, made now where there is none; `minted` hands it to the store."""
+    def get_or_create(self, stream: str) -> DataKey:
+        """The key of a stream, made now where there is none; `unsaved` hands it to the store."""
         if (key := self._keys.get(stream)) is not None:
             return key
-        if stream not in self._minted:
-            self._minted[stream] = self._vault.make(stream)
-        return self._minted[stream][0]
+        if stream not in self._unsaved:
+            self._unsaved[stream] = self._vault.make(stream)
+        return self._unsaved[stream][0]
 
-    def minted(self, streams: Iterable[str]) -> dict[str, bytes]:
+    def unsaved(self, streams: Iterable[str]) -> dict[str, bytes]:
         """The wrapped keys that were made for these streams and have not been stored."""
-        return {stream: self._minted[stream][1] for stream in streams if stream in self._minted}
+        return {stream: self._unsaved[stream][1] for stream in streams if stream in self._unsaved}
 
     def stored(self, streams: Iterable[str]) -> None:
         """The minted keys of these streams are in the database now."""
         for stream in streams:
-            if stream in self._minted:
-                self._keep(stream, self._minted.pop(stream)[0])
+            if stream in self._unsaved:
+                self._keep(stream, self._unsaved.pop(stream)[0])
 
-    def discard_minted(self) -> None:
+    def discard_unsaved(self) -> None:
         """Keys that were made and not stored never existed: nothing may be sealed with them."""
-        self._minted.clear()
+        self._unsaved.clear()
 
     def forget_absent(self) -> None:
         """Another process has written: a stream without a key may have one by now."""
@@ -87,7 +87,7 @@ class Keyring:
         """Know nothing any more."""
         self._keys.clear()
         self._absent.clear()
-        self._minted.clear()
+        self._unsaved.clear()
 
     def _keep(self, stream: str, key: DataKey) -> None:
         self._absent.discard(stream)

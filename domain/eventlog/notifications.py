@@ -15,7 +15,7 @@ from domain.eventlog.sessions import session_options
 from domain.supervisor import supervise
 
 HEARING, DEAF = 1.0, 0.25
-"""Seconds between two looks of somebody who is woken, and of somebody who is not."""
+"""Seconds between two polls while notifications arrive, and while they do not."""
 
 
 def watched(conninfo: str) -> str:

@@ -1,4 +1,4 @@
-"""The SQL of the log: with the library's recorders the one place that names its tables.
+"""The SQL of the log: what reads and writes events, states and keys.
 
 `COLUMNS` are those of `EventRow`, in order. A version is a place in one stream, a position a place in
 the whole log, both from 1; a page ends before the event that makes it too large, and has one at least.
@@ -69,11 +69,6 @@ BEGUN = """SELECT originator_id FROM events
     WHERE originator_version = 1 AND originator_id > %s AND originator_id ^@ %s
         AND notification_id <= %s ORDER BY originator_id LIMIT %s"""
 """The next streams, by name, that had begun at a position."""
-TOO_MANY = """SELECT min(notification_id) FROM (
-        SELECT notification_id, sum(octet_length(state)) OVER (ORDER BY notification_id) AS size
-        FROM events WHERE notification_id > %b AND notification_id <= %b
-            AND octet_length(state) > %b) AS large
-    WHERE size > %b"""
 WITH_TYPES = """SELECT DISTINCT originator_id FROM events
     WHERE notification_id > %b AND notification_id <= %b AND topic = ANY(%b::text[])"""
 EXISTS = "SELECT FROM events WHERE originator_version = 1 AND originator_id = "

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
 
-from domain.eventlog.append import Attempt, Moved, Transaction
+from domain.eventlog.append import HeadMoved, OptimisticTransaction, Transaction
 from domain.eventlog.codec import Codec, EventRow, Snapshot
 from domain.eventlog.connections import Connections
 from domain.eventlog.encryption import DataKey
@@ -89,30 +89,34 @@ class Store:
             yield Transaction(connection, self.states, session, *head, channel=self.schema)
 
     @asynccontextmanager
-    async def attempt(self, session: int, position: int, at: datetime) -> AsyncIterator[Attempt]:
+    async def attempt(
+        self, session: int, position: int, at: datetime
+    ) -> AsyncIterator[OptimisticTransaction]:
         """Write without the lock, where the head is believed to be as a session left it.
 
         Raises:
-            Moved: another process has written, or the session is over; nothing was written.
+            HeadMoved: another process has written, or the session is over; nothing was written.
             Overloaded: the database is away.
         """
         async with self._writing() as connection:
             if session != self._connections.session:
-                raise Moved
-            yield Attempt(connection, self.states, session, position, at, channel=self.schema)
+                raise HeadMoved
+            yield OptimisticTransaction(
+                connection, self.states, session, position, at, channel=self.schema
+            )
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[AsyncConnection]:
         try:
             async with self._connections.writer() as connection:
                 yield connection
-        except Moved:
+        except HeadMoved:
             raise
         except BaseException:
             await self._connections.drop_writer()
             raise
         finally:
-            self.keyring.discard_minted()
+            self.keyring.discard_unsaved()
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[AsyncConnection]:

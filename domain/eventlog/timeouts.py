@@ -1,4 +1,4 @@
-"""A database that is away, or hangs: noticed in time, and called by one name."""
+"""Notices in time that the database is away or hangs, and raises one error for it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,9 @@ from domain.model import Recorded
 Steps = dict[str, Step]
 
 
-def rested(state: Execution, status: Status, recorded: Recorded, **changes: object) -> Execution:
+def stopped_clock(
+    state: Execution, status: Status, recorded: Recorded, **changes: object
+) -> Execution:
     """The execution in a status in which no working time passes."""
     active = state.worked(recorded.when)
     rest = {"pause": None, "active": active, "active_since": None, **changes}
@@ -24,7 +26,7 @@ def finished(state: Execution, status: Status, recorded: Recorded, **changes: An
     """The execution in a status in which it has ended. Steps that are open are skipped."""
     at = recorded.when
     steps = skipped(changes.pop("steps", state.steps), at)
-    return rested(
+    return stopped_clock(
         state, status, recorded, steps=steps, completed_at=at, next_retry_at=None, **changes
     )
 

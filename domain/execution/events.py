@@ -160,7 +160,7 @@ class ExecutionPaused(ExecutionEvent):
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
         pause = Pause(recorded.by, recorded.when, self.reason)
-        return endings.rested(state, Status.PAUSED, recorded, pause=pause)
+        return endings.stopped_clock(state, Status.PAUSED, recorded, pause=pause)
 
 
 class ExecutionResumed(ExecutionEvent):
@@ -217,7 +217,7 @@ class ExecutionFailed(ExecutionEvent):
         steps = endings.with_failed(failed.steps, error, recorded.when)
         if self.final:
             return endings.finished(failed, Status.FAILED, recorded, error=error, steps=steps)
-        return endings.rested(
+        return endings.stopped_clock(
             failed, Status.FAILED, recorded, error=error, steps=endings.waiting_again(steps)
         )
 

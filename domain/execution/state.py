@@ -246,11 +246,11 @@ class Execution(Aggregate):
         """The state after an event that gave it a status."""
         return self.changed(recorded, status=status, since=recorded.when, **changes)
 
-    def require(self, command: str) -> None:
+    def require_allowed(self, command: str) -> None:
         """Raises IllegalTransition where the status does not allow a command."""
-        self.is_repeat(command)
+        self.check_transition(command)
 
-    def is_repeat(self, command: str, *, equal: bool = True) -> bool:
+    def check_transition(self, command: str, *, equal: bool = True) -> bool:
         """Whether a command was done already; else it may be done now.
 
         Raises:
@@ -271,9 +271,9 @@ class Execution(Aggregate):
             raise NotFound("There is no such step.", step=step_id)
         return step
 
-    def is_repeat_of_step(self, command: str, step: Step, *, equal: bool) -> bool:
-        """`is_repeat` for the commands to a step, which the execution's status must allow too."""
-        self.require(command)
+    def check_step_transition(self, command: str, step: Step, *, equal: bool) -> bool:
+        """`check_transition` for the commands to a step, which the execution's status must allow too."""
+        self.require_allowed(command)
         cell = STEP_TRANSITIONS[command][step.status]
         if cell == "." or (cell == "=" and not equal):
             raise self.refusal(command, step)

@@ -20,7 +20,7 @@ from domain.eventlog.codec import SNAPSHOT_EVERY, Codec, EventRow, Snapshot
 from domain.eventlog.idempotency import Reply, recalled, refusal
 from domain.eventlog.keyring import Keyring
 from domain.json_forms import format_time
-from domain.model import Context, Event, On, Recorded, Versioned
+from domain.model import Context, Event, OtherStreamEvent, Recorded, Versioned
 from domain.writer.message import Message
 
 DAY = timedelta(hours=24)
@@ -69,7 +69,7 @@ class Batch:
     random: Callable[[], float]
     rows: list[EventRow] = field(default_factory=list)
     new_replies: list[Reply] = field(default_factory=list)
-    crossed: set[str] = field(default_factory=set)
+    due_snapshots: set[str] = field(default_factory=set)
     size: int = 0
     """The bytes of the events so far."""
 
@@ -100,12 +100,12 @@ class Batch:
 
     def snapshots(self) -> list[Snapshot]:
         """The states worth keeping: one every 500 versions of a stream."""
-        return [self._frozen(stream) for stream in self.crossed]
+        return [self._frozen(stream) for stream in self.due_snapshots]
 
     def _frozen(self, stream: str) -> Snapshot:
         versioned = self.states[stream]
         assert versioned is not None
-        snapshot = self.codec.freeze(stream, versioned, self.keyring.obtain(stream))
+        snapshot = self.codec.freeze(stream, versioned, self.keyring.get_or_create(stream))
         self.states[stream] = versioned._replace(size=len(snapshot.state))
         return snapshot
 
@@ -118,7 +118,7 @@ class Batch:
             stream, event = _placed(happened, message.stream)
             before = changed[stream] if stream in changed else self.states.get(stream)
             recorded = self._recorded(message, stream, before, event, len(rows))
-            key = self.keyring.obtain(stream) if event.sealed else None
+            key = self.keyring.get_or_create(stream) if event.sealed else None
             row = self.codec.encode(recorded, key)
             changed[stream] = _applied(before, recorded, len(row.data))
             rows.append(row)
@@ -174,7 +174,7 @@ class Batch:
         self.position += len(rows)
         self.size += size
         self.states.update(changed)
-        self.crossed.update(row.stream for row in rows if row.version % SNAPSHOT_EVERY == 0)
+        self.due_snapshots.update(row.stream for row in rows if row.version % SNAPSHOT_EVERY == 0)
 
     def _remember(self, key: str, fingerprint: str, outcome: dict[str, Any]) -> None:
         reply = Reply(key, fingerprint, orjson.dumps(outcome).decode())
@@ -188,8 +188,12 @@ def wanted(message: Message, states: Loaded) -> list[str]:
     return [message.stream, *message.command.reads(versioned.state if versioned else None, states)]
 
 
-def _placed(happened: Event | On, own: str) -> tuple[str, Event]:
-    return (happened.stream, happened.event) if isinstance(happened, On) else (own, happened)
+def _placed(happened: Event | OtherStreamEvent, own: str) -> tuple[str, Event]:
+    return (
+        (happened.stream, happened.event)
+        if isinstance(happened, OtherStreamEvent)
+        else (own, happened)
+    )
 
 
 def _check_conditions(message: Message, versioned: Versioned[Any] | None, now: datetime) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from domain.errors import DomainError, Overloaded
-from domain.eventlog.append import Moved, Transaction
+from domain.eventlog.append import HeadMoved, Transaction
 from domain.eventlog.codec import Snapshot
 from domain.eventlog.idempotency import REPLIES_KEPT
 from domain.eventlog.store import Store
@@ -69,7 +69,7 @@ class Bus:
         self._known = StateCache(store.keyring)
         self._cleaned = clock()
         self._task: asyncio.Task[None] | None = None
-        self._aside: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
         self._stopping = True
 
     @property
@@ -88,7 +88,7 @@ class Bus:
         self._queue.wake()
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
-            await asyncio.gather(*self._aside, return_exceptions=True)
+            await asyncio.gather(*self._background, return_exceptions=True)
 
     async def send(self, message: Message) -> Answer:
         """Record what a command leads to.
@@ -162,12 +162,12 @@ class Bus:
                 return await self._write_in(
                     self._store.attempt(known.session, known.position, known.at), taken
                 )
-            except Moved:
+            except HeadMoved:
                 known.reset_optimistic_streak()
         while True:
             try:
                 return await self._write_in(self._store.transaction(), taken)
-            except Moved:  # one of the keys was claimed beside the log: now it shows
+            except HeadMoved:  # another request stored one of the idempotency keys
                 continue
 
     async def _write_in(
@@ -184,7 +184,7 @@ class Bus:
         at = batch.now if batch.rows else transaction.at
         self._known.remember(batch.states, batch.position, at)
         if snapshots:
-            self._apart(self._keep_snapshots(snapshots), "snapshots")
+            self._in_background(self._keep_snapshots(snapshots), "snapshots")
         return outcomes
 
     def _narrow(self, taken: list[Waiting], error: Exception) -> None:
@@ -235,7 +235,7 @@ class Bus:
         if isinstance(outcome, Decided):
             waiting.answer(Answer(*outcome))
         elif isinstance(outcome, Repeat):
-            self._apart(self._repeat(waiting, outcome), "repeated answer")
+            self._in_background(self._repeat(waiting, outcome), "repeated answer")
         else:
             waiting.refuse(outcome)
 
@@ -248,17 +248,17 @@ class Bus:
         else:
             waiting.answer(Answer(versioned, repeat.created, replayed=True))
 
-    def _apart(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def _in_background(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Do what the writer need not wait for."""
         task = asyncio.create_task(work, name=name)
-        self._aside.add(task)
-        task.add_done_callback(self._aside.discard)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     def _clean(self) -> None:
         now = self._clock()
         if now - self._cleaned > CLEANING:
             self._cleaned = now
-            self._apart(self._forget_replies(now - REPLIES_KEPT), "cleaning")
+            self._in_background(self._forget_replies(now - REPLIES_KEPT), "cleaning")
 
     async def _keep_snapshots(self, snapshots: list[Snapshot]) -> None:
         with suppress(Overloaded):  # they save time, later

@@ -33,7 +33,7 @@ async def rehearse(
     Raises:
         DomainError: it would be refused.
     """
-    keyring = store.keyring.sketch()
+    keyring = store.keyring.ephemeral()
     position, at = await store.head()
     batch = Batch(
         position,
@@ -47,7 +47,9 @@ async def rehearse(
     )
     decided = batch.take(message._replace(idempotency=None))
     assert isinstance(decided, Decided)
-    return Rehearsal([(row, keyring.obtain(row.stream)) for row in batch.rows], decided.versioned)
+    return Rehearsal(
+        [(row, keyring.get_or_create(row.stream)) for row in batch.rows], decided.versioned
+    )
 
 
 async def _load(message: Message, store: Store) -> Loaded:

@@ -29,12 +29,12 @@ YIELD_EVERY = 200
 BOOKMARK = SQL("""; SELECT b.position, b.generation, head.position FROM bookmarks AS b, head
     WHERE b.view = {} FOR UPDATE OF b""")
 MOVE = SQL("UPDATE bookmarks SET position = {} WHERE view = {}; ")
-TELL = SQL("SELECT pg_notify({}, {}); ")
+NOTIFY = SQL("SELECT pg_notify({}, {}); ")
 PARK = """INSERT INTO parked (view, position, stream, type, error) VALUES (%s, %s, %s, %s, %s)
     ON CONFLICT DO NOTHING"""
 
 
-Show = Callable[[AsyncConnection, Sequence[LogEvent]], Awaitable[None]]
+Apply = Callable[[AsyncConnection, Sequence[LogEvent]], Awaitable[None]]
 
 
 class _Bounds(NamedTuple):
@@ -59,7 +59,7 @@ SAVEPOINT = _Bounds(
 )
 
 
-class Progress(NamedTuple):
+class BookmarkState(NamedTuple):
     """How far a view is, and in which of its builds."""
 
     position: int
@@ -82,7 +82,7 @@ class Follower:
         self._pages = pages
         self._part = part
         self._bookmark = part.bookmark(view.name) if part else view.name
-        self._left: Progress | None = None
+        self._left: BookmarkState | None = None
         self._page = self._smallest = page
 
     @property
@@ -92,23 +92,23 @@ class Follower:
 
     async def catch_up(
         self, connection: AsyncConnection, page: int | None = None, members: str | None = None
-    ) -> Progress | None:
+    ) -> BookmarkState | None:
         """Apply the next page, of so many events at most; None when there was none.
 
         The channel `members` hears how far the view is when nothing is left.
         """
         page = page or self._page
         try:
-            return await self._turn(connection, page, members, self._show)
+            return await self._process_page(connection, page, members, self._apply)
         except (psycopg.OperationalError, psycopg.InterfaceError, Overloaded):
             raise
         except Exception:  # noqa: BLE001 - once more, with care: then it shows which event it was
             self.view.forget()
-            return await self._turn(connection, page, members, self._show_carefully)
+            return await self._process_page(connection, page, members, self._apply_one_by_one)
 
-    async def _turn(
-        self, connection: AsyncConnection, page: int, members: str | None, show: Show
-    ) -> Progress | None:
+    async def _process_page(
+        self, connection: AsyncConnection, page: int, members: str | None, show: Apply
+    ) -> BookmarkState | None:
         view, bounds = self.view, _Bounds.on(connection)
         async with _undone_by_errors(connection, bounds):
             progress, head = await _bookmark(connection, bounds, self._bookmark)
@@ -129,9 +129,9 @@ class Follower:
                 await show(connection, events)
             moved = MOVE.format(until, self._bookmark)
             if members and not self.behind:
-                moved += TELL.format(members, f"{view.name} {until}")
+                moved += NOTIFY.format(members, f"{view.name} {until}")
             await connection.execute(moved + bounds.end)
-        self._left = Progress(until, progress.generation)
+        self._left = BookmarkState(until, progress.generation)
         return self._left
 
     def _fit(self) -> None:
@@ -139,17 +139,17 @@ class Follower:
         largest = max(LARGEST_PAGE, self._smallest)
         self._page = min(2 * self._page, largest) if self.behind else self._smallest
 
-    async def _show(self, connection: AsyncConnection, events: Sequence[LogEvent]) -> None:
+    async def _apply(self, connection: AsyncConnection, events: Sequence[LogEvent]) -> None:
         await self.view.apply(connection, await decode(events))
 
-    async def _show_carefully(
+    async def _apply_one_by_one(
         self, connection: AsyncConnection, events: Sequence[LogEvent]
     ) -> None:
         """One by one; the event that fails is undone alone, and parked."""
         for event in events:
             try:
                 async with connection.transaction():
-                    await self._show(connection, [event])
+                    await self._apply(connection, [event])
             except (psycopg.OperationalError, psycopg.InterfaceError):
                 raise
             except Exception as error:  # noqa: BLE001 - whatever an event does, the view goes on
@@ -176,13 +176,13 @@ async def _undone_by_errors(connection: AsyncConnection, bounds: _Bounds) -> Asy
 
 async def _bookmark(
     connection: AsyncConnection, bounds: _Bounds, view: str
-) -> tuple[Progress, int]:
+) -> tuple[BookmarkState, int]:
     cursor = await connection.execute(bounds.begin + BOOKMARK.format(view))
     cursor.nextset()
     row = await cursor.fetchone()
     if row is None:
         raise LookupError(f"the view {view} has no bookmark: its tables were never created")
-    return Progress(*row[:2]), row[2]
+    return BookmarkState(*row[:2]), row[2]
 
 
 async def decode(events: Sequence[LogEvent]) -> list[Recorded]:

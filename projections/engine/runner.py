@@ -78,7 +78,7 @@ class Runner:
         self._hurries = {view.name: Wake() for view in views}
         self._tasks: list[asyncio.Task[None]] = []
         self._owned: set[str] = set()
-        listener.hear(channel(schema), self._told)
+        listener.add_handler(channel(schema), self._told)
 
     def start(self) -> None:
         """Begin to follow the log."""

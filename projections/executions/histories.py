@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from domain.errors import Overloaded
 from domain.eventlog.library import log_recorder
-from domain.eventlog.library.recorders import LogEvent
+from domain.eventlog.library.recorders import RecordedNotification
 from domain.eventlog.library.subscription import FAULTS
 from domain.eventlog.timeouts import AWAY
 from domain.model import Recorded
@@ -38,7 +38,7 @@ class Histories:
         """Close the connections."""
         self._recorder.datastore.close()
 
-    def decode(self, event: LogEvent) -> Recorded:
+    def decode(self, event: RecordedNotification) -> Recorded:
         """The event in its envelope, what is sealed as `Ciphertext`.
 
         Raises:
@@ -46,7 +46,9 @@ class Histories:
         """
         return self._mapper.decode(event)
 
-    async def pages(self, streams: Sequence[str], until: int) -> AsyncGenerator[Sequence[LogEvent]]:
+    async def pages(
+        self, streams: Sequence[str], until: int
+    ) -> AsyncGenerator[Sequence[RecordedNotification]]:
         """The events of the streams up to a position, page by page, those of each stream in order.
 
         One page is read ahead. Close this iterator before its owner.
@@ -66,7 +68,7 @@ class Histories:
             with suppress(*FAULTS):
                 await ahead
 
-    def _read(self, streams: Sequence[str], until: int) -> Iterator[list[LogEvent]]:
+    def _read(self, streams: Sequence[str], until: int) -> Iterator[list[RecordedNotification]]:
         for start in range(0, len(streams), STREAMS):
             found = self._recorder.select_first_events(streams[start : start + STREAMS], FIRST)
             yield [event for event in found if event.id <= until]
@@ -74,7 +76,7 @@ class Histories:
                 if event.originator_version == FIRST:
                     yield from self._rest(str(event.originator_id), until)
 
-    def _rest(self, stream: str, until: int) -> Iterator[list[LogEvent]]:
+    def _rest(self, stream: str, until: int) -> Iterator[list[RecordedNotification]]:
         after, more = FIRST, True
         while more:
             found = self._recorder.select_events(stream, gt=after, limit=EVENTS)
@@ -83,9 +85,9 @@ class Histories:
             after += len(found)
 
 
-def _gathered(pages: Iterator[list[LogEvent]]) -> Iterator[list[LogEvent]]:
+def _gathered(pages: Iterator[list[RecordedNotification]]) -> Iterator[list[RecordedNotification]]:
     """In fewer pages: each is handed from one thread to another."""
-    gathered: list[LogEvent] = []
+    gathered: list[RecordedNotification] = []
     for page in pages:
         gathered += page
         if len(gathered) >= EVENTS:

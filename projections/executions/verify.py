@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.library.recorders import LogEvent
+from domain.eventlog.library.recorders import RecordedNotification
 from domain.eventlog.queries import BEGUN, EXISTS
 from domain.eventlog.sessions import session_options
 from domain.execution.state import Execution
@@ -50,7 +50,7 @@ class _Story:
         self.versioned: Versioned[Execution] | None = None
         self.wrong = ""
 
-    def add(self, histories: Histories, event: LogEvent) -> None:
+    def add(self, histories: Histories, event: RecordedNotification) -> None:
         try:
             self.versioned = replay(self.versioned, [histories.decode(event)])
         except Exception as error:  # noqa: BLE001 - what a view has parked is told, not fatal

@@ -14,7 +14,7 @@ from domain.eventlog.notifications import Wake
 from domain.eventlog.queries import WITH_TYPES
 from domain.eventlog.store import Store
 from projections.log_lines.model import NOTED_EVENTS
-from projections.log_lines.tail import LogTail
+from projections.log_lines.tail import LogLineTail
 
 POLL = 0.25
 GATHER = 0.02
@@ -24,7 +24,7 @@ KIND = "execution/"
 log = structlog.get_logger()
 
 
-class Follower:
+class LineSubscription:
     """Somebody who follows one execution. `noted` says that the server may have noted something."""
 
     def __init__(self, wake: Wake) -> None:
@@ -32,7 +32,7 @@ class Follower:
         self.noted = True
 
 
-class LogNews:
+class LogLineNotifier:
     """Looks for new lines, and for new notes of the server, while somebody follows any.
 
     `noted` is how far the view of the notes is. A wake is a hint, and what wakes too seldom is only
@@ -42,9 +42,9 @@ class LogNews:
     def __init__(self, store: Store, noted: Callable[[], int]) -> None:
         self._store = store
         self._noted = noted
-        self._tail = LogTail(store)
+        self._tail = LogLineTail(store)
         self._position = 0
-        self._followers: defaultdict[str, set[Follower]] = defaultdict(set)
+        self._followers: defaultdict[str, set[LineSubscription]] = defaultdict(set)
         self._news = Wake()
         self._beginning = asyncio.Lock()
         self._began = False
@@ -67,13 +67,13 @@ class LogNews:
             self._news.set()
 
     @asynccontextmanager
-    async def of(self, execution: str, wake: Wake) -> AsyncIterator[Follower]:
+    async def of(self, execution: str, wake: Wake) -> AsyncIterator[LineSubscription]:
         """Woken by whatever comes to light from here on.
 
         Raises:
             Overloaded: the database is away.
         """
-        follower = Follower(wake)
+        follower = LineSubscription(wake)
         self._followers[execution].add(follower)
         try:
             await self._begin()

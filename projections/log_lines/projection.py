@@ -40,7 +40,7 @@ NOTE = """INSERT INTO log_notes SELECT * FROM unnest(%b::text[], %b::timestamptz
     ON CONFLICT DO NOTHING"""
 
 
-class Logs:
+class LogLineProjection:
     """The view: what the server notes of failures, retries, completions and cancellations."""
 
     name: ClassVar[str] = "logs"

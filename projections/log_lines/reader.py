@@ -51,7 +51,7 @@ class LogFilter(NamedTuple):
     until: datetime | None = None
 
 
-class LogPage(NamedTuple):
+class LogLinePage(NamedTuple):
     """Lines as clients see them, and the cursor of the next page, if any."""
 
     data: list[dict[str, Any]]
@@ -122,7 +122,7 @@ class LogLineStore:
         descending: bool = False,
         limit: int = 50,
         cursor: str | None = None,
-    ) -> LogPage:
+    ) -> LogLinePage:
         """A page of lines, by the time they are of. Whether the execution exists is not asked.
 
         Raises:
@@ -138,7 +138,7 @@ class LogLineStore:
             result = await connection.execute(query, [*half, *half, limit + 1], prepare=False)
             rows = await result.fetchall()
         more = _cursor(*rows[limit - 1][:3]) if len(rows) > limit else None
-        return LogPage([shown(Kept(*row), key) for row in rows[:limit]], more)
+        return LogLinePage([shown(Kept(*row), key) for row in rows[:limit]], more)
 
     async def latest(self, execution: str, limit: int = LATEST) -> tuple[list[dict[str, Any]], int]:
         """The last lines, oldest first, and how many there are in all."""
@@ -196,7 +196,7 @@ def _place(cursor: str) -> tuple[datetime, int, int]:
     try:
         moment, origin, number = (int(part) for part in cursor.split(".") if len(part) < 20)
         if not number < 2**63:
-            raise ValueError("this is beyond all numbers")
+            raise ValueError("it is out of range")
         return FIRST + moment * MILLISECOND, origin, number
     except (ValueError, OverflowError):
         raise Invalid.field("cursor", "must be `nextCursor` of a page of these log lines") from None

@@ -77,7 +77,7 @@ class RecordedLine(NamedTuple):
     line: dict[str, Any]
 
 
-class LogStream:
+class LogLineReader:
     """Reads the lines of executions, those of workers and the server's, by their cursors."""
 
     def __init__(self, store: Store) -> None:

@@ -49,7 +49,7 @@ class Found(NamedTuple):
     size: int
 
 
-class LogTail:
+class LogLineTail:
     """Ids are given out before lines are committed, so a lower one may come to light after a higher
     one: those that are missing are asked for again until `PATIENCE` is over.
     """

@@ -30,14 +30,14 @@ def sql(condition: Condition, values: list[Any]) -> str:
         case Not(part):
             return f"({sql(part, values)}) IS NOT TRUE"
         case Compare(field, "$in", operands):
-            return _member(field, operands, values)
+            return _in(field, operands, values)
         case Compare(field, "$prefix", (operand,)):
             return _prefix(field, operand, values)
         case Compare(field, operator, operands):
             return _ordered(field, operator, operands[0], values)
 
 
-def _member(field: Field, operands: tuple[Any, ...], values: list[Any]) -> str:
+def _in(field: Field, operands: tuple[Any, ...], values: list[Any]) -> str:
     found = [operand for operand in operands if operand is not None]
     pieces = [_missing(field, values)] if len(found) < len(operands) else []
     if field.kind is ATTRIBUTE and found:
@@ -100,7 +100,7 @@ def _typed(field: Field, name: str, values: list[Any]) -> str:
     return f"CASE WHEN {kind} THEN {value}{as_text} END"
 
 
-def _place(field: Field, keys: Keys, values: list[Any]) -> str:
+def _json_path(field: Field, keys: Keys, values: list[Any]) -> str:
     """Key by key, not as one path (`#>`): a path would take `0` for a place in a list."""
     values.extend(keys)
     return f"({field.column}{' -> %s::text' * len(keys)})"
@@ -140,6 +140,6 @@ def _json(value: Any) -> str:
 def attribute(field: Field, values: list[Any]) -> str:
     """A free attribute as JSON, null where it is missing, as SQL."""
     if len(field.places) == 1:
-        return _place(field, field.places[0], values)
-    found = [f"nullif({_place(field, keys, values)}, 'null')" for keys in field.places]
+        return _json_path(field, field.places[0], values)
+    found = [f"nullif({_json_path(field, keys, values)}, 'null')" for keys in field.places]
     return f"coalesce({', '.join(found)})"

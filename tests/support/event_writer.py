@@ -85,7 +85,7 @@ class Log:
         recorded = [self._recorded(happening) for happening in happenings]
         async with self.store.transaction() as transaction:
             keyring, codec = self.store.keyring, self.store.codec
-            rows = [codec.encode(event, keyring.obtain(event.stream)) for event in recorded]
+            rows = [codec.encode(event, keyring.get_or_create(event.stream)) for event in recorded]
             await transaction.append(rows, [], recorded[-1].at)
         return self.position
 

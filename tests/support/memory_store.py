@@ -14,7 +14,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from domain.eventlog import store
-from domain.eventlog.append import Attempt, Moved, Transaction
+from domain.eventlog.append import HeadMoved, OptimisticTransaction, Transaction
 from domain.eventlog.codec import Codec, EventRow, Snapshot
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey, Reply
@@ -129,16 +129,18 @@ class MemoryStore(Store):
             try:
                 yield MemoryTransaction(self)
             finally:
-                self.keyring.discard_minted()
+                self.keyring.discard_unsaved()
 
     @asynccontextmanager
-    async def attempt(self, session: int, position: int, at: datetime) -> AsyncIterator[Attempt]:
+    async def attempt(
+        self, session: int, position: int, at: datetime
+    ) -> AsyncIterator[OptimisticTransaction]:
         if session != self.log.session:
-            raise Moved
+            raise HeadMoved
         try:
             yield MemoryAttempt(self, position, at)
         finally:
-            self.keyring.discard_minted()
+            self.keyring.discard_unsaved()
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[AsyncConnection]:
@@ -215,7 +217,7 @@ class MemoryTransaction(Transaction):
     ) -> None:
         log, streams = self._log, {event.stream for event in events}
         if await self.replies([reply.key for reply in replies], at - REPLIES_KEPT):
-            raise Moved
+            raise HeadMoved
         taken = {(event.stream, event.version) for event in log.events}
         for event in events:
             if (event.stream, event.version) in taken:
@@ -223,13 +225,13 @@ class MemoryTransaction(Transaction):
             taken.add((event.stream, event.version))
         log.events += events
         log.at = at if events else log.at
-        log.keys |= self._states.keyring.minted(streams)
+        log.keys |= self._states.keyring.unsaved(streams)
         log.replies |= {reply.key: Kept(reply, at) for reply in replies}
         self._states.keyring.stored(streams)
         await asyncio.sleep(0)
 
 
-class MemoryAttempt(MemoryTransaction, Attempt):
+class MemoryAttempt(MemoryTransaction, OptimisticTransaction):
     def __init__(self, store: MemoryStore, position: int, at: datetime) -> None:
         super().__init__(store)
         self.position, self.at = position, at
@@ -246,4 +248,4 @@ class MemoryAttempt(MemoryTransaction, Attempt):
 
     async def confirm(self) -> None:
         if len(self._log.events) != self.position:
-            raise Moved
+            raise HeadMoved

@@ -14,7 +14,16 @@ from domain.eventlog.codec import Codec
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.store import Store
-from domain.model import Aggregate, Command, Context, Creation, Event, On, Recorded, Versioned
+from domain.model import (
+    Aggregate,
+    Command,
+    Context,
+    Creation,
+    Event,
+    OtherStreamEvent,
+    Recorded,
+    Versioned,
+)
 from domain.sealing import Sealed
 from domain.writer.command_bus import Bus
 from domain.writer.message import Message
@@ -76,7 +85,7 @@ class Begin(Creation[Tally]):
     ) -> Iterable[str]:
         return [f"tally/{self.after}"] if self.after else []
 
-    def create(self, context: Context) -> Iterator[Event | On]:
+    def create(self, context: Context) -> Iterator[Event | OtherStreamEvent]:
         if self.after and context.state(f"tally/{self.after}") is None:
             raise DomainError.again("unknown-reference", "no such tally", {})
         yield TallyBegun()
@@ -87,7 +96,7 @@ class Raise(Command[Tally]):
     amount: int = 1
     limit: int | None = None
 
-    def decide(self, state: Tally, context: Context) -> Iterator[Event | On]:
+    def decide(self, state: Tally, context: Context) -> Iterator[Event | OtherStreamEvent]:
         if self.limit is not None and state.total + self.amount > self.limit:
             raise TooMuch
         if self.amount:
@@ -98,7 +107,7 @@ class Note(Command[Tally]):
     name: ClassVar[str] = "note"
     note: str
 
-    def decide(self, state: Tally, context: Context) -> Iterator[Event | On]:
+    def decide(self, state: Tally, context: Context) -> Iterator[Event | OtherStreamEvent]:
         yield TallyNoted(note=self.note)
 
 
@@ -107,7 +116,7 @@ class Stumble(Command[Tally]):
 
     name: ClassVar[str] = "stumble"
 
-    def decide(self, state: Tally, context: Context) -> Iterator[Event | On]:
+    def decide(self, state: Tally, context: Context) -> Iterator[Event | OtherStreamEvent]:
         yield TallyRaised(amount=1)
         raise ZeroDivisionError
 

@@ -19,7 +19,7 @@ from domain.eventlog.tail import Tail
 from domain.model import Versioned
 from projections.engine.migrations import migrate_projections
 from projections.log_lines.model import LogLine
-from projections.log_lines.projection import Logs
+from projections.log_lines.projection import LogLineProjection
 from projections.log_lines.reader import LogLineStore
 from tests.support.event_writer import NOON, Log, opened, some
 from tests.support.hub import Line, until
@@ -51,7 +51,7 @@ class Running(NamedTuple):
 
 @asynccontextmanager
 async def running(conninfo: str) -> AsyncIterator[Running]:
-    migrate_projections(conninfo, "executions", [Logs()])
+    migrate_projections(conninfo, "executions", [LogLineProjection()])
     async with opened(conninfo) as store:
         listener = Listener(conninfo, "executions")
         tail = Tail(store, listener, "executions")

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from api.interop.xes.names import id_part, metadata, wire_time
-from api.interop.xes.reader import NAME, RESOURCE, TIME, TRANSITION, LogEvent
+from api.interop.xes.reader import NAME, RESOURCE, TIME, TRANSITION, XesEvent
 from api.interop.xes.step_rounds import Rounds
 
 COMPLETE, PI_ABORT, ATE_ABORT = "COMPLETE", "PI_ABORT", "ATE_ABORT"
@@ -17,7 +17,7 @@ Send = Callable[..., None]
 """`send(command, event's line, time, **body)`."""
 
 
-def transition_of(event: LogEvent) -> str:
+def transition_of(event: XesEvent) -> str:
     """An event without a lifecycle is complete; logs disagree about upper and lower case."""
     return str(event.attributes.get(TRANSITION, COMPLETE)).strip().upper()
 
@@ -38,7 +38,7 @@ class StepCommands:
         self._with_assignee: set[str] = set()
         self._assigned: dict[str, tuple[str, JSON]] = {}
         """Assignees that no command has told yet, with the transition that named them."""
-        self._rules: dict[str, Callable[[LogEvent, str], None]] = {
+        self._rules: dict[str, Callable[[XesEvent, str], None]] = {
             "SCHEDULE": self._schedule,
             "ASSIGN": self._assign,
             "REASSIGN": self._assign,
@@ -51,7 +51,7 @@ class StepCommands:
             PI_ABORT: self._leave_to_the_end,
         }
 
-    def add(self, event: LogEvent) -> None:
+    def add(self, event: XesEvent) -> None:
         transition = transition_of(event)
         self._rules.get(transition, self._ignore)(event, transition)
 
@@ -59,16 +59,16 @@ class StepCommands:
         """Count the assignments of steps that never started: no command told them."""
         self.ignored.update(transition for transition, _ in self._assigned.values())
 
-    def _ignore(self, event: LogEvent, transition: str) -> None:
+    def _ignore(self, event: XesEvent, transition: str) -> None:
         self.ignored[transition] += 1
 
-    def _leave_to_the_end(self, event: LogEvent, transition: str) -> None:
+    def _leave_to_the_end(self, event: XesEvent, transition: str) -> None:
         """The end of the execution skips its open steps: there is nothing to do before."""
 
-    def _schedule(self, event: LogEvent, transition: str) -> None:
+    def _schedule(self, event: XesEvent, transition: str) -> None:
         self._declare(event, self.rounds.schedule(event.activity), {})
 
-    def _assign(self, event: LogEvent, transition: str) -> None:
+    def _assign(self, event: XesEvent, transition: str) -> None:
         """A pending step has no command for it: the assignee comes with the step's start."""
         again = transition == "REASSIGN"
         pending = self.rounds.pending_steps(event.activity)
@@ -89,38 +89,38 @@ class StepCommands:
         self._with_assignee.add(step)
         self._assigned[step] = transition, assignee
 
-    def _start(self, event: LogEvent, transition: str) -> None:
+    def _start(self, event: XesEvent, transition: str) -> None:
         self._begin(event, self.rounds.start(event.activity), _rest("input", event))
 
-    def _complete(self, event: LogEvent, transition: str) -> None:
+    def _complete(self, event: XesEvent, transition: str) -> None:
         step, was_running = self.rounds.complete(event.activity)
         if not was_running:
             self._begin(event, step, {})
         self._end("completeStep", event, step, **_rest("output", event))
 
-    def _skip(self, event: LogEvent, transition: str) -> None:
+    def _skip(self, event: XesEvent, transition: str) -> None:
         step, was_there = self.rounds.skip(event.activity)
         if not was_there:
             self._declare(event, step, {})
         self._drop(event, step, transition)
 
-    def _withdraw(self, event: LogEvent, transition: str) -> None:
+    def _withdraw(self, event: XesEvent, transition: str) -> None:
         if step := self.rounds.withdraw(event.activity):
             self._drop(event, step, transition)
         else:
             self._ignore(event, transition)
 
-    def _abort(self, event: LogEvent, transition: str) -> None:
+    def _abort(self, event: XesEvent, transition: str) -> None:
         if step := self.rounds.abort(event.activity):
             self._end("failStep", event, step, code=transition, message=event.activity)
         else:
             self._withdraw(event, transition)
 
-    def _declare(self, event: LogEvent, step: str, assignee: JSON) -> None:
+    def _declare(self, event: XesEvent, step: str, assignee: JSON) -> None:
         steps = [{"id": step, "name": event.activity, **assignee}]
         self._send("declareSteps", event.line, wire_time(event.at), steps=steps)
 
-    def _begin(self, event: LogEvent, step: str, body: JSON) -> None:
+    def _begin(self, event: XesEvent, step: str, body: JSON) -> None:
         self._started[step] = event.at
         _, assigned = self._assigned.pop(step, ("", {}))
         self._send(
@@ -133,16 +133,16 @@ class StepCommands:
             **body,
         )
 
-    def _drop(self, event: LogEvent, step: str, transition: str) -> None:
+    def _drop(self, event: XesEvent, step: str, transition: str) -> None:
         self._end("skipStep", event, step, reason=transition.lower())
 
-    def _end(self, command: str, event: LogEvent, step: str, **body: object) -> None:
+    def _end(self, command: str, event: XesEvent, step: str, **body: object) -> None:
         at = max(event.at, self._started.pop(step, event.at))
         self.moved_times += at != event.at
         self._send(command, event.line, wire_time(at), step=step, **body)
 
 
-def _assignee(event: LogEvent) -> JSON:
+def _assignee(event: XesEvent) -> JSON:
     resource = event.attributes.get(RESOURCE)
     if resource is None or resource == "":
         return {}
@@ -151,7 +151,7 @@ def _assignee(event: LogEvent) -> JSON:
     return {"assignee": assignee if assignee["id"] == name else {**assignee, "name": name}}
 
 
-def _rest(kind: str, event: LogEvent) -> JSON:
+def _rest(kind: str, event: XesEvent) -> JSON:
     if event.attributes.keys() <= STANDARD:
         return {}
     return {kind: metadata({k: v for k, v in event.attributes.items() if k not in STANDARD})}

@@ -11,7 +11,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from api.interop.xes.plan import Plan
-from api.interop.xes.reader import RESOURCE, LogEvent, Trace, XesError
+from api.interop.xes.reader import RESOURCE, Trace, XesError, XesEvent
 from domain.execution.commands import COMMANDS
 from domain.execution.types import MOST_STEPS
 from domain.types import NO_CONTROLS, Label, Name
@@ -36,7 +36,7 @@ def check_events(trace: Trace, now: datetime) -> None:
             raise XesError(event.line, reason)
 
 
-def _wrong_event(event: LogEvent, now: datetime) -> str | None:
+def _wrong_event(event: XesEvent, now: datetime) -> str | None:
     if event.at > now:
         return f"the event lies in the future: {event.at.isoformat()}"
     if len(event.activity) > LONGEST_ACTIVITY:

@@ -9,7 +9,7 @@ from pydantic_core import to_json
 from api.interop.xes.lifecycle import COMPLETE, PI_ABORT, StepCommands, transition_of
 from api.interop.xes.mapping import Mapping
 from api.interop.xes.names import execution_id, id_part, metadata, wire_time
-from api.interop.xes.reader import LogEvent, Trace
+from api.interop.xes.reader import Trace, XesEvent
 from api.interop.xes.step_rounds import Rounds
 
 CREATED = 3
@@ -96,7 +96,7 @@ def plan_trace(trace: Trace, mapping: Mapping, log: str) -> Plan:
     )
 
 
-def _deciding_event(trace: Trace, mapping: Mapping) -> LogEvent | None:
+def _deciding_event(trace: Trace, mapping: Mapping) -> XesEvent | None:
     """The last that completed an activity of an outcome, or aborted the process."""
     for event in reversed(trace.events):
         transition = transition_of(event)
@@ -106,13 +106,13 @@ def _deciding_event(trace: Trace, mapping: Mapping) -> LogEvent | None:
     return None
 
 
-def _outcome(deciding: LogEvent, mapping: Mapping) -> str:
+def _outcome(deciding: XesEvent, mapping: Mapping) -> str:
     if transition_of(deciding) == PI_ABORT:
         return "cancelled"
     return mapping.outcomes[deciding.activity]
 
 
-def _add_end(deciding: LogEvent, at: datetime, mapping: Mapping, commands: _Commands) -> None:
+def _add_end(deciding: XesEvent, at: datetime, mapping: Mapping, commands: _Commands) -> None:
     activity, line, time = deciding.activity, deciding.line, wire_time(at)
     match _outcome(deciding, mapping):
         case "completed":

@@ -41,7 +41,7 @@ class XesError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class LogEvent:
+class XesEvent:
     """One event: its activity, instant (UTC), and all its attributes, these two included."""
 
     line: int
@@ -55,7 +55,7 @@ class Trace:
     line: int
     name: str
     attributes: Attributes
-    events: list[LogEvent]
+    events: list[XesEvent]
 
 
 class XesLog:
@@ -80,7 +80,7 @@ class XesLog:
         self._event: Attributes = {}
         self._current = self._log
         self._trace_line = self._event_line = 0
-        self._events: list[LogEvent] = []
+        self._events: list[XesEvent] = []
         self._ready: list[Trace] = []
         self._seen: set[str] = set()
         self.nan_values = 0
@@ -198,7 +198,7 @@ class XesLog:
             raise self._error(f"an event without {TIME}", line)
         if not isinstance(at, datetime):
             raise self._error(f"{TIME} is not a <date>", line)
-        self._events.append(LogEvent(line, activity, at, event))
+        self._events.append(XesEvent(line, activity, at, event))
         self._current = self._trace
 
     def _close_trace(self) -> None:

@@ -30,7 +30,7 @@ class LogPage(NamedTuple):
     more: bool = False
 
 
-class Tail(Protocol):
+class PageSource(Protocol):
     """Where a hub gets its pages from. One tail may have other readers, too."""
 
     def pages(self, idle: Idle) -> AsyncIterator[LogPage]:

@@ -24,7 +24,7 @@ LOGS_WITHIN = 1.0
 
 
 def require_position(request: Request, position: int, at_least: int = 0) -> None:
-    """Refuse an answer that goes only so far: a database that crashed may have taken rows back.
+    """Refuse to answer while the data is behind the position asked for: a crash may have undone rows.
 
     Raises:
         NotYetVisible: it does not reach `?minPosition=`, or `at_least`.

@@ -16,7 +16,7 @@ from api.streaming.encoding import SSE
 from api.streaming.heartbeat import HEARTBEAT, STALLED
 from api.streaming.hub import Hub
 from api.streaming.subscriber import SLOW, Transport
-from api.transport.protocols import line_of
+from api.transport.protocols import protocol_of
 from api.web.responses import VARY
 from domain.eventlog.notifications import Wake
 
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 AppStatus.enable_automatic_graceful_drain = False
 
 
-class Heartbeat(ServerSentEvent):
+class HeartbeatComment(ServerSentEvent):
     """A comment without a blank line, of which some clients would make an empty event."""
 
     def encode(self) -> bytes:
@@ -57,13 +57,13 @@ class EventSource(EventSourceResponse):
             headers={**VARY, **(headers or {})},
             sep="\n",
             ping=HEARTBEAT,
-            ping_message_factory=Heartbeat,
+            ping_message_factory=HeartbeatComment,
             send_timeout=STALLED,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._transport = line_of(scope)
-        self._hub.admit(self)
+        self._transport = protocol_of(scope)
+        self._hub.register(self)
         try:
             await super().__call__(scope, receive, send)
         except SendTimeoutError:
@@ -71,7 +71,7 @@ class EventSource(EventSourceResponse):
             self.cut()
             await receive()  # until it has gone: else the server takes this for a mistake
         finally:
-            self._hub.dismiss(self)
+            self._hub.unregister(self)
 
     def say_goodbye(self) -> None:
         """The server ends: say so, and end."""

@@ -11,7 +11,7 @@ from api.streaming.encoding import ENCODERS, SSE
 from api.streaming.frames import EVENTS, WATCH, Format
 from api.streaming.hub import Hub
 from api.streaming.topic import Topic
-from api.transport.protocols import line_of
+from api.transport.protocols import protocol_of
 from api.web.negotiation import names, prefers
 from api.web.request import Request
 from api.web.responses import JSON, VARY
@@ -83,7 +83,7 @@ def sent_away(request: Request) -> ASGIApp:
     """The answer to a client for whose stream there is no place.
 
     Raises:
-        Overloaded: it is one that understands it.
+        Overloaded: the client is no EventSource, so it gets a 503.
     """
     if _may_be_event_source(request):
         return _later()
@@ -122,7 +122,7 @@ class EventStream:
     async def _serve(self, scope: Scope) -> bool:
         asked = self._asked
         topic = Topic(ENCODERS[asked.format, SSE], asked.stream, asked.filter)
-        subscriber = self._hub.connect(line_of(scope), topic, asked.cursor, asked.versioned)
+        subscriber = self._hub.connect(protocol_of(scope), topic, asked.cursor, asked.versioned)
         subscriber.play(asked.speed)
         try:
             subscriber.start()

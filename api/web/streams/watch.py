@@ -25,7 +25,7 @@ def watched(hub: Hub, request: Request, name: str, look: Look, most: int | None 
     Raises:
         Overloaded: there is no place for another stream.
     """
-    if hub.full or (most is not None and hub.guests(name) >= most):
+    if hub.full or (most is not None and hub.external_streams(name) >= most):
         return event_stream.sent_away(request)
 
     async def frames(source: EventSource) -> AsyncGenerator[bytes]:

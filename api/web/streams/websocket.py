@@ -19,7 +19,7 @@ from api.streaming.encoding import ENCODERS, WEBSOCKET
 from api.streaming.frames import EVENTS, WATCH, Format
 from api.streaming.subscriber import DONE, REFUSED, Ending, Subscriber, place
 from api.streaming.topic import Topic
-from api.transport.protocols import line_of
+from api.transport.protocols import protocol_of
 from api.web.admission import admit, refusal
 from api.web.input.json_text import parse
 from api.web.operation import Operation
@@ -83,7 +83,7 @@ class Socket:
     async def _serve(self, asked: StreamQuery, scope: Scope, receive: Receive, send: Send) -> None:
         hub = self._hub
         topic = Topic(ENCODERS[asked.format, WEBSOCKET], asked.stream, asked.filter)
-        subscriber = hub.connect(line_of(scope), topic, asked.cursor, asked.versioned)
+        subscriber = hub.connect(protocol_of(scope), topic, asked.cursor, asked.versioned)
         subscriber.play(asked.speed)
         subscriber.done.add_done_callback(partial(_goodbye, send))
         try:

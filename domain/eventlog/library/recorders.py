@@ -55,7 +55,7 @@ application a schema of its own by POSTGRES_SCHEMA; it may follow the log of the
 
 
 @dataclass(frozen=True)
-class LogEvent(Notification):
+class RecordedNotification(Notification):
     """A stored event with the rest of its row: `at`, when it was recorded, and `meta`, JSON that
     says by whom.
     """
@@ -65,7 +65,7 @@ class LogEvent(Notification):
 
 
 FIELDS = ("originator_id", "originator_version", "topic", "state", "id", "at", "meta")
-"""Of a `LogEvent`, as `SELECT` has them."""
+"""Of a `RecordedNotification`, as `SELECT` has them."""
 
 
 class _Recorder(postgres.PostgresRecorder):
@@ -136,13 +136,15 @@ class LogRecorder(_Recorder, postgres.PostgresApplicationRecorder):
         lte: int | None = None,
         desc: bool = False,
         limit: int | None = None,
-    ) -> Sequence[LogEvent]:
+    ) -> Sequence[RecordedNotification]:
         order = " DESC" if desc else ""
         bounds = (_or(gt, FIRST), _or(lte, NEWEST), _or(limit, NEWEST))
         return self._select(f"{SELECT}{OF_STREAM}{order} LIMIT %b", (str(originator_id), *bounds))
 
     @retry(FAULTS, max_attempts=10, wait=0.2)
-    def select_first_events(self, originator_ids: Sequence[str], lte: int) -> Sequence[LogEvent]:
+    def select_first_events(
+        self, originator_ids: Sequence[str], lte: int
+    ) -> Sequence[RecordedNotification]:
         """The first events of several streams, up to a version: a query for each costs ten times as
         much where streams are short.
         """
@@ -157,7 +159,7 @@ class LogRecorder(_Recorder, postgres.PostgresApplicationRecorder):
         topics: Sequence[str] = (),
         *,
         inclusive_of_start: bool = True,
-    ) -> Sequence[LogEvent]:
+    ) -> Sequence[RecordedNotification]:
         after = _or(start, FIRST) - inclusive_of_start
         values: list[Any] = [after, _or(stop, NEWEST)]
         of_topics = ""
@@ -168,7 +170,7 @@ class LogRecorder(_Recorder, postgres.PostgresApplicationRecorder):
             f"{SELECT}{OF_LOG}{of_topics} ORDER BY notification_id LIMIT %b", (*values, limit)
         )
 
-    def _select(self, statement: str, values: Sequence[Any]) -> list[LogEvent]:
+    def _select(self, statement: str, values: Sequence[Any]) -> list[RecordedNotification]:
         with self.datastore.get_connection() as connection:
             cursor = connection.cursor(binary=True, row_factory=tuple_row)
             cursor.execute(statement.encode(), values, prepare=True)
@@ -221,9 +223,9 @@ class SnapshotRecorder(_Recorder, postgres.PostgresAggregateRecorder):
         return found
 
 
-def _event(row: tuple[Any, ...]) -> LogEvent:
-    """Not by its `__init__`, which sets each field of a frozen value apart: it takes thrice as long."""
-    made = object.__new__(LogEvent)
+def _event(row: tuple[Any, ...]) -> RecordedNotification:
+    """Makes the event without `__init__`, which takes three times as long for a frozen dataclass."""
+    made = object.__new__(RecordedNotification)
     object.__setattr__(made, "__dict__", dict(zip(FIELDS, row, strict=True)))
     return made
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from domain.errors import Invalid
-from domain.execution.commands.webhooks import hooked
+from domain.execution.commands.webhooks import webhooks_from
 from domain.execution.events import (
     ExecutionCreated,
     ExecutionStarted,
@@ -81,7 +81,7 @@ class CreateExecution(Creation[Execution]):
             "steps": self.steps,
             "steps_total": self.metrics.steps_total,
             "retry_policy": self.retry_policy,
-            "webhooks": hooked(self.webhooks, (), 0),
+            "webhooks": webhooks_from(self.webhooks, (), 0),
             "tags": self.tags,
             "metadata": merged({}, self.metadata),
         }

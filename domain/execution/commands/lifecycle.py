@@ -40,7 +40,7 @@ class StartExecution(Command[Execution]):
     asynchronous: bool = Field(default=False, alias="async")
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        if execution.is_repeat(self.wire_name):
+        if execution.check_transition(self.wire_name):
             return
         require_after_status(execution, context)
         if execution.status is not Status.STARTING:
@@ -58,7 +58,7 @@ class PauseExecution(Command[Execution]):
     reason: Text | None = None
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        if execution.is_repeat(self.wire_name, equal=self._equals(execution)):
+        if execution.check_transition(self.wire_name, equal=self._equals(execution)):
             return
         require_after_status(execution, context)
         checkpoint = saved(execution, self.state)
@@ -85,7 +85,7 @@ class ResumeExecution(Command[Execution]):
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         equal = self.checkpoint_id in (None, execution.resumed_from)
-        if execution.is_repeat(self.wire_name, equal=equal):
+        if execution.check_transition(self.wire_name, equal=equal):
             return
         require_after_status(execution, context)
         known = [checkpoint.id for checkpoint in execution.checkpoints]
@@ -108,7 +108,7 @@ class CompleteExecution(ExecutionResult, Command[Execution]):
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         result = copy_set_fields(self, ExecutionResult, output=self.output)
-        if execution.is_repeat(self.wire_name, equal=result.same(execution.result)):
+        if execution.check_transition(self.wire_name, equal=result.same(execution.result)):
             return
         require_after_steps(execution, context)
         if self.usage:
@@ -123,7 +123,7 @@ class FailExecution(ExecutionError, Command[Execution]):
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         error = copy_set_fields(self, ExecutionError)
-        if execution.is_repeat(self.wire_name, equal=error.same(execution.error)):
+        if execution.check_transition(self.wire_name, equal=error.same(execution.error)):
             return
         require_after_steps(execution, context)
         yield from _failed(execution, self.wire_name, error, context)
@@ -135,7 +135,7 @@ class RetryExecution(Command[Execution]):
     wire_name: ClassVar[str] = "retry"
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        execution.require(self.wire_name)
+        execution.require_allowed(self.wire_name)
         require_after_status(execution, context)
         if execution.status is Status.FAILED:
             yield _scheduled(execution, context)
@@ -154,7 +154,7 @@ class CancelExecution(Command[Execution]):
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         before = execution.cancellation
         equal = before is not None and before.reason == self.reason
-        if not execution.is_repeat(self.wire_name, equal=equal):
+        if not execution.check_transition(self.wire_name, equal=equal):
             require_after_steps(execution, context)
             yield copy_set_fields(self, ExecutionCancelled)
 
@@ -165,7 +165,7 @@ class TimeOutExecution(Command[Execution]):
     wire_name: ClassVar[str] = "timeOut"
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        execution.require(self.wire_name)
+        execution.require_allowed(self.wire_name)
         due = execution.times_out_at
         if due is None or execution.timeout is None or due > context.now:
             return

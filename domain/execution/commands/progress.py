@@ -25,7 +25,7 @@ class UpdateProgress(Command[Execution]):
     progress: Percent
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        execution.require(self.wire_name)
+        execution.require_allowed(self.wire_name)
         if self.progress != execution.explicit_progress:
             yield ProgressUpdated(progress=self.progress)
 
@@ -36,7 +36,7 @@ class RecordUsage(Usage, Command[Execution]):
     wire_name: ClassVar[str] = "recordUsage"
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        execution.require(self.wire_name)
+        execution.require_allowed(self.wire_name)
         yield from used(execution, self)
 
 
@@ -49,7 +49,7 @@ class SaveCheckpoint(Command[Execution]):
     step: StepName | None = None
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        execution.require(self.wire_name)
+        execution.require_allowed(self.wire_name)
         yield saved(execution, self.state, self.step)
 
 
@@ -59,7 +59,7 @@ class AutoCheckpoint(Command[Execution]):
     wire_name: ClassVar[str] = "autoCheckpoint"
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        execution.require(self.wire_name)
+        execution.require_allowed(self.wire_name)
         yield saved(execution, None).model_copy(update={"automatic": True})
 
 

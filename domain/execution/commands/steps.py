@@ -49,7 +49,7 @@ class DeclareSteps(Command[Execution]):
     steps: Annotated[StepPlans, Field(min_length=1)]
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        execution.require(self.wire_name)
+        execution.require_allowed(self.wire_name)
         check_steps(self.steps, execution.steps)
         new = tuple(plan for plan in self.steps if not _declared(execution, plan))
         _check_room(execution, len(new))
@@ -74,7 +74,7 @@ class StartStep(Command[Execution]):
     input: Json = None
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        execution.require(self.wire_name)
+        execution.require_allowed(self.wire_name)
         step = execution.steps.get(self.step)
         if step is None:
             _check_room(execution, 1)
@@ -88,7 +88,7 @@ class StartStep(Command[Execution]):
 
     def _repeats(self, execution: Execution, step: Step) -> bool:
         this_attempt = step.attempt in (0, len(execution.attempts))
-        return this_attempt and execution.is_repeat_of_step(
+        return this_attempt and execution.check_step_transition(
             self.wire_name, step, equal=self._equals(step)
         )
 
@@ -109,7 +109,7 @@ class CompleteStep(Command[Execution]):
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         step = execution.step(self.step)
         equal = same_json(self.output, step.output)
-        if execution.is_repeat_of_step(self.wire_name, step, equal=equal):
+        if execution.check_step_transition(self.wire_name, step, equal=equal):
             return
         require_after_step(step, context)
         if self.usage:
@@ -126,7 +126,7 @@ class FailStep(ExecutionError, Command[Execution]):
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         step, error = execution.step(self.step), copy_set_fields(self, ExecutionError)
-        if not execution.is_repeat_of_step(self.wire_name, step, equal=error.same(step.error)):
+        if not execution.check_step_transition(self.wire_name, step, equal=error.same(step.error)):
             require_after_step(step, context)
             yield StepFailed(step=self.step, error=error)
 
@@ -141,7 +141,9 @@ class SkipStep(Command[Execution]):
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         step = execution.step(self.step)
-        if not execution.is_repeat_of_step(self.wire_name, step, equal=self.reason == step.reason):
+        if not execution.check_step_transition(
+            self.wire_name, step, equal=self.reason == step.reason
+        ):
             require_after_step(step, context)
             yield copy_set_fields(self, StepSkipped)
 

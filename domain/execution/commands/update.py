@@ -17,7 +17,7 @@ from domain.execution.commands.lifecycle import (
     StartExecution,
 )
 from domain.execution.commands.progress import UpdateProgress
-from domain.execution.commands.webhooks import hooked
+from domain.execution.commands.webhooks import webhooks_from
 from domain.execution.events import FIELDS, ExecutionUpdated
 from domain.execution.retry_policy import RetryPolicy
 from domain.execution.state import Execution
@@ -116,7 +116,7 @@ class UpdateExecution(Command[Execution]):
             patch = self.metadata
             wanted["metadata"] = {} if patch is None else merged(execution.metadata, patch)
         if "webhooks" in given:
-            wanted["webhooks"] = hooked(
+            wanted["webhooks"] = webhooks_from(
                 self.webhooks or (), execution.webhooks, execution.webhooks_made
             )
         if "progress" in given and self.progress is None:

@@ -12,7 +12,7 @@ from domain.execution.types import (
 )
 
 
-def hooked(
+def webhooks_from(
     plans: Iterable[WebhookPlan], before: Iterable[Webhook], made: int
 ) -> tuple[Webhook, ...]:
     """The webhooks that a client asked for; new ones are numbered on from `made`.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from api.client.address import address
-from api.embedded_postgres.address_file import Sign, read, shown
+from api.embedded_postgres.address_file import AddressFile, read, shown
 from api.embedded_postgres.data_dir import DataDir
 from api.settings import SetupError
 
@@ -62,17 +62,17 @@ def test_local_token_goes_to_a_server_that_listens_elsewhere_than_here(
 
 
 def test_second_server_writes_its_address_when_the_first_has_ended(file: Path) -> None:
-    first, second = Sign(file, HERE), Sign(file, "http://127.0.0.1:9")
-    first.put_up()
-    second.put_up()
+    first, second = AddressFile(file, HERE), AddressFile(file, "http://127.0.0.1:9")
+    first.publish()
+    second.publish()
     assert read(file) == HERE
-    second.take_down()
+    second.withdraw()
     assert read(file) == HERE
-    first.take_down()
+    first.withdraw()
     assert read(file) is None
-    second.put_up()
+    second.publish()
     assert read(file) == "http://127.0.0.1:9"
-    second.take_down()
+    second.withdraw()
 
 
 def test_reading_the_address_takes_no_lock_of_a_server(file: Path) -> None:

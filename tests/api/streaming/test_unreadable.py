@@ -35,7 +35,7 @@ async def damage_ciphertext(house: Running, execution: str) -> None:
     """The end of an execution, sealed with another key than that of its stream."""
     other = DataKey(b"x" * 32, f"execution/{execution}")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(house.store.keyring, "obtain", lambda _: other)
+        patch.setattr(house.store.keyring, "get_or_create", lambda _: other)
         await house.log.write([completed(execution)])
 
 

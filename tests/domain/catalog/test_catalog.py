@@ -16,7 +16,7 @@ from domain.catalog.workflow import CreateWorkflow, Workflow, WorkflowCreated, W
 from domain.errors import AlreadyExists, NotFound, UnknownReference
 from domain.execution.events import ExecutionCreated
 from domain.execution.types import DEFAULT_TIMEOUT, StepPlan
-from domain.model import On, Versioned
+from domain.model import OtherStreamEvent, Versioned
 from domain.registry import COMMANDS
 from domain.types import Priority, StepAssignee
 from projections.representations import catalog
@@ -113,7 +113,9 @@ def test_confirming_begins_an_execution_with_the_steps_of_the_workflow() -> None
     after = (
         order()
         .when(ConfirmOrder())
-        .then(On("execution/exec_new", execution), OrderConfirmed(execution="exec_new"))
+        .then(
+            OtherStreamEvent("execution/exec_new", execution), OrderConfirmed(execution="exec_new")
+        )
     )
     assert (after.state.status, after.state.execution) == ("confirmed", "exec_new")
 
@@ -121,7 +123,7 @@ def test_confirming_begins_an_execution_with_the_steps_of_the_workflow() -> None
 def test_service_without_a_workflow_gives_no_steps() -> None:
     plain = order().knowing(service__s_1=SERVICE.evolve(workflow=None))
     begun, _ = plain.when(ConfirmOrder()).events
-    assert isinstance(begun, On)
+    assert isinstance(begun, OtherStreamEvent)
     assert isinstance(begun.event, ExecutionCreated)
     assert begun.event.steps == ()
 

@@ -14,8 +14,8 @@ def ring(capacity: int = 2) -> Keyring:
 def stored(keys: Keyring, *streams: str) -> list[tuple[str, bytes]]:
     """The rows of new keys of these streams."""
     for stream in streams:
-        keys.obtain(stream)
-    rows = keys.minted(streams)
+        keys.get_or_create(stream)
+    rows = keys.unsaved(streams)
     keys.stored(streams)
     return list(rows.items())
 
@@ -27,25 +27,25 @@ def test_look_up_answers_more_keys_than_the_ring_holds() -> None:
 
 def test_key_is_made_once_for_a_stream_however_many_are_made() -> None:
     keys = ring(2)
-    first = keys.obtain("a")
+    first = keys.get_or_create("a")
     for stream in "bcde":
-        keys.obtain(stream)
-    assert keys.obtain("a") is first
-    assert keys.minted("abcde").keys() == set("abcde")
+        keys.get_or_create(stream)
+    assert keys.get_or_create("a") is first
+    assert keys.unsaved("abcde").keys() == set("abcde")
 
 
 def test_unstored_data_key_is_discarded() -> None:
     keys = ring()
-    keys.obtain("a")
+    keys.get_or_create("a")
     assert keys.get("a") is None
     assert keys.known(["a"], believe_absent=False) == ({}, ["a"])
-    keys.discard_minted()
-    assert keys.minted(["a"]) == {}
+    keys.discard_unsaved()
+    assert keys.unsaved(["a"]) == {}
 
 
 def test_stored_data_key_is_cached() -> None:
     keys = ring()
-    made = keys.obtain("a")
+    made = keys.get_or_create("a")
     keys.stored(["a"])
     assert keys.known(["a"], believe_absent=False) == ({"a": made}, [])
 

@@ -89,7 +89,7 @@ async def test_many_streams_are_as_they_were_at_a_moment(
 
 
 async def test_latest_snapshot_before_the_requested_version_is_used(log: Store) -> None:
-    key = log.keyring.obtain("tally/a")
+    key = log.keyring.get_or_create("tally/a")
     await write(log, ("tally/a", 4, TallyNoted(note="secret")))
     for version, total in ((1, 100), (3, 300)):
         versioned = await log.load("tally/a", version)

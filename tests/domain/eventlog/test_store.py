@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from domain.eventlog import store as store_module
-from domain.eventlog.append import Moved
+from domain.eventlog.append import HeadMoved
 from domain.eventlog.codec import EventRow
 from domain.eventlog.idempotency import REPLIES_KEPT, Reply
 from domain.eventlog.store import Store
@@ -46,7 +46,7 @@ def rows(store: Store, after: int, *happened: Happened) -> list[EventRow]:
     return [
         store.codec.encode(
             Recorded(stream, version, place, at, event, "tester"),
-            store.keyring.obtain(stream) if event.sealed else None,
+            store.keyring.get_or_create(stream) if event.sealed else None,
         )
         for place, (stream, version, event) in enumerate(happened, after + 1)
     ]
@@ -162,7 +162,7 @@ async def test_snapshot_stands_for_the_events_before_it(store: Store) -> None:
     await two_tallies(store)
     versioned = Versioned(Tally("a", 100), 2, 3, NOON)  # a wrong total, to be told from the events
     async with store.transaction() as transaction:
-        frozen = store.codec.freeze("tally/a", versioned, store.keyring.obtain("tally/a"))
+        frozen = store.codec.freeze("tally/a", versioned, store.keyring.get_or_create("tally/a"))
         begun = rows(store, 4, ("tally/c", 1, TallyBegun()))
         await transaction.append(begun, [], NOON)
     await store.keep_snapshots([frozen])
@@ -206,11 +206,11 @@ async def test_attempt_beside_the_head_leaves_nothing(new_store: NewStore, event
         async with one.transaction() as transaction:
             session = transaction.session
         [*_, third, last] = written = await two_tallies(other)
-        with pytest.raises(Moved):
+        with pytest.raises(HeadMoved):
             await attempted(one, session, third, ("tally/b", 2, event))
-        with pytest.raises(Moved):
+        with pytest.raises(HeadMoved):
             await attempted(one, session, third)
-        with pytest.raises(Moved):
+        with pytest.raises(HeadMoved):
             await attempted(one, session - 1, last)
         assert await one.read(0, 10) == written
         assert await one.keys(["tally/b"]) == {"tally/b": None}
@@ -262,7 +262,7 @@ async def test_reply_is_not_overwritten_within_its_time(store: Store) -> None:
     reply, other = Reply("k", "body", "{}"), Reply("k", "body", '{"again":1}')
     async with store.transaction() as transaction:
         await transaction.append([], [reply], NOON)
-    with pytest.raises(Moved):
+    with pytest.raises(HeadMoved):
         async with store.transaction() as transaction:
             await transaction.append([], [other], NOON + REPLIES_KEPT - SECOND)
     async with store.transaction() as transaction:
@@ -303,7 +303,7 @@ async def test_key_without_a_commit_never_existed(new_store: NewStore) -> None:
 async def test_only_the_keys_of_stored_events_are_kept(new_store: NewStore) -> None:
     async with opened(new_store()) as one, opened(new_store()) as other:
         async with one.transaction() as transaction:
-            one.keyring.obtain("tally/never-written")
+            one.keyring.get_or_create("tally/never-written")
             await transaction.append([], [Reply("k", "body", "{}")], NOON)
         assert await other.keys(["tally/never-written"]) == {"tally/never-written": None}
 

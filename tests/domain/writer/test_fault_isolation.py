@@ -12,13 +12,13 @@ from typing import Any, ClassVar
 import pytest
 
 from domain.errors import NotFound, Overloaded, TooLarge
-from domain.eventlog.append import Attempt, Transaction
+from domain.eventlog.append import OptimisticTransaction, Transaction
 from domain.eventlog.codec import Codec, EventRow
 from domain.eventlog.encryption import Vault
 from domain.eventlog.idempotency import IdempotencyKey
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.store import Store
-from domain.model import Aggregate, Command, Context, Event, On, Recorded, Versioned
+from domain.model import Aggregate, Command, Context, Event, OtherStreamEvent, Recorded, Versioned
 from domain.writer import batch as batch_module
 from domain.writer import command_bus as bus_module
 from domain.writer import queue
@@ -57,7 +57,7 @@ class Botch(Command[Tally]):
 
     name: ClassVar[str] = "botch"
 
-    def decide(self, state: Tally, context: Context) -> Iterator[Event | On]:
+    def decide(self, state: Tally, context: Context) -> Iterator[Event | OtherStreamEvent]:
         yield TallyNoted(note="never stored")
         yield Unstorable(content="\ud800")
 
@@ -88,7 +88,9 @@ class Counting(MemoryStore):
             yield transaction
 
     @asynccontextmanager
-    async def attempt(self, session: int, position: int, at: datetime) -> AsyncIterator[Attempt]:
+    async def attempt(
+        self, session: int, position: int, at: datetime
+    ) -> AsyncIterator[OptimisticTransaction]:
         self.transactions += 1
         async with super().attempt(session, position, at) as attempt:
             yield attempt

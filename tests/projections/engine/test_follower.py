@@ -16,7 +16,7 @@ from domain.eventlog.store import Store
 from domain.execution.events import ExecutionUpdated, ProgressUpdated
 from domain.model import Recorded
 from projections.engine import pages
-from projections.engine.follower import Follower, Progress
+from projections.engine.follower import BookmarkState, Follower
 from projections.engine.migrations import migrate_projections
 from projections.engine.pages import LogPages
 from tests.support.event_writer import Happening, Log, created, opened, some
@@ -64,7 +64,7 @@ class Stage:
         self.connection = connection
         self.follower = Follower(view, LogPages(store, view.types))
 
-    async def catch_up(self, page: int = 1_000) -> Progress | None:
+    async def catch_up(self, page: int = 1_000) -> BookmarkState | None:
         return await self.follower.catch_up(self.connection, page)
 
     async def rows(self, query: str) -> list[tuple[object, ...]]:
@@ -94,9 +94,9 @@ async def test_pages_lead_to_the_end_of_the_log(database: str) -> None:
         await on.log.write(some(5))
         steps = [(await on.catch_up(2), on.follower.behind) for _ in range(4)]
         assert steps == [
-            (Progress(2, 1), True),
-            (Progress(4, 1), True),
-            (Progress(5, 1), False),
+            (BookmarkState(2, 1), True),
+            (BookmarkState(4, 1), True),
+            (BookmarkState(5, 1), False),
             (None, False),
         ]
         assert await on.seen() == [1, 2, 3, 4, 5]
@@ -109,7 +109,7 @@ async def test_event_that_fails_to_apply_is_parked_alone(
     async with stage(database) as on:
         await on.log.write(some(5))
         on.view.stumbles[3] = ZeroDivisionError("by three")
-        assert await on.catch_up() == Progress(5, 1)
+        assert await on.catch_up() == BookmarkState(5, 1)
         assert await on.seen() == [1, 2, 4, 5]
         assert on.follower.parked == 1
         assert await on.rows("SELECT view, position, stream, type, error FROM parked") == [
@@ -122,7 +122,7 @@ async def test_event_that_does_not_decode_is_parked(database: str) -> None:
     async with stage(database) as on:
         await on.log.write([created("e"), Happening("e", ProgressUpdated(progress=5))])
         del on.store.codec._events[ProgressUpdated.type]
-        assert await on.catch_up() == Progress(2, 1)
+        assert await on.catch_up() == BookmarkState(2, 1)
         assert await on.seen() == [1]
         assert await on.rows("SELECT position, type FROM parked") == [(2, "execution.progress")]
 
@@ -137,7 +137,7 @@ async def test_database_loss_parks_nothing_and_rolls_the_page_back(database: str
         assert await on.bookmark() == (0, 1)
         on.view.stumbles.clear()
         forgotten = on.view.forgotten
-        assert await on.catch_up() == Progress(3, 1)
+        assert await on.catch_up() == BookmarkState(3, 1)
         assert on.view.forgotten > forgotten
         assert await on.seen() == [1, 2, 3]
 
@@ -152,15 +152,15 @@ async def test_new_generation_or_a_moved_bookmark_is_noticed(database: str) -> N
         assert on.view.forgotten == forgotten
         await on.connection.execute("UPDATE bookmarks SET generation = 2")
         await on.log.write([created("b")])
-        assert await on.catch_up() == Progress(4, 2)
+        assert await on.catch_up() == BookmarkState(4, 2)
         assert on.view.forgotten == forgotten + 1
 
 
 async def test_view_gets_only_its_event_types_and_passes_over_others(database: str) -> None:
     async with stage(database, Some()) as on:
         await on.log.write([created("e"), *[Happening("e", ProgressUpdated(progress=5))] * 4])
-        assert await on.catch_up(3) == Progress(3, 1)
-        assert await on.catch_up(3) == Progress(5, 1)
+        assert await on.catch_up(3) == BookmarkState(3, 1)
+        assert await on.catch_up(3) == BookmarkState(5, 1)
         assert await on.seen() == [1]
         assert on.view.pages == [1]
 

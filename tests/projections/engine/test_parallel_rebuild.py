@@ -219,6 +219,6 @@ def wait_until_blocked(conninfo: str) -> None:
 
 def test_progress_message_of_a_share_round_trips() -> None:
     share = Share("password='a\n\"b'", "-c x=y", "schema", "logs", 20, Part(3, 1, 100))
-    assert Share.heard(share.on_progress()) == share
+    assert Share.parse(share.on_progress()) == share
     with pytest.raises(ValueError, match="Expecting value"):
-        Share.heard(b"")
+        Share.parse(b"")

@@ -26,7 +26,7 @@ from projections.engine.migrations import migrate_projections
 from projections.engine.pages import LogPages
 from projections.engine.rebuild import rebuild
 from projections.log_lines.model import LogLine
-from projections.log_lines.projection import Logs
+from projections.log_lines.projection import LogLineProjection
 from projections.log_lines.reader import LogFilter, LogLineStore
 from tests.support.event_writer import (
     NOON,
@@ -50,7 +50,7 @@ ONE_LINE = LogLine(level="info", message="s3cret", context={"key": "s3cret"}, st
 
 @pytest.fixture
 def tables(database: str) -> str:
-    migrate_projections(database, SCHEMA, [Logs()])
+    migrate_projections(database, SCHEMA, [LogLineProjection()])
     return database
 
 
@@ -76,7 +76,7 @@ async def follow(conninfo: str, store: Store) -> None:
     async with await AsyncConnection.connect(
         conninfo, autocommit=True, options=session_options(SCHEMA)
     ) as connection:
-        follower = Follower(Logs(), LogPages(store, Logs.types))
+        follower = Follower(LogLineProjection(), LogPages(store, LogLineProjection.types))
         while await follower.catch_up(connection):
             pass
         assert follower.parked == 0
@@ -269,7 +269,7 @@ async def test_rebuild_leaves_the_lines_of_workers_alone(tables: str) -> None:
     async with retried(tables) as (store, book):
         await book.append("e-1", [line(5)], at(20))
         before = (await book.read("e-1")).data
-        await rebuild(tables, SCHEMA, Logs(), store)
+        await rebuild(tables, SCHEMA, LogLineProjection(), store)
         assert (await book.read("e-1")).data == before
         await book.append("e-1", [line(6, "more")], at(21))
         assert said((await book.read("e-1")).data)[-2:] == [NOTES[2], "more"]

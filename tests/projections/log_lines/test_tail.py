@@ -11,9 +11,9 @@ from domain.eventlog.store import Store
 from projections.engine.migrations import migrate_projections
 from projections.log_lines import tail as tail_module
 from projections.log_lines.model import LogLine
-from projections.log_lines.projection import Logs
+from projections.log_lines.projection import LogLineProjection
 from projections.log_lines.reader import LogLineStore
-from projections.log_lines.tail import LogTail
+from projections.log_lines.tail import LogLineTail
 from tests.support.event_writer import NOON, Log, opened, some
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +26,7 @@ INSERT_MANY = """INSERT INTO log_lines (execution, occurred_at, at, level, seale
 @pytest.fixture
 async def store(database: str) -> AsyncIterator[Store]:
     """One with the executions `e-0` to `e-2`."""
-    migrate_projections(database, "executions", [Logs()])
+    migrate_projections(database, "executions", [LogLineProjection()])
     async with opened(database) as opened_store:
         await Log(opened_store).write(some(3))
         yield opened_store
@@ -41,7 +41,7 @@ def everything(_: str) -> bool:
     return True
 
 
-async def ids(tail: LogTail, wanted: Any = everything) -> list[int]:
+async def ids(tail: LogLineTail, wanted: Any = everything) -> list[int]:
     """Those of all lines that came to light, page by page."""
     found, more = list[int](), True
     while more:
@@ -53,7 +53,7 @@ async def ids(tail: LogTail, wanted: Any = everything) -> list[int]:
 
 async def test_tail_reads_only_new_lines_and_each_once(store: Store) -> None:
     await append(store, "e-0", 5)
-    tail = LogTail(store)
+    tail = LogLineTail(store)
     await tail.begin()
     assert await ids(tail) == []
     await append(store, "e-1", 3)
@@ -62,7 +62,7 @@ async def test_tail_reads_only_new_lines_and_each_once(store: Store) -> None:
 
 
 async def test_tail_reads_only_requested_executions(store: Store) -> None:
-    tail = LogTail(store)
+    tail = LogLineTail(store)
     await tail.begin()
     await append(store, "e-0", 2)
     await append(store, "e-1", 2)
@@ -74,7 +74,7 @@ async def test_tail_reads_only_requested_executions(store: Store) -> None:
 async def test_line_that_is_committed_late_is_read_all_the_same(
     store: Store, *, began_before: bool
 ) -> None:
-    tail = LogTail(store)
+    tail = LogLineTail(store)
     if began_before:
         await tail.begin()
     async with store.reader() as connection, connection.transaction():
@@ -90,7 +90,7 @@ async def test_line_that_is_committed_late_is_read_all_the_same(
 async def test_many_lines_that_are_committed_late_at_once_are_read_all_the_same(
     store: Store,
 ) -> None:
-    tail = LogTail(store)
+    tail = LogLineTail(store)
     await tail.begin()
     async with (
         store.reader() as one,
@@ -109,7 +109,7 @@ async def test_rolled_back_line_is_given_up_after_a_while(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail_module, "PATIENCE", 0.0)
-    tail = LogTail(store)
+    tail = LogLineTail(store)
     await tail.begin()
     async with store.reader() as connection, connection.transaction(force_rollback=True):
         await connection.execute(INSERT)
@@ -123,7 +123,7 @@ async def test_rolled_back_line_is_given_up_after_a_while(
 async def test_page_of_lines_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tail_module, "LARGEST", 1_000)
     monkeypatch.setattr(tail_module, "PAGE", 7)
-    tail = LogTail(store)
+    tail = LogLineTail(store)
     await tail.begin()
     await append(store, "e-0", 10, size=300)
     await append(store, "e-1", 2, size=5_000)
@@ -138,7 +138,7 @@ async def test_page_of_lines_is_bounded(store: Store, monkeypatch: pytest.Monkey
 
 
 async def test_failure_loses_no_line(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    tail = LogTail(store)
+    tail = LogLineTail(store)
     await tail.begin()
     await append(store, "e-0", 2)
 
