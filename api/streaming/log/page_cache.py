@@ -125,7 +125,6 @@ class PageCache:
         if task is None:
             task = asyncio.create_task(self._fetch(number), name="streaming: page")
             self._reading[number] = task
-            task.add_done_callback(lambda _: self._reading.pop(number))
         return task
 
     async def stop(self) -> None:
@@ -144,6 +143,9 @@ class PageCache:
         except Exception:
             log.exception("a page of the log could not be read", slot=number)
             await asyncio.sleep(PAUSE)
+        finally:
+            # Not in a callback of the task: whoever asked before that ran would wait for nothing.
+            self._reading.pop(number, None)
 
     async def _read(self, number: int) -> None:
         after, past = number * SIZE, self._past

@@ -1,4 +1,4 @@
-"""Pages of the past: one that cannot be had is in nobody's way."""
+"""Pages of the past: one that cannot be had is in nobody's way, and one that was dropped is read again."""
 
 from __future__ import annotations
 
@@ -65,3 +65,18 @@ async def test_abandoned_page_is_not_requested_again(
             await log.pages.request(1)
         await asyncio.sleep(0.1)
     assert log.asked == [0]
+
+
+async def test_page_dropped_as_soon_as_it_was_read_is_read_again() -> None:
+    log = Log()
+    first = asyncio.create_task(log.find(0))
+    for _ in range(20):
+        await asyncio.sleep(0)
+        if log.pages.get(1) is not None:
+            break
+    log.pages.forget()
+    # Whoever asks now must not be told to look again at once, for ever, while nobody else can run.
+    await log.pages.request(1)
+    assert log.pages.get(1) is not None
+    assert log.asked == [0, 0]
+    await first
