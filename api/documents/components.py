@@ -66,7 +66,7 @@ def _as_sent(row: Operation, schema: dict[str, Any]) -> None:
         if name in schema.get("required", ()):
             schema["required"].remove(name)
     if issubclass(row.body, Creation):
-        kind = {"$type": {"enum": [TYPES.get(row.body.name, "ServiceExecution"), None]}}
+        kind = {"$type": {"enum": [TYPES.get(row.body.wire_name, "ServiceExecution"), None]}}
         schema["properties"] = {**LINKED_DATA, **kind, **schema["properties"]}
     if getattr(row.body, "wire_name", None) in STEP_COMMANDS:
         schema["properties"]["id"] = {

@@ -77,7 +77,7 @@ class TallyNoted(Event):
 
 
 class Begin(Creation[Tally]):
-    name: ClassVar[str] = "begin"
+    wire_name: ClassVar[str] = "begin"
     after: str | None = None
 
     def reads(
@@ -92,7 +92,7 @@ class Begin(Creation[Tally]):
 
 
 class Raise(Command[Tally]):
-    name: ClassVar[str] = "raise"
+    wire_name: ClassVar[str] = "raise"
     amount: int = 1
     limit: int | None = None
 
@@ -104,7 +104,7 @@ class Raise(Command[Tally]):
 
 
 class Note(Command[Tally]):
-    name: ClassVar[str] = "note"
+    wire_name: ClassVar[str] = "note"
     note: str
 
     def decide(self, state: Tally, context: Context) -> Iterator[Event | OtherStreamEvent]:
@@ -114,7 +114,7 @@ class Note(Command[Tally]):
 class Stumble(Command[Tally]):
     """A command with a mistake in it."""
 
-    name: ClassVar[str] = "stumble"
+    wire_name: ClassVar[str] = "stumble"
 
     def decide(self, state: Tally, context: Context) -> Iterator[Event | OtherStreamEvent]:
         yield TallyRaised(amount=1)

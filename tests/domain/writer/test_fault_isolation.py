@@ -55,7 +55,7 @@ class Unstorable(Event):
 class Botch(Command[Tally]):
     """Records something sealed, and then something that cannot be stored."""
 
-    name: ClassVar[str] = "botch"
+    wire_name: ClassVar[str] = "botch"
 
     def decide(self, state: Tally, context: Context) -> Iterator[Event | OtherStreamEvent]:
         yield TallyNoted(note="never stored")
@@ -65,7 +65,7 @@ class Botch(Command[Tally]):
 class Misread(Raise):
     """A command with a mistake in what it reads."""
 
-    name: ClassVar[str] = "misread"
+    wire_name: ClassVar[str] = "misread"
 
     def reads(
         self, state: Tally | None, states: Mapping[str, Versioned[Any] | None]
