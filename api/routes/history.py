@@ -83,7 +83,10 @@ class HistoryHandlers:
 
     async def compare(self, request: Request) -> ASGIApp:
         """Two executions, or two versions, step by step: where they part, and what they took."""
-        name = checked_id(request.parameter("with"), "with")
+        wanted = request.parameter("with")
+        if wanted is None:
+            raise Invalid.field("with", "is required: the id of the other execution")
+        name = checked_id(wanted, "with")
         version = request.integer("withVersion", 1, 2**53)
         this = await self._reader.read(request)
         try:

@@ -157,7 +157,7 @@ def _filter(request: Request) -> LogFilter:
     levels = [level for level in LEVELS if level in asked]
     if unknown := set(asked) - set(LEVELS):
         raise Invalid.field(
-            "level", f"must be of {', '.join(LEVELS)}, but has `{min(unknown)[:100]}`"
+            "level", f"must be one or more of {', '.join(LEVELS)}, but has `{min(unknown)[:100]}`"
         )
     since, until = request.parameter("since"), request.parameter("until")
     return LogFilter(
