@@ -189,19 +189,19 @@ def operations(system: System) -> tuple[Operation, ...]:
     """
     consistency = Consistency(system.store, system.runner)
     reader = StateReader(system.history, consistency, now)
-    taking = commands.CommandHandlers(
+    command_handlers = commands.CommandHandlers(
         system.bus, system.store, system.history, new_id=new_id, clock=now
     )
     event_streams = EventStreams(StreamRequests(system.hub, system.store))
     rows = (
-        *commands.routes(taking),
+        *commands.routes(command_handlers),
         *execution_lists.routes(_lists(system, consistency)),
         *analytics.routes(
             analytics.AnalyticsHandlers(system.store, system.analytics_queries, consistency)
         ),
         *streams.routes(event_streams),
         *command_batch.routes(_batches(system)),
-        *commands.update_routes(taking),
+        *commands.update_routes(command_handlers),
         *executions.routes(
             executions.ExecutionHandlers(reader, system.store, system.logs, consistency)
         ),
