@@ -90,7 +90,7 @@ class ServiceLog(Application[str]):
     `DATABASE_URL`, also say where the database is.
     """
 
-    wire_name = "executions"
+    name = "executions"
 
     def construct_env(self, name: str, env: EnvType | None = None) -> Environment:
         """The environment, whose variables for no application by name are those of others."""
