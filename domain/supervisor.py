@@ -1,16 +1,23 @@
-"""Keeps a task running: an error is logged, and the task starts again after a pause that grows."""
+"""Keeps tasks running, and ends them.
+
+An error is logged, and the task starts again after a pause that grows.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from time import monotonic
+from typing import Any
 
 import structlog
 
 SHORTEST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
 """Seconds between two starts: doubled after each failure, until one run has lasted this long."""
+
+CANCEL_AGAIN = 0.5
+"""Seconds after which a task that goes on is cancelled once more."""
 
 log = structlog.get_logger()
 
@@ -40,3 +47,17 @@ async def supervise(
             pause = SHORTEST_PAUSE
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
+
+
+async def cancel(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks until they have ended; how they ended does not matter any more.
+
+    Once is not enough: in Python 3.11 `asyncio.wait_for`, in which a task waits for a connection of
+    the pool, loses a cancellation that comes together with what it waits for.
+    """
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN)
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -16,8 +16,8 @@ from api.streaming.log_lines import LogLines
 from api.streaming.subscriber import RESTART, Subscriber, Transport
 from api.streaming.topic import Topic
 from api.telemetry.metrics import STREAMS
-from domain.eventlog.tail import cancel
 from domain.model import Versioned
+from domain.supervisor import cancel
 from projections.log_lines.tail import LogLineTail
 
 AT_ONCE = 100

@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from domain.eventlog.sessions import session_options
-from domain.supervisor import supervise
+from domain.supervisor import cancel, supervise
 
 HEARING, DEAF = 1.0, 0.25
 """Seconds between two polls while notifications arrive, and while they do not."""
@@ -89,9 +89,7 @@ class Listener:
     async def stop(self) -> None:
         """Stop listening."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await cancel(self._task)
 
     async def _run(self) -> None:
         try:

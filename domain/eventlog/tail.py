@@ -15,7 +15,7 @@ from domain.eventlog.codec import Codec, EventRow
 from domain.eventlog.notifications import Listener, Wake
 from domain.eventlog.store import Store
 from domain.model import Recorded
-from domain.supervisor import supervise
+from domain.supervisor import cancel, supervise
 
 PAGE = 1_000
 MOST_EVENTS = 5_000
@@ -23,8 +23,6 @@ MOST_BYTES = 16 * 1024 * 1024
 """How much is kept in memory; a follower further behind reads from the database."""
 UNUSED = 0.05
 """Seconds between two looks at the head while nobody needs the events."""
-CANCEL_AGAIN = 0.5
-"""Seconds after which a task that has been cancelled, and has not ended, is cancelled again."""
 
 
 class LogEvent:
@@ -47,19 +45,6 @@ class LogEvent:
         if self._recorded is None:
             self._recorded = self._codec.decode(self.row)
         return self._recorded
-
-
-async def cancel(*tasks: asyncio.Task[None]) -> None:
-    """Cancel tasks until they have ended.
-
-    Once is not enough: in Python 3.11 `asyncio.wait_for`, in which one waits for a connection of the
-    pool, loses a cancellation that comes together with what it waits for.
-    """
-    running = set(tasks)
-    while running:
-        for task in running:
-            task.cancel()
-        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN)
 
 
 class HoleInLog(Exception):

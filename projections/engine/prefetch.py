@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from psycopg import AsyncConnection
 
 from domain.eventlog.store import Store
+from domain.supervisor import cancel
 from projections.engine.follower import Follower, decode
 from projections.engine.pages import LogPages, Page, Part
 from projections.engine.projection import Projection
@@ -27,8 +28,7 @@ class PrefetchedPages(LogPages):
     async def stop(self) -> None:
         """Read no further."""
         if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.gather(self._reading, return_exceptions=True)
+            await cancel(self._reading)
             self._reading = None
 
     async def read(self, connection: AsyncConnection, after: int, until: int, head: int) -> Page:

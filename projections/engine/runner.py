@@ -15,7 +15,7 @@ from domain.eventlog.notifications import Listener, Wake, watched
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from domain.eventlog.tail import Tail
-from domain.supervisor import supervise
+from domain.supervisor import cancel, supervise
 from projections.engine.follower import Follower
 from projections.engine.pages import TailPages
 from projections.engine.progress import AppliedPositions
@@ -92,9 +92,7 @@ class Runner:
 
     async def stop(self) -> None:
         """End every task; a page under way is undone and comes again at the next start."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel(*self._tasks)
 
     def position(self, view: str) -> int:
         """How far a view is, as far as this process knows."""

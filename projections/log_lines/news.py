@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import structlog
 
@@ -13,6 +13,7 @@ from domain.errors import Overloaded
 from domain.eventlog.notifications import Wake
 from domain.eventlog.queries import WITH_TYPES
 from domain.eventlog.store import Store
+from domain.supervisor import cancel
 from projections.log_lines.model import NOTED_EVENTS
 from projections.log_lines.tail import LogLineTail
 
@@ -57,9 +58,7 @@ class LogLineNotifier:
     async def stop(self) -> None:
         """Stop looking."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await cancel(self._task)
 
     def appended(self) -> None:
         """Lines were appended by this process; those of others are found by looking."""

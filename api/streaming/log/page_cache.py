@@ -11,6 +11,7 @@ import structlog
 from api.streaming.log.entry import Entry
 from domain.errors import Overloaded
 from domain.lru import LruCache
+from domain.supervisor import cancel
 
 SIZE = 256
 """Positions in a page."""
@@ -129,10 +130,7 @@ class PageCache:
 
     async def stop(self) -> None:
         """Cancel what is being read."""
-        tasks = list(self._reading.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(*self._reading.values())
 
     async def _fetch(self, number: int) -> None:
         try:

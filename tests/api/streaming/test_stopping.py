@@ -12,7 +12,7 @@ import pytest
 from api.streaming.hub import Hub
 from api.streaming.log.loader import Loader
 from api.streaming.log.tail import Idle, LogPage
-from domain.eventlog import tail
+from domain import supervisor
 from tests.support.memory_log import MemoryLog, MemoryTail
 
 
@@ -31,7 +31,7 @@ class ImpatientTail(MemoryTail):
 async def test_hub_stops_although_a_cancellation_comes_together_with_news(
     monkeypatch: pytest.MonkeyPatch, turns: int
 ) -> None:
-    monkeypatch.setattr(tail, "CANCEL_AGAIN", 0.01)
+    monkeypatch.setattr(supervisor, "CANCEL_AGAIN", 0.01)
     log = MemoryLog()
     woken = ImpatientTail(log)
     hub = Hub(woken, cast(Loader, log), cast(Any, SimpleNamespace()), 10)
