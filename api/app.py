@@ -82,6 +82,7 @@ class System:
     tail: Tail
     runner: Runner
     hub: Hub
+    stream_requests: StreamRequests
     history: History
     executions: Executions
     past_lists: PastLists
@@ -149,6 +150,7 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
         tail=tail,
         runner=runner,
         hub=hub,
+        stream_requests=StreamRequests(hub, store),
         history=History(store),
         executions=executions_view,
         past_lists=PastLists(store),
@@ -192,7 +194,7 @@ def operations(system: System) -> tuple[Operation, ...]:
     command_handlers = commands.CommandHandlers(
         system.bus, system.store, system.history, new_id=new_id, clock=now
     )
-    event_streams = EventStreams(StreamRequests(system.hub, system.store))
+    event_streams = EventStreams(system.stream_requests)
     rows = (
         *commands.routes(command_handlers),
         *execution_lists.routes(_lists(system, consistency)),
@@ -261,7 +263,7 @@ def create_app(system: System) -> ASGIApp:
     router = Router(
         [
             *routes(system.access, system.bodies, rows),
-            *websocket.routes(system.access, StreamRequests(system.hub, system.store), rows),
+            *websocket.routes(system.access, system.stream_requests, rows),
         ],
         redirect_slashes=False,
         default=_unknown,

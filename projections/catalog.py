@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import orjson
@@ -12,12 +12,7 @@ from domain.catalog import order, service, user, workflow
 from domain.errors import Invalid
 from domain.eventlog.codec import Codec, Snapshot, frozen, sealed_json
 from domain.model import Recorded, Versioned, replay
-from projections.representations.catalog import (
-    order_document,
-    service_document,
-    user_document,
-    workflow_document,
-)
+from projections.representations.catalog import document
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS catalog (
@@ -37,12 +32,6 @@ CREATE INDEX IF NOT EXISTS catalog_members ON catalog USING gin (document jsonb_
     WITH (fastupdate = off);
 """
 EVENTS = (*service.EVENTS, *workflow.EVENTS, *order.EVENTS, *user.EVENTS)
-DOCUMENTS: Mapping[str, Callable[[Versioned[Any]], dict[str, Any]]] = {
-    "service": service_document,
-    "workflow": workflow_document,
-    "order": order_document,
-    "user": user_document,
-}
 FIELDS = {
     "service": {"name", "provider", "workflow"},
     "workflow": {"name"},
@@ -125,9 +114,9 @@ class Catalog:
 
     def _row(self, stream: str, versioned: Versioned[Any]) -> tuple[Any, ...]:
         kind, _, identity = stream.partition("/")
-        document = DOCUMENTS[kind](versioned)
-        members = {name: value for name, value in document.items() if name in FIELDS[kind]}
-        found, shown = orjson.dumps(members).decode(), sealed_json(document).decode()
+        whole = document(versioned)
+        members = {name: value for name, value in whole.items() if name in FIELDS[kind]}
+        found, shown = orjson.dumps(members).decode(), sealed_json(whole).decode()
         place = versioned.version, versioned.position, versioned.at
         return (
             kind,

@@ -29,7 +29,7 @@ def document(versioned: Versioned[Any]) -> dict[str, Any]:
 def order_document(versioned: Versioned[Order]) -> dict[str, Any]:
     """The order as clients see it."""
     order = versioned.state
-    parts = {
+    members = {
         "$type": "ServiceOrder",
         "$id": order.id,
         "service": order.service,
@@ -38,45 +38,40 @@ def order_document(versioned: Versioned[Order]) -> dict[str, Any]:
         "priority": order.priority,
         "status": order.status,
         "execution": order.execution,
-        "version": versioned.version,
-        "position": versioned.position,
     }
-    return {name: value for name, value in parts.items() if value is not None}
+    return _placed(versioned, members)
 
 
 def service_document(versioned: Versioned[Service]) -> dict[str, Any]:
     """The service as clients see it."""
     service = versioned.state
-    parts = {
+    members = {
         "$type": "Service",
         "$id": service.id,
         "name": service.name,
         "provider": service.provider,
         "workflow": service.workflow,
         "description": service.description,
-        "version": versioned.version,
-        "position": versioned.position,
     }
-    return {name: value for name, value in parts.items() if value is not None}
+    return _placed(versioned, members)
 
 
 def user_document(versioned: Versioned[User]) -> dict[str, Any]:
     """The user as clients see it."""
     user = versioned.state
-    return {
+    members = {
         "$type": "User",
         "$id": user.id,
         "name": user.name,
         "kind": user.kind,
-        "version": versioned.version,
-        "position": versioned.position,
     }
+    return _placed(versioned, members)
 
 
 def workflow_document(versioned: Versioned[Workflow]) -> dict[str, Any]:
     """The workflow as clients see it."""
     workflow = versioned.state
-    return {
+    members = {
         "$type": "BusinessWorkflow",
         "$id": workflow.id,
         "name": workflow.name,
@@ -84,6 +79,11 @@ def workflow_document(versioned: Versioned[Workflow]) -> dict[str, Any]:
             step.model_dump(mode="json", by_alias=True, exclude_none=True)
             for step in workflow.steps
         ],
-        "version": versioned.version,
-        "position": versioned.position,
     }
+    return _placed(versioned, members)
+
+
+def _placed(versioned: Versioned[Any], members: dict[str, Any]) -> dict[str, Any]:
+    """The members that there are, and where in its stream and in the log they are from."""
+    shown = {name: value for name, value in members.items() if value is not None}
+    return {**shown, "version": versioned.version, "position": versioned.position}
