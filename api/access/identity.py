@@ -16,9 +16,6 @@ class Caller(NamedTuple):
     name: str
     rights: frozenset[Right]
 
-    def may(self, right: Right) -> bool:
-        return right in self.rights
-
     def require(self, right: Right) -> None:
         """Raises Forbidden without the right."""
         if right not in self.rights:

@@ -63,8 +63,6 @@ VERSIONS_AT = """SELECT wanted.stream, wanted.position, (
         SELECT coalesce(max(originator_version), 0) FROM events
         WHERE originator_id = wanted.stream AND notification_id <= wanted.position)
     FROM unnest(%b::text[], %b::bigint[]) AS wanted (stream, position)"""
-AT_TIME = """SELECT coalesce(max(originator_version), 0) FROM events
-    WHERE originator_id = %b AND at <= %b"""
 BEGUN = """SELECT originator_id FROM events
     WHERE originator_version = 1 AND originator_id > %s AND originator_id ^@ %s
         AND notification_id <= %s ORDER BY originator_id LIMIT %s"""

@@ -23,7 +23,6 @@ from domain.eventlog.idempotency import IdempotencyKey, Reply, claim
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.pg_arrays import columns
 from domain.eventlog.queries import (
-    AT_TIME,
     BEGIN,
     HEAD,
     HISTORY,
@@ -180,12 +179,6 @@ class Store:
         async with self.reader() as connection:
             cursor = await connection.execute(HISTORY, (stream, after, until, limit), binary=True)
             return [EventRow(*row) for row in await cursor.fetchall()]
-
-    async def version_at(self, stream: str, at: datetime) -> int:
-        """The version a stream had at a time; 0 before its first event."""
-        async with self.reader() as connection:
-            cursor = await connection.execute(AT_TIME, (stream, at), binary=True)
-            return int((await _one(cursor))[0])
 
     async def position_before(self, at: datetime) -> int:
         """The position of the last event recorded before a time, found by halving: `at` never falls."""

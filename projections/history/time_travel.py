@@ -75,14 +75,6 @@ class History:
         """
         return existing(await self.read(stream, version), version)
 
-    async def at_time(self, stream: str, at: datetime) -> Versioned[Any]:
-        """The state that was recorded at a time; when things occurred does not matter here.
-
-        Raises:
-            NotFound: the first event was recorded later, or there is none.
-        """
-        return existing(await self.read(stream, at), at)
-
     async def events(
         self,
         stream: str,

@@ -176,9 +176,6 @@ class MemoryStore(Store):
     ) -> list[EventRow]:
         return [e for e in self.log.of(stream) if after < e.version <= until][:limit]
 
-    async def version_at(self, stream: str, at: datetime) -> int:
-        return max((e.version for e in self.log.of(stream) if e.at <= at), default=0)
-
     async def position_before(self, at: datetime) -> int:
         return max((e.position for e in self.log.events if e.at < at), default=0)
 

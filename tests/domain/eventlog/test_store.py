@@ -116,8 +116,10 @@ async def test_history_of_a_stream_is_its_own_events_in_order(store: Store) -> N
 async def test_times_lead_to_versions_and_positions(store: Store) -> None:
     written = await two_tallies(store)
     third = written[2].at
-    assert await store.version_at("tally/a", third) == 2
-    assert await store.version_at("tally/a", NOON) == 0
+    then = (await store.look("tally/a", third)).versioned
+    assert then is not None
+    assert then.version == 2
+    assert (await store.look("tally/a", NOON)).versioned is None
     assert await store.position_before(third) == 2
     assert await store.position_before(NOON) == 0
     assert await store.position_before(third + timedelta(days=1)) == 4

@@ -13,7 +13,7 @@ from domain.errors import Invalid, NotFound, TooExpensive
 from domain.execution.events import ProgressUpdated
 from domain.execution.step_events import StepCompleted, StepStarted
 from projections.history.json_patch import Change
-from projections.history.time_travel import EventPage, History
+from projections.history.time_travel import EventPage, History, existing
 from projections.representations.execution import document
 from tests.support.event_writer import (
     NOON,
@@ -72,10 +72,10 @@ async def test_state_at_a_time_has_the_events_recorded_by_then(database: str) ->
     async with finished(database) as history:
         for version in (1, 5, 12):
             at = NOON + version * SECOND
-            assert (await history.at_time(STREAM, at)).version == version
-            assert (await history.at_time(STREAM, at + SECOND / 2)).version == version
+            for time in (at, at + SECOND / 2):
+                assert existing(await history.read(STREAM, time), time).version == version
         with pytest.raises(NotFound):
-            await history.at_time(STREAM, NOON)
+            existing(await history.read(STREAM, NOON), NOON)
 
 
 @pytest.mark.parametrize("version", [0, -1, 13, 2**62, 2**80])
