@@ -32,7 +32,7 @@ class Budget:
         self._clock = clock
         self._since = clock()
 
-    async def breathe(self) -> None:
+    async def let_others_run(self) -> None:
         """Let others run, if this has worked long enough since they did.
 
         Raises:

@@ -168,7 +168,7 @@ class Hub:
         STREAMS.set(self.open)
 
     def register(self, stream: ExternalStream) -> None:
-        """Count a stream that writes by itself, until it is dismissed."""
+        """Count a stream that writes by itself, until `unregister`."""
         self._external_streams.add(stream)
         STREAMS.set(self.open)
         if self.closing:

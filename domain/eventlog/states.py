@@ -162,7 +162,7 @@ class StateLoader:
                 assert after is not None
                 versioned = after
                 yield StateAfter(versioned, recorded)
-                await budget.breathe()
+                await budget.let_others_run()
             if not rows:
                 return
 

@@ -78,7 +78,7 @@ class Runner:
         self._hurries = {view.name: Wake() for view in views}
         self._tasks: list[asyncio.Task[None]] = []
         self._owned: set[str] = set()
-        listener.add_handler(channel(schema), self._told)
+        listener.add_handler(channel(schema), self._on_notification)
 
     def start(self) -> None:
         """Begin to follow the log."""
@@ -121,7 +121,7 @@ class Runner:
         for view, position in await (await connection.execute(POSITIONS)).fetchall():
             self._horizon.reach(view, position)
 
-    def _told(self, payload: str | None) -> None:
+    def _on_notification(self, payload: str | None) -> None:
         if payload:
             view, _, position = payload.partition(" ")
             self._horizon.reach(view, int(position))

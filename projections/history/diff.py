@@ -83,7 +83,7 @@ class Diff:
 
 async def _at_times(budget: Budget, number: int) -> None:
     if number % YIELD_EVERY == 0:
-        await budget.breathe()
+        await budget.let_others_run()
 
 
 def _changed(before: Execution, after: Execution) -> Sequence[str]:

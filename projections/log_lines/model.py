@@ -21,7 +21,7 @@ from domain.types import JsonObject, Label, LongText
 from projections.representations.execution_schema import LogLevel
 
 Level = LogLevel
-NOTED, TOLD = 0, 1
+OF_SERVER, OF_CLIENT = 0, 1
 """Where a line is from: the server notes it of an event, or a worker told it."""
 NOTED_EVENTS = (
     ExecutionFailed.type,
@@ -93,7 +93,7 @@ def _content(line: Kept, key: DataKey | None) -> dict[str, Any]:
     if key is None:
         return {"message": None, "erased": True}
     content = orjson.loads(key.open(line.sealed))
-    if line.origin == NOTED:
+    if line.origin == OF_SERVER:
         return {"message": f"{line.said}{content}"}
     context = {} if content["context"] is None else {"context": content["context"]}
     return {"message": content["message"], **context}
@@ -102,7 +102,7 @@ def _content(line: Kept, key: DataKey | None) -> dict[str, Any]:
 def noted(recorded: Recorded) -> Kept:
     """What the server notes of one of `NOTED_EVENTS`, its sealed fields as `Ciphertext`."""
     level, step, said, token = _note(recorded.event)
-    return Kept(recorded.when, NOTED, recorded.position, recorded.at, level, step, said, token)
+    return Kept(recorded.when, OF_SERVER, recorded.position, recorded.at, level, step, said, token)
 
 
 def _note(event: Event) -> tuple[Level, str | None, str, str | None]:

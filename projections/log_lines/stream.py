@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection
 
 from domain.eventlog.store import Store
-from projections.log_lines.model import NOTED, Kept, shown
+from projections.log_lines.model import OF_SERVER, Kept, shown
 from projections.log_lines.reader import LogFilter, filtered
 from projections.log_lines.tail import LARGEST, LAST
 
@@ -65,7 +65,7 @@ class Place(NamedTuple):
 
     def after(self, line: Kept) -> Place:
         """The cursor after this one's next line."""
-        if line.origin == NOTED:
+        if line.origin == OF_SERVER:
             return self._replace(note=line.id)
         return self._replace(line=line.id)
 

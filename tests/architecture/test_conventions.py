@@ -185,6 +185,8 @@ RETIRED = {
     "Wish": "Preference",
     "wish": "parsed_command",
     "Teller": "Folding",
+    "breathe": "let_others_run",
+    "TOLD": "OF_CLIENT",
     "Wheel": "Heartbeat",
     "Audience": "Index",
     "Batches": "DataLoader",

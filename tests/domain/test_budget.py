@@ -38,20 +38,20 @@ async def others_ran(work: Callable[[], object]) -> bool:
 async def test_others_run_after_a_slice_of_work_and_not_before() -> None:
     clock = Clock()
     long = budget(clock, 1)
-    assert not await others_ran(long.breathe)
+    assert not await others_ran(long.let_others_run)
     clock.now += SLICE
-    assert await others_ran(long.breathe)
-    assert not await others_ran(long.breathe)
+    assert await others_ran(long.let_others_run)
+    assert not await others_ran(long.let_others_run)
 
 
 async def test_work_beyond_the_budget_is_refused_with_advice() -> None:
     clock = Clock()
     long = budget(clock, 1)
     clock.now += 1
-    await long.breathe()
+    await long.let_others_run()
     clock.now += 2 * SLICE
     with pytest.raises(TooExpensive) as refused:
-        await long.breathe()
+        await long.let_others_run()
     assert refused.value.members == {"errors": [{"path": "to", "message": "ask for less"}]}
 
 
@@ -65,4 +65,4 @@ async def test_budget_does_not_count_the_time_of_awaited_work() -> None:
 
     assert await long.wait(others()) == "done"
     clock.now += 2 * SLICE
-    await long.breathe()
+    await long.let_others_run()
