@@ -25,9 +25,9 @@ def main() -> None:
     """Apply the share, and end at once where standard input does."""
     os.nice(POLITE)
     configure_logging("warning")
-    members = FileIO(0, closefd=False)
-    share = Share.parse(members.readline())
-    Thread(target=_end_with, args=(members,), name="end with the starter", daemon=True).start()
+    starter = FileIO(0, closefd=False)
+    share = Share.parse(starter.readline())
+    Thread(target=_end_with, args=(starter,), name="end with the starter", daemon=True).start()
     try:
         asyncio.run(_apply(share))
     except Exception as error:  # noqa: BLE001 - whatever it is, it is one line for the operator
@@ -46,8 +46,8 @@ async def _apply(share: Share) -> None:
         await store.close()
 
 
-def _end_with(members: FileIO) -> None:
-    members.read(1)
+def _end_with(starter: FileIO) -> None:
+    starter.read(1)
     os._exit(1)
 
 

@@ -125,22 +125,22 @@ def line(frame: Frame) -> Text:
 
 def log_line(frame: Frame) -> Text:
     """A log line with its execution, in one line unless its message has more."""
-    members = orjson.loads(frame.data)
-    return log_text(members, (members["execution"], "bold"), (" ", ""))
+    shown = orjson.loads(frame.data)
+    return log_text(shown, (shown["execution"], "bold"), (" ", ""))
 
 
-def log_text(members: Any, *before: tuple[str, str]) -> Text:
+def log_text(shown: Any, *before: tuple[str, str]) -> Text:
     """A log line as JSON has it, with what stands `before` its level."""
-    missing = next((name for name in ("erased", "unreadable") if members.get(name)), None)
-    message = f"({missing})" if missing else members["message"]
+    missing = next((name for name in ("erased", "unreadable") if shown.get(name)), None)
+    message = f"({missing})" if missing else shown["message"]
     return _text(
-        (members["timestamp"][11:23], "dim"),
+        (shown["timestamp"][11:23], "dim"),
         (" ", ""),
         *before,
-        (f"{members['level']:<5}", LEVELS[members["level"]]),
-        (f" [{members['step']}]" if "step" in members else "", "cyan"),
+        (f"{shown['level']:<5}", LEVELS[shown["level"]]),
+        (f" [{shown['step']}]" if "step" in shown else "", "cyan"),
         (f" {message}", ""),
-        (f" {_short(members['context'])}" if "context" in members else "", "dim"),
+        (f" {_short(shown['context'])}" if "context" in shown else "", "dim"),
     )
 
 

@@ -28,10 +28,10 @@ def variables(conninfo: str, schema: str) -> dict[str, str]:
 
     Not their command line: that is shown to every user of the machine, and a password is in here.
     """
-    members = {
+    environment = {
         option.envvar.decode(): option.val.decode()
         for option in Conninfo.parse(conninfo.encode())
         if option.envvar and option.val
     }
-    options = f"{members.get('PGOPTIONS', '')} -c search_path={schema}".strip()
-    return {**members, "PGOPTIONS": options}
+    options = f"{environment.get('PGOPTIONS', '')} -c search_path={schema}".strip()
+    return {**environment, "PGOPTIONS": options}

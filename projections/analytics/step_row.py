@@ -69,8 +69,8 @@ def after_end(run: StepRun, event: Event, when: datetime) -> StepRun:
     return ended(run, StepStatus.SKIPPED, when, cut_short=True)
 
 
-def _kind(members: StepPlan | StepStarted) -> str:
-    return getattr(members, "kind", None) or NONE
+def _kind(source: StepPlan | StepStarted) -> str:
+    return getattr(source, "kind", None) or NONE
 
 
 def new(fact: Fact, step: str, name: str, own: StepAssignee | None, kind: str) -> StepRun:

@@ -91,47 +91,52 @@ class Follower:
         return self._left.position if self._left else 0
 
     async def catch_up(
-        self, connection: AsyncConnection, page: int | None = None, members: str | None = None
+        self,
+        connection: AsyncConnection,
+        page: int | None = None,
+        progress_channel: str | None = None,
     ) -> BookmarkState | None:
         """Apply the next page, of so many events at most; None when there was none.
 
-        The channel `members` hears how far the view is when nothing is left.
+        The channel `progress_channel` hears how far the view is when nothing is left.
         """
         page = page or self._page
         try:
-            return await self._process_page(connection, page, members, self._apply)
+            return await self._process_page(connection, page, progress_channel, self._apply)
         except (psycopg.OperationalError, psycopg.InterfaceError, Overloaded):
             raise
         except Exception:  # noqa: BLE001 - once more, with care: then it shows which event it was
             self.view.forget()
-            return await self._process_page(connection, page, members, self._apply_one_by_one)
+            return await self._process_page(
+                connection, page, progress_channel, self._apply_one_by_one
+            )
 
     async def _process_page(
-        self, connection: AsyncConnection, page: int, members: str | None, show: Apply
+        self, connection: AsyncConnection, page: int, progress_channel: str | None, apply: Apply
     ) -> BookmarkState | None:
         view, bounds = self.view, _Bounds.on(connection)
         async with _undone_by_errors(connection, bounds):
-            progress, head = await _bookmark(connection, bounds, self._bookmark)
+            bookmark, head = await _bookmark(connection, bounds, self._bookmark)
             head = min(head, self._part.until) if self._part else head
-            if progress != self._left:
+            if bookmark != self._left:
                 view.forget()
-            until = min(progress.position + page, head)
-            if until <= progress.position:  # less where `head` was read before a wait for the row
+            until = min(bookmark.position + page, head)
+            if until <= bookmark.position:  # less where `head` was read before a wait for the row
                 self.behind, self.moved = False, 0
                 await connection.execute(bounds.end)
-                self._left = progress
+                self._left = bookmark
                 return None
-            until, events = await self._pages.read(connection, progress.position, until, head)
-            self.behind, self.moved = until < head, until - progress.position
+            until, events = await self._pages.read(connection, bookmark.position, until, head)
+            self.behind, self.moved = until < head, until - bookmark.position
             self._left = None
             self._fit()
             if events:
-                await show(connection, events)
+                await apply(connection, events)
             moved = MOVE.format(until, self._bookmark)
-            if members and not self.behind:
-                moved += NOTIFY.format(members, f"{view.name} {until}")
+            if progress_channel and not self.behind:
+                moved += NOTIFY.format(progress_channel, f"{view.name} {until}")
             await connection.execute(moved + bounds.end)
-        self._left = BookmarkState(until, progress.generation)
+        self._left = BookmarkState(until, bookmark.generation)
         return self._left
 
     def _fit(self) -> None:

@@ -52,7 +52,7 @@ class Share(NamedTuple):
     page: int
     part: Part
 
-    def on_progress(self) -> bytes:
+    def encode(self) -> bytes:
         """The line that `parse` understands."""
         return json.dumps(self).encode() + b"\n"
 
@@ -114,7 +114,7 @@ def _started(
             processes.append(process)
             assert process.stdin is not None
             with suppress(BrokenPipeError):  # it has failed already, which its status tells
-                process.stdin.write(share.on_progress())
+                process.stdin.write(share.encode())
         yield processes
     finally:
         for process in processes:

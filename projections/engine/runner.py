@@ -70,7 +70,7 @@ class Runner:
         self._tail = tail
         self._conninfo = conninfo
         self._schema = schema
-        self._horizon = AppliedPositions()
+        self._applied = AppliedPositions()
         self._views = views
         self._wakes = {view.name: tail.subscribe(partial(self._owns, view.name)) for view in views}
         self._awaited: dict[str, int] = {}
@@ -96,16 +96,16 @@ class Runner:
 
     def position(self, view: str) -> int:
         """How far a view is, as far as this process knows."""
-        return self._horizon[view]
+        return self._applied[view]
 
     async def wait(self, view: str, position: int, seconds: float) -> bool:
         """Whether a view's rows reach a position within the time, whichever process writes them."""
         end = monotonic() + seconds
-        if self._horizon[view] < position:
+        if self._applied[view] < position:
             self._awaited[view] = max(position, self._awaited.get(view, 0))
             self._hurries[view].set()
             self._wakes[view].set()
-        while not await self._horizon.wait(view, position, min(POLL, max(end - monotonic(), 0))):
+        while not await self._applied.wait(view, position, min(POLL, max(end - monotonic(), 0))):
             if monotonic() >= end:
                 return False
             if view not in self._owned:
@@ -119,12 +119,12 @@ class Runner:
 
     async def _look(self, connection: AsyncConnection) -> None:
         for view, position in await (await connection.execute(POSITIONS)).fetchall():
-            self._horizon.reach(view, position)
+            self._applied.reach(view, position)
 
     def _on_notification(self, payload: str | None) -> None:
         if payload:
             view, _, position = payload.partition(" ")
-            self._horizon.reach(view, int(position))
+            self._applied.reach(view, int(position))
 
     def _owns(self, view: str) -> bool:
         return view in self._owned
@@ -169,10 +169,10 @@ class Runner:
                 due_at = due_at or monotonic() + STILL
 
     async def _catch_up(self, connection: AsyncConnection, follower: Follower) -> None:
-        members = channel(self._schema)
+        progress_channel = channel(self._schema)
         while True:
-            progress = await follower.catch_up(connection, members=members)
-            self._horizon.reach(follower.view.name, follower.position)
+            progress = await follower.catch_up(connection, progress_channel=progress_channel)
+            self._applied.reach(follower.view.name, follower.position)
             if progress is None or not follower.behind:
                 break
             await asyncio.sleep(0)

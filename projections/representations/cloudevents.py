@@ -27,11 +27,11 @@ def envelope(row: EventRow, key: DataKey | None, after: Versioned[Any] | None = 
     after the event, if that is to be shown: beside `data`, as some events' data has a `state`, too.
     """
     head = orjson.dumps(_attributes(row))
-    members = b'%b,"data":%b' % (head[:-1], open_json(row.data, key))
+    body = b'%b,"data":%b' % (head[:-1], open_json(row.data, key))
     if after is None:
-        return members + b"}"
+        return body + b"}"
     state = open_json(sealed_json(document(after, after.at)), key)
-    return b'%b,"state":%b}' % (members, state)
+    return b'%b,"state":%b}' % (body, state)
 
 
 def _attributes(row: EventRow) -> dict[str, Any]:

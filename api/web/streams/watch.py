@@ -29,13 +29,13 @@ def watched(hub: Hub, request: Request, name: str, look: Look, most: int | None 
         return event_stream.sent_away(request)
 
     async def frames(source: EventSource) -> AsyncGenerator[bytes]:
-        members = b""
+        last = b""
         while not source.closing:
             found = await look()
-            data = members if found is None else orjson.dumps(found)
-            if data != members:
-                members = data
-                yield frame(name, members)
+            data = last if found is None else orjson.dumps(found)
+            if data != last:
+                last = data
+                yield frame(name, last)
             await source.wake.wait(OFTEN)
 
     return EventSource(hub, frames, kind=name)

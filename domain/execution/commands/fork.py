@@ -79,8 +79,8 @@ class ForkExecution(Creation[Execution]):
 
 def _progress(source: Execution) -> dict[str, Any]:
     """What was told, but for the 100 that a completion tells."""
-    members = source.explicit_progress
-    return {} if members is None or source.status is Status.COMPLETED else {"progress": members}
+    progress = source.explicit_progress
+    return {} if progress is None or source.status is Status.COMPLETED else {"progress": progress}
 
 
 def _require_content(

@@ -203,7 +203,7 @@ def test_rebuild_process_ends_with_its_parent(views: str) -> None:
         connection.execute("SELECT FROM bookmarks WHERE view = %s FOR UPDATE", (name,))
         with subprocess.Popen(COMMAND, stdin=subprocess.PIPE) as process:
             assert process.stdin is not None
-            process.stdin.write(share.on_progress())
+            process.stdin.write(share.encode())
             process.stdin.flush()
             wait_until_blocked(views)
             process.stdin.close()
@@ -219,6 +219,6 @@ def wait_until_blocked(conninfo: str) -> None:
 
 def test_progress_message_of_a_share_round_trips() -> None:
     share = Share("password='a\n\"b'", "-c x=y", "schema", "logs", 20, Part(3, 1, 100))
-    assert Share.parse(share.on_progress()) == share
+    assert Share.parse(share.encode()) == share
     with pytest.raises(ValueError, match="Expecting value"):
         Share.parse(b"")
