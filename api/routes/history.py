@@ -52,9 +52,7 @@ class HistoryHandlers:
         if event_stream.preferred(request):
             return await self._streams.events_of_execution(request)
         request.only("order", "limit", "cursor", "types", "minPosition", "include")
-        order = request.parameter("order") or "asc"
-        if order not in {"asc", "desc"}:
-            raise Invalid.field("order", "must be asc or desc")
+        order = request.choice("order", "asc", "desc")
         types = [glob for glob in (request.parameter("types") or "").split(",") if glob]
         known_types(types)
         with_states = included(request)

@@ -132,9 +132,7 @@ class LogLineHandlers:
         only = _filter(request)
         if streaming:
             return await self._streams.follow(request, only)
-        order = request.parameter("order") or "asc"
-        if order not in {"asc", "desc"}:
-            raise Invalid.field("order", "must be asc or desc")
+        order = request.choice("order", "asc", "desc")
         if (versioned := await self._store.load(f"execution/{request.path['id']}")) is None:
             raise NotFound("There is no such execution.")
         await self._consistency.wait_for_projection(request, "logs")

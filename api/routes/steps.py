@@ -29,21 +29,17 @@ class StepHandlers:
 
     async def read(self, request: Request) -> ASGIApp:
         """The steps in their order: a list, or where `limit` or `cursor` is given a page of them."""
-        slim = request.parameter("slim")
-        if slim not in {None, "true", "false"}:
-            raise Invalid.field("slim", "must be true or false")
+        slim = request.boolean("slim")
         limit, cursor = request.integer("limit", 1, 500), request.parameter("cursor")
         state = await self._reader.read(request)
         execution: Execution = state.versioned.state
         if limit is None and cursor is None:
-            return state_response(
-                request, state, _shown(execution, 0, len(execution.steps), slim == "true")
-            )
+            return state_response(request, state, _shown(execution, 0, len(execution.steps), slim))
         after = _place(cursor, len(execution.steps))
         until = after + (limit or DEFAULT)
         more = until < len(execution.steps)
         page = {
-            "data": _shown(execution, after, until, slim == "true"),
+            "data": _shown(execution, after, until, slim),
             "hasMore": more,
             "nextCursor": str(until) if more else None,
         }

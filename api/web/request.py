@@ -82,6 +82,13 @@ class Request:
             raise Invalid.field(name, "must be true or false")
         return text == "true"
 
+    def choice(self, name: str, *allowed: str) -> str | None:
+        """A query parameter that is one of a few words."""
+        text = self.parameter(name)
+        if text is not None and text not in allowed:
+            raise Invalid.field(name, f"must be {' or '.join(allowed)}")
+        return text
+
     def only(self, *names: str) -> None:
         """Refuse all other query parameters: a misspelt filter is no filter."""
         for name, _ in self.query if self._query else ():

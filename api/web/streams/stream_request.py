@@ -144,9 +144,7 @@ def checked_speed(value: object) -> float:
 
 
 def _format(request: Request, default: Format) -> Format:
-    wanted = request.parameter("format")
-    if wanted not in {None, "events", "watch"}:
-        raise Invalid.field("format", "must be watch or events")
+    wanted = request.choice("format", "watch", "events")
     if wanted is not None:
         default = EVENTS if wanted == "events" else WATCH
     return WITH_STATE[default] if included(request) else default
@@ -158,7 +156,4 @@ def included(request: Request) -> bool:
     Raises:
         Invalid: it asks for anything else.
     """
-    include = request.parameter("include")
-    if include not in {None, "execution"}:
-        raise Invalid.field("include", "must be execution")
-    return include is not None
+    return request.choice("include", "execution") is not None
