@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from bench import importing, loading, read, rebuild, streams, visible, write
+from bench import importing, life, loading, read, rebuild, streams, visible, write
 from bench.figures import Report
 from bench.plan import QUICK, Plan
 from bench.stand import Stand, stand
@@ -19,6 +19,7 @@ Section = Callable[[Stand, Plan, Report], None]
 F = TypeVar("F", bound=Callable[..., None])
 
 QUICK_HELP = "2 seconds once instead of 5 seconds three times, and a tenth of the data."
+FOLDER = click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path)
 
 
@@ -57,6 +58,13 @@ def _interrupted(*_: object) -> NoReturn:
 @common
 def write_(**given: Any) -> None:
     run([write.measure], **given)
+
+
+@main.command("life", help="Whole lives of 12 requests at 1, 16 and 64 connections.")
+@click.option("--beside", type=FOLDER, help="Another checkout with its .venv, measured in turns.")
+@common
+def life_(beside: Path | None, **given: Any) -> None:
+    run([life.section(beside)], **given)
 
 
 @main.command("load", help="A stream of 10 000 events from cold.")
@@ -107,6 +115,7 @@ def all_(log: Path | None, mapping: Path | None, **given: Any) -> None:
     """Everything; the import only with --log and --mapping."""
     sections: list[Section] = [
         write.measure,
+        life.section(None),
         loading.measure,
         visible.measure,
         streams.measure,

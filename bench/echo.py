@@ -17,6 +17,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+PATHS = ("/{id}/progress", "", "/{id}/{word}", "/{id}/steps/{step}/{word}")
+"""Those of an execution's commands and log lines; the most frequent comes first, as with the service."""
+
 
 def app(answer: dict[str, object]) -> Starlette:
     async def echo(request: Request) -> Response:
@@ -24,7 +27,9 @@ def app(answer: dict[str, object]) -> Starlette:
         content = orjson.dumps({**answer, "received": received})
         return Response(content, media_type="application/json")
 
-    return Starlette(routes=[Route("/api/executions/{id}/progress", echo, methods=["POST"])])
+    return Starlette(
+        routes=[Route(f"/api/executions{path}", echo, methods=["POST"]) for path in PATHS]
+    )
 
 
 def main() -> None:

@@ -86,21 +86,25 @@ class Stand:
         with psycopg.connect(self._postgres.conninfo(), autocommit=True) as connection:
             connection.execute("CHECKPOINT")
 
-    def environment(self, conninfo: str) -> dict[str, str]:
+    def environment(self, conninfo: str, data_dir: str = "service") -> dict[str, str]:
         """What the service's programs need to find this database."""
         given = {
-            "DATA_DIR": str(self.folder / "service"),
+            "DATA_DIR": str(self.folder / data_dir),
             "DATABASE_URL": conninfo,
             "ADMIN_TOKEN": self.token,
             "LOG_LEVEL": "warning",
         }
         return {**os.environ, **{f"EXECUTIONS_{name}": value for name, value in given.items()}}
 
-    def serve(self, conninfo: str, *options: str) -> Server:
-        """Start the service on a database, and wait until it is ready."""
+    def serve(self, conninfo: str, *options: str, checkout: Path | None = None) -> Server:
+        """Start the service on a database, and wait until it is ready; that of another `checkout`
+        in its own environment.
+        """
         port = free_port()
-        command = (str(BIN / "executions"), "serve", "--port", str(port), *options)
-        return self._start(command, port, "/readyz", self.environment(conninfo))
+        program = BIN if checkout is None else checkout / ".venv" / "bin"
+        command = (str(program / "executions"), "serve", "--port", str(port), *options)
+        environment = self.environment(conninfo, "service" if checkout is None else "beside")
+        return self._start(command, port, "/readyz", environment, checkout or ROOT)
 
     def echo(self, answer: bytes) -> Server:
         """Start the bare echo; it answers with this JSON."""
@@ -120,12 +124,17 @@ class Stand:
         end(server.process)
 
     def _start(
-        self, command: Sequence[str], port: int, path: str, environment: dict[str, str]
+        self,
+        command: Sequence[str],
+        port: int,
+        path: str,
+        environment: dict[str, str],
+        folder: Path = ROOT,
     ) -> Server:
         process = subprocess.Popen(
             command,
             env=environment,
-            cwd=ROOT,
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # ours may be JSON
             start_new_session=True,  # Ctrl-C reaches us alone, and we end it
