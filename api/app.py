@@ -62,7 +62,7 @@ from projections.executions.past import PastLists
 from projections.executions.projection import Executions
 from projections.history.time_travel import History
 from projections.log_lines.news import LogLineNotifier
-from projections.log_lines.reader import LogLineStore
+from projections.log_lines.reader import LogLinePages
 from projections.log_lines.stream import LogLineReader
 from projections.log_lines.tail import LogLineTail
 from projections.registry import all_projections
@@ -88,7 +88,7 @@ class System:
     past_lists: PastLists
     analytics_queries: AnalyticsQueries
     catalog: Catalog
-    logs: LogLineStore
+    logs: LogLinePages
     log_stream: LogLineReader
     log_news: LogLineNotifier
     progress: Progress
@@ -137,13 +137,14 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
     runner = Runner(views, store, tail, listener, conninfo=conninfo, schema=schema)
     log_news = LogLineNotifier(store, lambda: runner.position("logs"))
 
-    def appended() -> None:
+    def lines_written() -> None:
         hub.logs.appended()
         log_news.appended()
 
+    bus = Bus(store, now, new_id, random.random, settings.queue_limit, lines_written=lines_written)
     return System(
         store=store,
-        bus=Bus(store, now, new_id, random.random, settings.queue_limit),
+        bus=bus,
         access=Access(admin_token),
         bodies=Bodies(),
         listener=listener,
@@ -156,7 +157,7 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
         past_lists=PastLists(store),
         analytics_queries=AnalyticsQueries(),
         catalog=catalog_view,
-        logs=LogLineStore(store, appended),
+        logs=LogLinePages(store),
         log_stream=LogLineReader(store),
         log_news=log_news,
         progress=Progress(store, [view.name for view in views]),
@@ -224,21 +225,13 @@ def _lists(system: System, consistency: Consistency) -> execution_lists.ListHand
     )
 
 
-def _line_writer(system: System) -> log_lines.LineWriter:
-    return log_lines.LineWriter(system.logs, system.store, now)
-
-
 def _batches(system: System) -> command_batch.BatchHandlers:
-    return command_batch.BatchHandlers(
-        system.bus, system.store, _line_writer(system), new_id=new_id, clock=now
-    )
+    return command_batch.BatchHandlers(system.bus, system.store, new_id=new_id, clock=now)
 
 
 def _log_lines(system: System, consistency: Consistency) -> log_lines.LogLineHandlers:
     streams_ = LogLineStreams(system.hub, system.runner, system.log_stream, system.log_news)
-    return log_lines.LogLineHandlers(
-        _line_writer(system), system.logs, system.store, consistency, streams_
-    )
+    return log_lines.LogLineHandlers(system.bus, system.logs, system.store, consistency, streams_)
 
 
 def _catalog(system: System, consistency: Consistency) -> catalog.CatalogHandlers:

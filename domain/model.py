@@ -138,6 +138,22 @@ class OtherStreamEvent:
     event: Event
 
 
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """A log line that a command adds to its own stream, in the same commit. It is no event: it has no
+    position, changes no state, and its `content` is stored sealed.
+    """
+
+    occurred_at: datetime
+    level: str
+    step: str | None
+    content: Mapping[str, Any]
+
+
+Recordable = Event | OtherStreamEvent | LogEntry
+"""What a command may lead to."""
+
+
 class Command(Value, Generic[S]):
     """A wish to change one aggregate. `wire_name` is what `POST /commands` calls it.
 
@@ -152,11 +168,11 @@ class Command(Value, Generic[S]):
         """The other streams that `decide` will ask for, as far as the states at hand can tell."""
         return ()
 
-    def decide(self, state: S, context: Context) -> Iterator[Event | OtherStreamEvent]:
+    def decide(self, state: S, context: Context) -> Iterator[Recordable]:
         """The events that follow, none if nothing changes. Raises a `DomainError` to refuse."""
         raise NotImplementedError
 
-    def outcome(self, state: S | None, context: Context) -> list[Event | OtherStreamEvent]:
+    def outcome(self, state: S | None, context: Context) -> list[Recordable]:
         """`decide` on an aggregate that must exist.
 
         Raises:
@@ -170,11 +186,11 @@ class Command(Value, Generic[S]):
 class Creation(Command[S]):
     """A command that begins a stream."""
 
-    def create(self, context: Context) -> Iterator[Event | OtherStreamEvent]:
+    def create(self, context: Context) -> Iterator[Recordable]:
         """The first events of the stream."""
         raise NotImplementedError
 
-    def outcome(self, state: S | None, context: Context) -> list[Event | OtherStreamEvent]:
+    def outcome(self, state: S | None, context: Context) -> list[Recordable]:
         """`create` on an aggregate that must not exist.
 
         Raises:

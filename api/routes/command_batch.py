@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from pydantic import ValidationError
@@ -15,7 +15,6 @@ from api.documents import schemas
 from api.problems import problems
 from api.problems.error_texts import kind_of
 from api.routes.commands import NewId
-from api.routes.log_lines import LineWriter
 from api.web.body import MIB
 from api.web.ids import checked_id, checked_new_id
 from api.web.input.command_body import built
@@ -29,17 +28,24 @@ from domain.errors import DomainError, Invalid, Overloaded
 from domain.eventlog.idempotency import recalled
 from domain.eventlog.store import Store
 from domain.execution.commands import COMMANDS
+from domain.execution.commands.log import AppendLogLines, LogLine
 from domain.writer.command_bus import Answer, Bus
 from domain.writer.message import Message
-from projections.log_lines.model import LogLine
 
 log = structlog.get_logger()
 
 MOST = 1_000
-LOG = "log"
+LOG = AppendLogLines.wire_name
 
 
-Submitted = tuple[str | None, Awaitable[Answer | bool] | DomainError]
+class Submitted(NamedTuple):
+    """One command of many. A log line has no version, and shows none in its outcome."""
+
+    execution: str | None
+    answer: Awaitable[Answer] | DomainError
+    versioned: bool = True
+
+
 Outcome = tuple[dict[str, Any], bool]
 """What one command of many is answered, and whether it was answered so before."""
 
@@ -51,14 +57,12 @@ class BatchHandlers:
         self,
         bus: Bus,
         store: Store,
-        lines: LineWriter,
         *,
         new_id: NewId,
         clock: Callable[[], datetime],
     ) -> None:
         self._bus = bus
         self._store = store
-        self._lines = lines
         self._new_id = new_id
         self._clock = clock
 
@@ -100,19 +104,24 @@ class BatchHandlers:
         identity = item.get("execution") if isinstance(item, dict) else None
         shown = identity if isinstance(identity, str) else None
         try:
-            if isinstance(item, dict) and item.get("command") == LOG:
-                return shown, self._log(request, item, place)
-            return shown, self._bus.submit(self._message(request, item, place))
+            message = self._message(request, item, place)
+            versioned = message.command.wire_name != LOG
+            return Submitted(shown, self._bus.submit(message), versioned)
         except ValidationError as error:
-            return shown, problems.invalid(error)
+            return Submitted(shown, problems.invalid(error))
         except DomainError as error:
-            return shown, error
+            return Submitted(shown, error)
         except Exception:  # a mistake in one command is that command's alone
             log.exception("command failed", place=place)
-            return shown, problems.Internal()
+            return Submitted(shown, problems.Internal())
 
     def _message(self, request: Request, item: Any, place: int) -> Message:
         name, identity, if_match, given = _parted(item)
+        if name == LOG:
+            stream = f"execution/{checked_id(identity, 'execution')}"
+            prepare(LogLine, given)
+            command = AppendLogLines(lines=(built(LogLine, given),))
+            return request.message(stream, command, str(place), if_match)
         if name not in COMMANDS:
             named = f"`{name[:100]}`" if name else "none"
             raise Invalid.field(
@@ -124,18 +133,6 @@ class BatchHandlers:
         checked = checked_new_id if name == "create" else checked_id
         stream = f"execution/{checked(identity, 'execution')}"
         return request.message(stream, built(COMMANDS[name], given), str(place), if_match)
-
-    async def _log(self, request: Request, item: Any, place: int) -> bool:
-        """Log lines are no events: they go beside the bus, when all before them is done.
-
-        Whether it was done before.
-        """
-        _, identity, if_match, given = _parted(item)
-        execution = checked_id(identity, "execution")
-        prepare(LogLine, given)
-        line = built(LogLine, given)
-        expected = None if if_match is None else (if_match,)
-        return await self._lines.write(request, execution, [line], str(place), expected)
 
 
 def _parted(item: Any) -> tuple[str, Any, int | None, dict[str, Any]]:
@@ -152,7 +149,7 @@ def _parted(item: Any) -> tuple[str, Any, int | None, dict[str, Any]]:
 
 
 async def _outcome(request: Request, submitted: Submitted) -> Outcome:
-    identity, waiting = submitted
+    identity, waiting, versioned_outcome = submitted
     try:
         if isinstance(waiting, DomainError):
             raise waiting
@@ -163,8 +160,8 @@ async def _outcome(request: Request, submitted: Submitted) -> Outcome:
         return _refused(request, identity, error)
     except Exception:  # noqa: BLE001 - a mistake in one command is that command's alone; the bus logs it
         return _refused(request, identity, problems.Internal())
-    if isinstance(answer, bool):
-        return {"status": 200, "execution": identity}, answer
+    if not versioned_outcome:
+        return {"status": 200, "execution": identity}, answer.replayed
     versioned = answer.versioned
     outcome = {
         "status": 201 if answer.created else 200,

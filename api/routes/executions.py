@@ -22,7 +22,7 @@ from api.web.reads.state_reader import StateReader, state_response
 from api.web.request import Request
 from domain.errors import Invalid, NotFound
 from domain.eventlog.store import Store
-from projections.log_lines.reader import LogLineStore
+from projections.log_lines.reader import LogLinePages
 from projections.representations.execution import checkpoint_document, with_logs
 from projections.representations.execution_schema import ServiceExecution
 
@@ -36,7 +36,7 @@ class ExecutionHandlers:
     """Answers one execution: the whole of it, its parts, and what it refers to."""
 
     def __init__(
-        self, reader: StateReader, store: Store, logs: LogLineStore, consistency: Consistency
+        self, reader: StateReader, store: Store, logs: LogLinePages, consistency: Consistency
     ) -> None:
         self._reader = reader
         self._store = store

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
 from typing import Annotated, get_args
 
 from pydantic import Field, TypeAdapter
@@ -21,17 +19,16 @@ from api.web.parameters import CURSOR, LIMIT, MIN_POSITION, parsed_time
 from api.web.reads.consistency import Consistency
 from api.web.request import Request
 from api.web.streams import event_stream
-from domain.errors import Invalid, NotFound, VersionMismatch
+from domain.errors import Invalid, NotFound
 from domain.eventlog.codec import plain_json
 from domain.eventlog.store import Store
-from domain.json_forms import format_time
-from projections.log_lines.model import Level, LogLine
-from projections.log_lines.reader import LogFilter, LogLineStore
+from domain.execution.commands.log import AppendLogLines, LogLine
+from domain.execution.types import LogLevel
+from domain.writer.command_bus import Bus
+from projections.log_lines.reader import LogFilter, LogLinePages
 
 MOST_LINES = 1_000
-CLOCKS_DIFFER = timedelta(minutes=1)
-"""How far ahead of ours a worker's clock may be."""
-LEVELS: tuple[Level, ...] = get_args(Level)
+LEVELS: tuple[LogLevel, ...] = get_args(LogLevel)
 MANY = TypeAdapter(Annotated[list[LogLine], Field(min_length=1, max_length=MOST_LINES)])
 SHOWN = {"$ref": "#/components/schemas/ShownLog"}
 APPENDED = {
@@ -42,64 +39,18 @@ APPENDED = {
 }
 
 
-class LineWriter:
-    """Keeps log lines that clients send."""
-
-    def __init__(self, logs: LogLineStore, store: Store, clock: Callable[[], datetime]) -> None:
-        self._logs = logs
-        self._store = store
-        self._clock = clock
-
-    async def write(
-        self,
-        request: Request,
-        execution: str,
-        lines: Sequence[LogLine],
-        part: str = "",
-        if_match: tuple[int, ...] | None = None,
-    ) -> bool:
-        """Keep lines, once under the request's key, if it has one; whether that was done before.
-
-        Raises:
-            NotFound: there is no such execution.
-            Invalid: a line is of the future.
-            VersionMismatch: the execution is at none of the versions that are expected.
-        """
-        now = self._clock()
-        for place, line in enumerate(lines):
-            if line.when is not None and line.when - now > CLOCKS_DIFFER:
-                path = f"{place}.timestamp" if len(lines) > 1 else "timestamp"
-                raise Invalid.field(
-                    path,
-                    f"must not lie in the future, but is `{format_time(line.when)}`",
-                )
-        if if_match is not None:
-            await self._require(execution, if_match)
-        if b"idempotency-key" in request.headers:
-            return await self._logs.append_once(execution, lines, now, request.idempotency(part))
-        await self._logs.append(execution, lines, now)
-        return False
-
-    async def _require(self, execution: str, versions: tuple[int, ...]) -> None:
-        versioned = await self._store.load(f"execution/{execution}")
-        if versioned is None:
-            raise NotFound
-        if versioned.version not in versions:
-            raise VersionMismatch(version=versioned.version)
-
-
 class LogLineHandlers:
     """Takes log lines, and answers them as pages or as a stream."""
 
     def __init__(
         self,
-        writer: LineWriter,
-        logs: LogLineStore,
+        bus: Bus,
+        logs: LogLinePages,
         store: Store,
         consistency: Consistency,
         streams: LogLineStreams,
     ) -> None:
-        self._writer = writer
+        self._bus = bus
         self._logs = logs
         self._store = store
         self._consistency = consistency
@@ -115,10 +66,10 @@ class LogLineHandlers:
             lines = MANY.validate_json(encoded(given))
         else:
             lines = [parsed(LogLine, request.body)]
-        replayed = await self._writer.write(
-            request, request.path["id"], lines, if_match=request.if_match
-        )
-        headers = {"idempotency-replayed": "true"} if replayed else {}
+        stream = f"execution/{request.path['id']}"
+        command = AppendLogLines(lines=tuple(lines))
+        answer = await self._bus.send(request.message(stream, command))
+        headers = {"idempotency-replayed": "true"} if answer.replayed else {}
         return responses.json({"appended": len(lines)}, headers)
 
     async def read(self, request: Request) -> ASGIApp:

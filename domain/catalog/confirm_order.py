@@ -11,7 +11,7 @@ from domain.catalog.workflow import Workflow
 from domain.errors import AlreadyExists
 from domain.execution.events import ExecutionCreated
 from domain.execution.types import DEFAULT_TIMEOUT, StepPlan, copy_set_fields
-from domain.model import Command, Context, Event, OtherStreamEvent, Versioned
+from domain.model import Command, Context, OtherStreamEvent, Recordable, Versioned
 from domain.types import Id
 
 
@@ -42,7 +42,7 @@ class ConfirmOrder(Command[Order]):
         if service and service.state.workflow:
             yield f"workflow/{service.state.workflow}"
 
-    def decide(self, order: Order, context: Context) -> Iterator[Event | OtherStreamEvent]:
+    def decide(self, order: Order, context: Context) -> Iterator[Recordable]:
         if order.status is OrderStatus.CANCELLED:
             raise order.refusal(self.wire_name)
         if order.execution:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from psycopg import AsyncConnection, AsyncCursor
+from psycopg.errors import UniqueViolation
 
-from domain.eventlog.codec import EventRow
+from domain.eventlog.codec import EventRow, LineRow
 from domain.eventlog.idempotency import REPLIES_KEPT, Reply
 from domain.eventlog.pg_arrays import columns
-from domain.eventlog.queries import APPEND, APPENDED, BEGIN, HEAD
+from domain.eventlog.queries import EVENT_ARRAYS, HEAD, LINE_ARRAYS, append_statement
 from domain.eventlog.states import StateLoader
 from domain.model import Versioned
 
@@ -22,7 +23,7 @@ KEEP_REPLIES = """INSERT INTO idempotency_keys AS kept
     SELECT * FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::text[])
     ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, at = excluded.at,
         outcome = excluded.outcome WHERE kept.at <= %b"""
-KEEP_KEYS = "INSERT INTO data_keys SELECT * FROM unnest(%b::text[], %b::bytea[])"
+KEY_COLUMNS = ("text", "bytea")
 
 
 class Transaction:
@@ -31,6 +32,8 @@ class Transaction:
     `session` changes with the connection: what was known through another one may be of another
     server, which a failover has left behind. `channel` is where it is told that events were appended.
     """
+
+    locked: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class Transaction:
         events: Sequence[EventRow],
         replies: Sequence[Reply],
         at: datetime,
+        lines: Sequence[LineRow] = (),
     ) -> None:
         """Write and commit. Positions and versions are the caller's to give.
 
@@ -76,33 +80,54 @@ class Transaction:
         Raises:
             HeadMoved: another request stored one of the idempotency keys in the meantime.
         """
-        run, keyring = self._connection.execute, self._states.keyring
-        streams = {event.stream for event in events}
-        keys = keyring.unsaved(streams)
+        run = self._connection.execute
         if replies:
             kept = await run(KEEP_REPLIES, (*_reply_columns(replies, at), at - REPLIES_KEPT))
             if kept.rowcount != len(replies):
                 raise HeadMoved
+        keys = self._new_keys(events)
         async with self._connection.pipeline():
-            if events:
-                await run(APPEND, self._rows(events, at), prepare=True)
-            if keys:
-                await run(KEEP_KEYS, (list(keys), list(keys.values())))
+            if events or lines:
+                await run(*self._statement(events, at, keys, lines), prepare=True)
             await run("COMMIT")
-        keyring.stored(streams)
+        self._states.keyring.stored(keys)
 
     async def confirm(self) -> None:
         """Nothing to check: the lock guarantees that the head has not moved."""
 
-    def _rows(self, events: Sequence[EventRow], at: datetime) -> list[Any]:
-        assert self.position + len(events) == events[-1].position
-        rows = columns(APPENDED, [(e.version, e.stream, e.type, e.meta, e.data) for e in events])
-        position = self.position
-        return [events[-1].position, at, position, position, *rows, self._channel]
+    def _new_keys(self, events: Sequence[EventRow]) -> dict[str, bytes]:
+        return self._states.keyring.unsaved({event.stream for event in events})
+
+    def _statement(
+        self,
+        events: Sequence[EventRow],
+        at: datetime,
+        keys: Mapping[str, bytes],
+        lines: Sequence[LineRow],
+    ) -> tuple[str, list[Any]]:
+        """The statement that writes everything, and its values."""
+        values: list[Any] = [self.position]
+        if events:
+            assert self.position + len(events) == events[-1].position
+            rows = [(e.version, e.stream, e.type, e.meta, e.data) for e in events]
+            values = [events[-1].position, at, self.position, self.position]
+            values += columns(EVENT_ARRAYS, rows)
+        if keys:
+            values += columns(KEY_COLUMNS, list(keys.items()))
+        if lines:
+            values += [len(lines), len(lines), *columns(LINE_ARRAYS, lines)]
+        if events:
+            values.append(self._channel)
+        query = append_statement(events=bool(events), keys=bool(keys), lines=bool(lines))
+        return query, values
 
 
 class HeadMoved(Exception):
     """Another process has written since; nothing of the attempt remains."""
+
+
+class WrongGuess(HeadMoved):
+    """A stream that was believed absent may be there; nothing of the attempt remains."""
 
 
 class OptimisticTransaction(Transaction):
@@ -111,27 +136,32 @@ class OptimisticTransaction(Transaction):
     Whether that is so shows when it is written, in the one statement that does it.
     """
 
+    locked: ClassVar[bool] = False
+
     async def append(
         self,
         events: Sequence[EventRow],
         replies: Sequence[Reply],
         at: datetime,
+        lines: Sequence[LineRow] = (),
     ) -> None:
-        """As `Transaction.append`.
+        """As `Transaction.append`; replies take the lock, so there are none.
 
         Raises:
             HeadMoved: the head was elsewhere.
+            WrongGuess: a stream that was believed absent is there.
         """
-        streams = {event.stream for event in events}
-        if replies or self._states.keyring.unsaved(streams):
-            cursor = await self._connection.execute(BEGIN, prepare=False)
-            cursor.nextset()
-            await self._expect(cursor)
-            await super().append(events, replies, at)
-            return
-        cursor = await self._connection.execute(APPEND, self._rows(events, at), prepare=True)
+        assert not replies
+        keys = self._new_keys(events)
+        try:
+            cursor = await self._connection.execute(
+                *self._statement(events, at, keys, lines), prepare=True
+            )
+        except UniqueViolation:
+            raise WrongGuess from None
         if cursor.rowcount != 1:
             raise HeadMoved
+        self._states.keyring.stored(keys)
 
     async def confirm(self) -> None:
         """Check that the head has not moved.

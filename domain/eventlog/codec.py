@@ -1,4 +1,4 @@
-"""Events and states as stored bytes, and back. Sealing happens here, before anything is stored."""
+"""Events, states and log lines as stored, and back. Sealing happens here, before anything is stored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from domain.eventlog.encryption import DataKey
 from domain.json_forms import format_time
-from domain.model import Aggregate, Event, Recorded, Versioned
+from domain.model import Aggregate, Event, LogEntry, Recorded, Versioned, aggregate_id
 from domain.sealing import SEALED_JSON, SECRET_JSON, Ciphertext, Opening, Sealing
 
 
@@ -45,6 +45,19 @@ class EventRow(NamedTuple):
     data: bytes
 
 
+class LineRow(NamedTuple):
+    """A row of `log_lines` without its id, which the database gives: 1, 2, 3, … in commit order."""
+
+    execution: str
+    occurred_at: datetime
+    at: datetime
+    level: str
+    step: str | None
+    sealed: str
+
+
+UNSEALED_VERSION = 0
+"""Tokens name the version they are sealed for; that of a log line is no event's."""
 SNAPSHOT_EVERY = 500
 """Versions of a stream from one snapshot to the next."""
 SEALED_ONLY = Opening()
@@ -210,6 +223,12 @@ def _iso_duration(value: timedelta) -> str:
     """To the microsecond, which seconds as a fraction would not always be."""
     seconds, rest = divmod(abs(value) // timedelta(microseconds=1), 1_000_000)
     return f"{'-' if value < timedelta() else ''}PT{seconds}.{rest:06}S"
+
+
+def encode_line(stream: str, entry: LogEntry, at: datetime, key: DataKey) -> LineRow:
+    """The row of a log line that was recorded at a time."""
+    sealed = key.seal(orjson.dumps(entry.content), UNSEALED_VERSION)
+    return LineRow(aggregate_id(stream), entry.occurred_at, at, entry.level, entry.step, sealed)
 
 
 def open_json(sealed: bytes, key: DataKey | None) -> bytes:

@@ -45,6 +45,10 @@ class Keyring:
                 unknown.append(stream)
         return known, unknown
 
+    def assume_absent(self, streams: Iterable[str]) -> None:
+        """Believe that these have no key, as they are new; `forget_absent` where that was wrong."""
+        self.learn((), absent=streams)
+
     def learn(
         self, rows: Iterable[tuple[str, bytes]], *, absent: Iterable[str] = ()
     ) -> dict[str, DataKey]:
@@ -64,6 +68,11 @@ class Keyring:
         if stream not in self._unsaved:
             self._unsaved[stream] = self._vault.make(stream)
         return self._unsaved[stream][0]
+
+    def existing(self, stream: str) -> DataKey | None:
+        """The key of a stream, stored or not; None where it has none (any more)."""
+        made = self._unsaved.get(stream)
+        return self._keys.get(stream) if made is None else made[0]
 
     def unsaved(self, streams: Iterable[str]) -> dict[str, bytes]:
         """The wrapped keys that were made for these streams and have not been stored."""

@@ -6,6 +6,8 @@ the whole log, both from 1; a page ends before the event that makes it too large
 
 from __future__ import annotations
 
+from functools import cache
+
 COLUMNS = "notification_id, originator_version, at, originator_id, topic, meta, state"
 NEWEST = 2**62
 """Later than any version and any position."""
@@ -13,16 +15,40 @@ NEWEST = 2**62
 HEAD = "SELECT position, at FROM head"
 BEGIN = f"BEGIN; {HEAD} FOR UPDATE"
 
-# One statement for rows, head and notification: each more costs the writer as much as ten events.
-# Where the head is not at the position that the batch follows on, it does nothing and answers so.
-APPEND = f"""WITH advanced AS (UPDATE head SET position = %b, at = %b WHERE position = %b
-        RETURNING at),
-    kept AS (INSERT INTO events ({COLUMNS})
+EVENT_ARRAYS = ("bigint", "text", "text", "text", "bytea")
+LINE_ARRAYS = ("text", "timestamptz", "timestamptz", "text", "text", "text")
+_ADVANCED = """advanced AS (UPDATE head SET position = %b, at = %b WHERE position = %b RETURNING at),
+    kept AS (INSERT INTO events ({columns})
         SELECT %b::bigint + e.place, e.version, advanced.at, e.stream, e.type, e.meta, e.data
         FROM advanced, unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::bytea[])
-            WITH ORDINALITY AS e (version, stream, type, meta, data, place))
-    SELECT pg_notify(%b, '') FROM advanced"""
-APPENDED = ("bigint", "text", "text", "text", "bytea")
+            WITH ORDINALITY AS e (version, stream, type, meta, data, place))"""
+_UNMOVED = "advanced AS (SELECT at FROM head WHERE position = %b)"
+_KEYED = """keyed AS (INSERT INTO data_keys SELECT k.* FROM advanced,
+        unnest(%b::text[], %b::bytea[]) AS k)"""
+_LINED = """numbered AS (UPDATE log_head SET id = id + %b FROM advanced RETURNING id - %b AS before),
+    lined AS (INSERT INTO log_lines (execution, occurred_at, at, level, step, sealed, id)
+        SELECT l.execution, l.occurred_at, l.at, l.level, l.step, l.sealed,
+            numbered.before + l.place
+        FROM numbered, unnest(%b::text[], %b::timestamptz[], %b::timestamptz[], %b::text[],
+            %b::text[], %b::text[]) WITH ORDINALITY
+            AS l (execution, occurred_at, at, level, step, sealed, place))"""
+
+
+@cache
+def append_statement(*, events: bool, keys: bool, lines: bool) -> str:
+    """One statement for all that a batch writes: each more costs the writer as much as ten events.
+
+    Its values are, in order: of `events` the new position, its time, the position before, twice, and
+    arrays as `EVENT_ARRAYS`; without them the position before; of `keys` two arrays; of `lines` how
+    many, twice, and arrays as `LINE_ARRAYS`; of `events` the channel to notify. Where the head is
+    not at the position before, it does nothing and returns no row.
+    """
+    parts = [_ADVANCED.format(columns=COLUMNS) if events else _UNMOVED]
+    parts += [_KEYED] if keys else []
+    parts += [_LINED] if lines else []
+    notified = "pg_notify(%b, '')" if events else "1"
+    return f"WITH {', '.join(parts)} SELECT {notified} FROM advanced"
+
 
 # --- the whole log -----------------------------------------------------------
 
@@ -105,9 +131,6 @@ WITH_HEAD = "SELECT position, -1::bigint, at, '', NULL, NULL, ''::bytea FROM hea
 """Before one of these: the head of the log in a row of its own, with the version -1."""
 
 KEYS = "SELECT originator_id, wrapped FROM data_keys WHERE originator_id = ANY(%b::text[])"
-WRITABLE_KEY = """SELECT k.wrapped FROM events AS e LEFT JOIN data_keys AS k USING (originator_id)
-    WHERE e.originator_id = %b AND e.originator_version = 1"""
-"""No row: there is no such stream. NULL: its key was destroyed, or it never had one."""
 SNAPSHOT_COLUMNS = ("text", "bigint", "bigint", "timestamptz", "bytea", "text")
 KEEP_SNAPSHOTS = """INSERT INTO snapshots SELECT * FROM unnest(
     %b::text[], %b::bigint[], %b::bigint[], %b::timestamptz[], %b::bytea[], %b::text[])

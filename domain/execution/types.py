@@ -41,6 +41,9 @@ TimeoutPlan = Annotated[timedelta, Milliseconds(0, DAY)]
 """As a client asks for it: 0 is no limit, which is None in events and states."""
 
 
+LogLevel = Literal["debug", "info", "warn", "error"]
+
+
 class Status(StrEnum):
     """Where an execution stands."""
 

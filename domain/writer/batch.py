@@ -16,11 +16,25 @@ from domain.errors import (
     TooLarge,
     VersionMismatch,
 )
-from domain.eventlog.codec import SNAPSHOT_EVERY, Codec, EventRow, Snapshot
+from domain.eventlog.codec import (
+    SNAPSHOT_EVERY,
+    Codec,
+    EventRow,
+    LineRow,
+    Snapshot,
+    encode_line,
+)
 from domain.eventlog.idempotency import Reply, recalled, refusal
 from domain.eventlog.keyring import Keyring
 from domain.json_forms import format_time
-from domain.model import Context, Event, OtherStreamEvent, Recorded, Versioned
+from domain.model import (
+    Context,
+    Event,
+    LogEntry,
+    OtherStreamEvent,
+    Recorded,
+    Versioned,
+)
 from domain.writer.message import Message
 
 DAY = timedelta(hours=24)
@@ -31,6 +45,7 @@ FULL_DETAIL = (
     "This holds as much as one can: keep large content elsewhere and name it here. "
     "Small commands are still taken."
 )
+ERASED_DETAIL = "The content of this execution was erased; no more of it is kept."
 
 
 class Repeat(NamedTuple):
@@ -68,10 +83,11 @@ class Batch:
     new_id: Callable[[str], str]
     random: Callable[[], float]
     rows: list[EventRow] = field(default_factory=list)
+    lines: list[LineRow] = field(default_factory=list)
     new_replies: list[Reply] = field(default_factory=list)
     due_snapshots: set[str] = field(default_factory=set)
     size: int = 0
-    """The bytes of the events so far."""
+    """The bytes of the events and log lines so far."""
 
     def take(self, message: Message) -> Decided | Repeat:
         """Decide one message.
@@ -114,7 +130,11 @@ class Batch:
         outcome = message.command.outcome(versioned.state if versioned else None, context)
         changed: Loaded = {}
         rows: list[EventRow] = []
+        lines: list[LineRow] = []
         for happened in outcome:
+            if isinstance(happened, LogEntry):
+                lines.append(self._line(message.stream, happened))
+                continue
             stream, event = _placed(happened, message.stream)
             before = changed[stream] if stream in changed else self.states.get(stream)
             recorded = self._recorded(message, stream, before, event, len(rows))
@@ -123,6 +143,8 @@ class Batch:
             changed[stream] = _applied(before, recorded, len(row.data))
             rows.append(row)
         self._keep(rows, changed)
+        self.lines += lines
+        self.size += sum(len(line.sealed) for line in lines)
         settled = changed.get(message.stream, versioned)
         assert settled is not None
         return Decided(settled, created=versioned is None)
@@ -158,6 +180,13 @@ class Batch:
             provider,
             message.command.occurred_at,
         )
+
+    def _line(self, stream: str, entry: LogEntry) -> LineRow:
+        """Raises Forbidden where the key was destroyed; one is made with the first event alone."""
+        key = self.keyring.existing(stream)
+        if key is None:
+            raise Forbidden(ERASED_DETAIL)
+        return encode_line(stream, entry, self.now, key)
 
     def _keep(self, rows: list[EventRow], changed: Loaded) -> None:
         """All or nothing: a message whose events cannot be encoded has left no trace so far.

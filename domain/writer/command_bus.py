@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from domain.errors import DomainError, Overloaded
-from domain.eventlog.append import HeadMoved, Transaction
+from domain.eventlog.append import HeadMoved, Transaction, WrongGuess
 from domain.eventlog.codec import Snapshot
 from domain.eventlog.idempotency import REPLIES_KEPT
 from domain.eventlog.store import Store
@@ -50,7 +50,7 @@ class Bus:
     nothing behind, and its commands are refused; one that fails for any other reason is tried again
     in smaller parts, until the command at fault is alone. The states of the last few thousand
     streams are kept; they are trusted while no other process has written, else brought up to date
-    in one query.
+    in one query. `lines_written` is called when log lines were committed.
     """
 
     def __init__(
@@ -60,11 +60,14 @@ class Bus:
         new_id: Callable[[str], str],
         random: Callable[[], float],
         limit: int = QUEUE,
+        *,
+        lines_written: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._new_id = new_id
         self._random = random
+        self._lines_written = lines_written
         self._queue = Queue(limit)
         self._known = StateCache(store.keyring)
         self._cleaned = clock()
@@ -123,14 +126,14 @@ class Bus:
         gathered = 0
         try:
             while self._queue or not self._stopping:
-                if len(self._queue) < gathered:  # others are on their way, and share the commit
+                if not self._queue:
+                    await self._queue.filled()
+                if 1 < gathered > len(self._queue):  # others are on their way, and share the commit
                     await asyncio.sleep(GATHERING)
                 taken = self._queue.take()
                 gathered = len(taken)
                 if taken:
                     await self._serve(taken)
-                elif not self._stopping:
-                    await self._queue.filled()
         finally:  # however it ends, nobody waits for ever
             self._stopping = True
             self._queue.refuse(taken)
@@ -157,13 +160,15 @@ class Bus:
     async def _write(self, taken: list[Waiting]) -> list[tuple[Waiting, Outcome]]:
         # What was answered under a key is no event: the head does not say whether there is more.
         known, keyed = self._known, any(waiting.message.idempotency for waiting in taken)
-        if known.alone and not keyed:
+        while known.alone and not keyed:
             try:
                 return await self._write_in(
                     self._store.attempt(known.session, known.position, known.at), taken
                 )
+            except WrongGuess:
+                known.stop_guessing()
             except HeadMoved:
-                known.reset_optimistic_streak()
+                known.lose_optimism()
         while True:
             try:
                 return await self._write_in(self._store.transaction(), taken)
@@ -177,10 +182,12 @@ class Bus:
             batch = await self._prepare(transaction, taken)
             outcomes = self._decide(batch, taken)
             snapshots = _snapshots(batch)
-            if batch.rows or batch.new_replies:
-                await transaction.append(batch.rows, batch.new_replies, batch.now)
+            if batch.rows or batch.new_replies or batch.lines:
+                await transaction.append(batch.rows, batch.new_replies, batch.now, batch.lines)
             else:
                 await transaction.confirm()
+        if batch.lines:
+            self._lines_written()
         at = batch.now if batch.rows else transaction.at
         self._known.remember(batch.states, batch.position, at)
         if snapshots:
@@ -220,6 +227,9 @@ class Bus:
             try:
                 outcomes.append((waiting, batch.take(waiting.message)))
             except DomainError as error:
+                stream = waiting.message.stream
+                if self._known.guessed(stream) and batch.states[stream] is None:
+                    raise WrongGuess from error  # it, or what follows, may be refused for that alone
                 outcomes.append((waiting, error))
             except NotLoaded:
                 if place == 0:

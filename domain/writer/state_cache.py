@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
@@ -10,12 +10,13 @@ from typing import Any
 from domain.eventlog.append import Transaction
 from domain.eventlog.keyring import Keyring
 from domain.lru import LruCache
-from domain.model import CACHED_PARTS, Versioned
+from domain.model import CACHED_PARTS, Creation, Versioned
 from domain.writer.batch import Loaded, wanted
 from domain.writer.message import Message
 
 ENOUGH = 8
-"""After so many batches without another process writing, the lock is not taken in advance."""
+"""After so many batches without another process writing, the lock is not taken in advance; after so
+many since a guess was wrong, new streams are guessed again."""
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -31,6 +32,8 @@ class StateCache:
         self._states: LruCache[str, Versioned[Any]] = LruCache(CACHED_PARTS, attrgetter("weight"))
         self._current: set[str] = set()
         self._optimistic_streak = 0
+        self._guesses_held = 0
+        self._guessed: set[str] = set()
         self.session = -1
         self.position = -1
         self.at = EPOCH
@@ -40,9 +43,18 @@ class StateCache:
         """Whether nobody else has written for a while."""
         return self._optimistic_streak >= ENOUGH
 
-    def reset_optimistic_streak(self) -> None:
+    def lose_optimism(self) -> None:
         """Another process has written."""
         self._optimistic_streak = 0
+
+    def guessed(self, stream: str) -> bool:
+        """Whether this batch believes, without having asked, that a stream is absent."""
+        return stream in self._guessed
+
+    def stop_guessing(self) -> None:
+        """A stream that was believed absent may be there: ask for a while."""
+        self._guesses_held = 0
+        self._keyring.forget_absent()
 
     def begin(self, transaction: Transaction) -> None:
         """Believe only what still holds where a transaction begins."""
@@ -56,9 +68,17 @@ class StateCache:
         else:
             self._optimistic_streak += 1
 
-    async def load(self, transaction: Transaction, messages: Iterable[Message]) -> Loaded:
-        """The present states of all streams that the messages need."""
-        messages, states = list(messages), Loaded()
+    async def load(self, transaction: Transaction, messages: Sequence[Message]) -> Loaded:
+        """The present states of all streams that the messages need.
+
+        In an optimistic transaction a stream that a message creates, and of which nothing is known,
+        is believed absent: to write to it fails where it is not.
+        """
+        self._guesses_held += 1
+        guessing = not transaction.locked and self._guesses_held > ENOUGH
+        self._guessed = self._new_streams(messages) if guessing else set()
+        self._keyring.assume_absent(self._guessed)
+        states = Loaded(dict.fromkeys(self._guessed))
         while missing := _missing(messages, states):
             known = {stream: self._states.get(stream) for stream in missing}
             stale = {s: versioned for s, versioned in known.items() if s not in self._current}
@@ -77,6 +97,15 @@ class StateCache:
                 self._states.put(stream, versioned)
                 self._current.add(stream)
         self._current.difference_update(self._states.trim())
+
+    def _new_streams(self, messages: Iterable[Message]) -> set[str]:
+        return {
+            message.stream
+            for message in messages
+            if isinstance(message.command, Creation)
+            and message.if_match is None
+            and message.stream not in self._states
+        }
 
     def forget(self) -> None:
         """After a failed commit, or on another server, nothing held in memory can be trusted."""

@@ -1,4 +1,4 @@
-"""A log line: as a worker tells it, as it is kept, and as clients see it."""
+"""A log line: as the tables have it, and as clients see it; and what the server notes of events."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from domain.execution.events import (
     ExecutionFailed,
     RetryScheduled,
 )
-from domain.json_forms import Time, format_time
-from domain.model import Event, Recorded, Value
+from domain.execution.types import LogLevel
+from domain.json_forms import format_time
+from domain.model import Event, Recorded
 from domain.sealing import Ciphertext
-from domain.types import JsonObject, Label, LongText
-from projections.representations.execution_schema import LogLevel
 
-Level = LogLevel
 OF_SERVER, OF_CLIENT = 0, 1
 """Where a line is from: the server notes it of an event, or a worker told it."""
 NOTED_EVENTS = (
@@ -29,27 +27,6 @@ NOTED_EVENTS = (
     ExecutionCompleted.type,
     ExecutionCancelled.type,
 )
-UNSEALED_VERSION = 0
-"""Tokens name the version they are sealed for; that of a log line is no event's."""
-
-
-class LogLine(Value):
-    """One line as a client sends it; without a time it is of the moment it arrives.
-
-    The time is the line's `timestamp`, or, in the word of commands, its `occurredAt`.
-    """
-
-    level: Level
-    message: LongText
-    step: Label | None = None
-    context: JsonObject | None = None
-    timestamp: Time | None = None
-    occurred_at: Time | None = None
-
-    @property
-    def when(self) -> datetime | None:
-        """The time it is of, as far as the client said."""
-        return self.timestamp or self.occurred_at
 
 
 class Kept(NamedTuple):
@@ -66,12 +43,6 @@ class Kept(NamedTuple):
     step: str | None
     said: str | None
     sealed: str | None
-
-
-def sealed(line: LogLine, key: DataKey) -> str:
-    """The token of what a worker told: message and context in one."""
-    content = {"message": line.message, "context": line.context}
-    return key.seal(orjson.dumps(content), UNSEALED_VERSION)
 
 
 def shown(line: Kept, key: DataKey | None) -> dict[str, Any]:
@@ -105,7 +76,7 @@ def noted(recorded: Recorded) -> Kept:
     return Kept(recorded.when, OF_SERVER, recorded.position, recorded.at, level, step, said, token)
 
 
-def _note(event: Event) -> tuple[Level, str | None, str, str | None]:
+def _note(event: Event) -> tuple[LogLevel, str | None, str, str | None]:
     """Level, step, what stands in the clear, and the token of the rest."""
     match event:
         case ExecutionFailed(error=error):

@@ -11,17 +11,6 @@ from domain.model import Recorded, aggregate_id
 from projections.log_lines.model import NOTED_EVENTS, noted
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS log_lines (
-    execution   text COLLATE "C" NOT NULL,
-    occurred_at timestamptz NOT NULL,
-    id          bigint GENERATED ALWAYS AS IDENTITY,
-    at          timestamptz NOT NULL,
-    level       text COLLATE "C" NOT NULL,
-    step        text COLLATE "C",
-    sealed      text NOT NULL,  -- message and context, one token
-    PRIMARY KEY (execution, occurred_at, id)
-);
-CREATE UNIQUE INDEX IF NOT EXISTS log_lines_id ON log_lines (id);
 CREATE TABLE IF NOT EXISTS log_notes (
     execution   text COLLATE "C" NOT NULL,
     occurred_at timestamptz NOT NULL,

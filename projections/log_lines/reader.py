@@ -1,33 +1,24 @@
-"""Log lines: what workers tell, appended as it comes, and what the server notes on its own.
+"""Log lines by the time they are of: what workers sent, and what the server notes on its own.
 
-Lines are telemetry, not events. Those of workers are in `log_lines`, which no rebuild touches, as
-they are nowhere else; the server's follow from events and are in `log_notes`, which is the view.
-Whoever reads gets both, by time. Messages and contexts are sealed, so nothing can search in them.
+Lines are telemetry, not events. Those of workers are in `log_lines`, which the writer appends to and
+no rebuild touches, as they are nowhere else; the server's follow from events and are in `log_notes`,
+which is the projection. Readers get both, by time. Messages and contexts are sealed, so nothing can
+search in them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from psycopg import AsyncConnection
-
-from domain.errors import DomainError, Forbidden, Invalid, NotFound
-from domain.eventlog.encryption import DataKey
-from domain.eventlog.idempotency import IdempotencyKey, claim, recalled, refusal
-from domain.eventlog.queries import WRITABLE_KEY
+from domain.errors import Invalid
 from domain.eventlog.store import Store
+from domain.execution.types import LogLevel
 from domain.json_forms import MILLISECOND
-from projections.log_lines.model import Kept, Level, LogLine, sealed, shown
+from projections.log_lines.model import Kept, shown
 
 LATEST = 100
-# Appends to one execution take turns, so that its ids come to light in their order: who has read one
-# has read all before it. The ids of different executions may still come to light in any order.
-APPEND = """INSERT INTO log_lines (execution, occurred_at, at, level, step, sealed)
-    SELECT %b, line.* FROM (SELECT pg_advisory_xact_lock(hashtextextended(%b, 0))) AS turn,
-        unnest(%b::timestamptz[], %b::timestamptz[], %b::text[], %b::text[],
-        %b::text[]) AS line"""
 READ = """SELECT * FROM (
         (SELECT occurred_at, 0 AS origin, id, at, level, step, said, sealed FROM log_notes
             WHERE {where} AND (occurred_at, 0, id) {beyond} (%s, %s, %s)
@@ -45,7 +36,7 @@ FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 class LogFilter(NamedTuple):
     """Which lines: `since` is inclusive, `until` exclusive."""
 
-    level: Sequence[Level] = ()
+    level: Sequence[LogLevel] = ()
     step: str | None = None
     since: datetime | None = None
     until: datetime | None = None
@@ -58,61 +49,11 @@ class LogLinePage(NamedTuple):
     next_cursor: str | None
 
 
-class LogLineStore:
-    """Appends the lines of workers, and reads them together with the server's."""
+class LogLinePages:
+    """Reads the lines of workers together with the server's."""
 
-    def __init__(self, store: Store, appended: Callable[[], None] | None = None) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._appended = appended or (lambda: None)
-
-    async def append(self, execution: str, lines: Sequence[LogLine], at: datetime) -> None:
-        """Keep lines, in one commit.
-
-        Raises:
-            NotFound: there is no such execution.
-            Forbidden: its content was erased.
-        """
-        async with self._store.reader() as connection:
-            key = await self._key(connection, execution)
-            if lines:
-                await _insert(connection, execution, lines, at, key)
-        self._appended()
-
-    async def append_once(
-        self, execution: str, lines: Sequence[LogLine], at: datetime, once: IdempotencyKey
-    ) -> bool:
-        """Keep lines, unless that was done, or refused, under this key before; whether it was done.
-
-        Raises:
-            NotFound, Forbidden: as `append`, or as it did before.
-            IdempotencyKeyReused: the key came with another request.
-        """
-        async with self._store.reader() as connection, connection.transaction():
-            try:
-                key: DataKey | DomainError = await self._key(connection, execution)
-                outcome: dict[str, Any] = {"appended": len(lines)}
-            except (NotFound, Forbidden) as error:
-                key, outcome = error, refusal(error)
-            reply = await claim(connection, once, outcome, at)
-            if reply is None and isinstance(key, DataKey):
-                await _insert(connection, execution, lines, at, key)
-        if reply is not None:
-            recalled(reply, once.fingerprint)
-            return True
-        if isinstance(key, DomainError):
-            raise key
-        self._appended()
-        return False
-
-    async def _key(self, connection: AsyncConnection, execution: str) -> DataKey:
-        """The stored key, made with the first event: one of the ring may not have been committed."""
-        stream = f"execution/{execution}"
-        row = await (await connection.execute(WRITABLE_KEY, (stream,), binary=True)).fetchone()
-        if row is None:
-            raise NotFound
-        if row[0] is None:
-            raise Forbidden("The content of this execution was erased; no more of it is kept.")
-        return self._store.keyring.learn([(stream, row[0])])[stream]
 
     async def read(
         self,
@@ -148,18 +89,6 @@ class LogLineStore:
         async with self._store.reader() as connection:
             rows = await (await connection.execute(TOTAL, (execution, execution))).fetchall()
         return page.data[::-1], rows[0][0]
-
-
-async def _insert(
-    connection: AsyncConnection,
-    execution: str,
-    lines: Sequence[LogLine],
-    at: datetime,
-    key: DataKey,
-) -> None:
-    rows = [(line.when or at, at, line.level, line.step, sealed(line, key)) for line in lines]
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    await connection.execute(APPEND, (execution, execution, *columns), prepare=True)
 
 
 def _conditions(

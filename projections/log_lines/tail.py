@@ -1,9 +1,8 @@
-"""The end of the log lines: each line that workers tell is read once, whichever process took it."""
+"""The end of the log lines: each line that workers send is read once, whichever process took it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from time import monotonic
 from typing import NamedTuple
 
 from domain.eventlog.store import Store
@@ -12,17 +11,10 @@ from projections.log_lines.model import Kept
 PAGE = 1_000
 LARGEST = 1024 * 1024
 """Bytes of sealed lines that are read in one go, and at least one line."""
-REACH = PAGE
-MOST_MISSING = 20_000
-"""Ids that may be given out and not committed at one moment: a thousand on each of many connections."""
-PATIENCE = 5.0
-"""Seconds, after which an id that never came to light is taken for one that was rolled back."""
 
-LAST = "SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('log_lines', 'id')::regclass), 0)"
-NEW = """(SELECT id, execution, octet_length(sealed) FROM log_lines
-        WHERE id > %b ORDER BY id LIMIT %b)
-    UNION ALL SELECT id, execution, octet_length(sealed) FROM log_lines
-        WHERE id = ANY(%b::bigint[])"""
+LAST = "SELECT id FROM log_head"
+NEW = """SELECT id, execution, octet_length(sealed) FROM log_lines
+    WHERE id > %b ORDER BY id LIMIT %b"""
 LINES = """SELECT execution, occurred_at, 1 AS origin, id, at, level, step, NULL AS said, sealed
     FROM log_lines WHERE id = ANY(%b::bigint[]) ORDER BY id"""
 
@@ -42,7 +34,7 @@ class Page(NamedTuple):
 
 
 class Found(NamedTuple):
-    """An id that came to light, and how many bytes its line takes."""
+    """The id of a new line, and how many bytes it takes."""
 
     id: int
     execution: str
@@ -50,24 +42,19 @@ class Found(NamedTuple):
 
 
 class LogLineTail:
-    """Ids are given out before lines are committed, so a lower one may come to light after a higher
-    one: those that are missing are asked for again until `PATIENCE` is over.
-    """
+    """Ids are given in the order of the commits, without holes: what is new is behind the last one."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._last = 0
-        self._missing: dict[int, float] = {}
 
     async def begin(self) -> None:
-        """What has come to light by now will not be read."""
+        """What is there by now will not be read."""
         async with self._store.reader() as connection:
-            (row,) = await (await connection.execute(LAST)).fetchall()
-        self._last, self._missing = max(0, row[0] - REACH), {}
-        self._pass(await self._found())
+            [(self._last,)] = await (await connection.execute(LAST)).fetchall()
 
     async def read(self, wanted: Callable[[str], bool]) -> Page:
-        """What came to light since the last time, of those executions that are wanted."""
+        """What was appended since the last time, of those executions that are wanted."""
         found = await self._found()
         taken = list(_affordable(found, wanted))
         lines = await self._lines([new.id for new in taken if wanted(new.execution)])
@@ -75,7 +62,7 @@ class LogLineTail:
         return Page(lines, len(taken) < len(found) or len(found) >= PAGE)
 
     async def executions(self) -> set[str]:
-        """Those that lines of came to light since the last time."""
+        """Those that lines were appended to since the last time."""
         executions: set[str] = set()
         more = True
         while more:
@@ -86,10 +73,9 @@ class LogLineTail:
         return executions
 
     async def _found(self) -> list[Found]:
-        values = (self._last, PAGE, list(self._missing))
         async with self._store.reader() as connection:
-            cursor = await connection.execute(NEW, values, binary=True)
-            return sorted(Found(*row) for row in await cursor.fetchall())
+            cursor = await connection.execute(NEW, (self._last, PAGE), binary=True)
+            return [Found(*row) for row in await cursor.fetchall()]
 
     async def _lines(self, ids: Sequence[int]) -> list[Appended]:
         if not ids:
@@ -99,15 +85,8 @@ class LogLineTail:
             return [Appended(row[0], Kept(*row[1:])) for row in await cursor.fetchall()]
 
     def _pass(self, found: Sequence[Found]) -> None:
-        now = monotonic()
-        last = max(self._last, found[-1].id) if found else self._last
-        here = {new.id for new in found}
-        skipped = range(max(self._last, last - MOST_MISSING) + 1, last)
-        missing = self._missing | dict.fromkeys(skipped, now + PATIENCE)
-        self._last = last
-        self._missing = {
-            id_: until for id_, until in missing.items() if until > now and id_ not in here
-        }
+        if found:
+            self._last = found[-1].id
 
 
 def _affordable(found: Sequence[Found], wanted: Callable[[str], bool]) -> Iterator[Found]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import ConfigDict, Field
 
 from domain.execution.retry_policy import RetryPolicy
-from domain.execution.types import Status, StepKind, StepStatus
+from domain.execution.types import LogLevel, Status, StepKind, StepStatus
 from domain.json_forms import Count, Time
 from domain.model import Value
 from domain.types import AssigneeType, Percent, Priority
@@ -17,7 +17,6 @@ T = TypeVar("T")
 ERASED = "null once it was erased"
 Erasable = Annotated[T | None, Field(description=ERASED)]
 """Sealed content: it is null when its key was destroyed."""
-LogLevel = Literal["debug", "info", "warn", "error"]
 Related = str | dict[str, Any]
 """An id; where the client asked to expand it, the whole object."""
 

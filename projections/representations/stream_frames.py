@@ -6,12 +6,11 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from domain.execution.types import Status
+from domain.execution.types import LogLevel, Status
 from domain.json_forms import Count, Time
 from domain.model import Value
 from domain.types import JsonObject, Percent
 from projections.representations.execution_schema import (
-    LogLevel,
     ServiceExecution,
     Shown,
     ShownError,

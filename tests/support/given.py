@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from domain.errors import DomainError
-from domain.model import Command, Context, Event, OtherStreamEvent, Recorded, Versioned
+from domain.model import Command, Context, Event, Recordable, Recorded, Versioned
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -90,11 +90,11 @@ class Outcome:
     """What a command led to."""
 
     given: Given
-    events: tuple[Event | OtherStreamEvent, ...]
+    events: tuple[Recordable, ...]
     error: DomainError | None
     occurred_at: datetime | None = None
 
-    def then(self, *events: Event | OtherStreamEvent) -> Given:
+    def then(self, *events: Recordable) -> Given:
         """Exactly these events follow; the answer is the history with its own events added."""
         if self.error is not None:
             pytest.fail(f"refused: {self.error!r} {self.error.members}")

@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 
 from domain.eventlog import store
 from domain.eventlog.append import HeadMoved, OptimisticTransaction, Transaction
-from domain.eventlog.codec import Codec, EventRow, Snapshot
+from domain.eventlog.codec import Codec, EventRow, LineRow, Snapshot
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey, Reply
 from domain.eventlog.keyring import Keyring
@@ -43,6 +43,7 @@ class MemoryLog:
         self.snapshots: list[Snapshot] = []
         self.replies: dict[str, Kept] = {}
         self.keys: dict[str, bytes] = {}
+        self.lines: list[LineRow] = []
 
     def of(self, stream: str) -> Iterator[EventRow]:
         """The events of one stream, in order."""
@@ -211,6 +212,7 @@ class MemoryTransaction(Transaction):
         events: Sequence[EventRow],
         replies: Sequence[Reply],
         at: datetime,
+        lines: Sequence[LineRow] = (),
     ) -> None:
         log, streams = self._log, {event.stream for event in events}
         if await self.replies([reply.key for reply in replies], at - REPLIES_KEPT):
@@ -221,6 +223,7 @@ class MemoryTransaction(Transaction):
                 raise psycopg.errors.UniqueViolation("this version is taken")
             taken.add((event.stream, event.version))
         log.events += events
+        log.lines += lines
         log.at = at if events else log.at
         log.keys |= self._states.keyring.unsaved(streams)
         log.replies |= {reply.key: Kept(reply, at) for reply in replies}
@@ -238,10 +241,14 @@ class MemoryAttempt(MemoryTransaction, OptimisticTransaction):
         events: Sequence[EventRow],
         replies: Sequence[Reply],
         at: datetime,
+        lines: Sequence[LineRow] = (),
     ) -> None:
         async with self._log.lock:
             await self.confirm()
-            await super().append(events, replies, at)
+            try:
+                await super().append(events, replies, at, lines)
+            except psycopg.errors.UniqueViolation:
+                raise HeadMoved from None
 
     async def confirm(self) -> None:
         if len(self._log.events) != self.position:

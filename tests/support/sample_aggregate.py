@@ -20,7 +20,7 @@ from domain.model import (
     Context,
     Creation,
     Event,
-    OtherStreamEvent,
+    Recordable,
     Recorded,
     Versioned,
 )
@@ -85,7 +85,7 @@ class Begin(Creation[Tally]):
     ) -> Iterable[str]:
         return [f"tally/{self.after}"] if self.after else []
 
-    def create(self, context: Context) -> Iterator[Event | OtherStreamEvent]:
+    def create(self, context: Context) -> Iterator[Recordable]:
         if self.after and context.state(f"tally/{self.after}") is None:
             raise DomainError.again("unknown-reference", "no such tally", {})
         yield TallyBegun()
@@ -96,7 +96,7 @@ class Raise(Command[Tally]):
     amount: int = 1
     limit: int | None = None
 
-    def decide(self, state: Tally, context: Context) -> Iterator[Event | OtherStreamEvent]:
+    def decide(self, state: Tally, context: Context) -> Iterator[Recordable]:
         if self.limit is not None and state.total + self.amount > self.limit:
             raise TooMuch
         if self.amount:
@@ -107,7 +107,7 @@ class Note(Command[Tally]):
     wire_name: ClassVar[str] = "note"
     note: str
 
-    def decide(self, state: Tally, context: Context) -> Iterator[Event | OtherStreamEvent]:
+    def decide(self, state: Tally, context: Context) -> Iterator[Recordable]:
         yield TallyNoted(note=self.note)
 
 
@@ -116,7 +116,7 @@ class Stumble(Command[Tally]):
 
     wire_name: ClassVar[str] = "stumble"
 
-    def decide(self, state: Tally, context: Context) -> Iterator[Event | OtherStreamEvent]:
+    def decide(self, state: Tally, context: Context) -> Iterator[Recordable]:
         yield TallyRaised(amount=1)
         raise ZeroDivisionError
 

@@ -16,13 +16,13 @@ from api.streaming.topic import Topic
 from domain.eventlog.notifications import Listener
 from domain.eventlog.store import Store
 from domain.eventlog.tail import Tail
+from domain.execution.commands.log import LogLine
 from domain.model import Versioned
 from projections.engine.migrations import migrate_projections
-from projections.log_lines.model import LogLine
 from projections.log_lines.projection import LogLineProjection
-from projections.log_lines.reader import LogLineStore
 from tests.support.event_writer import NOON, Log, opened, some
 from tests.support.hub import Line, until
+from tests.support.log_lines import append_lines
 
 WATCHING = Topic(ENCODERS[WATCH, SSE], "", Filter())
 LOGS = WATCHING._replace(filter=Filter(types=("log",)))
@@ -33,12 +33,11 @@ class Running(NamedTuple):
 
     hub: Hub
     store: Store
-    book: LogLineStore
     log: Log
 
     async def tell(self, execution: str, *messages: str) -> None:
         lines = [LogLine(level="info", message=message) for message in messages]
-        await self.book.append(execution, lines, NOON)
+        await append_lines(self.store, execution, lines, NOON, written=self.hub.logs.appended)
 
     async def connect(self, topic: Topic = LOGS, versioned: Versioned[Any] | None = None) -> Line:
         if topic.filter.logs:
@@ -62,7 +61,7 @@ async def running(conninfo: str) -> AsyncIterator[Running]:
         try:
             log = Log(store)
             await log.write(some(3))
-            yield Running(hub, store, LogLineStore(store, hub.logs.appended), log)
+            yield Running(hub, store, log)
         finally:
             await hub.stop()
             await tail.stop()

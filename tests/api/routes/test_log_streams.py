@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import sleep
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
 
-from domain.eventlog.sessions import session_options
-from projections.log_lines import reader
 from projections.log_lines import stream as log_stream
 from tests.support.api_client import RESULT, Executions, ok, refused
 from tests.support.running_server import TOKEN, Serving
@@ -108,43 +105,17 @@ def test_log_stream_resumes_after_the_line_of_its_cursor(
         assert rest == read[number + 1 :]
 
 
-def test_line_committed_late_is_still_sent_before_later_lines(
-    api: httpx.Client, server: Serving, running_execution: str
+def test_lines_of_several_clients_are_sent_in_the_order_of_their_ids(
+    api: httpx.Client, running_execution: str
 ) -> None:
-    """Its id is lower than that of a line appended later, which therefore waits for it."""
-    say(api, running_execution, "first")
-    row = (
-        "SELECT execution, occurred_at, at, level, step, sealed FROM log_lines WHERE execution = %s"
-    )
-    with (
-        psycopg.connect(server.conninfo, options=session_options("executions")) as slow,
-        opened(api, path_of(running_execution)) as source,
-    ):
+    with opened(api, path_of(running_execution)) as source, ThreadPoolExecutor(8) as clients:
         stream = frames(source)
         until(stream, "caught-up")
-        [kept] = slow.execute(row, (running_execution,)).fetchall()
-        values = (kept[0], kept[0], [kept[1]], [kept[2]], [kept[3]], [kept[4]], [kept[5]])
-        slow.execute(reader.APPEND, values)
-        later = threading.Thread(target=say, args=(api, running_execution, "later"), daemon=True)
-        later.start()
-        sleep(0.5)
-        assert later.is_alive()
-        slow.commit()
-        read = [next(stream), next(stream)]
-        later.join(10)
-    assert messages(read) == ["first", "later"]
-    assert [int(frame.id.partition("-")[2]) for frame in read] == sorted(
-        int(frame.id.partition("-")[2]) for frame in read
-    )
-
-
-def test_lines_of_other_executions_do_not_wait_for_each_other(
-    api: httpx.Client, server: Serving, executions: Executions, running_execution: str
-) -> None:
-    with psycopg.connect(server.conninfo, options=session_options("executions")) as slow:
-        turn = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
-        slow.execute(turn, (running_execution,))
-        say(api, executions.running(), "free")
+        list(clients.map(lambda n: say(api, running_execution, f"{n}"), range(40)))
+        read = [next(stream) for _ in range(40)]
+    assert sorted(messages(read), key=int) == [f"{n}" for n in range(40)]
+    ids = [int(frame.id.partition("-")[2]) for frame in read]
+    assert ids == sorted(set(ids))
 
 
 def test_stream_takes_the_filters_of_the_pages(

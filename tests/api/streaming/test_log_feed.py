@@ -17,7 +17,6 @@ from api.streaming.filter import Filter
 from api.streaming.phase import Phase
 from domain.errors import Overloaded
 from domain.model import Versioned
-from projections.log_lines.model import LogLine
 from tests.support.event_writer import NOON, completed, some
 from tests.support.hub import Line, store_loader, until
 from tests.support.watched_log import LOGS, WATCHING, frames, running, said
@@ -204,8 +203,8 @@ async def test_unreadable_state_costs_no_log_line_of_other_executions(
         mine = filters.read("log", asked, watched=True)
         line = await house.connect(LOGS._replace(filter=mine))
         with structlog.testing.capture_logs():
-            await house.book.append("e-0", [LogLine(level="info", message="lost")], NOON)
-            await house.book.append("e-1", [LogLine(level="info", message="found")], NOON)
+            await house.tell("e-0", "lost")
+            await house.tell("e-1", "found")
             await until(lambda: said(line) == ["found"])
 
 

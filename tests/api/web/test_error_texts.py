@@ -14,9 +14,9 @@ from api.problems.error_texts import kind_of
 from api.problems.problems import invalid
 from api.web.input.json_text import DuplicateKey, parse, require_depth
 from domain.errors import Invalid
+from domain.execution.commands.log import LogLine
 from domain.json_forms import parse_time
 from domain.registry import COMMANDS
-from projections.log_lines.model import LogLine
 
 PROGRAMS = re.compile(
     r"tuple|dict|Input should|should be|str\b|None|valid string|int\b|float\b|timedelta|Value error"

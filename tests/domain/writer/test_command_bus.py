@@ -15,8 +15,10 @@ from domain.errors import (
     Overloaded,
     VersionMismatch,
 )
+from domain.eventlog.append import Transaction
 from domain.eventlog.idempotency import IdempotencyKey
 from domain.eventlog.store import Store
+from domain.writer.command_bus import Answer, Bus
 from domain.writer.state_cache import ENOUGH
 from tests.support.sample_aggregate import (
     Begin,
@@ -211,3 +213,67 @@ async def test_long_stream_is_loaded_as_of_any_version(new_store: NewStore) -> N
             assert versioned is not None
             assert (versioned.version, versioned.state.total) == (version, max(0, version - 2))
             assert versioned.state.note == ("secret" if version > 1 else None)
+
+
+async def alone(bus: Bus) -> None:
+    """Let it write until it no longer takes the lock, nor asks whether a new stream is there."""
+    await bus.send(message("other", Begin()))
+    for _ in range(2 * ENOUGH):
+        await bus.send(message("other", Raise()))
+
+
+async def test_creation_of_a_stream_that_is_there_is_refused_also_by_a_writer_that_guesses(
+    new_store: NewStore,
+) -> None:
+    async with running_bus(new_store()) as bus:
+        await bus.send(message("a", Begin()))
+        await bus.send(message("a", Note(note="kept")))
+    store = new_store()
+    async with running_bus(store) as bus:
+        await alone(bus)
+        sent = [
+            bus.submit(message("a", Begin())),
+            bus.submit(message("a", Raise())),
+            bus.submit(message("b", Begin())),
+        ]
+        taken, raised, begun = await asyncio.gather(*sent, return_exceptions=True)
+        noted = await bus.send(message("a", Note(note="more")))
+        rows = await store.read(0, 1000)
+    assert isinstance(taken, AlreadyExists)
+    assert isinstance(raised, Answer)
+    assert raised.versioned.version == 3
+    assert isinstance(begun, Answer)
+    assert begun.created
+    assert noted.versioned.state.note == "more"
+    assert [row.position for row in rows] == list(range(1, len(rows) + 1))
+
+
+async def test_creation_refused_for_another_reason_does_not_hide_that_the_stream_is_there(
+    new_store: NewStore,
+) -> None:
+    async with running_bus(new_store()) as bus:
+        await bus.send(message("a", Begin()))
+    async with running_bus(new_store()) as bus:
+        await alone(bus)
+        refused = bus.submit(message("a", Begin(after="nobody")))
+        raised = bus.submit(message("a", Raise()))
+        with pytest.raises(AlreadyExists):
+            await refused
+        assert (await raised).versioned.version == 2
+
+
+async def test_lone_writer_creates_in_one_round_trip(
+    new_store: NewStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_bus(new_store()) as bus:
+        await alone(bus)
+        monkeypatch.setattr(Transaction, "load", unexpected)
+        monkeypatch.setattr(Store, "transaction", unexpected)
+        begun = await bus.send(message("a", Begin()))
+        noted = await bus.send(message("a", Note(note="first")))
+    assert begun.created
+    assert noted.versioned.state.note == "first"
+
+
+def unexpected(*_: object) -> None:
+    raise AssertionError("this takes another round trip")

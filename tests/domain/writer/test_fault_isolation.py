@@ -18,7 +18,7 @@ from domain.eventlog.encryption import Vault
 from domain.eventlog.idempotency import IdempotencyKey
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.store import Store
-from domain.model import Aggregate, Command, Context, Event, OtherStreamEvent, Recorded, Versioned
+from domain.model import Aggregate, Command, Context, Event, Recordable, Recorded, Versioned
 from domain.writer import batch as batch_module
 from domain.writer import command_bus as bus_module
 from domain.writer import queue
@@ -57,7 +57,7 @@ class Botch(Command[Tally]):
 
     wire_name: ClassVar[str] = "botch"
 
-    def decide(self, state: Tally, context: Context) -> Iterator[Event | OtherStreamEvent]:
+    def decide(self, state: Tally, context: Context) -> Iterator[Recordable]:
         yield TallyNoted(note="never stored")
         yield Unstorable(content="\ud800")
 

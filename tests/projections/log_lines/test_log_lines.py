@@ -11,9 +11,12 @@ import pytest
 from psycopg import AsyncConnection
 
 from domain.errors import Forbidden, IdempotencyKeyReused, Invalid, NotFound
+from domain.eventlog import append
 from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey
+from domain.eventlog.queries import append_statement
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
+from domain.execution.commands.log import LogLine
 from domain.execution.events import (
     ExecutionCancelled,
     ExecutionCreated,
@@ -25,9 +28,8 @@ from projections.engine.follower import Follower
 from projections.engine.migrations import migrate_projections
 from projections.engine.pages import LogPages
 from projections.engine.rebuild import rebuild
-from projections.log_lines.model import LogLine
 from projections.log_lines.projection import LogLineProjection
-from projections.log_lines.reader import LogFilter, LogLineStore
+from projections.log_lines.reader import LogFilter, LogLinePages
 from tests.support.event_writer import (
     NOON,
     SECOND,
@@ -38,6 +40,7 @@ from tests.support.event_writer import (
     opened,
     started,
 )
+from tests.support.log_lines import append_lines
 
 pytestmark = pytest.mark.anyio
 SCHEMA = "executions"
@@ -55,7 +58,7 @@ def tables(database: str) -> str:
 
 
 @asynccontextmanager
-async def retried(conninfo: str) -> AsyncIterator[tuple[Store, LogLineStore]]:
+async def retried(conninfo: str) -> AsyncIterator[tuple[Store, LogLinePages]]:
     """An execution that failed, is tried again and completes: 6 events, 3 notes, at 12:00:04 to :06."""
     async with opened(conninfo) as store:
         log = Log(store)
@@ -69,7 +72,7 @@ async def retried(conninfo: str) -> AsyncIterator[tuple[Store, LogLineStore]]:
         ):
             await log.write([happening])
         await follow(conninfo, store)
-        yield store, LogLineStore(store)
+        yield store, LogLinePages(store)
 
 
 async def follow(conninfo: str, store: Store) -> None:
@@ -129,12 +132,14 @@ async def test_server_log_line_has_the_documented_text(tables: str, event: Any, 
     async with opened(tables) as store:
         await Log(store).write([created("e-1"), Happening("e-1", event)])
         await follow(tables, store)
-        assert said((await LogLineStore(store).read("e-1")).data) == [note]
+        assert said((await LogLinePages(store).read("e-1")).data) == [note]
 
 
 async def test_client_and_server_lines_are_read_in_order_of_time(tables: str) -> None:
-    async with retried(tables) as (_, book):
-        await book.append("e-1", [line(9, "last"), line(1, "first"), line(5, "between")], at(20))
+    async with retried(tables) as (store, book):
+        await append_lines(
+            store, "e-1", [line(9, "last"), line(1, "first"), line(5, "between")], at(20)
+        )
         up = said((await book.read("e-1")).data)
         down = said((await book.read("e-1", descending=True)).data)
     assert up == ["first", NOTES[0], NOTES[1], "between", NOTES[2], "last"]
@@ -142,8 +147,8 @@ async def test_client_and_server_lines_are_read_in_order_of_time(tables: str) ->
 
 
 async def test_line_is_read_as_it_was_appended(tables: str) -> None:
-    async with retried(tables) as (_, book):
-        await book.append("e-1", [ONE_LINE], at(20))
+    async with retried(tables) as (store, book):
+        await append_lines(store, "e-1", [ONE_LINE], at(20))
         (shown,) = (await book.read("e-1", LogFilter(step="research"))).data
     assert shown == {
         "timestamp": "2026-11-22T12:00:20.000Z",
@@ -156,8 +161,8 @@ async def test_line_is_read_as_it_was_appended(tables: str) -> None:
 
 
 async def test_no_table_holds_content_in_the_clear(tables: str) -> None:
-    async with retried(tables) as (store, book):
-        await book.append("e-1", [ONE_LINE], at(20))
+    async with retried(tables) as (store, _):
+        await append_lines(store, "e-1", [ONE_LINE], at(20))
         async with store.reader() as connection:
             for table in ("log_lines", "log_notes"):
                 kept = await (await connection.execute(f"SELECT * FROM {table}")).fetchall()  # noqa: S608
@@ -170,8 +175,8 @@ async def test_no_table_holds_content_in_the_clear(tables: str) -> None:
 async def test_pages_show_every_line_once_although_times_are_equal(
     tables: str, limit: int, *, descending: bool
 ) -> None:
-    async with retried(tables) as (_, book):
-        await book.append("e-1", [line(n % 3 + 3, f"{n}") for n in range(9)], at(20))
+    async with retried(tables) as (store, book):
+        await append_lines(store, "e-1", [line(n % 3 + 3, f"{n}") for n in range(9)], at(20))
         seen, cursor = list[str](), None
         while True:
             page = await book.read("e-1", descending=descending, limit=limit, cursor=cursor)
@@ -197,15 +202,15 @@ async def test_pages_show_every_line_once_although_times_are_equal(
 async def test_lines_are_chosen_by_level_step_and_time(
     tables: str, only: LogFilter, found: list[str]
 ) -> None:
-    async with retried(tables) as (_, book):
-        await book.append("e-1", [line(5)], at(20))
+    async with retried(tables) as (store, book):
+        await append_lines(store, "e-1", [line(5)], at(20))
         assert said((await book.read("e-1", only)).data) == found
 
 
 async def test_latest_lines_come_with_the_number_of_all(tables: str) -> None:
-    async with retried(tables) as (_, book):
+    async with retried(tables) as (store, book):
         assert await book.latest("e-1") == ((await book.read("e-1")).data, 3)
-        await book.append("e-1", [line(30 + n, f"{n}") for n in range(5)], at(60))
+        await append_lines(store, "e-1", [line(30 + n, f"{n}") for n in range(5)], at(60))
         lines, total = await book.latest("e-1", 2)
         nothing = await book.latest("e-2")
     assert (said(lines), total) == (["3", "4"], 8)
@@ -213,53 +218,57 @@ async def test_latest_lines_come_with_the_number_of_all(tables: str) -> None:
 
 
 async def test_line_for_an_unknown_execution_is_refused(tables: str) -> None:
-    async with retried(tables) as (_, book):
+    async with retried(tables) as (store, _):
         for lines in ([], [ONE_LINE]):
             with pytest.raises(NotFound):
-                await book.append("e-2", lines, at(20))
+                await append_lines(store, "e-2", lines, at(20))
 
 
 async def test_key_keeps_lines_once_also_in_another_process_and_is_forgotten_after_a_day(
     tables: str,
 ) -> None:
     once = IdempotencyKey("caller:k", "body")
-    async with retried(tables) as (_, book):
-        assert not await book.append_once("e-1", [ONE_LINE], at(20), once)
+    async with retried(tables) as (store, book):
+        assert not await append_lines(store, "e-1", [ONE_LINE], at(20), once)
     async with opened(tables) as store:
-        book = LogLineStore(store)
-        assert await book.append_once("e-1", [ONE_LINE], at(21), once)
+        book = LogLinePages(store)
+        assert await append_lines(store, "e-1", [ONE_LINE], at(21), once)
         with pytest.raises(IdempotencyKeyReused):
-            await book.append_once("e-1", [ONE_LINE], at(21), once._replace(fingerprint="other"))
+            await append_lines(store, "e-1", [ONE_LINE], at(21), once._replace(fingerprint="other"))
         assert len((await book.read("e-1")).data) == 4
-        assert not await book.append_once("e-1", [ONE_LINE], at(20) + REPLIES_KEPT, once)
+        assert not await append_lines(store, "e-1", [ONE_LINE], at(20) + REPLIES_KEPT, once)
         assert len((await book.read("e-1")).data) == 5
+
+
+def fails_at_the_end(**parts: bool) -> str:
+    return append_statement(**parts).replace(
+        "SELECT 1 FROM", "SELECT 1 / (1 - (SELECT count(*) FROM head)) FROM"
+    )
 
 
 async def test_uncommitted_append_uses_up_no_key(
     tables: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     once = IdempotencyKey("caller:k", "body")
-    async with retried(tables) as (_, book):
+    async with retried(tables) as (store, book):
         with monkeypatch.context() as patched:
-            patched.setattr(
-                "projections.log_lines.reader.APPEND", "SELECT 1 / 0, %b, %b, %b, %b, %b, %b, %b"
-            )
+            patched.setattr(append, "append_statement", fails_at_the_end)
             with pytest.raises(Exception, match="division"):
-                await book.append_once("e-1", [ONE_LINE], at(20), once)
-        assert not await book.append_once("e-1", [ONE_LINE], at(20), once)
+                await append_lines(store, "e-1", [ONE_LINE], at(20), once)
+        assert not await append_lines(store, "e-1", [ONE_LINE], at(20), once)
         assert len((await book.read("e-1")).data) == 4
 
 
 async def test_erasure_hides_log_lines_and_refuses_new_ones(tables: str) -> None:
-    async with retried(tables) as (_, book):
-        await book.append("e-1", [ONE_LINE], at(20))
+    async with retried(tables) as (store, book):
+        await append_lines(store, "e-1", [ONE_LINE], at(20))
     async with opened(tables) as store:
         async with store.reader() as connection:
             await connection.execute("DELETE FROM data_keys")
-        book = LogLineStore(store)
+        book = LogLinePages(store)
         lines = (await book.read("e-1")).data
         with pytest.raises(Forbidden):
-            await book.append("e-1", [ONE_LINE], at(30))
+            await append_lines(store, "e-1", [ONE_LINE], at(30))
     assert said(lines) == [None, NOTES[1], NOTES[2], None]
     assert [shown.get("erased") for shown in lines] == [True, None, None, True]
     assert "context" not in lines[-1]
@@ -267,11 +276,11 @@ async def test_erasure_hides_log_lines_and_refuses_new_ones(tables: str) -> None
 
 async def test_rebuild_leaves_the_lines_of_workers_alone(tables: str) -> None:
     async with retried(tables) as (store, book):
-        await book.append("e-1", [line(5)], at(20))
+        await append_lines(store, "e-1", [line(5)], at(20))
         before = (await book.read("e-1")).data
         await rebuild(tables, SCHEMA, LogLineProjection(), store)
         assert (await book.read("e-1")).data == before
-        await book.append("e-1", [line(6, "more")], at(21))
+        await append_lines(store, "e-1", [line(6, "more")], at(21))
         assert said((await book.read("e-1")).data)[-2:] == [NOTES[2], "more"]
 
 
