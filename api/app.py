@@ -35,6 +35,7 @@ from api.streaming.log.tail import SharedTail
 from api.web import headers as request_headers
 from api.web.admission import refusal
 from api.web.body import Bodies
+from api.web.direct_commands import DirectCommands
 from api.web.operation import Operation
 from api.web.path_segments import parted
 from api.web.reads.consistency import Consistency
@@ -244,8 +245,10 @@ def _health(system: System) -> health.HealthHandlers:
     )
 
 
-def create_app(system: System) -> ASGIApp:
-    """The service as an ASGI application, each path with and without `/api`."""
+def create_app(system: System) -> tuple[ASGIApp, DirectCommands]:
+    """The service as an ASGI application, each path with and without `/api`; and those of its commands
+    that may be answered without it.
+    """
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
@@ -276,7 +279,7 @@ def create_app(system: System) -> ASGIApp:
                 scope["root_path"] = PREFIX
         await router(scope, receive, send)
 
-    return app
+    return app, DirectCommands(system.access, system.bus, rows, PREFIX)
 
 
 async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,7 +7,9 @@ import resource
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import FrameType
+from typing import Any
 
 import structlog
 import uvicorn
@@ -21,7 +23,8 @@ from api.embedded_postgres.server import EmbeddedPostgres
 from api.settings import Settings, SetupError, unknown
 from api.telemetry.logging import configure_logging
 from api.transport import listen_socket
-from api.transport.protocols import NOSNIFF, HttpProtocol, WebSocketProtocol
+from api.transport.direct import DirectHttpProtocol, DirectPath
+from api.transport.protocols import NOSNIFF, WebSocketProtocol
 from domain.errors import Overloaded
 from domain.eventlog.encryption import WrongKey
 
@@ -82,7 +85,8 @@ def serve(settings: Settings) -> None:
 
                 _relax_collector()
                 _allow_many_connections()
-                config = configured(create_app(system), _watching(postgres, sign))
+                app, direct = create_app(system)
+                config = configured(app, direct, _watching(postgres, sign))
                 Server(config, system).run(sockets=[listening])
 
 
@@ -119,13 +123,16 @@ def require_key_of_log(conninfo: str, settings: Settings, folder: DataDir) -> No
         ) from None
 
 
-def configured(app: ASGIApp, watch: Callable[[], Awaitable[None]] | None = None) -> uvicorn.Config:
+def configured(
+    app: ASGIApp, direct: DirectPath, watch: Callable[[], Awaitable[None]] | None = None
+) -> uvicorn.Config:
     """How uvicorn serves the application; `watch` is called every second."""
+    protocol: Any = partial(DirectHttpProtocol, direct=direct)
     return uvicorn.Config(
         app,
         callback_notify=watch,
         timeout_notify=1,
-        http=HttpProtocol,
+        http=protocol,
         ws=WebSocketProtocol,
         ws_per_message_deflate=False,
         ws_max_size=LARGEST_MESSAGE,

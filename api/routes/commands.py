@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -14,7 +15,7 @@ from api.web.ids import checked_new_id
 from api.web.input.command_body import C, built, fields, parsed
 from api.web.input.command_members import prepare
 from api.web.input.read_only import is_read_before, without_unchanged
-from api.web.operation import Handler, Operation, Parameter
+from api.web.operation import Handler, Operation, Parameter, Prepare, PreparedCommand
 from api.web.request import Request
 from api.web.responses import DONE, executed
 from domain.errors import NotFound
@@ -36,23 +37,21 @@ BARE = {"declareSteps": "steps"}
 
 # Path below the execution, command, summary. The first are the most frequent: routes are tried in order.
 ROWS = (
-    ("POST", "/progress", "updateProgress", "Tell the progress"),
-    ("POST", "/steps/{step}/start", "startStep", "Start a step; an unknown one is added"),
-    ("POST", "/steps/{step}/complete", "completeStep", "Complete a step"),
-    ("POST", "/start", "start", "Start, or from `retry` start without further waiting"),
-    ("POST", "/complete", "complete", "Complete with a result"),
-    ("POST", "/fail", "fail", "Fail; a recoverable failure is retried by the policy"),
-    ("POST", "/pause", "pause", "Pause, with a checkpoint"),
-    ("POST", "/resume", "resume", "Resume from a checkpoint"),
-    ("POST", "/cancel", "cancel", "Cancel"),
-    ("POST", "/retry", "retry", "Retry a failed execution"),
-    ("POST", "/metrics", "recordUsage", "Add to what was used: tokens, cost, calls"),
-    ("POST", "/checkpoints", "checkpoint", "Keep a checkpoint"),
-    ("POST", "/steps", "declareSteps", "Declare steps"),
-    ("POST", "/steps/{step}/fail", "failStep", "Fail a step"),
-    ("POST", "/steps/{step}/skip", "skipStep", "Skip a step"),
-    ("PUT", "", "update", "Change what the client owns; what is left out stays"),
-    ("PATCH", "", "update", "Change what the client owns; what is left out stays"),
+    ("/progress", "updateProgress", "Tell the progress"),
+    ("/steps/{step}/start", "startStep", "Start a step; an unknown one is added"),
+    ("/steps/{step}/complete", "completeStep", "Complete a step"),
+    ("/start", "start", "Start, or from `retry` start without further waiting"),
+    ("/complete", "complete", "Complete with a result"),
+    ("/fail", "fail", "Fail; a recoverable failure is retried by the policy"),
+    ("/pause", "pause", "Pause, with a checkpoint"),
+    ("/resume", "resume", "Resume from a checkpoint"),
+    ("/cancel", "cancel", "Cancel"),
+    ("/retry", "retry", "Retry a failed execution"),
+    ("/metrics", "recordUsage", "Add to what was used: tokens, cost, calls"),
+    ("/checkpoints", "checkpoint", "Keep a checkpoint"),
+    ("/steps", "declareSteps", "Declare steps"),
+    ("/steps/{step}/fail", "failStep", "Fail a step"),
+    ("/steps/{step}/skip", "skipStep", "Skip a step"),
 )
 
 
@@ -82,31 +81,29 @@ class CommandHandlers:
         self._new_id = new_id
         self._clock = clock
 
-    def handler(self, command: type[Command[Any]]) -> Handler:
-        """The handler of one command."""
-        if command is UpdateExecution:
-            return self.update
-        if command is StartExecution:
-            return self.start
+    def preparing(self, command: type[Command[Any]]) -> Prepare:
+        """What prepares a command to an execution that is there."""
         bare = BARE.get(command.wire_name)
 
-        async def handle(request: Request) -> ASGIApp:
+        def prepare(request: Request) -> PreparedCommand:
             parsed_command = parsed(command, request.body, request.path.get("step"), bare)
-            return await self._answer(request, f"execution/{request.path['id']}", parsed_command)
+            if command is StartExecution and request.boolean(ASYNC.name):
+                parsed_command = parsed_command.model_copy(update={"asynchronous": True})
+            return _prepared(request, request.path["id"], parsed_command)
+
+        return prepare
+
+    def prepare_creation(self, request: Request) -> PreparedCommand:
+        """A new execution, under the client's id or one made here."""
+        return _prepared(request, *creation(request, CreateExecution, "exec", self._new_id))
+
+    def handler(self, prepare: Prepare) -> Handler:
+        """The handler of a command that is prepared so."""
+
+        async def handle(request: Request) -> ASGIApp:
+            return await self._send(request, prepare(request))
 
         return handle
-
-    async def create(self, request: Request) -> ASGIApp:
-        """A new execution, under the client's id or one made here."""
-        identity, parsed_command = creation(request, CreateExecution, "exec", self._new_id)
-        return await self._answer(request, f"execution/{identity}", parsed_command)
-
-    async def start(self, request: Request) -> ASGIApp:
-        """Start; with `async=true` the execution stays `starting` until it is started once more."""
-        parsed_command = parsed(StartExecution, request.body)
-        if request.boolean("async"):
-            parsed_command = parsed_command.model_copy(update={"asynchronous": True})
-        return await self._answer(request, f"execution/{request.path['id']}", parsed_command)
 
     async def update(self, request: Request) -> ASGIApp:
         """Change settings; a document that was read before may be sent back whole."""
@@ -117,7 +114,8 @@ class CommandHandlers:
                 raise NotFound
             given = without_unchanged(given, versioned, self._clock())
         prepare(UpdateExecution, given)
-        return await self._answer(request, stream, built(UpdateExecution, given))
+        command = built(UpdateExecution, given)
+        return await self._send(request, _prepared(request, request.path["id"], command))
 
     async def fork(self, request: Request) -> ASGIApp:
         """A new execution that begins with the state of this one at a version."""
@@ -125,13 +123,18 @@ class CommandHandlers:
         source = await self._history.at_version(
             f"execution/{request.path['id']}", parsed_command.version
         )
-        return await self._answer(request, f"execution/{identity}", parsed_command.of(source.state))
+        command = parsed_command.of(source.state)
+        return await self._send(request, _prepared(request, identity, command))
 
-    async def _answer(self, request: Request, stream: str, parsed_command: Command[Any]) -> ASGIApp:
-        message = request.message(stream, parsed_command)
+    async def _send(self, request: Request, prepared: PreparedCommand) -> ASGIApp:
         if is_dry_run(request):
-            return await rehearsed(self._bus, message)
-        return executed(request, await self._bus.send(message))
+            return await rehearsed(self._bus, prepared.message)
+        return prepared.respond(await self._bus.send(prepared.message))
+
+
+def _prepared(request: Request, identity: str, command: Command[Any]) -> PreparedCommand:
+    message = request.message(f"execution/{identity}", command)
+    return PreparedCommand(message, partial(executed, request))
 
 
 def creation(request: Request, command: type[C], kind: str, new_id: NewId) -> tuple[str, C]:
@@ -147,31 +150,47 @@ def creation(request: Request, command: type[C], kind: str, new_id: NewId) -> tu
 
 def routes(handlers: CommandHandlers) -> tuple[Operation, ...]:
     """The rows of all commands that have a path of their own."""
-    below = (_operation(handlers, *row) for row in ROWS if row[1])
+    below = (_operation(handlers, *row) for row in ROWS)
     return (*below, _fork(handlers), _create(handlers))
 
 
 def update_routes(handlers: CommandHandlers) -> tuple[Operation, ...]:
     """The rows on the path of the execution itself: these come after `/executions/find` and the like."""
-    return tuple(_operation(handlers, *row) for row in ROWS if not row[1])
+    return (_update(handlers, "PUT", "update"), _update(handlers, "PATCH", "updatePartly"))
 
 
-def _operation(
-    handlers: CommandHandlers, method: str, path: str, name: str, summary: str
-) -> Operation:
+def _operation(handlers: CommandHandlers, path: str, name: str, summary: str) -> Operation:
+    prepare = handlers.preparing(COMMANDS[name])
     return Operation(
-        name if method != "PATCH" else f"{name}Partly",
-        method,
+        name,
+        "POST",
         f"/executions/{{id}}{path}",
         Right.COMMAND_EXECUTIONS,
         summary,
-        handlers.handler(COMMANDS[name]),
+        handlers.handler(prepare),
         body=COMMANDS[name],
         answer=ServiceExecution,
         parameters=(ASYNC, DRY_RUN) if name == "start" else (DRY_RUN,),
-        problems=(*REFUSALS, "read-only") if name == "update" else REFUSALS,
+        problems=REFUSALS,
         sends=(*DONE, "Preference-Applied"),
         body_forms=_bare_form(COMMANDS[name], BARE[name]) if name in BARE else {},
+        prepare=prepare,
+    )
+
+
+def _update(handlers: CommandHandlers, method: str, name: str) -> Operation:
+    return Operation(
+        name,
+        method,
+        "/executions/{id}",
+        Right.COMMAND_EXECUTIONS,
+        "Change what the client owns; what is left out stays",
+        handlers.update,
+        body=UpdateExecution,
+        answer=ServiceExecution,
+        parameters=(DRY_RUN,),
+        problems=(*REFUSALS, "read-only"),
+        sends=(*DONE, "Preference-Applied"),
     )
 
 
@@ -205,11 +224,12 @@ def _create(handlers: CommandHandlers) -> Operation:
         "/executions",
         Right.COMMAND_EXECUTIONS,
         "Create an execution",
-        handlers.create,
+        handlers.handler(handlers.prepare_creation),
         body=CreateExecution,
         answer=ServiceExecution,
         parameters=(DRY_RUN,),
         status=201,
         problems=("already-exists", "unknown-reference"),
         sends=CREATES,
+        prepare=handlers.prepare_creation,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, get_args
 
 from pydantic import Field, TypeAdapter
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
@@ -14,7 +15,7 @@ from api.web import responses
 from api.web.body import MIB
 from api.web.input.command_body import encoded, parsed, parsed_json
 from api.web.input.command_members import without_nulls
-from api.web.operation import Operation, Parameter
+from api.web.operation import Operation, Parameter, PreparedCommand
 from api.web.parameters import CURSOR, LIMIT, MIN_POSITION, parsed_time
 from api.web.reads.consistency import Consistency
 from api.web.request import Request
@@ -24,7 +25,7 @@ from domain.eventlog.codec import plain_json
 from domain.eventlog.store import Store
 from domain.execution.commands.log import AppendLogLines, LogLine
 from domain.execution.types import LogLevel
-from domain.writer.command_bus import Bus
+from domain.writer.command_bus import Answer, Bus
 from projections.log_lines.reader import LogFilter, LogLinePages
 
 MOST_LINES = 1_000
@@ -58,19 +59,8 @@ class LogLineHandlers:
 
     async def append(self, request: Request) -> ASGIApp:
         """Keep one line, or a list of them."""
-        given = parsed_json(request.body)
-        if isinstance(given, list):
-            for part in given:
-                if isinstance(part, dict):
-                    without_nulls(LogLine, part)
-            lines = MANY.validate_json(encoded(given))
-        else:
-            lines = [parsed(LogLine, request.body)]
-        stream = f"execution/{request.path['id']}"
-        command = AppendLogLines(lines=tuple(lines))
-        answer = await self._bus.send(request.message(stream, command))
-        headers = {"idempotency-replayed": "true"} if answer.replayed else {}
-        return responses.json({"appended": len(lines)}, headers)
+        prepared = prepare_lines(request)
+        return prepared.respond(await self._bus.send(prepared.message))
 
     async def read(self, request: Request) -> ASGIApp:
         """The lines of an execution, its own and the server's: a page of them by the time they are of, or
@@ -99,6 +89,28 @@ class LogLineHandlers:
         items = [plain_json(line) for line in page.data]
         headers = {"log-position": str(position), **responses.VARY}
         return responses.json(responses.page(items, page.next_cursor), headers)
+
+
+def prepare_lines(request: Request) -> PreparedCommand:
+    """The lines of a body, one or a list of them, as the command that keeps them."""
+    lines = _lines(request.body)
+    message = request.message(f"execution/{request.path['id']}", AppendLogLines(lines=lines))
+
+    def respond(answer: Answer) -> Response:
+        headers = {"idempotency-replayed": "true"} if answer.replayed else {}
+        return responses.json({"appended": len(lines)}, headers)
+
+    return PreparedCommand(message, respond)
+
+
+def _lines(body: bytes) -> tuple[LogLine, ...]:
+    given = parsed_json(body)
+    if not isinstance(given, list):
+        return (parsed(LogLine, body),)
+    for part in given:
+        if isinstance(part, dict):
+            without_nulls(LogLine, part)
+    return tuple(MANY.validate_json(encoded(given)))
 
 
 def _filter(request: Request) -> LogFilter:
@@ -153,6 +165,7 @@ def routes(handlers: LogLineHandlers) -> tuple[Operation, ...]:
             body_limit=16 * MIB,
             problems=("not-found", "idempotency-key-reused", "version-mismatch"),
             sends=("Idempotency-Replayed",),
+            prepare=prepare_lines,
         ),
         Operation(
             "readLogs",

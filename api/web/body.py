@@ -93,7 +93,7 @@ async def read(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> 
         if not message.get("more_body", False):
             break
     if parts:
-        _require_json(headers)
+        require_json(headers)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
@@ -114,7 +114,8 @@ def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"A body here has at most {limit} bytes.", limit=limit)
 
 
-def _require_json(headers: Mapping[bytes, bytes]) -> None:
+def require_json(headers: Mapping[bytes, bytes]) -> None:
+    """Raises UnsupportedMediaType where the body is not plain JSON in UTF-8."""
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise UnsupportedMediaType("Bodies are taken uncompressed: leave out Content-Encoding.")
     media_type = headers.get(b"content-type", b"application/json")

@@ -7,13 +7,27 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.web.body import MIB
 from api.web.request import Request
+from domain.writer.command_bus import Answer
+from domain.writer.message import Message
 
 Handler = Callable[[Request], Awaitable[ASGIApp]]
+
+
+class PreparedCommand(NamedTuple):
+    """A request as a message for the writer, and what makes the response of its answer."""
+
+    message: Message
+    respond: Callable[[Answer], Response]
+
+
+Prepare = Callable[[Request], PreparedCommand]
+"""Reads a request, without waiting for anything. Raises a `DomainError` where it is not valid."""
 
 
 class Parameter(NamedTuple):
@@ -31,7 +45,8 @@ class Operation(NamedTuple):
     `body_forms` and `answer_forms` are schemas of other media types; `others` are statuses that
     answer without content, and what they mean; `sends` are headers of a good answer. Query parameters
     other than `parameters` are refused, unless they are `fields` to filter by, which the handler reads.
-    A `long` one may take seconds: it ends when its client goes.
+    A `long` one may take seconds: it ends when its client goes. One that has `prepare` is nothing but
+    a command, so it may be answered without its handler.
     """
 
     name: str
@@ -53,3 +68,4 @@ class Operation(NamedTuple):
     fields: bool = False
     sends: tuple[str, ...] = ()
     long: bool = False
+    prepare: Prepare | None = None

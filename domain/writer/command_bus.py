@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, suppress
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import structlog
 
 from domain.errors import DomainError, Overloaded
 from domain.eventlog.append import HeadMoved, Transaction, WrongGuess
-from domain.eventlog.codec import Snapshot
 from domain.eventlog.idempotency import REPLIES_KEPT
 from domain.eventlog.store import Store
 from domain.model import Versioned
 from domain.writer.batch import Batch, Decided, NotLoaded, Repeat
+from domain.writer.chores import Chores
 from domain.writer.message import Message
-from domain.writer.queue import Queue, Waiting
+from domain.writer.queue import FutureReceiver, Queue, Receiver, Waiting
 from domain.writer.rehearsal import Rehearsal, rehearse
 from domain.writer.state_cache import StateCache
 
 LARGEST_BATCH = 16 * 1024 * 1024
 QUEUE = 10_000
-CLEANING = timedelta(hours=1)
 GATHERING = 0.001
 """Seconds that a batch smaller than the last one waits for more commands."""
 
@@ -70,9 +69,8 @@ class Bus:
         self._lines_written = lines_written
         self._queue = Queue(limit)
         self._known = StateCache(store.keyring)
-        self._cleaned = clock()
+        self._chores = Chores(store, clock)
         self._task: asyncio.Task[None] | None = None
-        self._background: set[asyncio.Task[None]] = set()
         self._stopping = True
 
     @property
@@ -91,7 +89,7 @@ class Bus:
         self._queue.wake()
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
-            await asyncio.gather(*self._background, return_exceptions=True)
+            await self._chores.finish()
 
     async def send(self, message: Message) -> Answer:
         """Record what a command leads to.
@@ -112,8 +110,18 @@ class Bus:
 
     def submit(self, message: Message) -> asyncio.Future[Answer]:
         """`send` for a caller with many commands: they keep their order."""
+        receiver = FutureReceiver()
+        self.deliver(message, receiver)
+        return receiver.future
+
+    def deliver(self, message: Message, receiver: Receiver) -> None:
+        """`send` for a caller that does not wait: the receiver hears what became of the message.
+
+        Raises:
+            Overloaded: too many commands wait.
+        """
         self.require_room(1)
-        return self._queue.put(message)
+        self._queue.put(message, receiver)
 
     def require_room(self, commands: int) -> None:
         """Raises Overloaded where so many more cannot wait."""
@@ -145,7 +153,7 @@ class Bus:
             self._known.forget()
             self._queue.shrink(len(taken))  # perhaps it was too much for the time there is
             for waiting in taken:
-                waiting.refuse(Overloaded(error.detail))
+                waiting.receiver.refuse(Overloaded(error.detail))
             reason = str(error.__cause__ or error).strip()
             log.warning("batch refused", commands=len(taken), reason=reason)
         except Exception as error:  # noqa: BLE001 - whatever it is, every caller is answered
@@ -155,7 +163,7 @@ class Bus:
             self._queue.widen()
             for waiting, outcome in outcomes:
                 self._settle(waiting, outcome)
-            self._clean()
+            self._chores.clean()
 
     async def _write(self, taken: list[Waiting]) -> list[tuple[Waiting, Outcome]]:
         # What was answered under a key is no event: the head does not say whether there is more.
@@ -181,7 +189,7 @@ class Bus:
         async with writing as transaction:
             batch = await self._prepare(transaction, taken)
             outcomes = self._decide(batch, taken)
-            snapshots = _snapshots(batch)
+            store_snapshots = self._chores.keep_snapshots(batch)
             if batch.rows or batch.new_replies or batch.lines:
                 await transaction.append(batch.rows, batch.new_replies, batch.now, batch.lines)
             else:
@@ -190,8 +198,7 @@ class Bus:
             self._lines_written()
         at = batch.now if batch.rows else transaction.at
         self._known.remember(batch.states, batch.position, at)
-        if snapshots:
-            self._in_background(self._keep_snapshots(snapshots), "snapshots")
+        store_snapshots()
         return outcomes
 
     def _narrow(self, taken: list[Waiting], error: Exception) -> None:
@@ -199,7 +206,7 @@ class Bus:
         if len(taken) > 1:
             self._queue.narrow(taken)
             return
-        taken[0].refuse(error)
+        taken[0].receiver.refuse(error)
         log.error("command failed", command=taken[0].message.command.wire_name, exc_info=error)
 
     async def _prepare(self, transaction: Transaction, taken: list[Waiting]) -> Batch:
@@ -243,48 +250,16 @@ class Bus:
 
     def _settle(self, waiting: Waiting, outcome: Outcome) -> None:
         if isinstance(outcome, Decided):
-            waiting.answer(Answer(*outcome))
+            waiting.receiver.answer(Answer(*outcome))
         elif isinstance(outcome, Repeat):
-            self._in_background(self._repeat(waiting, outcome), "repeated answer")
+            self._chores.answer(waiting.receiver, self._repeat(outcome))
         else:
-            waiting.refuse(outcome)
+            waiting.receiver.refuse(outcome)
 
-    async def _repeat(self, waiting: Waiting, repeat: Repeat) -> None:
-        try:
-            versioned = await self._store.load(repeat.stream, repeat.version)
-            assert versioned is not None
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller is answered
-            waiting.refuse(error)
-        else:
-            waiting.answer(Answer(versioned, repeat.created, replayed=True))
-
-    def _in_background(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Do what the writer need not wait for."""
-        task = asyncio.create_task(work, name=name)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
-    def _clean(self) -> None:
-        now = self._clock()
-        if now - self._cleaned > CLEANING:
-            self._cleaned = now
-            self._in_background(self._forget_replies(now - REPLIES_KEPT), "cleaning")
-
-    async def _keep_snapshots(self, snapshots: list[Snapshot]) -> None:
-        with suppress(Overloaded):  # they save time, later
-            await self._store.keep_snapshots(snapshots)
-
-    async def _forget_replies(self, until: datetime) -> None:
-        with suppress(Overloaded):
-            await self._store.forget_replies(until)
-
-
-def _snapshots(batch: Batch) -> list[Snapshot]:
-    try:
-        return batch.snapshots()
-    except Exception:  # they save time, later: no command fails for want of one
-        log.exception("no snapshots taken")
-        return []
+    async def _repeat(self, repeat: Repeat) -> Answer:
+        versioned = await self._store.load(repeat.stream, repeat.version)
+        assert versioned is not None
+        return Answer(versioned, repeat.created, replayed=True)
 
 
 def _cut(taken: list[Waiting], place: int) -> list[Waiting]:

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from domain.errors import Overloaded
 from domain.writer.message import Message
@@ -15,15 +15,26 @@ BATCH = 500
 PATIENCE = 4.0
 
 
-class Waiting(NamedTuple):
-    """A message, the caller who waits for its answer, and until when it may be taken."""
-
-    message: Message
-    future: asyncio.Future[Any]
-    until: float
+class Receiver(Protocol):
+    """Takes what became of a message: one of both, once. It raises nothing and does not wait."""
 
     def answer(self, answer: Any) -> None:
-        """Tell the caller, if he is still there."""
+        """It was carried out."""
+
+    def refuse(self, error: Exception) -> None:
+        """It was not."""
+
+
+class FutureReceiver:
+    """A caller that awaits the answer, and may have gone."""
+
+    __slots__ = ("future",)
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def answer(self, answer: Any) -> None:
+        """Let the caller have it, if it still waits."""
         if not self.future.done():
             self.future.set_result(answer)
 
@@ -31,6 +42,14 @@ class Waiting(NamedTuple):
         """The same, when it went wrong."""
         if not self.future.done():
             self.future.set_exception(error)
+
+
+class Waiting(NamedTuple):
+    """A message, who receives its answer, and until when it may be taken."""
+
+    message: Message
+    receiver: Receiver
+    until: float
 
 
 class Queue:
@@ -50,12 +69,10 @@ class Queue:
         if len(self._waiting) + commands > self._limit:
             raise Overloaded
 
-    def put(self, message: Message) -> asyncio.Future[Any]:
-        """The future answer."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Waiting(message, future, monotonic() + PATIENCE))
+    def put(self, message: Message, receiver: Receiver) -> None:
+        """Let a message wait for the next batch."""
+        self._waiting.append(Waiting(message, receiver, monotonic() + PATIENCE))
         self._filled.set()
-        return future
 
     async def filled(self) -> None:
         """Until there may be something to take, or `wake` was called."""
@@ -73,7 +90,7 @@ class Queue:
         while self._waiting and len(taken) < self._size:
             waiting = self._waiting.popleft()
             if waiting.until < now:
-                waiting.refuse(Overloaded())
+                waiting.receiver.refuse(Overloaded())
             else:
                 taken.append(waiting)
         return taken
@@ -98,5 +115,5 @@ class Queue:
     def refuse(self, taken: Iterable[Waiting] = ()) -> None:
         """Refuse everyone in the queue, and those taken."""
         for waiting in (*taken, *self._waiting):
-            waiting.refuse(Overloaded())
+            waiting.receiver.refuse(Overloaded())
         self._waiting.clear()

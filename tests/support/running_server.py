@@ -33,7 +33,7 @@ class Serving:
         self._socket = socket.create_server(("127.0.0.1", port))
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self._server = Server(configured(create_app(self.system)), self.system)
+        self._server = Server(configured(*create_app(self.system)), self.system)
         self._thread = threading.Thread(target=self._run, name="server", daemon=True)
 
     def client(self) -> httpx.Client:

@@ -1,0 +1,129 @@
+"""Commands that the protocol hands over as they came, answered without ASGI, a task or a router.
+
+What is done is what `endpoint` does, by the same functions; only the way is shorter. Whatever is not
+plainly a small command, with a body of a known length and no query, goes the other way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from starlette.responses import Response
+from starlette.types import Scope
+
+from api.access.identity import Access
+from api.telemetry.metrics import REQUESTS
+from api.web import headers as request_headers
+from api.web.admission import admit, refusal
+from api.web.body import SMALL, require_json
+from api.web.operation import Operation, Prepare
+from api.web.request import Request
+from domain.writer.command_bus import Answer, Bus
+
+PARAMETERS = {2: "id", 4: "step"}
+"""The places of a path in which parameters stand."""
+ODD = re.compile(rb"[?%#]|//|/$|[^!-~]")
+"""What a path has only where it is not simply the path of a command."""
+UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-encoding"})
+Send = Callable[[Response], None]
+
+
+class Row(NamedTuple):
+    """One command: its operation, what prepares it, and what counts its requests."""
+
+    operation: Operation
+    prepare: Prepare
+    counted: Callable[[], None]
+
+
+class DirectCommands:
+    """Finds the commands among requests, and answers them."""
+
+    def __init__(
+        self, access: Access, bus: Bus, operations: Iterable[Operation], prefix: str
+    ) -> None:
+        self._access = access
+        self._bus = bus
+        self._prefix = prefix
+        self._rows = {
+            _shape(row.path.split("/")): Row(row, row.prepare, REQUESTS.labels(row.name).inc)
+            for row in operations
+            if row.prepare is not None
+        }
+
+    def find(
+        self, method: bytes, url: bytes, headers: Sequence[tuple[bytes, bytes]]
+    ) -> DirectCommand | None:
+        """The command that a head announces; None where it takes the usual way."""
+        if method != b"POST" or ODD.search(url):
+            return None
+        path = url.decode("ascii")
+        bare = path.removeprefix(self._prefix)
+        parts = bare.split("/")
+        row = self._rows.get(_shape(parts))
+        if row is None:
+            return None
+        by_name = dict(headers)
+        if len(by_name) < len(headers) or not UNUSUAL.isdisjoint(by_name):
+            return None
+        if b"host" not in by_name or int(by_name.get(b"content-length", b"0")) > SMALL:
+            return None
+        parameters = {name: parts[at] for at, name in PARAMETERS.items() if at < len(parts)}
+        scope: dict[str, Any] = {
+            "type": "http",
+            "method": "POST",
+            "path": path,
+            "root_path": path[: len(path) - len(bare)],
+            "path_params": parameters,
+            "query_string": b"",
+            "state": {"headers": by_name},
+        }
+        return DirectCommand(self._access, self._bus, row, scope)
+
+
+class DirectCommand:
+    """One request, from the whole body to the response. It receives the answer of the writer."""
+
+    __slots__ = ("_access", "_bus", "_respond", "_row", "_scope", "_send")
+
+    def __init__(self, access: Access, bus: Bus, row: Row, scope: Scope) -> None:
+        self._access = access
+        self._bus = bus
+        self._row = row
+        self._scope = scope
+
+    def run(self, body: bytes, send: Send) -> None:
+        """Carry the command out; `send` is called once with the response, now or later."""
+        self._send = send
+        row, scope = self._row, self._scope
+        headers: request_headers.Headers = scope["state"]["headers"]
+        row.counted()
+        try:
+            right, token = row.operation.right, headers.get(b"authorization")
+            caller = admit(self._access, right, scope, token)
+            if body:
+                require_json(headers)
+            message, self._respond = row.prepare(Request(scope, caller, body))
+            self._bus.deliver(message, self)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
+            self.refuse(error)
+
+    def answer(self, answer: Answer) -> None:
+        """Respond with what the command led to."""
+        try:
+            response = self._respond(answer)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
+            self.refuse(error)
+        else:
+            self._send(response)
+
+    def refuse(self, error: Exception) -> None:
+        """Respond with what went wrong."""
+        self._send(refusal(error, self._scope))
+
+
+def _shape(parts: Sequence[str]) -> tuple[int | str, ...]:
+    """A path without its parameters, which stand in every second place."""
+    return (len(parts), *parts[1::2])

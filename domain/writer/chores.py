@@ -1,0 +1,79 @@
+"""What the writer need not wait for: snapshots, answers given before, and forgetting old ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from domain.errors import Overloaded
+from domain.eventlog.idempotency import REPLIES_KEPT
+from domain.eventlog.store import Store
+from domain.writer.batch import Batch
+from domain.writer.queue import Receiver
+
+CLEANING = timedelta(hours=1)
+
+log = structlog.get_logger()
+
+
+class Chores:
+    """Runs beside the writer, each chore as a task of its own."""
+
+    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._clock = clock
+        self._cleaned = clock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def finish(self) -> None:
+        """Return when nothing is left to do."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def answer(self, receiver: Receiver, answering: Coroutine[Any, Any, Any]) -> None:
+        """Answer a caller with what a coroutine returns, or refuse it with what it raises."""
+        self._begin(_answer(receiver, answering), "repeated answer")
+
+    def keep_snapshots(self, batch: Batch) -> Callable[[], None]:
+        """Freeze the states that are due, now; what is returned stores them, after the commit."""
+        try:
+            snapshots = batch.snapshots()
+        except Exception:  # they save time, later: no command fails for want of one
+            log.exception("no snapshots taken")
+            snapshots = []
+
+        def store() -> None:
+            if snapshots:
+                self._begin(self._store.keep_snapshots(snapshots), "snapshots")
+
+        return store
+
+    def clean(self) -> None:
+        """Forget old replies, once an hour."""
+        now = self._clock()
+        if now - self._cleaned > CLEANING:
+            self._cleaned = now
+            self._begin(self._store.forget_replies(now - REPLIES_KEPT), "cleaning")
+
+    def _begin(self, chore: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(_unless_away(chore), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _unless_away(chore: Coroutine[Any, Any, None]) -> None:
+    with suppress(Overloaded):  # it saves time, later, or is done an hour later
+        await chore
+
+
+async def _answer(receiver: Receiver, answering: Coroutine[Any, Any, Any]) -> None:
+    try:
+        answer = await answering
+    except Exception as error:  # noqa: BLE001 - whatever it is, the caller is answered
+        receiver.refuse(error)
+    else:
+        receiver.answer(answer)
