@@ -89,7 +89,7 @@ def exchange(server: Serving, *parts: bytes, count: int = 1) -> list[Answer]:
         ("logs", b'{"level": "loud", "message": "one"}', {}, 422),
     ],
 )
-def test_both_ways_give_the_same_answer(
+def test_direct_answer_equals_the_one_through_asgi(
     server: Serving, executions: Executions, taken: list[DirectCommand], case: Case
 ) -> None:
     path, body, headers, status = case
@@ -161,7 +161,7 @@ def test_pipelined_requests_are_answered_in_order(server: Serving, running_execu
 @pytest.mark.parametrize(
     "headers", [{"connection": "close"}, {"expect": "100-continue"}, {"content-encoding": "gzip"}]
 )
-def test_what_is_not_plain_goes_through_asgi(
+def test_unusual_request_goes_through_asgi(
     server: Serving, running_execution: str, taken: list[DirectCommand], headers: dict[str, str]
 ) -> None:
     path = f"/api/executions/{running_execution}/progress"
