@@ -108,6 +108,14 @@ class Overloaded(DomainError):
     code = "overloaded"
 
 
+class OutcomeUnknown(DomainError):
+    """The database went away during the write: whether this was recorded is unknown. Read it first, or
+    send it again with the same Idempotency-Key.
+    """
+
+    code = "outcome-unknown"
+
+
 class TooExpensive(DomainError):
     """This takes the database or the server too long; ask for less, or narrow it."""
 

@@ -210,7 +210,7 @@ def _refusals(row: Operation) -> set[str]:
     if row.body is not None:
         codes |= {"too-large", "unsupported-media-type"}
     if _commands(row):
-        codes |= {"version-mismatch", "idempotency-key-reused"}
+        codes |= {"version-mismatch", "idempotency-key-reused", "outcome-unknown"}
     if "{" in row.path:
         codes |= {"not-found"}
     if MIN_POSITION in row.parameters:

@@ -147,6 +147,14 @@ PROBLEMS = {
         "Wait for the seconds in `Retry-After`, then send it again, with the same "
         "`Idempotency-Key` if it had one.",
     ),
+    "outcome-unknown": Problem(
+        504,
+        "Outcome unknown",
+        "The database went away while the command was written, and did not come back within seconds: "
+        "the command may have been recorded or not.",
+        "Send it again with the same `Idempotency-Key`. Without one, read first whether it was recorded: "
+        "events carry the `correlation` of your request.",
+    ),
     "not-yet-visible": Problem(
         504,
         "Not yet visible",

@@ -17,7 +17,12 @@ PROBLEM_JSON = "application/problem+json"
 
 # In a problem document `status` is the number of the answer (RFC 9457, 3.1.2).
 MEMBERS = {"status": "currentStatus"}
-RETRY_AFTER = {"overloaded": "1", "rate-limited": "1", "not-yet-visible": "1"}
+RETRY_AFTER = {
+    "overloaded": "1",
+    "rate-limited": "1",
+    "not-yet-visible": "1",
+    "outcome-unknown": "1",
+}
 
 
 class Malformed(DomainError):

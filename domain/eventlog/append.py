@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.errors import UniqueViolation
@@ -14,6 +15,7 @@ from domain.eventlog.idempotency import REPLIES_KEPT, Reply
 from domain.eventlog.pg_arrays import columns
 from domain.eventlog.queries import EVENT_ARRAYS, HEAD, LINE_ARRAYS, append_statement
 from domain.eventlog.states import StateLoader
+from domain.eventlog.timeouts import OUTAGES
 from domain.model import Versioned
 
 REPLIES = (
@@ -24,6 +26,29 @@ KEEP_REPLIES = """INSERT INTO idempotency_keys AS kept
     ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, at = excluded.at,
         outcome = excluded.outcome WHERE kept.at <= %b"""
 KEY_COLUMNS = ("text", "bytea")
+SHUTDOWN = "57P"
+"""States of a server that ends its connections (PostgreSQL, appendix A): they may follow a commit."""
+
+
+EVENT_WRITTEN = """SELECT FROM events WHERE originator_id = %b AND originator_version = %b
+    AND notification_id = %b AND meta = %b AND state = %b"""
+REPLY_WRITTEN = "SELECT FROM idempotency_keys WHERE key = %b AND fingerprint = %b AND at = %b"
+LINE_WRITTEN = "SELECT FROM log_lines WHERE execution = %b AND occurred_at = %b AND sealed = %b"
+
+
+class Trace(NamedTuple):
+    """A query that finds a row where a batch was committed, and none where it was not."""
+
+    query: str
+    values: tuple[Any, ...]
+
+
+class OutcomeLost(Exception):
+    """The connection broke while a batch was committed; `trace` shows whether it was."""
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__("the connection broke during the commit")
+        self.trace = trace
 
 
 class Transaction:
@@ -79,6 +104,7 @@ class Transaction:
 
         Raises:
             HeadMoved: another request stored one of the idempotency keys in the meantime.
+            OutcomeLost: the connection broke when all was sent.
         """
         run = self._connection.execute
         if replies:
@@ -86,10 +112,11 @@ class Transaction:
             if kept.rowcount != len(replies):
                 raise HeadMoved
         keys = self._new_keys(events)
-        async with self._connection.pipeline():
-            if events or lines:
-                await run(*self._statement(events, at, keys, lines), prepare=True)
-            await run("COMMIT")
+        with _noticing_loss(events, replies, at, lines):
+            async with self._connection.pipeline():
+                if events or lines:
+                    await run(*self._statement(events, at, keys, lines), prepare=True)
+                await run("COMMIT")
         self._states.keyring.stored(keys)
 
     async def confirm(self) -> None:
@@ -150,13 +177,14 @@ class OptimisticTransaction(Transaction):
         Raises:
             HeadMoved: the head was elsewhere.
             WrongGuess: a stream that was believed absent is there.
+            OutcomeLost: the connection broke when all was sent.
         """
         assert not replies
         keys = self._new_keys(events)
+        statement = self._statement(events, at, keys, lines)
         try:
-            cursor = await self._connection.execute(
-                *self._statement(events, at, keys, lines), prepare=True
-            )
+            with _noticing_loss(events, replies, at, lines):
+                cursor = await self._connection.execute(*statement, prepare=True)
         except UniqueViolation:
             raise WrongGuess from None
         if cursor.rowcount != 1:
@@ -174,6 +202,33 @@ class OptimisticTransaction(Transaction):
     async def _expect(self, cursor: AsyncCursor[Any]) -> None:
         if await cursor.fetchone() != (self.position, self.at):
             raise HeadMoved
+
+
+@contextmanager
+def _noticing_loss(
+    events: Sequence[EventRow], replies: Sequence[Reply], at: datetime, lines: Sequence[LineRow]
+) -> Iterator[None]:
+    """An outage amid a commit is an `OutcomeLost`, unless the server itself said what went wrong."""
+    try:
+        yield
+    except OUTAGES as error:
+        state = getattr(error, "sqlstate", None)
+        if state is not None and not state.startswith(SHUTDOWN):
+            raise
+        raise OutcomeLost(_trace(events, replies, at, lines)) from error
+
+
+def _trace(
+    events: Sequence[EventRow], replies: Sequence[Reply], at: datetime, lines: Sequence[LineRow]
+) -> Trace:
+    if events:
+        last = events[-1]
+        values = (last.stream, last.version, last.position, last.meta, last.data)
+        return Trace(EVENT_WRITTEN, values)
+    if replies:
+        return Trace(REPLY_WRITTEN, (replies[0].key, replies[0].fingerprint, at))
+    line = lines[-1]
+    return Trace(LINE_WRITTEN, (line.execution, line.occurred_at, line.sealed))
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from secrets import token_hex
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -19,6 +20,8 @@ from domain.eventlog.timeouts import available, cut_after, hung_up
 
 # Nobody waits longer for a database that hangs: then the connection is cut.
 CONNECTING, READING, WRITING = 3, 5, 5
+ASKING = 2
+END = """SELECT pg_terminate_backend(pid, 1500) FROM pg_stat_activity WHERE application_name = %s"""
 SEARCHING = 500
 """Milliseconds that the database may take for one statement of a search."""
 
@@ -28,12 +31,14 @@ class Connections:
 
     def __init__(self, conninfo: str, schema: str, readers: int) -> None:
         self.session = 0
+        self._identity = token_hex(8)
         self._conninfo = conninfo
         self._options: dict[str, Any] = {
             "connect_timeout": CONNECTING,
             "options": f"{session_options(schema)} -c lock_timeout=4s -c statement_timeout=5s",
         }
         self._writer: AsyncConnection | None = None
+        self._former_writer = ""
         self._readers = self._pool(readers)
         self._searchers = self._pool(max(2, readers // 2), f" -c statement_timeout={SEARCHING}ms")
 
@@ -114,17 +119,43 @@ class Connections:
         """Discard the connection that writes: the outcome of its last statement is unknown."""
         writer, self._writer = self._writer, None
         if writer is not None:
+            self._former_writer = self._name
             await writer.close()
+
+    @asynccontextmanager
+    async def after_former_writer(self) -> AsyncIterator[AsyncConnection]:
+        """A connection of its own on which everything shows that the writer before wrote: the server's
+        end of that one is gone.
+
+        Raises:
+            Overloaded: the database is away or too slow, or that end does not go.
+        """
+        async with available():
+            connection = await AsyncConnection.connect(
+                self._conninfo, autocommit=True, **self._options
+            )
+            try:
+                with cut_after(ASKING, connection):
+                    cursor = await connection.execute(END, (self._former_writer,))
+                    if any(not gone for (gone,) in await cursor.fetchall()):
+                        raise TimeoutError("a connection of before is still at work")
+                    yield connection
+            finally:
+                await connection.close()
 
     async def _connect_writer(self) -> AsyncConnection:
         if self._writer is not None and hung_up(self._writer):
             await self.drop_writer()
         if self._writer is None:
             self.session += 1
-            self._writer = await AsyncConnection.connect(
-                self._conninfo, autocommit=True, **self._options
-            )
+            options = {**self._options, "application_name": self._name}
+            self._writer = await AsyncConnection.connect(self._conninfo, autocommit=True, **options)
         return self._writer
+
+    @property
+    def _name(self) -> str:
+        """How the server knows the connection that writes: no other has the same name."""
+        return f"executions writer {self._identity} {self.session}"
 
 
 async def _living(pool: AsyncConnectionPool) -> AsyncConnection:

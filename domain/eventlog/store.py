@@ -7,15 +7,18 @@ everything before it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from time import monotonic
 from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
 
-from domain.eventlog.append import HeadMoved, OptimisticTransaction, Transaction
+from domain.errors import OutcomeUnknown, Overloaded
+from domain.eventlog.append import HeadMoved, OptimisticTransaction, Trace, Transaction
 from domain.eventlog.codec import Codec, EventRow, Snapshot
 from domain.eventlog.connections import Connections
 from domain.eventlog.encryption import DataKey
@@ -44,6 +47,7 @@ FORGET_REPLIES = """DELETE FROM idempotency_keys WHERE at <= %b AND key IN (
 
 READ_BYTES = 16 * 1024 * 1024
 FORGOTTEN_AT_ONCE = 5_000
+FINDING_OUT, AGAIN = 3.0, 0.1
 
 
 class Store:
@@ -116,6 +120,22 @@ class Store:
             raise
         finally:
             self.keyring.discard_unsaved()
+
+    async def was_written(self, trace: Trace) -> bool:
+        """Whether a batch was committed whose `OutcomeLost` has this trace. After this it never will be.
+
+        Raises:
+            OutcomeUnknown: the database could not be asked in time.
+        """
+        deadline = monotonic() + FINDING_OUT
+        while monotonic() < deadline:
+            try:
+                async with self._connections.after_former_writer() as connection:
+                    cursor = await connection.execute(trace.query, trace.values)
+                    return await cursor.fetchone() is not None
+            except Overloaded:
+                await asyncio.sleep(AGAIN)
+        raise OutcomeUnknown
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[AsyncConnection]:

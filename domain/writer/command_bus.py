@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from domain.errors import DomainError, Overloaded
-from domain.eventlog.append import HeadMoved, Transaction, WrongGuess
+from domain.errors import DomainError, OutcomeUnknown, Overloaded
+from domain.eventlog.append import HeadMoved, OutcomeLost, Transaction, WrongGuess
 from domain.eventlog.idempotency import REPLIES_KEPT
 from domain.eventlog.store import Store
+from domain.eventlog.timeouts import AWAY
 from domain.model import Versioned
 from domain.writer.batch import Batch, Decided, NotLoaded, Repeat
 from domain.writer.chores import Chores
@@ -149,11 +150,11 @@ class Bus:
     async def _serve(self, taken: list[Waiting]) -> None:
         try:
             outcomes = await self._write(taken)
-        except Overloaded as error:
+        except (Overloaded, OutcomeUnknown) as error:
             self._known.forget()
             self._queue.shrink(len(taken))  # perhaps it was too much for the time there is
             for waiting in taken:
-                waiting.receiver.refuse(Overloaded(error.detail))
+                waiting.receiver.refuse(type(error)(error.detail))
             reason = str(error.__cause__ or error).strip()
             log.warning("batch refused", commands=len(taken), reason=reason)
         except Exception as error:  # noqa: BLE001 - whatever it is, every caller is answered
@@ -186,20 +187,29 @@ class Bus:
     async def _write_in(
         self, writing: AbstractAsyncContextManager[Transaction], taken: list[Waiting]
     ) -> list[tuple[Waiting, Outcome]]:
-        async with writing as transaction:
-            batch = await self._prepare(transaction, taken)
-            outcomes = self._decide(batch, taken)
-            store_snapshots = self._chores.keep_snapshots(batch)
-            if batch.rows or batch.new_replies or batch.lines:
-                await transaction.append(batch.rows, batch.new_replies, batch.now, batch.lines)
-            else:
-                await transaction.confirm()
-        if batch.lines:
-            self._lines_written()
+        try:
+            async with writing as transaction:
+                batch = await self._prepare(transaction, taken)
+                outcomes = self._decide(batch, taken)
+                store_snapshots = self._chores.keep_snapshots(batch)
+                if batch.rows or batch.new_replies or batch.lines:
+                    await transaction.append(batch.rows, batch.new_replies, batch.now, batch.lines)
+                else:
+                    await transaction.confirm()
+        except OutcomeLost as lost:
+            await self._require_written(lost)
         at = batch.now if batch.rows else transaction.at
         self._known.remember(batch.states, batch.position, at)
+        if batch.lines:
+            self._lines_written()
         store_snapshots()
         return outcomes
+
+    async def _require_written(self, lost: OutcomeLost) -> None:
+        """Raises Overloaded where nothing was written, OutcomeUnknown where that cannot be found out."""
+        if not await self._store.was_written(lost.trace):
+            raise Overloaded(AWAY) from lost
+        log.warning("the database broke off after a commit; nothing is lost")
 
     def _narrow(self, taken: list[Waiting], error: Exception) -> None:
         """Nothing of `taken` was written: its halves are tried, or its one command is at fault."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import socket
 from collections.abc import Awaitable
+from contextlib import AbstractContextManager, nullcontext
 from time import monotonic
 
 import psycopg
 import pytest
 
-from domain.errors import Overloaded
+from domain.errors import OutcomeUnknown, Overloaded
 from domain.eventlog.idempotency import IdempotencyKey
+from domain.eventlog.store import Store
 from domain.writer.command_bus import Bus
 from tests.support.acknowledged_writes import Acknowledged, acknowledged, assert_log_contains
 from tests.support.postgres_proxy import Cut, proxied
@@ -22,14 +26,20 @@ LONGEST_WAIT = 8.5
 pytestmark = pytest.mark.anyio
 
 
+def found_out(cut: Cut) -> AbstractContextManager[object]:
+    """What is answered when the connection breaks, and its outcome can be found out at once."""
+    return nullcontext() if cut is Cut.AFTER_COMMIT else pytest.raises(Overloaded)
+
+
 def key(name: str) -> IdempotencyKey:
     return IdempotencyKey(f"caller:{name}", "body")
 
 
 @pytest.mark.parametrize("cut", [Cut.BEFORE_COMMIT, Cut.AFTER_COMMIT])
-async def test_cut_during_commit_is_settled_by_a_retry_with_the_same_key(
+async def test_cut_during_commit_is_settled_at_once_or_by_a_retry_with_the_same_key(
     database: str, cut: Cut
 ) -> None:
+    """What was committed is answered; of what was not, the client is told to send it again."""
     async with proxied(database) as proxy:
         log = store(proxy.conninfo)
         async with running_bus(log) as bus:
@@ -37,8 +47,9 @@ async def test_cut_during_commit_is_settled_by_a_retry_with_the_same_key(
             for count in range(1, 4):
                 once = {"idempotency": key(f"k{count}")}
                 proxy.cut = cut
-                with pytest.raises(Overloaded):
-                    await bus.send(message("a", Raise(), **once))
+                with found_out(cut):
+                    assert not (await bus.send(message("a", Raise(), **once))).replayed
+                assert proxy.cut is Cut.NEVER
                 again = await bus.send(message("a", Raise(), **once))
                 assert again.replayed == (cut is Cut.AFTER_COMMIT)
                 assert again.versioned == await log.load("tally/a")
@@ -53,7 +64,7 @@ async def test_key_whose_commit_is_in_doubt_is_never_lost_nor_made_twice(
         async with running_bus(store(proxy.conninfo)) as bus:
             await bus.send(message("a", Begin()))
             proxy.cut = cut
-            with pytest.raises(Overloaded):
+            with found_out(cut):
                 await bus.send(message("a", Note(note="in doubt")))
             await bus.send(message("a", Note(note="certain")))
         other = store(database)
@@ -79,13 +90,56 @@ async def test_cut_while_a_batch_is_written_without_the_lock_leaves_all_or_nothi
                     await bus.send(message("a", Raise()))
                 assert bus._known.alone
                 proxy.cut = cut
-                with pytest.raises(Overloaded):
+                with found_out(cut):
                     await bus.send(message("a", Raise(amount=1_000)))
                 assert proxy.cut is Cut.NEVER
                 answer = await bus.send(message("a", Raise()))
                 assert answer.versioned.state.total == (13 + done) * count
             rows = await log.read(0, 1_000)
     assert [row.position for row in rows] == list(range(1, len(rows) + 1))
+
+
+async def test_command_whose_outcome_cannot_be_found_out_is_not_called_refused(
+    database: str,
+) -> None:
+    """It may be carried out yet: to send it again without a key would record it twice."""
+    async with proxied(database) as proxy, running_bus(store(proxy.conninfo)) as bus:
+        await bus.send(message("a", Begin()))
+        for _ in range(12):
+            await bus.send(message("a", Raise()))
+        proxy.freeze()
+        with pytest.raises(OutcomeUnknown):
+            await bus.send(message("a", Raise()))
+        proxy.thaw()
+        assert (await bus.send(message("a", Raise()))).versioned.state.total in (13, 14)
+
+
+async def test_statement_that_a_hanging_server_still_has_is_never_carried_out_later(
+    database: str,
+) -> None:
+    """The connection breaks while the server's end waits for a lock: that end is gone when the client is
+    told to send it again.
+    """
+    async with running_bus(log := store(database)) as bus:
+        await bus.send(message("a", Begin()))
+        for _ in range(12):
+            await bus.send(message("a", Raise()))
+        with psycopg.connect(database, options="-c search_path=executions") as holder:
+            holder.execute("LOCK TABLE events IN SHARE ROW EXCLUSIVE MODE")
+            sent = bus.submit(message("a", Raise(amount=100)))
+            await asyncio.sleep(0.5)
+            cut(log)
+            with pytest.raises(Overloaded):
+                await sent
+        assert (await bus.send(message("a", Raise()))).versioned.state.total == 13
+
+
+def cut(log: Store) -> None:
+    """Break the connection that writes, at this end."""
+    writer = log._connections._writer
+    assert writer is not None
+    with socket.socket(fileno=os.dup(writer.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
 
 
 async def test_random_connection_losses_lose_and_double_nothing(
@@ -129,7 +183,7 @@ async def insisting(bus: Bus, tally: str, label: str, command: Begin | Raise) ->
             answer = await bus.send(
                 message(tally, command, correlation=label, idempotency=key(label))
             )
-        except Overloaded:
+        except (Overloaded, OutcomeUnknown):
             await asyncio.sleep(0.02)
         else:
             return acknowledged(label, answer)
@@ -176,7 +230,7 @@ async def test_silent_database_is_given_up_in_time(database: str) -> None:
 async def refusal(answer: Awaitable[object]) -> float:
     """How long it took to be refused."""
     begun = monotonic()
-    with pytest.raises(Overloaded):
+    with pytest.raises((Overloaded, OutcomeUnknown)):
         await answer
     return monotonic() - begun
 

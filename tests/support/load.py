@@ -103,7 +103,7 @@ class Load:
             except httpx.TransportError:
                 pass  # the server is down: the command may have been recorded or not
             else:
-                if response.status_code != 503:
+                if response.status_code not in (503, 504):
                     return response
                 self.refusals.append(response)
             await asyncio.sleep(0.05)

@@ -14,7 +14,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from domain.eventlog import store
-from domain.eventlog.append import HeadMoved, OptimisticTransaction, Transaction
+from domain.eventlog.append import HeadMoved, OptimisticTransaction, Transaction, WrongGuess
 from domain.eventlog.codec import Codec, EventRow, LineRow, Snapshot
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey, Reply
@@ -248,7 +248,7 @@ class MemoryAttempt(MemoryTransaction, OptimisticTransaction):
             try:
                 await super().append(events, replies, at, lines)
             except psycopg.errors.UniqueViolation:
-                raise HeadMoved from None
+                raise WrongGuess from None
 
     async def confirm(self) -> None:
         if len(self._log.events) != self.position:
