@@ -15,7 +15,8 @@ from api.web.parameters import CURSOR, LIMIT, PAST
 from api.web.reads.state_reader import StateReader, state_response
 from api.web.request import Request
 from domain.errors import Invalid, NotFound
-from domain.execution.state import Execution, Step
+from domain.execution.parts import Step
+from domain.execution.state import Execution
 from projections.representations.execution import step_document
 
 DEFAULT = 50

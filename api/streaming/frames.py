@@ -14,7 +14,7 @@ from api.telemetry.metrics import UNREADABLE
 from domain.eventlog.codec import open_json, sealed_json
 from domain.eventlog.encryption import WrongKey
 from domain.execution.events import ExecutionFailed
-from domain.execution.state import Step
+from domain.execution.parts import Step
 from domain.execution.types import StepStatus
 from domain.json_forms import format_time
 from domain.lru import LruCache

@@ -14,7 +14,7 @@ from api.web.request import Request
 from domain.eventlog.codec import plain_json
 from domain.model import Versioned
 from domain.writer.command_bus import Answer
-from projections.representations.execution import document
+from projections.representations.execution import opened_json
 from projections.representations.jsonld import linked_data
 
 JSON = "application/json"
@@ -54,7 +54,7 @@ def executed(request: Request, answer: Answer) -> Response:
     if (prefer := request.header("prefer")) is not None and wants_minimal(prefer):
         headers["preference-applied"] = "return=minimal"
         return json(place(versioned), headers, status)
-    return json(document(versioned, versioned.at), headers, status)
+    return json(opened_json(versioned), headers, status)
 
 
 def place(versioned: Versioned[Any]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from domain.execution.state import OPEN, Execution, Outcome, Step
+from domain.execution.parts import Outcome, Step
+from domain.execution.state import OPEN, Execution
 from domain.execution.types import ExecutionError, Status, StepStatus
 from domain.model import Recorded
 

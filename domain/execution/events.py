@@ -8,14 +8,14 @@ from pydantic import Field
 
 from domain.execution import endings
 from domain.execution.forked import CarriedCheckpoint, CarriedStep
-from domain.execution.retry_policy import Delay, RetryPolicy
-from domain.execution.state import (
+from domain.execution.parts import (
     Attempt,
     Cancellation,
     Checkpoint,
-    Execution,
     Pause,
 )
+from domain.execution.retry_policy import Delay, RetryPolicy
+from domain.execution.state import Execution
 from domain.execution.step_events import STEP_EVENTS, ExecutionEvent, planned
 from domain.execution.types import (
     DEFAULT_TIMEOUT,

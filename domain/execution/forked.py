@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from domain.execution.state import ELSEWHERE, Checkpoint, Execution, Step
+from domain.execution.parts import ELSEWHERE, Checkpoint, Step
+from domain.execution.state import Execution
 from domain.execution.types import ExecutionError, StepPlan, StepStatus
 from domain.json_forms import Time
 from domain.model import Value

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from domain.errors import Invalid
-from domain.execution.state import Execution, Step
+from domain.execution.parts import Step
+from domain.execution.state import Execution
 from domain.execution.types import StepStatus
 from domain.json_forms import format_time
 from domain.model import Context

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import Decimal
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from domain.errors import IllegalTransition, NotFound
+from domain.execution.parts import (
+    NO_TIME,
+    NOTHING,
+    Attempt,
+    Cancellation,
+    Checkpoint,
+    Pause,
+    Step,
+    Totals,
+)
 from domain.execution.retry_policy import RetryPolicy
 from domain.execution.transitions import ALLOWED, STEP_TRANSITIONS, TRANSITIONS
 from domain.execution.types import (
@@ -16,109 +25,16 @@ from domain.execution.types import (
     ExecutionResult,
     ForkedFrom,
     Status,
-    StepKind,
     StepStatus,
-    Usage,
     Webhook,
 )
-from domain.model import Aggregate, Recorded, State
+from domain.model import Aggregate, Recorded
 from domain.sealing import Sealed
-from domain.types import EXACT, Assignee, Priority, StepAssignee
+from domain.types import Assignee, Priority
 
-NO_TIME = timedelta()
-ELSEWHERE = -1
 OPEN = frozenset({StepStatus.PENDING, StepStatus.RUNNING})
 DONE = frozenset({StepStatus.COMPLETED, StepStatus.SKIPPED})
 FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """What was used up so far."""
-
-    tokens_used: int = 0
-    cost: Decimal = Decimal(0)
-    api_calls: int = 0
-
-    def plus(self, usage: Usage) -> Totals:
-        """The totals after some more was used."""
-        return Totals(
-            self.tokens_used + usage.tokens_used,
-            EXACT.add(self.cost, usage.cost),
-            self.api_calls + usage.api_calls,
-        )
-
-
-NOTHING = Totals()
-
-
-@dataclass(frozen=True)
-class Step(State):
-    """One piece of the work. `attempt` is the attempt that started it last, `ELSEWHERE` if that was
-    one of the execution that this one was forked from; `parent` is the id of the step it is part of;
-    `cut_short` says that it was open when the execution ended, and is skipped for that alone.
-    """
-
-    id: str
-    name: str
-    status: StepStatus = StepStatus.PENDING
-    parent: str | None = None
-    kind: StepKind | None = None
-    assignee: StepAssignee | None = None
-    input: Sealed[Any] = None
-    output: Sealed[Any] = None
-    error: ExecutionError | None = None
-    reason: Sealed[str] | None = None
-    started_at: datetime | None = None
-    completed_at: datetime | None = None
-    attempt: int = 0
-    used: Totals | None = None
-    cut_short: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """A place to go on from."""
-
-    id: str
-    at: datetime
-    state: Sealed[dict[str, Any]]
-    step: str
-    progress: float
-
-
-@dataclass(frozen=True, slots=True)
-class Cancellation:
-    """Who ended it, when, and why."""
-
-    by: str
-    at: datetime
-    reason: Sealed[str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Who stopped it for a while, when, and why."""
-
-    by: str
-    at: datetime
-    reason: Sealed[str] | None = None
-
-
-Outcome = Literal["completed", "failed", "cancelled"]
-
-
-@dataclass(frozen=True)
-class Attempt(State):
-    """One try. `delay` is the wait before the next one, `active_before` the work before this one."""
-
-    number: int
-    started_at: datetime
-    active_before: timedelta = NO_TIME
-    ended_at: datetime | None = None
-    outcome: Outcome | None = None
-    error: ExecutionError | None = None
-    delay: timedelta | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from domain.execution.state import NOTHING, Execution, Step
+from domain.execution.parts import NOTHING, Step
+from domain.execution.state import Execution
 from domain.execution.types import ExecutionError, StepKind, StepPlan, StepStatus, Usage
 from domain.model import Event, Recorded
 from domain.sealing import Sealed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 
 from domain.errors import Invalid
-from domain.execution.state import Step
+from domain.execution.parts import Step
 from domain.execution.types import StepPlan
 
 

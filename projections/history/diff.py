@@ -15,7 +15,8 @@ import orjson
 
 from domain.budget import Budget
 from domain.eventlog.codec import plain_json
-from domain.execution.state import Execution, Step
+from domain.execution.parts import Step
+from domain.execution.state import Execution
 from domain.model import Recorded, Versioned
 from projections.history.json_patch import Blame, Caused
 from projections.representations.execution import document, step_document

@@ -10,15 +10,19 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from domain.execution.state import (
+import orjson
+
+from domain.eventlog.codec import plain_json
+from domain.execution.parts import (
+    KEPT_JSON,
     Attempt,
     Cancellation,
     Checkpoint,
-    Execution,
     Pause,
     Step,
     Totals,
 )
+from domain.execution.state import Execution
 from domain.json_forms import MILLISECOND, format_time, in_milliseconds
 from domain.model import Versioned
 from domain.sealing import Ciphertext
@@ -38,12 +42,16 @@ __all__ = [
     "attempt_document",
     "checkpoint_document",
     "document",
+    "opened_json",
     "step_document",
+    "step_json",
     "with_logs",
 ]
 
 CURRENCY = "USD"
 LATEST_CHECKPOINTS = 10
+LARGEST_KEPT = 4 * 1024
+"""Bytes that the kept JSON of a step has at most."""
 
 
 def document(
@@ -95,6 +103,14 @@ def _add_origins(shown: dict[str, Any], state: Execution) -> None:
         shown["forkedFrom"] = {"execution": origin.execution, "version": origin.version}
 
 
+def opened_json(versioned: Versioned[Execution]) -> bytes:
+    """The JSON of `document` at the time of the last event, of a state whose content was opened."""
+    state = versioned.state
+    shown = document(versioned, versioned.at, steps=())
+    shown["steps"] = [step_json(step, state.assignee) for step in state.steps.values()]
+    return plain_json(shown)
+
+
 def with_logs(shown: dict[str, Any], logs: list[dict[str, Any]], total: int) -> dict[str, Any]:
     """A document with log lines, in their place after the metrics."""
     found: dict[str, Any] = {}
@@ -122,6 +138,21 @@ def step_document(step: Step, executing: Assignee | None = None) -> dict[str, An
         shown["assignee"] = _step_assignee(step.assignee, executing)
     _add_step_outcome(shown, step)
     return shown
+
+
+def step_json(step: Step, executing: Assignee | None) -> orjson.Fragment:
+    """The JSON of `step_document`, of a step whose content was opened.
+
+    A small one is kept with its step: from one command to the next most steps stay as they are.
+    """
+    kept: tuple[Assignee | None, orjson.Fragment] | None = step.__dict__.get(KEPT_JSON)
+    if kept is not None and kept[0] is executing:
+        return kept[1]
+    content = plain_json(step_document(step, executing))
+    fragment = orjson.Fragment(content)
+    if len(content) <= LARGEST_KEPT:
+        step.__dict__[KEPT_JSON] = executing, fragment
+    return fragment
 
 
 def _add_step_outcome(shown: dict[str, Any], step: Step) -> None:

@@ -14,7 +14,7 @@ from api.web.reads.consistency import Consistency
 from api.web.request import Request
 from domain.errors import Invalid
 from domain.eventlog.states import Moment
-from domain.execution.state import Step
+from domain.execution.parts import Step
 from domain.model import Versioned
 from projections.history.time_travel import History, existing
 from projections.representations.execution import document

@@ -20,7 +20,8 @@ from domain.execution.events import (
     RetryScheduled,
 )
 from domain.execution.order_in_time import require_after_status, require_after_steps
-from domain.execution.state import NO_TIME, Execution
+from domain.execution.parts import NO_TIME
+from domain.execution.state import Execution
 from domain.execution.transitions import TRANSITIONS
 from domain.execution.types import ExecutionError, ExecutionResult, Status, Usage, copy_set_fields
 from domain.json_equality import same_json

@@ -11,7 +11,8 @@ from domain.errors import AlreadyExists, Invalid
 from domain.execution.commands.create import check_steps
 from domain.execution.commands.progress import used
 from domain.execution.order_in_time import require_after_step
-from domain.execution.state import Execution, Step
+from domain.execution.parts import Step
+from domain.execution.state import Execution
 from domain.execution.step_events import (
     StepCompleted,
     StepFailed,

@@ -28,7 +28,7 @@ from domain.execution.events import (
     ProgressUpdated,
     RetryScheduled,
 )
-from domain.execution.state import Cancellation
+from domain.execution.parts import Cancellation
 from domain.execution.step_events import (
     StepCompleted,
     StepsAdded,

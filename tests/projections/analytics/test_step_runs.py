@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 
 from domain.execution.events import ExecutionCancelled, ExecutionFailed
 from domain.execution.forked import CarriedStep
-from domain.execution.state import ELSEWHERE, Execution, Step
+from domain.execution.parts import ELSEWHERE, Step
+from domain.execution.state import Execution
 from domain.execution.step_events import (
     StepCompleted,
     StepFailed,

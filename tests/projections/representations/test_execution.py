@@ -8,10 +8,11 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import unquote
 
+import hypothesis
 import orjson
 import pytest
 
-from domain.eventlog.codec import Codec, open_json, sealed_json
+from domain.eventlog.codec import Codec, open_json, plain_json, sealed_json
 from domain.eventlog.encryption import DataKey
 from domain.execution.commands import PauseExecution
 from domain.execution.events import (
@@ -24,6 +25,7 @@ from domain.execution.events import (
     ExecutionResumed,
     ExecutionUpdated,
 )
+from domain.execution.parts import KEPT_JSON, Step
 from domain.execution.step_events import (
     StepCompleted,
     StepsAdded,
@@ -35,7 +37,12 @@ from domain.execution.types import ExecutionError, Status, StepPlan, Webhook
 from domain.model import Recorded
 from domain.registry import codec
 from domain.types import Assignee, StepAssignee
-from projections.representations.execution import ServiceExecution, document
+from projections.representations.execution import (
+    ServiceExecution,
+    document,
+    opened_json,
+    step_json,
+)
 from projections.representations.jsonld import linked_data
 from tests.support.given import NOON, SECOND, Given, given
 from tests.support.histories import (
@@ -48,6 +55,7 @@ from tests.support.histories import (
     RUNNING,
     WAITING,
 )
+from tests.support.random_executions import creations, walk, ways
 
 CLAUDE = Assignee(type="ai-agent", id="claude", name="Claude", model="claude-4.5")
 HOOK = Webhook(id="wh-1", url="https://a.example", events=("*",), headers={"Key": "k3y"})
@@ -376,3 +384,22 @@ def test_answer_to_a_command_needs_no_key() -> None:
     outcome = given(*RUNNING).when(PauseExecution(state={"page": 3}))
     paused = outcome.then(*outcome.events)
     assert shown(paused)["checkpoints"][0]["state"] == {"page": 3}
+
+
+@hypothesis.given(creations, ways)
+def test_opened_json_equals_the_document_after_each_event(creation: Any, way: Any) -> None:
+    """Kept JSON is never that of an older step, or of a step with another assignee."""
+    for versioned in walk(creation, way).states:
+        for _ in range(2):
+            assert opened_json(versioned) == plain_json(document(versioned, versioned.at))
+
+
+def test_json_kept_of_a_step_is_small_and_neither_compared_nor_stored() -> None:
+    small, large = (Step("one", "One", output="x" * size) for size in (10, 10_000))
+    for step in (small, large):
+        step_json(step, None)
+    assert KEPT_JSON in small.__dict__
+    assert KEPT_JSON not in large.__dict__
+    assert small == Step("one", "One", output="x" * 10)
+    assert KEPT_JSON.encode() not in orjson.dumps(small)
+    assert KEPT_JSON not in small.evolve(name="Another").__dict__
