@@ -29,6 +29,10 @@ def _text(value: str) -> bytes:
     return _bytes(value.encode())
 
 
+def _text_of(value: object) -> bytes:
+    return _text(str(value))
+
+
 def _whole(value: int) -> bytes:
     return WHOLE(8, value)
 
@@ -48,14 +52,22 @@ ITEMS: dict[str, tuple[int, Callable[[Any], bytes]]] = {
     "text": (25, _text),
     "double precision": (701, _real),
     "timestamptz": (1184, _time),
+    "numeric": (25, _text_of),
 }
-"""The number by which PostgreSQL knows a type, and how one value of it is sent."""
+"""The number by which PostgreSQL knows a type, and how one value of it is sent; numeric as text."""
 
 
 class Array(bytes):
-    """A list of values as it is sent; in the statement it stands as `%b::<type>[]`."""
+    """A list of values as it is sent; in a statement it stands as `placeholders` says."""
 
     __slots__ = ()
+
+
+def placeholders(kinds: Iterable[str]) -> str:
+    """Where arrays of these types stand in a statement."""
+    return ", ".join(
+        "%b::text[]::numeric[]" if kind == "numeric" else f"%b::{kind}[]" for kind in kinds
+    )
 
 
 def array(kind: str, values: Sequence[Any]) -> Array:

@@ -10,22 +10,21 @@ they mean. Of steps there is a narrow row per run (`analytics_steps`).
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from decimal import Decimal, localcontext
-from operator import add
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from psycopg import AsyncConnection
 
+from domain.eventlog.pg_arrays import columns, placeholders
+from domain.lru import LruCache
 from domain.model import Recorded, aggregate_id
-from domain.types import EXACT
 from projections.analytics import step_runs
-from projections.analytics.row import COUNTED, NONE, Fact, after
-from projections.analytics.step_runs import OF_STEPS, StepRuns
+from projections.analytics.row import COUNTED, Fact, after
+from projections.analytics.slices import SLICES, spread_moved, totals_moved
+from projections.analytics.step_runs import OF_STEPS, RunCache, StepRuns
 
-CAPACITY = 5_000
-SLICES = ("service", "assignee", "assignee_type", "model", "customer", "provider", "day")
+CAPACITY, RUNS = 5_000, 4
+"""Facts that are kept between pages, and runs of steps for each of them, at some 400 bytes each."""
 
 DURATIONS = "\n".join(
     f"CREATE INDEX IF NOT EXISTS analytics_durations_by_{column}"
@@ -91,19 +90,23 @@ CREATE TABLE IF NOT EXISTS analytics_spread (
 
 COLUMNS = ", ".join('"order"' if f == "order" else f for f in Fact._fields)
 LOAD = f"SELECT {COLUMNS} FROM analytics_facts WHERE id = ANY(%b::text[])"
-KEEP = f"""INSERT INTO analytics_facts ({COLUMNS}) SELECT * FROM unnest(
-    %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
-    %b::text[], %b::text[], %b::text[], %b::boolean[], %b::timestamptz[], %b::timestamptz[],
-    %b::bigint[], %b::numeric[], %b::numeric[], %b::numeric[])
+FACT_ARRAYS = (
+    *("text",) * 11,
+    "boolean",
+    "timestamptz",
+    "timestamptz",
+    "bigint",
+    *("numeric",) * 3,
+)
+KEEP = f"""INSERT INTO analytics_facts ({COLUMNS}) SELECT * FROM unnest({placeholders(FACT_ARRAYS)})
     ON CONFLICT (id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in Fact._fields[5:])}"""
 AMOUNTS = ("executions", "judged", "succeeded", "ended", "duration", "cost", "tokens", "api_calls")
-ADD = f"""INSERT INTO analytics_totals AS t SELECT * FROM unnest(
-    %b::text[], %b::text[], %b::text[], %b::text[], %b::bigint[], %b::bigint[], %b::bigint[],
-    %b::bigint[], %b::numeric[], %b::numeric[], %b::numeric[], %b::numeric[])
+TOTAL_ARRAYS = (*("text",) * 4, *("bigint",) * 4, *("numeric",) * 4)
+ADD = f"""INSERT INTO analytics_totals AS t SELECT * FROM unnest({placeholders(TOTAL_ARRAYS)})
     ON CONFLICT (slice, value, status, error_code) DO UPDATE SET
     {", ".join(f"{name} = t.{name} + excluded.{name}" for name in AMOUNTS)}"""
-SPREAD = """INSERT INTO analytics_spread AS t SELECT * FROM unnest(
-    %b::text[], %b::text[], %b::smallint[], %b::bigint[])
+SPREAD_ARRAYS = ("text", "text", "bigint", "bigint")
+SPREAD = f"""INSERT INTO analytics_spread AS t SELECT * FROM unnest({placeholders(SPREAD_ARRAYS)})
     ON CONFLICT (slice, value, octave) DO UPDATE SET ended = t.ended + excluded.ended"""
 
 
@@ -123,12 +126,13 @@ class Analytics:
     by_stream: ClassVar[bool] = False
 
     def __init__(self, capacity: int = CAPACITY) -> None:
-        self._capacity = capacity
-        self._facts: OrderedDict[str, Fact] = OrderedDict()
+        self._facts: LruCache[str, Fact] = LruCache(capacity)
+        self._runs = RunCache(RUNS * capacity)
 
     def forget(self) -> None:
-        """Drop the facts kept between pages."""
+        """Drop what is kept between pages."""
         self._facts.clear()
+        self._runs.clear()
 
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
         """Fold the page onto the facts it touches; the totals move by the difference."""
@@ -136,22 +140,25 @@ class Analytics:
         known = {event.stream for event in page} - begun
         before = await self._load(connection, [aggregate_id(stream) for stream in known])
         facts: dict[str, Fact] = dict(before)
-        runs = await StepRuns.load(connection, page)
+        runs = await StepRuns.load(connection, page, self._runs)
         for event in page:
             execution = aggregate_id(event.stream)
             facts[execution] = fact = after(facts.get(execution), event)
             runs.apply(fact, event)
-        self._facts.update(facts)
-        changed = [fact for fact in facts.values() if fact != before.get(fact.id)]
-        await _write(connection, KEEP, changed)
-        await _write(connection, ADD, _difference(before, facts, _totals))
-        await _write(connection, SPREAD, _difference(before, facts, _spread))
+        changed = {key: fact for key, fact in facts.items() if fact != before.get(key)}
+        replaced = [before[key] for key in changed if key in before]
+        await _write(connection, KEEP, FACT_ARRAYS, list(changed.values()))
+        totals = totals_moved(replaced, changed.values())
+        await _write(connection, ADD, TOTAL_ARRAYS, totals)
+        await _write(connection, SPREAD, SPREAD_ARRAYS, spread_moved(replaced, changed.values()))
         await runs.write(connection)
-        while len(self._facts) > self._capacity:
-            self._facts.popitem(last=False)
+        for key, fact in facts.items():
+            self._facts.put(key, fact)
+        self._facts.trim()
+        runs.keep(self._runs)
 
     async def _load(self, connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Fact]:
-        known = {key: self._facts.pop(key) for key in ids if key in self._facts}
+        known = {key: fact for key in ids if (fact := self._facts.get(key)) is not None}
         if missing := [key for key in ids if key not in known]:
             # Never prepared: a plan made while the table was empty would read all of it for long.
             cursor = await connection.execute(LOAD, (missing,), prepare=False, binary=True)
@@ -159,49 +166,8 @@ class Analytics:
         return known
 
 
-async def _write(connection: AsyncConnection, query: str, rows: Sequence[Sequence[Any]]) -> None:
+async def _write(
+    connection: AsyncConnection, query: str, kinds: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> None:
     if rows:
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        await connection.execute(query, columns, prepare=True)
-
-
-Amounts = tuple[Any, ...]
-Cells = Iterable[tuple[tuple[Any, ...], Amounts]]
-
-
-def _difference(
-    before: Mapping[str, Fact], now: Mapping[str, Fact], counted: Callable[[Fact, int], Cells]
-) -> list[tuple[Any, ...]]:
-    sums: dict[tuple[Any, ...], Amounts] = {}
-    with localcontext(EXACT):
-        for facts, sign in ((now, 1), (before, -1)):
-            for fact in facts.values():
-                for cell, amounts in counted(fact, sign):
-                    known = sums.get(cell)
-                    sums[cell] = tuple(map(add, known, amounts)) if known else amounts
-    return [(*cell, *amounts) for cell, amounts in sums.items() if any(amounts)]
-
-
-def _totals(fact: Fact, sign: int) -> Cells:
-    amounts = (
-        sign,
-        sign * (fact.success is not None),
-        sign * (fact.success is True),
-        sign * (fact.duration is not None),
-        sign * Decimal(fact.duration or 0),
-        sign * fact.cost,
-        sign * fact.tokens,
-        sign * fact.api_calls,
-    )
-    yield (NONE, NONE, fact.status, fact.error_code), amounts
-    for name in SLICES:
-        yield (name, getattr(fact, name), fact.status, fact.error_code), amounts
-
-
-def _spread(fact: Fact, sign: int) -> Cells:
-    """Durations from 2^(n-2) up to 2^(n-1) ms share the octave n; that of 0 ms is 1."""
-    if fact.duration is not None:
-        octave = fact.duration.bit_length() + 1
-        yield (NONE, NONE, octave), (sign,)
-        for name in (*SLICES, "status"):
-            yield (name, getattr(fact, name), octave), (sign,)
+        await connection.execute(query, columns(kinds, rows), prepare=True)

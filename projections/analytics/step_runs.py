@@ -6,11 +6,12 @@ The steps that a fork brings along were run elsewhere, and are counted there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from psycopg import AsyncConnection
 
+from domain.eventlog.pg_arrays import columns, placeholders
 from domain.execution.events import (
     ExecutionCancelled,
     ExecutionCompleted,
@@ -27,6 +28,7 @@ from domain.execution.step_events import (
     UsageRecorded,
 )
 from domain.execution.types import StepStatus
+from domain.lru import LruCache
 from domain.model import Event, Recorded, aggregate_id
 from projections.analytics import step_row
 from projections.analytics.row import Fact
@@ -84,44 +86,71 @@ LOAD_NAMED = f"""SELECT known.* FROM unnest(%b::text[], %b::text[]) AS wanted (i
 LOAD_OPEN = f"""SELECT {NAMES} FROM analytics_steps
     WHERE id = ANY(%b::text[]) AND (status IN ('pending', 'running') OR cut_short)"""
 KEEP = f"""INSERT INTO analytics_steps ({NAMES})
-    SELECT * FROM unnest({", ".join(f"%b::{kind}[]" for kind in KINDS)})
+    SELECT * FROM unnest({placeholders(KINDS)})
     ON CONFLICT (id, step, run) DO UPDATE SET
     {", ".join(f"{name} = excluded.{name}" for name in StepRun._fields[9:])}, name = excluded.name"""
+
+
+class RunCache:
+    """The last runs of all steps of executions that were seen from their beginning."""
+
+    def __init__(self, capacity: int) -> None:
+        self._known: LruCache[str, dict[str, StepRun]] = LruCache(
+            capacity, lambda runs: 1 + len(runs)
+        )
+
+    def __contains__(self, execution: object) -> bool:
+        return execution in self._known
+
+    def take(self, execution: str) -> dict[str, StepRun]:
+        """A copy of the runs of an execution, by step; none where they are not known."""
+        return dict(self._known.get(execution) or {})
+
+    def keep(self, runs: Mapping[str, dict[str, StepRun]]) -> None:
+        """Keep the runs of executions, by step."""
+        for execution, its in runs.items():
+            self._known.put(execution, its)
+        self._known.trim()
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._known.clear()
 
 
 class StepRuns:
     """The runs that a page of events concerns: as far as they are there, loaded, folded, kept."""
 
-    def __init__(self, rows: Sequence[StepRun]) -> None:
-        self._last: dict[str, dict[str, StepRun]] = {}
-        for row in rows:
-            self._last.setdefault(row.id, {})[row.step] = row
+    def __init__(self, last: dict[str, dict[str, StepRun]], whole: set[str]) -> None:
+        self._last = last
+        self._whole = whole
         self._changed: dict[tuple[str, str, int], StepRun] = {}
 
     @classmethod
-    async def load(cls, connection: AsyncConnection, page: Sequence[Recorded]) -> StepRuns:
+    async def load(
+        cls, connection: AsyncConnection, page: Sequence[Recorded], cache: RunCache
+    ) -> StepRuns:
         """The last runs of the steps that a page names, and all open ones of what ends in it."""
-        begun = {event.stream for event in page if event.version == 1}
+        whole: set[str] = set()
         named: dict[tuple[str, str], None] = {}
         ending: dict[str, None] = {}
         for recorded in page:
             id_ = aggregate_id(recorded.stream)
-            if recorded.stream in begun:
+            if recorded.version == 1 or id_ in cache:
+                whole.add(id_)
+            if id_ in whole:
                 continue
             if (step := getattr(recorded.event, "step", None)) is not None:
                 named[id_, step] = None
             if isinstance(recorded.event, ENDS):
                 ending[id_] = None
-        rows: list[StepRun] = []
-        # Never prepared: a plan made while the table was empty would read all of it for long.
-        for query, values in (
-            (LOAD_NAMED, [list(column) for column in zip(*named, strict=True)]),
-            (LOAD_OPEN, [list(ending)] if ending else []),
-        ):
-            if values:
-                cursor = await connection.execute(query, values, prepare=False, binary=True)
-                rows += [StepRun(*row) for row in await cursor.fetchall()]
-        return cls(rows)
+        last = {id_: cache.take(id_) for id_ in whole}
+        for run in await _load(connection, list(named), list(ending)):
+            last.setdefault(run.id, {})[run.step] = run
+        return cls(last, whole)
+
+    def keep(self, cache: RunCache) -> None:
+        """Keep the runs of executions that are known whole for the next page."""
+        cache.keep({id_: self._last[id_] for id_ in self._whole})
 
     def apply(self, fact: Fact, recorded: Recorded) -> None:
         """Fold one event; `fact` is what is known of the execution after it."""
@@ -149,10 +178,10 @@ class StepRuns:
                 self._keep(ended)
 
     async def write(self, connection: AsyncConnection) -> None:
-        """Keep what has changed."""
+        """Store what has changed."""
         if self._changed:
-            columns = [list(column) for column in zip(*self._changed.values(), strict=True)]
-            await connection.execute(KEEP, columns, prepare=True)
+            rows = list(self._changed.values())
+            await connection.execute(KEEP, columns(KINDS, rows), prepare=True)
 
     def _find(self, fact: Fact, step: str) -> StepRun | None:
         return self._last.get(fact.id, {}).get(step)
@@ -171,6 +200,21 @@ class StepRuns:
             self._keep(step_row.ended(run, StepStatus.FAILED, when, error_code=event.error.code))
         else:
             self._keep(step_row.ended(run, ENDED[type(event)], when))
+
+
+async def _load(
+    connection: AsyncConnection, named: Sequence[tuple[str, str]], ending: Sequence[str]
+) -> list[StepRun]:
+    rows: list[StepRun] = []
+    # Never prepared: a plan made while the table was empty would read all of it for long.
+    for query, values in (
+        (LOAD_NAMED, [list(column) for column in zip(*named, strict=True)]),
+        (LOAD_OPEN, [list(ending)] if ending else []),
+    ):
+        if values:
+            cursor = await connection.execute(query, values, prepare=False, binary=True)
+            rows += [StepRun(*row) for row in await cursor.fetchall()]
+    return rows
 
 
 ENDED: dict[type[Event], StepStatus] = {

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import psycopg
 import pytest
 
-from domain.eventlog.pg_arrays import ITEMS, array, columns
+from domain.eventlog.pg_arrays import ITEMS, array, columns, placeholders
 
 VALUES: dict[str, Sequence[Any]] = {
     "boolean": [True, False, None],
@@ -24,6 +25,7 @@ VALUES: dict[str, Sequence[Any]] = {
         datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
         None,
     ],
+    "numeric": [Decimal("0.000000000000000000001"), Decimal("-12E+20"), Decimal(0), None],
 }
 
 
@@ -40,13 +42,13 @@ def test_every_type_has_values_here() -> None:
 @pytest.mark.parametrize("kind", ITEMS)
 def test_values_come_back_as_they_were(connection: Any, kind: str) -> None:
     sent = array(kind, VALUES[kind])
-    cursor = connection.execute(f"SELECT %b::{kind}[]", (sent,), binary=True)
+    cursor = connection.execute(f"SELECT {placeholders([kind])}", (sent,), binary=True)
     assert cursor.fetchone()[0] == VALUES[kind]
 
 
 @pytest.mark.parametrize("kind", ITEMS)
 def test_empty_list_is_an_empty_array(connection: Any, kind: str) -> None:
-    query = f"SELECT count(*) FROM unnest(%b::{kind}[])"  # noqa: S608 - from our own table
+    query = f"SELECT count(*) FROM unnest({placeholders([kind])})"  # noqa: S608 - our own words
     cursor = connection.execute(query, (array(kind, []),))
     assert cursor.fetchone() == (0,)
 
