@@ -1,0 +1,123 @@
+"""`executions doctor`: one page on what is slow, large, late or damaged, and what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from api.cli.projections import on_log
+from api.embedded_postgres.data_dir import DataDir
+from api.settings import read
+from domain.eventlog.store import Store
+from projections.diagnosis.findings import Finding, findings
+from projections.diagnosis.measurements import Measurements, measure
+
+LARGEST_SHOWN = 8
+COLORS = {"damaged": "red", "late": "yellow", "large": "cyan", "slow": "magenta"}
+
+
+def diagnose(data_dir: Path | None, *, as_json: bool) -> None:
+    """Print what was measured and what it means; exit with 1 where something was found."""
+    found: list[Finding] = []
+
+    async def work(_: str, __: str, store: Store) -> None:
+        measured = (await measure(store))._replace(
+            disk_free=await asyncio.to_thread(_free, data_dir)
+        )
+        found.extend(findings(measured))
+        if as_json:
+            click.echo(json.dumps(_json(measured, found)))
+        else:
+            _print(measured, found)
+
+    on_log(data_dir, work)
+    if found and not as_json:
+        raise click.ClickException(f"{len(found)} findings")
+    if found:
+        raise click.exceptions.Exit(1)
+
+
+def _free(data_dir: Path | None) -> int | None:
+    """Bytes that are free where the embedded database lies; None where it is elsewhere."""
+    settings = read(data_dir=data_dir)
+    if settings.database_url is not None:
+        return None
+    return shutil.disk_usage(DataDir(settings.data_dir).path).free
+
+
+def _json(measured: Measurements, found: list[Finding]) -> dict[str, object]:
+    return {
+        "position": measured.head,
+        "bytes": measured.bytes,
+        "tables": [{**table._asdict(), "bytes": table.bytes} for table in measured.tables],
+        "projections": [
+            {**view._asdict(), "lag": measured.head - view.position} for view in measured.views
+        ],
+        "postgres": {**measured.server._asdict(), **measured.settings},
+        "diskFree": measured.disk_free,
+        "findings": [finding._asdict() for finding in found],
+    }
+
+
+def _print(measured: Measurements, found: list[Finding]) -> None:
+    console = Console()
+    console.print(_summary(measured))
+    console.print(_tables(measured))
+    for finding in found:
+        color = COLORS[finding.severity]
+        console.print(
+            f"[{color}]{finding.severity}[/{color}] {finding.what}.\n  → {finding.advice}."
+        )
+    if not found:
+        console.print(
+            "Nothing is slow, large, late or damaged. `executions verify` compares every row."
+        )
+
+
+def _summary(measured: Measurements) -> str:
+    head = measured.head
+    events = measured.table("events").bytes
+    lines = [
+        f"The log is at {head}; it takes {_size(measured.bytes)}, "
+        + (
+            f"{events // head} bytes an event and {measured.bytes // head} with all else."
+            if head
+            else "empty."
+        ),
+        "Projections: "
+        + ", ".join(f"{v.name} {measured.head - v.position} behind" for v in measured.views)
+        + ".",
+        f"PostgreSQL {measured.settings['server_version']}: {measured.server.connections} connections"
+        + (
+            "."
+            if measured.disk_free is None
+            else f"; {_size(measured.disk_free)} free on its disk."
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _tables(measured: Measurements) -> Table:
+    table = Table(
+        "table", "rows", "dead", "bytes of rows", "of indexes", title="The largest tables"
+    )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for one in measured.tables[:LARGEST_SHOWN]:
+        sizes = (_size(one.rows_bytes), _size(one.index_bytes))
+        table.add_row(one.name, f"{one.rows}", f"{one.dead}", *sizes)
+    return table
+
+
+def _size(count: int) -> str:
+    value, units = float(count), iter(("B", "KiB", "MiB", "GiB"))
+    unit = next(units)
+    while value >= 1024 and (larger := next(units, None)):
+        value, unit = value / 1024, larger
+    return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"

@@ -1,0 +1,185 @@
+"""What measurements mean: a table of rules, each of which may find something and says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from projections.diagnosis.measurements import Measurements
+
+Severity = Literal["damaged", "late", "large", "slow"]
+LATE = 10_000
+"""Events that a projection may be behind."""
+GIB = 1024**3
+LEAST_FREE = 2 * GIB
+MANY_ROWS = 10_000
+"""Tables with fewer rows are never worth a word."""
+DEAD_SHARE = 0.4
+LONG_TRANSACTION = 300.0
+NEARLY_WRAPPED = 1_500_000_000
+"""Transactions of the two thousand million that there are ids for."""
+EVENT_BYTES = 1_500
+"""Bytes an event, all tables included, that need a reason."""
+
+
+class Finding(NamedTuple):
+    """What is wrong, how, and what to do."""
+
+    severity: Severity
+    what: str
+    advice: str
+
+
+Rule = Callable[[Measurements], Iterator[Finding]]
+
+
+def findings(measured: Measurements) -> list[Finding]:
+    """What all rules find, in the order of the rules: damage first."""
+    return [found for rule in RULES for found in rule(measured)]
+
+
+def _checksums(measured: Measurements) -> Iterator[Finding]:
+    if failures := measured.server.checksum_failures:
+        yield Finding(
+            "damaged",
+            f"PostgreSQL has counted {failures} pages whose checksum is wrong",
+            "replace the disk, restore a backup, then run `executions verify`",
+        )
+
+
+def _durability(measured: Measurements) -> Iterator[Finding]:
+    for name in ("fsync", "full_page_writes", "synchronous_commit"):
+        if measured.settings.get(name) == "off":
+            yield Finding(
+                "damaged",
+                f"{name} is off: a crash may lose events that were acknowledged",
+                f"set {name} = on and reload PostgreSQL",
+            )
+
+
+def _positions(measured: Measurements) -> Iterator[Finding]:
+    for view in measured.views:
+        if view.position > measured.head:
+            yield Finding(
+                "damaged",
+                f"{view.name} is at {view.position}, ahead of the log, which is at {measured.head}",
+                f"run `executions rebuild {view.name}`; was a backup restored?",
+            )
+
+
+def _parked(measured: Measurements) -> Iterator[Finding]:
+    for view in measured.views:
+        if view.parked:
+            yield Finding(
+                "damaged",
+                f"{view.name} could not apply {view.parked} events, and went on without them",
+                "read the table `parked` for the reasons; after an upgrade that knows them run "
+                f"`executions rebuild {view.name}`",
+            )
+
+
+def _lag(measured: Measurements) -> Iterator[Finding]:
+    for view in measured.views:
+        if (lag := measured.head - view.position) > LATE:
+            yield Finding(
+                "late",
+                f"{view.name} is {lag} events behind",
+                "see whether a server runs that follows the log, and what keeps it: `/readyz`, its log",
+            )
+
+
+def _transactions(measured: Measurements) -> Iterator[Finding]:
+    server = measured.server
+    if server.oldest_transaction > LONG_TRANSACTION:
+        yield Finding(
+            "late",
+            f"a transaction has been open for {server.oldest_transaction / 60:.0f} minutes: until it "
+            "ends, nothing can be cleaned up, and migrations wait",
+            "find it in pg_stat_activity (by xact_start) and end it",
+        )
+    if server.transaction_age > NEARLY_WRAPPED:
+        yield Finding(
+            "late",
+            f"the oldest transaction id is {server.transaction_age} old; at 2 000 000 000 PostgreSQL stops",
+            "let VACUUM FREEZE run now, and see why autovacuum could not",
+        )
+    if measured.settings.get("autovacuum") == "off":
+        yield Finding("late", "autovacuum is off", "set autovacuum = on and reload PostgreSQL")
+
+
+def _locks(measured: Measurements) -> Iterator[Finding]:
+    if waiting := measured.server.waiting_locks:
+        yield Finding(
+            "slow",
+            f"{waiting} requests for locks wait",
+            "if it stays so: who holds them is in pg_locks and pg_blocking_pids()",
+        )
+
+
+def _connections(measured: Measurements) -> Iterator[Finding]:
+    most = int(measured.settings.get("max_connections", "100"))
+    if measured.server.connections > 0.8 * most:
+        yield Finding(
+            "slow",
+            f"{measured.server.connections} of {most} connections are taken",
+            "lower EXECUTIONS_DATABASE_CONNECTIONS, or raise max_connections",
+        )
+
+
+def _disk(measured: Measurements) -> Iterator[Finding]:
+    if measured.disk_free is not None and measured.disk_free < LEAST_FREE:
+        yield Finding(
+            "large",
+            f"the disk of the data directory has {measured.disk_free / GIB:.1f} GiB left",
+            "make room before it is full: then no command can be recorded",
+        )
+    if slots := measured.server.idle_slots:
+        yield Finding(
+            "large",
+            f"{slots} replication slots are not in use: PostgreSQL keeps all WAL for them",
+            "drop those that nobody will come back to: pg_drop_replication_slot()",
+        )
+
+
+def _dead_rows(measured: Measurements) -> Iterator[Finding]:
+    for table in measured.tables:
+        if table.rows > MANY_ROWS and table.dead > DEAD_SHARE * table.rows:
+            yield Finding(
+                "large",
+                f"{table.name} has {table.dead} dead rows beside {table.rows} living ones",
+                f"see what holds up autovacuum; VACUUM {table.name} helps at once",
+            )
+
+
+def _event_size(measured: Measurements) -> Iterator[Finding]:
+    if measured.head > MANY_ROWS and measured.bytes > EVENT_BYTES * measured.head:
+        yield Finding(
+            "large",
+            f"the log takes {measured.bytes // measured.head} bytes an event, all tables included",
+            "look at the largest tables: large content is better kept elsewhere and named here",
+        )
+
+
+def _replies(measured: Measurements) -> Iterator[Finding]:
+    if measured.expired_replies > MANY_ROWS:
+        yield Finding(
+            "large",
+            f"{measured.expired_replies} answers under idempotency keys are kept beyond their day",
+            "a running server forgets them once an hour: does one run?",
+        )
+
+
+RULES: Sequence[Rule] = (
+    _checksums,
+    _durability,
+    _positions,
+    _parked,
+    _lag,
+    _transactions,
+    _locks,
+    _connections,
+    _disk,
+    _dead_rows,
+    _event_size,
+    _replies,
+)

@@ -1,0 +1,108 @@
+"""Asks PostgreSQL and the tables of a log how they are. Nothing here reads rows one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from psycopg import AsyncConnection
+
+from domain.eventlog.store import Store
+
+SIZES = """SELECT c.relname::text, pg_table_size(c.oid)::bigint, pg_indexes_size(c.oid)::bigint,
+        greatest(c.reltuples, 0)::bigint, coalesce(s.n_dead_tup, 0)::bigint
+    FROM pg_class AS c LEFT JOIN pg_stat_user_tables AS s ON s.relid = c.oid
+    WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
+    ORDER BY pg_total_relation_size(c.oid) DESC"""
+VIEWS = """SELECT b.view, b.position, (SELECT count(*) FROM parked AS p WHERE p.view = b.view)
+    FROM bookmarks AS b ORDER BY b.view"""
+SETTINGS = """SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit',
+    'full_page_writes', 'autovacuum', 'max_connections', 'max_wal_size', 'server_version')"""
+SERVER = """SELECT
+    (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+    (SELECT coalesce(extract(epoch FROM max(now() - xact_start)), 0)::float8 FROM pg_stat_activity
+        WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()),
+    (SELECT count(*) FROM pg_locks WHERE NOT granted),
+    (SELECT max(age(datfrozenxid))::bigint FROM pg_database),
+    (SELECT coalesce(sum(checksum_failures), 0)::bigint FROM pg_stat_database),
+    (SELECT count(*) FROM pg_replication_slots WHERE NOT active)"""
+EXPIRED = """SELECT count(*) FROM idempotency_keys WHERE at < now() - interval '26 hours'"""
+
+
+class TableSize(NamedTuple):
+    """A table: bytes of its rows and of its indexes, rows and dead rows as PostgreSQL estimates."""
+
+    name: str
+    rows_bytes: int
+    index_bytes: int
+    rows: int
+    dead: int
+
+    @property
+    def bytes(self) -> int:
+        """Of everything."""
+        return self.rows_bytes + self.index_bytes
+
+
+class ViewState(NamedTuple):
+    """How far a projection is, and how many events it has parked."""
+
+    name: str
+    position: int
+    parked: int
+
+
+class ServerState(NamedTuple):
+    """What PostgreSQL does: connections of clients, age of the oldest transaction in seconds, requests
+    for locks that wait, transactions until ids wrap around, failed checksums, idle replication slots.
+    """
+
+    connections: int
+    oldest_transaction: float
+    waiting_locks: int
+    transaction_age: int
+    checksum_failures: int
+    idle_slots: int
+
+
+class Measurements(NamedTuple):
+    """All of it; `disk_free` are bytes, None where the database is elsewhere."""
+
+    head: int
+    tables: Sequence[TableSize]
+    views: Sequence[ViewState]
+    settings: dict[str, str]
+    server: ServerState
+    expired_replies: int
+    disk_free: int | None = None
+
+    def table(self, name: str) -> TableSize:
+        """One table; an empty one where it is not there."""
+        return next((t for t in self.tables if t.name == name), TableSize(name, 0, 0, 0, 0))
+
+    @property
+    def bytes(self) -> int:
+        """Of all tables of the log."""
+        return sum(table.bytes for table in self.tables)
+
+
+async def measure(store: Store) -> Measurements:
+    """Measure a log and its server.
+
+    Raises:
+        Overloaded: the database is away.
+    """
+    head, _ = await store.head()
+    async with store.reader() as connection:
+        return Measurements(
+            head,
+            [TableSize(*row) for row in await _rows(connection, SIZES)],
+            [ViewState(*row) for row in await _rows(connection, VIEWS)],
+            dict(await _rows(connection, SETTINGS)),
+            ServerState(*(await _rows(connection, SERVER))[0]),
+            (await _rows(connection, EXPIRED))[0][0],
+        )
+
+
+async def _rows(connection: AsyncConnection, query: str) -> list[Any]:
+    return await (await connection.execute(query)).fetchall()

@@ -1,0 +1,93 @@
+"""Each rule finds what it is for, and nothing in a log that is well."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from domain.eventlog.store import Store
+from projections.diagnosis.findings import findings
+from projections.diagnosis.measurements import (
+    Measurements,
+    ServerState,
+    TableSize,
+    ViewState,
+    measure,
+)
+from projections.engine.migrations import migrate_projections
+from projections.log_lines.projection import LogLineProjection
+from tests.support.event_writer import Log, opened, some
+
+GIB = 1024**3
+SERVER = ServerState(5, 0.1, 0, 1_000, 0, 0)
+SETTINGS = {
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "autovacuum": "on",
+    "max_connections": "100",
+    "server_version": "18.0",
+}
+WELL = Measurements(
+    100_000,
+    [TableSize("events", 40_000_000, 10_000_000, 100_000, 0)],
+    [ViewState("executions", 99_990, 0)],
+    SETTINGS,
+    SERVER,
+    0,
+    50 * GIB,
+)
+
+
+def test_log_that_is_well_has_no_findings() -> None:
+    assert findings(WELL) == []
+    assert findings(WELL._replace(disk_free=None)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "severity", "word"),
+    [
+        ({"server": SERVER._replace(checksum_failures=2)}, "damaged", "checksum"),
+        ({"settings": SETTINGS | {"fsync": "off"}}, "damaged", "fsync"),
+        ({"settings": SETTINGS | {"synchronous_commit": "off"}}, "damaged", "synchronous_commit"),
+        ({"views": [ViewState("executions", 100_001, 0)]}, "damaged", "ahead of the log"),
+        ({"views": [ViewState("executions", 100_000, 3)]}, "damaged", "3 events"),
+        ({"views": [ViewState("executions", 10, 0)]}, "late", "99990 events behind"),
+        ({"server": SERVER._replace(oldest_transaction=7_200.0)}, "late", "120 minutes"),
+        ({"server": SERVER._replace(transaction_age=1_900_000_000)}, "late", "1900000000"),
+        ({"settings": SETTINGS | {"autovacuum": "off"}}, "late", "autovacuum"),
+        ({"server": SERVER._replace(waiting_locks=4)}, "slow", "4 requests"),
+        ({"server": SERVER._replace(connections=95)}, "slow", "95 of 100"),
+        ({"disk_free": GIB}, "large", "1.0 GiB left"),
+        ({"server": SERVER._replace(idle_slots=1)}, "large", "replication slots"),
+        ({"tables": [TableSize("executions", 1, 1, 20_000, 19_000)]}, "large", "dead rows"),
+        ({"tables": [TableSize("events", 200 * 10**6, 0, 100_000, 0)]}, "large", "2000 bytes"),
+        ({"expired_replies": 20_000}, "large", "idempotency keys"),
+    ],
+)
+def test_rule_finds_what_it_is_for(change: dict[str, Any], severity: str, word: str) -> None:
+    [found] = findings(WELL._replace(**change))
+    assert found.severity == severity
+    assert word in found.what
+    assert found.advice
+
+
+@pytest.mark.anyio
+async def test_measurements_are_those_of_the_log(database: str) -> None:
+    migrate_projections(database, "executions", [LogLineProjection()])
+    async with opened(database) as store:
+        await Log(store).write(some(3))
+        await _analyze(store)
+        measured = await measure(store)
+    assert measured.head == 3
+    assert measured.table("events").rows == 3
+    assert measured.table("events").bytes > 0
+    assert measured.bytes >= measured.table("events").bytes
+    assert measured.settings["fsync"] in ("on", "off")
+    assert measured.server.connections >= 1
+
+
+async def _analyze(store: Store) -> None:
+    async with store.reader() as connection:
+        await connection.execute("ANALYZE events")
