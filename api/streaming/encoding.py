@@ -18,7 +18,7 @@ FRAMES, CHUNKS = 4 * 1024 * 1024, 8 * 1024 * 1024
 """Bytes of frames and of chunks that each encoder caches."""
 OVERHEAD = 100
 """Bytes that a cached frame takes beside itself."""
-LARGEST_WRITE = 64 * 1024
+FLUSH_AT = 64 * 1024
 SEPARATORS = re.compile("[\u0085\u2028\u2029]")
 
 
@@ -139,7 +139,7 @@ class Encoder:
     def joined(
         self, entries: Iterable[Entry], frame: Callable[[Entry], bytes | None]
     ) -> Iterator[Chunk]:
-        """Frames in as few writes as possible, each of at least `LARGEST_WRITE` bytes.
+        """Frames in as few writes as possible, each of at least `FLUSH_AT` bytes.
 
         `frame` gives those of an entry, None where they are not wanted. The last chunk may be smaller,
         or hold nothing but the cursor after the last entry.
@@ -151,7 +151,7 @@ class Encoder:
             if made := frame(entry):
                 parts.append(made)
                 size += len(made)
-                if size >= LARGEST_WRITE:
+                if size >= FLUSH_AT:
                     yield Chunk(self.wire.packed(parts), cursor)
                     parts, size, cursor = [], 0, 0
         if cursor:

@@ -113,7 +113,7 @@ class Feed:
             except Exception:
                 log.exception("events cannot be published to a group", stream=group.topic.stream)
                 for subscriber in list(group.live):
-                    subscriber.fall_behind()
+                    subscriber.return_to_catch_up()
             await cooperative.pause()
 
     async def _sweep(
@@ -147,7 +147,7 @@ class Feed:
         while cursor < self.published.head:
             page = self.pages.get(cursor + 1)
             if page is None:
-                subscriber.announce_delay()
+                subscriber.tell_fell_behind()
                 await self.pages.request(cursor + 1)
                 continue
             if cursor + 1 == page.first and page.last < self.published.head:
@@ -164,7 +164,7 @@ class Feed:
         stream, version = group.topic.stream, subscriber.version
         subscriber.version = None
         while not at_end or group.latest > cursor:
-            subscriber.announce_delay()
+            subscriber.tell_fell_behind()
             if version is None:
                 version = await retried(partial(self._loader.version_at, stream, cursor), FAILED)
             head = self.published.head

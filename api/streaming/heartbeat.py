@@ -70,14 +70,14 @@ class Heartbeat:
         if subscriber.done.done():
             return
         if subscriber.transport.paused:
-            self._wait_for(subscriber)
+            self._cut_if_stalled(subscriber)
         elif subscriber.touched <= self.clock.tick - HEARTBEAT:
             self._beat(subscriber)
         else:
             self.remove(subscriber)
             self._put(subscriber, subscriber.touched)
 
-    def _wait_for(self, subscriber: Subscriber) -> None:
+    def _cut_if_stalled(self, subscriber: Subscriber) -> None:
         since = subscriber.blocked_since
         if since is None:
             subscriber.blocked_since = self.clock.now

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from api.streaming.cooperative import Cooperative
-from api.streaming.encoding import LARGEST_WRITE
+from api.streaming.encoding import FLUSH_AT
 from api.streaming.index import WHOLE_LOG, Group
 from api.streaming.log.current_states import CurrentStates
 from api.streaming.log.entry import EXECUTIONS, Entry
@@ -124,7 +124,7 @@ class LogLines:
             for group in groups:
                 group.logs += 1
                 for subscriber in list(group.live):
-                    subscriber.fall_behind()
+                    subscriber.return_to_catch_up()
 
     @property
     def _wanted(self) -> bool:
@@ -206,14 +206,14 @@ def _filters(groups: Iterable[Group]) -> bool:
 
 
 def _writes(group: Group, lines: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines in as few writes as `LARGEST_WRITE` allows."""
+    """The lines in as few writes as `FLUSH_AT` allows."""
     wire = group.topic.encoder.wire
     parts: list[bytes] = []
     size = 0
     for line in lines:
         parts.append(wire.frame(None, "log", line))
         size += len(parts[-1])
-        if size >= LARGEST_WRITE:
+        if size >= FLUSH_AT:
             yield wire.packed(parts)
             parts, size = [], 0
     if parts:

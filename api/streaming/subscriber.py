@@ -204,7 +204,7 @@ class Subscriber:
         self.cursor = max(self.cursor, self.published.head)
         if self.logs != self.group.logs:
             self.logs = self.group.logs
-            self.announce_delay()
+            self.tell_fell_behind()
         if not self.caught_up:
             self.caught_up = True
             if self.cursor > self.sent:
@@ -212,13 +212,13 @@ class Subscriber:
             self.tell("caught-up")
         self.conclude()
 
-    def announce_delay(self) -> None:
+    def tell_fell_behind(self) -> None:
         """Tell once that it has fallen behind what is in memory."""
         if self.caught_up:
             self.caught_up = False
             self.tell("fell-behind")
 
-    def fall_behind(self) -> None:
+    def return_to_catch_up(self) -> None:
         """It missed something while it was live: catch up again."""
         if self.live:
             self._move("fall-behind")

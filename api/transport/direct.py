@@ -32,7 +32,7 @@ class DirectPath(Protocol):
     """Knows which requests take the short way."""
 
     def find(self, method: bytes, url: bytes, headers: Headers) -> Exchange | None:
-        """The exchange that a head announces; None where it is none."""
+        """The exchange of a request with this head; None sends it through ASGI."""
 
 
 class _Event:
@@ -119,7 +119,7 @@ class DirectHttpProtocol(HttpProtocol):
             self._late = None
 
     def _go_usual_way(self) -> None:
-        """The rest of the body is still to come: let it wait as others wait."""
+        """The body is late: go on through ASGI, with its time-outs."""
         body = self._body
         self._leave_short_way()
         if self.transport.is_closing():

@@ -46,6 +46,9 @@ class StreamProtocol(asyncio.Protocol):
 
     subscriber: Subscriber | None = None
     paused = False
+    """Whether the client reads too slowly: set by the event loop when 64 KiB wait in its write buffer
+    (its default), beside the 128 KiB that the kernel holds (`listen_socket.UNSENT`).
+    """
     transport: asyncio.Transport
     feed: Callable[[bytes], None]
 

@@ -31,12 +31,12 @@ class Bodies:
 
     def __init__(self, limit: int = MOST) -> None:
         self.limit = limit
-        self.versioned = 0
+        self.taken = 0
 
     @contextmanager
     def holding(self, size: int) -> Iterator[Hold]:
         """Count so many bytes. Raises Overloaded where they are too many."""
-        if self.versioned + size > self.limit:
+        if self.taken + size > self.limit:
             raise Overloaded("There are too many large requests here already; send it again later.")
         hold = Hold(self, size)
         try:
@@ -51,11 +51,11 @@ class Hold:
     def __init__(self, bodies: Bodies, size: int) -> None:
         self._bodies = bodies
         self._size = size
-        bodies.versioned += size
+        bodies.taken += size
 
     def shrink(self, size: int) -> None:
         """It is only so large."""
-        self._bodies.versioned -= self._size - size
+        self._bodies.taken -= self._size - size
         self._size = size
 
 

@@ -24,8 +24,8 @@ from domain.writer.command_bus import Answer, Bus
 
 PARAMETERS = {2: "id", 4: "step"}
 """The places of a path in which parameters stand."""
-ODD = re.compile(rb"[?%#]|//|/$|[^!-~]")
-"""What a path has only where it is not simply the path of a command."""
+NOT_PLAIN = re.compile(rb"[?%#]|//|/$|[^!-~]")
+"""What never occurs in the plain path of a command."""
 UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-encoding"})
 Send = Callable[[Response], None]
 
@@ -57,7 +57,7 @@ class DirectCommands:
         self, method: bytes, url: bytes, headers: Sequence[tuple[bytes, bytes]]
     ) -> DirectCommand | None:
         """The command that a head announces; None where it takes the usual way."""
-        if method != b"POST" or ODD.search(url):
+        if method != b"POST" or NOT_PLAIN.search(url):
             return None
         path = url.decode("ascii")
         bare = path.removeprefix(self._prefix)

@@ -27,7 +27,7 @@ KEEP_REPLIES = """INSERT INTO idempotency_keys AS kept
         outcome = excluded.outcome WHERE kept.at <= %b"""
 KEY_COLUMNS = ("text", "bytea")
 SHUTDOWN = "57P"
-"""States of a server that ends its connections (PostgreSQL, appendix A): they may follow a commit."""
+"""SQLSTATE 57P*: the server is shutting down; that may be reported although the commit succeeded."""
 
 
 EVENT_WRITTEN = """SELECT FROM events WHERE originator_id = %b AND originator_version = %b
@@ -54,8 +54,8 @@ class OutcomeLost(Exception):
 class Transaction:
     """One batch, under the lock of the log. `position` and `at` are those of its last event.
 
-    `session` changes with the connection: what was known through another one may be of another
-    server, which a failover has left behind. `channel` is where it is told that events were appended.
+    `session` changes with the connection: what was learned under another session is void:
+    after a failover this server may lack its last commits. `channel` is where it is told that events were appended.
     """
 
     locked: ClassVar[bool] = True
@@ -88,7 +88,7 @@ class Transaction:
         return await self._states.load(self._connection, known, believe_absent=True)
 
     async def learn(self, streams: Iterable[str]) -> None:
-        """Have the keys of streams at hand; one that has none then is known to have none."""
+        """Load the data keys of these streams; those without one are remembered as absent."""
         await self._states.learn(self._connection, streams, believe_absent=True)
 
     async def append(
@@ -150,7 +150,9 @@ class Transaction:
 
 
 class HeadMoved(Exception):
-    """Another process has written since; nothing of the attempt remains."""
+    """Another process has written since, or another request has stored one of the idempotency keys; nothing
+    of this attempt was written.
+    """
 
 
 class WrongGuess(HeadMoved):
@@ -208,7 +210,7 @@ class OptimisticTransaction(Transaction):
 def _noticing_loss(
     events: Sequence[EventRow], replies: Sequence[Reply], at: datetime, lines: Sequence[LineRow]
 ) -> Iterator[None]:
-    """An outage amid a commit is an `OutcomeLost`, unless the server itself said what went wrong."""
+    """Turn the loss of the connection during a commit into `OutcomeLost`; what the server reports passes."""
     try:
         yield
     except OUTAGES as error:
@@ -231,10 +233,10 @@ def _trace(
     return Trace(LINE_WRITTEN, (line.execution, line.occurred_at, line.sealed))
 
 
-def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+def _transposed(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
 def _reply_columns(replies: Sequence[Reply], at: datetime) -> list[list[Any]]:
-    keys, fingerprints, outcomes = _columns(replies)
+    keys, fingerprints, outcomes = _transposed(replies)
     return [keys, fingerprints, [at] * len(replies), outcomes]

@@ -52,7 +52,7 @@ class Keyring:
     def learn(
         self, rows: Iterable[tuple[str, bytes]], *, absent: Iterable[str] = ()
     ) -> dict[str, DataKey]:
-        """Keep what a look-up found; of `absent` it has found all there are."""
+        """Cache the keys that a query returned. Of `absent` it asked for all: those not returned have no key."""
         if len(self._absent) > self._capacity:
             self._absent.clear()
         self._absent.update(absent)
@@ -69,7 +69,7 @@ class Keyring:
             self._unsaved[stream] = self._vault.make(stream)
         return self._unsaved[stream][0]
 
-    def existing(self, stream: str) -> DataKey | None:
+    def get_stored_or_new(self, stream: str) -> DataKey | None:
         """The key of a stream, stored or not; None where it has none (any more)."""
         made = self._unsaved.get(stream)
         return self._keys.get(stream) if made is None else made[0]
@@ -79,7 +79,7 @@ class Keyring:
         return {stream: self._unsaved[stream][1] for stream in streams if stream in self._unsaved}
 
     def stored(self, streams: Iterable[str]) -> None:
-        """The minted keys of these streams are in the database now."""
+        """The new keys of these streams are in the database now."""
         for stream in streams:
             if stream in self._unsaved:
                 self._keep(stream, self._unsaved.pop(stream)[0])
@@ -93,7 +93,7 @@ class Keyring:
         self._absent.clear()
 
     def forget(self) -> None:
-        """Know nothing any more."""
+        """Drop everything."""
         self._keys.clear()
         self._absent.clear()
         self._unsaved.clear()

@@ -38,10 +38,10 @@ from domain.model import (
 from domain.writer.message import Message
 
 DAY = timedelta(hours=24)
-FULL = 32 * 1024 * 1024
+STREAM_SIZE_LIMIT = 32 * 1024 * 1024
 """Bytes that one stream may hold before it takes only what is small, such as its end."""
-SMALL = 16 * 1024
-FULL_DETAIL = (
+SMALL_COMMAND = 16 * 1024
+TOO_LARGE_DETAIL = (
     "This holds as much as one can: keep large content elsewhere and name it here. "
     "Small commands are still taken."
 )
@@ -182,23 +182,23 @@ class Batch:
         )
 
     def _line(self, stream: str, entry: LogEntry) -> LineRow:
-        """Raises Forbidden where the key was destroyed; one is made with the first event alone."""
-        key = self.keyring.existing(stream)
+        """Raises Forbidden where the key is missing: it is made with the first event, so it was destroyed."""
+        key = self.keyring.get_stored_or_new(stream)
         if key is None:
             raise Forbidden(ERASED_DETAIL)
         return encode_line(stream, entry, self.now, key)
 
     def _keep(self, rows: list[EventRow], changed: Loaded) -> None:
-        """All or nothing: a message whose events cannot be encoded has left no trace so far.
+        """Adopt the outcome of one message. Until here, a failure changes nothing.
 
         Raises:
             TooLarge: a stream would hold more than can be loaded in good time.
         """
         size = sum(len(row.data) for row in rows)
-        if size > SMALL and any(
-            versioned and versioned.size > FULL for versioned in changed.values()
+        if size > SMALL_COMMAND and any(
+            versioned and versioned.size > STREAM_SIZE_LIMIT for versioned in changed.values()
         ):
-            raise TooLarge(FULL_DETAIL)
+            raise TooLarge(TOO_LARGE_DETAIL)
         self.rows += rows
         self.position += len(rows)
         self.size += size

@@ -1,4 +1,4 @@
-"""What the writer need not wait for: snapshots, answers given before, and forgetting old ones."""
+"""Background work of the writer: snapshots, repeated answers, deleting expired replies."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ class Chores:
             self._begin(self._store.forget_replies(now - REPLIES_KEPT), "cleaning")
 
     def _begin(self, chore: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.create_task(_unless_away(chore), name=name)
+        task = asyncio.create_task(_ignoring_overload(chore), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
-async def _unless_away(chore: Coroutine[Any, Any, None]) -> None:
+async def _ignoring_overload(chore: Coroutine[Any, Any, None]) -> None:
     with suppress(Overloaded):  # it saves time, later, or is done an hour later
         await chore
 

@@ -44,7 +44,7 @@ Outcome = Decided | Repeat | Exception
 
 
 class Bus:
-    """Takes commands, decides them in batches under the lock of the log, and answers each.
+    """Takes commands, decides them in batches, each one transaction, and answers each.
 
     One refusal spoils no neighbour's answer. A batch that the database does not commit leaves
     nothing behind, and its commands are refused; one that fails for any other reason is tried again
@@ -159,7 +159,7 @@ class Bus:
             log.warning("batch refused", commands=len(taken), reason=reason)
         except Exception as error:  # noqa: BLE001 - whatever it is, every caller is answered
             self._known.forget()
-            self._narrow(taken, error)
+            self._split_failed(taken, error)
         else:
             self._queue.widen()
             for waiting, outcome in outcomes:
@@ -167,7 +167,7 @@ class Bus:
             self._chores.clean()
 
     async def _write(self, taken: list[Waiting]) -> list[tuple[Waiting, Outcome]]:
-        # What was answered under a key is no event: the head does not say whether there is more.
+        # Stored replies do not move the head, so commands with keys need the lock.
         known, keyed = self._known, any(waiting.message.idempotency for waiting in taken)
         while known.alone and not keyed:
             try:
@@ -177,7 +177,7 @@ class Bus:
             except WrongGuess:
                 known.stop_guessing()
             except HeadMoved:
-                known.lose_optimism()
+                known.other_process_wrote()
         while True:
             try:
                 return await self._write_in(self._store.transaction(), taken)
@@ -211,10 +211,10 @@ class Bus:
             raise Overloaded(AWAY) from lost
         log.warning("the database broke off after a commit; nothing is lost")
 
-    def _narrow(self, taken: list[Waiting], error: Exception) -> None:
+    def _split_failed(self, taken: list[Waiting], error: Exception) -> None:
         """Nothing of `taken` was written: its halves are tried, or its one command is at fault."""
         if len(taken) > 1:
-            self._queue.narrow(taken)
+            self._queue.split_failed(taken)
             return
         taken[0].receiver.refuse(error)
         log.error("command failed", command=taken[0].message.command.wire_name, exc_info=error)
@@ -246,7 +246,7 @@ class Bus:
             except DomainError as error:
                 stream = waiting.message.stream
                 if self._known.guessed(stream) and batch.states[stream] is None:
-                    raise WrongGuess from error  # it, or what follows, may be refused for that alone
+                    raise WrongGuess from error  # refused, perhaps, only because of the guess
                 outcomes.append((waiting, error))
             except NotLoaded:
                 if place == 0:

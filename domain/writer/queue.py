@@ -11,12 +11,12 @@ from typing import Any, NamedTuple, Protocol
 from domain.errors import Overloaded
 from domain.writer.message import Message
 
-BATCH = 500
-PATIENCE = 4.0
+MOST_COMMANDS = 500
+LONGEST_WAIT = 4.0
 
 
 class Receiver(Protocol):
-    """Takes what became of a message: one of both, once. It raises nothing and does not wait."""
+    """Takes what became of a message. Exactly one of its methods is called, once; it must not raise or block."""
 
     def answer(self, answer: Any) -> None:
         """It was carried out."""
@@ -58,7 +58,7 @@ class Queue:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._waiting: deque[Waiting] = deque()
-        self._size = BATCH
+        self._size = MOST_COMMANDS
         self._filled = asyncio.Event()
 
     def __len__(self) -> int:
@@ -71,16 +71,16 @@ class Queue:
 
     def put(self, message: Message, receiver: Receiver) -> None:
         """Let a message wait for the next batch."""
-        self._waiting.append(Waiting(message, receiver, monotonic() + PATIENCE))
+        self._waiting.append(Waiting(message, receiver, monotonic() + LONGEST_WAIT))
         self._filled.set()
 
     async def filled(self) -> None:
-        """Until there may be something to take, or `wake` was called."""
+        """Wait until there may be something to take, or `wake` was called."""
         await self._filled.wait()
         self._filled.clear()
 
     def wake(self) -> None:
-        """Let whoever waits for something to take look around."""
+        """Wake `filled`, so that the writer notices a stop."""
         self._filled.set()
 
     def take(self) -> list[Waiting]:
@@ -99,7 +99,7 @@ class Queue:
         """They come first in the next batch."""
         self._waiting.extendleft(reversed(taken))
 
-    def narrow(self, taken: Sequence[Waiting]) -> None:
+    def split_failed(self, taken: Sequence[Waiting]) -> None:
         """A batch failed as a whole: it comes again in smaller parts, to find the one at fault."""
         self.put_back(taken)
         self.shrink(len(taken))
@@ -110,7 +110,7 @@ class Queue:
 
     def widen(self) -> None:
         """A batch went well: the next may be larger again."""
-        self._size = min(2 * self._size, BATCH)
+        self._size = min(2 * self._size, MOST_COMMANDS)
 
     def refuse(self, taken: Iterable[Waiting] = ()) -> None:
         """Refuse everyone in the queue, and those taken."""

@@ -14,9 +14,10 @@ from domain.model import CACHED_PARTS, Creation, Versioned
 from domain.writer.batch import Loaded, wanted
 from domain.writer.message import Message
 
-ENOUGH = 8
-"""After so many batches without another process writing, the lock is not taken in advance; after so
-many since a guess was wrong, new streams are guessed again."""
+ALONE_AFTER = 8
+"""After so many batches without another process writing, the lock is not taken in advance."""
+GUESS_AGAIN_AFTER = 8
+"""Batches after a wrong guess in which each stream is asked for."""
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -31,8 +32,8 @@ class StateCache:
         self._keyring = keyring
         self._states: LruCache[str, Versioned[Any]] = LruCache(CACHED_PARTS, attrgetter("weight"))
         self._current: set[str] = set()
-        self._optimistic_streak = 0
-        self._guesses_held = 0
+        self._batches_alone = 0
+        self._batches_since_wrong_guess = 0
         self._guessed: set[str] = set()
         self.session = -1
         self.position = -1
@@ -41,11 +42,11 @@ class StateCache:
     @property
     def alone(self) -> bool:
         """Whether nobody else has written for a while."""
-        return self._optimistic_streak >= ENOUGH
+        return self._batches_alone >= ALONE_AFTER
 
-    def lose_optimism(self) -> None:
+    def other_process_wrote(self) -> None:
         """Another process has written."""
-        self._optimistic_streak = 0
+        self._batches_alone = 0
 
     def guessed(self, stream: str) -> bool:
         """Whether this batch believes, without having asked, that a stream is absent."""
@@ -53,7 +54,7 @@ class StateCache:
 
     def stop_guessing(self) -> None:
         """A stream that was believed absent may be there: ask for a while."""
-        self._guesses_held = 0
+        self._batches_since_wrong_guess = 0
         self._keyring.forget_absent()
 
     def begin(self, transaction: Transaction) -> None:
@@ -62,11 +63,11 @@ class StateCache:
             self.forget()
             self.session = transaction.session
         elif transaction.position != self.position:
-            self._optimistic_streak = 0
+            self._batches_alone = 0
             self._current.clear()
             self._keyring.forget_absent()
         else:
-            self._optimistic_streak += 1
+            self._batches_alone += 1
 
     async def load(self, transaction: Transaction, messages: Sequence[Message]) -> Loaded:
         """The present states of all streams that the messages need.
@@ -74,8 +75,8 @@ class StateCache:
         In an optimistic transaction a stream that a message creates, and of which nothing is known,
         is believed absent: to write to it fails where it is not.
         """
-        self._guesses_held += 1
-        guessing = not transaction.locked and self._guesses_held > ENOUGH
+        self._batches_since_wrong_guess += 1
+        guessing = not transaction.locked and self._batches_since_wrong_guess > GUESS_AGAIN_AFTER
         self._guessed = self._new_streams(messages) if guessing else set()
         self._keyring.assume_absent(self._guessed)
         states = Loaded(dict.fromkeys(self._guessed))
@@ -112,7 +113,7 @@ class StateCache:
         self._states.clear()
         self._current.clear()
         self.position = -1
-        self._optimistic_streak = 0
+        self._batches_alone = 0
         self._keyring.forget()
 
 

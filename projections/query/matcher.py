@@ -25,8 +25,8 @@ def parties_suffice(condition: Condition) -> bool:
 
 
 def required_parties(condition: Condition) -> tuple[tuple[str, Any], ...]:
-    """Fields and values of which whatever matches has one: customers, or providers. Empty where it
-    may have any.
+    """Pairs of field and value of which everything that matches has one: customers, or providers.
+    Empty where neither is restricted.
     """
     match condition:
         case And(parts):

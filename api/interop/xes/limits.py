@@ -15,7 +15,7 @@ from api.interop.xes.reader import RESOURCE, Trace, XesError, XesEvent
 from domain.execution.commands import COMMANDS
 from domain.execution.types import MOST_STEPS
 from domain.types import NO_CONTROLS, Label, Name
-from domain.writer.batch import FULL, SMALL
+from domain.writer.batch import SMALL_COMMAND, STREAM_SIZE_LIMIT
 from domain.writer.message import LARGEST_COMMAND
 
 STORED_OVERHEAD = 256
@@ -62,10 +62,10 @@ def check_plan(plan: Plan) -> None:
             raise XesError(line, f"with this event the trace has more than {MOST_STEPS} steps")
         size = _stored_size(command)
         stored += size
-        if stored > FULL and size > SMALL:
+        if stored > STREAM_SIZE_LIMIT and size > SMALL_COMMAND:
             raise XesError(
                 line,
-                f"with this event the trace holds more than {FULL} bytes as they are stored, "
+                f"with this event the trace holds more than {STREAM_SIZE_LIMIT} bytes as they are stored, "
                 "encrypted",
             )
 

@@ -154,7 +154,7 @@ class _Source:
     """Reads each word from the query or from the body."""
 
     def __init__(self, request: Request, beside: Mapping[str, Any]) -> None:
-        self._call = request
+        self._request = request
         self._beside = beside
 
     def text(self, name: str) -> str | None:
@@ -196,7 +196,7 @@ class _Source:
         return found
 
     def _found(self, name: str) -> Any:
-        asked = self._call.parameter(name)
+        asked = self._request.parameter(name)
         if asked is not None and name in self._beside:
             raise Invalid.field(name, "stands in the query and in the body: leave out one")
         return self._beside.get(name) if asked is None else asked

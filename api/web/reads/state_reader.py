@@ -89,7 +89,7 @@ def state_response(
     *,
     revalidated: bool = True,
 ) -> ASGIApp:
-    """The answer that shows this of what was state."""
+    """The response with `shown`, taken from `state`."""
     return responses.read(
         request,
         shown,

@@ -263,8 +263,8 @@ class Subscribers(RuleBasedStateMachine):
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data())
-    def fall_behind(self, data: st.DataObject) -> None:
-        self.act(self.any(data).one.fall_behind)
+    def return_to_catch_up(self, data: st.DataObject) -> None:
+        self.act(self.any(data).one.return_to_catch_up)
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data())

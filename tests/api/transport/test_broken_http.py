@@ -260,7 +260,7 @@ def test_large_bodies_are_accepted_within_the_memory_budget(
         assert response.headers["retry-after"] == "1"
         executions.tell(running_execution, "checkpoints", state={})
     executions.tell(running_execution, "checkpoints", **large)
-    assert versioned.versioned == 0
+    assert versioned.taken == 0
 
 
 def test_small_chunked_body_reserves_little_memory_once_read(
@@ -271,7 +271,7 @@ def test_small_chunked_body_reserves_little_memory_once_read(
 
     def noted(hold: body_module.Hold, size: int) -> None:
         shrink(hold, size)
-        shrunk.append(server.system.bodies.versioned)
+        shrunk.append(server.system.bodies.taken)
 
     monkeypatch.setattr(body_module.Hold, "shrink", noted)
     ok(api.post(f"/executions/{queued_execution}/start", content=iter([b"{", b"}"])))
@@ -286,7 +286,7 @@ def test_stalled_large_body_times_out(
     with connected(server) as wire:
         wire.sendall(asking(line, b"Content-Length: 100000", body=b"{"))
         problem(wire, 408, "too-slow")
-    assert server.system.bodies.versioned == 0
+    assert server.system.bodies.taken == 0
 
 
 def test_refused_body_releases_its_memory(
@@ -294,4 +294,4 @@ def test_refused_body_releases_its_memory(
 ) -> None:
     wrong = {"nonsense": "x" * SMALL}
     refused(api.post(f"/executions/{queued_execution}/start", json=wrong), 422, "invalid")
-    assert server.system.bodies.versioned == 0
+    assert server.system.bodies.taken == 0

@@ -19,7 +19,7 @@ from domain.eventlog.append import Transaction
 from domain.eventlog.idempotency import IdempotencyKey
 from domain.eventlog.store import Store
 from domain.writer.command_bus import Answer, Bus
-from domain.writer.state_cache import ENOUGH
+from domain.writer.state_cache import ALONE_AFTER
 from tests.support.sample_aggregate import (
     Begin,
     Note,
@@ -161,7 +161,7 @@ async def test_writer_that_was_alone_for_long_notices_another(new_store: NewStor
     async with running_bus(new_store()) as one, running_bus(new_store()) as other:
         await one.send(message("a", Begin()))
         for turn in range(1, 4):
-            for _ in range(2 * ENOUGH):
+            for _ in range(2 * ALONE_AFTER):
                 await one.send(message("a", Raise()))
             await other.send(message("a", Raise(amount=100)))
             with pytest.raises(
@@ -169,10 +169,10 @@ async def test_writer_that_was_alone_for_long_notices_another(new_store: NewStor
             ):  # nothing is recorded, and yet it is not decided on the past
                 await one.send(message("a", Raise(limit=100 * turn)))
             answer = await one.send(message("a", Raise(amount=0)))
-            assert answer.versioned.state.total == turn * (100 + 2 * ENOUGH)
+            assert answer.versioned.state.total == turn * (100 + 2 * ALONE_AFTER)
             await other.send(message("b", Begin(after="a") if turn == 1 else Raise()))
             await one.send(message("a", Note(note="sealed")))
-        assert answer.versioned.version + 1 == 1 + 3 * (2 * ENOUGH + 2)
+        assert answer.versioned.version + 1 == 1 + 3 * (2 * ALONE_AFTER + 2)
 
 
 async def test_state_that_another_writer_left_behind_is_brought_up_to_date(
@@ -218,7 +218,7 @@ async def test_long_stream_is_loaded_as_of_any_version(new_store: NewStore) -> N
 async def alone(bus: Bus) -> None:
     """Let it write until it no longer takes the lock, nor asks whether a new stream is there."""
     await bus.send(message("other", Begin()))
-    for _ in range(2 * ENOUGH):
+    for _ in range(2 * ALONE_AFTER):
         await bus.send(message("other", Raise()))
 
 

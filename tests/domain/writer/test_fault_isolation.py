@@ -215,7 +215,7 @@ async def test_unloadable_replay_is_refused_while_written_commands_are_answered(
 async def test_command_that_waited_too_long_is_refused_unexecuted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(queue, "PATIENCE", 0.1)
+    monkeypatch.setattr(queue, "LONGEST_WAIT", 0.1)
     store = Counting(MemoryLog())
     async with running_bus(store) as bus:
         async with store.log.lock:
@@ -263,7 +263,7 @@ async def test_large_events_are_written_in_several_commits_and_keep_their_order(
 async def test_full_stream_accepts_only_small_commands(
     new_store: NewStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_module, "FULL", 110_000)
+    monkeypatch.setattr(batch_module, "STREAM_SIZE_LIMIT", 110_000)
     large, small = Note(note="x" * 40_000), Note(note="done")
     async with running_bus(new_store()) as bus:
         await bus.send(message("a", Begin()))

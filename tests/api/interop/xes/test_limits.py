@@ -13,7 +13,7 @@ from api.interop.xes.reader import Trace, XesError, XesEvent
 from api.interop.xes.survey import Survey, survey
 from domain.execution.commands import COMMANDS
 from domain.execution.types import MOST_STEPS
-from domain.writer.batch import FULL
+from domain.writer.batch import STREAM_SIZE_LIMIT
 from tests.support.paths import DATA
 
 CAKES = load_mapping(DATA / "orders.mapping.json")
@@ -60,8 +60,8 @@ def test_trace_holds_at_most_as_much_content_as_an_execution(
     log_file: LogFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Content grows by a third as it is encrypted; what is small is taken beyond the limit."""
-    assert vars(limits)["FULL"] == FULL
-    monkeypatch.setattr(limits, "FULL", 32 * LARGE)
+    assert vars(limits)["STREAM_SIZE_LIMIT"] == STREAM_SIZE_LIMIT
+    monkeypatch.setattr(limits, "STREAM_SIZE_LIMIT", 32 * LARGE)
     large = [event("Bake", "x" * (LARGE - 1000)) for _ in range(24)]
     assert surveyed(log_file([*large[:23], event("Deliver")])).executions["completed"] == 1
     with pytest.raises(XesError) as refused:
