@@ -134,7 +134,7 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
     listener = Listener(conninfo, schema)
     tail = Tail(store, listener, schema)
     hub = new_hub(store, tail, settings.stream_limit)
-    executions_view, _, catalog_view, _ = views = all_projections(codec)
+    executions_view, _, catalog_view, *_ = views = all_projections(codec)
     runner = Runner(views, store, tail, listener, conninfo=conninfo, schema=schema)
     log_news = LogLineNotifier(store, lambda: runner.position("logs"))
 

@@ -7,8 +7,11 @@ from projections.analytics.projection import Analytics
 from projections.catalog import Catalog
 from projections.executions.projection import Executions
 from projections.log_lines.projection import LogLineProjection
+from projections.timers.projection import Timers
 
 
-def all_projections(codec: Codec) -> tuple[Executions, Analytics, Catalog, LogLineProjection]:
+def all_projections(
+    codec: Codec,
+) -> tuple[Executions, Analytics, Catalog, LogLineProjection, Timers]:
     """Every view there is."""
-    return Executions(codec), Analytics(), Catalog(codec), LogLineProjection()
+    return Executions(codec), Analytics(), Catalog(codec), LogLineProjection(), Timers()

@@ -34,7 +34,15 @@ from domain.types import Assignee, Priority
 
 OPEN = frozenset({StepStatus.PENDING, StepStatus.RUNNING})
 DONE = frozenset({StepStatus.COMPLETED, StepStatus.SKIPPED})
+CHECKPOINT_EVERY = timedelta(minutes=15)
+CHECKPOINT_LATE = timedelta(days=1)
+"""A checkpoint that is so late comes no more: the execution was imported, or nobody works on it."""
 FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
+
+
+def checkpoint_due(active_since: datetime, last: datetime | None) -> datetime:
+    """When a running execution is due for a checkpoint, given its last one."""
+    return max(active_since, last or active_since) + CHECKPOINT_EVERY
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,18 @@ class Execution(Aggregate):
         if self.active_since is None or self.timeout is None:
             return None
         return self.active_since + self.timeout - (self.active - self.attempts[-1].active_before)
+
+    @property
+    def next_checkpoint_at(self) -> datetime | None:
+        """When a checkpoint of its own is due, if nothing happens: after 15 minutes of running since the
+        last one. None while it does not run, or where nothing has happened since the last one.
+        """
+        if self.status is not Status.RUNNING or self.active_since is None:
+            return None
+        last = self.checkpoints[-1].at if self.checkpoints else None
+        if last is not None and self.updated_at <= last:
+            return None
+        return checkpoint_due(self.active_since, last)
 
     @property
     def running_step(self) -> str:

@@ -35,6 +35,7 @@ update          ok         ok            ok            ok         ok         ok 
 SERVER_MOVES = """
                 queued     starting      running       paused     completed  failed     cancelled  retry
 timeOut         .          failed/retry  failed/retry  .          .          .          .          .
+startRetry      .          .             .             .          .          .          .          running
 autoCheckpoint  .          .             ok            .          .          .          .          .
 configure       ok         ok            ok            ok         .          ok         .          ok
 """

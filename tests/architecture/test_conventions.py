@@ -17,7 +17,7 @@ from api.settings import PREFIX, Settings
 from projections.executions.columns import ALIASES, FIELDS, LISTED
 from tests.support.paths import ROOT
 
-ROOMS = ("domain", "projections", "api")
+ROOMS = ("domain", "projections", "workers", "api")
 FILES = sorted(file for room in ROOMS for file in (ROOT / room).rglob("*.py"))
 
 # A library, and the only places that may import it.
@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "domain/eventlog/library/",
         "domain/service_log.py",
     ),
-    "psycopg": ("domain/eventlog/", "projections/"),
+    "psycopg": ("domain/eventlog/", "projections/", "workers/"),
     "psycopg_pool": ("domain/eventlog/",),
     "starlette": (
         "api/web/",

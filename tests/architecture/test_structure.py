@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.paths import ROOT
 
-ROOMS = ("domain", "projections", "api")
+ROOMS = ("domain", "projections", "workers", "api")
 MOST_FILES, MOST_LINES, LONGEST_FILE, LONGEST_FUNCTION = 16, 2_500, 300, 40
 
 

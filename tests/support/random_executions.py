@@ -129,6 +129,7 @@ BODIES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "failStep": st.fixed_dictionaries({"step": steps, **error}),
     "skipStep": st.builds(lambda step, reason: {"step": step, **reason}, steps, reasons),
     "timeOut": st.just({}),
+    "startRetry": st.just({}),
     "autoCheckpoint": st.just({}),
 }
 

@@ -11,6 +11,7 @@ from domain.execution.commands.lifecycle import (
     ResumeExecution,
     RetryExecution,
     StartExecution,
+    StartRetry,
     TimeOutExecution,
 )
 from domain.execution.commands.progress import (
@@ -48,6 +49,7 @@ __all__ = [
     "SaveCheckpoint",
     "SkipStep",
     "StartExecution",
+    "StartRetry",
     "StartStep",
     "TimeOutExecution",
     "UpdateExecution",
@@ -75,6 +77,6 @@ _CLIENT: tuple[type[Command[Execution]], ...] = (
 )
 COMMANDS: dict[str, type[Command[Execution]]] = {command.wire_name: command for command in _CLIENT}
 SERVER_COMMANDS: dict[str, type[Command[Execution]]] = {
-    command.wire_name: command for command in (TimeOutExecution, AutoCheckpoint)
+    command.wire_name: command for command in (TimeOutExecution, StartRetry, AutoCheckpoint)
 }
 """What timers send; never accepted from a client."""

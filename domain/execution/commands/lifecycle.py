@@ -145,6 +145,19 @@ class RetryExecution(Command[Execution]):
             yield ExecutionStarted()
 
 
+class StartRetry(Command[Execution]):
+    """Begin the retry whose delay is over. Comes from the server alone."""
+
+    wire_name: ClassVar[str] = "startRetry"
+
+    def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
+        execution.require_allowed(self.wire_name)
+        if execution.next_retry_at is None or execution.next_retry_at > context.now:
+            return
+        yield ExecutionStarting()
+        yield ExecutionStarted()
+
+
 class CancelExecution(Command[Execution]):
     """End it before it is done."""
 

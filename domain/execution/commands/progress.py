@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from domain.errors import Invalid
 from domain.execution.events import CheckpointSaved, ProgressUpdated
-from domain.execution.state import Execution
+from domain.execution.state import CHECKPOINT_LATE, Execution
 from domain.execution.step_events import UsageRecorded
 from domain.execution.types import StepName, Usage, copy_set_fields
 from domain.model import Command, Context, Event
@@ -54,12 +54,15 @@ class SaveCheckpoint(Command[Execution]):
 
 
 class AutoCheckpoint(Command[Execution]):
-    """Keep the last state that was given, once more. Comes from the server alone."""
+    """Keep the last state that was given, once more, where that is due. Comes from the server alone."""
 
     wire_name: ClassVar[str] = "autoCheckpoint"
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         execution.require_allowed(self.wire_name)
+        due = execution.next_checkpoint_at
+        if due is None or not due <= context.now <= due + CHECKPOINT_LATE:
+            return
         yield saved(execution, None).model_copy(update={"automatic": True})
 
 

@@ -249,10 +249,30 @@ def test_checkpoints_are_numbered() -> None:
     )
 
 
-def test_automatic_checkpoint_repeats_the_last_state() -> None:
-    given(*RUNNING, CHECKPOINT).when(AutoCheckpoint()).then(
-        CheckpointSaved(checkpoint="cp-2", state={"page": 3}, step="", progress=0, automatic=True)
-    )
+AUTOMATIC = CheckpointSaved(
+    checkpoint="cp-2", state={"page": 3}, step="", progress=5, automatic=True
+)
+
+
+def test_automatic_checkpoint_repeats_the_last_state_after_15_minutes_of_running() -> None:
+    begun = given(*RUNNING, CHECKPOINT, ProgressUpdated(progress=5))
+    begun.after(14 * MINUTE).when(AutoCheckpoint()).then_nothing()
+    begun.after(15 * MINUTE).when(AutoCheckpoint()).then(AUTOMATIC)
+
+
+def test_automatic_checkpoint_counts_only_running_time_since_the_last_one() -> None:
+    paused = given(*RUNNING).after(10 * MINUTE, CHECKPOINT, PAUSED)
+    resumed = paused.after(60 * MINUTE, ExecutionResumed(checkpoint="cp-1"))
+    told = resumed.after(MINUTE, ProgressUpdated(progress=5))
+    told.after(13 * MINUTE).when(AutoCheckpoint()).then_nothing()
+    [saved] = told.after(14 * MINUTE).when(AutoCheckpoint()).events
+    assert isinstance(saved, CheckpointSaved)
+
+
+def test_automatic_checkpoint_is_not_made_of_what_was_kept_already_or_of_the_distant_past() -> None:
+    given(*RUNNING, CHECKPOINT).after(16 * MINUTE).when(AutoCheckpoint()).then_nothing()
+    begun = given(*RUNNING, CHECKPOINT, ProgressUpdated(progress=5))
+    begun.after(timedelta(days=2)).when(AutoCheckpoint()).then_nothing()
 
 
 def test_working_time_leaves_out_pauses() -> None:

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from domain.errors import IllegalTransition
 from domain.execution.commands import (
     FailExecution,
     RetryExecution,
     StartExecution,
+    StartRetry,
     StartStep,
     TimeOutExecution,
     UpdateExecution,
@@ -210,6 +212,18 @@ def test_step_pending_for_a_retry_is_started_afresh() -> None:
     again = failed.happened(scheduled(1, SECOND, failed), STARTING, STARTED)
     for step in ("named", "open"):
         again.when(StartStep(step=step)).then(StepStarted(step=step))
+
+
+def test_retry_begins_when_its_delay_is_over_and_not_before() -> None:
+    now = working()
+    failed = now.happened(
+        ExecutionFailed(error=failing_step("named"), final=False, will_retry=True)
+    )
+    waiting = failed.happened(scheduled(1, 60 * SECOND, failed))
+    waiting.after(58 * SECOND).when(StartRetry()).then_nothing()
+    due = waiting.after(60 * SECOND)
+    due.when(StartRetry()).then(STARTING, STARTED)
+    due.happened(STARTING, STARTED).when(StartRetry()).refused(IllegalTransition, status="running")
 
 
 def test_attempt_that_lasts_too_long_fails() -> None:

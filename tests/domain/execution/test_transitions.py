@@ -24,6 +24,7 @@ from domain.execution.commands import (
     SaveCheckpoint,
     SkipStep,
     StartExecution,
+    StartRetry,
     StartStep,
     TimeOutExecution,
     UpdateExecution,
@@ -58,6 +59,7 @@ TABLE = """
 | update                  | ok        | ok           | ok           | ok        | ok        | ok        | ok        | ok        |
 | update of the rest      | ok        | ok           | ok           | ok        |           | ok        |           | ok        |
 | timeOut                 |           | failed/retry | failed/retry |           |           |           |           |           |
+| startRetry              |           |              |              |           |           |           |           | running   |
 | autoCheckpoint          |           |              | ok           |           |           |           |           |           |
 """
 
@@ -81,6 +83,7 @@ EQUAL: dict[str, Command[Execution]] = {
     "update": UpdateExecution(tags=("new",), metadata={"new": 1}),
     "update of the rest": UpdateExecution(timeout=timedelta(minutes=5)),
     "timeOut": TimeOutExecution(),
+    "startRetry": StartRetry(),
     "autoCheckpoint": AutoCheckpoint(),
 }
 DIFFERENT: dict[str, Command[Execution]] = {

@@ -1,0 +1,90 @@
+"""The read model of what is due: one narrow row for each execution that may still go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from psycopg import AsyncConnection
+
+from domain.eventlog.pg_arrays import columns, placeholders
+from domain.lru import LruCache
+from domain.model import Recorded, aggregate_id
+from projections.timers.timer import CONCERNED, Timer, after
+
+CAPACITY = 20_000
+"""Timers that are kept between pages, at some 300 bytes each."""
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS timers (
+    execution     text COLLATE "C" PRIMARY KEY,
+    status        text COLLATE "C" NOT NULL,
+    timeout       bigint,                  -- milliseconds; NULL: no limit
+    worked        bigint NOT NULL,         -- milliseconds of this attempt, up to active_since
+    active_since  timestamptz,             -- while it works
+    checkpoint_at timestamptz,             -- of the last checkpoint
+    retry_at      timestamptz,             -- while it waits for a retry
+    due           timestamptz              -- the first of them all; NULL: nothing is
+) WITH (fillfactor = 70);
+CREATE INDEX IF NOT EXISTS timers_due ON timers (due) WHERE due IS NOT NULL;
+"""
+ARRAYS = (*("text", "text", "bigint", "bigint"), *("timestamptz",) * 4)
+NAMES = ", ".join(Timer._fields)
+LOAD = f"SELECT {NAMES} FROM timers WHERE execution = ANY(%b::text[])"
+KEEP = f"""INSERT INTO timers ({NAMES}) SELECT * FROM unnest({placeholders(ARRAYS)})
+    ON CONFLICT (execution) DO UPDATE SET
+    {", ".join(f"{name} = excluded.{name}" for name in Timer._fields[1:])}"""
+DROP = "DELETE FROM timers WHERE execution = ANY(%b::text[])"
+
+
+class Timers:
+    """Follows the events that move a timer. Who acts on it is `workers.timers`."""
+
+    name: ClassVar[str] = "timers"
+    schema: ClassVar[str] = SCHEMA
+    tables: ClassVar[tuple[str, ...]] = ("timers",)
+    gathers: ClassVar[float] = 0.02
+    types: ClassVar[Sequence[str] | None] = tuple(event.type for event in CONCERNED)
+    by_stream: ClassVar[bool] = True
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self._known: LruCache[str, Timer] = LruCache(capacity)
+
+    def forget(self) -> None:
+        """Drop what is kept between pages."""
+        self._known.clear()
+
+    async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
+        """Fold the page onto the timers it touches."""
+        timers = await self._load(connection, page)
+        before = dict(timers)
+        for recorded in page:
+            execution = aggregate_id(recorded.stream)
+            timers[execution] = after(timers.get(execution), recorded)
+        changed = [timer for key, timer in timers.items() if timer and timer != before.get(key)]
+        ended = [key for key, timer in timers.items() if timer is None and before.get(key)]
+        if changed:
+            await connection.execute(KEEP, columns(ARRAYS, changed), prepare=True)
+        if ended:
+            await connection.execute(DROP, (ended,), prepare=True)
+        self._keep(timers)
+
+    async def _load(
+        self, connection: AsyncConnection, page: Sequence[Recorded]
+    ) -> dict[str, Timer | None]:
+        begun = {event.stream for event in page if event.version == 1}
+        ids = {aggregate_id(event.stream) for event in page if event.stream not in begun}
+        timers: dict[str, Timer | None] = {key: self._known.get(key) for key in ids}
+        if missing := [key for key, timer in timers.items() if timer is None]:
+            # Never prepared: a plan made while the table was empty would read all of it for long.
+            cursor = await connection.execute(LOAD, (missing,), prepare=False, binary=True)
+            timers.update((row[0], Timer(*row)) for row in await cursor.fetchall())
+        return timers
+
+    def _keep(self, timers: dict[str, Timer | None]) -> None:
+        for key, timer in timers.items():
+            if timer is None:
+                self._known.pop(key)
+            else:
+                self._known.put(key, timer)
+        self._known.trim()

@@ -1,0 +1,223 @@
+"""Timers fire once in effect: on time, late, twice or from two processes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from psycopg import AsyncConnection
+
+from domain import registry
+from domain.eventlog.encryption import Vault
+from domain.eventlog.keyring import Keyring
+from domain.eventlog.sessions import session_options
+from domain.eventlog.store import Store
+from domain.execution.commands import CompleteExecution, FailExecution, UpdateProgress
+from domain.execution.events import ExecutionCreated, ExecutionStarted, ExecutionStarting
+from domain.execution.retry_policy import RetryPolicy
+from domain.model import Command, Recorded
+from domain.writer.command_bus import Bus
+from domain.writer.message import Message
+from projections.engine.follower import Follower
+from projections.engine.migrations import migrate_projections
+from projections.engine.pages import LogPages
+from projections.timers.projection import Timers
+from workers import timers as timers_module
+from workers.timers import TimerWorker
+
+pytestmark = pytest.mark.anyio
+SCHEMA = "executions"
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+POLICY = RetryPolicy(
+    max_retries=2, backoff="exponential", initial_delay=10 * SECOND, max_delay=60 * SECOND
+)
+
+
+@dataclass
+class World:
+    """A log with one writer, whose clock the test moves, and the read model of its timers."""
+
+    store: Store
+    connection: AsyncConnection
+    now: datetime = NOON
+    bus: Bus = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.bus = Bus(self.store, lambda: self.now, str, lambda: 0.5)
+        self.follower = Follower(Timers(), LogPages(self.store, Timers.types))
+
+    async def begin(self, *ids: str, **fields: Any) -> None:
+        """Executions that run, from now on."""
+        given = {"order": "o", "service": "s", "customer": "c", "provider": "p", **fields}
+        created = ExecutionCreated(**given)
+        async with self.store.transaction() as transaction:
+            position, rows = transaction.position, []
+            for id_ in ids:
+                stream = f"execution/{id_}"
+                key = self.store.keyring.get_or_create(stream)
+                for version, event in enumerate(
+                    (created, ExecutionStarting(), ExecutionStarted()), 1
+                ):
+                    position += 1
+                    recorded = Recorded(stream, version, position, self.now, event, "tester")
+                    rows.append(self.store.codec.encode(recorded, key))
+            await transaction.append(rows, [], self.now)
+
+    async def send(self, id_: str, command: Command[Any]) -> None:
+        await self.bus.send(Message(f"execution/{id_}", command, "tester"))
+
+    async def follow(self) -> None:
+        while await self.follower.catch_up(self.connection):
+            pass
+        assert self.follower.parked == 0
+
+    async def fire(self, worker: TimerWorker, after: timedelta = timedelta()) -> int:
+        """Let time pass, and fire what is due then."""
+        self.now += after
+        await self.follow()
+        fired = await worker.fire(self.connection)
+        await self.follow()
+        return fired
+
+    def worker(self) -> TimerWorker:
+        return TimerWorker(self.bus, self.connect, SCHEMA, lambda: self.now)
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[AsyncConnection]:
+        yield self.connection
+
+    async def types(self, id_: str) -> list[str]:
+        rows = await self.store.history(f"execution/{id_}")
+        return [row.type.removeprefix("execution.") for row in rows]
+
+
+@pytest.fixture
+async def world(database: str) -> AsyncIterator[World]:
+    migrate_projections(database, SCHEMA, [Timers()])
+    store = Store(database, SCHEMA, registry.codec(), Keyring(Vault(b"k" * 32)))
+    await store.open()
+    connecting = AsyncConnection.connect(database, autocommit=True, options=session_options(SCHEMA))
+    async with await connecting as connection:
+        made = World(store, connection)
+        made.bus.start()
+        yield made
+        await made.bus.stop()
+    await store.close()
+
+
+def failure(**more: Any) -> FailExecution:
+    return FailExecution(code="SMTP", message="No answer", recoverable=True, **more)
+
+
+async def test_retries_begin_after_their_delays_until_none_is_left(world: World) -> None:
+    worker = world.worker()
+    await world.begin("e", retry_policy=POLICY)
+    for delay in (10, 20):
+        await world.send("e", failure())
+        assert await world.fire(worker, (delay - 1) * SECOND) == 0
+        assert await world.fire(worker, SECOND) == 1
+        assert (await world.types("e"))[-4:] == ["failed", "retry", "starting", "started"]
+    await world.send("e", failure())
+    state = await world.store.load("execution/e")
+    assert state is not None
+    assert state.state.status == "failed"
+    assert await world.fire(worker, timedelta(days=1)) == 0
+
+
+async def test_attempt_that_works_too_long_fails_and_is_retried(world: World) -> None:
+    worker = world.worker()
+    await world.begin("e", retry_policy=POLICY, timeout=30 * SECOND)
+    assert await world.fire(worker, 29 * SECOND) == 0
+    assert await world.fire(worker, SECOND) == 1
+    assert (await world.types("e"))[3:] == ["failed", "retry"]
+    events = await world.store.history("execution/e")
+    assert b"EXECUTION_TIMEOUT" in events[3].data
+    assert all('{"by":"system","correlation":"timer"' in row.meta for row in events[3:])
+
+
+async def test_checkpoints_come_by_themselves_while_something_happens(world: World) -> None:
+    worker = world.worker()
+    await world.begin("e", timeout=None)
+    await world.send("e", UpdateProgress(progress=5))
+    assert await world.fire(worker, 15 * MINUTE) == 1
+    assert (await world.types("e"))[-1] == "checkpoint"
+    assert await world.fire(worker, 15 * MINUTE) == 1  # nothing to keep: it is put off
+    assert (await world.types("e")).count("checkpoint") == 1
+    assert await world.fire(worker) == 0
+    await world.send("e", UpdateProgress(progress=6))
+    assert await world.fire(worker, 15 * MINUTE) == 1
+    assert (await world.types("e")).count("checkpoint") == 2
+    await world.fire(worker, timedelta(days=3))
+    assert await world.fire(worker, timedelta(days=3)) == 0
+
+
+async def test_timers_fire_once_in_effect_by_two_workers_and_a_read_model_that_is_behind(
+    world: World,
+) -> None:
+    await world.begin(*(f"e-{n}" for n in range(50)), retry_policy=POLICY)
+    for n in range(50):
+        await world.send(f"e-{n}", failure())
+    await world.follow()
+    world.now += 10 * SECOND
+    for worker in (world.worker(), world.worker(), world.worker()):
+        assert await worker.fire(world.connection) == 50  # the read model does not move
+    for n in range(50):
+        assert (await world.types(f"e-{n}"))[3:] == ["failed", "retry", "starting", "started"]
+    assert await world.fire(world.worker()) == 0
+
+
+async def test_worker_does_not_fire_again_what_the_read_model_has_not_seen_yet(
+    world: World,
+) -> None:
+    worker = world.worker()
+    await world.begin("e", retry_policy=POLICY)
+    await world.send("e", failure())
+    await world.follow()
+    world.now += 10 * SECOND
+    assert await worker.fire(world.connection) == 1
+    assert await worker.fire(world.connection) == 0
+
+
+async def test_execution_that_has_ended_has_no_timer(world: World) -> None:
+    await world.begin("e", timeout=30 * SECOND)
+    await world.send("e", CompleteExecution(success=True, output=None, summary=""))
+    assert await world.fire(world.worker(), timedelta(days=1)) == 0
+    cursor = await world.connection.execute("SELECT count(*) FROM timers")
+    assert await cursor.fetchone() == (0,)
+
+
+async def test_worker_fires_nothing_while_the_read_model_is_far_behind(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timers_module, "FARTHEST_BEHIND", 5)
+    worker = world.worker()
+    await world.begin("e", retry_policy=POLICY)
+    await world.send("e", failure())
+    await world.follow()
+    await world.begin("f", "g")
+    world.now += 10 * SECOND
+    assert await worker.fire(world.connection) == 0
+    assert await world.fire(worker) == 1
+
+
+async def test_worker_passes_over_an_execution_that_cannot_be_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.begin("bad", "good", retry_policy=POLICY)
+    for id_ in ("bad", "good"):
+        await world.send(id_, failure())
+    send = world.bus.send
+
+    async def failing(message: Message) -> Any:
+        if message.stream == "execution/bad":
+            raise ValueError("cannot be read")
+        return await send(message)
+
+    monkeypatch.setattr(world.bus, "send", failing)
+    assert await world.fire(world.worker(), 10 * SECOND) == 2
+    assert (await world.types("good"))[-1] == "started"

@@ -1,0 +1,1 @@
+"""Acts when something is due: a projection says what, a worker does it."""
