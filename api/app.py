@@ -57,6 +57,7 @@ from domain.writer.command_bus import Bus
 from projections.analytics.queries import AnalyticsQueries
 from projections.catalog import Catalog
 from projections.engine.migrations import migrate_projections
+from projections.engine.position_tracker import PositionTracker
 from projections.engine.rebuild_progress import Progress
 from projections.engine.runner import Runner
 from projections.executions.past import PastLists
@@ -81,6 +82,7 @@ class System:
     bodies: Bodies
     listener: Listener
     tail: Tail
+    positions: PositionTracker
     runner: Runner
     hub: Hub
     stream_requests: StreamRequests
@@ -135,8 +137,9 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
     tail = Tail(store, listener, schema)
     hub = new_hub(store, tail, settings.stream_limit)
     executions_view, _, catalog_view, *_ = views = all_projections(codec)
-    runner = Runner(views, store, tail, listener, conninfo=conninfo, schema=schema)
-    log_news = LogLineNotifier(store, lambda: runner.position("logs"))
+    positions = PositionTracker(store, listener, schema)
+    runner = Runner(views, store, listener, conninfo=conninfo, schema=schema)
+    log_news = LogLineNotifier(store, lambda: positions.position("logs"))
 
     def lines_written() -> None:
         hub.logs.appended()
@@ -150,6 +153,7 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
         bodies=Bodies(),
         listener=listener,
         tail=tail,
+        positions=positions,
         runner=runner,
         hub=hub,
         stream_requests=StreamRequests(hub, store),
@@ -172,6 +176,7 @@ async def running(system: System) -> AsyncIterator[None]:
     system.listener.start()
     system.tail.start()
     system.bus.start()
+    system.positions.start()
     system.runner.start()
     system.hub.start()
     system.log_news.start()
@@ -182,6 +187,7 @@ async def running(system: System) -> AsyncIterator[None]:
         await system.hub.stop()
         await system.bus.stop()
         await system.runner.stop()
+        await system.positions.stop()
         await system.tail.stop()
         await system.listener.stop()
         await system.store.close()
@@ -191,7 +197,7 @@ def operations(system: System) -> tuple[Operation, ...]:
     """All rows. Routes are tried in this order: the most frequent first, and a literal segment before
     a parameter in its place.
     """
-    consistency = Consistency(system.store, system.runner)
+    consistency = Consistency(system.store, system.positions)
     reader = StateReader(system.history, consistency, now)
     command_handlers = commands.CommandHandlers(
         system.bus, system.store, system.history, new_id=new_id, clock=now
@@ -231,7 +237,7 @@ def _batches(system: System) -> command_batch.BatchHandlers:
 
 
 def _log_lines(system: System, consistency: Consistency) -> log_lines.LogLineHandlers:
-    streams_ = LogLineStreams(system.hub, system.runner, system.log_stream, system.log_news)
+    streams_ = LogLineStreams(system.hub, system.positions, system.log_stream, system.log_news)
     return log_lines.LogLineHandlers(system.bus, system.logs, system.store, consistency, streams_)
 
 
@@ -241,7 +247,7 @@ def _catalog(system: System, consistency: Consistency) -> catalog.CatalogHandler
 
 def _health(system: System) -> health.HealthHandlers:
     return health.HealthHandlers(
-        system.bus, system.store, system.runner, system.progress, system.hub
+        system.bus, system.store, system.positions, system.progress, system.hub
     )
 
 

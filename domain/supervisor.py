@@ -27,7 +27,7 @@ async def supervise(
     run: Callable[[], Awaitable[object]],
     outages: tuple[type[Exception], ...] = (),
 ) -> None:
-    """Run `run` again and again, until this is cancelled.
+    """Run `run` again and again, until it answers True or this is cancelled.
 
     One of the `outages` (a connection that is lost, a database that is away) is a warning, logged
     once in a series; any other exception is logged with its traceback each time.
@@ -36,7 +36,8 @@ async def supervise(
     while True:
         started = monotonic()
         try:
-            await run()
+            if await run() is True:
+                return
         except outages as error:
             if pause == SHORTEST_PAUSE:
                 reason = str(error.__cause__ or error).strip()

@@ -27,9 +27,9 @@ from domain.eventlog.keyring import Keyring
 from domain.eventlog.store import Store
 from domain.eventlog.timeouts import available
 from projections.engine.parallel_rebuild import PartFailed, Processes
+from projections.engine.progress import ViewProgress, progress_of
 from projections.engine.projection import Projection
 from projections.engine.rebuild import RebuildUnderWay, rebuild
-from projections.engine.runner import ViewProgress, progress_of
 from projections.executions.projection import Executions
 from projections.executions.verify import Compared, Difference, verify
 from projections.registry import all_projections

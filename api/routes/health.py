@@ -18,8 +18,8 @@ from api.web.streams import event_stream, watch
 from domain.errors import Overloaded
 from domain.eventlog.store import Store
 from domain.writer.command_bus import Bus
+from projections.engine.position_tracker import PositionTracker
 from projections.engine.rebuild_progress import Progress
-from projections.engine.runner import Runner
 
 STATUS = {"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}}
 WHOLE = {"type": "integer", "minimum": 0}
@@ -55,11 +55,11 @@ class HealthHandlers:
     """Answers how the service is."""
 
     def __init__(
-        self, bus: Bus, store: Store, runner: Runner, progress: Progress, hub: Hub
+        self, bus: Bus, store: Store, positions: PositionTracker, progress: Progress, hub: Hub
     ) -> None:
         self._bus = bus
         self._store = store
-        self._runner = runner
+        self._positions = positions
         self._progress = progress
         self._hub = hub
 
@@ -82,7 +82,7 @@ class HealthHandlers:
         try:
             self._bus.require_room(1)
             head, _ = await self._store.head()
-            progress = await self._runner.progress()
+            progress = await self._positions.progress()
         except Overloaded as error:
             return {"status": "unavailable", "detail": error.detail}
         views = {
@@ -128,7 +128,7 @@ class HealthHandlers:
         head, _ = await self._store.head()
         metrics.LOG_POSITION.set(head)
         metrics.COMMANDS_WAITING.set(self._bus.waiting)
-        for progress in await self._runner.progress():
+        for progress in await self._positions.progress():
             metrics.VIEW_POSITION.labels(progress.view).set(progress.position)
             metrics.VIEW_PARKED.labels(progress.view).set(progress.parked)
         return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})

@@ -18,7 +18,7 @@ from domain.errors import NotFound, Overloaded
 from domain.eventlog.codec import plain_json
 from domain.json_forms import parse_time
 from domain.model import Versioned
-from projections.engine.runner import Runner
+from projections.engine.position_tracker import PositionTracker
 from projections.log_lines.news import LineSubscription, LogLineNotifier
 from projections.log_lines.reader import LogFilter
 from projections.log_lines.stream import LogLineReader, Place, RecordedLine
@@ -32,10 +32,10 @@ class LogLineStreams:
     """Answers the log lines of one execution as server-sent events."""
 
     def __init__(
-        self, hub: Hub, runner: Runner, lines: LogLineReader, news: LogLineNotifier
+        self, hub: Hub, positions: PositionTracker, lines: LogLineReader, news: LogLineNotifier
     ) -> None:
         self._hub = hub
-        self._runner = runner
+        self._positions = positions
         self._lines = lines
         self._news = news
 
@@ -63,7 +63,7 @@ class LogLineStreams:
         def frames(source: EventSource) -> AsyncGenerator[bytes]:
             return self._followed(source, execution, only, place)
 
-        headers = {"log-position": str(self._runner.position("logs"))}
+        headers = {"log-position": str(self._positions.position("logs"))}
         return EventSource(hub, frames, headers)
 
     async def _start(self, request: Request, execution: str) -> Place:
@@ -97,7 +97,7 @@ class LogLineStreams:
         self, versioned: Versioned[Any], execution: str, only: LogFilter, place: Place
     ) -> bool:
         if not (
-            versioned.state.final and await self._runner.wait("logs", versioned.position, AGAIN)
+            versioned.state.final and await self._positions.wait("logs", versioned.position, AGAIN)
         ):
             return False
         async with aclosing(self._lines.pages(execution, only, place)) as pages:
@@ -136,7 +136,7 @@ class LogLineStreams:
         versioned = await self._hub.loader.state(f"execution/{execution}")
         if versioned is None or not versioned.state.final:
             return False
-        if await self._runner.wait("logs", versioned.position, AGAIN):
+        if await self._positions.wait("logs", versioned.position, AGAIN):
             return True
         follower.noted = True
         return False

@@ -1,14 +1,14 @@
 """The tail of the log: each event is read once per process, whoever follows.
 
-One task reads what was committed and keeps the last few thousand events in memory. Projections and
-streams follow at their own pace: each asks for the events after its own position, and gets them
-from here as long as it is not too far behind. An event is decoded once, when it is first needed.
+One task reads what was committed and keeps the last few thousand events in memory. Those who follow
+do so at their own pace: each asks for the events after its own position, and gets them from here as
+long as it is not too far behind. An event is decoded once, when it is first needed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from domain.errors import Overloaded
 from domain.eventlog.codec import Codec, EventRow
@@ -20,7 +20,7 @@ from domain.supervisor import cancel, supervise
 PAGE = 1_000
 MOST_EVENTS = 5_000
 MOST_BYTES = 16 * 1024 * 1024
-"""How much is kept in memory; a follower further behind reads from the database."""
+"""How much is kept in memory; who is further behind reads from the database."""
 UNUSED = 0.05
 """Seconds between two looks at the head while nobody needs the events."""
 
@@ -51,6 +51,56 @@ class HoleInLog(Exception):
     """Positions have no holes: a reader that meets one stops, rather than skip an event."""
 
 
+class RecentEvents:
+    """The newest events that were read, without a hole: the last few thousand."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.head = 0
+        """The position up to which they go."""
+        self._codec = codec
+        self._events: list[LogEvent] = []
+        self._size = 0
+
+    def begin_after(self, position: int) -> None:
+        """Forget them all, and go on after a position."""
+        self._events.clear()
+        self._size = 0
+        self.head = position
+
+    def append(self, rows: Sequence[EventRow]) -> None:
+        """Keep the events that follow, and drop the oldest where they are too many.
+
+        Raises:
+            HoleInLog: they do not follow.
+        """
+        if rows[0].position != self.head + 1 or rows[-1].position != self.head + len(rows):
+            raise HoleInLog(f"the log has a hole after position {self.head}")
+        self._events.extend(LogEvent(row, self._codec) for row in rows)
+        self._size += sum(len(row.data) for row in rows)
+        dropped = max(len(self._events) - max(MOST_EVENTS, len(rows)), 0)
+        size = self._size - sum(len(event.row.data) for event in self._events[:dropped])
+        while size > MOST_BYTES and dropped < len(self._events) - len(rows):
+            size -= len(self._events[dropped].row.data)
+            dropped += 1
+        del self._events[:dropped]
+        self._size = size
+        self.head = rows[-1].position
+
+    def covers(self, position: int) -> bool:
+        """Whether all events after a position, up to the head, are here."""
+        return position >= self.head or (
+            bool(self._events) and self._events[0].row.position <= position + 1
+        )
+
+    def after(self, position: int, until: int) -> Sequence[LogEvent]:
+        """The events in (position, until]; `covers(position)` must hold."""
+        if not self._events or until <= position:
+            return ()
+        first = self._events[0].row.position
+        start = max(position + 1 - first, 0)
+        return self._events[start : max(until + 1 - first, start)]
+
+
 class Tail:
     """Follows the log of one process. Make it before the listener is started.
 
@@ -58,15 +108,12 @@ class Tail:
     """
 
     def __init__(self, store: Store, listener: Listener, schema: str) -> None:
-        self.head = 0
-        """The position up to which this process has looked."""
         self._store = store
+        self._recent = RecentEvents(store.codec)
         self._listener = listener
         self._news = listener.subscribe(schema)
         self._followers: list[Wake] = []
         self._needed: list[Callable[[], bool]] = []
-        self._events: list[LogEvent] = []
-        self._size = 0
         self._began = False
         self._advanced = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -100,31 +147,18 @@ class Tail:
             self._news.set()
             await self._advanced.wait()
 
+    @property
+    def head(self) -> int:
+        """The position up to which this process has looked."""
+        return self._recent.head
+
     def covers(self, position: int) -> bool:
         """Whether all events after a position, up to the head, are in memory."""
-        return position >= self.head or (
-            bool(self._events) and self._events[0].row.position <= position + 1
-        )
+        return self._recent.covers(position)
 
     def after(self, position: int, until: int) -> Sequence[LogEvent]:
         """The events in (position, until]; `covers(position)` must hold."""
-        if not self._events or until <= position:
-            return ()
-        first = self._events[0].row.position
-        start = max(position + 1 - first, 0)
-        return self._events[start : max(until + 1 - first, start)]
-
-    def concerns(self, position: int, types: frozenset[str] | None) -> bool:
-        """Whether an event after a position has one of the types; True where that is not known."""
-        if types is None or not self.covers(position):
-            return self.head > position
-        return any(event.row.type in types for event in self._newest_after(position))
-
-    def _newest_after(self, position: int) -> Iterator[LogEvent]:
-        for event in reversed(self._events):
-            if event.row.position <= position:
-                return
-            yield event
+        return self._recent.after(position, until)
 
     async def _run(self) -> None:
         while True:
@@ -143,35 +177,17 @@ class Tail:
             head, _ = await self._store.head()
             self._began = True
             if head > self.head:
-                self._forget()
-                self._move(head)
+                self._recent.begin_after(head)
+                self._wake_followers()
             return False
         rows = await self._store.read(self.head, PAGE)
         if not rows:
             return False
-        if rows[0].position != self.head + 1 or rows[-1].position != self.head + len(rows):
-            raise HoleInLog(f"the log has a hole after position {self.head}")
-        self._keep(rows)
-        self._move(rows[-1].position)
+        self._recent.append(rows)
+        self._wake_followers()
         return True
 
-    def _keep(self, rows: Sequence[EventRow]) -> None:
-        self._events.extend(LogEvent(row, self._store.codec) for row in rows)
-        self._size += sum(len(row.data) for row in rows)
-        dropped = max(len(self._events) - MOST_EVENTS, 0)
-        size = self._size - sum(len(event.row.data) for event in self._events[:dropped])
-        while size > MOST_BYTES and dropped < len(self._events) - len(rows):
-            size -= len(self._events[dropped].row.data)
-            dropped += 1
-        del self._events[:dropped]
-        self._size = size
-
-    def _forget(self) -> None:
-        self._events.clear()
-        self._size = 0
-
-    def _move(self, head: int) -> None:
-        self.head = head
+    def _wake_followers(self) -> None:
         self._advanced.set()
         for wake in self._followers:
             wake.set()

@@ -1,4 +1,4 @@
-"""How a projection follows the log: its rows and its bookmark move in one transaction."""
+"""How one projection follows the log: its rows and its bookmark move in one transaction."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PARK = """INSERT INTO parked (view, position, stream, type, error) VALUES (%s, %
 Apply = Callable[[AsyncConnection, Sequence[LogEvent]], Awaitable[None]]
 
 
-class _Bounds(NamedTuple):
+class Bounds(NamedTuple):
     """How a page begins and ends. They are sent together with the statements beside them: a round
     trip costs as much as ten events.
     """
@@ -47,14 +47,14 @@ class _Bounds(NamedTuple):
     undo: SQL
 
     @classmethod
-    def on(cls, connection: AsyncConnection) -> _Bounds:
+    def on(cls, connection: AsyncConnection) -> Bounds:
         """A transaction of its own, or a part of the one that the caller has begun."""
         alone = connection.info.transaction_status == TransactionStatus.IDLE
         return TRANSACTION if alone else SAVEPOINT
 
 
-TRANSACTION = _Bounds(SQL("BEGIN"), SQL("COMMIT"), SQL("ROLLBACK"))
-SAVEPOINT = _Bounds(
+TRANSACTION = Bounds(SQL("BEGIN"), SQL("COMMIT"), SQL("ROLLBACK"))
+SAVEPOINT = Bounds(
     SQL("SAVEPOINT page"), SQL("RELEASE SAVEPOINT page"), SQL("ROLLBACK TO SAVEPOINT page")
 )
 
@@ -98,7 +98,7 @@ class Follower:
     ) -> BookmarkState | None:
         """Apply the next page, of so many events at most; None when there was none.
 
-        The channel `progress_channel` hears how far the view is when nothing is left.
+        The channel `progress_channel` hears how far the view is.
         """
         page = page or self._page
         try:
@@ -114,8 +114,8 @@ class Follower:
     async def _process_page(
         self, connection: AsyncConnection, page: int, progress_channel: str | None, apply: Apply
     ) -> BookmarkState | None:
-        view, bounds = self.view, _Bounds.on(connection)
-        async with _undone_by_errors(connection, bounds):
+        view, bounds = self.view, Bounds.on(connection)
+        async with undone_by_errors(connection, bounds):
             bookmark, head = await _bookmark(connection, bounds, self._bookmark)
             head = min(head, self._part.until) if self._part else head
             if bookmark != self._left:
@@ -133,7 +133,7 @@ class Follower:
             if events:
                 await apply(connection, events)
             moved = MOVE.format(until, self._bookmark)
-            if progress_channel and not self.behind:
+            if progress_channel:
                 moved += NOTIFY.format(progress_channel, f"{view.name} {until}")
             await connection.execute(moved + bounds.end)
         self._left = BookmarkState(until, bookmark.generation)
@@ -170,7 +170,8 @@ class Follower:
 
 
 @asynccontextmanager
-async def _undone_by_errors(connection: AsyncConnection, bounds: _Bounds) -> AsyncIterator[None]:
+async def undone_by_errors(connection: AsyncConnection, bounds: Bounds) -> AsyncIterator[None]:
+    """Undo what was begun where an exception ends it."""
     try:
         yield
     except Exception:
@@ -180,7 +181,7 @@ async def _undone_by_errors(connection: AsyncConnection, bounds: _Bounds) -> Asy
 
 
 async def _bookmark(
-    connection: AsyncConnection, bounds: _Bounds, view: str
+    connection: AsyncConnection, bounds: Bounds, view: str
 ) -> tuple[BookmarkState, int]:
     cursor = await connection.execute(bounds.begin + BOOKMARK.format(view))
     cursor.nextset()

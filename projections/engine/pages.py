@@ -1,4 +1,4 @@
-"""Pages of the log, as projections read them: from the database, or from the tail in memory."""
+"""Pages of the log, as a projection reads them that follows by itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 
 from domain.eventlog.queries import TOO_MANY
 from domain.eventlog.store import Store
-from domain.eventlog.tail import LogEvent, Tail
+from domain.eventlog.tail import LogEvent
 
 PAGE_BYTES = 8 * 1024 * 1024
 LARGE = 2_000
@@ -67,30 +67,3 @@ class LogPages:
         cursor = await connection.execute(TOO_MANY, (after, until, LARGE, PAGE_BYTES), binary=True)
         [(first,)] = await cursor.fetchall()
         return until if first is None else max(after + 1, int(first) - 1)
-
-
-class TailPages(LogPages):
-    """Reads from the tail of the log what it has in memory, and the rest from the database."""
-
-    def __init__(self, store: Store, types: Sequence[str] | None, tail: Tail) -> None:
-        super().__init__(store, types)
-        self._tail = tail
-        self._wanted = None if types is None else frozenset(types)
-
-    async def read(self, connection: AsyncConnection, after: int, until: int, head: int) -> Page:
-        """As `Pages.read`."""
-        until_here = min(until, self._tail.head)
-        if until_here <= after or not self._tail.covers(after):
-            return await super().read(connection, after, until, head)
-        events = _within_bytes(self._tail.after(after, until_here))
-        concerned = [e for e in events if self._wanted is None or e.row.type in self._wanted]
-        return Page(events[-1].row.position, concerned)
-
-
-def _within_bytes(events: Sequence[LogEvent]) -> Sequence[LogEvent]:
-    size = 0
-    for count, event in enumerate(events):
-        size += len(event.row.data)
-        if size > PAGE_BYTES and count:
-            return events[:count]
-    return events

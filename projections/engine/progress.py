@@ -4,6 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from typing import NamedTuple
+
+from domain.eventlog.store import Store
+
+PROGRESS = """SELECT b.view, b.position, (SELECT count(*) FROM parked AS p WHERE p.view = b.view)
+    FROM bookmarks AS b ORDER BY b.view"""
+
+
+class ViewProgress(NamedTuple):
+    """How far a view is, and how many events it could not apply."""
+
+    view: str
+    position: int
+    parked: int
+
+
+async def progress_of(store: Store) -> list[ViewProgress]:
+    """Every view of a log.
+
+    Raises:
+        Overloaded: the database is away.
+    """
+    async with store.reader() as connection:
+        rows = await (await connection.execute(PROGRESS)).fetchall()
+    return [ViewProgress(*row) for row in rows]
 
 
 class AppliedPositions:

@@ -10,8 +10,8 @@ from psycopg import AsyncConnection
 from psycopg.sql import SQL, Identifier
 
 from domain.eventlog.store import Store
+from projections.engine.progress import progress_of
 from projections.engine.rebuild import RUNNING, scratch_schema
-from projections.engine.runner import progress_of
 
 # A rebuild holds this lock from its first to its last moment, and loses it if its process dies.
 UNDER_WAY = """SELECT name FROM unnest(%s::text[]) AS name WHERE EXISTS (

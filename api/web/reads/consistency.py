@@ -14,7 +14,7 @@ from domain.eventlog.states import Reading
 from domain.eventlog.store import Store
 from domain.execution.types import Status
 from domain.model import Versioned
-from projections.engine.runner import Runner
+from projections.engine.position_tracker import PositionTracker
 
 DEFAULT_WAIT = 5
 LONGEST_WAIT = 30
@@ -41,20 +41,20 @@ class Consistency:
     (5, at most 30).
     """
 
-    def __init__(self, store: Store, runner: Runner) -> None:
+    def __init__(self, store: Store, positions: PositionTracker) -> None:
         self._store = store
-        self._runner = runner
+        self._positions = positions
 
     def position(self, projection: str) -> int:
         """The position of the last event that a projection has applied."""
-        return self._runner.position(projection)
+        return self._positions.position(projection)
 
     async def wait_for_projection(
         self, request: Request, projection: str, at_least: int = 0
     ) -> None:
         """Wait until a projection has reached `?minPosition=`, and `at_least`."""
         wanted = max(_min_position(request), at_least)
-        if wanted and not await self._runner.wait(projection, wanted, patience(request)):
+        if wanted and not await self._positions.wait(projection, wanted, patience(request)):
             raise NotYetVisible(position=self.position(projection), minPosition=wanted)
 
     async def wait_for_log(self, request: Request) -> int:
@@ -80,7 +80,7 @@ class Consistency:
     async def wait_for_log_lines(self, versioned: Versioned[Any]) -> None:
         """Wait a moment for the server's own lines about the end, or the failure before a retry."""
         if versioned.state.final or versioned.state.status is Status.RETRY:
-            await self._runner.wait("logs", versioned.position, LOGS_WITHIN)
+            await self._positions.wait("logs", versioned.position, LOGS_WITHIN)
 
 
 def _min_position(request: Request) -> int:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
 
 import psycopg
 import pytest
+from psycopg import AsyncConnection
 
 from api.embedded_postgres.server import EmbeddedPostgres
 from domain.eventlog import notifications
-from domain.eventlog.codec import EventRow
 from domain.eventlog.migrations import migrate_log
 from domain.eventlog.notifications import Listener, Wake
 from domain.eventlog.store import Store
-from domain.eventlog.tail import Tail
-from projections.engine import runner
+from projections.engine import position_tracker
+from projections.engine.live_follower import LiveFollower, LivePage
 from projections.engine.migrations import migrate_projections
+from projections.engine.position_tracker import PositionTracker
+from projections.engine.projection import Projection
 from projections.engine.rebuild import rebuild
 from projections.engine.runner import Runner
 from projections.executions.projection import Executions
@@ -30,19 +32,19 @@ pytestmark = pytest.mark.anyio
 
 
 class Process:
-    """A runner and its listener, as one process has them."""
+    """A runner, and what reads how far it is."""
 
     def __init__(self, conninfo: str, store: Store) -> None:
         self.listener = Listener(conninfo, "executions")
         self.view = Executions(store.codec)
-        self.tail = Tail(store, self.listener, "executions")
+        self.positions = PositionTracker(store, self.listener, "executions")
         self.runner = Runner(
-            [self.view], store, self.tail, self.listener, conninfo=conninfo, schema="executions"
+            [self.view], store, self.listener, conninfo=conninfo, schema="executions"
         )
 
     async def stop(self) -> None:
         await self.runner.stop()
-        await self.tail.stop()
+        await self.positions.stop()
         await self.listener.stop()
 
 
@@ -51,7 +53,7 @@ async def process(conninfo: str, store: Store, *, hears: bool = True) -> AsyncIt
     made = Process(conninfo, store)
     if hears:
         made.listener.start()
-    made.tail.start()
+    made.positions.start()
     made.runner.start()
     try:
         yield made
@@ -67,29 +69,29 @@ async def names(store: Store, view: Executions) -> set[str]:
 async def test_written_event_is_visible_after_waiting_for_its_position(views: str) -> None:
     async with opened(views) as store, process(views, store) as one:
         position = await Log(store).write(some(3))
-        assert await one.runner.wait("executions", position, 10)
+        assert await one.positions.wait("executions", position, 10)
         assert await names(store, one.view) == {"e-0", "e-1", "e-2"}
-        assert one.runner.position("executions") == position
-        assert await one.runner.progress() == [("executions", position, 0)]
+        assert one.positions.position("executions") == position
+        assert await one.positions.progress() == [("executions", position, 0)]
 
 
 async def test_wait_for_a_missing_position_times_out(views: str) -> None:
     async with opened(views) as store, process(views, store) as one:
         begun = monotonic()
-        assert not await one.runner.wait("executions", 1, 0.4)
+        assert not await one.positions.wait("executions", 1, 0.4)
         assert 0.3 < monotonic() - begun < 5
 
 
 async def test_notification_wakes_without_waiting_for_the_poll(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "POLL", 60)
+    monkeypatch.setattr(position_tracker, "POLL", 60)
     monkeypatch.setattr(notifications, "HEARING", 60)
     async with opened(views) as store, process(views, store) as one:
         log = Log(store)
         for number in range(5):
             position = await log.write([created(f"e-{number}")])
-            assert await one.runner.wait("executions", position, 10)
+            assert await one.positions.wait("executions", position, 10)
 
 
 async def test_waiting_reader_ends_the_gathering_of_a_page(
@@ -100,31 +102,33 @@ async def test_waiting_reader_ends_the_gathering_of_a_page(
         log = Log(store)
         for number in range(3):
             position = await log.write([created(f"e-{number}")])
-            assert await one.runner.wait("executions", position, 10)
+            assert await one.positions.wait("executions", position, 10)
 
 
 async def test_poll_finds_events_without_a_listener(views: str) -> None:
     async with opened(views) as store, process(views, store, hears=False) as one:
         position = await Log(store).write(some(1))
-        assert await one.runner.wait("executions", position, 10)
+        assert await one.positions.wait("executions", position, 10)
 
 
 @pytest.mark.parametrize("hears", [True, False])
 async def test_poll_interval_is_long_with_notifications_and_short_without(
     views: str, monkeypatch: pytest.MonkeyPatch, hears: bool
 ) -> None:
-    looked: list[int] = []
-    read = Store.read
+    looked: list[LiveFollower] = []
+    catch_up = LiveFollower.catch_up
 
-    async def counted(store: Store, after: int, limit: int) -> list[EventRow]:
-        looked.append(after)
-        return await read(store, after, limit)
+    async def counted(
+        live: LiveFollower, connection: AsyncConnection, followed: Sequence[Projection]
+    ) -> LivePage:
+        looked.append(live)
+        return await catch_up(live, connection, followed)
 
-    monkeypatch.setattr(Store, "read", counted)
+    monkeypatch.setattr(LiveFollower, "catch_up", counted)
     monkeypatch.setattr(notifications, "HEARING", 60)
     async with opened(views) as store, process(views, store, hears=hears) as one:
         await until(lambda: one.listener.poll == (60 if hears else notifications.DEAF))
-        assert await one.runner.wait("executions", await Log(store).write(some(1)), 10)
+        assert await one.positions.wait("executions", await Log(store).write(some(1)), 10)
         await asyncio.sleep(0.4)  # a look that was planned before
         looked.clear()
         await asyncio.sleep(0.8)
@@ -153,36 +157,36 @@ async def test_listener_without_a_connection_reports_deafness(database: str) -> 
 async def test_process_that_does_not_own_the_view_sees_it_move(views: str) -> None:
     async with opened(views) as store, process(views, store) as owner:
         log = Log(store)
-        assert await owner.runner.wait("executions", await log.write(some(1)), 10)
+        assert await owner.positions.wait("executions", await log.write(some(1)), 10)
         async with process(views, store) as other, process(views, store, hears=False) as deaf:
             position = await log.write([created("later")])
             for one in (owner, other, deaf):
-                assert await one.runner.wait("executions", position, 10)
+                assert await one.positions.wait("executions", position, 10)
 
 
 async def test_another_process_takes_over_when_the_owner_ends(views: str) -> None:
     async with opened(views) as store, process(views, store) as owner:
         log = Log(store)
-        assert await owner.runner.wait("executions", await log.write(some(1)), 10)
+        assert await owner.positions.wait("executions", await log.write(some(1)), 10)
         async with process(views, store) as heir:
             await owner.stop()
             begun = monotonic()
             position = await log.write([created("later")])
-            assert await heir.runner.wait("executions", position, 10)
+            assert await heir.positions.wait("executions", position, 10)
             assert monotonic() - begun < 5
 
 
 async def test_lost_connection_is_made_again(views: str) -> None:
     async with opened(views) as store, process(views, store) as one:
         log = Log(store)
-        assert await one.runner.wait("executions", await log.write(some(1)), 10)
+        assert await one.positions.wait("executions", await log.write(some(1)), 10)
         with psycopg.connect(views, autocommit=True) as admin:
             admin.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
         position = await (await again(log)).write([created("later")])
-        assert await one.runner.wait("executions", position, 10)
+        assert await one.positions.wait("executions", position, 10)
 
 
 async def test_waiting_reader_is_woken_when_a_rebuild_moves_the_bookmark(
@@ -191,23 +195,23 @@ async def test_waiting_reader_is_woken_when_a_rebuild_moves_the_bookmark(
     monkeypatch.setattr(Executions, "gathers", 0.5)
     async with opened(views) as store, process(views, store) as one:
         log = Log(store)
-        assert await one.runner.wait("executions", await log.write(some(3)), 10)
+        assert await one.positions.wait("executions", await log.write(some(3)), 10)
         position = await log.write([created("later")])
         rebuilt = await rebuild(views, "executions", Executions(store.codec), store)
         assert rebuilt.position == position
-        assert await one.runner.wait("executions", position, 10)
+        assert await one.positions.wait("executions", position, 10)
 
 
 async def test_malformed_notification_does_not_stop_the_listener(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "POLL", 60)
+    monkeypatch.setattr(position_tracker, "POLL", 60)
     async with opened(views) as store, process(views, store) as one:
         log = Log(store)
-        assert await one.runner.wait("executions", await log.write(some(1)), 10)
+        assert await one.positions.wait("executions", await log.write(some(1)), 10)
         with psycopg.connect(views, autocommit=True) as stranger:
             stranger.execute("NOTIFY executions_views, 'nonsense'")
-        assert await one.runner.wait("executions", await log.write([created("later")]), 10)
+        assert await one.positions.wait("executions", await log.write([created("later")]), 10)
 
 
 async def again(log: Log) -> Log:
@@ -234,12 +238,12 @@ async def test_view_goes_on_after_the_database_was_away(
         await store.open()
         async with process(conninfo, store) as one:
             log = Log(store)
-            assert await one.runner.wait("executions", await log.write(some(2)), 10)
+            assert await one.positions.wait("executions", await log.write(some(2)), 10)
             server.__exit__()
             await asyncio.sleep(1)
             server.__enter__()
             position = await (await again(log)).write([created("later")])
-            assert await one.runner.wait("executions", position, 20)
+            assert await one.positions.wait("executions", position, 20)
             assert await names(store, one.view) == {"e-0", "e-1", "later"}
         await store.close()
 
@@ -249,18 +253,18 @@ async def test_view_without_tables_is_tried_again_until_it_has_them(database: st
         position = await Log(store).write(some(1))
         await asyncio.sleep(0.3)
         migrate_projections(database, "executions", [one.view])
-        assert await one.runner.wait("executions", position, 20)
+        assert await one.positions.wait("executions", position, 20)
 
 
 async def test_stopping_ends_every_task(views: str) -> None:
     def ours() -> set[str]:
         names = {task.get_name() for task in asyncio.all_tasks()}
-        return names & {"listener", "view executions"}
+        return names & {"listener", "views", "view positions"}
 
     async with opened(views) as store:
         async with process(views, store) as one:
-            assert await one.runner.wait("executions", await Log(store).write(some(1)), 10)
-            assert ours() == {"listener", "view executions"}
+            assert await one.positions.wait("executions", await Log(store).write(some(1)), 10)
+            assert ours() == {"listener", "views", "view positions"}
         assert ours() == set()
 
 

@@ -1,0 +1,103 @@
+"""How far each view is, in a process that reads the views: which process follows them does not matter."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from time import monotonic
+
+from domain.errors import Overloaded
+from domain.eventlog.notifications import Listener, Wake
+from domain.eventlog.store import Store
+from domain.supervisor import cancel, supervise
+from projections.engine.channels import hurry_channel, progress_channel
+from projections.engine.progress import AppliedPositions, ViewProgress, progress_of
+
+POLL = 0.25
+"""Seconds after which one who waits looks by himself, and asks once more."""
+OFTEN = 0.005
+"""Seconds between two requests to hurry, whoever waits."""
+
+POSITIONS = "SELECT view, position FROM bookmarks"
+# Nothing waits for the disk: a request that a crash loses is made again.
+HURRY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, %s)"
+
+
+class PositionTracker:
+    """Learns the positions from notifications, and by looking. Make it before the listener is started."""
+
+    def __init__(self, store: Store, listener: Listener, schema: str) -> None:
+        self._store = store
+        self._listener = listener
+        self._applied = AppliedPositions()
+        self._hurry_channel = hurry_channel(schema)
+        self._hurried_at: defaultdict[str, float] = defaultdict(float)
+        self._connected = Wake()
+        self._task: asyncio.Task[None] | None = None
+        listener.add_handler(progress_channel(schema), self._on_notification)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._task = asyncio.create_task(
+            supervise("positions of the views", self._run, (Overloaded,)), name="view positions"
+        )
+
+    async def stop(self) -> None:
+        """Look no more."""
+        if self._task is not None:
+            await cancel(self._task)
+
+    def position(self, view: str) -> int:
+        """How far a view is, as far as this process knows."""
+        return self._applied[view]
+
+    async def wait(self, view: str, position: int, seconds: float) -> bool:
+        """Whether a view's rows reach a position within the time. The view hurries meanwhile.
+
+        Raises:
+            Overloaded: the database is away.
+        """
+        end = monotonic() + seconds
+        while self._applied[view] < position:
+            left = end - monotonic()
+            if left <= 0:
+                return False
+            pause = await self._hurry(view)
+            if not await self._applied.wait(view, position, min(pause, left)) and pause == POLL:
+                await self._look()
+        return True
+
+    async def progress(self) -> list[ViewProgress]:
+        """Every view of the log, and what it has parked.
+
+        Raises:
+            Overloaded: the database is away.
+        """
+        return await progress_of(self._store)
+
+    async def _hurry(self, view: str) -> float:
+        """Have the view followed at once; the seconds until that may be asked for again."""
+        since = monotonic() - self._hurried_at[view]
+        if since < OFTEN:
+            return OFTEN - since
+        self._hurried_at[view] = monotonic()
+        async with self._store.reader() as connection:
+            await connection.execute(HURRY, (self._hurry_channel, view))
+        return POLL
+
+    async def _run(self) -> None:
+        while True:
+            await self._look()
+            await self._connected.wait(self._listener.poll)
+
+    async def _look(self) -> None:
+        async with self._store.reader() as connection:
+            for view, position in await (await connection.execute(POSITIONS)).fetchall():
+                self._applied.reach(view, position)
+
+    def _on_notification(self, payload: str | None) -> None:
+        if payload is None:
+            self._connected.set()
+            return
+        view, _, position = payload.partition(" ")
+        self._applied.reach(view, int(position))
