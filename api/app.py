@@ -59,7 +59,6 @@ from projections.catalog import Catalog
 from projections.engine.migrations import migrate_projections
 from projections.engine.position_tracker import PositionTracker
 from projections.engine.rebuild_progress import Progress
-from projections.engine.runner import Runner
 from projections.executions.past import PastLists
 from projections.executions.projection import Executions
 from projections.history.time_travel import History
@@ -74,7 +73,7 @@ PREFIX = "/api"
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Everything that runs in one process."""
+    """Everything that runs in the process that answers requests."""
 
     store: Store
     bus: Bus
@@ -83,7 +82,6 @@ class System:
     listener: Listener
     tail: Tail
     positions: PositionTracker
-    runner: Runner
     hub: Hub
     stream_requests: StreamRequests
     history: History
@@ -138,7 +136,6 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
     hub = new_hub(store, tail, settings.stream_limit)
     executions_view, _, catalog_view, *_ = views = all_projections(codec)
     positions = PositionTracker(store, listener, schema)
-    runner = Runner(views, store, listener, conninfo=conninfo, schema=schema)
     log_news = LogLineNotifier(store, lambda: positions.position("logs"))
 
     def lines_written() -> None:
@@ -154,7 +151,6 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
         listener=listener,
         tail=tail,
         positions=positions,
-        runner=runner,
         hub=hub,
         stream_requests=StreamRequests(hub, store),
         history=History(store),
@@ -177,7 +173,6 @@ async def running(system: System) -> AsyncIterator[None]:
     system.tail.start()
     system.bus.start()
     system.positions.start()
-    system.runner.start()
     system.hub.start()
     system.log_news.start()
     try:
@@ -186,7 +181,6 @@ async def running(system: System) -> AsyncIterator[None]:
         await system.log_news.stop()
         await system.hub.stop()
         await system.bus.stop()
-        await system.runner.stop()
         await system.positions.stop()
         await system.tail.stop()
         await system.listener.stop()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import resource
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -25,6 +24,8 @@ from api.telemetry.logging import configure_logging
 from api.transport import listen_socket
 from api.transport.direct import DirectHttpProtocol, DirectPath
 from api.transport.protocols import NOSNIFF, WebSocketProtocol
+from api.work import relax_collector
+from api.work_process import Task, WorkProcess
 from domain.errors import Overloaded
 from domain.eventlog.encryption import WrongKey
 
@@ -64,8 +65,12 @@ def database(settings: Settings, folder: DataDir) -> Iterator[tuple[str, Embedde
         yield postgres.conninfo(), postgres
 
 
-def serve(settings: Settings) -> None:
-    """Run until a signal ends it. Raises SetupError where it cannot start."""
+def serve(settings: Settings, *, work: bool = True) -> None:
+    """Run until a signal ends it, with a process beside that does the work, where `work` says so.
+
+    Raises:
+        SetupError: it cannot start.
+    """
     configure_logging(settings.log_level)
     for variable, near in unknown().items():
         log.warning("unknown setting", variable=variable, near=near)
@@ -80,33 +85,44 @@ def serve(settings: Settings) -> None:
             require_key_of_log(conninfo, settings, folder)
             system = build(settings, conninfo, folder.master_key(), token)
             listen_socket.listen(listening, settings)
-            with shown(folder.address_file, listen_socket.url_from_here(listening)) as sign:
+            task = Task(conninfo, settings.schema, settings.log_level)
+            with (
+                shown(folder.address_file, listen_socket.url_from_here(listening)) as sign,
+                WorkProcess(task) if work else nullcontext() as worker,
+            ):
                 _announce(settings, folder, listening)
 
-                _relax_collector()
+                relax_collector()
                 _allow_many_connections()
                 app, direct = create_app(system)
-                config = configured(app, direct, _watching(postgres, sign))
+                config = configured(app, direct, _watching(postgres, sign, worker))
                 Server(config, system).run(sockets=[listening])
 
 
 def _watching(
-    postgres: EmbeddedPostgres | None, sign: AddressFile
+    postgres: EmbeddedPostgres | None, sign: AddressFile, worker: WorkProcess | None
 ) -> Callable[[], Awaitable[None]]:
-    """What keeps our own PostgreSQL running, called in the main thread, which alone may start it.
+    """What keeps our own PostgreSQL running, and the process that works.
 
     And what takes over from another server of the data directory that shows where it is.
     """
 
     async def watch() -> None:
         sign.publish()
-        try:
-            if postgres and postgres.ensure_running():
-                log.warning("postgres is gone, and starts again")
-        except (PostgresError, OSError) as error:
-            log.error("postgres cannot start", reason=str(error))
+        keep_running(postgres)
+        if worker is not None:
+            worker.ensure_running()
 
     return watch
+
+
+def keep_running(postgres: EmbeddedPostgres | None) -> None:
+    """Start our own PostgreSQL again if it is gone; by the main thread, which alone may start it."""
+    try:
+        if postgres and postgres.ensure_running():
+            log.warning("postgres is gone, and starts again")
+    except (PostgresError, OSError) as error:
+        log.error("postgres cannot start", reason=str(error))
 
 
 def require_key_of_log(conninfo: str, settings: Settings, folder: DataDir) -> None:
@@ -144,17 +160,6 @@ def configured(
         log_config=None,
         timeout_graceful_shutdown=GRACE,
     )
-
-
-def _relax_collector() -> None:
-    """Collect garbage seldom: what lives here, states and rows, is freed by counting alone.
-
-    With Python's own thresholds a third of the time of an import went into looking at states that
-    were all still needed. Cycles (exceptions, closed connections) can wait for 100 000 objects.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
 
 
 def _allow_many_connections() -> None:

@@ -71,6 +71,11 @@ def unknown(environment: Mapping[str, str] | None = None) -> dict[str, list[str]
     }
 
 
+def environment_of_children() -> dict[str, str]:
+    """The environment of this process without its settings: no program that it starts needs a secret."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+
+
 def _default_data_dir(variables: Mapping[str, str]) -> Path:
     if kept := variables.get("XDG_DATA_HOME"):
         return Path(kept) / "executions"

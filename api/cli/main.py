@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +39,33 @@ def main(context: click.Context) -> None:
 @click.option("--host", help="Address to listen on (EXECUTIONS_HOST; 127.0.0.1).")
 @click.option("--port", type=int, help="Port to listen on, 0 for any (EXECUTIONS_PORT; 8000).")
 @DATA_DIR
-def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
+@click.option("--no-work", is_flag=True, help="Leave the views to other processes.")
+def serve(host: str | None, port: int | None, data_dir: Path | None, *, no_work: bool) -> None:
     """Run the service until Ctrl-C.
 
     At the first start it makes its keys and an admin token in the data directory, readable by its
     user alone, and prints where. Requests carry the token as `Authorization: Bearer <token>`.
+
+    Beside the server a process of its own follows the log for lists, figures and log lines. With
+    --no-work there is none: another server does that, or `executions work`.
     """
     from api.server import serve as run
 
-    _carefully(lambda: run(settings(host=host, port=port, data_dir=data_dir)))
+    chosen = partial(settings, host=host, port=port, data_dir=data_dir)
+    _carefully(lambda: run(chosen(), work=not no_work))
+
+
+@main.command()
+@DATA_DIR
+def work(data_dir: Path | None) -> None:
+    """Follow the log for lists, figures and log lines, until Ctrl-C; answer no requests.
+
+    `executions serve` starts a process that does this; it is for servers that run with --no-work.
+    Several may run: each view is followed by one of them, and by another when that ends.
+    """
+    from api.cli.projections import follow_views
+
+    follow_views(data_dir)
 
 
 @main.command()

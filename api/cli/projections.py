@@ -1,11 +1,12 @@
-"""`executions projections`, `rebuild` and `verify`: looking after the read side."""
+"""`executions projections`, `rebuild`, `verify` and `work`: looking after the read side."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,12 +18,13 @@ from api.app import has_log, migrate
 from api.cli import rebuild_worker
 from api.cli.progress_bar import progress
 from api.embedded_postgres.data_dir import DataDir
-from api.server import database, require_key_of_log
+from api.embedded_postgres.server import EmbeddedPostgres
+from api.server import database, keep_running, require_key_of_log
 from api.settings import Settings, SetupError, read
 from api.telemetry.logging import configure_logging
+from api.work import NO_KEY, work_until_stopped
 from domain import registry
 from domain.errors import Overloaded
-from domain.eventlog.encryption import KEY_BYTES, Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.store import Store
 from domain.eventlog.timeouts import available
@@ -37,24 +39,37 @@ from projections.registry import all_projections
 Work = Callable[[str, str, Store], Awaitable[None]]
 Check = Callable[[str, Settings, DataDir], None]
 
-NO_KEY = Vault(bytes(KEY_BYTES))
-"""Views keep what is sealed as it is: no key is ever asked for."""
 MOST_PROCESSES = 4
 """Unless more are asked for: PostgreSQL needs processors, too."""
 
 
 def on_log(data_dir: Path | None, work: Work, check: Check = lambda _, __, ___: None) -> None:
     """Do some work on the log of the settings, whether its server runs or not; never make one."""
+    with _log_of(data_dir, check) as (conninfo, schema, _):
+        store = Store(conninfo, schema, registry.codec(), Keyring(NO_KEY))
+        asyncio.run(_opened(store, work(conninfo, schema, store)))
+
+
+def follow_views(data_dir: Path | None) -> None:
+    """Keep the views up to the log until a signal ends it."""
+    with _log_of(data_dir) as (conninfo, schema, postgres):
+        work_until_stopped(conninfo, schema, lambda: keep_running(postgres))
+
+
+@contextmanager
+def _log_of(
+    data_dir: Path | None, check: Check = lambda _, __, ___: None
+) -> Iterator[tuple[str, str, EmbeddedPostgres | None]]:
+    """The connection string of the log, its schema, and the server where it is our own."""
     try:
         settings = read(data_dir=data_dir)
         configure_logging(settings.log_level)
         folder = DataDir(settings.data_dir)
-        with database(settings, folder) as (conninfo, _):
+        with database(settings, folder) as (conninfo, postgres):
             _require_log(conninfo, settings, folder)
             check(conninfo, settings, folder)
             migrate(conninfo, settings.schema)
-            store = Store(conninfo, settings.schema, registry.codec(), Keyring(NO_KEY))
-            asyncio.run(_opened(store, work(conninfo, settings.schema, store)))
+            yield conninfo, settings.schema, postgres
     except SetupError as error:
         raise click.ClickException(str(error)) from None
     except Overloaded as error:

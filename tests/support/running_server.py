@@ -1,4 +1,4 @@
-"""A real server on a port of its own, in a thread beside the test."""
+"""A real server on a port of its own, in a thread beside the test. The views follow in the same loop."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ import httpx
 from api.app import System, build, create_app, migrate
 from api.server import Server, configured
 from api.settings import Settings
+from api.work import working
+from projections.engine.runner import Runner
 from tests.support.declared import require_declared
 
 TOKEN = "the-token-of-the-tests"
@@ -34,6 +36,7 @@ class Serving:
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._server = Server(configured(*create_app(self.system)), self.system)
+        self.runner: Runner
         self._thread = threading.Thread(target=self._run, name="server", daemon=True)
 
     def client(self) -> httpx.Client:
@@ -68,7 +71,8 @@ class Serving:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        await self._server.serve(sockets=[self._socket])
+        async with working(self.conninfo, "executions") as self.runner:
+            await self._server.serve(sockets=[self._socket])
 
 
 @contextmanager

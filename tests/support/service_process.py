@@ -33,8 +33,11 @@ START = 60
 class Service:
     """`executions serve` in a data directory, on a port that stays the same."""
 
-    def __init__(self, data: Path, database: str | None = None, **settings: str) -> None:
+    def __init__(
+        self, data: Path, database: str | None = None, *options: str, **settings: str
+    ) -> None:
         self.data = data
+        self._options = options
         self._database = database
         self.log_file = data / "serve.log"
         self.port = free_port()
@@ -52,12 +55,24 @@ class Service:
 
     def start(self) -> None:
         """Return when it is ready."""
-        with self.log_file.open("ab") as log:
-            where = ("serve", "--port", str(self.port), "--data-dir", str(self.data))
-            self._process = subprocess.Popen(
-                [*PROGRAM, *where], cwd=ROOT, env=self._environment, stdout=log, stderr=log
-            )
+        where = ("--port", str(self.port), "--data-dir", str(self.data), *self._options)
+        self._process = self._started("serve", *where)
         self.wait_until_ready(START)
+
+    def _started(self, *arguments: str) -> subprocess.Popen[bytes]:
+        with self.log_file.open("ab") as log:
+            return subprocess.Popen(
+                [*PROGRAM, *arguments], cwd=ROOT, env=self._environment, stdout=log, stderr=log
+            )
+
+    @contextmanager
+    def working(self) -> Iterator[subprocess.Popen[bytes]]:
+        """`executions work` beside it, while the block runs."""
+        with self._started("work", "--data-dir", str(self.data)) as process:
+            try:
+                yield process
+            finally:
+                process.terminate()
 
     def wait_until_ready(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -119,6 +134,16 @@ class Service:
         assert postmaster is not None
         return [postmaster.pid, *children(postmaster.pid)]
 
+    def work_process(self, *, other_than: int = 0, seconds: float = START) -> int:
+        """The process in which its views follow the log, once there is one."""
+        end = time.monotonic() + seconds
+        while True:
+            for child in children(self.pid):
+                if child != other_than and "api.work_process" in command_line(child):
+                    return child
+            assert time.monotonic() < end, self.log()
+            time.sleep(0.05)
+
     def memory(self) -> int:
         """Its resident memory in MiB."""
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
@@ -132,6 +157,12 @@ def children(parent: int) -> Iterator[int]:
         with suppress(OSError):
             if int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
                 yield int(folder.name)
+
+
+def command_line(process: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return ""
 
 
 def signal_all(pids: list[int], number: signal.Signals) -> None:

@@ -35,7 +35,7 @@ def test_server_log_line_has_the_time_of_its_event(
 @pytest.fixture
 def gathered_for_long(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     """The view of the server's lines gathers for longer than a request takes."""
-    monkeypatch.setitem(server.system.runner._gathering._gathers, "logs", 0.5)
+    monkeypatch.setitem(server.runner._gathering._gathers, "logs", 0.5)
 
 
 @pytest.mark.usefixtures("gathered_for_long")

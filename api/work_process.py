@@ -1,0 +1,107 @@
+"""The process beside the server in which the views follow the log. The server keeps it running.
+
+The two share nothing but the database, so the interpreter of the server is there for requests alone.
+It is started as a program, not forked from the server: it has none of its sockets, locks and secrets,
+and can be started again at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from time import monotonic
+from typing import NamedTuple, Self
+
+import structlog
+
+from api.settings import environment_of_children
+from api.starter import task_of_starter
+from api.telemetry.logging import configure_logging
+from api.work import work_until_stopped
+
+COMMAND = (sys.executable, "-P", "-m", "api.work_process")
+ENDS_WITHIN = 10.0
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 4.0
+"""Seconds before it is started again: doubled whenever it has not lived for the longest."""
+
+log = structlog.get_logger()
+
+
+class Task(NamedTuple):
+    """Which log the process works for, and how much it says about that."""
+
+    conninfo: str
+    schema: str
+    log_level: str
+
+
+class WorkProcess:
+    """The process while the block runs. However the server ends, it ends with it."""
+
+    def __init__(self, task: Task, command: Sequence[str] = COMMAND) -> None:
+        self._task = task
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
+        self._ended_at: float | None = None
+        self._pause = 0.0
+        """Seconds; 0 where it has lived for long."""
+
+    def __enter__(self) -> Self:
+        self._start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        process = self._process
+        if process is None:
+            return
+        with process:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(ENDS_WITHIN)
+            process.kill()
+
+    def ensure_running(self) -> None:
+        """Start it again if it has ended: at once, or after a pause if it had just been started."""
+        if self._process is None or (status := self._process.poll()) is None:
+            return
+        now = monotonic()
+        if self._ended_at is None:
+            self._ended_at = now
+            lived = now - self._started_at > LONGEST_PAUSE
+            pause = min(max(2 * self._pause, SHORTEST_PAUSE), LONGEST_PAUSE)
+            self._pause = 0.0 if lived else pause
+            log.error("process of the views ended, and starts again", status=status)
+            with self._process:  # closes its standard input
+                pass
+        if now >= self._ended_at + self._pause:
+            self._start()
+
+    def _start(self) -> None:
+        # A session of its own: Ctrl-C is for the server, which ends it.
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            bufsize=0,
+            env=environment_of_children(),
+            start_new_session=True,
+        )
+        self._started_at, self._ended_at = monotonic(), None
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # it has failed already, which its status tells
+            self._process.stdin.write(json.dumps(self._task).encode() + b"\n")
+
+
+def main() -> None:
+    """Work for the log that the server names."""
+    task = Task(*json.loads(task_of_starter()))
+    configure_logging(task.log_level)
+    work_until_stopped(task.conninfo, task.schema)
+
+
+if __name__ == "__main__":
+    main()

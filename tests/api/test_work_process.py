@@ -1,0 +1,164 @@
+"""The views follow the log in a process beside the server, which lives and ends with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import pytest
+
+from api import work_process
+from api.work_process import Task, WorkProcess
+from tests.support.databases import reachable_folder
+from tests.support.service_process import AUTHORIZED, Service, command_line, serving
+
+SOON = 20
+
+
+def written(service: Service) -> int:
+    """Write something; the position of its last event."""
+    answer = httpx.post(
+        f"{service.url}/users", json={"name": "Acme", "kind": "organization"}, headers=AUTHORIZED
+    )
+    assert answer.status_code == 201, answer.text
+    return int(answer.headers["log-position"])
+
+
+def listed(service: Service, position: int, seconds: int = SOON) -> int:
+    """The status of a list that is to be as new as a position."""
+    headers = {**AUTHORIZED, "Prefer": f"wait={seconds}"}
+    url = f"{service.url}/users?minPosition={position}"
+    return httpx.get(url, headers=headers, timeout=60).status_code
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    end = time.monotonic() + SOON
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def gone(process: int) -> bool:
+    return not command_line(process)
+
+
+def test_view_follows_in_a_process_of_its_own(process: Service) -> None:
+    assert listed(process, written(process)) == 200
+    os.kill(process.work_process(), signal.SIGSTOP)
+    try:
+        position = written(process)
+        assert listed(process, position, seconds=1) == 504
+        assert httpx.get(f"{process.url}/healthz").status_code == 200
+    finally:
+        os.kill(process.work_process(), signal.SIGCONT)
+    assert listed(process, position) == 200
+
+
+def test_killed_work_process_is_started_again_and_loses_nothing(process: Service) -> None:
+    for _ in range(2):
+        killed = process.work_process()
+        os.kill(killed, signal.SIGKILL)
+        position = written(process)
+        assert process.work_process(other_than=killed) != killed
+        assert listed(process, position) == 200
+    assert "process of the views ended, and starts again" in process.log()
+
+
+def test_work_process_ends_with_a_server_that_is_killed(process: Service) -> None:
+    worker = process.work_process()
+    process.kill()
+    assert eventually(lambda: gone(worker))
+    process.start()
+    assert listed(process, written(process)) == 200
+
+
+def test_work_process_ends_in_order_with_its_server(process: Service) -> None:
+    assert listed(process, written(process)) == 200
+    worker = process.work_process()
+    assert process.terminate() == 0
+    assert gone(worker)
+    assert "starts again" not in process.log()
+    assert "rror" not in process.log()
+
+
+def test_log_lines_of_the_work_process_go_where_those_of_the_server_go(process: Service) -> None:
+    assert listed(process, written(process)) == 200
+    assert "views are followed by this process" in process.log()
+
+
+def test_work_process_has_neither_secrets_nor_sockets_of_the_server(process: Service) -> None:
+    worker = process.work_process()
+    environment = Path(f"/proc/{worker}/environ").read_bytes()
+    assert b"EXECUTIONS_" not in environment
+    assert "host=" not in command_line(worker)
+    ours = {socket for socket in sockets(process.pid) if socket in listening()}
+    assert ours
+    assert not ours & sockets(worker)
+
+
+def sockets(process: int) -> set[str]:
+    links = [str(file.readlink()) for file in Path(f"/proc/{process}/fd").iterdir()]
+    return {link.removeprefix("socket:[").rstrip("]") for link in links if "socket" in link}
+
+
+def listening() -> set[str]:
+    rows = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return {row.split()[9] for row in rows if row.split()[3] == "0A"}
+
+
+def test_view_is_taken_over_by_another_server_whose_work_process_lives(database: str) -> None:
+    with serving(database) as one, reachable_folder() as folder:
+        (folder / "master.key").write_bytes((one.data / "master.key").read_bytes())
+        (folder / "master.key").chmod(0o600)
+        assert listed(one, written(one)) == 200
+        other = Service(folder, database)
+        other.start()
+        try:
+            assert listed(other, written(one)) == 200
+            one.kill()
+            assert listed(other, written(other)) == 200
+        finally:
+            other.close()
+
+
+def test_server_without_work_leaves_the_views_to_the_command_work(database: str) -> None:
+    with reachable_folder() as folder:
+        service = Service(folder, database, "--no-work")
+        service.start()
+        try:
+            position = written(service)
+            assert listed(service, position, seconds=1) == 504
+            with service.working() as worker:
+                assert listed(service, position) == 200
+            assert worker.returncode == 0
+            assert listed(service, written(service), seconds=1) == 504
+        finally:
+            service.close()
+
+
+def test_work_process_that_cannot_live_is_started_again_after_longer_and_longer_pauses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    started: list[float] = []
+    monkeypatch.setattr(work_process, "monotonic", lambda: now)
+    command = (sys.executable, "-S", "-c", "raise SystemExit(3)")
+    with WorkProcess(Task("", "executions", "info"), command) as worker:
+        for _ in range(80):
+            before = worker._process
+            assert before is not None
+            before.wait()
+            worker.ensure_running()
+            if worker._process is not before:
+                started.append(now)
+            now += 0.25  # it is looked after four times a second
+    intervals = [after - before for before, after in pairwise(started)]
+    assert intervals == [1.25, 2.25, 4.25, 4.25, 4.25]
