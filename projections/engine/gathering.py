@@ -5,6 +5,7 @@ events gather for a moment: the busier the log, the longer.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import inf
 
 PER_EVENT = 0.001
 LONGEST_GATHER = 0.1
@@ -33,21 +34,25 @@ class Gathering:
         if view in self._gathers:
             self._hurried.add(view)
 
+    def take_due(self, views: Iterable[str], now: float) -> list[str]:
+        """Those of the views that are to apply a page now. What comes meanwhile makes them due again."""
+        due = [view for view in views if self._due_at(view) <= now]
+        self._pending.difference_update(due)
+        self._hurried.difference_update(due)
+        return due
+
     def applied(self, view: str, moved: int, now: float, *, behind: bool) -> None:
         """The view has applied so many events; `behind` if there are more in the log."""
         pause = min(moved * PER_EVENT, LONGEST_GATHER)
         self._ready_at[view] = now if behind else now + self._gathers[view] + pause
-        self._hurried.discard(view)
-        if not behind:
-            self._pending.discard(view)
+        if behind:
+            self._pending.add(view)
 
-    def is_due(self, view: str, now: float) -> bool:
-        """Whether the view is to apply a page now."""
-        return view in self._hurried or (view in self._pending and self._ready_at[view] <= now)
+    def next_at(self, views: Iterable[str]) -> float:
+        """When the first of these views is due, as far as is known; infinite while nothing is new."""
+        return min(map(self._due_at, views), default=inf)
 
-    def next_at(self, views: Iterable[str]) -> float | None:
-        """When the first of these views is due, as far as is known; None while nothing is new."""
-        known = [view for view in views if view in self._pending or view in self._hurried]
-        return min(
-            (0.0 if view in self._hurried else self._ready_at[view] for view in known), default=None
-        )
+    def _due_at(self, view: str) -> float:
+        if view in self._hurried:
+            return -inf
+        return self._ready_at[view] if view in self._pending else inf

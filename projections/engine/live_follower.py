@@ -60,7 +60,6 @@ class LiveFollower:
     """
 
     def __init__(self, store: Store, channel: str, page: int = PAGE) -> None:
-        self._codec = store.codec
         self._channel = channel
         self._recent = RecentEvents(store.codec)
         self._began = False
@@ -90,10 +89,12 @@ class LiveFollower:
         left: Mapping[str, BookmarkState | None],
     ) -> LivePage:
         bookmarks, head = await self._bookmarks(connection, views)
-        self._begin(bookmarks)
+        self._begin(bookmarks, head)
+        until = await self._read(
+            connection, head
+        )  # which drops the oldest: then it shows who is near
         near = [v for v in views if v.name in bookmarks and self.covers(bookmarks[v.name].position)]
         apart = {view.name for view in views} - {view.name for view in near}
-        until = await self._read(connection, head)
         behind = [view for view in near if bookmarks[view.name].position < until]
         for view in near:
             if bookmarks[view.name] != left[view.name]:
@@ -119,9 +120,10 @@ class LiveFollower:
         bookmarks = {view: BookmarkState(position, number) for view, position, number, _ in rows}
         return bookmarks, rows[0][3] if rows else 0
 
-    def _begin(self, bookmarks: Mapping[str, BookmarkState]) -> None:
-        """Those follow together that are near the one that is farthest."""
-        farthest = max((bookmark.position for bookmark in bookmarks.values()), default=0)
+    def _begin(self, bookmarks: Mapping[str, BookmarkState], head: int) -> None:
+        """Those follow together that are near the one that is farthest, unless it is ahead of the log."""
+        positions = (min(bookmark.position, head) for bookmark in bookmarks.values())
+        farthest = max(positions, default=0)
         if not self._began or farthest > self._recent.head + self._page:
             self._recent.begin_after(farthest)
         self._began = self._began or bool(bookmarks)

@@ -24,10 +24,14 @@ from projections.engine.projection import Projection
 
 TAKE_OVER = 1.0
 """Seconds between two tries to own what another process follows."""
+BREAK = 0.02
+"""Seconds between two pages of a view that follows by itself and has come to the end of the log."""
 OUTAGES = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
 LOST_OWNER = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
 # Rows and bookmark are lost together in a crash, and made again from the log: nothing waits for disk.
 UNHURRIED = "-c synchronous_commit=off"
+# A view whose table is locked follows by itself: the others wait for it no longer than this.
+BRIEFLY = "-c lock_timeout=500ms"
 
 OWN = """SELECT name FROM unnest(%s::text[]) AS name
     WHERE pg_try_advisory_lock(hashtext(%s), hashtext(name))"""
@@ -79,7 +83,8 @@ class Runner:
             self._wake.set()
 
     async def _run(self) -> None:
-        async with await self._connect() as connection:
+        async with await self._connect(BRIEFLY) as connection:
+            self._gathering.expect_events()
             try:
                 live = LiveFollower(self._store, progress_channel(self._schema))
                 await self._keep_up(connection, live)
@@ -108,7 +113,7 @@ class Runner:
     async def _apply(self, connection: AsyncConnection, live: LiveFollower) -> None:
         """Apply a page to the views that are due."""
         now = monotonic()
-        due = [self._views[name] for name in self._together() if self._gathering.is_due(name, now)]
+        due = [self._views[name] for name in self._gathering.take_due(self._together(), now)]
         if not due:
             return
         page = await live.catch_up(connection, due)
@@ -126,10 +131,8 @@ class Runner:
 
     def _pause(self) -> float:
         """The seconds until a view is due, or until it is time to look whether there is something new."""
-        due_at = self._gathering.next_at(self._together())
-        if due_at is None:
-            return self._listener.poll
-        return max(min(due_at - monotonic(), self._listener.poll), 0)
+        due_in = self._gathering.next_at(self._together()) - monotonic()
+        return max(min(due_in, self._listener.poll), 0)
 
     async def _follow_apart(self, view: Projection, live: LiveFollower) -> bool:
         """Bring a view up to the others on a connection of its own; it parks what it cannot apply."""
@@ -140,16 +143,16 @@ class Runner:
                 parked, began = follower.parked, monotonic()
                 await follower.catch_up(connection, progress_channel=progress_channel(self._schema))
                 well = follower.parked == parked and monotonic() - began < SLOW
-                await asyncio.sleep(0)
+                await asyncio.sleep(0 if follower.behind else BREAK)
         del self._apart[view.name]
         self._gathering.expect_events()
         self._wake.set()
         return True
 
-    async def _connect(self) -> AsyncConnection:
+    async def _connect(self, options: str = "") -> AsyncConnection:
         return await AsyncConnection.connect(
             watched(self._conninfo),
             autocommit=True,
             connect_timeout=3,
-            options=f"{session_options(self._schema)} {LOST_OWNER} {UNHURRIED}",
+            options=f"{session_options(self._schema)} {LOST_OWNER} {UNHURRIED} {options}",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import ClassVar
 
@@ -14,44 +14,12 @@ from psycopg import AsyncConnection
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from domain.execution.events import ExecutionUpdated, ProgressUpdated
-from domain.model import Recorded
 from projections.engine import pages
 from projections.engine.follower import BookmarkState, Follower
 from projections.engine.migrations import migrate_projections
 from projections.engine.pages import LogPages
 from tests.support.event_writer import Happening, Log, created, opened, some
-
-
-class Seen:
-    """A view that writes down the positions it is shown, and stumbles where it is told to."""
-
-    name: ClassVar[str] = "seen"
-    schema: ClassVar[str] = "CREATE TABLE IF NOT EXISTS seen (position bigint PRIMARY KEY)"
-    tables: ClassVar[tuple[str, ...]] = ("seen",)
-    gathers: ClassVar[float] = 0.0
-    types: ClassVar[Sequence[str] | None] = None
-    by_stream: ClassVar[bool] = False
-
-    def __init__(self) -> None:
-        self.stumbles: dict[int, Exception] = {}
-        self.pages: list[int] = []
-        self.forgotten = 0
-
-    async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
-        self.pages.append(len(page))
-        for event in page:
-            await connection.execute("INSERT INTO seen VALUES (%s)", (event.position,))
-            if event.position in self.stumbles:
-                raise self.stumbles[event.position]
-
-    def forget(self) -> None:
-        self.forgotten += 1
-
-
-class Some(Seen):
-    """The same, shown creations only."""
-
-    types: ClassVar[Sequence[str] | None] = ("execution.created",)
+from tests.support.sample_view import Seen, SeenCreations
 
 
 class Stage:
@@ -157,7 +125,7 @@ async def test_new_generation_or_a_moved_bookmark_is_noticed(database: str) -> N
 
 
 async def test_view_gets_only_its_event_types_and_passes_over_others(database: str) -> None:
-    async with stage(database, Some()) as on:
+    async with stage(database, SeenCreations()) as on:
         await on.log.write([created("e"), *[Happening("e", ProgressUpdated(progress=5))] * 4])
         assert await on.catch_up(3) == BookmarkState(3, 1)
         assert await on.catch_up(3) == BookmarkState(5, 1)

@@ -1,0 +1,73 @@
+"""Events gather to a page, the busier the log the longer, unless a reader waits."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+
+from projections.engine.gathering import LONGEST_GATHER, PER_EVENT, Gathering
+
+QUICK, SLOW = 0.01, 0.1
+BOTH = ("quick", "slow")
+
+
+@pytest.fixture
+def gathering() -> Gathering:
+    """Two views that have just applied a page at 100 s, and nothing is new."""
+    made = Gathering({"quick": QUICK, "slow": SLOW})
+    for view in made.take_due(BOTH, 100.0):
+        made.applied(view, 0, 100.0, behind=False)
+    return made
+
+
+def test_view_is_due_at_the_start() -> None:
+    assert Gathering({"quick": QUICK}).take_due(["quick"], 0.0) == ["quick"]
+
+
+def test_nothing_is_due_while_nothing_is_new(gathering: Gathering) -> None:
+    assert gathering.take_due(BOTH, 1_000.0) == []
+    assert gathering.next_at(BOTH) == inf
+
+
+def test_each_view_gathers_for_its_own_time(gathering: Gathering) -> None:
+    gathering.expect_events()
+    assert gathering.next_at(BOTH) == 100.0 + QUICK
+    assert gathering.next_at(["slow"]) == 100.0 + SLOW
+    assert gathering.take_due(BOTH, 100.05) == ["quick"]
+    assert gathering.take_due(BOTH, 100.05) == []
+    assert gathering.take_due(BOTH, 100.0 + SLOW) == ["slow"]
+
+
+@pytest.mark.parametrize(
+    ("moved", "pause"), [(20, 20 * PER_EVENT), (1_000, LONGEST_GATHER), (5_000, LONGEST_GATHER)]
+)
+def test_long_page_lets_more_events_gather(gathering: Gathering, moved: int, pause: float) -> None:
+    gathering.applied("quick", moved, 200.0, behind=False)
+    gathering.expect_events()
+    assert gathering.next_at(["quick"]) == 200.0 + QUICK + pause
+
+
+def test_events_that_come_during_a_page_make_its_view_due_again(gathering: Gathering) -> None:
+    gathering.expect_events()
+    assert gathering.take_due(["quick"], 200.0) == ["quick"]
+    gathering.expect_events()
+    gathering.applied("quick", 0, 200.0, behind=False)
+    assert gathering.next_at(["quick"]) == 200.0 + QUICK
+
+
+def test_view_that_is_behind_is_due_at_once(gathering: Gathering) -> None:
+    gathering.applied("quick", 5_000, 200.0, behind=True)
+    assert gathering.take_due(BOTH, 200.0) == ["quick"]
+
+
+def test_waiting_reader_makes_a_view_due_once(gathering: Gathering) -> None:
+    gathering.hurry("slow")
+    assert gathering.next_at(BOTH) < 0
+    assert gathering.take_due(BOTH, 100.0) == ["slow"]
+    assert gathering.take_due(BOTH, 100.0) == []
+
+
+def test_unknown_view_makes_nothing_due(gathering: Gathering) -> None:
+    gathering.hurry("nonsense")
+    assert gathering.next_at(BOTH) == inf

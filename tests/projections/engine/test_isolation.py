@@ -1,0 +1,134 @@
+"""Several views in one process: what holds up one holds up no other, and all come together again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+import pytest
+
+from domain.eventlog.notifications import Listener
+from domain.eventlog.sessions import session_options
+from domain.eventlog.store import Store
+from projections.engine import live_follower, runner
+from projections.engine.migrations import migrate_projections
+from projections.engine.position_tracker import PositionTracker
+from projections.engine.rebuild import rebuild
+from projections.engine.runner import Runner
+from tests.support.event_writer import Log, created, opened, some
+from tests.support.hub import until
+from tests.support.rebuilds import ask
+from tests.support.sample_view import Seen, SeenToo
+
+VIEWS = ("seen", "seen_too")
+
+
+class Process:
+    """A runner of two views, and what reads how far they are."""
+
+    def __init__(self, conninfo: str, store: Store) -> None:
+        self.seen, self.too = Seen(), SeenToo()
+        self.listener = Listener(conninfo, "executions")
+        self.positions = PositionTracker(store, self.listener, "executions")
+        self.runner = Runner(
+            [self.seen, self.too], store, self.listener, conninfo=conninfo, schema="executions"
+        )
+
+    async def reach(self, position: int, *views: str) -> bool:
+        return all([await self.positions.wait(view, position, 10) for view in views or VIEWS])
+
+    async def come_together(self) -> None:
+        await until(lambda: not self.runner._apart)
+
+
+@asynccontextmanager
+async def process(conninfo: str) -> AsyncIterator[tuple[Log, Process]]:
+    migrate_projections(conninfo, "executions", [Seen(), SeenToo()])
+    async with opened(conninfo) as store:
+        made = Process(conninfo, store)
+        made.listener.start()
+        made.positions.start()
+        made.runner.start()
+        try:
+            yield Log(store), made
+        finally:
+            await made.runner.stop()
+            await made.positions.stop()
+            await made.listener.stop()
+
+
+async def test_event_that_one_view_cannot_apply_is_parked_and_holds_up_no_other(
+    database: str,
+) -> None:
+    async with process(database) as (log, one):
+        one.too.stumbles[2] = ZeroDivisionError("by two")
+        assert await one.reach(await log.write(some(3)))
+        assert ask(database, "SELECT view, position FROM parked") == [("seen_too", 2)]
+        await one.come_together()
+        assert await one.reach(await log.write([created("later")]))
+        assert ask(database, "SELECT position FROM seen ORDER BY 1") == [(1,), (2,), (3,), (4,)]
+        assert ask(database, "SELECT position FROM seen_too ORDER BY 1") == [(1,), (3,), (4,)]
+        assert one.runner._apart == {}
+
+
+async def test_view_whose_table_is_locked_holds_up_no_other(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "BRIEFLY", "-c lock_timeout=50ms")
+    async with process(database) as (log, one):
+        assert await one.reach(await log.write(some(1)))
+        with psycopg.connect(database, options=session_options("executions")) as other:
+            other.execute("LOCK TABLE seen_too")
+            for name in "abc":
+                position = await log.write([created(name)])
+                assert await one.reach(position, "seen")
+            assert one.positions.position("seen_too") == 1
+        assert await one.reach(position)
+        await one.come_together()
+
+
+async def test_view_without_a_bookmark_holds_up_no_other(database: str) -> None:
+    async with process(database) as (log, one):
+        assert await one.reach(await log.write(some(1)))
+        ask(database, "DELETE FROM bookmarks WHERE view = 'seen_too'")
+        position = await log.write([created("later")])
+        assert await one.reach(position, "seen")
+        ask(database, "INSERT INTO bookmarks (view, position) VALUES ('seen_too', 1)")
+        assert await one.reach(position)
+
+
+async def test_view_that_is_far_behind_catches_up_beside_the_others(database: str) -> None:
+    async with process(database) as (log, one):
+        assert await one.reach(await log.write(some(20)))
+        await one.runner.stop()
+        ask(database, "DELETE FROM seen_too")
+        ask(database, "UPDATE bookmarks SET position = 0 WHERE view = 'seen_too'")
+        one.runner.start()
+        assert await one.reach(await log.write([created("later")]))
+        await one.come_together()
+        assert ask(database, "SELECT count(*) FROM seen_too") == [(21,)]
+
+
+async def test_slow_view_follows_by_itself_until_it_is_quick(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with process(database) as (log, one):
+        assert await one.reach(await log.write(some(1)))
+        monkeypatch.setattr(live_follower, "SLOW", -1)
+        monkeypatch.setattr(runner, "SLOW", -1)
+        assert await one.reach(await log.write([created("slow")]))
+        assert set(one.runner._apart) == set(VIEWS)
+        monkeypatch.setattr(live_follower, "SLOW", 60)
+        monkeypatch.setattr(runner, "SLOW", 60)
+        await one.come_together()
+        assert await one.reach(await log.write([created("quick")]))
+
+
+async def test_rebuild_of_one_view_holds_up_no_other(database: str) -> None:
+    async with process(database) as (log, one):
+        assert await one.reach(await log.write(some(5)))
+        rebuilt = await rebuild(database, "executions", SeenToo(), log.store)
+        assert rebuilt.position == 5
+        assert await one.reach(await log.write([created("later")]))
+        assert ask(database, "SELECT count(*) FROM seen_too") == [(6,)]
