@@ -1,0 +1,56 @@
+"""The process of the views is killed under load, again and again: commands go on, views catch up."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+
+import pytest
+
+from tests.support.databases import reachable_folder
+from tests.support.load import assert_log_contains, assert_views_follow, under_load
+from tests.support.service_process import Service
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_work_process_killed_under_load_holds_up_no_command_and_loses_nothing(
+    service: Service, thorough: bool
+) -> None:
+    rng = random.Random(11)
+    async with under_load(service, "work-killed") as load:
+        for _ in range(12 if thorough else 3):
+            await asyncio.sleep(rng.uniform(0.05, 1.5))
+            killed = await asyncio.to_thread(service.work_process)
+            os.kill(killed, signal.SIGKILL)
+            await load.answered(50)
+            await asyncio.to_thread(service.work_process, other_than=killed)
+    assert load.refusals == []
+    assert_log_contains(service.events(), load.answers)
+    await assert_views_follow(service)
+
+
+async def test_views_change_owners_between_two_servers_under_load_and_lose_nothing(
+    service: Service, thorough: bool
+) -> None:
+    with reachable_folder() as folder:
+        for name in ("master.key", "admin.token"):
+            if (service.data / name).exists():
+                (folder / name).write_bytes((service.data / name).read_bytes())
+                (folder / name).chmod(0o600)
+        other = Service(folder, service.conninfo)
+        await asyncio.to_thread(other.start)
+        try:
+            async with under_load(service, "owners") as load:
+                for turn in range(8 if thorough else 4):
+                    owner = (service, other)[turn % 2]
+                    killed = await asyncio.to_thread(owner.work_process)
+                    os.kill(killed, signal.SIGKILL)
+                    await load.answered(50)
+                    await asyncio.to_thread(owner.work_process, other_than=killed)
+        finally:
+            await asyncio.to_thread(other.close)
+    assert_log_contains(service.events(), load.answers)
+    await assert_views_follow(service)
