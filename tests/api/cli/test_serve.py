@@ -24,7 +24,7 @@ from tests.support.paths import DATA
 
 PROGRAM = Path(sys.executable).with_name("executions")
 IMPORT = f"import xes {DATA / 'orders.xes'} --mapping {DATA / 'orders.mapping.json'}"
-LOOKING_AFTER = ["projections", "verify", "rebuild executions"]
+LOOKING_AFTER = ["projections", "verify", "rebuild executions", "work"]
 
 
 class Outcome(NamedTuple):

@@ -30,7 +30,7 @@ def test_nothing_is_due_while_nothing_is_new(gathering: Gathering) -> None:
     assert gathering.next_at(BOTH) == inf
 
 
-def test_each_view_gathers_for_its_own_time(gathering: Gathering) -> None:
+def test_view_gathers_for_its_own_time(gathering: Gathering) -> None:
     gathering.expect_events()
     assert gathering.next_at(BOTH) == 100.0 + QUICK
     assert gathering.next_at(["slow"]) == 100.0 + SLOW
