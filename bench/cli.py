@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from bench import importing, life, loading, read, rebuild, streams, visible, write
+from bench import importing, lag, life, loading, read, rebuild, streams, visible, write
 from bench.figures import Report
 from bench.plan import QUICK, Plan
 from bench.stand import Stand, stand
@@ -67,6 +67,13 @@ def life_(beside: Path | None, **given: Any) -> None:
     run([life.section(beside)], **given)
 
 
+@main.command("lag", help="How far views are behind while 10 000 events/s are written.")
+@click.option("--beside", type=FOLDER, help="Another checkout with its .venv, measured afterwards.")
+@common
+def lag_(beside: Path | None, **given: Any) -> None:
+    run([lag.section(beside)], **given)
+
+
 @main.command("load", help="A stream of 10 000 events from cold.")
 @common
 def load_(**given: Any) -> None:
@@ -116,6 +123,7 @@ def all_(log: Path | None, mapping: Path | None, **given: Any) -> None:
     sections: list[Section] = [
         write.measure,
         life.section(None),
+        lag.section(None),
         loading.measure,
         visible.measure,
         streams.measure,
