@@ -14,9 +14,9 @@ from projections.engine.channels import hurry_channel, progress_channel
 from projections.engine.progress import AppliedPositions, ViewProgress, progress_of
 
 POLL = 0.25
-"""Seconds after which one who waits looks by himself, and asks once more."""
+"""Seconds after which a waiting reader looks at the bookmarks, and asks for haste once more."""
 OFTEN = 0.005
-"""Seconds between two requests to hurry, whoever waits."""
+"""Seconds between two requests for haste, however many readers wait."""
 
 POSITIONS = "SELECT view, position FROM bookmarks"
 # Nothing waits for the disk: a request that a crash loses is made again.
