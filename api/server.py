@@ -24,8 +24,8 @@ from api.telemetry.logging import configure_logging
 from api.transport import listen_socket
 from api.transport.direct import DirectHttpProtocol, DirectPath
 from api.transport.protocols import NOSNIFF, WebSocketProtocol
-from api.work import relax_collector
-from api.work_process import Task, WorkProcess
+from api.work import Task, relax_collector
+from api.work_process import WorkProcess
 from domain.errors import Overloaded
 from domain.eventlog.encryption import WrongKey
 
@@ -83,9 +83,10 @@ def serve(settings: Settings, *, work: bool = True) -> None:
             except Overloaded as error:
                 raise SetupError(f"EXECUTIONS_DATABASE_URL: {error}") from None
             require_key_of_log(conninfo, settings, folder)
-            system = build(settings, conninfo, folder.master_key(), token)
+            key = folder.master_key()
+            system = build(settings, conninfo, key, token)
             listen_socket.listen(listening, settings)
-            task = Task(conninfo, settings.schema, settings.log_level)
+            task = Task(conninfo, settings.schema, key.hex(), settings.log_level)
             with (
                 shown(folder.address_file, listen_socket.url_from_here(listening)) as sign,
                 WorkProcess(task) if work else nullcontext() as worker,

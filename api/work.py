@@ -1,21 +1,30 @@
-"""The work that no request waits for: keeping the views up to the log. Its parts are wired here."""
+"""The work that no request waits for: keeping the views up to the log, firing timers. Its parts are
+wired here.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import random
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import NamedTuple
 
+from api.clock import new_id, now
 from domain import registry
 from domain.eventlog.encryption import KEY_BYTES, Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.notifications import Listener
 from domain.eventlog.store import Store
+from domain.writer.command_bus import Bus
 from projections.engine.runner import Runner
 from projections.registry import all_projections
+from workers.timers import TimerWorker
 
+CONNECTIONS = 2
+"""To read the states that timers are fired on."""
 WATCH = 1.0
 """Seconds between two calls of `watch`."""
 NO_KEY = Vault(bytes(KEY_BYTES))
@@ -31,32 +40,49 @@ def new_runner(conninfo: str, schema: str, listener: Listener) -> Runner:
 
 
 @asynccontextmanager
-async def working(conninfo: str, schema: str) -> AsyncIterator[Runner]:
-    """The views follow the log while the block runs."""
+async def working(conninfo: str, schema: str, master_key: bytes) -> AsyncIterator[Runner]:
+    """The views follow the log, and timers are fired, while the block runs."""
     listener = Listener(conninfo, schema)
     runner = new_runner(conninfo, schema, listener)
+    vault = Vault(master_key)
+    store = Store(conninfo, schema, registry.codec(), Keyring(vault), CONNECTIONS)
+    bus = Bus(store, now, new_id, random.random)
+    timers = TimerWorker(bus, conninfo, schema, now)
+    await store.open()
     listener.start()
     runner.start()
+    bus.start()
+    timers.start()
     try:
         yield runner
     finally:
+        await timers.stop()
+        await bus.stop()
         await runner.stop()
         await listener.stop()
+        await store.close()
 
 
-def work_until_stopped(
-    conninfo: str, schema: str, watch: Callable[[], object] = lambda: None
-) -> None:
+class Task(NamedTuple):
+    """Which log a process works for, and how much it says about that. The master key is in hexadecimal."""
+
+    conninfo: str
+    schema: str
+    master_key: str
+    log_level: str
+
+
+def work_until_stopped(task: Task, watch: Callable[[], object] = lambda: None) -> None:
     """Work until SIGTERM or SIGINT, in the main thread; `watch` is called every second."""
     relax_collector()
-    asyncio.run(_until_stopped(conninfo, schema, watch))
+    asyncio.run(_until_stopped(task, watch))
 
 
-async def _until_stopped(conninfo: str, schema: str, watch: Callable[[], object]) -> None:
+async def _until_stopped(task: Task, watch: Callable[[], object]) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with working(conninfo, schema):
+    async with working(task.conninfo, task.schema, bytes.fromhex(task.master_key)):
         while not stopped.is_set():
             watch()
             with suppress(TimeoutError):

@@ -13,14 +13,14 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import NamedTuple, Self
+from typing import Self
 
 import structlog
 
 from api.settings import environment_of_children
 from api.starter import task_of_starter
 from api.telemetry.logging import configure_logging
-from api.work import work_until_stopped
+from api.work import Task, work_until_stopped
 
 COMMAND = (sys.executable, "-P", "-m", "api.work_process")
 ENDS_WITHIN = 10.0
@@ -28,14 +28,6 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 4.0
 """Seconds before it is started again: doubled whenever it has not lived for the longest."""
 
 log = structlog.get_logger()
-
-
-class Task(NamedTuple):
-    """Which log the process works for, and how much it says about that."""
-
-    conninfo: str
-    schema: str
-    log_level: str
 
 
 class WorkProcess:
@@ -100,7 +92,7 @@ def main() -> None:
     """Work for the log that the server names."""
     task = Task(*json.loads(task_of_starter()))
     configure_logging(task.log_level)
-    work_until_stopped(task.conninfo, task.schema)
+    work_until_stopped(task)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from time import monotonic
 from typing import Any
@@ -18,6 +17,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from domain.errors import DomainError, OutcomeUnknown, Overloaded
+from domain.eventlog.sessions import session_options
 from domain.eventlog.timeouts import OUTAGES
 from domain.execution.commands import AutoCheckpoint, StartRetry, TimeOutExecution
 from domain.execution.state import CHECKPOINT_EVERY, CHECKPOINT_LATE
@@ -41,18 +41,21 @@ SETTLES = 5.0
 """Seconds in which the read model sees what firing has led to; until then a timer is not fired again."""
 OWN = "SELECT pg_try_advisory_lock(hashtext(%s), hashtext('timers fire'))"
 
+OPTIONS = (
+    "-c statement_timeout=5s"
+    " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
+)
+"""A connection that hangs is lost within seconds, and with it the lock."""
+
 log = structlog.get_logger()
-Connect = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
 
 
 class TimerWorker:
     """Fires what is due, as long as it owns the timers of its log."""
 
-    def __init__(
-        self, bus: Bus, connect: Connect, schema: str, clock: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, bus: Bus, conninfo: str, schema: str, clock: Callable[[], datetime]) -> None:
         self._bus = bus
-        self._connect = connect
+        self._conninfo = conninfo
         self._schema = schema
         self._clock = clock
         self._fired: dict[tuple[str, datetime | None], float] = {}
@@ -69,7 +72,10 @@ class TimerWorker:
             await cancel(self._task)
 
     async def _own_and_fire(self) -> None:
-        async with self._connect() as connection:
+        options = f"{session_options(self._schema)} {OPTIONS}"
+        async with await AsyncConnection.connect(
+            self._conninfo, autocommit=True, options=options
+        ) as connection:
             await self._become_owner(connection)
             log.info("timers are fired by this process")
             self._fired.clear()

@@ -58,14 +58,17 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, *, no_work:
 @main.command()
 @DATA_DIR
 def work(data_dir: Path | None) -> None:
-    """Follow the log for lists, figures and log lines, until Ctrl-C; answer no requests.
+    """Do what happens by itself, until Ctrl-C; answer no requests.
+
+    That is to follow the log for lists, figures and log lines, to begin retries whose delay is over, to
+    end attempts that last too long, and to keep a checkpoint every 15 minutes.
 
     `executions serve` starts a process that does this; it is for servers that run with --no-work.
     Several may run: each view is followed by one of them, and by another when that ends.
     """
-    from api.cli.projections import follow_views
+    from api.cli.projections import work as run
 
-    follow_views(data_dir)
+    run(data_dir)
 
 
 @main.command()

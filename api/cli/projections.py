@@ -22,7 +22,7 @@ from api.embedded_postgres.server import EmbeddedPostgres
 from api.server import database, keep_running, require_key_of_log
 from api.settings import Settings, SetupError, read
 from api.telemetry.logging import configure_logging
-from api.work import NO_KEY, work_until_stopped
+from api.work import NO_KEY, Task, work_until_stopped
 from domain import registry
 from domain.errors import Overloaded
 from domain.eventlog.keyring import Keyring
@@ -50,10 +50,13 @@ def on_log(data_dir: Path | None, work: Work, check: Check = lambda _, __, ___: 
         asyncio.run(_opened(store, work(conninfo, schema, store)))
 
 
-def follow_views(data_dir: Path | None) -> None:
-    """Keep the views up to the log until a signal ends it."""
-    with _log_of(data_dir) as (conninfo, schema, postgres):
-        work_until_stopped(conninfo, schema, lambda: keep_running(postgres))
+def work(data_dir: Path | None) -> None:
+    """Keep the views up to the log, and fire timers, until a signal ends it."""
+    with _log_of(data_dir, require_key_of_log) as (conninfo, schema, postgres):
+        settings = read(data_dir=data_dir)
+        key = DataDir(settings.data_dir).master_key()
+        task = Task(conninfo, schema, key.hex(), settings.log_level)
+        work_until_stopped(task, lambda: keep_running(postgres))
 
 
 @contextmanager

@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from api import work_process
-from api.work_process import Task, WorkProcess
+from api.work import Task
+from api.work_process import WorkProcess
 from tests.support.databases import reachable_folder
 from tests.support.service_process import AUTHORIZED, Service, command_line, serving
 
@@ -151,7 +152,7 @@ def test_work_process_that_cannot_live_is_started_again_after_longer_and_longer_
     started: list[float] = []
     monkeypatch.setattr(work_process, "monotonic", lambda: now)
     command = (sys.executable, "-S", "-c", "raise SystemExit(3)")
-    with WorkProcess(Task("", "executions", "info"), command) as worker:
+    with WorkProcess(Task("", "executions", "", "info"), command) as worker:
         for _ in range(80):
             before = worker._process
             assert before is not None

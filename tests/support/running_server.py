@@ -71,7 +71,7 @@ class Serving:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        async with working(self.conninfo, "executions") as self.runner:
+        async with working(self.conninfo, "executions", MASTER_KEY) as self.runner:
             await self._server.serve(sockets=[self._socket])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -85,11 +84,7 @@ class World:
         return fired
 
     def worker(self) -> TimerWorker:
-        return TimerWorker(self.bus, self.connect, SCHEMA, lambda: self.now)
-
-    @asynccontextmanager
-    async def connect(self) -> AsyncIterator[AsyncConnection]:
-        yield self.connection
+        return TimerWorker(self.bus, "", SCHEMA, lambda: self.now)
 
     async def types(self, id_: str) -> list[str]:
         rows = await self.store.history(f"execution/{id_}")

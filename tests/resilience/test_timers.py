@@ -1,0 +1,99 @@
+"""Retries happen by themselves on a real service, once each, also when the process that fires them dies."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import httpx
+
+from tests.support.service_process import AUTHORIZED, Service
+
+SOON = 30
+POLICY = {"maxRetries": 3, "backoff": "exponential", "initialDelay": 300, "maxDelay": 5_000}
+ERROR = {"code": "API_TIMEOUT", "message": "No answer after 30s", "recoverable": True}
+ORDER = {"order": "order-t", "service": "service-t"}
+
+
+def client(service: Service) -> httpx.Client:
+    api = httpx.Client(base_url=f"{service.url}/api", headers=AUTHORIZED, timeout=30)
+    for user in ("customer-t", "provider-t"):
+        api.post("/users", json={"$id": user, "name": user, "kind": "organization"})
+    api.post("/services", json={"$id": "service-t", "name": "s", "provider": "provider-t"})
+    api.post("/orders", json={"$id": "order-t", "service": "service-t", "customer": "customer-t"})
+    return api
+
+
+def begin(api: httpx.Client, **fields: Any) -> str:
+    answer = api.post("/executions", json={**ORDER, "status": "running", **fields})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["$id"])
+
+
+def until(api: httpx.Client, execution: str, reached: Callable[[Any], bool]) -> Any:
+    """The execution once it is as wanted."""
+    end = time.monotonic() + SOON
+    while not reached(shown := api.get(f"/executions/{execution}").json()):
+        assert time.monotonic() < end, shown
+        time.sleep(0.05)
+    return shown
+
+
+def types(api: httpx.Client, execution: str) -> list[str]:
+    page = api.get(f"/executions/{execution}/events?limit=500").json()
+    return [event["type"].removeprefix("execution.") for event in page["data"]]
+
+
+def test_failed_execution_is_retried_by_its_policy_and_its_log_says_so(service: Service) -> None:
+    with closing(client(service)) as api:
+        execution = begin(api, retryPolicy=POLICY)
+        for retry in (1, 2):
+            assert api.post(f"/executions/{execution}/fail", json=ERROR).json()["status"] == "retry"
+            until(api, execution, lambda shown: shown["status"] == "running")
+            assert types(api, execution).count("retry") == retry
+        done = {"success": True, "output": None, "summary": "done"}
+        assert api.post(f"/executions/{execution}/complete", json=done).status_code == 200
+        shown = api.get(f"/executions/{execution}").json()
+        assert [attempt["outcome"] for attempt in shown["attempts"]] == [
+            *("failed", "failed", "completed")
+        ]
+        assert [attempt.get("delay") for attempt in shown["attempts"]] == [300, 600, None]
+        assert [line["message"] for line in shown["logs"]] == [
+            "API_TIMEOUT: No answer after 30s",
+            "Retrying after 0.3s (attempt 1/3)",
+            "API_TIMEOUT: No answer after 30s",
+            "Retrying after 0.6s (attempt 2/3)",
+            "Request completed",
+        ]
+
+
+def test_attempt_that_lasts_too_long_fails_by_itself(service: Service) -> None:
+    with closing(client(service)) as api:
+        execution = begin(api, timeout=500)
+        shown = until(api, execution, lambda shown: shown["status"] == "failed")
+        assert shown["error"]["code"] == "EXECUTION_TIMEOUT"
+
+
+def test_retries_begin_once_each_while_the_process_that_fires_them_is_killed(
+    service: Service, thorough: bool
+) -> None:
+    rng = random.Random(5)
+    with closing(client(service)) as api:
+        policy = POLICY | {"initialDelay": 1_500, "jitter": "full"}
+        executions = [begin(api, retryPolicy=policy) for _ in range(40)]
+        for execution in executions:
+            api.post(f"/executions/{execution}/fail", json=ERROR)
+        for _ in range(20 if thorough else 2):
+            time.sleep(rng.uniform(0.1, 1.0))
+            killed = service.work_process()
+            os.kill(killed, signal.SIGKILL)
+            service.work_process(other_than=killed)
+        for execution in executions:
+            until(api, execution, lambda shown: shown["status"] == "running")
+            story = types(api, execution)
+            assert (story.count("retry"), story.count("started")) == (1, 2), story
