@@ -52,6 +52,7 @@ def test_projections_are_shown_with_position_lag_and_parked(
         "analytics",
         "catalog",
         "logs",
+        "timers",
     }
     for each in shown["data"]:
         assert set(each) == {"view", "position", "lag", "parked"}
