@@ -37,8 +37,18 @@ CREATE TABLE IF NOT EXISTS snapshots (
     at                 timestamptz NOT NULL,
     state              bytea       NOT NULL,
     shape              text        NOT NULL,  -- which form of states this is
+    digest             bytea,                 -- what `snapshot_digest` said when it was kept
     PRIMARY KEY (originator_id, originator_version, shape)
 );
+ALTER TABLE snapshots ADD COLUMN IF NOT EXISTS digest bytea;
+
+-- A snapshot whose digest is another by now was damaged: it is left alone, and made again.
+CREATE OR REPLACE FUNCTION snapshot_digest(
+    stream text, version bigint, place bigint, shape text, state bytea
+) RETURNS bytea LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT sha256(convert_to(stream || E'\n' || version::text || E'\n' || place::text || E'\n'
+        || shape || E'\n', 'UTF8') || state)
+$$;
 
 CREATE TABLE IF NOT EXISTS data_keys (
     originator_id text  PRIMARY KEY,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from operator import itemgetter
 from typing import Any
 
+import psycopg
 from psycopg import AsyncConnection
+from psycopg.pq import TransactionStatus
 
-from domain.eventlog.codec import Codec, EventRow, Snapshot
+from domain.eventlog.codec import SNAPSHOT_EVERY, Codec, EventRow, Snapshot
 from domain.eventlog.encryption import DataKey
-from domain.eventlog.pg_arrays import Array, array
+from domain.eventlog.pg_arrays import Array, array, columns
+from domain.eventlog.queries import KEEP_SNAPSHOTS, SNAPSHOT_COLUMNS
 from domain.model import Versioned, replay
 
 Part = tuple[Any, ...]
@@ -58,6 +62,25 @@ def snapshot(part: Part) -> Snapshot | None:
     if type_ is not None or not version:
         return None
     return Snapshot(stream, version, position, at, state)
+
+
+async def keep_missing_snapshots(
+    connection: AsyncConnection,
+    codec: Codec,
+    parts: Mapping[str, Sequence[Part]],
+    states: Mapping[str, Versioned[Any]],
+    keys: Mapping[str, DataKey],
+) -> None:
+    """Keep a snapshot of each state that took many events: none was there, or none that is whole.
+
+    Not within a transaction of the caller's, which an error would undo.
+    """
+    long = [s for s, found in parts.items() if len(found) >= SNAPSHOT_EVERY and s in states]
+    if not long or connection.info.transaction_status != TransactionStatus.IDLE:
+        return
+    with suppress(psycopg.Error, LookupError):  # they save time, later
+        snapshots = [codec.freeze(stream, states[stream], keys.get(stream)) for stream in long]
+        await connection.execute(KEEP_SNAPSHOTS, columns(SNAPSHOT_COLUMNS, snapshots))
 
 
 async def read_parts(

@@ -27,6 +27,7 @@ from domain.eventlog.state_parts import (
     Part,
     by_stream,
     fold_parts,
+    keep_missing_snapshots,
     read_parts,
     wanted,
     wrapped_keys,
@@ -96,7 +97,9 @@ class StateLoader:
         parts = by_stream(await read_parts(connection, self.codec, query, values))
         absent = unknown if believe_absent else ()
         keys |= self.keyring.learn(wrapped_keys(parts, unknown), absent=absent)
-        return self._states(parts, keys, known)
+        states = self._states(parts, keys, known)
+        await keep_missing_snapshots(connection, self.codec, parts, states, keys)
+        return states
 
     async def read(
         self, connection: AsyncConnection, stream: str, until: int | datetime = NEWEST
@@ -105,9 +108,11 @@ class StateLoader:
         keys, unknown = self.keyring.known([stream], believe_absent=False)
         query, values = _reading(stream, unknown, until)
         head, *parts = await read_parts(connection, self.codec, query, values)
-        keys |= self.keyring.learn(wrapped_keys({stream: parts}, unknown))
-        state = fold_parts(self.codec, None, parts, keys.get(stream))
-        return Reading(state, position=head[0], at=head[2])
+        found = {stream: parts}
+        keys |= self.keyring.learn(wrapped_keys(found, unknown))
+        states = self._states(found, keys)
+        await keep_missing_snapshots(connection, self.codec, found, states, keys)
+        return Reading(states.get(stream), position=head[0], at=head[2])
 
     async def as_of(
         self, connection: AsyncConnection, streams: Iterable[str], moment: Moment
