@@ -53,7 +53,7 @@ class ServiceMapper(Mapper[str]):
         """The event in its envelope, a `Recorded`; an `UnknownEvent` in it if its type is not known.
 
         Raises:
-            ValidationError: the stored bytes are no such event.
+            Damaged: the stored bytes are no such event.
         """
         return cast(DomainEventProtocol[str], self.decode(stored_event))
 
@@ -61,10 +61,7 @@ class ServiceMapper(Mapper[str]):
         """The same, by its real type."""
         assert isinstance(stored_event, RecordedNotification)
         row = _row(stored_event)
-        try:
-            return self._codec.decode(row)
-        except KeyError:
-            return _unknown(row)
+        return self._codec.decode(row) if self._codec.knows(row.type) else _unknown(row)
 
     def to_stored_event(self, domain_event: DomainEventProtocol[str]) -> StoredEvent:
         """Raises NotSupportedError."""

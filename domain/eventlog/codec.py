@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from datetime import datetime, timedelta
@@ -13,7 +14,9 @@ from typing import Any, NamedTuple
 import orjson
 from pydantic import BaseModel, TypeAdapter
 
-from domain.eventlog.encryption import DataKey
+from domain.damage import reason
+from domain.errors import Damaged
+from domain.eventlog.encryption import DamagedKey, DataKey, WrongKey
 from domain.json_forms import format_time
 from domain.model import Aggregate, Event, LogEntry, Recorded, Versioned, aggregate_id
 from domain.sealing import SEALED_JSON, SECRET_JSON, Ciphertext, Opening, Sealing
@@ -66,7 +69,7 @@ NOTHING_OPEN = Sealing(lambda content: _seal(None, 0, content))
 
 def opening(key: DataKey | None) -> Opening:
     """The context that opens what `key` sealed; without a key everything stays sealed."""
-    return SEALED_ONLY if key is None else Opening(key.open)
+    return SEALED_ONLY if key is None else Opening(key.open_or_report)
 
 
 class Codec:
@@ -80,8 +83,14 @@ class Codec:
         self.shape = fingerprint([s.json_schema(by_alias=False) for s in self._states.values()])
 
     def encode(self, recorded: Recorded, key: DataKey | None) -> EventRow:
-        """The row of an event; a type with sealed fields needs the stream's key."""
+        """The row of an event; a type with sealed fields needs the stream's key.
+
+        Raises:
+            WrongKey: that key is damaged.
+        """
         event = recorded.event
+        if event.sealed and isinstance(key, DamagedKey):
+            raise key.error()  # pydantic would wrap what is raised while it serialises
         context = Sealing(partial(_seal, key, recorded.version)) if event.sealed else None
         data = event.__pydantic_serializer__.to_json(
             event, by_alias=True, exclude_unset=True, context=context
@@ -97,7 +106,29 @@ class Codec:
         )
 
     def decode(self, row: EventRow, key: DataKey | None = None) -> Recorded:
-        """The event of a row. Without a key its sealed fields stay `Ciphertext`."""
+        """The event of a row. Without a key its sealed fields stay `Ciphertext`, and so does with one
+        what cannot be opened.
+
+        Raises:
+            Damaged: its bytes are not what its type says, or this program does not know the type.
+        """
+        try:
+            return self._decoded(row, key)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it quotes content
+            raise Damaged(
+                f"Event {row.version} of {row.stream}, at position {row.position}, cannot be read.",
+                reason=reason(error)
+                if self.knows(row.type)
+                else f"the type {row.type} is not known here",
+                stream=row.stream,
+                version=row.version,
+            ) from None
+
+    def knows(self, type_: str) -> bool:
+        """Whether there is an event with this public name."""
+        return type_ in self._events
+
+    def _decoded(self, row: EventRow, key: DataKey | None) -> Recorded:
         event = self._events[row.type]
         meta = orjson.loads(row.meta)
         occurred_at = meta.get("occurredAt")
@@ -130,9 +161,21 @@ class Codec:
         )
 
     def thaw(self, row: Snapshot, key: DataKey | None = None) -> Versioned[Any]:
-        """The state of a row. Without a key its sealed fields stay `Ciphertext`."""
-        adapter = self._states[row.stream.partition("/")[0]]
-        state = adapter.validate_json(row.state, strict=False, context=opening(key))
+        """The state of a row. Without a key its sealed fields stay `Ciphertext`.
+
+        Raises:
+            Damaged: its bytes are no such state.
+        """
+        try:
+            adapter = self._states[row.stream.partition("/")[0]]
+            state = adapter.validate_json(row.state, strict=False, context=opening(key))
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it quotes content
+            raise Damaged(
+                f"The state of {row.stream} that is kept at version {row.version} cannot be read.",
+                reason=reason(error),
+                stream=row.stream,
+                version=row.version,
+            ) from None
         return Versioned(state, row.version, row.position, row.at, len(row.state))
 
 
@@ -163,8 +206,19 @@ def _meta(recorded: Recorded) -> str:
 
 
 def plain_json(value: Any) -> bytes:
-    """JSON of what was opened before; content whose key was destroyed reads as null."""
-    return orjson.dumps(value, _as_null)
+    """JSON of what was opened before; content whose key was destroyed reads as null.
+
+    So does what is damaged; then a document says `"unreadable": true` at its end.
+    """
+    damaged = False
+
+    def as_null(value: object) -> Any:
+        nonlocal damaged
+        damaged = damaged or (isinstance(value, Ciphertext) and value.damaged)
+        return _as_null(value)
+
+    json = orjson.dumps(value, as_null)
+    return marked_unreadable(json) if damaged and "$id" in value else json
 
 
 def sealed_json(value: Any) -> bytes:
@@ -188,6 +242,11 @@ def frozen(state: Aggregate) -> bytes:
 @cache
 def _defaults(state: type[Any]) -> list[tuple[str, Any]]:
     return [(field.name, field.default) for field in fields(state) if field.default is not MISSING]
+
+
+def marked_unreadable(json: bytes) -> bytes:
+    """A JSON object, not an empty one, with `"unreadable": true` at its end."""
+    return json[:-1] + b',"unreadable":true}'
 
 
 def _as_null(value: object) -> Any:
@@ -243,3 +302,18 @@ def open_json(sealed: bytes, key: DataKey | None) -> bytes:
     return SEALED_JSON.sub(
         lambda token: b"null" if key is None else key.open(token[1].decode()), sealed
     )
+
+
+def shown_json(sealed: bytes, key: DataKey | None) -> bytes:
+    """`open_json` of an object that is shown in spite of what cannot be opened in it: that is `null`,
+    and `"unreadable": true` stands at its end.
+    """
+    try:
+        return open_json(sealed, key)
+    except WrongKey:
+        assert key is not None
+        return marked_unreadable(SEALED_JSON.sub(partial(_opened_or_null, key), sealed))
+
+
+def _opened_or_null(key: DataKey, token: re.Match[bytes]) -> bytes:
+    return key.open_or_report(token[1].decode()) or b"null"

@@ -9,11 +9,14 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
+from domain.damage import REPORTS
+from domain.errors import Damaged
+
 NONCE_BYTES = 12
 KEY_BYTES = 32
 
 
-class WrongKey(Exception):
+class WrongKey(Damaged):
     """The master key, or the data key, does not fit what it should open."""
 
 
@@ -52,8 +55,41 @@ class DataKey:
                 f"a sealed field of {self._stream} cannot be decrypted: wrong key, wrong place, or changed"
             ) from error
 
+    def open_or_report(self, token: str) -> bytes | None:
+        """The content of a token, None where it cannot be opened: one stops nobody."""
+        try:
+            return self.open(token)
+        except WrongKey as error:
+            version = token.partition(".")[0]
+            number = int(version) if version.isdecimal() else 0
+            REPORTS.report("an event cannot be opened", self._stream, number, error)
+            return None
+
     def _associated_data(self, version: str) -> bytes:
         return f"{self._stream}@{version}".encode()
+
+
+class DamagedKey(DataKey):
+    """Stands for a data key that cannot be unwrapped: it opens and seals nothing."""
+
+    def __init__(self, stream: str) -> None:
+        self._stream = stream
+
+    def seal(self, content: bytes, version: int) -> str:
+        """Raises WrongKey."""
+        raise self.error()
+
+    def open(self, token: str) -> bytes:
+        """Raises WrongKey."""
+        raise self.error()
+
+    def open_or_report(self, token: str) -> bytes | None:
+        """None; the key itself was reported."""
+        return None
+
+    def error(self) -> WrongKey:
+        """What to raise where the key is needed."""
+        return WrongKey(f"the data key of {self._stream} is damaged")
 
 
 class Vault:
@@ -77,5 +113,15 @@ class Vault:
         """
         try:
             return DataKey(aes_key_unwrap(self._master, wrapped), stream)
-        except InvalidUnwrap as error:
-            raise WrongKey("the master key does not match the data keys of this log") from error
+        except (InvalidUnwrap, ValueError) as error:
+            raise WrongKey(
+                f"the data key of {stream} is damaged, or was wrapped by another master key"
+            ) from error
+
+    def unwrap_or_report(self, wrapped: bytes, stream: str) -> DataKey:
+        """The same; a `DamagedKey` where it cannot be unwrapped: one stops nobody."""
+        try:
+            return self.unwrap(wrapped, stream)
+        except WrongKey as error:
+            REPORTS.report("a data key cannot be unwrapped", stream, 0, error)
+            return DamagedKey(stream)

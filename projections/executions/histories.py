@@ -42,7 +42,7 @@ class Histories:
         """The event in its envelope, what is sealed as `Ciphertext`.
 
         Raises:
-            ValidationError: its bytes are not what its type says.
+            Damaged: its bytes are not what its type says.
         """
         return self._mapper.decode(event)
 

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.errors import Invalid, TooExpensive
+from domain.damage import report
+from domain.errors import Damaged, Invalid, TooExpensive
 from domain.eventlog.codec import Snapshot, sealed_json
 from domain.eventlog.store import Store
 from domain.execution.state import Execution
@@ -174,7 +175,7 @@ class PastLists:
         found: list[Candidate] = []
         total = 0
         for some in _portions(there):
-            states = await self._store.states.states_at(connection, some)
+            states = await self._readable(connection, some)
             for versioned in states.values():
                 if matches(question.condition, value_in(versioned)):
                     total += 1
@@ -182,6 +183,18 @@ class PastLists:
             found = _merged(found, question)
             await asyncio.sleep(0)
         return found, total
+
+    async def _readable(
+        self, connection: AsyncConnection, versions: dict[str, int]
+    ) -> dict[str, Versioned[Execution]]:
+        """The states at those versions; nobody knows whether one that is damaged is meant."""
+        versions = dict(versions)
+        while True:
+            try:
+                return await self._store.states.states_at(connection, versions)
+            except Damaged as error:
+                report(error)
+                del versions[error.members["stream"]]
 
 
 def _query(moment: Moment, question: PastQuery, values: list[Any]) -> str:
