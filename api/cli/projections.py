@@ -70,8 +70,8 @@ def _log_of(
         folder = DataDir(settings.data_dir)
         with database(settings, folder) as (conninfo, postgres):
             _require_log(conninfo, settings, folder)
-            check(conninfo, settings, folder)
             migrate(conninfo, settings.schema)
+            check(conninfo, settings, folder)
             yield conninfo, settings.schema, postgres
     except SetupError as error:
         raise click.ClickException(str(error)) from None

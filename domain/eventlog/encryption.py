@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from hashlib import sha256
 from os import urandom
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -14,6 +16,7 @@ from domain.errors import Damaged
 
 NONCE_BYTES = 12
 KEY_BYTES = 32
+CONSTANT = b"executions check"
 
 
 class WrongKey(Damaged):
@@ -92,6 +95,13 @@ class DamagedKey(DataKey):
         return WrongKey(f"the data key of {self._stream} is damaged")
 
 
+class KeyCheck(NamedTuple):
+    """The id of a master key, and a constant that it wrapped."""
+
+    id: str
+    wrapped: bytes
+
+
 class Vault:
     """Makes and unwraps data keys. The master key is 32 bytes and never leaves it."""
 
@@ -99,6 +109,21 @@ class Vault:
         if len(master_key) != KEY_BYTES:
             raise WrongKey(f"a master key has {KEY_BYTES} bytes, this one has {len(master_key)}")
         self._master = master_key
+
+    @property
+    def id(self) -> str:
+        """A name for the master key, which tells nothing of it."""
+        return sha256(b"executions master key\n" + self._master).hexdigest()[:16]
+
+    @property
+    def check(self) -> KeyCheck:
+        """What is kept of the master key, to know it again."""
+        return KeyCheck(self.id, aes_key_wrap(self._master, CONSTANT))
+
+    def require(self, check: KeyCheck) -> None:
+        """Raises WrongKey where a check is of another master key."""
+        if check != self.check:
+            raise WrongKey(f"the log has the master key {check.id}, and this is {self.id}")
 
     def make(self, stream: str) -> tuple[DataKey, bytes]:
         """A new data key and its wrapped form (RFC 3394), which may be stored."""
@@ -117,6 +142,14 @@ class Vault:
             raise WrongKey(
                 f"the data key of {stream} is damaged, or was wrapped by another master key"
             ) from error
+
+    def unwraps(self, wrapped: bytes, stream: str) -> bool:
+        """Whether it is the master key of a wrapped data key, which is not damaged."""
+        try:
+            self.unwrap(wrapped, stream)
+        except WrongKey:
+            return False
+        return True
 
     def unwrap_or_report(self, wrapped: bytes, stream: str) -> DataKey:
         """The same; a `DamagedKey` where it cannot be unwrapped: one stops nobody."""

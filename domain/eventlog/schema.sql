@@ -76,6 +76,13 @@ CREATE TABLE IF NOT EXISTS log_head (
 ) WITH (fillfactor = 10);
 INSERT INTO log_head SELECT true, coalesce(max(id), 0) FROM log_lines ON CONFLICT DO NOTHING;
 
+-- The one master key that wraps all data keys: its id, and a constant that it wrapped.
+CREATE TABLE IF NOT EXISTS master_key (
+    single  boolean PRIMARY KEY DEFAULT true CHECK (single),
+    id      text    NOT NULL,
+    wrapped bytea   NOT NULL
+);
+
 CREATE TABLE IF NOT EXISTS idempotency_keys (
     key         text        PRIMARY KEY,
     fingerprint text        NOT NULL,

@@ -18,6 +18,7 @@ from api.cli.main import main
 from api.embedded_postgres.data_dir import DataDir
 from domain import registry
 from domain.eventlog.encryption import Vault
+from domain.eventlog.migrations import settle_master_key
 from domain.eventlog.sessions import session_options
 from projections.registry import all_projections
 from tests.support.paths import DATA
@@ -96,6 +97,23 @@ def test_lost_master_key_is_not_replaced_by_a_new_one(
     said = refused(tmp_path, command, EXECUTIONS_DATABASE_URL=sealed)
     assert f"there is no master.key in {tmp_path}" in said
     assert not DataDir(tmp_path).master_key_file.exists()
+
+
+@pytest.mark.parametrize("command", ["serve --port 0", "verify"])
+def test_log_that_another_server_has_begun_is_opened_with_its_master_key_alone(
+    database: str, tmp_path: Path, command: str
+) -> None:
+    first, second = (DataDir.opened(tmp_path / name) for name in ("first", "second"))
+    settle_master_key(database, "executions", DataDir(first.path).master_key, first.master_key)
+    environment = {"EXECUTIONS_DATABASE_URL": database}
+    said = refused(second.path, command, **environment)
+    assert f"there is no master.key in {second.path}" in said
+    assert not second.master_key_file.exists()
+    other = Vault(second.master_key())
+    said = refused(second.path, command, **environment)
+    assert "master.key is not the key that this log was sealed with" in said
+    assert other.id in said
+    assert Vault(first.master_key()).id in said
 
 
 def test_invalid_setting_is_named(tmp_path: Path) -> None:
