@@ -22,11 +22,11 @@ from domain import registry
 from domain.catalog.confirm_order import ConfirmOrder
 from domain.catalog.order import CancelOrder
 from domain.errors import NotFound
-from domain.eventlog.codec import shown_json
 from domain.eventlog.store import Store
 from domain.writer.command_bus import Answer, Bus
 from projections.catalog import Catalog
 from projections.representations.catalog import document
+from projections.representations.opened_json import shown_json
 
 
 class Kind(NamedTuple):

@@ -22,12 +22,12 @@ from api.web.request import Request
 from api.web.streams import event_stream
 from domain.damage import report
 from domain.errors import Damaged, Invalid, NotFound
-from domain.eventlog.codec import plain_json
 from domain.eventlog.store import Store
 from domain.execution.commands.log import AppendLogLines, LogLine
 from domain.execution.types import LogLevel
 from domain.writer.command_bus import Answer, Bus
 from projections.log_lines.reader import LogFilter, LogLinePages
+from projections.representations.opened_json import plain_json
 
 MOST_LINES = 1_000
 LEVELS: tuple[LogLevel, ...] = get_args(LogLevel)

@@ -16,13 +16,13 @@ from api.web.streams import event_stream
 from api.web.streams.event_source import EventSource, control, frame
 from domain.damage import report
 from domain.errors import Damaged, NotFound, Overloaded
-from domain.eventlog.codec import plain_json
 from domain.json_forms import parse_time
 from domain.model import Versioned
 from projections.engine.position_tracker import PositionTracker
 from projections.log_lines.news import LineSubscription, LogLineNotifier
 from projections.log_lines.reader import LogFilter
 from projections.log_lines.stream import LogLineReader, Place, RecordedLine
+from projections.representations.opened_json import plain_json
 
 UNWOKEN = 15.0
 """Seconds after which to look without being woken."""

@@ -9,7 +9,7 @@ import orjson
 
 from api.streaming.log.entry import Entry, States
 from domain.damage import REPORTS
-from domain.eventlog.codec import marked_unreadable, open_json, sealed_json
+from domain.eventlog.codec import sealed_json
 from domain.eventlog.encryption import DamagedKey, WrongKey
 from domain.execution.events import ExecutionFailed
 from domain.execution.parts import Step
@@ -17,6 +17,7 @@ from domain.execution.types import StepStatus
 from domain.json_forms import format_time
 from projections.representations.cloudevents import envelope
 from projections.representations.execution import document, step_document
+from projections.representations.opened_json import marked_unreadable, open_json
 
 Frames = list[tuple[str, bytes]]
 """Types, and JSON objects in bytes."""

@@ -18,12 +18,12 @@ from api.streaming.log.entry import EXECUTIONS, Entry
 from api.streaming.log.loader import Loader
 from api.streaming.subscriber import Subscriber
 from domain.errors import Overloaded
-from domain.eventlog.codec import plain_json
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.notifications import Wake
 from domain.model import Versioned
 from projections.log_lines.model import NOTED_EVENTS, Kept, noted, shown
 from projections.log_lines.tail import LogLineTail, Page
+from projections.representations.opened_json import plain_json
 
 POLL = 0.25
 REPAIR = 1.0

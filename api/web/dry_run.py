@@ -10,7 +10,6 @@ from starlette.types import ASGIApp
 from api.web import responses
 from api.web.operation import Parameter
 from api.web.request import Request
-from domain.eventlog.codec import plain_json
 from domain.execution.state import Execution
 from domain.model import Versioned
 from domain.writer.command_bus import Bus
@@ -18,6 +17,7 @@ from domain.writer.message import Message
 from projections.representations import catalog
 from projections.representations.cloudevents import envelope
 from projections.representations.execution import document
+from projections.representations.opened_json import plain_json
 
 DRY_RUN = Parameter(
     "dryRun",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from datetime import datetime, timedelta
@@ -16,10 +15,10 @@ from pydantic import BaseModel, TypeAdapter
 
 from domain.damage import reason
 from domain.errors import Damaged
-from domain.eventlog.encryption import DamagedKey, DataKey, WrongKey
+from domain.eventlog.encryption import DamagedKey, DataKey
 from domain.json_forms import format_time
 from domain.model import Aggregate, Event, LogEntry, Recorded, Versioned, aggregate_id
-from domain.sealing import SEALED_JSON, SECRET_JSON, Ciphertext, Opening, Sealing
+from domain.sealing import Ciphertext, Opening, Sealing
 
 
 class Snapshot(NamedTuple):
@@ -205,24 +204,8 @@ def _meta(recorded: Recorded) -> str:
     return orjson.dumps(meta).decode()
 
 
-def plain_json(value: Any) -> bytes:
-    """JSON of what was opened before; content whose key was destroyed reads as null.
-
-    So does what is damaged; then a document says `"unreadable": true` at its end.
-    """
-    damaged = False
-
-    def as_null(value: object) -> Any:
-        nonlocal damaged
-        damaged = damaged or (isinstance(value, Ciphertext) and value.damaged)
-        return _as_null(value)
-
-    json = orjson.dumps(value, as_null)
-    return marked_unreadable(json) if damaged and "$id" in value else json
-
-
 def sealed_json(value: Any) -> bytes:
-    """JSON of what was not opened: each `Ciphertext` as its token, for `open_json`."""
+    """JSON of what was not opened: each `Ciphertext` as its token, for `opened_json`."""
     return orjson.dumps(value, _as_shown)
 
 
@@ -244,25 +227,12 @@ def _defaults(state: type[Any]) -> list[tuple[str, Any]]:
     return [(field.name, field.default) for field in fields(state) if field.default is not MISSING]
 
 
-def marked_unreadable(json: bytes) -> bytes:
-    """A JSON object, not an empty one, with `"unreadable": true` at its end."""
-    return json[:-1] + b',"unreadable":true}'
-
-
-def _as_null(value: object) -> Any:
-    if isinstance(value, Decimal):
-        return _exact(value)
-    if not isinstance(value, Ciphertext):
-        raise TypeError(f"{type(value).__name__} cannot be written as JSON")
-    return None
-
-
 def _as_shown(value: object) -> Any:
-    return _exact(value) if isinstance(value, Decimal) else _as_stored(value)
+    return exact(value) if isinstance(value, Decimal) else _as_stored(value)
 
 
-def _exact(amount: Decimal) -> orjson.Fragment:
-    """With all its digits, which no float has."""
+def exact(amount: Decimal) -> orjson.Fragment:
+    """An amount with all its digits, which no float has."""
     return orjson.Fragment(format(amount, "f"))
 
 
@@ -288,32 +258,3 @@ def encode_line(stream: str, entry: LogEntry, at: datetime, key: DataKey) -> Lin
     """The row of a log line that was recorded at a time."""
     sealed = key.seal(orjson.dumps(entry.content), UNSEALED_VERSION)
     return LineRow(aggregate_id(stream), entry.occurred_at, at, entry.level, entry.step, sealed)
-
-
-def open_json(sealed: bytes, key: DataKey | None) -> bytes:
-    """Stored JSON with its tokens replaced by their content; `null` where the key was destroyed.
-
-    Secrets stay secrets: they read as `"***"`.
-    """
-    if b'"$secret"' in sealed:
-        sealed = SECRET_JSON.sub(b'"***"', sealed)
-    if b'"$sealed"' not in sealed:
-        return sealed
-    return SEALED_JSON.sub(
-        lambda token: b"null" if key is None else key.open(token[1].decode()), sealed
-    )
-
-
-def shown_json(sealed: bytes, key: DataKey | None) -> bytes:
-    """`open_json` of an object that is shown in spite of what cannot be opened in it: that is `null`,
-    and `"unreadable": true` stands at its end.
-    """
-    try:
-        return open_json(sealed, key)
-    except WrongKey:
-        assert key is not None
-        return marked_unreadable(SEALED_JSON.sub(partial(_opened_or_null, key), sealed))
-
-
-def _opened_or_null(key: DataKey, token: re.Match[bytes]) -> bytes:
-    return key.open_or_report(token[1].decode()) or b"null"

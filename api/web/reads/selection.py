@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 
 from domain.errors import Invalid
-from domain.eventlog.codec import plain_json
 from projections.query.field_paths import Keys, readings, segments
 from projections.representations.execution_schema import ServiceExecution
+from projections.representations.opened_json import plain_json
 
 MOST_FIELDS = 100
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from psycopg import AsyncConnection
 
 from domain import registry
-from domain.eventlog.codec import open_json, plain_json, sealed_json
+from domain.eventlog.codec import sealed_json
 from domain.eventlog.sessions import session_options
 from domain.execution.events import CheckpointSaved, ExecutionUpdated, ProgressUpdated
 from domain.execution.step_events import StepStarted
@@ -21,6 +21,7 @@ from projections.engine.follower import Follower
 from projections.engine.pages import LogPages
 from projections.executions.projection import Executions, Row
 from projections.representations.execution import document
+from projections.representations.opened_json import open_json, plain_json
 from tests.support.event_writer import NOON, Happening, Log, completed, created, opened, started
 from tests.support.random_logs import CODEC, followed, logs, rows, states
 from tests.support.sample_executions import sample

@@ -12,7 +12,7 @@ import hypothesis
 import orjson
 import pytest
 
-from domain.eventlog.codec import Codec, open_json, plain_json, sealed_json
+from domain.eventlog.codec import Codec, sealed_json
 from domain.eventlog.encryption import DataKey
 from domain.execution.commands import PauseExecution
 from domain.execution.events import (
@@ -44,6 +44,7 @@ from projections.representations.execution import (
     step_json,
 )
 from projections.representations.jsonld import linked_data
+from projections.representations.opened_json import open_json, plain_json
 from tests.support.given import NOON, SECOND, Given, given
 from tests.support.histories import (
     CHECKPOINT,
