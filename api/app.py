@@ -105,10 +105,14 @@ def database_variables(conninfo: str, schema: str) -> dict[str, str]:
     return variables(conninfo, schema)
 
 
-def migrate(conninfo: str, schema: str) -> None:
-    """Create what is missing in the database; safe to run at every start, by many at once."""
+def migrate(conninfo: str, schema: str, *, begin_again: bool = True) -> None:
+    """Create what is missing in the database; safe to run at every start, by many at once.
+
+    `begin_again`: see `migrate_projections`.
+    """
     migrate_log(conninfo, schema)
-    migrate_projections(conninfo, schema, all_projections(registry.codec()))
+    views = all_projections(registry.codec())
+    migrate_projections(conninfo, schema, views, begin_again=begin_again)
 
 
 def new_hub(store: Store, tail: Tail, limit: int) -> Hub:

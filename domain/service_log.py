@@ -60,7 +60,7 @@ class ServiceMapper(Mapper[str]):
     def decode(self, stored_event: StoredEvent) -> Recorded:
         """The same, by its real type."""
         assert isinstance(stored_event, RecordedNotification)
-        row = _row(stored_event)
+        row = row_of(stored_event)
         return self._codec.decode(row) if self._codec.knows(row.type) else _unknown(row)
 
     def to_stored_event(self, domain_event: DomainEventProtocol[str]) -> StoredEvent:
@@ -98,7 +98,8 @@ class ServiceLog(Application[str]):
         return made
 
 
-def _row(event: RecordedNotification) -> EventRow:
+def row_of(event: RecordedNotification) -> EventRow:
+    """The row of the log that a stored event is."""
     return EventRow(
         event.id,
         event.originator_version,

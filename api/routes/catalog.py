@@ -26,7 +26,7 @@ from domain.eventlog.store import Store
 from domain.writer.command_bus import Answer, Bus
 from projections.catalog import Catalog
 from projections.representations.catalog import document
-from projections.representations.opened_json import shown_json
+from projections.representations.client_json import shown_json
 
 
 class Kind(NamedTuple):

@@ -36,7 +36,7 @@ from projections.executions.past import PastLists
 from projections.executions.projection import Executions, Listed, Page
 from projections.query import parser
 from projections.query.ast import Condition
-from projections.representations.opened_json import shown_json
+from projections.representations.client_json import shown_json
 
 LIST_PARAMETERS = (*LIST_WORDS, EXPAND, MIN_POSITION)
 

@@ -27,7 +27,7 @@ from domain.execution.commands.log import AppendLogLines, LogLine
 from domain.execution.types import LogLevel
 from domain.writer.command_bus import Answer, Bus
 from projections.log_lines.reader import LogFilter, LogLinePages
-from projections.representations.opened_json import plain_json
+from projections.representations.client_json import plain_json
 
 MOST_LINES = 1_000
 LEVELS: tuple[LogLevel, ...] = get_args(LogLevel)

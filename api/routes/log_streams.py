@@ -22,7 +22,7 @@ from projections.engine.position_tracker import PositionTracker
 from projections.log_lines.news import LineSubscription, LogLineNotifier
 from projections.log_lines.reader import LogFilter
 from projections.log_lines.stream import LogLineReader, Place, RecordedLine
-from projections.representations.opened_json import plain_json
+from projections.representations.client_json import plain_json
 
 UNWOKEN = 15.0
 """Seconds after which to look without being woken."""

@@ -15,9 +15,9 @@ from domain.execution.events import ExecutionFailed
 from domain.execution.parts import Step
 from domain.execution.types import StepStatus
 from domain.json_forms import format_time
+from projections.representations.client_json import marked_unreadable, open_json
 from projections.representations.cloudevents import envelope
 from projections.representations.execution import document, step_document
-from projections.representations.opened_json import marked_unreadable, open_json
 
 Frames = list[tuple[str, bytes]]
 """Types, and JSON objects in bytes."""

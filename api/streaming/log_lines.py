@@ -23,7 +23,7 @@ from domain.eventlog.notifications import Wake
 from domain.model import Versioned
 from projections.log_lines.model import NOTED_EVENTS, Kept, noted, shown
 from projections.log_lines.tail import LogLineTail, Page
-from projections.representations.opened_json import plain_json
+from projections.representations.client_json import plain_json
 
 POLL = 0.25
 REPAIR = 1.0

@@ -15,9 +15,9 @@ from domain.model import Versioned
 from domain.writer.command_bus import Bus
 from domain.writer.message import Message
 from projections.representations import catalog
+from projections.representations.client_json import plain_json
 from projections.representations.cloudevents import envelope
 from projections.representations.execution import document
-from projections.representations.opened_json import plain_json
 
 DRY_RUN = Parameter(
     "dryRun",

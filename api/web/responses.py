@@ -13,9 +13,9 @@ from api.web.preferences import wants_minimal
 from api.web.request import Request
 from domain.model import Versioned
 from domain.writer.command_bus import Answer
+from projections.representations.client_json import plain_json
 from projections.representations.execution import opened_json
 from projections.representations.jsonld import linked_data
-from projections.representations.opened_json import plain_json
 
 JSON = "application/json"
 LD_JSON = "application/ld+json"

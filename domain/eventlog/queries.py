@@ -89,13 +89,8 @@ VERSIONS_AT = """SELECT wanted.stream, wanted.position, (
         SELECT coalesce(max(originator_version), 0) FROM events
         WHERE originator_id = wanted.stream AND notification_id <= wanted.position)
     FROM unnest(%b::text[], %b::bigint[]) AS wanted (stream, position)"""
-BEGUN = """SELECT originator_id FROM events
-    WHERE originator_version = 1 AND originator_id > %s AND originator_id ^@ %s
-        AND notification_id <= %s ORDER BY originator_id LIMIT %s"""
-"""The next streams, by name, that had begun at a position."""
 WITH_TYPES = """SELECT DISTINCT originator_id FROM events
     WHERE notification_id > %b AND notification_id <= %b AND topic = ANY(%b::text[])"""
-EXISTS = "SELECT FROM events WHERE originator_version = 1 AND originator_id = "
 
 # --- states ------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
 from psycopg import AsyncConnection
@@ -21,6 +21,8 @@ class Projection(Protocol):
     """The only events it is shown; None for all."""
     by_stream: ClassVar[bool]
     """Whether each row follows from one stream alone: then several may apply the streams at once."""
+    counted: ClassVar[Mapping[str, str]]
+    """For tables of totals, the condition on rows that count something: others may be there or not."""
     gathers: ClassVar[float]
     """Seconds in which events may gather to a page: what is asked for at once gathers briefly."""
 

@@ -24,7 +24,7 @@ from domain.execution.state import Execution
 from domain.model import Versioned
 from projections.executions.columns import sortable, value_in
 from projections.executions.projection import MOST_ROWS, STREAM, Listed, Page
-from projections.executions.tables import BODY
+from projections.executions.tables import BODY, BOOKMARK
 from projections.query import pagination
 from projections.query.ast import And, Compare, Condition, Not, Or
 from projections.query.matcher import matches
@@ -43,11 +43,10 @@ QUERY = """WITH touched AS MATERIALIZED (
             SELECT id FROM executions WHERE position > %s AND created_at <= %s AND {lasting}
             LIMIT {most}) AS part)
     SELECT known.position, CASE WHEN page.id IS NOT DISTINCT FROM first_value(page.id) OVER ()
-        THEN (SELECT ids FROM touched) END, counted.total, page.* FROM bookmarks AS known
+        THEN (SELECT ids FROM touched) END, counted.total, page.* FROM ({bookmark}) AS known
     CROSS JOIN ({count}) AS counted
     LEFT JOIN (SELECT {body}, {ranks} FROM executions WHERE position <= %s AND {where}
-        ORDER BY {order} LIMIT {limit}) AS page ON true
-    WHERE known.view = 'executions'"""
+        ORDER BY {order} LIMIT {limit}) AS page ON true"""
 COUNT = "SELECT count(*) AS total FROM executions WHERE position <= %s AND {where}"
 NO_COUNT = "SELECT NULL::bigint AS total"
 
@@ -209,6 +208,7 @@ def _query(moment: Moment, question: PastQuery, values: list[Any]) -> str:
     if question.after is not None:
         where += f" AND {pagination.after(question.keys, question.after, values)}"
     return QUERY.format(
+        bookmark=BOOKMARK,
         lasting=lasting,
         most=MOST_FOLDED + 1,
         count=count,

@@ -18,8 +18,8 @@ from domain.execution.parts import Step
 from domain.execution.state import Execution
 from domain.model import Recorded, Versioned
 from projections.history.json_patch import Blame, Caused
+from projections.representations.client_json import plain_json
 from projections.representations.execution import document, step_document
-from projections.representations.opened_json import plain_json
 
 YIELD_EVERY = 100
 

@@ -11,8 +11,8 @@ from domain.eventlog.codec import EventRow, sealed_json
 from domain.eventlog.encryption import DamagedKey, DataKey
 from domain.json_forms import format_time
 from domain.model import Versioned
+from projections.representations.client_json import marked_unreadable, open_json, shown_json
 from projections.representations.execution import document
-from projections.representations.opened_json import marked_unreadable, open_json, shown_json
 
 NO_META = '{"by":"unknown"}'
 EXTENSIONS = (

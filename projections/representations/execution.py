@@ -26,8 +26,8 @@ from domain.json_forms import MILLISECOND, format_time, in_milliseconds
 from domain.model import Versioned
 from domain.sealing import Ciphertext
 from domain.types import Assignee, StepAssignee, plain_number
+from projections.representations.client_json import plain_json
 from projections.representations.execution_schema import ServiceExecution
-from projections.representations.opened_json import plain_json
 from projections.representations.values import (
     assignee_document,
     error_document,

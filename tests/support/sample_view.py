@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from psycopg import AsyncConnection
@@ -20,6 +20,7 @@ class Seen:
     gathers: ClassVar[float] = 0.0
     types: ClassVar[Sequence[str] | None] = None
     by_stream: ClassVar[bool] = False
+    counted: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self) -> None:
         self.stumbles: dict[int, Exception] = {}

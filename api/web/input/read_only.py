@@ -12,9 +12,9 @@ from domain.execution.commands.update import UpdateExecution
 from domain.execution.state import Execution
 from domain.execution.types import SERVER_OWNED
 from domain.model import Value, Versioned
+from projections.representations.client_json import plain_json
 from projections.representations.execution import document
 from projections.representations.execution_schema import ServiceExecution
-from projections.representations.opened_json import plain_json
 
 RELATIONS = frozenset({"order", "service", "workflow", "customer", "provider"})
 COUNTING = frozenset({"duration", "activeDuration"})

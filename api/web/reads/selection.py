@@ -10,8 +10,8 @@ import orjson
 
 from domain.errors import Invalid
 from projections.query.field_paths import Keys, readings, segments
+from projections.representations.client_json import plain_json
 from projections.representations.execution_schema import ServiceExecution
-from projections.representations.opened_json import plain_json
 
 MOST_FIELDS = 100
 

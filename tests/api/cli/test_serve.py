@@ -164,7 +164,14 @@ def test_projection_commands_need_no_master_key(sealed: str, tmp_path: Path, com
 
 def test_verify_reports_how_much_it_compared(database: str, tmp_path: Path) -> None:
     said = run("verify", tmp_path, EXECUTIONS_DATABASE_URL=database).stdout
-    assert said.startswith("Compared 0 executions with their 0 events.\n")
+    assert said.splitlines() == [
+        "Checked 0 events, 0 data keys, 0 snapshots.",
+        *(
+            f"Compared 0 rows of {view}, up to position 0 of 0."
+            for view in ("executions", "analytics", "catalog", "logs")
+        ),
+        "All of it is what the events say.",
+    ]
 
 
 def test_taken_port_is_reported_before_anything_is_made(tmp_path: Path) -> None:

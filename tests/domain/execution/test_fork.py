@@ -40,8 +40,8 @@ from domain.execution.types import (
 from domain.model import Event, Recorded, replay
 from domain.registry import codec
 from domain.types import Assignee, StepAssignee
+from projections.representations.client_json import open_json
 from projections.representations.execution import ServiceExecution, document
-from projections.representations.opened_json import open_json
 from tests.support.given import NOON, SECOND, Given, given
 from tests.support.histories import (
     CREATED,

@@ -15,8 +15,8 @@ from domain.execution.events import ExecutionCreated
 from domain.execution.state import FINAL, Execution
 from domain.execution.types import Status, StepStatus
 from domain.model import Context, Recorded, Versioned, replay
+from projections.representations.client_json import open_json
 from projections.representations.execution import ServiceExecution, document
-from projections.representations.opened_json import open_json
 from tests.support.random_executions import (
     BODIES,
     CODEC,

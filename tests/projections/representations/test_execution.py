@@ -37,6 +37,7 @@ from domain.execution.types import ExecutionError, Status, StepPlan, Webhook
 from domain.model import Recorded
 from domain.registry import codec
 from domain.types import Assignee, StepAssignee
+from projections.representations.client_json import open_json, plain_json
 from projections.representations.execution import (
     ServiceExecution,
     document,
@@ -44,7 +45,6 @@ from projections.representations.execution import (
     step_json,
 )
 from projections.representations.jsonld import linked_data
-from projections.representations.opened_json import open_json, plain_json
 from tests.support.given import NOON, SECOND, Given, given
 from tests.support.histories import (
     CHECKPOINT,
