@@ -42,12 +42,13 @@ CREATE TABLE IF NOT EXISTS snapshots (
 );
 ALTER TABLE snapshots ADD COLUMN IF NOT EXISTS digest bytea;
 
--- A snapshot whose digest is another by now was damaged: it is left alone, and made again.
+-- A snapshot whose digest is another by now was damaged: it is left alone, and made again. All in it is
+-- immutable, so that PostgreSQL puts it in its place instead of calling it.
 CREATE OR REPLACE FUNCTION snapshot_digest(
     stream text, version bigint, place bigint, shape text, state bytea
 ) RETURNS bytea LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT sha256(convert_to(stream || E'\n' || version::text || E'\n' || place::text || E'\n'
-        || shape || E'\n', 'UTF8') || state)
+    SELECT sha256(decode(
+        md5(stream || '@' || version::text || '@' || place::text || '@' || shape), 'hex') || state)
 $$;
 
 CREATE TABLE IF NOT EXISTS data_keys (
