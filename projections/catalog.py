@@ -78,7 +78,7 @@ class Catalog:
     gathers: ClassVar[float] = 0.05
     types: ClassVar[Sequence[str] | None] = tuple(event.type for event in EVENTS)
     by_stream: ClassVar[bool] = True
-    counted: ClassVar[Mapping[str, str]] = {}
+    compared: ClassVar[Mapping[str, str]] = {"catalog": "true"}
 
     def __init__(self, codec: Codec) -> None:
         self.schema = f"-- Holds states {codec.shape}.{SCHEMA}"

@@ -124,7 +124,9 @@ class Analytics:
     )
     types: ClassVar[Sequence[str] | None] = tuple(event.type for event in (*COUNTED, *OF_STEPS))
     by_stream: ClassVar[bool] = False
-    counted: ClassVar[Mapping[str, str]] = {
+    compared: ClassVar[Mapping[str, str]] = {
+        "analytics_facts": "true",
+        "analytics_steps": "true",
         "analytics_totals": "(executions, judged, succeeded, ended, duration, cost, tokens, api_calls)"
         " <> (0, 0, 0, 0, 0, 0, 0, 0)",
         "analytics_spread": "ended <> 0",

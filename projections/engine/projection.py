@@ -21,8 +21,9 @@ class Projection(Protocol):
     """The only events it is shown; None for all."""
     by_stream: ClassVar[bool]
     """Whether each row follows from one stream alone: then several may apply the streams at once."""
-    counted: ClassVar[Mapping[str, str]]
-    """For tables of totals, the condition on rows that count something: others may be there or not."""
+    compared: ClassVar[Mapping[str, str]]
+    """The tables whose rows follow from the events alone, so that a second building has the same; and
+    which rows those are, as a condition: one of totals that counts nothing may be there or not."""
     gathers: ClassVar[float]
     """Seconds in which events may gather to a page: what is asked for at once gathers briefly."""
 

@@ -37,7 +37,8 @@ HOLD = SQL("LOCK TABLE {tables} IN ACCESS SHARE MODE")
 PARKED = SQL("SELECT position, stream, error FROM {own}.parked ORDER BY position")
 COLUMNS = """SELECT a.attname, t.typcategory, t.typname, a.attnum = ANY(i.indkey)
     FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
-    JOIN pg_index AS i ON i.indrelid = a.attrelid AND i.indisprimary
+    JOIN LATERAL (SELECT indkey FROM pg_index WHERE indrelid = a.attrelid AND indisunique
+        ORDER BY indisprimary DESC LIMIT 1) AS i ON true
     WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"""
 THERE = "SELECT to_regclass(%s) IS NOT NULL"
 NEXT = SQL("SELECT {key}, {rest} FROM {table} WHERE {where} ORDER BY {key} LIMIT {limit}")
@@ -104,7 +105,7 @@ async def verify(
             for fault in await work.begin():
                 yield fault
             if work.comparable:
-                for name in view.tables:
+                for name in view.compared:
                     async for fault in work.compare(name):
                         yield fault
                 for fault in await work.parked():
@@ -226,7 +227,7 @@ class _Verifying:
             [_key(*column[:2]) for column in columns if column[3]],
             [column[0] for column in others],
             [_read(*column[:3]) for column in others],
-            self._view.counted.get(name, "true"),
+            self._view.compared[name],
         )
 
     async def _rows(self, table: Table, side: str, last: Row | None) -> Rows:

@@ -69,7 +69,7 @@ class Executions:
     gathers: ClassVar[float] = 0.005
     types: ClassVar[Sequence[str] | None] = tuple(event.type for event in EVENTS)
     by_stream: ClassVar[bool] = True
-    counted: ClassVar[Mapping[str, str]] = {}
+    compared: ClassVar[Mapping[str, str]] = {"executions": "true"}
 
     def __init__(self, codec: Codec, capacity: int = CAPACITY) -> None:
         self.schema = f"-- Holds states {codec.shape} and documents {DOCUMENTS}.{SCHEMA}"

@@ -38,7 +38,7 @@ class LogLineProjection:
     gathers: ClassVar[float] = 0.05
     types: ClassVar[Sequence[str] | None] = NOTED_EVENTS
     by_stream: ClassVar[bool] = True
-    counted: ClassVar[Mapping[str, str]] = {}
+    compared: ClassVar[Mapping[str, str]] = {"log_notes": "true"}
 
     def forget(self) -> None:
         """There is nothing to forget."""

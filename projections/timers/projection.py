@@ -46,7 +46,7 @@ class Timers:
     gathers: ClassVar[float] = 0.02
     types: ClassVar[Sequence[str] | None] = tuple(event.type for event in CONCERNED)
     by_stream: ClassVar[bool] = True
-    counted: ClassVar[Mapping[str, str]] = {}
+    compared: ClassVar[Mapping[str, str]] = {"timers": "true"}
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._known: LruCache[str, Timer] = LruCache(capacity)

@@ -143,6 +143,20 @@ def test_damaged_events_are_envelopes_without_data_in_the_history(damaged: Damag
     assert all(event["data"] is None for event in page if event.get("unreadable"))
 
 
+def test_damaged_content_is_null_in_a_difference_and_a_damaged_event_is_the_servers_fault(
+    damaged: Damaged,
+) -> None:
+    answer = damaged.api.get("/executions/bad/diff", params={"from": 4, "to": 5})
+    if damaged.damage.shown:
+        changes: list[JSON] = answer.json()
+        assert {"a": SECRET} not in [change.get("value") for change in changes]
+        assert "/steps/0/status" in [change["path"] for change in changes]
+    else:
+        refused(answer, 500, "damaged")
+    changes = damaged.api.get("/executions/good/diff", params={"from": 4, "to": 5}).json()
+    assert {"a": SECRET} in [change.get("value") for change in changes]
+
+
 def test_damaged_events_stop_no_stream(damaged: Damaged) -> None:
     for path, place in (("/events", "position"), ("/executions/bad/events", "version")):
         with opened(damaged.api, path, **{"from": "start"}) as source:
