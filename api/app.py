@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -48,7 +48,7 @@ from domain import registry
 from domain.errors import NotFound
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
-from domain.eventlog.migrations import any_data_key, log_exists, migrate_log
+from domain.eventlog.migrations import log_exists, migrate_log
 from domain.eventlog.notifications import Listener
 from domain.eventlog.sessions import variables
 from domain.eventlog.store import Store
@@ -105,19 +105,14 @@ def database_variables(conninfo: str, schema: str) -> dict[str, str]:
     return variables(conninfo, schema)
 
 
-def migrate(conninfo: str, schema: str) -> None:
-    """Create what is missing in the database; safe to run at every start, by many at once."""
-    migrate_log(conninfo, schema)
-    migrate_projections(conninfo, schema, all_projections(registry.codec()))
+def migrate(conninfo: str, schema: str, *, begin_again: bool = True) -> None:
+    """Create what is missing in the database; safe to run at every start, by many at once.
 
-
-def check_master_key(conninfo: str, schema: str, master_key: Callable[[], bytes]) -> None:
-    """Raises WrongKey where the log was sealed with another master key. A log in which nothing is
-    sealed asks for none.
+    `begin_again`: see `migrate_projections`.
     """
-    if (kept := any_data_key(conninfo, schema)) is not None:
-        stream, wrapped = kept
-        Vault(master_key()).unwrap(wrapped, stream)
+    migrate_log(conninfo, schema)
+    views = all_projections(registry.codec())
+    migrate_projections(conninfo, schema, views, begin_again=begin_again)
 
 
 def new_hub(store: Store, tail: Tail, limit: int) -> Hub:

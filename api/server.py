@@ -14,7 +14,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from api.app import System, build, check_master_key, create_app, migrate
+from api.app import System, build, create_app, migrate
 from api.embedded_postgres.address_file import AddressFile, shown
 from api.embedded_postgres.cluster import PostgresError
 from api.embedded_postgres.data_dir import DataDir
@@ -28,6 +28,7 @@ from api.work import Task, relax_collector
 from api.work_process import WorkProcess
 from domain.errors import Overloaded
 from domain.eventlog.encryption import WrongKey
+from domain.eventlog.migrations import settle_master_key
 
 GRACE = 30
 LARGEST_MESSAGE = 64 * 1024
@@ -129,14 +130,17 @@ def keep_running(postgres: EmbeddedPostgres | None) -> None:
 def require_key_of_log(conninfo: str, settings: Settings, folder: DataDir) -> None:
     """Raises SetupError where the folder has not the master key that this log was sealed with.
 
-    A new one is not made for a log that has sealed something: it would only hide which one is missing.
+    A new one is made, at the first start, for a log that has none yet. For one that has, it would only
+    hide which one is missing.
     """
+    known = DataDir(folder.path).master_key
+    made = folder.master_key if folder.may_make else None
     try:
-        check_master_key(conninfo, settings.schema, DataDir(folder.path).master_key)
-    except WrongKey:
+        settle_master_key(conninfo, settings.schema, known, made)
+    except WrongKey as error:
         raise SetupError(
-            f"{folder.master_key_file} is not the key that this log was sealed with: put the right "
-            "one there, from the data directory of another server of this database or a backup"
+            f"{folder.master_key_file} is not the key that this log was sealed with ({error}): put the "
+            "right one there, from the data directory of another server of this database or a backup"
         ) from None
 
 

@@ -116,6 +116,20 @@ class OutcomeUnknown(DomainError):
     code = "outcome-unknown"
 
 
+class Damaged(DomainError):
+    """What is stored here cannot be read. That is no fault of the request; it has been logged."""
+
+    code = "damaged"
+
+    def __init__(self, detail: str | None = None, *, reason: str = "", **members: Any) -> None:
+        super().__init__(detail, **members)
+        self.reason = reason
+        """What is wrong, for those who run the server; it quotes no content."""
+
+    def __str__(self) -> str:
+        return f"{self.detail} ({self.reason})" if self.reason else self.detail
+
+
 class TooExpensive(DomainError):
     """This takes the database or the server too long; ask for less, or narrow it."""
 

@@ -28,6 +28,7 @@ class Value(BaseModel):
         serialize_by_alias=True,
         ser_json_inf_nan="constants",
         allow_inf_nan=False,
+        hide_input_in_errors=True,
     )
 
     @classmethod

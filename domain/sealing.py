@@ -30,10 +30,14 @@ MASKED = "***"
 
 
 class Ciphertext(NamedTuple):
-    """Content that stays sealed: in stored JSON `token` stands under `mark`."""
+    """Content that stays sealed: in stored JSON `token` stands under `mark`.
+
+    `damaged`: it was to be opened, and could not be.
+    """
 
     token: str
     mark: str = SEALED
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +50,10 @@ class Sealing:
 @dataclass(frozen=True, slots=True)
 class Opening:
     """Validation context of stored JSON: tokens go through `open` (token to JSON bytes), or stay
-    `Ciphertext` where it is missing or answers None (the key was destroyed).
+    `Ciphertext` where it is missing (the key was destroyed), or answers None (one is damaged).
     """
 
-    open: Callable[[str], bytes | None] = lambda _: None
+    open: Callable[[str], bytes | None] | None = None
 
 
 T = TypeVar("T")
@@ -61,9 +65,12 @@ def _marked(marker: str) -> tuple[WrapValidator, WrapSerializer]:
             return value
         if info.context is None or not (isinstance(value, dict) and value.keys() == {marker}):
             return handler(value)
-        content = info.context.open(value[marker])
-        if content is None:
+        opening: Opening = info.context
+        if opening.open is None:
             return Ciphertext(value[marker], marker)
+        content = opening.open(value[marker])
+        if content is None:
+            return Ciphertext(value[marker], marker, damaged=True)
         return handler(from_json(content))
 
     def sealed(value: Any, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:

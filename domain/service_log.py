@@ -53,18 +53,15 @@ class ServiceMapper(Mapper[str]):
         """The event in its envelope, a `Recorded`; an `UnknownEvent` in it if its type is not known.
 
         Raises:
-            ValidationError: the stored bytes are no such event.
+            Damaged: the stored bytes are no such event.
         """
         return cast(DomainEventProtocol[str], self.decode(stored_event))
 
     def decode(self, stored_event: StoredEvent) -> Recorded:
         """The same, by its real type."""
         assert isinstance(stored_event, RecordedNotification)
-        row = _row(stored_event)
-        try:
-            return self._codec.decode(row)
-        except KeyError:
-            return _unknown(row)
+        row = row_of(stored_event)
+        return self._codec.decode(row) if self._codec.knows(row.type) else _unknown(row)
 
     def to_stored_event(self, domain_event: DomainEventProtocol[str]) -> StoredEvent:
         """Raises NotSupportedError."""
@@ -101,7 +98,8 @@ class ServiceLog(Application[str]):
         return made
 
 
-def _row(event: RecordedNotification) -> EventRow:
+def row_of(event: RecordedNotification) -> EventRow:
+    """The row of the log that a stored event is."""
     return EventRow(
         event.id,
         event.originator_version,

@@ -52,7 +52,7 @@ KEEP = """INSERT INTO catalog SELECT kind, id, version, position, at, customer, 
     ON CONFLICT (kind, id) DO UPDATE SET version = excluded.version, position = excluded.position,
         at = excluded.at, document = excluded.document, shown = excluded.shown,
         state = excluded.state"""
-POSITION = "SELECT position FROM bookmarks WHERE view = 'catalog'"
+POSITION = "SELECT coalesce(max(position), 0) FROM bookmarks WHERE view = 'catalog'"
 
 
 class Entry(NamedTuple):
@@ -78,6 +78,7 @@ class Catalog:
     gathers: ClassVar[float] = 0.05
     types: ClassVar[Sequence[str] | None] = tuple(event.type for event in EVENTS)
     by_stream: ClassVar[bool] = True
+    compared: ClassVar[Mapping[str, str]] = {"catalog": "true"}
 
     def __init__(self, codec: Codec) -> None:
         self.schema = f"-- Holds states {codec.shape}.{SCHEMA}"

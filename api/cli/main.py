@@ -125,7 +125,8 @@ def projections(data_dir: Path | None, *, as_json: bool) -> None:
 def rebuild(view: str, data_dir: Path | None, processes: int | None) -> None:
     """Make the tables of VIEW anew from the log, while the old ones serve.
 
-    VIEW is executions, analytics, catalog, logs or timers.
+    VIEW is executions, analytics, catalog, logs or timers; or snapshots, from which states are loaded
+    faster.
 
     The new tables take over in one step. It may be interrupted; nothing is lost, and the next run
     begins again. A long log is shared out among several processes, which leave the processors to
@@ -138,16 +139,18 @@ def rebuild(view: str, data_dir: Path | None, processes: int | None) -> None:
 
 @main.command()
 @DATA_DIR
-@click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def verify(data_dir: Path | None, *, as_json: bool) -> None:
-    """Fold every execution anew from its events, and compare it with the read model.
+    """Hold all that is stored against itself: the log, its keys, its snapshots, and every view.
 
-    Exits with 1 and names each execution that differs. The server may go on meanwhile. The data
-    directory must hold the master key of the log: what it sealed could not be read without.
+    Positions and versions have no holes, all that is sealed opens, and every column of every view is
+    what the events say, as far as the view goes. Exits with 1 and names each fault. The server may go on
+    meanwhile; the database needs room for the views once more. The data directory must hold the master
+    key of the log: what it sealed could not be read without.
     """
-    from api.cli.projections import verify_rows
+    from api.cli.verify import verify_all
 
-    verify_rows(data_dir, as_json=as_json)
+    verify_all(data_dir, as_json=as_json)
 
 
 @main.command()

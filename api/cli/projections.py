@@ -1,4 +1,4 @@
-"""`executions projections`, `rebuild`, `verify` and `work`: looking after the read side."""
+"""`executions projections`, `rebuild` and `work`: looking after what is made of the log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -28,17 +27,18 @@ from domain.errors import Overloaded
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.store import Store
 from domain.eventlog.timeouts import available
+from domain.integrity.histories import Histories
+from domain.integrity.snapshots import rebuild_snapshots
 from projections.engine.parallel_rebuild import PartFailed, Processes
 from projections.engine.progress import ViewProgress, progress_of
 from projections.engine.projection import Projection
 from projections.engine.rebuild import RebuildUnderWay, rebuild
-from projections.executions.projection import Executions
-from projections.executions.verify import Compared, Difference, verify
 from projections.registry import all_projections
 
 Work = Callable[[str, str, Store], Awaitable[None]]
 Check = Callable[[str, Settings, DataDir], None]
 
+SNAPSHOTS = "snapshots"
 MOST_PROCESSES = 4
 """Unless more are asked for: PostgreSQL needs processors, too."""
 
@@ -47,12 +47,12 @@ def on_log(data_dir: Path | None, work: Work, check: Check = lambda _, __, ___: 
     """Do some work on the log of the settings, whether its server runs or not; never make one."""
     with _log_of(data_dir, check) as (conninfo, schema, _):
         store = Store(conninfo, schema, registry.codec(), Keyring(NO_KEY))
-        asyncio.run(_opened(store, work(conninfo, schema, store)))
+        asyncio.run(opened(store, work(conninfo, schema, store)))
 
 
 def work(data_dir: Path | None) -> None:
     """Keep the views up to the log, and fire timers, until a signal ends it."""
-    with _log_of(data_dir, require_key_of_log) as (conninfo, schema, postgres):
+    with _log_of(data_dir, require_key_of_log, begin_again=True) as (conninfo, schema, postgres):
         settings = read(data_dir=data_dir)
         key = DataDir(settings.data_dir).master_key()
         task = Task(conninfo, schema, key.hex(), settings.log_level)
@@ -61,7 +61,7 @@ def work(data_dir: Path | None) -> None:
 
 @contextmanager
 def _log_of(
-    data_dir: Path | None, check: Check = lambda _, __, ___: None
+    data_dir: Path | None, check: Check = lambda _, __, ___: None, *, begin_again: bool = False
 ) -> Iterator[tuple[str, str, EmbeddedPostgres | None]]:
     """The connection string of the log, its schema, and the server where it is our own."""
     try:
@@ -70,8 +70,8 @@ def _log_of(
         folder = DataDir(settings.data_dir)
         with database(settings, folder) as (conninfo, postgres):
             _require_log(conninfo, settings, folder)
+            migrate(conninfo, settings.schema, begin_again=begin_again)
             check(conninfo, settings, folder)
-            migrate(conninfo, settings.schema)
             yield conninfo, settings.schema, postgres
     except SetupError as error:
         raise click.ClickException(str(error)) from None
@@ -93,7 +93,8 @@ def _require_log(conninfo: str, settings: Settings, folder: DataDir) -> None:
     )
 
 
-async def _opened(store: Store, work: Awaitable[None]) -> None:
+async def opened(store: Store, work: Awaitable[None]) -> None:
+    """Do some work while a store is open."""
     await store.open()
     try:
         async with available():
@@ -124,10 +125,14 @@ def _table(rows: list[ViewProgress], head: int) -> Table:
 
 
 def rebuild_projection(name: str, data_dir: Path | None, processes: int | None) -> None:
-    """Make a view's tables anew, while the old ones serve."""
+    """Make a view's tables anew, while the old ones serve; or the snapshots, which are no view."""
+    if name == SNAPSHOTS:
+        on_log(data_dir, _snapshots)
+        return
     views: dict[str, Projection] = {view.name: view for view in all_projections(registry.codec())}
     if name not in views:
-        raise click.ClickException(f"there is no view `{name}`; there are {', '.join(views)}")
+        known = ", ".join((*views, SNAPSHOTS))
+        raise click.ClickException(f"there is no view `{name}`; there are {known}")
 
     workers = Processes(processes or min(_processors(), MOST_PROCESSES), rebuild_worker.COMMAND)
 
@@ -142,39 +147,17 @@ def rebuild_projection(name: str, data_dir: Path | None, processes: int | None) 
         raise click.ClickException(str(error)) from None
 
 
+async def _snapshots(conninfo: str, schema: str, store: Store) -> None:
+    histories = Histories(conninfo, schema)
+    try:
+        streams = await rebuild_snapshots(store, histories)
+    finally:
+        histories.close()
+    click.echo(f"snapshots are new, of {streams} streams")
+
+
 def _processors() -> int:
     """How many this process may use; elsewhere than on Linux, how many there are."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def verify_rows(data_dir: Path | None, *, as_json: bool) -> None:
-    """Fold every execution anew and compare it with its row; exit with 1 where they differ.
-
-    Nothing is opened for that. But whoever verifies wants to know that all can be read, so the master
-    key has to be there, and has to be the right one.
-    """
-    differences: list[Difference] = []
-    compared = Compared()
-
-    async def work(conninfo: str, schema: str, store: Store) -> None:
-        view = Executions(store.codec)
-        with progress("Verifying") as reached:
-            async for difference in verify(conninfo, schema, view, reached, compared=compared):
-                differences.append(difference)
-                if not as_json:
-                    click.echo(f"{difference.id}: {difference.what}")
-
-    on_log(data_dir, work, require_key_of_log)
-    if as_json:
-        found = [difference._asdict() for difference in differences]
-        click.echo(json.dumps({**asdict(compared), "differences": found}))
-    else:
-        click.echo(
-            f"Compared {compared.executions} executions with their {compared.events} events."
-        )
-    if differences:
-        raise click.ClickException(f"{len(differences)} executions differ from their events")
-    if not as_json:
-        click.echo("Every row is what the events say.")

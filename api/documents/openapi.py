@@ -204,7 +204,7 @@ def _answer(row: Operation) -> Any:
 
 
 def _refusals(row: Operation) -> set[str]:
-    codes = {*row.problems, "malformed", "invalid", "internal", "overloaded"}
+    codes = {*row.problems, "malformed", "invalid", "damaged", "internal", "overloaded"}
     if row.right is not Right.OPEN:
         codes |= {"unauthenticated", "forbidden"}
     if row.body is not None:

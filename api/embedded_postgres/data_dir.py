@@ -85,7 +85,7 @@ class DataDir:
         if not self.may_make and self._lacks(self.master_key_file):
             raise SetupError(
                 f"{self.missing('master.key')} What it sealed cannot be read without it: else put it "
-                "back from a backup"
+                "back from a backup, or from the data directory of another server of this log"
             )
         try:
             key = base64.b64decode(self._secret(self.master_key_file), b"-_", validate=True)

@@ -134,6 +134,14 @@ PROBLEMS = {
         "Request line and headers have more than 64 KiB together.",
         "Shorten the path, the query or the headers; a long filter goes to `POST /executions/find`.",
     ),
+    "damaged": Problem(
+        500,
+        "Stored data is damaged",
+        "What is stored of this cannot be read: bytes, a key or a name are not what they were when they "
+        "were written, or a newer program wrote them. Nothing is wrong with the request.",
+        "Tell whoever runs the server: it has been logged, and `executions verify` names all that is "
+        "damaged. Sending it again changes nothing.",
+    ),
     "internal": Problem(
         500,
         "Internal error",

@@ -22,11 +22,11 @@ from domain import registry
 from domain.catalog.confirm_order import ConfirmOrder
 from domain.catalog.order import CancelOrder
 from domain.errors import NotFound
-from domain.eventlog.codec import open_json
 from domain.eventlog.store import Store
 from domain.writer.command_bus import Answer, Bus
 from projections.catalog import Catalog
 from projections.representations.catalog import document
+from projections.representations.client_json import shown_json
 
 
 class Kind(NamedTuple):
@@ -110,7 +110,7 @@ class CatalogHandlers:
             streams = [f"{kind}/{entry.id}" for entry in page.data]
             keys = await self._store.keys(streams) if kind in SEALED_KINDS else {}
             items = [
-                open_json(entry.document, keys.get(stream))
+                shown_json(entry.document, keys.get(stream))
                 for entry, stream in zip(page.data, streams, strict=True)
             ]
             headers = {"log-position": str(page.position)}

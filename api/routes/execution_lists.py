@@ -28,7 +28,7 @@ from api.web.reads.list_request import (
 from api.web.reads.list_request import PARAMETERS as LIST_WORDS
 from api.web.reads.selection import Selection
 from api.web.request import Request
-from domain.eventlog.codec import open_json, sealed_json
+from domain.eventlog.codec import sealed_json
 from domain.eventlog.store import Store
 from projections.executions import facets
 from projections.executions.columns import INDEXED, field
@@ -36,6 +36,7 @@ from projections.executions.past import PastLists
 from projections.executions.projection import Executions, Listed, Page
 from projections.query import parser
 from projections.query.ast import Condition
+from projections.representations.client_json import shown_json
 
 LIST_PARAMETERS = (*LIST_WORDS, EXPAND, MIN_POSITION)
 
@@ -129,7 +130,7 @@ class ListHandlers:
             rows = [
                 Listed(row.id, sealed_json(item)) for row, item in zip(rows, documents, strict=True)
             ]
-        opened = [open_json(row.document, keys[f"execution/{row.id}"]) for row in rows]
+        opened = [shown_json(row.document, keys[f"execution/{row.id}"]) for row in rows]
         if chosen and chosen.deep:
             return [orjson.dumps(chosen.of(orjson.loads(item))) for item in opened]
         return opened

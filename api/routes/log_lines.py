@@ -20,13 +20,14 @@ from api.web.parameters import CURSOR, LIMIT, MIN_POSITION, parsed_time
 from api.web.reads.consistency import Consistency
 from api.web.request import Request
 from api.web.streams import event_stream
-from domain.errors import Invalid, NotFound
-from domain.eventlog.codec import plain_json
+from domain.damage import report
+from domain.errors import Damaged, Invalid, NotFound
 from domain.eventlog.store import Store
 from domain.execution.commands.log import AppendLogLines, LogLine
 from domain.execution.types import LogLevel
 from domain.writer.command_bus import Answer, Bus
 from projections.log_lines.reader import LogFilter, LogLinePages
+from projections.representations.client_json import plain_json
 
 MOST_LINES = 1_000
 LEVELS: tuple[LogLevel, ...] = get_args(LogLevel)
@@ -74,10 +75,7 @@ class LogLineHandlers:
         if streaming:
             return await self._streams.follow(request, only)
         order = request.choice("order", "asc", "desc")
-        if (versioned := await self._store.load(f"execution/{request.path['id']}")) is None:
-            raise NotFound("There is no such execution.")
-        await self._consistency.wait_for_projection(request, "logs")
-        await self._consistency.wait_for_log_lines(versioned)
+        await self._wait(request)
         position = self._consistency.position("logs")
         page = await self._logs.read(
             request.path["id"],
@@ -89,6 +87,18 @@ class LogLineHandlers:
         items = [plain_json(line) for line in page.data]
         headers = {"log-position": str(position), **responses.VARY}
         return responses.json(responses.page(items, page.next_cursor), headers)
+
+    async def _wait(self, request: Request) -> None:
+        """Until the lines go as far as asked for; there are lines of one that is damaged, too."""
+        try:
+            versioned = await self._store.load(f"execution/{request.path['id']}")
+        except Damaged as error:
+            report(error)
+            return
+        if versioned is None:
+            raise NotFound("There is no such execution.")
+        await self._consistency.wait_for_projection(request, "logs")
+        await self._consistency.wait_for_log_lines(versioned)
 
 
 def prepare_lines(request: Request) -> PreparedCommand:

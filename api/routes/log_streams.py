@@ -14,14 +14,15 @@ from api.streaming.stream_position import BadCursor
 from api.web.request import Request
 from api.web.streams import event_stream
 from api.web.streams.event_source import EventSource, control, frame
-from domain.errors import NotFound, Overloaded
-from domain.eventlog.codec import plain_json
+from domain.damage import report
+from domain.errors import Damaged, NotFound, Overloaded
 from domain.json_forms import parse_time
 from domain.model import Versioned
 from projections.engine.position_tracker import PositionTracker
 from projections.log_lines.news import LineSubscription, LogLineNotifier
 from projections.log_lines.reader import LogFilter
 from projections.log_lines.stream import LogLineReader, Place, RecordedLine
+from projections.representations.client_json import plain_json
 
 UNWOKEN = 15.0
 """Seconds after which to look without being woken."""
@@ -50,12 +51,10 @@ class LogLineStreams:
         if self._hub.full:
             return event_stream.sent_away(request)
         execution = request.path["id"]
-        versioned = await hub.loader.state(f"execution/{execution}")
-        if versioned is None:
-            raise NotFound("There is no such execution.")
+        versioned = await self._state(execution)
         place = await self._start(request, execution)
         resumed = request.header("last-event-id") is not None
-        if resumed and await self._over(versioned, execution, only, place):
+        if resumed and versioned and await self._over(versioned, execution, only, place):
             return Response(status_code=204)
         if hub.full:  # to ask takes time, in which others come
             return event_stream.sent_away(request)
@@ -65,6 +64,17 @@ class LogLineStreams:
 
         headers = {"log-position": str(self._positions.position("logs"))}
         return EventSource(hub, frames, headers)
+
+    async def _state(self, execution: str) -> Versioned[Any] | None:
+        """None where it is damaged: its lines are sent all the same."""
+        try:
+            versioned = await self._hub.loader.state(f"execution/{execution}")
+        except Damaged as error:
+            report(error)
+            return None
+        if versioned is None:
+            raise NotFound("There is no such execution.")
+        return versioned
 
     async def _start(self, request: Request, execution: str) -> Place:
         last = request.header("last-event-id")
@@ -133,7 +143,7 @@ class LogLineStreams:
         What is noted later asks again.
         """
         follower.noted = False
-        versioned = await self._hub.loader.state(f"execution/{execution}")
+        versioned = await self._state(execution)
         if versioned is None or not versioned.state.final:
             return False
         if await self._positions.wait("logs", versioned.position, AGAIN):

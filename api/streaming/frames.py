@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from typing import Any, NamedTuple
 
 import orjson
-import structlog
 
-from api.streaming.log.entry import DamagedKey, Entry, States
-from api.telemetry.metrics import UNREADABLE
-from domain.eventlog.codec import open_json, sealed_json
-from domain.eventlog.encryption import WrongKey
+from api.streaming.log.entry import Entry, States
+from domain.damage import REPORTS
+from domain.eventlog.codec import sealed_json
+from domain.eventlog.encryption import DamagedKey, WrongKey
 from domain.execution.events import ExecutionFailed
 from domain.execution.parts import Step
 from domain.execution.types import StepStatus
 from domain.json_forms import format_time
-from domain.lru import LruCache
+from projections.representations.client_json import marked_unreadable, open_json
 from projections.representations.cloudevents import envelope
 from projections.representations.execution import document, step_document
 
@@ -33,10 +31,6 @@ STEP_TYPES = {
 }
 """The frame for the status that a step has now; there is none for a step that is pending again."""
 
-REPORTED: LruCache[tuple[str, int, datetime], bool] = LruCache(100_000)
-
-log = structlog.get_logger()
-
 
 class Format(NamedTuple):
     """One way to tell of an event; `folded` if that takes the states before and after it."""
@@ -47,42 +41,12 @@ class Format(NamedTuple):
 
 
 def _envelope(entry: Entry) -> Frames:
-    return [(entry.type, _opened_envelope(entry))]
+    return [(entry.type, envelope(entry.row, entry.key))]
 
 
 def _envelope_with_state(entry: Entry) -> Frames:
-    return [(entry.type, _opened_envelope(entry, with_state=True))]
-
-
-def _opened_envelope(entry: Entry, *, with_state: bool = False) -> bytes:
-    after = entry.states.after if with_state and entry.states else None
-    try:
-        return envelope(entry.row, entry.key, after)
-    except Exception as error:  # noqa: BLE001 - whatever is damaged is reported, and stops no other
-        _report(entry, error)
-        return _unreadable_envelope(entry)
-
-
-def _unreadable_envelope(entry: Entry) -> bytes:
-    """The envelope of an event that cannot be opened: damage to one event stops no other."""
-    row = entry.row._replace(data=b"null")
-    try:
-        shown = envelope(row, None)
-    except Exception:  # noqa: BLE001 - its metadata is damaged, too
-        shown = envelope(row._replace(meta='{"by":"unknown"}'), None)
-    return shown[:-1] + b',"unreadable":true}'
-
-
-def _report(entry: Entry, error: Exception) -> None:
-    """Count and log once that an event cannot be opened."""
-    event = entry.stream, entry.position, entry.row.at
-    if REPORTED.get(event) is None:
-        REPORTED.put(event, True)
-        REPORTED.trim()
-        UNREADABLE.inc()
-        if not isinstance(entry.key, DamagedKey):  # that was logged once for all events of the key
-            place = {"position": entry.position, "type": entry.type}
-            log.error("an event cannot be opened", **place, exc_info=error)
+    after = entry.states.after if entry.states else None
+    return [(entry.type, envelope(entry.row, entry.key, after))]
 
 
 def _watched(entry: Entry) -> Frames:
@@ -110,9 +74,9 @@ def _flat(entry: Entry, states: States, more: Frame) -> Frames:
     try:
         return [(type_, open_json(json, entry.key)) for type_, json in sealed]
     except WrongKey as error:
-        _report(entry, error)
-        unreadable = [(type_, json[:-1] + b',"unreadable":true}') for type_, json in sealed]
-        return [(type_, open_json(json, None)) for type_, json in unreadable]
+        if not isinstance(entry.key, DamagedKey):  # that was reported, once for all its events
+            REPORTS.report("an event cannot be opened", entry.stream, entry.row.version, error)
+        return [(type_, marked_unreadable(open_json(json, None))) for type_, json in sealed]
 
 
 def frames(states: States, data: Frame) -> Iterator[Frame]:

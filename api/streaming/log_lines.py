@@ -18,12 +18,12 @@ from api.streaming.log.entry import EXECUTIONS, Entry
 from api.streaming.log.loader import Loader
 from api.streaming.subscriber import Subscriber
 from domain.errors import Overloaded
-from domain.eventlog.codec import plain_json
-from domain.eventlog.encryption import DataKey, WrongKey
+from domain.eventlog.encryption import DataKey
 from domain.eventlog.notifications import Wake
 from domain.model import Versioned
 from projections.log_lines.model import NOTED_EVENTS, Kept, noted, shown
 from projections.log_lines.tail import LogLineTail, Page
+from projections.representations.client_json import plain_json
 
 POLL = 0.25
 REPAIR = 1.0
@@ -192,13 +192,7 @@ class LogLines:
 
 def _frame(stream: str, line: Kept, key: DataKey | None) -> bytes:
     frame = {"type": "log", "execution": stream.removeprefix(EXECUTIONS)}
-    try:
-        return plain_json({**frame, **shown(line, key)})
-    except WrongKey:
-        log.exception("a log line cannot be opened", stream=stream)
-        closed = shown(line, None)
-        del closed["erased"]
-        return plain_json({**frame, **closed, "unreadable": True})
+    return plain_json({**frame, **shown(line, key)})
 
 
 def _filters(groups: Iterable[Group]) -> bool:

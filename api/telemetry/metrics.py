@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge
+from collections.abc import Iterator
+
+from prometheus_client import REGISTRY, Counter, Gauge
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from domain.damage import REPORTS
 
 REQUESTS = Counter("executions_requests_total", "Requests by operation", ["operation"])
 REFUSALS = Counter("executions_refusals_total", "Refused requests by problem code", ["code"])
@@ -11,6 +17,17 @@ VIEW_POSITION = Gauge("executions_view_position", "How far a view is", ["view"])
 VIEW_PARKED = Gauge("executions_view_parked", "Events that a view could not apply", ["view"])
 COMMANDS_WAITING = Gauge("executions_commands_waiting", "Commands that wait for the next batch")
 STREAMS = Gauge("executions_streams", "Open streams")
-UNREADABLE = Counter(
-    "executions_unreadable_total", "Events that this process could not tell to watchers"
-)
+
+
+class _Unreadable(Collector):
+    """How much of what is stored this process could not read."""
+
+    def collect(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(
+            "executions_unreadable",
+            "Events, keys and log lines that this process could not read",
+            REPORTS.count,
+        )
+
+
+REGISTRY.register(_Unreadable())

@@ -12,7 +12,7 @@ from api.access.rights import Right
 from api.problems import problems
 from api.telemetry.metrics import REFUSALS
 from api.web.ids import ID
-from domain.errors import DomainError, NotFound
+from domain.errors import Damaged, DomainError, NotFound
 
 log = structlog.get_logger()
 
@@ -49,5 +49,7 @@ def refusal(error: Exception, scope: Scope) -> Response:
         method = scope.get("method", "WEBSOCKET")
         log.error("request failed", method=method, path=scope["path"], exc_info=error)
         error = problems.Internal()
+    if isinstance(error, Damaged):
+        log.error("stored data is damaged", path=scope["path"], reason=str(error))
     REFUSALS.labels(error.code).inc()
     return problems.answer(error, scope["path"])

@@ -10,12 +10,12 @@ from starlette.types import ASGIApp
 from api.web import responses
 from api.web.operation import Parameter
 from api.web.request import Request
-from domain.eventlog.codec import plain_json
 from domain.execution.state import Execution
 from domain.model import Versioned
 from domain.writer.command_bus import Bus
 from domain.writer.message import Message
 from projections.representations import catalog
+from projections.representations.client_json import plain_json
 from projections.representations.cloudevents import envelope
 from projections.representations.execution import document
 

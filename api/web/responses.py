@@ -11,9 +11,9 @@ from starlette.responses import Response
 from api.web.negotiation import prefers
 from api.web.preferences import wants_minimal
 from api.web.request import Request
-from domain.eventlog.codec import plain_json
 from domain.model import Versioned
 from domain.writer.command_bus import Answer
+from projections.representations.client_json import plain_json
 from projections.representations.execution import opened_json
 from projections.representations.jsonld import linked_data
 

@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 import orjson
 from pydantic import BaseModel, TypeAdapter
 
-from domain.eventlog.encryption import DataKey
+from domain.damage import reason
+from domain.errors import Damaged
+from domain.eventlog.encryption import DamagedKey, DataKey
 from domain.json_forms import format_time
 from domain.model import Aggregate, Event, LogEntry, Recorded, Versioned, aggregate_id
-from domain.sealing import SEALED_JSON, SECRET_JSON, Ciphertext, Opening, Sealing
+from domain.sealing import Ciphertext, Opening, Sealing
 
 
 class Snapshot(NamedTuple):
@@ -66,7 +68,7 @@ NOTHING_OPEN = Sealing(lambda content: _seal(None, 0, content))
 
 def opening(key: DataKey | None) -> Opening:
     """The context that opens what `key` sealed; without a key everything stays sealed."""
-    return SEALED_ONLY if key is None else Opening(key.open)
+    return SEALED_ONLY if key is None else Opening(key.open_or_report)
 
 
 class Codec:
@@ -80,8 +82,14 @@ class Codec:
         self.shape = fingerprint([s.json_schema(by_alias=False) for s in self._states.values()])
 
     def encode(self, recorded: Recorded, key: DataKey | None) -> EventRow:
-        """The row of an event; a type with sealed fields needs the stream's key."""
+        """The row of an event; a type with sealed fields needs the stream's key.
+
+        Raises:
+            WrongKey: that key is damaged.
+        """
         event = recorded.event
+        if event.sealed and isinstance(key, DamagedKey):
+            raise key.error()  # pydantic would wrap what is raised while it serialises
         context = Sealing(partial(_seal, key, recorded.version)) if event.sealed else None
         data = event.__pydantic_serializer__.to_json(
             event, by_alias=True, exclude_unset=True, context=context
@@ -97,7 +105,29 @@ class Codec:
         )
 
     def decode(self, row: EventRow, key: DataKey | None = None) -> Recorded:
-        """The event of a row. Without a key its sealed fields stay `Ciphertext`."""
+        """The event of a row. Without a key its sealed fields stay `Ciphertext`, and so does with one
+        what cannot be opened.
+
+        Raises:
+            Damaged: its bytes are not what its type says, or this program does not know the type.
+        """
+        try:
+            return self._decoded(row, key)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it quotes content
+            raise Damaged(
+                f"Event {row.version} of {row.stream}, at position {row.position}, cannot be read.",
+                reason=reason(error)
+                if self.knows(row.type)
+                else f"the type {row.type} is not known here",
+                stream=row.stream,
+                version=row.version,
+            ) from None
+
+    def knows(self, type_: str) -> bool:
+        """Whether there is an event with this public name."""
+        return type_ in self._events
+
+    def _decoded(self, row: EventRow, key: DataKey | None) -> Recorded:
         event = self._events[row.type]
         meta = orjson.loads(row.meta)
         occurred_at = meta.get("occurredAt")
@@ -130,9 +160,21 @@ class Codec:
         )
 
     def thaw(self, row: Snapshot, key: DataKey | None = None) -> Versioned[Any]:
-        """The state of a row. Without a key its sealed fields stay `Ciphertext`."""
-        adapter = self._states[row.stream.partition("/")[0]]
-        state = adapter.validate_json(row.state, strict=False, context=opening(key))
+        """The state of a row. Without a key its sealed fields stay `Ciphertext`.
+
+        Raises:
+            Damaged: its bytes are no such state.
+        """
+        try:
+            adapter = self._states[row.stream.partition("/")[0]]
+            state = adapter.validate_json(row.state, strict=False, context=opening(key))
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it quotes content
+            raise Damaged(
+                f"The state of {row.stream} that is kept at version {row.version} cannot be read.",
+                reason=reason(error),
+                stream=row.stream,
+                version=row.version,
+            ) from None
         return Versioned(state, row.version, row.position, row.at, len(row.state))
 
 
@@ -162,13 +204,8 @@ def _meta(recorded: Recorded) -> str:
     return orjson.dumps(meta).decode()
 
 
-def plain_json(value: Any) -> bytes:
-    """JSON of what was opened before; content whose key was destroyed reads as null."""
-    return orjson.dumps(value, _as_null)
-
-
 def sealed_json(value: Any) -> bytes:
-    """JSON of what was not opened: each `Ciphertext` as its token, for `open_json`."""
+    """JSON of what was not opened: each `Ciphertext` as its token, for `opened_json`."""
     return orjson.dumps(value, _as_shown)
 
 
@@ -190,20 +227,12 @@ def _defaults(state: type[Any]) -> list[tuple[str, Any]]:
     return [(field.name, field.default) for field in fields(state) if field.default is not MISSING]
 
 
-def _as_null(value: object) -> Any:
-    if isinstance(value, Decimal):
-        return _exact(value)
-    if not isinstance(value, Ciphertext):
-        raise TypeError(f"{type(value).__name__} cannot be written as JSON")
-    return None
-
-
 def _as_shown(value: object) -> Any:
-    return _exact(value) if isinstance(value, Decimal) else _as_stored(value)
+    return exact(value) if isinstance(value, Decimal) else _as_stored(value)
 
 
-def _exact(amount: Decimal) -> orjson.Fragment:
-    """With all its digits, which no float has."""
+def exact(amount: Decimal) -> orjson.Fragment:
+    """An amount with all its digits, which no float has."""
     return orjson.Fragment(format(amount, "f"))
 
 
@@ -229,17 +258,3 @@ def encode_line(stream: str, entry: LogEntry, at: datetime, key: DataKey) -> Lin
     """The row of a log line that was recorded at a time."""
     sealed = key.seal(orjson.dumps(entry.content), UNSEALED_VERSION)
     return LineRow(aggregate_id(stream), entry.occurred_at, at, entry.level, entry.step, sealed)
-
-
-def open_json(sealed: bytes, key: DataKey | None) -> bytes:
-    """Stored JSON with its tokens replaced by their content; `null` where the key was destroyed.
-
-    Secrets stay secrets: they read as `"***"`.
-    """
-    if b'"$secret"' in sealed:
-        sealed = SECRET_JSON.sub(b'"***"', sealed)
-    if b'"$sealed"' not in sealed:
-        return sealed
-    return SEALED_JSON.sub(
-        lambda token: b"null" if key is None else key.open(token[1].decode()), sealed
-    )

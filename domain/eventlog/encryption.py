@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from hashlib import sha256
 from os import urandom
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
+from domain.damage import REPORTS
+from domain.errors import Damaged
+
 NONCE_BYTES = 12
 KEY_BYTES = 32
+CONSTANT = b"executions check"
 
 
-class WrongKey(Exception):
+class WrongKey(Damaged):
     """The master key, or the data key, does not fit what it should open."""
 
 
@@ -52,8 +58,48 @@ class DataKey:
                 f"a sealed field of {self._stream} cannot be decrypted: wrong key, wrong place, or changed"
             ) from error
 
+    def open_or_report(self, token: str) -> bytes | None:
+        """The content of a token, None where it cannot be opened: one stops nobody."""
+        try:
+            return self.open(token)
+        except WrongKey as error:
+            version = token.partition(".")[0]
+            number = int(version) if version.isdecimal() else 0
+            REPORTS.report("an event cannot be opened", self._stream, number, error)
+            return None
+
     def _associated_data(self, version: str) -> bytes:
         return f"{self._stream}@{version}".encode()
+
+
+class DamagedKey(DataKey):
+    """Stands for a data key that cannot be unwrapped: it opens and seals nothing."""
+
+    def __init__(self, stream: str) -> None:
+        self._stream = stream
+
+    def seal(self, content: bytes, version: int) -> str:
+        """Raises WrongKey."""
+        raise self.error()
+
+    def open(self, token: str) -> bytes:
+        """Raises WrongKey."""
+        raise self.error()
+
+    def open_or_report(self, token: str) -> bytes | None:
+        """None; the key itself was reported."""
+        return None
+
+    def error(self) -> WrongKey:
+        """What to raise where the key is needed."""
+        return WrongKey(f"the data key of {self._stream} is damaged")
+
+
+class KeyCheck(NamedTuple):
+    """The id of a master key, and a constant that it wrapped."""
+
+    id: str
+    wrapped: bytes
 
 
 class Vault:
@@ -63,6 +109,21 @@ class Vault:
         if len(master_key) != KEY_BYTES:
             raise WrongKey(f"a master key has {KEY_BYTES} bytes, this one has {len(master_key)}")
         self._master = master_key
+
+    @property
+    def id(self) -> str:
+        """A name for the master key, which tells nothing of it."""
+        return sha256(b"executions master key\n" + self._master).hexdigest()[:16]
+
+    @property
+    def check(self) -> KeyCheck:
+        """What is kept of the master key, to know it again."""
+        return KeyCheck(self.id, aes_key_wrap(self._master, CONSTANT))
+
+    def require(self, check: KeyCheck) -> None:
+        """Raises WrongKey where a check is of another master key."""
+        if check != self.check:
+            raise WrongKey(f"the log has the master key {check.id}, and this is {self.id}")
 
     def make(self, stream: str) -> tuple[DataKey, bytes]:
         """A new data key and its wrapped form (RFC 3394), which may be stored."""
@@ -77,5 +138,23 @@ class Vault:
         """
         try:
             return DataKey(aes_key_unwrap(self._master, wrapped), stream)
-        except InvalidUnwrap as error:
-            raise WrongKey("the master key does not match the data keys of this log") from error
+        except (InvalidUnwrap, ValueError) as error:
+            raise WrongKey(
+                f"the data key of {stream} is damaged, or was wrapped by another master key"
+            ) from error
+
+    def unwraps(self, wrapped: bytes, stream: str) -> bool:
+        """Whether it is the master key of a wrapped data key, which is not damaged."""
+        try:
+            self.unwrap(wrapped, stream)
+        except WrongKey:
+            return False
+        return True
+
+    def unwrap_or_report(self, wrapped: bytes, stream: str) -> DataKey:
+        """The same; a `DamagedKey` where it cannot be unwrapped: one stops nobody."""
+        try:
+            return self.unwrap(wrapped, stream)
+        except WrongKey as error:
+            REPORTS.report("a data key cannot be unwrapped", stream, 0, error)
+            return DamagedKey(stream)

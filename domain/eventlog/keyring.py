@@ -56,7 +56,7 @@ class Keyring:
         if len(self._absent) > self._capacity:
             self._absent.clear()
         self._absent.update(absent)
-        found = {s: self._vault.unwrap(bytes(wrapped), s) for s, wrapped in rows}
+        found = {s: self._vault.unwrap_or_report(bytes(wrapped), s) for s, wrapped in rows}
         for stream, key in found.items():
             self._keep(stream, key)
         return found

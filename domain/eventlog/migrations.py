@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256
 from importlib.resources import files
 
-import psycopg
 from psycopg.sql import SQL, Identifier, Literal
 
-from domain.eventlog.sessions import connect, session_options
+from domain.eventlog.encryption import KeyCheck, Vault, WrongKey
+from domain.eventlog.sessions import connect
 
 # Nothing while the log may be changed: then it is migrated again, which forbids it.
 FORM = """SELECT obj_description(to_regclass('head'), 'pg_class') FROM pg_trigger
     WHERE tgrelid = to_regclass('events') AND tgname = 'append_only' AND tgenabled = 'A'"""
+
+KEY_CHECK = "SELECT id, wrapped FROM master_key"
+KEEP_KEY_CHECK = "INSERT INTO master_key (id, wrapped) VALUES (%s, %s)"
+SOME_KEYS = "SELECT originator_id, wrapped FROM data_keys LIMIT 100"
+"""One of them may be damaged: that is no reason not to open the others."""
 
 
 def log_exists(conninfo: str, schema: str) -> bool:
@@ -43,7 +49,33 @@ def migrate_log(conninfo: str, schema: str) -> None:
             connection.execute(SQL("COMMENT ON TABLE head IS {}").format(Literal(form)))
 
 
-def any_data_key(conninfo: str, schema: str) -> tuple[str, bytes] | None:
-    """One stream with its wrapped data key, to try a master key on; None while there is none."""
-    with psycopg.connect(conninfo, options=session_options(schema)) as connection:
-        return connection.execute("SELECT originator_id, wrapped FROM data_keys LIMIT 1").fetchone()
+def settle_master_key(
+    conninfo: str,
+    schema: str,
+    known: Callable[[], bytes],
+    made: Callable[[], bytes] | None = None,
+) -> None:
+    """Check that a master key is the log's; a log that has none yet gets it.
+
+    `known` gives the key that is there already; `made` that, or a new one: it is asked only where
+    nothing was sealed and no server has ever started. Without `made` such a log stays as it is. All of
+    it is done under the lock of the migration, so of two first servers one has the key, and the other
+    is refused.
+
+    Raises:
+        WrongKey: the log was sealed with another one.
+    """
+    with connect(conninfo, schema) as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"migrate {schema}",))
+        check = connection.execute(KEY_CHECK).fetchone()
+        samples = connection.execute(SOME_KEYS).fetchall() if check is None else []
+        source = known if check or samples else made
+        if source is None:
+            return
+        vault = Vault(source())
+        if check is not None:
+            vault.require(KeyCheck(*check))
+            return
+        if samples and not any(vault.unwraps(wrapped, stream) for stream, wrapped in samples):
+            raise WrongKey(f"no data key of this log was wrapped by the master key {vault.id}")
+        connection.execute(KEEP_KEY_CHECK, vault.check)

@@ -89,15 +89,14 @@ VERSIONS_AT = """SELECT wanted.stream, wanted.position, (
         SELECT coalesce(max(originator_version), 0) FROM events
         WHERE originator_id = wanted.stream AND notification_id <= wanted.position)
     FROM unnest(%b::text[], %b::bigint[]) AS wanted (stream, position)"""
-BEGUN = """SELECT originator_id FROM events
-    WHERE originator_version = 1 AND originator_id > %s AND originator_id ^@ %s
-        AND notification_id <= %s ORDER BY originator_id LIMIT %s"""
-"""The next streams, by name, that had begun at a position."""
 WITH_TYPES = """SELECT DISTINCT originator_id FROM events
     WHERE notification_id > %b AND notification_id <= %b AND topic = ANY(%b::text[])"""
-EXISTS = "SELECT FROM events WHERE originator_version = 1 AND originator_id = "
 
 # --- states ------------------------------------------------------------------
+
+WHOLE = """s.position = e.notification_id AND s.digest = snapshot_digest(
+    s.originator_id, s.originator_version, s.position, s.shape, s.state)"""
+"""A snapshot `s` is as it was kept, and of the event `e` that is in the log."""
 
 # What a state is made of comes as rows with the columns of an event: the nearest snapshot (without a
 # type), the events after it, and where it is `locked` the wrapped data key (version 0). One statement
@@ -106,10 +105,11 @@ EXISTS = "SELECT FROM events WHERE originator_version = 1 AND originator_id = "
 # the planner believes about tables that were empty when it first saw them.
 _PARTS = f"""SELECT part.* FROM {{wanted}} AS wanted (stream, after, until, locked)
     LEFT JOIN LATERAL (
-        SELECT position, originator_version, at, state FROM snapshots
-        WHERE wanted.after < 0 AND originator_id = wanted.stream
-            AND originator_version <= wanted.until AND shape = %b
-        ORDER BY originator_version DESC LIMIT 1) AS snapshot ON true
+        SELECT e.notification_id AS position, e.originator_version, e.at, s.state
+        FROM snapshots AS s JOIN events AS e USING (originator_id, originator_version)
+        WHERE wanted.after < 0 AND s.originator_id = wanted.stream
+            AND s.originator_version <= wanted.until AND s.shape = %b AND {WHOLE}
+        ORDER BY s.originator_version DESC LIMIT 1) AS snapshot ON true
     CROSS JOIN LATERAL (
         SELECT 0::bigint, 0::bigint, 'epoch'::timestamptz, originator_id, NULL, NULL, wrapped
         FROM data_keys WHERE wanted.locked AND originator_id = wanted.stream
@@ -132,6 +132,13 @@ WITH_HEAD = "SELECT position, -1::bigint, at, '', NULL, NULL, ''::bytea FROM hea
 
 KEYS = "SELECT originator_id, wrapped FROM data_keys WHERE originator_id = ANY(%b::text[])"
 SNAPSHOT_COLUMNS = ("text", "bigint", "bigint", "timestamptz", "bytea", "text")
-KEEP_SNAPSHOTS = """INSERT INTO snapshots SELECT * FROM unnest(
-    %b::text[], %b::bigint[], %b::bigint[], %b::timestamptz[], %b::bytea[], %b::text[])
-    ON CONFLICT DO NOTHING"""
+KEEP_SNAPSHOTS = """INSERT INTO snapshots AS s
+    SELECT kept.*, snapshot_digest(kept.stream, kept.version, kept.position, kept.shape, kept.state)
+    FROM unnest(%b::text[], %b::bigint[], %b::bigint[], %b::timestamptz[], %b::bytea[], %b::text[])
+        AS kept (stream, version, position, at, state, shape)
+    ON CONFLICT (originator_id, originator_version, shape) DO UPDATE
+    SET position = excluded.position, at = excluded.at, state = excluded.state,
+        digest = excluded.digest
+    WHERE s.position <> excluded.position OR s.digest IS DISTINCT FROM snapshot_digest(
+        s.originator_id, s.originator_version, s.position, s.shape, s.state)"""
+"""One that is kept already stays, unless it is damaged or of another past."""

@@ -37,8 +37,19 @@ CREATE TABLE IF NOT EXISTS snapshots (
     at                 timestamptz NOT NULL,
     state              bytea       NOT NULL,
     shape              text        NOT NULL,  -- which form of states this is
+    digest             bytea,                 -- what `snapshot_digest` said when it was kept
     PRIMARY KEY (originator_id, originator_version, shape)
 );
+ALTER TABLE snapshots ADD COLUMN IF NOT EXISTS digest bytea;
+
+-- A snapshot whose digest is another by now was damaged: it is left alone, and made again. All in it is
+-- immutable, so that PostgreSQL puts it in its place instead of calling it.
+CREATE OR REPLACE FUNCTION snapshot_digest(
+    stream text, version bigint, place bigint, shape text, state bytea
+) RETURNS bytea LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT sha256(decode(
+        md5(stream || '@' || version::text || '@' || place::text || '@' || shape), 'hex') || state)
+$$;
 
 CREATE TABLE IF NOT EXISTS data_keys (
     originator_id text  PRIMARY KEY,
@@ -65,6 +76,13 @@ CREATE TABLE IF NOT EXISTS log_head (
     id     bigint  NOT NULL
 ) WITH (fillfactor = 10);
 INSERT INTO log_head SELECT true, coalesce(max(id), 0) FROM log_lines ON CONFLICT DO NOTHING;
+
+-- The one master key that wraps all data keys: its id, and a constant that it wrapped.
+CREATE TABLE IF NOT EXISTS master_key (
+    single  boolean PRIMARY KEY DEFAULT true CHECK (single),
+    id      text    NOT NULL,
+    wrapped bytea   NOT NULL
+);
 
 CREATE TABLE IF NOT EXISTS idempotency_keys (
     key         text        PRIMARY KEY,

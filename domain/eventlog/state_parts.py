@@ -6,12 +6,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
+import structlog
 from psycopg import AsyncConnection
+from psycopg.pq import TransactionStatus
 
-from domain.eventlog.codec import Codec, EventRow, Snapshot
+from domain.damage import reason
+from domain.errors import Damaged
+from domain.eventlog.codec import SNAPSHOT_EVERY, Codec, EventRow, Snapshot
 from domain.eventlog.encryption import DataKey
-from domain.eventlog.pg_arrays import Array, array
-from domain.model import Versioned, replay
+from domain.eventlog.pg_arrays import Array, array, columns
+from domain.eventlog.queries import KEEP_SNAPSHOTS, SNAPSHOT_COLUMNS
+from domain.model import Recorded, Versioned, replay
+
+log = structlog.get_logger()
 
 Part = tuple[Any, ...]
 """A row with the columns of an event; a snapshot has no type, nor has a wrapped key, of version 0."""
@@ -60,6 +67,27 @@ def snapshot(part: Part) -> Snapshot | None:
     return Snapshot(stream, version, position, at, state)
 
 
+async def keep_missing_snapshots(
+    connection: AsyncConnection,
+    codec: Codec,
+    parts: Mapping[str, Sequence[Part]],
+    states: Mapping[str, Versioned[Any]],
+    keys: Mapping[str, DataKey],
+) -> None:
+    """Keep a snapshot of each state that took many events: none was there, or none that is whole.
+
+    Not within a transaction of the caller's, which an error would undo.
+    """
+    long = [s for s, found in parts.items() if len(found) >= SNAPSHOT_EVERY and s in states]
+    if not long or connection.info.transaction_status != TransactionStatus.IDLE:
+        return
+    try:
+        snapshots = [codec.freeze(stream, states[stream], keys.get(stream)) for stream in long]
+        await connection.execute(KEEP_SNAPSHOTS, columns(SNAPSHOT_COLUMNS, snapshots))
+    except Exception as error:  # noqa: BLE001 - they save time, later: no read fails for want of one
+        log.warning("no snapshots kept", streams=long, reason=reason(error))
+
+
 async def read_parts(
     connection: AsyncConnection, codec: Codec, query: str, values: Iterable[Any]
 ) -> list[Part]:
@@ -77,4 +105,22 @@ def fold_parts(
             events.append(codec.decode(row, key))
         elif (frozen := snapshot(part)) is not None:
             versioned = codec.thaw(frozen, key)
-    return replay(versioned, events)
+    return applied(versioned, events)
+
+
+def applied(versioned: Versioned[Any] | None, events: Sequence[Recorded]) -> Versioned[Any] | None:
+    """The state after events of one stream.
+
+    Raises:
+        Damaged: they do not follow on each other, as one before them is missing or was changed.
+    """
+    try:
+        return replay(versioned, events)
+    except Exception as error:  # noqa: BLE001 - an event never refuses: something is not as it was
+        stream, version = events[-1].stream, events[-1].version
+        raise Damaged(
+            f"The events of {stream} up to version {version} do not follow on each other.",
+            reason=reason(error),
+            stream=stream,
+            version=version,
+        ) from None

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
 from domain.budget import Budget
+from domain.damage import report
+from domain.errors import Damaged
 from domain.eventlog.codec import SNAPSHOT_EVERY, Codec, EventRow
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.keyring import Keyring
@@ -25,13 +27,15 @@ from domain.eventlog.queries import (
 )
 from domain.eventlog.state_parts import (
     Part,
+    applied,
     by_stream,
     fold_parts,
+    keep_missing_snapshots,
     read_parts,
     wanted,
     wrapped_keys,
 )
-from domain.model import Recorded, Versioned, replay
+from domain.model import Recorded, Versioned
 
 AT_ONCE = 200
 PAGE_BYTES = 1024 * 1024
@@ -43,14 +47,6 @@ Moment = int | datetime
 """A position of the log, or a time."""
 Reader = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
 """Gives a connection for a few seconds."""
-
-
-class Unreadable(Exception):
-    """What is kept of a stream is none that this program knows: a newer one may have written it."""
-
-    def __init__(self, stream: str) -> None:
-        super().__init__(stream)
-        self.stream = stream
 
 
 class Reading(NamedTuple):
@@ -82,11 +78,15 @@ class StateLoader:
         *,
         until: int = NEWEST,
         believe_absent: bool = False,
+        only_readable: bool = False,
     ) -> dict[str, Versioned[Any]]:
         """The states of those streams that exist, at a version at most, what is sealed opened.
 
         Where an older state is known, only the events after it are read. `believe_absent` is for
-        the writer: see `Keyring`.
+        the writer: see `Keyring`. `only_readable` leaves out the streams that are damaged.
+
+        Raises:
+            Damaged: a stream holds what cannot be read.
         """
         if not known:
             return {}
@@ -96,7 +96,9 @@ class StateLoader:
         parts = by_stream(await read_parts(connection, self.codec, query, values))
         absent = unknown if believe_absent else ()
         keys |= self.keyring.learn(wrapped_keys(parts, unknown), absent=absent)
-        return self._states(parts, keys, known)
+        states = self._states(parts, keys, known, only_readable=only_readable)
+        await keep_missing_snapshots(connection, self.codec, parts, states, keys)
+        return states
 
     async def read(
         self, connection: AsyncConnection, stream: str, until: int | datetime = NEWEST
@@ -105,14 +107,18 @@ class StateLoader:
         keys, unknown = self.keyring.known([stream], believe_absent=False)
         query, values = _reading(stream, unknown, until)
         head, *parts = await read_parts(connection, self.codec, query, values)
-        keys |= self.keyring.learn(wrapped_keys({stream: parts}, unknown))
-        state = fold_parts(self.codec, None, parts, keys.get(stream))
-        return Reading(state, position=head[0], at=head[2])
+        found = {stream: parts}
+        keys |= self.keyring.learn(wrapped_keys(found, unknown))
+        states = self._states(found, keys)
+        await keep_missing_snapshots(connection, self.codec, found, states, keys)
+        return Reading(states.get(stream), position=head[0], at=head[2])
 
     async def as_of(
         self, connection: AsyncConnection, streams: Iterable[str], moment: Moment
     ) -> dict[str, Versioned[Any]]:
-        """Those streams that existed at a moment, as they were then; what is sealed is opened."""
+        """Those streams that existed at a moment and can be read, as they were then; what is sealed is
+        opened.
+        """
         if not (streams := list(streams)):
             return {}
         keys, unknown = self.keyring.known(streams, believe_absent=False)
@@ -120,7 +126,7 @@ class StateLoader:
         values = [moment, *wanted(streams, unknown, [COLD] * len(streams))]
         parts = by_stream(await read_parts(connection, self.codec, query, values))
         keys |= self.keyring.learn(wrapped_keys(parts, unknown))
-        return self._states(parts, keys)
+        return self._states(parts, keys, only_readable=True)
 
     async def states_at(
         self, connection: AsyncConnection, versions: Mapping[str, int]
@@ -128,7 +134,7 @@ class StateLoader:
         """The state of each stream at a version of its own, sealed fields as `Ciphertext`.
 
         Raises:
-            Unreadable: there is no such state, because of what one of the streams holds.
+            Damaged: there is no such state, because of what one of the streams holds.
         """
         return await sealed_states(connection, self.codec, versions)
 
@@ -148,7 +154,7 @@ class StateLoader:
 
         Raises:
             TooExpensive: it takes more than the budget has.
-            Unreadable: there is no such state, because of what the stream holds.
+            Damaged: there is no such state, because of what the stream holds.
         """
         versioned = await budget.wait(self._first(reader, stream, first, key))
         if versioned is None or versioned.version != first:
@@ -158,7 +164,7 @@ class StateLoader:
             rows = await budget.wait(self._next(reader, stream, versioned.version))
             for row in rows[: last - versioned.version]:
                 recorded = self.codec.decode(row, key)
-                after = replay(versioned, [recorded])
+                after = applied(versioned, [recorded])
                 assert after is not None
                 versioned = after
                 yield StateAfter(versioned, recorded)
@@ -172,14 +178,19 @@ class StateLoader:
         """The state of a stream after each of some versions, sealed fields as `Ciphertext`.
 
         Where they lie far apart it begins again at a snapshot, so that no version costs more events
-        than there are between two of those.
+        than there are between two of those. States that cannot be read are left out.
         """
         asked = set(versions)
         found: dict[int, Versioned[Any]] = {}
         for run in _runs(sorted(asked)):
-            async for versioned, _ in self.along(reader, stream, run[0], run[-1], budget=budget):
-                if versioned.version in asked:
-                    found[versioned.version] = versioned
+            try:
+                async for versioned, _ in self.along(
+                    reader, stream, run[0], run[-1], budget=budget
+                ):
+                    if versioned.version in asked:
+                        found[versioned.version] = versioned
+            except Damaged as error:
+                report(error)
         return found
 
     async def following(
@@ -221,13 +232,20 @@ class StateLoader:
         parts: Mapping[str, Sequence[Part]],
         keys: Mapping[str, DataKey],
         known: Mapping[str, Versioned[Any] | None] | None = None,
+        *,
+        only_readable: bool = False,
     ) -> dict[str, Versioned[Any]]:
-        versioned = dict.fromkeys(parts) if known is None else known
-        states = {
-            s: fold_parts(self.codec, versioned[s], parts.get(s, ()), keys.get(s))
-            for s in versioned
-        }
-        return {stream: state for stream, state in states.items() if state is not None}
+        states: dict[str, Versioned[Any]] = {}
+        for stream, before in (dict.fromkeys(parts) if known is None else known).items():
+            try:
+                state = fold_parts(self.codec, before, parts.get(stream, ()), keys.get(stream))
+            except Damaged as error:
+                if not only_readable:
+                    raise
+                report(error)
+            else:
+                states |= {stream: state} if state is not None else {}
+        return states
 
     async def _first(
         self, reader: Reader, stream: str, version: int, key: DataKey | None
@@ -248,17 +266,16 @@ async def sealed_states(
     """`StateLoader.states_at`, for those who have no keys.
 
     Raises:
-        Unreadable: there is no such state, because of what one of the streams holds.
+        Damaged: there is no such state, because of what one of the streams holds.
     """
     if not versions:
         return {}
     values = wanted(versions, (), [COLD] * len(versions), versions.values())
     versioned: dict[str, Versioned[Any]] = {}
     for stream, parts in by_stream(await read_parts(connection, codec, LOAD, values)).items():
-        with _readable(stream):
-            state = fold_parts(codec, None, parts, None)
-            assert state is not None
-            versioned[stream] = state
+        state = fold_parts(codec, None, parts, None)
+        assert state is not None
+        versioned[stream] = state
     return versioned
 
 
@@ -268,14 +285,6 @@ def _reading(
     if isinstance(until, datetime):
         return WITH_HEAD + LOAD_AT_TIME, (until, *wanted([stream], locked, [COLD]))
     return WITH_HEAD + LOAD, wanted([stream], locked, [COLD], [until])
-
-
-@contextmanager
-def _readable(stream: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        raise Unreadable(stream) from error
 
 
 def _runs(versions: Sequence[int]) -> Iterator[list[int]]:

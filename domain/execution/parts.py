@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 from domain.execution.types import ExecutionError, StepKind, StepStatus, Usage
 from domain.model import State
 from domain.sealing import Sealed
-from domain.types import EXACT, StepAssignee
+from domain.types import EXACT, Percent, StepAssignee
 
 NO_TIME = timedelta()
 ELSEWHERE = -1
@@ -78,7 +78,7 @@ class Checkpoint:
     at: datetime
     state: Sealed[dict[str, Any]]
     step: str
-    progress: float
+    progress: Percent
 
 
 @dataclass(frozen=True, slots=True)

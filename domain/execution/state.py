@@ -30,7 +30,7 @@ from domain.execution.types import (
 )
 from domain.model import Aggregate, Recorded
 from domain.sealing import Sealed
-from domain.types import Assignee, Priority
+from domain.types import Assignee, Percent, Priority
 
 OPEN = frozenset({StepStatus.PENDING, StepStatus.RUNNING})
 DONE = frozenset({StepStatus.COMPLETED, StepStatus.SKIPPED})
@@ -64,7 +64,7 @@ class Execution(Aggregate):
     updated_at: datetime
     since: datetime
     status: Status = Status.QUEUED
-    explicit_progress: float | None = None
+    explicit_progress: Percent | None = None
     assignee: Assignee | None = None
     result: Sealed[ExecutionResult] | None = None
     success: bool | None = None

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from domain.errors import (
+    Damaged,
     DomainError,
     Forbidden,
     Invalid,
@@ -103,6 +104,8 @@ class Batch:
             return _repeated(reply, fingerprint)
         try:
             decided = self._decide(message)
+        except Damaged:
+            raise  # once that is mended, the same request may be done
         except DomainError as error:
             self._remember(key, fingerprint, refusal(error))
             raise

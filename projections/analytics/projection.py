@@ -10,7 +10,7 @@ they mean. Of steps there is a narrow row per run (`analytics_steps`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from psycopg import AsyncConnection
@@ -124,6 +124,13 @@ class Analytics:
     )
     types: ClassVar[Sequence[str] | None] = tuple(event.type for event in (*COUNTED, *OF_STEPS))
     by_stream: ClassVar[bool] = False
+    compared: ClassVar[Mapping[str, str]] = {
+        "analytics_facts": "true",
+        "analytics_steps": "true",
+        "analytics_totals": "(executions, judged, succeeded, ended, duration, cost, tokens, api_calls)"
+        " <> (0, 0, 0, 0, 0, 0, 0, 0)",
+        "analytics_spread": "ended <> 0",
+    }
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._facts: LruCache[str, Fact] = LruCache(capacity)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
 from psycopg import AsyncConnection
@@ -21,6 +21,9 @@ class Projection(Protocol):
     """The only events it is shown; None for all."""
     by_stream: ClassVar[bool]
     """Whether each row follows from one stream alone: then several may apply the streams at once."""
+    compared: ClassVar[Mapping[str, str]]
+    """The tables whose rows follow from the events alone, so that a second building has the same; and
+    which rows those are, as a condition: one of totals that counts nothing may be there or not."""
     gathers: ClassVar[float]
     """Seconds in which events may gather to a page: what is asked for at once gathers briefly."""
 

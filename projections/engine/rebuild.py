@@ -19,7 +19,7 @@ from psycopg.sql import SQL, Identifier
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from projections.engine.follower import Follower
-from projections.engine.migrations import BEGIN_BOOKMARK
+from projections.engine.migrations import BEGIN_BOOKMARK, form_of
 from projections.engine.pages import Part
 from projections.engine.parallel_rebuild import Processes, Share, apply_all
 from projections.engine.prefetch import collecting_rarely, reading_ahead
@@ -34,14 +34,19 @@ BRIEFLY = "SET LOCAL lock_timeout = '250ms'"
 """While a switch waits for a lock, every reader of the view waits behind it."""
 UNHURRIED = "-c synchronous_commit=off"
 
-RUNNING = "rebuilds of {schema}"
+RUNNING = "{purpose}s of {schema}"
 """The lock that says so, with the view's name."""
 OWN = "SELECT pg_try_advisory_lock(hashtext(%s), hashtext(%s))"
 HEAD = "SELECT position FROM head"
+MAKE_SURE = SQL(
+    "INSERT INTO {main}.bookmarks (view, position) VALUES (%s, 0) ON CONFLICT DO NOTHING"
+)
 HOLD = SQL("SELECT position FROM {main}.bookmarks WHERE view = %s FOR UPDATE")
-REPLACE = SQL("DROP TABLE {main}.{table}; ALTER TABLE {scratch}.{table} SET SCHEMA {main}")
+REPLACE = SQL(
+    "DROP TABLE IF EXISTS {main}.{table}; ALTER TABLE {scratch}.{table} SET SCHEMA {main}"
+)
 ADVANCE = SQL("""UPDATE {main}.bookmarks AS old
-    SET position = new.position, generation = old.generation + 1
+    SET position = new.position, generation = old.generation + 1, form = %s
     FROM {scratch}.bookmarks AS new WHERE old.view = new.view AND new.view = %s""")
 FORGIVE = SQL("DELETE FROM {main}.parked WHERE view = %s")
 PARK = SQL("INSERT INTO {main}.parked SELECT * FROM {scratch}.parked WHERE view = %s")
@@ -85,7 +90,7 @@ async def rebuild(
         PartFailed: one of the processes failed or was killed.
     """
     async with (
-        _scratch(conninfo, schema, view) as (connection, names),
+        scratch(conninfo, schema, view) as (connection, names),
         reading_ahead(view, store, PAGE) as follower,
     ):
         async with _indexes_later(connection, conninfo, schema, view):
@@ -144,17 +149,18 @@ async def _switch(connection: AsyncConnection, follower: Follower, names: Names)
     """From the lock of the bookmark to the end, whoever follows the view waits."""
     view = follower.view
     async with connection.transaction():
+        await connection.execute(MAKE_SURE.format(**names), (view.name,))
         passed = await _number(connection, HOLD.format(**names), view.name)
         position = await _position(connection, names, view)
         while position < passed:
-            progress = await follower.catch_up(connection)
-            assert progress is not None
+            if (progress := await follower.catch_up(connection)) is None:
+                break  # the bookmark was ahead of the log
             position = progress.position
         await connection.execute(BRIEFLY)
         for table in view.tables:
             await connection.execute(REPLACE.format(table=Identifier(table), **names))
-        for statement in (ADVANCE, FORGIVE):
-            await connection.execute(statement.format(**names), (view.name,))
+        await connection.execute(ADVANCE.format(**names), (form_of(view), view.name))
+        await connection.execute(FORGIVE.format(**names), (view.name,))
         parked = await connection.execute(PARK.format(**names), (view.name,))
         await connection.execute(DROP.format(**names))
     return Rebuilt(position, parked.rowcount)
@@ -165,12 +171,8 @@ async def _indexes_later(
     connection: AsyncConnection, conninfo: str, schema: str, view: Projection
 ) -> AsyncIterator[None]:
     """Without its indexes a table grows twice as fast. A view finds rows by unique ones, which stay."""
-    cursor = await connection.execute(INDEXES, (scratch_schema(schema, view.name),))
-    indexes = await cursor.fetchall()
-    for name, _ in indexes:
-        await connection.execute(SQL("DROP INDEX {}").format(Identifier(name)))
+    definitions = await drop_indexes(connection, scratch_schema(schema, view.name))
     yield
-    definitions = [definition for _, definition in indexes]
     async with await AsyncConnection.connect(
         conninfo, autocommit=True, options=_options(schema, view)
     ) as other:
@@ -178,6 +180,14 @@ async def _indexes_later(
         await asyncio.gather(
             _create(definitions[::2], connection), _create(definitions[1::2], other)
         )
+
+
+async def drop_indexes(connection: AsyncConnection, schema: str) -> list[str]:
+    """Drop those indexes of a schema that are not unique; answers their definitions."""
+    indexes = await (await connection.execute(INDEXES, (schema,))).fetchall()
+    for name, _ in indexes:
+        await connection.execute(SQL("DROP INDEX {}").format(Identifier(name)))
+    return [definition for _, definition in indexes]
 
 
 async def _create(definitions: Sequence[str], connection: AsyncConnection) -> None:
@@ -188,25 +198,33 @@ async def _create(definitions: Sequence[str], connection: AsyncConnection) -> No
 Names = dict[str, Identifier]
 
 
-def scratch_schema(schema: str, view: str) -> str:
+def scratch_schema(schema: str, view: str, purpose: str = "rebuild") -> str:
     """Where the new tables of a view are made."""
-    return f"{schema}_rebuild_{view}"
+    return f"{schema}_{purpose}_{view}"
 
 
-def _options(schema: str, view: Projection) -> str:
-    return f"{session_options(f'{scratch_schema(schema, view.name)},{schema}')} {UNHURRIED}"
+def _options(schema: str, view: Projection, purpose: str = "rebuild") -> str:
+    path = f"{scratch_schema(schema, view.name, purpose)},{schema}"
+    return f"{session_options(path)} {UNHURRIED}"
 
 
 @asynccontextmanager
-async def _scratch(
-    conninfo: str, schema: str, view: Projection
+async def scratch(
+    conninfo: str, schema: str, view: Projection, purpose: str = "rebuild"
 ) -> AsyncIterator[tuple[AsyncConnection, Names]]:
-    names = {"main": Identifier(schema), "scratch": Identifier(scratch_schema(schema, view.name))}
+    """A connection that finds new, empty tables of a view, in a schema of their own.
+
+    Raises:
+        RebuildUnderWay: another process has one for the same purpose.
+    """
+    own = scratch_schema(schema, view.name, purpose)
+    names = {"main": Identifier(schema), "scratch": Identifier(own)}
     async with await AsyncConnection.connect(
-        conninfo, autocommit=True, options=_options(schema, view)
+        conninfo, autocommit=True, options=_options(schema, view, purpose)
     ) as connection:
-        if not await _number(connection, OWN, RUNNING.format(schema=schema), view.name):
-            raise RebuildUnderWay(f"another process is rebuilding the view {view.name}")
+        running = RUNNING.format(purpose=purpose, schema=schema)
+        if not await _number(connection, OWN, running, view.name):
+            raise RebuildUnderWay(f"another process runs a {purpose} of the view {view.name}")
         await connection.execute(DROP.format(**names))
         await connection.execute(CREATE.format(**names))
         await connection.execute(files("projections.engine").joinpath("schema.sql").read_bytes())

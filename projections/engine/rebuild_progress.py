@@ -53,7 +53,7 @@ class Progress:
         views = await progress_of(self._store)
         schema = self._store.schema
         async with self._store.reader() as connection:
-            values = (self._views, RUNNING.format(schema=schema))
+            values = (self._views, RUNNING.format(purpose="rebuild", schema=schema))
             rows = await (await connection.execute(UNDER_WAY, values)).fetchall()
             rebuilt = {row[0]: await _reached(connection, schema, row[0]) for row in rows}
         return [ProjectionProgress(*view, rebuilt.get(view.view)) for view in views]

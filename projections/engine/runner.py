@@ -19,6 +19,7 @@ from projections.engine.channels import hurry_channel, progress_channel
 from projections.engine.follower import Follower
 from projections.engine.gathering import Gathering
 from projections.engine.live_follower import SLOW, LiveFollower
+from projections.engine.migrations import begin_again_without_bookmark
 from projections.engine.pages import LogPages
 from projections.engine.projection import Projection
 
@@ -137,6 +138,7 @@ class Runner:
     async def _follow_apart(self, view: Projection, live: LiveFollower) -> bool:
         """Bring a view up to the others on a connection of its own; it parks what it cannot apply."""
         async with await self._connect() as connection:
+            await begin_again_without_bookmark(connection, view)
             follower = Follower(view, LogPages(self._store, view.types))
             well = False
             while not (well and live.covers(follower.position)):

@@ -16,14 +16,15 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.errors import Invalid, TooExpensive
+from domain.damage import report
+from domain.errors import Damaged, Invalid, TooExpensive
 from domain.eventlog.codec import Snapshot, sealed_json
 from domain.eventlog.store import Store
 from domain.execution.state import Execution
 from domain.model import Versioned
 from projections.executions.columns import sortable, value_in
 from projections.executions.projection import MOST_ROWS, STREAM, Listed, Page
-from projections.executions.tables import BODY
+from projections.executions.tables import BODY, BOOKMARK
 from projections.query import pagination
 from projections.query.ast import And, Compare, Condition, Not, Or
 from projections.query.matcher import matches
@@ -42,11 +43,10 @@ QUERY = """WITH touched AS MATERIALIZED (
             SELECT id FROM executions WHERE position > %s AND created_at <= %s AND {lasting}
             LIMIT {most}) AS part)
     SELECT known.position, CASE WHEN page.id IS NOT DISTINCT FROM first_value(page.id) OVER ()
-        THEN (SELECT ids FROM touched) END, counted.total, page.* FROM bookmarks AS known
+        THEN (SELECT ids FROM touched) END, counted.total, page.* FROM ({bookmark}) AS known
     CROSS JOIN ({count}) AS counted
     LEFT JOIN (SELECT {body}, {ranks} FROM executions WHERE position <= %s AND {where}
-        ORDER BY {order} LIMIT {limit}) AS page ON true
-    WHERE known.view = 'executions'"""
+        ORDER BY {order} LIMIT {limit}) AS page ON true"""
 COUNT = "SELECT count(*) AS total FROM executions WHERE position <= %s AND {where}"
 NO_COUNT = "SELECT NULL::bigint AS total"
 
@@ -174,7 +174,7 @@ class PastLists:
         found: list[Candidate] = []
         total = 0
         for some in _portions(there):
-            states = await self._store.states.states_at(connection, some)
+            states = await self._readable(connection, some)
             for versioned in states.values():
                 if matches(question.condition, value_in(versioned)):
                     total += 1
@@ -182,6 +182,18 @@ class PastLists:
             found = _merged(found, question)
             await asyncio.sleep(0)
         return found, total
+
+    async def _readable(
+        self, connection: AsyncConnection, versions: dict[str, int]
+    ) -> dict[str, Versioned[Execution]]:
+        """The states at those versions; nobody knows whether one that is damaged is meant."""
+        versions = dict(versions)
+        while True:
+            try:
+                return await self._store.states.states_at(connection, versions)
+            except Damaged as error:
+                report(error)
+                del versions[error.members["stream"]]
 
 
 def _query(moment: Moment, question: PastQuery, values: list[Any]) -> str:
@@ -196,6 +208,7 @@ def _query(moment: Moment, question: PastQuery, values: list[Any]) -> str:
     if question.after is not None:
         where += f" AND {pagination.after(question.keys, question.after, values)}"
     return QUERY.format(
+        bookmark=BOOKMARK,
         lasting=lasting,
         most=MOST_FOLDED + 1,
         count=count,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple
@@ -26,8 +26,6 @@ from projections.executions.tables import (
     BOOKMARK,
     KINDS,
     LOAD,
-    PATHS,
-    READ,
     SCHEMA,
     WRITE,
 )
@@ -45,10 +43,6 @@ STREAM = "execution/"
 
 
 DOCUMENTS = fingerprint(ServiceExecution.model_json_schema())
-
-
-Row = tuple[dict[str, Any], Versioned[Execution] | bytes]
-"""The columns by the paths of their fields, and the state, or the document of one that has ended."""
 
 
 class Listed(NamedTuple):
@@ -75,6 +69,7 @@ class Executions:
     gathers: ClassVar[float] = 0.005
     types: ClassVar[Sequence[str] | None] = tuple(event.type for event in EVENTS)
     by_stream: ClassVar[bool] = True
+    compared: ClassVar[Mapping[str, str]] = {"executions": "true"}
 
     def __init__(self, codec: Codec, capacity: int = CAPACITY) -> None:
         self.schema = f"-- Holds states {codec.shape} and documents {DOCUMENTS}.{SCHEMA}"
@@ -225,25 +220,6 @@ class Executions:
         cursor = await connection.execute(query, values, prepare=False)
         return dict(await cursor.fetchall())
 
-    async def stored(self, connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Row]:
-        """Rows as they stand, by id."""
-        cursor = await connection.execute(READ, (list(ids),), binary=True)
-        return {
-            row[0]: (dict(zip(PATHS, row, strict=False)), self._kept(row[-6:]))
-            for row in await cursor.fetchall()
-        }
-
-    def _kept(self, row: Sequence[Any]) -> Versioned[Execution] | bytes:
-        versioned = self._going_on(row)
-        return row[-1] if versioned is None else _comparable(versioned)
-
-    def expected(self, versioned: Versioned[Execution]) -> Row:
-        """What `stored` should find."""
-        values = {column.field.path: column.value(versioned) for column in COLUMNS}
-        if versioned.state.final:
-            return values, sealed_json(document(versioned, versioned.at))
-        return values, _comparable(versioned)
-
     async def position(self, connection: AsyncConnection) -> int:
         """How far the rows go, at least."""
         cursor = await connection.execute(BOOKMARK, binary=True)
@@ -253,16 +229,10 @@ class Executions:
 def _page(where: str, keys: Sequence[pagination.Key], limit: int) -> str:
     """Rows in order, each with the view's position in front; of no rows, the position alone."""
     ranks = ", ".join(f"{key.rank} AS rank_{nth}" for nth, key in enumerate(keys))
-    return f"""SELECT known.position, page.* FROM bookmarks AS known LEFT JOIN (
+    return f"""SELECT known.position, page.* FROM ({BOOKMARK}) AS known LEFT JOIN (
             SELECT {BODY}, {ranks} FROM executions WHERE {where}
             ORDER BY {", ".join(key.clause for key in keys)} LIMIT {limit}) AS page ON true
-        WHERE known.view = 'executions'
         ORDER BY {", ".join(key.ordering(f"rank_{nth}") for nth, key in enumerate(keys))}"""
-
-
-def _comparable(versioned: Versioned[Execution]) -> Versioned[Execution]:
-    """Without what no row has: its size, and when its last event was recorded."""
-    return versioned._replace(size=0, at=versioned.state.updated_at)
 
 
 def _body(versioned: Versioned[Execution]) -> tuple[str, str, bytes | None, bytes | None]:

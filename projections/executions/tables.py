@@ -40,7 +40,6 @@ WRITE = f"""INSERT INTO executions ({", ".join(ALL)})
     ON CONFLICT (id) DO UPDATE SET
     {", ".join(f"{name} = excluded.{name}" for name in ALL[1:])}"""
 BODY = "id, version, position, updated_at, state, document"
-PATHS = tuple(column.field.path for column in COLUMNS)
-READ = f"SELECT {', '.join(NAMES)}, {BODY} FROM executions WHERE id = ANY(%b::text[])"
 LOAD = f"SELECT {BODY} FROM executions WHERE id = ANY(%b::text[])"
-BOOKMARK = "SELECT position FROM bookmarks WHERE view = 'executions'"
+BOOKMARK = "SELECT coalesce(max(position), 0) AS position FROM bookmarks WHERE view = 'executions'"
+"""How far the rows go; 0 where that was lost, and the view begins again."""

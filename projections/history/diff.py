@@ -14,11 +14,11 @@ from typing import Any
 import orjson
 
 from domain.budget import Budget
-from domain.eventlog.codec import plain_json
 from domain.execution.parts import Step
 from domain.execution.state import Execution
 from domain.model import Recorded, Versioned
 from projections.history.json_patch import Blame, Caused
+from projections.representations.client_json import plain_json
 from projections.representations.execution import document, step_document
 
 YIELD_EVERY = 100

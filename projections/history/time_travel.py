@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from domain.budget import Budget
 from domain.errors import Invalid, NotFound, TooExpensive
 from domain.eventlog.codec import EventRow
+from domain.eventlog.encryption import DamagedKey
 from domain.eventlog.queries import BACKWARDS, FORWARDS, NEWEST
 from domain.eventlog.states import Reading
 from domain.eventlog.store import Store
@@ -126,6 +127,7 @@ class History:
             Invalid: `to` is before `from`, or too far behind it.
             NotFound: one of the versions does not exist.
             TooExpensive: it takes more CPU than so many seconds.
+            Damaged: what is stored of an event between them cannot be read.
         """
         if to_version < from_version:
             raise Invalid.field(
@@ -138,6 +140,8 @@ class History:
             )
         budget = Budget(seconds, TooExpensive.field("to", CHEAPER))
         key = (await self._store.keys([stream]))[stream]
+        if isinstance(key, DamagedKey):
+            key = None
         diff: Diff | None = None
         version = 0
         async for versioned, event in self._store.states.along(

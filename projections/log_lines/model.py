@@ -46,7 +46,7 @@ class Kept(NamedTuple):
 
 
 def shown(line: Kept, key: DataKey | None) -> dict[str, Any]:
-    """A line as clients see it; where the key was destroyed, its content is null."""
+    """A line as clients see it; where the key was destroyed, or is damaged, its content is null."""
     found: dict[str, Any] = {
         "timestamp": format_time(line.occurred_at),
         "recordedAt": format_time(line.at),
@@ -63,7 +63,9 @@ def _content(line: Kept, key: DataKey | None) -> dict[str, Any]:
         return {"message": line.said}
     if key is None:
         return {"message": None, "erased": True}
-    content = orjson.loads(key.open(line.sealed))
+    if (opened := key.open_or_report(line.sealed)) is None:
+        return {"message": None, "unreadable": True}
+    content = orjson.loads(opened)
     if line.origin == OF_SERVER:
         return {"message": f"{line.said}{content}"}
     context = {} if content["context"] is None else {"context": content["context"]}

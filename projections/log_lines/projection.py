@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from psycopg import AsyncConnection
@@ -38,6 +38,7 @@ class LogLineProjection:
     gathers: ClassVar[float] = 0.05
     types: ClassVar[Sequence[str] | None] = NOTED_EVENTS
     by_stream: ClassVar[bool] = True
+    compared: ClassVar[Mapping[str, str]] = {"log_notes": "true"}
 
     def forget(self) -> None:
         """There is nothing to forget."""

@@ -6,12 +6,15 @@ from typing import Any
 
 import orjson
 
-from domain.eventlog.codec import EventRow, open_json, sealed_json
-from domain.eventlog.encryption import DataKey
+from domain.damage import REPORTS
+from domain.eventlog.codec import EventRow, sealed_json
+from domain.eventlog.encryption import DamagedKey, DataKey
 from domain.json_forms import format_time
 from domain.model import Versioned
+from projections.representations.client_json import marked_unreadable, open_json, shown_json
 from projections.representations.execution import document
 
+NO_META = '{"by":"unknown"}'
 EXTENSIONS = (
     ("occurredAt", "occurredat"),
     ("correlation", "correlationid"),
@@ -25,13 +28,33 @@ def envelope(row: EventRow, key: DataKey | None, after: Versioned[Any] | None = 
 
     Where the key was destroyed, sealed content reads as `null`. `after` is the state of the execution
     after the event, if that is to be shown: beside `data`, as some events' data has a `state`, too.
+    An event that is damaged has `"data": null, "unreadable": true`, and stops no other.
     """
+    try:
+        return _opened(row, key, after)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is reported
+        if not isinstance(key, DamagedKey):  # that was reported, once for all its events
+            REPORTS.report("an event cannot be opened", row.stream, row.version, error)
+        return _unreadable(row)
+
+
+def _opened(row: EventRow, key: DataKey | None, after: Versioned[Any] | None) -> bytes:
+    orjson.loads(row.data)  # half a JSON text would spoil all that it is sent with
     head = orjson.dumps(_attributes(row))
     body = b'%b,"data":%b' % (head[:-1], open_json(row.data, key))
     if after is None:
         return body + b"}"
-    state = open_json(sealed_json(document(after, after.at)), key)
+    state = shown_json(sealed_json(document(after, after.at)), key)
     return b'%b,"state":%b}' % (body, state)
+
+
+def _unreadable(row: EventRow) -> bytes:
+    row = row._replace(data=b"null")
+    try:
+        shown = _opened(row, None, None)
+    except Exception:  # noqa: BLE001 - its metadata is damaged, too
+        shown = _opened(row._replace(meta=NO_META), None, None)
+    return marked_unreadable(shown)
 
 
 def _attributes(row: EventRow) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from typing import Any
 
 import orjson
 
-from domain.eventlog.codec import plain_json
 from domain.execution.parts import (
     KEPT_JSON,
     Attempt,
@@ -27,6 +26,7 @@ from domain.json_forms import MILLISECOND, format_time, in_milliseconds
 from domain.model import Versioned
 from domain.sealing import Ciphertext
 from domain.types import Assignee, StepAssignee, plain_number
+from projections.representations.client_json import plain_json
 from projections.representations.execution_schema import ServiceExecution
 from projections.representations.values import (
     assignee_document,

@@ -183,6 +183,7 @@ class ShownLog(Shown):
     message: Erasable[str]
     context: dict[str, Any] | None = None
     erased: Literal[True] | None = None
+    unreadable: Literal[True] | None = None
 
 
 class ShownMetadata(Shown):
@@ -233,3 +234,4 @@ class ServiceExecution(Shown):
     version: Count
     position: Count
     erased: Literal[True] | None = None
+    unreadable: Literal[True] | None = None

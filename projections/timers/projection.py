@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from psycopg import AsyncConnection
@@ -46,6 +46,7 @@ class Timers:
     gathers: ClassVar[float] = 0.02
     types: ClassVar[Sequence[str] | None] = tuple(event.type for event in CONCERNED)
     by_stream: ClassVar[bool] = True
+    compared: ClassVar[Mapping[str, str]] = {"timers": "true"}
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._known: LruCache[str, Timer] = LruCache(capacity)

@@ -8,18 +8,16 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from domain.eventlog.codec import Codec
+from domain import registry
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.store import Store
 from domain.execution.events import (
-    EVENTS,
     ExecutionCompleted,
     ExecutionCreated,
     ExecutionStarted,
     ExecutionStarting,
 )
-from domain.execution.state import Execution
 from domain.execution.types import ExecutionResult
 from domain.model import Event, Recorded
 
@@ -53,8 +51,7 @@ def completed(execution: str, summary: str = "done") -> Happening:
 
 
 def new_store(conninfo: str) -> Store:
-    codec = Codec(EVENTS, {"execution": Execution})
-    return Store(conninfo, "executions", codec, Keyring(Vault(MASTER_KEY)))
+    return Store(conninfo, "executions", registry.codec(), Keyring(Vault(MASTER_KEY)))
 
 
 @asynccontextmanager

@@ -62,6 +62,7 @@ class MemoryStateLoader(StateLoader):
         *,
         until: int = NEWEST,
         believe_absent: bool = False,
+        only_readable: bool = False,
     ) -> dict[str, Versioned[Any]]:
         keys = await self.learn(connection, known, believe_absent=believe_absent)
         loaded = {

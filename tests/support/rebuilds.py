@@ -9,8 +9,8 @@ from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from projections.engine.follower import Follower
 from projections.engine.pages import LogPages
+from projections.engine.verify import Verified, verify
 from projections.executions.projection import Executions
-from projections.executions.verify import Difference, verify
 from tests.support.event_writer import Log, completed, some, started
 
 
@@ -41,9 +41,11 @@ async def follow(conninfo: str, store: Store) -> None:
             pass
 
 
-async def differences(conninfo: str, store: Store) -> list[Difference]:
+async def differences(conninfo: str, store: Store) -> list[tuple[str, str]]:
+    """Where the view of executions is not what the events say, and how."""
     view = Executions(store.codec)
-    return [found async for found in verify(conninfo, "executions", view)]
+    found = verify(conninfo, "executions", view, store, Verified(view.name))
+    return [(fault.place, fault.what) async for fault in found]
 
 
 async def write_history(log: Log) -> None:

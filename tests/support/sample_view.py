@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from psycopg import AsyncConnection
@@ -20,6 +20,7 @@ class Seen:
     gathers: ClassVar[float] = 0.0
     types: ClassVar[Sequence[str] | None] = None
     by_stream: ClassVar[bool] = False
+    compared: ClassVar[Mapping[str, str]] = {"seen": "true"}
 
     def __init__(self) -> None:
         self.stumbles: dict[int, Exception] = {}
@@ -50,3 +51,4 @@ class SeenToo(Seen):
     name: ClassVar[str] = "seen_too"
     schema: ClassVar[str] = "CREATE TABLE IF NOT EXISTS seen_too (position bigint PRIMARY KEY)"
     tables: ClassVar[tuple[str, ...]] = ("seen_too",)
+    compared: ClassVar[Mapping[str, str]] = {"seen_too": "true"}

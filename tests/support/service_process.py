@@ -117,7 +117,7 @@ class Service:
         return self._database or EmbeddedPostgres(self.data / "postgres").conninfo()
 
     def verify(self) -> subprocess.CompletedProcess[str]:
-        """`executions verify`: folds every execution again and compares it with the list."""
+        """`executions verify`: holds the log and all that is made of it against itself."""
         return subprocess.run(
             [*PROGRAM, "verify", "--data-dir", str(self.data)],
             cwd=ROOT,

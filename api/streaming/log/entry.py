@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from domain.eventlog.codec import EventRow
-from domain.eventlog.encryption import DataKey, WrongKey
+from domain.eventlog.encryption import DataKey
 from domain.model import Recorded, Versioned
 from projections.query.matcher import PARTIES
 
@@ -21,17 +21,6 @@ ENDS = {
     "execution.starting": False,
 }
 SERIALS = count()
-
-
-class DamagedKey(DataKey):
-    """Stands for a data key that cannot be unwrapped: it opens nothing."""
-
-    def __init__(self, stream: str) -> None:
-        self._stream = stream
-
-    def open(self, token: str) -> bytes:
-        """Raises WrongKey."""
-        raise WrongKey(f"the data key of {self._stream} is damaged")
 
 
 class States(NamedTuple):

@@ -7,17 +7,13 @@ from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
-import structlog
-
 from api.streaming.log.entry import Entry, States
 from api.streaming.log.loader import Loader
-from api.telemetry.metrics import UNREADABLE
+from domain.damage import REPORTS
 from domain.errors import Overloaded
 from domain.eventlog.encryption import DataKey
 from domain.lru import LruCache
 from domain.model import CACHED_PARTS, Versioned, replay
-
-log = structlog.get_logger()
 
 KnownStates = dict[str, Versioned[Any] | None]
 
@@ -62,9 +58,8 @@ class Folding:
         try:
             recorded = self._loader.decode(row)
             after = replay(before, [recorded])
-        except Exception:
-            log.exception("an event cannot be read", position=row.position, type=row.type)
-            self._give_up(stream, row.version - 1)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is reported
+            self._give_up(stream, row.version - 1, error)
             return Entry(row, key)
         assert after is not None
         states[stream] = after
@@ -92,9 +87,10 @@ class Folding:
         for (stream, version), answer in zip(versions.items(), answers, strict=True):
             if isinstance(answer, Overloaded):
                 raise answer
-            if isinstance(answer, BaseException):
-                log.error("an event cannot be read", stream=stream, exc_info=answer)
-                self._give_up(stream, version - 1)
+            if isinstance(answer, Exception):
+                self._give_up(stream, version - 1, answer)
+            elif isinstance(answer, BaseException):
+                raise answer
             else:
                 states[stream] = answer
         return states
@@ -107,6 +103,6 @@ class Folding:
     def _can_read(self, entry: Entry) -> bool:
         return entry.row.version <= self._readable.get(entry.stream, entry.row.version)
 
-    def _give_up(self, stream: str, version: int) -> None:
-        UNREADABLE.inc()
+    def _give_up(self, stream: str, version: int, error: Exception) -> None:
+        REPORTS.report("an event cannot be read", stream, version + 1, error)
         self._readable[stream] = min(version, self._readable.get(stream, version))

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, Protocol
 import structlog
 
 from api.streaming.log.dataloader import DataLoader
-from api.streaming.log.entry import DamagedKey, Entry
+from api.streaming.log.entry import Entry
 from domain.eventlog.codec import EventRow
-from domain.eventlog.encryption import DataKey, WrongKey
+from domain.eventlog.encryption import DataKey
 from domain.eventlog.queries import NEWEST
 from domain.eventlog.states import PAGE_BYTES
 from domain.eventlog.store import Store
@@ -116,21 +116,7 @@ class StoreLoader:
         return await self.past_states.load((stream, version))
 
     async def keys(self, streams: Iterable[str]) -> Mapping[str, DataKey | None]:
-        """As `Loader.keys`; a key that cannot be unwrapped is a `DamagedKey` and spoils no other."""
-        asked = list(streams)
-        try:
-            return await self._store.keys(asked)
-        except WrongKey:
-            if len(asked) == 1:
-                return {asked[0]: self._damaged_key(asked[0])}
-        half = len(asked) // 2
-        return {**await self.keys(asked[:half]), **await self.keys(asked[half:])}
-
-    def _damaged_key(self, stream: str) -> DataKey:
-        if stream not in self._damaged:
-            self._damaged.add(stream)
-            log.error("a data key cannot be unwrapped", stream=stream)
-        return DamagedKey(stream)
+        return await self._store.keys(streams)
 
     async def _heads(self, _: Sequence[None]) -> dict[None, int]:
         position, _at = await self._store.head()

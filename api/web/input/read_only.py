@@ -8,11 +8,11 @@ from typing import Any
 import orjson
 
 from domain.errors import ReadOnly
-from domain.eventlog.codec import plain_json
 from domain.execution.commands.update import UpdateExecution
 from domain.execution.state import Execution
 from domain.execution.types import SERVER_OWNED
 from domain.model import Value, Versioned
+from projections.representations.client_json import plain_json
 from projections.representations.execution import document
 from projections.representations.execution_schema import ServiceExecution
 

@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 
 from domain.errors import Invalid
-from domain.eventlog.codec import plain_json
 from projections.query.field_paths import Keys, readings, segments
+from projections.representations.client_json import plain_json
 from projections.representations.execution_schema import ServiceExecution
 
 MOST_FIELDS = 100

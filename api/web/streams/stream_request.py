@@ -13,7 +13,8 @@ from api.streaming.hub import Hub
 from api.streaming.index import WHOLE_LOG
 from api.streaming.stream_position import Start, start_at
 from api.web.request import Request
-from domain.errors import Invalid, NotFound, Overloaded
+from domain.damage import report
+from domain.errors import Damaged, Invalid, NotFound, Overloaded
 from domain.eventlog.store import Store
 from domain.model import Versioned
 
@@ -72,15 +73,29 @@ class StreamRequests:
         """One execution, from its first event unless the client says otherwise."""
         begin = await self._start(request, "start")
         stream = f"execution/{request.path['id']}"
-        versioned = await self.hub.loader.state(stream)
-        if versioned is None:
-            raise NotFound("There is no such execution.")
-        over = versioned.state.final and begin.resumed and begin.cursor >= versioned.position
+        versioned = await self._state(stream)
+        over = (
+            versioned is not None
+            and versioned.state.final
+            and begin.resumed
+            and begin.cursor >= versioned.position
+        )
         format_ = _format(request, default)
         wanted = await self._filter(request, format_)
         return StreamQuery(
             format_, wanted, begin.cursor, stream, versioned, over=over, speed=speed(request)
         )
+
+    async def _state(self, stream: str) -> Versioned[Any] | None:
+        """None where it is damaged: what can be read of its events is sent all the same."""
+        try:
+            versioned = await self.hub.loader.state(stream)
+        except Damaged as error:
+            report(error)
+            return None
+        if versioned is None:
+            raise NotFound("There is no such execution.")
+        return versioned
 
     async def _of_log(
         self, request: Request, default: Format, *, executions_only: bool = False

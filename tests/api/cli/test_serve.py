@@ -18,6 +18,7 @@ from api.cli.main import main
 from api.embedded_postgres.data_dir import DataDir
 from domain import registry
 from domain.eventlog.encryption import Vault
+from domain.eventlog.migrations import settle_master_key
 from domain.eventlog.sessions import session_options
 from projections.registry import all_projections
 from tests.support.paths import DATA
@@ -98,6 +99,23 @@ def test_lost_master_key_is_not_replaced_by_a_new_one(
     assert not DataDir(tmp_path).master_key_file.exists()
 
 
+@pytest.mark.parametrize("command", ["serve --port 0", "verify"])
+def test_log_that_another_server_has_begun_is_opened_with_its_master_key_alone(
+    database: str, tmp_path: Path, command: str
+) -> None:
+    first, second = (DataDir.opened(tmp_path / name) for name in ("first", "second"))
+    settle_master_key(database, "executions", DataDir(first.path).master_key, first.master_key)
+    environment = {"EXECUTIONS_DATABASE_URL": database}
+    said = refused(second.path, command, **environment)
+    assert f"there is no master.key in {second.path}" in said
+    assert not second.master_key_file.exists()
+    other = Vault(second.master_key())
+    said = refused(second.path, command, **environment)
+    assert "master.key is not the key that this log was sealed with" in said
+    assert other.id in said
+    assert Vault(first.master_key()).id in said
+
+
 def test_invalid_setting_is_named(tmp_path: Path) -> None:
     assert "EXECUTIONS_QUEUE_LIMIT" in refused(tmp_path, EXECUTIONS_QUEUE_LIMIT="many")
 
@@ -146,7 +164,14 @@ def test_projection_commands_need_no_master_key(sealed: str, tmp_path: Path, com
 
 def test_verify_reports_how_much_it_compared(database: str, tmp_path: Path) -> None:
     said = run("verify", tmp_path, EXECUTIONS_DATABASE_URL=database).stdout
-    assert said.startswith("Compared 0 executions with their 0 events.\n")
+    assert said.splitlines() == [
+        "Checked 0 events, 0 data keys, 0 snapshots.",
+        *(
+            f"Compared 0 rows of {view}, up to position 0 of 0."
+            for view in (view.name for view in all_projections(registry.codec()))
+        ),
+        "All of it is what the events say.",
+    ]
 
 
 def test_taken_port_is_reported_before_anything_is_made(tmp_path: Path) -> None:

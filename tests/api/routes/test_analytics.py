@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from time import monotonic, sleep
+
 import httpx
+import psycopg
 import pytest
 
+from domain.eventlog.sessions import session_options
 from tests.support.api_client import RESULT, Executions, ok, refused
+from tests.support.running_server import Serving
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +75,20 @@ def test_invalid_analytics_query_is_refused_by_parameter(
 def test_steps_that_are_pending_are_found(api: httpx.Client, position: int) -> None:
     answer = ok(api.get("/analytics/executions?by=step&status=pending"))
     assert (answer["total"], answer["groups"]) == (0, [])
+
+
+def test_figures_of_a_view_without_a_bookmark_are_answered_and_made_again(
+    api: httpx.Client, executions: Executions, server: Serving
+) -> None:
+    name = executions.running()
+    position = executions.tell(name, "complete", **RESULT)["position"]
+    ok(api.get("/analytics/executions", params={"minPosition": position}))
+    before = ok(api.get("/analytics/executions"))["total"]
+    with psycopg.connect(server.conninfo, options=session_options("executions")) as connection:
+        connection.execute("DELETE FROM bookmarks WHERE view = 'analytics'")
+    ok(api.get("/analytics/executions"))
+    executions.running()
+    deadline = monotonic() + 30
+    while ok(api.get("/analytics/executions"))["total"] != before + 1:
+        assert monotonic() < deadline
+        sleep(0.05)

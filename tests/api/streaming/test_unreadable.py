@@ -15,9 +15,8 @@ from api.streaming.encoding import ENCODERS, SSE
 from api.streaming.filter import ALL
 from api.streaming.frames import EVENTS, EVENTS_WITH_STATE, WATCH, Format
 from api.streaming.topic import Topic
-from api.telemetry import metrics
+from domain.damage import REPORTS
 from domain.eventlog.encryption import DataKey
-from domain.lru import LruCache
 from tests.support.event_writer import completed, started
 from tests.support.hub import Line, until
 from tests.support.progress_events import progressed
@@ -27,8 +26,8 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(autouse=True)
-def nothing_was_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.streaming.frames.REPORTED", LruCache(1_000))
+def nothing_was_reported() -> None:
+    REPORTS.forget()
 
 
 async def damage_ciphertext(house: Running, execution: str) -> None:
@@ -68,7 +67,7 @@ async def test_damaged_ciphertext_is_told_as_unreadable_and_stops_no_other(
     async with running(database) as house:
         await house.log.write([*started("e-0"), completed("e-1", "sealed with its key")])
         line = await house.connect(topic(format_)) if live else Line()
-        before = metrics.UNREADABLE._value.get()
+        before = REPORTS.count
         with structlog.testing.capture_logs() as logs:
             await damage_ciphertext(house, "e-0")
             await house.log.write(progressed(50, execution="e-2"))
@@ -89,7 +88,7 @@ async def test_damaged_ciphertext_is_told_as_unreadable_and_stops_no_other(
             assert [frame["data"] for frame in bad] == [None]
         assert [frame for frame in told if "unreadable" in frame] == bad
         assert [log["event"] for log in logs] == ["an event cannot be opened"]
-        assert metrics.UNREADABLE._value.get() == before + 1
+        assert REPORTS.count == before + 1
 
 
 async def test_damaged_key_spoils_only_the_events_of_its_execution(database: str) -> None:

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import hypothesis.strategies as st
 import psycopg
+import pytest
 from hypothesis import given
 
 from domain import registry
@@ -26,6 +27,16 @@ class TallyOfLater(Tally):
     """The state as a later program has it: with one more field."""
 
     highest: int = 0
+
+
+WHOLE_SNAPSHOTS = """SELECT originator_version FROM snapshots WHERE digest = snapshot_digest(
+    originator_id, originator_version, position, shape, state) ORDER BY 1"""
+
+
+def change(database: str, query: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(database, options=session_options("executions")) as connection:
+        cursor = connection.execute(query.encode())
+        return cursor.fetchall() if cursor.description else []
 
 
 async def raised(store: Store, times: int, begin: Callable[[], Begin] | None = None) -> int:
@@ -48,15 +59,13 @@ async def test_snapshot_of_another_shape_is_left_alone(database: str) -> None:
         database, "executions", Codec(events, {"tally": TallyOfLater}), sample_aggregate.keyring()
     )
     assert later.codec.shape != sample_aggregate.codec().shape
-    with psycopg.connect(database, options=session_options("executions")) as connection:
-        connection.execute('UPDATE snapshots SET state = \'{"no": "tally"}\'')
+    change(database, 'UPDATE snapshots SET state = \'{"no": "tally"}\'')
     assert await raised(later, 600) == 1_800
 
 
 async def test_state_without_snapshots_is_the_same(database: str) -> None:
     await raised(sample_aggregate.store(database), 1_200, Begin)
-    with psycopg.connect(database, options=session_options("executions")) as connection:
-        connection.execute("DELETE FROM snapshots")
+    change(database, "DELETE FROM snapshots")
     assert await raised(sample_aggregate.store(database), 1) == 1_201
 
 
@@ -72,3 +81,71 @@ def test_state_frozen_by_a_view_is_the_same_to_the_microsecond(
     )
     row = Snapshot("execution/e", 1, 1, NOON, frozen(state))
     assert registry.codec().thaw(row).state == state
+
+
+DAMAGES = {
+    "truncated": "UPDATE snapshots SET state = substring(state FOR octet_length(state) / 2)",
+    "altered": 'UPDATE snapshots SET state = \'{"id":"a","total":7000}\'',
+    "of-another-version": "UPDATE snapshots SET originator_version = originator_version + 1",
+    "of-another-position": "UPDATE snapshots SET position = position + 1",
+    "of-another-stream": "UPDATE snapshots SET originator_id = 'tally/b'",
+    "of-another-shape": "UPDATE snapshots SET shape = shape || 'x'",
+    "beyond-the-stream": """INSERT INTO snapshots SELECT originator_id, 9000, 9000, at, state, shape,
+        snapshot_digest(originator_id, 9000, 9000, shape, state) FROM snapshots LIMIT 1""",
+    "without-a-digest": "UPDATE snapshots SET digest = NULL",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+async def test_damaged_snapshot_is_left_alone_and_the_state_is_that_of_the_events(
+    database: str, damage: str
+) -> None:
+    await raised(sample_aggregate.store(database), 1_200, Begin)
+    async with running_bus(sample_aggregate.store(database)) as bus:
+        await bus.send(message("b", Begin()))
+    change(database, damage)
+    assert await raised(sample_aggregate.store(database), 1) == 1_201
+    store = sample_aggregate.store(database)
+    async with running_bus(store):
+        versioned = await store.load("tally/b")
+        assert versioned is not None
+        assert (versioned.version, versioned.state.total) == (1, 0)
+
+
+async def test_damaged_snapshot_is_made_again_by_the_first_long_read(database: str) -> None:
+    await raised(sample_aggregate.store(database), 1_200, Begin)
+    change(database, "UPDATE snapshots SET state = ''")
+    store = sample_aggregate.store(database)
+    async with running_bus(store):
+        await store.look("tally/a", 1_000)
+        await store.look("tally/a")
+    assert change(database, WHOLE_SNAPSHOTS) == [(1_000,)]
+
+
+async def test_damaged_snapshot_is_replaced_where_its_version_is_reached_again(
+    database: str,
+) -> None:
+    await raised(sample_aggregate.store(database), 499, Begin)
+    change(database, "UPDATE snapshots SET state = ''")
+    store = sample_aggregate.store(database)
+    async with running_bus(store):
+        versioned = await store.load("tally/a")
+        assert versioned is not None
+        key = store.keyring.get_or_create("tally/a")
+        await store.keep_snapshots([store.codec.freeze("tally/a", versioned, key)])
+    assert change(database, WHOLE_SNAPSHOTS) == [(500,)]
+
+
+async def test_whole_snapshot_is_what_a_state_is_loaded_from(database: str) -> None:
+    await raised(sample_aggregate.store(database), 1_200, Begin)
+    change(
+        database,
+        """UPDATE snapshots SET state = convert_to(s.state, 'UTF8'), digest = snapshot_digest(
+            originator_id, originator_version, position, shape, convert_to(s.state, 'UTF8'))
+        FROM (SELECT '{"id":"a","total":7000}' AS state) AS s""",
+    )
+    store = sample_aggregate.store(database)
+    async with running_bus(store):
+        versioned = await store.load("tally/a")
+        assert versioned is not None
+        assert versioned.state.total >= 7_000

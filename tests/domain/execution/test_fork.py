@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from domain.errors import AlreadyExists
-from domain.eventlog.codec import open_json, sealed_json
+from domain.eventlog.codec import sealed_json
 from domain.eventlog.encryption import DataKey
 from domain.execution.commands import StartExecution, StartStep
 from domain.execution.commands.fork import ForkExecution
@@ -40,6 +40,7 @@ from domain.execution.types import (
 from domain.model import Event, Recorded, replay
 from domain.registry import codec
 from domain.types import Assignee, StepAssignee
+from projections.representations.client_json import open_json
 from projections.representations.execution import ServiceExecution, document
 from tests.support.given import NOON, SECOND, Given, given
 from tests.support.histories import (

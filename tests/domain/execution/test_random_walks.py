@@ -8,13 +8,14 @@ from typing import Any
 import orjson
 from hypothesis import given
 
-from domain.eventlog.codec import open_json, sealed_json
+from domain.eventlog.codec import sealed_json
 from domain.execution.commands import CreateExecution
 from domain.execution.commands.fork import ForkExecution
 from domain.execution.events import ExecutionCreated
 from domain.execution.state import FINAL, Execution
 from domain.execution.types import Status, StepStatus
 from domain.model import Context, Recorded, Versioned, replay
+from projections.representations.client_json import open_json
 from projections.representations.execution import ServiceExecution, document
 from tests.support.random_executions import (
     BODIES,

@@ -16,6 +16,7 @@ from api.embedded_postgres.server import EmbeddedPostgres
 from domain.eventlog import notifications
 from domain.eventlog.migrations import migrate_log
 from domain.eventlog.notifications import Listener, Wake
+from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from projections.engine import position_tracker
 from projections.engine.live_follower import LiveFollower, LivePage
@@ -254,6 +255,23 @@ async def test_view_without_tables_is_tried_again_until_it_has_them(database: st
         await asyncio.sleep(0.3)
         migrate_projections(database, "executions", [one.view])
         assert await one.positions.wait("executions", position, 20)
+
+
+async def test_view_begins_again_when_its_bookmark_is_lost(views: str) -> None:
+    async with opened(views) as store, process(views, store) as one:
+        log = Log(store)
+        assert await one.positions.wait("executions", await log.write(some(3)), 10)
+        options = session_options("executions")
+        with psycopg.connect(views, autocommit=True, options=options) as connection:
+            connection.execute("DELETE FROM bookmarks")
+            connection.execute("UPDATE executions SET service = 'damaged'")
+        await log.write([created("e-3")])
+        expected, deadline = {"e-0", "e-1", "e-2", "e-3"}, monotonic() + 30
+        while await names(store, one.view) != expected:
+            assert monotonic() < deadline
+            await asyncio.sleep(0.05)
+        async with store.reader() as connection_:
+            assert await one.view.counts(connection_, "service") == {"s-1": 4}
 
 
 async def test_stopping_ends_every_task(views: str) -> None:

@@ -12,7 +12,7 @@ import hypothesis
 import orjson
 import pytest
 
-from domain.eventlog.codec import Codec, open_json, plain_json, sealed_json
+from domain.eventlog.codec import Codec, sealed_json
 from domain.eventlog.encryption import DataKey
 from domain.execution.commands import PauseExecution
 from domain.execution.events import (
@@ -37,6 +37,7 @@ from domain.execution.types import ExecutionError, Status, StepPlan, Webhook
 from domain.model import Recorded
 from domain.registry import codec
 from domain.types import Assignee, StepAssignee
+from projections.representations.client_json import open_json, plain_json
 from projections.representations.execution import (
     ServiceExecution,
     document,

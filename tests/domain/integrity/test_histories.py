@@ -9,8 +9,8 @@ from eventsourcing.persistence import OperationalError
 
 from domain.errors import Overloaded
 from domain.execution.events import ProgressUpdated
-from projections.executions import histories
-from projections.executions.histories import Histories
+from domain.integrity import histories
+from domain.integrity.histories import Histories
 from tests.support.event_writer import Happening, Log, opened, some
 
 pytestmark = pytest.mark.anyio
@@ -33,10 +33,9 @@ async def read(conninfo: str, until: int) -> dict[str, list[int]]:
     try:
         async with aclosing(reader.pages(list(found), until)) as pages:
             async for page in pages:
-                for event in page:
-                    recorded = reader.decode(event)
-                    assert recorded.position <= until
-                    found[recorded.stream].append(recorded.version)
+                for row in page:
+                    assert row.position <= until
+                    found[row.stream].append(row.version)
     finally:
         reader.close()
     return found
@@ -44,20 +43,20 @@ async def read(conninfo: str, until: int) -> dict[str, list[int]]:
 
 @pytest.mark.parametrize(("events", "streams", "first"), [(500, 10, 50), (3, 2, 2), (1, 1, 1)])
 async def test_every_stream_is_read_once_and_in_order_whatever_the_pages(
-    views: str, monkeypatch: pytest.MonkeyPatch, events: int, streams: int, first: int
+    database: str, monkeypatch: pytest.MonkeyPatch, events: int, streams: int, first: int
 ) -> None:
     monkeypatch.setattr(histories, "EVENTS", events)
     monkeypatch.setattr(histories, "STREAMS", streams)
     monkeypatch.setattr(histories, "FIRST", first)
-    head = await written(views)
-    found = await read(views, head)
+    head = await written(database)
+    found = await read(database, head)
     assert [len(versions) for versions in found.values()] == [1, 3, 5, 7, 9, 11]
     assert all(versions == list(range(1, len(versions) + 1)) for versions in found.values())
 
 
-async def test_events_beyond_the_position_are_left_out(views: str) -> None:
-    await written(views)
-    found = await read(views, 8)
+async def test_events_beyond_the_position_are_left_out(database: str) -> None:
+    await written(database)
+    found = await read(database, 8)
     assert sum(len(versions) for versions in found.values()) == 8
 
 
@@ -67,9 +66,9 @@ def test_unreachable_database_is_reported_as_overloaded() -> None:
 
 
 async def test_connection_lost_during_a_read_is_reported_as_overloaded(
-    views: str, monkeypatch: pytest.MonkeyPatch
+    database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reader = Histories(views, "executions")
+    reader = Histories(database, "executions")
 
     def gone(*_: object) -> None:
         raise OperationalError("the connection is lost")

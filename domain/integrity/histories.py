@@ -7,12 +7,13 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import suppress
 
 from domain.errors import Overloaded
+from domain.eventlog.codec import EventRow
 from domain.eventlog.library import log_recorder
 from domain.eventlog.library.recorders import RecordedNotification
 from domain.eventlog.library.subscription import FAULTS
+from domain.eventlog.queries import NEWEST
 from domain.eventlog.timeouts import AWAY
-from domain.model import Recorded
-from domain.service_log import service_mapper
+from domain.service_log import row_of
 
 EVENTS = 500
 """Of a page, at most: an event may be large."""
@@ -32,23 +33,14 @@ class Histories:
             self._recorder = log_recorder(conninfo, schema)
         except FAULTS as error:
             raise Overloaded(AWAY) from error
-        self._mapper = service_mapper()
 
     def close(self) -> None:
         """Close the connections."""
         self._recorder.datastore.close()
 
-    def decode(self, event: RecordedNotification) -> Recorded:
-        """The event in its envelope, what is sealed as `Ciphertext`.
-
-        Raises:
-            ValidationError: its bytes are not what its type says.
-        """
-        return self._mapper.decode(event)
-
     async def pages(
-        self, streams: Sequence[str], until: int
-    ) -> AsyncGenerator[Sequence[RecordedNotification]]:
+        self, streams: Sequence[str], until: int = NEWEST
+    ) -> AsyncGenerator[Sequence[EventRow]]:
         """The events of the streams up to a position, page by page, those of each stream in order.
 
         One page is read ahead. Close this iterator before its owner.
@@ -61,7 +53,7 @@ class Histories:
         try:
             while (page := await ahead) is not None:
                 ahead = asyncio.ensure_future(asyncio.to_thread(next, source, None))
-                yield page
+                yield [row_of(event) for event in page]
         except FAULTS as error:
             raise Overloaded(AWAY) from error
         finally:

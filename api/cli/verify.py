@@ -1,0 +1,144 @@
+"""`executions verify`: holds all that is stored against itself, and names what does not fit."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from api.cli.progress_bar import progress
+from api.cli.projections import on_log, opened
+from api.embedded_postgres.data_dir import DataDir
+from api.server import require_key_of_log
+from api.settings import Settings
+from domain import registry
+from domain.eventlog.encryption import Vault
+from domain.eventlog.keyring import Keyring
+from domain.eventlog.store import Store
+from domain.integrity import log as log_checks
+from domain.integrity.fault import Fault
+from domain.integrity.histories import Histories
+from domain.integrity.keys import key_faults
+from domain.integrity.snapshots import snapshot_faults
+from projections.engine.rebuild import RebuildUnderWay
+from projections.engine.verify import MadeAnew, Verified, verify
+from projections.registry import all_projections
+
+MOST_NAMED = 1_000
+"""Faults that the JSON names; it counts them all."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What was compared, and what was found."""
+
+    as_json: bool
+    events: int = 0
+    keys: int = 0
+    snapshots: int = 0
+    views: list[Verified] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, fault: Fault) -> None:
+        """One more fault: printed at once, or kept for the JSON."""
+        self.count += 1
+        if not self.as_json:
+            click.echo(str(fault))
+        elif len(self.faults) < MOST_NAMED:
+            self.faults.append(fault)
+
+    def shown(self) -> dict[str, Any]:
+        """The report as JSON."""
+        return {
+            "events": self.events,
+            "keys": self.keys,
+            "snapshots": self.snapshots,
+            "views": [{**asdict(view), "lag": view.head - view.position} for view in self.views],
+            "faults": [fault._asdict() for fault in self.faults],
+            "faultCount": self.count,
+        }
+
+    def say(self) -> None:
+        """The report in words."""
+        click.echo(
+            f"Checked {self.events} events, {self.keys} data keys, {self.snapshots} snapshots."
+        )
+        for view in self.views:
+            place = f"up to position {view.position} of {view.head}"
+            lag = f" ({view.head - view.position} behind)" if view.head > view.position else ""
+            click.echo(f"Compared {view.rows} rows of {view.view}, {place}{lag}.")
+
+
+def verify_all(data_dir: Path | None, *, as_json: bool) -> None:
+    """Check the log, the keys, the snapshots and every view; exit with 1 where something is wrong.
+
+    The master key has to be there, and has to be the right one: whoever verifies wants to know that all
+    can be read. Of a log in which nothing was ever sealed there may be none.
+    """
+    report = Report(as_json)
+    vaults: list[Vault] = []
+
+    def check(conninfo: str, settings: Settings, folder: DataDir) -> None:
+        require_key_of_log(conninfo, settings, folder)
+        if folder.master_key_file.exists():
+            vaults.append(Vault(DataDir(folder.path).master_key()))
+
+    async def work(conninfo: str, schema: str, store: Store) -> None:
+        if vaults:
+            store = Store(conninfo, schema, registry.codec(), Keyring(vaults[0]))
+            await opened(store, _check(conninfo, schema, store, report, vaults[0]))
+        else:
+            await _check(conninfo, schema, store, report, None)
+
+    try:
+        on_log(data_dir, work, check)
+    except (MadeAnew, RebuildUnderWay) as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        click.echo(json.dumps(report.shown()))
+    else:
+        report.say()
+    if report.count:
+        raise click.ClickException(f"{report.count} faults were found")
+    if not as_json:
+        click.echo("All of it is what the events say.")
+
+
+async def _check(
+    conninfo: str, schema: str, store: Store, report: Report, vault: Vault | None
+) -> None:
+    await _check_log(store, report, opening=vault is not None)
+    if vault is not None:
+        async for fault in key_faults(store, vault):
+            report.keys += 1
+            if fault is not None:
+                report.add(fault)
+    histories = Histories(conninfo, schema)
+    try:
+        async for fault in snapshot_faults(store, histories):
+            report.snapshots += 1
+            if fault is not None:
+                report.add(fault)
+    finally:
+        histories.close()
+    for view in all_projections(store.codec):
+        report.views.append(Verified(view.name))
+        with progress(f"Verifying {view.name}") as reached:
+            async for fault in verify(
+                conninfo, schema, view, store, report.views[-1], on_progress=reached
+            ):
+                report.add(fault)
+
+
+async def _check_log(store: Store, report: Report, *, opening: bool) -> None:
+    ends = await log_checks.ends(store)
+    for fault in log_checks.head_faults(ends):
+        report.add(fault)
+    with progress("Verifying the log") as reached:
+        async for fault in log_checks.event_faults(store, ends.end, reached, opening=opening):
+            report.add(fault)
+    report.events = ends.end

@@ -1,0 +1,19 @@
+"""What a check has found."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    """Something that is not as it must be: in which part, where in it, and what it is.
+
+    A part is `log`, `keys`, `snapshots` or the name of a view. No content is quoted.
+    """
+
+    part: str
+    place: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.part}: {self.place}: {self.what}"

@@ -1,0 +1,30 @@
+"""Every data key held against the master key."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from domain.eventlog.encryption import Vault
+from domain.eventlog.store import Store
+from domain.integrity.fault import Fault
+
+AT_ONCE = 1_000
+NEXT = """SELECT originator_id, wrapped FROM data_keys WHERE originator_id > %b
+    ORDER BY originator_id LIMIT %b"""
+
+
+async def key_faults(store: Store, vault: Vault) -> AsyncIterator[Fault | None]:
+    """For each data key what is wrong with it, or None."""
+    last = ""
+    while True:
+        async with store.reader() as connection:
+            cursor = await connection.execute(NEXT, (last, AT_ONCE), binary=True)
+            rows = await cursor.fetchall()
+        if not rows:
+            return
+        for stream, wrapped in rows:
+            if vault.unwraps(wrapped, stream):
+                yield None
+            else:
+                yield Fault("keys", stream, "the master key does not unwrap it")
+        last = rows[-1][0]

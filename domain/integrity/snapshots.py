@@ -1,0 +1,145 @@
+"""Snapshots held against the events, and made anew from them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import aclosing
+from typing import Any
+
+from domain.errors import Damaged
+from domain.eventlog.codec import SNAPSHOT_EVERY, Snapshot, frozen
+from domain.eventlog.encryption import DataKey
+from domain.eventlog.queries import WHOLE
+from domain.eventlog.state_parts import applied
+from domain.eventlog.store import Store
+from domain.integrity.fault import Fault
+from domain.integrity.histories import Histories
+from domain.model import Versioned
+
+PART = "snapshots"
+STREAMS = 500
+
+# Those of an earlier build have no digest: they are left alone, and so no fault.
+NEXT = f"""SELECT s.originator_id, s.originator_version, e.notification_id IS NOT NULL
+        AND s.position = e.notification_id, coalesce({WHOLE}, false)
+    FROM snapshots AS s LEFT JOIN events AS e USING (originator_id, originator_version)
+    WHERE s.digest IS NOT NULL AND s.shape = %b
+        AND (s.originator_id, s.originator_version) > (%b, %b)
+    ORDER BY s.originator_id, s.originator_version LIMIT %b"""
+READ = """SELECT originator_id, originator_version, position, at, state FROM snapshots
+    WHERE originator_id = %b AND originator_version = %b AND shape = %b"""
+LONG = """SELECT originator_id FROM events WHERE originator_version = %b AND originator_id > %b
+    ORDER BY originator_id LIMIT %b"""
+FORGET = "DELETE FROM snapshots"
+
+OnProgress = Callable[[int], None]
+"""Is told how many streams are done."""
+
+
+async def snapshot_faults(store: Store, histories: Histories) -> AsyncIterator[Fault | None]:
+    """For each snapshot what is wrong with it, or None: of itself, or beside the events."""
+    last: tuple[str, int] = ("", 0)
+    stream, whole = "", list[int]()
+    while True:
+        async with store.reader() as connection:
+            values = (store.codec.shape, *last, STREAMS)
+            rows = await (await connection.execute(NEXT, values, binary=True)).fetchall()
+        for name, version, placed, intact in rows:
+            if name != stream:
+                async for fault in _compared(store, histories, stream, whole):
+                    yield fault
+                stream, whole = name, []
+            if intact:
+                whole.append(version)
+            else:
+                what = "is not as it was kept" if placed else "is of no event that is in the log"
+                yield Fault(PART, f"{name} at version {version}", what)
+        if not rows:
+            break
+        last = rows[-1][:2]
+    async for fault in _compared(store, histories, stream, whole):
+        yield fault
+
+
+async def _compared(
+    store: Store, histories: Histories, stream: str, versions: Iterable[int]
+) -> AsyncIterator[Fault | None]:
+    wanted = set(versions)
+    if not wanted:
+        return
+    key = (await store.keys([stream]))[stream]
+    async with aclosing(_along(store, histories, stream, key)) as states:
+        async for versioned in states:
+            if versioned.version in wanted:
+                wanted.discard(versioned.version)
+                yield await _compare(store, stream, versioned, key)
+            if not wanted:
+                return
+    for version in sorted(wanted):
+        what = "cannot be compared: the events before it cannot be read"
+        yield Fault(PART, f"{stream} at version {version}", what)
+
+
+async def _compare(
+    store: Store, stream: str, versioned: Versioned[Any], key: DataKey | None
+) -> Fault | None:
+    version = versioned.version
+    async with store.reader() as connection:
+        values = (stream, version, store.codec.shape)
+        rows = await (await connection.execute(READ, values, binary=True)).fetchall()
+    for row in rows:
+        try:
+            differs = store.codec.thaw(Snapshot(*row), key).state != versioned.state
+        except Damaged:
+            differs = True
+        if differs:
+            return Fault(PART, f"{stream} at version {version}", "differs from the events")
+    return None
+
+
+async def rebuild_snapshots(
+    store: Store, histories: Histories, on_progress: OnProgress = lambda _: None
+) -> int:
+    """Drop all snapshots, and make them again from the events; answers for how many streams.
+
+    The service goes on meanwhile: where there is no snapshot it folds the events. What is sealed
+    stays sealed, so no key is needed. A stream that is damaged has none.
+    """
+    async with store.reader() as connection:
+        await connection.execute(FORGET)
+    last, done = "", 0
+    while True:
+        async with store.reader() as connection:
+            cursor = await connection.execute(LONG, (SNAPSHOT_EVERY, last, STREAMS), binary=True)
+            streams = [row[0] for row in await cursor.fetchall()]
+        if not streams:
+            return done
+        for stream in streams:
+            async with aclosing(_along(store, histories, stream, None)) as states:
+                async for versioned in states:
+                    if versioned.version % SNAPSHOT_EVERY == 0:
+                        await store.keep_snapshots([_snapshot(store, stream, versioned)])
+            done += 1
+            on_progress(done)
+        last = streams[-1]
+
+
+async def _along(
+    store: Store, histories: Histories, stream: str, key: DataKey | None
+) -> AsyncGenerator[Versioned[Any]]:
+    """The states of a stream, event by event, until one cannot be read."""
+    versioned: Versioned[Any] | None = None
+    async with aclosing(histories.pages([stream])) as pages:
+        async for page in pages:
+            for row in page:
+                try:
+                    versioned = applied(versioned, [store.codec.decode(row, key)])
+                except Damaged:
+                    return
+                assert versioned is not None
+                yield versioned
+
+
+def _snapshot(store: Store, stream: str, versioned: Versioned[Any]) -> Snapshot:
+    place = versioned.version, versioned.position, versioned.at
+    return Snapshot(stream, *place, frozen(versioned.state), store.codec.shape)

@@ -1,0 +1,72 @@
+"""JSON for clients: what is sealed in it is opened, or null."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import orjson
+
+from domain.eventlog.codec import exact
+from domain.eventlog.encryption import DataKey, WrongKey
+from domain.sealing import SEALED_JSON, SECRET_JSON, Ciphertext
+
+
+def plain_json(value: Any) -> bytes:
+    """JSON of what was opened before; content whose key was destroyed reads as null.
+
+    So does what is damaged; then a document says `"unreadable": true` at its end.
+    """
+    damaged = False
+
+    def as_null(value: object) -> Any:
+        nonlocal damaged
+        damaged = damaged or (isinstance(value, Ciphertext) and value.damaged)
+        return _as_null(value)
+
+    json = orjson.dumps(value, as_null)
+    return marked_unreadable(json) if damaged and "$id" in value else json
+
+
+def marked_unreadable(json: bytes) -> bytes:
+    """A JSON object, not an empty one, with `"unreadable": true` at its end."""
+    return json[:-1] + b',"unreadable":true}'
+
+
+def _as_null(value: object) -> Any:
+    if isinstance(value, Decimal):
+        return exact(value)
+    if not isinstance(value, Ciphertext):
+        raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+    return None
+
+
+def open_json(sealed: bytes, key: DataKey | None) -> bytes:
+    """Stored JSON with its tokens replaced by their content; `null` where the key was destroyed.
+
+    Secrets stay secrets: they read as `"***"`.
+    """
+    if b'"$secret"' in sealed:
+        sealed = SECRET_JSON.sub(b'"***"', sealed)
+    if b'"$sealed"' not in sealed:
+        return sealed
+    return SEALED_JSON.sub(
+        lambda token: b"null" if key is None else key.open(token[1].decode()), sealed
+    )
+
+
+def shown_json(sealed: bytes, key: DataKey | None) -> bytes:
+    """`open_json` of an object that is shown in spite of what cannot be opened in it: that is `null`,
+    and `"unreadable": true` stands at its end.
+    """
+    try:
+        return open_json(sealed, key)
+    except WrongKey:
+        assert key is not None
+        return marked_unreadable(SEALED_JSON.sub(partial(_opened_or_null, key), sealed))
+
+
+def _opened_or_null(key: DataKey, token: re.Match[bytes]) -> bytes:
+    return key.open_or_report(token[1].decode()) or b"null"

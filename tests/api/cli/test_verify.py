@@ -1,0 +1,57 @@
+"""What `executions verify` says, and how it ends; and what is rebuilt that is no view."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from time import monotonic, sleep
+
+import psycopg
+import pytest
+
+from api.embedded_postgres.data_dir import DataDir
+from domain import registry
+from domain.eventlog.migrations import settle_master_key
+from domain.eventlog.sessions import session_options
+from tests.api.cli.test_serve import run
+from tests.support.api_client import ok
+from tests.support.running_server import serving
+
+DAMAGES = {
+    "log": "UPDATE head SET position = 9",
+    "keys": "INSERT INTO data_keys VALUES ('execution/x', 'damaged')",
+    "snapshots": """INSERT INTO snapshots SELECT 'user/acme', 7, 7, now(), '', {shape},
+        snapshot_digest('user/acme', 7, 7, {shape}, '')""",
+    "catalog": "UPDATE catalog SET shown = 'x'",
+    "executions": "UPDATE bookmarks SET position = 99 WHERE view = 'executions'",
+}
+
+
+@pytest.mark.parametrize("part", DAMAGES)
+def test_verify_names_what_is_damaged_and_exits_with_1(
+    database: str, tmp_path: Path, part: str
+) -> None:
+    folder = DataDir.opened(tmp_path)
+    settle_master_key(database, "executions", folder.master_key, folder.master_key)
+    with serving(database) as server, server.client() as api:
+        ok(api.post("/users", json={"$id": "acme", "name": "Acme", "kind": "person"}))
+        deadline = monotonic() + 30
+        while any(view["lag"] for view in ok(api.get("/readyz"))["views"].values()):
+            assert monotonic() < deadline
+            sleep(0.05)
+    environment = {"EXECUTIONS_DATABASE_URL": database}
+    assert run("verify", tmp_path, **environment).returncode == 0
+    shape = f"'{registry.codec().shape}'"
+    with psycopg.connect(database, options=session_options("executions")) as connection:
+        connection.execute(DAMAGES[part].format(shape=shape).encode())
+    done = run("verify", tmp_path, **environment)
+    assert done.returncode == 1
+    assert f"\n{part}: " in f"\n{done.stdout}", done.stdout
+    report = json.loads(run("verify --json", tmp_path, **environment).stdout)
+    assert part in {fault["part"] for fault in report["faults"]}
+    assert report["faultCount"] == len(report["faults"]) > 0
+
+
+def test_snapshots_are_rebuilt_like_a_view(database: str, tmp_path: Path) -> None:
+    done = run("rebuild snapshots", tmp_path, EXECUTIONS_DATABASE_URL=database)
+    assert done.stdout == "snapshots are new, of 0 streams\n"

@@ -1,0 +1,211 @@
+"""Damaged data is the server's fault, said so, and stops nobody: each event and execution stands alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import httpx
+import psycopg
+import pytest
+import structlog
+from structlog.typing import EventDict
+
+from domain.damage import REPORTS
+from domain.eventlog.sessions import session_options
+from tests.support.api_client import JSON, ok, refused
+from tests.support.running_server import serving
+from tests.support.sse_client import opened, positions, until_caught_up
+
+SECRET = "Sesame-opens"
+KEY = "UPDATE data_keys SET wrapped = {} WHERE originator_id = 'execution/bad'"
+STEP_VERSION = 5
+
+
+class Damage(NamedTuple):
+    """A change to the tables, which versions of the execution it makes unreadable, and whether the
+    execution can still be shown, with nulls in the place of what was sealed.
+    """
+
+    change: str
+    versions: set[int]
+    shown: bool
+
+
+EVENT = "UPDATE events SET {} WHERE originator_id = 'execution/bad' AND originator_version = 5"
+TEXT = "convert_from(state, 'UTF8')"
+MOVED = """(SELECT wrapped FROM data_keys WHERE originator_id = 'execution/good')"""
+DAMAGES = {
+    "token": Damage(
+        EVENT.format(f"""state = convert_to(replace({TEXT}, '5.', '5.AAAA'), 'UTF8')"""),
+        {STEP_VERSION},
+        shown=True,
+    ),
+    "key-damaged": Damage(KEY.format("'\\x0102'"), {STEP_VERSION}, shown=True),
+    "key-of-another": Damage(KEY.format(MOVED), {STEP_VERSION}, shown=True),
+    "meta": Damage(EVENT.format("meta = '{\"by'"), {STEP_VERSION}, shown=False),
+    "body": Damage(
+        EVENT.format(f"""state = '{{"step": {{"{SECRET}": 1}}}}'"""), set(), shown=False
+    ),
+    "body-cut-short": Damage(
+        EVENT.format("state = substring(state FOR 20)"), {STEP_VERSION}, shown=False
+    ),
+    "type": Damage(EVENT.format("topic = 'execution.lost'"), set(), shown=False),
+}
+
+
+def change(conninfo: str, statement: str) -> None:
+    with psycopg.connect(conninfo, options=session_options("executions")) as connection:
+        connection.execute("ALTER TABLE events DISABLE TRIGGER append_only")
+        assert connection.execute(statement.encode()).rowcount == 1
+        connection.execute("ALTER TABLE events ENABLE ALWAYS TRIGGER append_only")
+
+
+def write(api: httpx.Client) -> None:
+    ok(api.post("/users", json={"$id": "acme", "name": "Acme", "kind": "organization"}))
+    ok(api.post("/services", json={"$id": "sdr", "name": "Leads", "provider": "acme"}))
+    ok(api.post("/orders", json={"$id": "order", "service": "sdr", "customer": "acme"}))
+    for name in ("bad", "good"):
+        body = {"$id": name, "order": "order", "service": "sdr", "status": "running"}
+        ok(api.post("/executions", json=body))
+        ok(api.post(f"/executions/{name}/steps/one/start", json={"name": "One"}))
+        ok(api.post(f"/executions/{name}/steps/one/complete", json={"output": {"a": SECRET}}))
+        ok(api.post(f"/executions/{name}/logs", json={"level": "info", "message": SECRET}))
+
+
+class Damaged(NamedTuple):
+    """A client of a server that found damaged tables at its start, and what it logs."""
+
+    api: httpx.Client
+    damage: Damage
+    logs: list[EventDict]
+
+
+@pytest.fixture(params=DAMAGES.values(), ids=list(DAMAGES))
+def damaged(database: str, request: pytest.FixtureRequest) -> Iterator[Damaged]:
+    with serving(database) as whole, whole.client() as api:
+        write(api)
+        ok(
+            api.get(
+                "/executions", params={"minPosition": ok(api.get("/executions/good"))["position"]}
+            )
+        )
+    REPORTS.forget()
+    change(database, request.param.change)
+    with (
+        structlog.testing.capture_logs() as logs,
+        serving(database) as server,
+        server.client() as api,
+    ):
+        yield Damaged(api, request.param, logs)
+    assert SECRET not in repr(logs)
+
+
+def test_damaged_execution_is_shown_with_nulls_or_is_the_fault_of_the_server(
+    damaged: Damaged,
+) -> None:
+    before = REPORTS.count
+    answer = damaged.api.get("/executions/bad")
+    if damaged.damage.shown:
+        shown = ok(answer)
+        assert shown["unreadable"] is True
+        assert shown["steps"][0]["output"] is None
+        assert REPORTS.count > before
+    else:
+        problem = refused(answer, 500, "damaged")
+        assert SECRET not in str(problem)
+        assert "stored data is damaged" in [log["event"] for log in damaged.logs]
+        version = {"version": STEP_VERSION - 1}
+        assert ok(damaged.api.get("/executions/bad", params=version))["version"] == 4
+    whole = ok(damaged.api.get("/executions/good"))
+    assert whole["steps"][0]["output"] == {"a": SECRET}
+    assert "unreadable" not in whole
+
+
+def test_damaged_execution_spoils_no_list_and_no_related_object(damaged: Damaged) -> None:
+    found: dict[str, JSON] = {
+        item["$id"]: item
+        for item in ok(damaged.api.get("/executions", params={"expand": "order,service"}))["data"]
+    }
+    assert found.keys() == {"bad", "good"}
+    assert found["good"]["steps"][0]["output"] == {"a": SECRET}
+    assert found["good"]["order"]["$id"] == "order"
+    at = ok(damaged.api.get("/executions/good"))["metadata"]["updatedAt"]
+    past = ok(damaged.api.get("/executions", params={"at": at}))["data"]
+    assert "good" in {item["$id"] for item in past}
+
+
+def test_damaged_events_are_envelopes_without_data_in_the_history(damaged: Damaged) -> None:
+    page = ok(damaged.api.get("/executions/bad/events", params={"include": "execution"}))["data"]
+    assert [event["version"] for event in page] == list(range(1, len(page) + 1))
+    unreadable = {event["version"] for event in page if event.get("unreadable")}
+    assert unreadable == damaged.damage.versions
+    assert all(event["data"] is None for event in page if event.get("unreadable"))
+
+
+def test_damaged_content_is_null_in_a_difference_and_a_damaged_event_is_the_servers_fault(
+    damaged: Damaged,
+) -> None:
+    answer = damaged.api.get("/executions/bad/diff", params={"from": 4, "to": 5})
+    if damaged.damage.shown:
+        changes: list[JSON] = answer.json()
+        assert {"a": SECRET} not in [change.get("value") for change in changes]
+        assert "/steps/0/status" in [change["path"] for change in changes]
+    else:
+        refused(answer, 500, "damaged")
+    changes = damaged.api.get("/executions/good/diff", params={"from": 4, "to": 5}).json()
+    assert {"a": SECRET} in [change.get("value") for change in changes]
+
+
+def test_damaged_events_stop_no_stream(damaged: Damaged) -> None:
+    for path, place in (("/events", "position"), ("/executions/bad/events", "version")):
+        with opened(damaged.api, path, **{"from": "start"}) as source:
+            read = until_caught_up(source)
+        numbers = [frame.data[place] for frame in read if frame.is_event]
+        assert numbers == list(range(1, len(numbers) + 1)), path
+        bad = [frame.data for frame in read if frame.data.get("unreadable")]
+        assert {event["version"] for event in bad} == damaged.damage.versions
+    with opened(damaged.api, "/executions/watch", **{"from": "start"}) as source:
+        assert positions(until_caught_up(source))
+
+
+def test_damaged_execution_spoils_no_log_lines_and_no_commands_of_others(
+    damaged: Damaged, request: pytest.FixtureRequest
+) -> None:
+    lines = ok(damaged.api.get("/executions/bad/logs"))["data"]
+    key = "key" in request.node.callspec.id
+    assert [line["message"] for line in lines] == [None if key else SECRET]
+    assert [line.get("unreadable", False) for line in lines] == [key]
+    ok(
+        damaged.api.post(
+            "/executions/good/complete", json={"success": True, "output": SECRET, "summary": SECRET}
+        )
+    )
+
+
+def test_sealing_with_a_damaged_key_is_refused_and_remembered_under_no_key(database: str) -> None:
+    with serving(database) as whole, whole.client() as api:
+        write(api)
+    change(database, DAMAGES["key-damaged"].change)
+    with serving(database) as server, server.client() as api:
+        body = {"success": True, "output": SECRET, "summary": SECRET}
+        once = {"Idempotency-Key": "once"}
+        refused(api.post("/executions/bad/complete", json=body, headers=once), 500, "damaged")
+        ok(api.post("/executions/bad/progress", json={"progress": 50}))
+        again = api.post("/executions/bad/complete", json=body, headers=once)
+        assert "idempotency-replayed" not in again.headers
+        refused(again, 500, "damaged")
+
+
+def test_stored_data_that_is_not_valid_is_never_the_fault_of_the_client(database: str) -> None:
+    with serving(database) as whole, whole.client() as api:
+        write(api)
+    change(database, DAMAGES["body"].change)
+    with serving(database) as server, server.client() as api:
+        refused(api.post("/executions/bad/progress", json={"progress": 5}), 500, "damaged")
+        refused(api.patch("/executions/bad", json={"tags": ["a"]}), 500, "damaged")
+        refused(api.get("/executions/bad/diff", params={"from": 1, "to": 5}), 500, "damaged")
+        refused(api.get("/executions/bad/steps/one"), 500, "damaged")
+        counted = api.get("/metrics").text
+    assert 'executions_refusals_total{code="damaged"}' in counted
+    assert "executions_unreadable_total" in counted

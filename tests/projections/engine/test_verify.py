@@ -1,0 +1,281 @@
+"""Verifying a view finds every change to every column of it, and a rebuild mends what it finds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from time import monotonic, sleep
+from typing import Any, NamedTuple
+
+import httpx
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier
+
+from domain import registry
+from domain.eventlog.sessions import session_options
+from domain.eventlog.store import Store
+from domain.integrity.fault import Fault
+from projections.engine import rebuild as rebuilding
+from projections.engine import verify as verifying
+from projections.engine.projection import Projection
+from projections.engine.rebuild import Rebuilt, rebuild
+from projections.engine.verify import MadeAnew, Verified, verify
+from projections.registry import all_projections
+from tests.support.api_client import ERROR, JSON, POLICY, RESULT, ok
+from tests.support.databases import new_database
+from tests.support.event_writer import new_store
+from tests.support.running_server import serving
+
+VIEWS = {view.name: view for view in all_projections(registry.codec())}
+TABLES = [(view.name, table) for view in VIEWS.values() for table in view.compared]
+CHANGES = {
+    "text": "coalesce({0}, '') || 'x'",
+    "bool": "NOT coalesce({0}, false)",
+    "timestamptz": "coalesce({0}, 'epoch') + interval '1 second'",
+    "bytea": "{0} || 'x'",
+    "jsonb": "{0} || '{{\"damaged\": true}}'",
+    "_text": "{0} || 'x'::text",
+}
+"""Another value of a column, by its type; of a number, one more."""
+COLUMNS = """SELECT a.attname, t.typname, a.attnum = ANY(i.indkey)
+    FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+    JOIN LATERAL (SELECT indkey FROM pg_index WHERE indrelid = a.attrelid AND indisunique
+        ORDER BY indisprimary DESC LIMIT 1) AS i ON true
+    WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"""
+ENDS: tuple[Callable[[str], tuple[str, dict[str, Any]]], ...] = (
+    lambda _: ("complete", RESULT),
+    lambda _: ("cancel", {"reason": "why"}),
+    lambda _: ("fail", ERROR),
+    lambda _: ("progress", {"progress": 40}),
+    lambda _: ("pause", {"reason": "lunch"}),
+)
+
+
+def write(api: httpx.Client) -> None:
+    """A catalog, and executions of each kind."""
+    for name in ("acme", "outreach"):
+        ok(api.post("/users", json={"$id": name, "name": name, "kind": "organization"}))
+    steps = [{"id": "a", "name": "A"}, {"id": "b", "name": "B"}]
+    ok(api.post("/workflows", json={"$id": "flow", "name": "Flow", "steps": steps}))
+    service = {"$id": "sdr", "name": "Leads", "provider": "outreach", "workflow": "flow"}
+    ok(api.post("/services", json=service))
+    order = {"service": "sdr", "customer": "acme", "params": {"a": 1}}
+    for number in range(3):
+        ok(api.post("/orders", json={"$id": f"order-{number}", **order}))
+    ok(api.post("/orders/order-2/cancel", json={}))
+    for number in range(20):
+        _write_execution(api, f"run-{number:02}", number)
+
+
+def _write_execution(api: httpx.Client, name: str, number: int) -> None:
+    path, policy = f"/executions/{name}", POLICY if number % 2 else None
+    assignee = {"type": "ai-agent", "id": "claude", "name": "Claude", "model": f"m-{number % 3}"}
+    body: JSON = {"$id": name, "order": "order-0", "service": "sdr", "status": "running"}
+    body |= {"tags": ["eu"], "metadata": {"n": number}, "assignee": assignee}
+    ok(api.post("/executions", json=body | ({"retryPolicy": policy} if policy else {})))
+    ok(api.post(f"{path}/steps/a/start", json={"input": {"a": 1}}))
+    ok(api.post(f"{path}/metrics", json={"tokensUsed": 5, "cost": 0.25, "step": "a"}))
+    ok(api.post(f"{path}/steps/a/complete", json={"output": [1]}))
+    ok(api.post(f"{path}/steps/b/start"))
+    command, content = ENDS[number % len(ENDS)](name)
+    ok(api.post(f"{path}/{command}", json=content))
+
+
+@pytest.fixture(scope="module")
+def written(postgres: Any, admin: psycopg.Connection) -> Iterator[str]:
+    """A database that a server has written to, and whose views have followed to the end."""
+    with new_database(admin) as name:
+        conninfo = postgres.conninfo(name)
+        with serving(conninfo) as server, server.client() as api:
+            write(api)
+            deadline = monotonic() + 30
+            while any(view["lag"] for view in ok(api.get("/readyz"))["views"].values()):
+                assert monotonic() < deadline
+                sleep(0.05)
+        yield conninfo
+
+
+def ask(conninfo: str, query: Any, *values: object) -> list[tuple[Any, ...]]:
+    with psycopg.connect(conninfo, options=session_options("executions")) as connection:
+        cursor = connection.execute(query, values)
+        return cursor.fetchall() if cursor.description else []
+
+
+def view_of(name: str) -> Projection:
+    [view] = [view for view in all_projections(registry.codec()) if view.name == name]
+    return view
+
+
+async def _opened(conninfo: str, work: Callable[[Store], Any]) -> Any:
+    store = new_store(conninfo)
+    await store.open()
+    try:
+        return await work(store)
+    finally:
+        await store.close()
+
+
+def faults(conninfo: str, name: str, verified: Verified | None = None) -> list[Fault]:
+    async def work(store: Store) -> list[Fault]:
+        found = verify(conninfo, "executions", view_of(name), store, verified or Verified(name))
+        return [fault async for fault in found]
+
+    found: list[Fault] = asyncio.run(_opened(conninfo, work))
+    return found
+
+
+def rebuilt(conninfo: str, name: str) -> Rebuilt:
+    async def work(store: Store) -> Rebuilt:
+        return await rebuild(conninfo, "executions", view_of(name), store)
+
+    done: Rebuilt = asyncio.run(_opened(conninfo, work))
+    return done
+
+
+class Table(NamedTuple):
+    key: list[str]
+    columns: dict[str, str]
+
+
+def table_of(conninfo: str, name: str) -> Table:
+    columns = ask(conninfo, COLUMNS.encode(), name)
+    key = [column for column, _, of_key in columns if of_key]
+    return Table(key, {column: kind for column, kind, of_key in columns if not of_key})
+
+
+def change_each_column(conninfo: str, name: str) -> dict[str, set[str]]:
+    """Change every column in some row that has a value there; which ones, by the shown keys."""
+    table, changed = table_of(conninfo, name), defaultdict[str, set[str]](set)
+    key = SQL(", ").join(map(Identifier, table.key))
+    for number, (column, kind) in enumerate(table.columns.items()):
+        find = SQL("SELECT {} FROM {} ORDER BY {} IS NULL, {}").format(
+            key, Identifier(name), Identifier(column), key
+        )
+        rows = ask(conninfo, find)
+        full = ask(
+            conninfo, SQL("SELECT count({}) FROM {}").format(Identifier(column), Identifier(name))
+        )
+        row = rows[number % (full[0][0] or len(rows))]
+        other = SQL(CHANGES.get(kind, "coalesce({0}, 0) + 1")).format(Identifier(column))
+        where = SQL(" AND ").join(SQL("{} = %s").format(Identifier(one)) for one in table.key)
+        ask(
+            conninfo,
+            SQL("UPDATE {} SET {} = {} WHERE {}").format(
+                Identifier(name), Identifier(column), other, where
+            ),
+            *row,
+        )
+        changed[f"{name} {'/'.join(map(str, row))}"].add(column)
+    return changed
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_view_that_followed_live_has_no_faults(written: str, view: str) -> None:
+    verified = Verified(view)
+    assert faults(written, view, verified) == []
+    assert verified.rows > 0
+    assert verified.position == verified.head > 0
+
+
+@pytest.mark.parametrize(("view", "table"), TABLES)
+def test_every_changed_column_is_named_and_mended_by_a_rebuild(
+    written: str, view: str, table: str
+) -> None:
+    changed = change_each_column(written, table)
+    found = {fault.place: fault.what for fault in faults(written, view)}
+    assert found.keys() == changed.keys()
+    for place, columns in changed.items():
+        assert set(found[place].removeprefix("differs in ").split(", ")) == columns
+    assert rebuilt(written, view).parked == 0
+    assert faults(written, view) == []
+
+
+@pytest.mark.parametrize(("view", "table"), TABLES)
+@pytest.mark.parametrize("rows", [1_000, 2])
+def test_missing_and_unfounded_rows_are_named_whatever_the_portions(
+    written: str, view: str, table: str, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verifying, "ROWS", rows)
+    key = table_of(written, table).key
+    ordered = SQL(", ").join(SQL("{} DESC").format(Identifier(one)) for one in key)
+    first = SQL("SELECT ctid FROM {} ORDER BY {} LIMIT 1").format(Identifier(table), ordered)
+    ask(written, SQL("UPDATE {} SET {} = {} WHERE ctid = ({})").format(
+        Identifier(table), Identifier(key[0]), SQL("{} || '-none'").format(Identifier(key[0])), first
+    ))  # fmt: skip
+    found = sorted(fault.what for fault in faults(written, view))
+    assert found == ["there is a row, but no events lead to it", "there is no row"]
+    rebuilt(written, view)
+    assert faults(written, view) == []
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_lost_bookmark_is_named_and_mended_by_a_rebuild(written: str, view: str) -> None:
+    ask(written, b"DELETE FROM bookmarks WHERE view = %s", view)
+    [fault] = faults(written, view)
+    assert fault.place == "bookmark"
+    rebuilt(written, view)
+    assert faults(written, view) == []
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_bookmark_ahead_of_the_log_is_named_and_mended_by_a_rebuild(
+    written: str, view: str
+) -> None:
+    ask(written, b"UPDATE bookmarks SET position = position + 1000 WHERE view = %s", view)
+    [fault] = faults(written, view)
+    assert fault.place == "bookmark"
+    assert "the log ends at" in fault.what
+    rebuilt(written, view)
+    assert faults(written, view) == []
+
+
+def test_lagging_view_is_compared_as_far_as_it_goes(written: str) -> None:
+    [(head,)] = ask(written, b"SELECT position FROM head")
+    ask(written, b"UPDATE bookmarks SET position = 5 WHERE view = 'catalog'")
+    verified = Verified("catalog")
+    found = faults(written, "catalog", verified)
+    assert (verified.position, verified.head) == (5, head)
+    assert {fault.what for fault in found} >= {"there is a row, but no events lead to it"}
+    rebuilt(written, "catalog")
+
+
+def test_table_that_is_missing_or_of_another_form_is_named(written: str) -> None:
+    ask(written, b"UPDATE bookmarks SET form = 'other' WHERE view = 'catalog'")
+    assert [fault.place for fault in faults(written, "catalog")] == ["bookmark"]
+    rebuilt(written, "catalog")
+    ask(written, b"DROP TABLE catalog")
+    assert [fault.what for fault in faults(written, "catalog")] == ["there is no such table"]
+    rebuilt(written, "catalog")
+    assert faults(written, "catalog") == []
+
+
+def test_rebuild_during_a_verification_ends_it(written: str) -> None:
+    async def work(store: Store) -> None:
+        found = verify(written, "executions", view_of("logs"), store, Verified("logs"))
+        await anext(found)
+        await rebuild(written, "executions", view_of("logs"), store)
+        async for _ in found:
+            pass
+
+    ask(written, b"DELETE FROM log_notes WHERE id = (SELECT min(id) FROM log_notes)")
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(verifying, "ROWS", 1)
+    with monkeypatch.context(), pytest.raises(MadeAnew):
+        asyncio.run(_opened(written, work))
+    monkeypatch.undo()
+
+
+def test_verification_leaves_nothing_behind(written: str) -> None:
+    faults(written, "catalog")
+    names = ask(written, b"SELECT nspname FROM pg_namespace WHERE nspname LIKE 'executions_%%'")
+    assert names == []
+    assert (
+        rebuilding.scratch_schema("executions", "catalog", "verify") == "executions_verify_catalog"
+    )
+
+
+def test_every_table_that_is_replaced_by_a_rebuild_is_compared() -> None:
+    for view in VIEWS.values():
+        assert set(view.compared) == set(view.tables)
