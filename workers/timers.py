@@ -8,9 +8,8 @@ when it dies, another that stands by takes over.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from datetime import datetime
-from time import monotonic
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -25,7 +24,7 @@ from domain.model import Command
 from domain.supervisor import cancel, supervise
 from domain.writer.command_bus import Answer, Bus
 from domain.writer.message import Message
-from projections.timers.due import due, place, postpone
+from projections.timers.due import due, place
 from projections.timers.timer import Timer
 
 ACTOR = "system"
@@ -37,8 +36,11 @@ AT_ONCE = 200
 """Commands in one go: others who write get their turn between two of them."""
 FARTHEST_BEHIND = 10_000
 """Events that the read model may be behind: what it shows as due then may long have happened."""
-SETTLES = 5.0
-"""Seconds in which the read model sees what firing has led to; until then a timer is not fired again."""
+SETTLES = timedelta(seconds=5)
+"""Time in which the read model sees what firing has led to; until then a timer is not fired again."""
+DAY_EVERY, ALL_EVERY = timedelta(seconds=10), timedelta(hours=1)
+LONGEST_LATE = CHECKPOINT_LATE + CHECKPOINT_EVERY
+EPOCH = datetime.fromtimestamp(0, UTC)
 OWN = "SELECT pg_try_advisory_lock(hashtext(%s), hashtext('timers fire'))"
 
 OPTIONS = (
@@ -58,7 +60,8 @@ class TimerWorker:
         self._conninfo = conninfo
         self._schema = schema
         self._clock = clock
-        self._fired: dict[tuple[str, datetime | None], float] = {}
+        self._passed: dict[tuple[str, datetime | None], datetime] = {}
+        self._looked_until = self._day_at = self._all_at = EPOCH
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -78,7 +81,8 @@ class TimerWorker:
         ) as connection:
             await self._become_owner(connection)
             log.info("timers are fired by this process")
-            self._fired.clear()
+            self._passed.clear()
+            self._all_at = EPOCH
             while True:
                 fired = await self.fire(connection)
                 await asyncio.sleep(0 if fired >= AT_ONCE else POLL)
@@ -93,56 +97,58 @@ class TimerWorker:
 
     async def fire(self, connection: AsyncConnection) -> int:
         """Fire what is due now, about `AT_ONCE` at most; how many that were."""
-        now, settled = self._clock(), monotonic() - SETTLES
-        self._fired = {key: at for key, at in self._fired.items() if at > settled}
-        found = await due(connection, now, AT_ONCE + len(self._fired))
-        timers = [timer for timer in found if (timer.execution, timer.due) not in self._fired]
-        if not timers or (behind := await place(connection)).lag > FARTHEST_BEHIND:
+        now = self._clock()
+        self._passed = {key: until for key, until in self._passed.items() if until > now}
+        limit = AT_ONCE + len(self._passed)
+        found = await due(connection, self._begin(now), now, limit)
+        fresh = [timer for timer in found if (timer.execution, timer.due) not in self._passed]
+        commands = [(timer, command) for timer in fresh if (command := _command(timer, now))]
+        if not commands:
+            over = len(found) < limit
+            self._looked_until = now - SETTLES if over else found[-1].due or now
             return 0
-        answers = await asyncio.gather(*(self._send(timer, now) for timer in timers))
-        fired = monotonic()
-        idle = []
-        for timer, answer in zip(timers, answers, strict=True):
-            if answer is None or answer.versioned.position > behind.head:
-                self._fired[timer.execution, timer.due] = fired  # its event moves the timer
-            else:
-                idle.append(timer)
-        await postpone(connection, [_postponed(timer, now) for timer in idle])
-        return len(timers)
+        if (behind := await place(connection)).lag > FARTHEST_BEHIND:
+            return 0
+        answers = await asyncio.gather(*(self._send(*due_now) for due_now in commands))
+        for (timer, _), answer in zip(commands, answers, strict=True):
+            idle = answer is not None and answer.versioned.position <= behind.head
+            self._passed[timer.execution, timer.due] = now + (CHECKPOINT_EVERY if idle else SETTLES)
+        return len(commands)
 
-    async def _send(self, timer: Timer, now: datetime) -> Answer | None:
-        """The answer to the last command that was due; None where it was refused."""
-        answer = None
-        for command in _commands(timer, now):
-            message = Message(f"execution/{timer.execution}", command, ACTOR, correlation="timer")
-            try:
-                answer = await self._bus.send(message)
-            except (Overloaded, OutcomeUnknown):
-                return None
-            except DomainError as error:
-                log.debug("timer has passed", execution=timer.execution, reason=error.code)
-                return None
-            except Exception:
-                log.exception("timer failed", execution=timer.execution)
-                return None
-        return answer
+    def _begin(self, now: datetime) -> datetime:
+        """From where to look for what is due: mostly only what has become due in the last seconds.
+
+        Events may be of the past, so now and then all of the last day is looked at, and every hour all
+        there is.
+        """
+        if now >= self._all_at:
+            self._all_at, self._day_at = now + ALL_EVERY, now + DAY_EVERY
+            self._looked_until = EPOCH
+        elif now >= self._day_at:
+            self._day_at = now + DAY_EVERY
+            self._looked_until = now - LONGEST_LATE
+        return self._looked_until
+
+    async def _send(self, timer: Timer, command: Command[Any]) -> Answer | None:
+        """The answer to a command that is due; None where it was refused."""
+        message = Message(f"execution/{timer.execution}", command, ACTOR, correlation="timer")
+        try:
+            return await self._bus.send(message)
+        except (Overloaded, OutcomeUnknown):
+            return None
+        except DomainError as error:
+            log.debug("timer has passed", execution=timer.execution, reason=error.code)
+        except Exception:
+            log.exception("timer failed", execution=timer.execution)
+        return None
 
 
-def _commands(timer: Timer, now: datetime) -> Iterator[Command[Any]]:
-    """What is due: an attempt that ends keeps no checkpoint."""
+def _command(timer: Timer, now: datetime) -> Command[Any] | None:
+    """What is due. A checkpoint that is very late comes no more."""
     if timer.retry_at is not None and timer.retry_at <= now:
-        yield StartRetry()
-    elif (times_out := timer.times_out_at) is not None and times_out <= now:
-        yield TimeOutExecution()
-    elif (checkpoint := timer.checkpoint_due) is not None and checkpoint <= now:
-        yield AutoCheckpoint()
-
-
-def _postponed(timer: Timer, now: datetime) -> tuple[str, datetime, datetime | None]:
-    """A timer whose command led to nothing: a checkpoint of an execution of which nothing was heard."""
-    assert timer.due is not None
-    later: list[datetime] = [at for at in (timer.times_out_at, timer.retry_at) if at and at > now]
-    checkpoint = timer.checkpoint_due
-    if checkpoint is not None and now <= checkpoint + CHECKPOINT_LATE:
-        later.append(now + CHECKPOINT_EVERY)
-    return timer.execution, timer.due, min(later, default=None)
+        return StartRetry()
+    if (times_out := timer.times_out_at) is not None and times_out <= now:
+        return TimeOutExecution()
+    if (checkpoint := timer.checkpoint_due) is not None:
+        return AutoCheckpoint() if checkpoint <= now <= checkpoint + CHECKPOINT_LATE else None
+    return None

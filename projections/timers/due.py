@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.pg_arrays import columns, placeholders
 from projections.timers.projection import NAMES
 from projections.timers.timer import Timer
 
-DUE = f"SELECT {NAMES} FROM timers WHERE due <= %b ORDER BY due LIMIT %b"
+DUE = f"SELECT {NAMES} FROM timers WHERE due > %b AND due <= %b ORDER BY due LIMIT %b"
 PLACE = """SELECT head.position, coalesce((SELECT position FROM bookmarks WHERE view = 'timers'), 0)
     FROM head"""
-MOVED = ("text", "timestamptz", "timestamptz")
-POSTPONE = f"""UPDATE timers SET due = moved.due
-    FROM unnest({placeholders(MOVED)}) AS moved (execution, before, due)
-    WHERE timers.execution = moved.execution AND timers.due = moved.before"""
 LATE = "SELECT count(*), min(due) FROM timers WHERE due <= %b"
 
 
@@ -42,21 +36,13 @@ async def place(connection: AsyncConnection) -> Place:
     return Place(*row)
 
 
-async def due(connection: AsyncConnection, at: datetime, limit: int) -> list[Timer]:
-    """The timers that are due at a time, the earliest first."""
-    cursor = await connection.execute(DUE, (at, limit), prepare=True, binary=True)
+async def due(
+    connection: AsyncConnection, after: datetime, until: datetime, limit: int
+) -> list[Timer]:
+    """The timers that are due after a time, until another, the earliest first."""
+    values = (after, until, limit)
+    cursor = await connection.execute(DUE, values, prepare=True, binary=True)
     return [Timer(*row) for row in await cursor.fetchall()]
-
-
-async def postpone(
-    connection: AsyncConnection, moves: Sequence[tuple[str, datetime, datetime | None]]
-) -> None:
-    """Make timers due later, or not at all: (execution, as it is due, as it will be).
-
-    One that an event has moved meanwhile stays as it is.
-    """
-    if moves:
-        await connection.execute(POSTPONE, columns(MOVED, moves), prepare=True)
 
 
 async def late(connection: AsyncConnection, at: datetime) -> tuple[int, datetime | None]:

@@ -216,3 +216,28 @@ async def test_worker_passes_over_an_execution_that_cannot_be_read(
     monkeypatch.setattr(world.bus, "send", failing)
     assert await world.fire(world.worker(), 10 * SECOND) == 2
     assert (await world.types("good"))[-1] == "started"
+
+
+async def test_worker_finds_what_is_overdue_behind_many_that_nobody_works_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timers_module, "AT_ONCE", 5)
+    await world.begin(*(f"left-{n}" for n in range(40)), timeout=None)
+    world.now += SECOND
+    await world.begin("late", timeout=None, retry_policy=POLICY)
+    await world.send("late", failure())
+    world.now += timedelta(days=3)
+    worker, looks = world.worker(), 0
+    while await world.fire(worker) == 0:
+        looks += 1
+        assert looks < 20
+    assert (await world.types("late"))[-1] == "started"
+
+
+async def test_timer_that_shows_after_it_was_due_fires_soon(world: World) -> None:
+    worker = world.worker()
+    await world.begin("e", retry_policy=POLICY)
+    await world.send("e", failure())
+    world.now += 12 * SECOND
+    assert await worker.fire(world.connection) == 0  # the read model has not seen it yet
+    assert await world.fire(worker, SECOND) == 1
