@@ -74,10 +74,21 @@ def pruned(shown: Any, place: tuple[Any, ...], without: list[tuple[Any, ...]]) -
 
 
 def slow_cause(shown: list[Any], place: tuple[Any, ...], later: list[tuple[Any, ...]]) -> int:
-    """The number of the last version at which what the operation is about became another."""
+    """The number of the last version at which what the operation is about became another.
+
+    What came and went inside of it meanwhile is no operation, and none of its business.
+    """
     values = [value_at(one, place, later) for one in shown]
+    values = [remaining(one, values[-1]) for one in values]
     turns = [n for n, (old, new) in enumerate(pairwise(values), 1) if not equal(old, new)]
     return turns[-1]
+
+
+def remaining(one: Any, last: Any) -> Any:
+    """Of an object only the members that are there at the end."""
+    if not (isinstance(one, dict) and isinstance(last, dict)):
+        return one
+    return {name: remaining(value, last[name]) for name, value in one.items() if name in last}
 
 
 def equal(one: Any, other: Any) -> bool:
