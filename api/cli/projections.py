@@ -19,7 +19,7 @@ from api.cli.progress_bar import progress
 from api.embedded_postgres.data_dir import DataDir
 from api.embedded_postgres.server import EmbeddedPostgres
 from api.server import database, keep_running, require_key_of_log
-from api.settings import Settings, SetupError, read
+from api.settings import Settings, SetupError, environment_of_children, read
 from api.telemetry.logging import configure_logging
 from api.work import NO_KEY, Task, work_until_stopped
 from domain import registry
@@ -134,7 +134,11 @@ def rebuild_projection(name: str, data_dir: Path | None, processes: int | None) 
         known = ", ".join((*views, SNAPSHOTS))
         raise click.ClickException(f"there is no view `{name}`; there are {known}")
 
-    workers = Processes(processes or min(_processors(), MOST_PROCESSES), rebuild_worker.COMMAND)
+    workers = Processes(
+        processes or min(_processors(), MOST_PROCESSES),
+        rebuild_worker.COMMAND,
+        environment_of_children(),
+    )
 
     async def work(conninfo: str, schema: str, store: Store) -> None:
         with progress(f"Rebuilding {name}") as reached:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
 import pwd
 import secrets
 import shutil
+import signal
 import socket
 import stat
 import subprocess
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from api.settings import SetupError
+from api.settings import SetupError, environment_of_postgres
 
 UNPRIVILEGED = ("postgres", "daemon", "nobody")
 USER = "app"
+PR_SET_PDEATHSIG = 1
 
 
 class PostgresError(SetupError):
@@ -41,6 +45,8 @@ class RunAs(NamedTuple):
             group=self.gid,
             extra_groups=self.groups,
             cwd="/",
+            env=environment_of_postgres(),
+            preexec_fn=die_with_parent(signal.SIGTERM),  # no thread of ours runs yet
             capture_output=True,
             text=True,
             check=False,
@@ -108,6 +114,10 @@ class Cluster:
         return self.root / "postgres.log"
 
     @property
+    def lock(self) -> Path:
+        return self.root / "owner.lock"
+
+    @property
     def password(self) -> Path:
         return self.root / "password"
 
@@ -166,9 +176,14 @@ class Cluster:
         lines = [f"{name} = {_quoted(value)}\n" for name, value in parameters.items()]
         run_as.write(self.data / "executions.conf", "".join(lines))
 
-    def clear_unfinished(self) -> None:
+    def clear_unfinished(self) -> bool:
+        """Remove what a start left half-made; whether nothing is left of it.
+
+        A process of that start may still write to it, for a moment.
+        """
         for folder in self.root.glob("unfinished-*"):
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+        return not any(self.root.glob("unfinished-*"))
 
     def clear_stale(self, postmaster: Postmaster) -> None:
         """Remove what a dead server left; PostgreSQL would believe in its reused pid."""
@@ -204,6 +219,20 @@ class Cluster:
 
     def _unfinished(self) -> Path:
         return Path(tempfile.mkdtemp(dir=self.root, prefix="unfinished-"))
+
+
+def die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
+    """What a child calls before its program starts, so that it gets a signal when this process ends."""
+    if sys.platform != "linux":
+        return None
+    libc, parent = ctypes.CDLL(None), os.getpid()
+
+    def in_child() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return in_child
 
 
 def conninfo(**words: str) -> str:

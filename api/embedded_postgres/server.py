@@ -11,22 +11,30 @@ or whoever comes next, and finds the data as the last commit left them.
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import hashlib
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
 
-from api.embedded_postgres.cluster import USER, Cluster, PostgresError, RunAs, conninfo
+import structlog
+
+from api.embedded_postgres.cluster import (
+    USER,
+    Cluster,
+    PostgresError,
+    RunAs,
+    conninfo,
+    die_with_parent,
+)
+from api.settings import environment_of_postgres
 
 SETTINGS = {
     "shared_buffers": "256MB",
@@ -39,7 +47,10 @@ SETTINGS = {
 }
 STILL_DYING = ("pre-existing shared memory", "lock file")
 LONGEST_SOCKET_PATH = 100
-PR_SET_PDEATHSIG = 1
+SILENT = 2.0
+"""Seconds that a start waits without saying for what."""
+
+log = structlog.get_logger()
 
 
 class EmbeddedPostgres:
@@ -112,7 +123,11 @@ class EmbeddedPostgres:
         return conninfo(**place, user=USER, dbname=database, password=password)
 
     def _own(self, deadline: float) -> bool:
-        for _ in _until(deadline, f"the owner of {self._cluster.data} does not make it ready"):
+        otherwise = (
+            f"another process holds {self._cluster.lock}, and no PostgreSQL answers in "
+            f"{self._cluster.data}"
+        )
+        for _ in _until(deadline, otherwise):
             if self._take_lock():
                 return True
             if self._answers():
@@ -121,7 +136,10 @@ class EmbeddedPostgres:
 
     def _take_lock(self) -> bool:
         """Whether this process is the owner now; the kernel lets go of the lock however it dies."""
-        lock = (self._cluster.root / "owner.lock").open("a")
+        # Whoever could open it could hold it, and no server would start.
+        descriptor = os.open(self._cluster.lock, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.fchmod(descriptor, 0o600)
+        lock = os.fdopen(descriptor, "a")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -142,7 +160,9 @@ class EmbeddedPostgres:
         cluster = self._cluster
         run_as = cluster.run_as()
         programs = cluster.programs(run_as)
-        cluster.clear_unfinished()
+        for _ in _until(deadline, f"another process writes to {cluster.root}"):
+            if cluster.clear_unfinished():
+                break
         self._outlive_predecessor(deadline)
         cluster.init(programs, run_as)
         cluster.configure(self._parameters(run_as), run_as)
@@ -186,11 +206,12 @@ class EmbeddedPostgres:
                 group=run_as.gid,
                 extra_groups=run_as.groups,
                 cwd="/",
+                env=environment_of_postgres(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_die_with_parent(),  # noqa: PLW1509  # no thread of ours runs yet
+                preexec_fn=die_with_parent(signal.SIGINT),  # noqa: PLW1509  # no thread of ours runs yet
             )
         return logged
 
@@ -237,25 +258,16 @@ class EmbeddedPostgres:
 
 
 def _until(deadline: float, otherwise: str) -> Iterator[None]:
-    """Try again and again; after `deadline` raise `otherwise`."""
+    """Try again and again, and say so where it takes long; after `deadline` raise `otherwise`."""
+    silent_until = time.monotonic() + SILENT
     while True:
         yield
         if time.monotonic() > deadline:
             raise PostgresError(otherwise)
+        if time.monotonic() > silent_until:
+            silent_until = deadline
+            log.warning("the start waits", reason=otherwise)
         time.sleep(0.02)
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    if sys.platform != "linux":
-        return None
-    libc, parent = ctypes.CDLL(None), os.getpid()
-
-    def in_child() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGINT)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return in_child
 
 
 def _is_postgres(pid: int, data: Path) -> bool:
