@@ -22,8 +22,16 @@ from api.embedded_postgres.server import EmbeddedPostgres
 from api.settings import Settings, SetupError, unknown
 from api.telemetry.logging import configure_logging
 from api.transport import listen_socket
+from api.transport.connection_limits import (
+    ConnectionLimits,
+    LimitedState,
+    backlog,
+    limits_of_process,
+)
 from api.transport.direct import DirectHttpProtocol, DirectPath
-from api.transport.protocols import NOSNIFF, WebSocketProtocol
+from api.transport.newcomer import Newcomer
+from api.transport.protocols import NOSNIFF
+from api.transport.websocket_protocol import WebSocketProtocol
 from api.work import Task, relax_collector
 from api.work_process import WorkProcess
 from domain.errors import Overloaded
@@ -39,8 +47,9 @@ log = structlog.get_logger()
 class Server(uvicorn.Server):
     """Uvicorn that lets streams say goodbye before it waits for them to end."""
 
-    def __init__(self, config: uvicorn.Config, system: System) -> None:
+    def __init__(self, config: uvicorn.Config, system: System, limits: ConnectionLimits) -> None:
         super().__init__(config)
+        self.server_state = LimitedState(limits)
         self._system = system
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -98,7 +107,7 @@ def serve(settings: Settings, *, work: bool = True) -> None:
                 _allow_many_connections()
                 app, direct = create_app(system)
                 config = configured(app, direct, _watching(postgres, sign, worker))
-                Server(config, system).run(sockets=[listening])
+                Server(config, system, limits_of_process(settings)).run(sockets=[listening])
 
 
 def _watching(
@@ -148,11 +157,12 @@ def configured(
     app: ASGIApp, direct: DirectPath, watch: Callable[[], Awaitable[None]] | None = None
 ) -> uvicorn.Config:
     """How uvicorn serves the application; `watch` is called every second."""
-    protocol: Any = partial(DirectHttpProtocol, direct=direct)
+    protocol: Any = partial(Newcomer, make=partial(DirectHttpProtocol, direct=direct))
     return uvicorn.Config(
         app,
         callback_notify=watch,
         timeout_notify=1,
+        backlog=backlog(),
         http=protocol,
         ws=WebSocketProtocol,
         ws_per_message_deflate=False,

@@ -51,6 +51,7 @@ class Settings:
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     queue_limit: Annotated[int, Field(ge=1)] = 10_000
     stream_limit: Annotated[int, Field(ge=1)] = 15_000
+    connections_per_address: Annotated[int, Field(ge=1)] | None = None
     database_connections: Annotated[int, Field(ge=2, le=1000)] = 10
 
 

@@ -55,7 +55,8 @@ PROBLEMS = {
     "too-slow": Problem(
         408,
         "Request timeout",
-        "For 30 seconds nothing more of the body came.",
+        "The head of the request did not come whole within 10 seconds, or the body within 30 and one more "
+        "for each 4 KiB.",
         "Send it again, in one go.",
     ),
     "illegal-transition": Problem(
@@ -125,8 +126,8 @@ PROBLEMS = {
     "rate-limited": Problem(
         429,
         "Too many requests",
-        "This caller has sent more requests than are allowed in the time.",
-        "Wait for the seconds in `Retry-After`, then send it again.",
+        "There are more requests or connections of this caller than are allowed; `detail` says which.",
+        "Wait for the seconds in `Retry-After`, then send it again; keep fewer connections open.",
     ),
     "head-too-large": Problem(
         431,
@@ -151,7 +152,7 @@ PROBLEMS = {
     "overloaded": Problem(
         503,
         "Temporarily overloaded",
-        "Too many requests wait, or the database does not answer.",
+        "Too many requests wait, there are too many connections, or the database does not answer.",
         "Wait for the seconds in `Retry-After`, then send it again, with the same "
         "`Idempotency-Key` if it had one.",
     ),

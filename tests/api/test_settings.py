@@ -27,6 +27,7 @@ def test_variable_is_the_field_in_capitals() -> None:
         "EXECUTIONS_LOG_LEVEL": "warning",
         "EXECUTIONS_QUEUE_LIMIT": "7",
         "EXECUTIONS_STREAM_LIMIT": "9",
+        "EXECUTIONS_CONNECTIONS_PER_ADDRESS": "8",
         "EXECUTIONS_DATABASE_CONNECTIONS": "3",
     }
     settings = dataclasses.asdict(read(variables))
