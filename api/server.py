@@ -37,6 +37,7 @@ from api.work_process import WorkProcess
 from domain.errors import Overloaded
 from domain.eventlog.encryption import WrongKey
 from domain.eventlog.migrations import settle_master_key
+from domain.outages import Outages
 
 GRACE = 30
 LARGEST_MESSAGE = 64 * 1024
@@ -105,13 +106,17 @@ def serve(settings: Settings, *, work: bool = True) -> None:
 
                 relax_collector()
                 _allow_many_connections()
+                watch = _watching(postgres, sign, worker, system.store.outages)
                 app, direct = create_app(system)
-                config = configured(app, direct, _watching(postgres, sign, worker))
+                config = configured(app, direct, watch)
                 Server(config, system, limits_of_process(settings)).run(sockets=[listening])
 
 
 def _watching(
-    postgres: EmbeddedPostgres | None, sign: AddressFile, worker: WorkProcess | None
+    postgres: EmbeddedPostgres | None,
+    sign: AddressFile,
+    worker: WorkProcess | None,
+    outages: Outages,
 ) -> Callable[[], Awaitable[None]]:
     """What keeps our own PostgreSQL running, and the process that works.
 
@@ -120,20 +125,28 @@ def _watching(
 
     async def watch() -> None:
         sign.publish()
-        keep_running(postgres)
+        if (full := keep_running(postgres)) is not None:
+            outages.disk_is_full(full)
         if worker is not None:
             worker.ensure_running()
 
     return watch
 
 
-def keep_running(postgres: EmbeddedPostgres | None) -> None:
-    """Start our own PostgreSQL again if it is gone; by the main thread, which alone may start it."""
+def keep_running(postgres: EmbeddedPostgres | None) -> str | None:
+    """Start our own PostgreSQL again if it is gone; by the main thread, which alone may start it.
+
+    Returns why its disk is full, where it is.
+    """
+    if postgres is None:
+        return None
+    full = postgres.look_after_disk()
     try:
-        if postgres and postgres.ensure_running():
+        if postgres.ensure_running():
             log.warning("postgres is gone, and starts again")
     except (PostgresError, OSError) as error:
         log.error("postgres cannot start", reason=str(error))
+    return full
 
 
 def require_key_of_log(conninfo: str, settings: Settings, folder: DataDir) -> None:

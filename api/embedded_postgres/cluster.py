@@ -25,6 +25,7 @@ from api.settings import SetupError, environment_of_postgres
 UNPRIVILEGED = ("postgres", "daemon", "nobody")
 USER = "app"
 PR_SET_PDEATHSIG = 1
+LARGEST_LOG = 8 * 1024 * 1024
 
 
 class PostgresError(SetupError):
@@ -175,6 +176,21 @@ class Cluster:
     def configure(self, parameters: Mapping[str, str], run_as: RunAs) -> None:
         lines = [f"{name} = {_quoted(value)}\n" for name, value in parameters.items()]
         run_as.write(self.data / "executions.conf", "".join(lines))
+
+    def rotate_log(self) -> None:
+        """Put a log that has grown large aside, in the place of the last one."""
+        with suppress(FileNotFoundError):
+            if self.log.stat().st_size > LARGEST_LOG:
+                aside = self.log.with_suffix(".log.1")
+                aside.touch(mode=0o600)
+                # Copied, as all processes of the server go on writing to this very file, at its end.
+                with suppress(OSError):  # no room: then the old lines are lost
+                    shutil.copyfile(self.log, aside)
+                os.truncate(self.log, 0)
+
+    def room(self) -> int:
+        """How many bytes there is room for on the disk of the data."""
+        return shutil.disk_usage(self.data).free
 
     def clear_unfinished(self) -> bool:
         """Remove what a start left half-made; whether nothing is left of it.

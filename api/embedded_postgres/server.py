@@ -11,6 +11,7 @@ or whoever comes next, and finds the data as the last commit left them.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -47,6 +48,8 @@ SETTINGS = {
 }
 STILL_DYING = ("pre-existing shared memory", "lock file")
 LONGEST_SOCKET_PATH = 100
+LEAST_ROOM = 16 * 1024 * 1024
+"""Bytes on the disk without which it is full: a segment of PostgreSQL's write-ahead log."""
 SILENT = 2.0
 """Seconds that a start waits without saying for what."""
 
@@ -112,6 +115,16 @@ class EmbeddedPostgres:
         if left is None or not _is_postgres(left.pid, self._cluster.data):
             self._spawn(*self._prepare(time.monotonic()))
         return True
+
+    def look_after_disk(self) -> str | None:
+        """Keep the log small; returns what is wrong where the disk is full. To be called often."""
+        try:
+            if self.owned:
+                self._cluster.rotate_log()
+            room = self._cluster.room()
+        except OSError as error:
+            return str(error) if error.errno == errno.ENOSPC else None
+        return f"{room} bytes are left for {self._cluster.data}" if room < LEAST_ROOM else None
 
     def conninfo(self, database: str = "postgres") -> str:
         """Return libpq's connection string; it holds a password."""

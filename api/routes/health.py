@@ -79,6 +79,8 @@ class HealthHandlers:
         return json(shown, {"retry-after": "1", **VARY}, 503)
 
     async def _readiness(self) -> dict[str, Any]:
+        if (outage := self._store.outages.current) is not None:
+            return {"status": "unavailable", "detail": outage.detail}
         try:
             self._bus.require_room(1)
             head, _ = await self._store.head()

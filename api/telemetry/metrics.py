@@ -19,6 +19,10 @@ COMMANDS_WAITING = Gauge("executions_commands_waiting", "Commands that wait for 
 CONNECTIONS_CUT = Counter(
     "executions_connections_cut_total", "Connections that the server ended, by reason", ["reason"]
 )
+LOG_LINES_LEFT_OUT = Counter(
+    "executions_log_lines_left_out_total",
+    "Lines of the program's own log beyond those of their kind",
+)
 STREAMS = Gauge("executions_streams", "Open streams")
 
 

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from api.embedded_postgres import server
+from api.embedded_postgres import cluster, server
 from api.embedded_postgres.cluster import Cluster, PostgresError, RunAs, conninfo
 from api.embedded_postgres.server import EmbeddedPostgres, _is_postgres
 
@@ -253,6 +253,30 @@ def test_postgres_gets_no_setting_of_the_service(
     with embedded():
         environment = Path(f"/proc/{pid(postgres_root)}/environ").read_bytes()
     assert b"a-token-of-my-own" not in environment
+
+
+def test_log_of_postgres_is_put_aside_when_it_is_large(
+    embedded: Embedded, postgres_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with embedded() as postgres:
+        log, aside = postgres_root / "postgres.log", postgres_root / "postgres.log.1"
+        said_before = log.read_bytes()
+        postgres.look_after_disk()
+        assert not aside.exists()
+        monkeypatch.setattr(cluster, "LARGEST_LOG", 10)
+        postgres.look_after_disk()
+        assert aside.read_bytes() == said_before
+        assert log.stat().st_size == 0
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            ask(postgres, "SELECT 1 / 0")
+        assert b"division by zero" in log.read_bytes()[:200]
+
+
+def test_disk_without_room_is_told(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
+    with embedded() as postgres:
+        assert postgres.look_after_disk() is None
+        monkeypatch.setattr(server, "LEAST_ROOM", 1 << 62)
+        assert "bytes are left for" in str(postgres.look_after_disk())
 
 
 def test_pid_file_of_a_foreign_process_is_ignored(embedded: Embedded, postgres_root: Path) -> None:
