@@ -115,20 +115,22 @@ def migrate(conninfo: str, schema: str, *, begin_again: bool = True) -> None:
     migrate_projections(conninfo, schema, views, begin_again=begin_again)
 
 
-def new_hub(store: Store, tail: Tail, limit: int) -> Hub:
-    """The streaming engine over a store."""
-    return Hub(SharedTail(tail, store), StoreLoader(store), LogLineTail(store), limit)
+def new_hub(store: Store, tail: Tail, limit: int, of_log: str = "") -> Hub:
+    """The streaming engine over a store, which names the log where its id is given."""
+    return Hub(SharedTail(tail, store), StoreLoader(store), LogLineTail(store), limit, of_log)
 
 
-def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str) -> System:
-    """All parts, wired but not started."""
+def build(
+    settings: Settings, conninfo: str, master_key: bytes, admin_token: str, of_log: str
+) -> System:
+    """All parts, wired but not started. `of_log` is the id of the log."""
     codec, schema = registry.codec(), settings.schema
     store = Store(
         conninfo, schema, codec, Keyring(Vault(master_key)), settings.database_connections
     )
     listener = Listener(conninfo, schema)
     tail = Tail(store, listener, schema)
-    hub = new_hub(store, tail, settings.stream_limit)
+    hub = new_hub(store, tail, settings.stream_limit, of_log)
     executions_view, _, catalog_view, *_ = views = all_projections(codec)
     positions = PositionTracker(store, listener, schema)
     log_news = LogLineNotifier(store, lambda: positions.position("logs"))

@@ -36,7 +36,7 @@ from api.work import Task, relax_collector
 from api.work_process import WorkProcess
 from domain.errors import Overloaded
 from domain.eventlog.encryption import WrongKey
-from domain.eventlog.migrations import settle_master_key
+from domain.eventlog.migrations import log_id, settle_master_key
 from domain.outages import Outages
 
 GRACE = 30
@@ -95,7 +95,8 @@ def serve(settings: Settings, *, work: bool = True) -> None:
                 raise SetupError(f"EXECUTIONS_DATABASE_URL: {error}") from None
             require_key_of_log(conninfo, settings, folder)
             key = folder.master_key()
-            system = build(settings, conninfo, key, token)
+            of_log = log_id(conninfo, settings.schema)
+            system = build(settings, conninfo, key, token, of_log)
             listen_socket.listen(listening, settings)
             task = Task(conninfo, settings.schema, key.hex(), settings.log_level)
             with (
@@ -108,7 +109,7 @@ def serve(settings: Settings, *, work: bool = True) -> None:
                 _allow_many_connections()
                 watch = _watching(postgres, sign, worker, system.store.outages)
                 app, direct = create_app(system)
-                config = configured(app, direct, watch)
+                config = configured(app, direct, of_log, watch)
                 Server(config, system, limits_of_process(settings)).run(sockets=[listening])
 
 
@@ -167,9 +168,12 @@ def require_key_of_log(conninfo: str, settings: Settings, folder: DataDir) -> No
 
 
 def configured(
-    app: ASGIApp, direct: DirectPath, watch: Callable[[], Awaitable[None]] | None = None
+    app: ASGIApp,
+    direct: DirectPath,
+    of_log: str,
+    watch: Callable[[], Awaitable[None]] | None = None,
 ) -> uvicorn.Config:
-    """How uvicorn serves the application; `watch` is called every second."""
+    """How uvicorn serves the application of a log; `watch` is called every second."""
     protocol: Any = partial(Newcomer, make=partial(DirectHttpProtocol, direct=direct))
     return uvicorn.Config(
         app,
@@ -184,7 +188,7 @@ def configured(
         access_log=False,
         proxy_headers=False,  # nothing here asks where a request came from
         server_header=False,
-        headers=[NOSNIFF],
+        headers=[NOSNIFF, ("log-id", of_log)],
         log_config=None,
         timeout_graceful_shutdown=GRACE,
     )

@@ -72,6 +72,15 @@ PROBLEMS = {
         "The id is taken.",
         "Choose another id, or leave it out and one is made.",
     ),
+    "other-log": Problem(
+        410,
+        "Another log",
+        "The cursor is of the log that `log` in the query names, and this is another one, the member `log`: "
+        "it was restored from a backup, or is another server's. Its events may be others at the same "
+        "positions.",
+        "Begin again: drop what came after the backup, or all, and read from there on without a cursor of "
+        "the old log; keep the new id with the new cursor.",
+    ),
     "version-mismatch": Problem(
         412,
         "Version mismatch",

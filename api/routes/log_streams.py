@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from api.streaming.hub import Hub
-from api.streaming.stream_position import BadCursor
+from api.streaming.stream_position import BadCursor, require_log
 from api.web.request import Request
 from api.web.streams import event_stream
 from api.web.streams.event_source import EventSource, control, frame
@@ -55,6 +55,7 @@ class LogLineStreams:
 
     async def _open(self, request: Request, only: LogFilter) -> ASGIApp:
         hub = self._hub
+        require_log(request.parameter("log"), hub.of_log)
         if hub.full:
             raise Overloaded(FULL)
         execution = request.path["id"]
@@ -135,7 +136,7 @@ class LogLineStreams:
                                 place = page[-1].place
                                 yield _frames(page)
                         if not caught_up:
-                            yield control("caught-up", place)
+                            yield control("caught-up", place, log=self._hub.of_log)
                             caught_up = True
                         if ended:
                             return

@@ -15,7 +15,7 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
 from domain.errors import TooExpensive
-from domain.eventlog.sessions import session_options
+from domain.eventlog.sessions import program, session_options
 from domain.eventlog.timeouts import OUTAGES, cut_after, hung_up, note
 from domain.outages import Outages
 
@@ -35,6 +35,7 @@ class Connections:
         self._identity = token_hex(8)
         self.outages = Outages()
         self._conninfo = conninfo
+        self._program = program(schema)
         self._options: dict[str, Any] = {
             "connect_timeout": CONNECTING,
             "options": f"{session_options(schema)} -c lock_timeout=4s -c statement_timeout=5s",
@@ -48,7 +49,7 @@ class Connections:
         options = {**self._options, "options": self._options["options"] + more}
         return AsyncConnectionPool(
             self._conninfo,
-            kwargs={**options, "autocommit": True},
+            kwargs={**options, "autocommit": True, "application_name": self._program},
             min_size=1,
             max_size=size,
             timeout=CONNECTING,

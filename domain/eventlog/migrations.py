@@ -9,7 +9,7 @@ from importlib.resources import files
 from psycopg.sql import SQL, Identifier, Literal
 
 from domain.eventlog.encryption import KeyCheck, Vault, WrongKey
-from domain.eventlog.sessions import connect
+from domain.eventlog.sessions import connect, program
 
 # Nothing while the log may be changed: then it is migrated again, which forbids it.
 FORM = """SELECT obj_description(to_regclass('head'), 'pg_class') FROM pg_trigger
@@ -79,3 +79,36 @@ def settle_master_key(
         if samples and not any(vault.unwraps(wrapped, stream) for stream, wrapped in samples):
             raise WrongKey(f"no data key of this log was wrapped by the master key {vault.id}")
         connection.execute(KEEP_KEY_CHECK, vault.check)
+
+
+def log_id(conninfo: str, schema: str) -> str:
+    """Which log there is in this schema: a random id, another one after a restore.
+
+    Raises:
+        Overloaded: the database cannot be reached.
+    """
+    with connect(conninfo, schema) as connection:
+        [made] = connection.execute("SELECT log_id FROM head").fetchone() or [""]
+        return str(made)
+
+
+def is_served(conninfo: str, schema: str) -> bool:
+    """Whether a server runs on the log.
+
+    Raises:
+        Overloaded: the database cannot be reached.
+    """
+    with connect(conninfo, schema) as connection:
+        sessions = "SELECT FROM pg_stat_activity WHERE application_name = %s"
+        return connection.execute(sessions, (program(schema),)).fetchone() is not None
+
+
+def renew_log_id(conninfo: str, schema: str) -> str:
+    """Give the log another id, and return it. No server may run on it: it would go on with the old one.
+
+    Raises:
+        Overloaded: the database cannot be reached.
+    """
+    with connect(conninfo, schema) as connection:
+        connection.execute("UPDATE head SET log_id = gen_random_uuid()")
+    return log_id(conninfo, schema)

@@ -16,6 +16,11 @@ def session_options(schema: str) -> str:
     )
 
 
+def program(schema: str) -> str:
+    """What the sessions of servers call themselves (`application_name`)."""
+    return f"executions {schema}"
+
+
 def connect(conninfo: str, schema: str) -> psycopg.Connection:
     try:
         return psycopg.connect(conninfo, options=session_options(schema), connect_timeout=10)
