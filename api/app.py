@@ -11,7 +11,7 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.access.identity import Access
-from api.clock import new_id, now
+from api.clock import Clock, new_id
 from api.problems.problems import Malformed
 from api.routes import (
     analytics,
@@ -76,6 +76,7 @@ class System:
     """Everything that runs in the process that answers requests."""
 
     store: Store
+    clock: Clock
     bus: Bus
     access: Access
     bodies: Bodies
@@ -139,9 +140,19 @@ def build(
         hub.logs.appended()
         log_news.appended()
 
-    bus = Bus(store, now, new_id, random.random, settings.queue_limit, lines_written=lines_written)
+    clock = Clock()
+    bus = Bus(
+        store,
+        clock,
+        new_id,
+        random.random,
+        settings.queue_limit,
+        lines_written=lines_written,
+        doubt=lambda: clock.doubt,
+    )
     return System(
         store=store,
+        clock=clock,
         bus=bus,
         access=Access(admin_token),
         bodies=Bodies(),
@@ -189,9 +200,9 @@ def operations(system: System) -> tuple[Operation, ...]:
     a parameter in its place.
     """
     consistency = Consistency(system.store, system.positions)
-    reader = StateReader(system.history, consistency, now)
+    reader = StateReader(system.history, consistency, system.clock)
     command_handlers = commands.CommandHandlers(
-        system.bus, system.store, system.history, new_id=new_id, clock=now
+        system.bus, system.store, system.history, new_id=new_id, clock=system.clock
     )
     event_streams = EventStreams(system.stream_requests)
     rows = (
@@ -219,12 +230,12 @@ def operations(system: System) -> tuple[Operation, ...]:
 
 def _lists(system: System, consistency: Consistency) -> execution_lists.ListHandlers:
     return execution_lists.ListHandlers(
-        system.store, system.executions, system.past_lists, consistency, now
+        system.store, system.executions, system.past_lists, consistency, system.clock
     )
 
 
 def _batches(system: System) -> command_batch.BatchHandlers:
-    return command_batch.BatchHandlers(system.bus, system.store, new_id=new_id, clock=now)
+    return command_batch.BatchHandlers(system.bus, system.store, new_id=new_id, clock=system.clock)
 
 
 def _log_lines(system: System, consistency: Consistency) -> log_lines.LogLineHandlers:
@@ -238,7 +249,12 @@ def _catalog(system: System, consistency: Consistency) -> catalog.CatalogHandler
 
 def _health(system: System) -> health.HealthHandlers:
     return health.HealthHandlers(
-        system.bus, system.store, system.positions, system.progress, system.hub
+        system.bus,
+        system.store,
+        system.positions,
+        system.progress,
+        system.hub,
+        clock=system.clock,
     )
 
 

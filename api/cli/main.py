@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from api.cli.confirm_clock import confirm_clock_command
 from api.cli.import_xes import import_command
 from api.cli.logs import logs_command
 from api.cli.tail import tail_command
@@ -195,6 +196,7 @@ def _carefully(run: Any) -> None:
         raise click.ClickException(str(error)) from None
 
 
+main.add_command(confirm_clock_command)
 main.add_command(import_command)
 main.add_command(logs_command)
 main.add_command(tail_command)

@@ -61,12 +61,14 @@ class Bus:
         limit: int = QUEUE,
         *,
         lines_written: Callable[[], None] = lambda: None,
+        doubt: Callable[[], DomainError | None] = lambda: None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._new_id = new_id
         self._random = random
         self._lines_written = lines_written
+        self._doubt = doubt
         self._queue = Queue(limit, store.outages)
         self._known = StateCache(store.keyring)
         self._chores = Chores(store, clock)
@@ -124,9 +126,11 @@ class Bus:
         self._queue.put(message, receiver)
 
     def require_room(self, commands: int) -> None:
-        """Raises Overloaded where so many more cannot wait."""
+        """Raises Overloaded where so many more cannot wait, or the clock is in doubt."""
         if self._stopping:
             raise Overloaded
+        if (doubt := self._doubt()) is not None:
+            raise doubt
         self._queue.require_room(commands)
 
     async def _run(self) -> None:
