@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 import uvicorn
@@ -36,7 +36,8 @@ from api.work import Task, relax_collector
 from api.work_process import WorkProcess
 from domain.errors import Overloaded
 from domain.eventlog.encryption import WrongKey
-from domain.eventlog.migrations import log_id, settle_master_key
+from domain.eventlog.migrations import grant, log_id, make_role, settle_master_key
+from domain.eventlog.sessions import user_of
 from domain.outages import Outages
 
 GRACE = 30
@@ -60,20 +61,46 @@ class Server(uvicorn.Server):
         self._captured_signals.clear()
 
 
+SERVING = "server"
+"""The role that serves from an embedded database: it owns nothing, and can change no event."""
+
+
+class Database(NamedTuple):
+    """The connection strings of the owner of the log and of the role that serves it, which are the same
+    where a database of one's own has one user, and the server where it is our own.
+    """
+
+    owner: str
+    serving: str
+    postgres: EmbeddedPostgres | None = None
+
+    def prepare(self, schema: str, *, begin_again: bool = True) -> None:
+        """Make what is missing, and let the serving role use it; `begin_again` as for `migrate`.
+
+        Raises:
+            Overloaded: the database cannot be reached.
+        """
+        if self.postgres is not None:
+            make_role(self.owner, SERVING, self.postgres.password(SERVING))
+        migrate(self.owner, schema, begin_again=begin_again)
+        if self.serving != self.owner:
+            grant(self.owner, schema, user_of(self.serving))
+
+
 @contextmanager
-def database(settings: Settings, folder: DataDir) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
-    """The connection string, and the server where it is our own.
+def database(settings: Settings, folder: DataDir) -> Iterator[Database]:
+    """The database of the log.
 
     Raises:
         SetupError: it is our own, and there is none that could be started.
     """
     if settings.database_url is not None:
-        yield settings.database_url, None
+        yield Database(settings.database_owner_url or settings.database_url, settings.database_url)
         return
     if not (folder.may_make or folder.has_database):
         raise folder.missing()
     with EmbeddedPostgres(folder.postgres) as postgres:
-        yield postgres.conninfo(), postgres
+        yield Database(postgres.conninfo(), postgres.conninfo(user=SERVING), postgres)
 
 
 def serve(settings: Settings, *, work: bool = True) -> None:
@@ -88,17 +115,17 @@ def serve(settings: Settings, *, work: bool = True) -> None:
     with listen_socket.bound(settings) as listening:
         folder = DataDir.opened(settings.data_dir)
         token = settings.admin_token or folder.admin_token()
-        with database(settings, folder) as (conninfo, postgres):
+        with database(settings, folder) as known:
             try:
-                migrate(conninfo, settings.schema)
+                known.prepare(settings.schema)
             except Overloaded as error:
                 raise SetupError(f"EXECUTIONS_DATABASE_URL: {error}") from None
-            require_key_of_log(conninfo, settings, folder)
+            require_key_of_log(known.serving, settings, folder)
             key = folder.master_key()
-            of_log = log_id(conninfo, settings.schema)
-            system = build(settings, conninfo, key, token, of_log)
+            of_log = log_id(known.serving, settings.schema)
+            system = build(settings, known.serving, key, token, of_log)
             listen_socket.listen(listening, settings)
-            task = Task(conninfo, settings.schema, key.hex(), settings.log_level)
+            task = Task(known.serving, settings.schema, key.hex(), settings.log_level)
             with (
                 shown(folder.address_file, listen_socket.url_from_here(listening)) as sign,
                 WorkProcess(task) if work else nullcontext() as worker,
@@ -107,7 +134,7 @@ def serve(settings: Settings, *, work: bool = True) -> None:
 
                 relax_collector()
                 _allow_many_connections()
-                watch = _watching(postgres, sign, worker, system.store.outages)
+                watch = _watching(known.postgres, sign, worker, system.store.outages)
                 app, direct = create_app(system)
                 config = configured(app, direct, of_log, watch)
                 Server(config, system, limits_of_process(settings)).run(sockets=[listening])

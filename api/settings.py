@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 PREFIX = "EXECUTIONS_"
 OF_CLIENTS = ("URL", "TOKEN")
 """What the commands that are clients take from the environment besides."""
-SECRET = {"admin_token", "database_url"}
+SECRET = {"admin_token", "database_url", "database_owner_url"}
 SHORTEST_TOKEN = 16
 """Characters of an administrator's token: a shorter one can be guessed."""
 FOR_POSTGRES = {"PATH", "LD_LIBRARY_PATH", "TMPDIR"}
@@ -44,6 +44,9 @@ class Settings:
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     database_url: Annotated[str, Field(pattern="=|://")] | None = Field(default=None, repr=False)
+    database_owner_url: Annotated[str, Field(pattern="=|://")] | None = Field(
+        default=None, repr=False
+    )
     schema: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,47}$")] = "executions"
     admin_token: Annotated[str, Field(pattern=r"^[!-~]+$"), AfterValidator(long_enough)] | None = (
         Field(default=None, repr=False)

@@ -21,8 +21,8 @@ def run_on_database(settings: Settings, program: str, arguments: Sequence[str]) 
     folder = programs_of_the_wheel()
     if program not in {file.name for file in folder.iterdir()}:
         raise SetupError(f"there is no program {program}; there are psql, pg_dump, pg_restore …")
-    with database(settings, DataDir(settings.data_dir)) as (conninfo, _):
-        variables = database_variables(conninfo, settings.schema)
+    with database(settings, DataDir(settings.data_dir)) as known:
+        variables = database_variables(known.owner, settings.schema)
         # Ctrl-C is the program's: psql ends a query by it, and goes on.
         signal.signal(signal.SIGINT, lambda *_: None)
         code = subprocess.call(

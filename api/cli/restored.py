@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from api.app import has_log, migrate
+from api.app import has_log
 from api.embedded_postgres.data_dir import DataDir
 from api.server import database
 from api.settings import SetupError, read
@@ -21,13 +21,13 @@ def give_new_id(data_dir: Path | None) -> None:
         settings = read(data_dir=data_dir)
         configure_logging(settings.log_level)
         folder = DataDir(settings.data_dir)
-        with database(settings, folder) as (conninfo, _):
-            if not has_log(conninfo, settings.schema):
+        with database(settings, folder) as known:
+            if not has_log(known.owner, settings.schema):
                 raise folder.missing(f"log named {settings.schema} (EXECUTIONS_SCHEMA)")
-            if is_served(conninfo, settings.schema):
+            if is_served(known.owner, settings.schema):
                 raise SetupError("a server runs on this log: stop it first")
-            migrate(conninfo, settings.schema)
-            made = renew_log_id(conninfo, settings.schema)
+            known.prepare(settings.schema)
+            made = renew_log_id(known.owner, settings.schema)
     except SetupError as error:
         raise click.ClickException(str(error)) from None
     except Overloaded as error:

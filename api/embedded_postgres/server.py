@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import hmac
 import os
 import signal
 import subprocess
@@ -126,14 +127,22 @@ class EmbeddedPostgres:
             return str(error) if error.errno == errno.ENOSPC else None
         return f"{room} bytes are left for {self._cluster.data}" if room < LEAST_ROOM else None
 
-    def conninfo(self, database: str = "postgres") -> str:
-        """Return libpq's connection string; it holds a password."""
+    def conninfo(self, database: str = "postgres", user: str = USER) -> str:
+        """Return libpq's connection string of the owner of everything, or of another user whose password
+        is `password(user)`; it holds a password.
+        """
         server = self._cluster.postmaster()
         if server is None:
             raise PostgresError(f"PostgreSQL in {self._cluster.data} is not running")
-        password = self._cluster.password.read_text()
         place = {"host": server.sockets, "port": server.port}
-        return conninfo(**place, user=USER, dbname=database, password=password)
+        return conninfo(**place, user=user, dbname=database, password=self.password(user))
+
+    def password(self, user: str) -> str:
+        """The password of a user: that of any other one follows from the owner's."""
+        secret = self._cluster.password.read_text()
+        return (
+            secret if user == USER else hmac.digest(secret.encode(), user.encode(), "sha256").hex()
+        )
 
     def _own(self, deadline: float) -> bool:
         otherwise = (

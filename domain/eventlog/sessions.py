@@ -28,6 +28,16 @@ def connect(conninfo: str, schema: str) -> psycopg.Connection:
         raise Overloaded(f"The database cannot be reached: {error}".strip()) from error
 
 
+def user_of(conninfo: str) -> str:
+    """The user of a connection string, as the database knows it.
+
+    Raises:
+        Overloaded: the database cannot be reached.
+    """
+    with connect(conninfo, "public") as connection:
+        return connection.info.user
+
+
 def variables(conninfo: str, schema: str) -> dict[str, str]:
     """The environment in which PostgreSQL's own programs find the log.
 

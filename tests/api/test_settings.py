@@ -22,6 +22,7 @@ def test_variable_is_the_field_in_capitals() -> None:
         "EXECUTIONS_PORT": "9000",
         "EXECUTIONS_DATA_DIR": "/somewhere",
         "EXECUTIONS_DATABASE_URL": "postgresql:///log",
+        "EXECUTIONS_DATABASE_OWNER_URL": "user=owner",
         "EXECUTIONS_SCHEMA": "tenant_1",
         "EXECUTIONS_ADMIN_TOKEN": "a-token-of-my-own",
         "EXECUTIONS_LOG_LEVEL": "warning",

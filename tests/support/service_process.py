@@ -134,8 +134,12 @@ class Service:
 
     def verify(self) -> subprocess.CompletedProcess[str]:
         """`executions verify`: holds the log and all that is made of it against itself."""
+        return self.run("verify")
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Another command, in the same data directory."""
         return subprocess.run(
-            [*PROGRAM, "verify", "--data-dir", str(self.data)],
+            [*PROGRAM, *command, "--data-dir", str(self.data)],
             cwd=ROOT,
             env=self._environment,
             capture_output=True,
