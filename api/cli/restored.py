@@ -12,7 +12,7 @@ from api.server import database
 from api.settings import SetupError, read
 from api.telemetry.logging import configure_logging
 from domain.errors import Overloaded
-from domain.eventlog.migrations import is_served, renew_log_id
+from domain.eventlog.setup.log_id import is_served, renew_log_id
 
 
 def give_new_id(data_dir: Path | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import os
 import pwd
@@ -12,19 +11,18 @@ import signal
 import socket
 import stat
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from api.embedded_postgres.processes import die_with_parent
 from api.settings import SetupError, environment_of_postgres
 
 UNPRIVILEGED = ("postgres", "daemon", "nobody")
 USER = "app"
-PR_SET_PDEATHSIG = 1
 LARGEST_LOG = 8 * 1024 * 1024
 
 
@@ -235,20 +233,6 @@ class Cluster:
 
     def _unfinished(self) -> Path:
         return Path(tempfile.mkdtemp(dir=self.root, prefix="unfinished-"))
-
-
-def die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
-    """What a child calls before its program starts, so that it gets a signal when this process ends."""
-    if sys.platform != "linux":
-        return None
-    libc, parent = ctypes.CDLL(None), os.getpid()
-
-    def in_child() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, number)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return in_child
 
 
 def conninfo(**words: str) -> str:

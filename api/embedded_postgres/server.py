@@ -34,8 +34,8 @@ from api.embedded_postgres.cluster import (
     PostgresError,
     RunAs,
     conninfo,
-    die_with_parent,
 )
+from api.embedded_postgres.processes import die_with_parent, is_postgres
 from api.settings import environment_of_postgres
 
 SETTINGS = {
@@ -113,7 +113,7 @@ class EmbeddedPostgres:
         if self._server is not None and self._server.poll() is None:
             return False
         left = self._cluster.postmaster()
-        if left is None or not _is_postgres(left.pid, self._cluster.data):
+        if left is None or not is_postgres(left.pid, self._cluster.data):
             self._spawn(*self._prepare(time.monotonic()))
         return True
 
@@ -195,7 +195,7 @@ class EmbeddedPostgres:
         if left is None:
             return
         for _ in _until(deadline, f"PostgreSQL {left.pid} does not stop"):
-            if not _is_postgres(left.pid, self._cluster.data):
+            if not is_postgres(left.pid, self._cluster.data):
                 break
         self._cluster.clear_stale(left)
 
@@ -290,19 +290,3 @@ def _until(deadline: float, otherwise: str) -> Iterator[None]:
             silent_until = deadline
             log.warning("the start waits", reason=otherwise)
         time.sleep(0.02)
-
-
-def _is_postgres(pid: int, data: Path) -> bool:
-    """Whether `pid` is the server of these data, and not a stranger who got its number."""
-    if not Path("/proc/self").exists():
-        return _is_alive(pid)
-    with suppress(OSError):
-        return os.fsencode(data) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    return False
-
-
-def _is_alive(pid: int) -> bool:
-    with suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        return True
-    return False

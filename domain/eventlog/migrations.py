@@ -9,7 +9,7 @@ from importlib.resources import files
 from psycopg.sql import SQL, Identifier, Literal
 
 from domain.eventlog.encryption import KeyCheck, Vault, WrongKey
-from domain.eventlog.sessions import connect, program
+from domain.eventlog.sessions import connect
 
 # Nothing while the log may be changed: then it is migrated again, which forbids it.
 FORM = """SELECT obj_description(to_regclass('head'), 'pg_class') FROM pg_trigger
@@ -19,19 +19,6 @@ KEY_CHECK = "SELECT id, wrapped FROM master_key"
 KEEP_KEY_CHECK = "INSERT INTO master_key (id, wrapped) VALUES (%s, %s)"
 SOME_KEYS = "SELECT originator_id, wrapped FROM data_keys LIMIT 100"
 """One of them may be damaged: that is no reason not to open the others."""
-GRANTED = """SELECT bool_and(has_table_privilege(role, c.oid, 'INSERT')
-        AND has_table_privilege(role, c.oid, 'UPDATE') = (relname <> 'events'))
-    FROM pg_class AS c, CAST(%s AS text) AS role
-    WHERE relnamespace = to_regnamespace(%s) AND relkind = 'r'"""
-GRANT = SQL("""
-    GRANT USAGE ON SCHEMA {schema} TO {role};
-    GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role};
-    GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role};
-    REVOKE UPDATE, DELETE ON {schema}.events FROM {role};
-    ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role};
-    ALTER DEFAULT PRIVILEGES GRANT USAGE ON SEQUENCES TO {role};
-    ALTER DEFAULT PRIVILEGES GRANT USAGE ON SCHEMAS TO {role};
-""")
 
 
 def log_exists(conninfo: str, schema: str) -> bool:
@@ -92,64 +79,3 @@ def settle_master_key(
         if samples and not any(vault.unwraps(wrapped, stream) for stream, wrapped in samples):
             raise WrongKey(f"no data key of this log was wrapped by the master key {vault.id}")
         connection.execute(KEEP_KEY_CHECK, vault.check)
-
-
-def make_role(conninfo: str, role: str, password: str) -> None:
-    """Make the role that serves a log, where it is missing, and let it log in by this password.
-
-    Raises:
-        Overloaded: the database cannot be reached.
-    """
-    with connect(conninfo, "public") as connection:
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"role {role}",))
-        known = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
-        change = SQL("CREATE" if known is None else "ALTER")
-        words = change, Identifier(role), Literal(password)
-        connection.execute(SQL("{} ROLE {} LOGIN PASSWORD {}").format(*words))
-
-
-def grant(conninfo: str, schema: str, role: str) -> None:
-    """Let a role read and write the tables of a log, those of rebuilds to come included; of the events it
-    may only read them, and add to them.
-
-    Raises:
-        Overloaded: the database cannot be reached.
-    """
-    with connect(conninfo, schema) as connection:
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"migrate {schema}",))
-        if connection.execute(GRANTED, (role, schema)).fetchone() != (True,):
-            words = {"schema": Identifier(schema), "role": Identifier(role)}
-            connection.execute(GRANT.format(**words))
-
-
-def log_id(conninfo: str, schema: str) -> str:
-    """Which log there is in this schema: a random id, another one after a restore.
-
-    Raises:
-        Overloaded: the database cannot be reached.
-    """
-    with connect(conninfo, schema) as connection:
-        [made] = connection.execute("SELECT log_id FROM head").fetchone() or [""]
-        return str(made)
-
-
-def is_served(conninfo: str, schema: str) -> bool:
-    """Whether a server runs on the log.
-
-    Raises:
-        Overloaded: the database cannot be reached.
-    """
-    with connect(conninfo, schema) as connection:
-        sessions = "SELECT FROM pg_stat_activity WHERE application_name = %s"
-        return connection.execute(sessions, (program(schema),)).fetchone() is not None
-
-
-def renew_log_id(conninfo: str, schema: str) -> str:
-    """Give the log another id, and return it. No server may run on it: it would go on with the old one.
-
-    Raises:
-        Overloaded: the database cannot be reached.
-    """
-    with connect(conninfo, schema) as connection:
-        connection.execute("UPDATE head SET log_id = gen_random_uuid()")
-    return log_id(conninfo, schema)

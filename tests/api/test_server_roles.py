@@ -13,8 +13,9 @@ from psycopg.sql import SQL, Identifier
 
 from api.embedded_postgres.server import EmbeddedPostgres
 from api.server import SERVING
-from domain.eventlog.migrations import GRANTED, grant, migrate_log
+from domain.eventlog.migrations import migrate_log
 from domain.eventlog.sessions import session_options
+from domain.eventlog.setup.roles import GRANTED, grant
 from tests.support.service_process import AUTHORIZED, Service, serving
 
 FORBIDDEN = {

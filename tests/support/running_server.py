@@ -18,7 +18,7 @@ from api.server import Server, configured
 from api.settings import Settings
 from api.transport.connection_limits import ConnectionLimits
 from api.work import working
-from domain.eventlog.migrations import log_id
+from domain.eventlog.setup.log_id import log_id
 from projections.engine.runner import Runner
 from tests.support.declared import require_declared
 

@@ -18,8 +18,9 @@ from api.cli.main import main
 from api.embedded_postgres.data_dir import DataDir
 from domain import registry
 from domain.eventlog.encryption import Vault
-from domain.eventlog.migrations import log_id, settle_master_key
+from domain.eventlog.migrations import settle_master_key
 from domain.eventlog.sessions import session_options
+from domain.eventlog.setup.log_id import log_id
 from projections.registry import all_projections
 from tests.support.paths import DATA
 from tests.support.service_process import serving

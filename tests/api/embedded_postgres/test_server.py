@@ -20,7 +20,8 @@ from structlog.testing import capture_logs
 
 from api.embedded_postgres import cluster, server
 from api.embedded_postgres.cluster import Cluster, PostgresError, RunAs, conninfo
-from api.embedded_postgres.server import EmbeddedPostgres, _is_postgres
+from api.embedded_postgres.processes import is_postgres
+from api.embedded_postgres.server import EmbeddedPostgres
 
 SMALL = {"shared_buffers": "16MB", "max_connections": "20"}
 
@@ -132,7 +133,7 @@ def test_server_goes_with_an_owner_that_was_killed(
     with embedded() as postgres:
         assert postgres.owned
         assert pid(postgres_root) != server
-        assert not _is_postgres(server, postgres_root / "data")
+        assert not is_postgres(server, postgres_root / "data")
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, None], ids=["killed", "in order"])

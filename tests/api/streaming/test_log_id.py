@@ -6,7 +6,8 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from domain.eventlog.migrations import log_id, migrate_log, renew_log_id
+from domain.eventlog.migrations import migrate_log
+from domain.eventlog.setup.log_id import log_id, renew_log_id
 from tests.support.api_client import Executions, ok, refused
 from tests.support.running_server import Serving, serving
 from tests.support.sse_client import opened, until_caught_up
