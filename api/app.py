@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.access.identity import Access
-from api.clock import new_id, now
+from api.clock import Clock, new_id
 from api.problems.problems import Malformed
 from api.routes import (
     analytics,
@@ -50,7 +50,6 @@ from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.migrations import log_exists, migrate_log
 from domain.eventlog.notifications import Listener
-from domain.eventlog.sessions import variables
 from domain.eventlog.store import Store
 from domain.eventlog.tail import Tail
 from domain.writer.command_bus import Bus
@@ -76,6 +75,7 @@ class System:
     """Everything that runs in the process that answers requests."""
 
     store: Store
+    clock: Clock
     bus: Bus
     access: Access
     bodies: Bodies
@@ -100,11 +100,6 @@ def has_log(conninfo: str, schema: str) -> bool:
     return log_exists(conninfo, schema)
 
 
-def database_variables(conninfo: str, schema: str) -> dict[str, str]:
-    """The environment in which PostgreSQL's own programs find the log; it holds a password."""
-    return variables(conninfo, schema)
-
-
 def migrate(conninfo: str, schema: str, *, begin_again: bool = True) -> None:
     """Create what is missing in the database; safe to run at every start, by many at once.
 
@@ -115,20 +110,20 @@ def migrate(conninfo: str, schema: str, *, begin_again: bool = True) -> None:
     migrate_projections(conninfo, schema, views, begin_again=begin_again)
 
 
-def new_hub(store: Store, tail: Tail, limit: int) -> Hub:
-    """The streaming engine over a store."""
-    return Hub(SharedTail(tail, store), StoreLoader(store), LogLineTail(store), limit)
+def new_hub(store: Store, tail: Tail, limit: int, of_log: str = "") -> Hub:
+    """The streaming engine over a store, which names the log where its id is given."""
+    return Hub(SharedTail(tail, store), StoreLoader(store), LogLineTail(store), limit, of_log)
 
 
-def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str) -> System:
-    """All parts, wired but not started."""
-    codec, schema = registry.codec(), settings.schema
-    store = Store(
-        conninfo, schema, codec, Keyring(Vault(master_key)), settings.database_connections
-    )
+def build(
+    settings: Settings, conninfo: str, master_key: bytes, admin_token: str, of_log: str
+) -> System:
+    """All parts, wired but not started. `of_log` is the id of the log."""
+    codec, schema, keyring = registry.codec(), settings.schema, Keyring(Vault(master_key))
+    store = Store(conninfo, schema, codec, keyring, settings.database_connections)
     listener = Listener(conninfo, schema)
     tail = Tail(store, listener, schema)
-    hub = new_hub(store, tail, settings.stream_limit)
+    hub = new_hub(store, tail, settings.stream_limit, of_log)
     executions_view, _, catalog_view, *_ = views = all_projections(codec)
     positions = PositionTracker(store, listener, schema)
     log_news = LogLineNotifier(store, lambda: positions.position("logs"))
@@ -137,10 +132,11 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
         hub.logs.appended()
         log_news.appended()
 
-    bus = Bus(store, now, new_id, random.random, settings.queue_limit, lines_written=lines_written)
+    clock = Clock()
     return System(
         store=store,
-        bus=bus,
+        clock=clock,
+        bus=_writer(store, clock, settings.queue_limit, lines_written),
         access=Access(admin_token),
         bodies=Bodies(),
         listener=listener,
@@ -157,6 +153,18 @@ def build(settings: Settings, conninfo: str, master_key: bytes, admin_token: str
         log_stream=LogLineReader(store),
         log_news=log_news,
         progress=Progress(store, [view.name for view in views]),
+    )
+
+
+def _writer(store: Store, clock: Clock, limit: int, lines_written: Callable[[], None]) -> Bus:
+    return Bus(
+        store,
+        clock,
+        new_id,
+        random.random,
+        limit,
+        lines_written=lines_written,
+        doubt=lambda: clock.doubt,
     )
 
 
@@ -187,9 +195,9 @@ def operations(system: System) -> tuple[Operation, ...]:
     a parameter in its place.
     """
     consistency = Consistency(system.store, system.positions)
-    reader = StateReader(system.history, consistency, now)
+    reader = StateReader(system.history, consistency, system.clock)
     command_handlers = commands.CommandHandlers(
-        system.bus, system.store, system.history, new_id=new_id, clock=now
+        system.bus, system.store, system.history, new_id=new_id, clock=system.clock
     )
     event_streams = EventStreams(system.stream_requests)
     rows = (
@@ -217,12 +225,12 @@ def operations(system: System) -> tuple[Operation, ...]:
 
 def _lists(system: System, consistency: Consistency) -> execution_lists.ListHandlers:
     return execution_lists.ListHandlers(
-        system.store, system.executions, system.past_lists, consistency, now
+        system.store, system.executions, system.past_lists, consistency, system.clock
     )
 
 
 def _batches(system: System) -> command_batch.BatchHandlers:
-    return command_batch.BatchHandlers(system.bus, system.store, new_id=new_id, clock=now)
+    return command_batch.BatchHandlers(system.bus, system.store, new_id=new_id, clock=system.clock)
 
 
 def _log_lines(system: System, consistency: Consistency) -> log_lines.LogLineHandlers:
@@ -236,7 +244,12 @@ def _catalog(system: System, consistency: Consistency) -> catalog.CatalogHandler
 
 def _health(system: System) -> health.HealthHandlers:
     return health.HealthHandlers(
-        system.bus, system.store, system.positions, system.progress, system.hub
+        system.bus,
+        system.store,
+        system.positions,
+        system.progress,
+        system.hub,
+        clock=system.clock,
     )
 
 

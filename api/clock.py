@@ -2,17 +2,93 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
+import structlog
 from ulid import ULID
 
+from domain.errors import Overloaded
 
-def now() -> datetime:
-    """Now, in UTC, to the millisecond."""
-    moment = datetime.now(UTC)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+FARTHEST = timedelta(hours=1)
+"""How far the time of day may be ahead of the time that has passed."""
+
+log = structlog.get_logger()
+
+
+class Clock:
+    """The time of day, as long as it goes on like the time that passes.
+
+    Events are dated by it for ever, and no later event gets an earlier date. So a leap ahead of more than
+    an hour, by mistake or on purpose, is not followed until an operator confirms it, or it goes back: the
+    clock goes on by the time that passes, and commands are refused.
+    """
+
+    def __init__(
+        self,
+        wall: Callable[[], float] = time.time,
+        steady: Callable[[], float] | None = None,
+    ) -> None:
+        self._wall = wall
+        self._steady = steady or _since_boot
+        self._anchor = self._wall(), self._steady()
+        self._leap = timedelta()
+        self.confirmed: Callable[[], object] = lambda: None
+        """Called when a leap is confirmed."""
+
+    def __call__(self) -> datetime:
+        """Now, in UTC, to the millisecond."""
+        wall, steady = self._wall(), self._steady()
+        expected = self._anchor[0] + steady - self._anchor[1]
+        leap = timedelta(seconds=wall - expected)
+        if leap > FARTHEST:
+            if not self._leap:
+                log.error("the clock has leapt ahead", seconds=round(leap.total_seconds()))
+            self._leap = leap
+            return _to_millisecond(expected)
+        if self._leap:
+            log.warning("the clock has gone back")
+            self._leap = timedelta()
+        self._anchor = wall, steady
+        return _to_millisecond(wall)
+
+    @property
+    def doubt(self) -> Overloaded | None:
+        """What commands are told while the clock is not believed, by its last reading."""
+        if not self._leap:
+            return None
+        return Overloaded(
+            f"The server's clock has leapt ahead by {_rounded(self._leap)}, so nothing is recorded. Set it "
+            "right, or, if it is right, run `executions confirm-clock`."
+        )
+
+    def confirm(self) -> timedelta:
+        """Believe the time of day as it is; returns how far it had leapt ahead."""
+        self()
+        leap, self._leap = self._leap, timedelta()
+        self._anchor = self._wall(), self._steady()
+        if leap:
+            log.warning("the clock is confirmed", seconds=round(leap.total_seconds()))
+            self.confirmed()
+        return leap
 
 
 def new_id(kind: str) -> str:
     """An identity that sorts by the time it was made."""
     return f"{kind}_{ULID()}"
+
+
+def _since_boot() -> float:
+    """Seconds that pass whatever becomes of the time of day, also while the machine sleeps."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
+def _to_millisecond(seconds: float) -> datetime:
+    return datetime.fromtimestamp(int(seconds * 1000) / 1000, UTC)
+
+
+def _rounded(leap: timedelta) -> str:
+    return str(timedelta(seconds=round(leap.total_seconds())))

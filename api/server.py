@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 import uvicorn
@@ -22,13 +22,25 @@ from api.embedded_postgres.server import EmbeddedPostgres
 from api.settings import Settings, SetupError, unknown
 from api.telemetry.logging import configure_logging
 from api.transport import listen_socket
+from api.transport.connection_limits import (
+    ConnectionLimits,
+    LimitedState,
+    backlog,
+    limits_of_process,
+)
 from api.transport.direct import DirectHttpProtocol, DirectPath
-from api.transport.protocols import NOSNIFF, WebSocketProtocol
+from api.transport.newcomer import Newcomer
+from api.transport.protocols import NOSNIFF
+from api.transport.websocket_protocol import WebSocketProtocol
 from api.work import Task, relax_collector
 from api.work_process import WorkProcess
 from domain.errors import Overloaded
 from domain.eventlog.encryption import WrongKey
 from domain.eventlog.migrations import settle_master_key
+from domain.eventlog.sessions import user_of
+from domain.eventlog.setup.log_id import log_id
+from domain.eventlog.setup.roles import grant, make_role
+from domain.outages import Outages
 
 GRACE = 30
 LARGEST_MESSAGE = 64 * 1024
@@ -39,8 +51,9 @@ log = structlog.get_logger()
 class Server(uvicorn.Server):
     """Uvicorn that lets streams say goodbye before it waits for them to end."""
 
-    def __init__(self, config: uvicorn.Config, system: System) -> None:
+    def __init__(self, config: uvicorn.Config, system: System, limits: ConnectionLimits) -> None:
         super().__init__(config)
+        self.server_state = LimitedState(limits)
         self._system = system
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -50,20 +63,46 @@ class Server(uvicorn.Server):
         self._captured_signals.clear()
 
 
+SERVING = "server"
+"""The role that serves from an embedded database: it owns nothing, and can change no event."""
+
+
+class Database(NamedTuple):
+    """The connection strings of the owner of the log and of the role that serves it, which are the same
+    where a database of one's own has one user, and the server where it is our own.
+    """
+
+    owner: str
+    serving: str
+    postgres: EmbeddedPostgres | None = None
+
+    def prepare(self, schema: str, *, begin_again: bool = True) -> None:
+        """Make what is missing, and let the serving role use it; `begin_again` as for `migrate`.
+
+        Raises:
+            Overloaded: the database cannot be reached.
+        """
+        if self.postgres is not None:
+            make_role(self.owner, SERVING, self.postgres.password(SERVING))
+        migrate(self.owner, schema, begin_again=begin_again)
+        if self.serving != self.owner:
+            grant(self.owner, schema, user_of(self.serving))
+
+
 @contextmanager
-def database(settings: Settings, folder: DataDir) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
-    """The connection string, and the server where it is our own.
+def database(settings: Settings, folder: DataDir) -> Iterator[Database]:
+    """The database of the log.
 
     Raises:
         SetupError: it is our own, and there is none that could be started.
     """
     if settings.database_url is not None:
-        yield settings.database_url, None
+        yield Database(settings.database_owner_url or settings.database_url, settings.database_url)
         return
     if not (folder.may_make or folder.has_database):
         raise folder.missing()
     with EmbeddedPostgres(folder.postgres) as postgres:
-        yield postgres.conninfo(), postgres
+        yield Database(postgres.conninfo(), postgres.conninfo(user=SERVING), postgres)
 
 
 def serve(settings: Settings, *, work: bool = True) -> None:
@@ -78,31 +117,38 @@ def serve(settings: Settings, *, work: bool = True) -> None:
     with listen_socket.bound(settings) as listening:
         folder = DataDir.opened(settings.data_dir)
         token = settings.admin_token or folder.admin_token()
-        with database(settings, folder) as (conninfo, postgres):
+        with database(settings, folder) as known:
             try:
-                migrate(conninfo, settings.schema)
+                known.prepare(settings.schema)
             except Overloaded as error:
                 raise SetupError(f"EXECUTIONS_DATABASE_URL: {error}") from None
-            require_key_of_log(conninfo, settings, folder)
+            require_key_of_log(known.serving, settings, folder)
             key = folder.master_key()
-            system = build(settings, conninfo, key, token)
+            of_log = log_id(known.serving, settings.schema)
+            system = build(settings, known.serving, key, token, of_log)
             listen_socket.listen(listening, settings)
-            task = Task(conninfo, settings.schema, key.hex(), settings.log_level)
+            task = Task(known.serving, settings.schema, key.hex(), settings.log_level)
             with (
                 shown(folder.address_file, listen_socket.url_from_here(listening)) as sign,
                 WorkProcess(task) if work else nullcontext() as worker,
             ):
                 _announce(settings, folder, listening)
 
+                if worker is not None:
+                    system.clock.confirmed = worker.start_again
                 relax_collector()
                 _allow_many_connections()
+                watch = _watching(known.postgres, sign, worker, system.store.outages)
                 app, direct = create_app(system)
-                config = configured(app, direct, _watching(postgres, sign, worker))
-                Server(config, system).run(sockets=[listening])
+                config = configured(app, direct, of_log, watch)
+                Server(config, system, limits_of_process(settings)).run(sockets=[listening])
 
 
 def _watching(
-    postgres: EmbeddedPostgres | None, sign: AddressFile, worker: WorkProcess | None
+    postgres: EmbeddedPostgres | None,
+    sign: AddressFile,
+    worker: WorkProcess | None,
+    outages: Outages,
 ) -> Callable[[], Awaitable[None]]:
     """What keeps our own PostgreSQL running, and the process that works.
 
@@ -111,20 +157,28 @@ def _watching(
 
     async def watch() -> None:
         sign.publish()
-        keep_running(postgres)
+        if (full := keep_running(postgres)) is not None:
+            outages.disk_is_full(full)
         if worker is not None:
             worker.ensure_running()
 
     return watch
 
 
-def keep_running(postgres: EmbeddedPostgres | None) -> None:
-    """Start our own PostgreSQL again if it is gone; by the main thread, which alone may start it."""
+def keep_running(postgres: EmbeddedPostgres | None) -> str | None:
+    """Start our own PostgreSQL again if it is gone; by the main thread, which alone may start it.
+
+    Returns why its disk is full, where it is.
+    """
+    if postgres is None:
+        return None
+    full = postgres.look_after_disk()
     try:
-        if postgres and postgres.ensure_running():
+        if postgres.ensure_running():
             log.warning("postgres is gone, and starts again")
     except (PostgresError, OSError) as error:
         log.error("postgres cannot start", reason=str(error))
+    return full
 
 
 def require_key_of_log(conninfo: str, settings: Settings, folder: DataDir) -> None:
@@ -145,14 +199,18 @@ def require_key_of_log(conninfo: str, settings: Settings, folder: DataDir) -> No
 
 
 def configured(
-    app: ASGIApp, direct: DirectPath, watch: Callable[[], Awaitable[None]] | None = None
+    app: ASGIApp,
+    direct: DirectPath,
+    of_log: str,
+    watch: Callable[[], Awaitable[None]] | None = None,
 ) -> uvicorn.Config:
-    """How uvicorn serves the application; `watch` is called every second."""
-    protocol: Any = partial(DirectHttpProtocol, direct=direct)
+    """How uvicorn serves the application of a log; `watch` is called every second."""
+    protocol: Any = partial(Newcomer, make=partial(DirectHttpProtocol, direct=direct))
     return uvicorn.Config(
         app,
         callback_notify=watch,
         timeout_notify=1,
+        backlog=backlog(),
         http=protocol,
         ws=WebSocketProtocol,
         ws_per_message_deflate=False,
@@ -161,7 +219,7 @@ def configured(
         access_log=False,
         proxy_headers=False,  # nothing here asks where a request came from
         server_header=False,
-        headers=[NOSNIFF],
+        headers=[NOSNIFF, ("log-id", of_log)],
         log_config=None,
         timeout_graceful_shutdown=GRACE,
     )

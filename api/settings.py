@@ -9,17 +9,28 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 PREFIX = "EXECUTIONS_"
 OF_CLIENTS = ("URL", "TOKEN")
 """What the commands that are clients take from the environment besides."""
-SECRET = {"admin_token", "database_url"}
+SECRET = {"admin_token", "database_url", "database_owner_url"}
+SHORTEST_TOKEN = 16
+"""Characters of an administrator's token: a shorter one can be guessed."""
+FOR_POSTGRES = {"PATH", "LD_LIBRARY_PATH", "TMPDIR"}
+"""What PostgreSQL needs of the environment; its settings come from its own file."""
 
 
 class SetupError(Exception):
     """The service cannot start as things are; the message says why and what to do."""
+
+
+def long_enough(token: str) -> str:
+    """The administrator's token. Raises ValueError where it is too short."""
+    if len(token) < SHORTEST_TOKEN:
+        raise ValueError(f"needs at least {SHORTEST_TOKEN} characters")
+    return token
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -33,11 +44,17 @@ class Settings:
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     database_url: Annotated[str, Field(pattern="=|://")] | None = Field(default=None, repr=False)
+    database_owner_url: Annotated[str, Field(pattern="=|://")] | None = Field(
+        default=None, repr=False
+    )
     schema: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,47}$")] = "executions"
-    admin_token: Annotated[str, Field(pattern=r"^[!-~]+$")] | None = Field(default=None, repr=False)
+    admin_token: Annotated[str, Field(pattern=r"^[!-~]+$"), AfterValidator(long_enough)] | None = (
+        Field(default=None, repr=False)
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     queue_limit: Annotated[int, Field(ge=1)] = 10_000
     stream_limit: Annotated[int, Field(ge=1)] = 15_000
+    connections_per_address: Annotated[int, Field(ge=1)] | None = None
     database_connections: Annotated[int, Field(ge=2, le=1000)] = 10
 
 
@@ -76,6 +93,11 @@ def environment_of_children() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
 
 
+def environment_of_postgres() -> dict[str, str]:
+    """The same for the embedded PostgreSQL, whose user is another one: only what it needs."""
+    return {name: value for name, value in os.environ.items() if name in FOR_POSTGRES}
+
+
 def _default_data_dir(variables: Mapping[str, str]) -> Path:
     if kept := variables.get("XDG_DATA_HOME"):
         return Path(kept) / "executions"
@@ -90,4 +112,5 @@ def _in_one_line(error: ValidationError) -> str:
     name = str(wrong["loc"][0])
     # A secret must not reach a terminal or a log by way of its mistake.
     shown = "" if name in SECRET else f", but it is {wrong['input']!r}"
-    return f"{name} ({PREFIX}{name.upper()}): {wrong['msg']}{shown}"
+    said = wrong["msg"].removeprefix("Value error, ")
+    return f"{name} ({PREFIX}{name.upper()}): {said}{shown}"

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
-from api.clock import new_id, now
+from api.clock import Clock, new_id
 from domain import registry
 from domain.eventlog.encryption import KEY_BYTES, Vault
 from domain.eventlog.keyring import Keyring
@@ -46,8 +46,9 @@ async def working(conninfo: str, schema: str, master_key: bytes) -> AsyncIterato
     runner = new_runner(conninfo, schema, listener)
     vault = Vault(master_key)
     store = Store(conninfo, schema, registry.codec(), Keyring(vault), CONNECTIONS)
-    bus = Bus(store, now, new_id, random.random)
-    timers = TimerWorker(bus, conninfo, schema, now)
+    clock = Clock()
+    bus = Bus(store, clock, new_id, random.random)
+    timers = TimerWorker(bus, conninfo, schema, clock)
     await store.open()
     listener.start()
     runner.start()

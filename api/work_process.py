@@ -72,6 +72,11 @@ class WorkProcess:
         if now >= self._ended_at + self._pause:
             self._start()
 
+    def start_again(self) -> None:
+        """Let it end, and be started again: it takes the clock as it is then."""
+        if self._process is not None:
+            self._process.terminate()
+
     def _start(self) -> None:
         # A session of its own: Ctrl-C is for the server, which ends it.
         self._process = subprocess.Popen(

@@ -29,8 +29,8 @@ async def supervise(
 ) -> None:
     """Run `run` again and again, until it answers True or this is cancelled.
 
-    One of the `outages` (a connection that is lost, a database that is away) is a warning, logged
-    once in a series; any other exception is logged with its traceback each time.
+    One of the `outages` (a connection that is lost, a database that is away) is worth no more than a
+    line for debugging, once in a series; any other exception is logged with its traceback each time.
     """
     pause = SHORTEST_PAUSE
     while True:
@@ -41,7 +41,7 @@ async def supervise(
         except outages as error:
             if pause == SHORTEST_PAUSE:
                 reason = str(error.__cause__ or error).strip()
-                log.warning("task lost the database", task=name, error=reason)
+                log.debug("task lost the database", task=name, error=reason)
         except Exception:  # a task that ended would stop its work unseen
             log.exception("task failed, and starts again", task=name)
         if monotonic() - started > LONGEST_PAUSE:

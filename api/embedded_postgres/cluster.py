@@ -7,6 +7,7 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -17,10 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from api.settings import SetupError
+from api.embedded_postgres.processes import die_with_parent
+from api.settings import SetupError, environment_of_postgres
 
 UNPRIVILEGED = ("postgres", "daemon", "nobody")
 USER = "app"
+LARGEST_LOG = 8 * 1024 * 1024
 
 
 class PostgresError(SetupError):
@@ -41,6 +44,8 @@ class RunAs(NamedTuple):
             group=self.gid,
             extra_groups=self.groups,
             cwd="/",
+            env=environment_of_postgres(),
+            preexec_fn=die_with_parent(signal.SIGTERM),  # no thread of ours runs yet
             capture_output=True,
             text=True,
             check=False,
@@ -108,6 +113,10 @@ class Cluster:
         return self.root / "postgres.log"
 
     @property
+    def lock(self) -> Path:
+        return self.root / "owner.lock"
+
+    @property
     def password(self) -> Path:
         return self.root / "password"
 
@@ -166,9 +175,29 @@ class Cluster:
         lines = [f"{name} = {_quoted(value)}\n" for name, value in parameters.items()]
         run_as.write(self.data / "executions.conf", "".join(lines))
 
-    def clear_unfinished(self) -> None:
+    def rotate_log(self) -> None:
+        """Put a log that has grown large aside, in the place of the last one."""
+        with suppress(FileNotFoundError):
+            if self.log.stat().st_size > LARGEST_LOG:
+                aside = self.log.with_suffix(".log.1")
+                aside.touch(mode=0o600)
+                # Copied, as all processes of the server go on writing to this very file, at its end.
+                with suppress(OSError):  # no room: then the old lines are lost
+                    shutil.copyfile(self.log, aside)
+                os.truncate(self.log, 0)
+
+    def room(self) -> int:
+        """How many bytes there is room for on the disk of the data."""
+        return shutil.disk_usage(self.data).free
+
+    def clear_unfinished(self) -> bool:
+        """Remove what a start left half-made; whether nothing is left of it.
+
+        A process of that start may still write to it, for a moment.
+        """
         for folder in self.root.glob("unfinished-*"):
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+        return not any(self.root.glob("unfinished-*"))
 
     def clear_stale(self, postmaster: Postmaster) -> None:
         """Remove what a dead server left; PostgreSQL would believe in its reused pid."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from api.settings import SetupError
+from api.settings import SetupError, long_enough
 
 KEY_BYTES = 32
 
@@ -78,7 +78,10 @@ class DataDir:
 
     def admin_token(self) -> str:
         """Return the administrator's token, made at the first call ever."""
-        return self._secret(self.admin_token_file)
+        try:
+            return long_enough(self._secret(self.admin_token_file))
+        except ValueError as error:
+            raise SetupError(f"the token in {self.admin_token_file} {error}") from None
 
     def master_key(self) -> bytes:
         """Return the 32 bytes that wrap every data key, made at the first call ever."""

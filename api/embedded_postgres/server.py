@@ -11,22 +11,32 @@ or whoever comes next, and finds the data as the last commit left them.
 
 from __future__ import annotations
 
-import ctypes
+import errno
 import fcntl
 import hashlib
+import hmac
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
 
-from api.embedded_postgres.cluster import USER, Cluster, PostgresError, RunAs, conninfo
+import structlog
+
+from api.embedded_postgres.cluster import (
+    USER,
+    Cluster,
+    PostgresError,
+    RunAs,
+    conninfo,
+)
+from api.embedded_postgres.processes import die_with_parent, is_postgres
+from api.settings import environment_of_postgres
 
 SETTINGS = {
     "shared_buffers": "256MB",
@@ -39,7 +49,12 @@ SETTINGS = {
 }
 STILL_DYING = ("pre-existing shared memory", "lock file")
 LONGEST_SOCKET_PATH = 100
-PR_SET_PDEATHSIG = 1
+LEAST_ROOM = 16 * 1024 * 1024
+"""Bytes on the disk without which it is full: a segment of PostgreSQL's write-ahead log."""
+SILENT = 2.0
+"""Seconds that a start waits without saying for what."""
+
+log = structlog.get_logger()
 
 
 class EmbeddedPostgres:
@@ -98,21 +113,43 @@ class EmbeddedPostgres:
         if self._server is not None and self._server.poll() is None:
             return False
         left = self._cluster.postmaster()
-        if left is None or not _is_postgres(left.pid, self._cluster.data):
+        if left is None or not is_postgres(left.pid, self._cluster.data):
             self._spawn(*self._prepare(time.monotonic()))
         return True
 
-    def conninfo(self, database: str = "postgres") -> str:
-        """Return libpq's connection string; it holds a password."""
+    def look_after_disk(self) -> str | None:
+        """Keep the log small; returns what is wrong where the disk is full. To be called often."""
+        try:
+            if self.owned:
+                self._cluster.rotate_log()
+            room = self._cluster.room()
+        except OSError as error:
+            return str(error) if error.errno == errno.ENOSPC else None
+        return f"{room} bytes are left for {self._cluster.data}" if room < LEAST_ROOM else None
+
+    def conninfo(self, database: str = "postgres", user: str = USER) -> str:
+        """Return libpq's connection string of the owner of everything, or of another user whose password
+        is `password(user)`; it holds a password.
+        """
         server = self._cluster.postmaster()
         if server is None:
             raise PostgresError(f"PostgreSQL in {self._cluster.data} is not running")
-        password = self._cluster.password.read_text()
         place = {"host": server.sockets, "port": server.port}
-        return conninfo(**place, user=USER, dbname=database, password=password)
+        return conninfo(**place, user=user, dbname=database, password=self.password(user))
+
+    def password(self, user: str) -> str:
+        """The password of a user: that of any other one follows from the owner's."""
+        secret = self._cluster.password.read_text()
+        return (
+            secret if user == USER else hmac.digest(secret.encode(), user.encode(), "sha256").hex()
+        )
 
     def _own(self, deadline: float) -> bool:
-        for _ in _until(deadline, f"the owner of {self._cluster.data} does not make it ready"):
+        otherwise = (
+            f"another process holds {self._cluster.lock}, and no PostgreSQL answers in "
+            f"{self._cluster.data}"
+        )
+        for _ in _until(deadline, otherwise):
             if self._take_lock():
                 return True
             if self._answers():
@@ -121,7 +158,10 @@ class EmbeddedPostgres:
 
     def _take_lock(self) -> bool:
         """Whether this process is the owner now; the kernel lets go of the lock however it dies."""
-        lock = (self._cluster.root / "owner.lock").open("a")
+        # Whoever could open it could hold it, and no server would start.
+        descriptor = os.open(self._cluster.lock, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.fchmod(descriptor, 0o600)
+        lock = os.fdopen(descriptor, "a")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -142,7 +182,9 @@ class EmbeddedPostgres:
         cluster = self._cluster
         run_as = cluster.run_as()
         programs = cluster.programs(run_as)
-        cluster.clear_unfinished()
+        for _ in _until(deadline, f"another process writes to {cluster.root}"):
+            if cluster.clear_unfinished():
+                break
         self._outlive_predecessor(deadline)
         cluster.init(programs, run_as)
         cluster.configure(self._parameters(run_as), run_as)
@@ -153,7 +195,7 @@ class EmbeddedPostgres:
         if left is None:
             return
         for _ in _until(deadline, f"PostgreSQL {left.pid} does not stop"):
-            if not _is_postgres(left.pid, self._cluster.data):
+            if not is_postgres(left.pid, self._cluster.data):
                 break
         self._cluster.clear_stale(left)
 
@@ -186,11 +228,12 @@ class EmbeddedPostgres:
                 group=run_as.gid,
                 extra_groups=run_as.groups,
                 cwd="/",
+                env=environment_of_postgres(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_die_with_parent(),  # noqa: PLW1509  # no thread of ours runs yet
+                preexec_fn=die_with_parent(signal.SIGINT),  # noqa: PLW1509  # no thread of ours runs yet
             )
         return logged
 
@@ -237,38 +280,13 @@ class EmbeddedPostgres:
 
 
 def _until(deadline: float, otherwise: str) -> Iterator[None]:
-    """Try again and again; after `deadline` raise `otherwise`."""
+    """Try again and again, and say so where it takes long; after `deadline` raise `otherwise`."""
+    silent_until = time.monotonic() + SILENT
     while True:
         yield
         if time.monotonic() > deadline:
             raise PostgresError(otherwise)
+        if time.monotonic() > silent_until:
+            silent_until = deadline
+            log.warning("the start waits", reason=otherwise)
         time.sleep(0.02)
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    if sys.platform != "linux":
-        return None
-    libc, parent = ctypes.CDLL(None), os.getpid()
-
-    def in_child() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGINT)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return in_child
-
-
-def _is_postgres(pid: int, data: Path) -> bool:
-    """Whether `pid` is the server of these data, and not a stranger who got its number."""
-    if not Path("/proc/self").exists():
-        return _is_alive(pid)
-    with suppress(OSError):
-        return os.fsencode(data) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    return False
-
-
-def _is_alive(pid: int) -> bool:
-    with suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        return True
-    return False

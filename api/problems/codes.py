@@ -55,7 +55,8 @@ PROBLEMS = {
     "too-slow": Problem(
         408,
         "Request timeout",
-        "For 30 seconds nothing more of the body came.",
+        "The head of the request did not come whole within 10 seconds, or the body within 30 and one more "
+        "for each 4 KiB.",
         "Send it again, in one go.",
     ),
     "illegal-transition": Problem(
@@ -70,6 +71,15 @@ PROBLEMS = {
         "Already exists",
         "The id is taken.",
         "Choose another id, or leave it out and one is made.",
+    ),
+    "other-log": Problem(
+        410,
+        "Another log",
+        "The cursor is of the log that `log` in the query names, and this is another one, the member `log`: "
+        "it was restored from a backup, or is another server's. Its events may be others at the same "
+        "positions.",
+        "Begin again: drop what came after the backup, or all, and read from there on without a cursor of "
+        "the old log; keep the new id with the new cursor.",
     ),
     "version-mismatch": Problem(
         412,
@@ -125,8 +135,8 @@ PROBLEMS = {
     "rate-limited": Problem(
         429,
         "Too many requests",
-        "This caller has sent more requests than are allowed in the time.",
-        "Wait for the seconds in `Retry-After`, then send it again.",
+        "There are more requests or connections of this caller than are allowed; `detail` says which.",
+        "Wait for the seconds in `Retry-After`, then send it again; keep fewer connections open.",
     ),
     "head-too-large": Problem(
         431,
@@ -151,7 +161,7 @@ PROBLEMS = {
     "overloaded": Problem(
         503,
         "Temporarily overloaded",
-        "Too many requests wait, or the database does not answer.",
+        "Too many requests wait, there are too many connections, or the database does not answer.",
         "Wait for the seconds in `Retry-After`, then send it again, with the same "
         "`Idempotency-Key` if it had one.",
     ),

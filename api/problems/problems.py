@@ -38,9 +38,15 @@ class Unauthenticated(DomainError):
 
 
 class TooSlow(DomainError):
-    """For half a minute nothing more of the body came; send it again, in one go."""
+    """The request came too slowly: send it again, in one go."""
 
     code = "too-slow"
+
+
+class TooManyConnections(DomainError):
+    """There are too many connections from this address; close some."""
+
+    code = "rate-limited"
 
 
 class HeadTooLarge(DomainError):

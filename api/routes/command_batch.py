@@ -77,7 +77,7 @@ class BatchHandlers:
         answered = [await _outcome(request, item) for item in waiting]
         outcomes = [outcome for outcome, _ in answered]
         if all(outcome["status"] == 503 for outcome in outcomes):
-            raise Overloaded
+            raise Overloaded(outcomes[0]["problem"]["detail"])
         headers = {}
         if repeated and all(replayed for _, replayed in answered):
             headers["idempotency-replayed"] = "true"

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
+from api.clock import Clock
 from api.streaming.hub import Hub
 from api.telemetry import metrics
 from api.web.operation import Operation
@@ -17,6 +18,7 @@ from api.web.responses import VARY, json
 from api.web.streams import event_stream, watch
 from domain.errors import Overloaded
 from domain.eventlog.store import Store
+from domain.json_forms import format_time
 from domain.writer.command_bus import Bus
 from projections.engine.position_tracker import PositionTracker
 from projections.engine.rebuild_progress import Progress
@@ -46,6 +48,11 @@ PROJECTIONS = {
     "required": ["position", "data"],
     "properties": {"position": WHOLE, "data": {"type": "array", "items": PROJECTION}},
 }
+CONFIRMED = {
+    "type": "object",
+    "required": ["time", "leap"],
+    "properties": {"time": {"type": "string", "format": "date-time"}, "leap": WHOLE},
+}
 STREAM = {"text/event-stream": {"type": "string"}}
 MOST_WATCHERS = 20
 """Of the readiness, which whoever reaches the server may watch: others' streams have places, too."""
@@ -55,13 +62,21 @@ class HealthHandlers:
     """Answers how the service is."""
 
     def __init__(
-        self, bus: Bus, store: Store, positions: PositionTracker, progress: Progress, hub: Hub
+        self,
+        bus: Bus,
+        store: Store,
+        positions: PositionTracker,
+        progress: Progress,
+        hub: Hub,
+        *,
+        clock: Clock,
     ) -> None:
         self._bus = bus
         self._store = store
         self._positions = positions
         self._progress = progress
         self._hub = hub
+        self._clock = clock
 
     async def alive(self, _: Request) -> ASGIApp:
         """The process answers."""
@@ -79,6 +94,9 @@ class HealthHandlers:
         return json(shown, {"retry-after": "1", **VARY}, 503)
 
     async def _readiness(self) -> dict[str, Any]:
+        self._clock()  # a leap shows when it is read
+        if (outage := self._store.outages.current) is not None:
+            return {"status": "unavailable", "detail": outage.detail}
         try:
             self._bus.require_room(1)
             head, _ = await self._store.head()
@@ -122,6 +140,11 @@ class HealthHandlers:
             return await self._projections()
         except Overloaded:
             return None  # there is news when the database is back
+
+    async def confirm_clock(self, _: Request) -> ASGIApp:
+        """The time of day is right, although it has leapt ahead."""
+        leap = self._clock.confirm()
+        return json({"time": format_time(self._clock()), "leap": round(leap.total_seconds())})
 
     async def prometheus(self, __: Request) -> ASGIApp:
         """The figures in Prometheus' text format."""
@@ -174,6 +197,15 @@ def _figures(handlers: HealthHandlers) -> tuple[Operation, ...]:
             handlers.projections,
             answer=PROJECTIONS,
             answer_forms=STREAM,
+        ),
+        Operation(
+            "confirmClock",
+            "POST",
+            "/clock/confirm",
+            Right.OPERATE,
+            "Believe the server's clock, although it has leapt ahead; `leap` is by how many seconds",
+            handlers.confirm_clock,
+            answer=CONFIRMED,
         ),
         Operation(
             "metrics",

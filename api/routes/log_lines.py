@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.documents import schemas
+from api.routes import streams
 from api.routes.log_streams import LogLineStreams
 from api.web import responses
 from api.web.body import MIB
@@ -69,7 +70,8 @@ class LogLineHandlers:
         """
         streaming = event_stream.preferred(request)
         request.only(
-            *FILTERS, *(("from",) if streaming else ("order", "limit", "cursor", "minPosition"))
+            *FILTERS,
+            *(("from", "log") if streaming else ("order", "limit", "cursor", "minPosition")),
         )
         only = _filter(request)
         if streaming:
@@ -146,6 +148,7 @@ FROM = Parameter(
 )
 PARAMETERS = (
     FROM,
+    streams.LOG,
     Parameter("level", "debug, info, warn or error; several comma-separated"),
     Parameter("step", "Only lines of this step"),
     Parameter("since", "From this time on", TIME),
@@ -186,7 +189,7 @@ def routes(handlers: LogLineHandlers) -> tuple[Operation, ...]:
             handlers.read,
             answer=schemas.page_of(SHOWN),
             answer_forms={"text/event-stream": {"type": "string"}},
-            problems=("not-found", "malformed"),
+            problems=("not-found", "malformed", "other-log"),
             others={204: "The stream is over: the execution has ended, and all was sent"},
             sends=responses.AS_OF,
             parameters=PARAMETERS,

@@ -10,10 +10,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from api.streaming.hub import Hub
-from api.streaming.stream_position import BadCursor
+from api.streaming.stream_position import BadCursor, require_log
 from api.web.request import Request
 from api.web.streams import event_stream
 from api.web.streams.event_source import EventSource, control, frame
+from api.web.streams.stream_request import FULL
 from domain.damage import report
 from domain.errors import Damaged, NotFound, Overloaded
 from domain.json_forms import parse_time
@@ -47,9 +48,16 @@ class LogLineStreams:
             NotFound: there is no such execution.
             BadCursor: the stream cannot begin there.
         """
+        try:
+            return await self._open(request, only)
+        except Overloaded as error:
+            return event_stream.sent_away(request, error)
+
+    async def _open(self, request: Request, only: LogFilter) -> ASGIApp:
         hub = self._hub
-        if self._hub.full:
-            return event_stream.sent_away(request)
+        require_log(request.parameter("log"), hub.of_log)
+        if hub.full:
+            raise Overloaded(FULL)
         execution = request.path["id"]
         versioned = await self._state(execution)
         place = await self._start(request, execution)
@@ -57,7 +65,7 @@ class LogLineStreams:
         if resumed and versioned and await self._over(versioned, execution, only, place):
             return Response(status_code=204)
         if hub.full:  # to ask takes time, in which others come
-            return event_stream.sent_away(request)
+            raise Overloaded(FULL)
 
         def frames(source: EventSource) -> AsyncGenerator[bytes]:
             return self._followed(source, execution, only, place)
@@ -128,7 +136,7 @@ class LogLineStreams:
                                 place = page[-1].place
                                 yield _frames(page)
                         if not caught_up:
-                            yield control("caught-up", place)
+                            yield control("caught-up", place, log=self._hub.of_log)
                             caught_up = True
                         if ended:
                             return

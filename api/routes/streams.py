@@ -9,6 +9,9 @@ from api.web.operation import Handler, Operation, Parameter
 from api.web.streams.event_stream import EventStreams
 
 FROM = Parameter("from", "start, now, a position, or a time: where the stream begins")
+LOG = Parameter(
+    "log", "The id of the log that the cursor is of (`Log-Id`): 410 where this is another one"
+)
 FILTERS = tuple(
     Parameter(name, f"Only events of executions with this {name}, or one of several by commas")
     for name in ("service", "order", "customer", "provider", "tag", "status")
@@ -48,8 +51,8 @@ def _watching(
         handler,
         answer={"type": "string"},
         media_type="text/event-stream",
-        parameters=(FROM, TYPES, *narrowed, SPEED, FORMAT, INCLUDE),
-        problems=("malformed", "not-acceptable", "invalid", *problems),
+        parameters=(FROM, LOG, TYPES, *narrowed, SPEED, FORMAT, INCLUDE),
+        problems=("malformed", "not-acceptable", "invalid", "other-log", *problems),
         others=others,
         fields=True,
     )

@@ -42,12 +42,22 @@ class ExternalStream(Protocol):
 class Hub:
     """Publishes what the tail reads, connects subscribers, and says goodbye to them."""
 
-    def __init__(self, tail: PageSource, loader: Loader, log_tail: LogLineTail, limit: int) -> None:
+    def __init__(
+        self,
+        tail: PageSource,
+        loader: Loader,
+        log_tail: LogLineTail,
+        limit: int,
+        of_log: str = "",
+    ) -> None:
         self.loader = loader
+        self.of_log = of_log
         self.heartbeat = Heartbeat()
         self.logs = LogLines(log_tail, loader, self.caught_up)
         self.raw = Feed(loader, self.heartbeat.clock)
         self.folded = FoldedFeed(self.raw, loader, self.heartbeat.clock, self.logs)
+        if of_log:
+            self.raw.published.about = self.folded.published.about = {"log": of_log}
         self.limit = limit
         self._tail = tail
         self._subscribers: set[Subscriber] = set()

@@ -52,7 +52,7 @@ TRANSITIONS = _read(TABLE)
 class Published:
     """How far a feed is; shared with its subscribers."""
 
-    __slots__ = ("closing", "head", "swept")
+    __slots__ = ("about", "closing", "head", "swept")
 
     def __init__(self) -> None:
         self.head = 0
@@ -60,6 +60,8 @@ class Published:
         self.swept = 0
         """All who are live have got everything up to here."""
         self.closing = False
+        self.about: dict[str, str] = {}
+        """What is told of the log to whoever has caught up."""
 
 
 class Clock:

@@ -23,6 +23,18 @@ class BadCursor(DomainError):
     code = "malformed"
 
 
+class OtherLog(DomainError):
+    """The cursor is of another log: this one was restored from a backup, or is another server's."""
+
+    code = "other-log"
+
+
+def require_log(wanted: str | None, of_log: str) -> None:
+    """Raises OtherLog where the client has its cursor of another log than this."""
+    if wanted is not None and wanted != of_log:
+        raise OtherLog(log=of_log)
+
+
 async def start_at(
     last: str | None,
     wanted: str,

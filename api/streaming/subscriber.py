@@ -209,7 +209,7 @@ class Subscriber:
             self.caught_up = True
             if self.cursor > self.sent:
                 self.tell("checkpoint")
-            self.tell("caught-up")
+            self.tell("caught-up", **self.published.about)
         self.conclude()
 
     def tell_fell_behind(self) -> None:

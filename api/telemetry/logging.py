@@ -11,6 +11,8 @@ import structlog
 from structlog.stdlib import ProcessorFormatter, add_logger_name
 from structlog.typing import Processor
 
+from api.telemetry.log_limit import LogLimit, add_left_out
+
 
 class StandardError:
     """Standard error, even when nobody reads it any more: no work fails because of its log."""
@@ -37,18 +39,20 @@ WRITTEN: tuple[Processor, ...] = (
 
 def configure_logging(level: str) -> None:
     """Log lines as JSON on standard error, the libraries' warnings among them."""
-    number = logging.getLevelNamesMapping()[level.upper()]
+    number, limit = logging.getLevelNamesMapping()[level.upper()], LogLimit()
     structlog.configure(
-        processors=[*NOTED, *WRITTEN],
+        processors=[limit, *NOTED, *WRITTEN],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, StandardError())),
         cache_logger_on_first_use=True,
     )
     libraries = logging.StreamHandler(cast(TextIO, StandardError()))
+    libraries.addFilter(limit)
     libraries.setFormatter(
         ProcessorFormatter(
             processors=[ProcessorFormatter.remove_processors_meta, *WRITTEN],
-            foreign_pre_chain=[add_logger_name, *NOTED],
+            foreign_pre_chain=[add_logger_name, add_left_out, *NOTED],
         )
     )
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # an outage is logged once, by us
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[libraries])

@@ -16,6 +16,13 @@ LOG_POSITION = Gauge("executions_log_position", "Position of the last event of t
 VIEW_POSITION = Gauge("executions_view_position", "How far a view is", ["view"])
 VIEW_PARKED = Gauge("executions_view_parked", "Events that a view could not apply", ["view"])
 COMMANDS_WAITING = Gauge("executions_commands_waiting", "Commands that wait for the next batch")
+CONNECTIONS_CUT = Counter(
+    "executions_connections_cut_total", "Connections that the server ended, by reason", ["reason"]
+)
+LOG_LINES_LEFT_OUT = Counter(
+    "executions_log_lines_left_out_total",
+    "Lines of the program's own log beyond those of their kind",
+)
 STREAMS = Gauge("executions_streams", "Open streams")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from starlette.responses import Response
@@ -99,6 +100,7 @@ class DirectHttpProtocol(HttpProtocol):
             return
         exchange = self._exchange
         self._leave_short_way()
+        self.limits.begin(self)
         cycle: Any = DirectCycle(self.scope)
         self.cycle = cycle
         exchange.run(self._body, lambda response: self._respond(cycle, response))
@@ -127,6 +129,7 @@ class DirectHttpProtocol(HttpProtocol):
         super().on_headers_complete()
         if body:
             HttpToolsProtocol.on_body(self, body)
+        self.receive(len(body))
 
     @property
     def _idle(self) -> bool:
@@ -137,6 +140,8 @@ class DirectHttpProtocol(HttpProtocol):
         cycle.response_complete = True
         if cycle.disconnected or self.transport.is_closing():
             return
+        if response.status_code != HTTPStatus.UNAUTHORIZED:
+            self.show_token()
         parts = [STATUS_LINE[response.status_code], self._default_headers()]
         parts += [b"%b: %b\r\n" % field for field in response.raw_headers]
         parts.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")

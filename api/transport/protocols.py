@@ -11,31 +11,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any, cast
 
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
     HttpToolsProtocol,
     RequestResponseCycle,
 )
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.datastructures import Headers
-from websockets.http11 import Request, Response
-from websockets.typing import StatusLike
 
-from api.problems import problems
-from api.problems.problems import HeadTooLarge, Internal, Malformed
+from api.problems.problems import HeadTooLarge, Malformed, TooSlow
 from api.streaming.subscriber import Subscriber, Transport
 from api.transport.framing import TRAILERS, FramingBudget
 from api.transport.half_closed import HalfClosed
-from api.transport.handshake import reason
+from api.transport.http_answer import whole_answer
+from api.transport.limited_connection import LimitedConnection
 from domain.errors import DomainError
 
 LINE = "executions.line"
-FAREWELL = 5.0
 MOST_PIPELINED = 64
+REQUEST = 4 * 1024
+"""Bytes that a request costs which waits for the answer to the one before."""
 BODY = (b"transfer-encoding", b"content-length")
 NOSNIFF = ("x-content-type-options", "nosniff")
 """No browser may take an answer for anything but what its media type says."""
@@ -51,6 +46,9 @@ class StreamProtocol(asyncio.Protocol):
     """
     transport: asyncio.Transport
     feed: Callable[[bytes], None]
+
+    def show_token(self) -> None:
+        """The client has shown a valid token."""
 
     @property
     def gone(self) -> bool:
@@ -98,7 +96,7 @@ class CoalescingTransport:
         return getattr(self.bare, name)
 
     def write(self, data: bytes) -> None:
-        if self.half_closed is not None:
+        if self.is_closing():
             return
         if self._head:
             data, self._head = self._head + data, b""
@@ -127,7 +125,7 @@ class CoalescingTransport:
             self.bare.write(head)
 
 
-class HttpProtocol(StreamProtocol, HttpToolsProtocol):
+class HttpProtocol(LimitedConnection, StreamProtocol, HttpToolsProtocol):
     """HTTP/1.1. A response that has begun chunked may go on by `write`, in whole chunks.
 
     What is no HTTP, and framing without end, is refused here: no application hears of it. A client
@@ -147,6 +145,25 @@ class HttpProtocol(StreamProtocol, HttpToolsProtocol):
         super().connection_made(cast(asyncio.Transport, self._joined))
         self.feed = bare.write  # for when the head has gone out
 
+    def too_slow(self) -> None:
+        if self.scope is None or (  # type: ignore[redundant-expr]  # before the first message
+            self._cycle() is not None and not self._joined.unread
+        ):
+            self._joined.bare.close()  # nothing of it has come
+        else:
+            self._refuse(TooSlow())
+
+    def wait(self) -> None:
+        """It is free for the next request, or hung up on."""
+        if not self._joined.bare.is_closing():
+            self.limits.wait(self)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self.end_of_body()
+        if self.timeout_keep_alive_task is not None or self._joined.half_closed is not None:
+            self.wait()
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["extensions"] = {LINE: self}  # type: ignore[dict-item]  # ours is no dict
@@ -155,6 +172,7 @@ class HttpProtocol(StreamProtocol, HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= MOST_PIPELINED:
             raise Refused("more requests than may wait for their answers")
+        self.limits.begin(self)
         super().on_headers_complete()
         if (cycle := self._cycle()) is None:
             if any(field[0] in BODY and field[1] != b"0" for field in self.headers):
@@ -171,6 +189,7 @@ class HttpProtocol(StreamProtocol, HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._joined.unread = False
+        self.end_of_body()
         if (cycle := self._cycle()) is not None and not cycle.response_started:
             cycle.keep_alive = self._keep_alive
 
@@ -180,8 +199,15 @@ class HttpProtocol(StreamProtocol, HttpToolsProtocol):
             return
         before, body = self.scope, self._framing.body
         super().data_received(data)
-        if self.scope is before and self._framing.spend(len(data), self._framing.body - body):
+        body = self._framing.body - body
+        if self.scope is before and self._framing.spend(len(data), body):
             self._refuse(HeadTooLarge())
+        elif self._joined.unread:
+            self.receive(body)
+        elif self.scope is not None and self._cycle() is None:  # type: ignore[redundant-expr]  # none after an upgrade
+            self.keep(len(data))
+        elif self.pipeline:
+            self.keep(len(self.pipeline) * REQUEST)
 
     def shutdown(self) -> None:
         self._keep_alive = False
@@ -191,10 +217,12 @@ class HttpProtocol(StreamProtocol, HttpToolsProtocol):
         super().connection_lost(exc)
         if self._joined.half_closed is not None:
             self._joined.half_closed.release()
+        self.limits.forget(self)
         self._let_go()
 
     def handle_websocket_upgrade(self) -> None:
         self.transport = self._joined.bare
+        self.transport.set_write_buffer_limits()
         super().handle_websocket_upgrade()
         self._let_go()
 
@@ -218,72 +246,14 @@ class HttpProtocol(StreamProtocol, HttpToolsProtocol):
         if amid or self.pipeline:
             self._joined.bare.close()
             return
-        answer = problems.answer(error, "")
-        fields = (*self.server_state.default_headers, *answer.raw_headers)
-        headers = b"".join(b"%b: %b\r\n" % field for field in fields)
-        start = STATUS_LINE[answer.status_code] + b"connection: close\r\n"
-        self.transport.write(start + headers + b"\r\n" + bytes(answer.body))
+        self.transport.write(whole_answer(error, self.server_state.default_headers))
         self._joined.unread = True
         self.transport.close()
+        self.wait()
 
 
 class Refused(Exception):
     """Raised to the parser, which reads no further; the client is answered as for any broken HTTP."""
-
-
-class WebSocketProtocol(StreamProtocol, WebSocketsSansIOProtocol):
-    """WebSocket without compression. Once it is accepted, whole frames may go out by `write`."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self.conn.reject = _rejected  # type: ignore[method-assign]  # else it answers in plain text
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.conn.handshake_exc is not None and not self.handshake_initiated:
-            # It could not even be read, and of that uvicorn says nothing.
-            self.transport.write(b"".join(self.conn.data_to_send()))
-            self.transport.close()
-
-    def cut(self, code: int, reason: str) -> None:
-        if not self.close_sent:
-            self.conn.send_close(code, reason)
-            self.close_sent = True
-            self.transport.write(b"".join(self.conn.data_to_send()))
-        self.transport.close()
-        asyncio.get_running_loop().call_later(FAREWELL, self.transport.abort)
-
-    def handle_connect(self, event: Request) -> None:
-        super().handle_connect(event)
-        if not self.close_sent:
-            extensions = cast(dict[str, Any], self.scope["extensions"])
-            extensions[LINE] = self
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self.conn.parser.close()
-        self.scope = None  # type: ignore[assignment]
-
-    async def send(self, message: Any) -> None:
-        if message["type"] == "websocket.http.response.start":
-            defaults = self.default_headers  # of which uvicorn sends none with a refusal
-            message = {**message, "headers": [*defaults, *message["headers"]]}
-        await super().send(message)
-        if self.close_sent:
-            # An answer instead of a handshake completes it, too. Uvicorn does not say so, and logs
-            # each refusal as an error of the application.
-            self.handshake_complete = True
-
-    def shutdown(self) -> None:
-        if self.subscriber is None:
-            super().shutdown()  # else the hub says goodbye, with the cursor
-
-
-def _rejected(status: StatusLike, text: str) -> Response:
-    error = Internal() if status == HTTPStatus.INTERNAL_SERVER_ERROR else Malformed(reason(text))
-    answer = problems.answer(error, "")
-    headers = Headers(connection="close", **{NOSNIFF[0]: NOSNIFF[1]}, **answer.headers)
-    return Response(answer.status_code, "", headers, bytes(answer.body))
 
 
 def protocol_of(scope: Scope) -> Transport:

@@ -11,6 +11,7 @@ from api.access.identity import ANONYMOUS, Access, Caller
 from api.access.rights import Right
 from api.problems import problems
 from api.telemetry.metrics import REFUSALS
+from api.transport.protocols import LINE
 from api.web.ids import ID
 from domain.errors import Damaged, DomainError, NotFound
 
@@ -32,6 +33,7 @@ def admit(access: Access, right: Right, scope: Scope, authorization: bytes | Non
         caller = access.caller(authorization)
         if caller is ANONYMOUS:
             raise problems.Unauthenticated
+        _show_token(scope)
         caller.require(right)
     identity = scope["path_params"].get("id")
     if identity is not None and not ID.fullmatch(identity):
@@ -39,6 +41,12 @@ def admit(access: Access, right: Right, scope: Scope, authorization: bytes | Non
             "There is nothing here: an id is 1 to 255 characters of A-Z a-z 0-9 . _ ~ : -"
         )
     return caller
+
+
+def _show_token(scope: Scope) -> None:
+    """Let the connection know that it is no stranger's."""
+    if (line := scope.get("extensions", {}).get(LINE)) is not None:
+        line.show_token()
 
 
 def refusal(error: Exception, scope: Scope) -> Response:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive
+from starlette.types import Receive
 
-from api.problems.problems import TooSlow, UnsupportedMediaType
+from api.problems.problems import UnsupportedMediaType
 from domain.errors import Overloaded, TooLarge
 
 KIB = 1024
 MIB = 1024 * KIB
 SMALL = 16 * KIB
 MOST = 128 * MIB
-PATIENCE = 30.0
 JSON = re.compile(rb"application/(?:[\w.-]+\+)?(?:json|x-ndjson)\s*(?:;.*)?", re.IGNORECASE)
 CHARSET = re.compile(rb';\s*charset\s*=\s*"?([^\s";]*)', re.IGNORECASE)
 UTF_8 = (b"utf-8", b"utf8", b"us-ascii")
@@ -95,19 +93,6 @@ async def read(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> 
     if parts:
         require_json(headers)
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def patient(receive: Receive) -> Receive:
-    """`receive` that does not wait for ever. Raises TooSlow."""
-
-    async def received() -> Message:
-        try:
-            async with asyncio.timeout(PATIENCE):
-                return await receive()
-        except TimeoutError:
-            raise TooSlow from None
-
-    return received
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -56,7 +56,7 @@ class Endpoint:
             body = await reading.read(headers, receive, limit)
             return await operation.handler(_request(operation, scope, caller, body))
         with self._bodies.holding(size) as hold:
-            body = await reading.read(headers, reading.patient(receive), limit)
+            body = await reading.read(headers, receive, limit)
             hold.shrink(len(body))
             return await operation.handler(_request(operation, scope, caller, body))
 

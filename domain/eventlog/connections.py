@@ -15,8 +15,9 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
 from domain.errors import TooExpensive
-from domain.eventlog.sessions import session_options
-from domain.eventlog.timeouts import available, cut_after, hung_up
+from domain.eventlog.sessions import program, session_options
+from domain.eventlog.timeouts import OUTAGES, cut_after, hung_up, note
+from domain.outages import Outages
 
 # Nobody waits longer for a database that hangs: then the connection is cut.
 CONNECTING, READING, WRITING = 3, 5, 5
@@ -32,7 +33,9 @@ class Connections:
     def __init__(self, conninfo: str, schema: str, readers: int) -> None:
         self.session = 0
         self._identity = token_hex(8)
+        self.outages = Outages()
         self._conninfo = conninfo
+        self._program = program(schema)
         self._options: dict[str, Any] = {
             "connect_timeout": CONNECTING,
             "options": f"{session_options(schema)} -c lock_timeout=4s -c statement_timeout=5s",
@@ -46,11 +49,12 @@ class Connections:
         options = {**self._options, "options": self._options["options"] + more}
         return AsyncConnectionPool(
             self._conninfo,
-            kwargs={**options, "autocommit": True},
+            kwargs={**options, "autocommit": True, "application_name": self._program},
             min_size=1,
             max_size=size,
             timeout=CONNECTING,
             reconnect_timeout=0,
+            reconnect_failed=self._look,
             open=False,
         )
 
@@ -72,7 +76,7 @@ class Connections:
         Raises:
             Overloaded: the database is away or too slow.
         """
-        async with available():
+        async with self._watched():
             connection = await self._connect_writer()
             with cut_after(WRITING, connection):
                 try:
@@ -107,13 +111,37 @@ class Connections:
 
     @asynccontextmanager
     async def _lent(self, pool: AsyncConnectionPool) -> AsyncIterator[AsyncConnection]:
-        async with available():
+        async with self._watched():
             connection = await _living(pool)
             try:
                 with cut_after(READING, connection):
                     yield connection
             finally:
                 await pool.putconn(connection)
+
+    @asynccontextmanager
+    async def _watched(self) -> AsyncIterator[None]:
+        """What comes of using the database is noted; that it is away is an `Overloaded`."""
+        try:
+            yield
+        except OUTAGES as error:
+            raise note(error, self.outages) from error
+        except Exception as error:
+            if isinstance(error.__cause__, OUTAGES):
+                note(error.__cause__, self.outages)
+            raise
+        self.outages.answered()
+
+    async def _look(self, _: AsyncConnectionPool) -> None:
+        """A pool could not connect: see whether the database is away, and why."""
+        if self.outages.current is not None:
+            return
+        try:
+            connection = await AsyncConnection.connect(self._conninfo, **self._options)
+        except OUTAGES as error:
+            self.outages.begin(str(error))
+        else:
+            await connection.close()
 
     async def drop_writer(self) -> None:
         """Discard the connection that writes: the outcome of its last statement is unknown."""
@@ -130,7 +158,7 @@ class Connections:
         Raises:
             Overloaded: the database is away or too slow, or that end does not go.
         """
-        async with available():
+        async with self._watched():
             connection = await AsyncConnection.connect(
                 self._conninfo, autocommit=True, **self._options
             )

@@ -29,6 +29,8 @@ CREATE TABLE IF NOT EXISTS head (
     at       timestamptz NOT NULL
 ) WITH (fillfactor = 10);
 INSERT INTO head VALUES (true, 0, 'epoch') ON CONFLICT DO NOTHING;
+-- Which log this is: a new one after a restore, so that nobody goes on at a position of the other.
+ALTER TABLE head ADD COLUMN IF NOT EXISTS log_id text NOT NULL DEFAULT gen_random_uuid();
 
 CREATE TABLE IF NOT EXISTS snapshots (
     originator_id      text        NOT NULL,

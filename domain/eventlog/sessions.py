@@ -16,11 +16,26 @@ def session_options(schema: str) -> str:
     )
 
 
+def program(schema: str) -> str:
+    """What the sessions of servers call themselves (`application_name`)."""
+    return f"executions {schema}"
+
+
 def connect(conninfo: str, schema: str) -> psycopg.Connection:
     try:
         return psycopg.connect(conninfo, options=session_options(schema), connect_timeout=10)
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
         raise Overloaded(f"The database cannot be reached: {error}".strip()) from error
+
+
+def user_of(conninfo: str) -> str:
+    """The user of a connection string, as the database knows it.
+
+    Raises:
+        Overloaded: the database cannot be reached.
+    """
+    with connect(conninfo, "public") as connection:
+        return connection.info.user
 
 
 def variables(conninfo: str, schema: str) -> dict[str, str]:

@@ -59,6 +59,7 @@ class Store:
         self.states = StateLoader(codec, keyring)
         self.schema = schema
         self._connections = Connections(conninfo, schema, connections)
+        self.outages = self._connections.outages
 
     @property
     def codec(self) -> Codec:

@@ -14,8 +14,11 @@ from psycopg import AsyncConnection
 from psycopg_pool import PoolTimeout
 
 from domain.errors import Overloaded
+from domain.outages import AWAY, Outages
 
-AWAY = "The database is not answering. Send it again, with the same Idempotency-Key if it had one."
+NO_SPACE = "No space left on device"
+OF_CONNECTIONS = ("08", "57P", "53300")
+"""SQLSTATEs of connections that cannot be made or are lost. One that broke has none at all."""
 OUTAGES = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
@@ -32,6 +35,23 @@ async def available() -> AsyncIterator[None]:
         yield
     except OUTAGES as error:
         raise Overloaded(AWAY) from error
+
+
+def note(error: Exception, outages: Outages) -> Overloaded:
+    """Note one of the `OUTAGES`, where it is the database's; returns what the caller is told."""
+    if isinstance(error, psycopg.errors.DiskFull) or NO_SPACE in str(error):
+        outages.disk_is_full(str(error))
+    elif _is_of_connection(error):
+        outages.begin(str(error))
+    return outages.current or Overloaded(AWAY)
+
+
+def _is_of_connection(error: Exception) -> bool:
+    if isinstance(error, psycopg.InterfaceError):
+        return True
+    if not isinstance(error, psycopg.OperationalError) or isinstance(error, PoolTimeout):
+        return False
+    return error.sqlstate is None or error.sqlstate.startswith(OF_CONNECTIONS)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from domain.eventlog.library import log_recorder
 from domain.eventlog.library.recorders import RecordedNotification
 from domain.eventlog.library.subscription import FAULTS
 from domain.eventlog.queries import NEWEST
-from domain.eventlog.timeouts import AWAY
+from domain.outages import AWAY
 from domain.service_log import row_of
 
 EVENTS = 500

@@ -14,7 +14,6 @@ from domain.errors import DomainError, OutcomeUnknown, Overloaded
 from domain.eventlog.append import HeadMoved, OutcomeLost, Transaction, WrongGuess
 from domain.eventlog.idempotency import REPLIES_KEPT
 from domain.eventlog.store import Store
-from domain.eventlog.timeouts import AWAY
 from domain.model import Versioned
 from domain.writer.batch import Batch, Decided, NotLoaded, Repeat
 from domain.writer.chores import Chores
@@ -62,13 +61,15 @@ class Bus:
         limit: int = QUEUE,
         *,
         lines_written: Callable[[], None] = lambda: None,
+        doubt: Callable[[], DomainError | None] = lambda: None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._new_id = new_id
         self._random = random
         self._lines_written = lines_written
-        self._queue = Queue(limit)
+        self._doubt = doubt
+        self._queue = Queue(limit, store.outages)
         self._known = StateCache(store.keyring)
         self._chores = Chores(store, clock)
         self._task: asyncio.Task[None] | None = None
@@ -125,9 +126,11 @@ class Bus:
         self._queue.put(message, receiver)
 
     def require_room(self, commands: int) -> None:
-        """Raises Overloaded where so many more cannot wait."""
+        """Raises Overloaded where so many more cannot wait, or the clock is in doubt."""
         if self._stopping:
             raise Overloaded
+        if (doubt := self._doubt()) is not None:
+            raise doubt
         self._queue.require_room(commands)
 
     async def _run(self) -> None:
@@ -155,8 +158,10 @@ class Bus:
             self._queue.shrink(len(taken))  # perhaps it was too much for the time there is
             for waiting in taken:
                 waiting.receiver.refuse(type(error)(error.detail))
-            reason = str(error.__cause__ or error).strip()
-            log.warning("batch refused", commands=len(taken), reason=reason)
+            if self._store.outages.current is None:  # else it is logged once
+                reason = str(error.__cause__ or error).strip()
+                log.warning("batch refused", commands=len(taken), reason=reason)
+            self._store.outages.refuse(len(taken))
         except Exception as error:  # noqa: BLE001 - whatever it is, every caller is answered
             self._known.forget()
             self._split_failed(taken, error)
@@ -208,7 +213,7 @@ class Bus:
     async def _require_written(self, lost: OutcomeLost) -> None:
         """Raises Overloaded where nothing was written, OutcomeUnknown where that cannot be found out."""
         if not await self._store.was_written(lost.trace):
-            raise Overloaded(AWAY) from lost
+            raise self._store.outages.refuse(0) from lost
         log.warning("the database broke off after a commit; nothing is lost")
 
     def _split_failed(self, taken: list[Waiting], error: Exception) -> None:

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 from domain.errors import Overloaded
+from domain.outages import Outages
 from domain.writer.message import Message
 
 MOST_COMMANDS = 500
@@ -55,8 +56,9 @@ class Waiting(NamedTuple):
 class Queue:
     """Hands out batches in order. Nobody waits in it for longer than a few seconds."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, outages: Outages) -> None:
         self._limit = limit
+        self._outages = outages
         self._waiting: deque[Waiting] = deque()
         self._size = MOST_COMMANDS
         self._filled = asyncio.Event()
@@ -67,7 +69,7 @@ class Queue:
     def require_room(self, commands: int) -> None:
         """Raises Overloaded where so many more cannot wait."""
         if len(self._waiting) + commands > self._limit:
-            raise Overloaded
+            raise self._outages.current or Overloaded()
 
     def put(self, message: Message, receiver: Receiver) -> None:
         """Let a message wait for the next batch."""
@@ -90,7 +92,7 @@ class Queue:
         while self._waiting and len(taken) < self._size:
             waiting = self._waiting.popleft()
             if waiting.until < now:
-                waiting.receiver.refuse(Overloaded())
+                waiting.receiver.refuse(self._outages.refuse())
             else:
                 taken.append(waiting)
         return taken
@@ -115,5 +117,5 @@ class Queue:
     def refuse(self, taken: Iterable[Waiting] = ()) -> None:
         """Refuse everyone in the queue, and those taken."""
         for waiting in (*taken, *self._waiting):
-            waiting.receiver.refuse(Overloaded())
+            waiting.receiver.refuse(self._outages.current or Overloaded())
         self._waiting.clear()

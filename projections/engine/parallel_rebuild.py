@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
@@ -36,10 +36,13 @@ class PartFailed(Exception):
 
 
 class Processes(NamedTuple):
-    """How many may work at one rebuild, and the command that starts one."""
+    """How many may work at one rebuild, and how one is started: its command and its environment, which
+    is that of this process where none is named.
+    """
 
     number: int
     command: Sequence[str]
+    environment: Mapping[str, str] | None = None
 
 
 class Share(NamedTuple):
@@ -80,7 +83,7 @@ async def apply(share: Share, view: Projection, store: Store) -> None:
 async def apply_all(
     connection: AsyncConnection,
     shares: Sequence[Share],
-    command: Sequence[str],
+    workers: Processes,
     on_progress: Callable[[int, int], None],
 ) -> None:
     """Have each share of a view applied by a process of its own, and move the view's bookmark there.
@@ -92,7 +95,7 @@ async def apply_all(
     bookmarks = [share.part.bookmark(view) for share in shares]
     for bookmark in bookmarks:
         await connection.execute(BEGIN_BOOKMARK, (bookmark,))
-    with _started(shares, command) as processes:
+    with _started(shares, workers) as processes:
         while _going_on(processes):
             cursor = await connection.execute(REACHED.format(bookmarks))
             on_progress((await cursor.fetchall())[0][0], until)
@@ -102,14 +105,18 @@ async def apply_all(
 
 @contextmanager
 def _started(
-    shares: Sequence[Share], command: Sequence[str]
+    shares: Sequence[Share], workers: Processes
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for share in shares:
             # A session of its own: Ctrl-C is for the one who started it, and who ends it.
             process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, bufsize=0, start_new_session=True
+                workers.command,
+                stdin=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+                env=workers.environment,
             )
             processes.append(process)
             assert process.stdin is not None

@@ -97,7 +97,7 @@ async def rebuild(
             if processes and processes.number > 1 and view.by_stream:
                 shares = await _shares(connection, conninfo, schema, view, processes.number)
                 if shares:
-                    await apply_all(connection, shares, processes.command, on_progress)
+                    await apply_all(connection, shares, processes, on_progress)
             with collecting_rarely():
                 await _catch_up(connection, follower, on_progress)
         for table in view.tables:

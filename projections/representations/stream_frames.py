@@ -168,9 +168,10 @@ class Checkpoint(ControlFrame):
 
 
 class CaughtUp(ControlFrame):
-    """The past is done; what follows happens now."""
+    """The past is done; what follows happens now. Keep the id of the log with your cursor."""
 
     type: Literal["caught-up"] = "caught-up"
+    log: str
 
 
 class FellBehind(ControlFrame):

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from api.settings import SetupError, read, unknown
+from api.settings import (
+    SetupError,
+    environment_of_children,
+    environment_of_postgres,
+    read,
+    unknown,
+)
 
 
 def test_variable_is_the_field_in_capitals() -> None:
@@ -16,11 +22,13 @@ def test_variable_is_the_field_in_capitals() -> None:
         "EXECUTIONS_PORT": "9000",
         "EXECUTIONS_DATA_DIR": "/somewhere",
         "EXECUTIONS_DATABASE_URL": "postgresql:///log",
+        "EXECUTIONS_DATABASE_OWNER_URL": "user=owner",
         "EXECUTIONS_SCHEMA": "tenant_1",
-        "EXECUTIONS_ADMIN_TOKEN": "made-up",
+        "EXECUTIONS_ADMIN_TOKEN": "a-token-of-my-own",
         "EXECUTIONS_LOG_LEVEL": "warning",
         "EXECUTIONS_QUEUE_LIMIT": "7",
         "EXECUTIONS_STREAM_LIMIT": "9",
+        "EXECUTIONS_CONNECTIONS_PER_ADDRESS": "8",
         "EXECUTIONS_DATABASE_CONNECTIONS": "3",
     }
     settings = dataclasses.asdict(read(variables))
@@ -74,6 +82,23 @@ def test_option_that_does_not_exist_is_refused() -> None:
         read({}, colour="red")
 
 
+def test_token_that_can_be_guessed_is_refused_with_the_length_it_needs() -> None:
+    with pytest.raises(SetupError) as refusal:
+        read({"EXECUTIONS_ADMIN_TOKEN": "fifteen-letters"})
+    assert str(refusal.value) == (
+        "admin_token (EXECUTIONS_ADMIN_TOKEN): needs at least 16 characters"
+    )
+    assert read({"EXECUTIONS_ADMIN_TOKEN": "sixteen-letters."}).admin_token == "sixteen-letters."
+
+
+def test_children_get_none_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXECUTIONS_ADMIN_TOKEN", "a-token-of-my-own")
+    monkeypatch.setenv("PGPASSWORD", "sesame")
+    assert not any(name.startswith("EXECUTIONS_") for name in environment_of_children())
+    assert environment_of_children()["PGPASSWORD"] == "sesame"
+    assert set(environment_of_postgres()) <= {"PATH", "LD_LIBRARY_PATH", "TMPDIR"}
+
+
 @pytest.mark.parametrize("variable", ["EXECUTIONS_ADMIN_TOKEN", "EXECUTIONS_DATABASE_URL"])
 def test_secret_is_not_shown_even_when_it_is_wrong(variable: str) -> None:
     with pytest.raises(SetupError) as refusal:
@@ -84,7 +109,7 @@ def test_secret_is_not_shown_even_when_it_is_wrong(variable: str) -> None:
 
 def test_secrets_are_not_in_the_representation() -> None:
     settings = read(
-        {"EXECUTIONS_ADMIN_TOKEN": "sesame", "EXECUTIONS_DATABASE_URL": "password=sesame"}
+        {"EXECUTIONS_ADMIN_TOKEN": "sesame" * 3, "EXECUTIONS_DATABASE_URL": "password=sesame"}
     )
     assert "sesame" not in repr(settings)
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
+import httpx
 import pytest
 
 from api.embedded_postgres.server import EmbeddedPostgres
 from api.server import GRACE
 from tests.support.load import assert_log_contains, assert_views_follow, under_load
-from tests.support.outage_probes import assert_away
+from tests.support.outage_probes import TimedResponse, ask, assert_away
 from tests.support.postgres_proxy import proxied
 from tests.support.service_process import Service, serving, signal_all
 
@@ -56,11 +59,30 @@ async def test_requests_are_refused_in_time_while_postgres_is_stopped(
         async with under_load(service, "stopped") as load:
             database.__exit__()
             await assert_away(service, 20 if thorough else 3)
+            known = await readiness_while_away(service)
+            assert known.seconds < 1
             database.__enter__()
             await asyncio.to_thread(service.wait_until_ready, BACK)
             await load.answered(50)
         assert_log_contains(service.events(), load.answers)
         await assert_views_follow(service)
+        lines = logged(service)
+    # One of the server, and one of the process that works beside it.
+    began = [line for line in lines if line["event"] == "the database is away"]
+    ended = [line for line in lines if line["event"] == "the database is back"]
+    assert (len(began), len(ended)) in {(1, 1), (2, 2)}
+    assert max(line["refused"] for line in ended) > 0
+    assert [line for line in lines if line["event"] == "batch refused"] == []
+
+
+def logged(service: Service) -> list[dict[str, Any]]:
+    """What the server has logged."""
+    return [json.loads(line) for line in service.log().splitlines() if line.startswith("{")]
+
+
+async def readiness_while_away(service: Service) -> TimedResponse:
+    async with httpx.AsyncClient(base_url=service.url) as client:
+        return await ask(client, "GET", "/readyz")
 
 
 async def test_server_whose_database_hangs_ends_when_it_is_asked_to(

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from api.app import new_hub
-from api.clock import now
+from api.clock import Clock
 from api.streaming.encoding import ENCODERS, SSE
 from api.streaming.filter import ALL
 from api.streaming.frames import EVENTS
@@ -66,7 +66,7 @@ class Line:
 async def append(store: Store, count: int) -> None:
     """So many events, each of a stream of its own."""
     async with store.transaction() as transaction:
-        first, at = transaction.position + 1, now()
+        first, at = transaction.position + 1, Clock()()
         event = UserCreated(name="Ann", kind="person")
         rows = [
             store.codec.encode(Recorded(f"user/u-{place}", 1, place, at, event, "tests"), None)

@@ -23,6 +23,7 @@ from domain.eventlog.queries import NEWEST
 from domain.eventlog.states import Moment, Reading, StateLoader
 from domain.eventlog.store import Store
 from domain.model import Versioned, replay
+from domain.outages import Outages
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -117,6 +118,7 @@ def _place(event: EventRow, moment: Moment) -> Moment:
 class MemoryStore(Store):
     def __init__(self, log: MemoryLog, codec: Codec, keyring: Keyring) -> None:
         self.states = MemoryStateLoader(log, codec, keyring)
+        self.outages = Outages()
         self.log = log
 
     async def open(self) -> None:

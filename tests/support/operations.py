@@ -7,4 +7,4 @@ from pathlib import Path
 from api.app import build, operations
 from api.settings import Settings
 
-OPERATIONS = operations(build(Settings(data_dir=Path()), "", bytes(32), "token"))
+OPERATIONS = operations(build(Settings(data_dir=Path()), "", bytes(32), "token", "log"))

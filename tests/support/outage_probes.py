@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import httpx
 
+from domain.outages import AWAY
 from tests.support.service_process import AUTHORIZED, Service
 
 LONGEST_WAIT = 8.5
@@ -61,3 +62,4 @@ def assert_unavailable(timed: TimedResponse) -> None:
     assert timed.response.status_code == 503, where
     assert int(timed.response.headers["retry-after"]) >= 1, where
     assert timed.seconds < LONGEST_WAIT, where
+    assert timed.response.json()["detail"] == AWAY, where

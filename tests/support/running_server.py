@@ -16,7 +16,9 @@ import httpx
 from api.app import System, build, create_app, migrate
 from api.server import Server, configured
 from api.settings import Settings
+from api.transport.connection_limits import ConnectionLimits
 from api.work import working
+from domain.eventlog.setup.log_id import log_id
 from projections.engine.runner import Runner
 from tests.support.declared import require_declared
 
@@ -31,11 +33,16 @@ class Serving:
     def __init__(self, conninfo: str, port: int = 0) -> None:
         migrate(conninfo, "executions")
         self.conninfo = conninfo
-        self.system: System = build(Settings(data_dir=Path()), conninfo, MASTER_KEY, TOKEN)
+        self.log_id = log_id(conninfo, "executions")
+        self.system: System = build(
+            Settings(data_dir=Path()), conninfo, MASTER_KEY, TOKEN, self.log_id
+        )
         self._socket = socket.create_server(("127.0.0.1", port))
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self._server = Server(configured(*create_app(self.system)), self.system)
+        self.limits = ConnectionLimits(1_000)
+        config = configured(*create_app(self.system), self.log_id)
+        self._server = Server(config, self.system, self.limits)
         self.runner: Runner
         self._thread = threading.Thread(target=self._run, name="server", daemon=True)
 

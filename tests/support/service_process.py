@@ -34,10 +34,16 @@ class Service:
     """`executions serve` in a data directory, on a port that stays the same."""
 
     def __init__(
-        self, data: Path, database: str | None = None, *options: str, **settings: str
+        self,
+        data: Path,
+        database: str | None = None,
+        *options: str,
+        descriptors: int | None = None,
+        **settings: str,
     ) -> None:
         self.data = data
         self._options = options
+        self._descriptors = descriptors
         self._database = database
         self.log_file = data / "serve.log"
         self.port = free_port()
@@ -62,8 +68,18 @@ class Service:
     def _started(self, *arguments: str) -> subprocess.Popen[bytes]:
         with self.log_file.open("ab") as log:
             return subprocess.Popen(
-                [*PROGRAM, *arguments], cwd=ROOT, env=self._environment, stdout=log, stderr=log
+                [*self._limited(), *PROGRAM, *arguments],
+                cwd=ROOT,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
             )
+
+    def _limited(self) -> list[str]:
+        """What goes before the program, so that it may open only so many files."""
+        if self._descriptors is None:
+            return []
+        return ["sh", "-c", f'ulimit -n {self._descriptors} && exec "$@"', "sh"]
 
     @contextmanager
     def working(self) -> Iterator[subprocess.Popen[bytes]]:
@@ -118,8 +134,12 @@ class Service:
 
     def verify(self) -> subprocess.CompletedProcess[str]:
         """`executions verify`: holds the log and all that is made of it against itself."""
+        return self.run("verify")
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Another command, in the same data directory."""
         return subprocess.run(
-            [*PROGRAM, "verify", "--data-dir", str(self.data)],
+            [*PROGRAM, *command, "--data-dir", str(self.data)],
             cwd=ROOT,
             env=self._environment,
             capture_output=True,
@@ -184,9 +204,11 @@ def correlation(row: EventRow) -> str | None:
 
 
 @contextmanager
-def serving(database: str | None = None, **settings: str) -> Iterator[Service]:
+def serving(
+    database: str | None = None, descriptors: int | None = None, **settings: str
+) -> Iterator[Service]:
     with reachable_folder() as folder:
-        service = Service(folder, database, **settings)
+        service = Service(folder, database, descriptors=descriptors, **settings)
         service.start()
         try:
             yield service

@@ -98,6 +98,6 @@ def frame(name: str, data: bytes, cursor: object = None) -> bytes:
     return made if cursor is None else b"id: %b\n%b" % (str(cursor).encode(), made)
 
 
-def control(name: str, cursor: object) -> bytes:
+def control(name: str, cursor: object, **more: str) -> bytes:
     """A frame of our own, which says where the stream is."""
-    return frame(name, orjson.dumps({"cursor": str(cursor)}), cursor)
+    return frame(name, orjson.dumps({"cursor": str(cursor), **more}), cursor)

@@ -15,7 +15,7 @@ from api.transport.protocols import protocol_of
 from api.web.negotiation import names, prefers
 from api.web.request import Request
 from api.web.responses import JSON, VARY
-from api.web.streams.stream_request import FULL, Ask, StreamQuery, StreamRequests
+from api.web.streams.stream_request import Ask, StreamQuery, StreamRequests
 from domain.errors import DomainError, Overloaded
 
 MEDIA_TYPE = "text/event-stream"
@@ -66,8 +66,8 @@ class EventStreams:
             raise NotAcceptable
         try:
             asked = await self._requests.admitted(request, ask, format_)
-        except Overloaded:
-            return sent_away(request)
+        except Overloaded as error:
+            return sent_away(request, error)
         if asked.over:
             name, value = log_position(self._hub)
             return Response(status_code=204, headers={name.decode(): value.decode()})
@@ -79,15 +79,15 @@ def log_position(hub: Hub) -> tuple[bytes, bytes]:
     return b"log-position", b"%d" % hub.position
 
 
-def sent_away(request: Request) -> ASGIApp:
-    """The answer to a client for whose stream there is no place.
+def sent_away(request: Request, error: Overloaded) -> ASGIApp:
+    """The answer to a client whose stream cannot begin now.
 
     Raises:
         Overloaded: the client is no EventSource, so it gets a 503.
     """
     if _may_be_event_source(request):
         return _later()
-    raise Overloaded(FULL)
+    raise error
 
 
 def _later() -> ASGIApp:

@@ -11,7 +11,7 @@ from api.streaming.filter import Filter
 from api.streaming.frames import EVENTS, EVENTS_WITH_STATE, WATCH, WITH_STATE, Format
 from api.streaming.hub import Hub
 from api.streaming.index import WHOLE_LOG
-from api.streaming.stream_position import Start, start_at
+from api.streaming.stream_position import Start, require_log, start_at
 from api.web.request import Request
 from domain.damage import report
 from domain.errors import Damaged, Invalid, NotFound, Overloaded
@@ -19,7 +19,7 @@ from domain.eventlog.store import Store
 from domain.model import Versioned
 
 FULL = "There are as many streams here as there may be. Come back a little later."
-OWN = frozenset({"from", "types", "format", "include", "speed"})
+OWN = frozenset({"from", "log", "types", "format", "include", "speed"})
 FASTEST = 1_000_000.0
 ENVELOPES = frozenset({EVENTS, EVENTS_WITH_STATE})
 
@@ -108,6 +108,7 @@ class StreamRequests:
         return StreamQuery(format_, wanted, begin.cursor, speed=speed(request))
 
     async def _start(self, request: Request, default: str) -> Start:
+        require_log(request.parameter("log"), self.hub.of_log)
         head = await self.hub.head()
         last, wanted = request.header("last-event-id"), request.parameter("from")
         return await start_at(last, wanted or default, head, self._store.position_before)

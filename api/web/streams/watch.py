@@ -12,6 +12,8 @@ from api.streaming.hub import Hub
 from api.web.request import Request
 from api.web.streams import event_stream
 from api.web.streams.event_source import EventSource, frame
+from api.web.streams.stream_request import FULL
+from domain.errors import Overloaded
 
 OFTEN = 1.0
 """Seconds between two looks."""
@@ -26,7 +28,7 @@ def watched(hub: Hub, request: Request, name: str, look: Look, most: int | None 
         Overloaded: there is no place for another stream.
     """
     if hub.full or (most is not None and hub.external_streams(name) >= most):
-        return event_stream.sent_away(request)
+        return event_stream.sent_away(request, Overloaded(FULL))
 
     async def frames(source: EventSource) -> AsyncGenerator[bytes]:
         last = b""

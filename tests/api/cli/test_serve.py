@@ -20,8 +20,10 @@ from domain import registry
 from domain.eventlog.encryption import Vault
 from domain.eventlog.migrations import settle_master_key
 from domain.eventlog.sessions import session_options
+from domain.eventlog.setup.log_id import log_id
 from projections.registry import all_projections
 from tests.support.paths import DATA
+from tests.support.service_process import serving
 
 PROGRAM = Path(sys.executable).with_name("executions")
 IMPORT = f"import xes {DATA / 'orders.xes'} --mapping {DATA / 'orders.mapping.json'}"
@@ -208,6 +210,22 @@ def test_misspelt_setting_is_reported_in_the_server_log(tmp_path: Path) -> None:
     line = run("serve --port 0", tmp_path / "file" / "new", EXECUTIONS_PROT="1").stderr
     warning = json.loads(line.splitlines()[0])
     assert (warning["variable"], warning["near"]) == ("EXECUTIONS_PROT", ["EXECUTIONS_PORT"])
+
+
+def test_restored_log_gets_another_id(database: str, tmp_path: Path) -> None:
+    before = log_id(database, "executions")
+    done = run("restored", tmp_path, EXECUTIONS_DATABASE_URL=database)
+    assert done.returncode == 0, done.stderr
+    assert log_id(database, "executions") != before
+    assert log_id(database, "executions") in done.stdout
+
+
+def test_log_of_a_running_server_keeps_its_id(database: str, tmp_path: Path) -> None:
+    before = log_id(database, "executions")
+    with serving(database):
+        said = refused(tmp_path, "restored", EXECUTIONS_DATABASE_URL=database)
+    assert "a server runs on this log: stop it first" in said
+    assert log_id(database, "executions") == before
 
 
 def test_help_of_rebuild_names_every_view() -> None:

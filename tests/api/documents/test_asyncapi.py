@@ -107,11 +107,17 @@ def test_frame_member_is_nullable_in_asyncapi_only_where_it_can_be_null() -> Non
     assert found == NULLS
 
 
+MORE: dict[Any, JSON] = {
+    stream_frames.Closing: {"retry": 1_000},
+    stream_frames.CaughtUp: {"log": "the id of the log"},
+}
+
+
 @pytest.mark.parametrize("model", stream_frames.CONTROLS)
 def test_frame_about_the_stream_is_described_on_either_wire(
     model: type[stream_frames.ControlFrame],
 ) -> None:
-    more = {"retry": 1_000} if model is stream_frames.Closing else {}
+    more = MORE.get(model, {})
     chunk = SSE.control(model.kind(), 7, more)
     event, data = re.findall(rb"^(?:event|data): (.*)$", chunk, re.MULTILINE)
     assert event.decode() == model.kind()

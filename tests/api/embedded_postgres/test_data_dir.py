@@ -61,8 +61,16 @@ def test_making_secrets_leaves_no_other_file(data_dir: DataDir) -> None:
 
 def test_token_chosen_by_the_user_is_taken_as_it_is(data_dir: DataDir) -> None:
     data_dir.admin_token_file.touch(mode=0o600)
-    data_dir.admin_token_file.write_text("my own\n")
-    assert data_dir.admin_token() == "my own"
+    data_dir.admin_token_file.write_text("a token of my own\n")
+    assert data_dir.admin_token() == "a token of my own"
+
+
+def test_short_token_of_the_user_is_refused_with_the_length_it_needs(data_dir: DataDir) -> None:
+    data_dir.admin_token_file.touch(mode=0o600)
+    data_dir.admin_token_file.write_text("sesame\n")
+    with pytest.raises(SetupError, match=r"admin\.token needs at least 16 characters") as refusal:
+        data_dir.admin_token()
+    assert "sesame" not in str(refusal.value)
 
 
 def test_secret_that_others_can_read_is_refused_with_advice(data_dir: DataDir) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -15,9 +16,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
+from api.embedded_postgres import cluster, server
 from api.embedded_postgres.cluster import Cluster, PostgresError, RunAs, conninfo
-from api.embedded_postgres.server import EmbeddedPostgres, _is_postgres
+from api.embedded_postgres.processes import is_postgres
+from api.embedded_postgres.server import EmbeddedPostgres
 
 SMALL = {"shared_buffers": "16MB", "max_connections": "20"}
 
@@ -129,7 +133,7 @@ def test_server_goes_with_an_owner_that_was_killed(
     with embedded() as postgres:
         assert postgres.owned
         assert pid(postgres_root) != server
-        assert not _is_postgres(server, postgres_root / "data")
+        assert not is_postgres(server, postgres_root / "data")
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, None], ids=["killed", "in order"])
@@ -200,6 +204,80 @@ def test_half_made_cluster_is_cleared_away(embedded: Embedded, postgres_root: Pa
     with embedded() as postgres:
         assert ask(postgres, "SELECT 1") == 1
     assert not half_made.exists()
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.3, 0.6])
+def test_start_goes_on_where_another_was_killed_while_it_made_the_cluster(
+    embedded: Embedded, postgres_root: Path, postgres_bin: Path | None, delay: float
+) -> None:
+    with another_process(postgres_root, postgres_bin) as first:
+        until(lambda: any(postgres_root.glob("unfinished-*")))
+        time.sleep(delay)
+        first.kill()
+    with embedded() as postgres:
+        assert ask(postgres, "SELECT 1") == 1
+    assert not any(postgres_root.glob("unfinished-*"))
+
+
+def test_files_that_others_can_reach_are_the_users_alone(
+    embedded: Embedded, postgres_root: Path
+) -> None:
+    lock = postgres_root / "owner.lock"
+    lock.touch(mode=0o644)
+    with embedded():
+        open_to_others = [
+            file.name
+            for file in postgres_root.iterdir()
+            if file.is_file() and file.stat().st_mode & 0o077
+        ]
+    assert open_to_others == []
+
+
+def test_start_says_what_it_waits_for(postgres_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "SILENT", 0.1)
+    lock = postgres_root / "owner.lock"
+    with lock.open("a") as held, capture_logs() as logged:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with (
+            pytest.raises(PostgresError, match=f"another process holds {lock}"),
+            EmbeddedPostgres(postgres_root, start_timeout=1),
+        ):
+            pass
+    assert [line["event"] for line in logged] == ["the start waits"]
+    assert str(lock) in logged[0]["reason"]
+
+
+def test_postgres_gets_no_setting_of_the_service(
+    embedded: Embedded, postgres_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECUTIONS_ADMIN_TOKEN", "a-token-of-my-own")
+    with embedded():
+        environment = Path(f"/proc/{pid(postgres_root)}/environ").read_bytes()
+    assert b"a-token-of-my-own" not in environment
+
+
+def test_log_of_postgres_is_put_aside_when_it_is_large(
+    embedded: Embedded, postgres_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with embedded() as postgres:
+        log, aside = postgres_root / "postgres.log", postgres_root / "postgres.log.1"
+        said_before = log.read_bytes()
+        postgres.look_after_disk()
+        assert not aside.exists()
+        monkeypatch.setattr(cluster, "LARGEST_LOG", 10)
+        postgres.look_after_disk()
+        assert aside.read_bytes() == said_before
+        assert log.stat().st_size == 0
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            ask(postgres, "SELECT 1 / 0")
+        assert b"division by zero" in log.read_bytes()[:200]
+
+
+def test_disk_without_room_is_told(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
+    with embedded() as postgres:
+        assert postgres.look_after_disk() is None
+        monkeypatch.setattr(server, "LEAST_ROOM", 1 << 62)
+        assert "bytes are left for" in str(postgres.look_after_disk())
 
 
 def test_pid_file_of_a_foreign_process_is_ignored(embedded: Embedded, postgres_root: Path) -> None:

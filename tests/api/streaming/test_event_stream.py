@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.support.api_client import RESULT, Executions, ok, refused
+from tests.support.running_server import Serving
 from tests.support.sse_client import Frame, frames, opened, positions, until_caught_up
 
 SSE = {"Accept": "text/event-stream"}
@@ -82,7 +83,7 @@ def reading_events(reading: Iterator[Frame], count: int) -> list[Frame]:
 
 
 def test_every_id_of_a_stream_is_a_position_from_which_nothing_is_lost(
-    api: httpx.Client, executions: Executions, paused_execution: str
+    server: Serving, api: httpx.Client, executions: Executions, paused_execution: str
 ) -> None:
     executions.create()
     path = f"/executions/{paused_execution}/events"
@@ -94,7 +95,7 @@ def test_every_id_of_a_stream_is_a_position_from_which_nothing_is_lost(
         with opened(api, path, after=frame.id) as source:
             rest = positions(until_caught_up(source))
         assert rest == [position for position in whole if position > int(frame.id)]
-    assert read[-1].data == {"position": int(read[-1].id)}
+    assert read[-1].data == {"position": int(read[-1].id), "log": server.log_id}
 
 
 def test_stream_ends_after_a_final_event_and_the_reconnect_is_answered_204(

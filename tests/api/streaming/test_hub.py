@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from api.clock import now
+from api.clock import Clock
 from api.streaming.heartbeat import HEARTBEAT
 from api.streaming.hub import Hub
 from api.streaming.index import WHOLE_LOG
@@ -160,7 +160,7 @@ async def test_watchers_of_other_streams_cost_an_event_nothing(
 
     async with running(database) as (hub, store):
         await append(store, 1)
-        versioned = Versioned[Any](SimpleNamespace(final=False), 1, 1, now())
+        versioned = Versioned[Any](SimpleNamespace(final=False), 1, 1, Clock()())
         for number in range(500):
             topic = LOG._replace(stream=f"user/none-{number}")
             hub.connect(Line(), topic, 1, versioned).start()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 import httpx
 import pytest
 
+from api.transport import connection_limits
 from api.transport.framing import LONGEST_HEAD
 from api.web import body as body_module
 from api.web.body import MIB, SMALL
@@ -281,12 +282,20 @@ def test_small_chunked_body_reserves_little_memory_once_read(
 def test_stalled_large_body_times_out(
     server: Serving, queued_execution: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(body_module, "PATIENCE", 0.2)
+    monkeypatch.setattr(connection_limits, "BODY", 0.2)
+    monkeypatch.setattr(connection_limits, "SWEEP", 0.05)
     line = f"POST /executions/{queued_execution}/start".encode()
     with connected(server) as wire:
         wire.sendall(asking(line, b"Content-Length: 100000", body=b"{"))
         problem(wire, 408, "too-slow")
-    assert server.system.bodies.taken == 0
+    until(lambda: server.system.bodies.taken == 0)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_refused_body_releases_its_memory(

@@ -1,0 +1,43 @@
+"""What the operating system knows of PostgreSQL's processes, and does with them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
+    """What a child calls before its program starts, so that it gets a signal when this process ends."""
+    if sys.platform != "linux":
+        return None
+    libc, parent = ctypes.CDLL(None), os.getpid()
+
+    def in_child() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return in_child
+
+
+def is_postgres(pid: int, data: Path) -> bool:
+    """Whether `pid` is the server of these data, and not a stranger who got its number."""
+    if not Path("/proc/self").exists():
+        return _is_alive(pid)
+    with suppress(OSError):
+        return os.fsencode(data) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return False
+
+
+def _is_alive(pid: int) -> bool:
+    with suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False

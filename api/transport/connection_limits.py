@@ -1,0 +1,242 @@
+"""How many connections there may be, and how much of the server a stranger may keep, and for how long.
+
+A stranger is a connection that has shown no valid token yet. Strangers never take the last descriptor:
+where there is no place for a new connection, one that waits for its next request gives way, strangers
+first; where none does, the new one is told to come back later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import select
+from collections import Counter
+from typing import Protocol
+
+from uvicorn.server import ServerState
+
+from api.problems.problems import TooManyConnections
+from api.settings import Settings
+from api.telemetry.metrics import CONNECTIONS_CUT
+from domain.errors import DomainError, Overloaded
+
+HEAD = 10.0
+"""Seconds for the head of a request, from when the connection is free for it."""
+BODY = 30.0
+"""Seconds for its body, and one more for each `SLOWEST` bytes."""
+SLOWEST = 4 * 1024
+UNREAD = 30.0
+"""Seconds that a stranger may leave an answer unread."""
+HTTP = 8 * 1024
+"""Bytes that HTTP costs a connection, once it has begun; before, it is a tenth of that."""
+MOST_KEPT = 4 * 1024 * 1024
+"""Bytes that strangers may keep here, all together: HTTP, heads that are incomplete, unread answers."""
+BESIDE_STREAMS = 1_000
+"""Connections that are no streams."""
+SWEEP = 1.0
+TRIES = 3
+"""How many connections are looked at to find one that has sent nothing."""
+FULL = "There are as many connections here as there can be; come back after the seconds in Retry-After."
+
+
+class Peer(Protocol):
+    """A connection as this file sees it."""
+
+    known: bool
+    """Whether it has shown a valid token."""
+    counted: bool
+    """Whether it has a place."""
+    paused: bool
+    """Whether it has yet to read a part of an answer."""
+    host: str
+    """The address that it comes from, where that counts."""
+    transport: asyncio.Transport
+
+    def too_slow(self) -> None:
+        """Say that it was too slow, and end it."""
+
+
+class ConnectionLimits:
+    """The connections of one server, in the states that cost something while nothing is done for them.
+
+    idle: its next request is not here yet, or it is hung up on; receiving: its body is not here yet;
+    holding: it keeps something, and is a stranger.
+    """
+
+    def __init__(self, most: int, per_address: int | None = None) -> None:
+        self.most = most
+        self.per_address = per_address
+        self.open = 0
+        self.kept_bytes = 0
+        self._addresses: Counter[str] = Counter()
+        self._idle: dict[Peer, float] = {}
+        self._idle_strangers: dict[Peer, float] = {}
+        self._receiving: dict[Peer, tuple[float, int]] = {}
+        self._holding: dict[Peer, tuple[float, int]] = {}
+        self._sweeping = False
+
+    def refusal(self, peer: Peer) -> DomainError | None:
+        """Give a new connection its place, or say why there is none."""
+        if self.per_address is not None and self._addresses[peer.host] >= self.per_address:
+            return TooManyConnections(
+                f"There are {self.per_address} connections from this address already; close some."
+            )
+        if self.open >= self.most and not self._make_room():
+            return Overloaded(FULL)
+        self.open += 1
+        self._addresses[peer.host] += 1
+        peer.counted = True
+        self._wait(peer)
+        return None
+
+    def replace(self, newcomer: Peer, peer: Peer) -> None:
+        """It has begun to send: its HTTP has its place, and no more time."""
+        newcomer.counted, peer.counted = False, True
+        peer.host = newcomer.host
+        self._idle_strangers[peer] = self._idle_strangers.pop(newcomer)
+
+    def wait(self, peer: Peer) -> None:
+        """It is free for its next request."""
+        self._wait(peer)
+        if not peer.known:
+            self.hold(peer, HTTP)
+
+    def begin(self, peer: Peer) -> None:
+        """The head of a request is here."""
+        if self._idle_strangers.pop(peer, None) is None:
+            self._idle.pop(peer, None)
+        if not peer.paused and peer in self._holding:
+            self.release(peer)
+
+    def receive(self, peer: Peer, size: int) -> None:
+        """So many bytes of its body are here, and more will come."""
+        since, before = self._receiving.get(peer, (_now(), 0))
+        self._receiving[peer] = since, before + size
+
+    def received(self, peer: Peer) -> None:
+        """Its body is here, or is not waited for any more."""
+        self._receiving.pop(peer, None)
+
+    def hold(self, peer: Peer, size: int) -> None:
+        """A stranger keeps so many more bytes here: who has kept some longest makes room for them."""
+        since, before = self._holding.get(peer, (_now(), 0))
+        self._holding[peer] = since, before + size
+        self.kept_bytes += size
+        while self.kept_bytes > MOST_KEPT:
+            self._cut(next(iter(self._holding)), "keeps too much")
+
+    def release(self, peer: Peer) -> None:
+        """It keeps nothing any more."""
+        self.kept_bytes -= self._holding.pop(peer, (0, 0))[1]
+
+    def forget(self, peer: Peer) -> None:
+        """It is gone. To be called once or more."""
+        self.begin(peer)
+        self.received(peer)
+        self.release(peer)
+        if peer.counted:
+            peer.counted = False
+            self.leave(peer.host)
+
+    def leave(self, host: str) -> None:
+        """A connection from there has given its place back."""
+        self.open -= 1
+        self._addresses[host] -= 1
+        if not self._addresses[host]:
+            del self._addresses[host]
+
+    def _wait(self, peer: Peer) -> None:
+        idle = self._idle if peer.known else self._idle_strangers
+        idle[peer] = _now()
+        if not self._sweeping:
+            self._sweeping = True
+            asyncio.get_running_loop().call_later(SWEEP, self._sweep)
+
+    def _make_room(self) -> bool:
+        """Whether a connection has given way: of strangers first."""
+        if self._evict(self._idle_strangers):
+            return True
+        if self._holding:
+            self._cut(next(iter(self._holding)), "unread")
+            return True
+        return self._evict(self._idle)
+
+    def _evict(self, idle: dict[Peer, float]) -> bool:
+        """End the oldest, or one near to it that has sent nothing; whether there was one."""
+        for _ in range(min(TRIES, len(idle))):
+            peer = next(iter(idle))
+            if peer in self._holding or not _has_sent(peer.transport):
+                break
+            idle[peer] = idle.pop(peer)  # its request is read next
+        if idle:
+            self._cut(next(iter(idle)), "idle")
+            return True
+        return False
+
+    def _cut(self, peer: Peer, reason: str) -> None:
+        CONNECTIONS_CUT.labels(reason).inc()
+        self.forget(peer)
+        peer.transport.abort()
+
+    def _sweep(self) -> None:
+        now = _now()
+        for peer in self._slow(now):
+            CONNECTIONS_CUT.labels("too slow").inc()
+            self.begin(peer)
+            self.received(peer)
+            peer.too_slow()
+        for peer in [peer for peer, (since, _) in self._holding.items() if since + UNREAD < now]:
+            self._cut(peer, "unread")
+        if self._idle or self._idle_strangers or self._receiving or self._holding:
+            asyncio.get_running_loop().call_later(SWEEP, self._sweep)
+        else:
+            self._sweeping = False
+
+    def _slow(self, now: float) -> list[Peer]:
+        slow = [*_before(self._idle_strangers, now - HEAD), *_before(self._idle, now - HEAD)]
+        for peer, (since, size) in self._receiving.items():
+            if since + BODY + size / SLOWEST < now:
+                slow.append(peer)
+        return slow
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _has_sent(transport: asyncio.Transport) -> bool:
+    """Whether there is something to read from it."""
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _before(idle: dict[Peer, float], time: float) -> list[Peer]:
+    """Those that wait since then or longer, who come first."""
+    found = []
+    for peer, since in idle.items():
+        if since > time:
+            break
+        found.append(peer)
+    return found
+
+
+class LimitedState(ServerState):
+    """What uvicorn's protocols share, and the limits besides."""
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        super().__init__()
+        self.limits = limits
+
+
+def backlog() -> int:
+    """How many connections the kernel may keep for us, which all may come at once."""
+    return max(16, min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8))
+
+
+def limits_of_process(settings: Settings) -> ConnectionLimits:
+    """The limits that leave the database, files and a burst of new connections their descriptors."""
+    reserve = backlog() + 64 + 3 * settings.database_connections
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    most = min(descriptors - reserve, settings.stream_limit + BESIDE_STREAMS)
+    return ConnectionLimits(max(16, most), settings.connections_per_address)

@@ -1,0 +1,66 @@
+"""A connection with a place among those of its server: what it tells the limits."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+from uvicorn.server import ServerState
+
+from api.transport.connection_limits import ConnectionLimits, LimitedState
+
+
+class LimitedConnection(asyncio.Protocol):
+    """A stranger until it has shown a valid token. It has the place of a newcomer."""
+
+    known = False
+    counted = False
+    paused = False
+    host = ""
+    transport: asyncio.Transport
+    server_state: ServerState
+    _receiving = False
+
+    @property
+    def limits(self) -> ConnectionLimits:
+        """Those of its server."""
+        return cast(LimitedState, self.server_state).limits
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.set_write_buffer_limits(high=0)  # a stranger who does not read is noticed
+
+    def show_token(self) -> None:
+        """It has shown a valid token."""
+        if not (self.known or self.transport.is_closing()):
+            self.known = True
+            self.transport.set_write_buffer_limits()
+
+    def too_slow(self) -> None:
+        """Its request has not come in time."""
+
+    def keep(self, size: int) -> None:
+        """Count what a stranger makes the server keep."""
+        if not (self.known or self.transport.is_closing()):
+            self.limits.hold(self, size)
+
+    def receive(self, size: int) -> None:
+        """A part of a body has come, and more will."""
+        self._receiving = True
+        self.limits.receive(self, size)
+
+    def end_of_body(self) -> None:
+        """The body has come, or its request is answered without it."""
+        if self._receiving:
+            self._receiving = False
+            self.limits.received(self)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.paused = True
+        self.keep(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.paused = False
+        self.limits.release(self)

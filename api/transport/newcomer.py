@@ -1,0 +1,70 @@
+"""A connection that has sent nothing yet: it costs next to nothing, and HTTP begins with its first bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from api.transport.connection_limits import LimitedState
+from api.transport.http_answer import whole_answer
+from api.transport.protocols import HttpProtocol
+
+
+class Newcomer(asyncio.Protocol):
+    """What uvicorn makes of each connection. `make` makes its HTTP protocol, five times as large, later."""
+
+    known = False
+    paused = False
+    __slots__ = ("_app_state", "_config", "_make", "_state", "counted", "host", "transport")
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        make: Callable[..., HttpProtocol],
+    ) -> None:
+        self._config = config
+        self._state = cast(LimitedState, server_state)
+        self._app_state = app_state
+        self._make = make
+        self.counted = False
+        self.host = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a place, or say why there is none."""
+        self.transport = cast(asyncio.Transport, transport)
+        if self._state.limits.per_address is not None:
+            self.host = transport.get_extra_info("peername")[0]
+        self._state.connections.add(self)  # type: ignore[arg-type]  # uvicorn expects its own
+        if (refusal := self._state.limits.refusal(self)) is not None:
+            self.transport.write(whole_answer(refusal, self._state.default_headers))
+            self.transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Let HTTP begin."""
+        self._state.connections.discard(self)
+        protocol = self._make(self._config, self._state, self._app_state)
+        self._state.limits.replace(self, protocol)
+        self.transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
+        protocol.data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It has gone without a word."""
+        self._state.connections.discard(self)
+        self._state.limits.forget(self)
+
+    def shutdown(self) -> None:
+        """The server ends."""
+        self.transport.close()
+
+    def too_slow(self) -> None:
+        """Nothing has come in time."""
+        self.transport.close()

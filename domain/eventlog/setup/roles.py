@@ -1,0 +1,49 @@
+"""The role that serves a log, apart from the owner of its tables."""
+
+from __future__ import annotations
+
+from psycopg.sql import SQL, Identifier, Literal
+
+from domain.eventlog.sessions import connect
+
+GRANTED = """SELECT bool_and(has_table_privilege(role, c.oid, 'INSERT')
+        AND has_table_privilege(role, c.oid, 'UPDATE') = (relname <> 'events'))
+    FROM pg_class AS c, CAST(%s AS text) AS role
+    WHERE relnamespace = to_regnamespace(%s) AND relkind = 'r'"""
+GRANT = SQL("""
+    GRANT USAGE ON SCHEMA {schema} TO {role};
+    GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role};
+    GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role};
+    REVOKE UPDATE, DELETE ON {schema}.events FROM {role};
+    ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role};
+    ALTER DEFAULT PRIVILEGES GRANT USAGE ON SEQUENCES TO {role};
+    ALTER DEFAULT PRIVILEGES GRANT USAGE ON SCHEMAS TO {role};
+""")
+
+
+def make_role(conninfo: str, role: str, password: str) -> None:
+    """Make the role that serves a log, where it is missing, and let it log in by this password.
+
+    Raises:
+        Overloaded: the database cannot be reached.
+    """
+    with connect(conninfo, "public") as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"role {role}",))
+        known = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
+        change = SQL("CREATE" if known is None else "ALTER")
+        words = change, Identifier(role), Literal(password)
+        connection.execute(SQL("{} ROLE {} LOGIN PASSWORD {}").format(*words))
+
+
+def grant(conninfo: str, schema: str, role: str) -> None:
+    """Let a role read and write the tables of a log, those of rebuilds to come included; of the events it
+    may only read them, and add to them.
+
+    Raises:
+        Overloaded: the database cannot be reached.
+    """
+    with connect(conninfo, schema) as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"migrate {schema}",))
+        if connection.execute(GRANTED, (role, schema)).fetchone() != (True,):
+            words = {"schema": Identifier(schema), "role": Identifier(role)}
+            connection.execute(GRANT.format(**words))

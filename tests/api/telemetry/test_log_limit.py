@@ -1,0 +1,68 @@
+"""Many lines of one kind: a few are logged, the rest is counted."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import structlog
+
+from api.telemetry.log_limit import KINDS, MOST, PERIOD, LogLimit
+from api.telemetry.metrics import LOG_LINES_LEFT_OUT
+
+
+class Time:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def passes(limit: LogLimit, event: str, level: str = "warning") -> dict[str, object] | None:
+    try:
+        return dict(limit(None, level, {"event": event}))
+    except structlog.DropEvent:
+        return None
+
+
+def test_lines_of_a_kind_beyond_the_limit_are_left_out_and_counted() -> None:
+    time, before = Time(), LOG_LINES_LEFT_OUT._value.get()
+    limit = LogLimit(time)
+    assert sum(passes(limit, "noise") is not None for _ in range(100)) == MOST
+    assert passes(limit, "news") == {"event": "news"}
+    assert LOG_LINES_LEFT_OUT._value.get() - before == 100 - MOST
+    time.now = PERIOD
+    assert passes(limit, "noise") == {"event": "noise", "left_out": 100 - MOST}
+    assert passes(limit, "noise") == {"event": "noise"}
+
+
+def test_lines_for_debugging_have_no_limit() -> None:
+    limit = LogLimit(Time())
+    assert all(passes(limit, "noise", "debug") for _ in range(100))
+
+
+def test_records_of_a_library_are_one_kind_whatever_they_quote() -> None:
+    time = Time()
+    limit = LogLimit(time)
+    records = [record("gone: %s", number) for number in range(100)]
+    assert sum(limit.filter(each) for each in records) == MOST
+    time.now = PERIOD
+    assert limit.filter(last := record("gone: %s", 100))
+    assert last.__dict__["left_out"] == 100 - MOST
+
+
+def record(message: str, number: int) -> logging.LogRecord:
+    return logging.LogRecord("library", logging.WARNING, "", 1, message, (number,), None)
+
+
+def test_kinds_without_end_take_no_memory_without_end() -> None:
+    limit = LogLimit(Time())
+    for number in range(3 * KINDS):
+        passes(limit, f"kind {number}")
+    assert len(limit._kinds) <= KINDS + 1
+
+
+@pytest.mark.parametrize("level", ["info", "error"])
+def test_line_keeps_its_members(level: str) -> None:
+    line = LogLimit(Time())(None, level, {"event": "news", "task": "tail"})
+    assert line == {"event": "news", "task": "tail"}

@@ -1,0 +1,105 @@
+"""The role that serves a log: it owns nothing, and can neither change an event nor what forbids that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import psycopg
+import pytest
+from psycopg.errors import InsufficientPrivilege
+from psycopg.sql import SQL, Identifier
+
+from api.embedded_postgres.server import EmbeddedPostgres
+from api.server import SERVING
+from domain.eventlog.migrations import migrate_log
+from domain.eventlog.sessions import session_options
+from domain.eventlog.setup.roles import GRANTED, grant
+from tests.support.service_process import AUTHORIZED, Service, serving
+
+FORBIDDEN = {
+    "an update": "UPDATE events SET topic = 'other'",
+    "a deletion": "DELETE FROM events",
+    "a truncation": "TRUNCATE events",
+    "a disabled trigger": "ALTER TABLE events DISABLE TRIGGER append_only",
+    "a dropped trigger": "DROP TRIGGER append_only ON events",
+    "a dropped table": "DROP TABLE events",
+    "another function": "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE sql AS ''",
+    "a role of the owner's": "SET ROLE app",
+    "a replication role": "SET session_replication_role = replica",
+}
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with serving() as service:
+        user = {"$id": "acme", "name": "Acme", "kind": "organization"}
+        httpx.post(f"{service.url}/api/users", json=user, headers=AUTHORIZED).raise_for_status()
+        yield service
+
+
+@contextmanager
+def connected(service: Service) -> Iterator[psycopg.Connection]:
+    postgres = EmbeddedPostgres(service.data / "postgres")
+    conninfo = postgres.conninfo(user=SERVING)
+    with psycopg.connect(conninfo, options=session_options("executions")) as connection:
+        yield connection
+
+
+def test_every_session_of_the_server_is_of_the_serving_role(service: Service) -> None:
+    with psycopg.connect(service.conninfo) as connection:
+        users = connection.execute(
+            "SELECT DISTINCT usename FROM pg_stat_activity"
+            " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        ).fetchall()
+    assert users == [(SERVING,)]
+
+
+@pytest.mark.parametrize("kind", FORBIDDEN)
+def test_serving_role_cannot_change_events(service: Service, kind: str) -> None:
+    with connected(service) as connection, pytest.raises(InsufficientPrivilege):
+        connection.execute(FORBIDDEN[kind].encode())
+
+
+def test_rebuilt_view_is_served(service: Service) -> None:
+    assert service.run("rebuild", "catalog").returncode == 0
+    listed = httpx.get(f"{service.url}/api/users", headers=AUTHORIZED)
+    assert [user["$id"] for user in listed.raise_for_status().json()["data"]] == ["acme"]
+    assert service.verify().returncode == 0
+
+
+def test_server_with_a_database_of_its_own_serves_by_the_role_of_its_url(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as owner:
+        name = f"{owner.info.dbname}_serving"
+        owner.execute(SQL("CREATE ROLE {} LOGIN PASSWORD 'sesame'").format(Identifier(name)))
+        try:
+            url = psycopg.conninfo.make_conninfo(database, user=name, password="sesame")
+            with serving(url, EXECUTIONS_DATABASE_OWNER_URL=database) as service:
+                user = {"$id": "acme", "name": "Acme", "kind": "organization"}
+                answer = httpx.post(f"{service.url}/api/users", json=user, headers=AUTHORIZED)
+                assert answer.status_code == 201
+            with (
+                psycopg.connect(url, options=session_options("executions")) as role,
+                pytest.raises(InsufficientPrivilege),
+            ):
+                role.execute("DELETE FROM events")
+        finally:
+            owner.execute(SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(Identifier(name)))
+
+
+def test_grants_are_made_again_where_a_restore_has_lost_them(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as owner:
+        role = f"{owner.info.dbname}_role"
+        owner.execute(SQL("CREATE ROLE {}").format(Identifier(role)))
+        try:
+            migrate_log(database, "executions")
+            grant(database, "executions", role)
+            assert owner.execute(GRANTED, (role, "executions")).fetchone() == (True,)
+            events = SQL("GRANT UPDATE ON executions.events TO {}").format(Identifier(role))
+            owner.execute(events)
+            assert owner.execute(GRANTED, (role, "executions")).fetchone() == (False,)
+            grant(database, "executions", role)
+            assert owner.execute(GRANTED, (role, "executions")).fetchone() == (True,)
+        finally:
+            owner.execute(SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(Identifier(role)))
