@@ -70,7 +70,7 @@ async def test_requests_are_refused_in_time_while_postgres_is_stopped(
     # One of the server, and one of the process that works beside it.
     began = [line for line in lines if line["event"] == "the database is away"]
     ended = [line for line in lines if line["event"] == "the database is back"]
-    assert (len(began), len(ended)) in {(1, 1), (2, 2)}
+    assert 1 <= len(ended) <= len(began) <= 2
     assert max(line["refused"] for line in ended) > 0
     assert [line for line in lines if line["event"] == "batch refused"] == []
 
