@@ -157,7 +157,7 @@ class Bus:
             self._known.forget()
             self._queue.shrink(len(taken))  # perhaps it was too much for the time there is
             for waiting in taken:
-                waiting.receiver.refuse(type(error)(error.detail))
+                waiting.refuse(type(error)(error.detail))
             if self._store.outages.current is None:  # else it is logged once
                 reason = str(error.__cause__ or error).strip()
                 log.warning("batch refused", commands=len(taken), reason=reason)
@@ -221,7 +221,7 @@ class Bus:
         if len(taken) > 1:
             self._queue.split_failed(taken)
             return
-        taken[0].receiver.refuse(error)
+        taken[0].refuse(error)
         log.error("command failed", command=taken[0].message.command.wire_name, exc_info=error)
 
     async def _prepare(self, transaction: Transaction, taken: list[Waiting]) -> Batch:
@@ -265,11 +265,11 @@ class Bus:
 
     def _settle(self, waiting: Waiting, outcome: Outcome) -> None:
         if isinstance(outcome, Decided):
-            waiting.receiver.answer(Answer(*outcome))
+            waiting.answer(Answer(*outcome))
         elif isinstance(outcome, Repeat):
             self._chores.answer(waiting.receiver, self._repeat(outcome))
         else:
-            waiting.receiver.refuse(outcome)
+            waiting.refuse(outcome)
 
     async def _repeat(self, repeat: Repeat) -> Answer:
         versioned = await self._store.load(repeat.stream, repeat.version)

@@ -8,12 +8,17 @@ from collections.abc import Iterable, Sequence
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
+import structlog
+
 from domain.errors import Overloaded
 from domain.outages import Outages
 from domain.writer.message import Message
 
 MOST_COMMANDS = 500
 LONGEST_WAIT = 4.0
+
+
+log = structlog.get_logger()
 
 
 class Receiver(Protocol):
@@ -51,6 +56,20 @@ class Waiting(NamedTuple):
     message: Message
     receiver: Receiver
     until: float
+
+    def answer(self, answer: Any) -> None:
+        """Hand the answer over; a receiver with a mistake in it harms nobody else."""
+        try:
+            self.receiver.answer(answer)
+        except Exception:
+            log.exception("an answer could not be handed over")
+
+    def refuse(self, error: Exception) -> None:
+        """Hand over what went wrong, as well."""
+        try:
+            self.receiver.refuse(error)
+        except Exception:
+            log.exception("a refusal could not be handed over")
 
 
 class Queue:
@@ -92,7 +111,7 @@ class Queue:
         while self._waiting and len(taken) < self._size:
             waiting = self._waiting.popleft()
             if waiting.until < now:
-                waiting.receiver.refuse(self._outages.refuse())
+                waiting.refuse(self._outages.refuse())
             else:
                 taken.append(waiting)
         return taken
@@ -117,5 +136,5 @@ class Queue:
     def refuse(self, taken: Iterable[Waiting] = ()) -> None:
         """Refuse everyone in the queue, and those taken."""
         for waiting in (*taken, *self._waiting):
-            waiting.receiver.refuse(self._outages.current or Overloaded())
+            waiting.refuse(self._outages.current or Overloaded())
         self._waiting.clear()

@@ -341,3 +341,21 @@ async def test_recorded_time_never_decreases_though_the_clock_does(new_store: Ne
         begun = await bus.send(message("a", Begin()))
         now -= timedelta(hours=1)
         assert (await bus.send(message("a", Raise()))).versioned.at == begun.versioned.at
+
+
+class Mistaken:
+    """Receives, and breaks."""
+
+    def answer(self, _: object) -> None:
+        raise ZeroDivisionError
+
+    refuse = answer
+
+
+async def test_receiver_that_breaks_harms_no_other_caller(new_store: NewStore) -> None:
+    async with running_bus(new_store()) as bus:
+        await bus.send(message("a", Begin()))
+        bus.deliver(message("a", Raise()), Mistaken())
+        bus.deliver(message("a", Raise(limit=0)), Mistaken())
+        assert (await bus.send(message("a", Raise()))).versioned.state.total == 2
+        assert (await bus.send(message("a", Raise()))).versioned.state.total == 3
