@@ -66,7 +66,7 @@ class WorkProcess:
             lived = now - self._started_at > LONGEST_PAUSE
             pause = min(max(2 * self._pause, SHORTEST_PAUSE), LONGEST_PAUSE)
             self._pause = 0.0 if lived else pause
-            log.error("process of the views ended, and starts again", status=status)
+            log.error("work process ended, and starts again", status=status)
             with self._process:  # closes its standard input
                 pass
         if now >= self._ended_at + self._pause:

@@ -88,6 +88,17 @@ def _lag(measured: Measurements) -> Iterator[Finding]:
             )
 
 
+def _timers(measured: Measurements) -> Iterator[Finding]:
+    count, seconds = measured.overdue
+    if count:
+        yield Finding(
+            "late",
+            f"{count} timers are overdue, the first for {seconds / 60:.0f} minutes: retries and timeouts wait",
+            "see whether a work process runs (`executions serve` without --no-work, or `executions work`) "
+            "and what its log says",
+        )
+
+
 def _transactions(measured: Measurements) -> Iterator[Finding]:
     server = measured.server
     if server.oldest_transaction > LONG_TRANSACTION:
@@ -175,6 +186,7 @@ RULES: Sequence[Rule] = (
     _positions,
     _parked,
     _lag,
+    _timers,
     _transactions,
     _locks,
     _connections,

@@ -26,6 +26,8 @@ SERVER = """SELECT
     (SELECT max(age(datfrozenxid))::bigint FROM pg_database),
     (SELECT coalesce(sum(checksum_failures), 0)::bigint FROM pg_stat_database),
     (SELECT count(*) FROM pg_replication_slots WHERE NOT active)"""
+OVERDUE = """SELECT count(*), coalesce(extract(epoch FROM now() - min(due)), 0)::float8 FROM timers
+    WHERE due <= now() - interval '1 minute' AND due > now() - interval '1 day'"""
 EXPIRED = """SELECT count(*) FROM idempotency_keys WHERE at < now() - interval '26 hours'"""
 
 
@@ -66,7 +68,9 @@ class ServerState(NamedTuple):
 
 
 class Measurements(NamedTuple):
-    """All of it; `disk_free` are bytes, None where the database is elsewhere."""
+    """All of it. `overdue` is how many timers were due more than a minute ago, and since how many seconds
+    the first; `disk_free` are bytes, None where the database is elsewhere.
+    """
 
     head: int
     tables: Sequence[TableSize]
@@ -74,6 +78,7 @@ class Measurements(NamedTuple):
     settings: dict[str, str]
     server: ServerState
     expired_replies: int
+    overdue: tuple[int, float] = (0, 0.0)
     disk_free: int | None = None
 
     def table(self, name: str) -> TableSize:
@@ -101,6 +106,7 @@ async def measure(store: Store) -> Measurements:
             dict(await _rows(connection, SETTINGS)),
             ServerState(*(await _rows(connection, SERVER))[0]),
             (await _rows(connection, EXPIRED))[0][0],
+            (await _rows(connection, OVERDUE))[0],
         )
 
 

@@ -70,7 +70,7 @@ def test_killed_work_process_is_started_again_and_loses_nothing(process: Service
         position = written(process)
         assert process.work_process(other_than=killed) != killed
         assert listed(process, position) == 200
-    assert "process of the views ended, and starts again" in process.log()
+    assert "work process ended, and starts again" in process.log()
 
 
 def test_work_process_ends_with_a_server_that_is_killed(process: Service) -> None:

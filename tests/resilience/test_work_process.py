@@ -1,4 +1,4 @@
-"""The process of the views is killed under load, again and again: commands go on, views catch up."""
+"""The work process is killed under load, again and again: commands go on, views catch up."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from projections.diagnosis.measurements import (
     measure,
 )
 from projections.engine.migrations import migrate_projections
-from projections.log_lines.projection import LogLineProjection
+from projections.timers.projection import Timers
 from tests.support.event_writer import Log, opened, some
 
 GIB = 1024**3
@@ -36,7 +36,7 @@ WELL = Measurements(
     SETTINGS,
     SERVER,
     0,
-    50 * GIB,
+    disk_free=50 * GIB,
 )
 
 
@@ -54,6 +54,7 @@ def test_log_that_is_well_has_no_findings() -> None:
         ({"views": [ViewState("executions", 100_001, 0)]}, "damaged", "ahead of the log"),
         ({"views": [ViewState("executions", 100_000, 3)]}, "damaged", "3 events"),
         ({"views": [ViewState("executions", 10, 0)]}, "late", "99990 events behind"),
+        ({"overdue": (3, 600.0)}, "late", "3 timers are overdue, the first for 10 minutes"),
         ({"server": SERVER._replace(oldest_transaction=7_200.0)}, "late", "120 minutes"),
         ({"server": SERVER._replace(transaction_age=1_900_000_000)}, "late", "1900000000"),
         ({"settings": SETTINGS | {"autovacuum": "off"}}, "late", "autovacuum"),
@@ -75,7 +76,7 @@ def test_rule_finds_what_it_is_for(change: dict[str, Any], severity: str, word: 
 
 @pytest.mark.anyio
 async def test_measurements_are_those_of_the_log(database: str) -> None:
-    migrate_projections(database, "executions", [LogLineProjection()])
+    migrate_projections(database, "executions", [Timers()])
     async with opened(database) as store:
         await Log(store).write(some(3))
         await _analyze(store)
