@@ -73,10 +73,16 @@ TOO_MANY = """SELECT min(notification_id) FROM (
 
 HISTORY = f"""SELECT {COLUMNS} FROM events WHERE originator_id = %b
     AND originator_version > %b AND originator_version <= %b ORDER BY originator_version LIMIT %b"""
-PAGE = f"""SELECT {COLUMNS} FROM events
-    WHERE originator_id = %b AND originator_version > %b AND originator_version < %b
-        AND (%b::text[] IS NULL OR topic LIKE ANY (%b::text[]))
-    ORDER BY originator_version {{direction}} LIMIT %b"""
+PAGE = f"""SELECT found, {COLUMNS} FROM (
+        SELECT {COLUMNS}, count(*) OVER () AS found,
+            sum(octet_length(state)) OVER (ORDER BY originator_version {{direction}})
+            - octet_length(state) AS before
+        FROM (SELECT {COLUMNS} FROM events
+            WHERE originator_id = %b AND originator_version > %b AND originator_version < %b
+                AND (%b::text[] IS NULL OR topic LIKE ANY (%b::text[]))
+            ORDER BY originator_version {{direction}} LIMIT %b) AS page) AS sized
+    WHERE before < %b ORDER BY originator_version {{direction}}"""
+"""With each event how many there are up to the limit, also those that are left out as too large."""
 FORWARDS, BACKWARDS = PAGE.format(direction="ASC"), PAGE.format(direction="DESC")
 FOLLOWING = f"""SELECT wanted.nth, {COLUMNS} FROM unnest(%b::text[], %b::bigint[])
     WITH ORDINALITY AS wanted (stream, after, nth) CROSS JOIN LATERAL (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ from projections.representations.cloudevents import envelope
 
 FARTHEST = 1_000
 CHEAPER = "ask for a shorter range of versions: so many changes take too long to compare"
+MOST_BYTES = 8 * 1024 * 1024
+"""A page of events ends with the one that brings it to so many bytes."""
 LONGEST = 5.0
 """Seconds of CPU that one difference, or one page of states, may take."""
 SHORT = "execution."
@@ -96,26 +99,41 @@ class History:
         after, before = _bounds(cursor, descending=descending)
         patterns = [short + _pattern(glob) for glob in types for short in ("", SHORT)] or None
         async with self._store.reader() as connection:
-            rows = await connection.execute(
+            answer = await connection.execute(
                 BACKWARDS if descending else FORWARDS,
-                (stream, after, before, patterns, patterns, limit + 1),
+                (stream, after, before, patterns, patterns, limit + 1, MOST_BYTES),
                 binary=True,
             )
-            found = [EventRow(*row) for row in await rows.fetchall()]
-        if not found and not await self._store.history(stream, limit=1):
+            rows = await answer.fetchall()
+        if not rows and not await self._store.history(stream, limit=1):
             raise NotFound
+        found = [EventRow(*row[1:]) for row in rows[:limit]]
+        shown = await self._envelopes(stream, found, with_states=with_states)
+        more = bool(rows) and rows[0][0] > len(shown)
+        return EventPage(shown, str(found[len(shown) - 1].version) if more else None)
+
+    async def _envelopes(
+        self, stream: str, rows: Sequence[EventRow], *, with_states: bool
+    ) -> list[bytes]:
+        """Of the first rows, as many as have `MOST_BYTES` together; of one at least."""
         key = (await self._store.keys([stream]))[stream]
-        more = str(found[limit - 1].version) if len(found) > limit else None
-        shown = found[:limit]
         states: dict[int, Versioned[Any]] = {}
         if with_states:
             states = await self._store.states.states_along(
                 self._store.reader,
                 stream,
-                [row.version for row in shown],
+                [row.version for row in rows],
                 Budget(LONGEST, TooExpensive.field("limit", "ask for fewer events at a time")),
             )
-        return EventPage([envelope(row, key, states.get(row.version)) for row in shown], more)
+        shown: list[bytes] = []
+        size = 0
+        for row in rows:
+            shown.append(envelope(row, key, states.get(row.version)))
+            size += len(shown[-1])
+            if size >= MOST_BYTES:
+                break
+            await asyncio.sleep(0)
+        return shown
 
     async def diff(
         self, stream: str, from_version: int, to_version: int, seconds: float = LONGEST

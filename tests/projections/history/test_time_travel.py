@@ -12,6 +12,7 @@ import pytest
 from domain.errors import Invalid, NotFound, TooExpensive
 from domain.execution.events import ProgressUpdated
 from domain.execution.step_events import StepCompleted, StepStarted
+from projections.history import time_travel
 from projections.history.json_patch import Change
 from projections.history.time_travel import EventPage, History, existing
 from projections.representations.execution import document
@@ -162,6 +163,24 @@ async def test_diff_operations_name_event_actor_and_time(database: str) -> None:
     }
     assert step["/steps/0"][0] == 7
     assert step["/steps/0/output"] == (8, "s3cret")
+
+
+@pytest.mark.parametrize("with_states", [False, True])
+async def test_page_of_events_ends_where_its_bytes_are_used_up(
+    database: str, monkeypatch: pytest.MonkeyPatch, *, with_states: bool
+) -> None:
+    async with finished(database) as history:
+        whole = await history.events(STREAM, limit=12, with_states=with_states)
+        assert versions(whole) == list(range(1, 13))
+        monkeypatch.setattr(time_travel, "MOST_BYTES", len(b"".join(whole.envelopes)) // 4)
+        found: list[bytes] = []
+        cursor, pages = None, 0
+        while pages == 0 or cursor is not None:
+            page = await history.events(STREAM, limit=12, with_states=with_states, cursor=cursor)
+            found += page.envelopes
+            cursor, pages = page.next_cursor, pages + 1
+        assert found == whole.envelopes
+        assert 1 < pages < 9
 
 
 async def test_diff_of_a_version_with_itself_is_empty(database: str) -> None:
