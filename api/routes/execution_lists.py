@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 import orjson
 from starlette.types import ASGIApp
@@ -32,8 +33,10 @@ from domain.eventlog.codec import sealed_json
 from domain.eventlog.store import Store
 from projections.executions import facets
 from projections.executions.columns import INDEXED, field
+from projections.executions.page_query import Choose, whole
 from projections.executions.past import PastLists
-from projections.executions.projection import Executions, Listed, Page
+from projections.executions.projection import Executions, Page
+from projections.executions.references import Listed, with_content
 from projections.query import parser
 from projections.query.ast import Condition
 from projections.representations.client_json import shown_json
@@ -88,15 +91,14 @@ class ListHandlers:
 
     async def _page(self, request: Request, condition: Condition, asked: ListRequest) -> ASGIApp:
         relations = expanded(asked.expand)
+        options = asked.paging | {"choose": _choosing(asked.fields)}
         await self._consistency.wait_for_projection(request, "executions")
         counts: Facets | None = None
         if asked.at is not None:
-            found = await self._past_page(request, condition, asked, asked.at)
+            found = await self._past_page(request, condition, asked.at, options)
         else:
             async with self._store.searcher(INDEXED) as connection:
-                found = await self._executions.find(
-                    connection, self._clock(), condition, **asked.paging
-                )
+                found = await self._executions.find(connection, self._clock(), condition, **options)
                 if asked.facets:
                     counts = await facets.counted(connection, asked.facets, condition)
         require_position(request, found.position)
@@ -104,13 +106,13 @@ class ListHandlers:
         return page_answer(request, asked, found, items, counts)
 
     async def _past_page(
-        self, request: Request, condition: Condition, asked: ListRequest, at: datetime
+        self, request: Request, condition: Condition, at: datetime, options: dict[str, Any]
     ) -> Page:
         lists = self._past_lists
         moment = await lists.moment(at)
         await self._consistency.wait_for_projection(request, "executions", moment.position)
         async with self._store.searcher(INDEXED) as connection:
-            found = await lists.find(connection, self._clock(), moment, condition, **asked.paging)
+            found = await lists.find(connection, self._clock(), moment, condition, **options)
         require_position(request, found.position, moment.position)
         return found
 
@@ -121,19 +123,26 @@ class ListHandlers:
         chosen: Selection | None,
         at: datetime | None,
     ) -> list[bytes]:
-        keys = await self._store.keys(f"execution/{row.id}" for row in rows)
-        if relations or chosen:
+        if relations:
             documents = [orjson.loads(row.document) for row in rows]
-            if chosen:
-                documents = [chosen.members(item) for item in documents]
             await expand(self._store, documents, relations, at)
             rows = [
                 Listed(row.id, sealed_json(item)) for row, item in zip(rows, documents, strict=True)
             ]
+        async with self._store.reader() as connection:
+            rows = await with_content(connection, rows)
+        keys = await self._store.keys(f"execution/{row.id}" for row in rows)
         opened = [shown_json(row.document, keys[f"execution/{row.id}"]) for row in rows]
         if chosen and chosen.deep:
             return [orjson.dumps(chosen.of(orjson.loads(item))) for item in opened]
         return opened
+
+
+def _choosing(fields: Selection | None) -> Choose:
+    """What is read of a document. Parts of members are chosen once it has been opened."""
+    if fields is None:
+        return whole
+    return lambda document: sealed_json(fields.members(orjson.loads(document)))
 
 
 def routes(handlers: ListHandlers) -> tuple[Operation, ...]:

@@ -193,19 +193,6 @@ class StateLoader:
                 report(error)
         return found
 
-    async def following(
-        self, connection: AsyncConnection, places: Iterable[tuple[str, int]], limit: int
-    ) -> dict[tuple[str, int], list[EventRow]]:
-        """For each stream and version what follows there: at most `limit`, none after `PAGE_BYTES`."""
-        asked = list(dict.fromkeys(places))
-        streams, versions = [stream for stream, _ in asked], [after for _, after in asked]
-        values = (streams, versions, limit, PAGE_BYTES)
-        cursor = await connection.execute(FOLLOWING, values, binary=True)
-        found: dict[tuple[str, int], list[EventRow]] = {place: [] for place in asked}
-        for nth, *row in await cursor.fetchall():
-            found[asked[nth - 1]].append(EventRow(*row))
-        return found
-
     async def versions_at(
         self, connection: AsyncConnection, places: Iterable[tuple[str, int]]
     ) -> dict[tuple[str, int], int]:
@@ -257,7 +244,21 @@ class StateLoader:
 
     async def _next(self, reader: Reader, stream: str, after: int) -> list[EventRow]:
         async with reader() as connection:
-            return (await self.following(connection, [(stream, after)], AT_ONCE))[stream, after]
+            return (await following(connection, [(stream, after)], AT_ONCE))[stream, after]
+
+
+async def following(
+    connection: AsyncConnection, places: Iterable[tuple[str, int]], limit: int
+) -> dict[tuple[str, int], list[EventRow]]:
+    """For each stream and version what follows there: at most `limit`, none after `PAGE_BYTES`."""
+    asked = list(dict.fromkeys(places))
+    streams, versions = [stream for stream, _ in asked], [after for _, after in asked]
+    values = (streams, versions, limit, PAGE_BYTES)
+    cursor = await connection.execute(FOLLOWING, values, binary=True)
+    found: dict[tuple[str, int], list[EventRow]] = {place: [] for place in asked}
+    for nth, *row in await cursor.fetchall():
+        found[asked[nth - 1]].append(EventRow(*row))
+    return found
 
 
 async def sealed_states(

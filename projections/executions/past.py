@@ -18,13 +18,16 @@ from psycopg import AsyncConnection
 
 from domain.damage import report
 from domain.errors import Damaged, Invalid, TooExpensive
-from domain.eventlog.codec import Snapshot, sealed_json
+from domain.eventlog.codec import sealed_json
 from domain.eventlog.store import Store
 from domain.execution.state import Execution
 from domain.model import Versioned
-from projections.executions.columns import sortable, value_in
-from projections.executions.projection import MOST_ROWS, STREAM, Listed, Page
-from projections.executions.tables import BODY, BOOKMARK
+from projections.executions.columns import FIELDS, sortable, value_in
+from projections.executions.page_query import Choose, Place, page_query, whole, within_bytes
+from projections.executions.projection import MOST_ROWS, Page
+from projections.executions.references import STREAM, Listed
+from projections.executions.stored_states import StoredRow, listed
+from projections.executions.tables import BOOKMARK
 from projections.query import pagination
 from projections.query.ast import And, Compare, Condition, Not, Or
 from projections.query.matcher import matches
@@ -45,13 +48,9 @@ QUERY = """WITH touched AS MATERIALIZED (
     SELECT known.position, CASE WHEN page.id IS NOT DISTINCT FROM first_value(page.id) OVER ()
         THEN (SELECT ids FROM touched) END, counted.total, page.* FROM ({bookmark}) AS known
     CROSS JOIN ({count}) AS counted
-    LEFT JOIN (SELECT {body}, {ranks} FROM executions WHERE position <= %s AND {where}
-        ORDER BY {order} LIMIT {limit}) AS page ON true"""
-COUNT = "SELECT count(*) AS total FROM executions WHERE position <= %s AND {where}"
+    LEFT JOIN ({page}) AS page ON true"""
+COUNT = "SELECT count(*) AS total FROM executions WHERE {where}"
 NO_COUNT = "SELECT NULL::bigint AS total"
-
-Place = Sequence[Any]
-"""The values of an execution by which it is ordered."""
 
 
 class PastQuery(NamedTuple):
@@ -62,6 +61,7 @@ class PastQuery(NamedTuple):
     after: Place | None
     limit: int
     counts: bool
+    choose: Choose
 
 
 class Moment(NamedTuple):
@@ -76,6 +76,19 @@ class Candidate(NamedTuple):
 
     place: Place
     listed: Listed
+
+
+class PastRows(NamedTuple):
+    """How far the view goes, what was touched since, and how many and which of the others are meant.
+
+    `cut` where not all of those are there that the page has room for, as they are too large.
+    """
+
+    position: int
+    touched: list[str]
+    total: int | None
+    untouched: list[Candidate]
+    cut: bool
 
 
 class PastLists:
@@ -99,11 +112,13 @@ class PastLists:
         limit: int = 50,
         cursor: str | None = None,
         count: bool = False,
+        choose: Choose = whole,
         scope: Condition | None = None,
     ) -> Page:
         """The executions that met `condition` at a moment which the view has reached, as they were.
 
-        Durations of those that had not ended are counted until then, or until `now`.
+        Durations of those that had not ended are counted until then, or until `now`. `choose` and the
+        size of a page are as in `Executions.find`.
 
         Raises:
             Invalid: the sort, the limit or the cursor is not valid.
@@ -115,29 +130,24 @@ class PastLists:
         bound = f"{sort} at {moment.at.isoformat()}"
         place = pagination.decode(cursor, bound, condition, keys) if cursor is not None else None
         meant = condition if scope is None else And((scope, condition))
-        question = PastQuery(meant, keys, place, limit, count)
+        question = PastQuery(meant, keys, place, limit, count, choose)
         until = min(moment.at, now)
-        position, touched, total, untouched = await self._rows(connection, moment, question, until)
-        folded, changed = await self._folded(connection, moment, question, touched, until)
-        found = _merged([*untouched, *folded], question)
-        following = None
-        if len(found) > limit:
-            following = pagination.encode(bound, condition, found[limit - 1].place)
-        if total is not None:
-            total += changed
-        return Page([one.listed for one in found[:limit]], following, position, total)
+        rows = await self._rows(connection, moment, question, until)
+        folded, changed = await self._folded(connection, moment, question, rows.touched, until)
+        found, more = _page([*rows.untouched, *folded], rows, question)
+        following = pagination.encode(bound, condition, found[-1].place) if more else None
+        total = None if rows.total is None else rows.total + changed
+        return Page([one.listed for one in found], following, rows.position, total)
 
     async def _rows(
         self, connection: AsyncConnection, moment: Moment, question: PastQuery, until: datetime
-    ) -> tuple[int, list[str], int | None, list[Candidate]]:
-        """In one statement, so of one instant: how far the view goes, what was touched since, and
-        how many and which of the others are meant.
-        """
+    ) -> PastRows:
+        """In one statement, so of one instant."""
         values: list[Any] = []
         query = _query(moment, question, values)
         cursor = await connection.execute(query, values, prepare=False, binary=True)
         rows = await cursor.fetchall()
-        position, _, total = rows[0][:3]
+        position, _, total, there = rows[0][:4]
         touched = next(row[1] for row in rows if row[1] is not None)
         if len(touched) > MOST_FOLDED:
             raise TooExpensive(
@@ -145,17 +155,14 @@ class PastLists:
                 "choose a later time, or narrow the list by one of `indexedFields`.",
                 indexedFields=list(LASTING),
             )
+        stored = [StoredRow(*row[4:11]) for row in rows if there]
+        documents = await listed(connection, self._store.codec, stored, until)
         found = [
-            Candidate(row[9:], self._listed(row[3:9], until)) for row in rows if row[3] is not None
+            Candidate(row[11:], _chosen(one, question))
+            for row, one in zip(rows, documents, strict=False)
         ]
-        return position, touched, total, found
-
-    def _listed(self, row: Sequence[Any], until: datetime) -> Listed:
-        id_, version, position, at, state, ended = row
-        if state is None:
-            return Listed(id_, ended)
-        versioned = self._store.codec.thaw(Snapshot(STREAM + id_, version, position, at, state))
-        return Listed(id_, sealed_json(document(versioned, until)))
+        cut = (there or 0) > len(rows)
+        return PastRows(position, touched, total, _merged(found, question), cut)
 
     async def _folded(
         self,
@@ -199,25 +206,19 @@ class PastLists:
 def _query(moment: Moment, question: PastQuery, values: list[Any]) -> str:
     values += [moment.position, moment.at]
     lasting = sql(lasting_part(question.condition), values)
+    by_then = Compare(FIELDS["position"], "$lte", (moment.position,))
+    untouched = And((by_then, question.condition))
     count = NO_COUNT
     if question.counts:
-        values.append(moment.position)
-        count = COUNT.format(where=sql(question.condition, values))
-    values.append(moment.position)
-    where = sql(question.condition, values)
-    if question.after is not None:
-        where += f" AND {pagination.after(question.keys, question.after, values)}"
+        count = COUNT.format(where=sql(untouched, values))
+    page = page_query(untouched, question.keys, question.after, question.limit + 1, values)
     return QUERY.format(
-        bookmark=BOOKMARK,
-        lasting=lasting,
-        most=MOST_FOLDED + 1,
-        count=count,
-        body=BODY,
-        ranks=", ".join(f"{key.rank} AS rank_{nth}" for nth, key in enumerate(question.keys)),
-        where=where,
-        order=", ".join(key.clause for key in question.keys),
-        limit=question.limit + 1,
+        bookmark=BOOKMARK, lasting=lasting, most=MOST_FOLDED + 1, count=count, page=page
     )
+
+
+def _chosen(one: Listed, question: PastQuery) -> Listed:
+    return Listed(one.id, question.choose(one.document))
 
 
 def lasting_part(condition: Condition) -> Condition:
@@ -251,12 +252,25 @@ def _candidates(
     place = [_rank(key, versioned) for key in question.keys]
     if question.after is not None and compare(place, question.after, question.keys) <= 0:
         return []
-    return [Candidate(place, Listed(versioned.state.id, sealed_json(document(versioned, until))))]
+    shown = Listed(versioned.state.id, sealed_json(document(versioned, until)))
+    return [Candidate(place, _chosen(shown, question))]
 
 
 def _rank(key: Key, versioned: Versioned[Execution]) -> Any:
     value = value_in(versioned)(key.field)
     return None if value is None else key.field.kind.rank(value)
+
+
+def _page(
+    candidates: Sequence[Candidate], rows: PastRows, question: PastQuery
+) -> tuple[list[Candidate], bool]:
+    """Those of the page, and whether there are more behind them."""
+    found = _merged(candidates, question)
+    if rows.cut:
+        last = rows.untouched[-1].place
+        found = [one for one in found if compare(one.place, last, question.keys) <= 0]
+    shown = within_bytes(one.listed for one in found[: question.limit])
+    return found[: len(shown)], rows.cut or len(found) > len(shown)
 
 
 def _merged(found: Sequence[Candidate], question: PastQuery) -> list[Candidate]:
@@ -265,7 +279,8 @@ def _merged(found: Sequence[Candidate], question: PastQuery) -> list[Candidate]:
     def order(one: Candidate, other: Candidate) -> int:
         return compare(one.place, other.place, question.keys)
 
-    return sorted(found, key=cmp_to_key(order))[: question.limit + 1]
+    first = sorted(found, key=cmp_to_key(order))[: question.limit + 1]
+    return first[: len(within_bytes(one.listed for one in first)) + 1]
 
 
 def compare(one: Place, other: Place, keys: Sequence[Key]) -> int:

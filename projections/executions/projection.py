@@ -8,48 +8,46 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple
 
-import orjson
 from psycopg import AsyncConnection
 
 from domain.errors import Invalid
-from domain.eventlog.codec import Codec, Snapshot, fingerprint, frozen, sealed_json
-from domain.eventlog.pg_arrays import array, columns
-from domain.eventlog.states import sealed_states
+from domain.eventlog.codec import Codec, fingerprint
 from domain.execution.events import EVENTS
 from domain.execution.state import Execution
 from domain.lru import LruCache
 from domain.model import Recorded, Versioned, aggregate_id, replay
-from projections.executions.columns import COLUMNS, sortable
+from projections.executions.columns import sortable
+from projections.executions.page_query import Choose, order_of, page_query, whole, within_bytes
+from projections.executions.references import STREAM, Listed, referring
+from projections.executions.rows import YIELD_EVERY, write
+from projections.executions.stored_states import (
+    CachedState,
+    StoredRow,
+    listed,
+    read_states,
+    write_states,
+)
 from projections.executions.tables import (
-    BODY,
-    BODY_KINDS,
     BOOKMARK,
-    KINDS,
+    LEAVE,
     LOAD,
     SCHEMA,
-    WRITE,
+    TABLES,
+    WHEN_ENDED,
+    WHEN_GOING_ON,
+    WITH_POSITION,
 )
 from projections.query import pagination
 from projections.query.ast import EVERYTHING, And, Condition
 from projections.query.field_types import TEXT
 from projections.query.sql import sql
-from projections.representations.execution import document
 from projections.representations.execution_schema import ServiceExecution
 
 CAPACITY = 8_192
-YIELD_EVERY = 100
 MOST_ROWS = 500
-STREAM = "execution/"
 
 
 DOCUMENTS = fingerprint(ServiceExecution.model_json_schema())
-
-
-class Listed(NamedTuple):
-    """An execution as clients see it: JSON with tokens in the place of sealed fields."""
-
-    id: str
-    document: bytes
 
 
 class Page(NamedTuple):
@@ -65,20 +63,25 @@ class Executions:
     """The view. An instance follows one set of tables; its queries may run beside it."""
 
     name: ClassVar[str] = "executions"
-    tables: ClassVar[tuple[str, ...]] = ("executions",)
+    tables: ClassVar[tuple[str, ...]] = TABLES
     gathers: ClassVar[float] = 0.005
     types: ClassVar[Sequence[str] | None] = tuple(event.type for event in EVENTS)
     by_stream: ClassVar[bool] = True
-    compared: ClassVar[Mapping[str, str]] = {"executions": "true"}
+    # Which state of one that goes on is stored, depends on the pages of the log that were read.
+    compared: ClassVar[Mapping[str, str]] = {
+        "executions_open": "true",
+        "executions_ended": "true",
+        "execution_documents": "true",
+    }
 
     def __init__(self, codec: Codec, capacity: int = CAPACITY) -> None:
         self.schema = f"-- Holds states {codec.shape} and documents {DOCUMENTS}.{SCHEMA}"
         self._codec = codec
-        self._held: LruCache[str, Versioned[Execution]] = LruCache(capacity, attrgetter("weight"))
+        self._cache: LruCache[str, CachedState] = LruCache(capacity, attrgetter("weight"))
 
     def forget(self) -> None:
         """Drop the states kept between pages."""
-        self._held.clear()
+        self._cache.clear()
 
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
         """Fold the page onto the states it touches, and write each of them once."""
@@ -87,66 +90,43 @@ class Executions:
             tails.setdefault(event.stream, []).append(event)
         await self._load(
             connection,
-            {
-                stream: tail[0].version - 1
-                for stream, tail in tails.items()
-                if tail[0].version > 1 and stream not in self._held
-            },
+            [s for s, tail in tails.items() if tail[0].version > 1 and s not in self._cache],
         )
         changed = []
+        left: dict[str, list[str]] = {}
         for stream, tail in tails.items():
-            if (versioned := replay(self._held.get(stream), tail)) is not None:
-                self._held.put(stream, versioned)
-                changed.append(versioned)
-                if len(changed) % YIELD_EVERY == 0:
-                    await asyncio.sleep(0)
-        await self._write(connection, changed)
-        self._held.trim()
+            before = self._cache.get(stream)
+            versioned = replay(before and before.versioned, map(referring, tail))
+            assert versioned is not None
+            tables = _left(before, versioned)
+            for table in tables:
+                left.setdefault(table, []).append(versioned.state.id)
+            stored = before[1:] if before and not tables else ()
+            cached = CachedState(versioned, *stored)
+            self._cache.put(stream, cached)
+            changed.append(cached)
+            if len(changed) % YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+        for table, ids in left.items():
+            await connection.execute(LEAVE.format(table=table), (ids,), prepare=False)
+        await write(connection, [cached.versioned for cached in changed])
+        await self._store_states(connection, [cached for cached in changed if cached.due])
+        self._cache.trim()
 
-    async def _load(self, connection: AsyncConnection, versions: dict[str, int]) -> None:
-        if not versions:
+    async def _load(self, connection: AsyncConnection, streams: Sequence[str]) -> None:
+        if not streams:
             return
-        ids = [aggregate_id(stream) for stream in versions]
+        ids = list(map(aggregate_id, streams))
         # Never prepared: a plan made while the table was empty reads all of it for long.
         cursor = await connection.execute(LOAD, (ids,), prepare=False, binary=True)
-        ended = {}
-        for row in await cursor.fetchall():
-            stream = STREAM + row[0]
-            if (versioned := self._going_on(row)) is None:
-                ended[stream] = versions[stream]
-            else:
-                self._held.put(stream, versioned)
-        if ended:
-            for stream, versioned in (await sealed_states(connection, self._codec, ended)).items():
-                self._held.put(stream, versioned)
+        rows = [StoredRow(*row)._replace(document=None) for row in await cursor.fetchall()]
+        for id_, cached in (await read_states(connection, self._codec, rows)).items():
+            self._cache.put(STREAM + id_, cached)
 
-    async def _write(
-        self, connection: AsyncConnection, changed: Sequence[Versioned[Execution]]
-    ) -> None:
-        bodies = []
-        for versioned in changed:
-            bodies.append(_body(versioned))
-            if len(bodies) % YIELD_EVERY == 0:
-                await asyncio.sleep(0)
-        arrays = []
-        for column, kind in zip(COLUMNS, KINDS, strict=True):
-            arrays.append(array(kind, list(map(column.value, changed))))
-            if len(changed) > YIELD_EVERY:
-                await asyncio.sleep(0)
-        await connection.execute(WRITE, arrays + columns(BODY_KINDS, bodies), prepare=True)
-
-    def _going_on(self, row: Sequence[Any]) -> Versioned[Execution] | None:
-        """The state in a row; None where it has ended."""
-        id_, version, position, at, state, _ = row
-        if state is None:
-            return None
-        return self._codec.thaw(Snapshot(STREAM + id_, version, position, at, state))
-
-    def _listed(self, row: Sequence[Any], now: datetime) -> Listed:
-        versioned = self._going_on(row)
-        return Listed(
-            row[0], row[5] if versioned is None else sealed_json(document(versioned, now))
-        )
+    async def _store_states(self, connection: AsyncConnection, due: Sequence[CachedState]) -> None:
+        await write_states(connection, due)
+        for cached in due:
+            self._cache.put(STREAM + cached.versioned.state.id, cached.stored)
 
     async def find(
         self,
@@ -158,11 +138,13 @@ class Executions:
         limit: int = 50,
         cursor: str | None = None,
         count: bool = False,
+        choose: Choose = whole,
         scope: Condition = EVERYTHING,
     ) -> Page:
         """The rows within `scope` that meet `condition`, a page of them; `count` adds their number.
 
-        Durations of those that have not ended are counted until `now`.
+        Durations of those that have not ended are counted until `now`. `choose` takes of a document what
+        is shown; the page ends before it has more than `MOST_BYTES`, content included.
 
         Raises:
             Invalid: the sort, the limit or the cursor is not valid.
@@ -170,22 +152,22 @@ class Executions:
         if not 1 <= limit <= MOST_ROWS:
             raise Invalid.field("limit", f"must be from 1 to {MOST_ROWS}, but is {limit}")
         keys = pagination.order(sort, sortable)
+        place = None if cursor is None else pagination.decode(cursor, sort, condition, keys)
         values: list[Any] = []
-        where = sql(And((scope, condition)), values)
-        if cursor is not None:
-            place = pagination.decode(cursor, sort, condition, keys)
-            where += f" AND {pagination.after(keys, place, values)}"
-        query = _page(where, keys, limit + 1)
+        page = page_query(And((scope, condition)), keys, place, limit + 1, values)
         # Never prepared: the plan depends on how common a value is.
+        query = WITH_POSITION.format(page=page, order=order_of(keys))
         answer = await connection.execute(query, values, prepare=False, binary=True)
         found = await answer.fetchall()
-        position, rows = found[0][0], [row[1:] for row in found if row[1] is not None]
+        position, there = found[0][:2]
+        rows = [StoredRow(*row[2:9]) for row in found[:limit] if there]
+        documents = await listed(connection, self._codec, rows, now)
+        shown = within_bytes(Listed(one.id, choose(one.document)) for one in documents)
         following = None
-        if len(rows) > limit:
-            following = pagination.encode(sort, condition, rows[limit - 1][6:])
+        if (there or 0) > len(shown):
+            following = pagination.encode(sort, condition, found[len(shown) - 1][9:])
         total = await self.count(connection, condition, scope) if count else None
-        data = [self._listed(row[:6], now) for row in rows[:limit]]
-        return Page(data, following, position, total)
+        return Page(shown, following, position, total)
 
     async def count(
         self,
@@ -226,27 +208,8 @@ class Executions:
         return int((await cursor.fetchall())[0][0])
 
 
-def _page(where: str, keys: Sequence[pagination.Key], limit: int) -> str:
-    """Rows in order, each with the view's position in front; of no rows, the position alone."""
-    ranks = ", ".join(f"{key.rank} AS rank_{nth}" for nth, key in enumerate(keys))
-    return f"""SELECT known.position, page.* FROM ({BOOKMARK}) AS known LEFT JOIN (
-            SELECT {BODY}, {ranks} FROM executions WHERE {where}
-            ORDER BY {", ".join(key.clause for key in keys)} LIMIT {limit}) AS page ON true
-        ORDER BY {", ".join(key.ordering(f"rank_{nth}") for nth, key in enumerate(keys))}"""
-
-
-def _body(versioned: Versioned[Execution]) -> tuple[str, str, bytes | None, bytes | None]:
-    """Tags, metadata, and either the state or the document."""
-    state = versioned.state
-    tags, metadata = _array(state.tags), orjson.dumps(state.metadata).decode()
-    if state.final:
-        return tags, metadata, None, sealed_json(document(versioned, versioned.at))
-    return tags, metadata, frozen(state), None
-
-
-def _array(tags: Sequence[str]) -> str:
-    """The text of an array: an array of arrays cannot be bound, as in SQL those are rectangles.
-
-    JSON escapes quotes and backslashes as an array's text does, and a tag has nothing else to escape.
-    """
-    return "{" + orjson.dumps(tags).decode()[1:-1] + "}"
+def _left(before: CachedState | None, now: Versioned[Execution]) -> Sequence[str]:
+    """The tables that an execution leaves as it ends, or goes on after its end."""
+    if before is None or before.versioned.state.final is now.state.final:
+        return ()
+    return WHEN_ENDED if now.state.final else WHEN_GOING_ON

@@ -1,45 +1,87 @@
-"""The table of the executions, and the statements that read and write its rows."""
+"""The tables of the executions, and the statements that read and write their rows.
+
+Rows are narrow: they hold what executions are filtered and sorted by. What is shown is beside them, by
+id. Executions that go on have a table of their own: its rows change with each event, and those of
+ended ones, which are nearly all, hardly ever.
+"""
 
 from __future__ import annotations
 
+from domain.execution.state import FINAL
+from domain.execution.types import Status
 from projections.executions.columns import COLUMNS
+from projections.executions.indexes import INDEXES
 
 NAMES = tuple(column.field.column for column in COLUMNS)
 DECLARED = ",\n    ".join(
     f"{c.field.column} {c.field.kind.column}{'' if c.field.nullable else ' NOT NULL'}"
     for c in COLUMNS
 )
+ENDED = ", ".join(f"'{status}'" for status in Status if status in FINAL)
+GOING_ON = ", ".join(f"'{status}'" for status in Status if status not in FINAL)
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS executions (
     {DECLARED},
     tags text[] NOT NULL,
-    metadata jsonb NOT NULL,
-    state bytea,     -- of one that goes on: what the next event is applied to
-    document bytea,  -- of one that has ended: what a list shows; only its stream knows more
-    PRIMARY KEY (id),
-    CHECK ((state IS NULL) <> (document IS NULL))
-) WITH (fillfactor = 80);
-CREATE INDEX IF NOT EXISTS executions_newest ON executions (created_at, id);
-CREATE INDEX IF NOT EXISTS executions_by_status ON executions (status, created_at, id);
-CREATE INDEX IF NOT EXISTS executions_by_service ON executions (service, created_at, id);
-CREATE INDEX IF NOT EXISTS executions_by_customer ON executions (customer, created_at, id);
-CREATE INDEX IF NOT EXISTS executions_by_provider ON executions (provider, created_at, id);
-CREATE INDEX IF NOT EXISTS executions_by_order ON executions (order_id);
-CREATE INDEX IF NOT EXISTS executions_by_tag ON executions USING gin (tags)
-    WITH (fastupdate = off);
-CREATE INDEX IF NOT EXISTS executions_by_attribute ON executions
-    USING gin (metadata jsonb_path_ops) WITH (fastupdate = off);
+    metadata jsonb NOT NULL
+) PARTITION BY LIST (status);
+CREATE TABLE IF NOT EXISTS executions_open PARTITION OF executions
+    FOR VALUES IN ({GOING_ON}) WITH (fillfactor = 50);
+CREATE TABLE IF NOT EXISTS executions_ended PARTITION OF executions FOR VALUES IN ({ENDED});
+CREATE UNIQUE INDEX IF NOT EXISTS executions_open_id ON executions_open (id);
+CREATE UNIQUE INDEX IF NOT EXISTS executions_ended_id ON executions_ended (id);
+{INDEXES}
+CREATE TABLE IF NOT EXISTS execution_documents (
+    id text COLLATE "C" PRIMARY KEY,
+    document bytea NOT NULL  -- of one that has ended: what a list shows; only its stream knows more
+);
+CREATE TABLE IF NOT EXISTS execution_states (
+    id text COLLATE "C" PRIMARY KEY,
+    version bigint NOT NULL,
+    position bigint NOT NULL,
+    at timestamptz NOT NULL,
+    state bytea NOT NULL     -- of one that goes on: a state that its row is a few events ahead of
+) WITH (fillfactor = 50);
 """
-ALL = (*NAMES, "tags", "metadata", "state", "document")
+TABLES = (
+    "executions",
+    "executions_open",
+    "executions_ended",
+    "execution_documents",
+    "execution_states",
+)
+ROW = (*NAMES, "tags", "metadata")
+ALL = (*ROW, "document")
 KINDS = [column.field.kind.column.partition(" COLLATE")[0] for column in COLUMNS]
-BODY_KINDS = ("text", "text", "bytea", "bytea")
+BODY_KINDS = ("text", "text", "bytea")
 ARRAYS = ", ".join(f"%b::{kind}[]" for kind in (*KINDS, *BODY_KINDS))
-WRITE = f"""INSERT INTO executions ({", ".join(ALL)})
-    SELECT {", ".join(NAMES)}, tags::text[], metadata::jsonb, state, document
-    FROM unnest({ARRAYS}) AS page ({", ".join(ALL)})
-    ON CONFLICT (id) DO UPDATE SET
-    {", ".join(f"{name} = excluded.{name}" for name in ALL[1:])}"""
-BODY = "id, version, position, updated_at, state, document"
-LOAD = f"SELECT {BODY} FROM executions WHERE id = ANY(%b::text[])"
+INSERT = f"""INSERT INTO {{table}} ({", ".join(ROW)}) SELECT {", ".join(ROW)} FROM page
+    WHERE document IS {{ended}} NULL ON CONFLICT (id) DO UPDATE SET
+    {", ".join(f"{name} = excluded.{name}" for name in ROW[1:])}"""
+WRITE = f"""WITH page AS (SELECT {", ".join(NAMES)}, tags::text[], metadata::jsonb, document
+        FROM unnest({ARRAYS}) AS page ({", ".join(ALL)})),
+    going_on AS ({INSERT.format(table="executions_open", ended="")}),
+    ended AS ({INSERT.format(table="executions_ended", ended="NOT")})
+    INSERT INTO execution_documents SELECT id, document FROM page WHERE document IS NOT NULL
+    ON CONFLICT (id) DO UPDATE SET document = excluded.document"""
+STATE_KINDS = ("text", "bigint", "bigint", "timestamptz", "bytea")
+WRITE_STATES = """INSERT INTO execution_states SELECT * FROM unnest(
+        %b::text[], %b::bigint[], %b::bigint[], %b::timestamptz[], %b::bytea[])
+    ON CONFLICT (id) DO UPDATE SET version = excluded.version, position = excluded.position,
+        at = excluded.at, state = excluded.state"""
+LEAVE = "DELETE FROM {table} WHERE id = ANY(%b::text[])"
+WHEN_ENDED = ("executions_open", "execution_states")
+WHEN_GOING_ON = ("executions_ended", "execution_documents")
+"""What an execution leaves when it ends, and when it goes on after its end."""
+STORED = "id, version, document, state_version, state_position, state_at, state"
+"""The columns of a `StoredRow`."""
+BODIES = """document, s.version AS state_version, s.position AS state_position, s.at AS state_at, s.state
+    FROM {rows} AS r LEFT JOIN execution_documents AS d ON d.id = r.id
+    LEFT JOIN execution_states AS s ON s.id = r.id"""
+OF_IDS = "(SELECT * FROM executions WHERE id = ANY(%b::text[]))"
+LOAD = f"SELECT r.id, r.version, {BODIES.format(rows=OF_IDS)}"
 BOOKMARK = "SELECT coalesce(max(position), 0) AS position FROM bookmarks WHERE view = 'executions'"
 """How far the rows go; 0 where that was lost, and the view begins again."""
+WITH_POSITION = f"""SELECT known.position, page.* FROM ({BOOKMARK}) AS known
+    LEFT JOIN ({{page}}) AS page ON true ORDER BY {{order}}"""
+"""A page, each row with the position of the view in front; of no rows, that alone."""

@@ -12,7 +12,7 @@ from api.streaming.log.entry import Entry
 from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.queries import NEWEST
-from domain.eventlog.states import PAGE_BYTES
+from domain.eventlog.states import PAGE_BYTES, following
 from domain.eventlog.store import Store
 from domain.model import Recorded, Versioned
 
@@ -143,7 +143,7 @@ class StoreLoader:
 
     async def _pages(self, places: Sequence[Place]) -> dict[Place, StreamPage]:
         async with self._store.reader() as connection:
-            found = await self._store.states.following(connection, places, PAGE)
+            found = await following(connection, places, PAGE)
         entries = iter(await self.entries(row for rows in found.values() for row in rows))
         return {
             place: StreamPage([next(entries) for _ in rows], _is_cut(rows))

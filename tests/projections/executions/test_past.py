@@ -23,7 +23,8 @@ from projections.engine.pages import LogPages
 from projections.executions import past as past_lists
 from projections.executions.columns import field
 from projections.executions.past import PastLists
-from projections.executions.projection import Executions, Listed, Page
+from projections.executions.projection import Executions, Page
+from projections.executions.references import Listed
 from projections.query.ast import EVERYTHING, Condition
 from projections.query.parser import from_json
 from projections.representations.execution import document

@@ -9,18 +9,29 @@ from typing import Any
 
 import hypothesis.strategies as st
 import orjson
+import pytest
 from hypothesis import HealthCheck, given, settings
 from psycopg import AsyncConnection
+from psycopg.sql import SQL, Identifier
 
 from domain import registry
 from domain.eventlog.codec import sealed_json
 from domain.eventlog.sessions import session_options
-from domain.execution.events import CheckpointSaved, ExecutionUpdated, ProgressUpdated
-from domain.execution.step_events import StepStarted
+from domain.execution.events import (
+    CheckpointSaved,
+    ExecutionFailed,
+    ExecutionUpdated,
+    ProgressUpdated,
+    RetryScheduled,
+)
+from domain.execution.step_events import StepCompleted, StepStarted
+from domain.execution.types import ExecutionError
 from domain.model import Recorded
 from projections.engine.follower import Follower
 from projections.engine.pages import LogPages
+from projections.executions import stored_states
 from projections.executions.projection import Executions
+from projections.executions.tables import TABLES
 from projections.representations.client_json import open_json, plain_json
 from projections.representations.execution import document
 from tests.support.event_writer import NOON, Happening, Log, completed, created, opened, started
@@ -133,6 +144,66 @@ async def test_stream_continued_after_its_end_is_loaded_from_its_events(views: s
         )
 
 
+async def tables_of(connection: AsyncConnection, execution: str) -> list[str]:
+    found = []
+    for table in TABLES[1:]:
+        query = SQL("SELECT FROM {} WHERE id = %s").format(Identifier(table))
+        if (await connection.execute(query, (execution,))).rowcount:
+            found.append(table)
+    return found
+
+
+async def test_execution_moves_between_the_tables_of_the_open_and_the_ended(
+    views: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_states, "MOST_EVENTS", 2)
+    error = ExecutionError(code="E", message="broken", recoverable=True)
+    failed = Happening("e", ExecutionFailed(error=error, final=True, will_retry=False))
+    retried = Happening("e", RetryScheduled(retry=1, delay=timedelta(0), next_retry_at=NOON))
+    options = session_options("executions")
+    async with (
+        opened(views) as store,
+        await AsyncConnection.connect(views, autocommit=True, options=options) as connection,
+    ):
+        log, view = Log(store), Executions(store.codec)
+        follower = Follower(view, LogPages(store, view.types))
+        for happenings, tables in (
+            ([created("e")], ["executions_open"]),
+            (started("e"), ["executions_open", "execution_states"]),
+            ([failed], ["executions_ended", "execution_documents"]),
+            ([retried], ["executions_open", "execution_states"]),
+            ([completed("e")], ["executions_ended", "execution_documents"]),
+        ):
+            await log.write(happenings)
+            await follower.catch_up(connection)
+            assert await tables_of(connection, "e") == tables
+            if tables == ["executions_open", "execution_states"]:
+                view.forget()
+            [shown] = (await view.find(connection, NOON)).data
+            versioned = await store.load("execution/e")
+            assert versioned is not None
+            assert orjson.loads(shown.document)["status"] == versioned.state.status
+        assert follower.parked == 0
+
+
+@few
+@given(logs(), st.integers(1, 3), st.integers(1, 4))
+def test_state_that_is_some_events_behind_its_row_leads_to_it(
+    database: str, log: list[Recorded], page: int, events: int
+) -> None:
+    async def check() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(stored_states, "MOST_EVENTS", events)
+            view = Executions(CODEC)
+            async with followed(database, view, log, page) as connection:
+                view.forget()
+                found = await listed(view, connection)
+            for versioned in states(log):
+                assert found[versioned.state.id] == sealed_json(document(versioned, LATER))
+
+    asyncio.run(check())
+
+
 async def test_null_is_stored_apart_from_the_default(views: str) -> None:
     options = session_options("executions")
     async with (
@@ -180,3 +251,38 @@ def test_executions_view_gets_only_events_of_executions() -> None:
     assert {name.partition(".")[0] for name in Executions.types} == {"execution"}
     assert ProgressUpdated.type in Executions.types
     assert set(Executions.types) <= set(registry.codec()._events)
+
+
+async def test_parked_event_is_left_out_of_what_lists_show(views: str) -> None:
+    options = session_options("executions")
+    async with (
+        opened(views) as store,
+        await AsyncConnection.connect(views, autocommit=True, options=options) as connection,
+    ):
+        log, view = Log(store), Executions(store.codec)
+        follower = Follower(view, LogPages(store, view.types))
+        unknown = Happening("e", StepCompleted(step="never started"))
+        await log.write([created("e"), *started("e"), created("other")])
+        await log.write([unknown, Happening("e", ProgressUpdated(progress=40))])
+        await follower.catch_up(connection)
+        assert follower.parked == 1
+        view.forget()
+        found = (await view.find(connection, NOON, sort="$id")).data
+        assert [orjson.loads(one.document)["progress"] for one in found] == [40, 0]
+
+
+async def test_damaged_state_is_made_of_the_events_instead(views: str) -> None:
+    options = session_options("executions")
+    async with (
+        opened(views) as store,
+        await AsyncConnection.connect(views, autocommit=True, options=options) as connection,
+    ):
+        log, view = Log(store), Executions(store.codec)
+        follower = Follower(view, LogPages(store, view.types))
+        progress = [Happening("e", ProgressUpdated(progress=number)) for number in range(40)]
+        await log.write([created("e"), *started("e"), *progress])
+        await follower.catch_up(connection)
+        damaged = await connection.execute("UPDATE execution_states SET state = '{\"id\": 1'")
+        assert damaged.rowcount == 1
+        [shown] = (await view.find(connection, NOON)).data
+        assert orjson.loads(shown.document)["progress"] == 39

@@ -323,7 +323,7 @@ def test_few_values_of_an_attribute_are_looked_up_in_the_index(known: Sample) ->
         bound: list[Any] = []
         where = sql(from_json({attribute: {"$in": [1, "2", 3.5]}}, field), bound)
         plan = known.run(explained(known.connection, where, bound))
-        assert "executions_by_attribute" in plan, plan
+        assert plan.count("_by_attribute") == 2, plan
 
 
 async def explained(connection: AsyncConnection, where: str, values: list[Any]) -> str:

@@ -19,7 +19,8 @@ from domain.execution.events import ProgressUpdated
 from projections.engine.follower import Follower
 from projections.engine.pages import LogPages
 from projections.executions.columns import FIELDS, field, sortable
-from projections.executions.projection import Executions, Listed
+from projections.executions.projection import Executions
+from projections.executions.references import Listed
 from projections.query import pagination
 from projections.query.ast import EVERYTHING, Condition
 from projections.query.parser import from_json

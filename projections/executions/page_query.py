@@ -1,0 +1,125 @@
+"""The statement that reads a page of rows with what is shown of them.
+
+Where the first field of an order may be missing, the rows are read in two halves: those that have a
+value, along the index of the field, and behind them those that have none. One order by both would be
+that of no index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from projections.executions.references import Listed, full_size
+from projections.executions.tables import BODIES, STORED
+from projections.query import pagination
+from projections.query.ast import And, Compare, Condition, Field, Or
+from projections.query.pagination import Key
+from projections.query.sql import sql
+
+MOST_BYTES = 8 * 1024 * 1024
+"""A page ends before the document that makes it larger, and has one at least."""
+
+PAGE = f"""SELECT found, {STORED}, {{ranks}} FROM (
+        SELECT r.*, count(*) OVER () AS found, sum(size.bytes) OVER (ORDER BY {{order}})
+            - size.bytes AS before, {BODIES}
+        CROSS JOIN LATERAL (SELECT
+            coalesce(octet_length(document), octet_length(s.state), 0) AS bytes) AS size) AS page
+    WHERE before < {MOST_BYTES}"""
+HALF = "SELECT id, version, {ranks} FROM executions WHERE {where} ORDER BY {order} LIMIT {limit}"
+HALVES = "SELECT * FROM ({halves}) AS halves ORDER BY {order} LIMIT {limit}"
+
+Choose = Callable[[bytes], bytes]
+"""Takes of a document what is shown."""
+Place = Sequence[Any]
+"""The values of a row by which it is ordered."""
+
+
+class Half(NamedTuple):
+    """Some of the rows: what limits them, by what they are ordered, and behind which place they begin."""
+
+    limit: str
+    keys: Sequence[Key]
+    after: Place | None
+
+
+def page_query(
+    condition: Condition, keys: Sequence[Key], after: Place | None, limit: int, values: list[Any]
+) -> str:
+    """The first rows that meet a condition, from behind a place on; not in their order.
+
+    Its columns: how many rows there are up to the limit, `STORED`, the ranks. Rows
+    beyond `MOST_BYTES` are left out.
+    """
+    order = order_of(keys)
+    halves = [
+        HALF.format(
+            ranks=", ".join(f"{key.rank} AS rank_{nth}" for nth, key in enumerate(keys)),
+            where=_where(condition, half, values),
+            order=", ".join(key.clause for key in half.keys),
+            limit=limit,
+        )
+        for half in _halves(condition, keys, after)
+    ]
+    rows = halves[0]
+    if len(halves) > 1:
+        both = " UNION ALL ".join(f"({half})" for half in halves)
+        rows = HALVES.format(halves=both, order=order, limit=limit)
+    ranks = ", ".join(f"rank_{nth}" for nth in range(len(keys)))
+    return PAGE.format(ranks=ranks, order=order, rows=f"({rows})")
+
+
+def order_of(keys: Sequence[Key]) -> str:
+    """The order of a page, by its ranks."""
+    return ", ".join(key.ordering(f"rank_{nth}") for nth, key in enumerate(keys))
+
+
+def _where(condition: Condition, half: Half, values: list[Any]) -> str:
+    where = f"{sql(condition, values)} AND {half.limit}"
+    if half.after is None:
+        return where
+    return f"{where} AND {pagination.after(half.keys, half.after, values)}"
+
+
+def _halves(condition: Condition, keys: Sequence[Key], after: Place | None) -> list[Half]:
+    first, *rest = keys
+    if not first.field.nullable:
+        return [Half("true", keys, after)]
+    halves = []
+    if after is None or after[0] is not None:
+        valued = replace(first, field=replace(first.field, nullable=False))
+        halves.append(Half(f"{first.field.column} IS NOT NULL", (valued, *rest), after))
+    if not _requires(condition, first.field):
+        behind = after[1:] if after is not None and after[0] is None else None
+        halves.append(Half(f"{first.field.column} IS NULL", rest, behind))
+    return halves or [Half("false", keys, None)]
+
+
+def _requires(condition: Condition, field: Field) -> bool:
+    """Whether what meets the condition has a value there."""
+    match condition:
+        case And(parts):
+            return any(_requires(part, field) for part in parts)
+        case Or(parts):
+            return all(_requires(part, field) for part in parts)
+        case Compare(compared, _, operands):
+            return compared.column == field.column and None not in operands
+    return False
+
+
+def whole(document: bytes) -> bytes:
+    """All of a document is shown."""
+    return document
+
+
+def within_bytes(listed: Iterable[Listed]) -> list[Listed]:
+    """The first documents that have at most `MOST_BYTES` together, content included; one at least."""
+    shown: list[Listed] = []
+    size = 0
+    for one in listed:
+        size += full_size(one.document)
+        if shown and size > MOST_BYTES:
+            break
+        shown.append(one)
+    return shown

@@ -1,0 +1,63 @@
+"""What of an execution stands in its row, and beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import orjson
+from psycopg import AsyncConnection
+
+from domain.eventlog.codec import sealed_json
+from domain.eventlog.pg_arrays import array, columns
+from domain.execution.state import Execution
+from domain.model import Versioned
+from projections.executions.columns import COLUMNS
+from projections.executions.tables import BODY_KINDS, KINDS, WRITE
+from projections.representations.execution import document
+
+YIELD_EVERY = 100
+MOST_WRITTEN = 4 * 1024 * 1024
+"""Bytes that one statement writes, about: executions of thousands of steps take megabytes each."""
+
+Body = tuple[str, str, bytes | None]
+"""Tags, metadata, and the document of one that has ended."""
+
+
+async def write(connection: AsyncConnection, changed: Sequence[Versioned[Execution]]) -> None:
+    """Write the rows of executions, some megabytes at a time, in the caller's transaction."""
+    bodies: list[Body] = []
+    size = 0
+    for written, versioned in enumerate(changed, 1):
+        bodies.append(_body(versioned))
+        size += sum(len(part) for part in bodies[-1] if part)
+        if size > MOST_WRITTEN or written == len(changed):
+            await _write_part(connection, changed[written - len(bodies) : written], bodies)
+            bodies, size = [], 0
+        elif written % YIELD_EVERY == 0:
+            await asyncio.sleep(0)
+
+
+async def _write_part(
+    connection: AsyncConnection, changed: Sequence[Versioned[Execution]], bodies: Sequence[Body]
+) -> None:
+    arrays = []
+    for column, kind in zip(COLUMNS, KINDS, strict=True):
+        arrays.append(array(kind, list(map(column.value, changed))))
+        if len(changed) > YIELD_EVERY:
+            await asyncio.sleep(0)
+    await connection.execute(WRITE, arrays + columns(BODY_KINDS, bodies), prepare=True)
+
+
+def _body(versioned: Versioned[Execution]) -> Body:
+    state = versioned.state
+    shown = sealed_json(document(versioned, versioned.at)) if state.final else None
+    return _array(state.tags), orjson.dumps(state.metadata).decode(), shown
+
+
+def _array(tags: Sequence[str]) -> str:
+    """The text of an array: an array of arrays cannot be bound, as in SQL those are rectangles.
+
+    JSON escapes quotes and backslashes as an array's text does, and a tag has nothing else to escape.
+    """
+    return "{" + orjson.dumps(tags).decode()[1:-1] + "}"
