@@ -25,6 +25,8 @@ ASKING = 2
 END = """SELECT pg_terminate_backend(pid, 1500) FROM pg_stat_activity WHERE application_name = %s"""
 SEARCHING = 500
 """Milliseconds that the database may take for one statement of a search."""
+# Workers make one search faster and several slower; compiling takes longer than a search may.
+ALONE = "-c max_parallel_workers_per_gather=0 -c jit=off"
 
 
 class Connections:
@@ -43,7 +45,9 @@ class Connections:
         self._writer: AsyncConnection | None = None
         self._former_writer = ""
         self._readers = self._pool(readers)
-        self._searchers = self._pool(max(2, readers // 2), f" -c statement_timeout={SEARCHING}ms")
+        self._searchers = self._pool(
+            max(2, readers // 2), f" -c statement_timeout={SEARCHING}ms {ALONE}"
+        )
 
     def _pool(self, size: int, more: str = "") -> AsyncConnectionPool:
         options = {**self._options, "options": self._options["options"] + more}

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from projections.executions.indexes import SORTED_BY
 from projections.executions.references import Listed, full_size
 from projections.executions.tables import BODIES, STORED
 from projections.query import pagination
@@ -37,11 +38,15 @@ Place = Sequence[Any]
 
 
 class Half(NamedTuple):
-    """Some of the rows: what limits them, by what they are ordered, and behind which place they begin."""
+    """Some of the rows: what limits them, by what they are ordered, and behind which place they begin.
+
+    `along` is put before the order, which it does not change, where it makes it the one of an index.
+    """
 
     limit: str
     keys: Sequence[Key]
     after: Place | None
+    along: str = ""
 
 
 def page_query(
@@ -57,7 +62,7 @@ def page_query(
         HALF.format(
             ranks=", ".join(f"{key.rank} AS rank_{nth}" for nth, key in enumerate(keys)),
             where=_where(condition, half, values),
-            order=", ".join(key.clause for key in half.keys),
+            order=half.along + ", ".join(key.clause for key in half.keys),
             limit=limit,
         )
         for half in _halves(condition, keys, after)
@@ -92,8 +97,15 @@ def _halves(condition: Condition, keys: Sequence[Key], after: Place | None) -> l
         halves.append(Half(f"{first.field.column} IS NOT NULL", (valued, *rest), after))
     if not _requires(condition, first.field):
         behind = after[1:] if after is not None and after[0] is None else None
-        halves.append(Half(f"{first.field.column} IS NULL", rest, behind))
+        halves.append(Half(f"{first.field.column} IS NULL", rest, behind, _along(first)))
     return halves or [Half("false", keys, None)]
+
+
+def _along(key: Key) -> str:
+    """PostgreSQL does not see that rows without a value are in the order of what follows in an index."""
+    if key.field.path not in SORTED_BY:
+        return ""
+    return f"{key.rank} DESC, " if key.descending else f"{key.rank}, "
 
 
 def _requires(condition: Condition, field: Field) -> bool:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import ge, gt, le, lt
 from typing import Any
 
 from projections.query.ast import And, Compare, Condition, Field, Not, Or
 from projections.query.field_types import TAGS
+from projections.query.sql import ORDERS
 
-ORDERS: dict[str, Callable[[Any, Any], bool]] = {"$gt": gt, "$gte": ge, "$lt": lt, "$lte": le}
 PARTIES = frozenset({"customer", "provider"})
 
 

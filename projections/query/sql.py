@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import ge, gt, le, lt
 from typing import Any
 
 import orjson
@@ -18,6 +20,7 @@ from projections.query.field_paths import Keys
 from projections.query.field_types import ATTRIBUTE, TAGS
 
 COMPARED = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
+ORDERS: dict[str, Callable[[Any, Any], bool]] = {"$gt": gt, "$gte": ge, "$lt": lt, "$lte": le}
 
 
 def sql(condition: Condition, values: list[Any]) -> str:
@@ -28,13 +31,23 @@ def sql(condition: Condition, values: list[Any]) -> str:
         case Or(parts):
             return "(" + (" OR ".join(f"({sql(part, values)})" for part in parts) or "false") + ")"
         case Not(part):
-            return f"({sql(part, values)}) IS NOT TRUE"
+            return _not(part, values)
         case Compare(field, "$in", operands):
             return _in(field, operands, values)
         case Compare(field, "$prefix", (operand,)):
             return _prefix(field, operand, values)
         case Compare(field, operator, operands):
             return _ordered(field, operator, operands[0], values)
+
+
+def _not(part: Condition, values: list[Any]) -> str:
+    if (
+        isinstance(part, Compare)
+        and part.operands == (None,)
+        and part.field.kind not in {ATTRIBUTE, TAGS}
+    ):
+        return f"{part.field.column} IS NOT NULL"  # the very words of an index that has no others
+    return f"({sql(part, values)}) IS NOT TRUE"
 
 
 def _in(field: Field, operands: tuple[Any, ...], values: list[Any]) -> str:
@@ -88,8 +101,12 @@ def _ordered(field: Field, operator: str, operand: Any, values: list[Any]) -> st
         place = _typed(field, "number", values)
         values.append(str(operand))
         return f"({place} {COMPARED[operator]} %s::jsonb)"
+    if field.kind.words:  # the words that are meant: an index finds them
+        place, words = field.kind.rank(operand), field.kind.words
+        values.append([word for rank, word in enumerate(words, 1) if ORDERS[operator](rank, place)])
+        return f"{field.column} = ANY(%s)"
     values.append(field.kind.rank(operand))
-    return f"{field.kind.order(field.column)} {COMPARED[operator]} %s"
+    return f"{field.column} {COMPARED[operator]} %s"
 
 
 def _typed(field: Field, name: str, values: list[Any]) -> str:

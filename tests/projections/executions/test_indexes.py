@@ -1,0 +1,86 @@
+"""Lists are read along indexes: what a page costs does not grow with the executions there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from projections.executions.columns import FIELDS, field, sortable
+from projections.executions.indexes import FILTERED_BY, INDEXES, SELDOM_SET, SORTED_BY
+from projections.executions.page_query import page_query
+from projections.query import pagination
+from projections.query.ast import EVERYTHING
+from projections.query.parser import from_json
+from projections.query.sql import sql
+from tests.projections.query.test_filters import OPERANDS, Sample
+
+ALONG_INDEXES = ("seqscan", "sort", "bitmapscan")
+"""Ways that the planner takes on small tables, and that cost what the table is large."""
+
+
+@pytest.fixture
+def known(views: str) -> Iterator[Sample]:
+    made = Sample(views)
+    yield made
+    made.close()
+
+
+def plan(known: Sample, query: str, values: list[Any], *without: str) -> str:
+    async def explained() -> str:
+        async with known.connection.transaction():
+            for way in without:
+                await known.connection.execute(f"SET LOCAL enable_{way} = off".encode())
+            cursor = await known.connection.execute(f"EXPLAIN {query}", values, prepare=False)
+            return "\n".join(row[0] for row in await cursor.fetchall())
+
+    shown: str = known.run(explained())
+    return shown
+
+
+def test_frequent_orders_are_read_along_indexes_in_both_directions(known: Sample) -> None:
+    for path in SORTED_BY:
+        index = f"executions_ended_by_{FIELDS[path].column} "
+        for sort in (path, f"-{path}"):
+            values: list[Any] = []
+            query = page_query(EVERYTHING, pagination.order(sort, sortable), None, 51, values)
+            shown = plan(known, query, values, *ALONG_INDEXES)
+            halves = 2 if FIELDS[path].nullable else 1
+            assert (
+                shown.count(f"using {index}") + shown.count(f"Backward using {index}") >= halves
+            ), (
+                sort,
+                shown,
+            )
+
+
+def test_most_urgent_and_oldest_come_along_an_index(known: Sample) -> None:
+    keys = pagination.order("-priority,metadata.createdAt", sortable)
+    shown = plan(known, page_query(EVERYTHING, keys, None, 51, []), [], *ALONG_INDEXES)
+    assert "executions_ended_by_urgency" in shown
+
+
+def test_field_of_a_filter_is_found_by_its_index(known: Sample) -> None:
+    for path in (*FILTERED_BY, *SELDOM_SET):
+        operand = OPERANDS[path][0] if path in OPERANDS else None
+        asked = {path: {"$exists": True}} if operand is None else {path: operand}
+        values: list[Any] = []
+        where = sql(from_json(asked, field), values)
+        query = f"SELECT id FROM executions_ended WHERE {where}"  # noqa: S608 - made by `sql`
+        assert f"_by_{FIELDS[path].column}" in plan(known, query, values, "seqscan"), path
+
+
+def test_field_that_changes_with_each_event_is_in_no_index_of_those_that_go_on() -> None:
+    of_open = [line for line in INDEXES.splitlines() if " ON executions_open " in line]
+    assert of_open
+    changing = ("status", "version", "position", "updated_at", "progress", "tokens_used", "cost")
+    for line in of_open:
+        columns = line.partition(" ON ")[2]
+        assert not any(name in columns for name in changing), line
+
+
+def test_range_of_words_is_compared_word_by_word() -> None:
+    values: list[Any] = []
+    assert sql(from_json({"priority": {"$gte": "high"}}, field), values) == "priority = ANY(%s)"
+    assert values == [["high", "urgent"]]
