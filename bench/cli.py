@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from bench import importing, lag, life, loading, read, rebuild, streams, visible, write
+from bench import importing, lag, life, loading, million, read, rebuild, streams, visible, write
 from bench.figures import Report
 from bench.plan import QUICK, Plan
 from bench.stand import Stand, stand
@@ -104,6 +104,17 @@ def read_(**given: Any) -> None:
 @common
 def rebuild_(**given: Any) -> None:
     run([rebuild.measure], **given)
+
+
+@main.command(
+    "million", help="A million executions: filling, lists, start, rebuild, verify, sizes."
+)
+@click.option(
+    "--executions", type=click.IntRange(million.SMALLEST), default=1_000_000, show_default=True
+)
+@common
+def million_(executions: int, **given: Any) -> None:
+    run([million.section(executions)], **given)
 
 
 @main.command("import", help="Import of a process log (XES) by its mapping.")

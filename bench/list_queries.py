@@ -1,0 +1,79 @@
+"""What lists are asked for among a million executions: filters with hits and without, and orders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from bench.many_lives import CUSTOMERS, PROVIDERS, SERVICES
+from bench.read import Query
+from projections.executions.columns import FIELDS
+from projections.executions.indexes import SORTED_BY
+from projections.query.field_types import TEXT
+
+FOUND: dict[str, Any] = {
+    "$id": "execution-000471",
+    "status": "failed",
+    "service": SERVICES[3],
+    "customer": CUSTOMERS[5],
+    "provider": PROVIDERS[2],
+    "priority": "urgent",
+    "assignee.id": "agent-77",
+    "error.code": "E3",
+    "metadata.version": "1.5",
+    "tags": "tag-1",
+    "metadata.region": "region-4",
+    "metadata.number": 777,
+}
+NOWHERE = "nowhere"
+THOUSAND = [f"{NOWHERE}-{number}" for number in range(1_000)]
+COMBINED: dict[str, Any] = {
+    "$or, a part has hits": {"$or": [{"error.code": NOWHERE}, {"assignee.id": "agent-5"}]},
+    "$or without hits": {"$or": [{"error.code": NOWHERE}, {"metrics.duration": {"$gte": 1e12}}]},
+    "$not": {"$not": {"status": "completed"}},
+    "1 000 values": {"assignee.id": {"$in": THOUSAND}},
+    "1 000 values of a free attribute": {"metadata.region": {"$in": THOUSAND}},
+    "a free attribute above": {"metadata.number": {"$gte": 100}},
+}
+SORTED_WITHIN: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"status": "failed"}, "-metrics.duration"),
+    ({"service": SERVICES[3]}, "-metrics.cost"),
+    ({"customer": CUSTOMERS[5]}, "-metadata.updatedAt"),
+    ({}, "-priority,metadata.createdAt"),
+)
+COUNTED = (
+    "",
+    "status=completed",
+    f"service={SERVICES[3]}",
+    f"customer={CUSTOMERS[5]}&status=failed",
+)
+FACETS = ("status", "status,service,error.code", "tags", "metadata.region")
+
+
+def deep() -> Iterator[Query]:
+    """Lists of which the thousandth page is asked for, too."""
+    yield Query("list", "GET", "/executions")
+    yield Query("list of a service", "GET", f"/executions?service={SERVICES[3]}")
+    yield Query("list by duration", "GET", "/executions?sort=-metrics.duration")
+    yield Query("list by update", "GET", "/executions?sort=-metadata.updatedAt")
+
+
+def others() -> Iterator[Query]:
+    """Each filter and order by itself, and some together."""
+    for path, value in FOUND.items():
+        yield Query(f"{path}, with hits", "POST", "/executions/find", {path: value})
+    for path, known in FIELDS.items():
+        if known.kind.reads_numbers:
+            yield Query(f"{path}, above all", "POST", "/executions/find", {path: {"$gt": 2**53}})
+        elif known.kind is TEXT:
+            yield Query(f"{path}, without hits", "POST", "/executions/find", {path: NOWHERE})
+    yield from (Query(name, "POST", "/executions/find", asked) for name, asked in COMBINED.items())
+    for sort in (sign + path for path in SORTED_BY for sign in ("", "-")):
+        yield Query(f"by {sort}", "GET", f"/executions?sort={sort}")
+    for asked, sort in SORTED_WITHIN:
+        name = f"{', '.join(asked.values()) or 'all'} by {sort}"
+        yield Query(name, "POST", f"/executions/find?sort={sort}", asked)
+    for words in COUNTED:
+        yield Query(f"count of {words or 'all'}", "GET", f"/executions?count=true&{words}")
+    for names in FACETS:
+        yield Query(f"facets {names}", "GET", f"/executions?facets={names}")

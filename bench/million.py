@@ -1,0 +1,144 @@
+"""A service with a great many executions: how fast it fills, what lists take then, and how large it is.
+
+Unlike the other sections it measures no limit beside the product, and each list is loaded once: figures
+of two runs compare only where both had the machine to themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle
+
+import psycopg
+import uvloop
+
+from bench import list_queries, many_lives
+from bench.client import run_load
+from bench.figures import Figure, Report, Target
+from bench.plan import Plan
+from bench.population import Service
+from bench.read import CLIENTS, LAST_PAGE, Query, pages
+from bench.rebuild import rebuild
+from bench.stand import BIN, ROOT, Server, Stand
+
+TENTHS = 10
+A_PAGE = 50
+SMALLEST = 20_000
+"""Of fewer executions a list of a service has not a thousand pages."""
+SHORT = 0.2
+"""Of the seconds of a load: there are more than a hundred."""
+FAR = "SELECT head.position - min(b.position), head.position FROM executions.head, executions.bookmarks AS b GROUP BY 2"
+SIZES = """SELECT CASE WHEN c.relname LIKE 'executions%' THEN 'rows of the view of executions'
+        WHEN c.relname LIKE 'execution%' THEN 'documents and states of it'
+        WHEN c.relname LIKE 'analytics%' THEN 'analytics' WHEN c.relname = 'events' THEN 'events'
+        ELSE 'the rest' END, sum(pg_total_relation_size(c.oid))::float8
+    FROM pg_class AS c WHERE c.relnamespace = 'executions'::regnamespace AND c.relkind = 'r'
+    GROUP BY 1 ORDER BY 1"""
+
+
+def section(executions: int) -> Callable[[Stand, Plan, Report], None]:
+    """The section for so many executions."""
+
+    def measure(stand: Stand, plan: Plan, report: Report) -> None:
+        count = max(plan.count(executions), SMALLEST)
+        conninfo = stand.database("million")
+        server = stand.serve(conninfo)
+        service = Service(server.port, stand.token)
+        report.add(f"Filling with {count} executions", _filled(service, conninfo, count))
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            connection.execute("VACUUM ANALYZE")
+            report.add("Size", _sizes(connection, count))
+        title = f"Lists among {count} executions, {CLIENTS} clients"
+        report.add(title, list(_lists(service, plan, report, min(A_PAGE, count // SMALLEST))))
+        report.add("Upkeep", _upkeep(stand, server, conninfo))
+
+    return measure
+
+
+def _filled(service: Service, conninfo: str, count: int) -> list[Figure]:
+    figures = []
+    uvloop.run(many_lives.prepare(service))
+    for tenth in range(TENTHS):
+        first, until = (count * number // TENTHS for number in (tenth, tenth + 1))
+        commands = sum(1 for _ in many_lives.lives(first, until, count))
+        started = time.perf_counter()
+        last = uvloop.run(service.send(many_lives.lives(first, until, count)))
+        rate = commands / (time.perf_counter() - started)
+        note = f"the views are {_far(conninfo)[0]} events behind"
+        figures.append(Figure(f"commands, tenth {tenth + 1}", "per second", [rate], None, note))
+    started = time.perf_counter()
+    uvloop.run(service.visible(last))
+    return [*figures, Figure("until the views are there", "s", [time.perf_counter() - started])]
+
+
+def _far(conninfo: str) -> tuple[int, int]:
+    """How far the slowest view is behind, and how long the log is."""
+    with psycopg.connect(conninfo) as connection:
+        row = connection.execute(FAR).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+def _sizes(connection: psycopg.Connection, count: int) -> list[Figure]:
+    row = connection.execute("SELECT count(*) FROM executions.events").fetchone()
+    assert row is not None
+    sizes = connection.execute(SIZES).fetchall()
+    figures = [Figure(name, "bytes an execution", [size / count]) for name, size in sizes]
+    whole = sum(size for _, size in sizes)
+    return [*figures, Figure("everything", "bytes an event", [whole / row[0]])]
+
+
+def _lists(service: Service, plan: Plan, report: Report, limit: int) -> Iterator[Figure]:
+    for query in list_queries.deep():
+        first, last = uvloop.run(pages(service, query, limit))
+        yield from _timed(service, plan, report, f"{query.name}, first page", [first])
+        yield from _timed(service, plan, report, f"{query.name}, page {LAST_PAGE}", last)
+    for query in list_queries.others():
+        yield from _timed(service, plan, report, query.name, [_first(service, query)])
+
+
+def _first(service: Service, query: Query) -> bytes:
+    return query.request(service, A_PAGE, None)
+
+
+def _timed(
+    service: Service, plan: Plan, report: Report, name: str, requests: Sequence[bytes]
+) -> Iterator[Figure]:
+    each = [(service.port, cycle(requests)) for _ in range(CLIENTS)]
+    load = uvloop.run(run_load(each, plan.seconds * SHORT, warm_up=0.2))
+    if load.others:
+        report.notes.append(f"{name}: answered {dict(load.others)}")
+    for share in (0.5, 0.99):
+        target = Target("≤", 30) if share > 0.5 else None
+        shown = f"{name}, p{share * 100:.0f}"
+        yield Figure(shown, "ms", [1e3 * load.percentile(share)], target)
+
+
+def _upkeep(stand: Stand, server: Server, conninfo: str) -> list[Figure]:
+    stand.stop(server)
+    started = time.perf_counter()
+    stand.serve(conninfo)
+    ready = time.perf_counter() - started
+    return [
+        Figure("start until ready", "s", [ready]),
+        Figure("executions rebuild executions", "s", [rebuild(stand, conninfo)]),
+        Figure("executions verify", "s", [_verified(stand, conninfo)]),
+    ]
+
+
+def _verified(stand: Stand, conninfo: str) -> float:
+    started = time.perf_counter()
+    done = subprocess.run(
+        [BIN / "executions", "verify"],
+        env={**os.environ, **stand.environment(conninfo)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"verify: {done.stdout[-1000:]}{done.stderr[-1000:]}")
+    return time.perf_counter() - started
