@@ -31,12 +31,12 @@ from api.web.reads.selection import Selection
 from api.web.request import Request
 from domain.eventlog.codec import sealed_json
 from domain.eventlog.store import Store
-from projections.executions import facets
 from projections.executions.columns import INDEXED, field
 from projections.executions.page_query import Choose, whole
 from projections.executions.past import PastLists
 from projections.executions.projection import Executions, Page
-from projections.executions.references import Listed, with_content
+from projections.executions.references import Listed, refers, with_content
+from projections.list_counts import counted_page
 from projections.query import parser
 from projections.query.ast import Condition
 from projections.representations.client_json import shown_json
@@ -98,9 +98,14 @@ class ListHandlers:
             found = await self._past_page(request, condition, asked.at, options)
         else:
             async with self._store.searcher(INDEXED) as connection:
-                found = await self._executions.find(connection, self._clock(), condition, **options)
-                if asked.facets:
-                    counts = await facets.counted(connection, asked.facets, condition)
+                found, counts = await counted_page(
+                    self._executions,
+                    connection,
+                    self._clock(),
+                    condition,
+                    asked.facets,
+                    **options,
+                )
         require_position(request, found.position)
         items = await self._items(found.data, relations, asked.fields, asked.at)
         return page_answer(request, asked, found, items, counts)
@@ -129,8 +134,9 @@ class ListHandlers:
             rows = [
                 Listed(row.id, sealed_json(item)) for row, item in zip(rows, documents, strict=True)
             ]
-        async with self._store.reader() as connection:
-            rows = await with_content(connection, rows)
+        if any(refers(row.document) for row in rows):
+            async with self._store.reader() as connection:
+                rows = await with_content(connection, rows)
         keys = await self._store.keys(f"execution/{row.id}" for row in rows)
         opened = [shown_json(row.document, keys[f"execution/{row.id}"]) for row in rows]
         if chosen and chosen.deep:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -83,6 +83,16 @@ async def counted(
             mask = (1 << len(group)) - 1 & ~(1 << (len(group) - 1 - place))
             facets[name] = _facet(known, [row[1:] for row in rows if row[0] == mask])
     return {name: facets[name] for name in fields}
+
+
+def of_counts(counts: Mapping[str, int]) -> Facet:
+    """The facet of a text field, of which is known how many rows have each value."""
+    ordered = sorted(counts.items(), key=lambda count: (-count[1], count[0]))
+    shown, rest = ordered[:MOST_VALUES], ordered[MOST_VALUES:]
+    facet: Facet = {"values": [{"value": value, "count": number} for value, number in shown]}
+    if rest:
+        facet["rest"] = {"values": len(rest), "count": sum(number for _, number in rest)}
+    return facet
 
 
 def _counting(fields: Sequence[Field], condition: Condition, values: list[Any]) -> str:

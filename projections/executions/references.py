@@ -111,6 +111,11 @@ def _apply(codec: Codec, row: EventRow, states: dict[str, Versioned[Any]]) -> No
     states[row.stream] = state
 
 
+def refers(document: bytes) -> bool:
+    """Whether the document refers to any content."""
+    return REFERENCE.search(document) is not None
+
+
 def full_size(document: bytes) -> int:
     """How many bytes a document has together with the content that it refers to."""
     return len(document) + sum(int(found[3]) for found in REFERENCE.finditer(document))

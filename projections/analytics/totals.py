@@ -1,0 +1,81 @@
+"""How many executions lists are of, by the totals that are kept anyway: a few rows, however many there are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from psycopg import AsyncConnection
+
+from projections.query.ast import And, Compare, Condition
+
+SLICED = ("service", "customer", "provider")
+STATUS = "status"
+COUNTED_BY = (STATUS, *SLICED)
+READ = """SELECT t.value, t.status, sum(t.executions)::bigint FROM bookmarks AS known
+    JOIN analytics_totals AS t ON t.slice = %s AND (%s::text[] IS NULL OR t.value = ANY(%s))
+        AND (%s::text[] IS NULL OR t.status = ANY(%s))
+    WHERE known.view = 'analytics' AND known.position = %s GROUP BY 1, 2"""
+REACHED = "SELECT position FROM bookmarks WHERE view = 'analytics'"
+
+
+class Slice(NamedTuple):
+    """Executions of some values of one field, and of some statuses; None for all of them."""
+
+    field: str = ""
+    values: tuple[str, ...] | None = None
+    statuses: tuple[str, ...] | None = None
+
+
+def slice_of(condition: Condition) -> Slice | None:
+    """The slice that a condition means; None where it means another part of the executions."""
+    found = Slice()
+    for part in _parts(condition):
+        if not isinstance(part, Compare) or part.operator != "$in" or None in part.operands:
+            return None
+        if part.field.path == STATUS and found.statuses is None:
+            found = found._replace(statuses=part.operands)
+        elif part.field.path in SLICED and not found.field:
+            found = found._replace(field=part.field.path, values=part.operands)
+        else:
+            return None
+    return found
+
+
+async def counts(
+    connection: AsyncConnection, condition: Condition, by: str, position: int
+) -> dict[str, int] | None:
+    """How many executions meet a condition for each value of a field of `COUNTED_BY`.
+
+    None where no totals are kept of that, or where they are not those of this position of the log.
+    """
+    meant = slice_of(condition)
+    if meant is None or by not in COUNTED_BY:
+        return None
+    if by != STATUS and meant.field not in ("", by):
+        return None
+    field = meant.field if by == STATUS else by
+    values = list(meant.values) if meant.values is not None else None
+    statuses = list(meant.statuses) if meant.statuses is not None else None
+    asked = (field, values, values, statuses, statuses, position)
+    rows = await (await connection.execute(READ, asked, prepare=False)).fetchall()
+    found: Counter[str] = Counter()
+    for value, status, number in rows:
+        found[status if by == STATUS else value] += number
+    if not found and not await _is_at(connection, position):
+        return None
+    return {value: number for value, number in found.items() if number}
+
+
+async def _is_at(connection: AsyncConnection, position: int) -> bool:
+    rows = await (await connection.execute(REACHED)).fetchall()
+    return bool(rows == [(position,)])
+
+
+def _parts(condition: Condition) -> Iterator[Condition]:
+    if not isinstance(condition, And):
+        yield condition
+        return
+    for part in condition.parts:
+        yield from _parts(part)

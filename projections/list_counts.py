@@ -1,0 +1,61 @@
+"""A page of executions with its total and facets: from totals that are kept, where those suffice.
+
+They are those of analytics, which follows the log on its own: they count where both go equally far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from projections.analytics import totals
+from projections.executions import facets
+from projections.executions.facets import Facet
+from projections.executions.projection import Executions, Page
+from projections.query.ast import Condition, Field
+
+
+async def counted_page(
+    executions: Executions,
+    connection: AsyncConnection,
+    now: datetime,
+    condition: Condition,
+    fields: Mapping[str, Field],
+    *,
+    count: bool,
+    **options: Any,
+) -> tuple[Page, dict[str, Facet] | None]:
+    """What `Executions.find` answers with these options, and the facets of the fields, if any."""
+    page = await executions.find(connection, now, condition, **options)
+    if count:
+        page = page._replace(total=await total(executions, connection, condition, page.position))
+    if not fields:
+        return page, None
+    return page, await facets_of(connection, fields, condition, page.position)
+
+
+async def total(
+    executions: Executions, connection: AsyncConnection, condition: Condition, position: int
+) -> int:
+    """How many executions meet a condition; `position` is how far the list beside it goes."""
+    kept = await totals.counts(connection, condition, totals.STATUS, position)
+    if kept is not None:
+        return sum(kept.values())
+    return await executions.count(connection, condition)
+
+
+async def facets_of(
+    connection: AsyncConnection, fields: Mapping[str, Field], condition: Condition, position: int
+) -> dict[str, Facet]:
+    """How many executions that meet a condition have each value of some fields."""
+    found: dict[str, Facet] = {}
+    for name, field in fields.items():
+        kept = await totals.counts(connection, condition, field.path, position)
+        if kept is not None:
+            found[name] = facets.of_counts(kept)
+    others = {name: field for name, field in fields.items() if name not in found}
+    found |= await facets.counted(connection, others, condition)
+    return {name: found[name] for name in fields}

@@ -1,0 +1,109 @@
+"""Totals and facets of lists are the same from the totals that are kept and by counting rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from projections import list_counts
+from projections.analytics import totals
+from projections.analytics.projection import Analytics
+from projections.engine.follower import Follower
+from projections.engine.migrations import migrate_projections
+from projections.engine.pages import LogPages
+from projections.executions import facets
+from projections.executions.columns import field
+from projections.query.parser import from_json
+from tests.projections.query.test_filters import NOW, Sample
+from tests.support.event_writer import new_store
+
+KEPT: list[dict[str, Any]] = [
+    {},
+    {"status": "completed"},
+    {"status": ["completed", "failed"]},
+    {"service": "s-1"},
+    {"customer": ["c-1", "c-2"], "status": "completed"},
+    {"provider": "p-1"},
+    {"service": "nowhere"},
+]
+NOT_KEPT: list[dict[str, Any]] = [
+    {"service": "s-1", "customer": "c-1"},
+    {"workflow": "w-1"},
+    {"service": {"$ne": "s-1"}},
+    {"service": {"$prefix": "s"}},
+    {"$or": [{"service": "s-1"}, {"status": "completed"}]},
+    {"status": {"$gte": "completed"}},
+]
+WRONG = "UPDATE analytics_totals SET executions = executions + 1000"
+
+
+@pytest.fixture
+def known(views: str) -> Iterator[Sample]:
+    made = Sample(views)
+    migrate_projections(views, "executions", [Analytics()])
+
+    async def follow() -> None:
+        store = new_store(views)
+        await store.open()
+        follower = Follower(Analytics(), LogPages(store, Analytics.types))
+        while await follower.catch_up(made.connection):
+            pass
+        await store.close()
+
+    made.run(follow())
+    yield made
+    made.close()
+
+
+def page(known: Sample, asked: dict[str, Any]) -> tuple[int | None, Any]:
+    fields = facets.checked(["status", "service", "workflow", "customer"])
+    condition = from_json(asked, field)
+    found, counts = known.run(
+        list_counts.counted_page(
+            known.view, known.connection, NOW, condition, fields, count=True, limit=1
+        )
+    )
+    return found.total, counts
+
+
+def by_rows(known: Sample, asked: dict[str, Any]) -> tuple[int, Any]:
+    condition = from_json(asked, field)
+    fields = facets.checked(["status", "service", "workflow", "customer"])
+    return (
+        known.run(known.view.count(known.connection, condition)),
+        known.run(facets.counted(known.connection, fields, condition)),
+    )
+
+
+@pytest.mark.parametrize("asked", [*KEPT, *NOT_KEPT], ids=str)
+def test_counts_are_those_of_the_rows(known: Sample, asked: dict[str, Any]) -> None:
+    assert page(known, asked) == by_rows(known, asked)
+
+
+@pytest.mark.parametrize("asked", KEPT[:-1], ids=str)
+def test_totals_are_read_where_they_go_as_far_as_the_list(
+    known: Sample, asked: dict[str, Any]
+) -> None:
+    before = by_rows(known, asked)
+    known.run(known.connection.execute(WRONG))
+    assert (page(known, asked)[0] or 0) >= before[0] + 1000
+    assert page(known, asked)[1]["workflow"] == before[1]["workflow"]
+    known.run(
+        known.connection.execute("UPDATE bookmarks SET position = 1 WHERE view = 'analytics'")
+    )
+    assert page(known, asked) == before
+
+
+@pytest.mark.parametrize("asked", NOT_KEPT, ids=str)
+def test_slice_of_another_condition_is_none(asked: dict[str, Any]) -> None:
+    assert totals.slice_of(from_json(asked, field)) is None
+
+
+def test_rarest_values_of_kept_totals_are_summed_as_the_rest() -> None:
+    counts = {f"v-{number:02}": number // 2 + 1 for number in range(facets.MOST_VALUES + 3)}
+    facet = facets.of_counts(counts)
+    assert [one["value"] for one in facet["values"][:3]] == ["v-52", "v-50", "v-51"]
+    assert len(facet["values"]) == facets.MOST_VALUES
+    assert facet["rest"] == {"values": 3, "count": 1 + 1 + 2}
