@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil, floor
 from operator import ge, gt, le, lt
 from typing import Any
 
@@ -17,7 +18,7 @@ from projections.query.ast import (
     Or,
 )
 from projections.query.field_paths import Keys
-from projections.query.field_types import ATTRIBUTE, TAGS
+from projections.query.field_types import ATTRIBUTE, LARGEST_WHOLE, SMALLEST_WHOLE, TAGS, WHOLE
 
 COMPARED = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 ORDERS: dict[str, Callable[[Any, Any], bool]] = {"$gt": gt, "$gte": ge, "$lt": lt, "$lte": le}
@@ -53,6 +54,8 @@ def _not(part: Condition, values: list[Any]) -> str:
 def _in(field: Field, operands: tuple[Any, ...], values: list[Any]) -> str:
     found = [operand for operand in operands if operand is not None]
     pieces = [_missing(field, values)] if len(found) < len(operands) else []
+    if field.kind is WHOLE:
+        found = [int(operand) for operand in found if operand == int(operand) and _fits(operand)]
     if field.kind is ATTRIBUTE and found:
         pieces.append(_attribute_in(field, found, values))
     elif field.kind is TAGS and found:
@@ -105,8 +108,18 @@ def _ordered(field: Field, operator: str, operand: Any, values: list[Any]) -> st
         place, words = field.kind.rank(operand), field.kind.words
         values.append([word for rank, word in enumerate(words, 1) if ORDERS[operator](rank, place)])
         return f"{field.column} = ANY(%s)"
-    values.append(field.kind.rank(operand))
+    if field.kind is WHOLE and isinstance(operand, float):
+        if not _fits(operand):
+            holds = (operand > 0) is (operator in {"$lt", "$lte"})
+            return f"{field.column} IS NOT NULL" if holds else "false"
+        operand = ceil(operand) if operator in {"$gte", "$lt"} else floor(operand)
+    values.append(operand)
     return f"{field.column} {COMPARED[operator]} %s"
+
+
+def _fits(operand: float) -> bool:
+    """Whether there are whole numbers on both sides of it. Compared with a fraction, none is in an index."""
+    return SMALLEST_WHOLE <= operand <= LARGEST_WHOLE
 
 
 def _typed(field: Field, name: str, values: list[Any]) -> str:

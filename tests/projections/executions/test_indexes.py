@@ -84,3 +84,27 @@ def test_range_of_words_is_compared_word_by_word() -> None:
     values: list[Any] = []
     assert sql(from_json({"priority": {"$gte": "high"}}, field), values) == "priority = ANY(%s)"
     assert values == [["high", "urgent"]]
+
+
+@pytest.mark.parametrize(
+    ("operator", "operand", "where", "bound"),
+    [
+        ("$gte", 6.5, "duration >= %s", [7]),
+        ("$gt", 6.5, "duration > %s", [6]),
+        ("$lt", 6.5, "duration < %s", [7]),
+        ("$lte", -6.5, "duration <= %s", [-7]),
+        ("$gte", 1e12, "duration >= %s", [10**12]),
+        ("$lt", 1e300, "duration IS NOT NULL", []),
+        ("$gt", 1e300, "false", []),
+        ("$gte", -1e300, "duration IS NOT NULL", []),
+        ("$in", [6.5, 7.0, 1e300], "(duration = %s)", [7]),
+        ("$eq", 6.5, "(false)", []),
+    ],
+)
+def test_whole_field_is_compared_with_whole_numbers(
+    operator: str, operand: Any, where: str, bound: list[int]
+) -> None:
+    values: list[Any] = []
+    condition = from_json({"metrics.duration": {operator: operand}}, field)
+    assert (sql(condition, values), values) == (where, bound)
+    assert all(type(value) is int for value in values)
