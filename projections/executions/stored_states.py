@@ -22,7 +22,7 @@ from projections.executions.references import STREAM, Listed, folded
 from projections.executions.tables import STATE_KINDS, WRITE_STATES
 from projections.representations.execution import document
 
-MOST_EVENTS = 32
+MOST_EVENTS = 8
 MOST_BYTES = 16 * 1024
 """A state is stored once its row is so many events, or so many bytes of events, ahead of the last one."""
 
