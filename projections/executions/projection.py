@@ -15,14 +15,15 @@ from domain.eventlog.codec import Codec, fingerprint
 from domain.execution.events import EVENTS
 from domain.execution.state import Execution
 from domain.lru import LruCache
-from domain.model import Recorded, Versioned, aggregate_id, replay
+from domain.model import Recorded, Versioned, aggregate_id
 from projections.executions.columns import sortable
 from projections.executions.page_query import Choose, order_of, page_query, whole, within_bytes
-from projections.executions.references import STREAM, Listed, referring
+from projections.executions.references import STREAM, Listed
 from projections.executions.rows import YIELD_EVERY, write
 from projections.executions.stored_states import (
     CachedState,
     StoredRow,
+    advance,
     listed,
     read_states,
     write_states,
@@ -67,11 +68,11 @@ class Executions:
     gathers: ClassVar[float] = 0.005
     types: ClassVar[Sequence[str] | None] = tuple(event.type for event in EVENTS)
     by_stream: ClassVar[bool] = True
-    # Which state of one that goes on is stored, depends on the pages of the log that were read.
     compared: ClassVar[Mapping[str, str]] = {
         "executions_open": "true",
         "executions_ended": "true",
         "execution_documents": "true",
+        "execution_states": "true",
     }
 
     def __init__(self, codec: Codec, capacity: int = CAPACITY) -> None:
@@ -92,25 +93,23 @@ class Executions:
             connection,
             [s for s, tail in tails.items() if tail[0].version > 1 and s not in self._cache],
         )
-        changed = []
+        changed: list[Versioned[Execution]] = []
+        due: list[Versioned[Execution]] = []
         left: dict[str, list[str]] = {}
         for stream, tail in tails.items():
             before = self._cache.get(stream)
-            versioned = replay(before and before.versioned, map(referring, tail))
-            assert versioned is not None
-            tables = _left(before, versioned)
-            for table in tables:
-                left.setdefault(table, []).append(versioned.state.id)
-            stored = before[1:] if before and not tables else ()
-            cached = CachedState(versioned, *stored)
+            cached, stored = advance(before, tail)
+            for table in _left(before, cached):
+                left.setdefault(table, []).append(cached.versioned.state.id)
             self._cache.put(stream, cached)
-            changed.append(cached)
+            changed.append(cached.versioned)
+            due += [stored] if stored else []
             if len(changed) % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         for table, ids in left.items():
             await connection.execute(LEAVE.format(table=table), (ids,), prepare=False)
-        await write(connection, [cached.versioned for cached in changed])
-        await self._store_states(connection, [cached for cached in changed if cached.due])
+        await write(connection, changed)
+        await write_states(connection, due)
         self._cache.trim()
 
     async def _load(self, connection: AsyncConnection, streams: Sequence[str]) -> None:
@@ -122,11 +121,6 @@ class Executions:
         rows = [StoredRow(*row)._replace(document=None) for row in await cursor.fetchall()]
         for id_, cached in (await read_states(connection, self._codec, rows)).items():
             self._cache.put(STREAM + id_, cached)
-
-    async def _store_states(self, connection: AsyncConnection, due: Sequence[CachedState]) -> None:
-        await write_states(connection, due)
-        for cached in due:
-            self._cache.put(STREAM + cached.versioned.state.id, cached.stored)
 
     async def find(
         self,
@@ -208,8 +202,12 @@ class Executions:
         return int((await cursor.fetchall())[0][0])
 
 
-def _left(before: CachedState | None, now: Versioned[Execution]) -> Sequence[str]:
+def _left(before: CachedState | None, now: CachedState) -> list[str]:
     """The tables that an execution leaves as it ends, or goes on after its end."""
-    if before is None or before.versioned.state.final is now.state.final:
-        return ()
-    return WHEN_ENDED if now.state.final else WHEN_GOING_ON
+    if before is None:
+        return []
+    left = ["execution_states"] if before.stored_version and not now.stored_version else []
+    ended, ends = before.versioned.state.final, now.versioned.state.final
+    if ended is not ends:
+        left += WHEN_ENDED if ends else WHEN_GOING_ON
+    return left

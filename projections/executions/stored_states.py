@@ -17,14 +17,15 @@ from domain.errors import Damaged
 from domain.eventlog.codec import Codec, Snapshot, frozen, sealed_json
 from domain.eventlog.pg_arrays import columns
 from domain.execution.state import Execution
-from domain.model import Versioned
-from projections.executions.references import STREAM, Listed, folded
+from domain.model import Recorded, Versioned, replay
+from projections.executions.references import STREAM, Listed, folded, referring
 from projections.executions.tables import STATE_KINDS, WRITE_STATES
 from projections.representations.execution import document
 
 MOST_EVENTS = 8
-MOST_BYTES = 16 * 1024
-"""A state is stored once its row is so many events, or so many bytes of events, ahead of the last one."""
+LARGE_EVENT = 2_048
+"""A state is stored after each event of so many bytes, and when so many events have followed on the last
+one that was. So it depends on the events alone which state is stored, and not on how they came in pages."""
 
 
 class StoredRow(NamedTuple):
@@ -40,28 +41,32 @@ class StoredRow(NamedTuple):
 
 
 class CachedState(NamedTuple):
-    """A state, and up to where it is stored."""
+    """A state, and the version up to which it is stored, 0 where it is not."""
 
     versioned: Versioned[Execution]
     stored_version: int = 0
-    stored_size: int = 0
 
     @property
     def weight(self) -> int:
         """The room it takes in a cache."""
         return self.versioned.weight
 
-    @property
-    def due(self) -> bool:
-        """Whether it should be stored now."""
-        ahead = self.versioned.version - self.stored_version
-        size = self.versioned.size - self.stored_size
-        return not self.versioned.state.final and (ahead >= MOST_EVENTS or size >= MOST_BYTES)
 
-    @property
-    def stored(self) -> CachedState:
-        """The same once it is stored."""
-        return CachedState(self.versioned, self.versioned.version, self.versioned.size)
+def advance(
+    before: CachedState | None, events: Iterable[Recorded]
+) -> tuple[CachedState, Versioned[Execution] | None]:
+    """The state after some events, and the newest on the way to it that is to be stored, if any."""
+    versioned, stored = before or (None, 0)
+    due = None
+    for event in events:
+        versioned = replay(versioned, [referring(event)])
+        assert versioned is not None
+        if versioned.state.final:
+            stored, due = 0, None
+        elif versioned.version - stored >= MOST_EVENTS or event.size >= LARGE_EVENT:
+            stored, due = versioned.version, versioned
+    assert versioned is not None
+    return CachedState(versioned, stored), due
 
 
 async def read_states(
@@ -80,9 +85,7 @@ async def read_states(
     found = {}
     for row in rows:
         stream = STREAM + row.id
-        start = known.get(stream)
-        stored = (start.version, start.size) if start else ()
-        found[row.id] = CachedState(states[stream], *stored)
+        found[row.id] = CachedState(states[stream], known[stream].version if stream in known else 0)
     return found
 
 
@@ -102,9 +105,9 @@ async def listed(
     ]
 
 
-async def write_states(connection: AsyncConnection, due: Iterable[CachedState]) -> None:
+async def write_states(connection: AsyncConnection, due: Iterable[Versioned[Execution]]) -> None:
     """Store states."""
-    rows = [(one.state.id, one.version, one.position, one.at, frozen(one.state)) for one, *_ in due]
+    rows = [(one.state.id, one.version, one.position, one.at, frozen(one.state)) for one in due]
     if rows:
         await connection.execute(WRITE_STATES, columns(STATE_KINDS, rows), prepare=True)
 

@@ -70,7 +70,7 @@ WRITE_STATES = """INSERT INTO execution_states SELECT * FROM unnest(
     ON CONFLICT (id) DO UPDATE SET version = excluded.version, position = excluded.position,
         at = excluded.at, state = excluded.state"""
 LEAVE = "DELETE FROM {table} WHERE id = ANY(%b::text[])"
-WHEN_ENDED = ("executions_open", "execution_states")
+WHEN_ENDED = ("executions_open",)
 WHEN_GOING_ON = ("executions_ended", "execution_documents")
 """What an execution leaves when it ends, and when it goes on after its end."""
 STORED = "id, version, document, state_version, state_position, state_at, state"

@@ -81,10 +81,10 @@ async def test_rebuild_repairs_damaged_rows(views: str) -> None:
         ask(views, "DELETE FROM executions WHERE id = 'e-2'")
         ask(views, "UPDATE executions SET id = 'nobody' WHERE id = 'e-3'")
         assert await differences(views, store) == [
-            ("executions e-1", "differs in service"),
-            ("executions e-2", "there is no row"),
-            ("executions e-3", "there is no row"),
-            ("executions nobody", "there is a row, but no events lead to it"),
+            ("executions_open e-1", "differs in service"),
+            ("executions_open e-3", "there is no row"),
+            ("executions_open nobody", "there is a row, but no events lead to it"),
+            ("executions_ended e-2", "there is no row"),
         ]
         await rebuilt(views, store)
         assert await differences(views, store) == []

@@ -39,6 +39,9 @@ CHANGES = {
     "_text": "{0} || 'x'::text",
 }
 """Another value of a column, by its type; of a number, one more."""
+OF_STATUS = """CASE {0} WHEN 'failed' THEN 'completed' WHEN 'completed' THEN 'failed'
+    WHEN 'cancelled' THEN 'failed' WHEN 'running' THEN 'paused' ELSE 'running' END"""
+"""Another one of its kind: executions that go on and those that have ended are in tables of their own."""
 COLUMNS = """SELECT a.attname, t.typname, a.attnum = ANY(i.indkey)
     FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
     JOIN LATERAL (SELECT indkey FROM pg_index WHERE indrelid = a.attrelid AND indisunique
@@ -158,7 +161,10 @@ def change_each_column(conninfo: str, name: str) -> dict[str, set[str]]:
             conninfo, SQL("SELECT count({}) FROM {}").format(Identifier(column), Identifier(name))
         )
         row = rows[number % (full[0][0] or len(rows))]
-        other = SQL(CHANGES.get(kind, "coalesce({0}, 0) + 1")).format(Identifier(column))
+        change = CHANGES.get(kind, "coalesce({0}, 0) + 1")
+        if name.startswith("executions_") and column == "status":
+            change = OF_STATUS
+        other = SQL(change).format(Identifier(column))
         where = SQL(" AND ").join(SQL("{} = %s").format(Identifier(one)) for one in table.key)
         ask(
             conninfo,
@@ -278,4 +284,5 @@ def test_verification_leaves_nothing_behind(written: str) -> None:
 
 def test_every_table_that_is_replaced_by_a_rebuild_is_compared() -> None:
     for view in VIEWS.values():
-        assert set(view.compared) == set(view.tables)
+        # Of executions, the one that has the tables of the open and of the ended as its parts has no rows.
+        assert set(view.compared) == set(view.tables) - {"executions"}

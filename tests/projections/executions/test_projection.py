@@ -67,7 +67,7 @@ def test_neither_the_size_of_a_page_nor_of_the_cache_changes_a_row(
 ) -> None:
     async def result(view: Executions, size: int) -> list[Any]:
         async with followed(database, view, log, size) as connection:
-            return await rows(connection, "executions")
+            return [await rows(connection, table) for table in TABLES]
 
     async def check() -> None:
         whole = await result(Executions(CODEC), 10_000)
@@ -89,9 +89,9 @@ def test_emptied_cache_between_pages_changes_no_row(
 
     async def check() -> None:
         async with followed(database, Executions(CODEC), log) as connection:
-            whole = await rows(connection, "executions")
+            whole = [await rows(connection, table) for table in TABLES]
         async with followed(database, Forgetful(CODEC), log, 2) as connection:
-            assert await rows(connection, "executions") == whole
+            assert [await rows(connection, table) for table in TABLES] == whole
 
     asyncio.run(check())
 
