@@ -136,7 +136,16 @@ class StateLoader:
         Raises:
             Damaged: there is no such state, because of what one of the streams holds.
         """
-        return await sealed_states(connection, self.codec, versions)
+        if not versions:
+            return {}
+        values = wanted(versions, (), [COLD] * len(versions), versions.values())
+        found: dict[str, Versioned[Any]] = {}
+        parts = await read_parts(connection, self.codec, LOAD, values)
+        for stream, of_it in by_stream(parts).items():
+            state = fold_parts(self.codec, None, of_it, None)
+            assert state is not None
+            found[stream] = state
+        return found
 
     async def along(
         self,
@@ -259,25 +268,6 @@ async def following(
     for nth, *row in await cursor.fetchall():
         found[asked[nth - 1]].append(EventRow(*row))
     return found
-
-
-async def sealed_states(
-    connection: AsyncConnection, codec: Codec, versions: Mapping[str, int]
-) -> dict[str, Versioned[Any]]:
-    """`StateLoader.states_at`, for those who have no keys.
-
-    Raises:
-        Damaged: there is no such state, because of what one of the streams holds.
-    """
-    if not versions:
-        return {}
-    values = wanted(versions, (), [COLD] * len(versions), versions.values())
-    versioned: dict[str, Versioned[Any]] = {}
-    for stream, parts in by_stream(await read_parts(connection, codec, LOAD, values)).items():
-        state = fold_parts(codec, None, parts, None)
-        assert state is not None
-        versioned[stream] = state
-    return versioned
 
 
 def _reading(
