@@ -98,6 +98,8 @@ def after(timer: Timer | None, recorded: Recorded) -> Timer | None:
         )
     if isinstance(event, ExecutionCompleted | ExecutionCancelled):
         return None
+    if timer is None and isinstance(event, ExecutionUpdated):
+        return None  # tags and metadata may change after the end, too
     if timer is None:
         raise LookupError(f"{recorded.stream} goes on without a beginning")
     return _moved(timer, event, recorded.when).with_due()
