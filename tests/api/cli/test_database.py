@@ -94,7 +94,7 @@ def test_dump_is_restored_with_its_master_key(recorded: Service, tmp_path: Path)
         restored = typed(f"set -e\n{RESTORE}", folder, tmp_path)
         assert restored.returncode == 0, restored.stderr
         assert "All of it is what the events say." in restored.stdout
-        assert "Compared 1 rows of executions" in restored.stdout
+        assert re.search("Compared [1-9][0-9]* rows of executions", restored.stdout)
         heir.start()
         with client(heir) as api:
             shown = api.get("/executions/run-1").json()
