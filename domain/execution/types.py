@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from domain.execution.webhook_events import unknown
 from domain.json_equality import same_json
 from domain.json_forms import Count, Milliseconds, whole
 from domain.model import Value
@@ -167,6 +168,20 @@ HeaderValue = Annotated[str, Field(max_length=8_192, pattern=HEADER_VALUE)]
 Headers = Annotated[dict[HeaderName, HeaderValue], Field(max_length=50)]
 
 
+def _known_events(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    if strange := unknown(patterns):
+        raise ValueError(
+            f"must be names of events, such as `completed`, `status_changed` or `step.*`, "
+            f"but no event is called `{strange[0]}`"
+        )
+    return patterns
+
+
+WebhookEvents = Annotated[
+    tuple[Label, ...], Field(min_length=1, max_length=100), AfterValidator(_known_events)
+]
+
+
 class WebhookPlan(Value):
     """A webhook as a client asks for it.
 
@@ -176,7 +191,7 @@ class WebhookPlan(Value):
 
     id: Id | None = None
     url: Url
-    events: Annotated[tuple[Label, ...], Field(min_length=1, max_length=100)]
+    events: WebhookEvents
     headers: Headers | None = None
     format: Literal["json", "slack"] | None = None
 

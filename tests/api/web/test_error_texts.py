@@ -92,6 +92,15 @@ TEXTS: tuple[tuple[str, Any, str, str], ...] = (
             "but is `ftp://x`"
         ),
     ),
+    (
+        "create",
+        IDS | {"webhooks": [{"url": "https://a.example", "events": ["done"]}]},
+        "webhooks.0.events",
+        (
+            "must be names of events, such as `completed`, `status_changed` or `step.*`, "
+            "but no event is called `done`"
+        ),
+    ),
     ("updateProgress", {"progress": 101}, "progress", "must be a number from 0 to 100, but is 101"),
     (
         "updateProgress",
