@@ -5,6 +5,7 @@ from __future__ import annotations
 from domain.eventlog.codec import Codec
 from projections.analytics.projection import Analytics
 from projections.catalog import Catalog
+from projections.deliveries.projection import Deliveries
 from projections.executions.projection import Executions
 from projections.log_lines.projection import LogLineProjection
 from projections.timers.projection import Timers
@@ -12,6 +13,13 @@ from projections.timers.projection import Timers
 
 def all_projections(
     codec: Codec,
-) -> tuple[Executions, Analytics, Catalog, LogLineProjection, Timers]:
+) -> tuple[Executions, Analytics, Catalog, LogLineProjection, Timers, Deliveries]:
     """Every view there is."""
-    return Executions(codec), Analytics(), Catalog(codec), LogLineProjection(), Timers()
+    return (
+        Executions(codec),
+        Analytics(),
+        Catalog(codec),
+        LogLineProjection(),
+        Timers(),
+        Deliveries(),
+    )

@@ -29,9 +29,10 @@ class DataKey:
     Stream and version are authenticated, so a token moved to another place does not open.
     """
 
-    __slots__ = ("_aead", "_stream")
+    __slots__ = ("_aead", "_stream", "material")
 
     def __init__(self, key: bytes, stream: str) -> None:
+        self.material = key
         self._aead = AESGCM(key)
         self._stream = stream
 

@@ -110,3 +110,33 @@ CREATE TABLE IF NOT EXISTS application_snapshots (
     state              bytea  NOT NULL,
     PRIMARY KEY (originator_id, originator_version)
 );
+
+-- How far the calls of webhooks have come: a row for each webhook of an execution that was owed an event.
+-- Whom was called when follows from no event, so nothing can rebuild these.
+CREATE TABLE IF NOT EXISTS webhook_calls (
+    execution     text COLLATE "C" NOT NULL,
+    webhook       text COLLATE "C" NOT NULL,
+    endpoint      text COLLATE "C" NOT NULL,  -- scheme, host and port
+    position      bigint NOT NULL,            -- the events up to here are delivered or given up
+    next_at       timestamptz,                -- of the next call; NULL: no event waits
+    attempts      integer NOT NULL DEFAULT 0, -- of the event that is next
+    given_up      bigint NOT NULL DEFAULT 0,  -- events that were
+    gone          bigint,                     -- the version of the webhook that was answered with 410
+    failing_since timestamptz,
+    last_at       timestamptz,                -- of the last call, and what came of it
+    status        integer,
+    latency       integer,                    -- milliseconds
+    answer        text,                       -- its first KiB
+    error         text,
+    PRIMARY KEY (execution, webhook)
+);
+CREATE INDEX IF NOT EXISTS webhook_calls_next ON webhook_calls (next_at, endpoint)
+    WHERE next_at IS NOT NULL;
+
+-- Up to where what webhooks are owed was entered there. What is older than this table is not delivered.
+CREATE TABLE IF NOT EXISTS webhook_head (
+    single   boolean PRIMARY KEY DEFAULT true CHECK (single),
+    since    bigint  NOT NULL,
+    position bigint  NOT NULL
+) WITH (fillfactor = 10);
+INSERT INTO webhook_head SELECT true, position, position FROM head ON CONFLICT DO NOTHING;

@@ -53,6 +53,7 @@ def test_projections_are_shown_with_position_lag_and_parked(
         "catalog",
         "logs",
         "timers",
+        "deliveries",
     }
     for each in shown["data"]:
         assert set(each) == {"view", "position", "lag", "parked"}

@@ -76,6 +76,8 @@ def _write_execution(api: httpx.Client, name: str, number: int) -> None:
     path, policy = f"/executions/{name}", POLICY if number % 2 else None
     assignee = {"type": "ai-agent", "id": "claude", "name": "Claude", "model": f"m-{number % 3}"}
     body: JSON = {"$id": name, "order": "order-0", "service": "sdr", "status": "running"}
+    if number % 4 == 0:  # refused at once: a loopback address
+        body["webhooks"] = [{"url": "http://127.0.0.1:9/", "events": ["*"]}]
     body |= {"tags": ["eu"], "metadata": {"n": number}, "assignee": assignee}
     ok(api.post("/executions", json=body | ({"retryPolicy": policy} if policy else {})))
     ok(api.post(f"{path}/steps/a/start", json={"input": {"a": 1}}))

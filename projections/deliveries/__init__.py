@@ -1,0 +1,1 @@
+"""The read model of what webhooks are owed, and how far the calls have come."""

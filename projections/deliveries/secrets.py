@@ -1,0 +1,31 @@
+"""The secret that signs the calls of one webhook."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from domain.eventlog.encryption import DamagedKey, DataKey
+
+PREFIX = "whsec_"
+SECRET_BYTES = 32
+
+
+def signing_secret(key: DataKey, webhook: str) -> bytes:
+    """The secret of a webhook: it follows from the data key of its execution (HKDF, RFC 5869), tells
+    nothing of it, and is gone with it.
+
+    Raises:
+        WrongKey: the data key is damaged.
+    """
+    if isinstance(key, DamagedKey):
+        raise key.error()
+    purpose = f"webhook {webhook}".encode()
+    return HKDF(SHA256(), SECRET_BYTES, salt=None, info=purpose).derive(key.material)
+
+
+def shown_secret(secret: bytes) -> str:
+    """A secret as receivers write it down, in the form of Standard Webhooks."""
+    return PREFIX + b64encode(secret).decode()
