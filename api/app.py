@@ -26,6 +26,7 @@ from api.routes import (
     log_lines,
     steps,
     streams,
+    webhooks,
 )
 from api.routes.log_streams import LogLineStreams
 from api.settings import Settings
@@ -213,6 +214,7 @@ def operations(system: System) -> tuple[Operation, ...]:
             executions.ExecutionHandlers(reader, system.store, system.logs, consistency)
         ),
         *steps.routes(steps.StepHandlers(reader)),
+        *webhooks.routes(webhooks.WebhookHandlers(reader, system.store)),
         *history.routes(
             history.HistoryHandlers(system.history, reader, consistency, event_streams)
         ),

@@ -32,7 +32,7 @@ from api.transport.direct import DirectHttpProtocol, DirectPath
 from api.transport.newcomer import Newcomer
 from api.transport.protocols import NOSNIFF
 from api.transport.websocket_protocol import WebSocketProtocol
-from api.work import Task, relax_collector
+from api.work import relax_collector, task_of
 from api.work_process import WorkProcess
 from domain.errors import Overloaded
 from domain.eventlog.encryption import WrongKey
@@ -127,7 +127,7 @@ def serve(settings: Settings, *, work: bool = True) -> None:
             of_log = log_id(known.serving, settings.schema)
             system = build(settings, known.serving, key, token, of_log)
             listen_socket.listen(listening, settings)
-            task = Task(known.serving, settings.schema, key.hex(), settings.log_level)
+            task = task_of(settings, known.serving, key)
             with (
                 shown(folder.address_file, listen_socket.url_from_here(listening)) as sign,
                 WorkProcess(task) if work else nullcontext() as worker,

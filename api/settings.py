@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import fields
 from difflib import get_close_matches
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,6 +34,13 @@ def long_enough(token: str) -> str:
     return token
 
 
+def of_networks(text: str) -> str:
+    """Networks with commas between them. Raises ValueError where one of them is none."""
+    for part in text.split(","):
+        ip_network(part.strip())
+    return text
+
+
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Settings:
     """How one process of the service is set up.
@@ -55,6 +63,7 @@ class Settings:
     queue_limit: Annotated[int, Field(ge=1)] = 10_000
     stream_limit: Annotated[int, Field(ge=1)] = 15_000
     connections_per_address: Annotated[int, Field(ge=1)] | None = None
+    webhook_allow: Annotated[str, AfterValidator(of_networks)] = ""
     database_connections: Annotated[int, Field(ge=2, le=1000)] = 10
 
 

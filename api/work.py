@@ -1,5 +1,5 @@
-"""The work that no request waits for: keeping the views up to the log, firing timers. Its parts are
-wired here.
+"""The work that no request waits for: keeping the views up to the log, firing timers, calling
+webhooks. Its parts are wired here.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
 from api.clock import Clock, new_id
+from api.settings import Settings
 from domain import registry
 from domain.eventlog.encryption import KEY_BYTES, Vault
 from domain.eventlog.keyring import Keyring
@@ -22,9 +23,13 @@ from domain.writer.command_bus import Bus
 from projections.engine.runner import Runner
 from projections.registry import all_projections
 from workers.timers import TimerWorker
+from workers.webhooks.addresses import networks
+from workers.webhooks.deliveries import WebhookWorker
+from workers.webhooks.http_client import HttpClient
+from workers.webhooks.receiver import Receiver
 
-CONNECTIONS = 2
-"""To read the states that timers are fired on."""
+CONNECTIONS = 3
+"""To read the states that timers are fired on, and what webhooks are sent."""
 WATCH = 1.0
 """Seconds between two calls of `watch`."""
 NO_KEY = Vault(bytes(KEY_BYTES))
@@ -40,8 +45,10 @@ def new_runner(conninfo: str, schema: str, listener: Listener) -> Runner:
 
 
 @asynccontextmanager
-async def working(conninfo: str, schema: str, master_key: bytes) -> AsyncIterator[Runner]:
-    """The views follow the log, and timers are fired, while the block runs."""
+async def working(
+    conninfo: str, schema: str, master_key: bytes, webhook_allow: str = ""
+) -> AsyncIterator[Runner]:
+    """The views follow the log, timers are fired and webhooks are called, while the block runs."""
     listener = Listener(conninfo, schema)
     runner = new_runner(conninfo, schema, listener)
     vault = Vault(master_key)
@@ -49,14 +56,19 @@ async def working(conninfo: str, schema: str, master_key: bytes) -> AsyncIterato
     clock = Clock()
     bus = Bus(store, clock, new_id, random.random)
     timers = TimerWorker(bus, conninfo, schema, clock)
+    client = HttpClient(networks(webhook_allow))
+    webhooks = WebhookWorker(Receiver(store, client), conninfo, schema, clock, random.random)
     await store.open()
     listener.start()
     runner.start()
     bus.start()
     timers.start()
+    webhooks.start()
     try:
         yield runner
     finally:
+        await webhooks.stop()
+        await client.close()
         await timers.stop()
         await bus.stop()
         await runner.stop()
@@ -65,12 +77,22 @@ async def working(conninfo: str, schema: str, master_key: bytes) -> AsyncIterato
 
 
 class Task(NamedTuple):
-    """Which log a process works for, and how much it says about that. The master key is in hexadecimal."""
+    """Which log a process works for, how much it says about that, and which networks
+    webhooks may reach besides public ones. The master key is in hexadecimal.
+    """
 
     conninfo: str
     schema: str
     master_key: str
     log_level: str
+    webhook_allow: str = ""
+
+
+def task_of(settings: Settings, conninfo: str, master_key: bytes) -> Task:
+    """The task that the settings give a process."""
+    return Task(
+        conninfo, settings.schema, master_key.hex(), settings.log_level, settings.webhook_allow
+    )
 
 
 def work_until_stopped(task: Task, watch: Callable[[], object] = lambda: None) -> None:
@@ -83,7 +105,8 @@ async def _until_stopped(task: Task, watch: Callable[[], object]) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with working(task.conninfo, task.schema, bytes.fromhex(task.master_key)):
+    key = bytes.fromhex(task.master_key)
+    async with working(task.conninfo, task.schema, key, task.webhook_allow):
         while not stopped.is_set():
             watch()
             with suppress(TimeoutError):

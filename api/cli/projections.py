@@ -20,7 +20,7 @@ from api.embedded_postgres.data_dir import DataDir
 from api.server import Database, database, keep_running, require_key_of_log
 from api.settings import Settings, SetupError, environment_of_children, read
 from api.telemetry.logging import configure_logging
-from api.work import NO_KEY, Task, work_until_stopped
+from api.work import NO_KEY, task_of, work_until_stopped
 from domain import registry
 from domain.errors import Overloaded
 from domain.eventlog.keyring import Keyring
@@ -50,11 +50,11 @@ def on_log(data_dir: Path | None, work: Work, check: Check = lambda _, __, ___: 
 
 
 def work(data_dir: Path | None) -> None:
-    """Keep the views up to the log, and fire timers, until a signal ends it."""
-    with _log_of(data_dir, require_key_of_log, begin_again=True) as (known, schema):
+    """Keep the views up to the log, fire timers and call webhooks, until a signal ends it."""
+    with _log_of(data_dir, require_key_of_log, begin_again=True) as (known, _):
         settings = read(data_dir=data_dir)
         key = DataDir(settings.data_dir).master_key()
-        task = Task(known.serving, schema, key.hex(), settings.log_level)
+        task = task_of(settings, known.serving, key)
         work_until_stopped(task, lambda: keep_running(known.postgres))
 
 

@@ -19,6 +19,7 @@ from domain.model import Command, Creation
 PATH_PARTS: Mapping[str, Any] = {
     "id": {"type": "string", "pattern": f"^{ID.pattern}$"},
     "step": {"type": "string", "minLength": 1, "maxLength": 255},
+    "webhook": {"type": "string", "minLength": 1, "maxLength": 255},
     "code": {"type": "string"},
 }
 IF_MATCH = r'^(\*|(W/)?"[0-9]{1,18}(-[a-z0-9-]*)?"(, *(W/)?"[0-9]{1,18}(-[a-z0-9-]*)?")*)$'

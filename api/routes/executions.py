@@ -26,7 +26,7 @@ from projections.log_lines.reader import LogLinePages
 from projections.representations.execution import checkpoint_document, with_logs
 from projections.representations.execution_schema import ServiceExecution
 
-PARTS = ["status", "progress", "result", "error", "attempts", "metrics", "webhooks"]
+PARTS = ["status", "progress", "result", "error", "attempts", "metrics"]
 
 
 EXPAND = Parameter("expand", f"Relations to show whole: {', '.join(RELATIONS)}")

@@ -30,6 +30,7 @@ def test_variable_is_the_field_in_capitals() -> None:
         "EXECUTIONS_STREAM_LIMIT": "9",
         "EXECUTIONS_CONNECTIONS_PER_ADDRESS": "8",
         "EXECUTIONS_DATABASE_CONNECTIONS": "3",
+        "EXECUTIONS_WEBHOOK_ALLOW": "10.0.0.0/8, fd00::/8",
     }
     settings = dataclasses.asdict(read(variables))
     assert {
@@ -66,6 +67,8 @@ def test_settings_never_change() -> None:
         ("EXECUTIONS_SCHEMA", 'a"; DROP'),
         ("EXECUTIONS_LOG_LEVEL", "loud"),
         ("EXECUTIONS_QUEUE_LIMIT", "0"),
+        ("EXECUTIONS_WEBHOOK_ALLOW", "10.0.0.0/8,intranet"),
+        ("EXECUTIONS_WEBHOOK_ALLOW", "10.0.0.1/8"),
     ],
 )
 def test_bad_value_is_refused_in_one_line_that_names_it(variable: str, value: str) -> None:

@@ -20,7 +20,7 @@ POLICY: JSON = {
     "maxDelay": 60_000,
     "jitter": "full",
 }
-HOOK: JSON = {"url": "https://example.com/hook", "events": ["completed"], "headers": {"X": "y"}}
+HOOK: JSON = {"url": "https://hooks.example/hook", "events": ["completed"], "headers": {"X": "y"}}
 SETTINGS: JSON = {
     "assignee": ASSIGNEE,
     "priority": "high",
@@ -71,6 +71,11 @@ WITH_BODY = [operation for operation in OPERATIONS if operation.body is not None
 def path_of(operation: Operation, identity: str = "no-such") -> str:
     """The path with everything in it filled in."""
     filled = operation.path
-    for name, value in (("id", identity), ("step", "s-1"), ("code", "invalid")):
+    for name, value in (
+        ("id", identity),
+        ("step", "s-1"),
+        ("webhook", "wh-1"),
+        ("code", "invalid"),
+    ):
         filled = filled.replace(f"{{{name}}}", value)
     return filled

@@ -12,7 +12,7 @@ from api.documents.openapi import ANSWER_HEADERS, document
 from api.web.operation import Operation
 from tests.support.api_client import ERROR, Catalog, Executions
 from tests.support.declared import nullable, require_declared
-from tests.support.operation_examples import BODIES, STEP, path_of
+from tests.support.operation_examples import BODIES, HOOK, STEP, path_of
 from tests.support.operations import OPERATIONS
 
 DOCUMENT = document(OPERATIONS)
@@ -48,7 +48,7 @@ def path(operation: Operation, executions: Executions, catalog: Catalog, api: ht
     if kind != "executions":
         known = {f"{name}s": identity for name, identity in catalog._asdict().items()}
         return path_of(operation, {**known, "users": catalog.customer}.get(kind, "none"))
-    execution = executions.running(steps=[STEP])
+    execution = executions.running(steps=[STEP], webhooks=[HOOK])
     if operation.name in BEFORE:
         command, content = BEFORE[operation.name]
         executions.tell(execution, command, **content)

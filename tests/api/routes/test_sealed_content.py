@@ -37,7 +37,7 @@ def secret(name: str) -> str:
 def stories(api: httpx.Client, executions: Executions) -> list[str]:
     """A completed, a failed and a cancelled execution, with something sealed wherever it can be."""
     hook = {
-        "url": "https://example.com/hook",
+        "url": "https://hooks.example/hook",
         "events": ["completed"],
         "headers": {"Authorization": secret("header")},
     }
@@ -119,7 +119,7 @@ def test_masked_header_sent_back_keeps_its_value_unseen(
 ) -> None:
     before = ok(api.get(f"/executions/{stories[0]}"))["webhooks"]
     assert "secret" not in str(before).lower()
-    hook = {"url": "https://example.com", "events": ["failed"], "headers": {"X-Key": "k"}}
+    hook = {"url": "https://hooks.example", "events": ["failed"], "headers": {"X-Key": "k"}}
     made: JSON = executions.create(webhooks=[hook])
     answer = api.put(f"/executions/{made['$id']}", json={"webhooks": made["webhooks"]})
     assert ok(answer)["webhooks"] == made["webhooks"]

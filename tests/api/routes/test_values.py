@@ -14,7 +14,7 @@ from api.web.input.json_text import DEEPEST
 from tests.support.api_client import JSON, POLICY, Catalog, Executions, ok, refused
 
 HOOK = {
-    "url": "https://example.com/hook",
+    "url": "https://hooks.example/hook",
     "events": ["completed"],
     "headers": {"X-Key": "secret"},
 }

@@ -1,0 +1,150 @@
+"""Webhooks of a real service arrive at least once and in order, also when the process that calls them dies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import httpx
+import pytest
+from standardwebhooks import Webhook as Verifier
+
+from tests.resilience.test_timers import begin, client
+from tests.support import webhook_receiver as receivers
+from tests.support.service_process import Service, serving
+from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
+
+SOON = 30
+REDIRECT = b"HTTP/1.1 302 Found\r\nLocation: /stolen\r\nContent-Length: 0\r\n\r\n"
+BAD = {
+    "/silent": receivers.SILENT,
+    "/broken": receivers.BROKEN,
+    "/gone": receivers.GONE,
+    "/cut": receivers.CUT_IN_HEAD,
+    "/redirect": REDIRECT,
+}
+STRANGE = {
+    "/endless": receivers.ENDLESS,
+    "/short": receivers.CUT_SHORT,
+    "/stalled": receivers.STALLED,
+}
+DONE = {"success": True, "output": None, "summary": "done"}
+
+
+@pytest.fixture(scope="module")
+def calling() -> Iterator[Service]:
+    with serving(EXECUTIONS_WEBHOOK_ALLOW="127.0.0.0/8") as service:
+        yield service
+
+
+@contextmanager
+def receiving(**answers: bytes) -> Iterator[WebhookReceiver]:
+    """A receiver in a thread of its own."""
+    made: list[WebhookReceiver] = []
+    started, over = threading.Event(), asyncio.Event()
+
+    async def run() -> None:
+        async with webhook_receiver() as receiver:
+            receiver.answers.update(answers)
+            loops.append(asyncio.get_running_loop())
+            made.append(receiver)
+            started.set()
+            await over.wait()
+
+    loops: list[asyncio.AbstractEventLoop] = []
+    thread = threading.Thread(target=lambda: asyncio.run(run()), name="receiver")
+    thread.start()
+    assert started.wait(SOON)
+    try:
+        yield made[0]
+    finally:
+        loops[0].call_soon_threadsafe(over.set)
+        thread.join(SOON)
+
+
+def hooked(receiver: WebhookReceiver, path: str, *events: str) -> dict[str, Any]:
+    return {"webhooks": [{"url": receiver.url(path), "events": events or ["*"]}]}
+
+
+def health(api: httpx.Client, execution: str) -> dict[str, Any]:
+    [hook] = api.get(f"/executions/{execution}/webhooks").json()
+    found: dict[str, Any] = hook.get("health", {"state": "not seen yet"})
+    return found
+
+
+def until_state(api: httpx.Client, execution: str, state: str) -> dict[str, Any]:
+    end = time.monotonic() + SOON
+    while (shown := health(api, execution))["state"] != state:
+        assert time.monotonic() < end, shown
+        time.sleep(0.05)
+    return shown
+
+
+def test_events_arrive_at_least_once_and_in_order_while_the_process_that_calls_is_killed(
+    calling: Service, thorough: bool
+) -> None:
+    rng = random.Random(7)
+    with receiving(**BAD) as receiver, closing(client(calling)) as api:
+        for path in BAD:
+            begin(api, **hooked(receiver, path))
+        paths = {begin(api, **hooked(receiver, f"/e-{n}")): f"/e-{n}" for n in range(20)}
+        for _ in range(10 if thorough else 2):
+            for execution in paths:
+                api.post(f"/executions/{execution}/progress", json={"progress": rng.random()})
+            killed = calling.work_process()
+            os.kill(killed, signal.SIGKILL)
+            for execution in paths:
+                api.post(f"/executions/{execution}/progress", json={"progress": rng.random()})
+            calling.work_process(other_than=killed)
+        for execution, path in paths.items():
+            api.post(f"/executions/{execution}/complete", json=DONE)
+            page = api.get(f"/executions/{execution}/events?limit=500").json()
+            expected = [event["position"] for event in page["data"]]
+            end = time.monotonic() + SOON
+            while sorted(set(came := receiver.positions(path))) != expected:
+                assert time.monotonic() < end, (came, expected)
+                time.sleep(0.05)
+            assert came == sorted(came)
+        assert "/stolen" not in {call.path for call in receiver.calls}
+    verified = calling.verify()
+    assert verified.returncode == 0, verified.stdout
+
+
+def test_receivers_that_misbehave_are_shown_as_they_are(calling: Service) -> None:
+    bad = {path: answer for path, answer in BAD.items() if path != "/silent"}
+    with receiving(**bad, **STRANGE) as receiver, closing(client(calling)) as api:
+        hooks = {path: begin(api, **hooked(receiver, path, "created")) for path in (*bad, *STRANGE)}
+        broken = until_state(api, hooks["/broken"], "failing")
+        assert (broken["lastStatus"], broken["lastAnswer"]) == (500, "broken")
+        assert broken["waiting"] == 1
+        assert until_state(api, hooks["/redirect"], "failing")["lastStatus"] == 302
+        assert "lastStatus" not in until_state(api, hooks["/cut"], "failing")
+        assert until_state(api, hooks["/gone"], "gone")["lastStatus"] == 410
+        for path in STRANGE:
+            assert until_state(api, hooks[path], "delivered")["waiting"] == 0
+
+
+def test_receiver_verifies_a_call_with_the_secret_that_the_service_shows(
+    calling: Service,
+) -> None:
+    with receiving() as receiver, closing(client(calling)) as api:
+        execution = begin(api, **hooked(receiver, "/signed", "created"))
+        until_state(api, execution, "delivered")
+        secret = api.get(f"/executions/{execution}/webhooks/wh-1/secret").json()["secret"]
+        [call] = receiver.calls
+        assert Verifier(secret).verify(call.body, call.headers)["subject"] == execution
+
+
+def test_loopback_is_refused_where_the_setting_does_not_allow_it(service: Service) -> None:
+    with receiving() as receiver, closing(client(service)) as api:
+        execution = begin(api, **hooked(receiver, "/hook"))
+        refused = until_state(api, execution, "failing")
+        assert "(loopback): EXECUTIONS_WEBHOOK_ALLOW" in refused["lastError"]
+        assert receiver.calls == []

@@ -1,0 +1,354 @@
+"""Webhooks are called at least once and in order, whatever receivers, clocks and owners do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import pytest
+from psycopg import AsyncConnection
+from standardwebhooks import Webhook as Verifier
+
+from domain import registry
+from domain.eventlog.encryption import Vault
+from domain.eventlog.keyring import Keyring
+from domain.eventlog.sessions import session_options
+from domain.eventlog.store import Store
+from domain.execution.commands import CompleteExecution, UpdateExecution, UpdateProgress
+from domain.execution.events import ExecutionCreated, ExecutionStarted, ExecutionStarting
+from domain.execution.types import Webhook
+from domain.model import Command, Recorded
+from domain.writer.command_bus import Bus
+from domain.writer.message import Message
+from projections.deliveries import calls
+from projections.deliveries.health import Health, health_of
+from projections.deliveries.projection import Deliveries
+from projections.deliveries.secrets import shown_secret, signing_secret
+from projections.engine.follower import Follower
+from projections.engine.migrations import migrate_projections
+from projections.engine.pages import LogPages
+from workers.webhooks import deliveries
+from workers.webhooks.deliveries import WebhookWorker
+from workers.webhooks.http_client import CallFailed, Response
+from workers.webhooks.receiver import Receiver
+
+pytestmark = pytest.mark.anyio
+SCHEMA = "executions"
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+OK, BROKEN, GONE = (
+    Response(200, b"ok", None),
+    Response(500, b"br\0ken", None),
+    Response(410, b"", None),
+)
+DONE = CompleteExecution(success=True, output={"private": "word"}, summary="done")
+
+
+@dataclass
+class FakeClient:
+    """Answers as `answer` says, and keeps what was sent."""
+
+    answer: Callable[[str], Response] = lambda _: OK
+    sent: list[tuple[str, Mapping[str, str], bytes]] = field(default_factory=list)
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
+        self.sent.append((url, headers, body))
+        return self.answer(url)
+
+    def told(self, url: str = "https://a.example/") -> list[tuple[int, str]]:
+        """Version and type of each event that was sent to a URL."""
+        bodies = [orjson.loads(body) for to, _, body in self.sent if to == url]
+        return [(body["version"], body["type"].removeprefix("execution.")) for body in bodies]
+
+
+def hook(url: str = "https://a.example/", *events: str, **more: Any) -> Webhook:
+    return Webhook(**{"id": "wh-1", "url": url, "events": events or ("*",), **more})
+
+
+async def settle(worker: WebhookWorker) -> None:
+    """Wait until no call is under way."""
+    while worker._calls:
+        await asyncio.gather(*worker._calls.values())
+
+
+@dataclass
+class World:
+    """A log with one writer, whose clock the test moves, and the read model of its webhooks."""
+
+    store: Store
+    connection: AsyncConnection
+    now: datetime = NOON
+    client: FakeClient = field(default_factory=FakeClient)
+
+    def __post_init__(self) -> None:
+        self.bus = Bus(self.store, lambda: self.now, str, lambda: 0.0)
+        self.follower = Follower(Deliveries(), LogPages(self.store, Deliveries.types))
+
+    async def begin(self, id_: str, *hooks: Webhook, occurred_at: datetime | None = None) -> None:
+        """An execution that runs: three events."""
+        created = ExecutionCreated(
+            order="o", service="s", customer="c", provider="p", webhooks=hooks
+        )
+        async with self.store.transaction() as transaction:
+            stream, rows = f"execution/{id_}", []
+            key = self.store.keyring.get_or_create(stream)
+            for version, event in enumerate((created, ExecutionStarting(), ExecutionStarted()), 1):
+                place = transaction.position + version
+                recorded = Recorded(
+                    stream, version, place, self.now, event, "tester", occurred_at=occurred_at
+                )
+                rows.append(self.store.codec.encode(recorded, key))
+            await transaction.append(rows, [], self.now)
+
+    async def send(self, id_: str, command: Command[Any]) -> None:
+        await self.bus.send(Message(f"execution/{id_}", command, "tester"))
+
+    def worker(self) -> WebhookWorker:
+        receiver = Receiver(self.store, self.client)
+        return WebhookWorker(receiver, "", SCHEMA, lambda: self.now, lambda: 0.0)
+
+    async def follow(self) -> None:
+        while await self.follower.catch_up(self.connection):
+            pass
+        assert self.follower.parked == 0
+
+    async def call(self, worker: WebhookWorker, after: timedelta = timedelta()) -> None:
+        """Let time pass, and call until nothing is due."""
+        self.now += after
+        await self.follow()
+        while await calls.take(self.connection, self.now):
+            pass
+        while await worker.begin(self.connection):
+            await settle(worker)
+
+    async def health(self, id_: str = "e", webhook: str = "wh-1") -> Health:
+        return (await health_of(self.connection, id_))[webhook]
+
+
+@pytest.fixture
+async def world(database: str) -> AsyncIterator[World]:
+    migrate_projections(database, SCHEMA, [Deliveries()])
+    store = Store(database, SCHEMA, registry.codec(), Keyring(Vault(b"k" * 32)))
+    await store.open()
+    connecting = AsyncConnection.connect(database, autocommit=True, options=session_options(SCHEMA))
+    async with await connecting as connection:
+        made = World(store, connection)
+        made.bus.start()
+        yield made
+        await made.bus.stop()
+    await store.close()
+
+
+async def test_webhook_gets_the_events_that_it_asks_for_in_order_and_once(world: World) -> None:
+    worker = world.worker()
+    await world.begin("e", hook("https://a.example/", "started", "completed"))
+    await world.send("e", UpdateProgress(progress=5))
+    await world.send("e", DONE)
+    await world.call(worker)
+    await world.call(worker, MINUTE)
+    assert world.client.told() == [(3, "started"), (5, "completed")]
+    assert (await world.health()).state == "delivered"
+
+
+async def test_body_is_the_envelope_signed_by_the_secret_of_the_webhook(world: World) -> None:
+    world.now = datetime.now(UTC)
+    await world.begin(
+        "e", hook("https://a.example/", "completed", headers={"X-Key": "k", "Host": "x"})
+    )
+    await world.send("e", DONE)
+    await world.call(world.worker())
+    [(_, headers, body)] = world.client.sent
+    key = (await world.store.keys(["execution/e"]))["execution/e"]
+    assert key is not None
+    envelope = Verifier(shown_secret(signing_secret(key, "wh-1"))).verify(body, dict(headers))
+    assert envelope["data"]["result"]["output"] == {"private": "word"}
+    assert envelope["timestamp"] == envelope["time"]
+    assert headers["webhook-id"] == f"msg_{envelope['position']}_wh-1"
+    assert headers["X-Key"] == "k"
+    assert "Host" not in headers
+
+
+async def test_headers_of_a_webhook_are_masked_in_what_is_sent(world: World) -> None:
+    await world.begin("e", hook(headers={"X-Key": "s3cret"}))
+    await world.call(world.worker())
+    assert world.client.sent[0][1]["X-Key"] == "s3cret"
+    assert all(b"s3cret" not in body for _, _, body in world.client.sent)
+
+
+async def test_slack_gets_a_line_without_content(world: World) -> None:
+    await world.begin("e", hook("https://a.example/", "completed", format="slack"))
+    await world.send("e", DONE)
+    await world.call(world.worker())
+    [(_, _, body)] = world.client.sent
+    assert orjson.loads(body) == {
+        "text": "Execution e of s: completed, now completed after 0 s, cost 0 USD"
+    }
+
+
+async def test_event_that_is_not_taken_is_sent_again_and_holds_up_those_after_it(
+    world: World,
+) -> None:
+    worker = world.worker()
+    world.client.answer = lambda _: BROKEN
+    await world.begin("e", hook())
+    await world.call(worker)
+    health = await world.health()
+    assert (health.state, health.waiting, health.status) == ("failing", 3, 500)
+    assert (health.answer, health.error) == ("brken", "answered 500")
+    assert (health.next_at, health.failing_since) == (NOON + MINUTE, NOON)
+    await world.call(worker, 59 * SECOND)
+    assert len(world.client.sent) == 1
+    await world.call(worker, SECOND)
+    world.client.answer = lambda _: OK
+    await world.call(worker, 5 * MINUTE)
+    assert [version for version, _ in world.client.told()] == [1, 1, 1, 2, 3]
+    assert len({headers["webhook-id"] for _, headers, _ in world.client.sent}) == 3
+    health = await world.health()
+    assert (health.state, health.waiting, health.failing_since) == ("delivered", 0, None)
+
+
+async def test_event_is_given_up_after_six_calls_and_the_next_one_follows(world: World) -> None:
+    worker = world.worker()
+    world.client.answer = lambda _: BROKEN
+    await world.begin("e", hook("https://a.example/", "starting", "started"))
+    for minutes in (0, 1, 5, 30, 120, 720):
+        await world.call(worker, minutes * MINUTE)
+    assert [version for version, _ in world.client.told()] == [2] * 6 + [3]
+    health = await world.health()
+    assert (health.given_up, health.waiting, health.state) == (1, 1, "failing")
+
+
+async def test_receiver_that_asks_for_more_time_gets_it(world: World) -> None:
+    worker = world.worker()
+    world.client.answer = lambda _: Response(503, b"", "600")
+    await world.begin("e", hook("https://a.example/", "started"))
+    await world.call(worker)
+    assert (await world.health()).next_at == NOON + 10 * MINUTE
+
+
+async def test_receiver_that_is_gone_is_called_no_more_until_its_webhook_is_changed(
+    world: World,
+) -> None:
+    worker = world.worker()
+    world.client.answer = lambda _: GONE
+    await world.begin("e", hook())
+    await world.send("e", UpdateProgress(progress=5))
+    await world.call(worker)
+    assert len(world.client.sent) == 1
+    health = await world.health()
+    assert (health.state, health.waiting, health.given_up) == ("gone", 0, 4)
+    world.client.answer = lambda _: OK
+    plan = {"id": "wh-1", "url": "https://a.example/new", "events": ("*",)}
+    await world.send("e", UpdateExecution.model_validate({"webhooks": (plan,)}))
+    await world.call(worker, MINUTE)
+    assert world.client.told("https://a.example/new") == [(5, "updated")]
+    assert (await world.health()).state == "delivered"
+
+
+async def test_call_without_an_answer_is_kept_with_its_reason(world: World) -> None:
+    def failing(_: str) -> Response:
+        raise CallFailed("127.0.0.1 is refused (loopback)")
+
+    world.client.answer = failing
+    await world.begin("e", hook())
+    await world.call(world.worker())
+    health = await world.health()
+    assert (health.status, health.error) == (None, "127.0.0.1 is refused (loopback)")
+
+
+async def test_webhook_that_was_removed_gets_nothing_more(world: World) -> None:
+    worker = world.worker()
+    world.client.answer = lambda _: BROKEN
+    await world.begin("e", hook())
+    await world.call(worker)
+    await world.send("e", UpdateExecution(webhooks=()))
+    await world.call(worker, MINUTE)
+    assert len(world.client.sent) == 1
+    assert await health_of(world.connection, "e") == {}
+
+
+async def test_events_that_were_imported_are_not_sent(world: World) -> None:
+    await world.begin("e", hook(), occurred_at=NOON - timedelta(days=2))
+    await world.begin("f", hook(), occurred_at=NOON - timedelta(hours=2))
+    await world.call(world.worker())
+    assert {orjson.loads(body)["subject"] for _, _, body in world.client.sent} == {"f"}
+
+
+async def test_events_older_than_the_first_start_are_not_sent(world: World) -> None:
+    await world.begin("e", hook())
+    await world.connection.execute(
+        "UPDATE webhook_head SET (since, position) = (SELECT position, position FROM head)"
+    )
+    await world.follow()
+    assert (await world.health()).waiting == 0
+    await world.send("e", UpdateProgress(progress=5))
+    await world.call(world.worker())
+    assert world.client.told() == [(4, "progress")]
+
+
+async def test_read_model_that_is_made_again_sends_nothing_twice_and_loses_nothing(
+    world: World,
+) -> None:
+    worker = world.worker()
+    await world.begin("e", hook("https://a.example/"), hook("https://b.example/", id="wh-2"))
+    world.client.answer = lambda url: BROKEN if "b." in url else OK
+    await world.call(worker)
+    await world.connection.execute("UPDATE bookmarks SET position = 0 WHERE view = 'deliveries'")
+    await world.connection.execute("TRUNCATE deliveries, webhooks")
+    world.follower.view.forget()
+    world.now += MINUTE
+    assert not await calls.take(world.connection, world.now)
+    while await worker.begin(world.connection):
+        await settle(worker)
+    world.client.answer = lambda _: OK
+    await world.call(worker, MINUTE)
+    assert [version for version, _ in world.client.told()] == [1, 2, 3]
+    assert [version for version, _ in world.client.told("https://b.example/")] == [1, 1, 2, 3]
+
+
+async def test_endpoint_that_fails_takes_one_place_and_no_other_endpoint_waits(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "AT_ONCE", 10)
+    monkeypatch.setattr(deliveries, "OF_AN_ENDPOINT", 4)
+    world.client.answer = lambda url: BROKEN if "dead." in url else OK
+    for number in range(20):
+        await world.begin(f"dead-{number}", hook(f"https://dead.example/{number}", "started"))
+    await world.begin("live", hook("https://a.example/", "started"))
+    await world.follow()
+    worker = world.worker()
+    await calls.take(world.connection, world.now)
+    begun = await worker.begin(world.connection) + await worker.begin(world.connection)
+    assert begun == 4 + 1  # the one that lives is among them
+    await settle(worker)
+    assert world.client.told() == [(3, "started")]
+    assert await worker.begin(world.connection) == 1
+    await settle(worker)
+
+
+async def test_execution_whose_key_is_gone_is_not_sent(world: World) -> None:
+    await world.begin("e", hook())
+    await world.connection.execute("DELETE FROM data_keys")
+    world.store.keyring.forget()
+    await world.call(world.worker())
+    assert world.client.sent == []
+    assert "cannot be read" in str((await world.health()).error)
+
+
+async def test_event_taken_between_the_last_look_and_the_rest_is_sent(world: World) -> None:
+    worker, key = world.worker(), calls.Key("e", "wh-1")
+    await world.begin("e", hook())
+    await world.call(worker)
+    await world.send("e", UpdateProgress(progress=5))
+    await world.follow()
+    await world.connection.execute("UPDATE webhook_calls SET next_at = %s", (NOON,))
+    await calls.take(world.connection, world.now)
+    await calls.rest(world.connection, key, world.now + MINUTE)
+    await world.call(worker)
+    assert [version for version, _ in world.client.told()] == [1, 2, 3, 4]
+    await calls.rest(world.connection, key, world.now + MINUTE)
+    assert (await world.health()).next_at is None

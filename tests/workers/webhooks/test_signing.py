@@ -1,0 +1,52 @@
+"""Receivers verify calls with the published library of Standard Webhooks."""
+
+from __future__ import annotations
+
+import hmac
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from domain.eventlog.encryption import Vault
+from projections.deliveries.secrets import shown_secret, signing_secret
+from workers.webhooks.signing import signatures
+
+KEY, WRAPPED = Vault(b"k" * 32).make("execution/e")
+SECRET = signing_secret(KEY, "wh-1")
+BODY = b'{"id":"1","data":{"text":"\xc3\xbc"}}'
+
+
+def test_published_library_verifies_the_signature() -> None:
+    headers = signatures(SECRET, "msg_7_wh-1", datetime.now(UTC), BODY)
+    assert Webhook(shown_secret(SECRET)).verify(BODY, headers)["id"] == "1"
+
+
+@pytest.mark.parametrize("changed", ["body", "id", "time", "secret"])
+def test_published_library_refuses_what_was_changed(changed: str) -> None:
+    now, secret, body = datetime.now(UTC), SECRET, BODY
+    headers = signatures(SECRET, "msg_7_wh-1", now, BODY)
+    match changed:
+        case "body":
+            body = BODY.replace(b"1", b"2")
+        case "id":
+            headers["webhook-id"] = "msg_8_wh-1"
+        case "time":
+            headers["webhook-timestamp"] = str(int((now + timedelta(seconds=1)).timestamp()))
+        case _:
+            secret = signing_secret(KEY, "wh-2")
+    with pytest.raises(WebhookVerificationError):
+        Webhook(shown_secret(secret)).verify(body, headers)
+
+
+def test_own_header_is_the_hmac_of_the_body_in_hexadecimal() -> None:
+    headers = signatures(SECRET, "m", datetime.now(UTC), BODY)
+    assert headers["x-webhook-signature"] == hmac.new(SECRET, BODY, "sha256").hexdigest()
+
+
+def test_secret_is_the_same_after_the_key_is_read_again_and_another_for_each_webhook() -> None:
+    read = Vault(b"k" * 32).unwrap(WRAPPED, "execution/e")
+    assert signing_secret(read, "wh-1") == SECRET
+    assert signing_secret(read, "wh-2") != SECRET
+    other, _ = Vault(b"k" * 32).make("execution/e")
+    assert signing_secret(other, "wh-1") != SECRET

@@ -1,0 +1,70 @@
+"""Which addresses a webhook may reach. The table names what only machines near the server should reach."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+SETTING = "EXECUTIONS_WEBHOOK_ALLOW"
+
+RULES: dict[str, tuple[str, ...]] = {
+    "loopback": ("127.0.0.0/8", "::1/128"),
+    "unspecified": ("0.0.0.0/8", "::/128"),
+    "private": ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fec0::/10"),
+    "metadata service": ("169.254.169.254/32", "100.100.100.200/32", "168.63.129.16/32"),
+    "link-local": ("169.254.0.0/16", "fe80::/10"),
+    "carrier-grade NAT": ("100.64.0.0/10",),
+    "multicast": ("224.0.0.0/4", "ff00::/8"),
+    "NAT64": ("64:ff9b::/96", "64:ff9b:1::/48"),
+    "tunnel": ("2002::/16", "2001::/32", "192.88.99.0/24"),
+    "embedded IPv4": ("::/96", "::ffff:0:0:0/96"),
+    "documentation or test": (
+        *("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "198.18.0.0/15"),
+        *("2001:db8::/32", "2001:2::/48", "3fff::/20"),
+    ),
+    "reserved": ("192.0.0.0/24", "240.0.0.0/4", "100::/64", "2001:10::/28", "5f00::/16"),
+}
+"""A name for each range that is refused; the first that fits is named."""
+_RULES = [(name, ip_network(text)) for name, texts in RULES.items() for text in texts]
+_GLOBAL_6 = IPv6Network("2000::/3")
+
+
+class AddressRefused(Exception):
+    """A webhook may not reach this address; the message names the rule and the setting."""
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """The networks of the setting: CIDRs with commas between them.
+
+    Raises:
+        ValueError: one of them is none.
+    """
+    return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+
+
+def check(text: str, allowed: Sequence[Network]) -> None:
+    """Let an address pass, or raise `AddressRefused`.
+
+    An IPv4 address in the form of IPv6 (`::ffff:10.0.0.1`) is judged as the address that it is.
+    """
+    address: Address = ip_address(text)
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if any(address in network for network in allowed):
+        return
+    rule = next((name for name, network in _RULES if address in network), None)
+    if rule is None and isinstance(address, IPv6Address) and address not in _GLOBAL_6:
+        rule = "reserved"
+    if rule is not None:
+        raise AddressRefused(
+            f"{address} is refused ({rule}): {SETTING} may allow its network to webhooks"
+        )
