@@ -25,7 +25,7 @@ from domain.writer.state_cache import StateCache
 LARGEST_BATCH = 16 * 1024 * 1024
 QUEUE = 10_000
 GATHERING = 0.001
-"""Seconds that a batch smaller than the last one waits for more commands."""
+"""Seconds that a batch waits at most until it is as large as the last one."""
 
 log = structlog.get_logger()
 Clock = Callable[[], datetime]
@@ -140,8 +140,8 @@ class Bus:
             while self._queue or not self._stopping:
                 if not self._queue:
                     await self._queue.filled()
-                if 1 < gathered > len(self._queue):  # others are on their way, and share the commit
-                    await asyncio.sleep(GATHERING)
+                if gathered > 1:  # as many are on their way, and share the commit
+                    await self._queue.gather(gathered, GATHERING)
                 taken = self._queue.take()
                 gathered = len(taken)
                 if taken:

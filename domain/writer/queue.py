@@ -81,6 +81,8 @@ class Queue:
         self._waiting: deque[Waiting] = deque()
         self._size = MOST_COMMANDS
         self._filled = asyncio.Event()
+        self._gathered = asyncio.Event()
+        self._wanted = limit + 1
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -94,6 +96,21 @@ class Queue:
         """Let a message wait for the next batch."""
         self._waiting.append(Waiting(message, receiver, monotonic() + LONGEST_WAIT))
         self._filled.set()
+        if len(self._waiting) >= self._wanted:
+            self._gathered.set()
+
+    async def gather(self, commands: int, seconds: float) -> None:
+        """Wait until so many commands wait, or for so long."""
+        if len(self._waiting) >= commands:
+            return
+        self._gathered.clear()
+        self._wanted = commands
+        timer = asyncio.get_running_loop().call_later(seconds, self._gathered.set)
+        try:
+            await self._gathered.wait()
+        finally:
+            self._wanted = self._limit + 1
+            timer.cancel()
 
     async def filled(self) -> None:
         """Wait until there may be something to take, or `wake` was called."""
