@@ -28,7 +28,7 @@ from projections.timers.due import due, place
 from projections.timers.timer import Timer
 
 ACTOR = "system"
-POLL = 0.1
+POLL = 0.2
 """Seconds between two looks while nothing is due."""
 TAKE_OVER = 1.0
 """Seconds between two tries to become the one who fires."""

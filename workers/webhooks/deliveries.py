@@ -24,7 +24,7 @@ from projections.deliveries.calls import Key, Next
 from workers.webhooks.receiver import Receiver
 from workers.webhooks.schedule import next_call
 
-POLL = 0.1
+POLL = 0.25
 """Seconds between two looks while nothing is due."""
 TAKE_OVER = 1.0
 """Seconds between two tries to become the one who calls."""
