@@ -159,6 +159,7 @@ def test_stream_is_not_cacheable(api: httpx.Client) -> None:
         assert headers["x-accel-buffering"] == "no"
 
 
+@pytest.mark.usefixtures("running_execution")
 def test_event_times_never_decrease(api: httpx.Client) -> None:
     times = [frame.data["time"] for frame in past(api, **{"from": "start"}) if frame.is_event]
     assert times == sorted(times)
