@@ -16,7 +16,6 @@ import structlog
 from psycopg import AsyncConnection
 
 from domain.errors import DomainError, OutcomeUnknown, Overloaded
-from domain.eventlog.sessions import session_options
 from domain.eventlog.timeouts import OUTAGES
 from domain.execution.commands import AutoCheckpoint, StartRetry, TimeOutExecution
 from domain.execution.state import CHECKPOINT_EVERY, CHECKPOINT_LATE
@@ -26,12 +25,11 @@ from domain.writer.command_bus import Answer, Bus
 from domain.writer.message import Message
 from projections.timers.due import due, place
 from projections.timers.timer import Timer
+from workers.ownership import ownership
 
 ACTOR = "system"
 POLL = 0.2
 """Seconds between two looks while nothing is due."""
-TAKE_OVER = 1.0
-"""Seconds between two tries to become the one who fires."""
 AT_ONCE = 200
 """Commands in one go: others who write get their turn between two of them."""
 FARTHEST_BEHIND = 10_000
@@ -41,13 +39,6 @@ SETTLES = timedelta(seconds=5)
 DAY_EVERY, ALL_EVERY = timedelta(seconds=10), timedelta(hours=1)
 LONGEST_LATE = CHECKPOINT_LATE + CHECKPOINT_EVERY
 EPOCH = datetime.fromtimestamp(0, UTC)
-OWN = "SELECT pg_try_advisory_lock(hashtext(%s), hashtext('timers fire'))"
-
-OPTIONS = (
-    "-c statement_timeout=5s"
-    " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
-)
-"""A connection that hangs is lost within seconds, and with it the lock."""
 
 log = structlog.get_logger()
 
@@ -75,25 +66,13 @@ class TimerWorker:
             await cancel(self._task)
 
     async def _own_and_fire(self) -> None:
-        options = f"{session_options(self._schema)} {OPTIONS}"
-        async with await AsyncConnection.connect(
-            self._conninfo, autocommit=True, options=options
-        ) as connection:
-            await self._become_owner(connection)
+        async with ownership(self._conninfo, self._schema, "timers") as connection:
             log.info("timers are fired by this process")
             self._passed.clear()
             self._all_at = EPOCH
             while True:
                 fired = await self.fire(connection)
                 await asyncio.sleep(0 if fired >= AT_ONCE else POLL)
-
-    async def _become_owner(self, connection: AsyncConnection) -> None:
-        while True:
-            cursor = await connection.execute(OWN, (f"timers of {self._schema}",))
-            row = await cursor.fetchone()
-            if row is not None and row[0]:
-                return
-            await asyncio.sleep(TAKE_OVER)
 
     async def fire(self, connection: AsyncConnection) -> int:
         """Fire what is due now, about `AT_ONCE` at most; how many that were."""

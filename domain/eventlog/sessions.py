@@ -7,6 +7,9 @@ from psycopg.pq import Conninfo
 
 from domain.errors import Overloaded
 
+KEEPALIVE = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
+"""For connections that hold a lock: one whose client has vanished is lost within seconds."""
+
 
 def session_options(schema: str) -> str:
     """The settings of every session: its schema, UTC, and no wait without an end."""

@@ -12,7 +12,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from domain.eventlog.notifications import Listener, Wake, watched
-from domain.eventlog.sessions import session_options
+from domain.eventlog.sessions import KEEPALIVE, session_options
 from domain.eventlog.store import Store
 from domain.supervisor import cancel, supervise
 from projections.engine.channels import hurry_channel, progress_channel
@@ -28,7 +28,6 @@ TAKE_OVER = 1.0
 BREAK = 0.02
 """Seconds between two pages of a view that follows by itself and has come to the end of the log."""
 OUTAGES = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
-LOST_OWNER = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
 # Rows and bookmark are lost together in a crash, and made again from the log: nothing waits for disk.
 UNHURRIED = "-c synchronous_commit=off"
 # A view whose table is locked follows by itself: the others wait for it no longer than this.
@@ -156,5 +155,5 @@ class Runner:
             watched(self._conninfo),
             autocommit=True,
             connect_timeout=3,
-            options=f"{session_options(self._schema)} {LOST_OWNER} {UNHURRIED} {options}",
+            options=f"{session_options(self._schema)} {KEEPALIVE} {UNHURRIED} {options}",
         )

@@ -13,7 +13,6 @@ from projections.timers.timer import Timer
 DUE = f"SELECT {NAMES} FROM timers WHERE due > %b AND due <= %b ORDER BY due LIMIT %b"
 PLACE = """SELECT head.position, coalesce((SELECT position FROM bookmarks WHERE view = 'timers'), 0)
     FROM head"""
-LATE = "SELECT count(*), min(due) FROM timers WHERE due <= %b"
 
 
 class Place(NamedTuple):
@@ -43,11 +42,3 @@ async def due(
     values = (after, until, limit)
     cursor = await connection.execute(DUE, values, prepare=True, binary=True)
     return [Timer(*row) for row in await cursor.fetchall()]
-
-
-async def late(connection: AsyncConnection, at: datetime) -> tuple[int, datetime | None]:
-    """How many timers were due before a time, and since when the first of them."""
-    cursor = await connection.execute(LATE, (at,), binary=True)
-    row = await cursor.fetchone()
-    assert row is not None
-    return row[0], row[1]

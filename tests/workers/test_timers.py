@@ -3,77 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from psycopg import AsyncConnection
 
-from domain import registry
-from domain.eventlog.encryption import Vault
-from domain.eventlog.keyring import Keyring
-from domain.eventlog.sessions import session_options
-from domain.eventlog.store import Store
 from domain.execution.commands import CompleteExecution, FailExecution, UpdateProgress
-from domain.execution.events import ExecutionCreated, ExecutionStarted, ExecutionStarting
 from domain.execution.retry_policy import RetryPolicy
-from domain.model import Command, Recorded
-from domain.writer.command_bus import Bus
 from domain.writer.message import Message
-from projections.engine.follower import Follower
-from projections.engine.migrations import migrate_projections
-from projections.engine.pages import LogPages
 from projections.timers.projection import Timers
+from tests.support.followed_log import SCHEMA, FollowedLog
 from workers import timers as timers_module
 from workers.timers import TimerWorker
 
 pytestmark = pytest.mark.anyio
-SCHEMA = "executions"
-NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 POLICY = RetryPolicy(
     max_retries=2, backoff="exponential", initial_delay=10 * SECOND, max_delay=60 * SECOND
 )
 
 
-@dataclass
-class World:
-    """A log with one writer, whose clock the test moves, and the read model of its timers."""
-
-    store: Store
-    connection: AsyncConnection
-    now: datetime = NOON
-    bus: Bus = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.bus = Bus(self.store, lambda: self.now, str, lambda: 0.5)
-        self.follower = Follower(Timers(), LogPages(self.store, Timers.types))
-
-    async def begin(self, *ids: str, **fields: Any) -> None:
-        """Executions that run, from now on."""
-        given = {"order": "o", "service": "s", "customer": "c", "provider": "p", **fields}
-        created = ExecutionCreated(**given)
-        async with self.store.transaction() as transaction:
-            position, rows = transaction.position, []
-            for id_ in ids:
-                stream = f"execution/{id_}"
-                key = self.store.keyring.get_or_create(stream)
-                for version, event in enumerate(
-                    (created, ExecutionStarting(), ExecutionStarted()), 1
-                ):
-                    position += 1
-                    recorded = Recorded(stream, version, position, self.now, event, "tester")
-                    rows.append(self.store.codec.encode(recorded, key))
-            await transaction.append(rows, [], self.now)
-
-    async def send(self, id_: str, command: Command[Any]) -> None:
-        await self.bus.send(Message(f"execution/{id_}", command, "tester"))
-
-    async def follow(self) -> None:
-        while await self.follower.catch_up(self.connection):
-            pass
-        assert self.follower.parked == 0
+class World(FollowedLog):
+    """With the read model of its timers."""
 
     async def fire(self, worker: TimerWorker, after: timedelta = timedelta()) -> int:
         """Let time pass, and fire what is due then."""
@@ -93,16 +44,8 @@ class World:
 
 @pytest.fixture
 async def world(database: str) -> AsyncIterator[World]:
-    migrate_projections(database, SCHEMA, [Timers()])
-    store = Store(database, SCHEMA, registry.codec(), Keyring(Vault(b"k" * 32)))
-    await store.open()
-    connecting = AsyncConnection.connect(database, autocommit=True, options=session_options(SCHEMA))
-    async with await connecting as connection:
-        made = World(store, connection)
-        made.bus.start()
-        yield made
-        await made.bus.stop()
-    await store.close()
+    async with World.opened(database, Timers()) as opened:
+        yield opened
 
 
 def failure(**more: Any) -> FailExecution:

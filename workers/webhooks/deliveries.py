@@ -16,18 +16,16 @@ import structlog
 from psycopg import AsyncConnection
 
 from domain.errors import Overloaded
-from domain.eventlog.sessions import session_options
 from domain.eventlog.timeouts import OUTAGES
 from domain.supervisor import cancel, supervise
 from projections.deliveries import calls
 from projections.deliveries.calls import Key, Next
+from workers.ownership import ownership
 from workers.webhooks.receiver import Receiver
 from workers.webhooks.schedule import next_call
 
 POLL = 0.25
 """Seconds between two looks while nothing is due."""
-TAKE_OVER = 1.0
-"""Seconds between two tries to become the one who calls."""
 AT_ONCE = 200
 """Webhooks that are called at once."""
 OF_AN_ENDPOINT = 8
@@ -37,13 +35,6 @@ LOOK_AGAIN = timedelta(seconds=10)
 AFTER_MISTAKE = 1.0
 """Seconds that a webhook is left alone when something went wrong on this side."""
 GONE = 410
-OWN = "SELECT pg_try_advisory_lock(hashtext(%s), hashtext('webhooks are called'))"
-OPTIONS = (
-    "-c statement_timeout=5s"
-    " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
-)
-"""A connection that hangs is lost within seconds, and with it the lock."""
-
 log = structlog.get_logger()
 
 
@@ -80,11 +71,7 @@ class WebhookWorker:
             await cancel(self._task)
 
     async def _own_and_call(self) -> None:
-        options = f"{session_options(self._schema)} {OPTIONS}"
-        async with await AsyncConnection.connect(
-            self._conninfo, autocommit=True, options=options
-        ) as connection:
-            await self._become_owner(connection)
+        async with ownership(self._conninfo, self._schema, "webhooks") as connection:
             log.info("webhooks are called by this process")
             try:
                 while True:
@@ -93,14 +80,6 @@ class WebhookWorker:
                     await asyncio.sleep(0 if more or begun else POLL)
             finally:
                 await self._break_off()
-
-    async def _become_owner(self, connection: AsyncConnection) -> None:
-        while True:
-            cursor = await connection.execute(OWN, (f"webhooks of {self._schema}",))
-            row = await cursor.fetchone()
-            if row is not None and row[0]:
-                return
-            await asyncio.sleep(TAKE_OVER)
 
     async def _break_off(self) -> None:
         under_way = list(self._calls.values())

@@ -10,35 +10,21 @@ from typing import Any
 
 import orjson
 import pytest
-from psycopg import AsyncConnection
 from standardwebhooks import Webhook as Verifier
 
-from domain import registry
-from domain.eventlog.encryption import Vault
-from domain.eventlog.keyring import Keyring
-from domain.eventlog.sessions import session_options
-from domain.eventlog.store import Store
 from domain.execution.commands import CompleteExecution, UpdateExecution, UpdateProgress
-from domain.execution.events import ExecutionCreated, ExecutionStarted, ExecutionStarting
 from domain.execution.types import Webhook
-from domain.model import Command, Recorded
-from domain.writer.command_bus import Bus
-from domain.writer.message import Message
 from projections.deliveries import calls
 from projections.deliveries.health import Health, health_of
 from projections.deliveries.projection import Deliveries
 from projections.deliveries.secrets import shown_secret, signing_secret
-from projections.engine.follower import Follower
-from projections.engine.migrations import migrate_projections
-from projections.engine.pages import LogPages
+from tests.support.followed_log import NOON, SCHEMA, FollowedLog
 from workers.webhooks import deliveries
 from workers.webhooks.deliveries import WebhookWorker
 from workers.webhooks.http_client import CallFailed, Response
 from workers.webhooks.receiver import Receiver
 
 pytestmark = pytest.mark.anyio
-SCHEMA = "executions"
-NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 OK, BROKEN, GONE = (
     Response(200, b"ok", None),
@@ -76,45 +62,20 @@ async def settle(worker: WebhookWorker) -> None:
 
 
 @dataclass
-class World:
-    """A log with one writer, whose clock the test moves, and the read model of its webhooks."""
+class World(FollowedLog):
+    """With the read model of its webhooks, and receivers that the test answers for."""
 
-    store: Store
-    connection: AsyncConnection
-    now: datetime = NOON
     client: FakeClient = field(default_factory=FakeClient)
 
-    def __post_init__(self) -> None:
-        self.bus = Bus(self.store, lambda: self.now, str, lambda: 0.0)
-        self.follower = Follower(Deliveries(), LogPages(self.store, Deliveries.types))
-
-    async def begin(self, id_: str, *hooks: Webhook, occurred_at: datetime | None = None) -> None:
-        """An execution that runs: three events."""
-        created = ExecutionCreated(
-            order="o", service="s", customer="c", provider="p", webhooks=hooks
-        )
-        async with self.store.transaction() as transaction:
-            stream, rows = f"execution/{id_}", []
-            key = self.store.keyring.get_or_create(stream)
-            for version, event in enumerate((created, ExecutionStarting(), ExecutionStarted()), 1):
-                place = transaction.position + version
-                recorded = Recorded(
-                    stream, version, place, self.now, event, "tester", occurred_at=occurred_at
-                )
-                rows.append(self.store.codec.encode(recorded, key))
-            await transaction.append(rows, [], self.now)
-
-    async def send(self, id_: str, command: Command[Any]) -> None:
-        await self.bus.send(Message(f"execution/{id_}", command, "tester"))
+    async def begin_hooked(
+        self, id_: str, *hooks: Webhook, occurred_at: datetime | None = None
+    ) -> None:
+        """An execution that runs and has webhooks."""
+        await self.begin(id_, occurred_at=occurred_at, webhooks=hooks)
 
     def worker(self) -> WebhookWorker:
         receiver = Receiver(self.store, self.client)
         return WebhookWorker(receiver, "", SCHEMA, lambda: self.now, lambda: 0.0)
-
-    async def follow(self) -> None:
-        while await self.follower.catch_up(self.connection):
-            pass
-        assert self.follower.parked == 0
 
     async def call(self, worker: WebhookWorker, after: timedelta = timedelta()) -> None:
         """Let time pass, and call until nothing is due."""
@@ -131,21 +92,13 @@ class World:
 
 @pytest.fixture
 async def world(database: str) -> AsyncIterator[World]:
-    migrate_projections(database, SCHEMA, [Deliveries()])
-    store = Store(database, SCHEMA, registry.codec(), Keyring(Vault(b"k" * 32)))
-    await store.open()
-    connecting = AsyncConnection.connect(database, autocommit=True, options=session_options(SCHEMA))
-    async with await connecting as connection:
-        made = World(store, connection)
-        made.bus.start()
-        yield made
-        await made.bus.stop()
-    await store.close()
+    async with World.opened(database, Deliveries()) as opened:
+        yield opened
 
 
 async def test_webhook_gets_the_events_that_it_asks_for_in_order_and_once(world: World) -> None:
     worker = world.worker()
-    await world.begin("e", hook("https://a.example/", "started", "completed"))
+    await world.begin_hooked("e", hook("https://a.example/", "started", "completed"))
     await world.send("e", UpdateProgress(progress=5))
     await world.send("e", DONE)
     await world.call(worker)
@@ -156,7 +109,7 @@ async def test_webhook_gets_the_events_that_it_asks_for_in_order_and_once(world:
 
 async def test_body_is_the_envelope_signed_by_the_secret_of_the_webhook(world: World) -> None:
     world.now = datetime.now(UTC)
-    await world.begin(
+    await world.begin_hooked(
         "e", hook("https://a.example/", "completed", headers={"X-Key": "k", "Host": "x"})
     )
     await world.send("e", DONE)
@@ -173,14 +126,14 @@ async def test_body_is_the_envelope_signed_by_the_secret_of_the_webhook(world: W
 
 
 async def test_headers_of_a_webhook_are_masked_in_what_is_sent(world: World) -> None:
-    await world.begin("e", hook(headers={"X-Key": "s3cret"}))
+    await world.begin_hooked("e", hook(headers={"X-Key": "s3cret"}))
     await world.call(world.worker())
     assert world.client.sent[0][1]["X-Key"] == "s3cret"
     assert all(b"s3cret" not in body for _, _, body in world.client.sent)
 
 
 async def test_slack_gets_a_line_without_content(world: World) -> None:
-    await world.begin("e", hook("https://a.example/", "completed", format="slack"))
+    await world.begin_hooked("e", hook("https://a.example/", "completed", format="slack"))
     await world.send("e", DONE)
     await world.call(world.worker())
     [(_, _, body)] = world.client.sent
@@ -194,7 +147,7 @@ async def test_event_that_is_not_taken_is_sent_again_and_holds_up_those_after_it
 ) -> None:
     worker = world.worker()
     world.client.answer = lambda _: BROKEN
-    await world.begin("e", hook())
+    await world.begin_hooked("e", hook())
     await world.call(worker)
     health = await world.health()
     assert (health.state, health.waiting, health.status) == ("failing", 3, 500)
@@ -214,7 +167,7 @@ async def test_event_that_is_not_taken_is_sent_again_and_holds_up_those_after_it
 async def test_event_is_given_up_after_six_calls_and_the_next_one_follows(world: World) -> None:
     worker = world.worker()
     world.client.answer = lambda _: BROKEN
-    await world.begin("e", hook("https://a.example/", "starting", "started"))
+    await world.begin_hooked("e", hook("https://a.example/", "starting", "started"))
     for minutes in (0, 1, 5, 30, 120, 720):
         await world.call(worker, minutes * MINUTE)
     assert [version for version, _ in world.client.told()] == [2] * 6 + [3]
@@ -225,7 +178,7 @@ async def test_event_is_given_up_after_six_calls_and_the_next_one_follows(world:
 async def test_receiver_that_asks_for_more_time_gets_it(world: World) -> None:
     worker = world.worker()
     world.client.answer = lambda _: Response(503, b"", "600")
-    await world.begin("e", hook("https://a.example/", "started"))
+    await world.begin_hooked("e", hook("https://a.example/", "started"))
     await world.call(worker)
     assert (await world.health()).next_at == NOON + 10 * MINUTE
 
@@ -235,7 +188,7 @@ async def test_receiver_that_is_gone_is_called_no_more_until_its_webhook_is_chan
 ) -> None:
     worker = world.worker()
     world.client.answer = lambda _: GONE
-    await world.begin("e", hook())
+    await world.begin_hooked("e", hook())
     await world.send("e", UpdateProgress(progress=5))
     await world.call(worker)
     assert len(world.client.sent) == 1
@@ -254,7 +207,7 @@ async def test_call_without_an_answer_is_kept_with_its_reason(world: World) -> N
         raise CallFailed("127.0.0.1 is refused (loopback)")
 
     world.client.answer = failing
-    await world.begin("e", hook())
+    await world.begin_hooked("e", hook())
     await world.call(world.worker())
     health = await world.health()
     assert (health.status, health.error) == (None, "127.0.0.1 is refused (loopback)")
@@ -263,7 +216,7 @@ async def test_call_without_an_answer_is_kept_with_its_reason(world: World) -> N
 async def test_webhook_that_was_removed_gets_nothing_more(world: World) -> None:
     worker = world.worker()
     world.client.answer = lambda _: BROKEN
-    await world.begin("e", hook())
+    await world.begin_hooked("e", hook())
     await world.call(worker)
     await world.send("e", UpdateExecution(webhooks=()))
     await world.call(worker, MINUTE)
@@ -272,14 +225,14 @@ async def test_webhook_that_was_removed_gets_nothing_more(world: World) -> None:
 
 
 async def test_events_that_were_imported_are_not_sent(world: World) -> None:
-    await world.begin("e", hook(), occurred_at=NOON - timedelta(days=2))
-    await world.begin("f", hook(), occurred_at=NOON - timedelta(hours=2))
+    await world.begin_hooked("e", hook(), occurred_at=NOON - timedelta(days=2))
+    await world.begin_hooked("f", hook(), occurred_at=NOON - timedelta(hours=2))
     await world.call(world.worker())
     assert {orjson.loads(body)["subject"] for _, _, body in world.client.sent} == {"f"}
 
 
 async def test_events_older_than_the_first_start_are_not_sent(world: World) -> None:
-    await world.begin("e", hook())
+    await world.begin_hooked("e", hook())
     await world.connection.execute(
         "UPDATE webhook_head SET (since, position) = (SELECT position, position FROM head)"
     )
@@ -294,7 +247,7 @@ async def test_read_model_that_is_made_again_sends_nothing_twice_and_loses_nothi
     world: World,
 ) -> None:
     worker = world.worker()
-    await world.begin("e", hook("https://a.example/"), hook("https://b.example/", id="wh-2"))
+    await world.begin_hooked("e", hook("https://a.example/"), hook("https://b.example/", id="wh-2"))
     world.client.answer = lambda url: BROKEN if "b." in url else OK
     await world.call(worker)
     await world.connection.execute("UPDATE bookmarks SET position = 0 WHERE view = 'deliveries'")
@@ -317,8 +270,10 @@ async def test_endpoint_that_fails_takes_one_place_and_no_other_endpoint_waits(
     monkeypatch.setattr(deliveries, "OF_AN_ENDPOINT", 4)
     world.client.answer = lambda url: BROKEN if "dead." in url else OK
     for number in range(20):
-        await world.begin(f"dead-{number}", hook(f"https://dead.example/{number}", "started"))
-    await world.begin("live", hook("https://a.example/", "started"))
+        await world.begin_hooked(
+            f"dead-{number}", hook(f"https://dead.example/{number}", "started")
+        )
+    await world.begin_hooked("live", hook("https://a.example/", "started"))
     await world.follow()
     worker = world.worker()
     await calls.take(world.connection, world.now)
@@ -331,7 +286,7 @@ async def test_endpoint_that_fails_takes_one_place_and_no_other_endpoint_waits(
 
 
 async def test_execution_whose_key_is_gone_is_not_sent(world: World) -> None:
-    await world.begin("e", hook())
+    await world.begin_hooked("e", hook())
     await world.connection.execute("DELETE FROM data_keys")
     world.store.keyring.forget()
     await world.call(world.worker())
@@ -341,7 +296,7 @@ async def test_execution_whose_key_is_gone_is_not_sent(world: World) -> None:
 
 async def test_event_taken_between_the_last_look_and_the_rest_is_sent(world: World) -> None:
     worker, key = world.worker(), calls.Key("e", "wh-1")
-    await world.begin("e", hook())
+    await world.begin_hooked("e", hook())
     await world.call(worker)
     await world.send("e", UpdateProgress(progress=5))
     await world.follow()

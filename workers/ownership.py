@@ -1,0 +1,36 @@
+"""One process at a time does a kind of work on a log: the one whose connection holds an advisory lock.
+
+When it dies its connection is lost, and another that stands by takes over within seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from psycopg import AsyncConnection
+
+from domain.eventlog.sessions import KEEPALIVE, session_options
+
+TAKE_OVER = 1.0
+"""Seconds between two tries to become the owner."""
+OWN = "SELECT pg_try_advisory_lock(hashtext(%s), hashtext(%s))"
+
+
+@asynccontextmanager
+async def ownership(conninfo: str, schema: str, work: str) -> AsyncIterator[AsyncConnection]:
+    """Wait to become the owner of some work on a log; the connection that holds its lock."""
+    options = f"{session_options(schema)} -c statement_timeout=5s {KEEPALIVE}"
+    async with await AsyncConnection.connect(
+        conninfo, autocommit=True, options=options
+    ) as connection:
+        while not await _own(connection, f"{work} of {schema}", work):  # noqa: ASYNC110 - no signal for it
+            await asyncio.sleep(TAKE_OVER)
+        yield connection
+
+
+async def _own(connection: AsyncConnection, *names: str) -> bool:
+    cursor = await connection.execute(OWN, names)
+    row = await cursor.fetchone()
+    return row is not None and bool(row[0])
