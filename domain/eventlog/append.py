@@ -25,7 +25,8 @@ KEEP_REPLIES = """INSERT INTO idempotency_keys AS kept
     SELECT * FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::text[])
     ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, at = excluded.at,
         outcome = excluded.outcome WHERE kept.at <= %b"""
-KEY_COLUMNS = ("text", "bytea")
+REPLY_ARRAYS = ("text", "text", "timestamptz", "text")
+KEY_ARRAYS = ("text", "bytea")
 SHUTDOWN = "57P"
 """SQLSTATE 57P*: the server is shutting down; that may be reported although the commit succeeded."""
 
@@ -54,8 +55,8 @@ class OutcomeLost(Exception):
 class Transaction:
     """One batch, under the lock of the log. `position` and `at` are those of its last event.
 
-    `session` changes with the connection: what was learned under another session is void:
-    after a failover this server may lack its last commits. `channel` is where it is told that events were appended.
+    `session` changes with the connection. What was learned under another session is void: after a
+    failover this server may lack its last commits. `channel` is notified of events.
     """
 
     locked: ClassVar[bool] = True
@@ -108,7 +109,8 @@ class Transaction:
         """
         run = self._connection.execute
         if replies:
-            kept = await run(KEEP_REPLIES, (*_reply_columns(replies, at), at - REPLIES_KEPT))
+            rows = [(reply.key, reply.fingerprint, at, reply.outcome) for reply in replies]
+            kept = await run(KEEP_REPLIES, (*columns(REPLY_ARRAYS, rows), at - REPLIES_KEPT))
             if kept.rowcount != len(replies):
                 raise HeadMoved
         keys = self._new_keys(events)
@@ -140,7 +142,7 @@ class Transaction:
             values = [events[-1].position, at, self.position, self.position]
             values += columns(EVENT_ARRAYS, rows)
         if keys:
-            values += columns(KEY_COLUMNS, list(keys.items()))
+            values += columns(KEY_ARRAYS, list(keys.items()))
         if lines:
             values += [len(lines), len(lines), *columns(LINE_ARRAYS, lines)]
         if events:
@@ -231,12 +233,3 @@ def _trace(
         return Trace(REPLY_WRITTEN, (replies[0].key, replies[0].fingerprint, at))
     line = lines[-1]
     return Trace(LINE_WRITTEN, (line.execution, line.occurred_at, line.sealed))
-
-
-def _transposed(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]
-
-
-def _reply_columns(replies: Sequence[Reply], at: datetime) -> list[list[Any]]:
-    keys, fingerprints, outcomes = _transposed(replies)
-    return [keys, fingerprints, [at] * len(replies), outcomes]

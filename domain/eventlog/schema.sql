@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS head (
     at       timestamptz NOT NULL
 ) WITH (fillfactor = 10);
 INSERT INTO head VALUES (true, 0, 'epoch') ON CONFLICT DO NOTHING;
--- Which log this is: a new one after a restore, so that nobody goes on at a position of the other.
+-- Which log this is: a new one after a restore, so that no consumer goes on at a position of the other.
 ALTER TABLE head ADD COLUMN IF NOT EXISTS log_id text NOT NULL DEFAULT gen_random_uuid();
 
 CREATE TABLE IF NOT EXISTS snapshots (
@@ -72,7 +72,7 @@ CREATE TABLE IF NOT EXISTS log_lines (
 ALTER TABLE log_lines ALTER COLUMN id DROP IDENTITY IF EXISTS;
 CREATE UNIQUE INDEX IF NOT EXISTS log_lines_id ON log_lines (id);
 
--- The last id of a log line. Whoever appends lines holds this row until the commit.
+-- The last id of a log line. A writer that appends lines holds this row until the commit.
 CREATE TABLE IF NOT EXISTS log_head (
     single boolean PRIMARY KEY DEFAULT true CHECK (single),
     id     bigint  NOT NULL

@@ -36,7 +36,7 @@ OPEN = frozenset({StepStatus.PENDING, StepStatus.RUNNING})
 DONE = frozenset({StepStatus.COMPLETED, StepStatus.SKIPPED})
 CHECKPOINT_EVERY = timedelta(minutes=15)
 CHECKPOINT_LATE = timedelta(days=1)
-"""A checkpoint that is so late comes no more: the execution was imported, or nobody works on it."""
+"""A checkpoint that is so late comes no more: the execution was imported, or is abandoned."""
 FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
 

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-import structlog
-
 from domain.errors import Overloaded
+from domain.eventlog.codec import Snapshot
 from domain.eventlog.idempotency import REPLIES_KEPT
 from domain.eventlog.store import Store
-from domain.writer.batch import Batch
 from domain.writer.queue import Receiver
 
 CLEANING = timedelta(hours=1)
-
-log = structlog.get_logger()
 
 
 class Chores:
@@ -38,19 +34,10 @@ class Chores:
         """Answer a caller with what a coroutine returns, or refuse it with what it raises."""
         self._begin(_answer(receiver, answering), "repeated answer")
 
-    def keep_snapshots(self, batch: Batch) -> Callable[[], None]:
-        """Freeze the states that are due, now; what is returned stores them, after the commit."""
-        try:
-            snapshots = batch.snapshots()
-        except Exception:  # they save time, later: no command fails for want of one
-            log.exception("no snapshots taken")
-            snapshots = []
-
-        def store() -> None:
-            if snapshots:
-                self._begin(self._store.keep_snapshots(snapshots), "snapshots")
-
-        return store
+    def store_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
+        """Store the snapshots of a batch that was committed."""
+        if snapshots:
+            self._begin(self._store.keep_snapshots(snapshots), "snapshots")
 
     def clean(self) -> None:
         """Forget old replies, once an hour."""

@@ -12,6 +12,7 @@ import structlog
 
 from domain.errors import DomainError, OutcomeUnknown, Overloaded
 from domain.eventlog.append import HeadMoved, OutcomeLost, Transaction, WrongGuess
+from domain.eventlog.codec import Snapshot
 from domain.eventlog.idempotency import REPLIES_KEPT
 from domain.eventlog.store import Store
 from domain.model import Versioned
@@ -196,7 +197,7 @@ class Bus:
             async with writing as transaction:
                 batch = await self._prepare(transaction, taken)
                 outcomes = self._decide(batch, taken)
-                store_snapshots = self._chores.keep_snapshots(batch)
+                snapshots = _snapshots(batch)
                 if batch.rows or batch.new_replies or batch.lines:
                     await transaction.append(batch.rows, batch.new_replies, batch.now, batch.lines)
                 else:
@@ -207,7 +208,7 @@ class Bus:
         self._known.remember(batch.states, batch.position, at)
         if batch.lines:
             self._lines_written()
-        store_snapshots()
+        self._chores.store_snapshots(snapshots)
         return outcomes
 
     async def _require_written(self, lost: OutcomeLost) -> None:
@@ -267,7 +268,7 @@ class Bus:
         if isinstance(outcome, Decided):
             waiting.answer(Answer(*outcome))
         elif isinstance(outcome, Repeat):
-            self._chores.answer(waiting.receiver, self._repeat(outcome))
+            self._chores.answer(waiting, self._repeat(outcome))
         else:
             waiting.refuse(outcome)
 
@@ -275,6 +276,14 @@ class Bus:
         versioned = await self._store.load(repeat.stream, repeat.version)
         assert versioned is not None
         return Answer(versioned, repeat.created, replayed=True)
+
+
+def _snapshots(batch: Batch) -> list[Snapshot]:
+    try:
+        return batch.snapshots()
+    except Exception:  # they save time, later: no command fails for want of one
+        log.exception("no snapshots taken")
+        return []
 
 
 def _cut(taken: list[Waiting], place: int) -> list[Waiting]:

@@ -58,7 +58,7 @@ class Waiting(NamedTuple):
     until: float
 
     def answer(self, answer: Any) -> None:
-        """Hand the answer over; a receiver with a mistake in it harms nobody else."""
+        """Hand the answer over; a receiver that breaks harms no other caller."""
         try:
             self.receiver.answer(answer)
         except Exception:
