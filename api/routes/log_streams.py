@@ -14,9 +14,8 @@ from api.streaming.stream_position import BadCursor, require_log
 from api.web.request import Request
 from api.web.streams import event_stream
 from api.web.streams.event_source import EventSource, control, frame
-from api.web.streams.stream_request import FULL
-from domain.damage import report
-from domain.errors import Damaged, NotFound, Overloaded
+from api.web.streams.stream_request import FULL, streamed_state
+from domain.errors import Overloaded
 from domain.json_forms import parse_time
 from domain.model import Versioned
 from projections.engine.position_tracker import PositionTracker
@@ -59,7 +58,7 @@ class LogLineStreams:
         if hub.full:
             raise Overloaded(FULL)
         execution = request.path["id"]
-        versioned = await self._state(execution)
+        versioned = await streamed_state(hub, f"execution/{execution}")
         place = await self._start(request, execution)
         resumed = request.header("last-event-id") is not None
         if resumed and versioned and await self._over(versioned, execution, only, place):
@@ -72,17 +71,6 @@ class LogLineStreams:
 
         headers = {"log-position": str(self._positions.position("logs"))}
         return EventSource(hub, frames, headers)
-
-    async def _state(self, execution: str) -> Versioned[Any] | None:
-        """None where it is damaged: its lines are sent all the same."""
-        try:
-            versioned = await self._hub.loader.state(f"execution/{execution}")
-        except Damaged as error:
-            report(error)
-            return None
-        if versioned is None:
-            raise NotFound("There is no such execution.")
-        return versioned
 
     async def _start(self, request: Request, execution: str) -> Place:
         last = request.header("last-event-id")
@@ -151,7 +139,7 @@ class LogLineStreams:
         What is noted later asks again.
         """
         follower.noted = False
-        versioned = await self._state(execution)
+        versioned = await streamed_state(self._hub, f"execution/{execution}")
         if versioned is None or not versioned.state.final:
             return False
         if await self._positions.wait("logs", versioned.position, AGAIN):

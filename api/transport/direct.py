@@ -37,7 +37,7 @@ class DirectPath(Protocol):
 
 
 class _Event:
-    """What uvicorn sets when a connection is lost; nobody here waits for it."""
+    """What uvicorn sets when a connection is lost; nothing here waits for it."""
 
     def set(self) -> None:
         pass
@@ -79,12 +79,12 @@ class DirectHttpProtocol(HttpProtocol):
         self._rendered: tuple[Any, bytes] = (None, b"")
 
     def on_headers_complete(self) -> None:
-        if self._idle and self.parser.should_keep_alive():
-            self._exchange = self._direct.find(self.parser.get_method(), self.url, self.headers)
-            if self._exchange is not None and self.parser.get_http_version() == "1.1":
+        parser = self.parser
+        if self._idle and parser.should_keep_alive() and parser.get_http_version() == "1.1":
+            self._exchange = self._direct.find(parser.get_method(), self.url, self.headers)
+            if self._exchange is not None:
                 self._body = b""
                 return
-            self._exchange = None
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

@@ -73,7 +73,7 @@ class StreamRequests:
         """One execution, from its first event unless the client says otherwise."""
         begin = await self._start(request, "start")
         stream = f"execution/{request.path['id']}"
-        versioned = await self._state(stream)
+        versioned = await streamed_state(self.hub, stream)
         over = (
             versioned is not None
             and versioned.state.final
@@ -85,17 +85,6 @@ class StreamRequests:
         return StreamQuery(
             format_, wanted, begin.cursor, stream, versioned, over=over, speed=speed(request)
         )
-
-    async def _state(self, stream: str) -> Versioned[Any] | None:
-        """None where it is damaged: what can be read of its events is sent all the same."""
-        try:
-            versioned = await self.hub.loader.state(stream)
-        except Damaged as error:
-            report(error)
-            return None
-        if versioned is None:
-            raise NotFound("There is no such execution.")
-        return versioned
 
     async def _of_log(
         self, request: Request, default: Format, *, executions_only: bool = False
@@ -173,3 +162,19 @@ def included(request: Request) -> bool:
         Invalid: it asks for anything else.
     """
     return request.choice("include", "execution") is not None
+
+
+async def streamed_state(hub: Hub, stream: str) -> Versioned[Any] | None:
+    """The state of an execution to stream; None where it is damaged: what can be read is sent all the same.
+
+    Raises:
+        NotFound: there is no such execution.
+    """
+    try:
+        versioned = await hub.loader.state(stream)
+    except Damaged as error:
+        report(error)
+        return None
+    if versioned is None:
+        raise NotFound("There is no such execution.")
+    return versioned
