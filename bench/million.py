@@ -6,8 +6,6 @@ of two runs compare only where both had the machine to themselves.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
@@ -21,8 +19,7 @@ from bench.figures import Figure, Report, Target
 from bench.plan import Plan
 from bench.population import Service
 from bench.read import CLIENTS, LAST_PAGE, Query, pages
-from bench.rebuild import rebuild
-from bench.stand import BIN, ROOT, Server, Stand
+from bench.stand import Server, Stand
 
 TENTHS = 10
 A_PAGE = 50
@@ -124,21 +121,8 @@ def _upkeep(stand: Stand, server: Server, conninfo: str) -> list[Figure]:
     ready = time.perf_counter() - started
     return [
         Figure("start until ready", "s", [ready]),
-        Figure("executions rebuild executions", "s", [rebuild(stand, conninfo)]),
-        Figure("executions verify", "s", [_verified(stand, conninfo)]),
+        Figure(
+            "executions rebuild executions", "s", [stand.run(conninfo, "rebuild", "executions")]
+        ),
+        Figure("executions verify", "s", [stand.run(conninfo, "verify")]),
     ]
-
-
-def _verified(stand: Stand, conninfo: str) -> float:
-    started = time.perf_counter()
-    done = subprocess.run(
-        [BIN / "executions", "verify"],
-        env={**os.environ, **stand.environment(conninfo)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"verify: {done.stdout[-1000:]}{done.stderr[-1000:]}")
-    return time.perf_counter() - started

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import time
-
 import psycopg
 
 from bench.figures import Figure, Report, Target
 from bench.plan import Plan
 from bench.read import populated
-from bench.stand import BIN, ROOT, Stand
+from bench.stand import Stand
 
 EVENTS = "SELECT position FROM executions.head"
 
@@ -22,7 +19,7 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     with psycopg.connect(conninfo) as connection:
         row = connection.execute(EVENTS).fetchone()
     assert row is not None
-    seconds = [rebuild(stand, conninfo) for _ in range(plan.repetitions)]
+    seconds = [stand.run(conninfo, "rebuild", "executions") for _ in range(plan.repetitions)]
     rates = [row[0] / each for each in seconds]
     note = f"{row[0]} events; start and end of the command included"
     figures = [
@@ -30,18 +27,3 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
         Figure("executions rebuild executions", "s", seconds),
     ]
     report.add("Rebuild of the view executions", figures)
-
-
-def rebuild(stand: Stand, conninfo: str) -> float:
-    started = time.perf_counter()
-    done = subprocess.run(
-        [BIN / "executions", "rebuild", "executions"],
-        env=stand.environment(conninfo),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"the rebuild: {done.stdout[-1000:]}{done.stderr[-1000:]}")
-    return time.perf_counter() - started

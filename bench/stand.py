@@ -106,6 +106,22 @@ class Stand:
         environment = self.environment(conninfo, "service" if checkout is None else "beside")
         return self._start(command, port, "/readyz", environment, checkout or ROOT)
 
+    def run(self, conninfo: str, *arguments: str) -> float:
+        """Run one of the service's programs to its end; how many seconds it took."""
+        started = time.perf_counter()
+        done = subprocess.run(
+            [BIN / "executions", *arguments],
+            env=self.environment(conninfo),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            said = f"{done.stdout[-1000:]}{done.stderr[-1000:]}"
+            raise RuntimeError(f"executions {' '.join(arguments)}: {said}")
+        return time.perf_counter() - started
+
     def echo(self, answer: bytes) -> Server:
         """Start the bare echo; it answers with this JSON."""
         file, port = self.folder / "answer.json", free_port()
