@@ -148,7 +148,7 @@ def _disk(measured: Measurements) -> Iterator[Finding]:
         yield Finding(
             "large",
             f"{slots} replication slots are not in use: PostgreSQL keeps all WAL for them",
-            "drop those that nobody will come back to: pg_drop_replication_slot()",
+            "drop those that are not needed any more: pg_drop_replication_slot()",
         )
 
 

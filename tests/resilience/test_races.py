@@ -113,13 +113,13 @@ async def test_reader_never_sees_an_event_without_its_data_key(
     async with running_bus(store(database)) as bus, running_bus(reading):
         await bus.send(message("a", Begin()))
         async with reading.reader() as connection:
-            reset_optimistic_streak = Interrupted(
+            interrupted = Interrupted(
                 connection,
                 queries.LOAD,
                 lambda: bus.send(message("a", Note(note="secret"))),
             )
             loaded = await reading.states.load(
-                cast(AsyncConnection, reset_optimistic_streak), {"tally/a": None}
+                cast(AsyncConnection, interrupted), {"tally/a": None}
             )
         assert loaded["tally/a"].state.note == (
             None if loaded["tally/a"].version == 1 else "secret"
@@ -137,11 +137,11 @@ async def test_reader_has_the_keys_it_looked_up_whatever_the_writer_forgets(
     async with running_bus(log) as bus:  # what it has at hand, its first command makes it forget
         await log.load("tally/a")
         async with log.reader() as connection:
-            reset_optimistic_streak = Interrupted(
+            interrupted = Interrupted(
                 connection, queries.LOAD, lambda: bus.send(message("c", Begin()))
             )
             loaded = await log.states.load(
-                cast(AsyncConnection, reset_optimistic_streak),
+                cast(AsyncConnection, interrupted),
                 dict.fromkeys(["tally/a", "tally/b"]),
             )
     assert {stream: versioned.state.note for stream, versioned in loaded.items()} == {
