@@ -10,7 +10,19 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from bench import importing, lag, life, loading, million, read, rebuild, streams, visible, write
+from bench import (
+    engine,
+    importing,
+    lag,
+    life,
+    loading,
+    million,
+    read,
+    rebuild,
+    streams,
+    visible,
+    write,
+)
 from bench.figures import Report
 from bench.plan import QUICK, Plan
 from bench.stand import Stand, stand
@@ -74,6 +86,12 @@ def lag_(beside: Path | None, **given: Any) -> None:
     run([lag.section(beside)], **given)
 
 
+@main.command("engine", help="What happens by itself: timers, and what waiting for them costs.")
+@common
+def engine_(**given: Any) -> None:
+    run([engine.measure], **given)
+
+
 @main.command("load", help="A stream of 10 000 events from cold.")
 @common
 def load_(**given: Any) -> None:
@@ -135,6 +153,7 @@ def all_(log: Path | None, mapping: Path | None, **given: Any) -> None:
         write.measure,
         life.section(None),
         lag.section(None),
+        engine.measure,
         loading.measure,
         visible.measure,
         streams.measure,

@@ -106,6 +106,19 @@ class Stand:
         environment = self.environment(conninfo, "service" if checkout is None else "beside")
         return self._start(command, port, "/readyz", environment, checkout or ROOT)
 
+    def work(self, conninfo: str) -> subprocess.Popen[bytes]:
+        """Start a process that keeps the views, fires timers and calls webhooks."""
+        process = subprocess.Popen(
+            (str(BIN / "executions"), "work"),
+            env=self.environment(conninfo),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._stack.callback(end, process)
+        return process
+
     def run(self, conninfo: str, *arguments: str) -> float:
         """Run one of the service's programs to its end; how many seconds it took."""
         started = time.perf_counter()
@@ -138,6 +151,10 @@ class Stand:
     def stop(self, server: Server) -> None:
         """End a server before the end of everything."""
         end(server.process)
+
+    def end(self, process: subprocess.Popen[bytes]) -> None:
+        """End another process before the end of everything."""
+        end(process)
 
     def _start(
         self,

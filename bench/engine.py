@@ -1,0 +1,16 @@
+"""What happens by itself: timers that fire, and what the process that works costs while nothing does."""
+
+from __future__ import annotations
+
+from bench import engine_timers
+from bench.figures import Report
+from bench.plan import Plan
+from bench.stand import Stand
+
+PARTS = (engine_timers.measure,)
+
+
+def measure(stand: Stand, plan: Plan, report: Report) -> None:
+    """Each part on a database of its own, one after the other."""
+    for part in PARTS:
+        part(stand, plan, report)

@@ -1,0 +1,190 @@
+"""Timers: how fast those fire that are due at once, and what that does to the API's commands.
+
+Executions fail with a retry that is due at once while nothing works. Then a process that works is
+started beside the server. How many it fires a second is read from the times in the log, between its
+first and its last. Meanwhile commands arrive at a steady pace; they are counted where they were
+answered between those two times, and compared with a while in which nothing worked. One after the
+other, retries are due later on while nothing else happens: how late they are is in the log, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import cycle
+from typing import Any, NamedTuple
+
+import psycopg
+import uvloop
+
+from bench.client import percentile
+from bench.figures import Figure, Report, Target
+from bench.machine import cpu_seconds
+from bench.plan import Plan
+from bench.population import SERVICES, Item, Service
+from bench.stand import Stand
+
+TIMERS = 100_000
+PACED = 16
+PACE = 0.05
+"""Seconds from one command of a connection to its next."""
+PUNCTUAL = 40
+LATER = 700
+"""Milliseconds until a retry of those that are due one after the other."""
+IDLE = 10.0
+SETTLES = 3.0
+PATIENCE = 180.0
+FIRED = """SELECT count(*), min(at), max(at) FROM executions.events
+    WHERE topic = 'execution.started' AND notification_id > %s"""
+LATE = """SELECT extract(epoch FROM started.at
+        - (convert_from(retry.state, 'UTF8')::jsonb ->> 'nextRetryAt')::timestamptz)
+    FROM executions.events retry JOIN executions.events started
+        ON started.originator_id = retry.originator_id AND started.topic = 'execution.starting'
+        AND started.originator_version > retry.originator_version
+    WHERE retry.topic = 'execution.retry' AND retry.originator_id LIKE 'execution/punctual-%'"""
+
+
+class Fired(NamedTuple):
+    """How many timers have fired, and when the first and the last of them did."""
+
+    count: int
+    first: datetime
+    last: datetime
+
+    @property
+    def rate(self) -> float:
+        return self.count / (self.last - self.first).total_seconds()
+
+
+class Call(NamedTuple):
+    """When a command was answered, and how many seconds that took."""
+
+    at: float
+    seconds: float
+
+
+def measure(stand: Stand, plan: Plan, report: Report) -> None:
+    """All of it, once: the due timers of a log fire only once."""
+    conninfo = stand.database("timers")
+    server = stand.serve(conninfo, "--no-work")
+    service = Service(server.port, stand.token)
+    amount = plan.count(TIMERS)
+    running, last = uvloop.run(_filled(service, amount))
+    quiet = uvloop.run(_paced(service, running, plan.seconds))
+    work = stand.work(conninfo)
+    fired, calls = uvloop.run(_while_firing(service, running, conninfo, last, amount))
+    first, until = fired.first.timestamp(), fired.last.timestamp()
+    busy = [call for call in calls if first <= call.at <= until]
+    uvloop.run(_one_by_one(service))
+    late = _late(conninfo)
+    share = _idle_share(work.pid)
+    stand.end(work)
+    stand.stop(server)
+    ratio = _p99(busy) / _p99(quiet)
+    note = f"{_p99(quiet):.1f} ms before, {_p99(busy):.1f} ms meanwhile, {len(busy)} commands"
+    report.add(
+        f"Timers: {amount} retries due at once",
+        [
+            Figure("retries fired", "/s", [fired.rate], Target("≥", 3_000)),
+            Figure("p99 of commands meanwhile, of that before", "×", [ratio], Target("≤", 1.5), note),
+            Figure("late under light load, p50", "ms", [percentile(late, 0.5) * 1000]),
+            Figure("late, the latest", "ms", [late[-1] * 1000], Target("≤", 250)),
+            Figure("CPU of the idle process", "% of a core", [share * 100], Target("≤", 1)),
+        ],
+    )
+
+
+async def _filled(service: Service, amount: int) -> tuple[list[str], int]:
+    """Executions that run, and so many whose retry is due; the position of the last event."""
+    await service.prepare()
+    running = await service.running("paced", PACED)
+    last = await service.send(item for number in range(amount) for item in _failing(number))
+    return running, last
+
+
+def _failing(number: int, prefix: str = "due", delay: int = 0) -> Iterator[Item]:
+    name, service = f"{prefix}-{number}", SERVICES[number % len(SERVICES)]
+    policy = {"maxRetries": 3, "backoff": "linear", "initialDelay": delay, "maxDelay": delay}
+    yield {
+        "command": "create",
+        "execution": name,
+        "order": f"order-of-{service}",
+        "service": service,
+        "status": "running",
+        "retryPolicy": policy,
+    }
+    yield {"command": "fail", "execution": name, "code": "E", "message": "m", "recoverable": True}
+
+
+async def _paced(service: Service, names: list[str], seconds: float) -> list[Call]:
+    over = asyncio.Event()
+    calls = asyncio.create_task(_until(over, service, names))
+    await asyncio.sleep(seconds)
+    over.set()
+    return await calls
+
+
+async def _while_firing(
+    service: Service, names: list[str], conninfo: str, after: int, amount: int
+) -> tuple[Fired, list[Call]]:
+    over = asyncio.Event()
+    calls = asyncio.create_task(_until(over, service, names))
+    async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
+        deadline, fired = time.monotonic() + PATIENCE, 0
+        while fired < amount:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{fired} of {amount} timers fired in {PATIENCE:.0f} s")
+            await asyncio.sleep(0.2)
+            cursor = await connection.execute(FIRED, (after,))
+            row: Any = await cursor.fetchone()
+            fired = row[0]
+    over.set()
+    return Fired(*row), await calls
+
+
+async def _until(over: asyncio.Event, service: Service, names: list[str]) -> list[Call]:
+    calls: list[Call] = []
+
+    async def work(name: str, offset: float) -> None:
+        values = cycle((40.0, 60.0))
+        await asyncio.sleep(offset)
+        async with service.connected() as connection:
+            while not over.is_set():
+                answer = await connection.call(service.progress(name, next(values)))
+                calls.append(Call(time.time(), answer.seconds))
+                await asyncio.sleep(max(0.0, PACE - answer.seconds))
+
+    offsets = (PACE * number / len(names) for number in range(len(names)))
+    await asyncio.gather(*map(work, names, offsets))
+    return calls
+
+
+async def _one_by_one(service: Service) -> None:
+    for number in range(PUNCTUAL):
+        items = list(_failing(number, "punctual", LATER))
+        await service.call("POST", "/commands", items)
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(LATER / 1000 + 1)
+
+
+def _late(conninfo: str) -> list[float]:
+    with psycopg.connect(conninfo) as connection:
+        late = sorted(float(row[0]) for row in connection.execute(LATE))
+    if len(late) != PUNCTUAL:
+        raise RuntimeError(f"{len(late)} of {PUNCTUAL} retries began")
+    return late
+
+
+def _idle_share(pid: int) -> float:
+    """CPU seconds a second of a process that has nothing to do."""
+    time.sleep(SETTLES)
+    before = cpu_seconds(pid)
+    time.sleep(IDLE)
+    return (cpu_seconds(pid) - before) / IDLE
+
+
+def _p99(calls: list[Call]) -> float:
+    """In milliseconds."""
+    return percentile(sorted(call.seconds for call in calls), 0.99) * 1000
