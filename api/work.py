@@ -19,7 +19,7 @@ from domain.eventlog.encryption import KEY_BYTES, Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.notifications import Listener
 from domain.eventlog.store import Store
-from domain.writer.command_bus import Bus
+from domain.writer.guarded_writer import GuardedWriter
 from projections.engine.runner import Runner
 from projections.registry import all_projections
 from workers.timers import TimerWorker
@@ -54,14 +54,13 @@ async def working(
     vault = Vault(master_key)
     store = Store(conninfo, schema, registry.codec(), Keyring(vault), CONNECTIONS)
     clock = Clock()
-    bus = Bus(store, clock, new_id, random.random)
-    timers = TimerWorker(bus, conninfo, schema, clock)
+    writer = GuardedWriter(store, clock, new_id, random.random)
+    timers = TimerWorker(writer, conninfo, schema, clock)
     client = HttpClient(networks(webhook_allow))
     webhooks = WebhookWorker(Receiver(store, client), conninfo, schema, clock, random.random)
     await store.open()
     listener.start()
     runner.start()
-    bus.start()
     timers.start()
     webhooks.start()
     try:
@@ -70,7 +69,6 @@ async def working(
         await webhooks.stop()
         await client.close()
         await timers.stop()
-        await bus.stop()
         await runner.stop()
         await listener.stop()
         await store.close()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import cycle
 from typing import Any, NamedTuple
@@ -46,7 +47,8 @@ LATE = """SELECT extract(epoch FROM started.at
     WHERE retry.topic = 'execution.retry' AND retry.originator_id LIKE 'execution/punctual-%'"""
 
 
-class Fired(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Fired:
     """How many timers have fired, and when the first and the last of them did."""
 
     count: int
@@ -88,7 +90,13 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
         f"Timers: {amount} retries due at once",
         [
             Figure("retries fired", "/s", [fired.rate], Target("≥", 3_000)),
-            Figure("p99 of commands meanwhile, of that before", "×", [ratio], Target("≤", 1.5), note),
+            Figure(
+                "p99 of commands meanwhile, of that before",
+                "times",
+                [ratio],
+                Target("≤", 1.5),
+                note,
+            ),
             Figure("late under light load, p50", "ms", [percentile(late, 0.5) * 1000]),
             Figure("late, the latest", "ms", [late[-1] * 1000], Target("≤", 250)),
             Figure("CPU of the idle process", "% of a core", [share * 100], Target("≤", 1)),

@@ -8,7 +8,7 @@ when it dies, another that stands by takes over.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,12 +16,12 @@ import structlog
 from psycopg import AsyncConnection
 
 from domain.errors import DomainError, OutcomeUnknown, Overloaded
-from domain.eventlog.timeouts import OUTAGES
+from domain.eventlog.connection.timeouts import OUTAGES
 from domain.execution.commands import AutoCheckpoint, StartRetry, TimeOutExecution
 from domain.execution.state import CHECKPOINT_EVERY, CHECKPOINT_LATE
 from domain.model import Command
 from domain.supervisor import cancel, supervise
-from domain.writer.command_bus import Answer, Bus
+from domain.writer.guarded_writer import GuardedWriter, Outcome
 from domain.writer.message import Message
 from projections.timers.due import due, place
 from projections.timers.timer import Timer
@@ -31,7 +31,7 @@ ACTOR = "system"
 POLL = 0.2
 """Seconds between two looks while nothing is due."""
 AT_ONCE = 200
-"""Commands in one go: others who write get their turn between two of them."""
+"""Commands in one go, and in one commit."""
 FARTHEST_BEHIND = 10_000
 """Events that the read model may be behind: what it shows as due then may long have happened."""
 SETTLES = timedelta(seconds=5)
@@ -46,8 +46,10 @@ log = structlog.get_logger()
 class TimerWorker:
     """Fires what is due, as long as it owns the timers of its log."""
 
-    def __init__(self, bus: Bus, conninfo: str, schema: str, clock: Callable[[], datetime]) -> None:
-        self._bus = bus
+    def __init__(
+        self, writer: GuardedWriter, conninfo: str, schema: str, clock: Callable[[], datetime]
+    ) -> None:
+        self._writer = writer
         self._conninfo = conninfo
         self._schema = schema
         self._clock = clock
@@ -88,9 +90,8 @@ class TimerWorker:
             return 0
         if (behind := await place(connection)).lag > FARTHEST_BEHIND:
             return 0
-        answers = await asyncio.gather(*(self._send(*due_now) for due_now in commands))
-        for (timer, _), answer in zip(commands, answers, strict=True):
-            idle = answer is not None and answer.versioned.position <= behind.head
+        for (timer, _), outcome in zip(commands, await self._send(commands), strict=True):
+            idle = outcome.answer is not None and outcome.answer.versioned.position <= behind.head
             self._passed[timer.execution, timer.due] = now + (CHECKPOINT_EVERY if idle else SETTLES)
         return len(commands)
 
@@ -108,18 +109,20 @@ class TimerWorker:
             self._looked_until = now - LONGEST_LATE
         return self._looked_until
 
-    async def _send(self, timer: Timer, command: Command[Any]) -> Answer | None:
-        """The answer to a command that is due; None where it was refused."""
-        message = Message(f"execution/{timer.execution}", command, ACTOR, correlation="timer")
+    async def _send(self, commands: Sequence[tuple[Timer, Command[Any]]]) -> list[Outcome]:
+        """What became of commands that are due."""
+        messages = [
+            Message(f"execution/{timer.execution}", command, ACTOR, correlation="timer")
+            for timer, command in commands
+        ]
         try:
-            return await self._bus.send(message)
-        except (Overloaded, OutcomeUnknown):
-            return None
-        except DomainError as error:
-            log.debug("timer has passed", execution=timer.execution, reason=error.code)
-        except Exception:
-            log.exception("timer failed", execution=timer.execution)
-        return None
+            outcomes = await self._writer.send_all(messages)
+        except (Overloaded, OutcomeUnknown) as error:
+            return [Outcome(refused=error)] * len(commands)
+        for message, outcome in zip(messages, outcomes, strict=True):
+            if isinstance(outcome.refused, DomainError):
+                log.debug("timer has passed", stream=message.stream, reason=outcome.refused.code)
+        return outcomes
 
 
 def _command(timer: Timer, now: datetime) -> Command[Any] | None:

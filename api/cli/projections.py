@@ -23,9 +23,9 @@ from api.telemetry.logging import configure_logging
 from api.work import NO_KEY, task_of, work_until_stopped
 from domain import registry
 from domain.errors import Overloaded
+from domain.eventlog.connection.timeouts import available
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.store import Store
-from domain.eventlog.timeouts import available
 from domain.integrity.histories import Histories
 from domain.integrity.snapshots import rebuild_snapshots
 from projections.engine.parallel_rebuild import PartFailed, Processes

@@ -11,11 +11,18 @@ from psycopg import AsyncConnection, AsyncCursor
 from psycopg.errors import UniqueViolation
 
 from domain.eventlog.codec import EventRow, LineRow
+from domain.eventlog.connection.timeouts import OUTAGES
 from domain.eventlog.idempotency import REPLIES_KEPT, Reply
+from domain.eventlog.keyring import Keyring
 from domain.eventlog.pg_arrays import columns
-from domain.eventlog.queries import EVENT_ARRAYS, HEAD, LINE_ARRAYS, append_statement
+from domain.eventlog.queries import (
+    EVENT_ARRAYS,
+    HEAD,
+    LINE_ARRAYS,
+    append_statement,
+    guarded_statement,
+)
 from domain.eventlog.states import StateLoader
-from domain.eventlog.timeouts import OUTAGES
 from domain.model import Versioned
 
 REPLIES = (
@@ -138,9 +145,7 @@ class Transaction:
         values: list[Any] = [self.position]
         if events:
             assert self.position + len(events) == events[-1].position
-            rows = [(e.version, e.stream, e.type, e.meta, e.data) for e in events]
-            values = [events[-1].position, at, self.position, self.position]
-            values += columns(EVENT_ARRAYS, rows)
+            values = [events[-1].position, at, self.position, self.position, *_arrays(events)]
         if keys:
             values += columns(KEY_ARRAYS, list(keys.items()))
         if lines:
@@ -159,6 +164,46 @@ class HeadMoved(Exception):
 
 class WrongGuess(HeadMoved):
     """A stream that was believed absent may be there; nothing of the attempt remains."""
+
+
+class StreamMoved(HeadMoved):
+    """A stream has an event of that version already; nothing was written."""
+
+
+async def append_guarded(
+    connection: AsyncConnection,
+    keyring: Keyring,
+    events: Sequence[EventRow],
+    at: datetime,
+    *,
+    channel: str,
+) -> int:
+    """Append events wherever the log is, if each of their streams is where they follow on it; the
+    position before them. What their positions are is decided only here, and their time is that of the
+    last event of the log where that is later.
+
+    Raises:
+        StreamMoved: one of the streams went on.
+        OutcomeLost: the connection broke when all was sent.
+    """
+    keys = keyring.unsaved({event.stream for event in events})
+    values: list[Any] = [len(events), at, len(events), *_arrays(events)]
+    if keys:
+        values += columns(KEY_ARRAYS, list(keys.items()))
+    query = guarded_statement(keys=bool(keys))
+    try:
+        with _noticing_loss(events, (), at, ()):
+            cursor = await connection.execute(query, [*values, channel], prepare=True)
+            row = await cursor.fetchone()
+    except UniqueViolation:
+        raise StreamMoved from None
+    keyring.stored(keys)
+    assert row is not None
+    return int(row[0])
+
+
+def _arrays(events: Sequence[EventRow]) -> list[Any]:
+    return columns(EVENT_ARRAYS, [(e.version, e.stream, e.type, e.meta, e.data) for e in events])
 
 
 class OptimisticTransaction(Transaction):

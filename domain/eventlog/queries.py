@@ -17,12 +17,15 @@ BEGIN = f"BEGIN; {HEAD} FOR UPDATE"
 
 EVENT_ARRAYS = ("bigint", "text", "text", "text", "bytea")
 LINE_ARRAYS = ("text", "timestamptz", "timestamptz", "text", "text", "text")
-_ADVANCED = """advanced AS (UPDATE head SET position = %b, at = %b WHERE position = %b RETURNING at),
-    kept AS (INSERT INTO events ({columns})
-        SELECT %b::bigint + e.place, e.version, advanced.at, e.stream, e.type, e.meta, e.data
+_WHERE_IT_WAS = """UPDATE head SET position = %b, at = %b WHERE position = %b
+    RETURNING at, %b::bigint AS before"""
+_WHEREVER_IT_IS = """UPDATE head SET position = position + %b, at = greatest(at, %b)
+    RETURNING at, position - %b AS before"""
+_ADVANCED = """advanced AS ({moved}), appended AS (INSERT INTO events ({columns})
+        SELECT advanced.before + e.place, e.version, advanced.at, e.stream, e.type, e.meta, e.data
         FROM advanced, unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::bytea[])
             WITH ORDINALITY AS e (version, stream, type, meta, data, place))"""
-_UNMOVED = "advanced AS (SELECT at FROM head WHERE position = %b)"
+_UNMOVED = "advanced AS (SELECT at, position AS before FROM head WHERE position = %b)"
 _KEYED = """keyed AS (INSERT INTO data_keys SELECT k.* FROM advanced,
         unnest(%b::text[], %b::bytea[]) AS k)"""
 _LINED = """numbered AS (UPDATE log_head SET id = id + %b FROM advanced RETURNING id - %b AS before),
@@ -43,11 +46,27 @@ def append_statement(*, events: bool, keys: bool, lines: bool) -> str:
     many, twice, and arrays as `LINE_ARRAYS`; of `events` the channel to notify. Where the head is
     not at the position before, it does nothing and returns no row.
     """
-    parts = [_ADVANCED.format(columns=COLUMNS) if events else _UNMOVED]
+    advanced = _ADVANCED.format(moved=_WHERE_IT_WAS, columns=COLUMNS) if events else _UNMOVED
+    return _statement(advanced, events=events, keys=keys, lines=lines)
+
+
+@cache
+def guarded_statement(*, keys: bool) -> str:
+    """The same for events that go to wherever the head is; returns the position before them.
+
+    Its values are: how many, their time, how many, arrays as `EVENT_ARRAYS`, of `keys` two arrays, and
+    the channel to notify. It fails where one of the streams has an event of the same version.
+    """
+    advanced = _ADVANCED.format(moved=_WHEREVER_IT_IS, columns=COLUMNS)
+    return _statement(advanced, events=True, keys=keys, lines=False)
+
+
+def _statement(advanced: str, *, events: bool, keys: bool, lines: bool) -> str:
+    parts = [advanced]
     parts += [_KEYED] if keys else []
     parts += [_LINED] if lines else []
     notified = "pg_notify(%b, '')" if events else "1"
-    return f"WITH {', '.join(parts)} SELECT {notified} FROM advanced"
+    return f"WITH {', '.join(parts)} SELECT before, {notified} FROM advanced"
 
 
 # --- the whole log -----------------------------------------------------------

@@ -18,9 +18,15 @@ import psycopg
 from psycopg import AsyncConnection, AsyncCursor
 
 from domain.errors import OutcomeUnknown, Overloaded
-from domain.eventlog.append import HeadMoved, OptimisticTransaction, Trace, Transaction
+from domain.eventlog.append import (
+    HeadMoved,
+    OptimisticTransaction,
+    Trace,
+    Transaction,
+    append_guarded,
+)
 from domain.eventlog.codec import Codec, EventRow, Snapshot
-from domain.eventlog.connections import Connections
+from domain.eventlog.connection.connections import Connections
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.idempotency import IdempotencyKey, Reply, claim
 from domain.eventlog.keyring import Keyring
@@ -108,6 +114,17 @@ class Store:
             yield OptimisticTransaction(
                 connection, self.states, session, position, at, channel=self.schema
             )
+
+    async def append(self, events: Sequence[EventRow], at: datetime) -> int:
+        """Append events wherever the log is by now, without its lock; the position before them.
+
+        Raises:
+            StreamMoved: a stream has an event of the same version already; nothing was written.
+            OutcomeLost: the connection broke when all was sent.
+            Overloaded: the database is away.
+        """
+        async with self._writing() as connection:
+            return await append_guarded(connection, self.keyring, events, at, channel=self.schema)
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[AsyncConnection]:

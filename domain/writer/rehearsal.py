@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -38,7 +38,7 @@ async def rehearse(
     batch = Batch(
         position,
         max(now, at),
-        await _load(message, store),
+        await load_wanted([message], store),
         {},
         store.codec,
         keyring,
@@ -52,8 +52,11 @@ async def rehearse(
     )
 
 
-async def _load(message: Message, store: Store) -> Loaded:
+async def load_wanted(messages: Sequence[Message], store: Store) -> Loaded:
+    """The states of all streams that messages need, as they are now, read without the lock."""
     states = Loaded()
-    while missing := [stream for stream in wanted(message, states) if stream not in states]:
-        states |= dict.fromkeys(missing) | await store.load_all(missing)
+    while missing := [
+        stream for message in messages for stream in wanted(message, states) if stream not in states
+    ]:
+        states |= dict.fromkeys(missing) | await store.load_all(dict.fromkeys(missing))
     return states

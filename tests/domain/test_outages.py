@@ -8,7 +8,7 @@ from psycopg_pool import PoolTimeout
 from structlog.testing import capture_logs
 
 from domain import outages
-from domain.eventlog.timeouts import note
+from domain.eventlog.connection.timeouts import note
 from domain.outages import AWAY, FULL, Outages
 
 

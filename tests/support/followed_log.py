@@ -18,6 +18,7 @@ from domain.eventlog.store import Store
 from domain.execution.events import ExecutionCreated, ExecutionStarted, ExecutionStarting
 from domain.model import Command, Recorded
 from domain.writer.command_bus import Bus
+from domain.writer.guarded_writer import GuardedWriter
 from domain.writer.message import Message
 from projections.engine.follower import Follower
 from projections.engine.migrations import migrate_projections
@@ -39,6 +40,7 @@ class FollowedLog:
 
     def __post_init__(self) -> None:
         self.bus = Bus(self.store, lambda: self.now, str, lambda: 0.5)
+        self.guarded_writer = GuardedWriter(self.store, lambda: self.now, str, lambda: 0.5)
         self.follower = Follower(self.view, LogPages(self.store, self.view.types))
 
     @classmethod

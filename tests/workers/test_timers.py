@@ -35,7 +35,7 @@ class World(FollowedLog):
         return fired
 
     def worker(self) -> TimerWorker:
-        return TimerWorker(self.bus, "", SCHEMA, lambda: self.now)
+        return TimerWorker(self.guarded_writer, "", SCHEMA, lambda: self.now)
 
     async def types(self, id_: str) -> list[str]:
         rows = await self.store.history(f"execution/{id_}")

@@ -16,7 +16,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from domain.errors import Overloaded
-from domain.eventlog.timeouts import OUTAGES
+from domain.eventlog.connection.timeouts import OUTAGES
 from domain.supervisor import cancel, supervise
 from projections.deliveries import calls
 from projections.deliveries.calls import Key, Next

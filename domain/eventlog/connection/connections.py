@@ -15,8 +15,8 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
 from domain.errors import TooExpensive
+from domain.eventlog.connection.timeouts import OUTAGES, cut_after, hung_up, note
 from domain.eventlog.sessions import program, session_options
-from domain.eventlog.timeouts import OUTAGES, cut_after, hung_up, note
 from domain.outages import Outages
 
 # Nobody waits longer for a database that hangs: then the connection is cut.

@@ -1,0 +1,1 @@
+"""How the log reaches its database, and what it does when it does not."""

@@ -1,0 +1,124 @@
+"""The writer of those who work in the background: it never holds the lock of the log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import structlog
+
+from domain.errors import DomainError, OutcomeUnknown, Overloaded
+from domain.eventlog.append import OutcomeLost, StreamMoved
+from domain.eventlog.store import Store
+from domain.writer.batch import Batch, Decided
+from domain.writer.command_bus import Answer
+from domain.writer.message import Message
+from domain.writer.rehearsal import load_wanted
+
+TRIES = 5
+OUTDONE = "Others wrote to the same streams again and again. Send it once more."
+
+log = structlog.get_logger()
+
+
+class Outcome(NamedTuple):
+    """What became of a message: its answer, or why it was refused."""
+
+    answer: Answer | None = None
+    refused: Exception | None = None
+
+
+class GuardedWriter:
+    """Decides commands on the states it reads, and appends what they lead to wherever the log is by then, if
+    each of the streams is still at the version that was read. If not, nothing is written, and all are
+    decided again.
+
+    A process that has other work, such as views, may be kept from going on between two steps. The
+    bus would hold the lock meanwhile, and every other writer would wait. Here nobody does. It pays as
+    long as others hardly ever write to the same streams at the same moment. Commands that read other
+    streams, too, or have an idempotency key, are for the bus.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Callable[[], datetime],
+        new_id: Callable[[str], str],
+        random: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._new_id = new_id
+        self._random = random
+        self._writing = asyncio.Lock()
+
+    async def send(self, message: Message) -> Answer:
+        """Record what one command leads to.
+
+        Raises:
+            DomainError: it was refused; nothing was recorded.
+            Overloaded, OutcomeUnknown: as `send_all`.
+        """
+        (outcome,) = await self.send_all([message])
+        if outcome.answer is None:
+            assert outcome.refused is not None
+            raise outcome.refused
+        return outcome.answer
+
+    async def send_all(self, messages: Sequence[Message]) -> list[Outcome]:
+        """Record what several lead to, in one commit; one that is refused spoils no other.
+
+        Raises:
+            Overloaded: the database is away, or others always came first; nothing was recorded.
+            OutcomeUnknown: the connection broke during the commit.
+        """
+        async with self._writing:
+            for _ in range(TRIES):
+                try:
+                    return await self._write(messages)
+                except StreamMoved:
+                    continue
+                except OutcomeLost as lost:
+                    raise OutcomeUnknown from lost
+            raise Overloaded(OUTDONE)
+
+    async def _write(self, messages: Sequence[Message]) -> list[Outcome]:
+        store = self._store
+        position, at = await store.head()
+        batch = Batch(
+            position,
+            max(self._clock(), at),
+            await load_wanted(messages, store),
+            {},
+            store.codec,
+            store.keyring,
+            self._new_id,
+            self._random,
+        )
+        outcomes = [_decided(batch, message) for message in messages]
+        before = await store.append(batch.rows, batch.now) if batch.rows else position
+        return [_moved(outcome, position, before) for outcome in outcomes]
+
+
+def _decided(batch: Batch, message: Message) -> Outcome:
+    assert message.idempotency is None
+    try:
+        decided = batch.take(message)
+    except DomainError as error:
+        return Outcome(refused=error)
+    except Exception as error:  # a mistake in one command is that command's alone
+        log.exception("command failed", command=message.command.wire_name)
+        return Outcome(refused=error)
+    assert isinstance(decided, Decided)
+    return Outcome(Answer(*decided))
+
+
+def _moved(outcome: Outcome, expected: int, before: int) -> Outcome:
+    """The position of the state after a command, now that it is known where its events are."""
+    if outcome.answer is None or outcome.answer.versioned.position <= expected:
+        return outcome
+    versioned = outcome.answer.versioned
+    placed = versioned._replace(position=versioned.position - expected + before)
+    return Outcome(outcome.answer._replace(versioned=placed))

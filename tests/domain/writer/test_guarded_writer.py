@@ -1,0 +1,176 @@
+"""Commands that are written without the lock of the log, beside others that take it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from domain.errors import NotFound, OutcomeUnknown, Overloaded
+from domain.eventlog.append import OutcomeLost, StreamMoved, Trace
+from domain.eventlog.store import Store
+from domain.writer.command_bus import Bus
+from domain.writer.guarded_writer import TRIES, GuardedWriter
+from tests.support.sample_aggregate import (
+    Begin,
+    Note,
+    Raise,
+    Stumble,
+    TooMuch,
+    clock,
+    message,
+    running_bus,
+    store,
+)
+
+pytestmark = pytest.mark.anyio
+CALLERS, RAISES = 8, 25
+
+
+@pytest.fixture
+async def bus(database: str) -> AsyncIterator[Bus]:
+    async with running_bus(store(database)) as running:
+        yield running
+
+
+@pytest.fixture
+async def log(database: str) -> AsyncIterator[Store]:
+    opened = store(database)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def writer(log: Store) -> GuardedWriter:
+    return GuardedWriter(log, clock, str, lambda: 0.5)
+
+
+async def test_answer_has_the_position_that_its_events_got(bus: Bus, writer: GuardedWriter) -> None:
+    await bus.send(message("a", Begin()))
+    answer = await writer.send(message("a", Raise(amount=3)))
+    assert (answer.versioned.state.total, answer.versioned.version) == (3, 2)
+    assert answer.versioned.position == 2
+    assert (await bus.send(message("a", Raise()))).versioned.state.total == 4
+
+
+async def test_refusal_and_mistake_spoil_no_other_command(bus: Bus, writer: GuardedWriter) -> None:
+    for tally in ("a", "b", "c"):
+        await bus.send(message(tally, Begin()))
+    outcomes = await writer.send_all(
+        [
+            message("a", Raise(amount=9, limit=1)),
+            message("b", Raise(amount=2)),
+            message("absent", Raise()),
+            message("c", Stumble()),
+            message("b", Raise(amount=2)),
+        ]
+    )
+    refused = [type(outcome.refused) for outcome in outcomes]
+    assert refused == [TooMuch, type(None), NotFound, ZeroDivisionError, type(None)]
+    assert [o.answer.versioned.state.total for o in outcomes if o.answer] == [2, 4]
+    assert [o.answer.versioned.position for o in outcomes if o.answer] == [4, 5]
+
+
+async def test_command_without_effect_writes_nothing(bus: Bus, writer: GuardedWriter) -> None:
+    begun = await bus.send(message("a", Begin()))
+    answer = await writer.send(message("a", Raise(amount=0)))
+    assert answer.versioned.position == begun.versioned.position
+
+
+async def test_no_raise_is_lost_or_doubled_beside_a_bus_on_the_same_streams(
+    bus: Bus, writer: GuardedWriter, log: Store
+) -> None:
+    for tally in ("a", "b"):
+        await bus.send(message(tally, Begin()))
+
+    async def with_bus(caller: int) -> int:
+        for _ in range(RAISES):
+            await bus.send(message("ab"[caller % 2], Raise()))
+        return RAISES
+
+    async def without_lock(caller: int) -> int:
+        done = 0
+        for _ in range(RAISES):
+            try:
+                await writer.send(message("ab"[caller % 2], Raise()))
+            except Overloaded:
+                continue
+            done += 1
+            await asyncio.sleep(0.002)
+        return done
+
+    sent = await asyncio.gather(
+        *(with_bus(n) for n in range(2)), *(without_lock(n) for n in (0, 1))
+    )
+    found = [await log.load(f"tally/{tally}") for tally in ("a", "b")]
+    assert sum(each.state.total for each in found if each) == sum(sent)
+    rows = await log.read(0, 10_000)
+    assert [row.position for row in rows] == list(range(1, len(rows) + 1))
+    assert [row.at for row in rows] == sorted(row.at for row in rows)
+
+
+async def test_time_of_an_event_is_never_before_that_of_the_last_one(bus: Bus, log: Store) -> None:
+    begun = await bus.send(message("a", Begin()))
+    slow = GuardedWriter(log, lambda: clock() - timedelta(hours=1), str, lambda: 0.5)
+    await slow.send(message("a", Raise()))
+    rows = await log.read(0, 10)
+    assert rows[1].at >= rows[0].at == begun.versioned.at
+
+
+async def test_two_that_make_the_key_of_a_stream_at_once_agree_on_one(
+    bus: Bus, writer: GuardedWriter, database: str
+) -> None:
+    await bus.send(message("a", Begin()))
+    other = store(database)
+    await other.open()
+    second = GuardedWriter(other, clock, str, lambda: 0.5)
+    notes = [message("a", Note(note=f"note {n}")) for n in range(2)]
+    await asyncio.gather(writer.send(notes[0]), second.send(notes[1]))
+    found = await store_read(other)
+    await other.close()
+    assert found in {"note 0", "note 1"}
+
+
+async def store_read(log: Store) -> str:
+    versioned = await log.load("tally/a")
+    assert versioned is not None
+    assert versioned.version == 3
+    note: str = versioned.state.note
+    return note
+
+
+async def failing(
+    log: Store, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> tuple[int, Exception]:
+    """How often a command is tried whose append fails, and how it is refused in the end."""
+    tried: list[object] = []
+
+    async def fail(*given: object) -> int:
+        tried.append(given)
+        raise failure
+
+    monkeypatch.setattr(log, "append", fail)
+    writer = GuardedWriter(log, clock, str, lambda: 0.5)
+    with pytest.raises((Overloaded, OutcomeUnknown)) as refused:
+        await writer.send(message("a", Raise()))
+    return len(tried), refused.value
+
+
+async def test_command_that_others_always_outrun_is_refused(
+    bus: Bus, log: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bus.send(message("a", Begin()))
+    tried, refused = await failing(log, monkeypatch, StreamMoved())
+    assert (tried, type(refused)) == (TRIES, Overloaded)
+
+
+async def test_commit_whose_connection_breaks_is_not_tried_again(
+    bus: Bus, log: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bus.send(message("a", Begin()))
+    lost = OutcomeLost(Trace("SELECT", ()))
+    tried, refused = await failing(log, monkeypatch, lost)
+    assert (tried, type(refused)) == (1, OutcomeUnknown)
