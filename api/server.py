@@ -14,12 +14,13 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from api.app import System, build, create_app, migrate
+from api.app import create_app
 from api.embedded_postgres.address_file import AddressFile, shown
 from api.embedded_postgres.cluster import PostgresError
 from api.embedded_postgres.data_dir import DataDir
 from api.embedded_postgres.server import EmbeddedPostgres
 from api.settings import Settings, SetupError, unknown
+from api.system import System, build, migrate
 from api.telemetry.logging import configure_logging
 from api.transport import listen_socket
 from api.transport.connection_limits import (

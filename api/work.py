@@ -20,8 +20,11 @@ from domain.eventlog.keyring import Keyring
 from domain.eventlog.notifications import Listener
 from domain.eventlog.store import Store
 from domain.writer.guarded_writer import GuardedWriter
+from projections.catalog import Catalog
 from projections.engine.runner import Runner
+from projections.executions.projection import Executions
 from projections.registry import all_projections
+from workers.jobs import JobWorker
 from workers.timers import TimerWorker
 from workers.webhooks.addresses import networks
 from workers.webhooks.deliveries import WebhookWorker
@@ -56,6 +59,7 @@ async def working(
     clock = Clock()
     writer = GuardedWriter(store, clock, new_id, random.random)
     timers = TimerWorker(writer, conninfo, schema, clock)
+    jobs = JobWorker(writer, store, Executions(store.codec), Catalog(store.codec), clock=clock)
     client = HttpClient(networks(webhook_allow))
     webhooks = WebhookWorker(Receiver(store, client), conninfo, schema, clock, random.random)
     await store.open()
@@ -63,9 +67,11 @@ async def working(
     runner.start()
     timers.start()
     webhooks.start()
+    jobs.start(conninfo)
     try:
         yield runner
     finally:
+        await jobs.stop()
         await webhooks.stop()
         await client.close()
         await timers.stop()

@@ -9,6 +9,7 @@ from domain.catalog.confirm_order import ConfirmOrder
 from domain.eventlog.codec import Codec
 from domain.execution import commands, events
 from domain.execution.state import Execution
+from domain.jobs import job
 from domain.model import Aggregate, Command, Event
 
 STATES: dict[str, type[Aggregate]] = {
@@ -17,6 +18,7 @@ STATES: dict[str, type[Aggregate]] = {
     "workflow": workflow.Workflow,
     "order": order.Order,
     "user": user.User,
+    "job": job.Job,
 }
 """Each state by the kind of its stream: the part of its name before the slash."""
 EVENTS: tuple[type[Event], ...] = (
@@ -25,6 +27,7 @@ EVENTS: tuple[type[Event], ...] = (
     *workflow.EVENTS,
     *order.EVENTS,
     *user.EVENTS,
+    *job.EVENTS,
 )
 COMMANDS: dict[str, dict[str, type[Command[Any]]]] = {
     "execution": {**commands.COMMANDS},
@@ -32,6 +35,7 @@ COMMANDS: dict[str, dict[str, type[Command[Any]]]] = {
     "workflow": {**workflow.COMMANDS},
     "order": {**order.COMMANDS, ConfirmOrder.wire_name: ConfirmOrder},
     "user": {**user.COMMANDS},
+    "job": {**job.COMMANDS},
 }
 """What clients may send, by kind of stream and by word."""
 

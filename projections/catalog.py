@@ -1,4 +1,4 @@
-"""Services, workflows, orders and users, to be listed. One alone is read from the log."""
+"""Services, workflows, orders, users and jobs, to be listed. One alone is read from the log."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from psycopg import AsyncConnection
 from domain.catalog import order, service, user, workflow
 from domain.errors import Invalid
 from domain.eventlog.codec import Codec, Snapshot, frozen, sealed_json
+from domain.jobs import job
 from domain.model import Recorded, Versioned, replay
 from projections.representations.catalog import document
 
@@ -31,12 +32,13 @@ CREATE TABLE IF NOT EXISTS catalog (
 CREATE INDEX IF NOT EXISTS catalog_members ON catalog USING gin (document jsonb_path_ops)
     WITH (fastupdate = off);
 """
-EVENTS = (*service.EVENTS, *workflow.EVENTS, *order.EVENTS, *user.EVENTS)
+EVENTS = (*service.EVENTS, *workflow.EVENTS, *order.EVENTS, *user.EVENTS, *job.EVENTS)
 FIELDS = {
     "service": {"name", "provider", "workflow"},
     "workflow": {"name"},
     "order": {"service", "customer", "priority", "status", "execution"},
     "user": {"name", "kind"},
+    "job": {"command", "status"},
 }
 """What each kind can be filtered by."""
 PARTIES = {"customer": "customer", "provider": "provider"}

@@ -13,12 +13,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from api.app import has_log
 from api.cli import rebuild_worker
 from api.cli.progress_bar import progress
 from api.embedded_postgres.data_dir import DataDir
 from api.server import Database, database, keep_running, require_key_of_log
 from api.settings import Settings, SetupError, environment_of_children, read
+from api.system import has_log
 from api.telemetry.logging import configure_logging
 from api.work import NO_KEY, task_of, work_until_stopped
 from domain import registry

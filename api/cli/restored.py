@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from api.app import has_log
 from api.embedded_postgres.data_dir import DataDir
 from api.server import database
 from api.settings import SetupError, read
+from api.system import has_log
 from api.telemetry.logging import configure_logging
 from domain.errors import Overloaded
 from domain.eventlog.setup.log_id import is_served, renew_log_id

@@ -30,6 +30,9 @@ class Outcome(NamedTuple):
     refused: Exception | None = None
 
 
+Conclude = Callable[[Sequence[Outcome]], Message]
+
+
 class GuardedWriter:
     """Decides commands on the states it reads, and appends what they lead to wherever the log is by then, if
     each of the streams is still at the version that was read. If not, nothing is written, and all are
@@ -67,24 +70,30 @@ class GuardedWriter:
             raise outcome.refused
         return outcome.answer
 
-    async def send_all(self, messages: Sequence[Message]) -> list[Outcome]:
+    async def send_all(
+        self, messages: Sequence[Message], conclude: Conclude | None = None
+    ) -> list[Outcome]:
         """Record what several lead to, in one commit; one that is refused spoils no other.
 
+        `conclude` makes one more message of what became of these; where that is refused, nothing is
+        recorded.
+
         Raises:
+            DomainError: the conclusion was refused.
             Overloaded: the database is away, or others always came first; nothing was recorded.
             OutcomeUnknown: the connection broke during the commit.
         """
         async with self._writing:
             for _ in range(TRIES):
                 try:
-                    return await self._write(messages)
+                    return await self._write(messages, conclude)
                 except StreamMoved:
                     continue
                 except OutcomeLost as lost:
                     raise OutcomeUnknown from lost
             raise Overloaded(OUTDONE)
 
-    async def _write(self, messages: Sequence[Message]) -> list[Outcome]:
+    async def _write(self, messages: Sequence[Message], conclude: Conclude | None) -> list[Outcome]:
         store = self._store
         position, at = await store.head()
         batch = Batch(
@@ -98,6 +107,10 @@ class GuardedWriter:
             self._random,
         )
         outcomes = [_decided(batch, message) for message in messages]
+        if conclude is not None:
+            conclusion = conclude(outcomes)
+            batch.states |= await load_wanted([conclusion], store)
+            batch.take(conclusion)
         before = await store.append(batch.rows, batch.now) if batch.rows else position
         return [_moved(outcome, position, before) for outcome in outcomes]
 

@@ -125,6 +125,11 @@ def whole(document: bytes) -> bytes:
     return document
 
 
+def nothing(_: bytes) -> bytes:
+    """Nothing of a document is shown: its id is enough."""
+    return b""
+
+
 def within_bytes(listed: Iterable[Listed]) -> list[Listed]:
     """The first documents that have at most `MOST_BYTES` together, content included; one at least."""
     shown: list[Listed] = []

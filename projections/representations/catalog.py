@@ -1,4 +1,4 @@
-"""Services, workflows, orders and users as clients see them."""
+"""Services, workflows, orders, users and jobs as clients see them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from domain.catalog.order import Order
 from domain.catalog.service import Service
 from domain.catalog.user import User
 from domain.catalog.workflow import Workflow
+from domain.jobs.job import Job
+from domain.json_forms import format_time
 from domain.model import Versioned
 
 
 def document(versioned: Versioned[Any]) -> dict[str, Any]:
-    """The service, workflow, order or user, whichever it is."""
+    """The service, workflow, order, user or job, whichever it is."""
     match versioned.state:
         case Service():
             return service_document(versioned)
@@ -22,6 +24,8 @@ def document(versioned: Versioned[Any]) -> dict[str, Any]:
             return order_document(versioned)
         case User():
             return user_document(versioned)
+        case Job():
+            return job_document(versioned)
         case other:
             raise TypeError(f"{type(other).__name__} is not of the catalog")
 
@@ -79,6 +83,27 @@ def workflow_document(versioned: Versioned[Workflow]) -> dict[str, Any]:
             step.model_dump(mode="json", by_alias=True, exclude_none=True)
             for step in workflow.steps
         ],
+    }
+    return _placed(versioned, members)
+
+
+def job_document(versioned: Versioned[Job]) -> dict[str, Any]:
+    """The job as clients see it, with its first refusals."""
+    job = versioned.state
+    members = {
+        "$type": "Job",
+        "$id": job.id,
+        "command": job.command,
+        "filter": job.filter,
+        "reason": job.reason,
+        "status": job.status,
+        "matching": job.matching,
+        "done": job.done,
+        "refused": job.refused,
+        "refusals": [refusal.model_dump() for refusal in job.refusals],
+        "createdBy": job.created_by,
+        "createdAt": format_time(job.created_at),
+        "updatedAt": format_time(job.updated_at),
     }
     return _placed(versioned, members)
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from api.app import new_hub
 from api.clock import Clock
 from api.streaming.encoding import ENCODERS, SSE
 from api.streaming.filter import ALL
@@ -17,6 +16,7 @@ from api.streaming.hub import Hub
 from api.streaming.log.loader import StoreLoader
 from api.streaming.subscriber import Subscriber
 from api.streaming.topic import Topic
+from api.system import new_hub
 from domain import registry
 from domain.catalog.user import UserCreated
 from domain.eventlog.encryption import Vault

@@ -64,6 +64,8 @@ BODIES: dict[str, Any] = {
     "createUser": {"name": "Acme", "kind": "organization"},
     "confirmOrder": {"execution": "exec_1"},
     "cancelOrder": {"reason": "changed my mind"},
+    "bulkExecutions": {"command": "cancel", "filter": {"tags": "eu"}, "reason": "not needed"},
+    "cancelJob": {},
 }
 WITH_BODY = [operation for operation in OPERATIONS if operation.body is not None]
 

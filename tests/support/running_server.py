@@ -13,9 +13,10 @@ from pathlib import Path
 
 import httpx
 
-from api.app import System, build, create_app, migrate
+from api.app import create_app
 from api.server import Server, configured
 from api.settings import Settings
+from api.system import System, build, migrate
 from api.transport.connection_limits import ConnectionLimits
 from api.work import working
 from domain.eventlog.setup.log_id import log_id

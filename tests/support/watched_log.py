@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
-from api.app import new_hub
 from api.streaming.encoding import ENCODERS, SSE
 from api.streaming.filter import Filter
 from api.streaming.frames import WATCH
 from api.streaming.hub import Hub
 from api.streaming.topic import Topic
+from api.system import new_hub
 from domain.eventlog.notifications import Listener
 from domain.eventlog.store import Store
 from domain.eventlog.tail import Tail

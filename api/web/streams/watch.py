@@ -21,8 +21,17 @@ OFTEN = 1.0
 Look = Callable[[], Awaitable[dict[str, Any] | None]]
 
 
-def watched(hub: Hub, request: Request, name: str, look: Look, most: int | None = None) -> ASGIApp:
-    """What `look` finds, as frames of this name, to `most` watchers at once; None is no news.
+def watched(
+    hub: Hub,
+    request: Request,
+    name: str,
+    look: Look,
+    most: int | None = None,
+    *,
+    over: Callable[[dict[str, Any]], bool] = lambda _: False,
+) -> ASGIApp:
+    """What `look` finds, as frames of this name, to `most` watchers at once; None is no news. It ends
+    with what is `over`.
 
     Raises:
         Overloaded: there is no place for another stream.
@@ -38,6 +47,8 @@ def watched(hub: Hub, request: Request, name: str, look: Look, most: int | None 
             if data != last:
                 last = data
                 yield frame(name, last)
+            if found is not None and over(found):
+                return
             await source.wake.wait(OFTEN)
 
     return EventSource(hub, frames, kind=name)

@@ -45,6 +45,9 @@ def path(operation: Operation, executions: Executions, catalog: Catalog, api: ht
     if operation.name == "confirmOrder":
         order = {"service": catalog.service, "customer": catalog.customer}
         return path_of(operation, str(api.post("/orders", json=order).json()["$id"]))
+    if kind == "jobs":
+        job = api.post("/executions/bulk", json=BODIES["bulkExecutions"]).json()["$id"]
+        return path_of(operation, str(job))
     if kind != "executions":
         known = {f"{name}s": identity for name, identity in catalog._asdict().items()}
         return path_of(operation, {**known, "users": catalog.customer}.get(kind, "none"))

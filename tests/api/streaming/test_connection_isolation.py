@@ -9,11 +9,11 @@ from typing import Any, cast
 import pytest
 import structlog
 
-from api.app import new_hub
 from api.streaming import filter as filters
 from api.streaming.hub import Hub
 from api.streaming.log.loader import Loader
 from api.streaming.subscriber import DONE, FAULT, SLOW
+from api.system import new_hub
 from domain.eventlog.notifications import Listener
 from domain.eventlog.tail import Tail
 from domain.execution.events import ExecutionCompleted

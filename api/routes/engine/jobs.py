@@ -1,0 +1,241 @@
+"""One command for all executions that meet a filter: counted first, then done by a job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from api.access.rights import Right
+from api.documents import schemas
+from api.routes.catalog import CatalogHandlers
+from api.routes.commands import NewId
+from api.streaming.hub import Hub
+from api.web import responses
+from api.web.input.command_body import parsed
+from api.web.operation import Operation, Parameter
+from api.web.parameters import CURSOR, LIMIT, MIN_POSITION
+from api.web.reads.consistency import Consistency, require_position
+from api.web.request import Request
+from api.web.streams import event_stream, watch
+from domain.errors import Invalid, NotFound
+from domain.eventlog.store import Store
+from domain.execution.transitions import TRANSITIONS
+from domain.execution.types import Status
+from domain.jobs.job import BulkCommand, CancelJob, CreateJob, JobStatus
+from domain.model import Value, Versioned
+from domain.types import JsonObject, Text
+from domain.writer.command_bus import Answer, Bus
+from projections.executions.columns import INDEXED, field
+from projections.executions.page_query import nothing
+from projections.executions.projection import Executions
+from projections.list_counts import counted_page
+from projections.query import parser
+from projections.representations.catalog import document
+
+WITH_REASON = ("pause", "cancel")
+
+
+class Bulk(Value):
+    """A command for every execution that meets a filter, `{}` for all; with `preview` they are only
+    counted.
+    """
+
+    command: BulkCommand
+    filter: JsonObject
+    reason: Text | None = None
+    preview: bool = False
+
+
+class JobHandlers:
+    """Counts what a command for many would do, makes the job of it, and shows how far that is."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        store: Store,
+        executions: Executions,
+        consistency: Consistency,
+        catalog: CatalogHandlers,
+        *,
+        hub: Hub,
+        new_id: NewId,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._bus = bus
+        self._store = store
+        self._executions = executions
+        self._consistency = consistency
+        self._hub = hub
+        self._new_id = new_id
+        self._clock = clock
+        self._read = catalog.reading("job")
+        self.list_all = catalog.listing("job")
+
+    async def bulk(self, request: Request) -> ASGIApp:
+        """The counts, or the new job.
+
+        Raises:
+            Invalid: the filter is not valid, or the command has no reason.
+        """
+        asked = parsed(Bulk, request.body)
+        if asked.reason is not None and asked.command not in WITH_REASON:
+            raise Invalid.field("reason", f"belongs to {' and '.join(WITH_REASON)} alone")
+        counts = await self._counts(request, asked)
+        if asked.preview:
+            position = counts.pop("position")
+            return responses.json(counts, {"log-position": str(position)})
+        command = CreateJob(
+            command=asked.command,
+            filter=asked.filter,
+            reason=asked.reason,
+            matching=counts["matching"],
+        )
+        stream = f"job/{self._new_id('job')}"
+        return _answered(await self._bus.send(request.message(stream, command)), 202)
+
+    async def _counts(self, request: Request, asked: Bulk) -> dict[str, Any]:
+        condition = parser.from_json(asked.filter, field, "filter")
+        await self._consistency.wait_for_projection(request, "executions")
+        by = {"status": status} if (status := field("status")) else {}
+        async with self._store.searcher(INDEXED) as connection:
+            page, facets = await counted_page(
+                self._executions,
+                connection,
+                self._clock(),
+                condition,
+                by,
+                count=True,
+                limit=1,
+                choose=nothing,
+            )
+        require_position(request, page.position)
+        values = facets["status"]["values"] if facets else []
+        statuses = {Status(each["value"]): int(each["count"]) for each in values}
+        return {
+            "command": asked.command,
+            "matching": page.total,
+            **_effects(asked.command, statuses),
+            "byStatus": {str(status): count for status, count in statuses.items()},
+            "position": page.position,
+        }
+
+    async def read(self, request: Request) -> ASGIApp:
+        """A job, always current. As a stream: the same whenever it changes, until it has ended."""
+        if not event_stream.preferred(request):
+            return await self._read(request)
+        id_ = request.path["id"]
+        if await self._store.load(f"job/{id_}") is None:
+            raise NotFound("There is no such job.")
+
+        async def look() -> dict[str, Any] | None:
+            versioned = await self._store.load(f"job/{id_}")
+            return None if versioned is None else document(versioned)
+
+        return watch.watched(self._hub, request, "job", look, over=_over)
+
+    async def cancel(self, request: Request) -> ASGIApp:
+        """Stop a job; what is done stays done."""
+        command = parsed(CancelJob, request.body)
+        answer = await self._bus.send(request.message(f"job/{request.path['id']}", command))
+        return _answered(answer, 200)
+
+
+def _effects(command: str, statuses: Mapping[Status, int]) -> dict[str, int]:
+    """How many executions the command would change, leave as they are, and be refused by."""
+    cells = TRANSITIONS[command]
+    counts = {"wouldChange": 0, "unchanged": 0, "wouldBeRefused": 0}
+    names = {"=": "unchanged", ".": "wouldBeRefused"}
+    for status, count in statuses.items():
+        counts[names.get(cells[status], "wouldChange")] += count
+    return counts
+
+
+def _over(shown: Mapping[str, Any]) -> bool:
+    return bool(shown["status"] != JobStatus.RUNNING)
+
+
+def _answered(answer: Answer, status: int) -> ASGIApp:
+    versioned: Versioned[Any] = answer.versioned
+    headers = {
+        "etag": f'"{versioned.version}"',
+        "log-position": str(versioned.position),
+        "location": f"/api/jobs/{versioned.state.id}",
+    }
+    if answer.replayed:
+        headers["idempotency-replayed"] = "true"
+    return responses.json(document(versioned), headers, status)
+
+
+def routes(handlers: JobHandlers) -> tuple[Operation, ...]:
+    """The rows: these come before those of one execution."""
+    return (*_command_rows(handlers), *_read_rows(handlers))
+
+
+def _command_rows(handlers: JobHandlers) -> tuple[Operation, ...]:
+    return (
+        Operation(
+            "bulkExecutions",
+            "POST",
+            "/executions/bulk",
+            Right.COMMAND_EXECUTIONS,
+            "One command for all executions that meet a filter; `preview` only counts them",
+            handlers.bulk,
+            body=Bulk,
+            answer=schemas.JOB,
+            status=202,
+            parameters=(MIN_POSITION,),
+            problems=("too-expensive",),
+            sends=(*responses.DONE, "Location"),
+            others={200: "The counts of a preview"},
+        ),
+        Operation(
+            "cancelJob",
+            "POST",
+            "/jobs/{id}/cancel",
+            Right.COMMAND_EXECUTIONS,
+            "Stop a job; what is done stays done",
+            handlers.cancel,
+            body=CancelJob,
+            answer=schemas.JOB,
+            problems=("illegal-transition",),
+            sends=(*responses.DONE, "Location"),
+        ),
+    )
+
+
+def _read_rows(handlers: JobHandlers) -> tuple[Operation, ...]:
+    return (
+        Operation(
+            "listJobs",
+            "GET",
+            "/jobs",
+            Right.READ_EXECUTIONS,
+            "List jobs",
+            handlers.list_all,
+            answer=schemas.page_of(schemas.JOB),
+            parameters=(
+                Parameter("command", "Only these"),
+                Parameter("status", "Only these: running, completed or cancelled"),
+                LIMIT,
+                CURSOR,
+                MIN_POSITION,
+            ),
+            sends=responses.AS_OF,
+        ),
+        Operation(
+            "readJob",
+            "GET",
+            "/jobs/{id}",
+            Right.READ_EXECUTIONS,
+            "One job and how far it is; as a stream until it has ended",
+            handlers.read,
+            answer=schemas.JOB,
+            answer_forms={"text/event-stream": {"type": "string"}},
+            parameters=(MIN_POSITION,),
+            sends=responses.PLACED,
+            others=responses.NOT_MODIFIED,
+        ),
+    )

@@ -1,0 +1,158 @@
+"""The parts of the process that answers requests: made and wired here, by hand."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from api.access.identity import Access
+from api.clock import Clock, new_id
+from api.settings import Settings
+from api.streaming.hub import Hub
+from api.streaming.log.loader import StoreLoader
+from api.streaming.log.tail import SharedTail
+from api.web.body import Bodies
+from api.web.streams.stream_request import StreamRequests
+from domain import registry
+from domain.eventlog.encryption import Vault
+from domain.eventlog.keyring import Keyring
+from domain.eventlog.migrations import log_exists, migrate_log
+from domain.eventlog.notifications import Listener
+from domain.eventlog.store import Store
+from domain.eventlog.tail import Tail
+from domain.writer.command_bus import Bus
+from projections.analytics.queries import AnalyticsQueries
+from projections.catalog import Catalog
+from projections.engine.migrations import migrate_projections
+from projections.engine.position_tracker import PositionTracker
+from projections.engine.rebuild_progress import Progress
+from projections.executions.past import PastLists
+from projections.executions.projection import Executions
+from projections.history.time_travel import History
+from projections.log_lines.news import LogLineNotifier
+from projections.log_lines.reader import LogLinePages
+from projections.log_lines.stream import LogLineReader
+from projections.log_lines.tail import LogLineTail
+from projections.registry import all_projections
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Everything that runs in the process that answers requests."""
+
+    store: Store
+    clock: Clock
+    bus: Bus
+    access: Access
+    bodies: Bodies
+    listener: Listener
+    tail: Tail
+    positions: PositionTracker
+    hub: Hub
+    stream_requests: StreamRequests
+    history: History
+    executions: Executions
+    past_lists: PastLists
+    analytics_queries: AnalyticsQueries
+    catalog: Catalog
+    logs: LogLinePages
+    log_stream: LogLineReader
+    log_news: LogLineNotifier
+    progress: Progress
+
+
+def has_log(conninfo: str, schema: str) -> bool:
+    """Whether a server has ever made its tables there."""
+    return log_exists(conninfo, schema)
+
+
+def migrate(conninfo: str, schema: str, *, begin_again: bool = True) -> None:
+    """Create what is missing in the database; safe to run at every start, by many at once.
+
+    `begin_again`: see `migrate_projections`.
+    """
+    migrate_log(conninfo, schema)
+    views = all_projections(registry.codec())
+    migrate_projections(conninfo, schema, views, begin_again=begin_again)
+
+
+def new_hub(store: Store, tail: Tail, limit: int, of_log: str = "") -> Hub:
+    """The streaming engine over a store, which names the log where its id is given."""
+    return Hub(SharedTail(tail, store), StoreLoader(store), LogLineTail(store), limit, of_log)
+
+
+def build(
+    settings: Settings, conninfo: str, master_key: bytes, admin_token: str, of_log: str
+) -> System:
+    """All parts, wired but not started. `of_log` is the id of the log."""
+    codec, schema, keyring = registry.codec(), settings.schema, Keyring(Vault(master_key))
+    store = Store(conninfo, schema, codec, keyring, settings.database_connections)
+    listener = Listener(conninfo, schema)
+    tail = Tail(store, listener, schema)
+    hub = new_hub(store, tail, settings.stream_limit, of_log)
+    executions_view, _, catalog_view, *_ = views = all_projections(codec)
+    positions = PositionTracker(store, listener, schema)
+    log_news = LogLineNotifier(store, lambda: positions.position("logs"))
+
+    def lines_written() -> None:
+        hub.logs.appended()
+        log_news.appended()
+
+    clock = Clock()
+    return System(
+        store=store,
+        clock=clock,
+        bus=_writer(store, clock, settings.queue_limit, lines_written),
+        access=Access(admin_token),
+        bodies=Bodies(),
+        listener=listener,
+        tail=tail,
+        positions=positions,
+        hub=hub,
+        stream_requests=StreamRequests(hub, store),
+        history=History(store),
+        executions=executions_view,
+        past_lists=PastLists(store),
+        analytics_queries=AnalyticsQueries(),
+        catalog=catalog_view,
+        logs=LogLinePages(store),
+        log_stream=LogLineReader(store),
+        log_news=log_news,
+        progress=Progress(store, [view.name for view in views]),
+    )
+
+
+def _writer(store: Store, clock: Clock, limit: int, lines_written: Callable[[], None]) -> Bus:
+    return Bus(
+        store,
+        clock,
+        new_id,
+        random.random,
+        limit,
+        lines_written=lines_written,
+        doubt=lambda: clock.doubt,
+    )
+
+
+@asynccontextmanager
+async def running(system: System) -> AsyncIterator[None]:
+    """The parts started, in order, and stopped in the opposite one."""
+    await system.store.open()
+    system.listener.start()
+    system.tail.start()
+    system.bus.start()
+    system.positions.start()
+    system.hub.start()
+    system.log_news.start()
+    try:
+        yield
+    finally:
+        await system.log_news.stop()
+        await system.hub.stop()
+        await system.bus.stop()
+        await system.positions.stop()
+        await system.tail.stop()
+        await system.listener.stop()
+        await system.store.close()

@@ -1,0 +1,181 @@
+"""One command for many executions: the job, which goes through them page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar, Literal
+
+from domain.errors import IllegalTransition, VersionMismatch
+from domain.model import Aggregate, Command, Context, Creation, Event, Recorded, Value, aggregate_id
+from domain.sealing import Sealed
+from domain.types import Text
+
+SHOWN_REFUSALS = 100
+"""Refusals that the state keeps: the first ones. All of them stand in the events."""
+BulkCommand = Literal["start", "pause", "resume", "retry", "cancel"]
+
+
+class JobStatus(StrEnum):
+    """Where a job stands."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+
+
+class Refusal(Value):
+    """An execution that did not take the command, and why: the code of the problem and its text."""
+
+    execution: str
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Job(Aggregate):
+    """What is to be done, and how far it is. `cursor` is the page of executions that comes next.
+
+    `matching` is how many executions met the filter when it was created. `done` counts commands that
+    were taken, also those that changed nothing.
+    """
+
+    command: str
+    filter: dict[str, Any]
+    reason: Sealed[str] | None
+    matching: int
+    created_by: str
+    created_at: datetime
+    created_position: int
+    updated_at: datetime
+    status: JobStatus = JobStatus.RUNNING
+    cursor: str | None = None
+    done: int = 0
+    refused: int = 0
+    refusals: tuple[Refusal, ...] = ()
+
+
+class JobCreated(Event):
+    """A command is to be sent to every execution that meets a filter."""
+
+    type: ClassVar[str] = "job.created"
+    command: BulkCommand
+    filter: dict[str, Any]
+    reason: Sealed[str] | None = None
+    matching: int
+
+    def apply(self, state: None, recorded: Recorded) -> Job:
+        return Job(
+            aggregate_id(recorded.stream),
+            command=self.command,
+            filter=self.filter,
+            reason=self.reason,
+            matching=self.matching,
+            created_by=recorded.by,
+            created_at=recorded.at,
+            created_position=recorded.position,
+            updated_at=recorded.at,
+        )
+
+
+class JobProgressed(Event):
+    """A page of executions got the command, in the same commit as this event."""
+
+    type: ClassVar[str] = "job.progressed"
+    cursor: str | None = None
+    done: int
+    refused: tuple[Refusal, ...] = ()
+
+    def apply(self, state: Job, recorded: Recorded) -> Job:
+        return state.evolve(
+            cursor=self.cursor,
+            done=state.done + self.done,
+            refused=state.refused + len(self.refused),
+            refusals=(*state.refusals, *self.refused)[:SHOWN_REFUSALS],
+            updated_at=recorded.at,
+        )
+
+
+class JobCompleted(Event):
+    """Every execution that met the filter got the command."""
+
+    type: ClassVar[str] = "job.completed"
+
+    def apply(self, state: Job, recorded: Recorded) -> Job:
+        return state.evolve(status=JobStatus.COMPLETED, updated_at=recorded.at)
+
+
+class JobCancelled(Event):
+    """The rest of the executions do not get the command."""
+
+    type: ClassVar[str] = "job.cancelled"
+
+    def apply(self, state: Job, recorded: Recorded) -> Job:
+        return state.evolve(status=JobStatus.CANCELLED, updated_at=recorded.at)
+
+
+class CreateJob(Creation[Job]):
+    """Send a command to every execution that meets a filter."""
+
+    wire_name: ClassVar[str] = "createJob"
+
+    command: BulkCommand
+    filter: dict[str, Any]
+    reason: Text | None = None
+    matching: int
+
+    def create(self, context: Context) -> Iterator[Event]:
+        given = {} if self.reason is None else {"reason": self.reason}
+        yield JobCreated(command=self.command, filter=self.filter, matching=self.matching, **given)
+
+
+class CancelJob(Command[Job]):
+    """Stop a job; what is done stays done."""
+
+    wire_name: ClassVar[str] = "cancelJob"
+
+    def decide(self, job: Job, context: Context) -> Iterator[Event]:
+        if job.status is JobStatus.RUNNING:
+            yield JobCancelled()
+        elif job.status is JobStatus.COMPLETED:
+            raise _refusal(job, "cancel")
+
+
+class AdvanceJob(Command[Job]):
+    """Note what became of a page, in the commit of its commands. Comes from the server alone.
+
+    `after` is the cursor of the page, `cursor` that of the next one; None ends the job.
+    """
+
+    wire_name: ClassVar[str] = "advanceJob"
+
+    after: str | None
+    cursor: str | None
+    done: int
+    refused: tuple[Refusal, ...]
+
+    def decide(self, job: Job, context: Context) -> Iterator[Event]:
+        if job.status is not JobStatus.RUNNING:
+            raise _refusal(job, "advance")
+        if job.cursor != self.after:
+            raise VersionMismatch
+        yield JobProgressed(cursor=self.cursor, done=self.done, refused=self.refused)
+        if self.cursor is None:
+            yield JobCompleted()
+
+
+def _refusal(job: Job, command: str) -> IllegalTransition:
+    allowed = ["cancel"] if job.status is JobStatus.RUNNING else []
+    return IllegalTransition(
+        f"`{command}` is not possible: the job is {job.status}.",
+        status=job.status,
+        allowedCommands=allowed,
+    )
+
+
+EVENTS: tuple[type[Event], ...] = (JobCreated, JobProgressed, JobCompleted, JobCancelled)
+COMMANDS: dict[str, type[Command[Job]]] = {
+    command.wire_name: command for command in (CreateJob, CancelJob)
+}

@@ -1,0 +1,91 @@
+"""One command for many executions over HTTP: the preview, the job, its stream, its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from httpx_sse import connect_sse
+
+from tests.support.api_client import Executions, ok, refused
+
+BULK = "/executions/bulk"
+
+
+@pytest.fixture
+def tagged(api: httpx.Client, executions: Executions) -> dict[str, Any]:
+    """A filter that three running, one queued and one completed execution meet."""
+    tag = f"tag-{executions.create()['$id']}"
+    made = [executions.running(tags=[tag]) for _ in range(4)]
+    executions.create(tags=[tag])
+    executions.tell(made[0], "complete", success=True, output=None, summary="done")
+    position = ok(api.get(f"/executions/{made[0]}"))["position"]
+    ok(api.get("/executions", params={"limit": 1, "minPosition": position}))
+    return {"tags": tag}
+
+
+def test_preview_counts_what_the_command_would_do_and_does_nothing(
+    api: httpx.Client, tagged: dict[str, Any]
+) -> None:
+    before = ok(api.get("/jobs"))["data"]
+    answer = api.post(BULK, json={"command": "pause", "filter": tagged, "preview": True})
+    assert answer.status_code == 200
+    shown = ok(answer)
+    assert shown == {
+        "command": "pause",
+        "matching": 5,
+        "wouldChange": 3,
+        "unchanged": 0,
+        "wouldBeRefused": 2,
+        "byStatus": {"running": 3, "completed": 1, "queued": 1},
+    }
+    assert int(answer.headers["log-position"]) > 0
+    assert ok(api.get("/jobs"))["data"] == before
+
+
+def test_job_is_answered_at_once_and_found_where_it_is_said_to_be(
+    api: httpx.Client, tagged: dict[str, Any]
+) -> None:
+    body = {"command": "cancel", "filter": tagged, "reason": "not needed"}
+    answer = api.post(BULK, json=body, headers={"Idempotency-Key": tagged["tags"]})
+    assert answer.status_code == 202
+    job = ok(answer)
+    assert answer.headers["location"] == f"/api/jobs/{job['$id']}"
+    assert (job["status"], job["matching"], job["reason"]) == ("running", 5, "not needed")
+    again = api.post(BULK, json=body, headers={"Idempotency-Key": tagged["tags"]})
+    assert again.headers["idempotency-replayed"] == "true"
+    assert ok(again)["$id"] == job["$id"]
+    assert ok(api.get(f"/jobs/{job['$id']}"))["$id"] == job["$id"]
+    listed = ok(api.get("/jobs", params={"minPosition": job["position"], "status": "running"}))
+    assert job["$id"] in [each["$id"] for each in listed["data"]]
+    assert ok(api.post(f"/jobs/{job['$id']}/cancel"))["status"] == "cancelled"
+
+
+def test_stream_of_a_job_ends_with_its_end(api: httpx.Client, tagged: dict[str, Any]) -> None:
+    job = ok(api.post(BULK, json={"command": "cancel", "filter": tagged}))
+    ok(api.post(f"/jobs/{job['$id']}/cancel"))
+    with connect_sse(api, "GET", f"/jobs/{job['$id']}") as source:
+        frames = [event.json() for event in source.iter_sse() if event.event == "job"]
+    assert [frame["status"] for frame in frames] == ["cancelled"]
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({"command": "complete", "filter": {}}, "command"),
+        ({"command": "cancel"}, "filter"),
+        ({"command": "cancel", "filter": {"colour": "red"}}, "filter.colour"),
+        ({"command": "resume", "filter": {}, "reason": "r"}, "reason"),
+        ({"command": "cancel", "filter": {}, "limit": 3}, "limit"),
+    ],
+)
+def test_bad_request_names_its_field(api: httpx.Client, body: Any, path: str) -> None:
+    problem = refused(api.post(BULK, json=body), 422, "invalid")
+    assert path in [error["path"] for error in problem["errors"]]
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+def test_unknown_job_is_not_found(api: httpx.Client, accept: str) -> None:
+    refused(api.get("/jobs/job_unknown", headers={"accept": accept}), 404, "not-found")
+    refused(api.post("/jobs/job_unknown/cancel"), 404, "not-found")

@@ -1,0 +1,158 @@
+"""Jobs send each execution its command once, whoever works on them and however often they are cut off."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from domain import registry
+from domain.execution.commands import CancelExecution, CompleteExecution, FailExecution
+from domain.jobs.job import CancelJob, CreateJob, Job
+from domain.writer.guarded_writer import GuardedWriter
+from domain.writer.message import Message
+from projections.catalog import Catalog
+from projections.executions.projection import Executions
+from tests.support.followed_log import FollowedLog
+from workers import jobs as jobs_module
+from workers.jobs import JobWorker
+
+pytestmark = pytest.mark.anyio
+
+
+class World(FollowedLog):
+    """With the list of executions that jobs go through."""
+
+    def worker(self) -> JobWorker:
+        executions, catalog = Executions(self.store.codec), Catalog(self.store.codec)
+        writer = GuardedWriter(self.store, lambda: self.now, str, lambda: 0.5)
+        return JobWorker(writer, self.store, executions, catalog, clock=lambda: self.now)
+
+    async def create(self, command: str, **fields: Any) -> None:
+        created = CreateJob(command=command, matching=0, **({"filter": {}} | fields))  # type: ignore[arg-type]
+        await self.bus.send(Message("job/j", created, "maker"))
+        await self.follow()
+
+    async def job(self) -> Job:
+        versioned = await self.store.load("job/j")
+        assert versioned is not None
+        state: Job = versioned.state
+        return state
+
+    async def types(self, id_: str) -> list[str]:
+        rows = await self.store.history(f"execution/{id_}")
+        return [row.type.removeprefix("execution.") for row in rows]
+
+
+@pytest.fixture
+async def world(database: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    monkeypatch.setattr(jobs_module, "PAGE", 10)
+    async with World.opened(database, Executions(registry.codec())) as opened:
+        yield opened
+
+
+async def work_off(worker: JobWorker) -> None:
+    while await worker.advance("j"):
+        pass
+
+
+async def test_all_that_meet_the_filter_get_the_command_and_refusals_are_listed(
+    world: World,
+) -> None:
+    ids = [f"e{n:02}" for n in range(25)]
+    await world.begin(*ids, tags=("old",))
+    await world.begin("young")
+    await world.send("e07", CompleteExecution(success=True, summary="done"))
+    await world.follow()
+    await world.create("cancel", filter={"tags": "old"}, reason="too old")
+    await work_off(world.worker())
+    job = await world.job()
+    assert (job.status, job.done, job.refused) == ("completed", 24, 1)
+    assert [(each.execution, each.code) for each in job.refusals] == [("e07", "illegal-transition")]
+    assert (await world.types("e00"))[-1] == "cancelled"
+    assert (await world.types("young"))[-1] == "started"
+    cancelled = (await world.store.history("execution/e00"))[-1]
+    assert b"too old" not in cancelled.data
+    assert '"by":"maker","correlation":"j"' in cancelled.meta
+
+
+async def test_two_workers_at_once_send_each_execution_its_command_once(world: World) -> None:
+    ids = [f"e{n:02}" for n in range(45)]
+    await world.begin(*ids)
+    for id_ in ids:
+        await world.send(id_, FailExecution(code="E", message="m", recoverable=False))
+    await world.follow()
+    await world.create("retry")
+    await asyncio.gather(work_off(world.worker()), work_off(world.worker()))
+    await work_off(world.worker())
+    job = await world.job()
+    assert (job.status, job.done, job.refused) == ("completed", 45, 0)
+    assert {(await world.types(id_)).count("retry") for id_ in ids} == {1}
+
+
+async def test_executions_that_began_after_the_job_are_left_alone(world: World) -> None:
+    await world.begin(*(f"e{n:02}" for n in range(12)))
+    await world.follow()
+    await world.create("cancel")
+    worker = world.worker()
+    assert await worker.advance("j")
+    world.now += timedelta(seconds=1)
+    await world.begin("later")
+    await world.follow()
+    await work_off(worker)
+    assert (await world.job()).done == 12
+    assert (await world.types("later"))[-1] == "started"
+
+
+async def test_job_waits_until_the_list_goes_as_far_as_it(world: World) -> None:
+    await world.begin("e")
+    created = CreateJob(command="cancel", filter={}, matching=1)
+    await world.bus.send(Message("job/j", created, "maker"))
+    assert not await world.worker().advance("j")
+    await world.follow()
+    await work_off(world.worker())
+    assert (await world.job()).done == 1
+
+
+async def test_cancelled_job_sends_no_more_commands(world: World) -> None:
+    await world.begin(*(f"e{n:02}" for n in range(25)))
+    await world.follow()
+    await world.create("cancel")
+    worker = world.worker()
+    assert await worker.advance("j")
+    await world.bus.send(Message("job/j", CancelJob(), "maker"))
+    await work_off(worker)
+    job = await world.job()
+    assert (job.status, job.done) == ("cancelled", 10)
+
+
+async def test_page_whose_job_is_cancelled_meanwhile_changes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.begin("e")
+    await world.follow()
+    await world.create("cancel")
+    worker = world.worker()
+    find = Executions.find
+
+    async def slow(*given: Any, **options: Any) -> Any:
+        page = await find(*given, **options)
+        await world.bus.send(Message("job/j", CancelJob(), "maker"))
+        return page
+
+    monkeypatch.setattr(Executions, "find", slow)
+    assert not await worker.advance("j")
+    assert (await world.types("e"))[-1] == "started"
+
+
+async def test_command_that_changes_nothing_counts_as_done(world: World) -> None:
+    await world.begin("e")
+    await world.send("e", CancelExecution())
+    await world.follow()
+    await world.create("cancel")
+    await work_off(world.worker())
+    assert (await world.job()).done == 1
+    assert (await world.types("e")).count("cancelled") == 1

@@ -1,0 +1,159 @@
+"""Works off jobs: one command for many executions, page by page.
+
+A page of commands and the note of how far the job is are one commit, so a job goes on after a crash
+where it was, and no execution gets its command twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import structlog
+from psycopg import AsyncConnection
+
+from domain.errors import DomainError, OutcomeUnknown, Overloaded
+from domain.eventlog.connection.timeouts import OUTAGES
+from domain.eventlog.store import Store
+from domain.execution.commands import COMMANDS
+from domain.jobs.job import AdvanceJob, Job, JobStatus, Refusal
+from domain.json_forms import format_time
+from domain.supervisor import cancel, supervise
+from domain.writer.guarded_writer import GuardedWriter, Outcome
+from domain.writer.message import Message
+from projections.catalog import Catalog
+from projections.executions.columns import field
+from projections.executions.page_query import nothing
+from projections.executions.projection import Executions
+from projections.query import parser
+from projections.query.ast import Condition
+from workers.ownership import ownership
+
+POLL = 1.0
+"""Seconds between two looks while no job is open."""
+BEHIND = 0.05
+"""Seconds to wait for the list of executions, where it is not yet as far as the job."""
+PAGE = 100
+"""Executions in one commit: others who write come between two of them."""
+OLDEST_FIRST = "metadata.createdAt"
+MISTAKE = "The command failed for a reason that the log of the service tells."
+
+log = structlog.get_logger()
+
+
+class JobWorker:
+    """Works off the jobs of its log, as long as it owns them; each open job in turn gets a page."""
+
+    def __init__(
+        self,
+        writer: GuardedWriter,
+        store: Store,
+        executions: Executions,
+        catalog: Catalog,
+        *,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._writer = writer
+        self._store = store
+        self._executions = executions
+        self._catalog = catalog
+        self._clock = clock
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, conninfo: str) -> None:
+        """Begin to stand by, and to work once this process owns the jobs."""
+        work = supervise("jobs", lambda: self._own_and_work(conninfo), OUTAGES)
+        self._task = asyncio.create_task(work, name="jobs")
+
+    async def stop(self) -> None:
+        """Work no more; the page under way is committed whole, or not at all."""
+        if self._task is not None:
+            await cancel(self._task)
+
+    async def _own_and_work(self, conninfo: str) -> None:
+        async with ownership(conninfo, self._store.schema, "jobs") as connection:
+            while True:
+                advanced = [await self._advance(id_) for id_ in await self._open(connection)]
+                await asyncio.sleep(0 if any(advanced) else BEHIND if advanced else POLL)
+
+    async def _open(self, connection: AsyncConnection) -> list[str]:
+        page = await self._catalog.list(connection, "job", {"status": JobStatus.RUNNING})
+        return [entry.id for entry in page.data]
+
+    async def _advance(self, id_: str) -> bool:
+        """`advance` that lets no job hold up another."""
+        try:
+            return await self.advance(id_)
+        except (Overloaded, OutcomeUnknown):
+            return False
+        except Exception:
+            log.exception("job failed, and is tried again", job=id_)
+            return False
+
+    async def advance(self, id_: str) -> bool:
+        """Send the commands of the next page of a job; whether there was something to do.
+
+        Raises:
+            Overloaded, OutcomeUnknown: the database is away; the next look goes on.
+        """
+        versioned = await self._store.load(f"job/{id_}")
+        if versioned is None or versioned.state.status is not JobStatus.RUNNING:
+            return False
+        job: Job = versioned.state
+        async with self._store.reader() as connection:
+            page = await self._executions.find(
+                connection,
+                self._clock(),
+                condition_of(job),
+                sort=OLDEST_FIRST,
+                limit=PAGE,
+                cursor=job.cursor,
+                choose=nothing,
+            )
+        if page.position < job.created_position:
+            return False
+        ids = [row.id for row in page.data]
+        messages = [_message(job, f"execution/{each}", _command(job)) for each in ids]
+
+        def conclude(outcomes: Sequence[Outcome]) -> Message:
+            refused = tuple(_refusals(ids, outcomes))
+            done = len(ids) - len(refused)
+            command = AdvanceJob(
+                after=job.cursor, cursor=page.next_cursor, done=done, refused=refused
+            )
+            return _message(job, f"job/{id_}", command)
+
+        try:
+            await self._writer.send_all(messages, conclude)
+        except DomainError as error:  # it was cancelled, or advanced by another process
+            log.info("a page of a job is not done", job=id_, reason=error.code)
+            return False
+        return True
+
+
+def condition_of(job: Job) -> Condition:
+    """Which executions get the command: those that meet the filter, and were there before the job."""
+    before: Mapping[str, Any] = {OLDEST_FIRST: {"$lte": format_time(job.created_at)}}
+    wanted = {"$and": [job.filter, before]} if job.filter else before
+    return parser.from_json(wanted, field)
+
+
+def _command(job: Job) -> Any:
+    given: dict[str, Any] = {} if job.reason is None else {"reason": job.reason}
+    return COMMANDS[job.command](**given)
+
+
+def _message(job: Job, stream: str, command: Any) -> Message:
+    return Message(stream, command, job.created_by, correlation=job.id)
+
+
+def _refusals(ids: Sequence[str], outcomes: Sequence[Outcome]) -> list[Refusal]:
+    refused: list[Refusal] = []
+    for id_, outcome in zip(ids, outcomes, strict=True):
+        if isinstance(error := outcome.refused, DomainError):
+            refused.append(Refusal(execution=id_, code=error.code, detail=error.detail))
+        elif error is not None:
+            refused.append(Refusal(execution=id_, code="internal", detail=MISTAKE))
+    return refused
