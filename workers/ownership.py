@@ -15,7 +15,15 @@ from domain.eventlog.sessions import KEEPALIVE, session_options
 
 TAKE_OVER = 1.0
 """Seconds between two tries to become the owner."""
+WORK = ("timers", "webhooks", "jobs")
+"""Every kind of work that has an owner; the views have one each."""
 OWN = "SELECT pg_try_advisory_lock(hashtext(%s), hashtext(%s))"
+
+OWNED = """SELECT work FROM unnest(%s::text[]) AS work WHERE EXISTS (
+    SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND classid::bigint = hashtext(work || ' of ' || %s)::bigint & 4294967295
+        AND objid::bigint = hashtext(work)::bigint & 4294967295)"""
 
 
 @asynccontextmanager
@@ -34,3 +42,10 @@ async def _own(connection: AsyncConnection, *names: str) -> bool:
     cursor = await connection.execute(OWN, names)
     row = await cursor.fetchone()
     return row is not None and bool(row[0])
+
+
+async def without_owner(connection: AsyncConnection, schema: str) -> list[str]:
+    """The kinds of work on a log that no process does now."""
+    cursor = await connection.execute(OWNED, (list(WORK), schema))
+    owned = {row[0] for row in await cursor.fetchall()}
+    return [work for work in WORK if work not in owned]

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 import httpx
 
+from api.cli.client.tail import plain
 from api.cli.options import at_service
-from api.cli.tail import plain
 from api.client.address import address, unreached
 from api.client.event_source import Refused, authorization, require_ok
 from api.settings import SetupError

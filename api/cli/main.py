@@ -8,17 +8,14 @@ from typing import Any
 
 import click
 
+from api.cli.client.import_xes import import_command
+from api.cli.client.logs import logs_command
+from api.cli.client.replay import replay_command
+from api.cli.client.tail import tail_command
 from api.cli.confirm_clock import confirm_clock_command
-from api.cli.import_xes import import_command
-from api.cli.logs import logs_command
-from api.cli.tail import tail_command
+from api.cli.engine.timers import timers_command
+from api.cli.options import DATA_DIR
 from api.settings import Settings, SetupError, read, unknown
-
-DATA_DIR = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where keys, tokens and the embedded database are kept (EXECUTIONS_DATA_DIR).",
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -199,4 +196,6 @@ def _carefully(run: Any) -> None:
 main.add_command(confirm_clock_command)
 main.add_command(import_command)
 main.add_command(logs_command)
+main.add_command(replay_command)
 main.add_command(tail_command)
+main.add_command(timers_command)

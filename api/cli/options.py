@@ -1,4 +1,4 @@
-"""The options by which a command finds the service."""
+"""The options by which a command finds the service, or its log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 URL = "The service; by default the local server of --data-dir, else http://127.0.0.1:8000."
 TOKEN = "Bearer token; by default that of the local server."  # noqa: S105  (a help text)
-DATA_DIR = "Of the local server, for its address and its token."
+LOCAL = "Of the local server, for its address and its token."
+DATA_DIR = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where keys, tokens and the embedded database are kept (EXECUTIONS_DATA_DIR).",
+)
+"""For commands that work on the log itself."""
 OPTIONS = (
     click.option("--url", envvar="EXECUTIONS_URL", show_envvar=True, help=URL),
     click.option("--token", envvar="EXECUTIONS_TOKEN", show_envvar=True, help=TOKEN),
@@ -21,7 +27,7 @@ OPTIONS = (
         envvar="EXECUTIONS_DATA_DIR",
         show_envvar=True,
         type=click.Path(path_type=Path),
-        help=DATA_DIR,
+        help=LOCAL,
     ),
 )
 

@@ -22,6 +22,8 @@ from domain.json_forms import format_time
 from domain.writer.command_bus import Bus
 from projections.engine.position_tracker import PositionTracker
 from projections.engine.rebuild_progress import Progress
+from projections.timers import due
+from workers.ownership import WORK, without_owner
 
 STATUS = {"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}}
 WHOLE = {"type": "integer", "minimum": 0}
@@ -111,7 +113,14 @@ class HealthHandlers:
             }
             for each in progress
         }
-        return {"status": "ready", "position": head, "views": views}
+        shown = {"status": "ready", "position": head, "views": views}
+        missing = await self._without_owner()
+        return shown | ({"withoutOwner": missing} if missing else {})
+
+    async def _without_owner(self) -> list[str]:
+        """The kinds of work that no process does; commands are taken all the same."""
+        async with self._store.reader() as connection:
+            return await without_owner(connection, self._store.schema)
 
     async def projections(self, request: Request) -> ASGIApp:
         """Every view with its position, lag and parked events, and how far a rebuild of it is. As a
@@ -154,7 +163,17 @@ class HealthHandlers:
         for progress in await self._positions.progress():
             metrics.VIEW_POSITION.labels(progress.view).set(progress.position)
             metrics.VIEW_PARKED.labels(progress.view).set(progress.parked)
+        await self._set_engine_metrics()
         return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
+
+    async def _set_engine_metrics(self) -> None:
+        async with self._store.reader() as connection:
+            late = await due.late(connection, now := self._clock())
+            missing = await without_owner(connection, self._store.schema)
+        metrics.TIMERS_DUE.set(late.number)
+        metrics.TIMERS_LATE.set(late.seconds(now))
+        for work in WORK:
+            metrics.WORK_OWNED.labels(work).set(work not in missing)
 
 
 def routes(handlers: HealthHandlers) -> tuple[Operation, ...]:

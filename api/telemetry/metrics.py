@@ -16,6 +16,9 @@ LOG_POSITION = Gauge("executions_log_position", "Position of the last event of t
 VIEW_POSITION = Gauge("executions_view_position", "How far a view is", ["view"])
 VIEW_PARKED = Gauge("executions_view_parked", "Events that a view could not apply", ["view"])
 COMMANDS_WAITING = Gauge("executions_commands_waiting", "Commands that wait for the next batch")
+TIMERS_DUE = Gauge("executions_timers_due", "Timers that are due and have not been fired")
+TIMERS_LATE = Gauge("executions_timers_late_seconds", "For how long the oldest of them is due")
+WORK_OWNED = Gauge("executions_work_owned", "Whether a process does this kind of work", ["work"])
 CONNECTIONS_CUT = Counter(
     "executions_connections_cut_total", "Connections that the server ended, by reason", ["reason"]
 )

@@ -15,6 +15,21 @@ PLACE = """SELECT head.position, coalesce((SELECT position FROM bookmarks WHERE 
     FROM head"""
 
 
+LATE = "SELECT count(*), min(due) FROM timers WHERE due <= %b"
+NEXT = f"SELECT {NAMES} FROM timers WHERE due IS NOT NULL ORDER BY due LIMIT %b"
+
+
+class Late(NamedTuple):
+    """How many timers are due, and since when the oldest of them is."""
+
+    number: int
+    oldest: datetime | None
+
+    def seconds(self, now: datetime) -> float:
+        """How late the oldest is."""
+        return 0.0 if self.oldest is None else max(0.0, (now - self.oldest).total_seconds())
+
+
 class Place(NamedTuple):
     """The position of the log, and that of the read model of the timers."""
 
@@ -41,4 +56,18 @@ async def due(
     """The timers that are due after a time, until another, the earliest first."""
     values = (after, until, limit)
     cursor = await connection.execute(DUE, values, prepare=True, binary=True)
+    return [Timer(*row) for row in await cursor.fetchall()]
+
+
+async def late(connection: AsyncConnection, now: datetime) -> Late:
+    """What is due and has not been fired, or of which the read model does not know yet that it was."""
+    cursor = await connection.execute(LATE, (now,), binary=True)
+    row = await cursor.fetchone()
+    assert row is not None
+    return Late(*row)
+
+
+async def following(connection: AsyncConnection, limit: int) -> list[Timer]:
+    """The timers that come next, the earliest first; those that are late come before them."""
+    cursor = await connection.execute(NEXT, (limit,), binary=True)
     return [Timer(*row) for row in await cursor.fetchall()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import NamedTuple
 
 from domain.execution.events import (
@@ -71,6 +72,17 @@ class Timer(NamedTuple):
         if self.status != Status.RUNNING or self.active_since is None:
             return None
         return checkpoint_due(self.active_since, self.checkpoint_at)
+
+    @property
+    def next(self) -> tuple[str, datetime] | None:
+        """What comes first, and when: a retry, a timeout or a checkpoint."""
+        candidates = {
+            "retry": self.retry_at,
+            "timeout": self.times_out_at,
+            "checkpoint": self.checkpoint_due,
+        }
+        known = [(name, at) for name, at in candidates.items() if at is not None]
+        return min(known, key=itemgetter(1), default=None)
 
     def with_due(self) -> Timer:
         """The same, with `due` as the rest of it says."""

@@ -10,8 +10,8 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from api.cli import run_import
-from api.cli.import_xes import import_command
+from api.cli.client import run_import
+from api.cli.client.import_xes import import_command
 from api.interop.xes import client, sender
 from api.interop.xes.client import FIRST_PATIENCE, PATIENCE, Service
 from api.interop.xes.mapping import load_mapping

@@ -55,7 +55,7 @@ def import_xes(
     *,
     as_json: bool,
 ) -> None:
-    from api.cli import run_import
+    from api.cli.client import run_import
 
     run_import.run(
         file, mapping_file, lambda: run_import.connect(url, token, data_dir), as_json=as_json

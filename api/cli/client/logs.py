@@ -13,8 +13,8 @@ import orjson
 from rich.console import Console
 from rich.text import Text
 
+from api.cli.client.tail import log_text, plain, print_json
 from api.cli.options import at_service
-from api.cli.tail import log_text, plain, print_json
 from api.client.address import Address, address, unreached
 from api.client.event_source import Refused, authorization, follow, require_ok
 from api.settings import SetupError

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
+from api.cli.client.tail import GAP, log_line
 from api.cli.main import main
-from api.cli.tail import GAP, log_line
 from api.client.address import Address
 from api.client.event_source import Frame, Refused, follow, frames, lines
 from api.streaming.subscriber import Subscriber

@@ -106,12 +106,13 @@ def _show(console: Console, frame: Frame, *, as_json: bool) -> None:
     if as_json:
         print_json(frame.data)
     else:
-        console.print(log_line(frame) if frame.type == "log" else line(frame))
+        console.print(
+            log_line(frame) if frame.type == "log" else event_text(orjson.loads(frame.data))
+        )
 
 
-def line(frame: Frame) -> Text:
+def event_text(event: Any) -> Text:
     """An event in one line."""
-    event = orjson.loads(frame.data)
     return _text(
         (event["time"][11:23], "dim"),
         (f" {event['position']:>8} ", "dim"),

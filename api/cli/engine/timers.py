@@ -1,0 +1,100 @@
+"""`executions timers`: what is due to happen by itself, what is late, and who sees to it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from api.cli.options import DATA_DIR
+from api.cli.projections import on_log
+from domain.eventlog.store import Store
+from domain.json_forms import format_time
+from projections.timers import due
+from projections.timers.due import Late, Place
+from projections.timers.timer import Timer
+from workers.ownership import without_owner
+
+TOLERATED = timedelta(seconds=5)
+"""So late may one be for the moment: the read model does not know yet that it was fired."""
+
+
+@click.command("timers")
+@DATA_DIR
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def timers_command(data_dir: Path | None, limit: int, *, as_json: bool) -> None:
+    """Show which retries, timeouts and checkpoints come next, the earliest first.
+
+    Those that are due already come first, with how late they are. Exits with 1 where some are late by
+    more than a few seconds. Nobody fires timers while neither `executions serve` nor `executions work` runs.
+    """
+    behind: list[bool] = []
+
+    async def work(_: str, schema: str, store: Store) -> None:
+        now = datetime.now(UTC)
+        async with store.reader() as connection:
+            late = await due.late(connection, now)
+            place = await due.place(connection)
+            timers = await due.following(connection, limit)
+            owned = "timers" not in await without_owner(connection, schema)
+        behind.append(late.seconds(now) > TOLERATED.total_seconds())
+        if as_json:
+            click.echo(json.dumps(_shown(timers, late, place, now, owned=owned)))
+        else:
+            console = Console()
+            console.print(_table(timers, now))
+            console.print(_summary(late, place, now, owned=owned))
+
+    on_log(data_dir, work)
+    if any(behind):
+        raise click.exceptions.Exit(1)
+
+
+def _shown(
+    timers: list[Timer], late: Late, place: Place, now: datetime, *, owned: bool
+) -> dict[str, Any]:
+    return {
+        "owned": owned,
+        "lag": place.lag,
+        "late": late.number,
+        "oldestLateSeconds": round(late.seconds(now), 3),
+        "timers": [
+            {"execution": timer.execution, "kind": kind, "due": format_time(at)}
+            for timer in timers
+            if (following := timer.next)
+            for kind, at in [following]
+        ],
+    }
+
+
+def _table(timers: list[Timer], now: datetime) -> Table:
+    table = Table("execution", "what", "due", "in")
+    for timer in timers:
+        if (following := timer.next) is not None:
+            kind, at = following
+            table.add_row(timer.execution, kind, format_time(at), _until(at - now))
+    return table
+
+
+def _until(left: timedelta) -> Text:
+    seconds = timedelta(seconds=round(abs(left.total_seconds())))
+    return Text(f"late by {seconds}", "yellow") if left < timedelta() else Text(str(seconds))
+
+
+def _summary(late: Late, place: Place, now: datetime, *, owned: bool) -> str:
+    said = ["No timer is late."]
+    if late.number:
+        oldest = timedelta(seconds=round(late.seconds(now)))
+        said = [f"{late.number} timers are due, the oldest for {oldest}."]
+    if place.lag:
+        said.append(f"The read model is {place.lag} events behind the log.")
+    if not owned:
+        said.append("No process fires timers: start `executions serve` or `executions work`.")
+    return " ".join(said)

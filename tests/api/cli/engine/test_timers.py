@@ -1,0 +1,57 @@
+"""`executions timers` shows what comes next and what is late."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import psycopg
+import pytest
+from click.testing import CliRunner, Result
+
+from api.cli.main import main
+from domain.eventlog.sessions import session_options
+from projections.engine.migrations import migrate_projections
+from projections.timers.projection import Timers
+
+ROW = """INSERT INTO timers (execution, status, worked, {column}, due)
+    VALUES (%s, 'retry', 0, {moment}, {moment})"""
+
+
+@pytest.fixture(autouse=True)
+def settings(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    migrate_projections(database, "executions", [Timers()])
+    monkeypatch.setenv("EXECUTIONS_DATABASE_URL", database)
+    monkeypatch.setenv("EXECUTIONS_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+def timers(*options: str) -> Result:
+    return CliRunner().invoke(main, ["timers", *options])
+
+
+def given(database: str, execution: str, moment: str) -> None:
+    with psycopg.connect(database, options=session_options("executions")) as connection:
+        query = ROW.format(column="retry_at", moment=moment)
+        connection.execute(query.encode(), (execution,))
+
+
+def test_timers_show_what_comes_next_the_earliest_first(database: str) -> None:
+    given(database, "later", "now() + interval '2 hours'")
+    given(database, "soon", "now() + interval '1 minute'")
+    result = timers()
+    assert result.exit_code == 0, result.output
+    assert result.output.index("soon") < result.output.index("later")
+    assert "No timer is late." in result.output
+    assert "No process fires timers" in result.output
+    shown = json.loads(timers("--json", "--limit", "1").output)
+    assert [(each["execution"], each["kind"]) for each in shown["timers"]] == [("soon", "retry")]
+    assert (shown["owned"], shown["late"], shown["lag"]) == (False, 0, 0)
+
+
+def test_timers_that_are_late_end_with_1(database: str) -> None:
+    given(database, "forgotten", "now() - interval '1 hour'")
+    result = timers()
+    assert result.exit_code == 1
+    assert "late by 1:00:0" in result.output
+    assert "1 timers are due, the oldest for 1:00:0" in result.output
