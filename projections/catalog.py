@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 
 from domain.catalog import order, service, user, workflow
 from domain.errors import Invalid
-from domain.eventlog.codec import Codec, Snapshot, frozen, sealed_json
+from domain.eventlog.codec import Codec, Snapshot, encode_state, sealed_json
 from domain.jobs import job
 from domain.model import Recorded, Versioned, replay
 from projections.representations.catalog import document
@@ -113,7 +113,7 @@ class Catalog:
         cursor = await connection.execute(
             LOAD, (list(kinds), list(ids)), prepare=False, binary=True
         )
-        return {row[0]: self._codec.thaw(Snapshot(*row)) for row in await cursor.fetchall()}
+        return {row[0]: self._codec.restore(Snapshot(*row)) for row in await cursor.fetchall()}
 
     def _row(self, stream: str, versioned: Versioned[Any]) -> tuple[Any, ...]:
         kind, _, identity = stream.partition("/")
@@ -128,7 +128,7 @@ class Catalog:
             *versioned.state.parties,
             found,
             shown,
-            frozen(versioned.state),
+            encode_state(versioned.state),
         )
 
     async def list(

@@ -30,11 +30,11 @@ from workers.ownership import ownership
 ACTOR = "system"
 POLL = 0.2
 """Seconds between two looks while nothing is due."""
-AT_ONCE = 200
+TIMERS_AT_ONCE = 200
 """Commands in one go, and in one commit."""
 FARTHEST_BEHIND = 10_000
 """Events that the read model may be behind: what it shows as due then may long have happened."""
-SETTLES = timedelta(seconds=5)
+SETTLE_TIME = timedelta(seconds=5)
 """Time in which the read model sees what firing has led to; until then a timer is not fired again."""
 DAY_EVERY, ALL_EVERY = timedelta(seconds=10), timedelta(hours=1)
 LONGEST_LATE = CHECKPOINT_LATE + CHECKPOINT_EVERY
@@ -74,25 +74,27 @@ class TimerWorker:
             self._all_at = EPOCH
             while True:
                 fired = await self.fire(connection)
-                await asyncio.sleep(0 if fired >= AT_ONCE else POLL)
+                await asyncio.sleep(0 if fired >= TIMERS_AT_ONCE else POLL)
 
     async def fire(self, connection: AsyncConnection) -> int:
-        """Fire what is due now, about `AT_ONCE` at most; how many that were."""
+        """Fire what is due now, about `TIMERS_AT_ONCE` at most; how many that were."""
         now = self._clock()
         self._passed = {key: until for key, until in self._passed.items() if until > now}
-        limit = AT_ONCE + len(self._passed)
+        limit = TIMERS_AT_ONCE + len(self._passed)
         found = await due(connection, self._begin(now), now, limit)
         fresh = [timer for timer in found if (timer.execution, timer.due) not in self._passed]
         commands = [(timer, command) for timer in fresh if (command := _command(timer, now))]
         if not commands:
             over = len(found) < limit
-            self._looked_until = now - SETTLES if over else found[-1].due or now
+            self._looked_until = now - SETTLE_TIME if over else found[-1].due or now
             return 0
         if (behind := await place(connection)).lag > FARTHEST_BEHIND:
             return 0
         for (timer, _), outcome in zip(commands, await self._send(commands), strict=True):
             idle = outcome.answer is not None and outcome.answer.versioned.position <= behind.head
-            self._passed[timer.execution, timer.due] = now + (CHECKPOINT_EVERY if idle else SETTLES)
+            self._passed[timer.execution, timer.due] = now + (
+                CHECKPOINT_EVERY if idle else SETTLE_TIME
+            )
         return len(commands)
 
     def _begin(self, now: datetime) -> datetime:

@@ -11,7 +11,7 @@ from api.access.rights import Right
 from api.documents import schemas
 from api.routes.commands import NewId, creation
 from api.web import responses
-from api.web.dry_run import DRY_RUN, is_dry_run, rehearsed
+from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
 from api.web.ids import checked_new_id
 from api.web.input.command_body import parsed
 from api.web.operation import Handler, Operation, Parameter
@@ -71,7 +71,7 @@ class CatalogHandlers:
             identity, parsed_command = creation(request, command, kind, self._new_id)
             message = request.message(f"{kind}/{identity}", parsed_command)
             if is_dry_run(request):
-                return await rehearsed(self._bus, message)
+                return await dry_run_answer(self._bus, message)
             answer = await self._bus.send(message)  # a replayed one has the id made at first
             return _answered(answer, f"{KINDS[kind].path}/{answer.versioned.state.id}")
 
@@ -127,7 +127,7 @@ class CatalogHandlers:
             checked_new_id(parsed_command.execution, "execution")
         message = request.message(f"order/{request.path['id']}", parsed_command)
         if is_dry_run(request):
-            return await rehearsed(self._bus, message)
+            return await dry_run_answer(self._bus, message)
         answer = await self._bus.send(message)
         return _answered(answer, f"executions/{answer.versioned.state.execution}")
 
@@ -135,7 +135,7 @@ class CatalogHandlers:
         """Cancel an order; its executions are untouched."""
         message = request.message(f"order/{request.path['id']}", parsed(CancelOrder, request.body))
         if is_dry_run(request):
-            return await rehearsed(self._bus, message)
+            return await dry_run_answer(self._bus, message)
         answer = await self._bus.send(message)
         return _answered(answer, f"orders/{request.path['id']}")
 

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
-from api.web.dry_run import DRY_RUN, is_dry_run, rehearsed
+from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
 from api.web.ids import checked_new_id
 from api.web.input.command_body import C, built, fields, parsed
 from api.web.input.command_members import prepare
@@ -128,7 +128,7 @@ class CommandHandlers:
 
     async def _send(self, request: Request, prepared: PreparedCommand) -> ASGIApp:
         if is_dry_run(request):
-            return await rehearsed(self._bus, prepared.message)
+            return await dry_run_answer(self._bus, prepared.message)
         return prepared.respond(await self._bus.send(prepared.message))
 
 

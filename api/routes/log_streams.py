@@ -24,9 +24,9 @@ from projections.log_lines.reader import LogFilter
 from projections.log_lines.stream import LogLineReader, Place, RecordedLine
 from projections.representations.client_json import plain_json
 
-UNWOKEN = 15.0
+LOOK_EVERY = 15.0
 """Seconds after which to look without being woken."""
-AGAIN = 1.0
+RETRY_AFTER = 1.0
 
 
 class LogLineStreams:
@@ -103,7 +103,8 @@ class LogLineStreams:
         self, versioned: Versioned[Any], execution: str, only: LogFilter, place: Place
     ) -> bool:
         if not (
-            versioned.state.final and await self._positions.wait("logs", versioned.position, AGAIN)
+            versioned.state.final
+            and await self._positions.wait("logs", versioned.position, RETRY_AFTER)
         ):
             return False
         async with aclosing(self._lines.pages(execution, only, place)) as pages:
@@ -128,10 +129,12 @@ class LogLineStreams:
                             caught_up = True
                         if ended:
                             return
-                        if not await source.wake.wait(AGAIN if follower.noted else UNWOKEN):
+                        if not await source.wake.wait(
+                            RETRY_AFTER if follower.noted else LOOK_EVERY
+                        ):
                             follower.noted = True
             except Overloaded:
-                await source.wake.wait(AGAIN)
+                await source.wake.wait(RETRY_AFTER)
 
     async def _ended(self, follower: LineSubscription, execution: str) -> bool:
         """Whether the execution has ended, and the server has noted it: asked before the lines are read.
@@ -142,7 +145,7 @@ class LogLineStreams:
         versioned = await streamed_state(self._hub, f"execution/{execution}")
         if versioned is None or not versioned.state.final:
             return False
-        if await self._positions.wait("logs", versioned.position, AGAIN):
+        if await self._positions.wait("logs", versioned.position, RETRY_AFTER):
             return True
         follower.noted = True
         return False

@@ -33,15 +33,15 @@ def is_dry_run(request: Request) -> bool:
     return request.boolean(DRY_RUN.name)
 
 
-async def rehearsed(bus: Bus, message: Message) -> ASGIApp:
+async def dry_run_answer(bus: Bus, message: Message) -> ASGIApp:
     """The events of a command, and what its aggregate would be after them."""
-    rehearsal = await bus.rehearse(message)
-    events = [orjson.loads(envelope(row, key)) for row, key in rehearsal.rows]
+    decided = await bus.dry_run(message)
+    events = [orjson.loads(envelope(row, key)) for row, key in decided.rows]
     for event in events:
         for name in PLACES:
             del event[name]
     kind, _, _ = message.stream.partition("/")
-    shown = {"events": events, kind: _document(rehearsal.versioned)}
+    shown = {"events": events, kind: _document(decided.versioned)}
     headers = {"cache-control": "no-store"}
     return responses.json(plain_json(shown), headers)
 

@@ -148,7 +148,9 @@ class Codec:
             len(row.data),
         )
 
-    def freeze(self, stream: str, versioned: Versioned[Any], key: DataKey | None) -> Snapshot:
+    def take_snapshot(
+        self, stream: str, versioned: Versioned[Any], key: DataKey | None
+    ) -> Snapshot:
         """A state as a row; what was opened is sealed again."""
         adapter = self._states[stream.partition("/")[0]]
         context = Sealing(partial(_seal, key, versioned.version))
@@ -159,7 +161,7 @@ class Codec:
             stream, versioned.version, versioned.position, versioned.at, state, self.shape
         )
 
-    def thaw(self, row: Snapshot, key: DataKey | None = None) -> Versioned[Any]:
+    def restore(self, row: Snapshot, key: DataKey | None = None) -> Versioned[Any]:
         """The state of a row. Without a key its sealed fields stay `Ciphertext`.
 
         Raises:
@@ -209,7 +211,7 @@ def sealed_json(value: Any) -> bytes:
     return orjson.dumps(value, _as_shown)
 
 
-def frozen(state: Aggregate) -> bytes:
+def encode_state(state: Aggregate) -> bytes:
     """`Codec.freeze` of a state that was decoded without a key, in a fraction of the time.
 
     It seals nothing: what was opened stands open in it.

@@ -82,7 +82,9 @@ async def keep_missing_snapshots(
     if not long or connection.info.transaction_status != TransactionStatus.IDLE:
         return
     try:
-        snapshots = [codec.freeze(stream, states[stream], keys.get(stream)) for stream in long]
+        snapshots = [
+            codec.take_snapshot(stream, states[stream], keys.get(stream)) for stream in long
+        ]
         await connection.execute(KEEP_SNAPSHOTS, columns(SNAPSHOT_COLUMNS, snapshots))
     except Exception as error:  # noqa: BLE001 - they save time, later: no read fails for want of one
         log.warning("no snapshots kept", streams=long, reason=reason(error))
@@ -104,7 +106,7 @@ def fold_parts(
         if (row := event(part)) is not None:
             events.append(codec.decode(row, key))
         elif (frozen := snapshot(part)) is not None:
-            versioned = codec.thaw(frozen, key)
+            versioned = codec.restore(frozen, key)
     return applied(versioned, events)
 
 

@@ -37,7 +37,7 @@ from domain.eventlog.state_parts import (
 )
 from domain.model import Recorded, Versioned
 
-AT_ONCE = 200
+EVENTS_AT_ONCE = 200
 PAGE_BYTES = 1024 * 1024
 """A page of a stream ends with the event that reaches this."""
 COLD = -1
@@ -253,7 +253,7 @@ class StateLoader:
 
     async def _next(self, reader: Reader, stream: str, after: int) -> list[EventRow]:
         async with reader() as connection:
-            return (await following(connection, [(stream, after)], AT_ONCE))[stream, after]
+            return (await following(connection, [(stream, after)], EVENTS_AT_ONCE))[stream, after]
 
 
 async def following(

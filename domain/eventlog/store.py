@@ -53,7 +53,7 @@ FORGET_REPLIES = """DELETE FROM idempotency_keys WHERE at <= %b AND key IN (
 
 READ_BYTES = 16 * 1024 * 1024
 FORGOTTEN_AT_ONCE = 5_000
-FINDING_OUT, AGAIN = 3.0, 0.1
+LOOKUP_TIMEOUT, LOOKUP_EVERY = 3.0, 0.1
 
 
 class Store:
@@ -145,14 +145,14 @@ class Store:
         Raises:
             OutcomeUnknown: the database could not be asked in time.
         """
-        deadline = monotonic() + FINDING_OUT
+        deadline = monotonic() + LOOKUP_TIMEOUT
         while monotonic() < deadline:
             try:
                 async with self._connections.after_former_writer() as connection:
                     cursor = await connection.execute(trace.query, trace.values)
                     return await cursor.fetchone() is not None
             except Overloaded:
-                await asyncio.sleep(AGAIN)
+                await asyncio.sleep(LOOKUP_EVERY)
         raise OutcomeUnknown
 
     @asynccontextmanager

@@ -8,7 +8,7 @@ from domain.eventlog.encryption import Vault
 from domain.eventlog.store import Store
 from domain.integrity.fault import Fault
 
-AT_ONCE = 1_000
+KEYS_AT_ONCE = 1_000
 NEXT = """SELECT originator_id, wrapped FROM data_keys WHERE originator_id > %b
     ORDER BY originator_id LIMIT %b"""
 
@@ -18,7 +18,7 @@ async def key_faults(store: Store, vault: Vault) -> AsyncIterator[Fault | None]:
     last = ""
     while True:
         async with store.reader() as connection:
-            cursor = await connection.execute(NEXT, (last, AT_ONCE), binary=True)
+            cursor = await connection.execute(NEXT, (last, KEYS_AT_ONCE), binary=True)
             rows = await cursor.fetchall()
         if not rows:
             return

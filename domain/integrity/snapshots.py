@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any
 
 from domain.errors import Damaged
-from domain.eventlog.codec import SNAPSHOT_EVERY, Snapshot, frozen
+from domain.eventlog.codec import SNAPSHOT_EVERY, Snapshot, encode_state
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.queries import WHOLE
 from domain.eventlog.state_parts import applied
@@ -89,7 +89,7 @@ async def _compare(
         rows = await (await connection.execute(READ, values, binary=True)).fetchall()
     for row in rows:
         try:
-            differs = store.codec.thaw(Snapshot(*row), key).state != versioned.state
+            differs = store.codec.restore(Snapshot(*row), key).state != versioned.state
         except Damaged:
             differs = True
         if differs:
@@ -142,4 +142,4 @@ async def _along(
 
 def _snapshot(store: Store, stream: str, versioned: Versioned[Any]) -> Snapshot:
     place = versioned.version, versioned.position, versioned.at
-    return Snapshot(stream, *place, frozen(versioned.state), store.codec.shape)
+    return Snapshot(stream, *place, encode_state(versioned.state), store.codec.shape)

@@ -124,7 +124,7 @@ class Batch:
     def _frozen(self, stream: str) -> Snapshot:
         versioned = self.states[stream]
         assert versioned is not None
-        snapshot = self.codec.freeze(stream, versioned, self.keyring.get_or_create(stream))
+        snapshot = self.codec.take_snapshot(stream, versioned, self.keyring.get_or_create(stream))
         self.states[stream] = versioned._replace(size=len(snapshot.state))
         return snapshot
 

@@ -18,9 +18,9 @@ from domain.eventlog.store import Store
 from domain.model import Versioned
 from domain.writer.batch import Batch, Decided, NotLoaded, Repeat
 from domain.writer.chores import Chores
+from domain.writer.dry_run import DryRun, dry_run
 from domain.writer.message import Message
 from domain.writer.queue import FutureReceiver, Queue, Receiver, Waiting
-from domain.writer.rehearsal import Rehearsal, rehearse
 from domain.writer.state_cache import StateCache
 
 LARGEST_BATCH = 16 * 1024 * 1024
@@ -103,13 +103,13 @@ class Bus:
         """
         return await self.submit(message)
 
-    async def rehearse(self, message: Message) -> Rehearsal:
+    async def dry_run(self, message: Message) -> DryRun:
         """Decide a command on the present states, beside the writer, and record nothing.
 
         Raises:
             DomainError: the command would be refused.
         """
-        return await rehearse(message, self._store, self._clock(), self._new_id, self._random)
+        return await dry_run(message, self._store, self._clock(), self._new_id, self._random)
 
     def submit(self, message: Message) -> asyncio.Future[Answer]:
         """`send` for a caller with many commands: they keep their order."""

@@ -14,8 +14,8 @@ from domain.eventlog.append import OutcomeLost, StreamMoved
 from domain.eventlog.store import Store
 from domain.writer.batch import Batch, Decided
 from domain.writer.command_bus import Answer
+from domain.writer.dry_run import load_wanted
 from domain.writer.message import Message
-from domain.writer.rehearsal import load_wanted
 
 TRIES = 5
 OUTDONE = "Others wrote to the same streams again and again. Send it once more."

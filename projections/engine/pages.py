@@ -14,7 +14,7 @@ from domain.eventlog.tail import LogEvent
 PAGE_BYTES = 8 * 1024 * 1024
 LARGE = 2_000
 """Bytes from which on an event counts: any page of smaller ones fits into memory."""
-SURELY = 16
+ALWAYS_READ = 16
 """So few events fit, however large they are."""
 
 
@@ -62,7 +62,7 @@ class LogPages:
         return Page(until, [LogEvent(row, self.store.codec) for row in rows])
 
     async def _end(self, connection: AsyncConnection, after: int, until: int) -> int:
-        if until - after <= SURELY:
+        if until - after <= ALWAYS_READ:
             return until
         cursor = await connection.execute(TOO_MANY, (after, until, LARGE, PAGE_BYTES), binary=True)
         [(first,)] = await cursor.fetchall()

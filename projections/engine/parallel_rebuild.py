@@ -22,9 +22,9 @@ from projections.engine.pages import Part
 from projections.engine.prefetch import collecting_rarely, reading_ahead
 from projections.engine.projection import Projection
 
-OFTEN = 0.05
+LOOK_EVERY = 0.05
 """Seconds between two looks at how far the parts are."""
-PATIENT = "-c idle_in_transaction_session_timeout=0"
+NO_IDLE_TIMEOUT = "-c idle_in_transaction_session_timeout=0"
 """The rows of a part are nobody else's: nobody waits while it is denied the processor."""
 
 REACHED = SQL("SELECT sum(position)::bigint / count(*) FROM bookmarks WHERE view = ANY({})")
@@ -68,7 +68,7 @@ class Share(NamedTuple):
 
 async def apply(share: Share, view: Projection, store: Store) -> None:
     """Bring the tables from the share's bookmark to its end."""
-    options = f"{share.options} {PATIENT}"
+    options = f"{share.options} {NO_IDLE_TIMEOUT}"
     async with (
         await AsyncConnection.connect(
             share.conninfo, autocommit=True, options=options
@@ -99,7 +99,7 @@ async def apply_all(
         while _going_on(processes):
             cursor = await connection.execute(REACHED.format(bookmarks))
             on_progress((await cursor.fetchall())[0][0], until)
-            await asyncio.sleep(OFTEN)
+            await asyncio.sleep(LOOK_EVERY)
     await connection.execute(ALL_REACHED.format(until, view))
 
 

@@ -15,7 +15,7 @@ from projections.engine.progress import AppliedPositions, ViewProgress, progress
 
 POLL = 0.25
 """Seconds after which a waiting reader looks at the bookmarks, and asks for haste once more."""
-OFTEN = 0.005
+SHORTEST_PAUSE = 0.005
 """Seconds between two requests for haste, however many readers wait."""
 
 POSITIONS = "SELECT view, position FROM bookmarks"
@@ -78,8 +78,8 @@ class PositionTracker:
     async def _hurry(self, view: str) -> float:
         """Have the view followed at once; the seconds until that may be asked for again."""
         since = monotonic() - self._hurried_at[view]
-        if since < OFTEN:
-            return OFTEN - since
+        if since < SHORTEST_PAUSE:
+            return SHORTEST_PAUSE - since
         self._hurried_at[view] = monotonic()
         async with self._store.reader() as connection:
             await connection.execute(HURRY, (self._hurry_channel, view))

@@ -30,9 +30,9 @@ SHARED = 20_000
 """Of fewer events one process is done before others have started."""
 MOST_SWITCHES = 200
 PAUSE = 1.5
-BRIEFLY = "SET LOCAL lock_timeout = '250ms'"
+SHORT_LOCK_TIMEOUT = "SET LOCAL lock_timeout = '250ms'"
 """While a switch waits for a lock, every reader of the view waits behind it."""
-UNHURRIED = "-c synchronous_commit=off"
+ASYNC_COMMIT = "-c synchronous_commit=off"
 
 RUNNING = "{purpose}s of {schema}"
 """The lock that says so, with the view's name."""
@@ -156,7 +156,7 @@ async def _switch(connection: AsyncConnection, follower: Follower, names: Names)
             if (progress := await follower.catch_up(connection)) is None:
                 break  # the bookmark was ahead of the log
             position = progress.position
-        await connection.execute(BRIEFLY)
+        await connection.execute(SHORT_LOCK_TIMEOUT)
         for table in view.tables:
             await connection.execute(REPLACE.format(table=Identifier(table), **names))
         await connection.execute(ADVANCE.format(**names), (form_of(view), view.name))
@@ -205,7 +205,7 @@ def scratch_schema(schema: str, view: str, purpose: str = "rebuild") -> str:
 
 def _options(schema: str, view: Projection, purpose: str = "rebuild") -> str:
     path = f"{scratch_schema(schema, view.name, purpose)},{schema}"
-    return f"{session_options(path)} {UNHURRIED}"
+    return f"{session_options(path)} {ASYNC_COMMIT}"
 
 
 @asynccontextmanager

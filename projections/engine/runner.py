@@ -29,9 +29,9 @@ BREAK = 0.02
 """Seconds between two pages of a view that follows by itself and has come to the end of the log."""
 OUTAGES = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
 # Rows and bookmark are lost together in a crash, and made again from the log: nothing waits for disk.
-UNHURRIED = "-c synchronous_commit=off"
+ASYNC_COMMIT = "-c synchronous_commit=off"
 # A view whose table is locked follows by itself: the others wait for it no longer than this.
-BRIEFLY = "-c lock_timeout=500ms"
+SHORT_LOCK_TIMEOUT = "-c lock_timeout=500ms"
 
 OWN = """SELECT name FROM unnest(%s::text[]) AS name
     WHERE pg_try_advisory_lock(hashtext(%s), hashtext(name))"""
@@ -83,7 +83,7 @@ class Runner:
             self._wake.set()
 
     async def _run(self) -> None:
-        async with await self._connect(BRIEFLY) as connection:
+        async with await self._connect(SHORT_LOCK_TIMEOUT) as connection:
             self._gathering.expect_events()
             try:
                 live = LiveFollower(self._store, progress_channel(self._schema))
@@ -155,5 +155,5 @@ class Runner:
             watched(self._conninfo),
             autocommit=True,
             connect_timeout=3,
-            options=f"{session_options(self._schema)} {KEEPALIVE} {UNHURRIED} {options}",
+            options=f"{session_options(self._schema)} {KEEPALIVE} {ASYNC_COMMIT} {options}",
         )

@@ -27,7 +27,7 @@ from projections.engine.projection import Projection
 from projections.engine.rebuild import DROP, PAGE, Names, drop_indexes, scratch, scratch_schema
 
 PURPOSE = "verify"
-PATIENT = "SET idle_in_transaction_session_timeout = 0"
+NO_IDLE_TIMEOUT = "SET idle_in_transaction_session_timeout = 0"
 ROWS = 1_000
 """Of a portion, at most."""
 PLACE = SQL("""SELECT b.position, b.generation, b.form, head.position FROM head
@@ -97,7 +97,7 @@ async def verify(
         scratch(conninfo, schema, view, PURPOSE) as (connection, names),
         reading_ahead(view, store, PAGE) as follower,
     ):
-        await connection.execute(PATIENT)
+        await connection.execute(NO_IDLE_TIMEOUT)
         await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
         await drop_indexes(connection, scratch_schema(schema, view.name, PURPOSE))
         work = _Verifying(connection, names, follower, verified, on_progress)

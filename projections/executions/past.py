@@ -37,7 +37,7 @@ from projections.representations.execution import document
 
 MOST_FOLDED = 1_000
 """More executions that were touched since are not folded back for one list."""
-AT_ONCE = 50
+STREAMS_AT_ONCE = 50
 LASTING = ("$id", "order", "service", "workflow", "customer", "provider", "metadata.createdAt")
 """Fields that an execution keeps for ever."""
 
@@ -243,7 +243,10 @@ def _lasts(condition: Condition) -> bool:
 
 def _portions(versions: Mapping[str, int]) -> list[dict[str, int]]:
     items = list(versions.items())
-    return [dict(items[start : start + AT_ONCE]) for start in range(0, len(items), AT_ONCE)]
+    return [
+        dict(items[start : start + STREAMS_AT_ONCE])
+        for start in range(0, len(items), STREAMS_AT_ONCE)
+    ]
 
 
 def _candidates(

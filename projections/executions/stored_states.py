@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 
 from domain.damage import report
 from domain.errors import Damaged
-from domain.eventlog.codec import Codec, Snapshot, frozen, sealed_json
+from domain.eventlog.codec import Codec, Snapshot, encode_state, sealed_json
 from domain.eventlog.pg_arrays import columns
 from domain.execution.state import Execution
 from domain.model import Recorded, Versioned, replay
@@ -78,8 +78,8 @@ async def read_states(
         Damaged: the log does not lead to one of them.
     """
     rows = [row for row in rows if row.document is None]
-    thawed = {STREAM + row.id: _thawed(codec, row) for row in rows if row.state is not None}
-    known = {stream: state for stream, state in thawed.items() if state is not None}
+    restored = {STREAM + row.id: _thawed(codec, row) for row in rows if row.state is not None}
+    known = {stream: state for stream, state in restored.items() if state is not None}
     versions = {STREAM + row.id: row.version for row in rows}
     states = await folded(connection, codec, versions, known)
     found = {}
@@ -107,7 +107,9 @@ async def listed(
 
 async def write_states(connection: AsyncConnection, due: Iterable[Versioned[Execution]]) -> None:
     """Store states."""
-    rows = [(one.state.id, one.version, one.position, one.at, frozen(one.state)) for one in due]
+    rows = [
+        (one.state.id, one.version, one.position, one.at, encode_state(one.state)) for one in due
+    ]
     if rows:
         await connection.execute(WRITE_STATES, columns(STATE_KINDS, rows), prepare=True)
 
@@ -117,7 +119,7 @@ def _thawed(codec: Codec, row: StoredRow) -> Versioned[Any] | None:
     assert row.state is not None
     stored = (row.state_version, row.state_position, row.state_at, row.state)
     try:
-        return codec.thaw(Snapshot(STREAM + row.id, *stored))
+        return codec.restore(Snapshot(STREAM + row.id, *stored))
     except Damaged as error:
         report(error)
         return None

@@ -105,7 +105,7 @@ class MemoryStateLoader(StateLoader):
         if versioned is None:
             for row in self.log.snapshots:
                 if row.stream == stream and row.version <= until:
-                    versioned = self.codec.thaw(row, key)
+                    versioned = self.codec.restore(row, key)
         after = versioned.version if versioned else 0
         fresh = [e for e in self.log.of(stream) if after < e.version <= until]
         return replay(versioned, [self.codec.decode(row, key) for row in fresh])

@@ -164,7 +164,7 @@ async def test_worker_passes_over_an_execution_that_cannot_be_read(
 async def test_worker_finds_what_is_overdue_behind_many_that_nobody_works_on(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(timers_module, "AT_ONCE", 5)
+    monkeypatch.setattr(timers_module, "TIMERS_AT_ONCE", 5)
     await world.begin(*(f"left-{n}" for n in range(40)), timeout=None)
     world.now += SECOND
     await world.begin("late", timeout=None, retry_policy=POLICY)

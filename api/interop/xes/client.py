@@ -11,9 +11,9 @@ from api.client.address import Address, unknown, unreached
 
 JSON = dict[str, Any]
 
-PATIENCE = 120.0
+TIMEOUT = 120.0
 """Seconds that one call may wait in all for a service that went away or is busy."""
-FIRST_PATIENCE = 3.0
+FIRST_TIMEOUT = 3.0
 """The same for a service that has not answered yet: perhaps nothing runs there."""
 LONGEST_WAIT = 15.0
 AWAY = frozenset({429, 502, 503, 504})
@@ -40,7 +40,7 @@ class Service:
         self._token = token
         self._closed = threading.Event()
         self._sleep = sleep or self._closed.wait
-        self._patience = FIRST_PATIENCE
+        self._patience = FIRST_TIMEOUT
         self._client = httpx.Client(
             base_url=f"{self.url}/api",
             headers={"Authorization": f"Bearer {token}"} if token else {},
@@ -123,7 +123,7 @@ class Service:
             except httpx.TransportError as error:
                 trouble, asked = self._unreached(error), 0.0
             else:
-                self._patience = PATIENCE
+                self._patience = TIMEOUT
                 if answer.status_code not in AWAY:
                     return answer
                 trouble = ServiceAway(f"{self.url} answers {answer.status_code}")
@@ -136,7 +136,7 @@ class Service:
 
     def _unreached(self, error: Exception) -> ServiceFailed:
         reason = str(error) or type(error).__name__
-        if self._patience == PATIENCE:
+        if self._patience == TIMEOUT:
             return ServiceAway(f"{self.url} cannot be reached any more ({reason})")
         return ServiceFailed(unreached(self.url, reason))
 

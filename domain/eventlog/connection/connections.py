@@ -20,13 +20,13 @@ from domain.eventlog.sessions import program, session_options
 from domain.outages import Outages
 
 # Nobody waits longer for a database that hangs: then the connection is cut.
-CONNECTING, READING, WRITING = 3, 5, 5
-ASKING = 2
+CONNECT_TIMEOUT, READ_TIMEOUT, WRITE_TIMEOUT = 3, 5, 5
+LOOKUP_TIMEOUT = 2
 END = """SELECT pg_terminate_backend(pid, 1500) FROM pg_stat_activity WHERE application_name = %s"""
-SEARCHING = 500
+SEARCH_TIMEOUT = 500
 """Milliseconds that the database may take for one statement of a search."""
 # Workers make one search faster and several slower; compiling takes longer than a search may.
-ALONE = "-c max_parallel_workers_per_gather=0 -c jit=off"
+NO_PARALLEL = "-c max_parallel_workers_per_gather=0 -c jit=off"
 
 
 class Connections:
@@ -39,14 +39,14 @@ class Connections:
         self._conninfo = conninfo
         self._program = program(schema)
         self._options: dict[str, Any] = {
-            "connect_timeout": CONNECTING,
+            "connect_timeout": CONNECT_TIMEOUT,
             "options": f"{session_options(schema)} -c lock_timeout=4s -c statement_timeout=5s",
         }
         self._writer: AsyncConnection | None = None
         self._former_writer = ""
         self._readers = self._pool(readers)
         self._searchers = self._pool(
-            max(2, readers // 2), f" -c statement_timeout={SEARCHING}ms {ALONE}"
+            max(2, readers // 2), f" -c statement_timeout={SEARCH_TIMEOUT}ms {NO_PARALLEL}"
         )
 
     def _pool(self, size: int, more: str = "") -> AsyncConnectionPool:
@@ -56,7 +56,7 @@ class Connections:
             kwargs={**options, "autocommit": True, "application_name": self._program},
             min_size=1,
             max_size=size,
-            timeout=CONNECTING,
+            timeout=CONNECT_TIMEOUT,
             reconnect_timeout=0,
             reconnect_failed=self._look,
             open=False,
@@ -82,7 +82,7 @@ class Connections:
         """
         async with self._watched():
             connection = await self._connect_writer()
-            with cut_after(WRITING, connection):
+            with cut_after(WRITE_TIMEOUT, connection):
                 try:
                     yield connection
                 finally:
@@ -101,7 +101,7 @@ class Connections:
 
     @asynccontextmanager
     async def searcher(self, indexed: Sequence[str]) -> AsyncIterator[AsyncConnection]:
-        """A pooled connection in autocommit whose statements have `SEARCHING` milliseconds each.
+        """A pooled connection in autocommit whose statements have `SEARCH_TIMEOUT` milliseconds each.
 
         Raises:
             TooExpensive: one of them takes longer; names the fields that are `indexed`.
@@ -118,7 +118,7 @@ class Connections:
         async with self._watched():
             connection = await _living(pool)
             try:
-                with cut_after(READING, connection):
+                with cut_after(READ_TIMEOUT, connection):
                     yield connection
             finally:
                 await pool.putconn(connection)
@@ -167,7 +167,7 @@ class Connections:
                 self._conninfo, autocommit=True, **self._options
             )
             try:
-                with cut_after(ASKING, connection):
+                with cut_after(LOOKUP_TIMEOUT, connection):
                     cursor = await connection.execute(END, (self._former_writer,))
                     if any(not gone for (gone,) in await cursor.fetchall()):
                         raise TimeoutError("a connection of before is still at work")

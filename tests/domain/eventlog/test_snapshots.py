@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 
 from domain import registry
-from domain.eventlog.codec import Codec, Snapshot, frozen
+from domain.eventlog.codec import Codec, Snapshot, encode_state
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from domain.execution.state import Execution
@@ -79,8 +79,8 @@ def test_state_frozen_by_a_view_is_the_same_to_the_microsecond(
     state = Execution(
         "e", "o", "s", None, "c", "p", NOON, NOON, NOON, active=active, timeout=timeout
     )
-    row = Snapshot("execution/e", 1, 1, NOON, frozen(state))
-    assert registry.codec().thaw(row).state == state
+    row = Snapshot("execution/e", 1, 1, NOON, encode_state(state))
+    assert registry.codec().restore(row).state == state
 
 
 DAMAGES = {
@@ -132,7 +132,7 @@ async def test_damaged_snapshot_is_replaced_where_its_version_is_reached_again(
         versioned = await store.load("tally/a")
         assert versioned is not None
         key = store.keyring.get_or_create("tally/a")
-        await store.keep_snapshots([store.codec.freeze("tally/a", versioned, key)])
+        await store.keep_snapshots([store.codec.take_snapshot("tally/a", versioned, key)])
     assert change(database, WHOLE_SNAPSHOTS) == [(500,)]
 
 

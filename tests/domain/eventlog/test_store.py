@@ -164,7 +164,9 @@ async def test_snapshot_stands_for_the_events_before_it(store: Store) -> None:
     await two_tallies(store)
     versioned = Versioned(Tally("a", 100), 2, 3, NOON)  # a wrong total, to be told from the events
     async with store.transaction() as transaction:
-        frozen = store.codec.freeze("tally/a", versioned, store.keyring.get_or_create("tally/a"))
+        frozen = store.codec.take_snapshot(
+            "tally/a", versioned, store.keyring.get_or_create("tally/a")
+        )
         begun = rows(store, 4, ("tally/c", 1, TallyBegun()))
         await transaction.append(begun, [], NOON)
     await store.keep_snapshots([frozen])

@@ -38,11 +38,11 @@ def test_invariants_hold_on_every_random_walk(creation: CreateExecution, way: li
     live = path.states[-1]
     # The events alone lead to the state that the writer had; so do a snapshot and the rest.
     assert same(replay(None, (CODEC.decode(row, KEY) for row in path.rows)), live)
-    thawed = CODEC.thaw(CODEC.freeze(STREAM, live, KEY), KEY)
-    assert same(thawed, live)
-    assert list(thawed.state.steps) == list(live.state.steps)
+    restored = CODEC.restore(CODEC.take_snapshot(STREAM, live, KEY), KEY)
+    assert same(restored, live)
+    assert list(restored.state.steps) == list(live.state.steps)
     middle = len(path.rows) // 2
-    snapshot = CODEC.thaw(CODEC.freeze(STREAM, path.states[middle], KEY), KEY)
+    snapshot = CODEC.restore(CODEC.take_snapshot(STREAM, path.states[middle], KEY), KEY)
     rest = (CODEC.decode(row, KEY) for row in path.rows[middle + 1 :])
     assert same(replay(snapshot, rest), live)
     _check_view(path, live)
@@ -64,7 +64,7 @@ def _check_view(path: Path, live: Versioned[Execution]) -> None:
     """A view without keys has the same document, sealed."""
     view = replay(None, map(CODEC.decode, path.rows))
     assert view is not None
-    assert same(CODEC.thaw(CODEC.freeze(STREAM, view, None)), view)
+    assert same(CODEC.restore(CODEC.take_snapshot(STREAM, view, None)), view)
     shown = document(live, live.at)
     sealed = sealed_json(document(view, live.at))
     assert orjson.loads(open_json(sealed, KEY)) == orjson.loads(orjson.dumps(shown))

@@ -145,10 +145,10 @@ async def test_event_that_cannot_be_stored_leaves_no_key_behind(new_store: NewSt
 async def test_state_that_cannot_be_frozen_is_loaded_from_its_events(
     new_store: NewStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def freeze(*_: object) -> None:
+    def take_snapshot(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Codec, "freeze", freeze)
+    monkeypatch.setattr(Codec, "take_snapshot", take_snapshot)
     store = new_store()
     async with running_bus(store) as bus:
         await bus.send(message("a", Begin()))

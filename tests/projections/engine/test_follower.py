@@ -210,7 +210,7 @@ async def test_page_holds_no_more_bytes_than_fit_and_at_least_one_event(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pages, "PAGE_BYTES", 20_000)
-    monkeypatch.setattr(pages, "SURELY", 1)
+    monkeypatch.setattr(pages, "ALWAYS_READ", 1)
     async with stage(database) as on:
         await on.log.write(some(20))
         for size in (5_000, 5_000, 5_000, 5_000, 100, 30_000, 30_000, 5_000):

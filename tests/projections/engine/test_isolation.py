@@ -75,7 +75,7 @@ async def test_event_that_one_view_cannot_apply_is_parked_and_holds_up_no_other(
 async def test_view_whose_table_is_locked_holds_up_no_other(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "BRIEFLY", "-c lock_timeout=50ms")
+    monkeypatch.setattr(runner, "SHORT_LOCK_TIMEOUT", "-c lock_timeout=50ms")
     async with process(database) as (log, one):
         assert await one.reach(await log.write(some(1)))
         with psycopg.connect(database, options=session_options("executions")) as other:

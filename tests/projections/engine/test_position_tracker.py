@@ -48,7 +48,7 @@ async def test_position_is_known_without_a_reader_that_waits(views: str, *, hear
 async def test_waiting_readers_share_their_requests_to_hurry(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(position_tracker, "OFTEN", 60)
+    monkeypatch.setattr(position_tracker, "SHORTEST_PAUSE", 60)
     async with opened(views) as store, tracking(views, store, hears=True) as positions:
         with psycopg.connect(views, autocommit=True) as listening:
             listening.execute("LISTEN executions_views_awaited")

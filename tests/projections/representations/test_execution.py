@@ -255,8 +255,8 @@ def whole() -> Given:
 
 def frozen_and_thawed(history: Given, keys: Codec) -> dict[str, Any]:
     """The document as a view has it: sealed."""
-    row = keys.freeze(history.stream, history.versioned, KEY)
-    return document(keys.thaw(row), history.now)
+    row = keys.take_snapshot(history.stream, history.versioned, KEY)
+    return document(keys.restore(row), history.now)
 
 
 @pytest.mark.parametrize(

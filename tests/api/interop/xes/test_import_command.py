@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from api.cli.client import run_import
 from api.cli.client.import_xes import import_command
 from api.interop.xes import client, sender
-from api.interop.xes.client import FIRST_PATIENCE, PATIENCE, Service
+from api.interop.xes.client import FIRST_TIMEOUT, TIMEOUT, Service
 from api.interop.xes.mapping import load_mapping
 from api.interop.xes.names import id_part
 from tests.support.fake_service import FakeService
@@ -160,7 +160,7 @@ def test_service_that_stays_away_is_given_up(
     result = import_xes()
     assert result.exit_code == 1
     assert "answers 503. Run it again to continue." in result.stderr
-    assert sum(pauses) <= 3 * PATIENCE
+    assert sum(pauses) <= 3 * TIMEOUT
 
 
 def test_calls_keep_to_the_limit(imported: FakeService) -> None:
@@ -228,8 +228,8 @@ def unconnected(*options: str) -> Result:
 
 
 def test_unreachable_service_is_reported_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert FIRST_PATIENCE < PATIENCE / 10
-    monkeypatch.setattr(client, "FIRST_PATIENCE", 0.1)
+    assert FIRST_TIMEOUT < TIMEOUT / 10
+    monkeypatch.setattr(client, "FIRST_TIMEOUT", 0.1)
     result = unconnected("--url", "http://127.0.0.1:1")
     assert result.exit_code == 1
     assert "http://127.0.0.1:1 cannot be reached" in result.stderr

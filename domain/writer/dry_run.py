@@ -14,20 +14,20 @@ from domain.writer.batch import Batch, Decided, Loaded, wanted
 from domain.writer.message import Message
 
 
-class Rehearsal(NamedTuple):
+class DryRun(NamedTuple):
     """The rows that would be appended, each with the key that opens it, and the state after them."""
 
     rows: list[tuple[EventRow, DataKey]]
     versioned: Versioned[Any]
 
 
-async def rehearse(
+async def dry_run(
     message: Message,
     store: Store,
     now: datetime,
     new_id: Callable[[str], str],
     random: Callable[[], float],
-) -> Rehearsal:
+) -> DryRun:
     """What a message would lead to, if it were decided on the states there are now.
 
     Raises:
@@ -47,7 +47,7 @@ async def rehearse(
     )
     decided = batch.take(message._replace(idempotency=None))
     assert isinstance(decided, Decided)
-    return Rehearsal(
+    return DryRun(
         [(row, keyring.get_or_create(row.stream)) for row in batch.rows], decided.versioned
     )
 
