@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 
 from domain import registry
+from domain.eventlog.encryption import Vault
+from domain.eventlog.keyring import Keyring
+from domain.eventlog.store import Store
 from domain.execution.commands import CancelExecution, CompleteExecution, FailExecution
 from domain.jobs.job import CancelJob, CreateJob, Job
 from domain.writer.guarded_writer import GuardedWriter
 from domain.writer.message import Message
 from projections.catalog import Catalog
 from projections.executions.projection import Executions
-from tests.support.followed_log import FollowedLog
+from tests.support.followed_log import SCHEMA, FollowedLog
 from workers import jobs as jobs_module
 from workers.jobs import JobWorker
 
@@ -26,10 +29,12 @@ pytestmark = pytest.mark.anyio
 class World(FollowedLog):
     """With the list of executions that jobs go through."""
 
-    def worker(self) -> JobWorker:
-        executions, catalog = Executions(self.store.codec), Catalog(self.store.codec)
-        writer = GuardedWriter(self.store, lambda: self.now, str, lambda: 0.5)
-        return JobWorker(writer, self.store, executions, catalog, clock=lambda: self.now)
+    def worker(self, store: Store | None = None) -> JobWorker:
+        """One of this process, or of another that has a `store` of its own."""
+        store = store or self.store
+        executions, catalog = Executions(store.codec), Catalog(store.codec)
+        writer = GuardedWriter(store, lambda: self.now, str, lambda: 0.5)
+        return JobWorker(writer, store, executions, catalog, clock=lambda: self.now)
 
     async def create(self, command: str, **fields: Any) -> None:
         created = CreateJob(command=command, matching=0, **({"filter": {}} | fields))  # type: ignore[arg-type]
@@ -79,15 +84,20 @@ async def test_all_that_meet_the_filter_get_the_command_and_refusals_are_listed(
     assert '"by":"maker","correlation":"j"' in cancelled.meta
 
 
-async def test_two_workers_at_once_send_each_execution_its_command_once(world: World) -> None:
+async def test_two_workers_at_once_send_each_execution_its_command_once(
+    world: World, database: str
+) -> None:
     ids = [f"e{n:02}" for n in range(45)]
     await world.begin(*ids)
     for id_ in ids:
         await world.send(id_, FailExecution(code="E", message="m", recoverable=False))
     await world.follow()
     await world.create("retry")
-    await asyncio.gather(work_off(world.worker()), work_off(world.worker()))
+    other = Store(database, SCHEMA, registry.codec(), Keyring(Vault(b"k" * 32)))
+    await other.open()
+    await asyncio.gather(work_off(world.worker()), work_off(world.worker(other)))
     await work_off(world.worker())
+    await other.close()
     job = await world.job()
     assert (job.status, job.done, job.refused) == ("completed", 45, 0)
     assert {(await world.types(id_)).count("retry") for id_ in ids} == {1}

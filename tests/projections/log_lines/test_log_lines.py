@@ -242,7 +242,7 @@ async def test_key_keeps_lines_once_also_in_another_process_and_is_forgotten_aft
 
 def fails_at_the_end(**parts: bool) -> str:
     return append_statement(**parts).replace(
-        "SELECT 1 FROM", "SELECT 1 / (1 - (SELECT count(*) FROM head)) FROM"
+        ", 1 FROM advanced", ", 1 / (1 - (SELECT count(*) FROM head)) FROM advanced"
     )
 
 
