@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
+from domain.eventlog.sessions import session_options
 from domain.execution.commands import CompleteExecution, FailExecution, UpdateProgress
 from domain.execution.retry_policy import RetryPolicy
-from domain.writer.message import Message
+from projections.engine.rebuild import rebuild
 from projections.timers.projection import Timers
 from tests.support.followed_log import SCHEMA, FollowedLog
 from workers import timers as timers_module
@@ -144,21 +146,39 @@ async def test_worker_fires_nothing_while_the_read_model_is_far_behind(
 
 
 async def test_worker_passes_over_an_execution_that_cannot_be_read(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, database: str
 ) -> None:
     await world.begin("bad", "good", retry_policy=POLICY)
     for id_ in ("bad", "good"):
         await world.send(id_, failure())
-    send = world.bus.send
-
-    async def failing(message: Message) -> Any:
-        if message.stream == "execution/bad":
-            raise ValueError("cannot be read")
-        return await send(message)
-
-    monkeypatch.setattr(world.bus, "send", failing)
+    await world.follow()
+    with psycopg.connect(database, options=session_options(SCHEMA)) as owner:
+        owner.execute("ALTER TABLE events DISABLE TRIGGER append_only")
+        owner.execute(
+            "UPDATE events SET state = 'no JSON' WHERE originator_id = 'execution/bad'"
+            " AND originator_version = 1"
+        )
     assert await world.fire(world.worker(), 10 * SECOND) == 2
     assert (await world.types("good"))[-1] == "started"
+    assert (await world.types("bad"))[-1] == "retry"
+
+
+async def test_read_model_that_is_made_again_fires_no_timer_twice(
+    world: World, database: str
+) -> None:
+    await world.begin(*(f"e-{n}" for n in range(20)), retry_policy=POLICY)
+    for n in range(20):
+        await world.send(f"e-{n}", failure())
+    worker = world.worker()
+    assert await world.fire(worker, 10 * SECOND) == 20
+    await world.begin("f", retry_policy=POLICY)
+    await world.send("f", failure())
+    world.now += 10 * SECOND
+    await rebuild(database, SCHEMA, Timers(), world.store)
+    for fresh in (worker, world.worker()):
+        await world.fire(fresh)
+    for name in ("f", *(f"e-{n}" for n in range(20))):
+        assert (await world.types(name))[3:] == ["failed", "retry", "starting", "started"]
 
 
 async def test_worker_finds_what_is_overdue_behind_many_that_nobody_works_on(
