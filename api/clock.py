@@ -55,7 +55,7 @@ class Clock:
 
     @property
     def doubt(self) -> Overloaded | None:
-        """What commands are told while the clock is not believed, by its last reading."""
+        """The refusal of commands while the clock is not believed, by its last reading."""
         if not self._leap:
             return None
         return Overloaded(

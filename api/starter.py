@@ -1,4 +1,4 @@
-"""A process that another one starts is told its task on standard input, which then stays open: the
+"""A process that another one starts reads its task from standard input, which then stays open: the
 starter may die in any way, and the process ends.
 """
 

@@ -1,4 +1,4 @@
-"""Stored data that cannot be read: reported once for each event, whoever meets it, and how often.
+"""Stored data that cannot be read: reported once for each event, however often it is read.
 
 What is reported names the place and the kind of fault, never the content.
 """

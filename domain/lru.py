@@ -14,7 +14,7 @@ class LruCache(Generic[K, V]):
     """Maps keys to values, up to a capacity.
 
     `weigh` says how much of the capacity a value takes when it is put; by default each takes one.
-    Nothing is dropped before `trim` is called, so that whoever puts several values can still read
+    Nothing is dropped before `trim` is called, so that a caller that puts several values can still read
     them all. The newest `spared` values are never dropped.
     """
 

@@ -14,7 +14,7 @@ FULL = (
     "with the same Idempotency-Key if it had one."
 )
 BELIEVED = 10.0
-"""Seconds for which a disk is taken for full after the last sign of it: nobody tells when there is room."""
+"""Seconds for which a disk is taken for full after the last sign of it: no error says when there is room again."""
 
 log = structlog.get_logger()
 

@@ -69,14 +69,14 @@ class ServiceMapper(Mapper[str]):
 
 
 def service_mapper() -> ServiceMapper:
-    """A mapper for whoever has no environment of the library's."""
+    """A mapper for callers without an environment of the library's."""
     return ServiceMapper(JSONTranscoder())
 
 
 OF_SERVICE = {
     "PERSISTENCE_MODULE": library.__name__,
     "MAPPER_TOPIC": get_topic(ServiceMapper),
-    "CREATE_TABLE": "no",  # whoever only reads migrates nothing
+    "CREATE_TABLE": "no",  # reading migrates nothing
 }
 
 

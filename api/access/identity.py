@@ -33,7 +33,7 @@ class Access:
         self._admin = Caller("admin", ROLES["admin"])
 
     def caller(self, authorization: bytes | None) -> Caller:
-        """The caller behind an Authorization header; nobody without one.
+        """The caller behind an Authorization header; `ANONYMOUS` without one.
 
         Raises:
             Unauthenticated: there is a header, but no valid token in it.

@@ -11,7 +11,7 @@ Reached = Callable[[int, int], None]
 
 @contextmanager
 def progress(what: str) -> Iterator[Reached]:
-    """A bar with rate and remaining time. It is told how far the work is, and how far it goes."""
+    """A bar with rate and remaining time. It is called with how far the work is, and how far it goes."""
     if not sys.stderr.isatty():
         yield lambda _, __: None
         return

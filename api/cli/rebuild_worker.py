@@ -1,4 +1,4 @@
-"""One process of several that rebuild a view: it applies the share told on its standard input."""
+"""One process of several that rebuild a view: it applies the share that it reads from its standard input."""
 
 from __future__ import annotations
 

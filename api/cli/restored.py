@@ -32,6 +32,4 @@ def give_new_id(data_dir: Path | None) -> None:
         raise click.ClickException(str(error)) from None
     except Overloaded as error:
         raise click.ClickException(error.detail) from None
-    click.echo(
-        f"The log is {made} from now on; consumers of the old one are told that it is another."
-    )
+    click.echo(f"The log is {made} from now on; consumers of the old one are refused.")

@@ -38,7 +38,7 @@ def follow(
     query: Mapping[str, str],
     lost: Callable[[str, float], None],
 ) -> Iterator[Frame]:
-    """Frames until the stream has ended. A lost connection is made again, after `lost` was told why
+    """Frames until the stream has ended. A lost connection is made again, after `lost` was called with why
     and for how long it waits.
 
     Raises:

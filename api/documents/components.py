@@ -49,7 +49,7 @@ def components(rows: Iterable[Operation]) -> dict[str, Any]:
     _, made = models_json_schema(wanted, ref_template=REF, schema_generator=Generator)  # type: ignore[arg-type]  # the literal is widened
     schemas: dict[str, Any] = made["$defs"]
     for schema in schemas.values():
-        if "description" in schema:  # what it raises is told by the statuses
+        if "description" in schema:  # the statuses say what it raises
             schema["description"] = schema["description"].partition("\n\nRaises:")[0]
     for row in rows:
         if is_model(row.body):

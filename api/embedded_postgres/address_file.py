@@ -1,7 +1,7 @@
 """Where the server of a data directory is, for others on this machine: a file that it keeps locked.
 
 The kernel lets go of the lock however a server dies. So an address is never believed that was left
-behind, and no token goes to whoever listens there now.
+behind, and no token goes to another program that listens there now.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class RunAs(NamedTuple):
             raise PostgresError(f"{folder} belongs to another user: remove it")
 
     def write(self, path: Path, text: str) -> None:
-        """Write a file that nobody else can read, nor could at any moment before."""
+        """Write a file that no other user can read, nor could at any moment before."""
         path.unlink(missing_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:

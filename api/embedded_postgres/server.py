@@ -6,7 +6,7 @@
 The first process to enter owns the server and stops it on leaving; any other
 process that enters meanwhile attaches to it. However the owner ends, its server
 goes with it; one of those attached takes its place when it calls `ensure_running`,
-or whoever comes next, and finds the data as the last commit left them.
+or the next user, and finds the data as the last commit left them.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class EmbeddedPostgres:
 
     def _take_lock(self) -> bool:
         """Whether this process is the owner now; the kernel lets go of the lock however it dies."""
-        # Whoever could open it could hold it, and no server would start.
+        # A user who can open it can hold it, and no server would start.
         descriptor = os.open(self._cluster.lock, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.fchmod(descriptor, 0o600)
         lock = os.fdopen(descriptor, "a")

@@ -15,7 +15,7 @@ from api.telemetry.log_limit import LogLimit, add_left_out
 
 
 class StandardError:
-    """Standard error, even when nobody reads it any more: no work fails because of its log."""
+    """Standard error, even when its reader has gone: no work fails because of its log."""
 
     def write(self, text: str) -> None:
         with suppress(OSError):

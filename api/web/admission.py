@@ -24,7 +24,7 @@ def admit(access: Access, right: Right, scope: Scope, authorization: bytes | Non
     `authorization` is the value of the header, or what stands for it.
 
     Raises:
-        Unauthenticated: a right is needed and nobody shows a valid token.
+        Unauthenticated: a right is needed and the request has no valid token.
         Forbidden: the caller has not that right.
         NotFound: the path names something that cannot be an id.
     """

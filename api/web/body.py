@@ -58,7 +58,7 @@ class Hold:
 
 
 def announced(headers: Mapping[bytes, bytes], limit: int) -> int:
-    """How large a body will be; `limit` where it is sent in chunks and nobody knows.
+    """How large a body will be; `limit` where it is sent in chunks, of unknown size.
 
     Raises:
         TooLarge: it has more bytes than `limit`.

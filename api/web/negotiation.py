@@ -1,4 +1,4 @@
-"""Which of two forms a client would rather have, told by its Accept header (RFC 9110, 12.5.1)."""
+"""Which of two forms a client prefers, by its Accept header (RFC 9110, 12.5.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client would rather have, told by its Prefer header (RFC 7240)."""
+"""What a client prefers, by its Prefer header (RFC 7240)."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Keyring:
         self._unsaved: dict[str, tuple[DataKey, bytes]] = {}
 
     def ephemeral(self) -> Keyring:
-        """A keyring without keys, whose keys nobody will store."""
+        """A keyring without keys, whose keys are never stored."""
         return Keyring(self._vault)
 
     def get(self, stream: str) -> DataKey | None:

@@ -52,8 +52,8 @@ class Wake:
 class Listener:
     """Listens on the channels subscribed to before it is started.
 
-    After each connect everyone is told, as anything may have been missed. A notification is a hint
-    that saves time: whoever waits for one also looks by itself now and then.
+    After each connect all are woken, as anything may have been missed. A notification is a hint
+    that saves time: a waiting reader also polls now and then.
     """
 
     def __init__(self, conninfo: str, schema: str) -> None:

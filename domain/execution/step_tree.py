@@ -39,7 +39,7 @@ def check_parent(path: str, step: str, parent: str | None, known: Container[str]
 
 
 def check_same_place(step: Step, given: Mapping[str, str | None]) -> None:
-    """A step that is there stays what it is, and where: `given` are its kind and parent, if told.
+    """A step that is there stays what it is, and where: `given` are its kind and parent, if any.
 
     Raises:
         Invalid: one of them is another.

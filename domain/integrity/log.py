@@ -33,7 +33,7 @@ MISPLACED = """SELECT position, stream, version, at < earlier FROM (
 """Events that do not follow on the version before theirs, or were recorded before their predecessor."""
 
 OnProgress = Callable[[int, int], None]
-"""Is told the position reached and the position to reach."""
+"""Is called with the position reached and the position to reach."""
 
 
 class Ends(NamedTuple):

@@ -33,7 +33,7 @@ LONG = """SELECT originator_id FROM events WHERE originator_version = %b AND ori
 FORGET = "DELETE FROM snapshots"
 
 OnProgress = Callable[[int], None]
-"""Is told how many streams are done."""
+"""Is called with how many streams are done."""
 
 
 async def snapshot_faults(store: Store, histories: Histories) -> AsyncIterator[Fault | None]:

@@ -73,7 +73,7 @@ class Waiting(NamedTuple):
 
 
 class Queue:
-    """Hands out batches in order. Nobody waits in it for longer than a few seconds."""
+    """Hands out batches in order. No command waits in it for longer than a few seconds."""
 
     def __init__(self, limit: int, outages: Outages) -> None:
         self._limit = limit

@@ -37,7 +37,7 @@ def migrate_projections(
     """Create what is missing of every view's tables; safe to run at every start, by many at once.
 
     A view begins again with no rows where those are of another form, as another program wrote them, and
-    where its bookmark is lost or ahead of the log, so that nobody knows what they are. Who only looks
+    where its bookmark is lost or ahead of the log, so that what they show is unknown. Who only looks
     after the views does not let any `begin_again`: then the tables are made where there are none at all.
     """
     try:
@@ -81,7 +81,7 @@ def _reason(view: Projection, found: tuple[str, bool] | None) -> str:
 
 
 async def begin_again_without_bookmark(connection: AsyncConnection, view: Projection) -> None:
-    """Make the tables of a view again whose bookmark is lost: nobody knows how far its rows go."""
+    """Make the tables of a view again whose bookmark is lost: how far its rows go is unknown."""
     async with connection.transaction():
         cursor = await connection.execute(STATE, (view.name,))
         if await cursor.fetchone() is not None:

@@ -1,6 +1,6 @@
 """A rebuild by several processes: each applies the streams of its share to the same new tables.
 
-A process is told its share on standard input, which then stays open: whoever started it may die in
+A process reads its share from standard input, which then stays open: its parent may die in
 any way, and the process ends. How far it is stands in its bookmark, and its end in its exit status.
 """
 
@@ -25,7 +25,7 @@ from projections.engine.projection import Projection
 LOOK_EVERY = 0.05
 """Seconds between two looks at how far the parts are."""
 NO_IDLE_TIMEOUT = "-c idle_in_transaction_session_timeout=0"
-"""The rows of a part are nobody else's: nobody waits while it is denied the processor."""
+"""No other process writes the rows of a part, so none waits while this one is denied the processor."""
 
 REACHED = SQL("SELECT sum(position)::bigint / count(*) FROM bookmarks WHERE view = ANY({})")
 ALL_REACHED = SQL("UPDATE bookmarks SET position = {} WHERE view = {}")
@@ -46,7 +46,7 @@ class Processes(NamedTuple):
 
 
 class Share(NamedTuple):
-    """What one process is told: the tables, by the options of a session, and a part of the log."""
+    """What one process gets: the tables, by the options of a session, and a part of the log."""
 
     conninfo: str
     options: str
@@ -61,7 +61,7 @@ class Share(NamedTuple):
 
     @classmethod
     def parse(cls, line: bytes) -> Share:
-        """A share from its line. Raises ValueError where that was not told to its end."""
+        """A share from its line. Raises ValueError where the line is cut off."""
         conninfo, options, schema, view, page, part = json.loads(line)
         return cls(conninfo, options, schema, view, page, Part(*part))
 

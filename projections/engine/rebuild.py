@@ -56,7 +56,7 @@ DROP = SQL("DROP SCHEMA IF EXISTS {scratch} CASCADE")
 CREATE = SQL("CREATE SCHEMA {scratch}")
 
 OnProgress = Callable[[int, int], None]
-"""Is told the position reached and the position to reach."""
+"""Is called with the position reached and the position to reach."""
 
 
 class RebuildUnderWay(Exception):
@@ -146,7 +146,7 @@ async def _switched(
 
 
 async def _switch(connection: AsyncConnection, follower: Follower, names: Names) -> Rebuilt:
-    """From the lock of the bookmark to the end, whoever follows the view waits."""
+    """From the lock of the bookmark to the end, the follower of the view waits."""
     view = follower.view
     async with connection.transaction():
         await connection.execute(MAKE_SURE.format(**names), (view.name,))

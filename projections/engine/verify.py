@@ -44,7 +44,7 @@ THERE = "SELECT to_regclass(%s) IS NOT NULL"
 NEXT = SQL("SELECT {key}, {rest} FROM {table} WHERE {where} ORDER BY {key} LIMIT {limit}")
 
 OnProgress = Callable[[int, int], None]
-"""Is told the position reached and the position to reach."""
+"""Is called with the position reached and the position to reach."""
 
 
 class MadeAnew(Exception):

@@ -9,7 +9,7 @@ from domain.execution.types import Status
 
 SCHEMA_ORG = "https://schema.org"
 NAMES = "urn:executions:"
-"""Ids are names, not links: they are the same wherever the service is reached, and whoever keeps them."""
+"""Ids are names, not links: they are the same wherever the service is reached and the document is kept."""
 OURS = f"{NAMES}term:"
 CONTEXT = (
     SCHEMA_ORG,

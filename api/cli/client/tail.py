@@ -30,7 +30,7 @@ COLOURS = {
 LEVELS = {"debug": "dim", "info": "default", "warn": "yellow", "error": "red"}
 LONGEST = 160
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""What a terminal would obey: whoever writes a message must not steer the reader's."""
+"""What a terminal would obey: the writer of a message must not steer the reader's."""
 GAP = "log lines may be missing here: GET /api/executions/<id>/logs has them all"
 
 

@@ -33,7 +33,7 @@ def timers_command(data_dir: Path | None, limit: int, *, as_json: bool) -> None:
     """Show which retries, timeouts and checkpoints come next, the earliest first.
 
     Those that are due already come first, with how late they are. Exits with 1 where some are late by
-    more than a few seconds. Nobody fires timers while neither `executions serve` nor `executions work` runs.
+    more than a few seconds. No timer fires while neither `executions serve` nor `executions work` runs.
     """
     behind: list[bool] = []
 

@@ -1,4 +1,4 @@
-"""What a file is that was taken for another: told by how it begins."""
+"""What a file is that was taken for another, by how it begins."""
 
 import codecs
 

@@ -37,7 +37,7 @@ class StepCommands:
         self._started: dict[str, datetime] = {}
         self._with_assignee: set[str] = set()
         self._assigned: dict[str, tuple[str, JSON]] = {}
-        """Assignees that no command has told yet, with the transition that named them."""
+        """Assignees that no command has sent yet, with the transition that named them."""
         self._rules: dict[str, Callable[[XesEvent, str], None]] = {
             "SCHEDULE": self._schedule,
             "ASSIGN": self._assign,
@@ -56,7 +56,7 @@ class StepCommands:
         self._rules.get(transition, self._ignore)(event, transition)
 
     def finish(self) -> None:
-        """Count the assignments of steps that never started: no command told them."""
+        """Count the assignments of steps that never started: no command sent them."""
         self.ignored.update(transition for transition, _ in self._assigned.values())
 
     def _ignore(self, event: XesEvent, transition: str) -> None:

@@ -61,7 +61,7 @@ class _Commands:
 
 
 def plan_trace(trace: Trace, mapping: Mapping, log: str) -> Plan:
-    """The rules are told in docs/importing.md. The trace must have at least one event."""
+    """The rules stand in docs/importing.md. The trace must have at least one event."""
     order = id_part(log)
     commands = _Commands(execution_id(log, trace.name))
     times = [event.at for event in trace.events]

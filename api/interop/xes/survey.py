@@ -39,7 +39,7 @@ class Survey:
 def survey(path: Path, mapping: Mapping, now: datetime, progress: Callable[[int], None]) -> Survey:
     """Read all of it, send nothing. Raises `XesError` for the first thing that is wrong.
 
-    `progress` is told the bytes of the file that have been read.
+    `progress` is called with the bytes of the file that have been read.
     """
     unused = set(mapping.outcomes)
     with path.open("rb") as file:

@@ -19,7 +19,7 @@ from domain.eventlog.connection.timeouts import OUTAGES, cut_after, hung_up, not
 from domain.eventlog.sessions import program, session_options
 from domain.outages import Outages
 
-# Nobody waits longer for a database that hangs: then the connection is cut.
+# After so many seconds the connection to a database that hangs is cut.
 CONNECT_TIMEOUT, READ_TIMEOUT, WRITE_TIMEOUT = 3, 5, 5
 LOOKUP_TIMEOUT = 2
 END = """SELECT pg_terminate_backend(pid, 1500) FROM pg_stat_activity WHERE application_name = %s"""

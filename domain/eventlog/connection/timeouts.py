@@ -38,7 +38,7 @@ async def available() -> AsyncIterator[None]:
 
 
 def note(error: Exception, outages: Outages) -> Overloaded:
-    """Note one of the `OUTAGES`, where it is the database's; returns what the caller is told."""
+    """Note one of the `OUTAGES`, where it is the database's; returns the refusal for the caller."""
     if isinstance(error, psycopg.errors.DiskFull) or NO_SPACE in str(error):
         outages.disk_is_full(str(error))
     elif _is_of_connection(error):
@@ -56,7 +56,7 @@ def _is_of_connection(error: Exception) -> bool:
 
 @contextmanager
 def cut_after(seconds: float, connection: AsyncConnection) -> Iterator[None]:
-    """Shut the connection down when the time is over: whoever waits for an answer gets an error.
+    """Shut the connection down when the time is over: a pending call gets an error.
 
     Not `asyncio.timeout`: psycopg answers a cancellation by asking the server to cancel the query,
     and waits up to ten seconds for a server that hangs.

@@ -79,7 +79,7 @@ class Factory(postgres.PostgresFactory):
 
 
 def log_recorder(conninfo: str, schema: str) -> LogRecorder:
-    """A recorder of a log that exists, for whoever has no environment of the library's."""
+    """A recorder of a log that exists, for callers without an environment of the library's."""
     part = conninfo_to_dict(conninfo)
     datastore = postgres.PostgresDatastore(
         *(str(part.pop(name, "")) for name in PARTS),

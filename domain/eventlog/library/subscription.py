@@ -1,4 +1,4 @@
-"""Following the log through the library: heard in time, and looked after without being heard."""
+"""Following the log through the library: woken by notifications, and polling in case one is lost."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class LogSubscription(Subscription[PostgresApplicationRecorder]):
             while not self._has_been_stopped:
                 if (event := next(self._page, None)) is not None:
                     return event
-                self._listen()  # before it reads: what comes afterwards is heard
+                self._listen()  # before it reads: later events notify
                 if not self._read():
                     self._wait()
             self._stop_listening()
