@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from tests.support.service_process import AUTHORIZED, Service
+from tests.support.service_process import AUTHORIZED, Service, signal_all
 
 SOON = 30
 POLICY = {"maxRetries": 3, "backoff": "exponential", "initialDelay": 300, "maxDelay": 5_000}
@@ -95,5 +95,28 @@ def test_retries_begin_once_each_while_the_process_that_fires_them_is_killed(
             service.work_process(other_than=killed)
         for execution in executions:
             until(api, execution, lambda shown: shown["status"] == "running")
+            story = types(api, execution)
+            assert (story.count("retry"), story.count("started")) == (1, 2), story
+
+
+def test_retries_that_were_due_while_postgres_hung_begin_once_afterwards(
+    service: Service, thorough: bool
+) -> None:
+    with closing(client(service)) as api:
+        policy = POLICY | {"initialDelay": 1_000, "jitter": "full"}
+        executions = [begin(api, retryPolicy=policy) for _ in range(20)]
+        for execution in executions:
+            api.post(f"/executions/{execution}/fail", json=ERROR)
+        processes = service.postgres()
+        signal_all(processes, signal.SIGSTOP)
+        try:
+            time.sleep(60 if thorough else 6)
+        finally:
+            signal_all(processes, signal.SIGCONT)
+        service.wait_until_ready(SOON)
+        for execution in executions:
+            until(api, execution, lambda shown: shown["status"] == "running")
+        time.sleep(6)  # until a worker that doubted what became of its commands has looked again
+        for execution in executions:
             story = types(api, execution)
             assert (story.count("retry"), story.count("started")) == (1, 2), story
