@@ -12,7 +12,7 @@ from api.clock import Clock, new_id
 from api.settings import Settings
 from api.streaming.hub import Hub
 from api.streaming.log.loader import StoreLoader
-from api.streaming.log.tail import SharedTail
+from api.streaming.log.tail import Tail
 from api.web.body import Bodies
 from api.web.streams.stream_request import StreamRequests
 from domain import registry
@@ -21,7 +21,6 @@ from domain.eventlog.keyring import Keyring
 from domain.eventlog.migrations import log_exists, migrate_log
 from domain.eventlog.notifications import Listener
 from domain.eventlog.store import Store
-from domain.eventlog.tail import Tail
 from domain.writer.command_bus import Bus
 from projections.analytics.queries import AnalyticsQueries
 from projections.catalog import Catalog
@@ -48,7 +47,6 @@ class System:
     access: Access
     bodies: Bodies
     listener: Listener
-    tail: Tail
     positions: PositionTracker
     hub: Hub
     stream_requests: StreamRequests
@@ -78,9 +76,10 @@ def migrate(conninfo: str, schema: str, *, begin_again: bool = True) -> None:
     migrate_projections(conninfo, schema, views, begin_again=begin_again)
 
 
-def new_hub(store: Store, tail: Tail, limit: int, of_log: str = "") -> Hub:
+def new_hub(store: Store, listener: Listener, schema: str, limit: int, of_log: str = "") -> Hub:
     """The streaming engine over a store, which names the log where its id is given."""
-    return Hub(SharedTail(tail, store), StoreLoader(store), LogLineTail(store), limit, of_log)
+    tail = Tail(store, listener, schema)
+    return Hub(tail, StoreLoader(store), LogLineTail(store), limit, of_log)
 
 
 def build(
@@ -90,8 +89,7 @@ def build(
     codec, schema, keyring = registry.codec(), settings.schema, Keyring(Vault(master_key))
     store = Store(conninfo, schema, codec, keyring, settings.database_connections)
     listener = Listener(conninfo, schema)
-    tail = Tail(store, listener, schema)
-    hub = new_hub(store, tail, settings.stream_limit, of_log)
+    hub = new_hub(store, listener, schema, settings.stream_limit, of_log)
     executions_view, _, catalog_view, *_ = views = all_projections(codec)
     positions = PositionTracker(store, listener, schema)
     log_news = LogLineNotifier(store, lambda: positions.position("logs"))
@@ -108,7 +106,6 @@ def build(
         access=Access(admin_token),
         bodies=Bodies(),
         listener=listener,
-        tail=tail,
         positions=positions,
         hub=hub,
         stream_requests=StreamRequests(hub, store),
@@ -141,7 +138,6 @@ async def running(system: System) -> AsyncIterator[None]:
     """The parts started, in order, and stopped in the opposite one."""
     await system.store.open()
     system.listener.start()
-    system.tail.start()
     system.bus.start()
     system.positions.start()
     system.hub.start()
@@ -153,6 +149,5 @@ async def running(system: System) -> AsyncIterator[None]:
         await system.hub.stop()
         await system.bus.stop()
         await system.positions.stop()
-        await system.tail.stop()
         await system.listener.stop()
         await system.store.close()

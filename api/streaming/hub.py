@@ -11,7 +11,7 @@ from api.streaming.feed import Feed, FoldedFeed
 from api.streaming.heartbeat import Heartbeat
 from api.streaming.log.loader import Loader
 from api.streaming.log.retrying import retried
-from api.streaming.log.tail import LogPage, PageSource
+from api.streaming.log.tail import LogPage, Tail
 from api.streaming.log_lines import LogLines
 from api.streaming.subscriber import RESTART, Subscriber, Transport
 from api.streaming.topic import Topic
@@ -44,7 +44,7 @@ class Hub:
 
     def __init__(
         self,
-        tail: PageSource,
+        tail: Tail,
         loader: Loader,
         log_tail: LogLineTail,
         limit: int,

@@ -15,7 +15,7 @@ from psycopg.sql import SQL
 
 from domain.errors import Overloaded
 from domain.eventlog.codec import EventRow
-from domain.eventlog.tail import LogEvent
+from domain.eventlog.recent_events import LogEvent
 from domain.model import Recorded
 from projections.engine.pages import Pages, Part
 from projections.engine.projection import Projection

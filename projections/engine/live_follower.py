@@ -14,8 +14,8 @@ from psycopg.sql import SQL
 
 from domain.eventlog.codec import EventRow
 from domain.eventlog.queries import READ
+from domain.eventlog.recent_events import RecentEvents
 from domain.eventlog.store import Store
-from domain.eventlog.tail import RecentEvents
 from projections.engine.follower import (
     LARGEST_PAGE,
     PAGE,

@@ -8,8 +8,8 @@ from typing import NamedTuple, Protocol
 from psycopg import AsyncConnection
 
 from domain.eventlog.queries import TOO_MANY
+from domain.eventlog.recent_events import LogEvent
 from domain.eventlog.store import Store
-from domain.eventlog.tail import LogEvent
 
 PAGE_BYTES = 8 * 1024 * 1024
 LARGE = 2_000

@@ -17,14 +17,11 @@ from api.streaming.log.loader import StoreLoader
 from api.streaming.subscriber import Subscriber
 from api.streaming.topic import Topic
 from api.system import new_hub
-from domain import registry
 from domain.catalog.user import UserCreated
-from domain.eventlog.encryption import Vault
-from domain.eventlog.keyring import Keyring
 from domain.eventlog.notifications import Listener
 from domain.eventlog.store import Store
-from domain.eventlog.tail import Tail
 from domain.model import Recorded
+from tests.support.event_writer import opened
 
 LOG = Topic(ENCODERS[EVENTS, SSE], "", ALL)
 
@@ -77,21 +74,16 @@ async def append(store: Store, count: int) -> None:
 
 @asynccontextmanager
 async def running(conninfo: str) -> AsyncIterator[tuple[Hub, Store]]:
-    store = Store(conninfo, "executions", registry.codec(), Keyring(Vault(b"k" * 32)))
-    listener = Listener(conninfo, "executions")
-    tail = Tail(store, listener, "executions")
-    hub = new_hub(store, tail, 10_000)
-    await store.open()
-    listener.start()
-    tail.start()
-    hub.start()
-    try:
-        yield hub, store
-    finally:
-        await hub.stop()
-        await tail.stop()
-        await listener.stop()
-        await store.close()
+    async with opened(conninfo) as store:
+        listener = Listener(conninfo, "executions")
+        hub = new_hub(store, listener, "executions", 10_000)
+        listener.start()
+        hub.start()
+        try:
+            yield hub, store
+        finally:
+            await hub.stop()
+            await listener.stop()
 
 
 def connect(hub: Hub, cursor: int = 0, topic: Topic = LOG) -> Line:

@@ -15,7 +15,6 @@ from api.streaming.topic import Topic
 from api.system import new_hub
 from domain.eventlog.notifications import Listener
 from domain.eventlog.store import Store
-from domain.eventlog.tail import Tail
 from domain.execution.commands.log import LogLine
 from domain.model import Versioned
 from projections.engine.migrations import migrate_projections
@@ -53,10 +52,8 @@ async def running(conninfo: str) -> AsyncIterator[Running]:
     migrate_projections(conninfo, "executions", [LogLineProjection()])
     async with opened(conninfo) as store:
         listener = Listener(conninfo, "executions")
-        tail = Tail(store, listener, "executions")
-        hub = new_hub(store, tail, 10_000)
+        hub = new_hub(store, listener, "executions", 10_000)
         listener.start()
-        tail.start()
         hub.start()
         try:
             log = Log(store)
@@ -64,7 +61,6 @@ async def running(conninfo: str) -> AsyncIterator[Running]:
             yield Running(hub, store, log)
         finally:
             await hub.stop()
-            await tail.stop()
             await listener.stop()
 
 

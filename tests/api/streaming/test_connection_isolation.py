@@ -12,10 +12,10 @@ import structlog
 from api.streaming import filter as filters
 from api.streaming.hub import Hub
 from api.streaming.log.loader import Loader
+from api.streaming.log.tail import Tail
 from api.streaming.subscriber import DONE, FAULT, SLOW
 from api.system import new_hub
 from domain.eventlog.notifications import Listener
-from domain.eventlog.tail import Tail
 from domain.execution.events import ExecutionCompleted
 from domain.execution.types import ExecutionResult
 from tests.support import sample_aggregate
@@ -86,7 +86,7 @@ async def test_connection_that_fails_at_closing_does_not_stop_the_others(
 
 async def test_hub_may_be_closed_before_it_has_started(database: str) -> None:
     store = sample_aggregate.store(database)
-    hub = new_hub(store, Tail(store, Listener(database, "executions"), "executions"), 10)
+    hub = new_hub(store, Listener(database, "executions"), "executions", 10)
     assert not hub.full
     hub.close()
     assert hub.full
@@ -129,7 +129,7 @@ async def test_connection_that_fails_as_its_execution_ends_is_cut_and_others_end
     log, stream = MemoryLog(), "execution/e-1"
     log.write(stream, created("eu"))
     tail = MemoryTail(log)
-    hub = Hub(tail, cast(Loader, log), cast(Any, SimpleNamespace()), 10)
+    hub = Hub(cast(Tail, tail), cast(Loader, log), cast(Any, SimpleNamespace()), 10)
     hub.heartbeat.second = 3_600  # no heartbeat finds out
     hub.start()
     # The end is no progress: all that it writes is a checkpoint.

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from domain.eventlog import tail
+from domain.eventlog import recent_events
 from domain.eventlog.codec import Codec, EventRow
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.sessions import session_options
@@ -162,7 +162,7 @@ async def test_slow_view_goes_apart_after_its_page(
 async def test_view_far_behind_the_others_goes_apart(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tail, "MOST_EVENTS", 3)
+    monkeypatch.setattr(recent_events, "MOST_EVENTS", 3)
     async with stage(database) as on:
         for number in range(5):
             await on.log.write([created(f"e-{number}")])
@@ -175,7 +175,7 @@ async def test_view_far_behind_the_others_goes_apart(
 async def test_view_that_falls_behind_by_a_page_misses_no_event(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tail, "MOST_EVENTS", 3)
+    monkeypatch.setattr(recent_events, "MOST_EVENTS", 3)
     async with stage(database) as on:
         await on.log.write(some(3))
         await on.live.catch_up(on.connection, [on.seen])

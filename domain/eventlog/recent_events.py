@@ -1,0 +1,88 @@
+"""The newest events of the log in memory. An event is decoded once, when it is first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from domain.eventlog.codec import Codec, EventRow
+from domain.model import Recorded
+
+MOST_EVENTS = 5_000
+MOST_BYTES = 16 * 1024 * 1024
+"""How much is kept in memory; a reader that is further behind reads from the database."""
+
+
+class LogEvent:
+    """One event of the log: its row, and what the row says once somebody asks."""
+
+    __slots__ = ("_codec", "_recorded", "row")
+
+    def __init__(self, row: EventRow, codec: Codec) -> None:
+        self.row = row
+        self._codec = codec
+        self._recorded: Recorded | None = None
+
+    @property
+    def recorded(self) -> Recorded:
+        """The event, its sealed fields as `Ciphertext`.
+
+        Raises:
+            Exception: whatever makes the row unreadable to this program.
+        """
+        if self._recorded is None:
+            self._recorded = self._codec.decode(self.row)
+        return self._recorded
+
+
+class HoleInLog(Exception):
+    """Positions have no holes: a reader that meets one stops, rather than skip an event."""
+
+
+class RecentEvents:
+    """The newest events that were read, without a hole: the last few thousand."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.head = 0
+        """The position up to which they go."""
+        self._codec = codec
+        self._events: list[LogEvent] = []
+        self._size = 0
+
+    def begin_after(self, position: int) -> None:
+        """Forget them all, and go on after a position."""
+        self._events.clear()
+        self._size = 0
+        self.head = position
+
+    def append(self, rows: Sequence[EventRow]) -> None:
+        """Keep the events that follow, and drop the oldest where they are too many.
+
+        Raises:
+            HoleInLog: they do not follow.
+        """
+        if rows[0].position != self.head + 1 or rows[-1].position != self.head + len(rows):
+            raise HoleInLog(f"the log has a hole after position {self.head}")
+        self._events.extend(LogEvent(row, self._codec) for row in rows)
+        self._size += sum(len(row.data) for row in rows)
+        dropped = max(len(self._events) - max(MOST_EVENTS, len(rows)), 0)
+        size = self._size - sum(len(event.row.data) for event in self._events[:dropped])
+        while size > MOST_BYTES and dropped < len(self._events) - len(rows):
+            size -= len(self._events[dropped].row.data)
+            dropped += 1
+        del self._events[:dropped]
+        self._size = size
+        self.head = rows[-1].position
+
+    def covers(self, position: int) -> bool:
+        """Whether all events after a position, up to the head, are here."""
+        return position >= self.head or (
+            bool(self._events) and self._events[0].row.position <= position + 1
+        )
+
+    def after(self, position: int, until: int) -> Sequence[LogEvent]:
+        """The events in (position, until]; `covers(position)` must hold."""
+        if not self._events or until <= position:
+            return ()
+        first = self._events[0].row.position
+        start = max(position + 1 - first, 0)
+        return self._events[start : max(until + 1 - first, start)]
