@@ -11,7 +11,7 @@ from api.access.identity import Access
 from api.clock import Clock, new_id
 from api.settings import Settings
 from api.streaming.hub import Hub
-from api.streaming.log.loader import StoreLoader
+from api.streaming.log.loader import Loader
 from api.streaming.log.tail import Tail
 from api.web.body import Bodies
 from api.web.streams.stream_request import StreamRequests
@@ -79,7 +79,7 @@ def migrate(conninfo: str, schema: str, *, begin_again: bool = True) -> None:
 def new_hub(store: Store, listener: Listener, schema: str, limit: int, of_log: str = "") -> Hub:
     """The streaming engine over a store, which names the log where its id is given."""
     tail = Tail(store, listener, schema)
-    return Hub(tail, StoreLoader(store), LogLineTail(store), limit, of_log)
+    return Hub(tail, Loader(store), LogLineTail(store), limit, of_log)
 
 
 def build(

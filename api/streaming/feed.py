@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Protocol
 
 import structlog
 
@@ -32,10 +31,8 @@ FAILED = "a page of a stream could not be read"
 log = structlog.get_logger()
 
 
-class Observer(Protocol):
-    """Sees what is published before the subscribers do."""
-
-    async def note(self, entries: Sequence[Entry]) -> None: ...
+Observe = Callable[[Sequence[Entry]], Awaitable[None]]
+"""Called with what is published, before the subscribers are."""
 
 
 class Feed:
@@ -193,22 +190,25 @@ class FoldedFeed(Feed):
     It runs only while it has subscribers. Then it is as far as the raw feed, or follows closely.
     """
 
-    def __init__(self, raw: Feed, loader: Loader, clock: Clock, observer: Observer) -> None:
+    def __init__(
+        self, raw: Feed, loader: Loader, clock: Clock, folding: Folding, observe: Observe
+    ) -> None:
         super().__init__(loader, clock)
         self._raw = raw
-        self._observer = observer
-        self._newest = Folding(loader)
+        self._folding = folding
+        self._observe_folded = observe
         self._past = Folding(loader)
 
     def join(self, topic: Topic) -> Group:
         """A member more; the first one wakes the feed."""
         if not self.index:
+            self._folding.forget()  # its states are of when it last ran
             self.begin(self._raw.published.head)
         return super().join(topic)
 
     def forget(self) -> None:
         super().forget()
-        self._newest.forget()
+        self._folding.forget()
         self._past.forget()
 
     async def run(self) -> None:
@@ -223,10 +223,10 @@ class FoldedFeed(Feed):
         after = self.published.head
         until = min(self._raw.published.head, (slot(after + 1) + 1) * SIZE)
         entries = await self._raw.pages.read(after, until)
-        await self.publish(await self._newest.fold(entries))
+        await self.publish(await self._folding.fold(entries))
 
     async def _observe(self, entries: Sequence[Entry]) -> None:
-        await self._observer.note(entries)
+        await self._observe_folded(entries)
 
     async def _load(self, after: int, until: int) -> list[Entry]:
         return await self._past.fold(await self._raw.pages.read(after, until))

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from api.streaming.catch_up import catch_up
 from api.streaming.feed import Feed, FoldedFeed
 from api.streaming.heartbeat import Heartbeat
+from api.streaming.log.folding import Folding
 from api.streaming.log.loader import Loader
 from api.streaming.log.retrying import retried
 from api.streaming.log.tail import LogPage, Tail
@@ -53,9 +54,10 @@ class Hub:
         self.loader = loader
         self.of_log = of_log
         self.heartbeat = Heartbeat()
-        self.logs = LogLines(log_tail, loader, self.caught_up)
-        self.raw = Feed(loader, self.heartbeat.clock)
-        self.folded = FoldedFeed(self.raw, loader, self.heartbeat.clock, self.logs)
+        clock, folding = self.heartbeat.clock, Folding(loader)
+        self.logs = LogLines(log_tail, loader, folding, self.caught_up)
+        self.raw = Feed(loader, clock)
+        self.folded = FoldedFeed(self.raw, loader, clock, folding, self.logs.note)
         if of_log:
             self.raw.published.about = self.folded.published.about = {"log": of_log}
         self.limit = limit

@@ -13,8 +13,8 @@ import structlog
 from api.streaming.cooperative import Cooperative
 from api.streaming.encoding import FLUSH_AT
 from api.streaming.index import WHOLE_LOG, Group
-from api.streaming.log.current_states import CurrentStates
 from api.streaming.log.entry import EXECUTIONS, Entry
+from api.streaming.log.folding import Folding
 from api.streaming.log.loader import Loader
 from api.streaming.subscriber import Subscriber
 from domain.errors import Overloaded
@@ -46,12 +46,16 @@ class LogLines:
     """
 
     def __init__(
-        self, tail: LogLineTail, loader: Loader, caught_up: Callable[[], Awaitable[None]]
+        self,
+        tail: LogLineTail,
+        loader: Loader,
+        states: Folding,
+        caught_up: Callable[[], Awaitable[None]],
     ) -> None:
         self._tail = tail
         self._loader = loader
         self._caught_up = caught_up
-        self._states = CurrentStates(loader)
+        self._states = states
         self._groups: defaultdict[str, set[Group]] = defaultdict(set)
         self._news = Wake()
         self._page: Page | None = None
@@ -83,8 +87,6 @@ class LogLines:
         groups.discard(group)
         if not groups:
             del self._groups[group.topic.stream]
-        if not self._groups:
-            self._states.forget()
 
     async def run(self) -> None:
         """Follow the lines, until cancelled; while nobody wants any, ask for none."""
@@ -108,7 +110,6 @@ class LogLines:
         if not self._groups:
             return
         try:
-            self._states.note(entries)
             await self._write(
                 (entry.stream, _frame(entry.stream, noted(entry.states.recorded), entry.key))
                 for entry in entries
@@ -166,7 +167,7 @@ class LogLines:
         if not lines:
             return
         filtered = self._filtered(lines)
-        states = await self._states.of(filtered) if filtered else {}
+        states = await self._states.newest(filtered) if filtered else {}
         async with self._writing:
             cooperative = Cooperative()
             for group, its in self._concerned(lines, states):

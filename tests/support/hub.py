@@ -13,7 +13,6 @@ from api.streaming.encoding import ENCODERS, SSE
 from api.streaming.filter import ALL
 from api.streaming.frames import EVENTS
 from api.streaming.hub import Hub
-from api.streaming.log.loader import StoreLoader
 from api.streaming.subscriber import Subscriber
 from api.streaming.topic import Topic
 from api.system import new_hub
@@ -90,11 +89,6 @@ def connect(hub: Hub, cursor: int = 0, topic: Topic = LOG) -> Line:
     line = Line()
     hub.connect(line, topic, cursor, None).start()
     return line
-
-
-def store_loader(hub: Hub) -> StoreLoader:
-    assert isinstance(hub.loader, StoreLoader)
-    return hub.loader
 
 
 async def until(reached: Callable[[], bool]) -> None:

@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from api.streaming.log.entry import Entry
-from api.streaming.log.loader import StreamPage
-from api.streaming.log.tail import Idle, LogPage
+from api.streaming.log.loader import Loader, StreamPage
+from api.streaming.log.tail import Idle, LogPage, Tail
 from domain.errors import Overloaded
 from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DataKey
+from domain.eventlog.queries import NEWEST
 from domain.execution.events import ExecutionCreated
 from domain.model import Event, Recorded, Versioned, replay
 from domain.registry import codec
@@ -24,22 +25,22 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PAGE = 3
 
 
-class MemoryLog:
+class MemoryLog(Loader):
     """Rows that are committed. While it is `away`, every read fails."""
 
     def __init__(self) -> None:
         self.rows: list[EventRow] = []
         self.away = False
         self._chance = random.Random(1)
-        self._versions: Counter[str] = Counter()
+        self._written: Counter[str] = Counter()
 
     def write(self, stream: str, event: Event) -> int:
         """Commit an event; its position."""
         position = len(self.rows) + 1
-        self._versions[stream] += 1
+        self._written[stream] += 1
         recorded = Recorded(
             stream,
-            self._versions[stream],
+            self._written[stream],
             position,
             NOON + timedelta(seconds=position),
             event,
@@ -71,10 +72,7 @@ class MemoryLog:
         await self._read()
         return sum(row.stream == stream for row in self.rows[:position])
 
-    async def state(self, stream: str) -> Versioned[Any] | None:
-        return await self.state_at(stream, self._versions[stream])
-
-    async def state_at(self, stream: str, version: int) -> Versioned[Any] | None:
+    async def state(self, stream: str, version: int = NEWEST) -> Versioned[Any] | None:
         await self._read()
         rows = [row for row in self.rows if row.stream == stream and row.version <= version]
         return replay(None, map(self.decode, rows))
@@ -94,7 +92,7 @@ class MemoryLog:
             raise Overloaded
 
 
-class MemoryTail:
+class MemoryTail(Tail):
     """Yields what is committed, as far as it may see it."""
 
     def __init__(self, log: MemoryLog) -> None:

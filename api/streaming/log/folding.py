@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
+
+import structlog
 
 from api.streaming.log.entry import Entry, States
 from api.streaming.log.loader import Loader
@@ -14,6 +16,8 @@ from domain.errors import Overloaded
 from domain.eventlog.encryption import DataKey
 from domain.lru import LruCache
 from domain.model import CACHED_PARTS, Versioned, replay
+
+log = structlog.get_logger()
 
 KnownStates = dict[str, Versioned[Any] | None]
 
@@ -42,6 +46,29 @@ class Folding:
         self._cache.trim()
         return folded
 
+    async def newest(self, streams: Iterable[str]) -> Mapping[str, Versioned[Any]]:
+        """The latest states of streams; one that does not exist, or cannot be read, is left out."""
+        wanted = list(streams)
+        missing = [stream for stream in wanted if stream not in self._cache]
+        for stream, loaded in zip(
+            missing, await asyncio.gather(*map(self._load_newest, missing)), strict=True
+        ):
+            folded = self._cache.get(stream)
+            if loaded is not None and (folded is None or folded.version < loaded.version):
+                self._cache.put(stream, loaded)
+        found = {stream: versioned for stream in wanted if (versioned := self._cache.get(stream))}
+        self._cache.trim()
+        return found
+
+    async def _load_newest(self, stream: str) -> Versioned[Any] | None:
+        try:
+            return await self._loader.state(stream)
+        except Overloaded:
+            raise
+        except Exception:  # this one is unknown, the others are not
+            log.exception("a state cannot be read", stream=stream)
+            return None
+
     def forget(self) -> None:
         """Drop all states."""
         self._cache.clear()
@@ -60,6 +87,7 @@ class Folding:
             after = replay(before, [recorded])
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is reported
             self._give_up(stream, row.version - 1, error)
+            states[stream] = None
             return Entry(row, key)
         assert after is not None
         states[stream] = after
@@ -81,7 +109,7 @@ class Folding:
         return states | await self._load(missing)
 
     async def _load(self, versions: Mapping[str, int]) -> KnownStates:
-        questions = [self._loader.state_at(*place) for place in versions.items()]
+        questions = [self._loader.state(*each) for each in versions.items()]
         answers = await asyncio.gather(*questions, return_exceptions=True)
         states: KnownStates = {}
         for (stream, version), answer in zip(versions.items(), answers, strict=True):
@@ -105,4 +133,5 @@ class Folding:
 
     def _give_up(self, stream: str, version: int, error: Exception) -> None:
         REPORTS.report("an event cannot be read", stream, version + 1, error)
+        self._cache.pop(stream)
         self._readable[stream] = min(version, self._readable.get(stream, version))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
-
-import structlog
+from typing import Any, NamedTuple
 
 from api.streaming.log.dataloader import DataLoader
 from api.streaming.log.entry import Entry
@@ -20,10 +18,8 @@ PAGE = 100
 STATES_AT_ONCE = 100
 PAGES_AT_ONCE = 50
 
-Place = tuple[str, int]
-"""A stream and a version of it, or a position of the log."""
-
-log = structlog.get_logger()
+StreamVersion = tuple[str, int]
+"""A stream, and a version of it."""
 
 
 class StreamPage(NamedTuple):
@@ -33,70 +29,33 @@ class StreamPage(NamedTuple):
     more: bool
 
 
-class Loader(Protocol):
-    """Reads the log. Every method raises Overloaded while the database is away."""
+class Loader:
+    """Reads the log. Questions about single streams are asked together.
 
-    async def head(self) -> int:
-        """The position of the last event."""
-        ...
-
-    async def entries(self, rows: Iterable[EventRow]) -> list[Entry]:
-        """Entries of rows, with the keys to what is sealed in them."""
-        ...
-
-    async def between(self, after: int, until: int) -> list[Entry]:
-        """The events of the log with positions in (after, until]."""
-        ...
-
-    async def stream_page(self, stream: str, version: int) -> StreamPage:
-        """The events of one stream after a version."""
-        ...
-
-    async def version_at(self, stream: str, position: int) -> int:
-        """The version that a stream had at a position of the log; 0 before its first event."""
-        ...
-
-    async def state(self, stream: str) -> Versioned[Any] | None:
-        """The state of a stream now, sealed fields as `Ciphertext`; None where it has no events."""
-        ...
-
-    async def state_at(self, stream: str, version: int) -> Versioned[Any] | None:
-        """The state of a stream at a version from 1 on, sealed fields as `Ciphertext`."""
-        ...
-
-    async def keys(self, streams: Iterable[str]) -> Mapping[str, DataKey | None]:
-        """The data keys of streams; None where there is none (any more)."""
-        ...
-
-    def decode(self, row: EventRow) -> Recorded:
-        """The event of a row, sealed fields as `Ciphertext`."""
-        ...
-
-
-class StoreLoader:
-    """The loader over the event store. Questions about single streams are asked together."""
+    Every method raises Overloaded while the database is away.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._damaged: set[str] = set()
-        self.decode = store.codec.decode
         self.heads: DataLoader[None, int] = DataLoader(self._heads, 100_000)
-        self.states: DataLoader[str, Versioned[Any]] = DataLoader(self._states, STATES_AT_ONCE)
-        self.past_states: DataLoader[Place, Versioned[Any]] = DataLoader(
-            self._past_states, STATES_AT_ONCE
+        self.states: DataLoader[StreamVersion, Versioned[Any]] = DataLoader(
+            self._states, STATES_AT_ONCE
         )
-        self.pages: DataLoader[Place, StreamPage] = DataLoader(self._pages, PAGES_AT_ONCE)
-        self.versions: DataLoader[Place, int] = DataLoader(self._versions, STATES_AT_ONCE)
+        self.pages: DataLoader[StreamVersion, StreamPage] = DataLoader(self._pages, PAGES_AT_ONCE)
+        self.versions: DataLoader[tuple[str, int], int] = DataLoader(self._versions, STATES_AT_ONCE)
 
     async def head(self) -> int:
+        """The position of the last event."""
         return await self.heads.load(None) or 0
 
     async def entries(self, rows: Iterable[EventRow]) -> list[Entry]:
+        """Entries of rows, with the keys to what is sealed in them."""
         rows = list(rows)
         keys = await self.keys({row.stream for row in rows if b'"$sealed"' in row.data})
         return [Entry(row, keys.get(row.stream)) for row in rows]
 
     async def between(self, after: int, until: int) -> list[Entry]:
+        """The events of the log with positions in (after, until]."""
         found: list[Entry] = []
         while after < until and (rows := await self._store.read(after, until - after)):
             found += await self.entries(rows)
@@ -104,50 +63,53 @@ class StoreLoader:
         return found
 
     async def stream_page(self, stream: str, version: int) -> StreamPage:
+        """The events of one stream after a version."""
         return await self.pages.load((stream, version)) or StreamPage((), more=False)
 
     async def version_at(self, stream: str, position: int) -> int:
+        """The version that a stream had at a position of the log; 0 before its first event."""
         return await self.versions.load((stream, position)) or 0
 
-    async def state(self, stream: str) -> Versioned[Any] | None:
-        return await self.states.load(stream)
-
-    async def state_at(self, stream: str, version: int) -> Versioned[Any] | None:
-        return await self.past_states.load((stream, version))
+    async def state(self, stream: str, version: int = NEWEST) -> Versioned[Any] | None:
+        """The state of a stream, now or at a version from 1 on, sealed fields as `Ciphertext`; None
+        where it has no events.
+        """
+        return await self.states.load((stream, version))
 
     async def keys(self, streams: Iterable[str]) -> Mapping[str, DataKey | None]:
+        """The data keys of streams; None where there is none (any more)."""
         return await self._store.keys(streams)
+
+    def decode(self, row: EventRow) -> Recorded:
+        """The event of a row, sealed fields as `Ciphertext`."""
+        return self._store.codec.decode(row)
 
     async def _heads(self, _: Sequence[None]) -> dict[None, int]:
         position, _at = await self._store.head()
         return {None: position}
 
-    async def _states(self, streams: Sequence[str]) -> dict[str, Versioned[Any]]:
-        async with self._store.reader() as connection:
-            return await self._store.states.states_at(connection, dict.fromkeys(streams, NEWEST))
-
-    async def _past_states(self, places: Sequence[Place]) -> dict[Place, Versioned[Any]]:
-        found: dict[Place, Versioned[Any]] = {}
-        rest = list(places)
+    async def _states(self, wanted: Sequence[StreamVersion]) -> dict[StreamVersion, Versioned[Any]]:
+        found: dict[StreamVersion, Versioned[Any]] = {}
+        rest = list(wanted)
         while rest:
             versions = dict(rest)  # one version of each stream in one query
             async with self._store.reader() as connection:
                 states = await self._store.states.states_at(connection, versions)
             found |= {(s, version): states[s] for s, version in versions.items() if s in states}
-            rest = [place for place in rest if versions[place[0]] != place[1]]
+            rest = [(s, version) for s, version in rest if versions[s] != version]
         return found
 
-    async def _versions(self, places: Sequence[Place]) -> dict[Place, int]:
+    async def _versions(self, wanted: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         async with self._store.reader() as connection:
-            return await self._store.states.versions_at(connection, places)
+            return await self._store.states.versions_at(connection, wanted)
 
-    async def _pages(self, places: Sequence[Place]) -> dict[Place, StreamPage]:
+    async def _pages(self, wanted: Sequence[StreamVersion]) -> dict[StreamVersion, StreamPage]:
         async with self._store.reader() as connection:
-            found = await following(connection, places, PAGE)
+            found = await following(connection, wanted, PAGE)
         entries = iter(await self.entries(row for rows in found.values() for row in rows))
         return {
-            place: StreamPage([next(entries) for _ in rows], _is_cut(rows))
-            for place, rows in found.items()
+            after: StreamPage([next(entries) for _ in rows], _is_cut(rows))
+            for after, rows in found.items()
         }
 
 

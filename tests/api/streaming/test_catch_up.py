@@ -131,13 +131,13 @@ async def test_folding_that_waits_for_the_database_keeps_no_raw_subscriber_waiti
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = asyncio.Event()
-    fold = engine.hub.folded._newest.fold
+    fold = engine.hub.folded._folding.fold
 
     async def slow(entries: Any) -> Any:
         await go_on.wait()
         return await fold(entries)
 
-    monkeypatch.setattr(engine.hub.folded._newest, "fold", slow)
+    monkeypatch.setattr(engine.hub.folded._folding, "fold", slow)
     raw, watcher = await engine.connect(), await engine.connect(format_=WATCH, cursor=1)
     await until(lambda: b"caught-up" in watcher.written)
     await engine.publish(progress(10))

@@ -11,8 +11,6 @@ import structlog
 
 from api.streaming import filter as filters
 from api.streaming.hub import Hub
-from api.streaming.log.loader import Loader
-from api.streaming.log.tail import Tail
 from api.streaming.subscriber import DONE, FAULT, SLOW
 from api.system import new_hub
 from domain.eventlog.notifications import Listener
@@ -129,7 +127,7 @@ async def test_connection_that_fails_as_its_execution_ends_is_cut_and_others_end
     log, stream = MemoryLog(), "execution/e-1"
     log.write(stream, created("eu"))
     tail = MemoryTail(log)
-    hub = Hub(cast(Tail, tail), cast(Loader, log), cast(Any, SimpleNamespace()), 10)
+    hub = Hub(tail, log, cast(Any, SimpleNamespace()), 10)
     hub.heartbeat.second = 3_600  # no heartbeat finds out
     hub.start()
     # The end is no progress: all that it writes is a checkpoint.

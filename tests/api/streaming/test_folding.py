@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from types import SimpleNamespace
-from typing import Any, ClassVar, cast
+from typing import ClassVar
 
 import pytest
 import structlog
@@ -17,12 +16,12 @@ from api.streaming.filter import ALL
 from api.streaming.frames import EVENTS, WATCH, Format
 from api.streaming.log.entry import Entry
 from api.streaming.log.folding import Folding
-from api.streaming.log.loader import Loader, StoreLoader
+from api.streaming.log.loader import Loader
 from api.streaming.phase import Clock
 from api.streaming.topic import Topic
 from domain.execution.step_events import ExecutionEvent
 from tests.support.event_writer import Log, completed, created, opened, started
-from tests.support.hub import Line, store_loader, until
+from tests.support.hub import Line, until
 from tests.support.progress_events import happened, progressed
 from tests.support.watched_log import running
 
@@ -44,8 +43,12 @@ def progress(entries: Sequence[Entry] | None) -> list[tuple[float | None, float]
 
 def folded_feed(loader: Loader) -> FoldedFeed:
     """A feed of its own, that nothing is published to."""
-    clock, nobody = Clock(), cast(Any, SimpleNamespace())
-    return FoldedFeed(Feed(loader, clock), loader, clock, nobody)
+    clock = Clock()
+
+    async def observe(entries: Sequence[Entry]) -> None:
+        pass
+
+    return FoldedFeed(Feed(loader, clock), loader, clock, Folding(loader), observe)
 
 
 async def page(feed: FoldedFeed, stream: str, version: int) -> Sequence[Entry]:
@@ -59,9 +62,9 @@ async def test_cursors_of_one_stream_that_resume_together_get_the_same_states(
 ) -> None:
     async with opened(database) as store:
         await Log(store).write([created("e-0"), *started("e-0"), *progressed(10, 20, 30, 40)])
-        alone = progress(await page(folded_feed(StoreLoader(store)), STREAM, 0))
+        alone = progress(await page(folded_feed(Loader(store)), STREAM, 0))
         assert alone[-4:] == [(0, 10), (10, 20), (20, 30), (30, 40)]
-        feed = folded_feed(StoreLoader(store))
+        feed = folded_feed(Loader(store))
         pages = await asyncio.gather(*(page(feed, STREAM, cursor) for cursor in cursors))
         for cursor, entries in zip(cursors, pages, strict=True):
             assert progress(entries) == alone[cursor:]
@@ -83,7 +86,7 @@ async def test_subscriber_that_joins_during_a_page_gets_all_of_it(
     database: str, monkeypatch: pytest.MonkeyPatch, stream: str
 ) -> None:
     async with running(database) as house:
-        folding, begun, go_on = house.hub.folded._newest, asyncio.Event(), asyncio.Event()
+        folding, begun, go_on = house.hub.folded._folding, asyncio.Event(), asyncio.Event()
         fold = folding.fold
 
         async def fold_slowly(entries: Sequence[Entry]) -> list[Entry]:
@@ -91,11 +94,11 @@ async def test_subscriber_that_joins_during_a_page_gets_all_of_it(
             await go_on.wait()
             return await fold(entries)
 
-        states = store_loader(house.hub).states
+        state = house.hub.loader.state
         other = everything(WATCH)._replace(stream="execution/e-0")
-        await house.connect(other, await states.load("execution/e-0"))
+        await house.connect(other, await state("execution/e-0"))
         monkeypatch.setattr(folding, "fold", fold_slowly)
-        versioned = await states.load(stream) if stream else None
+        versioned = await state(stream) if stream else None
         await house.log.write([*progressed(10), *progressed(20, execution="e-1")])
         await begun.wait()
         line = Line()
@@ -112,7 +115,7 @@ async def test_an_entry_of_the_raw_feed_has_no_frames_for_watchers_and_a_folded_
 ) -> None:
     async with opened(database) as store:
         await Log(store).write([created("e-0")])
-        loader, encoder = StoreLoader(store), ENCODERS[WATCH, SSE]
+        loader, encoder = Loader(store), ENCODERS[WATCH, SSE]
         entries = await loader.between(0, 1)
         assert encoder.frame(entries[0]) == b""
         folded = await Folding(loader).fold(entries)

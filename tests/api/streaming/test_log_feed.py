@@ -18,7 +18,7 @@ from api.streaming.phase import Phase
 from domain.errors import Overloaded
 from domain.model import Versioned
 from tests.support.event_writer import NOON, completed, some
-from tests.support.hub import Line, store_loader, until
+from tests.support.hub import Line, until
 from tests.support.watched_log import LOGS, WATCHING, frames, running, said
 
 pytestmark = pytest.mark.anyio
@@ -161,7 +161,7 @@ async def test_event_is_streamed_even_if_its_server_log_line_fails(
             raise ValueError("broken")
 
         with monkeypatch.context() as patch, structlog.testing.capture_logs():
-            patch.setattr(house.hub.logs._states, "note", broken)
+            patch.setattr("api.streaming.log_lines.noted", broken)
             await house.log.write([completed("e-0")])
             await until(lambda: frames(watcher)[-1:] == ["completed"])
             await until(lambda: frames(listener) == ["caught-up", "fell-behind", "caught-up"])
@@ -191,14 +191,14 @@ async def test_unreadable_state_costs_no_log_line_of_other_executions(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(database) as house:
-        fetch = store_loader(house.hub).states._fetch
+        fetch = house.hub.loader.states._fetch
 
-        async def poisoned(streams: Sequence[str]) -> Any:
-            if "execution/e-0" in streams:
+        async def poisoned(wanted: Sequence[tuple[str, int]]) -> Any:
+            if any(stream == "execution/e-0" for stream, _ in wanted):
                 raise ValueError("not to be read")
-            return await fetch(streams)
+            return await fetch(wanted)
 
-        monkeypatch.setattr(store_loader(house.hub).states, "_fetch", poisoned)
+        monkeypatch.setattr(house.hub.loader.states, "_fetch", poisoned)
         asked = (("service", "s-1"),)
         mine = filters.read("log", asked, watched=True)
         line = await house.connect(LOGS._replace(filter=mine))

@@ -13,7 +13,6 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from domain.errors import Overloaded
 from tests.support.api_client import Executions, ok
 from tests.support.delivery_proof import Consumer, Read, prove, writing
-from tests.support.hub import store_loader
 from tests.support.running_server import Serving, serving
 from tests.support.sse_client import frames, opened
 from tests.support.stream_consumers import (
@@ -96,7 +95,7 @@ def test_database_outage_refuses_every_kind_of_client_in_its_own_way(
     async def away(_: object) -> None:
         raise Overloaded
 
-    monkeypatch.setattr(store_loader(server.system.hub).heads, "load", away)
+    monkeypatch.setattr(server.system.hub.loader.heads, "load", away)
     sent_away(server)
 
 

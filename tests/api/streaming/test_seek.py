@@ -21,7 +21,7 @@ from domain.errors import Overloaded
 from tests.support.api_client import Executions
 from tests.support.delivery_proof import writing
 from tests.support.event_writer import started
-from tests.support.hub import Line, store_loader, until
+from tests.support.hub import Line, until
 from tests.support.progress_events import progressed
 from tests.support.running_server import Serving
 from tests.support.stream_consumers import OURS, head, socket
@@ -83,7 +83,7 @@ async def test_query_that_failed_before_a_seek_is_not_repeated(
         raise Overloaded
 
     with monkeypatch.context() as patch:
-        patch.setattr(store_loader(house.hub).pages, "_fetch", away)
+        patch.setattr(house.hub.loader.pages, "_fetch", away)
         line, connection = await reader(house, 20)
         await until(lambda: bool(failures))
         await asyncio.sleep(0)

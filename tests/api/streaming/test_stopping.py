@@ -10,8 +10,7 @@ from typing import Any, cast
 import pytest
 
 from api.streaming.hub import Hub
-from api.streaming.log.loader import Loader
-from api.streaming.log.tail import Idle, LogPage, Tail
+from api.streaming.log.tail import Idle, LogPage
 from domain import supervisor
 from tests.support.memory_log import MemoryLog, MemoryTail
 
@@ -34,7 +33,7 @@ async def test_hub_stops_although_a_cancellation_comes_together_with_news(
     monkeypatch.setattr(supervisor, "CANCEL_AGAIN", 0.01)
     log = MemoryLog()
     woken = ImpatientTail(log)
-    hub = Hub(cast(Tail, woken), cast(Loader, log), cast(Any, SimpleNamespace()), 10)
+    hub = Hub(woken, log, cast(Any, SimpleNamespace()), 10)
     hub.start()
     await asyncio.sleep(0.01)
     woken.wake()

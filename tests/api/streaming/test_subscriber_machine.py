@@ -22,8 +22,6 @@ from api.streaming.encoding import ENCODERS, SSE
 from api.streaming.frames import EVENTS, EVENTS_WITH_STATE, Format
 from api.streaming.hub import Hub
 from api.streaming.log import page_cache, retrying
-from api.streaming.log.loader import Loader
-from api.streaming.log.tail import Tail
 from api.streaming.phase import TABLE, TRANSITIONS, Phase
 from api.streaming.subscriber import DONE, Subscriber
 from api.streaming.topic import Topic
@@ -153,9 +151,7 @@ class Subscribers(RuleBasedStateMachine):
 
     async def begin(self) -> None:
         self.tail = MemoryTail(self.log)
-        self.hub = Hub(
-            cast(Tail, self.tail), cast(Loader, self.log), cast(Any, SimpleNamespace()), 1_000
-        )
+        self.hub = Hub(self.tail, self.log, cast(Any, SimpleNamespace()), 1_000)
         self.hub.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
