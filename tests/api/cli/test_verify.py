@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic, sleep
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from api.embedded_postgres.data_dir import DataDir
+from api.embedded_postgres.server import EmbeddedPostgres
 from domain import registry
 from domain.eventlog.migrations import settle_master_key
 from domain.eventlog.sessions import session_options
 from tests.api.cli.test_serve import run
 from tests.support.api_client import ok
+from tests.support.databases import new_database
 from tests.support.running_server import serving
 
 DAMAGES = {
@@ -27,27 +31,44 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("part", DAMAGES)
-def test_verify_names_what_is_damaged_and_exits_with_1(
-    database: str, tmp_path: Path, part: str
-) -> None:
-    folder = DataDir.opened(tmp_path)
-    settle_master_key(database, "executions", folder.master_key, folder.master_key)
-    with serving(database) as server, server.client() as api:
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data directory of the log."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def whole(module_database: str, data: Path) -> str:
+    """The name of a database in which everything is as it should be; nobody is connected to it."""
+    folder = DataDir.opened(data)
+    settle_master_key(module_database, "executions", folder.master_key, folder.master_key)
+    with serving(module_database) as server, server.client() as api:
         ok(api.post("/users", json={"$id": "acme", "name": "Acme", "kind": "person"}))
         deadline = monotonic() + 30
         while any(view["lag"] for view in ok(api.get("/readyz"))["views"].values()):
             assert monotonic() < deadline
             sleep(0.05)
-    environment = {"EXECUTIONS_DATABASE_URL": database}
-    assert run("verify", tmp_path, **environment).returncode == 0
+    assert run("verify", data, EXECUTIONS_DATABASE_URL=module_database).returncode == 0
+    return str(conninfo_to_dict(module_database)["dbname"])
+
+
+@pytest.fixture
+def copied(whole: str, postgres: EmbeddedPostgres, admin: psycopg.Connection) -> Iterator[str]:
+    """A copy of it, to be damaged."""
+    with new_database(admin, template=whole) as name:
+        yield postgres.conninfo(name)
+
+
+@pytest.mark.parametrize("part", DAMAGES)
+def test_verify_names_what_is_damaged_and_exits_with_1(copied: str, data: Path, part: str) -> None:
+    environment = {"EXECUTIONS_DATABASE_URL": copied}
     shape = f"'{registry.codec().shape}'"
-    with psycopg.connect(database, options=session_options("executions")) as connection:
+    with psycopg.connect(copied, options=session_options("executions")) as connection:
         connection.execute(DAMAGES[part].format(shape=shape).encode())
-    done = run("verify", tmp_path, **environment)
+    done = run("verify", data, **environment)
     assert done.returncode == 1
     assert f"\n{part}: " in f"\n{done.stdout}", done.stdout
-    report = json.loads(run("verify --json", tmp_path, **environment).stdout)
+    report = json.loads(run("verify --json", data, **environment).stdout)
     assert part in {fault["part"] for fault in report["faults"]}
     assert report["faultCount"] == len(report["faults"]) > 0
 

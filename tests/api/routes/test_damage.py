@@ -11,9 +11,11 @@ import pytest
 import structlog
 from structlog.typing import EventDict
 
+from api.embedded_postgres.server import EmbeddedPostgres
 from domain.damage import REPORTS
 from domain.eventlog.sessions import session_options
 from tests.support.api_client import JSON, ok, refused
+from tests.support.databases import new_database
 from tests.support.running_server import serving
 from tests.support.sse_client import opened, positions, until_caught_up
 
@@ -79,10 +81,20 @@ class Damaged(NamedTuple):
     api: httpx.Client
     damage: Damage
     logs: list[EventDict]
+    reports: int
+    """How many there were when it started."""
 
 
-@pytest.fixture(params=DAMAGES.values(), ids=list(DAMAGES))
-def damaged(database: str, request: pytest.FixtureRequest) -> Iterator[Damaged]:
+@pytest.fixture(scope="module", params=DAMAGES.values(), ids=list(DAMAGES))
+def damaged(
+    postgres: EmbeddedPostgres, admin: psycopg.Connection, request: pytest.FixtureRequest
+) -> Iterator[Damaged]:
+    """One server for all tests of a damage: they only read, or change what none of them looks at."""
+    with new_database(admin) as name:
+        yield from served(postgres.conninfo(name), request.param)
+
+
+def served(database: str, damage: Damage) -> Iterator[Damaged]:
     with serving(database) as whole, whole.client() as api:
         write(api)
         ok(
@@ -91,26 +103,25 @@ def damaged(database: str, request: pytest.FixtureRequest) -> Iterator[Damaged]:
             )
         )
     REPORTS.forget()
-    change(database, request.param.change)
+    change(database, damage.change)
     with (
         structlog.testing.capture_logs() as logs,
         serving(database) as server,
         server.client() as api,
     ):
-        yield Damaged(api, request.param, logs)
+        yield Damaged(api, damage, logs, REPORTS.count)
     assert SECRET not in repr(logs)
 
 
 def test_damaged_execution_is_shown_with_nulls_or_is_the_fault_of_the_server(
     damaged: Damaged,
 ) -> None:
-    before = REPORTS.count
     answer = damaged.api.get("/executions/bad")
     if damaged.damage.shown:
         shown = ok(answer)
         assert shown["unreadable"] is True
         assert shown["steps"][0]["output"] is None
-        assert REPORTS.count > before
+        assert REPORTS.count > damaged.reports
     else:
         problem = refused(answer, 500, "damaged")
         assert SECRET not in str(problem)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -23,26 +22,21 @@ EACH = 30
 FAR = 10**9
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def processes(module_database: str) -> Iterator[list[Service]]:
+    """Two servers of one log; a test that kills one starts it again."""
     with reachable_folder() as folder:
-        yield folder
+        services = [Service(folder, module_database) for _ in range(2)]
+        try:
+            for service in services:
+                service.start()
+            yield services
+        finally:
+            for service in services:
+                service.close()
 
 
-@pytest.fixture
-def processes(database: str, folder: Path) -> Iterator[list[Service]]:
-    """Two servers of one log."""
-    services = [Service(folder, database) for _ in range(2)]
-    try:
-        for service in services:
-            service.start()
-        yield services
-    finally:
-        for service in services:
-            service.close()
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def execution(processes: list[Service]) -> str:
     """The id of one that runs."""
     with client(processes[0].url) as api:
