@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from api.server import Server, configured
 from api.settings import Settings
 from api.system import System, build, migrate
 from api.transport.connection_limits import ConnectionLimits
+from api.transport.listen_socket import bound, listen
 from api.work import working
 from domain.eventlog.setup.log_id import log_id
 from projections.engine.runner import Runner
@@ -35,10 +35,10 @@ class Serving:
         migrate(conninfo, "executions")
         self.conninfo = conninfo
         self.log_id = log_id(conninfo, "executions")
-        self.system: System = build(
-            Settings(data_dir=Path()), conninfo, MASTER_KEY, TOKEN, self.log_id
-        )
-        self._socket = socket.create_server(("127.0.0.1", port))
+        settings = Settings(data_dir=Path(), port=port)
+        self.system: System = build(settings, conninfo, MASTER_KEY, TOKEN, self.log_id)
+        self._socket = bound(settings)
+        listen(self._socket, settings)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.limits = ConnectionLimits(1_000)

@@ -49,12 +49,25 @@ def socket(
 ) -> Iterator[ClientConnection]:
     """An open WebSocket of the administrator's.
 
-    It reads on while nobody takes its frames, unless `queue` says how many frames are too many.
+    It reads on while nobody takes its frames, unless `queue` says how many frames are too many:
+    then its kernel takes little, too.
     """
     where = f"{door.url.replace('http', 'ws')}/api{path}?{urlencode(query)}"
     given = AUTHORIZED if headers is None else headers
-    with connect(where, additional_headers=given, max_size=BIG, max_queue=queue) as connected:
+    narrow = None if queue is None else narrow_connection(door)
+    with connect(
+        where, additional_headers=given, max_size=BIG, max_queue=queue, sock=narrow
+    ) as connected:
         yield connected
+
+
+def narrow_connection(door: Door) -> sockets.socket:
+    """A connection that takes little into its own buffers while nobody reads."""
+    where = httpx.URL(door.url)
+    wire = sockets.socket()
+    wire.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 64 * 1024)
+    wire.connect((where.host, where.port))
+    return wire
 
 
 def heard(connected: ClientConnection) -> Iterator[JSON]:

@@ -11,17 +11,19 @@ from contextlib import suppress
 import httpx
 import pytest
 
+from api.transport import websocket_protocol
 from tests.support.api_client import Executions
 from tests.support.delivery_proof import tell
 from tests.support.running_server import TOKEN, Serving
-from tests.support.stream_consumers import OURS, head, heard, past, socket
+from tests.support.stream_consumers import OURS, head, heard, narrow_connection, past, socket
 
 LARGE = {"state": {"page": "x" * 100_000}}
+MANY = 20
 
 
 def asleep_over_sse(server: Serving, begin: int) -> Iterator[list[int]]:
     """First nothing is read; then the positions of the frames that came whole."""
-    with sockets.create_connection(("127.0.0.1", server.port)) as sleeper:
+    with narrow_connection(server) as sleeper:
         sleeper.sendall(
             f"GET /api/events?from={begin} HTTP/1.1\r\nHost: localhost\r\n"
             f"Accept: text/event-stream\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
@@ -64,10 +66,10 @@ def test_slow_consumer_is_cut_and_resumes_without_loss(
     sleeper = asleep(server, begin)
     next(sleeper)
     for execution in written:
-        write_fourteen_megabytes(api, execution)
+        write_much(api, execution)
     until(lambda: server.system.hub.open == 0)
     read = next(sleeper)
-    assert 0 < len(read) < 280
+    assert 0 < len(read) < 2 * MANY
     assert read == list(range(begin + 1, begin + 1 + len(read)))
     rest = past(server, "/events", **{"from": read[-1]})
     assert [event["position"] for event in rest] == list(range(read[-1] + 1, head(api) + 1))
@@ -80,16 +82,16 @@ def test_slow_websocket_gets_the_reason_and_its_cursor(
     execution = executions.running()
     with socket(server, "/events", queue=1) as connected:
         until(lambda: server.system.hub.open == 1)
-        write_fourteen_megabytes(api, execution)
+        write_much(api, execution)
         until(lambda: all(one.done.done() for one in server.system.hub._subscribers))
         read = [frame["position"] for frame in heard(connected)]
     assert (connected.close_code, connected.close_reason) == (1013, f"position {read[-1]}")
 
 
-def write_fourteen_megabytes(api: httpx.Client, execution: str) -> None:
+def write_much(api: httpx.Client, execution: str) -> None:
     """More than what lies between a server and a client that does not read."""
     save = {"command": "checkpoint", "execution": execution, **LARGE}
-    tell(api, [save] * 140)
+    tell(api, [save] * MANY)
 
 
 def cut_sooner(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,6 +99,7 @@ def cut_sooner(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     wheel = server.system.hub.heartbeat
     monkeypatch.setattr(wheel, "second", 0.05)
     monkeypatch.setattr(wheel, "stalled", 1.0)
+    monkeypatch.setattr(websocket_protocol, "FAREWELL", 0.5)
 
 
 def until(reached: Callable[[], bool]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import httpx
 import pytest
 
 from api.settings import Settings
-from api.transport import connection_limits
+from api.transport import connection_limits, direct
 from api.transport.connection_limits import ConnectionLimits, limits_of_process
 from api.transport.protocols import CoalescingTransport
 from api.web.body import KIB
@@ -124,7 +125,10 @@ def test_idle_strangers_give_way_to_those_who_come(server: Serving, sent: bytes)
         assert limits.open <= 20
 
 
-def test_strangers_who_are_hung_up_on_give_way(server: Serving) -> None:
+def test_strangers_who_are_hung_up_on_give_way(
+    server: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(direct, "LATE", 0.05)  # else each answer waits a second for the body
     unread_body = b"POST /executions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
     with ExitStack() as opened, place_for(server, 20):
         for _ in range(20):
@@ -241,8 +245,10 @@ def test_strangers_take_no_descriptor_that_the_database_needs(database: str) -> 
     with serving(database, descriptors=256) as service:
         address = ("127.0.0.1", service.port)
         with ExitStack() as opened:
-            for _ in range(400):
+            for number in range(400):
                 opened.enter_context(socket.create_connection(address, timeout=10))
+                if number % 16 == 0:
+                    time.sleep(0.02)  # more than wait to be accepted are tried again after a second
             for _ in range(20):
                 assert httpx.get(f"{service.url}/api/users", headers=AUTHORIZED).status_code == 200
         assert "Too many open files" not in service.log()

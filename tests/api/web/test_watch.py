@@ -280,6 +280,7 @@ def test_client_that_does_not_read_does_not_delay_the_shutdown(
 ) -> None:
     monkeypatch.setattr(health.HealthHandlers, "_watched", endless)
     monkeypatch.setattr("api.web.streams.watch.OFTEN", 0)
+    monkeypatch.setattr("api.streaming.hub.GOODBYE", 0.5)
     with serving(database) as server:
         client = request(server, "/projections")
         wait_for(lambda: server.system.hub.open == 1)
