@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from domain.errors import OutcomeUnknown, Overloaded
+from domain.eventlog import connections
 from domain.eventlog.idempotency import IdempotencyKey
 from domain.eventlog.store import Store
 from domain.writer.command_bus import Bus
@@ -100,9 +101,11 @@ async def test_cut_while_a_batch_is_written_without_the_lock_leaves_all_or_nothi
 
 
 async def test_command_whose_outcome_cannot_be_found_out_is_not_called_refused(
-    database: str,
+    database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be carried out yet: to send it again without a key would record it twice."""
+    for limit in ("WRITING", "ASKING"):
+        monkeypatch.setattr(connections, limit, 0.5)
     async with proxied(database) as proxy, running_bus(store(proxy.conninfo)) as bus:
         await bus.send(message("a", Begin()))
         for _ in range(12):
