@@ -14,7 +14,7 @@ from api.problems.codes import PROBLEMS
 from api.web.operation import Operation
 from api.web.request import Request
 from api.web.responses import json
-from api.web.streams.websocket import STREAM_OPERATIONS
+from api.web.streams.stream_request import STREAM_OPERATIONS
 from domain.errors import NotFound
 
 

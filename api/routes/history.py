@@ -45,12 +45,12 @@ class HistoryHandlers:
         self._history = history
         self._reader = reader
         self._consistency = consistency
-        self._streams = streams
+        self._stream = streams.handler("listEvents")
 
     async def events(self, request: Request) -> ASGIApp:
         """The history of one execution: a page of it as JSON, or all of it and what comes as SSE."""
         if event_stream.preferred(request):
-            return await self._streams.events_of_execution(request)
+            return await self._stream(request)
         request.only("order", "limit", "cursor", "types", "minPosition", "include")
         order = request.choice("order", "asc", "desc")
         types = [glob for glob in (request.parameter("types") or "").split(",") if glob]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from api.access.rights import Right
-from api.web.operation import Handler, Operation, Parameter
+from api.web.operation import Operation, Parameter
 from api.web.streams.event_stream import EventStreams
 
 FROM = Parameter("from", "start, now, a position, or a time: where the stream begins")
@@ -33,11 +33,47 @@ INCLUDE = Parameter(
 )
 
 
-def _watching(
+def routes(streams: EventStreams) -> tuple[Operation, ...]:
+    """The rows of the streams, those of watchers under both of their names."""
+    return (
+        _stream(
+            streams,
+            "streamEvents",
+            "/events",
+            "Every event, from any position on, and what comes",
+            *FILTERS,
+        ),
+        *_watches("watch", streams),
+        *_watches("monitor", streams),
+    )
+
+
+def _watches(word: str, streams: EventStreams) -> tuple[Operation, ...]:
+    """The streams of watchers, which have two names: `watch` and `monitor`."""
+    return (
+        _stream(
+            streams,
+            f"{word}Executions",
+            f"/executions/{word}",
+            "What happens to all executions, from now on",
+            *FILTERS,
+        ),
+        _stream(
+            streams,
+            f"{word}Execution",
+            f"/executions/{{id}}/{word}",
+            "What happens to an execution, until it has ended",
+            problems=("not-found",),
+            others={204: "The execution has ended, and this client has all of it"},
+        ),
+    )
+
+
+def _stream(
+    streams: EventStreams,
     name: str,
     path: str,
     summary: str,
-    handler: Handler,
     *narrowed: Parameter,
     problems: tuple[str, ...] = (),
     others: Mapping[int, str] = {},
@@ -48,47 +84,11 @@ def _watching(
         path,
         Right.READ_EVENTS,
         f"{summary} (server-sent events, or WebSocket)",
-        handler,
+        streams.handler(name),
         answer={"type": "string"},
         media_type="text/event-stream",
         parameters=(FROM, LOG, TYPES, *narrowed, SPEED, FORMAT, INCLUDE),
         problems=("malformed", "not-acceptable", "invalid", "other-log", *problems),
         others=others,
         fields=True,
-    )
-
-
-def routes(handlers: EventStreams) -> tuple[Operation, ...]:
-    """The rows of the streams, those of watchers under both of their names."""
-    return (
-        _watching(
-            "streamEvents",
-            "/events",
-            "Every event, from any position on, and what comes",
-            handlers.events_of_log,
-            *FILTERS,
-        ),
-        *_watches("watch", handlers),
-        *_watches("monitor", handlers),
-    )
-
-
-def _watches(word: str, handlers: EventStreams) -> tuple[Operation, ...]:
-    """The streams of watchers, which have two names: `watch` and `monitor`."""
-    return (
-        _watching(
-            f"{word}Executions",
-            f"/executions/{word}",
-            "What happens to all executions, from now on",
-            handlers.watch_log,
-            *FILTERS,
-        ),
-        _watching(
-            f"{word}Execution",
-            f"/executions/{{id}}/{word}",
-            "What happens to an execution, until it has ended",
-            handlers.watch_execution,
-            problems=("not-found",),
-            others={204: "The execution has ended, and this client has all of it"},
-        ),
     )

@@ -159,6 +159,6 @@ class Encoder:
 
 
 SSE, WEBSOCKET = ServerSentEvents(), WebSocketFrames()
-ENCODERS = {
+ENCODERS: dict[tuple[Format, Wire], Encoder] = {
     (format_, wire): Encoder(format_, wire) for format_ in FORMATS for wire in (SSE, WEBSOCKET)
 }

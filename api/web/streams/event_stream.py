@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.streaming.encoding import ENCODERS, SSE
-from api.streaming.frames import EVENTS, WATCH, Format
+from api.streaming.encoding import SSE
 from api.streaming.hub import Hub
-from api.streaming.topic import Topic
 from api.transport.protocols import protocol_of
 from api.web.negotiation import names, prefers
+from api.web.operation import Handler
 from api.web.request import Request
 from api.web.responses import JSON, VARY
-from api.web.streams.stream_request import Ask, StreamQuery, StreamRequests
+from api.web.streams.stream_request import (
+    STREAM_OPERATIONS,
+    StreamKind,
+    StreamQuery,
+    StreamRequests,
+)
 from domain.errors import DomainError, Overloaded
 
 MEDIA_TYPE = "text/event-stream"
@@ -45,27 +50,15 @@ class EventStreams:
         self._requests = requests
         self._hub = requests.hub
 
-    async def events_of_log(self, request: Request) -> ASGIApp:
-        """Every event there is, and what comes."""
-        return await self._open(request, StreamRequests.of_log, EVENTS)
+    def handler(self, operation: str) -> Handler:
+        """What answers one of the `STREAM_OPERATIONS`."""
+        return partial(self._open, STREAM_OPERATIONS[operation])
 
-    async def watch_log(self, request: Request) -> ASGIApp:
-        """All executions, in the words of those who watch."""
-        return await self._open(request, StreamRequests.of_executions, WATCH)
-
-    async def events_of_execution(self, request: Request) -> ASGIApp:
-        """The events of one execution, and what comes."""
-        return await self._open(request, StreamRequests.of_execution, EVENTS)
-
-    async def watch_execution(self, request: Request) -> ASGIApp:
-        """One execution, in the words of those who watch."""
-        return await self._open(request, StreamRequests.of_execution, WATCH)
-
-    async def _open(self, request: Request, ask: Ask, format_: Format) -> ASGIApp:
+    async def _open(self, kind: StreamKind, request: Request) -> ASGIApp:
         if not names(request.header("accept") or "", MEDIA_TYPE):
             raise NotAcceptable
         try:
-            asked = await self._requests.admitted(request, ask, format_)
+            asked = await self._requests.admitted(request, kind)
         except Overloaded as error:
             return sent_away(request, error)
         if asked.over:
@@ -120,10 +113,7 @@ class EventStream:
         await send({"type": "http.response.body", "body": b""})
 
     async def _serve(self, scope: Scope) -> bool:
-        asked = self._asked
-        topic = Topic(ENCODERS[asked.format, SSE], asked.stream, asked.filter)
-        subscriber = self._hub.connect(protocol_of(scope), topic, asked.cursor, asked.versioned)
-        subscriber.play(asked.speed)
+        subscriber = self._asked.connected(self._hub, protocol_of(scope), SSE)
         try:
             subscriber.start()
             return (await subscriber.done).code is not None

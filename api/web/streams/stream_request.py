@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from api.access.rights import Right
 from api.streaming import filter as filters
+from api.streaming.encoding import ENCODERS, Wire
 from api.streaming.filter import Filter
 from api.streaming.frames import EVENTS, EVENTS_WITH_STATE, WATCH, WITH_STATE, Format
 from api.streaming.hub import Hub
 from api.streaming.index import WHOLE_LOG
 from api.streaming.stream_position import Start, require_log, start_at
+from api.streaming.subscriber import Subscriber, Transport
+from api.streaming.topic import Topic
 from api.web.request import Request
 from domain.damage import report
 from domain.errors import Damaged, Invalid, NotFound, Overloaded
@@ -22,6 +24,29 @@ FULL = "There are as many streams here as there may be. Come back a little later
 OWN = frozenset({"from", "log", "types", "format", "include", "speed"})
 FASTEST = 1_000_000.0
 ENVELOPES = frozenset({EVENTS, EVENTS_WITH_STATE})
+
+
+class StreamKind(NamedTuple):
+    """What a stream is of: one execution, all executions, or the log; and its format by default."""
+
+    format: Format
+    single: bool = False
+    of_executions: bool = False
+
+
+LOG = StreamKind(EVENTS)
+EXECUTION = StreamKind(EVENTS, single=True)
+WATCHED_EXECUTIONS = StreamKind(WATCH, of_executions=True)
+WATCHED_EXECUTION = StreamKind(WATCH, single=True)
+STREAM_OPERATIONS = {
+    "streamEvents": LOG,
+    "listEvents": EXECUTION,
+    "watchExecutions": WATCHED_EXECUTIONS,
+    "watchExecution": WATCHED_EXECUTION,
+    "monitorExecutions": WATCHED_EXECUTIONS,
+    "monitorExecution": WATCHED_EXECUTION,
+}
+"""The operations that answer a stream: as server-sent events, and over a WebSocket."""
 
 
 class StreamQuery(NamedTuple):
@@ -35,66 +60,59 @@ class StreamQuery(NamedTuple):
     over: bool = False
     speed: float | None = None
 
+    def connected(self, hub: Hub, transport: Transport, wire: Wire) -> Subscriber:
+        """The subscriber that gets it; whoever asks must `start` it, and disconnect it in the end."""
+        topic = Topic(ENCODERS[self.format, wire], self.stream, self.filter)
+        subscriber = hub.connect(transport, topic, self.cursor, self.versioned)
+        subscriber.play(self.speed)
+        return subscriber
+
 
 class StreamRequests:
-    """Reads what clients ask of streams, and keeps out those for whom there is no place."""
+    """Reads what clients ask of streams, and keeps out those for whom there is no room."""
 
     def __init__(self, hub: Hub, store: Store) -> None:
         self.hub = hub
         self._store = store
 
-    async def admitted(self, request: Request, ask: Ask, default: Format) -> StreamQuery:
-        """What a client asks for, where there is a place for it.
+    async def admitted(self, request: Request, kind: StreamKind) -> StreamQuery:
+        """What a client asks for, where there is room for it.
 
-        The places are counted before, to send a crowd away at once, and after: to ask takes time, in
+        The streams are counted before, to send a crowd away at once, and after: to ask takes time, in
         which others come. From there on nothing waits until the stream is connected.
 
         Raises:
-            Overloaded: there is no place.
+            Overloaded: there is no room.
         """
-        self._require_place()
-        wanted = await ask(self, request, default)
-        self._require_place()
-        return wanted
+        self._require_room()
+        query = await self._query(request, kind)
+        self._require_room()
+        return query
 
-    def _require_place(self) -> None:
+    def _require_room(self) -> None:
         if self.hub.full:
             raise Overloaded(FULL)
 
-    async def of_log(self, request: Request, default: Format) -> StreamQuery:
-        """Everything the caller may see, from now on unless it says otherwise."""
-        return await self._of_log(request, default)
-
-    async def of_executions(self, request: Request, default: Format) -> StreamQuery:
-        """The same, without users, services, workflows and orders."""
-        return await self._of_log(request, default, executions_only=True)
-
-    async def of_execution(self, request: Request, default: Format) -> StreamQuery:
-        """One execution, from its first event unless the client says otherwise."""
-        begin = await self._start(request, "start")
-        stream = f"execution/{request.path['id']}"
-        versioned = await streamed_state(self.hub, stream)
+    async def _query(self, request: Request, kind: StreamKind) -> StreamQuery:
+        """A single execution from its first event, anything else from now on, unless the client says
+        otherwise.
+        """
+        begin = await self._start(request, "start" if kind.single else "now")
+        stream, versioned = WHOLE_LOG, None
+        if kind.single:
+            stream = f"execution/{request.path['id']}"
+            versioned = await streamed_state(self.hub, stream)
         over = (
             versioned is not None
             and versioned.state.final
             and begin.resumed
             and begin.cursor >= versioned.position
         )
-        format_ = _format(request, default)
-        wanted = await self._filter(request, format_)
+        format_ = _format(request, kind.format)
+        wanted = await self._filter(request, kind, format_)
         return StreamQuery(
             format_, wanted, begin.cursor, stream, versioned, over=over, speed=speed(request)
         )
-
-    async def _of_log(
-        self, request: Request, default: Format, *, executions_only: bool = False
-    ) -> StreamQuery:
-        begin = await self._start(request, "now")
-        format_ = _format(request, default)
-        # Watchers' frames are of executions anyway.
-        only = executions_only and format_ in ENVELOPES
-        wanted = await self._filter(request, format_, executions_only=only)
-        return StreamQuery(format_, wanted, begin.cursor, speed=speed(request))
 
     async def _start(self, request: Request, default: str) -> Start:
         require_log(request.parameter("log"), self.hub.of_log)
@@ -102,24 +120,19 @@ class StreamRequests:
         last, wanted = request.header("last-event-id"), request.parameter("from")
         return await start_at(last, wanted or default, head, self._store.position_before)
 
-    async def _filter(
-        self, request: Request, format_: Format, *, executions_only: bool = False
-    ) -> Filter:
-        asked = [(name, value) for name, value in request.query if name not in OWN]
+    async def _filter(self, request: Request, kind: StreamKind, format_: Format) -> Filter:
+        watched = format_ not in ENVELOPES
         wanted = filters.read(
             request.parameter("types"),
-            asked,
-            watched=format_ not in ENVELOPES,
-            executions_only=executions_only,
+            [(name, value) for name, value in request.query if name not in OWN],
+            watched=watched,
+            # Watchers' frames are of executions anyway.
+            executions_only=kind.of_executions and not watched,
         )
         if wanted.logs:
             request.caller.require(Right.READ_EXECUTIONS)
             await self.hub.logs.ready()
         return wanted
-
-
-Ask = Callable[[StreamRequests, Request, Format], Awaitable[StreamQuery]]
-"""One of the `of_…` methods."""
 
 
 def speed(request: Request) -> float | None:

@@ -15,31 +15,25 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.access.identity import Access
 from api.problems import problems
-from api.streaming.encoding import ENCODERS, WEBSOCKET
-from api.streaming.frames import EVENTS, WATCH, Format
+from api.streaming.encoding import WEBSOCKET
 from api.streaming.subscriber import DONE, REFUSED, Ending, Subscriber, place
-from api.streaming.topic import Topic
 from api.transport.protocols import protocol_of
 from api.web.admission import admit, refusal
 from api.web.input.json_text import parse
 from api.web.operation import Operation
 from api.web.request import Request
 from api.web.streams.event_stream import log_position
-from api.web.streams.stream_request import Ask, StreamQuery, StreamRequests, checked_speed
+from api.web.streams.stream_request import (
+    STREAM_OPERATIONS,
+    StreamQuery,
+    StreamRequests,
+    checked_speed,
+)
 
 SUBPROTOCOL = "executions"
 BEARER = "bearer."
 LONGEST_REASON = 90
 """A close takes 123 bytes, the cursor among them."""
-STREAM_OPERATIONS: dict[str, tuple[Ask, Format]] = {
-    "streamEvents": (StreamRequests.of_log, EVENTS),
-    "listEvents": (StreamRequests.of_execution, EVENTS),
-    "watchExecutions": (StreamRequests.of_executions, WATCH),
-    "watchExecution": (StreamRequests.of_execution, WATCH),
-    "monitorExecutions": (StreamRequests.of_executions, WATCH),
-    "monitorExecution": (StreamRequests.of_execution, WATCH),
-}
-"""The operations that take a WebSocket, too."""
 
 log = structlog.get_logger()
 
@@ -77,14 +71,12 @@ class Socket:
         shown = headers.get(b"authorization") or _authorization(scope["subprotocols"])
         caller = admit(self._access, self._operation.right, scope, shown)
         return await self._requests.admitted(
-            Request(scope, caller), *STREAM_OPERATIONS[self._operation.name]
+            Request(scope, caller), STREAM_OPERATIONS[self._operation.name]
         )
 
     async def _serve(self, asked: StreamQuery, scope: Scope, receive: Receive, send: Send) -> None:
         hub = self._hub
-        topic = Topic(ENCODERS[asked.format, WEBSOCKET], asked.stream, asked.filter)
-        subscriber = hub.connect(protocol_of(scope), topic, asked.cursor, asked.versioned)
-        subscriber.play(asked.speed)
+        subscriber = asked.connected(hub, protocol_of(scope), WEBSOCKET)
         subscriber.done.add_done_callback(partial(_goodbye, send))
         try:
             subscriber.start()

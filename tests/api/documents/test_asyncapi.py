@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from api.documents import asyncapi
 from api.streaming.encoding import SSE, WEBSOCKET
-from api.web.streams import websocket
+from api.web.streams.stream_request import STREAM_OPERATIONS
 from projections.representations import stream_frames
 from tests.support.api_client import ERROR, RESULT, Executions, ok
 from tests.support.declared import nullable
@@ -95,9 +95,7 @@ NULLS = {
 
 
 def test_frame_member_is_nullable_in_asyncapi_only_where_it_can_be_null() -> None:
-    described = asyncapi.document(
-        row for row in OPERATIONS if row.name in websocket.STREAM_OPERATIONS
-    )
+    described = asyncapi.document(row for row in OPERATIONS if row.name in STREAM_OPERATIONS)
     found = {
         f"{name}.{member}"
         for name, schema in described["components"]["schemas"].items()
@@ -152,7 +150,7 @@ def test_every_frame_of_every_path_is_one_of_its_channel(
 def test_document_has_every_path_that_takes_a_stream(api: httpx.Client) -> None:
     document = api.get("/asyncapi.json").json()
     assert document["asyncapi"] == "3.0.0"
-    assert document["channels"].keys() == websocket.STREAM_OPERATIONS.keys()
+    assert document["channels"].keys() == STREAM_OPERATIONS.keys()
     openapi = api.get("/openapi.json").json()
     for channel in document["channels"].values():
         assert channel["address"] in openapi["paths"]

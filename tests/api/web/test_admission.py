@@ -11,7 +11,7 @@ import pytest
 
 from api.transport.handshake import reason
 from api.web.operation import Operation
-from api.web.streams.websocket import STREAM_OPERATIONS
+from api.web.streams.stream_request import STREAM_OPERATIONS
 from tests.api.transport.test_broken_http import answered, connected
 from tests.api.web.test_headers import HANDSHAKE
 from tests.support.api_client import Executions
