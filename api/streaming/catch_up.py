@@ -17,10 +17,10 @@ async def catch_up(feed: Feed, subscriber: Subscriber) -> None:
     async with aclosing(feed.after(subscriber)) as runs:
         async for entries in runs:
             await _deliver(subscriber, entries)
-            if feed.published.closing:
+            if feed.shared.closing:
                 break
         # Nothing is awaited between the last look of the loop and this: no event comes in between.
-        if feed.published.closing:
+        if feed.shared.closing:
             subscriber.end(RESTART)
         else:
             subscriber.arrive()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import orjson
@@ -131,31 +131,33 @@ class Encoder:
         key = entries[0].serial, entries[-1].serial
         chunks = self._chunks.get(key)
         if chunks is None:
-            chunks = list(self.joined(entries, self.encode))
+            chunks = list(
+                joined(self.wire, ((self.encode(each), each.position) for each in entries))
+            )
             self._chunks.put(key, chunks)
             self._chunks.trim()
         return chunks
 
-    def joined(
-        self, entries: Iterable[Entry], frame: Callable[[Entry], bytes | None]
-    ) -> Iterator[Chunk]:
-        """Frames in as few writes as possible, each of at least `FLUSH_AT` bytes.
 
-        `frame` gives those of an entry, None where they are not wanted. The last chunk may be smaller,
-        or hold nothing but the cursor after the last entry.
-        """
-        parts: list[bytes] = []
-        size, cursor = 0, 0
-        for entry in entries:
-            cursor = entry.position
-            if made := frame(entry):
-                parts.append(made)
-                size += len(made)
-                if size >= FLUSH_AT:
-                    yield Chunk(self.wire.packed(parts), cursor)
-                    parts, size, cursor = [], 0, 0
-        if cursor:
-            yield Chunk(self.wire.packed(parts), cursor)
+def joined(wire: Wire, frames: Iterable[tuple[bytes | None, int]]) -> Iterator[Chunk]:
+    """Frames in as few writes as possible, each of at least `FLUSH_AT` bytes.
+
+    Each comes with the cursor after it, and is None or empty where nothing is sent. The last chunk may
+    be smaller, or hold nothing but the last cursor.
+    """
+    parts: list[bytes] = []
+    size = 0
+    unsent: int | None = None
+    for frame, cursor in frames:
+        unsent = cursor
+        if frame:
+            parts.append(frame)
+            size += len(frame)
+            if size >= FLUSH_AT:
+                yield Chunk(wire.packed(parts), cursor)
+                parts, size, unsent = [], 0, None
+    if unsent is not None:
+        yield Chunk(wire.packed(parts), unsent)
 
 
 SSE, WEBSOCKET = ServerSentEvents(), WebSocketFrames()

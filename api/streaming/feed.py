@@ -15,7 +15,7 @@ from api.streaming.log.folding import Folding
 from api.streaming.log.loader import Loader, StreamPage
 from api.streaming.log.page_cache import SIZE, PageCache, slot
 from api.streaming.log.retrying import retried
-from api.streaming.phase import Clock, Phase, Published
+from api.streaming.phase import HubState, Phase, Published
 from api.streaming.subscriber import Subscriber
 from api.streaming.topic import Topic
 
@@ -42,12 +42,12 @@ class Feed:
     falls behind, and reads it `after` its cursor later.
     """
 
-    def __init__(self, loader: Loader, clock: Clock) -> None:
+    def __init__(self, loader: Loader, shared: HubState) -> None:
         self.published = Published()
         self.index = Index()
         self.pages = PageCache(self._load)
         self._loader = loader
-        self._clock = clock
+        self.shared = shared
         self._moved = asyncio.Event()
 
     def begin(self, head: int) -> None:
@@ -119,7 +119,7 @@ class Feed:
         live = list(group.live)
         for chunk in group.chunks(entries) if live else ():
             for start in range(0, len(live) if chunk.data else 0, AT_ONCE):
-                _push(live[start : start + AT_ONCE], chunk, self._clock.tick)
+                _push(live[start : start + AT_ONCE], chunk, self.shared.tick)
                 await cooperative.pause()
         if group.topic.stream:
             for subscriber in group.live.intersection(live):
@@ -191,9 +191,9 @@ class FoldedFeed(Feed):
     """
 
     def __init__(
-        self, raw: Feed, loader: Loader, clock: Clock, folding: Folding, observe: Observe
+        self, raw: Feed, loader: Loader, shared: HubState, folding: Folding, observe: Observe
     ) -> None:
-        super().__init__(loader, clock)
+        super().__init__(loader, shared)
         self._raw = raw
         self._folding = folding
         self._observe_folded = observe

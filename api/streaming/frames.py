@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -40,37 +41,27 @@ class Format(NamedTuple):
     folded: bool
 
 
-def _envelope(entry: Entry) -> Frames:
-    return [(entry.type, envelope(entry.row, entry.key))]
-
-
-def _envelope_with_state(entry: Entry) -> Frames:
-    after = entry.states.after if entry.states else None
+def _envelope(entry: Entry, *, with_state: bool = False) -> Frames:
+    after = entry.states.after if with_state and entry.states else None
     return [(entry.type, envelope(entry.row, entry.key, after))]
 
 
-def _watched(entry: Entry) -> Frames:
-    return [] if entry.states is None else _flat(entry, entry.states, {})
-
-
-def _watched_with_state(entry: Entry) -> Frames:
-    if entry.states is None:
+def _watched(entry: Entry, *, with_state: bool = False) -> Frames:
+    states = entry.states
+    if states is None:
         return []
-    after = entry.states.after
-    return _flat(entry, entry.states, {"state": document(after, after.at)})
-
-
-def _flat(entry: Entry, states: States, more: Frame) -> Frames:
-    place = {
-        "execution": states.after.state.id,
+    after = states.after
+    common = {
+        "execution": after.state.id,
         "position": entry.position,
         "time": format_time(entry.row.at),
-        **more,
     }
+    if with_state:
+        common["state"] = document(after, after.at)
     flat = list(frames(states, orjson.loads(entry.row.data)))
     for frame in flat[:-1]:
         frame["more"] = True  # only with the last frame of an event may a cursor move
-    sealed = [(frame["type"], sealed_json({**frame, **place})) for frame in flat]
+    sealed = [(frame["type"], sealed_json({**frame, **common})) for frame in flat]
     try:
         return [(type_, open_json(json, entry.key)) for type_, json in sealed]
     except WrongKey as error:
@@ -157,8 +148,8 @@ OWN: dict[str, Callable[[States, Frame], Frame]] = {
 }
 
 EVENTS = Format("events", _envelope, folded=False)
-EVENTS_WITH_STATE = Format("events+state", _envelope_with_state, folded=True)
+EVENTS_WITH_STATE = Format("events+state", partial(_envelope, with_state=True), folded=True)
 WATCH = Format("watch", _watched, folded=True)
-WATCH_WITH_STATE = Format("watch+state", _watched_with_state, folded=True)
+WATCH_WITH_STATE = Format("watch+state", partial(_watched, with_state=True), folded=True)
 WITH_STATE = {EVENTS: EVENTS_WITH_STATE, WATCH: WATCH_WITH_STATE}
 FORMATS = (*WITH_STATE, *WITH_STATE.values())

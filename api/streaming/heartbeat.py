@@ -8,14 +8,14 @@ from time import monotonic
 
 import structlog
 
-from api.streaming.phase import Clock
+from api.streaming.cooperative import Cooperative
+from api.streaming.phase import HubState
 from api.streaming.subscriber import Subscriber
 
 HEARTBEAT = 15
 """Slots, and the seconds of silence after which a heartbeat is due."""
 STALLED = 30.0
 """Seconds after which one whose transport takes nothing is cut."""
-AT_ONCE = 100
 
 log = structlog.get_logger()
 
@@ -27,10 +27,10 @@ class Heartbeat:
     its slot comes, one that was written to meanwhile is moved to where its heartbeat will be due.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shared: HubState) -> None:
         self.second = 1.0
         self.stalled = STALLED
-        self.clock = Clock()
+        self._shared = shared
         self._numbers = count()
         self._slots: list[set[Subscriber]] = [set() for _ in range(HEARTBEAT)]
 
@@ -48,15 +48,15 @@ class Heartbeat:
 
     async def run(self) -> None:
         """Beat, until cancelled."""
-        clock = self.clock
+        shared = self._shared
         while True:
             await asyncio.sleep(self.second)
-            clock.tick += 1
-            clock.now = monotonic()
-            for visited, subscriber in enumerate(list(self._slots[clock.tick % HEARTBEAT]), 1):
+            shared.tick += 1
+            shared.now = monotonic()
+            cooperative = Cooperative()
+            for subscriber in list(self._slots[shared.tick % HEARTBEAT]):
                 self._visit_safely(subscriber)
-                if visited % AT_ONCE == 0:
-                    await asyncio.sleep(0)
+                await cooperative.pause()
 
     def _visit_safely(self, subscriber: Subscriber) -> None:
         """One that cannot be visited ends, and its client resumes; the others go on."""
@@ -71,7 +71,7 @@ class Heartbeat:
             return
         if subscriber.transport.paused:
             self._cut_if_stalled(subscriber)
-        elif subscriber.touched <= self.clock.tick - HEARTBEAT:
+        elif subscriber.touched <= self._shared.tick - HEARTBEAT:
             self._beat(subscriber)
         else:
             self.remove(subscriber)
@@ -80,8 +80,8 @@ class Heartbeat:
     def _cut_if_stalled(self, subscriber: Subscriber) -> None:
         since = subscriber.blocked_since
         if since is None:
-            subscriber.blocked_since = self.clock.now
-        elif self.clock.now - since >= self.stalled:
+            subscriber.blocked_since = self._shared.now
+        elif self._shared.now - since >= self.stalled:
             log.info("slow stream cut", cursor=subscriber.cursor)
             subscriber.cut()
 
@@ -92,4 +92,4 @@ class Heartbeat:
             subscriber.tell("checkpoint")
         else:
             subscriber.transport.write(subscriber.topic.encoder.wire.heartbeat)
-            subscriber.touched = self.clock.tick
+            subscriber.touched = self._shared.tick

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from api.streaming.catch_up import catch_up
+from api.streaming.cooperative import Cooperative
 from api.streaming.feed import Feed, FoldedFeed
 from api.streaming.heartbeat import Heartbeat
 from api.streaming.log.folding import Folding
@@ -14,6 +15,7 @@ from api.streaming.log.loader import Loader
 from api.streaming.log.retrying import retried
 from api.streaming.log.tail import LogPage, Tail
 from api.streaming.log_lines import LogLines
+from api.streaming.phase import HubState
 from api.streaming.subscriber import RESTART, Subscriber, Transport
 from api.streaming.topic import Topic
 from api.telemetry.metrics import STREAMS
@@ -21,7 +23,6 @@ from domain.model import Versioned
 from domain.supervisor import cancel
 from projections.log_lines.tail import LogLineTail
 
-AT_ONCE = 100
 GOODBYE = 5.0
 """Seconds for those who do not read to hear that the server ends."""
 
@@ -53,13 +54,12 @@ class Hub:
     ) -> None:
         self.loader = loader
         self.of_log = of_log
-        self.heartbeat = Heartbeat()
-        clock, folding = self.heartbeat.clock, Folding(loader)
+        self.state = HubState({"log": of_log} if of_log else None)
+        self.heartbeat = Heartbeat(self.state)
+        folding = Folding(loader)
         self.logs = LogLines(log_tail, loader, folding, self.caught_up)
-        self.raw = Feed(loader, clock)
-        self.folded = FoldedFeed(self.raw, loader, clock, folding, self.logs.note)
-        if of_log:
-            self.raw.published.about = self.folded.published.about = {"log": of_log}
+        self.raw = Feed(loader, self.state)
+        self.folded = FoldedFeed(self.raw, loader, self.state, folding, self.logs.note)
         self.limit = limit
         self._tail = tail
         self._subscribers: set[Subscriber] = set()
@@ -75,21 +75,12 @@ class Hub:
     @property
     def full(self) -> bool:
         """Whether there is no place for another, or soon for any."""
-        return self.closing or self.open >= self.limit
+        return self.state.closing or self.open >= self.limit
 
     @property
     def position(self) -> int:
         """The position of the last event that was published."""
         return self.raw.published.head
-
-    @property
-    def closing(self) -> bool:
-        """Whether the server ends."""
-        return self.raw.published.closing
-
-    @closing.setter
-    def closing(self, closing: bool) -> None:
-        self.raw.published.closing = self.folded.published.closing = closing
 
     def start(self) -> None:
         """Follow the log from its end, as it will be found."""
@@ -106,13 +97,13 @@ class Hub:
     def close(self) -> None:
         """Ask every stream to say goodbye. Safe in a signal handler, at any time."""
         if self._loop is None:
-            self.closing = True  # it has not started, and nobody is here
+            self.state.closing = True  # it has not started, and nobody is here
         else:
             self._loop.call_soon_threadsafe(self._begin_to_close)
 
     async def stop(self) -> None:
         """End the tail, and whoever is left."""
-        self.closing = True
+        self.state.closing = True
         for subscriber in list(self._subscribers):
             subscriber.end(RESTART)
         await cancel(*self._tasks)
@@ -152,7 +143,7 @@ class Hub:
             group,
             cursor,
             published=feed.published,
-            clock=self.heartbeat.clock,
+            shared=self.state,
             catch_up=partial(catch_up, feed),
         )
         if versioned is not None:
@@ -183,7 +174,7 @@ class Hub:
         """Count a stream that writes by itself, until `unregister`."""
         self._external_streams.add(stream)
         STREAMS.set(self.open)
-        if self.closing:
+        if self.state.closing:
             stream.say_goodbye()
 
     def unregister(self, stream: ExternalStream) -> None:
@@ -215,18 +206,18 @@ class Hub:
         self.raw.begin(head)
 
     def _begin_to_close(self) -> None:
-        if not self.closing:
-            self.closing = True
+        if not self.state.closing:
+            self.state.closing = True
             self._tasks.append(asyncio.create_task(self._close(), name="streaming: goodbye"))
 
     async def _close(self) -> None:
         for stream in list(self._external_streams):
             stream.say_goodbye()
-        for count, subscriber in enumerate(list(self._subscribers), 1):
+        cooperative = Cooperative()
+        for subscriber in list(self._subscribers):
             if not (subscriber.transport.paused or subscriber.done.done()):
                 subscriber.end(RESTART)
-            if count % AT_ONCE == 0:
-                await asyncio.sleep(0)
+            await cooperative.pause()
         await asyncio.sleep(GOODBYE)
         for subscriber in list(self._subscribers):
             subscriber.cut()

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from api.streaming.cooperative import Cooperative
-from api.streaming.encoding import FLUSH_AT
+from api.streaming.encoding import joined
 from api.streaming.index import WHOLE_LOG, Group
 from api.streaming.log.entry import EXECUTIONS, Entry
 from api.streaming.log.folding import Folding
@@ -31,6 +31,7 @@ GATHER = 0.02
 """Seconds between two looks, in which lines gather."""
 LINGER = 10.0
 """Seconds that one who has asked may take to connect."""
+NO_CURSOR = 0
 
 log = structlog.get_logger()
 
@@ -200,27 +201,13 @@ def _filters(groups: Iterable[Group]) -> bool:
     return any(group.topic.filter.asked for group in groups)
 
 
-def _writes(group: Group, lines: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines in as few writes as `FLUSH_AT` allows."""
-    wire = group.topic.encoder.wire
-    parts: list[bytes] = []
-    size = 0
-    for line in lines:
-        parts.append(wire.frame(None, "log", line))
-        size += len(parts[-1])
-        if size >= FLUSH_AT:
-            yield wire.packed(parts)
-            parts, size = [], 0
-    if parts:
-        yield wire.packed(parts)
-
-
 async def _sweep(group: Group, lines: Sequence[bytes], cooperative: Cooperative) -> None:
-    for data in _writes(group, lines):
+    wire = group.topic.encoder.wire
+    for chunk in joined(wire, ((wire.frame(None, "log", line), NO_CURSOR) for line in lines)):
         group.logs += 1
         for subscriber in list(group.live):
             if subscriber.live:
-                _deliver(subscriber, data)
+                _deliver(subscriber, chunk.data)
             await cooperative.pause()
     await cooperative.pause()
 

@@ -1,4 +1,4 @@
-"""The phases of a subscriber, and what it shares with its feed."""
+"""The phases of a subscriber, and what it shares with others."""
 
 from __future__ import annotations
 
@@ -52,23 +52,26 @@ TRANSITIONS = _read(TABLE)
 class Published:
     """How far a feed is; shared with its subscribers."""
 
-    __slots__ = ("about", "closing", "head", "swept")
+    __slots__ = ("head", "swept")
 
     def __init__(self) -> None:
         self.head = 0
         """The position of the last entry that was published."""
         self.swept = 0
         """All who are live have got everything up to here."""
-        self.closing = False
-        self.about: dict[str, str] = {}
-        """What is told of the log to whoever has caught up."""
 
 
-class Clock:
-    """The time of the heartbeat, in its ticks and in seconds; shared with all subscribers."""
+class HubState:
+    """What all subscribers of a hub share."""
 
-    __slots__ = ("now", "tick")
+    __slots__ = ("about", "closing", "now", "tick")
 
-    def __init__(self) -> None:
+    def __init__(self, about: dict[str, str] | None = None) -> None:
         self.tick = 0
+        """How often the heartbeat has ticked."""
         self.now = monotonic()
+        """The time of the last tick, in seconds."""
+        self.closing = False
+        """Whether the server ends."""
+        self.about = about or {}
+        """Of the log, for each who has caught up."""

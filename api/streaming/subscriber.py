@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import structlog
 
 from api.streaming.log.entry import Chunk
-from api.streaming.phase import TRANSITIONS, Clock, Phase, Published
+from api.streaming.phase import TRANSITIONS, HubState, Phase, Published
 from api.streaming.replay_clock import ReplayClock
 from api.streaming.topic import Topic, TopicGroup
 
@@ -64,7 +64,7 @@ class Subscriber:
     group: TopicGroup[Subscriber]
     cursor: int
     published: Published
-    clock: Clock
+    shared: HubState
     catch_up: Callable[[Subscriber], Awaitable[None]]
     phase: Phase = Phase.CATCHING_UP
     sent: int = field(init=False)
@@ -88,7 +88,7 @@ class Subscriber:
 
     def __post_init__(self) -> None:
         self.sent, self.version = self.cursor, None if self.cursor else 0
-        self.logs, self.touched = self.group.logs, self.clock.tick
+        self.logs, self.touched = self.group.logs, self.shared.tick
         self.done = asyncio.get_running_loop().create_future()
 
     @property
@@ -144,7 +144,7 @@ class Subscriber:
     def block(self) -> None:
         """The transport takes no more for now."""
         self._move("block")
-        self.blocked_since = self.blocked_since or self.clock.now
+        self.blocked_since = self.blocked_since or self.shared.now
 
     def unblock(self) -> None:
         """The transport takes more again."""
@@ -176,7 +176,7 @@ class Subscriber:
         if chunk.data:
             self.transport.write(chunk.data)
             self.sent = chunk.cursor
-            self.touched = self.clock.tick
+            self.touched = self.shared.tick
         self.cursor = chunk.cursor
 
     def deliver_logs(self, lines: bytes) -> None:
@@ -193,7 +193,7 @@ class Subscriber:
         """
         self.transport.write(self.topic.encoder.wire.control(name, self.cursor, more))
         self.sent = self.cursor
-        self.touched = self.clock.tick
+        self.touched = self.shared.tick
 
     def arrive(self) -> None:
         """It has got everything that was published: from now on the hub writes to it."""
@@ -209,7 +209,7 @@ class Subscriber:
             self.caught_up = True
             if self.cursor > self.sent:
                 self.tell("checkpoint")
-            self.tell("caught-up", **self.published.about)
+            self.tell("caught-up", **self.shared.about)
         self.conclude()
 
     def tell_fell_behind(self) -> None:

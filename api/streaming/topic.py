@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
-from api.streaming.encoding import Encoder
+from api.streaming.encoding import Encoder, joined
 from api.streaming.filter import Filter
 from api.streaming.log.entry import Chunk, Entry
 
@@ -33,7 +33,8 @@ class Topic(NamedTuple):
     def chunks(self, entries: Sequence[Entry]) -> Iterable[Chunk]:
         """The frames of those entries that are wanted, and the cursors after them."""
         # There is one group for the whole log: caching its frames would cost more than it saves.
-        return self.encoder.joined(entries, self.encoder.encode if self.whole else self._frame)
+        frame = self.encoder.encode if self.whole else self._frame
+        return joined(self.encoder.wire, ((frame(each), each.position) for each in entries))
 
     def shared_chunks(self, entries: Sequence[Entry]) -> Iterable[Chunk]:
         """The same, for those who catch up: many of them read the same entries."""

@@ -65,7 +65,6 @@ class PageCache:
         self._load = load
         self._recent = _pages(RECENT)
         self._past = _pages(PAST)
-        self._newest: Page | None = None
         self._reading: dict[int, asyncio.Task[None]] = {}
         self._gate = asyncio.Semaphore(AT_ONCE)
         self.head = 0
@@ -74,7 +73,6 @@ class PageCache:
     def begin(self, head: int) -> None:
         """Drop the newest pages: the next entry to be appended is the one after `head`."""
         self._recent.clear()
-        self._newest = None
         self.head = head
 
     def forget(self) -> None:
@@ -85,11 +83,10 @@ class PageCache:
     def append(self, entries: Sequence[Entry]) -> None:
         """Add what came, in order and without holes."""
         for part in _by_slot(entries):
-            page = self._newest
-            if page is None or page.last % SIZE == 0:
-                page = self._newest = Page(part[0].position)
+            number = slot(part[0].position)
+            page = self._recent.peek(number) or Page(part[0].position)
             page.extend(part)
-            self._recent.put(slot(page.first), page)
+            self._recent.put(number, page)
         self._recent.trim()
         self.head = entries[-1].position
 

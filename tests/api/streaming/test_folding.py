@@ -17,7 +17,7 @@ from api.streaming.frames import EVENTS, WATCH, Format
 from api.streaming.log.entry import Entry
 from api.streaming.log.folding import Folding
 from api.streaming.log.loader import Loader
-from api.streaming.phase import Clock
+from api.streaming.phase import HubState
 from api.streaming.topic import Topic
 from domain.execution.step_events import ExecutionEvent
 from tests.support.event_writer import Log, completed, created, opened, started
@@ -43,12 +43,12 @@ def progress(entries: Sequence[Entry] | None) -> list[tuple[float | None, float]
 
 def folded_feed(loader: Loader) -> FoldedFeed:
     """A feed of its own, that nothing is published to."""
-    clock = Clock()
+    shared = HubState()
 
     async def observe(entries: Sequence[Entry]) -> None:
         pass
 
-    return FoldedFeed(Feed(loader, clock), loader, clock, Folding(loader), observe)
+    return FoldedFeed(Feed(loader, shared), loader, shared, Folding(loader), observe)
 
 
 async def page(feed: FoldedFeed, stream: str, version: int) -> Sequence[Entry]:

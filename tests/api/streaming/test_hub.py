@@ -85,7 +85,7 @@ class Clocked(Line):
     def __init__(self, hub: Hub) -> None:
         super().__init__()
         self.ticks: list[int] = []
-        self._clock = hub.heartbeat.clock
+        self._clock = hub.state
 
     def write(self, data: bytes) -> None:
         super().write(data)

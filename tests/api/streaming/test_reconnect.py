@@ -147,6 +147,6 @@ def test_shutdown_sends_closing_with_the_cursor_and_the_next_server_continues(
 
 def test_connect_during_a_shutdown_is_refused(database: str) -> None:
     with serving(database) as server:
-        server.system.hub.closing = True
+        server.system.hub.state.closing = True
         with pytest.raises((InvalidStatus, ConnectionClosed)), socket(server, "/events") as opened:
             opened.recv(timeout=5)
