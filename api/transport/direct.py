@@ -13,8 +13,9 @@ from http import HTTPStatus
 from typing import Any, Protocol
 
 from starlette.responses import Response
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from api.transport.http_answer import header_lines, whole_answer
 from api.transport.protocols import HttpProtocol
 
 LATE = 1.0
@@ -142,11 +143,8 @@ class DirectHttpProtocol(HttpProtocol):
             return
         if response.status_code != HTTPStatus.UNAUTHORIZED:
             self.show_token()
-        parts = [STATUS_LINE[response.status_code], self._default_headers()]
-        parts += [b"%b: %b\r\n" % field for field in response.raw_headers]
-        parts.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
-        parts.append(bytes(response.body))
-        self._joined.bare.write(b"".join(parts))
+        answer = whole_answer(response, self._default_headers(), keep_alive=cycle.keep_alive)
+        self._joined.bare.write(answer)
         if cycle.keep_alive:
             self.on_response_complete()
         else:
@@ -158,6 +156,6 @@ class DirectHttpProtocol(HttpProtocol):
         headers, rendered = self._rendered
         if headers is not self.server_state.default_headers:
             headers = self.server_state.default_headers
-            rendered = b"".join(b"%b: %b\r\n" % field for field in headers)
+            rendered = header_lines(headers)
             self._rendered = headers, rendered
         return rendered

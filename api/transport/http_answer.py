@@ -1,20 +1,33 @@
-"""An answer that no application gives: a refusal, after which the connection is closed."""
+"""A whole answer in one write: of a command on the short way, or a refusal that no application gives."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from api.problems import problems
 from api.telemetry.metrics import REFUSALS
 from domain.errors import DomainError
 
+Field = tuple[bytes, bytes]
 
-def whole_answer(error: DomainError, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The bytes of a refusal, with these header fields besides; it is counted by its code."""
+
+def header_lines(fields: Iterable[Field]) -> bytes:
+    """Header fields as HTTP/1.1 writes them."""
+    return b"".join(b"%b: %b\r\n" % field for field in fields)
+
+
+def whole_answer(response: Response, defaults: bytes, *, keep_alive: bool) -> bytes:
+    """The bytes of a response; `defaults` are the header lines of all responses."""
+    parts = [STATUS_LINE[response.status_code], defaults, header_lines(response.raw_headers)]
+    if not keep_alive and "connection" not in response.headers:
+        parts.append(b"connection: close\r\n")
+    return b"".join([*parts, b"\r\n", bytes(response.body)])
+
+
+def whole_refusal(error: DomainError, fields: Iterable[Field]) -> bytes:
+    """The bytes of a refusal, after which the connection is closed; it is counted by its code."""
     REFUSALS.labels(error.code).inc()
-    answer = problems.answer(error, "")
-    lines = {**dict(fields), **dict(answer.raw_headers), b"connection": b"close"}
-    headers = b"".join(b"%b: %b\r\n" % line for line in lines.items())
-    return STATUS_LINE[answer.status_code] + headers + b"\r\n" + bytes(answer.body)
+    return whole_answer(problems.answer(error, ""), header_lines(fields), keep_alive=False)

@@ -10,7 +10,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from api.transport.connection_limits import LimitedState
-from api.transport.http_answer import whole_answer
+from api.transport.http_answer import whole_refusal
 from api.transport.protocols import HttpProtocol
 
 
@@ -44,7 +44,7 @@ class Newcomer(asyncio.Protocol):
             self.host = transport.get_extra_info("peername")[0]
         self._state.connections.add(self)  # type: ignore[arg-type]  # uvicorn expects its own
         if (refusal := self._state.limits.refusal(self)) is not None:
-            self.transport.write(whole_answer(refusal, self._state.default_headers))
+            self.transport.write(whole_refusal(refusal, self._state.default_headers))
             self.transport.close()
 
     def data_received(self, data: bytes) -> None:

@@ -23,7 +23,7 @@ from api.problems.problems import HeadTooLarge, Malformed, TooSlow
 from api.streaming.subscriber import Subscriber, Transport
 from api.transport.framing import TRAILERS, FramingBudget
 from api.transport.half_closed import HalfClosed
-from api.transport.http_answer import whole_answer
+from api.transport.http_answer import whole_refusal
 from api.transport.limited_connection import LimitedConnection
 from domain.errors import DomainError
 
@@ -246,7 +246,7 @@ class HttpProtocol(LimitedConnection, StreamProtocol, HttpToolsProtocol):
         if amid or self.pipeline:
             self._joined.bare.close()
             return
-        self.transport.write(whole_answer(error, self.server_state.default_headers))
+        self.transport.write(whole_refusal(error, self.server_state.default_headers))
         self._joined.unread = True
         self.transport.close()
         self.wait()
