@@ -21,7 +21,7 @@ from domain.model import Versioned
 from projections.engine.position_tracker import PositionTracker
 from projections.log_lines.news import LineSubscription, LogLineNotifier
 from projections.log_lines.reader import LogFilter
-from projections.log_lines.stream import LogLineReader, Place, RecordedLine
+from projections.log_lines.stream import LogCursor, LogLineReader, RecordedLine
 from projections.representations.client_json import plain_json
 
 LOOK_EVERY = 15.0
@@ -59,59 +59,59 @@ class LogLineStreams:
             raise Overloaded(FULL)
         execution = request.path["id"]
         versioned = await streamed_state(hub, f"execution/{execution}")
-        place = await self._start(request, execution)
+        cursor = await self._start(request, execution)
         resumed = request.header("last-event-id") is not None
-        if resumed and versioned and await self._over(versioned, execution, only, place):
+        if resumed and versioned and await self._over(versioned, execution, only, cursor):
             return Response(status_code=204)
         if hub.full:  # to ask takes time, in which others come
             raise Overloaded(FULL)
 
         def frames(source: EventSource) -> AsyncGenerator[bytes]:
-            return self._followed(source, execution, only, place)
+            return self._followed(source, execution, only, cursor)
 
         headers = {"log-position": str(self._positions.position("logs"))}
         return EventSource(hub, frames, headers)
 
-    async def _start(self, request: Request, execution: str) -> Place:
+    async def _start(self, request: Request, execution: str) -> LogCursor:
         last = request.header("last-event-id")
         if last is not None:
-            return await self._placed("Last-Event-ID", last)
+            return await self._cursor("Last-Event-ID", last)
         wanted = request.parameter("from") or "start"
         stream = self._lines
         if wanted == "start":
-            return Place()
+            return LogCursor()
         if wanted == "now":
             return await stream.newest(execution)
         if ":" not in wanted:
-            return await self._placed("from", wanted)
+            return await self._cursor("from", wanted)
         try:
             at = parse_time(wanted)
         except ValueError as error:
             raise BadCursor(f"`from` must be start, now, a cursor or a time: {error}.") from None
         return await stream.since(execution, at)
 
-    async def _placed(self, name: str, text: str) -> Place:
+    async def _cursor(self, name: str, text: str) -> LogCursor:
         try:
-            place = Place.read(text)
+            cursor = LogCursor.read(text)
         except ValueError as error:
             raise BadCursor(f"{name} {text[:50]!r} is no cursor of log lines: {error}.") from None
-        if not await self._lines.exists(place):
+        if not await self._lines.exists(cursor):
             raise BadCursor(f"{name} {text[:50]!r} lies in the future.")
-        return place
+        return cursor
 
     async def _over(
-        self, versioned: Versioned[Any], execution: str, only: LogFilter, place: Place
+        self, versioned: Versioned[Any], execution: str, only: LogFilter, cursor: LogCursor
     ) -> bool:
         if not (
             versioned.state.final
             and await self._positions.wait("logs", versioned.position, RETRY_AFTER)
         ):
             return False
-        async with aclosing(self._lines.pages(execution, only, place)) as pages:
+        async with aclosing(self._lines.pages(execution, only, cursor)) as pages:
             return await anext(pages, None) is None
 
     async def _followed(
-        self, source: EventSource, execution: str, only: LogFilter, place: Place
+        self, source: EventSource, execution: str, only: LogFilter, cursor: LogCursor
     ) -> AsyncGenerator[bytes]:
         """While the database is away it waits for it: the cursor is here."""
         caught_up = False
@@ -120,12 +120,12 @@ class LogLineStreams:
                 async with self._news.of(execution, source.wake) as follower:
                     while not source.closing:
                         ended = follower.noted and await self._ended(follower, execution)
-                        async with aclosing(self._lines.pages(execution, only, place)) as pages:
+                        async with aclosing(self._lines.pages(execution, only, cursor)) as pages:
                             async for page in pages:
-                                place = page[-1].place
+                                cursor = page[-1].cursor
                                 yield _frames(page)
                         if not caught_up:
-                            yield control("caught-up", place, log=self._hub.of_log)
+                            yield control("caught-up", cursor, log=self._hub.of_log)
                             caught_up = True
                         if ended:
                             return
@@ -152,4 +152,4 @@ class LogLineStreams:
 
 
 def _frames(page: list[RecordedLine]) -> bytes:
-    return b"".join(frame("log", plain_json(line), place) for place, line in page)
+    return b"".join(frame("log", plain_json(line), cursor) for cursor, line in page)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
-LONGEST = 0.002
+LONGEST_TURN = 0.002
 
 
 class Cooperative:
-    """Call `pause` between small pieces of work: it yields to the loop every `LONGEST` seconds."""
+    """Call `pause` between small pieces of work: it yields to the loop every `LONGEST_TURN` seconds."""
 
     def __init__(self) -> None:
-        self._due = monotonic() + LONGEST
+        self._due = monotonic() + LONGEST_TURN
 
     async def pause(self) -> None:
         if monotonic() >= self._due:
             await asyncio.sleep(0)
-            self._due = monotonic() + LONGEST
+            self._due = monotonic() + LONGEST_TURN

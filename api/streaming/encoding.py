@@ -14,7 +14,7 @@ from domain.lru import LruCache
 
 TEXT, PING = 0x81, b"\x89\x00"
 LARGEST_CACHED = 4 * 1024
-FRAMES, CHUNKS = 4 * 1024 * 1024, 8 * 1024 * 1024
+FRAME_BYTES, CHUNK_BYTES = 4 * 1024 * 1024, 8 * 1024 * 1024
 """Bytes of frames and of chunks that each encoder caches."""
 OVERHEAD = 100
 """Bytes that a cached frame takes beside itself."""
@@ -103,8 +103,10 @@ class Encoder:
     def __init__(self, format_: Format, wire: Wire) -> None:
         self.format = format_
         self.wire = wire
-        self._frames: LruCache[int, bytes] = LruCache(FRAMES, lambda made: len(made) + OVERHEAD)
-        self._chunks: LruCache[tuple[int, int], list[Chunk]] = LruCache(CHUNKS, _bytes_of)
+        self._frames: LruCache[int, bytes] = LruCache(
+            FRAME_BYTES, lambda made: len(made) + OVERHEAD
+        )
+        self._chunks: LruCache[tuple[int, int], list[Chunk]] = LruCache(CHUNK_BYTES, _bytes_of)
 
     def frame(self, entry: Entry) -> bytes:
         """All frames of an entry, cached; empty where it has none."""

@@ -19,8 +19,8 @@ from api.streaming.phase import HubState, Phase, Published
 from api.streaming.subscriber import Subscriber
 from api.streaming.topic import Topic
 
-AT_ONCE = 100
-TOGETHER = 100
+WRITES_PER_PAUSE = 100
+PUBLISHED_AT_ONCE = 100
 """Entries that are published in one go."""
 STRIDE = 64
 """Pages are read in runs that end at multiples of this, so that readers share the chunks."""
@@ -78,9 +78,11 @@ class Feed:
 
     async def publish(self, entries: Sequence[Entry]) -> None:
         """Hand out entries, little by little; those that were published before are left out."""
-        for start in range(0, len(entries), TOGETHER):
+        for start in range(0, len(entries), PUBLISHED_AT_ONCE):
             head = self.published.head
-            news = [each for each in entries[start : start + TOGETHER] if each.position > head]
+            news = [
+                each for each in entries[start : start + PUBLISHED_AT_ONCE] if each.position > head
+            ]
             if news:
                 await self._publish(news)
 
@@ -118,8 +120,8 @@ class Feed:
     ) -> None:
         live = list(group.live)
         for chunk in group.chunks(entries) if live else ():
-            for start in range(0, len(live) if chunk.data else 0, AT_ONCE):
-                _push(live[start : start + AT_ONCE], chunk, self.shared.tick)
+            for start in range(0, len(live) if chunk.data else 0, WRITES_PER_PAUSE):
+                _push(live[start : start + WRITES_PER_PAUSE], chunk, self.shared.tick)
                 await cooperative.pause()
         if group.topic.stream:
             for subscriber in group.live.intersection(live):
@@ -252,7 +254,7 @@ def _push(subscribers: Iterable[Subscriber], chunk: Chunk, tick: int) -> None:
             if transport.paused:
                 subscriber.block()
                 continue
-            transport.feed(data)
+            transport.write_raw(data)
         except Exception:
             log.exception("a stream cannot be written to", cursor=subscriber.cursor)
             subscriber.fail()

@@ -23,7 +23,7 @@ from domain.model import Versioned
 from domain.supervisor import cancel
 from projections.log_lines.tail import LogLineTail
 
-GOODBYE = 5.0
+CLOSING_TIMEOUT = 5.0
 """Seconds for those who do not read to hear that the server ends."""
 
 
@@ -74,7 +74,7 @@ class Hub:
 
     @property
     def full(self) -> bool:
-        """Whether there is no place for another, or soon for any."""
+        """Whether there is no room for another, or soon for any."""
         return self.state.closing or self.open >= self.limit
 
     @property
@@ -218,7 +218,7 @@ class Hub:
             if not (subscriber.transport.paused or subscriber.done.done()):
                 subscriber.end(RESTART)
             await cooperative.pause()
-        await asyncio.sleep(GOODBYE)
+        await asyncio.sleep(CLOSING_TIMEOUT)
         for subscriber in list(self._subscribers):
             subscriber.cut()
         for stream in list(self._external_streams):

@@ -26,10 +26,10 @@ from projections.log_lines.tail import LogLineTail, Page
 from projections.representations.client_json import plain_json
 
 POLL = 0.25
-REPAIR = 1.0
-GATHER = 0.02
+ERROR_PAUSE = 1.0
+GATHERING = 0.02
 """Seconds between two looks, in which lines gather."""
-LINGER = 10.0
+CONNECTS_WITHIN = 10.0
 """Seconds that one who has asked may take to connect."""
 NO_CURSOR = 0
 
@@ -72,8 +72,8 @@ class LogLines:
             self._news.set()
 
     async def ready(self) -> None:
-        """One who connects within `LINGER` gets all that is appended from here on."""
-        self._expected = monotonic() + LINGER
+        """One who connects within `CONNECTS_WITHIN` gets all that is appended from here on."""
+        self._expected = monotonic() + CONNECTS_WITHIN
         await self._begin()
         self._news.set()
 
@@ -104,7 +104,7 @@ class LogLines:
                 log.exception("the end of the log lines cannot be read")
                 self._page = None  # it may be the page that is at fault
                 self._miss()
-                await asyncio.sleep(REPAIR)
+                await asyncio.sleep(ERROR_PAUSE)
 
     async def note(self, entries: Sequence[Entry]) -> None:
         """Write the lines that the server itself notes of events."""
@@ -155,7 +155,7 @@ class LogLines:
                 (stream, _frame(stream, line, keys[stream])) for stream, line in streams
             )
         self._page = None
-        await asyncio.sleep(GATHER)
+        await asyncio.sleep(GATHERING)
         return more
 
     def _wants(self, stream: str) -> bool:

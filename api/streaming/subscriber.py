@@ -33,7 +33,7 @@ class Transport(Protocol):
 
     def write(self, data: bytes) -> None: ...
 
-    def feed(self, data: bytes) -> None:
+    def write_raw(self, data: bytes) -> None:
         """`write` in the shortest way, to one that was written to before and has not ended."""
         ...
 
@@ -264,7 +264,7 @@ class Subscriber:
         """End it at once: its client does not read."""
         self._move("end")
         with suppress(Exception):  # the transport may be at fault
-            self.transport.cut(code, place(self.cursor))
+            self.transport.cut(code, position_text(self.cursor))
         self._finish(Ending(None))
 
     def _finish(self, ending: Ending) -> None:
@@ -295,6 +295,6 @@ class Subscriber:
             self.fail()
 
 
-def place(cursor: int) -> str:
+def position_text(cursor: int) -> str:
     """A cursor, as the reason of a close."""
     return f"position {cursor}"

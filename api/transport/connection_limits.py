@@ -20,14 +20,14 @@ from api.settings import Settings
 from api.telemetry.metrics import CONNECTIONS_CUT
 from domain.errors import DomainError, Overloaded
 
-HEAD = 10.0
+HEAD_TIMEOUT = 10.0
 """Seconds for the head of a request, from when the connection is free for it."""
-BODY = 30.0
-"""Seconds for its body, and one more for each `SLOWEST` bytes."""
-SLOWEST = 4 * 1024
-UNREAD = 30.0
+BODY_TIMEOUT = 30.0
+"""Seconds for its body, and one more for each `SLOWEST_BODY` bytes."""
+SLOWEST_BODY = 4 * 1024
+UNREAD_TIMEOUT = 30.0
 """Seconds that a stranger may leave an answer unread."""
-HTTP = 8 * 1024
+HTTP_BYTES = 8 * 1024
 """Bytes that HTTP costs a connection, once it has begun; before, it is a tenth of that."""
 MOST_KEPT = 4 * 1024 * 1024
 """Bytes that strangers may keep here, all together: HTTP, heads that are incomplete, unread answers."""
@@ -99,7 +99,7 @@ class ConnectionLimits:
         """It is free for its next request."""
         self._wait(peer)
         if not peer.known:
-            self.hold(peer, HTTP)
+            self.hold(peer, HTTP_BYTES)
 
     def begin(self, peer: Peer) -> None:
         """The head of a request is here."""
@@ -185,7 +185,9 @@ class ConnectionLimits:
             self.begin(peer)
             self.received(peer)
             peer.too_slow()
-        for peer in [peer for peer, (since, _) in self._holding.items() if since + UNREAD < now]:
+        for peer in [
+            peer for peer, (since, _) in self._holding.items() if since + UNREAD_TIMEOUT < now
+        ]:
             self._cut(peer, "unread")
         if self._idle or self._idle_strangers or self._receiving or self._holding:
             asyncio.get_running_loop().call_later(SWEEP, self._sweep)
@@ -193,9 +195,12 @@ class ConnectionLimits:
             self._sweeping = False
 
     def _slow(self, now: float) -> list[Peer]:
-        slow = [*_before(self._idle_strangers, now - HEAD), *_before(self._idle, now - HEAD)]
+        slow = [
+            *_before(self._idle_strangers, now - HEAD_TIMEOUT),
+            *_before(self._idle, now - HEAD_TIMEOUT),
+        ]
         for peer, (since, size) in self._receiving.items():
-            if since + BODY + size / SLOWEST < now:
+            if since + BODY_TIMEOUT + size / SLOWEST_BODY < now:
                 slow.append(peer)
         return slow
 

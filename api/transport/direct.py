@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from api.transport.http_answer import header_lines, whole_answer
 from api.transport.protocols import HttpProtocol
 
-LATE = 1.0
+BODY_TIMEOUT = 1.0
 """Seconds after its head in which a body must have come."""
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -109,7 +109,7 @@ class DirectHttpProtocol(HttpProtocol):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self._exchange is not None and self._late is None:
-            self._late = self.loop.call_later(LATE, self._go_usual_way)
+            self._late = self.loop.call_later(BODY_TIMEOUT, self._go_usual_way)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave_short_way()

@@ -15,22 +15,22 @@ EARNED = 16
 class FramingBudget:
     """The bytes that one message may still bring besides its body."""
 
-    __slots__ = ("_left", "body")
+    __slots__ = ("_remaining", "body")
 
     def __init__(self) -> None:
-        self._left = LONGEST_HEAD
+        self._remaining = LONGEST_HEAD
         self.body = 0
         """How many bytes of bodies have come on this connection."""
 
     def begin(self) -> None:
         """Another message begins."""
-        self._left = LONGEST_HEAD
+        self._remaining = LONGEST_HEAD
 
     def spend(self, size: int, body: int) -> bool:
         """So many bytes have come, so many of them of the body; whether that is too much framing."""
-        left = self._left + EARNED * body - (size - body)
-        self._left = min(left, LONGEST_HEAD)
-        return left < 0
+        remaining = self._remaining + EARNED * body - (size - body)
+        self._remaining = min(remaining, LONGEST_HEAD)
+        return remaining < 0
 
 
 class Ignored(list[tuple[bytes, bytes]]):

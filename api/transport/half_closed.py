@@ -17,14 +17,14 @@ class HalfClosed:
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        self._left = MOST_BYTES
+        self._remaining = MOST_BYTES
         transport.write_eof()
         self._timer = asyncio.get_running_loop().call_later(SECONDS, transport.close)
 
     def discard(self, data: bytes) -> None:
         """Take what the client sends; too much of it ends the connection."""
-        self._left -= len(data)
-        if self._left < 0:
+        self._remaining -= len(data)
+        if self._remaining < 0:
             self._transport.close()
 
     def release(self) -> None:

@@ -7,9 +7,9 @@ import socket
 
 from api.settings import Settings, SetupError
 
-WAITING = 4096
-UNSENT = 128 * 1024
-VANISHED = 60_000
+BACKLOG = 4096
+UNSENT_BYTES = 128 * 1024
+USER_TIMEOUT_MS = 60_000
 
 
 def bound(settings: Settings) -> socket.socket:
@@ -25,8 +25,8 @@ def bound(settings: Settings) -> socket.socket:
             found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         # Connections inherit both: little that a slow reader has not read is kept in the kernel,
         # and a client that vanished without a word is noticed.
-        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
-        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED)
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
         found.bind((settings.host, settings.port))
     except (OSError, UnicodeError) as error:
         found.close()
@@ -41,7 +41,7 @@ def listen(on: socket.socket, settings: Settings) -> None:
         SetupError: another server has come first.
     """
     try:
-        on.listen(WAITING)
+        on.listen(BACKLOG)
     except OSError as error:
         raise _refusal(settings, error) from None
 

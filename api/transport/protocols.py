@@ -42,10 +42,10 @@ class StreamProtocol(asyncio.Protocol):
     subscriber: Subscriber | None = None
     paused = False
     """Whether the client reads too slowly: set by the event loop when 64 KiB wait in its write buffer
-    (its default), beside the 128 KiB that the kernel holds (`listen_socket.UNSENT`).
+    (its default), beside the 128 KiB that the kernel holds (`listen_socket.UNSENT_BYTES`).
     """
     transport: asyncio.Transport
-    feed: Callable[[bytes], None]
+    write_raw: Callable[[bytes], None]
 
     def show_token(self) -> None:
         """The client has shown a valid token."""
@@ -60,7 +60,7 @@ class StreamProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.feed = cast(asyncio.Transport, transport).write
+        self.write_raw = cast(asyncio.Transport, transport).write
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -143,7 +143,7 @@ class HttpProtocol(LimitedConnection, StreamProtocol, HttpToolsProtocol):
         self._joined = CoalescingTransport(bare)
         self._framing = FramingBudget()
         super().connection_made(cast(asyncio.Transport, self._joined))
-        self.feed = bare.write  # for when the head has gone out
+        self.write_raw = bare.write  # for when the head has gone out
 
     def too_slow(self) -> None:
         if self.scope is None or (  # type: ignore[redundant-expr]  # before the first message

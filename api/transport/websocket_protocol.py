@@ -19,7 +19,7 @@ from api.transport.connection_limits import LimitedState
 from api.transport.handshake import reason
 from api.transport.protocols import LINE, NOSNIFF, StreamProtocol
 
-FAREWELL = 5.0
+CLOSE_TIMEOUT = 5.0
 
 
 class WebSocketProtocol(StreamProtocol, WebSocketsSansIOProtocol):
@@ -54,7 +54,7 @@ class WebSocketProtocol(StreamProtocol, WebSocketsSansIOProtocol):
             self.close_sent = True
             self.transport.write(b"".join(self.conn.data_to_send()))
         self.transport.close()
-        asyncio.get_running_loop().call_later(FAREWELL, self.transport.abort)
+        asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self.transport.abort)
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)

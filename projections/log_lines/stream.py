@@ -42,7 +42,7 @@ NEWEST = """SELECT (SELECT max(id) FROM log_notes WHERE execution = %(id)s),
 HEADS = f"SELECT (SELECT position FROM head), ({LAST})"
 
 
-class Place(NamedTuple):
+class LogCursor(NamedTuple):
     """A cursor: after the server's note of this position, and after the line with this id.
 
     Both only grow, and each becomes visible in its order, so what is behind a cursor is behind it for
@@ -56,14 +56,14 @@ class Place(NamedTuple):
         return f"{self.note}-{self.line}"
 
     @classmethod
-    def read(cls, text: str) -> Place:
+    def read(cls, text: str) -> LogCursor:
         """A cursor from its text. Raises ValueError."""
         found = CURSOR.fullmatch(text)
         if found is None:
             raise ValueError("a cursor of log lines is like 17-3041")
         return cls(int(found[1]), int(found[2]))
 
-    def after(self, line: Kept) -> Place:
+    def moved_past(self, line: Kept) -> LogCursor:
         """The cursor after this one's next line."""
         if line.origin == OF_SERVER:
             return self._replace(note=line.id)
@@ -73,7 +73,7 @@ class Place(NamedTuple):
 class RecordedLine(NamedTuple):
     """A line as clients see it, and the cursor after it."""
 
-    place: Place
+    cursor: LogCursor
     line: dict[str, Any]
 
 
@@ -83,27 +83,27 @@ class LogLineReader:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def since(self, execution: str, at: datetime) -> Place:
+    async def since(self, execution: str, at: datetime) -> LogCursor:
         """The cursor before the first line that was recorded at a time or later."""
         notes, lines = await self._one(FIRST_SINCE, {"id": execution, "at": at})
         newest = await self.newest(execution)
-        return Place(
+        return LogCursor(
             newest.note if notes is None else notes - 1,
             newest.line if lines is None else lines - 1,
         )
 
-    async def exists(self, place: Place) -> bool:
+    async def exists(self, cursor: LogCursor) -> bool:
         """Whether a cursor is of the past: not ahead of all that was ever recorded."""
         note, line = await self._one(HEADS, {})
-        return place.note <= int(note) and place.line <= int(line)
+        return cursor.note <= int(note) and cursor.line <= int(line)
 
-    async def newest(self, execution: str) -> Place:
+    async def newest(self, execution: str) -> LogCursor:
         """The cursor after all lines that there are."""
         notes, lines = await self._one(NEWEST, {"id": execution})
-        return Place(notes or 0, lines or 0)
+        return LogCursor(notes or 0, lines or 0)
 
     async def pages(
-        self, execution: str, only: LogFilter, place: Place
+        self, execution: str, only: LogFilter, after: LogCursor
     ) -> AsyncGenerator[list[RecordedLine]]:
         """The lines after a cursor that pass the filter, page by page, none of them empty."""
         stream = f"execution/{execution}"
@@ -112,10 +112,10 @@ class LogLineReader:
         while more or ids:
             async with self._store.reader() as connection:
                 if not ids:
-                    ids = await _ids(connection, execution, only, place)
+                    ids = await _ids(connection, execution, only, after)
                     more = len(ids) == IDS
                 lines = await _lines(connection, ids[:PAGE])
-                notes = await _notes(connection, execution, only, place)
+                notes = await _notes(connection, execution, only, after)
             ids = ids[bisect(ids, lines[-1].id) if lines else PAGE :]
             if ids:
                 notes = [note for note in notes if note.at <= lines[-1].at]
@@ -123,8 +123,8 @@ class LogLineReader:
             key = (await self._store.keys([stream]))[stream]
             page: list[RecordedLine] = []
             for line in merge(notes, lines, key=lambda one: one.at):
-                place = place.after(line)
-                page.append(RecordedLine(place, shown(line, key)))
+                after = after.moved_past(line)
+                page.append(RecordedLine(after, shown(line, key)))
             if page:
                 yield page
 
@@ -135,12 +135,12 @@ class LogLineReader:
 
 
 async def _ids(
-    connection: AsyncConnection, execution: str, only: LogFilter, place: Place
+    connection: AsyncConnection, execution: str, only: LogFilter, after: LogCursor
 ) -> list[int]:
     [(last,)] = await (await connection.execute(LAST)).fetchall()
     conditions, values = _conditions(only)
-    query = AMONG_ALL if last - place.line <= NEAR else OF_ITS_OWN
-    bounds = (place.line, last, execution)
+    query = AMONG_ALL if last - after.line <= NEAR else OF_ITS_OWN
+    bounds = (after.line, last, execution)
     cursor = await connection.execute(
         query.format(only=conditions), [*bounds, *values, IDS], prepare=False
     )
@@ -155,11 +155,11 @@ async def _lines(connection: AsyncConnection, ids: Sequence[int]) -> list[Kept]:
 
 
 async def _notes(
-    connection: AsyncConnection, execution: str, only: LogFilter, place: Place
+    connection: AsyncConnection, execution: str, only: LogFilter, after: LogCursor
 ) -> list[Kept]:
     conditions, values = _conditions(only)
     query = NOTES.format(only=conditions)
-    cursor = await connection.execute(query, [execution, place.note, *values, PAGE], prepare=False)
+    cursor = await connection.execute(query, [execution, after.note, *values, PAGE], prepare=False)
     return [Kept(*row) for row in await cursor.fetchall()]
 
 

@@ -38,7 +38,7 @@ class Line:
     def write(self, data: bytes) -> None:
         self.written += data
 
-    def feed(self, data: bytes) -> None:
+    def write_raw(self, data: bytes) -> None:
         self.write(data)
 
     def cut(self, code: int, reason: str) -> None:

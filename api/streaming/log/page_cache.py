@@ -17,10 +17,10 @@ SIZE = 256
 """Positions in a page."""
 OVERHEAD = 1_200
 """Bytes that an entry takes beside its data, roughly, its frames included."""
-AT_ONCE = 2
-PAUSE = 0.25
-RECENT = 32 * 1024 * 1024
-PAST = 32 * 1024 * 1024
+READS_AT_ONCE = 2
+RETRY_PAUSE = 0.25
+RECENT_BYTES = 32 * 1024 * 1024
+PAST_BYTES = 32 * 1024 * 1024
 
 log = structlog.get_logger()
 
@@ -63,10 +63,10 @@ class PageCache:
 
     def __init__(self, load: Load) -> None:
         self._load = load
-        self._recent = _pages(RECENT)
-        self._past = _pages(PAST)
+        self._recent = _pages(RECENT_BYTES)
+        self._past = _pages(PAST_BYTES)
         self._reading: dict[int, asyncio.Task[None]] = {}
-        self._gate = asyncio.Semaphore(AT_ONCE)
+        self._gate = asyncio.Semaphore(READS_AT_ONCE)
         self.head = 0
         """The position of the last entry that was appended."""
 
@@ -78,7 +78,7 @@ class PageCache:
     def forget(self) -> None:
         """Drop everything: what is wanted is read again."""
         self.begin(self.head)
-        self._past = _pages(PAST)
+        self._past = _pages(PAST_BYTES)
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Add what came, in order and without holes."""
@@ -134,10 +134,10 @@ class PageCache:
             async with self._gate:
                 await self._read(number)
         except Overloaded:
-            await asyncio.sleep(PAUSE)  # outside the gate: others read meanwhile
+            await asyncio.sleep(RETRY_PAUSE)  # outside the gate: others read meanwhile
         except Exception:
             log.exception("a page of the log could not be read", slot=number)
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(RETRY_PAUSE)
         finally:
             # Not in a callback of the task: whoever asked before that ran would wait for nothing.
             self._reading.pop(number, None)

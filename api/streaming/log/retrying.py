@@ -10,9 +10,9 @@ import structlog
 
 from domain.errors import Overloaded
 
-PAUSE = 0.25
+OUTAGE_PAUSE = 0.25
 """Seconds before the next attempt while the database is away."""
-REPAIR = 1.0
+ERROR_PAUSE = 1.0
 """Seconds before the next attempt after any other error."""
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ async def retried(read: Callable[[], Awaitable[T]], failure: str) -> T:
         try:
             return await read()
         except Overloaded:
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(OUTAGE_PAUSE)
         except Exception:
             log.exception(failure)
-            await asyncio.sleep(REPAIR)
+            await asyncio.sleep(ERROR_PAUSE)

@@ -93,7 +93,7 @@ class EventSource(EventSourceResponse):
 
 
 def frame(name: str, data: bytes, cursor: object = None) -> bytes:
-    """One server-sent event; its cursor, if given, is the place after it."""
+    """One server-sent event; its cursor, if given, is what a client goes on with."""
     made = SSE.frame(None, name, data)
     return made if cursor is None else b"id: %b\n%b" % (str(cursor).encode(), made)
 

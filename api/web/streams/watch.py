@@ -15,7 +15,7 @@ from api.web.streams.event_source import EventSource, frame
 from api.web.streams.stream_request import FULL
 from domain.errors import Overloaded
 
-OFTEN = 1.0
+POLL = 1.0
 """Seconds between two looks."""
 
 Look = Callable[[], Awaitable[dict[str, Any] | None]]
@@ -34,7 +34,7 @@ def watched(
     with what is `over`.
 
     Raises:
-        Overloaded: there is no place for another stream.
+        Overloaded: there is no room for another stream.
     """
     if hub.full or (most is not None and hub.external_streams(name) >= most):
         return event_stream.sent_away(request, Overloaded(FULL))
@@ -49,6 +49,6 @@ def watched(
                 yield frame(name, last)
             if found is not None and over(found):
                 return
-            await source.wake.wait(OFTEN)
+            await source.wake.wait(POLL)
 
     return EventSource(hub, frames, kind=name)

@@ -16,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from api.access.identity import Access
 from api.problems import problems
 from api.streaming.encoding import WEBSOCKET
-from api.streaming.subscriber import DONE, REFUSED, Ending, Subscriber, place
+from api.streaming.subscriber import DONE, REFUSED, Ending, Subscriber, position_text
 from api.transport.protocols import protocol_of
 from api.web.admission import admit, refusal
 from api.web.input.json_text import parse
@@ -167,7 +167,7 @@ _CLOSING: set[asyncio.Task[None]] = set()
 
 
 def _close(ending: Ending) -> Message:
-    cursor = place(ending.cursor)
+    cursor = position_text(ending.cursor)
     reason = f"{ending.reason}; {cursor}" if ending.reason else cursor
     return {"type": "websocket.close", "code": ending.code or REFUSED, "reason": reason}
 

@@ -63,7 +63,7 @@ class Mute(Line):
 async def test_connection_that_fails_at_closing_does_not_stop_the_others(
     database: str, monkeypatch: pytest.MonkeyPatch, end: Callable[[Hub], Awaitable[None] | None]
 ) -> None:
-    monkeypatch.setattr("api.streaming.hub.GOODBYE", 0.05)
+    monkeypatch.setattr("api.streaming.hub.CLOSING_TIMEOUT", 0.05)
     async with running(database) as (hub, _):
         mutes, others = [Mute() for _ in range(5)], []
         for mute in mutes:

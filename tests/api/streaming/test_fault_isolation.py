@@ -80,7 +80,7 @@ def break_lines(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("broken")
 
     for subscriber in server.system.hub._subscribers:
-        monkeypatch.setattr(subscriber.transport, "feed", broken)
+        monkeypatch.setattr(subscriber.transport, "write_raw", broken)
 
 
 def ann(api: httpx.Client) -> int:

@@ -90,7 +90,7 @@ def test_topic_belongs_to_the_folded_feed_if_it_takes_states(asked: Topic, folde
 async def test_loop_yields_between_groups_without_a_match(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.streaming.cooperative.LONGEST", 0.0)
+    monkeypatch.setattr("api.streaming.cooperative.LONGEST_TURN", 0.0)
     async with running(database) as (hub, store):
         rare = [filters.Filter((f"rare.{letter}",)) for letter in "abcdefghijklmnopqrst"]
         for each in rare:

@@ -81,7 +81,7 @@ async def test_log_lines_are_not_read_without_a_subscriber(
             return await found()
 
         monkeypatch.setattr(house.hub.logs._tail, "_found", counted)
-        monkeypatch.setattr("api.streaming.log_lines.LINGER", 0.5)
+        monkeypatch.setattr("api.streaming.log_lines.CONNECTS_WITHIN", 0.5)
         await house.connect(LOGS._replace(filter=Filter()))
         await house.tell("e-0", "unheard")
         await asyncio.sleep(0.6)
@@ -105,7 +105,7 @@ async def test_watcher_that_caught_up_gets_log_lines(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(database) as house:
-        monkeypatch.setattr("api.streaming.log_lines.LINGER", 0.0)
+        monkeypatch.setattr("api.streaming.log_lines.CONNECTS_WITHIN", 0.0)
         await house.hub.logs.ready()
         await asyncio.sleep(0.1)
         line = Line()
@@ -178,7 +178,7 @@ async def test_watcher_of_unreadable_log_lines_gets_fell_behind(
 
     async with running(database) as house:
         line = await house.connect()
-        monkeypatch.setattr("api.streaming.log_lines.REPAIR", 0.05)
+        monkeypatch.setattr("api.streaming.log_lines.ERROR_PAUSE", 0.05)
         with monkeypatch.context() as patch, structlog.testing.capture_logs():
             patch.setattr(house.store, "keys", broken)
             await house.tell("e-0", "lost")

@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from api.streaming.log.entry import Entry
-from api.streaming.log.page_cache import AT_ONCE, SIZE, PageCache, slot
+from api.streaming.log.page_cache import READS_AT_ONCE, SIZE, PageCache, slot
 from domain.eventlog.codec import EventRow
 from tests.support.event_writer import NOON
 from tests.support.hub import until
@@ -43,14 +43,14 @@ class Log:
 async def test_unreadable_pages_do_not_delay_other_pages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("api.streaming.log.page_cache.PAUSE", 0.05)
-    bad = range(AT_ONCE + 1)
+    monkeypatch.setattr("api.streaming.log.page_cache.RETRY_PAUSE", 0.05)
+    bad = range(READS_AT_ONCE + 1)
     log = Log(*bad)
     with structlog.testing.capture_logs():
         hopeful = [asyncio.create_task(log.find(page)) for page in bad]
         await until(lambda: log.bad <= set(log.asked))
         async with asyncio.timeout(20):
-            await log.find(AT_ONCE + 1)
+            await log.find(READS_AT_ONCE + 1)
             log.bad.clear()
             await asyncio.gather(*hopeful)
 
@@ -58,7 +58,7 @@ async def test_unreadable_pages_do_not_delay_other_pages(
 async def test_abandoned_page_is_not_requested_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("api.streaming.log.page_cache.PAUSE", 0.01)
+    monkeypatch.setattr("api.streaming.log.page_cache.RETRY_PAUSE", 0.01)
     log = Log(0)
     with structlog.testing.capture_logs():
         async with asyncio.timeout(20):

@@ -99,7 +99,7 @@ def cut_sooner(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     wheel = server.system.hub.heartbeat
     monkeypatch.setattr(wheel, "second", 0.05)
     monkeypatch.setattr(wheel, "stalled", 1.0)
-    monkeypatch.setattr(websocket_protocol, "FAREWELL", 0.5)
+    monkeypatch.setattr(websocket_protocol, "CLOSE_TIMEOUT", 0.5)
 
 
 def until(reached: Callable[[], bool]) -> None:

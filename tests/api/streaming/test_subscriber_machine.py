@@ -37,10 +37,10 @@ from tests.support.memory_log import MemoryLog, MemoryTail, created
 T = TypeVar("T")
 STREAMS = [f"execution/e-{number}" for number in range(3)]
 SMALL: dict[ModuleType, dict[str, float]] = {
-    cooperative: {"LONGEST": 0.0},
-    page_cache: {"SIZE": 8, "PAUSE": 0.001, "RECENT": 1, "PAST": 1},
-    feed: {"SIZE": 8, "STRIDE": 3, "TOGETHER": 5, "AT_ONCE": 1},
-    retrying: {"PAUSE": 0.001, "REPAIR": 0.001},
+    cooperative: {"LONGEST_TURN": 0.0},
+    page_cache: {"SIZE": 8, "RETRY_PAUSE": 0.001, "RECENT_BYTES": 1, "PAST_BYTES": 1},
+    feed: {"SIZE": 8, "STRIDE": 3, "PUBLISHED_AT_ONCE": 5, "WRITES_PER_PAUSE": 1},
+    retrying: {"OUTAGE_PAUSE": 0.001, "ERROR_PAUSE": 0.001},
 }
 """So that a short walk crosses many borders."""
 
@@ -103,7 +103,7 @@ class Client:
             raise Broken
         self.written += data
 
-    def feed(self, data: bytes) -> None:
+    def write_raw(self, data: bytes) -> None:
         self.write(data)
 
     def cut(self, code: int, reason: str) -> None:

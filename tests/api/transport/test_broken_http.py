@@ -282,7 +282,7 @@ def test_small_chunked_body_reserves_little_memory_once_read(
 def test_stalled_large_body_times_out(
     server: Serving, queued_execution: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection_limits, "BODY", 0.2)
+    monkeypatch.setattr(connection_limits, "BODY_TIMEOUT", 0.2)
     monkeypatch.setattr(connection_limits, "SWEEP", 0.05)
     line = f"POST /executions/{queued_execution}/start".encode()
     with connected(server) as wire:

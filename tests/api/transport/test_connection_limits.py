@@ -46,7 +46,7 @@ BODIES = {
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for limit in ("HEAD", "BODY", "UNREAD"):
+    for limit in ("HEAD_TIMEOUT", "BODY_TIMEOUT", "UNREAD_TIMEOUT"):
         monkeypatch.setattr(connection_limits, limit, 0.3)
     monkeypatch.setattr(connection_limits, "SWEEP", 0.05)
 
@@ -128,7 +128,9 @@ def test_idle_strangers_give_way_to_those_who_come(server: Serving, sent: bytes)
 def test_strangers_who_are_hung_up_on_give_way(
     server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(direct, "LATE", 0.05)  # else each answer waits a second for the body
+    monkeypatch.setattr(
+        direct, "BODY_TIMEOUT", 0.05
+    )  # else each answer waits a second for the body
     unread_body = b"POST /executions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
     with ExitStack() as opened, place_for(server, 20):
         for _ in range(20):
@@ -220,7 +222,7 @@ def test_incomplete_heads_have_a_limit_all_together(
 def test_answered_strangers_have_a_limit_all_together(
     server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection_limits, "MOST_KEPT", 5 * connection_limits.HTTP)
+    monkeypatch.setattr(connection_limits, "MOST_KEPT", 5 * connection_limits.HTTP_BYTES)
     until(lambda: server.limits.open == 0)
     with ExitStack() as opened:
         for _ in range(10):

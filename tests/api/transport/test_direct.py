@@ -128,7 +128,7 @@ def test_body_that_comes_in_parts_is_taken_either_way(
     server: Serving, running_execution: str, monkeypatch: pytest.MonkeyPatch, late: float
 ) -> None:
     """In time it goes the short way, else the usual one."""
-    monkeypatch.setattr(direct, "LATE", late)
+    monkeypatch.setattr(direct, "BODY_TIMEOUT", late)
     ways: list[str] = []
     for kind, name in ((DirectCommand, "run"), (Endpoint, "_answer")):
         monkeypatch.setattr(kind, name, _noted(getattr(kind, name), ways))

@@ -256,7 +256,7 @@ def test_client_that_does_not_read_is_cut_and_logged(
 ) -> None:
     monkeypatch.setattr(event_source, "STALLED", 0.3)
     monkeypatch.setattr(health.HealthHandlers, "_watched", endless)
-    monkeypatch.setattr("api.web.streams.watch.OFTEN", 0)
+    monkeypatch.setattr("api.web.streams.watch.POLL", 0)
     with serving(database) as server:
         hub = server.system.hub
         with request(server, "/projections"):
@@ -279,8 +279,8 @@ def test_client_that_does_not_read_does_not_delay_the_shutdown(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health.HealthHandlers, "_watched", endless)
-    monkeypatch.setattr("api.web.streams.watch.OFTEN", 0)
-    monkeypatch.setattr("api.streaming.hub.GOODBYE", 0.5)
+    monkeypatch.setattr("api.web.streams.watch.POLL", 0)
+    monkeypatch.setattr("api.streaming.hub.CLOSING_TIMEOUT", 0.5)
     with serving(database) as server:
         client = request(server, "/projections")
         wait_for(lambda: server.system.hub.open == 1)
