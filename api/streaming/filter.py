@@ -124,9 +124,6 @@ def fits(glob: str, text: str) -> bool:
     return len(text) - len(last) >= at and text.endswith(last)
 
 
-ALL = Filter()
-
-
 def read(
     types: str | None,
     asked: Iterable[tuple[str, str]],

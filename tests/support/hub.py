@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from api.clock import Clock
 from api.streaming.encoding import ENCODERS, SSE
-from api.streaming.filter import ALL
+from api.streaming.filter import Filter
 from api.streaming.frames import EVENTS
 from api.streaming.hub import Hub
 from api.streaming.subscriber import Subscriber
@@ -22,7 +22,7 @@ from domain.eventlog.store import Store
 from domain.model import Recorded
 from tests.support.event_writer import opened
 
-LOG = Topic(ENCODERS[EVENTS, SSE], "", ALL)
+LOG = Topic(ENCODERS[EVENTS, SSE], "", Filter())
 
 
 class Line:

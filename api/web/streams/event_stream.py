@@ -75,27 +75,18 @@ def log_position(hub: Hub) -> tuple[bytes, bytes]:
 def sent_away(request: Request, error: Overloaded) -> ASGIApp:
     """The answer to a client whose stream cannot begin now.
 
+    An EventSource never tries again after a 503: it gets a stream that ends at once and says when to
+    come back. Browsers say who they are; what stands on `fetch` elsewhere, as in Node, says how it asks.
+
     Raises:
         Overloaded: the client is no EventSource, so it gets a 503.
     """
-    if _may_be_event_source(request):
-        return _later()
-    raise error
-
-
-def _later() -> ASGIApp:
-    """A stream that ends at once and says when to come back: an EventSource never tries again after
-    a 503.
-    """
+    agent = request.header("user-agent") or ""
+    if not agent.startswith("Mozilla/") and request.header("sec-fetch-mode") is None:
+        raise error
     later = random.randint(5_000, 15_000)  # noqa: S311 - spreads the reconnects, keeps no secret
     headers = {"cache-control": "no-store", **VARY}
     return Response(f"retry: {later}\n\n", 200, headers, MEDIA_TYPE)
-
-
-def _may_be_event_source(request: Request) -> bool:
-    """Browsers say who they are; what stands on `fetch` elsewhere, as in Node, says how it asks."""
-    agent = request.header("user-agent") or ""
-    return agent.startswith("Mozilla/") or request.header("sec-fetch-mode") is not None
 
 
 class EventStream:

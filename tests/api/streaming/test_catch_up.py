@@ -11,7 +11,7 @@ import pytest
 
 from api.streaming.encoding import ENCODERS, SSE
 from api.streaming.feed import _push
-from api.streaming.filter import ALL
+from api.streaming.filter import Filter
 from api.streaming.frames import EVENTS, EVENTS_WITH_STATE, WATCH
 from api.streaming.hub import Hub
 from api.streaming.log.entry import Chunk
@@ -41,7 +41,7 @@ class Engine(NamedTuple):
         await until(lambda: self.hub.raw.published.swept == len(self.log.rows))
 
     async def connect(self, stream: str = "", format_: Any = EVENTS, cursor: int = 0) -> Line:
-        line, topic = Line(), Topic(ENCODERS[format_, SSE], stream, ALL)
+        line, topic = Line(), Topic(ENCODERS[format_, SSE], stream, Filter())
         versioned = await self.log.state(stream) if stream else None
         self.hub.connect(line, topic, cursor, versioned).start()
         return line

@@ -12,7 +12,7 @@ import structlog
 
 from api.streaming.encoding import ENCODERS, SSE
 from api.streaming.feed import Feed, FoldedFeed
-from api.streaming.filter import ALL
+from api.streaming.filter import Filter
 from api.streaming.frames import EVENTS, WATCH, Format
 from api.streaming.log.entry import Entry
 from api.streaming.log.folding import Folding
@@ -78,7 +78,7 @@ def positions(line: Line) -> list[int]:
 
 
 def everything(format_: Format) -> Topic:
-    return Topic(ENCODERS[format_, SSE], "", ALL)
+    return Topic(ENCODERS[format_, SSE], "", Filter())
 
 
 @pytest.mark.parametrize("stream", ["", "execution/e-1"])

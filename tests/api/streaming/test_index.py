@@ -8,7 +8,7 @@ import pytest
 
 from api.streaming import filter as filters
 from api.streaming.encoding import ENCODERS, SSE
-from api.streaming.filter import ALL
+from api.streaming.filter import Filter
 from api.streaming.frames import EVENTS, EVENTS_WITH_STATE, WATCH
 from api.streaming.index import Index
 from api.streaming.log.entry import Entry
@@ -17,7 +17,7 @@ from domain.eventlog.codec import EventRow
 from tests.support.event_writer import NOON
 from tests.support.hub import append, connect, running, until
 
-LOG = Topic(ENCODERS[EVENTS, SSE], "", ALL)
+LOG = Topic(ENCODERS[EVENTS, SSE], "", Filter())
 BY_CUSTOMER = [
     {"customer": "c-7"},
     {"customer": "c-7", "status": "failed"},

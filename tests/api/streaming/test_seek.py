@@ -13,7 +13,7 @@ import pytest
 from websockets.sync.client import ClientConnection
 
 from api.streaming.encoding import ENCODERS, SSE
-from api.streaming.filter import ALL
+from api.streaming.filter import Filter
 from api.streaming.frames import EVENTS
 from api.streaming.subscriber import Subscriber
 from api.streaming.topic import Topic
@@ -27,7 +27,7 @@ from tests.support.running_server import Serving
 from tests.support.stream_consumers import OURS, head, socket
 from tests.support.watched_log import Running, running
 
-TOPIC = Topic(ENCODERS[EVENTS, SSE], "execution/e-0", ALL)
+TOPIC = Topic(ENCODERS[EVENTS, SSE], "execution/e-0", Filter())
 STORY = (1, *range(4, 26))
 """The positions of its events."""
 

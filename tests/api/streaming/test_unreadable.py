@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from api.streaming.encoding import ENCODERS, SSE
-from api.streaming.filter import ALL
+from api.streaming.filter import Filter
 from api.streaming.frames import EVENTS, EVENTS_WITH_STATE, WATCH, Format
 from api.streaming.topic import Topic
 from domain.damage import REPORTS
@@ -49,7 +49,7 @@ def damage_key(conninfo: str, house: Running, execution: str) -> None:
 
 
 def topic(format_: Format, stream: str = "") -> Topic:
-    return Topic(ENCODERS[format_, SSE], stream, ALL)
+    return Topic(ENCODERS[format_, SSE], stream, Filter())
 
 
 def frames(line: Line) -> Iterator[dict[str, object]]:
