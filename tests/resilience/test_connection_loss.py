@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from domain.errors import OutcomeUnknown, Overloaded
-from domain.eventlog import connections
+from domain.eventlog.connection import connections
 from domain.eventlog.idempotency import IdempotencyKey
 from domain.eventlog.store import Store
 from domain.writer.command_bus import Bus
