@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -104,18 +105,30 @@ def test_query_error_names_its_parameter(name: str, value: str) -> None:
     assert [error["path"] for error in refused.value.members["errors"]] == [name]
 
 
-def test_filter_depth_is_limited() -> None:
+DEEPER: dict[str, Callable[[Deep], Deep]] = {
+    "$not": lambda asked: {"$not": asked},
+    "$and": lambda asked: {"$and": [asked]},
+    "$or": lambda asked: {"$or": [asked]},
+}
+
+
+@pytest.mark.parametrize("operator", DEEPER)
+def test_filter_has_at_most_20_levels(operator: str) -> None:
     asked: Deep = {"status": "running"}
     for _ in range(19):
-        asked = {"$not": asked}
+        asked = DEEPER[operator](asked)
     from_json(asked, field)
     with pytest.raises(Invalid):
-        from_json({"$not": {"$not": asked}}, field)
-    value: Any = {"$eq": "running"}
-    for _ in range(25):
+        from_json(DEEPER[operator](asked), field)
+
+
+def test_condition_of_a_field_has_at_most_20_levels() -> None:
+    value: Deep = {"$eq": "running"}
+    for _ in range(19):
         value = {"$not": value}
+    from_json({"status": value}, field)
     with pytest.raises(Invalid):
-        from_json({"status": value}, field)
+        from_json({"status": {"$not": value}}, field)
 
 
 def test_empty_filter_is_no_condition() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from domain.model import Versioned
 from projections.executions.columns import field, value_in
-from projections.query.matcher import matches
+from projections.query.matcher import matches, parties_suffice, required_parties
 from projections.query.parser import from_json
 from tests.support.given import NOON, given
 from tests.support.histories import CREATED
@@ -51,6 +51,9 @@ CELLS: list[tuple[dict[str, Any], bool]] = [
     ({"tag": "e"}, False),
     ({"tag": {"$prefix": "e"}}, True),
     ({"tag": {"$prefix": "x"}}, False),
+    ({"tag": ["asia", None]}, False),
+    ({"tag": ["asia", "eu"]}, True),
+    ({"tag": None}, False),
     ({"$not": {"tag": "eu"}}, False),
     ({"$or": [{"status": "running"}, {"tag": "us"}]}, True),
     ({"$and": [{"status": "queued"}, {"tag": "asia"}]}, False),
@@ -62,3 +65,49 @@ def test_condition_matches_a_state_as_the_filter_language_says(
     asked: dict[str, Any], found: bool
 ) -> None:
     assert matches(from_json(asked, field), value_in(HELD)) is found
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [({"tag": ["eu", None]}, True), ({"tag": None}, True), ({"tag": ["eu", "us"]}, False)],
+)
+def test_execution_without_tags_is_found_by_null(asked: dict[str, Any], *, found: bool) -> None:
+    untagged = HELD._replace(state=given(CREATED.model_copy(update={"tags": ()})).state)
+    assert matches(from_json(asked, field), value_in(untagged)) is found
+
+
+@pytest.mark.parametrize(
+    ("asked", "suffice"),
+    [
+        ({"customer": "c"}, True),
+        ({"customer": "c", "provider": "p"}, True),
+        ({"$or": [{"customer": "c"}, {"provider": "p"}]}, True),
+        ({"$not": {"customer": "c"}}, True),
+        ({"customer": "c", "tag": "eu"}, False),
+        ({"$not": {"tag": "eu"}}, False),
+        ({"$or": [{"customer": "c"}, {"$not": {"status": "queued"}}]}, False),
+    ],
+)
+def test_parties_suffice_where_nothing_else_is_asked_for(
+    asked: dict[str, Any], *, suffice: bool
+) -> None:
+    assert parties_suffice(from_json(asked, field)) is suffice
+
+
+@pytest.mark.parametrize(
+    ("asked", "required"),
+    [
+        ({"customer": "c"}, (("customer", "c"),)),
+        ({"customer": ["c", "d"]}, (("customer", "c"), ("customer", "d"))),
+        ({"tag": "eu", "provider": "p"}, (("provider", "p"),)),
+        ({"tag": "eu"}, ()),
+        ({"customer": ["c", None]}, ()),
+        ({"customer": {"$prefix": "c"}}, ()),
+        ({"$or": [{"customer": "c"}, {"tag": "eu"}]}, ()),
+        ({"$not": {"customer": "c"}}, ()),
+    ],
+)
+def test_party_is_required_where_all_that_matches_names_one_of_them(
+    asked: dict[str, Any], required: tuple[tuple[str, str], ...]
+) -> None:
+    assert required_parties(from_json(asked, field)) == required

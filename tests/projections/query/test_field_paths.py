@@ -1,0 +1,31 @@
+"""What a path may mean: where its dots lead to members, and where they belong to keys."""
+
+from __future__ import annotations
+
+import pytest
+
+from projections.query.field_paths import MOST_DOTS, readings, segments
+
+FEW = ".".join("abcde"[: MOST_DOTS + 1])
+MANY = ".".join("abcdefgh"[: MOST_DOTS + 2])
+
+
+def test_path_has_a_reading_for_each_way_to_join_its_keys_longest_keys_first() -> None:
+    found = readings(segments("a.b.c"))
+    assert found == (("a.b.c",), ("a.b", "c"), ("a", "b.c"), ("a", "b", "c"))
+    assert len(readings(segments(FEW))) == 2**MOST_DOTS
+
+
+def test_path_with_many_dots_has_two_readings() -> None:
+    assert readings(segments(MANY)) == ((MANY,), tuple(MANY.split(".")))
+
+
+@pytest.mark.parametrize("keys", [2, 12])
+def test_quoted_keys_have_one_reading(keys: int) -> None:
+    assert readings(segments('["a.b"]' * keys)) == (("a.b",) * keys,)
+
+
+def test_only_dots_between_keys_without_quotes_are_joined() -> None:
+    found = readings(segments(f'{MANY}["x.y"].z'))
+    assert found == ((MANY, "x.y", "z"), (*MANY.split("."), "x.y", "z"))
+    assert readings(segments('a.b["x.y"]')) == (("a.b", "x.y"), ("a", "b", "x.y"))
