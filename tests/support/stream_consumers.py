@@ -24,6 +24,8 @@ JSON = dict[str, Any]
 Read = Callable[..., Iterator[JSON]]
 OURS = {"checkpoint", "caught-up", "fell-behind", "closing"}
 BIG = 2**24
+NO_END = 10**9
+"""A number of frames that is never reached, and a position."""
 
 
 class Door(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.support.running_server import AUTHORIZED
 
-AT_ONCE = 50
+VISITORS = 50
 
 
 SSE = "Accept: text/event-stream"

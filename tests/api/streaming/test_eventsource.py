@@ -26,7 +26,7 @@ from tests.support.stream_consumers import client
 CLIENTS = Path(__file__).parent / "clients"
 NODE, CHROMIUM = shutil.which("node"), shutil.which("chromium")
 EACH = 20
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 LISTEN = """
 const source = new EventSource("/api/events?from=start")
@@ -40,7 +40,7 @@ Listening = Callable[[Service], AbstractContextManager[Iterator[str]]]
 def program(*command: str | Path) -> Iterator[subprocess.Popen[str]]:
     """A program that runs while the block does; not for ever, should it never say what we wait for."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as it:
-        watchdog = Timer(PATIENCE, it.kill)
+        watchdog = Timer(TIMEOUT, it.kill)
         watchdog.start()
         try:
             yield it
@@ -114,7 +114,7 @@ class Page:
 
     def _messages(self) -> Iterator[dict[str, Any]]:
         while True:
-            yield json.loads(self._connection.recv(timeout=PATIENCE))
+            yield json.loads(self._connection.recv(timeout=TIMEOUT))
 
 
 def write(service: Service) -> None:

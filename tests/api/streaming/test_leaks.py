@@ -11,14 +11,14 @@ from socket import create_connection
 from tests.support.running_server import Serving
 from tests.support.service_process import Service
 from tests.support.stream_consumers import Door
-from tests.support.stream_visits import AT_ONCE, VISITS
+from tests.support.stream_visits import VISITORS, VISITS
 
 
 def come_and_go(door: Door, times: int) -> None:
     """So many connects and disconnects, over both transports, with and without a filter."""
     address = ("127.0.0.1", int(door.url.rpartition(":")[2]))
     visits = islice(cycle(VISITS), times)
-    while portion := list(islice(visits, AT_ONCE)):
+    while portion := list(islice(visits, VISITORS)):
         consumers = [create_connection(address) for _ in portion]
         for consumer, request in zip(consumers, portion, strict=True):
             consumer.sendall(request)

@@ -19,6 +19,7 @@ from tests.support.paths import DOCS
 from tests.support.running_server import Serving, serving
 from tests.support.service_process import free_port
 from tests.support.stream_consumers import (
+    NO_END,
     by_socket,
     by_sse,
     client,
@@ -45,7 +46,6 @@ http {{
     {documented}
 }}
 """
-ENDLESS = 10**9
 
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed: scripts/clients")
 
@@ -107,7 +107,7 @@ def test_proxy_passes_every_frame_on_at_once(
     front: Front, api: httpx.Client, executions: Executions, read: Read
 ) -> None:
     execution = executions.running()
-    frames = read(front, "/events", head(api), ENDLESS)
+    frames = read(front, "/events", head(api), NO_END)
     assert next(frames)["type"] == "caught-up"
     for progress in range(10, 60, 10):
         committed = executions.tell(execution, "progress", progress=progress)["position"]
@@ -142,7 +142,7 @@ def test_closing_frame_passes_the_proxy(
         with client(front.url) as api:
             ok(api.post("/users", json={"name": "Ann", "kind": "person"}))
         with socket(front, "/events", **{"from": "start"}) as connected:
-            told, read = heard(connected), by_sse(front, "/events", 0, ENDLESS)
+            told, read = heard(connected), by_sse(front, "/events", 0, NO_END)
             for frames in (told, read):
                 assert [frame["position"] for frame in until_caught_up(frames)] == [1]
             server.ask_to_stop()

@@ -18,9 +18,8 @@ from tests.support.api_client import Executions
 from tests.support.delivery_proof import tell
 from tests.support.running_server import Serving, serving
 from tests.support.sse_client import opened
-from tests.support.stream_consumers import JSON, OURS, client, head, socket
+from tests.support.stream_consumers import JSON, NO_END, OURS, client, head, socket
 
-FOREVER = 10**9
 STATES = {"include": "execution"}
 
 
@@ -162,7 +161,7 @@ def test_live_frames_and_those_of_a_later_catch_up_are_the_same(
     watchers = [
         Watcher(lambda cursor, hear=hear: hear(server, path, cursor, query), begin, end, most)  # type: ignore[misc]  # a default binds it
         for hear in (over_a_websocket, as_server_sent_events)
-        for most in (FOREVER, 30, 31)
+        for most in (NO_END, 30, 31)
     ]
     with working(server, workers):
         for watcher in watchers:

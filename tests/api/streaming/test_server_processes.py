@@ -16,10 +16,9 @@ from tests.support.databases import reachable_folder
 from tests.support.delivery_proof import Consumer, prove, writing
 from tests.support.load import CATALOG
 from tests.support.service_process import TOKEN, Service
-from tests.support.stream_consumers import by_socket, by_sse, client, head
+from tests.support.stream_consumers import NO_END, by_socket, by_sse, client, head
 
 EACH = 30
-FAR = 10**9
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +68,7 @@ def test_processes_are_killed_under_writes_and_consumers_miss_nothing(
 ) -> None:
     begin, chance = end_of_log(processes[0]), random.Random(1)
     consumers = [
-        Consumer(processes, read, begin, FAR, seed=seed, most=500, mortal=True)
+        Consumer(processes, read, begin, NO_END, seed=seed, most=500, mortal=True)
         for seed, read in enumerate((by_sse, by_socket, by_sse, by_socket))
     ]
 

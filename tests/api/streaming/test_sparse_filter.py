@@ -9,18 +9,17 @@ import httpx
 from tests.support.api_client import Executions
 from tests.support.delivery_proof import tell
 from tests.support.running_server import Serving
-from tests.support.stream_consumers import OURS, by_socket, by_sse, head, until_caught_up
+from tests.support.stream_consumers import NO_END, OURS, by_socket, by_sse, head, until_caught_up
 
-AT_ONCE = 1_000
-ENDLESS = 10**9
+BATCH = 1_000
 FILTERS = ({"tag": "rare"}, {"types": "*.progress"})
 """One asks the state after the event, the other the event alone."""
 
 
 def write(api: httpx.Client, execution: str, count: int) -> None:
     usage = {"command": "recordUsage", "execution": execution, "apiCalls": 1}
-    for _ in range(count // AT_ONCE):
-        tell(api, [usage] * AT_ONCE)
+    for _ in range(count // BATCH):
+        tell(api, [usage] * BATCH)
 
 
 def test_sparse_filter_misses_no_past_or_live_event(
@@ -29,7 +28,7 @@ def test_sparse_filter_misses_no_past_or_live_event(
     plain, rare = executions.running(), executions.running(tags=["rare"])
     begin = head(api)
     ways = list(product((by_sse, by_socket), FILTERS))
-    live = [read(server, "/events", begin, ENDLESS, **query) for read, query in ways]
+    live = [read(server, "/events", begin, NO_END, **query) for read, query in ways]
     for stream in live:
         assert until_caught_up(stream) == []
     wanted = []
@@ -40,5 +39,5 @@ def test_sparse_filter_misses_no_past_or_live_event(
         events = (frame["position"] for frame in stream if frame["type"] not in OURS)
         assert list(islice(events, len(wanted))) == wanted
     for read, query in ways:
-        past = until_caught_up(read(server, "/events", begin, ENDLESS, **query))
+        past = until_caught_up(read(server, "/events", begin, NO_END, **query))
         assert [frame["position"] for frame in past if frame["type"] not in OURS] == wanted
