@@ -31,19 +31,20 @@ class Folding:
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
-        self._cache: LruCache[str, Versioned[Any]] = LruCache(CACHED_PARTS, attrgetter("weight"))
+        self._cache = _empty()
         self._readable: dict[str, int] = {}
         """The last version with a state, for streams where that is not the newest."""
 
     async def fold(self, entries: Sequence[Entry]) -> list[Entry]:
         """The entries with their states. They must follow each other in the log, or in one stream."""
+        cache = self._cache  # after `forget` this one is nobody's any more
         states = await self._states_before(entries)
         keys = await self._missing_keys(entries)
         folded = [self._fold(entry, states, keys) for entry in entries]
         for stream, versioned in states.items():
             if versioned is not None:
-                self._cache.put(stream, versioned)
-        self._cache.trim()
+                cache.put(stream, versioned)
+        cache.trim()
         return folded
 
     async def newest(self, streams: Iterable[str]) -> Mapping[str, Versioned[Any]]:
@@ -71,7 +72,7 @@ class Folding:
 
     def forget(self) -> None:
         """Drop all states."""
-        self._cache.clear()
+        self._cache = _empty()
         self._readable.clear()
 
     def _fold(self, entry: Entry, states: KnownStates, keys: Mapping[str, DataKey | None]) -> Entry:
@@ -135,3 +136,7 @@ class Folding:
         REPORTS.report("an event cannot be read", stream, version + 1, error)
         self._cache.pop(stream)
         self._readable[stream] = min(version, self._readable.get(stream, version))
+
+
+def _empty() -> LruCache[str, Versioned[Any]]:
+    return LruCache(CACHED_PARTS, attrgetter("weight"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 import pytest
@@ -19,9 +19,13 @@ from api.streaming.log.folding import Folding
 from api.streaming.log.loader import Loader
 from api.streaming.phase import HubState
 from api.streaming.topic import Topic
+from domain.eventlog.encryption import DataKey
+from domain.execution.events import ProgressUpdated
 from domain.execution.step_events import ExecutionEvent
+from tests.support import memory_log
 from tests.support.event_writer import Log, completed, created, opened, started
 from tests.support.hub import Line, until
+from tests.support.memory_log import MemoryLog
 from tests.support.progress_events import happened, progressed
 from tests.support.watched_log import running
 
@@ -120,6 +124,30 @@ async def test_an_entry_of_the_raw_feed_has_no_frames_for_watchers_and_a_folded_
         assert encoder.frame(entries[0]) == b""
         folded = await Folding(loader).fold(entries)
         assert b"event: status_changed" in encoder.frame(folded[0])
+
+
+async def test_state_folded_before_its_feed_began_again_is_not_taken_for_the_newest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log, begun, go_on = MemoryLog(), asyncio.Event(), asyncio.Event()
+    for event in (memory_log.created("eu"), *(ProgressUpdated(progress=n) for n in (10, 20))):
+        log.write(STREAM, event)
+    entries = [Entry(entry.row, None) for entry in await log.between(0, 2)]
+    keys = log.keys
+
+    async def slow(streams: Iterable[str]) -> Mapping[str, DataKey | None]:
+        begun.set()
+        await go_on.wait()
+        return await keys(streams)
+
+    monkeypatch.setattr(log, "keys", slow)
+    folding = Folding(log)
+    late = asyncio.create_task(folding.fold(entries))
+    await begun.wait()
+    folding.forget()
+    go_on.set()
+    assert progress(await late) == [(None, 0), (0, 10)]
+    assert (await folding.newest([STREAM]))[STREAM].state.progress == 20
 
 
 async def test_unreadable_event_stops_no_subscriber(database: str) -> None:
