@@ -104,7 +104,7 @@ async def test_command_whose_outcome_cannot_be_found_out_is_not_called_refused(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be carried out yet: to send it again without a key would record it twice."""
-    for limit in ("WRITING", "ASKING"):
+    for limit in ("WRITE_TIMEOUT", "LOOKUP_TIMEOUT"):
         monkeypatch.setattr(connections, limit, 0.5)
     async with proxied(database) as proxy, running_bus(store(proxy.conninfo)) as bus:
         await bus.send(message("a", Begin()))
