@@ -16,7 +16,7 @@ from api.routes.related import expand, expanded
 from api.web import responses
 from api.web.input.command_body import fields
 from api.web.operation import Operation, Parameter
-from api.web.parameters import MIN_POSITION
+from api.web.parameters import FRESH
 from api.web.reads.consistency import Consistency, require_position
 from api.web.reads.list_request import (
     BODY_SCHEMAS,
@@ -41,7 +41,7 @@ from projections.query import parser
 from projections.query.ast import Condition
 from projections.representations.client_json import shown_json
 
-LIST_PARAMETERS = (*LIST_WORDS, EXPAND, MIN_POSITION)
+LIST_PARAMETERS = (*LIST_WORDS, EXPAND, *FRESH)
 
 
 FILTER_PARAMETERS = (

@@ -38,7 +38,6 @@ KEY_ARRAYS = ("text", "bytea")
 SHUTDOWN = "57P"
 """SQLSTATE 57P*: the server is shutting down; that may be reported although the commit succeeded."""
 
-
 EVENT_WRITTEN = """SELECT FROM events WHERE originator_id = %b AND originator_version = %b
     AND notification_id = %b AND meta = %b AND state = %b"""
 REPLY_WRITTEN = "SELECT FROM idempotency_keys WHERE key = %b AND fingerprint = %b AND at = %b"
@@ -97,13 +96,9 @@ class Transaction:
         known: Mapping[str, Versioned[Any] | None],
         damaged: dict[str, Damaged] | None = None,
     ) -> dict[str, Versioned[Any]]:
-        """The present states of streams, of which some are known as of a version.
-
-        What is wrong with those that cannot be read is put into `damaged`; without it, that is raised.
-        """
-        return await self._states.load(
-            self._connection, known, believe_absent=True, damaged=damaged
-        )
+        """`StateLoader.load` for the writer: the present states of streams."""
+        load = self._states.load
+        return await load(self._connection, known, believe_absent=True, damaged=damaged)
 
     async def learn(self, streams: Iterable[str]) -> None:
         """Load the data keys of these streams; those without one are remembered as absent."""

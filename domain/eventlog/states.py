@@ -83,8 +83,7 @@ class StateLoader:
         """The states of those streams that exist, at a version at most, what is sealed opened.
 
         Where an older state is known, only the events after it are read. `believe_absent` is for
-        the writer: see `Keyring`. A stream that holds what cannot be read is left out, and what is
-        wrong with it put into `damaged`.
+        the writer: see `Keyring`. What is wrong with streams that cannot be read is put into `damaged`.
 
         Raises:
             Damaged: there is such a stream, and `damaged` was left out.

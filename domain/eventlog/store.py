@@ -238,19 +238,12 @@ class Store:
         return versioned.get(stream)
 
     async def load_all(
-        self,
-        streams: Iterable[str],
-        moment: Moment | None = None,
-        damaged: dict[str, Damaged] | None = None,
+        self, streams: Iterable[str], moment: Moment | None = None
     ) -> dict[str, Versioned[Any]]:
-        """The states of those streams that have events and can be read, now or as of a position or a time.
-
-        What is wrong with those that cannot be read now is put into `damaged`, where that is given.
-        """
-        damaged = {} if damaged is None else damaged
+        """The states of those streams that have events and can be read, now or as of a position or a time."""
         async with self.reader() as connection:
             if moment is None:
-                return await self.states.load(connection, dict.fromkeys(streams), damaged=damaged)
+                return await self.states.load(connection, dict.fromkeys(streams), damaged={})
             return await self.states.as_of(connection, streams, moment)
 
     async def look(self, stream: str, until: int | datetime = NEWEST) -> Reading:
