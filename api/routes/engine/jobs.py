@@ -29,8 +29,8 @@ from domain.model import Value, Versioned
 from domain.types import JsonObject, Text
 from domain.writer.command_bus import Answer, Bus
 from projections.executions.columns import INDEXED, field
-from projections.executions.page_query import nothing
 from projections.executions.projection import Executions
+from projections.executions.references import nothing
 from projections.list_counts import counted_page
 from projections.query import parser
 from projections.representations.catalog import document

@@ -44,7 +44,8 @@ few = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scop
 
 async def listed(view: Executions, connection: AsyncConnection) -> dict[str, bytes]:
     await connection.execute("UPDATE bookmarks SET position = 1")
-    return dict((await view.find(connection, LATER, limit=500)).data)
+    found = (await view.find(connection, LATER, limit=500)).data
+    return {one.id: one.document for one in found}
 
 
 @few
