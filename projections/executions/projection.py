@@ -106,7 +106,10 @@ class Executions:
             cached, stored = advance(before, tail)
             for table in _left(before, cached):
                 left.setdefault(table, []).append(cached.versioned.state.id)
-            self._cache.put(stream, cached)
+            if cached.versioned.state.final:
+                self._cache.pop(stream)  # hardly ever does anything follow
+            else:
+                self._cache.put(stream, cached)
             changed.append(cached.versioned)
             due += [stored] if stored else []
             if len(changed) % YIELD_EVERY == 0:

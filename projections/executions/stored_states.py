@@ -20,7 +20,7 @@ from domain.eventlog.codec import Codec, Snapshot, encode_state, sealed_json
 from domain.eventlog.pg_arrays import columns
 from domain.execution.state import Execution
 from domain.lru import LruCache
-from domain.model import Recorded, Versioned, replay
+from domain.model import Recorded, Versioned
 from projections.executions.references import STREAM, Listed, folded, referring
 from projections.executions.tables import STATE_KINDS, WRITE_STATES
 from projections.representations.execution import document
@@ -64,16 +64,19 @@ def advance(
 ) -> tuple[CachedState, Versioned[Execution] | None]:
     """The state after some events, and the newest on the way to it that is to be stored, if any."""
     versioned, stored = before or (None, 0)
+    state, size = (versioned.state, versioned.size) if versioned else (None, 0)
     due = None
-    for event in events:
-        versioned = replay(versioned, [referring(event)])
-        assert versioned is not None
-        if versioned.state.final:
+    for recorded in events:  # as `replay` does: a rebuild comes here with each event of the log
+        event = referring(recorded)
+        state = event.event.apply(state, event)
+        size += event.size
+        if state.final:
             stored, due = 0, None
-        elif versioned.version - stored >= MOST_EVENTS or event.size >= LARGE_EVENT:
-            stored, due = versioned.version, versioned
-    assert versioned is not None
-    return CachedState(versioned, stored), due
+        elif event.version - stored >= MOST_EVENTS or recorded.size >= LARGE_EVENT:
+            stored = event.version
+            due = Versioned(state, event.version, event.position, event.at, size)
+    assert state is not None
+    return CachedState(Versioned(state, event.version, event.position, event.at, size), stored), due
 
 
 async def read_states(

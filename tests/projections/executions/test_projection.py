@@ -187,6 +187,22 @@ async def test_execution_moves_between_the_tables_of_the_open_and_the_ended(
         assert follower.parked == 0
 
 
+async def test_ended_executions_take_no_room_between_pages(views: str) -> None:
+    options = session_options("executions")
+    async with (
+        opened(views) as store,
+        await AsyncConnection.connect(views, autocommit=True, options=options) as connection,
+    ):
+        log, view = Log(store), Executions(store.codec)
+        follower = Follower(view, LogPages(store, view.types))
+        await log.write([created("ends"), *started("ends"), created("goes-on")])
+        await follower.catch_up(connection)
+        await log.write([completed("ends")])
+        await follower.catch_up(connection)
+        kept = [name for name in ("ends", "goes-on") if f"execution/{name}" in view._cache]
+        assert kept == ["goes-on"]
+
+
 @few
 @given(logs(), st.integers(1, 3), st.integers(1, 4))
 def test_state_that_is_some_events_behind_its_row_leads_to_it(
