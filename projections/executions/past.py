@@ -38,6 +38,8 @@ from projections.representations.execution import document
 MOST_FOLDED = 1_000
 """More executions that were touched since are not folded back for one list."""
 STREAMS_AT_ONCE = 50
+PLACE = 4 + len(StoredRow._fields)
+"""Where in a row its place begins: behind what stands in front of a page, and what is stored."""
 LASTING = ("$id", "order", "service", "workflow", "customer", "provider", "metadata.createdAt")
 """Fields that an execution keeps for ever."""
 
@@ -156,10 +158,10 @@ class PastLists:
                 "choose a later time, or narrow the list by one of `indexedFields`.",
                 indexedFields=list(LASTING),
             )
-        stored = [StoredRow(*row[4:11]) for row in rows if there]
+        stored = [StoredRow(*row[4:PLACE]) for row in rows if there]
         documents = await self._shown.listed(connection, stored, until)
         found = [
-            Candidate(row[11:], one.chosen(question.choose))
+            Candidate(row[PLACE:], one.chosen(question.choose))
             for row, one in zip(rows, documents, strict=False)
         ]
         cut = (there or 0) > len(rows)

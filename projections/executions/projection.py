@@ -48,6 +48,8 @@ from projections.representations.execution_schema import ServiceExecution
 
 CAPACITY = 8_192
 MOST_ROWS = 500
+PLACE = 2 + len(StoredRow._fields)
+"""Where in a row of a page its place begins: behind the position, their number, and what is stored."""
 PLANNED_FOR = 10
 """Seconds for which a plan is used: one made while the tables were small reads all of large ones."""
 
@@ -160,12 +162,12 @@ class Executions:
         place = None if cursor is None else pagination.decode(cursor, sort, condition, keys)
         found = await _found(connection, And((scope, condition)), keys, place, limit + 1)
         position, there = found[0][:2]
-        rows = [StoredRow(*row[2:9]) for row in found[:limit] if there]
+        rows = [StoredRow(*row[2:PLACE]) for row in found[:limit] if there]
         documents = await self._shown.listed(connection, rows, now)
         shown = within_bytes(one.chosen(choose) for one in documents)
         following = None
         if (there or 0) > len(shown):
-            following = pagination.encode(sort, condition, found[len(shown) - 1][9:])
+            following = pagination.encode(sort, condition, found[len(shown) - 1][PLACE:])
         total = await self.count(connection, condition, scope) if count else None
         return Page(shown, following, position, total)
 

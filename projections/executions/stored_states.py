@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, NamedTuple
+from zlib import crc32
 
-import orjson
 from psycopg import AsyncConnection
 
 from domain.damage import report
@@ -41,6 +41,7 @@ class StoredRow(NamedTuple):
     id: str
     version: int
     document: bytes | None
+    checksum: int | None
     state_version: int
     state_position: int
     state_at: datetime
@@ -123,13 +124,10 @@ class ShownRows:
 def _listed(row: StoredRow, state: Versioned[Execution] | None, now: datetime) -> Listed:
     if state is not None:
         return Listed(row.id, sealed_json(document(state, now)))
-    try:
-        orjson.loads(row.document or b"")
-    except orjson.JSONDecodeError:
-        report(Damaged(stream=STREAM + row.id, version=row.version))
-        return Listed.unreadable(row.id)
-    assert row.document is not None
-    return Listed(row.id, row.document)
+    if row.document is not None and crc32(row.document) == row.checksum:
+        return Listed(row.id, row.document)
+    report(Damaged(stream=STREAM + row.id, version=row.version))
+    return Listed.unreadable(row.id)
 
 
 async def write_states(connection: AsyncConnection, due: Iterable[Versioned[Execution]]) -> None:

@@ -33,7 +33,7 @@ def damage(conninfo: str) -> None:
         connection.execute("ALTER TABLE events DISABLE TRIGGER append_only")
     change(
         conninfo,
-        "UPDATE execution_documents SET document = substring(document FOR 50) WHERE id = 'ended'",
+        "UPDATE execution_documents SET document = set_byte(document, 20, 120) WHERE id = 'ended'",
         "UPDATE events SET meta = 'x' WHERE originator_id = 'execution/open'",
     )
 
