@@ -47,7 +47,7 @@ def operations(system: System) -> tuple[Operation, ...]:
     """All rows. Routes are tried in this order: the most frequent first, and a literal segment before
     a parameter in its place.
     """
-    consistency = Consistency(system.store, system.positions)
+    consistency = Consistency(system.store, system.positions, system.hub.of_log)
     reader = StateReader(system.history, consistency, system.clock)
     command_handlers = commands.CommandHandlers(
         system.bus, system.store, system.history, new_id=new_id, clock=system.clock

@@ -25,8 +25,8 @@ from domain.writer.guarded_writer import GuardedWriter, Outcome
 from domain.writer.message import Message
 from projections.catalog import Catalog
 from projections.executions.columns import field
-from projections.executions.page_query import nothing
 from projections.executions.projection import Executions
+from projections.executions.references import nothing
 from projections.query import parser
 from projections.query.ast import Condition
 from workers.ownership import ownership

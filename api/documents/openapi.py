@@ -215,7 +215,7 @@ def _refusals(row: Operation) -> set[str]:
     if "{" in row.path:
         codes |= {"not-found"}
     if MIN_POSITION in row.parameters:
-        codes |= {"not-yet-visible"}
+        codes |= {"not-yet-visible", "other-log"}
     return codes
 
 

@@ -75,7 +75,8 @@ PROBLEMS = {
     "other-log": Problem(
         410,
         "Another log",
-        "The cursor is of the log that `log` in the query names, and this is another one, the member `log`: "
+        "The cursor, or the position, is of the log that `log` in the query names, and this is another one, the "
+        "member `log`: "
         "it was restored from a backup, or is another server's. Its events may be others at the same "
         "positions.",
         "Begin again: drop what came after the backup, or all, and read from there on without a cursor of "

@@ -15,7 +15,7 @@ from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
 from api.web.ids import checked_new_id
 from api.web.input.command_body import parsed
 from api.web.operation import Handler, Operation, Parameter
-from api.web.parameters import CURSOR, LIMIT, MIN_POSITION
+from api.web.parameters import CURSOR, FRESH, LIMIT
 from api.web.reads.consistency import Consistency, require_position
 from api.web.request import Request
 from domain import registry
@@ -200,7 +200,7 @@ def _list(handlers: CatalogHandlers, kind: str) -> Operation:
             *(Parameter(name, "Only these") for name in row.filters),
             LIMIT,
             CURSOR,
-            MIN_POSITION,
+            *FRESH,
         ),
     )
 
@@ -232,7 +232,7 @@ def _entry(handlers: CatalogHandlers, kind: str) -> Operation:
         f"One {kind}, always current",
         handlers.reading(kind),
         answer=schemas.ENTRY,
-        parameters=(MIN_POSITION,),
+        parameters=FRESH,
         sends=responses.PLACED,
         others=responses.NOT_MODIFIED,
     )

@@ -10,14 +10,13 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.documents import schemas
-from api.routes import streams
 from api.routes.log_streams import LogLineStreams
 from api.web import responses
 from api.web.body import MIB
 from api.web.input.command_body import encoded, parsed, parsed_json
 from api.web.input.command_members import without_nulls
 from api.web.operation import Operation, Parameter, PreparedCommand
-from api.web.parameters import CURSOR, LIMIT, MIN_POSITION, parsed_time
+from api.web.parameters import CURSOR, FRESH, LIMIT, parsed_time
 from api.web.reads.consistency import Consistency
 from api.web.request import Request
 from api.web.streams import event_stream
@@ -71,7 +70,8 @@ class LogLineHandlers:
         streaming = event_stream.preferred(request)
         request.only(
             *FILTERS,
-            *(("from", "log") if streaming else ("order", "limit", "cursor", "minPosition")),
+            "log",
+            *(("from",) if streaming else ("order", "limit", "cursor", "minPosition")),
         )
         only = _filter(request)
         if streaming:
@@ -148,7 +148,6 @@ FROM = Parameter(
 )
 PARAMETERS = (
     FROM,
-    streams.LOG,
     Parameter("level", "debug, info, warn or error; several comma-separated"),
     Parameter("step", "Only lines of this step"),
     Parameter("since", "From this time on", TIME),
@@ -156,7 +155,7 @@ PARAMETERS = (
     Parameter("order", "Oldest or newest first", {"type": "string", "enum": ["asc", "desc"]}),
     LIMIT,
     CURSOR,
-    MIN_POSITION,
+    *FRESH,
 )
 LINE = {"$ref": "#/components/schemas/LogLine"}
 LINES = {"type": "array", "items": LINE, "minItems": 1, "maxItems": MOST_LINES}

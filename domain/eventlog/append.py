@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.errors import UniqueViolation
 
+from domain.errors import Damaged
 from domain.eventlog.codec import EventRow, LineRow
 from domain.eventlog.connection.timeouts import OUTAGES
 from domain.eventlog.idempotency import REPLIES_KEPT, Reply
@@ -36,7 +37,6 @@ REPLY_ARRAYS = ("text", "text", "timestamptz", "text")
 KEY_ARRAYS = ("text", "bytea")
 SHUTDOWN = "57P"
 """SQLSTATE 57P*: the server is shutting down; that may be reported although the commit succeeded."""
-
 
 EVENT_WRITTEN = """SELECT FROM events WHERE originator_id = %b AND originator_version = %b
     AND notification_id = %b AND meta = %b AND state = %b"""
@@ -91,9 +91,14 @@ class Transaction:
         cursor = await self._connection.execute(REPLIES, (keys, since), prepare=False, binary=True)
         return {row[0]: Reply(*row) for row in await cursor.fetchall()}
 
-    async def load(self, known: Mapping[str, Versioned[Any] | None]) -> dict[str, Versioned[Any]]:
-        """The present states of streams, of which some are known as of a version."""
-        return await self._states.load(self._connection, known, believe_absent=True)
+    async def load(
+        self,
+        known: Mapping[str, Versioned[Any] | None],
+        damaged: dict[str, Damaged] | None = None,
+    ) -> dict[str, Versioned[Any]]:
+        """`StateLoader.load` for the writer: the present states of streams."""
+        load = self._states.load
+        return await load(self._connection, known, believe_absent=True, damaged=damaged)
 
     async def learn(self, streams: Iterable[str]) -> None:
         """Load the data keys of these streams; those without one are remembered as absent."""

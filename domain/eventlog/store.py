@@ -243,9 +243,7 @@ class Store:
         """The states of those streams that have events and can be read, now or as of a position or a time."""
         async with self.reader() as connection:
             if moment is None:
-                return await self.states.load(
-                    connection, dict.fromkeys(streams), only_readable=True
-                )
+                return await self.states.load(connection, dict.fromkeys(streams), damaged={})
             return await self.states.as_of(connection, streams, moment)
 
     async def look(self, stream: str, until: int | datetime = NEWEST) -> Reading:

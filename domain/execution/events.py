@@ -68,7 +68,7 @@ class ExecutionCreated(ExecutionEvent):
         steps = planned(self.steps)
         for carried in self.carried:
             steps[carried.step] = carried.onto(steps[carried.step])
-        return Execution(
+        return Execution.made(
             id=aggregate_id(recorded.stream),
             order=self.order,
             service=self.service,

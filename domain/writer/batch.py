@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -83,6 +83,8 @@ class Batch:
     keyring: Keyring
     new_id: Callable[[str], str]
     random: Callable[[], float]
+    damaged: Mapping[str, Damaged] = field(default_factory=dict)
+    """What is wrong with the streams that cannot be read; their states are missing."""
     rows: list[EventRow] = field(default_factory=list)
     lines: list[LineRow] = field(default_factory=list)
     new_replies: list[Reply] = field(default_factory=list)
@@ -94,7 +96,8 @@ class Batch:
         """Decide one message.
 
         Raises:
-            DomainError: it is refused; nothing of it remains, except the refusal under its key.
+            DomainError: it is refused, or reads a damaged stream; nothing of it remains, except the
+                refusal under its key.
             NotLoaded: a stream it reads is missing from `states`.
         """
         if message.idempotency is None:
@@ -154,17 +157,21 @@ class Batch:
 
     def _prepare(self, message: Message) -> tuple[Versioned[Any] | None, Context]:
         states = self.states
-        if message.stream not in states:
-            raise NotLoaded
+        self._require(message.stream)
         versioned = states[message.stream]
         for stream in message.command.reads(versioned.state if versioned else None, states):
-            if stream not in states:
-                raise NotLoaded
+            self._require(stream)
         _check_conditions(message, versioned, self.now)
         when = message.command.occurred_at or self.now
         return versioned, Context(
             self.now, when, message.by, self.new_id, self.random, message.importing, states
         )
+
+    def _require(self, stream: str) -> None:
+        if (error := self.damaged.get(stream)) is not None:
+            raise error
+        if stream not in self.states:
+            raise NotLoaded
 
     def _recorded(
         self, message: Message, stream: str, before: Versioned[Any] | None, event: Event, nth: int

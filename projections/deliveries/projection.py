@@ -7,15 +7,15 @@ Both follow from the events alone. How far the calls have come does not, and is 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from psycopg import AsyncConnection
 
 from domain.eventlog.pg_arrays import columns, placeholders
 from domain.execution.events import EVENTS
-from domain.lru import LruCache
 from domain.model import Recorded, aggregate_id
 from projections.deliveries.hooks import Delivery, Hook, hooks_after, owed
+from projections.engine.row_cache import RowCache
 
 CAPACITY = 50_000
 """Executions whose webhooks are kept between pages; most have none."""
@@ -62,7 +62,7 @@ class Deliveries:
     compared: ClassVar[Mapping[str, str]] = {"webhooks": "true", "deliveries": "true"}
 
     def __init__(self, capacity: int = CAPACITY) -> None:
-        self._known: LruCache[str, tuple[Hook, ...]] = LruCache(capacity)
+        self._known = RowCache(capacity, LOAD, _hooks)
 
     def forget(self) -> None:
         """Drop what is kept between pages."""
@@ -70,8 +70,8 @@ class Deliveries:
 
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
         """Set the webhooks that the page sets, and note what it owes."""
-        hooks = await self._load(connection, page)
-        before, deliveries = dict(hooks), list[Delivery]()
+        before = await self._known.load(connection, page)
+        hooks, deliveries = dict(before), list[Delivery]()
         for recorded in page:
             execution = aggregate_id(recorded.stream)
             after = hooks_after(hooks.get(execution, ()), recorded)
@@ -81,22 +81,15 @@ class Deliveries:
         await _write(connection, before, hooks)
         if deliveries:
             await connection.execute(OWE, columns(DELIVERY, deliveries), prepare=True)
-        for execution, kept in hooks.items():
-            self._known.put(execution, kept)
-        self._known.trim()
+        self._known.keep(hooks)
 
-    async def _load(self, connection: AsyncConnection, page: Sequence[Recorded]) -> Hooks:
-        begun = {event.stream for event in page if event.version == 1}
-        ids = {aggregate_id(event.stream) for event in page if event.stream not in begun}
-        known = {execution: self._known.get(execution) for execution in ids}
-        hooks: Hooks = {execution: found or () for execution, found in known.items()}
-        if missing := [execution for execution, found in known.items() if found is None]:
-            # Never prepared: a plan made while the table was empty would read all of it for long.
-            cursor = await connection.execute(LOAD, (missing,), prepare=False, binary=True)
-            for row in await cursor.fetchall():
-                hook = Hook(*row)._replace(events=tuple(row[4]))
-                hooks[hook.execution] += (hook,)
-        return hooks
+
+def _hooks(rows: Sequence[tuple[Any, ...]]) -> Hooks:
+    hooks: Hooks = {}
+    for row in rows:
+        hook = Hook(*row)._replace(events=tuple(row[4]))
+        hooks[hook.execution] = (*hooks.get(hook.execution, ()), hook)
+    return hooks
 
 
 async def _write(connection: AsyncConnection, before: Hooks, hooks: Hooks) -> None:

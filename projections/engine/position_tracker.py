@@ -91,9 +91,10 @@ class PositionTracker:
             await self._connected.wait(self._listener.poll)
 
     async def _look(self) -> None:
+        known = self._applied.known()
         async with self._store.reader() as connection:
-            for view, position in await (await connection.execute(POSITIONS)).fetchall():
-                self._applied.reach(view, position)
+            found = await (await connection.execute(POSITIONS)).fetchall()
+        self._applied.look(dict(found), known)
 
     def _on_notification(self, payload: str | None) -> None:
         if payload is None:

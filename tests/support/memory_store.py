@@ -13,6 +13,7 @@ from zlib import crc32
 import psycopg
 from psycopg import AsyncConnection
 
+from domain.errors import Damaged
 from domain.eventlog import store
 from domain.eventlog.append import HeadMoved, OptimisticTransaction, Transaction, WrongGuess
 from domain.eventlog.codec import Codec, EventRow, LineRow, Snapshot
@@ -63,13 +64,17 @@ class MemoryStateLoader(StateLoader):
         *,
         until: int = NEWEST,
         believe_absent: bool = False,
-        only_readable: bool = False,
+        damaged: dict[str, Damaged] | None = None,
     ) -> dict[str, Versioned[Any]]:
         keys = await self.learn(connection, known, believe_absent=believe_absent)
-        loaded = {
-            stream: self._at(stream, versioned, until, keys.get(stream))
-            for stream, versioned in known.items()
-        }
+        loaded = {}
+        for stream, versioned in known.items():
+            try:
+                loaded[stream] = self._at(stream, versioned, until, keys.get(stream))
+            except Damaged as error:
+                if damaged is None:
+                    raise
+                damaged[stream] = error
         return {stream: versioned for stream, versioned in loaded.items() if versioned is not None}
 
     async def read(
