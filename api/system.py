@@ -18,8 +18,9 @@ from api.web.streams.stream_request import StreamRequests
 from domain import registry
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
-from domain.eventlog.migrations import log_exists, migrate_log
+from domain.eventlog.migrations import migrate_log
 from domain.eventlog.notifications import Listener
+from domain.eventlog.setup.log_id import log_exists
 from domain.eventlog.store import Store
 from domain.eventlog.tail import Tail
 from domain.writer.command_bus import Bus
