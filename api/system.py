@@ -32,6 +32,7 @@ from projections.engine.rebuild_progress import Progress
 from projections.executions.past import PastLists
 from projections.executions.projection import Executions
 from projections.history.time_travel import History
+from projections.log_lines.archive.reader import ArchivedLines
 from projections.log_lines.news import LogLineNotifier
 from projections.log_lines.reader import LogLinePages
 from projections.log_lines.stream import LogLineReader
@@ -118,7 +119,7 @@ def build(
         past_lists=PastLists(store),
         analytics_queries=AnalyticsQueries(),
         catalog=catalog_view,
-        logs=LogLinePages(store),
+        logs=LogLinePages(store, ArchivedLines(settings.archive, settings.archive_cache)),
         log_stream=LogLineReader(store),
         log_news=log_news,
         progress=Progress(store, [view.name for view in views]),

@@ -31,12 +31,12 @@ AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 class Serving:
     """The running service: where it is, its parts, and how to stop it."""
 
-    def __init__(self, conninfo: str, port: int = 0) -> None:
+    def __init__(self, conninfo: str, port: int = 0, data_dir: Path = Path()) -> None:
         migrate(conninfo, "executions")
         self.conninfo = conninfo
         self.log_id = log_id(conninfo, "executions")
         self.system: System = build(
-            Settings(data_dir=Path()), conninfo, MASTER_KEY, TOKEN, self.log_id
+            Settings(data_dir=data_dir), conninfo, MASTER_KEY, TOKEN, self.log_id
         )
         self._socket = socket.create_server(("127.0.0.1", port))
         self.port: int = self._socket.getsockname()[1]
@@ -84,9 +84,9 @@ class Serving:
 
 
 @contextmanager
-def serving(conninfo: str, port: int = 0) -> Iterator[Serving]:
+def serving(conninfo: str, port: int = 0, data_dir: Path = Path()) -> Iterator[Serving]:
     """A server that runs while the block does."""
-    made = Serving(conninfo, port)
+    made = Serving(conninfo, port, data_dir)
     made.start()
     try:
         yield made
