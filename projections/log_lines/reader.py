@@ -9,7 +9,7 @@ time. Messages and contexts are sealed: to search in them, lines are opened one 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ SEARCHED, SEARCHED_AT_ONCE = 5_000, 500
 """Lines that one request for a text opens at most, and between two moments for other requests."""
 EARLIER = timedelta(days=1)
 """No line of an execution was recorded so long before its creation, by whichever clock."""
-READ = """SELECT line.*, {more} FROM (
+READ = """SELECT line.*, more.value FROM (SELECT {more} AS value) AS more LEFT JOIN (
         (SELECT occurred_at, 0 AS origin, id, at, level, step, said, sealed FROM log_notes
             WHERE {where} AND (occurred_at, 0, id) {beyond} (%s, %s, %s)
             ORDER BY occurred_at {direction}, id {direction} LIMIT %s)
@@ -34,7 +34,7 @@ READ = """SELECT line.*, {more} FROM (
         (SELECT occurred_at, 1 AS origin, id, at, level, step, NULL, sealed FROM log_lines
             WHERE {where} AND (occurred_at, 1, id) {beyond} (%s, %s, %s)
             ORDER BY occurred_at {direction}, id {direction} LIMIT %s)
-    ) AS line ORDER BY occurred_at {direction}, origin {direction}, id {direction} LIMIT %s"""
+    ) AS line ON true ORDER BY occurred_at {direction}, origin {direction}, id {direction} LIMIT %s"""
 NOTHING_MORE = "NULL"
 ARCHIVED = "(SELECT coalesce(sum(lines), 0) FROM log_archive_lines WHERE execution = %s)::bigint"
 TOTAL = f"""SELECT (SELECT count(*) FROM log_lines WHERE execution = %s)
@@ -108,12 +108,12 @@ class LogLinePages:
         async with self._store.reader() as connection:
             query, values = _page(reading, created, ARCHIVED)
             rows = await (await connection.execute(query, values, prepare=False)).fetchall()
-            if rows and len(rows) <= limit:
-                total = len(rows) + rows[0][-1]
-            else:
+            lines = _lines_of(rows)
+            total = len(lines) + rows[0][-1]
+            if len(lines) > limit:
                 counted = await connection.execute(TOTAL, (execution, execution, execution))
                 [(total,)] = await counted.fetchall()
-        return [shown(Kept(*row[:-1]), key) for row in reversed(rows[:limit])], total
+        return [shown(line, key) for line in reversed(lines[:limit])], total
 
     async def _lines(self, reading: Reading, created: datetime, *, archived: bool) -> list[Kept]:
         """Lines in order, archived ones among them. A line that is on its way is in one of both."""
@@ -137,8 +137,12 @@ class LogLinePages:
 
 async def _rows(connection: AsyncConnection, reading: Reading, created: datetime) -> list[Kept]:
     query, values = _page(reading, created)
-    rows = await (await connection.execute(query, values, prepare=False)).fetchall()
-    return [Kept(*row[:-1]) for row in rows]
+    return _lines_of(await (await connection.execute(query, values, prepare=False)).fetchall())
+
+
+def _lines_of(rows: Sequence[Sequence[Any]]) -> list[Kept]:
+    """Where there is no line, there is one row without."""
+    return [Kept(*row[:-1]) for row in rows if row[0] is not None]
 
 
 def _page(reading: Reading, created: datetime, more: str = NOTHING_MORE) -> tuple[str, list[Any]]:
