@@ -18,8 +18,9 @@ from api.web.streams.stream_request import StreamRequests
 from domain import registry
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
-from domain.eventlog.migrations import log_exists, migrate_log
+from domain.eventlog.migrations import migrate_log
 from domain.eventlog.notifications import Listener
+from domain.eventlog.setup.log_id import log_exists
 from domain.eventlog.store import Store
 from domain.writer.command_bus import Bus
 from projections.analytics.queries import AnalyticsQueries
@@ -30,6 +31,7 @@ from projections.engine.rebuild_progress import Progress
 from projections.executions.past import PastLists
 from projections.executions.projection import Executions
 from projections.history.time_travel import History
+from projections.log_lines.archive.reader import ArchivedLines
 from projections.log_lines.news import LogLineNotifier
 from projections.log_lines.reader import LogLinePages
 from projections.log_lines.stream import LogLineReader
@@ -114,7 +116,7 @@ def build(
         past_lists=PastLists(store),
         analytics_queries=AnalyticsQueries(),
         catalog=catalog_view,
-        logs=LogLinePages(store),
+        logs=LogLinePages(store, ArchivedLines(settings.archive, settings.archive_cache)),
         log_stream=LogLineReader(store),
         log_news=log_news,
         progress=Progress(store, [view.name for view in views]),

@@ -75,10 +75,10 @@ PLACE = {
 
 ENTRY = {
     "type": "object",
-    "description": "A service, workflow, order or user",
+    "description": "A service, workflow, order, user or legal hold",
     "required": ["$type", "$id", "version", "position"],
     "properties": {
-        "$type": {"enum": ["Service", "BusinessWorkflow", "ServiceOrder", "User"]},
+        "$type": {"enum": ["Service", "BusinessWorkflow", "ServiceOrder", "User", "LegalHold"]},
         "$id": {"type": "string", "pattern": f"^{ID.pattern}$"},
         "version": {"type": "integer", "minimum": 1},
         "position": {"type": "integer", "minimum": 1},

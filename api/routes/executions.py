@@ -54,7 +54,9 @@ class ExecutionHandlers:
         versions = await expand(self._store, [document], relations, state.moment)
         if state.moment is None:
             await self._consistency.wait_for_log_lines(state.versioned)
-            latest, lines = await self._logs.latest(document["$id"])
+            latest, lines = await self._logs.latest(
+                document["$id"], created=state.versioned.state.created_at
+            )
             document = with_logs(document, latest, lines)
         tag = responses.Tag(state.versioned.version, lines, versions, state.counting)
         shown = document if chosen is None else chosen.shown(document)

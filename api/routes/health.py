@@ -22,6 +22,7 @@ from domain.json_forms import format_time
 from domain.writer.command_bus import Bus
 from projections.engine.position_tracker import PositionTracker
 from projections.engine.rebuild_progress import Progress
+from projections.log_lines.archive.verify import ages
 from projections.timers import due
 from workers.ownership import WORK, without_owner
 
@@ -164,6 +165,7 @@ class HealthHandlers:
             metrics.VIEW_POSITION.labels(progress.view).set(progress.position)
             metrics.VIEW_PARKED.labels(progress.view).set(progress.parked)
         await self._set_engine_metrics()
+        await self._set_archive_metrics()
         return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
 
     async def _set_engine_metrics(self) -> None:
@@ -174,6 +176,14 @@ class HealthHandlers:
         metrics.TIMERS_LATE.set(late.seconds(now))
         for work in WORK:
             metrics.WORK_OWNED.labels(work).set(work not in missing)
+
+    async def _set_archive_metrics(self) -> None:
+        found, now = await ages(self._store), self._clock()
+        for gauge, at in (
+            (metrics.LOG_LINES_AGE, found.oldest_line),
+            (metrics.ARCHIVE_AGE, found.last_archived),
+        ):
+            gauge.set(0 if at is None else max(0.0, (now - at).total_seconds()))
 
 
 def routes(handlers: HealthHandlers) -> tuple[Operation, ...]:

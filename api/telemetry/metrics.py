@@ -26,6 +26,12 @@ LOG_LINES_LEFT_OUT = Counter(
     "executions_log_lines_left_out_total",
     "Lines of the program's own log beyond those of their kind",
 )
+LOG_LINES_AGE = Gauge(
+    "executions_log_lines_age_seconds", "Age of the oldest log line that is not archived"
+)
+ARCHIVE_AGE = Gauge(
+    "executions_archive_age_seconds", "Time since log lines last left the database for the archive"
+)
 STREAMS = Gauge("executions_streams", "Open streams")
 
 

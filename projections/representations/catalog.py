@@ -1,4 +1,4 @@
-"""Services, workflows, orders, users and jobs as clients see them."""
+"""Services, workflows, orders, users, jobs and legal holds as clients see them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from domain.catalog.workflow import Workflow
 from domain.jobs.job import Job
 from domain.json_forms import format_time
 from domain.model import Versioned
+from domain.retention.hold import Hold
 
 
 def document(versioned: Versioned[Any]) -> dict[str, Any]:
-    """The service, workflow, order, user or job, whichever it is."""
+    """The service, workflow, order, user, job or hold, whichever it is."""
     match versioned.state:
         case Service():
             return service_document(versioned)
@@ -26,6 +27,8 @@ def document(versioned: Versioned[Any]) -> dict[str, Any]:
             return user_document(versioned)
         case Job():
             return job_document(versioned)
+        case Hold():
+            return hold_document(versioned)
         case other:
             raise TypeError(f"{type(other).__name__} is not of the catalog")
 
@@ -104,6 +107,26 @@ def job_document(versioned: Versioned[Job]) -> dict[str, Any]:
         "createdBy": job.created_by,
         "createdAt": format_time(job.created_at),
         "updatedAt": format_time(job.updated_at),
+    }
+    return _placed(versioned, members)
+
+
+def hold_document(versioned: Versioned[Hold]) -> dict[str, Any]:
+    """The legal hold as clients see it."""
+    hold, release = versioned.state, versioned.state.release
+    members = {
+        "$type": "LegalHold",
+        "$id": hold.id,
+        "status": hold.status,
+        "executions": list(hold.executions) or None,
+        "order": hold.order,
+        "service": hold.service,
+        "customer": hold.customer,
+        "reason": hold.reason,
+        "by": hold.by,
+        "at": format_time(hold.at),
+        "release": release
+        and {"reason": release.reason, "by": release.by, "at": format_time(release.at)},
     }
     return _placed(versioned, members)
 

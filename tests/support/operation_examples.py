@@ -66,6 +66,8 @@ BODIES: dict[str, Any] = {
     "cancelOrder": {"reason": "changed my mind"},
     "bulkExecutions": {"command": "cancel", "filter": {"tags": "eu"}, "reason": "not needed"},
     "cancelJob": {},
+    "placeHold": {"service": "sdr-service", "reason": "Audit of the year"},
+    "releaseHold": {"reason": "The audit is over"},
 }
 WITH_BODY = [operation for operation in OPERATIONS if operation.body is not None]
 

@@ -48,6 +48,9 @@ def path(operation: Operation, executions: Executions, catalog: Catalog, api: ht
     if kind == "jobs":
         job = api.post("/executions/bulk", json=BODIES["bulkExecutions"]).json()["$id"]
         return path_of(operation, str(job))
+    if kind == "holds":
+        hold = {"customer": catalog.customer, "reason": "Audit"}
+        return path_of(operation, str(api.post("/holds", json=hold).json()["$id"]))
     if kind != "executions":
         known = {f"{name}s": identity for name, identity in catalog._asdict().items()}
         return path_of(operation, {**known, "users": catalog.customer}.get(kind, "none"))
