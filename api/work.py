@@ -25,6 +25,7 @@ from projections.engine.runner import Runner
 from projections.executions.projection import Executions
 from projections.registry import all_projections
 from workers.jobs import JobWorker
+from workers.leases import LeaseWorker
 from workers.timers import TimerWorker
 from workers.webhooks.addresses import networks
 from workers.webhooks.deliveries import WebhookWorker
@@ -62,10 +63,12 @@ async def working(
     jobs = JobWorker(writer, store, Executions(store.codec), Catalog(store.codec), clock=clock)
     client = HttpClient(networks(webhook_allow))
     webhooks = WebhookWorker(Receiver(store, client), conninfo, schema, clock, random.random)
+    leases = LeaseWorker(writer, store, conninfo, schema, clock=clock)
     await store.open()
     listener.start()
     runner.start()
     timers.start()
+    leases.start()
     webhooks.start()
     jobs.start(conninfo)
     try:
@@ -74,6 +77,7 @@ async def working(
         await jobs.stop()
         await webhooks.stop()
         await client.close()
+        await leases.stop()
         await timers.stop()
         await runner.stop()
         await listener.stop()

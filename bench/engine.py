@@ -1,13 +1,13 @@
-"""What happens by itself: timers that fire, and what the process that works costs while nothing does."""
+"""What happens by itself: timers that fire, claims, and what the process that works costs while nothing does."""
 
 from __future__ import annotations
 
-from bench import engine_timers
+from bench import engine_claims, engine_timers
 from bench.figures import Report
 from bench.plan import Plan
 from bench.stand import Stand
 
-PARTS = (engine_timers.measure,)
+PARTS = (engine_timers.measure, engine_claims.measure)
 
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:

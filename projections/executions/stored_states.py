@@ -15,6 +15,7 @@ from psycopg import AsyncConnection
 from domain.damage import report
 from domain.errors import Damaged
 from domain.eventlog.codec import Codec, Snapshot, encode_state, sealed_json
+from domain.eventlog.heartbeats import heard
 from domain.eventlog.pg_arrays import columns
 from domain.execution.state import Execution
 from domain.model import Recorded, Versioned, replay
@@ -94,12 +95,15 @@ async def listed(
 ) -> list[Listed]:
     """What is shown of rows; the durations of those that go on count until `now`."""
     states = await read_states(connection, codec, rows)
+    heard_at = await heard(connection, states) if states else {}
     return [
         Listed(
             row.id,
             row.document
             if row.document is not None
-            else sealed_json(document(states[row.id].versioned, now)),
+            else sealed_json(
+                document(states[row.id].versioned, now, heard_at=heard_at.get(row.id))
+            ),
         )
         for row in rows
     ]
