@@ -25,7 +25,7 @@ from api.routes import (
     streams,
     webhooks,
 )
-from api.routes.engine import jobs
+from api.routes.engine import claims, inbox, jobs
 from api.routes.log_streams import LogLineStreams
 from api.system import System, running
 from api.web import headers as request_headers
@@ -56,6 +56,7 @@ def operations(system: System) -> tuple[Operation, ...]:
     catalog_handlers = _catalog(system, consistency)
     rows = (
         *commands.routes(command_handlers),
+        *claims.routes(claims.ClaimHandlers(system.dispatcher, system.bus, system.store)),
         *execution_lists.routes(_lists(system, consistency)),
         *analytics.routes(
             analytics.AnalyticsHandlers(system.store, system.analytics_queries, consistency)
@@ -74,6 +75,7 @@ def operations(system: System) -> tuple[Operation, ...]:
         ),
         *log_lines.routes(_log_lines(system, consistency)),
         *catalog.routes(catalog_handlers),
+        *inbox.routes(inbox.InboxHandlers(system.store, consistency)),
         *health.routes(_health(system)),
     )
     return (*rows, *documents.routes(documents.DocumentHandlers(rows)))
@@ -120,6 +122,7 @@ def _health(system: System) -> health.HealthHandlers:
         system.positions,
         system.progress,
         system.hub,
+        dispatcher=system.dispatcher,
         clock=system.clock,
     )
 

@@ -20,6 +20,7 @@ from domain.eventlog.encryption import KEY_BYTES, Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.notifications import Listener
 from domain.eventlog.store import Store
+from domain.supervisor import Part
 from domain.writer.guarded_writer import GuardedWriter
 from projections.catalog import Catalog
 from projections.engine.runner import Runner
@@ -27,6 +28,7 @@ from projections.executions.projection import Executions
 from projections.registry import all_projections
 from workers.archiver import Archiver, Retention
 from workers.jobs import JobWorker
+from workers.leases import LeaseWorker
 from workers.timers import TimerWorker
 from workers.webhooks.addresses import networks
 from workers.webhooks.deliveries import WebhookWorker
@@ -66,43 +68,27 @@ async def working(
     store = Store(conninfo, schema, registry.codec(), Keyring(vault), CONNECTIONS)
     clock = Clock()
     writer = GuardedWriter(store, clock, new_id, random.random)
-    timers = TimerWorker(writer, conninfo, schema, clock)
-    jobs = JobWorker(writer, store, Executions(store.codec), Catalog(store.codec), clock=clock)
     client = HttpClient(networks(webhook_allow))
-    webhooks = WebhookWorker(Receiver(store, client), conninfo, schema, clock, random.random)
-    archiver = (
-        Archiver(writer, store, conninfo, schema, retention, clock=clock) if retention else None
-    )
+    parts: list[Part] = [
+        *(listener, runner, TimerWorker(writer, conninfo, schema, clock)),
+        LeaseWorker(writer, store, conninfo, schema, clock=clock),
+        WebhookWorker(Receiver(store, client), conninfo, schema, clock, random.random),
+        JobWorker(
+            writer, store, Executions(store.codec), Catalog(store.codec), conninfo, clock=clock
+        ),
+    ]
+    if retention is not None:
+        parts.append(Archiver(writer, store, conninfo, schema, retention, clock=clock))
     await store.open()
-    listener.start()
-    runner.start()
-    timers.start()
-    webhooks.start()
-    jobs.start(conninfo)
+    for part in parts:
+        part.start()
     try:
-        async with _started(archiver):
-            yield runner
+        yield runner
     finally:
-        await jobs.stop()
-        await webhooks.stop()
+        for part in reversed(parts):
+            await part.stop()
         await client.close()
-        await timers.stop()
-        await runner.stop()
-        await listener.stop()
         await store.close()
-
-
-@asynccontextmanager
-async def _started(archiver: Archiver | None) -> AsyncIterator[None]:
-    """It archives while the block runs, where there is one."""
-    if archiver is None:
-        yield
-        return
-    archiver.start()
-    try:
-        yield
-    finally:
-        await archiver.stop()
 
 
 class Task(NamedTuple):

@@ -81,6 +81,11 @@ class Aggregate(State):
         """The customer and the provider that every event of this stream names."""
         return None, None
 
+    def require_worker(self, worker: str) -> None:
+        """Raises LeaseLost where a worker that names itself does not hold this aggregate; most are never
+        held by anyone.
+        """
+
     @property
     def weight(self) -> int:
         """How many parts it has, each of which takes a kilobyte or two of memory."""
@@ -169,7 +174,14 @@ class LogEntry:
     content: Mapping[str, Any]
 
 
-Recordable = Event | OtherStreamEvent | LogEntry
+@dataclass(frozen=True, slots=True)
+class SignOfLife:
+    """Who works on a stream was heard at a time. It is no event, and kept beside the log, the last alone."""
+
+    at: datetime
+
+
+Recordable = Event | OtherStreamEvent | LogEntry | SignOfLife
 """What a command may lead to."""
 
 

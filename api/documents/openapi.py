@@ -37,6 +37,11 @@ MATCH: Header = ("If-Match", 'Only at this version, like `"7"`, or at one of sev
 CAUSES: tuple[Header, ...] = (
     ("X-Correlation-Id", "Kept with the events", r"^[!-~]{1,128}$"),
     ("X-Causation-Id", "Kept with the events", r"^[!-~]{1,128}$"),
+    (
+        "X-Worker",
+        "The worker that sends it: refused where it has lost its lease",
+        r"^[!-~]{1,128}$",
+    ),
 )
 PREFER: Header = ("Prefer", "`return=minimal` answers only with the place of the execution", None)
 ANSWER_HEADERS: Mapping[str, str] = {

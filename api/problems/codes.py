@@ -66,6 +66,13 @@ PROBLEMS = {
         "the command was done already with other content.",
         "Send one of `allowedCommands`, or read the present state and decide again.",
     ),
+    "lease-lost": Problem(
+        409,
+        "Lease lost",
+        "The worker that is named, in `X-Worker` or in the body, does not hold this execution: its lease was "
+        "lost, as no sign of life came, or another one has claimed it, `claimedBy`.",
+        "Stop this work, and claim another execution. Send heartbeats more often than a lease lasts.",
+    ),
     "already-exists": Problem(
         409,
         "Already exists",

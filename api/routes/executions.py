@@ -49,7 +49,7 @@ class ExecutionHandlers:
         chosen = selection(listed(request, "fields"))
         if chosen and responses.wants_linked_data(request):
             raise Invalid.field("fields", "must be left out where linked data is asked for")
-        state = await self._reader.read(request)
+        state = await self._reader.read_whole(request)
         document, lines = state.document(), None
         versions = await expand(self._store, [document], relations, state.moment)
         if state.moment is None:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
+from api.claiming.dispatcher import Dispatcher
 from api.clock import Clock
 from api.streaming.hub import Hub
 from api.telemetry import metrics
@@ -20,6 +21,7 @@ from domain.errors import Overloaded
 from domain.eventlog.store import Store
 from domain.json_forms import format_time
 from domain.writer.command_bus import Bus
+from projections.claims.totals import claim_totals
 from projections.engine.position_tracker import PositionTracker
 from projections.engine.rebuild_progress import Progress
 from projections.log_lines.archive.verify import ages
@@ -72,6 +74,7 @@ class HealthHandlers:
         progress: Progress,
         hub: Hub,
         *,
+        dispatcher: Dispatcher,
         clock: Clock,
     ) -> None:
         self._bus = bus
@@ -79,6 +82,7 @@ class HealthHandlers:
         self._positions = positions
         self._progress = progress
         self._hub = hub
+        self._dispatcher = dispatcher
         self._clock = clock
 
     async def alive(self, _: Request) -> ASGIApp:
@@ -172,10 +176,16 @@ class HealthHandlers:
         async with self._store.reader() as connection:
             late = await due.late(connection, now := self._clock())
             missing = await without_owner(connection, self._store.schema)
+            claims = await claim_totals(connection)
         metrics.TIMERS_DUE.set(late.number)
         metrics.TIMERS_LATE.set(late.seconds(now))
         for work in WORK:
             metrics.WORK_OWNED.labels(work).set(work not in missing)
+        since = claims.queued_since or now
+        metrics.CLAIMS.set(claims.claimed)
+        metrics.LEASES_LOST.set(claims.lost)
+        metrics.CLAIMERS.set(len(self._dispatcher))
+        metrics.QUEUED_FOR.set((now - since).total_seconds())
 
     async def _set_archive_metrics(self) -> None:
         found, now = await ages(self._store), self._clock()

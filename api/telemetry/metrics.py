@@ -19,6 +19,12 @@ COMMANDS_WAITING = Gauge("executions_commands_waiting", "Commands that wait for 
 TIMERS_DUE = Gauge("executions_timers_due", "Timers that are due and have not been fired")
 TIMERS_LATE = Gauge("executions_timers_late_seconds", "For how long the oldest of them is due")
 WORK_OWNED = Gauge("executions_work_owned", "Whether a process does this kind of work", ["work"])
+CLAIMS = Gauge("executions_claims", "Claims since the log began")
+LEASES_LOST = Gauge("executions_leases_lost", "Leases that were lost since the log began")
+CLAIMERS = Gauge("executions_claimers_waiting", "Workers that wait here for an execution to claim")
+QUEUED_FOR = Gauge(
+    "executions_queued_seconds", "For how long the execution that was queued first has waited"
+)
 CONNECTIONS_CUT = Counter(
     "executions_connections_cut_total", "Connections that the server ended, by reason", ["reason"]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import orjson
@@ -42,8 +43,11 @@ def json(
     )
 
 
-def executed(request: Request, answer: Answer) -> Response:
-    """The answer to a command: the whole execution, or with `Prefer: return=minimal` its place."""
+def executed(request: Request, answer: Answer, heard_at: datetime | None = None) -> Response:
+    """The answer to a command: the whole execution, or with `Prefer: return=minimal` its place.
+
+    `heard_at` is when the heartbeat came, where the command is one.
+    """
     versioned = answer.versioned
     headers = {"etag": f'"{versioned.version}"', "log-position": str(versioned.position)}
     if answer.replayed:
@@ -54,7 +58,7 @@ def executed(request: Request, answer: Answer) -> Response:
     if (prefer := request.header("prefer")) is not None and wants_minimal(prefer):
         headers["preference-applied"] = "return=minimal"
         return json(place(versioned), headers, status)
-    return json(opened_json(versioned), headers, status)
+    return json(opened_json(versioned, heard_at), headers, status)
 
 
 def place(versioned: Versioned[Any]) -> dict[str, Any]:

@@ -58,6 +58,13 @@ CREATE TABLE IF NOT EXISTS data_keys (
     wrapped       bytea NOT NULL
 );
 
+-- When the worker of an execution last sent a heartbeat: no event, and only the last is kept. No index
+-- but the key, so that an update stays in its page.
+CREATE TABLE IF NOT EXISTS heartbeats (
+    execution text COLLATE "C" PRIMARY KEY,
+    at        timestamptz NOT NULL
+) WITH (fillfactor = 50);
+
 -- The one master key that wraps all data keys: its id, and a constant that it wrapped.
 CREATE TABLE IF NOT EXISTS master_key (
     single  boolean PRIMARY KEY DEFAULT true CHECK (single),

@@ -198,8 +198,10 @@ class Bus:
                 batch = await self._prepare(transaction, taken)
                 outcomes = self._decide(batch, taken)
                 snapshots = _snapshots(batch)
-                if batch.rows or batch.new_replies or batch.lines:
-                    await transaction.append(batch.rows, batch.new_replies, batch.now, batch.lines)
+                if batch.rows or batch.new_replies or batch.lines or batch.signs:
+                    await transaction.append(
+                        batch.rows, batch.new_replies, batch.now, batch.lines, batch.signs
+                    )
                 else:
                     await transaction.confirm()
         except OutcomeLost as lost:

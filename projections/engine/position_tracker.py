@@ -67,6 +67,10 @@ class PositionTracker:
                 await self._look()
         return True
 
+    async def moved(self, view: str, beyond: int, seconds: float) -> bool:
+        """Whether a view's rows go beyond a position within the time; it does not hurry for that."""
+        return await self._applied.wait(view, beyond + 1, seconds)
+
     async def progress(self) -> list[ViewProgress]:
         """Every view of the log, and what it has parked.
 

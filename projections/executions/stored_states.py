@@ -17,6 +17,7 @@ from psycopg import AsyncConnection
 from domain.damage import report
 from domain.errors import Damaged
 from domain.eventlog.codec import Codec, Snapshot, encode_state, sealed_json
+from domain.eventlog.heartbeats import heard
 from domain.eventlog.pg_arrays import columns
 from domain.execution.state import Execution
 from domain.lru import LruCache
@@ -114,16 +115,19 @@ class ShownRows:
             states[id_] = cached.versioned
             self._recent.put(id_, cached.versioned)
         self._recent.trim()
-        return [_listed(row, states.get(row.id), now) for row in rows]
+        heard_at = await heard(connection, states) if states else {}
+        return [_listed(row, states.get(row.id), now, heard_at.get(row.id)) for row in rows]
 
     def _known(self, row: StoredRow) -> Versioned[Execution] | None:
         state = self._recent.get(row.id) if row.document is None else None
         return state if state is not None and state.version == row.version else None
 
 
-def _listed(row: StoredRow, state: Versioned[Execution] | None, now: datetime) -> Listed:
+def _listed(
+    row: StoredRow, state: Versioned[Execution] | None, now: datetime, heard_at: datetime | None
+) -> Listed:
     if state is not None:
-        return Listed(row.id, sealed_json(document(state, now)))
+        return Listed(row.id, sealed_json(document(state, now, heard_at=heard_at)))
     if row.document is not None and crc32(row.document) == row.checksum:
         return Listed(row.id, row.document)
     report(Damaged(stream=STREAM + row.id, version=row.version))

@@ -15,9 +15,15 @@ from psycopg import AsyncConnection
 
 from domain.errors import Damaged
 from domain.eventlog import store
-from domain.eventlog.append import HeadMoved, OptimisticTransaction, Transaction, WrongGuess
+from domain.eventlog.append import (
+    HeadMoved,
+    OptimisticTransaction,
+    Transaction,
+    WrongGuess,
+)
 from domain.eventlog.codec import Codec, EventRow, LineRow, Snapshot
 from domain.eventlog.encryption import DataKey
+from domain.eventlog.heartbeats import NO_SIGNS, Signs
 from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey, Reply
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.queries import NEWEST
@@ -46,6 +52,7 @@ class MemoryLog:
         self.replies: dict[str, Kept] = {}
         self.keys: dict[str, bytes] = {}
         self.lines: list[LineRow] = []
+        self.heartbeats: dict[str, datetime] = {}
 
     def of(self, stream: str) -> Iterator[EventRow]:
         """The events of one stream, in order."""
@@ -221,6 +228,7 @@ class MemoryTransaction(Transaction):
         replies: Sequence[Reply],
         at: datetime,
         lines: Sequence[LineRow] = (),
+        signs: Signs = NO_SIGNS,
     ) -> None:
         log, streams = self._log, {event.stream for event in events}
         if await self.replies([reply.key for reply in replies], at - REPLIES_KEPT):
@@ -232,6 +240,7 @@ class MemoryTransaction(Transaction):
             taken.add((event.stream, event.version))
         log.events += events
         log.lines += lines
+        log.heartbeats |= signs
         log.at = at if events else log.at
         log.keys |= self._states.keyring.unsaved(streams)
         log.replies |= {reply.key: Kept(reply, at) for reply in replies}
@@ -250,11 +259,12 @@ class MemoryAttempt(MemoryTransaction, OptimisticTransaction):
         replies: Sequence[Reply],
         at: datetime,
         lines: Sequence[LineRow] = (),
+        signs: Signs = NO_SIGNS,
     ) -> None:
         async with self._log.lock:
             await self.confirm()
             try:
-                await super().append(events, replies, at, lines)
+                await super().append(events, replies, at, lines, signs)
             except psycopg.errors.UniqueViolation:
                 raise WrongGuess from None
 

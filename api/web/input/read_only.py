@@ -19,7 +19,7 @@ from projections.representations.execution_schema import ServiceExecution
 RELATIONS = frozenset({"order", "service", "workflow", "customer", "provider"})
 COUNTING = frozenset({"duration", "activeDuration"})
 """Members of `metrics` that grow while an execution has not ended."""
-UNCHECKED = frozenset({"$context", "logs", "logsTotal"})
+UNCHECKED = frozenset({"$context", "logs", "logsTotal", "lastHeartbeatAt"})
 """What is read with a document and is no part of its version."""
 
 
@@ -74,4 +74,6 @@ def _is_shown(name: str, value: Any, shown: dict[str, Any], state: Execution) ->
     before = shown.get(name)
     if name == "metrics" and not state.final and isinstance(value, dict):
         value, before = _without_counting(value), _without_counting(shown[name])
+    if name == "claimedBy" and isinstance(value, dict) and isinstance(before, dict):
+        value, before = value.get("worker"), before.get("worker")  # until when, heartbeats say
     return bool(value == before)

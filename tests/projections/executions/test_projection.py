@@ -17,13 +17,8 @@ from psycopg.sql import SQL, Identifier
 from domain import registry
 from domain.eventlog.codec import sealed_json
 from domain.eventlog.sessions import session_options
-from domain.execution.events import (
-    CheckpointSaved,
-    ExecutionFailed,
-    ExecutionUpdated,
-    ProgressUpdated,
-    RetryScheduled,
-)
+from domain.execution.events import ExecutionFailed, ExecutionUpdated, RetryScheduled
+from domain.execution.progress_events import CheckpointSaved, ProgressUpdated
 from domain.execution.step_events import StepCompleted, StepStarted
 from domain.execution.types import ExecutionError
 from domain.model import Recorded
