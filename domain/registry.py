@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from domain.catalog import order, service, user, workflow
+from domain.catalog import order, service, user, webhook, webhook_commands, workflow
 from domain.catalog.confirm_order import ConfirmOrder
 from domain.eventlog.codec import Codec
 from domain.execution import commands, events
@@ -19,6 +19,7 @@ STATES: dict[str, type[Aggregate]] = {
     "order": order.Order,
     "user": user.User,
     "job": job.Job,
+    "webhook": webhook.Hook,
 }
 """Each state by the kind of its stream: the part of its name before the slash."""
 EVENTS: tuple[type[Event], ...] = (
@@ -28,6 +29,7 @@ EVENTS: tuple[type[Event], ...] = (
     *order.EVENTS,
     *user.EVENTS,
     *job.EVENTS,
+    *webhook.EVENTS,
 )
 COMMANDS: dict[str, dict[str, type[Command[Any]]]] = {
     "execution": {**commands.COMMANDS},
@@ -36,6 +38,7 @@ COMMANDS: dict[str, dict[str, type[Command[Any]]]] = {
     "order": {**order.COMMANDS, ConfirmOrder.wire_name: ConfirmOrder},
     "user": {**user.COMMANDS},
     "job": {**job.COMMANDS},
+    "webhook": {**webhook_commands.COMMANDS},
 }
 """What clients may send, by kind of stream and by word."""
 

@@ -15,6 +15,7 @@ from api.web.ids import checked_new_id
 from api.web.input.command_body import C, built, fields, parsed
 from api.web.input.command_members import prepare
 from api.web.input.read_only import is_read_before, without_unchanged
+from api.web.input.webhook_plans import WebhookPlans, plans_of
 from api.web.operation import Handler, Operation, Parameter, Prepare, PreparedCommand
 from api.web.request import Request
 from api.web.responses import DONE, executed
@@ -71,6 +72,7 @@ class CommandHandlers:
         bus: Bus,
         store: Store,
         history: History,
+        plans: WebhookPlans,
         *,
         new_id: NewId,
         clock: Callable[[], datetime],
@@ -78,6 +80,7 @@ class CommandHandlers:
         self._bus = bus
         self._store = store
         self._history = history
+        self._plans = plans
         self._new_id = new_id
         self._clock = clock
 
@@ -129,12 +132,16 @@ class CommandHandlers:
     async def _send(self, request: Request, prepared: PreparedCommand) -> ASGIApp:
         if is_dry_run(request):
             return await dry_run_answer(self._bus, prepared.message)
-        return prepared.respond(await self._bus.send(prepared.message))
+        if not prepared.waits:
+            return prepared.respond(await self._bus.send(prepared.message))
+        await self._plans.require(prepared.message.command)
+        answer = await self._bus.send(prepared.message)
+        return executed(request, answer, await self._plans.secrets(prepared.message, answer))
 
 
 def _prepared(request: Request, identity: str, command: Command[Any]) -> PreparedCommand:
     message = request.message(f"execution/{identity}", command)
-    return PreparedCommand(message, partial(executed, request))
+    return PreparedCommand(message, partial(executed, request), bool(plans_of(command)))
 
 
 def creation(request: Request, command: type[C], kind: str, new_id: NewId) -> tuple[str, C]:

@@ -42,8 +42,12 @@ def json(
     )
 
 
-def executed(request: Request, answer: Answer) -> Response:
-    """The answer to a command: the whole execution, or with `Prefer: return=minimal` its place."""
+def executed(
+    request: Request, answer: Answer, more: Mapping[str, dict[str, str]] | None = None
+) -> Response:
+    """The answer to a command: the whole execution, or with `Prefer: return=minimal` its place. `more` are
+    members of webhooks, by their ids.
+    """
     versioned = answer.versioned
     headers = {"etag": f'"{versioned.version}"', "log-position": str(versioned.position)}
     if answer.replayed:
@@ -54,7 +58,7 @@ def executed(request: Request, answer: Answer) -> Response:
     if (prefer := request.header("prefer")) is not None and wants_minimal(prefer):
         headers["preference-applied"] = "return=minimal"
         return json(place(versioned), headers, status)
-    return json(opened_json(versioned), headers, status)
+    return json(opened_json(versioned, more), headers, status)
 
 
 def place(versioned: Versioned[Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Services, workflows, orders, users and jobs as clients see them."""
+"""Services, workflows, orders, users, jobs and webhooks as clients see them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from typing import Any
 from domain.catalog.order import Order
 from domain.catalog.service import Service
 from domain.catalog.user import User
+from domain.catalog.webhook import Hook
 from domain.catalog.workflow import Workflow
 from domain.jobs.job import Job
 from domain.json_forms import format_time
 from domain.model import Versioned
+from projections.representations.values import webhook_document
 
 
 def document(versioned: Versioned[Any]) -> dict[str, Any]:
-    """The service, workflow, order, user or job, whichever it is."""
+    """The service, workflow, order, user, job or webhook, whichever it is."""
     match versioned.state:
         case Service():
             return service_document(versioned)
@@ -26,6 +28,8 @@ def document(versioned: Versioned[Any]) -> dict[str, Any]:
             return user_document(versioned)
         case Job():
             return job_document(versioned)
+        case Hook():
+            return hook_document(versioned)
         case other:
             raise TypeError(f"{type(other).__name__} is not of the catalog")
 
@@ -68,6 +72,24 @@ def user_document(versioned: Versioned[User]) -> dict[str, Any]:
         "$id": user.id,
         "name": user.name,
         "kind": user.kind,
+    }
+    return _placed(versioned, members)
+
+
+def hook_document(versioned: Versioned[Hook]) -> dict[str, Any]:
+    """The webhook as clients see it: no secrets. One of an execution has its settings there."""
+    hook = versioned.state
+    settings = {} if hook.settings is None else webhook_document(hook.settings)
+    members = {
+        "$type": "Webhook",
+        "$id": hook.id,
+        "execution": hook.execution,
+        **{name: value for name, value in settings.items() if name != "id"},
+        "filter": hook.filter,
+        "status": "removed" if hook.removed else "disabled" if hook.disabled else "active",
+        "disabledBecause": hook.disabled,
+        "failingSince": hook.failing_since and format_time(hook.failing_since),
+        "secretOverlapUntil": hook.overlap_until and format_time(hook.overlap_until),
     }
     return _placed(versioned, members)
 

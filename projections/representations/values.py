@@ -6,7 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 from domain.execution.retry_policy import RetryPolicy
-from domain.execution.types import ExecutionError, Webhook
+from domain.execution.types import ExecutionError
+from domain.execution.webhook import Webhook
+from domain.execution.webhook_url import masked
 from domain.json_forms import in_milliseconds
 from domain.sealing import MASKED
 from domain.types import Assignee
@@ -43,7 +45,7 @@ def assignee_document(assignee: Assignee) -> dict[str, Any]:
 def webhook_document(webhook: Webhook) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "id": webhook.id,
-        "url": webhook.url,
+        "url": masked(webhook.url),
         "events": list(webhook.events),
     }
     if webhook.headers:
