@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bench import engine_timers
+from bench import engine_timers, engine_webhooks
 from bench.figures import Report
 from bench.plan import Plan
 from bench.stand import Stand
 
-PARTS = (engine_timers.measure,)
+PARTS = (engine_timers.measure, engine_webhooks.measure)
 
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
