@@ -184,8 +184,9 @@ DO $$ BEGIN
         INSERT INTO webhook_progress (webhook, failing_since, last_at, status, latency, answer, error)
             SELECT CASE WHEN webhook LIKE 'wh-%' THEN execution || '/' ELSE '' END || webhook, failing_since,
                 last_at, status, latency, answer, error FROM webhook_calls ON CONFLICT DO NOTHING;
-        DROP TABLE deliveries, webhook_calls;
-        ALTER TABLE webhook_head DROP COLUMN IF EXISTS since;
+        DROP TABLE deliveries;
     END IF;
 END $$;
+DROP TABLE IF EXISTS webhook_calls;
+ALTER TABLE webhook_head DROP COLUMN IF EXISTS since;
 INSERT INTO webhook_head SELECT true, position FROM head ON CONFLICT DO NOTHING;
