@@ -205,7 +205,7 @@ class Calls:
             for event in waiting:
                 if not await self._deliver(endpoint, event):
                     return
-        except Overloaded:  # the outage is in the log
+        except (Overloaded, *OUTAGES):  # the outage is in the log
             await asyncio.sleep(AFTER_MISTAKE)
         except Exception:
             log.exception("webhook could not be served", webhook=waiting[0].lane.webhook)

@@ -104,8 +104,8 @@ def _final(row: EventRow) -> bool:
     if row.type != ExecutionFailed.type:
         return True
     try:
-        return bool(ExecutionFailed.model_validate_json(row.data, strict=False).final)
-    except ValueError:
+        return orjson.loads(row.data).get("final") is not False
+    except ValueError:  # it is damaged, and is sent as such
         return True
 
 

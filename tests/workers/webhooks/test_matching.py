@@ -27,7 +27,7 @@ def hook(name: str, *events: str, since: int = 0, **wanted: Any) -> HookFilter:
 
 def event(type_: str, stream: str = "execution/e", position: int = 5, **meta: str) -> Happened:
     known = orjson.dumps({"by": "tester", "customer": "c", "provider": "p", **meta}).decode()
-    data = b'{"error":{"code":"X","message":"m"},"final":false,"willRetry":true}'
+    data = b'{"error":{"code":"X","message":{"$sealed":"1.abc"}},"final":false,"willRetry":true}'
     return Happened.read(EventRow(position, 1, NOON, stream, type_, known, data))
 
 
