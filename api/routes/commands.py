@@ -14,7 +14,7 @@ from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
 from api.web.ids import checked_new_id
 from api.web.input.command_body import C, built, fields, parsed
 from api.web.input.command_members import prepare
-from api.web.input.read_only import is_read_before, without_unchanged
+from api.web.input.read_only import is_read_before, without_shown, without_unchanged
 from api.web.input.webhook_plans import WebhookPlans, plans_of
 from api.web.operation import Handler, Operation, Parameter, Prepare, PreparedCommand
 from api.web.request import Request
@@ -111,6 +111,8 @@ class CommandHandlers:
     async def update(self, request: Request) -> ASGIApp:
         """Change settings; a document that was read before may be sent back whole."""
         given, stream = fields(request.body), f"execution/{request.path['id']}"
+        if "webhooks" in given:
+            given["webhooks"] = without_shown(given["webhooks"])
         if is_read_before(given):
             versioned = await self._store.load(stream)
             if versioned is None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BeforeValidator, Field, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema
 
 from domain.catalog.webhook import (
     Hook,
@@ -31,6 +31,14 @@ Parties = tuple[str | None, str | None]
 """A customer and a provider."""
 DAY = 86_400_000
 OVERLAP = timedelta(hours=24)
+BEGINS = {
+    "description": "`start`, `now`, a position or a time",
+    "anyOf": [
+        {"type": "string", "maxLength": 40},
+        {"type": "integer", "minimum": 0},
+        {"type": "null"},
+    ],
+}
 NEW = "new"
 """Stands for the id of a webhook that has none yet."""
 MISSING = "There is no such webhook."
@@ -56,9 +64,12 @@ class CreateWebhook(Creation[Hook]):
     headers: Headers | None = None
     format: Format | None = None
     filter: JsonObject | None = None
-    begins: Annotated[str | None, BeforeValidator(_whole)] = Field(
-        None, alias="from", max_length=40, description="start, now, a position or a time"
-    )
+    begins: Annotated[
+        str | None,
+        BeforeValidator(_whole),
+        Field(alias="from", max_length=40),
+        WithJsonSchema(BEGINS),
+    ] = None
 
     def create(self, context: Context) -> Iterator[Event]:
         plan = _plan(self.url, self.events, self.headers, self.format)
