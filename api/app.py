@@ -24,7 +24,7 @@ from api.routes import (
     steps,
     streams,
 )
-from api.routes.engine import jobs
+from api.routes.engine import claims, inbox, jobs
 from api.routes.log_streams import LogLineStreams
 from api.routes.webhooks import rows as webhooks
 from api.system import System, running
@@ -47,7 +47,7 @@ def operations(system: System) -> tuple[Operation, ...]:
     """All rows. Routes are tried in this order: the most frequent first, and a literal segment before
     a parameter in its place.
     """
-    consistency = Consistency(system.store, system.positions)
+    consistency = Consistency(system.store, system.positions, system.hub.of_log)
     reader = StateReader(system.history, consistency, system.clock)
     command_handlers = commands.CommandHandlers(
         system.bus,
@@ -61,6 +61,7 @@ def operations(system: System) -> tuple[Operation, ...]:
     catalog_handlers = _catalog(system, consistency)
     rows = (
         *commands.routes(command_handlers),
+        *claims.routes(claims.ClaimHandlers(system.dispatcher, system.bus, system.store)),
         *execution_lists.routes(_lists(system, consistency)),
         *analytics.routes(
             analytics.AnalyticsHandlers(system.store, system.analytics_queries, consistency)
@@ -79,6 +80,7 @@ def operations(system: System) -> tuple[Operation, ...]:
         ),
         *log_lines.routes(_log_lines(system, consistency)),
         *catalog.routes(catalog_handlers),
+        *inbox.routes(inbox.InboxHandlers(system.store, consistency)),
         *health.routes(_health(system)),
     )
     return (*rows, *documents.routes(documents.DocumentHandlers(rows)))
@@ -142,6 +144,7 @@ def _health(system: System) -> health.HealthHandlers:
         system.positions,
         system.progress,
         system.hub,
+        dispatcher=system.dispatcher,
         clock=system.clock,
     )
 

@@ -59,6 +59,7 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._system.hub.close()
+        self._system.dispatcher.close()
         super().handle_exit(sig, frame)
         # Uvicorn would end by raising the signal again, before the database is stopped in order.
         self._captured_signals.clear()

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -41,6 +42,15 @@ def of_networks(text: str) -> str:
     return text
 
 
+def of_archive(url: str) -> str:
+    """Where archive files go. Raises ValueError where that can be no archive."""
+    parts = urlsplit(url)
+    local = parts.scheme == "file" and not parts.netloc and parts.path.startswith("/")
+    if not (local or (parts.scheme in ("s3", "gs", "az") and parts.netloc)):
+        raise ValueError("must be like file:///folder, s3://bucket/path, gs://… or az://…")
+    return url
+
+
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Settings:
     """How one process of the service is set up.
@@ -64,7 +74,24 @@ class Settings:
     stream_limit: Annotated[int, Field(ge=1)] = 15_000
     connections_per_address: Annotated[int, Field(ge=1)] | None = None
     webhook_allow: Annotated[str, AfterValidator(of_networks)] = ""
+    archive_url: Annotated[str, AfterValidator(of_archive)] | None = None
+    log_days: Annotated[int, Field(ge=1, le=36_500)] = 30
     database_connections: Annotated[int, Field(ge=2, le=1000)] = 10
+
+    @property
+    def archive(self) -> str:
+        """The URL of the archive: by default a folder of the data directory."""
+        return self.archive_url or (self.data_dir.absolute() / "archive").as_uri()
+
+    @property
+    def archive_cache(self) -> Path:
+        """Where copies are kept of archive files that are elsewhere."""
+        return self.data_dir / "archive-cache"
+
+    @property
+    def archiving(self) -> Path:
+        """Where files are that are on their way to the archive."""
+        return self.data_dir.absolute() / "archiving"
 
 
 def read(environment: Mapping[str, str] | None = None, **overrides: object) -> Settings:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from api.access.identity import Access
+from api.claiming.dispatcher import Dispatcher
 from api.clock import Clock, new_id
 from api.settings import Settings
 from api.streaming.hub import Hub
@@ -19,9 +20,11 @@ from api.web.streams.stream_request import StreamRequests
 from domain import registry
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
-from domain.eventlog.migrations import log_exists, migrate_log
+from domain.eventlog.migrations import migrate_log
 from domain.eventlog.notifications import Listener
+from domain.eventlog.setup.log_id import log_exists
 from domain.eventlog.store import Store
+from domain.supervisor import Part
 from domain.writer.command_bus import Bus
 from projections.analytics.queries import AnalyticsQueries
 from projections.catalog import Catalog
@@ -31,6 +34,7 @@ from projections.engine.rebuild_progress import Progress
 from projections.executions.past import PastLists
 from projections.executions.projection import Executions
 from projections.history.time_travel import History
+from projections.log_lines.archive.reader import ArchivedLines
 from projections.log_lines.news import LogLineNotifier
 from projections.log_lines.reader import LogLinePages
 from projections.log_lines.stream import LogLineReader
@@ -45,6 +49,7 @@ class System:
     store: Store
     clock: Clock
     bus: Bus
+    dispatcher: Dispatcher
     access: Access
     bodies: Bodies
     listener: Listener
@@ -90,7 +95,7 @@ def build(
     """All parts, wired but not started. `of_log` is the id of the log."""
     codec, schema, keyring = registry.codec(), settings.schema, Keyring(Vault(master_key))
     store = Store(conninfo, schema, codec, keyring, settings.database_connections)
-    listener = Listener(conninfo, schema)
+    listener, clock = Listener(conninfo, schema), Clock()
     hub = new_hub(store, listener, schema, settings.stream_limit, of_log)
     executions_view, _, catalog_view, *_ = views = all_projections(codec)
     positions = PositionTracker(store, listener, schema)
@@ -100,11 +105,12 @@ def build(
         hub.logs.appended()
         log_news.appended()
 
-    clock = Clock()
+    bus = _writer(store, clock, settings.queue_limit, lines_written)
     return System(
         store=store,
         clock=clock,
-        bus=_writer(store, clock, settings.queue_limit, lines_written),
+        bus=bus,
+        dispatcher=Dispatcher(bus, store, positions),
         access=Access(admin_token),
         bodies=Bodies(),
         listener=listener,
@@ -116,7 +122,7 @@ def build(
         past_lists=PastLists(store),
         analytics_queries=AnalyticsQueries(),
         catalog=catalog_view,
-        logs=LogLinePages(store),
+        logs=LogLinePages(store, ArchivedLines(settings.archive, settings.archive_cache)),
         log_stream=LogLineReader(store),
         log_news=log_news,
         progress=Progress(store, [view.name for view in views]),
@@ -140,18 +146,16 @@ def _writer(store: Store, clock: Clock, limit: int, lines_written: Callable[[], 
 async def running(system: System) -> AsyncIterator[None]:
     """The parts started, in order, and stopped in the opposite one."""
     await system.store.open()
-    system.listener.start()
-    system.bus.start()
-    system.positions.start()
-    system.hub.start()
-    system.log_news.start()
+    parts: tuple[Part, ...] = (
+        *(system.listener, system.positions, system.bus, system.dispatcher),
+        *(system.hub, system.log_news),
+    )
+    for part in parts:
+        part.start()
     try:
         yield
     finally:
         await system.webhooks.client.close()
-        await system.log_news.stop()
-        await system.hub.stop()
-        await system.bus.stop()
-        await system.positions.stop()
-        await system.listener.stop()
+        for part in reversed(parts):
+            await part.stop()
         await system.store.close()

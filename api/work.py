@@ -10,6 +10,7 @@ import random
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from api.clock import Clock, new_id
@@ -19,12 +20,15 @@ from domain.eventlog.encryption import KEY_BYTES, Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.notifications import Listener
 from domain.eventlog.store import Store
+from domain.supervisor import Part
 from domain.writer.guarded_writer import GuardedWriter
 from projections.catalog import Catalog
 from projections.engine.runner import Runner
 from projections.executions.projection import Executions
 from projections.registry import all_projections
+from workers.archiver import Archiver, Retention
 from workers.jobs import JobWorker
+from workers.leases import LeaseWorker
 from workers.timers import TimerWorker
 from workers.webhooks.addresses import networks
 from workers.webhooks.deliveries import WebhookWorker
@@ -49,41 +53,49 @@ def new_runner(conninfo: str, schema: str, listener: Listener) -> Runner:
 
 @asynccontextmanager
 async def working(
-    conninfo: str, schema: str, master_key: bytes, webhook_allow: str = ""
+    conninfo: str,
+    schema: str,
+    master_key: bytes,
+    webhook_allow: str = "",
+    retention: Retention | None = None,
 ) -> AsyncIterator[Runner]:
-    """The views follow the log, timers are fired and webhooks are called, while the block runs."""
+    """The views follow the log, timers are fired, webhooks are called and, where a `retention` says how,
+    log lines are archived, while the block runs.
+    """
     listener = Listener(conninfo, schema)
     runner = new_runner(conninfo, schema, listener)
     vault = Vault(master_key)
     store = Store(conninfo, schema, registry.codec(), Keyring(vault), CONNECTIONS)
     clock = Clock()
     writer = GuardedWriter(store, clock, new_id, random.random)
-    timers = TimerWorker(writer, conninfo, schema, clock)
-    jobs = JobWorker(writer, store, Executions(store.codec), Catalog(store.codec), clock=clock)
     client = HttpClient(networks(webhook_allow))
     receiver = Receiver(store, client)
-    webhooks = WebhookWorker(receiver, store, writer, conninfo, clock=clock, chance=random.random)
+    parts: list[Part] = [
+        *(listener, runner, TimerWorker(writer, conninfo, schema, clock)),
+        LeaseWorker(writer, store, conninfo, schema, clock=clock),
+        WebhookWorker(receiver, store, writer, conninfo, clock=clock, chance=random.random),
+        JobWorker(
+            writer, store, Executions(store.codec), Catalog(store.codec), conninfo, clock=clock
+        ),
+    ]
+    if retention is not None:
+        parts.append(Archiver(writer, store, conninfo, schema, retention, clock=clock))
     await store.open()
-    listener.start()
-    runner.start()
-    timers.start()
-    webhooks.start()
-    jobs.start(conninfo)
+    for part in parts:
+        part.start()
     try:
         yield runner
     finally:
-        await jobs.stop()
-        await webhooks.stop()
+        for part in reversed(parts):
+            await part.stop()
         await client.close()
-        await timers.stop()
-        await runner.stop()
-        await listener.stop()
         await store.close()
 
 
 class Task(NamedTuple):
-    """Which log a process works for, how much it says about that, and which networks
-    webhooks may reach besides public ones. The master key is in hexadecimal.
+    """Which log a process works for, how much it says about that, which networks webhooks may reach
+    besides public ones, where log lines are archived after how many days, and a folder for files on their
+    way there. The master key is in hexadecimal.
     """
 
     conninfo: str
@@ -91,12 +103,27 @@ class Task(NamedTuple):
     master_key: str
     log_level: str
     webhook_allow: str = ""
+    archive: str = ""
+    log_days: int = 30
+    work: str = ""
+
+    @property
+    def retention(self) -> Retention | None:
+        """Where archived log lines go, and when; None where they are not archived."""
+        return Retention(self.archive, self.log_days, Path(self.work)) if self.archive else None
 
 
 def task_of(settings: Settings, conninfo: str, master_key: bytes) -> Task:
     """The task that the settings give a process."""
     return Task(
-        conninfo, settings.schema, master_key.hex(), settings.log_level, settings.webhook_allow
+        conninfo,
+        settings.schema,
+        master_key.hex(),
+        settings.log_level,
+        settings.webhook_allow,
+        settings.archive,
+        settings.log_days,
+        str(settings.archiving),
     )
 
 
@@ -111,7 +138,7 @@ async def _until_stopped(task: Task, watch: Callable[[], object]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     key = bytes.fromhex(task.master_key)
-    async with working(task.conninfo, task.schema, key, task.webhook_allow):
+    async with working(task.conninfo, task.schema, key, task.webhook_allow, task.retention):
         while not stopped.is_set():
             watch()
             with suppress(TimeoutError):

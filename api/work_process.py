@@ -41,6 +41,8 @@ class WorkProcess:
         self._ended_at: float | None = None
         self._pause = 0.0
         """Seconds; 0 where it has lived for long."""
+        self._asked = False
+        """Whether it was asked to end."""
 
     def __enter__(self) -> Self:
         self._start()
@@ -66,7 +68,7 @@ class WorkProcess:
             lived = now - self._started_at > LONGEST_PAUSE
             pause = min(max(2 * self._pause, SHORTEST_PAUSE), LONGEST_PAUSE)
             self._pause = 0.0 if lived else pause
-            log.error("work process ended, and starts again", status=status)
+            self._say_ended(status)
             with self._process:  # closes its standard input
                 pass
         if now >= self._ended_at + self._pause:
@@ -75,7 +77,12 @@ class WorkProcess:
     def start_again(self) -> None:
         """Let it end, and be started again: it takes the clock as it is then."""
         if self._process is not None:
+            self._asked = True
             self._process.terminate()
+
+    def _say_ended(self, status: int) -> None:
+        say, self._asked = log.info if self._asked else log.error, False
+        say("work process ended, and starts again", status=status)
 
     def _start(self) -> None:
         # A session of its own: Ctrl-C is for the server, which ends it.

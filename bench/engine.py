@@ -1,13 +1,20 @@
-"""What happens by itself: timers that fire, and what the process that works costs while nothing does."""
+"""What happens by itself: timers that fire, claims, log lines that are archived, and what the process that
+works costs while nothing does.
+"""
 
 from __future__ import annotations
 
-from bench import engine_timers, engine_webhooks
+from bench import engine_claims, engine_logs, engine_timers, engine_webhooks
 from bench.figures import Report
 from bench.plan import Plan
 from bench.stand import Stand
 
-PARTS = (engine_timers.measure, engine_webhooks.measure)
+PARTS = (
+    engine_timers.measure,
+    engine_claims.measure,
+    engine_logs.measure,
+    engine_webhooks.measure,
+)
 
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:

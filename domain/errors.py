@@ -43,6 +43,18 @@ class IllegalTransition(DomainError):
     code = "illegal-transition"
 
 
+class LeaseLost(DomainError):
+    """The worker that is named does not hold this execution; claim another."""
+
+    code = "lease-lost"
+
+
+class Taken(DomainError):
+    """The execution is not to be claimed: it is not queued, or another than was asked for."""
+
+    code = "illegal-transition"
+
+
 class VersionMismatch(DomainError):
     """The state has moved on since the version in If-Match; read it again, then decide."""
 

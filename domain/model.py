@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
+from functools import cache
 from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -45,11 +46,28 @@ class State:
     copying its `__dict__` 2 µs, and every event of the log pays it.
     """
 
+    @classmethod
+    def made(cls, **members: object) -> Self:
+        """A new state. The constructor does the same, checked by mypy, but in eight times the time.
+
+        Members that are left out have their defaults; those whose default is made by a factory must be given.
+        """
+        kind: Any = cls
+        new = object.__new__(cls)
+        object.__setattr__(new, "__dict__", {**defaults(kind), **members})
+        return new
+
     def evolve(self, **changes: object) -> Self:
         """The same state with `changes`; nothing is validated, as what happened has happened."""
         new = object.__new__(type(self))
         object.__setattr__(new, "__dict__", {**self.__dict__, **changes})
         return new
+
+
+@cache
+def defaults(kind: type[Any]) -> dict[str, Any]:
+    """The members of a kind of state that have a default, which is not made by a factory."""
+    return {field.name: field.default for field in fields(kind) if field.default is not MISSING}
 
 
 @dataclass(frozen=True)
@@ -62,6 +80,11 @@ class Aggregate(State):
     def parties(self) -> tuple[str | None, str | None]:
         """The customer and the provider that every event of this stream names."""
         return None, None
+
+    def require_worker(self, worker: str) -> None:
+        """Raises LeaseLost where a worker that names itself does not hold this aggregate; most are never
+        held by anyone.
+        """
 
     @property
     def weight(self) -> int:
@@ -151,7 +174,14 @@ class LogEntry:
     content: Mapping[str, Any]
 
 
-Recordable = Event | OtherStreamEvent | LogEntry
+@dataclass(frozen=True, slots=True)
+class SignOfLife:
+    """Who works on a stream was heard at a time. It is no event, and kept beside the log, the last alone."""
+
+    at: datetime
+
+
+Recordable = Event | OtherStreamEvent | LogEntry | SignOfLife
 """What a command may lead to."""
 
 

@@ -11,6 +11,7 @@ from domain.execution import commands, events
 from domain.execution.state import Execution
 from domain.jobs import job
 from domain.model import Aggregate, Command, Event
+from domain.retention import archived_day, hold
 
 STATES: dict[str, type[Aggregate]] = {
     "execution": Execution,
@@ -19,6 +20,8 @@ STATES: dict[str, type[Aggregate]] = {
     "order": order.Order,
     "user": user.User,
     "job": job.Job,
+    "hold": hold.Hold,
+    "archive": archived_day.ArchivedDay,
     "webhook": webhook.Hook,
 }
 """Each state by the kind of its stream: the part of its name before the slash."""
@@ -29,6 +32,8 @@ EVENTS: tuple[type[Event], ...] = (
     *order.EVENTS,
     *user.EVENTS,
     *job.EVENTS,
+    *hold.EVENTS,
+    *archived_day.EVENTS,
     *webhook.EVENTS,
 )
 COMMANDS: dict[str, dict[str, type[Command[Any]]]] = {
@@ -38,6 +43,7 @@ COMMANDS: dict[str, dict[str, type[Command[Any]]]] = {
     "order": {**order.COMMANDS, ConfirmOrder.wire_name: ConfirmOrder},
     "user": {**user.COMMANDS},
     "job": {**job.COMMANDS},
+    "hold": {**hold.COMMANDS},
     "webhook": {**webhook_commands.COMMANDS},
 }
 """What clients may send, by kind of stream and by word."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -20,6 +20,16 @@ CANCEL_AGAIN = 0.5
 """Seconds after which a task that goes on is cancelled once more."""
 
 log = structlog.get_logger()
+
+
+class Part(Protocol):
+    """What runs in a process beside its requests."""
+
+    def start(self) -> object:
+        """Begin; needs a running event loop."""
+
+    async def stop(self) -> object:
+        """End, in good order."""
 
 
 async def supervise(

@@ -37,6 +37,8 @@ Id = Annotated[str, Field(pattern=ID)]
 Name = Annotated[str, Field(min_length=1, max_length=1_000, pattern=NO_NUL)]
 Label = Annotated[str, Field(min_length=1, max_length=255, pattern=NO_CONTROLS)]
 """The name of a step, a tag, a code: free, but one line."""
+WorkerName = Annotated[str, Field(pattern=r"^[!-~]{1,128}$")]
+"""What a worker calls itself: as it also stands in the header `X-Worker`."""
 Text = Annotated[str, Field(max_length=10_000, pattern=NO_NUL)]
 LongText = Annotated[str, Field(max_length=200_000)]
 

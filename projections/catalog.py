@@ -1,4 +1,4 @@
-"""Services, workflows, orders, users and jobs, to be listed. One alone is read from the log."""
+"""Services, workflows, orders, users, jobs and legal holds, to be listed. One alone is read from the log."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from domain.errors import Invalid
 from domain.eventlog.codec import Codec, Snapshot, encode_state, sealed_json
 from domain.jobs import job
 from domain.model import Recorded, Versioned, replay
+from domain.retention import hold
 from projections.representations.catalog import document
 
 SCHEMA = """
@@ -32,15 +33,17 @@ CREATE TABLE IF NOT EXISTS catalog (
 CREATE INDEX IF NOT EXISTS catalog_members ON catalog USING gin (document jsonb_path_ops)
     WITH (fastupdate = off);
 """
-EVENTS = (*service.EVENTS, *workflow.EVENTS, *order.EVENTS, *user.EVENTS, *job.EVENTS)
+EVENTS = (*service.EVENTS, *workflow.EVENTS, *order.EVENTS, *user.EVENTS, *job.EVENTS, *hold.EVENTS)
 FIELDS = {
     "service": {"name", "provider", "workflow"},
     "workflow": {"name"},
     "order": {"service", "customer", "priority", "status", "execution"},
     "user": {"name", "kind"},
     "job": {"command", "status"},
+    "hold": {"status", "executions", "order", "service", "customer"},
 }
 """What each kind can be filtered by."""
+LISTS = {"executions"}
 PARTIES = {"customer": "customer", "provider": "provider"}
 """The columns of those whose entries these are."""
 
@@ -155,9 +158,14 @@ class Catalog:
         where = "".join(f" AND {PARTIES[name]} = %s" for name in owned)
         query = f"""SELECT id, shown FROM catalog WHERE kind = %s AND id > %s
             AND document @> %s::jsonb{where} ORDER BY id LIMIT %s"""
-        members = orjson.dumps(dict(only)).decode()
+        members = orjson.dumps(_members(only)).decode()
         values = (kind, cursor or "", members, *owned.values(), limit + 1)
         rows = await (await connection.execute(query, values, prepare=False)).fetchall()
         following = rows[limit - 1][0] if len(rows) > limit else None
         entries = [Entry(identity, shown.encode()) for identity, shown in rows[:limit]]
         return Page(entries, following, position)
+
+
+def _members(only: Mapping[str, str]) -> dict[str, Any]:
+    """What the document of an entry has that is asked for: of a list, one of its items."""
+    return {name: [value] if name in LISTS else value for name, value in only.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from domain.eventlog.codec import Codec
 from projections.analytics.projection import Analytics
 from projections.catalog import Catalog
+from projections.claims.projection import Claims
 from projections.deliveries.projection import Deliveries
 from projections.executions.projection import Executions
 from projections.log_lines.projection import LogLineProjection
@@ -13,7 +14,7 @@ from projections.timers.projection import Timers
 
 def all_projections(
     codec: Codec,
-) -> tuple[Executions, Analytics, Catalog, LogLineProjection, Timers, Deliveries]:
+) -> tuple[Executions, Analytics, Catalog, LogLineProjection, Timers, Deliveries, Claims]:
     """Every view there is."""
     return (
         Executions(codec),
@@ -22,4 +23,5 @@ def all_projections(
         LogLineProjection(),
         Timers(),
         Deliveries(),
+        Claims(),
     )

@@ -25,8 +25,8 @@ from domain.writer.guarded_writer import GuardedWriter, Outcome
 from domain.writer.message import Message
 from projections.catalog import Catalog
 from projections.executions.columns import field
-from projections.executions.page_query import nothing
 from projections.executions.projection import Executions
+from projections.executions.references import nothing
 from projections.query import parser
 from projections.query.ast import Condition
 from workers.ownership import ownership
@@ -52,6 +52,7 @@ class JobWorker:
         store: Store,
         executions: Executions,
         catalog: Catalog,
+        conninfo: str,
         *,
         clock: Callable[[], datetime],
     ) -> None:
@@ -59,12 +60,13 @@ class JobWorker:
         self._store = store
         self._executions = executions
         self._catalog = catalog
+        self._conninfo = conninfo
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, conninfo: str) -> None:
+    def start(self) -> None:
         """Begin to stand by, and to work once this process owns the jobs."""
-        work = supervise("jobs", lambda: self._own_and_work(conninfo), OUTAGES)
+        work = supervise("jobs", self._own_and_work, OUTAGES)
         self._task = asyncio.create_task(work, name="jobs")
 
     async def stop(self) -> None:
@@ -72,8 +74,8 @@ class JobWorker:
         if self._task is not None:
             await cancel(self._task)
 
-    async def _own_and_work(self, conninfo: str) -> None:
-        async with ownership(conninfo, self._store.schema, "jobs") as connection:
+    async def _own_and_work(self) -> None:
+        async with ownership(self._conninfo, self._store.schema, "jobs") as connection:
             while True:
                 advanced = [await self._advance(id_) for id_ in await self._open(connection)]
                 await asyncio.sleep(0 if any(advanced) else BEHIND if advanced else POLL)

@@ -15,7 +15,7 @@ from domain.eventlog.sessions import KEEPALIVE, session_options
 
 TAKE_OVER = 1.0
 """Seconds between two tries to become the owner."""
-WORK = ("timers", "webhooks", "jobs")
+WORK = ("timers", "leases", "webhooks", "jobs")
 """Every kind of work that has an owner; the views have one each."""
 OWN = "SELECT pg_try_advisory_lock(hashtext(%s), hashtext(%s))"
 

@@ -60,7 +60,7 @@ def work(data_dir: Path | None) -> None:
     """Do what happens by itself, until Ctrl-C; answer no requests.
 
     That is to follow the log for lists, figures and log lines, to begin retries whose delay is over, to
-    end attempts that last too long, and to keep a checkpoint every 15 minutes.
+    end attempts that last too long, to keep a checkpoint every 15 minutes, and to archive old log lines.
 
     `executions serve` starts a process that does this; it is for servers that run with --no-work.
     Several may run: each view is followed by one of them, and by another when that ends.
@@ -138,12 +138,29 @@ def rebuild(view: str, data_dir: Path | None, processes: int | None) -> None:
 
 @main.command()
 @DATA_DIR
+@click.option("--dry-run", is_flag=True, help="Only say what would go, and what a hold keeps.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def archive(data_dir: Path | None, *, dry_run: bool, as_json: bool) -> None:
+    """Bring the log lines of past days into the archive, now.
+
+    A day is past after EXECUTIONS_LOG_DAYS days. Its lines go to EXECUTIONS_ARCHIVE_URL, are read back
+    and compared, and only then leave the database. A legal hold keeps a day that has lines of an execution
+    on hold. The process that works does the same every hour.
+    """
+    from api.cli.engine.archive import archive_logs
+
+    archive_logs(data_dir, dry_run=dry_run, as_json=as_json)
+
+
+@main.command()
+@DATA_DIR
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def verify(data_dir: Path | None, *, as_json: bool) -> None:
-    """Hold all that is stored against itself: the log, its keys, its snapshots, and every view.
+    """Hold all that is stored against itself: the log, its keys, its snapshots, every view, the archive.
 
     Positions and versions have no holes, all that is sealed opens, and every column of every view is
-    what the events say, as far as the view goes. Exits with 1 and names each fault. The server may go on
+    what the events say, as far as the view goes; archive files have the digests that the log says, and
+    those that cannot be reached are counted. Exits with 1 and names each fault. The server may go on
     meanwhile; the database needs room for the views once more. The data directory must hold the master
     key of the log: what it sealed could not be read without.
     """

@@ -25,6 +25,8 @@ from domain.integrity.keys import key_faults
 from domain.integrity.snapshots import snapshot_faults
 from projections.engine.rebuild import RebuildUnderWay
 from projections.engine.verify import MadeAnew, Verified, verify
+from projections.log_lines.archive.files import ArchiveFiles
+from projections.log_lines.archive.verify import check_archive
 from projections.registry import all_projections
 
 MOST_NAMED = 1_000
@@ -39,6 +41,8 @@ class Report:
     events: int = 0
     keys: int = 0
     snapshots: int = 0
+    archive_files: int = 0
+    unreachable: int = 0
     views: list[Verified] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     count: int = 0
@@ -57,6 +61,8 @@ class Report:
             "events": self.events,
             "keys": self.keys,
             "snapshots": self.snapshots,
+            "archiveFiles": self.archive_files,
+            "archiveFilesUnreachable": self.unreachable,
             "views": [{**asdict(view), "lag": view.head - view.position} for view in self.views],
             "faults": [fault._asdict() for fault in self.faults],
             "faultCount": self.count,
@@ -67,6 +73,9 @@ class Report:
         click.echo(
             f"Checked {self.events} events, {self.keys} data keys, {self.snapshots} snapshots."
         )
+        if self.archive_files:
+            rest = f"; {self.unreachable} could not be reached" if self.unreachable else ""
+            click.echo(f"Compared {self.archive_files - self.unreachable} archive files{rest}.")
         for view in self.views:
             place = f"up to position {view.position} of {view.head}"
             lag = f" ({view.head - view.position} behind)" if view.head > view.position else ""
@@ -74,25 +83,31 @@ class Report:
 
 
 def verify_all(data_dir: Path | None, *, as_json: bool) -> None:
-    """Check the log, the keys, the snapshots and every view; exit with 1 where something is wrong.
+    """Check the log, the keys, the snapshots, every view and the archive; exit with 1 where something is wrong.
 
     The master key has to be there, and has to be the right one: whoever verifies wants to know that all
     can be read. Of a log in which nothing was ever sealed there may be none.
     """
     report = Report(as_json)
     vaults: list[Vault] = []
+    archives: list[ArchiveFiles] = []
 
     def check(conninfo: str, settings: Settings, folder: DataDir) -> None:
         require_key_of_log(conninfo, settings, folder)
+        archives.append(ArchiveFiles(settings.archive))
         if folder.master_key_file.exists():
             vaults.append(Vault(DataDir(folder.path).master_key()))
+
+    async def everything(conninfo: str, schema: str, store: Store) -> None:
+        await _check(conninfo, schema, store, report, vaults[0] if vaults else None)
+        await _check_archive(store, archives[0], report)
 
     async def work(conninfo: str, schema: str, store: Store) -> None:
         if vaults:
             store = Store(conninfo, schema, registry.codec(), Keyring(vaults[0]))
-            await opened(store, _check(conninfo, schema, store, report, vaults[0]))
+            await opened(store, everything(conninfo, schema, store))
         else:
-            await _check(conninfo, schema, store, report, None)
+            await everything(conninfo, schema, store)
 
     try:
         on_log(data_dir, work, check)
@@ -132,6 +147,14 @@ async def _check(
                 conninfo, schema, view, store, report.views[-1], on_progress=reached
             ):
                 report.add(fault)
+
+
+async def _check_archive(store: Store, files: ArchiveFiles, report: Report) -> None:
+    async for checked in check_archive(store, files):
+        report.archive_files += 1
+        report.unreachable += not checked.reached
+        for fault in checked.faults:
+            report.add(fault)
 
 
 async def _check_log(store: Store, report: Report, *, opening: bool) -> None:

@@ -38,6 +38,11 @@ MATCH: Header = ("If-Match", 'Only at this version, like `"7"`, or at one of sev
 CAUSES: tuple[Header, ...] = (
     ("X-Correlation-Id", "Kept with the events", r"^[!-~]{1,128}$"),
     ("X-Causation-Id", "Kept with the events", r"^[!-~]{1,128}$"),
+    (
+        "X-Worker",
+        "The worker that sends it: refused where it has lost its lease",
+        r"^[!-~]{1,128}$",
+    ),
 )
 PREFER: Header = ("Prefer", "`return=minimal` answers only with the place of the execution", None)
 ANSWER_HEADERS: Mapping[str, str] = {
@@ -216,7 +221,7 @@ def _refusals(row: Operation) -> set[str]:
     if "{" in row.path:
         codes |= {"not-found"}
     if MIN_POSITION in row.parameters:
-        codes |= {"not-yet-visible"}
+        codes |= {"not-yet-visible", "other-log"}
     return codes
 
 

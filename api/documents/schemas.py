@@ -75,10 +75,10 @@ PLACE = {
 
 ENTRY = {
     "type": "object",
-    "description": "A service, workflow, order or user",
+    "description": "A service, workflow, order, user or legal hold",
     "required": ["$type", "$id", "version", "position"],
     "properties": {
-        "$type": {"enum": ["Service", "BusinessWorkflow", "ServiceOrder", "User"]},
+        "$type": {"enum": ["Service", "BusinessWorkflow", "ServiceOrder", "User", "LegalHold"]},
         "$id": {"type": "string", "pattern": f"^{ID.pattern}$"},
         "version": {"type": "integer", "minimum": 1},
         "position": {"type": "integer", "minimum": 1},
@@ -231,7 +231,20 @@ def filter_beside(paging: Mapping[str, Any]) -> dict[str, Any]:
 
 
 CHOSEN_MEMBERS = {"$ref": "#/components/schemas/ChosenMembers"}
-_EXECUTION = {"anyOf": [{"$ref": "#/components/schemas/ServiceExecution"}, CHOSEN_MEMBERS]}
+UNREADABLE = {
+    "type": "object",
+    "description": "An execution that cannot be read, as it is damaged",
+    "required": ["$type", "$id", "unreadable"],
+    "properties": {
+        "$type": {"const": "ServiceExecution"},
+        "$id": {"type": "string"},
+        "unreadable": {"const": True},
+    },
+    "additionalProperties": False,
+}
+_EXECUTION = {
+    "anyOf": [{"$ref": "#/components/schemas/ServiceExecution"}, CHOSEN_MEMBERS, UNREADABLE]
+}
 EXECUTION_LIST = {
     "anyOf": [page_of(_EXECUTION, facets=FACETS), {"type": "array", "items": _EXECUTION}]
 }

@@ -66,6 +66,13 @@ PROBLEMS = {
         "the command was done already with other content.",
         "Send one of `allowedCommands`, or read the present state and decide again.",
     ),
+    "lease-lost": Problem(
+        409,
+        "Lease lost",
+        "The worker that is named, in `X-Worker` or in the body, does not hold this execution: its lease was "
+        "lost, as no sign of life came, or another one has claimed it, `claimedBy`.",
+        "Stop this work, and claim another execution. Send heartbeats more often than a lease lasts.",
+    ),
     "already-exists": Problem(
         409,
         "Already exists",
@@ -75,7 +82,8 @@ PROBLEMS = {
     "other-log": Problem(
         410,
         "Another log",
-        "The cursor is of the log that `log` in the query names, and this is another one, the member `log`: "
+        "The cursor, or the position, is of the log that `log` in the query names, and this is another one, the "
+        "member `log`: "
         "it was restored from a backup, or is another server's. Its events may be others at the same "
         "positions.",
         "Begin again: drop what came after the backup, or all, and read from there on without a cursor of "

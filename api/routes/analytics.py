@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 from api.access.rights import Right
 from api.web import responses
 from api.web.operation import Operation, Parameter
-from api.web.parameters import MIN_POSITION, parsed_time
+from api.web.parameters import FRESH, parsed_time
 from api.web.reads.consistency import Consistency, require_position
 from api.web.reads.list_request import listed
 from api.web.request import Request
@@ -71,7 +71,7 @@ PARAMETERS = (
     Parameter("from", "Created at or after", {"type": "string", "format": "date-time"}),
     Parameter("to", "Created before", {"type": "string", "format": "date-time"}),
     Parameter("by", f"One or two keys, comma-separated, of {', '.join(KEYS)}"),
-    MIN_POSITION,
+    *FRESH,
 )
 
 

@@ -1,4 +1,4 @@
-"""Services, workflows, orders and users: what executions refer to."""
+"""Services, workflows, orders and users, which executions refer to; and legal holds of executions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
 from api.web.ids import checked_new_id
 from api.web.input.command_body import parsed
 from api.web.operation import Handler, Operation, Parameter
-from api.web.parameters import CURSOR, LIMIT, MIN_POSITION
+from api.web.parameters import CURSOR, FRESH, LIMIT
 from api.web.reads.consistency import Consistency, require_position
 from api.web.request import Request
 from domain import registry
@@ -23,6 +23,7 @@ from domain.catalog.confirm_order import ConfirmOrder
 from domain.catalog.order import CancelOrder
 from domain.errors import NotFound
 from domain.eventlog.store import Store
+from domain.retention.hold import ReleaseHold
 from domain.writer.command_bus import Answer, Bus
 from projections.catalog import Catalog
 from projections.representations.catalog import document
@@ -42,6 +43,7 @@ KINDS: Mapping[str, Kind] = {
     "workflow": Kind("workflows", "createWorkflow", ("name",)),
     "order": Kind("orders", "createOrder", ("service", "customer", "status", "priority")),
     "user": Kind("users", "createUser", ("name", "kind")),
+    "hold": Kind("holds", "placeHold", ("status", "executions", "order", "service", "customer")),
 }
 JOB = Kind("jobs", "createJob", ("command", "status"))
 """Kept like an entry of the catalog; its rows are in `engine/jobs.py`."""
@@ -139,6 +141,13 @@ class CatalogHandlers:
         answer = await self._bus.send(message)
         return answered(answer, f"orders/{request.path['id']}")
 
+    async def release(self, request: Request) -> ASGIApp:
+        """Release a hold; it is shown on, with the reason and who released it."""
+        message = request.message(f"hold/{request.path['id']}", parsed(ReleaseHold, request.body))
+        if is_dry_run(request):
+            return await dry_run_answer(self._bus, message)
+        return answered(await self._bus.send(message), f"holds/{request.path['id']}")
+
 
 def answered(answer: Answer, location: str, more: Mapping[str, object] | None = None) -> ASGIApp:
     """The answer to a command to an entry, which is at a location: the entry, and `more` members."""
@@ -155,9 +164,28 @@ def answered(answer: Answer, location: str, more: Mapping[str, object] | None = 
 
 
 def routes(handlers: CatalogHandlers) -> tuple[Operation, ...]:
-    """The rows of all kinds of entries, and of orders."""
+    """The rows of all kinds of entries, of orders and of holds."""
     return (
         *(row(handlers, kind) for kind in KINDS for row in (_list, _creation, _entry)),
+        *_order_rows(handlers),
+        Operation(
+            "releaseHold",
+            "DELETE",
+            "/holds/{id}",
+            Right.WRITE_CATALOG,
+            "Release a legal hold: what it kept may be archived again",
+            handlers.release,
+            body=ReleaseHold,
+            answer=schemas.ENTRY,
+            parameters=(DRY_RUN,),
+            problems=("illegal-transition",),
+            sends=(*responses.DONE, "Location"),
+        ),
+    )
+
+
+def _order_rows(handlers: CatalogHandlers) -> tuple[Operation, ...]:
+    return (
         Operation(
             "confirmOrder",
             "POST",
@@ -202,7 +230,7 @@ def _list(handlers: CatalogHandlers, kind: str) -> Operation:
             *(Parameter(name, "Only these") for name in row.filters),
             LIMIT,
             CURSOR,
-            MIN_POSITION,
+            *FRESH,
         ),
     )
 
@@ -234,7 +262,7 @@ def _entry(handlers: CatalogHandlers, kind: str) -> Operation:
         f"One {kind}, always current",
         handlers.reading(kind),
         answer=schemas.ENTRY,
-        parameters=(MIN_POSITION,),
+        parameters=FRESH,
         sends=responses.PLACED,
         others=responses.NOT_MODIFIED,
     )

@@ -21,7 +21,7 @@ from api.web.request import Request
 from api.web.responses import DONE, executed
 from domain.errors import NotFound
 from domain.eventlog.store import Store
-from domain.execution.commands import COMMANDS
+from domain.execution.commands import COMMANDS, HeartbeatExecution
 from domain.execution.commands.create import CreateExecution
 from domain.execution.commands.fork import ForkExecution
 from domain.execution.commands.lifecycle import StartExecution
@@ -48,6 +48,7 @@ ROWS = (
     ("/resume", "resume", "Resume from a checkpoint"),
     ("/cancel", "cancel", "Cancel"),
     ("/retry", "retry", "Retry a failed execution"),
+    ("/heartbeat", "heartbeat", "Say that the work goes on: renews the lease, ends a stall"),
     ("/metrics", "recordUsage", "Add to what was used: tokens, cost, calls"),
     ("/checkpoints", "checkpoint", "Keep a checkpoint"),
     ("/steps", "declareSteps", "Declare steps"),
@@ -92,6 +93,8 @@ class CommandHandlers:
             parsed_command = parsed(command, request.body, request.path.get("step"), bare)
             if command is StartExecution and request.boolean(ASYNC.name):
                 parsed_command = parsed_command.model_copy(update={"asynchronous": True})
+            if isinstance(parsed_command, HeartbeatExecution):
+                return _heartbeat(request, parsed_command, self._clock())
             return _prepared(request, request.path["id"], parsed_command)
 
         return prepare
@@ -138,12 +141,18 @@ class CommandHandlers:
             return prepared.respond(await self._bus.send(prepared.message))
         await self._plans.require(prepared.message.command)
         answer = await self._bus.send(prepared.message)
-        return executed(request, answer, await self._plans.secrets(prepared.message, answer))
+        secrets = await self._plans.secrets(prepared.message, answer)
+        return executed(request, answer, more=secrets)
 
 
 def _prepared(request: Request, identity: str, command: Command[Any]) -> PreparedCommand:
     message = request.message(f"execution/{identity}", command)
     return PreparedCommand(message, partial(executed, request), bool(plans_of(command)))
+
+
+def _heartbeat(request: Request, command: HeartbeatExecution, at: datetime) -> PreparedCommand:
+    message = request.message(f"execution/{request.path['id']}", command.heard(at))
+    return PreparedCommand(message, partial(executed, request, heard_at=at))
 
 
 def creation(request: Request, command: type[C], kind: str, new_id: NewId) -> tuple[str, C]:

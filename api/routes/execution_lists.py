@@ -16,7 +16,7 @@ from api.routes.related import expand, expanded
 from api.web import responses
 from api.web.input.command_body import fields
 from api.web.operation import Operation, Parameter
-from api.web.parameters import MIN_POSITION
+from api.web.parameters import FRESH
 from api.web.reads.consistency import Consistency, require_position
 from api.web.reads.list_request import (
     BODY_SCHEMAS,
@@ -32,16 +32,15 @@ from api.web.request import Request
 from domain.eventlog.codec import sealed_json
 from domain.eventlog.store import Store
 from projections.executions.columns import INDEXED, field
-from projections.executions.page_query import Choose, whole
 from projections.executions.past import PastLists
 from projections.executions.projection import Executions, Page
-from projections.executions.references import Listed, refers, with_content
+from projections.executions.references import Choose, Listed, refers, whole, with_content
 from projections.list_counts import counted_page
 from projections.query import parser
 from projections.query.ast import Condition
 from projections.representations.client_json import shown_json
 
-LIST_PARAMETERS = (*LIST_WORDS, EXPAND, MIN_POSITION)
+LIST_PARAMETERS = (*LIST_WORDS, EXPAND, *FRESH)
 
 
 FILTER_PARAMETERS = (
@@ -132,7 +131,8 @@ class ListHandlers:
             documents = [orjson.loads(row.document) for row in rows]
             await expand(self._store, documents, relations, at)
             rows = [
-                Listed(row.id, sealed_json(item)) for row, item in zip(rows, documents, strict=True)
+                row._replace(document=sealed_json(item))
+                for row, item in zip(rows, documents, strict=True)
             ]
         if any(refers(row.document) for row in rows):
             async with self._store.reader() as connection:
@@ -140,7 +140,10 @@ class ListHandlers:
         keys = await self._store.keys(f"execution/{row.id}" for row in rows)
         opened = [shown_json(row.document, keys[f"execution/{row.id}"]) for row in rows]
         if chosen and chosen.deep:
-            return [orjson.dumps(chosen.of(orjson.loads(item))) for item in opened]
+            return [
+                item if row.damaged else orjson.dumps(chosen.of(orjson.loads(item)))
+                for row, item in zip(rows, opened, strict=True)
+            ]
         return opened
 
 

@@ -49,12 +49,14 @@ class ExecutionHandlers:
         chosen = selection(listed(request, "fields"))
         if chosen and responses.wants_linked_data(request):
             raise Invalid.field("fields", "must be left out where linked data is asked for")
-        state = await self._reader.read(request)
+        state = await self._reader.read_whole(request)
         document, lines = state.document(), None
         versions = await expand(self._store, [document], relations, state.moment)
         if state.moment is None:
             await self._consistency.wait_for_log_lines(state.versioned)
-            latest, lines = await self._logs.latest(document["$id"])
+            latest, lines = await self._logs.latest(
+                document["$id"], created=state.versioned.state.created_at
+            )
             document = with_logs(document, latest, lines)
         tag = responses.Tag(state.versioned.version, lines, versions, state.counting)
         shown = document if chosen is None else chosen.shown(document)

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
+from api.claiming.dispatcher import Dispatcher
 from api.clock import Clock
 from api.streaming.hub import Hub
 from api.telemetry import metrics
@@ -20,9 +21,11 @@ from domain.errors import Overloaded
 from domain.eventlog.store import Store
 from domain.json_forms import format_time
 from domain.writer.command_bus import Bus
+from projections.claims.totals import claim_totals
 from projections.deliveries.standing import standings, waiting_for
 from projections.engine.position_tracker import PositionTracker
 from projections.engine.rebuild_progress import Progress
+from projections.log_lines.archive.verify import ages
 from projections.timers import due
 from workers.ownership import WORK, without_owner
 
@@ -72,6 +75,7 @@ class HealthHandlers:
         progress: Progress,
         hub: Hub,
         *,
+        dispatcher: Dispatcher,
         clock: Clock,
     ) -> None:
         self._bus = bus
@@ -79,6 +83,7 @@ class HealthHandlers:
         self._positions = positions
         self._progress = progress
         self._hub = hub
+        self._dispatcher = dispatcher
         self._clock = clock
 
     async def alive(self, _: Request) -> ASGIApp:
@@ -165,12 +170,14 @@ class HealthHandlers:
             metrics.VIEW_POSITION.labels(progress.view).set(progress.position)
             metrics.VIEW_PARKED.labels(progress.view).set(progress.parked)
         await self._set_engine_metrics()
+        await self._set_archive_metrics()
         return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
 
     async def _set_engine_metrics(self) -> None:
         async with self._store.reader() as connection:
             late = await due.late(connection, now := self._clock())
             missing = await without_owner(connection, self._store.schema)
+            claims = await claim_totals(connection)
             webhooks = await standings(connection, now, metrics.MOST_WEBHOOKS)
             waiting = {name: await waiting_for(connection, name) for name in webhooks.lags}
         metrics.WEBHOOKS_WAITING.set(webhooks.waiting)
@@ -183,6 +190,19 @@ class HealthHandlers:
         metrics.TIMERS_LATE.set(late.seconds(now))
         for work in WORK:
             metrics.WORK_OWNED.labels(work).set(work not in missing)
+        since = claims.queued_since or now
+        metrics.CLAIMS.set(claims.claimed)
+        metrics.LEASES_LOST.set(claims.lost)
+        metrics.CLAIMERS.set(len(self._dispatcher))
+        metrics.QUEUED_FOR.set((now - since).total_seconds())
+
+    async def _set_archive_metrics(self) -> None:
+        found, now = await ages(self._store), self._clock()
+        for gauge, at in (
+            (metrics.LOG_LINES_AGE, found.oldest_line),
+            (metrics.ARCHIVE_AGE, found.last_archived),
+        ):
+            gauge.set(0 if at is None else max(0.0, (now - at).total_seconds()))
 
 
 def routes(handlers: HealthHandlers) -> tuple[Operation, ...]:

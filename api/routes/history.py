@@ -13,7 +13,7 @@ from api.streaming.filter import known_types
 from api.web import responses
 from api.web.ids import checked_id
 from api.web.operation import Operation, Parameter
-from api.web.parameters import AT, CURSOR, LIMIT, MIN_POSITION, VERSION
+from api.web.parameters import AT, CURSOR, FRESH, LIMIT, VERSION
 from api.web.reads.consistency import Consistency
 from api.web.reads.state_reader import StateReader, state_response
 from api.web.request import Request
@@ -51,7 +51,7 @@ class HistoryHandlers:
         """The history of one execution: a page of it as JSON, or all of it and what comes as SSE."""
         if event_stream.preferred(request):
             return await self._stream(request)
-        request.only("order", "limit", "cursor", "types", "minPosition", "include")
+        request.only("order", "limit", "cursor", "types", "minPosition", "log", "include")
         order = request.choice("order", "asc", "desc")
         types = [glob for glob in (request.parameter("types") or "").split(",") if glob]
         known_types(types)
@@ -123,16 +123,15 @@ def _events(handlers: HistoryHandlers) -> Operation:
             EVENTS_LIMIT,
             CURSOR,
             streams.TYPES,
-            MIN_POSITION,
+            *FRESH,
             streams.FROM,
-            streams.LOG,
             streams.SPEED,
             streams.FORMAT,
             streams.INCLUDE,
         ),
         answer_forms=STREAM,
         others={204: "The stream has ended, and this client has all of it"},
-        problems=("malformed", "other-log", "too-expensive"),
+        problems=("malformed", "too-expensive"),
         fields=True,
         long=True,
     )
@@ -152,7 +151,7 @@ def _diff(handlers: HistoryHandlers) -> Operation:
         parameters=(
             Parameter("from", "The earlier version", VERSION.schema, required=True),
             Parameter("to", "The later version", VERSION.schema, required=True),
-            MIN_POSITION,
+            *FRESH,
         ),
         problems=("too-expensive",),
         long=True,
@@ -174,7 +173,7 @@ def _compare(handlers: HistoryHandlers) -> Operation:
             VERSION,
             AT,
             Parameter("withVersion", "The other one as it was at this version", VERSION.schema),
-            MIN_POSITION,
+            *FRESH,
         ),
         others=responses.NOT_MODIFIED,
         problems=("not-found",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, get_args
 
 from pydantic import Field, TypeAdapter
@@ -10,14 +11,13 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.documents import schemas
-from api.routes import streams
 from api.routes.log_streams import LogLineStreams
 from api.web import responses
 from api.web.body import MIB
 from api.web.input.command_body import encoded, parsed, parsed_json
 from api.web.input.command_members import without_nulls
 from api.web.operation import Operation, Parameter, PreparedCommand
-from api.web.parameters import CURSOR, LIMIT, MIN_POSITION, parsed_time
+from api.web.parameters import CURSOR, FRESH, LIMIT, parsed_time
 from api.web.reads.consistency import Consistency
 from api.web.request import Request
 from api.web.streams import event_stream
@@ -27,10 +27,12 @@ from domain.eventlog.store import Store
 from domain.execution.commands.log import AppendLogLines, LogLine
 from domain.execution.types import LogLevel
 from domain.writer.command_bus import Answer, Bus
-from projections.log_lines.reader import LogFilter, LogLinePages
+from projections.log_lines.model import LogFilter
+from projections.log_lines.reader import FIRST, SEARCHED, LogLinePages
 from projections.representations.client_json import plain_json
 
 MOST_LINES = 1_000
+LONGEST_TEXT = 200
 LEVELS: tuple[LogLevel, ...] = get_args(LogLevel)
 MANY = TypeAdapter(Annotated[list[LogLine], Field(min_length=1, max_length=MOST_LINES)])
 SHOWN = {"$ref": "#/components/schemas/ShownLog"}
@@ -71,13 +73,14 @@ class LogLineHandlers:
         streaming = event_stream.preferred(request)
         request.only(
             *FILTERS,
-            *(("from", "log") if streaming else ("order", "limit", "cursor", "minPosition")),
+            "log",
+            *(("from",) if streaming else OF_PAGES),
         )
         only = _filter(request)
         if streaming:
             return await self._streams.follow(request, only)
         order = request.choice("order", "asc", "desc")
-        await self._wait(request)
+        created = await self._wait(request)
         position = self._consistency.position("logs")
         page = await self._logs.read(
             request.path["id"],
@@ -85,22 +88,28 @@ class LogLineHandlers:
             descending=order == "desc",
             limit=request.integer("limit", 1, 500) or 50,
             cursor=request.parameter("cursor"),
+            archived=request.boolean("archived"),
+            created=created,
         )
         items = [plain_json(line) for line in page.data]
         headers = {"log-position": str(position), **responses.VARY}
         return responses.json(responses.page(items, page.next_cursor), headers)
 
-    async def _wait(self, request: Request) -> None:
-        """Until the lines go as far as asked for; there are lines of one that is damaged, too."""
+    async def _wait(self, request: Request) -> datetime:
+        """Until the lines go as far as asked for; when the execution was created. There are lines of one
+        that is damaged, too.
+        """
         try:
             versioned = await self._store.load(f"execution/{request.path['id']}")
         except Damaged as error:
             report(error)
-            return
+            return FIRST
         if versioned is None:
             raise NotFound("There is no such execution.")
         await self._consistency.wait_for_projection(request, "logs")
         await self._consistency.wait_for_log_lines(versioned)
+        created: datetime = versioned.state.created_at
+        return created
 
 
 def prepare_lines(request: Request) -> PreparedCommand:
@@ -138,25 +147,42 @@ def _filter(request: Request) -> LogFilter:
         request.parameter("step"),
         None if since is None else parsed_time("since", since),
         None if until is None else parsed_time("until", until),
+        _text(request),
     )
+
+
+def _text(request: Request) -> str | None:
+    text = request.parameter("text")
+    if text is not None and not 0 < len(text) <= LONGEST_TEXT:
+        raise Invalid.field("text", f"must have 1 to {LONGEST_TEXT} characters")
+    return text
 
 
 TIME = {"type": "string", "format": "date-time"}
 FILTERS = ("level", "step", "since", "until")
+OF_PAGES = ("text", "archived", "order", "limit", "cursor", "minPosition")
 FROM = Parameter(
     "from", "Of the stream: start, now, a cursor, or a time of recording: where it begins"
 )
 PARAMETERS = (
     FROM,
-    streams.LOG,
     Parameter("level", "debug, info, warn or error; several comma-separated"),
     Parameter("step", "Only lines of this step"),
     Parameter("since", "From this time on", TIME),
     Parameter("until", "Before this time", TIME),
+    Parameter(
+        "text",
+        "Of pages: only lines whose message has this text, in whichever case. Lines are opened one after "
+        f"the other: a page ends after {SEARCHED} of them, perhaps with no line and with `nextCursor`",
+        {"type": "string", "minLength": 1, "maxLength": LONGEST_TEXT},
+    ),
+    Parameter(
+        "archived", "Of pages: true for the lines of archived days, too", {"type": "boolean"}
+    ),
     Parameter("order", "Oldest or newest first", {"type": "string", "enum": ["asc", "desc"]}),
     LIMIT,
     CURSOR,
-    MIN_POSITION,
+    *FRESH,
 )
 LINE = {"$ref": "#/components/schemas/LogLine"}
 LINES = {"type": "array", "items": LINE, "minItems": 1, "maxItems": MOST_LINES}
@@ -189,7 +215,7 @@ def routes(handlers: LogLineHandlers) -> tuple[Operation, ...]:
             handlers.read,
             answer=schemas.page_of(SHOWN),
             answer_forms={"text/event-stream": {"type": "string"}},
-            problems=("not-found", "malformed", "other-log"),
+            problems=("not-found", "malformed", "other-log", "damaged"),
             others={204: "The stream is over: the execution has ended, and all was sent"},
             sends=responses.AS_OF,
             parameters=PARAMETERS,

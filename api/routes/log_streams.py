@@ -19,8 +19,8 @@ from domain.errors import Overloaded
 from domain.json_forms import parse_time
 from domain.model import Versioned
 from projections.engine.position_tracker import PositionTracker
+from projections.log_lines.model import LogFilter
 from projections.log_lines.news import LineSubscription, LogLineNotifier
-from projections.log_lines.reader import LogFilter
 from projections.log_lines.stream import LogCursor, LogLineReader, RecordedLine
 from projections.representations.client_json import plain_json
 

@@ -17,7 +17,7 @@ from api.web.request import Request
 from domain.errors import Invalid, NotFound
 from domain.execution.parts import Step
 from domain.execution.state import Execution
-from projections.representations.execution import step_document
+from projections.representations.step import step_document
 
 DEFAULT = 50
 

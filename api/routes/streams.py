@@ -6,12 +6,10 @@ from collections.abc import Mapping
 
 from api.access.rights import Right
 from api.web.operation import Operation, Parameter
+from api.web.parameters import LOG
 from api.web.streams.event_stream import EventStreams
 
 FROM = Parameter("from", "start, now, a position, or a time: where the stream begins")
-LOG = Parameter(
-    "log", "The id of the log that the cursor is of (`Log-Id`): 410 where this is another one"
-)
 FILTERS = tuple(
     Parameter(name, f"Only events of executions with this {name}, or one of several by commas")
     for name in ("service", "order", "customer", "provider", "tag", "status")

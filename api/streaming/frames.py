@@ -18,7 +18,8 @@ from domain.execution.types import StepStatus
 from domain.json_forms import format_time
 from projections.representations.client_json import marked_unreadable, open_json
 from projections.representations.cloudevents import envelope
-from projections.representations.execution import document, step_document
+from projections.representations.execution import document
+from projections.representations.step import step_document
 
 Frames = list[tuple[str, bytes]]
 """Types, and JSON objects in bytes."""
@@ -145,6 +146,10 @@ OWN: dict[str, Callable[[States, Frame], Frame]] = {
     },
     "execution.resumed": lambda _, data: {"checkpoint": data["checkpoint"]},
     "execution.retry": lambda _, data: data,
+    "execution.claimed": lambda _, data: {"worker": data["worker"]},
+    "execution.released": lambda _, data: data,
+    "execution.stalled": lambda _, data: data,
+    "execution.recovered": lambda _, __: {},
 }
 
 EVENTS = Format("events", _envelope, folded=False)

@@ -24,13 +24,13 @@ class BadCursor(DomainError):
 
 
 class OtherLog(DomainError):
-    """The cursor is of another log: this one was restored from a backup, or is another server's."""
+    """The cursor, or the position, is of another log: this one was restored from a backup, or is another server's."""
 
     code = "other-log"
 
 
 def require_log(wanted: str | None, of_log: str) -> None:
-    """Raises OtherLog where the client has its cursor of another log than this."""
+    """Raises OtherLog where the client has its cursor, or its position, of another log than this."""
     if wanted is not None and wanted != of_log:
         raise OtherLog(log=of_log)
 

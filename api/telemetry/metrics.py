@@ -32,12 +32,24 @@ WEBHOOK_WAITING = Gauge(
     ["webhook"],
 )
 WORK_OWNED = Gauge("executions_work_owned", "Whether a process does this kind of work", ["work"])
+CLAIMS = Gauge("executions_claims", "Claims since the log began")
+LEASES_LOST = Gauge("executions_leases_lost", "Leases that were lost since the log began")
+CLAIMERS = Gauge("executions_claimers_waiting", "Workers that wait here for an execution to claim")
+QUEUED_FOR = Gauge(
+    "executions_queued_seconds", "For how long the execution that was queued first has waited"
+)
 CONNECTIONS_CUT = Counter(
     "executions_connections_cut_total", "Connections that the server ended, by reason", ["reason"]
 )
 LOG_LINES_LEFT_OUT = Counter(
     "executions_log_lines_left_out_total",
     "Lines of the program's own log beyond those of their kind",
+)
+LOG_LINES_AGE = Gauge(
+    "executions_log_lines_age_seconds", "Age of the oldest log line that is not archived"
+)
+ARCHIVE_AGE = Gauge(
+    "executions_archive_age_seconds", "Time since log lines last left the database for the archive"
 )
 STREAMS = Gauge("executions_streams", "Open streams")
 

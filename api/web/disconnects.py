@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 T = TypeVar("T")
+
+BRIEFLY = 0.05
+"""Seconds for which nobody looks whether the client has gone: most work is done by then."""
 
 
 async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
@@ -19,16 +22,26 @@ async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
         ClientDisconnect: the client went first; the work is cancelled.
     """
     working = asyncio.ensure_future(work)
-    leaving = asyncio.create_task(_left(receive), name="wait for the client to go")
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working}, timeout=BRIEFLY)
         if not working.done():
-            raise ClientDisconnect
+            await _done_or_left(receive, working)
         return working.result()
     finally:
         working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+
+
+async def _done_or_left(receive: Receive, working: asyncio.Future[T]) -> None:
+    leaving = asyncio.create_task(_left(receive), name="wait for the client to go")
+    try:
+        either: set[asyncio.Future[Any]] = {working, leaving}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+    finally:
         leaving.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        await asyncio.gather(leaving, return_exceptions=True)
 
 
 async def _left(receive: Receive) -> None:

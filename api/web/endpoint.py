@@ -54,7 +54,8 @@ class Endpoint:
         size = reading.announced(headers, limit)
         if size <= reading.SMALL:
             body = await reading.read(headers, receive, limit)
-            return await operation.handler(_request(operation, scope, caller, body))
+            answering = operation.handler(_request(operation, scope, caller, body))
+            return await (while_connected(receive, answering) if operation.long else answering)
         with self._bodies.holding(size) as hold:
             body = await reading.read(headers, receive, limit)
             hold.shrink(len(body))

@@ -17,7 +17,12 @@ MIN_POSITION = Parameter(
     "Answer only when the data has reached this position of the log (see `Prefer: wait=<seconds>`)",
     {"type": "integer", "minimum": 0},
 )
-PAST = (VERSION, AT, MIN_POSITION)
+LOG = Parameter(
+    "log",
+    "The id of the log that the position or the cursor is of (`Log-Id`): 410 where this is another one",
+)
+FRESH = (MIN_POSITION, LOG)
+PAST = (VERSION, AT, *FRESH)
 
 
 def parsed_time(name: str, text: str) -> datetime:

@@ -129,6 +129,7 @@ class Request:
             versions,
             Right.IMPORT in self.caller.rights,
             self.idempotency(part) if b"idempotency-key" in headers else None,
+            self._label("x-worker") if b"x-worker" in headers else None,
         )
 
     @cached_property

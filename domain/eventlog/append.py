@@ -10,8 +10,10 @@ from typing import Any, ClassVar, NamedTuple
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.errors import UniqueViolation
 
+from domain.errors import Damaged
 from domain.eventlog.codec import EventRow, LineRow
 from domain.eventlog.connection.timeouts import OUTAGES
+from domain.eventlog.heartbeats import NO_SIGNS, SIGN_WRITTEN, Signs
 from domain.eventlog.idempotency import REPLIES_KEPT, Reply
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.pg_arrays import columns
@@ -19,6 +21,7 @@ from domain.eventlog.queries import (
     EVENT_ARRAYS,
     HEAD,
     LINE_ARRAYS,
+    SIGN_ARRAYS,
     append_statement,
     guarded_statement,
 )
@@ -36,7 +39,6 @@ REPLY_ARRAYS = ("text", "text", "timestamptz", "text")
 KEY_ARRAYS = ("text", "bytea")
 SHUTDOWN = "57P"
 """SQLSTATE 57P*: the server is shutting down; that may be reported although the commit succeeded."""
-
 
 EVENT_WRITTEN = """SELECT FROM events WHERE originator_id = %b AND originator_version = %b
     AND notification_id = %b AND meta = %b AND state = %b"""
@@ -91,9 +93,14 @@ class Transaction:
         cursor = await self._connection.execute(REPLIES, (keys, since), prepare=False, binary=True)
         return {row[0]: Reply(*row) for row in await cursor.fetchall()}
 
-    async def load(self, known: Mapping[str, Versioned[Any] | None]) -> dict[str, Versioned[Any]]:
-        """The present states of streams, of which some are known as of a version."""
-        return await self._states.load(self._connection, known, believe_absent=True)
+    async def load(
+        self,
+        known: Mapping[str, Versioned[Any] | None],
+        damaged: dict[str, Damaged] | None = None,
+    ) -> dict[str, Versioned[Any]]:
+        """`StateLoader.load` for the writer: the present states of streams."""
+        load = self._states.load
+        return await load(self._connection, known, believe_absent=True, damaged=damaged)
 
     async def learn(self, streams: Iterable[str]) -> None:
         """Load the data keys of these streams; those without one are remembered as absent."""
@@ -105,6 +112,7 @@ class Transaction:
         replies: Sequence[Reply],
         at: datetime,
         lines: Sequence[LineRow] = (),
+        signs: Signs = NO_SIGNS,
     ) -> None:
         """Write and commit. Positions and versions are the caller's to give.
 
@@ -121,10 +129,10 @@ class Transaction:
             if kept.rowcount != len(replies):
                 raise HeadMoved
         keys = self._new_keys(events)
-        with _noticing_loss(events, replies, at, lines):
+        with _noticing_loss(events, replies, at, lines, signs):
             async with self._connection.pipeline():
-                if events or lines:
-                    await run(*self._statement(events, at, keys, lines), prepare=True)
+                if events or lines or signs:
+                    await run(*self._statement(events, at, keys, lines, signs), prepare=True)
                 await run("COMMIT")
         self._states.keyring.stored(keys)
 
@@ -140,6 +148,7 @@ class Transaction:
         at: datetime,
         keys: Mapping[str, bytes],
         lines: Sequence[LineRow],
+        signs: Signs,
     ) -> tuple[str, list[Any]]:
         """The statement that writes everything, and its values."""
         values: list[Any] = [self.position]
@@ -150,9 +159,13 @@ class Transaction:
             values += columns(KEY_ARRAYS, list(keys.items()))
         if lines:
             values += [len(lines), len(lines), *columns(LINE_ARRAYS, lines)]
+        if signs:
+            values += columns(SIGN_ARRAYS, sorted(signs.items()))
         if events:
             values.append(self._channel)
-        query = append_statement(events=bool(events), keys=bool(keys), lines=bool(lines))
+        query = append_statement(
+            events=bool(events), keys=bool(keys), lines=bool(lines), signs=bool(signs)
+        )
         return query, values
 
 
@@ -192,7 +205,7 @@ async def append_guarded(
         values += columns(KEY_ARRAYS, list(keys.items()))
     query = guarded_statement(keys=bool(keys))
     try:
-        with _noticing_loss(events, (), at, ()):
+        with _noticing_loss(events, (), at, (), NO_SIGNS):
             cursor = await connection.execute(query, [*values, channel], prepare=True)
             row = await cursor.fetchone()
     except UniqueViolation:
@@ -220,6 +233,7 @@ class OptimisticTransaction(Transaction):
         replies: Sequence[Reply],
         at: datetime,
         lines: Sequence[LineRow] = (),
+        signs: Signs = NO_SIGNS,
     ) -> None:
         """As `Transaction.append`; replies take the lock, so there are none.
 
@@ -230,9 +244,9 @@ class OptimisticTransaction(Transaction):
         """
         assert not replies
         keys = self._new_keys(events)
-        statement = self._statement(events, at, keys, lines)
+        statement = self._statement(events, at, keys, lines, signs)
         try:
-            with _noticing_loss(events, replies, at, lines):
+            with _noticing_loss(events, replies, at, lines, signs):
                 cursor = await self._connection.execute(*statement, prepare=True)
         except UniqueViolation:
             raise WrongGuess from None
@@ -255,7 +269,11 @@ class OptimisticTransaction(Transaction):
 
 @contextmanager
 def _noticing_loss(
-    events: Sequence[EventRow], replies: Sequence[Reply], at: datetime, lines: Sequence[LineRow]
+    events: Sequence[EventRow],
+    replies: Sequence[Reply],
+    at: datetime,
+    lines: Sequence[LineRow],
+    signs: Signs,
 ) -> Iterator[None]:
     """Turn the loss of the connection during a commit into `OutcomeLost`; what the server reports passes."""
     try:
@@ -264,11 +282,15 @@ def _noticing_loss(
         state = getattr(error, "sqlstate", None)
         if state is not None and not state.startswith(SHUTDOWN):
             raise
-        raise OutcomeLost(_trace(events, replies, at, lines)) from error
+        raise OutcomeLost(_trace(events, replies, at, lines, signs)) from error
 
 
 def _trace(
-    events: Sequence[EventRow], replies: Sequence[Reply], at: datetime, lines: Sequence[LineRow]
+    events: Sequence[EventRow],
+    replies: Sequence[Reply],
+    at: datetime,
+    lines: Sequence[LineRow],
+    signs: Signs,
 ) -> Trace:
     if events:
         last = events[-1]
@@ -276,5 +298,7 @@ def _trace(
         return Trace(EVENT_WRITTEN, values)
     if replies:
         return Trace(REPLY_WRITTEN, (replies[0].key, replies[0].fingerprint, at))
+    if not lines:
+        return Trace(SIGN_WRITTEN, next(iter(signs.items())))
     line = lines[-1]
     return Trace(LINE_WRITTEN, (line.execution, line.occurred_at, line.sealed))

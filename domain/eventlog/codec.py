@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, fields
 from datetime import datetime, timedelta
 from decimal import Decimal
-from functools import cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -17,7 +16,15 @@ from domain.damage import reason
 from domain.errors import Damaged
 from domain.eventlog.encryption import DamagedKey, DataKey
 from domain.json_forms import format_time
-from domain.model import Aggregate, Event, LogEntry, Recorded, Versioned, aggregate_id
+from domain.model import (
+    Aggregate,
+    Event,
+    LogEntry,
+    Recorded,
+    Versioned,
+    aggregate_id,
+    defaults,
+)
 from domain.sealing import Ciphertext, Opening, Sealing
 
 
@@ -218,15 +225,10 @@ def encode_state(state: Aggregate) -> bytes:
     """
     kind: Any = type(state)
     members = dict(state.__dict__)
-    for name, default in _defaults(kind):
+    for name, default in defaults(kind).items():
         if members[name] == default:
             del members[name]
     return orjson.dumps(members, _as_stored)
-
-
-@cache
-def _defaults(state: type[Any]) -> list[tuple[str, Any]]:
-    return [(field.name, field.default) for field in fields(state) if field.default is not MISSING]
 
 
 def _as_shown(value: object) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
+from binascii import a2b_base64
 from hashlib import sha256
 from os import urandom
 from typing import NamedTuple
@@ -50,7 +51,7 @@ class DataKey:
         """
         version, _, text = token.partition(".")
         try:
-            sealed = urlsafe_b64decode(text)
+            sealed = a2b_base64(text.replace("-", "+").replace("_", "/"))
             return self._aead.decrypt(
                 sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], self._associated_data(version)
             )

@@ -10,6 +10,9 @@ from psycopg.sql import SQL, Identifier, Literal
 
 from domain.eventlog.encryption import KeyCheck, Vault, WrongKey
 from domain.eventlog.sessions import connect
+from domain.eventlog.setup.log_lines import migrate_log_lines
+
+SCHEMAS = ("schema.sql", "setup/log_lines.sql")
 
 # Nothing while the log may be changed: then it is migrated again, which forbids it.
 FORM = """SELECT obj_description(to_regclass('head'), 'pg_class') FROM pg_trigger
@@ -21,31 +24,22 @@ SOME_KEYS = "SELECT originator_id, wrapped FROM data_keys LIMIT 100"
 """One of them may be damaged: that is no reason not to open the others."""
 
 
-def log_exists(conninfo: str, schema: str) -> bool:
-    """Whether there is a log in this schema.
-
-    Raises:
-        Overloaded: the database cannot be reached.
-    """
-    with connect(conninfo, schema) as connection:
-        found = connection.execute("SELECT to_regclass(%s)", (f"{schema}.events",)).fetchone()
-        return found != (None,)
-
-
 def migrate_log(conninfo: str, schema: str) -> None:
     """Create what is missing of the log's tables; safe to run at every start, by many at once.
 
     Raises:
         Overloaded: the database cannot be reached.
     """
+    log, lines = (files("domain.eventlog").joinpath(name).read_bytes() for name in SCHEMAS)
+    form = sha256(log + lines).hexdigest()[:16]
     with connect(conninfo, schema) as connection:
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"migrate {schema}",))
+        # Of the session: the log lines are migrated in several transactions.
+        connection.execute("SELECT pg_advisory_lock(hashtext(%s))", (f"migrate {schema}",))
         connection.execute(SQL("CREATE SCHEMA IF NOT EXISTS {}").format(Identifier(schema)))
-        sql = files("domain.eventlog").joinpath("schema.sql").read_bytes()
-        form = sha256(sql).hexdigest()[:16]
         # Even DDL that changes nothing waits for a backup or a VACUUM, and every writer behind it.
         if connection.execute(FORM).fetchone() != (form,):
-            connection.execute(sql)
+            connection.execute(log)
+            migrate_log_lines(connection, lines)
             connection.execute(SQL("COMMENT ON TABLE head IS {}").format(Literal(form)))
 
 

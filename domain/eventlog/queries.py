@@ -17,6 +17,7 @@ BEGIN = f"BEGIN; {HEAD} FOR UPDATE"
 
 EVENT_ARRAYS = ("bigint", "text", "text", "text", "bytea")
 LINE_ARRAYS = ("text", "timestamptz", "timestamptz", "text", "text", "text")
+SIGN_ARRAYS = ("text", "timestamptz")
 _WHERE_IT_WAS = """UPDATE head SET position = %b, at = %b WHERE position = %b
     RETURNING at, %b::bigint AS before"""
 _WHEREVER_IT_IS = """UPDATE head SET position = position + %b, at = greatest(at, %b)
@@ -36,18 +37,23 @@ _LINED = """numbered AS (UPDATE log_head SET id = id + %b FROM advanced RETURNIN
             %b::text[], %b::text[]) WITH ORDINALITY
             AS l (execution, occurred_at, at, level, step, sealed, place))"""
 
+_SIGNED = """signed AS (INSERT INTO heartbeats AS kept SELECT s.execution, s.at FROM advanced,
+        unnest(%b::text[], %b::timestamptz[]) AS s (execution, at)
+        ON CONFLICT (execution) DO UPDATE SET at = excluded.at WHERE kept.at < excluded.at)"""
+
 
 @cache
-def append_statement(*, events: bool, keys: bool, lines: bool) -> str:
+def append_statement(*, events: bool, keys: bool, lines: bool, signs: bool = False) -> str:
     """One statement for all that a batch writes: each more costs the writer as much as ten events.
 
     Its values are, in order: of `events` the new position, its time, the position before, twice, and
     arrays as `EVENT_ARRAYS`; without them the position before; of `keys` two arrays; of `lines` how
-    many, twice, and arrays as `LINE_ARRAYS`; of `events` the channel to notify. Where the head is
+    many, twice, and arrays as `LINE_ARRAYS`; of `signs` arrays as `SIGN_ARRAYS`, in the order of the
+    ids, as two processes may write them at once; of `events` the channel to notify. Where the head is
     not at the position before, it does nothing and returns no row.
     """
     advanced = _ADVANCED.format(moved=_WHERE_IT_WAS, columns=COLUMNS) if events else _UNMOVED
-    return _statement(advanced, events=events, keys=keys, lines=lines)
+    return _statement(advanced, events=events, keys=keys, lines=lines, signs=signs)
 
 
 @cache
@@ -58,13 +64,16 @@ def guarded_statement(*, keys: bool) -> str:
     the channel to notify. It fails where one of the streams has an event of the same version.
     """
     advanced = _ADVANCED.format(moved=_WHEREVER_IT_IS, columns=COLUMNS)
-    return _statement(advanced, events=True, keys=keys, lines=False)
+    return _statement(advanced, events=True, keys=keys)
 
 
-def _statement(advanced: str, *, events: bool, keys: bool, lines: bool) -> str:
+def _statement(
+    advanced: str, *, events: bool, keys: bool, lines: bool = False, signs: bool = False
+) -> str:
     parts = [advanced]
     parts += [_KEYED] if keys else []
     parts += [_LINED] if lines else []
+    parts += [_SIGNED] if signs else []
     notified = "pg_notify(%b, '')" if events else "1"
     return f"WITH {', '.join(parts)} SELECT before, {notified} FROM advanced"
 

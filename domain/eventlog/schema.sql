@@ -58,26 +58,12 @@ CREATE TABLE IF NOT EXISTS data_keys (
     wrapped       bytea NOT NULL
 );
 
--- What workers log of executions: no events, so beside them. Nothing can rebuild these.
-CREATE TABLE IF NOT EXISTS log_lines (
-    execution   text COLLATE "C" NOT NULL,
-    occurred_at timestamptz NOT NULL,
-    id          bigint NOT NULL,  -- 1, 2, 3, ... without holes, in the order of the commits
-    at          timestamptz NOT NULL,
-    level       text COLLATE "C" NOT NULL,
-    step        text COLLATE "C",
-    sealed      text NOT NULL,  -- message and context, one token
-    PRIMARY KEY (execution, occurred_at, id)
-);
-ALTER TABLE log_lines ALTER COLUMN id DROP IDENTITY IF EXISTS;
-CREATE UNIQUE INDEX IF NOT EXISTS log_lines_id ON log_lines (id);
-
--- The last id of a log line. A writer that appends lines holds this row until the commit.
-CREATE TABLE IF NOT EXISTS log_head (
-    single boolean PRIMARY KEY DEFAULT true CHECK (single),
-    id     bigint  NOT NULL
-) WITH (fillfactor = 10);
-INSERT INTO log_head SELECT true, coalesce(max(id), 0) FROM log_lines ON CONFLICT DO NOTHING;
+-- When the worker of an execution last sent a heartbeat: no event, and only the last is kept. No index
+-- but the key, so that an update stays in its page.
+CREATE TABLE IF NOT EXISTS heartbeats (
+    execution text COLLATE "C" PRIMARY KEY,
+    at        timestamptz NOT NULL
+) WITH (fillfactor = 50);
 
 -- The one master key that wraps all data keys: its id, and a constant that it wrapped.
 CREATE TABLE IF NOT EXISTS master_key (

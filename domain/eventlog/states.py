@@ -78,15 +78,15 @@ class StateLoader:
         *,
         until: int = NEWEST,
         believe_absent: bool = False,
-        only_readable: bool = False,
+        damaged: dict[str, Damaged] | None = None,
     ) -> dict[str, Versioned[Any]]:
         """The states of those streams that exist, at a version at most, what is sealed opened.
 
         Where an older state is known, only the events after it are read. `believe_absent` is for
-        the writer: see `Keyring`. `only_readable` leaves out the streams that are damaged.
+        the writer: see `Keyring`. What is wrong with streams that cannot be read is put into `damaged`.
 
         Raises:
-            Damaged: a stream holds what cannot be read.
+            Damaged: there is such a stream, and `damaged` was left out.
         """
         if not known:
             return {}
@@ -96,7 +96,7 @@ class StateLoader:
         parts = by_stream(await read_parts(connection, self.codec, query, values))
         absent = unknown if believe_absent else ()
         keys |= self.keyring.learn(wrapped_keys(parts, unknown), absent=absent)
-        states = self._states(parts, keys, known, only_readable=only_readable)
+        states = self._states(parts, keys, known, damaged)
         await keep_missing_snapshots(connection, self.codec, parts, states, keys)
         return states
 
@@ -126,7 +126,7 @@ class StateLoader:
         values = [moment, *wanted(streams, unknown, [COLD] * len(streams))]
         parts = by_stream(await read_parts(connection, self.codec, query, values))
         keys |= self.keyring.learn(wrapped_keys(parts, unknown))
-        return self._states(parts, keys, only_readable=True)
+        return self._states(parts, keys, damaged={})
 
     async def states_at(
         self, connection: AsyncConnection, versions: Mapping[str, int]
@@ -228,16 +228,16 @@ class StateLoader:
         parts: Mapping[str, Sequence[Part]],
         keys: Mapping[str, DataKey],
         known: Mapping[str, Versioned[Any] | None] | None = None,
-        *,
-        only_readable: bool = False,
+        damaged: dict[str, Damaged] | None = None,
     ) -> dict[str, Versioned[Any]]:
         states: dict[str, Versioned[Any]] = {}
         for stream, before in (dict.fromkeys(parts) if known is None else known).items():
             try:
                 state = fold_parts(self.codec, before, parts.get(stream, ()), keys.get(stream))
             except Damaged as error:
-                if not only_readable:
+                if damaged is None:
                     raise
+                damaged[stream] = error
                 report(error)
             else:
                 states |= {stream: state} if state is not None else {}

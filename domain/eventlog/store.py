@@ -28,7 +28,7 @@ from domain.eventlog.append import (
 from domain.eventlog.codec import Codec, EventRow, Snapshot
 from domain.eventlog.connection.connections import Connections
 from domain.eventlog.encryption import DataKey
-from domain.eventlog.idempotency import IdempotencyKey, Reply, claim
+from domain.eventlog.idempotency import REPLY, IdempotencyKey, Reply, claim
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.pg_arrays import columns
 from domain.eventlog.queries import (
@@ -243,9 +243,7 @@ class Store:
         """The states of those streams that have events and can be read, now or as of a position or a time."""
         async with self.reader() as connection:
             if moment is None:
-                return await self.states.load(
-                    connection, dict.fromkeys(streams), only_readable=True
-                )
+                return await self.states.load(connection, dict.fromkeys(streams), damaged={})
             return await self.states.as_of(connection, streams, moment)
 
     async def look(self, stream: str, until: int | datetime = NEWEST) -> Reading:
@@ -273,6 +271,12 @@ class Store:
         """Keep an outcome under a key, where it is free (then None), or tell what is kept there."""
         async with self.reader() as connection:
             return await claim(connection, once, outcome, at)
+
+    async def reply(self, once: IdempotencyKey) -> Reply | None:
+        """What is kept under a key; None where nothing is."""
+        async with self.reader() as connection:
+            kept = await (await connection.execute(REPLY, (once.key,))).fetchone()
+        return None if kept is None else Reply(*kept)
 
     async def forget_replies(self, until: datetime) -> None:
         """Drop what was answered under idempotency keys up to a time, little by little."""

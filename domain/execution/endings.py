@@ -35,12 +35,12 @@ def finished(state: Execution, status: Status, recorded: Recorded, **changes: An
 def attempt_ended(
     state: Execution, at: datetime, outcome: Outcome, error: ExecutionError | None
 ) -> Execution:
-    """The execution with its last attempt ended, where it has one that goes on."""
+    """The execution with its last attempt ended, where it has one that goes on; no worker holds it."""
     if not state.attempts or state.attempts[-1].outcome:
         return state
     *before, last = state.attempts
     ended = last.evolve(ended_at=at, outcome=outcome, error=error)
-    return state.evolve(attempts=(*before, ended))
+    return state.evolve(attempts=(*before, ended), claim=None)
 
 
 def with_failed(steps: Steps, error: ExecutionError, at: datetime) -> Steps:

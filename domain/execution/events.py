@@ -7,13 +7,14 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from domain.execution import endings
+from domain.execution.claim_events import CLAIM_EVENTS
 from domain.execution.forked import CarriedCheckpoint, CarriedStep
 from domain.execution.parts import (
     Attempt,
     Cancellation,
-    Checkpoint,
     Pause,
 )
+from domain.execution.progress_events import CheckpointSaved, ProgressUpdated
 from domain.execution.retry_policy import Delay, RetryPolicy
 from domain.execution.state import Execution
 from domain.execution.step_events import STEP_EVENTS, ExecutionEvent, planned
@@ -22,6 +23,8 @@ from domain.execution.types import (
     ExecutionError,
     ExecutionResult,
     ForkedFrom,
+    OnLeaseLost,
+    Silence,
     Status,
     StepPlan,
     Timeout,
@@ -54,6 +57,8 @@ class ExecutionCreated(ExecutionEvent):
     webhooks: tuple[Webhook, ...] = ()
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = Field(default_factory=dict)
+    heartbeat_timeout: Silence | None = None
+    on_lease_lost: OnLeaseLost = "restart"
     forked_from: ForkedFrom | None = None
     carried: tuple[CarriedStep, ...] = ()
     checkpoints: tuple[CarriedCheckpoint, ...] = ()
@@ -67,7 +72,7 @@ class ExecutionCreated(ExecutionEvent):
         steps = planned(self.steps)
         for carried in self.carried:
             steps[carried.step] = carried.onto(steps[carried.step])
-        return Execution(
+        return Execution.made(
             id=aggregate_id(recorded.stream),
             order=self.order,
             service=self.service,
@@ -89,6 +94,8 @@ class ExecutionCreated(ExecutionEvent):
             webhooks=self.webhooks,
             tags=self.tags,
             metadata=self.metadata,
+            heartbeat_timeout=self.heartbeat_timeout,
+            on_lease_lost=self.on_lease_lost,
         )
 
 
@@ -98,7 +105,8 @@ class ExecutionStarting(ExecutionEvent):
     type: ClassVar[str] = "execution.starting"
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
-        attempt = Attempt(len(state.attempts) + 1, recorded.when, state.active)
+        worker = state.claim.worker if state.claim else None
+        attempt = Attempt(len(state.attempts) + 1, recorded.when, state.active, worker=worker)
         return state.entered(
             Status.STARTING,
             recorded,
@@ -120,33 +128,6 @@ class ExecutionStarted(ExecutionEvent):
         return state.entered(
             Status.RUNNING, recorded, started_at=at, active_before_start=state.worked(at)
         )
-
-
-class ProgressUpdated(ExecutionEvent):
-    """The worker said how far it has come."""
-
-    type: ClassVar[str] = "execution.progress"
-    progress: Percent
-
-    def apply(self, state: Execution, recorded: Recorded) -> Execution:
-        return state.changed(recorded, explicit_progress=self.progress)
-
-
-class CheckpointSaved(ExecutionEvent):
-    """A place to go on from was kept."""
-
-    type: ClassVar[str] = "execution.checkpoint"
-    checkpoint: str
-    state: Sealed[dict[str, Any]]
-    step: str = ""
-    progress: Percent = 0
-    automatic: bool = False
-
-    def apply(self, state: Execution, recorded: Recorded) -> Execution:
-        checkpoint = Checkpoint(
-            self.checkpoint, recorded.when, self.state, self.step, self.progress
-        )
-        return state.changed(recorded, checkpoints=(*state.checkpoints, checkpoint))
 
 
 class ExecutionPaused(ExecutionEvent):
@@ -268,11 +249,15 @@ class ExecutionUpdated(ExecutionEvent):
     webhooks: tuple[Webhook, ...] = ()
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = Field(default_factory=dict)
+    heartbeat_timeout: Silence | None = None
+    on_lease_lost: OnLeaseLost = "restart"
     progress: None = None
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
         changes = {FIELDS.get(name, name): getattr(self, name) for name in self.model_fields_set}
-        return state.changed(recorded, **changes)
+        if "heartbeat_timeout" in changes:
+            changes["stalled"] = False
+        return state.changed_silently(recorded, **changes)
 
 
 FIELDS = {"progress": "explicit_progress"}
@@ -292,5 +277,6 @@ EVENTS: tuple[type[ExecutionEvent], ...] = (
     RetryScheduled,
     ExecutionCancelled,
     ExecutionUpdated,
+    *CLAIM_EVENTS,
     *STEP_EVENTS,
 )

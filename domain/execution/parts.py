@@ -99,12 +99,22 @@ class Pause:
     reason: Sealed[str] | None = None
 
 
-Outcome = Literal["completed", "failed", "cancelled"]
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Which worker holds the execution, and for how long each sign of life keeps it."""
+
+    worker: str
+    lease: timedelta
+
+
+Outcome = Literal["completed", "failed", "cancelled", "released"]
 
 
 @dataclass(frozen=True)
 class Attempt(State):
-    """One try. `delay` is the wait before the next one, `active_before` the work before this one."""
+    """One try. `delay` is the wait before the next one, `active_before` the work before this one,
+    `worker` the one that had claimed it.
+    """
 
     number: int
     started_at: datetime
@@ -113,3 +123,4 @@ class Attempt(State):
     outcome: Outcome | None = None
     error: ExecutionError | None = None
     delay: timedelta | None = None
+    worker: str | None = None

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from domain.errors import IllegalTransition, NotFound
+from domain.errors import IllegalTransition, LeaseLost, NotFound
 from domain.execution.parts import (
     NO_TIME,
     NOTHING,
     Attempt,
     Cancellation,
     Checkpoint,
+    Claim,
     Pause,
     Step,
     Totals,
@@ -24,6 +25,7 @@ from domain.execution.types import (
     ExecutionError,
     ExecutionResult,
     ForkedFrom,
+    OnLeaseLost,
     Status,
     StepStatus,
 )
@@ -37,6 +39,7 @@ DONE = frozenset({StepStatus.COMPLETED, StepStatus.SKIPPED})
 CHECKPOINT_EVERY = timedelta(minutes=15)
 CHECKPOINT_LATE = timedelta(days=1)
 """A checkpoint that is so late comes no more: the execution was imported, or is abandoned."""
+WORKING = frozenset({Status.STARTING, Status.RUNNING})
 FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
 
@@ -52,7 +55,8 @@ class Execution(Aggregate):
     `updated_at` is the latest time that any of its events occurred, `since` the time at which its
     status began. `explicit_progress` is what was told; `active` is the working time up to
     `active_since`, which is set while it works, and `active_before_start` what of it lies before
-    `started_at`. Sealed fields hold plain values in the writer and `Ciphertext` in views.
+    `started_at`. `claim` is there while a worker holds it, and `seen_at` is when the last event that is
+    a sign of life was recorded. Sealed fields hold plain values in the writer and `Ciphertext` in views.
     """
 
     order: str
@@ -85,6 +89,11 @@ class Execution(Aggregate):
     active_since: datetime | None = None
     active_before_start: timedelta = NO_TIME
     used: Totals = NOTHING
+    claim: Claim | None = None
+    seen_at: datetime | None = None
+    stalled: bool = False
+    heartbeat_timeout: timedelta | None = None
+    on_lease_lost: OnLeaseLost = "restart"
     priority: Priority = Priority.NORMAL
     timeout: timedelta | None = DEFAULT_TIMEOUT
     retry_policy: RetryPolicy | None = None
@@ -145,6 +154,51 @@ class Execution(Aggregate):
         return checkpoint_due(self.active_since, last)
 
     @property
+    def working(self) -> bool:
+        """Whether somebody is expected to work on it now."""
+        return self.status in WORKING
+
+    @property
+    def was_claimed(self) -> bool:
+        """Whether its last attempt was a claim."""
+        return bool(self.attempts) and self.attempts[-1].worker is not None
+
+    def lease_until(self, heard_at: datetime | None = None) -> datetime | None:
+        """When its worker loses it, as far as events and the last heartbeat say; None where none has a
+        lease that runs: nobody claimed it, or it is paused.
+        """
+        if self.claim is None or not self.working:
+            return None
+        return self.last_sign(heard_at) + self.claim.lease
+
+    def stalls_at(self, heard_at: datetime | None = None) -> datetime | None:
+        """When it has been silent for too long; None where that is not watched, or it does not run."""
+        if self.heartbeat_timeout is None or self.status is not Status.RUNNING:
+            return None
+        return self.last_sign(heard_at) + self.heartbeat_timeout
+
+    def last_sign(self, heard_at: datetime | None) -> datetime:
+        """The last sign of life: an event of the work, or a heartbeat."""
+        seen_at = self.seen_at or self.created_at
+        return seen_at if heard_at is None else max(seen_at, heard_at)
+
+    def require_worker(self, worker: str) -> None:
+        """Raises LeaseLost where a worker that names itself does not have the last attempt."""
+        holder = self.attempts[-1].worker if self.attempts else None
+        if holder == worker and self.status is not Status.QUEUED:
+            return
+        if self.claim is not None:
+            raise LeaseLost(
+                f"`{worker}` does not hold this execution: `{self.claim.worker}` has claimed it.",
+                worker=worker,
+                claimedBy=self.claim.worker,
+            )
+        raise LeaseLost(
+            f"`{worker}` does not hold this execution: its lease was lost, or it never had one.",
+            worker=worker,
+        )
+
+    @property
     def running_step(self) -> str:
         """The step that was started last and still runs, or an empty string."""
         running = [step for step in self.steps.values() if step.status is StepStatus.RUNNING]
@@ -171,11 +225,18 @@ class Execution(Aggregate):
     def changed(self, recorded: Recorded, **changes: object) -> Self:
         """The state after an event. All events pass here, so that `updated_at` is never behind."""
         at = recorded.occurred_at or recorded.at
+        changes.setdefault("seen_at", recorded.at)
+        changes.setdefault("stalled", False)
         # As `evolve` does it, without passing the changes on once more: every event pays for that.
         changes["updated_at"] = max(self.updated_at, at)
         new = object.__new__(type(self))
         object.__setattr__(new, "__dict__", {**self.__dict__, **changes})
         return new
+
+    def changed_silently(self, recorded: Recorded, **changes: object) -> Self:
+        """The state after an event that is no sign that somebody works on it."""
+        signs: dict[str, object] = {"seen_at": self.seen_at, "stalled": self.stalled}
+        return self.changed(recorded, **(signs | changes))
 
     def entered(self, status: Status, recorded: Recorded, **changes: object) -> Self:
         """The state after an event that gave it a status."""

@@ -123,9 +123,9 @@ STEP_EVENTS: tuple[type[ExecutionEvent], ...] = (
 def planned(plans: tuple[StepPlan, ...]) -> dict[str, Step]:
     """Steps, pending, by their ids."""
     return {
-        plan.id: Step(
-            plan.id,
-            plan.name,
+        plan.id: Step.made(
+            id=plan.id,
+            name=plan.name,
             parent=plan.parent,
             kind=plan.kind,
             assignee=plan.assignee,

@@ -25,6 +25,7 @@ startStep       .          ok            ok            .          .          .  
 completeStep    .          ok            ok            ok         .          .          .          .
 failStep        .          ok            ok            ok         .          .          .          .
 skipStep        .          ok            ok            ok         .          .          .          .
+heartbeat       .          ok            ok            ok         .          .          .          .
 checkpoint      .          .             ok            ok         .          .          .          .
 declareSteps    ok         ok            ok            ok         .          .          .          ok
 log             ok         ok            ok            ok         ok         ok         ok         ok
@@ -37,6 +38,8 @@ SERVER_MOVES = """
 timeOut         .          failed/retry  failed/retry  .          .          .          .          .
 startRetry      .          .             .             .          .          .          .          running
 autoCheckpoint  .          .             ok            .          .          .          .          .
+stall           .          .             ok            .          .          .          .          .
+release         .          queued        queued        .          .          .          .          .
 configure       ok         ok            ok            ok         .          ok         .          ok
 """
 """Not in anyone's `allowedCommands`. `configure` is an `update` of more than tags and metadata."""

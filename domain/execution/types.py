@@ -27,7 +27,7 @@ from domain.types import (
 
 MOST_STEPS = 10_000
 MOST_TAGS = 50
-DAY = 86_400_000
+HOUR, DAY = 3_600_000, 86_400_000
 DEFAULT_TIMEOUT = timedelta(hours=1)
 SERVER_OWNED = frozenset({"createdAt", "updatedAt", "startedAt", "completedAt"})
 
@@ -35,6 +35,13 @@ Timeout = Annotated[timedelta, Milliseconds(1, DAY)]
 TimeoutPlan = Annotated[timedelta, Milliseconds(0, DAY)]
 """As a client asks for it: 0 is no limit, which is None in events and states."""
 
+
+Lease = Annotated[timedelta, Milliseconds(1_000, HOUR)]
+DEFAULT_LEASE = timedelta(minutes=1)
+Silence = Annotated[timedelta, Milliseconds(1_000, DAY)]
+"""How long a running execution may give no sign of life before it is stalled."""
+OnLeaseLost = Literal["restart", "resume"]
+"""What the next worker begins with when a lease was lost: with the start, or the last checkpoint."""
 
 LogLevel = Literal["debug", "info", "warn", "error"]
 

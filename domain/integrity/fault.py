@@ -8,7 +8,7 @@ from typing import NamedTuple
 class Fault(NamedTuple):
     """Something that is not as it must be: in which part, where in it, and what it is.
 
-    A part is `log`, `keys`, `snapshots` or the name of a view. No content is quoted.
+    A part is `log`, `keys`, `snapshots`, `archive` or the name of a view. No content is quoted.
     """
 
     part: str

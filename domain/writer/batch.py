@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from domain.errors import (
     DomainError,
     Forbidden,
     Invalid,
+    Taken,
     TooLarge,
     VersionMismatch,
 )
@@ -34,7 +35,9 @@ from domain.model import (
     LogEntry,
     OtherStreamEvent,
     Recorded,
+    SignOfLife,
     Versioned,
+    aggregate_id,
 )
 from domain.writer.message import Message
 
@@ -83,8 +86,12 @@ class Batch:
     keyring: Keyring
     new_id: Callable[[str], str]
     random: Callable[[], float]
+    damaged: Mapping[str, Damaged] = field(default_factory=dict)
+    """What is wrong with the streams that cannot be read; their states are missing."""
     rows: list[EventRow] = field(default_factory=list)
     lines: list[LineRow] = field(default_factory=list)
+    signs: dict[str, datetime] = field(default_factory=dict)
+    """When those who work on aggregates were heard, by the ids of these."""
     new_replies: list[Reply] = field(default_factory=list)
     due_snapshots: set[str] = field(default_factory=set)
     size: int = 0
@@ -94,7 +101,8 @@ class Batch:
         """Decide one message.
 
         Raises:
-            DomainError: it is refused; nothing of it remains, except the refusal under its key.
+            DomainError: it is refused, or reads a damaged stream; nothing of it remains, except the
+                refusal under its key.
             NotLoaded: a stream it reads is missing from `states`.
         """
         if message.idempotency is None:
@@ -104,8 +112,8 @@ class Batch:
             return _repeated(reply, fingerprint)
         try:
             decided = self._decide(message)
-        except Damaged:
-            raise  # once that is mended, the same request may be done
+        except (Damaged, Taken):
+            raise  # once that is mended, or with another in its place, the same request may be done
         except DomainError as error:
             self._remember(key, fingerprint, refusal(error))
             raise
@@ -134,9 +142,13 @@ class Batch:
         changed: Loaded = {}
         rows: list[EventRow] = []
         lines: list[LineRow] = []
+        signs: dict[str, datetime] = {}
         for happened in outcome:
             if isinstance(happened, LogEntry):
                 lines.append(self._line(message.stream, happened))
+                continue
+            if isinstance(happened, SignOfLife):
+                signs[aggregate_id(message.stream)] = happened.at
                 continue
             stream, event = _placed(happened, message.stream)
             before = changed[stream] if stream in changed else self.states.get(stream)
@@ -147,6 +159,7 @@ class Batch:
             rows.append(row)
         self._keep(rows, changed)
         self.lines += lines
+        self.signs |= signs
         self.size += sum(len(line.sealed) for line in lines)
         settled = changed.get(message.stream, versioned)
         assert settled is not None
@@ -154,17 +167,23 @@ class Batch:
 
     def _prepare(self, message: Message) -> tuple[Versioned[Any] | None, Context]:
         states = self.states
-        if message.stream not in states:
-            raise NotLoaded
+        self._require(message.stream)
         versioned = states[message.stream]
         for stream in message.command.reads(versioned.state if versioned else None, states):
-            if stream not in states:
-                raise NotLoaded
+            self._require(stream)
         _check_conditions(message, versioned, self.now)
+        if message.worker is not None and versioned is not None:
+            versioned.state.require_worker(message.worker)
         when = message.command.occurred_at or self.now
         return versioned, Context(
             self.now, when, message.by, self.new_id, self.random, message.importing, states
         )
+
+    def _require(self, stream: str) -> None:
+        if (error := self.damaged.get(stream)) is not None:
+            raise error
+        if stream not in self.states:
+            raise NotLoaded
 
     def _recorded(
         self, message: Message, stream: str, before: Versioned[Any] | None, event: Event, nth: int

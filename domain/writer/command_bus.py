@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from domain.errors import DomainError, OutcomeUnknown, Overloaded
+from domain.errors import Damaged, DomainError, OutcomeUnknown, Overloaded
 from domain.eventlog.append import HeadMoved, OutcomeLost, Transaction, WrongGuess
 from domain.eventlog.codec import Snapshot
 from domain.eventlog.idempotency import REPLIES_KEPT
@@ -198,8 +198,10 @@ class Bus:
                 batch = await self._prepare(transaction, taken)
                 outcomes = self._decide(batch, taken)
                 snapshots = _snapshots(batch)
-                if batch.rows or batch.new_replies or batch.lines:
-                    await transaction.append(batch.rows, batch.new_replies, batch.now, batch.lines)
+                if batch.rows or batch.new_replies or batch.lines or batch.signs:
+                    await transaction.append(
+                        batch.rows, batch.new_replies, batch.now, batch.lines, batch.signs
+                    )
                 else:
                     await transaction.confirm()
         except OutcomeLost as lost:
@@ -239,6 +241,7 @@ class Bus:
             self._store.keyring,
             self._new_id,
             self._random,
+            self._known.damaged,
         )
 
     def _decide(self, batch: Batch, taken: list[Waiting]) -> list[tuple[Waiting, Outcome]]:
@@ -250,9 +253,8 @@ class Bus:
             try:
                 outcomes.append((waiting, batch.take(waiting.message)))
             except DomainError as error:
-                stream = waiting.message.stream
-                if self._known.guessed(stream) and batch.states[stream] is None:
-                    raise WrongGuess from error  # refused, perhaps, only because of the guess
+                if self._may_be_wrong(waiting.message, batch, error):
+                    raise WrongGuess from error
                 outcomes.append((waiting, error))
             except NotLoaded:
                 if place == 0:
@@ -263,6 +265,12 @@ class Bus:
                 log.exception("command failed", command=waiting.message.command.wire_name)
                 outcomes.append((waiting, error))
         return outcomes
+
+    def _may_be_wrong(self, message: Message, batch: Batch, error: DomainError) -> bool:
+        """Whether a message was refused, perhaps, only because its stream was believed absent."""
+        if isinstance(error, Damaged) or not self._known.guessed(message.stream):
+            return False
+        return batch.states[message.stream] is None
 
     def _settle(self, waiting: Waiting, outcome: Outcome) -> None:
         if isinstance(outcome, Decided):

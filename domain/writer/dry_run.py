@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from domain.errors import Damaged
 from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.store import Store
@@ -35,15 +36,17 @@ async def dry_run(
     """
     keyring = store.keyring.ephemeral()
     position, at = await store.head()
+    damaged: dict[str, Damaged] = {}
     batch = Batch(
         position,
         max(now, at),
-        await load_wanted([message], store),
+        await load_wanted([message], store, damaged),
         {},
         store.codec,
         keyring,
         new_id,
         random,
+        damaged,
     )
     decided = batch.take(message._replace(idempotency=None))
     assert isinstance(decided, Decided)
@@ -52,11 +55,21 @@ async def dry_run(
     )
 
 
-async def load_wanted(messages: Sequence[Message], store: Store) -> Loaded:
-    """The states of all streams that messages need, as they are now, read without the lock."""
+async def load_wanted(
+    messages: Sequence[Message], store: Store, damaged: dict[str, Damaged]
+) -> Loaded:
+    """The states of all streams that messages need, as they are now, read without the lock.
+
+    Those that cannot be read are as if absent, and in `damaged`.
+    """
     states = Loaded()
-    while missing := [
-        stream for message in messages for stream in wanted(message, states) if stream not in states
-    ]:
-        states |= dict.fromkeys(missing) | await store.load_all(dict.fromkeys(missing))
+    while missing := {
+        stream: None
+        for message in messages
+        for stream in wanted(message, states)
+        if stream not in states
+    }:
+        async with store.reader() as connection:
+            found = await store.states.load(connection, missing, damaged=damaged)
+        states |= dict.fromkeys(missing) | found
     return states

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import structlog
 
-from domain.errors import DomainError, OutcomeUnknown, Overloaded
+from domain.errors import Damaged, DomainError, OutcomeUnknown, Overloaded
 from domain.eventlog.append import OutcomeLost, StreamMoved
 from domain.eventlog.store import Store
 from domain.writer.batch import Batch, Decided
@@ -96,20 +96,22 @@ class GuardedWriter:
     async def _write(self, messages: Sequence[Message], conclude: Conclude | None) -> list[Outcome]:
         store = self._store
         position, at = await store.head()
+        damaged: dict[str, Damaged] = {}
         batch = Batch(
             position,
             max(self._clock(), at),
-            await load_wanted(messages, store),
+            await load_wanted(messages, store, damaged),
             {},
             store.codec,
             store.keyring,
             self._new_id,
             self._random,
+            damaged,
         )
         outcomes = [_decided(batch, message) for message in messages]
         if conclude is not None:
             conclusion = conclude(outcomes)
-            batch.states |= await load_wanted([conclusion], store)
+            batch.states |= await load_wanted([conclusion], store, damaged)
             batch.take(conclusion)
         before = await store.append(batch.rows, batch.now) if batch.rows else position
         return [_moved(outcome, position, before) for outcome in outcomes]

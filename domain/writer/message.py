@@ -15,7 +15,8 @@ class Message(NamedTuple):
     """A command on its way: to which stream, from whom, and under which conditions.
 
     `if_match` are versions, of which the stream must have one, 0 where there must be none yet;
-    `importing` is the right to date events more than 24 hours back.
+    `importing` is the right to date events more than 24 hours back. Where a `worker` names itself, the
+    stream must be its to work on.
     """
 
     stream: str
@@ -26,3 +27,4 @@ class Message(NamedTuple):
     if_match: tuple[int, ...] | None = None
     importing: bool = False
     idempotency: IdempotencyKey | None = None
+    worker: str | None = None

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
+from domain.errors import Damaged
 from domain.eventlog.append import Transaction
 from domain.eventlog.keyring import Keyring
 from domain.lru import LruCache
@@ -35,6 +36,8 @@ class StateCache:
         self._batches_alone = 0
         self._batches_since_wrong_guess = 0
         self._guessed: set[str] = set()
+        self.damaged: dict[str, Damaged] = {}
+        """What is wrong with the streams that this batch cannot read."""
         self.session = -1
         self.position = -1
         self.at = EPOCH
@@ -73,8 +76,10 @@ class StateCache:
         """The present states of all streams that the messages need.
 
         In an optimistic transaction a stream that a message creates, and of which nothing is known,
-        is believed absent: to write to it fails where it is not.
+        is believed absent: to write to it fails where it is not. Streams that cannot be read are as if
+        absent, and in `damaged`.
         """
+        self.damaged = {}
         self._batches_since_wrong_guess += 1
         guessing = not transaction.locked and self._batches_since_wrong_guess > GUESS_AGAIN_AFTER
         self._guessed = self._new_streams(messages) if guessing else set()
@@ -84,7 +89,7 @@ class StateCache:
             known = {stream: self._states.get(stream) for stream in missing}
             stale = {s: versioned for s, versioned in known.items() if s not in self._current}
             if stale:
-                known.update(dict.fromkeys(stale) | await transaction.load(stale))
+                known.update(dict.fromkeys(stale) | await transaction.load(stale, self.damaged))
             states.update(known)
         # A key may have left the ring while its state stayed here; a second one must not be made.
         await transaction.learn(states)

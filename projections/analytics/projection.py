@@ -16,12 +16,12 @@ from typing import Any, ClassVar
 from psycopg import AsyncConnection
 
 from domain.eventlog.pg_arrays import columns, placeholders
-from domain.lru import LruCache
 from domain.model import Recorded, aggregate_id
 from projections.analytics import step_runs
 from projections.analytics.row import COUNTED, Fact, after
 from projections.analytics.slices import SLICES, spread_moved, totals_moved
 from projections.analytics.step_runs import OF_STEPS, RunCache, StepRuns
+from projections.engine.row_cache import RowCache
 
 CAPACITY, RUNS = 5_000, 4
 """Facts that are kept between pages, and runs of steps for each of them, at some 400 bytes each."""
@@ -133,7 +133,7 @@ class Analytics:
     }
 
     def __init__(self, capacity: int = CAPACITY) -> None:
-        self._facts: LruCache[str, Fact] = LruCache(capacity)
+        self._facts = RowCache(capacity, LOAD, lambda rows: {row[0]: Fact(*row) for row in rows})
         self._runs = RunCache(RUNS * capacity)
 
     def forget(self) -> None:
@@ -143,10 +143,8 @@ class Analytics:
 
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
         """Fold the page onto the facts it touches; the totals move by the difference."""
-        begun = {event.stream for event in page if event.version == 1}
-        known = {event.stream for event in page} - begun
-        before = await self._load(connection, [aggregate_id(stream) for stream in known])
-        facts: dict[str, Fact] = dict(before)
+        before = await self._facts.load(connection, page)
+        facts = dict(before)
         runs = await StepRuns.load(connection, page, self._runs)
         for event in page:
             execution = aggregate_id(event.stream)
@@ -159,18 +157,8 @@ class Analytics:
         await _write(connection, ADD, TOTAL_ARRAYS, totals)
         await _write(connection, SPREAD, SPREAD_ARRAYS, spread_moved(replaced, changed.values()))
         await runs.write(connection)
-        for key, fact in facts.items():
-            self._facts.put(key, fact)
-        self._facts.trim()
+        self._facts.keep(facts)
         runs.keep(self._runs)
-
-    async def _load(self, connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Fact]:
-        known = {key: fact for key in ids if (fact := self._facts.get(key)) is not None}
-        if missing := [key for key in ids if key not in known]:
-            # Never prepared: a plan made while the table was empty would read all of it for long.
-            cursor = await connection.execute(LOAD, (missing,), prepare=False, binary=True)
-            known.update((row[0], Fact(*row)) for row in await cursor.fetchall())
-        return known
 
 
 async def _write(

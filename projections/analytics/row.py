@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from domain.execution.claim_events import ExecutionReleased
 from domain.execution.events import (
     ExecutionCancelled,
     ExecutionCompleted,
@@ -72,7 +73,7 @@ def after(fact: Fact | None, recorded: Recorded) -> Fact:
             fact = move(fact, Status.FAILED, recorded, error_code=event.error.code)
         case ExecutionCancelled():
             fact = _ended(fact, Status.CANCELLED, recorded)
-        case ExecutionStarting() | ExecutionPaused() | ExecutionResumed() | RetryScheduled():
+        case _ if type(event) in MOVED:
             fact = _moved(fact, MOVED[type(event)], recorded)
     return fact
 
@@ -82,6 +83,7 @@ MOVED: dict[type[Event], Status] = {
     ExecutionPaused: Status.PAUSED,
     ExecutionResumed: Status.RUNNING,
     RetryScheduled: Status.RETRY,
+    ExecutionReleased: Status.QUEUED,
 }
 COUNTED: tuple[type[Event], ...] = (
     *MOVED,

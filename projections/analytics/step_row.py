@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from domain.execution.claim_events import ExecutionReleased
 from domain.execution.events import ExecutionFailed, RetryScheduled
 from domain.execution.state import OPEN
 from domain.execution.step_events import StepStarted, UsageRecorded
@@ -61,6 +62,8 @@ def after_end(run: StepRun, event: Event, when: datetime) -> StepRun:
         return pending_again(run) if run.cut_short else run
     if run.status not in OPEN:
         return run
+    if isinstance(event, ExecutionReleased):
+        return pending_again(run) if run.status == StepStatus.RUNNING else run
     if isinstance(event, ExecutionFailed):
         if run.step == event.error.step:
             return ended(run, StepStatus.FAILED, when, error_code=event.error.code)

@@ -12,6 +12,7 @@ from datetime import datetime
 from psycopg import AsyncConnection
 
 from domain.eventlog.pg_arrays import columns, placeholders
+from domain.execution.claim_events import ExecutionReleased
 from domain.execution.events import (
     ExecutionCancelled,
     ExecutionCompleted,
@@ -34,7 +35,13 @@ from projections.analytics import step_row
 from projections.analytics.row import Fact
 from projections.analytics.step_row import StepRun
 
-ENDS = (ExecutionCompleted, ExecutionCancelled, ExecutionFailed, RetryScheduled)
+ENDS = (
+    ExecutionCompleted,
+    ExecutionCancelled,
+    ExecutionFailed,
+    ExecutionReleased,
+    RetryScheduled,
+)
 """The events that concern all steps of their execution that are open, or were cut short."""
 OF_STEPS: tuple[type[Event], ...] = (
     StepStarted,
@@ -72,6 +79,9 @@ CREATE TABLE IF NOT EXISTS analytics_steps (
     PRIMARY KEY (id, step, run)
 ) WITH (fillfactor = 80);
 CREATE INDEX IF NOT EXISTS analytics_steps_age ON analytics_steps (created_at);
+CREATE INDEX IF NOT EXISTS analytics_steps_of_people ON analytics_steps (id)
+    WHERE status IN ('pending', 'running')
+    AND ((own AND assignee_type IN ('human', 'hybrid')) OR kind = 'human');
 CREATE INDEX IF NOT EXISTS analytics_steps_of_service ON analytics_steps (service, created_at);
 """
 KINDS = (

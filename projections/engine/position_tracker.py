@@ -67,6 +67,10 @@ class PositionTracker:
                 await self._look()
         return True
 
+    async def moved(self, view: str, beyond: int, seconds: float) -> bool:
+        """Whether a view's rows go beyond a position within the time; it does not hurry for that."""
+        return await self._applied.wait(view, beyond + 1, seconds)
+
     async def progress(self) -> list[ViewProgress]:
         """Every view of the log, and what it has parked.
 
@@ -91,9 +95,10 @@ class PositionTracker:
             await self._connected.wait(self._listener.poll)
 
     async def _look(self) -> None:
+        known = self._applied.known()
         async with self._store.reader() as connection:
-            for view, position in await (await connection.execute(POSITIONS)).fetchall():
-                self._applied.reach(view, position)
+            found = await (await connection.execute(POSITIONS)).fetchall()
+        self._applied.look(dict(found), known)
 
     def _on_notification(self, payload: str | None) -> None:
         if payload is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from domain.eventlog.store import Store
@@ -32,7 +33,7 @@ async def progress_of(store: Store) -> list[ViewProgress]:
 
 
 class AppliedPositions:
-    """Positions only grow; whoever waits for one is told in the moment it is reached."""
+    """Positions grow, unless a table was restored; whoever waits for one is told in the moment it is reached."""
 
     def __init__(self) -> None:
         self._positions: dict[str, int] = {}
@@ -40,6 +41,18 @@ class AppliedPositions:
 
     def __getitem__(self, view: str) -> int:
         return self._positions.get(view, 0)
+
+    def known(self) -> dict[str, int]:
+        """How far each view is known to be."""
+        return dict(self._positions)
+
+    def look(self, found: Mapping[str, int], known: Mapping[str, int]) -> None:
+        """The bookmarks as they were read after `known`: one that is lower, or lost, has moved back."""
+        for view, position in known.items():
+            if found.get(view, 0) < position:
+                self._positions[view] = found.get(view, 0)
+        for view, position in found.items():
+            self.reach(view, position)
 
     def reach(self, view: str, position: int) -> None:
         """The rows of a view go at least this far."""

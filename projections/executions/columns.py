@@ -108,6 +108,20 @@ COLUMNS = (
     ),
     _maybe("nextRetryAt", "next_retry_at", TIME, lambda h: _time(h.state.next_retry_at)),
     _maybe(
+        "heartbeatTimeout",
+        "heartbeat_timeout",
+        WHOLE,
+        lambda h: h.state.heartbeat_timeout and in_milliseconds(h.state.heartbeat_timeout),
+    ),
+    _maybe("stalled", "stalled", BOOLEAN, lambda h: h.state.stalled or None),
+    _maybe("claimedBy.worker", "worker", TEXT, lambda h: h.state.claim and h.state.claim.worker),
+    _maybe(
+        "onLeaseLost",
+        "on_lease_lost",
+        TEXT,
+        lambda h: None if h.state.on_lease_lost == "restart" else h.state.on_lease_lost,
+    ),
+    _maybe(
         "assignee.type", "assignee_type", TEXT, lambda h: h.state.assignee and h.state.assignee.type
     ),
     _maybe("assignee.id", "assignee_id", TEXT, lambda h: h.state.assignee and h.state.assignee.id),

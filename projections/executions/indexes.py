@@ -43,6 +43,10 @@ SELDOM_SET = (
 )
 """Most executions have none of these, and are in no index of them."""
 WITH_CREATION = ("status", *LISTED_BY)
+UNLIKE = ("position", "metadata.updatedAt", "metadata.completedAt")
+"""Few executions have the same of these, and none is without in the table that has an index of it. So the
+index, like those that go on with the creation, need not have the id, which is most of an entry: those few
+are sorted when they are read."""
 FILTERED_BY = tuple(
     path
     for path in FIELDS
@@ -62,10 +66,14 @@ def _rank(path: str) -> str:
     return f"({rank})" if field.kind.words else rank
 
 
+def _tie(path: str) -> str:
+    return "" if path in UNLIKE else ", id"
+
+
 def _common(table: str) -> list[str]:
     return [
         _index(table, "", "(created_at, id)", name="creation"),
-        *(_index(table, path, f"({FIELDS[path].column}, created_at, id)") for path in LISTED_BY),
+        *(_index(table, path, f"({FIELDS[path].column}, created_at)") for path in LISTED_BY),
         _index(table, "", "USING gin (tags) WITH (fastupdate = off)", name="tag"),
         _index(
             table,
@@ -83,8 +91,8 @@ def _of_open(table: str) -> list[str]:
 def _of_ended(table: str) -> list[str]:
     return [
         *_common(table),
-        _index(table, "status", "(status, created_at, id)"),
-        *(_index(table, path, f"({_rank(path)}, id)") for path in SORTED_BY),
+        _index(table, "status", "(status, created_at)"),
+        *(_index(table, path, f"({_rank(path)}{_tie(path)})") for path in SORTED_BY),
         _index(table, "", f"({_rank('priority')} DESC, created_at, id)", name="urgency"),
         *(_index(table, path, f"({_rank(path)})") for path in FILTERED_BY),
         *(

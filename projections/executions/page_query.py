@@ -7,7 +7,7 @@ that of no index.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -31,8 +31,6 @@ PAGE = f"""SELECT found, {STORED}, {{ranks}} FROM (
 HALF = "SELECT id, version, {ranks} FROM executions WHERE {where} ORDER BY {order} LIMIT {limit}"
 HALVES = "SELECT * FROM ({halves}) AS halves ORDER BY {order} LIMIT {limit}"
 
-Choose = Callable[[bytes], bytes]
-"""Takes of a document what is shown."""
 Place = Sequence[Any]
 """The values of a row by which it is ordered."""
 
@@ -118,16 +116,6 @@ def _requires(condition: Condition, field: Field) -> bool:
         case Compare(compared, _, operands):
             return compared.column == field.column and None not in operands
     return False
-
-
-def whole(document: bytes) -> bytes:
-    """All of a document is shown."""
-    return document
-
-
-def nothing(_: bytes) -> bytes:
-    """Nothing of a document is shown: its id is enough."""
-    return b""
 
 
 def within_bytes(listed: Iterable[Listed]) -> list[Listed]:

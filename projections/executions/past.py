@@ -23,10 +23,10 @@ from domain.eventlog.store import Store
 from domain.execution.state import Execution
 from domain.model import Versioned
 from projections.executions.columns import FIELDS, sortable, value_in
-from projections.executions.page_query import Choose, Place, page_query, whole, within_bytes
+from projections.executions.page_query import Place, page_query, within_bytes
 from projections.executions.projection import MOST_ROWS, Page
-from projections.executions.references import STREAM, Listed
-from projections.executions.stored_states import StoredRow, listed
+from projections.executions.references import STREAM, Choose, Listed, whole
+from projections.executions.stored_states import ShownRows, StoredRow
 from projections.executions.tables import BOOKMARK
 from projections.query import pagination
 from projections.query.ast import And, Compare, Condition, Not, Or
@@ -38,6 +38,8 @@ from projections.representations.execution import document
 MOST_FOLDED = 1_000
 """More executions that were touched since are not folded back for one list."""
 STREAMS_AT_ONCE = 50
+PLACE = 4 + len(StoredRow._fields)
+"""Where in a row its place begins: behind what stands in front of a page, and what is stored."""
 LASTING = ("$id", "order", "service", "workflow", "customer", "provider", "metadata.createdAt")
 """Fields that an execution keeps for ever."""
 
@@ -96,6 +98,7 @@ class PastLists:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._shown = ShownRows(store.codec)
 
     async def moment(self, at: datetime) -> Moment:
         """What was recorded by a time, that time included."""
@@ -155,10 +158,10 @@ class PastLists:
                 "choose a later time, or narrow the list by one of `indexedFields`.",
                 indexedFields=list(LASTING),
             )
-        stored = [StoredRow(*row[4:11]) for row in rows if there]
-        documents = await listed(connection, self._store.codec, stored, until)
+        stored = [StoredRow(*row[4:PLACE]) for row in rows if there]
+        documents = await self._shown.listed(connection, stored, until)
         found = [
-            Candidate(row[11:], _chosen(one, question))
+            Candidate(row[PLACE:], one.chosen(question.choose))
             for row, one in zip(rows, documents, strict=False)
         ]
         cut = (there or 0) > len(rows)
@@ -217,10 +220,6 @@ def _query(moment: Moment, question: PastQuery, values: list[Any]) -> str:
     )
 
 
-def _chosen(one: Listed, question: PastQuery) -> Listed:
-    return Listed(one.id, question.choose(one.document))
-
-
 def lasting_part(condition: Condition) -> Condition:
     """What a condition says of fields that never change: what does not meet this never met it all."""
     match condition:
@@ -256,7 +255,7 @@ def _candidates(
     if question.after is not None and compare(place, question.after, question.keys) <= 0:
         return []
     shown = Listed(versioned.state.id, sealed_json(document(versioned, until)))
-    return [Candidate(place, _chosen(shown, question))]
+    return [Candidate(place, shown.chosen(question.choose))]
 
 
 def _rank(key: Key, versioned: Versioned[Execution]) -> Any:

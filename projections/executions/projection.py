@@ -6,25 +6,26 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
+from time import monotonic
 from typing import Any, ClassVar, NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.errors import Invalid
+from domain.errors import Damaged, Invalid
 from domain.eventlog.codec import Codec, fingerprint
 from domain.execution.events import EVENTS
 from domain.execution.state import Execution
 from domain.lru import LruCache
 from domain.model import Recorded, Versioned, aggregate_id
 from projections.executions.columns import sortable
-from projections.executions.page_query import Choose, order_of, page_query, whole, within_bytes
-from projections.executions.references import STREAM, Listed
+from projections.executions.page_query import Place, order_of, page_query, within_bytes
+from projections.executions.references import STREAM, Choose, Listed, whole
 from projections.executions.rows import YIELD_EVERY, write
 from projections.executions.stored_states import (
     CachedState,
+    ShownRows,
     StoredRow,
     advance,
-    listed,
     read_states,
     write_states,
 )
@@ -41,11 +42,16 @@ from projections.executions.tables import (
 from projections.query import pagination
 from projections.query.ast import EVERYTHING, And, Condition
 from projections.query.field_types import TEXT
+from projections.query.pagination import Key
 from projections.query.sql import sql
 from projections.representations.execution_schema import ServiceExecution
 
 CAPACITY = 8_192
 MOST_ROWS = 500
+PLACE = 2 + len(StoredRow._fields)
+"""Where in a row of a page its place begins: behind the position, their number, and what is stored."""
+PLANNED_FOR = 10
+"""Seconds for which a plan is used: one made while the tables were small reads all of large ones."""
 
 
 DOCUMENTS = fingerprint(ServiceExecution.model_json_schema())
@@ -79,6 +85,7 @@ class Executions:
         self.schema = f"-- Holds states {codec.shape} and documents {DOCUMENTS}.{SCHEMA}"
         self._codec = codec
         self._cache: LruCache[str, CachedState] = LruCache(capacity, attrgetter("weight"))
+        self._shown = ShownRows(codec)
 
     def forget(self) -> None:
         """Drop the states kept between pages."""
@@ -101,7 +108,10 @@ class Executions:
             cached, stored = advance(before, tail)
             for table in _left(before, cached):
                 left.setdefault(table, []).append(cached.versioned.state.id)
-            self._cache.put(stream, cached)
+            if cached.versioned.state.final:
+                self._cache.pop(stream)  # hardly ever does anything follow
+            else:
+                self._cache.put(stream, cached)
             changed.append(cached.versioned)
             due += [stored] if stored else []
             if len(changed) % YIELD_EVERY == 0:
@@ -119,8 +129,11 @@ class Executions:
         # Never prepared: a plan made while the table was empty reads all of it for long.
         cursor = await connection.execute(LOAD, (ids,), prepare=False, binary=True)
         rows = [StoredRow(*row)._replace(document=None) for row in await cursor.fetchall()]
-        for id_, cached in (await read_states(connection, self._codec, rows)).items():
-            self._cache.put(STREAM + id_, cached)
+        states = await read_states(connection, self._codec, rows)
+        for row in rows:
+            if row.id not in states:
+                raise Damaged(stream=STREAM + row.id)
+            self._cache.put(STREAM + row.id, states[row.id])
 
     async def find(
         self,
@@ -147,19 +160,14 @@ class Executions:
             raise Invalid.field("limit", f"must be from 1 to {MOST_ROWS}, but is {limit}")
         keys = pagination.order(sort, sortable)
         place = None if cursor is None else pagination.decode(cursor, sort, condition, keys)
-        values: list[Any] = []
-        page = page_query(And((scope, condition)), keys, place, limit + 1, values)
-        # Never prepared: the plan depends on how common a value is.
-        query = WITH_POSITION.format(page=page, order=order_of(keys))
-        answer = await connection.execute(query, values, prepare=False, binary=True)
-        found = await answer.fetchall()
+        found = await _found(connection, And((scope, condition)), keys, place, limit + 1)
         position, there = found[0][:2]
-        rows = [StoredRow(*row[2:9]) for row in found[:limit] if there]
-        documents = await listed(connection, self._codec, rows, now)
-        shown = within_bytes(Listed(one.id, choose(one.document)) for one in documents)
+        rows = [StoredRow(*row[2:PLACE]) for row in found[:limit] if there]
+        documents = await self._shown.listed(connection, rows, now)
+        shown = within_bytes(one.chosen(choose) for one in documents)
         following = None
         if (there or 0) > len(shown):
-            following = pagination.encode(sort, condition, found[len(shown) - 1][9:])
+            following = pagination.encode(sort, condition, found[len(shown) - 1][PLACE:])
         total = await self.count(connection, condition, scope) if count else None
         return Page(shown, following, position, total)
 
@@ -200,6 +208,25 @@ class Executions:
         """How far the rows go, at least."""
         cursor = await connection.execute(BOOKMARK, binary=True)
         return int((await cursor.fetchall())[0][0])
+
+
+async def _found(
+    connection: AsyncConnection,
+    condition: Condition,
+    keys: Sequence[Key],
+    place: Place | None,
+    limit: int,
+) -> list[tuple[Any, ...]]:
+    """A page of rows behind the position of the view; where there are none, that alone."""
+    values: list[Any] = []
+    page = page_query(condition, keys, place, limit, values)
+    query = WITH_POSITION.format(page=page, order=order_of(keys))
+    # Where there are values, the best plan depends on how common they are.
+    prepare = not values
+    if prepare:
+        query += f" -- {int(monotonic() / PLANNED_FOR)}"
+    cursor = await connection.execute(query, values, prepare=prepare, binary=True)
+    return await cursor.fetchall()
 
 
 def _left(before: CachedState | None, now: CachedState) -> list[str]:

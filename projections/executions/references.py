@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
+import orjson
 from psycopg import AsyncConnection
 from pydantic import BaseModel
 
-from domain.errors import Damaged
 from domain.eventlog.codec import Codec, EventRow
 from domain.eventlog.states import following
 from domain.model import Recorded, Versioned, replay
@@ -27,15 +27,43 @@ NONCE = 16
 """Characters of a nonce of 12 bytes."""
 REFERENCE = re.compile(rb'{"\$sealed":"([0-9]+)\.([\w-]{%d})\.([0-9]+)"}' % NONCE)
 STREAM = "execution/"
+Choose = Callable[[bytes], bytes]
+"""Takes of a document what is shown."""
 STREAMS, EVENTS = 50, 200
 """So many streams are folded side by side, with so many events of each at a time."""
 
 
+def whole(document: bytes) -> bytes:
+    """All of a document is shown."""
+    return document
+
+
+def nothing(_: bytes) -> bytes:
+    """Nothing of a document is shown: its id is enough."""
+    return b""
+
+
 class Listed(NamedTuple):
-    """An execution as clients see it: JSON with tokens, or references, in the place of sealed fields."""
+    """An execution as clients see it: JSON with tokens, or references, in the place of sealed fields.
+
+    `damaged`: nothing of it can be read but its id.
+    """
 
     id: str
     document: bytes
+    damaged: bool = False
+
+    @classmethod
+    def unreadable(cls, id_: str) -> Self:
+        """One that cannot be read, and says so."""
+        shown = {"$type": "ServiceExecution", "$id": id_, "unreadable": True}
+        return cls(id_, orjson.dumps(shown), damaged=True)
+
+    def chosen(self, choose: Choose) -> Self:
+        """What is chosen of it; all there is of one that cannot be read."""
+        if self.damaged or choose is whole:
+            return self
+        return self._replace(document=choose(self.document))
 
 
 def referring(recorded: Recorded) -> Recorded:
@@ -80,12 +108,10 @@ async def folded(
 ) -> dict[str, Versioned[Any]]:
     """The states of streams at versions, from those that are known or from their first events on.
 
-    Events that do not apply are left out, as the view leaves them out.
+    Events that do not apply are left out, as the view leaves them out; and so are streams without any
+    that do.
 
     Not from snapshots: what those have sealed is in no event.
-
-    Raises:
-        Damaged: a stream has no events that apply.
     """
     states = dict(known)
     reached = {s: states[s].version if s in states else 0 for s in versions}
@@ -97,8 +123,6 @@ async def folded(
                 _apply(codec, row, states)
             reached[stream] = rows_left[-1].version if rows_left else versions[stream]
         await asyncio.sleep(0)
-    if missing := versions.keys() - states.keys():
-        raise Damaged(stream=min(missing))
     return states
 
 
@@ -118,7 +142,8 @@ def refers(document: bytes) -> bool:
 
 def full_size(document: bytes) -> int:
     """How many bytes a document has together with the content that it refers to."""
-    return len(document) + sum(int(found[3]) for found in REFERENCE.finditer(document))
+    found = REFERENCE.findall(document)
+    return len(document) + (sum(int(size) for _, _, size in found) if found else 0)
 
 
 async def with_content(connection: AsyncConnection, documents: Sequence[Listed]) -> list[Listed]:
@@ -138,7 +163,7 @@ async def with_content(connection: AsyncConnection, documents: Sequence[Listed])
         def content(found: re.Match[bytes]) -> bytes:
             return tokens.get((STREAM + listed.id, b"%b.%b" % found.group(1, 2)), b"null")
 
-        return Listed(listed.id, REFERENCE.sub(content, listed.document))
+        return listed._replace(document=REFERENCE.sub(content, listed.document))
 
     return list(map(whole, documents))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from zlib import crc32
 
 import orjson
 from psycopg import AsyncConnection
@@ -20,8 +21,8 @@ YIELD_EVERY = 100
 MOST_WRITTEN = 4 * 1024 * 1024
 """Bytes that one statement writes, about: executions of thousands of steps take megabytes each."""
 
-Body = tuple[str, str, bytes | None]
-"""Tags, metadata, and the document of one that has ended."""
+Body = tuple[str, str, bytes | None, int | None]
+"""Tags, metadata, and of one that has ended the document and its checksum."""
 
 
 async def write(connection: AsyncConnection, changed: Sequence[Versioned[Execution]]) -> None:
@@ -30,7 +31,7 @@ async def write(connection: AsyncConnection, changed: Sequence[Versioned[Executi
     size = 0
     for written, versioned in enumerate(changed, 1):
         bodies.append(_body(versioned))
-        size += sum(len(part) for part in bodies[-1] if part)
+        size += sum(len(part) for part in bodies[-1][:3] if part)
         if size > MOST_WRITTEN or written == len(changed):
             await _write_part(connection, changed[written - len(bodies) : written], bodies)
             bodies, size = [], 0
@@ -51,8 +52,11 @@ async def _write_part(
 
 def _body(versioned: Versioned[Execution]) -> Body:
     state = versioned.state
-    shown = sealed_json(document(versioned, versioned.at)) if state.final else None
-    return _array(state.tags), orjson.dumps(state.metadata).decode(), shown
+    tags, metadata = _array(state.tags), orjson.dumps(state.metadata).decode()
+    if not state.final:
+        return tags, metadata, None, None
+    shown = sealed_json(document(versioned, versioned.at))
+    return tags, metadata, shown, crc32(shown)
 
 
 def _array(tags: Sequence[str]) -> str:

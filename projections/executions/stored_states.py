@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, NamedTuple
+from zlib import crc32
 
 from psycopg import AsyncConnection
 
 from domain.damage import report
 from domain.errors import Damaged
 from domain.eventlog.codec import Codec, Snapshot, encode_state, sealed_json
+from domain.eventlog.heartbeats import heard
 from domain.eventlog.pg_arrays import columns
 from domain.execution.state import Execution
-from domain.model import Recorded, Versioned, replay
+from domain.lru import LruCache
+from domain.model import Recorded, Versioned
 from projections.executions.references import STREAM, Listed, folded, referring
 from projections.executions.tables import STATE_KINDS, WRITE_STATES
 from projections.representations.execution import document
@@ -28,12 +32,17 @@ LARGE_EVENT = 2_048
 one that was. So it depends on the events alone which state is stored, and not on how they came in pages."""
 
 
+RECENT = 4_096
+"""Room for the states that lists have shown, in parts."""
+
+
 class StoredRow(NamedTuple):
     """What the tables hold of an execution: its document where it has ended, else maybe a state."""
 
     id: str
     version: int
     document: bytes | None
+    checksum: int | None
     state_version: int
     state_position: int
     state_at: datetime
@@ -57,52 +66,72 @@ def advance(
 ) -> tuple[CachedState, Versioned[Execution] | None]:
     """The state after some events, and the newest on the way to it that is to be stored, if any."""
     versioned, stored = before or (None, 0)
+    state, size = (versioned.state, versioned.size) if versioned else (None, 0)
     due = None
-    for event in events:
-        versioned = replay(versioned, [referring(event)])
-        assert versioned is not None
-        if versioned.state.final:
+    for recorded in events:  # as `replay` does: a rebuild comes here with each event of the log
+        event = referring(recorded)
+        state = event.event.apply(state, event)
+        size += event.size
+        if state.final:
             stored, due = 0, None
-        elif versioned.version - stored >= MOST_EVENTS or event.size >= LARGE_EVENT:
-            stored, due = versioned.version, versioned
-    assert versioned is not None
-    return CachedState(versioned, stored), due
+        elif event.version - stored >= MOST_EVENTS or recorded.size >= LARGE_EVENT:
+            stored = event.version
+            due = Versioned(state, event.version, event.position, event.at, size)
+    assert state is not None
+    return CachedState(Versioned(state, event.version, event.position, event.at, size), stored), due
 
 
 async def read_states(
     connection: AsyncConnection, codec: Codec, rows: Sequence[StoredRow]
 ) -> dict[str, CachedState]:
-    """The states of those rows that go on, by id.
-
-    Raises:
-        Damaged: the log does not lead to one of them.
-    """
+    """The states of those rows that go on, by id; not of those to which the log does not lead."""
     rows = [row for row in rows if row.document is None]
     restored = {STREAM + row.id: _thawed(codec, row) for row in rows if row.state is not None}
     known = {stream: state for stream, state in restored.items() if state is not None}
     versions = {STREAM + row.id: row.version for row in rows}
     states = await folded(connection, codec, versions, known)
-    found = {}
+    found: dict[str, CachedState] = {}
     for row in rows:
         stream = STREAM + row.id
-        found[row.id] = CachedState(states[stream], known[stream].version if stream in known else 0)
+        stored = known[stream].version if stream in known else 0
+        found |= {row.id: CachedState(states[stream], stored)} if stream in states else {}
     return found
 
 
-async def listed(
-    connection: AsyncConnection, codec: Codec, rows: Sequence[StoredRow], now: datetime
-) -> list[Listed]:
-    """What is shown of rows; the durations of those that go on count until `now`."""
-    states = await read_states(connection, codec, rows)
-    return [
-        Listed(
-            row.id,
-            row.document
-            if row.document is not None
-            else sealed_json(document(states[row.id].versioned, now)),
-        )
-        for row in rows
-    ]
+class ShownRows:
+    """Makes what lists show of rows. The states of those that go on are kept for the next list."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._recent: LruCache[str, Versioned[Execution]] = LruCache(RECENT, attrgetter("weight"))
+
+    async def listed(
+        self, connection: AsyncConnection, rows: Sequence[StoredRow], now: datetime
+    ) -> list[Listed]:
+        """Each row; the durations of those that go on count until `now`. One that is damaged spoils no other."""
+        states = {row.id: state for row in rows if (state := self._known(row)) is not None}
+        unknown = [row for row in rows if row.document is None and row.id not in states]
+        for id_, cached in (await read_states(connection, self._codec, unknown)).items():
+            states[id_] = cached.versioned
+            self._recent.put(id_, cached.versioned)
+        self._recent.trim()
+        heard_at = await heard(connection, states) if states else {}
+        return [_listed(row, states.get(row.id), now, heard_at.get(row.id)) for row in rows]
+
+    def _known(self, row: StoredRow) -> Versioned[Execution] | None:
+        state = self._recent.get(row.id) if row.document is None else None
+        return state if state is not None and state.version == row.version else None
+
+
+def _listed(
+    row: StoredRow, state: Versioned[Execution] | None, now: datetime, heard_at: datetime | None
+) -> Listed:
+    if state is not None:
+        return Listed(row.id, sealed_json(document(state, now, heard_at=heard_at)))
+    if row.document is not None and crc32(row.document) == row.checksum:
+        return Listed(row.id, row.document)
+    report(Damaged(stream=STREAM + row.id, version=row.version))
+    return Listed.unreadable(row.id)
 
 
 async def write_states(connection: AsyncConnection, due: Iterable[Versioned[Execution]]) -> None:

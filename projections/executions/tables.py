@@ -33,7 +33,8 @@ CREATE UNIQUE INDEX IF NOT EXISTS executions_ended_id ON executions_ended (id);
 {INDEXES}
 CREATE TABLE IF NOT EXISTS execution_documents (
     id text COLLATE "C" PRIMARY KEY,
-    document bytea NOT NULL  -- of one that has ended: what a list shows; only its stream knows more
+    document bytea NOT NULL, -- of one that has ended: what a list shows; only its stream knows more
+    checksum bigint NOT NULL -- CRC-32 of the document
 );
 CREATE TABLE IF NOT EXISTS execution_states (
     id text COLLATE "C" PRIMARY KEY,
@@ -51,19 +52,20 @@ TABLES = (
     "execution_states",
 )
 ROW = (*NAMES, "tags", "metadata")
-ALL = (*ROW, "document")
+ALL = (*ROW, "document", "checksum")
 KINDS = [column.field.kind.column.partition(" COLLATE")[0] for column in COLUMNS]
-BODY_KINDS = ("text", "text", "bytea")
+BODY_KINDS = ("text", "text", "bytea", "bigint")
 ARRAYS = ", ".join(f"%b::{kind}[]" for kind in (*KINDS, *BODY_KINDS))
 INSERT = f"""INSERT INTO {{table}} ({", ".join(ROW)}) SELECT {", ".join(ROW)} FROM page
     WHERE document IS {{ended}} NULL ON CONFLICT (id) DO UPDATE SET
     {", ".join(f"{name} = excluded.{name}" for name in ROW[1:])}"""
-WRITE = f"""WITH page AS (SELECT {", ".join(NAMES)}, tags::text[], metadata::jsonb, document
+WRITE = f"""WITH page AS (SELECT {", ".join(NAMES)}, tags::text[], metadata::jsonb, document, checksum
         FROM unnest({ARRAYS}) AS page ({", ".join(ALL)})),
     going_on AS ({INSERT.format(table="executions_open", ended="")}),
     ended AS ({INSERT.format(table="executions_ended", ended="NOT")})
-    INSERT INTO execution_documents SELECT id, document FROM page WHERE document IS NOT NULL
-    ON CONFLICT (id) DO UPDATE SET document = excluded.document"""
+    INSERT INTO execution_documents
+    SELECT id, document, checksum FROM page WHERE document IS NOT NULL
+    ON CONFLICT (id) DO UPDATE SET document = excluded.document, checksum = excluded.checksum"""
 STATE_KINDS = ("text", "bigint", "bigint", "timestamptz", "bytea")
 WRITE_STATES = """INSERT INTO execution_states SELECT * FROM unnest(
         %b::text[], %b::bigint[], %b::bigint[], %b::timestamptz[], %b::bytea[])
@@ -73,9 +75,10 @@ LEAVE = "DELETE FROM {table} WHERE id = ANY(%b::text[])"
 WHEN_ENDED = ("executions_open",)
 WHEN_GOING_ON = ("executions_ended", "execution_documents")
 """What an execution leaves when it ends, and when it goes on after its end."""
-STORED = "id, version, document, state_version, state_position, state_at, state"
+STORED = "id, version, document, checksum, state_version, state_position, state_at, state"
 """The columns of a `StoredRow`."""
-BODIES = """document, s.version AS state_version, s.position AS state_position, s.at AS state_at, s.state
+BODIES = """document, checksum, s.version AS state_version, s.position AS state_position, s.at AS state_at,
+    s.state
     FROM {rows} AS r LEFT JOIN execution_documents AS d ON d.id = r.id
     LEFT JOIN execution_states AS s ON s.id = r.id"""
 OF_IDS = "(SELECT * FROM executions WHERE id = ANY(%b::text[]))"

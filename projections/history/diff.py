@@ -19,7 +19,8 @@ from domain.execution.state import Execution
 from domain.model import Recorded, Versioned
 from projections.history.json_patch import Blame, Caused
 from projections.representations.client_json import plain_json
-from projections.representations.execution import document, step_document
+from projections.representations.execution import document
+from projections.representations.step import step_document
 
 YIELD_EVERY = 100
 

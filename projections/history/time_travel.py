@@ -11,6 +11,7 @@ from domain.budget import Budget
 from domain.errors import Invalid, NotFound, TooExpensive
 from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DamagedKey
+from domain.eventlog.heartbeats import heard
 from domain.eventlog.queries import BACKWARDS, FORWARDS, NEWEST
 from domain.eventlog.states import Reading
 from domain.eventlog.store import Store
@@ -70,6 +71,11 @@ class History:
         if isinstance(until, int) and not 0 < until < NEWEST:
             raise NotFound("There is no such version.", version=until)
         return await self._store.look(stream, NEWEST if until is None else until)
+
+    async def heard_at(self, execution: str) -> datetime | None:
+        """When the last heartbeat of an execution came, if ever; heartbeats are not in its history."""
+        async with self._store.reader() as connection:
+            return (await heard(connection, [execution])).get(execution)
 
     async def at_version(self, stream: str, version: int) -> Versioned[Any]:
         """The state after the event with this version.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import orjson
 
@@ -43,6 +44,46 @@ class Kept(NamedTuple):
     step: str | None
     said: str | None
     sealed: str | None
+
+
+class PlaceInTime(NamedTuple):
+    """Where a line is among those of its execution, by time."""
+
+    at: datetime
+    origin: int
+    id: int
+
+    @classmethod
+    def of(cls, line: Kept) -> Self:
+        """The place of a line."""
+        return cls(line.occurred_at, line.origin, line.id)
+
+
+class LogFilter(NamedTuple):
+    """Which lines: `since` is inclusive, `until` exclusive; `text` is somewhere in the message."""
+
+    level: Sequence[LogLevel] = ()
+    step: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    text: str | None = None
+
+
+def filtered(only: LogFilter) -> tuple[list[str], list[Any]]:
+    """The conditions of a filter, and their values in order; a text cannot be asked for in the table."""
+    parts: list[str] = []
+    values: list[Any] = []
+    limits = (
+        ("level = ANY(%s)", list(only.level) or None),
+        ("step = %s", only.step),
+        ("occurred_at >= %s", only.since),
+        ("occurred_at < %s", only.until),
+    )
+    for condition, value in limits:
+        if value is not None:
+            parts.append(condition)
+            values.append(value)
+    return parts, values
 
 
 def shown(line: Kept, key: DataKey | None) -> dict[str, Any]:

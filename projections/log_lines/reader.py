@@ -2,24 +2,31 @@
 
 Lines are telemetry, not events. Those of workers are in `log_lines`, which the writer appends to and
 no rebuild touches, as they are nowhere else; the server's follow from events and are in `log_notes`,
-which is the projection. Readers get both, by time. Messages and contexts are sealed, so nothing can
-search in them.
+which is the projection. Those of workers of days that are past are in archive files. Readers get them by
+time. Messages and contexts are sealed: to search in them, lines are opened one after the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
+
+from psycopg import AsyncConnection
 
 from domain.errors import Invalid
 from domain.eventlog.store import Store
-from domain.execution.types import LogLevel
 from domain.json_forms import MILLISECOND
-from projections.log_lines.model import Kept, shown
+from projections.log_lines.archive.reader import ArchivedLines, FileOfLines, Reading, files_of
+from projections.log_lines.model import Kept, LogFilter, PlaceInTime, filtered, shown
 
 LATEST = 100
-READ = """SELECT * FROM (
+SEARCHED, SEARCHED_AT_ONCE = 5_000, 500
+"""Lines that one request for a text opens at most, and between two moments for other requests."""
+EARLIER = timedelta(days=1)
+"""No line of an execution was recorded so long before its creation, by whichever clock."""
+READ = """SELECT line.*, more.value FROM (SELECT {more} AS value) AS more LEFT JOIN (
         (SELECT occurred_at, 0 AS origin, id, at, level, step, said, sealed FROM log_notes
             WHERE {where} AND (occurred_at, 0, id) {beyond} (%s, %s, %s)
             ORDER BY occurred_at {direction}, id {direction} LIMIT %s)
@@ -27,19 +34,14 @@ READ = """SELECT * FROM (
         (SELECT occurred_at, 1 AS origin, id, at, level, step, NULL, sealed FROM log_lines
             WHERE {where} AND (occurred_at, 1, id) {beyond} (%s, %s, %s)
             ORDER BY occurred_at {direction}, id {direction} LIMIT %s)
-    ) AS line ORDER BY occurred_at {direction}, origin {direction}, id {direction} LIMIT %s"""
-TOTAL = """SELECT (SELECT count(*) FROM log_lines WHERE execution = %b)
-    + (SELECT count(*) FROM log_notes WHERE execution = %b)"""
+    ) AS line ON true ORDER BY occurred_at {direction}, origin {direction}, id {direction} LIMIT %s"""
+NOTHING_MORE = "NULL"
+ARCHIVED = "(SELECT coalesce(sum(lines), 0) FROM log_archive_lines WHERE execution = %s)::bigint"
+TOTAL = f"""SELECT (SELECT count(*) FROM log_lines WHERE execution = %s)
+    + (SELECT count(*) FROM log_notes WHERE execution = %s) + {ARCHIVED}"""
+ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-
-
-class LogFilter(NamedTuple):
-    """Which lines: `since` is inclusive, `until` exclusive."""
-
-    level: Sequence[LogLevel] = ()
-    step: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
+BEFORE_ALL, AFTER_ALL = PlaceInTime(FIRST, -1, 0), PlaceInTime(LAST, 2, 0)
 
 
 class LogLinePage(NamedTuple):
@@ -52,8 +54,9 @@ class LogLinePage(NamedTuple):
 class LogLinePages:
     """Reads the lines of workers together with the server's."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, archive: ArchivedLines | None = None) -> None:
         self._store = store
+        self._archive = archive
 
     async def read(
         self,
@@ -63,69 +66,122 @@ class LogLinePages:
         descending: bool = False,
         limit: int = 50,
         cursor: str | None = None,
+        archived: bool = False,
+        created: datetime = FIRST,
     ) -> LogLinePage:
-        """A page of lines, by the time they are of. Whether the execution exists is not asked.
+        """A page of lines, by the time they are of. Whether the execution exists is not asked; `created`
+        is when that was, where it is known. Of a search the page ends where enough was searched, too.
 
         Raises:
             Invalid: the cursor is not one of these pages.
+            Damaged: an archive file is missing or damaged.
+            Overloaded: the archive cannot be reached, or the database is away.
         """
-        direction, beyond = ("DESC", "<") if descending else ("ASC", ">")
-        place = _place(cursor) if cursor else ((LAST, 2, 0) if descending else (FIRST, -1, 0))
-        conditions, values = _conditions(execution, only, place[0], descending=descending)
-        query = READ.format(direction=direction, beyond=beyond, where=conditions)
-        half = [*values, *place, limit + 1]
-        key = (await self._store.keys([f"execution/{execution}"]))[f"execution/{execution}"]
+        place = _place(cursor) if cursor else AFTER_ALL if descending else BEFORE_ALL
+        size = limit if only.text is None else max(limit, SEARCHED_AT_ONCE)
+        stream = f"execution/{execution}"
+        key = (await self._store.keys([stream]))[stream]
+        wanted = _search(only.text)
+        found: list[dict[str, Any]] = []
+        for _ in range(1 if only.text is None else SEARCHED // size):
+            reading = Reading(execution, only, place, size + 1, descending)
+            lines = await self._lines(reading, created, archived=archived)
+            for line in lines[:size]:
+                place = PlaceInTime.of(line)
+                if wanted(opened := shown(line, key)):
+                    found.append(opened)
+                if len(found) == limit:
+                    break
+            more = bool(lines) and PlaceInTime.of(lines[-1]) != place
+            if not more or len(found) == limit:
+                break
+            await asyncio.sleep(0)
+        return LogLinePage(found, _cursor(place) if more else None)
+
+    async def latest(
+        self, execution: str, limit: int = LATEST, created: datetime = FIRST
+    ) -> tuple[list[dict[str, Any]], int]:
+        """The last lines that are not archived, oldest first, and how many there are in all."""
+        reading = Reading(execution, LogFilter(), AFTER_ALL, limit + 1, descending=True)
+        stream = f"execution/{execution}"
+        key = (await self._store.keys([stream]))[stream]
         async with self._store.reader() as connection:
-            result = await connection.execute(query, [*half, *half, limit + 1], prepare=False)
-            rows = await result.fetchall()
-        more = _cursor(*rows[limit - 1][:3]) if len(rows) > limit else None
-        return LogLinePage([shown(Kept(*row), key) for row in rows[:limit]], more)
+            query, values = _page(reading, created, ARCHIVED)
+            rows = await (await connection.execute(query, values, prepare=False)).fetchall()
+            lines = _lines_of(rows)
+            total = len(lines) + rows[0][-1]
+            if len(lines) > limit:
+                counted = await connection.execute(TOTAL, (execution, execution, execution))
+                [(total,)] = await counted.fetchall()
+        return [shown(line, key) for line in reversed(lines[:limit])], total
 
-    async def latest(self, execution: str, limit: int = LATEST) -> tuple[list[dict[str, Any]], int]:
-        """The last lines, oldest first, and how many there are in all."""
-        page = await self.read(execution, descending=True, limit=limit)
-        if page.next_cursor is None:
-            return page.data[::-1], len(page.data)
+    async def _lines(self, reading: Reading, created: datetime, *, archived: bool) -> list[Kept]:
+        """Lines in order, archived ones among them. A line that is on its way is in one of both."""
         async with self._store.reader() as connection:
-            rows = await (await connection.execute(TOTAL, (execution, execution))).fetchall()
-        return page.data[::-1], rows[0][0]
+            if not archived:
+                return await _rows(connection, reading, created)
+            async with connection.transaction():
+                await connection.execute(ONE_MOMENT)
+                rows = await _rows(connection, reading, created)
+                files = await files_of(connection, reading.execution)
+        return await self._together(rows, files, reading)
+
+    async def _together(
+        self, rows: list[Kept], files: list[FileOfLines], reading: Reading
+    ) -> list[Kept]:
+        if not files or self._archive is None:
+            return rows
+        lines = rows + await self._archive.lines(files, reading)
+        return sorted(lines, key=PlaceInTime.of, reverse=reading.descending)[: reading.limit]
 
 
-def _conditions(
-    execution: str, only: LogFilter, edge: datetime, *, descending: bool
-) -> tuple[str, list[Any]]:
-    """`edge` says again what the cursor does, in words that an index understands."""
-    parts = ["execution = %s", f"occurred_at {'<=' if descending else '>='} %s"]
-    chosen, values = filtered(only)
-    return " AND ".join([*parts, *chosen]), [execution, edge, *values]
+async def _rows(connection: AsyncConnection, reading: Reading, created: datetime) -> list[Kept]:
+    query, values = _page(reading, created)
+    return _lines_of(await (await connection.execute(query, values, prepare=False)).fetchall())
 
 
-def filtered(only: LogFilter) -> tuple[list[str], list[Any]]:
-    """The conditions of a filter, and their values in order."""
-    parts: list[str] = []
-    values: list[Any] = []
-    limits = (
-        ("level = ANY(%s)", list(only.level) or None),
-        ("step = %s", only.step),
-        ("occurred_at >= %s", only.since),
-        ("occurred_at < %s", only.until),
+def _lines_of(rows: Sequence[Sequence[Any]]) -> list[Kept]:
+    """Where there is no line, there is one row without."""
+    return [Kept(*row[:-1]) for row in rows if row[0] is not None]
+
+
+def _page(reading: Reading, created: datetime, more: str = NOTHING_MORE) -> tuple[str, list[Any]]:
+    """A page of the tables, each row with one thing more. What the place says is said again in words
+    that an index understands, and from when on lines were recorded, so that few partitions are read.
+    """
+    execution, only, place, limit, descending = reading
+    direction, beyond = ("DESC", "<") if descending else ("ASC", ">")
+    parts = ["execution = %s", f"occurred_at {beyond}= %s"]
+    values: list[Any] = [execution, place.at]
+    if created != FIRST:
+        parts.append("at >= %s")
+        values.append(created - EARLIER)
+    chosen, filters = filtered(only)
+    query = READ.format(
+        more=more, direction=direction, beyond=beyond, where=" AND ".join([*parts, *chosen])
     )
-    for condition, value in limits:
-        if value is not None:
-            parts.append(condition)
-            values.append(value)
-    return parts, values
+    half = [*values, *filters, *place, limit]
+    counted = [execution] if "%s" in more else []
+    return query, [*counted, *half, *half, limit]
 
 
-def _cursor(occurred_at: datetime, origin: int, number: int) -> str:
-    return f"{(occurred_at - FIRST) // MILLISECOND}.{origin}.{number}"
+def _search(text: str | None) -> Callable[[dict[str, Any]], bool]:
+    """Whether a message has a text, in whichever case."""
+    if text is None:
+        return lambda _: True
+    folded = text.casefold()
+    return lambda line: folded in (line["message"] or "").casefold()
 
 
-def _place(cursor: str) -> tuple[datetime, int, int]:
+def _cursor(place: PlaceInTime) -> str:
+    return f"{(place.at - FIRST) // MILLISECOND}.{place.origin}.{place.id}"
+
+
+def _place(cursor: str) -> PlaceInTime:
     try:
         moment, origin, number = (int(part) for part in cursor.split(".") if len(part) < 20)
         if not number < 2**63:
             raise ValueError("it is out of range")
-        return FIRST + moment * MILLISECOND, origin, number
+        return PlaceInTime(FIRST + moment * MILLISECOND, origin, number)
     except (ValueError, OverflowError):
         raise Invalid.field("cursor", "must be `nextCursor` of a page of these log lines") from None

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection
 
 from domain.eventlog.store import Store
-from projections.log_lines.model import OF_SERVER, Kept, shown
-from projections.log_lines.reader import LogFilter, filtered
+from projections.log_lines.model import OF_SERVER, Kept, LogFilter, filtered, shown
 from projections.log_lines.tail import LARGEST, LAST
 
 PAGE = 500

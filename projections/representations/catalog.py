@@ -1,7 +1,8 @@
-"""Services, workflows, orders, users, jobs and webhooks as clients see them."""
+"""Services, workflows, orders, users, jobs, legal holds and webhooks as clients see them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from domain.catalog.order import Order
@@ -12,26 +13,17 @@ from domain.catalog.workflow import Workflow
 from domain.jobs.job import Job
 from domain.json_forms import format_time
 from domain.model import Versioned
+from domain.retention.hold import Hold
 from projections.representations.values import webhook_document
 
 
 def document(versioned: Versioned[Any]) -> dict[str, Any]:
-    """The service, workflow, order, user, job or webhook, whichever it is."""
-    match versioned.state:
-        case Service():
-            return service_document(versioned)
-        case Workflow():
-            return workflow_document(versioned)
-        case Order():
-            return order_document(versioned)
-        case User():
-            return user_document(versioned)
-        case Job():
-            return job_document(versioned)
-        case Hook():
-            return hook_document(versioned)
-        case other:
-            raise TypeError(f"{type(other).__name__} is not of the catalog")
+    """The service, workflow, order, user, job, hold or webhook, whichever it is.
+
+    Raises:
+        LookupError: it is none of these.
+    """
+    return DOCUMENTS[type(versioned.state)](versioned)
 
 
 def order_document(versioned: Versioned[Order]) -> dict[str, Any]:
@@ -130,7 +122,38 @@ def job_document(versioned: Versioned[Job]) -> dict[str, Any]:
     return _placed(versioned, members)
 
 
+def hold_document(versioned: Versioned[Hold]) -> dict[str, Any]:
+    """The legal hold as clients see it."""
+    hold, release = versioned.state, versioned.state.release
+    members = {
+        "$type": "LegalHold",
+        "$id": hold.id,
+        "status": hold.status,
+        "executions": list(hold.executions) or None,
+        "order": hold.order,
+        "service": hold.service,
+        "customer": hold.customer,
+        "reason": hold.reason,
+        "by": hold.by,
+        "at": format_time(hold.at),
+        "release": release
+        and {"reason": release.reason, "by": release.by, "at": format_time(release.at)},
+    }
+    return _placed(versioned, members)
+
+
 def _placed(versioned: Versioned[Any], members: dict[str, Any]) -> dict[str, Any]:
     """The members that there are, and where in its stream and in the log they are from."""
     shown = {name: value for name, value in members.items() if value is not None}
     return {**shown, "version": versioned.version, "position": versioned.position}
+
+
+DOCUMENTS: Mapping[type[Any], Callable[[Versioned[Any]], dict[str, Any]]] = {
+    Service: service_document,
+    Workflow: workflow_document,
+    Order: order_document,
+    User: user_document,
+    Job: job_document,
+    Hold: hold_document,
+    Hook: hook_document,
+}

@@ -10,30 +10,27 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-import orjson
-
 from domain.execution.parts import (
-    KEPT_JSON,
     Attempt,
     Cancellation,
     Checkpoint,
     Pause,
     Step,
-    Totals,
 )
 from domain.execution.state import Execution
 from domain.json_forms import MILLISECOND, format_time, in_milliseconds
 from domain.model import Versioned
 from domain.sealing import Ciphertext
-from domain.types import Assignee, StepAssignee, plain_number
 from projections.representations.client_json import plain_json
 from projections.representations.execution_schema import ServiceExecution
+from projections.representations.step import step_document, step_json
 from projections.representations.values import (
     assignee_document,
     error_document,
     milliseconds,
     policy_document,
     rounded,
+    totals_document,
     webhook_document,
 )
 
@@ -43,23 +40,22 @@ __all__ = [
     "checkpoint_document",
     "document",
     "opened_json",
-    "step_document",
-    "step_json",
     "with_logs",
 ]
 
-CURRENCY = "USD"
 LATEST_CHECKPOINTS = 10
-LARGEST_KEPT = 4 * 1024
-"""Bytes that the kept JSON of a step has at most."""
 
 
 def document(
-    versioned: Versioned[Execution], now: datetime, steps: Iterable[Step] | None = None
+    versioned: Versioned[Execution],
+    now: datetime,
+    steps: Iterable[Step] | None = None,
+    heard_at: datetime | None = None,
 ) -> dict[str, Any]:
     """The whole execution; durations of one that has not ended are counted until `now`.
 
-    `steps` are those of its steps that are shown, for readers that need not all of them.
+    `steps` are those of its steps that are shown, for readers that need not all of them; `heard_at` is
+    when its last heartbeat came, which no event says.
     """
     state = versioned.state
     shown_steps = state.steps.values() if steps is None else steps
@@ -84,13 +80,9 @@ def document(
     shown["attempts"] = [attempt_document(attempt) for attempt in state.attempts]
     if state.next_retry_at:
         shown["nextRetryAt"] = format_time(state.next_retry_at)
+    _add_signs(shown, state, heard_at)
     shown["metrics"] = _metrics(state, now, started, completed)
-    shown["priority"] = state.priority._value_
-    shown["timeout"] = milliseconds(state.timeout)
-    if state.retry_policy:
-        shown["retryPolicy"] = policy_document(state.retry_policy)
-    shown["webhooks"] = [webhook_document(webhook) for webhook in state.webhooks]
-    shown["tags"] = list(state.tags)
+    _add_settings(shown, state)
     shown["metadata"] = _metadata(versioned, started, completed)
     shown |= {"version": versioned.version, "position": versioned.position}
     return shown
@@ -103,10 +95,39 @@ def _add_origins(shown: dict[str, Any], state: Execution) -> None:
         shown["forkedFrom"] = {"execution": origin.execution, "version": origin.version}
 
 
-def opened_json(versioned: Versioned[Execution], more: Mapping[str, Any] | None = None) -> bytes:
+def _add_settings(shown: dict[str, Any], state: Execution) -> None:
+    shown["priority"] = state.priority._value_
+    shown["timeout"] = milliseconds(state.timeout)
+    if state.on_lease_lost != "restart":
+        shown["onLeaseLost"] = state.on_lease_lost
+    if state.retry_policy:
+        shown["retryPolicy"] = policy_document(state.retry_policy)
+    shown["webhooks"] = [webhook_document(webhook) for webhook in state.webhooks]
+    shown["tags"] = list(state.tags)
+
+
+def _add_signs(shown: dict[str, Any], state: Execution, heard_at: datetime | None) -> None:
+    if state.heartbeat_timeout is not None:
+        shown["heartbeatTimeout"] = in_milliseconds(state.heartbeat_timeout)
+    if heard_at is not None:
+        shown["lastHeartbeatAt"] = format_time(heard_at)
+    if state.stalled:
+        shown["stalled"] = True
+    if state.claim is None:
+        return
+    shown["claimedBy"] = {"worker": state.claim.worker}
+    if (until := state.lease_until(heard_at)) is not None:
+        shown["claimedBy"]["leaseUntil"] = format_time(until)
+
+
+def opened_json(
+    versioned: Versioned[Execution],
+    heard_at: datetime | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> bytes:
     """The JSON of an opened state at the time of its last event; `more` are members of webhooks, by id."""
     state, known = versioned.state, more or {}
-    shown = document(versioned, versioned.at, steps=())
+    shown = document(versioned, versioned.at, (), heard_at)
     shown["steps"] = [step_json(step, state.assignee) for step in state.steps.values()]
     for hook in shown["webhooks"]:
         hook.update(known.get(hook["id"], {}))
@@ -121,53 +142,6 @@ def with_logs(shown: dict[str, Any], logs: list[dict[str, Any]], total: int) -> 
         if name == "metrics":
             found["logs"], found["logsTotal"] = logs, total
     return found
-
-
-def step_document(step: Step, executing: Assignee | None = None) -> dict[str, Any]:
-    """A step; the execution's assignee fills in what the step's, of the same type, leaves out."""
-    shown: dict[str, Any] = {"id": step.id, "name": step.name, "status": step.status._value_}
-    if step.parent is not None:
-        shown["parent"] = step.parent
-    if step.kind is not None:
-        shown["kind"] = step.kind
-    if step.started_at:
-        shown["startedAt"] = format_time(step.started_at)
-    if step.completed_at:
-        shown["completedAt"] = format_time(step.completed_at)
-        if step.started_at:
-            shown["duration"] = max((step.completed_at - step.started_at) // MILLISECOND, 0)
-    if step.assignee:
-        shown["assignee"] = _step_assignee(step.assignee, executing)
-    _add_step_outcome(shown, step)
-    return shown
-
-
-def step_json(step: Step, executing: Assignee | None) -> orjson.Fragment:
-    """The JSON of `step_document`, of a step whose content was opened.
-
-    A small one is kept with its step: from one command to the next most steps stay as they are.
-    """
-    kept: tuple[Assignee | None, orjson.Fragment] | None = step.__dict__.get(KEPT_JSON)
-    if kept is not None and kept[0] is executing:
-        return kept[1]
-    content = plain_json(step_document(step, executing))
-    fragment = orjson.Fragment(content)
-    if len(content) <= LARGEST_KEPT:
-        step.__dict__[KEPT_JSON] = executing, fragment
-    return fragment
-
-
-def _add_step_outcome(shown: dict[str, Any], step: Step) -> None:
-    if step.input is not None:
-        shown["input"] = step.input
-    if step.output is not None:
-        shown["output"] = step.output
-    if step.error:
-        shown["error"] = error_document(step.error)
-    if step.reason is not None:
-        shown["reason"] = step.reason
-    if step.used:
-        shown["metrics"] = _totals(step.used)
 
 
 def checkpoint_document(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -193,6 +167,8 @@ def attempt_document(attempt: Attempt) -> dict[str, Any]:
         shown["error"] = error_document(attempt.error)
     if attempt.delay is not None:
         shown["delay"] = in_milliseconds(attempt.delay)
+    if attempt.worker is not None:
+        shown["worker"] = attempt.worker
     return shown
 
 
@@ -254,20 +230,11 @@ def _metrics(
         shown["duration"] = state.duration(now) // MILLISECOND
         shown["durationFinal"] = completed is not None
         shown["activeDuration"] = state.active_duration(now) // MILLISECOND
-    shown.update(_totals(state.used))
+    shown.update(totals_document(state.used))
     shown["retries"] = state.retries
     shown["stepsCompleted"] = state.steps_completed
     shown["stepsTotal"] = state.steps_total
     return shown
-
-
-def _totals(used: Totals) -> dict[str, Any]:
-    return {
-        "tokensUsed": used.tokens_used,
-        "cost": plain_number(used.cost),
-        "currency": CURRENCY,
-        "apiCalls": used.api_calls,
-    }
 
 
 def _result(result: Any) -> Any:
@@ -277,23 +244,3 @@ def _result(result: Any) -> Any:
     if result.artifacts is not None:
         shown["artifacts"] = list(result.artifacts)
     return shown
-
-
-def _step_assignee(assignee: StepAssignee, executing: Assignee | None) -> dict[str, Any]:
-    fill = executing if executing and _agrees(assignee, executing) else assignee
-    shown = {
-        "type": assignee.type,
-        "id": assignee.id or fill.id,
-        "name": assignee.name or fill.name,
-        "model": assignee.model or fill.model,
-    }
-    return {name: value for name, value in shown.items() if value is not None}
-
-
-def _agrees(assignee: StepAssignee, executing: Assignee) -> bool:
-    return (
-        assignee.type == executing.type
-        and assignee.id in (None, executing.id)
-        and assignee.name in (None, executing.name)
-        and assignee.model in (None, executing.model)
-    )

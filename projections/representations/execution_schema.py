@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import ConfigDict, Field
 
 from domain.execution.retry_policy import RetryPolicy
-from domain.execution.types import LogLevel, Status, StepKind, StepStatus
+from domain.execution.types import LogLevel, OnLeaseLost, Status, StepKind, StepStatus
 from domain.json_forms import Count, Time
 from domain.model import Value
 from domain.types import AssigneeType, Percent, Priority
@@ -133,14 +133,22 @@ class ShownCheckpoint(Shown):
 
 
 class ShownAttempt(Shown):
-    """One try; `delay` is the wait before the next, in milliseconds."""
+    """One try; `delay` is the wait before the next, in milliseconds, `worker` who had claimed it."""
 
     number: Count
     started_at: Time
     ended_at: Time | None = None
-    outcome: Literal["completed", "failed", "cancelled"] | None = None
+    outcome: Literal["completed", "failed", "cancelled", "released"] | None = None
     error: ShownError | None = None
     delay: Count | None = None
+    worker: str | None = None
+
+
+class ShownClaim(Shown):
+    """Which worker holds it, and until when, unless it gives a sign of life; a pause stops the lease."""
+
+    worker: str
+    lease_until: Time | None = None
 
 
 class ShownMetrics(Shown):
@@ -224,11 +232,16 @@ class ServiceExecution(Shown):
     forked_from: ShownOrigin | None = None
     attempts: list[ShownAttempt]
     next_retry_at: Time | None = None
+    heartbeat_timeout: Count | None = None
+    last_heartbeat_at: Time | None = None
+    stalled: Literal[True] | None = None
+    claimed_by: ShownClaim | None = None
     metrics: ShownMetrics
     logs: list[ShownLog] | None = None
     logs_total: Count | None = None
     priority: Priority
     timeout: Count | None
+    on_lease_lost: OnLeaseLost | None = None
     retry_policy: RetryPolicy | None = None
     webhooks: list[ShownWebhook]
     tags: list[str]

@@ -102,6 +102,34 @@ class Retry(WatchFrame):
     next_retry_at: Time
 
 
+class Claimed(WatchFrame):
+    """A worker took it."""
+
+    type: Literal["claimed"]
+    worker: str
+
+
+class Released(WatchFrame):
+    """It is queued again, and its worker holds it no longer."""
+
+    type: Literal["released"]
+    worker: str
+    reason: Literal["lease-lost", "retry"]
+
+
+class Stalled(WatchFrame):
+    """It runs, but gave no sign of life since a time, for longer than its `heartbeatTimeout`."""
+
+    type: Literal["stalled"]
+    since: Time
+
+
+class Recovered(WatchFrame):
+    """A heartbeat came of one that was stalled. Another sign of life brings a frame of its own, or none."""
+
+    type: Literal["recovered"]
+
+
 class StepFrame(WatchFrame):
     """Something happened to a step."""
 
@@ -215,6 +243,10 @@ FRAMES = (
     Paused,
     Resumed,
     Retry,
+    Claimed,
+    Released,
+    Stalled,
+    Recovered,
     StepFrame,
 )
 WORDS = (Pause, Seek, Speed)
@@ -227,6 +259,10 @@ Frame = Annotated[
     | Paused
     | Resumed
     | Retry
+    | Claimed
+    | Released
+    | Stalled
+    | Recovered
     | StepFrame,
     Field(discriminator="type"),
 ]

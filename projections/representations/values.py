@@ -5,13 +5,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from domain.execution.parts import Totals
 from domain.execution.retry_policy import RetryPolicy
 from domain.execution.types import ExecutionError
 from domain.execution.webhook import Webhook
 from domain.execution.webhook_url import masked
 from domain.json_forms import in_milliseconds
 from domain.sealing import MASKED
-from domain.types import Assignee
+from domain.types import Assignee, plain_number
+
+CURRENCY = "USD"
 
 
 def policy_document(policy: RetryPolicy) -> dict[str, Any]:
@@ -60,3 +63,12 @@ def rounded(number: float) -> float:
 
 def milliseconds(duration: timedelta | None) -> int | None:
     return None if duration is None else in_milliseconds(duration)
+
+
+def totals_document(used: Totals) -> dict[str, Any]:
+    return {
+        "tokensUsed": used.tokens_used,
+        "cost": plain_number(used.cost),
+        "currency": CURRENCY,
+        "apiCalls": used.api_calls,
+    }

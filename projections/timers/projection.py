@@ -8,8 +8,8 @@ from typing import ClassVar
 from psycopg import AsyncConnection
 
 from domain.eventlog.pg_arrays import columns, placeholders
-from domain.lru import LruCache
 from domain.model import Recorded, aggregate_id
+from projections.engine.row_cache import RowCache
 from projections.timers.timer import CONCERNED, Timer, after
 
 CAPACITY = 20_000
@@ -49,7 +49,7 @@ class Timers:
     compared: ClassVar[Mapping[str, str]] = {"timers": "true"}
 
     def __init__(self, capacity: int = CAPACITY) -> None:
-        self._known: LruCache[str, Timer] = LruCache(capacity)
+        self._known = RowCache(capacity, LOAD, lambda rows: {row[0]: Timer(*row) for row in rows})
 
     def forget(self) -> None:
         """Drop what is kept between pages."""
@@ -57,35 +57,15 @@ class Timers:
 
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
         """Fold the page onto the timers it touches."""
-        timers = await self._load(connection, page)
-        before = dict(timers)
+        before = await self._known.load(connection, page)
+        timers: dict[str, Timer | None] = dict(before)
         for recorded in page:
             execution = aggregate_id(recorded.stream)
             timers[execution] = after(timers.get(execution), recorded)
         changed = [timer for key, timer in timers.items() if timer and timer != before.get(key)]
-        ended = [key for key, timer in timers.items() if timer is None and before.get(key)]
+        ended = [key for key, timer in timers.items() if timer is None and key in before]
         if changed:
             await connection.execute(KEEP, columns(ARRAYS, changed), prepare=True)
         if ended:
             await connection.execute(DROP, (ended,), prepare=True)
-        self._keep(timers)
-
-    async def _load(
-        self, connection: AsyncConnection, page: Sequence[Recorded]
-    ) -> dict[str, Timer | None]:
-        begun = {event.stream for event in page if event.version == 1}
-        ids = {aggregate_id(event.stream) for event in page if event.stream not in begun}
-        timers: dict[str, Timer | None] = {key: self._known.get(key) for key in ids}
-        if missing := [key for key, timer in timers.items() if timer is None]:
-            # Never prepared: a plan made while the table was empty would read all of it for long.
-            cursor = await connection.execute(LOAD, (missing,), prepare=False, binary=True)
-            timers.update((row[0], Timer(*row)) for row in await cursor.fetchall())
-        return timers
-
-    def _keep(self, timers: dict[str, Timer | None]) -> None:
-        for key, timer in timers.items():
-            if timer is None:
-                self._known.pop(key)
-            else:
-                self._known.put(key, timer)
-        self._known.trim()
+        self._known.keep(timers)

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import NamedTuple
 
+from domain.execution.claim_events import ExecutionReleased
 from domain.execution.events import (
-    CheckpointSaved,
     ExecutionCancelled,
     ExecutionCompleted,
     ExecutionCreated,
@@ -20,6 +20,7 @@ from domain.execution.events import (
     RetryScheduled,
 )
 from domain.execution.parts import NO_TIME
+from domain.execution.progress_events import CheckpointSaved
 from domain.execution.state import checkpoint_due
 from domain.execution.types import Status
 from domain.json_forms import in_milliseconds
@@ -34,6 +35,7 @@ CONCERNED: tuple[type[Event], ...] = (
     CheckpointSaved,
     ExecutionFailed,
     RetryScheduled,
+    ExecutionReleased,
     ExecutionUpdated,
     ExecutionCompleted,
     ExecutionCancelled,
@@ -133,6 +135,8 @@ def _moved(timer: Timer, event: Event, when: datetime) -> Timer:
             timer = timer._replace(checkpoint_at=when)
         case ExecutionFailed():
             timer = _stopped(timer, Status.FAILED, when)._replace(retry_at=None)
+        case ExecutionReleased():
+            timer = _stopped(timer, Status.QUEUED, when)._replace(retry_at=None)
         case RetryScheduled():
             timer = timer._replace(status=Status.RETRY, retry_at=event.next_retry_at)
         case ExecutionUpdated() if "timeout" in event.model_fields_set:

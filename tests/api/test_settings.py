@@ -31,6 +31,8 @@ def test_variable_is_the_field_in_capitals() -> None:
         "EXECUTIONS_CONNECTIONS_PER_ADDRESS": "8",
         "EXECUTIONS_DATABASE_CONNECTIONS": "3",
         "EXECUTIONS_WEBHOOK_ALLOW": "10.0.0.0/8, fd00::/8",
+        "EXECUTIONS_ARCHIVE_URL": "s3://bucket/lines",
+        "EXECUTIONS_LOG_DAYS": "7",
     }
     settings = dataclasses.asdict(read(variables))
     assert {
@@ -69,6 +71,9 @@ def test_settings_never_change() -> None:
         ("EXECUTIONS_QUEUE_LIMIT", "0"),
         ("EXECUTIONS_WEBHOOK_ALLOW", "10.0.0.0/8,intranet"),
         ("EXECUTIONS_WEBHOOK_ALLOW", "10.0.0.1/8"),
+        ("EXECUTIONS_ARCHIVE_URL", "http://bucket/lines"),
+        ("EXECUTIONS_ARCHIVE_URL", "file://lines"),
+        ("EXECUTIONS_LOG_DAYS", "0"),
     ],
 )
 def test_bad_value_is_refused_in_one_line_that_names_it(variable: str, value: str) -> None:
@@ -128,3 +133,9 @@ def test_misspelt_variable_is_found_with_the_nearest_name() -> None:
 
 def test_every_client_variable_is_a_known_setting() -> None:
     assert unknown({"EXECUTIONS_URL": "http://host", "EXECUTIONS_TOKEN": "mine"}) == {}
+
+
+def test_archive_is_a_folder_of_the_data_directory_unless_it_is_elsewhere(tmp_path: Path) -> None:
+    assert read({}, data_dir=tmp_path).archive == f"file://{tmp_path}/archive"
+    elsewhere = {"EXECUTIONS_ARCHIVE_URL": "gs://bucket"}
+    assert read(elsewhere, data_dir=tmp_path).archive == "gs://bucket"

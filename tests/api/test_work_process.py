@@ -12,14 +12,24 @@ from pathlib import Path
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from api import work_process
 from api.work import Task
 from api.work_process import WorkProcess
+from tests.support import service_process
 from tests.support.databases import reachable_folder
 from tests.support.service_process import AUTHORIZED, Service, command_line, serving
 
 SOON = 20
+LEAPING = """
+import os, time
+of_the_machine = time.time
+time.time = lambda: of_the_machine() + (2 * 86_400 if os.path.exists({file!r}) else 0)
+from api.cli.main import main
+main()
+"""
+"""The program, in whose process the time of day leaps by two days once there is a file."""
 
 
 def written(service: Service) -> int:
@@ -90,6 +100,25 @@ def test_work_process_ends_in_order_with_its_server(process: Service) -> None:
     assert "rror" not in process.log()
 
 
+def test_confirmed_clock_reaches_the_work_process(
+    database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    leap = tmp_path / "leap"
+    monkeypatch.setattr(
+        service_process, "PROGRAM", (sys.executable, "-c", LEAPING.format(file=str(leap)))
+    )
+    with serving(database) as service:
+        written(service)
+        before = service.work_process()
+        leap.touch()
+        confirm = f"{service.url}/clock/confirm"
+        assert eventually(lambda: not service.ready())
+        assert httpx.post(confirm, headers=AUTHORIZED).json()["leap"] == 2 * 86_400
+        assert service.work_process(other_than=before) != before
+        assert eventually(lambda: gone(before))
+        assert listed(service, written(service)) == 200
+
+
 def test_log_lines_of_the_work_process_go_where_those_of_the_server_go(process: Service) -> None:
     assert listed(process, written(process)) == 200
     assert "views are followed by this process" in process.log()
@@ -143,6 +172,21 @@ def test_server_without_work_leaves_the_views_to_the_command_work(database: str)
             assert listed(service, written(service), seconds=1) == 504
         finally:
             service.close()
+
+
+def test_work_process_that_is_asked_to_start_again_does_and_is_no_error() -> None:
+    command = (sys.executable, "-S", "-c", "import time; time.sleep(60)")
+    with (
+        capture_logs() as logged,
+        WorkProcess(Task("", "executions", "", "info"), command) as worker,
+    ):
+        before = worker._process
+        assert before is not None
+        worker.start_again()
+        before.wait()
+        while worker._process is before:  # after a pause, as it had just been started
+            worker.ensure_running()
+    assert [line["log_level"] for line in logged] == ["info"]
 
 
 def test_work_process_that_cannot_live_is_started_again_after_longer_and_longer_pauses(

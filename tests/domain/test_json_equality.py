@@ -17,12 +17,8 @@ from domain.execution.commands import (
     StartStep,
     UpdateExecution,
 )
-from domain.execution.events import (
-    CheckpointSaved,
-    ExecutionCompleted,
-    ExecutionPaused,
-    ExecutionUpdated,
-)
+from domain.execution.events import ExecutionCompleted, ExecutionPaused, ExecutionUpdated
+from domain.execution.progress_events import CheckpointSaved
 from domain.execution.state import Execution
 from domain.execution.step_events import StepCompleted, StepsAdded, StepStarted
 from domain.execution.types import ExecutionResult, StepPlan

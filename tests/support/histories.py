@@ -7,7 +7,6 @@ from datetime import timedelta
 from domain.catalog.order import Order
 from domain.catalog.service import Service
 from domain.execution.events import (
-    CheckpointSaved,
     ExecutionCancelled,
     ExecutionCompleted,
     ExecutionCreated,
@@ -17,6 +16,7 @@ from domain.execution.events import (
     ExecutionStarting,
     RetryScheduled,
 )
+from domain.execution.progress_events import CheckpointSaved
 from domain.execution.retry_policy import RetryPolicy
 from domain.execution.types import ExecutionError, ExecutionResult, Status
 from domain.model import Event

@@ -13,10 +13,17 @@ from zlib import crc32
 import psycopg
 from psycopg import AsyncConnection
 
+from domain.errors import Damaged
 from domain.eventlog import store
-from domain.eventlog.append import HeadMoved, OptimisticTransaction, Transaction, WrongGuess
+from domain.eventlog.append import (
+    HeadMoved,
+    OptimisticTransaction,
+    Transaction,
+    WrongGuess,
+)
 from domain.eventlog.codec import Codec, EventRow, LineRow, Snapshot
 from domain.eventlog.encryption import DataKey
+from domain.eventlog.heartbeats import NO_SIGNS, Signs
 from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey, Reply
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.queries import NEWEST
@@ -45,6 +52,7 @@ class MemoryLog:
         self.replies: dict[str, Kept] = {}
         self.keys: dict[str, bytes] = {}
         self.lines: list[LineRow] = []
+        self.heartbeats: dict[str, datetime] = {}
 
     def of(self, stream: str) -> Iterator[EventRow]:
         """The events of one stream, in order."""
@@ -63,13 +71,17 @@ class MemoryStateLoader(StateLoader):
         *,
         until: int = NEWEST,
         believe_absent: bool = False,
-        only_readable: bool = False,
+        damaged: dict[str, Damaged] | None = None,
     ) -> dict[str, Versioned[Any]]:
         keys = await self.learn(connection, known, believe_absent=believe_absent)
-        loaded = {
-            stream: self._at(stream, versioned, until, keys.get(stream))
-            for stream, versioned in known.items()
-        }
+        loaded = {}
+        for stream, versioned in known.items():
+            try:
+                loaded[stream] = self._at(stream, versioned, until, keys.get(stream))
+            except Damaged as error:
+                if damaged is None:
+                    raise
+                damaged[stream] = error
         return {stream: versioned for stream, versioned in loaded.items() if versioned is not None}
 
     async def read(
@@ -216,6 +228,7 @@ class MemoryTransaction(Transaction):
         replies: Sequence[Reply],
         at: datetime,
         lines: Sequence[LineRow] = (),
+        signs: Signs = NO_SIGNS,
     ) -> None:
         log, streams = self._log, {event.stream for event in events}
         if await self.replies([reply.key for reply in replies], at - REPLIES_KEPT):
@@ -227,6 +240,7 @@ class MemoryTransaction(Transaction):
             taken.add((event.stream, event.version))
         log.events += events
         log.lines += lines
+        log.heartbeats |= signs
         log.at = at if events else log.at
         log.keys |= self._states.keyring.unsaved(streams)
         log.replies |= {reply.key: Kept(reply, at) for reply in replies}
@@ -245,11 +259,12 @@ class MemoryAttempt(MemoryTransaction, OptimisticTransaction):
         replies: Sequence[Reply],
         at: datetime,
         lines: Sequence[LineRow] = (),
+        signs: Signs = NO_SIGNS,
     ) -> None:
         async with self._log.lock:
             await self.confirm()
             try:
-                await super().append(events, replies, at, lines)
+                await super().append(events, replies, at, lines, signs)
             except psycopg.errors.UniqueViolation:
                 raise WrongGuess from None
 

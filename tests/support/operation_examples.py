@@ -26,6 +26,8 @@ SETTINGS: JSON = {
     "priority": "high",
     "timeout": 7_200_000,
     "retryPolicy": POLICY,
+    "heartbeatTimeout": 60_000,
+    "onLeaseLost": "resume",
     "webhooks": [HOOK],
     "tags": ["eu"],
     "metadata": {"environment": "test", "region": "north"},
@@ -44,6 +46,8 @@ BODIES: dict[str, Any] = {
     "fail": ERROR,
     "retry": {},
     "cancel": {"reason": "changed my mind"},
+    "heartbeat": {},
+    "claimExecution": {"worker": "worker-1", "lease": 30_000},
     "recordUsage": USAGE,
     "checkpoint": {"state": {"page": 3}, "step": "s-1"},
     "declareSteps": {"steps": [STEP]},
@@ -73,6 +77,8 @@ BODIES: dict[str, Any] = {
     "cancelOrder": {"reason": "changed my mind"},
     "bulkExecutions": {"command": "cancel", "filter": {"tags": "eu"}, "reason": "not needed"},
     "cancelJob": {},
+    "placeHold": {"service": "sdr-service", "reason": "Audit of the year"},
+    "releaseHold": {"reason": "The audit is over"},
 }
 WITH_BODY = [operation for operation in OPERATIONS if operation.body is not None]
 

@@ -13,9 +13,14 @@ from hypothesis import note
 from domain.errors import DomainError
 from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DataKey
-from domain.execution.commands import COMMANDS, SERVER_COMMANDS, CreateExecution
+from domain.execution.commands import (
+    COMMANDS,
+    SERVER_COMMANDS,
+    ClaimExecution,
+    CreateExecution,
+)
 from domain.execution.state import Execution
-from domain.model import Command, Context, Recorded, Versioned, replay
+from domain.model import Command, Context, Event, Recorded, Versioned, replay
 from domain.registry import codec
 from tests.support.given import NOON, SECOND
 from tests.support.histories import ORDER, SERVICE
@@ -88,6 +93,9 @@ plans = st.lists(
 )
 hooks = st.just([{"url": "https://a.example", "events": ["*"], "headers": {"K": "v"}}])
 
+workers = st.sampled_from(["w-1", "w-2"])
+silences = st.integers(1_000, 30_000)
+
 
 BODIES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "start": st.just({}),
@@ -117,6 +125,8 @@ BODIES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
             ),
             "webhooks": st.none() | hooks,
             "progress": st.just(5),
+            "heartbeatTimeout": st.none() | silences,
+            "onLeaseLost": st.none() | st.just("resume"),
         },
     ),
     "recordUsage": usage,
@@ -131,10 +141,18 @@ BODIES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "timeOut": st.just({}),
     "startRetry": st.just({}),
     "autoCheckpoint": st.just({}),
+    "claim": st.fixed_dictionaries({"worker": workers, "lease": st.integers(1_000, 60_000)}),
+    "heartbeat": st.fixed_dictionaries({}, optional={"worker": workers}),
+    "release": st.fixed_dictionaries({"worker": workers}),
+    "stall": st.just({}),
 }
 
 
-WORDS = {**COMMANDS, **SERVER_COMMANDS}
+WORDS: dict[str, type[Command[Execution]]] = {
+    **COMMANDS,
+    **SERVER_COMMANDS,
+    ClaimExecution.wire_name: ClaimExecution,
+}
 
 
 def commands(word: str) -> st.SearchStrategy[Command[Execution]]:
@@ -153,12 +171,25 @@ creations = st.fixed_dictionaries(
         "timeout": st.integers(1, 60_000),
         "steps": flat,
         "webhooks": hooks,
+        "heartbeatTimeout": silences,
+        "onLeaseLost": st.sampled_from(["restart", "resume"]),
     },
 ).map(lambda body: CreateExecution.model_validate_json(orjson.dumps(body)))
 
 
 # What leads on comes often, what ends a walk is one of many, or no walk would get far.
-OFTEN = ["start", "pause", "resume", "fail", "retry", "startStep", "completeStep", "update"]
+OFTEN = [
+    "start",
+    "claim",
+    "release",
+    "pause",
+    "resume",
+    "fail",
+    "retry",
+    "startStep",
+    "completeStep",
+    "update",
+]
 
 
 moves = st.tuples(
@@ -186,6 +217,8 @@ def walk(creation: CreateExecution, way: list[tuple[Any, timedelta, timedelta]])
         context = Context(now, now - back, "t", str, lambda: 0.5, importing=False, states=KNOWN)
         with suppress(DomainError):
             for event in command.outcome(versioned.state if versioned else None, context):
+                if not isinstance(event, Event):
+                    continue
                 n = len(path.rows) + 1
                 occurred_at = context.when if back else None
                 recorded = Recorded(STREAM, n, n, now, event, "t", occurred_at=occurred_at)

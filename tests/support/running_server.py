@@ -31,11 +31,11 @@ AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 class Serving:
     """The running service: where it is, its parts, and how to stop it."""
 
-    def __init__(self, conninfo: str, port: int = 0) -> None:
+    def __init__(self, conninfo: str, port: int = 0, data_dir: Path = Path()) -> None:
         migrate(conninfo, "executions")
         self.conninfo = conninfo
         self.log_id = log_id(conninfo, "executions")
-        settings = Settings(data_dir=Path(), port=port, webhook_allow="127.0.0.0/8")
+        settings = Settings(data_dir=data_dir, port=port, webhook_allow="127.0.0.0/8")
         self.system: System = build(settings, conninfo, MASTER_KEY, TOKEN, self.log_id)
         self._socket = bound(settings)
         listen(self._socket, settings)
@@ -84,9 +84,9 @@ class Serving:
 
 
 @contextmanager
-def serving(conninfo: str, port: int = 0) -> Iterator[Serving]:
+def serving(conninfo: str, port: int = 0, data_dir: Path = Path()) -> Iterator[Serving]:
     """A server that runs while the block does."""
-    made = Serving(conninfo, port)
+    made = Serving(conninfo, port, data_dir)
     made.start()
     try:
         yield made

@@ -8,14 +8,13 @@ from random import Random
 from typing import Any
 
 from domain.execution.events import (
-    CheckpointSaved,
     ExecutionCancelled,
     ExecutionFailed,
     ExecutionPaused,
     ExecutionResumed,
     ExecutionUpdated,
-    ProgressUpdated,
 )
+from domain.execution.progress_events import CheckpointSaved, ProgressUpdated
 from domain.execution.step_events import StepCompleted, StepStarted, UsageRecorded
 from domain.execution.types import ExecutionError
 from tests.support.event_writer import Happening, completed, created, started

@@ -34,7 +34,7 @@ class World(FollowedLog):
         store = store or self.store
         executions, catalog = Executions(store.codec), Catalog(store.codec)
         writer = GuardedWriter(store, lambda: self.now, str, lambda: 0.5)
-        return JobWorker(writer, store, executions, catalog, clock=lambda: self.now)
+        return JobWorker(writer, store, executions, catalog, "", clock=lambda: self.now)
 
     async def create(self, command: str, **fields: Any) -> None:
         created = CreateJob(command=command, matching=0, **({"filter": {}} | fields))  # type: ignore[arg-type]

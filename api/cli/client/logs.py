@@ -20,6 +20,7 @@ from api.client.event_source import Refused, authorization, follow, require_ok
 from api.settings import SetupError
 
 PAGE = "500"
+OF_PAGES = {"text", "archived"}
 
 
 @click.command("logs")
@@ -29,6 +30,8 @@ PAGE = "500"
 @click.option("--step", help="Only lines of this step.")
 @click.option("--since", help="Only lines that are of this time or later.")
 @click.option("--until", help="Only lines that are of before this time.")
+@click.option("--text", help="Only lines whose message has this text.")
+@click.option("--archived", is_flag=True, help="Lines of archived days, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print each line as a line of JSON.")
 @at_service
 def logs_command(
@@ -38,6 +41,7 @@ def logs_command(
     data_dir: Path | None,
     *,
     following: bool,
+    archived: bool,
     as_json: bool,
     **filters: str | None,
 ) -> None:
@@ -47,6 +51,10 @@ def logs_command(
     come. A lost connection is made again: no line is missed, none comes twice. Ctrl-C ends it.
     """
     query = {name: value for name, value in filters.items() if value is not None}
+    if archived:
+        query["archived"] = "true"
+    if following and query.keys() & OF_PAGES:
+        raise click.UsageError("--follow goes neither with --text nor with --archived")
     path = f"/executions/{execution}/logs"
     console = Console(highlight=False, soft_wrap=True)
     try:

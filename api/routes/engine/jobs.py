@@ -16,7 +16,7 @@ from api.streaming.hub import Hub
 from api.web import responses
 from api.web.input.command_body import parsed
 from api.web.operation import Operation, Parameter
-from api.web.parameters import CURSOR, LIMIT, MIN_POSITION
+from api.web.parameters import CURSOR, FRESH, LIMIT
 from api.web.reads.consistency import Consistency, require_position
 from api.web.request import Request
 from api.web.streams import event_stream, watch
@@ -29,8 +29,8 @@ from domain.model import Value, Versioned
 from domain.types import JsonObject, Text
 from domain.writer.command_bus import Answer, Bus
 from projections.executions.columns import INDEXED, field
-from projections.executions.page_query import nothing
 from projections.executions.projection import Executions
+from projections.executions.references import nothing
 from projections.list_counts import counted_page
 from projections.query import parser
 from projections.representations.catalog import document
@@ -186,7 +186,7 @@ def _command_rows(handlers: JobHandlers) -> tuple[Operation, ...]:
             body=Bulk,
             answer=schemas.JOB,
             status=202,
-            parameters=(MIN_POSITION,),
+            parameters=FRESH,
             problems=("too-expensive",),
             sends=(*responses.DONE, "Location"),
             others={200: "The counts of a preview"},
@@ -221,7 +221,7 @@ def _read_rows(handlers: JobHandlers) -> tuple[Operation, ...]:
                 Parameter("status", "Only these: running, completed or cancelled"),
                 LIMIT,
                 CURSOR,
-                MIN_POSITION,
+                *FRESH,
             ),
             sends=responses.AS_OF,
         ),
@@ -234,7 +234,7 @@ def _read_rows(handlers: JobHandlers) -> tuple[Operation, ...]:
             handlers.read,
             answer=schemas.JOB,
             answer_forms={"text/event-stream": {"type": "string"}},
-            parameters=(MIN_POSITION,),
+            parameters=FRESH,
             sends=responses.PLACED,
             others=responses.NOT_MODIFIED,
         ),

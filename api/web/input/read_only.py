@@ -21,7 +21,7 @@ COUNTING = frozenset({"duration", "activeDuration"})
 """Members of `metrics` that grow while an execution has not ended."""
 BESIDE = frozenset({"secret", "health"})
 """Members of a webhook that is there, which no client sets."""
-UNCHECKED = frozenset({"$context", "logs", "logsTotal"})
+UNCHECKED = frozenset({"$context", "logs", "logsTotal", "lastHeartbeatAt"})
 """What is read with a document and is no part of its version."""
 
 
@@ -88,4 +88,6 @@ def _is_shown(name: str, value: Any, shown: dict[str, Any], state: Execution) ->
     before = shown.get(name)
     if name == "metrics" and not state.final and isinstance(value, dict):
         value, before = _without_counting(value), _without_counting(shown[name])
+    if name == "claimedBy" and isinstance(value, dict) and isinstance(before, dict):
+        value, before = value.get("worker"), before.get("worker")  # until when, heartbeats say
     return bool(value == before)

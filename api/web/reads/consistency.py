@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from api.problems.problems import NotYetVisible
+from api.streaming.stream_position import require_log
 from api.web.preferences import seconds_to_wait
 from api.web.request import Request
 from domain.eventlog.states import Reading
@@ -38,12 +39,13 @@ class Consistency:
     """Waits until what is read goes as far as `?minPosition=`, or the server, asks for.
 
     The methods raise NotYetVisible where it does not within the time of `Prefer: wait=<seconds>`
-    (5, at most 30).
+    (5, at most 30), and OtherLog at once where `?log=` says that the position is of another log.
     """
 
-    def __init__(self, store: Store, positions: PositionTracker) -> None:
+    def __init__(self, store: Store, positions: PositionTracker, of_log: str) -> None:
         self._store = store
         self._positions = positions
+        self._of_log = of_log
 
     def position(self, projection: str) -> int:
         """The position of the last event that a projection has applied."""
@@ -53,26 +55,28 @@ class Consistency:
         self, request: Request, projection: str, at_least: int = 0
     ) -> None:
         """Wait until a projection has reached `?minPosition=`, and `at_least`."""
-        wanted = max(_min_position(request), at_least)
+        wanted = max(self._wanted(request), at_least)
         if wanted and not await self._positions.wait(projection, wanted, patience(request)):
-            raise NotYetVisible(position=self.position(projection), minPosition=wanted)
+            head, _ = await self._store.head()
+            raise _not_yet_visible(self.position(projection), wanted, head)
 
     async def wait_for_log(self, request: Request) -> int:
         """Wait until the log has reached `?minPosition=`; how far a read of it goes, at least."""
-        wanted = _min_position(request)
+        wanted = self._wanted(request)
         deadline = time.monotonic() + patience(request)
         while True:
             position, _ = await self._store.head()
             if position >= wanted:
                 return position
             if time.monotonic() > deadline:
-                raise NotYetVisible(position=position, minPosition=wanted)
+                raise _not_yet_visible(position, wanted, position)
             await asyncio.sleep(POLL)
 
     async def read(self, request: Request, read: Callable[[], Awaitable[Reading]]) -> Reading:
         """What is read once the log has reached `?minPosition=`: where it has already, in one query."""
+        wanted = self._wanted(request)
         reading = await read()
-        if reading.position < _min_position(request):
+        if reading.position < wanted:
             await self.wait_for_log(request)
             reading = await read()
         return reading
@@ -81,6 +85,21 @@ class Consistency:
         """Wait a moment for the server's own lines about the end, or the failure before a retry."""
         if versioned.state.final or versioned.state.status is Status.RETRY:
             await self._positions.wait("logs", versioned.position, LOGS_WITHIN)
+
+    def _wanted(self, request: Request) -> int:
+        require_log(request.parameter("log"), self._of_log)
+        return _min_position(request)
+
+
+def _not_yet_visible(position: int, wanted: int, head: int) -> NotYetVisible:
+    detail = None
+    if wanted > head:
+        detail = (
+            f"The log ends at position {head}, and `minPosition` is {wanted}: nothing was recorded there yet. "
+            "Where the log was restored from a backup, or is another one, that is no position of it: send "
+            "`log` as well, the `Log-Id` of the answer that named the position."
+        )
+    return NotYetVisible(detail, position=position, minPosition=wanted)
 
 
 def _min_position(request: Request) -> int:

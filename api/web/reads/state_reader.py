@@ -25,6 +25,7 @@ class ReadState(NamedTuple):
 
     `moment` is the position or the time it is of, None for now; what else is shown must be of then, too.
     `immutable`: it will never be another. `counting`: its durations go on from one read to the next.
+    `heard_at` is when the last heartbeat came, of one that is as it is now.
     """
 
     versioned: Versioned[Any]
@@ -33,10 +34,11 @@ class ReadState(NamedTuple):
     moment: Moment | None = None
     immutable: bool = False
     counting: bool = False
+    heard_at: datetime | None = None
 
     def document(self, steps: Iterable[Step] | None = None) -> dict[str, Any]:
         """The execution as clients see it, with some of its steps or with all."""
-        return document(self.versioned, self.until, steps)
+        return document(self.versioned, self.until, steps, self.heard_at)
 
 
 class StateReader:
@@ -48,6 +50,13 @@ class StateReader:
         self.history = history
         self.clock = clock
         self._consistency = consistency
+
+    async def read_whole(self, request: Request) -> ReadState:
+        """As `read`, with the last heartbeat where it is of now and goes on."""
+        state = await self.read(request)
+        if state.moment is not None or not state.counting:
+            return state
+        return state._replace(heard_at=await self.history.heard_at(state.versioned.state.id))
 
     async def read(self, request: Request) -> ReadState:
         """The execution now, or as it was at `?version=` or `?at=`.

@@ -1,8 +1,19 @@
-"""Which log this is: an id that a restore renews."""
+"""Which log there is, if any: an id that a restore renews."""
 
 from __future__ import annotations
 
 from domain.eventlog.sessions import connect, program
+
+
+def log_exists(conninfo: str, schema: str) -> bool:
+    """Whether there is a log in this schema.
+
+    Raises:
+        Overloaded: the database cannot be reached.
+    """
+    with connect(conninfo, schema) as connection:
+        found = connection.execute("SELECT to_regclass(%s)", (f"{schema}.events",)).fetchone()
+        return found != (None,)
 
 
 def log_id(conninfo: str, schema: str) -> str:

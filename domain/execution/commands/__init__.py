@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from domain.execution.commands.claims import (
+    ClaimExecution,
+    HeartbeatExecution,
+    ReleaseExecution,
+    StallExecution,
+)
 from domain.execution.commands.create import CreateExecution
 from domain.execution.commands.lifecycle import (
     CancelExecution,
@@ -36,18 +42,22 @@ __all__ = [
     "SERVER_COMMANDS",
     "AutoCheckpoint",
     "CancelExecution",
+    "ClaimExecution",
     "CompleteExecution",
     "CompleteStep",
     "CreateExecution",
     "DeclareSteps",
     "FailExecution",
     "FailStep",
+    "HeartbeatExecution",
     "PauseExecution",
     "RecordUsage",
+    "ReleaseExecution",
     "ResumeExecution",
     "RetryExecution",
     "SaveCheckpoint",
     "SkipStep",
+    "StallExecution",
     "StartExecution",
     "StartRetry",
     "StartStep",
@@ -68,6 +78,7 @@ _CLIENT: tuple[type[Command[Execution]], ...] = (
     UpdateProgress,
     UpdateExecution,
     RecordUsage,
+    HeartbeatExecution,
     SaveCheckpoint,
     DeclareSteps,
     StartStep,
@@ -77,6 +88,7 @@ _CLIENT: tuple[type[Command[Execution]], ...] = (
 )
 COMMANDS: dict[str, type[Command[Execution]]] = {command.wire_name: command for command in _CLIENT}
 SERVER_COMMANDS: dict[str, type[Command[Execution]]] = {
-    command.wire_name: command for command in (TimeOutExecution, StartRetry, AutoCheckpoint)
+    command.wire_name: command
+    for command in (TimeOutExecution, StartRetry, AutoCheckpoint, ReleaseExecution, StallExecution)
 }
-"""What timers send; never accepted from a client."""
+"""What the server itself sends; never accepted from a client."""

@@ -10,12 +10,8 @@ from pydantic import Field
 
 from domain.errors import Invalid
 from domain.execution.commands.webhooks import webhooks_from
-from domain.execution.events import (
-    ExecutionCreated,
-    ExecutionStarted,
-    ExecutionStarting,
-    ProgressUpdated,
-)
+from domain.execution.events import ExecutionCreated, ExecutionStarted, ExecutionStarting
+from domain.execution.progress_events import ProgressUpdated
 from domain.execution.retry_policy import RetryPolicy
 from domain.execution.state import Execution
 from domain.execution.step_tree import check_parents
@@ -23,6 +19,8 @@ from domain.execution.types import (
     DEFAULT_TIMEOUT,
     Metadata,
     MetricsPlan,
+    OnLeaseLost,
+    Silence,
     StepPlan,
     StepPlans,
     Tags,
@@ -56,6 +54,8 @@ class CreateExecution(Creation[Execution]):
     webhooks: Webhooks = ()
     tags: Tags = ()
     metadata: Metadata = Field(default_factory=dict)
+    heartbeat_timeout: Silence | None = None
+    on_lease_lost: OnLeaseLost = "restart"
 
     def reads(
         self, state: Execution | None, states: Mapping[str, Versioned[Any] | None]
@@ -84,7 +84,10 @@ class CreateExecution(Creation[Execution]):
             "webhooks": webhooks_from(self.webhooks, (), context.new_id),
             "tags": self.tags,
             "metadata": merged({}, self.metadata),
+            "heartbeat_timeout": self.heartbeat_timeout,
         }
+        if self.on_lease_lost != "restart":
+            members["on_lease_lost"] = self.on_lease_lost
         yield ExecutionCreated(
             order=self.order,
             service=self.service,

@@ -62,7 +62,10 @@ class ForkExecution(Creation[Execution]):
             "metadata": source.metadata,
             "carried": steps,
             "checkpoints": checkpoints,
+            "heartbeat_timeout": source.heartbeat_timeout,
         }
+        if source.on_lease_lost != "restart":
+            members["on_lease_lost"] = source.on_lease_lost
         yield ExecutionCreated(
             order=source.order,
             service=source.service,

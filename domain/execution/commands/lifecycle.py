@@ -8,6 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from domain.errors import Invalid
+from domain.execution.claim_events import ExecutionReleased
 from domain.execution.commands.progress import saved, used
 from domain.execution.events import (
     ExecutionCancelled,
@@ -74,7 +75,8 @@ class PauseExecution(Command[Execution]):
 
 
 class ResumeExecution(Command[Execution]):
-    """Go on after a pause, from the latest checkpoint or from another.
+    """Go on after a pause, from the latest checkpoint or from another; also with one that is queued
+    again, as its worker was lost.
 
     Raises:
         Invalid: there is no such checkpoint.
@@ -85,9 +87,11 @@ class ResumeExecution(Command[Execution]):
     checkpoint_id: Id | None = None
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        equal = self.checkpoint_id in (None, execution.resumed_from)
-        if execution.check_transition(self.wire_name, equal=equal):
-            return
+        again = execution.status is Status.QUEUED and execution.was_claimed
+        if not (again and execution.checkpoints):
+            equal = self.checkpoint_id in (None, execution.resumed_from)
+            if execution.check_transition(self.wire_name, equal=equal):
+                return
         require_after_status(execution, context)
         known = [checkpoint.id for checkpoint in execution.checkpoints]
         chosen = self.checkpoint_id or known[-1]
@@ -96,6 +100,8 @@ class ResumeExecution(Command[Execution]):
                 "checkpointId",
                 f"must be the id of a checkpoint of this execution, but is `{chosen}`",
             )
+        if again:
+            yield ExecutionStarting()
         yield ExecutionResumed(checkpoint=chosen)
 
 
@@ -146,13 +152,18 @@ class RetryExecution(Command[Execution]):
 
 
 class StartRetry(Command[Execution]):
-    """Begin the retry whose delay is over. Comes from the server alone."""
+    """Begin the retry whose delay is over; one that was claimed is queued, for any worker. Comes from the
+    server alone.
+    """
 
     wire_name: ClassVar[str] = "startRetry"
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         execution.require_allowed(self.wire_name)
         if execution.next_retry_at is None or execution.next_retry_at > context.now:
+            return
+        if (worker := execution.attempts[-1].worker) is not None:
+            yield ExecutionReleased(worker=worker, reason="retry")
             return
         yield ExecutionStarting()
         yield ExecutionStarted()

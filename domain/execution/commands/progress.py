@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from domain.errors import Invalid
-from domain.execution.events import CheckpointSaved, ProgressUpdated
+from domain.execution.progress_events import CheckpointSaved, ProgressUpdated
 from domain.execution.state import CHECKPOINT_LATE, Execution
 from domain.execution.step_events import UsageRecorded
 from domain.execution.types import StepName, Usage, copy_set_fields

@@ -25,6 +25,8 @@ from domain.execution.transitions import TRANSITIONS
 from domain.execution.types import (
     DEFAULT_TIMEOUT,
     Metadata,
+    OnLeaseLost,
+    Silence,
     Status,
     Tags,
     TimeoutPlan,
@@ -36,7 +38,7 @@ from domain.model import Command, Context, Event, Recorded
 from domain.types import Assignee, Percent, Priority
 
 ALWAYS = frozenset({"tags", "metadata"})
-PLAIN = ("assignee", "retry_policy")
+PLAIN = ("assignee", "retry_policy", "heartbeat_timeout")
 
 
 class UpdateExecution(Command[Execution]):
@@ -55,6 +57,8 @@ class UpdateExecution(Command[Execution]):
             "webhooks",
             "tags",
             "metadata",
+            "heartbeat_timeout",
+            "on_lease_lost",
             "progress",
         }
     )
@@ -67,6 +71,8 @@ class UpdateExecution(Command[Execution]):
     webhooks: Webhooks | None = None
     tags: Tags | None = None
     metadata: Metadata | None = None
+    heartbeat_timeout: Silence | None = None
+    on_lease_lost: OnLeaseLost | None = None
     progress: Percent | None = None
     status: Status = Field(default=Status.QUEUED)
 
@@ -110,6 +116,8 @@ class UpdateExecution(Command[Execution]):
             wanted["timeout"] = checked_timeout(timeout, context)
         if "priority" in given:
             wanted["priority"] = self.priority or Priority.NORMAL
+        if "on_lease_lost" in given:
+            wanted["on_lease_lost"] = self.on_lease_lost or "restart"
         if "tags" in given:
             wanted["tags"] = self.tags or ()
         if "metadata" in given:

@@ -40,11 +40,24 @@ def eventful_execution(executions: Executions, retrying_execution: str) -> str:
     return one
 
 
+@pytest.fixture
+def neglected_execution(api: httpx.Client, server: Serving, executions: Executions) -> str:
+    """One whose worker was silent, came back, and was lost."""
+    one = str(executions.create(heartbeatTimeout=1_000)["$id"])
+    ok(api.post("/executions/claim", json={"worker": "w-1", "lease": 2_000}))
+    for awaited, command in (("stalled", "heartbeat"), ("released", "cancel")):
+        with socket(server, f"/executions/{one}/watch") as opened:
+            assert any(frame.get("type") == awaited for frame in heard(opened))
+        executions.tell(one, command)
+    return one
+
+
 def test_every_frame_of_watchers_is_described(
-    server: Serving, executions: Executions, eventful_execution: str
+    server: Serving, executions: Executions, eventful_execution: str, neglected_execution: str
 ) -> None:
     read = past(server, f"/executions/{eventful_execution}/watch", include="execution")
     read += past(server, f"/executions/{eventful_execution}/watch")
+    read += past(server, f"/executions/{neglected_execution}/watch")
     for command, body in (("fail", ERROR), ("cancel", {})):
         execution = executions.running()
         executions.tell(execution, command, **body)

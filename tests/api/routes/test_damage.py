@@ -146,6 +146,19 @@ def test_damaged_execution_spoils_no_list_and_no_related_object(damaged: Damaged
     assert "good" in {item["$id"] for item in past}
 
 
+def test_execution_without_a_beginning_is_listed_as_unreadable(database: str) -> None:
+    with serving(database) as whole, whole.client() as api:
+        write(api)
+        position = ok(api.get("/executions/good"))["position"]
+        ok(api.get("/executions", params={"minPosition": position}))
+    change(database, EVENT.format("meta = 'x'").replace("version = 5", "version = 1"))
+    with serving(database) as server, server.client() as api:
+        for query in ({}, {"expand": "order"}, {"fields": "metadata.createdAt,status"}):
+            good, bad = ok(api.get("/executions", params=query))["data"]
+            assert bad == {"$type": "ServiceExecution", "$id": "bad", "unreadable": True}
+            assert good["status"] == "running"
+
+
 def test_damaged_events_are_envelopes_without_data_in_the_history(damaged: Damaged) -> None:
     page = ok(damaged.api.get("/executions/bad/events", params={"include": "execution"}))["data"]
     assert [event["version"] for event in page] == list(range(1, len(page) + 1))

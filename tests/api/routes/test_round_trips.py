@@ -79,7 +79,7 @@ def cold(server: Serving, running_execution: str) -> str:
         ("/order", {}, 2),
         ("/order", {"version": 2}, 2),
         ("", {"version": 2, "expand": "order,service,customer"}, 2),
-        ("", {}, 2),  # the state and the log lines
+        ("", {}, 3),  # the state, the last heartbeat and the log lines
     ],
 )
 def test_read_takes_a_fixed_number_of_queries(

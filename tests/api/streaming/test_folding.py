@@ -20,7 +20,7 @@ from api.streaming.log.loader import Loader
 from api.streaming.phase import HubState
 from api.streaming.topic import Topic
 from domain.eventlog.encryption import DataKey
-from domain.execution.events import ProgressUpdated
+from domain.execution.progress_events import ProgressUpdated
 from domain.execution.step_events import ExecutionEvent
 from tests.support import memory_log
 from tests.support.event_writer import Log, completed, created, opened, started

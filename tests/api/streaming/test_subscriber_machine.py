@@ -26,11 +26,8 @@ from api.streaming.phase import TABLE, TRANSITIONS, Phase
 from api.streaming.subscriber import DONE, Subscriber
 from api.streaming.topic import Topic
 from domain.eventlog.codec import EventRow
-from domain.execution.events import (
-    ExecutionCompleted,
-    ExecutionUpdated,
-    ProgressUpdated,
-)
+from domain.execution.events import ExecutionCompleted, ExecutionUpdated
+from domain.execution.progress_events import ProgressUpdated
 from domain.execution.types import ExecutionResult
 from tests.support.memory_log import MemoryLog, MemoryTail, created
 

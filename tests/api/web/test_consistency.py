@@ -9,9 +9,10 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from api.web.parameters import MIN_POSITION
+from api.web.parameters import FRESH
 from tests.support.api_client import Executions, ok, refused
 from tests.support.operations import OPERATIONS
+from tests.support.running_server import Serving
 
 READS = (
     "/executions",
@@ -51,7 +52,7 @@ STREAMED = {
 
 def test_every_read_accepts_min_position() -> None:
     reads = [row for row in OPERATIONS if row.right.endswith(".read")]
-    lacking = {row.name for row in reads if MIN_POSITION not in row.parameters}
+    lacking = {row.name for row in reads if any(one not in row.parameters for one in FRESH)}
     assert lacking == STREAMED
 
 
@@ -132,7 +133,19 @@ def test_wait_for_a_missing_position_ends_after_the_preferred_time(
     problem = refused(response, 504, "not-yet-visible")
     assert 0.9 < seconds < 3
     assert problem["minPosition"] == problem["position"] + 1
+    assert f"The log ends at position {problem['position']}" in problem["detail"]
     assert response.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize("path", [*WAITING, "/analytics/executions"])
+def test_position_of_another_log_is_refused_at_once(
+    server: Serving, api: httpx.Client, running_execution: str, path: str
+) -> None:
+    place = httpx.URL(path.format(id=running_execution))
+    ok(api.get(place.copy_merge_params({"minPosition": "1", "log": server.log_id})))
+    asked = place.copy_merge_params({"minPosition": f"{2**62}", "log": "of the backup"})
+    problem = refused(api.get(asked, headers={"Prefer": "wait=30"}, timeout=10), 410, "other-log")
+    assert problem["log"] == server.log_id
 
 
 def test_read_waits_for_a_command_that_is_still_to_come(

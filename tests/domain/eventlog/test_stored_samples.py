@@ -83,6 +83,7 @@ def test_stored_samples_replay_to_their_ends() -> None:
         "execution/sample-2": "cancelled",
         "execution/sample-3": "failed",
         "execution/sample-4": "retry",
+        "execution/sample-5": "queued",
     }
     for stream, versioned in ends.items():
         if versioned and stream.startswith("execution/"):

@@ -12,12 +12,8 @@ from pydantic import ValidationError
 
 from domain.errors import AlreadyExists, UnknownReference
 from domain.execution.commands import COMMANDS, FailExecution, RecordUsage
-from domain.execution.events import (
-    ExecutionCreated,
-    ExecutionStarted,
-    ExecutionStarting,
-    ProgressUpdated,
-)
+from domain.execution.events import ExecutionCreated, ExecutionStarted, ExecutionStarting
+from domain.execution.progress_events import ProgressUpdated
 from domain.execution.state import Execution
 from domain.execution.step_events import UsageRecorded
 from domain.execution.types import Status

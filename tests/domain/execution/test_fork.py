@@ -13,14 +13,13 @@ from domain.eventlog.encryption import DataKey
 from domain.execution.commands import StartExecution, StartStep
 from domain.execution.commands.fork import ForkExecution
 from domain.execution.events import (
-    CheckpointSaved,
     ExecutionCompleted,
     ExecutionCreated,
     ExecutionFailed,
     ExecutionResumed,
     ExecutionUpdated,
-    ProgressUpdated,
 )
+from domain.execution.progress_events import CheckpointSaved, ProgressUpdated
 from domain.execution.step_events import (
     StepCompleted,
     StepFailed,

@@ -19,16 +19,15 @@ from domain.execution.commands import (
     UpdateProgress,
 )
 from domain.execution.events import (
-    CheckpointSaved,
     ExecutionCancelled,
     ExecutionCompleted,
     ExecutionFailed,
     ExecutionPaused,
     ExecutionResumed,
-    ProgressUpdated,
     RetryScheduled,
 )
 from domain.execution.parts import Cancellation
+from domain.execution.progress_events import CheckpointSaved, ProgressUpdated
 from domain.execution.step_events import (
     StepCompleted,
     StepsAdded,

@@ -86,6 +86,13 @@ def _check_state(versioned: Versioned[Execution]) -> None:
         assert all(step.status not in {"pending", "running"} for step in state.steps.values())
     assert [attempt.number for attempt in state.attempts] == [*range(1, len(state.attempts) + 1)]
     assert all(attempt.outcome for attempt in state.attempts[:-1])
+    if (
+        state.claim is not None and state.status is not Status.QUEUED
+    ):  # else it starts in this commit
+        assert state.status in {Status.STARTING, Status.RUNNING, Status.PAUSED}
+        assert state.attempts[-1].worker == state.claim.worker
+        assert state.attempts[-1].outcome is None
+    assert not state.stalled or state.status is Status.RUNNING
 
 
 def _check_times(versioned: Versioned[Execution]) -> None:

@@ -17,6 +17,7 @@ from domain.execution.commands import (
     DeclareSteps,
     FailExecution,
     FailStep,
+    HeartbeatExecution,
     PauseExecution,
     RecordUsage,
     ResumeExecution,
@@ -52,6 +53,7 @@ TABLE = """
 | completeStep            |           | ok           | ok           | ok        |           |           |           |           |
 | failStep                |           | ok           | ok           | ok        |           |           |           |           |
 | skipStep                |           | ok           | ok           | ok        |           |           |           |           |
+| heartbeat               |           | ok           | ok           | ok        |           |           |           |           |
 | checkpoint              |           |              | ok           | ok        |           |           |           |           |
 | declareSteps            | ok        | ok           | ok           | ok        |           |           |           | ok        |
 | log                     | ok        | ok           | ok           | ok        | ok        | ok        | ok        | ok        |
@@ -77,6 +79,7 @@ EQUAL: dict[str, Command[Execution]] = {
     "completeStep": CompleteStep(step="open"),
     "failStep": FailStep(step="open", code="X", message="x"),
     "skipStep": SkipStep(step="open"),
+    "heartbeat": HeartbeatExecution(),
     "checkpoint": SaveCheckpoint(state={}),
     "declareSteps": DeclareSteps(steps=(StepPlan(id="a", name="A"),)),
     "recordUsage": RecordUsage(tokens_used=1),

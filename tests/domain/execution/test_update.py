@@ -12,14 +12,13 @@ from pydantic import ValidationError
 from domain.errors import IllegalTransition
 from domain.execution.commands import UpdateExecution
 from domain.execution.events import (
-    CheckpointSaved,
     ExecutionCancelled,
     ExecutionPaused,
     ExecutionResumed,
     ExecutionUpdated,
-    ProgressUpdated,
     RetryScheduled,
 )
+from domain.execution.progress_events import CheckpointSaved, ProgressUpdated
 from domain.execution.step_events import StepCompleted, StepsAdded, StepStarted
 from domain.execution.types import Status, StepPlan
 from domain.execution.webhook import Webhook

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -100,6 +100,13 @@ class Counting(MemoryStore):
         return await super().load(stream, version)
 
 
+async def write_strange(store: Store) -> None:
+    """Write a stream `tally/strange`, at position 2, that cannot be read."""
+    event = EventRow(2, 1, NOON, "tally/strange", "tally.from-the-future", '{"by":"x"}', b"{}")
+    async with store.transaction() as transaction:
+        await transaction.append([event], [], transaction.at)
+
+
 async def test_bug_in_reads_affects_no_other_command_of_the_batch(new_store: NewStore) -> None:
     async with running_bus(new_store()) as bus:
         await bus.send(message("a", Begin()))
@@ -112,21 +119,42 @@ async def test_bug_in_reads_affects_no_other_command_of_the_batch(new_store: New
     assert [answer.versioned.state.total for answer in answers] == list(range(1, 41))
 
 
-async def test_unloadable_stream_affects_no_other_command_of_the_batch(new_store: NewStore) -> None:
+async def test_unloadable_stream_affects_no_other_command_of_the_batch(
+    new_store: NewStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, split = new_store(), list[int]()
+    split_failed = queue.Queue.split_failed
+
+    def noted(waiting: queue.Queue, taken: Sequence[queue.Waiting]) -> None:
+        split.append(len(taken))
+        split_failed(waiting, taken)
+
+    monkeypatch.setattr(queue.Queue, "split_failed", noted)
+    async with running_bus(store) as bus:
+        await bus.send(message("a", Begin()))
+        await write_strange(store)
+        good = [bus.submit(message("a", Raise())) for _ in range(5)]
+        bad = [
+            bus.submit(message("strange", Raise())),
+            bus.submit(message("b", Begin(after="strange"))),
+        ]
+        good += [bus.submit(message("a", Raise())) for _ in range(5)]
+        for refused in bad:
+            with pytest.raises(Damaged):
+                await refused
+        assert [(await answer).versioned.state.total for answer in good] == list(range(1, 11))
+    assert split == []
+
+
+async def test_dry_run_on_an_unloadable_stream_is_refused_as_damaged(new_store: NewStore) -> None:
     store = new_store()
     async with running_bus(store) as bus:
         await bus.send(message("a", Begin()))
-        strange = EventRow(
-            2, 1, NOON, "tally/strange", "tally.from-the-future", '{"by":"x"}', b"{}"
-        )
-        async with store.transaction() as transaction:
-            await transaction.append([strange], [], transaction.at)
-        good = [bus.submit(message("a", Raise())) for _ in range(5)]
-        bad = bus.submit(message("strange", Raise()))
-        good += [bus.submit(message("a", Raise())) for _ in range(5)]
-        with pytest.raises(Damaged):
-            await bad
-        assert [(await answer).versioned.state.total for answer in good] == list(range(1, 11))
+        await write_strange(store)
+        for refused in (message("strange", Raise()), message("b", Begin(after="strange"))):
+            with pytest.raises(Damaged):
+                await bus.dry_run(refused)
+        assert (await bus.dry_run(message("a", Raise()))).versioned.version == 2
 
 
 async def test_event_that_cannot_be_stored_leaves_no_key_behind(new_store: NewStore) -> None:

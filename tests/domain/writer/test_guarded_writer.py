@@ -8,12 +8,14 @@ from datetime import timedelta
 
 import pytest
 
-from domain.errors import NotFound, OutcomeUnknown, Overloaded
+from domain.errors import Damaged, NotFound, OutcomeUnknown, Overloaded
 from domain.eventlog.append import OutcomeLost, StreamMoved, Trace
+from domain.eventlog.codec import EventRow
 from domain.eventlog.store import Store
 from domain.writer.command_bus import Bus
 from domain.writer.guarded_writer import TRIES, GuardedWriter
 from tests.support.sample_aggregate import (
+    NOON,
     Begin,
     Note,
     Raise,
@@ -54,6 +56,19 @@ async def test_answer_has_the_position_that_its_events_got(bus: Bus, writer: Gua
     assert (answer.versioned.state.total, answer.versioned.version) == (3, 2)
     assert answer.versioned.position == 2
     assert (await bus.send(message("a", Raise()))).versioned.state.total == 4
+
+
+async def test_command_to_a_damaged_stream_is_refused_as_such_and_spoils_no_other(
+    bus: Bus, log: Store, writer: GuardedWriter
+) -> None:
+    await bus.send(message("a", Begin()))
+    event = EventRow(2, 1, NOON, "tally/strange", "tally.from-the-future", '{"by":"x"}', b"{}")
+    async with log.transaction() as transaction:
+        await transaction.append([event], [], transaction.at)
+    strange, good = await writer.send_all([message("strange", Raise()), message("a", Raise())])
+    assert isinstance(strange.refused, Damaged)
+    assert good.answer is not None
+    assert good.answer.versioned.state.total == 1
 
 
 async def test_refusal_and_mistake_spoil_no_other_command(bus: Bus, writer: GuardedWriter) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from api.cli.rebuild_worker import COMMAND
 from domain.eventlog.store import Store
-from domain.execution.events import ProgressUpdated
+from domain.execution.progress_events import ProgressUpdated
 from projections.analytics.projection import Analytics
 from projections.engine import rebuild as rebuilding
 from projections.engine.follower import Follower

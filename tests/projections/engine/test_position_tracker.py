@@ -45,6 +45,18 @@ async def test_position_is_known_without_a_reader_that_waits(views: str, *, hear
         await until(lambda: positions.position("executions") == 9)
 
 
+async def test_bookmark_that_moved_back_or_was_lost_is_believed(views: str) -> None:
+    move(views, 9)
+    async with opened(views) as store, tracking(views, store, hears=True) as positions:
+        await until(lambda: positions.position("executions") == 9)
+        move(views, 4)
+        await until(lambda: positions.position("executions") == 4)
+        assert not await positions.wait("executions", 9, 0)
+        with psycopg.connect(views, options="-c search_path=executions") as connection:
+            connection.execute("DELETE FROM bookmarks WHERE view = 'executions'")
+        await until(lambda: positions.position("executions") == 0)
+
+
 async def test_waiting_readers_share_their_requests_to_hurry(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

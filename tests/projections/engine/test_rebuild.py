@@ -15,7 +15,8 @@ from domain import registry
 from domain.eventlog.codec import EventRow
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
-from domain.execution.events import ExecutionUpdated, ProgressUpdated
+from domain.execution.events import ExecutionUpdated
+from domain.execution.progress_events import ProgressUpdated
 from projections.analytics import queries
 from projections.analytics.projection import Analytics
 from projections.analytics.queries import AnalyticsQueries

@@ -17,13 +17,8 @@ from psycopg.sql import SQL, Identifier
 from domain import registry
 from domain.eventlog.codec import sealed_json
 from domain.eventlog.sessions import session_options
-from domain.execution.events import (
-    CheckpointSaved,
-    ExecutionFailed,
-    ExecutionUpdated,
-    ProgressUpdated,
-    RetryScheduled,
-)
+from domain.execution.events import ExecutionFailed, ExecutionUpdated, RetryScheduled
+from domain.execution.progress_events import CheckpointSaved, ProgressUpdated
 from domain.execution.step_events import StepCompleted, StepStarted
 from domain.execution.types import ExecutionError
 from domain.model import Recorded
@@ -44,7 +39,8 @@ few = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scop
 
 async def listed(view: Executions, connection: AsyncConnection) -> dict[str, bytes]:
     await connection.execute("UPDATE bookmarks SET position = 1")
-    return dict((await view.find(connection, LATER, limit=500)).data)
+    found = (await view.find(connection, LATER, limit=500)).data
+    return {one.id: one.document for one in found}
 
 
 @few
@@ -184,6 +180,22 @@ async def test_execution_moves_between_the_tables_of_the_open_and_the_ended(
             assert versioned is not None
             assert orjson.loads(shown.document)["status"] == versioned.state.status
         assert follower.parked == 0
+
+
+async def test_ended_executions_take_no_room_between_pages(views: str) -> None:
+    options = session_options("executions")
+    async with (
+        opened(views) as store,
+        await AsyncConnection.connect(views, autocommit=True, options=options) as connection,
+    ):
+        log, view = Log(store), Executions(store.codec)
+        follower = Follower(view, LogPages(store, view.types))
+        await log.write([created("ends"), *started("ends"), created("goes-on")])
+        await follower.catch_up(connection)
+        await log.write([completed("ends")])
+        await follower.catch_up(connection)
+        kept = [name for name in ("ends", "goes-on") if f"execution/{name}" in view._cache]
+        assert kept == ["goes-on"]
 
 
 @few

@@ -10,7 +10,8 @@ import pytest
 from psycopg import AsyncConnection
 
 from domain.eventlog.sessions import session_options
-from domain.execution.events import CheckpointSaved, ExecutionFailed, ExecutionUpdated
+from domain.execution.events import ExecutionFailed, ExecutionUpdated
+from domain.execution.progress_events import CheckpointSaved
 from domain.execution.step_events import StepCompleted, StepStarted
 from domain.execution.types import ExecutionError
 from projections.engine.follower import Follower

@@ -18,7 +18,8 @@ from domain.model import Event, Recorded, Versioned, replay
 from projections.history import diff as diff_module
 from projections.history.diff import Diff
 from projections.history.json_patch import Blame, Caused
-from projections.representations.execution import document, step_document
+from projections.representations.execution import document
+from projections.representations.step import step_document
 from tests.support.event_writer import NOON, created, started
 from tests.support.json_patches import applied, same
 from tests.support.random_executions import CODEC, KEY, STREAM, creations, walk, ways

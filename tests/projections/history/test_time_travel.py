@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from domain.errors import Invalid, NotFound, TooExpensive
-from domain.execution.events import ProgressUpdated
+from domain.execution.progress_events import ProgressUpdated
 from domain.execution.step_events import StepCompleted, StepStarted
 from projections.history import time_travel
 from projections.history.json_patch import Change

@@ -28,8 +28,9 @@ from projections.engine.follower import Follower
 from projections.engine.migrations import migrate_projections
 from projections.engine.pages import LogPages
 from projections.engine.rebuild import rebuild
+from projections.log_lines.model import LogFilter
 from projections.log_lines.projection import LogLineProjection
-from projections.log_lines.reader import LogFilter, LogLinePages
+from projections.log_lines.reader import LogLinePages
 from tests.support.event_writer import (
     NOON,
     SECOND,

@@ -16,7 +16,6 @@ from domain.eventlog.codec import Codec, sealed_json
 from domain.eventlog.encryption import DataKey
 from domain.execution.commands import PauseExecution
 from domain.execution.events import (
-    CheckpointSaved,
     ExecutionCancelled,
     ExecutionCompleted,
     ExecutionCreated,
@@ -26,6 +25,7 @@ from domain.execution.events import (
     ExecutionUpdated,
 )
 from domain.execution.parts import KEPT_JSON, Step
+from domain.execution.progress_events import CheckpointSaved
 from domain.execution.step_events import (
     StepCompleted,
     StepsAdded,
@@ -43,9 +43,9 @@ from projections.representations.execution import (
     ServiceExecution,
     document,
     opened_json,
-    step_json,
 )
 from projections.representations.jsonld import linked_data
+from projections.representations.step import step_json
 from tests.support.given import NOON, SECOND, Given, given
 from tests.support.histories import (
     CHECKPOINT,

@@ -1,0 +1,1 @@
+"""Gives queued executions to the workers that wait for one."""

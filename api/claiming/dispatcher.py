@@ -1,0 +1,211 @@
+"""Hands queued executions out to the workers that wait.
+
+One task of the process reads the queue, for all who wait at once, and sends a command for each pair of worker
+and execution. What the read model does not know yet is read from the log. It may have been taken, and other
+processes hand out, too: the command decides on the state. Where the execution was taken meanwhile, the worker gets the next one. What
+was handed out is passed over until the read model knows of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from math import inf
+
+from api.claiming.claimers import Claimer, Claimers
+from domain.errors import Forbidden, IdempotencyKeyReused, Invalid, OutcomeUnknown, Overloaded
+from domain.eventlog.notifications import Wake
+from domain.eventlog.store import Store
+from domain.supervisor import cancel, supervise
+from domain.writer.command_bus import Answer, Bus
+from domain.writer.message import Message
+from projections.claims.queue import Queue, Wanted
+from projections.engine.position_tracker import PositionTracker
+
+VIEW = "claims"
+MOST_WAITING = 10_000
+"""Calls that may wait at once; more are sent away for a while."""
+MOST_WISHES = 64
+"""Different ones that are looked for at once."""
+LOOK = 1.0
+"""Seconds after which the queue is looked at for those who wait, as a notification may be lost."""
+NEWS_EVERY = 0.02
+"""Seconds between two looks because the read model has moved."""
+GATHERING = 0.004
+"""Seconds after a look in which those who come are gathered for the next."""
+LEAST_WAIT = 0.05
+"""Seconds that a worker waits at least, so that it is looked for together with others."""
+SETTLING = 0.1
+"""Seconds that all wait at most for the read model to see what was queued again, or is more urgent now."""
+OF_THE_CALL = (Forbidden, IdempotencyKeyReused, Invalid, OutcomeUnknown, Overloaded)
+"""Refusals that are about the call, whichever execution it is given."""
+
+
+class Dispatcher:
+    """Hands out, as long as it is started."""
+
+    def __init__(
+        self, bus: Bus, store: Store, positions: PositionTracker, limit: int = MOST_WAITING
+    ) -> None:
+        self._bus = bus
+        self._store = store
+        self._positions = positions
+        self._claimers = Claimers(limit)
+        self._wake = Wake()
+        self._queue = Queue()
+        self._looking = asyncio.Lock()
+        self._passed: dict[str, float | None] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._open = False
+
+    def __len__(self) -> int:
+        return len(self._claimers)
+
+    def start(self) -> None:
+        """Begin to hand out; needs a running event loop."""
+        self._open = True
+        for name, work in (("claims", self._hand_out), ("news of the queue", self._follow)):
+            supervised = supervise(name, work, (Overloaded,))
+            self._tasks.append(asyncio.create_task(supervised, name=name))
+
+    def close(self) -> None:
+        """Take no more claims; those who wait are refused."""
+        self._open = False
+        self._claimers.refuse(Overloaded)
+
+    async def stop(self) -> None:
+        """Hand out no more."""
+        self.close()
+        await cancel(*self._tasks)
+
+    async def claim(
+        self, wanted: Wanted, message: Callable[[str], Message], seconds: float
+    ) -> Answer | None:
+        """The first execution of the queue that a worker wants; None where none comes within the time.
+
+        `message` makes the command to claim an execution, of its id.
+
+        Raises:
+            Overloaded: too many wait, or the database is away.
+            DomainError: the command was refused, and not because another was faster.
+        """
+        self._bus.require_room(1)
+        if not self._open:
+            raise Overloaded
+        claimer = Claimer(wanted, message)
+        self._claimers.join(claimer)
+        self._wake.set()
+        try:
+            await asyncio.wait([claimer.future], timeout=max(seconds, LEAST_WAIT))
+            while not claimer.future.done():
+                if claimer.trying:
+                    await asyncio.wait([claimer.future], timeout=NEWS_EVERY)
+                elif not await self._look_once_more(claimer):
+                    return None
+            return claimer.future.result()
+        finally:
+            self._claimers.leave(claimer)
+            claimer.abandon()
+
+    async def first(self, wanted: Wanted) -> str | None:
+        """The execution that would be handed out now, by its id."""
+        async with self._looking:
+            executions = (await self._first({wanted: 1}))[wanted]
+        return executions[0] if executions else None
+
+    async def _look_once_more(self, claimer: Claimer) -> bool:
+        """Before it goes with nothing; whether it has something now, or tries to."""
+        await self._look({claimer.wanted: 1})
+        return claimer.future.done() or claimer.trying
+
+    async def _hand_out(self) -> None:
+        while True:
+            await self._wake.wait(LOOK)
+            if wishes := self._claimers.wishes(MOST_WISHES):
+                await self._look(wishes)
+                await asyncio.sleep(GATHERING)
+
+    async def _follow(self) -> None:
+        """Look again when the read model has moved."""
+        while True:
+            position = self._positions.position(VIEW)
+            await self._positions.moved(VIEW, position, LOOK)
+            if len(self._claimers):
+                self._wake.set()
+            await asyncio.sleep(NEWS_EVERY)
+
+    async def _look(self, wishes: dict[Wanted, int]) -> None:
+        """Look for the first of the queue for these wishes, and hand them to so many who wait: who came
+        later may know of something newer.
+        """
+        async with self._looking:
+            found = await self._first(wishes)
+            for wanted, executions in found.items():
+                for execution in executions:
+                    if (claimer := self._claimers.next(wanted)) is not None:
+                        self._try(claimer, execution)
+
+    async def _first(self, wishes: dict[Wanted, int]) -> dict[Wanted, list[str]]:
+        queue = self._queue
+        async with self._store.reader() as connection:
+            await queue.look(connection)
+            if not queue.settled:
+                await self._positions.wait(VIEW, queue.unsettled, SETTLING)
+                await queue.look(connection)
+            found = await queue.first(connection, wishes, self._passed)
+        self._forget_passed()
+        return found
+
+    def _forget_passed(self) -> None:
+        """What happened up to the position of the read model shows there. A refusal has no position: what
+        it is about had happened where the log is now.
+        """
+        for execution, position in list(self._passed.items()):
+            if position is None:
+                self._passed[execution] = self._queue.head
+            elif position <= self._queue.position:
+                del self._passed[execution]
+
+    def _try(self, claimer: Claimer, execution: str) -> None:
+        self._passed[execution] = inf
+        claimer.trying = True
+        handed = Handed(self, claimer, execution)
+        try:
+            self._bus.deliver(claimer.message(execution), handed)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller is answered
+            handed.refuse(error)
+
+    def settled(self, execution: str, position: int | None) -> None:
+        """What was handed out is decided: at a position, or it was refused."""
+        self._passed[execution] = position
+
+    def turn_back(self, claimer: Claimer) -> None:
+        """Another was faster: this one comes next."""
+        self._claimers.join(claimer, first=True)
+        self._wake.set()
+
+
+class Handed:
+    """An execution that was handed to a worker. It receives the answer of the writer."""
+
+    __slots__ = ("_claimer", "_dispatcher", "_execution")
+
+    def __init__(self, dispatcher: Dispatcher, claimer: Claimer, execution: str) -> None:
+        self._dispatcher = dispatcher
+        self._claimer = claimer
+        self._execution = execution
+
+    def answer(self, answer: Answer) -> None:
+        """It is the worker's."""
+        self._claimer.trying = False
+        self._dispatcher.settled(self._execution, answer.versioned.position)
+        self._claimer.answer(answer)
+
+    def refuse(self, error: Exception) -> None:
+        """It is not: the worker gets another, unless the refusal is about its call."""
+        self._claimer.trying = False
+        self._dispatcher.settled(self._execution, None)
+        if isinstance(error, OF_THE_CALL):
+            self._claimer.refuse(error)
+        elif not self._claimer.future.done():
+            self._dispatcher.turn_back(self._claimer)

@@ -1,0 +1,99 @@
+"""`executions archive`: what of the log lines is past, and brings it into the archive."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from api.cli.projections import on_log, opened
+from api.clock import Clock, new_id
+from api.embedded_postgres.data_dir import DataDir
+from api.server import require_key_of_log
+from api.settings import Settings
+from api.work import task_of
+from domain import registry
+from domain.eventlog.encryption import Vault
+from domain.eventlog.keyring import Keyring
+from domain.eventlog.store import Store
+from domain.writer.guarded_writer import GuardedWriter
+from projections.log_lines.archive.files import ArchiveFailed, require_installed
+from workers.archiver import Archiver, DayReport, Retention
+
+BUSY = 10.0
+"""Seconds to wait for another process that archives."""
+
+
+def archive_logs(data_dir: Path | None, *, dry_run: bool, as_json: bool) -> None:
+    """Archive the days that are past, or say what would become of them; exit with 1 where one failed."""
+    kept: list[tuple[Retention, Vault]] = []
+    reports: list[DayReport] = []
+
+    def check(conninfo: str, settings: Settings, folder: DataDir) -> None:
+        require_key_of_log(conninfo, settings, folder)
+        key = DataDir(folder.path).master_key()
+        retention = task_of(settings, conninfo, key).retention
+        assert retention is not None  # the settings always have one
+        kept.append((retention, Vault(key)))
+
+    async def work(conninfo: str, schema: str, _: Store) -> None:
+        [(retention, vault)] = kept
+        store = Store(conninfo, schema, registry.codec(), Keyring(vault))
+        clock = Clock()
+        writer = GuardedWriter(store, clock, new_id, random.random)
+        archiver = Archiver(writer, store, conninfo, schema, retention, clock=clock)
+
+        async def archive() -> None:
+            reports.extend(await archiver.archive(dry_run=dry_run, patience=BUSY))
+
+        await opened(store, archive())
+
+    try:
+        if not dry_run:
+            require_installed()
+        on_log(data_dir, work, check)
+    except TimeoutError:
+        raise click.ClickException("another process is archiving just now") from None
+    except ArchiveFailed as error:
+        raise click.ClickException(str(error)) from None
+    _show(reports, as_json=as_json)
+    if any(report.outcome == "failed" for report in reports):
+        raise click.ClickException(
+            "some days could not be archived; their lines are where they were"
+        )
+
+
+def _show(reports: list[DayReport], *, as_json: bool) -> None:
+    shown = [report for report in reports if report.lines or report.outcome == "failed"]
+    if as_json:
+        click.echo(json.dumps([_document(report) for report in shown]))
+    elif shown:
+        Console().print(_table(shown))
+    else:
+        click.echo("No log lines are old enough to be archived.")
+
+
+def _document(report: DayReport) -> dict[str, Any]:
+    return {
+        "day": str(report.day),
+        "outcome": report.outcome,
+        "lines": report.lines,
+        "files": report.files,
+        "bytes": report.bytes,
+        "holds": report.holds,
+        **({"reason": report.reason} if report.reason else {}),
+    }
+
+
+def _table(reports: list[DayReport]) -> Table:
+    table = Table("day", "lines", "outcome", "why, or where")
+    for report in reports:
+        holds = ", ".join(f"{hold} (executions: {count})" for hold, count in report.holds.items())
+        why = report.reason or holds or "\n".join(report.files)
+        table.add_row(str(report.day), f"{report.lines}", report.outcome, why)
+    return table

@@ -1,0 +1,111 @@
+"""Claiming: a worker takes the execution that is next in the queue."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from api.access.rights import Right
+from api.claiming.dispatcher import Dispatcher
+from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
+from api.web.input.command_body import parsed
+from api.web.operation import Operation
+from api.web.preferences import seconds_to_wait
+from api.web.request import Request
+from api.web.responses import DONE, executed
+from domain.eventlog.idempotency import recalled
+from domain.eventlog.store import Store
+from domain.execution.commands import ClaimExecution
+from domain.execution.types import copy_set_fields
+from domain.types import Number
+from domain.writer.command_bus import Answer, Bus
+from domain.writer.message import Message
+from projections.claims.queue import Wanted
+from projections.representations.execution_schema import ServiceExecution
+
+LONGEST_WAIT = 60
+
+
+class ClaimNext(ClaimExecution):
+    """Claim the queued execution of the highest priority, of these the oldest.
+
+    Of a `service`, and assigned to an `assignee`, by id, where they are given. `lease` is how many
+    milliseconds the worker keeps it after each sign of life, `wait` for how many seconds it waits where
+    there is none.
+    """
+
+    wire_name: ClassVar[str] = "claim"
+
+    wait: Annotated[float, Number(0, LONGEST_WAIT), Field(validate_default=False)] = 0
+
+
+class ClaimHandlers:
+    """Answers workers that ask for an execution."""
+
+    def __init__(self, dispatcher: Dispatcher, bus: Bus, store: Store) -> None:
+        self._dispatcher = dispatcher
+        self._bus = bus
+        self._store = store
+
+    async def claim(self, request: Request) -> ASGIApp:
+        """The execution that was claimed; 204 where there is none to claim."""
+        asked = parsed(ClaimNext, request.body)
+        command = copy_set_fields(asked, ClaimExecution)
+        wanted = Wanted(asked.service, asked.assignee)
+
+        def message(execution: str) -> Message:
+            return request.message(f"execution/{execution}", command)._replace(worker=None)
+
+        if is_dry_run(request):
+            execution = await self._dispatcher.first(wanted)
+            return await dry_run_answer(self._bus, message(execution)) if execution else _nothing()
+        answer = await self._answered_before(request)
+        if answer is None:
+            answer = await self._dispatcher.claim(wanted, message, _patience(request, asked))
+        return _nothing() if answer is None else executed(request, answer)
+
+    async def _answered_before(self, request: Request) -> Answer | None:
+        """The answer that the same call got under its key: another execution may be next by now."""
+        if b"idempotency-key" not in request.headers:
+            return None
+        once = request.idempotency()
+        if (reply := await self._store.reply(once)) is None:
+            return None
+        outcome = recalled(reply, once.fingerprint)
+        versioned = await self._store.load(outcome["stream"], outcome["version"])
+        assert versioned is not None
+        return Answer(versioned, replayed=True)
+
+
+def _patience(request: Request, asked: ClaimNext) -> float:
+    """How many seconds to wait: as asked, and no longer than `Prefer: wait=<seconds>` says."""
+    prefer = request.header("prefer")
+    preferred = None if prefer is None else seconds_to_wait(prefer)
+    return asked.wait if preferred is None else min(asked.wait, preferred)
+
+
+def _nothing() -> Response:
+    return Response(status_code=204)
+
+
+def routes(handlers: ClaimHandlers) -> tuple[Operation, ...]:
+    """The row of claiming: it comes before those of one execution."""
+    return (
+        Operation(
+            "claimExecution",
+            "POST",
+            "/executions/claim",
+            Right.COMMAND_EXECUTIONS,
+            "Claim the queued execution of the highest priority, of these the oldest; wait for one",
+            handlers.claim,
+            body=ClaimNext,
+            answer=ServiceExecution,
+            parameters=(DRY_RUN,),
+            sends=(*DONE, "Preference-Applied"),
+            others={204: "There is none to claim"},
+            long=True,
+        ),
+    )

@@ -1,0 +1,112 @@
+"""The inbox of people who work on executions: what waits for them."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import orjson
+from starlette.types import ASGIApp
+
+from api.access.rights import Right
+from api.web import responses
+from api.web.operation import Operation, Parameter
+from api.web.parameters import CURSOR, LIMIT, MIN_POSITION
+from api.web.reads.consistency import Consistency, require_position
+from api.web.request import Request
+from domain.eventlog.store import Store
+from domain.execution.types import Status, StepKind, StepStatus
+from domain.types import Priority
+from projections.inbox import VIEWS, inbox
+
+TEXT = {"type": "string"}
+TIME = {"type": "string", "format": "date-time"}
+ITEM = {
+    "type": "object",
+    "required": [
+        "type",
+        "execution",
+        "order",
+        "service",
+        "customer",
+        "status",
+        "priority",
+        "since",
+    ],
+    "properties": {
+        "type": {"enum": ["step", "paused"]},
+        "execution": TEXT,
+        "order": TEXT,
+        "service": TEXT,
+        "customer": TEXT,
+        "status": {"enum": list(Status)},
+        "priority": {"enum": list(Priority)},
+        "since": TIME,
+        "assignee": {
+            "type": "object",
+            "properties": {"type": TEXT, "id": TEXT},
+            "additionalProperties": False,
+        },
+        "step": {
+            "type": "object",
+            "required": ["id", "name", "status"],
+            "properties": {
+                "id": TEXT,
+                "name": TEXT,
+                "status": {"enum": list(StepStatus)},
+                "kind": {"enum": list(get_args(StepKind))},
+            },
+            "additionalProperties": False,
+        },
+    },
+    "additionalProperties": False,
+}
+PAGE = {
+    "type": "object",
+    "required": ["data", "hasMore", "nextCursor"],
+    "properties": {
+        "data": {"type": "array", "items": ITEM},
+        "hasMore": {"type": "boolean"},
+        "nextCursor": {"type": ["string", "null"]},
+    },
+}
+ASSIGNEE = Parameter("assignee", "The id of the person; without it, what waits for any")
+NARROWED_BY = ("assignee",)
+
+
+class InboxHandlers:
+    """Answers what waits for people."""
+
+    def __init__(self, store: Store, consistency: Consistency) -> None:
+        self._store = store
+        self._consistency = consistency
+
+    async def list_all(self, request: Request) -> ASGIApp:
+        """A page of open steps and paused executions, the most urgent and oldest first."""
+        limit = request.integer("limit", 1, 500) or 50
+        assignee, cursor = request.parameter("assignee"), request.parameter("cursor")
+        for view in VIEWS:
+            await self._consistency.wait_for_projection(request, view)
+        async with self._store.searcher(NARROWED_BY) as connection:
+            page = await inbox(connection, assignee, limit, cursor)
+        require_position(request, page.position)
+        items = [orjson.dumps(item.document()) for item in page.items]
+        headers = {"log-position": str(page.position)}
+        return responses.json(responses.page(items, page.next_cursor), headers)
+
+
+def routes(handlers: InboxHandlers) -> tuple[Operation, ...]:
+    """The row of the inbox."""
+    return (
+        Operation(
+            "inbox",
+            "GET",
+            "/inbox",
+            Right.READ_EXECUTIONS,
+            "Open steps and paused executions that wait for a person, the most urgent and oldest first",
+            handlers.list_all,
+            answer=PAGE,
+            parameters=(ASSIGNEE, LIMIT, CURSOR, MIN_POSITION),
+            sends=responses.AS_OF,
+            problems=("too-expensive",),
+        ),
+    )

@@ -1,0 +1,135 @@
+"""Claims: how fast queued executions are handed to workers that ask at once, and what heartbeats cost.
+
+Beside them, in the same run, what limits both: the same connections start queued executions that they name
+themselves, which records two events of the three that a claim records, and looks for nothing. A heartbeat
+records none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import cycle
+
+import orjson
+import uvloop
+
+from bench.client import Load, run_load
+from bench.figures import Figure, Report, Target
+from bench.machine import Meter
+from bench.plan import Plan
+from bench.population import SERVICES, Item, Service
+from bench.stand import Stand
+
+WORKERS = 64
+MOST = 6_000
+"""Executions that may be claimed or started a second, at most: so many are queued."""
+PRIORITIES = ("low", "normal", "high", "urgent")
+WARM_UP = 1.0
+
+
+def measure(stand: Stand, plan: Plan, report: Report) -> None:
+    """Starts, claims and heartbeats in turn, so that what else the machine does hits all."""
+    conninfo = stand.database("claims")
+    server = stand.serve(conninfo)
+    service = Service(server.port, stand.token)
+    uvloop.run(service.prepare())
+    beats = [_beat(service, name) for name in uvloop.run(service.running("alive", WORKERS))]
+    loads: dict[str, list[Load]] = {"start": [], "claim": [], "heartbeat": []}
+    cpu: dict[str, str] = {}
+    meter = Meter(server=server.pid, PostgreSQL=stand.postgres_pid)
+    for repetition in range(plan.repetitions):
+        names = _queued(service, f"{repetition}-started", plan)
+        shares = [
+            iter(
+                [service.request("POST", f"/executions/{name}/start") for name in names[n::WORKERS]]
+            )
+            for n in range(WORKERS)
+        ]
+        claimed = _queued(service, f"{repetition}-claimed", plan)
+        for what, requests in (
+            ("start", shares),
+            ("claim", _claims(service)),
+            ("heartbeat", beats),
+        ):
+            meter = Meter(server=server.pid, PostgreSQL=stand.postgres_pid)
+            seen: list[str] = []
+
+            def inspect(body: bytes, seen: list[str] = seen) -> int:
+                seen.append(orjson.loads(body)["$id"])
+                return 1
+
+            load = uvloop.run(
+                run_load(
+                    [(server.port, each) for each in requests],
+                    plan.seconds,
+                    warm_up=WARM_UP,
+                    inspect=inspect if what == "claim" else None,
+                )
+            )
+            cpu[what] = meter.costs().per(len(load.latencies) or 1)
+            if len(set(seen)) != len(seen):
+                raise RuntimeError("an execution was claimed twice")
+            loads[what].append(load)
+        uvloop.run(_cancelled(service, claimed))
+    stand.stop(server)
+    report.add(f"Claims and heartbeats, {WORKERS} workers", _figures(loads, cpu))
+
+
+def _figures(loads: dict[str, list[Load]], cpu: dict[str, str]) -> list[Figure]:
+    goals = {
+        "claim": (Target("≥", 2_000), Target("≤", 50)),
+        "heartbeat": (Target("≥", 1_000), None),
+    }
+    figures = []
+    for what, each in loads.items():
+        rate, slowest = goals.get(what, (None, None))
+        others = sum((load.others for load in each), start=type(each[0].others)())
+        note = f"{cpu[what]}; not 200: {dict(others)}" if others else cpu[what]
+        figures += [
+            Figure(what, "/s", [load.rate for load in each], rate, note),
+            Figure(f"{what}, p50", "ms", [load.percentile(0.5) * 1e3 for load in each]),
+            Figure(f"{what}, p99", "ms", [load.percentile(0.99) * 1e3 for load in each], slowest),
+        ]
+    pairs = zip(loads["claim"], loads["start"], strict=True)
+    figures.append(Figure("claim : start", "x", [a.rate / b.rate for a, b in pairs]))
+    return figures
+
+
+def _queued(service: Service, prefix: str, plan: Plan) -> list[str]:
+    amount = int(MOST * (plan.seconds + WARM_UP))
+    names = [f"{prefix}-{number}" for number in range(amount)]
+    last = uvloop.run(service.send(_created(name, n) for n, name in enumerate(names)))
+    uvloop.run(service.visible(last))
+    return names
+
+
+def _created(name: str, number: int) -> Item:
+    service = SERVICES[number % len(SERVICES)]
+    return {
+        "command": "create",
+        "execution": name,
+        "order": f"order-of-{service}",
+        "service": service,
+        "priority": PRIORITIES[number % len(PRIORITIES)],
+    }
+
+
+async def _cancelled(service: Service, names: list[str]) -> None:
+    """What is left is not for the next repetition."""
+    async with service.connected() as connection:
+        for first in range(0, len(names), 1_000):
+            part = [
+                {"command": "cancel", "execution": name} for name in names[first : first + 1_000]
+            ]
+            await connection.call(service.request("POST", "/commands", part))
+
+
+def _claims(service: Service) -> list[Iterator[bytes]]:
+    return [
+        cycle([service.request("POST", "/executions/claim", {"worker": f"w-{n}", "wait": 1})])
+        for n in range(WORKERS)
+    ]
+
+
+def _beat(service: Service, name: str) -> Iterator[bytes]:
+    return cycle([service.request("POST", f"/executions/{name}/heartbeat", {})])

@@ -1,0 +1,69 @@
+"""What happens between an execution and the workers that claim it."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from domain.execution import endings
+from domain.execution.parts import Claim
+from domain.execution.state import Execution
+from domain.execution.step_events import ExecutionEvent
+from domain.execution.types import Lease, Status
+from domain.json_forms import Time
+from domain.model import Recorded
+
+
+class ExecutionClaimed(ExecutionEvent):
+    """A worker took it from the queue. Each sign of life keeps it for `lease` milliseconds."""
+
+    type: ClassVar[str] = "execution.claimed"
+    worker: str
+    lease: Lease
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        return state.changed(recorded, claim=Claim(self.worker, self.lease))
+
+
+class ExecutionReleased(ExecutionEvent):
+    """It is queued again, for any worker: the lease was lost, or a retry of a claimed one is due."""
+
+    type: ClassVar[str] = "execution.released"
+    worker: str
+    reason: Literal["lease-lost", "retry"]
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        ended = endings.attempt_ended(state, recorded.when, "released", None)
+        return endings.stopped_clock(
+            ended,
+            Status.QUEUED,
+            recorded,
+            next_retry_at=None,
+            steps=endings.waiting_again(ended.steps),
+        )
+
+
+class ExecutionStalled(ExecutionEvent):
+    """It runs, but gave no sign of life since a time, for longer than its `heartbeatTimeout`."""
+
+    type: ClassVar[str] = "execution.stalled"
+    since: Time
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        return state.changed_silently(recorded, stalled=True)
+
+
+class ExecutionRecovered(ExecutionEvent):
+    """A heartbeat came of one that was stalled. Other heartbeats are no events."""
+
+    type: ClassVar[str] = "execution.recovered"
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        return state.changed(recorded)
+
+
+CLAIM_EVENTS: tuple[type[ExecutionEvent], ...] = (
+    ExecutionClaimed,
+    ExecutionReleased,
+    ExecutionStalled,
+    ExecutionRecovered,
+)

@@ -1,0 +1,119 @@
+"""The commands by which workers take executions from the queue, keep them, and lose them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import ClassVar, Self
+
+from pydantic import PrivateAttr
+
+from domain.errors import Taken
+from domain.execution.claim_events import (
+    ExecutionClaimed,
+    ExecutionRecovered,
+    ExecutionReleased,
+    ExecutionStalled,
+)
+from domain.execution.events import ExecutionResumed, ExecutionStarted, ExecutionStarting
+from domain.execution.order_in_time import require_after_status
+from domain.execution.state import Execution
+from domain.execution.types import DEFAULT_LEASE, Lease, Status
+from domain.json_forms import Time
+from domain.model import Command, Context, Event, Recordable, SignOfLife
+from domain.types import Label, Reference, WorkerName
+
+
+class ClaimExecution(Command[Execution]):
+    """Take a queued execution, and start it; where its policy says so, from its last checkpoint.
+
+    `lease` is how long it stays claimed without a sign of life. `service` and `assignee`, the id of
+    one, are what the worker asked for.
+
+    Raises:
+        Taken: it is not queued any more, or not what the worker asked for.
+    """
+
+    wire_name: ClassVar[str] = "claim"
+
+    worker: WorkerName
+    service: Reference | None = None
+    assignee: Label | None = None
+    lease: Lease = DEFAULT_LEASE
+
+    def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
+        if execution.status is not Status.QUEUED or not self._asks_for(execution):
+            raise Taken
+        require_after_status(execution, context)
+        yield ExecutionClaimed(worker=self.worker, lease=self.lease)
+        yield ExecutionStarting()
+        resumes = execution.was_claimed and execution.on_lease_lost == "resume"
+        if resumes and execution.checkpoints:
+            yield ExecutionResumed(checkpoint=execution.checkpoints[-1].id)
+        else:
+            yield ExecutionStarted()
+
+    def _asks_for(self, execution: Execution) -> bool:
+        assigned = execution.assignee.id if execution.assignee else None
+        return self.service in (None, execution.service) and self.assignee in (None, assigned)
+
+
+class HeartbeatExecution(Command[Execution]):
+    """Say that the work goes on. It is no event, except where the execution was stalled.
+
+    Raises:
+        LeaseLost: the worker that is named does not hold the execution.
+    """
+
+    wire_name: ClassVar[str] = "heartbeat"
+
+    worker: WorkerName | None = None
+    _at: datetime | None = PrivateAttr(default=None)
+
+    def heard(self, at: datetime) -> Self:
+        """The same, heard at a time: who answers it can say until when the lease goes on."""
+        command = self.model_copy()
+        command._at = at  # noqa: SLF001 - its own: the copy is of this class
+        return command
+
+    def decide(self, execution: Execution, context: Context) -> Iterator[Recordable]:
+        if self.worker is not None:
+            execution.require_worker(self.worker)
+        execution.require_allowed(self.wire_name)
+        yield SignOfLife(self._at or context.now)
+        if execution.stalled:
+            yield ExecutionRecovered()
+
+
+class ReleaseExecution(Command[Execution]):
+    """Queue an execution again whose worker has lost its lease. Comes from the server alone.
+
+    `heard_at` is when the last heartbeat came: heartbeats are not part of the state.
+    """
+
+    wire_name: ClassVar[str] = "release"
+
+    worker: WorkerName
+    heard_at: Time | None = None
+
+    def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
+        execution.require_allowed(self.wire_name)
+        until = execution.lease_until(self.heard_at)
+        if until is None or until > context.now:
+            return
+        if execution.claim is not None and execution.claim.worker == self.worker:
+            yield ExecutionReleased(worker=self.worker, reason="lease-lost")
+
+
+class StallExecution(Command[Execution]):
+    """Mark a running execution that has been silent for too long. Comes from the server alone."""
+
+    wire_name: ClassVar[str] = "stall"
+
+    heard_at: Time | None = None
+
+    def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
+        execution.require_allowed(self.wire_name)
+        at = execution.stalls_at(self.heard_at)
+        if at is not None and at <= context.now and not execution.stalled:
+            yield ExecutionStalled(since=execution.last_sign(self.heard_at))

@@ -1,0 +1,40 @@
+"""What a worker tells of an execution on its way: how far it has come, and where to go on from."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from domain.execution.parts import Checkpoint
+from domain.execution.state import Execution
+from domain.execution.step_events import ExecutionEvent
+from domain.model import Recorded
+from domain.sealing import Sealed
+from domain.types import Percent
+
+
+class ProgressUpdated(ExecutionEvent):
+    """The worker said how far it has come."""
+
+    type: ClassVar[str] = "execution.progress"
+    progress: Percent
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        return state.changed(recorded, explicit_progress=self.progress)
+
+
+class CheckpointSaved(ExecutionEvent):
+    """A place to go on from was kept."""
+
+    type: ClassVar[str] = "execution.checkpoint"
+    checkpoint: str
+    state: Sealed[dict[str, Any]]
+    step: str = ""
+    progress: Percent = 0
+    automatic: bool = False
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        checkpoint = Checkpoint(
+            self.checkpoint, recorded.when, self.state, self.step, self.progress
+        )
+        change = state.changed_silently if self.automatic else state.changed
+        return change(recorded, checkpoints=(*state.checkpoints, checkpoint))

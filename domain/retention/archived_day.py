@@ -1,0 +1,87 @@
+"""A day whose log lines are in archive files: what the log says of each file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from domain.model import (
+    Aggregate,
+    Command,
+    Context,
+    Event,
+    Recordable,
+    Recorded,
+    State,
+    aggregate_id,
+)
+
+
+@dataclass(frozen=True)
+class ArchiveFile(State):
+    """Log lines in one file: ids in [first, last], and the SHA-256 of its bytes in hexadecimal.
+
+    `file` is its path in the archive.
+    """
+
+    file: str
+    first: int
+    last: int
+    lines: int
+    bytes: int
+    digest: str
+
+    def overlaps(self, other: ArchiveFile) -> bool:
+        """Whether both have lines of the same ids."""
+        return self.first <= other.last and other.first <= self.last
+
+
+@dataclass(frozen=True)
+class ArchivedDay(Aggregate):
+    """The files of one day, in the order of their ids. The id is the day: 2026-10-28."""
+
+    files: tuple[ArchiveFile, ...] = ()
+
+
+class LogsArchived(Event):
+    """Log lines of a day are in a file. It stands for any former one with the same lines."""
+
+    type: ClassVar[str] = "logs.archived"
+    file: str
+    first: int
+    last: int
+    lines: int
+    bytes: int
+    digest: str
+
+    def apply(self, state: ArchivedDay | None, recorded: Recorded) -> ArchivedDay:
+        written = ArchiveFile(self.file, self.first, self.last, self.lines, self.bytes, self.digest)
+        former = state.files if state else ()
+        kept = [file for file in former if not file.overlaps(written)]
+        files = tuple(sorted((*kept, written), key=lambda file: file.first))
+        return ArchivedDay(aggregate_id(recorded.stream), files)
+
+
+class ArchiveLogs(Command[ArchivedDay]):
+    """Record that log lines of a day are in a file. Clients cannot send it."""
+
+    wire_name: ClassVar[str] = "archiveLogs"
+
+    file: str
+    first: int
+    last: int
+    lines: int
+    bytes: int
+    digest: str
+
+    def outcome(self, state: ArchivedDay | None, context: Context) -> list[Recordable]:
+        return list(self.decide(state, context))
+
+    def decide(self, state: ArchivedDay | None, context: Context) -> Iterator[Event]:
+        written = ArchiveFile(self.file, self.first, self.last, self.lines, self.bytes, self.digest)
+        if state is None or written not in state.files:
+            yield LogsArchived(**vars(written))
+
+
+EVENTS: tuple[type[Event], ...] = (LogsArchived,)

@@ -1,0 +1,167 @@
+"""A legal hold: what it is of stays as it is, until it is released."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from domain.errors import IllegalTransition, Invalid
+from domain.model import (
+    Aggregate,
+    Command,
+    Context,
+    Creation,
+    Event,
+    Recorded,
+    State,
+    Versioned,
+    aggregate_id,
+)
+from domain.types import NO_NUL, Reference
+
+Reason = Annotated[str, Field(min_length=1, max_length=10_000, pattern=NO_NUL)]
+Executions = Annotated[tuple[Reference, ...], Field(min_length=1, max_length=1_000)]
+SCOPES = {"order": "order", "service": "service", "customer": "user"}
+"""What a hold may be of besides single executions, and the kind of stream that each names."""
+
+
+class HoldStatus(StrEnum):
+    """Whether a hold keeps anything."""
+
+    ACTIVE = "active"
+    RELEASED = "released"
+
+
+@dataclass(frozen=True)
+class Release(State):
+    """Why a hold was released, by whom, and when."""
+
+    reason: str
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Hold(Aggregate):
+    """It is of some executions, or of all of an order, a service or a customer."""
+
+    reason: str
+    by: str
+    at: datetime
+    executions: tuple[str, ...] = ()
+    order: str | None = None
+    service: str | None = None
+    customer: str | None = None
+    release: Release | None = None
+
+    @property
+    def status(self) -> HoldStatus:
+        """Whether it keeps anything."""
+        return HoldStatus.ACTIVE if self.release is None else HoldStatus.RELEASED
+
+
+class HoldPlaced(Event):
+    """From here on what it is of is neither archived nor erased."""
+
+    type: ClassVar[str] = "hold.placed"
+    executions: tuple[str, ...] = ()
+    order: str | None = None
+    service: str | None = None
+    customer: str | None = None
+    reason: str
+
+    def apply(self, state: None, recorded: Recorded) -> Hold:
+        return Hold(
+            aggregate_id(recorded.stream),
+            self.reason,
+            recorded.by,
+            recorded.when,
+            self.executions,
+            self.order,
+            self.service,
+            self.customer,
+        )
+
+
+class HoldReleased(Event):
+    """It keeps nothing any more."""
+
+    type: ClassVar[str] = "hold.released"
+    reason: str
+
+    def apply(self, state: Hold, recorded: Recorded) -> Hold:
+        return state.evolve(release=Release(self.reason, recorded.by, recorded.when))
+
+
+class PlaceHold(Creation[Hold]):
+    """Keep what is recorded of some executions, or of those of an order, a service or a customer.
+
+    Raises:
+        Invalid: it is of nothing, or of more than one thing.
+        UnknownReference: what it is of does not exist.
+    """
+
+    wire_name: ClassVar[str] = "placeHold"
+
+    executions: Executions | None = None
+    order: Reference | None = None
+    service: Reference | None = None
+    customer: Reference | None = None
+    reason: Reason
+
+    def reads(
+        self, state: Hold | None, states: Mapping[str, Versioned[Any] | None]
+    ) -> Iterable[str]:
+        return [f"{kind}/{identity}" for _, kind, identity in self._named()]
+
+    def create(self, context: Context) -> Iterator[Event]:
+        named = list(self._named())
+        if len({field for field, _, _ in named}) != 1:
+            raise Invalid.field("", "must name `executions`, `order`, `service` or `customer`")
+        for field, kind, identity in named:
+            context.require(field, kind, identity)
+        if self.executions:
+            yield HoldPlaced(executions=self.executions, reason=self.reason)
+        else:
+            yield HoldPlaced.model_validate({named[0][0]: named[0][2], "reason": self.reason})
+
+    def _named(self) -> Iterator[tuple[str, str, str]]:
+        """Field, kind and id of each thing that it is of."""
+        for identity in self.executions or ():
+            yield "executions", "execution", identity
+        for field, kind in SCOPES.items():
+            if identity := getattr(self, field):
+                yield field, kind, identity
+
+
+class ReleaseHold(Command[Hold]):
+    """Let go of what was held.
+
+    Raises:
+        IllegalTransition: it was released for another reason.
+    """
+
+    wire_name: ClassVar[str] = "releaseHold"
+
+    reason: Reason
+
+    def decide(self, hold: Hold, context: Context) -> Iterator[Event]:
+        if hold.release is None:
+            yield HoldReleased(reason=self.reason)
+        elif self.reason != hold.release.reason:
+            raise IllegalTransition(
+                "The hold was released already, for another reason.",
+                status=hold.status,
+                allowedCommands=[],
+            )
+
+
+EVENTS: tuple[type[Event], ...] = (HoldPlaced, HoldReleased)
+COMMANDS: dict[str, type[Command[Hold]]] = {
+    command.wire_name: command for command in (PlaceHold, ReleaseHold)
+}

@@ -1,0 +1,122 @@
+"""The read model of claims: one narrow row for each execution that may still go on, and two totals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from psycopg import AsyncConnection
+
+from domain.eventlog.pg_arrays import columns, placeholders
+from domain.execution.claim_events import ExecutionClaimed, ExecutionReleased
+from domain.lru import LruCache
+from domain.model import Recorded, aggregate_id
+from projections.claims.row import CONCERNED, Claimable, after
+
+CAPACITY = 20_000
+"""Rows that are kept between pages, at some 400 bytes each."""
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS claims (
+    execution text COLLATE "C" PRIMARY KEY,
+    status    text COLLATE "C" NOT NULL,
+    rank      bigint NOT NULL,      -- of its priority; the more urgent, the higher
+    created   bigint NOT NULL,      -- the position of its first event
+    service   text COLLATE "C" NOT NULL,
+    assignee  text COLLATE "C",
+    since     timestamptz NOT NULL, -- of the event that gave it the status
+    worker    text COLLATE "C",     -- who holds it
+    lease     bigint,               -- milliseconds
+    silence   bigint,               -- milliseconds that it may be silent while it runs
+    due       timestamptz           -- the first of both, if nothing comes; NULL: neither
+) WITH (fillfactor = 70);
+CREATE INDEX IF NOT EXISTS claims_queue ON claims (rank DESC, created) WHERE status = 'queued';
+CREATE INDEX IF NOT EXISTS claims_of_service ON claims (service, rank DESC, created)
+    WHERE status = 'queued';
+CREATE INDEX IF NOT EXISTS claims_of_assignee ON claims (assignee, rank DESC, created)
+    WHERE status = 'queued' AND assignee IS NOT NULL;
+CREATE INDEX IF NOT EXISTS claims_due ON claims (due) WHERE due IS NOT NULL;
+CREATE TABLE IF NOT EXISTS claim_totals (
+    what     text COLLATE "C" PRIMARY KEY,
+    total    bigint NOT NULL
+) WITH (fillfactor = 10);
+"""
+ARRAYS = (
+    *("text", "text", "bigint", "bigint", "text", "text", "timestamptz"),
+    *("text", "bigint", "bigint", "timestamptz"),
+)
+NAMES = ", ".join(Claimable._fields)
+LOAD = f"SELECT {NAMES} FROM claims WHERE execution = ANY(%b::text[])"
+KEEP = f"""INSERT INTO claims ({NAMES}) SELECT * FROM unnest({placeholders(ARRAYS)})
+    ON CONFLICT (execution) DO UPDATE SET
+    {", ".join(f"{name} = excluded.{name}" for name in Claimable._fields[1:])}"""
+DROP = "DELETE FROM claims WHERE execution = ANY(%b::text[])"
+COUNT = """INSERT INTO claim_totals AS t VALUES (%b, %b)
+    ON CONFLICT (what) DO UPDATE SET total = t.total + excluded.total"""
+CLAIMED, LOST = "claimed", "lost"
+
+
+class Claims:
+    """Follows the events that move an execution between the queue and its workers."""
+
+    name: ClassVar[str] = "claims"
+    schema: ClassVar[str] = SCHEMA
+    tables: ClassVar[tuple[str, ...]] = ("claims", "claim_totals")
+    gathers: ClassVar[float] = 0.005
+    types: ClassVar[Sequence[str] | None] = tuple(event.type for event in CONCERNED)
+    by_stream: ClassVar[bool] = False  # the totals are of all
+    compared: ClassVar[Mapping[str, str]] = {"claims": "true", "claim_totals": "true"}
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self._known: LruCache[str, Claimable] = LruCache(capacity)
+
+    def forget(self) -> None:
+        """Drop what is kept between pages."""
+        self._known.clear()
+
+    async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
+        """Fold the page onto the rows it touches."""
+        rows = await self._load(connection, page)
+        before = dict(rows)
+        for recorded in page:
+            execution = aggregate_id(recorded.stream)
+            rows[execution] = after(rows.get(execution), recorded)
+        changed = [row for key, row in rows.items() if row and row != before.get(key)]
+        ended = [key for key, row in rows.items() if row is None and before.get(key)]
+        if changed:
+            await connection.execute(KEEP, columns(ARRAYS, changed), prepare=True)
+        if ended:
+            await connection.execute(DROP, (ended,), prepare=True)
+        await _count(connection, page)
+        self._keep(rows)
+
+    async def _load(
+        self, connection: AsyncConnection, page: Sequence[Recorded]
+    ) -> dict[str, Claimable | None]:
+        begun = {event.stream for event in page if event.version == 1}
+        ids = {aggregate_id(event.stream) for event in page if event.stream not in begun}
+        rows: dict[str, Claimable | None] = {key: self._known.get(key) for key in ids}
+        if missing := [key for key, row in rows.items() if row is None]:
+            # Never prepared: a plan made while the table was empty would read all of it for long.
+            cursor = await connection.execute(LOAD, (missing,), prepare=False, binary=True)
+            rows.update((row[0], Claimable(*row)) for row in await cursor.fetchall())
+        return rows
+
+    def _keep(self, rows: dict[str, Claimable | None]) -> None:
+        for key, row in rows.items():
+            if row is None:
+                self._known.pop(key)
+            else:
+                self._known.put(key, row)
+        self._known.trim()
+
+
+async def _count(connection: AsyncConnection, page: Sequence[Recorded]) -> None:
+    claimed = sum(isinstance(recorded.event, ExecutionClaimed) for recorded in page)
+    lost = sum(
+        isinstance(recorded.event, ExecutionReleased) and recorded.event.reason == "lease-lost"
+        for recorded in page
+    )
+    for what, number in ((CLAIMED, claimed), (LOST, lost)):
+        if number:
+            await connection.execute(COUNT, (what, number), prepare=True)

@@ -1,0 +1,194 @@
+"""The queue as one process knows it: what the read model has, and what the log has had since.
+
+The read model is read again only when it has moved, or when what was read is used up. Of the log, each look
+reads what came since the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from heapq import merge
+from math import inf
+from time import monotonic
+from typing import Any, NamedTuple
+
+import orjson
+from psycopg import AsyncConnection
+
+from domain.execution.claim_events import ExecutionReleased
+from domain.execution.events import (
+    ExecutionCancelled,
+    ExecutionCreated,
+    ExecutionStarting,
+    ExecutionUpdated,
+)
+from domain.model import aggregate_id
+from domain.types import Priority
+from projections.claims.row import RANKS
+
+FARTHEST = 5_000
+"""Events that are read of the log at once, at most: what is older the read model will show."""
+OFTEN = 0.5
+"""Seconds after which a look first asks where to begin."""
+SPARE = 500
+"""Executions that are read of the read model beyond those that are asked for."""
+PLACE = """SELECT coalesce((SELECT position FROM bookmarks WHERE view = 'claims'), 0) AS position,
+    head.position AS head FROM head"""
+TOPICS = (
+    ExecutionCreated,
+    ExecutionStarting,
+    ExecutionCancelled,
+    ExecutionUpdated,
+    ExecutionReleased,
+)
+SCAN = f"""SELECT position, head, NULL, NULL, NULL::bytea FROM ({PLACE}) AS place UNION ALL
+    SELECT notification_id, NULL, topic, originator_id,
+        CASE WHEN topic = '{ExecutionCreated.type}' THEN state END
+    FROM (SELECT notification_id, topic, originator_id, state FROM events
+        WHERE notification_id > %b ORDER BY notification_id LIMIT {FARTHEST}) AS new
+    WHERE topic IN ({", ".join(f"'{event.type}'" for event in TOPICS)})"""
+"""The limit makes sure that an index is used: statistics may know nothing of the newest events yet."""
+NEXT = """(SELECT {nth} AS nth, rank, created, execution FROM claims
+    WHERE status = 'queued'{conditions} ORDER BY rank DESC, created LIMIT %b)"""
+READ = f"""SELECT NULL::int AS nth, NULL::bigint AS rank, position AS created, NULL AS execution
+    FROM ({PLACE}) AS place UNION ALL SELECT nth, rank, created, execution FROM ({{found}}) AS next
+    ORDER BY nth NULLS FIRST, rank DESC, created"""
+
+
+class Wanted(NamedTuple):
+    """What a worker asks for: executions of a service, or assigned to somebody; None for any."""
+
+    service: str | None = None
+    assignee: str | None = None
+
+
+class Queued(NamedTuple):
+    """An execution in the queue, in whose order these are: the most urgent, then the oldest, first."""
+
+    urgency: int
+    created: int
+    execution: str
+
+
+class Created(NamedTuple):
+    """One that the read model may not know yet."""
+
+    queued: Queued
+    service: str
+    assignee: str | None
+
+    def meets(self, wanted: Wanted) -> bool:
+        """Whether it is what somebody asks for."""
+        return wanted.service in (None, self.service) and wanted.assignee in (None, self.assignee)
+
+
+class Queue:
+    """Where the log is, `head`, and the read model, `position`, at the last look; and what is queued.
+
+    `unsettled` is the last event that queued something again or may have given it another place, which
+    the read model alone can tell.
+    """
+
+    def __init__(self) -> None:
+        self.head = self.position = self.unsettled = 0
+        self._scanned = 0
+        self._looked_at = -inf
+        self._created: dict[str, Created] = {}
+        self._gone: dict[str, int] = {}
+        self._read: dict[Wanted, list[Queued]] = {}
+        self._read_at = -1
+
+    @property
+    def settled(self) -> bool:
+        """Whether every place in it is known."""
+        return self.unsettled <= self.position
+
+    async def look(self, connection: AsyncConnection) -> None:
+        """Learn what came since the last look."""
+        if monotonic() - self._looked_at > OFTEN:
+            cursor = await connection.execute(PLACE, binary=True)
+            self.position, self.head = (await cursor.fetchall())[0]
+            self._scanned = max(self._scanned, self.position, self.head - FARTHEST)
+        await self._scan(connection)
+        self._looked_at = monotonic()
+
+    async def _scan(self, connection: AsyncConnection) -> None:
+        values = (self._scanned,)
+        # Never prepared: where to begin decides how it is best done.
+        cursor = await connection.execute(SCAN, values, prepare=False, binary=True)
+        for position, head, topic, stream, state in await cursor.fetchall():
+            if topic is None:
+                self.position, self.head = position, head
+            elif topic == ExecutionCreated.type:
+                self._created[aggregate_id(stream)] = _created(stream, position, state)
+            elif topic in (ExecutionUpdated.type, ExecutionReleased.type):
+                self.unsettled = max(self.unsettled, position)
+            else:
+                self._gone[aggregate_id(stream)] = position
+        self._scanned = self.head
+
+    async def first(
+        self, connection: AsyncConnection, wanted: Mapping[Wanted, int], passed: Collection[str]
+    ) -> dict[Wanted, list[str]]:
+        """The first executions for each of what is asked for, as many as that, without those to be passed."""
+        found = self._first(wanted, passed)
+        short = any(len(found[one]) < number for one, number in wanted.items())
+        if self._read_at != self.position or short:
+            await self._read_again(connection, wanted, SPARE + len(passed))
+            found = self._first(wanted, passed)
+        return found
+
+    def _first(
+        self, wanted: Mapping[Wanted, int], passed: Collection[str]
+    ) -> dict[Wanted, list[str]]:
+        found: dict[Wanted, list[str]] = {}
+        for one, number in wanted.items():
+            created = sorted(each.queued for each in self._created.values() if each.meets(one))
+            chosen: list[str] = []
+            found[one] = chosen
+            for queued in merge(self._read.get(one, ()), created):
+                if len(chosen) == number:
+                    break
+                known = queued.execution in passed or queued.execution in self._gone
+                if not known and queued.execution not in chosen[-1:]:
+                    chosen.append(queued.execution)
+        return found
+
+    async def _read_again(
+        self, connection: AsyncConnection, wanted: Mapping[Wanted, int], more: int
+    ) -> None:
+        values: list[Any] = []
+        parts = []
+        for nth, (one, number) in enumerate(wanted.items()):
+            conditions = ""
+            for name, value in one._asdict().items():
+                if value is not None:
+                    conditions += f" AND {name} = %b"
+                    values.append(value)
+            values.append(number + more)
+            parts.append(NEXT.format(nth=nth, conditions=conditions))
+        query = READ.format(found=" UNION ALL ".join(parts))
+        cursor = await connection.execute(query, values, prepare=False, binary=True)
+        (_, _, self._read_at, _), *rows = await cursor.fetchall()
+        kinds = list(wanted)
+        self._read = {one: [] for one in kinds}
+        for nth, rank, created, execution in rows:
+            self._read[kinds[nth]].append(Queued(-rank, created, execution))
+        self.position = self._read_at
+        self._created = {
+            execution: one
+            for execution, one in self._created.items()
+            if one.queued.created > self._read_at
+        }
+        self._gone = {
+            execution: position
+            for execution, position in self._gone.items()
+            if position > self._read_at
+        }
+
+
+def _created(stream: str, position: int, state: bytes) -> Created:
+    event = orjson.loads(state)
+    rank = RANKS[Priority(event.get("priority", Priority.NORMAL))]
+    assigned = (event.get("assignee") or {}).get("id")
+    return Created(Queued(-rank, position, aggregate_id(stream)), event["service"], assigned)

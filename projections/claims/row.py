@@ -1,0 +1,132 @@
+"""Where an execution stands between the queue and a worker, and how events change that."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from domain.execution.claim_events import ExecutionClaimed, ExecutionReleased
+from domain.execution.events import (
+    ExecutionCancelled,
+    ExecutionCompleted,
+    ExecutionCreated,
+    ExecutionFailed,
+    ExecutionPaused,
+    ExecutionResumed,
+    ExecutionStarted,
+    ExecutionStarting,
+    ExecutionUpdated,
+    RetryScheduled,
+)
+from domain.execution.types import Status
+from domain.json_forms import in_milliseconds
+from domain.model import Event, Recorded, aggregate_id
+from domain.types import Assignee, Priority
+
+STATUSES: dict[type[Event], Status] = {
+    ExecutionStarting: Status.STARTING,
+    ExecutionStarted: Status.RUNNING,
+    ExecutionPaused: Status.PAUSED,
+    ExecutionResumed: Status.RUNNING,
+    ExecutionFailed: Status.FAILED,
+    RetryScheduled: Status.RETRY,
+    ExecutionReleased: Status.QUEUED,
+}
+ENDS = (ExecutionCompleted, ExecutionCancelled)
+UNCLAIMED = (ExecutionFailed, ExecutionReleased)
+CONCERNED: tuple[type[Event], ...] = (
+    ExecutionCreated,
+    ExecutionClaimed,
+    ExecutionUpdated,
+    *STATUSES,
+    *ENDS,
+)
+RANKS = {priority: rank for rank, priority in enumerate(Priority)}
+"""The more urgent, the higher."""
+MILLISECOND = timedelta(milliseconds=1)
+
+
+class Claimable(NamedTuple):
+    """An execution that may still go on; a row of `claims`, in its order.
+
+    `created` is its place in the queue: the position of its first event. `since` is when its status was
+    recorded. `worker` and `lease` are set while it is claimed. `silence` is its `heartbeatTimeout`;
+    both are milliseconds. `due` is when it would be lost or stalled if nothing came after `since`.
+    """
+
+    execution: str
+    status: str
+    rank: int
+    created: int
+    service: str
+    assignee: str | None
+    since: datetime
+    worker: str | None
+    lease: int | None
+    silence: int | None
+    due: datetime | None
+
+    def with_due(self) -> Claimable:
+        """The same, with `due` as the rest of it says."""
+        allowed = [self.lease] if self.status in {Status.STARTING, Status.RUNNING} else []
+        allowed += [self.silence] if self.status == Status.RUNNING else []
+        least = min((ms for ms in allowed if ms is not None), default=None)
+        return self._replace(due=None if least is None else self.since + least * MILLISECOND)
+
+
+def after(row: Claimable | None, recorded: Recorded) -> Claimable | None:
+    """The row after an event that is `CONCERNED`; None where the execution has ended for good.
+
+    Raises:
+        LookupError: the execution is not known.
+    """
+    event = recorded.event
+    if isinstance(event, ExecutionCreated):
+        return _created(event, recorded)
+    if isinstance(event, ENDS):
+        return None
+    if row is None and isinstance(event, ExecutionUpdated):
+        return None  # tags and metadata may change after the end, too
+    if row is None:
+        raise LookupError(f"{recorded.stream} goes on without a beginning")
+    if isinstance(event, ExecutionUpdated):
+        return _updated(row, event).with_due()
+    if isinstance(event, ExecutionClaimed):
+        return row._replace(worker=event.worker, lease=in_milliseconds(event.lease))
+    row = row._replace(status=STATUSES[type(event)], since=recorded.at)
+    if isinstance(event, UNCLAIMED):
+        row = row._replace(worker=None, lease=None)
+    return row.with_due()
+
+
+def _created(event: ExecutionCreated, recorded: Recorded) -> Claimable:
+    silence = event.heartbeat_timeout
+    return Claimable(
+        aggregate_id(recorded.stream),
+        Status.QUEUED,
+        RANKS[event.priority],
+        recorded.position,
+        event.service,
+        _assigned(event.assignee),
+        recorded.at,
+        None,
+        None,
+        None if silence is None else in_milliseconds(silence),
+        None,
+    )
+
+
+def _updated(row: Claimable, event: ExecutionUpdated) -> Claimable:
+    given = event.model_fields_set
+    if "priority" in given:
+        row = row._replace(rank=RANKS[event.priority])
+    if "assignee" in given:
+        row = row._replace(assignee=_assigned(event.assignee))
+    if "heartbeat_timeout" in given:
+        silence = event.heartbeat_timeout
+        row = row._replace(silence=None if silence is None else in_milliseconds(silence))
+    return row
+
+
+def _assigned(assignee: Assignee | None) -> str | None:
+    return None if assignee is None else assignee.id

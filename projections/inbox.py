@@ -1,0 +1,138 @@
+"""What waits for people: open steps that are theirs, and executions that are paused.
+
+It is read from two views: the runs of steps from analytics, the rest from the list of executions. Its position
+is that of the one which is less far.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import orjson
+from psycopg import AsyncConnection
+
+from domain.errors import Invalid
+from domain.json_forms import format_time, parse_time
+from domain.types import Priority
+
+PEOPLE = "('human', 'hybrid')"
+VIEWS = ("executions", "analytics")
+PRIORITIES = tuple(Priority)
+NAMED = ", ".join(f"'{word}'" for word in PRIORITIES)
+RANK = f"array_position(ARRAY[{NAMED}], e.priority::text)"
+EXECUTION = f'e.id, {RANK} AS rank, e.order_id AS "order", e.service, e.customer, e.status'
+ITS_OWNER = f"CASE WHEN e.assignee_type IN {PEOPLE} THEN e.assignee_{{what}} END"
+SHOWN_STEP = """s.step, s.name, s.status AS step_status, nullif(s.kind, '') AS kind,
+    coalesce(s.started_at, e.created_at) AS since"""
+OPEN = "s.status IN ('pending', 'running')"
+
+# Steps with an assignee of their own, and those that are people's by their kind.
+OWN = f"""SELECT {EXECUTION},
+        CASE WHEN s.own THEN s.assignee_type ELSE {ITS_OWNER.format(what="type")} END AS who,
+        CASE WHEN s.own THEN nullif(s.assignee, '') ELSE {ITS_OWNER.format(what="id")} END AS assignee,
+        {SHOWN_STEP}
+    FROM analytics_steps AS s JOIN executions_open AS e ON e.id = s.id
+    WHERE {OPEN} AND ((s.own AND s.assignee_type IN {PEOPLE}) OR s.kind = 'human')"""
+# Those that follow their execution's assignee.
+FOLLOWING = f"""SELECT {EXECUTION}, e.assignee_type, e.assignee_id, {SHOWN_STEP}
+    FROM executions_open AS e JOIN analytics_steps AS s ON s.id = e.id
+    WHERE e.assignee_type IN {PEOPLE} AND {OPEN} AND NOT s.own AND s.kind <> 'human'"""
+PAUSED = f"""SELECT {EXECUTION}, e.assignee_type, e.assignee_id, '', NULL, NULL, NULL, e.paused_at
+    FROM executions_open AS e
+    WHERE e.status = 'paused' AND (e.assignee_type IN {PEOPLE} OR e.assignee_type IS NULL)"""
+PAGE = f"""SELECT known.position, page.* FROM (SELECT coalesce(min(position), 0) AS position
+        FROM bookmarks WHERE view IN ('executions', 'analytics')) AS known
+    LEFT JOIN (SELECT * FROM ({OWN} UNION ALL {FOLLOWING} UNION ALL {PAUSED}) AS item
+        WHERE {{conditions}} ORDER BY -rank, since, id, step LIMIT %b) AS page ON true
+    ORDER BY -rank, since, id, step"""
+
+
+class Item(NamedTuple):
+    """A step, or where `step` is empty a paused execution, that waits for a person since a time."""
+
+    execution: str
+    rank: int
+    order: str
+    service: str
+    customer: str
+    status: str
+    who: str | None
+    assignee: str | None
+    step: str
+    name: str | None
+    step_status: str | None
+    kind: str | None
+    since: datetime
+
+    def document(self) -> dict[str, Any]:
+        """The item as clients see it."""
+        shown: dict[str, Any] = {
+            "type": "step" if self.step else "paused",
+            "execution": self.execution,
+            "order": self.order,
+            "service": self.service,
+            "customer": self.customer,
+            "status": self.status,
+            "priority": PRIORITIES[self.rank - 1],
+            "since": format_time(self.since),
+        }
+        assignee = {"type": self.who, "id": self.assignee}
+        if found := {name: value for name, value in assignee.items() if value is not None}:
+            shown["assignee"] = found
+        if self.step:
+            step = {"id": self.step, "name": self.name, "status": self.step_status}
+            shown["step"] = step if self.kind is None else {**step, "kind": self.kind}
+        return shown
+
+
+class InboxPage(NamedTuple):
+    """Some items, as of a position of the log, at least."""
+
+    items: list[Item]
+    next_cursor: str | None
+    position: int
+
+
+async def inbox(
+    connection: AsyncConnection,
+    assignee: str | None = None,
+    limit: int = 50,
+    cursor: str | None = None,
+) -> InboxPage:
+    """The items of an assignee, or of all people: the most urgent, then those that wait longest, first.
+
+    Raises:
+        Invalid: the cursor is not that of a page of it.
+    """
+    conditions, values = ["true"], list[Any]()
+    if assignee is not None:
+        conditions.append("assignee = %b")
+        values.append(assignee)
+    if cursor is not None:
+        conditions.append("(-rank, since, id, step) > (%b, %b, %b, %b)")
+        values += _place(cursor)
+    query = PAGE.format(conditions=" AND ".join(conditions))
+    found = await connection.execute(query, [*values, limit + 1], prepare=False, binary=True)
+    rows = await found.fetchall()
+    items = [Item(*row[1:]) for row in rows if row[1] is not None]
+    following = _cursor(items[limit - 1]) if len(items) > limit else None
+    return InboxPage(items[:limit], following, rows[0][0])
+
+
+def _cursor(item: Item) -> str:
+    place = [-item.rank, item.since.isoformat(), item.execution, item.step]
+    return urlsafe_b64encode(orjson.dumps(place)).decode().rstrip("=")
+
+
+def _place(cursor: str) -> list[Any]:
+    try:
+        padded = cursor.encode() + b"=" * (-len(cursor) % 4)
+        rank, since, execution, step = orjson.loads(urlsafe_b64decode(padded))
+        parse_time(since)
+        if not (isinstance(rank, int) and isinstance(execution, str) and isinstance(step, str)):
+            raise ValueError("it has other values")
+        return [rank, datetime.fromisoformat(since), execution, step]
+    except (ValueError, TypeError) as error:
+        raise Invalid.field("cursor", "must be `nextCursor` of a page of the inbox") from error

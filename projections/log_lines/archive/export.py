@@ -1,0 +1,143 @@
+"""Lines of a day, from the table into a file of the archive. It takes long: call it in a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg import Connection
+from psycopg.errors import QueryCanceled
+
+from domain.errors import Damaged
+from domain.eventlog.sessions import session_options
+from domain.retention.archived_day import ArchiveFile
+from projections.log_lines.archive import parquet
+from projections.log_lines.archive.days import EXPORTED, Day, content_of
+from projections.log_lines.archive.files import (
+    ArchiveFailed,
+    ArchiveFiles,
+    digest_of,
+    require_digest,
+    require_installed,
+)
+
+LARGEST = 256 * 1024 * 1024
+"""Bytes of lines, as the table has them, after which a file ends."""
+MOST_NAMES = 100
+"""Files of others that may be where one of ours would be."""
+FOLDER = "log-lines"
+
+
+class Part(NamedTuple):
+    """Lines that were exported: how many, their first and last id."""
+
+    lines: int
+    first: int
+    last: int
+
+
+class Exporter:
+    """Writes files, and reads back what was written. Temporary files are in `work`."""
+
+    def __init__(self, conninfo: str, schema: str, files: ArchiveFiles, work: Path) -> None:
+        self._conninfo = conninfo
+        self._schema = schema
+        self._files = files
+        self._work = work
+
+    def export(self, day: Day, after: int) -> ArchiveFile:
+        """A file with the next lines of a day, after an id; there are some.
+
+        Raises:
+            ArchiveFailed: it cannot be written, or does not have what the table has.
+        """
+        require_installed()
+        with self._folder() as work:
+            with self._connected() as connection:  # its last query may be cancelled late
+                part = _exported(connection, day, after, work / "lines.csv")
+            parquet.write(work / "lines.csv", work / "lines.parquet")
+            (work / "lines.csv").unlink()
+            with self._connected() as connection:
+                expected = content_of(connection, day, part.first, part.last)
+            for name in _names(day, part):
+                if not self._files.put(name, work / "lines.parquet"):
+                    found = self._found(name, work, expected, part)
+                elif (found := self._found(name, work, expected, part)) is None:
+                    raise ArchiveFailed(f"{name} does not have what the table has")
+                if found is not None:
+                    return found
+        raise ArchiveFailed(f"there are {MOST_NAMES} other files where {name} would be")
+
+    def has_lines(self, day: Day, file: ArchiveFile) -> bool:
+        """Whether a file that was recorded is there, and has the lines that are in the table.
+
+        Raises:
+            Overloaded: the archive cannot be reached.
+        """
+        require_installed()
+        with self._folder() as work, self._connected() as connection:
+            expected = content_of(connection, day, file.first, file.last)
+            with suppress(Damaged), self._files.local(file.file, work) as path:
+                require_digest(file.file, path, file.digest)
+                return parquet.content(file.file, path) == expected
+        return False
+
+    def _found(
+        self, name: str, work: Path, expected: parquet.Content, part: Part
+    ) -> ArchiveFile | None:
+        """A file as it was read back; None where it does not have the lines."""
+        with suppress(Damaged), self._files.local(name, work) as path:
+            if parquet.content(name, path) == expected:
+                size, digest = path.stat().st_size, digest_of(path)
+                return ArchiveFile(name, part.first, part.last, part.lines, size, digest)
+        return None
+
+    @contextmanager
+    def _folder(self) -> Iterator[Path]:
+        """A folder for what is on its way; one that a crash has left is of nobody."""
+        self._work.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=self._work) as folder:
+            yield Path(folder)
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection[Any]]:
+        options = session_options(self._schema)
+        with psycopg.connect(self._conninfo, autocommit=True, options=options) as connection:
+            yield connection
+
+
+def _exported(connection: Connection[Any], day: Day, after: int, target: Path) -> Part:
+    lines = size = 0
+    first = last = b""
+    with (
+        target.open("wb") as file,
+        suppress(QueryCanceled),
+        connection.cursor() as cursor,
+        cursor.copy(EXPORTED, {**day.bounds, "after": after}) as copy,
+    ):
+        for data in copy:
+            if size >= LARGEST:  # what is on its way is for the next file
+                continue
+            last = bytes(data)
+            first = first or last
+            lines += 1
+            size += file.write(last)
+            if size >= LARGEST:
+                connection.cancel_safe()
+    return Part(lines, _id(first), _id(last))
+
+
+def _id(row: bytes) -> int:
+    return int(row.partition(b",")[0])
+
+
+def _names(day: Day, part: Part) -> Iterator[str]:
+    """Where the file may be: what is there already and is not ours is left alone."""
+    name = f"{FOLDER}/{day.day}/{part.first}-{part.last}"
+    yield f"{name}.parquet"
+    for number in range(2, MOST_NAMES + 1):
+        yield f"{name}-{number}.parquet"

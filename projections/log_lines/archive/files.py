@@ -1,0 +1,177 @@
+"""Where the files of the archive are: a folder, or a bucket of an object store.
+
+A file is written once and never changed. It needs the libraries of the extra `archive`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import file_digest
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from domain.errors import Damaged, DomainError, Overloaded
+
+LIBRARIES = ("duckdb", "obstore")
+CHUNK = 8 * 1024 * 1024
+
+
+class ArchiveFailed(Exception):
+    """Lines could not be brought into the archive, or taken out of the table; the message says why."""
+
+
+def is_installed() -> bool:
+    """Whether the libraries of the extra `archive` are there."""
+    return all(find_spec(name) is not None for name in LIBRARIES)
+
+
+def require_installed() -> None:
+    """Raises ArchiveFailed where a library is missing."""
+    if not is_installed():
+        raise ArchiveFailed(
+            f"{' and '.join(LIBRARIES)} are not installed: they are in executions[archive]"
+        )
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+class ArchiveFiles:
+    """The files under a URL: `file:`, `s3:`, `gs:` or `az:`. Nothing here waits on the event loop: call
+    it in a thread.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        parts = urlsplit(url)
+        self._folder = Path(unquote(parts.path)) if parts.scheme == "file" else None
+        self._opened: Any = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder of this machine."""
+        return self._folder is not None
+
+    def put(self, file: str, source: Path) -> bool:
+        """Write a file where there is none; whether there was none.
+
+        Raises:
+            ArchiveFailed: it cannot be written.
+        """
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        try:
+            with source.open("rb") as content:
+                obstore.put(self._store(), file, content, mode="create")
+        except AlreadyExistsError:
+            return False
+        except Exception as error:
+            raise ArchiveFailed(f"{file} cannot be written: {_first_line(error)}") from error
+        if self._folder is not None:
+            _make_durable(self._folder, self._folder / file)
+        return True
+
+    @contextmanager
+    def local(self, file: str, work: Path) -> Iterator[Path]:
+        """The file on this machine: itself, or a copy in `work` while the block runs.
+
+        Raises:
+            Damaged: there is none.
+            Overloaded: the archive cannot be reached.
+        """
+        if self._folder is not None:
+            path = self._folder / file
+            if not path.is_file():
+                raise missing(file)
+            yield path
+            return
+        copy = work / file.replace("/", "-")
+        try:
+            self._download(file, copy)
+            yield copy
+        finally:
+            copy.unlink(missing_ok=True)
+
+    def fetch(self, file: str, digest: str, cache: Path) -> Path:
+        """The file on this machine for longer: itself, or a copy in `cache` that is named by the digest.
+
+        Raises:
+            Damaged: there is none, or it is not what was written.
+            Overloaded: the archive cannot be reached.
+        """
+        if self._folder is not None:
+            with self.local(file, cache) as path:
+                require_digest(file, path, digest)
+                return path
+        copy = cache / f"{digest}.parquet"
+        if not copy.is_file():
+            cache.mkdir(parents=True, exist_ok=True)
+            part = cache / f"{digest}.{os.getpid()}.part"
+            try:
+                self._download(file, part)
+                require_digest(file, part, digest)
+                part.rename(copy)
+            finally:
+                part.unlink(missing_ok=True)
+        return copy
+
+    def _download(self, file: str, target: Path) -> None:
+        import obstore
+
+        try:
+            with target.open("wb") as copy:
+                for chunk in obstore.get(self._store(), file).stream(min_chunk_size=CHUNK):
+                    copy.write(chunk)
+        except FileNotFoundError:
+            raise missing(file) from None
+        except Exception as error:
+            raise Overloaded(f"The archive cannot be reached: {_first_line(error)}") from error
+
+    def _store(self) -> Any:
+        from obstore.store import LocalStore, from_url
+
+        if self._opened is None:
+            if self._folder is None:
+                self._opened = from_url(self.url)
+            else:
+                self._opened = LocalStore(self._folder, mkdir=True)
+        return self._opened
+
+
+def missing(file: str) -> DomainError:
+    """What is raised where an archive file is not there."""
+    return Damaged(f"The archive file `{file}` is missing.", reason="it is not there", file=file)
+
+
+def require_digest(file: str, path: Path, digest: str) -> None:
+    """Raises Damaged where a file is not what was written."""
+    if digest_of(path) != digest:
+        raise Damaged(
+            f"The archive file `{file}` is not what was written.",
+            reason="its bytes have another digest",
+            file=file,
+        )
+
+
+def _make_durable(folder: Path, file: Path) -> None:
+    """Lines leave the table once they are in the file: it has to survive the loss of power, too."""
+    for path in (file, *file.parents):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if path == folder:
+            return
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,82 @@
+"""Which days a legal hold keeps in the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from psycopg import AsyncConnection
+from psycopg.errors import LockNotAvailable
+
+from domain.eventlog.store import Store
+from domain.retention.hold import HoldPlaced
+from projections.log_lines.archive.days import Day
+
+BEHIND = 10_000
+"""Events between the view of the holds and the head that are looked through for further ones."""
+BUSY = LockNotAvailable
+"""What `placed_since` raises where somebody is writing."""
+COLUMNS = {"order": "order_id", "service": "service", "customer": "customer"}
+"""What a hold may be of, and the column that it is in of the view of executions."""
+
+PLACES = """SELECT coalesce((SELECT position FROM bookmarks WHERE view = 'catalog'), 0),
+    coalesce((SELECT position FROM bookmarks WHERE view = 'executions'), 0),
+    (SELECT position FROM head),
+    (SELECT count(*) FROM parked
+        WHERE view = 'catalog' AND type LIKE 'hold.%' OR view = 'executions' AND type LIKE '%.created')"""
+OF_SCOPE = """SELECT h.id AS hold, e.id AS execution FROM active AS h
+    JOIN executions AS e ON e.{column} = h.document ->> '{scope}'"""
+OF_SCOPES = " UNION ALL ".join(
+    OF_SCOPE.format(scope=scope, column=column) for scope, column in COLUMNS.items()
+)
+HOLDING = f"""WITH active AS (SELECT id, document FROM catalog
+        WHERE kind = 'hold' AND document @> '{{"status": "active"}}'),
+    kept AS (SELECT h.id AS hold, e.execution FROM active AS h,
+            jsonb_array_elements_text(h.document -> 'executions') AS e (execution)
+        UNION ALL {OF_SCOPES})
+    SELECT hold, count(DISTINCT execution) FROM kept
+    WHERE execution IN (SELECT execution FROM log_lines WHERE at >= %(begin)s AND at < %(end)s)
+    GROUP BY hold ORDER BY hold"""
+LOCK = "SELECT FROM head FOR UPDATE NOWAIT"
+PLACED_SINCE = "SELECT EXISTS (SELECT FROM events WHERE topic = %s AND notification_id > %s)"
+
+
+class Holding(NamedTuple):
+    """A hold, and how many executions with lines of a day it keeps."""
+
+    hold: str
+    executions: int
+
+
+class Checked(NamedTuple):
+    """The holds that keep a day, as of a position of the log. Where that cannot be said yet, why."""
+
+    holds: Sequence[Holding]
+    position: int
+    unknown: str = ""
+
+
+async def holds_of(connection: AsyncConnection, store: Store, day: Day) -> Checked:
+    """Which holds keep a day. Each hold placed up to the position is seen, and each execution of the day."""
+    cursor = await connection.execute(PLACES)
+    [(catalog, executions, head, parked)] = await cursor.fetchall()
+    needed = await store.position_before(day.bounds["end"])
+    if parked:
+        return Checked((), catalog, "a view that says what is held could not apply an event")
+    if catalog < head - BEHIND or executions < needed:
+        return Checked((), catalog, "the views that say what is held are behind the log")
+    rows = await (await connection.execute(HOLDING, day.bounds)).fetchall()
+    return Checked([Holding(*row) for row in rows], catalog)
+
+
+async def placed_since(connection: AsyncConnection, position: int) -> bool:
+    """Whether a hold was placed after a position. Until the end of the transaction none will be: it has
+    the lock of the log.
+
+    Raises:
+        LockNotAvailable: somebody is writing just now.
+    """
+    await connection.execute(LOCK)
+    cursor = await connection.execute(PLACED_SINCE, (HoldPlaced.type, position))
+    [(placed,)] = await cursor.fetchall()
+    return bool(placed)

@@ -1,0 +1,126 @@
+"""Archive files: Parquet, compressed by zstd, ordered by execution and time. Content stays sealed in them.
+
+Columns are those of the table `log_lines`; times are in UTC, without a zone. DuckDB writes and reads
+them, with nothing that it would have to download.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from domain.errors import Damaged
+from projections.log_lines.model import OF_CLIENT, Kept
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+LONGEST_LINE = 64 * 1024 * 1024
+ROW_GROUP = 50_000
+"""Lines that are skipped or read together: a page of one execution reads one such group."""
+
+COPIED = """COPY (SELECT id, execution, make_timestamp(occurred) AS occurred_at,
+        make_timestamp(recorded) AS "at", level, step, sealed
+    FROM read_csv(?, auto_detect = false, header = false, delim = ',', quote = '"', escape = '"',
+        nullstr = '', allow_quoted_nulls = false, max_line_size = {longest}, columns = {{
+            'id': 'BIGINT', 'execution': 'VARCHAR', 'occurred': 'BIGINT', 'recorded': 'BIGINT',
+            'level': 'VARCHAR', 'step': 'VARCHAR', 'sealed': 'VARCHAR'}})
+    ORDER BY execution, occurred_at, id)
+    TO '{target}' (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2, ROW_GROUP_SIZE {group})"""
+CONTENT = """SELECT count(*), coalesce(sum(('0x' || md5(concat_ws('|', id,
+        epoch_us(occurred_at), epoch_us("at"), execution, level, sealed, step))[:15])::BIGINT), 0) FROM read_parquet(?)"""
+LINES = """SELECT epoch_us(occurred_at), id, epoch_us("at"), level, step, sealed FROM read_parquet(?)
+    WHERE execution = ? AND {where} ORDER BY occurred_at {direction}, id {direction} LIMIT ?"""
+
+
+class Content(NamedTuple):
+    """How many lines there are, and the sum of a digest of each: the same in the table and in a file
+    that has the same lines.
+    """
+
+    lines: int
+    sum: int
+
+
+@contextmanager
+def duckdb_in(work: Path, threads: int = 2) -> Iterator[DuckDBPyConnection]:
+    """DuckDB, with its temporary files in a folder."""
+    import duckdb
+
+    limits: dict[str, Any] = {
+        "threads": threads,
+        "memory_limit": "512MB",
+        "temp_directory": str(work),
+    }
+    alone: dict[str, Any] = {
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    with duckdb.connect(config={**limits, **alone}) as connection:
+        yield connection
+
+
+def write(csv: Path, target: Path) -> None:
+    """Make a file of lines in CSV as PostgreSQL's COPY writes it: id, execution, microseconds of the time
+    that it is of and of its recording, level, step, sealed.
+    """
+    with duckdb_in(target.parent) as connection:
+        query = COPIED.format(longest=LONGEST_LINE, target=_quoted(target), group=ROW_GROUP)
+        connection.execute(query, [str(csv)])
+
+
+def content(file: str, path: Path) -> Content:
+    """What is in a file.
+
+    Raises:
+        Damaged: it is no such file.
+    """
+    lines, total = _rows(file, path, CONTENT, [str(path)])[0]
+    return Content(lines, int(total))
+
+
+def lines_in(
+    file: str,
+    path: Path,
+    execution: str,
+    condition: str,
+    values: Sequence[Any],
+    *,
+    limit: int,
+    descending: bool,
+) -> list[Kept]:
+    """The first lines of an execution, by time, that meet a condition with its values.
+
+    Raises:
+        Damaged: it is no such file.
+    """
+    query = LINES.format(where=condition, direction="DESC" if descending else "ASC")
+    rows = _rows(file, path, query, [str(path), execution, *values, limit])
+    return [
+        Kept(_time(occurred), OF_CLIENT, number, _time(at), level, step, None, sealed)
+        for occurred, number, at, level, step, sealed in rows
+    ]
+
+
+def _rows(file: str, path: Path, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    import duckdb
+
+    try:
+        with duckdb_in(path.parent, threads=1) as connection:
+            return connection.execute(query, list(values)).fetchall()
+    except duckdb.Error as error:
+        raise Damaged(
+            f"The archive file `{file}` cannot be read.", reason=str(error), file=file
+        ) from error
+
+
+def _time(microseconds: int) -> datetime:
+    seconds, rest = divmod(microseconds, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")

@@ -1,0 +1,169 @@
+"""Reads archived lines of one execution, by the time that they are of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import structlog
+from psycopg import AsyncConnection
+
+from domain.errors import Damaged
+from projections.log_lines.archive.files import ArchiveFiles, is_installed
+from projections.log_lines.archive.parquet import lines_in
+from projections.log_lines.model import Kept, LogFilter, PlaceInTime
+
+AT_ONCE = 2
+"""Reads of files: each has a thread and some megabytes."""
+CACHED = 2 * 1024**3
+"""Bytes of copies that are kept of files that are elsewhere."""
+EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+FILES = """SELECT a.file, a.digest, l.earliest, l.latest FROM log_archive_lines AS l
+    JOIN log_archives AS a USING (file) WHERE l.execution = %s"""
+
+log = structlog.get_logger()
+
+
+class FileOfLines(NamedTuple):
+    """A file that has lines of an execution, and the times of the first and the last of them."""
+
+    file: str
+    digest: str
+    earliest: datetime
+    latest: datetime
+
+
+class Reading(NamedTuple):
+    """Which lines to read: `limit` of those beyond a place that pass a filter."""
+
+    execution: str
+    only: LogFilter
+    place: PlaceInTime
+    limit: int
+    descending: bool
+
+
+async def files_of(connection: AsyncConnection, execution: str) -> list[FileOfLines]:
+    """The files with lines of an execution."""
+    cursor = await connection.execute(FILES, (execution,))
+    return [FileOfLines(*row) for row in await cursor.fetchall()]
+
+
+class ArchivedLines:
+    """Reads from the files of an archive, or from copies of them in `cache`. Each is compared with its digest when it is first read."""
+
+    def __init__(self, url: str, cache: Path) -> None:
+        self._files = ArchiveFiles(url)
+        self._cache = cache
+        self._paths: dict[str, tuple[Path, int]] = {}
+        """Where the file with a digest is, and the time of its last change when it was compared."""
+        self._room = asyncio.Semaphore(AT_ONCE)
+
+    async def lines(self, files: Sequence[FileOfLines], reading: Reading) -> list[Kept]:
+        """The first lines of some files together, by time, and perhaps more.
+
+        Raises:
+            Damaged: a file is missing or damaged; `file` names it.
+            Overloaded: the archive cannot be reached.
+        """
+        found: list[Kept] = []
+        for file in _in_order(files, reading):
+            if len(found) >= reading.limit and not _reaches(file, found, reading):
+                break
+            if not is_installed():
+                raise Damaged(
+                    "Archived log lines cannot be read: the server has been set up without its extra "
+                    "`archive`.",
+                    reason="executions[archive] is not installed",
+                    file=file.file,
+                )
+            async with self._room:
+                found += await asyncio.to_thread(self._read, file, reading)
+            found.sort(key=_order, reverse=reading.descending)
+        return found
+
+    def _read(self, file: FileOfLines, reading: Reading) -> list[Kept]:
+        path = self._path(file)
+        condition, values = _condition(reading)
+        return lines_in(
+            file.file,
+            path,
+            reading.execution,
+            condition,
+            values,
+            limit=reading.limit,
+            descending=reading.descending,
+        )
+
+    def _path(self, file: FileOfLines) -> Path:
+        path, compared = self._paths.get(file.digest, (None, 0))
+        if path is not None and path.is_file() and path.stat().st_mtime_ns == compared:
+            return path
+        path = self._files.fetch(file.file, file.digest, self._cache)
+        self._paths[file.digest] = path, path.stat().st_mtime_ns
+        if path.parent == self._cache:
+            _trim(self._cache, path)
+        return path
+
+
+def _in_order(files: Sequence[FileOfLines], reading: Reading) -> Iterator[FileOfLines]:
+    """Those that may have lines beyond the place, the first first."""
+    since, until, at = reading.only.since, reading.only.until, reading.place.at
+    ordered = sorted(files, key=lambda file: file.latest if reading.descending else file.earliest)
+    for file in reversed(ordered) if reading.descending else ordered:
+        beyond = file.earliest <= at if reading.descending else file.latest >= at
+        if (
+            beyond
+            and (since is None or file.latest >= since)
+            and (until is None or file.earliest < until)
+        ):
+            yield file
+
+
+def _reaches(file: FileOfLines, found: Sequence[Kept], reading: Reading) -> bool:
+    """Whether a file may have lines before the last one of a page."""
+    last = found[reading.limit - 1].occurred_at
+    return file.latest >= last if reading.descending else file.earliest <= last
+
+
+def _order(line: Kept) -> tuple[datetime, int]:
+    return line.occurred_at, line.id
+
+
+def _condition(reading: Reading) -> tuple[str, list[Any]]:
+    only, place = reading.only, reading.place
+    beyond, edge = ("<", "<=") if reading.descending else (">", ">=")
+    at = _microseconds(place.at)
+    parts = [
+        f"occurred_at {edge} make_timestamp(?)",
+        f"(occurred_at, 1, id) {beyond} (make_timestamp(?), ?, ?)",
+    ]
+    values: list[Any] = [at, at, place.origin, place.id]
+    if only.level:
+        parts.append("list_contains(?, level)")
+        values.append(list(only.level))
+    if only.step is not None:
+        parts.append("step = ?")
+        values.append(only.step)
+    for sign, time in ((">=", only.since), ("<", only.until)):
+        if time is not None:
+            parts.append(f"occurred_at {sign} make_timestamp(?)")
+            values.append(_microseconds(time))
+    return " AND ".join(parts), values
+
+
+def _microseconds(time: datetime) -> int:
+    return (time - EPOCH) // MICROSECOND
+
+
+def _trim(cache: Path, newest: Path) -> None:
+    """Drop the copies that were fetched longest ago, beyond `CACHED` bytes."""
+    copies = sorted(cache.glob("*.parquet"), key=lambda path: path.stat().st_mtime, reverse=True)
+    size = 0
+    for path in copies:
+        size += path.stat().st_size
+        if size > CACHED and path != newest:
+            path.unlink(missing_ok=True)

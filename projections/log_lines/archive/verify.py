@@ -1,0 +1,82 @@
+"""Archive files held against what the log says of them, and how old what is not archived is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from domain.errors import Damaged, Overloaded
+from domain.eventlog.store import Store
+from domain.integrity.fault import Fault
+from domain.retention.archived_day import ArchiveFile
+from projections.log_lines.archive.files import ArchiveFiles, is_installed, require_digest
+
+PART = "archive"
+FILES = """SELECT day, file, first_id, last_id, lines, bytes, digest, (
+        SELECT coalesce(sum(c.lines), 0) FROM log_archive_lines AS c WHERE c.file = a.file)
+    FROM log_archives AS a ORDER BY day, first_id"""
+STRANGE = """SELECT DISTINCT file FROM log_archive_lines AS c
+    WHERE NOT EXISTS (SELECT FROM log_archives AS a WHERE a.file = c.file) ORDER BY file"""
+AGES = (
+    """SELECT (SELECT at FROM log_lines ORDER BY id LIMIT 1), (SELECT max(at) FROM log_archives)"""
+)
+
+
+class CheckedFile(NamedTuple):
+    """What is wrong with a file, if anything; and whether it could be reached."""
+
+    faults: list[Fault]
+    reached: bool
+
+
+class Ages(NamedTuple):
+    """When the oldest line was recorded that is not archived, and when lines last left for the archive."""
+
+    oldest_line: datetime | None
+    last_archived: datetime | None
+
+
+async def ages(store: Store) -> Ages:
+    """How far archiving is."""
+    async with store.reader() as connection:
+        [row] = await (await connection.execute(AGES)).fetchall()
+    return Ages(*row)
+
+
+async def check_archive(store: Store, files: ArchiveFiles) -> AsyncIterator[CheckedFile]:
+    """Each file whose lines have left the table: what the log and the table say of it, and its bytes."""
+    async with store.reader() as connection:
+        rows = await (await connection.execute(FILES)).fetchall()
+        strange = await (await connection.execute(STRANGE)).fetchall()
+    for (file,) in strange:
+        yield CheckedFile([Fault(PART, file, "has counts of lines, and is no archive file")], True)
+    for day, *fields, counted in rows:
+        file = ArchiveFile(*fields)
+        faults = [Fault(PART, file.file, what) async for what in _differences(store, day, file)]
+        if counted != file.lines:
+            what = f"has {file.lines} lines, but {counted} are counted by execution"
+            faults.append(Fault(PART, file.file, what))
+        yield await asyncio.to_thread(_bytes, files, file, faults)
+
+
+async def _differences(store: Store, day: Any, file: ArchiveFile) -> AsyncIterator[str]:
+    versioned = await store.load(f"archive/{day}")
+    if versioned is None or file not in versioned.state.files:
+        yield "is not what the log says that was archived"
+
+
+def _bytes(files: ArchiveFiles, file: ArchiveFile, faults: list[Fault]) -> CheckedFile:
+    if not is_installed() and not files.is_local:
+        return CheckedFile(faults, False)
+    try:
+        with TemporaryDirectory() as work, files.local(file.file, Path(work)) as path:
+            require_digest(file.file, path, file.digest)
+    except Damaged as error:
+        return CheckedFile([*faults, Fault(PART, file.file, error.reason)], True)
+    except Overloaded:
+        return CheckedFile(faults, False)
+    return CheckedFile(faults, True)

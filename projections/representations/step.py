@@ -1,0 +1,83 @@
+"""A step as clients see it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from domain.execution.parts import KEPT_JSON, Step
+from domain.json_forms import MILLISECOND, format_time
+from domain.types import Assignee, StepAssignee
+from projections.representations.client_json import plain_json
+from projections.representations.values import error_document, totals_document
+
+LARGEST_KEPT = 4 * 1024
+"""Bytes that the kept JSON of a step has at most."""
+
+
+def step_document(step: Step, executing: Assignee | None = None) -> dict[str, Any]:
+    """A step; the execution's assignee fills in what the step's, of the same type, leaves out."""
+    shown: dict[str, Any] = {"id": step.id, "name": step.name, "status": step.status._value_}
+    if step.parent is not None:
+        shown["parent"] = step.parent
+    if step.kind is not None:
+        shown["kind"] = step.kind
+    if step.started_at:
+        shown["startedAt"] = format_time(step.started_at)
+    if step.completed_at:
+        shown["completedAt"] = format_time(step.completed_at)
+        if step.started_at:
+            shown["duration"] = max((step.completed_at - step.started_at) // MILLISECOND, 0)
+    if step.assignee:
+        shown["assignee"] = _step_assignee(step.assignee, executing)
+    _add_step_outcome(shown, step)
+    return shown
+
+
+def step_json(step: Step, executing: Assignee | None) -> orjson.Fragment:
+    """The JSON of `step_document`, of a step whose content was opened.
+
+    A small one is kept with its step: from one command to the next most steps stay as they are.
+    """
+    kept: tuple[Assignee | None, orjson.Fragment] | None = step.__dict__.get(KEPT_JSON)
+    if kept is not None and kept[0] is executing:
+        return kept[1]
+    content = plain_json(step_document(step, executing))
+    fragment = orjson.Fragment(content)
+    if len(content) <= LARGEST_KEPT:
+        step.__dict__[KEPT_JSON] = executing, fragment
+    return fragment
+
+
+def _add_step_outcome(shown: dict[str, Any], step: Step) -> None:
+    if step.input is not None:
+        shown["input"] = step.input
+    if step.output is not None:
+        shown["output"] = step.output
+    if step.error:
+        shown["error"] = error_document(step.error)
+    if step.reason is not None:
+        shown["reason"] = step.reason
+    if step.used:
+        shown["metrics"] = totals_document(step.used)
+
+
+def _step_assignee(assignee: StepAssignee, executing: Assignee | None) -> dict[str, Any]:
+    fill = executing if executing and _agrees(assignee, executing) else assignee
+    shown = {
+        "type": assignee.type,
+        "id": assignee.id or fill.id,
+        "name": assignee.name or fill.name,
+        "model": assignee.model or fill.model,
+    }
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+def _agrees(assignee: StepAssignee, executing: Assignee) -> bool:
+    return (
+        assignee.type == executing.type
+        and assignee.id in (None, executing.id)
+        and assignee.name in (None, executing.name)
+        and assignee.model in (None, executing.model)
+    )

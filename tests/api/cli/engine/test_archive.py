@@ -1,0 +1,139 @@
+"""`executions archive`, as an operator runs it beside a server; and what clients and `verify` see then."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from api.embedded_postgres.data_dir import DataDir
+from domain.eventlog.migrations import settle_master_key
+from domain.eventlog.sessions import session_options
+from domain.json_forms import format_time
+from tests.api.cli.test_serve import run
+from tests.support.api_client import ok
+from tests.support.running_server import serving
+
+LINE = {"level": "info", "message": "Long ago"}
+OLDER = """UPDATE log_lines SET at = at - interval '40 days',
+    occurred_at = occurred_at - interval '40 days'"""
+LONG_AGO = format_time(datetime.now(UTC) - timedelta(days=60))
+EXECUTION = {"$id": "run-1", "order": "o", "service": "s", "occurredAt": LONG_AGO}
+CATALOG = (
+    ("/users", {"$id": "c", "name": "C", "kind": "person"}),
+    ("/services", {"$id": "s", "name": "S", "provider": "c"}),
+    ("/orders", {"$id": "o", "service": "s", "customer": "c"}),
+    ("/executions", EXECUTION),
+)
+
+
+@pytest.fixture
+def api(database: str, tmp_path: Path) -> Iterator[httpx.Client]:
+    """A server of a log with two lines that are 40 days old."""
+    folder = DataDir.opened(tmp_path)
+    settle_master_key(database, "executions", folder.master_key, folder.master_key)
+    with serving(database, data_dir=tmp_path) as server, server.client() as client:
+        for path, entry in CATALOG:
+            ok(client.post(path, json=entry))
+        ok(client.post("/executions/run-1/logs", json=[LINE, LINE]))
+        with psycopg.connect(database, options=session_options("executions")) as connection:
+            connection.execute(OLDER)
+        follow(client)
+        yield client
+
+
+def follow(client: httpx.Client) -> None:
+    deadline = monotonic() + 30
+    while any(view["lag"] for view in ok(client.get("/readyz"))["views"].values()):
+        assert monotonic() < deadline
+        sleep(0.05)
+
+
+def archive(tmp_path: Path, database: str, *options: str) -> list[dict[str, Any]]:
+    environment = {"EXECUTIONS_DATABASE_URL": database}
+    done = run(f"archive --json {' '.join(options)}", tmp_path, **environment)
+    assert done.returncode == 0, done.stderr
+    reports: list[dict[str, Any]] = json.loads(done.stdout)
+    return reports
+
+
+def verified(tmp_path: Path, database: str) -> list[str]:
+    """The archive files that `verify` finds something wrong with; the other faults are of other tests."""
+    done = run("verify --json", tmp_path, EXECUTIONS_DATABASE_URL=database)
+    report = json.loads(done.stdout)
+    assert (report["archiveFiles"], report["archiveFilesUnreachable"]) == (1, 0)
+    return [fault["place"] for fault in report["faults"] if fault["part"] == "archive"]
+
+
+def test_archive_moves_past_days_unless_a_hold_keeps_them(
+    api: httpx.Client, database: str, tmp_path: Path
+) -> None:
+    [due] = archive(tmp_path, database, "--dry-run")
+    assert (due["outcome"], due["lines"]) == ("due", 2)
+    hold = ok(api.post("/holds", json={"executions": ["run-1"], "reason": "Audit"}))["$id"]
+    follow(api)
+    for options in (["--dry-run"], []):
+        [kept] = archive(tmp_path, database, *options)
+        assert (kept["outcome"], kept["holds"]) == ("on hold", {hold: 1})
+    ok(api.request("DELETE", f"/holds/{hold}", json={"reason": "It is over"}))
+    follow(api)
+    [done] = archive(tmp_path, database)
+    assert done["outcome"] == "archived"
+    [file] = done["files"]
+    assert (tmp_path / "archive" / file).is_file()
+    assert archive(tmp_path, database) == []
+    assert ok(api.get("/executions/run-1"))["logsTotal"] == 2
+    path = "/executions/run-1/logs?archived=true"
+    assert [line["message"] for line in ok(api.get(path))["data"]] == ["Long ago"] * 2
+    assert len(ok(api.get(f"{path}&text=AGO&limit=1"))["data"]) == 1
+    assert (
+        ok(api.get(f"{path}&text=never"))["data"] == ok(api.get("/executions/run-1/logs"))["data"]
+    )
+    assert api.get(f"{path}&text=").status_code == 422
+    assert "executions_archive_age_seconds" in api.get("/metrics").text
+
+
+@pytest.mark.parametrize("spoil", ["missing", "damaged", "uncounted"])
+def test_verify_names_an_archive_file_that_is_missing_or_damaged(
+    api: httpx.Client, database: str, tmp_path: Path, spoil: str
+) -> None:
+    [done] = archive(tmp_path, database)
+    [file] = done["files"]
+    follow(api)
+    assert verified(tmp_path, database) == []
+    path = tmp_path / "archive" / file
+    if spoil == "missing":
+        path.unlink()
+    elif spoil == "damaged":
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    else:
+        with psycopg.connect(database, options=session_options("executions")) as connection:
+            connection.execute("UPDATE log_archive_lines SET lines = 1")
+    assert verified(tmp_path, database) == [file]
+
+
+def test_logs_prints_archived_lines_and_those_with_a_text(
+    api: httpx.Client, database: str, tmp_path: Path
+) -> None:
+    archive(tmp_path, database)
+    ok(api.post("/executions/run-1/logs", json={"level": "info", "message": "Just now"}))
+    url = str(api.base_url).removesuffix("/").removesuffix("/api")
+    token = api.headers["authorization"].removeprefix("Bearer ")
+    where = {"EXECUTIONS_URL": url, "EXECUTIONS_TOKEN": token}
+
+    def printed(options: str) -> list[str]:
+        done = run(f"logs run-1 --json {options}", tmp_path, **where)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line)["message"] for line in done.stdout.splitlines()]
+
+    assert printed("") == ["Just now"]
+    assert printed("--archived") == ["Long ago", "Long ago", "Just now"]
+    assert printed("--archived --text just") == ["Just now"]
+    assert run("logs run-1 --follow --archived", tmp_path, **where).returncode == 2

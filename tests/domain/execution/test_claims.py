@@ -1,0 +1,215 @@
+"""Claims, leases and signs of life, decided on states alone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from domain.errors import IllegalTransition, LeaseLost, Taken
+from domain.execution.claim_events import (
+    ExecutionClaimed,
+    ExecutionRecovered,
+    ExecutionReleased,
+    ExecutionStalled,
+)
+from domain.execution.commands import (
+    AutoCheckpoint,
+    ClaimExecution,
+    HeartbeatExecution,
+    ReleaseExecution,
+    ResumeExecution,
+    StallExecution,
+    StartRetry,
+    UpdateExecution,
+    UpdateProgress,
+)
+from domain.execution.events import (
+    ExecutionCompleted,
+    ExecutionFailed,
+    ExecutionPaused,
+    ExecutionResumed,
+    ExecutionStarted,
+    ExecutionStarting,
+    ExecutionUpdated,
+    RetryScheduled,
+)
+from domain.execution.progress_events import ProgressUpdated
+from domain.execution.step_events import StepStarted
+from domain.execution.types import Status
+from domain.model import SignOfLife
+from domain.types import Assignee
+from tests.support.given import NOON, SECOND, Given, given
+from tests.support.histories import BROKEN, CHECKPOINT, CREATED, HISTORIES, PAUSED, RESULT, RUNNING
+
+LEASE = 30 * SECOND
+CLAIMED = (ExecutionClaimed(worker="w-1", lease=LEASE), ExecutionStarting(), ExecutionStarted())
+LOST = ExecutionReleased(worker="w-1", reason="lease-lost")
+CLAIM = ClaimExecution(worker="w-1", lease=LEASE)
+
+
+def claimed(**fields: object) -> Given:
+    return given(CREATED.model_copy(update=fields), *CLAIMED)
+
+
+def test_claim_takes_and_starts_a_queued_execution() -> None:
+    after = given(CREATED).when(CLAIM).then(*CLAIMED)
+    assert after.state.status is Status.RUNNING
+    assert after.state.attempts[-1].worker == "w-1"
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status is not Status.QUEUED])
+def test_claim_of_what_is_not_queued_is_refused(status: Status) -> None:
+    given(*HISTORIES[status]).when(CLAIM).refused(Taken)
+
+
+def test_claim_of_what_the_worker_did_not_ask_for_is_refused() -> None:
+    agent = Assignee(type="ai-agent", id="a-1", name="Agent")
+    queued = given(CREATED.model_copy(update={"assignee": agent}))
+    for wrong in ({"service": "another"}, {"assignee": "a-2"}):
+        queued.when(CLAIM.model_copy(update=wrong)).refused(Taken)
+    queued.when(CLAIM.model_copy(update={"service": "s-1", "assignee": "a-1"})).then(*CLAIMED)
+
+
+def test_lease_is_counted_from_the_last_sign_of_life() -> None:
+    running = claimed()
+    assert running.state.lease_until() == running.now + LEASE
+    later = running.after(9 * SECOND, ProgressUpdated(progress=5))
+    assert later.state.lease_until() == later.now + LEASE
+    heard_at = later.now + 7 * SECOND
+    assert later.state.lease_until(heard_at) == heard_at + LEASE
+    assert later.state.lease_until(NOON) == later.now + LEASE
+
+
+def test_update_and_automatic_checkpoint_are_no_signs_of_life() -> None:
+    running = claimed()
+    until = running.state.lease_until()
+    updated = running.after(SECOND, ExecutionUpdated(tags=("new",)))
+    assert updated.state.lease_until() == until
+    late = updated.after(timedelta(minutes=20)).when(AutoCheckpoint())
+    assert late.then(*late.events).state.lease_until() == until
+
+
+def test_lost_lease_releases_the_execution_to_the_queue() -> None:
+    running = claimed().happened(StepStarted(step="a"))
+    early = running.after(LEASE - SECOND).when(ReleaseExecution(worker="w-1"))
+    early.then_nothing()
+    after = running.after(LEASE).when(ReleaseExecution(worker="w-1")).then(LOST)
+    assert after.state.status is Status.QUEUED
+    assert after.state.claim is None
+    assert after.state.attempts[-1].outcome == "released"
+    assert after.state.steps["a"].status == "pending"
+    assert after.state.active_since is None
+
+
+def test_release_looks_at_the_last_heartbeat() -> None:
+    late = claimed().after(LEASE)
+    late.when(ReleaseExecution(worker="w-1", heard_at=late.now - SECOND)).then_nothing()
+
+
+def test_release_of_another_claim_does_nothing() -> None:
+    claimed().after(LEASE).when(ReleaseExecution(worker="w-2")).then_nothing()
+    given(*RUNNING).after(LEASE).when(ReleaseExecution(worker="w-1")).then_nothing()
+
+
+def test_pause_stops_the_lease_and_resuming_begins_it_anew() -> None:
+    paused = claimed().happened(CHECKPOINT, PAUSED)
+    assert paused.state.lease_until() is None
+    paused.after(10 * LEASE).when(ReleaseExecution(worker="w-1")).refused(IllegalTransition)
+    resumed = paused.after(10 * LEASE, ExecutionResumed(checkpoint="cp-1"))
+    assert resumed.state.claim == paused.state.claim
+    assert resumed.state.lease_until() == resumed.now + LEASE
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        ExecutionCompleted(success=True, result=RESULT),
+        ExecutionFailed(error=BROKEN, final=True, will_retry=False),
+        LOST,
+    ],
+)
+def test_end_of_an_attempt_ends_the_claim(end: ExecutionCompleted) -> None:
+    assert claimed().happened(end).state.claim is None
+
+
+def test_next_worker_resumes_from_the_last_checkpoint_where_the_policy_says_so() -> None:
+    released = claimed(on_lease_lost="resume").happened(CHECKPOINT, LOST)
+    second = ExecutionClaimed(worker="w-2", lease=LEASE)
+    released.when(ClaimExecution(worker="w-2", lease=LEASE)).then(
+        second, ExecutionStarting(), ExecutionResumed(checkpoint="cp-1")
+    )
+    restarting = claimed().happened(CHECKPOINT, LOST)
+    restarting.when(ClaimExecution(worker="w-2", lease=LEASE)).then(
+        second, ExecutionStarting(), ExecutionStarted()
+    )
+
+
+def test_released_execution_can_be_resumed_by_hand() -> None:
+    released = claimed().happened(CHECKPOINT, LOST)
+    after = released.when(ResumeExecution()).then(
+        ExecutionStarting(), ExecutionResumed(checkpoint="cp-1")
+    )
+    assert after.state.status is Status.RUNNING
+    assert after.state.resumed_from == "cp-1"
+    assert after.state.attempts[-1].worker is None
+    claimed().happened(LOST).when(ResumeExecution()).refused(IllegalTransition)
+    given(CREATED).when(ResumeExecution()).refused(IllegalTransition)
+
+
+def test_due_retry_of_a_claimed_execution_queues_it() -> None:
+    failed = claimed().happened(
+        ExecutionFailed(error=BROKEN, final=False, will_retry=True),
+        RetryScheduled(retry=1, max_retries=3, delay=SECOND, next_retry_at=NOON + 9 * SECOND),
+    )
+    after = failed.after(9 * SECOND).when(StartRetry())
+    queued = after.then(ExecutionReleased(worker="w-1", reason="retry"))
+    assert queued.state.status is Status.QUEUED
+    assert queued.state.next_retry_at is None
+    assert [attempt.outcome for attempt in queued.state.attempts] == ["failed"]
+
+
+def test_worker_is_compared_with_the_holder_of_the_last_attempt() -> None:
+    running = claimed()
+    running.state.require_worker("w-1")
+    running.happened(ExecutionCompleted(success=True, result=RESULT)).state.require_worker("w-1")
+    lost = running.happened(LOST)
+    taken = lost.happened(
+        ExecutionClaimed(worker="w-2", lease=LEASE), ExecutionStarting(), ExecutionStarted()
+    )
+    for state, holder in ((running.state, "w-2"), (lost.state, "w-1"), (taken.state, "w-1")):
+        with pytest.raises(LeaseLost):
+            state.require_worker(holder)
+    with pytest.raises(LeaseLost) as refused:
+        taken.state.require_worker("w-1")
+    assert refused.value.members == {"worker": "w-1", "claimedBy": "w-2"}
+
+
+def test_heartbeat_is_a_sign_of_life_and_no_event() -> None:
+    running = claimed()
+    running.when(HeartbeatExecution(worker="w-1")).then(SignOfLife(running.now))
+    running.when(HeartbeatExecution(worker="w-2")).refused(LeaseLost)
+    paused = running.happened(CHECKPOINT, ExecutionPaused(checkpoint="cp-1"))
+    paused.when(HeartbeatExecution()).then(SignOfLife(paused.now))
+
+
+def test_silent_execution_is_stalled_once_and_recovers_by_any_sign() -> None:
+    running = claimed(heartbeat_timeout=5 * SECOND)
+    running.after(4 * SECOND).when(StallExecution()).then_nothing()
+    late = running.after(5 * SECOND)
+    late.when(StallExecution(heard_at=late.now - SECOND)).then_nothing()
+    stalled = late.when(StallExecution()).then(ExecutionStalled(since=running.now))
+    assert stalled.state.stalled
+    assert stalled.state.status is Status.RUNNING
+    stalled.when(StallExecution()).then_nothing()
+    beat = stalled.when(HeartbeatExecution())
+    assert not beat.then(SignOfLife(stalled.now), ExecutionRecovered()).state.stalled
+    assert (
+        not stalled.when(UpdateProgress(progress=5)).then(ProgressUpdated(progress=5)).state.stalled
+    )
+
+
+def test_stall_ends_where_silence_is_not_watched_any_more() -> None:
+    late = claimed(heartbeat_timeout=5 * SECOND).after(5 * SECOND, ExecutionStalled(since=NOON))
+    update = late.when(UpdateExecution(heartbeat_timeout=None))
+    assert not update.then(ExecutionUpdated(heartbeat_timeout=None)).state.stalled

@@ -1,0 +1,57 @@
+"""Legal holds: of one thing each, for a reason, until they are released for another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from domain.catalog.service import Service
+from domain.errors import IllegalTransition, Invalid, UnknownReference
+from domain.retention.hold import HoldPlaced, HoldReleased, HoldStatus, PlaceHold, ReleaseHold
+from tests.support.given import Given, given
+
+SERVICE = Service("s-1", name="Outreach", provider="acme")
+PLACED = HoldPlaced(service="s-1", reason="Audit")
+
+
+def hold(*events: Any) -> Given:
+    known = given(*events, stream="hold/h-1").knowing(service__s_1=SERVICE, service__s_2=None)
+    return known.knowing(execution__e_1=SERVICE, execution__e_2=SERVICE, execution__e_3=None)
+
+
+def test_hold_of_a_service_is_active_and_says_why_and_by_whom() -> None:
+    state = hold().when(PlaceHold(service="s-1", reason="Audit")).then(PLACED).state
+    assert (state.status, state.service, state.reason, state.by) == (
+        HoldStatus.ACTIVE,
+        "s-1",
+        "Audit",
+        "tester",
+    )
+
+
+def test_hold_of_executions_names_each() -> None:
+    command = PlaceHold(executions=("e-1", "e-2"), reason="Audit")
+    hold().when(command).then(HoldPlaced(executions=("e-1", "e-2"), reason="Audit"))
+
+
+@pytest.mark.parametrize("scope", [{}, {"service": "s-1", "executions": ("e-1",)}])
+def test_hold_is_of_one_thing(scope: dict[str, Any]) -> None:
+    hold().when(PlaceHold(reason="Audit", **scope)).refused(Invalid)
+
+
+@pytest.mark.parametrize("scope", [{"service": "s-2"}, {"executions": ("e-1", "e-3")}])
+def test_hold_is_of_what_exists(scope: dict[str, Any]) -> None:
+    hold().when(PlaceHold(reason="Audit", **scope)).refused(UnknownReference)
+
+
+def test_released_hold_keeps_the_reason_and_who_released_it() -> None:
+    released = HoldReleased(reason="It is over")
+    state = hold(PLACED).when(ReleaseHold(reason="It is over")).then(released).state
+    assert (state.status, state.release.reason, state.release.by) == (
+        HoldStatus.RELEASED,
+        "It is over",
+        "tester",
+    )
+    hold(PLACED, released).when(ReleaseHold(reason="It is over")).then()
+    hold(PLACED, released).when(ReleaseHold(reason="Another")).refused(IllegalTransition)

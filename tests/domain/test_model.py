@@ -1,0 +1,28 @@
+"""States are made and changed without their constructor, and are the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from domain.execution.parts import Step
+from domain.execution.types import StepStatus
+from domain.model import aggregate_id
+
+
+def test_made_state_equals_the_constructed_one() -> None:
+    made = Step.made(id="one", name="One", status=StepStatus.RUNNING)
+    assert made == Step("one", "One", StepStatus.RUNNING)
+    assert made.evolve(name="Two") == Step("one", "Two", StepStatus.RUNNING)
+    assert Step.made(id="one", name="One").attempt == 0
+
+
+def test_made_states_share_no_members() -> None:
+    one, other = Step.made(id="one", name="One"), Step.made(id="two", name="Two")
+    one.__dict__["_kept"] = True
+    assert "_kept" not in other.__dict__
+    with pytest.raises(AttributeError):
+        one.name = "changed"  # type: ignore[misc]  # that is the claim
+
+
+def test_id_of_an_aggregate_is_what_follows_its_kind() -> None:
+    assert aggregate_id("execution/a:b") == "a:b"

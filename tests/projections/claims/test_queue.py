@@ -1,0 +1,140 @@
+"""The queue of a process is that of the log, however far the read model is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from random import Random
+from typing import Any
+
+import pytest
+
+from domain.execution.commands import (
+    CancelExecution,
+    ClaimExecution,
+    StartExecution,
+    UpdateExecution,
+)
+from domain.execution.events import ExecutionCreated
+from domain.execution.types import Status
+from domain.model import Recorded
+from domain.types import Assignee, Priority
+from domain.writer.message import Message
+from projections.claims.projection import Claims
+from projections.claims.queue import Queue, Wanted
+from projections.claims.row import RANKS
+from projections.claims.totals import claim_totals
+from tests.support.followed_log import FollowedLog
+
+pytestmark = pytest.mark.anyio
+ANY, OF_MAIL, OF_ANN = Wanted(), Wanted(service="mail"), Wanted(assignee="ann")
+ANN = Assignee(type="human", id="ann", name="Ann")
+
+
+class World(FollowedLog):
+    """With the read model of claims."""
+
+    async def queue(self, id_: str, **fields: Any) -> None:
+        given: dict[str, Any] = {
+            "order": "o",
+            "service": "s",
+            "customer": "c",
+            "provider": "p",
+            **fields,
+        }
+        async with self.store.transaction() as transaction:
+            place = transaction.position + 1
+            recorded = Recorded(
+                f"execution/{id_}", 1, place, self.now, ExecutionCreated(**given), "tester"
+            )
+            key = self.store.keyring.get_or_create(recorded.stream)
+            await transaction.append([self.store.codec.encode(recorded, key)], [], self.now)
+
+    async def first(self, queue: Queue, wanted: Wanted = ANY, number: int = 100) -> list[str]:
+        await queue.look(self.connection)
+        return (await queue.first(self.connection, {wanted: number}, {}))[wanted]
+
+
+@pytest.fixture
+async def world(database: str) -> AsyncIterator[World]:
+    async with World.opened(database, Claims()) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("followed", [True, False])
+async def test_queue_is_in_order_and_has_what_is_wanted(world: World, followed: bool) -> None:
+    queue = Queue()
+    await world.queue("a", priority=Priority.LOW)
+    await world.queue("b", service="mail")
+    await world.queue("c", assignee=ANN)
+    await world.queue("d", priority=Priority.URGENT, service="mail")
+    if followed:
+        await world.follow()
+    assert await world.first(queue) == ["d", "b", "c", "a"]
+    assert await world.first(queue, number=2) == ["d", "b"]
+    assert await world.first(queue, OF_MAIL) == ["d", "b"]
+    assert await world.first(queue, OF_ANN) == ["c"]
+
+
+async def test_queue_passes_over_what_was_handed_out(world: World) -> None:
+    queue = Queue()
+    for id_ in ("a", "b", "c"):
+        await world.queue(id_)
+    await queue.look(world.connection)
+    passed = {"a": 1, "c": 2}
+    assert await queue.first(world.connection, {ANY: 5}, passed) == {ANY: ["b"]}
+
+
+async def test_queue_says_when_only_the_read_model_can_tell(world: World) -> None:
+    queue = Queue()
+    await world.queue("a")
+    await world.queue("b")
+    await world.follow()
+    assert (await world.first(queue), queue.settled) == (["a", "b"], True)
+    urgent = UpdateExecution(priority=Priority.URGENT)
+    await world.bus.send(Message("execution/b", urgent, "tester"))
+    await queue.look(world.connection)
+    assert not queue.settled
+    await world.follow()
+    assert (await world.first(queue), queue.settled) == (["b", "a"], True)
+
+
+async def test_queue_equals_that_of_the_states_on_random_logs(world: World) -> None:
+    random, queue = Random(3), Queue()
+    ids: list[str] = []
+    for _ in range(80):
+        if not ids or random.random() < 0.5:
+            ids.append(f"e-{len(ids):03}")
+            await world.queue(ids[-1], priority=random.choice(list(Priority)))
+        else:
+            command = random.choice([StartExecution(), CancelExecution()])
+            message = Message(f"execution/{random.choice(ids)}", command, "tester")
+            outcome = world.bus.submit(message)
+            await asyncio.gather(outcome, return_exceptions=True)
+        if random.random() < 0.3:
+            await world.follow()
+        assert await world.first(queue) == await _of_states(world, ids)
+    await world.follow()
+    assert await world.first(queue) == await _of_states(world, ids)
+
+
+async def _of_states(world: World, ids: list[str]) -> list[str]:
+    states = await world.store.load_all(f"execution/{id_}" for id_ in ids)
+    queued = [
+        (-RANKS[versioned.state.priority], id_)
+        for id_ in ids
+        if (versioned := states[f"execution/{id_}"]).state.status is Status.QUEUED
+    ]
+    return [id_ for _, id_ in sorted(queued)]
+
+
+async def test_totals_count_claims_and_say_since_when_the_oldest_waits(world: World) -> None:
+    await world.queue("a", priority=Priority.URGENT)
+    began = world.now
+    await world.queue("b")
+    world.now += timedelta(minutes=1)
+    await world.bus.send(Message("execution/a", ClaimExecution(worker="w-1"), "tester"))
+    await world.queue("c", priority=Priority.URGENT)
+    await world.follow()
+    assert await claim_totals(world.connection) == (1, 0, began)

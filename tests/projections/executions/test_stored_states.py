@@ -1,0 +1,107 @@
+"""What lists show of rows: from states that are kept, and each row in spite of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+import psycopg
+import pytest
+
+from domain.damage import REPORTS
+from domain.eventlog.sessions import session_options
+from domain.execution.events import ExecutionUpdated
+from projections.executions import references, stored_states
+from projections.executions.past import PastLists
+from projections.query.ast import EVERYTHING
+from tests.projections.executions.test_references import Follows, following, worked
+from tests.support.event_writer import NOON, SECOND, Happening, completed
+
+LATER = NOON + 10_000 * SECOND
+
+
+def change(conninfo: str, *statements: str) -> None:
+    with psycopg.connect(conninfo, options=session_options("executions")) as connection:
+        for statement in statements:
+            assert connection.execute(statement.encode()).rowcount
+
+
+def damage(conninfo: str) -> None:
+    """Damage the document of `ended` and the events of `open`."""
+    with psycopg.connect(conninfo, options=session_options("executions")) as connection:
+        connection.execute("ALTER TABLE events DISABLE TRIGGER append_only")
+    change(
+        conninfo,
+        "UPDATE execution_documents SET document = set_byte(document, 20, 120) WHERE id = 'ended'",
+        "UPDATE events SET meta = 'x' WHERE originator_id = 'execution/open'",
+    )
+
+
+async def listed(on: Follows, **options: Any) -> list[dict[str, Any]]:
+    page = await on.view.find(on.connection, NOON, **options)
+    return [orjson.loads(one.document) for one in page.data]
+
+
+async def write_four(on: Follows) -> None:
+    for name in ("ended", "open", "good", "going"):
+        await on.write(*worked(name, "short"))
+    await on.write(completed("ended"), completed("good"))
+
+
+async def test_damaged_row_is_listed_as_unreadable_and_spoils_no_other(views: str) -> None:
+    async with following(views) as on:
+        await write_four(on)
+        damage(views)
+        REPORTS.forget()
+        before = REPORTS.count
+        shown = {one["$id"]: one for one in await listed(on)}
+        assert shown.keys() == {"ended", "open", "good", "going"}
+        for name in ("ended", "open"):
+            assert shown[name] == {"$type": "ServiceExecution", "$id": name, "unreadable": True}
+        assert shown["good"]["status"] == "completed"
+        assert shown["going"]["steps"][0]["name"] == "Planned"
+        assert REPORTS.count == before + 2
+
+
+async def test_damaged_row_spoils_no_list_of_the_past(views: str) -> None:
+    async with following(views) as on:
+        await write_four(on)
+        damage(views)
+        lists = PastLists(on.log.store)
+        page = await lists.find(on.connection, LATER, await lists.moment(LATER), EVERYTHING)
+        assert {one.id for one in page.data if one.damaged} == {"ended", "open"}
+        assert len(page.data) == 4
+
+
+async def test_chosen_members_leave_out_neither_id_nor_mark_of_a_damaged_row(views: str) -> None:
+    async with following(views) as on:
+        await write_four(on)
+        damage(views)
+        shown = await listed(on, choose=lambda _: b'{"status":"x"}')
+        assert [one.get("$id") for one in shown if "unreadable" in one] == ["open", "ended"]
+        assert shown.count({"status": "x"}) == 2
+
+
+async def test_state_that_a_list_has_shown_is_folded_no_more_until_it_changes(
+    views: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Sequence[str]] = []
+    folded = references.folded
+
+    async def noted(
+        connection: Any, codec: Any, versions: Mapping[str, int], known: Mapping[str, Any]
+    ) -> Any:
+        asked.append(sorted(versions))
+        return await folded(connection, codec, versions, known)
+
+    monkeypatch.setattr(stored_states, "folded", noted)
+    async with following(views) as on:
+        await on.write(*worked("a", "short"), *worked("b", "short"))
+        asked.clear()
+        first = await listed(on)
+        assert await listed(on) == first
+        await on.write(Happening("a", ExecutionUpdated(tags=("new",))))
+        assert {one["$id"]: one["tags"] for one in await listed(on)} == {"a": ["new"], "b": []}
+    asked = [streams for streams in asked if streams]
+    assert asked == [["execution/a", "execution/b"], ["execution/a"]]

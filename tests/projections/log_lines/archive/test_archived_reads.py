@@ -1,0 +1,165 @@
+"""Lines in the table and lines in files are read in one order, by the same pages and filters."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domain.errors import Damaged, Overloaded
+from domain.execution.commands.log import AppendLogLines, LogLine
+from domain.execution.types import LogLevel
+from projections.log_lines import reader
+from projections.log_lines.archive import files
+from projections.log_lines.archive import reader as archive_reader
+from projections.log_lines.archive.files import ArchiveFiles
+from projections.log_lines.archive.reader import ArchivedLines
+from projections.log_lines.model import LogFilter
+from projections.log_lines.reader import LogLinePages
+from tests.support.past_lines import DAY, NOON, PastLines
+
+pytestmark = pytest.mark.anyio
+LEVELS: tuple[LogLevel, ...] = ("debug", "info", "warn", "error")
+
+
+@pytest.fixture
+async def past(database: str, tmp_path: Path) -> AsyncIterator[PastLines]:
+    """Lines of `e-1` in three days: the first two are archived. Each may be of an hour of any day."""
+    async with PastLines.opened(database, tmp_path) as opened:
+        await opened.make_days(50)
+        await opened.begin("e-1", "e-2")
+        for day, days_later in enumerate((0, 1, 44)):
+            opened.now = NOON + days_later * DAY
+            for number in range(12):
+                hours = (number * 7 + day * 5) % 60
+                line = LogLine(
+                    level=LEVELS[number % 4],
+                    message=f"Line {day}.{number}",
+                    step="a" if number % 3 else None,
+                    timestamp=opened.now - timedelta(hours=hours),
+                )
+                for execution in ("e-1", "e-2"):
+                    await opened.send(f"execution/{execution}", AppendLogLines(lines=(line,)))
+        yield opened
+
+
+def pages_of(past: PastLines) -> LogLinePages:
+    return LogLinePages(past.store, ArchivedLines(past.retention.url, past.folder / "cache"))
+
+
+async def read(pages: LogLinePages, only: LogFilter, **how: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    cursor = None
+    while True:
+        page = await pages.read("e-1", only, cursor=cursor, archived=True, **how)
+        assert len(page.data) <= how.get("limit", 50)
+        found += page.data
+        if (cursor := page.next_cursor) is None:
+            return found
+
+
+FILTERS = [
+    LogFilter(),
+    LogFilter(level=["warn", "error"]),
+    LogFilter(step="a"),
+    LogFilter(since=NOON - 30 * timedelta(hours=1), until=NOON + 10 * timedelta(hours=1)),
+    LogFilter(text="LINE 1."),
+    LogFilter(text="no such"),
+]
+
+
+@pytest.mark.parametrize("descending", [False, True])
+async def test_archived_pages_are_those_of_the_table_before(
+    past: PastLines, *, descending: bool
+) -> None:
+    pages = pages_of(past)
+    before = [await read(pages, only, descending=descending) for only in FILTERS]
+    assert [len(lines) for lines in before][:2] == [36, 18]
+    assert len(before[4]) == 12
+    assert [day.outcome for day in await past.archive(0) if day.lines] == ["archived"] * 2
+    for limit in (1, 7, 50):
+        after = [await read(pages, only, descending=descending, limit=limit) for only in FILTERS]
+        assert after == before
+
+
+async def test_count_of_all_lines_has_archived_ones_and_the_latest_do_not(past: PastLines) -> None:
+    pages = pages_of(past)
+    whole, total = await pages.latest("e-1")
+    await past.archive(0)
+    latest, after = await pages.latest("e-1")
+    assert (len(whole), total, len(latest), after) == (36, 36, 12, 36)
+    assert (await pages.latest("e-1", 5))[1] == 36
+    past.now += 40 * DAY
+    await past.archive(0)
+    assert (await pages.latest("e-1")) == ([], 36)
+
+
+async def test_search_opens_so_many_lines_and_goes_on_at_its_cursor(
+    past: PastLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "SEARCHED", 10)
+    monkeypatch.setattr(reader, "SEARCHED_AT_ONCE", 5)
+    page = await pages_of(past).read("e-1", LogFilter(text="no such"), limit=5)
+    assert page.data == []
+    assert page.next_cursor is not None
+    assert await read(pages_of(past), LogFilter(text="no such"), limit=5) == []
+    found = await read(pages_of(past), LogFilter(text="line 2."), limit=5)
+    assert len(found) == 12
+
+
+async def test_file_is_compared_with_its_digest_once(
+    past: PastLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await past.archive(0)
+    pages = pages_of(past)
+    before = await read(pages, LogFilter())
+    with monkeypatch.context() as patched:
+        patched.setattr(ArchiveFiles, "fetch", None)  # would be called
+        assert await read(pages, LogFilter()) == before
+    for file in past.files():
+        (past.folder / "archive" / file).write_bytes(b"PAR1")
+    with pytest.raises(Damaged):
+        await read(pages, LogFilter())
+
+
+async def test_files_of_a_bucket_are_copied_once_and_the_oldest_copies_dropped(
+    past: PastLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bucket is the folder, read as through an object store."""
+    await past.archive(0)
+    cache = past.folder / "cache"
+    archived = ArchivedLines(past.retention.url, cache)
+    bucket = archived._files
+    bucket._store()  # opened while it is a folder
+    bucket._folder = None
+    pages = LogLinePages(past.store, archived)
+    assert len(await read(pages, LogFilter())) == 36
+    assert len(list(cache.glob("*.parquet"))) == 2
+    monkeypatch.setattr(archive_reader, "CACHED", 1)
+    archived._paths.clear()
+    for copy in cache.glob("*.parquet"):
+        copy.unlink()
+    assert len(await read(pages, LogFilter())) == 36
+    assert len(list(cache.iterdir())) == 1
+    archived._paths.clear()
+    for copy in cache.glob("*.parquet"):
+        copy.unlink()
+    monkeypatch.setattr(bucket, "_store", lambda: 1 / 0)
+    with pytest.raises(Overloaded):
+        await read(pages, LogFilter())
+
+
+async def test_archived_lines_without_the_libraries_are_refused_and_others_are_not(
+    past: PastLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await past.archive(0)
+    monkeypatch.setattr(files, "LIBRARIES", ("no_such_library",))
+    with pytest.raises(Damaged, match="extra"):
+        await read(pages_of(past), LogFilter())
+    assert len((await pages_of(past).read("e-1")).data) == 12
+    past.now += 40 * DAY
+    assert await past.archiver().archive() == []
+    assert await past.query("SELECT count(*) FROM log_lines") == [(24,)]

@@ -1,0 +1,190 @@
+"""Leases are lost and silences marked when they are over, and never before anybody could be heard."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from domain.execution.commands import (
+    CancelExecution,
+    ClaimExecution,
+    CompleteExecution,
+    HeartbeatExecution,
+    PauseExecution,
+    ResumeExecution,
+    UpdateProgress,
+)
+from domain.execution.events import ExecutionCreated
+from domain.execution.state import Execution
+from domain.model import Command, Recorded
+from domain.writer.message import Message
+from projections.claims.projection import Claims
+from tests.support.followed_log import SCHEMA, FollowedLog
+from workers.leases import LeaseWorker
+
+pytestmark = pytest.mark.anyio
+SECOND = timedelta(seconds=1)
+LEASE = 30 * SECOND
+
+
+class World(FollowedLog):
+    """With the read model of claims; the time that passes and the time of day go on together."""
+
+    passed = 0.0
+
+    async def queue(self, id_: str, **fields: Any) -> None:
+        created = ExecutionCreated(order="o", service="s", customer="c", provider="p", **fields)
+        async with self.store.transaction() as transaction:
+            place = transaction.position + 1
+            recorded = Recorded(f"execution/{id_}", 1, place, self.now, created, "tester")
+            row = self.store.codec.encode(
+                recorded, self.store.keyring.get_or_create(recorded.stream)
+            )
+            await transaction.append([row], [], self.now)
+
+    async def claim(self, id_: str, worker: str = "w-1") -> None:
+        await self.tell(id_, ClaimExecution(worker=worker, lease=LEASE))
+
+    async def tell(self, id_: str, command: Command[Execution]) -> None:
+        await self.bus.send(Message(f"execution/{id_}", command, "tester"))
+
+    def worker(self) -> LeaseWorker:
+        made = LeaseWorker(
+            self.guarded_writer,
+            self.store,
+            "",
+            SCHEMA,
+            clock=lambda: self.now,
+            steady=lambda: self.passed,
+        )
+        made.take_over()
+        return made
+
+    async def look(self, worker: LeaseWorker, after: timedelta = timedelta()) -> None:
+        """Let time pass, and look what is over then."""
+        self.now += after
+        self.passed += after.total_seconds()
+        await self.follow()
+        await worker.look(self.connection)
+        await self.follow()
+
+    async def types(self, id_: str) -> list[str]:
+        rows = await self.store.history(f"execution/{id_}")
+        return [row.type.removeprefix("execution.") for row in rows]
+
+
+@pytest.fixture
+async def world(database: str) -> AsyncIterator[World]:
+    async with World.opened(database, Claims()) as opened:
+        yield opened
+
+
+async def test_lost_lease_is_released_once_and_in_time(world: World) -> None:
+    worker = world.worker()
+    await world.queue("e")
+    await world.claim("e")
+    await world.look(worker, LEASE - SECOND)
+    assert (await world.types("e"))[-1] == "started"
+    await world.look(worker, SECOND)
+    await world.look(worker, 10 * LEASE)
+    assert (await world.types("e"))[1:] == ["claimed", "starting", "started", "released"]
+    last = (await world.store.history("execution/e"))[-1]
+    assert '{"by":"system","correlation":"lease"' in last.meta
+
+
+@pytest.mark.parametrize("sign", [HeartbeatExecution(), UpdateProgress(progress=5)])
+async def test_sign_of_life_keeps_the_lease(world: World, sign: Command[Execution]) -> None:
+    worker = world.worker()
+    await world.queue("e")
+    await world.claim("e")
+    await world.look(worker, 20 * SECOND)
+    await world.tell("e", sign)
+    await world.look(worker, LEASE - SECOND)
+    assert "released" not in await world.types("e")
+    await world.look(worker, SECOND)
+    assert (await world.types("e"))[-1] == "released"
+
+
+async def test_paused_and_ended_executions_lose_nothing(world: World) -> None:
+    worker = world.worker()
+    for id_, command in (
+        ("paused", PauseExecution()),
+        ("ended", CompleteExecution(success=True, output=None, summary="")),
+        ("cancelled", CancelExecution()),
+    ):
+        await world.queue(id_)
+        await world.claim(id_)
+        await world.tell(id_, command)
+    await world.look(worker, 10 * LEASE)
+    for id_ in ("paused", "ended", "cancelled"):
+        assert "released" not in await world.types(id_)
+    await world.tell("paused", ResumeExecution())
+    await world.look(worker, LEASE - SECOND)
+    assert (await world.types("paused"))[-1] == "resumed"
+    await world.look(worker, SECOND)
+    assert (await world.types("paused"))[-1] == "released"
+
+
+async def test_silence_counts_from_the_take_over_of_the_worker(world: World) -> None:
+    await world.queue("e")
+    await world.claim("e")
+    world.now += 10 * LEASE  # nobody could be heard
+    worker = world.worker()
+    await world.look(worker)
+    await world.look(worker, LEASE - SECOND)
+    assert (await world.types("e"))[-1] == "started"
+    await world.look(worker, SECOND)
+    assert (await world.types("e"))[-1] == "released"
+
+
+async def test_leap_of_the_clock_releases_and_stalls_nothing_early(world: World) -> None:
+    worker = world.worker()
+    await world.queue("e", heartbeat_timeout=10 * SECOND)
+    await world.claim("e")
+    await world.look(worker, SECOND)
+    world.now += timedelta(minutes=50)  # of which nothing has passed
+    await world.look(worker)
+    await world.look(worker, 9 * SECOND)
+    assert (await world.types("e"))[-1] == "started"
+    await world.look(worker, SECOND)
+    assert (await world.types("e"))[-1] == "stalled"
+    await world.look(worker, 20 * SECOND)
+    assert (await world.types("e"))[-1] == "released"
+
+
+async def test_silence_is_marked_again_after_each_recovery(world: World) -> None:
+    worker = world.worker()
+    await world.begin("e", heartbeat_timeout=10 * SECOND)
+    for _ in range(2):
+        await world.look(worker, 10 * SECOND)
+        await world.look(worker, 10 * SECOND)
+        assert (await world.types("e"))[-1] == "stalled"
+        await world.tell("e", HeartbeatExecution())
+        assert (await world.types("e"))[-1] == "recovered"
+    assert (await world.types("e")).count("stalled") == 2
+
+
+async def test_two_workers_release_once(world: World) -> None:
+    one, other = world.worker(), world.worker()
+    await world.queue("e")
+    await world.claim("e")
+    world.now += LEASE
+    world.passed += LEASE.total_seconds()
+    await world.follow()
+    await one.look(world.connection)
+    await other.look(world.connection)  # the read model has seen nothing of it yet
+    assert (await world.types("e")).count("released") == 1
+
+
+async def test_heartbeats_of_what_has_ended_are_forgotten(world: World) -> None:
+    worker = world.worker()
+    for id_ in ("ended", "running"):
+        await world.begin(id_)
+        await world.tell(id_, HeartbeatExecution())
+    await world.tell("ended", CancelExecution())
+    await world.look(worker, timedelta(days=2))
+    rows = await (await world.connection.execute("SELECT execution FROM heartbeats")).fetchall()
+    assert rows == [("running",)]

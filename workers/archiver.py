@@ -1,0 +1,256 @@
+"""Moves the log lines of past days from the table into the archive, and makes partitions for days to come.
+
+For each day: its lines are written to files, each is read back and compared with the table, and recorded
+in the event log. Only then do they leave the table, in one transaction with the rows that say where they
+are now. So readers see each line once, and whoever goes on after a crash begins with the first step that
+was not done. A legal hold keeps a day until the last moment: no hold can be placed while it leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+
+from domain.errors import DomainError
+from domain.eventlog.connection.timeouts import OUTAGES
+from domain.eventlog.setup.log_lines import MAKE_DAYS
+from domain.eventlog.store import Store
+from domain.retention.archived_day import ArchivedDay, ArchiveFile, ArchiveLogs
+from domain.supervisor import cancel, supervise
+from domain.writer.guarded_writer import GuardedWriter
+from domain.writer.message import Message
+from projections.log_lines.archive import days as table
+from projections.log_lines.archive.days import Changed, Day
+from projections.log_lines.archive.export import Exporter
+from projections.log_lines.archive.files import ArchiveFailed, ArchiveFiles, is_installed
+from projections.log_lines.archive.holds import BUSY, Checked, holds_of, placed_since
+from workers.ownership import ownership
+
+ACTOR = "system"
+EVERY, AGAIN = 3600.0, 30.0
+"""Seconds between two looks for days that are past, and where one waits for something."""
+AT_LENGTH = "SET statement_timeout = '30min'; SET idle_in_transaction_session_timeout = '30min'"
+"""For the connection of the owner: it reads whole days, and waits for files."""
+BRIEFLY = "SET LOCAL lock_timeout = '100ms'"
+"""To wait for the table: whoever comes later, writers too, waits behind."""
+TRIES, PAUSE = 20, 2.0
+"""How often a partition is tried to be dropped at a moment when nobody else has the table or the log,
+and at most how many seconds lie between two tries.
+"""
+FAILURES = (ArchiveFailed, DomainError, OSError, psycopg.Error)
+
+log = structlog.get_logger()
+Outcome = Literal["archived", "due", "on hold", "waiting", "failed"]
+
+
+@dataclass(slots=True)
+class DayReport:
+    """What became of a day, or would: its lines, its files, the holds that keep it, or why it failed."""
+
+    day: date
+    outcome: Outcome = "due"
+    lines: int = 0
+    files: list[str] = field(default_factory=list)
+    bytes: int = 0
+    holds: dict[str, int] = field(default_factory=dict)
+    """Each hold, and how many executions it keeps."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Where archived lines go, and for how many days they stay in the table; `work` is for files on
+    their way.
+    """
+
+    url: str
+    days: int
+    work: Path
+
+    def first_kept(self, now: datetime) -> date:
+        """The first day that stays in the table."""
+        return now.date() - timedelta(days=self.days)
+
+
+class Archiver:
+    """Archives what is past, one process at a time."""
+
+    def __init__(
+        self,
+        writer: GuardedWriter,
+        store: Store,
+        conninfo: str,
+        schema: str,
+        retention: Retention,
+        *,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._writer = writer
+        self._store = store
+        self._conninfo = conninfo
+        self._schema = schema
+        self._retention = retention
+        self._clock = clock
+        files = ArchiveFiles(retention.url)
+        self._exporter = Exporter(conninfo, schema, files, retention.work)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Look for what is past, now and then."""
+        work = supervise("archive", self._look_often, OUTAGES)
+        self._task = asyncio.create_task(work, name="archive")
+
+    async def stop(self) -> None:
+        """Stop; what was begun goes on with the next owner."""
+        if self._task is not None:
+            await cancel(self._task)
+
+    async def _look_often(self) -> None:
+        if not is_installed():
+            log.warning("log lines are not archived", reason="executions[archive] is not installed")
+        while True:
+            reports = await self.archive()
+            waits = any(report.outcome == "waiting" for report in reports)
+            await asyncio.sleep(AGAIN if waits else EVERY)
+
+    async def archive(
+        self, *, dry_run: bool = False, patience: float | None = None
+    ) -> list[DayReport]:
+        """Archive the days that are past, the oldest first, or only say what would become of them.
+
+        Raises:
+            TimeoutError: for so many seconds another process has been archiving.
+        """
+        async with AsyncExitStack() as stack:
+            async with asyncio.timeout(patience):
+                connection = await stack.enter_async_context(
+                    ownership(self._conninfo, self._schema, "archive")
+                )
+            await connection.execute(AT_LENGTH)
+            now = self._clock()
+            if not dry_run:
+                await asyncio.to_thread(shutil.rmtree, self._retention.work, ignore_errors=True)
+                await self._make_days(connection, now.date())
+            past = await table.days_before(connection, self._retention.first_kept(now))
+            if not (dry_run or is_installed()):
+                return []
+            return [await self._report(connection, day, dry_run=dry_run) for day in past]
+
+    async def _make_days(self, connection: AsyncConnection, today: date) -> None:
+        """Partitions of the days to come, which there is a week for; and that of before goes once it is
+        empty.
+        """
+        try:
+            async with connection.transaction():
+                await connection.execute(BRIEFLY)
+                await connection.execute(MAKE_DAYS, (today,))
+                await table.drop_former(connection)
+        except BUSY:
+            log.info("partitions are made later", reason="others were using the table")
+
+    async def _report(self, connection: AsyncConnection, day: Day, *, dry_run: bool) -> DayReport:
+        report = DayReport(day.day)
+        try:
+            report.lines = await table.count_lines(connection, day)
+            checked = await holds_of(connection, self._store, day)
+            report.holds = {each.hold: each.executions for each in checked.holds}
+            if checked.unknown:
+                report.outcome, report.reason = "waiting", checked.unknown
+            elif checked.holds:
+                report.outcome = "on hold"
+            elif not dry_run:
+                await self._move(connection, day, checked, report)
+        except FAILURES as error:
+            if connection.broken:
+                raise
+            report.outcome, report.reason = "failed", str(error)
+            log.error("log lines cannot be archived", day=str(day.day), reason=str(error))
+        return report
+
+    async def _move(
+        self, connection: AsyncConnection, day: Day, checked: Checked, report: DayReport
+    ) -> None:
+        files = await self._written(connection, day)
+        if why := await self._taken_out(connection, day, files, checked):
+            report.outcome, report.reason = "waiting", why
+            return
+        report.outcome = "archived"
+        report.files = [file.file for file in files]
+        report.bytes = sum(file.bytes for file in files)
+        if report.lines:
+            log.info("log lines archived", day=str(day.day), lines=report.lines, bytes=report.bytes)
+
+    async def _written(self, connection: AsyncConnection, day: Day) -> list[ArchiveFile]:
+        """Files with all lines that the table has of a day, each of them recorded."""
+        stream = f"archive/{day.day}"
+        versioned = await self._store.load(stream)
+        state: ArchivedDay | None = versioned and versioned.state
+        live = await table.live_files(connection, day)
+        recorded = (
+            {file.first: file for file in state.files if file.file not in live} if state else {}
+        )
+        files: list[ArchiveFile] = []
+        after = 0
+        while (first := await table.next_line(connection, day, after)) is not None:
+            file = recorded.get(first)
+            if file is None or not await self._in_thread(self._exporter.has_lines, day, file):
+                file = await self._in_thread(self._exporter.export, day, after)
+                command = ArchiveLogs(**vars(file))
+                await self._writer.send(Message(stream, command, ACTOR, correlation="archive"))
+            files.append(file)
+            after = file.last
+        return files
+
+    @staticmethod
+    async def _in_thread(work: Callable[..., Any], *values: Any) -> Any:
+        return await asyncio.to_thread(partial(work, *values))
+
+    async def _taken_out(
+        self, connection: AsyncConnection, day: Day, files: list[ArchiveFile], checked: Checked
+    ) -> str:
+        """Take the lines out of the table; why not, where they are still there."""
+        try:
+            async with connection.transaction():
+                await table.keep_files(connection, day, files, self._clock())
+                await _drop_unless_held(connection, day, checked.position)
+        except Changed:
+            return "a hold was placed, or a line came, meanwhile"
+        except BUSY:
+            return "others were using the table"
+        return ""
+
+
+async def _drop_unless_held(connection: AsyncConnection, day: Day, position: int) -> None:
+    """Drop the partition of a day, in a transaction, at a moment when nobody writes.
+
+    Writers lock the log before the table or after it, so to wait for both could wait for ever: this
+    waits for the table, tries the log, and lets go of both where it is busy.
+
+    Raises:
+        Changed: a hold was placed after a position.
+        LockNotAvailable: there was no such moment.
+    """
+    await connection.execute(BRIEFLY)
+    for tried in range(1, TRIES + 1):
+        try:
+            async with connection.transaction():
+                await table.drop(connection, day)
+                if await placed_since(connection, position):
+                    raise Changed
+            return
+        except BUSY:
+            if tried == TRIES:
+                raise
+            await asyncio.sleep(random.uniform(0, PAUSE))  # noqa: S311 - no secret

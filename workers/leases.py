@@ -1,0 +1,163 @@
+"""Releases executions whose workers have lost their leases, and marks those that are silent for too long.
+
+The read model says whose status was given so long ago that the one or the other may be; whether it is,
+the last event and the last heartbeat say, which are looked up here. Then a command is sent that checks
+for itself. One process at a time looks, the one that holds an advisory lock.
+
+Nobody could be heard while no server ran, or before the clock leapt: so no silence counts that began before
+this process became the owner, or before a leap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import structlog
+from psycopg import AsyncConnection
+
+from domain.errors import OutcomeUnknown, Overloaded
+from domain.eventlog.connection.timeouts import OUTAGES
+from domain.eventlog.store import Store
+from domain.execution.commands import ReleaseExecution, StallExecution
+from domain.execution.state import Execution
+from domain.model import Command
+from domain.supervisor import cancel, supervise
+from domain.writer.guarded_writer import GuardedWriter
+from domain.writer.message import Message
+from projections.claims.silent import Silent, forget_ended, lag, silent
+from workers.ownership import ownership
+
+ACTOR = "system"
+POLL = 1.0
+"""Seconds between two looks: a lease is lost, and a stall is marked, so much late at most."""
+AT_ONCE = 200
+FARTHEST_BEHIND = 10_000
+"""Events that the read model may be behind."""
+SETTLES = timedelta(seconds=2)
+"""Time in which the read model sees what a command has led to."""
+LEAP = timedelta(seconds=1)
+"""By how much more time of day than time must have passed between two looks for it to be a leap."""
+CLEAN_EVERY, KEPT = timedelta(hours=1), timedelta(days=1)
+
+log = structlog.get_logger()
+
+
+class Due(NamedTuple):
+    """What is to be said of an execution now, if anything, and when to look at it again."""
+
+    command: Command[Any] | None
+    again_at: datetime
+
+
+class LeaseWorker:
+    """Looks after leases and silences, as long as it owns those of its log."""
+
+    def __init__(
+        self,
+        writer: GuardedWriter,
+        store: Store,
+        conninfo: str,
+        schema: str,
+        *,
+        clock: Callable[[], datetime],
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._writer = writer
+        self._store = store
+        self._conninfo = conninfo
+        self._schema = schema
+        self._clock = clock
+        self._steady = steady
+        self._looks_again: dict[str, datetime] = {}
+        self._counts_from = self._clean_at = datetime.fromtimestamp(0, UTC)
+        self._looked = self._clock(), self._steady()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to stand by, and to look once this process is the owner."""
+        work = supervise("leases", self._own_and_look, OUTAGES)
+        self._task = asyncio.create_task(work, name="leases")
+
+    async def stop(self) -> None:
+        """Look no more."""
+        if self._task is not None:
+            await cancel(self._task)
+
+    async def _own_and_look(self) -> None:
+        async with ownership(self._conninfo, self._schema, "leases") as connection:
+            log.info("leases are looked after by this process")
+            self.take_over()
+            while True:
+                sent = await self.look(connection)
+                await asyncio.sleep(0 if sent >= AT_ONCE else POLL)
+
+    def take_over(self) -> None:
+        """Silence counts from now on: who is to be heard could not be for an unknown time."""
+        self._looks_again.clear()
+        self._counts_from = self._clock()
+        self._looked = self._counts_from, self._steady()
+
+    async def look(self, connection: AsyncConnection) -> int:
+        """Send what is due now, for about `AT_ONCE` executions at most; how many were looked at."""
+        now = self._now()
+        self._looks_again = {key: at for key, at in self._looks_again.items() if at > now}
+        found = await silent(connection, now, AT_ONCE + len(self._looks_again))
+        fresh = [one for one in found if one.execution not in self._looks_again]
+        if now >= self._clean_at:
+            self._clean_at = now + CLEAN_EVERY
+            if not await lag(connection):
+                await forget_ended(connection, now - KEPT)
+        if not fresh or await lag(connection) > FARTHEST_BEHIND:
+            return 0
+        states = await self._store.load_all(f"execution/{one.execution}" for one in fresh)
+        messages = []
+        for one in fresh:
+            stream = f"execution/{one.execution}"
+            due = self._due(states[stream].state, one, now) if stream in states else None
+            self._looks_again[one.execution] = due.again_at if due else now + SETTLES
+            if due and due.command:
+                messages.append(Message(stream, due.command, ACTOR, correlation="lease"))
+        await self._send(messages)
+        return len(fresh)
+
+    def _now(self) -> datetime:
+        """The time of day; a leap of it counts as a sign of life of everybody."""
+        now, steady = self._clock(), self._steady()
+        passed = timedelta(seconds=steady - self._looked[1])
+        if now - self._looked[0] > passed + LEAP:
+            log.warning("the clock leapt: leases begin anew")
+            self._counts_from = now
+            self._looks_again.clear()
+        self._looked = now, steady
+        return now
+
+    def _due(self, execution: Execution, one: Silent, now: datetime) -> Due:
+        heard_at = one.heard_at
+        counts_from = max(heard_at or self._counts_from, self._counts_from)
+        lost_at, stalls_at = execution.lease_until(counts_from), execution.stalls_at(counts_from)
+        if lost_at is not None and execution.claim is not None and lost_at <= now:
+            worker = execution.claim.worker
+            return Due(ReleaseExecution(worker=worker, heard_at=heard_at), now + SETTLES)
+        command, silence = None, execution.heartbeat_timeout
+        if stalls_at is not None and silence is not None and stalls_at <= now:
+            command = None if execution.stalled else StallExecution(heard_at=heard_at)
+            stalls_at = now + silence
+        again_at = min(filter(None, (lost_at, stalls_at)), default=now + SETTLES)
+        return Due(command, again_at)
+
+    async def _send(self, messages: Sequence[Message]) -> None:
+        if not messages:
+            return
+        try:
+            outcomes = await self._writer.send_all(messages)
+        except (Overloaded, OutcomeUnknown):
+            return  # they are due still, and looked at again
+        for message, outcome in zip(messages, outcomes, strict=True):
+            if outcome.refused is not None:
+                log.debug("nothing to do", stream=message.stream, reason=str(outcome.refused))
+            elif isinstance(message.command, ReleaseExecution):
+                log.info("a lease was lost", stream=message.stream, worker=message.command.worker)
