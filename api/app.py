@@ -23,10 +23,10 @@ from api.routes import (
     log_lines,
     steps,
     streams,
-    webhooks,
 )
 from api.routes.engine import claims, inbox, jobs
 from api.routes.log_streams import LogLineStreams
+from api.routes.webhooks import rows as webhooks
 from api.system import System, running
 from api.web import headers as request_headers
 from api.web.admission import refusal
@@ -50,7 +50,12 @@ def operations(system: System) -> tuple[Operation, ...]:
     consistency = Consistency(system.store, system.positions, system.hub.of_log)
     reader = StateReader(system.history, consistency, system.clock)
     command_handlers = commands.CommandHandlers(
-        system.bus, system.store, system.history, new_id=new_id, clock=system.clock
+        system.bus,
+        system.store,
+        system.history,
+        system.webhooks.plans,
+        new_id=new_id,
+        clock=system.clock,
     )
     event_streams = EventStreams(system.stream_requests)
     catalog_handlers = _catalog(system, consistency)
@@ -69,7 +74,7 @@ def operations(system: System) -> tuple[Operation, ...]:
             executions.ExecutionHandlers(reader, system.store, system.logs, consistency)
         ),
         *steps.routes(steps.StepHandlers(reader)),
-        *webhooks.routes(webhooks.WebhookHandlers(reader, system.store)),
+        *_webhooks(system, reader, consistency),
         *history.routes(
             history.HistoryHandlers(system.history, reader, consistency, event_streams)
         ),
@@ -88,7 +93,24 @@ def _lists(system: System, consistency: Consistency) -> execution_lists.ListHand
 
 
 def _batches(system: System) -> command_batch.BatchHandlers:
-    return command_batch.BatchHandlers(system.bus, system.store, new_id=new_id, clock=system.clock)
+    return command_batch.BatchHandlers(
+        system.bus, system.store, system.webhooks.plans, new_id=new_id, clock=system.clock
+    )
+
+
+def _webhooks(
+    system: System, reader: StateReader, consistency: Consistency
+) -> tuple[Operation, ...]:
+    return webhooks.routes(
+        system.bus,
+        system.store,
+        reader,
+        consistency,
+        vetting=system.webhooks.plans.vetting,
+        client=system.webhooks.client,
+        new_id=new_id,
+        clock=system.clock,
+    )
 
 
 def _log_lines(system: System, consistency: Consistency) -> log_lines.LogLineHandlers:

@@ -15,6 +15,7 @@ from api.streaming.hub import Hub
 from api.streaming.log.loader import Loader
 from api.streaming.log.tail import Tail
 from api.web.body import Bodies
+from api.web.input.webhook_plans import WebhookParts
 from api.web.streams.stream_request import StreamRequests
 from domain import registry
 from domain.eventlog.encryption import Vault
@@ -64,6 +65,7 @@ class System:
     log_stream: LogLineReader
     log_news: LogLineNotifier
     progress: Progress
+    webhooks: WebhookParts
 
 
 def has_log(conninfo: str, schema: str) -> bool:
@@ -124,6 +126,7 @@ def build(
         log_stream=LogLineReader(store),
         log_news=log_news,
         progress=Progress(store, [view.name for view in views]),
+        webhooks=WebhookParts.of(settings.webhook_allow, store),
     )
 
 
@@ -152,6 +155,7 @@ async def running(system: System) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        await system.webhooks.client.close()
         for part in reversed(parts):
             await part.stop()
         await system.store.close()

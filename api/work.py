@@ -69,10 +69,11 @@ async def working(
     clock = Clock()
     writer = GuardedWriter(store, clock, new_id, random.random)
     client = HttpClient(networks(webhook_allow))
+    receiver = Receiver(store, client)
     parts: list[Part] = [
         *(listener, runner, TimerWorker(writer, conninfo, schema, clock)),
         LeaseWorker(writer, store, conninfo, schema, clock=clock),
-        WebhookWorker(Receiver(store, client), conninfo, schema, clock, random.random),
+        WebhookWorker(receiver, store, writer, conninfo, clock=clock, chance=random.random),
         JobWorker(
             writer, store, Executions(store.codec), Catalog(store.codec), conninfo, clock=clock
         ),

@@ -4,12 +4,17 @@ works costs while nothing does.
 
 from __future__ import annotations
 
-from bench import engine_claims, engine_logs, engine_timers
+from bench import engine_claims, engine_logs, engine_timers, engine_webhooks
 from bench.figures import Report
 from bench.plan import Plan
 from bench.stand import Stand
 
-PARTS = (engine_timers.measure, engine_claims.measure, engine_logs.measure)
+PARTS = (
+    engine_timers.measure,
+    engine_claims.measure,
+    engine_logs.measure,
+    engine_webhooks.measure,
+)
 
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:

@@ -93,6 +93,7 @@ class Stand:
             "DATABASE_URL": conninfo,
             "ADMIN_TOKEN": self.token,
             "LOG_LEVEL": "warning",
+            "WEBHOOK_ALLOW": "127.0.0.0/8",
         }
         return {**os.environ, **{f"EXECUTIONS_{name}": value for name, value in given.items()}}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from domain.catalog import order, service, user, workflow
+from domain.catalog import order, service, user, webhook, webhook_commands, workflow
 from domain.catalog.confirm_order import ConfirmOrder
 from domain.eventlog.codec import Codec
 from domain.execution import commands, events
@@ -22,6 +22,7 @@ STATES: dict[str, type[Aggregate]] = {
     "job": job.Job,
     "hold": hold.Hold,
     "archive": archived_day.ArchivedDay,
+    "webhook": webhook.Hook,
 }
 """Each state by the kind of its stream: the part of its name before the slash."""
 EVENTS: tuple[type[Event], ...] = (
@@ -33,6 +34,7 @@ EVENTS: tuple[type[Event], ...] = (
     *job.EVENTS,
     *hold.EVENTS,
     *archived_day.EVENTS,
+    *webhook.EVENTS,
 )
 COMMANDS: dict[str, dict[str, type[Command[Any]]]] = {
     "execution": {**commands.COMMANDS},
@@ -42,6 +44,7 @@ COMMANDS: dict[str, dict[str, type[Command[Any]]]] = {
     "user": {**user.COMMANDS},
     "job": {**job.COMMANDS},
     "hold": {**hold.COMMANDS},
+    "webhook": {**webhook_commands.COMMANDS},
 }
 """What clients may send, by kind of stream and by word."""
 

@@ -15,6 +15,7 @@ class Right(StrEnum):
     WRITE_CATALOG = "catalog.write"
     READ_EVENTS = "events.read"
     READ_ANALYTICS = "analytics.read"
+    MANAGE_WEBHOOKS = "webhooks.manage"
     OPERATE = "operate"
     IMPORT = "import"
 

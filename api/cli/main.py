@@ -14,6 +14,7 @@ from api.cli.client.replay import replay_command
 from api.cli.client.tail import tail_command
 from api.cli.confirm_clock import confirm_clock_command
 from api.cli.engine.timers import timers_command
+from api.cli.engine.webhooks import webhooks_command
 from api.cli.options import DATA_DIR
 from api.settings import Settings, SetupError, read, unknown
 
@@ -216,3 +217,4 @@ main.add_command(logs_command)
 main.add_command(replay_command)
 main.add_command(tail_command)
 main.add_command(timers_command)
+main.add_command(webhooks_command)

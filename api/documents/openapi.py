@@ -20,6 +20,7 @@ PATH_PARTS: Mapping[str, Any] = {
     "id": {"type": "string", "pattern": f"^{ID.pattern}$"},
     "step": {"type": "string", "minLength": 1, "maxLength": 255},
     "webhook": {"type": "string", "minLength": 1, "maxLength": 255},
+    "position": {"type": "string", "pattern": "^[0-9]{1,18}$"},
     "code": {"type": "string"},
 }
 IF_MATCH = r'^(\*|(W/)?"[0-9]{1,18}(-[a-z0-9-]*)?"(, *(W/)?"[0-9]{1,18}(-[a-z0-9-]*)?")*)$'

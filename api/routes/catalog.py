@@ -75,7 +75,7 @@ class CatalogHandlers:
             if is_dry_run(request):
                 return await dry_run_answer(self._bus, message)
             answer = await self._bus.send(message)  # a replayed one has the id made at first
-            return _answered(answer, f"{KINDS[kind].path}/{answer.versioned.state.id}")
+            return answered(answer, f"{KINDS[kind].path}/{answer.versioned.state.id}")
 
         return handle
 
@@ -131,7 +131,7 @@ class CatalogHandlers:
         if is_dry_run(request):
             return await dry_run_answer(self._bus, message)
         answer = await self._bus.send(message)
-        return _answered(answer, f"executions/{answer.versioned.state.execution}")
+        return answered(answer, f"executions/{answer.versioned.state.execution}")
 
     async def cancel(self, request: Request) -> ASGIApp:
         """Cancel an order; its executions are untouched."""
@@ -139,17 +139,18 @@ class CatalogHandlers:
         if is_dry_run(request):
             return await dry_run_answer(self._bus, message)
         answer = await self._bus.send(message)
-        return _answered(answer, f"orders/{request.path['id']}")
+        return answered(answer, f"orders/{request.path['id']}")
 
     async def release(self, request: Request) -> ASGIApp:
         """Release a hold; it is shown on, with the reason and who released it."""
         message = request.message(f"hold/{request.path['id']}", parsed(ReleaseHold, request.body))
         if is_dry_run(request):
             return await dry_run_answer(self._bus, message)
-        return _answered(await self._bus.send(message), f"holds/{request.path['id']}")
+        return answered(await self._bus.send(message), f"holds/{request.path['id']}")
 
 
-def _answered(answer: Answer, location: str) -> ASGIApp:
+def answered(answer: Answer, location: str, more: Mapping[str, object] | None = None) -> ASGIApp:
+    """The answer to a command to an entry, which is at a location: the entry, and `more` members."""
     versioned = answer.versioned
     headers = {
         "etag": f'"{versioned.version}"',
@@ -158,7 +159,8 @@ def _answered(answer: Answer, location: str) -> ASGIApp:
     }
     if answer.replayed:
         headers["idempotency-replayed"] = "true"
-    return responses.json(document(versioned), headers, 201 if answer.created else 200)
+    shown = {**document(versioned), **(more or {})}
+    return responses.json(shown, headers, 201 if answer.created else 200)
 
 
 def routes(handlers: CatalogHandlers) -> tuple[Operation, ...]:

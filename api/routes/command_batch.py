@@ -21,6 +21,7 @@ from api.web.input.command_body import built
 from api.web.input.command_members import prepare
 from api.web.input.exact_numbers import without_inexact_costs
 from api.web.input.ndjson import items
+from api.web.input.webhook_plans import WebhookPlans, plans_of
 from api.web.operation import Operation
 from api.web.request import Request
 from api.web.responses import json
@@ -57,12 +58,14 @@ class BatchHandlers:
         self,
         bus: Bus,
         store: Store,
+        plans: WebhookPlans,
         *,
         new_id: NewId,
         clock: Callable[[], datetime],
     ) -> None:
         self._bus = bus
         self._store = store
+        self._plans = plans
         self._new_id = new_id
         self._clock = clock
 
@@ -73,7 +76,12 @@ class BatchHandlers:
             raise Invalid.field("", f"must have 1 to {MOST} commands, but has {len(given)}")
         self._bus.require_room(len(given))
         repeated = await self._came_before(request, len(given))
-        waiting = [self._submitted(request, item, place) for place, item in enumerate(given)]
+        messages = [self._read(request, item, place) for place, item in enumerate(given)]
+        for place, message in enumerate(messages):
+            if isinstance(message, Message) and plans_of(message.command):
+                messages[place] = await self._vetted(message)
+        named = zip(given, messages, strict=True)
+        waiting = [self._submitted(item, message) for item, message in named]
         answered = [await _outcome(request, item) for item in waiting]
         outcomes = [outcome for outcome, _ in answered]
         if all(outcome["status"] == 503 for outcome in outcomes):
@@ -100,20 +108,34 @@ class BatchHandlers:
         recalled(reply, once.fingerprint)
         return True
 
-    def _submitted(self, request: Request, item: Any, place: int) -> Submitted:
-        identity = item.get("execution") if isinstance(item, dict) else None
-        shown = identity if isinstance(identity, str) else None
+    def _read(self, request: Request, item: Any, place: int) -> Message | DomainError:
         try:
-            message = self._message(request, item, place)
-            versioned = message.command.wire_name != LOG
-            return Submitted(shown, self._bus.submit(message), versioned)
+            return self._message(request, item, place)
         except ValidationError as error:
-            return Submitted(shown, problems.invalid(error))
+            return problems.invalid(error)
         except DomainError as error:
-            return Submitted(shown, error)
+            return error
         except Exception:  # a mistake in one command is that command's alone
             log.exception("command failed", place=place)
-            return Submitted(shown, problems.Internal())
+            return problems.Internal()
+
+    async def _vetted(self, message: Message) -> Message | DomainError:
+        try:
+            await self._plans.require(message.command)
+        except DomainError as error:
+            return error
+        return message
+
+    def _submitted(self, item: Any, message: Message | DomainError) -> Submitted:
+        identity = item.get("execution") if isinstance(item, dict) else None
+        shown = identity if isinstance(identity, str) else None
+        if isinstance(message, DomainError):
+            return Submitted(shown, message)
+        try:
+            versioned = message.command.wire_name != LOG
+            return Submitted(shown, self._bus.submit(message), versioned)
+        except DomainError as error:
+            return Submitted(shown, error)
 
     def _message(self, request: Request, item: Any, place: int) -> Message:
         name, identity, if_match, given = _parted(item)

@@ -14,7 +14,8 @@ from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
 from api.web.ids import checked_new_id
 from api.web.input.command_body import C, built, fields, parsed
 from api.web.input.command_members import prepare
-from api.web.input.read_only import is_read_before, without_unchanged
+from api.web.input.read_only import is_read_before, without_shown, without_unchanged
+from api.web.input.webhook_plans import WebhookPlans, plans_of
 from api.web.operation import Handler, Operation, Parameter, Prepare, PreparedCommand
 from api.web.request import Request
 from api.web.responses import DONE, executed
@@ -72,6 +73,7 @@ class CommandHandlers:
         bus: Bus,
         store: Store,
         history: History,
+        plans: WebhookPlans,
         *,
         new_id: NewId,
         clock: Callable[[], datetime],
@@ -79,6 +81,7 @@ class CommandHandlers:
         self._bus = bus
         self._store = store
         self._history = history
+        self._plans = plans
         self._new_id = new_id
         self._clock = clock
 
@@ -111,6 +114,8 @@ class CommandHandlers:
     async def update(self, request: Request) -> ASGIApp:
         """Change settings; a document that was read before may be sent back whole."""
         given, stream = fields(request.body), f"execution/{request.path['id']}"
+        if "webhooks" in given:
+            given["webhooks"] = without_shown(given["webhooks"])
         if is_read_before(given):
             versioned = await self._store.load(stream)
             if versioned is None:
@@ -132,12 +137,17 @@ class CommandHandlers:
     async def _send(self, request: Request, prepared: PreparedCommand) -> ASGIApp:
         if is_dry_run(request):
             return await dry_run_answer(self._bus, prepared.message)
-        return prepared.respond(await self._bus.send(prepared.message))
+        if not prepared.waits:
+            return prepared.respond(await self._bus.send(prepared.message))
+        await self._plans.require(prepared.message.command)
+        answer = await self._bus.send(prepared.message)
+        secrets = await self._plans.secrets(prepared.message, answer)
+        return executed(request, answer, more=secrets)
 
 
 def _prepared(request: Request, identity: str, command: Command[Any]) -> PreparedCommand:
     message = request.message(f"execution/{identity}", command)
-    return PreparedCommand(message, partial(executed, request))
+    return PreparedCommand(message, partial(executed, request), bool(plans_of(command)))
 
 
 def _heartbeat(request: Request, command: HeartbeatExecution, at: datetime) -> PreparedCommand:

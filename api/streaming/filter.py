@@ -17,7 +17,7 @@ from domain.model import Versioned
 from projections.executions import columns
 from projections.executions.columns import value_in
 from projections.query.ast import EVERYTHING, Condition
-from projections.query.matcher import matches, parties_suffice, required_parties
+from projections.query.matcher import matches, parties_suffice, required_values
 from projections.query.parser import from_query
 
 TYPE = re.compile(r"[a-z*][a-z._*]{0,100}")
@@ -59,7 +59,7 @@ class Filter:
     @cached_property
     def parties(self) -> tuple[tuple[str, Any], ...]:
         """Every event that matches names one of these customers or providers; empty for any."""
-        return required_parties(self.condition)
+        return required_values(self.condition)
 
     @cached_property
     def logs(self) -> bool:

@@ -1,4 +1,6 @@
-"""What Prometheus reads. Labels are operation names, never paths or ids."""
+"""What Prometheus reads. Labels are names that are few, such as those of operations, never paths; ids are those of
+the few webhooks that need to be looked at.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,17 @@ VIEW_PARKED = Gauge("executions_view_parked", "Events that a view could not appl
 COMMANDS_WAITING = Gauge("executions_commands_waiting", "Commands that wait for the next batch")
 TIMERS_DUE = Gauge("executions_timers_due", "Timers that are due and have not been fired")
 TIMERS_LATE = Gauge("executions_timers_late_seconds", "For how long the oldest of them is due")
+WEBHOOKS_WAITING = Gauge("executions_webhook_deliveries_waiting", "Events that wait for webhooks")
+WEBHOOKS_FAILING = Gauge("executions_webhooks_failing", "Webhooks whose last call failed")
+WEBHOOKS_OLDEST = Gauge(
+    "executions_webhook_oldest_waiting_seconds", "For how long the oldest of these events waits"
+)
+MOST_WEBHOOKS = 20
+WEBHOOK_WAITING = Gauge(
+    "executions_webhook_waiting",
+    "Events that wait for a webhook, of those that wait for longest or fail",
+    ["webhook"],
+)
 WORK_OWNED = Gauge("executions_work_owned", "Whether a process does this kind of work", ["work"])
 CLAIMS = Gauge("executions_claims", "Claims since the log began")
 LEASES_LOST = Gauge("executions_leases_lost", "Leases that were lost since the log began")

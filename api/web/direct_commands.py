@@ -6,6 +6,7 @@ plainly a small command, with a body of a known length and no query, goes the ot
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -86,7 +87,7 @@ class DirectCommands:
 class DirectCommand:
     """One request, from the whole body to the response. It receives the answer of the writer."""
 
-    __slots__ = ("_access", "_bus", "_respond", "_row", "_scope", "_send")
+    __slots__ = ("_access", "_bus", "_respond", "_row", "_scope", "_send", "_task")
 
     def __init__(self, access: Access, bus: Bus, row: Row, scope: Scope) -> None:
         self._access = access
@@ -105,10 +106,24 @@ class DirectCommand:
             caller = admit(self._access, right, scope, token)
             if body:
                 require_json(headers)
-            message, self._respond = row.prepare(Request(scope, caller, body))
-            self._bus.deliver(message, self)
+            request = Request(scope, caller, body)
+            message, self._respond, waits = row.prepare(request)
+            if waits:
+                self._task = asyncio.create_task(self._handle(request), name="command")
+            else:
+                self._bus.deliver(message, self)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
             self.refuse(error)
+
+    async def _handle(self, request: Request) -> None:
+        """What needs more than the writer, as the usual way does it."""
+        try:
+            response = await self._row.operation.handler(request)
+            assert isinstance(response, Response)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
+            self.refuse(error)
+        else:
+            self._send(response)
 
     def answer(self, answer: Answer) -> None:
         """Respond with what the command led to."""

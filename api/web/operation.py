@@ -20,10 +20,13 @@ Handler = Callable[[Request], Awaitable[ASGIApp]]
 
 
 class PreparedCommand(NamedTuple):
-    """A request as a message for the writer, and what makes the response of its answer."""
+    """A request as a message for the writer, and what makes the response of its answer. One that `waits`
+    needs more than the writer, so it is left to the handler of its operation.
+    """
 
     message: Message
     respond: Callable[[Answer], Response]
+    waits: bool = False
 
 
 Prepare = Callable[[Request], PreparedCommand]

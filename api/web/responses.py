@@ -43,10 +43,15 @@ def json(
     )
 
 
-def executed(request: Request, answer: Answer, heard_at: datetime | None = None) -> Response:
+def executed(
+    request: Request,
+    answer: Answer,
+    heard_at: datetime | None = None,
+    more: Mapping[str, dict[str, str]] | None = None,
+) -> Response:
     """The answer to a command: the whole execution, or with `Prefer: return=minimal` its place.
 
-    `heard_at` is when the heartbeat came, where the command is one.
+    `heard_at` is when the heartbeat came, where the command is one; `more` are members of webhooks, by id.
     """
     versioned = answer.versioned
     headers = {"etag": f'"{versioned.version}"', "log-position": str(versioned.position)}
@@ -58,7 +63,7 @@ def executed(request: Request, answer: Answer, heard_at: datetime | None = None)
     if (prefer := request.header("prefer")) is not None and wants_minimal(prefer):
         headers["preference-applied"] = "return=minimal"
         return json(place(versioned), headers, status)
-    return json(opened_json(versioned, heard_at), headers, status)
+    return json(opened_json(versioned, heard_at, more), headers, status)
 
 
 def place(versioned: Versioned[Any]) -> dict[str, Any]:

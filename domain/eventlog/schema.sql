@@ -97,32 +97,82 @@ CREATE TABLE IF NOT EXISTS application_snapshots (
     PRIMARY KEY (originator_id, originator_version)
 );
 
--- How far the calls of webhooks have come: a row for each webhook of an execution that was owed an event.
--- Whom was called when follows from no event, so nothing can rebuild these.
-CREATE TABLE IF NOT EXISTS webhook_calls (
-    execution     text COLLATE "C" NOT NULL,
-    webhook       text COLLATE "C" NOT NULL,
-    endpoint      text COLLATE "C" NOT NULL,  -- scheme, host and port
-    position      bigint NOT NULL,            -- the events up to here are delivered or given up
-    next_at       timestamptz,                -- of the next call; NULL: no event waits
-    attempts      integer NOT NULL DEFAULT 0, -- of the event that is next
-    given_up      bigint NOT NULL DEFAULT 0,  -- events that were
-    gone          bigint,                     -- the version of the webhook that was answered with 410
-    failing_since timestamptz,
-    last_at       timestamptz,                -- of the last call, and what came of it
-    status        integer,
-    latency       integer,                    -- milliseconds
-    answer        text,                       -- its first KiB
-    error         text,
-    PRIMARY KEY (execution, webhook)
+-- What webhooks are owed and were sent: an event for a webhook, by its position. Whom was called when
+-- follows from no event, so nothing can rebuild these.
+CREATE TABLE IF NOT EXISTS webhook_deliveries (
+    webhook  text COLLATE "C" NOT NULL,
+    position bigint NOT NULL,
+    stream   text COLLATE "C" NOT NULL,
+    version  bigint NOT NULL,
+    state    text COLLATE "C" NOT NULL DEFAULT 'waiting', -- waiting, delivered, failed
+    attempts integer NOT NULL DEFAULT 0,
+    at       timestamptz,                -- of the last call, and what came of it
+    status   integer,
+    latency  integer,                    -- milliseconds
+    answer   text,                       -- its first KiB
+    error    text,
+    PRIMARY KEY (webhook, position)
 );
-CREATE INDEX IF NOT EXISTS webhook_calls_next ON webhook_calls (next_at, endpoint)
-    WHERE next_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS webhook_deliveries_waiting
+    ON webhook_deliveries (webhook, stream, position) WHERE state = 'waiting';
+CREATE INDEX IF NOT EXISTS webhook_deliveries_settled
+    ON webhook_deliveries (at) WHERE state <> 'waiting';
+CREATE INDEX IF NOT EXISTS webhook_deliveries_failed
+    ON webhook_deliveries (webhook, position) WHERE state = 'failed';
 
--- Up to where what webhooks are owed was entered there. What is older than this table is not delivered.
+-- When the next event of a stream that waits for a webhook is due: one at a time, so they come in order.
+CREATE TABLE IF NOT EXISTS webhook_lanes (
+    webhook  text COLLATE "C" NOT NULL,
+    stream   text COLLATE "C" NOT NULL,
+    endpoint text COLLATE "C" NOT NULL,  -- scheme, host and port
+    next_at  timestamptz NOT NULL,
+    PRIMARY KEY (webhook, stream)
+);
+CREATE INDEX IF NOT EXISTS webhook_lanes_next ON webhook_lanes (endpoint, next_at);
+
+-- How each webhook stands, and up to where the log was looked through for it, where that is not `webhook_head`.
+CREATE TABLE IF NOT EXISTS webhook_progress (
+    webhook       text COLLATE "C" PRIMARY KEY,
+    position      bigint,
+    failing_since timestamptz,
+    announced     boolean NOT NULL DEFAULT false, -- whether the log says that it fails
+    last_at       timestamptz,                    -- of the last call, and what came of it
+    status        integer,
+    latency       integer,
+    answer        text,
+    error         text
+);
+CREATE INDEX IF NOT EXISTS webhook_progress_behind ON webhook_progress (webhook)
+    WHERE position IS NOT NULL;
+
+-- Up to where what webhooks are owed was entered there, and the lock of all who enter something. What is older
+-- than this table is not delivered.
 CREATE TABLE IF NOT EXISTS webhook_head (
     single   boolean PRIMARY KEY DEFAULT true CHECK (single),
-    since    bigint  NOT NULL,
     position bigint  NOT NULL
 ) WITH (fillfactor = 10);
-INSERT INTO webhook_head SELECT true, position, position FROM head ON CONFLICT DO NOTHING;
+
+-- Before, only webhooks of executions were called, what they were owed was a view, and a table had how far the
+-- calls had come. What still waited goes on.
+DO $$ BEGIN
+    IF to_regclass('webhook_calls') IS NOT NULL AND to_regclass('deliveries') IS NOT NULL THEN
+        CREATE TEMPORARY TABLE waited ON COMMIT DROP AS
+            SELECT CASE WHEN d.webhook LIKE 'wh-%' THEN d.execution || '/' ELSE '' END || d.webhook AS webhook,
+                d.position, 'execution/' || d.execution AS stream, d.version, c.endpoint,
+                CASE WHEN row_number() OVER (PARTITION BY d.execution, d.webhook ORDER BY d.position) = 1
+                    THEN c.attempts ELSE 0 END AS attempts, c.next_at
+            FROM deliveries AS d JOIN webhook_calls AS c USING (execution, webhook)
+            WHERE d.position > c.position AND c.next_at IS NOT NULL;
+        INSERT INTO webhook_deliveries (webhook, position, stream, version, attempts)
+            SELECT webhook, position, stream, version, attempts FROM waited ON CONFLICT DO NOTHING;
+        INSERT INTO webhook_lanes (webhook, stream, endpoint, next_at)
+            SELECT DISTINCT webhook, stream, endpoint, next_at FROM waited ON CONFLICT DO NOTHING;
+        INSERT INTO webhook_progress (webhook, failing_since, last_at, status, latency, answer, error)
+            SELECT CASE WHEN webhook LIKE 'wh-%' THEN execution || '/' ELSE '' END || webhook, failing_since,
+                last_at, status, latency, answer, error FROM webhook_calls ON CONFLICT DO NOTHING;
+        DROP TABLE deliveries;
+    END IF;
+END $$;
+DROP TABLE IF EXISTS webhook_calls;
+ALTER TABLE webhook_head DROP COLUMN IF EXISTS since;
+INSERT INTO webhook_head SELECT true, position FROM head ON CONFLICT DO NOTHING;

@@ -28,9 +28,8 @@ from domain.execution.types import (
     Status,
     StepPlan,
     Timeout,
-    Webhook,
-    webhook_number,
 )
+from domain.execution.webhook import Webhook
 from domain.json_forms import Time
 from domain.model import Recorded, aggregate_id
 from domain.sealing import Sealed
@@ -93,7 +92,6 @@ class ExecutionCreated(ExecutionEvent):
             timeout=self.timeout,
             retry_policy=self.retry_policy,
             webhooks=self.webhooks,
-            webhooks_made=len(self.webhooks),
             tags=self.tags,
             metadata=self.metadata,
             heartbeat_timeout=self.heartbeat_timeout,
@@ -256,11 +254,10 @@ class ExecutionUpdated(ExecutionEvent):
     progress: None = None
 
     def apply(self, state: Execution, recorded: Recorded) -> Execution:
-        made = max([state.webhooks_made, *(webhook_number(hook) for hook in self.webhooks)])
         changes = {FIELDS.get(name, name): getattr(self, name) for name in self.model_fields_set}
         if "heartbeat_timeout" in changes:
             changes["stalled"] = False
-        return state.changed_silently(recorded, webhooks_made=made, **changes)
+        return state.changed_silently(recorded, **changes)
 
 
 FIELDS = {"progress": "explicit_progress"}

@@ -28,8 +28,8 @@ from domain.execution.types import (
     OnLeaseLost,
     Status,
     StepStatus,
-    Webhook,
 )
+from domain.execution.webhook import Webhook
 from domain.model import Aggregate, Recorded
 from domain.sealing import Sealed
 from domain.types import Assignee, Percent, Priority
@@ -98,7 +98,6 @@ class Execution(Aggregate):
     timeout: timedelta | None = DEFAULT_TIMEOUT
     retry_policy: RetryPolicy | None = None
     webhooks: tuple[Webhook, ...] = ()
-    webhooks_made: int = 0
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
 

@@ -9,16 +9,14 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from domain.execution.webhook_events import unknown
 from domain.json_equality import same_json
 from domain.json_forms import Count, Milliseconds, whole
 from domain.model import Value
-from domain.sealing import MASKED, Sealed, Secret
+from domain.sealing import Sealed
 from domain.types import (
     NO_CONTROLS,
     ClearObject,
     Cost,
-    Id,
     Json,
     Label,
     LongText,
@@ -29,13 +27,9 @@ from domain.types import (
 
 MOST_STEPS = 10_000
 MOST_TAGS = 50
-MOST_WEBHOOKS = 50
 HOUR, DAY = 3_600_000, 86_400_000
 DEFAULT_TIMEOUT = timedelta(hours=1)
 SERVER_OWNED = frozenset({"createdAt", "updatedAt", "startedAt", "completedAt"})
-SLACK = ("https://hooks.slack.com/", "https://slack.com/")
-HEADER_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,255}$"  # RFC 9110, token
-HEADER_VALUE = r"^[^\x00-\x08\x0a-\x1f\x7f]*$"
 
 Timeout = Annotated[timedelta, Milliseconds(1, DAY)]
 TimeoutPlan = Annotated[timedelta, Milliseconds(0, DAY)]
@@ -147,78 +141,6 @@ class ForkedFrom(Value):
     version: int
 
 
-class Webhook(Value):
-    """Where to call, and for which events."""
-
-    id: Id
-    url: str
-    events: tuple[str, ...]
-    headers: dict[str, Secret[str]] | None = None
-    format: Literal["json", "slack"] = "json"
-
-
-def webhook_id(number: int) -> str:
-    """The id of the n-th webhook that an execution ever had, from 1."""
-    return f"wh-{number}"
-
-
-def webhook_number(webhook: Webhook) -> int:
-    """The n of `webhook_id`."""
-    return int(webhook.id.removeprefix("wh-"))
-
-
-Url = Annotated[
-    str, Field(max_length=2_048, pattern=r"^https?://[^\s\x00-\x20\x7f/?#][^\s\x00-\x20\x7f]*$")
-]
-HeaderName = Annotated[str, Field(pattern=HEADER_NAME)]
-HeaderValue = Annotated[str, Field(max_length=8_192, pattern=HEADER_VALUE)]
-Headers = Annotated[dict[HeaderName, HeaderValue], Field(max_length=50)]
-
-
-def _known_events(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    if strange := unknown(patterns):
-        raise ValueError(
-            f"must be names of events, such as `completed`, `status_changed` or `step.*`, "
-            f"but no event is called `{strange[0]}`"
-        )
-    return patterns
-
-
-WebhookEvents = Annotated[
-    tuple[Label, ...], Field(min_length=1, max_length=100), AfterValidator(_known_events)
-]
-
-
-class WebhookPlan(Value):
-    """A webhook as a client asks for it.
-
-    With the `id` of one that is there, it replaces that one;
-    a header whose value is `***` keeps the value it has.
-    """
-
-    id: Id | None = None
-    url: Url
-    events: WebhookEvents
-    headers: Headers | None = None
-    format: Literal["json", "slack"] | None = None
-
-    def kept_as(self, hook_id: str, before: Webhook | None) -> Webhook:
-        """The webhook to be stored under an id, in place of the one before."""
-        chosen = self.format or ("slack" if self.url.startswith(SLACK) else "json")
-        hook = Webhook(id=hook_id, url=self.url, events=self.events, format=chosen)
-        if not self.headers:
-            return hook
-        known = before.headers if before and before.headers else {}
-        return hook.model_copy(update={"headers": _unmasked(self.headers, known)})
-
-
-def _unmasked(headers: dict[str, str], known: dict[str, str]) -> dict[str, str]:
-    return {
-        name: known.get(name, value) if value == MASKED else value
-        for name, value in headers.items()
-    }
-
-
 def _metadata(value: dict[str, Any]) -> dict[str, Any]:
     if taken := SERVER_OWNED & value.keys():
         names = ", ".join(f"`{name}`" for name in sorted(taken))
@@ -247,7 +169,6 @@ Metadata = Annotated[
 ]
 """`environment`, `version` and free attributes; the times in it are the server's."""
 Tags = Annotated[tuple[Label, ...], Field(max_length=MOST_TAGS)]
-Webhooks = Annotated[tuple[WebhookPlan, ...], Field(max_length=MOST_WEBHOOKS)]
 StepPlans = Annotated[tuple[StepPlan, ...], Field(max_length=MOST_STEPS)]
 
 

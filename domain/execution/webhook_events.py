@@ -57,10 +57,9 @@ def matches(patterns: tuple[str, ...], type_: str, *, final: bool = True) -> boo
     return any(fnmatchcase(name, pattern) for pattern in patterns for name in found)
 
 
-def unknown(patterns: Iterable[str]) -> list[str]:
-    """Those of the names and globs that no event has, whatever happens."""
+def unknown(patterns: Iterable[str], types: Iterable[str] = tuple(CHANGES_STATUS)) -> list[str]:
+    """Those of the names and globs that no event of these types has, whatever happens."""
+    known = tuple(types)
     return [
-        pattern
-        for pattern in patterns
-        if not any(matches((pattern,), type_) for type_ in CHANGES_STATUS)
+        pattern for pattern in patterns if not any(matches((pattern,), type_) for type_ in known)
     ]

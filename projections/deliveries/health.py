@@ -1,7 +1,8 @@
-"""How the calls of the webhooks of an execution stand, for its readers."""
+"""How the calls of webhooks stand, for readers."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -9,26 +10,31 @@ from psycopg import AsyncConnection
 
 from domain.json_forms import format_time
 
-HEALTH = """SELECT w.webhook, (SELECT count(*) FROM deliveries AS d
-        WHERE d.execution = w.execution AND d.webhook = w.webhook
-            AND d.position > coalesce(c.position, (SELECT since FROM webhook_head))) AS waiting,
-        coalesce(c.given_up, 0), coalesce(c.gone = w.version, false), coalesce(c.attempts, 0),
-        c.next_at, c.failing_since, c.last_at, c.status, c.latency, c.answer, c.error
-    FROM webhooks AS w LEFT JOIN webhook_calls AS c USING (execution, webhook)
-    WHERE w.execution = %b"""
-
-
-STATES = ("idle", "waiting", "delivered", "failing", "gone")
+MOST_COUNTED = 10_000
+HEALTH = f"""SELECT w.webhook, (SELECT count(*) FROM (SELECT FROM webhook_deliveries AS d
+            WHERE d.webhook = w.webhook AND d.state = 'waiting' LIMIT {MOST_COUNTED}) AS found),
+        (SELECT count(*) FROM (SELECT FROM webhook_deliveries AS d
+            WHERE d.webhook = w.webhook AND d.state = 'failed' LIMIT {MOST_COUNTED}) AS found),
+        coalesce(s.disabled_at > w.position, false),
+        (SELECT max(attempts) FROM (SELECT attempts FROM webhook_deliveries AS d
+            WHERE d.webhook = w.webhook AND d.state = 'waiting' LIMIT {MOST_COUNTED}) AS found),
+        (SELECT min(next_at) FROM webhook_lanes AS l WHERE l.webhook = w.webhook),
+        coalesce((SELECT position FROM webhook_head) - p.position, 0),
+        p.failing_since, p.last_at, p.status, p.latency, p.answer, p.error
+    FROM webhooks AS w LEFT JOIN webhook_states AS s USING (webhook)
+    LEFT JOIN webhook_progress AS p USING (webhook) WHERE w.webhook = ANY(%b::text[])"""
+STATES = ("idle", "waiting", "delivered", "failing", "disabled")
 
 
 class Health(NamedTuple):
-    """A row of the query, without its webhook."""
+    """A row of the query, without its webhook; counts go up to `MOST_COUNTED`."""
 
     waiting: int
     given_up: int
-    gone: bool
-    attempts: int
+    disabled: bool
+    attempts: int | None
     next_at: datetime | None
+    behind: int
     failing_since: datetime | None
     last_at: datetime | None
     status: int | None
@@ -38,12 +44,12 @@ class Health(NamedTuple):
 
     @property
     def state(self) -> str:
-        """`gone` after a 410, `failing` since a call failed, `waiting` while events wait, `delivered`."""
-        if self.gone:
-            return "gone"
+        """`disabled`, `failing` since a call failed, `waiting` while events wait, `delivered`."""
+        if self.disabled:
+            return "disabled"
         if self.failing_since is not None:
             return "failing"
-        if self.waiting:
+        if self.waiting or self.behind:
             return "waiting"
         return "delivered" if self.last_at is not None else "idle"
 
@@ -64,13 +70,14 @@ class Health(NamedTuple):
             "state": self.state,
             "waiting": self.waiting,
             "givenUp": self.given_up,
-            "attempts": self.attempts,
+            "attempts": self.attempts or 0,
+            **({"behind": self.behind} if self.behind else {}),
             **{name: format_time(at) for name, at in times.items() if at is not None},
             **{name: value for name, value in last.items() if value is not None},
         }
 
 
-async def health_of(connection: AsyncConnection, execution: str) -> dict[str, Health]:
-    """The health of each webhook that an execution has, by its id."""
-    cursor = await connection.execute(HEALTH, (execution,), binary=True)
+async def health_of(connection: AsyncConnection, webhooks: Iterable[str]) -> dict[str, Health]:
+    """The health of webhooks that are known, by what they are called in the log."""
+    cursor = await connection.execute(HEALTH, (list(webhooks),), binary=True)
     return {row[0]: Health(*row[1:]) for row in await cursor.fetchall()}

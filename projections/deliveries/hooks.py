@@ -1,77 +1,131 @@
-"""The webhooks of an execution as events set them, and which events they are owed."""
+"""The webhooks that there are, as events set them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import timedelta
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
-from domain.execution.events import ExecutionCreated, ExecutionFailed, ExecutionUpdated
-from domain.execution.types import Webhook
-from domain.execution.webhook_events import matches
+import orjson
+
+from domain.catalog.webhook import (
+    HookEvent,
+    WebhookCreated,
+    WebhookDisabled,
+    WebhookEnabled,
+    WebhookRemoved,
+    WebhookSecretRotated,
+    WebhookSettings,
+)
+from domain.execution.events import ExecutionCreated, ExecutionUpdated
+from domain.execution.webhook_url import endpoint
 from domain.model import Recorded, aggregate_id
 
+OLD_ID = "wh-"
+"""So began the ids of webhooks that were unique in their execution alone."""
+
+
 IMPORTED = timedelta(days=1)
-"""An event recorded so long after it happened was imported: it is history, and nobody is called."""
+"""An event recorded so long after it happened was imported: it is history, and is sent to nobody."""
 
 
 class Hook(NamedTuple):
     """A row of `webhooks`, in its order.
 
-    `version` is that of the event that set it: there its URL and its headers are. `endpoint` is scheme,
-    host and port of the URL.
+    `webhook` is unique in the log. `stream` and `version` are those of the event that set it: there its
+    URL and its headers are; `position` is that event's. Events after `since` are owed to it.
     """
 
-    execution: str
     webhook: str
+    execution: str | None
+    stream: str
     version: int
-    endpoint: str
-    events: tuple[str, ...]
-
-
-class Delivery(NamedTuple):
-    """An event that a webhook is owed; a row of `deliveries`, in its order."""
-
-    execution: str
-    webhook: str
     position: int
-    version: int
+    since: int
+    endpoint: str
+    events: list[str]
+    filter: str | None
 
 
-def hooks_after(hooks: tuple[Hook, ...], recorded: Recorded) -> tuple[Hook, ...]:
-    """The webhooks after an event: others where it sets them, else the same."""
+class HookState(NamedTuple):
+    """A row of `webhook_states`, in its order: what else became of a webhook.
+
+    `disabled_at` is a position: a webhook that was set after it is called again.
+    """
+
+    webhook: str
+    disabled_at: int | None
+    generation: int
+    overlap_until: datetime | None
+
+
+def key_of(execution: str, webhook: str) -> str:
+    """What a webhook of an execution is called in the whole log."""
+    return f"{execution}/{webhook}" if webhook.startswith(OLD_ID) else webhook
+
+
+def id_of(key: str) -> str:
+    """The id of a webhook, without the execution that older ones need beside it."""
+    return key.rpartition("/")[2]
+
+
+def hooks_set(recorded: Recorded) -> list[Hook] | None:
+    """The webhooks that an event of an execution sets, in place of those before; None: it sets none."""
     event = recorded.event
     if isinstance(event, ExecutionCreated) or (
         isinstance(event, ExecutionUpdated) and "webhooks" in event.model_fields_set
     ):
-        return tuple(_hooks(recorded, event.webhooks))
-    return hooks
+        return list(_of_execution(recorded, event))
+    return None
 
 
-def owed(hooks: Iterable[Hook], recorded: Recorded) -> list[Delivery]:
-    """What an event owes to the webhooks there are after it."""
-    if recorded.at - recorded.when > IMPORTED:
-        return []
-    event = recorded.event
-    final = event.final if isinstance(event, ExecutionFailed) else True
-    return [
-        Delivery(hook.execution, hook.webhook, recorded.position, recorded.version)
-        for hook in hooks
-        if matches(hook.events, event.type, final=final)
-    ]
+def hook_set(recorded: Recorded) -> Hook | None:
+    """The webhook of the whole log that an event sets, if it does."""
+    event, position = recorded.event, recorded.position
+    if not isinstance(event, WebhookSettings):
+        return None
+    after = event.after if isinstance(event, WebhookCreated) else None
+    return Hook(
+        aggregate_id(recorded.stream),
+        None,
+        recorded.stream,
+        recorded.version,
+        position,
+        position if after is None else after,
+        endpoint(event.url),
+        list(event.events),
+        None if event.filter is None else orjson.dumps(event.filter).decode(),
+    )
 
 
-def _hooks(recorded: Recorded, webhooks: Iterable[Webhook]) -> Iterable[Hook]:
+def state_after(state: HookState, recorded: Recorded) -> HookState:
+    """What became of a webhook by an event of its own."""
+    match recorded.event:
+        case WebhookDisabled() | WebhookRemoved():
+            return state._replace(disabled_at=recorded.position)
+        case WebhookEnabled() | WebhookSettings():
+            return state._replace(disabled_at=None)
+        case WebhookSecretRotated() as event:
+            return state._replace(generation=event.generation, overlap_until=event.overlap_until)
+    return state
+
+
+def concerns_one(recorded: Recorded) -> bool:
+    """Whether an event is one of a webhook's own stream."""
+    return isinstance(recorded.event, HookEvent)
+
+
+def _of_execution(recorded: Recorded, event: ExecutionCreated | ExecutionUpdated) -> Iterator[Hook]:
     execution = aggregate_id(recorded.stream)
-    for hook in webhooks:
-        yield Hook(execution, hook.id, recorded.version, endpoint(hook.url), hook.events)
-
-
-def endpoint(url: str) -> str:
-    """Scheme, host and port of a URL, without what may be secret in it; empty where it is no URL."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # such as brackets around what is no address: the call will say so
-        return ""
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}".lower()
+    for hook in event.webhooks:
+        yield Hook(
+            key_of(execution, hook.id),
+            execution,
+            recorded.stream,
+            recorded.version,
+            recorded.position,
+            recorded.position - 1,  # the event that sets it is owed to it, too
+            endpoint(hook.url),
+            list(hook.events),
+            None,
+        )

@@ -1,102 +1,101 @@
-"""The read model of webhooks: those of each execution, and each event that one of them is owed.
+"""The read model of webhooks: which there are, which are disabled, and how often their secrets changed.
 
-Both follow from the events alone. How far the calls have come does not, and is kept apart from them, in
-`webhook_calls` (see `calls`), which no rebuild touches.
+It follows from the events alone. What webhooks are owed and were sent does not, and is kept apart from it
+(see `queue`), where no rebuild touches it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.pg_arrays import columns, placeholders
-from domain.execution.events import EVENTS
+from domain.catalog.webhook import EVENTS
+from domain.execution.events import ExecutionCreated, ExecutionUpdated
 from domain.model import Recorded, aggregate_id
-from projections.deliveries.hooks import Delivery, Hook, hooks_after, owed
-from projections.engine.row_cache import RowCache
-
-CAPACITY = 50_000
-"""Executions whose webhooks are kept between pages; most have none."""
+from projections.deliveries.hooks import (
+    Hook,
+    HookState,
+    concerns_one,
+    hook_set,
+    hooks_set,
+    state_after,
+)
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS webhooks (
-    execution text COLLATE "C" NOT NULL,
-    webhook   text COLLATE "C" NOT NULL,
-    version   bigint NOT NULL,           -- of the event that set it
+    webhook   text COLLATE "C" PRIMARY KEY,
+    execution text COLLATE "C",          -- whose it is; NULL: of the whole log
+    stream    text COLLATE "C" NOT NULL, -- of the event that set it
+    version   bigint NOT NULL,           -- of that event
+    position  bigint NOT NULL,           -- of that event
+    since     bigint NOT NULL,           -- the events after it are owed
     endpoint  text COLLATE "C" NOT NULL, -- scheme, host and port
     events    text[] NOT NULL,
-    PRIMARY KEY (execution, webhook)
+    filter    text                       -- JSON, in the filter language of lists
 );
-CREATE TABLE IF NOT EXISTS deliveries (
-    execution text COLLATE "C" NOT NULL,
-    webhook   text COLLATE "C" NOT NULL,
-    position  bigint NOT NULL,           -- of the event that is owed
-    version   bigint NOT NULL,
-    PRIMARY KEY (execution, webhook, position)
+CREATE INDEX IF NOT EXISTS webhooks_stream ON webhooks (stream);
+CREATE INDEX IF NOT EXISTS webhooks_position ON webhooks (position);
+CREATE TABLE IF NOT EXISTS webhook_states (
+    webhook       text COLLATE "C" PRIMARY KEY,
+    disabled_at   bigint,                -- a position; set after it, a webhook is called again
+    generation    integer NOT NULL,      -- of its secret
+    overlap_until timestamptz            -- until then the secret before signs, too
 );
-CREATE INDEX IF NOT EXISTS deliveries_position ON deliveries (position);
 """
-LOAD = f"""SELECT {", ".join(Hook._fields)} FROM webhooks WHERE execution = ANY(%b::text[])
-    ORDER BY execution, webhook"""
-DROP = "DELETE FROM webhooks WHERE execution = ANY(%b::text[])"
-SET = f"INSERT INTO webhooks ({', '.join(Hook._fields)}) VALUES (%b, %b, %b, %b, %b::text[])"
-DELIVERY = ("text", "text", "bigint", "bigint")
-OWE = f"""INSERT INTO deliveries ({", ".join(Delivery._fields)})
-    SELECT * FROM unnest({placeholders(DELIVERY)})"""
-
-Hooks = dict[str, tuple[Hook, ...]]
-"""The webhooks of executions, in the order of their ids."""
+NAMES = ", ".join(Hook._fields)
+SET = f"""INSERT INTO webhooks ({NAMES}) VALUES (%b, %b, %b, %b, %b, %b, %b, %b::text[], %b)
+    ON CONFLICT (webhook) DO UPDATE SET version = excluded.version, position = excluded.position,
+        endpoint = excluded.endpoint, events = excluded.events, filter = excluded.filter"""
+UNSET = "DELETE FROM webhooks WHERE stream = %b AND NOT webhook = ANY(%b::text[])"
+STATE = f"SELECT {', '.join(HookState._fields)} FROM webhook_states WHERE webhook = %b"
+KEEP = f"""INSERT INTO webhook_states ({", ".join(HookState._fields)}) VALUES (%b, %b, %b, %b)
+    ON CONFLICT (webhook) DO UPDATE SET disabled_at = excluded.disabled_at,
+        generation = excluded.generation, overlap_until = excluded.overlap_until"""
 
 
 class Deliveries:
-    """Follows the events that webhooks are owed. Who calls them is `workers.webhooks`."""
+    """Follows the webhooks that are to be called. Who calls them is `workers.webhooks`."""
 
     name: ClassVar[str] = "deliveries"
     schema: ClassVar[str] = SCHEMA
-    tables: ClassVar[tuple[str, ...]] = ("webhooks", "deliveries")
+    tables: ClassVar[tuple[str, ...]] = ("webhooks", "webhook_states")
     gathers: ClassVar[float] = 0.02
-    types: ClassVar[Sequence[str] | None] = tuple(event.type for event in EVENTS)
+    types: ClassVar[Sequence[str] | None] = (
+        ExecutionCreated.type,
+        ExecutionUpdated.type,
+        *(event.type for event in EVENTS),
+    )
     by_stream: ClassVar[bool] = True
-    compared: ClassVar[Mapping[str, str]] = {"webhooks": "true", "deliveries": "true"}
-
-    def __init__(self, capacity: int = CAPACITY) -> None:
-        self._known = RowCache(capacity, LOAD, _hooks)
+    compared: ClassVar[Mapping[str, str]] = {"webhooks": "true", "webhook_states": "true"}
 
     def forget(self) -> None:
-        """Drop what is kept between pages."""
-        self._known.clear()
+        """There is nothing to forget."""
 
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
-        """Set the webhooks that the page sets, and note what it owes."""
-        before = await self._known.load(connection, page)
-        hooks, deliveries = dict(before), list[Delivery]()
+        """Set the webhooks that the page sets. Few events of a log do."""
         for recorded in page:
-            execution = aggregate_id(recorded.stream)
-            after = hooks_after(hooks.get(execution, ()), recorded)
-            hooks[execution] = after
-            if after:
-                deliveries += owed(after, recorded)
-        await _write(connection, before, hooks)
-        if deliveries:
-            await connection.execute(OWE, columns(DELIVERY, deliveries), prepare=True)
-        self._known.keep(hooks)
+            if concerns_one(recorded):
+                await _apply_own(connection, recorded)
+            elif (hooks := hooks_set(recorded)) is not None:
+                await _replace(connection, recorded, hooks)
 
 
-def _hooks(rows: Sequence[tuple[Any, ...]]) -> Hooks:
-    hooks: Hooks = {}
-    for row in rows:
-        hook = Hook(*row)._replace(events=tuple(row[4]))
-        hooks[hook.execution] = (*hooks.get(hook.execution, ()), hook)
-    return hooks
+async def _replace(connection: AsyncConnection, recorded: Recorded, hooks: list[Hook]) -> None:
+    if recorded.version > 1:
+        kept = [hook.webhook for hook in hooks]
+        await connection.execute(UNSET, (recorded.stream, kept))
+    for hook in hooks:
+        await connection.execute(SET, hook)
 
 
-async def _write(connection: AsyncConnection, before: Hooks, hooks: Hooks) -> None:
-    changed = [execution for execution, after in hooks.items() if after != before.get(execution)]
-    if replaced := [execution for execution in changed if before.get(execution)]:
-        await connection.execute(DROP, (replaced,), prepare=True)
-    rows = [(*hook[:4], list(hook.events)) for execution in changed for hook in hooks[execution]]
-    if rows:
-        async with connection.cursor() as cursor:
-            await cursor.executemany(SET, rows)
+async def _apply_own(connection: AsyncConnection, recorded: Recorded) -> None:
+    if (hook := hook_set(recorded)) is not None:
+        await connection.execute(SET, hook)
+    webhook = aggregate_id(recorded.stream)
+    row = await (await connection.execute(STATE, (webhook,))).fetchone()
+    before = HookState(webhook, None, 0, None) if row is None else HookState(*row)
+    after = state_after(before, recorded)
+    if after != before:
+        await connection.execute(KEEP, after)

@@ -13,17 +13,17 @@ PREFIX = "whsec_"
 SECRET_BYTES = 32
 
 
-def signing_secret(key: DataKey, webhook: str) -> bytes:
-    """The secret of a webhook: it follows from the data key of its execution (HKDF, RFC 5869), tells
-    nothing of it, and is gone with it.
+def signing_secret(key: DataKey, webhook: str, generation: int = 0) -> bytes:
+    """The secret of a webhook that was rotated so often. It follows from the data key of its execution, or
+    of its own (HKDF, RFC 5869), tells nothing of it, and is gone with it. So it is stored nowhere.
 
     Raises:
         WrongKey: the data key is damaged.
     """
     if isinstance(key, DamagedKey):
         raise key.error()
-    purpose = f"webhook {webhook}".encode()
-    return HKDF(SHA256(), SECRET_BYTES, salt=None, info=purpose).derive(key.material)
+    purpose = f"webhook {webhook} {generation}" if generation else f"webhook {webhook}"
+    return HKDF(SHA256(), SECRET_BYTES, salt=None, info=purpose.encode()).derive(key.material)
 
 
 def shown_secret(secret: bytes) -> str:

@@ -23,14 +23,16 @@ def parties_suffice(condition: Condition) -> bool:
             return field.path in PARTIES
 
 
-def required_parties(condition: Condition) -> tuple[tuple[str, Any], ...]:
-    """Pairs of field and value of which everything that matches has one: customers, or providers.
-    Empty where neither is restricted.
+def required_values(
+    condition: Condition, paths: frozenset[str] = PARTIES
+) -> tuple[tuple[str, Any], ...]:
+    """Pairs of field and value of which everything that matches has one, the field being one of those with
+    these paths: a party, where nothing is said. Empty where none of them is restricted.
     """
     match condition:
         case And(parts):
-            return next(filter(None, map(required_parties, parts)), ())
-        case Compare(field, "$in", operands) if field.path in PARTIES and None not in operands:
+            return next(filter(None, (required_values(part, paths) for part in parts)), ())
+        case Compare(field, "$in", operands) if field.path in paths and None not in operands:
             return tuple((field.path, operand) for operand in operands)
     return ()
 

@@ -1,36 +1,29 @@
-"""Services, workflows, orders, users, jobs and legal holds as clients see them."""
+"""Services, workflows, orders, users, jobs, legal holds and webhooks as clients see them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from domain.catalog.order import Order
 from domain.catalog.service import Service
 from domain.catalog.user import User
+from domain.catalog.webhook import Hook
 from domain.catalog.workflow import Workflow
 from domain.jobs.job import Job
 from domain.json_forms import format_time
 from domain.model import Versioned
 from domain.retention.hold import Hold
+from projections.representations.values import webhook_document
 
 
 def document(versioned: Versioned[Any]) -> dict[str, Any]:
-    """The service, workflow, order, user, job or hold, whichever it is."""
-    match versioned.state:
-        case Service():
-            return service_document(versioned)
-        case Workflow():
-            return workflow_document(versioned)
-        case Order():
-            return order_document(versioned)
-        case User():
-            return user_document(versioned)
-        case Job():
-            return job_document(versioned)
-        case Hold():
-            return hold_document(versioned)
-        case other:
-            raise TypeError(f"{type(other).__name__} is not of the catalog")
+    """The service, workflow, order, user, job, hold or webhook, whichever it is.
+
+    Raises:
+        LookupError: it is none of these.
+    """
+    return DOCUMENTS[type(versioned.state)](versioned)
 
 
 def order_document(versioned: Versioned[Order]) -> dict[str, Any]:
@@ -71,6 +64,24 @@ def user_document(versioned: Versioned[User]) -> dict[str, Any]:
         "$id": user.id,
         "name": user.name,
         "kind": user.kind,
+    }
+    return _placed(versioned, members)
+
+
+def hook_document(versioned: Versioned[Hook]) -> dict[str, Any]:
+    """The webhook as clients see it: no secrets. One of an execution has its settings there."""
+    hook = versioned.state
+    settings = {} if hook.settings is None else webhook_document(hook.settings)
+    members = {
+        "$type": "Webhook",
+        "$id": hook.id,
+        "execution": hook.execution,
+        **{name: value for name, value in settings.items() if name != "id"},
+        "filter": hook.filter,
+        "status": "removed" if hook.removed else "disabled" if hook.disabled else "active",
+        "disabledBecause": hook.disabled,
+        "failingSince": hook.failing_since and format_time(hook.failing_since),
+        "secretOverlapUntil": hook.overlap_until and format_time(hook.overlap_until),
     }
     return _placed(versioned, members)
 
@@ -135,3 +146,14 @@ def _placed(versioned: Versioned[Any], members: dict[str, Any]) -> dict[str, Any
     """The members that there are, and where in its stream and in the log they are from."""
     shown = {name: value for name, value in members.items() if value is not None}
     return {**shown, "version": versioned.version, "position": versioned.position}
+
+
+DOCUMENTS: Mapping[type[Any], Callable[[Versioned[Any]], dict[str, Any]]] = {
+    Service: service_document,
+    Workflow: workflow_document,
+    Order: order_document,
+    User: user_document,
+    Job: job_document,
+    Hold: hold_document,
+    Hook: hook_document,
+}

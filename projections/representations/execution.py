@@ -6,7 +6,7 @@ that is sealed stays a `Ciphertext` in its place: only so can it be told from wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -120,11 +120,17 @@ def _add_signs(shown: dict[str, Any], state: Execution, heard_at: datetime | Non
         shown["claimedBy"]["leaseUntil"] = format_time(until)
 
 
-def opened_json(versioned: Versioned[Execution], heard_at: datetime | None = None) -> bytes:
-    """The JSON of `document` at the time of the last event, of a state whose content was opened."""
-    state = versioned.state
+def opened_json(
+    versioned: Versioned[Execution],
+    heard_at: datetime | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> bytes:
+    """The JSON of an opened state at the time of its last event; `more` are members of webhooks, by id."""
+    state, known = versioned.state, more or {}
     shown = document(versioned, versioned.at, (), heard_at)
     shown["steps"] = [step_json(step, state.assignee) for step in state.steps.values()]
+    for hook in shown["webhooks"]:
+        hook.update(known.get(hook["id"], {}))
     return plain_json(shown)
 
 

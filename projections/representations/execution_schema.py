@@ -179,6 +179,8 @@ class ShownWebhook(Shown):
     events: list[str]
     headers: dict[str, Literal["***"]] | None = None
     format: Literal["json", "slack"]
+    secret: str | None = None
+    """In the answer to the command that made it alone."""
 
 
 class ShownLog(Shown):

@@ -7,7 +7,9 @@ from typing import Any
 
 from domain.execution.parts import Totals
 from domain.execution.retry_policy import RetryPolicy
-from domain.execution.types import ExecutionError, Webhook
+from domain.execution.types import ExecutionError
+from domain.execution.webhook import Webhook
+from domain.execution.webhook_url import masked
 from domain.json_forms import in_milliseconds
 from domain.sealing import MASKED
 from domain.types import Assignee, plain_number
@@ -46,7 +48,7 @@ def assignee_document(assignee: Assignee) -> dict[str, Any]:
 def webhook_document(webhook: Webhook) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "id": webhook.id,
-        "url": webhook.url,
+        "url": masked(webhook.url),
         "events": list(webhook.events),
     }
     if webhook.headers:

@@ -8,8 +8,9 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -79,6 +80,13 @@ def health(api: httpx.Client, execution: str) -> dict[str, Any]:
     return found
 
 
+def until(reached: Callable[[], object]) -> None:
+    end = time.monotonic() + SOON
+    while not reached():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 def until_state(api: httpx.Client, execution: str, state: str) -> dict[str, Any]:
     end = time.monotonic() + SOON
     while (shown := health(api, execution))["state"] != state:
@@ -126,7 +134,7 @@ def test_receivers_that_misbehave_are_shown_as_they_are(calling: Service) -> Non
         assert broken["waiting"] == 1
         assert until_state(api, hooks["/redirect"], "failing")["lastStatus"] == 302
         assert "lastStatus" not in until_state(api, hooks["/cut"], "failing")
-        assert until_state(api, hooks["/gone"], "gone")["lastStatus"] == 410
+        assert until_state(api, hooks["/gone"], "disabled")["lastStatus"] == 410
         for path in STRANGE:
             assert until_state(api, hooks[path], "delivered")["waiting"] == 0
 
@@ -136,15 +144,54 @@ def test_receiver_verifies_a_call_with_the_secret_that_the_service_shows(
 ) -> None:
     with receiving() as receiver, closing(client(calling)) as api:
         execution = begin(api, **hooked(receiver, "/signed", "created"))
+        [hook] = api.get(f"/executions/{execution}/webhooks").json()
+        secret = api.post(f"/webhooks/{hook['id']}/rotate", json={"overlap": 0}).json()["secret"]
+        receiver.calls.clear()
+        api.post(f"/webhooks/{hook['id']}/rewind", json={"from": "start"})
         until_state(api, execution, "delivered")
-        secret = api.get(f"/executions/{execution}/webhooks/wh-1/secret").json()["secret"]
+        until(lambda: receiver.calls)
         [call] = receiver.calls
         assert Verifier(secret).verify(call.body, call.headers)["subject"] == execution
 
 
-def test_loopback_is_refused_where_the_setting_does_not_allow_it(service: Service) -> None:
-    with receiving() as receiver, closing(client(service)) as api:
-        execution = begin(api, **hooked(receiver, "/hook"))
-        refused = until_state(api, execution, "failing")
-        assert "(loopback): EXECUTIONS_WEBHOOK_ALLOW" in refused["lastError"]
+def test_loopback_is_refused_where_the_setting_does_not_allow_it() -> None:
+    with (
+        receiving() as receiver,
+        serving(EXECUTIONS_WEBHOOK_ALLOW="10.0.0.0/8") as service,
+        closing(client(service)) as api,
+    ):
+        hook = {"url": receiver.url("/hook"), "events": ["*"]}
+        answer = api.post("/webhooks", json=hook)
+        assert answer.status_code == 422
+        assert "(loopback): EXECUTIONS_WEBHOOK_ALLOW" in answer.json()["detail"]
         assert receiver.calls == []
+
+
+def test_webhook_of_the_log_gets_each_stream_in_order_while_the_process_that_calls_is_killed(
+    calling: Service, thorough: bool
+) -> None:
+    rng = random.Random(8)
+    with receiving(**BAD) as receiver, closing(client(calling)) as api:
+        for path in ("/silent", "/broken", "/cut"):
+            api.post("/webhooks", json={"url": receiver.url(path), "events": ["*"]})
+        begun = api.post("/webhooks", json={"url": receiver.url("/log"), "events": ["execution.*"]})
+        after = begun.json()["position"]
+        running = [begin(api) for _ in range(10)]
+        for _ in range(100 if thorough else 3):
+            time.sleep(rng.random() * 0.5)
+            killed = calling.work_process()
+            os.kill(killed, signal.SIGKILL)
+            for execution in running:
+                api.post(f"/executions/{execution}/progress", json={"progress": rng.random()})
+            calling.work_process(other_than=killed)
+        expected = {
+            execution: [event["position"] for event in page["data"] if event["position"] > after]
+            for execution in running
+            for page in (api.get(f"/executions/{execution}/events?limit=500").json(),)
+        }
+        until(lambda: set(receiver.positions("/log")) >= {p for s in expected.values() for p in s})
+        for execution, positions in expected.items():
+            came = [p for p in receiver.positions("/log") if p in positions]
+            first = list(dict.fromkeys(came))
+            assert first == positions, execution
+            assert all(b >= a for a, b in pairwise(came)), came

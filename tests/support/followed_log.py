@@ -78,6 +78,8 @@ class FollowedLog:
                         self.now,
                         event,
                         "tester",
+                        customer="c",
+                        provider="p",
                         occurred_at=occurred_at,
                     )
                     rows.append(self.store.codec.encode(recorded, key))

@@ -66,6 +66,13 @@ BODIES: dict[str, Any] = {
         "priority": "high",
     },
     "createUser": {"name": "Acme", "kind": "organization"},
+    "createWebhook": {"url": HOOK["url"], "events": ["order.*"], "headers": {"X": "y"}},
+    "updateWebhook": {"events": ["completed"], "filter": {"service": "sdr-service"}},
+    "rotateSecret": {"overlap": 60_000},
+    "enableWebhook": {},
+    "disableWebhook": {},
+    "redeliverFailed": {"since": "2026-11-22T12:00:00Z"},
+    "rewindWebhook": {"from": "start"},
     "confirmOrder": {"execution": "exec_1"},
     "cancelOrder": {"reason": "changed my mind"},
     "bulkExecutions": {"command": "cancel", "filter": {"tags": "eu"}, "reason": "not needed"},
@@ -82,7 +89,8 @@ def path_of(operation: Operation, identity: str = "no-such") -> str:
     for name, value in (
         ("id", identity),
         ("step", "s-1"),
-        ("webhook", "wh-1"),
+        ("webhook", identity),
+        ("position", "1"),
         ("code", "invalid"),
     ):
         filled = filled.replace(f"{{{name}}}", value)

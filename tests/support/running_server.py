@@ -35,7 +35,7 @@ class Serving:
         migrate(conninfo, "executions")
         self.conninfo = conninfo
         self.log_id = log_id(conninfo, "executions")
-        settings = Settings(data_dir=data_dir, port=port)
+        settings = Settings(data_dir=data_dir, port=port, webhook_allow="127.0.0.0/8")
         self.system: System = build(settings, conninfo, MASTER_KEY, TOKEN, self.log_id)
         self._socket = bound(settings)
         listen(self._socket, settings)

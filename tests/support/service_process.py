@@ -49,7 +49,12 @@ class Service:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         ours = {name: value for name, value in os.environ.items() if "EXECUTIONS_" not in name}
-        self._environment = {**ours, "EXECUTIONS_ADMIN_TOKEN": TOKEN, **settings}
+        self._environment = {
+            **ours,
+            "EXECUTIONS_ADMIN_TOKEN": TOKEN,
+            "EXECUTIONS_WEBHOOK_ALLOW": "127.0.0.0/8",  # where the receivers of tests are
+            **settings,
+        }
         if database is not None:
             self._environment["EXECUTIONS_DATABASE_URL"] = database
         self._process: subprocess.Popen[bytes] | None = None

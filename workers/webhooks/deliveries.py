@@ -1,40 +1,47 @@
-"""Calls webhooks: each event at least once, in order for each webhook, many webhooks at once.
+"""Calls webhooks: each event at least once, in order for each webhook and stream, many at once.
 
 One process calls, the one that holds an advisory lock; when it dies, another that stands by takes over.
 All that it writes goes over the connection that holds the lock, and nothing is held open while it waits
-for a receiver. An endpoint has few calls at once, one of them while it fails, so it takes nobody's room.
+for a receiver. An endpoint has few calls at once, one of them while it does not answer, so it takes no other's
+room.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import structlog
-from psycopg import AsyncConnection
 
 from domain.errors import Overloaded
 from domain.eventlog.connection.timeouts import OUTAGES
+from domain.eventlog.store import Store
 from domain.supervisor import cancel, supervise
-from projections.deliveries import calls
-from projections.deliveries.calls import Key, Next
+from domain.writer.guarded_writer import GuardedWriter
+from projections.deliveries.queue import Due, Lane, Queue, Settled, Waiting
 from workers.ownership import ownership
-from workers.webhooks.receiver import Receiver
+from workers.webhooks.dispatcher import Dispatcher
+from workers.webhooks.ledger import Ledger
+from workers.webhooks.receiver import Outcome, Receiver
+from workers.webhooks.reports import GONE, Reports
 from workers.webhooks.schedule import next_call
 
 POLL = 0.25
 """Seconds between two looks while nothing is due."""
 AT_ONCE = 200
-"""Webhooks that are called at once."""
-OF_AN_ENDPOINT = 8
-IN_A_ROW = 20
-"""Events that a webhook gets before it is another's turn."""
+"""Lanes that are called at once."""
+OF_AN_ENDPOINT = 32
 LOOK_AGAIN = timedelta(seconds=10)
 AFTER_MISTAKE = 1.0
-"""Seconds that a webhook is left alone when something went wrong on this side."""
-GONE = 410
+"""Seconds that a lane is left alone when something went wrong on this side."""
+KEPT = timedelta(days=30)
+"""How long what was delivered or given up is kept."""
+FORGET_EVERY = timedelta(minutes=1)
+FORGOTTEN_AT_ONCE = 5_000
+
 log = structlog.get_logger()
 
 
@@ -44,20 +51,19 @@ class WebhookWorker:
     def __init__(
         self,
         receiver: Receiver,
+        store: Store,
+        writer: GuardedWriter,
         conninfo: str,
-        schema: str,
+        *,
         clock: Callable[[], datetime],
         chance: Callable[[], float],
     ) -> None:
         self._receiver = receiver
+        self._store = store
+        self._writer = writer
         self._conninfo = conninfo
-        self._schema = schema
         self._clock = clock
         self._chance = chance
-        self._calls: dict[Key, asyncio.Task[None]] = {}
-        self._busy: Counter[str] = Counter()
-        self._failing: set[str] = set()
-        """Endpoints whose last call failed."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -71,83 +77,174 @@ class WebhookWorker:
             await cancel(self._task)
 
     async def _own_and_call(self) -> None:
-        async with ownership(self._conninfo, self._schema, "webhooks") as connection:
+        async with ownership(self._conninfo, self._store.schema, "webhooks") as connection:
             log.info("webhooks are called by this process")
+            calls = self.calls(Queue(connection))
             try:
-                while True:
-                    more = await calls.take(connection, self._clock())
-                    begun = await self.begin(connection)
-                    await asyncio.sleep(0 if more or begun else POLL)
+                await calls.run()
             finally:
-                await self._break_off()
+                await calls.break_off()
 
-    async def _break_off(self) -> None:
-        under_way = list(self._calls.values())
+    def calls(self, queue: Queue) -> Calls:
+        """The calls that are made by the owner of a queue."""
+        dispatcher = Dispatcher(self._store, queue, self._clock)
+        reports = Reports(self._writer, queue)
+        return Calls(
+            queue,
+            dispatcher,
+            self._receiver,
+            reports,
+            clock=self._clock,
+            chance=self._chance,
+        )
+
+
+class Calls:
+    """What is called now, and what next."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        dispatcher: Dispatcher,
+        receiver: Receiver,
+        reports: Reports,
+        *,
+        clock: Callable[[], datetime],
+        chance: Callable[[], float],
+    ) -> None:
+        self._queue = queue
+        self._dispatcher = dispatcher
+        self._receiver = receiver
+        self._reports = reports
+        self._ledger = Ledger(queue)
+        self._clock = clock
+        self._chance = chance
+        self._under_way: dict[Lane, asyncio.Task[None]] = {}
+        self._busy: Counter[str] = Counter()
+        self._silent: set[str] = set()
+        """Endpoints whose last call had no answer."""
+        self._ended = asyncio.Event()
+        self._forget_at = clock()
+
+    async def run(self) -> None:
+        """Enter what is owed, and call what is due, again and again."""
+        while True:
+            more = await self._dispatcher.step()
+            begun = await self.begin()
+            await self._forget()
+            if not (more or begun):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(POLL):
+                        await self._ended.wait()
+            self._ended.clear()
+
+    async def break_off(self) -> None:
+        """End what is under way."""
+        under_way = list(self._under_way.values())
         for call in under_way:
             call.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
 
-    async def begin(self, connection: AsyncConnection) -> int:
-        """Begin to call the webhooks that are due, as far as there is room; how many those were."""
-        room = AT_ONCE - len(self._calls)
+    async def settle(self) -> None:
+        """Wait until what is under way has ended."""
+        while self._under_way:
+            await asyncio.gather(*self._under_way.values())
+
+    async def begin(self) -> int:
+        """Begin to call the lanes that are due, as far as there is room; how many those were."""
+        room, now = AT_ONCE - len(self._under_way), self._clock()
         if room <= 0:
             return 0
         full = [endpoint for endpoint in self._busy if not self._has_room(endpoint)]
-        begun, now = 0, self._clock()
-        for key, endpoint in await calls.due(connection, now, full, room + len(self._calls)):
-            if begun < room and key not in self._calls and self._has_room(endpoint):
-                self._begin(connection, key, endpoint)
-                begun += 1
-        return begun
+        # Those that are under way are due, too.
+        limit = room + len(self._under_way)
+        due = await self._queue.due(now, full, 2 * OF_AN_ENDPOINT, limit)
+        chosen = self._chosen(due, room)
+        found = await self._queue.waiting(each.lane for each in chosen) if chosen else {}
+        if idle := [lane for lane, waiting in found.items() if not waiting]:
+            await self._queue.rest(idle, now + LOOK_AGAIN)
+        for each in chosen:
+            if waiting := found[each.lane]:
+                self._begin(each, waiting)
+        return len(chosen)
 
-    def _has_room(self, endpoint: str) -> bool:
-        return self._busy[endpoint] < (1 if endpoint in self._failing else OF_AN_ENDPOINT)
+    def _chosen(self, due: Sequence[Due], room: int) -> list[Due]:
+        chosen: list[Due] = []
+        taken: Counter[str] = Counter()
+        for each in due:
+            if len(chosen) == room:
+                break
+            if each.lane not in self._under_way and self._has_room(
+                each.endpoint, taken[each.endpoint]
+            ):
+                taken[each.endpoint] += 1
+                chosen.append(each)
+        return chosen
 
-    def _begin(self, connection: AsyncConnection, key: Key, endpoint: str) -> None:
+    def _has_room(self, endpoint: str, more: int = 0) -> bool:
+        most = 1 if endpoint in self._silent else OF_AN_ENDPOINT
+        return self._busy[endpoint] + more < most
+
+    def _begin(self, due: Due, waiting: Sequence[Waiting]) -> None:
+        lane, endpoint = due
+
         def done(_: asyncio.Task[None]) -> None:
-            del self._calls[key]
+            del self._under_way[lane]
             self._busy[endpoint] -= 1
             self._busy += Counter()  # drops those at zero
+            self._ended.set()
 
         self._busy[endpoint] += 1
-        call = asyncio.create_task(self._serve(connection, key), name=f"webhook {'/'.join(key)}")
-        self._calls[key] = call
+        call = asyncio.create_task(self._serve(endpoint, waiting), name=f"webhook {lane.webhook}")
+        self._under_way[lane] = call
         call.add_done_callback(done)
 
-    async def _serve(self, connection: AsyncConnection, key: Key) -> None:
-        """Send what one webhook is owed, event by event, until one is not taken."""
+    async def _serve(self, endpoint: str, waiting: Sequence[Waiting]) -> None:
+        """Send what a lane holds, event by event, until one is not taken."""
         try:
-            for _ in range(IN_A_ROW):
-                owed = await calls.next_of(connection, key)
-                if owed is None:
-                    await calls.rest(connection, key, self._clock() + LOOK_AGAIN)
+            for event in waiting:
+                if not await self._deliver(endpoint, event):
                     return
-                if not await self._deliver(connection, key, owed):
-                    return
-        except Overloaded:  # the outage is in the log
+        except (Overloaded, *OUTAGES):  # the outage is in the log
             await asyncio.sleep(AFTER_MISTAKE)
         except Exception:
-            log.exception("webhook could not be served", execution=key.execution)
+            log.exception("webhook could not be served", webhook=waiting[0].lane.webhook)
             await asyncio.sleep(AFTER_MISTAKE)
 
-    async def _deliver(self, connection: AsyncConnection, key: Key, owed: Next) -> bool:
+    async def _deliver(self, endpoint: str, event: Waiting) -> bool:
         """Send one event; whether the next one may follow at once."""
-        if owed.gone == owed.hook_version:
-            await calls.keep_given_up(connection, key, owed.position, self._clock())
-            return True
-        result = await self._receiver.send(key, owed, self._clock())
-        outcome, now = result.outcome, self._clock()
-        if outcome.error is None:
-            self._failing.discard(owed.endpoint)
-            await calls.keep_delivered(connection, key, owed.position, outcome, now)
-            return True
-        self._failing.add(owed.endpoint)
+        outcome = await self._receiver.send(event, self._clock())
+        if outcome.status is None:
+            self._silent.add(endpoint)
+        else:
+            self._silent.discard(endpoint)
+        settled = self._settled(event, outcome)
+        standing = await self._ledger.keep(settled)
+        await self._reports.consider(event, settled, standing)
+        return settled.error is None
+
+    def _settled(self, event: Waiting, outcome: Outcome) -> Settled:
+        now = self._clock()
+        state, next_at = "delivered", None
         if outcome.status == GONE:
-            gone = owed.hook_version
-            await calls.keep_failed(connection, key, outcome, now, next_at=now, gone=gone)
-            return True
-        next_at = next_call(owed.attempts + 1, now, self._chance(), result.retry_after)
-        await calls.keep_failed(connection, key, outcome, now, next_at=next_at or now)
-        if next_at is None:
-            await calls.keep_given_up(connection, key, owed.position, now)
-        return False
+            state, next_at = "failed", now + LOOK_AGAIN  # by then it is disabled
+        elif outcome.error is not None:
+            next_at = next_call(event.attempts + 1, now, self._chance(), outcome.retry_after)
+            state = "failed" if next_at is None else "waiting"
+        return Settled(
+            *event.lane,
+            event.position,
+            state,
+            now,
+            outcome.status,
+            outcome.latency,
+            outcome.answer,
+            outcome.error,
+            next_at,
+        )
+
+    async def _forget(self) -> None:
+        now = self._clock()
+        if now >= self._forget_at:
+            gone = await self._queue.forget(now - KEPT, FORGOTTEN_AT_ONCE)
+            self._forget_at = now if gone == FORGOTTEN_AT_ONCE else now + FORGET_EVERY

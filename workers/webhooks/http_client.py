@@ -1,8 +1,8 @@
 """Sends one POST to where a webhook points, and reads the first KiB of the answer.
 
 The network layer of httpcore is replaced by one that looks the host up once, vets every address that it
-has, and dials a vetted one by number: so no second look-up can lead elsewhere. There are no redirects,
-no proxies and no kept connections.
+has, and dials a vetted one by number: so no second look-up can lead elsewhere. There are no redirects and no
+proxies. A connection whose answer was read to its end is kept for some seconds, for the next call.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from threading import Thread
 from typing import NamedTuple
 
@@ -22,9 +23,13 @@ from workers.webhooks.addresses import AddressRefused, Network, check
 TIMEOUT = 15.0
 """Seconds for a call from beginning to end."""
 ANSWER_BYTES = 1_024
+KEPT = 200
+KEPT_FOR = 10.0
+"""Connections that are kept for the next call, and for how many seconds."""
 ANSWER_WITHIN = 2.0
 """Seconds that the beginning of the answer may take after its status."""
 
+Trace = Callable[[str, object], Awaitable[None]]
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """The addresses of a host, as texts. Raises OSError where there are none."""
 
@@ -35,6 +40,13 @@ class Response(NamedTuple):
     status: int
     body: bytes
     retry_after: str | None
+
+
+class Target(NamedTuple):
+    """A URL as the connection pool takes it, and the headers that follow from it."""
+
+    url: httpcore.URL
+    headers: list[tuple[bytes, bytes]]
 
 
 class CallFailed(Exception):
@@ -95,7 +107,8 @@ class HttpClient:
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=httpx.create_ssl_context(),  # read once: it costs as much as the call
             max_connections=None,
-            max_keepalive_connections=0,
+            max_keepalive_connections=KEPT,
+            keepalive_expiry=KEPT_FOR,
             network_backend=GuardedBackend(
                 allowed, resolve or look_up, network or httpcore.AnyIOBackend()
             ),
@@ -122,23 +135,69 @@ class HttpClient:
             raise CallFailed(f"{type(error).__name__}: {error}".removesuffix(": ")) from error
 
     async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
-        target = httpx.URL(url)
-        request = httpx.Request("POST", target, headers=dict(headers), content=body)
-        if target.userinfo:
-            auth = httpx.BasicAuth(target.username, target.password)
-            request = next(auth.sync_auth_flow(request))
-        place = httpcore.URL(
-            scheme=target.raw_scheme,
-            host=target.raw_host,
-            port=target.port,
-            target=target.raw_path,
-        )
+        target = target_of(url)
+        given = {name.lower() for name in headers}
+        sent = [pair for pair in target.headers if pair[0].decode().lower() not in given]
+        sent += [(name.encode("latin-1"), _value(value)) for name, value in headers.items()]
+        sent.append((b"Content-Length", b"%d" % len(body)))
+        connected = False
+
+        async def trace(event: str, _: object) -> None:
+            nonlocal connected
+            connected = connected or event == "connection.connect_tcp.started"
+
+        try:
+            return await self._send(target.url, sent, body, trace)
+        except (httpcore.NetworkError, httpcore.RemoteProtocolError):
+            if connected:
+                raise
+        return await self._send(target.url, sent, body)  # the kept connection was at its end
+
+    async def _send(
+        self,
+        url: httpcore.URL,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes,
+        trace: Trace | None = None,
+    ) -> Response:
+        extensions = {} if trace is None else {"trace": trace}
         async with self._pool.stream(
-            "POST", place, headers=request.headers.raw, content=body
+            "POST", url, headers=headers, content=body, extensions=extensions
         ) as response:
-            found = httpx.Headers(response.headers)
             answer = await _beginning(response)
-            return Response(response.status, answer, found.get("retry-after"))
+            found = (value for name, value in response.headers if name.lower() == b"retry-after")
+            retry_after = next(found, None)
+            return Response(
+                response.status,
+                answer,
+                None if retry_after is None else retry_after.decode("latin-1"),
+            )
+
+
+@lru_cache(maxsize=4_096)
+def target_of(url: str) -> Target:
+    """Where a URL leads. Raises httpx.InvalidURL."""
+    parsed = httpx.URL(url)
+    request = httpx.Request("POST", parsed)
+    if parsed.userinfo:
+        auth = httpx.BasicAuth(parsed.username, parsed.password)
+        request = next(auth.sync_auth_flow(request))
+    headers = [pair for pair in request.headers.raw if pair[0].lower() != b"content-length"]
+    place = httpcore.URL(
+        scheme=parsed.raw_scheme,
+        host=parsed.raw_host,
+        port=parsed.port,
+        target=parsed.raw_path,
+    )
+    return Target(place, headers)
+
+
+def _value(text: str) -> bytes:
+    """As browsers and httpx send it: in Latin-1, or what is beyond that in UTF-8."""
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode()
 
 
 async def look_up(host: str, port: int) -> Sequence[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ import orjson
 from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DataKey
 from domain.execution.state import Execution
-from domain.execution.types import Webhook
+from domain.execution.webhook import Webhook
 from domain.json_forms import format_time
 from domain.model import Versioned
 from projections.representations.cloudevents import envelope
@@ -21,7 +21,8 @@ from workers.webhooks.signing import signatures
 OWN = frozenset(
     {
         *("content-type", "content-length", "transfer-encoding", "host", "connection"),
-        *("webhook-id", "webhook-timestamp", "webhook-signature", "x-webhook-signature"),
+        *("webhook-id", "webhook-timestamp", "webhook-signature"),
+        *("x-webhook-signature", "x-webhook-signature-previous"),
     }
 )
 """Headers that a webhook cannot set: they are the caller's own."""
@@ -34,11 +35,14 @@ def json_body(row: EventRow, key: DataKey | None) -> bytes:
     return b'%b,"timestamp":"%b"}' % (envelope(row, key)[:-1], format_time(row.at).encode())
 
 
-def slack_body(row: EventRow, after: Versioned[Execution]) -> bytes:
+def slack_body(row: EventRow, after: Versioned[Any]) -> bytes:
     """A message for Slack: what happened to which execution. It quotes no content.
 
-    `after` is the state after the event; once that is final, its duration and cost are told.
+    `after` is the state after the event; once that is final, its duration and cost are told. Of what is no
+    execution it says the type of the event and the id.
     """
+    if not isinstance(after.state, Execution):
+        return orjson.dumps({"text": f"{row.type}: {after.state.id}".translate(ESCAPES)})
     state, what = after.state, row.type.removeprefix("execution.").replace(".", " ")
     text = f"Execution {state.id} of {state.service}: {what}, now {state.status}"
     if state.final:
@@ -49,12 +53,12 @@ def slack_body(row: EventRow, after: Versioned[Execution]) -> bytes:
 
 
 def message_headers(
-    hook: Webhook, secret: bytes, id_: str, at: datetime, body: bytes
+    hook: Webhook, secrets: Sequence[bytes], id_: str, at: datetime, body: bytes
 ) -> dict[str, str]:
     """The headers of a call: those of the webhook, and the signatures."""
     own: Mapping[str, Any] = hook.headers or {}
     return {
         **{name: value for name, value in own.items() if name.lower() not in OWN},
         "content-type": "application/json",
-        **signatures(secret, id_, at, body),
+        **signatures(secrets, id_, at, body),
     }

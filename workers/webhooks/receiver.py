@@ -7,20 +7,25 @@ from datetime import datetime
 from time import monotonic
 from typing import NamedTuple, Protocol
 
+from domain.catalog.webhook import WebhookSettings
 from domain.errors import Damaged
 from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.store import Store
 from domain.execution.events import ExecutionCreated, ExecutionUpdated
-from domain.execution.types import Webhook
+from domain.execution.webhook import Webhook
+from domain.lru import LruCache
 from domain.sealing import Ciphertext
-from projections.deliveries.calls import Key, Next, Outcome
+from projections.deliveries.hooks import id_of
+from projections.deliveries.queue import Waiting
 from projections.deliveries.secrets import signing_secret
 from workers.webhooks.http_client import CallFailed, Response
 from workers.webhooks.message import json_body, message_headers, slack_body
 
 LONGEST_ERROR = 500
 UNREADABLE = "the webhook cannot be called, as its settings or their key cannot be read"
+KEPT = 10_000
+"""Settings and secrets of webhooks that are kept from call to call."""
 
 
 class Client(Protocol):
@@ -30,11 +35,28 @@ class Client(Protocol):
         """The response. Raises CallFailed where there is none."""
 
 
-class Result(NamedTuple):
-    """What came of a call, and the header `Retry-After` of the answer."""
+class Outcome(NamedTuple):
+    """What came of a call: the status (None where there was no answer), how many milliseconds it took,
+    the first KiB of the answer, why it counts as failed, and the answer's `Retry-After`.
+    """
 
-    outcome: Outcome
+    status: int | None
+    latency: int
+    answer: str = ""
+    error: str | None = None
     retry_after: str | None = None
+
+
+async def call(client: Client, url: str, headers: Mapping[str, str], body: bytes) -> Outcome:
+    """Call a receiver; any 2xx is success."""
+    began = monotonic()
+    try:
+        response = await client.post(url, headers, body)
+    except CallFailed as error:
+        return Outcome(None, _since(began), error=_text(str(error))[:LONGEST_ERROR])
+    failed = None if 200 <= response.status < 300 else f"answered {response.status}"
+    answer = _text(response.body.decode("utf-8", "replace"))
+    return Outcome(response.status, _since(began), answer, failed, response.retry_after)
 
 
 class Receiver:
@@ -43,57 +65,82 @@ class Receiver:
     def __init__(self, store: Store, client: Client) -> None:
         self._store = store
         self._client = client
+        self._hooks: LruCache[tuple[str, str, int], Webhook] = LruCache(KEPT)
+        self._secrets: LruCache[tuple[str, str, int], bytes] = LruCache(KEPT)
 
-    async def send(self, key: Key, owed: Next, at: datetime) -> Result:
-        """Send the event that is owed; any 2xx is success.
+    async def send(self, waiting: Waiting, at: datetime) -> Outcome:
+        """Send an event that waits.
 
         Raises:
             Overloaded: the database is away.
         """
         try:
-            url, headers, body = await self._call(key, owed, at)
+            url, headers, body = await self._call(waiting, at)
         except Damaged:
-            return Result(Outcome(None, 0, error=UNREADABLE))
-        began = monotonic()
-        try:
-            response = await self._client.post(url, headers, body)
-        except CallFailed as error:
-            return Result(Outcome(None, _since(began), error=_text(str(error))[:LONGEST_ERROR]))
-        failed = None if 200 <= response.status < 300 else f"answered {response.status}"
-        answer = _text(response.body.decode("utf-8", "replace"))
-        outcome = Outcome(response.status, _since(began), answer, failed)
-        return Result(outcome, response.retry_after)
+            return Outcome(None, 0, error=UNREADABLE)
+        return await call(self._client, url, headers, body)
 
-    async def _call(
-        self, key: Key, owed: Next, at: datetime
-    ) -> tuple[str, Mapping[str, str], bytes]:
-        stream = f"execution/{key.execution}"
-        data_key = (await self._store.keys([stream]))[stream]
-        if data_key is None:
+    async def _call(self, waiting: Waiting, at: datetime) -> tuple[str, Mapping[str, str], bytes]:
+        stream, data = waiting.lane.stream, waiting.data
+        keys = await self._store.keys([stream, waiting.set_by])
+        hook_key = keys[waiting.set_by]
+        if hook_key is None:
             raise Damaged(UNREADABLE)
-        row = await self._event(stream, owed.version)
-        settings = row if owed.hook_version == owed.version else None
-        hook = self._hook(settings or await self._event(stream, owed.hook_version), data_key, key)
-        body = await self._body(row, data_key, hook)
-        secret = signing_secret(data_key, hook.id)
-        message = f"msg_{owed.position}_{hook.id}"
-        return hook.url, message_headers(hook, secret, message, at, body), body
+        if data is None:
+            data = (await self._event(stream, waiting.version)).data
+        place = waiting.position, waiting.version, waiting.at
+        row = EventRow(*place, stream, waiting.type, waiting.meta, data)
+        hook = await self._hook(waiting, hook_key)
+        body = await self._body(row, keys[stream], hook)
+        message = f"msg_{waiting.position}_{id_of(waiting.lane.webhook)}"
+        secrets = self._signing(waiting, hook_key, at)
+        return hook.target, message_headers(hook, secrets, message, at, body), body
+
+    def _signing(self, waiting: Waiting, key: DataKey, at: datetime) -> list[bytes]:
+        """The secret, and the one before it while the two overlap."""
+        generation, until = waiting.generation, waiting.overlap_until
+        both = generation > 0 and until is not None and at < until
+        return [
+            self._secret(waiting, key, number)
+            for number in (generation, generation - 1)[: 1 + both]
+        ]
+
+    def _secret(self, waiting: Waiting, key: DataKey, generation: int) -> bytes:
+        name = waiting.set_by, waiting.lane.webhook, generation
+        if (found := self._secrets.get(name)) is None:
+            found = signing_secret(key, id_of(waiting.lane.webhook), generation)
+            self._secrets.put(name, found)
+            self._secrets.trim()
+        return found
 
     async def _event(self, stream: str, version: int) -> EventRow:
         [row] = await self._store.history(stream, version - 1, version)
         return row
 
-    def _hook(self, row: EventRow, data_key: DataKey, key: Key) -> Webhook:
-        event = self._store.codec.decode(row, data_key).event
-        assert isinstance(event, ExecutionCreated | ExecutionUpdated)
-        hook = next(hook for hook in event.webhooks if hook.id == key.webhook)
-        if any(isinstance(value, Ciphertext) for value in (hook.headers or {}).values()):
+    async def _hook(self, waiting: Waiting, key: DataKey) -> Webhook:
+        name = waiting.lane.webhook, waiting.set_by, waiting.set_at
+        if (found := self._hooks.get(name)) is None:
+            row = await self._event(waiting.set_by, waiting.set_at)
+            found = self._settings(row, key, id_of(waiting.lane.webhook))
+            self._hooks.put(name, found)
+            self._hooks.trim()
+        return found
+
+    def _settings(self, row: EventRow, key: DataKey, webhook: str) -> Webhook:
+        event = self._store.codec.decode(row, key).event
+        if isinstance(event, WebhookSettings):
+            hook = event.settings(webhook)
+        else:
+            assert isinstance(event, ExecutionCreated | ExecutionUpdated)
+            hook = next(hook for hook in event.webhooks if hook.id == webhook)
+        secrets = (hook.target, *(hook.headers or {}).values())
+        if any(isinstance(value, Ciphertext) for value in secrets):
             raise Damaged(UNREADABLE)
         return hook
 
-    async def _body(self, row: EventRow, data_key: DataKey, hook: Webhook) -> bytes:
+    async def _body(self, row: EventRow, key: DataKey | None, hook: Webhook) -> bytes:
         if hook.format == "json":
-            return json_body(row, data_key)
+            return json_body(row, key)
         after = await self._store.load(row.stream, row.version)
         assert after is not None
         return slack_body(row, after)

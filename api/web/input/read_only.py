@@ -19,6 +19,8 @@ from projections.representations.execution_schema import ServiceExecution
 RELATIONS = frozenset({"order", "service", "workflow", "customer", "provider"})
 COUNTING = frozenset({"duration", "activeDuration"})
 """Members of `metrics` that grow while an execution has not ended."""
+BESIDE = frozenset({"secret", "health"})
+"""Members of a webhook that is there, which no client sets."""
 UNCHECKED = frozenset({"$context", "logs", "logsTotal", "lastHeartbeatAt"})
 """What is read with a document and is no part of its version."""
 
@@ -37,6 +39,18 @@ def is_read_before(given: dict[str, Any]) -> bool:
     return not OWNED.isdisjoint(given) or (
         isinstance(metadata, dict) and not SERVER_OWNED.isdisjoint(metadata)
     )
+
+
+def without_shown(webhooks: Any) -> Any:
+    """Webhooks as they were read, without what is shown beside them: a secret, and how their calls stand."""
+    if not isinstance(webhooks, list):
+        return webhooks
+    return [
+        {name: value for name, value in hook.items() if name not in BESIDE}
+        if isinstance(hook, dict) and "id" in hook
+        else hook
+        for hook in webhooks
+    ]
 
 
 def without_unchanged(

@@ -25,9 +25,9 @@ from domain.execution.types import (
     StepPlans,
     Tags,
     TimeoutPlan,
-    Webhooks,
     merged,
 )
+from domain.execution.webhook import Webhooks
 from domain.model import Context, Creation, Event, Versioned
 from domain.types import Assignee, Percent, Priority, Reference
 
@@ -81,7 +81,7 @@ class CreateExecution(Creation[Execution]):
             "steps": self.steps,
             "steps_total": self.metrics.steps_total,
             "retry_policy": self.retry_policy,
-            "webhooks": webhooks_from(self.webhooks, (), 0),
+            "webhooks": webhooks_from(self.webhooks, (), context.new_id),
             "tags": self.tags,
             "metadata": merged({}, self.metadata),
             "heartbeat_timeout": self.heartbeat_timeout,

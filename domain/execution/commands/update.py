@@ -30,9 +30,9 @@ from domain.execution.types import (
     Status,
     Tags,
     TimeoutPlan,
-    Webhooks,
     merged,
 )
+from domain.execution.webhook import Webhooks
 from domain.json_equality import same_json
 from domain.model import Command, Context, Event, Recorded
 from domain.types import Assignee, Percent, Priority
@@ -125,7 +125,7 @@ class UpdateExecution(Command[Execution]):
             wanted["metadata"] = {} if patch is None else merged(execution.metadata, patch)
         if "webhooks" in given:
             wanted["webhooks"] = webhooks_from(
-                self.webhooks or (), execution.webhooks, execution.webhooks_made
+                self.webhooks or (), execution.webhooks, context.new_id
             )
         if "progress" in given and self.progress is None:
             wanted["progress"] = None

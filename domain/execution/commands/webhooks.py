@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from domain.errors import Invalid
-from domain.execution.types import (
-    Webhook,
-    WebhookPlan,
-    webhook_id,
-)
+from domain.execution.webhook import Webhook, WebhookPlan
 
 
 def webhooks_from(
-    plans: Iterable[WebhookPlan], before: Iterable[Webhook], made: int
+    plans: Iterable[WebhookPlan], before: Iterable[Webhook], new_id: Callable[[str], str]
 ) -> tuple[Webhook, ...]:
-    """The webhooks that a client asked for; new ones are numbered on from `made`.
+    """The webhooks that a client asked for, in that order; new ones get an id of their own.
 
     Raises:
-        Invalid: an id is not that of a webhook before, or there twice.
+        Invalid: an id is not that of a webhook before, or there twice; or `***` stands for nothing.
     """
     known = {hook.id: hook for hook in before}
     hooks = []
     for place, plan in enumerate(plans):
+        path = f"webhooks.{place}"
         if plan.id is None:
-            made += 1
-            hooks.append(plan.kept_as(webhook_id(made), None))
+            hooks.append(plan.kept_as(new_id("wh"), None, path))
         elif plan.id in known:
-            hooks.append(plan.kept_as(plan.id, known.pop(plan.id)))
+            hooks.append(plan.kept_as(plan.id, known.pop(plan.id), path))
         else:
             raise Invalid.field(
-                f"webhooks.{place}.id",
+                f"{path}.id",
                 f"must be the id of a webhook of this execution, or left out for a new one, "
                 f"but is `{plan.id}`",
             )

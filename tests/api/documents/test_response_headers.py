@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import httpx
@@ -48,6 +49,8 @@ def path(operation: Operation, executions: Executions, catalog: Catalog, api: ht
     if kind == "jobs":
         job = api.post("/executions/bulk", json=BODIES["bulkExecutions"]).json()["$id"]
         return path_of(operation, str(job))
+    if kind == "webhooks":
+        return path_of(operation, _delivered(api))
     if kind == "holds":
         hold = {"customer": catalog.customer, "reason": "Audit"}
         return path_of(operation, str(api.post("/holds", json=hold).json()["$id"]))
@@ -63,6 +66,18 @@ def path(operation: Operation, executions: Executions, catalog: Catalog, api: ht
         executions.tell(execution, command, **content)
     queries = {"diff": "?from=1&to=2", "compare": f"?with={execution}&withVersion=2"}
     return path_of(operation, execution) + queries.get(operation.name, "")
+
+
+def _delivered(api: httpx.Client) -> str:
+    """A webhook that is owed the first event of the log."""
+    hook = {"url": "http://127.0.0.1:9/", "events": ["*"], "from": "start"}
+    webhook = str(api.post("/webhooks", json=hook).json()["$id"])
+    end = time.monotonic() + 30
+    again = f"/webhooks/{webhook}/deliveries/1/redeliver"
+    while api.post(again).status_code != 202:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return webhook
 
 
 @pytest.mark.parametrize("operation", ANSWERED, ids=names)

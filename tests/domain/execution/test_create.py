@@ -16,7 +16,8 @@ from domain.execution.events import ExecutionCreated, ExecutionStarted, Executio
 from domain.execution.progress_events import ProgressUpdated
 from domain.execution.state import Execution
 from domain.execution.step_events import UsageRecorded
-from domain.execution.types import Status, Webhook
+from domain.execution.types import Status
+from domain.execution.webhook import Webhook
 from domain.model import Command
 from tests.support.given import Given, given
 from tests.support.histories import CREATED, HISTORIES, ORDER, SERVICE
@@ -118,13 +119,13 @@ def test_example_of_a_whole_execution_is_accepted() -> None:
     assert [step.id for step in event.steps] == ["send"]
     assert event.webhooks == (
         Webhook(
-            id="wh-1",
+            id="wh_new",
             url="https://a.example/hook",
             events=("completed",),
             headers={"X-Key": "k"},
         ),
         Webhook(
-            id="wh-2",
+            id="wh_new",
             url="https://hooks.slack.com/services/T1",
             events=("failed",),
             format="slack",

@@ -34,8 +34,8 @@ from domain.execution.types import (
     ForkedFrom,
     StepPlan,
     StepStatus,
-    Webhook,
 )
+from domain.execution.webhook import Webhook
 from domain.model import Event, Recorded, replay
 from domain.registry import codec
 from domain.types import Assignee, StepAssignee

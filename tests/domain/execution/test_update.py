@@ -20,7 +20,8 @@ from domain.execution.events import (
 )
 from domain.execution.progress_events import CheckpointSaved, ProgressUpdated
 from domain.execution.step_events import StepCompleted, StepsAdded, StepStarted
-from domain.execution.types import Status, StepPlan, Webhook
+from domain.execution.types import Status, StepPlan
+from domain.execution.webhook import Webhook
 from domain.types import Assignee, Priority
 from tests.support.given import given
 from tests.support.histories import CREATED, HISTORIES, RUNNING, STARTED, STARTING, THREE_RETRIES
@@ -115,23 +116,55 @@ def test_webhook_keeps_its_id_and_its_secrets() -> None:
             {"url": "https://new.example", "events": ["failed"]},
             {
                 "id": "wh-1",
-                "url": "https://b.example",
+                "url": "https://a.example/b",
                 "events": ["*"],
                 "headers": {"Key": "***", "New": "n"},
             },
         ]
     )
-    new = Webhook(id="wh-2", url="https://new.example", events=("failed",), format="json")
-    kept = HOOK.model_copy(update={"url": "https://b.example", "headers": {"Key": "k", "New": "n"}})
-    after = hooked.when(command).then(ExecutionUpdated(webhooks=(new, kept)))
-    assert after.state.webhooks_made == 2
+    new = Webhook(id="wh_new", url="https://new.example", events=("failed",), format="json")
+    changed = {"url": "https://a.example/b", "headers": {"Key": "k", "New": "n"}}
+    kept = HOOK.model_copy(update=changed)
+    hooked.when(command).then(ExecutionUpdated(webhooks=(new, kept)))
 
 
-def test_id_of_a_webhook_is_never_used_again() -> None:
-    gone = given(CREATED, ExecutionUpdated(webhooks=(HOOK,)), ExecutionUpdated(webhooks=()))
-    outcome = gone.when(update(webhooks=[{"url": "https://a.example", "events": ["*"]}]))
-    after = outcome.then(*outcome.events)
-    assert [hook.id for hook in after.state.webhooks] == ["wh-2"]
+URL = "https://me:pw@a.example/T1/B2c3d4e5f6g7h8i9j0k1/x?token=1&plain"
+SHOWN = "https://***@a.example/T1/***/x?token=***&plain"
+SECRET = HOOK.model_copy(update={"url": SHOWN, "full_url": URL})
+
+
+def test_secrets_in_the_url_of_a_webhook_are_sealed_and_masked() -> None:
+    hook = {"url": URL, "events": ["*"]}
+    [event] = given(CREATED).when(update(webhooks=[hook])).events
+    assert isinstance(event, ExecutionUpdated)
+    [kept] = event.webhooks
+    assert (kept.url, kept.full_url, kept.target) == (SHOWN, URL, URL)
+
+
+def test_url_that_is_sent_back_masked_keeps_what_it_has() -> None:
+    hooked = given(CREATED, ExecutionUpdated(webhooks=(SECRET,)))
+    sent = {"id": "wh-1", "url": SHOWN, "events": ["failed"], "headers": {"Key": "***"}}
+    [event] = hooked.when(update(webhooks=[sent])).events
+    assert isinstance(event, ExecutionUpdated)
+    assert event.webhooks == (SECRET.model_copy(update={"events": ("failed",)}),)
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"url": "https://***@b.example/"}, "webhooks.0.url"),
+        ({"url": SHOWN + "2"}, "webhooks.0.url"),
+        ({"url": "https://b.example/", "headers": {"Key": "***"}}, "webhooks.0.headers.Key"),
+        ({"url": "https://a.example:8443/", "headers": {"Key": "***"}}, "webhooks.0.headers.Key"),
+        ({"url": SHOWN, "headers": {"Other": "***"}}, "webhooks.0.headers.Other"),
+    ],
+)
+def test_mask_keeps_a_secret_for_an_unchanged_origin_alone(
+    changed: dict[str, Any], field: str
+) -> None:
+    hooked = given(CREATED, ExecutionUpdated(webhooks=(SECRET,)))
+    sent = {"id": "wh-1", "events": ["*"], **changed}
+    hooked.when(update(webhooks=[sent])).refused_field(field)
 
 
 def test_webhook_that_is_not_there_cannot_be_replaced() -> None:

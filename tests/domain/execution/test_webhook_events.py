@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from domain.execution.events import EVENTS
-from domain.execution.types import WebhookPlan
+from domain.execution.webhook import WebhookPlan
 from domain.execution.webhook_events import CHANGES_STATUS, matches
 
 

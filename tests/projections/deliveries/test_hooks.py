@@ -1,56 +1,106 @@
-"""Which webhooks an execution has after an event, and what they are owed."""
+"""Which webhooks events set, and what becomes of them."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from domain.execution.events import ExecutionCreated, ExecutionFailed, ExecutionUpdated
-from domain.execution.types import ExecutionError, Webhook
+from domain.catalog.webhook import (
+    WebhookCreated,
+    WebhookDisabled,
+    WebhookEnabled,
+    WebhookRecovered,
+    WebhookRemoved,
+    WebhookSecretRotated,
+    WebhookUpdated,
+)
+from domain.execution.events import ExecutionCreated, ExecutionUpdated
+from domain.execution.webhook import Webhook
+from domain.execution.webhook_url import endpoint
 from domain.model import Event, Recorded
-from projections.deliveries.hooks import IMPORTED, Hook, endpoint, hooks_after, owed
+from projections.deliveries.hooks import (
+    Hook,
+    HookState,
+    hook_set,
+    hooks_set,
+    id_of,
+    key_of,
+    state_after,
+)
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
-HOOK = Webhook(id="wh-1", url="https://me:secret@A.example:8443/x?key=1", events=("failed",))
-KEPT = Hook("e", "wh-1", 1, "https://a.example:8443", ("failed",))
+URL = "https://A.example:8443/x?key=***"
+HOOK = Webhook(id="wh-1", url=URL, events=("failed",))
+KEPT = Hook("e/wh-1", "e", "execution/e", 1, 11, 10, "https://a.example:8443", ["failed"], None)
+FRESH = HookState("wh_1", None, 0, None)
 
 
-def recorded(event: Event, version: int = 1, **more: Any) -> Recorded:
-    return Recorded("execution/e", version, 10 + version, NOON, event, "tester", **more)
+def recorded(event: Event, version: int = 1, stream: str = "execution/e", **more: Any) -> Recorded:
+    return Recorded(stream, version, 10 + version, NOON, event, "tester", **more)
+
+
+def of_log(event: Event, version: int = 1) -> Recorded:
+    return recorded(event, version, "webhook/wh_1")
 
 
 def created(*hooks: Webhook) -> ExecutionCreated:
     return ExecutionCreated(order="o", service="s", customer="c", provider="p", webhooks=hooks)
 
 
-def failure(*, final: bool) -> ExecutionFailed:
-    error = ExecutionError(code="SMTP", message="No answer")
-    return ExecutionFailed(error=error, final=final, will_retry=not final)
-
-
-def test_creation_sets_webhooks_without_what_is_secret_in_their_urls() -> None:
-    assert hooks_after((), recorded(created(HOOK))) == (KEPT,)
+def test_creation_sets_webhooks_that_are_owed_that_event_too() -> None:
+    assert hooks_set(recorded(created(HOOK))) == [KEPT]
 
 
 def test_update_replaces_webhooks_where_it_names_them_alone() -> None:
-    assert hooks_after((KEPT,), recorded(ExecutionUpdated(tags=("eu",)), 2)) == (KEPT,)
-    assert hooks_after((KEPT,), recorded(ExecutionUpdated(webhooks=()), 2)) == ()
-    moved = ExecutionUpdated(webhooks=(HOOK,))
-    assert hooks_after((KEPT,), recorded(moved, 2)) == (KEPT._replace(version=2),)
+    assert hooks_set(recorded(ExecutionUpdated(tags=("eu",)), 2)) is None
+    assert hooks_set(recorded(ExecutionUpdated(webhooks=()), 2)) == []
+    [moved] = hooks_set(recorded(ExecutionUpdated(webhooks=(HOOK,)), 2)) or []
+    assert (moved.version, moved.position) == (2, 12)
 
 
-@pytest.mark.parametrize(("final", "count"), [(True, 1), (False, 0)])
-def test_failure_is_owed_to_those_who_ask_for_failed_when_it_is_final(
-    final: bool, count: int
+@pytest.mark.parametrize(("after", "since"), [(None, 11), (3, 3)])
+def test_webhook_of_the_log_is_owed_what_follows_on_its_creation_or_an_earlier_position(
+    after: int | None, since: int
 ) -> None:
-    assert len(owed([KEPT], recorded(failure(final=final), 4))) == count
+    event = WebhookCreated(url=URL, events=("*",), filter={"tag": "eu"}, after=after)
+    hook = hook_set(of_log(event))
+    assert hook is not None
+    assert (hook.webhook, hook.execution, hook.since) == ("wh_1", None, since)
+    assert hook.filter == '{"tag":"eu"}'
 
 
-@pytest.mark.parametrize(("late", "count"), [(IMPORTED, 1), (IMPORTED + timedelta(seconds=1), 0)])
-def test_event_recorded_more_than_a_day_late_is_owed_to_nobody(late: timedelta, count: int) -> None:
-    assert len(owed([KEPT], recorded(failure(final=True), 4, occurred_at=NOON - late))) == count
+@pytest.mark.parametrize(
+    ("event", "disabled_at"),
+    [
+        (WebhookDisabled(reason="gone"), 13),
+        (WebhookRemoved(), 13),
+        (WebhookEnabled(), None),
+        (WebhookUpdated(url=URL, events=("*",)), None),
+        (WebhookRecovered(), 5),
+    ],
+)
+def test_webhook_is_disabled_until_it_is_enabled_or_changed(
+    event: Event, disabled_at: int | None
+) -> None:
+    before = FRESH._replace(disabled_at=5)
+    assert state_after(before, of_log(event, 3)).disabled_at == disabled_at
+
+
+def test_rotation_counts_secrets_and_says_how_long_two_of_them_sign() -> None:
+    event = WebhookSecretRotated(generation=2, overlap_until=NOON)
+    assert state_after(FRESH, of_log(event)) == HookState("wh_1", None, 2, NOON)
+
+
+@pytest.mark.parametrize(
+    ("webhook", "key"), [("wh-1", "e/wh-1"), ("wh_01JD", "wh_01JD"), ("wh-12", "e/wh-12")]
+)
+def test_ids_that_were_unique_in_their_execution_alone_have_it_in_front(
+    webhook: str, key: str
+) -> None:
+    assert key_of("e", webhook) == key
+    assert id_of(key) == webhook
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://[x]/"])

@@ -33,7 +33,8 @@ from domain.execution.step_events import (
     StepStarted,
     UsageRecorded,
 )
-from domain.execution.types import ExecutionError, Status, StepPlan, Webhook
+from domain.execution.types import ExecutionError, Status, StepPlan
+from domain.execution.webhook import Webhook
 from domain.model import Recorded
 from domain.registry import codec
 from domain.types import Assignee, StepAssignee

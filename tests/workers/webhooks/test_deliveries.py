@@ -2,92 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import orjson
 import pytest
 from standardwebhooks import Webhook as Verifier
 
 from domain.execution.commands import CompleteExecution, UpdateExecution, UpdateProgress
-from domain.execution.types import Webhook
-from projections.deliveries import calls
-from projections.deliveries.health import Health, health_of
+from projections.deliveries.health import health_of
 from projections.deliveries.projection import Deliveries
+from projections.deliveries.queue import Lane, Queue
 from projections.deliveries.secrets import shown_secret, signing_secret
-from tests.support.followed_log import NOON, SCHEMA, FollowedLog
+from tests.support.followed_log import NOON
+from tests.support.hooked_log import OK, World, hook
 from workers.webhooks import deliveries
-from workers.webhooks.deliveries import WebhookWorker
 from workers.webhooks.http_client import CallFailed, Response
-from workers.webhooks.receiver import Receiver
 
 pytestmark = pytest.mark.anyio
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
-OK, BROKEN, GONE = (
-    Response(200, b"ok", None),
-    Response(500, b"br\0ken", None),
-    Response(410, b"", None),
-)
+BROKEN, GONE = Response(500, b"br\0ken", None), Response(410, b"", None)
 DONE = CompleteExecution(success=True, output={"private": "word"}, summary="done")
-
-
-@dataclass
-class FakeClient:
-    """Answers as `answer` says, and keeps what was sent."""
-
-    answer: Callable[[str], Response] = lambda _: OK
-    sent: list[tuple[str, Mapping[str, str], bytes]] = field(default_factory=list)
-
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
-        self.sent.append((url, headers, body))
-        return self.answer(url)
-
-    def told(self, url: str = "https://a.example/") -> list[tuple[int, str]]:
-        """Version and type of each event that was sent to a URL."""
-        bodies = [orjson.loads(body) for to, _, body in self.sent if to == url]
-        return [(body["version"], body["type"].removeprefix("execution.")) for body in bodies]
-
-
-def hook(url: str = "https://a.example/", *events: str, **more: Any) -> Webhook:
-    return Webhook(**{"id": "wh-1", "url": url, "events": events or ("*",), **more})
-
-
-async def settle(worker: WebhookWorker) -> None:
-    """Wait until no call is under way."""
-    while worker._calls:
-        await asyncio.gather(*worker._calls.values())
-
-
-@dataclass
-class World(FollowedLog):
-    """With the read model of its webhooks, and receivers that the test answers for."""
-
-    client: FakeClient = field(default_factory=FakeClient)
-
-    async def begin_hooked(
-        self, id_: str, *hooks: Webhook, occurred_at: datetime | None = None
-    ) -> None:
-        """An execution that runs and has webhooks."""
-        await self.begin(id_, occurred_at=occurred_at, webhooks=hooks)
-
-    def worker(self) -> WebhookWorker:
-        receiver = Receiver(self.store, self.client)
-        return WebhookWorker(receiver, "", SCHEMA, lambda: self.now, lambda: 0.0)
-
-    async def call(self, worker: WebhookWorker, after: timedelta = timedelta()) -> None:
-        """Let time pass, and call until nothing is due."""
-        self.now += after
-        await self.follow()
-        while await calls.take(self.connection, self.now):
-            pass
-        while await worker.begin(self.connection):
-            await settle(worker)
-
-    async def health(self, id_: str = "e", webhook: str = "wh-1") -> Health:
-        return (await health_of(self.connection, id_))[webhook]
 
 
 @pytest.fixture
@@ -183,25 +118,6 @@ async def test_receiver_that_asks_for_more_time_gets_it(world: World) -> None:
     assert (await world.health()).next_at == NOON + 10 * MINUTE
 
 
-async def test_receiver_that_is_gone_is_called_no_more_until_its_webhook_is_changed(
-    world: World,
-) -> None:
-    worker = world.worker()
-    world.client.answer = lambda _: GONE
-    await world.begin_hooked("e", hook())
-    await world.send("e", UpdateProgress(progress=5))
-    await world.call(worker)
-    assert len(world.client.sent) == 1
-    health = await world.health()
-    assert (health.state, health.waiting, health.given_up) == ("gone", 0, 4)
-    world.client.answer = lambda _: OK
-    plan = {"id": "wh-1", "url": "https://a.example/new", "events": ("*",)}
-    await world.send("e", UpdateExecution.model_validate({"webhooks": (plan,)}))
-    await world.call(worker, MINUTE)
-    assert world.client.told("https://a.example/new") == [(5, "updated")]
-    assert (await world.health()).state == "delivered"
-
-
 async def test_call_without_an_answer_is_kept_with_its_reason(world: World) -> None:
     def failing(_: str) -> Response:
         raise CallFailed("127.0.0.1 is refused (loopback)")
@@ -213,6 +129,44 @@ async def test_call_without_an_answer_is_kept_with_its_reason(world: World) -> N
     assert (health.status, health.error) == (None, "127.0.0.1 is refused (loopback)")
 
 
+async def test_events_that_were_imported_are_not_sent(world: World) -> None:
+    await world.begin_hooked("e", hook(), occurred_at=NOON - timedelta(days=2))
+    await world.begin_hooked("f", hook(), occurred_at=NOON - timedelta(hours=2))
+    await world.call(world.worker())
+    assert {orjson.loads(body)["subject"] for _, _, body in world.client.sent} == {"f"}
+
+
+async def test_execution_whose_key_is_gone_is_not_sent(world: World) -> None:
+    await world.begin_hooked("e", hook())
+    await world.connection.execute("DELETE FROM data_keys")
+    world.store.keyring.forget()
+    await world.call(world.worker())
+    assert world.client.sent == []
+    assert "cannot be read" in str((await world.health()).error)
+
+
+async def test_receiver_that_is_gone_is_called_no_more_until_its_webhook_is_changed(
+    world: World,
+) -> None:
+    worker = world.worker()
+    world.client.answer = lambda _: GONE
+    await world.begin_hooked("e", hook())
+    await world.send("e", UpdateProgress(progress=5))
+    await world.call(worker)
+    assert len(world.client.sent) == 1
+    assert (await world.health()).state == "disabled"
+    await world.call(worker, MINUTE)
+    assert len(world.client.sent) == 1
+    health = await world.health()
+    assert (health.state, health.waiting, health.given_up) == ("disabled", 0, 4)
+    world.client.answer = lambda _: OK
+    plan = {"id": "wh-1", "url": "https://a.example/new", "events": ("*",)}
+    await world.send("e", UpdateExecution.model_validate({"webhooks": (plan,)}))
+    await world.call(worker, MINUTE)
+    assert world.client.told("https://a.example/new") == [(5, "updated")]
+    assert (await world.health()).state == "delivered"
+
+
 async def test_webhook_that_was_removed_gets_nothing_more(world: World) -> None:
     worker = world.worker()
     world.client.answer = lambda _: BROKEN
@@ -221,23 +175,13 @@ async def test_webhook_that_was_removed_gets_nothing_more(world: World) -> None:
     await world.send("e", UpdateExecution(webhooks=()))
     await world.call(worker, MINUTE)
     assert len(world.client.sent) == 1
-    assert await health_of(world.connection, "e") == {}
-
-
-async def test_events_that_were_imported_are_not_sent(world: World) -> None:
-    await world.begin_hooked("e", hook(), occurred_at=NOON - timedelta(days=2))
-    await world.begin_hooked("f", hook(), occurred_at=NOON - timedelta(hours=2))
-    await world.call(world.worker())
-    assert {orjson.loads(body)["subject"] for _, _, body in world.client.sent} == {"f"}
+    assert await health_of(world.connection, ["e/wh-1"]) == {}
+    assert await world.count("webhook_lanes") == 0
 
 
 async def test_events_older_than_the_first_start_are_not_sent(world: World) -> None:
     await world.begin_hooked("e", hook())
-    await world.connection.execute(
-        "UPDATE webhook_head SET (since, position) = (SELECT position, position FROM head)"
-    )
-    await world.follow()
-    assert (await world.health()).waiting == 0
+    await world.connection.execute("UPDATE webhook_head SET position = (SELECT position FROM head)")
     await world.send("e", UpdateProgress(progress=5))
     await world.call(world.worker())
     assert world.client.told() == [(4, "progress")]
@@ -251,24 +195,29 @@ async def test_read_model_that_is_made_again_sends_nothing_twice_and_loses_nothi
     world.client.answer = lambda url: BROKEN if "b." in url else OK
     await world.call(worker)
     await world.connection.execute("UPDATE bookmarks SET position = 0 WHERE view = 'deliveries'")
-    await world.connection.execute("TRUNCATE deliveries, webhooks")
-    world.follower.view.forget()
+    await world.connection.execute("TRUNCATE webhooks, webhook_states")
     world.now += MINUTE
-    assert not await calls.take(world.connection, world.now)
-    while await worker.begin(world.connection):
-        await settle(worker)
+    assert not await worker._dispatcher.step()
+    assert await worker.begin() == 1
+    assert await world.count("webhook_lanes") == 1
     world.client.answer = lambda _: OK
     await world.call(worker, MINUTE)
     assert [version for version, _ in world.client.told()] == [1, 2, 3]
     assert [version for version, _ in world.client.told("https://b.example/")] == [1, 1, 2, 3]
 
 
-async def test_endpoint_that_fails_takes_one_place_and_no_other_endpoint_waits(
+async def test_endpoint_that_does_not_answer_takes_one_place_and_no_other_endpoint_waits(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deliveries, "AT_ONCE", 10)
     monkeypatch.setattr(deliveries, "OF_AN_ENDPOINT", 4)
-    world.client.answer = lambda url: BROKEN if "dead." in url else OK
+
+    def answer(url: str) -> Response:
+        if "dead." in url:
+            raise CallFailed("no answer")
+        return OK
+
+    world.client.answer = answer
     for number in range(20):
         await world.begin_hooked(
             f"dead-{number}", hook(f"https://dead.example/{number}", "started")
@@ -276,34 +225,38 @@ async def test_endpoint_that_fails_takes_one_place_and_no_other_endpoint_waits(
     await world.begin_hooked("live", hook("https://a.example/", "started"))
     await world.follow()
     worker = world.worker()
-    await calls.take(world.connection, world.now)
-    begun = await worker.begin(world.connection) + await worker.begin(world.connection)
-    assert begun == 4 + 1  # the one that lives is among them
-    await settle(worker)
+    while await worker._dispatcher.step():
+        pass
+    assert await worker.begin() == 4 + 1  # the one that lives is among them
+    await worker.settle()
     assert world.client.told() == [(3, "started")]
-    assert await worker.begin(world.connection) == 1
-    await settle(worker)
+    # The lane of the one that lives is empty by now, and one of the dead endpoint is called.
+    assert await worker.begin() == 1 + 1
+    await worker.settle()
+    assert await worker.begin() == 1
+    await worker.settle()
 
 
-async def test_execution_whose_key_is_gone_is_not_sent(world: World) -> None:
-    await world.begin_hooked("e", hook())
-    await world.connection.execute("DELETE FROM data_keys")
-    world.store.keyring.forget()
-    await world.call(world.worker())
-    assert world.client.sent == []
-    assert "cannot be read" in str((await world.health()).error)
-
-
-async def test_event_taken_between_the_last_look_and_the_rest_is_sent(world: World) -> None:
-    worker, key = world.worker(), calls.Key("e", "wh-1")
+async def test_event_entered_between_the_last_look_and_the_rest_is_sent(world: World) -> None:
+    worker, lane = world.worker(), Lane("e/wh-1", "execution/e")
     await world.begin_hooked("e", hook())
     await world.call(worker)
     await world.send("e", UpdateProgress(progress=5))
     await world.follow()
-    await world.connection.execute("UPDATE webhook_calls SET next_at = %s", (NOON,))
-    await calls.take(world.connection, world.now)
-    await calls.rest(world.connection, key, world.now + MINUTE)
+    await worker._dispatcher.step()
+    await Queue(world.connection).rest([lane], world.now + MINUTE)
     await world.call(worker)
     assert [version for version, _ in world.client.told()] == [1, 2, 3, 4]
-    await calls.rest(world.connection, key, world.now + MINUTE)
-    assert (await world.health()).next_at is None
+    assert await world.count("webhook_lanes") == 0
+
+
+async def test_delivery_of_long_ago_is_forgotten(world: World) -> None:
+    worker = world.worker()
+    await world.begin_hooked("e", hook())
+    await world.call(worker)
+    world.now += deliveries.KEPT
+    await worker._forget()
+    assert await world.count("webhook_deliveries") == 3
+    world.now += timedelta(minutes=1, seconds=1)
+    await worker._forget()
+    assert await world.count("webhook_deliveries") == 0

@@ -18,14 +18,14 @@ BODY = b'{"id":"1","data":{"text":"\xc3\xbc"}}'
 
 
 def test_published_library_verifies_the_signature() -> None:
-    headers = signatures(SECRET, "msg_7_wh-1", datetime.now(UTC), BODY)
+    headers = signatures([SECRET], "msg_7_wh-1", datetime.now(UTC), BODY)
     assert Webhook(shown_secret(SECRET)).verify(BODY, headers)["id"] == "1"
 
 
 @pytest.mark.parametrize("changed", ["body", "id", "time", "secret"])
 def test_published_library_refuses_what_was_changed(changed: str) -> None:
     now, secret, body = datetime.now(UTC), SECRET, BODY
-    headers = signatures(SECRET, "msg_7_wh-1", now, BODY)
+    headers = signatures([SECRET], "msg_7_wh-1", now, BODY)
     match changed:
         case "body":
             body = BODY.replace(b"1", b"2")
@@ -39,8 +39,19 @@ def test_published_library_refuses_what_was_changed(changed: str) -> None:
         Webhook(shown_secret(secret)).verify(body, headers)
 
 
+def test_published_library_verifies_both_secrets_while_they_overlap() -> None:
+    new = signing_secret(KEY, "wh-1", 1)
+    headers = signatures([new, SECRET], "msg_7_wh-1", datetime.now(UTC), BODY)
+    for secret in (new, SECRET):
+        assert Webhook(shown_secret(secret)).verify(BODY, headers)["id"] == "1"
+    previous = hmac.new(SECRET, BODY, "sha256").hexdigest()
+    assert headers["x-webhook-signature-previous"] == previous
+    with pytest.raises(WebhookVerificationError):
+        Webhook(shown_secret(signing_secret(KEY, "wh-1", 2))).verify(BODY, headers)
+
+
 def test_own_header_is_the_hmac_of_the_body_in_hexadecimal() -> None:
-    headers = signatures(SECRET, "m", datetime.now(UTC), BODY)
+    headers = signatures([SECRET], "m", datetime.now(UTC), BODY)
     assert headers["x-webhook-signature"] == hmac.new(SECRET, BODY, "sha256").hexdigest()
 
 

@@ -1,0 +1,103 @@
+"""`executions webhooks`: how the calls of webhooks stand, and to have those sent again that were given up."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from api.cli.options import DATA_DIR
+from api.cli.projections import on_log
+from domain.eventlog.store import Store
+from domain.json_forms import parse_time
+from projections.deliveries import requests
+from projections.deliveries.health import Health, health_of
+from projections.deliveries.standing import Standings, standings
+from workers.ownership import without_owner
+
+
+@click.command("webhooks")
+@DATA_DIR
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@click.option("--redeliver", "webhook", help="Send again what was given up for this webhook.")
+@click.option("--since", default="1970-01-01T00:00:00Z", help="Since then alone, with --redeliver.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def webhooks_command(
+    data_dir: Path | None, limit: int, webhook: str | None, since: str, *, as_json: bool
+) -> None:
+    """Show the webhooks for which events wait or whose calls fail, those that wait for longest first.
+
+    `lag` is how many seconds ago the oldest event was recorded that waits for it. Exits with 1 where calls
+    fail. Nobody calls webhooks while neither `executions serve` nor `executions work` runs.
+    """
+    failing: list[bool] = []
+
+    async def work(_: str, schema: str, store: Store) -> None:
+        now = datetime.now(UTC)
+        if webhook is not None:
+            async with store.reader() as connection:
+                known = await requests.find(connection, webhook)
+                if known is None:
+                    raise click.ClickException(f"there is no webhook `{webhook}`")
+                again = await requests.redeliver_failed(connection, webhook, _time(since), now)
+            click.echo(json.dumps({"redelivered": again}) if as_json else f"{again} sent again")
+            return
+        async with store.reader() as connection:
+            found = await standings(connection, now, limit)
+            health = await health_of(connection, found.lags)
+            owned = "webhooks" not in await without_owner(connection, schema)
+        failing.append(found.failing > 0)
+        if as_json:
+            click.echo(json.dumps(_shown(found, health, owned=owned)))
+        else:
+            console = Console()
+            console.print(_table(found, health))
+            console.print(_summary(found, owned=owned))
+
+    on_log(data_dir, work)
+    if any(failing):
+        raise click.exceptions.Exit(1)
+
+
+def _time(text: str) -> datetime:
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--since") from None
+
+
+def _shown(found: Standings, health: dict[str, Health], *, owned: bool) -> dict[str, Any]:
+    return {
+        "owned": owned,
+        "waiting": found.waiting,
+        "failing": found.failing,
+        "oldestSeconds": round(found.oldest, 3),
+        "webhooks": [
+            {"webhook": webhook, "lagSeconds": round(lag, 3), **health[webhook].document()}
+            for webhook, lag in found.lags.items()
+            if webhook in health
+        ],
+    }
+
+
+def _table(found: Standings, health: dict[str, Health]) -> Table:
+    table = Table("webhook", "state", "waiting", "given up", "lag", "last call")
+    for webhook, lag in found.lags.items():
+        if (of_it := health.get(webhook)) is not None:
+            last = of_it.error or ("" if of_it.status is None else f"answered {of_it.status}")
+            numbers = (str(of_it.waiting), str(of_it.given_up), f"{lag:.0f} s")
+            table.add_row(webhook, of_it.state, *numbers, last)
+    return table
+
+
+def _summary(found: Standings, *, owned: bool) -> str:
+    said = [f"{found.waiting} events wait, the oldest for {found.oldest:.0f} s."]
+    said.append(f"Calls of {found.failing} webhooks fail.")
+    if not owned:
+        said.append("No process calls webhooks: start `executions serve` or `executions work`.")
+    return " ".join(said)

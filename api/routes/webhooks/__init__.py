@@ -1,0 +1,1 @@
+"""Webhooks: those of executions, those of the whole log, and what can be done to either."""

@@ -1,0 +1,173 @@
+"""What can be done to any webhook: to try it, to see what was sent, and to have that sent again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import orjson
+from starlette.types import ASGIApp
+
+from api.routes.catalog import answered
+from api.routes.commands import NewId
+from api.routes.webhooks.lookup import FoundWebhook, Webhooks
+from api.routes.webhooks.schemas import RedeliverFailed, RewindWebhook
+from api.streaming.stream_position import start_at
+from api.web import responses
+from api.web.input.command_body import parsed
+from api.web.request import Request
+from domain.catalog.webhook_commands import (
+    DisableWebhook,
+    EnableWebhook,
+    HookCommand,
+    RotateSecret,
+)
+from domain.errors import Invalid, NotFound
+from domain.eventlog.store import Store
+from domain.json_forms import format_time
+from domain.writer.command_bus import Answer, Bus
+from projections.deliveries import requests
+from projections.deliveries.hooks import id_of
+from projections.deliveries.secrets import signing_secret
+from workers.webhooks.dispatcher import owed_to
+from workers.webhooks.message import message_headers
+from workers.webhooks.receiver import Client, call
+
+
+class WebhookActions:
+    """Does what is asked of webhooks, whether they are of the whole log or of an execution."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        store: Store,
+        webhooks: Webhooks,
+        client: Client,
+        *,
+        new_id: NewId,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._bus = bus
+        self._store = store
+        self._webhooks = webhooks
+        self._client = client
+        self._new_id = new_id
+        self._clock = clock
+
+    async def rotate(self, request: Request) -> ASGIApp:
+        """A new secret, shown this once; the one before signs beside it for a while."""
+        known, answer = await self._sent(request, parsed(RotateSecret, request.body))
+        secret = await self._webhooks.secret(known, answer.versioned.state.generation)
+        return answered(answer, f"webhooks/{known.webhook}", {"secret": secret})
+
+    async def disable(self, request: Request) -> ASGIApp:
+        """Call it no more."""
+        known, answer = await self._sent(request, parsed(DisableWebhook, request.body))
+        return answered(answer, f"webhooks/{known.webhook}")
+
+    async def enable(self, request: Request) -> ASGIApp:
+        """Call it again."""
+        known, answer = await self._sent(request, parsed(EnableWebhook, request.body))
+        return answered(answer, f"webhooks/{known.webhook}")
+
+    async def _sent(self, request: Request, command: HookCommand) -> tuple[FoundWebhook, Answer]:
+        known = await self._webhooks.known(request)
+        message = request.message(f"webhook/{known.webhook}", command.of(known.execution))
+        answer = await self._bus.send(message)
+        return known, answer._replace(created=False)  # its stream may begin, the webhook was there
+
+    async def test(self, request: Request) -> ASGIApp:
+        """Call it now with an event that is not in the log, signed like all others."""
+        known = await self._webhooks.known(request)
+        hook, identity, now = (
+            await self._webhooks.settings(known),
+            id_of(known.webhook),
+            self._clock(),
+        )
+        generation = 0 if known.hook is None else known.hook.state.generation
+        secret = signing_secret(await self._webhooks.key(known), identity, generation)
+        message = self._new_id("test")
+        time = format_time(now)
+        event = {
+            "specversion": "1.0",
+            "id": message,
+            "type": "webhook.test",
+            "source": f"/api/webhooks/{identity}",
+            "subject": identity,
+            "time": time,
+            "datacontenttype": "application/json",
+            "data": {},
+            "timestamp": time,
+        }
+        shown = event if hook.format == "json" else {"text": f"A test of webhook {identity}"}
+        body = orjson.dumps(shown)
+        headers = message_headers(hook, [secret], f"msg_{message}", now, body)
+        outcome = await call(self._client, hook.target, headers, body)
+        tested = {
+            "delivered": outcome.error is None,
+            "status": outcome.status,
+            "latency": outcome.latency,
+            "answer": outcome.answer or None,
+            "error": outcome.error,
+        }
+        return responses.json({n: value for n, value in tested.items() if value is not None})
+
+    async def deliveries(self, request: Request) -> ASGIApp:
+        """What it is owed and was sent, the newest first."""
+        known = await self._webhooks.known(request)
+        limit = request.integer("limit", 1, 500) or 50
+        before = request.integer("cursor", 1, requests.NEWEST)
+        state = request.choice("state", *requests.STATES)
+        async with self._store.reader() as connection:
+            found = await requests.page(connection, known.webhook, before, state, limit + 1)
+        following = str(found[limit - 1].position) if len(found) > limit else None
+        items = [orjson.dumps(delivery.document()) for delivery in found[:limit]]
+        return responses.json(responses.page(items, following))
+
+    async def redeliver(self, request: Request) -> ASGIApp:
+        """Send one event again, whatever came of it."""
+        known = await self._webhooks.known(request)
+        text = request.path["position"]
+        position = int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0
+        async with self._store.reader() as connection:
+            found = await requests.redeliver(connection, known.webhook, position, self._clock())
+        if not found:
+            raise NotFound("There is no such delivery; those of more than 30 days ago are dropped.")
+        return responses.json({"redelivered": 1}, status=202)
+
+    async def redeliver_failed(self, request: Request) -> ASGIApp:
+        """Send again what was given up since a time."""
+        since = parsed(RedeliverFailed, request.body).since
+        known = await self._webhooks.known(request)
+        async with self._store.reader() as connection:
+            number = await requests.redeliver_failed(
+                connection, known.webhook, since, self._clock()
+            )
+        return responses.json({"redelivered": number}, status=202)
+
+    async def rewind(self, request: Request) -> ASGIApp:
+        """Send everything again that follows on a position."""
+        begins = str(parsed(RewindWebhook, request.body).begins)
+        if begins == "now":
+            raise Invalid.field("from", "must be start, a position or a time, but is `now`")
+        known = await self._webhooks.known(request)
+        head, _ = await self._store.head()
+        position = (await start_at(None, begins, head, self._store.position_before)).cursor
+        await self._webhooks.wait(request, known.hook.position if known.hook else 0)
+        await self._rewound(known, position)
+        return responses.json({"from": position}, status=202)
+
+    async def _rewound(self, known: FoundWebhook, position: int) -> None:
+        webhook, now = known.webhook, self._clock()
+        async with self._store.reader() as connection:
+            found = await requests.find(connection, webhook)
+            if found is None:
+                raise NotFound("This webhook is not known to the read model yet.")
+            if found.execution is None:
+                await requests.rewind_log_webhook(connection, webhook, position, now)
+                return
+        rows = await self._store.history(f"execution/{found.execution}")
+        hook = (webhook, position, found.endpoint, found.events)
+        owed = [each for row in rows if (each := owed_to(*hook, row=row)) is not None]
+        async with self._store.reader() as connection:
+            await requests.rewind_to(connection, webhook, position, owed, now)

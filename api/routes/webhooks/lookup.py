@@ -1,0 +1,99 @@
+"""A webhook by its id: of the whole log, or of an execution."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from api.web.reads.consistency import Consistency
+from api.web.request import Request
+from domain.catalog.webhook import Hook
+from domain.errors import Damaged, NotFound
+from domain.eventlog.encryption import DataKey
+from domain.eventlog.store import Store
+from domain.execution.webhook import Webhook
+from domain.model import Versioned
+from projections.deliveries import requests
+from projections.deliveries.hooks import id_of, key_of
+from projections.deliveries.secrets import shown_secret, signing_secret
+
+MISSING = "There is no such webhook."
+
+
+class FoundWebhook(NamedTuple):
+    """A webhook: the `execution` that it belongs to, or None, and what became of it, if anything did."""
+
+    webhook: str
+    execution: str | None
+    hook: Versioned[Hook] | None
+
+    @property
+    def keyed_by(self) -> str:
+        """The stream whose data key its secret follows from."""
+        return (
+            f"webhook/{self.webhook}" if self.execution is None else f"execution/{self.execution}"
+        )
+
+
+class Webhooks:
+    """Finds webhooks in the log."""
+
+    def __init__(self, store: Store, consistency: Consistency) -> None:
+        self._store = store
+        self._consistency = consistency
+
+    async def known(self, request: Request) -> FoundWebhook:
+        """The webhook that a path names.
+
+        Raises:
+            NotFound: there is none with this id, or it was removed.
+        """
+        webhook = request.path["webhook"]
+        hook = await self._store.load(f"webhook/{webhook}")
+        if hook is not None:
+            if hook.state.removed:
+                raise NotFound(MISSING)
+            return FoundWebhook(webhook, hook.state.execution, hook)
+        found = await self._find(webhook)
+        if found is None:  # perhaps it is new
+            head, _ = await self._store.head()
+            await self.wait(request, head)
+            found = await self._find(webhook)
+        if found is None:
+            raise NotFound(MISSING)
+        return FoundWebhook(webhook, found.execution, None)
+
+    async def wait(self, request: Request, position: int) -> None:
+        """Wait until the read model of webhooks has reached a position."""
+        await self._consistency.wait_for_projection(request, "deliveries", position)
+
+    async def _find(self, webhook: str) -> requests.KnownHook | None:
+        async with self._store.reader() as connection:
+            return await requests.find(connection, webhook)
+
+    async def settings(self, known: FoundWebhook) -> Webhook:
+        """What a webhook is called with, opened.
+
+        Raises:
+            NotFound: its execution does not have it any more.
+        """
+        if known.execution is None:
+            assert known.hook is not None
+            assert known.hook.state.settings is not None
+            return known.hook.state.settings
+        execution = await self._store.load(f"execution/{known.execution}")
+        for hook in execution.state.webhooks if execution is not None else ():
+            if key_of(known.execution, hook.id) == known.webhook:
+                of_execution: Webhook = hook
+                return of_execution
+        raise NotFound(MISSING)
+
+    async def secret(self, known: FoundWebhook, generation: int) -> str:
+        """The secret of a webhook that was rotated so often, as receivers write it down."""
+        return shown_secret(signing_secret(await self.key(known), id_of(known.webhook), generation))
+
+    async def key(self, known: FoundWebhook) -> DataKey:
+        """The key that the secret of a webhook follows from. Raises Damaged where it is gone."""
+        stream = known.keyed_by
+        if (key := (await self._store.keys([stream]))[stream]) is None:
+            raise Damaged("The key of this webhook is gone, and its secret with it.")
+        return key

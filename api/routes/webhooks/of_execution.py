@@ -1,0 +1,67 @@
+"""The webhooks of an execution, and how their calls stand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from api.access.rights import Right
+from api.routes.webhooks.schemas import OF_EXECUTION
+from api.web import responses
+from api.web.operation import Operation
+from api.web.parameters import PAST
+from api.web.reads.state_reader import ReadState, StateReader, state_response
+from api.web.request import Request
+from domain.eventlog.store import Store
+from projections.deliveries.health import health_of
+from projections.deliveries.hooks import key_of
+
+
+class WebhookHandlers:
+    """Answers what readers and receivers may know of webhooks."""
+
+    def __init__(self, reader: StateReader, store: Store) -> None:
+        self._reader = reader
+        self._store = store
+
+    async def read(self, request: Request) -> ASGIApp:
+        """All of them, with their health now, or as they were at `?version=` or `?at=`."""
+        state = await self._reader.read(request)
+        shown: list[dict[str, Any]] = state.document(steps=())["webhooks"]
+        tag = responses.Tag(state.versioned.version)
+        if state.moment is not None:
+            return state_response(request, state, shown, tag)
+        shown = await self._with_health(state, shown)
+        return state_response(request, state, shown, tag, revalidated=False)
+
+    async def _with_health(
+        self, state: ReadState, shown: list[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        if not shown:
+            return shown
+        async with self._store.reader() as connection:
+            keys = [key_of(state.versioned.state.id, hook["id"]) for hook in shown]
+            health = await health_of(connection, keys)
+        return [
+            hook | ({"health": health[key].document()} if key in health else {})
+            for hook, key in zip(shown, keys, strict=True)
+        ]
+
+
+def routes(handlers: WebhookHandlers) -> tuple[Operation, ...]:
+    """The rows of webhooks."""
+    return (
+        Operation(
+            "readWebhooks",
+            "GET",
+            "/executions/{id}/webhooks",
+            Right.READ_EXECUTIONS,
+            "Its webhooks, and how their calls stand",
+            handlers.read,
+            answer=OF_EXECUTION,
+            parameters=PAST,
+            sends=responses.PLACED,
+            others=responses.NOT_MODIFIED,
+        ),
+    )

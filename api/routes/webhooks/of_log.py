@@ -1,0 +1,207 @@
+"""Webhooks of the whole log: to make, to change, to read and to remove them."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp
+
+from api.access.rights import Right
+from api.documents import schemas
+from api.routes.catalog import answered
+from api.routes.commands import NewId
+from api.routes.webhooks.lookup import FoundWebhook, Webhooks
+from api.routes.webhooks.schemas import WEBHOOK
+from api.streaming.stream_position import start_at
+from api.web import responses
+from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
+from api.web.input.command_body import parsed
+from api.web.operation import Operation
+from api.web.parameters import CURSOR, LIMIT
+from api.web.request import Request
+from domain import registry
+from domain.catalog.webhook_commands import CreateWebhook, RemoveWebhook, UpdateWebhook
+from domain.errors import Invalid
+from domain.eventlog.store import Store
+from domain.execution.webhook_events import unknown
+from domain.writer.command_bus import Bus
+from projections.deliveries import requests
+from projections.deliveries.health import health_of
+from projections.executions import columns
+from projections.query.parser import from_json
+from projections.representations.catalog import hook_document
+from projections.representations.client_json import plain_json
+from workers.webhooks.vetting import Vetting
+
+TYPES = tuple(event.type for event in registry.EVENTS)
+
+
+class LogWebhookHandlers:
+    """Takes commands to webhooks of the whole log, and shows them."""
+
+    def __init__(
+        self, bus: Bus, store: Store, webhooks: Webhooks, vetting: Vetting, new_id: NewId
+    ) -> None:
+        self._bus = bus
+        self._store = store
+        self._webhooks = webhooks
+        self._vetting = vetting
+        self._new_id = new_id
+
+    async def create(self, request: Request) -> ASGIApp:
+        """A new webhook, and this once its secret."""
+        command = parsed(CreateWebhook, request.body)
+        _check(command)
+        await self._vetting.require([("url", command.url)])
+        command = await self._with_position(command)
+        message = request.message(f"webhook/{self._new_id('wh')}", command)
+        if is_dry_run(request):
+            return await dry_run_answer(self._bus, message)
+        answer = await self._bus.send(message)
+        identity = answer.versioned.state.id
+        known = FoundWebhook(identity, None, answer.versioned)
+        secret = await self._webhooks.secret(known, answer.versioned.state.generation)
+        return answered(answer, f"webhooks/{identity}", {"secret": secret})
+
+    async def _with_position(self, command: CreateWebhook) -> CreateWebhook:
+        """With the position that `from` means."""
+        if command.begins is None:
+            return command
+        head, _ = await self._store.head()
+        start = await start_at(None, command.begins, head, self._store.position_before)
+        return command.model_copy(update={"begins": str(start.cursor)})
+
+    async def update(self, request: Request) -> ASGIApp:
+        """Change settings of one."""
+        command = parsed(UpdateWebhook, request.body)
+        _check(command)
+        if command.url is not None:
+            await self._vetting.require([("url", command.url)])
+        identity = request.path["webhook"]
+        message = request.message(f"webhook/{identity}", command)
+        if is_dry_run(request):
+            return await dry_run_answer(self._bus, message)
+        return answered(await self._bus.send(message), f"webhooks/{identity}")
+
+    async def remove(self, request: Request) -> ASGIApp:
+        """Call one no more."""
+        identity = request.path["webhook"]
+        message = request.message(f"webhook/{identity}", RemoveWebhook())
+        return answered(await self._bus.send(message), f"webhooks/{identity}")
+
+    async def read(self, request: Request) -> ASGIApp:
+        """One, always current, with its health."""
+        known = await self._webhooks.known(request)
+        async with self._store.reader() as connection:
+            health = (await health_of(connection, [known.webhook])).get(known.webhook)
+        shown = {"health": health.document()} if health is not None else {}
+        if known.hook is None:  # nothing became of one of an execution yet
+            execution = await self._store.load(f"execution/{known.execution}")
+            assert execution is not None
+            place = {"version": 0, "position": execution.position}
+            first = {"$type": "Webhook", "$id": known.webhook, "execution": known.execution}
+            return responses.json({**first, "status": "active", **place, **shown})
+        headers = {"etag": f'"{known.hook.version}"', "log-position": str(known.hook.position)}
+        return responses.json({**hook_document(known.hook), **shown}, headers)
+
+    async def list(self, request: Request) -> ASGIApp:
+        """A page of them, by id, each with its health."""
+        limit = request.integer("limit", 1, 500) or 50
+        async with self._store.reader() as connection:
+            after = request.parameter("cursor") or ""
+            ids = await requests.of_log(connection, after, limit + 1)
+            health = await health_of(connection, ids[:limit])
+        states = await self._store.load_all(f"webhook/{identity}" for identity in ids[:limit])
+        items = [
+            plain_json(
+                {**hook_document(versioned), "health": health[versioned.state.id].document()}
+            )
+            for versioned in states.values()
+            if not versioned.state.removed
+        ]
+        following = ids[limit - 1] if len(ids) > limit else None
+        return responses.json(responses.page(items, following))
+
+
+def _check(command: CreateWebhook | UpdateWebhook) -> None:
+    """Raises Invalid where no event has one of the names, or the filter is none."""
+    if strange := unknown(command.events or (), TYPES):
+        raise Invalid.field(
+            "events",
+            "must be names of events, such as `completed`, `status_changed` or `order.*`, "
+            f"but no event is called `{strange[0]}`",
+        )
+    if command.filter is not None:
+        from_json(command.filter, columns.field, "filter")
+
+
+def routes(handlers: LogWebhookHandlers) -> tuple[Operation, ...]:
+    """The rows of webhooks of the whole log."""
+    return (*_collection(handlers), *_single(handlers))
+
+
+def _collection(handlers: LogWebhookHandlers) -> tuple[Operation, ...]:
+    return (
+        Operation(
+            "listWebhooks",
+            "GET",
+            "/webhooks",
+            Right.MANAGE_WEBHOOKS,
+            "The webhooks of the whole log, and how their calls stand",
+            handlers.list,
+            answer=schemas.page_of(WEBHOOK),
+            parameters=(LIMIT, CURSOR),
+        ),
+        Operation(
+            "createWebhook",
+            "POST",
+            "/webhooks",
+            Right.MANAGE_WEBHOOKS,
+            "Call a URL with all events that its maker may see; its secret is shown this once",
+            handlers.create,
+            body=CreateWebhook,
+            answer=WEBHOOK,
+            status=201,
+            parameters=(DRY_RUN,),
+            sends=(*responses.DONE, "Location"),
+        ),
+    )
+
+
+def _single(handlers: LogWebhookHandlers) -> tuple[Operation, ...]:
+    path = "/webhooks/{webhook}"
+    return (
+        Operation(
+            "readWebhook",
+            "GET",
+            path,
+            Right.MANAGE_WEBHOOKS,
+            "One webhook, and how its calls stand",
+            handlers.read,
+            answer=WEBHOOK,
+            problems=("not-found",),
+            sends=responses.PLACED,
+        ),
+        Operation(
+            "updateWebhook",
+            "PATCH",
+            path,
+            Right.MANAGE_WEBHOOKS,
+            "Change a webhook of the whole log; what is left out stays, and it is called again",
+            handlers.update,
+            body=UpdateWebhook,
+            answer=WEBHOOK,
+            parameters=(DRY_RUN,),
+            problems=("not-found", "illegal-transition"),
+            sends=(*responses.DONE, "Location"),
+        ),
+        Operation(
+            "removeWebhook",
+            "DELETE",
+            path,
+            Right.MANAGE_WEBHOOKS,
+            "Call a webhook of the whole log no more",
+            handlers.remove,
+            answer=WEBHOOK,
+            problems=("not-found", "illegal-transition"),
+            sends=(*responses.DONE, "Location"),
+        ),
+    )

@@ -1,0 +1,64 @@
+"""Webhooks that a command brings along: where they lead is looked at first, and their secrets are shown."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from domain.eventlog.store import Store
+from domain.execution.webhook import WebhookPlan
+from domain.model import Command
+from domain.writer.command_bus import Answer
+from domain.writer.message import Message
+from projections.deliveries.secrets import shown_secret, signing_secret
+from workers.webhooks.addresses import networks
+from workers.webhooks.http_client import HttpClient
+from workers.webhooks.vetting import Vetting
+
+
+def plans_of(command: Command[Any]) -> tuple[WebhookPlan, ...]:
+    """The webhooks that a command to an execution brings along."""
+    return getattr(command, "webhooks", None) or ()
+
+
+class WebhookParts(NamedTuple):
+    """What a server needs to take webhooks, and to try one."""
+
+    plans: WebhookPlans
+    client: HttpClient
+
+    @classmethod
+    def of(cls, allowed: str, store: Store) -> WebhookParts:
+        """Those of a store; `allowed` is the setting."""
+        reachable = networks(allowed)
+        return cls(WebhookPlans(Vetting(reachable), store), HttpClient(reachable))
+
+
+class WebhookPlans:
+    """Looks at the webhooks of commands."""
+
+    def __init__(self, vetting: Vetting, store: Store) -> None:
+        self.vetting = vetting
+        self._store = store
+
+    async def require(self, command: Command[Any]) -> None:
+        """Let a command pass whose webhooks lead where they may.
+
+        Raises:
+            Invalid: one does not; names its place.
+        """
+        plans = enumerate(plans_of(command))
+        await self.vetting.require((f"webhooks.{place}.url", plan.url) for place, plan in plans)
+
+    async def secrets(self, message: Message, answer: Answer) -> dict[str, dict[str, str]]:
+        """The `secret` of each webhook that a command has made, by their ids. They follow from the key of
+        the execution, so an answer that is given again has them, too.
+        """
+        plans, hooks = plans_of(message.command), answer.versioned.state.webhooks
+        if len(plans) != len(hooks):
+            return {}
+        made = [hook.id for plan, hook in zip(plans, hooks, strict=True) if plan.id is None]
+        stream = f"execution/{answer.versioned.state.id}"
+        key = (await self._store.keys([stream]))[stream] if made else None
+        if key is None:
+            return {}
+        return {hook: {"secret": shown_secret(signing_secret(key, hook))} for hook in made}

@@ -1,0 +1,285 @@
+"""The commands to webhooks: to those of the whole log, and to those of executions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema
+
+from domain.catalog.webhook import (
+    Hook,
+    Reason,
+    WebhookCreated,
+    WebhookDisabled,
+    WebhookEnabled,
+    WebhookFailing,
+    WebhookRecovered,
+    WebhookRemoved,
+    WebhookSecretRotated,
+    WebhookUpdated,
+)
+from domain.errors import IllegalTransition, NotFound
+from domain.execution.webhook import EventNames, Format, Headers, Url, Webhook, WebhookPlan, stored
+from domain.json_equality import same_json
+from domain.json_forms import Milliseconds, Time
+from domain.model import Command, Context, Creation, Event, Recordable, Versioned
+from domain.types import JsonObject
+
+Parties = tuple[str | None, str | None]
+"""A customer and a provider."""
+DAY = 86_400_000
+OVERLAP = timedelta(hours=24)
+BEGINS = {
+    "description": "`start`, `now`, a position or a time",
+    "anyOf": [
+        {"type": "string", "maxLength": 40},
+        {"type": "integer", "minimum": 0},
+        {"type": "null"},
+    ],
+}
+NEW = "new"
+"""Stands for the id of a webhook that has none yet."""
+MISSING = "There is no such webhook."
+
+
+def _whole(value: object) -> object:
+    """A position may come as a text, as it does in a query."""
+    return value if value is None else str(value) if type(value) is int else value
+
+
+class CreateWebhook(Creation[Hook]):
+    """Call a URL with all events that its maker may see and that it asks for, from now on or `from` an
+    earlier position or time.
+
+    Raises:
+        Invalid: `***` stands in the URL or as the value of a header.
+    """
+
+    wire_name: ClassVar[str] = "createWebhook"
+
+    url: Url
+    events: EventNames = ("*",)
+    headers: Headers | None = None
+    format: Format | None = None
+    filter: JsonObject | None = None
+    begins: Annotated[
+        str | None,
+        BeforeValidator(_whole),
+        Field(alias="from", max_length=40),
+        WithJsonSchema(BEGINS),
+    ] = None
+
+    def create(self, context: Context) -> Iterator[Event]:
+        plan = _plan(self.url, self.events, self.headers, self.format)
+        settings = stored(plan, NEW, None)
+        members = _members(settings, self.filter)
+        if self.begins is not None:
+            members["after"] = int(self.begins)
+        yield WebhookCreated(**members)
+
+
+class UpdateWebhook(Command[Hook]):
+    """Change the settings of a webhook of the whole log; what is absent stays, null clears. A webhook that
+    was disabled is called again.
+
+    Raises:
+        NotFound: it was removed.
+        IllegalTransition: it belongs to an execution.
+    """
+
+    wire_name: ClassVar[str] = "updateWebhook"
+    null_clears: ClassVar[frozenset[str]] = frozenset({"headers", "format", "filter"})
+
+    url: Url | None = None
+    events: EventNames | None = None
+    headers: Headers | None = None
+    format: Format | None = None
+    filter: JsonObject | None = None
+
+    def decide(self, hook: Hook, context: Context) -> Iterator[Event]:
+        before = _own(hook)
+        given = self.model_fields_set
+        plan = _plan(
+            before.url if self.url is None else self.url,
+            before.events if self.events is None else self.events,
+            self.headers if "headers" in given else _shown(before.headers),
+            self.format if "format" in given else before.format,
+        )
+        settings = stored(plan, hook.id, before)
+        wanted = self.filter if "filter" in given else hook.filter
+        changed = not same_json(settings, before) or not same_json(wanted, hook.filter)
+        if changed or hook.disabled:
+            yield WebhookUpdated(**_members(settings, wanted))
+
+
+class RemoveWebhook(Command[Hook]):
+    """Call a webhook of the whole log no more.
+
+    Raises:
+        NotFound: it was removed.
+        IllegalTransition: it belongs to an execution.
+    """
+
+    wire_name: ClassVar[str] = "removeWebhook"
+
+    def decide(self, hook: Hook, context: Context) -> Iterator[Event]:
+        _own(hook)
+        yield WebhookRemoved()
+
+
+class HookCommand(Command[Hook]):
+    """A command to any webhook; `of` says to whose.
+
+    Raises:
+        NotFound: there is no such webhook.
+    """
+
+    _execution: str | None = PrivateAttr(None)
+    _parties: Parties | None = PrivateAttr(None)
+
+    def of(self, execution: str | None, parties: Parties | None = None) -> Self:
+        """The same, to a webhook that belongs to an execution, or to the log. Who knows the customer and the
+        provider of the execution says so; else the command reads them.
+        """
+        copy = self.model_copy()
+        copy._execution, copy._parties = execution, parties  # noqa: SLF001 - of its own class
+        return copy
+
+    def reads(
+        self, state: Hook | None, states: Mapping[str, Versioned[Any] | None]
+    ) -> Iterable[str]:
+        known = self._execution is None or self._parties is not None
+        return () if known else (f"execution/{self._execution}",)
+
+    def outcome(self, state: Hook | None, context: Context) -> list[Recordable]:
+        whose: dict[str, Any] = {}
+        if state is None and self._execution is not None:
+            customer, provider = self._parties or self._read_parties(context)
+            whose = {"execution": self._execution, "customer": customer, "provider": provider}
+            state = Hook("", self._execution, customer, provider)
+        if state is None or state.removed:
+            raise NotFound(MISSING)
+        happened = list(self.decide(state, context))
+        return [event.model_copy(update=whose) for event in happened] if whose else [*happened]
+
+    def _read_parties(self, context: Context) -> Parties:
+        execution = context.state(f"execution/{self._execution}")
+        if execution is None:
+            raise NotFound(MISSING)
+        parties: Parties = execution.parties
+        return parties
+
+    def decide(self, hook: Hook, context: Context) -> Iterator[Event]:
+        raise NotImplementedError
+
+
+class DisableWebhook(HookCommand):
+    """Do not call it any more."""
+
+    wire_name: ClassVar[str] = "disableWebhook"
+
+    def decide(self, hook: Hook, context: Context) -> Iterator[Event]:
+        if not hook.disabled:
+            yield WebhookDisabled(reason="asked")
+
+
+class EndWebhook(HookCommand):
+    """Disable it, as calls of it are in vain. Only the service sends this."""
+
+    wire_name: ClassVar[str] = "endWebhook"
+
+    reason: Reason
+
+    def decide(self, hook: Hook, context: Context) -> Iterator[Event]:
+        if not hook.disabled:
+            yield WebhookDisabled(reason=self.reason)
+
+
+class EnableWebhook(HookCommand):
+    """Call it again."""
+
+    wire_name: ClassVar[str] = "enableWebhook"
+
+    def decide(self, hook: Hook, context: Context) -> Iterator[Event]:
+        if hook.disabled:
+            yield WebhookEnabled()
+
+
+class RotateSecret(HookCommand):
+    """Give it a new secret. For the time of `overlap`, in milliseconds, calls are signed with both."""
+
+    wire_name: ClassVar[str] = "rotateSecret"
+
+    overlap: Annotated[timedelta, Milliseconds(0, 7 * DAY)] = OVERLAP
+
+    def decide(self, hook: Hook, context: Context) -> Iterator[Event]:
+        until = context.now + self.overlap
+        yield WebhookSecretRotated(generation=hook.generation + 1, overlap_until=until)
+
+
+class ReportFailing(HookCommand):
+    """Say that it is called in vain, since a time. Only the service sends this."""
+
+    wire_name: ClassVar[str] = "reportFailing"
+
+    since: Time
+    status: int | None = None
+
+    def decide(self, hook: Hook, context: Context) -> Iterator[Event]:
+        if hook.failing_since is None and not hook.disabled:
+            answered: dict[str, Any] = {} if self.status is None else {"status": self.status}
+            yield WebhookFailing(since=self.since, **answered)
+
+
+class ReportRecovered(HookCommand):
+    """Say that it takes events again. Only the service sends this."""
+
+    wire_name: ClassVar[str] = "reportRecovered"
+
+    def decide(self, hook: Hook, context: Context) -> Iterator[Event]:
+        if hook.failing_since is not None:
+            yield WebhookRecovered()
+
+
+def _own(hook: Hook) -> Webhook:
+    """The settings of a webhook of the whole log."""
+    if hook.removed:
+        raise NotFound(MISSING)
+    if hook.settings is None:
+        raise IllegalTransition(
+            f"This webhook belongs to the execution `{hook.execution}`, whose `webhooks` change it."
+        )
+    return hook.settings
+
+
+def _plan(
+    url: str, events: tuple[str, ...], headers: dict[str, str] | None, format_: Format | None
+) -> WebhookPlan:
+    """A plan whose events are any: those of executions are not all that the log has."""
+    return WebhookPlan.model_construct(url=url, events=events, headers=headers, format=format_)
+
+
+def _shown(headers: Mapping[str, Any] | None) -> dict[str, str] | None:
+    return None if headers is None else dict.fromkeys(headers, "***")
+
+
+def _members(settings: Webhook, wanted: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The members of an event, those that are there."""
+    names = settings.model_fields_set - {"id"}
+    members = {name: getattr(settings, name) for name in names}
+    return {**members, "filter": wanted} if wanted is not None else members
+
+
+COMMANDS: dict[str, type[Command[Hook]]] = {
+    command.wire_name: command
+    for command in (
+        CreateWebhook,
+        UpdateWebhook,
+        RemoveWebhook,
+        DisableWebhook,
+        EnableWebhook,
+        RotateSecret,
+    )
+}

@@ -1,0 +1,120 @@
+"""A webhook as it is stored, and as a client asks for it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from domain.errors import Invalid
+from domain.execution.webhook_events import unknown
+from domain.execution.webhook_url import checked, endpoint, masked
+from domain.model import Value
+from domain.sealing import MASKED, Secret
+from domain.types import Id, Label
+
+MOST_WEBHOOKS = 50
+SLACK = ("https://hooks.slack.com/", "https://slack.com/")
+HEADER_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,255}$"  # RFC 9110, token
+HEADER_VALUE = r"^[^\x00-\x08\x0a-\x1f\x7f]*$"
+
+Format = Literal["json", "slack"]
+Url = Annotated[
+    str,
+    Field(max_length=2_048, pattern=r"^https?://[^\s\x00-\x20\x7f/?#][^\s\x00-\x20\x7f]*$"),
+    AfterValidator(checked),
+]
+HeaderName = Annotated[str, Field(pattern=HEADER_NAME)]
+HeaderValue = Annotated[str, Field(max_length=8_192, pattern=HEADER_VALUE)]
+Headers = Annotated[dict[HeaderName, HeaderValue], Field(max_length=50)]
+EventNames = Annotated[tuple[Label, ...], Field(min_length=1, max_length=100)]
+
+
+class Webhook(Value):
+    """Where to call, and for which events. Where the URL holds secrets, `url` has `***` in their places,
+    and `full_url` is the whole one.
+    """
+
+    id: Id
+    url: str
+    full_url: Secret[str] | None = None
+    events: tuple[str, ...]
+    headers: dict[str, Secret[str]] | None = None
+    format: Format = "json"
+
+    @property
+    def target(self) -> str:
+        """The URL to call; a `Ciphertext` where it was not opened."""
+        return self.full_url or self.url
+
+
+def _known_events(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    if strange := unknown(patterns):
+        raise ValueError(
+            f"must be names of events, such as `completed`, `status_changed` or `step.*`, "
+            f"but no event is called `{strange[0]}`"
+        )
+    return patterns
+
+
+class WebhookPlan(Value):
+    """A webhook as a client asks for it.
+
+    With the `id` of one that is there, it replaces that one. A header whose value is `***` keeps the value
+    it has, and a URL with `***` that is as it was shown keeps what stands there.
+    """
+
+    id: Id | None = None
+    url: Url
+    events: Annotated[EventNames, AfterValidator(_known_events)]
+    headers: Headers | None = None
+    format: Format | None = None
+
+    def kept_as(self, hook_id: str, before: Webhook | None, path: str) -> Webhook:
+        """The webhook to be stored under an id, in place of the one before; it stands at a path.
+
+        Raises:
+            Invalid: `***` stands where no value is known, or the URL leads to another origin.
+        """
+        return stored(self, hook_id, before, f"{path}.")
+
+
+Webhooks = Annotated[tuple[WebhookPlan, ...], Field(max_length=MOST_WEBHOOKS)]
+
+
+def stored(plan: WebhookPlan, hook_id: str, before: Webhook | None, path: str = "") -> Webhook:
+    """A webhook as a client asked for it, its members standing below a path, such as `webhooks.0.`.
+
+    Raises:
+        Invalid: `***` stands where no value is known, or the URL leads to another origin.
+    """
+    target = _target(plan.url, before, path)
+    shown = masked(target)
+    chosen = plan.format or ("slack" if target.startswith(SLACK) else "json")
+    hook = Webhook(id=hook_id, url=shown, events=plan.events, format=chosen)
+    changes: dict[str, object] = {} if shown == target else {"full_url": target}
+    if plan.headers:
+        same = before is not None and endpoint(before.url) == endpoint(target)
+        known = before.headers or {} if before is not None and same else {}
+        changes["headers"] = _unmasked(plan.headers, known, path)
+    return hook.model_copy(update=changes) if changes else hook
+
+
+def _target(url: str, before: Webhook | None, path: str) -> str:
+    if before is not None and url == masked(before.url):
+        return before.target
+    if MASKED in url:
+        raise Invalid.field(
+            f"{path}url", "must be whole: `***` stands for a part only of a URL that is unchanged"
+        )
+    return url
+
+
+def _unmasked(headers: dict[str, str], known: dict[str, str], path: str) -> dict[str, str]:
+    for name, value in headers.items():
+        if value == MASKED and name not in known:
+            raise Invalid.field(
+                f"{path}headers.{name}",
+                "must be given anew: `***` keeps a value only where there is one, for the same origin",
+            )
+    return {name: known[name] if value == MASKED else value for name, value in headers.items()}

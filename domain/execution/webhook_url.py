@@ -1,0 +1,57 @@
+"""The URLs of webhooks: what of them may be shown, and which endpoint they lead to."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from domain.sealing import MASKED
+
+TOKEN = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9._~%-]{20,}")
+"""A part of a path that may be a secret, as in the URLs of Slack: long, of letters and digits."""
+
+
+def checked(url: str) -> str:
+    """The URL itself. Raises ValueError where it has no host, or a port that is none."""
+    try:
+        parts = urlsplit(url)
+        valid = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError("must be an http or https URL with a host, and a port from 1 to 65535")
+    return url
+
+
+def masked(url: str) -> str:
+    """The URL with `***` for its user and password, the values of its query, and parts of its path
+    that may be secrets.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # stored before URLs were checked
+        return MASKED
+    user, at, host = parts.netloc.rpartition("@")
+    shown = f"{parts.scheme}://{MASKED + at if user or at else ''}{host}"
+    shown += "/".join(_masked_segment(segment) for segment in parts.path.split("/"))
+    if parts.query:
+        shown += "?" + "&".join(_masked_pair(pair) for pair in parts.query.split("&"))
+    return shown
+
+
+def endpoint(url: str) -> str:
+    """Scheme, host and port of a URL, without what may be secret in it; empty where it is no URL."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}".lower()
+
+
+def _masked_segment(segment: str) -> str:
+    return MASKED if TOKEN.fullmatch(segment) else segment
+
+
+def _masked_pair(pair: str) -> str:
+    name, equals, _ = pair.partition("=")
+    return f"{name}={MASKED}" if equals else _masked_segment(pair)

@@ -1,0 +1,165 @@
+"""What clients ask of the deliveries of a webhook: to see them, and to have them sent again.
+
+Whoever enters something holds the row `webhook_head`, as the process that calls does (see `queue`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from psycopg import AsyncConnection
+
+from domain.json_forms import format_time
+from projections.deliveries.queue import LOCK, Owed, enter
+
+FIND = """SELECT w.webhook, w.execution, w.stream, w.version, w.since, w.endpoint, w.events,
+        coalesce(s.generation, 0), s.overlap_until
+    FROM webhooks AS w LEFT JOIN webhook_states AS s USING (webhook) WHERE w.webhook = %b"""
+OF_LOG = """SELECT webhook FROM webhooks WHERE execution IS NULL AND webhook > %b
+    ORDER BY webhook LIMIT %b"""
+STATES = ("waiting", "delivered", "failed")
+PAGE = """SELECT position, stream, version, state, attempts, at, status, latency, answer, error
+    FROM webhook_deliveries WHERE webhook = %b AND position < %b
+        AND (%b::text IS NULL OR state = %b) ORDER BY position DESC LIMIT %b"""
+NEWEST = 2**62
+ONE = """SELECT d.position, d.stream, d.version, w.endpoint FROM webhook_deliveries AS d
+    JOIN webhooks AS w USING (webhook) WHERE d.webhook = %b AND d.position = %b"""
+FAILED = """SELECT d.position, d.stream, d.version, w.endpoint FROM webhook_deliveries AS d
+    JOIN webhooks AS w USING (webhook)
+    WHERE d.webhook = %b AND d.state = 'failed' AND (d.at IS NULL OR d.at >= %b)
+    ORDER BY d.position LIMIT %b"""
+MOST_AT_ONCE = 10_000
+AGAIN = """UPDATE webhook_lanes SET next_at = %b WHERE webhook = %b AND stream = ANY(%b::text[])"""
+DROP = """DELETE FROM webhook_deliveries
+    WHERE webhook = %b AND position > %b AND state = 'waiting'"""
+DROP_LANES = "DELETE FROM webhook_lanes WHERE webhook = %b"
+REWIND = """INSERT INTO webhook_progress (webhook, position) VALUES (%b, %b)
+    ON CONFLICT (webhook) DO UPDATE SET position = excluded.position"""
+KEEP_LANES = """INSERT INTO webhook_lanes (webhook, stream, endpoint, next_at)
+    SELECT DISTINCT d.webhook, d.stream, w.endpoint, %b::timestamptz FROM webhook_deliveries AS d
+        JOIN webhooks AS w USING (webhook) WHERE d.webhook = %b AND d.state = 'waiting'
+    ON CONFLICT DO NOTHING"""
+
+
+class KnownHook(NamedTuple):
+    """A webhook that can be called: the `execution` that it belongs to, or None, the event that set it
+    (`stream`, `version`), and its secret.
+    """
+
+    webhook: str
+    execution: str | None
+    stream: str
+    version: int
+    since: int
+    endpoint: str
+    events: list[str]
+    generation: int
+    overlap_until: datetime | None
+
+
+class Delivery(NamedTuple):
+    """An event that a webhook was owed, and what came of the last call."""
+
+    position: int
+    stream: str
+    version: int
+    state: str
+    attempts: int
+    at: datetime | None
+    status: int | None
+    latency: int | None
+    answer: str | None
+    error: str | None
+
+    def document(self) -> dict[str, Any]:
+        """As clients see it; what is not known is left out."""
+        kind, _, identity = self.stream.partition("/")
+        shown = {
+            "position": self.position,
+            "source": f"/api/{kind}s/{identity}",
+            "version": self.version,
+            "state": self.state,
+            "attempts": self.attempts,
+            "lastAt": self.at and format_time(self.at),
+            "lastStatus": self.status,
+            "lastLatency": self.latency,
+            "lastAnswer": self.answer or None,
+            "lastError": self.error,
+        }
+        return {name: value for name, value in shown.items() if value is not None}
+
+
+async def find(connection: AsyncConnection, webhook: str) -> KnownHook | None:
+    """A webhook, as far as the read model knows it."""
+    row = await (await connection.execute(FIND, (webhook,), binary=True)).fetchone()
+    return None if row is None else KnownHook(*row)
+
+
+async def of_log(connection: AsyncConnection, after: str, limit: int) -> list[str]:
+    """The webhooks of the whole log after one, in the order of their ids."""
+    cursor = await connection.execute(OF_LOG, (after, limit))
+    return [row[0] for row in await cursor.fetchall()]
+
+
+async def page(
+    connection: AsyncConnection, webhook: str, before: int | None, state: str | None, limit: int
+) -> list[Delivery]:
+    """The newest deliveries of a webhook before a position, those in one state or all."""
+    values = (webhook, before or NEWEST, state, state, limit)
+    cursor = await connection.execute(PAGE, values, binary=True)
+    return [Delivery(*row) for row in await cursor.fetchall()]
+
+
+async def redeliver(
+    connection: AsyncConnection, webhook: str, position: int, now: datetime
+) -> bool:
+    """Have one event sent again; whether there is such a delivery."""
+    async with connection.transaction():
+        return bool(await _again(connection, webhook, ONE, (webhook, position), now))
+
+
+async def redeliver_failed(
+    connection: AsyncConnection, webhook: str, since: datetime, now: datetime
+) -> int:
+    """Have those sent again that were given up since a time, so many at most; how many these are."""
+    async with connection.transaction():
+        return await _again(connection, webhook, FAILED, (webhook, since, MOST_AT_ONCE), now)
+
+
+async def rewind_log_webhook(
+    connection: AsyncConnection, webhook: str, position: int, now: datetime
+) -> None:
+    """Have a webhook of the whole log get everything after a position, again or for the first time."""
+    async with connection.transaction():
+        await connection.execute(LOCK)
+        await _drop(connection, webhook, position, now)
+        await connection.execute(REWIND, (webhook, position))
+
+
+async def rewind_to(
+    connection: AsyncConnection, webhook: str, position: int, owed: Sequence[Owed], now: datetime
+) -> None:
+    """Have a webhook of an execution get what it is owed after a position again, which is all given."""
+    async with connection.transaction():
+        await connection.execute(LOCK)
+        await _drop(connection, webhook, position, now)
+        await enter(connection, owed, now)
+
+
+async def _drop(connection: AsyncConnection, webhook: str, position: int, now: datetime) -> None:
+    await connection.execute(DROP, (webhook, position))
+    await connection.execute(DROP_LANES, (webhook,))
+    await connection.execute(KEEP_LANES, (now, webhook))
+
+
+async def _again(
+    connection: AsyncConnection, webhook: str, query: str, values: Iterable[Any], now: datetime
+) -> int:
+    await connection.execute(LOCK)
+    rows = await (await connection.execute(query, tuple(values), binary=True)).fetchall()
+    owed = [Owed(webhook, *row) for row in rows]
+    await enter(connection, owed, now)
+    await connection.execute(AGAIN, (now, webhook, list({each.stream for each in owed})))
+    return len(owed)

@@ -1,0 +1,74 @@
+"""`executions webhooks` shows what waits and what fails, and has it sent again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import psycopg
+import pytest
+from click.testing import CliRunner, Result
+
+from api.cli.main import main
+from domain.eventlog.sessions import session_options
+from projections.deliveries.projection import Deliveries
+from projections.engine.migrations import migrate_projections
+
+GIVEN = """
+INSERT INTO events VALUES (1, 1, now() - interval '1 hour', 'user/u', 'user.created', '{}', '{}');
+INSERT INTO webhooks VALUES ('wh_1', NULL, 'webhook/wh_1', 1, 1, 0, 'https://a.example', '{*}', NULL);
+INSERT INTO webhook_progress (webhook, failing_since, last_at, error)
+    VALUES ('wh_1', now(), now(), 'answered 500');
+"""
+DELIVERY = """INSERT INTO webhook_deliveries (webhook, position, stream, version, state, at)
+    VALUES ('wh_1', 1, 'user/u', 1, %s, now());"""
+LANE = "INSERT INTO webhook_lanes VALUES ('wh_1', 'user/u', 'https://a.example', now())"
+
+
+@pytest.fixture(autouse=True)
+def settings(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    migrate_projections(database, "executions", [Deliveries()])
+    monkeypatch.setenv("EXECUTIONS_DATABASE_URL", database)
+    monkeypatch.setenv("EXECUTIONS_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+def webhooks(*options: str) -> Result:
+    return CliRunner().invoke(main, ["webhooks", *options])
+
+
+def given(database: str, state: str) -> None:
+    with psycopg.connect(database, options=session_options("executions")) as connection:
+        connection.execute(GIVEN)
+        connection.execute(DELIVERY, (state,))
+        if state == "waiting":
+            connection.execute(LANE)
+
+
+def test_webhooks_of_a_quiet_log_end_with_0() -> None:
+    result = webhooks()
+    assert result.exit_code == 0, result.output
+    assert "0 events wait" in result.output
+    assert "No process calls webhooks" in result.output
+
+
+def test_webhooks_that_fail_are_shown_and_end_with_1(database: str) -> None:
+    given(database, "waiting")
+    result = webhooks()
+    assert result.exit_code == 1, result.output
+    assert "Calls of 1 webhooks fail." in result.output
+    shown = json.loads(webhooks("--json").output)
+    assert (shown["waiting"], shown["failing"], shown["owned"]) == (1, 1, False)
+    [webhook] = shown["webhooks"]
+    assert (webhook["webhook"], webhook["state"], webhook["waiting"]) == ("wh_1", "failing", 1)
+    assert 3_600 <= webhook["lagSeconds"] == shown["oldestSeconds"]
+
+
+def test_webhooks_send_again_what_was_given_up(database: str) -> None:
+    given(database, "failed")
+    result = webhooks("--redeliver", "wh_1", "--since", "2126-01-01T00:00:00Z", "--json")
+    assert json.loads(result.output) == {"redelivered": 0}
+    assert "1 sent again" in webhooks("--redeliver", "wh_1").output
+    assert json.loads(webhooks("--json").output)["waiting"] == 1
+    assert "there is no webhook" in webhooks("--redeliver", "wh_2").output
+    assert "--since" in webhooks("--redeliver", "wh_1", "--since", "soon").output

@@ -1,0 +1,268 @@
+"""Webhooks of the whole log get what they ask for, from where they begin, and say so in the log if they fail."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import orjson
+import pytest
+
+from domain.catalog.user import CreateUser
+from domain.catalog.webhook_commands import (
+    CreateWebhook,
+    DisableWebhook,
+    EnableWebhook,
+    RemoveWebhook,
+    UpdateWebhook,
+)
+from domain.execution.commands import CompleteExecution, UpdateProgress
+from domain.model import Command
+from domain.writer.message import Message
+from projections.deliveries.projection import Deliveries
+from projections.deliveries.requests import redeliver_failed, rewind_log_webhook
+from tests.support.hooked_log import OK, World, hook
+from workers.webhooks import dispatcher
+from workers.webhooks.http_client import CallFailed, Response
+from workers.webhooks.reports import PATIENCE
+
+pytestmark = pytest.mark.anyio
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+BROKEN = Response(500, b"", None)
+DONE = CompleteExecution(success=True, output=None, summary="done")
+URL = "https://a.example/"
+
+
+@pytest.fixture
+async def world(database: str) -> AsyncIterator[World]:
+    async with World.opened(database, Deliveries()) as opened:
+        yield opened
+
+
+async def command(world: World, stream: str, sent: Command[Any]) -> int:
+    answer = await world.bus.send(Message(stream, sent, "tester"))
+    return answer.versioned.position
+
+
+async def hooked(world: World, identity: str = "w", url: str = URL, **settings: Any) -> int:
+    body = orjson.dumps({"url": url, **settings})
+    return await command(world, f"webhook/{identity}", CreateWebhook.model_validate_json(body))
+
+
+def came(world: World, url: str = URL) -> list[str]:
+    """Subject and type of what was sent to a URL."""
+    events = [orjson.loads(body) for to, _, body in world.client.sent if to == url]
+    return [f"{event['subject']} {event['type'].removeprefix('execution.')}" for event in events]
+
+
+async def log_types(world: World, stream: str) -> list[str]:
+    return [row.type for row in await world.store.history(stream)]
+
+
+async def test_webhook_gets_what_happens_after_its_creation_in_all_streams(world: World) -> None:
+    worker = world.worker()
+    await world.begin("before")
+    await hooked(world, events=["started", "user.*"])
+    await world.begin("e")
+    await command(world, "user/u", CreateUser(name="U", kind="person"))
+    await world.call(worker)
+    assert sorted(came(world)) == ["e started", "u user.created"]
+
+
+@pytest.mark.parametrize("begins", [0, 3, 9])
+async def test_webhook_that_begins_in_the_past_gets_all_of_it_in_order(
+    world: World, monkeypatch: pytest.MonkeyPatch, begins: int
+) -> None:
+    monkeypatch.setattr(dispatcher, "PAGE", 2)
+    monkeypatch.setattr(dispatcher, "PAST", 4)
+    worker = world.worker()
+    await world.begin("e-0", "e-1", "e-2")
+    await world.call(worker)
+    past: dict[str, Any] = {"from": begins}
+    own = await hooked(world, events=["*"], **past)
+    await world.begin("e-3")
+    await world.send("e-0", UpdateProgress(progress=5))
+    await world.call(worker)
+    events = [orjson.loads(body) for _, _, body in world.client.sent]
+    positions = {event["position"] for event in events}
+    assert positions == set(range(begins + 1, 15)) - {own}
+    assert len(events) == len(positions)
+    of_e = [event["position"] for event in events if event["subject"] == "e-0"]
+    assert of_e == sorted(of_e)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "subjects"),
+    [
+        ({"service": "s"}, {"e", "f"}),
+        ({"service": "other"}, set()),
+        ({"customer": "c", "tag": "eu"}, {"e"}),
+        ({"customer": "nobody"}, set()),
+        ({"status": "completed"}, {"f"}),
+        ({"$or": [{"tag": "eu"}, {"status": "completed"}]}, {"e", "f"}),
+    ],
+)
+async def test_filter_is_that_of_streams(
+    world: World, wanted: dict[str, Any], subjects: set[str]
+) -> None:
+    worker = world.worker()
+    await hooked(world, events=["*"], filter=wanted)
+    await world.begin("e", tags=("eu",))
+    await world.begin("f")
+    await world.send("f", DONE)
+    await command(world, "user/u", CreateUser(name="U", kind="person"))
+    await world.call(worker)
+    assert {line.split()[0] for line in came(world)} == subjects
+
+
+async def test_stream_is_sent_in_order_and_one_that_waits_holds_up_no_other(world: World) -> None:
+    worker = world.worker()
+    await hooked(world, events=["execution.*"])
+    await world.begin("e", "f")
+    refused = {"e"}
+    world.client.refuses = lambda body: orjson.loads(body)["subject"] in refused
+    await world.call(worker)
+    refused.clear()
+    await world.call(worker, MINUTE)
+    assert [line for line in came(world) if line.startswith("f")] == [
+        "f created",
+        "f starting",
+        "f started",
+    ]
+    assert [line for line in came(world) if line.startswith("e")] == [
+        "e created",
+        "e created",
+        "e starting",
+        "e started",
+    ]
+
+
+async def test_log_says_once_that_a_webhook_fails_and_that_it_recovers(world: World) -> None:
+    worker = world.worker()
+    await hooked(world, events=["execution.started"])
+    await hooked(world, "other", "https://b.example/", events=["webhook.*"])
+    await world.begin("e")
+    world.client.answer = lambda url: OK if "b." in url else BROKEN
+    await world.call(worker)
+    assert await log_types(world, "webhook/w") == ["webhook.created"]
+    await world.call(worker, MINUTE)
+    await world.call(worker, 5 * MINUTE)
+    assert (await log_types(world, "webhook/w"))[1:] == ["webhook.failing"]
+    world.client.answer = lambda _: OK
+    await world.call(worker, 30 * MINUTE)
+    assert (await log_types(world, "webhook/w"))[2:] == ["webhook.recovered"]
+    told = came(world, "https://b.example/")
+    assert told == ["w webhook.failing", "w webhook.recovered"]
+
+
+async def test_webhook_is_disabled_after_five_days_of_failure(world: World) -> None:
+    worker = world.worker()
+    await hooked(world, events=["*"])
+    world.client.answer = lambda _: BROKEN
+    await world.begin("e-0")
+    await world.call(worker)
+    for day in range(1, 5):
+        await world.begin(f"e-{day}")
+        await world.call(worker, DAY)
+    assert "webhook.disabled" not in await log_types(world, "webhook/w")
+    await world.begin("last")
+    await world.call(worker, PATIENCE - 4 * DAY)
+    assert (await log_types(world, "webhook/w"))[-1] == "webhook.disabled"
+    called = len(world.client.sent)
+    await world.begin("ignored")
+    await world.call(worker, DAY)
+    assert len(world.client.sent) == called
+    assert await world.count("webhook_lanes") == 0
+    assert (await world.health("", "w")).state == "disabled"
+
+
+async def test_webhook_of_an_execution_that_fails_says_whose_it_is(world: World) -> None:
+    worker = world.worker()
+    world.client.answer = lambda _: Response(410, b"", None)
+    await world.begin_hooked("e", hook(id="wh_1"))
+    await world.call(worker)
+    [row] = await world.store.history("webhook/wh_1")
+    assert orjson.loads(row.data) == {
+        "execution": "e",
+        "customer": "c",
+        "provider": "p",
+        "reason": "gone",
+    }
+    assert orjson.loads(row.meta)["customer"] == "c"
+
+
+async def test_disabled_webhook_gets_nothing_until_it_is_enabled(world: World) -> None:
+    worker = world.worker()
+    await hooked(world, events=["started"])
+    await command(world, "webhook/w", DisableWebhook())
+    await world.begin("e")
+    await world.call(worker)
+    await command(world, "webhook/w", EnableWebhook())
+    await world.begin("f")
+    await world.call(worker)
+    assert came(world) == ["f started"]
+
+
+async def test_removed_webhook_gets_nothing(world: World) -> None:
+    worker = world.worker()
+    await hooked(world, events=["started"])
+    await world.begin("e")
+    await command(world, "webhook/w", RemoveWebhook())
+    await world.call(worker)
+    assert came(world) == []
+    assert await world.count("webhook_lanes") == 0
+
+
+async def test_change_of_the_url_sends_what_waits_there_at_once(world: World) -> None:
+    worker = world.worker()
+    await hooked(world, events=["started"])
+    await world.begin("e")
+    world.client.answer = lambda _: BROKEN
+    await world.call(worker)
+    world.client.answer = lambda _: OK
+    await command(world, "webhook/w", UpdateWebhook(url="https://b.example/"))
+    await world.call(worker)
+    assert came(world, "https://b.example/") == ["e started"]
+
+
+async def test_rewound_webhook_gets_everything_again_in_order(world: World) -> None:
+    worker = world.worker()
+    await hooked(world, events=["execution.*"])
+    await world.begin("e")
+    await world.call(worker)
+    await world.send("e", UpdateProgress(progress=5))
+    await rewind_log_webhook(world.connection, "w", 2, world.now)
+    await world.call(worker)
+    assert came(world)[3:] == ["e starting", "e started", "e progress"]
+
+
+async def test_failed_deliveries_are_sent_again_since_a_time(world: World) -> None:
+    worker = world.worker()
+    await hooked(world, events=["started"])
+    await world.begin("e")
+    world.client.answer = lambda _: BROKEN
+    for minutes in (0, 1, 5, 30, 120, 720):
+        await world.call(worker, minutes * MINUTE)
+    world.client.answer = lambda _: OK
+    later = world.now + MINUTE
+    assert await redeliver_failed(world.connection, "w", later, world.now) == 0
+    assert await redeliver_failed(world.connection, "w", world.now, world.now) == 1
+    await world.call(worker)
+    assert came(world) == ["e started"] * 7
+    assert (await world.health("", "w")).state == "delivered"
+
+
+async def test_call_without_an_answer_is_retried(world: World) -> None:
+    worker = world.worker()
+
+    def failing(_: str) -> Response:
+        raise CallFailed("no answer within 15 s")
+
+    world.client.answer = failing
+    await hooked(world, events=["started"])
+    await world.begin("e")
+    await world.call(worker)
+    world.client.answer = lambda _: OK
+    await world.call(worker, MINUTE)
+    assert came(world) == ["e started"] * 2

@@ -1,0 +1,83 @@
+"""Where the URL of a webhook leads is looked at before it is kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from domain.errors import Invalid
+from workers.webhooks import vetting
+from workers.webhooks.addresses import networks
+from workers.webhooks.vetting import Vetting
+
+pytestmark = pytest.mark.anyio
+
+
+def looking_up(*addresses: str) -> Vetting:
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        asked.append((host, port))
+        return addresses
+
+    asked: list[tuple[str, int]] = []
+    made = Vetting(networks("10.1.0.0/16"), resolve)
+    made.asked = asked  # type: ignore[attr-defined]  # what the test looks at
+    return made
+
+
+@pytest.mark.parametrize(
+    "addresses", [("8.8.8.8",), ("8.8.8.8", "2606:4700::1"), ("10.1.2.3",), ()]
+)
+async def test_host_passes_whose_addresses_may_all_be_called(addresses: tuple[str, ...]) -> None:
+    await looking_up(*addresses).require([("url", "https://a.example/")])
+
+
+@pytest.mark.parametrize(
+    ("addresses", "rule"),
+    [
+        (("127.0.0.1",), "loopback"),
+        (("8.8.8.8", "10.2.0.1"), "private"),
+        (("fe80::1",), "link-local"),
+        (("::ffff:169.254.169.254",), "metadata service"),
+        (("64:ff9b::a00:1",), "NAT64"),
+        (("100.64.0.1",), "carrier-grade NAT"),
+    ],
+)
+async def test_host_is_refused_with_one_address_that_may_not_be_called(
+    addresses: tuple[str, ...], rule: str
+) -> None:
+    with pytest.raises(Invalid) as refused:
+        await looking_up(*addresses).require([("webhooks.3.url", "https://a.example/")])
+    [error] = refused.value.members["errors"]
+    assert error["path"] == "webhooks.3.url"
+    assert f"({rule}): EXECUTIONS_WEBHOOK_ALLOW" in error["message"]
+
+
+async def test_host_is_looked_up_once_by_its_port() -> None:
+    vetted = looking_up("8.8.8.8")
+    urls = (
+        "https://a.example/1",
+        "https://a.example/2",
+        "http://a.example:81/",
+        "http://b.example/",
+    )
+    await vetted.require(("url", url) for url in urls)
+    assert sorted(vetted.asked) == [  # type: ignore[attr-defined]  # see above
+        ("a.example", 81),
+        ("a.example", 443),
+        ("b.example", 80),
+    ]
+
+
+async def test_host_that_is_not_found_in_time_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silent(_: str, __: int) -> Sequence[str]:
+        await asyncio.sleep(60)
+        return ()
+
+    async def missing(_: str, __: int) -> Sequence[str]:
+        raise OSError("no such host")
+
+    monkeypatch.setattr(vetting, "LOOKS_FOR", 0.01)
+    for resolve in (silent, missing):
+        await Vetting((), resolve).require([("url", "https://a.example/")])

@@ -1,0 +1,149 @@
+"""Looks through the log for what webhooks are owed, and enters it in their queue.
+
+Webhooks that are up to the log share one look at each page of it, up to the position in `webhook_head`. One
+that begins in the past, or was rewound, has a position of its own, and joins the others when it is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from domain.eventlog.codec import EventRow
+from domain.eventlog.store import Store
+from domain.execution.webhook_events import matches as names_match
+from projections.deliveries import queue as sql
+from projections.deliveries.queue import Owed, Queue, enter
+from workers.webhooks.matching import Happened, HookFilter, HookIndex
+from workers.webhooks.states_after import StatesAfter
+
+PAGE = 2_000
+"""Events that are looked through at once."""
+PAST = 50_000
+"""Events of the past that are looked through at once, and of which `PAGE` at most are entered."""
+OWN = "webhook."
+"""So begin the types of events that change webhooks."""
+
+
+class Dispatcher:
+    """Enters what webhooks are owed, page by page."""
+
+    def __init__(self, store: Store, queue: Queue, clock: Callable[[], datetime]) -> None:
+        self._queue = queue
+        self._clock = clock
+        self._states = StatesAfter(store)
+        self._hooks: dict[str, HookFilter] | None = None
+        self._behind: dict[str, int] = {}
+        self._index = HookIndex()
+
+    async def step(self) -> bool:
+        """Look through the next page for all, and for each that is behind; whether there may be more."""
+        if not await self._queue.has_more():
+            return False
+        async with self._queue.entering() as (connection, head, seen):
+            if seen < head:  # the read model is made again: not all webhooks are known
+                return False
+            await self._look_up(connection, head)
+            until = min(head + PAGE, seen)
+            if until > head:
+                await self._live(connection, head, until)
+            # Up to where the others are now: what they have just looked through was not for these.
+            behind = [
+                await self._catch_up(connection, hook, until) for hook in self._behind.items()
+            ]
+        return seen > until or any(behind)
+
+    async def _look_up(self, connection: AsyncConnection, head: int) -> None:
+        """Know the webhooks there are, and which of them are behind."""
+        rows = await (await connection.execute(sql.BEHIND)).fetchall()
+        behind: dict[str, int] = {row[0]: row[1] for row in rows}
+        if behind.keys() - self._behind.keys():  # perhaps it was changed before it was rewound
+            self._hooks = None
+        fresh = self._hooks is None
+        if self._hooks is None:
+            await connection.execute(sql.BEGIN_HOOKS, (head,))
+            cursor = await connection.execute(sql.OF_LOG)
+            hooks = [HookFilter.read(*row) for row in await cursor.fetchall()]
+            self._hooks = {hook.webhook: hook for hook in hooks}
+            rows = await (await connection.execute(sql.BEHIND)).fetchall()
+            behind = {row[0]: row[1] for row in rows}
+        if fresh or behind.keys() != self._behind.keys():
+            live = [hook for name, hook in self._hooks.items() if name not in behind]
+            self._index = HookIndex(live)
+        self._behind = behind
+
+    async def _live(self, connection: AsyncConnection, head: int, until: int) -> None:
+        rows = await _rows(connection, head, until, self._index.types, PAGE)
+        if any(row.type.startswith(OWN) for row in rows):
+            self._hooks = None
+            await self._look_up(connection, head)
+            rows = await _rows(connection, head, until, self._index.types, PAGE)
+        owed = await _of_executions(connection, head, until)
+        owed += await self._owed(self._index, rows)
+        now = self._clock()
+        await enter(connection, owed, now)
+        await connection.execute(sql.WAKE, (now, head, until))
+        await connection.execute(sql.MOVE, (until,))
+
+    async def _catch_up(
+        self, connection: AsyncConnection, behind: tuple[str, int], head: int
+    ) -> bool:
+        """Look through a page of the past for one webhook; whether there is more."""
+        webhook, position = behind
+        hook = (self._hooks or {}).get(webhook)
+        if hook is None:  # it is disabled, or removed
+            await connection.execute(sql.CAUGHT_UP, (None, webhook))
+            return False
+        cursor = await connection.execute(sql.MANY_WAIT, (webhook,))
+        if (await cursor.fetchone()) == (True,):
+            return False
+        until = min(position + PAST, head)
+        index = HookIndex([hook._replace(since=position)])
+        rows = await _rows(connection, position, until, index.types, PAGE)
+        if len(rows) == PAGE:
+            until = rows[-1].position
+        await enter(connection, await self._owed(index, rows), self._clock())
+        done = until >= head
+        await connection.execute(sql.CAUGHT_UP, (None if done else until, webhook))
+        return not done
+
+    async def _owed(self, index: HookIndex, rows: Iterable[EventRow]) -> list[Owed]:
+        events = [Happened.read(row) for row in rows]
+        folded = [event.row for event in events if index.needs_state(event)]
+        states: dict[tuple[str, int], Any] = await self._states.of(folded) if folded else {}
+        return [
+            Owed(hook.webhook, row.position, row.stream, row.version, hook.endpoint)
+            for event in events
+            for row in (event.row,)
+            for hook in index.owed(event, states.get((row.stream, row.version)))
+        ]
+
+
+async def _rows(
+    connection: AsyncConnection, after: int, until: int, types: Sequence[str], limit: int
+) -> list[EventRow]:
+    values = (after, until, list(types), limit)
+    cursor = await connection.execute(sql.OF_TYPES, values, prepare=False, binary=True)
+    return [EventRow(*row) for row in await cursor.fetchall()]
+
+
+async def _of_executions(connection: AsyncConnection, after: int, until: int) -> list[Owed]:
+    """What the webhooks of executions are owed."""
+    cursor = await connection.execute(sql.OF_EXECUTIONS, (after, until), prepare=False, binary=True)
+    rows = await cursor.fetchall()
+    return [found for row in rows if (found := owed_to(*row[:4], row=EventRow(*row[4:])))]
+
+
+def owed_to(
+    webhook: str, since: int, endpoint: str, events: Sequence[str], *, row: EventRow
+) -> Owed | None:
+    """What a webhook of an execution is owed by an event of it, if it is."""
+    event = Happened.read(row)
+    if event.imported or row.position <= since:
+        return None
+    if not names_match(tuple(events), row.type, final=event.final):
+        return None
+    return Owed(webhook, row.position, row.stream, row.version, endpoint)

@@ -1,0 +1,39 @@
+"""Keeps what came of calls: those that end together are written together."""
+
+from __future__ import annotations
+
+import asyncio
+
+from projections.deliveries.queue import Queue, Settled, Standing
+
+
+class Ledger:
+    """Writes outcomes in the order in which they come, many at once while a write is under way."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._waiting: list[tuple[Settled, asyncio.Future[Standing]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def keep(self, settled: Settled) -> Standing:
+        """Keep an outcome; how the webhook stands after it, once that is committed."""
+        kept: asyncio.Future[Standing] = asyncio.get_running_loop().create_future()
+        self._waiting.append((settled, kept))
+        if self._task is None:
+            self._task = asyncio.create_task(self._write(), name="webhook outcomes")
+        return await kept
+
+    async def _write(self) -> None:
+        while self._waiting:
+            taken, self._waiting = self._waiting, []
+            try:
+                standing = await self._queue.settle([settled for settled, _ in taken])
+            except Exception as error:  # noqa: BLE001 - each caller gets it
+                for _, kept in taken:
+                    if not kept.done():
+                        kept.set_exception(error)
+                continue
+            for settled, kept in taken:
+                if not kept.done():
+                    kept.set_result(standing[settled.webhook])
+        self._task = None  # here and not later: who comes next starts another

@@ -1,0 +1,168 @@
+"""Which webhooks of the whole log an event is owed to, found by what they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import orjson
+
+from domain import registry
+from domain.eventlog.codec import EventRow
+from domain.execution.events import ExecutionFailed
+from domain.execution.webhook_events import matches as names_match
+from domain.json_forms import parse_time
+from domain.model import Versioned
+from projections.deliveries.hooks import IMPORTED
+from projections.executions import columns
+from projections.executions.columns import value_in
+from projections.query.ast import EVERYTHING, Condition
+from projections.query.matcher import matches, parties_suffice, required_values
+from projections.query.parser import from_json
+
+BY_STATE = frozenset({"service", "order"})
+"""Fields that a state has, by which webhooks are found that are not found by a party."""
+EXECUTION = "execution/"
+TYPES = tuple(event.type for event in registry.EVENTS)
+
+
+class HookFilter(NamedTuple):
+    """A webhook of the whole log, and what it asks for; events after `since` are owed to it."""
+
+    webhook: str
+    since: int
+    endpoint: str
+    events: tuple[str, ...]
+    condition: Condition = EVERYTHING
+
+    @classmethod
+    def read(
+        cls, webhook: str, since: int, endpoint: str, events: Iterable[str], filter_: str | None
+    ) -> HookFilter:
+        """Of a row of `webhooks`."""
+        return cls(webhook, since, endpoint, tuple(events), condition_of(filter_))
+
+    @property
+    def types(self) -> list[str]:
+        """The types of events that it asks for; only executions have the fields of a condition."""
+        only = "" if self.condition == EVERYTHING else "execution."
+        return [
+            type_ for type_ in TYPES if type_.startswith(only) and names_match(self.events, type_)
+        ]
+
+    @property
+    def needs_states(self) -> bool:
+        """Whether deciding takes the state after an event."""
+        return self.condition != EVERYTHING and not parties_suffice(self.condition)
+
+    def wants(self, event: Happened, after: Versioned[Any] | None) -> bool:
+        """Whether an event of a type that it asks for is owed to it. Its own are not."""
+        if event.row.position <= self.since or event.row.stream == f"webhook/{self.webhook}":
+            return False
+        if not event.final and not names_match(self.events, event.row.type, final=False):
+            return False
+        if self.condition == EVERYTHING:
+            return True
+        if not self.needs_states:
+            return matches(self.condition, lambda wanted: event.parties.get(wanted.path))
+        return after is not None and matches(self.condition, value_in(after))
+
+
+def condition_of(filter_: str | None) -> Condition:
+    """The condition of a stored filter, which was checked when it came."""
+    if filter_ is None:
+        return EVERYTHING
+    return from_json(orjson.loads(filter_), columns.field)
+
+
+class Happened(NamedTuple):
+    """An event, as far as webhooks are chosen by it."""
+
+    row: EventRow
+    parties: dict[str, str | None]
+    final: bool
+    imported: bool
+
+    @classmethod
+    def read(cls, row: EventRow) -> Happened:
+        """Of a row, whose data need be there of a failure alone."""
+        meta = orjson.loads(row.meta)
+        parties = {"customer": meta.get("customer"), "provider": meta.get("provider")}
+        occurred_at = meta.get("occurredAt")
+        imported = occurred_at is not None and is_imported(row.at, parse_time(occurred_at))
+        return cls(row, parties, _final(row), imported)
+
+
+def is_imported(at: datetime, occurred_at: datetime) -> bool:
+    """Whether an event was recorded so late that it is history, which is sent to nobody."""
+    return at - occurred_at > IMPORTED
+
+
+def _final(row: EventRow) -> bool:
+    if row.type != ExecutionFailed.type:
+        return True
+    try:
+        return orjson.loads(row.data).get("final") is not False
+    except ValueError:  # it is damaged, and is sent as such
+        return True
+
+
+Found = dict[tuple[str, Any], list[HookFilter]]
+
+
+@dataclass
+class _OfType:
+    """The webhooks that ask for a type of event, by what else they ask for."""
+
+    anywhere: list[HookFilter] = field(default_factory=list)
+    by_party: Found = field(default_factory=dict)
+    by_state: Found = field(default_factory=dict)
+    needs_states: bool = False
+
+    def add(self, hook: HookFilter) -> None:
+        self.needs_states = self.needs_states or hook.needs_states
+        if parties := required_values(hook.condition):
+            for pair in parties:
+                self.by_party.setdefault(pair, []).append(hook)
+        elif values := required_values(hook.condition, BY_STATE):
+            for pair in values:
+                self.by_state.setdefault(pair, []).append(hook)
+        else:
+            self.anywhere.append(hook)
+
+    def candidates(self, event: Happened, after: Versioned[Any] | None) -> Iterator[HookFilter]:
+        yield from self.anywhere
+        for pair in event.parties.items():
+            yield from self.by_party.get(pair, ())
+        if self.by_state and after is not None:
+            for name in BY_STATE:
+                yield from self.by_state.get((name, getattr(after.state, name)), ())
+
+
+class HookIndex:
+    """All webhooks of the whole log. An event costs only those that it may concern."""
+
+    def __init__(self, hooks: Iterable[HookFilter] = ()) -> None:
+        self._types: dict[str, _OfType] = {}
+        for hook in hooks:
+            for type_ in hook.types:
+                self._types.setdefault(type_, _OfType()).add(hook)
+
+    @property
+    def types(self) -> list[str]:
+        """The types of events that any of them asks for."""
+        return list(self._types)
+
+    def needs_state(self, event: Happened) -> bool:
+        """Whether deciding takes the state after an event."""
+        found = self._types.get(event.row.type)
+        return found is not None and found.needs_states and event.row.stream.startswith(EXECUTION)
+
+    def owed(self, event: Happened, after: Versioned[Any] | None) -> list[HookFilter]:
+        """The webhooks that an event is owed to."""
+        found = self._types.get(event.row.type)
+        if found is None or event.imported:
+            return []
+        return [hook for hook in found.candidates(event, after) if hook.wants(event, after)]

@@ -1,0 +1,102 @@
+"""The states of executions after the events of a page, for filters that look at them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from domain.damage import report
+from domain.errors import Damaged
+from domain.eventlog.codec import EventRow
+from domain.eventlog.states import following
+from domain.eventlog.store import Store
+from domain.lru import LruCache
+from domain.model import Versioned, replay
+
+CAPACITY = 20_000
+"""Parts of states that are kept from page to page."""
+AT_ONCE = 500
+
+States = dict[tuple[str, int], Versioned[Any]]
+
+
+class StatesAfter:
+    """Folds events onto the states before them; those used last are kept."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: LruCache[str, Versioned[Any]] = LruCache(CAPACITY, lambda state: state.weight)
+
+    async def of(self, rows: Iterable[EventRow]) -> States:
+        """The state after each event, by its stream and version, sealed fields as `Ciphertext`. One that
+        cannot be read is left out.
+        """
+        wanted: dict[str, list[int]] = {}
+        for row in rows:
+            wanted.setdefault(row.stream, []).append(row.version)
+        found: States = {}
+        pending = await self._begun(wanted, found)
+        while pending := {
+            s: known for s, known in pending.items() if known.version < wanted[s][-1]
+        }:
+            pending = await self._advanced(pending, wanted, found)
+        self._known.trim()
+        return found
+
+    async def _begun(
+        self, wanted: dict[str, list[int]], found: States
+    ) -> dict[str, Versioned[Any]]:
+        """A state of each stream that is not later than the first one wanted."""
+        begun = {}
+        for stream, versions in wanted.items():
+            known = self._known.get(stream)
+            if known is not None and known.version <= versions[0]:
+                begun[stream] = known
+        missing = {s: versions[0] for s, versions in wanted.items() if s not in begun}
+        begun |= await self._loaded(missing)
+        for stream, state in begun.items():
+            self._keep(stream, state, wanted, found)
+        return begun
+
+    async def _loaded(self, versions: dict[str, int]) -> dict[str, Versioned[Any]]:
+        async with self._store.reader() as connection:
+            try:
+                return await self._store.states.states_at(connection, versions)
+            except Damaged as error:
+                if len(versions) == 1:
+                    report(error)
+                    return {}
+        states: dict[str, Versioned[Any]] = {}
+        for stream, version in versions.items():
+            states |= await self._loaded({stream: version})
+        return states
+
+    async def _advanced(
+        self, pending: dict[str, Versioned[Any]], wanted: dict[str, list[int]], found: States
+    ) -> dict[str, Versioned[Any]]:
+        places = [(stream, known.version) for stream, known in pending.items()]
+        async with self._store.reader() as connection:
+            pages = await following(connection, places, AT_ONCE)
+        after: dict[str, Versioned[Any]] = {}
+        for (stream, _), rows in pages.items():
+            state = pending[stream]
+            try:
+                for row in rows:
+                    if state.version == wanted[stream][-1]:
+                        break
+                    advanced = replay(state, [self._store.codec.decode(row)])
+                    assert advanced is not None
+                    state = advanced
+                    self._keep(stream, state, wanted, found)
+            except Damaged as error:
+                report(error)
+            else:
+                after |= {stream: state} if rows else {}
+        return after
+
+    def _keep(
+        self, stream: str, state: Versioned[Any], wanted: dict[str, list[int]], found: States
+    ) -> None:
+        self._known.put(stream, state)
+        if state.version in wanted[stream]:
+            found[stream, state.version] = state

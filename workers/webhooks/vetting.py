@@ -1,0 +1,62 @@
+"""Looks at the URL of a webhook before it is kept: whether it leads where webhooks may call.
+
+The answer holds for this moment alone, so every call looks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from domain.errors import Invalid
+from domain.sealing import MASKED
+from workers.webhooks.addresses import AddressRefused, Network, check
+from workers.webhooks.http_client import Resolve, look_up
+
+LOOKS_FOR = 2.0
+"""Seconds for a look-up. A host that is not found by then is kept: each call looks again."""
+
+
+class Vetting:
+    """Refuses URLs whose host has an address that webhooks may not reach."""
+
+    def __init__(self, allowed: Sequence[Network], resolve: Resolve = look_up) -> None:
+        self._allowed = allowed
+        self._resolve = resolve
+
+    async def require(self, urls: Iterable[tuple[str, str]]) -> None:
+        """Let pairs of a field and its URL pass.
+
+        Raises:
+            Invalid: a URL leads to an address that is refused; names field, rule and setting.
+        """
+        hosts: dict[tuple[str, int], str] = {}
+        for field, url in urls:
+            parts = urlsplit(url)
+            if parts.hostname and MASKED not in parts.hostname:
+                port = parts.port or (443 if parts.scheme == "https" else 80)
+                hosts.setdefault((parts.hostname, port), field)
+        looks = (self._check(*host, field) for host, field in hosts.items())
+        await asyncio.gather(*looks)
+
+    async def _check(self, host: str, port: int, field: str) -> None:
+        try:
+            for address in await self._addresses(host, port):
+                check(address, self._allowed)
+        except AddressRefused as error:
+            raise Invalid.field(
+                field, f"must lead to an address that may be called, but {error}"
+            ) from None
+
+    async def _addresses(self, host: str, port: int) -> Sequence[str]:
+        try:
+            return [str(ip_address(host))]
+        except ValueError:
+            pass
+        try:
+            async with asyncio.timeout(LOOKS_FOR):
+                return await self._resolve(host, port)
+        except (OSError, UnicodeError, TimeoutError):
+            return ()
