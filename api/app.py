@@ -70,6 +70,19 @@ def operations(system: System) -> tuple[Operation, ...]:
         *command_batch.routes(_batches(system)),
         *jobs.routes(_jobs(system, consistency, catalog_handlers)),
         *commands.update_routes(command_handlers),
+        *_of_execution(system, reader, consistency, event_streams),
+        *log_lines.routes(_log_lines(system, consistency)),
+        *catalog.routes(catalog_handlers),
+        *inbox.routes(inbox.InboxHandlers(system.store, consistency)),
+        *health.routes(_health(system)),
+    )
+    return (*rows, *documents.routes(documents.DocumentHandlers(rows)))
+
+
+def _of_execution(
+    system: System, reader: StateReader, consistency: Consistency, event_streams: EventStreams
+) -> tuple[Operation, ...]:
+    return (
         *executions.routes(
             executions.ExecutionHandlers(reader, system.store, system.logs, consistency)
         ),
@@ -78,12 +91,7 @@ def operations(system: System) -> tuple[Operation, ...]:
         *history.routes(
             history.HistoryHandlers(system.history, reader, consistency, event_streams)
         ),
-        *log_lines.routes(_log_lines(system, consistency)),
-        *catalog.routes(catalog_handlers),
-        *inbox.routes(inbox.InboxHandlers(system.store, consistency)),
-        *health.routes(_health(system)),
     )
-    return (*rows, *documents.routes(documents.DocumentHandlers(rows)))
 
 
 def _lists(system: System, consistency: Consistency) -> execution_lists.ListHandlers:
