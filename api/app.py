@@ -49,14 +49,7 @@ def operations(system: System) -> tuple[Operation, ...]:
     """
     consistency = Consistency(system.store, system.positions, system.hub.of_log)
     reader = StateReader(system.history, consistency, system.clock)
-    command_handlers = commands.CommandHandlers(
-        system.bus,
-        system.store,
-        system.history,
-        system.webhooks.plans,
-        new_id=new_id,
-        clock=system.clock,
-    )
+    command_handlers = _commands(system)
     event_streams = EventStreams(system.stream_requests)
     catalog_handlers = _catalog(system, consistency)
     rows = (
@@ -84,6 +77,17 @@ def operations(system: System) -> tuple[Operation, ...]:
         *health.routes(_health(system)),
     )
     return (*rows, *documents.routes(documents.DocumentHandlers(rows)))
+
+
+def _commands(system: System) -> commands.CommandHandlers:
+    return commands.CommandHandlers(
+        system.bus,
+        system.store,
+        system.history,
+        system.webhooks.plans,
+        new_id=new_id,
+        clock=system.clock,
+    )
 
 
 def _lists(system: System, consistency: Consistency) -> execution_lists.ListHandlers:
