@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.errors import UniqueViolation
 
 from domain.errors import Damaged
 from domain.eventlog.codec import EventRow, LineRow
-from domain.eventlog.connection.timeouts import OUTAGES
-from domain.eventlog.heartbeats import NO_SIGNS, SIGN_WRITTEN, Signs
+from domain.eventlog.connection.commit import Commit, noticing_loss
+from domain.eventlog.heartbeats import NO_SIGNS, Signs
 from domain.eventlog.idempotency import REPLIES_KEPT, Reply
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.pg_arrays import columns
@@ -37,28 +36,6 @@ KEEP_REPLIES = """INSERT INTO idempotency_keys AS kept
         outcome = excluded.outcome WHERE kept.at <= %b"""
 REPLY_ARRAYS = ("text", "text", "timestamptz", "text")
 KEY_ARRAYS = ("text", "bytea")
-SHUTDOWN = "57P"
-"""SQLSTATE 57P*: the server is shutting down; that may be reported although the commit succeeded."""
-
-EVENT_WRITTEN = """SELECT FROM events WHERE originator_id = %b AND originator_version = %b
-    AND notification_id = %b AND meta = %b AND state = %b"""
-REPLY_WRITTEN = "SELECT FROM idempotency_keys WHERE key = %b AND fingerprint = %b AND at = %b"
-LINE_WRITTEN = "SELECT FROM log_lines WHERE execution = %b AND occurred_at = %b AND sealed = %b"
-
-
-class Trace(NamedTuple):
-    """A query that finds a row where a batch was committed, and none where it was not."""
-
-    query: str
-    values: tuple[Any, ...]
-
-
-class OutcomeLost(Exception):
-    """The connection broke while a batch was committed; `trace` shows whether it was."""
-
-    def __init__(self, trace: Trace) -> None:
-        super().__init__("the connection broke during the commit")
-        self.trace = trace
 
 
 class Transaction:
@@ -129,7 +106,7 @@ class Transaction:
             if kept.rowcount != len(replies):
                 raise HeadMoved
         keys = self._new_keys(events)
-        with _noticing_loss(events, replies, at, lines, signs):
+        with noticing_loss(Commit(events, at, replies, lines, signs)):
             async with self._connection.pipeline():
                 if events or lines or signs:
                     await run(*self._statement(events, at, keys, lines, signs), prepare=True)
@@ -205,7 +182,7 @@ async def append_guarded(
         values += columns(KEY_ARRAYS, list(keys.items()))
     query = guarded_statement(keys=bool(keys))
     try:
-        with _noticing_loss(events, (), at, (), NO_SIGNS):
+        with noticing_loss(Commit(events, at)):
             cursor = await connection.execute(query, [*values, channel], prepare=True)
             row = await cursor.fetchone()
     except UniqueViolation:
@@ -246,7 +223,7 @@ class OptimisticTransaction(Transaction):
         keys = self._new_keys(events)
         statement = self._statement(events, at, keys, lines, signs)
         try:
-            with _noticing_loss(events, replies, at, lines, signs):
+            with noticing_loss(Commit(events, at, replies, lines, signs)):
                 cursor = await self._connection.execute(*statement, prepare=True)
         except UniqueViolation:
             raise WrongGuess from None
@@ -265,40 +242,3 @@ class OptimisticTransaction(Transaction):
     async def _expect(self, cursor: AsyncCursor[Any]) -> None:
         if await cursor.fetchone() != (self.position, self.at):
             raise HeadMoved
-
-
-@contextmanager
-def _noticing_loss(
-    events: Sequence[EventRow],
-    replies: Sequence[Reply],
-    at: datetime,
-    lines: Sequence[LineRow],
-    signs: Signs,
-) -> Iterator[None]:
-    """Turn the loss of the connection during a commit into `OutcomeLost`; what the server reports passes."""
-    try:
-        yield
-    except OUTAGES as error:
-        state = getattr(error, "sqlstate", None)
-        if state is not None and not state.startswith(SHUTDOWN):
-            raise
-        raise OutcomeLost(_trace(events, replies, at, lines, signs)) from error
-
-
-def _trace(
-    events: Sequence[EventRow],
-    replies: Sequence[Reply],
-    at: datetime,
-    lines: Sequence[LineRow],
-    signs: Signs,
-) -> Trace:
-    if events:
-        last = events[-1]
-        values = (last.stream, last.version, last.position, last.meta, last.data)
-        return Trace(EVENT_WRITTEN, values)
-    if replies:
-        return Trace(REPLY_WRITTEN, (replies[0].key, replies[0].fingerprint, at))
-    if not lines:
-        return Trace(SIGN_WRITTEN, next(iter(signs.items())))
-    line = lines[-1]
-    return Trace(LINE_WRITTEN, (line.execution, line.occurred_at, line.sealed))

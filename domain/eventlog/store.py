@@ -21,11 +21,11 @@ from domain.errors import OutcomeUnknown, Overloaded
 from domain.eventlog.append import (
     HeadMoved,
     OptimisticTransaction,
-    Trace,
     Transaction,
     append_guarded,
 )
 from domain.eventlog.codec import Codec, EventRow, Snapshot
+from domain.eventlog.connection.commit import Trace
 from domain.eventlog.connection.connections import Connections
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.idempotency import REPLY, IdempotencyKey, Reply, claim

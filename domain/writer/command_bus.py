@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import structlog
 
 from domain.errors import Damaged, DomainError, OutcomeUnknown, Overloaded
-from domain.eventlog.append import HeadMoved, OutcomeLost, Transaction, WrongGuess
+from domain.eventlog.append import HeadMoved, Transaction, WrongGuess
 from domain.eventlog.codec import Snapshot
+from domain.eventlog.connection.commit import OutcomeLost
 from domain.eventlog.idempotency import REPLIES_KEPT
 from domain.eventlog.store import Store
 from domain.model import Versioned
@@ -248,7 +249,7 @@ class Bus:
         outcomes: list[tuple[Waiting, Outcome]] = []
         for place, waiting in enumerate(taken):
             if batch.size > LARGEST_BATCH:
-                self._queue.put_back(_cut(taken, place))
+                self._queue.put_back_from(taken, place)
                 break
             try:
                 outcomes.append((waiting, batch.take(waiting.message)))
@@ -259,7 +260,7 @@ class Bus:
             except NotLoaded:
                 if place == 0:
                     raise
-                self._queue.put_back(_cut(taken, place))
+                self._queue.put_back_from(taken, place)
                 break
             except Exception as error:  # a mistake in one command is that command's alone
                 log.exception("command failed", command=waiting.message.command.wire_name)
@@ -292,10 +293,3 @@ def _snapshots(batch: Batch) -> list[Snapshot]:
     except Exception:  # they save time, later: no command fails for want of one
         log.exception("no snapshots taken")
         return []
-
-
-def _cut(taken: list[Waiting], place: int) -> list[Waiting]:
-    """Take the rest away; in the next batch it keeps its order."""
-    rest = taken[place:]
-    del taken[place:]
-    return rest

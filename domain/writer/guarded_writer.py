@@ -10,7 +10,8 @@ from typing import NamedTuple
 import structlog
 
 from domain.errors import Damaged, DomainError, OutcomeUnknown, Overloaded
-from domain.eventlog.append import OutcomeLost, StreamMoved
+from domain.eventlog.append import StreamMoved
+from domain.eventlog.connection.commit import OutcomeLost
 from domain.eventlog.store import Store
 from domain.writer.batch import Batch, Decided
 from domain.writer.command_bus import Answer

@@ -133,6 +133,11 @@ class Queue:
                 taken.append(waiting)
         return taken
 
+    def put_back_from(self, taken: list[Waiting], place: int) -> None:
+        """Take those from a place on out of a batch; they keep their order in the next one."""
+        self.put_back(taken[place:])
+        del taken[place:]
+
     def put_back(self, taken: Sequence[Waiting]) -> None:
         """They come first in the next batch."""
         self._waiting.extendleft(reversed(taken))

@@ -9,8 +9,9 @@ from datetime import timedelta
 import pytest
 
 from domain.errors import Damaged, NotFound, OutcomeUnknown, Overloaded
-from domain.eventlog.append import OutcomeLost, StreamMoved, Trace
+from domain.eventlog.append import StreamMoved
 from domain.eventlog.codec import EventRow
+from domain.eventlog.connection.commit import OutcomeLost, Trace
 from domain.eventlog.store import Store
 from domain.writer.command_bus import Bus
 from domain.writer.guarded_writer import TRIES, GuardedWriter

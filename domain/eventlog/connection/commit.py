@@ -1,0 +1,73 @@
+"""A commit whose connection breaks: what was to be written, and the query that shows whether it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from domain.eventlog.codec import EventRow, LineRow
+from domain.eventlog.connection.timeouts import OUTAGES
+from domain.eventlog.heartbeats import NO_SIGNS, SIGN_WRITTEN, Signs
+from domain.eventlog.idempotency import Reply
+
+SHUTDOWN = "57P"
+"""SQLSTATE 57P*: the server is shutting down; that may be reported although the commit succeeded."""
+
+EVENT_WRITTEN = """SELECT FROM events WHERE originator_id = %b AND originator_version = %b
+    AND notification_id = %b AND meta = %b AND state = %b"""
+REPLY_WRITTEN = "SELECT FROM idempotency_keys WHERE key = %b AND fingerprint = %b AND at = %b"
+LINE_WRITTEN = "SELECT FROM log_lines WHERE execution = %b AND occurred_at = %b AND sealed = %b"
+
+
+class Trace(NamedTuple):
+    """A query that finds a row where a batch was committed, and none where it was not."""
+
+    query: str
+    values: tuple[Any, ...]
+
+
+class Commit(NamedTuple):
+    """What one transaction writes, at least one row."""
+
+    events: Sequence[EventRow]
+    at: datetime
+    replies: Sequence[Reply] = ()
+    lines: Sequence[LineRow] = ()
+    signs: Signs = NO_SIGNS
+
+    @property
+    def trace(self) -> Trace:
+        """What shows whether it was written: the last of its rows."""
+        if self.events:
+            last = self.events[-1]
+            values = (last.stream, last.version, last.position, last.meta, last.data)
+            return Trace(EVENT_WRITTEN, values)
+        if self.replies:
+            reply = self.replies[0]
+            return Trace(REPLY_WRITTEN, (reply.key, reply.fingerprint, self.at))
+        if not self.lines:
+            return Trace(SIGN_WRITTEN, next(iter(self.signs.items())))
+        line = self.lines[-1]
+        return Trace(LINE_WRITTEN, (line.execution, line.occurred_at, line.sealed))
+
+
+class OutcomeLost(Exception):
+    """The connection broke while a batch was committed; `trace` shows whether it was."""
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__("the connection broke during the commit")
+        self.trace = trace
+
+
+@contextmanager
+def noticing_loss(commit: Commit) -> Iterator[None]:
+    """Turn the loss of the connection during a commit into `OutcomeLost`; what the server reports passes."""
+    try:
+        yield
+    except OUTAGES as error:
+        state = getattr(error, "sqlstate", None)
+        if state is not None and not state.startswith(SHUTDOWN):
+            raise
+        raise OutcomeLost(commit.trace) from error
