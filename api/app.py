@@ -49,14 +49,7 @@ def operations(system: System) -> tuple[Operation, ...]:
     """
     consistency = Consistency(system.store, system.positions, system.hub.of_log)
     reader = StateReader(system.history, consistency, system.clock)
-    command_handlers = commands.CommandHandlers(
-        system.bus,
-        system.store,
-        system.history,
-        system.webhooks.plans,
-        new_id=new_id,
-        clock=system.clock,
-    )
+    command_handlers = _commands(system)
     event_streams = EventStreams(system.stream_requests)
     catalog_handlers = _catalog(system, consistency)
     rows = (
@@ -91,6 +84,17 @@ def _of_execution(
         *history.routes(
             history.HistoryHandlers(system.history, reader, consistency, event_streams)
         ),
+    )
+
+
+def _commands(system: System) -> commands.CommandHandlers:
+    return commands.CommandHandlers(
+        system.bus,
+        system.store,
+        system.history,
+        system.webhooks.plans,
+        new_id=new_id,
+        clock=system.clock,
     )
 
 
