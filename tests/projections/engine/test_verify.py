@@ -70,6 +70,8 @@ def write(api: httpx.Client) -> None:
     ok(api.post("/orders/order-2/cancel", json={}))
     for number in range(20):
         _write_execution(api, f"run-{number:02}", number)
+    ok(api.post("/executions", json={"$id": "claimed", "order": "order-0", "service": "sdr"}))
+    ok(api.post("/executions/claim", json={"worker": "w-1", "lease": 3_600_000}))
 
 
 def _write_execution(api: httpx.Client, name: str, number: int) -> None:
