@@ -56,6 +56,8 @@ def test_session_of_the_readme_runs_as_it_stands(address: str, tmp_path: Path) -
     assert '"status":"completed"' in done.stdout
     assert "event: execution.completed" in done.stdout
     assert '"op":"replace"' in done.stdout
+    assert '"claimedBy":{"worker":"worker-1"' in done.stdout
+    assert '"status":"retry"' in done.stdout
 
 
 def test_every_page_the_readme_links_to_exists() -> None:
