@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Problem(NamedTuple):
-    """What one problem code means on the wire, and for whoever meets it."""
+    """What one problem code means on the wire, and what a client does about it."""
 
     status: int
     title: str
@@ -157,14 +157,14 @@ PROBLEMS = {
         "Stored data is damaged",
         "What is stored of this cannot be read: bytes, a key or a name are not what they were when they "
         "were written, or a newer program wrote them. Nothing is wrong with the request.",
-        "Tell whoever runs the server: it has been logged, and `executions verify` names all that is "
+        "Tell the operator of the server: it has been logged, and `executions verify` names all that is "
         "damaged. Sending it again changes nothing.",
     ),
     "internal": Problem(
         500,
         "Internal error",
         "Something failed in the server that should not; it has been logged.",
-        "Send it again with the same `Idempotency-Key`; if it stays, tell whoever runs the server.",
+        "Send it again with the same `Idempotency-Key`; if it stays, tell the operator of the server.",
     ),
     "overloaded": Problem(
         503,

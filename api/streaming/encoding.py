@@ -28,7 +28,7 @@ class Wire(Protocol):
     heartbeat: bytes
 
     def frame(self, position: int | None, name: str, data: bytes) -> bytes:
-        """One frame; its position, if given, is the cursor of whoever has handled it."""
+        """One frame; its position, if given, is the cursor of a consumer that has handled it."""
         ...
 
     def control(self, name: str, position: int, more: dict[str, Any]) -> bytes:

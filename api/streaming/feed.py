@@ -51,7 +51,7 @@ class Feed:
         self._moved = asyncio.Event()
 
     def begin(self, head: int) -> None:
-        """Nobody subscribes: what is published next is what follows this position."""
+        """Without subscribers: what is published next is what follows this position."""
         self.pages.begin(head)
         self.published.head = self.published.swept = head
         self._moved.set()

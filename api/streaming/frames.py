@@ -1,4 +1,4 @@
-"""What subscribers are told of an event: its CloudEvents envelope, or the flat frames of watchers."""
+"""What subscribers get of an event: its CloudEvents envelope, or the flat frames of watchers."""
 
 from __future__ import annotations
 

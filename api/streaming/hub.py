@@ -97,12 +97,12 @@ class Hub:
     def close(self) -> None:
         """Ask every stream to say goodbye. Safe in a signal handler, at any time."""
         if self._loop is None:
-            self.state.closing = True  # it has not started, and nobody is here
+            self.state.closing = True  # it has not started, and has no subscribers
         else:
             self._loop.call_soon_threadsafe(self._begin_to_close)
 
     async def stop(self) -> None:
-        """End the tail, and whoever is left."""
+        """End the tail, and the subscribers that are left."""
         self.state.closing = True
         for subscriber in list(self._subscribers):
             subscriber.end(RESTART)
@@ -132,7 +132,7 @@ class Hub:
     ) -> Subscriber:
         """A subscriber that begins after a cursor. `versioned` is the state of its stream, if it has one.
 
-        Whoever connects has to `start` it, wait until it is `done`, and `disconnect` it.
+        The caller has to `start` it, wait until it is `done`, and `disconnect` it.
         """
         feed = self._feed(topic)
         group = feed.join(topic)
@@ -201,7 +201,7 @@ class Hub:
             self._begin(page.position)
 
     def _begin(self, head: int) -> None:
-        """Nobody subscribes: what comes next is what follows this position."""
+        """Without subscribers: what comes next is what follows this position."""
         self._tail.skip(head)
         self.raw.begin(head)
 

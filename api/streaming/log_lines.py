@@ -43,7 +43,7 @@ class LogLines:
     """Reads what is appended while somebody wants it, and writes it to those who are live.
 
     One who is not live misses it: the count of its group goes on without it, and when it is live
-    again it is told that it fell behind.
+    again it gets the frame `fell-behind`.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class LogLines:
             del self._groups[group.topic.stream]
 
     async def run(self) -> None:
-        """Follow the lines, until cancelled; while nobody wants any, ask for none."""
+        """Follow the lines, until cancelled; without subscribers, ask for none."""
         while True:
             if not self._wanted:
                 self._began = False
@@ -117,11 +117,11 @@ class LogLines:
                 if entry.type in NOTED_EVENTS and self._wants(entry.stream) and entry.states
             )
         except Exception:
-            log.exception("what is noted of events cannot be told")
+            log.exception("lines noted of events could not be sent")
             self._miss()
 
     def _miss(self) -> None:
-        """Lines could not be written: those who might have wanted them are told so."""
+        """Lines could not be written: subscribers that might have wanted them get `fell-behind`."""
         for groups in self._groups.values():
             for group in groups:
                 group.logs += 1

@@ -46,7 +46,7 @@ class ReplayClock:
         return max(0.0, (at - self.now()).total_seconds() / self._speed)
 
     async def due(self, entries: Sequence[Entry], wanted: Callable[[Entry], bool]) -> int:
-        """Wait until the first entries are due; how many are. Nobody waits for one not wanted."""
+        """Wait until the first entries are due; how many are. Entries that are not wanted take no time."""
         while True:
             now = self.now()
             late = (n for n, entry in enumerate(entries) if entry.row.at > now and wanted(entry))

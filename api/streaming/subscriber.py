@@ -232,14 +232,14 @@ class Subscriber:
             self.end(DONE)
 
     def end(self, code: int) -> None:
-        """Say goodbye, if that can be written; whoever serves the request does the rest."""
+        """Say goodbye, if that can be written; the handler of the request does the rest."""
         if self.done.done():
             return
         self._move("end")
         try:
             self._say_goodbye(code)
         except Exception:
-            log.exception("a stream cannot be told goodbye", cursor=self.cursor)
+            log.exception("goodbye could not be written to a stream", cursor=self.cursor)
             self.fail()
         else:
             self._finish(Ending(code, self.cursor))

@@ -2,7 +2,7 @@
 
 A stranger is a connection that has shown no valid token yet. Strangers never take the last descriptor:
 where there is no place for a new connection, one that waits for its next request gives way, strangers
-first; where none does, the new one is told to come back later.
+first; where none does, the new one gets 503 with `Retry-After`.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ class HttpProtocol(LimitedConnection, StreamProtocol, HttpToolsProtocol):
     """HTTP/1.1. A response that has begun chunked may go on by `write`, in whole chunks.
 
     What is no HTTP, and framing without end, is refused here: no application hears of it. A client
-    that is answered before its message has come whole is told so, and the connection ends.
+    that is answered before its message has come whole gets `Connection: close`, and the connection ends.
     """
 
     _keep_alive = False

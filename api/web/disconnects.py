@@ -12,7 +12,7 @@ from starlette.types import Receive
 T = TypeVar("T")
 
 BRIEFLY = 0.05
-"""Seconds for which nobody looks whether the client has gone: most work is done by then."""
+"""Seconds before the first look whether the client has gone: most work is done by then."""
 
 
 async def while_connected(receive: Receive, work: Awaitable[T]) -> T:

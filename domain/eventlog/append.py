@@ -197,7 +197,7 @@ def _arrays(events: Sequence[EventRow]) -> list[Any]:
 
 
 class OptimisticTransaction(Transaction):
-    """One batch without the lock: its caller knows the head, and believes that nobody else writes.
+    """One batch without the lock: its caller knows the head, and believes that no other process writes.
 
     Whether that is so shows when it is written, in the one statement that does it.
     """

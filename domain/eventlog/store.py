@@ -1,6 +1,6 @@
 """The event store: append, load, read.
 
-The row `head` is lock and counter in one: whoever holds it appends, positions are `1, 2, 3, …`
+The row `head` is lock and counter in one: its holder appends, positions are `1, 2, 3, …`
 without holes, and commit order is position order, so a reader that has seen position n has seen
 everything before it.
 """

@@ -87,7 +87,7 @@ class Follower:
 
     @property
     def position(self) -> int:
-        """How far the bookmark is known to be, whoever moved it."""
+        """How far the bookmark is known to be, whichever process moved it."""
         return self._left.position if self._left else 0
 
     async def catch_up(

@@ -33,7 +33,7 @@ async def progress_of(store: Store) -> list[ViewProgress]:
 
 
 class AppliedPositions:
-    """Positions grow, unless a table was restored; whoever waits for one is told in the moment it is reached."""
+    """Positions grow, unless a table was restored; a waiting reader is woken when it is reached."""
 
     def __init__(self) -> None:
         self._positions: dict[str, int] = {}

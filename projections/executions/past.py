@@ -196,7 +196,7 @@ class PastLists:
     async def _readable(
         self, connection: AsyncConnection, versions: dict[str, int]
     ) -> dict[str, Versioned[Execution]]:
-        """The states at those versions; nobody knows whether one that is damaged is meant."""
+        """The states at those versions; whether one that is damaged is meant is unknown."""
         versions = dict(versions)
         while True:
             try:

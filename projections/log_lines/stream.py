@@ -23,7 +23,7 @@ CURSOR = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 
 NOTES = """SELECT occurred_at, 0, id, at, level, step, said, sealed FROM log_notes
     WHERE execution = %s AND id > %s {only} ORDER BY id LIMIT %s"""
-# OFFSET 0 keeps PostgreSQL from reading, by the index of the ids, what all executions were told.
+# OFFSET 0 keeps PostgreSQL from reading the lines of all executions, by the index of the ids.
 AMONG_ALL = """SELECT id FROM (SELECT * FROM log_lines WHERE id > %s AND id <= %s OFFSET 0) AS near
     WHERE execution = %s {only} ORDER BY id LIMIT %s"""
 OF_ITS_OWN = """SELECT id FROM (SELECT id FROM log_lines

@@ -1,4 +1,4 @@
-"""Whether an execution meets a condition of the filter language, told from its state alone."""
+"""Whether an execution meets a condition of the filter language, by its state alone."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """An execution as clients see it: plain values, ready for JSON.
 
 Every answer to a command is made here, so the functions look alike and do nothing twice. Content
-that is sealed stays a `Ciphertext` in its place: only so can it be told from what clients wrote.
+that is sealed stays a `Ciphertext` in its place: only so does it differ from what clients wrote.
 """
 
 from __future__ import annotations

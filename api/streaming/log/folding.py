@@ -37,7 +37,7 @@ class Folding:
 
     async def fold(self, entries: Sequence[Entry]) -> list[Entry]:
         """The entries with their states. They must follow each other in the log, or in one stream."""
-        cache = self._cache  # after `forget` this one is nobody's any more
+        cache = self._cache  # after `forget` this one is read no more
         states = await self._states_before(entries)
         keys = await self._missing_keys(entries)
         folded = [self._fold(entry, states, keys) for entry in entries]

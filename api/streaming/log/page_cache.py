@@ -109,7 +109,7 @@ class PageCache:
     async def request(self, position: int) -> None:
         """Wait until it is worth looking again: the page was read, or could not be read for a while.
 
-        Cancelling one who waits cancels the reading for nobody else.
+        Cancelling one caller does not cancel the reading for the others.
         """
         await asyncio.shield(self._task(slot(position)))
 
@@ -139,7 +139,7 @@ class PageCache:
             log.exception("a page of the log could not be read", slot=number)
             await asyncio.sleep(RETRY_PAUSE)
         finally:
-            # Not in a callback of the task: whoever asked before that ran would wait for nothing.
+            # Not in a callback of the task: a caller that asked before it ran would wait for nothing.
             self._reading.pop(number, None)
 
     async def _read(self, number: int) -> None:
@@ -148,7 +148,7 @@ class PageCache:
         page = Page(after + 1, await self._load(after, until))
         if page.last < until:
             raise RuntimeError(f"the log ends at {page.last}, before {until}")
-        past.put(number, page)  # after `forget` this one is nobody's any more
+        past.put(number, page)  # after `forget` this one is read no more
         past.trim()
 
 

@@ -67,7 +67,7 @@ class Tail:
                 return LogPage((), self._position)
         after = self._position
         rows = await self._store.read(after, PAGE)
-        if not rows or self._position != after:  # it was told meanwhile to skip them
+        if not rows or self._position != after:  # `skip_to` was called meanwhile
             return LogPage((), self._position)
         if rows[0].position != after + 1 or rows[-1].position != after + len(rows):
             raise HoleInLog(f"the log has a hole after position {after}")

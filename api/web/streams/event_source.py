@@ -37,7 +37,7 @@ class EventSource(EventSourceResponse):
     """An answer that goes on until its frames end, the server does, or the client goes.
 
     `frames` is called with this response: it yields whole frames, several in one where it can, waits
-    by `wake`, and ends when it is `closing`. Whoever does not read for `STALLED` seconds is cut.
+    by `wake`, and ends when it is `closing`. A client that does not read for `STALLED` seconds is cut.
     """
 
     def __init__(

@@ -68,7 +68,7 @@ class EventStreams:
 
 
 def log_position(hub: Hub) -> tuple[bytes, bytes]:
-    """How far the log goes that is told from the past; what comes later comes live."""
+    """How far the log goes that is sent from the past; what comes later comes live."""
     return b"log-position", b"%d" % hub.position
 
 

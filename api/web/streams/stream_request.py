@@ -61,7 +61,7 @@ class StreamQuery(NamedTuple):
     speed: float | None = None
 
     def connected(self, hub: Hub, transport: Transport, wire: Wire) -> Subscriber:
-        """The subscriber that gets it; whoever asks must `start` it, and disconnect it in the end."""
+        """The subscriber that gets it; the caller must `start` it, and disconnect it in the end."""
         topic = Topic(ENCODERS[self.format, wire], self.stream, self.filter)
         subscriber = hub.connect(transport, topic, self.cursor, self.versioned)
         subscriber.play(self.speed)
