@@ -124,8 +124,8 @@ def projections(data_dir: Path | None, *, as_json: bool) -> None:
 def rebuild(view: str, data_dir: Path | None, processes: int | None) -> None:
     """Make the tables of VIEW anew from the log, while the old ones serve.
 
-    VIEW is executions, analytics, catalog, logs, timers or deliveries; or snapshots, from which states are
-    loaded faster.
+    VIEW is executions, analytics, catalog, logs, timers, deliveries or claims; or snapshots, from which
+    states are loaded faster.
 
     The new tables take over in one step. It may be interrupted; nothing is lost, and the next run
     begins again. A long log is shared out among several processes, which leave the processors to

@@ -35,8 +35,9 @@ def admit(access: Access, right: Right, scope: Scope, authorization: bytes | Non
             raise problems.Unauthenticated
         _show_token(scope)
         caller.require(right)
-    identity = scope["path_params"].get("id")
-    if identity is not None and not ID.fullmatch(identity):
+    path = scope["path_params"]
+    ids = [path[name] for name in ("id", "webhook") if name in path]
+    if not all(ID.fullmatch(part) for identity in ids for part in identity.split("/", 1)):
         raise NotFound(
             "There is nothing here: an id is 1 to 255 characters of A-Z a-z 0-9 . _ ~ : -"
         )

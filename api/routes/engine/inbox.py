@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 from api.access.rights import Right
 from api.web import responses
 from api.web.operation import Operation, Parameter
-from api.web.parameters import CURSOR, LIMIT, MIN_POSITION
+from api.web.parameters import CURSOR, FRESH, LIMIT
 from api.web.reads.consistency import Consistency, require_position
 from api.web.request import Request
 from domain.eventlog.store import Store
@@ -105,7 +105,7 @@ def routes(handlers: InboxHandlers) -> tuple[Operation, ...]:
             "Open steps and paused executions that wait for a person, the most urgent and oldest first",
             handlers.list_all,
             answer=PAGE,
-            parameters=(ASSIGNEE, LIMIT, CURSOR, MIN_POSITION),
+            parameters=(ASSIGNEE, LIMIT, CURSOR, *FRESH),
             sends=responses.AS_OF,
             problems=("too-expensive",),
         ),

@@ -35,6 +35,10 @@ PERHAPS = {
 }
 
 
+ONCE = {"removeWebhook"}
+"""What is there no more when it is asked for again, unless under the same key."""
+
+
 def names(operation: Operation) -> str:
     return operation.name
 
@@ -87,7 +91,7 @@ def test_successful_response_has_the_documented_form_and_headers(
     described = DOCUMENT["paths"][operation.path][operation.method.lower()]["responses"]
     told, sent = described[str(operation.status)], set[str]()
     minimal = {"Prefer": "return=minimal", "Idempotency-Key": operation.name}
-    for asked in ({}, minimal, minimal):
+    for asked in (minimal, minimal) if operation.name in ONCE else ({}, minimal, minimal):
         body = BODIES.get(operation.name)
         response = api.request(operation.method, path, json=body, headers=asked)
         assert response.status_code == operation.status, response.text

@@ -54,6 +54,7 @@ def test_projections_are_shown_with_position_lag_and_parked(
         "logs",
         "timers",
         "deliveries",
+        "claims",
     }
     for each in shown["data"]:
         assert set(each) == {"view", "position", "lag", "parked"}

@@ -72,6 +72,9 @@ def write(api: httpx.Client) -> None:
         _write_execution(api, f"run-{number:02}", number)
     ok(api.post("/executions", json={"$id": "claimed", "order": "order-0", "service": "sdr"}))
     ok(api.post("/executions/claim", json={"worker": "w-1", "lease": 3_600_000}))
+    webhook = ok(api.post("/webhooks", json={"url": "http://127.0.0.1:9/", "events": ["*"]}))
+    ok(api.post(f"/webhooks/{webhook['$id']}/rotate"))
+    ok(api.post(f"/webhooks/{webhook['$id']}/disable"))
 
 
 def _write_execution(api: httpx.Client, name: str, number: int) -> None:
