@@ -196,7 +196,7 @@ def test_sql_filter_equals_the_reference_filter(known: Sample) -> None:
     agree()
 
 
-UNSAMPLED = {"nextRetryAt", "claimedBy.worker", "heartbeatTimeout", "onLeaseLost"}
+UNSAMPLED = {"nextRetryAt", "claimedBy.worker", "heartbeatTimeout", "onLeaseLost", "stalled"}
 """Fields that no execution of the sample has."""
 
 
