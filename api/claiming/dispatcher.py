@@ -13,7 +13,14 @@ from collections.abc import Callable
 from math import inf
 
 from api.claiming.claimers import Claimer, Claimers
-from domain.errors import Forbidden, IdempotencyKeyReused, Invalid, OutcomeUnknown, Overloaded
+from domain.errors import (
+    Forbidden,
+    IdempotencyKeyReused,
+    Invalid,
+    OutcomeUnknown,
+    Overloaded,
+    VersionMismatch,
+)
 from domain.eventlog.notifications import Wake
 from domain.eventlog.store import Store
 from domain.supervisor import cancel, supervise
@@ -37,7 +44,10 @@ LEAST_WAIT = 0.05
 """Seconds that a worker waits at least, so that it is looked for together with others."""
 SETTLING = 0.1
 """Seconds that all wait at most for the read model to see what was queued again, or is more urgent now."""
-OF_THE_CALL = (Forbidden, IdempotencyKeyReused, Invalid, OutcomeUnknown, Overloaded)
+OF_THE_CALL = (
+    *(Forbidden, IdempotencyKeyReused, Invalid),
+    *(OutcomeUnknown, Overloaded, VersionMismatch),
+)
 """Refusals that are about the call, whichever execution it is given."""
 
 

@@ -69,6 +69,16 @@ def test_claim_waits_for_an_execution_that_is_queued_later(
         assert ok(waiting.result())["$id"] == made
 
 
+def test_claim_at_another_version_is_refused_at_once(
+    api: httpx.Client, executions: Executions, someone: str
+) -> None:
+    made = assigned(executions, someone)
+    body = {"worker": "w-1", "assignee": someone, "wait": 20}
+    answer = api.post("/executions/claim", json=body, headers={"If-Match": '"99"'})
+    refused(answer, 412, "version-mismatch")
+    assert ok(api.get(f"/executions/{made}"))["status"] == "queued"
+
+
 def test_claim_of_a_service_passes_over_others(
     api: httpx.Client, executions: Executions, catalog: Catalog, someone: str
 ) -> None:
