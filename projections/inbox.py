@@ -16,6 +16,7 @@ from psycopg import AsyncConnection
 from domain.errors import Invalid
 from domain.json_forms import format_time, parse_time
 from domain.types import Priority
+from projections.query.field_types import number, text
 
 PEOPLE = "('human', 'hybrid')"
 VIEWS = ("executions", "analytics")
@@ -131,8 +132,6 @@ def _place(cursor: str) -> list[Any]:
         padded = cursor.encode() + b"=" * (-len(cursor) % 4)
         rank, since, execution, step = orjson.loads(urlsafe_b64decode(padded))
         parse_time(since)
-        if not (isinstance(rank, int) and isinstance(execution, str) and isinstance(step, str)):
-            raise ValueError("it has other values")
-        return [rank, datetime.fromisoformat(since), execution, step]
+        return [number(rank), datetime.fromisoformat(since), text(execution), text(step)]
     except (ValueError, TypeError) as error:
         raise Invalid.field("cursor", "must be `nextCursor` of a page of the inbox") from error

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from tests.support.api_client import ERROR, Executions, ok, refused
 
 JSON = dict[str, Any]
+SINCE = "2026-11-28T08:00:00+00:00"
 
 
 @pytest.fixture
@@ -24,6 +27,11 @@ def person(editor: str) -> JSON:
 
 def review(editor: str, **fields: Any) -> JSON:
     return {"id": "review", "name": "Human Review", "assignee": person(editor), **fields}
+
+
+def cursor_of(*place: Any) -> str:
+    """A cursor that no page had, of a place."""
+    return urlsafe_b64encode(orjson.dumps(place)).decode()
 
 
 def items(api: httpx.Client, editor: str, **query: Any) -> list[JSON]:
@@ -137,7 +145,14 @@ def test_inbox_of_all_has_steps_of_nobody_in_particular(
 
 @pytest.mark.parametrize(
     ("query", "path"),
-    [({"cursor": "x"}, "cursor"), ({"limit": 0}, "limit"), ({"person": "x"}, "person")],
+    [
+        ({"cursor": "x"}, "cursor"),
+        ({"cursor": cursor_of(True, SINCE, "run-1", "a")}, "cursor"),
+        ({"cursor": cursor_of(0, SINCE, "\0", "a")}, "cursor"),
+        ({"cursor": cursor_of(0, "today", "run-1", "a")}, "cursor"),
+        ({"limit": 0}, "limit"),
+        ({"person": "x"}, "person"),
+    ],
 )
 def test_invalid_question_to_the_inbox_names_the_parameter(
     api: httpx.Client, query: JSON, path: str
