@@ -23,6 +23,7 @@ PATTERNS = {
     "A-Za-z0-9._~:-": "must be 1 to 255 characters of A-Z a-z 0-9 . _ ~ : -",
     r"^[^\x00-\x1f\x7f]*$": "must be one line, without control characters",
     r"^[^\x00]*$": r"must have no character NUL (\u0000)",
+    "[!-~]{1,128}": "must be 1 to 128 printable ASCII characters, without spaces",
     "^https?:": "must be an http:// or https:// URL of at most 2048 characters, without spaces",
     "`|~0-9A-Za-z-]{1,255}": "must have only characters that the name of an HTTP header can have",
     r"\x0a-\x1f": "must have only characters that the value of an HTTP header can have",

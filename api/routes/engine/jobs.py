@@ -187,7 +187,10 @@ def _command_rows(handlers: JobHandlers) -> tuple[Operation, ...]:
             answer=schemas.JOB,
             status=202,
             parameters=FRESH,
-            problems=("too-expensive",),
+            problems=(
+                *("too-expensive", "idempotency-key-reused"),
+                *("version-mismatch", "outcome-unknown"),
+            ),
             sends=(*responses.DONE, "Location"),
             others={200: "The counts of a preview"},
         ),

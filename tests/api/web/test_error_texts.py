@@ -42,6 +42,12 @@ TEXTS: tuple[tuple[str, Any, str, str], ...] = (
         "must be one line, without control characters, but is text",
     ),
     (
+        "heartbeat",
+        {"worker": "mailer 7"},
+        "worker",
+        "must be 1 to 128 printable ASCII characters, without spaces, but is `mailer 7`",
+    ),
+    (
         "create",
         IDS | {"order": "a b"},
         "order",

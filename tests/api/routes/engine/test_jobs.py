@@ -62,6 +62,16 @@ def test_job_is_answered_at_once_and_found_where_it_is_said_to_be(
     assert ok(api.post(f"/jobs/{job['$id']}/cancel"))["status"] == "cancelled"
 
 
+def test_new_job_has_no_version_that_if_match_could_name(api: httpx.Client) -> None:
+    body = {"command": "cancel", "filter": {"tags": "none"}}
+    refused(api.post(BULK, json=body, headers={"If-Match": '"7"'}), 412, "version-mismatch")
+
+
+def test_key_for_repeats_of_a_job_is_in_the_openapi_document(api: httpx.Client) -> None:
+    row = ok(api.get("/openapi.json"))["paths"][BULK]["post"]
+    assert "Idempotency-Key" in [parameter["name"] for parameter in row["parameters"]]
+
+
 def test_stream_of_a_job_ends_with_its_end(api: httpx.Client, tagged: dict[str, Any]) -> None:
     job = ok(api.post(BULK, json={"command": "cancel", "filter": tagged}))
     ok(api.post(f"/jobs/{job['$id']}/cancel"))
