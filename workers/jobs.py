@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -35,6 +35,8 @@ POLL = 1.0
 """Seconds between two looks while no job is open."""
 BEHIND = 0.05
 """Seconds to wait for the list of executions, where it is not yet as far as the job."""
+AGAIN = timedelta(seconds=10)
+"""Time after which a job that failed is tried again."""
 PAGE = 100
 """Executions in one commit: others who write come between two of them."""
 OLDEST_FIRST = "metadata.createdAt"
@@ -62,6 +64,8 @@ class JobWorker:
         self._catalog = catalog
         self._conninfo = conninfo
         self._clock = clock
+        self._failed: dict[str, datetime] = {}
+        """When each job that failed is tried again."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -77,8 +81,16 @@ class JobWorker:
     async def _own_and_work(self) -> None:
         async with ownership(self._conninfo, self._store.schema, "jobs") as connection:
             while True:
-                advanced = [await self._advance(id_) for id_ in await self._open(connection)]
-                await asyncio.sleep(0 if any(advanced) else BEHIND if advanced else POLL)
+                seconds = await self.look(connection)
+                await asyncio.sleep(seconds)
+
+    async def look(self, connection: AsyncConnection) -> float:
+        """Do a page of each open job; the seconds until the next look."""
+        now = self._clock()
+        self._failed = {id_: again_at for id_, again_at in self._failed.items() if again_at > now}
+        open_jobs = [id_ for id_ in await self._open(connection) if id_ not in self._failed]
+        advanced = [await self._advance(id_) for id_ in open_jobs]
+        return 0 if any(advanced) else BEHIND if advanced else POLL
 
     async def _open(self, connection: AsyncConnection) -> list[str]:
         page = await self._catalog.list(connection, "job", {"status": JobStatus.RUNNING})
@@ -91,7 +103,8 @@ class JobWorker:
         except (Overloaded, OutcomeUnknown):
             return False
         except Exception:
-            log.exception("job failed, and is tried again", job=id_)
+            log.exception("job failed, and is tried again", job=id_, after=str(AGAIN))
+            self._failed[id_] = self._clock() + AGAIN
             return False
 
     async def advance(self, id_: str) -> bool:

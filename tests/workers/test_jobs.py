@@ -17,7 +17,7 @@ from domain.execution.commands import CancelExecution, CompleteExecution, FailEx
 from domain.jobs.job import CancelJob, CreateJob, Job
 from domain.writer.guarded_writer import GuardedWriter
 from domain.writer.message import Message
-from projections.catalog import Catalog
+from projections.catalog import Catalog, Entry, Page
 from projections.executions.projection import Executions
 from tests.support.followed_log import SCHEMA, FollowedLog
 from workers import jobs as jobs_module
@@ -137,6 +137,31 @@ async def test_cancelled_job_sends_no_more_commands(world: World) -> None:
     await work_off(worker)
     job = await world.job()
     assert (job.status, job.done) == ("cancelled", 10)
+
+
+async def test_job_that_failed_is_tried_again_after_a_while_and_holds_up_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advanced: list[str] = []
+
+    async def advance(_: JobWorker, id_: str) -> bool:
+        advanced.append(id_)
+        if id_ == "broken":
+            raise RuntimeError
+        return True
+
+    async def running(*_: object) -> Page:
+        return Page([Entry("broken", b""), Entry("j", b"")], None, 0)
+
+    monkeypatch.setattr(JobWorker, "advance", advance)
+    monkeypatch.setattr(Catalog, "list", running)
+    worker = world.worker()
+    for _ in range(3):
+        assert await worker.look(world.connection) == 0
+    assert advanced == ["broken", "j", "j", "j"]
+    world.now += jobs_module.AGAIN
+    await worker.look(world.connection)
+    assert advanced[4:] == ["broken", "j"]
 
 
 async def test_page_whose_job_is_cancelled_meanwhile_changes_nothing(
