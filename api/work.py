@@ -72,7 +72,7 @@ async def working(
     receiver = Receiver(store, client)
     parts: list[Part] = [
         *(listener, runner, TimerWorker(writer, conninfo, schema, clock)),
-        LeaseWorker(writer, store, conninfo, schema, clock=clock),
+        LeaseWorker(writer, store, conninfo, clock=clock),
         WebhookWorker(receiver, store, writer, conninfo, clock=clock, chance=random.random),
         JobWorker(
             writer, store, Executions(store.codec), Catalog(store.codec), conninfo, clock=clock

@@ -9,18 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import structlog
 from psycopg import AsyncConnection
 
 from domain.errors import DomainError, OutcomeUnknown, Overloaded
-from domain.eventlog.connection.timeouts import OUTAGES
 from domain.eventlog.store import Store
 from domain.execution.commands import COMMANDS
 from domain.jobs.job import AdvanceJob, Job, JobStatus, Refusal
 from domain.json_forms import format_time
-from domain.supervisor import cancel, supervise
 from domain.writer.guarded_writer import GuardedWriter, Outcome
 from domain.writer.message import Message
 from projections.catalog import Catalog
@@ -29,7 +27,7 @@ from projections.executions.projection import Executions
 from projections.executions.references import nothing
 from projections.query import parser
 from projections.query.ast import Condition
-from workers.ownership import ownership
+from workers.ownership import OwnedWork
 
 POLL = 1.0
 """Seconds between two looks while no job is open."""
@@ -45,8 +43,10 @@ MISTAKE = "The command failed for a reason that the log of the service tells."
 log = structlog.get_logger()
 
 
-class JobWorker:
-    """Works off the jobs of its log, as long as it owns them; each open job in turn gets a page."""
+class JobWorker(OwnedWork):
+    """Works off the jobs of its log; each open job in turn gets a page."""
+
+    work: ClassVar[str] = "jobs"
 
     def __init__(
         self,
@@ -58,31 +58,20 @@ class JobWorker:
         *,
         clock: Callable[[], datetime],
     ) -> None:
+        super().__init__(conninfo, store.schema)
         self._writer = writer
         self._store = store
         self._executions = executions
         self._catalog = catalog
-        self._conninfo = conninfo
         self._clock = clock
         self._failed: dict[str, datetime] = {}
         """When each job that failed is tried again."""
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to stand by, and to work once this process owns the jobs."""
-        work = supervise("jobs", self._own_and_work, OUTAGES)
-        self._task = asyncio.create_task(work, name="jobs")
-
-    async def stop(self) -> None:
-        """Work no more; the page under way is committed whole, or not at all."""
-        if self._task is not None:
-            await cancel(self._task)
-
-    async def _own_and_work(self) -> None:
-        async with ownership(self._conninfo, self._store.schema, "jobs") as connection:
-            while True:
-                seconds = await self.look(connection)
-                await asyncio.sleep(seconds)
+    async def run(self, connection: AsyncConnection) -> None:
+        """Do a page of each open job, again and again."""
+        while True:
+            seconds = await self.look(connection)
+            await asyncio.sleep(seconds)
 
     async def look(self, connection: AsyncConnection) -> float:
         """Do a page of each open job; the seconds until the next look."""

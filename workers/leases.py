@@ -14,22 +14,20 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import structlog
 from psycopg import AsyncConnection
 
 from domain.errors import OutcomeUnknown, Overloaded
-from domain.eventlog.connection.timeouts import OUTAGES
 from domain.eventlog.store import Store
 from domain.execution.commands import ReleaseExecution, StallExecution
 from domain.execution.state import Execution
 from domain.model import Command
-from domain.supervisor import cancel, supervise
 from domain.writer.guarded_writer import GuardedWriter
 from domain.writer.message import Message
 from projections.claims.silent import Silent, forget_ended, lag, silent
-from workers.ownership import ownership
+from workers.ownership import OwnedWork
 
 ACTOR = "system"
 POLL = 1.0
@@ -53,47 +51,35 @@ class Due(NamedTuple):
     again_at: datetime
 
 
-class LeaseWorker:
-    """Looks after leases and silences, as long as it owns those of its log."""
+class LeaseWorker(OwnedWork):
+    """Looks after leases and silences."""
+
+    work: ClassVar[str] = "leases"
 
     def __init__(
         self,
         writer: GuardedWriter,
         store: Store,
         conninfo: str,
-        schema: str,
         *,
         clock: Callable[[], datetime],
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(conninfo, store.schema)
         self._writer = writer
         self._store = store
-        self._conninfo = conninfo
-        self._schema = schema
         self._clock = clock
         self._steady = steady
         self._looks_again: dict[str, datetime] = {}
         self._counts_from = self._clean_at = datetime.fromtimestamp(0, UTC)
         self._looked = self._clock(), self._steady()
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to stand by, and to look once this process is the owner."""
-        work = supervise("leases", self._own_and_look, OUTAGES)
-        self._task = asyncio.create_task(work, name="leases")
-
-    async def stop(self) -> None:
-        """Look no more."""
-        if self._task is not None:
-            await cancel(self._task)
-
-    async def _own_and_look(self) -> None:
-        async with ownership(self._conninfo, self._schema, "leases") as connection:
-            log.info("leases are looked after by this process")
-            self.take_over()
-            while True:
-                sent = await self.look(connection)
-                await asyncio.sleep(0 if sent >= AT_ONCE else POLL)
+    async def run(self, connection: AsyncConnection) -> None:
+        """Send what is due, again and again."""
+        self.take_over()
+        while True:
+            looked_at = await self.look(connection)
+            await asyncio.sleep(0 if looked_at >= AT_ONCE else POLL)
 
     def take_over(self) -> None:
         """Silence counts from now on: who is to be heard could not be for an unknown time."""

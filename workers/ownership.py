@@ -8,15 +8,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import ClassVar
 
+import structlog
 from psycopg import AsyncConnection
 
+from domain.eventlog.connection.timeouts import OUTAGES
 from domain.eventlog.sessions import KEEPALIVE, session_options
+from domain.supervisor import cancel, supervise
 
 TAKE_OVER = 1.0
 """Seconds between two tries to become the owner."""
 WORK = ("timers", "leases", "webhooks", "jobs")
-"""Every kind of work that has an owner; the views have one each."""
+"""The kinds of work that should have an owner at all times. Views have one each; the archive has one while lines
+are archived.
+"""
 OWN = "SELECT pg_try_advisory_lock(hashtext(%s), hashtext(%s))"
 
 OWNED = """SELECT work FROM unnest(%s::text[]) AS work WHERE EXISTS (
@@ -24,6 +30,39 @@ OWNED = """SELECT work FROM unnest(%s::text[]) AS work WHERE EXISTS (
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND classid::bigint = hashtext(work || ' of ' || %s)::bigint & 4294967295
         AND objid::bigint = hashtext(work)::bigint & 4294967295)"""
+
+
+log = structlog.get_logger()
+
+
+class OwnedWork:
+    """Does a kind of work for as long as this process owns it on a log."""
+
+    work: ClassVar[str]
+
+    def __init__(self, conninfo: str, schema: str) -> None:
+        self._conninfo = conninfo
+        self._schema = schema
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to stand by, and to work once this process is the owner."""
+        supervised = supervise(self.work, self._own, OUTAGES)
+        self._task = asyncio.create_task(supervised, name=self.work)
+
+    async def stop(self) -> None:
+        """Work no more. What was sent to the database is committed whole, or not at all."""
+        if self._task is not None:
+            await cancel(self._task)
+
+    async def run(self, connection: AsyncConnection) -> None:
+        """Work until cancelled, over the connection that holds the lock."""
+        raise NotImplementedError
+
+    async def _own(self) -> None:
+        async with ownership(self._conninfo, self._schema, self.work) as connection:
+            log.info("this process is the owner", work=self.work)
+            await self.run(connection)
 
 
 @asynccontextmanager

@@ -10,22 +10,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import structlog
 from psycopg import AsyncConnection
 
 from domain.errors import DomainError, OutcomeUnknown, Overloaded
-from domain.eventlog.connection.timeouts import OUTAGES
 from domain.execution.commands import AutoCheckpoint, StartRetry, TimeOutExecution
 from domain.execution.state import CHECKPOINT_EVERY, CHECKPOINT_LATE
 from domain.model import Command
-from domain.supervisor import cancel, supervise
 from domain.writer.guarded_writer import GuardedWriter, Outcome
 from domain.writer.message import Message
 from projections.timers.due import due, place
 from projections.timers.timer import Timer
-from workers.ownership import ownership
+from workers.ownership import OwnedWork
 
 ACTOR = "system"
 POLL = 0.2
@@ -43,38 +41,27 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 log = structlog.get_logger()
 
 
-class TimerWorker:
-    """Fires what is due, as long as it owns the timers of its log."""
+class TimerWorker(OwnedWork):
+    """Fires what is due."""
+
+    work: ClassVar[str] = "timers"
 
     def __init__(
         self, writer: GuardedWriter, conninfo: str, schema: str, clock: Callable[[], datetime]
     ) -> None:
+        super().__init__(conninfo, schema)
         self._writer = writer
-        self._conninfo = conninfo
-        self._schema = schema
         self._clock = clock
         self._passed: dict[tuple[str, datetime | None], datetime] = {}
         self._looked_until = self._day_at = self._all_at = EPOCH
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to stand by, and to fire once this process owns the timers."""
-        work = supervise("timers", self._own_and_fire, OUTAGES)
-        self._task = asyncio.create_task(work, name="timers")
-
-    async def stop(self) -> None:
-        """Fire no more; what was fired is answered by the writer all the same."""
-        if self._task is not None:
-            await cancel(self._task)
-
-    async def _own_and_fire(self) -> None:
-        async with ownership(self._conninfo, self._schema, "timers") as connection:
-            log.info("timers are fired by this process")
-            self._passed.clear()
-            self._all_at = EPOCH
-            while True:
-                fired = await self.fire(connection)
-                await asyncio.sleep(0 if fired >= TIMERS_AT_ONCE else POLL)
+    async def run(self, connection: AsyncConnection) -> None:
+        """Fire what is due, again and again."""
+        self._passed.clear()
+        self._all_at = EPOCH
+        while True:
+            fired = await self.fire(connection)
+            await asyncio.sleep(0 if fired >= TIMERS_AT_ONCE else POLL)
 
     async def fire(self, connection: AsyncConnection) -> int:
         """Fire what is due now, about `TIMERS_AT_ONCE` at most; how many that were."""

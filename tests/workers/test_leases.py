@@ -22,7 +22,7 @@ from domain.execution.state import Execution
 from domain.model import Command, Recorded
 from domain.writer.message import Message
 from projections.claims.projection import Claims
-from tests.support.followed_log import SCHEMA, FollowedLog
+from tests.support.followed_log import FollowedLog
 from workers.leases import LeaseWorker
 
 pytestmark = pytest.mark.anyio
@@ -56,7 +56,6 @@ class World(FollowedLog):
             self.guarded_writer,
             self.store,
             "",
-            SCHEMA,
             clock=lambda: self.now,
             steady=lambda: self.passed,
         )

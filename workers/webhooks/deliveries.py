@@ -13,16 +13,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import ClassVar
 
 import structlog
+from psycopg import AsyncConnection
 
 from domain.errors import Overloaded
 from domain.eventlog.connection.timeouts import OUTAGES
 from domain.eventlog.store import Store
-from domain.supervisor import cancel, supervise
 from domain.writer.guarded_writer import GuardedWriter
 from projections.deliveries.queue import Due, Lane, Queue, Settled, Waiting
-from workers.ownership import ownership
+from workers.ownership import OwnedWork
 from workers.webhooks.dispatcher import Dispatcher
 from workers.webhooks.ledger import Ledger
 from workers.webhooks.receiver import Outcome, Receiver
@@ -45,8 +46,10 @@ FORGOTTEN_AT_ONCE = 5_000
 log = structlog.get_logger()
 
 
-class WebhookWorker:
-    """Calls the webhooks that are owed an event, as long as it owns those of its log."""
+class WebhookWorker(OwnedWork):
+    """Calls the webhooks that are owed an event."""
+
+    work: ClassVar[str] = "webhooks"
 
     def __init__(
         self,
@@ -58,32 +61,20 @@ class WebhookWorker:
         clock: Callable[[], datetime],
         chance: Callable[[], float],
     ) -> None:
+        super().__init__(conninfo, store.schema)
         self._receiver = receiver
         self._store = store
         self._writer = writer
-        self._conninfo = conninfo
         self._clock = clock
         self._chance = chance
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to stand by, and to call once this process owns the webhooks."""
-        work = supervise("webhooks", self._own_and_call, OUTAGES)
-        self._task = asyncio.create_task(work, name="webhooks")
-
-    async def stop(self) -> None:
-        """Call no more; what is under way is broken off, and made again by the next owner."""
-        if self._task is not None:
-            await cancel(self._task)
-
-    async def _own_and_call(self) -> None:
-        async with ownership(self._conninfo, self._store.schema, "webhooks") as connection:
-            log.info("webhooks are called by this process")
-            calls = self.calls(Queue(connection))
-            try:
-                await calls.run()
-            finally:
-                await calls.break_off()
+    async def run(self, connection: AsyncConnection) -> None:
+        """Call until cancelled; calls under way are broken off then, and made again by the next owner."""
+        calls = self.calls(Queue(connection))
+        try:
+            await calls.run()
+        finally:
+            await calls.break_off()
 
     def calls(self, queue: Queue) -> Calls:
         """The calls that are made by the owner of a queue."""
