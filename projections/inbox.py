@@ -44,7 +44,7 @@ PAUSED = f"""SELECT {EXECUTION}, e.assignee_type, e.assignee_id, '', NULL, NULL,
     FROM executions_open AS e
     WHERE e.status = 'paused' AND (e.assignee_type IN {PEOPLE} OR e.assignee_type IS NULL)"""
 PAGE = f"""SELECT known.position, page.* FROM (SELECT coalesce(min(position), 0) AS position
-        FROM bookmarks WHERE view IN ('executions', 'analytics')) AS known
+        FROM bookmarks WHERE view IN {VIEWS}) AS known
     LEFT JOIN (SELECT * FROM ({OWN} UNION ALL {FOLLOWING} UNION ALL {PAUSED}) AS item
         WHERE {{conditions}} ORDER BY -rank, since, id, step LIMIT %b) AS page ON true
     ORDER BY -rank, since, id, step"""

@@ -149,8 +149,16 @@ class CatalogHandlers:
         return answered(await self._bus.send(message), f"holds/{request.path['id']}")
 
 
-def answered(answer: Answer, location: str, more: Mapping[str, object] | None = None) -> ASGIApp:
-    """The answer to a command to an entry, which is at a location: the entry, and `more` members."""
+def answered(
+    answer: Answer,
+    location: str,
+    more: Mapping[str, object] | None = None,
+    status: int | None = None,
+) -> ASGIApp:
+    """The answer to a command to an entry, which is at a location: the entry, and `more` members.
+
+    Without a `status` it is 201 where the command has created the entry, else 200.
+    """
     versioned = answer.versioned
     headers = {
         "etag": f'"{versioned.version}"',
@@ -160,7 +168,7 @@ def answered(answer: Answer, location: str, more: Mapping[str, object] | None = 
     if answer.replayed:
         headers["idempotency-replayed"] = "true"
     shown = {**document(versioned), **(more or {})}
-    return responses.json(shown, headers, 201 if answer.created else 200)
+    return responses.json(shown, headers, status or (201 if answer.created else 200))
 
 
 def routes(handlers: CatalogHandlers) -> tuple[Operation, ...]:

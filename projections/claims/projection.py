@@ -9,9 +9,9 @@ from psycopg import AsyncConnection
 
 from domain.eventlog.pg_arrays import columns, placeholders
 from domain.execution.claim_events import ExecutionClaimed, ExecutionReleased
-from domain.lru import LruCache
 from domain.model import Recorded, aggregate_id
 from projections.claims.row import CONCERNED, Claimable, after
+from projections.engine.row_cache import RowCache
 
 CAPACITY = 20_000
 """Rows that are kept between pages, at some 400 bytes each."""
@@ -68,7 +68,9 @@ class Claims:
     compared: ClassVar[Mapping[str, str]] = {"claims": "true", "claim_totals": "true"}
 
     def __init__(self, capacity: int = CAPACITY) -> None:
-        self._known: LruCache[str, Claimable] = LruCache(capacity)
+        self._known = RowCache(
+            capacity, LOAD, lambda rows: {row[0]: Claimable(*row) for row in rows}
+        )
 
     def forget(self) -> None:
         """Drop what is kept between pages."""
@@ -76,39 +78,19 @@ class Claims:
 
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
         """Fold the page onto the rows it touches."""
-        rows = await self._load(connection, page)
-        before = dict(rows)
+        before = await self._known.load(connection, page)
+        rows: dict[str, Claimable | None] = dict(before)
         for recorded in page:
             execution = aggregate_id(recorded.stream)
             rows[execution] = after(rows.get(execution), recorded)
         changed = [row for key, row in rows.items() if row and row != before.get(key)]
-        ended = [key for key, row in rows.items() if row is None and before.get(key)]
+        ended = [key for key, row in rows.items() if row is None and key in before]
         if changed:
             await connection.execute(KEEP, columns(ARRAYS, changed), prepare=True)
         if ended:
             await connection.execute(DROP, (ended,), prepare=True)
         await _count(connection, page)
-        self._keep(rows)
-
-    async def _load(
-        self, connection: AsyncConnection, page: Sequence[Recorded]
-    ) -> dict[str, Claimable | None]:
-        begun = {event.stream for event in page if event.version == 1}
-        ids = {aggregate_id(event.stream) for event in page if event.stream not in begun}
-        rows: dict[str, Claimable | None] = {key: self._known.get(key) for key in ids}
-        if missing := [key for key, row in rows.items() if row is None]:
-            # Never prepared: a plan made while the table was empty would read all of it for long.
-            cursor = await connection.execute(LOAD, (missing,), prepare=False, binary=True)
-            rows.update((row[0], Claimable(*row)) for row in await cursor.fetchall())
-        return rows
-
-    def _keep(self, rows: dict[str, Claimable | None]) -> None:
-        for key, row in rows.items():
-            if row is None:
-                self._known.pop(key)
-            else:
-                self._known.put(key, row)
-        self._known.trim()
+        self._known.keep(rows)
 
 
 async def _count(connection: AsyncConnection, page: Sequence[Recorded]) -> None:

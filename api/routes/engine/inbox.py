@@ -8,6 +8,7 @@ import orjson
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
+from api.documents import schemas
 from api.web import responses
 from api.web.operation import Operation, Parameter
 from api.web.parameters import CURSOR, FRESH, LIMIT
@@ -60,15 +61,6 @@ ITEM = {
     },
     "additionalProperties": False,
 }
-PAGE = {
-    "type": "object",
-    "required": ["data", "hasMore", "nextCursor"],
-    "properties": {
-        "data": {"type": "array", "items": ITEM},
-        "hasMore": {"type": "boolean"},
-        "nextCursor": {"type": ["string", "null"]},
-    },
-}
 ASSIGNEE = Parameter("assignee", "The id of the person; without it, what waits for any")
 NARROWED_BY = ("assignee",)
 
@@ -104,7 +96,7 @@ def routes(handlers: InboxHandlers) -> tuple[Operation, ...]:
             Right.READ_EXECUTIONS,
             "Open steps and paused executions that wait for a person, the most urgent and oldest first",
             handlers.list_all,
-            answer=PAGE,
+            answer=schemas.page_of(ITEM),
             parameters=(ASSIGNEE, LIMIT, CURSOR, *FRESH),
             sends=responses.AS_OF,
             problems=("too-expensive",),

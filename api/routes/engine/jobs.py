@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.documents import schemas
-from api.routes.catalog import CatalogHandlers
+from api.routes.catalog import CatalogHandlers, answered
 from api.routes.commands import NewId
 from api.streaming.hub import Hub
 from api.web import responses
@@ -25,9 +25,9 @@ from domain.eventlog.store import Store
 from domain.execution.transitions import TRANSITIONS
 from domain.execution.types import Status
 from domain.jobs.job import BulkCommand, CancelJob, CreateJob, JobStatus
-from domain.model import Value, Versioned
+from domain.model import Value
 from domain.types import JsonObject, Text
-from domain.writer.command_bus import Answer, Bus
+from domain.writer.command_bus import Bus
 from projections.executions.columns import INDEXED, field
 from projections.executions.projection import Executions
 from projections.executions.references import nothing
@@ -94,7 +94,8 @@ class JobHandlers:
             matching=counts["matching"],
         )
         stream = f"job/{self._new_id('job')}"
-        return _answered(await self._bus.send(request.message(stream, command)), 202)
+        answer = await self._bus.send(request.message(stream, command))
+        return answered(answer, f"jobs/{answer.versioned.state.id}", status=202)
 
     async def _counts(self, request: Request, asked: Bulk) -> dict[str, Any]:
         condition = parser.from_json(asked.filter, field, "filter")
@@ -140,7 +141,7 @@ class JobHandlers:
         """Stop a job; what is done stays done."""
         command = parsed(CancelJob, request.body)
         answer = await self._bus.send(request.message(f"job/{request.path['id']}", command))
-        return _answered(answer, 200)
+        return answered(answer, f"jobs/{request.path['id']}")
 
 
 def _effects(command: str, statuses: Mapping[Status, int]) -> dict[str, int]:
@@ -155,18 +156,6 @@ def _effects(command: str, statuses: Mapping[Status, int]) -> dict[str, int]:
 
 def _over(shown: Mapping[str, Any]) -> bool:
     return bool(shown["status"] != JobStatus.RUNNING)
-
-
-def _answered(answer: Answer, status: int) -> ASGIApp:
-    versioned: Versioned[Any] = answer.versioned
-    headers = {
-        "etag": f'"{versioned.version}"',
-        "log-position": str(versioned.position),
-        "location": f"/api/jobs/{versioned.state.id}",
-    }
-    if answer.replayed:
-        headers["idempotency-replayed"] = "true"
-    return responses.json(document(versioned), headers, status)
 
 
 def routes(handlers: JobHandlers) -> tuple[Operation, ...]:
