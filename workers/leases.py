@@ -26,7 +26,9 @@ from domain.execution.state import Execution
 from domain.model import Command
 from domain.writer.guarded_writer import GuardedWriter
 from domain.writer.message import Message
-from projections.claims.silent import Silent, forget_ended, lag, silent
+from projections.claims.projection import Claims
+from projections.claims.silent import Silent, forget_ended, silent
+from projections.engine.progress import place
 from workers.ownership import OwnedWork
 
 ACTOR = "system"
@@ -93,12 +95,22 @@ class LeaseWorker(OwnedWork):
         self._looks_again = {key: at for key, at in self._looks_again.items() if at > now}
         found = await silent(connection, now, AT_ONCE + len(self._looks_again))
         fresh = [one for one in found if one.execution not in self._looks_again]
-        if now >= self._clean_at:
-            self._clean_at = now + CLEAN_EVERY
-            if not await lag(connection):
-                await forget_ended(connection, now - KEPT)
-        if not fresh or await lag(connection) > FARTHEST_BEHIND:
+        await self._clean(connection, now)
+        if not fresh or (await place(connection, Claims.name)).lag > FARTHEST_BEHIND:
             return 0
+        await self._send(await self._messages(fresh, now))
+        return len(fresh)
+
+    async def _clean(self, connection: AsyncConnection, now: datetime) -> None:
+        """Now and then drop the heartbeats of executions that have ended."""
+        if now < self._clean_at:
+            return
+        self._clean_at = now + CLEAN_EVERY
+        if not (await place(connection, Claims.name)).lag:
+            await forget_ended(connection, now - KEPT)
+
+    async def _messages(self, fresh: Sequence[Silent], now: datetime) -> list[Message]:
+        """The commands that are due; notes when each execution is looked at again."""
         states = await self._store.load_all(f"execution/{one.execution}" for one in fresh)
         messages = []
         for one in fresh:
@@ -107,8 +119,7 @@ class LeaseWorker(OwnedWork):
             self._looks_again[one.execution] = due.again_at if due else now + SETTLES
             if due and due.command:
                 messages.append(Message(stream, due.command, ACTOR, correlation="lease"))
-        await self._send(messages)
-        return len(fresh)
+        return messages
 
     def _now(self) -> datetime:
         """The time of day; a leap of it counts as a sign of life of everybody."""

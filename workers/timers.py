@@ -21,7 +21,9 @@ from domain.execution.state import CHECKPOINT_EVERY, CHECKPOINT_LATE
 from domain.model import Command
 from domain.writer.guarded_writer import GuardedWriter, Outcome
 from domain.writer.message import Message
-from projections.timers.due import due, place
+from projections.engine.progress import place
+from projections.timers.due import due
+from projections.timers.projection import Timers
 from projections.timers.timer import Timer
 from workers.ownership import OwnedWork
 
@@ -75,10 +77,10 @@ class TimerWorker(OwnedWork):
             over = len(found) < limit
             self._looked_until = now - SETTLE_TIME if over else found[-1].due or now
             return 0
-        if (behind := await place(connection)).lag > FARTHEST_BEHIND:
+        if (view := await place(connection, Timers.name)).lag > FARTHEST_BEHIND:
             return 0
         for (timer, _), outcome in zip(commands, await self._send(commands), strict=True):
-            idle = outcome.answer is not None and outcome.answer.versioned.position <= behind.head
+            idle = outcome.answer is not None and outcome.answer.versioned.position <= view.head
             self._passed[timer.execution, timer.due] = now + (
                 CHECKPOINT_EVERY if idle else SETTLE_TIME
             )

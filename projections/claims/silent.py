@@ -13,8 +13,6 @@ SILENT = """SELECT c.execution, h.at FROM claims AS c LEFT JOIN heartbeats AS h 
     WHERE c.due <= %b AND (h.at IS NULL OR h.at + least(c.lease, c.silence)
         * interval '1 millisecond' <= %b)
     ORDER BY c.due LIMIT %b"""
-PLACE = """SELECT head.position, coalesce((SELECT position FROM bookmarks WHERE view = 'claims'), 0)
-    FROM head"""
 CLEAN = """DELETE FROM heartbeats AS h WHERE h.at < %b
     AND NOT EXISTS (SELECT FROM claims AS c WHERE c.execution = h.execution)"""
 
@@ -30,14 +28,6 @@ async def silent(connection: AsyncConnection, now: datetime, limit: int) -> list
     """The executions whose leases or silences may be over, the longest first."""
     cursor = await connection.execute(SILENT, (now, now, limit), prepare=True, binary=True)
     return [Silent(*row) for row in await cursor.fetchall()]
-
-
-async def lag(connection: AsyncConnection) -> int:
-    """How many events the read model is behind."""
-    cursor = await connection.execute(PLACE, binary=True)
-    row = await cursor.fetchone()
-    assert row is not None
-    return int(row[0] - row[1])
 
 
 async def forget_ended(connection: AsyncConnection, before: datetime) -> None:

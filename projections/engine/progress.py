@@ -7,10 +7,34 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from psycopg import AsyncConnection
+
 from domain.eventlog.store import Store
 
 PROGRESS = """SELECT b.view, b.position, (SELECT count(*) FROM parked AS p WHERE p.view = b.view)
     FROM bookmarks AS b ORDER BY b.view"""
+PLACE = """SELECT head.position, coalesce((SELECT position FROM bookmarks WHERE view = %b), 0)
+    FROM head"""
+
+
+class Place(NamedTuple):
+    """The position of the log, and that of a view."""
+
+    head: int
+    position: int
+
+    @property
+    def lag(self) -> int:
+        """How many events the view is behind."""
+        return self.head - self.position
+
+
+async def place(connection: AsyncConnection, view: str) -> Place:
+    """Where the log and a view are, in one moment."""
+    cursor = await connection.execute(PLACE, (view,), binary=True)
+    row = await cursor.fetchone()
+    assert row is not None
+    return Place(*row)
 
 
 class ViewProgress(NamedTuple):

@@ -11,10 +11,6 @@ from projections.timers.projection import NAMES
 from projections.timers.timer import Timer
 
 DUE = f"SELECT {NAMES} FROM timers WHERE due > %b AND due <= %b ORDER BY due LIMIT %b"
-PLACE = """SELECT head.position, coalesce((SELECT position FROM bookmarks WHERE view = 'timers'), 0)
-    FROM head"""
-
-
 LATE = "SELECT count(*), min(due) FROM timers WHERE due <= %b"
 NEXT = f"SELECT {NAMES} FROM timers WHERE due IS NOT NULL ORDER BY due LIMIT %b"
 
@@ -28,26 +24,6 @@ class Late(NamedTuple):
     def seconds(self, now: datetime) -> float:
         """How late the oldest is."""
         return 0.0 if self.oldest is None else max(0.0, (now - self.oldest).total_seconds())
-
-
-class Place(NamedTuple):
-    """The position of the log, and that of the read model of the timers."""
-
-    head: int
-    position: int
-
-    @property
-    def lag(self) -> int:
-        """How many events the read model is behind."""
-        return self.head - self.position
-
-
-async def place(connection: AsyncConnection) -> Place:
-    """How far the read model is."""
-    cursor = await connection.execute(PLACE, binary=True)
-    row = await cursor.fetchone()
-    assert row is not None
-    return Place(*row)
 
 
 async def due(

@@ -16,8 +16,10 @@ from api.cli.options import DATA_DIR
 from api.cli.projections import on_log
 from domain.eventlog.store import Store
 from domain.json_forms import format_time
+from projections.engine.progress import Place, place
 from projections.timers import due
-from projections.timers.due import Late, Place
+from projections.timers.due import Late
+from projections.timers.projection import Timers
 from projections.timers.timer import Timer
 from workers.ownership import without_owner
 
@@ -41,16 +43,16 @@ def timers_command(data_dir: Path | None, limit: int, *, as_json: bool) -> None:
         now = datetime.now(UTC)
         async with store.reader() as connection:
             late = await due.late(connection, now)
-            place = await due.place(connection)
+            reached = await place(connection, Timers.name)
             timers = await due.following(connection, limit)
             owned = "timers" not in await without_owner(connection, schema)
         behind.append(late.seconds(now) > TOLERATED.total_seconds())
         if as_json:
-            click.echo(json.dumps(_shown(timers, late, place, now, owned=owned)))
+            click.echo(json.dumps(_shown(timers, late, reached, now, owned=owned)))
         else:
             console = Console()
             console.print(_table(timers, now))
-            console.print(_summary(late, place, now, owned=owned))
+            console.print(_summary(late, reached, now, owned=owned))
 
     on_log(data_dir, work)
     if any(behind):
