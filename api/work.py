@@ -1,5 +1,5 @@
-"""The work that no request waits for: keeping the views up to the log, firing timers, calling
-webhooks. Its parts are wired here.
+"""The work that no request waits for: it keeps the views up to the log, fires timers, looks after leases,
+calls webhooks, works off jobs and archives log lines. Its parts are wired here.
 """
 
 from __future__ import annotations
@@ -59,9 +59,7 @@ async def working(
     webhook_allow: str = "",
     retention: Retention | None = None,
 ) -> AsyncIterator[Runner]:
-    """The views follow the log, timers are fired, webhooks are called and, where a `retention` says how,
-    log lines are archived, while the block runs.
-    """
+    """All of that work is done while the block runs; log lines are archived where a `retention` says how."""
     listener = Listener(conninfo, schema)
     runner = new_runner(conninfo, schema, listener)
     vault = Vault(master_key)

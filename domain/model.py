@@ -176,7 +176,7 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class SignOfLife:
-    """Who works on a stream was heard at a time. It is no event, and kept beside the log, the last alone."""
+    """A heartbeat of whoever works on a stream. It is no event; the last one is kept beside the log."""
 
     at: datetime
 

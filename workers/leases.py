@@ -1,11 +1,11 @@
 """Releases executions whose workers have lost their leases, and marks those that are silent for too long.
 
-The read model says whose status was given so long ago that the one or the other may be; whether it is,
-the last event and the last heartbeat say, which are looked up here. Then a command is sent that checks
-for itself. One process at a time looks, the one that holds an advisory lock.
+The read model has the candidates: executions whose last change of status is longer ago than lease or silence
+allow. The last event and the last heartbeat, which are read here, decide. Then a command is sent that checks
+once more. One process at a time looks, the one that holds an advisory lock.
 
-Nobody could be heard while no server ran, or before the clock leapt: so no silence counts that began before
-this process became the owner, or before a leap.
+While no server ran, no heartbeat could arrive. So silence counts at the earliest from when this process
+became the owner, and from the last leap of the clock.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ log = structlog.get_logger()
 
 
 class Due(NamedTuple):
-    """What is to be said of an execution now, if anything, and when to look at it again."""
+    """The command that an execution is due now, if any, and when to look at it again."""
 
     command: Command[Any] | None
     again_at: datetime
@@ -84,7 +84,7 @@ class LeaseWorker(OwnedWork):
             await asyncio.sleep(0 if looked_at >= AT_ONCE else POLL)
 
     def take_over(self) -> None:
-        """Silence counts from now on: who is to be heard could not be for an unknown time."""
+        """Count silence from now on: for an unknown time no heartbeat could arrive."""
         self._looks_again.clear()
         self._counts_from = self._clock()
         self._looked = self._counts_from, self._steady()
@@ -122,7 +122,7 @@ class LeaseWorker(OwnedWork):
         return messages
 
     def _now(self) -> datetime:
-        """The time of day; a leap of it counts as a sign of life of everybody."""
+        """The time of day; a leap of it counts as a sign of life of every execution."""
         now, steady = self._clock(), self._steady()
         passed = timedelta(seconds=steady - self._looked[1])
         if now - self._looked[0] > passed + LEAP:

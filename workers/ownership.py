@@ -47,7 +47,7 @@ class OwnedWork:
 
     def start(self) -> None:
         """Begin to stand by, and to work once this process is the owner."""
-        supervised = supervise(self.work, self._own, OUTAGES)
+        supervised = supervise(self.work, self._own_and_run, OUTAGES)
         self._task = asyncio.create_task(supervised, name=self.work)
 
     async def stop(self) -> None:
@@ -59,7 +59,7 @@ class OwnedWork:
         """Work until cancelled, over the connection that holds the lock."""
         raise NotImplementedError
 
-    async def _own(self) -> None:
+    async def _own_and_run(self) -> None:
         async with ownership(self._conninfo, self._schema, self.work) as connection:
             log.info("this process is the owner", work=self.work)
             await self.run(connection)

@@ -1,4 +1,4 @@
-"""The workers that wait for an execution, by what they ask for, each in its turn."""
+"""The workers that wait for an execution: a queue for each thing that they ask for."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from projections.claims.queue import Wanted
 
 
 class Claimer:
-    """One call that waits. `message` makes the command to claim an execution, of its id; while one is on
-    its way, it is `trying`.
+    """One call that waits. `message` makes the command that claims the execution with an id; it is `trying`
+    while such a command is under way.
     """
 
     __slots__ = ("future", "message", "trying", "wanted")
@@ -26,23 +26,23 @@ class Claimer:
         self.future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
     def answer(self, answer: Answer) -> None:
-        """What it has claimed."""
+        """Give the call what it has claimed."""
         if not self.future.done():
             self.future.set_result(answer)
 
     def abandon(self) -> None:
-        """It waits no more, whatever comes."""
+        """Drop whatever comes: the call has ended."""
         if not self.future.cancel() and not self.future.cancelled():
-            self.future.exception()  # it was raised, or nobody is there to whom it matters
+            self.future.exception()  # read, so that asyncio reports no error without a reader
 
     def refuse(self, error: Exception) -> None:
-        """Why it can claim nothing."""
+        """Refuse the call."""
         if not self.future.done():
             self.future.set_exception(error)
 
 
 class Claimers:
-    """Those who wait, up to a limit; those who ask for the same are served in the order in which they came."""
+    """The calls that wait, up to a limit. Those that ask for the same are answered in the order they came."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -53,7 +53,7 @@ class Claimers:
         return self._number
 
     def join(self, claimer: Claimer, *, first: bool = False) -> None:
-        """Let one wait, `first` where its turn had come already.
+        """Let a call wait; `first`, before all others, where its turn had come already.
 
         Raises:
             Overloaded: too many wait.
@@ -66,7 +66,7 @@ class Claimers:
         self._number += 1
 
     def leave(self, claimer: Claimer) -> None:
-        """Let one wait no more, if it does."""
+        """Take a call out, if it waits."""
         line = self._lines.get(claimer.wanted)
         if line is None or claimer not in line:
             return
@@ -76,7 +76,7 @@ class Claimers:
             del self._lines[claimer.wanted]
 
     def next(self, wanted: Wanted) -> Claimer | None:
-        """Take out the first who asks for this; None where nobody does."""
+        """Take out the first call that asks for this; None where none does."""
         line = self._lines.get(wanted)
         if line is None:
             return None
@@ -85,7 +85,7 @@ class Claimers:
         return claimer
 
     def wishes(self, most: int) -> dict[Wanted, int]:
-        """What is asked for, and by how many; where there is more than so much, each comes in its turn."""
+        """What is asked for, and by how many calls. Where more than `most` things are, they take turns."""
         chosen = {wanted: len(line) for wanted, line in list(self._lines.items())[:most]}
         if len(chosen) < len(self._lines):
             for wanted in chosen:
@@ -93,7 +93,7 @@ class Claimers:
         return chosen
 
     def refuse(self, error: Callable[[], Exception]) -> None:
-        """Refuse all."""
+        """Refuse all calls that wait."""
         for line in self._lines.values():
             for claimer in line:
                 claimer.refuse(error())

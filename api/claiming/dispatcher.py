@@ -1,9 +1,9 @@
 """Hands queued executions out to the workers that wait.
 
-One task of the process reads the queue, for all who wait at once, and sends a command for each pair of worker
-and execution. What the read model does not know yet is read from the log. It may have been taken, and other
-processes hand out, too: the command decides on the state. Where the execution was taken meanwhile, the worker gets the next one. What
-was handed out is passed over until the read model knows of it.
+One task of the process reads the queue, for all workers that wait at once, and sends a command for each pair
+of worker and execution. What the read model does not have yet is read from the log. Other processes hand
+out, too, so the command decides on the state: where the execution is taken already, the worker gets the next
+one. What was handed out is passed over until the read model shows it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ VIEW = "claims"
 MOST_WAITING = 10_000
 """Calls that may wait at once; more are sent away for a while."""
 MOST_WISHES = 64
-"""Different ones that are looked for at once."""
+"""Different things to ask for, of which the executions are read at once."""
 LOOK = 1.0
 """Seconds after which the queue is looked at for those who wait, as a notification may be lost."""
 NEWS_EVERY = 0.02
@@ -41,9 +41,9 @@ NEWS_EVERY = 0.02
 GATHERING = 0.004
 """Seconds after a look in which those who come are gathered for the next."""
 LEAST_WAIT = 0.05
-"""Seconds that a worker waits at least, so that it is looked for together with others."""
+"""Seconds that a call waits at least, so that one look serves many."""
 SETTLING = 0.1
-"""Seconds that all wait at most for the read model to see what was queued again, or is more urgent now."""
+"""Seconds that a look waits at most for the read model to show what was queued again or changed its priority."""
 OF_THE_CALL = (
     *(Forbidden, IdempotencyKeyReused, Invalid),
     *(OutcomeUnknown, Overloaded, VersionMismatch),
@@ -124,7 +124,7 @@ class Dispatcher:
         return executions[0] if executions else None
 
     async def _look_once_more(self, claimer: Claimer) -> bool:
-        """Before it goes with nothing; whether it has something now, or tries to."""
+        """Look for a call whose time is over; whether it has an execution now, or tries to claim one."""
         await self._look({claimer.wanted: 1})
         return claimer.future.done() or claimer.trying
 
@@ -145,8 +145,8 @@ class Dispatcher:
             await asyncio.sleep(NEWS_EVERY)
 
     async def _look(self, wishes: dict[Wanted, int]) -> None:
-        """Look for the first of the queue for these wishes, and hand them to so many who wait: who came
-        later may know of something newer.
+        """Find the first executions for these wishes, and hand them to as many calls as were counted: a call that
+        came later may expect an execution that this look has not seen.
         """
         async with self._looking:
             found = await self._first(wishes)
@@ -190,7 +190,7 @@ class Dispatcher:
         self._passed[execution] = position
 
     def turn_back(self, claimer: Claimer) -> None:
-        """Another was faster: this one comes next."""
+        """Let a call wait again, before all others: its execution was taken."""
         self._claimers.join(claimer, first=True)
         self._wake.set()
 
@@ -206,13 +206,13 @@ class Handed:
         self._execution = execution
 
     def answer(self, answer: Answer) -> None:
-        """It is the worker's."""
+        """The worker has claimed it."""
         self._claimer.trying = False
         self._dispatcher.settled(self._execution, answer.versioned.position)
         self._claimer.answer(answer)
 
     def refuse(self, error: Exception) -> None:
-        """It is not: the worker gets another, unless the refusal is about its call."""
+        """The worker gets another execution, unless the refusal is about its call."""
         self._claimer.trying = False
         self._dispatcher.settled(self._execution, None)
         if isinstance(error, OF_THE_CALL):

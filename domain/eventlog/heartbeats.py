@@ -1,4 +1,4 @@
-"""When those who work on executions were last heard: kept beside the log, as heartbeats are no events."""
+"""When the last heartbeat of each execution came: kept beside the log, as heartbeats are no events."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from psycopg import AsyncConnection
 
 Signs = Mapping[str, datetime]
-"""When executions were heard of, by their ids."""
+"""Times of heartbeats, by the ids of their executions."""
 NO_SIGNS: Signs = {}
 SIGN_WRITTEN = "SELECT FROM heartbeats WHERE execution = %b AND at >= %b"
 HEARD = "SELECT execution, at FROM heartbeats WHERE execution = ANY(%b::text[])"

@@ -155,7 +155,7 @@ class Execution(Aggregate):
 
     @property
     def working(self) -> bool:
-        """Whether somebody is expected to work on it now."""
+        """Whether a worker is expected to work on it now."""
         return self.status in WORKING
 
     @property
@@ -164,8 +164,8 @@ class Execution(Aggregate):
         return bool(self.attempts) and self.attempts[-1].worker is not None
 
     def lease_until(self, heard_at: datetime | None = None) -> datetime | None:
-        """When its worker loses it, as far as events and the last heartbeat say; None where none has a
-        lease that runs: nobody claimed it, or it is paused.
+        """When its worker loses it, as far as events and the last heartbeat say; None where no lease runs:
+        it is not claimed, or does not go on.
         """
         if self.claim is None or not self.working:
             return None
@@ -234,7 +234,7 @@ class Execution(Aggregate):
         return new
 
     def changed_silently(self, recorded: Recorded, **changes: object) -> Self:
-        """The state after an event that is no sign that somebody works on it."""
+        """The state after an event that is no sign of life of a worker."""
         signs: dict[str, object] = {"seen_at": self.seen_at, "stalled": self.stalled}
         return self.changed(recorded, **(signs | changes))
 

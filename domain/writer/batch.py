@@ -91,7 +91,7 @@ class Batch:
     rows: list[EventRow] = field(default_factory=list)
     lines: list[LineRow] = field(default_factory=list)
     signs: dict[str, datetime] = field(default_factory=dict)
-    """When those who work on aggregates were heard, by the ids of these."""
+    """Times of heartbeats, by the ids of their aggregates."""
     new_replies: list[Reply] = field(default_factory=list)
     due_snapshots: set[str] = field(default_factory=set)
     size: int = 0

@@ -56,7 +56,7 @@ READ = f"""SELECT NULL::int AS nth, NULL::bigint AS rank, position AS created, N
 
 
 class Wanted(NamedTuple):
-    """What a worker asks for: executions of a service, or assigned to somebody; None for any."""
+    """What a worker asks for: executions of a service, or of an assignee, by id; None for any."""
 
     service: str | None = None
     assignee: str | None = None
@@ -78,7 +78,7 @@ class Created(NamedTuple):
     assignee: str | None
 
     def meets(self, wanted: Wanted) -> bool:
-        """Whether it is what somebody asks for."""
+        """Whether it is what a worker asks for."""
         return wanted.service in (None, self.service) and wanted.assignee in (None, self.assignee)
 
 
@@ -130,7 +130,7 @@ class Queue:
     async def first(
         self, connection: AsyncConnection, wanted: Mapping[Wanted, int], passed: Collection[str]
     ) -> dict[Wanted, list[str]]:
-        """The first executions for each of what is asked for, as many as that, without those to be passed."""
+        """The first executions for each thing that is asked for, as many as it counts, without those `passed`."""
         found = self._first(wanted, passed)
         short = any(len(found[one]) < number for one, number in wanted.items())
         if self._read_at != self.position or short:

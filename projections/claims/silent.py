@@ -1,4 +1,4 @@
-"""Which executions may have been silent for too long, asked of the read model and the heartbeats."""
+"""Queries for executions that may have been silent for too long, by read model and heartbeats."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
-# `due` counts from the last change of status; events of the work are in the log alone, so who asks looks
-# at the states of these.
+# `due` counts from the last change of status. Events of the work are in the log alone, so the caller looks at the
+# states of these.
 SILENT = """SELECT c.execution, h.at FROM claims AS c LEFT JOIN heartbeats AS h USING (execution)
     WHERE c.due <= %b AND (h.at IS NULL OR h.at + least(c.lease, c.silence)
         * interval '1 millisecond' <= %b)

@@ -100,14 +100,15 @@ class JobHandlers:
     async def _counts(self, request: Request, asked: Bulk) -> dict[str, Any]:
         condition = parser.from_json(asked.filter, field, "filter")
         await self._consistency.wait_for_projection(request, "executions")
-        by = {"status": status} if (status := field("status")) else {}
+        status = field("status")
+        assert status is not None
         async with self._store.searcher(INDEXED) as connection:
             page, facets = await counted_page(
                 self._executions,
                 connection,
                 self._clock(),
                 condition,
-                by,
+                {"status": status},
                 count=True,
                 limit=1,
                 choose=nothing,

@@ -71,7 +71,7 @@ class HeartbeatExecution(Command[Execution]):
     _at: datetime | None = PrivateAttr(default=None)
 
     def heard(self, at: datetime) -> Self:
-        """The same, heard at a time: who answers it can say until when the lease goes on."""
+        """The same command with the time at which it came, so that its answer can show `leaseUntil`."""
         command = self.model_copy()
         command._at = at  # noqa: SLF001 - its own: the copy is of this class
         return command
