@@ -50,7 +50,7 @@ class LeaseLost(DomainError):
 
 
 class Taken(DomainError):
-    """The execution is not to be claimed: it is not queued, or another than was asked for."""
+    """The execution cannot be claimed: it is not queued, or not what was asked for; claim another."""
 
     code = "illegal-transition"
 

@@ -19,7 +19,7 @@ from domain.model import Aggregate, Event, Recorded, aggregate_id
 from domain.sealing import Secret
 
 Reason = Literal["gone", "failing", "asked"]
-"""Why a webhook is not called any more: it answered 410, it failed for days, somebody asked for it."""
+"""Why a webhook is not called any more: it answered 410, it failed for days, or a client asked for it."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,12 @@ class HookEvent(Event):
         return state.evolve(**self.changes(state, recorded))
 
     def changes(self, hook: Hook, recorded: Recorded) -> dict[str, Any]:
-        """The fields that are others afterwards."""
+        """The fields that change, with their new values."""
         raise NotImplementedError
 
 
 class WebhookSettings(HookEvent):
-    """What the webhook is to be called with from now on, whole."""
+    """All settings of the webhook from now on."""
 
     url: str
     full_url: Secret[str] | None = None
@@ -81,7 +81,7 @@ class WebhookSettings(HookEvent):
     filter: dict[str, Any] | None = None
 
     def settings(self, webhook: str) -> Webhook:
-        """The webhook with this id as it is to be called."""
+        """The webhook with this id and these settings."""
         names = self.model_fields_set & Webhook.model_fields.keys()
         members = {name: getattr(self, name) for name in names}
         return Webhook.model_construct(_fields_set={"id", *names}, id=webhook, **members)
@@ -101,7 +101,7 @@ class WebhookCreated(WebhookSettings):
 
 
 class WebhookUpdated(WebhookSettings):
-    """Its settings are others. A webhook that was disabled is called again."""
+    """Its settings have changed. A webhook that was disabled is called again."""
 
     type: ClassVar[str] = "webhook.updated"
 
@@ -116,7 +116,7 @@ class WebhookRemoved(HookEvent):
 
 
 class WebhookFailing(HookEvent):
-    """It was called in vain more than once, since a time."""
+    """Its calls have failed more than once, since a time."""
 
     type: ClassVar[str] = "webhook.failing"
     since: Time

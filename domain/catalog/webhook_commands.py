@@ -44,9 +44,9 @@ NEW = "new"
 MISSING = "There is no such webhook."
 
 
-def _whole(value: object) -> object:
-    """A position may come as a text, as it does in a query."""
-    return value if value is None else str(value) if type(value) is int else value
+def _position_text(value: object) -> object:
+    """A position as the text that it also is in a query."""
+    return str(value) if type(value) is int else value
 
 
 class CreateWebhook(Creation[Hook]):
@@ -66,7 +66,7 @@ class CreateWebhook(Creation[Hook]):
     filter: JsonObject | None = None
     begins: Annotated[
         str | None,
-        BeforeValidator(_whole),
+        BeforeValidator(_position_text),
         Field(alias="from", max_length=40),
         WithJsonSchema(BEGINS),
     ] = None
@@ -99,7 +99,7 @@ class UpdateWebhook(Command[Hook]):
     filter: JsonObject | None = None
 
     def decide(self, hook: Hook, context: Context) -> Iterator[Event]:
-        before = _own(hook)
+        before = _settings(hook)
         given = self.model_fields_set
         plan = _plan(
             before.url if self.url is None else self.url,
@@ -125,7 +125,7 @@ class RemoveWebhook(Command[Hook]):
     wire_name: ClassVar[str] = "removeWebhook"
 
     def decide(self, hook: Hook, context: Context) -> Iterator[Event]:
-        _own(hook)
+        _settings(hook)
         yield WebhookRemoved()
 
 
@@ -140,8 +140,8 @@ class HookCommand(Command[Hook]):
     _parties: Parties | None = PrivateAttr(None)
 
     def of(self, execution: str | None, parties: Parties | None = None) -> Self:
-        """The same, to a webhook that belongs to an execution, or to the log. Who knows the customer and the
-        provider of the execution says so; else the command reads them.
+        """The same command, to a webhook that belongs to an execution, or to the log. A caller that knows the
+        customer and the provider of the execution gives them as `parties`; else the command reads them.
         """
         copy = self.model_copy()
         copy._execution, copy._parties = execution, parties  # noqa: SLF001 - of its own class
@@ -186,7 +186,7 @@ class DisableWebhook(HookCommand):
 
 
 class EndWebhook(HookCommand):
-    """Disable it, as calls of it are in vain. Only the service sends this."""
+    """Disable it, as its calls fail. Only the service sends this."""
 
     wire_name: ClassVar[str] = "endWebhook"
 
@@ -220,7 +220,7 @@ class RotateSecret(HookCommand):
 
 
 class ReportFailing(HookCommand):
-    """Say that it is called in vain, since a time. Only the service sends this."""
+    """Say that its calls fail, since a time. Only the service sends this."""
 
     wire_name: ClassVar[str] = "reportFailing"
 
@@ -243,8 +243,13 @@ class ReportRecovered(HookCommand):
             yield WebhookRecovered()
 
 
-def _own(hook: Hook) -> Webhook:
-    """The settings of a webhook of the whole log."""
+def _settings(hook: Hook) -> Webhook:
+    """The settings of a webhook of the whole log.
+
+    Raises:
+        NotFound: it was removed.
+        IllegalTransition: it belongs to an execution.
+    """
     if hook.removed:
         raise NotFound(MISSING)
     if hook.settings is None:
