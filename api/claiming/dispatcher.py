@@ -190,7 +190,10 @@ class Dispatcher:
         self._passed[execution] = position
 
     def turn_back(self, claimer: Claimer) -> None:
-        """Let a call wait again, before all others: its execution was taken."""
+        """Let a call wait again, before all others: its execution was taken. Once closed, refuse it."""
+        if not self._open:
+            claimer.refuse(Overloaded())
+            return
         self._claimers.join(claimer, first=True)
         self._wake.set()
 

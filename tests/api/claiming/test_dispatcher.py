@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import psycopg
 import pytest
 
+from api.claiming.claimers import Claimer
+from api.claiming.dispatcher import Dispatcher
+from domain.errors import Overloaded
 from domain.eventlog.codec import EventRow
 from domain.eventlog.queries import IN_ORDER, SPAN
 from domain.eventlog.sessions import session_options
+from projections.claims.queue import Wanted
 from tests.support.api_client import Catalog, ok
 from tests.support.claim_proof import Owners
 from tests.support.running_server import AUTHORIZED, Serving, serving
@@ -131,6 +136,19 @@ def test_claims_that_wait_are_refused_when_the_server_ends(database: str) -> Non
         answer = asyncio.run(wait_and_stop(server))
     assert answer.status_code == 503
     assert answer.headers["retry-after"]
+
+
+def test_claim_that_loses_its_execution_while_the_server_ends_is_refused() -> None:
+    nothing: Any = None
+
+    async def lose() -> Claimer:
+        dispatcher = Dispatcher(nothing, nothing, nothing)
+        claimer = Claimer(Wanted(), nothing)
+        dispatcher.close()
+        dispatcher.turn_back(claimer)
+        return claimer
+
+    assert isinstance(asyncio.run(lose()).future.exception(), Overloaded)
 
 
 def test_claim_sees_a_priority_that_was_changed_just_now(
