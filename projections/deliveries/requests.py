@@ -134,22 +134,26 @@ async def rewind_log_webhook(
     """Have a webhook of the whole log get everything after a position, again or for the first time."""
     async with connection.transaction():
         await connection.execute(LOCK)
-        await _drop(connection, webhook, position, now)
+        await connection.execute(DROP, (webhook, position))
+        await _make_due(connection, webhook, now)
         await connection.execute(REWIND, (webhook, position))
 
 
-async def rewind_to(
-    connection: AsyncConnection, webhook: str, position: int, owed: Sequence[Owed], now: datetime
+async def send_again(
+    connection: AsyncConnection, webhook: str, owed: Sequence[Owed], now: datetime
 ) -> None:
-    """Have a webhook of an execution get what it is owed after a position again, which is all given."""
+    """Have a webhook of an execution get these events again, or for the first time.
+
+    What waits for it besides stays: it may have been recorded since these were read.
+    """
     async with connection.transaction():
         await connection.execute(LOCK)
-        await _drop(connection, webhook, position, now)
+        await _make_due(connection, webhook, now)
         await enter(connection, owed, now)
 
 
-async def _drop(connection: AsyncConnection, webhook: str, position: int, now: datetime) -> None:
-    await connection.execute(DROP, (webhook, position))
+async def _make_due(connection: AsyncConnection, webhook: str, now: datetime) -> None:
+    """Have all that waits for a webhook sent now."""
     await connection.execute(DROP_LANES, (webhook,))
     await connection.execute(KEEP_LANES, (now, webhook))
 

@@ -64,6 +64,12 @@ class World(FollowedLog):
         )
         return worker.calls(Queue(self.connection))
 
+    async def enter(self, worker: Calls) -> None:
+        """Enter what is owed by now, and call nothing."""
+        await self.follow()
+        while await worker._dispatcher.step():
+            pass
+
     async def call(self, worker: Calls, after: timedelta = timedelta()) -> None:
         """Let time pass, and call until nothing is due."""
         self.now += after

@@ -170,4 +170,4 @@ class WebhookActions:
         hook = (webhook, position, found.endpoint, found.events)
         owed = [each for row in rows if (each := owed_to(*hook, row=row)) is not None]
         async with self._store.reader() as connection:
-            await requests.rewind_to(connection, webhook, position, owed, now)
+            await requests.send_again(connection, webhook, owed, now)

@@ -21,9 +21,15 @@ from domain.execution.commands import CompleteExecution, UpdateProgress
 from domain.model import Command
 from domain.writer.message import Message
 from projections.deliveries.projection import Deliveries
-from projections.deliveries.requests import redeliver_failed, rewind_log_webhook
+from projections.deliveries.requests import (
+    find,
+    redeliver_failed,
+    rewind_log_webhook,
+    send_again,
+)
 from tests.support.hooked_log import OK, World, hook
 from workers.webhooks import dispatcher
+from workers.webhooks.dispatcher import owed_to
 from workers.webhooks.http_client import CallFailed, Response
 from workers.webhooks.reports import PATIENCE
 
@@ -235,6 +241,24 @@ async def test_rewound_webhook_gets_everything_again_in_order(world: World) -> N
     await rewind_log_webhook(world.connection, "w", 2, world.now)
     await world.call(worker)
     assert came(world)[3:] == ["e starting", "e started", "e progress"]
+
+
+async def test_event_recorded_while_a_webhook_of_an_execution_is_rewound_is_sent(
+    world: World,
+) -> None:
+    worker = world.worker()
+    await world.begin_hooked("e", hook(URL, "started", "progress", id="wh_1"))
+    await world.call(worker)
+    found = await find(world.connection, "wh_1")
+    assert found is not None
+    rows = await world.store.history("execution/e")
+    wanted = ("wh_1", 0, found.endpoint, found.events)
+    owed = [each for row in rows if (each := owed_to(*wanted, row=row)) is not None]
+    await world.send("e", UpdateProgress(progress=5))
+    await world.enter(worker)  # it is new since the history was read
+    await send_again(world.connection, "wh_1", owed, world.now)
+    await world.call(worker)
+    assert [line.split()[1] for line in came(world)] == ["started", "started", "progress"]
 
 
 async def test_failed_deliveries_are_sent_again_since_a_time(world: World) -> None:
