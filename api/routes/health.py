@@ -22,7 +22,7 @@ from domain.eventlog.store import Store
 from domain.json_forms import format_time
 from domain.writer.command_bus import Bus
 from projections.claims.totals import claim_totals
-from projections.deliveries.standing import standings, waiting_for
+from projections.deliveries.totals import delivery_totals, waiting_for
 from projections.engine.position_tracker import PositionTracker
 from projections.engine.rebuild_progress import Progress
 from projections.log_lines.archive.verify import ages
@@ -178,7 +178,7 @@ class HealthHandlers:
             late = await due.late(connection, now := self._clock())
             missing = await without_owner(connection, self._store.schema)
             claims = await claim_totals(connection)
-            webhooks = await standings(connection, now, metrics.MOST_WEBHOOKS)
+            webhooks = await delivery_totals(connection, now, metrics.MOST_WEBHOOKS)
             waiting = {name: await waiting_for(connection, name) for name in webhooks.lags}
         metrics.WEBHOOKS_WAITING.set(webhooks.waiting)
         metrics.WEBHOOKS_FAILING.set(webhooks.failing)

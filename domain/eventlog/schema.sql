@@ -144,6 +144,8 @@ CREATE TABLE IF NOT EXISTS webhook_progress (
 );
 CREATE INDEX IF NOT EXISTS webhook_progress_behind ON webhook_progress (webhook)
     WHERE position IS NOT NULL;
+CREATE INDEX IF NOT EXISTS webhook_progress_failing ON webhook_progress (failing_since)
+    WHERE failing_since IS NOT NULL;
 
 -- Up to where what webhooks are owed was entered there, and the lock of all who enter something. What is older
 -- than this table is not delivered.

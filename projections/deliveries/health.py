@@ -77,6 +77,11 @@ class Health(NamedTuple):
         }
 
 
+def health_member(health: Health | None) -> dict[str, Any]:
+    """The member `health` of a webhook as clients see it; none where the read model has no such webhook."""
+    return {} if health is None else {"health": health.document()}
+
+
 async def health_of(connection: AsyncConnection, webhooks: Iterable[str]) -> dict[str, Health]:
     """The health of webhooks that are known, by what they are called in the log."""
     cursor = await connection.execute(HEALTH, (list(webhooks),), binary=True)

@@ -13,7 +13,6 @@ from domain.catalog.webhook import (
     WebhookCreated,
     WebhookDisabled,
     WebhookEnabled,
-    WebhookRemoved,
     WebhookSecretRotated,
     WebhookSettings,
 )
@@ -23,7 +22,6 @@ from domain.model import Recorded, aggregate_id
 
 OLD_ID = "wh-"
 """So began the ids of webhooks that were unique in their execution alone."""
-
 
 IMPORTED = timedelta(days=1)
 """An event recorded so long after it happened was imported: it is history, and is sent to nobody."""
@@ -101,7 +99,7 @@ def hook_set(recorded: Recorded) -> Hook | None:
 def state_after(state: HookState, recorded: Recorded) -> HookState:
     """What became of a webhook by an event of its own."""
     match recorded.event:
-        case WebhookDisabled() | WebhookRemoved():
+        case WebhookDisabled():
             return state._replace(disabled_at=recorded.position)
         case WebhookEnabled() | WebhookSettings():
             return state._replace(disabled_at=None)

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from psycopg import AsyncConnection
 
-from domain.catalog.webhook import EVENTS
+from domain.catalog.webhook import EVENTS, WebhookRemoved
 from domain.execution.events import ExecutionCreated, ExecutionUpdated
 from domain.model import Recorded, aggregate_id
 from projections.deliveries.hooks import (
@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS webhooks (
 );
 CREATE INDEX IF NOT EXISTS webhooks_stream ON webhooks (stream);
 CREATE INDEX IF NOT EXISTS webhooks_position ON webhooks (position);
+CREATE INDEX IF NOT EXISTS webhooks_of_log ON webhooks (webhook) WHERE execution IS NULL;
 CREATE TABLE IF NOT EXISTS webhook_states (
     webhook       text COLLATE "C" PRIMARY KEY,
     disabled_at   bigint,                -- a position; set after it, a webhook is called again
@@ -49,6 +50,10 @@ SET = f"""INSERT INTO webhooks ({NAMES}) VALUES (%b, %b, %b, %b, %b, %b, %b, %b:
     ON CONFLICT (webhook) DO UPDATE SET version = excluded.version, position = excluded.position,
         endpoint = excluded.endpoint, events = excluded.events, filter = excluded.filter"""
 UNSET = "DELETE FROM webhooks WHERE stream = %b AND NOT webhook = ANY(%b::text[])"
+REMOVE = (
+    "DELETE FROM webhooks WHERE webhook = %b",
+    "DELETE FROM webhook_states WHERE webhook = %b",
+)
 STATE = f"SELECT {', '.join(HookState._fields)} FROM webhook_states WHERE webhook = %b"
 KEEP = f"""INSERT INTO webhook_states ({", ".join(HookState._fields)}) VALUES (%b, %b, %b, %b)
     ON CONFLICT (webhook) DO UPDATE SET disabled_at = excluded.disabled_at,
@@ -91,9 +96,13 @@ async def _replace(connection: AsyncConnection, recorded: Recorded, hooks: list[
 
 
 async def _apply_own(connection: AsyncConnection, recorded: Recorded) -> None:
+    webhook = aggregate_id(recorded.stream)
+    if isinstance(recorded.event, WebhookRemoved):
+        for query in REMOVE:
+            await connection.execute(query, (webhook,))
+        return
     if (hook := hook_set(recorded)) is not None:
         await connection.execute(SET, hook)
-    webhook = aggregate_id(recorded.stream)
     row = await (await connection.execute(STATE, (webhook,))).fetchone()
     before = HookState(webhook, None, 0, None) if row is None else HookState(*row)
     after = state_after(before, recorded)

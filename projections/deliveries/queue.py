@@ -101,6 +101,8 @@ SETTLE = f"""WITH o AS (SELECT * FROM unnest({placeholders(SETTLED)})
     RETURNING webhook, failing_since, announced"""
 ANNOUNCE = """UPDATE webhook_progress SET announced = %b,
     failing_since = CASE WHEN %b THEN NULL ELSE failing_since END WHERE webhook = %b"""
+FORGIVE = """UPDATE webhook_progress SET failing_since = NULL, announced = false
+    WHERE webhook = ANY(%b::text[])"""
 FORGET = """DELETE FROM webhook_deliveries WHERE (webhook, position) IN (
     SELECT webhook, position FROM webhook_deliveries WHERE state <> 'waiting' AND at < %b
     ORDER BY at LIMIT %b)"""

@@ -12,9 +12,11 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
+from domain.catalog.webhook import WebhookDisabled, WebhookEnabled
 from domain.eventlog.codec import EventRow
 from domain.eventlog.store import Store
 from domain.execution.webhook_events import matches as names_match
+from domain.model import aggregate_id
 from projections.deliveries import queue as sql
 from projections.deliveries.queue import Owed, Queue, enter
 from workers.webhooks.matching import Happened, HookFilter, HookIndex
@@ -26,6 +28,8 @@ PAST = 50_000
 """Events of the past that are looked through at once, and of which `PAGE` at most are entered."""
 OWN = "webhook."
 """So begin the types of events that change webhooks."""
+BEGIN_ANEW = frozenset({WebhookDisabled.type, WebhookEnabled.type})
+"""Events after which earlier failures of a webhook do not count any more."""
 
 
 class Dispatcher:
@@ -77,6 +81,7 @@ class Dispatcher:
 
     async def _live(self, connection: AsyncConnection, head: int, until: int) -> None:
         rows = await _rows(connection, head, until, self._index.types, PAGE)
+        anew = [aggregate_id(row.stream) for row in rows if row.type in BEGIN_ANEW]
         if any(row.type.startswith(OWN) for row in rows):
             self._hooks = None
             await self._look_up(connection, head)
@@ -85,6 +90,8 @@ class Dispatcher:
         owed += await self._owed(self._index, rows)
         now = self._clock()
         await enter(connection, owed, now)
+        if anew:
+            await connection.execute(sql.FORGIVE, (anew,))
         await connection.execute(sql.WAKE, (now, head, until))
         await connection.execute(sql.MOVE, (until,))
 

@@ -17,7 +17,7 @@ from domain.eventlog.store import Store
 from domain.json_forms import parse_time
 from projections.deliveries import requests
 from projections.deliveries.health import Health, health_of
-from projections.deliveries.standing import Standings, standings
+from projections.deliveries.totals import DeliveryTotals, delivery_totals
 from workers.ownership import without_owner
 
 
@@ -48,7 +48,7 @@ def webhooks_command(
             click.echo(json.dumps({"redelivered": again}) if as_json else f"{again} sent again")
             return
         async with store.reader() as connection:
-            found = await standings(connection, now, limit)
+            found = await delivery_totals(connection, now, limit)
             health = await health_of(connection, found.lags)
             owned = "webhooks" not in await without_owner(connection, schema)
         failing.append(found.failing > 0)
@@ -71,7 +71,7 @@ def _time(text: str) -> datetime:
         raise click.BadParameter(str(error), param_hint="--since") from None
 
 
-def _shown(found: Standings, health: dict[str, Health], *, owned: bool) -> dict[str, Any]:
+def _shown(found: DeliveryTotals, health: dict[str, Health], *, owned: bool) -> dict[str, Any]:
     return {
         "owned": owned,
         "waiting": found.waiting,
@@ -85,7 +85,7 @@ def _shown(found: Standings, health: dict[str, Health], *, owned: bool) -> dict[
     }
 
 
-def _table(found: Standings, health: dict[str, Health]) -> Table:
+def _table(found: DeliveryTotals, health: dict[str, Health]) -> Table:
     table = Table("webhook", "state", "waiting", "given up", "lag", "last call")
     for webhook, lag in found.lags.items():
         if (of_it := health.get(webhook)) is not None:
@@ -95,7 +95,7 @@ def _table(found: Standings, health: dict[str, Health]) -> Table:
     return table
 
 
-def _summary(found: Standings, *, owned: bool) -> str:
+def _summary(found: DeliveryTotals, *, owned: bool) -> str:
     said = [f"{found.waiting} events wait, the oldest for {found.oldest:.0f} s."]
     said.append(f"Calls of {found.failing} webhooks fail.")
     if not owned:

@@ -14,7 +14,7 @@ from api.web.parameters import PAST
 from api.web.reads.state_reader import ReadState, StateReader, state_response
 from api.web.request import Request
 from domain.eventlog.store import Store
-from projections.deliveries.health import health_of
+from projections.deliveries.health import health_member, health_of
 from projections.deliveries.hooks import key_of
 
 
@@ -44,8 +44,7 @@ class WebhookHandlers:
             keys = [key_of(state.versioned.state.id, hook["id"]) for hook in shown]
             health = await health_of(connection, keys)
         return [
-            hook | ({"health": health[key].document()} if key in health else {})
-            for hook, key in zip(shown, keys, strict=True)
+            hook | health_member(health.get(key)) for hook, key in zip(shown, keys, strict=True)
         ]
 
 

@@ -24,7 +24,7 @@ from domain.eventlog.store import Store
 from domain.execution.webhook_events import unknown
 from domain.writer.command_bus import Bus
 from projections.deliveries import requests
-from projections.deliveries.health import health_of
+from projections.deliveries.health import health_member, health_of
 from projections.executions import columns
 from projections.query.parser import from_json
 from projections.representations.catalog import hook_document
@@ -92,7 +92,7 @@ class LogWebhookHandlers:
         known = await self._webhooks.known(request)
         async with self._store.reader() as connection:
             health = (await health_of(connection, [known.webhook])).get(known.webhook)
-        shown = {"health": health.document()} if health is not None else {}
+        shown = health_member(health)
         if known.hook is None:  # nothing became of one of an execution yet
             execution = await self._store.load(f"execution/{known.execution}")
             assert execution is not None
@@ -112,7 +112,7 @@ class LogWebhookHandlers:
         states = await self._store.load_all(f"webhook/{identity}" for identity in ids[:limit])
         items = [
             plain_json(
-                {**hook_document(versioned), "health": health[versioned.state.id].document()}
+                {**hook_document(versioned), **health_member(health.get(versioned.state.id))}
             )
             for versioned in states.values()
             if not versioned.state.removed

@@ -12,7 +12,6 @@ from domain.catalog.webhook import (
     WebhookDisabled,
     WebhookEnabled,
     WebhookRecovered,
-    WebhookRemoved,
     WebhookSecretRotated,
     WebhookUpdated,
 )
@@ -75,7 +74,6 @@ def test_webhook_of_the_log_is_owed_what_follows_on_its_creation_or_an_earlier_p
     ("event", "disabled_at"),
     [
         (WebhookDisabled(reason="gone"), 13),
-        (WebhookRemoved(), 13),
         (WebhookEnabled(), None),
         (WebhookUpdated(url=URL, events=("*",)), None),
         (WebhookRecovered(), 5),

@@ -23,10 +23,12 @@ from domain.writer.message import Message
 from projections.deliveries.projection import Deliveries
 from projections.deliveries.requests import (
     find,
+    of_log,
     redeliver_failed,
     rewind_log_webhook,
     send_again,
 )
+from projections.deliveries.totals import delivery_totals
 from tests.support.hooked_log import OK, World, hook
 from workers.webhooks import dispatcher
 from workers.webhooks.dispatcher import owed_to
@@ -181,6 +183,39 @@ async def test_webhook_is_disabled_after_five_days_of_failure(world: World) -> N
     assert len(world.client.sent) == called
     assert await world.count("webhook_lanes") == 0
     assert (await world.health("", "w")).state == "disabled"
+
+
+async def test_enabled_webhook_has_five_days_from_its_next_failure_on(world: World) -> None:
+    worker = world.worker()
+    await hooked(world, events=["started"])
+    world.client.answer = lambda _: BROKEN
+    await world.begin("e")
+    await world.call(worker)
+    await world.call(worker, MINUTE)
+    await command(world, "webhook/w", DisableWebhook())
+    await world.call(worker)
+    assert (await delivery_totals(world.connection, world.now, 10)).failing == 0
+    await command(world, "webhook/w", EnableWebhook())
+    await world.begin("f")
+    await world.call(worker, PATIENCE)
+    await world.call(worker, MINUTE)
+    changes = [type_.removeprefix("webhook.") for type_ in await log_types(world, "webhook/w")]
+    assert changes == ["created", "failing", "disabled", "enabled", "failing"]
+
+
+async def test_removed_webhook_does_not_count_as_failing_and_takes_no_place_in_lists(
+    world: World,
+) -> None:
+    worker = world.worker()
+    await hooked(world, events=["started"])
+    world.client.answer = lambda _: BROKEN
+    await world.begin("e")
+    await world.call(worker)
+    assert (await delivery_totals(world.connection, world.now, 10)).failing == 1
+    await command(world, "webhook/w", RemoveWebhook())
+    await world.call(worker)
+    assert (await delivery_totals(world.connection, world.now, 10)).failing == 0
+    assert await of_log(world.connection, "", 10) == []
 
 
 async def test_webhook_of_an_execution_that_fails_says_whose_it_is(world: World) -> None:

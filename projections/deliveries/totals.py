@@ -1,4 +1,4 @@
-"""How the deliveries of all webhooks stand together, for operators."""
+"""How many events wait for all webhooks together, and which of them fail, for operators."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import NamedTuple
 from psycopg import AsyncConnection
 
 MOST_COUNTED = 100_000
+FAILED = """webhook_progress AS p JOIN webhooks AS w USING (webhook)
+    LEFT JOIN webhook_states AS s USING (webhook)
+    WHERE p.failing_since IS NOT NULL AND (s.disabled_at IS NULL OR s.disabled_at < w.position)"""
+"""One that is disabled, or was removed, is not called any more: it does not fail."""
 TOTALS = f"""SELECT (SELECT count(*) FROM (SELECT FROM webhook_deliveries
             WHERE state = 'waiting' LIMIT {MOST_COUNTED}) AS found),
-        (SELECT count(*) FROM webhook_progress WHERE failing_since IS NOT NULL)"""
+        (SELECT count(*) FROM {FAILED})"""
 # The first event that waits for each: found by the index, one webhook after the other.
 OLDEST = """WITH RECURSIVE known (webhook) AS (
         (SELECT webhook FROM webhook_lanes ORDER BY webhook LIMIT 1)
@@ -22,15 +26,14 @@ OLDEST = """WITH RECURSIVE known (webhook) AS (
         FROM known WHERE known.webhook IS NOT NULL)
     SELECT w.webhook, e.at FROM waiting AS w JOIN events AS e ON e.notification_id = w.position
     ORDER BY e.at LIMIT %b"""
-FAILING = """SELECT webhook FROM webhook_progress WHERE failing_since IS NOT NULL
-    ORDER BY failing_since LIMIT %b"""
-WAITING = """SELECT count(*) FROM (SELECT FROM webhook_deliveries
-    WHERE webhook = %b AND state = 'waiting' LIMIT 10000) AS found"""
+FAILING = f"SELECT webhook FROM {FAILED} ORDER BY p.failing_since LIMIT %b"
+WAITING = f"""SELECT count(*) FROM (SELECT FROM webhook_deliveries
+    WHERE webhook = %b AND state = 'waiting' LIMIT {MOST_COUNTED}) AS found"""
 
 
-class Standings(NamedTuple):
-    """All together: how many events wait, up to `MOST_COUNTED`, how many webhooks fail, and for how many
-    seconds the oldest event waits; and the same `lags` of some webhooks, those that wait for longest first.
+class DeliveryTotals(NamedTuple):
+    """How many events wait, up to `MOST_COUNTED`, how many webhooks fail, and for how many seconds the
+    oldest event has waited. `lags` are these seconds for some of the webhooks, the longest first.
     """
 
     waiting: int
@@ -39,19 +42,18 @@ class Standings(NamedTuple):
     lags: dict[str, float]
 
 
-async def standings(connection: AsyncConnection, now: datetime, limit: int) -> Standings:
-    """How they stand; `limit` is how many webhooks that wait are named, and how many that fail."""
+async def delivery_totals(connection: AsyncConnection, now: datetime, limit: int) -> DeliveryTotals:
+    """The totals, with the lags of at most `limit` webhooks for which events wait, and as many that fail."""
     [(waiting, failing)] = await (await connection.execute(TOTALS)).fetchall()
     rows = await (await connection.execute(OLDEST, (limit,), binary=True)).fetchall()
     lags = {row[0]: max(0.0, (now - row[1]).total_seconds()) for row in rows}
-    named = await (await connection.execute(FAILING, (limit,))).fetchall()
     oldest = max(lags.values(), default=0.0)
-    return Standings(
-        waiting, failing, oldest, {**lags, **{r[0]: lags.get(r[0], 0.0) for r in named}}
-    )
+    for (webhook,) in await (await connection.execute(FAILING, (limit,))).fetchall():
+        lags.setdefault(webhook, 0.0)
+    return DeliveryTotals(waiting, failing, oldest, lags)
 
 
 async def waiting_for(connection: AsyncConnection, webhook: str) -> int:
-    """How many events wait for a webhook, up to 10 000."""
+    """How many events wait for a webhook, up to `MOST_COUNTED`."""
     [(waiting,)] = await (await connection.execute(WAITING, (webhook,))).fetchall()
     return int(waiting)
