@@ -35,7 +35,13 @@ from projections.log_lines.archive import days as table
 from projections.log_lines.archive.days import Changed, Day
 from projections.log_lines.archive.export import Exporter
 from projections.log_lines.archive.files import ArchiveFailed, ArchiveFiles, is_installed
-from projections.log_lines.archive.holds import BUSY, Checked, holds_of, placed_since
+from projections.log_lines.archive.holds import (
+    BUSY,
+    Checked,
+    holds_of,
+    keep_log_as_it_is,
+    placed_since,
+)
 from workers.ownership import ownership
 
 ACTOR = "system"
@@ -46,8 +52,8 @@ AT_LENGTH = "SET statement_timeout = '30min'; SET idle_in_transaction_session_ti
 BRIEFLY = "SET LOCAL lock_timeout = '100ms'"
 """To wait for the table: whoever comes later, writers too, waits behind."""
 TRIES, PAUSE = 20, 2.0
-"""How often a partition is tried to be dropped at a moment when nobody else has the table or the log,
-and at most how many seconds lie between two tries.
+"""How often it tries to drop a partition while nobody else uses the table or the log, and at most how many
+seconds lie between two tries.
 """
 FAILURES = (ArchiveFailed, DomainError, OSError, psycopg.Error)
 
@@ -149,9 +155,7 @@ class Archiver:
             return [await self._report(connection, day, dry_run=dry_run) for day in past]
 
     async def _make_days(self, connection: AsyncConnection, today: date) -> None:
-        """Partitions of the days to come, which there is a week for; and that of before goes once it is
-        empty.
-        """
+        """Make partitions for a week to come, and drop that of before once it is empty."""
         try:
             async with connection.transaction():
                 await connection.execute(BRIEFLY)
@@ -222,14 +226,24 @@ class Archiver:
     ) -> str:
         """Take the lines out of the table; why not, where they are still there."""
         try:
+            # Most of what was recorded meanwhile is looked through now, while others may write.
+            position = await _unless_held(connection, checked.position)
             async with connection.transaction():
                 await table.keep_files(connection, day, files, self._clock())
-                await _drop_unless_held(connection, day, checked.position)
+                await _drop_unless_held(connection, day, position)
         except Changed:
             return "a hold was placed, or a line came, meanwhile"
         except BUSY:
             return "others were using the table"
         return ""
+
+
+async def _unless_held(connection: AsyncConnection, position: int) -> int:
+    """The head of the log, if no hold was placed after a position. Raises Changed."""
+    placed, head = await placed_since(connection, position)
+    if placed:
+        raise Changed
+    return head
 
 
 async def _drop_unless_held(connection: AsyncConnection, day: Day, position: int) -> None:
@@ -247,8 +261,8 @@ async def _drop_unless_held(connection: AsyncConnection, day: Day, position: int
         try:
             async with connection.transaction():
                 await table.drop(connection, day)
-                if await placed_since(connection, position):
-                    raise Changed
+                await keep_log_as_it_is(connection)
+                await _unless_held(connection, position)
             return
         except BUSY:
             if tried == TRIES:

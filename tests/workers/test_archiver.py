@@ -176,6 +176,7 @@ def crash(*_: Any, **__: Any) -> Any:
         (days, "keep_files"),
         (days, "drop"),
         (archiver_module, "placed_since"),
+        (archiver_module, "keep_log_as_it_is"),
     ],
 )
 async def test_archiver_goes_on_where_it_was_broken_off(

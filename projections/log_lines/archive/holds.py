@@ -15,7 +15,11 @@ from projections.log_lines.archive.days import Day
 BEHIND = 10_000
 """Events between the view of the holds and the head that are looked through for further ones."""
 BUSY = LockNotAvailable
-"""What `placed_since` raises where somebody is writing."""
+"""What `keep_log_as_it_is` raises where somebody is writing."""
+NOT_APPLIED = (
+    "an event that says what is held could not be applied to `catalog` or `executions`: "
+    "`executions projections` shows where, `executions rebuild VIEW` applies it"
+)
 COLUMNS = {"order": "order_id", "service": "service", "customer": "customer"}
 """What a hold may be of, and the column that it is in of the view of executions."""
 
@@ -38,7 +42,8 @@ HOLDING = f"""WITH active AS (SELECT id, document FROM catalog
     WHERE execution IN (SELECT execution FROM log_lines WHERE at >= %(begin)s AND at < %(end)s)
     GROUP BY hold ORDER BY hold"""
 LOCK = "SELECT FROM head FOR UPDATE NOWAIT"
-PLACED_SINCE = "SELECT EXISTS (SELECT FROM events WHERE topic = %s AND notification_id > %s)"
+PLACED_SINCE = """SELECT EXISTS (SELECT FROM events WHERE topic = %s AND notification_id > %s), position
+    FROM head"""
 
 
 class Holding(NamedTuple):
@@ -62,21 +67,24 @@ async def holds_of(connection: AsyncConnection, store: Store, day: Day) -> Check
     [(catalog, executions, head, parked)] = await cursor.fetchall()
     needed = await store.position_before(day.bounds["end"])
     if parked:
-        return Checked((), catalog, "a view that says what is held could not apply an event")
+        return Checked((), catalog, NOT_APPLIED)
     if catalog < head - BEHIND or executions < needed:
         return Checked((), catalog, "the views that say what is held are behind the log")
     rows = await (await connection.execute(HOLDING, day.bounds)).fetchall()
     return Checked([Holding(*row) for row in rows], catalog)
 
 
-async def placed_since(connection: AsyncConnection, position: int) -> bool:
-    """Whether a hold was placed after a position. Until the end of the transaction none will be: it has
-    the lock of the log.
+async def placed_since(connection: AsyncConnection, position: int) -> tuple[bool, int]:
+    """Whether a hold was placed after a position, and up to which one that is so."""
+    cursor = await connection.execute(PLACED_SINCE, (HoldPlaced.type, position))
+    [(placed, head)] = await cursor.fetchall()
+    return bool(placed), int(head)
+
+
+async def keep_log_as_it_is(connection: AsyncConnection) -> None:
+    """Take the lock of the log: until the end of the transaction no event is recorded, so no hold is placed.
 
     Raises:
         LockNotAvailable: somebody is writing just now.
     """
     await connection.execute(LOCK)
-    cursor = await connection.execute(PLACED_SINCE, (HoldPlaced.type, position))
-    [(placed,)] = await cursor.fetchall()
-    return bool(placed)
