@@ -1,5 +1,5 @@
-"""What happens by itself: timers that fire, claims, log lines that are archived, and what the process that
-works costs while nothing does.
+"""What happens by itself: timers, claims, log lines and their archive, webhooks, and what the process that
+works costs while nothing happens.
 """
 
 from __future__ import annotations

@@ -59,8 +59,8 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, *, no_work:
 def work(data_dir: Path | None) -> None:
     """Do what happens by itself, until Ctrl-C; answer no requests.
 
-    That is to follow the log for lists, figures and log lines, to begin retries whose delay is over, to
-    end attempts that last too long, to keep a checkpoint every 15 minutes, and to archive old log lines.
+    It follows the log for lists, figures and log lines; fires timers (retries, timeouts, a checkpoint every
+    15 minutes); takes lost leases back; calls webhooks; goes on with jobs; and archives old log lines.
 
     `executions serve` starts a process that does this; it is for servers that run with --no-work.
     Several may run: each view is followed by one of them, and by another when that ends.
@@ -141,7 +141,7 @@ def rebuild(view: str, data_dir: Path | None, processes: int | None) -> None:
 @click.option("--dry-run", is_flag=True, help="Only say what would go, and what a hold keeps.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def archive(data_dir: Path | None, *, dry_run: bool, as_json: bool) -> None:
-    """Bring the log lines of past days into the archive, now.
+    """Move the log lines of past days into the archive, now.
 
     A day is past after EXECUTIONS_LOG_DAYS days. Its lines go to EXECUTIONS_ARCHIVE_URL, are read back
     and compared, and only then leave the database. A legal hold keeps a day that has lines of an execution

@@ -50,7 +50,7 @@ def on_log(data_dir: Path | None, work: Work, check: Check = lambda _, __, ___: 
 
 
 def work(data_dir: Path | None) -> None:
-    """Keep the views up to the log, fire timers and call webhooks, until a signal ends it."""
+    """Do the work that no request waits for, until a signal ends it."""
     with _log_of(data_dir, require_key_of_log, begin_again=True) as (known, _):
         settings = read(data_dir=data_dir)
         key = DataDir(settings.data_dir).master_key()

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import orjson
 
 from domain.catalog.webhook import (
-    HookEvent,
     WebhookCreated,
     WebhookDisabled,
     WebhookEnabled,
@@ -67,8 +66,8 @@ def id_of(key: str) -> str:
     return key.rpartition("/")[2]
 
 
-def hooks_set(recorded: Recorded) -> list[Hook] | None:
-    """The webhooks that an event of an execution sets, in place of those before; None: it sets none."""
+def webhooks_of_execution(recorded: Recorded) -> list[Hook] | None:
+    """The webhooks that an execution has after an event; None where the event leaves them as they are."""
     event = recorded.event
     if isinstance(event, ExecutionCreated) or (
         isinstance(event, ExecutionUpdated) and "webhooks" in event.model_fields_set
@@ -77,8 +76,8 @@ def hooks_set(recorded: Recorded) -> list[Hook] | None:
     return None
 
 
-def hook_set(recorded: Recorded) -> Hook | None:
-    """The webhook of the whole log that an event sets, if it does."""
+def webhook_of_log(recorded: Recorded) -> Hook | None:
+    """The webhook of the whole log that an event makes or changes; None where it does neither."""
     event, position = recorded.event, recorded.position
     if not isinstance(event, WebhookSettings):
         return None
@@ -106,11 +105,6 @@ def state_after(state: HookState, recorded: Recorded) -> HookState:
         case WebhookSecretRotated() as event:
             return state._replace(generation=event.generation, overlap_until=event.overlap_until)
     return state
-
-
-def concerns_one(recorded: Recorded) -> bool:
-    """Whether an event is one of a webhook's own stream."""
-    return isinstance(recorded.event, HookEvent)
 
 
 def _of_execution(recorded: Recorded, event: ExecutionCreated | ExecutionUpdated) -> Iterator[Hook]:

@@ -11,16 +11,15 @@ from typing import ClassVar
 
 from psycopg import AsyncConnection
 
-from domain.catalog.webhook import EVENTS, WebhookRemoved
+from domain.catalog.webhook import EVENTS, HookEvent, WebhookRemoved
 from domain.execution.events import ExecutionCreated, ExecutionUpdated
 from domain.model import Recorded, aggregate_id
 from projections.deliveries.hooks import (
     Hook,
     HookState,
-    concerns_one,
-    hook_set,
-    hooks_set,
     state_after,
+    webhook_of_log,
+    webhooks_of_execution,
 )
 
 SCHEMA = """
@@ -81,9 +80,9 @@ class Deliveries:
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
         """Set the webhooks that the page sets. Few events of a log do."""
         for recorded in page:
-            if concerns_one(recorded):
+            if isinstance(recorded.event, HookEvent):
                 await _apply_own(connection, recorded)
-            elif (hooks := hooks_set(recorded)) is not None:
+            elif (hooks := webhooks_of_execution(recorded)) is not None:
                 await _replace(connection, recorded, hooks)
 
 
@@ -101,7 +100,7 @@ async def _apply_own(connection: AsyncConnection, recorded: Recorded) -> None:
         for query in REMOVE:
             await connection.execute(query, (webhook,))
         return
-    if (hook := hook_set(recorded)) is not None:
+    if (hook := webhook_of_log(recorded)) is not None:
         await connection.execute(SET, hook)
     row = await (await connection.execute(STATE, (webhook,))).fetchone()
     before = HookState(webhook, None, 0, None) if row is None else HookState(*row)

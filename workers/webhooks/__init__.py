@@ -1,1 +1,1 @@
-"""Calls the webhooks of executions."""
+"""Calls webhooks: those of executions, and those of the whole log."""

@@ -19,7 +19,7 @@ from domain.execution.webhook_events import matches as names_match
 from domain.model import aggregate_id
 from projections.deliveries import queue as sql
 from projections.deliveries.queue import Owed, Queue, enter
-from workers.webhooks.matching import Happened, HookFilter, HookIndex
+from workers.webhooks.matching import HookFilter, HookIndex, LoggedEvent
 from workers.webhooks.states_after import StatesAfter
 
 PAGE = 2_000
@@ -118,7 +118,7 @@ class Dispatcher:
         return not done
 
     async def _owed(self, index: HookIndex, rows: Iterable[EventRow]) -> list[Owed]:
-        events = [Happened.read(row) for row in rows]
+        events = [LoggedEvent.read(row) for row in rows]
         folded = [event.row for event in events if index.needs_state(event)]
         states: dict[tuple[str, int], Any] = await self._states.of(folded) if folded else {}
         return [
@@ -148,7 +148,7 @@ def owed_to(
     webhook: str, since: int, endpoint: str, events: Sequence[str], *, row: EventRow
 ) -> Owed | None:
     """What a webhook of an execution is owed by an event of it, if it is."""
-    event = Happened.read(row)
+    event = LoggedEvent.read(row)
     if event.imported or row.position <= since:
         return None
     if not names_match(tuple(events), row.type, final=event.final):

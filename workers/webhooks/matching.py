@@ -41,7 +41,7 @@ class HookFilter(NamedTuple):
     def read(
         cls, webhook: str, since: int, endpoint: str, events: Iterable[str], filter_: str | None
     ) -> HookFilter:
-        """Of a row of `webhooks`."""
+        """From a row of the table `webhooks`."""
         return cls(webhook, since, endpoint, tuple(events), condition_of(filter_))
 
     @property
@@ -57,7 +57,7 @@ class HookFilter(NamedTuple):
         """Whether deciding takes the state after an event."""
         return self.condition != EVERYTHING and not parties_suffice(self.condition)
 
-    def wants(self, event: Happened, after: Versioned[Any] | None) -> bool:
+    def wants(self, event: LoggedEvent, after: Versioned[Any] | None) -> bool:
         """Whether an event of a type that it asks for is owed to it. Its own are not."""
         if event.row.position <= self.since or event.row.stream == f"webhook/{self.webhook}":
             return False
@@ -77,8 +77,8 @@ def condition_of(filter_: str | None) -> Condition:
     return from_json(orjson.loads(filter_), columns.field)
 
 
-class Happened(NamedTuple):
-    """An event, as far as webhooks are chosen by it."""
+class LoggedEvent(NamedTuple):
+    """An event of the log, with what of it decides which webhooks get it."""
 
     row: EventRow
     parties: dict[str, str | None]
@@ -86,8 +86,8 @@ class Happened(NamedTuple):
     imported: bool
 
     @classmethod
-    def read(cls, row: EventRow) -> Happened:
-        """Of a row, whose data need be there of a failure alone."""
+    def read(cls, row: EventRow) -> LoggedEvent:
+        """From its row. Only that of a failure needs its data."""
         meta = orjson.loads(row.meta)
         parties = {"customer": meta.get("customer"), "provider": meta.get("provider")}
         occurred_at = meta.get("occurredAt")
@@ -109,16 +109,16 @@ def _final(row: EventRow) -> bool:
         return True
 
 
-Found = dict[tuple[str, Any], list[HookFilter]]
+HooksByValue = dict[tuple[str, Any], list[HookFilter]]
 
 
 @dataclass
-class _OfType:
+class _HooksOfType:
     """The webhooks that ask for a type of event, by what else they ask for."""
 
     anywhere: list[HookFilter] = field(default_factory=list)
-    by_party: Found = field(default_factory=dict)
-    by_state: Found = field(default_factory=dict)
+    by_party: HooksByValue = field(default_factory=dict)
+    by_state: HooksByValue = field(default_factory=dict)
     needs_states: bool = False
 
     def add(self, hook: HookFilter) -> None:
@@ -132,7 +132,7 @@ class _OfType:
         else:
             self.anywhere.append(hook)
 
-    def candidates(self, event: Happened, after: Versioned[Any] | None) -> Iterator[HookFilter]:
+    def candidates(self, event: LoggedEvent, after: Versioned[Any] | None) -> Iterator[HookFilter]:
         yield from self.anywhere
         for pair in event.parties.items():
             yield from self.by_party.get(pair, ())
@@ -145,22 +145,22 @@ class HookIndex:
     """All webhooks of the whole log. An event costs only those that it may concern."""
 
     def __init__(self, hooks: Iterable[HookFilter] = ()) -> None:
-        self._types: dict[str, _OfType] = {}
+        self._types: dict[str, _HooksOfType] = {}
         for hook in hooks:
             for type_ in hook.types:
-                self._types.setdefault(type_, _OfType()).add(hook)
+                self._types.setdefault(type_, _HooksOfType()).add(hook)
 
     @property
     def types(self) -> list[str]:
         """The types of events that any of them asks for."""
         return list(self._types)
 
-    def needs_state(self, event: Happened) -> bool:
+    def needs_state(self, event: LoggedEvent) -> bool:
         """Whether deciding takes the state after an event."""
         found = self._types.get(event.row.type)
         return found is not None and found.needs_states and event.row.stream.startswith(EXECUTION)
 
-    def owed(self, event: Happened, after: Versioned[Any] | None) -> list[HookFilter]:
+    def owed(self, event: LoggedEvent, after: Versioned[Any] | None) -> list[HookFilter]:
         """The webhooks that an event is owed to."""
         found = self._types.get(event.row.type)
         if found is None or event.imported:

@@ -60,7 +60,7 @@ async def call(client: Client, url: str, headers: Mapping[str, str], body: bytes
 
 
 class Receiver:
-    """Those who are called: it reads what to send to them, and sends it."""
+    """Reads from the log what a webhook gets, and sends it."""
 
     def __init__(self, store: Store, client: Client) -> None:
         self._store = store

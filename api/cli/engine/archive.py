@@ -1,4 +1,4 @@
-"""`executions archive`: what of the log lines is past, and brings it into the archive."""
+"""`executions archive`: moves the log lines of past days into the archive, or says what would go."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from api.access.rights import Right
 from api.documents import schemas
 from api.routes.webhooks.actions import WebhookActions
@@ -15,9 +17,10 @@ from api.routes.webhooks.schemas import (
     RewindWebhook,
 )
 from api.web import responses
-from api.web.operation import Operation, Parameter
+from api.web.operation import Handler, Operation, Parameter
 from api.web.parameters import CURSOR, LIMIT
 from domain.catalog.webhook_commands import DisableWebhook, EnableWebhook, RotateSecret
+from domain.model import Value
 from projections.deliveries.requests import STATES
 
 PATH = "/webhooks/{webhook}"
@@ -26,20 +29,15 @@ STATE = Parameter("state", "Only those in this state", {"enum": list(STATES)})
 
 def routes(actions: WebhookActions) -> tuple[Operation, ...]:
     """The rows."""
-    return (*_commands(actions), *_deliveries(actions))
+    return (*_commands(actions), *_reads(actions), *_sent_again(actions))
 
 
 def _commands(actions: WebhookActions) -> tuple[Operation, ...]:
+    rotate, disable, enable = actions.rotate, actions.disable, actions.enable
     rows = (
-        (
-            "rotateSecret",
-            "rotate",
-            "Give it a new secret, shown this once",
-            RotateSecret,
-            actions.rotate,
-        ),
-        ("disableWebhook", "disable", "Call it no more", DisableWebhook, actions.disable),
-        ("enableWebhook", "enable", "Call it again", EnableWebhook, actions.enable),
+        ("rotateSecret", "rotate", "Give it a new secret, shown this once", RotateSecret, rotate),
+        ("disableWebhook", "disable", "Call it no more", DisableWebhook, disable),
+        ("enableWebhook", "enable", "Call it again", EnableWebhook, enable),
     )
     return tuple(
         Operation(
@@ -58,36 +56,33 @@ def _commands(actions: WebhookActions) -> tuple[Operation, ...]:
     )
 
 
-def _deliveries(actions: WebhookActions) -> tuple[Operation, ...]:
-    rows = (
-        ("redeliver", "/deliveries/{position}/redeliver", "Send the event at a position again"),
-        ("redeliverFailed", "/redeliver", "Send again what was given up since a time"),
-        ("rewindWebhook", "/rewind", "Send again all that follows on a position"),
+def _sent_again(actions: WebhookActions) -> tuple[Operation, ...]:
+    one, failed, rewind = actions.redeliver, actions.redeliver_failed, actions.rewind
+    of_one = "/deliveries/{position}/redeliver"
+    since, after = "what was given up since a time", "all that follows on a position"
+    rows: tuple[tuple[str, str, str, Handler, type[Value] | None, dict[str, Any]], ...] = (
+        ("redeliver", of_one, "the event at a position", one, None, REDELIVERED),
+        ("redeliverFailed", "/redeliver", since, failed, RedeliverFailed, REDELIVERED),
+        ("rewindWebhook", "/rewind", after, rewind, RewindWebhook, REWOUND),
     )
-    handlers = (actions.redeliver, actions.redeliver_failed, actions.rewind)
-    bodies = (None, RedeliverFailed, RewindWebhook)
-    answers = (REDELIVERED, REDELIVERED, REWOUND)
-    again = tuple(
+    return tuple(
         Operation(
             name,
             "POST",
             f"{PATH}{path}",
             Right.MANAGE_WEBHOOKS,
-            summary,
+            f"Send {what} again",
             handler,
             body=body,
             answer=answer,
             status=202,
             problems=("not-found",),
         )
-        for (name, path, summary), handler, body, answer in zip(
-            rows, handlers, bodies, answers, strict=True
-        )
+        for name, path, what, handler, body, answer in rows
     )
-    return (*_looks(actions), *again)
 
 
-def _looks(actions: WebhookActions) -> tuple[Operation, ...]:
+def _reads(actions: WebhookActions) -> tuple[Operation, ...]:
     return (
         Operation(
             "testWebhook",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 import orjson
 from starlette.types import ASGIApp
@@ -71,36 +72,21 @@ class WebhookActions:
         return answered(answer, f"webhooks/{known.webhook}")
 
     async def _sent(self, request: Request, command: HookCommand) -> tuple[FoundWebhook, Answer]:
-        known = await self._webhooks.known(request)
+        known = await self._webhooks.find(request)
         message = request.message(f"webhook/{known.webhook}", command.of(known.execution))
         answer = await self._bus.send(message)
         return known, answer._replace(created=False)  # its stream may begin, the webhook was there
 
     async def test(self, request: Request) -> ASGIApp:
         """Call it now with an event that is not in the log, signed like all others."""
-        known = await self._webhooks.known(request)
-        hook, identity, now = (
-            await self._webhooks.settings(known),
-            id_of(known.webhook),
-            self._clock(),
-        )
-        generation = 0 if known.hook is None else known.hook.state.generation
-        secret = signing_secret(await self._webhooks.key(known), identity, generation)
-        message = self._new_id("test")
-        time = format_time(now)
-        event = {
-            "specversion": "1.0",
-            "id": message,
-            "type": "webhook.test",
-            "source": f"/api/webhooks/{identity}",
-            "subject": identity,
-            "time": time,
-            "datacontenttype": "application/json",
-            "data": {},
-            "timestamp": time,
-        }
+        known = await self._webhooks.find(request)
+        hook = await self._webhooks.settings(known)
+        identity, message, now = id_of(known.webhook), self._new_id("test"), self._clock()
+        event = _test_event(identity, message, format_time(now))
         shown = event if hook.format == "json" else {"text": f"A test of webhook {identity}"}
         body = orjson.dumps(shown)
+        generation = 0 if known.hook is None else known.hook.state.generation
+        secret = signing_secret(await self._webhooks.key(known), identity, generation)
         headers = message_headers(hook, [secret], f"msg_{message}", now, body)
         outcome = await call(self._client, hook.target, headers, body)
         tested = {
@@ -114,7 +100,7 @@ class WebhookActions:
 
     async def deliveries(self, request: Request) -> ASGIApp:
         """What it is owed and was sent, the newest first."""
-        known = await self._webhooks.known(request)
+        known = await self._webhooks.find(request)
         limit = request.integer("limit", 1, 500) or 50
         before = request.integer("cursor", 1, requests.NEWEST)
         state = request.choice("state", *requests.STATES)
@@ -126,7 +112,7 @@ class WebhookActions:
 
     async def redeliver(self, request: Request) -> ASGIApp:
         """Send one event again, whatever came of it."""
-        known = await self._webhooks.known(request)
+        known = await self._webhooks.find(request)
         text = request.path["position"]
         position = int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0
         async with self._store.reader() as connection:
@@ -138,7 +124,7 @@ class WebhookActions:
     async def redeliver_failed(self, request: Request) -> ASGIApp:
         """Send again what was given up since a time."""
         since = parsed(RedeliverFailed, request.body).since
-        known = await self._webhooks.known(request)
+        known = await self._webhooks.find(request)
         async with self._store.reader() as connection:
             number = await requests.redeliver_failed(
                 connection, known.webhook, since, self._clock()
@@ -150,7 +136,7 @@ class WebhookActions:
         begins = str(parsed(RewindWebhook, request.body).begins)
         if begins == "now":
             raise Invalid.field("from", "must be start, a position or a time, but is `now`")
-        known = await self._webhooks.known(request)
+        known = await self._webhooks.find(request)
         head, _ = await self._store.head()
         position = (await start_at(None, begins, head, self._store.position_before)).cursor
         await self._webhooks.wait(request, known.hook.position if known.hook else 0)
@@ -171,3 +157,18 @@ class WebhookActions:
         owed = [each for row in rows if (each := owed_to(*hook, row=row)) is not None]
         async with self._store.reader() as connection:
             await requests.send_again(connection, webhook, owed, now)
+
+
+def _test_event(webhook: str, message: str, time: str) -> dict[str, Any]:
+    """An envelope like that of an event, without a position."""
+    return {
+        "specversion": "1.0",
+        "id": message,
+        "type": "webhook.test",
+        "source": f"/api/webhooks/{webhook}",
+        "subject": webhook,
+        "time": time,
+        "datacontenttype": "application/json",
+        "data": {},
+        "timestamp": time,
+    }

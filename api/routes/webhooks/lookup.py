@@ -41,7 +41,7 @@ class Webhooks:
         self._store = store
         self._consistency = consistency
 
-    async def known(self, request: Request) -> FoundWebhook:
+    async def find(self, request: Request) -> FoundWebhook:
         """The webhook that a path names.
 
         Raises:
@@ -53,11 +53,11 @@ class Webhooks:
             if hook.state.removed:
                 raise NotFound(MISSING)
             return FoundWebhook(webhook, hook.state.execution, hook)
-        found = await self._find(webhook)
+        found = await self._find_row(webhook)
         if found is None:  # perhaps it is new
             head, _ = await self._store.head()
             await self.wait(request, head)
-            found = await self._find(webhook)
+            found = await self._find_row(webhook)
         if found is None:
             raise NotFound(MISSING)
         return FoundWebhook(webhook, found.execution, None)
@@ -66,7 +66,7 @@ class Webhooks:
         """Wait until the read model of webhooks has reached a position."""
         await self._consistency.wait_for_projection(request, "deliveries", position)
 
-    async def _find(self, webhook: str) -> requests.KnownHook | None:
+    async def _find_row(self, webhook: str) -> requests.KnownHook | None:
         async with self._store.reader() as connection:
             return await requests.find(connection, webhook)
 

@@ -89,7 +89,7 @@ class LogWebhookHandlers:
 
     async def read(self, request: Request) -> ASGIApp:
         """One, always current, with its health."""
-        known = await self._webhooks.known(request)
+        known = await self._webhooks.find(request)
         async with self._store.reader() as connection:
             health = (await health_of(connection, [known.webhook])).get(known.webhook)
         shown = health_member(health)

@@ -22,11 +22,11 @@ from domain.model import Event, Recorded
 from projections.deliveries.hooks import (
     Hook,
     HookState,
-    hook_set,
-    hooks_set,
     id_of,
     key_of,
     state_after,
+    webhook_of_log,
+    webhooks_of_execution,
 )
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -49,13 +49,13 @@ def created(*hooks: Webhook) -> ExecutionCreated:
 
 
 def test_creation_sets_webhooks_that_are_owed_that_event_too() -> None:
-    assert hooks_set(recorded(created(HOOK))) == [KEPT]
+    assert webhooks_of_execution(recorded(created(HOOK))) == [KEPT]
 
 
 def test_update_replaces_webhooks_where_it_names_them_alone() -> None:
-    assert hooks_set(recorded(ExecutionUpdated(tags=("eu",)), 2)) is None
-    assert hooks_set(recorded(ExecutionUpdated(webhooks=()), 2)) == []
-    [moved] = hooks_set(recorded(ExecutionUpdated(webhooks=(HOOK,)), 2)) or []
+    assert webhooks_of_execution(recorded(ExecutionUpdated(tags=("eu",)), 2)) is None
+    assert webhooks_of_execution(recorded(ExecutionUpdated(webhooks=()), 2)) == []
+    [moved] = webhooks_of_execution(recorded(ExecutionUpdated(webhooks=(HOOK,)), 2)) or []
     assert (moved.version, moved.position) == (2, 12)
 
 
@@ -64,7 +64,7 @@ def test_webhook_of_the_log_is_owed_what_follows_on_its_creation_or_an_earlier_p
     after: int | None, since: int
 ) -> None:
     event = WebhookCreated(url=URL, events=("*",), filter={"tag": "eu"}, after=after)
-    hook = hook_set(of_log(event))
+    hook = webhook_of_log(of_log(event))
     assert hook is not None
     assert (hook.webhook, hook.execution, hook.since) == ("wh_1", None, since)
     assert hook.filter == '{"tag":"eu"}'

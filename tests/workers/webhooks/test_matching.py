@@ -14,7 +14,7 @@ from domain.eventlog.codec import EventRow
 from domain.model import Versioned
 from tests.support.given import given as history
 from tests.support.histories import HISTORIES
-from workers.webhooks.matching import TYPES, Happened, HookFilter, HookIndex
+from workers.webhooks.matching import TYPES, HookFilter, HookIndex, LoggedEvent
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ENDPOINT = "https://a.example"
@@ -25,13 +25,13 @@ def hook(name: str, *events: str, since: int = 0, **wanted: Any) -> HookFilter:
     return HookFilter.read(name, since, ENDPOINT, events or ("*",), stored)
 
 
-def event(type_: str, stream: str = "execution/e", position: int = 5, **meta: str) -> Happened:
+def event(type_: str, stream: str = "execution/e", position: int = 5, **meta: str) -> LoggedEvent:
     known = orjson.dumps({"by": "tester", "customer": "c", "provider": "p", **meta}).decode()
     data = b'{"error":{"code":"X","message":{"$sealed":"1.abc"}},"final":false,"willRetry":true}'
-    return Happened.read(EventRow(position, 1, NOON, stream, type_, known, data))
+    return LoggedEvent.read(EventRow(position, 1, NOON, stream, type_, known, data))
 
 
-def owed(index: HookIndex, happened: Happened, after: Versioned[Any] | None = None) -> set[str]:
+def owed(index: HookIndex, happened: LoggedEvent, after: Versioned[Any] | None = None) -> set[str]:
     return {found.webhook for found in index.owed(happened, after)}
 
 
