@@ -37,10 +37,14 @@ DAY = timedelta(days=1)
 
 @dataclass
 class PastLines:
-    """The log has one writer, whose clock the test moves; views follow when asked."""
+    """The log has one writer, whose clock the test moves; views follow when asked.
+
+    The archiver writes by `work`, another store, as it does in a process of its own: a store has one writer.
+    """
 
     conninfo: str
     store: Store
+    work: Store
     connection: AsyncConnection
     folder: Path
     now: datetime = NOON
@@ -55,16 +59,18 @@ class PastLines:
     async def opened(cls, conninfo: str, folder: Path) -> AsyncIterator[Self]:
         """On a migrated database; the archive is a folder."""
         migrate_projections(conninfo, SCHEMA, all_projections(registry.codec()))
-        store = new_store(conninfo)
+        store, work = new_store(conninfo), new_store(conninfo)
         await store.open()
+        await work.open()
         options = session_options(SCHEMA)
         async with await AsyncConnection.connect(
             conninfo, autocommit=True, options=options
         ) as connection:
-            made = cls(conninfo, store, connection, folder)
+            made = cls(conninfo, store, work, connection, folder)
             made.bus.start()
             yield made
             await made.bus.stop()
+        await work.close()
         await store.close()
 
     async def begin(self, *ids: str, **fields: str) -> None:
@@ -117,8 +123,8 @@ class PastLines:
     def archiver(self, retention: Retention | None = None) -> Archiver:
         """One that archives by the same clock."""
         wanted = retention or self.retention
-        writer = GuardedWriter(self.store, lambda: self.now, str, lambda: 0.5)
-        return Archiver(writer, self.store, self.conninfo, SCHEMA, wanted, clock=lambda: self.now)
+        writer = GuardedWriter(self.work, lambda: self.now, str, lambda: 0.5)
+        return Archiver(writer, self.work, self.conninfo, SCHEMA, wanted, clock=lambda: self.now)
 
     async def archive(self, days_later: int = 40, **how: Any) -> list[DayReport]:
         """What an archiver does so many days later."""
