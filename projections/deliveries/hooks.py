@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 import orjson
@@ -21,9 +21,6 @@ from domain.model import Recorded, aggregate_id
 
 OLD_ID = "wh-"
 """So began the ids of webhooks that were unique in their execution alone."""
-
-IMPORTED = timedelta(days=1)
-"""An event recorded so long after it happened was imported: it is history, and is sent to nobody."""
 
 
 class Hook(NamedTuple):

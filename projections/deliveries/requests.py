@@ -14,9 +14,7 @@ from psycopg import AsyncConnection
 from domain.json_forms import format_time
 from projections.deliveries.queue import LOCK, Owed, enter
 
-FIND = """SELECT w.webhook, w.execution, w.stream, w.version, w.since, w.endpoint, w.events,
-        coalesce(s.generation, 0), s.overlap_until
-    FROM webhooks AS w LEFT JOIN webhook_states AS s USING (webhook) WHERE w.webhook = %b"""
+FIND = "SELECT execution, endpoint, events FROM webhooks WHERE webhook = %b"
 OF_LOG = """SELECT webhook FROM webhooks WHERE execution IS NULL AND webhook > %b
     ORDER BY webhook LIMIT %b"""
 STATES = ("waiting", "delivered", "failed")
@@ -28,7 +26,7 @@ ONE = """SELECT d.position, d.stream, d.version, w.endpoint FROM webhook_deliver
     JOIN webhooks AS w USING (webhook) WHERE d.webhook = %b AND d.position = %b"""
 FAILED = """SELECT d.position, d.stream, d.version, w.endpoint FROM webhook_deliveries AS d
     JOIN webhooks AS w USING (webhook)
-    WHERE d.webhook = %b AND d.state = 'failed' AND (d.at IS NULL OR d.at >= %b)
+    WHERE d.webhook = %b AND d.state = 'failed' AND d.at >= %b
     ORDER BY d.position LIMIT %b"""
 MOST_AT_ONCE = 10_000
 AGAIN = """UPDATE webhook_lanes SET next_at = %b WHERE webhook = %b AND stream = ANY(%b::text[])"""
@@ -44,19 +42,13 @@ KEEP_LANES = """INSERT INTO webhook_lanes (webhook, stream, endpoint, next_at)
 
 
 class KnownHook(NamedTuple):
-    """A webhook that can be called: the `execution` that it belongs to, or None, the event that set it
-    (`stream`, `version`), and its secret.
+    """A webhook as the read model knows it: the `execution` that it belongs to, or None, where it leads, and
+    the events that it asks for.
     """
 
-    webhook: str
     execution: str | None
-    stream: str
-    version: int
-    since: int
     endpoint: str
     events: list[str]
-    generation: int
-    overlap_until: datetime | None
 
 
 class Delivery(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import orjson
@@ -15,7 +15,6 @@ from domain.execution.events import ExecutionFailed
 from domain.execution.webhook_events import matches as names_match
 from domain.json_forms import parse_time
 from domain.model import Versioned
-from projections.deliveries.hooks import IMPORTED
 from projections.executions import columns
 from projections.executions.columns import value_in
 from projections.query.ast import EVERYTHING, Condition
@@ -26,6 +25,8 @@ BY_STATE = frozenset({"service", "order"})
 """Fields that a state has, by which webhooks are found that are not found by a party."""
 EXECUTION = "execution/"
 TYPES = tuple(event.type for event in registry.EVENTS)
+IMPORTED = timedelta(days=1)
+"""An event recorded so long after it happened was imported: it is history, and is sent to nobody."""
 
 
 class HookFilter(NamedTuple):
