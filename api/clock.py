@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from random import Random
 
 import structlog
 from ulid import ULID
@@ -72,6 +73,12 @@ class Clock:
             log.warning("the clock is confirmed", seconds=round(leap.total_seconds()))
             self.confirmed()
         return leap
+
+
+chance = Random().random  # noqa: S311 - spreads retries, keeps no secret
+"""From 0 to 1. A generator of its own: that of the module is everyone's, and a program that embeds the
+service may have seeded it.
+"""
 
 
 def new_id(kind: str) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from api.access.identity import Access
 from api.claiming.dispatcher import Dispatcher
-from api.clock import Clock, new_id
+from api.clock import Clock, chance, new_id
 from api.settings import Settings
 from api.streaming.hub import Hub
 from api.streaming.log.loader import Loader
@@ -135,7 +134,7 @@ def _writer(store: Store, clock: Clock, limit: int, lines_written: Callable[[], 
         store,
         clock,
         new_id,
-        random.random,
+        chance,
         limit,
         lines_written=lines_written,
         doubt=lambda: clock.doubt,

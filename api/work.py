@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import random
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from api.clock import Clock, new_id
+from api.clock import Clock, chance, new_id
 from api.settings import Settings
 from domain import registry
 from domain.eventlog.encryption import KEY_BYTES, Vault
@@ -65,13 +64,13 @@ async def working(
     vault = Vault(master_key)
     store = Store(conninfo, schema, registry.codec(), Keyring(vault), CONNECTIONS)
     clock = Clock()
-    writer = GuardedWriter(store, clock, new_id, random.random)
+    writer = GuardedWriter(store, clock, new_id, chance)
     client = HttpClient(networks(webhook_allow))
     receiver = Receiver(store, client)
     parts: list[Part] = [
         *(listener, runner, TimerWorker(writer, conninfo, schema, clock)),
         LeaseWorker(writer, store, conninfo, clock=clock),
-        WebhookWorker(receiver, store, writer, conninfo, clock=clock, chance=random.random),
+        WebhookWorker(receiver, store, writer, conninfo, clock=clock, chance=chance),
         JobWorker(
             writer, store, Executions(store.codec), Catalog(store.codec), conninfo, clock=clock
         ),

@@ -9,7 +9,6 @@ was not done. A legal hold keeps a day until the last moment: no hold can be pla
 from __future__ import annotations
 
 import asyncio
-import random
 import shutil
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any, Literal
 
 import psycopg
@@ -49,8 +49,9 @@ EVERY, AGAIN = 3600.0, 30.0
 """Seconds between two looks for days that are past, and where one waits for something."""
 AT_LENGTH = "SET statement_timeout = '30min'; SET idle_in_transaction_session_timeout = '30min'"
 """For the connection of the owner: it reads whole days, and waits for files."""
-BRIEFLY = "SET LOCAL lock_timeout = '100ms'"
+SHORT_LOCK_TIMEOUT = "SET LOCAL lock_timeout = '100ms'"
 """To wait for the table: whoever comes later, writers too, waits behind."""
+SPREAD = Random()  # noqa: S311 - no secret
 TRIES, PAUSE = 20, 2.0
 """How often it tries to drop a partition while nobody else uses the table or the log, and at most how many
 seconds lie between two tries.
@@ -158,7 +159,7 @@ class Archiver:
         """Make partitions for a week to come, and drop that of before once it is empty."""
         try:
             async with connection.transaction():
-                await connection.execute(BRIEFLY)
+                await connection.execute(SHORT_LOCK_TIMEOUT)
                 await connection.execute(MAKE_DAYS, (today,))
                 await table.drop_former(connection)
         except BUSY:
@@ -256,7 +257,7 @@ async def _drop_unless_held(connection: AsyncConnection, day: Day, position: int
         Changed: a hold was placed after a position.
         LockNotAvailable: there was no such moment.
     """
-    await connection.execute(BRIEFLY)
+    await connection.execute(SHORT_LOCK_TIMEOUT)
     for tried in range(1, TRIES + 1):
         try:
             async with connection.transaction():
@@ -267,4 +268,4 @@ async def _drop_unless_held(connection: AsyncConnection, day: Day, position: int
         except BUSY:
             if tried == TRIES:
                 raise
-            await asyncio.sleep(random.uniform(0, PAUSE))  # noqa: S311 - no secret
+            await asyncio.sleep(SPREAD.uniform(0, PAUSE))

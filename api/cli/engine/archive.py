@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from api.cli.projections import on_log, opened
-from api.clock import Clock, new_id
+from api.clock import Clock, chance, new_id
 from api.embedded_postgres.data_dir import DataDir
 from api.server import require_key_of_log
 from api.settings import Settings
@@ -45,7 +44,7 @@ def archive_logs(data_dir: Path | None, *, dry_run: bool, as_json: bool) -> None
         [(retention, vault)] = kept
         store = Store(conninfo, schema, registry.codec(), Keyring(vault))
         clock = Clock()
-        writer = GuardedWriter(store, clock, new_id, random.random)
+        writer = GuardedWriter(store, clock, new_id, chance)
         archiver = Archiver(writer, store, conninfo, schema, retention, clock=clock)
 
         async def archive() -> None:

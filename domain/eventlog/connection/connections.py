@@ -44,6 +44,7 @@ class Connections:
         }
         self._writer: AsyncConnection | None = None
         self._former_writer = ""
+        self._writing = False
         self._readers = self._pool(readers)
         self._searchers = self._pool(
             max(2, readers // 2), f" -c statement_timeout={SEARCH_TIMEOUT}ms {NO_PARALLEL}"
@@ -79,15 +80,22 @@ class Connections:
 
         Raises:
             Overloaded: the database is away or too slow.
+            RuntimeError: another task writes on it; one log has one writer in a process.
         """
-        async with self._watched():
-            connection = await self._connect_writer()
-            with cut_after(WRITE_TIMEOUT, connection):
-                try:
-                    yield connection
-                finally:
-                    if connection.info.transaction_status == TransactionStatus.INTRANS:
-                        await connection.execute("ROLLBACK")
+        if self._writing:
+            raise RuntimeError("two writers share a store: give each a store of its own")
+        self._writing = True
+        try:
+            async with self._watched():
+                connection = await self._connect_writer()
+                with cut_after(WRITE_TIMEOUT, connection):
+                    try:
+                        yield connection
+                    finally:
+                        if connection.info.transaction_status == TransactionStatus.INTRANS:
+                            await connection.execute("ROLLBACK")
+        finally:
+            self._writing = False
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[AsyncConnection]:

@@ -17,6 +17,7 @@ from domain.eventlog.idempotency import REPLIES_KEPT, Reply
 from domain.eventlog.store import Store
 from domain.model import Event, Recorded, Versioned
 from tests.support.sample_aggregate import NOON, Tally, TallyBegun, TallyNoted, TallyRaised
+from tests.support.sample_aggregate import store as postgres_store
 
 NewStore = Callable[[], Store]
 Happened = tuple[str, int, Event]
@@ -326,3 +327,15 @@ async def test_writers_take_turns_and_readers_see_a_dense_log(new_store: NewStor
             assert [row.position for row in seen] == list(range(1, len(seen) + 1))
             await asyncio.sleep(0)
         await writing
+
+
+async def test_second_writer_of_a_store_is_refused(database: str) -> None:
+    opened = postgres_store(database)
+    await opened.open()
+    try:
+        async with opened.transaction():
+            with pytest.raises(RuntimeError, match="two writers"):
+                async with opened.transaction():
+                    pass
+    finally:
+        await opened.close()
