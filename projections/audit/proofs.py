@@ -1,0 +1,72 @@
+"""Checks proofs of RFC 9162 (sections 2.1.3.2 and 2.1.4.2), with nothing but the standard library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+
+def root_of_inclusion(index: int, size: int, leaf: bytes, path: Sequence[bytes]) -> bytes:
+    """The root to which a path leads from the hash of a leaf; the proof holds where it is the known one.
+
+    Raises:
+        ValueError: the path is not one of that leaf in a tree of that size.
+    """
+    if not 0 <= index < size:
+        raise ValueError(f"a tree of {size} leaves has no leaf {index}")
+    place, last, found = index, size - 1, leaf
+    for hash_ in path:
+        if last == 0:
+            raise ValueError("the path is too long")
+        if place % 2 or place == last:
+            found = _above(hash_, found)
+            while place % 2 == 0 and place:
+                place, last = place // 2, last // 2
+        else:
+            found = _above(found, hash_)
+        place, last = place // 2, last // 2
+    if last != 0:
+        raise ValueError("the path is too short")
+    return found
+
+
+def roots_of_consistency(
+    first: int, second: int, path: Sequence[bytes], first_root: bytes
+) -> tuple[bytes, bytes]:
+    """The two roots to which a path leads; the proof holds where both are the known ones.
+
+    Raises:
+        ValueError: the path is not one between trees of these sizes.
+    """
+    if not 0 < first <= second:
+        raise ValueError(f"{first} leaves do not come before {second}")
+    hashes = list(path)
+    if first == second:
+        if hashes:
+            raise ValueError("the path is too long")
+        return first_root, first_root
+    if first & (first - 1) == 0:
+        hashes.insert(0, first_root)
+    if not hashes:
+        raise ValueError("the path is too short")
+    place, last = first - 1, second - 1
+    while place % 2:
+        place, last = place // 2, last // 2
+    before = after = hashes[0]
+    for hash_ in hashes[1:]:
+        if last == 0:
+            raise ValueError("the path is too long")
+        if place % 2 or place == last:
+            before, after = _above(hash_, before), _above(hash_, after)
+            while place % 2 == 0 and place:
+                place, last = place // 2, last // 2
+        else:
+            after = _above(after, hash_)
+        place, last = place // 2, last // 2
+    if last != 0:
+        raise ValueError("the path is too short")
+    return before, after
+
+
+def _above(left: bytes, right: bytes) -> bytes:
+    return sha256(b"\1" + left + right).digest()
