@@ -26,6 +26,7 @@ from domain.eventlog.store import Store
 from domain.supervisor import Part
 from domain.writer.command_bus import Bus
 from projections.analytics.queries import AnalyticsQueries
+from projections.audit.tables import migrate_audit
 from projections.catalog import Catalog
 from projections.engine.migrations import migrate_projections
 from projections.engine.position_tracker import PositionTracker
@@ -80,6 +81,7 @@ def migrate(conninfo: str, schema: str, *, begin_again: bool = True) -> None:
     migrate_log(conninfo, schema)
     views = all_projections(registry.codec())
     migrate_projections(conninfo, schema, views, begin_again=begin_again)
+    migrate_audit(conninfo, schema)
 
 
 def new_hub(store: Store, listener: Listener, schema: str, limit: int, of_log: str = "") -> Hub:

@@ -29,6 +29,7 @@ from workers.archiver import Archiver, Retention
 from workers.jobs import JobWorker
 from workers.leases import LeaseWorker
 from workers.timers import TimerWorker
+from workers.tree_builder import TreeBuilder
 from workers.webhooks.addresses import networks
 from workers.webhooks.deliveries import WebhookWorker
 from workers.webhooks.http_client import HttpClient
@@ -74,6 +75,7 @@ async def working(
         JobWorker(
             writer, store, Executions(store.codec), Catalog(store.codec), conninfo, clock=clock
         ),
+        TreeBuilder(conninfo, schema, master_key, clock),
     ]
     if retention is not None:
         parts.append(Archiver(writer, store, conninfo, schema, retention, clock=clock))

@@ -21,6 +21,7 @@ from domain.errors import Overloaded
 from domain.eventlog.store import Store
 from domain.json_forms import format_time
 from domain.writer.command_bus import Bus
+from projections.audit.tables import head_of
 from projections.claims.totals import claim_totals
 from projections.deliveries.totals import delivery_totals, waiting_for
 from projections.engine.position_tracker import PositionTracker
@@ -178,6 +179,7 @@ class HealthHandlers:
             late = await due.late(connection, now := self._clock())
             missing = await without_owner(connection, self._store.schema)
             claims = await claim_totals(connection)
+            tree = await head_of(connection)
             webhooks = await delivery_totals(connection, now, metrics.MOST_WEBHOOKS)
             waiting = {name: await waiting_for(connection, name) for name in webhooks.lags}
         metrics.WEBHOOKS_WAITING.set(webhooks.waiting)
@@ -186,6 +188,8 @@ class HealthHandlers:
         metrics.WEBHOOK_WAITING.clear()
         for name, number in waiting.items():
             metrics.WEBHOOK_WAITING.labels(name).set(number)
+        metrics.TREE_SIZE.set(tree.size if tree is not None else 0)
+        metrics.TREE_STOPPED.set(tree is None or tree.fault is not None)
         metrics.TIMERS_DUE.set(late.number)
         metrics.TIMERS_LATE.set(late.seconds(now))
         for work in WORK:

@@ -38,6 +38,10 @@ CLAIMERS = Gauge("executions_claimers_waiting", "Workers that wait here for an e
 QUEUED_FOR = Gauge(
     "executions_queued_seconds", "For how long the execution that was queued first has waited"
 )
+TREE_SIZE = Gauge("executions_tree_size", "Events that the signed tree head covers")
+TREE_STOPPED = Gauge(
+    "executions_tree_stopped", "Whether the tree of the log does not grow any more"
+)
 CONNECTIONS_CUT = Counter(
     "executions_connections_cut_total", "Connections that the server ended, by reason", ["reason"]
 )

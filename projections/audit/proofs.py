@@ -38,17 +38,9 @@ def roots_of_consistency(
     Raises:
         ValueError: the path is not one between trees of these sizes.
     """
-    if not 0 < first <= second:
-        raise ValueError(f"{first} leaves do not come before {second}")
-    hashes = list(path)
+    hashes = _started(first, second, path, first_root)
     if first == second:
-        if hashes:
-            raise ValueError("the path is too long")
         return first_root, first_root
-    if first & (first - 1) == 0:
-        hashes.insert(0, first_root)
-    if not hashes:
-        raise ValueError("the path is too short")
     place, last = first - 1, second - 1
     while place % 2:
         place, last = place // 2, last // 2
@@ -66,6 +58,18 @@ def roots_of_consistency(
     if last != 0:
         raise ValueError("the path is too short")
     return before, after
+
+
+def _started(first: int, second: int, path: Sequence[bytes], first_root: bytes) -> list[bytes]:
+    """The path with the hash that both trees begin with, which it leaves out where that is known."""
+    if not 0 < first <= second:
+        raise ValueError(f"{first} leaves do not come before {second}")
+    if first == second and path:
+        raise ValueError("the path is too long")
+    hashes = [first_root, *path] if first & (first - 1) == 0 else list(path)
+    if first < second and not hashes:
+        raise ValueError("the path is too short")
+    return hashes
 
 
 def _above(left: bytes, right: bytes) -> bytes:

@@ -1,0 +1,115 @@
+"""Signed tree heads: C2SP checkpoints, which are signed notes (Ed25519).
+
+A note is a text, an empty line, and a line `— name base64(key id, signature)`. The text of a checkpoint is
+origin, size and root (base64), each on a line. The name of the key is the origin, too.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from hashlib import sha256
+from typing import NamedTuple
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+ED25519 = b"\x01"
+KEY_ID_BYTES = 4
+SEED_BYTES = 32
+SEPARATOR = "\n\n— "
+
+
+class BadNote(ValueError):
+    """A note that is none, or whose signature is not that of the key."""
+
+
+class Checkpoint(NamedTuple):
+    """What a signed tree head says: the root of the first `size` leaves of the log `origin`."""
+
+    origin: str
+    size: int
+    root: bytes
+
+    @property
+    def text(self) -> str:
+        """As it is signed."""
+        return f"{self.origin}\n{self.size}\n{b64encode(self.root).decode()}\n"
+
+
+def origin_of(log_id: str) -> str:
+    """The name of a log, and of the key that signs its heads."""
+    return f"executions/{log_id}"
+
+
+class Signer:
+    """Signs for one log. Its key follows from the master key (HKDF, RFC 5869), so a log has one."""
+
+    def __init__(self, master_key: bytes, origin: str) -> None:
+        purpose = f"tree heads of {origin}".encode()
+        seed = HKDF(SHA256(), SEED_BYTES, salt=None, info=purpose).derive(master_key)
+        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+        self.origin = origin
+
+    @property
+    def public_key(self) -> str:
+        """The key that verifies, as C2SP writes it: `name+key id+base64`."""
+        public = ED25519 + self._key.public_key().public_bytes_raw()
+        return f"{self.origin}+{_key_id(self.origin, public).hex()}+{b64encode(public).decode()}"
+
+    def sign(self, text: str) -> str:
+        """A text, which ends with a line, as a signed note."""
+        public = ED25519 + self._key.public_key().public_bytes_raw()
+        signature = _key_id(self.origin, public) + self._key.sign(text.encode())
+        return _noted(text, self.origin, signature)
+
+
+def opened(note: str, public_key: str) -> str:
+    """The text of a note that a key has signed.
+
+    Raises:
+        BadNote: it is no note, the key is none, or has not signed it.
+    """
+    try:
+        name, key_id, encoded = public_key.split("+", 2)
+        public = b64decode(encoded, validate=True)
+        text, _, line = note.rpartition(SEPARATOR)
+        signer, _, given = line.removesuffix("\n").partition(" ")
+        signature = b64decode(given, validate=True)
+        known = _key_id(name, public)
+        if (signer, key_id, signature[:KEY_ID_BYTES]) != (name, known.hex(), known):
+            raise BadNote("the note was signed by another key")
+        if note != _noted(f"{text}\n", name, signature):  # base64 has several forms of some bytes
+            raise BadNote("the note is not as a signer writes it")
+        key = Ed25519PublicKey.from_public_bytes(public.removeprefix(ED25519))
+        key.verify(signature[KEY_ID_BYTES:], f"{text}\n".encode())
+    except InvalidSignature:
+        raise BadNote("the signature does not fit the note") from None
+    except ValueError as error:
+        raise BadNote(str(error)) from None
+    return f"{text}\n"
+
+
+def checkpoint_of(note: str, public_key: str) -> Checkpoint:
+    """What a signed tree head says.
+
+    Raises:
+        BadNote: it is none, or the key has not signed it.
+    """
+    lines = opened(note, public_key).split("\n")
+    try:
+        checkpoint = Checkpoint(lines[0], int(lines[1]), b64decode(lines[2], validate=True))
+    except (ValueError, IndexError):
+        raise BadNote("the note is no checkpoint") from None
+    if "\n".join(lines) != checkpoint.text:
+        raise BadNote("the note is no checkpoint")
+    return checkpoint
+
+
+def _noted(text: str, name: str, signature: bytes) -> str:
+    return f"{text}\n— {name} {b64encode(signature).decode()}\n"
+
+
+def _key_id(name: str, public: bytes) -> bytes:
+    return sha256(name.encode() + b"\n" + public).digest()[:KEY_ID_BYTES]

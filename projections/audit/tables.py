@@ -1,0 +1,89 @@
+"""The tree in the database: its tiles, its signed head, and the hashes of events to come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from importlib.resources import files
+from typing import NamedTuple
+
+from psycopg import AsyncConnection
+
+from domain.eventlog.sessions import connect
+from projections.audit.leaf import HASH
+from projections.audit.tiles import Tile
+
+READ_BYTES = 64 * 1024 * 1024
+"""A page of hashes ends with the event before the one that makes it as large as this."""
+IS_THERE = "SELECT to_regclass('audit_head') IS NOT NULL"
+HEAD = "SELECT size, root, origin, public_key, note, at, fault FROM audit_head"
+KEEP_HEAD = """UPDATE audit_head
+    SET size = %b, root = %b, origin = %b, public_key = %b, note = %b, at = %b, fault = NULL"""
+KEEP_FAULT = "UPDATE audit_head SET fault = %b WHERE fault IS DISTINCT FROM %b"
+KEEP_TILES = """INSERT INTO audit_tiles (level, index, hashes)
+    SELECT * FROM unnest(%b::integer[], %b::bigint[], %b::bytea[])
+    ON CONFLICT (level, index) DO UPDATE SET hashes = excluded.hashes"""
+TILES = """SELECT t.level, t.index, t.hashes FROM audit_tiles AS t
+    JOIN unnest(%b::integer[], %b::bigint[]) AS wanted (level, index) USING (level, index)"""
+FORGET_TILES = "DELETE FROM audit_tiles"
+HASHES = f"""SELECT notification_id, {HASH} FROM (
+        SELECT *, sum(octet_length(state)) OVER (ORDER BY notification_id)
+            - octet_length(state) AS before
+        FROM events WHERE notification_id > %b AND notification_id <= %b
+        ORDER BY notification_id LIMIT %b) AS page
+    WHERE before < %b ORDER BY notification_id"""
+
+
+class Head(NamedTuple):
+    """A tree head as it was signed: `note` is the checkpoint; without an origin there is none yet.
+
+    `fault` says why the tree has stopped to grow.
+    """
+
+    size: int
+    root: bytes
+    origin: str
+    public_key: str
+    note: str
+    at: datetime
+    fault: str | None = None
+
+
+def migrate_audit(conninfo: str, schema: str) -> None:
+    """Create what is missing of the tree's tables; safe to run at every start, by many at once.
+
+    Raises:
+        Overloaded: the database cannot be reached.
+    """
+    with connect(conninfo, schema) as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"migrate {schema}",))
+        if connection.execute(IS_THERE).fetchone() != (True,):
+            connection.execute(files("projections.audit").joinpath("schema.sql").read_bytes())
+
+
+async def head_of(connection: AsyncConnection) -> Head | None:
+    """The head that was signed last; None where its row is lost."""
+    row = await (await connection.execute(HEAD, binary=True)).fetchone()
+    return None if row is None else Head(*row)
+
+
+async def tiles_of_tree(connection: AsyncConnection, wanted: Iterable[Tile]) -> dict[Tile, bytes]:
+    """Tiles as they are stored, without those that are not there."""
+    wanted = sorted(wanted)
+    places = [tile[0] for tile in wanted], [tile[1] for tile in wanted]
+    cursor = await connection.execute(TILES, places, binary=True)
+    return {(level, index): bytes(hashes) for level, index, hashes in await cursor.fetchall()}
+
+
+async def keep_tiles(connection: AsyncConnection, tiles: dict[Tile, bytes]) -> None:
+    """Store tiles that are new or longer."""
+    levels = [tile[0] for tile in tiles], [tile[1] for tile in tiles]
+    await connection.execute(KEEP_TILES, (*levels, list(tiles.values())))
+
+
+async def hashes_after(
+    connection: AsyncConnection, after: int, until: int, limit: int
+) -> list[tuple[int, bytes]]:
+    """The positions and leaf hashes of the next events, at most `limit`."""
+    cursor = await connection.execute(HASHES, (after, until, limit, READ_BYTES), binary=True)
+    return [(position, bytes(found)) for position, found in await cursor.fetchall()]

@@ -1,0 +1,89 @@
+"""A log of plain events with its tree, and a superuser who changes what nobody may change."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+from psycopg import AsyncConnection
+
+from domain.eventlog.codec import EventRow
+from domain.eventlog.sessions import session_options
+from projections.audit.note import Signer, origin_of
+from projections.audit.tables import Head, head_of, migrate_audit
+from tests.support.random_logs import KEEP
+from workers.tree_builder import TreeBuilder
+
+SCHEMA = "executions"
+MASTER_KEY = b"k" * 32
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+@dataclass
+class AuditedLog:
+    """The builder runs when asked."""
+
+    conninfo: str
+    connection: AsyncConnection
+    builder: TreeBuilder
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, conninfo: str) -> AsyncIterator[Self]:
+        migrate_audit(conninfo, SCHEMA)
+        options = session_options(SCHEMA)
+        async with await AsyncConnection.connect(
+            conninfo, autocommit=True, options=options
+        ) as connection:
+            yield cls(conninfo, connection, cls.new_builder(conninfo))
+
+    @staticmethod
+    def new_builder(conninfo: str, master_key: bytes = MASTER_KEY) -> TreeBuilder:
+        """One of another process."""
+        return TreeBuilder(conninfo, SCHEMA, master_key, lambda: NOON)
+
+    async def append(self, number: int) -> None:
+        """More events, three in each stream."""
+        [[after]] = await self.rows("SELECT position FROM head")
+        events = [event(position) for position in range(after + 1, after + number + 1)]
+        async with self.connection.cursor() as cursor:
+            await cursor.executemany(KEEP, events)
+        await self.connection.execute(
+            "UPDATE head SET position = %s, at = %s", (after + number, events[-1].at)
+        )
+
+    async def grow(self, builder: TreeBuilder | None = None) -> Head:
+        """Bring the tree up to the log; its head."""
+        while await (builder or self.builder).grow(self.connection):
+            pass
+        return await self.head()
+
+    async def head(self) -> Head:
+        found = await head_of(self.connection)
+        assert found is not None
+        return found
+
+    async def signer(self) -> Signer:
+        """The signer of this log."""
+        [[log_id]] = await self.rows("SELECT log_id FROM head")
+        return Signer(MASTER_KEY, origin_of(log_id))
+
+    async def rows(self, query: str) -> list[Any]:
+        return await (await self.connection.execute(query.encode())).fetchall()
+
+    async def tamper(self, statement: str) -> None:
+        """Change what nobody may change."""
+        async with self.connection.transaction():
+            await self.connection.execute("ALTER TABLE events DISABLE TRIGGER append_only")
+            await self.connection.execute(statement.encode())
+            await self.connection.execute("ALTER TABLE events ENABLE ALWAYS TRIGGER append_only")
+
+
+def event(position: int) -> EventRow:
+    stream, version = f"user/u-{(position - 1) // 3}", (position - 1) % 3 + 1
+    at = NOON + timedelta(seconds=position)
+    data = b'{"name":"User %d"}' % position
+    return EventRow(position, version, at, stream, "user.updated", '{"by":"t"}', data)

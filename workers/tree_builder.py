@@ -1,0 +1,181 @@
+"""Appends the events of the log to the tree that proves them, and signs its head.
+
+Tiles and head are one commit, on the connection that holds the lock: a former owner cannot write after the
+next one. What was signed is never written again: where the log, the tiles or the head do not follow on it,
+the tree grows no more. A log with another id, as after a restore, has a tree of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+from psycopg import AsyncConnection
+
+from domain.eventlog.connection.timeouts import OUTAGES
+from domain.supervisor import cancel, supervise
+from projections.audit.leaf import HASH_BYTES
+from projections.audit.note import BadNote, Checkpoint, Signer, checkpoint_of, origin_of
+from projections.audit.tables import (
+    FORGET_TILES,
+    KEEP_FAULT,
+    KEEP_HEAD,
+    Head,
+    hashes_after,
+    head_of,
+    keep_tiles,
+    tiles_of_tree,
+)
+from projections.audit.tiles import Tree, tiles_of
+from workers.ownership import ownership
+
+PAGE = 5_000
+"""Events in one commit."""
+POLL = 0.25
+"""Seconds between two looks while there is nothing new."""
+STOPPED = 10.0
+"""Seconds between two looks after a fault: somebody may have mended it."""
+LOG = "SELECT log_id, position FROM head"
+SOME_TILE = "SELECT EXISTS (SELECT FROM audit_tiles)"
+
+log = structlog.get_logger()
+
+
+class TreeFault(Exception):
+    """What is stored does not follow on what was signed."""
+
+
+class TreeBuilder:
+    """Grows the tree of its log, as long as it owns it."""
+
+    def __init__(
+        self, conninfo: str, schema: str, master_key: bytes, clock: Callable[[], datetime]
+    ) -> None:
+        self._conninfo = conninfo
+        self._schema = schema
+        self._master_key = master_key
+        self._clock = clock
+        self._signer = Signer(master_key, "")
+        self._tree: Tree | None = None  # the one of the head that was signed here last
+        self._fault: str | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to stand by, and to build once this process owns the tree."""
+        work = supervise("audit", self._own_and_build, OUTAGES)
+        self._task = asyncio.create_task(work, name="audit")
+
+    async def stop(self) -> None:
+        """Build no more; the page under way is committed whole, or not at all."""
+        if self._task is not None:
+            await cancel(self._task)
+
+    async def _own_and_build(self) -> None:
+        async with ownership(self._conninfo, self._schema, "audit") as connection:
+            self._tree = self._fault = None
+            while True:
+                try:
+                    more = await self.grow(connection)
+                except TreeFault as fault:
+                    await self._note(connection, str(fault))
+                    await asyncio.sleep(STOPPED)
+                else:
+                    self._fault = None
+                    await asyncio.sleep(0 if more else POLL)
+
+    async def _note(self, connection: AsyncConnection, fault: str) -> None:
+        if fault != self._fault:
+            log.error("the tree of the log has stopped to grow", reason=fault)
+        self._fault = fault
+        await connection.execute(KEEP_FAULT, (fault, fault))
+
+    async def grow(self, connection: AsyncConnection) -> bool:
+        """Append the next page of events, and sign; whether there are more.
+
+        Raises:
+            TreeFault: the log, the tiles or the head do not follow on what was signed. Nothing is written.
+        """
+        tree, self._tree = self._tree, None  # it counts again once all is committed
+        async with connection.transaction():
+            log_id, position = await _log(connection)
+            if self._signer.origin != (origin := origin_of(log_id)):
+                self._signer, tree = Signer(self._master_key, origin), None
+            head = await head_of(connection)
+            if head is None:
+                raise TreeFault("the row of the signed head is lost")
+            tree = await self._continued(connection, head, position, tree)
+            hashes = await _next_hashes(connection, tree.size, position)
+            if hashes or head.origin != origin:
+                await keep_tiles(connection, tree.append(hashes))
+                await connection.execute(KEEP_HEAD, self._signed(tree)[:-1])
+            elif head.fault is not None:
+                await connection.execute(KEEP_FAULT, (None, None))
+        self._tree = tree
+        return tree.size < position
+
+    def _signed(self, tree: Tree) -> Head:
+        root, signer = tree.root(), self._signer
+        note = signer.sign(Checkpoint(signer.origin, tree.size, root).text)
+        return Head(tree.size, root, signer.origin, signer.public_key, note, self._clock())
+
+    async def _continued(
+        self, connection: AsyncConnection, head: Head, position: int, tree: Tree | None
+    ) -> Tree:
+        """The tree of the head, which is that of a log that ends at a position."""
+        if not head.origin:
+            if await _some_tile(connection):
+                raise TreeFault("there are tiles, but the head that was signed for them is lost")
+            return Tree()
+        if head.origin != self._signer.origin:
+            log.info("the log has another id, so its tree begins anew", origin=self._signer.origin)
+            await connection.execute(FORGET_TILES)
+            return Tree()
+        if head.size > position:
+            raise TreeFault(f"the log ends at {position}, but {head.size} events were signed")
+        if tree is None or tree.size != head.size:
+            tree = await _stored_tree(connection, head)
+            self._require_signed(head)
+        if tree.root() != head.root:
+            raise TreeFault(f"the tiles have another root than was signed for {head.size} events")
+        return tree
+
+    def _require_signed(self, head: Head) -> None:
+        expected = Checkpoint(self._signer.origin, head.size, head.root)
+        try:
+            signed = checkpoint_of(head.note, self._signer.public_key)
+        except BadNote as error:
+            raise TreeFault(f"the head is not signed by this log: {error}") from None
+        if signed != expected:
+            raise TreeFault("the head is another than was signed")
+
+
+async def _log(connection: AsyncConnection) -> tuple[str, int]:
+    row = await (await connection.execute(LOG)).fetchone()
+    if row is None:
+        raise TreeFault("the row `head` of the log is lost")
+    return str(row[0]), int(row[1])
+
+
+async def _some_tile(connection: AsyncConnection) -> bool:
+    return await (await connection.execute(SOME_TILE)).fetchone() == (True,)
+
+
+async def _stored_tree(connection: AsyncConnection, head: Head) -> Tree:
+    wanted = dict(tiles_of(head.size))
+    tiles = await tiles_of_tree(connection, wanted)
+    lengths = {tile: len(hashes) // HASH_BYTES for tile, hashes in tiles.items()}
+    if lengths != wanted:
+        raise TreeFault(f"the last tiles are not those of {head.size} events")
+    return Tree(head.size, tiles)
+
+
+async def _next_hashes(connection: AsyncConnection, size: int, position: int) -> list[bytes]:
+    found = await hashes_after(connection, size, position, PAGE)
+    for expected, (place, _) in enumerate(found, size + 1):
+        if place != expected:
+            raise TreeFault(f"the log has no event at position {expected}")
+    if not found and size < position:
+        raise TreeFault(f"the log has no event at position {size + 1}")
+    return [hashed for _, hashed in found]
