@@ -24,6 +24,7 @@ from api.routes import (
     steps,
     streams,
 )
+from api.routes.audit import tree
 from api.routes.engine import claims, inbox, jobs
 from api.routes.log_streams import LogLineStreams
 from api.routes.webhooks import rows as webhooks
@@ -39,6 +40,7 @@ from api.web.routing import routes
 from api.web.streams import websocket
 from api.web.streams.event_stream import EventStreams
 from domain.errors import NotFound
+from projections.audit.reader import TreeReader
 
 PREFIX = "/api"
 
@@ -65,6 +67,7 @@ def operations(system: System) -> tuple[Operation, ...]:
         *commands.update_routes(command_handlers),
         *_of_execution(system, reader, consistency, event_streams),
         *log_lines.routes(_log_lines(system, consistency)),
+        *tree.routes(tree.TreeHandlers(TreeReader(system.store), consistency)),
         *catalog.routes(catalog_handlers),
         *inbox.routes(inbox.InboxHandlers(system.store, consistency)),
         *health.routes(_health(system)),

@@ -22,6 +22,8 @@ PATH_PARTS: Mapping[str, Any] = {
     "webhook": {"type": "string", "minLength": 1, "maxLength": 255},
     "position": {"type": "string", "pattern": "^[0-9]{1,18}$"},
     "code": {"type": "string"},
+    "level": {"type": "integer", "minimum": 0, "maximum": 7},
+    "index": {"type": "integer", "minimum": 0},
 }
 IF_MATCH = r'^(\*|(W/)?"[0-9]{1,18}(-[a-z0-9-]*)?"(, *(W/)?"[0-9]{1,18}(-[a-z0-9-]*)?")*)$'
 Header = tuple[str, str, str | None]

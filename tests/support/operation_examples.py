@@ -92,6 +92,8 @@ def path_of(operation: Operation, identity: str = "no-such") -> str:
         ("webhook", identity),
         ("position", "1"),
         ("code", "invalid"),
+        ("level", "0"),
+        ("index", "0"),
     ):
         filled = filled.replace(f"{{{name}}}", value)
     return filled

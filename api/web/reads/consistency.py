@@ -62,15 +62,24 @@ class Consistency:
 
     async def wait_for_log(self, request: Request) -> int:
         """Wait until the log has reached `?minPosition=`; how far a read of it goes, at least."""
+
+        async def position() -> int:
+            return (await self._store.head())[0]
+
+        return await self.wait_until(request, position, await position())
+
+    async def wait_until(
+        self, request: Request, position: Callable[[], Awaitable[int]], reached: int = 0
+    ) -> int:
+        """Wait until something, which has `reached` a position, is at `?minPosition=`; where it is then."""
         wanted = self._wanted(request)
         deadline = time.monotonic() + patience(request)
-        while True:
-            position, _ = await self._store.head()
-            if position >= wanted:
-                return position
+        while reached < wanted:
             if time.monotonic() > deadline:
-                raise _not_yet_visible(position, wanted, position)
+                raise _not_yet_visible(reached, wanted, (await self._store.head())[0])
             await asyncio.sleep(POLL)
+            reached = await position()
+        return reached
 
     async def read(self, request: Request, read: Callable[[], Awaitable[Reading]]) -> Reading:
         """What is read once the log has reached `?minPosition=`: where it has already, in one query."""

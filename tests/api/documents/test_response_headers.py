@@ -58,6 +58,11 @@ def path(operation: Operation, executions: Executions, catalog: Catalog, api: ht
     if kind == "holds":
         hold = {"customer": catalog.customer, "reason": "Audit"}
         return path_of(operation, str(api.post("/holds", json=hold).json()["$id"]))
+    if kind == "audit":
+        created = executions.create()
+        api.get("/audit/tree-head", params={"minPosition": created["position"]})
+        proofs = {"proveInclusion": "?position=1", "proveConsistency": "?from=1"}
+        return path_of(operation, str(created["$id"])) + proofs.get(operation.name, "")
     if kind != "executions":
         known = {f"{name}s": identity for name, identity in catalog._asdict().items()}
         return path_of(operation, {**known, "users": catalog.customer}.get(kind, "none"))

@@ -1,0 +1,246 @@
+"""The signed tree head, and proofs that lead to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from api.access.rights import Right
+from api.web import responses
+from api.web.negotiation import prefers
+from api.web.operation import Operation, Parameter
+from api.web.parameters import MIN_POSITION
+from api.web.reads.consistency import Consistency
+from api.web.request import Request
+from domain.errors import Invalid, NotFound
+from domain.json_forms import format_time
+from projections.audit.reader import TreeReader
+from projections.audit.tables import Head
+from projections.audit.tiles import TILE_BYTES
+
+PLAIN, OCTETS = "text/plain", "application/octet-stream"
+MOST = 2**63 - 1
+HIGHEST_LEVEL = 7
+SIZE = {"type": "integer", "minimum": 1}
+HASH = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+PATH = {"type": "array", "items": HASH}
+
+
+def _object(**members: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": list(members),
+        "properties": members,
+        "additionalProperties": False,
+    }
+
+
+HEAD = _object(
+    treeSize={"type": "integer", "minimum": 0},
+    rootHash=HASH,
+    timestamp={"type": "string", "format": "date-time"},
+    origin={"type": "string"},
+    publicKey={"type": "string"},
+    note={"type": "string"},
+)
+INCLUSION = _object(position=SIZE, leafHash=HASH, treeSize=SIZE, rootHash=HASH, path=PATH)
+CONSISTENCY = _object(**{"from": SIZE, "fromHash": HASH, "to": SIZE, "toHash": HASH, "path": PATH})
+
+
+class TreeHandlers:
+    """Answers the head of the tree of the log, and proofs in it."""
+
+    def __init__(self, tree: TreeReader, consistency: Consistency) -> None:
+        self._tree = tree
+        self._consistency = consistency
+
+    async def head(self, request: Request) -> ASGIApp:
+        """The head that was signed last, as JSON or as the signed note."""
+        head = await self._head(request)
+        headers = {"log-position": str(head.size), "cache-control": "no-cache", **responses.VARY}
+        if prefers(request.header("accept") or "", PLAIN, responses.JSON):
+            return Response(head.note, headers=headers, media_type=PLAIN)
+        shown = {
+            "treeSize": head.size,
+            "rootHash": head.root.hex(),
+            "timestamp": format_time(head.at),
+            "origin": head.origin,
+            "publicKey": head.public_key,
+            "note": head.note,
+        }
+        return responses.json(shown, headers)
+
+    async def inclusion(self, request: Request) -> ASGIApp:
+        """That the event at a position is in the tree, or in an earlier one.
+
+        Raises:
+            Invalid: the tree is not so large, or has no such leaf.
+        """
+        position = _required(request, "position")
+        head = await self._head(request)
+        size = _size(request, "treeSize", head) or head.size
+        if position > size:
+            raise Invalid.field("position", f"must be at most {size}, the size of the tree")
+        proof = await self._tree.inclusion(position, size)
+        shown = {
+            "position": position,
+            "leafHash": proof.leaf_hash.hex(),
+            "treeSize": size,
+            "rootHash": proof.root.hex(),
+            "path": _hex(proof.path),
+        }
+        return responses.json(
+            shown, _kept(head, for_ever=request.parameter("treeSize") is not None)
+        )
+
+    async def consistency(self, request: Request) -> ASGIApp:
+        """That a tree became a later one by appending alone.
+
+        Raises:
+            Invalid: the sizes are not in order, or the tree is not so large.
+        """
+        first = _required(request, "from")
+        head = await self._head(request)
+        second = _size(request, "to", head) or head.size
+        if first > second:
+            raise Invalid.field("from", f"must be at most {second}, the size of the later tree")
+        proof = await self._tree.consistency(first, second)
+        shown = {
+            "from": first,
+            "fromHash": proof.first_root.hex(),
+            "to": second,
+            "toHash": proof.second_root.hex(),
+            "path": _hex(proof.path),
+        }
+        return responses.json(shown, _kept(head, for_ever=request.parameter("to") is not None))
+
+    async def tile(self, request: Request) -> ASGIApp:
+        """The hashes of one tile, 32 bytes each.
+
+        Raises:
+            NotFound: the tree has no such tile.
+        """
+        level, index = (_number(request.path[name]) for name in ("level", "index"))
+        head = await self._head(request)
+        found = None
+        if level is not None and index is not None and level <= HIGHEST_LEVEL and index <= MOST:
+            found = await self._tree.tile((level, index))
+        if found is None:
+            raise NotFound("The tree has no such tile.")
+        full = len(found) == TILE_BYTES
+        return Response(found, headers=_kept(head, for_ever=full), media_type=OCTETS)
+
+    async def _head(self, request: Request) -> Head:
+        """The head, once the tree goes as far as was asked for."""
+        head = await self._tree.head()
+
+        async def size() -> int:
+            nonlocal head
+            head = await self._tree.head()
+            return head.size
+
+        await self._consistency.wait_until(request, size, head.size)
+        return head
+
+
+def _required(request: Request, name: str) -> int:
+    found = request.integer(name, 1, MOST)
+    if found is None:
+        raise Invalid.field(name, "is required: a position of the log, from 1")
+    return found
+
+
+def _size(request: Request, name: str, head: Head) -> int | None:
+    size = request.integer(name, 1, MOST)
+    if size is not None and size > head.size:
+        raise Invalid.field(name, f"must be at most {head.size}, the size of the signed tree")
+    if size is None and head.size == 0:
+        raise Invalid.field(name, "has no leaf to lead to: the tree is empty")
+    return size
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < len(str(MOST)) else None
+
+
+def _hex(path: Sequence[bytes]) -> list[str]:
+    return [each.hex() for each in path]
+
+
+def _kept(head: Head, *, for_ever: bool) -> dict[str, str]:
+    kept = responses.IMMUTABLE if for_ever else responses.REVALIDATE
+    return {"log-position": str(head.size), "cache-control": kept, **responses.VARY}
+
+
+def routes(handlers: TreeHandlers) -> tuple[Operation, ...]:
+    """The rows of the tree."""
+    return (_head(handlers), _inclusion(handlers), _consistency(handlers), _tile(handlers))
+
+
+def _head(handlers: TreeHandlers) -> Operation:
+    return Operation(
+        "readTreeHead",
+        "GET",
+        "/audit/tree-head",
+        Right.READ_EVENTS,
+        "The signed head of the tree over all events; with `Accept: text/plain` the note (C2SP)",
+        handlers.head,
+        answer=HEAD,
+        answer_forms={PLAIN: {"type": "string"}},
+        parameters=(MIN_POSITION,),
+        sends=responses.AS_OF,
+    )
+
+
+def _inclusion(handlers: TreeHandlers) -> Operation:
+    return Operation(
+        "proveInclusion",
+        "GET",
+        "/audit/inclusion",
+        Right.READ_EVENTS,
+        "That the event at a position is in the tree (RFC 9162); hashes are in hexadecimal",
+        handlers.inclusion,
+        answer=INCLUSION,
+        parameters=(
+            Parameter("position", "Of the event", SIZE, required=True),
+            Parameter("treeSize", "In the tree of so many events; else in the newest", SIZE),
+            MIN_POSITION,
+        ),
+        sends=responses.AS_OF,
+    )
+
+
+def _consistency(handlers: TreeHandlers) -> Operation:
+    return Operation(
+        "proveConsistency",
+        "GET",
+        "/audit/consistency",
+        Right.READ_EVENTS,
+        "That a tree became a later one by appending alone (RFC 9162); hashes are in hexadecimal",
+        handlers.consistency,
+        answer=CONSISTENCY,
+        parameters=(
+            Parameter("from", "The size of the earlier tree", SIZE, required=True),
+            Parameter("to", "The size of the later tree; else of the newest", SIZE),
+            MIN_POSITION,
+        ),
+        sends=responses.AS_OF,
+    )
+
+
+def _tile(handlers: TreeHandlers) -> Operation:
+    return Operation(
+        "readTile",
+        "GET",
+        "/audit/tile/{level}/{index}",
+        Right.READ_EVENTS,
+        "256 neighbouring hashes of a level of the tree (C2SP tlog-tiles), or those that there are",
+        handlers.tile,
+        media_type=OCTETS,
+        answer={"type": "string", "format": "binary"},
+        parameters=(MIN_POSITION,),
+        sends=responses.AS_OF,
+    )

@@ -1,0 +1,112 @@
+"""Reads the signed head, tiles, and proofs out of tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from psycopg import AsyncConnection
+
+from domain.errors import Damaged, Overloaded
+from domain.eventlog.store import Store
+from projections.audit import merkle
+from projections.audit.merkle import GetNode
+from projections.audit.tables import Head, head_of, tiles_of_tree
+from projections.audit.tiles import Tile, nodes_in, tiles_for
+
+T = TypeVar("T")
+
+
+class Inclusion(NamedTuple):
+    """That the event at a position is in a tree: the path leads from its hash to the root."""
+
+    position: int
+    leaf_hash: bytes
+    size: int
+    root: bytes
+    path: list[bytes]
+
+
+class Consistency(NamedTuple):
+    """That a tree became a larger one by appending alone."""
+
+    first: int
+    first_root: bytes
+    second: int
+    second_root: bytes
+    path: list[bytes]
+
+
+class TreeReader:
+    """Reads the tree of a log. What is asked for must be within its head."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def head(self) -> Head:
+        """The head that was signed last.
+
+        Raises:
+            Overloaded: none was signed yet.
+            Damaged: its row is lost.
+        """
+        async with self._store.reader() as connection:
+            head = await head_of(connection)
+        if head is None:
+            raise Damaged("The signed tree head cannot be read.", reason="its row is lost")
+        if not head.origin:
+            raise Overloaded("No tree head was signed yet: `executions work` signs it.")
+        return head
+
+    async def tile(self, tile: Tile) -> bytes | None:
+        """The hashes of a tile; None where there is none."""
+        async with self._store.reader() as connection:
+            return (await tiles_of_tree(connection, [tile])).get(tile)
+
+    async def inclusion(self, position: int, size: int) -> Inclusion:
+        """The proof for one event in the tree of the first `size`.
+
+        Raises:
+            Damaged: its tiles are not what they must be.
+        """
+        return (await self.inclusions([position], size))[0]
+
+    async def inclusions(self, positions: list[int], size: int) -> list[Inclusion]:
+        """The proofs for several events in one tree."""
+
+        def walk(node: GetNode) -> tuple[bytes, list[tuple[bytes, list[bytes]]]]:
+            return merkle.root(size, node), [
+                (node((0, place - 1)), merkle.inclusion_path(place - 1, size, node))
+                for place in positions
+            ]
+
+        async with self._store.reader() as connection:
+            root, found = await _walked(connection, walk)
+        return [
+            Inclusion(place, leaf, size, root, path)
+            for place, (leaf, path) in zip(positions, found, strict=True)
+        ]
+
+    async def consistency(self, first: int, second: int) -> Consistency:
+        """The proof that the tree of the first `first` events became that of the first `second`.
+
+        Raises:
+            Damaged: its tiles are not what they must be.
+        """
+
+        def walk(node: GetNode) -> tuple[bytes, bytes, list[bytes]]:
+            roots = merkle.root(first, node), merkle.root(second, node)
+            return *roots, merkle.consistency_path(first, second, node)
+
+        async with self._store.reader() as connection:
+            first_root, second_root, path = await _walked(connection, walk)
+        return Consistency(first, first_root, second, second_root, path)
+
+
+async def _walked(connection: AsyncConnection, walk: Callable[[GetNode], T]) -> T:
+    """What a computation over nodes gives; all its tiles come in one query."""
+    tiles = await tiles_of_tree(connection, tiles_for(walk))
+    try:
+        return walk(nodes_in(tiles))
+    except LookupError as error:
+        raise Damaged("The tree of the log cannot be read.", reason=str(error)) from None
