@@ -24,7 +24,7 @@ from api.routes import (
     steps,
     streams,
 )
-from api.routes.audit import tree
+from api.routes.audit import bundle, tree
 from api.routes.engine import claims, inbox, jobs
 from api.routes.log_streams import LogLineStreams
 from api.routes.webhooks import rows as webhooks
@@ -67,7 +67,7 @@ def operations(system: System) -> tuple[Operation, ...]:
         *commands.update_routes(command_handlers),
         *_of_execution(system, reader, consistency, event_streams),
         *log_lines.routes(_log_lines(system, consistency)),
-        *tree.routes(tree.TreeHandlers(TreeReader(system.store), consistency)),
+        *_audit(system, consistency),
         *catalog.routes(catalog_handlers),
         *inbox.routes(inbox.InboxHandlers(system.store, consistency)),
         *health.routes(_health(system)),
@@ -149,6 +149,14 @@ def _jobs(
         hub=system.hub,
         new_id=new_id,
         clock=system.clock,
+    )
+
+
+def _audit(system: System, consistency: Consistency) -> tuple[Operation, ...]:
+    reader = TreeReader(system.store)
+    return (
+        *tree.routes(tree.TreeHandlers(reader, consistency)),
+        *bundle.routes(bundle.BundleHandlers(system.store, reader, system.signer, consistency)),
     )
 
 

@@ -26,6 +26,7 @@ from domain.eventlog.store import Store
 from domain.supervisor import Part
 from domain.writer.command_bus import Bus
 from projections.analytics.queries import AnalyticsQueries
+from projections.audit.note import Signer, origin_of
 from projections.audit.tables import migrate_audit
 from projections.catalog import Catalog
 from projections.engine.migrations import migrate_projections
@@ -66,6 +67,7 @@ class System:
     log_news: LogLineNotifier
     progress: Progress
     webhooks: WebhookParts
+    signer: Signer
 
 
 def has_log(conninfo: str, schema: str) -> bool:
@@ -128,6 +130,7 @@ def build(
         log_news=log_news,
         progress=Progress(store, [view.name for view in views]),
         webhooks=WebhookParts.of(settings.webhook_allow, store),
+        signer=Signer(master_key, origin_of(of_log)),
     )
 
 

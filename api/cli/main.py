@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from api.cli.audit.group import audit_group
 from api.cli.client.import_xes import import_command
 from api.cli.client.logs import logs_command
 from api.cli.client.replay import replay_command
@@ -211,6 +212,7 @@ def _carefully(run: Any) -> None:
         raise click.ClickException(str(error)) from None
 
 
+main.add_command(audit_group)
 main.add_command(confirm_clock_command)
 main.add_command(import_command)
 main.add_command(logs_command)

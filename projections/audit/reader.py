@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple, TypeVar
 
 from psycopg import AsyncConnection
@@ -107,6 +108,6 @@ async def _walked(connection: AsyncConnection, walk: Callable[[GetNode], T]) -> 
     """What a computation over nodes gives; all its tiles come in one query."""
     tiles = await tiles_of_tree(connection, tiles_for(walk))
     try:
-        return walk(nodes_in(tiles))
+        return walk(cache(nodes_in(tiles)))
     except LookupError as error:
         raise Damaged("The tree of the log cannot be read.", reason=str(error)) from None

@@ -134,16 +134,26 @@ class TreeHandlers:
         return Response(found, headers=_kept(head, for_ever=full), media_type=OCTETS)
 
     async def _head(self, request: Request) -> Head:
-        """The head, once the tree goes as far as was asked for."""
-        head = await self._tree.head()
+        return await signed_head(self._tree, self._consistency, request)
 
-        async def size() -> int:
-            nonlocal head
-            head = await self._tree.head()
-            return head.size
 
-        await self._consistency.wait_until(request, size, head.size)
-        return head
+async def signed_head(
+    tree: TreeReader, consistency: Consistency, request: Request, at_least: int = 0
+) -> Head:
+    """The head, once the tree goes as far as `?minPosition=`, and as `at_least`.
+
+    Raises:
+        NotYetVisible: it does not within the time of `Prefer: wait=<seconds>`.
+    """
+    head = await tree.head()
+
+    async def size() -> int:
+        nonlocal head
+        head = await tree.head()
+        return head.size
+
+    await consistency.wait_until(request, size, head.size, at_least)
+    return head
 
 
 def _required(request: Request, name: str) -> int:

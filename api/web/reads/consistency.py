@@ -69,10 +69,16 @@ class Consistency:
         return await self.wait_until(request, position, await position())
 
     async def wait_until(
-        self, request: Request, position: Callable[[], Awaitable[int]], reached: int = 0
+        self,
+        request: Request,
+        position: Callable[[], Awaitable[int]],
+        reached: int,
+        at_least: int = 0,
     ) -> int:
-        """Wait until something, which has `reached` a position, is at `?minPosition=`; where it is then."""
-        wanted = self._wanted(request)
+        """Wait until something, which has `reached` a position, is at `?minPosition=` and `at_least`;
+        where it is then.
+        """
+        wanted = max(self._wanted(request), at_least)
         deadline = time.monotonic() + patience(request)
         while reached < wanted:
             if time.monotonic() > deadline:

@@ -58,12 +58,7 @@ def path(operation: Operation, executions: Executions, catalog: Catalog, api: ht
     if kind == "holds":
         hold = {"customer": catalog.customer, "reason": "Audit"}
         return path_of(operation, str(api.post("/holds", json=hold).json()["$id"]))
-    if kind == "audit":
-        created = executions.create()
-        api.get("/audit/tree-head", params={"minPosition": created["position"]})
-        proofs = {"proveInclusion": "?position=1", "proveConsistency": "?from=1"}
-        return path_of(operation, str(created["$id"])) + proofs.get(operation.name, "")
-    if kind != "executions":
+    if kind not in {"executions", "audit"}:
         known = {f"{name}s": identity for name, identity in catalog._asdict().items()}
         return path_of(operation, {**known, "users": catalog.customer}.get(kind, "none"))
     if operation.name == "claimExecution":
@@ -73,7 +68,12 @@ def path(operation: Operation, executions: Executions, catalog: Catalog, api: ht
     if operation.name in BEFORE:
         command, content = BEFORE[operation.name]
         executions.tell(execution, command, **content)
-    queries = {"diff": "?from=1&to=2", "compare": f"?with={execution}&withVersion=2"}
+    queries = {
+        "diff": "?from=1&to=2",
+        "compare": f"?with={execution}&withVersion=2",
+        "proveInclusion": "?position=1&minPosition=1",
+        "proveConsistency": "?from=1&minPosition=1",
+    }
     return path_of(operation, execution) + queries.get(operation.name, "")
 
 

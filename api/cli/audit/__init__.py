@@ -1,0 +1,1 @@
+"""`executions audit`: proofs that the log is what it was."""

@@ -1,0 +1,109 @@
+"""The history of one execution as a zip that proves itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from api.access.rights import Right
+from api.routes.audit.tree import signed_head
+from api.web import responses
+from api.web.operation import Operation
+from api.web.parameters import MIN_POSITION
+from api.web.reads.consistency import Consistency
+from api.web.request import Request
+from domain.errors import Damaged, NotFound, TooExpensive
+from domain.eventlog.codec import EventRow
+from domain.eventlog.queries import FORWARDS, NEWEST
+from domain.eventlog.store import Store
+from projections.audit.bundle import ProvenEvent, bundle
+from projections.audit.note import Signer
+from projections.audit.reader import TreeReader
+from projections.representations.cloudevents import envelope
+
+ZIP = "application/zip"
+MOST_BYTES = 64 * 1024 * 1024
+"""Of the stored events of one bundle."""
+PAGE, PAGE_BYTES = 500, 8 * 1024 * 1024
+SMALLER = "has too long a history for a bundle; its parts are proven by GET /audit/inclusion"
+
+
+class BundleHandlers:
+    """Answers bundles."""
+
+    def __init__(
+        self, store: Store, tree: TreeReader, signer: Signer, consistency: Consistency
+    ) -> None:
+        self._store = store
+        self._tree = tree
+        self._signer = signer
+        self._consistency = consistency
+
+    async def read(self, request: Request) -> ASGIApp:
+        """The bundle of an execution, as far as it goes now: the answer waits for a head that covers it.
+
+        Raises:
+            NotFound: there is no such execution.
+            TooExpensive: its events have more than `MOST_BYTES`.
+        """
+        stream = f"execution/{request.path['id']}"
+        rows = [row async for row in self._rows(stream)]
+        if not rows:
+            raise NotFound("There is no such execution.")
+        head = await signed_head(self._tree, self._consistency, request, rows[-1].position)
+        if head.public_key != self._signer.public_key:
+            raise Damaged("The signed tree head cannot be read.", reason="another key signed it")
+        key = (await self._store.keys([stream]))[stream]
+        events: list[ProvenEvent] = []
+        for begin in range(0, len(rows), PAGE):
+            page = rows[begin : begin + PAGE]
+            proofs = await self._tree.inclusions([row.position for row in page], head.size)
+            for row, proof in zip(page, proofs, strict=True):
+                events.append(ProvenEvent(row, envelope(row, key), proof))
+                await asyncio.sleep(0)
+        packed = await asyncio.to_thread(bundle, stream, events, head, self._signer)
+        headers = {
+            "log-position": str(head.size),
+            "cache-control": "no-store",
+            "content-disposition": f'attachment; filename="{request.path["id"]}.zip"',
+            **responses.VARY,
+        }
+        return Response(packed, headers=headers, media_type=ZIP)
+
+    async def _rows(self, stream: str) -> AsyncIterator[EventRow]:
+        after, size, more = 0, 0, True
+        while more:
+            async with self._store.reader() as connection:
+                values = (stream, after, NEWEST, None, None, PAGE + 1, PAGE_BYTES)
+                found = await (await connection.execute(FORWARDS, values, binary=True)).fetchall()
+            for _, *columns in found:
+                row = EventRow(*columns)
+                size += len(row.data)
+                if size > MOST_BYTES:
+                    raise TooExpensive.field("id", SMALLER)
+                yield row
+                after = row.version
+            more = bool(found)
+
+
+def routes(handlers: BundleHandlers) -> tuple[Operation, ...]:
+    """The row of bundles."""
+    return (
+        Operation(
+            "readBundle",
+            "GET",
+            "/audit/bundle/{id}",
+            Right.READ_EVENTS,
+            "The history of an execution as a zip that proves itself: events, proofs, head, `verify.py`",
+            handlers.read,
+            media_type=ZIP,
+            answer={"type": "string", "format": "binary"},
+            parameters=(MIN_POSITION,),
+            sends=responses.AS_OF,
+            problems=("too-expensive",),
+            long=True,
+        ),
+    )

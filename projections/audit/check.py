@@ -1,0 +1,241 @@
+"""Holds the whole log against its tree: every event, every tile, the root, and the signed heads.
+
+It may run beside a server: what is checked is the tree as it was when the check began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from psycopg import AsyncConnection
+
+from domain.eventlog.sessions import session_options
+from domain.integrity.fault import Fault
+from projections.audit import merkle
+from projections.audit.leaf import HASH, HASH_BYTES
+from projections.audit.note import BadNote, Checkpoint, checkpoint_of, origin_of
+from projections.audit.tables import Head, head_of, tiles_of_tree
+from projections.audit.tiles import (
+    WIDTH,
+    Tile,
+    Tiles,
+    Tree,
+    hashes_of,
+    nodes_in,
+    tiles_for,
+    tiles_of,
+)
+
+PART = "audit"
+TILES_AT_ONCE = 16
+BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+LOG = "SELECT log_id, position FROM head"
+SURPLUS = """SELECT level, index FROM audit_tiles
+    WHERE level < 0 OR level > 7 OR index < 0 OR index >= ((%b >> 8 * level) + 255) / 256"""
+COMPUTED = f"""SELECT (notification_id - 1) / 256, string_agg({HASH}, ''::bytea ORDER BY notification_id)
+    FROM events WHERE notification_id > %b AND notification_id <= %b GROUP BY 1"""
+SINGLE = f"""SELECT notification_id, {HASH} FROM events
+    WHERE notification_id > %b AND notification_id <= %b ORDER BY 1"""
+
+OnProgress = Callable[[int, int], None]
+"""Is called with the position reached and the position to reach."""
+
+
+class Start(NamedTuple):
+    """The tree in one moment: its head, the last tile of each level, and those that belong to none."""
+
+    log_id: str
+    position: int
+    head: Head | None
+    edge: Tiles
+    surplus: list[Tile]
+
+
+@asynccontextmanager
+async def connected(conninfo: str, schema: str) -> AsyncIterator[AsyncConnection]:
+    """A connection to check on: hashing a page of large events may take long."""
+    options = session_options(schema)
+    async with await AsyncConnection.connect(
+        conninfo, autocommit=True, options=options
+    ) as connection:
+        yield connection
+
+
+async def start(connection: AsyncConnection) -> Start:
+    """The tree as it is now. The connection is in autocommit."""
+    await connection.execute(BEGIN)
+    try:
+        row = await (await connection.execute(LOG)).fetchone()
+        head = await head_of(connection)
+        size = 0 if head is None else head.size
+        edge = await tiles_of_tree(connection, dict(tiles_of(size)))
+        surplus = await (await connection.execute(SURPLUS, (size,))).fetchall()
+    finally:
+        await connection.execute("COMMIT")
+    log_id, position = ("", 0) if row is None else row
+    return Start(log_id, position, head, edge, [(level, index) for level, index in surplus])
+
+
+def head_faults(found: Start, public_key: str | None) -> Iterator[Fault]:
+    """What is wrong with the head; without a key its own is believed."""
+    head = found.head
+    if head is None or not head.origin:
+        yield Fault(PART, "head", "there is no signed head")
+        return
+    try:
+        signed = checkpoint_of(head.note, public_key or head.public_key)
+    except BadNote as error:
+        yield Fault(PART, "head", f"is not signed by the key of the log: {error}")
+    else:
+        if signed != Checkpoint(head.origin, head.size, head.root):
+            yield Fault(PART, "head", f"says something else than was signed: {signed.size} events")
+    if head.origin != origin_of(found.log_id):
+        yield Fault(PART, "head", f"is of {head.origin}, another log")
+    if head.fault is not None:
+        yield Fault(PART, "tree", f"has stopped to grow: {head.fault}")
+    if head.size > found.position:
+        what = f"the log ends here, but {head.size} events were signed"
+        yield Fault(PART, f"position {found.position + 1}", what)
+    if not _holds(found, head):
+        yield Fault(PART, "root", "the last tiles have another root than was signed")
+    for level, index in found.surplus:
+        yield Fault(PART, f"tile {level}/{index}", "belongs to no tree of this size")
+
+
+def _holds(found: Start, head: Head) -> bool:
+    try:
+        return Tree(head.size, found.edge).root() == head.root
+    except LookupError:
+        return False
+
+
+async def tree_faults(
+    connection: AsyncConnection, found: Start, on_progress: OnProgress
+) -> AsyncIterator[Fault]:
+    """What is wrong with the events and the tiles up to the head; of each tile the first position."""
+    if found.head is None:
+        return
+    check = _TreeCheck(connection, found, found.head)
+    below: list[bytes] = []
+    async for fault in check.leaves(below, on_progress):
+        yield fault
+    level = 1
+    while below:
+        above: list[bytes] = []
+        async for fault in check.level(level, below, above):
+            yield fault
+        below, level = above, level + 1
+
+
+async def earlier_fault(
+    connection: AsyncConnection, found: Start, note: str, public_key: str
+) -> Fault | None:
+    """What does not follow on a head that somebody has kept."""
+    try:
+        kept = checkpoint_of(note, public_key)
+    except BadNote as error:
+        return Fault(PART, "kept head", f"is not signed by the key of the log: {error}")
+    size = 0 if found.head is None else found.head.size
+    if kept.size > size:
+        return Fault(PART, "kept head", f"has {kept.size} events, but the log goes back to {size}")
+    wanted = tiles_for(lambda node: merkle.root(kept.size, node))
+    try:
+        root = merkle.root(kept.size, nodes_in(await tiles_of_tree(connection, wanted)))
+    except LookupError:
+        root = b""
+    if root != kept.root:
+        return Fault(
+            PART, "kept head", f"the first {kept.size} events are not those it was signed for"
+        )
+    return None
+
+
+class _TreeCheck:
+    """Computes each tile, from the events or from the tiles below, and compares."""
+
+    def __init__(self, connection: AsyncConnection, found: Start, head: Head) -> None:
+        self._connection = connection
+        self._edge = found.edge
+        self._size = head.size
+        self._edge_holds = _holds(found, head)
+
+    async def leaves(self, above: list[bytes], on_progress: OnProgress) -> AsyncIterator[Fault]:
+        step = TILES_AT_ONCE * WIDTH
+        for after in range(0, self._size, step):
+            until = min(after + step, self._size)
+            rows = await self._connection.execute(COMPUTED, (after, until), binary=True)
+            computed = {(0, index): bytes(hashes) for index, hashes in await rows.fetchall()}
+            tiles = [(0, index) for index in range(after // WIDTH, (until + WIDTH - 1) // WIDTH)]
+            stored = await self._stored(tiles)
+            for tile in tiles:
+                if fault := await self._compared(computed.get(tile, b""), tile, stored, above):
+                    yield fault
+            on_progress(until, self._size)
+
+    async def level(
+        self, level: int, below: list[bytes], above: list[bytes]
+    ) -> AsyncIterator[Fault]:
+        for begin in range(0, len(below), WIDTH):
+            tile = level, begin // WIDTH
+            stored = await self._stored([tile])
+            computed = b"".join(below[begin : begin + WIDTH])
+            if fault := await self._compared(computed, tile, stored, above):
+                yield fault
+
+    async def _stored(self, tiles: list[Tile]) -> Tiles:
+        """Full ones never change; the last ones are those of the moment when the check began."""
+        return {**await tiles_of_tree(self._connection, tiles), **self._edge}
+
+    async def _compared(
+        self, computed: bytes, tile: Tile, stored: Tiles, above: list[bytes]
+    ) -> Fault | None:
+        """What is wrong with a tile. The hash that stands for it above goes on with what is right."""
+        level, index = tile
+        full = (self._size >> 8 * level) // WIDTH > index
+        kept = stored.get(tile, b"")
+        if kept == computed:
+            above += [merkle.joined(hashes_of(kept))] if full else []
+            return None
+        tile_holds = await self._is_signed(tile, kept, full=full)
+        if full:
+            right = kept if tile_holds else computed
+            above.append(merkle.joined(_whole(right)))
+        first = (index * WIDTH << 8 * level) + 1
+        if tile_holds and level == 0:
+            return await self._event_fault(tile, kept)
+        what = "is not there" if tile not in stored else "is not what the events say"
+        return Fault(PART, f"tile {level}/{index}", f"{what}, from position {first} on")
+
+    async def _is_signed(self, tile: Tile, kept: bytes, *, full: bool) -> bool:
+        """Whether the tile above, or for one that is not full the signed root, says the same."""
+        if not full:
+            return self._edge_holds
+        above = tile[0] + 1, tile[1] // WIDTH
+        entries = hashes_of((await self._stored([above])).get(above, b""))
+        place = tile[1] % WIDTH
+        complete = len(kept) == WIDTH * HASH_BYTES
+        return (
+            complete and place < len(entries) and entries[place] == merkle.joined(hashes_of(kept))
+        )
+
+    async def _event_fault(self, tile: Tile, kept: bytes) -> Fault:
+        """The first event of a tile that is not the one that was signed."""
+        after = tile[1] * WIDTH
+        signed = hashes_of(kept)
+        rows = await self._connection.execute(SINGLE, (after, after + len(signed)), binary=True)
+        events = {position: bytes(hashed) for position, hashed in await rows.fetchall()}
+        for position, hashed in enumerate(signed, after + 1):
+            if position not in events:
+                return Fault(PART, f"position {position}", "the event that was signed is not there")
+            if events[position] != hashed:
+                return Fault(
+                    PART, f"position {position}", "the event is not the one that was signed"
+                )
+        return Fault(PART, f"tile {tile[0]}/{tile[1]}", "changed while it was checked")
+
+
+def _whole(tile: bytes) -> list[bytes]:
+    """The hashes of a tile that should be full; a missing one is zeros, which are the hash of nothing."""
+    return hashes_of(tile[: WIDTH * HASH_BYTES].ljust(WIDTH * HASH_BYTES, b"\0"))

@@ -1,0 +1,138 @@
+"""`executions audit` from end to end: a bundle of a running service, and the check of its log."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from base64 import b64encode
+from io import BytesIO
+from pathlib import Path
+from zipfile import ZipFile
+
+import httpx
+import psycopg
+import pytest
+from click.testing import CliRunner, Result
+
+from api.cli.main import main
+from api.embedded_postgres.data_dir import DataDir
+from domain.eventlog.migrations import settle_master_key
+from domain.eventlog.sessions import session_options
+from projections.audit.note import Signer
+from tests.support.api_client import Catalog, Executions, ok, refused
+from tests.support.running_server import MASTER_KEY, TOKEN, Serving
+
+
+def audit(*arguments: str | Path, **environment: str) -> Result:
+    return CliRunner().invoke(main, ["audit", *map(str, arguments)], env=environment)
+
+
+@pytest.fixture
+def execution(executions: Executions) -> str:
+    id_ = executions.running(tags=["a"])
+    executions.tell(id_, "complete", success=True, output={"secret": "open"}, summary="done")
+    return id_
+
+
+def test_bundle_of_a_running_service_verifies_and_shows_opened_content(
+    server: Serving, execution: str, tmp_path: Path
+) -> None:
+    place = tmp_path / "bundle.zip"
+    done = audit("bundle", execution, "--output", place, "--url", server.url, "--token", TOKEN)
+    assert done.exit_code == 0, done.output
+    with ZipFile(place) as archive:
+        archive.extractall(tmp_path / "unpacked")
+    script = tmp_path / "unpacked" / "verify.py"
+    checked = subprocess.run(
+        [sys.executable, "-I", script], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert f"events of execution/{execution} are in that log" in checked.stdout
+    assert server.system.signer.public_key in checked.stdout
+    assert b'{"secret":"open"}' in (tmp_path / "unpacked" / "events.ndjson").read_bytes()
+    assert b"$sealed" not in (tmp_path / "unpacked" / "report.html").read_bytes()
+
+
+def test_bundle_covers_the_event_that_was_just_recorded(
+    api: httpx.Client, executions: Executions
+) -> None:
+    created = executions.create()
+    answer = api.get(f"/audit/bundle/{created['$id']}")
+    assert answer.status_code == 200
+    assert int(answer.headers["log-position"]) >= created["position"]
+    assert answer.headers["cache-control"] == "no-store"
+    again = api.get(f"/audit/bundle/{created['$id']}")
+    if again.headers["log-position"] == answer.headers["log-position"]:
+        assert again.content == answer.content
+
+
+def test_bundle_of_what_there_is_not_is_refused(
+    api: httpx.Client, server: Serving, catalog: Catalog, tmp_path: Path
+) -> None:
+    refused(api.get("/audit/bundle/none"), 404, "not-found")
+    refused(api.get(f"/audit/bundle/{catalog.service}"), 404, "not-found")
+    place = tmp_path / "bundle.zip"
+    done = audit("bundle", "none", "-o", place, "--url", server.url, "--token", TOKEN)
+    assert done.exit_code == 1
+    assert "There is no such execution." in done.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_bundle_of_a_history_that_is_too_long_is_refused(
+    api: httpx.Client, execution: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.routes.audit.bundle.MOST_BYTES", 100)
+    problem = refused(api.get(f"/audit/bundle/{execution}"), 422, "too-expensive")
+    assert problem["errors"][0]["path"] == "id"
+
+
+def test_bundle_of_a_long_history_has_all_of_it(
+    api: httpx.Client, executions: Executions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.routes.audit.bundle.PAGE", 2)
+    id_ = executions.running()
+    for progress in range(1, 8):
+        executions.tell(id_, "progress", progress=progress)
+    packed = api.get(f"/audit/bundle/{id_}").content
+    version = ok(api.get(f"/executions/{id_}"))["version"]
+    with ZipFile(BytesIO(packed)) as archive:
+        lines = {name: archive.read(name).splitlines() for name in archive.namelist()}
+    assert len(lines["events.ndjson"]) == len(lines["leaves.ndjson"]) == version == 10
+
+
+def test_verify_says_what_it_checked_and_names_what_was_changed(
+    api: httpx.Client, server: Serving, execution: str, tmp_path: Path
+) -> None:
+    folder = DataDir.opened(tmp_path / "data")
+    folder.master_key_file.write_bytes(b64encode(MASTER_KEY))
+    folder.master_key_file.chmod(0o600)
+    position = ok(api.get(f"/executions/{execution}"))["position"]
+    note = api.get(
+        "/audit/tree-head", params={"minPosition": position}, headers={"Accept": "text/plain"}
+    )
+    kept = tmp_path / "kept.txt"
+    kept.write_text(note.text)
+    known = {"EXECUTIONS_DATABASE_URL": server.conninfo, "EXECUTIONS_DATA_DIR": str(folder.path)}
+    settle_master_key(server.conninfo, "executions", lambda: MASTER_KEY, lambda: MASTER_KEY)
+    done = audit("verify", "--head", kept, **known)
+    assert done.exit_code == 0, done.output
+    assert "All of it is what was signed." in done.output
+    assert server.system.signer.public_key in done.output
+    before_restore = Signer(MASTER_KEY, "executions/before-a-restore")
+    lines = note.text.partition("\n\n")[0].split("\n")[1:]
+    kept.write_text(before_restore.sign("\n".join([before_restore.origin, *lines, ""])))
+    assert audit("verify", "--head", kept, **known).exit_code == 0
+    other = Signer(b"x" * 32, server.system.signer.origin)
+    kept.write_text(other.sign(note.text.partition("\n\n")[0] + "\n"))
+    done = audit("verify", "--head", kept, **known)
+    assert done.exit_code == 1
+    assert "audit: kept head: is not signed" in done.output
+    options = session_options("executions")
+    with psycopg.connect(server.conninfo, options=options) as connection:
+        connection.execute("ALTER TABLE events DISABLE TRIGGER append_only")
+        connection.execute("UPDATE events SET meta = meta || ' ' WHERE notification_id = 3")
+        connection.execute("ALTER TABLE events ENABLE ALWAYS TRIGGER append_only")
+    done = audit("verify", **known)
+    assert done.exit_code == 1
+    assert "audit: position 3: the event is not the one that was signed" in done.output
+    assert "1 faults were found" in done.output

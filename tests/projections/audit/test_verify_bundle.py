@@ -1,0 +1,251 @@
+"""A bundle verifies where Python is all there is, and nothing in it can be changed unnoticed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from base64 import b64decode, b64encode
+from io import BytesIO
+from pathlib import Path
+from random import Random
+from zipfile import ZipFile
+
+import orjson
+import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from domain.eventlog.codec import EventRow
+from domain.eventlog.encryption import Vault
+from projections.audit import merkle
+from projections.audit.bundle import VERIFIER, ProvenEvent, bundle
+from projections.audit.leaf import leaf_bytes
+from projections.audit.note import Checkpoint, Signer
+from projections.audit.reader import Inclusion
+from projections.audit.tables import Head
+from projections.audit.verify_bundle import (
+    EVENTS,
+    LEAVES,
+    MANIFEST,
+    ORDER,
+    Wrong,
+    check,
+    check_events,
+    check_readable,
+    is_signed,
+)
+from projections.representations.cloudevents import envelope
+from tests.support.audited_log import NOON, event
+
+STREAM = "execution/run-1"
+SIGNER = Signer(b"k" * 32, "executions/log-1")
+KEY, _ = Vault(b"k" * 32).make(STREAM)
+
+
+def rows() -> list[EventRow]:
+    """A log of 20, of which every fourth event is of one execution; the second one has a sealed field."""
+    found = [event(position) for position in range(1, 21)]
+    for version, place in enumerate(range(3, 20, 4), 1):
+        data = orjson.dumps({"n": version, "html": "<script>alert(1)</script>", "none": None})
+        if version == 2:
+            data = (
+                b'{"result":{"$sealed":"%b"},"list":[1,{"a":"b"}]}'
+                % KEY.seal(b'"done"', 2).encode()
+            )
+        found[place] = found[place]._replace(stream=STREAM, version=version, data=data)
+    return found
+
+
+LOG = rows()
+HASHES = [merkle.leaf_hash(leaf_bytes(row)) for row in LOG]
+
+
+def node(place: merkle.Node) -> bytes:
+    level, index = place
+    return merkle.joined(HASHES[index << level : index + 1 << level])
+
+
+def proven(row: EventRow) -> ProvenEvent:
+    index = row.position - 1
+    path = merkle.inclusion_path(index, len(LOG), node)
+    proof = Inclusion(row.position, HASHES[index], len(LOG), ROOT, path)
+    return ProvenEvent(row, envelope(row, KEY), proof)
+
+
+ROOT = merkle.root(len(LOG), node)
+NOTE = SIGNER.sign(Checkpoint(SIGNER.origin, len(LOG), ROOT).text)
+HEAD = Head(len(LOG), ROOT, SIGNER.origin, SIGNER.public_key, NOTE, NOON)
+EVENTS_OF_IT = [proven(row) for row in LOG if row.stream == STREAM]
+BUNDLE = bundle(STREAM, EVENTS_OF_IT, HEAD, SIGNER)
+
+
+def unpacked(packed: bytes = BUNDLE) -> dict[str, bytes]:
+    with ZipFile(BytesIO(packed)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def packed(files: dict[str, bytes], place: Path) -> Path:
+    with ZipFile(place, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return place
+
+
+def verified(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """What a Python says that has nothing but its standard library."""
+    command = [sys.executable, "-I", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+FILES = unpacked()
+CHANCE = Random(5)
+
+
+def test_bundle_verifies_in_a_fresh_python_and_says_what_holds(tmp_path: Path) -> None:
+    for name, content in FILES.items():
+        (tmp_path / name).write_bytes(content)
+    done = verified(tmp_path / "verify.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "All 5 events of execution/run-1 are in that log, at positions 4 to 20" in done.stdout
+    assert "versions 1 to 5" in done.stdout
+    assert "1 sealed fields" in done.stdout
+    assert SIGNER.public_key in done.stdout
+
+
+def test_bundle_verifies_as_a_zip_and_by_the_key_alone_that_made_it(tmp_path: Path) -> None:
+    place = tmp_path / "bundle.zip"
+    place.write_bytes(BUNDLE)
+    script = tmp_path / "trusted.py"
+    script.write_bytes(VERIFIER.read_bytes())
+    assert verified(script, place, SIGNER.public_key).returncode == 0
+    done = verified(script, place, Signer(b"x" * 32, SIGNER.origin).public_key)
+    assert done.returncode == 1
+    assert "another public key" in done.stdout
+    done = verified(script, tmp_path / "none.zip")
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_changed_byte_is_noticed_in_a_fresh_python(name: str, tmp_path: Path) -> None:
+    script = tmp_path / "trusted.py"
+    script.write_bytes(VERIFIER.read_bytes())
+    for place in {0, len(FILES[name]) - 1, CHANCE.randrange(len(FILES[name]))}:
+        changed = bytearray(FILES[name])
+        changed[place] ^= 1 << CHANCE.randrange(8)
+        files = FILES | {name: bytes(changed)}
+        done = verified(script, packed(files, tmp_path / "bundle.zip"))
+        assert done.returncode == 1, f"byte {place} of {name}"
+        assert done.stdout.startswith("DOES NOT HOLD: "), done.stdout + done.stderr
+        assert done.stderr == ""
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_changed_bits_are_noticed(name: str) -> None:
+    every = len(FILES[name]) < 1_000
+    places = range(len(FILES[name])) if every else CHANCE.sample(range(len(FILES[name])), 100)
+    for place in places:
+        changed = bytearray(FILES[name])
+        changed[place] ^= 1 << CHANCE.randrange(8)
+        with pytest.raises((Wrong, ValueError)):
+            check(FILES | {name: bytes(changed)}, None)
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_missing_and_added_files_are_noticed(name: str) -> None:
+    with pytest.raises((Wrong, ValueError)):
+        check({other: content for other, content in FILES.items() if other != name}, None)
+    with pytest.raises(Wrong, match="does not belong"):
+        check(FILES | {f"{name}.more": b""}, None)
+
+
+def test_second_form_of_the_same_signature_is_noticed() -> None:
+    head, _, line = FILES[MANIFEST].rpartition(b" ")
+    signature = b64decode(line)
+    number = int.from_bytes(signature[36:], "little") + ORDER
+    again = b64encode(signature[:36] + number.to_bytes(32, "little"))
+    for changed in (again, line.strip() + b" "):
+        with pytest.raises(Wrong):
+            check(FILES | {MANIFEST: head + b" " + changed + b"\n"}, None)
+
+
+def test_signer_of_a_bundle_cannot_put_in_what_is_not_in_the_tree() -> None:
+    """Whoever has the key can sign a manifest, but the tree has the leaves that it has."""
+    forged = EVENTS_OF_IT[1]._replace(row=EVENTS_OF_IT[1].row._replace(meta='{"by":"another"}'))
+    wrong = {
+        "is not in the tree": [EVENTS_OF_IT[0], forged],
+        "does not follow": EVENTS_OF_IT[1:],
+        "event 2 does not follow": [EVENTS_OF_IT[0], EVENTS_OF_IT[0]],
+        "event 3 does not follow": [*EVENTS_OF_IT[:2], EVENTS_OF_IT[3]],
+        "is of user/": [proven(LOG[0])],
+        "another `time`": [
+            EVENTS_OF_IT[0]._replace(envelope=envelope(LOG[0]._replace(position=4), None))
+        ],
+        "something else of event 1": [
+            EVENTS_OF_IT[0]._replace(envelope=EVENTS_OF_IT[0].envelope.replace(b'"n":1', b'"n":2'))
+        ],
+        "something else of event 2": [
+            EVENTS_OF_IT[0],
+            EVENTS_OF_IT[1]._replace(envelope=EVENTS_OF_IT[1].envelope.replace(b'"b"', b'"c"')),
+        ],
+    }
+    for reason, events in wrong.items():
+        with pytest.raises(Wrong, match=reason):
+            check(unpacked(bundle(STREAM, events, HEAD, SIGNER)), None)
+
+
+def test_events_and_readable_events_are_as_many() -> None:
+    found = check_events(FILES, STREAM, len(LOG), ROOT)
+    lines = FILES[EVENTS].splitlines(keepends=True)
+    with pytest.raises(Wrong, match="4 events, and 5 are proven"):
+        check_readable({EVENTS: b"".join(lines[:4])}, found)
+    with pytest.raises(Wrong, match="there are no events"):
+        check_events({LEAVES: b""}, STREAM, len(LOG), ROOT)
+
+
+def test_same_head_gives_the_same_bytes() -> None:
+    assert bundle(STREAM, EVENTS_OF_IT, HEAD, SIGNER) == BUNDLE
+    with ZipFile(BytesIO(BUNDLE)) as archive:
+        names = archive.namelist()
+        assert names == sorted(names)
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_report_shows_all_and_runs_nothing() -> None:
+    page = FILES["report.html"].decode()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "done" in page
+    for row in EVENTS_OF_IT:
+        assert f"<td>{row.row.position}</td>" in page
+    assert SIGNER.public_key in page
+
+
+def test_damaged_event_is_proven_although_it_cannot_be_read() -> None:
+    row = LOG[3]._replace(data=b"\xff{", position=1, version=1)
+    leaf = merkle.leaf_hash(leaf_bytes(row))
+    signed = SIGNER.sign(Checkpoint(SIGNER.origin, 1, leaf).text)
+    head = HEAD._replace(size=1, root=leaf, note=signed)
+    alone = ProvenEvent(row, envelope(row, KEY), Inclusion(1, leaf, 1, leaf, []))
+    assert check(unpacked(bundle(STREAM, [alone], head, SIGNER)), None)
+
+
+def test_signatures_are_judged_as_by_an_independent_library() -> None:
+    for number in range(40):
+        key = Ed25519PrivateKey.from_private_bytes(CHANCE.randbytes(32))
+        public = key.public_key().public_bytes_raw()
+        message = CHANCE.randbytes(number)
+        signature = bytearray(key.sign(message))
+        assert is_signed(public, message, bytes(signature))
+        assert not is_signed(public, message + b"x", bytes(signature))
+        assert not is_signed(public, message, bytes(signature[:63]))
+        place = CHANCE.randrange(64)
+        signature[place] ^= 1 << CHANCE.randrange(8)
+        known = Ed25519PublicKey.from_public_bytes(public)
+        with pytest.raises(InvalidSignature):
+            known.verify(bytes(signature), message)
+        assert not is_signed(public, message, bytes(signature))
+
+
+def test_key_that_is_no_point_has_signed_nothing() -> None:
+    for public in (b"\xff" * 32, b"\x02" + bytes(31), b"\x01" + bytes(30) + b"\x80"):
+        assert not is_signed(public, b"", bytes(64))
