@@ -12,7 +12,7 @@ from api.access.rights import Right
 from api.routes.audit.tree import signed_head
 from api.web import responses
 from api.web.operation import Operation
-from api.web.parameters import MIN_POSITION
+from api.web.parameters import FRESH
 from api.web.reads.consistency import Consistency
 from api.web.request import Request
 from domain.errors import Damaged, NotFound, TooExpensive
@@ -101,7 +101,7 @@ def routes(handlers: BundleHandlers) -> tuple[Operation, ...]:
             handlers.read,
             media_type=ZIP,
             answer={"type": "string", "format": "binary"},
-            parameters=(MIN_POSITION,),
+            parameters=FRESH,
             sends=responses.AS_OF,
             problems=("too-expensive",),
             long=True,

@@ -12,7 +12,7 @@ from api.access.rights import Right
 from api.web import responses
 from api.web.negotiation import prefers
 from api.web.operation import Operation, Parameter
-from api.web.parameters import MIN_POSITION
+from api.web.parameters import FRESH
 from api.web.reads.consistency import Consistency
 from api.web.request import Request
 from domain.errors import Invalid, NotFound
@@ -200,7 +200,7 @@ def _head(handlers: TreeHandlers) -> Operation:
         handlers.head,
         answer=HEAD,
         answer_forms={PLAIN: {"type": "string"}},
-        parameters=(MIN_POSITION,),
+        parameters=FRESH,
         sends=responses.AS_OF,
     )
 
@@ -217,7 +217,7 @@ def _inclusion(handlers: TreeHandlers) -> Operation:
         parameters=(
             Parameter("position", "Of the event", SIZE, required=True),
             Parameter("treeSize", "In the tree of so many events; else in the newest", SIZE),
-            MIN_POSITION,
+            *FRESH,
         ),
         sends=responses.AS_OF,
     )
@@ -235,7 +235,7 @@ def _consistency(handlers: TreeHandlers) -> Operation:
         parameters=(
             Parameter("from", "The size of the earlier tree", SIZE, required=True),
             Parameter("to", "The size of the later tree; else of the newest", SIZE),
-            MIN_POSITION,
+            *FRESH,
         ),
         sends=responses.AS_OF,
     )
@@ -251,6 +251,6 @@ def _tile(handlers: TreeHandlers) -> Operation:
         handlers.tile,
         media_type=OCTETS,
         answer={"type": "string", "format": "binary"},
-        parameters=(MIN_POSITION,),
+        parameters=FRESH,
         sends=responses.AS_OF,
     )

@@ -20,7 +20,7 @@ from tests.support.service_process import AUTHORIZED, Service
 
 PROGRAMS = Path(sys.executable).parent
 LOOK, DUMP, RESTORE = re.findall(r"```sh\n(.*?)```", (DOCS / "operating.md").read_text(), re.DOTALL)
-[FORGE] = re.findall(r"```sh\n(.*?)```", (DOCS / "history.md").read_text(), re.DOTALL)
+FORGE, *_ = re.findall(r"```sh\n(.*?)```", (DOCS / "history.md").read_text(), re.DOTALL)
 
 
 @pytest.fixture(scope="module")
