@@ -20,6 +20,7 @@ from bench import (
     read,
     rebuild,
     streams,
+    trust,
     visible,
     write,
 )
@@ -92,6 +93,12 @@ def engine_(**given: Any) -> None:
     run([engine.measure], **given)
 
 
+@main.command("trust", help="Proofs: the tree of the log, its check, and proofs among 10 million.")
+@common
+def trust_(**given: Any) -> None:
+    run([trust.measure], **given)
+
+
 @main.command("load", help="A stream of 10 000 events from cold.")
 @common
 def load_(**given: Any) -> None:
@@ -154,6 +161,7 @@ def all_(log: Path | None, mapping: Path | None, **given: Any) -> None:
         life.section(None),
         lag.section(None),
         engine.measure,
+        trust.measure,
         loading.measure,
         visible.measure,
         streams.measure,

@@ -15,7 +15,7 @@ from api.web.operation import Operation, Parameter
 from api.web.parameters import FRESH
 from api.web.reads.consistency import Consistency
 from api.web.request import Request
-from domain.errors import Invalid, NotFound
+from domain.errors import Invalid, NotFound, Overloaded
 from domain.json_forms import format_time
 from projections.audit.reader import TreeReader
 from projections.audit.tables import Head
@@ -144,6 +144,7 @@ async def signed_head(
 
     Raises:
         NotYetVisible: it does not within the time of `Prefer: wait=<seconds>`.
+        Overloaded: none was signed yet.
     """
     head = await tree.head()
 
@@ -153,6 +154,8 @@ async def signed_head(
         return head.size
 
     await consistency.wait_until(request, size, head.size, at_least)
+    if not head.origin:
+        raise Overloaded("No tree head was signed yet: `executions work` signs it.")
     return head
 
 

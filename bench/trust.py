@@ -1,0 +1,154 @@
+"""Proofs: how fast the tree grows and the log is checked, and what a proof among many leaves takes.
+
+The builder reads the rows of a log that is there and writes tiles and signed heads, as the process that works
+does. Its limit, on the same rows, is PostgreSQL that computes their hashes alone, in pages of the same size.
+For proofs among millions of leaves the tree is made of arbitrary hashes, without a log under it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from hashlib import sha256
+from random import Random
+
+import httpx
+import psycopg
+import uvloop
+from psycopg import AsyncConnection
+
+from api.system import migrate
+from bench.client import percentile
+from bench.figures import Figure, Report, Target
+from bench.plan import Plan
+from bench.stand import Stand
+from domain.eventlog.sessions import session_options
+from domain.eventlog.setup.log_id import log_id
+from projections.audit.check import connected, head_faults, start, tree_faults
+from projections.audit.note import Checkpoint, Signer, origin_of
+from projections.audit.tables import KEEP_HEAD, hashes_after, keep_tiles
+from projections.audit.tiles import Tree
+from workers.tree_builder import PAGE, TreeBuilder
+
+SCHEMA = "executions"
+MASTER_KEY = b"b" * 32
+EVENTS, LEAVES, PROOFS = 400_000, 10_000_000, 2_000
+STEP = 256 * 256
+FILL = """INSERT INTO events SELECT n, (n - 1) %% 10 + 1, now(), 'execution/exec_' || (n - 1) / 10,
+    'execution.step.completed', '{"by":"worker-7","correlation":"c-' || n || '"}',
+    convert_to('{"step":"s-' || n || '","output":{"$sealed":"' || repeat(md5(n::text), 8) || '"}}', 'UTF8')
+    FROM generate_series(1, %s) AS n"""
+MOVE = "UPDATE head SET position = %s, at = now()"
+
+
+def measure(stand: Stand, plan: Plan, report: Report) -> None:
+    """The tree of a log, once for each repetition; then proofs in a large tree."""
+    report.add("The tree of a log", _growth(stand, plan))
+    report.add("Proofs in a large tree", _proofs(stand, plan))
+
+
+def _growth(stand: Stand, plan: Plan) -> list[Figure]:
+    amount = plan.count(EVENTS)
+    hashed, built, checked = list[float](), list[float](), list[float]()
+    for turn in range(plan.repetitions):
+        conninfo = stand.database(f"trust_{turn}")
+        migrate(conninfo, SCHEMA)
+        with psycopg.connect(conninfo, options=session_options(SCHEMA)) as connection:
+            connection.execute(FILL, (amount,))
+            connection.execute(MOVE, (amount,))
+        stand.checkpoint()
+        uvloop.run(_timed(conninfo, amount, _hash))  # what follows finds the rows in memory
+        for seconds, work in ((hashed, _hash), (built, _build), (checked, _check)):
+            seconds.append(uvloop.run(_timed(conninfo, amount, work)))
+    rates = {
+        name: [amount / each for each in seconds]
+        for name, seconds in (("hashed", hashed), ("built", built), ("checked", checked))
+    }
+    ratios = [one / other for one, other in zip(rates["built"], rates["hashed"], strict=True)]
+    return [
+        Figure(
+            "limit: hashes alone, by PostgreSQL",
+            "events/s",
+            rates["hashed"],
+            None,
+            f"{amount} events",
+        ),
+        Figure(
+            "tree built, tiles and heads committed", "events/s", rates["built"], Target("≥", 20_000)
+        ),
+        Figure("of the limit", "", ratios),
+        Figure(
+            "whole log checked against the tree", "events/s", rates["checked"], Target("≥", 100_000)
+        ),
+    ]
+
+
+Work = Callable[[AsyncConnection, str, int], Awaitable[None]]
+
+
+async def _timed(conninfo: str, amount: int, work: Work) -> float:
+    async with connected(conninfo, SCHEMA) as connection:
+        begun = time.perf_counter()
+        await work(connection, conninfo, amount)
+        return time.perf_counter() - begun
+
+
+async def _hash(connection: AsyncConnection, _: str, amount: int) -> None:
+    for after in range(0, amount, PAGE):
+        await hashes_after(connection, after, amount, PAGE)
+
+
+async def _build(connection: AsyncConnection, conninfo: str, _: int) -> None:
+    builder = TreeBuilder(conninfo, SCHEMA, MASTER_KEY, lambda: datetime.now(UTC))
+    while await builder.grow(connection):
+        pass
+
+
+async def _check(connection: AsyncConnection, _: str, __: int) -> None:
+    found = await start(connection)
+    faults = [fault async for fault in tree_faults(connection, found, lambda *_: None)]
+    if faults or list(head_faults(found, None)):
+        raise RuntimeError(f"the tree does not hold: {faults[:3]}")
+
+
+def _proofs(stand: Stand, plan: Plan) -> list[Figure]:
+    amount = plan.count(LEAVES)
+    conninfo = stand.database("trust_proofs")
+    migrate(conninfo, SCHEMA)
+    uvloop.run(_planted(conninfo, amount))
+    stand.checkpoint()
+    server = stand.serve(conninfo, "--no-work")
+    chance, latencies, largest, paths = Random(1), list[float](), 0, 0  # noqa: S311 - which leaf is no secret
+    headers = {"Authorization": f"Bearer {stand.token}"}
+    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}/api", headers=headers) as api:
+        for _ in range(plan.count(PROOFS)):
+            query = {"position": chance.randint(1, amount)}
+            begun = time.perf_counter()
+            answer = api.get("/audit/inclusion", params=query)
+            latencies.append(1_000 * (time.perf_counter() - begun))
+            paths = max(paths, 32 * len(json.loads(answer.content)["path"]))
+            largest = max(largest, len(answer.content))
+    stand.stop(server)
+    latencies.sort()
+    note = f"{amount} leaves, one request at a time over HTTP"
+    return [
+        Figure("inclusion proof, p50", "ms", [percentile(latencies, 0.5)], None, note),
+        Figure("inclusion proof, p99", "ms", [percentile(latencies, 0.99)], Target("≤", 5)),
+        Figure("hashes of its path", "bytes", [paths], Target("≤", 1_024)),
+        Figure("its answer, as JSON in hexadecimal", "bytes", [largest]),
+    ]
+
+
+async def _planted(conninfo: str, amount: int) -> None:
+    """A tree of arbitrary leaves."""
+    tree, signer = Tree(), Signer(MASTER_KEY, origin_of(log_id(conninfo, SCHEMA)))
+    async with connected(conninfo, SCHEMA) as connection:
+        while tree.size < amount:
+            more = min(STEP, amount - tree.size)
+            hashes = [sha256(n.to_bytes(8)).digest() for n in range(tree.size, tree.size + more)]
+            await keep_tiles(connection, tree.append(hashes))
+        note = signer.sign(Checkpoint(signer.origin, tree.size, tree.root()).text)
+        head = (tree.size, tree.root(), signer.origin, signer.public_key, note, datetime.now(UTC))
+        await connection.execute(KEEP_HEAD, head)
