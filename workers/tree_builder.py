@@ -38,6 +38,8 @@ POLL = 0.25
 STOPPED = 10.0
 """Seconds between two looks after a fault: somebody may have mended it."""
 LOG = "SELECT log_id, position FROM head"
+NEWS = """SELECT head.log_id, head.position, tree.origin, tree.size, tree.fault
+    FROM head CROSS JOIN audit_head AS tree"""
 SOME_TILE = "SELECT EXISTS (SELECT FROM audit_tiles)"
 
 log = structlog.get_logger()
@@ -77,7 +79,7 @@ class TreeBuilder:
             self._tree = self._fault = None
             while True:
                 try:
-                    more = await self.grow(connection)
+                    more = await _has_news(connection) and await self.grow(connection)
                 except TreeFault as fault:
                     await self._note(connection, str(fault))
                     await asyncio.sleep(STOPPED)
@@ -149,6 +151,15 @@ class TreeBuilder:
             raise TreeFault(f"the head is not signed by this log: {error}") from None
         if signed != expected:
             raise TreeFault("the head is another than was signed")
+
+
+async def _has_news(connection: AsyncConnection) -> bool:
+    """Whether the head is not that of the log as it is now: the one query of a look while all is quiet."""
+    row = await (await connection.execute(NEWS)).fetchone()
+    if row is None:
+        return True
+    log_id, position, origin, size, fault = row
+    return (origin, size, fault) != (origin_of(log_id), position, None)
 
 
 async def _log(connection: AsyncConnection) -> tuple[str, int]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import structlog
+from psycopg import AsyncConnection
 
 from projections.audit import merkle
 from projections.audit.leaf import leaf_bytes
@@ -16,7 +17,7 @@ from projections.audit.tiles import hashes_of
 from tests.support.audited_log import SCHEMA, AuditedLog, event
 from workers import tree_builder
 from workers.ownership import ownership
-from workers.tree_builder import TreeFault
+from workers.tree_builder import TreeBuilder, TreeFault
 
 pytestmark = pytest.mark.anyio
 
@@ -172,6 +173,31 @@ async def test_running_builder_says_once_why_it_stopped_and_goes_on_when_it_is_m
             await audited.builder.stop()
     errors = [line["event"] for line in lines if line["log_level"] == "error"]
     assert errors == ["the tree of the log has stopped to grow"]
+
+
+async def test_look_while_all_is_quiet_is_one_query(
+    audited: AuditedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree_builder, "POLL", 0.01)
+    await audited.append(3)
+    grown: list[int] = []
+    grow = TreeBuilder.grow
+
+    async def counted(self: TreeBuilder, connection: AsyncConnection) -> bool:
+        grown.append(1)
+        return await grow(self, connection)
+
+    monkeypatch.setattr(TreeBuilder, "grow", counted)
+    audited.builder.start()
+    try:
+        await _until(audited, size=3, fault=False)
+        before = len(grown)
+        await asyncio.sleep(0.2)
+        assert len(grown) == before
+        await audited.append(1)
+        await _until(audited, size=4, fault=False)
+    finally:
+        await audited.builder.stop()
 
 
 async def test_builder_waits_while_another_process_builds(
