@@ -16,7 +16,22 @@ from domain.types import Id, Label
 MOST_WEBHOOKS = 50
 SLACK = ("https://hooks.slack.com/", "https://slack.com/")
 HEADER_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,255}$"  # RFC 9110, token
+RESERVED = frozenset(
+    {
+        *("content-type", "content-length", "transfer-encoding", "host", "connection"),
+        *("webhook-id", "webhook-timestamp", "webhook-signature"),
+        *("x-webhook-signature", "x-webhook-signature-previous"),
+    }
+)
+"""Headers that a webhook cannot set: they are the caller's own."""
 HEADER_VALUE = r"^[^\x00-\x08\x0a-\x1f\x7f]*$"
+
+
+def _not_reserved(name: str) -> str:
+    if name.lower() in RESERVED:
+        raise ValueError("cannot be set, as the service sets it itself")
+    return name
+
 
 Format = Literal["json", "slack"]
 Url = Annotated[
@@ -24,7 +39,7 @@ Url = Annotated[
     Field(max_length=2_048, pattern=r"^https?://[^\s\x00-\x20\x7f/?#][^\s\x00-\x20\x7f]*$"),
     AfterValidator(checked),
 ]
-HeaderName = Annotated[str, Field(pattern=HEADER_NAME)]
+HeaderName = Annotated[str, Field(pattern=HEADER_NAME), AfterValidator(_not_reserved)]
 HeaderValue = Annotated[str, Field(max_length=8_192, pattern=HEADER_VALUE)]
 Headers = Annotated[dict[HeaderName, HeaderValue], Field(max_length=50)]
 EventNames = Annotated[tuple[Label, ...], Field(min_length=1, max_length=100)]

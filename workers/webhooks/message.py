@@ -11,21 +11,13 @@ import orjson
 from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DataKey
 from domain.execution.state import Execution
-from domain.execution.webhook import Webhook
+from domain.execution.webhook import RESERVED, Webhook
 from domain.json_forms import format_time
 from domain.model import Versioned
 from projections.representations.cloudevents import envelope
 from projections.representations.execution import document
 from workers.webhooks.signing import signatures
 
-OWN = frozenset(
-    {
-        *("content-type", "content-length", "transfer-encoding", "host", "connection"),
-        *("webhook-id", "webhook-timestamp", "webhook-signature"),
-        *("x-webhook-signature", "x-webhook-signature-previous"),
-    }
-)
-"""Headers that a webhook cannot set: they are the caller's own."""
 ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 """What has a meaning in Slack's text."""
 
@@ -58,7 +50,7 @@ def message_headers(
     """The headers of a call: those of the webhook, and the signatures."""
     own: Mapping[str, Any] = hook.headers or {}
     return {
-        **{name: value for name, value in own.items() if name.lower() not in OWN},
+        **{name: value for name, value in own.items() if name.lower() not in RESERVED},
         "content-type": "application/json",
         **signatures(secrets, id_, at, body),
     }
