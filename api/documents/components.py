@@ -29,6 +29,10 @@ LINKED_DATA: dict[str, dict[str, Any]] = {
 }
 
 
+WITHOUT_ID = frozenset({"createWebhook"})
+"""Creations whose ids the server alone makes."""
+
+
 class Generator(GenerateJsonSchema):
     """Without titles that repeat the name of a field, and with numbers as numbers."""
 
@@ -66,8 +70,11 @@ def _as_sent(row: Operation, schema: dict[str, Any]) -> None:
         if name in schema.get("required", ()):
             schema["required"].remove(name)
     if issubclass(row.body, Creation):
-        kind = {"$type": {"enum": [TYPES.get(row.body.wire_name, "ServiceExecution"), None]}}
-        schema["properties"] = {**LINKED_DATA, **kind, **schema["properties"]}
+        name = row.body.wire_name
+        linked = {**LINKED_DATA, "$type": {"enum": [TYPES[name], None]}}
+        if name in WITHOUT_ID:
+            del linked["$id"]
+        schema["properties"] = {**linked, **schema["properties"]}
     if getattr(row.body, "wire_name", None) in STEP_COMMANDS:
         schema["properties"]["id"] = {
             "type": "string",

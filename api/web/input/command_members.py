@@ -18,6 +18,8 @@ TYPES = {
     "createWorkflow": "BusinessWorkflow",
     "createOrder": "ServiceOrder",
     "createUser": "User",
+    "createWebhook": "Webhook",
+    "placeHold": "LegalHold",
 }
 """The `$type` of what each creation creates."""
 MAY_HIDE_NULL = frozenset({type(None), dict, list})

@@ -109,6 +109,22 @@ def test_bounds_stand_where_readers_of_json_schema_find_them() -> None:
     assert schemas["CreateExecution"]["properties"]["timeout"]["default"] == 3_600_000
 
 
+@pytest.mark.parametrize(
+    ("model", "type_"),
+    [
+        ("CreateExecution", "ServiceExecution"),
+        ("ForkExecution", "ServiceExecution"),
+        ("CreateUser", "User"),
+        ("CreateWebhook", "Webhook"),
+        ("PlaceHold", "LegalHold"),
+    ],
+)
+def test_type_of_what_is_created_is_that_of_its_kind(model: str, type_: str) -> None:
+    properties = DOCUMENT["components"]["schemas"][model]["properties"]
+    assert properties["$type"] == {"enum": [type_, None]}
+    assert ("$id" in properties) is (model != "CreateWebhook")
+
+
 def test_path_parameter_is_not_required_in_the_body() -> None:
     schema = DOCUMENT["components"]["schemas"]["CompleteStep"]
     assert "step" not in schema["properties"]

@@ -190,6 +190,13 @@ def test_type_of_another_resource_is_refused(api: httpx.Client, catalog: Catalog
     for path, body in (("/users", user), ("/executions", order)):
         problem = refused(api.post(path, json=body | {"$type": "Service"}), 422, "invalid")
         assert [error["path"] for error in problem["errors"]] == ["$type"]
+    hook = {"url": "http://127.0.0.1:9/", "$type": "ServiceExecution"}
+    refused(api.post("/webhooks", json=hook), 422, "invalid")
+    ok(api.post("/webhooks", json=hook | {"$type": "Webhook"}))
+    hold = {"service": catalog.service, "reason": "claim", "$type": "Hold"}
+    refused(api.post("/holds", json=hold), 422, "invalid")
+    held = ok(api.post("/holds", json=hold | {"$type": "LegalHold"}))
+    ok(api.request("DELETE", f"/holds/{held['$id']}", json={"reason": "over"}))
     ok(api.post("/users", json=user | {"$type": "User", "$context": "https://schema.org"}))
     made = [{"command": "create", "$type": "Order", **order}]
     assert many(api, made)[0]["status"] == 422
