@@ -13,6 +13,9 @@ from domain.eventlog.codec import exact
 from domain.eventlog.encryption import DataKey, WrongKey
 from domain.sealing import SEALED_JSON, SECRET_JSON, Ciphertext
 
+WHOLE_URL = re.compile(rb',"fullUrl":{"\$secret":"[^"]*"}')
+"""The whole URL of a webhook, which no reader sees: beside it stands `url`, as far as it may be seen."""
+
 
 def plain_json(value: Any) -> bytes:
     """JSON of what was opened before; content whose key was destroyed reads as null.
@@ -46,10 +49,10 @@ def _as_null(value: object) -> Any:
 def open_json(sealed: bytes, key: DataKey | None) -> bytes:
     """Stored JSON with its tokens replaced by their content; `null` where the key was destroyed.
 
-    Secrets stay secrets: they read as `"***"`.
+    Secrets stay secrets: they read as `"***"`, and the whole URLs of webhooks are left out.
     """
     if b'"$secret"' in sealed:
-        sealed = SECRET_JSON.sub(b'"***"', sealed)
+        sealed = SECRET_JSON.sub(b'"***"', WHOLE_URL.sub(b"", sealed))
     if b'"$sealed"' not in sealed:
         return sealed
     return SEALED_JSON.sub(
