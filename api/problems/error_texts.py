@@ -50,10 +50,16 @@ def sentences(errors: Iterable[ErrorDetails]) -> list[tuple[str, str]]:
     found = list(errors)
     places = [error["loc"] for error in found]
     return [
-        (".".join(map(str, error["loc"])), sentence(error))
+        (".".join(map(str, _place(error))), sentence(error))
         for error in found
         if not (error["type"] == "too_short" and _has_inner(error["loc"], places))
     ]
+
+
+def _place(error: ErrorDetails) -> tuple[int | str, ...]:
+    """Where an error is; that of a key stands at the key."""
+    loc = error["loc"]
+    return loc[:-1] if loc[-1:] == ("[key]",) and loc[-2:-1] == (error["input"],) else loc
 
 
 def _has_inner(loc: tuple[int | str, ...], places: list[tuple[int | str, ...]]) -> bool:
@@ -108,7 +114,9 @@ def _one_of(ctx: Mapping[str, Any], value: Any) -> str:
 
 
 def _but_is(value: Any) -> str:
-    return f", but is {_shown(value)}"
+    """What it is instead, where that can be shown: that text is `text` says nothing."""
+    shown = _shown(value)
+    return "" if isinstance(value, str) and shown == kind_of(value) else f", but is {shown}"
 
 
 def _shown(value: Any) -> str:

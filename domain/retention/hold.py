@@ -122,7 +122,9 @@ class PlaceHold(Creation[Hold]):
     def create(self, context: Context) -> Iterator[Event]:
         named = list(self._named())
         if len({field for field, _, _ in named}) != 1:
-            raise Invalid.field("", "must name `executions`, `order`, `service` or `customer`")
+            raise Invalid.field(
+                "", "must name one alone of `executions`, `order`, `service` and `customer`"
+            )
         for field, kind, identity in named:
             context.require(field, kind, identity)
         if self.executions:

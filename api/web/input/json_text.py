@@ -38,7 +38,11 @@ def parse(text: bytes) -> Parsed:
     """
     # orjson is faster, but makes fractions of long whole numbers, unseen.
     long = LONG_NUMBER.search(text)
-    value = from_json(text, allow_inf_nan=False) if long else orjson.loads(text)
+    try:
+        value = from_json(text, allow_inf_nan=False) if long else orjson.loads(text)
+    except ValueError:
+        _require_utf8(text)
+        raise
     if type(value) is dict and text.count(b"{") == 1 and b"[" not in text:
         keys, levels = len(value), 1  # most commands are flat
     else:
@@ -48,6 +52,13 @@ def parse(text: bytes) -> Parsed:
     if text.count(b":") != keys and _colons(text) != keys:
         _find_duplicate(text)
     return Parsed(value, levels)
+
+
+def _require_utf8(text: bytes) -> None:
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not UTF-8 from byte {error.start + 1} on") from None
 
 
 def require_depth(levels: int, path: str = "") -> None:

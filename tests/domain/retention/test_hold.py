@@ -40,6 +40,13 @@ def test_hold_is_of_one_thing(scope: dict[str, Any]) -> None:
     hold().when(PlaceHold(reason="Audit", **scope)).refused(Invalid)
 
 
+def test_refusal_of_a_hold_of_two_things_says_one_alone() -> None:
+    command = PlaceHold(reason="Audit", service="s-1", executions=("e-1",))
+    outcome = hold().when(command)
+    outcome.refused(Invalid)
+    assert "one alone" in str(outcome.error)
+
+
 @pytest.mark.parametrize("scope", [{"service": "s-2"}, {"executions": ("e-1", "e-3")}])
 def test_hold_is_of_what_exists(scope: dict[str, Any]) -> None:
     hold().when(PlaceHold(reason="Audit", **scope)).refused(UnknownReference)
