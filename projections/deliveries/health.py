@@ -44,14 +44,17 @@ class Health(NamedTuple):
 
     @property
     def state(self) -> str:
-        """`disabled`, `failing` since a call failed, `waiting` while events wait, `delivered`."""
+        """`disabled`, `failing` since a call failed, `waiting` while events wait, `delivered` if the last
+        call was taken, else `idle`.
+        """
         if self.disabled:
             return "disabled"
         if self.failing_since is not None:
             return "failing"
         if self.waiting or self.behind:
             return "waiting"
-        return "delivered" if self.last_at is not None else "idle"
+        taken = self.last_at is not None and self.error is None
+        return "delivered" if taken else "idle"
 
     def document(self) -> dict[str, Any]:
         """As clients see it; what is not known is left out."""

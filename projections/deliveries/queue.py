@@ -66,8 +66,9 @@ LOAD = f"""SELECT wanted.webhook, wanted.stream, w.execution, w.stream, w.versio
     WHERE s.disabled_at IS NULL OR s.disabled_at < w.position
     ORDER BY wanted.webhook, wanted.stream, d.position"""
 LANES = ("text", "text")
-GONE = f"""UPDATE webhook_deliveries AS d SET state = 'failed', at = coalesce(d.at, now()), error = 'not called: the
-        webhook was disabled or removed' FROM unnest({placeholders(LANES)}) AS l (webhook, stream)
+GONE = f"""UPDATE webhook_deliveries AS d SET state = 'failed', at = coalesce(d.at, now()),
+        error = 'not called: the webhook was disabled or removed'
+    FROM unnest({placeholders(LANES)}) AS l (webhook, stream)
     WHERE d.webhook = l.webhook AND d.stream = l.stream AND d.state = 'waiting' AND NOT EXISTS (
         SELECT FROM webhooks AS w LEFT JOIN webhook_states AS s USING (webhook)
         WHERE w.webhook = l.webhook AND (s.disabled_at IS NULL OR s.disabled_at < w.position))"""

@@ -20,6 +20,7 @@ from domain.catalog.webhook_commands import (
 from domain.execution.commands import CompleteExecution, UpdateProgress
 from domain.model import Command
 from domain.writer.message import Message
+from projections.deliveries.health import health_of
 from projections.deliveries.projection import Deliveries
 from projections.deliveries.requests import (
     find,
@@ -243,6 +244,25 @@ async def test_disabled_webhook_gets_nothing_until_it_is_enabled(world: World) -
     await world.begin("f")
     await world.call(worker)
     assert came(world) == ["f started"]
+
+
+async def test_webhook_that_is_enabled_after_a_failure_is_idle_until_it_is_called(
+    world: World,
+) -> None:
+    worker = world.worker()
+    await hooked(world, events=["started"])
+    world.client.answer = lambda _: Response(410, b"", None)
+    await world.begin("e")
+    await world.call(worker)
+    await world.call(worker, MINUTE)
+    await command(world, "webhook/w", EnableWebhook())
+    world.client.answer = lambda _: OK
+    await world.call(worker)
+    health = (await health_of(world.connection, ["w"]))["w"]
+    assert (health.state, health.given_up, health.status) == ("idle", 1, 410)
+    await world.begin("f")
+    await world.call(worker)
+    assert (await health_of(world.connection, ["w"]))["w"].state == "delivered"
 
 
 async def test_removed_webhook_gets_nothing(world: World) -> None:
