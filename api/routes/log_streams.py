@@ -87,16 +87,18 @@ class LogLineStreams:
         try:
             at = parse_time(wanted)
         except ValueError as error:
-            raise BadCursor(f"`from` must be start, now, a cursor or a time: {error}.") from None
+            message = f"must be `start`, `now`, a cursor or a time; as a time it {error}"
+            raise BadCursor("from", message) from None
         return await stream.since(execution, at)
 
     async def _cursor(self, name: str, text: str) -> LogCursor:
         try:
             cursor = LogCursor.read(text)
         except ValueError as error:
-            raise BadCursor(f"{name} {text[:50]!r} is no cursor of log lines: {error}.") from None
+            message = f"{text[:50]!r} is no cursor of log lines: {error}"
+            raise BadCursor(name, message) from None
         if not await self._lines.exists(cursor):
-            raise BadCursor(f"{name} {text[:50]!r} lies in the future.")
+            raise BadCursor(name, f"{text[:50]!r} lies in the future")
         return cursor
 
     async def _over(

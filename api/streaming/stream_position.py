@@ -18,9 +18,13 @@ class Start(NamedTuple):
 
 
 class BadCursor(DomainError):
-    """The stream cannot begin there."""
+    """The stream cannot begin there: what is wrong, and with which member."""
 
     code = "malformed"
+
+    def __init__(self, name: str, message: str) -> None:
+        self.message = message
+        super().__init__(f"`{name}` {message}.")
 
 
 class OtherLog(DomainError):
@@ -59,7 +63,7 @@ async def start_at(
 
 def _position(name: str, text: str, head: int) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= head):
-        raise BadCursor(f"{name} must be a position of the log, from 0 to {head}.")
+        raise BadCursor(name, f"must be a position of the log, from 0 to {head}")
     return int(text)
 
 
@@ -67,4 +71,5 @@ def _time(text: str) -> datetime:
     try:
         return parse_time(text)
     except ValueError as error:
-        raise BadCursor(f"`from` must be start, now, a position or a time: {error}.") from None
+        message = f"must be `start`, `now`, a position or a time; as a time it {error}"
+        raise BadCursor("from", message) from None

@@ -47,6 +47,13 @@ class Hook(Aggregate):
         """Those of the execution that it belongs to."""
         return self.customer, self.provider
 
+    @property
+    def stays_disabled(self) -> bool:
+        """Whether it is known to be disabled. One of an execution is called again when that sets it anew,
+        which its own stream does not say.
+        """
+        return self.disabled is not None and self.execution is None
+
 
 class HookEvent(Event):
     """Something that happened to a webhook. Where it begins a stream, it says whose webhook that is."""

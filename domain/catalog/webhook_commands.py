@@ -44,9 +44,13 @@ NEW = "new"
 MISSING = "There is no such webhook."
 
 
-def _position_text(value: object) -> object:
-    """A position as the text that it also is in a query."""
-    return str(value) if type(value) is int else value
+def beginning(value: object) -> str | None:
+    """Where to begin, as text: a position may come as a number, too. Raises ValueError for all else."""
+    if value is None or isinstance(value, str):
+        return value
+    if type(value) is int:
+        return str(value)
+    raise ValueError("must be text, or a whole number")
 
 
 class CreateWebhook(Creation[Hook]):
@@ -66,7 +70,7 @@ class CreateWebhook(Creation[Hook]):
     filter: JsonObject | None = None
     begins: Annotated[
         str | None,
-        BeforeValidator(_position_text),
+        BeforeValidator(beginning),
         Field(alias="from", max_length=40),
         WithJsonSchema(BEGINS),
     ] = None
@@ -181,7 +185,7 @@ class DisableWebhook(HookCommand):
     wire_name: ClassVar[str] = "disableWebhook"
 
     def decide(self, hook: Hook, context: Context) -> Iterator[Event]:
-        if not hook.disabled:
+        if not hook.stays_disabled:
             yield WebhookDisabled(reason="asked")
 
 
@@ -193,7 +197,7 @@ class EndWebhook(HookCommand):
     reason: Reason
 
     def decide(self, hook: Hook, context: Context) -> Iterator[Event]:
-        if not hook.disabled:
+        if not hook.stays_disabled:
             yield WebhookDisabled(reason=self.reason)
 
 
@@ -228,7 +232,7 @@ class ReportFailing(HookCommand):
     status: int | None = None
 
     def decide(self, hook: Hook, context: Context) -> Iterator[Event]:
-        if hook.failing_since is None and not hook.disabled:
+        if hook.failing_since is None and not hook.stays_disabled:
             answered: dict[str, Any] = {} if self.status is None else {"status": self.status}
             yield WebhookFailing(since=self.since, **answered)
 

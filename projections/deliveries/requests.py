@@ -14,7 +14,8 @@ from psycopg import AsyncConnection
 from domain.json_forms import format_time
 from projections.deliveries.queue import LOCK, Owed, enter
 
-FIND = "SELECT execution, endpoint, events FROM webhooks WHERE webhook = %b"
+FIND = """SELECT w.execution, w.endpoint, w.events, coalesce(s.disabled_at > w.position, false)
+    FROM webhooks AS w LEFT JOIN webhook_states AS s USING (webhook) WHERE w.webhook = %b"""
 OF_LOG = """SELECT webhook FROM webhooks WHERE execution IS NULL AND webhook > %b
     ORDER BY webhook LIMIT %b"""
 STATES = ("waiting", "delivered", "failed")
@@ -42,13 +43,14 @@ KEEP_LANES = """INSERT INTO webhook_lanes (webhook, stream, endpoint, next_at)
 
 
 class KnownHook(NamedTuple):
-    """A webhook as the read model knows it: the `execution` that it belongs to, or None, where it leads, and
-    the events that it asks for.
+    """A webhook as the read model knows it: the `execution` that it belongs to, or None, where it leads,
+    the events that it asks for, and whether it is disabled.
     """
 
     execution: str | None
     endpoint: str
     events: list[str]
+    disabled: bool
 
 
 class Delivery(NamedTuple):

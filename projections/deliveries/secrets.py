@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from datetime import datetime
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -24,6 +25,16 @@ def signing_secret(key: DataKey, webhook: str, generation: int = 0) -> bytes:
         raise key.error()
     purpose = f"webhook {webhook} {generation}" if generation else f"webhook {webhook}"
     return HKDF(SHA256(), SECRET_BYTES, salt=None, info=purpose.encode()).derive(key.material)
+
+
+def signing_generations(
+    generation: int, overlap_until: datetime | None, at: datetime
+) -> tuple[int, ...]:
+    """The secrets that sign at a time, as how often each was rotated: the present one, and the one before
+    while the two overlap.
+    """
+    both = generation > 0 and overlap_until is not None and at < overlap_until
+    return (generation, generation - 1) if both else (generation,)
 
 
 def shown_secret(secret: bytes) -> str:

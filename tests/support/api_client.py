@@ -55,6 +55,14 @@ def ok(response: httpx.Response) -> JSON:
     return answer
 
 
+def recorded_event(api: httpx.Client, position: int) -> str:
+    """The frame of the event at a position, as a stream of events sends it."""
+    wanted = {"from": str(position - 1)}
+    accept = {"Accept": "text/event-stream"}
+    with api.stream("GET", "/events", params=wanted, headers=accept) as stream:
+        return next(line for line in stream.iter_lines() if f'"position":{position},' in line)
+
+
 def refused(response: httpx.Response, status: int, code: str) -> JSON:
     """The problem document of a refusal, of the right shape."""
     assert response.status_code == status, f"{response.status_code} {response.text[:2000]}"

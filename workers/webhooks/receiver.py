@@ -18,7 +18,7 @@ from domain.lru import LruCache
 from domain.sealing import Ciphertext
 from projections.deliveries.hooks import id_of
 from projections.deliveries.queue import Waiting
-from projections.deliveries.secrets import signing_secret
+from projections.deliveries.secrets import signing_generations, signing_secret
 from workers.webhooks.http_client import CallFailed, Response
 from workers.webhooks.message import json_body, message_headers, slack_body
 
@@ -97,13 +97,8 @@ class Receiver:
         return hook.target, message_headers(hook, secrets, message, at, body), body
 
     def _signing(self, waiting: Waiting, key: DataKey, at: datetime) -> list[bytes]:
-        """The secret, and the one before it while the two overlap."""
-        generation, until = waiting.generation, waiting.overlap_until
-        both = generation > 0 and until is not None and at < until
-        return [
-            self._secret(waiting, key, number)
-            for number in (generation, generation - 1)[: 1 + both]
-        ]
+        generations = signing_generations(waiting.generation, waiting.overlap_until, at)
+        return [self._secret(waiting, key, generation) for generation in generations]
 
     def _secret(self, waiting: Waiting, key: DataKey, generation: int) -> bytes:
         name = waiting.set_by, waiting.lane.webhook, generation

@@ -24,6 +24,8 @@ from domain.model import Value
 from projections.deliveries.requests import STATES
 
 PATH = "/webhooks/{webhook}"
+REFUSALS = ("not-found", "illegal-transition")
+"""Of what has a webhook called: there is none, or it is disabled."""
 STATE = Parameter("state", "Only those in this state", {"enum": list(STATES)})
 
 
@@ -76,7 +78,7 @@ def _sent_again(actions: WebhookActions) -> tuple[Operation, ...]:
             body=body,
             answer=answer,
             status=202,
-            problems=("not-found",),
+            problems=REFUSALS,
         )
         for name, path, what, handler, body, answer in rows
     )
@@ -92,7 +94,7 @@ def _reads(actions: WebhookActions) -> tuple[Operation, ...]:
             "Call it now with an event of the type `webhook.test`",
             actions.test,
             answer=TESTED,
-            problems=("not-found",),
+            problems=REFUSALS,
             long=True,
         ),
         Operation(

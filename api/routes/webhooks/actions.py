@@ -13,7 +13,6 @@ from api.routes.catalog import answered
 from api.routes.commands import NewId
 from api.routes.webhooks.lookup import FoundWebhook, Webhooks
 from api.routes.webhooks.schemas import RedeliverFailed, RewindWebhook
-from api.streaming.stream_position import start_at
 from api.web import responses
 from api.web.input.command_body import parsed
 from api.web.request import Request
@@ -29,7 +28,6 @@ from domain.json_forms import format_time
 from domain.writer.command_bus import Answer, Bus
 from projections.deliveries import requests
 from projections.deliveries.hooks import id_of
-from projections.deliveries.secrets import signing_secret
 from workers.webhooks.dispatcher import owed_to
 from workers.webhooks.message import message_headers
 from workers.webhooks.receiver import Client, call
@@ -77,17 +75,22 @@ class WebhookActions:
         answer = await self._bus.send(message)
         return known, answer._replace(created=False)  # its stream may begin, the webhook was there
 
+    async def _enabled(self, request: Request) -> FoundWebhook:
+        """The webhook that is to be called now. Raises IllegalTransition where it is disabled."""
+        known = await self._webhooks.find(request)
+        await self._webhooks.require_enabled(request, known)
+        return known
+
     async def test(self, request: Request) -> ASGIApp:
         """Call it now with an event that is not in the log, signed like all others."""
-        known = await self._webhooks.find(request)
+        known = await self._enabled(request)
         hook = await self._webhooks.settings(known)
         identity, message, now = id_of(known.webhook), self._new_id("test"), self._clock()
         event = _test_event(identity, message, format_time(now))
         shown = event if hook.format == "json" else {"text": f"A test of webhook {identity}"}
         body = orjson.dumps(shown)
-        generation = 0 if known.hook is None else known.hook.state.generation
-        secret = signing_secret(await self._webhooks.key(known), identity, generation)
-        headers = message_headers(hook, [secret], f"msg_{message}", now, body)
+        secrets = await self._webhooks.secrets(known, now)
+        headers = message_headers(hook, secrets, f"msg_{message}", now, body)
         outcome = await call(self._client, hook.target, headers, body)
         tested = {
             "delivered": outcome.error is None,
@@ -112,7 +115,7 @@ class WebhookActions:
 
     async def redeliver(self, request: Request) -> ASGIApp:
         """Send one event again, whatever came of it."""
-        known = await self._webhooks.find(request)
+        known = await self._enabled(request)
         text = request.path["position"]
         position = int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0
         async with self._store.reader() as connection:
@@ -124,7 +127,7 @@ class WebhookActions:
     async def redeliver_failed(self, request: Request) -> ASGIApp:
         """Send again what was given up since a time."""
         since = parsed(RedeliverFailed, request.body).since
-        known = await self._webhooks.find(request)
+        known = await self._enabled(request)
         async with self._store.reader() as connection:
             number = await requests.redeliver_failed(
                 connection, known.webhook, since, self._clock()
@@ -133,13 +136,11 @@ class WebhookActions:
 
     async def rewind(self, request: Request) -> ASGIApp:
         """Send everything again that follows on a position."""
-        begins = str(parsed(RewindWebhook, request.body).begins)
+        begins = parsed(RewindWebhook, request.body).begins
         if begins == "now":
-            raise Invalid.field("from", "must be start, a position or a time, but is `now`")
-        known = await self._webhooks.find(request)
-        head, _ = await self._store.head()
-        position = (await start_at(None, begins, head, self._store.position_before)).cursor
-        await self._webhooks.wait(request, known.hook.position if known.hook else 0)
+            raise Invalid.field("from", "must be `start`, a position or a time, but is `now`")
+        known = await self._enabled(request)
+        position = await self._webhooks.position(begins)
         await self._rewound(known, position)
         return responses.json({"from": position}, status=202)
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NamedTuple
 
+from api.streaming.stream_position import BadCursor, start_at
 from api.web.reads.consistency import Consistency
 from api.web.request import Request
 from domain.catalog.webhook import Hook
-from domain.errors import Damaged, NotFound
+from domain.catalog.webhook_commands import EnableWebhook
+from domain.errors import Damaged, IllegalTransition, Invalid, NotFound
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.store import Store
 from domain.execution.webhook import Webhook
 from domain.model import Versioned
 from projections.deliveries import requests
 from projections.deliveries.hooks import id_of, key_of
-from projections.deliveries.secrets import shown_secret, signing_secret
+from projections.deliveries.secrets import shown_secret, signing_generations, signing_secret
 
 MISSING = "There is no such webhook."
+DISABLED = "This webhook is disabled, and would not be called: enable it first."
 
 
 class FoundWebhook(NamedTuple):
@@ -62,9 +66,45 @@ class Webhooks:
             raise NotFound(MISSING)
         return FoundWebhook(webhook, found.execution, None)
 
+    async def position(self, begins: str) -> int:
+        """The position after which events are sent, where a client asks for them `from` there.
+
+        Raises:
+            Invalid: there is none such.
+        """
+        head, _ = await self._store.head()
+        try:
+            return (await start_at(None, begins, head, self._store.position_before)).cursor
+        except BadCursor as error:
+            raise Invalid.field("from", error.message) from None
+
     async def wait(self, request: Request, position: int) -> None:
         """Wait until the read model of webhooks has reached a position."""
         await self._consistency.wait_for_projection(request, "deliveries", position)
+
+    async def require_enabled(self, request: Request, known: FoundWebhook) -> None:
+        """Let pass what has a webhook called, once the read model knows how it is now.
+
+        Raises:
+            IllegalTransition: it is disabled.
+        """
+        if known.hook is None:
+            return
+        await self.wait(request, known.hook.position)
+        if await self.is_disabled(request, known):
+            allowed = [EnableWebhook.wire_name]
+            raise IllegalTransition(DISABLED, status="disabled", allowedCommands=allowed)
+
+    async def is_disabled(self, request: Request, known: FoundWebhook) -> bool:
+        """Whether it is not called. One of an execution is called again when that has set it anew."""
+        if known.hook is None or not known.hook.state.disabled:
+            return False
+        if known.execution is None:
+            return True
+        head, _ = await self._store.head()
+        await self.wait(request, head)
+        found = await self._find_row(known.webhook)
+        return found is None or found.disabled
 
     async def _find_row(self, webhook: str) -> requests.KnownHook | None:
         async with self._store.reader() as connection:
@@ -89,9 +129,20 @@ class Webhooks:
 
     async def secret(self, known: FoundWebhook, generation: int) -> str:
         """The secret of a webhook that was rotated so often, as receivers write it down."""
-        return shown_secret(signing_secret(await self.key(known), id_of(known.webhook), generation))
+        return shown_secret(
+            signing_secret(await self._key(known), id_of(known.webhook), generation)
+        )
 
-    async def key(self, known: FoundWebhook) -> DataKey:
+    async def secrets(self, known: FoundWebhook, at: datetime) -> list[bytes]:
+        """The secrets that sign the calls of a webhook at a time."""
+        key, identity = await self._key(known), id_of(known.webhook)
+        if known.hook is None:
+            return [signing_secret(key, identity)]
+        hook = known.hook.state
+        generations = signing_generations(hook.generation, hook.overlap_until, at)
+        return [signing_secret(key, identity, generation) for generation in generations]
+
+    async def _key(self, known: FoundWebhook) -> DataKey:
         """The key that the secret of a webhook follows from. Raises Damaged where it is gone."""
         stream = known.keyed_by
         if (key := (await self._store.keys([stream]))[stream]) is None:

@@ -10,16 +10,17 @@ from api.routes.catalog import answered
 from api.routes.commands import NewId
 from api.routes.webhooks.lookup import FoundWebhook, Webhooks
 from api.routes.webhooks.schemas import WEBHOOK
-from api.streaming.stream_position import start_at
+from api.routes.webhooks.settings import changed_settings, is_document
 from api.web import responses
 from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
-from api.web.input.command_body import parsed
+from api.web.input.command_body import built, fields, parsed
+from api.web.input.command_members import prepare
 from api.web.operation import Operation
 from api.web.parameters import CURSOR, LIMIT
 from api.web.request import Request
 from domain import registry
 from domain.catalog.webhook_commands import CreateWebhook, RemoveWebhook, UpdateWebhook
-from domain.errors import Invalid
+from domain.errors import Invalid, NotFound
 from domain.eventlog.store import Store
 from domain.execution.webhook_events import unknown
 from domain.writer.command_bus import Bus
@@ -51,7 +52,9 @@ class LogWebhookHandlers:
         command = parsed(CreateWebhook, request.body)
         _check(command)
         await self._vetting.require([("url", command.url)])
-        command = await self._with_position(command)
+        if command.begins is not None:
+            position = await self._webhooks.position(command.begins)
+            command = command.model_copy(update={"begins": str(position)})
         message = request.message(f"webhook/{self._new_id('wh')}", command)
         if is_dry_run(request):
             return await dry_run_answer(self._bus, message)
@@ -61,17 +64,15 @@ class LogWebhookHandlers:
         secret = await self._webhooks.secret(known, answer.versioned.state.generation)
         return answered(answer, f"webhooks/{identity}", {"secret": secret})
 
-    async def _with_position(self, command: CreateWebhook) -> CreateWebhook:
-        """With the position that `from` means."""
-        if command.begins is None:
-            return command
-        head, _ = await self._store.head()
-        start = await start_at(None, command.begins, head, self._store.position_before)
-        return command.model_copy(update={"begins": str(start.cursor)})
-
     async def update(self, request: Request) -> ASGIApp:
-        """Change settings of one."""
-        command = parsed(UpdateWebhook, request.body)
+        """Change settings of one; a document that was read before may be sent back whole."""
+        given = fields(request.body)
+        if is_document(given):
+            if (hook := (await self._webhooks.find(request)).hook) is None:
+                raise NotFound
+            given = changed_settings(given, hook)
+        prepare(UpdateWebhook, given)
+        command = built(UpdateWebhook, given)
         _check(command)
         if command.url is not None:
             await self._vetting.require([("url", command.url)])
@@ -100,7 +101,11 @@ class LogWebhookHandlers:
             first = {"$type": "Webhook", "$id": known.webhook, "execution": known.execution}
             return responses.json({**first, "status": "active", **place, **shown})
         headers = {"etag": f'"{known.hook.version}"', "log-position": str(known.hook.position)}
-        return responses.json({**hook_document(known.hook), **shown}, headers)
+        document = hook_document(known.hook)
+        if known.hook.state.disabled and not await self._webhooks.is_disabled(request, known):
+            document = {**document, "status": "active"}
+            del document["disabledBecause"]
+        return responses.json({**document, **shown}, headers)
 
     async def list(self, request: Request) -> ASGIApp:
         """A page of them, by id, each with its health."""
@@ -190,7 +195,7 @@ def _single(handlers: LogWebhookHandlers) -> tuple[Operation, ...]:
             body=UpdateWebhook,
             answer=WEBHOOK,
             parameters=(DRY_RUN,),
-            problems=("not-found", "illegal-transition"),
+            problems=("not-found", "illegal-transition", "read-only"),
             sends=(*responses.DONE, "Location"),
         ),
         Operation(

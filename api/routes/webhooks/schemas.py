@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from domain.catalog.webhook_commands import beginning
 from domain.json_forms import Time
 from domain.model import Value
 from projections.deliveries import requests
@@ -116,6 +117,12 @@ REWOUND: dict[str, Any] = {
 }
 
 
+BEGINS: dict[str, Any] = {
+    "description": "`start`, a position or a time",
+    "anyOf": [{"type": "string", "maxLength": 40}, COUNT],
+}
+
+
 class RedeliverFailed(Value):
     """Send again what was given up since a time."""
 
@@ -126,6 +133,5 @@ class RewindWebhook(Value):
     """Send again what follows on a position, a time, or the `start`."""
 
     begins: Annotated[
-        str | int,
-        Field(alias="from", description="start, a position or a time", union_mode="smart"),
+        str, BeforeValidator(beginning), Field(alias="from", max_length=40), WithJsonSchema(BEGINS)
     ]

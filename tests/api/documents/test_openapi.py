@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -123,6 +125,18 @@ def test_type_of_what_is_created_is_that_of_its_kind(model: str, type_: str) -> 
     properties = DOCUMENT["components"]["schemas"][model]["properties"]
     assert properties["$type"] == {"enum": [type_, None]}
     assert ("$id" in properties) is (model != "CreateWebhook")
+
+
+def test_guide_names_the_commands_that_take_no_dry_run() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
+    [named] = re.findall(r"The others take no `dryRun`(.*?)\n- ", guide, re.DOTALL)
+    known = set(re.findall(r"`(?:[^`]*/)?(\w+)`", named)) | {"find", "confirm"}
+    without = {
+        row.path.rpartition("/")[2] if row.method != "DELETE" else "DELETE"
+        for row in OPERATIONS
+        if row.method != "GET" and not any(each.name == "dryRun" for each in row.parameters)
+    }
+    assert without == known - {"preview"}
 
 
 def test_path_parameter_is_not_required_in_the_body() -> None:

@@ -167,6 +167,24 @@ async def test_receiver_that_is_gone_is_called_no_more_until_its_webhook_is_chan
     assert (await world.health()).state == "delivered"
 
 
+async def test_webhook_that_was_changed_after_it_was_gone_is_disabled_again_when_it_is_gone_again(
+    world: World,
+) -> None:
+    worker = world.worker()
+    world.client.answer = lambda _: GONE
+    await world.begin_hooked("e", hook())
+    await world.call(worker)
+    for path in ("b", "c"):
+        plan = {"id": "wh-1", "url": f"https://a.example/{path}", "events": ("*",)}
+        await world.send("e", UpdateExecution.model_validate({"webhooks": (plan,)}))
+        await world.call(worker, MINUTE)
+        await world.call(worker, MINUTE)
+        assert (await world.health()).state == "disabled"
+    rows = await world.connection.execute("SELECT DISTINCT error FROM webhook_deliveries")
+    errors = {row[0] for row in await rows.fetchall()}
+    assert errors == {"answered 410", "not called: the webhook was disabled or removed"}
+
+
 async def test_webhook_that_was_removed_gets_nothing_more(world: World) -> None:
     worker = world.worker()
     world.client.answer = lambda _: BROKEN

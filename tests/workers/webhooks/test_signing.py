@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hmac
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
 
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -12,6 +16,7 @@ from domain.eventlog.encryption import Vault
 from projections.deliveries.secrets import shown_secret, signing_secret
 from workers.webhooks.signing import signatures
 
+GUIDE = Path(__file__).parents[3] / "docs" / "api.md"
 KEY, WRAPPED = Vault(b"k" * 32).make("execution/e")
 SECRET = signing_secret(KEY, "wh-1")
 BODY = b'{"id":"1","data":{"text":"\xc3\xbc"}}'
@@ -48,6 +53,23 @@ def test_published_library_verifies_both_secrets_while_they_overlap() -> None:
     assert headers["x-webhook-signature-previous"] == previous
     with pytest.raises(WebhookVerificationError):
         Webhook(shown_secret(signing_secret(KEY, "wh-1", 2))).verify(BODY, headers)
+
+
+def test_program_of_the_guide_verifies_calls_and_refuses_others() -> None:
+    section = GUIDE.read_text().partition("\n## Webhooks\n")[2].partition("\n## ")[0]
+    [program] = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(dedent(program), found)  # noqa: S102 - it is ours
+    is_verified = found["is_verified"]
+    now, new = datetime.now(UTC), signing_secret(KEY, "wh-1", 1)
+    headers = signatures([new, SECRET], "msg_7_wh-1", now, BODY)
+    for secret in (new, SECRET):
+        assert is_verified(shown_secret(secret), headers, BODY)
+    assert not is_verified(shown_secret(signing_secret(KEY, "wh-2")), headers, BODY)
+    assert not is_verified(shown_secret(SECRET), headers, BODY + b" ")
+    assert not is_verified(shown_secret(SECRET), headers | {"webhook-id": "msg_8_wh-1"}, BODY)
+    old = signatures([SECRET], "msg_7_wh-1", now - timedelta(minutes=6), BODY)
+    assert not is_verified(shown_secret(SECRET), old, BODY)
 
 
 def test_own_header_is_the_hmac_of_the_body_in_hexadecimal() -> None:

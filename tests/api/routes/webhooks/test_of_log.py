@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.api_client import Executions, ok, refused
+from tests.support.api_client import Executions, ok, recorded_event, refused
 
 URL = "http://127.0.0.1:9/hook?key=s3cret"
 HOOK: dict[str, Any] = {"url": URL, "events": ["completed"], "headers": {"X-Key": "s3cret"}}
@@ -36,7 +36,7 @@ def test_secret_is_shown_once_and_again_to_the_same_request(api: httpx.Client) -
     shown = api.get(f"/webhooks/{made['$id']}").text
     assert "whsec_" not in shown
     assert "s3cret" not in shown
-    assert "s3cret" not in api.get("/events?limit=1000").text
+    assert "s3cret" not in recorded_event(api, made["position"])
 
 
 def test_rotation_shows_another_secret_and_how_long_both_sign(
@@ -81,9 +81,10 @@ def test_member_that_does_not_fit_is_refused_by_name(
         assert refused(answer, 422, "invalid")["errors"][0]["path"] == path
 
 
-@pytest.mark.parametrize("begins", ["soon", "99999999", "2026-13-01T00:00:00Z"])
-def test_beginning_that_is_none_is_refused(api: httpx.Client, begins: str) -> None:
-    refused(api.post("/webhooks", json={**HOOK, "from": begins}), 400, "malformed")
+@pytest.mark.parametrize("begins", ["soon", "99999999", "2026-13-01T00:00:00Z", True, [1]])
+def test_beginning_that_is_none_is_refused_by_name(api: httpx.Client, begins: object) -> None:
+    problem = refused(api.post("/webhooks", json={**HOOK, "from": begins}), 422, "invalid")
+    assert [error["path"] for error in problem["errors"]] == ["from"]
 
 
 def test_removed_webhook_is_not_found_and_in_no_list(api: httpx.Client, webhook: str) -> None:
@@ -158,8 +159,6 @@ def test_rewound_webhook_gets_the_past(
     answer = api.post(f"/webhooks/{webhook}/rewind", json={"from": "start"})
     assert (answer.status_code, answer.json()) == (202, {"from": 0})
     assert deliveries(api, webhook, 1)[-1]["source"].startswith("/api/users/")
-    refused(api.post(f"/webhooks/{webhook}/rewind", json={"from": "now"}), 422, "invalid")
-    refused(api.post(f"/webhooks/{webhook}/rewind", json={"from": 2**40}), 400, "malformed")
 
 
 def test_webhook_of_an_execution_is_changed_there_alone(

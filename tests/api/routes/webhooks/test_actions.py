@@ -1,0 +1,111 @@
+"""What can be done to a webhook: not while it is disabled, and signed as its events are."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any
+
+import httpx
+import pytest
+from anyio import to_thread
+from standardwebhooks import Webhook as Verifier
+
+from tests.support.api_client import Executions, ok, refused
+from tests.support.webhook_receiver import webhook_receiver
+
+URL = "http://127.0.0.1:9/hook"
+SINCE = {"since": "2026-01-01T00:00:00Z"}
+CALLS: tuple[tuple[str, dict[str, Any] | None], ...] = (
+    ("/deliveries/1/redeliver", None),
+    ("/redeliver", SINCE),
+    ("/rewind", {"from": "start"}),
+    ("/test", None),
+)
+
+
+@pytest.fixture
+def webhook(api: httpx.Client) -> str:
+    return str(ok(api.post("/webhooks", json={"url": URL, "events": ["completed"]}))["$id"])
+
+
+def wait_for_call(api: httpx.Client, webhook: str) -> list[dict[str, Any]]:
+    """The deliveries of a webhook, once it was called for one of them."""
+    end = time.monotonic() + 30
+    while True:
+        found = ok(api.get(f"/webhooks/{webhook}/deliveries"))["data"]
+        if any(delivery["attempts"] for delivery in found):
+            return list(found)
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("path", "body"), CALLS)
+def test_disabled_webhook_is_to_be_enabled_first(
+    api: httpx.Client, webhook: str, path: str, body: dict[str, Any] | None
+) -> None:
+    ok(api.post(f"/webhooks/{webhook}/disable", json={}))
+    problem = refused(api.post(f"/webhooks/{webhook}{path}", json=body), 409, "illegal-transition")
+    assert "enable it first" in problem["detail"]
+    assert problem["currentStatus"] == "disabled"
+    assert problem["allowedCommands"] == ["enableWebhook"]
+
+
+def test_delivery_of_a_disabled_webhook_stays_as_it_is(
+    api: httpx.Client, executions: Executions
+) -> None:
+    hook = {"url": URL, "events": ["started"]}
+    execution = executions.running(webhooks=[hook])
+    [shown] = api.get(f"/executions/{execution}/webhooks").json()
+    path = f"/webhooks/{shown['id']}"
+    [before] = wait_for_call(api, shown["id"])
+    ok(api.post(f"{path}/disable", json={}))
+    for call, body in CALLS:
+        refused(api.post(f"{path}{call}", json=body), 409, "illegal-transition")
+    [after] = ok(api.get(f"{path}/deliveries"))["data"]
+    assert (after["position"], after["attempts"]) == (before["position"], 1)
+
+
+def test_webhook_of_an_execution_that_was_set_anew_is_called_again(
+    api: httpx.Client, executions: Executions
+) -> None:
+    hook = {"url": URL, "events": ["started"]}
+    execution = executions.running(webhooks=[hook])
+    [shown] = api.get(f"/executions/{execution}/webhooks").json()
+    path = f"/webhooks/{shown['id']}"
+    ok(api.post(f"{path}/disable", json={}))
+    refused(api.post(f"{path}/test"), 409, "illegal-transition")
+    changed = [{**hook, "id": shown["id"], "events": ["paused"]}]
+    ok(api.put(f"/executions/{execution}", json={"webhooks": changed}))
+    assert ok(api.post(f"{path}/test"))["delivered"] is False
+    assert api.post(f"{path}/rewind", json={"from": "start"}).status_code == 202
+    assert ok(api.get(path))["status"] == "active"
+    ok(api.post(f"{path}/disable", json={}))
+    assert ok(api.get(path))["status"] == "disabled"
+    refused(api.post(f"{path}/test"), 409, "illegal-transition")
+
+
+@pytest.mark.anyio
+async def test_test_is_signed_by_both_secrets_while_they_overlap(api: httpx.Client) -> None:
+    async def post(path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        return await to_thread.run_sync(partial(api.post, path, json=body))
+
+    async with webhook_receiver() as receiver:
+        made = ok(await post("/webhooks", {"url": receiver.url()}))
+        path = f"/webhooks/{made['$id']}"
+        rotated = ok(await post(f"{path}/rotate", {}))
+        assert ok(await post(f"{path}/test"))["delivered"] is True
+        tests = [call for call in receiver.calls if b"webhook.test" in call.body]
+    [call] = tests
+    for secret in (made["secret"], rotated["secret"]):
+        assert Verifier(secret).verify(call.body, call.headers)["type"] == "webhook.test"
+    assert "x-webhook-signature-previous" in call.headers
+
+
+@pytest.mark.parametrize("begins", ["soon", "now", 2**40, "2026-13-01T00:00:00Z", True, ["1"]])
+def test_rewind_names_the_beginning_that_is_none(
+    api: httpx.Client, webhook: str, begins: object
+) -> None:
+    answer = api.post(f"/webhooks/{webhook}/rewind", json={"from": begins})
+    [error] = refused(answer, 422, "invalid")["errors"]
+    assert error["path"] == "from"
