@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from api.cli.projections import on_log, opened
+from api.cli.tables import print_table
 from api.clock import Clock, chance, new_id
 from api.embedded_postgres.data_dir import DataDir
 from api.server import require_key_of_log
@@ -72,7 +72,7 @@ def _show(reports: list[DayReport], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_document(report) for report in shown]))
     elif shown:
-        Console().print(_table(shown))
+        print_table(_table(shown))
     else:
         click.echo("No log lines are old enough to be archived.")
 

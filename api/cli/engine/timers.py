@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from api.cli.options import DATA_DIR
 from api.cli.projections import on_log
+from api.cli.tables import print_table, whole_column
 from domain.eventlog.store import Store
 from domain.json_forms import format_time
 from projections.engine.progress import Place, place
@@ -50,9 +50,8 @@ def timers_command(data_dir: Path | None, limit: int, *, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(_shown(timers, late, reached, now, owned=owned)))
         else:
-            console = Console()
-            console.print(_table(timers, now))
-            console.print(_summary(late, reached, now, owned=owned))
+            print_table(_table(timers, now))
+            click.echo(_summary(late, reached, now, owned=owned))
 
     on_log(data_dir, work)
     if any(behind):
@@ -77,7 +76,7 @@ def _shown(
 
 
 def _table(timers: list[Timer], now: datetime) -> Table:
-    table = Table("execution", "what", "due", "in")
+    table = Table(whole_column("execution"), "what", "due", "in")
     for timer in timers:
         if (following := timer.next) is not None:
             kind, at = following

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from api.cli.options import DATA_DIR
 from api.cli.projections import on_log
+from api.cli.tables import print_table, whole_column
 from domain.eventlog.store import Store
 from domain.json_forms import parse_time
 from projections.deliveries import requests
@@ -44,6 +44,8 @@ def webhooks_command(
                 known = await requests.find(connection, webhook)
                 if known is None:
                     raise click.ClickException(f"there is no webhook `{webhook}`")
+                if known.disabled:
+                    raise click.ClickException(f"webhook `{webhook}` is disabled: enable it first")
                 again = await requests.redeliver_failed(connection, webhook, _time(since), now)
             click.echo(json.dumps({"redelivered": again}) if as_json else f"{again} sent again")
             return
@@ -55,9 +57,8 @@ def webhooks_command(
         if as_json:
             click.echo(json.dumps(_shown(found, health, owned=owned)))
         else:
-            console = Console()
-            console.print(_table(found, health))
-            console.print(_summary(found, owned=owned))
+            print_table(_table(found, health))
+            click.echo(_summary(found, owned=owned))
 
     on_log(data_dir, work)
     if any(failing):
@@ -86,7 +87,9 @@ def _shown(found: DeliveryTotals, health: dict[str, Health], *, owned: bool) -> 
 
 
 def _table(found: DeliveryTotals, health: dict[str, Health]) -> Table:
-    table = Table("webhook", "state", "waiting", "given up", "lag", "last call")
+    table = Table(
+        whole_column("webhook"), whole_column("state"), "waiting", "given up", "lag", "last call"
+    )
     for webhook, lag in found.lags.items():
         if (of_it := health.get(webhook)) is not None:
             last = of_it.error or ("" if of_it.status is None else f"answered {of_it.status}")

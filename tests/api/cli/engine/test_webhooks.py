@@ -37,6 +37,36 @@ def webhooks(*options: str) -> Result:
     return CliRunner().invoke(main, ["webhooks", *options])
 
 
+def test_ids_stand_whole_in_a_pipe_and_on_a_narrow_terminal(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given(database, "waiting")
+    identity = "execution-with-a-long-name/wh-1"
+    with psycopg.connect(database, options=session_options("executions")) as connection:
+        for table in ("webhooks", "webhook_progress", "webhook_deliveries", "webhook_lanes"):
+            connection.execute(
+                f"UPDATE {table} SET webhook = %s".encode(),  # noqa: S608 - a test's own
+                (identity,),
+            )
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "answered 500" in webhooks().output
+    assert identity in webhooks().output
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    on_terminal = webhooks().output
+    assert identity in on_terminal
+    assert " failing " in on_terminal
+
+
+def test_webhook_that_is_disabled_is_not_sent_anything_again(database: str) -> None:
+    given(database, "failed")
+    with psycopg.connect(database, options=session_options("executions")) as connection:
+        connection.execute("INSERT INTO webhook_states VALUES ('wh_1', 2, 0, NULL)")
+    result = webhooks("--redeliver", "wh_1")
+    assert result.exit_code == 1
+    assert "enable it first" in result.output
+    assert json.loads(webhooks("--json").output)["waiting"] == 0
+
+
 def given(database: str, state: str) -> None:
     with psycopg.connect(database, options=session_options("executions")) as connection:
         connection.execute(GIVEN)
