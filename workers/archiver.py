@@ -42,6 +42,7 @@ from projections.log_lines.archive.holds import (
     keep_log_as_it_is,
     placed_since,
 )
+from projections.log_lines.archive.place import settle_place
 from workers.ownership import ownership
 
 ACTOR = "system"
@@ -110,8 +111,8 @@ class Archiver:
         self._schema = schema
         self._retention = retention
         self._clock = clock
-        files = ArchiveFiles(retention.url)
-        self._exporter = Exporter(conninfo, schema, files, retention.work)
+        self._files = ArchiveFiles(retention.url)
+        self._exporter = Exporter(conninfo, schema, self._files, retention.work)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -128,17 +129,24 @@ class Archiver:
         if not is_installed():
             log.warning("log lines are not archived", reason="executions[archive] is not installed")
         while True:
-            reports = await self.archive()
-            waits = any(report.outcome == "waiting" for report in reports)
+            waits = False
+            try:
+                reports = await self.archive(moves=True)
+                waits = any(report.outcome == "waiting" for report in reports)
+            except ArchiveFailed as error:
+                log.error("log lines cannot be archived", reason=str(error))
             await asyncio.sleep(AGAIN if waits else EVERY)
 
     async def archive(
-        self, *, dry_run: bool = False, patience: float | None = None
+        self, *, dry_run: bool = False, moves: bool = False, patience: float | None = None
     ) -> list[DayReport]:
         """Archive the days that are past, the oldest first, or only say what would become of them.
 
+        With `moves`, the archive may be at another place than before, if its files are there, too.
+
         Raises:
             TimeoutError: for so many seconds another process has been archiving.
+            ArchiveFailed: the archive of this log is at another place.
         """
         async with AsyncExitStack() as stack:
             async with asyncio.timeout(patience):
@@ -150,6 +158,7 @@ class Archiver:
             if not dry_run:
                 await asyncio.to_thread(shutil.rmtree, self._retention.work, ignore_errors=True)
                 await self._make_days(connection, now.date())
+            await settle_place(connection, self._files, moves=moves, dry_run=dry_run)
             past = await table.days_before(connection, self._retention.first_kept(now))
             if not (dry_run or is_installed()):
                 return []

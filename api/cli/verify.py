@@ -118,7 +118,8 @@ def verify_all(data_dir: Path | None, *, as_json: bool) -> None:
     else:
         report.say()
     if report.count:
-        raise click.ClickException(f"{report.count} faults were found")
+        found = "1 fault was" if report.count == 1 else f"{report.count} faults were"
+        raise click.ClickException(f"{found} found")
     if not as_json:
         click.echo("All of it is what the events say.")
 

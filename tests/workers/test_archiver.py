@@ -11,14 +11,16 @@ from typing import Any
 import orjson
 import pytest
 
-from domain.errors import Damaged
+from domain.errors import Damaged, Overloaded
 from domain.retention.hold import PlaceHold, ReleaseHold
 from projections.log_lines.archive import days, export, parquet
 from projections.log_lines.archive.files import ArchiveFailed, ArchiveFiles
 from projections.log_lines.archive.reader import ArchivedLines
+from projections.log_lines.archive.verify import check_archive
 from projections.log_lines.reader import LogLinePages
 from tests.support.past_lines import DAY, PastLines
 from workers import archiver as archiver_module
+from workers.archiver import Archiver
 
 pytestmark = pytest.mark.anyio
 
@@ -311,6 +313,61 @@ async def test_full_disk_leaves_the_lines_in_the_table(
     assert {day.outcome for day in others} == {"archived"}
     assert await past.query("SELECT count(*) FROM log_lines") == [(3,)]
     assert (await past.archive(0))[0].outcome == "archived"
+
+
+def elsewhere(past: PastLines) -> Archiver:
+    return past.archiver(replace(past.retention, url=(past.folder / "other").as_uri()))
+
+
+PLACE = "SELECT url FROM log_archive_place"
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_archive_is_refused_at_another_place_before_anything_leaves_the_table(
+    past: PastLines, *, dry_run: bool
+) -> None:
+    await past.archive(0)
+    await three_lines(past)
+    await past.follow()
+    past.now += 40 * DAY
+    with pytest.raises(ArchiveFailed, match="EXECUTIONS_ARCHIVE_URL must be the server's"):
+        await elsewhere(past).archive(dry_run=dry_run)
+    assert await past.query("SELECT count(*) FROM log_lines") == [(3,)]
+    assert not (past.folder / "other").exists()
+    assert await past.query(PLACE) == [(past.retention.url,)]
+
+
+@pytest.mark.parametrize("settled", [False, True])
+async def test_archive_moves_once_its_files_are_at_the_new_place(
+    past: PastLines, *, settled: bool
+) -> None:
+    """A log of an earlier version has files, and no place that is settled."""
+    await three_lines(past)
+    await past.archive()
+    if not settled:
+        await past.query("DELETE FROM log_archive_place")
+    with pytest.raises(ArchiveFailed, match="the files must be copied there first"):
+        await elsewhere(past).archive(moves=True)
+    (past.folder / "archive").rename(past.folder / "other")
+    await elsewhere(past).archive(moves=True)
+    assert await past.query(PLACE) == [((past.folder / "other").as_uri(),)]
+    with pytest.raises(ArchiveFailed):
+        await past.archive(0)
+
+
+async def test_dry_run_settles_no_place(past: PastLines) -> None:
+    await past.archive(dry_run=True)
+    assert await past.query(PLACE) == []
+
+
+async def test_archive_whose_folder_is_gone_cannot_be_reached(past: PastLines) -> None:
+    await three_lines(past)
+    await past.archive()
+    (past.folder / "archive").rename(past.folder / "away")
+    with pytest.raises(Overloaded, match="there is no folder"):
+        await read(past, "e-1")
+    found = [each async for each in check_archive(past.store, ArchiveFiles(past.retention.url))]
+    assert [(each.faults, each.reached) for each in found] == [([], False)]
 
 
 async def test_dry_run_says_what_would_go_and_changes_nothing(past: PastLines) -> None:

@@ -37,6 +37,12 @@ CREATE TABLE IF NOT EXISTS log_archives (
     at        timestamptz NOT NULL           -- when its lines left the table
 );
 
+-- Where these files are: the URL of the archive, from when it is first used.
+CREATE TABLE IF NOT EXISTS log_archive_place (
+    single boolean PRIMARY KEY DEFAULT true CHECK (single),
+    url    text NOT NULL
+);
+
 -- How many lines of each execution an archive file has, and of which times.
 CREATE TABLE IF NOT EXISTS log_archive_lines (
     execution text COLLATE "C" NOT NULL,

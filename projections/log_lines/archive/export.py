@@ -79,6 +79,8 @@ class Exporter:
             Overloaded: the archive cannot be reached.
         """
         require_installed()
+        if not self._files.is_made():
+            return False
         with self._folder() as work, self._connected() as connection:
             expected = content_of(connection, day, file.first, file.last)
             with suppress(Damaged), self._files.local(file.file, work) as path:

@@ -59,6 +59,35 @@ class ArchiveFiles:
         """Whether it is a folder of this machine."""
         return self._folder is not None
 
+    @property
+    def place(self) -> str:
+        """The URL, written in one way."""
+        return self.url.rstrip("/") if self._folder is None else self._folder.resolve().as_uri()
+
+    def is_made(self) -> bool:
+        """Whether the folder is there; a bucket always is."""
+        return self._folder is None or self._folder.is_dir()
+
+    def has(self, file: str) -> bool:
+        """Whether a file is there.
+
+        Raises:
+            ArchiveFailed: a library is missing.
+            Overloaded: the archive cannot be reached.
+        """
+        if self._folder is not None:
+            return (self._folder / file).is_file()
+        require_installed()
+        import obstore
+
+        try:
+            obstore.head(self._store(), file)
+        except FileNotFoundError:
+            return False
+        except Exception as error:
+            raise unreachable(_first_line(error)) from error
+        return True
+
     def put(self, file: str, source: Path) -> bool:
         """Write a file where there is none; whether there was none.
 
@@ -89,6 +118,8 @@ class ArchiveFiles:
         """
         if self._folder is not None:
             path = self._folder / file
+            if not self.is_made():
+                raise unreachable(f"there is no folder {self._folder}")
             if not path.is_file():
                 raise missing(file)
             yield path
@@ -133,7 +164,7 @@ class ArchiveFiles:
         except FileNotFoundError:
             raise missing(file) from None
         except Exception as error:
-            raise Overloaded(f"The archive cannot be reached: {_first_line(error)}") from error
+            raise unreachable(_first_line(error)) from error
 
     def _store(self) -> Any:
         from obstore.store import LocalStore, from_url
@@ -149,6 +180,11 @@ class ArchiveFiles:
 def missing(file: str) -> DomainError:
     """What is raised where an archive file is not there."""
     return Damaged(f"The archive file `{file}` is missing.", reason="it is not there", file=file)
+
+
+def unreachable(reason: str) -> Overloaded:
+    """What is raised where nobody can say whether a file is there."""
+    return Overloaded(f"The archive cannot be reached: {reason}")
 
 
 def require_digest(file: str, path: Path, digest: str) -> None:

@@ -1,0 +1,53 @@
+"""The place of the archive of a log. The log keeps it: lines that went elsewhere could not be read by its server."""
+
+from __future__ import annotations
+
+import asyncio
+
+from psycopg import AsyncConnection
+
+from domain.errors import Overloaded
+from projections.log_lines.archive.files import ArchiveFailed, ArchiveFiles
+
+PLACE = "SELECT url FROM log_archive_place"
+NEWEST = "SELECT file FROM log_archives ORDER BY at DESC, file DESC LIMIT 1"
+KEEP = """INSERT INTO log_archive_place (url) VALUES (%s)
+    ON CONFLICT (single) DO UPDATE SET url = excluded.url"""
+CURE = "EXECUTIONS_ARCHIVE_URL must be the server's"
+
+
+async def place_of(connection: AsyncConnection) -> str | None:
+    """The URL of the archive of this log; None while nothing has settled it."""
+    row = await (await connection.execute(PLACE)).fetchone()
+    return None if row is None else str(row[0])
+
+
+async def settle_place(
+    connection: AsyncConnection, files: ArchiveFiles, *, moves: bool, dry_run: bool
+) -> None:
+    """Keep the place of some files as that of the archive, if it has none yet; or, where it may move, if
+    the newest file is at the new place.
+
+    Raises:
+        ArchiveFailed: the archive is at another place, or the new one cannot be reached.
+    """
+    known = await place_of(connection)
+    if known == files.place:
+        return
+    if known is not None and not moves:
+        raise ArchiveFailed(f"the archive of this log is {known}, not {files.place}: {CURE}")
+    newest = await (await connection.execute(NEWEST)).fetchone()
+    if newest is not None and not await asyncio.to_thread(_has, files, newest[0]):
+        raise ArchiveFailed(
+            f"{files.place} does not have {newest[0]}, which is in the archive of this log"
+            f"{f', {known}' if known else ''}: {CURE}, or the files must be copied there first"
+        )
+    if not dry_run:
+        await connection.execute(KEEP, (files.place,))
+
+
+def _has(files: ArchiveFiles, file: str) -> bool:
+    try:
+        return files.has(file)
+    except Overloaded as error:
+        raise ArchiveFailed(error.detail) from error
