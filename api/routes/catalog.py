@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, get_args
 
 from starlette.types import ASGIApp
 
@@ -20,10 +20,13 @@ from api.web.reads.consistency import Consistency, require_position
 from api.web.request import Request
 from domain import registry
 from domain.catalog.confirm_order import ConfirmOrder
-from domain.catalog.order import CancelOrder
+from domain.catalog.order import CancelOrder, OrderStatus
+from domain.catalog.user import Kind as UserKind
 from domain.errors import NotFound
 from domain.eventlog.store import Store
-from domain.retention.hold import ReleaseHold
+from domain.jobs.job import BulkCommand, JobStatus
+from domain.retention.hold import HoldStatus, ReleaseHold
+from domain.types import Priority
 from domain.writer.command_bus import Answer, Bus
 from projections.catalog import Catalog
 from projections.representations.catalog import document
@@ -31,21 +34,50 @@ from projections.representations.client_json import shown_json
 
 
 class Kind(NamedTuple):
-    """One kind of catalog entry: its path, its word, and what it is listed by."""
+    """One kind of catalog entry: its path, its word, and what it is listed by, each with the values that
+    it has, or none where it may have any.
+    """
 
     path: str
     create: str
-    filters: tuple[str, ...]
+    filters: Mapping[str, Sequence[str]]
+
+    def wanted(self, request: Request) -> dict[str, str]:
+        """What a request lists it by.
+
+        Raises:
+            Invalid: a value is empty, or is none that there is.
+        """
+        found = {
+            name: request.choice(name, *values) if values else request.filled(name)
+            for name, values in self.filters.items()
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    @property
+    def parameters(self) -> Iterator[Parameter]:
+        """The query parameters that it is listed by."""
+        for name, values in self.filters.items():
+            enum = {"enum": list(values)} if values else {}
+            yield Parameter(name, "Only these", {"type": "string", **enum})
 
 
 KINDS: Mapping[str, Kind] = {
-    "service": Kind("services", "createService", ("name", "provider", "workflow")),
-    "workflow": Kind("workflows", "createWorkflow", ("name",)),
-    "order": Kind("orders", "createOrder", ("service", "customer", "status", "priority")),
-    "user": Kind("users", "createUser", ("name", "kind")),
-    "hold": Kind("holds", "placeHold", ("status", "executions", "order", "service", "customer")),
+    "service": Kind("services", "createService", {"name": (), "provider": (), "workflow": ()}),
+    "workflow": Kind("workflows", "createWorkflow", {"name": ()}),
+    "order": Kind(
+        "orders",
+        "createOrder",
+        {"service": (), "customer": (), "status": list(OrderStatus), "priority": list(Priority)},
+    ),
+    "user": Kind("users", "createUser", {"name": (), "kind": get_args(UserKind)}),
+    "hold": Kind(
+        "holds",
+        "placeHold",
+        {"status": list(HoldStatus), "executions": (), "order": (), "service": (), "customer": ()},
+    ),
 }
-JOB = Kind("jobs", "createJob", ("command", "status"))
+JOB = Kind("jobs", "createJob", {"command": get_args(BulkCommand), "status": list(JobStatus)})
 """Kept like an entry of the catalog; its rows are in `engine/jobs.py`."""
 
 
@@ -95,13 +127,11 @@ class CatalogHandlers:
 
     def listing(self, kind: str) -> Handler:
         """The handler that lists entries of a kind, a page of them."""
-        known = {**KINDS, "job": JOB}[kind].filters
+        listed = {**KINDS, "job": JOB}[kind]
 
         async def handle(request: Request) -> ASGIApp:
             await self._consistency.wait_for_projection(request, "catalog")
-            wanted = {
-                name: value for name in known if (value := request.parameter(name)) is not None
-            }
+            wanted = listed.wanted(request)
             async with self._store.reader() as connection:
                 page = await self._catalog.list(
                     connection,
@@ -235,7 +265,7 @@ def _list(handlers: CatalogHandlers, kind: str) -> Operation:
         answer=schemas.page_of(schemas.ENTRY),
         sends=responses.AS_OF,
         parameters=(
-            *(Parameter(name, "Only these") for name in row.filters),
+            *row.parameters,
             LIMIT,
             CURSOR,
             *FRESH,

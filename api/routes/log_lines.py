@@ -135,7 +135,7 @@ def _lines(body: bytes) -> tuple[LogLine, ...]:
 
 
 def _filter(request: Request) -> LogFilter:
-    asked = [level for level in (request.parameter("level") or "").split(",") if level]
+    asked = [level for level in (request.filled("level") or "").split(",") if level]
     levels = [level for level in LEVELS if level in asked]
     if unknown := set(asked) - set(LEVELS):
         raise Invalid.field(
@@ -144,7 +144,7 @@ def _filter(request: Request) -> LogFilter:
     since, until = request.parameter("since"), request.parameter("until")
     return LogFilter(
         levels,
-        request.parameter("step"),
+        request.filled("step"),
         None if since is None else parsed_time("since", since),
         None if until is None else parsed_time("until", until),
         _text(request),

@@ -64,6 +64,13 @@ class Request:
             raise Invalid.field(name, f"must be given once, but is given {len(found)} times")
         return found[0] if found else None
 
+    def filled(self, name: str) -> str | None:
+        """A query parameter that may come once, and not without a value."""
+        text = self.parameter(name)
+        if text == "":
+            raise Invalid.field(name, "must have a value, or be left out")
+        return text
+
     def integer(self, name: str, at_least: int, at_most: int) -> int | None:
         """A query parameter that is a whole number within bounds."""
         text = self.parameter(name)
@@ -86,7 +93,7 @@ class Request:
         """A query parameter that is one of a few words."""
         text = self.parameter(name)
         if text is not None and text not in allowed:
-            raise Invalid.field(name, f"must be {' or '.join(allowed)}")
+            raise Invalid.field(name, f"must be {' or '.join(allowed)}, but is `{text[:40]}`")
         return text
 
     def only(self, *names: str) -> None:

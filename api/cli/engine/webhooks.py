@@ -20,21 +20,25 @@ from projections.deliveries.health import Health, health_of
 from projections.deliveries.totals import DeliveryTotals, delivery_totals
 from workers.ownership import without_owner
 
+EVER = "1970-01-01T00:00:00Z"
+
 
 @click.command("webhooks")
 @DATA_DIR
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @click.option("--redeliver", "webhook", help="Send again what was given up for this webhook.")
-@click.option("--since", default="1970-01-01T00:00:00Z", help="Since then alone, with --redeliver.")
+@click.option("--since", help="Since then alone, with --redeliver.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def webhooks_command(
-    data_dir: Path | None, limit: int, webhook: str | None, since: str, *, as_json: bool
+    data_dir: Path | None, limit: int, webhook: str | None, since: str | None, *, as_json: bool
 ) -> None:
     """Show the webhooks for which events wait or whose calls fail, those that wait for longest first.
 
     `lag` is how many seconds ago the oldest event was recorded that waits for it. Exits with 1 where calls
     fail. Nobody calls webhooks while neither `executions serve` nor `executions work` runs.
     """
+    if since is not None and webhook is None:
+        raise click.UsageError("--since goes with --redeliver alone")
     failing: list[bool] = []
 
     async def work(_: str, schema: str, store: Store) -> None:
@@ -46,7 +50,8 @@ def webhooks_command(
                     raise click.ClickException(f"there is no webhook `{webhook}`")
                 if known.disabled:
                     raise click.ClickException(f"webhook `{webhook}` is disabled: enable it first")
-                again = await requests.redeliver_failed(connection, webhook, _time(since), now)
+                begin = _time(since or EVER)
+                again = await requests.redeliver_failed(connection, webhook, begin, now)
             click.echo(json.dumps({"redelivered": again}) if as_json else f"{again} sent again")
             return
         async with store.reader() as connection:

@@ -16,10 +16,12 @@ from api.web.operation import Operation
 from api.web.preferences import seconds_to_wait
 from api.web.request import Request
 from api.web.responses import DONE, executed
+from domain.errors import UnknownReference
 from domain.eventlog.idempotency import recalled
 from domain.eventlog.store import Store
 from domain.execution.commands import ClaimExecution
 from domain.execution.types import copy_set_fields
+from domain.lru import LruCache
 from domain.types import Number
 from domain.writer.command_bus import Answer, Bus
 from domain.writer.message import Message
@@ -27,6 +29,8 @@ from projections.claims.queue import Wanted
 from projections.representations.execution_schema import ServiceExecution
 
 LONGEST_WAIT = 60
+MOST_SERVICES = 10_000
+"""Of which it is remembered that they are there."""
 
 
 class ClaimNext(ClaimExecution):
@@ -49,10 +53,17 @@ class ClaimHandlers:
         self._dispatcher = dispatcher
         self._bus = bus
         self._store = store
+        self._services = LruCache[str, bool](MOST_SERVICES)
+        """Those that were found: none is ever removed."""
 
     async def claim(self, request: Request) -> ASGIApp:
-        """The execution that was claimed; 204 where there is none to claim."""
+        """The execution that was claimed; 204 where there is none to claim.
+
+        Raises:
+            UnknownReference: there is no such service.
+        """
         asked = parsed(ClaimNext, request.body)
+        await self._require_service(asked.service)
         command = copy_set_fields(asked, ClaimExecution)
         wanted = Wanted(asked.service, asked.assignee)
 
@@ -66,6 +77,14 @@ class ClaimHandlers:
         if answer is None:
             answer = await self._dispatcher.claim(wanted, message, _patience(request, asked))
         return _nothing() if answer is None else executed(request, answer)
+
+    async def _require_service(self, service: str | None) -> None:
+        if service is None or service in self._services:
+            return
+        if await self._store.load(f"service/{service}") is None:
+            raise UnknownReference(f"There is no service `{service}`.", field="service")
+        self._services.put(service, True)
+        self._services.trim()
 
     async def _answered_before(self, request: Request) -> Answer | None:
         """The answer that the same call got under its key: another execution may be next by now."""
@@ -105,6 +124,7 @@ def routes(handlers: ClaimHandlers) -> tuple[Operation, ...]:
             answer=ServiceExecution,
             parameters=(DRY_RUN,),
             sends=(*DONE, "Preference-Applied"),
+            problems=("unknown-reference",),
             others={204: "There is none to claim"},
             long=True,
         ),

@@ -10,12 +10,12 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.documents import schemas
-from api.routes.catalog import CatalogHandlers, answered
+from api.routes.catalog import JOB, CatalogHandlers, answered
 from api.routes.commands import NewId
 from api.streaming.hub import Hub
 from api.web import responses
 from api.web.input.command_body import parsed
-from api.web.operation import Operation, Parameter
+from api.web.operation import Operation
 from api.web.parameters import CURSOR, FRESH, LIMIT
 from api.web.reads.consistency import Consistency, require_position
 from api.web.request import Request
@@ -210,8 +210,7 @@ def _read_rows(handlers: JobHandlers) -> tuple[Operation, ...]:
             handlers.list_all,
             answer=schemas.page_of(schemas.JOB),
             parameters=(
-                Parameter("command", "Only these"),
-                Parameter("status", "Only these: running, completed or cancelled"),
+                *JOB.parameters,
                 LIMIT,
                 CURSOR,
                 *FRESH,

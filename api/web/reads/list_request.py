@@ -105,7 +105,11 @@ def list_request(request: Request, beside: Mapping[str, Any] | None = None) -> L
 
 
 def listed(request: Request, name: str) -> list[str]:
-    """The comma-separated words of a query parameter; none where it is missing or empty."""
+    """The comma-separated words of a query parameter; none where it is missing.
+
+    Raises:
+        Invalid: it is empty.
+    """
     return _Source(request, {}).listed(name)
 
 
@@ -182,7 +186,9 @@ class _Source:
     def listed(self, name: str) -> list[str]:
         found = self._found(name)
         if isinstance(found, str):
-            return [part for part in split_list(found) if part]
+            if not (parts := [part for part in split_list(found) if part]):
+                raise Invalid.field(name, "must name something, or be left out")
+            return parts
         if found is None:
             return []
         if not isinstance(found, list) or not all(isinstance(part, str) for part in found):

@@ -102,3 +102,9 @@ def test_webhooks_send_again_what_was_given_up(database: str) -> None:
     assert json.loads(webhooks("--json").output)["waiting"] == 1
     assert "there is no webhook" in webhooks("--redeliver", "wh_2").output
     assert "--since" in webhooks("--redeliver", "wh_1", "--since", "soon").output
+
+
+def test_since_without_redeliver_is_an_error_of_usage() -> None:
+    result = webhooks("--since", "yesterday")
+    assert result.exit_code == 2
+    assert "--since goes with --redeliver alone" in result.output

@@ -83,7 +83,9 @@ def test_claim_of_a_service_passes_over_others(
     api: httpx.Client, executions: Executions, catalog: Catalog, someone: str
 ) -> None:
     made = assigned(executions, someone)
-    assert claim(api, someone, service="another-service").status_code == 204
+    other = {"$id": f"other-{someone}"[:100], "name": "Other", "provider": catalog.provider}
+    ok(api.post("/services", json=other))
+    assert claim(api, someone, service=other["$id"]).status_code == 204
     assert ok(claim(api, someone, service=catalog.service))["$id"] == made
 
 
@@ -272,3 +274,15 @@ def test_silent_execution_is_stalled_until_a_heartbeat(
     assert "stalled" not in after
     query["minPosition"] = after["position"]
     assert ok(api.get("/executions", params=query))["data"] == []
+
+
+@pytest.mark.parametrize("query", ["", "?dryRun=true"])
+def test_claim_of_a_service_that_does_not_exist_is_refused(
+    api: httpx.Client, catalog: Catalog, query: str
+) -> None:
+    body = {"worker": "w-1", "service": "no-such-service", "assignee": "of-no-one"}
+    answer = api.post(f"/executions/claim{query}", json=body)
+    problem = refused(answer, 422, "unknown-reference")
+    assert problem["field"] == "service"
+    known = api.post(f"/executions/claim{query}", json={**body, "service": catalog.service})
+    assert known.status_code == 204
