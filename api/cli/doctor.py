@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -15,10 +16,14 @@ from api.cli.projections import on_log
 from api.embedded_postgres.data_dir import DataDir
 from api.settings import read
 from domain.eventlog.store import Store
+from projections.deliveries.totals import delivery_totals
 from projections.diagnosis.findings import Finding, findings
-from projections.diagnosis.measurements import Measurements, measure
+from projections.diagnosis.measurements import Calls, Measurements, measure
+from projections.log_lines.archive.files import ArchiveFiles
+from projections.log_lines.archive.verify import missing_files
 
 LARGEST_SHOWN = 8
+MOST_WEBHOOKS = 50
 COLORS = {"damaged": "red", "late": "yellow", "large": "cyan", "slow": "magenta"}
 
 
@@ -27,9 +32,7 @@ def diagnose(data_dir: Path | None, *, as_json: bool) -> None:
     found: list[Finding] = []
 
     async def work(_: str, __: str, store: Store) -> None:
-        measured = (await measure(store))._replace(
-            disk_free=await asyncio.to_thread(_free, data_dir)
-        )
+        measured = await _measured(store, data_dir)
         found.extend(findings(measured))
         if as_json:
             click.echo(json.dumps(_json(measured, found)))
@@ -38,9 +41,21 @@ def diagnose(data_dir: Path | None, *, as_json: bool) -> None:
 
     on_log(data_dir, work)
     if found and not as_json:
-        raise click.ClickException(f"{len(found)} findings")
+        raise click.ClickException("1 finding" if len(found) == 1 else f"{len(found)} findings")
     if found:
         raise click.exceptions.Exit(1)
+
+
+async def _measured(store: Store, data_dir: Path | None) -> Measurements:
+    measured = await measure(store)
+    async with store.reader() as connection:
+        calls = await delivery_totals(connection, datetime.now(UTC), MOST_WEBHOOKS)
+    archive = ArchiveFiles(read(data_dir=data_dir).archive)
+    return measured._replace(
+        disk_free=await asyncio.to_thread(_free, data_dir),
+        webhooks=Calls(calls.waiting, calls.failing, calls.oldest),
+        archive_missing=await missing_files(store, archive),
+    )
 
 
 def _free(data_dir: Path | None) -> int | None:
@@ -61,6 +76,8 @@ def _json(measured: Measurements, found: list[Finding]) -> dict[str, object]:
         ],
         "postgres": {**measured.server._asdict(), **measured.settings},
         "diskFree": measured.disk_free,
+        "webhooks": measured.webhooks._asdict(),
+        "archiveMissing": measured.archive_missing,
         "findings": [finding._asdict() for finding in found],
     }
 

@@ -19,7 +19,9 @@ LONG_TRANSACTION = 300.0
 NEARLY_WRAPPED = 1_500_000_000
 """Transactions of the two thousand million that there are ids for."""
 EVENT_BYTES = 1_500
-"""Bytes an event, all tables included, that need a reason."""
+"""Bytes an event, indexes and all else left out, that need a reason."""
+LONG_WAIT = 60.0
+"""Seconds that an event may wait for a webhook."""
 
 
 class Finding(NamedTuple):
@@ -99,6 +101,35 @@ def _timers(measured: Measurements) -> Iterator[Finding]:
         )
 
 
+def _webhooks(measured: Measurements) -> Iterator[Finding]:
+    calls = measured.webhooks
+    if calls.failing:
+        some = "webhook fail" if calls.failing == 1 else "webhooks fail"
+        yield Finding(
+            "late",
+            f"calls of {calls.failing} {some}",
+            "see `executions webhooks` for which, and for what was answered",
+        )
+    if calls.oldest > LONG_WAIT:
+        events = "event waits" if calls.waiting == 1 else "events wait"
+        yield Finding(
+            "late",
+            f"{calls.waiting} {events} for webhooks, the oldest for {calls.oldest:.0f} s",
+            "see `executions webhooks`: a receiver is slow or away, or no process calls webhooks",
+        )
+
+
+def _archive(measured: Measurements) -> Iterator[Finding]:
+    if files := measured.archive_missing:
+        count = "1 archive file is" if len(files) == 1 else f"{len(files)} archive files are"
+        yield Finding(
+            "damaged",
+            f"{count} missing or cut short, {files[0]} first: its log lines cannot be read",
+            "see that EXECUTIONS_ARCHIVE_URL is the server's, bring the files back from a backup, then "
+            "run `executions verify`",
+        )
+
+
 def _transactions(measured: Measurements) -> Iterator[Finding]:
     server = measured.server
     if server.oldest_transaction > LONG_TRANSACTION:
@@ -163,11 +194,12 @@ def _dead_rows(measured: Measurements) -> Iterator[Finding]:
 
 
 def _event_size(measured: Measurements) -> Iterator[Finding]:
-    if measured.head > MANY_ROWS and measured.bytes > EVENT_BYTES * measured.head:
+    size = measured.table("events").rows_bytes
+    if measured.head > MANY_ROWS and size > EVENT_BYTES * measured.head:
         yield Finding(
             "large",
-            f"the log takes {measured.bytes // measured.head} bytes an event, all tables included",
-            "look at the largest tables: large content is better kept elsewhere and named here",
+            f"an event takes {size // measured.head} bytes on average, without indexes",
+            "large content is better kept elsewhere and named here",
         )
 
 
@@ -186,7 +218,9 @@ RULES: Sequence[Rule] = (
     _positions,
     _parked,
     _lag,
+    _archive,
     _timers,
+    _webhooks,
     _transactions,
     _locks,
     _connections,

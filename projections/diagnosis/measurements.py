@@ -67,9 +67,20 @@ class ServerState(NamedTuple):
     idle_slots: int
 
 
+class Calls(NamedTuple):
+    """How many events wait for webhooks, calls of how many webhooks fail, and for how many seconds the oldest
+    event has waited.
+    """
+
+    waiting: int = 0
+    failing: int = 0
+    oldest: float = 0.0
+
+
 class Measurements(NamedTuple):
     """All of it. `overdue` is how many timers were due more than a minute ago, and since how many seconds
-    the first; `disk_free` are bytes, None where the database is elsewhere.
+    the first; `disk_free` are bytes, None where the database is elsewhere;
+    `archive_missing` are archive files that are not there, or not whole.
     """
 
     head: int
@@ -80,6 +91,8 @@ class Measurements(NamedTuple):
     expired_replies: int
     overdue: tuple[int, float] = (0, 0.0)
     disk_free: int | None = None
+    webhooks: Calls = Calls()
+    archive_missing: Sequence[str] = ()
 
     def table(self, name: str) -> TableSize:
         """One table; an empty one where it is not there."""

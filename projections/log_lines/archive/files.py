@@ -88,6 +88,11 @@ class ArchiveFiles:
             raise unreachable(_first_line(error)) from error
         return True
 
+    def size(self, file: str) -> int | None:
+        """Bytes of a file in a folder of this machine; None where it is not there."""
+        path = self._folder and self._folder / file
+        return path.stat().st_size if path and path.is_file() else None
+
     def put(self, file: str, source: Path) -> bool:
         """Write a file where there is none; whether there was none.
 

@@ -26,6 +26,9 @@ AGES = (
 )
 
 
+WRITTEN = "SELECT file, bytes FROM log_archives ORDER BY day, first_id"
+
+
 class CheckedFile(NamedTuple):
     """What is wrong with a file, if anything; and whether it could be reached."""
 
@@ -45,6 +48,17 @@ async def ages(store: Store) -> Ages:
     async with store.reader() as connection:
         [row] = await (await connection.execute(AGES)).fetchall()
     return Ages(*row)
+
+
+async def missing_files(store: Store, files: ArchiveFiles) -> list[str]:
+    """Files that are not there, or of another size. Of a bucket none: it would have to be asked for each."""
+    if not files.is_local:
+        return []
+    async with store.reader() as connection:
+        rows = await (await connection.execute(WRITTEN)).fetchall()
+    return await asyncio.to_thread(
+        lambda: [file for file, size in rows if files.size(file) != size]
+    )
 
 
 async def check_archive(store: Store, files: ArchiveFiles) -> AsyncIterator[CheckedFile]:

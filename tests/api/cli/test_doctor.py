@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from domain.eventlog.sessions import session_options
 
@@ -40,3 +41,34 @@ def test_doctor_names_what_is_damaged_and_ends_with_1(database: str, tmp_path: P
     shown = json.loads(doctor(database, tmp_path, "--json").stdout)
     assert [finding["severity"] for finding in shown["findings"]].count("damaged") >= 1
     assert shown["position"] == 0
+
+
+FAILING = """
+INSERT INTO events VALUES (1, 1, now() - interval '1 hour', 'user/u', 'user.created', '{}', '{}');
+INSERT INTO webhooks VALUES ('wh_1', NULL, 'webhook/wh_1', 1, 1, 0, 'https://a.example', '{*}', NULL);
+INSERT INTO webhook_progress (webhook, failing_since, last_at, error)
+    VALUES ('wh_1', now(), now(), 'answered 500');
+INSERT INTO webhook_deliveries (webhook, position, stream, version, state, at)
+    VALUES ('wh_1', 1, 'user/u', 1, 'waiting', now());
+INSERT INTO webhook_lanes VALUES ('wh_1', 'user/u', 'https://a.example', now());
+"""
+ARCHIVED = """INSERT INTO log_archives VALUES
+    ('log-lines/2026-10-01/1-3.parquet', '2026-10-01', 1, 3, 3, 10, 'digest', now())"""
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (FAILING, ["calls of 1 webhook fail", "1 event waits for webhooks, the oldest for 3"]),
+        (ARCHIVED, ["log-lines/2026-10-01/1-3.parquet first: its log lines cannot be read"]),
+    ],
+)
+def test_doctor_finds_webhooks_that_fail_and_archive_files_that_are_missing(
+    database: str, tmp_path: Path, given: str, said: list[str]
+) -> None:
+    doctor(database, tmp_path)
+    with psycopg.connect(database, options=session_options("executions")) as connection:
+        connection.execute(given)
+    shown = json.loads(doctor(database, tmp_path, "--json").stdout)
+    found = " / ".join(finding["what"] for finding in shown["findings"])
+    assert all(each in found for each in said), found

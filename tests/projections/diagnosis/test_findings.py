@@ -9,6 +9,7 @@ import pytest
 from domain.eventlog.store import Store
 from projections.diagnosis.findings import findings
 from projections.diagnosis.measurements import (
+    Calls,
     Measurements,
     ServerState,
     TableSize,
@@ -45,6 +46,14 @@ def test_log_that_is_well_has_no_findings() -> None:
     assert findings(WELL._replace(disk_free=None)) == []
 
 
+def test_indexes_and_idempotency_keys_are_not_the_size_of_events() -> None:
+    young = [
+        TableSize("events", 36 * 10**5, 50 * 10**5, 10_001, 0),
+        TableSize("idempotency_keys", 80 * 10**5, 20 * 10**5, 10_001, 0),
+    ]
+    assert findings(WELL._replace(head=10_001, tables=young, views=[])) == []
+
+
 @pytest.mark.parametrize(
     ("change", "severity", "word"),
     [
@@ -63,6 +72,9 @@ def test_log_that_is_well_has_no_findings() -> None:
         ({"disk_free": GIB}, "large", "1.0 GiB left"),
         ({"server": SERVER._replace(idle_slots=1)}, "large", "replication slots"),
         ({"tables": [TableSize("executions", 1, 1, 20_000, 19_000)]}, "large", "dead rows"),
+        ({"webhooks": Calls(3, 1, 4.0)}, "late", "calls of 1 webhook fail"),
+        ({"webhooks": Calls(13_643, 0, 977.0)}, "late", "13643 events wait for webhooks, the"),
+        ({"archive_missing": ["a.parquet"]}, "damaged", "1 archive file is missing or cut short"),
         ({"tables": [TableSize("events", 200 * 10**6, 0, 100_000, 0)]}, "large", "2000 bytes"),
         ({"expired_replies": 20_000}, "large", "idempotency keys"),
     ],
