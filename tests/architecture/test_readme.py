@@ -56,6 +56,13 @@ def test_session_of_the_readme_runs_as_it_stands(address: str, tmp_path: Path) -
     assert '"status":"completed"' in done.stdout
     assert "event: execution.completed" in done.stdout
     assert '"op":"replace"' in done.stdout
+    done_at = re.search(r"id: (\d+)[^\n]*\nevent: execution.completed\n", done.stdout)
+    waited = [int(position) for position in re.findall(r"minPosition=(\d+)", script)]
+    assert done_at is not None
+    assert waited
+    assert all(position >= int(done_at[1]) for position in waited)
+    assert len(waited) == len(re.findall(r"/executions\?", script)), "a list waits for nothing"
+    assert "curl:" not in done.stderr
     assert '"claimedBy":{"worker":"worker-1"' in done.stdout
     assert '"status":"retry"' in done.stdout
 
