@@ -2,84 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, get_args
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.documents import schemas
+from api.routes.catalog_kinds import JOB, KINDS
 from api.routes.commands import NewId, creation
 from api.web import responses
 from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
 from api.web.ids import checked_new_id
 from api.web.input.command_body import parsed
-from api.web.operation import Handler, Operation, Parameter
+from api.web.operation import Handler, Operation
 from api.web.parameters import CURSOR, FRESH, LIMIT
 from api.web.reads.consistency import Consistency, require_position
 from api.web.request import Request
 from domain import registry
 from domain.catalog.confirm_order import ConfirmOrder
-from domain.catalog.order import CancelOrder, OrderStatus
-from domain.catalog.user import Kind as UserKind
+from domain.catalog.order import CancelOrder
 from domain.errors import NotFound
 from domain.eventlog.store import Store
-from domain.jobs.job import BulkCommand, JobStatus
-from domain.retention.hold import HoldStatus, ReleaseHold
-from domain.types import Priority
+from domain.retention.hold import ReleaseHold
 from domain.writer.command_bus import Answer, Bus
 from projections.catalog import Catalog
 from projections.representations.catalog import document
 from projections.representations.client_json import shown_json
-
-
-class Kind(NamedTuple):
-    """One kind of catalog entry: its path, its word, and what it is listed by, each with the values that
-    it has, or none where it may have any.
-    """
-
-    path: str
-    create: str
-    filters: Mapping[str, Sequence[str]]
-
-    def wanted(self, request: Request) -> dict[str, str]:
-        """What a request lists it by.
-
-        Raises:
-            Invalid: a value is empty, or is none that there is.
-        """
-        found = {
-            name: request.choice(name, *values) if values else request.filled(name)
-            for name, values in self.filters.items()
-        }
-        return {name: value for name, value in found.items() if value is not None}
-
-    @property
-    def parameters(self) -> Iterator[Parameter]:
-        """The query parameters that it is listed by."""
-        for name, values in self.filters.items():
-            enum = {"enum": list(values)} if values else {}
-            yield Parameter(name, "Only these", {"type": "string", **enum})
-
-
-KINDS: Mapping[str, Kind] = {
-    "service": Kind("services", "createService", {"name": (), "provider": (), "workflow": ()}),
-    "workflow": Kind("workflows", "createWorkflow", {"name": ()}),
-    "order": Kind(
-        "orders",
-        "createOrder",
-        {"service": (), "customer": (), "status": list(OrderStatus), "priority": list(Priority)},
-    ),
-    "user": Kind("users", "createUser", {"name": (), "kind": get_args(UserKind)}),
-    "hold": Kind(
-        "holds",
-        "placeHold",
-        {"status": list(HoldStatus), "executions": (), "order": (), "service": (), "customer": ()},
-    ),
-}
-JOB = Kind("jobs", "createJob", {"command": get_args(BulkCommand), "status": list(JobStatus)})
-"""Kept like an entry of the catalog; its rows are in `engine/jobs.py`."""
-
 
 SEALED_KINDS = frozenset({"order", "job"})
 """Those that have sealed fields, and so a key."""

@@ -60,21 +60,23 @@ def archive_logs(data_dir: Path | None, *, dry_run: bool, as_json: bool) -> None
         raise click.ClickException("another process is archiving just now") from None
     except ArchiveFailed as error:
         raise click.ClickException(str(error)) from None
-    _show(reports, as_json=as_json)
+    _show(reports, kept[0][0].days, as_json=as_json)
     if any(report.outcome == "failed" for report in reports):
         raise click.ClickException(
             "some days could not be archived; their lines are where they were"
         )
 
 
-def _show(reports: list[DayReport], *, as_json: bool) -> None:
+def _show(reports: list[DayReport], days: int, *, as_json: bool) -> None:
     shown = [report for report in reports if report.lines or report.outcome == "failed"]
     if as_json:
         click.echo(json.dumps([_document(report) for report in shown]))
     elif shown:
         print_table(_table(shown))
     else:
-        click.echo("No log lines are old enough to be archived.")
+        click.echo(
+            f"No log lines are old enough to be archived: EXECUTIONS_LOG_DAYS is {days} for this command."
+        )
 
 
 def _document(report: DayReport) -> dict[str, Any]:

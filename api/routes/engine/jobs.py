@@ -10,7 +10,8 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.documents import schemas
-from api.routes.catalog import JOB, CatalogHandlers, answered
+from api.routes.catalog import CatalogHandlers, answered
+from api.routes.catalog_kinds import JOB
 from api.routes.commands import NewId
 from api.streaming.hub import Hub
 from api.web import responses

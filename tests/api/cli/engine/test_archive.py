@@ -137,3 +137,25 @@ def test_logs_prints_archived_lines_and_those_with_a_text(
     assert printed("--archived") == ["Long ago", "Long ago", "Just now"]
     assert printed("--archived --text just") == ["Just now"]
     assert run("logs run-1 --follow --archived", tmp_path, **where).returncode == 2
+
+
+def test_archive_elsewhere_than_the_server_is_refused(
+    api: httpx.Client, database: str, tmp_path: Path
+) -> None:
+    archive(tmp_path, database)
+    other = {"EXECUTIONS_ARCHIVE_URL": (tmp_path / "other").as_uri()}
+    done = run("archive", tmp_path, EXECUTIONS_DATABASE_URL=database, **other)
+    assert done.returncode == 1
+    [line] = done.stderr.strip().splitlines()
+    assert line.startswith(f"Error: the archive of this log is {(tmp_path / 'archive').as_uri()}")
+    assert line.endswith("EXECUTIONS_ARCHIVE_URL must be the server's")
+    assert ok(api.get("/executions/run-1/logs?archived=true"))["data"]
+    report = run("verify --json", tmp_path, EXECUTIONS_DATABASE_URL=database, **other)
+    assert json.loads(report.stdout)["archiveFilesUnreachable"] == 1
+
+
+def test_archive_says_by_how_many_days_it_judges(database: str, tmp_path: Path) -> None:
+    folder = DataDir.opened(tmp_path)
+    settle_master_key(database, "executions", folder.master_key, folder.master_key)
+    done = run("archive", tmp_path, EXECUTIONS_DATABASE_URL=database, EXECUTIONS_LOG_DAYS="7")
+    assert "EXECUTIONS_LOG_DAYS is 7" in done.stdout, done.stderr

@@ -1,0 +1,62 @@
+"""The kinds of catalog entries, and what each is listed by: a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, get_args
+
+from api.web.operation import Parameter
+from api.web.request import Request
+from domain.catalog.order import OrderStatus
+from domain.catalog.user import Kind as UserKind
+from domain.jobs.job import BulkCommand, JobStatus
+from domain.retention.hold import HoldStatus
+from domain.types import Priority
+
+
+class Kind(NamedTuple):
+    """One kind of catalog entry: its path, its word, and what it is listed by, each with the values that
+    it has, or none where it may have any.
+    """
+
+    path: str
+    create: str
+    filters: Mapping[str, Sequence[str]]
+
+    def wanted(self, request: Request) -> dict[str, str]:
+        """What a request lists it by.
+
+        Raises:
+            Invalid: a value is empty, or is none that there is.
+        """
+        found = {
+            name: request.choice(name, *values) if values else request.filled(name)
+            for name, values in self.filters.items()
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    @property
+    def parameters(self) -> Iterator[Parameter]:
+        """The query parameters that it is listed by."""
+        for name, values in self.filters.items():
+            enum = {"enum": list(values)} if values else {}
+            yield Parameter(name, "Only these", {"type": "string", **enum})
+
+
+KINDS: Mapping[str, Kind] = {
+    "service": Kind("services", "createService", {"name": (), "provider": (), "workflow": ()}),
+    "workflow": Kind("workflows", "createWorkflow", {"name": ()}),
+    "order": Kind(
+        "orders",
+        "createOrder",
+        {"service": (), "customer": (), "status": list(OrderStatus), "priority": list(Priority)},
+    ),
+    "user": Kind("users", "createUser", {"name": (), "kind": get_args(UserKind)}),
+    "hold": Kind(
+        "holds",
+        "placeHold",
+        {"status": list(HoldStatus), "executions": (), "order": (), "service": (), "customer": ()},
+    ),
+}
+JOB = Kind("jobs", "createJob", {"command": get_args(BulkCommand), "status": list(JobStatus)})
+"""Kept like an entry of the catalog; its rows are in `engine/jobs.py`."""
