@@ -54,7 +54,7 @@ class State:
         """
         kind: Any = cls
         new = object.__new__(cls)
-        object.__setattr__(new, "__dict__", {**defaults(kind), **members})
+        object.__setattr__(new, "__dict__", {**_blank(kind), **members})
         return new
 
     def evolve(self, **changes: object) -> Self:
@@ -62,6 +62,12 @@ class State:
         new = object.__new__(type(self))
         object.__setattr__(new, "__dict__", {**self.__dict__, **changes})
         return new
+
+
+@cache
+def _blank(kind: Any) -> dict[str, Any]:
+    """All members of a kind of state in their order, in which equal states are stored: defaults, or None."""
+    return {field.name: None for field in fields(kind)} | defaults(kind)
 
 
 @cache

@@ -219,7 +219,7 @@ def sealed_json(value: Any) -> bytes:
 
 
 def encode_state(state: Aggregate) -> bytes:
-    """`Codec.freeze` of a state that was decoded without a key, in a fraction of the time.
+    """`Codec.take_snapshot` of a state that was decoded without a key, in a fraction of the time.
 
     It seals nothing: what was opened stands open in it.
     """

@@ -26,3 +26,8 @@ def test_made_states_share_no_members() -> None:
 
 def test_id_of_an_aggregate_is_what_follows_its_kind() -> None:
     assert aggregate_id("execution/a:b") == "a:b"
+
+
+def test_made_state_has_its_members_in_the_order_of_a_constructed_one() -> None:
+    made = Step.made(id="a", name="A", started_at=None)
+    assert list(vars(made)) == list(vars(Step(id="a", name="A")))
