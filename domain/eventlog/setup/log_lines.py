@@ -27,6 +27,10 @@ ATTACHED = SQL(
     FOR VALUES FROM (MINVALUE) TO ({until})"""
 )
 
+NUMBERED = """UPDATE log_head SET id = last.id FROM (SELECT max(id) AS id FROM log_lines) AS last
+    WHERE last.id > log_head.id"""
+"""The last id, where an earlier build had the table only: `log_head` was made beside an empty one."""
+
 MAKE_DAYS = "SELECT make_log_day(%s::date + ahead) FROM generate_series(0, 7) AS ahead"
 """The partitions of a day and of the week after it, as far as they are missing."""
 
@@ -50,5 +54,6 @@ def migrate_log_lines(connection: Connection[Any], sql: bytes) -> None:
     connection.execute(sql)
     if plain:
         connection.execute(ATTACHED.format(until=until))
+        connection.execute(NUMBERED)
     connection.execute(MAKE_DAYS, (today,))
     connection.commit()

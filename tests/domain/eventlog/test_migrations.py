@@ -193,3 +193,10 @@ def test_serving_role_makes_and_drops_days_and_others_do_not(database: str) -> N
     ask(database, as_role.format("lines_server", "SELECT make_log_day(current_date + 9)"))
     ask(database, as_role.format("lines_server", APPEND % (1, 9)))
     assert (day,) not in ask(database, PARTITIONS)
+
+
+def test_log_without_a_last_id_of_its_lines_goes_on_after_them(database: str) -> None:
+    ask(database, PLAIN)
+    ask(database, "DROP TABLE log_head")
+    migrate_log(database, "executions")
+    assert ask(database, "SELECT id FROM log_head") == [(41,)]
