@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
+from typing import ClassVar
 
 import structlog
 from psycopg import AsyncConnection
 
-from domain.eventlog.connection.timeouts import OUTAGES
-from domain.supervisor import cancel, supervise
 from projections.audit.leaf import HASH_BYTES
 from projections.audit.note import BadNote, Checkpoint, Signer, checkpoint_of, origin_of
 from projections.audit.tables import (
@@ -29,7 +28,7 @@ from projections.audit.tables import (
     tiles_of_tree,
 )
 from projections.audit.tiles import Tree, tiles_of
-from workers.ownership import ownership
+from workers.ownership import OwnedWork
 
 PAGE = 5_000
 """Events in one commit."""
@@ -49,43 +48,33 @@ class TreeFault(Exception):
     """What is stored does not follow on what was signed."""
 
 
-class TreeBuilder:
-    """Grows the tree of its log, as long as it owns it."""
+class TreeBuilder(OwnedWork):
+    """Grows the tree of its log. A page under way is committed whole, or not at all."""
+
+    work: ClassVar[str] = "audit"
 
     def __init__(
         self, conninfo: str, schema: str, master_key: bytes, clock: Callable[[], datetime]
     ) -> None:
-        self._conninfo = conninfo
-        self._schema = schema
+        super().__init__(conninfo, schema)
         self._master_key = master_key
         self._clock = clock
         self._signer = Signer(master_key, "")
         self._tree: Tree | None = None  # the one of the head that was signed here last
         self._fault: str | None = None
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to stand by, and to build once this process owns the tree."""
-        work = supervise("audit", self._own_and_build, OUTAGES)
-        self._task = asyncio.create_task(work, name="audit")
-
-    async def stop(self) -> None:
-        """Build no more; the page under way is committed whole, or not at all."""
-        if self._task is not None:
-            await cancel(self._task)
-
-    async def _own_and_build(self) -> None:
-        async with ownership(self._conninfo, self._schema, "audit") as connection:
-            self._tree = self._fault = None
-            while True:
-                try:
-                    more = await _has_news(connection) and await self.grow(connection)
-                except TreeFault as fault:
-                    await self._note(connection, str(fault))
-                    await asyncio.sleep(STOPPED)
-                else:
-                    self._fault = None
-                    await asyncio.sleep(0 if more else POLL)
+    async def run(self, connection: AsyncConnection) -> None:
+        """Append what is new and sign it, again and again."""
+        self._tree = self._fault = None
+        while True:
+            try:
+                more = await _has_news(connection) and await self.grow(connection)
+            except TreeFault as fault:
+                await self._note(connection, str(fault))
+                await asyncio.sleep(STOPPED)
+            else:
+                self._fault = None
+                await asyncio.sleep(0 if more else POLL)
 
     async def _note(self, connection: AsyncConnection, fault: str) -> None:
         if fault != self._fault:
