@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 
 from domain.eventlog.pg_arrays import columns, placeholders
 from domain.execution.claim_events import ExecutionClaimed, ExecutionReleased
-from domain.model import Recorded, aggregate_id
+from domain.model import Recorded
 from projections.claims.row import CONCERNED, Claimable, after
 from projections.engine.row_cache import RowCache
 
@@ -78,13 +78,7 @@ class Claims:
 
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
         """Fold the page onto the rows it touches."""
-        before = await self._known.load(connection, page)
-        rows: dict[str, Claimable | None] = dict(before)
-        for recorded in page:
-            execution = aggregate_id(recorded.stream)
-            rows[execution] = after(rows.get(execution), recorded)
-        changed = [row for key, row in rows.items() if row and row != before.get(key)]
-        ended = [key for key, row in rows.items() if row is None and key in before]
+        rows, changed, ended = await self._known.fold(connection, page, after)
         if changed:
             await connection.execute(KEEP, columns(ARRAYS, changed), prepare=True)
         if ended:

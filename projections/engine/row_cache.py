@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from psycopg import AsyncConnection
 
@@ -12,8 +12,20 @@ from domain.model import Recorded, aggregate_id
 
 R = TypeVar("R")
 
+After = Callable[[R | None, Recorded], R | None]
+"""The row of an execution after an event; None where there is none any more."""
 Read = Callable[[Sequence[tuple[Any, ...]]], Mapping[str, R]]
 """Makes of rows of the database what is kept, by the id of the execution."""
+
+
+class Folded(NamedTuple, Generic[R]):
+    """What a page made of the rows that it touches: all of them, to `keep` once what follows is written;
+    those that it changed, and the ids of those that it ended.
+    """
+
+    rows: dict[str, R | None]
+    changed: list[R]
+    ended: list[str]
 
 
 class RowCache(Generic[R]):
@@ -38,6 +50,19 @@ class RowCache(Generic[R]):
             cursor = await connection.execute(self._query, (missing,), prepare=False, binary=True)
             found |= self._read(await cursor.fetchall())
         return found
+
+    async def fold(
+        self, connection: AsyncConnection, page: Sequence[Recorded], after: After[R]
+    ) -> Folded[R]:
+        """The rows that a page touches, after its events."""
+        before = await self.load(connection, page)
+        rows: dict[str, R | None] = dict(before)
+        for recorded in page:
+            execution = aggregate_id(recorded.stream)
+            rows[execution] = after(rows.get(execution), recorded)
+        changed = [row for key, row in rows.items() if row is not None and row != before.get(key)]
+        ended = [key for key, row in rows.items() if row is None and key in before]
+        return Folded(rows, changed, ended)
 
     def keep(self, rows: Mapping[str, R | None]) -> None:
         """Keep rows for the next page; those that are None are gone."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 from psycopg import AsyncConnection
 
 from domain.eventlog.pg_arrays import columns, placeholders
-from domain.model import Recorded, aggregate_id
+from domain.model import Recorded
 from projections.engine.row_cache import RowCache
 from projections.timers.timer import CONCERNED, Timer, after
 
@@ -57,15 +57,9 @@ class Timers:
 
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
         """Fold the page onto the timers it touches."""
-        before = await self._known.load(connection, page)
-        timers: dict[str, Timer | None] = dict(before)
-        for recorded in page:
-            execution = aggregate_id(recorded.stream)
-            timers[execution] = after(timers.get(execution), recorded)
-        changed = [timer for key, timer in timers.items() if timer and timer != before.get(key)]
-        ended = [key for key, timer in timers.items() if timer is None and key in before]
+        rows, changed, ended = await self._known.fold(connection, page, after)
         if changed:
             await connection.execute(KEEP, columns(ARRAYS, changed), prepare=True)
         if ended:
             await connection.execute(DROP, (ended,), prepare=True)
-        self._known.keep(timers)
+        self._known.keep(rows)
