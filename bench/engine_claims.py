@@ -7,7 +7,7 @@ records none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import cycle
 
 import orjson
@@ -36,7 +36,6 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
     beats = [_beat(service, name) for name in uvloop.run(service.running("alive", WORKERS))]
     loads: dict[str, list[Load]] = {"start": [], "claim": [], "heartbeat": []}
     cpu: dict[str, str] = {}
-    meter = Meter(server=server.pid, PostgreSQL=stand.postgres_pid)
     for repetition in range(plan.repetitions):
         names = _queued(service, f"{repetition}-started", plan)
         shares = [
@@ -52,27 +51,33 @@ def measure(stand: Stand, plan: Plan, report: Report) -> None:
             ("heartbeat", beats),
         ):
             meter = Meter(server=server.pid, PostgreSQL=stand.postgres_pid)
-            seen: list[str] = []
-
-            def inspect(body: bytes, seen: list[str] = seen) -> int:
-                seen.append(orjson.loads(body)["$id"])
-                return 1
-
-            load = uvloop.run(
-                run_load(
-                    [(server.port, each) for each in requests],
-                    plan.seconds,
-                    warm_up=WARM_UP,
-                    inspect=inspect if what == "claim" else None,
-                )
-            )
+            load = _run(server.port, requests, plan, claims=what == "claim")
             cpu[what] = meter.costs().per(len(load.latencies) or 1)
-            if len(set(seen)) != len(seen):
-                raise RuntimeError("an execution was claimed twice")
             loads[what].append(load)
         uvloop.run(_cancelled(service, claimed))
     stand.stop(server)
     report.add(f"Claims and heartbeats, {WORKERS} workers", _figures(loads, cpu))
+
+
+def _run(port: int, requests: Iterable[Iterator[bytes]], plan: Plan, *, claims: bool) -> Load:
+    """One load. Raises RuntimeError where an execution was claimed twice."""
+    seen: list[str] = []
+
+    def inspect(body: bytes) -> int:
+        seen.append(orjson.loads(body)["$id"])
+        return 1
+
+    load = uvloop.run(
+        run_load(
+            [(port, each) for each in requests],
+            plan.seconds,
+            warm_up=WARM_UP,
+            inspect=inspect if claims else None,
+        )
+    )
+    if len(set(seen)) != len(seen):
+        raise RuntimeError("an execution was claimed twice")
+    return load
 
 
 def _figures(loads: dict[str, list[Load]], cpu: dict[str, str]) -> list[Figure]:
