@@ -85,7 +85,9 @@ def _of_execution(
         *steps.routes(steps.StepHandlers(reader)),
         *_webhooks(system, reader, consistency),
         *history.routes(
-            history.HistoryHandlers(system.history, reader, consistency, event_streams)
+            history.HistoryHandlers(
+                system.history, reader, consistency, event_streams, system.door.visibility
+            )
         ),
     )
 
@@ -185,8 +187,8 @@ def create_app(system: System) -> tuple[ASGIApp, DirectCommands]:
     rows = operations(system)
     router = Router(
         [
-            *routes(system.access, system.bodies, rows),
-            *websocket.routes(system.access, system.stream_requests, rows),
+            *routes(system.door, system.bodies, rows),
+            *websocket.routes(system.door, system.stream_requests, rows),
         ],
         redirect_slashes=False,
         default=_unknown,
@@ -206,7 +208,7 @@ def create_app(system: System) -> tuple[ASGIApp, DirectCommands]:
                 scope["root_path"] = PREFIX
         await router(scope, receive, send)
 
-    return app, DirectCommands(system.access, system.bus, rows, PREFIX)
+    return app, DirectCommands(system.door.access, system.bus, rows, PREFIX)
 
 
 async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,12 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from api.access.identity import Access
+from api.access.visibility import Visibility
 from api.claiming.dispatcher import Dispatcher
 from api.clock import Clock, chance, new_id
 from api.settings import Settings
 from api.streaming.hub import Hub
 from api.streaming.log.loader import Loader
 from api.streaming.log.tail import Tail
+from api.web.admission import Door
 from api.web.body import Bodies
 from api.web.input.webhook_plans import WebhookParts
 from api.web.streams.stream_request import StreamRequests
@@ -51,7 +53,7 @@ class System:
     clock: Clock
     bus: Bus
     dispatcher: Dispatcher
-    access: Access
+    door: Door
     bodies: Bodies
     listener: Listener
     positions: PositionTracker
@@ -114,7 +116,7 @@ def build(
         clock=clock,
         bus=bus,
         dispatcher=Dispatcher(bus, store, positions),
-        access=Access(admin_token),
+        door=Door(Access(admin_token), Visibility(store.load)),
         bodies=Bodies(),
         listener=listener,
         positions=positions,

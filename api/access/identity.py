@@ -1,20 +1,34 @@
-"""Who may ask what: rights, who has them, and how a caller shows who it is."""
+"""Who asks, and how a caller shows who it is."""
 
 from __future__ import annotations
 
 import hmac
-from typing import NamedTuple
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
 
-from api.access.rights import ROLES, Right
+from api.access.rights import Right
+from api.access.scope import WHOLE, Reach, Scope
 from api.problems.problems import Unauthenticated
 from domain.errors import Forbidden
+from projections.query.ast import EVERYTHING
 
 
-class Caller(NamedTuple):
-    """Who asks: the name that events carry as their actor, and its rights."""
+@dataclass(frozen=True)
+class Caller:
+    """Who asks. `name` is the actor that events show; `credential` names the key, the token or the session
+    that it came with, which ends at `expires_at`.
+    """
 
     name: str
-    rights: frozenset[Right]
+    scope: Scope
+    credential: str = ""
+    expires_at: datetime | None = None
+
+    @cached_property
+    def rights(self) -> frozenset[Right]:
+        """What it may do with anything at all."""
+        return self.scope.rights
 
     def require(self, right: Right) -> None:
         """Raises Forbidden without the right."""
@@ -22,7 +36,7 @@ class Caller(NamedTuple):
             raise Forbidden(f"This needs the right `{right}`.")
 
 
-ANONYMOUS = Caller("anonymous", frozenset({Right.OPEN}))
+ANONYMOUS = Caller("anonymous", Scope((Reach(EVERYTHING, frozenset({Right.OPEN})),)))
 
 
 class Access:
@@ -30,7 +44,7 @@ class Access:
 
     def __init__(self, admin_token: str) -> None:
         self._expected = f"Bearer {admin_token}".encode()
-        self._admin = Caller("admin", ROLES["admin"])
+        self._admin = Caller("admin", WHOLE, "admin-token")
 
     def caller(self, authorization: bytes | None) -> Caller:
         """The caller behind an Authorization header; `ANONYMOUS` without one.

@@ -1,4 +1,4 @@
-"""Rights, and which role has which."""
+"""Rights, and which role has which of them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,73 @@ class Right(StrEnum):
 
     OPEN = "open"
     READ_EXECUTIONS = "executions.read"
+    CREATE_EXECUTIONS = "executions.create"
     COMMAND_EXECUTIONS = "executions.command"
+    WORK = "executions.work"
+    CANCEL = "executions.cancel"
     READ_CATALOG = "catalog.read"
     WRITE_CATALOG = "catalog.write"
+    ORDER = "orders.write"
     READ_EVENTS = "events.read"
     READ_ANALYTICS = "analytics.read"
+    READ_PROOFS = "proofs.read"
     MANAGE_WEBHOOKS = "webhooks.manage"
+    MANAGE_HOLDS = "holds.manage"
+    WRITE_USERS = "users.write"
     OPERATE = "operate"
     IMPORT = "import"
 
 
-ROLES = {"admin": frozenset(Right)}
+class Role(StrEnum):
+    """What a caller is. What it reaches of the executions, `scope` says."""
+
+    ADMIN = "admin"
+    OPERATOR = "operator"
+    CUSTOMER = "customer"
+    PROVIDER = "provider"
+    ASSIGNEE = "assignee"
+    AUDITOR = "auditor"
+
+
+READING = frozenset(
+    {Right.OPEN, Right.READ_EXECUTIONS, Right.READ_EVENTS, Right.READ_CATALOG, Right.READ_PROOFS}
+)
+OWNING = READING | {Right.READ_ANALYTICS, Right.CANCEL, Right.ORDER, Right.MANAGE_WEBHOOKS}
+ROLES: dict[Role, frozenset[Right]] = {
+    Role.ADMIN: frozenset(Right),
+    Role.OPERATOR: frozenset({Right.OPEN, Right.OPERATE, Right.READ_PROOFS}),
+    Role.CUSTOMER: OWNING,
+    Role.PROVIDER: OWNING
+    | {Right.CREATE_EXECUTIONS, Right.COMMAND_EXECUTIONS, Right.WORK, Right.WRITE_CATALOG},
+    Role.ASSIGNEE: READING | {Right.WORK},
+    Role.AUDITOR: READING,
+}
+"""The rights of each role, over what is in its scope."""
+
+COMMANDS: dict[str, Right] = {
+    **dict.fromkeys(("create", "fork"), Right.CREATE_EXECUTIONS),
+    **dict.fromkeys(
+        (
+            *("start", "pause", "resume", "complete", "fail", "claim", "heartbeat", "log"),
+            *("declareSteps", "startStep", "completeStep", "failStep", "skipStep"),
+            *("updateProgress", "recordUsage", "checkpoint"),
+        ),
+        Right.WORK,
+    ),
+    **dict.fromkeys(("update", "retry", "createJob", "cancelJob"), Right.COMMAND_EXECUTIONS),
+    "cancel": Right.CANCEL,
+    **dict.fromkeys(("createService", "createWorkflow", "confirm"), Right.WRITE_CATALOG),
+    **dict.fromkeys(("createOrder", "cancelOrder"), Right.ORDER),
+    "createUser": Right.WRITE_USERS,
+    **dict.fromkeys(("placeHold", "releaseHold"), Right.MANAGE_HOLDS),
+    **dict.fromkeys(
+        (
+            *("createWebhook", "updateWebhook", "removeWebhook"),
+            *("disableWebhook", "enableWebhook", "rotateSecret"),
+        ),
+        Right.MANAGE_WEBHOOKS,
+    ),
+}
+"""The right that each command takes, by the name of the command."""
+SHARED = frozenset({"createWorkflow"})
+"""Commands to what belongs to no party: whoever has the right may send them."""

@@ -41,6 +41,7 @@ class AnalyticsHandlers:
         question = AnalyticsQuery(
             by=keys,
             only={name: value for name in ONLY if (value := request.parameter(name)) is not None},
+            scope=_scope(request),
             since=None if since is None else parsed_time("from", since),
             until=None if until is None else parsed_time("to", until),
         )
@@ -52,6 +53,23 @@ class AnalyticsHandlers:
             answer = await self._figures.answer(connection, question)
         require_position(request, answer.position)
         return responses.json(answer.document, {"log-position": str(answer.position)})
+
+
+def _scope(request: Request) -> dict[str, str]:
+    """The party whose executions are meant; empty where the caller may see all.
+
+    Raises:
+        Invalid: the caller has several parties and names none of them.
+    """
+    scope = request.caller.scope
+    if scope.is_unlimited(Right.READ_ANALYTICS):
+        return {}
+    parties = scope.parties(Right.READ_ANALYTICS)
+    named = [pair for pair in parties if request.parameter(pair[0]) == pair[1]] or parties
+    if len(named) > 1:
+        examples = " or ".join(f"{name}={value}" for name, value in parties)
+        raise Invalid.field(parties[0][0], f"must name one of your parties: {examples}")
+    return dict(named)
 
 
 def _keys(request: Request) -> tuple[By, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
+from api.access.rights import COMMANDS as COMMAND_RIGHTS
 from api.access.rights import Right
 from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
 from api.web.ids import checked_new_id
@@ -183,7 +184,7 @@ def _operation(handlers: CommandHandlers, path: str, name: str, summary: str) ->
         name,
         "POST",
         f"/executions/{{id}}{path}",
-        Right.COMMAND_EXECUTIONS,
+        COMMAND_RIGHTS[name],
         summary,
         handlers.handler(prepare),
         body=COMMANDS[name],
@@ -223,7 +224,7 @@ def _fork(handlers: CommandHandlers) -> Operation:
         "forkExecution",
         "POST",
         "/executions/{id}/fork",
-        Right.COMMAND_EXECUTIONS,
+        Right.CREATE_EXECUTIONS,
         "Create an execution that begins with the state of this one at a version",
         handlers.fork,
         body=ForkExecution,
@@ -240,7 +241,7 @@ def _create(handlers: CommandHandlers) -> Operation:
         "createExecution",
         "POST",
         "/executions",
-        Right.COMMAND_EXECUTIONS,
+        Right.CREATE_EXECUTIONS,
         "Create an execution",
         handlers.handler(handlers.prepare_creation),
         body=CreateExecution,

@@ -90,6 +90,7 @@ class ListHandlers:
 
     async def _page(self, request: Request, condition: Condition, asked: ListRequest) -> ASGIApp:
         relations = expanded(asked.expand)
+        condition = request.caller.scope.within(Right.READ_EXECUTIONS, condition)
         options = asked.paging | {"choose": _choosing(asked.fields)}
         await self._consistency.wait_for_projection(request, "executions")
         counts: Facets | None = None

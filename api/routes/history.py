@@ -7,6 +7,7 @@ import asyncio
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
+from api.access.visibility import Visibility
 from api.documents import schemas
 from api.routes import streams
 from api.streaming.filter import known_types
@@ -41,10 +42,12 @@ class HistoryHandlers:
         reader: StateReader,
         consistency: Consistency,
         streams: EventStreams,
+        visibility: Visibility,
     ) -> None:
         self._history = history
         self._reader = reader
         self._consistency = consistency
+        self._visibility = visibility
         self._stream = streams.handler("listEvents")
 
     async def events(self, request: Request) -> ASGIApp:
@@ -88,6 +91,9 @@ class HistoryHandlers:
         version = request.integer("withVersion", 1, 2**53)
         this = await self._reader.read(request)
         try:
+            await self._visibility.require(
+                request.caller, Right.READ_EXECUTIONS, f"execution/{name}"
+            )
             other = existing(await self._history.read(f"execution/{name}", version), version)
         except NotFound as error:
             raise NotFound(f"`with`: {error.detail}", **error.members, **{"with": name}) from None

@@ -195,7 +195,7 @@ def routes(handlers: LogLineHandlers) -> tuple[Operation, ...]:
             "log",
             "POST",
             "/executions/{id}/logs",
-            Right.COMMAND_EXECUTIONS,
+            Right.WORK,
             f"Keep a log line, or a list of at most {MOST_LINES}",
             handlers.append,
             body=LogLine,

@@ -1,4 +1,4 @@
-"""The one door for HTTP and WebSocket: who may come in, and how those are answered who may not."""
+"""The one door for HTTP and WebSocket: who may enter, what is there for them, and how refusals are answered."""
 
 from __future__ import annotations
 
@@ -9,13 +9,45 @@ from starlette.types import Scope
 
 from api.access.identity import ANONYMOUS, Access, Caller
 from api.access.rights import Right
+from api.access.visibility import Visibility
 from api.problems import problems
 from api.telemetry.metrics import REFUSALS
 from api.transport.protocols import LINE
 from api.web.ids import ID
+from api.web.operation import Operation
 from domain.errors import Damaged, DomainError, NotFound
 
 log = structlog.get_logger()
+
+OWNED = {"/executions/{id}": "execution", "/orders/{id}": "order"}
+"""Paths below which everything belongs to one aggregate, and its kind."""
+
+
+class Door:
+    """Admits requests: those of callers with the right, to what is in their scope."""
+
+    def __init__(self, access: Access, visibility: Visibility) -> None:
+        self.access = access
+        self.visibility = visibility
+
+    async def admit(
+        self, operation: Operation, scope: Scope, authorization: bytes | None
+    ) -> Caller:
+        """Who asks; see `admit`. A command is not looked at here: the writer checks it on the newest state.
+
+        Raises:
+            NotFound: for this caller the path leads nowhere.
+        """
+        caller = admit(self.access, operation.right, scope, authorization)
+        if operation.prepare is None and (kind := owned_kind(operation.path)) is not None:
+            stream = f"{kind}/{scope['path_params']['id']}"
+            await self.visibility.require(caller, operation.right, stream)
+        return caller
+
+
+def owned_kind(path: str) -> str | None:
+    """The kind of the aggregate that a path belongs to; None where it belongs to none."""
+    return next((OWNED[root] for root in OWNED if f"{path}/".startswith(f"{root}/")), None)
 
 
 def admit(access: Access, right: Right, scope: Scope, authorization: bytes | None) -> Caller:

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.access.identity import Access, Caller
+from api.access.identity import Caller
 from api.telemetry.metrics import REQUESTS
 from api.web import body as reading
-from api.web.admission import admit, refusal
+from api.web.admission import Door, refusal
 from api.web.body import Bodies
 from api.web.disconnects import while_connected
 from api.web.operation import Operation
@@ -21,8 +21,8 @@ from domain.errors import DomainError
 class Endpoint:
     """All operations of one path: opens the door, reads the body, answers refusals."""
 
-    def __init__(self, access: Access, bodies: Bodies, operations: Iterable[Operation]) -> None:
-        self._access = access
+    def __init__(self, door: Door, bodies: Bodies, operations: Iterable[Operation]) -> None:
+        self._door = door
         self._bodies = bodies
         self._by_method = {operation.method: operation for operation in operations}
         if "GET" in self._by_method:
@@ -46,7 +46,7 @@ class Endpoint:
             raise MethodNotAllowed(", ".join(sorted(self._by_method)))
         self._counts[operation.method].inc()
         headers = scope["state"]["headers"]
-        caller = admit(self._access, operation.right, scope, headers.get(b"authorization"))
+        caller = await self._door.admit(operation, scope, headers.get(b"authorization"))
         if operation.body is None:
             answering = operation.handler(_request(operation, scope, caller))
             return await (while_connected(receive, answering) if operation.long else answering)

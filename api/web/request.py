@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from starlette.types import Scope
 
 from api.access.identity import Caller
-from api.access.rights import Right
+from api.access.rights import COMMANDS, SHARED, Right
 from domain.errors import Invalid
 from domain.eventlog.idempotency import IdempotencyKey
 from domain.model import Command
@@ -122,8 +122,14 @@ class Request:
         part: str = "",
         if_match: int | None = None,
     ) -> Message:
-        """The command as the bus takes it; `part` tells apart the commands of one request."""
-        headers = self.headers
+        """The command as the bus takes it; `part` tells apart the commands of one request.
+
+        Raises:
+            Forbidden: the caller has not the right that the command takes.
+        """
+        headers, name = self.headers, command.wire_name
+        right = COMMANDS[name]
+        self.caller.require(right)
         versions: tuple[int, ...] | None = None if if_match is None else (if_match,)
         if b"if-match" in headers:
             versions = self.if_match
@@ -137,6 +143,7 @@ class Request:
             Right.IMPORT in self.caller.rights,
             self.idempotency(part) if b"idempotency-key" in headers else None,
             self._label("x-worker") if b"x-worker" in headers else None,
+            None if name in SHARED else self.caller.scope.permits(right),
         )
 
     @cached_property

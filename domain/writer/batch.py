@@ -14,6 +14,7 @@ from domain.errors import (
     DomainError,
     Forbidden,
     Invalid,
+    NotFound,
     Taken,
     TooLarge,
     VersionMismatch,
@@ -31,6 +32,7 @@ from domain.eventlog.keyring import Keyring
 from domain.json_forms import format_time
 from domain.model import (
     Context,
+    Creation,
     Event,
     LogEntry,
     OtherStreamEvent,
@@ -40,6 +42,7 @@ from domain.model import (
     aggregate_id,
 )
 from domain.writer.message import Message
+from domain.writer.reachable import ReachableStates
 
 DAY = timedelta(hours=24)
 STREAM_SIZE_LIMIT = 32 * 1024 * 1024
@@ -157,6 +160,8 @@ class Batch:
             row = self.codec.encode(recorded, key)
             changed[stream] = _applied(before, recorded, len(row.data))
             rows.append(row)
+        if versioned is None:
+            _require_permitted(message, changed.get(message.stream))
         self._keep(rows, changed)
         self.lines += lines
         self.signs |= signs
@@ -166,11 +171,15 @@ class Batch:
         return Decided(settled, created=versioned is None)
 
     def _prepare(self, message: Message) -> tuple[Versioned[Any] | None, Context]:
-        states = self.states
+        states: Mapping[str, Versioned[Any] | None] = self.states
         self._require(message.stream)
         versioned = states[message.stream]
         for stream in message.command.reads(versioned.state if versioned else None, states):
             self._require(stream)
+        if message.permits is not None:
+            if not isinstance(message.command, Creation):
+                require_reached(message, versioned)
+            states = ReachableStates(states, message.permits)
         _check_conditions(message, versioned, self.now)
         if message.worker is not None and versioned is not None:
             versioned.state.require_worker(message.worker)
@@ -231,6 +240,19 @@ class Batch:
         reply = Reply(key, fingerprint, orjson.dumps(outcome).decode())
         self.replies[key] = reply
         self.new_replies.append(reply)
+
+
+def require_reached(message: Message, versioned: Versioned[Any] | None) -> None:
+    """Raises NotFound where the sender does not reach what is there: it does not exist for the sender."""
+    permits = message.permits
+    if permits is not None and versioned is not None and not permits(versioned):
+        raise NotFound
+
+
+def _require_permitted(message: Message, created: Versioned[Any] | None) -> None:
+    permits = message.permits
+    if permits is not None and created is not None and not permits(created):
+        raise Forbidden("What this would create is not yours: name yourself as its party.")
 
 
 def wanted(message: Message, states: Loaded) -> list[str]:

@@ -17,7 +17,7 @@ from domain.eventlog.connection.commit import OutcomeLost
 from domain.eventlog.idempotency import REPLIES_KEPT
 from domain.eventlog.store import Store
 from domain.model import Versioned
-from domain.writer.batch import Batch, Decided, NotLoaded, Repeat
+from domain.writer.batch import Batch, Decided, NotLoaded, Repeat, require_reached
 from domain.writer.chores import Chores
 from domain.writer.dry_run import DryRun, dry_run
 from domain.writer.message import Message
@@ -277,13 +277,14 @@ class Bus:
         if isinstance(outcome, Decided):
             waiting.answer(Answer(*outcome))
         elif isinstance(outcome, Repeat):
-            self._chores.answer(waiting, self._repeat(outcome))
+            self._chores.answer(waiting, self._repeat(waiting.message, outcome))
         else:
             waiting.refuse(outcome)
 
-    async def _repeat(self, repeat: Repeat) -> Answer:
+    async def _repeat(self, message: Message, repeat: Repeat) -> Answer:
         versioned = await self._store.load(repeat.stream, repeat.version)
         assert versioned is not None
+        require_reached(message, versioned)
         return Answer(versioned, repeat.created, replayed=True)
 
 

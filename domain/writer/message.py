@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from domain.eventlog.idempotency import IdempotencyKey
-from domain.model import Command
+from domain.model import Command, Versioned
 
 LARGEST_COMMAND = 1024 * 1024
 """Bytes of JSON that one command may have; a longer body is many commands."""
@@ -16,7 +17,8 @@ class Message(NamedTuple):
 
     `if_match` are versions, of which the stream must have one, 0 where there must be none yet;
     `importing` is the right to date events more than 24 hours back. Where a `worker` names itself, the
-    stream must be its to work on.
+    stream must be its to work on. `permits` tells whether the sender reaches an execution or an order: others
+    do not exist for it, None where it reaches all.
     """
 
     stream: str
@@ -28,3 +30,4 @@ class Message(NamedTuple):
     importing: bool = False
     idempotency: IdempotencyKey | None = None
     worker: str | None = None
+    permits: Callable[[Versioned[Any]], bool] | None = None

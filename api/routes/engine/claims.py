@@ -117,7 +117,7 @@ def routes(handlers: ClaimHandlers) -> tuple[Operation, ...]:
             "claimExecution",
             "POST",
             "/executions/claim",
-            Right.COMMAND_EXECUTIONS,
+            Right.WORK,
             "Claim the queued execution of the highest priority, of these the oldest; wait for one",
             handlers.claim,
             body=ClaimNext,

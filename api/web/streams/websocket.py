@@ -13,12 +13,11 @@ import structlog
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Message, Receive, Scope, Send
 
-from api.access.identity import Access
 from api.problems import problems
 from api.streaming.encoding import WEBSOCKET
 from api.streaming.subscriber import DONE, REFUSED, Ending, Subscriber, position_text
 from api.transport.protocols import protocol_of
-from api.web.admission import admit, refusal
+from api.web.admission import Door, refusal
 from api.web.input.json_text import parse
 from api.web.operation import Operation
 from api.web.request import Request
@@ -45,8 +44,8 @@ class BadMessage(ValueError):
 class Socket:
     """The WebSocket of one operation: opens the door, then lets the hub write."""
 
-    def __init__(self, access: Access, requests: StreamRequests, operation: Operation) -> None:
-        self._access = access
+    def __init__(self, door: Door, requests: StreamRequests, operation: Operation) -> None:
+        self._door = door
         self._requests = requests
         self._hub = requests.hub
         self._operation = operation
@@ -69,7 +68,7 @@ class Socket:
     async def _asked(self, scope: Scope) -> StreamQuery:
         headers = scope["state"]["headers"]
         shown = headers.get(b"authorization") or _authorization(scope["subprotocols"])
-        caller = admit(self._access, self._operation.right, scope, shown)
+        caller = await self._door.admit(self._operation, scope, shown)
         return await self._requests.admitted(
             Request(scope, caller), STREAM_OPERATIONS[self._operation.name]
         )
@@ -173,11 +172,11 @@ def _close(ending: Ending) -> Message:
 
 
 def routes(
-    access: Access, requests: StreamRequests, operations: Iterable[Operation]
+    door: Door, requests: StreamRequests, operations: Iterable[Operation]
 ) -> list[BaseRoute]:
     """The paths that take a WebSocket."""
     return [
-        WebSocketRoute(operation.path, Socket(access, requests, operation))
+        WebSocketRoute(operation.path, Socket(door, requests, operation))
         for operation in operations
         if operation.name in STREAM_OPERATIONS
     ]

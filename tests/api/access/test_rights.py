@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from api.access.identity import ANONYMOUS
-from api.access.rights import ROLES, Right
+from api.access.rights import ROLES, Right, Role
 from api.web.operation import Operation
 from tests.support.api_client import refused
 from tests.support.operation_examples import path_of
@@ -34,7 +34,7 @@ def named(operation: Operation) -> str:
 def test_every_operation_declares_a_right_that_someone_has() -> None:
     for operation in OPERATIONS:
         assert isinstance(operation.right, Right), operation.name
-        assert operation.right in ROLES["admin"], operation.name
+        assert operation.right in ROLES[Role.ADMIN], operation.name
 
 
 def test_only_health_and_documents_are_open() -> None:

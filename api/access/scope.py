@@ -1,0 +1,125 @@
+"""What of the log a caller reaches: for each right the condition that an execution has to meet.
+
+One object serves every way of asking: it is a condition of the filter language for lists, a predicate
+for states, and a pair of a field and a value where a total is kept by customer or provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from api.access.rights import ROLES, Right, Role
+from domain.errors import Forbidden
+from domain.execution.state import Execution
+from domain.model import Versioned
+from projections.executions.columns import FIELDS, value_in
+from projections.query.ast import EVERYTHING, And, Compare, Condition, Or
+from projections.query.matcher import matches, required_values
+
+NOTHING = Or(())
+"""What no execution meets."""
+OWNERS: dict[Role, tuple[str, ...]] = {
+    Role.CUSTOMER: ("customer",),
+    Role.PROVIDER: ("provider",),
+    Role.ASSIGNEE: ("assignee.id", "claimedBy.worker"),
+}
+"""The fields by which an execution is that of a caller with the role: one of them is its name there."""
+Permits = Callable[[Versioned[Any]], bool]
+
+
+class Reach(NamedTuple):
+    """The executions that meet a condition, and what one may do with them."""
+
+    condition: Condition
+    rights: frozenset[Right]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Everything that one caller reaches. Equal scopes reach the same."""
+
+    reaches: tuple[Reach, ...] = ()
+    _conditions: dict[Right, Condition] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def rights(self) -> frozenset[Right]:
+        """What the caller may do with anything at all."""
+        return frozenset[Right]().union(*(reach.rights for reach in self.reaches))
+
+    def condition(self, right: Right) -> Condition:
+        """What an execution has to meet for a right; `EVERYTHING` where it needs nothing."""
+        found = self._conditions.get(right)
+        if found is None:
+            found = self._conditions[right] = _any_of(
+                reach.condition for reach in self.reaches if right in reach.rights
+            )
+        return found
+
+    def is_unlimited(self, right: Right) -> bool:
+        """Whether the right holds for all there is."""
+        return self.condition(right) == EVERYTHING
+
+    def within(self, right: Right, condition: Condition) -> Condition:
+        """A condition, and that of the scope as well."""
+        own = self.condition(right)
+        if own == EVERYTHING:
+            return condition
+        parts = condition.parts if isinstance(condition, And) else (condition,)
+        limits = own.parts if isinstance(own, And) else (own,)
+        return And(tuple(dict.fromkeys((*limits, *parts))))
+
+    def permits(self, right: Right) -> Permits | None:
+        """Tells of a state whether the right holds for it; None where it holds for all.
+
+        What tells raises Forbidden where the caller may see the state, but not do this with it.
+        """
+        own, readable = self.condition(right), self.condition(Right.READ_EXECUTIONS)
+        if own == EVERYTHING:
+            return None
+
+        def permits(versioned: Versioned[Any]) -> bool:
+            if meets(own, versioned):
+                return True
+            if own != readable and meets(readable, versioned):
+                raise Forbidden(f"This needs the right `{right}` for this {_kind(versioned)}.")
+            return False
+
+        return permits
+
+    def parties(self, right: Right) -> list[tuple[str, str]]:
+        """The parties for whose executions the right holds, each as a field and its value."""
+        reaches = [reach.condition for reach in self.reaches if right in reach.rights]
+        return [pair for condition in reaches for pair in required_values(condition)]
+
+
+def meets(condition: Condition, versioned: Versioned[Any]) -> bool:
+    """Whether an aggregate meets the condition of a scope. Others than executions have their parties alone:
+    what has none meets no condition.
+    """
+    if isinstance(versioned.state, Execution):
+        return matches(condition, value_in(versioned))
+    parties = dict(zip(("customer", "provider"), versioned.state.parties, strict=True))
+    return matches(condition, lambda wanted: parties.get(wanted.path))
+
+
+def _kind(versioned: Versioned[Any]) -> str:
+    return type(versioned.state).__name__.lower()
+
+
+def owned(role: Role, name: str) -> Reach:
+    """What a role reaches by the name that the caller has in it."""
+    parts = tuple(Compare(FIELDS[path], "$in", (name,)) for path in OWNERS[role])
+    return Reach(And(parts[:1]) if len(parts) == 1 else Or(parts), ROLES[role])
+
+
+WHOLE = Scope((Reach(EVERYTHING, ROLES[Role.ADMIN]),))
+OPERATING = Reach(NOTHING, ROLES[Role.OPERATOR])
+
+
+def _any_of(conditions: Iterable[Condition]) -> Condition:
+    found = tuple(dict.fromkeys(conditions))
+    if EVERYTHING in found:
+        return EVERYTHING
+    return found[0] if len(found) == 1 else Or(found)

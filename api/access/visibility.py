@@ -1,0 +1,46 @@
+"""Whether something is there for a caller: what is outside of its scope does not exist for it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from api.access.identity import Caller
+from api.access.rights import Right
+from domain.errors import NotFound
+from domain.lru import LruCache
+from domain.model import Versioned
+from projections.query.ast import Condition
+from projections.query.matcher import parties_suffice
+
+CACHED = 100_000
+"""Pairs of a scope and an execution that stand for as long as the parties do: for ever."""
+Load = Callable[[str], Awaitable[Versioned[Any] | None]]
+
+
+class Visibility:
+    """Checks single aggregates against scopes. `load` reads the state of a stream.
+
+    That something is reached is remembered, that it is not never is: what belongs to others takes as long
+    as what does not exist.
+    """
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._reached: LruCache[tuple[Condition, str], bool] = LruCache(CACHED)
+
+    async def require(self, caller: Caller, right: Right, stream: str) -> None:
+        """Raises NotFound where the caller has not the right for this stream, or there is none."""
+        permits = caller.scope.permits(right)
+        if permits is None:
+            return
+        condition = caller.scope.condition(right)
+        key = (condition, stream)
+        if self._reached.get(key):
+            return
+        versioned = await self._load(stream)
+        if versioned is None or not permits(versioned):
+            raise NotFound
+        if parties_suffice(condition):
+            self._reached.put(key, True)
+            self._reached.trim()
