@@ -1,0 +1,155 @@
+"""What a scope reaches: as a condition, as a predicate, and as parties."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from api.access.identity import Caller
+from api.access.rights import COMMANDS, ROLES, Right, Role
+from api.access.scope import NOTHING, OPERATING, WHOLE, Scope, owned
+from api.access.visibility import Visibility
+from domain import registry
+from domain.catalog.order import Order
+from domain.catalog.user import User
+from domain.errors import Forbidden, NotFound
+from domain.execution.commands.claims import ClaimExecution
+from domain.execution.commands.fork import ForkExecution
+from domain.execution.commands.log import AppendLogLines
+from domain.model import Recorded, Versioned
+from projections.executions.columns import field
+from projections.query.ast import EVERYTHING
+from projections.query.parser import from_json
+from tests.support.event_writer import created
+
+AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
+CUSTOMER = owned(Role.CUSTOMER, "c-1")
+PROVIDER = owned(Role.PROVIDER, "p-1")
+ASSIGNEE = owned(Role.ASSIGNEE, "ann")
+
+
+def execution(**members: Any) -> Versioned[Any]:
+    event = created("e", **members).event
+    recorded = Recorded("execution/e", 1, 1, AT, event, "tester")
+    return Versioned(event.apply(None, recorded), 1, 1, AT)
+
+
+def test_every_command_that_clients_send_has_a_right() -> None:
+    sent = {name for commands in registry.COMMANDS.values() for name in commands}
+    others = {each.wire_name for each in (ClaimExecution, ForkExecution, AppendLogLines)}
+    assert sent | others == COMMANDS.keys()
+
+
+@pytest.mark.parametrize(
+    ("reach", "members", "reached"),
+    [
+        (CUSTOMER, {"customer": "c-1"}, True),
+        (CUSTOMER, {"customer": "c-2"}, False),
+        (CUSTOMER, {"customer": "c-2", "provider": "c-1"}, False),
+        (PROVIDER, {"provider": "p-1"}, True),
+        (PROVIDER, {"provider": "p-2"}, False),
+        (ASSIGNEE, {"assignee": {"type": "human", "id": "ann", "name": "Ann"}}, True),
+        (ASSIGNEE, {"assignee": {"type": "human", "id": "bob", "name": "ann"}}, False),
+        (ASSIGNEE, {}, False),
+        (OPERATING, {}, False),
+    ],
+)
+def test_scope_permits_what_is_of_the_caller(
+    reach: Any, members: dict[str, Any], reached: bool
+) -> None:
+    permits = Scope((reach,)).permits(Right.READ_EXECUTIONS)
+    assert permits is not None
+    assert permits(execution(**members)) is reached
+
+
+def test_scope_of_everything_needs_no_test() -> None:
+    assert WHOLE.permits(Right.CANCEL) is None
+    assert WHOLE.is_unlimited(Right.READ_EVENTS)
+    assert WHOLE.within(Right.READ_EXECUTIONS, EVERYTHING) == EVERYTHING
+
+
+def test_right_that_no_role_gives_reaches_nothing() -> None:
+    assert Scope((CUSTOMER,)).condition(Right.OPERATE) == NOTHING
+    assert Scope().condition(Right.READ_EXECUTIONS) == NOTHING
+
+
+def test_right_holds_for_the_executions_of_the_role_that_gives_it() -> None:
+    scope = Scope((CUSTOMER, owned(Role.PROVIDER, "p-2")))
+    may_work = scope.permits(Right.WORK)
+    assert may_work is not None
+    assert may_work(execution(customer="c-9", provider="p-2"))
+    assert not may_work(execution(customer="c-9", provider="p-1"))
+    with pytest.raises(Forbidden, match=r"executions\.work.*execution"):
+        may_work(execution(customer="c-1", provider="p-1"))
+
+
+def test_scope_narrows_a_filter_and_repeats_no_condition() -> None:
+    scope = Scope((CUSTOMER,))
+    own = scope.condition(Right.READ_EXECUTIONS)
+    same = from_json({"customer": "c-1"}, field)
+    assert scope.within(Right.READ_EXECUTIONS, same) == own
+    narrowed = scope.within(Right.READ_EXECUTIONS, from_json({"status": "queued"}, field))
+    assert narrowed != own
+
+
+def test_parties_are_those_of_the_roles_that_have_the_right() -> None:
+    scope = Scope((CUSTOMER, PROVIDER, ASSIGNEE))
+    assert scope.parties(Right.READ_ANALYTICS) == [("customer", "c-1"), ("provider", "p-1")]
+
+
+def test_other_aggregates_are_reached_by_their_parties_alone() -> None:
+    order = Versioned(Order("o", "s-1", "c-1", "p-1"), 1, 1, AT)
+    user = Versioned(User("c-1", "Someone", "person"), 1, 1, AT)
+    for reach, reached in ((CUSTOMER, True), (PROVIDER, True), (ASSIGNEE, False)):
+        permits = Scope((reach,)).permits(Right.READ_EXECUTIONS)
+        assert permits is not None
+        assert permits(order) is reached
+        assert not permits(user)
+
+
+def test_no_role_but_admin_and_operator_operates() -> None:
+    assert {role for role, rights in ROLES.items() if Right.OPERATE in rights} == {
+        Role.ADMIN,
+        Role.OPERATOR,
+    }
+    assert Right.READ_EXECUTIONS not in ROLES[Role.OPERATOR]
+
+
+@pytest.mark.anyio
+async def test_what_is_not_reached_is_asked_for_each_time_like_what_does_not_exist() -> None:
+    asked: list[str] = []
+    there = {"execution/e": execution()}
+
+    async def load(stream: str) -> Versioned[Any] | None:
+        asked.append(stream)
+        return there.get(stream)
+
+    visibility = Visibility(load)
+    own = Caller("customer", Scope((CUSTOMER,)))
+    stranger = Caller("stranger", Scope((owned(Role.CUSTOMER, "c-2"),)))
+    for _ in range(2):
+        await visibility.require(own, Right.READ_EXECUTIONS, "execution/e")
+    assert asked == ["execution/e"]
+    refusals = []
+    for caller, stream in ((stranger, "execution/e"), (stranger, "execution/none")) * 2:
+        with pytest.raises(NotFound) as refused:
+            await visibility.require(caller, Right.READ_EXECUTIONS, stream)
+        refusals.append(str(refused.value))
+    assert len(set(refusals)) == 1
+    assert len(asked) == 5
+
+
+@pytest.mark.anyio
+async def test_assignment_is_looked_at_each_time() -> None:
+    states = [execution(assignee={"type": "human", "id": "ann", "name": "Ann"}), execution()]
+
+    async def load(stream: str) -> Versioned[Any] | None:
+        return states.pop(0)
+
+    visibility = Visibility(load)
+    ann = Caller("ann", Scope((ASSIGNEE,)))
+    await visibility.require(ann, Right.READ_EXECUTIONS, "execution/e")
+    with pytest.raises(NotFound):
+        await visibility.require(ann, Right.READ_EXECUTIONS, "execution/e")

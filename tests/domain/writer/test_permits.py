@@ -1,0 +1,86 @@
+"""What a sender does not reach does not exist for it, whatever it sends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from domain.errors import AlreadyExists, DomainError, Forbidden, NotFound
+from domain.eventlog.idempotency import IdempotencyKey
+from domain.eventlog.store import Store
+from domain.model import Aggregate, Versioned
+from domain.writer.reachable import ReachableStates
+from tests.support.sample_aggregate import NOON, Begin, Raise, message, running_bus
+
+NewStore = Callable[[], Store]
+
+
+def of(*ids: str) -> Callable[[Versioned[Any]], bool]:
+    return lambda versioned: versioned.state.id in ids
+
+
+@pytest.mark.anyio
+async def test_stream_that_is_not_reached_is_not_found(new_store: NewStore) -> None:
+    store = new_store()
+    async with running_bus(store) as bus:
+        await bus.send(message("a", Begin()))
+        own = await bus.send(message("a", Raise(), permits=of("a")))
+        with pytest.raises(NotFound) as alien:
+            await bus.send(message("a", Raise(), permits=of("b")))
+        with pytest.raises(NotFound) as absent:
+            await bus.send(message("none", Raise(), permits=of("b")))
+        rows = await store.read(0, 10)
+    assert own.versioned.state.total == 1
+    assert str(alien.value) == str(absent.value)
+    assert len(rows) == 2
+
+
+@pytest.mark.anyio
+async def test_what_the_sender_would_not_reach_is_not_created(new_store: NewStore) -> None:
+    store = new_store()
+    async with running_bus(store) as bus:
+        with pytest.raises(Forbidden):
+            await bus.send(message("a", Begin(), permits=of("b")))
+        await bus.send(message("b", Begin(), permits=of("b")))
+        with pytest.raises(AlreadyExists):
+            await bus.send(message("b", Begin(), permits=of("c")))
+        rows = await store.read(0, 10)
+    assert [row.stream for row in rows] == ["tally/b"]
+
+
+@pytest.mark.anyio
+async def test_answer_is_not_repeated_to_a_sender_who_no_longer_reaches_it(
+    new_store: NewStore,
+) -> None:
+    once = IdempotencyKey("k", "f")
+    async with running_bus(new_store()) as bus:
+        await bus.send(message("a", Begin()))
+        first = message("a", Raise(), idempotency=once, permits=of("a"))
+        await bus.send(first)
+        repeated = await bus.send(first)
+        with pytest.raises(NotFound):
+            await bus.send(first._replace(permits=of("b")))
+    assert repeated.replayed
+
+
+@pytest.mark.anyio
+async def test_dry_run_shows_nothing_of_a_stream_that_is_not_reached(new_store: NewStore) -> None:
+    async with running_bus(new_store()) as bus:
+        await bus.send(message("a", Begin()))
+        with pytest.raises(NotFound):
+            await bus.dry_run(message("a", Raise(), permits=of("b")))
+        with pytest.raises(DomainError):
+            await bus.dry_run(message("c", Begin(), permits=of("b")))
+
+
+def test_orders_and_executions_of_others_are_as_if_absent() -> None:
+    states: dict[str, Any] = {
+        stream: Versioned(Aggregate(stream), 1, 1, NOON)
+        for stream in ("order/a", "order/b", "service/s", "execution/x")
+    } | {"order/none": None}
+    reachable = ReachableStates(states, lambda versioned: versioned.state.id == "order/a")
+    assert len(reachable) == len(list(reachable)) == 5
+    there = {stream for stream in reachable if reachable[stream] is not None}
+    assert there == {"order/a", "service/s"}
