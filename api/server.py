@@ -36,10 +36,11 @@ from api.transport.websocket_protocol import WebSocketProtocol
 from api.work import relax_collector, task_of
 from api.work_process import WorkProcess
 from domain.errors import Overloaded
-from domain.eventlog.encryption import WrongKey
+from domain.eventlog.encryption import Vault, WrongKey
 from domain.eventlog.migrations import settle_master_key
 from domain.eventlog.sessions import user_of
 from domain.eventlog.setup.log_id import log_id
+from domain.eventlog.setup.log_secret import LogKeys, log_secret
 from domain.eventlog.setup.roles import grant, make_role
 from domain.outages import Outages
 
@@ -125,11 +126,11 @@ def serve(settings: Settings, *, work: bool = True) -> None:
             except Overloaded as error:
                 raise SetupError(f"EXECUTIONS_DATABASE_URL: {error}") from None
             require_key_of_log(known.serving, settings, folder)
-            key = folder.master_key()
+            keys = keys_of_log(known.serving, settings, folder)
             of_log = log_id(known.serving, settings.schema)
-            system = build(settings, known.serving, key, token, of_log)
+            system = build(settings, known.serving, keys, token, of_log)
             listen_socket.listen(listening, settings)
-            task = task_of(settings, known.serving, key)
+            task = task_of(settings, known.serving, keys)
             with (
                 shown(folder.address_file, listen_socket.url_from_here(listening)) as sign,
                 WorkProcess(task) if work else nullcontext() as worker,
@@ -198,6 +199,19 @@ def require_key_of_log(conninfo: str, settings: Settings, folder: DataDir) -> No
             f"{folder.master_key_file} is not the key that this log was sealed with ({error}): put the "
             "right one there, from the data directory of another server of this database or a backup"
         ) from None
+
+
+def keys_of_log(conninfo: str, settings: Settings, folder: DataDir) -> LogKeys:
+    """The keys of a log whose master key is in the folder, as `require_key_of_log` has found.
+
+    Raises:
+        SetupError: it is not there, or the secret of the log is damaged.
+    """
+    master = folder.master_key()
+    try:
+        return LogKeys(master, log_secret(conninfo, settings.schema, Vault(master)))
+    except WrongKey as error:
+        raise SetupError(f"{error}: restore the table master_key from a backup") from None
 
 
 def configured(

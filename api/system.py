@@ -24,6 +24,7 @@ from domain.eventlog.keyring import Keyring
 from domain.eventlog.migrations import migrate_log
 from domain.eventlog.notifications import Listener
 from domain.eventlog.setup.log_id import log_exists
+from domain.eventlog.setup.log_secret import LogKeys
 from domain.eventlog.store import Store
 from domain.supervisor import Part
 from domain.writer.command_bus import Bus
@@ -95,10 +96,10 @@ def new_hub(store: Store, listener: Listener, schema: str, limit: int, of_log: s
 
 
 def build(
-    settings: Settings, conninfo: str, master_key: bytes, admin_token: str, of_log: str
+    settings: Settings, conninfo: str, keys: LogKeys, admin_token: str, of_log: str
 ) -> System:
     """All parts, wired but not started. `of_log` is the id of the log."""
-    codec, schema, keyring = registry.codec(), settings.schema, Keyring(Vault(master_key))
+    codec, schema, keyring = registry.codec(), settings.schema, Keyring(Vault(keys.master))
     store = Store(conninfo, schema, codec, keyring, settings.database_connections)
     listener, clock = Listener(conninfo, schema), Clock()
     hub = new_hub(store, listener, schema, settings.stream_limit, of_log)
@@ -132,7 +133,7 @@ def build(
         log_news=log_news,
         progress=Progress(store, [view.name for view in views]),
         webhooks=WebhookParts.of(settings.webhook_allow, store),
-        signer=Signer(master_key, origin_of(of_log)),
+        signer=Signer(keys.secret, origin_of(of_log)),
     )
 
 

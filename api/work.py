@@ -18,6 +18,7 @@ from domain import registry
 from domain.eventlog.encryption import KEY_BYTES, Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.notifications import Listener
+from domain.eventlog.setup.log_secret import LogKeys
 from domain.eventlog.store import Store
 from domain.supervisor import Part
 from domain.writer.guarded_writer import GuardedWriter
@@ -55,14 +56,14 @@ def new_runner(conninfo: str, schema: str, listener: Listener) -> Runner:
 async def working(
     conninfo: str,
     schema: str,
-    master_key: bytes,
+    keys: LogKeys,
     webhook_allow: str = "",
     retention: Retention | None = None,
 ) -> AsyncIterator[Runner]:
     """All of that work is done while the block runs; log lines are archived where a `retention` says how."""
     listener = Listener(conninfo, schema)
     runner = new_runner(conninfo, schema, listener)
-    vault = Vault(master_key)
+    vault = Vault(keys.master)
     store = Store(conninfo, schema, registry.codec(), Keyring(vault), CONNECTIONS)
     clock = Clock()
     writer = GuardedWriter(store, clock, new_id, chance)
@@ -75,7 +76,7 @@ async def working(
         JobWorker(
             writer, store, Executions(store.codec), Catalog(store.codec), conninfo, clock=clock
         ),
-        TreeBuilder(conninfo, schema, master_key, clock),
+        TreeBuilder(conninfo, schema, keys.secret, clock),
     ]
     if retention is not None:
         parts.append(Archiver(writer, store, conninfo, schema, retention, clock=clock))
@@ -94,12 +95,13 @@ async def working(
 class Task(NamedTuple):
     """Which log a process works for, how much it says about that, which networks webhooks may reach
     besides public ones, where log lines are archived after how many days, and a folder for files on their
-    way there. The master key is in hexadecimal.
+    way there. The keys are in hexadecimal.
     """
 
     conninfo: str
     schema: str
     master_key: str
+    log_secret: str
     log_level: str
     webhook_allow: str = ""
     archive: str = ""
@@ -112,12 +114,13 @@ class Task(NamedTuple):
         return Retention(self.archive, self.log_days, Path(self.work)) if self.archive else None
 
 
-def task_of(settings: Settings, conninfo: str, master_key: bytes) -> Task:
+def task_of(settings: Settings, conninfo: str, keys: LogKeys) -> Task:
     """The task that the settings give a process."""
     return Task(
         conninfo,
         settings.schema,
-        master_key.hex(),
+        keys.master.hex(),
+        keys.secret.hex(),
         settings.log_level,
         settings.webhook_allow,
         settings.archive,
@@ -136,8 +139,8 @@ async def _until_stopped(task: Task, watch: Callable[[], object]) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    key = bytes.fromhex(task.master_key)
-    async with working(task.conninfo, task.schema, key, task.webhook_allow, task.retention):
+    keys = LogKeys(bytes.fromhex(task.master_key), bytes.fromhex(task.log_secret))
+    async with working(task.conninfo, task.schema, keys, task.webhook_allow, task.retention):
         while not stopped.is_set():
             watch()
             with suppress(TimeoutError):

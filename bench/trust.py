@@ -33,7 +33,7 @@ from projections.audit.tiles import Tree
 from workers.tree_builder import PAGE, TreeBuilder
 
 SCHEMA = "executions"
-MASTER_KEY = b"b" * 32
+SECRET = b"b" * 32
 EVENTS, LEAVES, PROOFS = 400_000, 10_000_000, 2_000
 STEP = 256 * 256
 FILL = """INSERT INTO events SELECT n, (n - 1) %% 10 + 1, now(), 'execution/exec_' || (n - 1) / 10,
@@ -101,7 +101,7 @@ async def _hash(connection: AsyncConnection, _: str, amount: int) -> None:
 
 
 async def _build(connection: AsyncConnection, conninfo: str, _: int) -> None:
-    builder = TreeBuilder(conninfo, SCHEMA, MASTER_KEY, lambda: datetime.now(UTC))
+    builder = TreeBuilder(conninfo, SCHEMA, SECRET, lambda: datetime.now(UTC))
     while await builder.grow(connection):
         pass
 
@@ -143,7 +143,7 @@ def _proofs(stand: Stand, plan: Plan) -> list[Figure]:
 
 async def _planted(conninfo: str, amount: int) -> None:
     """A tree of arbitrary leaves."""
-    tree, signer = Tree(), Signer(MASTER_KEY, origin_of(log_id(conninfo, SCHEMA)))
+    tree, signer = Tree(), Signer(SECRET, origin_of(log_id(conninfo, SCHEMA)))
     async with connected(conninfo, SCHEMA) as connection:
         while tree.size < amount:
             more = min(STEP, amount - tree.size)

@@ -54,12 +54,12 @@ class TreeBuilder(OwnedWork):
     work: ClassVar[str] = "audit"
 
     def __init__(
-        self, conninfo: str, schema: str, master_key: bytes, clock: Callable[[], datetime]
+        self, conninfo: str, schema: str, secret: bytes, clock: Callable[[], datetime]
     ) -> None:
         super().__init__(conninfo, schema)
-        self._master_key = master_key
+        self._secret = secret
         self._clock = clock
-        self._signer = Signer(master_key, "")
+        self._signer = Signer(secret, "")
         self._tree: Tree | None = None  # the one of the head that was signed here last
         self._fault: str | None = None
 
@@ -92,7 +92,7 @@ class TreeBuilder(OwnedWork):
         async with connection.transaction():
             log_id, position = await _log(connection)
             if self._signer.origin != (origin := origin_of(log_id)):
-                self._signer, tree = Signer(self._master_key, origin), None
+                self._signer, tree = Signer(self._secret, origin), None
             head = await head_of(connection)
             if head is None:
                 raise TreeFault("the row of the signed head is lost")

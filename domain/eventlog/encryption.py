@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import urlsafe_b64encode
 from binascii import a2b_base64
 from hashlib import sha256
+from hmac import digest
 from os import urandom
 from typing import NamedTuple
 
@@ -126,6 +127,30 @@ class Vault:
         """Raises WrongKey where a check is of another master key."""
         if check != self.check:
             raise WrongKey(f"the log has the master key {check.id}, and this is {self.id}")
+
+    @property
+    def secret_of_earlier_logs(self) -> bytes:
+        """The secret of a log that began before it was stored: HKDF-Extract of the master key, which tells
+        nothing of that. What follows from it is what followed from the master key before.
+        """
+        return digest(bytes(KEY_BYTES), self._master, "sha256")
+
+    def wrap_secret(self, secret: bytes) -> bytes:
+        """The secret of a log as it may be stored."""
+        return aes_key_wrap(self._master, secret)
+
+    def unwrap_secret(self, wrapped: bytes) -> bytes:
+        """The secret of a stored wrapped one.
+
+        Raises:
+            WrongKey: it was wrapped by another master key.
+        """
+        try:
+            return aes_key_unwrap(self._master, bytes(wrapped))
+        except (InvalidUnwrap, ValueError) as error:
+            raise WrongKey(
+                "the secret of the log is damaged, or was wrapped by another master key"
+            ) from error
 
     def make(self, stream: str) -> tuple[DataKey, bytes]:
         """A new data key and its wrapped form (RFC 3394), which may be stored."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from hashlib import sha256
 from importlib.resources import files
+from os import urandom
 
 from psycopg.sql import SQL, Identifier, Literal
 
-from domain.eventlog.encryption import KeyCheck, Vault, WrongKey
+from domain.eventlog.encryption import KEY_BYTES, KeyCheck, Vault, WrongKey
 from domain.eventlog.sessions import connect
 from domain.eventlog.setup.log_lines import migrate_log_lines
 
@@ -19,7 +20,8 @@ FORM = """SELECT obj_description(to_regclass('head'), 'pg_class') FROM pg_trigge
     WHERE tgrelid = to_regclass('events') AND tgname = 'append_only' AND tgenabled = 'A'"""
 
 KEY_CHECK = "SELECT id, wrapped FROM master_key"
-KEEP_KEY_CHECK = "INSERT INTO master_key (id, wrapped) VALUES (%s, %s)"
+KEEP_KEY_CHECK = "INSERT INTO master_key (id, wrapped, secret) VALUES (%s, %s, %s)"
+FILL_IN = "UPDATE master_key SET secret = %s WHERE secret IS NULL"
 SOME_KEYS = "SELECT originator_id, wrapped FROM data_keys LIMIT 100"
 """One of them may be damaged: that is no reason not to open the others."""
 
@@ -49,7 +51,7 @@ def settle_master_key(
     known: Callable[[], bytes],
     made: Callable[[], bytes] | None = None,
 ) -> None:
-    """Check that a master key is the log's; a log that has none yet gets it.
+    """Check that a master key is the log's; a log that has none yet gets it, and the secret of the log.
 
     `known` gives the key that is there already; `made` that, or a new one: it is asked only where
     nothing was sealed and no server has ever started. Without `made` such a log stays as it is. All of
@@ -69,7 +71,10 @@ def settle_master_key(
         vault = Vault(source())
         if check is not None:
             vault.require(KeyCheck(*check))
+            secret = vault.secret_of_earlier_logs
+            connection.execute(FILL_IN, (vault.wrap_secret(secret),))
             return
         if samples and not any(vault.unwraps(wrapped, stream) for stream, wrapped in samples):
             raise WrongKey(f"no data key of this log was wrapped by the master key {vault.id}")
-        connection.execute(KEEP_KEY_CHECK, vault.check)
+        secret = vault.secret_of_earlier_logs if samples else urandom(KEY_BYTES)
+        connection.execute(KEEP_KEY_CHECK, (*vault.check, vault.wrap_secret(secret)))

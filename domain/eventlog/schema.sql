@@ -71,6 +71,8 @@ CREATE TABLE IF NOT EXISTS master_key (
     id      text    NOT NULL,
     wrapped bytea   NOT NULL
 );
+-- The secret of the log, wrapped by the master key: the key that signs tree heads follows from it.
+ALTER TABLE master_key ADD COLUMN IF NOT EXISTS secret bytea;
 
 CREATE TABLE IF NOT EXISTS idempotency_keys (
     key         text        PRIMARY KEY,

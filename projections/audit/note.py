@@ -12,12 +12,11 @@ from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from domain.eventlog.setup.log_secret import derived
 
 ED25519 = b"\x01"
 KEY_ID_BYTES = 4
-SEED_BYTES = 32
 SEPARATOR = "\n\n— "
 
 
@@ -44,11 +43,10 @@ def origin_of(log_id: str) -> str:
 
 
 class Signer:
-    """Signs for one log. Its key follows from the master key (HKDF, RFC 5869), so a log has one."""
+    """Signs for one log. Its key follows from the secret of the log, so a log has one."""
 
-    def __init__(self, master_key: bytes, origin: str) -> None:
-        purpose = f"tree heads of {origin}".encode()
-        seed = HKDF(SHA256(), SEED_BYTES, salt=None, info=purpose).derive(master_key)
+    def __init__(self, secret: bytes, origin: str) -> None:
+        seed = derived(secret, f"tree heads of {origin}")
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
         self.origin = origin
 

@@ -178,7 +178,7 @@ def test_work_process_that_is_asked_to_start_again_does_and_is_no_error() -> Non
     command = (sys.executable, "-S", "-c", "import time; time.sleep(60)")
     with (
         capture_logs() as logged,
-        WorkProcess(Task("", "executions", "", "info"), command) as worker,
+        WorkProcess(Task("", "executions", "", "", "info"), command) as worker,
     ):
         before = worker._process
         assert before is not None
@@ -196,7 +196,7 @@ def test_work_process_that_cannot_live_is_started_again_after_longer_and_longer_
     started: list[float] = []
     monkeypatch.setattr(work_process, "monotonic", lambda: now)
     command = (sys.executable, "-S", "-c", "raise SystemExit(3)")
-    with WorkProcess(Task("", "executions", "", "info"), command) as worker:
+    with WorkProcess(Task("", "executions", "", "", "info"), command) as worker:
         for _ in range(80):
             before = worker._process
             assert before is not None

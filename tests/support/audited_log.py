@@ -18,7 +18,7 @@ from tests.support.random_logs import KEEP
 from workers.tree_builder import TreeBuilder
 
 SCHEMA = "executions"
-MASTER_KEY = b"k" * 32
+SECRET = b"k" * 32
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
@@ -41,9 +41,9 @@ class AuditedLog:
             yield cls(conninfo, connection, cls.new_builder(conninfo))
 
     @staticmethod
-    def new_builder(conninfo: str, master_key: bytes = MASTER_KEY) -> TreeBuilder:
+    def new_builder(conninfo: str, secret: bytes = SECRET) -> TreeBuilder:
         """One of another process."""
-        return TreeBuilder(conninfo, SCHEMA, master_key, lambda: NOON)
+        return TreeBuilder(conninfo, SCHEMA, secret, lambda: NOON)
 
     async def append(self, number: int) -> None:
         """More events, three in each stream."""
@@ -69,7 +69,7 @@ class AuditedLog:
     async def signer(self) -> Signer:
         """The signer of this log."""
         [[log_id]] = await self.rows("SELECT log_id FROM head")
-        return Signer(MASTER_KEY, origin_of(log_id))
+        return Signer(SECRET, origin_of(log_id))
 
     async def rows(self, query: str) -> list[Any]:
         return await (await self.connection.execute(query.encode())).fetchall()

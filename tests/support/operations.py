@@ -7,5 +7,7 @@ from pathlib import Path
 from api.app import operations
 from api.settings import Settings
 from api.system import build
+from domain.eventlog.setup.log_secret import LogKeys
 
-OPERATIONS = operations(build(Settings(data_dir=Path()), "", bytes(32), "token", "log"))
+KEYS = LogKeys(bytes(32), bytes(32))
+OPERATIONS = operations(build(Settings(data_dir=Path()), "", KEYS, "token", "log"))

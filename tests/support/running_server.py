@@ -19,12 +19,15 @@ from api.system import System, build, migrate
 from api.transport.connection_limits import ConnectionLimits
 from api.transport.listen_socket import bound, listen
 from api.work import working
+from domain.eventlog.encryption import Vault
 from domain.eventlog.setup.log_id import log_id
+from domain.eventlog.setup.log_secret import LogKeys
 from projections.engine.runner import Runner
 from tests.support.declared import require_declared
 
 TOKEN = "the-token-of-the-tests"
 MASTER_KEY = b"k" * 32
+KEYS = LogKeys(MASTER_KEY, Vault(MASTER_KEY).secret_of_earlier_logs)
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 
 
@@ -36,7 +39,7 @@ class Serving:
         self.conninfo = conninfo
         self.log_id = log_id(conninfo, "executions")
         settings = Settings(data_dir=data_dir, port=port, webhook_allow="127.0.0.0/8")
-        self.system: System = build(settings, conninfo, MASTER_KEY, TOKEN, self.log_id)
+        self.system: System = build(settings, conninfo, KEYS, TOKEN, self.log_id)
         self._socket = bound(settings)
         listen(self._socket, settings)
         self.port: int = self._socket.getsockname()[1]
@@ -79,7 +82,7 @@ class Serving:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        async with working(self.conninfo, "executions", MASTER_KEY) as self.runner:
+        async with working(self.conninfo, "executions", KEYS) as self.runner:
             await self._server.serve(sockets=[self._socket])
 
 

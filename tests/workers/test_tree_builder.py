@@ -133,7 +133,7 @@ async def test_builder_that_goes_on_notices_too(
         await audited.grow()
 
 
-async def test_tree_of_another_master_key_is_not_continued(audited: AuditedLog) -> None:
+async def test_tree_of_another_secret_is_not_continued(audited: AuditedLog) -> None:
     await audited.append(3)
     await audited.grow()
     with pytest.raises(TreeFault, match="another key"):

@@ -10,7 +10,7 @@ import click
 from api.cli.progress_bar import progress
 from api.cli.projections import on_log
 from api.embedded_postgres.data_dir import DataDir
-from api.server import require_key_of_log
+from api.server import keys_of_log, require_key_of_log
 from api.settings import Settings
 from domain.eventlog.store import Store
 from domain.integrity.fault import Fault
@@ -23,8 +23,7 @@ MOST_NAMED = 100
 def verify_tree(data_dir: Path | None, kept: Sequence[Path]) -> None:
     """Check all of it; exit with 1 where something is wrong.
 
-    Where the master key of the log is in the data directory, the head must be signed by the key that follows
-    from it.
+    Where the master key of the log is in the data directory, the head must be signed by the key of the log.
     """
     check = _Check([_text(file) for file in kept])
     on_log(data_dir, check.run, check.take_key)
@@ -39,12 +38,12 @@ class _Check:
     def __init__(self, notes: Sequence[str]) -> None:
         self.faults = 0
         self._notes = notes
-        self._master_key: bytes | None = None
+        self._secret: bytes | None = None
 
     def take_key(self, conninfo: str, settings: Settings, folder: DataDir) -> None:
         require_key_of_log(conninfo, settings, folder)
         if folder.master_key_file.exists():
-            self._master_key = DataDir(folder.path).master_key()
+            self._secret = keys_of_log(conninfo, settings, DataDir(folder.path)).secret
 
     async def run(self, conninfo: str, schema: str, _: Store) -> None:
         async with connected(conninfo, schema) as connection:
@@ -73,8 +72,8 @@ class _Check:
 
     def _public_key(self, origin: str, found: Start) -> str:
         """Before a restore the log had another id, and so another key."""
-        if self._master_key is not None:
-            return Signer(self._master_key, origin).public_key
+        if self._secret is not None:
+            return Signer(self._secret, origin).public_key
         return "" if found.head is None else found.head.public_key
 
 

@@ -13,7 +13,7 @@ from api.cli.projections import on_log, opened
 from api.cli.tables import print_table
 from api.clock import Clock, chance, new_id
 from api.embedded_postgres.data_dir import DataDir
-from api.server import require_key_of_log
+from api.server import keys_of_log, require_key_of_log
 from api.settings import Settings
 from api.work import task_of
 from domain import registry
@@ -35,10 +35,10 @@ def archive_logs(data_dir: Path | None, *, dry_run: bool, as_json: bool) -> None
 
     def check(conninfo: str, settings: Settings, folder: DataDir) -> None:
         require_key_of_log(conninfo, settings, folder)
-        key = DataDir(folder.path).master_key()
-        retention = task_of(settings, conninfo, key).retention
+        keys = keys_of_log(conninfo, settings, DataDir(folder.path))
+        retention = task_of(settings, conninfo, keys).retention
         assert retention is not None  # the settings always have one
-        kept.append((retention, Vault(key)))
+        kept.append((retention, Vault(keys.master)))
 
     async def work(conninfo: str, schema: str, _: Store) -> None:
         [(retention, vault)] = kept

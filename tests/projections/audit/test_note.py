@@ -34,7 +34,7 @@ def test_checkpoint_is_three_lines_and_a_signature() -> None:
     assert checkpoint_of(NOTE, SIGNER.public_key) == CHECKPOINT
 
 
-def test_log_has_one_key_and_another_log_or_master_key_another() -> None:
+def test_log_has_one_key_and_another_log_or_secret_another() -> None:
     assert Signer(b"k" * 32, SIGNER.origin).public_key == SIGNER.public_key
     others = Signer(b"k" * 32, origin_of("log-2")), Signer(b"l" * 32, SIGNER.origin)
     for other in others:

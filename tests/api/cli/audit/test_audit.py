@@ -20,7 +20,7 @@ from domain.eventlog.migrations import settle_master_key
 from domain.eventlog.sessions import session_options
 from projections.audit.note import Signer
 from tests.support.api_client import Catalog, Executions, ok, refused
-from tests.support.running_server import MASTER_KEY, TOKEN, Serving
+from tests.support.running_server import KEYS, MASTER_KEY, TOKEN, Serving
 
 
 def audit(*arguments: str | Path, **environment: str) -> Result:
@@ -118,7 +118,7 @@ def test_verify_says_what_it_checked_and_names_what_was_changed(
     assert done.exit_code == 0, done.output
     assert "All of it is what was signed." in done.output
     assert server.system.signer.public_key in done.output
-    before_restore = Signer(MASTER_KEY, "executions/before-a-restore")
+    before_restore = Signer(KEYS.secret, "executions/before-a-restore")
     lines = note.text.partition("\n\n")[0].split("\n")[1:]
     kept.write_text(before_restore.sign("\n".join([before_restore.origin, *lines, ""])))
     assert audit("verify", "--head", kept, **known).exit_code == 0

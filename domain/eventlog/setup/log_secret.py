@@ -1,0 +1,37 @@
+"""The secret of a log, from which its signing key and its like follow. It survives every master key."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+from domain.eventlog.encryption import KEY_BYTES, Vault
+from domain.eventlog.sessions import connect
+
+KEPT = "SELECT secret FROM master_key"
+
+
+class LogKeys(NamedTuple):
+    """What a server of a log holds: the master key, and the secret of the log. 32 bytes each."""
+
+    master: bytes
+    secret: bytes
+
+
+def log_secret(conninfo: str, schema: str, vault: Vault) -> bytes:
+    """The secret of a log: 32 bytes, stored wrapped by the master key.
+
+    Raises:
+        WrongKey: it was wrapped by another master key, or is damaged.
+        Overloaded: the database cannot be reached.
+    """
+    with connect(conninfo, schema) as connection:
+        wrapped = (connection.execute(KEPT).fetchone() or (None,))[0]
+    return vault.secret_of_earlier_logs if wrapped is None else vault.unwrap_secret(wrapped)
+
+
+def derived(secret: bytes, purpose: str) -> bytes:
+    """A key of 32 bytes for one purpose, which tells nothing of the secret (HKDF-Expand, RFC 5869)."""
+    return HKDFExpand(SHA256(), KEY_BYTES, info=purpose.encode()).derive(secret)

@@ -1,0 +1,68 @@
+"""The secret of a log: random, stored wrapped; of an earlier log what followed from its master key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import psycopg
+import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from domain.eventlog.encryption import Vault, WrongKey
+from domain.eventlog.migrations import settle_master_key
+from domain.eventlog.sessions import session_options
+from domain.eventlog.setup.log_secret import derived, log_secret
+
+KEY, SCHEMA = b"o" * 32, "executions"
+
+
+def key() -> bytes:
+    return KEY
+
+
+def settled(database: str, made: Callable[[], bytes] | None = key) -> bytes:
+    settle_master_key(database, SCHEMA, key, made)
+    return log_secret(database, SCHEMA, Vault(KEY))
+
+
+def ask(database: str, query: str, *values: object) -> None:
+    with psycopg.connect(database, options=session_options(SCHEMA)) as connection:
+        connection.execute(query.encode(), values)
+
+
+def test_secret_of_a_new_log_is_its_own_and_stays(database: str) -> None:
+    made = settled(database)
+    assert len(made) == 32
+    assert made not in (KEY, Vault(KEY).secret_of_earlier_logs)
+    assert settled(database) == made
+
+
+def test_secret_of_a_log_that_began_before_derives_what_its_master_key_derived(
+    database: str,
+) -> None:
+    settle_master_key(database, SCHEMA, key, key)
+    ask(database, "UPDATE master_key SET secret = NULL")
+    before = HKDF(SHA256(), 32, salt=None, info=b"tree heads of executions/a").derive(KEY)
+    unsettled = log_secret(database, SCHEMA, Vault(KEY))
+    assert derived(unsettled, "tree heads of executions/a") == before
+    assert settled(database) == unsettled
+    assert log_secret(database, SCHEMA, Vault(KEY)) == unsettled
+
+
+def test_secret_of_a_log_with_data_keys_but_no_check_is_the_earlier_one(database: str) -> None:
+    ask(database, "INSERT INTO data_keys VALUES (%s, %s)", "user/u", Vault(KEY).make("user/u")[1])
+    assert settled(database) == Vault(KEY).secret_of_earlier_logs
+
+
+def test_secret_is_stored_wrapped_and_another_master_key_does_not_open_it(database: str) -> None:
+    made = settled(database)
+    with psycopg.connect(database, options=session_options(SCHEMA)) as connection:
+        [stored] = connection.execute("SELECT secret FROM master_key").fetchone() or [b""]
+    assert made not in bytes(stored)
+    with pytest.raises(WrongKey, match="the secret of the log"):
+        log_secret(database, SCHEMA, Vault(b"x" * 32))
+
+
+def test_purposes_have_keys_of_their_own() -> None:
+    assert len({KEY, derived(KEY, "a"), derived(KEY, "b"), derived(b"x" * 32, "a")}) == 4
