@@ -36,7 +36,7 @@ def execution(**members: Any) -> Versioned[Any]:
     return Versioned(event.apply(None, recorded), 1, 1, AT)
 
 
-def test_every_command_that_clients_send_has_a_right() -> None:
+def test_commands_that_clients_send_have_a_right_each() -> None:
     sent = {name for commands in registry.COMMANDS.values() for name in commands}
     others = {each.wire_name for each in (ClaimExecution, ForkExecution, AppendLogLines)}
     assert sent | others == COMMANDS.keys()
@@ -99,7 +99,7 @@ def test_parties_are_those_of_the_roles_that_have_the_right() -> None:
     assert scope.parties(Right.READ_ANALYTICS) == [("customer", "c-1"), ("provider", "p-1")]
 
 
-def test_other_aggregates_are_reached_by_their_parties_alone() -> None:
+def test_aggregates_of_other_kinds_are_reached_by_their_parties_alone() -> None:
     order = Versioned(Order("o", "s-1", "c-1", "p-1"), 1, 1, AT)
     user = Versioned(User("c-1", "Someone", "person"), 1, 1, AT)
     for reach, reached in ((CUSTOMER, True), (PROVIDER, True), (ASSIGNEE, False)):
@@ -109,7 +109,7 @@ def test_other_aggregates_are_reached_by_their_parties_alone() -> None:
         assert not permits(user)
 
 
-def test_no_role_but_admin_and_operator_operates() -> None:
+def test_operating_is_for_admin_and_operator() -> None:
     assert {role for role, rights in ROLES.items() if Right.OPERATE in rights} == {
         Role.ADMIN,
         Role.OPERATOR,
@@ -118,7 +118,7 @@ def test_no_role_but_admin_and_operator_operates() -> None:
 
 
 @pytest.mark.anyio
-async def test_what_is_not_reached_is_asked_for_each_time_like_what_does_not_exist() -> None:
+async def test_visibility_looks_again_for_what_is_not_reached_like_for_what_is_absent() -> None:
     asked: list[str] = []
     there = {"execution/e": execution()}
 

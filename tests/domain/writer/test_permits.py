@@ -38,7 +38,7 @@ async def test_stream_that_is_not_reached_is_not_found(new_store: NewStore) -> N
 
 
 @pytest.mark.anyio
-async def test_what_the_sender_would_not_reach_is_not_created(new_store: NewStore) -> None:
+async def test_creation_of_something_out_of_reach_is_refused(new_store: NewStore) -> None:
     store = new_store()
     async with running_bus(store) as bus:
         with pytest.raises(Forbidden):
