@@ -94,7 +94,7 @@ def _reads(actions: WebhookActions) -> tuple[Operation, ...]:
             "Call it now with an event of the type `webhook.test`",
             actions.test,
             answer=TESTED,
-            problems=REFUSALS,
+            problems=("not-found",),
             long=True,
         ),
         Operation(

@@ -82,8 +82,10 @@ class WebhookActions:
         return known
 
     async def test(self, request: Request) -> ASGIApp:
-        """Call it now with an event that is not in the log, signed like all others."""
-        known = await self._enabled(request)
+        """Call it now with an event that is not in the log, signed like all others; also while it is
+        disabled, as that shows whether it can be enabled.
+        """
+        known = await self._webhooks.find(request)
         hook = await self._webhooks.settings(known)
         identity, message, now = id_of(known.webhook), self._new_id("test"), self._clock()
         event = _test_event(identity, message, format_time(now))

@@ -20,7 +20,6 @@ CALLS: tuple[tuple[str, dict[str, Any] | None], ...] = (
     ("/deliveries/1/redeliver", None),
     ("/redeliver", SINCE),
     ("/rewind", {"from": "start"}),
-    ("/test", None),
 )
 
 
@@ -74,15 +73,36 @@ def test_webhook_of_an_execution_that_was_set_anew_is_called_again(
     [shown] = api.get(f"/executions/{execution}/webhooks").json()
     path = f"/webhooks/{shown['id']}"
     ok(api.post(f"{path}/disable", json={}))
-    refused(api.post(f"{path}/test"), 409, "illegal-transition")
+    refused(api.post(f"{path}/rewind", json={"from": "start"}), 409, "illegal-transition")
     changed = [{**hook, "id": shown["id"], "events": ["paused"]}]
     ok(api.put(f"/executions/{execution}", json={"webhooks": changed}))
-    assert ok(api.post(f"{path}/test"))["delivered"] is False
     assert api.post(f"{path}/rewind", json={"from": "start"}).status_code == 202
     assert ok(api.get(path))["status"] == "active"
     ok(api.post(f"{path}/disable", json={}))
     assert ok(api.get(path))["status"] == "disabled"
-    refused(api.post(f"{path}/test"), 409, "illegal-transition")
+    refused(api.post(f"{path}/rewind", json={"from": "start"}), 409, "illegal-transition")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("of_execution", [False, True])
+async def test_disabled_webhook_can_be_tested_and_stays_disabled(
+    api: httpx.Client, executions: Executions, of_execution: bool
+) -> None:
+    async with webhook_receiver() as receiver:
+        hook = {"url": receiver.url("/hook"), "events": ["cancelled"]}
+
+        def tried() -> tuple[bool, str]:
+            if of_execution:
+                execution = executions.running(webhooks=[hook])
+                [made] = api.get(f"/executions/{execution}/webhooks").json()
+            else:
+                made = ok(api.post("/webhooks", json=hook))
+            path = f"/webhooks/{made.get('$id') or made['id']}"
+            ok(api.post(f"{path}/disable", json={}))
+            return ok(api.post(f"{path}/test"))["delivered"], ok(api.get(path))["status"]
+
+        assert await to_thread.run_sync(tried) == (True, "disabled")
+        assert [b"webhook.test" in call.body for call in receiver.calls] == [True]
 
 
 @pytest.mark.anyio
