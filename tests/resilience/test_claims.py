@@ -19,6 +19,8 @@ from tests.support.service_process import AUTHORIZED, Service
 WORKERS = 6
 LEASE = 3_000
 RESULT = {"success": True, "output": None, "summary": "done"}
+MOST_COMMANDS = 1_000
+"""Of one call."""
 VANISHES = 0.1
 """How often a worker forgets what it has claimed."""
 
@@ -70,8 +72,9 @@ def queue(api: httpx.Client, number: int) -> set[str]:
     commands = [
         {"command": "create", "execution": f"of-claims-{n}", **ORDER} for n in range(number)
     ]
-    answers = api.post("/commands", json=commands).json()
-    assert {answer["status"] for answer in answers} == {201}
+    for first in range(0, number, MOST_COMMANDS):
+        answers = api.post("/commands", json=commands[first : first + MOST_COMMANDS]).json()
+        assert {answer["status"] for answer in answers} == {201}
     return {f"execution/of-claims-{n}" for n in range(number)}
 
 

@@ -88,7 +88,7 @@ def test_retries_begin_once_each_while_the_process_that_fires_them_is_killed(
         executions = [begin(api, retryPolicy=policy) for _ in range(40)]
         for execution in executions:
             api.post(f"/executions/{execution}/fail", json=ERROR)
-        for _ in range(20 if thorough else 2):
+        for _ in range(100 if thorough else 2):
             time.sleep(rng.uniform(0.1, 1.0))
             killed = service.work_process()
             os.kill(killed, signal.SIGKILL)
