@@ -19,7 +19,7 @@ from domain.execution.parts import (
     Totals,
 )
 from domain.execution.retry_policy import RetryPolicy
-from domain.execution.transitions import ALLOWED, STEP_TRANSITIONS, TRANSITIONS
+from domain.execution.transitions import STEP_TRANSITIONS, allowed, move
 from domain.execution.types import (
     DEFAULT_TIMEOUT,
     ExecutionError,
@@ -163,6 +163,11 @@ class Execution(Aggregate):
         """Whether its last attempt was a claim."""
         return bool(self.attempts) and self.attempts[-1].worker is not None
 
+    @property
+    def resumable(self) -> bool:
+        """Whether it is queued again, as its worker was lost, and has a checkpoint to go on from."""
+        return self.status is Status.QUEUED and self.was_claimed and bool(self.checkpoints)
+
     def lease_until(self, heard_at: datetime | None = None) -> datetime | None:
         """When its worker loses it, as far as events and the last heartbeat say; None where no lease runs:
         it is not claimed, or does not go on.
@@ -252,7 +257,7 @@ class Execution(Aggregate):
         Raises:
             IllegalTransition: the status does not allow it, or it was done with other words.
         """
-        cell = TRANSITIONS[command][self.status]
+        cell = move(command, self.status, resumable=self.resumable)
         if cell == "." or (cell == "=" and not equal):
             raise self.refusal(command)
         return cell == "="
@@ -277,14 +282,14 @@ class Execution(Aggregate):
 
     def refusal(self, command: str, step: Step | None = None) -> IllegalTransition:
         """What to answer where a command is not legal."""
-        allowed = ALLOWED[self.status]
+        commands = allowed(self.status, resumable=self.resumable)
         if step is None:
             detail = f"`{command}` is not possible: the execution is {self.status}."
-            return IllegalTransition(detail, status=self.status, allowedCommands=allowed)
+            return IllegalTransition(detail, status=self.status, allowedCommands=commands)
         return IllegalTransition(
             f"`{command}` is not possible: the step is {step.status}.",
             status=self.status,
-            allowedCommands=allowed,
+            allowedCommands=commands,
             step=step.id,
             stepStatus=step.status,
         )

@@ -1,7 +1,8 @@
 """The tables of legal moves: which command in which status, and the status afterwards.
 
 `=` is a repeat: it changes nothing where the payload is equal, and is refused where it differs.
-`.` is refused, `ok` leaves the status as it is, `failed/retry` depends on the retries left.
+`.` is refused, `ok` leaves the status as it is, `failed/retry` depends on the retries left, and `running?` is
+possible where the execution can be resumed: it was released, and has a checkpoint.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ EXECUTION_MOVES = """
                 queued     starting      running       paused     completed  failed     cancelled  retry
 start           running    running       =             .          .          .          .          running
 pause           .          .             paused        =          .          .          .          .
-resume          .          .             =             running    .          .          .          .
+resume          running?   .             =             running    .          .          .          .
 complete        .          .             completed     .          =          .          .          .
 fail            .          failed/retry  failed/retry  failed     .          =          .          failed
 cancel          cancelled  cancelled     cancelled     cancelled  .          cancelled  =          cancelled
@@ -64,8 +65,20 @@ def _read(table: str, statuses: type[S]) -> dict[str, dict[S, str]]:
 CLIENT_MOVES = _read(EXECUTION_MOVES, Status)
 TRANSITIONS = CLIENT_MOVES | _read(SERVER_MOVES, Status)
 STEP_TRANSITIONS = _read(STEP_MOVES, StepStatus)
-ALLOWED = {
-    status: [word for word, cells in CLIENT_MOVES.items() if cells[status] not in {".", "="}]
-    for status in Status
-}
-"""The commands that change something in a status, in the order of the table."""
+
+
+def move(command: str, status: Status, *, resumable: bool) -> str:
+    """The cell of a command in a status, without a question mark."""
+    cell = TRANSITIONS[command][status]
+    if cell.endswith("?"):
+        return cell[:-1] if resumable else "."
+    return cell
+
+
+def allowed(status: Status, *, resumable: bool) -> list[str]:
+    """The commands that change something in a status, in the order of the table."""
+    return [
+        command
+        for command in CLIENT_MOVES
+        if move(command, status, resumable=resumable) not in {".", "="}
+    ]

@@ -23,7 +23,7 @@ from api.web.request import Request
 from api.web.streams import event_stream, watch
 from domain.errors import Invalid, NotFound
 from domain.eventlog.store import Store
-from domain.execution.transitions import TRANSITIONS
+from domain.execution.transitions import move
 from domain.execution.types import Status
 from domain.jobs.job import BulkCommand, CancelJob, CreateJob, JobStatus
 from domain.model import Value
@@ -147,12 +147,13 @@ class JobHandlers:
 
 
 def _effects(command: str, statuses: Mapping[Status, int]) -> dict[str, int]:
-    """How many executions the command would change, leave as they are, and be refused by."""
-    cells = TRANSITIONS[command]
+    """How many executions the command would change, leave as they are, and be refused by; most of those
+    that are queued never had a worker to be resumed after.
+    """
     counts = {"wouldChange": 0, "unchanged": 0, "wouldBeRefused": 0}
     names = {"=": "unchanged", ".": "wouldBeRefused"}
     for status, count in statuses.items():
-        counts[names.get(cells[status], "wouldChange")] += count
+        counts[names.get(move(command, status, resumable=False), "wouldChange")] += count
     return counts
 
 

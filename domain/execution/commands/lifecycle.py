@@ -87,10 +87,8 @@ class ResumeExecution(Command[Execution]):
     checkpoint_id: Id | None = None
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
-        requeued = execution.status is Status.QUEUED and execution.was_claimed
-        resumable = requeued and bool(execution.checkpoints)
         equal = self.checkpoint_id in (None, execution.resumed_from)
-        if not resumable and execution.check_transition(self.wire_name, equal=equal):
+        if execution.check_transition(self.wire_name, equal=equal):
             return
         require_after_status(execution, context)
         known = [checkpoint.id for checkpoint in execution.checkpoints]
@@ -100,7 +98,7 @@ class ResumeExecution(Command[Execution]):
                 "checkpointId",
                 f"must be the id of a checkpoint of this execution, but is `{chosen}`",
             )
-        if resumable:
+        if execution.status is Status.QUEUED:
             yield ExecutionStarting()
         yield ExecutionResumed(checkpoint=chosen)
 

@@ -16,6 +16,7 @@ from domain.execution.claim_events import (
 from domain.execution.commands import (
     AutoCheckpoint,
     ClaimExecution,
+    CompleteExecution,
     HeartbeatExecution,
     ReleaseExecution,
     ResumeExecution,
@@ -153,6 +154,11 @@ def test_released_execution_can_be_resumed_by_hand() -> None:
     assert after.state.status is Status.RUNNING
     assert after.state.resumed_from == "cp-1"
     assert after.state.attempts[-1].worker is None
+    complete = CompleteExecution(success=True, output=None, summary="")
+    for queued, possible in ((released, True), (claimed().happened(LOST), False)):
+        refused = queued.when(complete).error
+        assert isinstance(refused, IllegalTransition)
+        assert ("resume" in refused.members["allowedCommands"]) is possible
     claimed().happened(LOST).when(ResumeExecution()).refused(IllegalTransition)
     given(CREATED).when(ResumeExecution()).refused(IllegalTransition)
 

@@ -43,7 +43,7 @@ TABLE = """
 | command                 | queued    | starting     | running      | paused    | completed | failed    | cancelled | retry     |
 | start                   | running   | running      | =            |           |           |           |           | running   |
 | pause                   |           |              | paused       | =         |           |           |           |           |
-| resume                  |           |              | =            | running   |           |           |           |           |
+| resume                  | running?  |              | =            | running   |           |           |           |           |
 | complete                |           |              | completed    |           | =         |           |           |           |
 | fail                    |           | failed/retry | failed/retry | failed    |           | =         |           | failed    |
 | cancel                  | cancelled | cancelled    | cancelled    | cancelled |           | cancelled | =         | cancelled |
@@ -108,6 +108,11 @@ def cells() -> list[tuple[str, Status, str]]:
     ]
 
 
+def impossible(cell: str) -> bool:
+    """Whether a command is refused with the histories of this test: no worker was lost in them."""
+    return cell == "" or cell.endswith("?")
+
+
 DECIDED = [cell for cell in cells() if cell[0] != "log"]
 
 
@@ -122,9 +127,11 @@ def story(command: str, status: Status) -> Given:
 @pytest.mark.parametrize(("command", "status", "cell"), DECIDED)
 def test_command_follows_its_cell_in_the_table(command: str, status: Status, cell: str) -> None:
     outcome = story(command, status).when(EQUAL[command])
-    if cell == "":
+    if impossible(cell):
         allowed = [
-            word for word, at, c in cells() if at is status and c not in {"", "="} and word in KNOWN
+            word
+            for word, at, c in cells()
+            if at is status and c != "=" and not impossible(c) and word in KNOWN
         ]
         if command == "update of the rest":  # it is an update that was refused
             allowed.remove("update")
