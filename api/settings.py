@@ -75,6 +75,7 @@ class Settings:
     connections_per_address: Annotated[int, Field(ge=1)] | None = None
     webhook_allow: Annotated[str, AfterValidator(of_networks)] = ""
     archive_url: Annotated[str, AfterValidator(of_archive)] | None = None
+    lost_leases: Annotated[int, Field(ge=1, le=1_000)] = 5
     log_days: Annotated[int, Field(ge=1, le=36_500)] = 30
     database_connections: Annotated[int, Field(ge=2, le=1000)] = 10
 

@@ -20,6 +20,7 @@ from domain.eventlog.keyring import Keyring
 from domain.eventlog.notifications import Listener
 from domain.eventlog.setup.log_secret import LogKeys
 from domain.eventlog.store import Store
+from domain.execution.types import MOST_LOST
 from domain.supervisor import Part
 from domain.writer.guarded_writer import GuardedWriter
 from projections.catalog import Catalog
@@ -59,6 +60,8 @@ async def working(
     keys: LogKeys,
     webhook_allow: str = "",
     retention: Retention | None = None,
+    *,
+    lost_leases: int = MOST_LOST,
 ) -> AsyncIterator[Runner]:
     """All of that work is done while the block runs; log lines are archived where a `retention` says how."""
     listener = Listener(conninfo, schema)
@@ -71,7 +74,7 @@ async def working(
     receiver = Receiver(store, client)
     parts: list[Part] = [
         *(listener, runner, TimerWorker(writer, conninfo, schema, clock)),
-        LeaseWorker(writer, store, conninfo, clock=clock),
+        LeaseWorker(writer, store, conninfo, clock=clock, most_lost=lost_leases),
         WebhookWorker(receiver, store, writer, conninfo, clock=clock, chance=chance),
         JobWorker(
             writer, store, Executions(store.codec), Catalog(store.codec), conninfo, clock=clock
@@ -94,8 +97,8 @@ async def working(
 
 class Task(NamedTuple):
     """Which log a process works for, how much it says about that, which networks webhooks may reach
-    besides public ones, where log lines are archived after how many days, and a folder for files on their
-    way there. The keys are in hexadecimal.
+    besides public ones, where log lines are archived after how many days, a folder for files on their
+    way there, and how many leases an execution may lose. The keys are in hexadecimal.
     """
 
     conninfo: str
@@ -107,6 +110,7 @@ class Task(NamedTuple):
     archive: str = ""
     log_days: int = 30
     work: str = ""
+    lost_leases: int = MOST_LOST
 
     @property
     def retention(self) -> Retention | None:
@@ -126,6 +130,7 @@ def task_of(settings: Settings, conninfo: str, keys: LogKeys) -> Task:
         settings.archive,
         settings.log_days,
         str(settings.archiving),
+        settings.lost_leases,
     )
 
 
@@ -140,7 +145,8 @@ async def _until_stopped(task: Task, watch: Callable[[], object]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     keys = LogKeys(bytes.fromhex(task.master_key), bytes.fromhex(task.log_secret))
-    async with working(task.conninfo, task.schema, keys, task.webhook_allow, task.retention):
+    log_of_task = (task.conninfo, task.schema, keys, task.webhook_allow, task.retention)
+    async with working(*log_of_task, lost_leases=task.lost_leases):
         while not stopped.is_set():
             watch()
             with suppress(TimeoutError):

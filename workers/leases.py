@@ -23,6 +23,7 @@ from domain.errors import OutcomeUnknown, Overloaded
 from domain.eventlog.store import Store
 from domain.execution.commands import ReleaseExecution, StallExecution
 from domain.execution.state import Execution
+from domain.execution.types import MOST_LOST
 from domain.model import Command
 from domain.writer.guarded_writer import GuardedWriter
 from domain.writer.message import Message
@@ -65,12 +66,14 @@ class LeaseWorker(OwnedWork):
         conninfo: str,
         *,
         clock: Callable[[], datetime],
+        most_lost: int = MOST_LOST,
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(conninfo, store.schema)
         self._writer = writer
         self._store = store
         self._clock = clock
+        self._most_lost = most_lost
         self._steady = steady
         self._looks_again: dict[str, datetime] = {}
         self._counts_from = self._clean_at = datetime.fromtimestamp(0, UTC)
@@ -137,8 +140,10 @@ class LeaseWorker(OwnedWork):
         counts_from = max(heard_at or self._counts_from, self._counts_from)
         lost_at, stalls_at = execution.lease_until(counts_from), execution.stalls_at(counts_from)
         if lost_at is not None and execution.claim is not None and lost_at <= now:
-            worker = execution.claim.worker
-            return Due(ReleaseExecution(worker=worker, heard_at=heard_at), now + SETTLES)
+            release = ReleaseExecution(
+                worker=execution.claim.worker, heard_at=heard_at, most_lost=self._most_lost
+            )
+            return Due(release, now + SETTLES)
         command, silence = None, execution.heartbeat_timeout
         if stalls_at is not None and silence is not None and stalls_at <= now:
             command = None if execution.stalled else StallExecution(heard_at=heard_at)

@@ -40,10 +40,11 @@ timeOut         .          failed/retry  failed/retry  .          .          .  
 startRetry      .          .             .             .          .          .          .          running
 autoCheckpoint  .          .             ok            .          .          .          .          .
 stall           .          .             ok            .          .          .          .          .
-release         .          queued        queued        .          .          .          .          .
+release         .          queued/retry  queued/retry  .          .          .          .          .
 configure       ok         ok            ok            ok         .          ok         .          ok
 """
-"""Not in anyone's `allowedCommands`. `configure` is an `update` of more than tags and metadata."""
+"""Not in anyone's `allowedCommands`. `release` leads to `queued`, or where too many leases were lost, as `fail`
+does; `configure` is an `update` of more than tags and metadata."""
 
 STEP_MOVES = """
                 pending    running       completed     failed     skipped

@@ -38,6 +38,10 @@ TimeoutPlan = Annotated[timedelta, Milliseconds(0, DAY)]
 
 Lease = Annotated[timedelta, Milliseconds(1_000, HOUR)]
 DEFAULT_LEASE = timedelta(minutes=1)
+LEASE_LOST = "LEASE_LOST"
+"""The code of the error of an execution that has lost too many leases in a row."""
+MOST_LOST = 5
+"""So many, if nothing else is set."""
 Silence = Annotated[timedelta, Milliseconds(1_000, DAY)]
 """How long a running execution may give no sign of life before it is stalled."""
 OnLeaseLost = Literal["restart", "resume"]

@@ -9,6 +9,8 @@ from psycopg import AsyncConnection
 
 from domain.eventlog.pg_arrays import columns, placeholders
 from domain.execution.claim_events import ExecutionClaimed, ExecutionReleased
+from domain.execution.events import ExecutionFailed
+from domain.execution.types import LEASE_LOST
 from domain.model import Recorded
 from projections.claims.row import CONCERNED, Claimable, after
 from projections.engine.row_cache import RowCache
@@ -87,12 +89,19 @@ class Claims:
         self._known.keep(rows)
 
 
+def _is_loss(recorded: Recorded) -> bool:
+    """Whether a lease was lost; the last of too many is told by a failure."""
+    match recorded.event:
+        case ExecutionReleased(reason=reason):
+            return reason == "lease-lost"
+        case ExecutionFailed(error=error):
+            return error.code == LEASE_LOST
+    return False
+
+
 async def _count(connection: AsyncConnection, page: Sequence[Recorded]) -> None:
     claimed = sum(isinstance(recorded.event, ExecutionClaimed) for recorded in page)
-    lost = sum(
-        isinstance(recorded.event, ExecutionReleased) and recorded.event.reason == "lease-lost"
-        for recorded in page
-    )
+    lost = sum(_is_loss(recorded) for recorded in page)
     for what, number in ((CLAIMED, claimed), (LOST, lost)):
         if number:
             await connection.execute(COUNT, (what, number), prepare=True)

@@ -22,6 +22,7 @@ from domain.execution.state import Execution
 from domain.model import Command, Recorded
 from domain.writer.message import Message
 from projections.claims.projection import Claims
+from projections.claims.totals import claim_totals
 from tests.support.followed_log import FollowedLog
 from workers.leases import LeaseWorker
 
@@ -164,6 +165,24 @@ async def test_silence_is_marked_again_after_each_recovery(world: World) -> None
         await world.tell("e", HeartbeatExecution())
         assert (await world.types("e"))[-1] == "recovered"
     assert (await world.types("e")).count("stalled") == 2
+
+
+async def test_execution_that_every_worker_dies_of_fails(world: World) -> None:
+    worker = LeaseWorker(
+        world.guarded_writer,
+        world.store,
+        "",
+        clock=lambda: world.now,
+        most_lost=2,
+        steady=lambda: world.passed,
+    )
+    await world.queue("e")
+    for number in range(2):
+        await world.claim("e", f"w-{number}")
+        await world.look(worker, LEASE)
+    types = await world.types("e")
+    assert (types.count("released"), types[-1]) == (1, "failed")
+    assert (await claim_totals(world.connection)).lost == 2
 
 
 async def test_two_workers_release_once(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import takewhile
 from typing import ClassVar, Self
 
 from pydantic import PrivateAttr
@@ -15,10 +16,18 @@ from domain.execution.claim_events import (
     ExecutionReleased,
     ExecutionStalled,
 )
+from domain.execution.commands.lifecycle import ended_by_error
 from domain.execution.events import ExecutionResumed, ExecutionStarted, ExecutionStarting
 from domain.execution.order_in_time import require_after_status
-from domain.execution.state import Execution
-from domain.execution.types import DEFAULT_LEASE, Lease, Status
+from domain.execution.state import DONE, Execution
+from domain.execution.types import (
+    DEFAULT_LEASE,
+    LEASE_LOST,
+    MOST_LOST,
+    ExecutionError,
+    Lease,
+    Status,
+)
 from domain.json_forms import Time
 from domain.model import Command, Context, Event, Recordable, SignOfLife
 from domain.types import Label, Reference, WorkerName
@@ -88,21 +97,42 @@ class HeartbeatExecution(Command[Execution]):
 class ReleaseExecution(Command[Execution]):
     """Queue an execution again whose worker has lost its lease. Comes from the server alone.
 
-    `heard_at` is when the last heartbeat came: heartbeats are not part of the state.
+    One that has lost `most_lost` leases in a row, and has nothing to show for them, may be what its workers
+    die of: it fails, and its retry policy decides. `heard_at` is when the last heartbeat came: heartbeats
+    are not part of the state.
     """
 
     wire_name: ClassVar[str] = "release"
 
     worker: WorkerName
     heard_at: Time | None = None
+    most_lost: int = MOST_LOST
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         execution.require_allowed(self.wire_name)
         until = execution.lease_until(self.heard_at)
         if until is None or until > context.now:
             return
-        if execution.claim is not None and execution.claim.worker == self.worker:
+        if execution.claim is None or execution.claim.worker != self.worker:
+            return
+        if (lost := _lost_in_a_row(execution)) < self.most_lost:
             yield ExecutionReleased(worker=self.worker, reason="lease-lost")
+            return
+        message = f"Workers that claimed it lost {lost} leases in a row, without a new checkpoint or step."
+        error = ExecutionError(code=LEASE_LOST, message=message, recoverable=True)
+        yield from ended_by_error(execution, self.wire_name, error, context)
+
+
+def _lost_in_a_row(execution: Execution) -> int:
+    """How many leases were lost, with the one that is lost now, since a checkpoint was kept or a step was
+    completed, or an attempt ended otherwise.
+    """
+    steps = (step.completed_at for step in execution.steps.values() if step.status in DONE)
+    kept = (checkpoint.at for checkpoint in execution.checkpoints[-1:])
+    last = max((at for at in (*steps, *kept) if at is not None), default=None)
+    *before, now = execution.attempts
+    in_vain = takewhile(lambda attempt: attempt.outcome == "released", reversed(before))
+    return sum(last is None or attempt.started_at > last for attempt in (now, *in_vain))
 
 
 class StallExecution(Command[Execution]):

@@ -131,7 +131,7 @@ class FailExecution(ExecutionError, Command[Execution]):
         if execution.check_transition(self.wire_name, equal=error.same(execution.error)):
             return
         require_after_steps(execution, context)
-        yield from _failed(execution, self.wire_name, error, context)
+        yield from ended_by_error(execution, self.wire_name, error, context)
 
 
 class RetryExecution(Command[Execution]):
@@ -198,12 +198,13 @@ class TimeOutExecution(Command[Execution]):
             message=f"The attempt worked for longer than {allowed} ms.",
             recoverable=True,
         )
-        yield from _failed(execution, self.wire_name, error, context)
+        yield from ended_by_error(execution, self.wire_name, error, context)
 
 
-def _failed(
+def ended_by_error(
     execution: Execution, command: str, error: ExecutionError, context: Context
 ) -> Iterator[Event]:
+    """The end of an attempt, and its retry where the policy says so and the command may lead to one."""
     policy = execution.retry_policy
     left = policy is not None and execution.retries < policy.max_retries
     retry = left and error.recoverable and "retry" in TRANSITIONS[command][execution.status]

@@ -36,12 +36,21 @@ from domain.execution.events import (
     RetryScheduled,
 )
 from domain.execution.progress_events import ProgressUpdated
-from domain.execution.step_events import StepStarted
+from domain.execution.step_events import StepCompleted, StepStarted
 from domain.execution.types import Status
-from domain.model import SignOfLife
+from domain.model import Event, SignOfLife
 from domain.types import Assignee
 from tests.support.given import NOON, SECOND, Given, given
-from tests.support.histories import BROKEN, CHECKPOINT, CREATED, HISTORIES, PAUSED, RESULT, RUNNING
+from tests.support.histories import (
+    BROKEN,
+    CHECKPOINT,
+    CREATED,
+    HISTORIES,
+    PAUSED,
+    RESULT,
+    RUNNING,
+    THREE_RETRIES,
+)
 
 LEASE = 30 * SECOND
 CLAIMED = (ExecutionClaimed(worker="w-1", lease=LEASE), ExecutionStarting(), ExecutionStarted())
@@ -144,6 +153,45 @@ def test_next_worker_resumes_from_the_last_checkpoint_where_the_policy_says_so()
     restarting.when(ClaimExecution(worker="w-2", lease=LEASE)).then(
         second, ExecutionStarting(), ExecutionStarted()
     )
+
+
+def lost(*times: Event, **fields: object) -> Given:
+    """One that has lost two leases, and is about to lose the third; `times` happened before the second."""
+    return claimed(**fields).happened(LOST, *CLAIMED, *times, LOST, *CLAIMED).after(LEASE)
+
+
+RELEASE = ReleaseExecution(worker="w-1", most_lost=3)
+
+
+def test_execution_that_loses_too_many_leases_in_a_row_fails_for_good() -> None:
+    claimed().happened(LOST, *CLAIMED).after(LEASE).when(RELEASE).then(LOST)
+    outcome = lost().when(RELEASE)
+    [failed] = outcome.events
+    assert isinstance(failed, ExecutionFailed)
+    assert (failed.error.code, failed.final) == ("LEASE_LOST", True)
+    after = outcome.then(failed).state
+    assert (after.status, after.claim) == (Status.FAILED, None)
+    assert [attempt.outcome for attempt in after.attempts] == ["released", "released", "failed"]
+
+
+def test_policy_decides_about_one_that_lost_too_many_leases_and_the_count_begins_anew() -> None:
+    outcome = lost(retry_policy=THREE_RETRIES).when(RELEASE)
+    failed, scheduled = outcome.events
+    assert isinstance(scheduled, RetryScheduled)
+    queued = outcome.then(failed, scheduled).happened(
+        ExecutionReleased(worker="w-1", reason="retry"), *CLAIMED
+    )
+    queued.after(LEASE).when(RELEASE).then(LOST)
+
+
+@pytest.mark.parametrize("kept", [CHECKPOINT, StepCompleted(step="new")])
+def test_lost_leases_count_from_the_last_checkpoint_or_completed_step(kept: Event) -> None:
+    lost(StepStarted(step="new"), kept).when(RELEASE).then(LOST)
+
+
+def test_progress_that_leaves_nothing_behind_does_not_begin_the_count_of_lost_leases_anew() -> None:
+    outcome = lost(StepStarted(step="new"), ProgressUpdated(progress=5)).when(RELEASE)
+    assert isinstance(outcome.events[0], ExecutionFailed)
 
 
 def test_released_execution_can_be_resumed_by_hand() -> None:
