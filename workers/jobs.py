@@ -14,21 +14,22 @@ from typing import Any, ClassVar
 import structlog
 from psycopg import AsyncConnection
 
-from domain.errors import DomainError, OutcomeUnknown, Overloaded
+from domain.errors import DomainError, Invalid, OutcomeUnknown, Overloaded
 from domain.eventlog.store import Store
 from domain.execution.commands import COMMANDS
-from domain.jobs.job import AdvanceJob, Job, JobStatus, Refusal
+from domain.jobs.job import AdvanceJob, FailJob, Job, JobStatus, Refusal
 from domain.json_forms import format_time
 from domain.writer.guarded_writer import GuardedWriter, Outcome
 from domain.writer.message import Message
 from projections.catalog import Catalog
 from projections.executions.columns import field
-from projections.executions.projection import Executions
+from projections.executions.projection import Executions, Page
 from projections.executions.references import nothing
 from projections.query import parser
 from projections.query.ast import Condition
 from workers.ownership import OwnedWork
 
+ACTOR = "system"
 POLL = 1.0
 """Seconds between two looks while no job is open."""
 BEHIND = 0.05
@@ -106,16 +107,11 @@ class JobWorker(OwnedWork):
         if versioned is None or versioned.state.status is not JobStatus.RUNNING:
             return False
         job: Job = versioned.state
-        async with self._store.reader() as connection:
-            page = await self._executions.find(
-                connection,
-                self._clock(),
-                condition_of(job),
-                sort=OLDEST_FIRST,
-                limit=PAGE,
-                cursor=job.cursor,
-                choose=nothing,
-            )
+        try:
+            page = await self._page(job)
+        except Invalid as error:
+            await self._fail(job, error)
+            return True
         if page.position < job.created_position:
             return False
         ids = [row.id for row in page.data]
@@ -135,6 +131,24 @@ class JobWorker(OwnedWork):
             log.info("a page of a job is not done", job=id_, reason=error.code)
             return False
         return True
+
+    async def _page(self, job: Job) -> Page:
+        """The next executions. Raises Invalid where the filter, or the cursor, cannot be read any more."""
+        async with self._store.reader() as connection:
+            return await self._executions.find(
+                connection,
+                self._clock(),
+                condition_of(job),
+                sort=OLDEST_FIRST,
+                limit=PAGE,
+                cursor=job.cursor,
+                choose=nothing,
+            )
+
+    async def _fail(self, job: Job, error: Invalid) -> None:
+        log.error("a job cannot go on", job=job.id, reason=error.detail)
+        command = FailJob(error=error.detail)
+        await self._writer.send(Message(f"job/{job.id}", command, ACTOR, correlation=job.id))
 
 
 def condition_of(job: Job) -> Condition:

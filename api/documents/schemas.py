@@ -97,6 +97,7 @@ JOB = {
         "filter": {"type": "object"},
         "reason": {"type": ["string", "null"]},
         "status": {"enum": list(JobStatus)},
+        "error": {"type": "string"},
         "matching": COUNT,
         "done": COUNT,
         "refused": COUNT,

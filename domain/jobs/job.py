@@ -24,6 +24,7 @@ class JobStatus(StrEnum):
     RUNNING = "running"
     COMPLETED = "completed"
     CANCELLED = "cancelled"
+    FAILED = "failed"
 
 
 class Refusal(Value):
@@ -39,7 +40,7 @@ class Job(Aggregate):
     """What is to be done, and how far it is. `cursor` is the page of executions that comes next.
 
     `matching` is how many executions met the filter when it was created. `done` counts commands that
-    were taken, also those that changed nothing.
+    were taken, also those that changed nothing. `error` says why it failed.
     """
 
     command: str
@@ -55,6 +56,7 @@ class Job(Aggregate):
     done: int = 0
     refused: int = 0
     refusals: tuple[Refusal, ...] = ()
+    error: str | None = None
 
 
 class JobCreated(Event):
@@ -116,6 +118,16 @@ class JobCancelled(Event):
         return state.evolve(status=JobStatus.CANCELLED, updated_at=recorded.at)
 
 
+class JobFailed(Event):
+    """It cannot go on, and says why; what is done stays done."""
+
+    type: ClassVar[str] = "job.failed"
+    error: str
+
+    def apply(self, state: Job, recorded: Recorded) -> Job:
+        return state.evolve(status=JobStatus.FAILED, error=self.error, updated_at=recorded.at)
+
+
 class CreateJob(Creation[Job]):
     """Send a command to every execution that meets a filter."""
 
@@ -139,7 +151,7 @@ class CancelJob(Command[Job]):
     def decide(self, job: Job, context: Context) -> Iterator[Event]:
         if job.status is JobStatus.RUNNING:
             yield JobCancelled()
-        elif job.status is JobStatus.COMPLETED:
+        elif job.status is not JobStatus.CANCELLED:
             raise _refusal(job, "cancel")
 
 
@@ -166,6 +178,18 @@ class AdvanceJob(Command[Job]):
             yield JobCompleted()
 
 
+class FailJob(Command[Job]):
+    """End a job that cannot go on. Comes from the server alone."""
+
+    wire_name: ClassVar[str] = "failJob"
+
+    error: str
+
+    def decide(self, job: Job, context: Context) -> Iterator[Event]:
+        if job.status is JobStatus.RUNNING:
+            yield JobFailed(error=self.error)
+
+
 def _refusal(job: Job, command: str) -> IllegalTransition:
     allowed = ["cancel"] if job.status is JobStatus.RUNNING else []
     return IllegalTransition(
@@ -175,7 +199,13 @@ def _refusal(job: Job, command: str) -> IllegalTransition:
     )
 
 
-EVENTS: tuple[type[Event], ...] = (JobCreated, JobProgressed, JobCompleted, JobCancelled)
+EVENTS: tuple[type[Event], ...] = (
+    JobCreated,
+    JobProgressed,
+    JobCompleted,
+    JobCancelled,
+    JobFailed,
+)
 COMMANDS: dict[str, type[Command[Job]]] = {
     command.wire_name: command for command in (CreateJob, CancelJob)
 }

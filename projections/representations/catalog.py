@@ -111,6 +111,7 @@ def job_document(versioned: Versioned[Job]) -> dict[str, Any]:
         "filter": job.filter,
         "reason": job.reason,
         "status": job.status,
+        "error": job.error,
         "matching": job.matching,
         "done": job.done,
         "refused": job.refused,

@@ -164,6 +164,17 @@ async def test_job_that_failed_is_tried_again_after_a_while_and_holds_up_no_othe
     assert advanced[4:] == ["broken", "j"]
 
 
+async def test_job_whose_filter_cannot_be_read_any_more_fails_and_says_why(world: World) -> None:
+    await world.begin("e")
+    await world.follow()
+    await world.create("cancel", filter={"colour": "red"})
+    await work_off(world.worker())
+    job = await world.job()
+    assert (job.status, job.done) == ("failed", 0)
+    assert "colour" in str(job.error)
+    assert (await world.types("e"))[-1] == "started"
+
+
 async def test_page_whose_job_is_cancelled_meanwhile_changes_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,14 +10,17 @@ from domain.jobs.job import (
     AdvanceJob,
     CancelJob,
     CreateJob,
+    FailJob,
     Job,
     JobCancelled,
     JobCompleted,
     JobCreated,
+    JobFailed,
     JobProgressed,
     JobStatus,
     Refusal,
 )
+from domain.model import Event
 from tests.support.given import Given
 
 CREATED = JobCreated(command="cancel", filter={"status": "queued"}, reason="old", matching=3)
@@ -56,16 +59,18 @@ def test_page_that_another_has_done_is_refused() -> None:
     given().happened(CREATED, first).when(advance(None, "c1")).refused(VersionMismatch)
 
 
-@pytest.mark.parametrize("end", [JobCompleted(), JobCancelled()])
-def test_ended_job_advances_no_further(end: JobCompleted | JobCancelled) -> None:
+@pytest.mark.parametrize("end", [JobCompleted(), JobCancelled(), JobFailed(error="e")])
+def test_ended_job_advances_and_fails_no_further(end: Event) -> None:
     given().happened(CREATED, end).when(advance(None, None)).refused(IllegalTransition)
+    given().happened(CREATED, end).when(FailJob(error="x")).then()
 
 
 def test_only_a_running_job_can_be_cancelled() -> None:
     given().happened(CREATED).when(CancelJob()).then(JobCancelled())
     given().happened(CREATED, JobCancelled()).when(CancelJob()).then()
     refused: type[DomainError] = IllegalTransition
-    given().happened(CREATED, JobCompleted()).when(CancelJob()).refused(refused)
+    for end in (JobCompleted(), JobFailed(error="its filter")):
+        given().happened(CREATED, end).when(CancelJob()).refused(refused)
 
 
 def test_state_keeps_the_first_refusals_and_counts_all() -> None:
