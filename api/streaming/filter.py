@@ -13,6 +13,7 @@ from api.streaming import frames
 from api.streaming.log.entry import Entry
 from domain import registry
 from domain.errors import Invalid
+from domain.globs import fits
 from domain.model import Versioned
 from projections.executions import columns
 from projections.executions.columns import value_in
@@ -102,26 +103,6 @@ class Filter:
             found = any(fits(glob, name) for glob in self.types for name in names)
             self._known[type_] = found
         return found
-
-
-def fits(glob: str, text: str) -> bool:
-    """Whether a glob, in which `*` stands for any characters, matches a text.
-
-    Each part between two stars is looked for once, from the left. As a regular expression a glob
-    with many stars takes longer than the service lives.
-    """
-    first, *rest = glob.split("*")
-    if not rest:
-        return glob == text
-    if not text.startswith(first):
-        return False
-    *middle, last = rest
-    at = len(first)
-    for part in middle:
-        if (found := text.find(part, at)) < 0:
-            return False
-        at = found + len(part)
-    return len(text) - len(last) >= at and text.endswith(last)
 
 
 def read(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from functools import lru_cache
+
+from domain.globs import fits
 
 PREFIX = "execution."
 FAILED = "execution.failed"
@@ -54,7 +55,7 @@ def names(type_: str, *, final: bool = True) -> frozenset[str]:
 def matches(patterns: tuple[str, ...], type_: str, *, final: bool = True) -> bool:
     """Whether one of the names or globs (`step.*`) names an event."""
     found = names(type_, final=final)
-    return any(fnmatchcase(name, pattern) for pattern in patterns for name in found)
+    return any(fits(pattern, name) for pattern in patterns for name in found)
 
 
 def unknown(patterns: Iterable[str], types: Iterable[str] = tuple(CHANGES_STATUS)) -> list[str]:

@@ -6,7 +6,7 @@ import re
 import time
 from itertools import product
 
-from api.streaming.filter import fits
+from domain.globs import fits
 
 
 def test_glob_star_matches_any_characters_and_the_rest_literally() -> None:
