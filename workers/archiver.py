@@ -131,18 +131,23 @@ class Archiver:
         while True:
             waits = False
             try:
-                reports = await self.archive(moves=True)
+                reports = await self.archive(moves=True, counts=False)
                 waits = any(report.outcome == "waiting" for report in reports)
             except ArchiveFailed as error:
                 log.error("log lines cannot be archived", reason=str(error))
             await asyncio.sleep(AGAIN if waits else EVERY)
 
     async def archive(
-        self, *, dry_run: bool = False, moves: bool = False, patience: float | None = None
+        self,
+        *,
+        dry_run: bool = False,
+        moves: bool = False,
+        counts: bool = True,
+        patience: float | None = None,
     ) -> list[DayReport]:
         """Archive the days that are past, the oldest first, or only say what would become of them.
 
-        With `moves`, the archive may be at another place than before, if its files are there, too.
+        Without `counts`, the lines of days that stay are not counted. With `moves`, the archive may be at another place than before, if its files are there, too.
 
         Raises:
             TimeoutError: for so many seconds another process has been archiving.
@@ -162,7 +167,9 @@ class Archiver:
             past = await table.days_before(connection, self._retention.first_kept(now))
             if not (dry_run or is_installed()):
                 return []
-            return [await self._report(connection, day, dry_run=dry_run) for day in past]
+            return [
+                await self._report(connection, day, dry_run=dry_run, counts=counts) for day in past
+            ]
 
     async def _make_days(self, connection: AsyncConnection, today: date) -> None:
         """Make partitions for a week to come, and drop that of before once it is empty."""
@@ -174,10 +181,13 @@ class Archiver:
         except BUSY:
             log.info("partitions are made later", reason="others were using the table")
 
-    async def _report(self, connection: AsyncConnection, day: Day, *, dry_run: bool) -> DayReport:
+    async def _report(
+        self, connection: AsyncConnection, day: Day, *, dry_run: bool, counts: bool
+    ) -> DayReport:
         report = DayReport(day.day)
         try:
-            report.lines = await table.count_lines(connection, day)
+            if counts:
+                report.lines = await table.count_lines(connection, day)
             checked = await holds_of(connection, self._store, day)
             report.holds = {each.hold: each.executions for each in checked.holds}
             if checked.unknown:
@@ -201,6 +211,7 @@ class Archiver:
             report.outcome, report.reason = "waiting", why
             return
         report.outcome = "archived"
+        report.lines = sum(file.lines for file in files)
         report.files = [file.file for file in files]
         report.bytes = sum(file.bytes for file in files)
         if report.lines:
