@@ -181,7 +181,7 @@ class HealthHandlers:
             claims = await claim_totals(connection)
             tree = await head_of(connection)
             webhooks = await delivery_totals(connection, now, metrics.MOST_WEBHOOKS)
-            waiting = {name: await waiting_for(connection, name) for name in webhooks.lags}
+            waiting = await waiting_for(connection, webhooks.lags)
         metrics.WEBHOOKS_WAITING.set(webhooks.waiting)
         metrics.WEBHOOKS_FAILING.set(webhooks.failing)
         metrics.WEBHOOKS_OLDEST.set(webhooks.oldest)

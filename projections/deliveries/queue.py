@@ -114,9 +114,10 @@ BEGIN_HOOKS = """INSERT INTO webhook_progress (webhook, position)
 OF_LOG = """SELECT w.webhook, w.since, w.endpoint, w.events, w.filter
     FROM webhooks AS w LEFT JOIN webhook_states AS s USING (webhook)
     WHERE w.execution IS NULL AND (s.disabled_at IS NULL OR s.disabled_at < w.position)"""
-OF_TYPES = """SELECT notification_id, originator_version, at, originator_id, topic, meta,
+EVENT_ROW = """SELECT notification_id, originator_version, at, originator_id, topic, meta,
         CASE WHEN topic = 'execution.failed' THEN state ELSE '' END
-    FROM events WHERE notification_id > %b AND notification_id <= %b
+    FROM events"""
+OF_TYPES = f"""{EVENT_ROW} WHERE notification_id > %b AND notification_id <= %b
         AND (topic = ANY(%b::text[]) OR topic LIKE 'webhook.%%')
     ORDER BY notification_id LIMIT %b"""
 BEHIND = (

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
+from domain.eventlog.codec import EventRow
 from domain.json_forms import format_time
-from projections.deliveries.queue import LOCK, Owed, enter
+from projections.deliveries.queue import EVENT_ROW, LOCK, Owed, enter
 
 FIND = """SELECT w.execution, w.endpoint, w.events, coalesce(s.disabled_at > w.position, false)
     FROM webhooks AS w LEFT JOIN webhook_states AS s USING (webhook) WHERE w.webhook = %b"""
@@ -40,6 +41,10 @@ KEEP_LANES = """INSERT INTO webhook_lanes (webhook, stream, endpoint, next_at)
     SELECT DISTINCT d.webhook, d.stream, w.endpoint, %b::timestamptz FROM webhook_deliveries AS d
         JOIN webhooks AS w USING (webhook) WHERE d.webhook = %b AND d.state = 'waiting'
     ON CONFLICT DO NOTHING"""
+
+
+OF_STREAM = f"""{EVENT_ROW} WHERE originator_id = %b AND notification_id > %b
+    ORDER BY originator_version"""
 
 
 class KnownHook(NamedTuple):
@@ -120,6 +125,12 @@ async def redeliver_failed(
     """Have those sent again that were given up since a time, so many at most; how many these are."""
     async with connection.transaction():
         return await _again(connection, webhook, FAILED, (webhook, since, MOST_AT_ONCE), now)
+
+
+async def events_after(connection: AsyncConnection, stream: str, position: int) -> list[EventRow]:
+    """The events of a stream after a position, without the states that do not decide who gets them."""
+    cursor = await connection.execute(OF_STREAM, (stream, position), binary=True)
+    return [EventRow(*row) for row in await cursor.fetchall()]
 
 
 async def rewind_log_webhook(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -27,8 +28,9 @@ OLDEST = """WITH RECURSIVE known (webhook) AS (
     SELECT w.webhook, e.at FROM waiting AS w JOIN events AS e ON e.notification_id = w.position
     ORDER BY e.at LIMIT %b"""
 FAILING = f"SELECT webhook FROM {FAILED} ORDER BY p.failing_since LIMIT %b"
-WAITING = f"""SELECT count(*) FROM (SELECT FROM webhook_deliveries
-    WHERE webhook = %b AND state = 'waiting' LIMIT {MOST_COUNTED}) AS found"""
+WAITING = f"""SELECT w.webhook, (SELECT count(*) FROM (SELECT FROM webhook_deliveries AS d
+        WHERE d.webhook = w.webhook AND d.state = 'waiting' LIMIT {MOST_COUNTED}) AS found)
+    FROM unnest(%b::text[]) AS w (webhook)"""
 
 
 class DeliveryTotals(NamedTuple):
@@ -53,7 +55,8 @@ async def delivery_totals(connection: AsyncConnection, now: datetime, limit: int
     return DeliveryTotals(waiting, failing, oldest, lags)
 
 
-async def waiting_for(connection: AsyncConnection, webhook: str) -> int:
-    """How many events wait for a webhook, up to `MOST_COUNTED`."""
-    [(waiting,)] = await (await connection.execute(WAITING, (webhook,))).fetchall()
-    return int(waiting)
+async def waiting_for(connection: AsyncConnection, webhooks: Iterable[str]) -> dict[str, int]:
+    """How many events wait for each of some webhooks, up to `MOST_COUNTED`."""
+    return dict(
+        await (await connection.execute(WAITING, (list(webhooks),), binary=True)).fetchall()
+    )

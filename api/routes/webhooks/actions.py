@@ -155,10 +155,10 @@ class WebhookActions:
             if found.execution is None:
                 await requests.rewind_log_webhook(connection, webhook, position, now)
                 return
-        rows = await self._store.history(f"execution/{found.execution}")
-        hook = (webhook, position, found.endpoint, found.events)
-        owed = [each for row in rows if (each := owed_to(*hook, row=row)) is not None]
-        async with self._store.reader() as connection:
+            stream = f"execution/{found.execution}"
+            rows = await requests.events_after(connection, stream, position)
+            hook = (webhook, position, found.endpoint, found.events)
+            owed = [each for row in rows if (each := owed_to(*hook, row=row)) is not None]
             await requests.send_again(connection, webhook, owed, now)
 
 

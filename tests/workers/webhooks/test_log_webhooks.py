@@ -17,19 +17,20 @@ from domain.catalog.webhook_commands import (
     RemoveWebhook,
     UpdateWebhook,
 )
-from domain.execution.commands import CompleteExecution, UpdateProgress
+from domain.execution.commands import CompleteExecution, FailExecution, UpdateProgress
 from domain.model import Command
 from domain.writer.message import Message
 from projections.deliveries.health import health_of
 from projections.deliveries.projection import Deliveries
 from projections.deliveries.requests import (
+    events_after,
     find,
     of_log,
     redeliver_failed,
     rewind_log_webhook,
     send_again,
 )
-from projections.deliveries.totals import delivery_totals
+from projections.deliveries.totals import delivery_totals, waiting_for
 from tests.support.hooked_log import OK, World, hook
 from workers.webhooks import dispatcher
 from workers.webhooks.dispatcher import owed_to
@@ -202,6 +203,29 @@ async def test_enabled_webhook_has_five_days_from_its_next_failure_on(world: Wor
     await world.call(worker, MINUTE)
     changes = [type_.removeprefix("webhook.") for type_ in await log_types(world, "webhook/w")]
     assert changes == ["created", "failing", "disabled", "enabled", "failing"]
+
+
+async def test_events_that_wait_are_counted_for_each_webhook_by_one_query(world: World) -> None:
+    worker = world.worker()
+    for webhook in ("a", "b", "idle"):
+        await hooked(world, webhook, events=["started", "progress"][: 1 + (webhook == "b")])
+    world.client.answer = lambda _: BROKEN
+    await world.begin("e")
+    await world.send("e", UpdateProgress(progress=5))
+    await world.call(worker)
+    waiting = await waiting_for(world.connection, ["a", "b", "unknown"])
+    assert waiting == {"a": 1, "b": 2, "unknown": 0}
+
+
+async def test_rewound_execution_is_read_from_its_position_on_and_without_states(
+    world: World,
+) -> None:
+    await world.begin("e")
+    await world.send("e", FailExecution(code="E", message="m"))
+    rows = await world.store.history("execution/e")
+    found = await events_after(world.connection, "execution/e", rows[0].position)
+    assert [row[:6] for row in found] == [row[:6] for row in rows[1:]]
+    assert [row.type for row in found if row.data] == ["execution.failed"]
 
 
 async def test_removed_webhook_does_not_count_as_failing_and_takes_no_place_in_lists(
