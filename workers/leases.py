@@ -2,7 +2,8 @@
 
 The read model has the candidates: executions whose last change of status is longer ago than lease or silence
 allow. The last event and the last heartbeat, which are read here, decide. Then a command is sent that checks
-once more. One process at a time looks, the one that holds an advisory lock.
+once more. Each is looked at again when its next lease or silence may be over, not before. One process at a
+time looks, the one that holds an advisory lock.
 
 While no server ran, no heartbeat could arrive. So silence counts at the earliest from when this process
 became the owner, and from the last leap of the clock.
@@ -28,7 +29,7 @@ from domain.model import Command
 from domain.writer.guarded_writer import GuardedWriter
 from domain.writer.message import Message
 from projections.claims.projection import Claims
-from projections.claims.silent import Silent, forget_ended, silent
+from projections.claims.silent import Silent, forget_ended, silent, silent_of
 from projections.engine.progress import place
 from workers.ownership import OwnedWork
 
@@ -42,6 +43,9 @@ SETTLES = timedelta(seconds=2)
 """Time in which the read model sees what a command has led to."""
 LEAP = timedelta(seconds=1)
 """By how much more time of day than time must have passed between two looks for it to be a leap."""
+ALL_EVERY = timedelta(seconds=10)
+"""An execution may become due in the past: its silence is watched from now on, or the read model was late."""
+EPOCH = datetime.fromtimestamp(0, UTC)
 CLEAN_EVERY, KEPT = timedelta(hours=1), timedelta(days=1)
 
 log = structlog.get_logger()
@@ -76,33 +80,60 @@ class LeaseWorker(OwnedWork):
         self._most_lost = most_lost
         self._steady = steady
         self._looks_again: dict[str, datetime] = {}
-        self._counts_from = self._clean_at = datetime.fromtimestamp(0, UTC)
+        self._counts_from = self._clean_at = self._all_at = EPOCH
+        self._looked_until = EPOCH, ""
         self._looked = self._clock(), self._steady()
 
     async def run(self, connection: AsyncConnection) -> None:
         """Send what is due, again and again."""
         self.take_over()
         while True:
-            looked_at = await self.look(connection)
-            await asyncio.sleep(0 if looked_at >= AT_ONCE else POLL)
+            more = await self.look(connection)
+            await asyncio.sleep(0 if more else POLL)
 
     def take_over(self) -> None:
         """Count silence from now on: for an unknown time no heartbeat could arrive."""
-        self._looks_again.clear()
-        self._counts_from = self._clock()
-        self._looked = self._counts_from, self._steady()
+        self._looked = self._clock(), self._steady()
+        self._begin_anew(self._looked[0])
 
-    async def look(self, connection: AsyncConnection) -> int:
-        """Send what is due now, for about `AT_ONCE` executions at most; how many were looked at."""
+    def _begin_anew(self, now: datetime) -> None:
+        self._counts_from = now
+        self._looks_again.clear()
+        self._all_at = EPOCH
+
+    async def look(self, connection: AsyncConnection) -> bool:
+        """Send what is due now, for `AT_ONCE` executions at most, and as many that are looked at again;
+        whether there may be more.
+        """
         now = self._now()
-        self._looks_again = {key: at for key, at in self._looks_again.items() if at > now}
-        found = await silent(connection, now, AT_ONCE + len(self._looks_again))
-        fresh = [one for one in found if one.execution not in self._looks_again]
         await self._clean(connection, now)
-        if not fresh or (await place(connection, Claims.name)).lag > FARTHEST_BEHIND:
-            return 0
-        await self._send(await self._messages(fresh, now))
-        return len(fresh)
+        if now >= self._all_at:
+            self._all_at, self._looked_until = now + ALL_EVERY, (EPOCH, "")
+        found = await silent(connection, self._looked_until, now, AT_ONCE)
+        fresh = [one for one in found if one.execution not in self._looks_again]
+        again = [key for key, at in self._looks_again.items() if at <= now][:AT_ONCE]
+        if again:
+            fresh += await silent_of(connection, again, now)
+        if fresh and (await place(connection, Claims.name)).lag > FARTHEST_BEHIND:
+            return False
+        over = len(found) < AT_ONCE
+        self._looked_until = (now - SETTLES, "") if over else found[-1].place
+        for execution in again:
+            del self._looks_again[execution]
+        if without := self._without_sign(fresh, now):
+            await self._send(await self._messages(without, now))
+        return not over or len(again) == AT_ONCE
+
+    def _without_sign(self, fresh: Sequence[Silent], now: datetime) -> list[Silent]:
+        """Those whose last heartbeat is long ago, too; notes when each of the others is looked at again."""
+        without = []
+        for one in fresh:
+            silent_at = one.silent_at(max(one.heard_at or self._counts_from, self._counts_from))
+            if silent_at > now:
+                self._looks_again[one.execution] = silent_at
+            else:
+                without.append(one)
+        return without
 
     async def _clean(self, connection: AsyncConnection, now: datetime) -> None:
         """Now and then drop the heartbeats of executions that have ended."""
@@ -130,8 +161,7 @@ class LeaseWorker(OwnedWork):
         passed = timedelta(seconds=steady - self._looked[1])
         if now - self._looked[0] > passed + LEAP:
             log.warning("the clock leapt: leases begin anew")
-            self._counts_from = now
-            self._looks_again.clear()
+            self._begin_anew(now)
         self._looked = now, steady
         return now
 

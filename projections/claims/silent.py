@@ -2,31 +2,59 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
 # `due` counts from the last change of status. Events of the work are in the log alone, so the caller looks at the
 # states of these.
-SILENT = """SELECT c.execution, h.at FROM claims AS c LEFT JOIN heartbeats AS h USING (execution)
-    WHERE c.due <= %b AND (h.at IS NULL OR h.at + least(c.lease, c.silence)
-        * interval '1 millisecond' <= %b)
-    ORDER BY c.due LIMIT %b"""
+FOUND = """SELECT c.due, c.execution, h.at, least(c.lease, c.silence)
+    FROM claims AS c LEFT JOIN heartbeats AS h USING (execution)"""
+DUE = f"""{FOUND} WHERE (c.due, c.execution) > (%b, %b) AND c.due <= %b
+    ORDER BY c.due, c.execution LIMIT %b"""
+OF_THESE = f"{FOUND} WHERE c.execution = ANY(%b::text[]) AND c.due <= %b"
 CLEAN = """DELETE FROM heartbeats AS h WHERE h.at < %b
     AND NOT EXISTS (SELECT FROM claims AS c WHERE c.execution = h.execution)"""
+MILLISECOND = timedelta(milliseconds=1)
 
 
 class Silent(NamedTuple):
-    """An execution, and when its last heartbeat came, if ever."""
+    """An execution from which nothing may have come since its last change of status: when that is too long
+    ago, when its last heartbeat came, if ever, and for how many milliseconds it may be silent.
+    """
 
+    due: datetime
     execution: str
     heard_at: datetime | None
+    allowed: int
+
+    @property
+    def place(self) -> tuple[datetime, str]:
+        """Its place in the order in which these are found."""
+        return self.due, self.execution
+
+    def silent_at(self, sign: datetime) -> datetime:
+        """When it will have been silent for too long, if its last sign of life was at a time."""
+        return sign + self.allowed * MILLISECOND
 
 
-async def silent(connection: AsyncConnection, now: datetime, limit: int) -> list[Silent]:
-    """The executions whose leases or silences may be over, the longest first."""
-    cursor = await connection.execute(SILENT, (now, now, limit), prepare=True, binary=True)
+async def silent(
+    connection: AsyncConnection, after: tuple[datetime, str], now: datetime, limit: int
+) -> list[Silent]:
+    """The executions after a place whose leases or silences may be over, the longest first."""
+    values = (*after, now, limit)
+    cursor = await connection.execute(DUE, values, prepare=True, binary=True)
+    return [Silent(*row) for row in await cursor.fetchall()]
+
+
+async def silent_of(
+    connection: AsyncConnection, executions: Sequence[str], now: datetime
+) -> list[Silent]:
+    """Those of some executions whose leases or silences may be over."""
+    values = (list(executions), now)
+    cursor = await connection.execute(OF_THESE, values, prepare=True, binary=True)
     return [Silent(*row) for row in await cursor.fetchall()]
 
 

@@ -15,6 +15,7 @@ from domain.execution.commands import (
     HeartbeatExecution,
     PauseExecution,
     ResumeExecution,
+    UpdateExecution,
     UpdateProgress,
 )
 from domain.execution.events import ExecutionCreated
@@ -22,8 +23,10 @@ from domain.execution.state import Execution
 from domain.model import Command, Recorded
 from domain.writer.message import Message
 from projections.claims.projection import Claims
+from projections.claims.silent import Silent, silent_of
 from projections.claims.totals import claim_totals
 from tests.support.followed_log import FollowedLog
+from workers import leases
 from workers.leases import LeaseWorker
 
 pytestmark = pytest.mark.anyio
@@ -195,6 +198,55 @@ async def test_two_workers_release_once(world: World) -> None:
     await one.look(world.connection)
     await other.look(world.connection)  # the read model has seen nothing of it yet
     assert (await world.types("e")).count("released") == 1
+
+
+async def test_more_leases_than_are_looked_at_once_are_lost_at_the_same_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "AT_ONCE", 2)
+    worker = world.worker()
+    for number in range(5):
+        await world.queue(f"e{number}")
+        await world.claim(f"e{number}")
+    await world.look(worker, LEASE)
+    while await worker.look(world.connection):
+        pass
+    await world.follow()
+    for number in range(5):
+        assert (await world.types(f"e{number}"))[-1] == "released"
+
+
+@pytest.mark.parametrize("sign", [HeartbeatExecution(), UpdateProgress(progress=5)])
+async def test_execution_is_not_looked_at_before_its_next_silence_may_be_over(
+    world: World, monkeypatch: pytest.MonkeyPatch, sign: Command[Execution]
+) -> None:
+    looked_at: list[str] = []
+
+    async def noted(connection: Any, executions: Any, now: Any) -> list[Silent]:
+        looked_at.extend(executions)
+        return await silent_of(connection, executions, now)
+
+    monkeypatch.setattr(leases, "silent_of", noted)
+    worker = world.worker()
+    await world.queue("e")
+    await world.claim("e")
+    await world.look(worker, LEASE - SECOND)
+    await world.tell("e", sign)
+    for _ in range(int(LEASE / SECOND) - 1):
+        await world.look(worker, SECOND)
+    assert looked_at == []
+    await world.look(worker, SECOND)
+    assert looked_at == ["e"]
+    assert (await world.types("e"))[-1] == "released"
+
+
+async def test_silence_that_is_watched_later_is_found_within_seconds(world: World) -> None:
+    worker = world.worker()
+    await world.begin("e")
+    await world.look(worker, 60 * SECOND)
+    await world.tell("e", UpdateExecution(heartbeat_timeout=5 * SECOND))
+    await world.look(worker, leases.ALL_EVERY)
+    assert (await world.types("e"))[-1] == "stalled"
 
 
 async def test_heartbeats_of_what_has_ended_are_forgotten(world: World) -> None:
