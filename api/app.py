@@ -24,7 +24,7 @@ from api.routes import (
     steps,
     streams,
 )
-from api.routes.audit import bundle, tree
+from api.routes.audit import bundle, tree, verification
 from api.routes.engine import claims, inbox, jobs
 from api.routes.log_streams import LogLineStreams
 from api.routes.webhooks import rows as webhooks
@@ -41,6 +41,7 @@ from api.web.streams import websocket
 from api.web.streams.event_stream import EventStreams
 from domain.errors import NotFound
 from projections.audit.reader import TreeReader
+from projections.history_check import HistoryCheck
 
 PREFIX = "/api"
 
@@ -156,7 +157,9 @@ def _jobs(
 
 def _audit(system: System, consistency: Consistency) -> tuple[Operation, ...]:
     reader = TreeReader(system.store)
+    check = HistoryCheck(system.store, reader, system.executions, system.signer.public_key)
     return (
+        *verification.routes(verification.VerificationHandlers(check, reader, consistency)),
         *tree.routes(tree.TreeHandlers(reader, consistency)),
         *bundle.routes(bundle.BundleHandlers(system.store, reader, system.signer, consistency)),
     )

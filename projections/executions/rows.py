@@ -53,10 +53,15 @@ async def _write_part(
 def _body(versioned: Versioned[Execution]) -> Body:
     state = versioned.state
     tags, metadata = _array(state.tags), orjson.dumps(state.metadata).decode()
-    if not state.final:
-        return tags, metadata, None, None
+    return tags, metadata, *(shown_document(versioned) or (None, None))
+
+
+def shown_document(versioned: Versioned[Execution]) -> tuple[bytes, int] | None:
+    """The document that lists show of one that has ended, and its checksum; None of one that goes on."""
+    if not versioned.state.final:
+        return None
     shown = sealed_json(document(versioned, versioned.at))
-    return tags, metadata, shown, crc32(shown)
+    return shown, crc32(shown)
 
 
 def _array(tags: Sequence[str]) -> str:

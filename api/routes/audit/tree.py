@@ -29,7 +29,8 @@ HASH = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 PATH = {"type": "array", "items": HASH}
 
 
-def _object(**members: Any) -> dict[str, Any]:
+def shape(**members: Any) -> dict[str, Any]:
+    """The schema of an object that has just these members."""
     return {
         "type": "object",
         "required": list(members),
@@ -38,7 +39,7 @@ def _object(**members: Any) -> dict[str, Any]:
     }
 
 
-HEAD = _object(
+HEAD = shape(
     treeSize={"type": "integer", "minimum": 0},
     rootHash=HASH,
     timestamp={"type": "string", "format": "date-time"},
@@ -46,8 +47,8 @@ HEAD = _object(
     publicKey={"type": "string"},
     note={"type": "string"},
 )
-INCLUSION = _object(position=SIZE, leafHash=HASH, treeSize=SIZE, rootHash=HASH, path=PATH)
-CONSISTENCY = _object(**{"from": SIZE, "fromHash": HASH, "to": SIZE, "toHash": HASH, "path": PATH})
+INCLUSION = shape(position=SIZE, leafHash=HASH, treeSize=SIZE, rootHash=HASH, path=PATH)
+CONSISTENCY = shape(**{"from": SIZE, "fromHash": HASH, "to": SIZE, "toHash": HASH, "path": PATH})
 
 
 class TreeHandlers:

@@ -1,0 +1,104 @@
+"""One execution held against all that is stored of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from api.access.rights import Right
+from api.routes.audit.tree import HASH, shape
+from api.web import responses
+from api.web.operation import Operation
+from api.web.parameters import FRESH
+from api.web.reads.consistency import Consistency
+from api.web.request import Request
+from domain.errors import NotFound
+from domain.integrity.fault import Fault
+from projections.audit.reader import TreeReader
+from projections.history_check import HistoryCheck, Verification
+
+WHOLE = {"type": "integer", "minimum": 0}
+TEXT = {"type": "string"}
+FAULT = {
+    "type": "object",
+    "required": ["part", "place", "what"],
+    "properties": {"part": TEXT, "place": TEXT, "what": TEXT, "position": WHOLE, "member": TEXT},
+    "additionalProperties": False,
+}
+VERIFICATION = shape(
+    **{
+        "$id": TEXT,
+        "fits": {"type": "boolean"},
+        "events": WHOLE,
+        "position": WHOLE,
+        "proven": WHOLE,
+        "treeSize": WHOLE,
+        "rootHash": HASH,
+        "readModel": shape(version=WHOLE, position=WHOLE),
+        "faults": {"type": "array", "items": FAULT},
+    }
+)
+
+
+class VerificationHandlers:
+    """Answers whether what is stored of an execution fits together."""
+
+    def __init__(self, check: HistoryCheck, tree: TreeReader, consistency: Consistency) -> None:
+        self._check = check
+        self._tree = tree
+        self._consistency = consistency
+
+    async def verify(self, request: Request) -> ASGIApp:
+        """Its events against each other, the signed tree, the state that is served and the read model.
+
+        Raises:
+            NotFound: nothing is stored of it.
+            NotYetVisible: the signed head does not reach `?minPosition=` in time.
+        """
+
+        async def size() -> int:
+            return (await self._tree.head()).size
+
+        await self._consistency.wait_until(request, size, await size())
+        found = await self._check.verified(request.path["id"])
+        if found is None:
+            raise NotFound("There is no such execution.")
+        headers = {"log-position": str(found.position), "cache-control": "no-store"}
+        return responses.json(_shown(found), {**headers, **responses.VARY})
+
+
+def _shown(found: Verification) -> dict[str, Any]:
+    return {
+        "$id": found.id,
+        "fits": not found.faults,
+        "events": found.events,
+        "position": found.position,
+        "proven": found.proven,
+        "treeSize": found.head.size,
+        "rootHash": found.head.root.hex(),
+        "readModel": {"version": found.view_version, "position": found.view_position},
+        "faults": [_fault(fault) for fault in found.faults],
+    }
+
+
+def _fault(fault: Fault) -> dict[str, Any]:
+    return {name: value for name, value in fault._asdict().items() if value is not None}
+
+
+def routes(handlers: VerificationHandlers) -> tuple[Operation, ...]:
+    """The row of verification."""
+    return (
+        Operation(
+            "verifyExecution",
+            "GET",
+            "/executions/{id}/verify",
+            Right.READ_EVENTS,
+            "Fold the history again, and hold it against the signed tree and the read model",
+            handlers.verify,
+            answer=VERIFICATION,
+            parameters=FRESH,
+            sends=responses.AS_OF,
+            long=True,
+        ),
+    )

@@ -1,0 +1,104 @@
+"""What the tables have of one execution, held against what its events say it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from psycopg import AsyncConnection
+
+from domain.eventlog.codec import encode_state
+from domain.execution.state import Execution
+from domain.integrity.fault import Fault
+from domain.model import Recorded, Versioned
+from projections.engine.migrations import form_of
+from projections.executions.columns import COLUMNS
+from projections.executions.projection import Executions
+from projections.executions.references import STREAM, referring
+from projections.executions.rows import shown_document
+from projections.executions.stored_states import CachedState, advance
+from projections.executions.tables import ROW
+
+FOUND = f"""SELECT b.position, b.form, {", ".join(f"r.{name}" for name in ROW)},
+        d.document, d.checksum, s.version, s.position, s.at, s.state
+    FROM (SELECT %b::text AS id) AS wanted
+    LEFT JOIN bookmarks AS b ON b.view = 'executions'
+    LEFT JOIN executions AS r ON r.id = wanted.id
+    LEFT JOIN execution_documents AS d ON d.id = wanted.id
+    LEFT JOIN execution_states AS s ON s.id = wanted.id"""
+MEMBERS = (*(column.field.path for column in COLUMNS), "tags", "metadata")
+
+
+class StoredExecution(NamedTuple):
+    """What the tables have of an execution in one moment, and how far the view claims to be then.
+
+    `rows` are its rows, of which there must be one: the values of `MEMBERS`, then those of its document and of
+    its stored state. `readable`: the view is there, and of the form of this program.
+    """
+
+    id: str
+    position: int
+    readable: bool
+    rows: list[tuple[Any, ...]]
+
+    @property
+    def version(self) -> int:
+        """Up to which version the row goes; 0 where there is none."""
+        return int(self.rows[0][MEMBERS.index("version")]) if self.rows else 0
+
+
+async def stored_execution(
+    connection: AsyncConnection, view: Executions, id_: str
+) -> StoredExecution:
+    """Read all there is of an execution, in one statement."""
+    found = await (await connection.execute(FOUND, (id_,), binary=True)).fetchall()
+    position, form = found[0][:2]
+    rows = [row[2:] for row in found if row[2] is not None]
+    return StoredExecution(id_, position or 0, form == form_of(view), rows)
+
+
+class Expected:
+    """What the view must have of an execution after each of its events, in order."""
+
+    def __init__(self) -> None:
+        self._cached: CachedState | None = None
+        self._state: Versioned[Execution] | None = None
+
+    def advance(self, recorded: Recorded) -> None:
+        """Go on to the next event, which was decoded without a key."""
+        self._cached, stored = advance(self._cached, [referring(recorded)])
+        if stored is not None or not self._cached.stored_version:
+            self._state = stored
+
+    def faults(self, stored: StoredExecution) -> Iterator[Fault]:
+        """What is otherwise in the tables, which are as far as the events are here."""
+        if self._cached is None:
+            return
+        versioned = self._cached.versioned
+        if len(stored.rows) != 1:
+            yield _fault(stored, None, f"has {len(stored.rows)} rows")
+            return
+        [row] = stored.rows
+        width = len(MEMBERS)
+        expected = (
+            *(column.value(versioned) for column in COLUMNS),
+            list(versioned.state.tags),
+            versioned.state.metadata,
+        )
+        for member, value, wanted in zip(MEMBERS, row[:width], expected, strict=True):
+            if value != wanted:
+                yield _fault(stored, member, "is not what its events say")
+        if row[width : width + 2] != (shown_document(versioned) or (None, None)):
+            yield _fault(stored, "document", "is not what its events say")
+        state = self._state
+        rest = (
+            (None, None, None, None)
+            if state is None
+            else (state.version, state.position, state.at, encode_state(state.state))
+        )
+        if row[width + 2 :] != rest:
+            yield _fault(stored, "state", "is not what its events say")
+
+
+def _fault(stored: StoredExecution, member: str | None, what: str) -> Fault:
+    return Fault(Executions.name, STREAM + stored.id, what, None, member)

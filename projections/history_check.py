@@ -1,0 +1,243 @@
+"""One execution held against all that is stored of it: its events against each other and against the tree,
+and what is made of them against the events.
+
+What is made of the events is read first, so the events go as far, at least.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, NamedTuple
+
+from domain.damage import reason
+from domain.errors import Damaged
+from domain.eventlog.codec import Codec, EventRow
+from domain.eventlog.encryption import DamagedKey, DataKey
+from domain.eventlog.queries import FORWARDS, NEWEST
+from domain.eventlog.state_parts import applied
+from domain.eventlog.store import Store
+from domain.integrity.fault import Fault
+from domain.model import Versioned
+from projections.audit.leaf import leaf_bytes
+from projections.audit.merkle import leaf_hash
+from projections.audit.note import BadNote, Checkpoint, checkpoint_of
+from projections.audit.proofs import root_of_inclusion
+from projections.audit.reader import TreeReader
+from projections.audit.tables import Head
+from projections.executions.check import Expected, StoredExecution, stored_execution
+from projections.executions.projection import Executions
+from projections.executions.references import STREAM
+
+PAGE, PAGE_BYTES = 200, 4 * 1024 * 1024
+LOG, TREE, KEYS, SNAPSHOTS = "log", "audit", "keys", "snapshots"
+
+
+class Verification(NamedTuple):
+    """What was found of an execution: how many events it has, how many of them a signed head covers, how
+    far the view of it goes, and what does not fit.
+
+    `unknown`: it has an event of a type that this program does not know, from which on nothing was folded.
+    """
+
+    id: str
+    events: int
+    position: int
+    proven: int
+    head: Head
+    view_version: int
+    view_position: int
+    faults: list[Fault]
+    unknown: bool = False
+
+
+class HistoryCheck:
+    """Verifies executions, one by one; `public_key` is that of the log."""
+
+    def __init__(self, store: Store, tree: TreeReader, view: Executions, public_key: str) -> None:
+        self._store = store
+        self._tree = tree
+        self._view = view
+        self._public_key = public_key
+
+    async def verified(self, id_: str) -> Verification | None:
+        """All that does not fit of an execution; None where nothing is stored of it.
+
+        Raises:
+            Overloaded: the database is away.
+        """
+        stream = STREAM + id_
+        async with self._store.reader() as connection:
+            stored = await stored_execution(connection, self._view, id_)
+        key = (await self._store.keys([stream]))[stream]
+        served = await self._served(stream) if key is not None else None
+        head = await self._tree.head()
+        work = _Check(self._store.codec, stored, head, key, served)
+        work.check_head(self._public_key)
+        async for rows in _pages(self._store, stream):
+            await work.take(rows, self._tree)
+        work.finish()
+        if not work.events and not stored.rows:
+            return None
+        return Verification(
+            *(id_, work.events, work.last.position if work.last else 0, work.proven, head),
+            *(stored.version, stored.position, work.faults, work.unknown),
+        )
+
+    async def _served(self, stream: str) -> Versioned[Any] | None:
+        """The state as readers get it, by way of snapshots; None where it cannot be read.
+
+        Not asked for where the data key was destroyed: what snapshots have sealed is in no event.
+        """
+        try:
+            return await self._store.load(stream)
+        except Damaged:
+            return None
+
+
+class _Check:
+    """Goes through the events of one execution, in order."""
+
+    def __init__(
+        self,
+        codec: Codec,
+        stored: StoredExecution,
+        head: Head,
+        key: DataKey | None,
+        served: Versioned[Any] | None,
+    ) -> None:
+        self.events = self.proven = 0
+        self.last: EventRow | None = None
+        self.faults: list[Fault] = []
+        self.unknown = False
+        self._codec = codec
+        self._stored = stored
+        self._head = head
+        self._key = key
+        self._served = served
+        self._folds = True
+        self._folded: Versioned[Any] | None = None
+        self._expected = Expected()
+        self._unseen: EventRow | None = None
+        """The first event that the view has not seen."""
+        if isinstance(key, DamagedKey):
+            self._add(KEYS, STREAM + stored.id, "the data key cannot be unwrapped")
+
+    def check_head(self, public_key: str) -> None:
+        """The head is signed, and says what stands beside it."""
+        if not (head := self._head).origin:
+            return
+        try:
+            signed = checkpoint_of(head.note, public_key)
+        except BadNote as error:
+            self._add(TREE, "head", f"is not signed by the key of the log: {error}")
+        else:
+            if signed != Checkpoint(head.origin, head.size, head.root):
+                self._add(TREE, "head", "says something else than was signed")
+
+    async def take(self, rows: Sequence[EventRow], tree: TreeReader) -> None:
+        """The next events."""
+        await self._prove([row for row in rows if row.position <= self._head.size], tree)
+        for row in rows:
+            self._check_order(row)
+            self.events, self.last = self.events + 1, row
+            if self._folds:
+                self._fold(row)
+            await asyncio.sleep(0)
+
+    def finish(self) -> None:
+        """The row of the view is as far as it claims to be, and says what the events say."""
+        if not self._folds or not self._stored.readable:
+            return
+        stored, version = self._stored, self._folded.version if self._folded else 0
+        if stored.version > version:
+            what = f"is at version {stored.version}, and the events end at {version}"
+            self._add(Executions.name, STREAM + stored.id, what, None, "version")
+        elif self._unseen and self._unseen.position <= stored.position:
+            what = f"is at version {stored.version}, although the view is at {stored.position}"
+            place = STREAM + stored.id
+            self._add(Executions.name, place, what, self._unseen.position, "version")
+        else:
+            self.faults += self._expected.faults(stored)
+
+    def _check_order(self, row: EventRow) -> None:
+        version = self.last.version if self.last else 0
+        if row.version != version + 1:
+            what = f"follows on version {version}: what was between them is missing"
+            self._add(LOG, _place(row), what, row.position, "version")
+        if self.last and row.position <= self.last.position:
+            self._add(LOG, _place(row), "has an earlier position", row.position, "position")
+        if self.last and row.at < self.last.at:
+            self._add(LOG, _place(row), "has an earlier time", row.position, "time")
+
+    async def _prove(self, rows: Sequence[EventRow], tree: TreeReader) -> None:
+        """Each of them is the leaf that the signed tree has at its position."""
+        if not rows:
+            return
+        size, root = self._head.size, self._head.root
+        try:
+            proofs = await tree.inclusions([row.position for row in rows], size)
+        except Damaged as error:
+            self._add(TREE, "tiles", str(error.members.get("reason", error)), rows[0].position)
+            return
+        for row, proof in zip(rows, proofs, strict=True):
+            hashed = leaf_hash(leaf_bytes(row))
+            if hashed != proof.leaf_hash:
+                self._add(TREE, _place(row), "is not the one that was signed", row.position, "leaf")
+            elif root_of_inclusion(row.position - 1, size, hashed, proof.path) != root:
+                what = "does not lead to the root that was signed"
+                self._add(TREE, _place(row), what, row.position, "path")
+            else:
+                self.proven += 1
+
+    def _fold(self, row: EventRow) -> None:
+        self.unknown = not self._codec.knows(row.type)
+        self._folds = not self.unknown
+        if self.unknown:
+            return
+        try:
+            self._folded = applied(self._folded, [self._codec.decode(row, self._key)])
+            if row.version <= self._stored.version:
+                self._expected.advance(self._codec.decode(row))
+        except Exception as error:  # noqa: BLE001 - an event never refuses: something is not as it was
+            why = error.members.get("reason", "") if isinstance(error, Damaged) else ""
+            self._folds = False
+            self._add(LOG, _place(row), f"cannot be applied: {why or reason(error)}", row.position)
+            return
+        if self._unseen is None and row.version > self._stored.version:
+            self._unseen = row
+        self._compare_served(row)
+
+    def _compare_served(self, row: EventRow) -> None:
+        served, folded = self._served, self._folded
+        if not (served and folded) or served.version != row.version or served.state == folded.state:
+            return
+        what = f"the state at version {row.version} is not what the events say"
+        self._add(SNAPSHOTS, row.stream, what, row.position, "state")
+
+    def _add(
+        self,
+        part: str,
+        place: str,
+        what: str,
+        position: int | None = None,
+        member: str | None = None,
+    ) -> None:
+        self.faults.append(Fault(part, place, what, position, member))
+
+
+def _place(row: EventRow) -> str:
+    return f"event {row.version} of {row.stream}"
+
+
+async def _pages(store: Store, stream: str) -> AsyncIterator[list[EventRow]]:
+    """The events of a stream, page by page."""
+    after, more = 0, True
+    while more:
+        async with store.reader() as connection:
+            values = (stream, after, NEWEST, None, None, PAGE, PAGE_BYTES)
+            found = await (await connection.execute(FORWARDS, values, binary=True)).fetchall()
+        if rows := [EventRow(*columns) for _, *columns in found]:
+            yield rows
+            after = rows[-1].version
+        more = bool(rows)
