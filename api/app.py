@@ -157,7 +157,8 @@ def _jobs(
 
 def _audit(system: System, consistency: Consistency) -> tuple[Operation, ...]:
     reader = TreeReader(system.store)
-    check = HistoryCheck(system.store, reader, system.executions, system.signer.public_key)
+    unkept = TreeReader(system.store, capacity=0)
+    check = HistoryCheck(system.store, unkept, system.executions, system.signer.public_key)
     return (
         *verification.routes(verification.VerificationHandlers(check, reader, consistency)),
         *tree.routes(tree.TreeHandlers(reader, consistency)),

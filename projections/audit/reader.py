@@ -11,9 +11,10 @@ from psycopg import AsyncConnection
 from domain.errors import Damaged
 from domain.eventlog.store import Store
 from projections.audit import merkle
+from projections.audit.kept_tiles import CAPACITY, KeptTiles
 from projections.audit.merkle import GetNode
 from projections.audit.tables import Head, head_of, tiles_of_tree
-from projections.audit.tiles import Tile, nodes_in, tiles_for
+from projections.audit.tiles import Tile, tiles_for
 
 T = TypeVar("T")
 
@@ -39,10 +40,15 @@ class Consistency(NamedTuple):
 
 
 class TreeReader:
-    """Reads the tree of a log. What is asked for must be within its head."""
+    """Reads the tree of a log. What is asked for must be within its head.
 
-    def __init__(self, store: Store) -> None:
+    It keeps `capacity` upper tiles; none is for who checks the tiles as they are stored now.
+    """
+
+    def __init__(self, store: Store, capacity: int = CAPACITY) -> None:
         self._store = store
+        self._kept = KeptTiles(capacity)
+        self._head: tuple[str, int, bytes] = "", 0, b""
 
     async def head(self) -> Head:
         """The head that was signed last; without an origin, none was.
@@ -54,6 +60,9 @@ class TreeReader:
             head = await head_of(connection)
         if head is None:
             raise Damaged("The signed tree head cannot be read.", reason="its row is lost")
+        if head.origin != self._head[0]:
+            self._kept.clear()
+        self._head = head.origin, head.size, head.root
         return head
 
     async def tile(self, tile: Tile) -> bytes | None:
@@ -79,7 +88,10 @@ class TreeReader:
             ]
 
         async with self._store.reader() as connection:
-            root, found = await _walked(connection, walk)
+            root, found = await self._walked(connection, walk)
+            if (size, root) != self._head[1:] and size == self._head[1]:
+                self._kept.clear()  # another tree has been made of the log meanwhile
+                root, found = await self._walked(connection, walk)
         return [
             Inclusion(place, leaf, size, root, path)
             for place, (leaf, path) in zip(positions, found, strict=True)
@@ -97,14 +109,16 @@ class TreeReader:
             return *roots, merkle.consistency_path(first, second, node)
 
         async with self._store.reader() as connection:
-            first_root, second_root, path = await _walked(connection, walk)
+            first_root, second_root, path = await self._walked(connection, walk)
         return Consistency(first, first_root, second, second_root, path)
 
-
-async def _walked(connection: AsyncConnection, walk: Callable[[GetNode], T]) -> T:
-    """What a computation over nodes gives; all its tiles come in one query."""
-    tiles = await tiles_of_tree(connection, tiles_for(walk))
-    try:
-        return walk(cache(nodes_in(tiles)))
-    except LookupError as error:
-        raise Damaged("The tree of the log cannot be read.", reason=str(error)) from None
+    async def _walked(self, connection: AsyncConnection, walk: Callable[[GetNode], T]) -> T:
+        """What a computation over nodes gives; all tiles that are not kept come in one query."""
+        missing = self._kept.missing(tiles_for(walk))
+        tiles = await tiles_of_tree(connection, missing) if missing else {}
+        try:
+            return walk(cache(self._kept.nodes(tiles)))
+        except LookupError as error:
+            raise Damaged("The tree of the log cannot be read.", reason=str(error)) from None
+        finally:
+            self._kept.trim()

@@ -56,12 +56,15 @@ def nodes_in(tiles: Tiles) -> GetNode:
     return node
 
 
-def tiles_for(walk: Callable[[GetNode], T]) -> set[Tile]:
-    """The tiles that a computation over nodes needs, like `lambda node: root(size, node)`."""
-    needed: set[Tile] = set()
+def tiles_for(walk: Callable[[GetNode], T]) -> dict[Tile, int]:
+    """The tiles that a computation over nodes needs, like `lambda node: root(size, node)`, and how many of
+    the hashes of each.
+    """
+    needed: dict[Tile, int] = {}
 
     def note(wanted: Node) -> bytes:
-        needed.add(place(wanted)[0])
+        tile, _, end = place(wanted)
+        needed[tile] = max(end, needed.get(tile, 0))
         return bytes(HASH_BYTES)
 
     walk(note)

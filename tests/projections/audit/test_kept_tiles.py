@@ -1,0 +1,68 @@
+"""Proofs out of kept tiles are the same as out of tiles that are read each time."""
+
+from __future__ import annotations
+
+import hypothesis
+import hypothesis.strategies as st
+import pytest
+
+from projections.audit.kept_tiles import KeptTiles
+from projections.audit.leaf import HASH_BYTES
+from projections.audit.merkle import GetNode, consistency_path, inclusion_path, root
+from projections.audit.tiles import WIDTH, Tile, nodes_in, tiles_for
+from tests.projections.audit.test_tiles import SIZES, grown
+
+SIZE = SIZES[-1]
+_, TILES = grown([SIZE])
+
+
+def as_of(size: int) -> dict[Tile, bytes]:
+    """The tiles as they were when the tree had so many leaves."""
+    return {
+        (level, index): tile[: max(0, (size >> 8 * level) - index * WIDTH) * HASH_BYTES]
+        for (level, index), tile in TILES.items()
+    }
+
+
+@hypothesis.given(st.lists(st.integers(1, SIZE), min_size=1, max_size=6), st.integers(0, 3))
+def test_proofs_are_the_same_as_without_kept_tiles(sizes: list[int], capacity: int) -> None:
+    """Also while the tree grows, and where tiles are dropped."""
+    kept = KeptTiles(capacity)
+    for size in sizes:
+        stored = as_of(max(sizes[: sizes.index(size) + 1]))
+
+        def walk(node: GetNode, size: int = size) -> list[bytes]:
+            first = size // 3 + 1
+            paths = inclusion_path(size // 2, size, node) + consistency_path(first, size, node)
+            return [root(size, node), *paths]
+
+        missing = kept.missing(tiles_for(walk))
+        found = walk(kept.nodes({tile: stored[tile] for tile in missing}))
+        kept.trim()
+        assert found == walk(nodes_in(TILES))
+
+
+def test_only_the_lowest_tile_of_a_second_proof_is_read() -> None:
+    kept = KeptTiles()
+
+    def missing(index: int, size: int) -> list[Tile]:
+        needed = kept.missing(tiles_for(lambda node: inclusion_path(index, size, node)))
+        kept.nodes({tile: TILES[tile] for tile in needed})
+        return needed
+
+    assert len(missing(5, SIZE)) > 2
+    assert sorted(missing(700, SIZE)) == [(0, 2), (0, SIZE // WIDTH)]
+    kept.clear()
+    assert len(missing(5, SIZE)) > 2
+
+
+def test_kept_tile_that_is_too_short_by_now_is_read_again() -> None:
+    kept = KeptTiles()
+    kept.nodes({(1, 0): TILES[1, 0][: 3 * HASH_BYTES]})
+    assert kept.missing({(1, 0): 3}) == []
+    assert kept.missing({(1, 0): 4}) == [(1, 0)]
+    node = kept.nodes({})
+    assert node((8, 2)) == TILES[1, 0][2 * HASH_BYTES : 3 * HASH_BYTES]
+    for beyond in ((8, 3), (9, 1), (16, 0)):
+        with pytest.raises(LookupError):
+            node(beyond)
