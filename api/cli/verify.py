@@ -64,7 +64,7 @@ class Report:
             "archiveFiles": self.archive_files,
             "archiveFilesUnreachable": self.unreachable,
             "views": [{**asdict(view), "lag": view.head - view.position} for view in self.views],
-            "faults": [fault._asdict() for fault in self.faults],
+            "faults": [fault.members() for fault in self.faults],
             "faultCount": self.count,
         }
 

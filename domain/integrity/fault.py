@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Fault(NamedTuple):
@@ -20,3 +20,7 @@ class Fault(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.part}: {self.place}: {self.what}"
+
+    def members(self) -> dict[str, Any]:
+        """As JSON: without what it is not about."""
+        return {name: value for name, value in self._asdict().items() if value is not None}

@@ -112,13 +112,21 @@ def _holds(found: Start, head: Head) -> bool:
 
 
 async def tree_faults(
-    connection: AsyncConnection, found: Start, on_progress: OnProgress
+    connection: AsyncConnection,
+    found: Start,
+    on_progress: OnProgress,
+    checked: list[bytes] | None = None,
 ) -> AsyncIterator[Fault]:
-    """What is wrong with the events and the tiles up to the head; of each tile the first position."""
+    """What is wrong with the events and the tiles up to the head; of each tile the first position.
+
+    `checked` gets the hash of each full tile of events that was checked. A check that was interrupted goes on
+    after those in there.
+    """
     if found.head is None:
         return
     check = _TreeCheck(connection, found, found.head)
-    below: list[bytes] = []
+    below = [] if checked is None else checked
+    del below[found.head.size // WIDTH :]
     async for fault in check.leaves(below, on_progress):
         yield fault
     level = 1
@@ -163,7 +171,7 @@ class _TreeCheck:
 
     async def leaves(self, above: list[bytes], on_progress: OnProgress) -> AsyncIterator[Fault]:
         step = TILES_AT_ONCE * WIDTH
-        for after in range(0, self._size, step):
+        for after in range(len(above) * WIDTH, self._size, step):
             until = min(after + step, self._size)
             rows = await self._connection.execute(COMPUTED, (after, until), binary=True)
             computed = {(0, index): bytes(hashes) for index, hashes in await rows.fetchall()}

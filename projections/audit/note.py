@@ -6,6 +6,7 @@ origin, size and root (base64), each on a line. The name of the key is the origi
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode, b64encode
 from hashlib import sha256
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from domain.eventlog.setup.log_secret import derived
 ED25519 = b"\x01"
 KEY_ID_BYTES = 4
 SEPARATOR = "\n\n— "
+SIGNED = re.compile(r"\n\n— [^\n]*\n")
 
 
 class BadNote(ValueError):
@@ -103,6 +105,16 @@ def checkpoint_of(note: str, public_key: str) -> Checkpoint:
     if "\n".join(lines) != checkpoint.text:
         raise BadNote("the note is no checkpoint")
     return checkpoint
+
+
+def notes_in(text: str) -> list[str]:
+    """The signed notes that stand in a text one after the other, as a witness keeps them."""
+    notes, begin = [], 0
+    for found in SIGNED.finditer(text):
+        notes.append(text[begin : found.end()].lstrip("\n"))
+        begin = found.end()
+    rest = text[begin:].strip()
+    return notes if notes and not rest else [*notes, text[begin:]]
 
 
 def _noted(text: str, name: str, signature: bytes) -> str:

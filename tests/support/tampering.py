@@ -10,7 +10,15 @@ import psycopg
 from domain.eventlog.sessions import session_options
 
 TABLES = ("events", "audit_tiles", "audit_head", "executions_open", "executions_ended")
-COPIED = (*TABLES, "execution_documents", "execution_states", "snapshots", "data_keys", "bookmarks")
+COPIED = (
+    *TABLES,
+    "head",
+    "execution_documents",
+    "execution_states",
+    "snapshots",
+    "data_keys",
+    "bookmarks",
+)
 PUT_BACK = "DELETE FROM {0}; INSERT INTO {0} TABLE former_{0};"
 
 

@@ -9,6 +9,7 @@ import click
 from api.cli.options import DATA_DIR, at_service
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @click.group("audit")
@@ -41,15 +42,40 @@ def bundle(
     "kept",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     multiple=True,
-    help="A signed head that you have kept (GET /audit/tree-head as text/plain).",
+    help="Signed heads that you or a witness have kept (GET /audit/tree-head as text/plain).",
 )
-def verify(data_dir: Path | None, kept: tuple[Path, ...]) -> None:
+@click.option("--state", type=FILE, help="Where to keep how far it is; the same file goes on.")
+def verify(data_dir: Path | None, kept: tuple[Path, ...], state: Path | None) -> None:
     """Hold the whole log against its tree: every event, every tile, the root and the signed head.
 
     Exits with 1 and names the first position of each tile that does not fit. The server may go on meanwhile.
     Whoever owns the database and the master key could make all of it again: only a head that was kept
-    elsewhere shows that, so name one with --head.
+    elsewhere shows that, so name one with --head. With --state, a check that was interrupted goes on where it was;
+    what was checked before is not looked at again.
     """
     from api.cli.audit.verify import verify_tree
 
-    verify_tree(data_dir, kept)
+    verify_tree(data_dir, kept, state)
+
+
+@audit_group.command()
+@click.argument("url")
+@click.option("--into", type=FOLDER, required=True, help="Where the heads are kept.")
+@click.option(
+    "--token", envvar="EXECUTIONS_TOKEN", show_envvar=True, help="Bearer token of that service."
+)
+@click.option("--key", help="The public key of that log; by default the first that is shown.")
+@click.option("--every", type=click.FloatRange(1), default=60, show_default=True, help="Seconds.")
+@click.option("--once", is_flag=True, help="Look once.")
+def follow(
+    url: str, into: Path, token: str | None, key: str | None, every: float, *, once: bool
+) -> None:
+    """Keep the signed heads of the service at URL, and hold it to them.
+
+    Each head must be signed by the key that was pinned first, and follow on the one before it: the service has to
+    prove that it only appended. A head that does not is kept, too, and ends this with 1. With --once it ends with 75
+    where the service could not be asked.
+    """
+    from api.cli.audit.follow import follow_heads
+
+    follow_heads(url, into, token, key, None if once else every)

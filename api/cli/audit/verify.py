@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from api.cli.audit.progress_file import Progress, ProgressFile
 from api.cli.progress_bar import progress
 from api.cli.projections import on_log
 from api.embedded_postgres.data_dir import DataDir
@@ -15,29 +17,38 @@ from api.settings import Settings
 from domain.eventlog.store import Store
 from domain.integrity.fault import Fault
 from projections.audit.check import Start, connected, earlier_fault, head_faults, start, tree_faults
-from projections.audit.note import Signer, origin_of
+from projections.audit.note import Signer, notes_in, origin_of
+from projections.audit.tiles import WIDTH
 
 MOST_NAMED = 100
+SAVE_EVERY = 5.0
+"""Seconds between two times at which the state is written."""
 
 
-def verify_tree(data_dir: Path | None, kept: Sequence[Path]) -> None:
+def verify_tree(data_dir: Path | None, kept: Sequence[Path], state: Path | None) -> None:
     """Check all of it; exit with 1 where something is wrong.
 
     Where the master key of the log is in the data directory, the head must be signed by the key of the log.
     """
-    check = _Check([_text(file) for file in kept])
+    notes = [note for file in kept for note in notes_in(_text(file))]
+    check = _Check(notes, None if state is None else ProgressFile(state))
     on_log(data_dir, check.run, check.take_key)
     if check.faults:
-        raise click.ClickException(f"{check.faults} faults were found")
+        number = len(check.faults)
+        count = "1 fault was found" if number == 1 else f"{number} faults were found, first of all"
+        raise click.ClickException(f"{count}: {check.faults[0]}")
     click.echo("All of it is what was signed.")
 
 
 class _Check:
-    """Prints the first faults, and counts them all."""
+    """Prints the first faults, and keeps them all."""
 
-    def __init__(self, notes: Sequence[str]) -> None:
-        self.faults = 0
-        self._notes = notes
+    def __init__(self, notes: Sequence[str], file: ProgressFile | None) -> None:
+        self.faults: list[str] = []
+        self._notes = list(notes)
+        self._file = file
+        self._kept = file.read() if file else None
+        self._saved_at = time.monotonic()
         self._secret: bytes | None = None
 
     def take_key(self, conninfo: str, settings: Settings, folder: DataDir) -> None:
@@ -49,26 +60,65 @@ class _Check:
         async with connected(conninfo, schema) as connection:
             found = await start(connection)
             key = self._public_key(origin_of(found.log_id), found)
+            work = self._begun(found)
             for fault in head_faults(found, key):
                 self._add(fault)
-            with progress("Verifying the tree") as reached:
-                async for fault in tree_faults(connection, found, reached):
-                    self._add(fault)
+            with progress("Verifying the tree") as show:
+
+                def on_progress(position: int, end: int) -> None:
+                    show(position, end)
+                    if self._file and time.monotonic() - self._saved_at > SAVE_EVERY:
+                        self._save(work)
+
+                try:
+                    async for fault in tree_faults(connection, found, on_progress, work.checked):
+                        self._add(fault)
+                except BaseException:
+                    self._save(work)
+                    raise
             for note in self._notes:
                 key_of_note = self._public_key(note.partition("\n")[0], found)
                 if wrong := await earlier_fault(connection, found, note, key_of_note):
                     self._add(wrong)
+        self._conclude(found, key)
+
+    def _begun(self, found: Start) -> Progress:
+        """The check that was interrupted, or a new one."""
+        origin, note = origin_of(found.log_id), found.head.note if found.head else ""
+        if self._kept is None:
+            return Progress(origin, note)
+        if self._kept.origin != origin:
+            raise click.ClickException(
+                f"the state is of another log, {self._kept.origin}: name another file"
+            )
+        click.echo(f"Goes on after position {len(self._kept.checked) * WIDTH}.")
+        self._notes.append(self._kept.head)
+        for fault in self._kept.faults:
+            self._add(fault)
+        return self._kept
+
+    def _save(self, work: Progress) -> None:
+        if self._file is not None:
+            work.faults = self.faults
+            self._file.write(work)
+            self._saved_at = time.monotonic()
+
+    def _conclude(self, found: Start, key: str) -> None:
         size = 0 if found.head is None else found.head.size
         later = found.position - size
         click.echo(
             f"Checked {size} events{f'; {later} are not in the tree yet' if later > 0 else ''}."
         )
         click.echo(f"Public key: {key}")
+        if self._file is not None:
+            self._file.remove()
 
-    def _add(self, fault: Fault) -> None:
-        self.faults += 1
-        if self.faults <= MOST_NAMED:
-            click.echo(str(fault))
+    def _add(self, fault: Fault | str) -> None:
+        if (text := str(fault)) in self.faults:
+            return
+        self.faults.append(text)
+        if len(self.faults) <= MOST_NAMED:
+            click.echo(text)
 
     def _public_key(self, origin: str, found: Start) -> str:
         """Before a restore the log had another id, and so another key."""

@@ -14,7 +14,6 @@ from api.web.parameters import FRESH
 from api.web.reads.consistency import Consistency
 from api.web.request import Request
 from domain.errors import NotFound
-from domain.integrity.fault import Fault
 from projections.audit.reader import TreeReader
 from projections.history_check import HistoryCheck, Verification
 
@@ -78,12 +77,8 @@ def _shown(found: Verification) -> dict[str, Any]:
         "treeSize": found.head.size,
         "rootHash": found.head.root.hex(),
         "readModel": {"version": found.view_version, "position": found.view_position},
-        "faults": [_fault(fault) for fault in found.faults],
+        "faults": [fault.members() for fault in found.faults],
     }
-
-
-def _fault(fault: Fault) -> dict[str, Any]:
-    return {name: value for name, value in fault._asdict().items() if value is not None}
 
 
 def routes(handlers: VerificationHandlers) -> tuple[Operation, ...]:

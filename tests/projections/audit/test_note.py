@@ -8,7 +8,15 @@ from base64 import b64decode, b64encode
 import pytest
 
 from projections.audit.merkle import EMPTY_ROOT
-from projections.audit.note import BadNote, Checkpoint, Signer, checkpoint_of, opened, origin_of
+from projections.audit.note import (
+    BadNote,
+    Checkpoint,
+    Signer,
+    checkpoint_of,
+    notes_in,
+    opened,
+    origin_of,
+)
 
 # The example of golang.org/x/mod/sumdb/note, which C2SP signed notes come from.
 GO_KEY = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
@@ -78,3 +86,14 @@ def test_key_of_another_name_does_not_open_a_note() -> None:
 def test_note_that_is_no_checkpoint_is_refused(text: str) -> None:
     with pytest.raises(BadNote, match="no checkpoint"):
         checkpoint_of(SIGNER.sign(text), SIGNER.public_key)
+
+
+def test_notes_that_a_witness_appended_to_one_file_are_told_apart() -> None:
+    signer = Signer(b"k" * 32, "executions/log")
+    notes = [signer.sign(Checkpoint(signer.origin, n, bytes(32)).text) for n in range(3)]
+    assert notes_in("".join(notes)) == notes
+    assert notes_in("\n\n".join(notes)) == notes
+    assert notes_in(notes[0]) == notes[:1]
+    assert notes_in(f"{notes[0]}\nrest") == [notes[0], "\nrest"]
+    assert notes_in("") == [""]
+    assert notes_in("no note at all") == ["no note at all"]

@@ -135,4 +135,4 @@ def test_verify_says_what_it_checked_and_names_what_was_changed(
     done = audit("verify", **known)
     assert done.exit_code == 1
     assert "audit: position 3: the event is not the one that was signed" in done.output
-    assert "1 faults were found" in done.output
+    assert "1 fault was found: audit: position 3" in done.output

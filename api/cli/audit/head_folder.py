@@ -1,0 +1,69 @@
+"""A folder with the public key of somebody else's log, pinned, and the signed heads that it has shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from projections.audit.note import BadNote, Checkpoint, checkpoint_of
+
+KEY, HEAD, CONTRADICTION = "key.txt", "head-{:015}.txt", "contradiction-{:015}.txt"
+
+
+class HeadFolder:
+    """Keeps what a log has shown; nothing in it is ever changed.
+
+    Raises:
+        ClickException: it cannot be made, read or written, or is of a log with another key.
+    """
+
+    def __init__(self, path: Path, key: str | None) -> None:
+        self._path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            kept = (path / KEY).read_text().strip() if (path / KEY).exists() else None
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.ClickException(f"{path} cannot be used: {error}") from None
+        if kept and key and kept != key:
+            raise click.ClickException(f"{path} is of a log with another key: {kept}")
+        self.key = kept
+        if key is not None:
+            self.pin(key)
+
+    def pin(self, key: str) -> None:
+        """Believe this key from now on, and no other."""
+        if self.key is None:
+            self._write(KEY, f"{key}\n")
+            self.key = key
+            click.echo(f"Pinned the public key {key}")
+
+    def newest(self) -> Checkpoint | None:
+        """The largest head that is kept."""
+        names = sorted(file.name for file in self._path.glob("head-*.txt"))
+        if not names:
+            return None
+        try:
+            return checkpoint_of((self._path / names[-1]).read_text(), self.key or "")
+        except (OSError, UnicodeDecodeError, BadNote) as error:
+            raise click.ClickException(
+                f"{self._path / names[-1]} cannot be used: {error}"
+            ) from None
+
+    def keep(self, note: str, size: int) -> None:
+        """Keep a head that follows on those that are there."""
+        self._write(HEAD.format(size), note)
+
+    def keep_contradiction(self, note: str, size: int) -> Path:
+        """Keep a head that does not: it is signed, and so is the evidence."""
+        return self._write(CONTRADICTION.format(size), note)
+
+    def _write(self, name: str, text: str) -> Path:
+        place = self._path / name
+        part = self._path / f".{name}.part"
+        try:
+            part.write_text(text)
+            part.replace(place)
+        except OSError as error:
+            raise click.ClickException(f"{place} cannot be written: {error.strerror}") from None
+        return place

@@ -1,0 +1,76 @@
+"""How far a check of the whole log is, in a file: one that was interrupted goes on from there."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import click
+
+from projections.audit.leaf import HASH_BYTES
+
+KIND = "executions audit verify 1"
+
+
+@dataclass
+class Progress:
+    """Of a check of a log: the head with which it began, the hashes of the full tiles that were checked, and the
+    faults that were found.
+    """
+
+    origin: str
+    head: str
+    checked: list[bytes] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+class ProgressFile:
+    """Keeps a `Progress`, whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> Progress | None:
+        """What is kept; None where there is no such file.
+
+        Raises:
+            ClickException: it is another kind of file.
+        """
+        if not self._path.exists():
+            return None
+        try:
+            kept = json.loads(self._path.read_bytes())
+            if kept.pop("kind") != KIND:
+                raise ValueError
+            hashes = b64decode(kept["checked"], validate=True)
+            kept["checked"] = [
+                hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)
+            ]
+            return Progress(**kept)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            what = "is not the state of a check that was interrupted: name another file"
+            raise click.ClickException(f"{self._path} {what}") from None
+        except OSError as error:
+            raise click.ClickException(f"{self._path} cannot be read: {error.strerror}") from None
+
+    def write(self, progress: Progress) -> None:
+        """Keep it.
+
+        Raises:
+            ClickException: the file cannot be written.
+        """
+        checked = b64encode(b"".join(progress.checked)).decode()
+        part = self._path.with_name(f".{self._path.name}.part")
+        try:
+            part.write_text(json.dumps({"kind": KIND, **asdict(progress), "checked": checked}))
+            part.replace(self._path)
+        except OSError as error:
+            raise click.ClickException(
+                f"{self._path} cannot be written: {error.strerror}"
+            ) from None
+
+    def remove(self) -> None:
+        """The check is over."""
+        self._path.unlink(missing_ok=True)

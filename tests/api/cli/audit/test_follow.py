@@ -1,0 +1,120 @@
+"""`executions audit follow` keeps the heads of a service, and names what contradicts them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+from click.testing import CliRunner, Result
+
+from api.cli.main import main
+from projections.audit.note import Signer
+from tests.support.api_client import Executions, ok
+from tests.support.running_server import MASTER_KEY, TOKEN, Serving, serving
+from tests.support.tampering import tampered
+
+ROLLED_BACK = """DELETE FROM events WHERE notification_id > 3; UPDATE head SET position = 3;
+    DELETE FROM audit_tiles; UPDATE audit_head SET size = 0, origin = ''"""
+FORKED = """UPDATE events SET meta = replace(meta, 'admin', 'nobody') WHERE notification_id = 2;
+    DELETE FROM audit_tiles; UPDATE audit_head SET size = 0, origin = ''"""
+
+
+def follow(url: str, into: Path, *more: str) -> Result:
+    arguments = ["audit", "follow", url, "--into", str(into), "--once", "--token", TOKEN, *more]
+    return CliRunner().invoke(main, arguments)
+
+
+def grown(api: httpx.Client, at_least: int) -> None:
+    """Return when the signed head covers a position."""
+    ok(api.get("/audit/tree-head", params={"minPosition": at_least}, headers={"Prefer": "wait=30"}))
+
+
+def test_heads_are_kept_and_must_follow(
+    api: httpx.Client, executions: Executions, server: Serving, tmp_path: Path
+) -> None:
+    folder = tmp_path / "heads"
+    grown(api, executions.create()["position"])
+    done = follow(server.url, folder)
+    assert done.exit_code == 0, done.output
+    assert f"Pinned the public key {server.system.signer.public_key}" in done.output
+    [first] = sorted(folder.glob("head-*"))
+    again = follow(f"{server.url}/api", folder)
+    assert (again.exit_code, again.output) == (0, "")
+    grown(api, executions.create()["position"])
+    later = follow(server.url, folder)
+    assert later.exit_code == 0, later.output
+    assert "and follow on the" in later.output
+    assert min(folder.glob("head-*")) == first
+    assert len(list(folder.glob("head-*"))) == 2
+    assert not list(folder.glob("contradiction*"))
+
+
+def test_service_that_was_rolled_back_or_forked_is_found_out(database: str, tmp_path: Path) -> None:
+    """Both by whoever has database and master key: the log itself fits together again."""
+    folder, other_folder = tmp_path / "heads", tmp_path / "other"
+    with serving(database) as running, running.client() as api:
+        for number in range(6):
+            position = int(
+                api.post(
+                    "/users", json={"$id": f"u-{number}", "name": "U", "kind": "person"}
+                ).headers["log-position"]
+            )
+        grown(api, position)
+        for each in (folder, other_folder):
+            assert follow(running.url, each).exit_code == 0
+        with tampered(database, ROLLED_BACK):
+            grown(api, 3)
+            done = follow(running.url, folder)
+            assert done.exit_code == 1
+            assert "contradicts itself: it was rolled back: it has signed 6 events" in done.output
+        assert list(folder.glob("contradiction-*3.txt"))
+        with tampered(database, FORKED):
+            grown(api, 6)
+            done = follow(running.url, folder)
+            assert done.exit_code == 1
+            assert "it has signed two heads of 6 events" in done.output
+            position = int(
+                api.post("/users", json={"name": "V", "kind": "person"}).headers["log-position"]
+            )
+            grown(api, position)
+            done = follow(running.url, other_folder)
+            assert done.exit_code == 1
+            assert (
+                "does not prove that the 6 events that it has signed are the first" in done.output
+            )
+
+
+def test_log_with_another_id_or_key_is_not_the_pinned_one(
+    api: httpx.Client, executions: Executions, server: Serving, tmp_path: Path
+) -> None:
+    grown(api, executions.create()["position"])
+    before = Signer(MASTER_KEY, "executions/before").public_key
+    done = follow(server.url, tmp_path / "a", "--key", before)
+    assert done.exit_code == 1
+    assert "it is another log now" in done.output
+    done = follow(server.url, tmp_path / "a", "--key", server.system.signer.public_key)
+    assert done.exit_code == 1
+    assert "is of a log with another key" in done.output
+
+
+def test_service_that_cannot_be_asked_ends_with_75(tmp_path: Path, server: Serving) -> None:
+    done = follow("http://127.0.0.1:9", tmp_path / "heads")
+    assert done.exit_code == 75
+    assert "could not be asked" in done.output
+    arguments = ["audit", "follow", server.url, "--into", str(tmp_path / "h"), "--once"]
+    done = CliRunner().invoke(main, [*arguments, "--token", "wrong-token-of-nobody"])
+    assert done.exit_code == 75
+    assert "does not accept the token" in done.output
+
+
+def test_damaged_folder_is_not_believed(
+    api: httpx.Client, executions: Executions, server: Serving, tmp_path: Path
+) -> None:
+    folder = tmp_path / "heads"
+    grown(api, executions.create()["position"])
+    assert follow(server.url, folder).exit_code == 0
+    [head] = folder.glob("head-*")
+    head.write_text(head.read_text().replace("\n", "\n1", 1))
+    done = follow(server.url, folder)
+    assert done.exit_code == 1
+    assert "cannot be used" in done.output
