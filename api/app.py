@@ -24,7 +24,7 @@ from api.routes import (
     steps,
     streams,
 )
-from api.routes.audit import bundle, tree, verification
+from api.routes.audit import bundle, receipts, tree, verification
 from api.routes.engine import claims, inbox, jobs
 from api.routes.log_streams import LogLineStreams
 from api.routes.webhooks import rows as webhooks
@@ -52,7 +52,7 @@ def operations(system: System) -> tuple[Operation, ...]:
     """
     consistency = Consistency(system.store, system.positions, system.hub.of_log)
     reader = StateReader(system.history, consistency, system.clock)
-    command_handlers = _commands(system)
+    command_handlers, tree_reader = _commands(system), TreeReader(system.store)
     event_streams = EventStreams(system.stream_requests)
     catalog_handlers = _catalog(system, consistency)
     rows = (
@@ -68,11 +68,12 @@ def operations(system: System) -> tuple[Operation, ...]:
         *commands.update_routes(command_handlers),
         *_of_execution(system, reader, consistency, event_streams),
         *log_lines.routes(_log_lines(system, consistency)),
-        *_audit(system, consistency),
+        *_audit(system, tree_reader, consistency),
         *catalog.routes(catalog_handlers),
         *inbox.routes(inbox.InboxHandlers(system.store, consistency)),
         *health.routes(_health(system)),
     )
+    rows = receipts.Receipts(tree_reader).covering(rows)
     return (*rows, *documents.routes(documents.DocumentHandlers(rows)))
 
 
@@ -155,8 +156,7 @@ def _jobs(
     )
 
 
-def _audit(system: System, consistency: Consistency) -> tuple[Operation, ...]:
-    reader = TreeReader(system.store)
+def _audit(system: System, reader: TreeReader, consistency: Consistency) -> tuple[Operation, ...]:
     unkept = TreeReader(system.store, capacity=0)
     check = HistoryCheck(system.store, unkept, system.executions, system.signer.public_key)
     return (

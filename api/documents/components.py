@@ -11,7 +11,14 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
-from api.documents.schemas import DRY_RUN, PLACE, PROBLEM, chosen_members
+from api.documents.schemas import (
+    DRY_RUN,
+    PLACE,
+    PROBLEM,
+    RECEIPT,
+    RECEIPT_OF_ANSWER,
+    chosen_members,
+)
 from api.web.ids import ID, TAKEN
 from api.web.input.command_members import STEP_COMMANDS, TYPES
 from api.web.operation import Operation
@@ -60,7 +67,14 @@ def components(rows: Iterable[Operation]) -> dict[str, Any]:
             _as_sent(row, schemas[row.body.__name__])
     if "ServiceExecution" in schemas:
         schemas["ChosenMembers"] = chosen_members(schemas["ServiceExecution"])
-    return {**schemas, "Place": PLACE, "Problem": PROBLEM, "DryRun": DRY_RUN}
+        schemas["ServiceExecution"]["properties"]["receipt"] = RECEIPT_OF_ANSWER
+    return {
+        **schemas,
+        "Place": PLACE,
+        "Problem": PROBLEM,
+        "DryRun": DRY_RUN,
+        "Receipt": RECEIPT,
+    }
 
 
 def _as_sent(row: Operation, schema: dict[str, Any]) -> None:

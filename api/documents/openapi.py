@@ -46,7 +46,11 @@ CAUSES: tuple[Header, ...] = (
         r"^[!-~]{1,128}$",
     ),
 )
-PREFER: Header = ("Prefer", "`return=minimal` answers only with the place of the execution", None)
+PREFER: Header = (
+    "Prefer",
+    "`return=minimal` answers only with the place; `receipt` waits until a signed head covers it, and adds the proof",
+    None,
+)
 ANSWER_HEADERS: Mapping[str, str] = {
     "Log-Position": "How far the data goes, or the position of the command's last event",
     "ETag": "The version, and what else is shown (docs/api.md), for If-Match and If-None-Match",
@@ -55,7 +59,7 @@ ANSWER_HEADERS: Mapping[str, str] = {
     "Next-Cursor": "The cursor of the next page of a bare list",
     "Total-Count": "How many there are, where `count` asked for it in a bare list",
     "Idempotency-Replayed": "`true` where this answer was given before",
-    "Preference-Applied": "`return=minimal` where that was preferred",
+    "Preference-Applied": "`return=minimal`, `receipt`, or both, where that was preferred and done",
 }
 
 

@@ -60,6 +60,27 @@ FILTER = {
     ],
 }
 
+HASH = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+RECEIPT = {
+    "type": "object",
+    "description": "Proves that an event is in the log: the path (RFC 9162) leads from its leaf to the root that "
+    "the note (C2SP checkpoint) has signed",
+    "required": ["position", "leafHash", "treeSize", "rootHash", "path", "note", "publicKey"],
+    "properties": {
+        "position": {"type": "integer", "minimum": 1},
+        "leafHash": HASH,
+        "treeSize": {"type": "integer", "minimum": 1},
+        "rootHash": HASH,
+        "path": {"type": "array", "items": HASH},
+        "note": {"type": "string"},
+        "publicKey": {"type": "string"},
+    },
+    "additionalProperties": False,
+}
+RECEIPT_OF_ANSWER = {
+    "$ref": "#/components/schemas/Receipt",
+    "description": "In the answer to a command with `Prefer: receipt`: of its last event",
+}
 PLACE = {
     "type": "object",
     "description": "Where an execution stands: the answer to `Prefer: return=minimal`",
@@ -69,6 +90,7 @@ PLACE = {
         "status": {"$ref": "#/components/schemas/Status"},
         "version": {"type": "integer", "minimum": 1},
         "position": {"type": "integer", "minimum": 1},
+        "receipt": RECEIPT_OF_ANSWER,
     },
     "additionalProperties": False,
 }

@@ -20,6 +20,7 @@ from api.web import headers as request_headers
 from api.web.admission import admit, refusal
 from api.web.body import SMALL, require_json
 from api.web.operation import Operation, Prepare
+from api.web.preferences import wants_receipt
 from api.web.request import Request
 from domain.writer.command_bus import Answer, Bus
 
@@ -68,6 +69,8 @@ class DirectCommands:
             return None
         by_name = dict(headers)
         if len(by_name) < len(headers) or not UNUSUAL.isdisjoint(by_name):
+            return None
+        if b"prefer" in by_name and wants_receipt(by_name[b"prefer"]):
             return None
         if b"host" not in by_name or int(by_name.get(b"content-length", b"0")) > SMALL:
             return None

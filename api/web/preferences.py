@@ -35,6 +35,11 @@ def wants_minimal(prefer: str) -> bool:
     return prefer == MINIMAL or preferences(prefer).get("return") == "minimal"
 
 
+def wants_receipt(prefer: bytes) -> bool:
+    """Whether a header `Prefer` contains `receipt`."""
+    return b"receipt" in prefer.lower() and "receipt" in preferences(prefer.decode("latin-1"))
+
+
 def seconds_to_wait(prefer: str) -> int | None:
     """That of `wait=<seconds>`; None without one."""
     wait = preferences(prefer).get("wait", "")

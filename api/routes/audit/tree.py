@@ -91,7 +91,7 @@ class TreeHandlers:
             "leafHash": proof.leaf_hash.hex(),
             "treeSize": size,
             "rootHash": proof.root.hex(),
-            "path": _hex(proof.path),
+            "path": hexadecimal(proof.path),
         }
         return responses.json(
             shown, _kept(head, for_ever=request.parameter("treeSize") is not None)
@@ -114,7 +114,7 @@ class TreeHandlers:
             "fromHash": proof.first_root.hex(),
             "to": second,
             "toHash": proof.second_root.hex(),
-            "path": _hex(proof.path),
+            "path": hexadecimal(proof.path),
         }
         return responses.json(shown, _kept(head, for_ever=request.parameter("to") is not None))
 
@@ -180,7 +180,8 @@ def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < len(str(MOST)) else None
 
 
-def _hex(path: Sequence[bytes]) -> list[str]:
+def hexadecimal(path: Sequence[bytes]) -> list[str]:
+    """A path as JSON shows it."""
     return [each.hex() for each in path]
 
 
