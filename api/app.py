@@ -24,6 +24,7 @@ from api.routes import (
     steps,
     streams,
 )
+from api.routes.access import grants
 from api.routes.audit import bundle, receipts, tree, verification
 from api.routes.engine import claims, inbox, jobs
 from api.routes.log_streams import LogLineStreams
@@ -70,6 +71,7 @@ def operations(system: System) -> tuple[Operation, ...]:
         *log_lines.routes(_log_lines(system, consistency)),
         *_audit(system, tree_reader, consistency),
         *catalog.routes(catalog_handlers),
+        *_access(system, consistency),
         *inbox.routes(inbox.InboxHandlers(system.store, consistency)),
         *health.routes(_health(system)),
     )
@@ -164,6 +166,11 @@ def _audit(system: System, reader: TreeReader, consistency: Consistency) -> tupl
         *tree.routes(tree.TreeHandlers(reader, consistency)),
         *bundle.routes(bundle.BundleHandlers(system.store, reader, system.signer, consistency)),
     )
+
+
+def _access(system: System, consistency: Consistency) -> tuple[Operation, ...]:
+    handlers = grants.GrantHandlers(system.bus, system.store, system.catalog, consistency, new_id)
+    return grants.routes(handlers)
 
 
 def _health(system: System) -> health.HealthHandlers:

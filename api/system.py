@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from api.access.grants import Grants
 from api.access.identity import Access
 from api.access.visibility import Visibility
 from api.claiming.dispatcher import Dispatcher
@@ -117,7 +118,7 @@ def build(
         clock=clock,
         bus=bus,
         dispatcher=Dispatcher(bus, store, positions),
-        door=Door(Access(admin_token), Visibility(store.load)),
+        door=Door(Access(admin_token), Visibility(store.load), Grants(store, catalog_view, clock)),
         bodies=Bodies(),
         listener=listener,
         positions=positions,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from domain.access import grant
 from domain.catalog import order, service, user, webhook, webhook_commands, workflow
 from domain.catalog.confirm_order import ConfirmOrder
 from domain.eventlog.codec import Codec
@@ -21,6 +22,7 @@ STATES: dict[str, type[Aggregate]] = {
     "user": user.User,
     "job": job.Job,
     "hold": hold.Hold,
+    "grant": grant.Grant,
     "archive": archived_day.ArchivedDay,
     "webhook": webhook.Hook,
 }
@@ -35,6 +37,7 @@ EVENTS: tuple[type[Event], ...] = (
     *hold.EVENTS,
     *archived_day.EVENTS,
     *webhook.EVENTS,
+    *grant.EVENTS,
 )
 COMMANDS: dict[str, dict[str, type[Command[Any]]]] = {
     "execution": {**commands.COMMANDS},
@@ -45,6 +48,7 @@ COMMANDS: dict[str, dict[str, type[Command[Any]]]] = {
     "job": {**job.COMMANDS},
     "hold": {**hold.COMMANDS},
     "webhook": {**webhook_commands.COMMANDS},
+    "grant": {**grant.COMMANDS},
 }
 """What clients may send, by kind of stream and by word."""
 

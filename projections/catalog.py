@@ -1,4 +1,4 @@
-"""Services, workflows, orders, users, jobs and legal holds, to be listed. One alone is read from the log."""
+"""Services, workflows, orders, users, jobs, legal holds and grants, to be listed. One alone is read from the log."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import orjson
 from psycopg import AsyncConnection
 
+from domain.access import grant
 from domain.catalog import order, service, user, workflow
 from domain.errors import Invalid
 from domain.eventlog.codec import Codec, Snapshot, encode_state, sealed_json
@@ -33,7 +34,15 @@ CREATE TABLE IF NOT EXISTS catalog (
 CREATE INDEX IF NOT EXISTS catalog_members ON catalog USING gin (document jsonb_path_ops)
     WITH (fastupdate = off);
 """
-EVENTS = (*service.EVENTS, *workflow.EVENTS, *order.EVENTS, *user.EVENTS, *job.EVENTS, *hold.EVENTS)
+EVENTS = (
+    *service.EVENTS,
+    *workflow.EVENTS,
+    *order.EVENTS,
+    *user.EVENTS,
+    *job.EVENTS,
+    *hold.EVENTS,
+    *grant.EVENTS,
+)
 FIELDS = {
     "service": {"name", "provider", "workflow"},
     "workflow": {"name"},
@@ -41,6 +50,7 @@ FIELDS = {
     "user": {"name", "kind"},
     "job": {"command", "status"},
     "hold": {"status", "executions", "order", "service", "customer"},
+    "grant": {"auditor", "status", "executions", "order", "service"},
 }
 """What each kind can be filtered by."""
 LISTS = {"executions"}
@@ -140,13 +150,13 @@ class Catalog:
         kind: str,
         only: Mapping[str, str],
         *,
-        scope: Mapping[str, str] | None = None,
+        parties: Sequence[tuple[str, str]] | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page:
         """A page of the entries of a kind whose members equal those of `only`.
 
-        `scope` limits to those of a `customer` or a `provider`, whatever was asked.
+        `parties` limits to those of one of these, each `customer` or `provider` and its id, whatever was asked.
 
         Raises:
             Invalid: entries of this kind cannot be filtered by a member.
@@ -154,12 +164,12 @@ class Catalog:
         for name in only.keys() - FIELDS[kind]:
             raise Invalid.field(name, f"must be one of {', '.join(sorted(FIELDS[kind]))}")
         position = (await (await connection.execute(POSITION)).fetchall())[0][0]
-        owned = scope or {}
-        where = "".join(f" AND {PARTIES[name]} = %s" for name in owned)
+        owned = " OR ".join(f"{PARTIES[name]} = %s" for name, _ in parties or ()) or "false"
+        where = "" if parties is None else f" AND ({owned})"
         query = f"""SELECT id, shown FROM catalog WHERE kind = %s AND id > %s
             AND document @> %s::jsonb{where} ORDER BY id LIMIT %s"""
         members = orjson.dumps(_members(only)).decode()
-        values = (kind, cursor or "", members, *owned.values(), limit + 1)
+        values = (kind, cursor or "", members, *(party for _, party in parties or ()), limit + 1)
         rows = await (await connection.execute(query, values, prepare=False)).fetchall()
         following = rows[limit - 1][0] if len(rows) > limit else None
         entries = [Entry(identity, shown.encode()) for identity, shown in rows[:limit]]

@@ -22,6 +22,7 @@ class Right(StrEnum):
     READ_PROOFS = "proofs.read"
     MANAGE_WEBHOOKS = "webhooks.manage"
     MANAGE_HOLDS = "holds.manage"
+    GRANT = "grants.manage"
     WRITE_USERS = "users.write"
     OPERATE = "operate"
     IMPORT = "import"
@@ -41,7 +42,13 @@ class Role(StrEnum):
 READING = frozenset(
     {Right.OPEN, Right.READ_EXECUTIONS, Right.READ_EVENTS, Right.READ_CATALOG, Right.READ_PROOFS}
 )
-OWNING = READING | {Right.READ_ANALYTICS, Right.CANCEL, Right.ORDER, Right.MANAGE_WEBHOOKS}
+OWNING = READING | {
+    Right.READ_ANALYTICS,
+    Right.CANCEL,
+    Right.ORDER,
+    Right.MANAGE_WEBHOOKS,
+    Right.GRANT,
+}
 ROLES: dict[Role, frozenset[Right]] = {
     Role.ADMIN: frozenset(Right),
     Role.OPERATOR: frozenset({Right.OPEN, Right.OPERATE, Right.READ_PROOFS}),
@@ -52,6 +59,9 @@ ROLES: dict[Role, frozenset[Right]] = {
     Role.AUDITOR: READING,
 }
 """The rights of each role, over what is in its scope."""
+
+CONTENT = frozenset({Right.READ_EXECUTIONS, Right.READ_EVENTS})
+"""Whoever uses one of these reads what executions hold."""
 
 COMMANDS: dict[str, Right] = {
     **dict.fromkeys(("create", "fork"), Right.CREATE_EXECUTIONS),
@@ -68,6 +78,7 @@ COMMANDS: dict[str, Right] = {
     **dict.fromkeys(("createService", "createWorkflow", "confirm"), Right.WRITE_CATALOG),
     **dict.fromkeys(("createOrder", "cancelOrder"), Right.ORDER),
     "createUser": Right.WRITE_USERS,
+    **dict.fromkeys(("createGrant", "revokeGrant"), Right.GRANT),
     **dict.fromkeys(("placeHold", "releaseHold"), Right.MANAGE_HOLDS),
     **dict.fromkeys(
         (

@@ -116,6 +116,8 @@ def owned(role: Role, name: str) -> Reach:
 
 WHOLE = Scope((Reach(EVERYTHING, ROLES[Role.ADMIN]),))
 OPERATING = Reach(NOTHING, ROLES[Role.OPERATOR])
+AUDITING = Reach(NOTHING, ROLES[Role.AUDITOR])
+"""What an auditor reaches by itself. What it was granted is added at the door (`grants`)."""
 
 
 def _any_of(conditions: Iterable[Condition]) -> Condition:

@@ -46,6 +46,11 @@ CAUSES: tuple[Header, ...] = (
         r"^[!-~]{1,128}$",
     ),
 )
+PURPOSE: Header = (
+    "X-Purpose",
+    "What it is read for, which the access log keeps; an auditor must say it",
+    None,
+)
 PREFER: Header = (
     "Prefer",
     "`return=minimal` answers only with the place; `receipt` waits until a signed head covers it, and adds the proof",
@@ -149,6 +154,7 @@ def _headers(row: Operation) -> list[dict[str, Any]]:
         *((ONCE,) if _once(row) else ()),
         *((MATCH,) if _matches(row) else ()),
         *(CAUSES if _commands(row) else ()),
+        *((PURPOSE,) if row.shows_executions else ()),
         *((PREFER,) if "Preference-Applied" in row.sends else ()),
     )
     return [
@@ -220,6 +226,8 @@ def _refusals(row: Operation) -> set[str]:
     codes = {*row.problems, "malformed", "invalid", "damaged", "internal", "overloaded"}
     if row.right is not Right.OPEN:
         codes |= {"unauthenticated", "forbidden"}
+    if row.shows_executions:
+        codes |= {"purpose-required"}
     if row.body is not None:
         codes |= {"too-large", "unsupported-media-type"}
     if _commands(row):

@@ -34,6 +34,13 @@ PROBLEMS = {
         "The token is known, but does not have the right that this needs; `detail` names it.",
         "Ask for the right, or leave out what needs it, such as an `occurredAt` of long ago.",
     ),
+    "purpose-required": Problem(
+        403,
+        "Purpose required",
+        "The caller is an auditor, who reads by a grant, and the request does not say what for.",
+        "Send the header `X-Purpose`, 1 to 200 characters, with each read. It stands in the access log, which "
+        "the parties of the execution read.",
+    ),
     "not-found": Problem(
         404,
         "Not found",

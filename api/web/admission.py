@@ -7,8 +7,11 @@ from pydantic import ValidationError
 from starlette.responses import Response
 from starlette.types import Scope
 
+from api.access.grants import Grants
 from api.access.identity import ANONYMOUS, Access, Caller
+from api.access.purpose import PurposeRequired, purpose
 from api.access.rights import Right
+from api.access.scope import AUDITING
 from api.access.visibility import Visibility
 from api.problems import problems
 from api.telemetry.metrics import REFUSALS
@@ -26,9 +29,10 @@ OWNED = {"/executions/{id}": "execution", "/orders/{id}": "order"}
 class Door:
     """Admits requests: those of callers with the right, to what is in their scope."""
 
-    def __init__(self, access: Access, visibility: Visibility) -> None:
+    def __init__(self, access: Access, visibility: Visibility, grants: Grants) -> None:
         self.access = access
         self.visibility = visibility
+        self.grants = grants
 
     async def admit(
         self, operation: Operation, scope: Scope, authorization: bytes | None
@@ -37,8 +41,13 @@ class Door:
 
         Raises:
             NotFound: for this caller the path leads nowhere.
+            PurposeRequired: an auditor does not say what it reads an execution for.
         """
         caller = admit(self.access, operation.right, scope, authorization)
+        if AUDITING in caller.scope.reaches:
+            caller = await self.grants.widened(caller)
+            if operation.shows_executions and purpose(scope["state"]["headers"]) is None:
+                raise PurposeRequired
         if operation.prepare is None and (kind := owned_kind(operation.path)) is not None:
             stream = f"{kind}/{scope['path_params']['id']}"
             await self.visibility.require(caller, operation.right, stream)

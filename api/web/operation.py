@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from api.access.rights import Right
+from api.access.rights import CONTENT, Right
 from api.web.body import MIB
 from api.web.request import Request
 from domain.writer.command_bus import Answer
@@ -72,3 +72,8 @@ class Operation(NamedTuple):
     sends: tuple[str, ...] = ()
     long: bool = False
     prepare: Prepare | None = None
+
+    @property
+    def shows_executions(self) -> bool:
+        """Whether its answer shows what executions hold."""
+        return self.right in CONTENT

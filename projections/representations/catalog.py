@@ -1,10 +1,11 @@
-"""Services, workflows, orders, users, jobs, legal holds and webhooks as clients see them."""
+"""Services, workflows, orders, users, jobs, legal holds, grants and webhooks as clients see them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from domain.access.grant import Grant
 from domain.catalog.order import Order
 from domain.catalog.service import Service
 from domain.catalog.user import User
@@ -18,7 +19,7 @@ from projections.representations.values import webhook_document
 
 
 def document(versioned: Versioned[Any]) -> dict[str, Any]:
-    """The service, workflow, order, user, job, hold or webhook, whichever it is.
+    """The service, workflow, order, user, job, hold, grant or webhook, whichever it is.
 
     Raises:
         LookupError: it is none of these.
@@ -143,6 +144,28 @@ def hold_document(versioned: Versioned[Hold]) -> dict[str, Any]:
     return _placed(versioned, members)
 
 
+def grant_document(versioned: Versioned[Grant]) -> dict[str, Any]:
+    """The grant as clients see it. Whether it has expired is for them to see by `expiresAt`."""
+    grant, revocation = versioned.state, versioned.state.revocation
+    members = {
+        "$type": "Grant",
+        "$id": grant.id,
+        "status": "active" if revocation is None else "revoked",
+        "auditor": grant.auditor,
+        "executions": list(grant.executions) or None,
+        "order": grant.order,
+        "service": grant.service,
+        "filter": grant.filter,
+        "within": grant.within,
+        "purpose": grant.purpose,
+        "expiresAt": format_time(grant.expires_at),
+        "by": grant.by,
+        "at": format_time(grant.at),
+        "revocation": revocation and {"by": revocation.by, "at": format_time(revocation.at)},
+    }
+    return _placed(versioned, members)
+
+
 def _placed(versioned: Versioned[Any], members: dict[str, Any]) -> dict[str, Any]:
     """The members that there are, and where in its stream and in the log they are from."""
     shown = {name: value for name, value in members.items() if value is not None}
@@ -156,5 +179,6 @@ DOCUMENTS: Mapping[type[Any], Callable[[Versioned[Any]], dict[str, Any]]] = {
     User: user_document,
     Job: job_document,
     Hold: hold_document,
+    Grant: grant_document,
     Hook: hook_document,
 }

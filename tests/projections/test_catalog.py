@@ -102,19 +102,20 @@ async def test_entries_are_found_by_their_members(
 
 
 @pytest.mark.parametrize(
-    ("kind", "scope", "found"),
+    ("kind", "parties", "found"),
     [
-        ("order", {"customer": "c-1"}, ["o-1", "o-3"]),
-        ("order", {"customer": "c-1", "provider": "p-1"}, ["o-1"]),
-        ("service", {"provider": "p-2"}, ["s-2"]),
-        ("service", {"customer": "c-1"}, []),
+        ("order", [("customer", "c-1")], ["o-1", "o-3"]),
+        ("order", [("customer", "c-1"), ("provider", "p-1")], ["o-1", "o-2", "o-3"]),
+        ("service", [("provider", "p-2")], ["s-2"]),
+        ("service", [("customer", "c-1")], []),
+        ("order", [], []),
     ],
 )
 async def test_scope_shows_only_own_entries(
-    database: str, kind: str, scope: Mapping[str, str], found: list[str]
+    database: str, kind: str, parties: list[tuple[str, str]], found: list[str]
 ) -> None:
     async with followed(database, Catalog(CODEC), LOG) as connection:
-        assert await listed(connection, kind, scope=scope) == found
+        assert await listed(connection, kind, parties=parties) == found
 
 
 async def test_pages_show_every_entry_once(database: str) -> None:

@@ -79,6 +79,13 @@ BODIES: dict[str, Any] = {
     "cancelJob": {},
     "placeHold": {"service": "sdr-service", "reason": "Audit of the year"},
     "releaseHold": {"reason": "The audit is over"},
+    "createGrant": {
+        "auditor": "ann",
+        "service": "sdr-service",
+        "purpose": "Audit of the year",
+        "expiresAt": "2099-01-01T00:00:00Z",
+    },
+    "revokeGrant": {},
 }
 WITH_BODY = [operation for operation in OPERATIONS if operation.body is not None]
 

@@ -35,6 +35,7 @@ PERHAPS = {
 }
 
 
+MADE = {"holds": "placeHold", "grants": "createGrant"}
 ONCE = {"removeWebhook"}
 """What is there no more when it is asked for again, unless under the same key."""
 
@@ -55,9 +56,9 @@ def path(operation: Operation, executions: Executions, catalog: Catalog, api: ht
         return path_of(operation, str(job))
     if kind == "webhooks":
         return path_of(operation, _delivered(api))
-    if kind == "holds":
-        hold = {"customer": catalog.customer, "reason": "Audit"}
-        return path_of(operation, str(api.post("/holds", json=hold).json()["$id"]))
+    if kind in MADE:
+        made = api.post(f"/{kind}", json=BODIES[MADE[kind]])
+        return path_of(operation, str(made.json()["$id"]))
     if kind not in {"executions", "audit"}:
         known = {f"{name}s": identity for name, identity in catalog._asdict().items()}
         return path_of(operation, {**known, "users": catalog.customer}.get(kind, "none"))

@@ -1,0 +1,205 @@
+"""Grants: made, shown and revoked by those whose executions they open, and shown to their auditors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from api.access.identity import Caller
+from api.access.rights import Right
+from api.access.scope import AUDITING, meets
+from api.documents import schemas
+from api.routes.catalog import answered
+from api.routes.commands import NewId
+from api.web import responses
+from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
+from api.web.input.command_body import parsed
+from api.web.operation import Operation, Parameter
+from api.web.parameters import CURSOR, FRESH, LIMIT
+from api.web.reads.consistency import Consistency, require_position
+from api.web.request import Request
+from domain.access.grant import CreateGrant, GrantRequest, RevokeGrant
+from domain.errors import Forbidden, NotFound
+from domain.eventlog.store import Store
+from domain.model import Versioned
+from domain.writer.command_bus import Bus
+from projections.catalog import Catalog
+from projections.executions.columns import field
+from projections.query.as_json import as_json
+from projections.query.parser import from_json
+from projections.representations.catalog import document
+
+FILTERS = ("auditor", "status", "executions", "order", "service")
+PARTIES = ("customer", "provider")
+
+
+class GrantHandlers:
+    """Takes and answers grants."""
+
+    def __init__(
+        self, bus: Bus, store: Store, catalog: Catalog, consistency: Consistency, new_id: NewId
+    ) -> None:
+        self._bus = bus
+        self._store = store
+        self._catalog = catalog
+        self._consistency = consistency
+        self._new_id = new_id
+
+    async def create(self, request: Request) -> ASGIApp:
+        """A new grant, of what its maker reaches and no more.
+
+        Raises:
+            Forbidden: the caller is no customer and no provider.
+        """
+        asked = parsed(GrantRequest, request.body)
+        if asked.filter is not None:
+            from_json(asked.filter, field, "filter")
+        command = CreateGrant(**dict(asked), **_maker(request.caller))
+        message = request.message(f"grant/{self._new_id('grant')}", command)
+        if is_dry_run(request):
+            return await dry_run_answer(self._bus, message)
+        answer = await self._bus.send(message)
+        return answered(answer, f"grants/{answer.versioned.state.id}")
+
+    async def list_all(self, request: Request) -> ASGIApp:
+        """A page of the caller's grants: those that it made, or those that it reads by."""
+        await self._consistency.wait_for_projection(request, "catalog")
+        wanted = {name: value for name in FILTERS if (value := request.filled(name)) is not None}
+        async with self._store.reader() as connection:
+            page = await self._catalog.list(
+                connection,
+                "grant",
+                wanted | _as_auditor(request.caller),
+                parties=_parties(request.caller),
+                limit=request.integer("limit", 1, 500) or 50,
+                cursor=request.parameter("cursor"),
+            )
+        require_position(request, page.position)
+        items = [entry.document for entry in page.data]
+        headers = {"log-position": str(page.position)}
+        return responses.json(responses.page(items, page.next_cursor), headers)
+
+    async def read(self, request: Request) -> ASGIApp:
+        """One grant, always current.
+
+        Raises:
+            NotFound: there is none, or it is neither made by the caller nor for it.
+        """
+        reading = await self._consistency.read(
+            request, lambda: self._store.look(f"grant/{request.path['id']}")
+        )
+        versioned = reading.versioned
+        if versioned is None or not _is_of(request.caller, versioned):
+            raise NotFound("There is no such grant.")
+        tag = responses.Tag(versioned.version)
+        return responses.read(request, document(versioned), tag, reading.position)
+
+    async def revoke(self, request: Request) -> ASGIApp:
+        """Take a grant back; it is shown on, with who did it."""
+        command = parsed(RevokeGrant, request.body)
+        message = request.message(f"grant/{request.path['id']}", command)
+        if is_dry_run(request):
+            return await dry_run_answer(self._bus, message)
+        return answered(await self._bus.send(message), f"grants/{request.path['id']}")
+
+
+def _maker(caller: Caller) -> dict[str, Any]:
+    """What the maker of a grant reaches, as members of the command."""
+    if caller.scope.is_unlimited(Right.GRANT):
+        return {}
+    parties = caller.scope.parties(Right.GRANT)
+    if not parties:
+        raise Forbidden("Grants are made by the customer or the provider of what is granted.")
+    within = as_json(caller.scope.condition(Right.GRANT))
+    return {"within": within, **dict(reversed(parties))}
+
+
+def _parties(caller: Caller) -> list[tuple[str, str]] | None:
+    """The parties whose grants a caller sees; None where it needs to be none of them."""
+    if caller.scope.is_unlimited(Right.GRANT) or _as_auditor(caller):
+        return None
+    return caller.scope.parties(Right.GRANT)
+
+
+def _as_auditor(caller: Caller) -> dict[str, str]:
+    """An auditor, who makes no grants, sees those that are for it."""
+    audits = AUDITING in caller.scope.reaches and Right.GRANT not in caller.rights
+    return {"auditor": caller.name} if audits else {}
+
+
+def _is_of(caller: Caller, versioned: Versioned[Any]) -> bool:
+    if AUDITING in caller.scope.reaches and versioned.state.auditor == caller.name:
+        return True
+    return caller.scope.is_unlimited(Right.GRANT) or meets(
+        caller.scope.condition(Right.GRANT), versioned
+    )
+
+
+def routes(handlers: GrantHandlers) -> tuple[Operation, ...]:
+    """The rows of grants."""
+    return (*_readings(handlers), _creation(handlers), _revocation(handlers))
+
+
+def _readings(handlers: GrantHandlers) -> tuple[Operation, ...]:
+    narrowed = (Parameter(name, "Only these") for name in FILTERS)
+    return (
+        Operation(
+            "listGrants",
+            "GET",
+            "/grants",
+            Right.READ_CATALOG,
+            "List the grants that the caller made, or as an auditor reads by",
+            handlers.list_all,
+            answer=schemas.page_of(schemas.GRANT),
+            parameters=(*narrowed, LIMIT, CURSOR, *FRESH),
+            sends=responses.AS_OF,
+        ),
+        Operation(
+            "readGrant",
+            "GET",
+            "/grants/{id}",
+            Right.READ_CATALOG,
+            "One grant, always current",
+            handlers.read,
+            answer=schemas.GRANT,
+            parameters=FRESH,
+            sends=responses.PLACED,
+            others=responses.NOT_MODIFIED,
+        ),
+    )
+
+
+def _creation(handlers: GrantHandlers) -> Operation:
+    return Operation(
+        "createGrant",
+        "POST",
+        "/grants",
+        Right.GRANT,
+        "Let an auditor read executions of the caller's: by ids, an order, a service or a filter",
+        handlers.create,
+        body=GrantRequest,
+        answer=schemas.GRANT,
+        status=201,
+        parameters=(DRY_RUN,),
+        problems=(
+            *("unknown-reference", "idempotency-key-reused"),
+            *("version-mismatch", "outcome-unknown"),
+        ),
+        sends=(*responses.DONE, "Location"),
+    )
+
+
+def _revocation(handlers: GrantHandlers) -> Operation:
+    return Operation(
+        "revokeGrant",
+        "DELETE",
+        "/grants/{id}",
+        Right.GRANT,
+        "Revoke a grant: its auditor reads nothing more by it, and its streams end",
+        handlers.revoke,
+        body=RevokeGrant,
+        answer=schemas.GRANT,
+        parameters=(DRY_RUN,),
+        sends=(*responses.DONE, "Location"),
+    )

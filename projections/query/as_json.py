@@ -1,0 +1,29 @@
+"""A condition as the JSON that the parser makes the same condition of."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from domain.json_forms import format_time
+from projections.query.ast import And, Compare, Condition, Not, Or
+
+
+def as_json(condition: Condition) -> dict[str, Any]:
+    """The filter, as a client would write it. A condition that nothing meets has none: `Or(())`."""
+    match condition:
+        case And(parts):
+            return {"$and": [as_json(part) for part in parts]} if parts else {}
+        case Or(parts):
+            return {"$or": [as_json(part) for part in parts]}
+        case Not(part):
+            return {"$not": as_json(part)}
+        case Compare(field, "$in", operands):
+            return {field.path: {"$in": [_operand(each) for each in operands]}}
+        case Compare(field, operator, (operand,)):
+            return {field.path: {operator: _operand(operand)}}
+    raise TypeError(condition)
+
+
+def _operand(value: Any) -> Any:
+    return format_time(value) if isinstance(value, datetime) else value

@@ -1,0 +1,197 @@
+"""Grants over HTTP: what an auditor reads is what is granted, while it is granted, for a purpose."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from api.access.grants import FRESH, condition_of
+from api.access.rights import Role
+from domain.access.grant import Grant
+from projections.query.ast import EVERYTHING
+from tests.support.api_client import Catalog, Executions, ok, refused
+from tests.support.callers import admit, caller, client
+from tests.support.running_server import Serving
+
+CUSTOMER, PROVIDER = caller(Role.CUSTOMER, "acme"), caller(Role.PROVIDER, "outreach")
+OTHER, ANN, BOB = (
+    caller(Role.CUSTOMER, "other"),
+    caller(Role.AUDITOR, "ann"),
+    caller(Role.AUDITOR, "bob"),
+)
+NEXT_YEAR = "2099-01-01T00:00:00.000Z"
+GRANT = {"auditor": "ann", "purpose": "Audit of the year", "expiresAt": NEXT_YEAR}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def callers(server: Serving) -> None:
+    admit(server, CUSTOMER, PROVIDER, OTHER, ANN, BOB)
+
+
+@pytest.fixture
+def customer(server: Serving, catalog: Catalog) -> Iterator[httpx.Client]:
+    with client(server, CUSTOMER) as opened:
+        yield opened
+
+
+@pytest.fixture
+def auditor(server: Serving) -> Iterator[httpx.Client]:
+    with client(server, ANN, **{"X-Purpose": "Invoice 7"}) as opened:
+        yield opened
+
+
+def within_a_second(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def reads(client: httpx.Client, execution: Any) -> bool:
+    return client.get(f"/executions/{execution}").status_code == 200
+
+
+def test_auditor_without_a_grant_reads_nothing(
+    server: Serving, auditor: httpx.Client, queued_execution: str
+) -> None:
+    with client(server, BOB, **{"X-Purpose": "Curiosity"}) as bob:
+        refused(bob.get(f"/executions/{queued_execution}"), 404, "not-found")
+        assert ok(bob.get("/executions"))["data"] == []
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        lambda id_: {"executions": [id_]},
+        lambda _: {"order": "order-123"},
+        lambda _: {"service": "sdr-service"},
+        lambda _: {"filter": {"status": "queued"}},
+    ],
+    ids=["executions", "order", "service", "filter"],
+)
+def test_grant_opens_what_it_names_until_it_is_revoked(
+    customer: httpx.Client,
+    auditor: httpx.Client,
+    queued_execution: str,
+    named: Callable[[str], dict[str, Any]],
+) -> None:
+    made = ok(customer.post("/grants", json=GRANT | named(queued_execution)))
+    within_a_second(lambda: reads(auditor, queued_execution))
+    shown = ok(auditor.get("/executions", params={"minPosition": made["position"]}))["data"]
+    assert queued_execution in {each["$id"] for each in shown}
+    revoked = ok(customer.delete(f"/grants/{made['$id']}"))
+    assert (revoked["status"], revoked["revocation"]["by"]) == ("revoked", CUSTOMER.name)
+    within_a_second(lambda: not reads(auditor, queued_execution))
+    assert ok(auditor.get("/executions"))["data"] == []
+
+
+def test_grant_of_one_execution_opens_no_other(
+    customer: httpx.Client, auditor: httpx.Client, executions: Executions
+) -> None:
+    one, other = executions.create()["$id"], executions.create()["$id"]
+    made = ok(customer.post("/grants", json=GRANT | {"executions": [one]}))
+    within_a_second(lambda: reads(auditor, one))
+    refused(auditor.get(f"/executions/{other}"), 404, "not-found")
+    refused(auditor.get(f"/executions/{one}/compare", params={"with": other}), 404, "not-found")
+    refused(auditor.post(f"/executions/{one}/start"), 403, "forbidden")
+    ok(customer.delete(f"/grants/{made['$id']}"))
+
+
+def test_grant_opens_no_more_than_its_maker_reaches(
+    server: Serving, auditor: httpx.Client, queued_execution: str
+) -> None:
+    with client(server, OTHER) as other:
+        refused(
+            other.post("/grants", json=GRANT | {"executions": [queued_execution]}),
+            422,
+            "unknown-reference",
+        )
+        made = ok(other.post("/grants", json=GRANT | {"service": "sdr-service"}))
+        assert made["within"] == {"$and": [{"customer": {"$in": ["other"]}}]}
+        seen = ok(auditor.get("/grants", params={"minPosition": made["position"]}))
+        assert made["$id"] in {each["$id"] for each in seen["data"]}
+        time.sleep(2 * FRESH)
+        assert not reads(auditor, queued_execution)
+        ok(other.delete(f"/grants/{made['$id']}"))
+
+
+def test_grant_ends_when_it_expires(
+    customer: httpx.Client, auditor: httpx.Client, queued_execution: str
+) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=3)
+    asked = GRANT | {"executions": [queued_execution], "expiresAt": soon.isoformat()}
+    ok(customer.post("/grants", json=asked))
+    within_a_second(lambda: reads(auditor, queued_execution))
+    within_a_second(lambda: not reads(auditor, queued_execution))
+    assert datetime.now(UTC) >= soon
+
+
+@pytest.mark.parametrize("purpose", [None, ""])
+def test_auditor_that_does_not_say_what_for_is_refused(
+    server: Serving, queued_execution: str, purpose: str | None
+) -> None:
+    headers = {} if purpose is None else {"X-Purpose": purpose}
+    with client(server, ANN, **headers) as auditor:
+        for path in (f"/executions/{queued_execution}", "/executions", "/events"):
+            refusal = auditor.get(path)
+            refused(refusal, 403, "purpose-required")
+            assert "X-Purpose" in refusal.json()["detail"]
+
+
+@pytest.mark.parametrize("purpose", ["x" * 201, "a\tb", "x\u0085y"])
+def test_purpose_that_is_no_line_of_text_is_refused(server: Serving, purpose: str) -> None:
+    with client(server, ANN) as auditor:
+        answer = auditor.get("/executions", headers={b"X-Purpose": purpose.encode()})
+        refused(answer, 422, "invalid")
+        assert answer.json()["errors"][0]["path"] == "X-Purpose"
+
+
+def test_grants_are_shown_to_their_maker_and_their_auditor_alone(
+    server: Serving, api: httpx.Client, customer: httpx.Client, auditor: httpx.Client
+) -> None:
+    made = ok(customer.post("/grants", json=GRANT | {"filter": {}}))
+    path, fresh = f"/grants/{made['$id']}", {"minPosition": made["position"]}
+    with client(server, OTHER) as other, client(server, BOB) as bob:
+        for reader, sees in (
+            (api, True),
+            (customer, True),
+            (auditor, True),
+            (other, False),
+            (bob, False),
+        ):
+            listed = {each["$id"] for each in ok(reader.get("/grants", params=fresh))["data"]}
+            assert (made["$id"] in listed) is sees
+            assert (reader.get(path).status_code == 200) is sees
+        refused(other.delete(path), 404, "not-found")
+    refused(auditor.delete(path), 403, "forbidden")
+    assert ok(api.delete(path))["status"] == "revoked"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"service": "sdr-service", "within": {}},
+        {"service": "sdr-service", "customer": "other"},
+        {"filter": {"no-such": 1}},
+        {"filter": {"status": {"$in": "running"}}},
+        {"service": "sdr-service", "purpose": ""},
+        {"service": "sdr-service", "expiresAt": "2020-01-01T00:00:00Z"},
+    ],
+)
+def test_grant_that_is_not_valid_is_refused(customer: httpx.Client, body: dict[str, Any]) -> None:
+    refused(customer.post("/grants", json=GRANT | body), 422, "invalid")
+
+
+def test_dry_run_of_a_grant_grants_nothing(customer: httpx.Client, api: httpx.Client) -> None:
+    ok(customer.post("/grants?dryRun=true", json=GRANT | {"auditor": "carl", "filter": {}}))
+    assert ok(api.get("/grants", params={"auditor": "carl"}))["data"] == []
+
+
+def test_grant_of_everything_is_of_executions_alone() -> None:
+    at = datetime(2026, 11, 28, tzinfo=UTC)
+    assert condition_of(Grant("g", "ann", "Audit", "admin", at, at, filter={})) != EVERYTHING

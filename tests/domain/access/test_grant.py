@@ -1,0 +1,79 @@
+"""Grants: of one thing each, of what is there, until they expire or are revoked."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from domain.access.grant import CreateGrant, Grant, GrantCreated, GrantRevoked, RevokeGrant
+from domain.catalog.service import Service
+from domain.errors import Invalid, NotFound, UnknownReference
+from tests.support.given import NOON, Given, given
+
+SERVICE = Service("s-1", name="Outreach", provider="acme")
+LATER = NOON + timedelta(days=1)
+REST: dict[str, Any] = {"auditor": "ann", "purpose": "Audit", "expires_at": LATER}
+CREATED = GrantCreated(service="s-1", within={"customer": {"$in": ["c"]}}, customer="c", **REST)
+
+
+def grant(*events: Any) -> Given:
+    known = given(*events, stream="grant/g-1").knowing(service__s_1=SERVICE, service__s_2=None)
+    return known.knowing(execution__e_1=SERVICE, execution__e_2=None, order__o_1=None)
+
+
+def test_grant_keeps_what_it_names_and_what_its_maker_reached() -> None:
+    command = CreateGrant(service="s-1", within={"customer": {"$in": ["c"]}}, customer="c", **REST)
+    state: Grant = grant().when(command).then(CREATED).state
+    assert (state.service, state.within, state.by) == (
+        "s-1",
+        {"customer": {"$in": ["c"]}},
+        "tester",
+    )
+    assert state.parties == CREATED.parties == ("c", None)
+
+
+@pytest.mark.parametrize("named", [{}, {"service": "s-1", "executions": ("e-1",)}])
+def test_grant_is_of_one_thing(named: dict[str, Any]) -> None:
+    grant().when(CreateGrant(**named, **REST)).refused(Invalid)
+
+
+@pytest.mark.parametrize(
+    "named", [{"service": "s-2"}, {"executions": ("e-1", "e-2")}, {"order": "o-1"}]
+)
+def test_grant_is_of_what_exists(named: dict[str, Any]) -> None:
+    grant().when(CreateGrant(**named, **REST)).refused(UnknownReference)
+
+
+def test_grant_of_a_filter_may_be_of_everything_of_its_maker() -> None:
+    grant().when(CreateGrant(filter={}, **REST)).then(GrantCreated(filter={}, **REST))
+
+
+@pytest.mark.parametrize("late", [timedelta(), timedelta(seconds=-1)])
+def test_grant_that_is_over_already_is_refused(late: timedelta) -> None:
+    command = CreateGrant(service="s-1", **{**REST, "expires_at": NOON + late})
+    outcome = grant().when(command)
+    outcome.refused(Invalid)
+    assert "expiresAt" in str(outcome.error)
+
+
+def test_grant_is_live_until_it_expires() -> None:
+    state: Grant = grant(CREATED).state
+    assert state.is_live(LATER - timedelta(milliseconds=1))
+    assert not state.is_live(LATER)
+
+
+def test_revoked_grant_is_not_live_and_says_by_whom() -> None:
+    state: Grant = grant(CREATED).when(RevokeGrant()).then(GrantRevoked()).state
+    assert not state.is_live(NOON)
+    assert state.revocation is not None
+    assert state.revocation.by == "tester"
+
+
+def test_grant_is_revoked_once() -> None:
+    grant(CREATED, GrantRevoked()).when(RevokeGrant()).then()
+
+
+def test_no_grant_is_not_revoked() -> None:
+    grant().when(RevokeGrant()).refused(NotFound)
