@@ -135,7 +135,9 @@ def _webhooks(
 
 
 def _log_lines(system: System, consistency: Consistency) -> log_lines.LogLineHandlers:
-    streams_ = LogLineStreams(system.hub, system.positions, system.log_stream, system.log_news)
+    streams_ = LogLineStreams(
+        system.hub, system.positions, system.log_stream, system.log_news, system.door.visibility
+    )
     return log_lines.LogLineHandlers(system.bus, system.logs, system.store, consistency, streams_)
 
 

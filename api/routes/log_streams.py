@@ -9,13 +9,15 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from api.access.rights import Right
+from api.access.visibility import Visibility
 from api.streaming.hub import Hub
 from api.streaming.stream_position import BadCursor, require_log
 from api.web.request import Request
 from api.web.streams import event_stream
 from api.web.streams.event_source import EventSource, control, frame
 from api.web.streams.stream_request import FULL, streamed_state
-from domain.errors import Overloaded
+from domain.errors import NotFound, Overloaded
 from domain.json_forms import parse_time
 from domain.model import Versioned
 from projections.engine.position_tracker import PositionTracker
@@ -33,9 +35,15 @@ class LogLineStreams:
     """Answers the log lines of one execution as server-sent events."""
 
     def __init__(
-        self, hub: Hub, positions: PositionTracker, lines: LogLineReader, news: LogLineNotifier
+        self,
+        hub: Hub,
+        positions: PositionTracker,
+        lines: LogLineReader,
+        news: LogLineNotifier,
+        visibility: Visibility,
     ) -> None:
         self._hub = hub
+        self._visibility = visibility
         self._positions = positions
         self._lines = lines
         self._news = news
@@ -67,7 +75,7 @@ class LogLineStreams:
             raise Overloaded(FULL)
 
         def frames(source: EventSource) -> AsyncGenerator[bytes]:
-            return self._followed(source, execution, only, cursor)
+            return self._followed(source, request, only, cursor)
 
         headers = {"log-position": str(self._positions.position("logs"))}
         return EventSource(hub, frames, headers)
@@ -113,14 +121,16 @@ class LogLineStreams:
             return await anext(pages, None) is None
 
     async def _followed(
-        self, source: EventSource, execution: str, only: LogFilter, cursor: LogCursor
+        self, source: EventSource, request: Request, only: LogFilter, cursor: LogCursor
     ) -> AsyncGenerator[bytes]:
         """While the database is away it waits for it: the cursor is here."""
-        caught_up = False
+        execution, caught_up = request.path["id"], False
         while not source.closing:
             try:
                 async with self._news.of(execution, source.wake) as follower:
                     while not source.closing:
+                        if not await self._is_reached(request):
+                            return
                         ended = follower.noted and await self._ended(follower, execution)
                         async with aclosing(self._lines.pages(execution, only, cursor)) as pages:
                             async for page in pages:
@@ -137,6 +147,15 @@ class LogLineStreams:
                             follower.noted = True
             except Overloaded:
                 await source.wake.wait(RETRY_AFTER)
+
+    async def _is_reached(self, request: Request) -> bool:
+        """Whether the client may still see the execution: an assignment may have ended."""
+        stream = f"execution/{request.path['id']}"
+        try:
+            await self._visibility.require(request.caller, Right.READ_EXECUTIONS, stream)
+        except NotFound:
+            return False
+        return True
 
     async def _ended(self, follower: LineSubscription, execution: str) -> bool:
         """Whether the execution has ended, and the server has noted it: asked before the lines are read.

@@ -17,8 +17,8 @@ from domain.globs import fits
 from domain.model import Versioned
 from projections.executions import columns
 from projections.executions.columns import value_in
-from projections.query.ast import EVERYTHING, Condition
-from projections.query.matcher import matches, parties_suffice, required_values
+from projections.query.ast import EVERYTHING, And, Condition
+from projections.query.matcher import by_parties, matches, parties_suffice, required_values
 from projections.query.parser import from_query
 
 TYPE = re.compile(r"[a-z*][a-z._*]{0,100}")
@@ -26,6 +26,8 @@ LOG = "log"
 """This type asks for log lines, too. They are not events, so `*` does not match them."""
 NO_EVENTS = frozenset({LOG, "status_changed"})
 """Types of watchers' frames that are not types of events."""
+ORDERS = "order/"
+"""The streams of orders begin with this; they have parties, as those of executions do."""
 SHORT = "execution."
 """This prefix of a type may be left out."""
 MOST_TYPES = 50
@@ -46,21 +48,30 @@ class Filter:
     """Whether types are also those of the frames of watchers."""
     executions_only: bool = False
     """Whether events of other aggregates are left out."""
+    scope: Condition = EVERYTHING
+    """What the client may see: of executions and orders that meet this, and of nothing else."""
+    seen_until: int = 0
+    """Up to this position the client may see all of the stream, as it was let in then."""
 
     @cached_property
     def everything(self) -> bool:
         """Whether every event matches."""
-        return not (self.types or self.asked or self.executions_only)
+        return not (self.types or self.asked or self.executions_only or self.scope != EVERYTHING)
 
     @cached_property
     def needs_states(self) -> bool:
         """Whether deciding takes the state after an event."""
-        return bool(self.asked) and not parties_suffice(self.condition)
+        return not (parties_suffice(self.condition) and parties_suffice(self.scope))
+
+    @cached_property
+    def chooses(self) -> bool:
+        """Whether only some executions are wanted, or may be seen."""
+        return bool(self.asked) or self.scope != EVERYTHING
 
     @cached_property
     def parties(self) -> tuple[tuple[str, Any], ...]:
         """Every event that matches names one of these customers or providers; empty for any."""
-        return required_values(self.condition)
+        return required_values(self._both)
 
     @cached_property
     def logs(self) -> bool:
@@ -77,18 +88,31 @@ class Filter:
             return False
         if self.types and not (self._of_type(entry.type) or self._shows(entry)):
             return False
-        if not self.asked:
+        return not self.chooses or self._chosen(entry)
+
+    def _chosen(self, entry: Entry) -> bool:
+        if not entry.of_execution:
+            return entry.stream.startswith(ORDERS) and _parties_meet(entry, self._of_orders)
+        if entry.position <= self.seen_until and not self.asked:
             return True
+        wanted = self.condition if entry.position <= self.seen_until else self._both
         if not self.needs_states:
-            parties = entry.parties
-            return matches(self.condition, lambda wanted: parties.get(wanted.path))
-        return entry.states is not None and matches(self.condition, value_in(entry.states.after))
+            return _parties_meet(entry, wanted)
+        return entry.states is not None and matches(wanted, value_in(entry.states.after))
 
     def admits(self, versioned: Versioned[Any] | None) -> bool:
         """Whether an execution as it is now is wanted."""
-        return not self.asked or (
-            versioned is not None and matches(self.condition, value_in(versioned))
+        return not self.chooses or (
+            versioned is not None and matches(self._both, value_in(versioned))
         )
+
+    @cached_property
+    def _both(self) -> Condition:
+        return And((self.scope, self.condition))
+
+    @cached_property
+    def _of_orders(self) -> Condition:
+        return by_parties(self.scope)
 
     def _shows(self, entry: Entry) -> bool:
         """Whether the event gives watchers a frame of one of the types."""
@@ -103,6 +127,11 @@ class Filter:
             found = any(fits(glob, name) for glob in self.types for name in names)
             self._known[type_] = found
         return found
+
+
+def _parties_meet(entry: Entry, condition: Condition) -> bool:
+    parties = entry.parties
+    return matches(condition, lambda wanted: parties.get(wanted.path))
 
 
 def read(

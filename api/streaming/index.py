@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from api.streaming.log.entry import Entry
@@ -54,10 +55,16 @@ class Index:
         for entry in entries:
             for group in self._streams.get(entry.stream, {}).values():
                 some.setdefault(group, []).append(entry)
-            for party in entry.parties.items() if self._parties else ():
-                for group in self._parties.get(party, {}).values():
-                    some.setdefault(group, []).append(entry)
+            for group in self._of_parties(entry):
+                some.setdefault(group, []).append(entry)
         return {**dict.fromkeys(self._anywhere.values(), entries), **some}
+
+    def _of_parties(self, entry: Entry) -> Iterable[Group]:
+        """Each once, though it may be found by the customer and by the provider."""
+        if not self._parties:
+            return ()
+        found = (self._parties.get(party, {}).values() for party in entry.parties.items())
+        return dict.fromkeys(chain(*found))
 
     def _add(self, group: Group) -> Group:
         topic = group.topic

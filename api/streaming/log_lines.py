@@ -198,7 +198,7 @@ def _frame(stream: str, line: Kept, key: DataKey | None) -> bytes:
 
 
 def _filters(groups: Iterable[Group]) -> bool:
-    return any(group.topic.filter.asked for group in groups)
+    return any(group.topic.filter.chooses for group in groups)
 
 
 async def _sweep(group: Group, lines: Sequence[bytes], cooperative: Cooperative) -> None:

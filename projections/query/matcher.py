@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 from projections.query.ast import And, Compare, Condition, Field, Not, Or
@@ -23,6 +24,15 @@ def parties_suffice(condition: Condition) -> bool:
             return field.path in PARTIES
 
 
+def by_parties(condition: Condition) -> Condition:
+    """What of a condition customer and provider alone decide: of several that would do, those; where it
+    takes more than them, nothing meets it.
+    """
+    if isinstance(condition, Or):
+        return Or(tuple(map(by_parties, condition.parts)))
+    return condition if parties_suffice(condition) else Or(())
+
+
 def required_values(
     condition: Condition, paths: frozenset[str] = PARTIES
 ) -> tuple[tuple[str, Any], ...]:
@@ -32,6 +42,9 @@ def required_values(
     match condition:
         case And(parts):
             return next(filter(None, (required_values(part, paths) for part in parts)), ())
+        case Or(parts):
+            found = [required_values(part, paths) for part in parts]
+            return tuple(dict.fromkeys(chain(*found))) if all(found) else ()
         case Compare(field, "$in", operands) if field.path in paths and None not in operands:
             return tuple((field.path, operand) for operand in operands)
     return ()

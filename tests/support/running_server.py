@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from api.access.identity import Access
 from api.app import create_app
 from api.server import Server, configured
 from api.settings import Settings
@@ -34,12 +35,20 @@ AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 class Serving:
     """The running service: where it is, its parts, and how to stop it."""
 
-    def __init__(self, conninfo: str, port: int = 0, data_dir: Path = Path()) -> None:
+    def __init__(
+        self,
+        conninfo: str,
+        port: int = 0,
+        data_dir: Path = Path(),
+        access: Access | None = None,
+    ) -> None:
         migrate(conninfo, "executions")
         self.conninfo = conninfo
         self.log_id = log_id(conninfo, "executions")
         settings = Settings(data_dir=data_dir, port=port, webhook_allow="127.0.0.0/8")
         self.system: System = build(settings, conninfo, KEYS, TOKEN, self.log_id)
+        if access is not None:
+            self.system.door.access = access
         self._socket = bound(settings)
         listen(self._socket, settings)
         self.port: int = self._socket.getsockname()[1]
@@ -87,9 +96,11 @@ class Serving:
 
 
 @contextmanager
-def serving(conninfo: str, port: int = 0, data_dir: Path = Path()) -> Iterator[Serving]:
-    """A server that runs while the block does."""
-    made = Serving(conninfo, port, data_dir)
+def serving(
+    conninfo: str, port: int = 0, data_dir: Path = Path(), access: Access | None = None
+) -> Iterator[Serving]:
+    """A server that runs while the block does; without `access` it knows the administrator alone."""
+    made = Serving(conninfo, port, data_dir, access)
     made.start()
     try:
         yield made

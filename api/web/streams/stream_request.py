@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from api.access.rights import Right
+from api.access.scope import Scope
 from api.streaming import filter as filters
 from api.streaming.encoding import ENCODERS, Wire
 from api.streaming.filter import Filter
@@ -19,6 +21,7 @@ from domain.damage import report
 from domain.errors import Damaged, Invalid, NotFound, Overloaded
 from domain.eventlog.store import Store
 from domain.model import Versioned
+from projections.query.matcher import parties_suffice
 
 FULL = "There are as many streams here as there may be. Come back a little later."
 OWN = frozenset({"from", "log", "types", "format", "include", "speed"})
@@ -109,7 +112,7 @@ class StreamRequests:
             and begin.cursor >= versioned.position
         )
         format_ = _format(request, kind.format)
-        wanted = await self._filter(request, kind, format_)
+        wanted = await self._filter(request, kind, format_, versioned)
         return StreamQuery(
             format_, wanted, begin.cursor, stream, versioned, over=over, speed=speed(request)
         )
@@ -120,7 +123,9 @@ class StreamRequests:
         last, wanted = request.header("last-event-id"), request.parameter("from")
         return await start_at(last, wanted or default, head, self._store.position_before)
 
-    async def _filter(self, request: Request, kind: StreamKind, format_: Format) -> Filter:
+    async def _filter(
+        self, request: Request, kind: StreamKind, format_: Format, versioned: Versioned[Any] | None
+    ) -> Filter:
         watched = format_ not in ENVELOPES
         wanted = filters.read(
             request.parameter("types"),
@@ -132,7 +137,24 @@ class StreamRequests:
         if wanted.logs:
             request.caller.require(Right.READ_EXECUTIONS)
             await self.hub.logs.ready()
+        return _limited(wanted, request.caller.scope, kind, versioned)
+
+
+def _limited(
+    wanted: Filter, scope: Scope, kind: StreamKind, versioned: Versioned[Any] | None
+) -> Filter:
+    """The filter within a scope. The door has looked at a single execution: what its parties allow they
+    always will, and what else does is looked at again with each event that comes.
+    """
+    condition = scope.condition(Right.READ_EVENTS)
+    if wanted.logs:
+        condition = scope.within(Right.READ_EVENTS, scope.condition(Right.READ_EXECUTIONS))
+    if not kind.single:
+        return replace(wanted, scope=condition)
+    if parties_suffice(condition):
         return wanted
+    seen_until = versioned.position if versioned else 0
+    return replace(wanted, scope=condition, seen_until=seen_until)
 
 
 def speed(request: Request) -> float | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 
 from domain.model import Versioned
 from projections.executions.columns import field, value_in
-from projections.query.matcher import matches, parties_suffice, required_values
+from projections.query.ast import Field
+from projections.query.matcher import by_parties, matches, parties_suffice, required_values
 from projections.query.parser import from_json
 from tests.support.given import NOON, given
 from tests.support.histories import CREATED
@@ -104,6 +106,10 @@ def test_parties_suffice_where_nothing_else_is_asked_for(
         ({"customer": ["c", None]}, ()),
         ({"customer": {"$prefix": "c"}}, ()),
         ({"$or": [{"customer": "c"}, {"tag": "eu"}]}, ()),
+        (
+            {"$or": [{"customer": "c"}, {"provider": "p", "tag": "eu"}]},
+            (("customer", "c"), ("provider", "p")),
+        ),
         ({"$not": {"customer": "c"}}, ()),
     ],
 )
@@ -111,3 +117,28 @@ def test_party_is_required_where_all_that_matches_names_one_of_them(
     asked: dict[str, Any], required: tuple[tuple[str, str], ...]
 ) -> None:
     assert required_values(from_json(asked, field)) == required
+
+
+@pytest.mark.parametrize(
+    ("asked", "left"),
+    [
+        ({"customer": "c"}, {"customer": "c"}),
+        ({"customer": "c", "tag": "eu"}, None),
+        ({"$not": {"status": "queued"}}, None),
+        ({"$or": [{"customer": "c"}, {"assignee.id": "ann"}]}, {"customer": "c"}),
+    ],
+)
+def test_parties_alone_decide_what_takes_no_more_than_them(
+    asked: dict[str, Any], left: dict[str, Any] | None
+) -> None:
+    found = by_parties(from_json(asked, field))
+    reached = [
+        customer
+        for customer in ("c", "d")
+        if matches(found, partial(_party, {"customer": customer, "provider": "p"}))
+    ]
+    assert reached == ([] if left is None else [left["customer"]])
+
+
+def _party(parties: dict[str, str], wanted: Field) -> str | None:
+    return parties.get(wanted.path)

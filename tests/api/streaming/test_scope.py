@@ -1,0 +1,232 @@
+"""What a stream shows to a caller who may not see everything: its own executions and orders, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from api.access.identity import Caller
+from api.access.rights import Right, Role
+from api.access.scope import Scope, owned
+from api.embedded_postgres.server import EmbeddedPostgres
+from api.streaming.encoding import ENCODERS, SSE
+from api.streaming.filter import Filter
+from api.streaming.frames import EVENTS
+from api.streaming.index import Index
+from api.streaming.log.entry import Entry
+from api.streaming.topic import Topic
+from domain.eventlog.codec import EventRow
+from tests.support.api_client import ok, refused
+from tests.support.event_writer import NOON
+from tests.support.owned_world import (
+    CALLERS,
+    OF_ASSIGNEE,
+    REACHED,
+    SAMPLES,
+    STRANGE,
+    Sample,
+    client_of,
+    fill,
+    headers_of,
+    world,
+)
+from tests.support.running_server import Serving
+from tests.support.sse_client import frames, opened, until_caught_up
+from tests.support.stream_consumers import OURS, heard, socket
+from tests.support.stream_consumers import until_caught_up as read_until_caught_up
+
+LIMITED = (Role.CUSTOMER, Role.PROVIDER, Role.ASSIGNEE, Role.AUDITOR)
+WHOLE_LOG = ("/events", "/executions/watch", "/executions/monitor")
+JSON = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def server(module_database: str) -> Iterator[Serving]:
+    with world(module_database) as running, client_of(running, Role.ADMIN) as api:
+        fill(api)
+        yield running
+
+
+@pytest.fixture
+def fresh(postgres: EmbeddedPostgres, database: str) -> Iterator[Serving]:
+    with world(database) as running, client_of(running, Role.ADMIN) as api:
+        fill(api)
+        yield running
+
+
+def by_sse(server: Serving, role: Role, path: str, **query: str) -> list[JSON]:
+    with client_of(server, role) as api, opened(api, path, **query) as source:
+        read = until_caught_up(source)
+        return [frame.data | {"type": frame.type} for frame in read if frame.is_event]
+
+
+def by_socket(server: Serving, role: Role, path: str, **query: str) -> list[JSON]:
+    with socket(server, path, headers_of(role), **query) as connected:
+        return [f for f in read_until_caught_up(heard(connected)) if f["type"] not in OURS]
+
+
+@pytest.mark.parametrize("read", [by_sse, by_socket])
+@pytest.mark.parametrize("path", WHOLE_LOG)
+@pytest.mark.parametrize("role", [*LIMITED, Role.ADMIN])
+def test_stream_of_the_log_shows_what_the_caller_reaches(
+    server: Serving, role: Role, path: str, read: Any
+) -> None:
+    for query in ({}, {"include": "execution"}, {"format": "events"}, {"types": "*"}):
+        shown = read(server, role, path, **{"from": "start", **query})
+        written = json.dumps(shown).encode()
+        for sample in SAMPLES:
+            reached = sample in REACHED[role]
+            assert (sample.word.encode() in written) is reached, (sample, query)
+            assert reached or str(sample.number).encode() not in written
+        if role is not Role.ADMIN and (path == "/events" or "format" in query):
+            kinds = {frame["type"].partition(".")[0] for frame in shown}
+            assert kinds <= {"execution", "order"}
+
+
+@pytest.mark.parametrize(
+    ("role", "shown"),
+    [(Role.CUSTOMER, True), (Role.PROVIDER, True), (Role.ASSIGNEE, False), (Role.AUDITOR, False)],
+)
+def test_events_of_an_order_are_for_its_parties(server: Serving, role: Role, shown: bool) -> None:
+    types = {frame["type"] for frame in by_sse(server, role, "/events", **{"from": "start"})}
+    assert ("order.created" in types) is shown
+    assert "execution.created" in types
+
+
+@pytest.mark.parametrize("role", LIMITED)
+def test_filter_finds_nothing_of_a_stranger(server: Serving, role: Role) -> None:
+    for query in (
+        {"customer": STRANGE.customer},
+        {"provider": STRANGE.provider},
+        {"order": STRANGE.order},
+        {"tag": f"tag-{STRANGE.word}"},
+        {"customer[ne]": "nobody", "service": STRANGE.service},
+    ):
+        assert by_socket(server, role, "/events", **{"from": "start", **query}) == []
+
+
+@pytest.mark.parametrize("below", ["events", "watch", "monitor", "logs"])
+@pytest.mark.parametrize("role", LIMITED)
+def test_stream_of_a_stranger_is_not_found(server: Serving, role: Role, below: str) -> None:
+    accept = {"Accept": "text/event-stream"}
+    answers = []
+    with client_of(server, role) as api:
+        for execution in (STRANGE.execution, "run-none"):
+            found = api.get(f"/executions/{execution}/{below}", headers=accept)
+            problem = refused(found, 404, "not-found")
+            answers.append({k: v for k, v in problem.items() if k != "instance"})
+    assert answers[0] == answers[1]
+    if below != "logs":
+        with (
+            pytest.raises(InvalidStatus, match="404"),
+            socket(server, f"/executions/{STRANGE.execution}/{below}", headers_of(role)),
+        ):
+            pass
+
+
+@pytest.mark.parametrize("role", [Role.CUSTOMER, Role.ASSIGNEE])
+def test_live_events_and_log_lines_of_strangers_are_left_out(server: Serving, role: Role) -> None:
+    [own] = REACHED[role]
+    with (
+        client_of(server, Role.ADMIN) as admin,
+        socket(server, "/executions/watch", headers_of(role), types="log,progress") as connected,
+    ):
+        told = heard(connected)
+        read_until_caught_up(told)
+        for number in (41, 42):
+            for sample in (STRANGE, own):
+                message = {"level": "info", "message": f"live-{sample.word}"}
+                ok(
+                    admin.post(
+                        f"/executions/{sample.execution}/progress", json={"progress": number}
+                    )
+                )
+                ok(admin.post(f"/executions/{sample.execution}/logs", json=message))
+        seen: list[JSON] = []
+        while sum(frame["type"] == "log" for frame in seen) < 2:
+            seen.append(next(told))
+    assert STRANGE.word not in json.dumps(seen)
+    assert [f["progress"] for f in seen if f["type"] == "progress"] == [41, 42]
+
+
+def reassign(server: Serving, sample: Sample, person: str) -> None:
+    body = {"assignee": {"type": "human", "id": person, "name": person}}
+    with client_of(server, Role.ADMIN) as admin:
+        ok(admin.patch(f"/executions/{sample.execution}", json=body))
+
+
+def test_assignee_sees_the_whole_past_and_nothing_after_it_is_assigned_to_another(
+    fresh: Serving,
+) -> None:
+    path, role = f"/executions/{OF_ASSIGNEE.execution}/events", Role.ASSIGNEE
+    reassign(fresh, OF_ASSIGNEE, "bob")
+    reassign(fresh, OF_ASSIGNEE, OF_ASSIGNEE.person)
+    with socket(fresh, path, headers_of(role)) as connected:
+        told = heard(connected)
+        past = [frame for frame in read_until_caught_up(told) if frame["type"] not in OURS]
+        versions = [frame["version"] for frame in past]
+        assert versions == list(range(1, len(past) + 1))
+        reassign(fresh, OF_ASSIGNEE, "carl")
+        with client_of(fresh, Role.ADMIN) as admin:
+            ok(admin.post(f"/executions/{OF_ASSIGNEE.execution}/cancel", json={"reason": "secret"}))
+        rest = [frame for frame in told if frame["type"] not in OURS]
+    assert rest == []
+
+
+def test_followed_log_lines_end_for_one_to_whom_it_is_no_longer_assigned(fresh: Serving) -> None:
+    path = f"/executions/{OF_ASSIGNEE.execution}/logs"
+    with client_of(fresh, Role.ASSIGNEE) as api, opened(api, path) as source:
+        told = frames(source)
+        while next(told).type != "caught-up":
+            pass
+        reassign(fresh, OF_ASSIGNEE, "bob")
+        with client_of(fresh, Role.ADMIN) as admin:
+            ok(admin.post(path, json={"level": "info", "message": "for others"}))
+        assert list(told) == []
+
+
+def topic(caller: Caller, **more: Any) -> Topic:
+    limited = replace(Filter(**more), scope=caller.scope.condition(Right.READ_EVENTS))
+    return Topic(ENCODERS[EVENTS, SSE], "", limited)
+
+
+def entry(customer: str, provider: str) -> Entry:
+    meta = json.dumps({"by": "tester", "customer": customer, "provider": provider})
+    return Entry(EventRow(1, 1, NOON, "execution/e-1", "execution.paused", meta, b"{}"), None)
+
+
+def test_callers_of_one_customer_are_one_group_that_costs_the_events_of_others_nothing() -> None:
+    index = Index()
+    groups = {
+        index.join(topic(Caller(f"key-{number}", Scope((owned(Role.CUSTOMER, "c-1"),)))))
+        for number in range(1_000)
+    }
+    index.join(topic(Caller("other", Scope((owned(Role.CUSTOMER, "c-2"),)))))
+    [group] = groups
+    assert group.members == 1_000
+    own, other = entry("c-1", "p-1"), entry("c-3", "p-1")
+    assert index.concerned([own, other]) == {group: [own]}
+
+
+def test_caller_with_two_parties_gets_an_event_of_both_once() -> None:
+    index = Index()
+    scope = Scope((owned(Role.CUSTOMER, "c-1"), owned(Role.PROVIDER, "p-1")))
+    group = index.join(topic(Caller("both", scope)))
+    events = [entry("c-1", "p-1"), entry("c-1", "p-2"), entry("c-2", "p-1"), entry("c-2", "p-2")]
+    assert index.concerned(events) == {group: events[:3]}
+    assert [group.topic.filter.matches(each) for each in events] == [True, True, True, False]
+
+
+def test_scope_is_part_of_what_makes_filters_equal() -> None:
+    customer, provider = CALLERS[Role.CUSTOMER], CALLERS[Role.PROVIDER]
+    assert topic(customer) == topic(customer)
+    assert topic(customer) != topic(provider)
+    assert topic(customer) != Topic(ENCODERS[EVENTS, SSE], "", Filter())
+    assert not topic(customer).whole
+    assert not topic(customer).folded
+    assert topic(CALLERS[Role.ASSIGNEE]).folded

@@ -1,0 +1,150 @@
+"""A small world with an owner for everything: executions, and callers who each reach one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import httpx
+
+from api.access.identity import Access, Caller
+from api.access.rights import ROLES, Role
+from api.access.scope import OPERATING, Reach, Scope, owned
+from projections.executions.columns import FIELDS
+from projections.query.ast import Compare
+from tests.support.api_client import ok
+from tests.support.running_server import TOKEN, Serving, serving
+
+JSON = dict[str, Any]
+
+
+class Sample(NamedTuple):
+    """An execution with all that belongs to it. Its `word` is part of every name and text of it, and stands
+    nowhere else; `number` shows nowhere else either. Its provider and its service are known to all.
+    """
+
+    word: str
+    number: int
+
+    @property
+    def execution(self) -> str:
+        return f"run-{self.word}"
+
+    @property
+    def order(self) -> str:
+        return f"order-{self.word}"
+
+    @property
+    def customer(self) -> str:
+        return f"customer-{self.word}"
+
+    @property
+    def person(self) -> str:
+        return f"person-{self.word}"
+
+    @property
+    def provider(self) -> str:
+        return f"works-{self.number}"
+
+    @property
+    def service(self) -> str:
+        return f"service-{self.number}"
+
+    @property
+    def marks(self) -> tuple[bytes, ...]:
+        """What nobody reads who does not reach it; without its provider and its service."""
+        return self.word.encode(), b"%d" % self.number
+
+
+OF_CUSTOMER = Sample("amber", 9310071)
+OF_PROVIDER = Sample("birch", 9320072)
+OF_ASSIGNEE = Sample("cedar", 9330073)
+GRANTED = Sample("dogwood", 9340074)
+STRANGE = Sample("elmwood", 9350075)
+SAMPLES = (OF_CUSTOMER, OF_PROVIDER, OF_ASSIGNEE, GRANTED, STRANGE)
+
+
+def granted(execution: str) -> Reach:
+    """What an auditor reaches by a grant of one execution."""
+    return Reach(Compare(FIELDS["$id"], "$in", (execution,)), ROLES[Role.AUDITOR])
+
+
+CALLERS: Mapping[Role, Caller] = {
+    Role.CUSTOMER: Caller("customer:amber", Scope((owned(Role.CUSTOMER, OF_CUSTOMER.customer),))),
+    Role.PROVIDER: Caller("provider:works", Scope((owned(Role.PROVIDER, OF_PROVIDER.provider),))),
+    Role.ASSIGNEE: Caller("assignee:cedar", Scope((owned(Role.ASSIGNEE, OF_ASSIGNEE.person),))),
+    Role.AUDITOR: Caller("auditor:ida", Scope((granted(GRANTED.execution),))),
+    Role.OPERATOR: Caller("operator:olaf", Scope((OPERATING,))),
+}
+REACHED: Mapping[Role, tuple[Sample, ...]] = {
+    Role.CUSTOMER: (OF_CUSTOMER,),
+    Role.PROVIDER: (OF_PROVIDER,),
+    Role.ASSIGNEE: (OF_ASSIGNEE,),
+    Role.AUDITOR: (GRANTED,),
+    Role.OPERATOR: (),
+    Role.ADMIN: SAMPLES,
+}
+"""The executions that each role may see."""
+
+
+class KnownCallers(Access):
+    """Knows the administrator and some more, each by a token."""
+
+    def __init__(self, admin_token: str, callers: Mapping[str, Caller]) -> None:
+        super().__init__(admin_token)
+        self._callers = {f"Bearer {token}".encode(): each for token, each in callers.items()}
+
+    def caller(self, authorization: bytes | None) -> Caller:
+        found = self._callers.get(authorization or b"")
+        return found or super().caller(authorization)
+
+
+def headers_of(role: Role) -> dict[str, str]:
+    """What a caller of a role sends to show who it is."""
+    token = TOKEN if role is Role.ADMIN else f"token-of-the-{role}"
+    return {"Authorization": f"Bearer {token}"}
+
+
+@contextmanager
+def world(conninfo: str) -> Iterator[Serving]:
+    """A server that knows a caller of each role."""
+    callers = {f"token-of-the-{role}": caller for role, caller in CALLERS.items()}
+    with serving(conninfo, access=KnownCallers(TOKEN, callers)) as server:
+        yield server
+
+
+def client_of(server: Serving, role: Role) -> httpx.Client:
+    """A client of a role; its paths begin below `/api`."""
+    return httpx.Client(base_url=f"{server.url}/api", headers=headers_of(role), timeout=30)
+
+
+def fill(api: httpx.Client) -> None:
+    """Make all samples, each running, with a log line, and a webhook of its own. `api` is an administrator's."""
+    for sample in SAMPLES:
+        _make(api, sample)
+
+
+def _make(api: httpx.Client, sample: Sample) -> None:
+    word = sample.word
+    for user in (sample.customer, sample.provider):
+        ok(api.post("/users", json={"$id": user, "name": user, "kind": "organization"}))
+    service = {"$id": sample.service, "name": "Outreach", "provider": sample.provider}
+    ok(api.post("/services", json=service))
+    order = {"$id": sample.order, "service": sample.service, "customer": sample.customer}
+    ok(api.post("/orders", json={**order, "params": {"about": word}}))
+    execution: JSON = {
+        "$id": sample.execution,
+        "order": sample.order,
+        "service": sample.service,
+        "status": "running",
+        "tags": [f"tag-{word}"],
+        "metadata": {"about": word},
+        "assignee": {"type": "human", "id": sample.person, "name": sample.person},
+        "steps": [{"id": "s-1", "name": f"step-{word}", "kind": "human"}],
+        "webhooks": [{"url": f"https://127.0.0.1:9/{word}", "events": ["completed"]}],
+    }
+    ok(api.post("/executions", json=execution))
+    below = f"/executions/{sample.execution}"
+    ok(api.post(f"{below}/metrics", json={"tokensUsed": sample.number, "model": f"model-{word}"}))
+    ok(api.post(f"{below}/logs", json={"level": "info", "message": f"line-{word}"}))
