@@ -127,6 +127,7 @@ def _webhooks(
         system.store,
         reader,
         consistency,
+        system.door.visibility,
         vetting=system.webhooks.plans.vetting,
         client=system.webhooks.client,
         new_id=new_id,

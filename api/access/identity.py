@@ -6,11 +6,13 @@ import hmac
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from typing import Any
 
 from api.access.rights import Right
-from api.access.scope import WHOLE, Reach, Scope
+from api.access.scope import WHOLE, Permits, Reach, Scope, maker_of
 from api.problems.problems import Unauthenticated
 from domain.errors import Forbidden
+from domain.model import Versioned
 from projections.query.ast import EVERYTHING
 
 
@@ -29,6 +31,20 @@ class Caller:
     def rights(self) -> frozenset[Right]:
         """What it may do with anything at all."""
         return self.scope.rights
+
+    def permits(self, right: Right) -> Permits | None:
+        """Tells of a state whether the right holds for it; None where it holds for all. What has a maker is
+        that caller's alone.
+        """
+        of_scope = self.scope.permits(right)
+        if of_scope is None:
+            return None
+
+        def permits(versioned: Versioned[Any]) -> bool:
+            maker = maker_of(versioned)
+            return of_scope(versioned) if maker is None else maker == self.name
+
+        return permits
 
     def require(self, right: Right) -> None:
         """Raises Forbidden without the right."""

@@ -16,6 +16,7 @@ from domain.execution.state import Execution
 from domain.model import Versioned
 from projections.executions.columns import FIELDS, value_in
 from projections.query.ast import EVERYTHING, And, Compare, Condition, Or
+from projections.query.json_form import filter_of
 from projections.query.matcher import matches, required_values
 
 NOTHING = Or(())
@@ -70,6 +71,11 @@ class Scope:
         limits = own.parts if isinstance(own, And) else (own,)
         return And(tuple(dict.fromkeys((*limits, *parts))))
 
+    def filter(self, right: Right) -> dict[str, Any] | None:
+        """The condition as JSON of the filter language, to be kept; None where it needs nothing."""
+        own = self.condition(right)
+        return None if own == EVERYTHING else filter_of(own)
+
     def permits(self, right: Right) -> Permits | None:
         """Tells of a state whether the right holds for it; None where it holds for all.
 
@@ -102,6 +108,12 @@ def meets(condition: Condition, versioned: Versioned[Any]) -> bool:
         return matches(condition, value_in(versioned))
     parties = dict(zip(("customer", "provider"), versioned.state.parties, strict=True))
     return matches(condition, lambda wanted: parties.get(wanted.path))
+
+
+def maker_of(versioned: Versioned[Any]) -> str | None:
+    """The actor to whom alone something belongs; None where it belongs to its parties, or to all."""
+    maker: str | None = getattr(versioned.state, "maker", None)
+    return maker
 
 
 def _kind(versioned: Versioned[Any]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from api.access.identity import Caller
 from api.access.rights import Right
+from api.access.scope import maker_of
 from domain.errors import NotFound
 from domain.lru import LruCache
 from domain.model import Versioned
@@ -31,7 +32,7 @@ class Visibility:
 
     async def require(self, caller: Caller, right: Right, stream: str) -> None:
         """Raises NotFound where the caller has not the right for this stream, or there is none."""
-        permits = caller.scope.permits(right)
+        permits = caller.permits(right)
         if permits is None:
             return
         condition = caller.scope.condition(right)
@@ -41,6 +42,6 @@ class Visibility:
         versioned = await self._load(stream)
         if versioned is None or not permits(versioned):
             raise NotFound
-        if parties_suffice(condition):
+        if maker_of(versioned) is None and parties_suffice(condition):
             self._reached.put(key, True)
             self._reached.trim()

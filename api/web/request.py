@@ -143,7 +143,7 @@ class Request:
             Right.IMPORT in self.caller.rights,
             self.idempotency(part) if b"idempotency-key" in headers else None,
             self._label("x-worker") if b"x-worker" in headers else None,
-            None if name in SHARED else self.caller.scope.permits(right),
+            None if name in SHARED else self.caller.permits(right),
         )
 
     @cached_property

@@ -25,13 +25,16 @@ Reason = Literal["gone", "failing", "asked"]
 @dataclass(frozen=True)
 class Hook(Aggregate):
     """One webhook. `settings` are those of a webhook of the whole log; one of an `execution` has its
-    settings there. `after` is the position after which events are owed to it, None: its creation.
+    settings there. `after` is the position after which events are owed to it, None: its creation. `scope` is
+    what its maker could see when it was made, as a filter; None: everything.
     """
 
     execution: str | None = None
     customer: str | None = None
     provider: str | None = None
+    made_by: str | None = None
     settings: Webhook | None = None
+    scope: Mapping[str, Any] | None = None
     filter: Mapping[str, Any] | None = None
     after: int | None = None
     removed: bool = False
@@ -46,6 +49,11 @@ class Hook(Aggregate):
     def parties(self) -> tuple[str | None, str | None]:
         """Those of the execution that it belongs to."""
         return self.customer, self.provider
+
+    @property
+    def maker(self) -> str | None:
+        """Who made it; None for one of an execution, which is for its parties."""
+        return self.made_by
 
     @property
     def stays_disabled(self) -> bool:
@@ -69,7 +77,8 @@ class HookEvent(Event):
     def apply(self, state: Hook | None, recorded: Recorded) -> Hook:
         if state is None:
             identity = aggregate_id(recorded.stream)
-            state = Hook(identity, self.execution, self.customer, self.provider)
+            made_by = recorded.by if self.execution is None else None
+            state = Hook(identity, self.execution, self.customer, self.provider, made_by)
         return state.evolve(**self.changes(state, recorded))
 
     def changes(self, hook: Hook, recorded: Recorded) -> dict[str, Any]:
@@ -102,9 +111,10 @@ class WebhookCreated(WebhookSettings):
 
     type: ClassVar[str] = "webhook.created"
     after: int | None = None
+    scope: dict[str, Any] | None = None
 
     def changes(self, hook: Hook, recorded: Recorded) -> dict[str, Any]:
-        return {**super().changes(hook, recorded), "after": self.after}
+        return {**super().changes(hook, recorded), "after": self.after, "scope": self.scope}
 
 
 class WebhookUpdated(WebhookSettings):

@@ -74,13 +74,19 @@ class CreateWebhook(Creation[Hook]):
         Field(alias="from", max_length=40),
         WithJsonSchema(BEGINS),
     ] = None
+    _scope: dict[str, Any] | None = PrivateAttr(None)
+
+    def within(self, scope: dict[str, Any] | None) -> Self:
+        """The same command, of a sender who sees what meets a filter; None for one who sees everything."""
+        self._scope = scope
+        return self
 
     def create(self, context: Context) -> Iterator[Event]:
         plan = _plan(self.url, self.events, self.headers, self.format)
-        settings = stored(plan, NEW, None)
-        members = _members(settings, self.filter)
+        members = _members(stored(plan, NEW, None), self.filter)
         if self.begins is not None:
             members["after"] = int(self.begins)
+        members |= {} if self._scope is None else {"scope": self._scope}
         yield WebhookCreated(**members)
 
 

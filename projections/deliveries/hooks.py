@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -24,7 +24,8 @@ OLD_ID = "wh-"
 
 
 class Hook(NamedTuple):
-    """A row of `webhooks`, in its order.
+    """A row of `webhooks`, in its order. One of the whole log has a `maker`, and what that could see is its
+    `scope`.
 
     `webhook` is unique in the log. `stream` and `version` are those of the event that set it: there its
     URL and its headers are; `position` is that event's. Events after `since` are owed to it.
@@ -39,6 +40,8 @@ class Hook(NamedTuple):
     endpoint: str
     events: list[str]
     filter: str | None
+    scope: str | None = None
+    maker: str | None = None
 
 
 class HookState(NamedTuple):
@@ -78,7 +81,9 @@ def webhook_of_log(recorded: Recorded) -> Hook | None:
     event, position = recorded.event, recorded.position
     if not isinstance(event, WebhookSettings):
         return None
-    after = event.after if isinstance(event, WebhookCreated) else None
+    after = scope = maker = None
+    if isinstance(event, WebhookCreated):
+        after, scope, maker = event.after, event.scope, recorded.by
     return Hook(
         aggregate_id(recorded.stream),
         None,
@@ -88,8 +93,14 @@ def webhook_of_log(recorded: Recorded) -> Hook | None:
         position if after is None else after,
         endpoint(event.url),
         list(event.events),
-        None if event.filter is None else orjson.dumps(event.filter).decode(),
+        _json(event.filter),
+        _json(scope),
+        maker,
     )
+
+
+def _json(wanted: Mapping[str, Any] | None) -> str | None:
+    return None if wanted is None else orjson.dumps(wanted).decode()
 
 
 def state_after(state: HookState, recorded: Recorded) -> HookState:

@@ -32,7 +32,9 @@ CREATE TABLE IF NOT EXISTS webhooks (
     since     bigint NOT NULL,           -- the events after it are owed
     endpoint  text COLLATE "C" NOT NULL, -- scheme, host and port
     events    text[] NOT NULL,
-    filter    text                       -- JSON, in the filter language of lists
+    filter    text,                      -- JSON, in the filter language of lists
+    scope     text,                      -- the same, what its maker could see; NULL: everything
+    maker     text COLLATE "C"           -- of the whole log: whose it is alone
 );
 CREATE INDEX IF NOT EXISTS webhooks_stream ON webhooks (stream);
 CREATE INDEX IF NOT EXISTS webhooks_position ON webhooks (position);
@@ -45,7 +47,8 @@ CREATE TABLE IF NOT EXISTS webhook_states (
 );
 """
 NAMES = ", ".join(Hook._fields)
-SET = f"""INSERT INTO webhooks ({NAMES}) VALUES (%b, %b, %b, %b, %b, %b, %b, %b::text[], %b)
+SET = f"""INSERT INTO webhooks ({NAMES}) VALUES (%b, %b, %b, %b, %b, %b, %b, %b::text[],
+        %b, %b, %b)
     ON CONFLICT (webhook) DO UPDATE SET version = excluded.version, position = excluded.position,
         endpoint = excluded.endpoint, events = excluded.events, filter = excluded.filter"""
 UNSET = "DELETE FROM webhooks WHERE stream = %b AND NOT webhook = ANY(%b::text[])"

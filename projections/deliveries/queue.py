@@ -111,7 +111,7 @@ FORGET = """DELETE FROM webhook_deliveries WHERE (webhook, position) IN (
 BEGIN_HOOKS = """INSERT INTO webhook_progress (webhook, position)
     SELECT webhook, CASE WHEN since < %b THEN since END FROM webhooks WHERE execution IS NULL
     ON CONFLICT (webhook) DO NOTHING"""
-OF_LOG = """SELECT w.webhook, w.since, w.endpoint, w.events, w.filter
+OF_LOG = """SELECT w.webhook, w.since, w.endpoint, w.events, w.filter, w.scope
     FROM webhooks AS w LEFT JOIN webhook_states AS s USING (webhook)
     WHERE w.execution IS NULL AND (s.disabled_at IS NULL OR s.disabled_at < w.position)"""
 EVENT_ROW = """SELECT notification_id, originator_version, at, originator_id, topic, meta,

@@ -18,7 +18,7 @@ from projections.deliveries.queue import EVENT_ROW, LOCK, Owed, enter
 FIND = """SELECT w.execution, w.endpoint, w.events, coalesce(s.disabled_at > w.position, false)
     FROM webhooks AS w LEFT JOIN webhook_states AS s USING (webhook) WHERE w.webhook = %b"""
 OF_LOG = """SELECT webhook FROM webhooks WHERE execution IS NULL AND webhook > %b
-    ORDER BY webhook LIMIT %b"""
+        AND (%b::text IS NULL OR maker = %b) ORDER BY webhook LIMIT %b"""
 STATES = ("waiting", "delivered", "failed")
 PAGE = """SELECT position, stream, version, state, attempts, at, status, latency, answer, error
     FROM webhook_deliveries WHERE webhook = %b AND position < %b
@@ -96,9 +96,11 @@ async def find(connection: AsyncConnection, webhook: str) -> KnownHook | None:
     return None if row is None else KnownHook(*row)
 
 
-async def of_log(connection: AsyncConnection, after: str, limit: int) -> list[str]:
-    """The webhooks of the whole log after one, in the order of their ids."""
-    cursor = await connection.execute(OF_LOG, (after, limit))
+async def of_log(
+    connection: AsyncConnection, after: str, limit: int, maker: str | None = None
+) -> list[str]:
+    """The webhooks of the whole log after one, in the order of their ids; those of a maker, or all."""
+    cursor = await connection.execute(OF_LOG, (after, maker, maker, limit))
     return [row[0] for row in await cursor.fetchall()]
 
 

@@ -79,6 +79,8 @@ def hook_document(versioned: Versioned[Hook]) -> dict[str, Any]:
         "execution": hook.execution,
         **{name: value for name, value in settings.items() if name != "id"},
         "filter": hook.filter,
+        "createdBy": hook.made_by,
+        "scope": hook.scope,
         "status": "removed" if hook.removed else "disabled" if hook.disabled else "active",
         "disabledBecause": hook.disabled,
         "failingSince": hook.failing_since and format_time(hook.failing_since),

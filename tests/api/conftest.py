@@ -8,7 +8,9 @@ import httpx
 import psycopg
 import pytest
 
+from api.access.rights import Role
 from api.embedded_postgres.server import EmbeddedPostgres
+from tests.support import owned_world
 from tests.support.api_client import ERROR, POLICY, RESULT, Catalog, Executions, ok
 from tests.support.databases import new_database
 from tests.support.running_server import Serving, serving
@@ -24,6 +26,15 @@ def module_database(postgres: EmbeddedPostgres, admin: psycopg.Connection) -> It
 @pytest.fixture(scope="module")
 def server(module_database: str) -> Iterator[Serving]:
     with serving(module_database) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def owned(module_database: str) -> Iterator[Serving]:
+    """A server with samples that belong to somebody, and callers who each reach one (`owned_world`)."""
+    with owned_world.world(module_database) as running:
+        with owned_world.client_of(running, Role.ADMIN) as admin:
+            owned_world.fill(admin)
         yield running
 
 

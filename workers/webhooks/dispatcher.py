@@ -7,6 +7,7 @@ that begins in the past, or was rewound, has a position of its own, and joins th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -70,7 +71,7 @@ class Dispatcher:
         if self._hooks is None:
             await connection.execute(sql.BEGIN_HOOKS, (head,))
             cursor = await connection.execute(sql.OF_LOG)
-            hooks = [HookFilter.read(*row) for row in await cursor.fetchall()]
+            hooks = [HookFilter.read(*row[:-1], scope=row[-1]) for row in await cursor.fetchall()]
             self._hooks = {hook.webhook: hook for hook in hooks}
             rows = await (await connection.execute(sql.BEHIND)).fetchall()
             behind = {row[0]: row[1] for row in rows}
@@ -108,7 +109,7 @@ class Dispatcher:
         if (await cursor.fetchone()) == (True,):
             return False
         until = min(position + PAST, head)
-        index = HookIndex([hook._replace(since=position)])
+        index = HookIndex([replace(hook, since=position)])
         rows = await _rows(connection, position, until, index.types, PAGE)
         if len(rows) == PAGE:
             until = rows[-1].position

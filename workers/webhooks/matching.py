@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import orjson
@@ -17,8 +18,8 @@ from domain.json_forms import parse_time
 from domain.model import Versioned
 from projections.executions import columns
 from projections.executions.columns import value_in
-from projections.query.ast import EVERYTHING, Condition
-from projections.query.matcher import matches, parties_suffice, required_values
+from projections.query.ast import EVERYTHING, And, Condition
+from projections.query.matcher import by_parties, matches, parties_suffice, required_values
 from projections.query.parser import from_json
 
 BY_STATE = frozenset({"service", "order"})
@@ -29,34 +30,57 @@ IMPORTED = timedelta(days=1)
 """An event recorded so long after it happened was imported: it is history, and is sent to nobody."""
 
 
-class HookFilter(NamedTuple):
-    """A webhook of the whole log, and what it asks for; events after `since` are owed to it."""
+@dataclass(frozen=True)
+class HookFilter:
+    """A webhook of the whole log, and what it asks for; events after `since` are owed to it. Its maker may see
+    executions and orders that meet `scope`, and nothing else, where that is not everything.
+    """
 
     webhook: str
     since: int
     endpoint: str
     events: tuple[str, ...]
     condition: Condition = EVERYTHING
+    scope: Condition = EVERYTHING
 
     @classmethod
     def read(
-        cls, webhook: str, since: int, endpoint: str, events: Iterable[str], filter_: str | None
+        cls,
+        webhook: str,
+        since: int,
+        endpoint: str,
+        events: Iterable[str],
+        filter_: str | None,
+        *,
+        scope: str | None = None,
     ) -> HookFilter:
         """From a row of the table `webhooks`."""
-        return cls(webhook, since, endpoint, tuple(events), condition_of(filter_))
+        asked = condition_of(filter_)
+        return cls(webhook, since, endpoint, tuple(events), asked, condition_of(scope))
 
     @property
     def types(self) -> list[str]:
         """The types of events that it asks for; only executions have the fields of a condition."""
-        only = "" if self.condition == EVERYTHING else "execution."
+        only = ("",) if self.scope == EVERYTHING else ("execution.", "order.")
+        if self.condition != EVERYTHING:
+            only = ("execution.",)
         return [
             type_ for type_ in TYPES if type_.startswith(only) and names_match(self.events, type_)
         ]
 
-    @property
+    @cached_property
+    def both(self) -> Condition:
+        """What an execution has to meet."""
+        return And((self.scope, self.condition))
+
+    @cached_property
     def needs_states(self) -> bool:
         """Whether deciding takes the state after an event."""
-        return self.condition != EVERYTHING and not parties_suffice(self.condition)
+        return not parties_suffice(self.both)
+
+    @cached_property
+    def _of_orders(self) -> Condition:
+        return by_parties(self.scope)
 
     def wants(self, event: LoggedEvent, after: Versioned[Any] | None) -> bool:
         """Whether an event of a type that it asks for is owed to it. Its own are not."""
@@ -64,11 +88,11 @@ class HookFilter(NamedTuple):
             return False
         if not event.final and not names_match(self.events, event.row.type, final=False):
             return False
-        if self.condition == EVERYTHING:
-            return True
+        if not event.row.stream.startswith(EXECUTION):
+            return event.parties_meet(self._of_orders)
         if not self.needs_states:
-            return matches(self.condition, lambda wanted: event.parties.get(wanted.path))
-        return after is not None and matches(self.condition, value_in(after))
+            return event.parties_meet(self.both)
+        return after is not None and matches(self.both, value_in(after))
 
 
 def condition_of(filter_: str | None) -> Condition:
@@ -94,6 +118,10 @@ class LoggedEvent(NamedTuple):
         occurred_at = meta.get("occurredAt")
         imported = occurred_at is not None and is_imported(row.at, parse_time(occurred_at))
         return cls(row, parties, _final(row), imported)
+
+    def parties_meet(self, condition: Condition) -> bool:
+        """Whether a condition holds that asks for its parties alone."""
+        return matches(condition, lambda wanted: self.parties.get(wanted.path))
 
 
 def is_imported(at: datetime, occurred_at: datetime) -> bool:
@@ -124,7 +152,7 @@ class _HooksOfType:
 
     def add(self, hook: HookFilter) -> None:
         self.needs_states = self.needs_states or hook.needs_states
-        if parties := required_values(hook.condition):
+        if parties := required_values(hook.both):
             for pair in parties:
                 self.by_party.setdefault(pair, []).append(hook)
         elif values := required_values(hook.condition, BY_STATE):
@@ -166,4 +194,5 @@ class HookIndex:
         found = self._types.get(event.row.type)
         if found is None or event.imported:
             return []
-        return [hook for hook in found.candidates(event, after) if hook.wants(event, after)]
+        candidates = {hook.webhook: hook for hook in found.candidates(event, after)}
+        return [hook for hook in candidates.values() if hook.wants(event, after)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
+from api.access.rights import Right
+from api.access.visibility import Visibility
 from api.streaming.stream_position import BadCursor, start_at
 from api.web.reads.consistency import Consistency
 from api.web.request import Request
@@ -41,16 +43,26 @@ class FoundWebhook(NamedTuple):
 class Webhooks:
     """Finds webhooks in the log."""
 
-    def __init__(self, store: Store, consistency: Consistency) -> None:
+    def __init__(self, store: Store, consistency: Consistency, visibility: Visibility) -> None:
         self._store = store
         self._consistency = consistency
+        self._visibility = visibility
 
     async def find(self, request: Request) -> FoundWebhook:
-        """The webhook that a path names.
+        """The webhook that a path names, where it is the caller's: made by it, or of an execution that it
+        reaches.
 
         Raises:
             NotFound: there is none with this id, or it was removed.
         """
+        found = await self._find(request)
+        try:
+            await self._visibility.require(request.caller, Right.MANAGE_WEBHOOKS, found.keyed_by)
+        except NotFound:
+            raise NotFound(MISSING) from None
+        return found
+
+    async def _find(self, request: Request) -> FoundWebhook:
         webhook = request.path["webhook"]
         hook = await self._store.load(f"webhook/{webhook}")
         if hook is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp
 
+from api.access.identity import Caller
 from api.access.rights import Right
 from api.documents import schemas
 from api.routes.catalog import answered
@@ -55,6 +56,7 @@ class LogWebhookHandlers:
         if command.begins is not None:
             position = await self._webhooks.position(command.begins)
             command = command.model_copy(update={"begins": str(position)})
+        command = command.within(request.caller.scope.filter(Right.READ_EVENTS))
         message = request.message(f"webhook/{self._new_id('wh')}", command)
         if is_dry_run(request):
             return await dry_run_answer(self._bus, message)
@@ -112,7 +114,7 @@ class LogWebhookHandlers:
         limit = request.integer("limit", 1, 500) or 50
         async with self._store.reader() as connection:
             after = request.parameter("cursor") or ""
-            ids = await requests.of_log(connection, after, limit + 1)
+            ids = await requests.of_log(connection, after, limit + 1, _maker(request.caller))
             health = await health_of(connection, ids[:limit])
         states = await self._store.load_all(f"webhook/{identity}" for identity in ids[:limit])
         items = [
@@ -124,6 +126,11 @@ class LogWebhookHandlers:
         ]
         following = ids[limit - 1] if len(ids) > limit else None
         return responses.json(responses.page(items, following))
+
+
+def _maker(caller: Caller) -> str | None:
+    """The maker whose webhooks a caller may see; None for one who may see all."""
+    return None if caller.scope.is_unlimited(Right.MANAGE_WEBHOOKS) else caller.name
 
 
 def _check(command: CreateWebhook | UpdateWebhook) -> None:

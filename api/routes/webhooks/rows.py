@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from api.access.visibility import Visibility
 from api.routes.commands import NewId
 from api.routes.webhooks import action_rows, of_execution, of_log
 from api.routes.webhooks.actions import WebhookActions
@@ -23,6 +24,7 @@ def routes(
     store: Store,
     reader: StateReader,
     consistency: Consistency,
+    visibility: Visibility,
     *,
     vetting: Vetting,
     client: Client,
@@ -30,7 +32,7 @@ def routes(
     clock: Callable[[], datetime],
 ) -> tuple[Operation, ...]:
     """Those of executions, those of the whole log, and what can be done to either."""
-    known = Webhooks(store, consistency)
+    known = Webhooks(store, consistency, visibility)
     return (
         *of_execution.routes(of_execution.WebhookHandlers(reader, store)),
         *of_log.routes(of_log.LogWebhookHandlers(bus, store, known, vetting, new_id)),

@@ -64,6 +64,11 @@ WEBHOOK: dict[str, Any] = {
         "execution": TEXT,
         **SETTINGS,
         "filter": {"type": "object"},
+        "createdBy": TEXT,
+        "scope": {
+            "type": "object",
+            "description": "What its maker could see when it was made; absent: everything",
+        },
         "status": {"enum": ["active", "disabled", "removed"]},
         "disabledBecause": {"enum": ["gone", "failing", "asked"]},
         "failingSince": TIME,

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from api.access import scope
 from api.access.identity import Caller
 from api.access.rights import Right, Role
-from api.access.scope import Scope, owned
-from api.embedded_postgres.server import EmbeddedPostgres
+from api.access.scope import Scope
 from api.streaming.encoding import ENCODERS, SSE
 from api.streaming.filter import Filter
 from api.streaming.frames import EVENTS
@@ -45,15 +45,8 @@ WHOLE_LOG = ("/events", "/executions/watch", "/executions/monitor")
 JSON = dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def server(module_database: str) -> Iterator[Serving]:
-    with world(module_database) as running, client_of(running, Role.ADMIN) as api:
-        fill(api)
-        yield running
-
-
 @pytest.fixture
-def fresh(postgres: EmbeddedPostgres, database: str) -> Iterator[Serving]:
+def fresh(database: str) -> Iterator[Serving]:
     with world(database) as running, client_of(running, Role.ADMIN) as api:
         fill(api)
         yield running
@@ -74,10 +67,10 @@ def by_socket(server: Serving, role: Role, path: str, **query: str) -> list[JSON
 @pytest.mark.parametrize("path", WHOLE_LOG)
 @pytest.mark.parametrize("role", [*LIMITED, Role.ADMIN])
 def test_stream_of_the_log_shows_what_the_caller_reaches(
-    server: Serving, role: Role, path: str, read: Any
+    owned: Serving, role: Role, path: str, read: Any
 ) -> None:
     for query in ({}, {"include": "execution"}, {"format": "events"}, {"types": "*"}):
-        shown = read(server, role, path, **{"from": "start", **query})
+        shown = read(owned, role, path, **{"from": "start", **query})
         written = json.dumps(shown).encode()
         for sample in SAMPLES:
             reached = sample in REACHED[role]
@@ -92,14 +85,14 @@ def test_stream_of_the_log_shows_what_the_caller_reaches(
     ("role", "shown"),
     [(Role.CUSTOMER, True), (Role.PROVIDER, True), (Role.ASSIGNEE, False), (Role.AUDITOR, False)],
 )
-def test_events_of_an_order_are_for_its_parties(server: Serving, role: Role, shown: bool) -> None:
-    types = {frame["type"] for frame in by_sse(server, role, "/events", **{"from": "start"})}
+def test_events_of_an_order_are_for_its_parties(owned: Serving, role: Role, shown: bool) -> None:
+    types = {frame["type"] for frame in by_sse(owned, role, "/events", **{"from": "start"})}
     assert ("order.created" in types) is shown
     assert "execution.created" in types
 
 
 @pytest.mark.parametrize("role", LIMITED)
-def test_filter_finds_nothing_of_a_stranger(server: Serving, role: Role) -> None:
+def test_filter_finds_nothing_of_a_stranger(owned: Serving, role: Role) -> None:
     for query in (
         {"customer": STRANGE.customer},
         {"provider": STRANGE.provider},
@@ -107,15 +100,15 @@ def test_filter_finds_nothing_of_a_stranger(server: Serving, role: Role) -> None
         {"tag": f"tag-{STRANGE.word}"},
         {"customer[ne]": "nobody", "service": STRANGE.service},
     ):
-        assert by_socket(server, role, "/events", **{"from": "start", **query}) == []
+        assert by_socket(owned, role, "/events", **{"from": "start", **query}) == []
 
 
 @pytest.mark.parametrize("below", ["events", "watch", "monitor", "logs"])
 @pytest.mark.parametrize("role", LIMITED)
-def test_stream_of_a_stranger_is_not_found(server: Serving, role: Role, below: str) -> None:
+def test_stream_of_a_stranger_is_not_found(owned: Serving, role: Role, below: str) -> None:
     accept = {"Accept": "text/event-stream"}
     answers = []
-    with client_of(server, role) as api:
+    with client_of(owned, role) as api:
         for execution in (STRANGE.execution, "run-none"):
             found = api.get(f"/executions/{execution}/{below}", headers=accept)
             problem = refused(found, 404, "not-found")
@@ -124,17 +117,17 @@ def test_stream_of_a_stranger_is_not_found(server: Serving, role: Role, below: s
     if below != "logs":
         with (
             pytest.raises(InvalidStatus, match="404"),
-            socket(server, f"/executions/{STRANGE.execution}/{below}", headers_of(role)),
+            socket(owned, f"/executions/{STRANGE.execution}/{below}", headers_of(role)),
         ):
             pass
 
 
 @pytest.mark.parametrize("role", [Role.CUSTOMER, Role.ASSIGNEE])
-def test_live_events_and_log_lines_of_strangers_are_left_out(server: Serving, role: Role) -> None:
+def test_live_events_and_log_lines_of_strangers_are_left_out(owned: Serving, role: Role) -> None:
     [own] = REACHED[role]
     with (
-        client_of(server, Role.ADMIN) as admin,
-        socket(server, "/executions/watch", headers_of(role), types="log,progress") as connected,
+        client_of(owned, Role.ADMIN) as admin,
+        socket(owned, "/executions/watch", headers_of(role), types="log,progress") as connected,
     ):
         told = heard(connected)
         read_until_caught_up(told)
@@ -203,10 +196,10 @@ def entry(customer: str, provider: str) -> Entry:
 def test_callers_of_one_customer_are_one_group_that_costs_the_events_of_others_nothing() -> None:
     index = Index()
     groups = {
-        index.join(topic(Caller(f"key-{number}", Scope((owned(Role.CUSTOMER, "c-1"),)))))
+        index.join(topic(Caller(f"key-{number}", Scope((scope.owned(Role.CUSTOMER, "c-1"),)))))
         for number in range(1_000)
     }
-    index.join(topic(Caller("other", Scope((owned(Role.CUSTOMER, "c-2"),)))))
+    index.join(topic(Caller("other", Scope((scope.owned(Role.CUSTOMER, "c-2"),)))))
     [group] = groups
     assert group.members == 1_000
     own, other = entry("c-1", "p-1"), entry("c-3", "p-1")
@@ -215,8 +208,8 @@ def test_callers_of_one_customer_are_one_group_that_costs_the_events_of_others_n
 
 def test_caller_with_two_parties_gets_an_event_of_both_once() -> None:
     index = Index()
-    scope = Scope((owned(Role.CUSTOMER, "c-1"), owned(Role.PROVIDER, "p-1")))
-    group = index.join(topic(Caller("both", scope)))
+    both = Scope((scope.owned(Role.CUSTOMER, "c-1"), scope.owned(Role.PROVIDER, "p-1")))
+    group = index.join(topic(Caller("both", both)))
     events = [entry("c-1", "p-1"), entry("c-1", "p-2"), entry("c-2", "p-1"), entry("c-2", "p-2")]
     assert index.concerned(events) == {group: events[:3]}
     assert [group.topic.filter.matches(each) for each in events] == [True, True, True, False]

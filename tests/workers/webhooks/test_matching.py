@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from domain.eventlog.codec import EventRow
 from domain.model import Versioned
+from domain.types import Assignee
 from tests.support.given import given as history
 from tests.support.histories import HISTORIES
 from workers.webhooks.matching import TYPES, HookFilter, HookIndex, LoggedEvent
@@ -20,9 +21,11 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ENDPOINT = "https://a.example"
 
 
-def hook(name: str, *events: str, since: int = 0, **wanted: Any) -> HookFilter:
-    stored = orjson.dumps(wanted).decode() if wanted else None
-    return HookFilter.read(name, since, ENDPOINT, events or ("*",), stored)
+def hook(
+    name: str, *events: str, since: int = 0, scope: dict[str, Any] | None = None, **wanted: Any
+) -> HookFilter:
+    stored, limits = (orjson.dumps(each).decode() if each else None for each in (wanted, scope))
+    return HookFilter.read(name, since, ENDPOINT, events or ("*",), stored, scope=limits)
 
 
 def event(type_: str, stream: str = "execution/e", position: int = 5, **meta: str) -> LoggedEvent:
@@ -105,3 +108,39 @@ def test_index_finds_the_same_as_looking_at_each(patterns: list[str]) -> None:
         happened = event(type_, f"{kind}/x")
         each = {h.webhook for h in hooks if type_ in h.types and h.wants(happened, None)}
         assert owed(index, happened) == each
+
+
+def test_maker_gets_executions_and_orders_of_its_scope_and_nothing_else() -> None:
+    index = HookIndex([hook("mine", scope={"customer": "c"}), hook("all")])
+    for type_ in ("execution.started", "order.created"):
+        stream = f"{type_.partition('.')[0]}/x"
+        assert owed(index, event(type_, stream)) == {"mine", "all"}
+        assert owed(index, event(type_, stream, customer="d")) == {"all"}
+    for type_ in ("user.created", "job.created", "hold.placed", "webhook.failing"):
+        assert owed(index, event(type_, f"{type_.partition('.')[0]}/x")) == {"all"}
+
+
+def test_maker_with_two_parties_gets_an_event_of_both_once() -> None:
+    index = HookIndex([hook("both", scope={"$or": [{"customer": "c"}, {"provider": "p"}]})])
+    assert [found.webhook for found in index.owed(event("execution.started"), None)] == ["both"]
+    assert owed(index, event("execution.started", customer="d")) == {"both"}
+    assert owed(index, event("execution.started", customer="d", provider="q")) == set()
+
+
+def test_filter_finds_nothing_outside_of_the_scope_of_its_maker() -> None:
+    index = HookIndex([hook("w", scope={"customer": "c"}, customer="d")])
+    assert owed(index, event("execution.started")) == set()
+    assert owed(index, event("execution.started", customer="d")) == set()
+
+
+@pytest.mark.parametrize(("person", "found"), [("ann", True), ("bob", False)])
+def test_scope_that_looks_at_states_is_decided_by_them(person: str, found: bool) -> None:
+    index = HookIndex([hook("w", scope={"$or": [{"assignee.id": person}, {"customer": "x"}]})])
+    happened, after = event("execution.started"), state()
+    assert index.needs_state(happened)
+    assignee = Assignee(type="human", id="ann", name="Ann")
+    assigned = after._replace(state=after.state.evolve(assignee=assignee))
+    assert (owed(index, happened, assigned) == {"w"}) is found
+    assert owed(index, happened, None) == set()
+    assert owed(index, event("order.created", "order/o")) == set()
+    assert owed(index, event("order.created", "order/o", customer="x")) == {"w"}
