@@ -10,6 +10,7 @@ from api.access.identity import Caller
 from api.access.rights import Right
 from api.access.scope import AUDITING, meets
 from api.documents import schemas
+from api.documents.grant_schema import GRANT
 from api.routes.catalog import answered
 from api.routes.commands import NewId
 from api.web import responses
@@ -151,7 +152,7 @@ def _readings(handlers: GrantHandlers) -> tuple[Operation, ...]:
             Right.READ_CATALOG,
             "List the grants that the caller made, or as an auditor reads by",
             handlers.list_all,
-            answer=schemas.page_of(schemas.GRANT),
+            answer=schemas.page_of(GRANT),
             parameters=(*narrowed, LIMIT, CURSOR, *FRESH),
             sends=responses.AS_OF,
         ),
@@ -162,7 +163,7 @@ def _readings(handlers: GrantHandlers) -> tuple[Operation, ...]:
             Right.READ_CATALOG,
             "One grant, always current",
             handlers.read,
-            answer=schemas.GRANT,
+            answer=GRANT,
             parameters=FRESH,
             sends=responses.PLACED,
             others=responses.NOT_MODIFIED,
@@ -179,7 +180,7 @@ def _creation(handlers: GrantHandlers) -> Operation:
         "Let an auditor read executions of the caller's: by ids, an order, a service or a filter",
         handlers.create,
         body=GrantRequest,
-        answer=schemas.GRANT,
+        answer=GRANT,
         status=201,
         parameters=(DRY_RUN,),
         problems=(
@@ -199,7 +200,7 @@ def _revocation(handlers: GrantHandlers) -> Operation:
         "Revoke a grant: its auditor reads nothing more by it, and its streams end",
         handlers.revoke,
         body=RevokeGrant,
-        answer=schemas.GRANT,
+        answer=GRANT,
         parameters=(DRY_RUN,),
         sends=(*responses.DONE, "Location"),
     )
