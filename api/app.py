@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from starlette.routing import Router
@@ -24,7 +24,7 @@ from api.routes import (
     steps,
     streams,
 )
-from api.routes.access import grants
+from api.routes.access import grants, keys
 from api.routes.audit import bundle, receipts, tree, verification
 from api.routes.engine import claims, inbox, jobs
 from api.routes.log_streams import LogLineStreams
@@ -171,9 +171,13 @@ def _audit(system: System, reader: TreeReader, consistency: Consistency) -> tupl
     )
 
 
-def _access(system: System, consistency: Consistency) -> tuple[Operation, ...]:
-    handlers = grants.GrantHandlers(system.bus, system.store, system.catalog, consistency, new_id)
-    return grants.routes(handlers)
+def _access(system: System, consistency: Consistency) -> Iterable[Operation]:
+    bus, store, catalog_ = system.bus, system.store, system.catalog
+    made = keys.KeyHandlers(bus, store, catalog_, consistency, system.door.access.fingerprint)
+    return (
+        *grants.routes(grants.GrantHandlers(bus, store, catalog_, consistency, new_id)),
+        *keys.routes(made),
+    )
 
 
 def _health(system: System) -> health.HealthHandlers:

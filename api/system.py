@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from api.access.changes import AccessChanges
 from api.access.grants import Grants
 from api.access.identity import Access
+from api.access.keys import KeyVerifier
 from api.access.visibility import Visibility
 from api.claiming.dispatcher import Dispatcher
 from api.clock import Clock, chance, new_id
@@ -20,12 +22,13 @@ from api.web.body import Bodies
 from api.web.input.webhook_plans import WebhookParts
 from api.web.streams.stream_request import StreamRequests
 from domain import registry
+from domain.access.key import EVENTS as KEY_EVENTS
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.migrations import migrate_log
 from domain.eventlog.notifications import Listener
 from domain.eventlog.setup.log_id import log_exists
-from domain.eventlog.setup.log_secret import LogKeys
+from domain.eventlog.setup.log_secret import LogKeys, derived
 from domain.eventlog.store import Store
 from domain.supervisor import Part
 from domain.writer.command_bus import Bus
@@ -55,6 +58,7 @@ class System:
     clock: Clock
     bus: Bus
     dispatcher: Dispatcher
+    access_changes: AccessChanges
     door: Door
     bodies: Bodies
     listener: Listener
@@ -103,22 +107,20 @@ def build(
     codec, schema, keyring = registry.codec(), settings.schema, Keyring(Vault(keys.master))
     store = Store(conninfo, schema, codec, keyring, settings.database_connections)
     listener, clock = Listener(conninfo, schema), Clock()
+    changes = AccessChanges(store, listener, schema)
+    access = _access(admin_token, keys, store, changes)
     hub = new_hub(store, listener, schema, settings.stream_limit, of_log)
     executions_view, _, catalog_view, *_ = views = all_projections(codec)
     positions = PositionTracker(store, listener, schema)
     log_news = LogLineNotifier(store, lambda: positions.position("logs"))
-
-    def lines_written() -> None:
-        hub.logs.appended()
-        log_news.appended()
-
-    bus = _writer(store, clock, settings.queue_limit, lines_written)
+    bus = _writer(store, clock, settings.queue_limit, (hub.logs.appended, log_news.appended))
     return System(
         store=store,
         clock=clock,
         bus=bus,
         dispatcher=Dispatcher(bus, store, positions),
-        door=Door(Access(admin_token), Visibility(store.load), Grants(store, catalog_view, clock)),
+        access_changes=changes,
+        door=Door(access, Visibility(store.load), Grants(store, catalog_view, clock)),
         bodies=Bodies(),
         listener=listener,
         positions=positions,
@@ -138,7 +140,19 @@ def build(
     )
 
 
-def _writer(store: Store, clock: Clock, limit: int, lines_written: Callable[[], None]) -> Bus:
+def _access(admin_token: str, keys: LogKeys, store: Store, changes: AccessChanges) -> Access:
+    verifiers = (KeyVerifier(store.load),)
+    pepper = derived(keys.secret, "fingerprints of tokens")
+    access = Access(admin_token, pepper, verifiers, used=changes.used)
+    changes.subscribe("key", [event.type for event in KEY_EVENTS], access.forget)
+    return access
+
+
+def _writer(store: Store, clock: Clock, limit: int, of_lines: Iterable[Callable[[], None]]) -> Bus:
+    def lines_written() -> None:
+        for notify in of_lines:
+            notify()
+
     return Bus(
         store,
         clock,
@@ -155,8 +169,8 @@ async def running(system: System) -> AsyncIterator[None]:
     """The parts started, in order, and stopped in the opposite one."""
     await system.store.open()
     parts: tuple[Part, ...] = (
-        *(system.listener, system.positions, system.bus, system.dispatcher),
-        *(system.hub, system.log_news),
+        *(system.listener, system.positions, system.access_changes, system.bus),
+        *(system.dispatcher, system.hub, system.log_news),
     )
     for part in parts:
         part.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from domain.access import grant
+from domain.access import grant, key
 from domain.catalog import order, service, user, webhook, webhook_commands, workflow
 from domain.catalog.confirm_order import ConfirmOrder
 from domain.eventlog.codec import Codec
@@ -25,6 +25,7 @@ STATES: dict[str, type[Aggregate]] = {
     "grant": grant.Grant,
     "archive": archived_day.ArchivedDay,
     "webhook": webhook.Hook,
+    "key": key.Key,
 }
 """Each state by the kind of its stream: the part of its name before the slash."""
 EVENTS: tuple[type[Event], ...] = (
@@ -38,6 +39,7 @@ EVENTS: tuple[type[Event], ...] = (
     *archived_day.EVENTS,
     *webhook.EVENTS,
     *grant.EVENTS,
+    *key.EVENTS,
 )
 COMMANDS: dict[str, dict[str, type[Command[Any]]]] = {
     "execution": {**commands.COMMANDS},

@@ -1,4 +1,6 @@
-"""Services, workflows, orders, users, jobs, legal holds and grants, to be listed. One alone is read from the log."""
+"""Services, workflows, orders, users, jobs, legal holds, grants and API keys, to be listed. One alone is read from
+the log.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import orjson
 from psycopg import AsyncConnection
 
-from domain.access import grant
+from domain.access import grant, key
 from domain.catalog import order, service, user, workflow
 from domain.errors import Invalid
 from domain.eventlog.codec import Codec, Snapshot, encode_state, sealed_json
@@ -42,6 +44,7 @@ EVENTS = (
     *job.EVENTS,
     *hold.EVENTS,
     *grant.EVENTS,
+    *key.EVENTS,
 )
 FIELDS = {
     "service": {"name", "provider", "workflow"},
@@ -51,6 +54,7 @@ FIELDS = {
     "job": {"command", "status"},
     "hold": {"status", "executions", "order", "service", "customer"},
     "grant": {"auditor", "status", "executions", "order", "service"},
+    "key": {"status", "role", "party", "name"},
 }
 """What each kind can be filtered by."""
 LISTS = {"executions"}

@@ -57,7 +57,7 @@ class Grants:
         """
         if AUDITING not in caller.scope.reaches:
             return caller
-        granted = await self._reaches(caller.name)
+        granted = await self._reaches(caller.subject)
         return replace(caller, scope=Scope((*caller.scope.reaches, *granted)))
 
     async def _reaches(self, auditor: str) -> tuple[Reach, ...]:

@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from math import inf
+from time import time
+from typing import Any, Protocol
 
 from api.access.rights import Right
 from api.access.scope import WHOLE, Permits, Reach, Scope, maker_of
 from api.problems.problems import Unauthenticated
 from domain.errors import Forbidden
+from domain.lru import LruCache
 from domain.model import Versioned
 from projections.query.ast import EVERYTHING
+
+LONGEST = 8 * 1024
+"""Bytes of a token: a longer one is none of ours."""
+CACHED = 10_000
+"""Verified tokens that are remembered."""
+NAMED = 20
+"""Hexadecimal digits of a fingerprint that name a token: in the id of a key, and among those remembered."""
+USE_NOTED = 60.0
+"""Seconds between two notes that a key was used."""
 
 
 @dataclass(frozen=True)
 class Caller:
     """Who asks. `name` is the actor that events show; `credential` names the key, the token or the session
-    that it came with, which ends at `expires_at`.
+    that it came with, which ends at `expires_at`. By its `subject` an auditor is granted something.
     """
 
     name: str
     scope: Scope
     credential: str = ""
     expires_at: datetime | None = None
+    subject: str = ""
 
     @cached_property
     def rights(self) -> frozenset[Right]:
@@ -55,24 +69,121 @@ class Caller:
 ANONYMOUS = Caller("anonymous", Scope((Reach(EVERYTHING, frozenset({Right.OPEN})),)))
 
 
+class Verifier(Protocol):
+    """Tells whose one kind of token is."""
+
+    def takes(self, token: bytes) -> bool:
+        """Whether a token is of this kind."""
+        ...
+
+    async def caller(self, token: bytes, fingerprint: str) -> Caller:
+        """Whose it is. Raises Unauthenticated where it is nobody's, any more."""
+        ...
+
+
+@dataclass(slots=True)
+class Verified:
+    """A caller whose token was verified, and until when that is believed (seconds since the epoch)."""
+
+    fingerprint: str
+    caller: Caller
+    until: float
+    noted: float = -inf
+
+
 class Access:
-    """Knows the one administrator's token."""
+    """Knows callers by their tokens: the administrator, and whom one of the verifiers knows.
 
-    def __init__(self, admin_token: str) -> None:
-        self._expected = f"Bearer {admin_token}".encode()
+    A verified token is believed until it expires or is forgotten, as it was revoked. Tokens are remembered by
+    their fingerprints, an HMAC. `used` is called with a credential, once a minute while it is in use.
+    """
+
+    def __init__(
+        self,
+        admin_token: str,
+        pepper: bytes,
+        verifiers: Iterable[Verifier] = (),
+        *,
+        used: Callable[[str, float], None] = lambda _, __: None,
+        now: Callable[[], float] = time,
+    ) -> None:
+        self._pepper = pepper
+        self._expected = self.fingerprint(admin_token.encode())
         self._admin = Caller("admin", WHOLE, "admin-token")
+        self._verifiers = tuple(verifiers)
+        self._verified: LruCache[str, Verified] = LruCache(CACHED)
+        self._forgotten = 0
+        self._used = used
+        self._now = now
 
-    def caller(self, authorization: bytes | None) -> Caller:
+    def fingerprint(self, token: bytes) -> str:
+        """What a token is known by: its HMAC, in hexadecimal. It tells nothing of the token."""
+        return hmac.digest(self._pepper, token, "sha256").hex()
+
+    def known(self, authorization: bytes | None) -> Caller | None:
+        """The caller behind an Authorization header; None where that has to be found out by `caller`."""
+        if authorization is None or (token := _bearer(authorization)) is None:
+            return None
+        return self._known(self.fingerprint(token))
+
+    async def caller(self, authorization: bytes | None) -> Caller:
         """The caller behind an Authorization header; `ANONYMOUS` without one.
 
         Raises:
             Unauthenticated: there is a header, but no valid token in it.
+            Overloaded: the database, which would know, is away.
         """
         if authorization is None:
             return ANONYMOUS
-        scheme, _, token = authorization.partition(b" ")
-        if scheme.lower() != b"bearer":
+        if (token := _bearer(authorization)) is None:
             raise Unauthenticated
-        if hmac.compare_digest(b"Bearer " + token.strip(), self._expected):
+        fingerprint = self.fingerprint(token)
+        return self._known(fingerprint) or await self._verify(token, fingerprint)
+
+    def forget(self, identity: str | None = None) -> None:
+        """Verify the token anew that goes with the id of a key; without one, all."""
+        self._forgotten += 1
+        if identity is None:
+            self._verified.clear()
+        else:
+            self._verified.pop(identity[-NAMED:])
+
+    def _known(self, fingerprint: str) -> Caller | None:
+        if hmac.compare_digest(fingerprint, self._expected):
             return self._admin
+        found = self._verified.get(fingerprint[:NAMED])
+        if found is None or not hmac.compare_digest(found.fingerprint, fingerprint):
+            return None
+        now = self._now()
+        if now >= found.until:
+            return None
+        if now - found.noted >= USE_NOTED:
+            found.noted = now
+            self._used(found.caller.credential, now)
+        return found.caller
+
+    async def _verify(self, token: bytes, fingerprint: str) -> Caller:
+        for verifier in self._verifiers:
+            if verifier.takes(token):
+                # What is forgotten while it is verified may have been revoked since it was read.
+                forgotten = self._forgotten
+                caller = await verifier.caller(token, fingerprint)
+                if forgotten == self._forgotten:
+                    self._remember(fingerprint, caller)
+                return caller
         raise Unauthenticated("This token is not valid.")
+
+    def _remember(self, fingerprint: str, caller: Caller) -> None:
+        until = inf if caller.expires_at is None else caller.expires_at.timestamp()
+        self._verified.put(fingerprint[:NAMED], Verified(fingerprint, caller, until))
+        self._verified.trim()
+        self._known(fingerprint)
+
+
+def _bearer(authorization: bytes) -> bytes | None:
+    """The token in a header; None where there is none, or one that is too long."""
+    scheme, _, token = authorization.partition(b" ")
+    token = token.strip()
+    if scheme.lower() != b"bearer" or not 0 < len(token) <= LONGEST:
+        return None
+    return token

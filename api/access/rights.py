@@ -23,6 +23,7 @@ class Right(StrEnum):
     MANAGE_WEBHOOKS = "webhooks.manage"
     MANAGE_HOLDS = "holds.manage"
     GRANT = "grants.manage"
+    MANAGE_KEYS = "keys.manage"
     WRITE_USERS = "users.write"
     OPERATE = "operate"
     IMPORT = "import"
@@ -79,6 +80,7 @@ COMMANDS: dict[str, Right] = {
     **dict.fromkeys(("createOrder", "cancelOrder"), Right.ORDER),
     "createUser": Right.WRITE_USERS,
     **dict.fromkeys(("createGrant", "revokeGrant"), Right.GRANT),
+    **dict.fromkeys(("createKey", "revokeKey"), Right.MANAGE_KEYS),
     **dict.fromkeys(("placeHold", "releaseHold"), Right.MANAGE_HOLDS),
     **dict.fromkeys(
         (

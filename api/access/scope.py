@@ -7,6 +7,7 @@ for states, and a pair of a field and a value where a total is kept by customer 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -130,6 +131,34 @@ WHOLE = Scope((Reach(EVERYTHING, ROLES[Role.ADMIN]),))
 OPERATING = Reach(NOTHING, ROLES[Role.OPERATOR])
 AUDITING = Reach(NOTHING, ROLES[Role.AUDITOR])
 """What an auditor reaches by itself. What it was granted is added at the door (`grants`)."""
+OF_NOBODY = {Role.ADMIN: WHOLE.reaches[0], Role.OPERATOR: OPERATING, Role.AUDITOR: AUDITING}
+"""What roles reach that own no executions."""
+
+
+def scope_of(
+    roles: Iterable[Role],
+    customer: str | None = None,
+    provider: str | None = None,
+    subject: str | None = None,
+    *,
+    rights: AbstractSet[Right] | None = None,
+) -> Scope:
+    """What a caller reaches by its roles, narrowed to some `rights` where they are given.
+
+    A customer, a provider and an assignee (by its `subject`) reach their own executions, each nothing without
+    its name; an auditor nothing but what it was granted (see `AUDITING`).
+    """
+    names = {Role.CUSTOMER: customer, Role.PROVIDER: provider, Role.ASSIGNEE: subject}
+    reaches: list[Reach] = []
+    for role in dict.fromkeys(roles):
+        if role in OWNERS:
+            reaches += [owned(role, name)] if (name := names[role]) else []
+        else:
+            reaches.append(OF_NOBODY[role])
+    if rights is not None:
+        allowed = rights | {Right.OPEN}
+        reaches = [Reach(reach.condition, reach.rights & allowed) for reach in reaches]
+    return Scope(tuple(reaches))
 
 
 def _any_of(conditions: Iterable[Condition]) -> Condition:

@@ -10,6 +10,7 @@ import click
 
 from api.cli.audit.group import audit_group
 from api.cli.client.import_xes import import_command
+from api.cli.client.keys import keys_group
 from api.cli.client.logs import logs_command
 from api.cli.client.replay import replay_command
 from api.cli.client.tail import tail_command
@@ -215,6 +216,7 @@ def _carefully(run: Any) -> None:
 main.add_command(audit_group)
 main.add_command(confirm_clock_command)
 main.add_command(import_command)
+main.add_command(keys_group)
 main.add_command(logs_command)
 main.add_command(replay_command)
 main.add_command(tail_command)

@@ -105,7 +105,7 @@ def require_ok(where: Address, response: httpx.Response) -> None:
     """Raises Refused where it is not the answer that was asked for."""
     if response.status_code == 401:
         raise Refused(unknown(where))
-    if response.status_code != 200:
+    if response.status_code not in {200, 201}:
         raise Refused(_reason(response))
 
 

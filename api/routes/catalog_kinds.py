@@ -7,6 +7,7 @@ from typing import NamedTuple, get_args
 
 from api.web.operation import Parameter
 from api.web.request import Request
+from domain.access.key import KeyRole, KeyStatus
 from domain.catalog.order import OrderStatus
 from domain.catalog.user import Kind as UserKind
 from domain.jobs.job import BulkCommand, JobStatus
@@ -60,3 +61,9 @@ KINDS: Mapping[str, Kind] = {
 }
 JOB = Kind("jobs", "createJob", {"command": get_args(BulkCommand), "status": list(JobStatus)})
 """Kept like an entry of the catalog; its rows are in `engine/jobs.py`."""
+KEY = Kind(
+    "keys",
+    "createKey",
+    {"status": list(KeyStatus), "role": get_args(KeyRole), "party": (), "name": ()},
+)
+"""The same; its rows are in `access/keys.py`."""

@@ -39,11 +39,16 @@ class Door:
     ) -> Caller:
         """Who asks; see `admit`. A command is not looked at here: the writer checks it on the newest state.
 
+        `authorization` is the value of the header, or what stands for it.
+
         Raises:
+            Unauthenticated: a right is needed and the request has no valid token.
             NotFound: for this caller the path leads nowhere.
             PurposeRequired: an auditor does not say what it reads an execution for.
         """
-        caller = admit(self.access, operation.right, scope, authorization)
+        is_open = operation.right is Right.OPEN
+        caller = ANONYMOUS if is_open else await self.access.caller(authorization)
+        admit(caller, operation.right, scope)
         if AUDITING in caller.scope.reaches:
             caller = await self.grants.widened(caller)
             if operation.shows_executions and purpose(scope["state"]["headers"]) is None:
@@ -59,19 +64,15 @@ def owned_kind(path: str) -> str | None:
     return next((OWNED[root] for root in OWNED if f"{path}/".startswith(f"{root}/")), None)
 
 
-def admit(access: Access, right: Right, scope: Scope, authorization: bytes | None) -> Caller:
-    """Who asks, with the right that it takes, for something that can be there.
-
-    `authorization` is the value of the header, or what stands for it.
+def admit(caller: Caller, right: Right, scope: Scope) -> None:
+    """Let a caller do something that takes a right, with something that can be there.
 
     Raises:
-        Unauthenticated: a right is needed and the request has no valid token.
+        Unauthenticated: a right is needed and the caller is nobody.
         Forbidden: the caller has not that right.
         NotFound: the path names something that cannot be an id.
     """
-    caller = ANONYMOUS
     if right is not Right.OPEN:
-        caller = access.caller(authorization)
         if caller is ANONYMOUS:
             raise problems.Unauthenticated
         _show_token(scope)
@@ -82,7 +83,6 @@ def admit(access: Access, right: Right, scope: Scope, authorization: bytes | Non
         raise NotFound(
             "There is nothing here: an id is 1 to 255 characters of A-Z a-z 0-9 . _ ~ : -"
         )
-    return caller
 
 
 def _show_token(scope: Scope) -> None:

@@ -1,7 +1,8 @@
 """Commands that the protocol hands over as they came, answered without ASGI, a task or a router.
 
 What is done is what `endpoint` does, by the same functions; only the way is shorter. Whatever is not
-plainly a small command, with a body of a known length and no query, goes the other way.
+plainly a small command, with a body of a known length and no query, of a caller whose token was verified
+before, goes the other way.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 from starlette.responses import Response
 from starlette.types import Scope
 
-from api.access.identity import Access
+from api.access.identity import Access, Caller
 from api.telemetry.metrics import REQUESTS
 from api.web import headers as request_headers
 from api.web.admission import admit, refusal
@@ -68,11 +69,10 @@ class DirectCommands:
         if row is None:
             return None
         by_name = dict(headers)
-        if len(by_name) < len(headers) or not UNUSUAL.isdisjoint(by_name):
+        if len(by_name) < len(headers) or not _is_small(by_name):
             return None
-        if b"prefer" in by_name and wants_receipt(by_name[b"prefer"]):
-            return None
-        if b"host" not in by_name or int(by_name.get(b"content-length", b"0")) > SMALL:
+        caller = self._access.known(by_name.get(b"authorization"))
+        if caller is None:  # whose token it is has to be found out
             return None
         parameters = {name: parts[at] for at, name in PARAMETERS.items() if at < len(parts)}
         scope: dict[str, Any] = {
@@ -84,16 +84,24 @@ class DirectCommands:
             "query_string": b"",
             "state": {"headers": by_name},
         }
-        return DirectCommand(self._access, self._bus, row, scope)
+        return DirectCommand(caller, self._bus, row, scope)
+
+
+def _is_small(headers: request_headers.Headers) -> bool:
+    """Whether the body and the answer of a request are of the plain kind."""
+    if b"prefer" in headers and wants_receipt(headers[b"prefer"]):
+        return False
+    size = int(headers.get(b"content-length", b"0"))
+    return b"host" in headers and size <= SMALL and UNUSUAL.isdisjoint(headers)
 
 
 class DirectCommand:
     """One request, from the whole body to the response. It receives the answer of the writer."""
 
-    __slots__ = ("_access", "_bus", "_respond", "_row", "_scope", "_send", "_task")
+    __slots__ = ("_bus", "_caller", "_respond", "_row", "_scope", "_send", "_task")
 
-    def __init__(self, access: Access, bus: Bus, row: Row, scope: Scope) -> None:
-        self._access = access
+    def __init__(self, caller: Caller, bus: Bus, row: Row, scope: Scope) -> None:
+        self._caller = caller
         self._bus = bus
         self._row = row
         self._scope = scope
@@ -105,11 +113,10 @@ class DirectCommand:
         headers: request_headers.Headers = scope["state"]["headers"]
         row.counted()
         try:
-            right, token = row.operation.right, headers.get(b"authorization")
-            caller = admit(self._access, right, scope, token)
+            admit(self._caller, row.operation.right, scope)
             if body:
                 require_json(headers)
-            request = Request(scope, caller, body)
+            request = Request(scope, self._caller, body)
             message, self._respond, waits = row.prepare(request)
             if waits:
                 self._task = asyncio.create_task(self._handle(request), name="command")

@@ -1,1 +1,1 @@
-"""Who may see what for a while, and what the log says of those who looked."""
+"""Who may come in and see what, and what the log says of those who looked."""

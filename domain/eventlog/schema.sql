@@ -74,6 +74,12 @@ CREATE TABLE IF NOT EXISTS master_key (
 -- The secret of the log, wrapped by the master key: the key that signs tree heads follows from it.
 ALTER TABLE master_key ADD COLUMN IF NOT EXISTS secret bytea;
 
+-- When each API key was last used, to a minute. No event: it would tell less than it takes.
+CREATE TABLE IF NOT EXISTS key_uses (
+    key text COLLATE "C" PRIMARY KEY,
+    at  timestamptz NOT NULL
+) WITH (fillfactor = 50);
+
 CREATE TABLE IF NOT EXISTS idempotency_keys (
     key         text        PRIMARY KEY,
     fingerprint text        NOT NULL,

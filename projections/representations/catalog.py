@@ -1,4 +1,4 @@
-"""Services, workflows, orders, users, jobs, legal holds, grants and webhooks as clients see them."""
+"""Services, workflows, orders, users, jobs, legal holds, grants, API keys and webhooks as clients see them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from domain.access.grant import Grant
+from domain.access.key import Key
 from domain.catalog.order import Order
 from domain.catalog.service import Service
 from domain.catalog.user import User
@@ -19,7 +20,7 @@ from projections.representations.values import webhook_document
 
 
 def document(versioned: Versioned[Any]) -> dict[str, Any]:
-    """The service, workflow, order, user, job, hold, grant or webhook, whichever it is.
+    """The service, workflow, order, user, job, hold, grant, key or webhook, whichever it is.
 
     Raises:
         LookupError: it is none of these.
@@ -168,6 +169,25 @@ def grant_document(versioned: Versioned[Grant]) -> dict[str, Any]:
     return _placed(versioned, members)
 
 
+def key_document(versioned: Versioned[Key]) -> dict[str, Any]:
+    """The API key as clients see it: whose it is and what it may do, not how it is known."""
+    key, revocation = versioned.state, versioned.state.revocation
+    members = {
+        "$type": "ApiKey",
+        "$id": key.id,
+        "role": key.role,
+        "party": key.party,
+        "name": key.name,
+        "rights": key.rights and list(key.rights),
+        "status": key.status,
+        "expiresAt": key.expires_at and format_time(key.expires_at),
+        "createdBy": key.by,
+        "createdAt": format_time(key.at),
+        "revocation": revocation and {"by": revocation.by, "at": format_time(revocation.at)},
+    }
+    return _placed(versioned, members)
+
+
 def _placed(versioned: Versioned[Any], members: dict[str, Any]) -> dict[str, Any]:
     """The members that there are, and where in its stream and in the log they are from."""
     shown = {name: value for name, value in members.items() if value is not None}
@@ -183,4 +203,5 @@ DOCUMENTS: Mapping[type[Any], Callable[[Versioned[Any]], dict[str, Any]]] = {
     Hold: hold_document,
     Grant: grant_document,
     Hook: hook_document,
+    Key: key_document,
 }

@@ -78,6 +78,13 @@ BODIES: dict[str, Any] = {
     "bulkExecutions": {"command": "cancel", "filter": {"tags": "eu"}, "reason": "not needed"},
     "cancelJob": {},
     "placeHold": {"service": "sdr-service", "reason": "Audit of the year"},
+    "createKey": {
+        "role": "provider",
+        "party": "outreach",
+        "name": "ci",
+        "rights": ["executions.work"],
+    },
+    "revokeKey": {},
     "releaseHold": {"reason": "The audit is over"},
     "createGrant": {
         "auditor": "ann",

@@ -14,6 +14,7 @@ from api.access.scope import OPERATING, Reach, Scope, owned
 from projections.executions.columns import FIELDS
 from projections.query.ast import Compare
 from tests.support.api_client import ok
+from tests.support.callers import KnownCallers
 from tests.support.running_server import TOKEN, Serving, serving
 
 JSON = dict[str, Any]
@@ -88,18 +89,6 @@ REACHED: Mapping[Role, tuple[Sample, ...]] = {
 """The executions that each role may see."""
 
 
-class KnownCallers(Access):
-    """Knows the administrator and some more, each by a token."""
-
-    def __init__(self, admin_token: str, callers: Mapping[str, Caller]) -> None:
-        super().__init__(admin_token)
-        self._callers = {f"Bearer {token}".encode(): each for token, each in callers.items()}
-
-    def caller(self, authorization: bytes | None) -> Caller:
-        found = self._callers.get(authorization or b"")
-        return found or super().caller(authorization)
-
-
 def headers_of(role: Role) -> dict[str, str]:
     """What a caller of a role sends to show who it is."""
     token = TOKEN if role is Role.ADMIN else f"token-of-the-{role}"
@@ -110,7 +99,8 @@ def headers_of(role: Role) -> dict[str, str]:
 def world(conninfo: str) -> Iterator[Serving]:
     """A server that knows a caller of each role."""
     callers = {f"token-of-the-{role}": caller for role, caller in CALLERS.items()}
-    with serving(conninfo, access=KnownCallers(TOKEN, callers)) as server:
+    access = Access(TOKEN, bytes(32), (KnownCallers(callers),))
+    with serving(conninfo, access=access) as server:
         yield server
 
 

@@ -1,1 +1,1 @@
-"""Who was let in to what: grants, and the log of those who looked."""
+"""Who may come in, and what they were let in to: API keys, grants, and the log of those who looked."""

@@ -126,11 +126,11 @@ def _parties(caller: Caller) -> list[tuple[str, str]] | None:
 def _as_auditor(caller: Caller) -> dict[str, str]:
     """An auditor, who makes no grants, sees those that are for it."""
     audits = AUDITING in caller.scope.reaches and Right.GRANT not in caller.rights
-    return {"auditor": caller.name} if audits else {}
+    return {"auditor": caller.subject} if audits else {}
 
 
 def _is_of(caller: Caller, versioned: Versioned[Any]) -> bool:
-    if AUDITING in caller.scope.reaches and versioned.state.auditor == caller.name:
+    if AUDITING in caller.scope.reaches and versioned.state.auditor == caller.subject:
         return True
     return caller.scope.is_unlimited(Right.GRANT) or meets(
         caller.scope.condition(Right.GRANT), versioned

@@ -12,6 +12,7 @@ from api.access.rights import COMMANDS, ROLES, Right, Role
 from api.access.scope import NOTHING, OPERATING, WHOLE, Scope, owned
 from api.access.visibility import Visibility
 from domain import registry
+from domain.access.key import CreateKey, RevokeKey
 from domain.catalog.order import Order
 from domain.catalog.user import User
 from domain.errors import Forbidden, NotFound
@@ -39,6 +40,7 @@ def execution(**members: Any) -> Versioned[Any]:
 def test_commands_that_clients_send_have_a_right_each() -> None:
     sent = {name for commands in registry.COMMANDS.values() for name in commands}
     others = {each.wire_name for each in (ClaimExecution, ForkExecution, AppendLogLines)}
+    others |= {CreateKey.wire_name, RevokeKey.wire_name}
     assert sent | others == COMMANDS.keys()
 
 

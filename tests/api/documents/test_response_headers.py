@@ -35,7 +35,7 @@ PERHAPS = {
 }
 
 
-MADE = {"holds": "placeHold", "grants": "createGrant"}
+MADE = {"holds": "placeHold", "grants": "createGrant", "keys": "createKey"}
 ONCE = {"removeWebhook"}
 """What is there no more when it is asked for again, unless under the same key."""
 

@@ -1,0 +1,90 @@
+"""What happens to keys and their like is noticed in every process, whichever recorded it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from domain.errors import Overloaded
+from domain.eventlog.notifications import Listener
+from domain.eventlog.queries import WITH_TYPES
+from domain.eventlog.store import Store
+from domain.supervisor import cancel, supervise
+from projections.key_uses import keep_uses
+
+PAUSE = 0.1
+"""Seconds between two looks at the log."""
+USES_KEPT = 5.0
+"""Seconds between two notes of which keys were used."""
+KEY = "key/"
+
+Handle = Callable[[str | None], None]
+
+
+class AccessChanges:
+    """Follows events of a few types, woken by notifications, and looks by itself every second.
+
+    Each handler is called with the id of an aggregate that changed; and with None where any may have. It also
+    keeps when API keys were last used.
+    """
+
+    def __init__(self, store: Store, listener: Listener, schema: str) -> None:
+        self._store = store
+        self._listener = listener
+        self._news = listener.subscribe(schema)
+        self._handlers: dict[str, Handle] = {}
+        self._types: list[str] = []
+        self._position: int | None = None
+        self._uses: dict[str, datetime] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
+
+    def subscribe(self, kind: str, types: Sequence[str], handle: Handle) -> None:
+        """Call `handle` when events of some types happened to aggregates of a kind."""
+        self._handlers[kind] = handle
+        self._types += types
+
+    def used(self, credential: str, at: float) -> None:
+        """Note that a credential was used, at seconds since the epoch; of keys that is kept."""
+        if credential.startswith(KEY):
+            self._uses[credential.removeprefix(KEY)] = datetime.fromtimestamp(at, UTC)
+
+    def start(self) -> None:
+        """Begin to follow the log."""
+        self._task, self._keeping = (
+            asyncio.create_task(supervise(name, run, (Overloaded,)), name=name)
+            for name, run in (("access changes", self._follow), ("key uses", self._keep))
+        )
+
+    async def stop(self) -> None:
+        """Stop following."""
+        await cancel(*(task for task in (self._task, self._keeping) if task is not None))
+
+    async def _follow(self) -> None:
+        while True:
+            await self._look()
+            await asyncio.sleep(PAUSE)
+            await self._news.wait(self._listener.poll)
+
+    async def _look(self) -> None:
+        head, _ = await self._store.head()
+        if self._position is None:
+            for handle in self._handlers.values():
+                handle(None)
+        elif head > self._position:
+            async with self._store.reader() as connection:
+                values = (self._position, head, self._types)
+                rows = await (await connection.execute(WITH_TYPES, values)).fetchall()
+            for (stream,) in rows:
+                kind, _, identity = stream.partition("/")
+                self._handlers[kind](identity)
+        self._position = head
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(USES_KEPT)
+            if self._uses:
+                uses, self._uses = self._uses, {}
+                async with self._store.reader() as connection:
+                    await keep_uses(connection, uses)

@@ -1,0 +1,142 @@
+"""`executions keys`: who else may come in."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+from rich.table import Table
+
+from api.cli.client.ask import ask
+from api.cli.options import at_service
+from api.cli.tables import print_table, whole_column
+from api.client.address import Address, address
+from api.settings import SetupError
+from domain.access.key import OF_NOBODY, KeyRole
+from domain.json_forms import format_time, parse_time
+
+UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+SPAN = re.compile(r"(\d{1,6})([mhdw])")
+ROLES = get_args(KeyRole)
+PARTIES = tuple(role for role in ROLES if role not in OF_NOBODY)
+PAGE = 500
+
+
+@click.group("keys")
+def keys_group() -> None:
+    """Make API keys, list and revoke them. The service has to run."""
+
+
+def parties(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A command with an option for each role whose keys are somebody's."""
+    for role in reversed(PARTIES):
+        command = click.option(f"--{role}", metavar="ID", help=f"Whose, with --role {role}.")(
+            command
+        )
+    return command
+
+
+@keys_group.command("create")
+@click.option("--role", type=click.Choice(ROLES), required=True, help="What the key is good for.")
+@parties
+@click.option("--name", help="Shown behind its party in the history, as in provider:acme/ci.")
+@click.option("--expires", help="When it ends: 90d, 12h, 30m, 4w or a time. Else it has no end.")
+@click.option("--right", "rights", multiple=True, help="Only this right of the role; repeatable.")
+@at_service
+def create(
+    url: str | None,
+    token: str | None,
+    data_dir: Path | None,
+    *,
+    role: str,
+    name: str | None,
+    expires: str | None,
+    rights: tuple[str, ...],
+    **named: str | None,
+) -> None:
+    r"""Make a key and print it, and nothing else. It is shown this once: what is kept of it is an HMAC.
+
+    \b
+      executions keys create --role customer --customer acme
+      executions keys create --role provider --provider outreach --name ci --expires 90d
+      executions keys create --role assignee --assignee worker-7 --right executions.read
+    """
+    given = {other: party for other, party in named.items() if party is not None}
+    if given.keys() - {role}:
+        raise click.UsageError(f"--role {role} goes with --{role} alone")
+    if role in PARTIES and not given:
+        raise click.UsageError(f"--role {role} needs --{role}: whose key it is")
+    wanted = {
+        "role": role,
+        "party": given.get(role),
+        "name": name,
+        "rights": list(rights) or None,
+        "expiresAt": None if expires is None else format_time(_time(expires)),
+    }
+    body = {member: value for member, value in wanted.items() if value is not None}
+    click.echo(ask(_where(url, token, data_dir), "POST", "/keys", json=body)["key"])
+
+
+@keys_group.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print each key as a line of JSON.")
+@at_service
+def list_keys(url: str | None, token: str | None, data_dir: Path | None, *, as_json: bool) -> None:
+    """List keys: whose they are, when they end and were last used; never the keys themselves."""
+    found = list(_pages(_where(url, token, data_dir)))
+    if as_json:
+        for key in found:
+            click.echo(json.dumps(key))
+        return
+    table = Table(whole_column("key"), "role", "party", "name", "status", "expires", "last used")
+    for key in found:
+        status = "expired" if _has_expired(key) else key["status"]
+        members = (str(key.get(name, "")) for name in ("role", "party", "name"))
+        ends = (key.get("expiresAt", "never"), key.get("lastUsedAt", "never"))
+        table.add_row(key["$id"], *members, status, *ends)
+    print_table(table)
+
+
+@keys_group.command("revoke")
+@click.argument("key")
+@at_service
+def revoke(key: str, url: str | None, token: str | None, data_dir: Path | None) -> None:
+    """Revoke KEY, by its id (`key_…`): it opens nothing any more, and its streams end."""
+    ask(_where(url, token, data_dir), "DELETE", f"/keys/{key}")
+    click.echo(f"{key} is revoked", err=True)
+
+
+def _pages(where: Address) -> Iterator[dict[str, Any]]:
+    asked: dict[str, Any] = {"limit": PAGE}
+    while True:
+        page = ask(where, "GET", "/keys", params=asked)
+        yield from page["data"]
+        if not page["hasMore"]:
+            return
+        asked["cursor"] = page["nextCursor"]
+
+
+def _where(url: str | None, token: str | None, data_dir: Path | None) -> Address:
+    try:
+        return address(url, token, data_dir)
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _has_expired(key: dict[str, Any]) -> bool:
+    return "expiresAt" in key and parse_time(key["expiresAt"]) <= datetime.now(UTC)
+
+
+def _time(text: str) -> datetime:
+    if (span := SPAN.fullmatch(text)) is not None:
+        return datetime.now(UTC) + timedelta(**{UNITS[span[2]]: int(span[1])})
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{error}; or say how long, as in 90d", param_hint="--expires"
+        ) from None

@@ -1,0 +1,181 @@
+"""API keys: made, and shown this once; listed without themselves; revoked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Annotated, Any
+
+import orjson
+from pydantic import Field
+from starlette.types import ASGIApp
+
+from api.access.keys import key_id, new_key
+from api.access.rights import ROLES, Right, Role
+from api.documents.schemas import page_of
+from api.routes.access import schemas
+from api.routes.catalog import answered
+from api.routes.catalog_kinds import KEY
+from api.web import responses
+from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
+from api.web.input.command_body import parsed
+from api.web.operation import Operation
+from api.web.parameters import CURSOR, FRESH, LIMIT
+from api.web.reads.consistency import Consistency, require_position
+from api.web.request import Request
+from domain.access.key import CreateKey, KeyRole, RevokeKey
+from domain.errors import Invalid, NotFound
+from domain.eventlog.store import Store
+from domain.json_forms import Time, format_time
+from domain.model import Value
+from domain.types import Id, Label
+from domain.writer.command_bus import Bus
+from projections.catalog import Catalog
+from projections.key_uses import last_uses
+from projections.representations.catalog import document
+from projections.representations.client_json import plain_json
+
+
+class NewKey(Value):
+    """Who is to have a key: a role, and whose. Without `rights` it has all of its role."""
+
+    role: KeyRole
+    party: Id | None = None
+    name: Label | None = None
+    rights: Annotated[tuple[Right, ...], Field(min_length=1)] | None = None
+    expires_at: Time | None = None
+
+
+class KeyHandlers:
+    """Makes, lists and revokes keys. `fingerprint` is what of a key is kept."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        store: Store,
+        catalog: Catalog,
+        consistency: Consistency,
+        fingerprint: Callable[[bytes], str],
+    ) -> None:
+        self._bus = bus
+        self._store = store
+        self._catalog = catalog
+        self._consistency = consistency
+        self._fingerprint = fingerprint
+
+    async def create(self, request: Request) -> ASGIApp:
+        """A new key, and this once the key itself."""
+        wanted = parsed(NewKey, request.body)
+        _require_rights_of(Role(wanted.role), wanted.rights)
+        key = new_key()
+        digest = self._fingerprint(key.encode())
+        command = CreateKey(**wanted.model_dump(), digest=digest)
+        message = request.message(f"key/{key_id(digest)}", command)
+        if is_dry_run(request):
+            return await dry_run_answer(self._bus, message)
+        answer = await self._bus.send(message)
+        # A repeat answers the key that was made at first, which is not kept.
+        shown = {} if answer.replayed else {"key": key}
+        return answered(answer, f"keys/{answer.versioned.state.id}", shown)
+
+    async def read(self, request: Request) -> ASGIApp:
+        """One key, always current."""
+        stream = f"key/{request.path['id']}"
+        reading = await self._consistency.read(request, lambda: self._store.look(stream))
+        if (versioned := reading.versioned) is None:
+            raise NotFound("There is no such key.")
+        async with self._store.reader() as connection:
+            used = await last_uses(connection, [versioned.state.id])
+        headers = {"log-position": str(reading.position)}
+        return responses.json(_with_use(document(versioned), used), headers)
+
+    async def list(self, request: Request) -> ASGIApp:
+        """A page of the keys, and when each was last used."""
+        await self._consistency.wait_for_projection(request, "catalog")
+        wanted, limit = KEY.wanted(request), request.integer("limit", 1, 500) or 50
+        cursor = request.parameter("cursor")
+        async with self._store.reader() as connection:
+            page = await self._catalog.list(connection, "key", wanted, limit=limit, cursor=cursor)
+            used = await last_uses(connection, [entry.id for entry in page.data])
+        require_position(request, page.position)
+        items = [_with_use(orjson.loads(entry.document), used) for entry in page.data]
+        shown = responses.page([plain_json(item) for item in items], page.next_cursor)
+        return responses.json(shown, {"log-position": str(page.position)})
+
+    async def revoke(self, request: Request) -> ASGIApp:
+        """Revoke a key; it is shown on, with when and by whom."""
+        identity = request.path["id"]
+        message = request.message(f"key/{identity}", parsed(RevokeKey, request.body))
+        if is_dry_run(request):
+            return await dry_run_answer(self._bus, message)
+        return answered(await self._bus.send(message), f"keys/{identity}")
+
+
+def _require_rights_of(role: Role, rights: tuple[Right, ...] | None) -> None:
+    """Raises Invalid where they are not the role's, or those of an auditor, who reads by grants alone."""
+    if role is Role.AUDITOR and rights is not None:
+        raise Invalid.field("rights", "must be left out: an auditor may do what it was granted")
+    if unfit := set(rights or ()) - ROLES[role]:
+        names = ", ".join(sorted(unfit))
+        raise Invalid.field("rights", f"must be rights of the role, but has {names}")
+
+
+def _with_use(shown: dict[str, Any], used: dict[str, datetime]) -> dict[str, Any]:
+    at = used.get(shown["$id"])
+    return shown if at is None else {**shown, "lastUsedAt": format_time(at)}
+
+
+def routes(handlers: KeyHandlers) -> Iterable[Operation]:
+    """The rows of API keys."""
+    yield Operation(
+        "createKey",
+        "POST",
+        "/keys",
+        Right.MANAGE_KEYS,
+        "Make an API key, which is shown this once",
+        handlers.create,
+        body=NewKey,
+        answer=schemas.KEY,
+        status=201,
+        parameters=(DRY_RUN,),
+        problems=("unknown-reference",),
+        sends=(*responses.DONE, "Location"),
+    )
+    yield Operation(
+        "revokeKey",
+        "DELETE",
+        "/keys/{id}",
+        Right.MANAGE_KEYS,
+        "Revoke an API key, at once",
+        handlers.revoke,
+        body=RevokeKey,
+        answer=schemas.KEY,
+        parameters=(DRY_RUN,),
+        sends=(*responses.DONE, "Location"),
+    )
+    yield from _reads(handlers)
+
+
+def _reads(handlers: KeyHandlers) -> Iterable[Operation]:
+    yield Operation(
+        "listKeys",
+        "GET",
+        "/keys",
+        Right.MANAGE_KEYS,
+        "List API keys, without the keys themselves",
+        handlers.list,
+        answer=page_of(schemas.KEY),
+        sends=responses.AS_OF,
+        parameters=(*KEY.parameters, LIMIT, CURSOR, *FRESH),
+    )
+    yield Operation(
+        "readKey",
+        "GET",
+        "/keys/{id}",
+        Right.MANAGE_KEYS,
+        "One API key, without the key itself",
+        handlers.read,
+        answer=schemas.KEY,
+        sends=responses.AS_OF,
+        parameters=FRESH,
+    )

@@ -1,0 +1,40 @@
+"""API keys as the OpenAPI document shows them."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from api.access.rights import Right
+from domain.access.key import KeyRole, KeyStatus
+from domain.types import ID
+
+TEXT = {"type": "string"}
+TIME = {"type": "string", "format": "date-time"}
+PLACE = {"type": "integer", "minimum": 1}
+KEY: dict[str, Any] = {
+    "type": "object",
+    "description": "An API key: whose it is, and what it may do. The key itself comes once, with its creation",
+    "required": ["$type", "$id", "role", "status", "createdBy", "createdAt", "version", "position"],
+    "properties": {
+        "$type": {"const": "ApiKey"},
+        "$id": {"type": "string", "pattern": ID},
+        "role": {"enum": list(get_args(KeyRole))},
+        "party": TEXT,
+        "name": TEXT,
+        "rights": {"type": "array", "items": {"enum": list(Right)}},
+        "status": {"enum": list(KeyStatus)},
+        "expiresAt": TIME,
+        "createdBy": TEXT,
+        "createdAt": TIME,
+        "revocation": {
+            "type": "object",
+            "required": ["by", "at"],
+            "properties": {"by": TEXT, "at": TIME},
+        },
+        "version": PLACE,
+        "position": PLACE,
+        "lastUsedAt": TIME,
+        "key": {"type": "string", "pattern": "^exk_[0-9A-Za-z]{49}$"},
+    },
+    "additionalProperties": False,
+}

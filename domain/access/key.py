@@ -1,0 +1,154 @@
+"""An API key: whose it is and what it may do, until it is revoked or expires. The key itself is not kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from domain.errors import Invalid
+from domain.json_forms import Time
+from domain.model import (
+    Aggregate,
+    Command,
+    Context,
+    Creation,
+    Event,
+    Recorded,
+    State,
+    Versioned,
+    aggregate_id,
+)
+from domain.types import Id, Label
+
+KeyRole = Literal["admin", "operator", "customer", "provider", "assignee", "auditor"]
+OF_NOBODY = frozenset({"admin", "operator"})
+"""Roles that are nobody's in particular: their keys have no party."""
+OF_USERS = frozenset({"customer", "provider"})
+"""Roles whose party is a user that exists."""
+
+
+class KeyStatus(StrEnum):
+    """Whether a key was revoked; one that is `active` may have expired."""
+
+    ACTIVE = "active"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True)
+class Revocation(State):
+    """Who revoked a key, and when."""
+
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Key(Aggregate):
+    """One key. `digest` is an HMAC of its text; `rights` narrow those of its role, None leaves them all."""
+
+    role: str
+    party: str | None
+    digest: str
+    by: str
+    at: datetime
+    name: str | None = None
+    rights: tuple[str, ...] | None = None
+    expires_at: datetime | None = None
+    revocation: Revocation | None = None
+
+    @property
+    def status(self) -> KeyStatus:
+        """Whether it was revoked."""
+        return KeyStatus.ACTIVE if self.revocation is None else KeyStatus.REVOKED
+
+
+class KeyCreated(Event):
+    """Whoever has the key may do what its role may with what is its party's."""
+
+    type: ClassVar[str] = "key.created"
+    role: str
+    party: str | None = None
+    name: str | None = None
+    rights: tuple[str, ...] | None = None
+    expires_at: Time | None = None
+    digest: str
+
+    def apply(self, state: None, recorded: Recorded) -> Key:
+        return Key(
+            aggregate_id(recorded.stream),
+            self.role,
+            self.party,
+            self.digest,
+            recorded.by,
+            recorded.when,
+            self.name,
+            self.rights,
+            self.expires_at,
+        )
+
+
+class KeyRevoked(Event):
+    """It opens nothing any more."""
+
+    type: ClassVar[str] = "key.revoked"
+
+    def apply(self, state: Key, recorded: Recorded) -> Key:
+        return state.evolve(revocation=Revocation(recorded.by, recorded.when))
+
+
+class CreateKey(Creation[Key]):
+    """Let somebody in, by a key of which only the `digest` is kept.
+
+    Raises:
+        Invalid: the role needs a party or has none, or the key would have expired already.
+        UnknownReference: the customer or the provider does not exist.
+    """
+
+    wire_name: ClassVar[str] = "createKey"
+
+    role: KeyRole
+    party: Id | None = None
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._~-]{1,64}$")] | None = None
+    rights: Annotated[tuple[Label, ...], Field(min_length=1, max_length=100)] | None = None
+    expires_at: Time | None = None
+    digest: str
+
+    def reads(
+        self, state: Key | None, states: Mapping[str, Versioned[Any] | None]
+    ) -> Iterable[str]:
+        return [f"user/{self.party}"] if self.party and self.role in OF_USERS else []
+
+    def create(self, context: Context) -> Iterator[Event]:
+        if (self.party is None) is not (self.role in OF_NOBODY):
+            needed = "must be left out" if self.party else "is needed"
+            raise Invalid.field("party", f"{needed} for the role `{self.role}`")
+        if self.expires_at is not None and self.expires_at <= context.now:
+            raise Invalid.field("expiresAt", "must be in the future")
+        if self.party is not None and self.role in OF_USERS:
+            context.require("party", "user", self.party)
+        yield KeyCreated(
+            role=self.role,
+            party=self.party,
+            name=self.name,
+            rights=self.rights,
+            expires_at=self.expires_at,
+            digest=self.digest,
+        )
+
+
+class RevokeKey(Command[Key]):
+    """Lock out whoever has the key. To do it again changes nothing."""
+
+    wire_name: ClassVar[str] = "revokeKey"
+
+    def decide(self, key: Key, context: Context) -> Iterator[Event]:
+        if key.revocation is None:
+            yield KeyRevoked()
+
+
+EVENTS: tuple[type[Event], ...] = (KeyCreated, KeyRevoked)

@@ -1,0 +1,167 @@
+"""The form of API keys, and how callers are known by them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from api.access.identity import ANONYMOUS, NAMED, Access
+from api.access.keys import FORM, KeyVerifier, actor, key_id, new_key
+from api.access.rights import Right, Role
+from api.access.scope import AUDITING, owned
+from api.problems.problems import Unauthenticated
+from domain.access.key import Key, Revocation
+from domain.model import Versioned
+from tests.support.given import NOON
+
+pytestmark = pytest.mark.anyio
+
+
+class Log:
+    """Keys as the log has them, a clock, and an `Access` that knows them."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, Key] = {}
+        self.loads = 0
+        self.now = datetime.now(UTC).timestamp()
+        self.used: list[str] = []
+        self.access = Access(
+            "the-admin-token",
+            b"pepper",
+            [KeyVerifier(self.load)],
+            used=lambda credential, _: self.used.append(credential),
+            now=lambda: self.now,
+        )
+
+    def made(self, role: str = "provider", party: str | None = "acme", **members: Any) -> bytes:
+        """The header with a new key."""
+        text = new_key().encode()
+        digest = self.access.fingerprint(text)
+        made = Key(key_id(digest), role, party, digest, "admin", NOON, **members)
+        self.keys[made.id] = made
+        return b"Bearer " + text
+
+    async def load(self, stream: str) -> Versioned[Any] | None:
+        self.loads += 1
+        key = self.keys.get(stream.removeprefix("key/"))
+        return None if key is None else Versioned(key, 1, 1, NOON)
+
+
+def test_key_has_a_prefix_256_bits_and_a_checksum() -> None:
+    keys = {new_key() for _ in range(1_000)}
+    assert len(keys) == 1_000
+    assert all(FORM.fullmatch(key.encode()) for key in keys)
+    verifier = KeyVerifier(Log().load)
+    for key in keys:
+        assert verifier.takes(key.encode())
+        typo = key[:20] + ("a" if key[20] != "a" else "b") + key[21:]
+        assert not verifier.takes(typo.encode())
+
+
+async def test_caller_of_a_key_is_looked_up_once() -> None:
+    log = Log()
+    header = log.made()
+    assert log.access.known(header) is None
+    caller = await log.access.caller(header)
+    assert (caller.name, caller.credential) == ("provider:acme", f"key/{next(iter(log.keys))}")
+    assert caller.scope.reaches == (owned(Role.PROVIDER, "acme"),)
+    assert log.access.known(header) is caller
+    assert await log.access.caller(header) is caller
+    assert log.loads == 1
+
+
+async def test_unknown_and_mistyped_keys_are_refused() -> None:
+    log = Log()
+    for header in (b"Bearer " + new_key().encode(), log.made()[:-1] + b"!", b"Bearer exk_"):
+        with pytest.raises(Unauthenticated):
+            await log.access.caller(header)
+    assert log.loads == 1
+    assert await log.access.caller(None) is ANONYMOUS
+
+
+async def test_another_key_with_the_same_name_is_refused() -> None:
+    log = Log()
+    header = log.made()
+    (key,) = log.keys.values()
+    log.keys[key.id] = key.evolve(digest=key.digest[:NAMED] + "0" * (64 - NAMED))
+    with pytest.raises(Unauthenticated):
+        await log.access.caller(header)
+
+
+async def test_forgotten_key_that_was_revoked_is_refused() -> None:
+    log = Log()
+    header = log.made()
+    await log.access.caller(header)
+    (key,) = log.keys.values()
+    log.keys[key.id] = key.evolve(revocation=Revocation("admin", NOON))
+    log.access.forget(key.id)
+    assert log.access.known(header) is None
+    with pytest.raises(Unauthenticated):
+        await log.access.caller(header)
+
+
+async def test_key_that_is_revoked_while_it_is_looked_up_is_not_remembered() -> None:
+    log = Log()
+    header = log.made()
+    (key,) = log.keys.values()
+    load = log.load
+
+    async def slow(stream: str) -> Versioned[Any] | None:
+        found = await load(stream)
+        log.access.forget(key.id)
+        return found
+
+    access = Access("the-admin-token", b"pepper", [KeyVerifier(slow)])
+    log.access = access
+    await access.caller(header)
+    assert access.known(header) is None
+
+
+async def test_key_is_not_known_after_its_end() -> None:
+    log = Log()
+    ends = datetime.fromtimestamp(log.now, UTC) + timedelta(seconds=60)
+    header = log.made(expires_at=ends)
+    await log.access.caller(header)
+    log.now += 59
+    assert log.access.known(header) is not None
+    log.now += 1
+    assert log.access.known(header) is None
+
+
+async def test_expired_key_is_refused() -> None:
+    log = Log()
+    header = log.made(expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    with pytest.raises(Unauthenticated):
+        await log.access.caller(header)
+
+
+async def test_key_has_no_more_rights_than_it_was_given() -> None:
+    log = Log()
+    caller = await log.access.caller(log.made(rights=("executions.work", "operate")))
+    assert caller.rights == {Right.WORK, Right.OPEN}
+
+
+async def test_caller_of_an_auditors_key_is_to_be_widened_by_its_grants() -> None:
+    log = Log()
+    caller = await log.access.caller(log.made("auditor", "audrey", name="laptop"))
+    assert (caller.name, caller.subject) == ("auditor:audrey/laptop", "audrey")
+    assert AUDITING in caller.scope.reaches
+
+
+async def test_use_of_a_key_is_noted_once_a_minute() -> None:
+    log = Log()
+    header = log.made()
+    for seconds in (0, 30, 31):
+        log.now += seconds
+        await log.access.caller(header)
+    assert log.used == [f"key/{next(iter(log.keys))}"] * 2
+
+
+def test_no_actor_of_a_key_passes_for_the_administrator_or_the_service() -> None:
+    assert actor(Role.PROVIDER, "acme", None) == "provider:acme"
+    assert actor(Role.PROVIDER, "acme", "ci") == "provider:acme/ci"
+    assert actor(Role.ADMIN, None, "admin") == "admin:admin"
+    assert all(re.match(r"\w+:.", actor(role, "admin", None)) for role in Role)

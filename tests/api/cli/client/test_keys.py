@@ -1,0 +1,72 @@
+"""`executions keys`: the key alone is printed, and only once."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import pytest
+from click.testing import CliRunner, Result
+
+from api.access.keys import FORM
+from api.cli.main import main
+from tests.support.api_client import Catalog
+from tests.support.running_server import TOKEN, Serving
+
+
+def keys(server: Serving, *words: str) -> Result:
+    command, *options = words
+    at = ["--url", server.url, "--token", TOKEN]
+    return CliRunner().invoke(main, ["keys", command, *at, *options])
+
+
+def test_new_key_is_printed_alone(server: Serving, catalog: Catalog) -> None:
+    words = (
+        "--role",
+        "provider",
+        "--provider",
+        catalog.provider,
+        "--name",
+        "ci",
+        "--expires",
+        "90d",
+    )
+    result = keys(server, "create", *words, "--right", "executions.work")
+    assert result.exit_code == 0, result.output
+    assert FORM.fullmatch(result.stdout.strip().encode())
+    assert result.stdout.count("\n") == 1
+    headers = {"Authorization": f"Bearer {result.stdout.strip()}"}
+    assert httpx.get(f"{server.url}/api/executions", headers=headers).status_code == 403
+
+
+def test_keys_are_listed_without_themselves_and_revoked_by_their_id(
+    server: Serving, catalog: Catalog
+) -> None:
+    made = keys(server, "create", "--role", "customer", "--customer", catalog.customer)
+    listed = keys(server, "list", "--json")
+    found = [json.loads(line) for line in listed.stdout.splitlines()]
+    (key,) = [entry for entry in found if entry["role"] == "customer"]
+    table = keys(server, "list").stdout
+    assert key["$id"] in table
+    assert made.stdout.strip() not in listed.stdout + table
+    assert keys(server, "revoke", key["$id"]).exit_code == 0
+    headers = {"Authorization": f"Bearer {made.stdout.strip()}"}
+    assert httpx.get(f"{server.url}/api/executions", headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--role", "provider"), "needs --provider"),
+        (("--role", "provider", "--customer", "acme"), "--provider alone"),
+        (("--role", "operator", "--expires", "soon"), "90d"),
+        (("--role", "customer", "--customer", "no-such"), "no-such"),
+    ],
+)
+def test_key_that_makes_no_sense_is_refused_in_words(
+    server: Serving, words: tuple[str, ...], said: str
+) -> None:
+    result = keys(server, "create", *words)
+    assert result.exit_code != 0
+    assert result.stdout == ""
+    assert said in result.output
