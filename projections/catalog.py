@@ -4,7 +4,7 @@ the log.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import orjson
@@ -17,6 +17,8 @@ from domain.eventlog.codec import Codec, Snapshot, encode_state, sealed_json
 from domain.jobs import job
 from domain.model import Recorded, Versioned, replay
 from domain.retention import hold
+from projections.query.ast import EVERYTHING, Condition
+from projections.query.sql import sql
 from projections.representations.catalog import document
 
 SCHEMA = """
@@ -33,6 +35,10 @@ CREATE TABLE IF NOT EXISTS catalog (
     state    bytea       NOT NULL,
     PRIMARY KEY (kind, id)
 );
+CREATE INDEX IF NOT EXISTS catalog_of_customer ON catalog (customer, kind, id)
+    WHERE customer IS NOT NULL;
+CREATE INDEX IF NOT EXISTS catalog_of_provider ON catalog (provider, kind, id)
+    WHERE provider IS NOT NULL;
 CREATE INDEX IF NOT EXISTS catalog_members ON catalog USING gin (document jsonb_path_ops)
     WITH (fastupdate = off);
 """
@@ -51,16 +57,13 @@ FIELDS = {
     "workflow": {"name"},
     "order": {"service", "customer", "priority", "status", "execution"},
     "user": {"name", "kind"},
-    "job": {"command", "status"},
+    "job": {"command", "status", "createdBy"},
     "hold": {"status", "executions", "order", "service", "customer"},
     "grant": {"auditor", "status", "executions", "order", "service"},
     "key": {"status", "role", "party", "name"},
 }
 """What each kind can be filtered by."""
 LISTS = {"executions"}
-PARTIES = {"customer": "customer", "provider": "provider"}
-"""The columns of those whose entries these are."""
-
 LOAD = """SELECT c.kind || '/' || c.id, c.version, c.position, c.at, c.state
     FROM unnest(%b::text[], %b::text[]) AS wanted (kind, id) JOIN catalog AS c USING (kind, id)"""
 KEEP = """INSERT INTO catalog SELECT kind, id, version, position, at, customer, provider,
@@ -154,13 +157,15 @@ class Catalog:
         kind: str,
         only: Mapping[str, str],
         *,
-        parties: Sequence[tuple[str, str]] | None = None,
+        scope: Condition = EVERYTHING,
+        ids: Collection[str] | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page:
         """A page of the entries of a kind whose members equal those of `only`.
 
-        `parties` limits to those of one of these, each `customer` or `provider` and its id, whatever was asked.
+        `scope` is a condition of `customer` and `provider` that they have to meet, whatever was asked; `ids` are
+        the only ones that there are for who asks.
 
         Raises:
             Invalid: entries of this kind cannot be filtered by a member.
@@ -168,12 +173,13 @@ class Catalog:
         for name in only.keys() - FIELDS[kind]:
             raise Invalid.field(name, f"must be one of {', '.join(sorted(FIELDS[kind]))}")
         position = (await (await connection.execute(POSITION)).fetchall())[0][0]
-        owned = " OR ".join(f"{PARTIES[name]} = %s" for name, _ in parties or ()) or "false"
-        where = "" if parties is None else f" AND ({owned})"
-        query = f"""SELECT id, shown FROM catalog WHERE kind = %s AND id > %s
-            AND document @> %s::jsonb{where} ORDER BY id LIMIT %s"""
         members = orjson.dumps(_members(only)).decode()
-        values = (kind, cursor or "", members, *(party for _, party in parties or ()), limit + 1)
+        only_these = None if ids is None else [*ids]
+        values: list[Any] = [kind, cursor or "", members, only_these, only_these]
+        query = f"""SELECT id, shown FROM catalog WHERE kind = %s AND id > %s AND document @> %s::jsonb
+            AND (%s::text[] IS NULL OR id = ANY(%s::text[])) AND {sql(scope, values)}
+            ORDER BY id LIMIT %s"""
+        values.append(limit + 1)
         rows = await (await connection.execute(query, values, prepare=False)).fetchall()
         following = rows[limit - 1][0] if len(rows) > limit else None
         entries = [Entry(identity, shown.encode()) for identity, shown in rows[:limit]]

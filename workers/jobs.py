@@ -7,7 +7,7 @@ where it was, and no execution gets its command twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -26,7 +26,7 @@ from projections.executions.columns import field
 from projections.executions.projection import Executions, Page
 from projections.executions.references import nothing
 from projections.query import parser
-from projections.query.ast import Condition
+from projections.query.ast import And, Condition
 from workers.ownership import OwnedWork
 
 ACTOR = "system"
@@ -152,10 +152,12 @@ class JobWorker(OwnedWork):
 
 
 def condition_of(job: Job) -> Condition:
-    """Which executions get the command: those that meet the filter, and were there before the job."""
-    before: Mapping[str, Any] = {OLDEST_FIRST: {"$lte": format_time(job.created_at)}}
-    wanted = {"$and": [job.filter, before]} if job.filter else before
-    return parser.from_json(wanted, field)
+    """Which executions get the command: those that meet the filter, that the maker of the job could send it to
+    when it was made, and that were there before it.
+    """
+    before = {OLDEST_FIRST: {"$lte": format_time(job.created_at)}}
+    wanted: Iterable[Mapping[str, Any]] = (job.scope or {}, job.filter, before)
+    return And(tuple(parser.from_json(one, field) for one in wanted if one))
 
 
 def _command(job: Job) -> Any:

@@ -74,8 +74,8 @@ COMMANDS: dict[str, Right] = {
         ),
         Right.WORK,
     ),
-    **dict.fromkeys(("update", "retry", "createJob", "cancelJob"), Right.COMMAND_EXECUTIONS),
-    "cancel": Right.CANCEL,
+    **dict.fromkeys(("update", "retry"), Right.COMMAND_EXECUTIONS),
+    **dict.fromkeys(("cancel", "createJob", "cancelJob"), Right.CANCEL),
     **dict.fromkeys(("createService", "createWorkflow", "confirm"), Right.WRITE_CATALOG),
     **dict.fromkeys(("createOrder", "cancelOrder"), Right.ORDER),
     "createUser": Right.WRITE_USERS,
@@ -90,6 +90,6 @@ COMMANDS: dict[str, Right] = {
         Right.MANAGE_WEBHOOKS,
     ),
 }
-"""The right that each command takes, by the name of the command."""
+"""The right that each command takes, by the name of the command. A job takes that of its command, too."""
 SHARED = frozenset({"createWorkflow"})
 """Commands to what belongs to no party: whoever has the right may send them."""

@@ -16,9 +16,9 @@ from domain.errors import Forbidden
 from domain.execution.state import Execution
 from domain.model import Versioned
 from projections.executions.columns import FIELDS, value_in
+from projections.query.as_json import as_json
 from projections.query.ast import EVERYTHING, And, Compare, Condition, Or
-from projections.query.json_form import filter_of
-from projections.query.matcher import matches, required_values
+from projections.query.matcher import by_parties, matches, required_values
 
 NOTHING = Or(())
 """What no execution meets."""
@@ -28,6 +28,7 @@ OWNERS: dict[Role, tuple[str, ...]] = {
     Role.ASSIGNEE: ("assignee.id", "claimedBy.worker"),
 }
 """The fields by which an execution is that of a caller with the role: one of them is its name there."""
+NAMING = frozenset(path for paths in OWNERS.values() for path in paths)
 Permits = Callable[[Versioned[Any]], bool]
 
 
@@ -75,7 +76,7 @@ class Scope:
     def filter(self, right: Right) -> dict[str, Any] | None:
         """The condition as JSON of the filter language, to be kept; None where it needs nothing."""
         own = self.condition(right)
-        return None if own == EVERYTHING else filter_of(own)
+        return None if own == EVERYTHING else as_json(own)
 
     def permits(self, right: Right) -> Permits | None:
         """Tells of a state whether the right holds for it; None where it holds for all.
@@ -97,8 +98,15 @@ class Scope:
 
     def parties(self, right: Right) -> list[tuple[str, str]]:
         """The parties for whose executions the right holds, each as a field and its value."""
-        reaches = [reach.condition for reach in self.reaches if right in reach.rights]
-        return [pair for condition in reaches for pair in required_values(condition)]
+        return [pair for found in self._reached(right) for pair in required_values(found)]
+
+    def names(self, right: Right) -> frozenset[str]:
+        """The ids by which the caller is known where it has the right: as a party, and as an assignee."""
+        found = (required_values(condition, NAMING) for condition in self._reached(right))
+        return frozenset(name for pairs in found for _, name in pairs)
+
+    def _reached(self, right: Right) -> list[Condition]:
+        return [reach.condition for reach in self.reaches if right in reach.rights]
 
 
 def meets(condition: Condition, versioned: Versioned[Any]) -> bool:
@@ -108,7 +116,7 @@ def meets(condition: Condition, versioned: Versioned[Any]) -> bool:
     if isinstance(versioned.state, Execution):
         return matches(condition, value_in(versioned))
     parties = dict(zip(("customer", "provider"), versioned.state.parties, strict=True))
-    return matches(condition, lambda wanted: parties.get(wanted.path))
+    return matches(by_parties(condition), lambda wanted: parties.get(wanted.path))
 
 
 def maker_of(versioned: Versioned[Any]) -> str | None:

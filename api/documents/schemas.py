@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.web.ids import ID
-from domain.jobs.job import JobStatus
 
 PROBLEM = {
     "type": "object",
@@ -108,38 +107,6 @@ ENTRY = {
 }
 
 COUNT = {"type": "integer", "minimum": 0}
-JOB = {
-    "type": "object",
-    "description": "A command for many executions, and how far it is",
-    "required": ["$type", "$id", "command", "filter", "status", "matching", "done", "refused"],
-    "properties": {
-        "$type": {"const": "Job"},
-        "$id": {"type": "string", "pattern": f"^{ID.pattern}$"},
-        "command": {"type": "string"},
-        "filter": {"type": "object"},
-        "reason": {"type": ["string", "null"]},
-        "status": {"enum": list(JobStatus)},
-        "error": {"type": "string"},
-        "matching": COUNT,
-        "done": COUNT,
-        "refused": COUNT,
-        "refusals": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    name: {"type": "string"} for name in ("execution", "code", "detail")
-                },
-            },
-        },
-        "createdBy": {"type": "string"},
-        "createdAt": {"type": "string", "format": "date-time"},
-        "updatedAt": {"type": "string", "format": "date-time"},
-        "version": {"type": "integer", "minimum": 1},
-        "position": {"type": "integer", "minimum": 1},
-    },
-}
-
 OUTCOME_LIST = {
     "type": "array",
     "items": {

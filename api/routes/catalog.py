@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp
 
-from api.access.rights import Right
+from api.access.identity import Caller
+from api.access.rights import COMMANDS
 from api.documents import schemas
 from api.routes.catalog_kinds import JOB, KINDS
 from api.routes.commands import NewId, creation
@@ -26,6 +27,8 @@ from domain.eventlog.store import Store
 from domain.retention.hold import ReleaseHold
 from domain.writer.command_bus import Answer, Bus
 from projections.catalog import Catalog
+from projections.query.ast import EVERYTHING, Condition
+from projections.query.matcher import by_parties
 from projections.representations.catalog import document
 from projections.representations.client_json import shown_json
 
@@ -63,6 +66,9 @@ class CatalogHandlers:
         """The handler that shows one entry, always current."""
 
         async def handle(request: Request) -> ASGIApp:
+            ids = _ids(kind, request.caller)
+            if ids is not None and request.path["id"] not in ids:
+                raise NotFound(f"There is no such {kind}.")
             reading = await self._consistency.read(
                 request, lambda: self._store.look(f"{kind}/{request.path['id']}")
             )
@@ -79,12 +85,16 @@ class CatalogHandlers:
 
         async def handle(request: Request) -> ASGIApp:
             await self._consistency.wait_for_projection(request, "catalog")
-            wanted = listed.wanted(request)
+            wanted, caller = listed.wanted(request), request.caller
+            if kind == "job" and not caller.scope.is_unlimited(listed.right):
+                wanted["createdBy"] = caller.name
             async with self._store.reader() as connection:
                 page = await self._catalog.list(
                     connection,
                     kind,
                     wanted,
+                    scope=_scope(kind, caller),
+                    ids=_ids(kind, caller),
                     limit=request.integer("limit", 1, 500) or 50,
                     cursor=request.parameter("cursor"),
                 )
@@ -127,6 +137,18 @@ class CatalogHandlers:
         return answered(await self._bus.send(message), f"holds/{request.path['id']}")
 
 
+def _scope(kind: str, caller: Caller) -> Condition:
+    """Of orders a caller sees those of its parties; the other kinds have none."""
+    return by_parties(caller.scope.condition(KINDS[kind].right)) if kind == "order" else EVERYTHING
+
+
+def _ids(kind: str, caller: Caller) -> frozenset[str] | None:
+    """The only entries of a kind that there are for a caller: of users those that it is itself. None: all."""
+    if kind != "user" or caller.scope.is_unlimited(KINDS[kind].right):
+        return None
+    return caller.scope.names(KINDS[kind].right)
+
+
 def answered(
     answer: Answer,
     location: str,
@@ -158,7 +180,7 @@ def routes(handlers: CatalogHandlers) -> tuple[Operation, ...]:
             "releaseHold",
             "DELETE",
             "/holds/{id}",
-            Right.WRITE_CATALOG,
+            COMMANDS["releaseHold"],
             "Release a legal hold: what it kept may be archived again",
             handlers.release,
             body=ReleaseHold,
@@ -176,7 +198,7 @@ def _order_rows(handlers: CatalogHandlers) -> tuple[Operation, ...]:
             "confirmOrder",
             "POST",
             "/orders/{id}/confirm",
-            Right.WRITE_CATALOG,
+            COMMANDS["confirm"],
             "Confirm an order, which creates its execution",
             handlers.confirm,
             body=ConfirmOrder,
@@ -189,7 +211,7 @@ def _order_rows(handlers: CatalogHandlers) -> tuple[Operation, ...]:
             "cancelOrder",
             "POST",
             "/orders/{id}/cancel",
-            Right.WRITE_CATALOG,
+            COMMANDS["cancelOrder"],
             "Cancel an order; its executions are untouched",
             handlers.cancel,
             body=CancelOrder,
@@ -207,7 +229,7 @@ def _list(handlers: CatalogHandlers, kind: str) -> Operation:
         f"list{kind.capitalize()}s",
         "GET",
         f"/{row.path}",
-        Right.READ_CATALOG,
+        row.right,
         f"List {row.path}",
         handlers.listing(kind),
         answer=schemas.page_of(schemas.ENTRY),
@@ -227,7 +249,7 @@ def _creation(handlers: CatalogHandlers, kind: str) -> Operation:
         row.create,
         "POST",
         f"/{row.path}",
-        Right.WRITE_CATALOG,
+        COMMANDS[row.create],
         f"Create: {kind}",
         handlers.creating(kind),
         body=registry.COMMANDS[kind][row.create],
@@ -244,7 +266,7 @@ def _entry(handlers: CatalogHandlers, kind: str) -> Operation:
         f"read{kind.capitalize()}Entry",
         "GET",
         f"/{KINDS[kind].path}/{{id}}",
-        Right.READ_CATALOG,
+        KINDS[kind].right,
         f"One {kind}, always current",
         handlers.reading(kind),
         answer=schemas.ENTRY,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, get_args
 
+from api.access.rights import Right
 from api.web.operation import Parameter
 from api.web.request import Request
 from domain.access.key import KeyRole, KeyStatus
@@ -16,13 +17,14 @@ from domain.types import Priority
 
 
 class Kind(NamedTuple):
-    """One kind of catalog entry: its path, its word, and what it is listed by, each with the values that
-    it has, or none where it may have any.
+    """One kind of catalog entry: its path, its word, what it is listed by, each with the values that it has,
+    or none where it may have any; and the right to read it.
     """
 
     path: str
     create: str
     filters: Mapping[str, Sequence[str]]
+    right: Right = Right.READ_CATALOG
 
     def wanted(self, request: Request) -> dict[str, str]:
         """What a request lists it by.
@@ -57,9 +59,15 @@ KINDS: Mapping[str, Kind] = {
         "holds",
         "placeHold",
         {"status": list(HoldStatus), "executions": (), "order": (), "service": (), "customer": ()},
+        Right.MANAGE_HOLDS,
     ),
 }
-JOB = Kind("jobs", "createJob", {"command": get_args(BulkCommand), "status": list(JobStatus)})
+JOB = Kind(
+    "jobs",
+    "createJob",
+    {"command": get_args(BulkCommand), "status": list(JobStatus)},
+    Right.READ_EXECUTIONS,
+)
 """Kept like an entry of the catalog; its rows are in `engine/jobs.py`."""
 KEY = Kind(
     "keys",

@@ -22,7 +22,7 @@ from domain.errors import Damaged, DomainError, NotFound
 
 log = structlog.get_logger()
 
-OWNED = {"/executions/{id}": "execution", "/orders/{id}": "order"}
+OWNED = {"/executions/{id}": "execution", "/orders/{id}": "order", "/jobs/{id}": "job"}
 """Paths below which everything belongs to one aggregate, and its kind."""
 
 

@@ -39,7 +39,8 @@ class Refusal(Value):
 class Job(Aggregate):
     """What is to be done, and how far it is. `cursor` is the page of executions that comes next.
 
-    `matching` is how many executions met the filter when it was created. `done` counts commands that
+    `scope` is what its maker could send the command to when it was created, as a filter; None: everything.
+    `matching` is how many executions met both filters then. `done` counts commands that
     were taken, also those that changed nothing. `error` says why it failed.
     """
 
@@ -57,6 +58,12 @@ class Job(Aggregate):
     refused: int = 0
     refusals: tuple[Refusal, ...] = ()
     error: str | None = None
+    scope: dict[str, Any] | None = None
+
+    @property
+    def maker(self) -> str:
+        """Who created it, and alone may see it."""
+        return self.created_by
 
 
 class JobCreated(Event):
@@ -67,6 +74,7 @@ class JobCreated(Event):
     filter: dict[str, Any]
     reason: Sealed[str] | None = None
     matching: int
+    scope: dict[str, Any] | None = None
 
     def apply(self, state: None, recorded: Recorded) -> Job:
         return Job(
@@ -79,6 +87,7 @@ class JobCreated(Event):
             created_at=recorded.at,
             created_position=recorded.position,
             updated_at=recorded.at,
+            scope=self.scope,
         )
 
 
@@ -137,9 +146,11 @@ class CreateJob(Creation[Job]):
     filter: dict[str, Any]
     reason: Text | None = None
     matching: int
+    scope: dict[str, Any] | None = None
 
     def create(self, context: Context) -> Iterator[Event]:
-        given = {} if self.reason is None else {"reason": self.reason}
+        given: dict[str, Any] = {} if self.reason is None else {"reason": self.reason}
+        given |= {} if self.scope is None else {"scope": self.scope}
         yield JobCreated(command=self.command, filter=self.filter, matching=self.matching, **given)
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from domain.errors import (
+    AlreadyExists,
     Damaged,
     DomainError,
     Forbidden,
@@ -155,6 +156,8 @@ class Batch:
                 continue
             stream, event = _placed(happened, message.stream)
             before = changed[stream] if stream in changed else self.states.get(stream)
+            if before is not None and stream != message.stream:
+                raise AlreadyExists  # it begins that stream, and the sender does not see what is there
             recorded = self._recorded(message, stream, before, event, len(rows))
             key = self.keyring.get_or_create(stream) if event.sealed else None
             row = self.codec.encode(recorded, key)

@@ -10,12 +10,12 @@ from projections.query.ast import And, Compare, Condition, Not, Or
 
 
 def as_json(condition: Condition) -> dict[str, Any]:
-    """The filter, as a client would write it. A condition that nothing meets has none: `Or(())`."""
+    """The filter, as a client would write it."""
     match condition:
         case And(parts):
             return {"$and": [as_json(part) for part in parts]} if parts else {}
         case Or(parts):
-            return {"$or": [as_json(part) for part in parts]}
+            return {"$or": [as_json(part) for part in parts]} if parts else {"$not": {}}
         case Not(part):
             return {"$not": as_json(part)}
         case Compare(field, "$in", operands):

@@ -113,6 +113,7 @@ def job_document(versioned: Versioned[Job]) -> dict[str, Any]:
         "$id": job.id,
         "command": job.command,
         "filter": job.filter,
+        "scope": job.scope,
         "reason": job.reason,
         "status": job.status,
         "error": job.error,

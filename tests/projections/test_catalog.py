@@ -16,6 +16,8 @@ from domain.catalog.workflow import WorkflowCreated, WorkflowStep
 from domain.errors import Invalid
 from domain.model import Event, Recorded
 from projections.catalog import Catalog, Page
+from projections.executions.columns import field
+from projections.query.parser import from_json
 from projections.representations.catalog import order_document, service_document, user_document
 from tests.support.given import NOON
 from tests.support.random_logs import CODEC, followed, rows, states
@@ -102,20 +104,27 @@ async def test_entries_are_found_by_their_members(
 
 
 @pytest.mark.parametrize(
-    ("kind", "parties", "found"),
+    ("kind", "scope", "found"),
     [
-        ("order", [("customer", "c-1")], ["o-1", "o-3"]),
-        ("order", [("customer", "c-1"), ("provider", "p-1")], ["o-1", "o-2", "o-3"]),
-        ("service", [("provider", "p-2")], ["s-2"]),
-        ("service", [("customer", "c-1")], []),
-        ("order", [], []),
+        ("order", {"customer": "c-1"}, ["o-1", "o-3"]),
+        ("order", {"customer": "c-1", "provider": "p-1"}, ["o-1"]),
+        ("order", {"$or": [{"customer": "c-1"}, {"provider": "p-1"}]}, ["o-1", "o-2", "o-3"]),
+        ("order", {"$not": {}}, []),
+        ("service", {"provider": "p-2"}, ["s-2"]),
+        ("service", {"customer": "c-1"}, []),
     ],
 )
 async def test_scope_shows_only_own_entries(
-    database: str, kind: str, parties: list[tuple[str, str]], found: list[str]
+    database: str, kind: str, scope: Mapping[str, Any], found: list[str]
 ) -> None:
     async with followed(database, Catalog(CODEC), LOG) as connection:
-        assert await listed(connection, kind, parties=parties) == found
+        assert await listed(connection, kind, scope=from_json(scope, field)) == found
+
+
+async def test_only_those_are_listed_that_there_are_for_who_asks(database: str) -> None:
+    async with followed(database, Catalog(CODEC), LOG) as connection:
+        assert await listed(connection, "order", ids={"o-1", "none"}) == ["o-1"]
+        assert await listed(connection, "order", ids=()) == []
 
 
 async def test_pages_show_every_entry_once(database: str) -> None:

@@ -19,6 +19,7 @@ from domain.writer.guarded_writer import GuardedWriter
 from domain.writer.message import Message
 from projections.catalog import Catalog, Entry, Page
 from projections.executions.projection import Executions
+from projections.query.parser import MOST_CONDITIONS
 from tests.support.followed_log import SCHEMA, FollowedLog
 from workers import jobs as jobs_module
 from workers.jobs import JobWorker
@@ -62,6 +63,27 @@ async def world(database: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 async def work_off(worker: JobWorker) -> None:
     while await worker.advance("j"):
         pass
+
+
+async def test_job_reaches_what_its_maker_reached_and_nothing_else(world: World) -> None:
+    await world.begin("own", tags=("mine",))
+    await world.begin("other")
+    await world.follow()
+    await world.create("cancel", scope={"tags": {"$in": ["mine"]}})
+    await work_off(world.worker())
+    job = await world.job()
+    assert (job.status, job.done, job.refused, job.maker) == ("completed", 1, 0, "maker")
+    assert (await world.types("own"))[-1] == "cancelled"
+    assert (await world.types("other"))[-1] != "cancelled"
+
+
+async def test_job_with_as_many_conditions_as_a_filter_may_have_is_done(world: World) -> None:
+    await world.begin("e")
+    await world.follow()
+    many = {"$and": [{"tags": {"$ne": f"tag-{n}"}} for n in range(MOST_CONDITIONS)]}
+    await world.create("cancel", filter=many, scope={"customer": "c"})
+    await work_off(world.worker())
+    assert (await world.job()).done == 1
 
 
 async def test_all_that_meet_the_filter_get_the_command_and_refusals_are_listed(

@@ -28,6 +28,8 @@ from domain.writer.command_bus import Bus
 from projections.catalog import Catalog
 from projections.executions.columns import field
 from projections.query.as_json import as_json
+from projections.query.ast import EVERYTHING, Condition
+from projections.query.matcher import by_parties
 from projections.query.parser import from_json
 from projections.representations.catalog import document
 
@@ -72,7 +74,7 @@ class GrantHandlers:
                 connection,
                 "grant",
                 wanted | _as_auditor(request.caller),
-                parties=_parties(request.caller),
+                scope=_scope(request.caller),
                 limit=request.integer("limit", 1, 500) or 50,
                 cursor=request.parameter("cursor"),
             )
@@ -116,11 +118,9 @@ def _maker(caller: Caller) -> dict[str, Any]:
     return {"within": within, **dict(reversed(parties))}
 
 
-def _parties(caller: Caller) -> list[tuple[str, str]] | None:
-    """The parties whose grants a caller sees; None where it needs to be none of them."""
-    if caller.scope.is_unlimited(Right.GRANT) or _as_auditor(caller):
-        return None
-    return caller.scope.parties(Right.GRANT)
+def _scope(caller: Caller) -> Condition:
+    """What the parties of the grants have to meet that a caller sees."""
+    return EVERYTHING if _as_auditor(caller) else by_parties(caller.scope.condition(Right.GRANT))
 
 
 def _as_auditor(caller: Caller) -> dict[str, str]:

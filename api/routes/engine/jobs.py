@@ -8,13 +8,14 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from api.access.rights import Right
+from api.access.rights import COMMANDS, Right
 from api.documents import schemas
 from api.routes.catalog import CatalogHandlers, answered
 from api.routes.catalog_kinds import JOB
 from api.routes.commands import NewId
 from api.streaming.hub import Hub
 from api.web import responses
+from api.web.ids import ID
 from api.web.input.command_body import parsed
 from api.web.operation import Operation
 from api.web.parameters import CURSOR, FRESH, LIMIT
@@ -37,6 +38,42 @@ from projections.query import parser
 from projections.representations.catalog import document
 
 WITH_REASON = ("pause", "cancel")
+COUNT = {"type": "integer", "minimum": 0}
+SHOWN = {
+    "type": "object",
+    "description": "A command for many executions, and how far it is",
+    "required": ["$type", "$id", "command", "filter", "status", "matching", "done", "refused"],
+    "properties": {
+        "$type": {"const": "Job"},
+        "$id": {"type": "string", "pattern": f"^{ID.pattern}$"},
+        "command": {"type": "string"},
+        "filter": {"type": "object"},
+        "scope": {
+            "type": "object",
+            "description": "What its maker could send the command to; absent: everything",
+        },
+        "reason": {"type": ["string", "null"]},
+        "status": {"enum": list(JobStatus)},
+        "error": {"type": "string"},
+        "matching": COUNT,
+        "done": COUNT,
+        "refused": COUNT,
+        "refusals": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    name: {"type": "string"} for name in ("execution", "code", "detail")
+                },
+            },
+        },
+        "createdBy": {"type": "string"},
+        "createdAt": {"type": "string", "format": "date-time"},
+        "updatedAt": {"type": "string", "format": "date-time"},
+        "version": {"type": "integer", "minimum": 1},
+        "position": {"type": "integer", "minimum": 1},
+    },
+}
 
 
 class Bulk(Value):
@@ -80,8 +117,10 @@ class JobHandlers:
 
         Raises:
             Invalid: the filter is not valid, or the command has no reason.
+            Forbidden: the caller has not the right that the command takes.
         """
         asked = parsed(Bulk, request.body)
+        request.caller.require(COMMANDS[asked.command])
         if asked.reason is not None and asked.command not in WITH_REASON:
             raise Invalid.field("reason", f"belongs to {' and '.join(WITH_REASON)} alone")
         counts = await self._counts(request, asked)
@@ -93,13 +132,16 @@ class JobHandlers:
             filter=asked.filter,
             reason=asked.reason,
             matching=counts["matching"],
+            scope=request.caller.scope.filter(COMMANDS[asked.command]),
         )
         stream = f"job/{self._new_id('job')}"
         answer = await self._bus.send(request.message(stream, command))
         return answered(answer, f"jobs/{answer.versioned.state.id}", status=202)
 
     async def _counts(self, request: Request, asked: Bulk) -> dict[str, Any]:
-        condition = parser.from_json(asked.filter, field, "filter")
+        condition = request.caller.scope.within(
+            COMMANDS[asked.command], parser.from_json(asked.filter, field, "filter")
+        )
         await self._consistency.wait_for_projection(request, "executions")
         status = field("status")
         assert status is not None
@@ -172,11 +214,11 @@ def _command_rows(handlers: JobHandlers) -> tuple[Operation, ...]:
             "bulkExecutions",
             "POST",
             "/executions/bulk",
-            Right.COMMAND_EXECUTIONS,
+            COMMANDS["createJob"],
             "One command for all executions that meet a filter; `preview` only counts them",
             handlers.bulk,
             body=Bulk,
-            answer=schemas.JOB,
+            answer=SHOWN,
             status=202,
             parameters=FRESH,
             problems=(
@@ -190,11 +232,11 @@ def _command_rows(handlers: JobHandlers) -> tuple[Operation, ...]:
             "cancelJob",
             "POST",
             "/jobs/{id}/cancel",
-            Right.COMMAND_EXECUTIONS,
+            COMMANDS["cancelJob"],
             "Stop a job; what is done stays done",
             handlers.cancel,
             body=CancelJob,
-            answer=schemas.JOB,
+            answer=SHOWN,
             problems=("illegal-transition",),
             sends=(*responses.DONE, "Location"),
         ),
@@ -210,7 +252,7 @@ def _read_rows(handlers: JobHandlers) -> tuple[Operation, ...]:
             Right.READ_EXECUTIONS,
             "List jobs",
             handlers.list_all,
-            answer=schemas.page_of(schemas.JOB),
+            answer=schemas.page_of(SHOWN),
             parameters=(
                 *JOB.parameters,
                 LIMIT,
@@ -226,7 +268,7 @@ def _read_rows(handlers: JobHandlers) -> tuple[Operation, ...]:
             Right.READ_EXECUTIONS,
             "One job and how far it is; as a stream until it has ended",
             handlers.read,
-            answer=schemas.JOB,
+            answer=SHOWN,
             answer_forms={"text/event-stream": {"type": "string"}},
             parameters=FRESH,
             sends=responses.PLACED,

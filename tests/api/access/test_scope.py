@@ -9,7 +9,7 @@ import pytest
 
 from api.access.identity import Caller
 from api.access.rights import COMMANDS, ROLES, Right, Role
-from api.access.scope import NOTHING, OPERATING, WHOLE, Scope, owned
+from api.access.scope import NOTHING, OPERATING, WHOLE, Scope, meets, owned
 from api.access.visibility import Visibility
 from domain import registry
 from domain.access.key import CreateKey, RevokeKey
@@ -19,6 +19,7 @@ from domain.errors import Forbidden, NotFound
 from domain.execution.commands.claims import ClaimExecution
 from domain.execution.commands.fork import ForkExecution
 from domain.execution.commands.log import AppendLogLines
+from domain.jobs.job import Job
 from domain.model import Recorded, Versioned
 from projections.executions.columns import field
 from projections.query.ast import EVERYTHING
@@ -109,6 +110,44 @@ def test_aggregates_of_other_kinds_are_reached_by_their_parties_alone() -> None:
         assert permits is not None
         assert permits(order) is reached
         assert not permits(user)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reached"),
+    [
+        ({"customer": "c-1", "status": "queued"}, False),
+        ({"$not": {"status": "queued"}}, False),
+        ({"$not": {"customer": "c-2"}}, True),
+        ({"$or": [{"customer": "c-1"}, {"$not": {"tag": "eu"}}]}, True),
+        ({"$or": [{"customer": "c-2"}, {"$not": {"tag": "eu"}}]}, False),
+    ],
+)
+def test_condition_that_takes_more_than_parties_reaches_no_order(
+    wanted: dict[str, Any], reached: bool
+) -> None:
+    order = Versioned(Order("o", "s-1", "c-1", "p-1"), 1, 1, AT)
+    assert meets(from_json(wanted, field), order) is reached
+
+
+def test_caller_is_known_by_its_parties_and_as_an_assignee() -> None:
+    scope = Scope((CUSTOMER, PROVIDER, ASSIGNEE))
+    assert scope.names(Right.READ_CATALOG) == {"c-1", "p-1", "ann"}
+    assert scope.names(Right.READ_ANALYTICS) == {"c-1", "p-1"}
+
+
+@pytest.mark.anyio
+async def test_maker_alone_is_remembered_to_reach_what_it_made() -> None:
+    job = Versioned(Job("j", "cancel", {}, None, 0, "ann", AT, 1, AT), 1, 1, AT)
+
+    async def load(stream: str) -> Versioned[Any] | None:
+        return job
+
+    visibility = Visibility(load)
+    scope = Scope((CUSTOMER,))
+    await visibility.require(Caller("ann", scope), Right.READ_EXECUTIONS, "job/j")
+    with pytest.raises(NotFound):
+        await visibility.require(Caller("bob", scope), Right.READ_EXECUTIONS, "job/j")
+    await visibility.require(Caller("admin", WHOLE), Right.READ_EXECUTIONS, "job/j")
 
 
 def test_operating_is_for_admin_and_operator() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from projections.executions.columns import field
 from projections.query.as_json import as_json
+from projections.query.ast import EVERYTHING, Condition, Or
+from projections.query.matcher import matches
 from projections.query.parser import from_json
 
 VALUES = st.sampled_from(
@@ -40,3 +43,9 @@ FILTERS = st.recursive(
 def test_condition_as_json_is_read_as_the_same_condition(document: object) -> None:
     condition = from_json(document, field)
     assert from_json(as_json(condition), field) == condition
+
+
+@pytest.mark.parametrize(("condition", "met"), [(EVERYTHING, True), (Or(()), False)])
+def test_everything_and_nothing_stay_what_they_are(condition: Condition, met: bool) -> None:
+    again = from_json(as_json(condition), field)
+    assert matches(again, lambda _: None) is met

@@ -1,0 +1,120 @@
+"""Which entries of the catalog there are for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from api.access.rights import Role
+from tests.support.api_client import JSON, ok, refused
+from tests.support.owned_world import (
+    OF_CUSTOMER,
+    OF_PROVIDER,
+    REACHED,
+    SAMPLES,
+    STRANGE,
+    client_of,
+)
+from tests.support.running_server import Serving
+
+READERS = (Role.CUSTOMER, Role.PROVIDER, Role.ASSIGNEE, Role.AUDITOR)
+PARTIES = (Role.CUSTOMER, Role.PROVIDER)
+Clients = dict[Role, httpx.Client]
+
+
+@pytest.fixture(scope="module")
+def clients(owned: Serving) -> Iterator[Clients]:
+    made = {role: client_of(owned, role) for role in Role}
+    yield made
+    for client in made.values():
+        client.close()
+
+
+def listed(api: httpx.Client, path: str, **query: str) -> set[str]:
+    return {entry["$id"] for entry in ok(api.get(f"/{path}", params=query))["data"]}
+
+
+@pytest.fixture
+def fresh(clients: Clients) -> dict[str, str]:
+    return {"minPosition": str(ok(clients[Role.ADMIN].get("/readyz"))["position"])}
+
+
+def test_orders_are_listed_for_their_parties(clients: Clients, fresh: dict[str, str]) -> None:
+    for role in READERS:
+        own = {sample.order for sample in REACHED[role]} if role in PARTIES else set()
+        assert listed(clients[role], "orders", **fresh) == own
+        assert listed(clients[role], "orders", customer=STRANGE.customer, **fresh) == set()
+    assert listed(clients[Role.ADMIN], "orders") == {sample.order for sample in SAMPLES}
+
+
+def test_user_sees_itself_alone(clients: Clients, fresh: dict[str, str]) -> None:
+    itself = {
+        Role.CUSTOMER: {OF_CUSTOMER.customer},
+        Role.PROVIDER: {OF_PROVIDER.provider},
+        Role.ASSIGNEE: set[str](),  # it is in no catalog
+        Role.AUDITOR: set[str](),
+    }
+    for role, own in itself.items():
+        assert listed(clients[role], "users", **fresh) == own
+        assert {id_ for id_ in own if ok(clients[role].get(f"/users/{id_}"))} == own
+        details = {
+            refused(clients[role].get(f"/users/{id_}"), 404, "not-found")["detail"]
+            for id_ in (STRANGE.customer, "nobody")
+        }
+        assert len(details) == 1
+
+
+def test_services_and_workflows_are_for_all_who_read_the_catalog(clients: Clients) -> None:
+    for role in READERS:
+        assert listed(clients[role], "services") == {sample.service for sample in SAMPLES}
+        assert ok(clients[role].get(f"/services/{STRANGE.service}"))
+        assert listed(clients[role], "workflows") == set()
+    refused(clients[Role.OPERATOR].get("/services"), 403, "forbidden")
+
+
+def test_holds_are_for_the_administrator(clients: Clients) -> None:
+    hold = ok(
+        clients[Role.ADMIN].post(
+            "/holds", json={"customer": OF_CUSTOMER.customer, "reason": "A lawsuit"}
+        )
+    )
+    for role in (*READERS, Role.OPERATOR):
+        for path in ("/holds", f"/holds/{hold['$id']}"):
+            refused(clients[role].get(path), 403, "forbidden")
+    ok(clients[Role.ADMIN].get(f"/holds/{hold['$id']}"))
+
+
+def order(role: Role, **members: str) -> JSON:
+    [own] = REACHED[role]
+    return {"service": own.service, "customer": own.customer, **members}
+
+
+@pytest.mark.parametrize("role", PARTIES)
+def test_party_orders_for_itself(clients: Clients, role: Role) -> None:
+    made = ok(clients[role].post("/orders", json=order(role)))
+    ok(clients[role].post(f"/orders/{made['$id']}/cancel", json={}))
+    strange = {"service": STRANGE.service, "customer": STRANGE.customer}
+    refused(clients[role].post("/orders", json=strange), 403, "forbidden")
+    for below in ("cancel", "confirm"):
+        path = f"/orders/{STRANGE.order}/{below}"
+        status = 403 if (role, below) == (Role.CUSTOMER, "confirm") else 404
+        answers = {
+            clients[role].post(p, json={}).json()["detail"] for p in (path, f"/orders/none/{below}")
+        }
+        assert clients[role].post(path, json={}).status_code == status
+        assert len(answers) == 1
+
+
+def test_order_is_not_confirmed_into_the_execution_of_a_stranger(clients: Clients) -> None:
+    provider, admin = clients[Role.PROVIDER], clients[Role.ADMIN]
+    made = ok(provider.post("/orders", json=order(Role.PROVIDER)))
+    before = ok(admin.get(f"/executions/{STRANGE.execution}"))
+    for query in ("", "?dryRun=true"):
+        path, body = f"/orders/{made['$id']}/confirm{query}", {"execution": STRANGE.execution}
+        problem = refused(provider.post(path, json=body), 409, "already-exists")
+        assert STRANGE.word not in problem["detail"]
+    after = ok(admin.get(f"/executions/{STRANGE.execution}"))
+    assert (after["version"], after["customer"]) == (before["version"], before["customer"])
+    assert ok(provider.get(f"/orders/{made['$id']}"))["status"] == "pending"
