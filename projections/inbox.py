@@ -16,7 +16,9 @@ from psycopg import AsyncConnection
 from domain.errors import Invalid
 from domain.json_forms import format_time, parse_time
 from domain.types import Priority
+from projections.query.ast import EVERYTHING, Condition
 from projections.query.field_types import number, text
+from projections.query.sql import sql
 
 PEOPLE = "('human', 'hybrid')"
 VIEWS = ("executions", "analytics")
@@ -101,8 +103,10 @@ async def inbox(
     assignee: str | None = None,
     limit: int = 50,
     cursor: str | None = None,
+    scope: Condition = EVERYTHING,
 ) -> InboxPage:
-    """The items of an assignee, or of all people: the most urgent, then those that wait longest, first.
+    """The items of an assignee, or of all people: the most urgent, then those that wait longest, first. Those of
+    executions that meet the `scope`.
 
     Raises:
         Invalid: the cursor is not that of a page of it.
@@ -111,6 +115,8 @@ async def inbox(
     if assignee is not None:
         conditions.append("assignee = %b")
         values.append(assignee)
+    if scope != EVERYTHING:
+        conditions.append(f"id IN (SELECT id FROM executions_open WHERE {sql(scope, values)})")
     if cursor is not None:
         conditions.append("(-rank, since, id, step) > (%b, %b, %b, %b)")
         values += _place(cursor)

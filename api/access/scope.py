@@ -100,10 +100,13 @@ class Scope:
         """The parties for whose executions the right holds, each as a field and its value."""
         return [pair for found in self._reached(right) for pair in required_values(found)]
 
+    def owners(self, right: Right) -> list[tuple[str, str]]:
+        """The same with assignees: each execution for which the right holds has one of these."""
+        return [pair for found in self._reached(right) for pair in required_values(found, NAMING)]
+
     def names(self, right: Right) -> frozenset[str]:
         """The ids by which the caller is known where it has the right: as a party, and as an assignee."""
-        found = (required_values(condition, NAMING) for condition in self._reached(right))
-        return frozenset(name for pairs in found for _, name in pairs)
+        return frozenset(name for _, name in self.owners(right))
 
     def _reached(self, right: Right) -> list[Condition]:
         return [reach.condition for reach in self.reaches if right in reach.rights]

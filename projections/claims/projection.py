@@ -25,6 +25,8 @@ CREATE TABLE IF NOT EXISTS claims (
     rank      bigint NOT NULL,      -- of its priority; the more urgent, the higher
     created   bigint NOT NULL,      -- the position of its first event
     service   text COLLATE "C" NOT NULL,
+    customer  text COLLATE "C" NOT NULL,
+    provider  text COLLATE "C" NOT NULL,
     assignee  text COLLATE "C",
     since     timestamptz NOT NULL, -- of the event that gave it the status
     worker    text COLLATE "C",     -- who holds it
@@ -35,6 +37,8 @@ CREATE TABLE IF NOT EXISTS claims (
 CREATE INDEX IF NOT EXISTS claims_queue ON claims (rank DESC, created) WHERE status = 'queued';
 CREATE INDEX IF NOT EXISTS claims_of_service ON claims (service, rank DESC, created)
     WHERE status = 'queued';
+CREATE INDEX IF NOT EXISTS claims_of_provider ON claims (provider, rank DESC, created)
+    WHERE status = 'queued';
 CREATE INDEX IF NOT EXISTS claims_of_assignee ON claims (assignee, rank DESC, created)
     WHERE status = 'queued' AND assignee IS NOT NULL;
 CREATE INDEX IF NOT EXISTS claims_due ON claims (due) WHERE due IS NOT NULL;
@@ -44,7 +48,7 @@ CREATE TABLE IF NOT EXISTS claim_totals (
 ) WITH (fillfactor = 10);
 """
 ARRAYS = (
-    *("text", "text", "bigint", "bigint", "text", "text", "timestamptz"),
+    *("text", "text", "bigint", "bigint", "text", "text", "text", "text", "timestamptz"),
     *("text", "bigint", "bigint", "timestamptz"),
 )
 NAMES = ", ".join(Claimable._fields)

@@ -55,11 +55,28 @@ READ = f"""SELECT NULL::int AS nth, NULL::bigint AS rank, position AS created, N
     ORDER BY nth NULLS FIRST, rank DESC, created"""
 
 
+Owner = tuple[str, str]
+"""A column of `claims`, such as `provider`, and its value: whose an execution is."""
+
+
 class Wanted(NamedTuple):
-    """What a worker asks for: executions of a service, or of an assignee, by id; None for any."""
+    """What a worker asks for: executions of a service, or of an assignee, by id; None for any. It may have those
+    of one of these `owners`, None: all.
+    """
 
     service: str | None = None
     assignee: str | None = None
+    owners: tuple[Owner, ...] | None = None
+
+    def conditions(self, values: list[Any]) -> str:
+        """As SQL; what has to be bound is appended to `values`."""
+        asked = {"service": self.service, "assignee": self.assignee}
+        found = "".join(f" AND {name} = %b" for name, value in asked.items() if value is not None)
+        values += [value for value in asked.values() if value is not None]
+        if self.owners is None:
+            return found
+        values += [value for _, value in self.owners]
+        return f"{found} AND ({' OR '.join(f'{name} = %b' for name, _ in self.owners) or 'false'})"
 
 
 class Queued(NamedTuple):
@@ -75,11 +92,17 @@ class Created(NamedTuple):
 
     queued: Queued
     service: str
+    customer: str
+    provider: str
     assignee: str | None
 
     def meets(self, wanted: Wanted) -> bool:
-        """Whether it is what a worker asks for."""
-        return wanted.service in (None, self.service) and wanted.assignee in (None, self.assignee)
+        """Whether it is what a worker asks for, and may have."""
+        asked = wanted.service in (None, self.service) and wanted.assignee in (None, self.assignee)
+        return asked and (
+            wanted.owners is None
+            or any(getattr(self, name, None) == value for name, value in wanted.owners)
+        )
 
 
 class Queue:
@@ -160,11 +183,7 @@ class Queue:
         values: list[Any] = []
         parts = []
         for nth, (one, number) in enumerate(wanted.items()):
-            conditions = ""
-            for name, value in one._asdict().items():
-                if value is not None:
-                    conditions += f" AND {name} = %b"
-                    values.append(value)
+            conditions = one.conditions(values)
             values.append(number + more)
             parts.append(NEXT.format(nth=nth, conditions=conditions))
         query = READ.format(found=" UNION ALL ".join(parts))
@@ -191,4 +210,5 @@ def _created(stream: str, position: int, state: bytes) -> Created:
     event = orjson.loads(state)
     rank = RANKS[Priority(event.get("priority", Priority.NORMAL))]
     assigned = (event.get("assignee") or {}).get("id")
-    return Created(Queued(-rank, position, aggregate_id(stream)), event["service"], assigned)
+    queued = Queued(-rank, position, aggregate_id(stream))
+    return Created(queued, event["service"], event["customer"], event["provider"], assigned)

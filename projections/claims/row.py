@@ -59,6 +59,8 @@ class Claimable(NamedTuple):
     rank: int
     created: int
     service: str
+    customer: str
+    provider: str
     assignee: str | None
     since: datetime
     worker: str | None
@@ -107,6 +109,8 @@ def _created(event: ExecutionCreated, recorded: Recorded) -> Claimable:
         RANKS[event.priority],
         recorded.position,
         event.service,
+        event.customer,
+        event.provider,
         _assigned(event.assignee),
         recorded.at,
         None,

@@ -18,13 +18,13 @@ class KnownCallers:
     """Verifies tokens that are made up, each of a caller."""
 
     def __init__(self, callers: Mapping[str, Caller]) -> None:
-        self._callers = {token.encode(): each for token, each in callers.items()}
+        self.callers = {token.encode(): each for token, each in callers.items()}
 
     def takes(self, token: bytes) -> bool:
-        return token in self._callers
+        return token in self.callers
 
     async def caller(self, token: bytes, fingerprint: str) -> Caller:
-        return self._callers[token]
+        return self.callers[token]
 
 
 def caller(role: Role, name: str) -> Caller:

@@ -9,10 +9,8 @@ from typing import Any, NamedTuple
 import httpx
 
 from api.access.identity import Access, Caller
-from api.access.rights import ROLES, Role
-from api.access.scope import OPERATING, Reach, Scope, owned
-from projections.executions.columns import FIELDS
-from projections.query.ast import Compare
+from api.access.rights import Role
+from api.access.scope import AUDITING, OPERATING, Scope, owned
 from tests.support.api_client import ok
 from tests.support.callers import KnownCallers
 from tests.support.running_server import TOKEN, Serving, serving
@@ -66,16 +64,12 @@ STRANGE = Sample("elmwood", 9350075)
 SAMPLES = (OF_CUSTOMER, OF_PROVIDER, OF_ASSIGNEE, GRANTED, STRANGE)
 
 
-def granted(execution: str) -> Reach:
-    """What an auditor reaches by a grant of one execution."""
-    return Reach(Compare(FIELDS["$id"], "$in", (execution,)), ROLES[Role.AUDITOR])
-
-
+PURPOSE = "Audit of the year"
 CALLERS: Mapping[Role, Caller] = {
     Role.CUSTOMER: Caller("customer:amber", Scope((owned(Role.CUSTOMER, OF_CUSTOMER.customer),))),
     Role.PROVIDER: Caller("provider:works", Scope((owned(Role.PROVIDER, OF_PROVIDER.provider),))),
     Role.ASSIGNEE: Caller("assignee:cedar", Scope((owned(Role.ASSIGNEE, OF_ASSIGNEE.person),))),
-    Role.AUDITOR: Caller("auditor:ida", Scope((granted(GRANTED.execution),))),
+    Role.AUDITOR: Caller("auditor:ida", Scope((AUDITING,))),
     Role.OPERATOR: Caller("operator:olaf", Scope((OPERATING,))),
 }
 REACHED: Mapping[Role, tuple[Sample, ...]] = {
@@ -89,19 +83,37 @@ REACHED: Mapping[Role, tuple[Sample, ...]] = {
 """The executions that each role may see."""
 
 
+def token_of(role: Role) -> str:
+    """What shows who a caller of a role is."""
+    return TOKEN if role is Role.ADMIN else f"token-of-the-{role}"
+
+
 def headers_of(role: Role) -> dict[str, str]:
-    """What a caller of a role sends to show who it is."""
-    token = TOKEN if role is Role.ADMIN else f"token-of-the-{role}"
-    return {"Authorization": f"Bearer {token}"}
+    """What a caller of a role sends."""
+    shown = {"Authorization": f"Bearer {token_of(role)}"}
+    return {**shown, "X-Purpose": PURPOSE} if role is Role.AUDITOR else shown
 
 
 @contextmanager
 def world(conninfo: str) -> Iterator[Serving]:
     """A server that knows a caller of each role."""
-    callers = {f"token-of-the-{role}": caller for role, caller in CALLERS.items()}
+    callers = {token_of(role): caller for role, caller in CALLERS.items()}
     access = Access(TOKEN, bytes(32), (KnownCallers(callers),))
     with serving(conninfo, access=access) as server:
         yield server
+
+
+@contextmanager
+def known_as(server: Serving, role: Role, caller: Caller) -> Iterator[None]:
+    """The token of a role is that of another caller for a while."""
+    access, token = server.system.door.access, token_of(role).encode()
+    known = access._verifiers[0]
+    assert isinstance(known, KnownCallers)
+    before, known.callers[token] = known.callers[token], caller
+    access.forget()
+    yield
+    known.callers[token] = before
+    access.forget()
 
 
 def client_of(server: Serving, role: Role) -> httpx.Client:
@@ -110,9 +122,17 @@ def client_of(server: Serving, role: Role) -> httpx.Client:
 
 
 def fill(api: httpx.Client) -> None:
-    """Make all samples, each running, with a log line, and a webhook of its own. `api` is an administrator's."""
+    """Make all samples, each running, with a log line, and a webhook of its own; and the grant. `api` is an administrator's."""
     for sample in SAMPLES:
         _make(api, sample)
+    grant = {
+        "auditor": CALLERS[Role.AUDITOR].name,
+        "executions": [GRANTED.execution],
+        "purpose": PURPOSE,
+        "expiresAt": "2099-01-01T00:00:00Z",
+    }
+    position = str(ok(api.post("/grants", json=grant))["position"])
+    ok(api.get("/grants", params={"minPosition": position}))
 
 
 def _make(api: httpx.Client, sample: Sample) -> None:

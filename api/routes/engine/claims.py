@@ -8,6 +8,7 @@ from pydantic import Field
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from api.access.identity import Caller
 from api.access.rights import Right
 from api.claiming.dispatcher import Dispatcher
 from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
@@ -16,7 +17,7 @@ from api.web.operation import Operation
 from api.web.preferences import seconds_to_wait
 from api.web.request import Request
 from api.web.responses import DONE, executed
-from domain.errors import UnknownReference
+from domain.errors import NotFound, UnknownReference
 from domain.eventlog.idempotency import recalled
 from domain.eventlog.store import Store
 from domain.execution.commands import ClaimExecution
@@ -25,10 +26,12 @@ from domain.lru import LruCache
 from domain.types import Number
 from domain.writer.command_bus import Answer, Bus
 from domain.writer.message import Message
-from projections.claims.queue import Wanted
+from projections.claims.queue import Owner, Wanted
 from projections.representations.execution_schema import ServiceExecution
 
 LONGEST_WAIT = 60
+COLUMNS = {"customer": "customer", "provider": "provider", "assignee.id": "assignee"}
+"""Of what is queued: where the queue has the fields by which an execution is somebody's."""
 MOST_SERVICES = 10_000
 """Of which it is remembered that they are there."""
 
@@ -65,7 +68,7 @@ class ClaimHandlers:
         asked = parsed(ClaimNext, request.body)
         await self._require_service(asked.service)
         command = copy_set_fields(asked, ClaimExecution)
-        wanted = Wanted(asked.service, asked.assignee)
+        wanted = Wanted(asked.service, asked.assignee, _owners(request.caller))
 
         def message(execution: str) -> Message:
             return request.message(f"execution/{execution}", command)._replace(worker=None)
@@ -96,7 +99,18 @@ class ClaimHandlers:
         outcome = recalled(reply, once.fingerprint)
         versioned = await self._store.load(outcome["stream"], outcome["version"])
         assert versioned is not None
+        permits = request.caller.permits(Right.WORK)
+        if permits is not None and not permits(versioned):
+            raise NotFound
         return Answer(versioned, replayed=True)
+
+
+def _owners(caller: Caller) -> tuple[Owner, ...] | None:
+    """Whose executions a caller may work on; None: everybody's."""
+    if caller.scope.is_unlimited(Right.WORK):
+        return None
+    pairs = caller.scope.owners(Right.WORK)
+    return tuple((COLUMNS[path], name) for path, name in pairs if path in COLUMNS)
 
 
 def _patience(request: Request, asked: ClaimNext) -> float:

@@ -79,7 +79,8 @@ class InboxHandlers:
         for view in VIEWS:
             await self._consistency.wait_for_projection(request, view)
         async with self._store.searcher(NARROWED_BY) as connection:
-            page = await inbox(connection, assignee, limit, cursor)
+            scope = request.caller.scope.condition(Right.READ_EXECUTIONS)
+            page = await inbox(connection, assignee, limit, cursor, scope)
         require_position(request, page.position)
         items = [orjson.dumps(item.document()) for item in page.items]
         headers = {"log-position": str(page.position)}

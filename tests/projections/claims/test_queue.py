@@ -77,6 +77,28 @@ async def test_queue_is_in_order_and_has_what_is_wanted(world: World, followed: 
     assert await world.first(queue, OF_ANN) == ["c"]
 
 
+@pytest.mark.parametrize("followed", [True, False])
+async def test_queue_has_what_a_worker_may_have(world: World, followed: bool) -> None:
+    queue = Queue()
+    await world.queue("a", provider="p-1")
+    await world.queue("b", customer="c-1", service="mail")
+    await world.queue("c", assignee=ANN)
+    await world.queue("d", provider="p-1", customer="c-1", service="mail")
+    if followed:
+        await world.follow()
+    of_provider, of_both = (("provider", "p-1"),), (("provider", "p-1"), ("customer", "c-1"))
+    for owners, found in (
+        (of_provider, ["a", "d"]),
+        (of_both, ["a", "b", "d"]),
+        ((("assignee", "ann"),), ["c"]),
+        ((("provider", "p-2"),), []),
+        ((), []),
+        (None, ["a", "b", "c", "d"]),
+    ):
+        assert await world.first(queue, Wanted(owners=owners)) == found
+    assert await world.first(queue, Wanted(service="mail", owners=of_provider)) == ["d"]
+
+
 async def test_queue_passes_over_what_was_handed_out(world: World) -> None:
     queue = Queue()
     for id_ in ("a", "b", "c"):
