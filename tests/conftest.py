@@ -25,6 +25,7 @@ from tests.support.databases import (
     reachable_folder,
 )
 from tests.support.memory_store import MemoryLog, MemoryStore
+from tests.support.paths import ROOT
 from tests.support.service_process import Service, serving
 
 # A test's result must not depend on what else the machine is doing.
@@ -46,6 +47,8 @@ structlog.configure(
 for variable in [name for name in os.environ if name.startswith("EXECUTIONS_")]:
     del os.environ[variable]
 
+
+RESILIENCE = ROOT / "tests/resilience"
 
 # Tests talk to this machine alone: a name that is no number is looked up nowhere.
 LOOK_UP = socket.getaddrinfo
@@ -88,7 +91,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark tests that start processes, so that nobody has to; `--fast` leaves them out."""
+    """Mark tests that start processes, so that nobody has to; `--fast` leaves them out.
+
+    Files with such tests come first, those of faults before all: what ends a run is short, and no worker
+    waits for another one.
+    """
     for item in items:
         if processes.may_start_process(item):
             item.add_marker(pytest.mark.process)
@@ -96,6 +103,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         started = [item for item in items if item.get_closest_marker("process")]
         items[:] = [item for item in items if item not in set(started)]
         config.hook.pytest_deselected(items=started)
+    long = {item.path for item in items if item.get_closest_marker("process")}
+    items.sort(key=lambda item: (RESILIENCE not in item.path.parents, item.path not in long))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,8 +15,7 @@ from api.cli.client.logs import logs_command
 from api.cli.client.replay import replay_command
 from api.cli.client.tail import tail_command
 from api.cli.confirm_clock import confirm_clock_command
-from api.cli.engine.timers import timers_command
-from api.cli.engine.webhooks import webhooks_command
+from api.cli.engine.commands import timers_command, webhooks_command
 from api.cli.options import DATA_DIR
 from api.settings import Settings, SetupError, read, unknown
 

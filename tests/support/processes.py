@@ -6,6 +6,8 @@ import multiprocessing
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from types import ModuleType
 from typing import NoReturn
 
 import psycopg
@@ -27,11 +29,16 @@ def may_start_process(item: pytest.Item) -> bool:
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     if parameters.get("new_store") == "postgres" or FIXTURES.intersection(item.fixturenames):
         return True
+    return _imports_starter(item.module)
+
+
+@cache
+def _imports_starter(module: ModuleType) -> bool:
     return any(
         value in MODULES
-        if isinstance(value, type(subprocess))
+        if isinstance(value, ModuleType)
         else getattr(value, "__module__", None) in STARTERS
-        for value in vars(item.module).values()
+        for value in vars(module).values()
     )
 
 

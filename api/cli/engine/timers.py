@@ -11,7 +11,6 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from api.cli.options import DATA_DIR
 from api.cli.projections import on_log
 from api.cli.tables import print_table, whole_column
 from domain.eventlog.store import Store
@@ -27,16 +26,8 @@ TOLERATED = timedelta(seconds=5)
 """So late may one be for the moment: the read model does not know yet that it was fired."""
 
 
-@click.command("timers")
-@DATA_DIR
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def timers_command(data_dir: Path | None, limit: int, *, as_json: bool) -> None:
-    """Show which retries, timeouts and checkpoints come next, the earliest first.
-
-    Those that are due already come first, with how late they are. Exits with 1 where some are late by
-    more than a few seconds. No timer fires while neither `executions serve` nor `executions work` runs.
-    """
+def show_timers(data_dir: Path | None, limit: int, *, as_json: bool) -> None:
+    """Print them; exits with 1 where some are late."""
     behind: list[bool] = []
 
     async def work(_: str, schema: str, store: Store) -> None:

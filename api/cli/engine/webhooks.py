@@ -10,7 +10,6 @@ from typing import Any
 import click
 from rich.table import Table
 
-from api.cli.options import DATA_DIR
 from api.cli.projections import on_log
 from api.cli.tables import print_table, whole_column
 from domain.eventlog.store import Store
@@ -23,20 +22,10 @@ from workers.ownership import without_owner
 EVER = "1970-01-01T00:00:00Z"
 
 
-@click.command("webhooks")
-@DATA_DIR
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
-@click.option("--redeliver", "webhook", help="Send again what was given up for this webhook.")
-@click.option("--since", help="Since then alone, with --redeliver.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def webhooks_command(
+def show_webhooks(
     data_dir: Path | None, limit: int, webhook: str | None, since: str | None, *, as_json: bool
 ) -> None:
-    """Show the webhooks for which events wait or whose calls fail, those that wait for longest first.
-
-    `lag` is how many seconds ago the oldest event was recorded that waits for it. Exits with 1 where calls
-    fail. Nobody calls webhooks while neither `executions serve` nor `executions work` runs.
-    """
+    """Print them, or send again what was given up for one; exits with 1 where calls fail."""
     if since is not None and webhook is None:
         raise click.UsageError("--since goes with --redeliver alone")
     failing: list[bool] = []

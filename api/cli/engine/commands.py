@@ -1,0 +1,45 @@
+"""The commands that show what happens by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from api.cli.options import DATA_DIR
+
+ROWS = click.IntRange(1, 10_000)
+
+
+@click.command("timers")
+@DATA_DIR
+@click.option("--limit", type=ROWS, default=20, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def timers_command(data_dir: Path | None, limit: int, *, as_json: bool) -> None:
+    """Show which retries, timeouts and checkpoints come next, the earliest first.
+
+    Those that are due already come first, with how late they are. Exits with 1 where some are late by
+    more than a few seconds. No timer fires while neither `executions serve` nor `executions work` runs.
+    """
+    from api.cli.engine.timers import show_timers
+
+    show_timers(data_dir, limit, as_json=as_json)
+
+
+@click.command("webhooks")
+@DATA_DIR
+@click.option("--limit", type=ROWS, default=50, show_default=True)
+@click.option("--redeliver", "webhook", help="Send again what was given up for this webhook.")
+@click.option("--since", help="Since then alone, with --redeliver.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def webhooks_command(
+    data_dir: Path | None, limit: int, webhook: str | None, since: str | None, *, as_json: bool
+) -> None:
+    """Show the webhooks for which events wait or whose calls fail, those that wait for longest first.
+
+    `lag` is how many seconds ago the oldest event was recorded that waits for it. Exits with 1 where calls
+    fail. Nobody calls webhooks while neither `executions serve` nor `executions work` runs.
+    """
+    from api.cli.engine.webhooks import show_webhooks
+
+    show_webhooks(data_dir, limit, webhook, since, as_json=as_json)
