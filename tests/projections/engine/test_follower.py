@@ -87,10 +87,12 @@ async def test_event_that_fails_to_apply_is_parked_alone(
         assert on.view.forgotten > 1
 
 
-async def test_event_that_does_not_decode_is_parked(database: str) -> None:
+async def test_event_that_does_not_decode_is_parked(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with stage(database) as on:
         await on.log.write([created("e"), Happening("e", ProgressUpdated(progress=5))])
-        del on.store.codec._events[ProgressUpdated.type]
+        monkeypatch.delitem(on.store.codec._events, ProgressUpdated.type)
         assert await on.catch_up() == BookmarkState(2, 1)
         assert await on.seen() == [1]
         assert await on.rows("SELECT position, type FROM parked") == [(2, "execution.progress")]
