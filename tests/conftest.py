@@ -14,12 +14,15 @@ import psycopg
 import pytest
 import structlog
 
+from api import system
 from api.embedded_postgres.server import EmbeddedPostgres
 from domain.eventlog.store import Store
-from tests.support import processes, sample_aggregate
+from tests.support import examples, processes, sample_aggregate
 from tests.support.databases import (
-    SETTINGS_WITHOUT_DURABILITY,
+    FAST,
     TEMPLATE,
+    WITH_VIEWS,
+    hash_password_once,
     migrate,
     new_database,
     reachable_folder,
@@ -28,9 +31,7 @@ from tests.support.memory_store import MemoryLog, MemoryStore
 from tests.support.paths import ROOT
 from tests.support.service_process import Service, serving
 
-# A test's result must not depend on what else the machine is doing.
-hypothesis.settings.register_profile("executions", deadline=None)
-hypothesis.settings.register_profile("fast", deadline=None, max_examples=10)
+examples.register_profiles()
 hypothesis.settings.load_profile("executions")
 
 # A traceback with the source and the variables of every frame takes up to seconds.
@@ -86,8 +87,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--fast"):
-        hypothesis.settings.load_profile("fast")
+    for profile in ("fast", "thorough"):
+        if config.getoption(f"--{profile}"):
+            hypothesis.settings.load_profile(profile)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -135,10 +137,13 @@ def postgres(
 ) -> Iterator[EmbeddedPostgres]:
     """One server for the session (with xdist: for each worker); never stop it in a test."""
     running: Path | None = request.config.getoption("--postgres-data")
-    with nullcontext(running) if running else reachable_folder() as folder:
-        settings = SETTINGS_WITHOUT_DURABILITY
-        with EmbeddedPostgres(folder, settings=settings, bin_dir=postgres_bin) as server:
-            yield server
+    with (
+        nullcontext(running) if running else reachable_folder() as folder,
+        EmbeddedPostgres(folder, settings=FAST, bin_dir=postgres_bin) as server,
+    ):
+        if server.owned:
+            hash_password_once(server)
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -149,6 +154,14 @@ def admin(postgres: EmbeddedPostgres) -> Iterator[psycopg.Connection]:
     ):
         migrate(postgres.conninfo(TEMPLATE))
         yield connection
+
+
+@pytest.fixture(scope="session")
+def views_template(postgres: EmbeddedPostgres, admin: psycopg.Connection) -> Iterator[str]:
+    """The name of a template that has the tables of all views, too."""
+    with new_database(admin, WITH_VIEWS) as name:
+        system.migrate(postgres.conninfo(name), "executions")
+        yield name
 
 
 @pytest.fixture

@@ -17,9 +17,20 @@ from tests.support.running_server import Serving, serving
 
 
 @pytest.fixture(scope="module")
-def module_database(postgres: EmbeddedPostgres, admin: psycopg.Connection) -> Iterator[str]:
+def module_database(
+    postgres: EmbeddedPostgres, admin: psycopg.Connection, views_template: str
+) -> Iterator[str]:
     """A database for all tests of a module: what they write does not disturb each other."""
-    with new_database(admin) as name:
+    with new_database(admin, template=views_template) as name:
+        yield postgres.conninfo(name)
+
+
+@pytest.fixture
+def database(
+    postgres: EmbeddedPostgres, admin: psycopg.Connection, views_template: str
+) -> Iterator[str]:
+    """Like that of all tests, and with the tables of all views: a server that starts makes none."""
+    with new_database(admin, template=views_template) as name:
         yield postgres.conninfo(name)
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,6 +30,13 @@ from api.cli.main import main
 main()
 """
 """The program, in whose process the time of day leaps by two days once there is a file."""
+
+
+@pytest.fixture(scope="module")
+def service(module_database: str) -> Iterator[Service]:
+    """A server that each test leaves running."""
+    with serving(module_database) as running:
+        yield running
 
 
 def written(service: Service) -> int:
@@ -61,34 +68,34 @@ def gone(process: int) -> bool:
     return not command_line(process)
 
 
-def test_view_follows_in_a_process_of_its_own(process: Service) -> None:
-    assert listed(process, written(process)) == 200
-    os.kill(process.work_process(), signal.SIGSTOP)
+def test_view_follows_in_a_process_of_its_own(service: Service) -> None:
+    assert listed(service, written(service)) == 200
+    os.kill(service.work_process(), signal.SIGSTOP)
     try:
-        position = written(process)
-        assert listed(process, position, seconds=1) == 504
-        assert httpx.get(f"{process.url}/healthz").status_code == 200
+        position = written(service)
+        assert listed(service, position, seconds=1) == 504
+        assert httpx.get(f"{service.url}/healthz").status_code == 200
     finally:
-        os.kill(process.work_process(), signal.SIGCONT)
-    assert listed(process, position) == 200
+        os.kill(service.work_process(), signal.SIGCONT)
+    assert listed(service, position) == 200
 
 
-def test_killed_work_process_is_started_again_and_loses_nothing(process: Service) -> None:
+def test_killed_work_process_is_started_again_and_loses_nothing(service: Service) -> None:
     for _ in range(2):
-        killed = process.work_process()
+        killed = service.work_process()
         os.kill(killed, signal.SIGKILL)
-        position = written(process)
-        assert process.work_process(other_than=killed) != killed
-        assert listed(process, position) == 200
-    assert "work process ended, and starts again" in process.log()
+        position = written(service)
+        assert service.work_process(other_than=killed) != killed
+        assert listed(service, position) == 200
+    assert "work process ended, and starts again" in service.log()
 
 
-def test_work_process_ends_with_a_server_that_is_killed(process: Service) -> None:
-    worker = process.work_process()
-    process.kill()
+def test_work_process_ends_with_a_server_that_is_killed(service: Service) -> None:
+    worker = service.work_process()
+    service.kill()
     assert eventually(lambda: gone(worker))
-    process.start()
-    assert listed(process, written(process)) == 200
+    service.start()
+    assert listed(service, written(service)) == 200
 
 
 def test_work_process_ends_in_order_with_its_server(process: Service) -> None:
@@ -119,17 +126,17 @@ def test_confirmed_clock_reaches_the_work_process(
         assert listed(service, written(service)) == 200
 
 
-def test_log_lines_of_the_work_process_go_where_those_of_the_server_go(process: Service) -> None:
-    assert listed(process, written(process)) == 200
-    assert "views are followed by this process" in process.log()
+def test_log_lines_of_the_work_process_go_where_those_of_the_server_go(service: Service) -> None:
+    assert listed(service, written(service)) == 200
+    assert "views are followed by this process" in service.log()
 
 
-def test_work_process_has_neither_secrets_nor_sockets_of_the_server(process: Service) -> None:
-    worker = process.work_process()
+def test_work_process_has_neither_secrets_nor_sockets_of_the_server(service: Service) -> None:
+    worker = service.work_process()
     environment = Path(f"/proc/{worker}/environ").read_bytes()
     assert b"EXECUTIONS_" not in environment
     assert "host=" not in command_line(worker)
-    ours = {socket for socket in sockets(process.pid) if socket in listening()}
+    ours = {socket for socket in sockets(service.pid) if socket in listening()}
     assert ours
     assert not ours & sockets(worker)
 

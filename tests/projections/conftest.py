@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
+import psycopg
 import pytest
 
+from api.embedded_postgres.server import EmbeddedPostgres
 from domain import registry
 from projections.engine.migrations import migrate_projections
 from projections.executions.projection import Executions
+from tests.support.databases import new_database
+
+WITH_EXECUTIONS = f"executions_{os.getpid()}"
+
+
+@pytest.fixture(scope="session")
+def executions_template(postgres: EmbeddedPostgres, admin: psycopg.Connection) -> Iterator[str]:
+    """The name of a template that has the tables of the executions view, too."""
+    with new_database(admin, WITH_EXECUTIONS) as name:
+        view = Executions(registry.codec())
+        migrate_projections(postgres.conninfo(name), "executions", [view])
+        yield name
 
 
 @pytest.fixture
-def views(database: str) -> str:
+def views(
+    postgres: EmbeddedPostgres, admin: psycopg.Connection, executions_template: str
+) -> Iterator[str]:
     """Connection string of an empty database that has the tables of the executions view."""
-    migrate_projections(database, "executions", [Executions(registry.codec())])
-    return database
+    with new_database(admin, template=executions_template) as name:
+        yield postgres.conninfo(name)

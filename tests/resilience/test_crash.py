@@ -20,7 +20,7 @@ async def test_server_killed_under_load_keeps_acknowledged_commands(
     service: Service, thorough: bool
 ) -> None:
     rng = random.Random(5)
-    async with under_load(service, "killed") as load:
+    async with under_load(service, "killed", thorough=thorough) as load:
         for _ in range(12 if thorough else 3):
             await asyncio.sleep(rng.uniform(0.05, 0.8))
             await asyncio.to_thread(service.kill)
@@ -33,7 +33,7 @@ async def test_server_killed_under_load_keeps_acknowledged_commands(
 async def test_postgres_killed_under_load_comes_back_by_itself(
     service: Service, thorough: bool
 ) -> None:
-    async with under_load(service, "postgres-killed") as load:
+    async with under_load(service, "postgres-killed", thorough=thorough) as load:
         for _ in range(8 if thorough else 2):
             os.kill(service.postgres()[0], signal.SIGKILL)
             await asyncio.sleep(0.5)

@@ -39,7 +39,7 @@ def frozen(pids: list[int]) -> Iterator[None]:
 async def test_requests_are_refused_in_time_while_postgres_hangs(
     service: Service, thorough: bool
 ) -> None:
-    async with under_load(service, "frozen") as load:
+    async with under_load(service, "frozen", thorough=thorough) as load:
         with frozen(service.postgres()):
             await asyncio.sleep(0.2)
             await assert_away(service, 20 if thorough else 4)
@@ -56,7 +56,7 @@ async def test_requests_are_refused_in_time_while_postgres_is_stopped(
 ) -> None:
     database = EmbeddedPostgres(postgres_root, bin_dir=postgres_bin)
     with database, serving(database.conninfo()) as service:
-        async with under_load(service, "stopped") as load:
+        async with under_load(service, "stopped", thorough=thorough) as load:
             database.__exit__()
             await assert_away(service, 20 if thorough else 3)
             known = await readiness_while_away(service)

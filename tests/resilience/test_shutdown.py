@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 async def test_server_asked_to_end_under_load_ends_in_order_and_loses_nothing(
     service: Service, thorough: bool
 ) -> None:
-    async with under_load(service, "ending") as load:
+    async with under_load(service, "ending", thorough=thorough) as load:
         for _ in range(6 if thorough else 2):
             begun = monotonic()
             assert await asyncio.to_thread(service.terminate) == 0

@@ -20,7 +20,7 @@ async def test_work_process_killed_under_load_holds_up_no_command_and_loses_noth
     service: Service, thorough: bool
 ) -> None:
     rng = random.Random(11)
-    async with under_load(service, "work-killed") as load:
+    async with under_load(service, "work-killed", thorough=thorough) as load:
         for _ in range(12 if thorough else 3):
             await asyncio.sleep(rng.uniform(0.05, 1.5))
             killed = await asyncio.to_thread(service.work_process)
@@ -43,7 +43,7 @@ async def test_views_change_owners_between_two_servers_under_load_and_lose_nothi
         other = Service(folder, service.conninfo)
         await asyncio.to_thread(other.start)
         try:
-            async with under_load(service, "owners") as load:
+            async with under_load(service, "owners", thorough=thorough) as load:
                 for turn in range(8 if thorough else 4):
                     owner = (service, other)[turn % 2]
                     killed = await asyncio.to_thread(owner.work_process)

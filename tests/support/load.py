@@ -15,6 +15,8 @@ from domain.eventlog.codec import EventRow
 from tests.support.service_process import AUTHORIZED, Service, correlation
 
 CALLERS = 12
+PAUSE = 0.02
+"""Seconds that a caller rests after each answer: what else the tests run needs processors, too."""
 CATALOG: tuple[tuple[str, dict[str, Any]], ...] = (
     ("users", {"$id": "acme", "name": "Acme", "kind": "organization"}),
     ("users", {"$id": "outreach", "name": "Outreach", "kind": "organization"}),
@@ -36,13 +38,14 @@ class Acknowledged(NamedTuple):
 
 
 class Load:
-    """Callers that write to executions of their own until `stop`."""
+    """Callers that write to executions of their own until `stop`, each with a pause after an answer."""
 
-    def __init__(self, service: Service, name: str) -> None:
+    def __init__(self, service: Service, name: str, pause: float) -> None:
         self.answers: list[Acknowledged] = []
         self.refusals: list[httpx.Response] = []
         self.sent = 0
         self._name = name
+        self._pause = pause
         self._over = False
         limits = httpx.Limits(max_connections=2 * CALLERS)
         self._client = httpx.AsyncClient(
@@ -91,6 +94,7 @@ class Load:
         told = response.json()
         assert told["$id"] == execution
         self.answers.append(Acknowledged(label, execution, told["version"], told["position"]))
+        await asyncio.sleep(self._pause)
 
     async def _send_until_answered(
         self, path: str, body: dict[str, Any], label: str
@@ -110,9 +114,12 @@ class Load:
 
 
 @asynccontextmanager
-async def under_load(service: Service, name: str) -> AsyncIterator[Load]:
-    """Callers for as long as the block lasts; all of them are answered in the end."""
-    load = Load(service, name)
+async def under_load(service: Service, name: str, *, thorough: bool = False) -> AsyncIterator[Load]:
+    """Callers for as long as the block lasts; all of them are answered in the end.
+
+    They write as fast as they are answered in a `thorough` run alone.
+    """
+    load = Load(service, name, 0 if thorough else PAUSE)
     running = asyncio.create_task(load.run())
     try:
         await load.answered(20)

@@ -8,14 +8,12 @@ from __future__ import annotations
 import sys
 
 from api.embedded_postgres.server import EmbeddedPostgres
-from tests.support.databases import SETTINGS_WITHOUT_DURABILITY, reachable_folder
+from tests.support.databases import FAST, hash_password_once, reachable_folder
 
 
 def main() -> None:
-    with (
-        reachable_folder() as folder,
-        EmbeddedPostgres(folder, settings=SETTINGS_WITHOUT_DURABILITY),
-    ):
+    with reachable_folder() as folder, EmbeddedPostgres(folder, settings=FAST) as server:
+        hash_password_once(server)
         print(folder, flush=True)  # noqa: T201 - it is how the other process learns it
         sys.stdin.read()
 

@@ -18,6 +18,7 @@ from domain.execution.retry_policy import RetryPolicy
 from domain.execution.state import Execution
 from domain.model import Command
 from projections.timers.projection import Timers
+from tests.support.examples import at_most
 from tests.support.followed_log import FollowedLog
 from workers.timers import TimerWorker
 
@@ -136,8 +137,8 @@ class Walk:
                 due = None
 
 
-@hypothesis.settings(
-    max_examples=40,
+@at_most(
+    40,
     deadline=None,
     phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed
 from openapi_spec_validator import validate
 from schemathesis import Case, GenerationMode
 from schemathesis.core.result import Ok
@@ -24,6 +24,7 @@ from schemathesis.specs.openapi.checks import (
 
 from api.documents.openapi import document
 from tests.support.api_client import Catalog, ok
+from tests.support.examples import at_most
 from tests.support.operations import OPERATIONS
 from tests.support.running_server import AUTHORIZED, Serving
 
@@ -41,8 +42,8 @@ CHECKS = [
     response_schema_conformance,
     negative_data_rejection,
 ]
-MODERATELY = settings(
-    max_examples=12,
+MODERATELY = at_most(
+    12,
     deadline=None,
     database=None,
     phases=[Phase.generate],

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import psycopg
 import pytest
@@ -22,7 +23,9 @@ from api.embedded_postgres import cluster, server
 from api.embedded_postgres.cluster import Cluster, PostgresError, RunAs, conninfo
 from api.embedded_postgres.processes import is_postgres
 from api.embedded_postgres.server import EmbeddedPostgres
+from tests.support.databases import reachable_folder
 
+TOKEN = "a-token-of-my-own"
 SMALL = {"shared_buffers": "16MB", "max_connections": "20"}
 
 # A process of its own that says what it got, then waits to be killed or let go.
@@ -43,6 +46,21 @@ Embedded = Callable[[], EmbeddedPostgres]
 @pytest.fixture
 def embedded(postgres_root: Path, postgres_bin: Path | None) -> Embedded:
     return lambda: EmbeddedPostgres(postgres_root, settings=SMALL, bin_dir=postgres_bin)
+
+
+class Running(NamedTuple):
+    root: Path
+    postgres: EmbeddedPostgres
+
+
+@pytest.fixture(scope="module")
+def running(postgres_bin: Path | None) -> Iterator[Running]:
+    """A server that all of its tests leave running, started beside a setting and an open lock file."""
+    with reachable_folder() as root, pytest.MonkeyPatch.context() as patch:
+        (root / "owner.lock").touch(mode=0o644)
+        patch.setenv("EXECUTIONS_ADMIN_TOKEN", TOKEN)
+        with EmbeddedPostgres(root, settings=SMALL, bin_dir=postgres_bin) as postgres:
+            yield Running(root, postgres)
 
 
 @contextmanager
@@ -94,32 +112,28 @@ def test_data_survive_a_restart(embedded: Embedded) -> None:
         assert ask(postgres, "SELECT answer FROM kept") == 42
 
 
-def test_data_are_safe_by_default(embedded: Embedded) -> None:
-    with embedded() as postgres:
-        assert ask(postgres, "SHOW fsync") == "on"
-        assert ask(postgres, "SHOW data_checksums") == "on"
+def test_data_are_safe_by_default(running: Running) -> None:
+    assert ask(running.postgres, "SHOW fsync") == "on"
+    assert ask(running.postgres, "SHOW data_checksums") == "on"
 
 
-def test_connection_without_the_password_is_refused(
-    embedded: Embedded, postgres_root: Path
-) -> None:
-    with embedded() as postgres:
-        guess = postgres.conninfo().replace("password='", "password='x")
-        with pytest.raises(psycopg.OperationalError, match="authentication failed"):
-            psycopg.connect(guess)
-        assert (postgres_root / "password").stat().st_mode & 0o077 == 0
-        assert (postgres_root / "data").stat().st_mode & 0o077 == 0
-        assert ask(postgres, "SHOW listen_addresses") == ""
+def test_connection_without_the_password_is_refused(running: Running) -> None:
+    guess = running.postgres.conninfo().replace("password='", "password='x")
+    with pytest.raises(psycopg.OperationalError, match="authentication failed"):
+        psycopg.connect(guess)
+    assert (running.root / "password").stat().st_mode & 0o077 == 0
+    assert (running.root / "data").stat().st_mode & 0o077 == 0
+    assert ask(running.postgres, "SHOW listen_addresses") == ""
 
 
 def test_second_process_attaches_and_leaves_the_server_running(
-    embedded: Embedded, postgres_root: Path, postgres_bin: Path | None
+    running: Running, postgres_bin: Path | None
 ) -> None:
-    with embedded() as postgres, another_process(postgres_root, postgres_bin) as other:
+    with another_process(running.root, postgres_bin) as other:
         assert said(other) == "attached"
         other.communicate("")
         assert other.returncode == 0
-        assert ask(postgres, "SELECT 1") == 1
+        assert ask(running.postgres, "SELECT 1") == 1
 
 
 def test_server_goes_with_an_owner_that_was_killed(
@@ -219,18 +233,10 @@ def test_start_goes_on_where_another_was_killed_while_it_made_the_cluster(
     assert not any(postgres_root.glob("unfinished-*"))
 
 
-def test_files_that_others_can_reach_are_the_users_alone(
-    embedded: Embedded, postgres_root: Path
-) -> None:
-    lock = postgres_root / "owner.lock"
-    lock.touch(mode=0o644)
-    with embedded():
-        open_to_others = [
-            file.name
-            for file in postgres_root.iterdir()
-            if file.is_file() and file.stat().st_mode & 0o077
-        ]
-    assert open_to_others == []
+def test_files_that_others_can_reach_are_the_users_alone(running: Running) -> None:
+    files = [file for file in running.root.iterdir() if file.is_file()]
+    assert "owner.lock" in [file.name for file in files]
+    assert [file.name for file in files if file.stat().st_mode & 0o077] == []
 
 
 def test_start_says_what_it_waits_for(postgres_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,37 +253,33 @@ def test_start_says_what_it_waits_for(postgres_root: Path, monkeypatch: pytest.M
     assert str(lock) in logged[0]["reason"]
 
 
-def test_postgres_gets_no_setting_of_the_service(
-    embedded: Embedded, postgres_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("EXECUTIONS_ADMIN_TOKEN", "a-token-of-my-own")
-    with embedded():
-        environment = Path(f"/proc/{pid(postgres_root)}/environ").read_bytes()
-    assert b"a-token-of-my-own" not in environment
+def test_postgres_gets_no_setting_of_the_service(running: Running) -> None:
+    environment = Path(f"/proc/{pid(running.root)}/environ").read_bytes()
+    assert environment
+    assert TOKEN.encode() not in environment
 
 
 def test_log_of_postgres_is_put_aside_when_it_is_large(
-    embedded: Embedded, postgres_root: Path, monkeypatch: pytest.MonkeyPatch
+    running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with embedded() as postgres:
-        log, aside = postgres_root / "postgres.log", postgres_root / "postgres.log.1"
-        said_before = log.read_bytes()
-        postgres.look_after_disk()
-        assert not aside.exists()
-        monkeypatch.setattr(cluster, "LARGEST_LOG", 10)
-        postgres.look_after_disk()
-        assert aside.read_bytes() == said_before
-        assert log.stat().st_size == 0
-        with pytest.raises(psycopg.errors.DivisionByZero):
-            ask(postgres, "SELECT 1 / 0")
-        assert b"division by zero" in log.read_bytes()[:200]
+    postgres = running.postgres
+    log, aside = running.root / "postgres.log", running.root / "postgres.log.1"
+    said_before = log.read_bytes()
+    postgres.look_after_disk()
+    assert not aside.exists()
+    monkeypatch.setattr(cluster, "LARGEST_LOG", 10)
+    postgres.look_after_disk()
+    assert aside.read_bytes() == said_before
+    assert log.stat().st_size == 0
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        ask(postgres, "SELECT 1 / 0")
+    assert b"division by zero" in log.read_bytes()[:200]
 
 
-def test_disk_without_room_is_told(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
-    with embedded() as postgres:
-        assert postgres.look_after_disk() is None
-        monkeypatch.setattr(server, "LEAST_ROOM", 1 << 62)
-        assert "bytes are left for" in str(postgres.look_after_disk())
+def test_disk_without_room_is_told(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert running.postgres.look_after_disk() is None
+    monkeypatch.setattr(server, "LEAST_ROOM", 1 << 62)
+    assert "bytes are left for" in str(running.postgres.look_after_disk())
 
 
 def test_pid_file_of_a_foreign_process_is_ignored(embedded: Embedded, postgres_root: Path) -> None:

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from api.streaming import cooperative, feed
@@ -29,6 +28,7 @@ from domain.eventlog.codec import EventRow
 from domain.execution.events import ExecutionCompleted, ExecutionUpdated
 from domain.execution.progress_events import ProgressUpdated
 from domain.execution.types import ExecutionResult
+from tests.support.examples import at_most
 from tests.support.memory_log import MemoryLog, MemoryTail, created
 
 T = TypeVar("T")
@@ -361,7 +361,7 @@ class Subscribers(RuleBasedStateMachine):
 
 
 TestSubscribers = Subscribers.TestCase
-TestSubscribers.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestSubscribers.settings = at_most(60, stateful_step_count=40, deadline=None)
 
 
 def test_table_says_what_happens_in_each_phase() -> None:

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given
 from psycopg import AsyncConnection
 
 from domain.execution.events import ExecutionCompleted, ExecutionStarted
@@ -24,11 +24,12 @@ from domain.model import Recorded
 from projections.analytics.projection import Analytics
 from projections.analytics.queries import AnalyticsQueries
 from projections.analytics.question import AnalyticsQuery, By
+from tests.support.examples import at_most
 from tests.support.given import NOON, SECOND
 from tests.support.histories import CREATED, RESULT
 from tests.support.random_logs import followed, logs, rows, states
 
-few = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = at_most(15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 TABLES = Analytics.tables
 EXECUTION_KEYS: list[By] = [key for key in get_args(By) if key != "step"]
 PAIRS: list[tuple[By, By]] = [("service", "day"), ("errorCode", "model"), ("week", "status")]

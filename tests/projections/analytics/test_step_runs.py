@@ -13,7 +13,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 
 from domain.execution.events import ExecutionCancelled, ExecutionFailed
 from domain.execution.forked import CarriedStep
@@ -34,11 +34,12 @@ from projections.analytics.projection import Analytics
 from projections.analytics.queries import AnalyticsQueries
 from projections.analytics.question import AnalyticsQuery, By
 from tests.projections.analytics.test_analytics import _rank, key_of, seen
+from tests.support.examples import at_most
 from tests.support.given import NOON, SECOND
 from tests.support.histories import CREATED, RUNNING, WAITING
 from tests.support.random_logs import followed, logs
 
-few = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = at_most(15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 BYS: list[tuple[By, ...]] = [
     ("step",),
     ("step", "assigneeType"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 
 from projections.deliveries.projection import Deliveries
+from tests.support.examples import at_most
 from tests.support.random_logs import followed, logs
 
 EVERYTHING = (
@@ -16,7 +17,7 @@ EVERYTHING = (
 )
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@at_most(10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(logs())
 def test_webhooks_are_the_same_for_pages_of_any_size(database: str, events: Any) -> None:
     async def rows(page: int) -> Any:

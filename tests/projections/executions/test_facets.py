@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import Invalid
@@ -17,6 +17,7 @@ from projections.executions.columns import field
 from projections.query.ast import EVERYTHING, And
 from projections.query.parser import from_json
 from tests.projections.query.test_filters import Deep, Sample, combined, comparisons
+from tests.support.examples import at_most
 from tests.support.filter_model import document_matches, values
 
 FACETS = (
@@ -57,7 +58,7 @@ def counted(known: Sample, names: tuple[str, ...], condition: Any) -> dict[str, 
 
 
 def test_facets_are_those_counted_by_hand(known: Sample) -> None:
-    @settings(max_examples=50)
+    @at_most(50)
     @given(
         st.recursive(comparisons(), combined, max_leaves=3) | st.just({}),
         st.lists(st.sampled_from(FACETS), unique=True, min_size=1).map(tuple),

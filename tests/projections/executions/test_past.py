@@ -11,7 +11,7 @@ from typing import Any
 import hypothesis.strategies as st
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from psycopg import AsyncConnection
 
 from domain.errors import Invalid, TooExpensive
@@ -31,6 +31,7 @@ from projections.representations.execution import document
 from tests.projections.query.test_filters import Deep, combined, comparisons
 from tests.projections.query.test_pagination import SORTS, place
 from tests.support.event_writer import NOON, SECOND, Happening, Log, new_store
+from tests.support.examples import at_most
 from tests.support.filter_model import document_matches
 from tests.support.sample_executions import sample
 
@@ -125,7 +126,7 @@ def test_list_of_the_past_equals_a_fold_of_the_events_until_then(past: Past) -> 
     last = len(past.happenings)
     sorts = [sort for sort in SORTS if "metadata.updatedAt" not in sort] + ["metadata.updatedAt"]
 
-    @settings(max_examples=60)
+    @at_most(60)
     @given(
         st.integers(0, last + 1),
         st.recursive(comparisons(), combined, max_leaves=4) | st.just({}),

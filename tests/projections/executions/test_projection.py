@@ -10,7 +10,7 @@ from typing import Any
 import hypothesis.strategies as st
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from psycopg import AsyncConnection
 from psycopg.sql import SQL, Identifier
 
@@ -30,11 +30,12 @@ from projections.executions.tables import TABLES
 from projections.representations.client_json import open_json, plain_json
 from projections.representations.execution import document
 from tests.support.event_writer import NOON, Happening, Log, completed, created, opened, started
+from tests.support.examples import at_most
 from tests.support.random_logs import CODEC, followed, logs, rows, states
 from tests.support.sample_executions import sample
 
 LATER = NOON + timedelta(days=30)
-few = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = at_most(15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 async def listed(view: Executions, connection: AsyncConnection) -> dict[str, bytes]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 
 from projections.timers.projection import Timers
+from tests.support.examples import at_most
 from tests.support.random_logs import followed, logs
 
 EVERYTHING = "SELECT * FROM timers ORDER BY execution"
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@at_most(10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(logs())
 def test_timers_are_the_same_for_pages_of_any_size(database: str, events: Any) -> None:
     async def rows(page: int, capacity: int) -> Any:
