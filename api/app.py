@@ -9,6 +9,7 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.clock import new_id
+from api.dashboard import pages
 from api.problems.problems import Malformed
 from api.routes import (
     analytics,
@@ -206,6 +207,7 @@ def create_app(system: System) -> tuple[ASGIApp, DirectCommands]:
     router = Router(
         [
             *routes(system.door, system.bodies, rows),
+            *pages.routes(),
             *websocket.routes(system.door, system.stream_requests, rows),
         ],
         redirect_slashes=False,

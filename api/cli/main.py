@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from api.cli.audit.group import audit_group
+from api.cli.client.demo.command import demo_command
 from api.cli.client.import_xes import import_command
 from api.cli.client.keys import keys_group
 from api.cli.client.logs import logs_command
@@ -214,6 +215,7 @@ def _carefully(run: Any) -> None:
 
 main.add_command(audit_group)
 main.add_command(confirm_clock_command)
+main.add_command(demo_command)
 main.add_command(import_command)
 main.add_command(keys_group)
 main.add_command(logs_command)

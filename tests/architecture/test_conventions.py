@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "api/routes/",
         "api/transport/",
         "api/app.py",
+        "api/dashboard/",
         "api/server.py",
     ),
     "uvicorn": ("api/transport/", "api/server.py"),

@@ -1,0 +1,1 @@
+"""`executions demo`: a minute of believable work to look at."""

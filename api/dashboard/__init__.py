@@ -1,0 +1,1 @@
+"""The pages for people: built from `ui/`, served below `/ui/`."""

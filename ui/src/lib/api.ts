@@ -1,0 +1,100 @@
+// Requests to the API. The session's cookie says who asks; the token itself is never kept here.
+
+import { signal } from "@preact/signals";
+
+const ROOT = "/api";
+
+/** Why an answer was no 2xx: the members of its problem+json. */
+export class Problem extends Error {
+  constructor(
+    readonly status: number,
+    readonly title: string,
+    readonly detail: string,
+    readonly members: Record<string, unknown>,
+  ) {
+    super(detail || title);
+  }
+}
+
+/** Whether the session is over, so that the page asks to sign in again. */
+export const signedOut = signal(false);
+
+/** The highest position that an answer to a command named: reads after it wait until they go that far. */
+let written = 0;
+
+export interface Answer<T> {
+  body: T;
+  position: number;
+  etag: string | null;
+}
+
+export async function get<T>(path: string, parameters: Parameters = {}, signal?: AbortSignal): Promise<Answer<T>> {
+  return request<T>("GET", path + query(parameters), undefined, {}, signal);
+}
+
+export async function post<T>(
+  path: string,
+  body: unknown,
+  headers: Record<string, string> = {},
+  method = "POST",
+): Promise<Answer<T>> {
+  const answer = await request<T>(method, path, body, headers);
+  written = Math.max(written, answer.position);
+  return answer;
+}
+
+/** `minPosition` for reads that follow the log on their own, where this page has written something. */
+export function afterOwnWrites(): Parameters {
+  return written > 0 ? { minPosition: written } : {};
+}
+
+export type Parameters = Record<string, string | number | boolean | string[] | undefined>;
+
+export function query(parameters: Parameters): string {
+  const found = new URLSearchParams();
+  for (const [name, value] of Object.entries(parameters)) {
+    if (Array.isArray(value)) value.forEach((each) => found.append(name, each));
+    else if (value !== undefined && value !== "") found.append(name, String(value));
+  }
+  const text = found.toString();
+  return text ? `?${text}` : "";
+}
+
+export function segment(id: string): string {
+  return encodeURIComponent(id);
+}
+
+async function request<T>(
+  method: string,
+  path: string,
+  body: unknown,
+  headers: Record<string, string>,
+  abort?: AbortSignal,
+): Promise<Answer<T>> {
+  const response = await fetch(ROOT + path, {
+    method,
+    credentials: "same-origin",
+    headers: { accept: "application/json", ...(body === undefined ? {} : { "content-type": "application/json" }), ...headers },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    ...(abort ? { signal: abort } : {}),
+  });
+  if (!response.ok) throw await problemOf(response);
+  const text = await response.text();
+  return {
+    body: (text ? JSON.parse(text) : null) as T,
+    position: Number(response.headers.get("log-position") ?? 0),
+    etag: response.headers.get("etag"),
+  };
+}
+
+async function problemOf(response: Response): Promise<Problem> {
+  let members: Record<string, unknown> = {};
+  try {
+    members = (await response.json()) as Record<string, unknown>;
+  } catch {
+    // A proxy's page in between has no members.
+  }
+  if (response.status === 401) signedOut.value = true;
+  const title = String(members.title ?? `${response.status} ${response.statusText}`);
+  return new Problem(response.status, title, String(members.detail ?? ""), members);
+}

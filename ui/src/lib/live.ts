@@ -1,0 +1,85 @@
+// One stream of events per browser: the tab that holds the lock reads it and tells the others. After a break it
+// goes on behind the last position it saw, so nothing is missed.
+
+import { signal } from "@preact/signals";
+import { frames } from "./sse";
+import { signedOut } from "./api";
+import type { Envelope } from "./types";
+
+export type Connection = "connecting" | "catching up" | "live" | "offline";
+
+/** How the stream stands, and since when. */
+export const connection = signal<{ state: Connection; since: number }>({ state: "connecting", since: Date.now() });
+
+type Listener = (event: Envelope) => void;
+type Message = { event: Envelope } | { state: Connection };
+
+const listeners = new Set<Listener>();
+const channel = new BroadcastChannel("executions.live");
+let cursor = 0;
+
+/** Call `listener` with every event from now on; returns what ends that. */
+export function listen(listener: Listener): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+export function startLive(): void {
+  channel.onmessage = (message: MessageEvent<Message>) => receive(message.data);
+  void navigator.locks.request("executions.live", lead);
+}
+
+function receive(message: Message): void {
+  if ("state" in message) {
+    if (connection.value.state !== message.state) connection.value = { state: message.state, since: Date.now() };
+    return;
+  }
+  if (message.event.position <= cursor) return;
+  cursor = message.event.position;
+  for (const listener of listeners) listener(message.event);
+}
+
+function tell(message: Message): void {
+  receive(message);
+  channel.postMessage(message);
+}
+
+async function lead(): Promise<void> {
+  let wait = 500;
+  for (;;) {
+    const started = Date.now();
+    try {
+      await follow();
+    } catch {
+      // Whatever broke the stream, it is opened again behind the last event.
+    }
+    if (signedOut.value) await signedInAgain();
+    tell({ state: "offline" });
+    wait = Date.now() - started > 10_000 ? 500 : Math.min(wait * 2, 15_000);
+    await new Promise((done) => setTimeout(done, wait * (0.75 + Math.random() / 2)));
+  }
+}
+
+async function follow(): Promise<void> {
+  const headers: Record<string, string> = { accept: "text/event-stream" };
+  if (cursor > 0) headers["last-event-id"] = String(cursor);
+  const response = await fetch(`/api/events${cursor > 0 ? "" : "?from=now"}`, { headers, credentials: "same-origin" });
+  if (response.status === 401) signedOut.value = true;
+  if (!response.ok || !response.body) return;
+  tell({ state: cursor > 0 ? "catching up" : "live" });
+  for await (const frame of frames(response.body)) {
+    if (frame.event === "closing") return;
+    if (frame.event === "caught-up" || frame.event === "checkpoint") {
+      if (frame.id) cursor = Math.max(cursor, Number(frame.id));
+      tell({ state: "live" });
+    } else if (frame.data) tell({ event: JSON.parse(frame.data) as Envelope });
+  }
+}
+
+function signedInAgain(): Promise<void> {
+  return new Promise((done) => {
+    const end = signedOut.subscribe((out) => {
+      if (!out) queueMicrotask(() => (end(), done()));
+    });
+  });
+}

@@ -1,0 +1,219 @@
+// All executions that meet a filter: the address is the filter. Rows never move under the reader.
+
+import { useEffect, useState } from "preact/hooks";
+import { afterOwnWrites, get, query as queryText, segment, type Parameters } from "../lib/api";
+import { useLive, useLoad, useTitle } from "../lib/load";
+import { go, link, query, setQuery } from "../lib/route";
+import { cost, count, duration } from "../lib/time";
+import type { Execution, Page } from "../lib/types";
+import { Refusal, StatusMark, When, Who, Progress } from "../parts/basics";
+import { Facets } from "../parts/facets";
+import { Filters, SavedViews } from "../parts/filters";
+import { FirstSteps } from "../parts/first_steps";
+import { isTyping } from "../parts/palette";
+
+const FIELDS =
+  "$id,status,progress,service,customer,provider,order,assignee,priority,tags,error.code,metrics,metadata.createdAt,stalled,version,position";
+const FACETS = "status,service,assignee.type,error.code";
+const SHOWN = ["cursor", "pick"];
+
+export const SORTS: [string, string][] = [
+  ["-metadata.createdAt", "Newest first"],
+  ["metadata.createdAt", "Oldest first"],
+  ["-priority,metadata.createdAt", "Most urgent first"],
+  ["-metrics.duration", "Longest first"],
+  ["-metrics.cost", "Dearest first"],
+  ["-metadata.updatedAt", "Changed last"],
+];
+
+/** The filter of the address as parameters of the API; `sort` included. */
+export function filterOf(found: URLSearchParams): Parameters {
+  const filter: Parameters = {};
+  for (const name of new Set(found.keys())) {
+    if (!SHOWN.includes(name)) filter[name] = found.getAll(name);
+  }
+  return filter;
+}
+
+export function ListPage() {
+  useTitle("All");
+  const filter = filterOf(query.value);
+  const key = queryText(filter);
+  const first = useLoad(key, async (abort) => {
+    const parameters = { ...filter, ...afterOwnWrites(), fields: FIELDS, facets: FACETS, count: true };
+    return (await get<Page<Execution>>("/executions", parameters, abort)).body;
+  });
+  const [more, setMore] = useState<{ key: string; pages: Page<Execution>[] }>({ key, pages: [] });
+  const [waiting, setWaiting] = useState<Set<string>>(new Set());
+  const [changed, setChanged] = useState<Record<string, Execution>>({});
+  useEffect(() => {
+    setMore({ key, pages: [] });
+    setWaiting(new Set());
+    setChanged({});
+  }, [first.data]);
+  const pages = first.data ? [first.data, ...(more.key === key ? more.pages : [])] : [];
+  const rows = pages.flatMap((page) => page.data).map((row) => changed[row.$id] ?? row);
+  const cursor = pages.at(-1)?.nextCursor;
+  const loadMore = async () => {
+    if (!cursor) return;
+    const { body } = await get<Page<Execution>>("/executions", { ...filter, fields: FIELDS, cursor });
+    setMore({ key, pages: [...(more.key === key ? more.pages : []), body] });
+  };
+  const seen = new Set(rows.map((row) => row.$id));
+  const touched = new Set<string>();
+  useLive(
+    (event) => {
+      if (!event.type.startsWith("execution.")) return false;
+      if (event.type === "execution.created") setWaiting((before) => new Set(before).add(event.subject));
+      if (seen.has(event.subject)) touched.add(event.subject);
+      return seen.has(event.subject);
+    },
+    () => void refresh([...touched].slice(0, 50), setChanged),
+  );
+  if (first.data && rows.length === 0 && key === "") return <FirstSteps reload={first.reload} />;
+  return (
+    <section class="list" aria-busy={first.busy}>
+      <div class="list-head">
+        <h1>Executions</h1>
+        <span role="status">{first.data && `${count(first.data.total)} found`}</span>
+        {waiting.size > 0 && (
+          <button type="button" onClick={first.reload}>
+            {waiting.size} new
+          </button>
+        )}
+        <SavedViews />
+        <a class="button" href={`/api/executions.csv${key}`} download="executions.csv">
+          CSV
+        </a>
+      </div>
+      <Filters sorts={SORTS} />
+      <Refusal problem={first.problem} retry={first.reload} />
+      <div class="list-body">
+        <Facets facets={first.data?.facets} />
+        <div class="list-rows">
+          <Table rows={rows} />
+          {first.data && rows.length === 0 && <NoHits />}
+          {cursor && (
+            <button type="button" onClick={() => void loadMore()}>
+              Show more
+            </button>
+          )}
+        </div>
+      </div>
+    </section>
+  );
+}
+
+async function refresh(ids: string[], set: (change: (before: Record<string, Execution>) => Record<string, Execution>) => void) {
+  if (ids.length === 0) return;
+  const { body } = await get<Page<Execution>>("/executions", { "$id": ids.join(","), fields: FIELDS, limit: ids.length });
+  set((before) => ({ ...before, ...Object.fromEntries(body.data.map((row) => [row.$id, row])) }));
+}
+
+function NoHits() {
+  return (
+    <p class="empty">
+      Nothing meets this filter. <a href={link("/")}>Show all executions</a>
+    </p>
+  );
+}
+
+function Table({ rows }: { rows: Execution[] }) {
+  const [at, setAt] = useState(-1);
+  const picked = (query.value.get("pick") ?? "").split(",").filter(Boolean);
+  useEffect(() => {
+    const press = (event: KeyboardEvent) => {
+      if (isTyping(event) || event.ctrlKey || event.metaKey) return;
+      const row = rows[at];
+      if (event.key === "j") setAt(Math.min(at + 1, rows.length - 1));
+      else if (event.key === "k") setAt(Math.max(at - 1, 0));
+      else if (event.key === "Enter" && row && document.activeElement?.tagName !== "A") go(address(row.$id));
+    };
+    document.addEventListener("keydown", press);
+    return () => document.removeEventListener("keydown", press);
+  }, [rows, at]);
+  useEffect(() => {
+    if (at >= 0) document.querySelectorAll<HTMLElement>("tr[data-row] a")[at]?.focus();
+  }, [at]);
+  const pick = (id: string) => {
+    const next = picked.includes(id) ? picked.filter((each) => each !== id) : [...picked, id].slice(-2);
+    setQuery({ pick: next.join(",") }, true);
+  };
+  if (rows.length === 0) return null;
+  return (
+    <>
+      {picked.length === 2 && (
+        <p>
+          <a class="button" href={link(`/compare/${segment(picked[0]!)}/${segment(picked[1]!)}`)}>
+            Compare the two that are marked
+          </a>
+        </p>
+      )}
+      <table class="executions">
+        <thead>
+          <tr>
+            <th scope="col">
+              <span class="hidden">Mark to compare</span>
+            </th>
+            <th scope="col">Execution</th>
+            <th scope="col">Status</th>
+            <th scope="col">Progress</th>
+            <th scope="col">Service</th>
+            <th scope="col">Customer</th>
+            <th scope="col">Who</th>
+            <th scope="col">Created</th>
+            <th scope="col" class="number">
+              Duration
+            </th>
+            <th scope="col" class="number">
+              Cost
+            </th>
+            <th scope="col" class="number">
+              Tokens
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((row) => (
+            <tr key={row.$id} data-row>
+              <td>
+                <input type="checkbox" checked={picked.includes(row.$id)} onChange={() => pick(row.$id)} aria-label={`Mark ${row.$id} to compare`} />
+              </td>
+              <th scope="row">
+                <a href={address(row.$id)}>{row.$id}</a>
+              </th>
+              <td data-label="Status">
+                <StatusMark status={row.status} stalled={row.stalled} />
+                {row.error && <code class="code">{row.error.code}</code>}
+              </td>
+              <td data-label="Progress">
+                <Progress value={row.progress} label={`Progress of ${row.$id}`} />
+              </td>
+              <td data-label="Service">{row.service}</td>
+              <td data-label="Customer">{row.customer}</td>
+              <td data-label="Who">
+                <Who assignee={row.assignee} />
+              </td>
+              <td data-label="Created">
+                <When at={row.metadata.createdAt} />
+              </td>
+              <td data-label="Duration" class="number">
+                {duration(row.metrics.duration)}
+              </td>
+              <td data-label="Cost" class="number">
+                {cost(row.metrics.cost, row.metrics.currency)}
+              </td>
+              <td data-label="Tokens" class="number">
+                {count(row.metrics.tokensUsed)}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </>
+  );
+}
+
+function address(id: string): string {
+  return link(`/executions/${segment(id)}`);
+}
