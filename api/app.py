@@ -28,6 +28,7 @@ from api.routes import (
 from api.routes.access import grants, keys
 from api.routes.audit import bundle, receipts, tree, verification
 from api.routes.engine import claims, inbox, jobs
+from api.routes.exports import executions_csv
 from api.routes.log_streams import LogLineStreams
 from api.routes.webhooks import rows as webhooks
 from api.system import System, running
@@ -61,6 +62,7 @@ def operations(system: System) -> tuple[Operation, ...]:
         *commands.routes(command_handlers),
         *claims.routes(claims.ClaimHandlers(system.dispatcher, system.bus, system.store)),
         *execution_lists.routes(_lists(system, consistency)),
+        *executions_csv.routes(_csv(system, consistency)),
         *analytics.routes(
             analytics.AnalyticsHandlers(system.store, system.analytics_queries, consistency)
         ),
@@ -112,6 +114,10 @@ def _lists(system: System, consistency: Consistency) -> execution_lists.ListHand
     return execution_lists.ListHandlers(
         system.store, system.executions, system.past_lists, consistency, system.clock
     )
+
+
+def _csv(system: System, consistency: Consistency) -> executions_csv.CsvHandlers:
+    return executions_csv.CsvHandlers(system.store, system.executions, consistency, system.clock)
 
 
 def _batches(system: System) -> command_batch.BatchHandlers:

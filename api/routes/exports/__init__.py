@@ -1,0 +1,1 @@
+"""Lists to take away, as files."""

@@ -1,0 +1,68 @@
+"""The list as CSV: the rows of the list, and nothing that a spreadsheet would run."""
+
+from __future__ import annotations
+
+import csv
+from io import StringIO
+
+import httpx
+import pytest
+
+from api.routes.exports import executions_csv
+from api.routes.exports.executions_csv import BYTE_ORDER_MARK, COLUMNS
+from tests.support.api_client import Executions, ok, refused
+
+PATH = "/executions.csv"
+
+
+def rows(response: httpx.Response) -> list[dict[str, str]]:
+    assert response.status_code == 200, response.text
+    text = response.content.decode()
+    assert text.startswith(BYTE_ORDER_MARK)
+    return list(csv.DictReader(StringIO(text.removeprefix(BYTE_ORDER_MARK))))
+
+
+@pytest.fixture(scope="module")
+def position(api: httpx.Client, executions: Executions) -> int:
+    """Where the last of seven executions begins; each has the tag `csv`."""
+    created = [
+        executions.create(**{"$id": f"csv-{nth}", "tags": ["csv", "=1+1"], "priority": "high"})
+        for nth in range(7)
+    ]
+    return int(created[-1]["position"])
+
+
+def test_csv_has_the_rows_of_the_list_page_after_page(
+    api: httpx.Client, position: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executions_csv, "MOST_ROWS", 3)
+    asked: dict[str, str | int] = {"tag": "csv", "sort": "$id", "minPosition": position}
+    answered = api.get(PATH, params=asked)
+    found = rows(answered)
+    listed = ok(api.get("/executions", params=asked))["data"]
+    assert (
+        [row["$id"] for row in found]
+        == [row["$id"] for row in listed]
+        == [f"csv-{nth}" for nth in range(7)]
+    )
+    assert list(found[0]) == list(COLUMNS)
+    assert found[0]["status"] == "queued"
+    assert found[0]["metadata.createdAt"] == listed[0]["metadata"]["createdAt"]
+    assert answered.headers["content-type"] == "text/csv; charset=utf-8"
+    assert answered.headers["content-disposition"] == 'attachment; filename="executions.csv"'
+    assert int(answered.headers["log-position"]) >= position
+
+
+def test_cell_that_would_be_a_formula_is_text(api: httpx.Client, executions: Executions) -> None:
+    created = executions.create(**{"$id": "csv-formula", "tags": ["=1+1"]})
+    asked = {"$id": "csv-formula", "minPosition": created["position"]}
+    assert rows(api.get(PATH, params=asked))[0]["tags"] == "'=1+1"
+
+
+def test_csv_without_hits_has_its_head_alone(api: httpx.Client) -> None:
+    assert rows(api.get(PATH, params={"tag": "no such tag"})) == []
+
+
+@pytest.mark.parametrize("asked", [{"colour": "red"}, {"sort": "colour"}, {"sort": ""}])
+def test_csv_refuses_what_the_list_refuses(api: httpx.Client, asked: dict[str, str]) -> None:
+    refused(api.get(PATH, params=asked), 422, "invalid")
