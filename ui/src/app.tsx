@@ -26,7 +26,11 @@ export function App() {
   const [me, setMe] = useState<Me>();
   const out = signedOut.value;
   useEffect(() => {
-    if (!out) get<Me>("/me").then(({ body }) => setMe(body), () => undefined);
+    if (!out)
+      get<Me>("/me").then(
+        ({ body }) => setMe(body),
+        () => undefined,
+      );
   }, [out]);
   return (
     <>

@@ -19,8 +19,8 @@ export class Problem extends Error {
 /** Whether the session is over, so that the page asks to sign in again. */
 export const signedOut = signal(false);
 
-/** The highest position that an answer to a command named: reads after it wait until they go that far. */
-let written = 0;
+/** The highest position that this page has seen, of its own commands and of the stream. */
+let seen = 0;
 
 export interface Answer<T> {
   body: T;
@@ -39,13 +39,17 @@ export async function post<T>(
   method = "POST",
 ): Promise<Answer<T>> {
   const answer = await request<T>(method, path, body, headers);
-  written = Math.max(written, answer.position);
+  sawPosition(answer.position);
   return answer;
 }
 
-/** `minPosition` for reads that follow the log on their own, where this page has written something. */
-export function afterOwnWrites(): Parameters {
-  return written > 0 ? { minPosition: written } : {};
+export function sawPosition(position: number): void {
+  seen = Math.max(seen, position);
+}
+
+/** `minPosition` for reads of what follows the log on its own: no older than what this page has seen. */
+export function seenSoFar(): Parameters {
+  return seen > 0 ? { minPosition: seen } : {};
 }
 
 export type Parameters = Record<string, string | number | boolean | string[] | undefined>;
@@ -74,7 +78,11 @@ async function request<T>(
   const response = await fetch(ROOT + path, {
     method,
     credentials: "same-origin",
-    headers: { accept: "application/json", ...(body === undefined ? {} : { "content-type": "application/json" }), ...headers },
+    headers: {
+      accept: "application/json",
+      ...(body === undefined ? {} : { "content-type": "application/json" }),
+      ...headers,
+    },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     ...(abort ? { signal: abort } : {}),
   });

@@ -3,7 +3,7 @@
 
 import { signal } from "@preact/signals";
 import { frames } from "./sse";
-import { signedOut } from "./api";
+import { sawPosition, signedOut } from "./api";
 import type { Envelope } from "./types";
 
 export type Connection = "connecting" | "catching up" | "live" | "offline";
@@ -36,6 +36,7 @@ function receive(message: Message): void {
   }
   if (message.event.position <= cursor) return;
   cursor = message.event.position;
+  sawPosition(cursor);
   for (const listener of listeners) listener(message.event);
 }
 

@@ -14,7 +14,10 @@ export interface Loaded<T> {
 
 /** What `load` answers, anew whenever `key` is another; `null` as key loads nothing. */
 export function useLoad<T>(key: string | null, load: (abort: AbortSignal) => Promise<T>): Loaded<T> {
-  const [state, setState] = useState<{ key: string | null; data?: T; problem?: Problem; busy: boolean }>({ key: null, busy: true });
+  const [state, setState] = useState<{ key: string | null; data?: T; problem?: Problem; busy: boolean }>({
+    key: null,
+    busy: true,
+  });
   const [turn, setTurn] = useState(0);
   const latest = useRef(load);
   latest.current = load;
@@ -26,7 +29,8 @@ export function useLoad<T>(key: string | null, load: (abort: AbortSignal) => Pro
       (data) => !abort.signal.aborted && setState({ key, data, busy: false }),
       (error: unknown) => {
         if (abort.signal.aborted) return;
-        const problem = error instanceof Problem ? error : new Problem(0, "The server cannot be reached", String(error), {});
+        const problem =
+          error instanceof Problem ? error : new Problem(0, "The server cannot be reached", String(error), {});
         setState((before) => ({ ...before, key, problem, busy: false }));
       },
     );

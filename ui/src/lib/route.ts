@@ -13,13 +13,17 @@ addEventListener("popstate", () => (place.value = readPlace()));
 
 function readPlace() {
   const { pathname, search } = location;
-  return { path: pathname.startsWith(BASE) ? pathname.slice(BASE.length) || "/" : "/", query: new URLSearchParams(search) };
+  return {
+    path: pathname.startsWith(BASE) ? pathname.slice(BASE.length) || "/" : "/",
+    query: new URLSearchParams(search),
+  };
 }
 
 /** The address of a page of the dashboard. */
 export function link(to: string, parameters: Record<string, string | undefined> = {}): string {
   const found = new URLSearchParams();
-  for (const [name, value] of Object.entries(parameters)) if (value !== undefined && value !== "") found.set(name, value);
+  for (const [name, value] of Object.entries(parameters))
+    if (value !== undefined && value !== "") found.set(name, value);
   const text = found.toString();
   return BASE + to + (text ? `?${text}` : "");
 }
@@ -43,7 +47,8 @@ export function setQuery(changes: Record<string, string | undefined>, replace = 
 
 /** Follow links to pages of the dashboard without loading it again. */
 export function followLinks(event: MouseEvent): void {
-  if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey)
+    return;
   const anchor = (event.target as Element).closest("a");
   if (!anchor || anchor.target || anchor.hasAttribute("download") || anchor.origin !== location.origin) return;
   if (!anchor.pathname.startsWith(BASE) || anchor.hash) return;

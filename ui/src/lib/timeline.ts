@@ -103,7 +103,11 @@ export function scale(execution: Execution, found: Row[], parts: Segment[], now:
   const ended = execution.metadata.completedAt ? Date.parse(execution.metadata.completedAt) : now;
   const times = found.flatMap((row) => (row.start === undefined ? [] : [row.start, row.end!]));
   const start = Math.min(created, ...times.slice(0, 1), ...parts.map((part) => part.start));
-  const end = Math.max(start + 1, ended, times.reduce((most, time) => Math.max(most, time), start));
+  const end = Math.max(
+    start + 1,
+    ended,
+    times.reduce((most, time) => Math.max(most, time), start),
+  );
   const gaps = idle(found, start, end);
   const short = gaps.reduce((sum, gap) => sum + gap.end - gap.start, 0);
   const busy = Math.max(1, end - start - short);
@@ -135,7 +139,12 @@ function idle(found: Row[], start: number, end: number): Gap[] {
     if (from - reached > (end - start) * GAP_FROM && busy.length > 0) gaps.push({ start: reached, end: from });
     reached = Math.max(reached, until);
   }
-  return gaps.length > 20 ? gaps.sort((one, other) => other.end - other.start - (one.end - one.start)).slice(0, 20).sort((one, other) => one.start - other.start) : gaps;
+  return gaps.length > 20
+    ? gaps
+        .sort((one, other) => other.end - other.start - (one.end - one.start))
+        .slice(0, 20)
+        .sort((one, other) => one.start - other.start)
+    : gaps;
 }
 
 /** Times for the axis: some that are round, on the scale. */

@@ -1,14 +1,6 @@
 // The parts of the API's documents that the dashboard shows. Members it does not know pass through.
 
-export type Status =
-  | "queued"
-  | "starting"
-  | "running"
-  | "paused"
-  | "completed"
-  | "failed"
-  | "cancelled"
-  | "retry";
+export type Status = "queued" | "starting" | "running" | "paused" | "completed" | "failed" | "cancelled" | "retry";
 
 export interface Assignee {
   type: string;
@@ -102,7 +94,10 @@ export interface Execution {
   priority: string;
   timeout: number | null;
   tags: string[];
-  metadata: { createdAt: string; updatedAt: string; startedAt?: string; completedAt?: string } & Record<string, unknown>;
+  metadata: { createdAt: string; updatedAt: string; startedAt?: string; completedAt?: string } & Record<
+    string,
+    unknown
+  >;
   version: number;
   position: number;
 }

@@ -7,7 +7,7 @@ import { isConsistent, isIncluded, isSigned, type Consistency, type Inclusion, t
 import { query, setQuery } from "../lib/route";
 import { count } from "../lib/time";
 import type { Execution, Page } from "../lib/types";
-import { Copy, Fact, Facts, Refusal, When } from "../parts/basics";
+import { Copy, Fact, Facts, Refusal, When, Wide } from "../parts/basics";
 
 const KEPT = "executions.head";
 
@@ -42,7 +42,10 @@ async function checkHead(head: TreeHead): Promise<Checked[]> {
     if (kept.treeSize <= head.treeSize) {
       const { body } = await get<Consistency>("/audit/consistency", { from: kept.treeSize, to: head.treeSize });
       const good = body.fromHash === kept.rootHash && body.toHash === head.rootHash && (await isConsistent(body));
-      found.push({ what: `Nothing of the ${count(kept.treeSize)} events of the last visit was changed or removed`, good });
+      found.push({
+        what: `Nothing of the ${count(kept.treeSize)} events of the last visit was changed or removed`,
+        good,
+      });
     } else found.push({ what: "The log has become shorter since the last visit", good: false });
   }
   if (found.every((each) => each.good !== false)) localStorage.setItem(KEPT, JSON.stringify(head));
@@ -83,15 +86,17 @@ function Head() {
 
 function Checks({ checked }: { checked: Checked[] }) {
   return (
-    <ul class="checks" role="status">
-      {checked.map(({ what, good }) => (
-        <li key={what} class={good === false ? "bad" : good ? "good" : ""}>
-          <span aria-hidden="true">{good === undefined ? "?" : good ? "✓" : "✕"}</span> {what}
-          {good === false && ": no"}
-          {good === undefined && ": this browser cannot tell"}
-        </li>
-      ))}
-    </ul>
+    <div role="status">
+      <ul class="checks">
+        {checked.map(({ what, good }) => (
+          <li key={what} class={good === false ? "bad" : good ? "good" : ""}>
+            <span aria-hidden="true">{good === undefined ? "?" : good ? "✓" : "✕"}</span> {what}
+            {good === false && ": no"}
+            {good === undefined && ": this browser cannot tell"}
+          </li>
+        ))}
+      </ul>
+    </div>
   );
 }
 
@@ -105,7 +110,10 @@ function OfExecution() {
     try {
       const { body } = await get<Execution>(`/executions/${segment(id)}`, { fields: "position,version" });
       const { body: head } = await get<TreeHead>("/audit/tree-head", { minPosition: body.position });
-      const { body: proof } = await get<Inclusion>("/audit/inclusion", { position: body.position, treeSize: head.treeSize });
+      const { body: proof } = await get<Inclusion>("/audit/inclusion", {
+        position: body.position,
+        treeSize: head.treeSize,
+      });
       const good = proof.rootHash === head.rootHash && (await isIncluded(proof));
       setChecked([
         { what: `Its last event, at position ${count(body.position)}, is in the signed log`, good },
@@ -122,7 +130,13 @@ function OfExecution() {
       <form class="filters" onSubmit={(event) => (event.preventDefault(), void verify())}>
         <label>
           Execution
-          <input data-filter key={id} defaultValue={id} required onChange={(event) => setQuery({ execution: event.currentTarget.value.trim() })} />
+          <input
+            data-filter
+            key={id}
+            defaultValue={id}
+            required
+            onChange={(event) => setQuery({ execution: event.currentTarget.value.trim() })}
+          />
         </label>
         <button type="submit">Check in this browser</button>
         {id && (
@@ -131,7 +145,10 @@ function OfExecution() {
           </a>
         )}
       </form>
-      <p class="quiet">The evidence is a zip with every event, its proofs and a verify.py that needs nothing but Python, and no access to this server.</p>
+      <p class="quiet">
+        The evidence is a zip with every event, its proofs and a verify.py that needs nothing but Python, and no access
+        to this server.
+      </p>
       <Refusal problem={problem} />
       <Checks checked={checked} />
     </>
@@ -159,36 +176,42 @@ function Trail() {
       <div class="filters">
         <label>
           Actor
-          <input key={actor} defaultValue={actor} onChange={(event) => setQuery({ actor: event.currentTarget.value.trim() })} />
+          <input
+            key={actor}
+            defaultValue={actor}
+            onChange={(event) => setQuery({ actor: event.currentTarget.value.trim() })}
+          />
         </label>
       </div>
       <Refusal problem={trail.problem} retry={trail.reload} />
       {trail.data?.data.length === 0 && <p class="empty">Nothing that this filter finds.</p>}
       {trail.data && trail.data.data.length > 0 && (
-        <table>
-          <thead>
-            <tr>
-              {["When", "Who", "What", "Execution", "Purpose"].map((title) => (
-                <th key={title} scope="col">
-                  {title}
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {trail.data.data.map((entry, index) => (
-              <tr key={index}>
-                <td>
-                  <When at={entry.at} milliseconds />
-                </td>
-                <td>{entry.actor}</td>
-                <td>{entry.action}</td>
-                <td>{entry.execution}</td>
-                <td>{entry.purpose}</td>
+        <Wide label="Trail">
+          <table>
+            <thead>
+              <tr>
+                {["When", "Who", "What", "Execution", "Purpose"].map((title) => (
+                  <th key={title} scope="col">
+                    {title}
+                  </th>
+                ))}
               </tr>
-            ))}
-          </tbody>
-        </table>
+            </thead>
+            <tbody>
+              {trail.data.data.map((entry, index) => (
+                <tr key={index}>
+                  <td>
+                    <When at={entry.at} milliseconds />
+                  </td>
+                  <td>{entry.actor}</td>
+                  <td>{entry.action}</td>
+                  <td>{entry.execution}</td>
+                  <td>{entry.purpose}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </Wide>
       )}
     </>
   );

@@ -5,7 +5,7 @@ import { useLoad, useTitle } from "../lib/load";
 import { link } from "../lib/route";
 import { cost, count, duration } from "../lib/time";
 import type { Step } from "../lib/types";
-import { Fact, Facts, Refusal, StatusMark } from "../parts/basics";
+import { Fact, Facts, Refusal, StatusMark, Wide } from "../parts/basics";
 
 interface Side {
   $id: string;
@@ -34,8 +34,14 @@ interface Comparison {
 
 export function ComparePage({ one, other }: { one: string; other: string }) {
   useTitle(`${one} and ${other}`);
-  const found = useLoad(`${one} ${other}`, async (abort) => (await get<Comparison>(`/executions/${segment(one)}/compare`, { with: other }, abort)).body);
-  const longest = Math.max(1, ...(found.data?.steps ?? []).flatMap((pair) => [pair.this?.duration ?? 0, pair.with?.duration ?? 0]));
+  const found = useLoad(
+    `${one} ${other}`,
+    async (abort) => (await get<Comparison>(`/executions/${segment(one)}/compare`, { with: other }, abort)).body,
+  );
+  const longest = Math.max(
+    1,
+    ...(found.data?.steps ?? []).flatMap((pair) => [pair.this?.duration ?? 0, pair.with?.duration ?? 0]),
+  );
   return (
     <section aria-busy={found.busy}>
       <h1>
@@ -59,37 +65,43 @@ export function ComparePage({ one, other }: { one: string; other: string }) {
                 .join(", ") || "none"}
             </Fact>
             <Fact name="First divergence">
-              {found.data.firstDivergence ? `step ${found.data.firstDivergence.index + 1}: ${found.data.firstDivergence.differs.join(", ")}` : "none: they did the same"}
+              {found.data.firstDivergence
+                ? `step ${found.data.firstDivergence.index + 1}: ${found.data.firstDivergence.differs.join(", ")}`
+                : "none: they did the same"}
             </Fact>
           </Facts>
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Step</th>
-                <th scope="col">{one}</th>
-                <th scope="col">{other}</th>
-                <th scope="col" class="number">
-                  Difference
-                </th>
-                <th scope="col">Differs in</th>
-              </tr>
-            </thead>
-            <tbody>
-              {found.data.steps.map((pair, index) => (
-                <tr key={index} class={index === found.data!.firstDivergence?.index ? "diverges" : ""}>
-                  <th scope="row">{(pair.this ?? pair.with)!.name}</th>
-                  <td>
-                    <Half step={pair.this} longest={longest} />
-                  </td>
-                  <td>
-                    <Half step={pair.with} longest={longest} />
-                  </td>
-                  <td class="number">{pair.difference?.duration === undefined ? "–" : signed("duration", pair.difference.duration)}</td>
-                  <td>{pair.differs.join(", ")}</td>
+          <Wide label="Steps of both">
+            <table>
+              <thead>
+                <tr>
+                  <th scope="col">Step</th>
+                  <th scope="col">{one}</th>
+                  <th scope="col">{other}</th>
+                  <th scope="col" class="number">
+                    Difference
+                  </th>
+                  <th scope="col">Differs in</th>
                 </tr>
-              ))}
-            </tbody>
-          </table>
+              </thead>
+              <tbody>
+                {found.data.steps.map((pair, index) => (
+                  <tr key={index} class={index === found.data!.firstDivergence?.index ? "diverges" : ""}>
+                    <th scope="row">{(pair.this ?? pair.with)!.name}</th>
+                    <td>
+                      <Half step={pair.this} longest={longest} />
+                    </td>
+                    <td>
+                      <Half step={pair.with} longest={longest} />
+                    </td>
+                    <td class="number">
+                      {pair.difference?.duration === undefined ? "–" : signed("duration", pair.difference.duration)}
+                    </td>
+                    <td>{pair.differs.join(", ")}</td>
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          </Wide>
         </>
       )}
     </section>
@@ -101,7 +113,11 @@ function Half({ step, longest }: { step: Step | undefined; longest: number }) {
   return (
     <span class="half">
       <StatusMark status={step.status} />
-      <span class={`half-bar ${step.status}`} style={{ width: `${((step.duration ?? 0) / longest) * 100}px` }} aria-hidden="true" />
+      <span
+        class={`half-bar ${step.status}`}
+        style={{ width: `${((step.duration ?? 0) / longest) * 100}px` }}
+        aria-hidden="true"
+      />
       {duration(step.duration)}
     </span>
   );

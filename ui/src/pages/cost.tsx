@@ -1,11 +1,11 @@
 // Cost and tokens over time, and by service, model and kind of assignee.
 
-import { get } from "../lib/api";
+import { get, seenSoFar } from "../lib/api";
 import { useLoad, useTitle } from "../lib/load";
 import { query, setQuery } from "../lib/route";
 import { cost, count, duration } from "../lib/time";
 import type { Analytics } from "../lib/types";
-import { Refusal } from "../parts/basics";
+import { Refusal, Wide } from "../parts/basics";
 import { Bars } from "../parts/chart";
 import { sinceOf, SpanChoice } from "../parts/span";
 
@@ -24,7 +24,11 @@ export function CostPage() {
   const unit = days === "1" ? "hour" : "day";
   const time = useLoad(`${days} ${unit}`, (abort) => analytics(unit, abort));
   const groups = useLoad(`${days} ${by}`, (abort) => analytics(by, abort));
-  const points = (time.data?.groups ?? []).map((group) => ({ label: String(group.key), cost: group.totalCost, tokens: group.tokens }));
+  const points = (time.data?.groups ?? []).map((group) => ({
+    label: String(group.key),
+    cost: group.totalCost,
+    tokens: group.tokens,
+  }));
   const rows = [...(groups.data?.groups ?? [])].sort((one, other) => other.totalCost - one.totalCost);
   return (
     <section aria-busy={time.busy || groups.busy}>
@@ -47,45 +51,56 @@ export function CostPage() {
       {time.data && (
         <>
           <p>
-            {count(time.data.total)} executions, {cost(time.data.totalCost)}, {count(time.data.tokens)} tokens, {count(time.data.apiCalls)} calls.
+            {count(time.data.total)} executions, {cost(time.data.totalCost)}, {count(time.data.tokens)} tokens,{" "}
+            {count(time.data.apiCalls)} calls.
           </p>
-          <Bars title={`Cost by ${unit}`} points={points.map(({ label, cost: value }) => ({ label, value }))} show={(value) => cost(value)} />
-          <Bars title={`Tokens by ${unit}`} points={points.map(({ label, tokens: value }) => ({ label, value }))} show={count} />
+          <Bars
+            title={`Cost by ${unit}`}
+            points={points.map(({ label, cost: value }) => ({ label, value }))}
+            show={(value) => cost(value)}
+          />
+          <Bars
+            title={`Tokens by ${unit}`}
+            points={points.map(({ label, tokens: value }) => ({ label, value }))}
+            show={count}
+          />
         </>
       )}
       {rows.length > 0 && (
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">{KEYS.find(([value]) => value === by)?.[1]}</th>
-              {["Executions", "Completed", "Failed", "Cost", "Tokens", "Calls", "Median", "95 %"].map((title) => (
-                <th key={title} scope="col" class="number">
-                  {title}
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {rows.map((group) => (
-              <tr key={String(group.key)}>
-                <th scope="row">{group.key ?? "none"}</th>
-                <td class="number">{count(group.total)}</td>
-                <td class="number">{count(group.statuses.completed)}</td>
-                <td class="number">{count(group.statuses.failed)}</td>
-                <td class="number">{cost(group.totalCost)}</td>
-                <td class="number">{count(group.tokens)}</td>
-                <td class="number">{count(group.apiCalls)}</td>
-                <td class="number">{duration(group.duration.p50)}</td>
-                <td class="number">{duration(group.duration.p95)}</td>
+        <Wide label="Groups">
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">{KEYS.find(([value]) => value === by)?.[1]}</th>
+                {["Executions", "Completed", "Failed", "Cost", "Tokens", "Calls", "Median", "95 %"].map((title) => (
+                  <th key={title} scope="col" class="number">
+                    {title}
+                  </th>
+                ))}
               </tr>
-            ))}
-          </tbody>
-        </table>
+            </thead>
+            <tbody>
+              {rows.map((group) => (
+                <tr key={String(group.key)}>
+                  <th scope="row">{group.key ?? "none"}</th>
+                  <td class="number">{count(group.total)}</td>
+                  <td class="number">{count(group.statuses.completed)}</td>
+                  <td class="number">{count(group.statuses.failed)}</td>
+                  <td class="number">{cost(group.totalCost)}</td>
+                  <td class="number">{count(group.tokens)}</td>
+                  <td class="number">{count(group.apiCalls)}</td>
+                  <td class="number">{duration(group.duration.p50)}</td>
+                  <td class="number">{duration(group.duration.p95)}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </Wide>
       )}
     </section>
   );
 }
 
 async function analytics(by: string, abort: AbortSignal): Promise<Analytics> {
-  return (await get<Analytics>("/analytics/executions", { by, ...sinceOf() }, abort)).body;
+  return (await get<Analytics>("/analytics/executions", { by, ...sinceOf(), ...seenSoFar() }, abort)).body;
 }

@@ -35,9 +35,16 @@ export interface Shown {
   latest: Execution;
 }
 
-export function useHead(id: string): { latest: Loaded<Execution>; past: Loaded<Execution>; version: number | undefined } {
+export function useHead(id: string): {
+  latest: Loaded<Execution>;
+  past: Loaded<Execution>;
+  version: number | undefined;
+} {
   const asked = Number(query.value.get("version") ?? 0);
-  const latest = useLoad(id, async (abort) => (await get<Execution>(`/executions/${segment(id)}`, { fields: HEAD }, abort)).body);
+  const latest = useLoad(
+    id,
+    async (abort) => (await get<Execution>(`/executions/${segment(id)}`, { fields: HEAD }, abort)).body,
+  );
   const version = asked > 0 && latest.data && asked < latest.data.version ? asked : undefined;
   const past = useLoad(version ? `${id} ${version}` : null, async (abort) => {
     return (await get<Execution>(`/executions/${segment(id)}`, { version: version!, fields: HEAD }, abort)).body;
@@ -61,7 +68,7 @@ export function ExecutionPage({ id }: { id: string }) {
   if (!latest.data) {
     return latest.problem ? <NotThere id={id} latest={latest} /> : <p aria-busy="true">Loading {id} …</p>;
   }
-  const head = version ? past.data ?? latest.data : latest.data;
+  const head = version ? (past.data ?? latest.data) : latest.data;
   const shown: Shown = { id, head, version, latest: latest.data };
   const tab = query.value.get("tab") ?? "timeline";
   return (
@@ -135,12 +142,15 @@ function Head({ shown, reload }: { shown: Shown; reload: () => void }) {
         </Fact>
         <Fact name="Duration">
           {duration(head.metrics.duration)}
-          {head.metrics.activeDuration !== undefined && <span class="quiet"> ({duration(head.metrics.activeDuration)} active)</span>}
+          {head.metrics.activeDuration !== undefined && (
+            <span class="quiet"> ({duration(head.metrics.activeDuration)} active)</span>
+          )}
         </Fact>
         <Fact name="Cost (as reported)">{cost(head.metrics.cost, head.metrics.currency)}</Fact>
         <Fact name="Tokens">{count(head.metrics.tokensUsed)}</Fact>
         <Fact name="Attempts">
-          {head.attempts.length} {head.metrics.retries > 0 && <span class="quiet">({head.metrics.retries} retries)</span>}
+          {head.attempts.length}{" "}
+          {head.metrics.retries > 0 && <span class="quiet">({head.metrics.retries} retries)</span>}
         </Fact>
         <Fact name="Version">
           {head.version} <span class="quiet">at position {count(head.position)}</span>

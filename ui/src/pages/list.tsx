@@ -1,9 +1,9 @@
 // All executions that meet a filter: the address is the filter. Rows never move under the reader.
 
 import { useEffect, useState } from "preact/hooks";
-import { afterOwnWrites, get, query as queryText, segment, type Parameters } from "../lib/api";
+import { get, seenSoFar, query as queryText, segment, type Parameters } from "../lib/api";
 import { useLive, useLoad, useTitle } from "../lib/load";
-import { go, link, query, setQuery } from "../lib/route";
+import { link, query, setQuery } from "../lib/route";
 import { cost, count, duration } from "../lib/time";
 import type { Execution, Page } from "../lib/types";
 import { Refusal, StatusMark, When, Who, Progress } from "../parts/basics";
@@ -40,7 +40,7 @@ export function ListPage() {
   const filter = filterOf(query.value);
   const key = queryText(filter);
   const first = useLoad(key, async (abort) => {
-    const parameters = { ...filter, ...afterOwnWrites(), fields: FIELDS, facets: FACETS, count: true };
+    const parameters = { ...filter, ...seenSoFar(), fields: FIELDS, facets: FACETS, count: true };
     return (await get<Page<Execution>>("/executions", parameters, abort)).body;
   });
   const [more, setMore] = useState<{ key: string; pages: Page<Execution>[] }>({ key, pages: [] });
@@ -104,9 +104,12 @@ export function ListPage() {
   );
 }
 
-async function refresh(ids: string[], set: (change: (before: Record<string, Execution>) => Record<string, Execution>) => void) {
+async function refresh(
+  ids: string[],
+  set: (change: (before: Record<string, Execution>) => Record<string, Execution>) => void,
+) {
   if (ids.length === 0) return;
-  const { body } = await get<Page<Execution>>("/executions", { "$id": ids.join(","), fields: FIELDS, limit: ids.length });
+  const { body } = await get<Page<Execution>>("/executions", { $id: ids.join(","), fields: FIELDS, limit: ids.length });
   set((before) => ({ ...before, ...Object.fromEntries(body.data.map((row) => [row.$id, row])) }));
 }
 
@@ -124,14 +127,12 @@ function Table({ rows }: { rows: Execution[] }) {
   useEffect(() => {
     const press = (event: KeyboardEvent) => {
       if (isTyping(event) || event.ctrlKey || event.metaKey) return;
-      const row = rows[at];
-      if (event.key === "j") setAt(Math.min(at + 1, rows.length - 1));
-      else if (event.key === "k") setAt(Math.max(at - 1, 0));
-      else if (event.key === "Enter" && row && document.activeElement?.tagName !== "A") go(address(row.$id));
+      if (event.key === "j") setAt((before) => Math.min(before + 1, rows.length - 1));
+      else if (event.key === "k") setAt((before) => Math.max(before - 1, 0));
     };
     document.addEventListener("keydown", press);
     return () => document.removeEventListener("keydown", press);
-  }, [rows, at]);
+  }, [rows.length]);
   useEffect(() => {
     if (at >= 0) document.querySelectorAll<HTMLElement>("tr[data-row] a")[at]?.focus();
   }, [at]);
@@ -177,7 +178,12 @@ function Table({ rows }: { rows: Execution[] }) {
           {rows.map((row) => (
             <tr key={row.$id} data-row>
               <td>
-                <input type="checkbox" checked={picked.includes(row.$id)} onChange={() => pick(row.$id)} aria-label={`Mark ${row.$id} to compare`} />
+                <input
+                  type="checkbox"
+                  checked={picked.includes(row.$id)}
+                  onChange={() => pick(row.$id)}
+                  aria-label={`Mark ${row.$id} to compare`}
+                />
               </td>
               <th scope="row">
                 <a href={address(row.$id)}>{row.$id}</a>

@@ -39,7 +39,13 @@ export function SignIn() {
       >
         <label>
           Token or API key
-          <input type="password" autoComplete="current-password" value={token} required onInput={(event) => setToken(event.currentTarget.value)} />
+          <input
+            type="password"
+            autoComplete="current-password"
+            value={token}
+            required
+            onInput={(event) => setToken(event.currentTarget.value)}
+          />
         </label>
         <button type="submit">Sign in</button>
       </form>

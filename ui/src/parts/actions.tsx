@@ -42,9 +42,17 @@ export function Actions({ execution, done }: { execution: Execution; done: () =>
       {asked && (
         <Modal title={`Actions on ${execution.$id}`} close={() => setAsked(false)}>
           {possible === undefined && <p aria-busy="true">Asking what is possible …</p>}
-          {possible?.length === 0 && <p>Nothing can be done: it is {execution.status}, or you have no right to change it.</p>}
+          {possible?.length === 0 && (
+            <p>Nothing can be done: it is {execution.status}, or you have no right to change it.</p>
+          )}
           {possible?.map((each) => (
-            <Action key={each.name} execution={execution} version={version} possible={each} done={() => (setAsked(false), done())} />
+            <Action
+              key={each.name}
+              execution={execution}
+              version={version}
+              possible={each}
+              done={() => (setAsked(false), done())}
+            />
           ))}
         </Modal>
       )}
@@ -54,8 +62,13 @@ export function Actions({ execution, done }: { execution: Execution; done: () =>
 
 async function attempt(id: string, [name, title, reason]: [string, string, boolean]): Promise<Possible | undefined> {
   try {
-    const { body } = await post<{ events: Envelope[]; execution: Execution }>(`/executions/${segment(id)}/${name}?dryRun=true`, {});
-    return body.events.length > 0 ? { name, title, reason, events: body.events, status: body.execution.status } : undefined;
+    const { body } = await post<{ events: Envelope[]; execution: Execution }>(
+      `/executions/${segment(id)}/${name}?dryRun=true`,
+      {},
+    );
+    return body.events.length > 0
+      ? { name, title, reason, events: body.events, status: body.execution.status }
+      : undefined;
   } catch {
     return undefined;
   }
@@ -74,7 +87,9 @@ function Action({ execution, version, possible, done }: Props) {
   const [changed, setChanged] = useState<PatchOperation[]>();
   const send = async () => {
     try {
-      await post(`/executions/${segment(execution.$id)}/${possible.name}`, reason ? { reason } : {}, { "if-match": `"${version}"` });
+      await post(`/executions/${segment(execution.$id)}/${possible.name}`, reason ? { reason } : {}, {
+        "if-match": `"${version}"`,
+      });
       done();
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
@@ -85,7 +100,8 @@ function Action({ execution, version, possible, done }: Props) {
   return (
     <form class="action" onSubmit={(event) => (event.preventDefault(), void send())}>
       <p>
-        <strong>{possible.title}</strong>: it becomes {possible.status}; records {possible.events.map((event) => event.type).join(", ")}.
+        <strong>{possible.title}</strong>: it becomes {possible.status}; records{" "}
+        {possible.events.map((event) => event.type).join(", ")}.
       </p>
       {possible.reason && (
         <label>

@@ -35,7 +35,10 @@ export function Who({ assignee }: { assignee: Assignee | undefined }) {
   if (!assignee) return <span class="quiet">–</span>;
   const name = assignee.name ?? assignee.id ?? assignee.type;
   return (
-    <span class={`who ${assignee.type}`} title={[assignee.type, assignee.id, assignee.model].filter(Boolean).join(" · ")}>
+    <span
+      class={`who ${assignee.type}`}
+      title={[assignee.type, assignee.id, assignee.model].filter(Boolean).join(" · ")}
+    >
       <span aria-hidden="true">{WHO[assignee.type] ?? "•"}</span> {name}
       <span class="hidden"> ({assignee.type})</span>
     </span>
@@ -95,6 +98,15 @@ export function Refusal({ problem, retry }: { problem: Problem | undefined; retr
           Try again
         </button>
       )}
+    </div>
+  );
+}
+
+/** What may be wider than the page, like a table: it scrolls by itself, also by keys. */
+export function Wide({ label, children }: { label: string; children: ComponentChildren }) {
+  return (
+    <div class="wide" role="region" aria-label={label} tabIndex={0}>
+      {children}
     </div>
   );
 }

@@ -1,5 +1,7 @@
 // Bars over time as SVG, with the same figures as a table for who cannot see them.
 
+import { Wide } from "./basics";
+
 interface Props {
   title: string;
   points: { label: string; value: number }[];
@@ -22,7 +24,14 @@ export function Bars({ title, points, show }: Props) {
           {points.map((point, index) => {
             const height = most > 0 ? (point.value / most) * HEIGHT : 0;
             return (
-              <rect key={point.label} class="chart-bar" x={index * step + 1} y={HEIGHT - height} width={Math.max(step - 2, 1)} height={Math.max(height, point.value > 0 ? 1 : 0)}>
+              <rect
+                key={point.label}
+                class="chart-bar"
+                x={index * step + 1}
+                y={HEIGHT - height}
+                width={Math.max(step - 2, 1)}
+                height={Math.max(height, point.value > 0 ? 1 : 0)}
+              >
                 <title>{`${point.label}: ${show(point.value)}`}</title>
               </rect>
             );
@@ -40,16 +49,18 @@ export function Bars({ title, points, show }: Props) {
       )}
       <details>
         <summary>As a table</summary>
-        <table>
-          <tbody>
-            {points.map((point) => (
-              <tr key={point.label}>
-                <th scope="row">{point.label}</th>
-                <td class="number">{show(point.value)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+        <Wide label={title}>
+          <table>
+            <tbody>
+              {points.map((point) => (
+                <tr key={point.label}>
+                  <th scope="row">{point.label}</th>
+                  <td class="number">{show(point.value)}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </Wide>
       </details>
     </figure>
   );

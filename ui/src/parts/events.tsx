@@ -30,7 +30,9 @@ export function EventsTab({ shown }: { shown: Shown }) {
   useEffect(() => {
     if (!first.data) return;
     const { data, nextCursor } = first.data;
-    setPages((before) => (before?.key === key && before.data.length > data.length && !newest ? before : { key, data, cursor: nextCursor }));
+    setPages((before) =>
+      before?.key === key && before.data.length > data.length && !newest ? before : { key, data, cursor: nextCursor },
+    );
   }, [first.data]);
   const loadMore = async () => {
     if (busy || !pages?.cursor) return;
@@ -89,7 +91,12 @@ function EventRow({ event, chosen }: { event: Envelope; chosen: boolean }) {
   return (
     <div class={chosen ? "event-row chosen" : "event-row"}>
       <span class="number">{event.version}</span>
-      <button type="button" class="link" aria-pressed={chosen} onClick={() => setQuery({ event: chosen ? undefined : String(event.version) })}>
+      <button
+        type="button"
+        class="link"
+        aria-pressed={chosen}
+        onClick={() => setQuery({ event: chosen ? undefined : String(event.version) })}
+      >
         {event.type.replace(/^execution\./, "")}
       </button>
       <When at={event.time} milliseconds />
@@ -100,7 +107,8 @@ function EventRow({ event, chosen }: { event: Envelope; chosen: boolean }) {
 
 function EventPanel({ id, version, event }: { id: string; version: number; event: Envelope | undefined }) {
   const changes = useLoad(version > 1 ? `${id} ${version}` : null, async (abort) => {
-    return (await get<PatchOperation[]>(`/executions/${segment(id)}/diff`, { from: version - 1, to: version }, abort)).body;
+    return (await get<PatchOperation[]>(`/executions/${segment(id)}/diff`, { from: version - 1, to: version }, abort))
+      .body;
   });
   return (
     <aside class="panel" aria-label={`Event ${version}`}>

@@ -4,7 +4,12 @@ import { query, setQuery } from "../lib/route";
 import { count } from "../lib/time";
 import type { Facet } from "../lib/types";
 
-const TITLES: Record<string, string> = { status: "Status", service: "Service", "assignee.type": "Who", "error.code": "Error" };
+const TITLES: Record<string, string> = {
+  status: "Status",
+  service: "Service",
+  "assignee.type": "Who",
+  "error.code": "Error",
+};
 
 export function Facets({ facets }: { facets: Record<string, Facet> | undefined }) {
   if (!facets) return <aside class="facets" aria-label="Narrow down" />;

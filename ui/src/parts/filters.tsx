@@ -10,7 +10,15 @@ const FIELDS: [string, string][] = [
   ["order", "Order"],
   ["tag", "Tag"],
 ];
-const KNOWN = new Set(["sort", "pick", "status", "assignee.type", "error.code", "priority", ...FIELDS.map(([name]) => name)]);
+const KNOWN = new Set([
+  "sort",
+  "pick",
+  "status",
+  "assignee.type",
+  "error.code",
+  "priority",
+  ...FIELDS.map(([name]) => name),
+]);
 
 export function Filters({ sorts }: { sorts: [string, string][] }) {
   const [free, setFree] = useState("");
@@ -37,7 +45,10 @@ export function Filters({ sorts }: { sorts: [string, string][] }) {
       ))}
       <label>
         Priority
-        <select value={query.value.get("priority") ?? ""} onChange={(event) => setQuery({ priority: event.currentTarget.value })}>
+        <select
+          value={query.value.get("priority") ?? ""}
+          onChange={(event) => setQuery({ priority: event.currentTarget.value })}
+        >
           <option value="">any</option>
           {["urgent", "high", "normal", "low"].map((each) => (
             <option key={each}>{each}</option>
@@ -49,12 +60,19 @@ export function Filters({ sorts }: { sorts: [string, string][] }) {
         <input
           type="date"
           value={(query.value.get("metadata.createdAt[gte]") ?? "").slice(0, 10)}
-          onChange={(event) => setQuery({ "metadata.createdAt[gte]": event.currentTarget.value && `${event.currentTarget.value}T00:00:00Z` })}
+          onChange={(event) =>
+            setQuery({
+              "metadata.createdAt[gte]": event.currentTarget.value && `${event.currentTarget.value}T00:00:00Z`,
+            })
+          }
         />
       </label>
       <label>
         Sorted by
-        <select value={query.value.get("sort") ?? ""} onChange={(event) => setQuery({ sort: event.currentTarget.value })}>
+        <select
+          value={query.value.get("sort") ?? ""}
+          onChange={(event) => setQuery({ sort: event.currentTarget.value })}
+        >
           {sorts.map(([value, title], index) => (
             <option key={value} value={index === 0 ? "" : value}>
               {title}
@@ -64,10 +82,21 @@ export function Filters({ sorts }: { sorts: [string, string][] }) {
       </label>
       <label class="wide">
         Any field
-        <input value={free} placeholder="metadata.region=north" onInput={(event) => setFree(event.currentTarget.value)} />
+        <input
+          value={free}
+          placeholder="metadata.region=north"
+          onInput={(event) => setFree(event.currentTarget.value)}
+        />
       </label>
+      <button type="submit">Add</button>
       {others.map(([name, value]) => (
-        <button key={name + value} type="button" class="pill" onClick={() => setQuery({ [name]: undefined })} aria-label={`Remove the filter ${name}=${value}`}>
+        <button
+          key={name + value}
+          type="button"
+          class="pill"
+          onClick={() => setQuery({ [name]: undefined })}
+          aria-label={`Remove the filter ${name}=${value}`}
+        >
           {name}={value} ✕
         </button>
       ))}
@@ -102,7 +131,12 @@ export function SavedViews() {
             <button type="button" class="link" onClick={() => go(address)}>
               {each}
             </button>{" "}
-            <button type="button" class="small" aria-label={`Forget the view ${each}`} onClick={() => keep(Object.fromEntries(Object.entries(views).filter(([other]) => other !== each)))}>
+            <button
+              type="button"
+              class="small"
+              aria-label={`Forget the view ${each}`}
+              onClick={() => keep(Object.fromEntries(Object.entries(views).filter(([other]) => other !== each)))}
+            >
               ✕
             </button>
           </p>
@@ -111,7 +145,11 @@ export function SavedViews() {
           Save this view as
           <input value={name} onInput={(event) => setName(event.currentTarget.value)} />
         </label>
-        <button type="button" disabled={!name.trim()} onClick={() => (keep({ ...views, [name.trim()]: location.pathname + location.search }), setName(""))}>
+        <button
+          type="button"
+          disabled={!name.trim()}
+          onClick={() => (keep({ ...views, [name.trim()]: location.pathname + location.search }), setName(""))}
+        >
           Save
         </button>
       </div>

@@ -18,7 +18,8 @@ export function FirstSteps({ reload }: { reload: () => void }) {
       <pre tabIndex={0}>{COMMANDS}</pre>
       <Copy text={COMMANDS} label="command" />
       <p>
-        Or your own, with <code>TOKEN</code> from <code>executions token</code> and <code>API={location.origin}/api</code>:
+        Or your own, with <code>TOKEN</code> from <code>executions token</code> and{" "}
+        <code>API={location.origin}/api</code>:
       </p>
       <pre tabIndex={0}>{OWN}</pre>
       <Copy text={OWN} label="commands" />

@@ -27,7 +27,11 @@ export function LogTab({ shown }: { shown: Shown }) {
     setFresh([]);
     if (!follow || text) return;
     const abort = new AbortController();
-    void followLines(shown.id, abort.signal, (line) => (!level || line.level === level) && setFresh((before) => [...before, line]));
+    void followLines(
+      shown.id,
+      abort.signal,
+      (line) => (!level || line.level === level) && setFresh((before) => [...before, line]),
+    );
     return () => abort.abort();
   }, [key, follow]);
   const old = [...(first.data?.data ?? [])].reverse();
@@ -47,7 +51,12 @@ export function LogTab({ shown }: { shown: Shown }) {
         </label>
         <label>
           Text
-          <input data-filter key={text} defaultValue={text} onChange={(event) => setQuery({ text: event.currentTarget.value })} />
+          <input
+            data-filter
+            key={text}
+            defaultValue={text}
+            onChange={(event) => setQuery({ text: event.currentTarget.value })}
+          />
         </label>
         <label class="inline">
           <input type="checkbox" checked={follow} onChange={(event) => setFollow(event.currentTarget.checked)} /> Follow
@@ -57,7 +66,13 @@ export function LogTab({ shown }: { shown: Shown }) {
         </span>
       </div>
       <Refusal problem={first.problem} retry={first.reload} />
-      <Rows count={lines.length} height={30} label="Log lines" reveal={follow ? lines.length - 1 : undefined} row={(index) => <Line line={lines[index]!} />} />
+      <Rows
+        count={lines.length}
+        height={30}
+        label="Log lines"
+        reveal={follow ? lines.length - 1 : undefined}
+        row={(index) => <Line line={lines[index]!} />}
+      />
     </div>
   );
 }
@@ -79,7 +94,11 @@ async function followLines(id: string, abort: AbortSignal, add: (line: LogLine) 
   while (!abort.aborted) {
     try {
       const path = `/api/executions/${segment(id)}/logs?from=now`;
-      const response = await fetch(path, { headers: { accept: "text/event-stream" }, credentials: "same-origin", signal: abort });
+      const response = await fetch(path, {
+        headers: { accept: "text/event-stream" },
+        credentials: "same-origin",
+        signal: abort,
+      });
       if (!response.ok || !response.body) return;
       for await (const frame of frames(response.body)) {
         if (frame.event === "log" && frame.data) add(JSON.parse(frame.data) as LogLine);

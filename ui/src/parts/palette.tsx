@@ -62,7 +62,9 @@ export function Palette() {
 /** Whether keys go into a field: then they are no shortcuts. */
 export function isTyping(event: KeyboardEvent): boolean {
   const target = event.target as HTMLElement;
-  return target.matches("input, select, textarea, [contenteditable]") || document.querySelector("dialog[open]") !== null;
+  return (
+    target.matches("input, select, textarea, [contenteditable]") || document.querySelector("dialog[open]") !== null
+  );
 }
 
 function focusFilter(event: KeyboardEvent): void {
@@ -112,7 +114,13 @@ function Search({ close }: { close: () => void }) {
       />
       <ul id="palette-list" role="listbox" aria-label="Places">
         {found.map((each, index) => (
-          <li key={each.name} id={`palette-${index}`} role="option" aria-selected={index === at} onClick={() => choose(index)}>
+          <li
+            key={each.name}
+            id={`palette-${index}`}
+            role="option"
+            aria-selected={index === at}
+            onClick={() => choose(index)}
+          >
             {each.name}
           </li>
         ))}
@@ -140,7 +148,15 @@ function KeysHelp({ close }: { close: () => void }) {
   );
 }
 
-export function Modal({ title, close, children }: { title: string; close: () => void; children: preact.ComponentChildren }) {
+export function Modal({
+  title,
+  close,
+  children,
+}: {
+  title: string;
+  close: () => void;
+  children: preact.ComponentChildren;
+}) {
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => {
     const shown = dialog.current!;

@@ -45,7 +45,13 @@ export function Replay({ shown }: { shown: Shown }) {
   return (
     <section class="replay" aria-label="Replay">
       <div class="replay-line">
-        <button type="button" class="small" onClick={() => show(at - 1)} disabled={at <= 1} aria-label="One version back">
+        <button
+          type="button"
+          class="small"
+          onClick={() => show(at - 1)}
+          disabled={at <= 1}
+          aria-label="One version back"
+        >
           ◀
         </button>
         <input
@@ -57,16 +63,34 @@ export function Replay({ shown }: { shown: Shown }) {
           aria-valuetext={`version ${at} of ${last}`}
           onInput={(event) => show(Number(event.currentTarget.value))}
         />
-        <button type="button" class="small" onClick={() => show(at + 1)} disabled={at >= last} aria-label="One version on">
+        <button
+          type="button"
+          class="small"
+          onClick={() => show(at + 1)}
+          disabled={at >= last}
+          aria-label="One version on"
+        >
           ▶
         </button>
         <label class="inline">
           Version
-          <input type="number" min={1} max={last} value={at} onChange={(event) => show(Number(event.currentTarget.value))} />
+          <input
+            type="number"
+            min={1}
+            max={last}
+            value={at}
+            onChange={(event) => show(Number(event.currentTarget.value))}
+          />
           of {last}
         </label>
         {[1, 10, 100].map((each) => (
-          <button key={each} type="button" class="small" aria-pressed={speed === each} onClick={() => setSpeed(speed === each ? 0 : each)}>
+          <button
+            key={each}
+            type="button"
+            class="small"
+            aria-pressed={speed === each}
+            onClick={() => setSpeed(speed === each ? 0 : each)}
+          >
             {speed === each ? "Stop" : `Play ×${each}`}
           </button>
         ))}

@@ -13,20 +13,33 @@ import { Rows } from "./rows";
 
 export function StepsTab({ shown }: { shown: Shown }) {
   const { id, head } = shown;
-  const steps = useLoad(`${id} ${head.version}`, (abort) => slimSteps(id, head.version, head.metrics.stepsTotal, abort));
+  const steps = useLoad(`${id} ${head.version}`, (abort) =>
+    slimSteps(id, head.version, head.metrics.stepsTotal, abort),
+  );
   const wanted = (query.value.get("find") ?? "").toLowerCase();
   const chosen = query.value.get("step");
-  const found = (steps.data ?? []).filter((step) => !wanted || `${step.id} ${step.name} ${step.status}`.toLowerCase().includes(wanted));
+  const found = (steps.data ?? []).filter(
+    (step) => !wanted || `${step.id} ${step.name} ${step.status}`.toLowerCase().includes(wanted),
+  );
   return (
     <div class="split">
       <div>
         <label class="inline">
           Find a step
-          <input data-filter value={query.value.get("find") ?? ""} onInput={(event) => setQuery({ find: event.currentTarget.value }, true)} />
+          <input
+            data-filter
+            value={query.value.get("find") ?? ""}
+            onInput={(event) => setQuery({ find: event.currentTarget.value }, true)}
+          />
         </label>{" "}
         <span role="status">{count(found.length)} steps</span>
         <Refusal problem={steps.problem} retry={steps.reload} />
-        <Rows count={found.length} height={34} label="Steps" row={(index) => <StepRow step={found[index]!} chosen={found[index]!.id === chosen} />} />
+        <Rows
+          count={found.length}
+          height={34}
+          label="Steps"
+          row={(index) => <StepRow step={found[index]!} chosen={found[index]!.id === chosen} />}
+        />
       </div>
       {chosen && <StepPanel shown={shown} step={chosen} />}
     </div>
@@ -36,7 +49,12 @@ export function StepsTab({ shown }: { shown: Shown }) {
 function StepRow({ step, chosen }: { step: Step; chosen: boolean }) {
   return (
     <div class={chosen ? "step-row chosen" : "step-row"}>
-      <button type="button" class="link" aria-pressed={chosen} onClick={() => setQuery({ step: chosen ? undefined : step.id })}>
+      <button
+        type="button"
+        class="link"
+        aria-pressed={chosen}
+        onClick={() => setQuery({ step: chosen ? undefined : step.id })}
+      >
         {step.name}
       </button>
       <StatusMark status={step.status} />

@@ -6,7 +6,15 @@ import { useLoad } from "../lib/load";
 import { query, setQuery } from "../lib/route";
 import { slimSteps } from "../lib/steps";
 import { duration, time } from "../lib/time";
-import { rows as layOut, scale as scaleOf, segments, SEGMENT_TYPES, ticks, type Row, type Scale } from "../lib/timeline";
+import {
+  rows as layOut,
+  scale as scaleOf,
+  segments,
+  SEGMENT_TYPES,
+  ticks,
+  type Row,
+  type Scale,
+} from "../lib/timeline";
 import type { Envelope, Page } from "../lib/types";
 import type { Shown } from "../pages/execution";
 import { Refusal, StatusMark, WHO } from "./basics";
@@ -19,9 +27,12 @@ const KINDS: Record<string, string> = { ...WHO, agent: "✦", tool: "⚒", model
 
 export function TimelineTab({ shown }: { shown: Shown }) {
   const { id, head } = shown;
-  const steps = useLoad(`${id} ${head.version}`, (abort) => slimSteps(id, head.version, head.metrics.stepsTotal, abort));
+  const steps = useLoad(`${id} ${head.version}`, (abort) =>
+    slimSteps(id, head.version, head.metrics.stepsTotal, abort),
+  );
   const events = useLoad(`${id} ${shown.latest.version}`, async (abort) => {
-    return (await get<Page<Envelope>>(`/executions/${segment(id)}/events`, { types: SEGMENT_TYPES, limit: 500 }, abort)).body.data;
+    return (await get<Page<Envelope>>(`/executions/${segment(id)}/events`, { types: SEGMENT_TYPES, limit: 500 }, abort))
+      .body.data;
   });
   const running = !head.metadata.completedAt && !shown.version;
   const [now, setNow] = useState(Date.now());
@@ -33,14 +44,16 @@ export function TimelineTab({ shown }: { shown: Shown }) {
   const until = shown.version ? Date.parse(head.metadata.updatedAt) : now;
   const found = useMemo(() => layOut(steps.data ?? [], until), [steps.data, until]);
   const parts = useMemo(
-    () => segments((events.data ?? []).filter((event) => event.version <= head.version), until),
+    () =>
+      segments(
+        (events.data ?? []).filter((event) => event.version <= head.version),
+        until,
+      ),
     [events.data, head.version, until],
   );
   const scale = useMemo(() => scaleOf(head, found, parts, until), [head, found, parts, until]);
   if (steps.problem) return <Refusal problem={steps.problem} retry={steps.reload} />;
-  return (
-    <Chart shown={shown} found={found} scale={scale} parts={parts} />
-  );
+  return <Chart shown={shown} found={found} scale={scale} parts={parts} />;
 }
 
 interface Window {
@@ -93,17 +106,28 @@ function Chart({ shown, found, scale, parts }: ChartProps) {
   return (
     <div class="timeline">
       <div class="timeline-tools">
-        <button type="button" class="small" onClick={() => zoom({ from: window.from + width / 4, to: window.to - width / 4 })} aria-keyshortcuts="+">
+        <button
+          type="button"
+          class="small"
+          onClick={() => zoom({ from: window.from + width / 4, to: window.to - width / 4 })}
+          aria-keyshortcuts="+"
+        >
           Zoom in
         </button>
-        <button type="button" class="small" onClick={() => zoom({ from: window.from - width / 2, to: window.to + width / 2 })} aria-keyshortcuts="-">
+        <button
+          type="button"
+          class="small"
+          onClick={() => zoom({ from: window.from - width / 2, to: window.to + width / 2 })}
+          aria-keyshortcuts="-"
+        >
           Zoom out
         </button>
         <button type="button" class="small" onClick={() => zoom(WHOLE)} aria-keyshortcuts="0">
           Fit
         </button>
         <span class="quiet">
-          {found.length} steps. Bars with an outline are on the critical path; hatched stretches are idle and drawn short.
+          {found.length} steps. Bars with an outline are on the critical path; hatched stretches are idle and drawn
+          short.
         </span>
       </div>
       <Brush scale={scale} parts={parts} window={window} />
@@ -123,7 +147,9 @@ function Chart({ shown, found, scale, parts }: ChartProps) {
           height={HEIGHT}
           label="Steps in time"
           reveal={at >= 0 ? at : undefined}
-          row={(index) => <Bar row={found[index]!} scale={scale} left={left} chosen={found[index]!.step.id === chosen} />}
+          row={(index) => (
+            <Bar row={found[index]!} scale={scale} left={left} chosen={found[index]!.step.id === chosen} />
+          )}
         />
         {chosen && <StepPanel shown={shown} step={chosen} />}
       </div>
@@ -163,7 +189,11 @@ function Bar({ row, scale, left, chosen }: BarProps) {
       </a>
       <div class="bar-track" aria-hidden="true">
         {scale.gaps.map((gap) => (
-          <span key={gap.start} class="gap" style={{ left: `${left(gap.start) * 100}%`, width: `${(left(gap.end) - left(gap.start)) * 100}%` }} />
+          <span
+            key={gap.start}
+            class="gap"
+            style={{ left: `${left(gap.start) * 100}%`, width: `${(left(gap.end) - left(gap.start)) * 100}%` }}
+          />
         ))}
         {start !== undefined && to >= 0 && from <= 1 && (
           <span
@@ -210,12 +240,22 @@ function Brush({ scale, parts, window }: { scale: Scale; parts: ReturnType<typeo
         <span
           key={part.start}
           class={`segment ${part.kind}`}
-          style={{ left: `${scale.at(part.start) * 100}%`, width: `${(scale.at(part.end) - scale.at(part.start)) * 100}%` }}
+          style={{
+            left: `${scale.at(part.start) * 100}%`,
+            width: `${(scale.at(part.end) - scale.at(part.start)) * 100}%`,
+          }}
           title={`${part.kind} ${duration(part.end - part.start)}`}
         />
       ))}
       {scale.gaps.map((gap) => (
-        <span key={gap.start} class="gap label" style={{ left: `${scale.at(gap.start) * 100}%`, width: `${(scale.at(gap.end) - scale.at(gap.start)) * 100}%` }}>
+        <span
+          key={gap.start}
+          class="gap label"
+          style={{
+            left: `${scale.at(gap.start) * 100}%`,
+            width: `${(scale.at(gap.end) - scale.at(gap.start)) * 100}%`,
+          }}
+        >
           {duration(gap.end - gap.start)}
         </span>
       ))}

@@ -1,0 +1,126 @@
+"""A service with the work of the demo in it, and a browser that fails the test on what no page may do."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import psycopg
+import pytest
+
+from api.cli.client.demo.stories import CATALOG, stories
+from api.dashboard.files import FOLDER, INDEX
+from api.embedded_postgres.server import EmbeddedPostgres
+from tests.support.databases import new_database
+from tests.support.service_process import AUTHORIZED, Service, serving
+
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--no-first-run"),
+]
+RUN = "t"
+"""The end of the ids of the executions of the demo."""
+VIOLATIONS = """addEventListener("securitypolicyviolation",
+    (event) => console.error("policy", event.violatedDirective, event.blockedURI));"""
+QUIET = ("Failed to load resource: the server responded with a status of 4",)
+"""What the browser says of answers that a page shows as refusals."""
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without a browser, or without the built pages, there is nothing to try."""
+    missing = "Chromium" if CHROMIUM is None else None
+    if not (FOLDER / INDEX).exists():
+        missing = "the built dashboard (scripts/dashboard)"
+    for item in items:
+        if missing is not None and "dashboard/test_pages" in item.nodeid:
+            item.add_marker(pytest.mark.skip(reason=f"needs {missing}"))
+
+
+@pytest.fixture(scope="module")
+def service(postgres: EmbeddedPostgres, admin: psycopg.Connection) -> Iterator[Service]:
+    with new_database(admin) as name, serving(postgres.conninfo(name)) as running:
+        with httpx.Client(base_url=f"{running.url}/api", headers=AUTHORIZED) as api:
+            for path, entry in CATALOG:
+                api.post(path, json=entry).raise_for_status()
+            for sent in stories(RUN):
+                answer = api.post(sent.path, json=dict(sent.body)).raise_for_status()
+            position = answer.headers["log-position"]
+            for path in ("/executions?limit=1", "/analytics/executions?"):
+                api.get(
+                    f"{path}&minPosition={position}", headers={"prefer": "wait=30"}
+                ).raise_for_status()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def api(service: Service) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"{service.url}/api", headers=AUTHORIZED, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield launched
+        launched.close()
+
+
+class Tab:
+    """One page of the dashboard in a browser context of its own, with all that it did wrong."""
+
+    def __init__(self, context: Any, service: Service) -> None:
+        self.errors: list[str] = []
+        self.page = context.new_page()
+        self.page.set_default_timeout(20_000)
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", self._request)
+        self._service = service
+
+    def _console(self, message: Any) -> None:
+        if message.type == "error" and not message.text.startswith(QUIET):
+            self.errors.append(message.text)
+
+    def _request(self, request: Any) -> None:
+        if not request.url.startswith((self._service.url, "data:", "blob:")):
+            self.errors.append(f"asked for {request.url}")
+
+    def open(self, path: str = "/") -> Any:
+        self.page.goto(f"{self._service.url}/ui{path}")
+        return self.page
+
+
+@contextmanager
+def tab_of(browser: Any, service: Service, **options: Any) -> Iterator[Tab]:
+    """A tab that is signed in; what went wrong in it fails the test."""
+    options = {"viewport": {"width": 1280, "height": 900}, **options}
+    context = browser.new_context(extra_http_headers=AUTHORIZED, **options)
+    context.add_init_script(VIOLATIONS)
+    tab = Tab(context, service)
+    try:
+        yield tab
+    finally:
+        context.close()
+    assert tab.errors == []
+
+
+@pytest.fixture
+def tab(browser: Any, service: Service) -> Iterator[Tab]:
+    with tab_of(browser, service) as opened:
+        yield opened
+
+
+def of(story: str, **query: str) -> str:
+    """The path of the execution of a story."""
+    text = "&".join(f"{name}={quote(value)}" for name, value in query.items())
+    return f"/executions/{story}-{RUN}" + (f"?{text}" if text else "")

@@ -1,0 +1,345 @@
+"""The pages in a real browser against a real service. What no page may do fails each test: errors of the console,
+violations of the policy, requests to anywhere else.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.dashboard.conftest import RUN, Tab, of, tab_of
+from tests.support.service_process import Service
+
+PAGES = {
+    "list": "/",
+    "timeline": of("leads"),
+    "steps": of("leads", tab="steps", step="draft"),
+    "events": of("enrich", tab="events", event="6"),
+    "replay": of("enrich", version="6"),
+    "log": of("leads", tab="log"),
+    "json": of("leads", tab="json"),
+    "compare": f"/compare/leads-{RUN}/enrich-{RUN}",
+    "errors": "/errors",
+    "cost": "/cost",
+    "inbox": "/inbox",
+    "operations": "/operations",
+    "audit": f"/audit?execution=leads-{RUN}",
+}
+VIEWS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light"},
+    "dark": {"color_scheme": "dark"},
+    "narrow": {"viewport": {"width": 320, "height": 640}},
+}
+
+
+def eventually(page: Any, expression: str) -> None:
+    """Wait until an expression is true. Playwright's own way would need the right to evaluate text."""
+    end = time.monotonic() + 20
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, f"never true: {expression}"
+        page.wait_for_timeout(50)
+
+
+def ids(page: Any) -> list[str]:
+    page.wait_for_selector("table.executions")
+    return [each.inner_text() for each in page.query_selector_all("table.executions tbody th a")]
+
+
+def test_list_shows_all_with_their_exact_number(tab: Tab) -> None:
+    page = tab.open()
+    assert set(ids(page)) == {
+        f"{name}-{RUN}" for name in ("leads", "article", "enrich", "bills", "import", "queued")
+    } | {f"queued-{RUN}-old"}
+    assert page.get_by_text("7 found").is_visible()
+
+
+def test_list_filter_stands_in_the_address_and_back_takes_it_back(tab: Tab) -> None:
+    page = tab.open()
+    ids(page)
+    page.get_by_label("failed 1").check()
+    page.wait_for_url("**/ui/?status=failed")
+    page.get_by_text("1 found").wait_for()
+    assert ids(page) == [f"import-{RUN}"]
+    page.reload()
+    assert ids(page) == [f"import-{RUN}"]
+    page.go_back()
+    page.get_by_text("7 found").wait_for()
+
+
+def test_list_takes_any_filter_of_the_api(tab: Tab) -> None:
+    page = tab.open()
+    ids(page)
+    field = page.get_by_label("Any field")
+    field.fill("assignee.type=hybrid")
+    field.press("Enter")
+    page.get_by_text("1 found").wait_for()
+    assert ids(page) == [f"article-{RUN}"]
+    page.get_by_label("hybrid 1").uncheck()
+    page.get_by_text("7 found").wait_for()
+
+
+def test_list_says_what_is_wrong_with_a_filter(tab: Tab) -> None:
+    page = tab.open("/?colour=red")
+    assert "colour" in page.get_by_role("alert").inner_text()
+
+
+def test_list_csv_is_of_this_very_list(tab: Tab, api: httpx.Client) -> None:
+    page = tab.open("/?status=failed")
+    ids(page)
+    address = page.get_by_role("link", name="CSV").get_attribute("href")
+    assert address == "/api/executions.csv?status=failed"
+
+
+def test_list_holds_new_rows_back_until_they_are_asked_for(tab: Tab, api: httpx.Client) -> None:
+    page = tab.open("/?service=articles")
+    before = ids(page)
+    page.locator(".badge.live").wait_for()
+    body = {"$id": "new-article", "order": "order-article", "service": "articles"}
+    api.post("/executions", json=body).raise_for_status()
+    page.get_by_role("button", name="1 new").click()
+    eventually(page, "document.body.innerText.includes('new-article')")
+    assert ids(page) == ["new-article", *before]
+
+
+def test_list_saves_a_view(tab: Tab) -> None:
+    page = tab.open("/?status=failed")
+    ids(page)
+    page.get_by_text("Saved views").click()
+    page.get_by_label("Save this view as").fill("Failures")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.goto(page.url.split("?")[0])
+    page.get_by_text("Saved views").click()
+    page.get_by_role("button", name="Failures", exact=True).click()
+    page.wait_for_url("**/ui/?status=failed")
+
+
+def test_execution_shows_who_and_what_it_took(tab: Tab) -> None:
+    page = tab.open(of("leads"))
+    page.get_by_role("heading", name=f"leads-{RUN}").wait_for()
+    text = page.locator("header.head").inner_text()
+    for shown in ("completed", "Researcher", "0.15 USD", "29,400", "39 of 40 mails were sent."):
+        assert shown in text, shown
+
+
+def test_execution_offers_what_is_legal_and_says_what_it_records(
+    tab: Tab, api: httpx.Client
+) -> None:
+    body = {"$id": "acted", "order": "order-leads", "service": "sdr", "status": "running"}
+    api.post("/executions", json=body).raise_for_status()
+    page = tab.open("/executions/acted")
+    page.get_by_role("button", name="Actions").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("records execution.checkpoint, execution.paused").wait_for()
+    assert dialog.get_by_role("button", name="Resume").count() == 0
+    dialog.get_by_label("Reason").first.fill("Lunch")
+    dialog.get_by_role("button", name="Pause").click()
+    page.get_by_text("Lunch").wait_for()
+    assert api.get("/executions/acted").json()["pause"]["reason"] == "Lunch"
+
+
+def test_execution_that_changed_meanwhile_shows_what_changed(tab: Tab, api: httpx.Client) -> None:
+    body = {"$id": "raced", "order": "order-leads", "service": "sdr", "status": "running"}
+    api.post("/executions", json=body).raise_for_status()
+    page = tab.open("/executions/raced")
+    page.get_by_role("button", name="Actions").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Cancel").wait_for()
+    api.post("/executions/raced/progress", json={"progress": 42}).raise_for_status()
+    dialog.get_by_role("button", name="Cancel").click()
+    dialog.get_by_text("It changed meanwhile").wait_for()
+    assert "/progress" in dialog.inner_text()
+    assert api.get("/executions/raced").json()["status"] == "running"
+
+
+def test_timeline_nests_steps_and_shows_them_in_time(tab: Tab) -> None:
+    page = tab.open(of("leads"))
+    rows = page.get_by_role("list", name="Steps in time").get_by_role("listitem")
+    rows.first.wait_for()
+    names = [row.get_by_role("link").get_attribute("aria-label") for row in rows.all()]
+    assert [name.split(",")[0] for name in names if name] == [
+        *("Plan the campaign", "Search the web", "Rank 40 leads"),
+        *("Write the mails", "Draft", "Send"),
+    ]
+    indents = [row.get_by_role("link").evaluate("e => e.style.paddingLeft") for row in rows.all()]
+    assert indents == ["0px", "14px", "14px", "0px", "14px", "14px"]
+    assert page.locator(".bar-fill.critical").count() >= 1
+
+
+def test_timeline_zoom_by_keys_stands_in_the_address(tab: Tab) -> None:
+    page = tab.open(of("leads"))
+    page.get_by_role("list", name="Steps in time").wait_for()
+    page.keyboard.press("+")
+    page.wait_for_url("**zoom=0.2500-0.7500**")
+    page.keyboard.press("0")
+    eventually(page, "!location.search.includes('zoom')")
+
+
+def test_timeline_opens_a_step_with_its_content(tab: Tab) -> None:
+    page = tab.open(of("leads"))
+    page.get_by_role("link", name=re.compile("Search the web")).click()
+    page.wait_for_url("**step=search**")
+    panel = page.get_by_role("complementary", name="Step search")
+    panel.get_by_text("212").wait_for()
+
+
+def test_event_has_an_address_and_shows_what_it_changed(tab: Tab) -> None:
+    page = tab.open(of("enrich", tab="events", event="6"))
+    panel = page.get_by_role("complementary", name="Event 6")
+    panel.get_by_text("/status").first.wait_for()
+    text = panel.inner_text()
+    assert "execution.failed" in text
+    assert "UPSTREAM" in text
+    assert "admin" in text
+
+
+def test_events_are_filtered_by_the_server(tab: Tab) -> None:
+    page = tab.open(of("leads", tab="events"))
+    page.get_by_label("Types").fill("step.completed")
+    page.get_by_label("Types").press("Tab")
+    page.get_by_text("6 events").wait_for()
+
+
+def test_replay_shows_a_version_everywhere_under_a_banner(tab: Tab) -> None:
+    page = tab.open(of("enrich"))
+    page.get_by_role("button", name="First failure").click()
+    page.get_by_text("As of version 6 of").wait_for()
+    eventually(page, "document.querySelector('header.head').innerText.includes('failed')")
+    page.keyboard.press("[")
+    page.wait_for_url("**version=5**")
+    eventually(page, "document.querySelector('header.head').innerText.includes('running')")
+    page.get_by_role("button", name="Now").click()
+    eventually(page, "!location.search.includes('version')")
+
+
+def test_replay_plays_to_the_end(tab: Tab) -> None:
+    page = tab.open(of("import", version="2"))
+    page.get_by_text("As of version 2 of").wait_for()
+    page.get_by_role("button", name=re.compile("Play .100")).click()
+    eventually(page, "!location.search.includes('version')")
+
+
+def test_page_follows_an_execution_live(tab: Tab, api: httpx.Client) -> None:
+    body = {"$id": "lively", "order": "order-leads", "service": "sdr", "status": "running"}
+    api.post("/executions", json=body).raise_for_status()
+    page = tab.open("/executions/lively")
+    page.locator(".badge.live").wait_for()
+    api.post("/executions/lively/progress", json={"progress": 73}).raise_for_status()
+    page.get_by_text("73 %").wait_for()
+    api.post("/executions/lively/logs", json={"level": "warn", "message": "Careful"})
+    page.keyboard.press("l")
+    page.get_by_text("Careful").wait_for()
+    api.post("/executions/lively/cancel", json={"reason": "Enough"}).raise_for_status()
+    page.get_by_text("Enough").wait_for()
+
+
+def test_compare_marks_where_two_executions_part(tab: Tab) -> None:
+    page = tab.open()
+    ids(page)
+    for name in ("leads", "enrich"):
+        page.get_by_label(f"Mark {name}-{RUN} to compare").check()
+    page.get_by_role("link", name="Compare the two that are marked").click()
+    page.get_by_text("First divergence").wait_for()
+    assert page.locator("tr.diverges").count() == 1
+
+
+def test_errors_are_grouped_and_lead_to_their_executions(tab: Tab) -> None:
+    page = tab.open("/errors")
+    row = page.get_by_role("row").filter(has_text="FORMAT").first
+    row.get_by_role("link", name="Executions").click()
+    assert ids(page) == [f"import-{RUN}"]
+
+
+def test_cost_is_by_service_and_model(tab: Tab) -> None:
+    page = tab.open("/cost")
+    page.get_by_role("row", name=re.compile("sdr")).wait_for()
+    page.get_by_role("combobox", name=re.compile("^By")).select_option("model")
+    page.get_by_role("row", name=re.compile("gpt-5")).first.wait_for()
+
+
+def test_inbox_lists_what_waits_for_people(tab: Tab) -> None:
+    page = tab.open("/inbox")
+    page.get_by_role("row", name=re.compile(f"article-{RUN}")).first.wait_for()
+
+
+def test_operations_show_how_far_each_view_is(tab: Tab) -> None:
+    page = tab.open("/operations")
+    page.get_by_role("row", name=re.compile("analytics")).wait_for()
+
+
+def test_audit_checks_the_proofs_in_the_browser(tab: Tab) -> None:
+    page = tab.open(f"/audit?execution=leads-{RUN}")
+    page.get_by_role("button", name="Check in this browser").click()
+    checked = page.locator(".checks li", has_text="is in the signed log")
+    checked.wait_for()
+    assert checked.get_attribute("class") == "good"
+    for each in page.locator(".checks li").all():
+        assert "bad" not in (each.get_attribute("class") or "")
+
+
+def test_audit_sees_a_head_that_contradicts_the_one_before(tab: Tab) -> None:
+    page = tab.open("/audit")
+    page.locator(".checks li").first.wait_for()
+    page.evaluate("""() => {
+        const kept = JSON.parse(localStorage.getItem("executions.head"));
+        kept.rootHash = "0".repeat(64);
+        localStorage.setItem("executions.head", JSON.stringify(kept));
+    }""")
+    page.reload()
+    bad = page.locator(".checks li.bad")
+    bad.wait_for()
+    assert "changed or removed" in bad.inner_text()
+
+
+def test_keys_lead_everywhere(tab: Tab) -> None:
+    page = tab.open()
+    ids(page)
+    page.keyboard.press("g")
+    page.keyboard.press("e")
+    page.wait_for_url("**/ui/errors")
+    page.keyboard.press("?")
+    page.get_by_role("dialog").get_by_text("Go to the filter of this page").wait_for()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+k")
+    page.get_by_role("dialog").get_by_role("combobox").fill(f"leads-{RUN}")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/ui/executions/leads-{RUN}")
+    page.keyboard.press("e")
+    page.wait_for_url("**tab=events**")
+
+
+def test_keys_are_no_shortcuts_in_fields(tab: Tab) -> None:
+    page = tab.open()
+    ids(page)
+    page.keyboard.press("/")
+    page.keyboard.type("ge?")
+    assert page.get_by_label("Service", exact=True).input_value() == "ge?"
+    assert page.get_by_role("dialog").count() == 0
+
+
+def test_rows_are_walked_by_keys(tab: Tab) -> None:
+    page = tab.open("/?sort=$id")
+    first = ids(page)[1]
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/ui/executions/{first}")
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_accessible(browser: Any, service: Service, name: str, view: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+
+    with tab_of(browser, service, **VIEWS[view]) as tab:
+        page = tab.open(PAGES[name])
+        page.wait_for_timeout(700)
+        options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+        found = Axe().run(page, options=options).response["violations"]
+        seen = [(each["id"], each["nodes"][0]["html"][:200]) for each in found]
+        assert seen == []
+        if view == "narrow":
+            assert page.evaluate("document.documentElement.scrollWidth") <= 320
