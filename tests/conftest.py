@@ -93,11 +93,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark tests that start processes, so that nobody has to; `--fast` leaves them out.
-
-    Files with such tests come first, those of faults before all: what ends a run is short, and no worker
-    waits for another one.
-    """
+    """Mark tests that start processes, so that nobody has to; `--fast` leaves them out."""
     for item in items:
         if processes.may_start_process(item):
             item.add_marker(pytest.mark.process)
@@ -105,6 +101,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         started = [item for item in items if item.get_closest_marker("process")]
         items[:] = [item for item in items if item not in set(started)]
         config.hook.pytest_deselected(items=started)
+    if hasattr(config, "workerinput"):
+        sort_for_workers(items)
+
+
+def sort_for_workers(items: list[pytest.Item]) -> None:
+    """Put files with tests that start processes first, those of faults before all.
+
+    So what ends a run is short, and no worker waits for another one.
+    """
     long = {item.path for item in items if item.get_closest_marker("process")}
     items.sort(key=lambda item: (RESILIENCE not in item.path.parents, item.path not in long))
 
