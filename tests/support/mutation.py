@@ -211,8 +211,8 @@ def drawn(settings: list[dict[str, list[str]]], seed: int, only: str) -> list[Mu
         for part in settings
         for pattern in part["files"]
         for path in sorted(ROOT.glob(pattern))
+        if only in path.relative_to(ROOT).as_posix()
         for mutant in mutants(path, tuple(part["tests"]))
-        if only in mutant.file
     ]
     random.Random(seed).shuffle(found)
     return found
