@@ -26,6 +26,15 @@ def executions_template(postgres: EmbeddedPostgres, admin: psycopg.Connection) -
         yield name
 
 
+@pytest.fixture(scope="module")
+def module_views(
+    postgres: EmbeddedPostgres, admin: psycopg.Connection, executions_template: str
+) -> Iterator[str]:
+    """The same for all tests of a module, which only read."""
+    with new_database(admin, template=executions_template) as name:
+        yield postgres.conninfo(name)
+
+
 @pytest.fixture
 def views(
     postgres: EmbeddedPostgres, admin: psycopg.Connection, executions_template: str

@@ -34,9 +34,9 @@ FACETS = (
 )
 
 
-@pytest.fixture
-def known(views: str) -> Iterator[Sample]:
-    made = Sample(views)
+@pytest.fixture(scope="module")
+def known(module_views: str) -> Iterator[Sample]:
+    made = Sample(module_views)
     yield made
     made.close()
 

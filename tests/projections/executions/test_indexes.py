@@ -20,9 +20,9 @@ ALONG_INDEXES = ("seqscan", "sort", "bitmapscan")
 """Ways that the planner takes on small tables, and that cost what the table is large."""
 
 
-@pytest.fixture
-def known(views: str) -> Iterator[Sample]:
-    made = Sample(views)
+@pytest.fixture(scope="module")
+def known(module_views: str) -> Iterator[Sample]:
+    made = Sample(module_views)
     yield made
     made.close()
 

@@ -115,9 +115,9 @@ def states(events: Sequence[Recorded], at: datetime) -> list[Versioned[Any]]:
     return [state for state in versioned.values() if state]
 
 
-@pytest.fixture
-def past(views: str) -> Iterator[Past]:
-    made = Past(views)
+@pytest.fixture(scope="module")
+def past(module_views: str) -> Iterator[Past]:
+    made = Past(module_views)
     yield made
     made.close()
 

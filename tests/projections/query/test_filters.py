@@ -80,9 +80,9 @@ class Sample:
         self._loop.close()
 
 
-@pytest.fixture
-def known(views: str) -> Iterator[Sample]:
-    made = Sample(views)
+@pytest.fixture(scope="module")
+def known(module_views: str) -> Iterator[Sample]:
+    made = Sample(module_views)
     yield made
     made.close()
 
