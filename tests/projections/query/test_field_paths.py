@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from projections.query.field_paths import MOST_DOTS, readings, segments
+from projections.query.field_paths import Segment, readings, segments
 
-FEW = ".".join("abcde"[: MOST_DOTS + 1])
-MANY = ".".join("abcdefgh"[: MOST_DOTS + 2])
+FEW, MANY = "a.b.c.d.e", "a.b.c.d.e.f"
 
 
 def test_path_has_a_reading_for_each_way_to_join_its_keys_longest_keys_first() -> None:
     found = readings(segments("a.b.c"))
     assert found == (("a.b.c",), ("a.b", "c"), ("a", "b.c"), ("a", "b", "c"))
-    assert len(readings(segments(FEW))) == 2**MOST_DOTS
+    assert len(readings(segments(FEW))) == 2**4
 
 
 def test_path_with_many_dots_has_two_readings() -> None:
@@ -29,3 +28,13 @@ def test_only_dots_between_keys_without_quotes_are_joined() -> None:
     found = readings(segments(f'{MANY}["x.y"].z'))
     assert found == ((MANY, "x.y", "z"), (*MANY.split("."), "x.y", "z"))
     assert readings(segments('a.b["x.y"]')) == (("a.b", "x.y"), ("a", "b", "x.y"))
+
+
+def test_path_has_at_most_128_keys() -> None:
+    keys = ["a"] * 128
+    assert segments(".".join(keys)) == tuple(map(Segment, keys))
+    assert segments(".".join([*keys, "a"])) == ()
+
+
+def test_key_in_quotes_may_have_a_line_break() -> None:
+    assert segments('a["b\nc"]') == (Segment("a"), Segment("b\nc", quoted=True))

@@ -65,6 +65,18 @@ REFUSED_JSON: list[tuple[Any, str]] = [
     ({"metadata.region": {"$prefix": 7}}, "metadata.region.$prefix"),
     ({"$or": [{"status": "running"}] * 101}, "$or[100].status"),
     ({"$and": [{}] * 101}, "$and[100]"),
+    ({"$and": [{"service": {"$gt": "x"}}] * 101}, "$and[100].service.$gt"),
+    ({"$and": [{"service": {"$prefix": "x"}}] * 101}, "$and[100].service.$prefix"),
+    ({"$and": [{"service": {"$exists": True}}] * 101}, "$and[100].service.$exists"),
+    ({"$and": [{"service": {"$in": ["x"] * 500}}] * 2 + [{"service": "x"}]}, "$and[2].service"),
+    (
+        {"$and": [{"service": {"$in": ["x"] * 500}}] * 2 + [{"service": {"$lt": "x"}}]},
+        "$and[2].service.$lt",
+    ),
+    (
+        {"$and": [{"service": {"$in": ["x"] * 500}}] * 2 + [{"tags": {"$prefix": "x"}}]},
+        "$and[2].tags.$prefix",
+    ),
     ({"service": {"$in": ["x"] * 1_001}}, "service.$in"),
 ]
 

@@ -247,11 +247,34 @@ def test_invalid_sort_is_refused(sort: str) -> None:
     assert refused.value.members["errors"][0]["path"] == "sort"
 
 
+@pytest.mark.parametrize(
+    ("sort", "said"),
+    [
+        ("metadata.region", "is a free attribute"),
+        ("tags", "cannot be sorted by `tags`: docs/api.md"),
+        ("status,-status", "has `-status` twice"),
+        (",".join(list(FIELDS)[:6]), "at most 5 fields, but has 6"),
+    ],
+)
+def test_refusal_of_a_sort_says_what_is_wrong(sort: str, said: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        pagination.order(sort, sortable)
+    assert said in refused.value.members["errors"][0]["message"]
+
+
 @pytest.mark.parametrize("limit", [0, -1, 501])
 async def test_limit_out_of_range_is_refused(views: str, limit: int) -> None:
     async with reading(views) as (_, reader):
         with pytest.raises(Invalid):
             await reader.view.find(reader.connection, NOW, limit=limit)
+
+
+def test_page_of_fields_that_may_be_missing_goes_on_at_the_missing_ones() -> None:
+    keys, bound = pagination.order("-customer,workflow", sortable), list[Any]()
+    assert [key.clause for key in keys] == ["customer DESC", "workflow NULLS LAST", "id"]
+    where = pagination.after(keys, ["c-1", None, "e"], bound)
+    assert where == ("(customer < %s OR (customer = %s AND ((workflow IS NULL AND (id > %s)))))")
+    assert bound == ["c-1", "c-1", "e"]
 
 
 def test_ties_are_broken_in_the_last_direction_so_that_an_index_serves() -> None:

@@ -54,6 +54,43 @@ def test_whole_number_is_not_compared_with_what_no_whole_number_reaches(
     assert values == []
 
 
+@pytest.mark.parametrize(
+    ("operands", "whole"),
+    [([2.5], []), ([1e300], []), ([-1e300], []), ([2.0], [2]), ([2.5, 3.0], [3])],
+)
+def test_whole_number_equals_no_fraction_and_none_that_cannot_be_stored(
+    operands: list[float], whole: list[int]
+) -> None:
+    where, values = made({"version": {"$in": operands}})
+    assert where == ("(version = %s)" if whole else "(false)")
+    assert values == whole
+
+
+@pytest.mark.parametrize("bound", [2**63 - 1, -(2**63)])
+def test_largest_and_smallest_whole_number_are_compared(bound: int) -> None:
+    assert made({"version": bound}) == ("(version = %s)", [bound])
+
+
+def test_value_that_is_there_is_asked_for_in_the_words_of_its_index() -> None:
+    assert made({"metadata.completedAt": {"$exists": True}})[0] == "completed_at IS NOT NULL"
+    assert made({"workflow": {"$ne": None}})[0] == "workflow IS NOT NULL"
+    assert made({"workflow": {"$ne": "w"}})[0] == "((workflow = %s)) IS NOT TRUE"
+    assert made({"tags": {"$exists": True}})[0] == "((tags = '{}')) IS NOT TRUE"
+    assert "IS NOT TRUE" in made({"metadata.region": {"$exists": True}})[0]
+
+
+@pytest.mark.parametrize(("number", "looked_up"), [(32, True), (33, False)])
+def test_at_most_32_values_of_an_attribute_are_looked_up_in_its_index(
+    number: int, *, looked_up: bool
+) -> None:
+    where, _ = made({"metadata.amount": {"$in": [*range(number)]}})
+    assert ("@> ANY" in where) is looked_up
+
+
+def test_single_value_of_an_attribute_is_looked_up_alone() -> None:
+    assert made({"metadata.amount": 5}) == ("(metadata @> %s::jsonb)", ['{"amount":5}'])
+
+
 @pytest.mark.parametrize(("operator", "bound"), [("$gt", 2), ("$gte", 3), ("$lt", 3), ("$lte", 2)])
 def test_whole_number_is_compared_with_the_next_whole_number(operator: str, bound: int) -> None:
     _, values = made({"version": {operator: 2.5}})
