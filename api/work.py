@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -24,12 +24,14 @@ from domain.execution.types import MOST_LOST
 from domain.supervisor import Part
 from domain.writer.guarded_writer import GuardedWriter
 from projections.catalog import Catalog
+from projections.engine.channels import progress_channel, when_moved
 from projections.engine.runner import Runner
 from projections.executions.projection import Executions
 from projections.registry import all_projections
 from workers.archiver import Archiver, Retention
 from workers.jobs import JobWorker
 from workers.leases import LeaseWorker
+from workers.ownership import OwnedWork
 from workers.timers import TimerWorker
 from workers.tree_builder import TreeBuilder
 from workers.webhooks.addresses import networks
@@ -53,6 +55,14 @@ def new_runner(conninfo: str, schema: str, listener: Listener) -> Runner:
     return Runner(views, store, listener, conninfo=conninfo, schema=schema)
 
 
+def wake_by_views(listener: Listener, schema: str, workers: Sequence[OwnedWork]) -> None:
+    """Wake each worker when the view that it follows has moved. Call it before the listener is started."""
+    for worker in workers:
+        if worker.follows is not None:
+            moved = when_moved(worker.follows, worker.news.set)
+            listener.add_handler(progress_channel(schema), moved)
+
+
 @asynccontextmanager
 async def working(
     conninfo: str,
@@ -66,21 +76,22 @@ async def working(
     """All of that work is done while the block runs; log lines are archived where a `retention` says how."""
     listener = Listener(conninfo, schema)
     runner = new_runner(conninfo, schema, listener)
-    vault = Vault(keys.master)
-    store = Store(conninfo, schema, registry.codec(), Keyring(vault), CONNECTIONS)
+    codec = registry.codec()
+    store = Store(conninfo, schema, codec, Keyring(Vault(keys.master)), CONNECTIONS)
     clock = Clock()
     writer = GuardedWriter(store, clock, new_id, chance)
     client = HttpClient(networks(webhook_allow))
     receiver = Receiver(store, client)
-    parts: list[Part] = [
-        *(listener, runner, TimerWorker(writer, conninfo, schema, clock)),
+    workers = (
+        TimerWorker(writer, conninfo, schema, clock),
         LeaseWorker(writer, store, conninfo, clock=clock, most_lost=lost_leases),
         WebhookWorker(receiver, store, writer, conninfo, clock=clock, chance=chance),
-        JobWorker(
-            writer, store, Executions(store.codec), Catalog(store.codec), conninfo, clock=clock
-        ),
-        TreeBuilder(conninfo, schema, keys.secret, clock),
-    ]
+        JobWorker(writer, store, Executions(codec), Catalog(codec), conninfo, clock=clock),
+        tree := TreeBuilder(conninfo, schema, keys.secret, clock),
+    )
+    wake_by_views(listener, schema, workers)
+    listener.add_handler(schema, lambda _: tree.news.set())
+    parts: list[Part] = [listener, runner, *workers]
     if retention is not None:
         parts.append(Archiver(writer, store, conninfo, schema, retention, clock=clock))
     await store.open()

@@ -30,8 +30,8 @@ from projections.query.ast import And, Condition
 from workers.ownership import OwnedWork
 
 ACTOR = "system"
-POLL = 1.0
-"""Seconds between two looks while no job is open."""
+POLL = 2.0
+"""Seconds between two looks while no job is open, if nothing wakes the worker."""
 BEHIND = 0.05
 """Seconds to wait for the list of executions, where it is not yet as far as the job."""
 AGAIN = timedelta(seconds=10)
@@ -48,6 +48,7 @@ class JobWorker(OwnedWork):
     """Works off the jobs of its log; each open job in turn gets a page."""
 
     work: ClassVar[str] = "jobs"
+    follows: ClassVar[str | None] = Catalog.name
 
     def __init__(
         self,
@@ -71,8 +72,10 @@ class JobWorker(OwnedWork):
     async def run(self, connection: AsyncConnection) -> None:
         """Do a page of each open job, again and again."""
         while True:
-            seconds = await self.look(connection)
-            await asyncio.sleep(seconds)
+            if seconds := await self.look(connection):
+                await self.news.wait(seconds)
+            else:
+                await asyncio.sleep(0)
 
     async def look(self, connection: AsyncConnection) -> float:
         """Do a page of each open job; the seconds until the next look."""

@@ -14,6 +14,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from domain.eventlog.connection.timeouts import OUTAGES
+from domain.eventlog.notifications import Wake
 from domain.eventlog.sessions import KEEPALIVE, session_options
 from domain.supervisor import cancel, supervise
 
@@ -36,13 +37,19 @@ log = structlog.get_logger()
 
 
 class OwnedWork:
-    """Does a kind of work for as long as this process owns it on a log."""
+    """Does a kind of work for as long as this process owns it on a log.
+
+    `follows` is the view from which it reads what there is to do: when that has moved, `news` is set, and wakes
+    it. Where nobody sets it, it looks by itself, now and then.
+    """
 
     work: ClassVar[str]
+    follows: ClassVar[str | None] = None
 
     def __init__(self, conninfo: str, schema: str) -> None:
         self._conninfo = conninfo
         self._schema = schema
+        self.news = Wake()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:

@@ -22,14 +22,16 @@ from domain.model import Command
 from domain.writer.guarded_writer import GuardedWriter, Outcome
 from domain.writer.message import Message
 from projections.engine.progress import place
-from projections.timers.due import due
+from projections.timers.due import due, next_due
 from projections.timers.projection import Timers
 from projections.timers.timer import Timer
 from workers.ownership import OwnedWork
 
 ACTOR = "system"
-POLL = 0.2
-"""Seconds between two looks while nothing is due."""
+POLL = 1.0
+"""Seconds between two looks at most."""
+GATHERS = 0.1
+"""Seconds between two looks at least, unless more is due than fires at once."""
 TIMERS_AT_ONCE = 200
 """Commands in one go, and in one commit."""
 FARTHEST_BEHIND = 10_000
@@ -47,6 +49,7 @@ class TimerWorker(OwnedWork):
     """Fires what is due."""
 
     work: ClassVar[str] = "timers"
+    follows: ClassVar[str | None] = Timers.name
 
     def __init__(
         self, writer: GuardedWriter, conninfo: str, schema: str, clock: Callable[[], datetime]
@@ -55,19 +58,27 @@ class TimerWorker(OwnedWork):
         self._writer = writer
         self._clock = clock
         self._passed: dict[tuple[str, datetime | None], datetime] = {}
-        self._looked_until = self._day_at = self._all_at = EPOCH
+        self._looked_until = self._looked_at = self._day_at = self._all_at = EPOCH
 
     async def run(self, connection: AsyncConnection) -> None:
         """Fire what is due, again and again."""
         self._passed.clear()
         self._all_at = EPOCH
         while True:
-            fired = await self.fire(connection)
-            await asyncio.sleep(0 if fired >= TIMERS_AT_ONCE else POLL)
+            if await self.fire(connection) >= TIMERS_AT_ONCE:
+                await asyncio.sleep(0)
+                continue
+            await asyncio.sleep(GATHERS)
+            await self.news.wait(await self._until_next(connection))
+
+    async def _until_next(self, connection: AsyncConnection) -> float:
+        """Seconds until the first timer is due that was not at the last look, `POLL` at most."""
+        at = await next_due(connection, self._looked_at)
+        return POLL if at is None else min(max((at - self._clock()).total_seconds(), 0), POLL)
 
     async def fire(self, connection: AsyncConnection) -> int:
         """Fire what is due now, about `TIMERS_AT_ONCE` at most; how many that were."""
-        now = self._clock()
+        now = self._looked_at = self._clock()
         self._passed = {key: until for key, until in self._passed.items() if until > now}
         limit = TIMERS_AT_ONCE + len(self._passed)
         found = await due(connection, self._begin(now), now, limit)

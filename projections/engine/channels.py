@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 def progress_channel(schema: str) -> str:
     """Says how far a view is, as `executions 1234`, after each page."""
@@ -11,3 +13,14 @@ def progress_channel(schema: str) -> str:
 def hurry_channel(schema: str) -> str:
     """Names a view that a reader waits for."""
     return f"{schema}_views_awaited"
+
+
+def when_moved(view: str, wake: Callable[[], None]) -> Callable[[str | None], None]:
+    """A handler of what is said of progress: it wakes where one view has moved, or may have."""
+    begin = f"{view} "
+
+    def handle(payload: str | None) -> None:
+        if payload is None or payload.startswith(begin):
+            wake()
+
+    return handle

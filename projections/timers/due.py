@@ -11,6 +11,7 @@ from projections.timers.projection import NAMES
 from projections.timers.timer import Timer
 
 DUE = f"SELECT {NAMES} FROM timers WHERE due > %b AND due <= %b ORDER BY due LIMIT %b"
+FIRST = "SELECT min(due) FROM timers WHERE due > %b"
 LATE = "SELECT count(*), min(due) FROM timers WHERE due <= %b"
 NEXT = f"SELECT {NAMES} FROM timers WHERE due IS NOT NULL ORDER BY due LIMIT %b"
 
@@ -33,6 +34,15 @@ async def due(
     values = (after, until, limit)
     cursor = await connection.execute(DUE, values, prepare=True, binary=True)
     return [Timer(*row) for row in await cursor.fetchall()]
+
+
+async def next_due(connection: AsyncConnection, after: datetime) -> datetime | None:
+    """When the first timer after a time is due; None where there is none."""
+    cursor = await connection.execute(FIRST, (after,), prepare=True, binary=True)
+    row = await cursor.fetchone()
+    assert row is not None
+    at: datetime | None = row[0]
+    return at
 
 
 async def late(connection: AsyncConnection, now: datetime) -> Late:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from domain.eventlog.sessions import session_options
 from domain.execution.commands import CompleteExecution, FailExecution, UpdateProgress
 from domain.execution.retry_policy import RetryPolicy
+from domain.supervisor import cancel
 from projections.engine.rebuild import rebuild
 from projections.timers.projection import Timers
 from tests.support.followed_log import SCHEMA, FollowedLog
@@ -52,6 +55,38 @@ async def world(database: str) -> AsyncIterator[World]:
 
 def failure(**more: Any) -> FailExecution:
     return FailExecution(code="SMTP", message="No answer", recoverable=True, **more)
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_timer_fires_when_it_is_due_without_waiting_for_the_next_look(
+    world: World, database: str, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    monkeypatch.setattr(timers_module, "POLL", 600)
+    worker, began, begin = world.worker(), time.monotonic(), world.now
+    policy = POLICY.model_copy(update={"initial_delay": SECOND / 2})
+
+    async def fail() -> None:
+        await world.begin("e", retry_policy=policy)
+        await world.send("e", failure())
+        await world.follow()
+        worker.news.set()  # as the notification of the view does
+
+    options = session_options(SCHEMA)
+    async with await psycopg.AsyncConnection.connect(
+        database, autocommit=True, options=options
+    ) as connection:
+        if known:
+            await fail()
+        running = asyncio.create_task(worker.run(connection))
+        if not known:
+            await asyncio.sleep(0.3)  # it has looked, and found nothing
+            await fail()
+        async with asyncio.timeout(60):
+            while (await world.types("e")).count("started") < 2:
+                assert not running.done(), running
+                await asyncio.sleep(0.02)
+                world.now = begin + (time.monotonic() - began) * SECOND
+        await cancel(running)
 
 
 async def test_retries_begin_after_their_delays_until_none_is_left(world: World) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -20,8 +19,10 @@ from psycopg import AsyncConnection
 
 from domain.errors import Overloaded
 from domain.eventlog.connection.timeouts import OUTAGES
+from domain.eventlog.notifications import Wake
 from domain.eventlog.store import Store
 from domain.writer.guarded_writer import GuardedWriter
+from projections.deliveries.projection import Deliveries
 from projections.deliveries.queue import Due, Lane, Queue, Settled, Waiting
 from workers.ownership import OwnedWork
 from workers.webhooks.dispatcher import Dispatcher
@@ -30,8 +31,8 @@ from workers.webhooks.receiver import Outcome, Receiver
 from workers.webhooks.reports import GONE, Reports
 from workers.webhooks.schedule import next_call
 
-POLL = 0.25
-"""Seconds between two looks while nothing is due."""
+POLL = 1.0
+"""Seconds between two looks while nothing is due, if nothing wakes the worker."""
 AT_ONCE = 200
 """Lanes that are called at once."""
 OF_AN_ENDPOINT = 32
@@ -50,6 +51,7 @@ class WebhookWorker(OwnedWork):
     """Calls the webhooks that are owed an event."""
 
     work: ClassVar[str] = "webhooks"
+    follows: ClassVar[str | None] = Deliveries.name
 
     def __init__(
         self,
@@ -87,6 +89,7 @@ class WebhookWorker(OwnedWork):
             reports,
             clock=self._clock,
             chance=self._chance,
+            news=self.news,
         )
 
 
@@ -102,6 +105,7 @@ class Calls:
         *,
         clock: Callable[[], datetime],
         chance: Callable[[], float],
+        news: Wake,
     ) -> None:
         self._queue = queue
         self._dispatcher = dispatcher
@@ -114,7 +118,7 @@ class Calls:
         self._busy: Counter[str] = Counter()
         self._silent: set[str] = set()
         """Endpoints whose last call had no answer."""
-        self._ended = asyncio.Event()
+        self._news = news
         self._forget_at = clock()
 
     async def run(self) -> None:
@@ -124,10 +128,7 @@ class Calls:
             begun = await self.begin()
             await self._forget()
             if not (more or begun):
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(POLL):
-                        await self._ended.wait()
-            self._ended.clear()
+                await self._news.wait(POLL)
 
     async def break_off(self) -> None:
         """End what is under way."""
@@ -183,7 +184,7 @@ class Calls:
             del self._under_way[lane]
             self._busy[endpoint] -= 1
             self._busy += Counter()  # drops those at zero
-            self._ended.set()
+            self._news.set()
 
         self._busy[endpoint] += 1
         call = asyncio.create_task(self._serve(endpoint, waiting), name=f"webhook {lane.webhook}")
