@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import uvloop
+
 from api.clock import Clock, chance, new_id
 from api.settings import Settings
 from domain import registry
@@ -148,7 +150,7 @@ def task_of(settings: Settings, conninfo: str, keys: LogKeys) -> Task:
 def work_until_stopped(task: Task, watch: Callable[[], object] = lambda: None) -> None:
     """Work until SIGTERM or SIGINT, in the main thread; `watch` is called every second."""
     relax_collector()
-    asyncio.run(_until_stopped(task, watch))
+    uvloop.run(_until_stopped(task, watch))
 
 
 async def _until_stopped(task: Task, watch: Callable[[], object]) -> None:

@@ -144,6 +144,7 @@ def test_receiver_verifies_a_call_with_the_secret_that_the_service_shows(
 ) -> None:
     with receiving() as receiver, closing(client(calling)) as api:
         execution = begin(api, **hooked(receiver, "/signed", "created"))
+        until_state(api, execution, "delivered")
         [hook] = api.get(f"/executions/{execution}/webhooks").json()
         secret = api.post(f"/webhooks/{hook['id']}/rotate", json={"overlap": 0}).json()["secret"]
         receiver.calls.clear()

@@ -16,7 +16,7 @@ from projections.deliveries.hooks import key_of
 from projections.deliveries.queue import Queue
 from tests.support.followed_log import FollowedLog
 from workers.webhooks.deliveries import Calls, WebhookWorker
-from workers.webhooks.http_client import Response
+from workers.webhooks.http_connection import Response
 from workers.webhooks.receiver import Receiver
 
 OK = Response(200, b"ok", None)

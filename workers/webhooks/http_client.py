@@ -1,122 +1,86 @@
 """Sends one POST to where a webhook points, and reads the first KiB of the answer.
 
-The network layer of httpcore is replaced by one that looks the host up once, vets every address that it
-has, and dials a vetted one by number: so no second look-up can lead elsewhere. There are no redirects and no
-proxies. A connection whose answer was read to its end is kept for some seconds, for the next call.
+For each connection the host is looked up once, every address that it has is vetted, and a vetted one is dialled
+by number: so no second look-up can lead elsewhere. There are no redirects and no proxies. A connection whose
+answer was read to its end is kept for some seconds, for the next call.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from threading import Thread
 from typing import NamedTuple
 
-import httpcore
 import httpx
 
 from workers.webhooks.addresses import AddressRefused, Network, check
+from workers.webhooks.http_connection import Connection, NoAnswer, Response
 
 TIMEOUT = 15.0
 """Seconds for a call from beginning to end."""
-ANSWER_BYTES = 1_024
 KEPT = 200
 KEPT_FOR = 10.0
 """Connections that are kept for the next call, and for how many seconds."""
-ANSWER_WITHIN = 2.0
-"""Seconds that the beginning of the answer may take after its status."""
 
-Trace = Callable[[str, object], Awaitable[None]]
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """The addresses of a host, as texts. Raises OSError where there are none."""
 
 
-class Response(NamedTuple):
-    """What a receiver answered: `body` is the first KiB, `retry_after` its header."""
+class Origin(NamedTuple):
+    """What connections are to."""
 
-    status: int
-    body: bytes
-    retry_after: str | None
+    host: str
+    port: int
+    tls: bool
 
 
 class Target(NamedTuple):
-    """A URL as the connection pool takes it, and the headers that follow from it."""
+    """Where a URL leads: the beginning of the request, and the headers that follow from the URL."""
 
-    url: httpcore.URL
+    origin: Origin
+    line: bytes
     headers: list[tuple[bytes, bytes]]
+
+
+Dial = Callable[[str, Origin], Awaitable[Connection]]
+"""Connects to an address of an origin. Raises OSError where that does not answer."""
 
 
 class CallFailed(Exception):
     """There was no answer; the message says why."""
 
 
-class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to vetted addresses alone."""
-
-    def __init__(
-        self, allowed: Sequence[Network], resolve: Resolve, network: httpcore.AsyncNetworkBackend
-    ) -> None:
-        self._allowed = allowed
-        self._resolve = resolve
-        self._network = network
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - the protocol of httpcore
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """A connection to the first address of the host that answers, if all of them may be reached.
-
-        Raises:
-            AddressRefused: one of them may not.
-        """
-        try:
-            addresses = await self._resolve(host, port)
-        except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError(f"the host {host} has no address: {error}") from error
-        for address in addresses:
-            check(address, self._allowed)
-        failed: Exception = httpcore.ConnectError(f"the host {host} has no address")
-        for address in addresses:
-            try:
-                return await self._network.connect_tcp(
-                    address, port, timeout, local_address, socket_options
-                )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failed = error
-        raise failed
-
-
 class HttpClient:
-    """Calls receivers. `network` and `resolve` are replaced in tests alone."""
+    """Calls receivers. `dial` and `resolve` are replaced in tests alone."""
 
     def __init__(
         self,
         allowed: Sequence[Network],
-        network: httpcore.AsyncNetworkBackend | None = None,
+        dial: Dial | None = None,
         resolve: Resolve | None = None,
         timeout: float = TIMEOUT,
     ) -> None:
+        self._allowed = allowed
+        self._dial = dial or self._connected
+        self._resolve = resolve or look_up
         self._timeout = timeout
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=httpx.create_ssl_context(),  # read once: it costs as much as the call
-            max_connections=None,
-            max_keepalive_connections=KEPT,
-            keepalive_expiry=KEPT_FOR,
-            network_backend=GuardedBackend(
-                allowed, resolve or look_up, network or httpcore.AnyIOBackend()
-            ),
-        )
+        self._tls = httpx.create_ssl_context()  # read once: it costs more than a call
+        self._tls.set_alpn_protocols(["http/1.1"])
+        self._kept: dict[Origin, list[Connection]] = {}
+        self._sweep: asyncio.TimerHandle | None = None
 
     async def close(self) -> None:
-        """Break off what is under way."""
-        await self._pool.aclose()
+        """Close what is kept."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for connections in self._kept.values():
+            for connection in connections:
+                connection.close()
+        self._kept.clear()
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
         """Send a body.
@@ -129,49 +93,90 @@ class HttpClient:
                 return await self._post(url, headers, body)
         except TimeoutError:
             raise CallFailed(f"no answer within {self._timeout:g} s") from None
-        except (AddressRefused, httpx.InvalidURL) as error:
+        except (AddressRefused, NoAnswer, httpx.InvalidURL) as error:
             raise CallFailed(str(error)) from None
-        except Exception as error:
-            raise CallFailed(f"{type(error).__name__}: {error}".removesuffix(": ")) from error
 
     async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
         target = target_of(url)
-        given = {name.lower() for name in headers}
-        sent = [pair for pair in target.headers if pair[0].decode().lower() not in given]
-        sent += [(name.encode("latin-1"), _value(value)) for name, value in headers.items()]
-        sent.append((b"Content-Length", b"%d" % len(body)))
-        connected = False
+        request = request_of(target, headers, body)
+        if (kept := self._take(target.origin)) is not None:
+            try:
+                return await self._exchange(kept, target.origin, request)
+            except NoAnswer:
+                if kept.began_to_answer:
+                    raise
+        # None was kept, or it was at its end.
+        connection = await self._connect(target.origin)
+        return await self._exchange(connection, target.origin, request)
 
-        async def trace(event: str, _: object) -> None:
-            nonlocal connected
-            connected = connected or event == "connection.connect_tcp.started"
+    async def _exchange(self, connection: Connection, origin: Origin, request: bytes) -> Response:
+        response = await connection.exchange(request)
+        if connection.open:
+            self._keep(connection, origin)
+        return response
 
+    # --- connections
+
+    async def _connect(self, origin: Origin) -> Connection:
+        """A connection to the first address of the host that answers, if all of them may be reached.
+
+        Raises:
+            AddressRefused: one of them may not.
+            CallFailed: none answers.
+        """
         try:
-            return await self._send(target.url, sent, body, trace)
-        except (httpcore.NetworkError, httpcore.RemoteProtocolError):
-            if connected:
-                raise
-        return await self._send(target.url, sent, body)  # the kept connection was at its end
+            addresses = await self._resolve(origin.host, origin.port)
+        except (OSError, UnicodeError) as error:
+            raise CallFailed(f"the host {origin.host} has no address: {error}") from error
+        for address in addresses:
+            check(address, self._allowed)
+        reason = f"the host {origin.host} has no address"
+        for address in addresses:
+            try:
+                return await self._dial(address, origin)
+            except OSError as error:
+                reason = f"no connection to {origin.host}: {error}"
+        raise CallFailed(reason)
 
-    async def _send(
-        self,
-        url: httpcore.URL,
-        headers: list[tuple[bytes, bytes]],
-        body: bytes,
-        trace: Trace | None = None,
-    ) -> Response:
-        extensions = {} if trace is None else {"trace": trace}
-        async with self._pool.stream(
-            "POST", url, headers=headers, content=body, extensions=extensions
-        ) as response:
-            answer = await _beginning(response)
-            found = (value for name, value in response.headers if name.lower() == b"retry-after")
-            retry_after = next(found, None)
-            return Response(
-                response.status,
-                answer,
-                None if retry_after is None else retry_after.decode("latin-1"),
-            )
+    async def _connected(self, address: str, origin: Origin) -> Connection:
+        _, connection = await asyncio.get_running_loop().create_connection(
+            Connection,
+            address,
+            origin.port,
+            ssl=self._tls if origin.tls else None,
+            server_hostname=origin.host if origin.tls else None,
+        )
+        return connection
+
+    def _take(self, origin: Origin) -> Connection | None:
+        """A kept connection, the one that was used last."""
+        kept = self._kept.get(origin)
+        while kept:
+            if (connection := kept.pop()).open:
+                return connection
+        return None
+
+    def _keep(self, connection: Connection, origin: Origin) -> None:
+        if sum(map(len, self._kept.values())) >= KEPT:
+            connection.close()
+            return
+        loop = asyncio.get_running_loop()
+        connection.kept_until = loop.time() + KEPT_FOR
+        self._kept.setdefault(origin, []).append(connection)
+        if self._sweep is None:
+            self._sweep = loop.call_later(KEPT_FOR, self._close_old)
+
+    def _close_old(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for origin, connections in list(self._kept.items()):
+            young = [each for each in connections if each.open and each.kept_until > now]
+            for connection in set(connections).difference(young):
+                connection.close()
+            self._kept[origin] = young
+            if not young:
+                del self._kept[origin]
+        loop = asyncio.get_running_loop()
+        self._sweep = loop.call_later(KEPT_FOR, self._close_old) if self._kept else None
 
 
 @lru_cache(maxsize=4_096)
@@ -183,13 +188,26 @@ def target_of(url: str) -> Target:
         auth = httpx.BasicAuth(parsed.username, parsed.password)
         request = next(auth.sync_auth_flow(request))
     headers = [pair for pair in request.headers.raw if pair[0].lower() != b"content-length"]
-    place = httpcore.URL(
-        scheme=parsed.raw_scheme,
-        host=parsed.raw_host,
-        port=parsed.port,
-        target=parsed.raw_path,
-    )
-    return Target(place, headers)
+    scheme, path = parsed.scheme, parsed.raw_path
+    port = parsed.port or (443 if scheme == "https" else 80)
+    origin = Origin(parsed.raw_host.decode("ascii"), port, scheme == "https")
+    return Target(origin, b"POST %b HTTP/1.1" % path, headers)
+
+
+def request_of(target: Target, headers: Mapping[str, str], body: bytes) -> bytes:
+    """A request, whole. What is given goes before what follows from the URL.
+
+    Raises:
+        CallFailed: a header has a line break in it.
+    """
+    given = {name.lower() for name in headers}
+    pairs = [pair for pair in target.headers if pair[0].decode().lower() not in given]
+    pairs += [(name.encode("latin-1"), _value(value)) for name, value in headers.items()]
+    pairs.append((b"Content-Length", b"%d" % len(body)))
+    lines = [target.line, *(b"%b: %b" % pair for pair in pairs)]
+    if any(b"\n" in line or b"\r" in line or b"\0" in line for line in lines):
+        raise CallFailed("a header cannot be sent, as it has a line break in it")
+    return b"\r\n".join((*lines, b"", body))
 
 
 def _value(text: str) -> bytes:
@@ -225,15 +243,3 @@ async def look_up(host: str, port: int) -> Sequence[str]:
 
     Thread(target=work, name=f"look up {host}", daemon=True).start()
     return await found
-
-
-async def _beginning(response: httpcore.Response) -> bytes:
-    """The first KiB; less where the rest does not come, as the status was answered all the same."""
-    answer = b""
-    with suppress(httpcore.NetworkError, httpcore.ProtocolError, TimeoutError):
-        async with asyncio.timeout(ANSWER_WITHIN):
-            async for part in response.aiter_stream():
-                answer += part
-                if len(answer) >= ANSWER_BYTES:
-                    break
-    return answer[:ANSWER_BYTES]

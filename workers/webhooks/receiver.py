@@ -19,7 +19,8 @@ from domain.sealing import Ciphertext
 from projections.deliveries.hooks import id_of
 from projections.deliveries.queue import Waiting
 from projections.deliveries.secrets import signing_generations, signing_secret
-from workers.webhooks.http_client import CallFailed, Response
+from workers.webhooks.http_client import CallFailed
+from workers.webhooks.http_connection import Response
 from workers.webhooks.message import json_body, message_headers, slack_body
 
 LONGEST_ERROR = 500

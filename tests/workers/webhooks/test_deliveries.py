@@ -17,7 +17,8 @@ from projections.deliveries.secrets import shown_secret, signing_secret
 from tests.support.followed_log import NOON
 from tests.support.hooked_log import OK, World, hook
 from workers.webhooks import deliveries
-from workers.webhooks.http_client import CallFailed, Response
+from workers.webhooks.http_client import CallFailed
+from workers.webhooks.http_connection import Response
 
 pytestmark = pytest.mark.anyio
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)

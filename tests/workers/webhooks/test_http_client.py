@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
 
-import httpcore
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.support import webhook_receiver as receivers
 from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
-from workers.webhooks import http_client
+from workers.webhooks import http_client, http_connection
 from workers.webhooks.addresses import networks
-from workers.webhooks.http_client import CallFailed, HttpClient
+from workers.webhooks.http_client import CallFailed, HttpClient, Origin
+from workers.webhooks.http_connection import Connection
 
 pytestmark = pytest.mark.anyio
 LOOPBACK = networks("127.0.0.0/8")
@@ -25,22 +35,15 @@ async def receiver() -> AsyncIterator[WebhookReceiver]:
         yield made
 
 
-class Recorded(httpcore.AsyncNetworkBackend):
+class Recorded:
     """Refuses every connection, and keeps which were wanted."""
 
     def __init__(self) -> None:
         self.dialled: list[str] = []
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - the protocol of httpcore
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        self.dialled.append(host)
-        raise httpcore.ConnectError("refused")
+    async def __call__(self, address: str, origin: Origin) -> Connection:
+        self.dialled.append(address)
+        raise ConnectionRefusedError("refused")
 
 
 async def test_call_carries_headers_and_body_and_reads_the_answer(
@@ -79,6 +82,10 @@ async def test_proxy_of_the_environment_is_not_used(
         (receivers.ENDLESS, 200, b"x" * 1_024),
         (receivers.CUT_SHORT, 200, b"part"),
         (receivers.STALLED, 202, b"part"),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + receivers.OK, 200, b"ok"),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n\0", 101, b""),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 404 No\r\n\r\n", 200, b"ok"),
+        (b"HTTP/1.1 200 OK\r\n\r\nuntil its end", 200, b"until its end"),
     ],
 )
 async def test_status_counts_however_the_rest_of_the_answer_goes(
@@ -88,7 +95,7 @@ async def test_status_counts_however_the_rest_of_the_answer_goes(
     status: int,
     body: bytes,
 ) -> None:
-    monkeypatch.setattr(http_client, "ANSWER_WITHIN", 0.2)
+    monkeypatch.setattr(http_connection, "ANSWER_WITHIN", 0.2)
     receiver.answers["/hook"] = answer
     response = await HttpClient(LOOPBACK).post(receiver.url(), {}, b"{}")
     assert (response.status, response.body) == (status, body)
@@ -98,8 +105,9 @@ async def test_status_counts_however_the_rest_of_the_answer_goes(
     ("answer", "message"),
     [
         (receivers.SILENT, "no answer within 0.2 s"),
-        (receivers.CUT_IN_HEAD, "RemoteProtocolError"),
-        (b"nonsense\r\n\r\n", "RemoteProtocolError"),
+        (receivers.CUT_IN_HEAD, "closed before an answer came"),
+        (b"nonsense\r\n\r\n", "the answer is no HTTP"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 30_000, "too large"),
     ],
 )
 async def test_call_without_a_status_fails(
@@ -134,7 +142,7 @@ async def test_vetted_address_is_dialled_though_the_name_has_another_by_then() -
         return [PUBLIC] if len(asked) == 1 else ["127.0.0.1"]
 
     client = HttpClient((), network, changing)
-    with pytest.raises(CallFailed, match="ConnectError"):
+    with pytest.raises(CallFailed, match="no connection to"):
         await client.post("https://rebind.example/", {}, b"{}")
     assert (asked, network.dialled) == (["rebind.example"], [PUBLIC])
     with pytest.raises(CallFailed, match="loopback"):
@@ -159,7 +167,7 @@ async def test_every_address_of_a_host_is_tried_until_one_answers() -> None:
     async def several(host: str, port: int) -> Sequence[str]:
         return [PUBLIC, "8.8.8.8"]
 
-    with pytest.raises(CallFailed, match="ConnectError"):
+    with pytest.raises(CallFailed, match="no connection to"):
         await HttpClient((), network, several).post("https://two.example/", {}, b"{}")
     assert network.dialled == [PUBLIC, "8.8.8.8"]
 
@@ -168,3 +176,111 @@ async def test_every_address_of_a_host_is_tried_until_one_answers() -> None:
 async def test_url_that_leads_nowhere_fails(url: str) -> None:
     with pytest.raises(CallFailed):
         await HttpClient(()).post(url, {}, b"{}")
+
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def listening(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """A port at which each connection is served; all of them have ended afterwards."""
+    connections: list[asyncio.Task[Any]] = []
+
+    async def tracked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(cast("asyncio.Task[Any]", asyncio.current_task()))
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            await serve(reader, writer)
+        writer.close()
+
+    async with await asyncio.start_server(tracked, "127.0.0.1", 0, ssl=tls) as server:
+        yield server.sockets[0].getsockname()[1]
+    await asyncio.gather(*connections)
+
+
+@pytest.mark.parametrize("stays", [True, False])
+async def test_connection_is_kept_for_the_next_call_and_opened_again_where_it_has_ended(
+    stays: bool,
+) -> None:
+    connections: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(0)
+        while stays or connections[-1] == 0:
+            await reader.readuntil(b"\r\n\r\n{}")
+            connections[-1] += 1
+            writer.write(receivers.OK)
+
+    async with listening(serve) as port:
+        client = HttpClient(LOOPBACK)
+        for _ in range(3):
+            assert (await client.post(f"http://127.0.0.1:{port}/", {}, b"{}")).status == 200
+        assert connections == ([3] if stays else [1, 1, 1])
+        await client.close()
+
+
+async def test_kept_connection_is_closed_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_client, "KEPT_FOR", 0.05)
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n{}")
+        writer.write(receivers.OK)
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
+        ended.set()
+
+    async with listening(serve) as port:
+        await HttpClient(LOOPBACK).post(f"http://127.0.0.1:{port}/", {}, b"{}")
+        async with asyncio.timeout(30):
+            await ended.wait()
+
+
+async def test_header_with_a_line_break_is_not_sent(receiver: WebhookReceiver) -> None:
+    with pytest.raises(CallFailed, match="line break"):
+        await HttpClient(LOOPBACK).post(receiver.url(), {"X-Key": "k\r\nX-Other: o"}, b"{}")
+    assert receiver.calls == []
+
+
+@pytest.mark.parametrize(("host", "known"), [("hook.example", True), ("other.example", False)])
+async def test_certificate_must_be_that_of_the_host(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, host: str, known: bool
+) -> None:
+    certificate, key = self_signed(tmp_path, "hook.example")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate, key)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n{}")
+        writer.write(receivers.OK)
+
+    async def resolve(name: str, port: int) -> Sequence[str]:
+        return ["127.0.0.1"]
+
+    async with listening(serve, tls) as port:
+        client = HttpClient(LOOPBACK, resolve=resolve)
+        url = f"https://{host}:{port}/"
+        if known:
+            assert (await client.post(url, {}, b"{}")).body == b"ok"
+        else:
+            with pytest.raises(CallFailed, match=r"no connection to.*ertificate"):
+                await client.post(url, {}, b"{}")
+        await client.close()
+
+
+def self_signed(folder: Path, name: str) -> tuple[Path, Path]:
+    """The files of a certificate for a host, and of its key."""
+    key, subject = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=True)
+        .sign(key, SHA256())
+    )
+    certificate, private = folder / "certificate.pem", folder / "key.pem"
+    certificate.write_bytes(made.public_bytes(Encoding.PEM))
+    form = PrivateFormat.PKCS8
+    private.write_bytes(key.private_bytes(Encoding.PEM, form, NoEncryption()))
+    return certificate, private

@@ -34,7 +34,8 @@ from projections.deliveries.totals import delivery_totals, waiting_for
 from tests.support.hooked_log import OK, World, hook
 from workers.webhooks import dispatcher
 from workers.webhooks.dispatcher import owed_to
-from workers.webhooks.http_client import CallFailed, Response
+from workers.webhooks.http_client import CallFailed
+from workers.webhooks.http_connection import Response
 from workers.webhooks.reports import PATIENCE
 
 pytestmark = pytest.mark.anyio
