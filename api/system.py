@@ -25,6 +25,7 @@ from domain import registry
 from domain.access.key import EVENTS as KEY_EVENTS
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
+from domain.eventlog.keys.destroyed import DestroyedKeys
 from domain.eventlog.migrations import migrate_log
 from domain.eventlog.notifications import Listener
 from domain.eventlog.setup.log_id import log_exists
@@ -97,7 +98,9 @@ def migrate(conninfo: str, schema: str, *, begin_again: bool = True) -> None:
 def new_hub(store: Store, listener: Listener, schema: str, limit: int, of_log: str = "") -> Hub:
     """The streaming engine over a store, which names the log where its id is given."""
     tail = Tail(store, listener, schema)
-    return Hub(tail, Loader(store), LogLineTail(store), limit, of_log)
+    hub = Hub(tail, Loader(store), LogLineTail(store), limit, of_log)
+    store.keyring.on_destroyed.append(hub.forget_content)
+    return hub
 
 
 def build(
@@ -171,6 +174,7 @@ async def running(system: System) -> AsyncIterator[None]:
     parts: tuple[Part, ...] = (
         *(system.listener, system.positions, system.access_changes, system.bus),
         *(system.dispatcher, system.hub, system.log_news),
+        DestroyedKeys(system.store),
     )
     for part in parts:
         part.start()

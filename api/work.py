@@ -19,6 +19,7 @@ from api.settings import Settings
 from domain import registry
 from domain.eventlog.encryption import KEY_BYTES, Vault
 from domain.eventlog.keyring import Keyring
+from domain.eventlog.keys.destroyed import DestroyedKeys
 from domain.eventlog.notifications import Listener
 from domain.eventlog.setup.log_secret import LogKeys
 from domain.eventlog.store import Store
@@ -34,6 +35,7 @@ from workers.archiver import Archiver, Retention
 from workers.jobs import JobWorker
 from workers.leases import LeaseWorker
 from workers.ownership import OwnedWork
+from workers.sweeper import Sweeper
 from workers.timers import TimerWorker
 from workers.tree_builder import TreeBuilder
 from workers.webhooks.addresses import networks
@@ -84,6 +86,7 @@ async def working(
     writer = GuardedWriter(store, clock, new_id, chance)
     client = HttpClient(networks(webhook_allow))
     receiver = Receiver(store, client)
+    store.keyring.on_destroyed.append(receiver.forget)
     workers = (
         TimerWorker(writer, conninfo, schema, clock),
         LeaseWorker(writer, store, conninfo, clock=clock, most_lost=lost_leases),
@@ -93,7 +96,7 @@ async def working(
     )
     wake_by_views(listener, schema, workers)
     listener.add_handler(schema, lambda _: tree.news.set())
-    parts: list[Part] = [listener, runner, *workers]
+    parts: list[Part] = [listener, runner, DestroyedKeys(store), *workers, Sweeper(conninfo, schema)]
     if retention is not None:
         parts.append(Archiver(writer, store, conninfo, schema, retention, clock=clock))
     await store.open()

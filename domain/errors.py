@@ -49,6 +49,18 @@ class LeaseLost(DomainError):
     code = "lease-lost"
 
 
+class Erased(DomainError):
+    """The content of this execution was erased: no more of it is kept, and no work goes on."""
+
+    code = "erased"
+
+
+class OnHold(DomainError):
+    """A legal hold keeps this execution as it is; `holds` names each."""
+
+    code = "held"
+
+
 class Taken(DomainError):
     """The execution cannot be claimed: it is not queued, or not what was asked for; claim another."""
 
@@ -118,6 +130,10 @@ class Overloaded(DomainError):
     """The server cannot take this now; send it again after the seconds in Retry-After."""
 
     code = "overloaded"
+
+
+class Overtaken(Overloaded):
+    """What this was decided on is not so any more; send it again."""
 
 
 class OutcomeUnknown(DomainError):

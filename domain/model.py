@@ -136,12 +136,12 @@ class Context(NamedTuple):
 
 class Event(Value):
     """Something that happened to one aggregate. `type` is its stored and its public name, for ever.
-
-    `sealed` says whether any of its fields is: then it cannot be stored without a data key.
+    `sealed`: a field is, so it needs the data key of its stream; one that `erases` destroys that.
     """
 
     type: ClassVar[str]
     sealed: ClassVar[bool] = False
+    erases: ClassVar[bool] = False
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:

@@ -24,6 +24,7 @@ class Right(StrEnum):
     MANAGE_HOLDS = "holds.manage"
     GRANT = "grants.manage"
     MANAGE_KEYS = "keys.manage"
+    ERASE = "erase"
     WRITE_USERS = "users.write"
     OPERATE = "operate"
     IMPORT = "import"
@@ -76,6 +77,7 @@ COMMANDS: dict[str, Right] = {
     ),
     **dict.fromkeys(("update", "retry"), Right.COMMAND_EXECUTIONS),
     **dict.fromkeys(("cancel", "createJob", "cancelJob"), Right.CANCEL),
+    "erase": Right.ERASE,
     **dict.fromkeys(("createService", "createWorkflow", "confirm"), Right.WRITE_CATALOG),
     **dict.fromkeys(("createOrder", "cancelOrder"), Right.ORDER),
     "createUser": Right.WRITE_USERS,

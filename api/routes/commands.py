@@ -33,7 +33,7 @@ from projections.history.time_travel import History
 from projections.representations.execution_schema import ServiceExecution
 
 NewId = Callable[[str], str]
-REFUSALS = ("not-found", "illegal-transition")
+REFUSALS = ("not-found", "illegal-transition", "erased")
 BARE = {"declareSteps": "steps"}
 """Commands that are also taken as a bare list, and the member which that is."""
 

@@ -202,7 +202,7 @@ def routes(handlers: LogLineHandlers) -> tuple[Operation, ...]:
             body_forms={"application/json": {"anyOf": [LINE, LINES]}},
             answer=APPENDED,
             body_limit=16 * MIB,
-            problems=("not-found", "idempotency-key-reused", "version-mismatch"),
+            problems=("not-found", "erased", "idempotency-key-reused", "version-mismatch"),
             sends=("Idempotency-Replayed",),
             prepare=prepare_lines,
         ),

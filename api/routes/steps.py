@@ -53,7 +53,8 @@ class StepHandlers:
         step = execution.steps.get(request.path["step"])
         if step is None:
             raise NotFound("There is no such step.", step=request.path["step"])
-        return state_response(request, state, step_document(step, execution.assignee))
+        shown = state.marked(step_document(step, execution.assignee))
+        return state_response(request, state, shown)
 
 
 def _shown(execution: Execution, after: int, until: int, slim: bool) -> list[dict[str, Any]]:

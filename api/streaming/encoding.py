@@ -118,6 +118,11 @@ class Encoder:
                 self._frames.trim()
         return made
 
+    def forget(self) -> None:
+        """Keep nothing of what was made."""
+        self._frames.clear()
+        self._chunks.clear()
+
     def encode(self, entry: Entry) -> bytes:
         """All frames of an entry. Only the last carries its position."""
         frames, wire = self.format.frames(entry), self.wire

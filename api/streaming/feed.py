@@ -87,7 +87,8 @@ class Feed:
                 await self._publish(news)
 
     async def _publish(self, entries: Sequence[Entry]) -> None:
-        if any(entry.type == ERASED for entry in entries):
+        if erased := [entry.stream for entry in entries if entry.type == ERASED]:
+            self._loader.destroy_keys(erased)
             self.forget()
         self.pages.append(entries)
         self.published.head = entries[-1].position

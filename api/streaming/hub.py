@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, Protocol
 
 from api.streaming.catch_up import catch_up
 from api.streaming.cooperative import Cooperative
+from api.streaming.encoding import ENCODERS
 from api.streaming.feed import Feed, FoldedFeed
 from api.streaming.heartbeat import Heartbeat
 from api.streaming.log.folding import Folding
@@ -81,6 +83,13 @@ class Hub:
     def position(self) -> int:
         """The position of the last event that was published."""
         return self.raw.published.head
+
+    def forget_content(self, _: Iterable[str] = ()) -> None:
+        """Keep nothing of what was opened, as keys were destroyed: it is read again when it is wanted."""
+        self.raw.forget()
+        self.folded.forget()
+        for encoder in ENCODERS.values():
+            encoder.forget()
 
     def start(self) -> None:
         """Follow the log from its end, as it will be found."""

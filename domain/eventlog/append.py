@@ -14,9 +14,11 @@ from domain.eventlog.codec import EventRow, LineRow
 from domain.eventlog.connection.commit import Commit, noticing_loss
 from domain.eventlog.heartbeats import NO_SIGNS, Signs
 from domain.eventlog.idempotency import REPLIES_KEPT, Reply
-from domain.eventlog.keyring import Keyring
+from domain.eventlog.keys.new_keys import NewKeys
 from domain.eventlog.pg_arrays import columns
 from domain.eventlog.queries import (
+    BEGIN,
+    ERASED_ARRAYS,
     EVENT_ARRAYS,
     HEAD,
     LINE_ARRAYS,
@@ -34,6 +36,8 @@ KEEP_REPLIES = """INSERT INTO idempotency_keys AS kept
     SELECT * FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::text[])
     ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, at = excluded.at,
         outcome = excluded.outcome WHERE kept.at <= %b"""
+LATEST = """SELECT topic, max(notification_id) FROM events
+    WHERE topic = ANY(%s) AND notification_id > %s GROUP BY topic"""
 REPLY_ARRAYS = ("text", "text", "timestamptz", "text")
 KEY_ARRAYS = ("text", "bytea")
 
@@ -70,6 +74,10 @@ class Transaction:
         cursor = await self._connection.execute(REPLIES, (keys, since), prepare=False, binary=True)
         return {row[0]: Reply(*row) for row in await cursor.fetchall()}
 
+    async def latest(self, asked: Mapping[str, int]) -> dict[str, int]:
+        """Of these types the positions of the last events, where such came after the position of each."""
+        return await latest(self._connection, asked)
+
     async def load(
         self,
         known: Mapping[str, Versioned[Any] | None],
@@ -105,25 +113,22 @@ class Transaction:
             kept = await run(KEEP_REPLIES, (*columns(REPLY_ARRAYS, rows), at - REPLIES_KEPT))
             if kept.rowcount != len(replies):
                 raise HeadMoved
-        keys = self._new_keys(events)
+        keys = NewKeys.of(events, self._states)
         with noticing_loss(Commit(events, at, replies, lines, signs)):
             async with self._connection.pipeline():
                 if events or lines or signs:
                     await run(*self._statement(events, at, keys, lines, signs), prepare=True)
                 await run("COMMIT")
-        self._states.keyring.stored(keys)
+        keys.written(self._states.keyring)
 
     async def confirm(self) -> None:
         """Nothing to check: the lock guarantees that the head has not moved."""
-
-    def _new_keys(self, events: Sequence[EventRow]) -> dict[str, bytes]:
-        return self._states.keyring.unsaved({event.stream for event in events})
 
     def _statement(
         self,
         events: Sequence[EventRow],
         at: datetime,
-        keys: Mapping[str, bytes],
+        keys: NewKeys,
         lines: Sequence[LineRow],
         signs: Signs,
     ) -> tuple[str, list[Any]]:
@@ -132,8 +137,10 @@ class Transaction:
         if events:
             assert self.position + len(events) == events[-1].position
             values = [events[-1].position, at, self.position, self.position, *_arrays(events)]
-        if keys:
-            values += columns(KEY_ARRAYS, list(keys.items()))
+        if keys.made:
+            values += columns(KEY_ARRAYS, list(keys.made.items()))
+        if keys.erased:
+            values += columns(ERASED_ARRAYS, list(keys.erased.items()))
         if lines:
             values += [len(lines), len(lines), *columns(LINE_ARRAYS, lines)]
         if signs:
@@ -141,9 +148,22 @@ class Transaction:
         if events:
             values.append(self._channel)
         query = append_statement(
-            events=bool(events), keys=bool(keys), lines=bool(lines), signs=bool(signs)
+            events=bool(events),
+            keys=bool(keys.made),
+            erased=bool(keys.erased),
+            lines=bool(lines),
+            signs=bool(signs),
         )
         return query, values
+
+
+async def latest(connection: AsyncConnection, asked: Mapping[str, int]) -> dict[str, int]:
+    """`Transaction.latest`, by whoever has the lock."""
+    if not asked:
+        return {}
+    cursor = await connection.execute(LATEST, (list(asked), min(asked.values())))
+    found = {str(type_): int(position) for type_, position in await cursor.fetchall()}
+    return {type_: position for type_, position in found.items() if position > asked[type_]}
 
 
 class HeadMoved(Exception):
@@ -162,34 +182,47 @@ class StreamMoved(HeadMoved):
 
 async def append_guarded(
     connection: AsyncConnection,
-    keyring: Keyring,
+    states: StateLoader,
     events: Sequence[EventRow],
     at: datetime,
     *,
     channel: str,
+    unless: Mapping[str, int] | None = None,
 ) -> int:
     """Append events wherever the log is, if each of their streams is where they follow on it; the
     position before them. What their positions are is decided only here, and their time is that of the
-    last event of the log where that is later.
+    last event of the log where that is later. For `unless` (see `latest`) the lock is taken first.
 
     Raises:
-        StreamMoved: one of the streams went on.
+        StreamMoved: one of the streams went on, or one of those events came.
         OutcomeLost: the connection broke when all was sent.
     """
-    keys = keyring.unsaved({event.stream for event in events})
+    keys = NewKeys.of(events, states)
     values: list[Any] = [len(events), at, len(events), *_arrays(events)]
-    if keys:
-        values += columns(KEY_ARRAYS, list(keys.items()))
-    query = guarded_statement(keys=bool(keys))
+    if keys.made:
+        values += columns(KEY_ARRAYS, list(keys.made.items()))
+    if keys.erased:
+        values += columns(ERASED_ARRAYS, list(keys.erased.items()))
+    query = guarded_statement(keys=bool(keys.made), erased=bool(keys.erased))
     try:
         with noticing_loss(Commit(events, at)):
+            if unless:
+                await _begin_unless(connection, unless)
             cursor = await connection.execute(query, [*values, channel], prepare=True)
             row = await cursor.fetchone()
+            if unless:
+                await connection.execute("COMMIT")
     except UniqueViolation:
         raise StreamMoved from None
-    keyring.stored(keys)
+    keys.written(states.keyring)
     assert row is not None
     return int(row[0])
+
+
+async def _begin_unless(connection: AsyncConnection, unless: Mapping[str, int]) -> None:
+    await connection.execute(BEGIN, prepare=False)
+    if await latest(connection, unless):
+        raise StreamMoved
 
 
 def _arrays(events: Sequence[EventRow]) -> list[Any]:
@@ -220,7 +253,7 @@ class OptimisticTransaction(Transaction):
             OutcomeLost: the connection broke when all was sent.
         """
         assert not replies
-        keys = self._new_keys(events)
+        keys = NewKeys.of(events, self._states)
         statement = self._statement(events, at, keys, lines, signs)
         try:
             with noticing_loss(Commit(events, at, replies, lines, signs)):
@@ -229,7 +262,7 @@ class OptimisticTransaction(Transaction):
             raise WrongGuess from None
         if cursor.rowcount != 1:
             raise HeadMoved
-        self._states.keyring.stored(keys)
+        keys.written(self._states.keyring)
 
     async def confirm(self) -> None:
         """Check that the head has not moved.

@@ -7,14 +7,15 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from os import urandom
 from typing import Any, NamedTuple
 
 import orjson
 from pydantic import BaseModel, TypeAdapter
 
 from domain.damage import reason
-from domain.errors import Damaged
-from domain.eventlog.encryption import DamagedKey, DataKey
+from domain.errors import Damaged, Erased
+from domain.eventlog.encryption import KEY_BYTES, DamagedKey, DataKey, usable
 from domain.json_forms import format_time
 from domain.model import (
     Aggregate,
@@ -75,6 +76,7 @@ NOTHING_OPEN = Sealing(lambda content: _seal(None, 0, content))
 
 def opening(key: DataKey | None) -> Opening:
     """The context that opens what `key` sealed; without a key everything stays sealed."""
+    key = usable(key)
     return SEALED_ONLY if key is None else Opening(key.open_or_report)
 
 
@@ -86,6 +88,8 @@ class Codec:
     ) -> None:
         self._events = {event.type: event for event in events}
         self._states = {kind: TypeAdapter(state) for kind, state in states.items()}
+        self.erasing = frozenset(event.type for event in events if event.erases)
+        """The types of events that destroy the key of their stream."""
         self.shape = fingerprint([s.json_schema(by_alias=False) for s in self._states.values()])
 
     def encode(self, recorded: Recorded, key: DataKey | None) -> EventRow:
@@ -93,10 +97,11 @@ class Codec:
 
         Raises:
             WrongKey: that key is damaged.
+            Erased: it was destroyed, and the event has something to seal.
         """
         event = recorded.event
-        if event.sealed and isinstance(key, DamagedKey):
-            raise key.error()  # pydantic would wrap what is raised while it serialises
+        if event.sealed and key is not None and (key.destroyed or isinstance(key, DamagedKey)):
+            _require_nothing_to_seal(event, key)
         context = Sealing(partial(_seal, key, recorded.version)) if event.sealed else None
         data = event.__pydantic_serializer__.to_json(
             event, by_alias=True, exclude_unset=True, context=context
@@ -168,6 +173,13 @@ class Codec:
             stream, versioned.version, versioned.position, versioned.at, state, self.shape
         )
 
+    def closed(self, stream: str, versioned: Versioned[Any]) -> Versioned[Any]:
+        """A state whose sealed fields nobody can open."""
+        lost = DataKey(urandom(KEY_BYTES), stream)
+        return self.restore(self.take_snapshot(stream, versioned, lost))._replace(
+            size=versioned.size
+        )
+
     def restore(self, row: Snapshot, key: DataKey | None = None) -> Versioned[Any]:
         """The state of a row. Without a key its sealed fields stay `Ciphertext`.
 
@@ -196,6 +208,21 @@ def _seal(key: DataKey | None, version: int, content: bytes) -> str:
     if key is None:
         raise LookupError("a sealed field needs the data key of its stream")
     return key.seal(content, version)
+
+
+def _require_nothing_to_seal(event: Event, key: DataKey) -> None:
+    """Before it is encoded: pydantic would wrap what is raised while it serialises."""
+    if isinstance(key, DamagedKey):
+        raise key.error()
+    found: list[bytes] = []
+
+    def note(content: bytes) -> str:
+        found.append(content)
+        return ""
+
+    event.__pydantic_serializer__.to_json(event, exclude_unset=True, context=Sealing(note))
+    if found:
+        raise Erased
 
 
 def _meta(recorded: Recorded) -> str:

@@ -31,17 +31,26 @@ class DataKey:
     Stream and version are authenticated, so a token moved to another place does not open.
     """
 
-    __slots__ = ("_aead", "_stream", "material")
+    __slots__ = ("__weakref__", "_aead", "_stream", "material")
 
     def __init__(self, key: bytes, stream: str) -> None:
         self.material = key
-        self._aead = AESGCM(key)
+        self._aead: AESGCM | None = AESGCM(key)
         self._stream = stream
+
+    @property
+    def destroyed(self) -> bool:
+        """Whether it opens nothing any more, for everything that holds it."""
+        return self._aead is None
+
+    def destroy(self) -> None:
+        """Open and seal nothing any more."""
+        self.material, self._aead = b"", None
 
     def seal(self, content: bytes, version: int) -> str:
         """The token of `content` in the event with this version."""
         nonce = urandom(NONCE_BYTES)
-        sealed = nonce + self._aead.encrypt(nonce, content, self._associated_data(str(version)))
+        sealed = nonce + self._cipher().encrypt(nonce, content, self._associated_data(str(version)))
         return f"{version}.{urlsafe_b64encode(sealed).decode()}"
 
     def open(self, token: str) -> bytes:
@@ -53,7 +62,7 @@ class DataKey:
         version, _, text = token.partition(".")
         try:
             sealed = a2b_base64(text.replace("-", "+").replace("_", "/"))
-            return self._aead.decrypt(
+            return self._cipher().decrypt(
                 sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], self._associated_data(version)
             )
         except (InvalidTag, ValueError) as error:
@@ -71,8 +80,25 @@ class DataKey:
             REPORTS.report("an event cannot be opened", self._stream, number, error)
             return None
 
+    def _cipher(self) -> AESGCM:
+        if self._aead is None:
+            raise WrongKey(f"the data key of {self._stream} was destroyed")
+        return self._aead
+
     def _associated_data(self, version: str) -> bytes:
         return f"{self._stream}@{version}".encode()
+
+
+def destroyed_key(stream: str) -> DataKey:
+    """Stands for the key of a stream whose content was erased."""
+    key = DataKey(bytes(KEY_BYTES), stream)
+    key.destroy()
+    return key
+
+
+def usable(key: DataKey | None) -> DataKey | None:
+    """The key, None where it was destroyed."""
+    return None if key is None or key.destroyed else key
 
 
 class DamagedKey(DataKey):
@@ -80,6 +106,11 @@ class DamagedKey(DataKey):
 
     def __init__(self, stream: str) -> None:
         self._stream = stream
+
+    @property
+    def destroyed(self) -> bool:
+        """False: it was never meant to go."""
+        return False
 
     def seal(self, content: bytes, version: int) -> str:
         """Raises WrongKey."""

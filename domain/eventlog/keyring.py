@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from weakref import WeakValueDictionary
 
-from domain.eventlog.encryption import DataKey, Vault
+from domain.eventlog.encryption import DataKey, Vault, destroyed_key
 from domain.lru import LruCache
 
 CAPACITY = 4_096
+DESTROYED = 65_536
+"""Streams whose keys were destroyed that are remembered: what was read before may come after."""
+
+Destroyed = Callable[[Iterable[str]], object]
+"""Is called with streams whose keys were destroyed: what was opened of them has to go."""
 
 
 class Keyring:
@@ -15,13 +21,19 @@ class Keyring:
 
     `absent` holds streams that are known to have no key. Only the writer may believe it, and only
     while no other process has written: `forget_absent` is called when one has.
+
+    There is one object for each key in all of the process as long as anything holds it: so `destroy` ends
+    what every holder can do with it. `on_destroyed` are told.
     """
 
     def __init__(self, vault: Vault, capacity: int = CAPACITY) -> None:
         self._vault = vault
         self._capacity = capacity
         self._keys: LruCache[str, DataKey] = LruCache(capacity)
+        self._alive: WeakValueDictionary[str, DataKey] = WeakValueDictionary()
+        self._destroyed: LruCache[str, bool] = LruCache(DESTROYED)
         self._absent: set[str] = set()
+        self.on_destroyed: list[Destroyed] = []
         self._unsaved: dict[str, tuple[DataKey, bytes]] = {}
 
     def ephemeral(self) -> Keyring:
@@ -41,7 +53,7 @@ class Keyring:
         for stream in streams:
             if (key := self._keys.get(stream)) is not None:
                 known[stream] = key
-            elif stream not in absent:
+            elif stream not in absent and stream not in self._destroyed:
                 unknown.append(stream)
         return known, unknown
 
@@ -52,17 +64,46 @@ class Keyring:
     def learn(
         self, rows: Iterable[tuple[str, bytes]], *, absent: Iterable[str] = ()
     ) -> dict[str, DataKey]:
-        """Cache the keys that a query returned. Of `absent` it asked for all: those not returned have no key."""
+        """Cache the keys that a query returned. Of `absent` it asked for all: those not returned have no key.
+        One that was destroyed is empty.
+        """
         if len(self._absent) > self._capacity:
             self._absent.clear()
         self._absent.update(absent)
-        found = {s: self._vault.unwrap_or_report(bytes(wrapped), s) for s, wrapped in rows}
-        for stream, key in found.items():
-            self._keep(stream, key)
+        found: dict[str, DataKey] = {}
+        for stream, wrapped in rows:
+            if not wrapped:
+                self.destroy([stream])
+            elif stream not in self._destroyed:
+                found[stream] = self._alive.get(stream) or self._vault.unwrap_or_report(
+                    bytes(wrapped), stream
+                )
+                self._keep(stream, found[stream])
         return found
 
+    def destroy(self, streams: Iterable[str]) -> None:
+        """The keys of these streams are no more: nothing that has one can use it, and none is made again."""
+        gone = [stream for stream in streams if stream not in self._destroyed]
+        for stream in gone:
+            if (key := self._alive.pop(stream, None)) is not None:
+                key.destroy()
+            self._keys.pop(stream)
+            self._absent.discard(stream)
+            self._destroyed.put(stream, True)
+        self._destroyed.trim()
+        for hear in self.on_destroyed if gone else ():
+            hear(gone)
+
+    def is_destroyed(self, stream: str) -> bool:
+        """Whether the key of a stream is known to be destroyed."""
+        return stream in self._destroyed
+
     def get_or_create(self, stream: str) -> DataKey:
-        """The key of a stream, made now where there is none; `unsaved` hands it to the store."""
+        """The key of a stream, made now where there is none; `unsaved` hands it to the store. Where it was
+        destroyed, one that seals nothing.
+        """
+        if stream in self._destroyed:
+            return destroyed_key(stream)
         if (key := self._keys.get(stream)) is not None:
             return key
         if stream not in self._unsaved:
@@ -101,4 +142,5 @@ class Keyring:
     def _keep(self, stream: str, key: DataKey) -> None:
         self._absent.discard(stream)
         self._keys.put(stream, key)
+        self._alive[stream] = key
         self._keys.trim()

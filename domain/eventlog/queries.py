@@ -18,6 +18,7 @@ BEGIN = f"BEGIN; {HEAD} FOR UPDATE"
 EVENT_ARRAYS = ("bigint", "text", "text", "text", "bytea")
 LINE_ARRAYS = ("text", "timestamptz", "timestamptz", "text", "text", "text")
 SIGN_ARRAYS = ("text", "timestamptz")
+ERASED_ARRAYS = ("text", "bigint")
 _WHERE_IT_WAS = """UPDATE head SET position = %b, at = %b WHERE position = %b
     RETURNING at, %b::bigint AS before"""
 _WHEREVER_IT_IS = """UPDATE head SET position = position + %b, at = greatest(at, %b)
@@ -27,6 +28,11 @@ _ADVANCED = """advanced AS ({moved}), appended AS (INSERT INTO events ({columns}
         FROM advanced, unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::bytea[])
             WITH ORDINALITY AS e (version, stream, type, meta, data, place))"""
 _UNMOVED = "advanced AS (SELECT at, position AS before FROM head WHERE position = %b)"
+_ERASED = """erased AS (INSERT INTO data_keys (originator_id, wrapped, erased, swept)
+        SELECT e.stream, ''::bytea, advanced.before + e.place, false
+        FROM advanced, unnest(%b::text[], %b::bigint[]) AS e (stream, place)
+        ON CONFLICT (originator_id) DO UPDATE SET wrapped = excluded.wrapped, erased = excluded.erased,
+            swept = false)"""
 _KEYED = """keyed AS (INSERT INTO data_keys SELECT k.* FROM advanced,
         unnest(%b::text[], %b::bytea[]) AS k)"""
 _LINED = """numbered AS (UPDATE log_head SET id = id + %b FROM advanced RETURNING id - %b AS before),
@@ -43,35 +49,45 @@ _SIGNED = """signed AS (INSERT INTO heartbeats AS kept SELECT s.execution, s.at 
 
 
 @cache
-def append_statement(*, events: bool, keys: bool, lines: bool, signs: bool = False) -> str:
+def append_statement(
+    *, events: bool, keys: bool, lines: bool, signs: bool = False, erased: bool = False
+) -> str:
     """One statement for all that a batch writes: each more costs the writer as much as ten events.
 
     Its values are, in order: of `events` the new position, its time, the position before, twice, and
-    arrays as `EVENT_ARRAYS`; without them the position before; of `keys` two arrays; of `lines` how
-    many, twice, and arrays as `LINE_ARRAYS`; of `signs` arrays as `SIGN_ARRAYS`, in the order of the
-    ids, as two processes may write them at once; of `events` the channel to notify. Where the head is
-    not at the position before, it does nothing and returns no row.
+    arrays as `EVENT_ARRAYS`; without them the position before; of `keys` two arrays; of `erased` arrays as
+    `ERASED_ARRAYS`, streams and which of the events erased each, from 1; of `lines` how many, twice, and
+    arrays as `LINE_ARRAYS`; of `signs` arrays as `SIGN_ARRAYS`, in the order of the ids, as two processes
+    may write them at once; of `events` the channel to notify. Where the head is not at the position
+    before, it does nothing and returns no row.
     """
     advanced = _ADVANCED.format(moved=_WHERE_IT_WAS, columns=COLUMNS) if events else _UNMOVED
-    return _statement(advanced, events=events, keys=keys, lines=lines, signs=signs)
+    return _statement(advanced, events=events, keys=keys, lines=lines, signs=signs, erased=erased)
 
 
 @cache
-def guarded_statement(*, keys: bool) -> str:
+def guarded_statement(*, keys: bool, erased: bool = False) -> str:
     """The same for events that go to wherever the head is; returns the position before them.
 
-    Its values are: how many, their time, how many, arrays as `EVENT_ARRAYS`, of `keys` two arrays, and
-    the channel to notify. It fails where one of the streams has an event of the same version.
+    Its values are: how many, their time, how many, arrays as `EVENT_ARRAYS`, of `keys` two arrays, of
+    `erased` arrays as `ERASED_ARRAYS`, and the channel to notify. It fails where one of the streams has an event of the same version.
     """
     advanced = _ADVANCED.format(moved=_WHEREVER_IT_IS, columns=COLUMNS)
-    return _statement(advanced, events=True, keys=keys)
+    return _statement(advanced, events=True, keys=keys, erased=erased)
 
 
 def _statement(
-    advanced: str, *, events: bool, keys: bool, lines: bool = False, signs: bool = False
+    advanced: str,
+    *,
+    events: bool,
+    keys: bool,
+    lines: bool = False,
+    signs: bool = False,
+    erased: bool = False,
 ) -> str:
     parts = [advanced]
     parts += [_KEYED] if keys else []
+    parts += [_ERASED] if erased else []
     parts += [_LINED] if lines else []
     parts += [_SIGNED] if signs else []
     notified = "pg_notify(%b, '')" if events else "1"

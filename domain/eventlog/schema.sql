@@ -57,6 +57,12 @@ CREATE TABLE IF NOT EXISTS data_keys (
     originator_id text  PRIMARY KEY,
     wrapped       bytea NOT NULL
 );
+-- Of a stream whose content was erased: its key is empty, and never comes again. `erased` is the position of
+-- the event that says so, `swept` whether what was kept elsewhere of that content is gone, too.
+ALTER TABLE data_keys ADD COLUMN IF NOT EXISTS erased bigint;
+ALTER TABLE data_keys ADD COLUMN IF NOT EXISTS swept boolean;
+CREATE INDEX IF NOT EXISTS data_keys_erased ON data_keys (erased) WHERE erased IS NOT NULL;
+CREATE INDEX IF NOT EXISTS data_keys_unswept ON data_keys (originator_id) WHERE NOT swept;
 
 -- When the worker of an execution last sent a heartbeat: no event, and only the last is kept. No index
 -- but the key, so that an update stays in its page.
@@ -125,6 +131,8 @@ CREATE INDEX IF NOT EXISTS webhook_deliveries_waiting
     ON webhook_deliveries (webhook, stream, position) WHERE state = 'waiting';
 CREATE INDEX IF NOT EXISTS webhook_deliveries_settled
     ON webhook_deliveries (at) WHERE state <> 'waiting';
+CREATE INDEX IF NOT EXISTS webhook_deliveries_answers
+    ON webhook_deliveries (stream) WHERE answer <> '';
 CREATE INDEX IF NOT EXISTS webhook_deliveries_failed
     ON webhook_deliveries (webhook, position) WHERE state = 'failed';
 

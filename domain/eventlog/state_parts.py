@@ -14,6 +14,7 @@ from domain.damage import reason
 from domain.errors import Damaged
 from domain.eventlog.codec import SNAPSHOT_EVERY, Codec, EventRow, Snapshot
 from domain.eventlog.encryption import DataKey
+from domain.eventlog.keyring import Keyring
 from domain.eventlog.pg_arrays import Array, array, columns
 from domain.eventlog.queries import KEEP_SNAPSHOTS, SNAPSHOT_COLUMNS
 from domain.model import Recorded, Versioned, replay
@@ -52,6 +53,15 @@ def wrapped_keys(
     """The keys among the parts, which come before all others, with their streams."""
     firsts = ((stream, parts[stream][0]) for stream in streams if parts.get(stream))
     return [(stream, part[DATA]) for stream, part in firsts if part[VERSION] == 0]
+
+
+def destroy_erased(parts: Mapping[str, Sequence[Part]], codec: Codec, keyring: Keyring) -> set[str]:
+    """The streams that were erased, by what was read of them: their keys are gone here, too."""
+    erasing = codec.erasing
+    erased = {s for s, found in parts.items() if any(part[TYPE] in erasing for part in found)}
+    if erased:
+        keyring.destroy(erased)
+    return erased
 
 
 def event(part: Part) -> EventRow | None:

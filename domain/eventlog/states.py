@@ -29,6 +29,7 @@ from domain.eventlog.state_parts import (
     Part,
     applied,
     by_stream,
+    destroy_erased,
     fold_parts,
     keep_missing_snapshots,
     read_parts,
@@ -50,11 +51,14 @@ Reader = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
 
 
 class Reading(NamedTuple):
-    """A state, None where there is none, and position and time of the last event of the log then."""
+    """A state or None, position and time of the last event of the log then, and whether its content is
+    `erased` by now.
+    """
 
     versioned: Versioned[Any] | None
     position: int
     at: datetime
+    erased: bool = False
 
 
 class StateAfter(NamedTuple):
@@ -96,6 +100,12 @@ class StateLoader:
         parts = by_stream(await read_parts(connection, self.codec, query, values))
         absent = unknown if believe_absent else ()
         keys |= self.keyring.learn(wrapped_keys(parts, unknown), absent=absent)
+        erased = destroy_erased(parts, self.codec, self.keyring)
+        if any(known[stream] for stream in erased):  # that is open: the whole of it is read again
+            known = {**known, **dict.fromkeys(erased)}
+            return await self.load(
+                connection, known, until=until, believe_absent=believe_absent, damaged=damaged
+            )
         states = self._states(parts, keys, known, damaged)
         await keep_missing_snapshots(connection, self.codec, parts, states, keys)
         return states
@@ -109,9 +119,10 @@ class StateLoader:
         head, *parts = await read_parts(connection, self.codec, query, values)
         found = {stream: parts}
         keys |= self.keyring.learn(wrapped_keys(found, unknown))
+        destroy_erased(found, self.codec, self.keyring)
         states = self._states(found, keys)
         await keep_missing_snapshots(connection, self.codec, found, states, keys)
-        return Reading(states.get(stream), position=head[0], at=head[2])
+        return Reading(states.get(stream), head[0], head[2], self.keyring.is_destroyed(stream))
 
     async def as_of(
         self, connection: AsyncConnection, streams: Iterable[str], moment: Moment

@@ -8,7 +8,7 @@ everything before it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from time import monotonic
@@ -115,16 +115,22 @@ class Store:
                 connection, self.states, session, position, at, channel=self.schema
             )
 
-    async def append(self, events: Sequence[EventRow], at: datetime) -> int:
-        """Append events wherever the log is by now, without its lock; the position before them.
+    async def append(
+        self, events: Sequence[EventRow], at: datetime, unless: Mapping[str, int] | None = None
+    ) -> int:
+        """Append events wherever the log is by now; the position before them. The lock is taken only
+        where `unless` names types of events, none of which may have come after the position of each.
 
         Raises:
-            StreamMoved: a stream has an event of the same version already; nothing was written.
+            StreamMoved: a stream has an event of the same version already, or such an event came;
+                nothing was written.
             OutcomeLost: the connection broke when all was sent.
             Overloaded: the database is away.
         """
         async with self._writing() as connection:
-            return await append_guarded(connection, self.keyring, events, at, channel=self.schema)
+            return await append_guarded(
+                connection, self.states, events, at, channel=self.schema, unless=unless
+            )
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[AsyncConnection]:

@@ -12,6 +12,7 @@ from domain.execution.forked import CarriedCheckpoint, CarriedStep
 from domain.execution.parts import (
     Attempt,
     Cancellation,
+    Erasure,
     Pause,
 )
 from domain.execution.progress_events import CheckpointSaved, ProgressUpdated
@@ -235,6 +236,18 @@ class ExecutionCancelled(ExecutionEvent):
         return endings.finished(ended, Status.CANCELLED, recorded, cancellation=cancellation)
 
 
+class ExecutionErased(ExecutionEvent):
+    """Its data key was destroyed in the commit of this event. The reason is not sealed."""
+
+    type: ClassVar[str] = "execution.erased"
+    erases: ClassVar[bool] = True
+    reason: str
+
+    def apply(self, state: Execution, recorded: Recorded) -> Execution:
+        erasure = Erasure(recorded.by, recorded.when, self.reason)
+        return state.changed_silently(recorded, erasure=erasure)
+
+
 class ExecutionUpdated(ExecutionEvent):
     """Settings were changed: exactly those that are there, to what they are there.
 
@@ -276,6 +289,7 @@ EVENTS: tuple[type[ExecutionEvent], ...] = (
     ExecutionFailed,
     RetryScheduled,
     ExecutionCancelled,
+    ExecutionErased,
     ExecutionUpdated,
     *CLAIM_EVENTS,
     *STEP_EVENTS,

@@ -100,6 +100,15 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Erasure:
+    """Who had its content erased, when, and why."""
+
+    by: str
+    at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """Which worker holds the execution, and for how long each sign of life keeps it."""
 

@@ -14,6 +14,7 @@ from domain.execution.parts import (
     Cancellation,
     Checkpoint,
     Claim,
+    Erasure,
     Pause,
     Step,
     Totals,
@@ -98,6 +99,7 @@ class Execution(Aggregate):
     timeout: timedelta | None = DEFAULT_TIMEOUT
     retry_policy: RetryPolicy | None = None
     webhooks: tuple[Webhook, ...] = ()
+    erasure: Erasure | None = None
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
 

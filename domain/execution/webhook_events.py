@@ -28,6 +28,7 @@ CHANGES_STATUS = {
     "execution.released": True,
     "execution.stalled": False,
     "execution.recovered": False,
+    "execution.erased": False,
     "execution.steps.added": False,
     "execution.step.started": False,
     "execution.step.completed": False,

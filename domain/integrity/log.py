@@ -11,10 +11,12 @@ from domain.errors import Damaged
 from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DamagedKey, DataKey, WrongKey
 from domain.eventlog.store import Store
+from domain.integrity.erased import erased_among
 from domain.integrity.fault import Fault
 
 PAGE = 1_000
 PART, KEYS = "log", "keys"
+STILL_THERE = "says that the content was erased, and the data key is still there"
 TOKEN = re.compile(rb'{"\$(?:sealed|secret)":"([^"]*)"}')
 
 ENDS = """SELECT head.position, head.at, last.notification_id, last.at, log_head.id, line.id
@@ -87,9 +89,9 @@ async def event_faults(
             yield fault
         for fault in await _misplaced(store, after, until):
             yield fault
-        keys = await store.keys(row.stream for row in rows) if opening else {}
+        faults = await _closed(store, rows) if opening else {}
         for row in rows:
-            if what := _unreadable(store, row) or (opening and _sealed(row, keys[row.stream])):
+            if what := _unreadable(store, row) or faults.get(row.position, ""):
                 yield Fault(PART, f"event {row.version} of {row.stream}", what)
         on_progress(until, end)
         after = until
@@ -128,15 +130,27 @@ def _unreadable(store: Store, row: EventRow) -> str:
     return ""
 
 
+async def _closed(store: Store, rows: Sequence[EventRow]) -> dict[int, str]:
+    """What cannot be opened of events, by their positions; of an erased stream nothing may be."""
+    erasing = store.codec.erasing
+    rows = [row for row in rows if row.type in erasing or TOKEN.search(row.data)]
+    keys = await store.keys(row.stream for row in rows)
+    erased = await erased_among(store, (stream for stream, key in keys.items() if key is None))
+    return {
+        row.position: STILL_THERE if row.type in erasing else _sealed(row, keys[row.stream])
+        for row in rows
+        if row.stream not in erased
+    }
+
+
 def _sealed(row: EventRow, key: DataKey | None) -> str:
     """What cannot be opened of it; a damaged key is a fault of its own."""
-    tokens = TOKEN.findall(row.data)
-    if not tokens or isinstance(key, DamagedKey):
+    if isinstance(key, DamagedKey):
         return ""
     if key is None:
         return "has sealed content, and its stream has no data key"
     try:
-        for token in tokens:
+        for token in TOKEN.findall(row.data):
             key.open(token.decode())
     except (WrongKey, UnicodeDecodeError):
         return "has sealed content that its data key does not open"

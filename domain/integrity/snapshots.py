@@ -68,6 +68,12 @@ async def _compared(
     if not wanted:
         return
     key = (await store.keys([stream]))[stream]
+    if store.keyring.is_destroyed(
+        stream
+    ):  # what it has sealed opens no more, so nothing can be compared
+        for _ in wanted:
+            yield None
+        return
     async with aclosing(_along(store, histories, stream, key)) as states:
         async for versioned in states:
             if versioned.version in wanted:

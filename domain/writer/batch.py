@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,12 +13,12 @@ from domain.errors import (
     AlreadyExists,
     Damaged,
     DomainError,
+    Erased,
     Forbidden,
-    Invalid,
     NotFound,
+    Overtaken,
     Taken,
     TooLarge,
-    VersionMismatch,
 )
 from domain.eventlog.codec import (
     SNAPSHOT_EVERY,
@@ -28,9 +28,9 @@ from domain.eventlog.codec import (
     Snapshot,
     encode_line,
 )
+from domain.eventlog.encryption import DataKey, destroyed_key
 from domain.eventlog.idempotency import Reply, recalled, refusal
 from domain.eventlog.keyring import Keyring
-from domain.json_forms import format_time
 from domain.model import (
     Context,
     Creation,
@@ -42,10 +42,10 @@ from domain.model import (
     Versioned,
     aggregate_id,
 )
+from domain.writer.conditions import check_conditions, require_not_overtaken
 from domain.writer.message import Message
 from domain.writer.reachable import ReachableStates
 
-DAY = timedelta(hours=24)
 STREAM_SIZE_LIMIT = 32 * 1024 * 1024
 """Bytes that one stream may hold before it takes only what is small, such as its end."""
 SMALL_COMMAND = 16 * 1024
@@ -53,7 +53,6 @@ TOO_LARGE_DETAIL = (
     "This holds as much as one can: keep large content elsewhere and name it here. "
     "Small commands are still taken."
 )
-ERASED_DETAIL = "The content of this execution was erased; no more of it is kept."
 
 
 class Repeat(NamedTuple):
@@ -92,10 +91,14 @@ class Batch:
     random: Callable[[], float]
     damaged: Mapping[str, Damaged] = field(default_factory=dict)
     """What is wrong with the streams that cannot be read; their states are missing."""
+    latest: Mapping[str, int] = field(default_factory=dict)
+    """Positions of the last events of the types that messages ask about."""
     rows: list[EventRow] = field(default_factory=list)
     lines: list[LineRow] = field(default_factory=list)
     signs: dict[str, datetime] = field(default_factory=dict)
     """Times of heartbeats, by the ids of their aggregates."""
+    erased: set[str] = field(default_factory=set)
+    """Streams whose keys are destroyed by what was decided so far."""
     new_replies: list[Reply] = field(default_factory=list)
     due_snapshots: set[str] = field(default_factory=set)
     size: int = 0
@@ -116,7 +119,7 @@ class Batch:
             return _repeated(reply, fingerprint)
         try:
             decided = self._decide(message)
-        except (Damaged, Taken):
+        except (Damaged, Overtaken, Taken):
             raise  # once that is mended, or with another in its place, the same request may be done
         except DomainError as error:
             self._remember(key, fingerprint, refusal(error))
@@ -131,7 +134,7 @@ class Batch:
 
     def snapshots(self) -> list[Snapshot]:
         """The states worth keeping: one every 500 versions of a stream."""
-        return [self._frozen(stream) for stream in self.due_snapshots]
+        return [self._frozen(stream) for stream in self.due_snapshots - self.erased]
 
     def _frozen(self, stream: str) -> Snapshot:
         versioned = self.states[stream]
@@ -147,6 +150,7 @@ class Batch:
         rows: list[EventRow] = []
         lines: list[LineRow] = []
         signs: dict[str, datetime] = {}
+        erased: set[str] = set()
         for happened in outcome:
             if isinstance(happened, LogEntry):
                 lines.append(self._line(message.stream, happened))
@@ -159,13 +163,17 @@ class Batch:
             if before is not None and stream != message.stream:
                 raise AlreadyExists  # it begins that stream, and the sender does not see what is there
             recorded = self._recorded(message, stream, before, event, len(rows))
-            key = self.keyring.get_or_create(stream) if event.sealed else None
+            key = self._sealing_key(stream) if event.sealed else None
             row = self.codec.encode(recorded, key)
-            changed[stream] = _applied(before, recorded, len(row.data))
             rows.append(row)
+            changed[stream] = after = _applied(before, recorded, len(row.data))
+            if event.erases:
+                changed[stream] = self.codec.closed(stream, after)
+                erased.add(stream)
         if versioned is None:
             _require_permitted(message, changed.get(message.stream))
         self._keep(rows, changed)
+        self.erased |= erased
         self.lines += lines
         self.signs |= signs
         self.size += sum(len(line.sealed) for line in lines)
@@ -183,7 +191,9 @@ class Batch:
             if not isinstance(message.command, Creation):
                 require_reached(message, versioned)
             states = ReachableStates(states, message.permits)
-        _check_conditions(message, versioned, self.now)
+        check_conditions(message, versioned, self.now)
+        if message.unless is not None:
+            require_not_overtaken(message.unless, self.latest, self.rows)
         if message.worker is not None and versioned is not None:
             versioned.state.require_worker(message.worker)
         when = message.command.occurred_at or self.now
@@ -215,11 +225,16 @@ class Batch:
             message.command.occurred_at,
         )
 
+    def _sealing_key(self, stream: str) -> DataKey:
+        if stream in self.erased:
+            return destroyed_key(stream)
+        return self.keyring.get_or_create(stream)
+
     def _line(self, stream: str, entry: LogEntry) -> LineRow:
-        """Raises Forbidden where the key is missing: it is made with the first event, so it was destroyed."""
+        """Raises Erased where the key is missing: it is made with the first event, so it was destroyed."""
         key = self.keyring.get_stored_or_new(stream)
-        if key is None:
-            raise Forbidden(ERASED_DETAIL)
+        if key is None or stream in self.erased:
+            raise Erased
         return encode_line(stream, entry, self.now, key)
 
     def _keep(self, rows: list[EventRow], changed: Loaded) -> None:
@@ -270,21 +285,6 @@ def _placed(happened: Event | OtherStreamEvent, own: str) -> tuple[str, Event]:
         if isinstance(happened, OtherStreamEvent)
         else (own, happened)
     )
-
-
-def _check_conditions(message: Message, versioned: Versioned[Any] | None, now: datetime) -> None:
-    version = versioned.version if versioned else 0
-    if message.if_match is not None and version not in message.if_match:
-        raise VersionMismatch(version=version)
-    if (when := message.command.occurred_at) is None:
-        return
-    if when > now:
-        raise Invalid.field(
-            "occurredAt",
-            f"must not lie in the future, but is `{format_time(when)}`",
-        )
-    if now - when > DAY and not message.importing:
-        raise Forbidden("Dating an event more than 24 hours back needs the right `import`.")
 
 
 def _applied(before: Versioned[Any] | None, recorded: Recorded, size: int) -> Versioned[Any]:

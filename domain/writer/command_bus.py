@@ -175,8 +175,8 @@ class Bus:
 
     async def _write(self, taken: list[Waiting]) -> list[tuple[Waiting, Outcome]]:
         # Stored replies do not move the head, so commands with keys need the lock.
-        known, keyed = self._known, any(waiting.message.idempotency for waiting in taken)
-        while known.alone and not keyed:
+        known, locked = self._known, any(waiting.message.needs_lock for waiting in taken)
+        while known.alone and not locked:
             try:
                 return await self._write_in(
                     self._store.attempt(known.session, known.position, known.at), taken
@@ -232,6 +232,7 @@ class Bus:
         now = max(self._clock(), transaction.at)
         keys = [w.message.idempotency.key for w in taken if w.message.idempotency]
         replies = await transaction.replies(keys, now - REPLIES_KEPT) if keys else {}
+        unless = [waiting.message.unless for waiting in taken if waiting.message.unless]
         self._known.begin(transaction)
         return Batch(
             transaction.position,
@@ -243,6 +244,7 @@ class Bus:
             self._new_id,
             self._random,
             self._known.damaged,
+            latest=await transaction.latest(dict(unless)),
         )
 
     def _decide(self, batch: Batch, taken: list[Waiting]) -> list[tuple[Waiting, Outcome]]:

@@ -114,7 +114,10 @@ class GuardedWriter:
             conclusion = conclude(outcomes)
             batch.states |= await load_wanted([conclusion], store, damaged)
             batch.take(conclusion)
-        before = await store.append(batch.rows, batch.now) if batch.rows else position
+        unless = dict(message.unless for message in messages if message.unless)
+        before = (
+            await store.append(batch.rows, batch.now, unless or None) if batch.rows else position
+        )
         return [_moved(outcome, position, before) for outcome in outcomes]
 
 

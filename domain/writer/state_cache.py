@@ -41,6 +41,7 @@ class StateCache:
         self.session = -1
         self.position = -1
         self.at = EPOCH
+        keyring.on_destroyed.append(self._drop)
 
     @property
     def alone(self) -> bool:
@@ -99,10 +100,16 @@ class StateCache:
         """A batch was committed: the head is there, and these are the states."""
         self.position, self.at = position, at
         for stream, versioned in states.items():
-            if versioned is not None:
+            if versioned is not None and not self._keyring.is_destroyed(stream):
                 self._states.put(stream, versioned)
                 self._current.add(stream)
         self._current.difference_update(self._states.trim())
+
+    def _drop(self, streams: Iterable[str]) -> None:
+        """These were opened, and nobody may see what was in them any more."""
+        for stream in streams:
+            self._states.pop(stream)
+            self._current.discard(stream)
 
     def _new_streams(self, messages: Iterable[Message]) -> set[str]:
         return {

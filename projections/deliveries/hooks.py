@@ -15,7 +15,7 @@ from domain.catalog.webhook import (
     WebhookSecretRotated,
     WebhookSettings,
 )
-from domain.execution.events import ExecutionCreated, ExecutionUpdated
+from domain.execution.events import ExecutionCreated, ExecutionErased, ExecutionUpdated
 from domain.execution.webhook_url import endpoint
 from domain.model import Recorded, aggregate_id
 
@@ -69,6 +69,8 @@ def id_of(key: str) -> str:
 def webhooks_of_execution(recorded: Recorded) -> list[Hook] | None:
     """The webhooks that an execution has after an event; None where the event leaves them as they are."""
     event = recorded.event
+    if isinstance(event, ExecutionErased):
+        return []  # what they are called with is gone, and so are their secrets
     if isinstance(event, ExecutionCreated) or (
         isinstance(event, ExecutionUpdated) and "webhooks" in event.model_fields_set
     ):

@@ -12,7 +12,7 @@ from typing import ClassVar
 from psycopg import AsyncConnection
 
 from domain.catalog.webhook import EVENTS, HookEvent, WebhookRemoved
-from domain.execution.events import ExecutionCreated, ExecutionUpdated
+from domain.execution.events import ExecutionCreated, ExecutionErased, ExecutionUpdated
 from domain.model import Recorded, aggregate_id
 from projections.deliveries.hooks import (
     Hook,
@@ -72,6 +72,7 @@ class Deliveries:
     types: ClassVar[Sequence[str] | None] = (
         ExecutionCreated.type,
         ExecutionUpdated.type,
+        ExecutionErased.type,
         *(event.type for event in EVENTS),
     )
     by_stream: ClassVar[bool] = True

@@ -84,9 +84,11 @@ SETTLED = (
     *("text", "text", "bigint", "text", "timestamptz", "bigint", "bigint", "text", "text"),
     "timestamptz",
 )
-SETTLE = f"""WITH o AS (SELECT * FROM unnest({placeholders(SETTLED)})
-        WITH ORDINALITY AS o (webhook, stream, position, state, at, status, latency, answer, error,
-            next_at, nth)),
+# The answer to what was erased meanwhile may quote it: it is not kept.
+SETTLE = f"""WITH o AS (SELECT o.*, CASE WHEN k.wrapped IS DISTINCT FROM ''::bytea THEN said END AS answer
+        FROM unnest({placeholders(SETTLED)}) WITH ORDINALITY
+            AS o (webhook, stream, position, state, at, status, latency, said, error, next_at, nth)
+        LEFT JOIN data_keys AS k ON k.originator_id = o.stream),
     kept AS (UPDATE webhook_deliveries AS d SET state = o.state, attempts = d.attempts + 1, at = o.at,
             status = o.status, latency = o.latency, answer = o.answer, error = o.error
         FROM o WHERE d.webhook = o.webhook AND d.position = o.position AND d.state = 'waiting'),

@@ -72,8 +72,10 @@ class Delivery(NamedTuple):
     answer: str | None
     error: str | None
 
-    def document(self) -> dict[str, Any]:
-        """As clients see it; what is not known is left out."""
+    def document(self, *, erased: bool = False) -> dict[str, Any]:
+        """As clients see it; what is not known is left out, and so is the answer where the content of the
+        event was `erased`.
+        """
         kind, _, identity = self.stream.partition("/")
         shown = {
             "position": self.position,
@@ -84,8 +86,9 @@ class Delivery(NamedTuple):
             "lastAt": self.at and format_time(self.at),
             "lastStatus": self.status,
             "lastLatency": self.latency,
-            "lastAnswer": self.answer or None,
+            "lastAnswer": None if erased else self.answer or None,
             "lastError": self.error,
+            "erased": erased or None,
         }
         return {name: value for name, value in shown.items() if value is not None}
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 
 import orjson
 
-from domain.eventlog.encryption import DataKey
+from domain.eventlog.encryption import DataKey, usable
 from domain.execution.events import (
     ExecutionCancelled,
     ExecutionCompleted,
@@ -102,7 +102,7 @@ def shown(line: Kept, key: DataKey | None) -> dict[str, Any]:
 def _content(line: Kept, key: DataKey | None) -> dict[str, Any]:
     if line.sealed is None:
         return {"message": line.said}
-    if key is None:
+    if (key := usable(key)) is None:
         return {"message": None, "erased": True}
     if (opened := key.open_or_report(line.sealed)) is None:
         return {"message": None, "unreadable": True}

@@ -10,32 +10,41 @@ from typing import Any
 import orjson
 
 from domain.eventlog.codec import exact
-from domain.eventlog.encryption import DataKey, WrongKey
+from domain.eventlog.encryption import DataKey, WrongKey, usable
 from domain.sealing import SEALED_JSON, SECRET_JSON, Ciphertext
 
+ERASED = b',"erased":true}'
 WHOLE_URL = re.compile(rb',"fullUrl":{"\$secret":"[^"]*"}')
 """The whole URL of a webhook, which no reader sees: beside it stands `url`, as far as it may be seen."""
 
 
 def plain_json(value: Any) -> bytes:
-    """JSON of what was opened before; content whose key was destroyed reads as null.
+    """JSON of what was opened before; content whose key was destroyed reads as null, and a document says
+    `"erased": true` at its end.
 
-    So does what is damaged; then a document says `"unreadable": true` at its end.
+    So does what is damaged; then it says `"unreadable": true`.
     """
-    damaged = False
+    closed: set[bool] = set()
 
     def as_null(value: object) -> Any:
-        nonlocal damaged
-        damaged = damaged or (isinstance(value, Ciphertext) and value.damaged)
+        if isinstance(value, Ciphertext):
+            closed.add(value.damaged)
         return _as_null(value)
 
     json = orjson.dumps(value, as_null)
-    return marked_unreadable(json) if damaged and "$id" in value else json
+    if not closed or "$id" not in value:
+        return json
+    return marked_unreadable(json) if True in closed else marked_erased(json)
 
 
 def marked_unreadable(json: bytes) -> bytes:
     """A JSON object, not an empty one, with `"unreadable": true` at its end."""
     return json[:-1] + b',"unreadable":true}'
+
+
+def marked_erased(json: bytes) -> bytes:
+    """A JSON object, not an empty one, with `"erased": true` at its end."""
+    return json if json.endswith(ERASED) else json[:-1] + ERASED
 
 
 def _as_null(value: object) -> Any:
@@ -55,15 +64,17 @@ def open_json(sealed: bytes, key: DataKey | None) -> bytes:
         sealed = SECRET_JSON.sub(b'"***"', WHOLE_URL.sub(b"", sealed))
     if b'"$sealed"' not in sealed:
         return sealed
-    return SEALED_JSON.sub(
-        lambda token: b"null" if key is None else key.open(token[1].decode()), sealed
-    )
+    if (known := usable(key)) is None:
+        return SEALED_JSON.sub(b"null", sealed)
+    return SEALED_JSON.sub(lambda token: known.open(token[1].decode()), sealed)
 
 
 def shown_json(sealed: bytes, key: DataKey | None) -> bytes:
     """`open_json` of an object that is shown in spite of what cannot be opened in it: that is `null`,
-    and `"unreadable": true` stands at its end.
+    and at its end stands `"unreadable": true`, or `"erased": true` where the key was destroyed.
     """
+    if usable(key) is None and SEALED_JSON.search(sealed):
+        return marked_erased(open_json(sealed, None))
     try:
         return open_json(sealed, key)
     except WrongKey:

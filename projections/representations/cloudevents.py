@@ -8,10 +8,10 @@ import orjson
 
 from domain.damage import REPORTS
 from domain.eventlog.codec import EventRow, sealed_json
-from domain.eventlog.encryption import DamagedKey, DataKey
+from domain.eventlog.encryption import DamagedKey, DataKey, usable
 from domain.json_forms import format_time
 from domain.model import Versioned
-from projections.representations.client_json import marked_unreadable, open_json, shown_json
+from projections.representations.client_json import ERASED, marked_unreadable, open_json, shown_json
 from projections.representations.execution import document
 
 NO_META = '{"by":"unknown"}'
@@ -26,7 +26,7 @@ EXTENSIONS = (
 def envelope(row: EventRow, key: DataKey | None, after: Versioned[Any] | None = None) -> bytes:
     """The CloudEvents envelope of a row of the log, what is sealed opened with `key`.
 
-    Where the key was destroyed, sealed content reads as `null`. `after` is the state of the execution
+    Where the key was destroyed, sealed content reads as `null`, with `"erased": true`. `after` is the state of the execution
     after the event, if that is to be shown: beside `data`, as some events' data has a `state`, too.
     An event that is damaged has `"data": null, "unreadable": true`, and stops no other.
     """
@@ -42,10 +42,12 @@ def _opened(row: EventRow, key: DataKey | None, after: Versioned[Any] | None) ->
     orjson.loads(row.data)  # half a JSON text would spoil all that it is sent with
     head = orjson.dumps(_attributes(row))
     body = b'%b,"data":%b' % (head[:-1], open_json(row.data, key))
-    if after is None:
-        return body + b"}"
-    state = shown_json(sealed_json(document(after, after.at)), key)
-    return b'%b,"state":%b}' % (body, state)
+    if after is not None:
+        state = shown_json(sealed_json(document(after, after.at)), key)
+        body = b'%b,"state":%b' % (body, state)
+    if usable(key) is None and b'"$sealed"' in row.data:
+        return body + ERASED
+    return body + b"}"
 
 
 def _unreadable(row: EventRow) -> bytes:

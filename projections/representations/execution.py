@@ -44,6 +44,7 @@ __all__ = [
 ]
 
 LATEST_CHECKPOINTS = 10
+ERASED = {"erased": True}
 
 
 def document(
@@ -85,7 +86,7 @@ def document(
     _add_settings(shown, state)
     shown["metadata"] = _metadata(versioned, started, completed)
     shown |= {"version": versioned.version, "position": versioned.position}
-    return shown
+    return shown if state.erasure is None else shown | ERASED  # at the end, where it is looked for
 
 
 def _add_origins(shown: dict[str, Any], state: Execution) -> None:

@@ -121,6 +121,7 @@ class ShownStep(Shown):
     error: ShownError | None = None
     reason: Erasable[str] = None
     metrics: ShownUsage | None = None
+    erased: Literal[True] | None = None
 
 
 class ShownCheckpoint(Shown):

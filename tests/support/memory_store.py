@@ -26,6 +26,7 @@ from domain.eventlog.encryption import DataKey
 from domain.eventlog.heartbeats import NO_SIGNS, Signs
 from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey, Reply
 from domain.eventlog.keyring import Keyring
+from domain.eventlog.keys.new_keys import NewKeys
 from domain.eventlog.queries import NEWEST
 from domain.eventlog.states import Moment, Reading, StateLoader
 from domain.eventlog.store import Store
@@ -74,6 +75,9 @@ class MemoryStateLoader(StateLoader):
         damaged: dict[str, Damaged] | None = None,
     ) -> dict[str, Versioned[Any]]:
         keys = await self.learn(connection, known, believe_absent=believe_absent)
+        if erased := {s for s in known if any(self._erases(event) for event in self.log.of(s))}:
+            self.keyring.destroy(erased)
+            known = {**known, **dict.fromkeys(erased)}
         loaded = {}
         for stream, versioned in known.items():
             try:
@@ -84,6 +88,9 @@ class MemoryStateLoader(StateLoader):
                 damaged[stream] = error
         return {stream: versioned for stream, versioned in loaded.items() if versioned is not None}
 
+    def _erases(self, event: EventRow) -> bool:
+        return event.type in self.codec.erasing
+
     async def read(
         self, connection: AsyncConnection, stream: str, until: int | datetime = NEWEST
     ) -> Reading:
@@ -91,7 +98,8 @@ class MemoryStateLoader(StateLoader):
             versioned = (await self.as_of(connection, [stream], until)).get(stream)
         else:
             versioned = (await self.load(connection, {stream: None}, until=until)).get(stream)
-        return Reading(versioned, len(self.log.events), self.log.at)
+        erased = self.keyring.is_destroyed(stream)
+        return Reading(versioned, len(self.log.events), self.log.at, erased)
 
     async def as_of(
         self, connection: AsyncConnection, streams: Iterable[str], moment: Moment
@@ -222,6 +230,11 @@ class MemoryTransaction(Transaction):
         found = {key: self._log.replies[key] for key in keys if key in self._log.replies}
         return {key: kept.reply for key, kept in found.items() if kept.at > since}
 
+    async def latest(self, asked: Mapping[str, int]) -> dict[str, int]:
+        events = self._log.events
+        last = {event.type: event.position for event in events if event.type in asked}
+        return {type_: position for type_, position in last.items() if position > asked[type_]}
+
     async def append(
         self,
         events: Sequence[EventRow],
@@ -230,7 +243,7 @@ class MemoryTransaction(Transaction):
         lines: Sequence[LineRow] = (),
         signs: Signs = NO_SIGNS,
     ) -> None:
-        log, streams = self._log, {event.stream for event in events}
+        log, keys = self._log, NewKeys.of(events, self._states)
         if await self.replies([reply.key for reply in replies], at - REPLIES_KEPT):
             raise HeadMoved
         taken = {(event.stream, event.version) for event in log.events}
@@ -242,9 +255,9 @@ class MemoryTransaction(Transaction):
         log.lines += lines
         log.heartbeats |= signs
         log.at = at if events else log.at
-        log.keys |= self._states.keyring.unsaved(streams)
+        log.keys |= {**keys.made, **dict.fromkeys(keys.erased, b"")}
         log.replies |= {reply.key: Kept(reply, at) for reply in replies}
-        self._states.keyring.stored(streams)
+        keys.written(self._states.keyring)
         await asyncio.sleep(0)
 
 

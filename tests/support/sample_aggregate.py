@@ -76,6 +76,14 @@ class TallyNoted(Event):
         return state.evolve(note=self.note)
 
 
+class TallyErased(Event):
+    type: ClassVar[str] = "tally.erased"
+    erases: ClassVar[bool] = True
+
+    def apply(self, state: Tally, recorded: Recorded) -> Tally:
+        return state
+
+
 class Begin(Creation[Tally]):
     wire_name: ClassVar[str] = "begin"
     after: str | None = None
@@ -111,6 +119,13 @@ class Note(Command[Tally]):
         yield TallyNoted(note=self.note)
 
 
+class Erase(Command[Tally]):
+    wire_name: ClassVar[str] = "erase"
+
+    def decide(self, state: Tally, context: Context) -> Iterator[Recordable]:
+        yield TallyErased()
+
+
 class Stumble(Command[Tally]):
     """A command with a mistake in it."""
 
@@ -122,7 +137,7 @@ class Stumble(Command[Tally]):
 
 
 def codec() -> Codec:
-    return Codec([TallyBegun, TallyRaised, TallyNoted], {"tally": Tally})
+    return Codec([TallyBegun, TallyRaised, TallyNoted, TallyErased], {"tally": Tally})
 
 
 def keyring() -> Keyring:

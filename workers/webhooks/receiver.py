@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from time import monotonic
 from typing import NamedTuple, Protocol
@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from domain.catalog.webhook import WebhookSettings
 from domain.errors import Damaged
 from domain.eventlog.codec import EventRow
-from domain.eventlog.encryption import DataKey
+from domain.eventlog.encryption import DataKey, usable
 from domain.eventlog.store import Store
 from domain.execution.events import ExecutionCreated, ExecutionUpdated
 from domain.execution.webhook import Webhook
@@ -69,6 +69,11 @@ class Receiver:
         self._hooks: LruCache[tuple[str, str, int], Webhook] = LruCache(KEPT)
         self._secrets: LruCache[tuple[str, str, int], bytes] = LruCache(KEPT)
 
+    def forget(self, _: Iterable[str] = ()) -> None:
+        """Keep no settings and no secrets, as keys were destroyed: others are read again."""
+        self._hooks.clear()
+        self._secrets.clear()
+
     async def send(self, waiting: Waiting, at: datetime) -> Outcome:
         """Send an event that waits.
 
@@ -84,8 +89,7 @@ class Receiver:
     async def _call(self, waiting: Waiting, at: datetime) -> tuple[str, Mapping[str, str], bytes]:
         stream, data = waiting.lane.stream, waiting.data
         keys = await self._store.keys([stream, waiting.set_by])
-        hook_key = keys[waiting.set_by]
-        if hook_key is None:
+        if (hook_key := usable(keys[waiting.set_by])) is None:
             raise Damaged(UNREADABLE)
         if data is None:
             data = (await self._event(stream, waiting.version)).data

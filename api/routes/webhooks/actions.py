@@ -112,7 +112,12 @@ class WebhookActions:
         async with self._store.reader() as connection:
             found = await requests.page(connection, known.webhook, before, state, limit + 1)
         following = str(found[limit - 1].position) if len(found) > limit else None
-        items = [orjson.dumps(delivery.document()) for delivery in found[:limit]]
+        await self._store.keys({delivery.stream for delivery in found})
+        erased = self._store.keyring.is_destroyed
+        items = [
+            orjson.dumps(delivery.document(erased=erased(delivery.stream)))
+            for delivery in found[:limit]
+        ]
         return responses.json(responses.page(items, following))
 
     async def redeliver(self, request: Request) -> ASGIApp:

@@ -90,6 +90,7 @@ DELIVERY: dict[str, Any] = {
         "state": {"enum": list(requests.STATES)},
         "attempts": COUNT,
         **LAST,
+        "erased": {"const": True},
     },
     "additionalProperties": False,
 }

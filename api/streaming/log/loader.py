@@ -80,6 +80,10 @@ class Loader:
         """The data keys of streams; None where there is none (any more)."""
         return await self._store.keys(streams)
 
+    def destroy_keys(self, streams: Iterable[str]) -> None:
+        """The log says that these were erased: whatever holds a key of them opens nothing any more."""
+        self._store.keyring.destroy(streams)
+
     def decode(self, row: EventRow) -> Recorded:
         """The event of a row, sealed fields as `Ciphertext`."""
         return self._store.codec.decode(row)

@@ -25,7 +25,8 @@ class ReadState(NamedTuple):
 
     `moment` is the position or the time it is of, None for now; what else is shown must be of then, too.
     `immutable`: it will never be another. `counting`: its durations go on from one read to the next.
-    `heard_at` is when the last heartbeat came, of one that is as it is now.
+    `heard_at` is when the last heartbeat came, of one that is as it is now. `erased`: its content was, by
+    now, whatever the state is of.
     """
 
     versioned: Versioned[Any]
@@ -35,10 +36,15 @@ class ReadState(NamedTuple):
     immutable: bool = False
     counting: bool = False
     heard_at: datetime | None = None
+    erased: bool = False
 
     def document(self, steps: Iterable[Step] | None = None) -> dict[str, Any]:
         """The execution as clients see it, with some of its steps or with all."""
-        return document(self.versioned, self.until, steps, self.heard_at)
+        return self.marked(document(self.versioned, self.until, steps, self.heard_at))
+
+    def marked(self, shown: dict[str, Any]) -> dict[str, Any]:
+        """What is shown, with `erased` at its end where that is so."""
+        return {**shown, "erased": True} if self.erased else shown
 
 
 class StateReader:
@@ -71,15 +77,28 @@ class StateReader:
         versioned, now = existing(reading, until), self.clock()
         if until is None:
             counting = versioned.state.started_at is not None and not versioned.state.final
-            return ReadState(versioned, now, reading.position, counting=counting)
+            return ReadState(
+                versioned, now, reading.position, counting=counting, erased=reading.erased
+            )
         if isinstance(until, int):
             return ReadState(
-                versioned, versioned.at, versioned.position, versioned.position, immutable=True
+                versioned,
+                versioned.at,
+                versioned.position,
+                versioned.position,
+                immutable=True,
+                erased=reading.erased,
             )
         # Immutable once nothing that is yet to be recorded can belong to it.
         over, counting = until < reading.at, until > now and not versioned.state.final
         return ReadState(
-            versioned, min(until, now), versioned.position, until, immutable=over, counting=counting
+            versioned,
+            min(until, now),
+            versioned.position,
+            until,
+            immutable=over,
+            counting=counting,
+            erased=reading.erased,
         )
 
 
@@ -104,6 +123,6 @@ def state_response(
         shown,
         tag or responses.Tag(state.versioned.version),
         state.position,
-        immutable=state.immutable,
-        revalidated=revalidated,
+        immutable=state.immutable and not state.erased,
+        revalidated=revalidated and not state.erased,  # who has it may have it from before
     )

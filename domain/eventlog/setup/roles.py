@@ -7,7 +7,9 @@ from psycopg.sql import SQL, Identifier, Literal
 from domain.eventlog.sessions import connect
 
 GRANTED = """SELECT bool_and(has_table_privilege(role, c.oid, 'INSERT')
-        AND has_table_privilege(role, c.oid, 'UPDATE') = (relname <> 'events'))
+        AND has_table_privilege(role, c.oid, 'UPDATE') = (relname <> 'events')
+        AND (current_setting('server_version_num')::integer < 170000 OR relname <> 'data_keys'
+            OR has_table_privilege(role, c.oid, 'MAINTAIN')))
     FROM pg_class AS c, CAST(%s AS text) AS role
     WHERE relnamespace = to_regnamespace(%s) AND relkind = 'r'"""
 GRANT = SQL("""
@@ -15,6 +17,11 @@ GRANT = SQL("""
     GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role};
     GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role};
     REVOKE UPDATE, DELETE ON {schema}.events FROM {role};
+    DO $$ BEGIN
+        IF current_setting('server_version_num')::integer >= 170000 THEN
+            GRANT MAINTAIN ON {schema}.data_keys TO {role};
+        END IF;
+    END $$;
     ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role};
     ALTER DEFAULT PRIVILEGES GRANT USAGE ON SEQUENCES TO {role};
     ALTER DEFAULT PRIVILEGES GRANT USAGE ON SCHEMAS TO {role};

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from domain.errors import Invalid
+from domain.errors import Erased, Invalid
 from domain.execution.claim_events import ExecutionReleased
 from domain.execution.commands.progress import saved, used
 from domain.execution.events import (
@@ -135,12 +135,18 @@ class FailExecution(ExecutionError, Command[Execution]):
 
 
 class RetryExecution(Command[Execution]):
-    """Try a failed execution again, whether or not the policy would; in `retry`, at once."""
+    """Try a failed execution again, whether or not the policy would; in `retry`, at once.
+
+    Raises:
+        Erased: what it worked with is gone.
+    """
 
     wire_name: ClassVar[str] = "retry"
 
     def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
         execution.require_allowed(self.wire_name)
+        if execution.erasure is not None:
+            raise Erased
         require_after_status(execution, context)
         if execution.status is Status.FAILED:
             yield _scheduled(execution, context)

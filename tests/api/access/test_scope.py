@@ -17,6 +17,7 @@ from domain.catalog.order import Order
 from domain.catalog.user import User
 from domain.errors import Forbidden, NotFound
 from domain.execution.commands.claims import ClaimExecution
+from domain.execution.commands.erase import EraseExecution
 from domain.execution.commands.fork import ForkExecution
 from domain.execution.commands.log import AppendLogLines
 from domain.jobs.job import Job
@@ -42,6 +43,7 @@ def test_commands_that_clients_send_have_a_right_each() -> None:
     sent = {name for commands in registry.COMMANDS.values() for name in commands}
     others = {each.wire_name for each in (ClaimExecution, ForkExecution, AppendLogLines)}
     others |= {CreateKey.wire_name, RevokeKey.wire_name}
+    others.add(EraseExecution.wire_name)
     assert sent | others == COMMANDS.keys()
 
 

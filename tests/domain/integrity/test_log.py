@@ -17,6 +17,7 @@ from tests.domain.eventlog.test_store import opened, write
 from tests.support.sample_aggregate import (
     MASTER_KEY,
     Begin,
+    Erase,
     Note,
     Raise,
     TallyNoted,
@@ -146,6 +147,46 @@ async def test_key_that_cannot_be_unwrapped_is_named_once(log: Store, database: 
     assert await found(log) == []
     faults = [fault async for fault in key_faults(log, Vault(MASTER_KEY))]
     assert [fault and fault.place for fault in faults] == ["tally/a", None]
+
+
+async def erase(database: str) -> None:
+    """Erase `a`, by another process."""
+    async with running_bus(store(database)) as bus:
+        await bus.send(message("a", Erase()))
+
+
+async def test_erased_key_is_no_fault(database: str, log: Store) -> None:
+    await erase(database)
+    assert await found(log) == []
+    faults = [fault async for fault in key_faults(log, Vault(MASTER_KEY))]
+    assert faults == [None, None]
+
+
+async def test_key_that_is_empty_without_an_event_of_its_erasure_is_a_fault(
+    log: Store, database: str
+) -> None:
+    change(database, "UPDATE data_keys SET wrapped = '' WHERE originator_id = 'tally/a'")
+    faults = [fault async for fault in key_faults(log, Vault(MASTER_KEY))]
+    assert [fault and str(fault) for fault in faults] == [
+        "keys: tally/a: it was destroyed, and no event says that its content was erased",
+        None,
+    ]
+    assert ("event 10 of tally/a", "has sealed content, and its stream has no data key") in (
+        await found(log)
+    )
+
+
+async def test_key_that_is_there_although_its_content_was_erased_is_a_fault(
+    log: Store, database: str
+) -> None:
+    change(database, "CREATE TABLE kept AS SELECT * FROM data_keys")
+    await erase(database)
+    change(
+        database,
+        """UPDATE data_keys AS k SET wrapped = kept.wrapped FROM kept
+            WHERE kept.originator_id = k.originator_id""",
+    )
+    assert await found(log) == [("event 11 of tally/a", log_checks.STILL_THERE)]
 
 
 async def test_events_written_after_the_end_was_read_are_left_out(log: Store) -> None:

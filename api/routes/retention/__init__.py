@@ -1,0 +1,1 @@
+"""What is kept for how long: erasures, and what would go when."""

@@ -1,0 +1,61 @@
+"""Keys that other processes have destroyed: this one hears of it within a moment."""
+
+from __future__ import annotations
+
+import asyncio
+
+from domain.errors import Overloaded
+from domain.eventlog.store import Store
+from domain.supervisor import cancel, supervise
+
+POLL = 0.25
+"""Seconds between two looks."""
+AT_ONCE = 1_000
+
+LAST = "SELECT erased FROM data_keys WHERE erased IS NOT NULL ORDER BY erased DESC LIMIT 1"
+SINCE = """SELECT originator_id, erased FROM data_keys WHERE erased > %b
+    ORDER BY erased LIMIT %b"""
+
+
+class DestroyedKeys:
+    """Tells the keyring of a store, and so all that hold a key of it, which ones are gone.
+
+    The place of an erasure is the position of its event, so none becomes visible behind it.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._after: int | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to look; needs a running event loop."""
+        run = supervise("destroyed keys", self._run, outages=(Overloaded,))
+        self._task = asyncio.create_task(run, name="destroyed keys")
+
+    async def stop(self) -> None:
+        """Look no more."""
+        if self._task is not None:
+            await cancel(self._task)
+
+    async def _run(self) -> None:
+        while True:
+            more = await self.look()
+            await asyncio.sleep(0 if more else POLL)
+
+    async def look(self) -> bool:
+        """Hear of keys that were destroyed since the last look; whether there may be more.
+
+        Raises:
+            Overloaded: the database is away.
+        """
+        async with self._store.reader() as connection:
+            if self._after is None:
+                row = await (await connection.execute(LAST)).fetchone()
+                self._after = 0 if row is None else int(row[0])
+            cursor = await connection.execute(SINCE, (self._after, AT_ONCE), binary=True)
+            rows = await cursor.fetchall()
+        if rows:
+            self._store.keyring.destroy(stream for stream, _ in rows)
+            self._after = rows[-1][1]
+        return len(rows) == AT_ONCE

@@ -1,0 +1,37 @@
+"""The end of an execution's content: its data key is destroyed, and nothing that it sealed opens again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from domain.errors import Erased
+from domain.execution.events import ExecutionCancelled, ExecutionErased
+from domain.execution.state import Execution
+from domain.model import Command, Context, Event
+from domain.types import NO_NUL
+
+Reason = Annotated[str, Field(min_length=1, max_length=10_000, pattern=NO_NUL)]
+OTHER_REASON = "This execution was erased already, for another reason."
+
+
+class EraseExecution(Command[Execution]):
+    """Erase what people wrote in it. One that has not ended is cancelled, as no work goes on without.
+
+    Raises:
+        Erased: it was erased before, for another reason.
+    """
+
+    wire_name: ClassVar[str] = "erase"
+
+    reason: Reason
+
+    def decide(self, execution: Execution, context: Context) -> Iterator[Event]:
+        if execution.erasure is None:
+            if not execution.final:
+                yield ExecutionCancelled()
+            yield ExecutionErased(reason=self.reason)
+        elif self.reason != execution.erasure.reason:
+            raise Erased(OTHER_REASON)

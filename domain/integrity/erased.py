@@ -1,0 +1,20 @@
+"""Which streams the log says were erased."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from domain.eventlog.store import Store
+
+ERASED = """SELECT DISTINCT originator_id FROM events
+    WHERE originator_id = ANY(%b::text[]) AND topic = ANY(%b::text[])"""
+
+
+async def erased_among(store: Store, streams: Iterable[str]) -> set[str]:
+    """Those of the streams of which an event says so."""
+    if not (wanted := list(streams)):
+        return set()
+    async with store.reader() as connection:
+        values = (wanted, sorted(store.codec.erasing))
+        cursor = await connection.execute(ERASED, values, binary=True)
+        return {row[0] for row in await cursor.fetchall()}

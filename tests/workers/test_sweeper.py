@@ -1,0 +1,83 @@
+"""The sweeper takes away what is kept elsewhere of erased content, and tells PostgreSQL to forget the key."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from psycopg import AsyncConnection
+
+from domain.eventlog.sessions import session_options
+from projections.deliveries.queue import Queue, Settled
+from tests.support.sample_aggregate import NOON
+from workers.sweeper import Sweeper
+
+pytestmark = pytest.mark.anyio
+SCHEMA = "executions"
+ROWS = """
+INSERT INTO data_keys VALUES ('execution/a', '', 7, false), ('execution/b', 'wrapped', NULL, NULL);
+INSERT INTO webhook_deliveries (webhook, position, stream, version, state, at, answer) VALUES
+    ('wh_1', 1, 'execution/a', 1, 'delivered', now(), 'Sesame'),
+    ('wh_1', 2, 'execution/b', 1, 'delivered', now() - interval '1 hour', 'kept'),
+    ('wh_1', 3, 'execution/a', 2, 'waiting', NULL, NULL);
+INSERT INTO webhook_progress (webhook, last_at, answer)
+    SELECT webhook, at, answer FROM webhook_deliveries WHERE position = 1;
+INSERT INTO snapshots VALUES ('execution/a', 500, 1, now(), 'x', 'shape', NULL),
+    ('execution/b', 500, 2, now(), 'x', 'shape', NULL);
+"""
+
+
+@pytest.fixture
+async def connection(database: str) -> AsyncIterator[AsyncConnection]:
+    options = session_options(SCHEMA)
+    async with await AsyncConnection.connect(
+        database, autocommit=True, options=options
+    ) as connection:
+        await connection.execute(ROWS.encode())
+        yield connection
+
+
+async def ask(connection: AsyncConnection, query: str) -> list[Any]:
+    return await (await connection.execute(query.encode())).fetchall()
+
+
+async def test_answers_and_snapshots_of_erased_streams_go_and_others_stay(
+    database: str, connection: AsyncConnection
+) -> None:
+    sweeper = Sweeper(database, SCHEMA)
+    assert [await sweeper.sweep(connection) for _ in range(2)] == [True, False]
+    answers = await ask(connection, "SELECT answer FROM webhook_deliveries ORDER BY position")
+    assert answers == [(None,), ("kept",), (None,)]
+    assert await ask(connection, "SELECT answer FROM webhook_progress") == [(None,)]
+    assert await ask(connection, "SELECT originator_id FROM snapshots") == [("execution/b",)]
+    assert await ask(connection, "SELECT swept FROM data_keys ORDER BY 1") == [(True,), (None,)]
+
+
+async def test_answer_that_comes_after_the_sweep_is_not_kept(
+    database: str, connection: AsyncConnection
+) -> None:
+    await Sweeper(database, SCHEMA).sweep(connection)
+    settled = Settled(
+        "wh_1", "execution/a", 3, "delivered", NOON, 200, 5, "Sesame", None, next_at=None
+    )
+    await Queue(connection).settle([settled])
+    for query in ("SELECT * FROM webhook_deliveries", "SELECT * FROM webhook_progress"):
+        assert "Sesame" not in str(await ask(connection, query))
+    assert await ask(
+        connection, "SELECT state, status FROM webhook_deliveries WHERE position = 3"
+    ) == [("delivered", 200)]
+
+
+async def test_former_row_of_a_destroyed_key_leaves_its_page(
+    database: str, connection: AsyncConnection
+) -> None:
+    await connection.execute(
+        "UPDATE data_keys SET wrapped = '' WHERE originator_id = 'execution/b'"
+    )
+    await connection.execute("CREATE EXTENSION pageinspect SCHEMA public")
+    page = """SELECT count(*) FROM public.heap_page_items(public.get_raw_page('data_keys', 0))
+        WHERE encode(t_data, 'escape') LIKE '%wrapped%'"""
+    assert await ask(connection, page) == [(1,)]
+    await Sweeper(database, SCHEMA).vacuum(connection)
+    assert await ask(connection, page) == [(0,)]
