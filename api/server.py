@@ -18,6 +18,7 @@ from api.app import create_app
 from api.embedded_postgres.address_file import AddressFile, shown
 from api.embedded_postgres.cluster import PostgresError
 from api.embedded_postgres.data_dir import DataDir
+from api.embedded_postgres.master_key import is_elsewhere, master_key, place
 from api.embedded_postgres.server import EmbeddedPostgres
 from api.settings import Settings, SetupError, unknown
 from api.system import System, build, migrate
@@ -37,6 +38,7 @@ from api.work import relax_collector, task_of
 from api.work_process import WorkProcess
 from domain.errors import Overloaded
 from domain.eventlog.encryption import Vault, WrongKey
+from domain.eventlog.keys.rotation import RotationUnderWay
 from domain.eventlog.migrations import settle_master_key
 from domain.eventlog.sessions import user_of
 from domain.eventlog.setup.log_id import log_id
@@ -190,14 +192,23 @@ def require_key_of_log(conninfo: str, settings: Settings, folder: DataDir) -> No
     A new one is made, at the first start, for a log that has none yet. For one that has, it would only
     hide which one is missing.
     """
-    known = DataDir(folder.path).master_key
-    made = folder.master_key if folder.may_make else None
+    known = partial(master_key, settings, DataDir(folder.path))
+    made = partial(master_key, settings, folder) if folder.may_make else None
     try:
         settle_master_key(conninfo, settings.schema, known, made)
-    except WrongKey as error:
+    except RotationUnderWay:
         raise SetupError(
-            f"{folder.master_key_file} is not the key that this log was sealed with ({error}): put the "
-            "right one there, from the data directory of another server of this database or a backup"
+            "the master key of this log is being changed: run `executions keys rotate-master` to its end first"
+        ) from None
+    except WrongKey as error:
+        again = folder.next_master_key_file.exists() and not is_elsewhere(settings)
+        cure = (
+            "a change of it was broken off: run `executions keys rotate-master` again"
+            if again
+            else "put the right one there, from the data directory of another server of this database or a backup"
+        )
+        raise SetupError(
+            f"{place(settings, folder)} is not the key that this log was sealed with ({error}): {cure}"
         ) from None
 
 
@@ -207,7 +218,7 @@ def keys_of_log(conninfo: str, settings: Settings, folder: DataDir) -> LogKeys:
     Raises:
         SetupError: it is not there, or the secret of the log is damaged.
     """
-    master = folder.master_key()
+    master = master_key(settings, folder)
     try:
         return LogKeys(master, log_secret(conninfo, settings.schema, Vault(master)))
     except WrongKey as error:

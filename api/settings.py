@@ -17,7 +17,10 @@ from pydantic.dataclasses import dataclass
 PREFIX = "EXECUTIONS_"
 OF_CLIENTS = ("URL", "TOKEN")
 """What the commands that are clients take from the environment besides."""
-SECRET = {"admin_token", "database_url", "database_owner_url"}
+SECRET = {
+    *("admin_token", "database_url", "database_owner_url"),
+    *("master_key", "master_key_command"),
+}
 SHORTEST_TOKEN = 16
 """Characters of an administrator's token: a shorter one can be guessed."""
 FOR_POSTGRES = {"PATH", "LD_LIBRARY_PATH", "TMPDIR"}
@@ -69,6 +72,8 @@ class Settings:
     admin_token: Annotated[str, Field(pattern=r"^[!-~]+$"), AfterValidator(long_enough)] | None = (
         Field(default=None, repr=False)
     )
+    master_key: str | None = Field(default=None, repr=False)
+    master_key_command: str | None = Field(default=None, repr=False)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     queue_limit: Annotated[int, Field(ge=1)] = 10_000
     stream_limit: Annotated[int, Field(ge=1)] = 15_000

@@ -17,6 +17,7 @@ from api.cli.client.replay import replay_command
 from api.cli.client.tail import tail_command
 from api.cli.confirm_clock import confirm_clock_command
 from api.cli.engine.commands import timers_command, webhooks_command
+from api.cli.keys.group import keys_group
 from api.cli.options import DATA_DIR
 from api.settings import Settings, SetupError, read, unknown
 

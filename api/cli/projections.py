@@ -44,14 +44,14 @@ MOST_PROCESSES = 4
 
 def on_log(data_dir: Path | None, work: Work, check: Check = lambda _, __, ___: None) -> None:
     """Do some work on the log of the settings, whether its server runs or not; never make one."""
-    with _log_of(data_dir, check) as (known, schema):
+    with log_of(data_dir, check) as (known, schema):
         store = Store(known.owner, schema, registry.codec(), Keyring(NO_KEY))
         asyncio.run(opened(store, work(known.owner, schema, store)))
 
 
 def work(data_dir: Path | None) -> None:
     """Do the work that no request waits for, until a signal ends it."""
-    with _log_of(data_dir, require_key_of_log, begin_again=True) as (known, _):
+    with log_of(data_dir, require_key_of_log, begin_again=True) as (known, _):
         settings = read(data_dir=data_dir)
         keys = keys_of_log(known.serving, settings, DataDir(settings.data_dir))
         task = task_of(settings, known.serving, keys)
@@ -59,7 +59,7 @@ def work(data_dir: Path | None) -> None:
 
 
 @contextmanager
-def _log_of(
+def log_of(
     data_dir: Path | None, check: Check = lambda _, __, ___: None, *, begin_again: bool = False
 ) -> Iterator[tuple[Database, str]]:
     """The database of the log, and its schema."""

@@ -12,6 +12,7 @@ import click
 from api.cli.progress_bar import progress
 from api.cli.projections import on_log, opened
 from api.embedded_postgres.data_dir import DataDir
+from api.embedded_postgres.master_key import has_master_key, master_key
 from api.server import require_key_of_log
 from api.settings import Settings
 from domain import registry
@@ -95,8 +96,8 @@ def verify_all(data_dir: Path | None, *, as_json: bool) -> None:
     def check(conninfo: str, settings: Settings, folder: DataDir) -> None:
         require_key_of_log(conninfo, settings, folder)
         archives.append(ArchiveFiles(settings.archive))
-        if folder.master_key_file.exists():
-            vaults.append(Vault(DataDir(folder.path).master_key()))
+        if has_master_key(settings, folder):
+            vaults.append(Vault(master_key(settings, DataDir(folder.path))))
 
     async def everything(conninfo: str, schema: str, store: Store) -> None:
         await _check(conninfo, schema, store, report, vaults[0] if vaults else None)

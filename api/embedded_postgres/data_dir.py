@@ -73,6 +73,10 @@ class DataDir:
         return self.path / "master.key"
 
     @property
+    def next_master_key_file(self) -> Path:
+        return self.path / "master.key.next"
+
+    @property
     def address_file(self) -> Path:
         return self.path / "address"
 
@@ -90,16 +94,39 @@ class DataDir:
                 f"{self.missing('master.key')} What it sealed cannot be read without it: else put it "
                 "back from a backup, or from the data directory of another server of this log"
             )
+        return self._key(self.master_key_file)
+
+    def _key(self, file: Path) -> bytes:
         try:
-            key = base64.b64decode(self._secret(self.master_key_file), b"-_", validate=True)
+            key = base64.b64decode(self._secret(file), b"-_", validate=True)
         except binascii.Error:
             key = b""
         if len(key) != KEY_BYTES:
             raise SetupError(
-                f"{self.master_key_file} does not hold a key of {KEY_BYTES} bytes in base64: "
+                f"{file} does not hold a key of {KEY_BYTES} bytes in base64: "
                 "put the right one back from a backup; what it sealed cannot be read without it"
             )
         return key
+
+    def next_master_key(self) -> bytes:
+        """Return the key that is to take the place of the master key, made at the first call."""
+        with _readable(self.next_master_key_file):
+            if not self.next_master_key_file.exists():
+                with suppress(FileExistsError):
+                    _make_secret(self.next_master_key_file)
+        return self._key(self.next_master_key_file)
+
+    def adopt_next_master_key(self, former: str) -> Path:
+        """Put the next master key into its place; where the one before is kept, named by its id."""
+        kept = self.path / f"master.key.former-{former}"
+        with _readable(self.next_master_key_file):
+            if self.next_master_key_file.exists():
+                with suppress(FileExistsError):
+                    os.link(self.master_key_file, kept)
+                _sync_folder(self.path)
+                self.next_master_key_file.replace(self.master_key_file)
+                _sync_folder(self.path)
+        return kept
 
     def _secret(self, path: Path) -> str:
         with _readable(path):

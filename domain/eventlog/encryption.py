@@ -183,6 +183,10 @@ class Vault:
                 "the secret of the log is damaged, or was wrapped by another master key"
             ) from error
 
+    def wrap(self, key: DataKey) -> bytes:
+        """A data key as it may be stored (RFC 3394)."""
+        return aes_key_wrap(self._master, key.material)
+
     def make(self, stream: str) -> tuple[DataKey, bytes]:
         """A new data key and its wrapped form (RFC 3394), which may be stored."""
         key = urandom(KEY_BYTES)

@@ -10,6 +10,7 @@ from os import urandom
 from psycopg.sql import SQL, Identifier, Literal
 
 from domain.eventlog.encryption import KEY_BYTES, KeyCheck, Vault, WrongKey
+from domain.eventlog.keys.rotation import RotationUnderWay
 from domain.eventlog.sessions import connect
 from domain.eventlog.setup.log_lines import migrate_log_lines
 
@@ -19,7 +20,7 @@ SCHEMAS = ("schema.sql", "setup/log_lines.sql")
 FORM = """SELECT obj_description(to_regclass('head'), 'pg_class') FROM pg_trigger
     WHERE tgrelid = to_regclass('events') AND tgname = 'append_only' AND tgenabled = 'A'"""
 
-KEY_CHECK = "SELECT id, wrapped FROM master_key"
+KEY_CHECK = "SELECT id, wrapped, former FROM master_key"
 KEEP_KEY_CHECK = "INSERT INTO master_key (id, wrapped, secret) VALUES (%s, %s, %s)"
 FILL_IN = "UPDATE master_key SET secret = %s WHERE secret IS NULL"
 SOME_KEYS = "SELECT originator_id, wrapped FROM data_keys LIMIT 100"
@@ -60,6 +61,7 @@ def settle_master_key(
 
     Raises:
         WrongKey: the log was sealed with another one.
+        RotationUnderWay: it is being changed.
     """
     with connect(conninfo, schema) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"migrate {schema}",))
@@ -70,7 +72,10 @@ def settle_master_key(
             return
         vault = Vault(source())
         if check is not None:
-            vault.require(KeyCheck(*check))
+            id_, wrapped, former = check
+            if former is not None:
+                raise RotationUnderWay
+            vault.require(KeyCheck(id_, wrapped))
             secret = vault.secret_of_earlier_logs
             connection.execute(FILL_IN, (vault.wrap_secret(secret),))
             return

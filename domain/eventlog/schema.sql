@@ -79,6 +79,8 @@ CREATE TABLE IF NOT EXISTS master_key (
 );
 -- The secret of the log, wrapped by the master key: the key that signs tree heads follows from it.
 ALTER TABLE master_key ADD COLUMN IF NOT EXISTS secret bytea;
+-- While the master key is being changed, the id of the one before: then no server opens the log.
+ALTER TABLE master_key ADD COLUMN IF NOT EXISTS former text;
 
 -- When each API key was last used, to a minute. No event: it would tell less than it takes.
 CREATE TABLE IF NOT EXISTS key_uses (

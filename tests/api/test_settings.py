@@ -25,6 +25,8 @@ def test_variable_is_the_field_in_capitals() -> None:
         "EXECUTIONS_DATABASE_OWNER_URL": "user=owner",
         "EXECUTIONS_SCHEMA": "tenant_1",
         "EXECUTIONS_ADMIN_TOKEN": "a-token-of-my-own",
+        "EXECUTIONS_MASTER_KEY": "a-key-of-my-own",
+        "EXECUTIONS_MASTER_KEY_COMMAND": "print-key",
         "EXECUTIONS_LOG_LEVEL": "warning",
         "EXECUTIONS_QUEUE_LIMIT": "7",
         "EXECUTIONS_STREAM_LIMIT": "9",
@@ -118,7 +120,12 @@ def test_secret_is_not_shown_even_when_it_is_wrong(variable: str) -> None:
 
 def test_secrets_are_not_in_the_representation() -> None:
     settings = read(
-        {"EXECUTIONS_ADMIN_TOKEN": "sesame" * 3, "EXECUTIONS_DATABASE_URL": "password=sesame"}
+        {
+            "EXECUTIONS_ADMIN_TOKEN": "sesame" * 3,
+            "EXECUTIONS_DATABASE_URL": "password=sesame",
+            "EXECUTIONS_MASTER_KEY": "sesame",
+            "EXECUTIONS_MASTER_KEY_COMMAND": "echo sesame",
+        }
     )
     assert "sesame" not in repr(settings)
 

@@ -12,6 +12,7 @@ from api.cli.audit.progress_file import Progress, ProgressFile
 from api.cli.progress_bar import progress
 from api.cli.projections import on_log
 from api.embedded_postgres.data_dir import DataDir
+from api.embedded_postgres.master_key import has_master_key
 from api.server import keys_of_log, require_key_of_log
 from api.settings import Settings
 from domain.eventlog.store import Store
@@ -53,7 +54,7 @@ class _Check:
 
     def take_key(self, conninfo: str, settings: Settings, folder: DataDir) -> None:
         require_key_of_log(conninfo, settings, folder)
-        if folder.master_key_file.exists():
+        if has_master_key(settings, folder):
             self._secret = keys_of_log(conninfo, settings, DataDir(folder.path)).secret
 
     async def run(self, conninfo: str, schema: str, _: Store) -> None:

@@ -1,0 +1,1 @@
+"""`executions keys`: the keys of a log."""

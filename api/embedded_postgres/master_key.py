@@ -1,0 +1,87 @@
+"""Where the master key comes from: a command, the environment, or the file `master.key`."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import signal
+import subprocess
+from contextlib import suppress
+
+from api.embedded_postgres.data_dir import KEY_BYTES, DataDir
+from api.settings import Settings, SetupError, environment_of_children
+
+PATIENCE = 30.0
+"""Seconds that a command has to print the key."""
+COMMAND, VARIABLE = "EXECUTIONS_MASTER_KEY_COMMAND", "EXECUTIONS_MASTER_KEY"
+LONGEST = 4_096
+"""Bytes that are read of what a command prints."""
+
+
+def master_key(settings: Settings, folder: DataDir) -> bytes:
+    """The 32 bytes that wrap every data key. A folder that may be made makes them where no other source is set.
+
+    Raises:
+        SetupError: there is none, or it is no key; the message says where it should be, and quotes nothing of it.
+    """
+    if settings.master_key_command is not None:
+        return printed_key(settings.master_key_command)
+    if settings.master_key is not None:
+        return _decoded(settings.master_key, VARIABLE)
+    return folder.master_key()
+
+
+def has_master_key(settings: Settings, folder: DataDir) -> bool:
+    """Whether there is one, or a source that should have it."""
+    return is_elsewhere(settings) or folder.master_key_file.exists()
+
+
+def is_elsewhere(settings: Settings) -> bool:
+    """Whether it comes from a command or the environment, so that no file is made."""
+    return settings.master_key_command is not None or settings.master_key is not None
+
+
+def place(settings: Settings, folder: DataDir) -> str:
+    """Where it comes from, as a message names it."""
+    if settings.master_key_command is not None:
+        return COMMAND
+    return VARIABLE if settings.master_key is not None else str(folder.master_key_file)
+
+
+def printed_key(command: str) -> bytes:
+    """The key that a command of the shell prints, in base64. What it prints is shown nowhere.
+
+    Raises:
+        SetupError: it failed, took too long, or printed something else.
+    """
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment_of_children(),
+        start_new_session=True,
+    )
+    with process:
+        try:
+            output, _ = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise SetupError(f"{COMMAND} has printed no key within {PATIENCE:g} seconds") from None
+    if process.returncode:
+        raise SetupError(
+            f"{COMMAND} ended with status {process.returncode}: run it by hand to see why"
+        )
+    return _decoded(output[:LONGEST].decode("ascii", "replace"), f"what {COMMAND} printed")
+
+
+def _decoded(text: str, what: str) -> bytes:
+    try:
+        key = base64.b64decode(text.strip().replace("-", "+").replace("_", "/"), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise SetupError(f"{what} is no key of {KEY_BYTES} bytes in base64")
+    return key
