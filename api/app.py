@@ -30,7 +30,7 @@ from api.routes.audit import bundle, receipts, tree, verification
 from api.routes.engine import claims, inbox, jobs
 from api.routes.exports import executions_csv
 from api.routes.log_streams import LogLineStreams
-from api.routes.retention import erase
+from api.routes.retention import rows as retention
 from api.routes.webhooks import rows as webhooks
 from api.system import System, running
 from api.web import headers as request_headers
@@ -61,7 +61,15 @@ def operations(system: System) -> tuple[Operation, ...]:
     catalog_handlers = _catalog(system, consistency)
     rows = (
         *commands.routes(command_handlers),
-        *erase.routes(erase.ErasureHandlers(system.bus, system.store, consistency)),
+        *retention.routes(
+            system.bus,
+            system.store,
+            system.executions,
+            consistency,
+            log_days=system.log_days,
+            new_id=new_id,
+            clock=system.clock,
+        ),
         *claims.routes(claims.ClaimHandlers(system.dispatcher, system.bus, system.store)),
         *execution_lists.routes(_lists(system, consistency)),
         *executions_csv.routes(_csv(system, consistency)),

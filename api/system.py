@@ -77,6 +77,7 @@ class System:
     progress: Progress
     webhooks: WebhookParts
     signer: Signer
+    log_days: int
 
 
 def has_log(conninfo: str, schema: str) -> bool:
@@ -140,6 +141,7 @@ def build(
         progress=Progress(store, [view.name for view in views]),
         webhooks=WebhookParts.of(settings.webhook_allow, store),
         signer=Signer(keys.secret, origin_of(of_log)),
+        log_days=settings.log_days,
     )
 
 

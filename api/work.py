@@ -86,7 +86,6 @@ async def working(
     writer = GuardedWriter(store, clock, new_id, chance)
     client = HttpClient(networks(webhook_allow))
     receiver = Receiver(store, client)
-    store.keyring.on_destroyed.append(receiver.forget)
     workers = (
         TimerWorker(writer, conninfo, schema, clock),
         LeaseWorker(writer, store, conninfo, clock=clock, most_lost=lost_leases),

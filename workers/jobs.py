@@ -17,6 +17,7 @@ from psycopg import AsyncConnection
 from domain.errors import DomainError, Invalid, OutcomeUnknown, Overloaded
 from domain.eventlog.store import Store
 from domain.execution.commands import COMMANDS
+from domain.execution.commands.erase import EraseExecution
 from domain.jobs.job import AdvanceJob, FailJob, Job, JobStatus, Refusal
 from domain.json_forms import format_time
 from domain.writer.guarded_writer import GuardedWriter, Outcome
@@ -27,6 +28,7 @@ from projections.executions.projection import Executions, Page
 from projections.executions.references import nothing
 from projections.query import parser
 from projections.query.ast import And, Condition
+from workers.erasures import NOTHING_KEPT, Kept, erased_by, kept_by_holds
 from workers.ownership import OwnedWork
 
 ACTOR = "system"
@@ -117,23 +119,38 @@ class JobWorker(OwnedWork):
             return True
         if page.position < job.created_position:
             return False
-        ids = [row.id for row in page.data]
-        messages = [_message(job, f"execution/{each}", _command(job)) for each in ids]
-
-        def conclude(outcomes: Sequence[Outcome]) -> Message:
-            refused = tuple(_refusals(ids, outcomes))
-            done = len(ids) - len(refused)
-            command = AdvanceJob(
-                after=job.cursor, cursor=page.next_cursor, done=done, refused=refused
-            )
-            return _message(job, f"job/{id_}", command)
-
+        erases = job.command == EraseExecution.wire_name
+        kept = await kept_by_holds(self._store, page.data) if erases else NOTHING_KEPT
+        if erases and kept.position < job.created_position:
+            return False
         try:
-            await self._writer.send_all(messages, conclude)
+            await self._send(job, page, kept)
         except DomainError as error:  # it was cancelled, or advanced by another process
             log.info("a page of a job is not done", job=id_, reason=error.code)
             return False
         return True
+
+    async def _send(self, job: Job, page: Page, kept: Kept) -> None:
+        """Send the commands of a page, and note it."""
+        ids = [row.id for row in page.data if row.id not in kept.holds]
+        messages = [
+            _message(job, f"execution/{each}", _command(job))._replace(unless=kept.unless)
+            for each in ids
+        ]
+
+        def conclude(outcomes: Sequence[Outcome]) -> Message:
+            refused = (*kept.refusals, *_refusals(ids, outcomes))
+            erased = erased_by(ids, outcomes) if kept.unless else ()
+            command = AdvanceJob(
+                after=job.cursor,
+                cursor=page.next_cursor,
+                done=len(page.data) - len(refused),
+                refused=refused,
+                erased=erased,
+            )
+            return _message(job, f"job/{job.id}", command)
+
+        await self._writer.send_all(messages, conclude)
 
     async def _page(self, job: Job) -> Page:
         """The next executions. Raises Invalid where the filter, or the cursor, cannot be read any more."""
@@ -165,7 +182,8 @@ def condition_of(job: Job) -> Condition:
 
 def _command(job: Job) -> Any:
     given: dict[str, Any] = {} if job.reason is None else {"reason": job.reason}
-    return COMMANDS[job.command](**given)
+    commands: Mapping[str, Any] = {**COMMANDS, EraseExecution.wire_name: EraseExecution}
+    return commands[job.command](**given)
 
 
 def _message(job: Job, stream: str, command: Any) -> Message:

@@ -11,7 +11,7 @@ from api.web.request import Request
 from domain.access.key import KeyRole, KeyStatus
 from domain.catalog.order import OrderStatus
 from domain.catalog.user import Kind as UserKind
-from domain.jobs.job import BulkCommand, JobStatus
+from domain.jobs.job import JobCommand, JobStatus
 from domain.retention.hold import HoldStatus
 from domain.types import Priority
 
@@ -65,7 +65,7 @@ KINDS: Mapping[str, Kind] = {
 JOB = Kind(
     "jobs",
     "createJob",
-    {"command": get_args(BulkCommand), "status": list(JobStatus)},
+    {"command": get_args(JobCommand), "status": list(JobStatus)},
     Right.READ_EXECUTIONS,
 )
 """Kept like an entry of the catalog; its rows are in `engine/jobs.py`."""

@@ -23,7 +23,7 @@ FORM = """SELECT obj_description(to_regclass('head'), 'pg_class') FROM pg_trigge
 KEY_CHECK = "SELECT id, wrapped, former FROM master_key"
 KEEP_KEY_CHECK = "INSERT INTO master_key (id, wrapped, secret) VALUES (%s, %s, %s)"
 FILL_IN = "UPDATE master_key SET secret = %s WHERE secret IS NULL"
-SOME_KEYS = "SELECT originator_id, wrapped FROM data_keys LIMIT 100"
+SOME_KEYS = "SELECT originator_id, wrapped FROM data_keys WHERE wrapped <> '' LIMIT 100"
 """One of them may be damaged: that is no reason not to open the others."""
 
 

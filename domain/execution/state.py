@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, Self
 
 from domain.errors import IllegalTransition, LeaseLost, NotFound
@@ -209,7 +210,7 @@ class Execution(Aggregate):
     def running_step(self) -> str:
         """The step that was started last and still runs, or an empty string."""
         running = [step for step in self.steps.values() if step.status is StepStatus.RUNNING]
-        return max(running, key=_started_at).id if running else ""
+        return max(running, key=attrgetter("started_at")).id if running else ""
 
     def worked(self, until: datetime) -> timedelta:
         """Working time until a time: without pauses and waits for a retry."""
@@ -295,8 +296,3 @@ class Execution(Aggregate):
             step=step.id,
             stepStatus=step.status,
         )
-
-
-def _started_at(step: Step) -> datetime:
-    assert step.started_at is not None
-    return step.started_at

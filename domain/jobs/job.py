@@ -16,6 +16,8 @@ from domain.types import Text
 SHOWN_REFUSALS = 100
 """Refusals that the state keeps: the first ones. All of them stand in the events."""
 BulkCommand = Literal["start", "pause", "resume", "retry", "cancel"]
+"""What anyone with the right to send commands may have sent to many."""
+JobCommand = Literal["start", "pause", "resume", "retry", "cancel", "erase"]
 
 
 class JobStatus(StrEnum):
@@ -28,11 +30,14 @@ class JobStatus(StrEnum):
 
 
 class Refusal(Value):
-    """An execution that did not take the command, and why: the code of the problem and its text."""
+    """An execution that did not take the command, and why: the code of the problem, its text, and the legal
+    holds that keep it.
+    """
 
     execution: str
     code: str
     detail: str
+    holds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class JobCreated(Event):
     """A command is to be sent to every execution that meets a filter."""
 
     type: ClassVar[str] = "job.created"
-    command: BulkCommand
+    command: JobCommand
     filter: dict[str, Any]
     reason: Sealed[str] | None = None
     matching: int
@@ -92,12 +97,15 @@ class JobCreated(Event):
 
 
 class JobProgressed(Event):
-    """A page of executions got the command, in the same commit as this event."""
+    """A page of executions got the command, in the same commit as this event. `erased` are those that an
+    erasure erased.
+    """
 
     type: ClassVar[str] = "job.progressed"
     cursor: str | None = None
     done: int
     refused: tuple[Refusal, ...] = ()
+    erased: tuple[str, ...] = ()
 
     def apply(self, state: Job, recorded: Recorded) -> Job:
         return state.evolve(
@@ -142,7 +150,7 @@ class CreateJob(Creation[Job]):
 
     wire_name: ClassVar[str] = "createJob"
 
-    command: BulkCommand
+    command: JobCommand
     filter: dict[str, Any]
     reason: Text | None = None
     matching: int
@@ -178,13 +186,15 @@ class AdvanceJob(Command[Job]):
     cursor: str | None
     done: int
     refused: tuple[Refusal, ...]
+    erased: tuple[str, ...] = ()
 
     def decide(self, job: Job, context: Context) -> Iterator[Event]:
         if job.status is not JobStatus.RUNNING:
             raise _refusal(job, "advance")
         if job.cursor != self.after:
             raise VersionMismatch
-        yield JobProgressed(cursor=self.cursor, done=self.done, refused=self.refused)
+        erased = {"erased": self.erased} if self.erased else {}
+        yield JobProgressed(cursor=self.cursor, done=self.done, refused=self.refused, **erased)
         if self.cursor is None:
             yield JobCompleted()
 

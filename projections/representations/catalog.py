@@ -120,7 +120,7 @@ def job_document(versioned: Versioned[Job]) -> dict[str, Any]:
         "matching": job.matching,
         "done": job.done,
         "refused": job.refused,
-        "refusals": [refusal.model_dump() for refusal in job.refusals],
+        "refusals": [refusal.model_dump(exclude_defaults=True) for refusal in job.refusals],
         "createdBy": job.created_by,
         "createdAt": format_time(job.created_at),
         "updatedAt": format_time(job.updated_at),

@@ -41,9 +41,11 @@ class Serving:
         port: int = 0,
         data_dir: Path = Path(),
         access: Access | None = None,
+        calls: str = "",
     ) -> None:
         migrate(conninfo, "executions")
         self.conninfo = conninfo
+        self._calls = calls
         self.log_id = log_id(conninfo, "executions")
         settings = Settings(data_dir=data_dir, port=port, webhook_allow="127.0.0.0/8")
         self.system: System = build(settings, conninfo, KEYS, TOKEN, self.log_id)
@@ -91,16 +93,22 @@ class Serving:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        async with working(self.conninfo, "executions", KEYS) as self.runner:
+        async with working(self.conninfo, "executions", KEYS, self._calls) as self.runner:
             await self._server.serve(sockets=[self._socket])
 
 
 @contextmanager
 def serving(
-    conninfo: str, port: int = 0, data_dir: Path = Path(), access: Access | None = None
+    conninfo: str,
+    port: int = 0,
+    data_dir: Path = Path(),
+    access: Access | None = None,
+    calls: str = "",
 ) -> Iterator[Serving]:
-    """A server that runs while the block does; without `access` it knows the administrator alone."""
-    made = Serving(conninfo, port, data_dir, access)
+    """A server that runs while the block does; without `access` it knows the administrator alone. Its
+    webhooks may also call the networks `calls`.
+    """
+    made = Serving(conninfo, port, data_dir, access, calls)
     made.start()
     try:
         yield made

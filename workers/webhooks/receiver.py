@@ -68,8 +68,9 @@ class Receiver:
         self._client = client
         self._hooks: LruCache[tuple[str, str, int], Webhook] = LruCache(KEPT)
         self._secrets: LruCache[tuple[str, str, int], bytes] = LruCache(KEPT)
+        store.keyring.on_destroyed.append(self._forget)
 
-    def forget(self, _: Iterable[str] = ()) -> None:
+    def _forget(self, _: Iterable[str]) -> None:
         """Keep no settings and no secrets, as keys were destroyed: others are read again."""
         self._hooks.clear()
         self._secrets.clear()

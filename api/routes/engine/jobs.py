@@ -63,7 +63,8 @@ SHOWN = {
             "items": {
                 "type": "object",
                 "properties": {
-                    name: {"type": "string"} for name in ("execution", "code", "detail")
+                    **{name: {"type": "string"} for name in ("execution", "code", "detail")},
+                    "holds": {"type": "array", "items": {"type": "string"}},
                 },
             },
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
@@ -19,6 +19,18 @@ ON = """SELECT e.id, h.id FROM unnest(%s::text[], %s::text[], %s::text[], %s::te
         h.document -> 'executions' ? e.id OR h.document ->> 'order' = e.of_order
         OR h.document ->> 'service' = e.service OR h.document ->> 'customer' = e.customer)
     ORDER BY e.id, h.id"""
+
+
+ACTIVE = """SELECT id, document FROM catalog
+    WHERE kind = 'hold' AND document @> '{"status": "active"}' ORDER BY id LIMIT 1000"""
+SCOPES = ("executions", "order", "service", "customer")
+
+
+class ActiveHold(NamedTuple):
+    """A hold, and what it is of: one member, or a list of executions."""
+
+    id: str
+    of: dict[str, Any]
 
 
 class HoldsOn(NamedTuple):
@@ -44,3 +56,12 @@ async def holds_on(connection: AsyncConnection, executions: Iterable[Execution])
     for execution, hold in await cursor.fetchall():
         found.setdefault(execution, []).append(hold)
     return HoldsOn(found, int(position))
+
+
+async def active_holds(connection: AsyncConnection) -> list[ActiveHold]:
+    """The first thousand holds that keep something."""
+    rows = await (await connection.execute(ACTIVE)).fetchall()
+    return [
+        ActiveHold(id_, {name: document[name] for name in SCOPES if document.get(name)})
+        for id_, document in rows
+    ]

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.errors import Erased
+from domain.errors import Erased, Overloaded, Overtaken
 from domain.eventlog.keys.destroyed import DestroyedKeys
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from domain.sealing import Ciphertext
 from domain.writer.command_bus import Bus
 from domain.writer.guarded_writer import GuardedWriter
+from domain.writer.message import Unless
 from tests.support import sample_aggregate
 from tests.support.memory_store import MemoryLog, MemoryStore
 from tests.support.sample_aggregate import (
@@ -127,6 +128,39 @@ async def test_worker_erases_without_the_lock(database: str) -> None:
         [raised] = await writer.send_all([message("a", Note(note="again"))])
     assert isinstance(answer.versioned.state.note, Ciphertext)
     assert isinstance(raised.refused, Erased)
+
+
+async def test_message_is_not_decided_once_what_it_rests_on_is_overtaken(
+    new_store: NewStore,
+) -> None:
+    store, unless = new_store(), Unless("tally.raised", 1)
+    async with running_bus(store) as bus:
+        await noted(bus)
+        erase = message("a", Erase())._replace(unless=unless)
+        sent = [bus.submit(message("a", Raise())), bus.submit(erase)]
+        raised, refused = await asyncio.gather(*sent, return_exceptions=True)
+        with pytest.raises(Overtaken):
+            await bus.send(erase)
+        now = Unless("tally.raised", 3)
+        erased = await bus.send(message("a", Erase())._replace(unless=now))
+    assert not isinstance(raised, BaseException)
+    assert isinstance(refused, Overtaken)
+    assert erased.versioned.version == 4
+
+
+async def test_worker_does_not_write_once_what_it_rests_on_is_overtaken(database: str) -> None:
+    store = sample_aggregate.store(database)
+    async with running_bus(store) as bus:
+        await noted(bus)
+        await bus.send(message("a", Raise()))
+        writer = GuardedWriter(store, sample_aggregate.clock, str, lambda: 0.5)
+        erase = message("a", Erase())
+        with pytest.raises(Overloaded):
+            await writer.send(erase._replace(unless=Unless("tally.raised", 2)))
+        held = (await store.keys([STREAM]))[STREAM]
+        answer = await writer.send(erase._replace(unless=Unless("tally.raised", 3)))
+    assert held is not None
+    assert (answer.versioned.version, held.destroyed) == (4, True)
 
 
 async def test_other_process_hears_of_a_destroyed_key(database: str) -> None:

@@ -1,0 +1,203 @@
+"""Erasing all that was recorded for a customer: a job, and its receipt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from api.access.rights import Right
+from api.routes.catalog import answered
+from api.routes.commands import NewId
+from api.routes.engine.jobs import SHOWN
+from api.web import responses
+from api.web.input.command_body import parsed
+from api.web.operation import Operation
+from api.web.parameters import CURSOR, FRESH
+from api.web.reads.consistency import Consistency, require_position
+from api.web.request import Request
+from domain.errors import NotFound
+from domain.eventlog.queries import NEWEST
+from domain.eventlog.store import Store
+from domain.execution.commands.erase import EraseExecution, Reason
+from domain.jobs.job import CreateJob, Job, JobProgressed
+from domain.json_forms import format_time
+from domain.model import Value
+from domain.writer.command_bus import Bus
+from projections.executions.columns import INDEXED, field
+from projections.executions.projection import Executions
+from projections.executions.references import nothing
+from projections.list_counts import counted_page
+from projections.query import parser
+
+PAGES = 10
+"""Pages of the job, of 100 executions each, in one page of a receipt."""
+ID = {"type": "string"}
+RECEIPT: dict[str, Any] = {
+    "type": "object",
+    "description": "What an erasure erased, and what it did not, with the legal holds that keep it",
+    "required": ["job", "status", "requestedBy", "requestedAt", "erased", "kept", "hasMore"],
+    "properties": {
+        "job": ID,
+        "customer": ID,
+        "reason": {"type": ["string", "null"]},
+        "status": {"type": "string"},
+        "requestedBy": ID,
+        "requestedAt": {"type": "string", "format": "date-time"},
+        "erased": {"type": "array", "items": ID},
+        "kept": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["execution", "code", "detail"],
+                "properties": {
+                    **dict.fromkeys(("execution", "code", "detail"), ID),
+                    "holds": {"type": "array", "items": ID},
+                },
+            },
+        },
+        "positions": {
+            "type": "array",
+            "items": {"type": "integer"},
+            "description": "Of the events of the job that say so",
+        },
+        "hasMore": {"type": "boolean"},
+        "nextCursor": {"type": ["string", "null"]},
+    },
+    "additionalProperties": False,
+}
+
+
+class EraseCustomer(Value):
+    """Erase every execution of a customer that there is by now."""
+
+    reason: Reason
+
+
+class CustomerErasureHandlers:
+    """Makes the job of an erasure, and shows its receipt."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        store: Store,
+        executions: Executions,
+        consistency: Consistency,
+        *,
+        new_id: NewId,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._bus = bus
+        self._store = store
+        self._executions = executions
+        self._consistency = consistency
+        self._new_id = new_id
+        self._clock = clock
+
+    async def erase(self, request: Request) -> ASGIApp:
+        """The job.
+
+        Raises:
+            NotFound: there is no such customer.
+        """
+        asked, customer = parsed(EraseCustomer, request.body), request.path["id"]
+        if await self._store.load(f"user/{customer}") is None:
+            raise NotFound("There is no such user.")
+        wanted = {"customer": customer}
+        command = CreateJob(
+            command="erase",
+            filter=wanted,
+            reason=asked.reason,
+            matching=await self._matching(request, wanted),
+        )
+        message = request.message(f"job/{self._new_id('job')}", command)
+        answer = await self._bus.send(message)
+        return answered(answer, f"jobs/{answer.versioned.state.id}", status=202)
+
+    async def _matching(self, request: Request, wanted: dict[str, Any]) -> int:
+        await self._consistency.wait_for_projection(request, "executions")
+        async with self._store.searcher(INDEXED) as connection:
+            page, _ = await counted_page(
+                self._executions,
+                connection,
+                self._clock(),
+                parser.from_json(wanted, field),
+                {},
+                count=True,
+                limit=1,
+                choose=nothing,
+            )
+        require_position(request, page.position)
+        return page.total or 0
+
+    async def receipt(self, request: Request) -> ASGIApp:
+        """What the job has done so far, a page of it, as its events say.
+
+        Raises:
+            NotFound: there is no such job, or it erases nothing.
+            Invalid: the cursor is none of these pages.
+        """
+        stream = f"job/{request.path['id']}"
+        versioned = await self._store.load(stream)
+        if versioned is None or versioned.state.command != EraseExecution.wire_name:
+            raise NotFound("There is no such erasure.")
+        after = request.integer("cursor", 0, NEWEST) or 0
+        rows = await self._store.history(stream, after, limit=PAGES + 1)
+        events = [self._store.codec.decode(row) for row in rows[:PAGES]]
+        pages = [each.event for each in events if isinstance(each.event, JobProgressed)]
+        more = len(rows) > PAGES
+        shown = _head(versioned.state) | {
+            "erased": [id_ for page in pages for id_ in page.erased],
+            "kept": [
+                each.model_dump(exclude_defaults=True) for page in pages for each in page.refused
+            ],
+            "positions": [each.position for each in events],
+            "hasMore": more,
+            "nextCursor": str(rows[PAGES - 1].version) if more else None,
+        }
+        return responses.json(shown, {"log-position": str(versioned.position)})
+
+
+def _head(job: Job) -> dict[str, Any]:
+    return {
+        "job": job.id,
+        "customer": job.filter["customer"],
+        "reason": job.reason,
+        "status": job.status,
+        "requestedBy": job.created_by,
+        "requestedAt": format_time(job.created_at),
+    }
+
+
+def routes(handlers: CustomerErasureHandlers) -> tuple[Operation, ...]:
+    """The rows of the erasure of a customer."""
+    return (
+        Operation(
+            "eraseCustomer",
+            "POST",
+            "/users/{id}/erase",
+            Right.ERASE,
+            "Erase the content of every execution of this customer that no legal hold keeps: a job",
+            handlers.erase,
+            body=EraseCustomer,
+            answer=SHOWN,
+            status=202,
+            parameters=FRESH,
+            problems=("not-found", "too-expensive", "idempotency-key-reused", "version-mismatch"),
+            sends=(*responses.DONE, "Location"),
+        ),
+        Operation(
+            "readReceipt",
+            "GET",
+            "/jobs/{id}/receipt",
+            Right.ERASE,
+            "What the erasure of a customer erased, and what legal holds kept; 1 000 executions a page",
+            handlers.receipt,
+            answer=RECEIPT,
+            parameters=(CURSOR,),
+            problems=("not-found",),
+            sends=responses.AS_OF,
+        ),
+    )

@@ -1,0 +1,180 @@
+"""A word that was written wherever content may be is nowhere after the erasure, not even for who has the master key."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from zipfile import ZipFile
+
+import httpx
+import psycopg
+import pytest
+from anyio import to_thread
+
+from api.embedded_postgres.data_dir import DataDir
+from domain.eventlog.encryption import DataKey, Vault, WrongKey
+from domain.eventlog.sessions import session_options
+from tests.api.cli.engine.test_archive import CATALOG, OLDER, archive, follow
+from tests.api.cli.test_serve import run
+from tests.api.routes.test_sealed_content import dumped
+from tests.support.api_client import Catalog, Executions, ok
+from tests.support.running_server import MASTER_KEY, serving
+from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
+
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
+WORD = "Sesame"
+LOCAL = "127.0.0.0/8"
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nSesame"
+TOKEN = re.compile(r"[0-9]+\.[A-Za-z0-9_-]{38,}={0,2}")
+REASON = {"reason": "Jane asked for it"}
+KEYS = "SELECT originator_id, wrapped FROM data_keys WHERE wrapped <> ''"
+PAGES = """SELECT string_agg(public.get_raw_page('data_keys', page::integer), ''::bytea) FROM
+    generate_series(0, pg_relation_size('data_keys') / 8192 - 1) AS page"""
+PARTS = (
+    *("", "/result", "/error", "/steps", "/steps/s-1", "/checkpoints", "/logs", "/attempts"),
+    *("/logs?archived=true", "/events", "/events?include=state", "?version=3", "/webhooks"),
+    "/diff?from=1&to=4",
+)
+
+
+def written(client: httpx.Client) -> list[str]:
+    """A completed, a failed and a cancelled execution, with the word in all that is sealed."""
+    executions = Executions(client, Catalog("c", "c", "", "s", "o"))
+    hook = {"url": "https://hooks.example", "events": ["failed"], "headers": {"X": WORD}}
+    done, failed, cancelled = (executions.running(webhooks=[hook]) for _ in range(3))
+    executions.tell(done, "steps/s-1/start", name="Research", input={"a": [WORD]})
+    executions.tell(done, "steps/s-1/complete", output=WORD)
+    executions.tell(done, "checkpoints", state={"page": WORD})
+    executions.tell(done, "logs", level="info", message=WORD, context={"a": WORD})
+    executions.tell(done, "complete", success=True, output=WORD, summary=WORD, artifacts=[WORD])
+    executions.tell(failed, "fail", code="E", message=WORD, stack=WORD)
+    executions.tell(cancelled, "cancel", reason=WORD)
+    return [done, failed, cancelled]
+
+
+def opened(conninfo: str) -> Iterator[str]:
+    """All that stands in any table, and all that the data keys open of it."""
+    with psycopg.connect(conninfo, options=session_options("executions")) as connection:
+        rows = connection.execute(KEYS).fetchall()
+    keys = [Vault(MASTER_KEY).unwrap(bytes(wrapped), stream) for stream, wrapped in rows]
+    for table, row in dumped(conninfo):
+        yield f"{table}: {row}"
+        yield from (found for token in TOKEN.findall(row) for found in by_some(keys, token))
+
+
+def by_some(keys: list[DataKey], token: str) -> Iterator[str]:
+    for key in keys:
+        try:
+            yield key.open(token).decode("utf-8", "replace")
+        except WrongKey:
+            continue
+
+
+def read(client: httpx.Client, ids: list[str]) -> str:
+    """All that a server shows of executions, streams included."""
+    texts = [client.get(f"/executions/{id_}{part}").text for id_ in ids for part in PARTS]
+    texts += [client.get(path).text for path in ("/executions?limit=500", "/webhooks")]
+    accept = {"Accept": "text/event-stream"}
+    for id_ in ids:
+        for path in (f"/executions/{id_}/events", f"/executions/{id_}/watch"):
+            texts.append(client.get(path, params={"from": "start"}, headers=accept).text)
+    return "\n".join(texts)
+
+
+def wait(until: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not until():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def asked(conninfo: str, query: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(conninfo, options=session_options("executions")) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def verified(bundle: bytes, folder: Path) -> bool:
+    """Whether a bundle proves itself."""
+    with ZipFile(BytesIO(bundle)) as archived:
+        archived.extractall(folder)
+    program = [sys.executable, "-I", "verify.py"]
+    return subprocess.run(program, cwd=folder, capture_output=True, check=False).returncode == 0
+
+
+def text_of(bundle: bytes) -> str:
+    with ZipFile(BytesIO(bundle)) as archived:
+        return "".join(archived.read(name).decode() for name in archived.namelist())
+
+
+async def test_word_is_nowhere_after_the_erasure_and_every_proof_holds(
+    database: str, tmp_path: Path
+) -> None:
+    async with webhook_receiver() as receiver:
+        receiver.answers["/hook"] = ANSWER
+        await to_thread.run_sync(whole_story, database, tmp_path, receiver)
+
+
+def whole_story(database: str, folder: Path, receiver: WebhookReceiver) -> None:
+    data = DataDir.opened(folder / "data")
+    data.master_key_file.write_bytes(b64encode(MASTER_KEY))
+    data.master_key_file.chmod(0o600)
+    with (
+        serving(database, data_dir=data.path, calls=LOCAL) as first,
+        serving(database, data_dir=data.path, calls=LOCAL) as second,
+        first.client() as one,
+        second.client() as two,
+    ):
+        for path, entry in CATALOG[:3]:
+            ok(one.post(path, json=entry))
+        hook = ok(one.post("/webhooks", json={"url": receiver.url(), "events": ["execution.*"]}))[
+            "$id"
+        ]
+        ids = written(one)
+        deliveries = f"/webhooks/{hook}/deliveries?limit=500"
+        wait(lambda: all(each["state"] == "delivered" for each in ok(one.get(deliveries))["data"]))
+        assert WORD in read(one, ids)
+        assert WORD in read(two, ids)
+        assert any(WORD in text for text in opened(database))
+        before = one.get(f"/audit/bundle/{ids[0]}", headers={"Prefer": "wait=20"}).content
+        pages = wrapped_in_pages(database, ids)
+        assert all(pages)
+        receiver.answers.clear()
+        for id_ in ids:
+            ok(one.post(f"/executions/{id_}/erase", json=REASON))
+        assert WORD not in read(one, ids)
+        wait(lambda: WORD not in read(two, ids))
+        shown = ok(one.get(f"/webhooks/{hook}/deliveries?limit=500"))["data"]
+        assert WORD not in str([each for each in shown if each.get("erased")])
+        wait(lambda: asked(database, "SELECT FROM data_keys WHERE NOT swept") == [])
+        follow(one)
+        asked(database, f"{OLDER} RETURNING 1")
+        assert [day["outcome"] for day in archive(data.path, database)] == ["archived"]
+        assert WORD not in read(one, ids) + read(two, ids)
+        after = one.get(f"/audit/bundle/{ids[0]}", headers={"Prefer": "wait=20"}).content
+        assert [text for text in opened(database) if WORD in text] == []
+        wait(lambda: not any(wrapped_in_pages(database, ids)))
+    assert verified(before, folder / "before")
+    assert verified(after, folder / "after")
+    assert (WORD in text_of(before), WORD in text_of(after)) == (True, False)
+    for command in ("verify --json", "audit verify"):
+        done = run(command, data.path, EXECUTIONS_DATABASE_URL=database)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+WRAPPED: dict[str, bytes] = {}
+
+
+def wrapped_in_pages(conninfo: str, ids: list[str]) -> list[bool]:
+    """Whether the wrapped key of each execution, as it was at the first call, is in the pages of its table."""
+    with psycopg.connect(conninfo, options=session_options("executions")) as connection:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS pageinspect SCHEMA public")
+        for stream, wrapped in connection.execute(KEYS).fetchall():
+            WRAPPED.setdefault(stream, bytes(wrapped))
+        [pages] = connection.execute(PAGES).fetchone() or [b""]
+    return [WRAPPED[f"execution/{id_}"] in bytes(pages) for id_ in ids]
