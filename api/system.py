@@ -23,6 +23,7 @@ from api.web.input.webhook_plans import WebhookParts
 from api.web.streams.stream_request import StreamRequests
 from domain import registry
 from domain.access.key import EVENTS as KEY_EVENTS
+from domain.eventlog.access.access_log import AccessLog
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.keys.destroyed import DestroyedKeys
@@ -124,7 +125,7 @@ def build(
         bus=bus,
         dispatcher=Dispatcher(bus, store, positions),
         access_changes=changes,
-        door=Door(access, Visibility(store.load), Grants(store, catalog_view, clock)),
+        door=_door(store, catalog_view, access, AccessLog(conninfo, schema, clock)),
         bodies=Bodies(),
         listener=listener,
         positions=positions,
@@ -143,6 +144,11 @@ def build(
         signer=Signer(keys.secret, origin_of(of_log)),
         log_days=settings.log_days,
     )
+
+
+def _door(store: Store, catalog: Catalog, access: Access, access_log: AccessLog) -> Door:
+    grants = Grants(store, catalog, access_log.clock)
+    return Door(access, Visibility(store.load), grants, access_log)
 
 
 def _access(admin_token: str, keys: LogKeys, store: Store, changes: AccessChanges) -> Access:
@@ -174,6 +180,7 @@ async def running(system: System) -> AsyncIterator[None]:
     """The parts started, in order, and stopped in the opposite one."""
     await system.store.open()
     parts: tuple[Part, ...] = (
+        system.door.access_log,
         *(system.listener, system.positions, system.access_changes, system.bus),
         *(system.dispatcher, system.hub, system.log_news),
         DestroyedKeys(system.store),

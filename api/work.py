@@ -95,7 +95,13 @@ async def working(
     )
     wake_by_views(listener, schema, workers)
     listener.add_handler(schema, lambda _: tree.news.set())
-    parts: list[Part] = [listener, runner, DestroyedKeys(store), *workers, Sweeper(conninfo, schema)]
+    parts: list[Part] = [
+        listener,
+        runner,
+        DestroyedKeys(store),
+        *workers,
+        Sweeper(conninfo, schema),
+    ]
     if retention is not None:
         parts.append(Archiver(writer, store, conninfo, schema, retention, clock=clock))
     await store.open()

@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from bench import (
+    access,
     engine,
     importing,
     lag,
@@ -97,6 +98,12 @@ def engine_(**given: Any) -> None:
 @common
 def trust_(**given: Any) -> None:
     run([trust.measure], **given)
+
+
+@main.command("access", help="What it costs that reads are recorded before they are answered.")
+@common
+def access_(**given: Any) -> None:
+    run([access.measure], **given)
 
 
 @main.command("load", help="A stream of 10 000 events from cold.")

@@ -97,13 +97,24 @@ class Stand:
         }
         return {**os.environ, **{f"EXECUTIONS_{name}": value for name, value in given.items()}}
 
-    def serve(self, conninfo: str, *options: str, checkout: Path | None = None) -> Server:
+    def serve(
+        self,
+        conninfo: str,
+        *options: str,
+        checkout: Path | None = None,
+        module: str | None = None,
+    ) -> Server:
         """Start the service on a database, and wait until it is ready; that of another `checkout`
-        in its own environment.
+        in its own environment, or a `module` in the place of the program.
         """
         port = free_port()
         program = BIN if checkout is None else checkout / ".venv" / "bin"
-        command = (str(program / "executions"), "serve", "--port", str(port), *options)
+        started = (
+            (str(program / "executions"),)
+            if module is None
+            else (sys.executable, "-P", "-m", module)
+        )
+        command = (*started, "serve", "--port", str(port), *options)
         environment = self.environment(conninfo, "service" if checkout is None else "beside")
         return self._start(command, port, "/readyz", environment, checkout or ROOT)
 

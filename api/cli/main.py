@@ -11,7 +11,6 @@ import click
 from api.cli.audit.group import audit_group
 from api.cli.client.demo.command import demo_command
 from api.cli.client.import_xes import import_command
-from api.cli.client.keys import keys_group
 from api.cli.client.logs import logs_command
 from api.cli.client.replay import replay_command
 from api.cli.client.tail import tail_command

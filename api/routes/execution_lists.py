@@ -107,6 +107,7 @@ class ListHandlers:
                     **options,
                 )
         require_position(request, found.position)
+        request.shown += [row.id for row in found.data]
         items = await self._items(found.data, relations, asked.fields, asked.at)
         return page_answer(request, asked, found, items, counts)
 

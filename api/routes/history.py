@@ -97,6 +97,7 @@ class HistoryHandlers:
             other = existing(await self._history.read(f"execution/{name}", version), version)
         except NotFound as error:
             raise NotFound(f"`with`: {error.detail}", **error.members, **{"with": name}) from None
+        request.shown.append(name)
         until = other.at if version is not None else self._reader.clock()
         one = this.document()
         await asyncio.sleep(0)  # with thousands of steps each of these takes long

@@ -19,6 +19,7 @@ from api.transport.protocols import LINE
 from api.web.ids import ID
 from api.web.operation import Operation
 from domain.errors import Damaged, DomainError, NotFound
+from domain.eventlog.access.access_log import AccessLog
 
 log = structlog.get_logger()
 
@@ -29,10 +30,13 @@ OWNED = {"/executions/{id}": "execution", "/orders/{id}": "order", "/jobs/{id}":
 class Door:
     """Admits requests: those of callers with the right, to what is in their scope."""
 
-    def __init__(self, access: Access, visibility: Visibility, grants: Grants) -> None:
+    def __init__(
+        self, access: Access, visibility: Visibility, grants: Grants, access_log: AccessLog
+    ) -> None:
         self.access = access
         self.visibility = visibility
         self.grants = grants
+        self.access_log = access_log
 
     async def admit(
         self, operation: Operation, scope: Scope, authorization: bytes | None

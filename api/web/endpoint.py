@@ -14,6 +14,7 @@ from api.web.admission import Door, refusal
 from api.web.body import Bodies
 from api.web.disconnects import while_connected
 from api.web.operation import Operation
+from api.web.reads.recorded import Recorder
 from api.web.request import Request
 from domain.errors import DomainError
 
@@ -23,6 +24,7 @@ class Endpoint:
 
     def __init__(self, door: Door, bodies: Bodies, operations: Iterable[Operation]) -> None:
         self._door = door
+        self._recorder = Recorder(door.access_log)
         self._bodies = bodies
         self._by_method = {operation.method: operation for operation in operations}
         if "GET" in self._by_method:
@@ -48,18 +50,27 @@ class Endpoint:
         headers = scope["state"]["headers"]
         caller = await self._door.admit(operation, scope, headers.get(b"authorization"))
         if operation.body is None:
-            answering = operation.handler(_request(operation, scope, caller))
-            return await (while_connected(receive, answering) if operation.long else answering)
+            request = _request(operation, scope, caller)
+            return await self._handled(operation, request, receive)
         limit = operation.body_limit
         size = reading.announced(headers, limit)
         if size <= reading.SMALL:
             body = await reading.read(headers, receive, limit)
-            answering = operation.handler(_request(operation, scope, caller, body))
-            return await (while_connected(receive, answering) if operation.long else answering)
+            request = _request(operation, scope, caller, body)
+            return await self._handled(operation, request, receive)
         with self._bodies.holding(size) as hold:
             body = await reading.read(headers, receive, limit)
             hold.shrink(len(body))
-            return await operation.handler(_request(operation, scope, caller, body))
+            request = _request(operation, scope, caller, body)
+            return await self._handled(operation, request, receive)
+
+    async def _handled(self, operation: Operation, request: Request, receive: Receive) -> ASGIApp:
+        """The answer of the handler; one that shows executions once that is recorded."""
+        answering = operation.handler(request)
+        answer = await (while_connected(receive, answering) if operation.long else answering)
+        if operation.shows_executions:
+            return await self._recorder.recorded(operation, request, answer)
+        return answer
 
 
 def _request(operation: Operation, scope: Scope, caller: Caller, body: bytes = b"") -> Request:

@@ -36,6 +36,15 @@ class Request:
         self._bare_url = self.url.removeprefix(scope.get("root_path", ""))
         self.headers: dict[bytes, bytes] = scope["state"]["headers"]
         self._query = scope["query_string"]
+        self.scope = scope
+        self.shown: list[str] = []
+        """Executions that the answer shows, besides that of the path: noted by the handler, for the access log."""
+
+    @property
+    def address(self) -> str:
+        """The address at the other end of the connection."""
+        client = self.scope.get("client")
+        return client[0] if client else ""
 
     @cached_property
     def query(self) -> list[tuple[str, str]]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.resources import files
 from os import urandom
 
 from psycopg.sql import SQL, Identifier, Literal
 
+from domain.eventlog.access.days import MAKE_DAYS
 from domain.eventlog.encryption import KEY_BYTES, KeyCheck, Vault, WrongKey
 from domain.eventlog.keys.rotation import RotationUnderWay
 from domain.eventlog.sessions import connect
 from domain.eventlog.setup.log_lines import migrate_log_lines
 
-SCHEMAS = ("schema.sql", "setup/log_lines.sql")
+SCHEMAS = ("schema.sql", "access/schema.sql", "setup/log_lines.sql")
 
 # Nothing while the log may be changed: then it is migrated again, which forbids it.
 FORM = """SELECT obj_description(to_regclass('head'), 'pg_class') FROM pg_trigger
@@ -33,8 +35,9 @@ def migrate_log(conninfo: str, schema: str) -> None:
     Raises:
         Overloaded: the database cannot be reached.
     """
-    log, lines = (files("domain.eventlog").joinpath(name).read_bytes() for name in SCHEMAS)
-    form = sha256(log + lines).hexdigest()[:16]
+    room = files("domain.eventlog")
+    log, access, lines = (room.joinpath(name).read_bytes() for name in SCHEMAS)
+    form = sha256(log + access + lines).hexdigest()[:16]
     with connect(conninfo, schema) as connection:
         # Of the session: the log lines are migrated in several transactions.
         connection.execute("SELECT pg_advisory_lock(hashtext(%s))", (f"migrate {schema}",))
@@ -42,6 +45,8 @@ def migrate_log(conninfo: str, schema: str) -> None:
         # Even DDL that changes nothing waits for a backup or a VACUUM, and every writer behind it.
         if connection.execute(FORM).fetchone() != (form,):
             connection.execute(log)
+            connection.execute(access)
+            connection.execute(MAKE_DAYS, (datetime.now(UTC).date(),))
             migrate_log_lines(connection, lines)
             connection.execute(SQL("COMMENT ON TABLE head IS {}").format(Literal(form)))
 

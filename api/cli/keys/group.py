@@ -1,4 +1,4 @@
-"""The commands of `executions keys`."""
+"""`executions keys`: API keys, over the service, and the master key, beside it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ from pathlib import Path
 
 import click
 
+from api.cli.client.keys import keys_group
 from api.cli.options import DATA_DIR
-
-
-@click.group("keys")
-def keys_group() -> None:
-    """Change the keys of the log."""
 
 
 @keys_group.command("rotate-master")

@@ -82,6 +82,7 @@ class InboxHandlers:
             scope = request.caller.scope.condition(Right.READ_EXECUTIONS)
             page = await inbox(connection, assignee, limit, cursor, scope)
         require_position(request, page.position)
+        request.shown += [item.execution for item in page.items]
         items = [orjson.dumps(item.document()) for item in page.items]
         headers = {"log-position": str(page.position)}
         return responses.json(responses.page(items, page.next_cursor), headers)

@@ -50,6 +50,8 @@ class EventSource(EventSourceResponse):
         self.wake = Wake()
         self.closing = False
         self.kind = kind
+        self.cursor: str | None = None
+        """How far its client has been sent what it follows, where that has places."""
         self._hub = hub
         self._transport: Transport | None = None
         super().__init__(

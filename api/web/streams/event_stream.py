@@ -95,6 +95,8 @@ class EventStream:
     def __init__(self, hub: Hub, asked: StreamQuery) -> None:
         self._hub = hub
         self._asked = asked
+        self.cursor = asked.cursor
+        """Where it begins; once it has ended, where it did."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [*HEADERS, log_position(self._hub)]
@@ -109,4 +111,5 @@ class EventStream:
             subscriber.start()
             return (await subscriber.done).code is not None
         finally:
+            self.cursor = subscriber.sent
             self._hub.disconnect(subscriber)

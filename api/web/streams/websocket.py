@@ -20,6 +20,7 @@ from api.transport.protocols import protocol_of
 from api.web.admission import Door, refusal
 from api.web.input.json_text import parse
 from api.web.operation import Operation
+from api.web.reads.recorded import Recorder
 from api.web.request import Request
 from api.web.streams.event_stream import log_position
 from api.web.streams.stream_request import (
@@ -28,6 +29,7 @@ from api.web.streams.stream_request import (
     StreamRequests,
     checked_speed,
 )
+from domain.errors import Overloaded
 
 SUBPROTOCOL = "executions"
 BEARER = "bearer."
@@ -49,10 +51,14 @@ class Socket:
         self._requests = requests
         self._hub = requests.hub
         self._operation = operation
+        self._recorder = Recorder(door.access_log)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            asked = await self._asked(scope)
+            request = await self._request(scope)
+            kind = STREAM_OPERATIONS[self._operation.name]
+            asked = await self._requests.admitted(request, kind)
+            await self._recorder.opened(self._operation, request, asked.cursor)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
             await refusal(error, scope)(scope, receive, send)
             return
@@ -63,26 +69,38 @@ class Socket:
         if asked.over:
             await send(_close(Ending(DONE, asked.cursor)))
         else:
-            await self._serve(asked, scope, receive, send)
+            await self._serve(request, asked, receive, send)
 
-    async def _asked(self, scope: Scope) -> StreamQuery:
+    async def _request(self, scope: Scope) -> Request:
         headers = scope["state"]["headers"]
         shown = headers.get(b"authorization") or _authorization(scope["subprotocols"])
         caller = await self._door.admit(self._operation, scope, shown)
-        return await self._requests.admitted(
-            Request(scope, caller), STREAM_OPERATIONS[self._operation.name]
-        )
+        return Request(scope, caller)
 
-    async def _serve(self, asked: StreamQuery, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(
+        self, request: Request, asked: StreamQuery, receive: Receive, send: Send
+    ) -> None:
         hub = self._hub
-        subscriber = asked.connected(hub, protocol_of(scope), WEBSOCKET)
+        subscriber = asked.connected(hub, protocol_of(request.scope), WEBSOCKET)
         subscriber.done.add_done_callback(partial(_goodbye, send))
         try:
             subscriber.start()
             while (message := await receive())["type"] == "websocket.receive":
-                _obey(subscriber, message, hub.position)
+                await self._obey(subscriber, request, message)
         finally:
             hub.disconnect(subscriber)
+            await self._recorder.ended(self._operation, request, subscriber.sent)
+
+    async def _obey(self, subscriber: Subscriber, request: Request, message: Message) -> None:
+        try:
+            word = _read(message)
+            if (cursor := _sought(word, self._hub.position)) is not None:
+                await self._recorder.sought(self._operation, request, cursor)
+            _apply(subscriber, word, self._hub.position)
+        except BadMessage as error:
+            subscriber.refuse(str(error)[:LONGEST_REASON])
+        except Overloaded as error:
+            subscriber.refuse(error.detail[:LONGEST_REASON])
 
 
 def _authorization(subprotocols: Iterable[str]) -> bytes | None:
@@ -107,13 +125,6 @@ def _authorization(subprotocols: Iterable[str]) -> bytes | None:
     return b"Bearer " + token
 
 
-def _obey(subscriber: Subscriber, message: Message, head: int) -> None:
-    try:
-        _apply(subscriber, _read(message), head)
-    except BadMessage as error:
-        subscriber.refuse(str(error)[:LONGEST_REASON])
-
-
 def _read(message: Message) -> tuple[str, Any]:
     try:
         text = message.get("text")
@@ -125,13 +136,21 @@ def _read(message: Message) -> tuple[str, Any]:
     return next(iter(document.items()))
 
 
+def _sought(word: tuple[str, Any], head: int) -> int | None:
+    """The position that a message asks to go on after; None where it asks for none that there is."""
+    match word:
+        case ("seek", int(cursor)) if not isinstance(cursor, bool) and 0 <= cursor <= head:
+            return cursor
+    return None
+
+
 def _apply(subscriber: Subscriber, word: tuple[str, Any], head: int) -> None:
     match word:
         case ("pause", True):
             subscriber.pause()
         case ("pause", False):
             subscriber.resume()
-        case ("seek", int(cursor)) if not isinstance(cursor, bool) and 0 <= cursor <= head:
+        case ("seek", _) if (cursor := _sought(word, head)) is not None:
             subscriber.seek(cursor)
         case ("seek", _):
             raise BadMessage(f"seek takes a position, from 0 to {head}")

@@ -1,0 +1,123 @@
+"""Reads of executions as entries of the access log, written before they are answered."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from hashlib import sha256
+from typing import Any
+
+import orjson
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.access.purpose import purpose
+from api.web.operation import Operation
+from api.web.request import Request
+from api.web.streams.event_source import EventSource
+from api.web.streams.event_stream import EventStream
+from domain.errors import Overloaded
+from domain.eventlog.access.access_log import AccessLog
+from domain.eventlog.access.entry import Access
+
+OF_EXECUTIONS = ("/executions/{id}", "/audit/bundle/{id}")
+"""Paths below which everything is of the execution that they name."""
+UNSAID = frozenset({"text", "cursor"})
+"""Parameters that are named without their values: what is looked for in sealed content, and what says nothing."""
+LONGEST_FILTER = 2_000
+HIDDEN = "…"
+
+
+class Recorder:
+    """Records what operations show of executions."""
+
+    def __init__(self, access_log: AccessLog) -> None:
+        self._log = access_log
+
+    async def recorded(self, operation: Operation, request: Request, answer: ASGIApp) -> ASGIApp:
+        """The same answer, once it is recorded. One that is a stream records its end by itself.
+
+        Raises:
+            Overloaded: it cannot be recorded, so it must not be sent.
+        """
+        if not isinstance(answer, EventStream | EventSource):
+            await self._log.record(access(operation, request, {}))
+            return answer
+        await self.opened(operation, request, answer.cursor)
+        return RecordedStream(self, operation, request, answer)
+
+    async def opened(self, operation: Operation, request: Request, cursor: object) -> None:
+        """Record that a stream is about to begin after a cursor.
+
+        Raises:
+            Overloaded: it cannot be recorded, so it must not begin.
+        """
+        await self._log.record(access(operation, request, {"stream": "opened", "after": cursor}))
+
+    async def sought(self, operation: Operation, request: Request, cursor: object) -> None:
+        """Record that a stream is about to go on after another cursor.
+
+        Raises:
+            Overloaded: it cannot be recorded, so it must stay where it is.
+        """
+        await self._log.record(access(operation, request, {"stream": "moved", "after": cursor}))
+
+    async def ended(self, operation: Operation, request: Request, cursor: object) -> None:
+        """Record that a stream has ended, where that can be recorded: its opening stands in any case."""
+        with suppress(Overloaded):
+            await self._log.record(access(operation, request, {"stream": "ended", "at": cursor}))
+
+
+class RecordedStream:
+    """An answer that goes on, whose opening is recorded, and which records its end."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        operation: Operation,
+        request: Request,
+        answer: EventStream | EventSource,
+    ) -> None:
+        self._recorder = recorder
+        self._operation = operation
+        self._request = request
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            await self._recorder.ended(self._operation, self._request, self._answer.cursor)
+
+
+def access(operation: Operation, request: Request, more: dict[str, Any]) -> Access:
+    """What an answer to a request shows: the execution of its path, and those that its handler has noted."""
+    executions = request.shown
+    if operation.path.startswith(OF_EXECUTIONS):
+        executions = [request.path["id"], *executions]
+    detail = _asked(request) | {name: value for name, value in more.items() if value is not None}
+    return Access(
+        request.caller.name,
+        request.caller.credential,
+        operation.name,
+        tuple(dict.fromkeys(executions)),
+        request.address,
+        purpose(request.headers) or "",
+        request.correlation,
+        orjson.dumps(detail).decode() if detail else "",
+    )
+
+
+def _asked(request: Request) -> dict[str, Any]:
+    """What was asked for, besides an execution: a part of it, a version, members, a filter."""
+    asked: dict[str, Any] = {}
+    parts = {name: value for name, value in request.path.items() if name != "id"}
+    if parts:
+        asked["path"] = parts
+    if request.query:
+        asked["query"] = [
+            (name, HIDDEN if name in UNSAID else value) for name, value in request.query
+        ]
+    if request.body:
+        text = request.body.decode(errors="replace").replace("\0", "")
+        fits = len(request.body) <= LONGEST_FILTER
+        asked["body"] = text if fits else f"sha256 {sha256(request.body).hexdigest()}"
+    return asked

@@ -1,0 +1,182 @@
+"""Records reads, many in one commit. Who waits for it may show what it reads.
+
+The chain of entries is one, whoever writes: the row `access_head` has the last hash, and who adds entries holds
+it until the commit. A process that finds it as it left it needs one round trip, else it takes the row first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import NamedTuple
+
+import structlog
+from psycopg import AsyncConnection
+
+from domain.errors import Overloaded
+from domain.eventlog.access.entry import SEPARATOR, Access, chained, entry_bytes
+from domain.eventlog.connection.timeouts import OUTAGES, cut_after, hung_up
+from domain.eventlog.pg_arrays import columns, placeholders
+from domain.eventlog.sessions import session_options
+from domain.supervisor import cancel
+
+MOST_AT_ONCE = 500
+MOST_WAITING = 20_000
+CONNECT_TIMEOUT, WRITE_TIMEOUT = 3, 5
+RETRY_AFTER = 0.2
+"""Seconds after a failure in which reads are refused at once: the database is not asked by each of them."""
+TAKE = "BEGIN; SELECT id, at, hash FROM access_head FOR UPDATE"
+ARRAYS = ("bigint", "timestamptz", *["text"] * 8, "bytea")
+ADD = f"""WITH moved AS (
+        UPDATE access_head SET id = %b, at = %b, hash = %b WHERE id = %b AND hash = %b RETURNING id)
+    INSERT INTO access_log (
+        id, at, actor, credential, operation, executions, address, purpose, correlation, detail, hash)
+    SELECT id, at, actor, credential, operation, string_to_array(executions, E'\\n'), address, purpose,
+        correlation, detail, hash
+    FROM unnest({placeholders(ARRAYS)}) AS entry (
+        id, at, actor, credential, operation, executions, address, purpose, correlation, detail, hash)
+    WHERE EXISTS (SELECT FROM moved)"""
+UNRECORDED = (
+    "The read cannot be recorded in the access log now, so it is not answered. Send it again."
+)
+
+log = structlog.get_logger()
+
+
+class Head(NamedTuple):
+    """The last entry of the chain: its id, its time and its hash."""
+
+    id: int
+    at: datetime
+    hash: bytes
+
+
+class AccessLog:
+    """Takes reads to record; one task writes all that wait, and then lets them go on."""
+
+    def __init__(self, conninfo: str, schema: str, clock: Callable[[], datetime]) -> None:
+        self._conninfo = conninfo
+        self._options = f"{session_options(schema)} -c lock_timeout=4s -c statement_timeout=5s"
+        self.clock = clock
+        self._waiting: list[tuple[Access, asyncio.Future[None]]] = []
+        self._news = asyncio.Event()
+        self._connection: AsyncConnection | None = None
+        self._head: Head | None = None
+        """As this process left it; None where another one has written since."""
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._task = asyncio.create_task(self._run(), name="access log")
+
+    async def stop(self) -> None:
+        """Write no more; those who still wait are refused."""
+        if self._task is not None:
+            await cancel(self._task)
+        self._refuse(self._waiting)
+        await self._disconnect()
+
+    async def record(self, access: Access) -> None:
+        """Return once a read is recorded, durably.
+
+        Raises:
+            Overloaded: it cannot be recorded.
+        """
+        if len(self._waiting) >= MOST_WAITING or self._task is None or self._task.done():
+            raise Overloaded(UNRECORDED)
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append((access, done))
+        self._news.set()
+        await done
+
+    async def _run(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            while self._waiting:
+                batch, self._waiting = (
+                    self._waiting[:MOST_AT_ONCE],
+                    self._waiting[MOST_AT_ONCE:],
+                )
+                await self._settle(batch)
+
+    async def _settle(self, batch: Sequence[tuple[Access, asyncio.Future[None]]]) -> None:
+        try:
+            await self._write([access for access, _ in batch])
+        except Exception as error:  # whatever it is, what is not recorded is not shown
+            if isinstance(error, OUTAGES):
+                log.warning("reads cannot be recorded, and are refused", reason=str(error).strip())
+            else:
+                log.error("reads cannot be recorded, and are refused", exc_info=error)
+            self._refuse(batch)
+            await self._disconnect()
+            await asyncio.sleep(RETRY_AFTER)
+        except BaseException:
+            self._refuse(batch)
+            raise
+        else:
+            for _, done in batch:
+                if not done.done():
+                    done.set_result(None)
+
+    def _refuse(self, batch: Sequence[tuple[Access, asyncio.Future[None]]]) -> None:
+        for _, done in batch:
+            if not done.done():
+                done.set_exception(Overloaded(UNRECORDED))
+
+    async def _write(self, accesses: Sequence[Access]) -> None:
+        connection = await self._connected()
+        with cut_after(WRITE_TIMEOUT, connection):
+            head, self._head = self._head, None
+            if head is not None and (after := await self._add(connection, head, accesses)):
+                self._head = after
+                return
+            found = await _take(connection)
+            after = await self._add(connection, found, accesses)
+            assert after is not None, "the row is held"
+            await connection.execute("COMMIT")
+            # Where another process writes, too, the next try without the row would be in vain.
+            self._head = after if head is None or head.id == found.id else None
+
+    async def _add(
+        self, connection: AsyncConnection, head: Head, accesses: Sequence[Access]
+    ) -> Head | None:
+        """The last entry afterwards; None where `head` was no more the last one, and nothing was added."""
+        at, before = max(self.clock(), head.at), head.hash
+        rows = []
+        for number, access in enumerate(accesses, head.id + 1):
+            before = chained(before, entry_bytes(number, at, access))
+            texts = (*access[:3], SEPARATOR.join(access.executions), *access[4:])
+            rows.append((number, at, *texts, before))
+        after = Head(head.id + len(rows), at, before)
+        values = [*after, head.id, head.hash, *columns(ARRAYS, rows)]
+        cursor = await connection.execute(ADD, values, prepare=True)
+        return after if cursor.rowcount == len(rows) else None
+
+    async def _connected(self) -> AsyncConnection:
+        if self._connection is None or hung_up(self._connection):
+            await self._disconnect()
+            self._connection = await AsyncConnection.connect(
+                self._conninfo,
+                autocommit=True,
+                connect_timeout=CONNECT_TIMEOUT,
+                options=self._options,
+            )
+        return self._connection
+
+    async def _disconnect(self) -> None:
+        connection, self._connection, self._head = self._connection, None, None
+        if connection is not None:
+            with suppress(*OUTAGES):
+                await connection.close()
+
+
+async def _take(connection: AsyncConnection) -> Head:
+    cursor = await connection.execute(TAKE, prepare=False)
+    cursor.nextset()
+    row = await cursor.fetchone()
+    if row is None:
+        raise LookupError("the row `access_head` is lost")
+    return Head(row[0], row[1], bytes(row[2]))

@@ -1,0 +1,4 @@
+"""The partitions of the access log, one for each day."""
+
+MAKE_DAYS = "SELECT make_access_day(%s::date + ahead) FROM generate_series(0, 7) AS ahead"
+"""Those of a day and of the week after it, as far as they are missing."""

@@ -1,0 +1,238 @@
+"""Reads of executions are recorded before they are answered: by whom, of what, from where, what for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+from websockets.sync.client import connect
+
+from api.access.rights import Role
+from api.web.operation import Operation
+from domain.eventlog.access.entry import Access
+from domain.eventlog.sessions import session_options
+from tests.support.access_entries import detail, entries
+from tests.support.api_client import Executions, ok, refused
+from tests.support.callers import admit, caller, client
+from tests.support.operation_examples import BODIES, path_of
+from tests.support.operations import OPERATIONS
+from tests.support.running_server import TOKEN, Serving
+
+CUSTOMER = caller(Role.CUSTOMER, "acme")
+STREAMS = {row.name for row in OPERATIONS if row.media_type == "text/event-stream"}
+READS = [row for row in OPERATIONS if row.shows_executions and row.name not in STREAMS]
+QUERIES = {
+    "diff": "?from=1&to=2",
+    "readStep": "",
+}
+
+
+def names(operation: Operation) -> str:
+    return operation.name
+
+
+@pytest.fixture
+def correlation() -> str:
+    return uuid4().hex
+
+
+def recorded(server: Serving, correlation: str) -> list[Access]:
+    return entries(server.conninfo, correlation)
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("operation", READS, ids=names)
+def test_read_is_recorded(
+    server: Serving, executions: Executions, correlation: str, operation: Operation
+) -> None:
+    execution = executions.running(steps=[{"id": "s-1", "name": "Research"}])
+    path = path_of(operation, execution) + QUERIES.get(operation.name, "")
+    if operation.name == "compare":
+        path += f"?with={execution}&withVersion=1"
+    if operation.path == "/jobs/{id}":
+        path = path.replace(execution, str(made_job(executions)))
+    admit(server, CUSTOMER)
+    headers = {b"X-Correlation-Id": correlation.encode(), b"X-Purpose": "Prüfung 7".encode()}
+    with server.client() as api:
+        body = BODIES.get(operation.name)
+        answer = api.request(operation.method, path, json=body, headers=headers)
+    assert answer.is_success, answer.text
+    (found,) = recorded(server, correlation)
+    assert (found.actor, found.credential, found.operation, found.address, found.purpose) == (
+        "admin",
+        "admin-token",
+        operation.name,
+        "127.0.0.1",
+        "Prüfung 7",
+    )
+    if "/executions/{id}" in operation.path or operation.name == "readBundle":
+        assert found.executions == (execution,)
+
+
+def made_job(executions: Executions) -> object:
+    body = {"command": "start", "filter": {"status": "failed"}}
+    return executions._api.post("/executions/bulk", json=body).json()["$id"]
+
+
+def test_list_records_which_executions_it_showed_and_its_filter(
+    api: httpx.Client, server: Serving, executions: Executions, correlation: str
+) -> None:
+    made = {executions.create(tags=["shown"])["$id"] for _ in range(3)}
+    made_at = executions.create()["position"]
+    headers = {"X-Correlation-Id": correlation}
+    asked = {"tag": "shown", "fields": "status", "minPosition": made_at}
+    assert len(ok(api.get("/executions", params=asked, headers=headers))["data"]) == 3
+    body = {"filter": {"tags": "shown"}, "limit": 2}
+    ok(api.post("/executions/find", json=body, headers=headers))
+    listed, found = recorded(server, correlation)
+    assert set(listed.executions) == made
+    assert ["tag", "shown"] in detail(listed)["query"]
+    assert ["fields", "status"] in detail(listed)["query"]
+    assert len(found.executions) == 2
+    assert '"tags":"shown"' in detail(found)["body"].replace(" ", "")
+
+
+def test_comparison_records_both_executions(
+    api: httpx.Client, server: Serving, executions: Executions, correlation: str
+) -> None:
+    one, other = executions.running(), executions.running()
+    ok(
+        api.get(
+            f"/executions/{one}/compare",
+            params={"with": other},
+            headers={"X-Correlation-Id": correlation},
+        )
+    )
+    (found,) = recorded(server, correlation)
+    assert found.executions == (one, other)
+
+
+def test_search_of_log_lines_is_recorded_without_its_words(
+    api: httpx.Client, server: Serving, running_execution: str, correlation: str
+) -> None:
+    headers = {"X-Correlation-Id": correlation}
+    ok(api.get(f"/executions/{running_execution}/logs?text=secret-word", headers=headers))
+    (found,) = recorded(server, correlation)
+    assert "secret-word" not in found.detail
+    assert "text" in found.detail
+
+
+def test_refused_read_and_command_are_not_recorded(
+    api: httpx.Client, server: Serving, queued_execution: str, correlation: str
+) -> None:
+    headers = {"X-Correlation-Id": correlation}
+    refused(api.get("/executions/no-such", headers=headers), 404, "not-found")
+    ok(api.post(f"/executions/{queued_execution}/start", headers=headers))
+    ok(api.get("/analytics/executions", headers=headers))
+    assert recorded(server, correlation) == []
+
+
+def test_read_is_recorded_once_it_is_known_by_whom(
+    server: Serving, executions: Executions, correlation: str
+) -> None:
+    admit(server, CUSTOMER)
+    execution = executions.create()["$id"]
+    headers = {"X-Correlation-Id": correlation}
+    with client(server, CUSTOMER, **headers) as customer:
+        ok(customer.get(f"/executions/{execution}"))
+    (found,) = recorded(server, correlation)
+    assert (found.actor, found.credential) == (CUSTOMER.name, CUSTOMER.credential)
+
+
+def test_stream_records_its_opening_and_its_end(
+    api: httpx.Client, server: Serving, running_execution: str, correlation: str
+) -> None:
+    headers = {"Accept": "text/event-stream", "X-Correlation-Id": correlation}
+    path = f"/executions/{running_execution}/events?types=execution.started"
+    with api.stream("GET", path, headers=headers) as stream:
+        lines = stream.iter_lines()
+        next(lines)
+        (opened,) = recorded(server, correlation)
+        assert opened.executions == (running_execution,)
+        assert detail(opened)["stream"] == "opened"
+        assert ["types", "execution.started"] in detail(opened)["query"]
+    eventually(lambda: len(recorded(server, correlation)) == 2)
+    ended = recorded(server, correlation)[-1]
+    assert detail(ended)["stream"] == "ended"
+    assert detail(ended)["at"] > detail(opened)["after"]
+
+
+def test_stream_of_log_lines_records_its_opening_and_its_end(
+    api: httpx.Client, server: Serving, running_execution: str, correlation: str
+) -> None:
+    headers = {"Accept": "text/event-stream", "X-Correlation-Id": correlation}
+    with api.stream("GET", f"/executions/{running_execution}/logs", headers=headers) as stream:
+        next(stream.iter_lines())
+    eventually(lambda: len(recorded(server, correlation)) == 2)
+    assert [detail(each)["stream"] for each in recorded(server, correlation)] == ["opened", "ended"]
+
+
+def test_websocket_records_its_opening_its_moves_and_its_end(
+    server: Serving, running_execution: str, correlation: str
+) -> None:
+    url = server.url.replace("http", "ws") + "/api/events?from=start&service=sdr-service"
+    headers = {"Authorization": f"Bearer {TOKEN}", "X-Correlation-Id": correlation}
+    with connect(url, additional_headers=headers) as socket:
+        socket.recv()
+        assert [detail(each)["stream"] for each in recorded(server, correlation)] == ["opened"]
+        socket.send('{"seek": 2}')
+        eventually(lambda: len(recorded(server, correlation)) == 2)
+    eventually(lambda: len(recorded(server, correlation)) == 3)
+    opened, moved, ended = (detail(each) for each in recorded(server, correlation))
+    assert (opened["after"], moved["stream"], moved["after"]) == (0, "moved", 2)
+    assert (ended["stream"], ended["at"] > 2) == ("ended", True)
+
+
+@contextmanager
+def unrecordable(server: Serving) -> Iterator[None]:
+    """Nobody can add to the access log meanwhile."""
+    options = session_options("executions")
+    with psycopg.connect(server.conninfo, options=options, autocommit=True) as connection:
+        connection.execute("ALTER TABLE access_log RENAME TO gone")
+        yield
+        connection.execute("ALTER TABLE gone RENAME TO access_log")
+
+
+def test_read_that_cannot_be_recorded_is_not_answered(
+    api: httpx.Client, server: Serving, running_execution: str
+) -> None:
+    stream = {"Accept": "text/event-stream"}
+    with unrecordable(server):
+        for path, headers in (
+            (f"/executions/{running_execution}", {}),
+            ("/executions", {}),
+            (f"/executions/{running_execution}/watch", stream),
+            (f"/executions/{running_execution}/logs", stream),
+        ):
+            answer = api.get(path, headers=headers)
+            refused(answer, 503, "overloaded")
+            assert answer.headers["retry-after"]
+            assert running_execution not in answer.json()["detail"]
+        ok(api.post(f"/executions/{running_execution}/progress", json={"progress": 5}))
+    ok(api.get(f"/executions/{running_execution}"))
+
+
+def test_read_waits_for_its_record(
+    api: httpx.Client, server: Serving, running_execution: str, correlation: str
+) -> None:
+    """While another process adds to the chain, nothing is shown."""
+    options = session_options("executions")
+    with psycopg.connect(server.conninfo, options=options) as connection:
+        connection.execute("SELECT FROM access_head FOR UPDATE")
+        with pytest.raises(httpx.ReadTimeout):
+            api.get(f"/executions/{running_execution}", timeout=0.5)
+        assert server.system.store.outages.current is None
+    headers = {"X-Correlation-Id": correlation}
+    ok(api.get(f"/executions/{running_execution}", headers=headers))
+    assert len(recorded(server, correlation)) == 1
