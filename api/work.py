@@ -31,6 +31,7 @@ from projections.engine.channels import progress_channel, when_moved
 from projections.engine.runner import Runner
 from projections.executions.projection import Executions
 from projections.registry import all_projections
+from workers.access_anchors import AccessAnchorer
 from workers.archiver import Archiver, Retention
 from workers.jobs import JobWorker
 from workers.leases import LeaseWorker
@@ -101,6 +102,7 @@ async def working(
         DestroyedKeys(store),
         *workers,
         Sweeper(conninfo, schema),
+        AccessAnchorer(writer, store, conninfo, schema, clock=clock),
     ]
     if retention is not None:
         parts.append(Archiver(writer, store, conninfo, schema, retention, clock=clock))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from domain.access import grant, key
+from domain.access import anchors, grant, key
 from domain.catalog import order, service, user, webhook, webhook_commands, workflow
 from domain.catalog.confirm_order import ConfirmOrder
 from domain.eventlog.codec import Codec
@@ -24,6 +24,7 @@ STATES: dict[str, type[Aggregate]] = {
     "job": job.Job,
     "hold": hold.Hold,
     "grant": grant.Grant,
+    "anchor": anchors.AccessAnchors,
     "archive": archived_day.ArchivedDay,
     "webhook": webhook.Hook,
     "key": key.Key,
@@ -41,6 +42,7 @@ EVENTS: tuple[type[Event], ...] = (
     *webhook.EVENTS,
     *grant.EVENTS,
     *key.EVENTS,
+    *anchors.EVENTS,
 )
 COMMANDS: dict[str, dict[str, type[Command[Any]]]] = {
     "execution": {**commands.COMMANDS},

@@ -20,7 +20,7 @@ from domain.supervisor import cancel, supervise
 
 TAKE_OVER = 1.0
 """Seconds between two tries to become the owner."""
-WORK = ("timers", "leases", "webhooks", "jobs", "audit", "erasures")
+WORK = ("timers", "leases", "webhooks", "jobs", "audit", "erasures", "access")
 """The kinds of work that should have an owner at all times. Views have one each; the archive has one while lines
 are archived.
 """

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -25,7 +26,10 @@ from domain.eventlog.setup.log_id import log_id
 from domain.eventlog.setup.log_secret import LogKeys
 from projections.engine.runner import Runner
 from tests.support.declared import require_declared
+from workers import access_anchors
 
+access_anchors.EVERY = timedelta(days=1)
+"""No anchor comes between the positions that tests count."""
 TOKEN = "the-token-of-the-tests"
 MASTER_KEY = b"k" * 32
 KEYS = LogKeys(MASTER_KEY, Vault(MASTER_KEY).secret_of_earlier_logs)

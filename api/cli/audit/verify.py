@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from psycopg import AsyncConnection
 
 from api.cli.audit.progress_file import Progress, ProgressFile
 from api.cli.progress_bar import progress
@@ -17,6 +18,7 @@ from api.server import keys_of_log, require_key_of_log
 from api.settings import Settings
 from domain.eventlog.store import Store
 from domain.integrity.fault import Fault
+from projections.audit.access.check import access_faults, end_of
 from projections.audit.check import Start, connected, earlier_fault, head_faults, start, tree_faults
 from projections.audit.note import Signer, notes_in, origin_of
 from projections.audit.tiles import WIDTH
@@ -81,7 +83,16 @@ class _Check:
                 key_of_note = self._public_key(note.partition("\n")[0], found)
                 if wrong := await earlier_fault(connection, found, note, key_of_note):
                     self._add(wrong)
+            await self._check_accesses(connection)
         self._conclude(found, key)
+
+    async def _check_accesses(self, connection: AsyncConnection) -> None:
+        end = await end_of(connection)
+        with progress("Verifying the access log") as show:
+            async for fault in access_faults(connection, end, show):
+                self._add(fault)
+        if end is not None:
+            click.echo(f"Checked {end.id} entries of the access log.")
 
     def _begun(self, found: Start) -> Progress:
         """The check that was interrupted, or a new one."""

@@ -29,7 +29,7 @@ PAGE = 500
 
 @click.group("keys")
 def keys_group() -> None:
-    """Make API keys, list and revoke them. The service has to run."""
+    """Make API keys, list and revoke them, while the service runs; change the master key, while it does not."""
 
 
 def parties(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,0 +1,58 @@
+"""The chain of the access log as the log of events knows it: how far it went, and what it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from domain.model import Aggregate, Command, Context, Event, Recordable, Recorded, aggregate_id
+
+STREAM = "anchor/access-log"
+"""There is one: the access log is one chain."""
+
+
+@dataclass(frozen=True)
+class AccessAnchors(Aggregate):
+    """The entry that was anchored last, and its hash in hexadecimal."""
+
+    last: int
+    hash: str
+
+
+class AccessAnchored(Event):
+    """The entries of the access log from `first` to `last` are there.
+
+    `hash` is that of the last, which covers all before it; `root` is that of a Merkle tree (RFC 9162) over the hashes of
+    these entries. Both are in hexadecimal.
+    """
+
+    type: ClassVar[str] = "access.anchored"
+    first: int
+    last: int
+    hash: str
+    root: str
+
+    def apply(self, state: AccessAnchors | None, recorded: Recorded) -> AccessAnchors:
+        return AccessAnchors(aggregate_id(recorded.stream), self.last, self.hash)
+
+
+class AnchorAccess(Command[AccessAnchors]):
+    """Record how far the access log goes. Clients cannot send it."""
+
+    wire_name: ClassVar[str] = "anchorAccess"
+
+    first: int
+    last: int
+    hash: str
+    root: str
+
+    def outcome(self, state: AccessAnchors | None, context: Context) -> list[Recordable]:
+        return list(self.decide(state, context))
+
+    def decide(self, state: AccessAnchors | None, context: Context) -> Iterator[Event]:
+        if self.first == (1 if state is None else state.last + 1):
+            yield AccessAnchored(first=self.first, last=self.last, hash=self.hash, root=self.root)
+
+
+EVENTS: tuple[type[Event], ...] = (AccessAnchored,)

@@ -1,0 +1,1 @@
+"""The access log read: by execution, beside what happened, held against its anchors, and proven."""

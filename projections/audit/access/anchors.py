@@ -1,0 +1,64 @@
+"""The anchors of the access log: the events that say how far it went, and what its hash was."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import orjson
+from psycopg import AsyncConnection
+
+from domain.access.anchors import STREAM
+
+COLUMNS = "originator_version, notification_id, state"
+AFTER = f"""SELECT {COLUMNS} FROM events WHERE originator_id = '{STREAM}' AND originator_version > %s
+    ORDER BY originator_version LIMIT %s"""
+ONE = f"SELECT {COLUMNS} FROM events WHERE originator_id = '{STREAM}' AND originator_version = %s"
+LATEST = f"""SELECT {COLUMNS} FROM events WHERE originator_id = '{STREAM}'
+    ORDER BY originator_version DESC LIMIT 1"""
+
+
+class Anchor(NamedTuple):
+    """An anchor: its place in its stream and in the log, and what it says of the entries from `first` to `last`."""
+
+    version: int
+    position: int
+    first: int
+    last: int
+    hash: bytes
+    root: bytes
+
+
+async def anchors_after(connection: AsyncConnection, version: int, limit: int) -> list[Anchor]:
+    """The next anchors after a version of their stream."""
+    rows = await (await connection.execute(AFTER, (version, limit))).fetchall()
+    return [_anchor(*row) for row in rows]
+
+
+async def latest_anchor(connection: AsyncConnection) -> Anchor | None:
+    """The newest one; None where there is none yet."""
+    row = await (await connection.execute(LATEST)).fetchone()
+    return None if row is None else _anchor(*row)
+
+
+async def anchor_of(connection: AsyncConnection, entry: int) -> Anchor | None:
+    """The anchor that covers an entry, found by halving: each covers later ones. None where none does yet."""
+    latest = await latest_anchor(connection)
+    if latest is None or latest.last < entry:
+        return None
+    low, found = 1, latest
+    while low < found.version:
+        row = await (await connection.execute(ONE, ((low + found.version) // 2,))).fetchone()
+        if row is None:
+            raise LookupError("an anchor of the access log is missing")
+        middle = _anchor(*row)
+        if middle.last < entry:
+            low = middle.version + 1
+        else:
+            found = middle
+    return found
+
+
+def _anchor(version: int, position: int, state: bytes) -> Anchor:
+    said = orjson.loads(state)
+    hashes = (bytes.fromhex(said[name]) for name in ("hash", "root"))
+    return Anchor(version, position, said["first"], said["last"], *hashes)

@@ -1,0 +1,55 @@
+"""The entries between two anchors: the hashes of their chain, and the Merkle tree over these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg import AsyncConnection
+
+from projections.audit import merkle
+from projections.audit.merkle import Node
+
+MOST = 32_768
+"""Entries of one segment."""
+HASHES = "SELECT id, hash FROM access_log WHERE id > %b AND id <= %b ORDER BY id"
+
+
+async def hashes_between(connection: AsyncConnection, after: int, until: int) -> list[bytes]:
+    """The hashes of the entries in (after, until], in order.
+
+    Raises:
+        LookupError: one of them is missing, or there are two of one id.
+    """
+    cursor = await connection.execute(HASHES, (after, until), binary=True)
+    found: list[bytes] = []
+    for expected, (number, hashed) in enumerate(await cursor.fetchall(), after + 1):
+        if number != expected:
+            raise LookupError(f"the access log has no entry {expected}")
+        found.append(bytes(hashed))
+    if len(found) < until - after:
+        raise LookupError(f"the access log has no entry {after + len(found) + 1}")
+    return found
+
+
+class Segment:
+    """The tree over the hashes of some entries that follow on each other."""
+
+    def __init__(self, hashes: Sequence[bytes]) -> None:
+        self._size = len(hashes)
+        self._levels = [[merkle.leaf_hash(each) for each in hashes]]
+        while len(below := self._levels[-1]) > 1:
+            pairs = zip(below[::2], below[1::2], strict=False)
+            self._levels.append([merkle.node_hash(*pair) for pair in pairs])
+
+    @property
+    def root(self) -> bytes:
+        """What the anchor says."""
+        return merkle.root(self._size, self._node)
+
+    def path(self, index: int) -> list[bytes]:
+        """The hashes that lead from the entry at an index, from 0, to the root."""
+        return merkle.inclusion_path(index, self._size, self._node)
+
+    def _node(self, place: Node) -> bytes:
+        level, index = place
+        return self._levels[level][index]

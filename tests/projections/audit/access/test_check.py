@@ -1,0 +1,114 @@
+"""What a superuser changes in the access log is found, and the first entry that does not fit is named."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from projections.audit.access.anchors import anchor_of, latest_anchor
+from projections.audit.access.check import access_faults, end_of
+from tests.support.access_chain import AccessChain
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def chain(database: str) -> AsyncIterator[AccessChain]:
+    """Ten entries: three anchored, then four, then three that are not yet."""
+    async with AccessChain.opened(database) as opened:
+        for number in (3, 4):
+            await opened.read(number)
+            await opened.anchor()
+        await opened.read(3)
+        yield opened
+
+
+async def test_access_log_that_nobody_changed_has_no_fault(chain: AccessChain) -> None:
+    assert await chain.faults() == []
+    await chain.anchor()
+    assert await chain.faults() == []
+
+
+async def test_empty_access_log_has_no_fault(database: str) -> None:
+    async with AccessChain.opened(database) as opened:
+        assert await opened.faults() == []
+
+
+CHANGED = "entry 5: is not what was recorded"
+CHANGES = {
+    "UPDATE access_log SET actor = 'bob' WHERE id = 5": CHANGED,
+    "UPDATE access_log SET credential = 'key-2' WHERE id = 5": CHANGED,
+    "UPDATE access_log SET operation = 'readResult' WHERE id = 5": CHANGED,
+    "UPDATE access_log SET executions = '{e-2}' WHERE id = 5": CHANGED,
+    "UPDATE access_log SET address = '::1' WHERE id = 5": CHANGED,
+    "UPDATE access_log SET purpose = 'none' WHERE id = 5": CHANGED,
+    "UPDATE access_log SET correlation = 'x' WHERE id = 5": CHANGED,
+    "UPDATE access_log SET detail = '{}' WHERE id = 5": CHANGED,
+    "UPDATE access_log SET at = at + interval '1 ms' WHERE id = 5": CHANGED,
+    "UPDATE access_log SET hash = sha256('x') WHERE id = 5": CHANGED,
+    "DELETE FROM access_log WHERE id = 5": "entry 5: is not there",
+    "DELETE FROM access_log WHERE id < 3": "entry 1: is not there, nor are those up to 2",
+    "DELETE FROM access_log": "entry 1: is not there, nor are those up to 10",
+    "DELETE FROM access_log WHERE id > 9": "entry 10: is not there",
+    "INSERT INTO access_log SELECT * FROM access_log WHERE id = 5": "entry 5: is there twice",
+    "UPDATE access_log SET id = 11 - id WHERE id IN (5, 6)": CHANGED,
+    "UPDATE access_head SET hash = sha256('x')": "entry 10: is not the last one",
+    "DELETE FROM access_head": "head: the row `access_head` is lost",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_change_of_the_access_log_is_named(chain: AccessChain, change: str) -> None:
+    await chain.change(change)
+    faults = await chain.faults()
+    assert faults
+    assert faults[0].startswith(f"access log: {CHANGES[change]}"), faults
+
+
+async def test_newest_entries_that_were_anchored_and_are_gone_are_named(
+    chain: AccessChain,
+) -> None:
+    """Whoever cuts the chain and its head still has the anchors against it."""
+    await chain.change("DELETE FROM access_log WHERE id > 6")
+    await chain.change(
+        "UPDATE access_head SET id = 6, hash = (SELECT hash FROM access_log WHERE id = 6)"
+    )
+    (fault,) = await chain.faults()
+    assert fault.startswith(
+        "access log: entry 7: is not there: 7 entries were anchored at position"
+    )
+
+
+async def test_chain_that_was_made_again_whole_does_not_fit_its_anchors(
+    chain: AccessChain,
+) -> None:
+    """Who can make hashes can make a chain, but not the one that was anchored."""
+    async with AccessChain.opened(chain.conninfo) as other:
+        await other.change("TRUNCATE access_log")
+        await other.change("UPDATE access_head SET id = 0, at = 'epoch', hash = ''")
+    async with AccessChain.opened(chain.conninfo) as forger:
+        await forger.read(10, "e-2")
+        faults = await forger.faults()
+    assert faults[0].startswith("access log: entries 1 to 3: are others")
+
+
+async def test_entries_added_while_it_is_checked_are_no_fault(chain: AccessChain) -> None:
+    end = await end_of(chain.connection)
+    await chain.read(2)
+    await chain.anchor()
+    found = access_faults(chain.connection, end, lambda *_: None)
+    assert [fault async for fault in found] == []
+
+
+async def test_anchor_of_an_entry_is_found_by_halving(chain: AccessChain) -> None:
+    for number in (1, 1, 5, 2, 9):
+        await chain.read(number)
+        await chain.anchor()
+    latest = await latest_anchor(chain.connection)
+    assert latest is not None
+    for entry in range(1, latest.last + 1):
+        anchor = await anchor_of(chain.connection, entry)
+        assert anchor is not None
+        assert anchor.first <= entry <= anchor.last
+    assert await anchor_of(chain.connection, latest.last + 1) is None

@@ -1,0 +1,111 @@
+"""Anchors the access log in the log of events every minute in which it moved, and makes the partitions of days to come.
+
+An anchor says what the chain was: from then on nothing before it can be changed, left out or put in another order
+unseen. What was anchored is never anchored again, so entries that are lost stop it instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from typing import ClassVar
+
+import structlog
+from psycopg import AsyncConnection
+
+from domain.access.anchors import STREAM, AccessAnchors, AnchorAccess
+from domain.eventlog.access.days import MAKE_DAYS
+from domain.eventlog.store import Store
+from domain.writer.guarded_writer import GuardedWriter
+from domain.writer.message import Message
+from projections.audit.access.segments import MOST, Segment, hashes_between
+from workers.ownership import OwnedWork
+
+EVERY = timedelta(minutes=1)
+LOOK = 2.0
+"""Seconds between two looks: many entries are anchored before the minute is over."""
+STOPPED = 10.0
+"""Seconds between two looks after a fault: somebody may have mended it."""
+HEAD = "SELECT id FROM access_head"
+ACTOR = "system"
+
+log = structlog.get_logger()
+
+
+class AccessAnchorer(OwnedWork):
+    """Anchors the access log, one process at a time."""
+
+    work: ClassVar[str] = "access"
+
+    def __init__(
+        self,
+        writer: GuardedWriter,
+        store: Store,
+        conninfo: str,
+        schema: str,
+        *,
+        clock: Callable[[], datetime],
+    ) -> None:
+        super().__init__(conninfo, schema)
+        self._writer = writer
+        self._store = store
+        self._clock = clock
+        self._next = clock() + EVERY
+        self._made: date | None = None
+        self._fault = ""
+
+    async def run(self, connection: AsyncConnection) -> None:
+        """Look again and again."""
+        while True:
+            try:
+                more = await self.look(connection)
+            except LookupError as error:
+                if str(error) != self._fault:
+                    log.error("the access log is not anchored any more", reason=str(error))
+                self._fault = str(error)
+                await asyncio.sleep(STOPPED)
+            else:
+                self._fault = ""
+                await asyncio.sleep(0 if more else LOOK)
+
+    async def look(self, connection: AsyncConnection) -> bool:
+        """Anchor what is due; whether there is more.
+
+        Raises:
+            LookupError: entries are missing, some of which may have been anchored.
+        """
+        now = self._clock()
+        if self._made != now.date():
+            await connection.execute(MAKE_DAYS, (now.date(),))
+            self._made = now.date()
+        anchored = await self._anchored()
+        head = await _head(connection)
+        if head < anchored:
+            raise LookupError(f"{anchored} entries were anchored, but the last one is {head}")
+        if head == anchored or (now < self._next and head - anchored < MOST):
+            return False
+        until = min(head, anchored + MOST)
+        await self._anchor(connection, anchored, until)
+        self._next = now + EVERY
+        return until < head
+
+    async def _anchor(self, connection: AsyncConnection, after: int, until: int) -> None:
+        hashes = await hashes_between(connection, after, until)
+        root = (await asyncio.to_thread(Segment, hashes)).root
+        command = AnchorAccess(first=after + 1, last=until, hash=hashes[-1].hex(), root=root.hex())
+        await self._writer.send(Message(STREAM, command, ACTOR, correlation="access-log"))
+
+    async def _anchored(self) -> int:
+        versioned = await self._store.load(STREAM)
+        if versioned is None:
+            return 0
+        state: AccessAnchors = versioned.state
+        return state.last
+
+
+async def _head(connection: AsyncConnection) -> int:
+    row = await (await connection.execute(HEAD)).fetchone()
+    if row is None:
+        raise LookupError("the row `access_head` is lost")
+    return int(row[0])
