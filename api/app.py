@@ -26,6 +26,7 @@ from api.routes import (
     streams,
 )
 from api.routes.access import grants, keys
+from api.routes.access import log as access_log
 from api.routes.audit import bundle, receipts, tree, verification
 from api.routes.engine import claims, inbox, jobs
 from api.routes.exports import executions_csv
@@ -194,6 +195,7 @@ def _access(system: System, consistency: Consistency) -> Iterable[Operation]:
     return (
         *grants.routes(grants.GrantHandlers(bus, store, catalog_, consistency, new_id)),
         *keys.routes(made),
+        *access_log.routes(access_log.AccessLogHandlers(store, system.door.visibility)),
     )
 
 

@@ -20,6 +20,7 @@ class Right(StrEnum):
     READ_EVENTS = "events.read"
     READ_ANALYTICS = "analytics.read"
     READ_PROOFS = "proofs.read"
+    READ_ACCESS = "access.read"
     MANAGE_WEBHOOKS = "webhooks.manage"
     MANAGE_HOLDS = "holds.manage"
     GRANT = "grants.manage"
@@ -46,6 +47,7 @@ READING = frozenset(
 )
 OWNING = READING | {
     Right.READ_ANALYTICS,
+    Right.READ_ACCESS,
     Right.CANCEL,
     Right.ORDER,
     Right.MANAGE_WEBHOOKS,
@@ -58,12 +60,12 @@ ROLES: dict[Role, frozenset[Right]] = {
     Role.PROVIDER: OWNING
     | {Right.CREATE_EXECUTIONS, Right.COMMAND_EXECUTIONS, Right.WORK, Right.WRITE_CATALOG},
     Role.ASSIGNEE: READING | {Right.WORK},
-    Role.AUDITOR: READING,
+    Role.AUDITOR: READING | {Right.READ_ACCESS},
 }
 """The rights of each role, over what is in its scope."""
 
-CONTENT = frozenset({Right.READ_EXECUTIONS, Right.READ_EVENTS})
-"""Whoever uses one of these reads what executions hold."""
+CONTENT = frozenset({Right.READ_EXECUTIONS, Right.READ_EVENTS, Right.READ_ACCESS})
+"""Whoever uses one of these reads what executions hold, or who read them: each use is recorded."""
 
 COMMANDS: dict[str, Right] = {
     **dict.fromkeys(("create", "fork"), Right.CREATE_EXECUTIONS),

@@ -9,6 +9,8 @@ import click
 from api.cli.client.keys import keys_group
 from api.cli.options import DATA_DIR
 
+__all__ = ["keys_group"]
+
 
 @keys_group.command("rotate-master")
 @DATA_DIR

@@ -1,0 +1,209 @@
+"""The access log of an execution, and the trail of what happened and who looked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from api.access.identity import Caller
+from api.access.rights import Right
+from api.access.visibility import Visibility
+from api.documents import schemas
+from api.web import responses
+from api.web.ids import checked_id
+from api.web.operation import Operation, Parameter
+from api.web.parameters import CURSOR, LIMIT, parsed_time
+from api.web.request import Request
+from domain.errors import Invalid, NotFound
+from domain.eventlog.access.entry import Entry
+from domain.eventlog.store import Store
+from domain.json_forms import format_time
+from projections.audit.access.pages import (
+    Item,
+    Page,
+    Place,
+    Range,
+    access_page,
+    trail_page,
+)
+from projections.representations.access import access_document
+from projections.representations.client_json import plain_json
+
+NARROWED_BY = ("execution", "from", "to")
+TIME = {"type": "string", "format": "date-time"}
+TEXT = {"type": "string"}
+ACTOR = Parameter("actor", "Only what this one did, by its name")
+SINCE = Parameter("from", "From this time on", TIME)
+UNTIL = Parameter("to", "Before this time", TIME)
+ORDER = Parameter("order", "Oldest or newest first", {"type": "string", "enum": ["asc", "desc"]})
+ACTION = Parameter(
+    "action",
+    "Only these, comma-separated: types of events, such as `execution.failed`, and names of operations, such as "
+    "`readExecution`; by default all reads, and the events that change the status",
+)
+EXECUTION = Parameter("execution", "Only of this one; required of a caller that does not see all")
+ACCESS = {
+    "type": "object",
+    "required": ["id", "time", "actor", "operation", "executions", "hash"],
+    "properties": {
+        "kind": {"const": "access"},
+        "action": TEXT,
+        "id": {"type": "integer", "minimum": 1},
+        "time": TIME,
+        "actor": TEXT,
+        "operation": TEXT,
+        "executions": {"type": "array", "items": TEXT},
+        "address": TEXT,
+        "purpose": TEXT,
+        "correlation": TEXT,
+        "hash": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        "credential": TEXT,
+        "asked": {"type": "object"},
+    },
+    "additionalProperties": False,
+}
+CHANGE = {
+    "type": "object",
+    "required": ["kind", "action", "time", "actor", "executions", "position", "version"],
+    "properties": {
+        "kind": {"const": "event"},
+        "action": TEXT,
+        "time": TIME,
+        "actor": TEXT,
+        "executions": {"type": "array", "items": TEXT},
+        "correlation": TEXT,
+        "position": {"type": "integer", "minimum": 1},
+        "version": {"type": "integer", "minimum": 1},
+    },
+    "additionalProperties": False,
+}
+
+
+class AccessLogHandlers:
+    """Answers who read executions."""
+
+    def __init__(self, store: Store, visibility: Visibility) -> None:
+        self._store = store
+        self._visibility = visibility
+
+    async def of_execution(self, request: Request) -> ASGIApp:
+        """A page of the access log of one execution.
+
+        Raises:
+            NotFound: there is no such execution.
+        """
+        execution = request.path["id"]
+        if not await self._store.history(f"execution/{execution}", limit=1):
+            raise NotFound("There is no such execution.")
+        asked, (place, limit, descending) = _range(request, execution), _part(request)
+        async with self._store.searcher(NARROWED_BY) as connection:
+            page = await access_page(connection, asked, place, limit, descending=descending)
+        return _answer(request.caller, page, execution)
+
+    async def trail(self, request: Request) -> ASGIApp:
+        """A page of the trail.
+
+        Raises:
+            Invalid: it is of no single execution, and the caller does not see all.
+            NotFound: for this caller there is no such execution.
+        """
+        execution = request.filled("execution")
+        if execution is None and not request.caller.scope.is_unlimited(Right.READ_ACCESS):
+            raise Invalid.field("execution", "is required: the id of an execution of yours")
+        if execution is not None:
+            await self._require(request.caller, checked_id(execution, "execution"))
+            request.shown.append(execution)
+        actions = tuple(each for each in (request.filled("action") or "").split(",") if each)
+        asked = _range(request, execution)._replace(actions=actions)
+        place, limit, descending = _part(request)
+        async with self._store.searcher(NARROWED_BY) as connection:
+            page = await trail_page(connection, asked, place, limit, descending=descending)
+        if execution is None:
+            request.shown += {each for item in page.items for each in _executions(item)}
+        return _answer(request.caller, page, execution, kinds=True)
+
+    async def _require(self, caller: Caller, execution: str) -> None:
+        stream = f"execution/{execution}"
+        await self._visibility.require(caller, Right.READ_ACCESS, stream)
+        if not await self._store.history(stream, limit=1):
+            raise NotFound("There is no such execution.")
+
+
+def _range(request: Request, execution: str | None) -> Range:
+    since, until = request.filled("from"), request.filled("to")
+    return Range(
+        execution,
+        request.filled("actor"),
+        since=None if since is None else parsed_time("from", since),
+        until=None if until is None else parsed_time("to", until),
+    )
+
+
+def _part(request: Request) -> tuple[Place, int, bool]:
+    descending = request.choice("order", "asc", "desc") == "desc"
+    place = Place.read(request.filled("cursor"), descending=descending)
+    return place, request.integer("limit", 1, 500) or 50, descending
+
+
+def _answer(caller: Caller, page: Page, execution: str | None, *, kinds: bool = False) -> ASGIApp:
+    shown = [plain_json(_document(caller, item, execution, kinds=kinds)) for item in page.items]
+    headers = {"cache-control": "no-store", **responses.VARY}
+    return responses.json(responses.page(shown, page.next_cursor), headers)
+
+
+def _document(caller: Caller, item: Item, execution: str | None, *, kinds: bool) -> dict[str, Any]:
+    if isinstance(item, Entry):
+        unlimited = caller.scope.is_unlimited(Right.READ_ACCESS)
+        shown = access_document(
+            item,
+            only=None if unlimited else execution,
+            whole=unlimited or item.access.actor == caller.name,
+        )
+        return {"kind": "access", "action": item.access.operation, **shown} if kinds else shown
+    correlation = item.meta.get("correlation")
+    return {
+        "kind": "event",
+        "action": item.type,
+        "time": format_time(item.at),
+        "actor": item.meta["by"],
+        "executions": _executions(item),
+        **({} if correlation is None else {"correlation": correlation}),
+        "position": item.position,
+        "version": item.version,
+    }
+
+
+def _executions(item: Item) -> list[str]:
+    if isinstance(item, Entry):
+        return list(item.access.executions)
+    kind, _, identity = item.stream.partition("/")
+    return [identity] if kind == "execution" else []
+
+
+def routes(handlers: AccessLogHandlers) -> tuple[Operation, ...]:
+    """The rows."""
+    return (
+        Operation(
+            "readAccessLog",
+            "GET",
+            "/executions/{id}/access-log",
+            Right.READ_ACCESS,
+            "Who read the execution: when, what of it, from where, what for",
+            handlers.of_execution,
+            answer=schemas.page_of(ACCESS),
+            parameters=(ACTOR, SINCE, UNTIL, ORDER, LIMIT, CURSOR),
+            problems=("too-expensive",),
+        ),
+        Operation(
+            "readTrail",
+            "GET",
+            "/audit/trail",
+            Right.READ_ACCESS,
+            "What changed the status of executions and who read them, in one order",
+            handlers.trail,
+            answer=schemas.page_of({"anyOf": [ACCESS, CHANGE]}),
+            parameters=(EXECUTION, ACTOR, ACTION, SINCE, UNTIL, ORDER, LIMIT, CURSOR),
+            problems=("not-found", "too-expensive"),
+        ),
+    )

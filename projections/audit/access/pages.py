@@ -1,0 +1,182 @@
+"""Pages of the access log, and of the trail: what changed the status of executions, and who read them, in one order.
+
+Both have an order of their own that never changes: entries by id, events by position. A place in the trail is one
+in each; what comes later follows behind both. Of two of one moment the event comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import orjson
+from psycopg import AsyncConnection
+
+from domain.errors import Invalid
+from domain.eventlog.access.entry import Access, Entry
+
+BEYOND = 2**62
+STATUS_CHANGES = (
+    *("execution.created", "execution.starting", "execution.started", "execution.paused"),
+    *("execution.resumed", "execution.completed", "execution.failed", "execution.retry"),
+    *("execution.cancelled", "execution.released"),
+)
+"""The events that the trail has where no `action` asks for others."""
+COLUMNS = (
+    "id, at, hash, actor, credential, operation, executions, address, purpose, correlation, detail"
+)
+OF_ONE = "cardinality(executions) = 1 AND executions[1] = %(execution)s"
+OF_MANY = "cardinality(executions) > 1 AND executions @> ARRAY[%(execution)s]"
+EVENT_COLUMNS = "notification_id, originator_version, at, originator_id, topic, meta"
+
+
+class Range(NamedTuple):
+    """What is asked for: of one execution or of all, by an actor, of some actions, in [since, until)."""
+
+    execution: str | None = None
+    actor: str | None = None
+    actions: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class Place(NamedTuple):
+    """How far a reader is: behind an event, by its position, and behind an entry of the access log."""
+
+    event: int
+    entry: int
+
+    @property
+    def text(self) -> str:
+        """As a cursor."""
+        return f"{self.event}-{self.entry}"
+
+    @classmethod
+    def read(cls, text: str | None, *, descending: bool) -> Place:
+        """The place of a cursor; without one the beginning.
+
+        Raises:
+            Invalid: it is none.
+        """
+        if text is None:
+            return cls(BEYOND, BEYOND) if descending else cls(0, 0)
+        parts = text.split("-")
+        if len(parts) != 2 or not all(p.isascii() and p.isdigit() and len(p) < 20 for p in parts):
+            raise Invalid.field("cursor", "must be `nextCursor` of a page of these")
+        return cls(int(parts[0]), int(parts[1]))
+
+
+class StatusChange(NamedTuple):
+    """An event as the trail shows it: without content."""
+
+    position: int
+    version: int
+    at: datetime
+    stream: str
+    type: str
+    meta: dict[str, Any]
+
+
+Item = StatusChange | Entry
+
+
+class Page(NamedTuple):
+    """Some items in order, and the cursor of the next ones."""
+
+    items: Sequence[Item]
+    next_cursor: str | None
+
+
+async def access_page(
+    connection: AsyncConnection, asked: Range, place: Place, limit: int, *, descending: bool
+) -> Page:
+    """A page of the access log."""
+    found = await _entries(connection, asked, place.entry, limit + 1, descending=descending)
+    more = len(found) > limit
+    return Page(found[:limit], Place(0, found[limit - 1].id).text if more else None)
+
+
+async def trail_page(
+    connection: AsyncConnection, asked: Range, place: Place, limit: int, *, descending: bool
+) -> Page:
+    """A page of the trail."""
+    events = await _events(connection, asked, place.event, limit + 1, descending=descending)
+    entries = await _entries(connection, asked, place.entry, limit + 1, descending=descending)
+    found: list[Item] = [*events, *entries]
+    found.sort(key=_moment, reverse=descending)
+    for item in (shown := found[:limit]):
+        if isinstance(item, Entry):
+            place = place._replace(entry=item.id)
+        else:
+            place = place._replace(event=item.position)
+    return Page(shown, place.text if len(found) > limit else None)
+
+
+def _moment(item: Item) -> tuple[datetime, bool]:
+    return item.at, isinstance(item, Entry)
+
+
+async def _entries(
+    connection: AsyncConnection, asked: Range, place: int, limit: int, *, descending: bool
+) -> list[Entry]:
+    operations = [action for action in asked.actions if "." not in action]
+    if asked.actions and not operations:
+        return []
+    order = "DESC" if descending else "ASC"
+    conditions = _conditions(asked, "id", descending=descending)
+    if asked.actor is not None:
+        conditions.append("actor = %(actor)s")
+    if operations:
+        conditions.append("operation = ANY(%(operations)s)")
+    shapes = (OF_ONE, OF_MANY) if asked.execution is not None else ("true",)
+    query = " UNION ALL ".join(
+        f"(SELECT {COLUMNS} FROM access_log WHERE {' AND '.join((shape, *conditions))}"
+        f" ORDER BY id {order} LIMIT %(limit)s)"
+        for shape in shapes
+    )
+    values = {**asked._asdict(), "place": place, "limit": limit, "operations": operations}
+    cursor = await connection.execute(
+        f"SELECT * FROM ({query}) AS found ORDER BY id {order} LIMIT %(limit)s".encode(),
+        values,
+        prepare=False,
+    )
+    return [
+        Entry(row[0], row[1], Access._make((*row[3:6], tuple(row[6]), *row[7:])), bytes(row[2]))
+        for row in await cursor.fetchall()
+    ]
+
+
+async def _events(
+    connection: AsyncConnection, asked: Range, place: int, limit: int, *, descending: bool
+) -> list[StatusChange]:
+    types = [action for action in asked.actions if "." in action]
+    if asked.actions and not types:
+        return []
+    conditions = _conditions(asked, "notification_id", descending=descending)
+    conditions.append("topic = ANY(%(types)s)")
+    if asked.execution is not None:
+        conditions.append("originator_id = 'execution/' || %(execution)s")
+    if asked.actor is not None:
+        conditions.append("meta::jsonb ->> 'by' = %(actor)s")
+    order = "DESC" if descending else "ASC"
+    query = f"""SELECT {EVENT_COLUMNS} FROM events WHERE {" AND ".join(conditions)}
+        ORDER BY notification_id {order} LIMIT %(limit)s"""
+    values = {
+        **asked._asdict(),
+        "place": place,
+        "limit": limit,
+        "types": types or list(STATUS_CHANGES),
+    }
+    cursor = await connection.execute(query.encode(), values, prepare=False)
+    rows = await cursor.fetchall()
+    return [StatusChange._make((*row[:5], orjson.loads(row[5]))) for row in rows]
+
+
+def _conditions(asked: Range, number: str, *, descending: bool) -> list[str]:
+    conditions = [f"{number} {'<' if descending else '>'} %(place)s"]
+    if asked.since is not None:
+        conditions.append("at >= %(since)s")
+    if asked.until is not None:
+        conditions.append("at < %(until)s")
+    return conditions
