@@ -60,6 +60,15 @@ class Grants:
         granted = await self._reaches(caller.subject)
         return replace(caller, scope=Scope((*caller.scope.reaches, *granted)))
 
+    async def still_reached(self, caller: Caller) -> bool:
+        """Whether a caller that was `widened` still has all of that.
+
+        Raises:
+            Overloaded: the database cannot be asked.
+        """
+        own = {reach for reach in caller.scope.reaches if reach.rights == AUDITING.rights}
+        return own <= {AUDITING, *await self._reaches(caller.subject)}
+
     async def _reaches(self, auditor: str) -> tuple[Reach, ...]:
         found = self._found.get(auditor)
         if found is None or monotonic() - found.at > FRESH:

@@ -24,7 +24,7 @@ class Endpoint:
 
     def __init__(self, door: Door, bodies: Bodies, operations: Iterable[Operation]) -> None:
         self._door = door
-        self._recorder = Recorder(door.access_log)
+        self._recorder = Recorder(door.access_log, door.grants)
         self._bodies = bodies
         self._by_method = {operation.method: operation for operation in operations}
         if "GET" in self._by_method:

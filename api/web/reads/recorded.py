@@ -9,11 +9,14 @@ from typing import Any
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.access.grants import Grants
 from api.access.purpose import purpose
 from api.web.operation import Operation
 from api.web.request import Request
 from api.web.streams.event_source import EventSource
 from api.web.streams.event_stream import EventStream
+from api.web.streams.narrowing import ended_with_grants
+from api.web.streams.stream_request import FULL
 from domain.errors import Overloaded
 from domain.eventlog.access.access_log import AccessLog
 from domain.eventlog.access.entry import Access
@@ -29,19 +32,22 @@ HIDDEN = "…"
 class Recorder:
     """Records what operations show of executions."""
 
-    def __init__(self, access_log: AccessLog) -> None:
+    def __init__(self, access_log: AccessLog, grants: Grants) -> None:
         self._log = access_log
+        self.grants = grants
 
     async def recorded(self, operation: Operation, request: Request, answer: ASGIApp) -> ASGIApp:
         """The same answer, once it is recorded. One that is a stream records its end by itself.
 
         Raises:
-            Overloaded: it cannot be recorded, so it must not be sent.
+            Overloaded: it cannot be recorded, so it must not be sent; or there is no room for another stream.
         """
         if not isinstance(answer, EventStream | EventSource):
             await self._log.record(access(operation, request, {}))
             return answer
         await self.opened(operation, request, answer.cursor)
+        if answer.full:  # to record takes time, in which others come
+            raise Overloaded(FULL)
         return RecordedStream(self, operation, request, answer)
 
     async def opened(self, operation: Operation, request: Request, cursor: object) -> None:
@@ -82,8 +88,10 @@ class RecordedStream:
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        grants, caller, end = self._recorder.grants, self._request.caller, self._answer.say_goodbye
         try:
-            await self._answer(scope, receive, send)
+            async with ended_with_grants(grants, caller, end):
+                await self._answer(scope, receive, send)
         finally:
             await self._recorder.ended(self._operation, self._request, self._answer.cursor)
 

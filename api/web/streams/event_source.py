@@ -75,6 +75,11 @@ class EventSource(EventSourceResponse):
         finally:
             self._hub.unregister(self)
 
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for it any more."""
+        return self._hub.full
+
     def say_goodbye(self) -> None:
         """The server ends: say so, and end."""
         self.closing = True

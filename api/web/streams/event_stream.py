@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.streaming.encoding import SSE
 from api.streaming.hub import Hub
+from api.streaming.subscriber import RESTART, Subscriber
 from api.transport.protocols import protocol_of
 from api.web.negotiation import names, prefers
 from api.web.operation import Handler
@@ -97,6 +98,17 @@ class EventStream:
         self._asked = asked
         self.cursor = asked.cursor
         """Where it begins; once it has ended, where it did."""
+        self._subscriber: Subscriber | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for it any more."""
+        return self._hub.full
+
+    def say_goodbye(self) -> None:
+        """Ask the client to come back: its scope is another by now."""
+        if self._subscriber is not None:
+            self._subscriber.end(RESTART)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [*HEADERS, log_position(self._hub)]
@@ -107,6 +119,7 @@ class EventStream:
 
     async def _serve(self, scope: Scope) -> bool:
         subscriber = self._asked.connected(self._hub, protocol_of(scope), SSE)
+        self._subscriber = subscriber
         try:
             subscriber.start()
             return (await subscriber.done).code is not None

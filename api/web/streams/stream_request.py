@@ -82,17 +82,18 @@ class StreamRequests:
         """What a client asks for, where there is room for it.
 
         The streams are counted before, to send a crowd away at once, and after: to ask takes time, in
-        which others come. From there on nothing waits until the stream is connected.
+        which others come.
 
         Raises:
             Overloaded: there is no room.
         """
-        self._require_room()
+        self.require_room()
         query = await self._query(request, kind)
-        self._require_room()
+        self.require_room()
         return query
 
-    def _require_room(self) -> None:
+    def require_room(self) -> None:
+        """Raises Overloaded where there is no room for another stream."""
         if self.hub.full:
             raise Overloaded(FULL)
 

@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.problems import problems
 from api.streaming.encoding import WEBSOCKET
-from api.streaming.subscriber import DONE, REFUSED, Ending, Subscriber, position_text
+from api.streaming.subscriber import DONE, REFUSED, RESTART, Ending, Subscriber, position_text
 from api.transport.protocols import protocol_of
 from api.web.admission import Door, refusal
 from api.web.input.json_text import parse
@@ -23,6 +23,7 @@ from api.web.operation import Operation
 from api.web.reads.recorded import Recorder
 from api.web.request import Request
 from api.web.streams.event_stream import log_position
+from api.web.streams.narrowing import ended_with_grants
 from api.web.streams.stream_request import (
     STREAM_OPERATIONS,
     StreamQuery,
@@ -51,7 +52,7 @@ class Socket:
         self._requests = requests
         self._hub = requests.hub
         self._operation = operation
-        self._recorder = Recorder(door.access_log)
+        self._recorder = Recorder(door.access_log, door.grants)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -59,6 +60,7 @@ class Socket:
             kind = STREAM_OPERATIONS[self._operation.name]
             asked = await self._requests.admitted(request, kind)
             await self._recorder.opened(self._operation, request, asked.cursor)
+            self._requests.require_room()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
             await refusal(error, scope)(scope, receive, send)
             return
@@ -85,8 +87,10 @@ class Socket:
         subscriber.done.add_done_callback(partial(_goodbye, send))
         try:
             subscriber.start()
-            while (message := await receive())["type"] == "websocket.receive":
-                await self._obey(subscriber, request, message)
+            end = partial(subscriber.end, RESTART)
+            async with ended_with_grants(self._door.grants, request.caller, end):
+                while (message := await receive())["type"] == "websocket.receive":
+                    await self._obey(subscriber, request, message)
         finally:
             hub.disconnect(subscriber)
             await self._recorder.ended(self._operation, request, subscriber.sent)

@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from api.access.grants import FRESH, condition_of
 from api.access.rights import Role
@@ -195,3 +197,57 @@ def test_dry_run_of_a_grant_grants_nothing(customer: httpx.Client, api: httpx.Cl
 def test_grant_of_everything_is_of_executions_alone() -> None:
     at = datetime(2026, 11, 28, tzinfo=UTC)
     assert condition_of(Grant("g", "ann", "Audit", "admin", at, at, filter={})) != EVERYTHING
+
+
+def granted_stream(customer: httpx.Client, auditor: httpx.Client, execution: str) -> str:
+    """The grant of an execution, once the auditor reads by it."""
+    made = ok(customer.post("/grants", json=GRANT | {"executions": [execution]}))
+    within_a_second(lambda: reads(auditor, execution))
+    return str(made["$id"])
+
+
+@pytest.mark.parametrize("path", ["/events?from=start", "/executions/{}/logs"])
+def test_stream_of_an_auditor_ends_when_its_grant_is_revoked(
+    customer: httpx.Client, auditor: httpx.Client, running_execution: str, path: str
+) -> None:
+    grant = granted_stream(customer, auditor, running_execution)
+    url, headers = path.format(running_execution), {"Accept": "text/event-stream"}
+    with auditor.stream("GET", url, headers=headers, timeout=10) as stream:
+        assert stream.status_code == 200
+        lines = stream.iter_lines()
+        next(lines)
+        ok(customer.delete(f"/grants/{grant}"))
+        assert "event: closing" in list(lines)
+
+
+def test_websocket_of_an_auditor_ends_when_its_grant_is_revoked(
+    server: Serving, customer: httpx.Client, auditor: httpx.Client, running_execution: str
+) -> None:
+    grant = granted_stream(customer, auditor, running_execution)
+    url = server.url.replace("http", "ws") + f"/api/executions/{running_execution}/watch"
+    headers = {"Authorization": f"Bearer {ANN.name}", "X-Purpose": "Invoice 7"}
+    with connect(url, additional_headers=headers) as socket:
+        socket.recv()
+        ok(customer.delete(f"/grants/{grant}"))
+        with pytest.raises(ConnectionClosed) as closed:
+            while True:
+                socket.recv(timeout=10)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1012
+
+
+def test_stream_of_an_auditor_goes_on_while_other_grants_come_and_go(
+    customer: httpx.Client, auditor: httpx.Client, executions: Executions
+) -> None:
+    one, other = executions.running(), executions.running()
+    grant = granted_stream(customer, auditor, one)
+    headers = {"Accept": "text/event-stream"}
+    with auditor.stream("GET", f"/executions/{one}/events", headers=headers, timeout=20) as stream:
+        lines = stream.iter_lines()
+        next(lines)
+        ok(customer.delete(f"/grants/{granted_stream(customer, auditor, other)}"))
+        within_a_second(lambda: not reads(auditor, other))
+        time.sleep(2 * FRESH)
+        executions.tell(one, "progress", progress=7)
+        assert any('"progress":7' in line for line in lines)
+    ok(customer.delete(f"/grants/{grant}"))
