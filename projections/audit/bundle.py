@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import sha256
@@ -12,17 +13,41 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 import orjson
 
+from domain.eventlog.access.entry import entry_bytes
 from domain.eventlog.codec import EventRow
+from domain.json_forms import format_time
+from projections.audit.access.proven import ProvenRead
 from projections.audit.leaf import leaf_bytes
 from projections.audit.note import Signer
 from projections.audit.reader import Inclusion
 from projections.audit.report import report
 from projections.audit.tables import Head
-from projections.audit.verify_bundle import CHECKPOINT, EVENTS, KEY, KIND, LEAVES, MANIFEST
+from projections.audit.verify_bundle import (
+    ACCESSES,
+    ANCHORS,
+    CHECKPOINT,
+    EVENTS,
+    KEY,
+    KIND,
+    LEAVES,
+    MANIFEST,
+)
 
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 READABLE_BY_ALL = 0o644 << 16
-VERIFIER = files("projections.audit").joinpath("verify_bundle.py")
+PROOFS = re.compile(r"^from projections\.audit\.verify_proofs import .*$", re.MULTILINE)
+
+
+def verifier() -> bytes:
+    """The `verify.py` of a bundle: one file, which imports nothing of ours."""
+    room = files("projections.audit")
+    proofs = room.joinpath("verify_proofs.py").read_text(encoding="utf-8")
+    part = proofs.partition("from __future__ import annotations\n")[2].strip()
+    whole = room.joinpath("verify_bundle.py").read_text(encoding="utf-8")
+    return PROOFS.sub(lambda _: part, whole).encode()
+
+
+VERIFIER = verifier()
 
 
 class ProvenEvent(NamedTuple):
@@ -33,18 +58,38 @@ class ProvenEvent(NamedTuple):
     proof: Inclusion
 
 
-def bundle(stream: str, events: Sequence[ProvenEvent], head: Head, signer: Signer) -> bytes:
-    """The zip: all events of a stream, a head that covers them, the key, a report, and what verifies it.
+class Reads(NamedTuple):
+    """Recorded reads, as far as anchors cover them, and these anchors, each as it is stored and in the tree."""
+
+    reads: Sequence[ProvenRead] = ()
+    anchors: Sequence[tuple[EventRow, Inclusion]] = ()
+
+
+def bundle(
+    stream: str,
+    events: Sequence[ProvenEvent],
+    head: Head,
+    signer: Signer,
+    looked: Reads = Reads(),  # noqa: B008 - a constant
+) -> bytes:
+    """The zip: all events of a stream, its reads, a head that covers them, the key, a report, and what verifies it.
 
     Its manifest has the hashes of all other files, and is signed by the key of the head.
     """
     content = {
         CHECKPOINT: head.note.encode(),
         KEY: f"{head.public_key}\n".encode(),
-        LEAVES: b"".join(_leaf(event) for event in events),
+        LEAVES: b"".join(_leaf(event.row, event.proof) for event in events),
+        ANCHORS: b"".join(_leaf(row, proof) for row, proof in looked.anchors),
+        ACCESSES: b"".join(_access(read) for read in looked.reads),
         EVENTS: b"".join(event.envelope + b"\n" for event in events),
-        "report.html": report(stream, [event.envelope for event in events], head).encode(),
-        "verify.py": VERIFIER.read_bytes(),
+        "report.html": report(
+            stream,
+            [event.envelope for event in events],
+            head,
+            [read.entry for read in looked.reads],
+        ).encode(),
+        "verify.py": VERIFIER,
     }
     lines = [f"{sha256(content[name]).hexdigest()}  {name}" for name in sorted(content)]
     content[MANIFEST] = signer.sign("\n".join([KIND, stream, *lines, ""])).encode()
@@ -57,11 +102,25 @@ def bundle(stream: str, events: Sequence[ProvenEvent], head: Head, signer: Signe
     return packed.getvalue()
 
 
-def _leaf(event: ProvenEvent) -> bytes:
+def _leaf(row: EventRow, proof: Inclusion) -> bytes:
     shown = {
-        "position": event.row.position,
-        "version": event.row.version,
-        "leaf": b64encode(leaf_bytes(event.row)).decode(),
-        "path": [each.hex() for each in event.proof.path],
+        "position": row.position,
+        "version": row.version,
+        "leaf": b64encode(leaf_bytes(row)).decode(),
+        "path": [each.hex() for each in proof.path],
+    }
+    return orjson.dumps(shown) + b"\n"
+
+
+def _access(read: ProvenRead) -> bytes:
+    entry = read.entry
+    shown = {
+        "time": format_time(entry.at),
+        "actor": entry.access.actor,
+        "operation": entry.access.operation,
+        "entry": b64encode(entry_bytes(entry.id, entry.at, entry.access)).decode(),
+        "before": read.before.hex(),
+        "path": [each.hex() for each in read.path],
+        "anchor": read.anchor,
     }
     return orjson.dumps(shown) + b"\n"

@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+from domain.eventlog.access.entry import Entry
+from domain.json_forms import format_time
 from projections.audit.tables import Head
 
 STYLE = """
@@ -25,8 +27,8 @@ the tree, and that none is missing, changed or moved; it needs nothing but Pytho
 the public key is: compare it with one that you have from elsewhere.</p>"""
 
 
-def report(stream: str, envelopes: Sequence[bytes], head: Head) -> str:
-    """The page: what is proven by which head, and each event with all that it says."""
+def report(stream: str, envelopes: Sequence[bytes], head: Head, reads: Sequence[Entry] = ()) -> str:
+    """The page: what is proven by which head, each event with all that it says, and who read it."""
     events = [orjson.loads(envelope) for envelope in envelopes]
     name = escape(stream)
     facts = {
@@ -54,9 +56,28 @@ def report(stream: str, envelopes: Sequence[bytes], head: Head) -> str:
 {table}
 </tbody>
 </table>
+{_reads(reads)}
 </body>
 </html>
 """
+
+
+def _reads(reads: Sequence[Entry]) -> str:
+    if not reads:
+        return ""
+    rows = "\n".join(
+        "<tr>"
+        + "".join(f"<td>{escape(cell)}</td>" for cell in (format_time(read.at), *_cells(read)))
+        + "</tr>"
+        for read in reads
+    )
+    head = "".join(f"<th>{each}</th>" for each in ("Time (UTC)", "Who", "What", "From", "What for"))
+    return f"<h2>Who read it</h2>\n<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
+
+
+def _cells(read: Entry) -> tuple[str, ...]:
+    access = read.access
+    return access.actor, access.operation, access.address, access.purpose
 
 
 def _row(event: dict[str, Any]) -> str:

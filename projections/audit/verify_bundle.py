@@ -15,136 +15,17 @@ import json
 import struct
 import sys
 import zipfile
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from projections.audit.verify_proofs import EPOCH, Wrong, opened, parts_of, root_of
+
 MANIFEST, KEY, CHECKPOINT = "manifest.txt", "public-key.txt", "checkpoint.txt"
 LEAVES, EVENTS = "leaves.ndjson", "events.ndjson"
+ANCHORS, ACCESSES = "anchors.ndjson", "accesses.ndjson"
 KIND = "executions bundle 1"
 TOKENS = ({"$sealed"}, {"$secret"})
-
-
-class Wrong(Exception):
-    """Something that does not hold."""
-
-
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)  # noqa: UP017 - Python 3.10 has no `UTC`
-
-# --- Ed25519 (RFC 8032, 5.1) -------------------------------------------------
-
-P = 2**255 - 19
-ORDER = 2**252 + 27742317777372353535851937790883648493
-D = -121665 * pow(121666, P - 2, P) % P
-ROOT_OF_MINUS_ONE = pow(2, (P - 1) // 4, P)
-Point = tuple[int, int, int, int]
-
-
-def _decoded(text: bytes) -> Point | None:
-    y = int.from_bytes(text, "little")
-    sign, y = y >> 255, y & (1 << 255) - 1
-    if y >= P:
-        return None
-    square = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
-    x = pow(square, (P + 3) // 8, P)
-    if (x * x - square) % P:
-        x = x * ROOT_OF_MINUS_ONE % P
-    if (x * x - square) % P or (x == 0 and sign):
-        return None
-    x = P - x if x & 1 != sign else x
-    return x, y, 1, x * y % P
-
-
-def _sum(one: Point, other: Point) -> Point:
-    a = (one[1] - one[0]) * (other[1] - other[0]) % P
-    b = (one[1] + one[0]) * (other[1] + other[0]) % P
-    c = 2 * one[3] * other[3] * D % P
-    d = 2 * one[2] * other[2] % P
-    e, f, g, h = b - a, d - c, d + c, b + a
-    return e * f % P, g * h % P, f * g % P, e * h % P
-
-
-def _times(number: int, point: Point) -> Point:
-    result = (0, 1, 1, 0)
-    while number:
-        if number & 1:
-            result = _sum(result, point)
-        point, number = _sum(point, point), number >> 1
-    return result
-
-
-def _encoded(point: Point) -> bytes:
-    inverse = pow(point[2], P - 2, P)
-    x, y = point[0] * inverse % P, point[1] * inverse % P
-    return (y | (x & 1) << 255).to_bytes(32, "little")
-
-
-def is_signed(public: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether an Ed25519 key has signed a message."""
-    key, base = _decoded(public), _decoded(bytes([0x58]) + bytes([0x66]) * 31)
-    number = int.from_bytes(signature[32:], "little")
-    if key is None or base is None or len(signature) != 64 or number >= ORDER:
-        return False
-    digest = hashlib.sha512(signature[:32] + public + message).digest()
-    challenge = int.from_bytes(digest, "little") % ORDER
-    negative = P - key[0], key[1], key[2], P - key[3]
-    return _encoded(_sum(_times(number, base), _times(challenge, negative))) == signature[:32]
-
-
-# --- signed notes (C2SP) -----------------------------------------------------
-
-
-def opened(note: bytes, public_key: str) -> str:
-    """The text of a note that this key has signed."""
-    name, key_id, encoded = public_key.split("+", 2)
-    public = base64.b64decode(encoded, validate=True)
-    known = hashlib.sha256(name.encode() + b"\n" + public).digest()[:4]
-    if key_id != known.hex() or len(public) != 33 or public[0] != 1:
-        raise Wrong("the public key is none")
-    text, _, line = note.decode().rpartition("\n\n\u2014 ")
-    signature = base64.b64decode(line.partition(" ")[2].strip())
-    if f"{text}\n\n\u2014 {name} {base64.b64encode(signature).decode()}\n".encode() != note:
-        raise Wrong(f"there is no signature of {name}")
-    if signature[:4] != known or not is_signed(public[1:], f"{text}\n".encode(), signature[4:]):
-        raise Wrong("the signature is not that of the public key")
-    return text
-
-
-# --- the tree (RFC 9162) and its leaves --------------------------------------
-
-
-def root_of(index: int, size: int, leaf: bytes, path: list[bytes]) -> bytes:
-    """The root to which a path leads from a leaf."""
-    place, last, found = index, size - 1, hashlib.sha256(b"\0" + leaf).digest()
-    for each in path:
-        if last == 0:
-            raise Wrong("the path is too long")
-        if place % 2 or place == last:
-            found = hashlib.sha256(b"\1" + each + found).digest()
-            while place % 2 == 0 and place:
-                place, last = place // 2, last // 2
-        else:
-            found = hashlib.sha256(b"\1" + found + each).digest()
-        place, last = place // 2, last // 2
-    if last != 0:
-        raise Wrong("the path is too short")
-    return found
-
-
-def parts_of(leaf: bytes) -> tuple[int, int, int, str, str, Any, bytes]:
-    """Position, version, time in microseconds, stream, type, meta and state of an event."""
-    form, position, version, at = struct.unpack_from(">Bqqq", leaf)
-    if form != 1:
-        raise Wrong(f"a leaf has the form {form}, which is unknown here")
-    parts, begin = [], 25
-    for _ in range(4):
-        (length,) = struct.unpack_from(">I", leaf, begin)
-        parts.append(leaf[begin + 4 : begin + 4 + length])
-        begin += 4 + length
-    if begin != len(leaf):
-        raise Wrong("a leaf has another length than it says")
-    stream, type_, meta = (part.decode() for part in parts[:3])
-    return position, version, at, stream, type_, meta, parts[3]
 
 
 # --- the bundle --------------------------------------------------------------
@@ -241,6 +122,54 @@ def _opened_fields(stored: Any, shown: Any, version: int) -> int:
     return 0
 
 
+def check_accesses(files: dict[str, bytes], stream: str, size: int, root: bytes) -> int:
+    """Every read that is listed is in the access log up to an anchor, which is in the tree; how many are."""
+    anchors = [_anchor(json.loads(line), size, root) for line in files[ANCHORS].splitlines()]
+    last = 0
+    for line in files[ACCESSES].splitlines():
+        shown = json.loads(line)
+        entry = base64.b64decode(shown["entry"], validate=True)
+        form, number, at, texts = _texts_of(entry)
+        said = anchors[shown["anchor"]]
+        link = hashlib.sha256(bytes.fromhex(shown["before"]) + entry).digest()
+        path = [bytes.fromhex(each) for each in shown["path"]]
+        leaves = said["last"] - said["first"] + 1
+        if form != 1 or not last < number or not said["first"] <= number <= said["last"]:
+            raise Wrong(f"read {number} is not where it must be in the access log")
+        if root_of(number - said["first"], leaves, link, path).hex() != said["root"]:
+            raise Wrong(f"read {number} is not in the access log that was anchored")
+        if stream.partition("/")[2] not in texts[3].split("\n"):
+            raise Wrong(f"read {number} is of another execution")
+        time = (EPOCH + timedelta(microseconds=at)).isoformat(timespec="milliseconds")[:23] + "Z"
+        proven = dict(zip(("actor", "operation"), (texts[0], texts[2]), strict=True))
+        if any(shown[name] != value for name, value in {**proven, "time": time}.items()):
+            raise Wrong(f"{ACCESSES} says something else of read {number} than was proven")
+        last = number
+    return len(files[ACCESSES].splitlines())
+
+
+def _anchor(line: Any, size: int, root: bytes) -> Any:
+    leaf = base64.b64decode(line["leaf"], validate=True)
+    row, path = parts_of(leaf), [bytes.fromhex(each) for each in line["path"]]
+    if not 0 < row[0] <= size or root_of(row[0] - 1, size, leaf, path) != root:
+        raise Wrong(f"the anchor at position {row[0]} is not in the tree")
+    if (row[3], row[4]) != ("anchor/access-log", "access.anchored"):
+        raise Wrong(f"the event at position {row[0]} is no anchor of the access log")
+    return json.loads(row[6])
+
+
+def _texts_of(entry: bytes) -> tuple[int, int, int, list[str]]:
+    form, number, at = struct.unpack_from(">Bqq", entry)
+    texts, begin = [], 17
+    while begin < len(entry):
+        (length,) = struct.unpack_from(">I", entry, begin)
+        texts.append(entry[begin + 4 : begin + 4 + length].decode())
+        begin += 4 + length
+    if begin != len(entry) or len(texts) != 8:
+        raise Wrong("a read has another length than it says")
+    return form, number, at, texts
+
+
 def check(files: dict[str, bytes], public_key: str | None) -> list[str]:
     """What holds of a bundle, in sentences. Raises Wrong where something does not."""
     found = files.get(KEY, b"").decode().strip()
@@ -253,6 +182,7 @@ def check(files: dict[str, bytes], public_key: str | None) -> list[str]:
         raise Wrong("the head of the tree is of another log")
     rows = check_events(files, stream, size, root)
     fields = check_readable(files, rows)
+    reads = check_accesses(files, stream, size, root)
     first, last = (EPOCH + timedelta(microseconds=rows[n][2]) for n in (0, -1))
     where = f"positions {rows[0][0]} to {rows[-1][0]}, recorded from {first} to {last}"
     opening = "was opened and signed by the service, and their sealed form is in the tree"
@@ -263,6 +193,7 @@ def check(files: dict[str, bytes], public_key: str | None) -> list[str]:
         f"All {len(rows)} events of {stream} are in that log, at {where}.",
         f"They are its versions 1 to {len(rows)}: none between them is missing, changed or moved.",
         f"{EVENTS} and report.html show them. What {fields} sealed fields of them say {opening}.",
+        f"The {reads} reads in {ACCESSES} are in the access log as it was anchored in that log.",
         "The key is the one that was given." if public_key is not None else compare,
     ]
 

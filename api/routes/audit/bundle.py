@@ -19,7 +19,8 @@ from domain.errors import Damaged, NotFound, TooExpensive
 from domain.eventlog.codec import EventRow
 from domain.eventlog.queries import FORWARDS, NEWEST
 from domain.eventlog.store import Store
-from projections.audit.bundle import ProvenEvent, bundle
+from projections.audit.access.proven import proven_reads
+from projections.audit.bundle import ProvenEvent, Reads, bundle
 from projections.audit.note import Signer
 from projections.audit.reader import TreeReader
 from projections.representations.cloudevents import envelope
@@ -64,7 +65,9 @@ class BundleHandlers:
             for row, proof in zip(page, proofs, strict=True):
                 events.append(ProvenEvent(row, envelope(row, key), proof))
                 await asyncio.sleep(0)
-        packed = await asyncio.to_thread(bundle, stream, events, head, self._signer)
+        alone = not request.caller.scope.is_unlimited(Right.READ_EVENTS)
+        looked = await self._looked(request.path["id"], head.size, alone=alone)
+        packed = await asyncio.to_thread(bundle, stream, events, head, self._signer, looked)
         headers = {
             "log-position": str(head.size),
             "cache-control": "no-store",
@@ -72,6 +75,17 @@ class BundleHandlers:
             **responses.VARY,
         }
         return Response(packed, headers=headers, media_type=ZIP)
+
+    async def _looked(self, execution: str, head: int, *, alone: bool) -> Reads:
+        """The reads that are proven; what showed other executions, too, only to who sees all."""
+        try:
+            async with self._store.reader() as connection:
+                anchors, reads = await proven_reads(connection, execution, head, alone=alone)
+        except LookupError as error:
+            raise Damaged("The access log cannot be read.", reason=str(error)) from None
+        rows = [(await self._store.read(position - 1, 1))[0] for position in anchors]
+        proofs = await self._tree.inclusions(anchors, head) if anchors else []
+        return Reads(reads, list(zip(rows, proofs, strict=True)))
 
     async def _rows(self, stream: str) -> AsyncIterator[EventRow]:
         after, size, more = 0, 0, True

@@ -40,6 +40,15 @@ async def latest_anchor(connection: AsyncConnection) -> Anchor | None:
     return None if row is None else _anchor(*row)
 
 
+async def anchor_at(connection: AsyncConnection, position: int) -> Anchor | None:
+    """The newest one among the first `position` events of the log; None where there is none."""
+    found = await latest_anchor(connection)
+    while found is not None and found.position > position:
+        row = await (await connection.execute(ONE, (found.version - 1,))).fetchone()
+        found = None if row is None else _anchor(*row)
+    return found
+
+
 async def anchor_of(connection: AsyncConnection, entry: int) -> Anchor | None:
     """The anchor that covers an entry, found by halving: each covers later ones. None where none does yet."""
     latest = await latest_anchor(connection)

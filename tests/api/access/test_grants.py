@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from api.access.grants import FRESH, condition_of
 from api.access.rights import Role
@@ -220,6 +220,11 @@ def test_stream_of_an_auditor_ends_when_its_grant_is_revoked(
         assert "event: closing" in list(lines)
 
 
+def drain(socket: ClientConnection) -> None:
+    while True:
+        socket.recv(timeout=10)
+
+
 def test_websocket_of_an_auditor_ends_when_its_grant_is_revoked(
     server: Serving, customer: httpx.Client, auditor: httpx.Client, running_execution: str
 ) -> None:
@@ -230,8 +235,7 @@ def test_websocket_of_an_auditor_ends_when_its_grant_is_revoked(
         socket.recv()
         ok(customer.delete(f"/grants/{grant}"))
         with pytest.raises(ConnectionClosed) as closed:
-            while True:
-                socket.recv(timeout=10)
+            drain(socket)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1012
 

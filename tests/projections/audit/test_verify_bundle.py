@@ -15,10 +15,13 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from domain.eventlog.access.entry import BEFORE_ALL, Access, Entry, chained, entry_bytes
 from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import Vault
 from projections.audit import merkle
-from projections.audit.bundle import VERIFIER, ProvenEvent, bundle
+from projections.audit.access.proven import ProvenRead
+from projections.audit.access.segments import Segment
+from projections.audit.bundle import VERIFIER, ProvenEvent, Reads, bundle
 from projections.audit.leaf import leaf_bytes
 from projections.audit.note import Checkpoint, Signer
 from projections.audit.reader import Inclusion
@@ -27,13 +30,11 @@ from projections.audit.verify_bundle import (
     EVENTS,
     LEAVES,
     MANIFEST,
-    ORDER,
-    Wrong,
     check,
     check_events,
     check_readable,
-    is_signed,
 )
+from projections.audit.verify_proofs import ORDER, Wrong, is_signed
 from projections.representations.cloudevents import envelope
 from tests.support.audited_log import NOON, event
 
@@ -56,7 +57,24 @@ def rows() -> list[EventRow]:
     return found
 
 
+def recorded() -> list[tuple[Entry, bytes]]:
+    """Three reads, each with the hash before it."""
+    found, before = [], BEFORE_ALL
+    for number in (1, 2, 3):
+        access = Access("ann", "key-1", "readExecution", ("run-1",), purpose=f"Invoice {number}")
+        hashed = chained(before, entry_bytes(number, NOON, access))
+        found.append((Entry(number, NOON, access, hashed), before))
+        before = hashed
+    return found
+
+
+READS = recorded()
+SEGMENT = Segment([entry.hash for entry, _ in READS])
+ANCHOR = {"first": 1, "last": 3, "hash": READS[-1][0].hash.hex(), "root": SEGMENT.root.hex()}
 LOG = rows()
+LOG[9] = LOG[9]._replace(
+    stream="anchor/access-log", version=1, type="access.anchored", data=orjson.dumps(ANCHOR)
+)
 HASHES = [merkle.leaf_hash(leaf_bytes(row)) for row in LOG]
 
 
@@ -76,7 +94,14 @@ ROOT = merkle.root(len(LOG), node)
 NOTE = SIGNER.sign(Checkpoint(SIGNER.origin, len(LOG), ROOT).text)
 HEAD = Head(len(LOG), ROOT, SIGNER.origin, SIGNER.public_key, NOTE, NOON)
 EVENTS_OF_IT = [proven(row) for row in LOG if row.stream == STREAM]
-BUNDLE = bundle(STREAM, EVENTS_OF_IT, HEAD, SIGNER)
+LOOKED = Reads(
+    [
+        ProvenRead(entry, before, SEGMENT.path(index), 0)
+        for index, (entry, before) in enumerate(READS)
+    ],
+    [(LOG[9], proven(LOG[9]).proof)],
+)
+BUNDLE = bundle(STREAM, EVENTS_OF_IT, HEAD, SIGNER, LOOKED)
 
 
 def unpacked(packed: bytes = BUNDLE) -> dict[str, bytes]:
@@ -116,7 +141,7 @@ def test_bundle_verifies_as_a_zip_and_by_the_key_alone_that_made_it(tmp_path: Pa
     place = tmp_path / "bundle.zip"
     place.write_bytes(BUNDLE)
     script = tmp_path / "trusted.py"
-    script.write_bytes(VERIFIER.read_bytes())
+    script.write_bytes(VERIFIER)
     assert verified(script, place, SIGNER.public_key).returncode == 0
     done = verified(script, place, Signer(b"x" * 32, SIGNER.origin).public_key)
     assert done.returncode == 1
@@ -128,7 +153,7 @@ def test_bundle_verifies_as_a_zip_and_by_the_key_alone_that_made_it(tmp_path: Pa
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_changed_byte_is_noticed_in_a_fresh_python(name: str, tmp_path: Path) -> None:
     script = tmp_path / "trusted.py"
-    script.write_bytes(VERIFIER.read_bytes())
+    script.write_bytes(VERIFIER)
     for place in {0, len(FILES[name]) - 1, CHANCE.randrange(len(FILES[name]))}:
         changed = bytearray(FILES[name])
         changed[place] ^= 1 << CHANCE.randrange(8)
@@ -203,7 +228,7 @@ def test_events_and_readable_events_are_as_many() -> None:
 
 
 def test_same_head_gives_the_same_bytes() -> None:
-    assert bundle(STREAM, EVENTS_OF_IT, HEAD, SIGNER) == BUNDLE
+    assert bundle(STREAM, EVENTS_OF_IT, HEAD, SIGNER, LOOKED) == BUNDLE
     with ZipFile(BytesIO(BUNDLE)) as archive:
         names = archive.namelist()
         assert names == sorted(names)

@@ -1,0 +1,80 @@
+"""The reads of one execution, each with what leads from it to an anchor in the log."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+from psycopg import AsyncConnection
+
+from domain.eventlog.access.entry import BEFORE_ALL, Entry
+from projections.audit.access.anchors import Anchor, anchor_at, anchor_of
+from projections.audit.access.pages import BEYOND, Place, Range, access_page
+from projections.audit.access.segments import Segment, hashes_between
+
+MOST_READS, MOST_ANCHORS = 5_000, 300
+"""The newest ones that are proven."""
+
+
+class ProvenRead(NamedTuple):
+    """A recorded read, the hash before it, the path from it to the root of its anchor, and which one of the anchors
+    that is.
+    """
+
+    entry: Entry
+    before: bytes
+    path: list[bytes]
+    anchor: int
+
+
+class ProvenReads(NamedTuple):
+    """Reads in their order, and the positions of the anchors that they lead to."""
+
+    anchors: list[int]
+    reads: list[ProvenRead]
+
+
+async def proven_reads(
+    connection: AsyncConnection, execution: str, head: int, *, alone: bool
+) -> ProvenReads:
+    """The reads of an execution as far as the first `head` events anchor them; `alone`: without those that showed
+    other executions, too.
+
+    Raises:
+        LookupError: the access log has holes.
+    """
+    last = await anchor_at(connection, head)
+    found = ProvenReads([], [])
+    if last is None:
+        return found
+    begin = Place(BEYOND, last.last + 1)
+    page = await access_page(connection, Range(execution), begin, MOST_READS, descending=True)
+    segments: list[tuple[Anchor, list[Entry]]] = []
+    for item in page.items:
+        if not isinstance(item, Entry) or (alone and len(item.access.executions) > 1):
+            continue
+        if not segments or item.id < segments[-1][0].first:
+            anchor = await anchor_of(connection, item.id)
+            if anchor is None or len(segments) == MOST_ANCHORS:
+                break
+            segments.append((anchor, []))
+        segments[-1][1].append(item)
+    for number, (anchor, entries) in enumerate(reversed(segments)):
+        found.anchors.append(anchor.position)
+        found.reads.extend(await _proven(connection, anchor, entries[::-1], number))
+    return found
+
+
+async def _proven(
+    connection: AsyncConnection, anchor: Anchor, entries: list[Entry], number: int
+) -> list[ProvenRead]:
+    after = max(anchor.first - 2, 0)
+    hashes = await hashes_between(connection, after, anchor.last)
+    before = [BEFORE_ALL, *hashes] if after == anchor.first - 1 else hashes
+    own = before[1:]
+    segment = await asyncio.to_thread(Segment, own)
+    return [
+        ProvenRead(entry, before[index], segment.path(index), number)
+        for entry in entries
+        for index in (entry.id - anchor.first,)
+    ]
