@@ -54,8 +54,9 @@ NO_KEY = Vault(bytes(KEY_BYTES))
 
 def new_runner(conninfo: str, schema: str, listener: Listener) -> Runner:
     """What follows the log for every view. Make it before the listener is started."""
-    codec = registry.codec()
-    store = Store(conninfo, schema, codec, Keyring(NO_KEY))  # not opened: pages are read elsewhere
+    store = Store(
+        conninfo, schema, registry.codec(), Keyring(NO_KEY)
+    )  # not opened: pages are read elsewhere
     views = all_projections(codec)
     return Runner(views, store, listener, conninfo=conninfo, schema=schema)
 
@@ -91,19 +92,15 @@ async def working(
         TimerWorker(writer, conninfo, schema, clock),
         LeaseWorker(writer, store, conninfo, clock=clock, most_lost=lost_leases),
         WebhookWorker(receiver, store, writer, conninfo, clock=clock, chance=chance),
-        JobWorker(writer, store, Executions(codec), Catalog(codec), conninfo, clock=clock),
+        JobWorker(
+            writer, store, Executions(store.codec), Catalog(store.codec), conninfo, clock=clock
+        ),
         tree := TreeBuilder(conninfo, schema, keys.secret, clock),
+        *(AccessAnchorer(writer, store, conninfo, schema, clock=clock), Sweeper(conninfo, schema)),
     )
     wake_by_views(listener, schema, workers)
     listener.add_handler(schema, lambda _: tree.news.set())
-    parts: list[Part] = [
-        listener,
-        runner,
-        DestroyedKeys(store),
-        *workers,
-        Sweeper(conninfo, schema),
-        AccessAnchorer(writer, store, conninfo, schema, clock=clock),
-    ]
+    parts: list[Part] = [listener, runner, DestroyedKeys(store), *workers]
     if retention is not None:
         parts.append(Archiver(writer, store, conninfo, schema, retention, clock=clock))
     await store.open()

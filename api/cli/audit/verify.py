@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import click
-from psycopg import AsyncConnection
 
 from api.cli.audit.progress_file import Progress, ProgressFile
-from api.cli.progress_bar import progress
+from api.cli.progress_bar import Reached, progress
 from api.cli.projections import on_log
 from api.embedded_postgres.data_dir import DataDir
 from api.embedded_postgres.master_key import has_master_key
@@ -18,7 +18,7 @@ from api.server import keys_of_log, require_key_of_log
 from api.settings import Settings
 from domain.eventlog.store import Store
 from domain.integrity.fault import Fault
-from projections.audit.access.check import access_faults, end_of
+from projections.audit.access.check import End, access_faults, end_of
 from projections.audit.check import Start, connected, earlier_fault, head_faults, start, tree_faults
 from projections.audit.note import Signer, notes_in, origin_of
 from projections.audit.tiles import WIDTH
@@ -41,6 +41,9 @@ def verify_tree(data_dir: Path | None, kept: Sequence[Path], state: Path | None)
         count = "1 fault was found" if number == 1 else f"{number} faults were found, first of all"
         raise click.ClickException(f"{count}: {check.faults[0]}")
     click.echo("All of it is what was signed.")
+
+
+FaultsOf = Callable[[Reached], AsyncIterator[Fault]]
 
 
 class _Check:
@@ -83,13 +86,13 @@ class _Check:
                 key_of_note = self._public_key(note.partition("\n")[0], found)
                 if wrong := await earlier_fault(connection, found, note, key_of_note):
                     self._add(wrong)
-            await self._check_accesses(connection)
+            end = await end_of(connection)
+            await self._check_accesses(end, partial(access_faults, connection, end))
         self._conclude(found, key)
 
-    async def _check_accesses(self, connection: AsyncConnection) -> None:
-        end = await end_of(connection)
+    async def _check_accesses(self, end: End | None, faults: FaultsOf) -> None:
         with progress("Verifying the access log") as show:
-            async for fault in access_faults(connection, end, show):
+            async for fault in faults(show):
                 self._add(fault)
         if end is not None:
             click.echo(f"Checked {end.id} entries of the access log.")

@@ -7,23 +7,22 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 from rich.table import Table
 
+from api.access.rights import Role
 from api.cli.client.ask import ask
 from api.cli.options import at_service
 from api.cli.tables import print_table, whole_column
 from api.client.address import Address, address
 from api.settings import SetupError
-from domain.access.key import OF_NOBODY, KeyRole
-from domain.json_forms import format_time, parse_time
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 SPAN = re.compile(r"(\d{1,6})([mhdw])")
-ROLES = get_args(KeyRole)
-PARTIES = tuple(role for role in ROLES if role not in OF_NOBODY)
+PARTIES = (Role.CUSTOMER, Role.PROVIDER, Role.ASSIGNEE, Role.AUDITOR)
+"""Roles that are somebody's: their keys name whose."""
 PAGE = 500
 
 
@@ -42,7 +41,7 @@ def parties(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @keys_group.command("create")
-@click.option("--role", type=click.Choice(ROLES), required=True, help="What the key is good for.")
+@click.option("--role", type=click.Choice([*Role]), required=True, help="What the key is good for.")
 @parties
 @click.option("--name", help="Shown behind its party in the history, as in provider:acme/ci.")
 @click.option("--expires", help="When it ends: 90d, 12h, 30m, 4w or a time. Else it has no end.")
@@ -66,6 +65,8 @@ def create(
       executions keys create --role provider --provider outreach --name ci --expires 90d
       executions keys create --role assignee --assignee worker-7 --right executions.read
     """
+    from domain.json_forms import format_time
+
     given = {other: party for other, party in named.items() if party is not None}
     if given.keys() - {role}:
         raise click.UsageError(f"--role {role} goes with --{role} alone")
@@ -128,10 +129,14 @@ def _where(url: str | None, token: str | None, data_dir: Path | None) -> Address
 
 
 def _has_expired(key: dict[str, Any]) -> bool:
+    from domain.json_forms import parse_time
+
     return "expiresAt" in key and parse_time(key["expiresAt"]) <= datetime.now(UTC)
 
 
 def _time(text: str) -> datetime:
+    from domain.json_forms import parse_time
+
     if (span := SPAN.fullmatch(text)) is not None:
         return datetime.now(UTC) + timedelta(**{UNITS[span[2]]: int(span[1])})
     try:
