@@ -54,9 +54,8 @@ NO_KEY = Vault(bytes(KEY_BYTES))
 
 def new_runner(conninfo: str, schema: str, listener: Listener) -> Runner:
     """What follows the log for every view. Make it before the listener is started."""
-    store = Store(
-        conninfo, schema, registry.codec(), Keyring(NO_KEY)
-    )  # not opened: pages are read elsewhere
+    codec = registry.codec()
+    store = Store(conninfo, schema, codec, Keyring(NO_KEY))  # not opened: pages are read elsewhere
     views = all_projections(codec)
     return Runner(views, store, listener, conninfo=conninfo, schema=schema)
 
@@ -92,9 +91,7 @@ async def working(
         TimerWorker(writer, conninfo, schema, clock),
         LeaseWorker(writer, store, conninfo, clock=clock, most_lost=lost_leases),
         WebhookWorker(receiver, store, writer, conninfo, clock=clock, chance=chance),
-        JobWorker(
-            writer, store, Executions(store.codec), Catalog(store.codec), conninfo, clock=clock
-        ),
+        JobWorker(writer, store, Executions(codec), Catalog(codec), conninfo, clock=clock),
         tree := TreeBuilder(conninfo, schema, keys.secret, clock),
         *(AccessAnchorer(writer, store, conninfo, schema, clock=clock), Sweeper(conninfo, schema)),
     )
@@ -104,15 +101,24 @@ async def working(
     if retention is not None:
         parts.append(Archiver(writer, store, conninfo, schema, retention, clock=clock))
     await store.open()
+    try:
+        async with started(parts):
+            yield runner
+    finally:
+        await client.close()
+        await store.close()
+
+
+@asynccontextmanager
+async def started(parts: Sequence[Part]) -> AsyncIterator[None]:
+    """The parts run, started in order and stopped in the opposite one, while the block does."""
     for part in parts:
         part.start()
     try:
-        yield runner
+        yield
     finally:
         for part in reversed(parts):
             await part.stop()
-        await client.close()
-        await store.close()
 
 
 class Task(NamedTuple):
