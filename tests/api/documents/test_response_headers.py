@@ -57,8 +57,10 @@ def path(operation: Operation, executions: Executions, catalog: Catalog, api: ht
         job = api.post("/users/leaving/erase", json={"reason": "asked for it"}).json()["$id"]
         return path_of(operation, str(job))
     if kind == "jobs":
-        job = api.post("/executions/bulk", json=BODIES["bulkExecutions"]).json()["$id"]
-        return path_of(operation, str(job))
+        asked, body = "/executions/bulk", BODIES["bulkExecutions"]
+        if operation.name == "readReceipt":
+            asked, body = f"/users/{catalog.customer}/erase", BODIES["eraseCustomer"]
+        return path_of(operation, str(api.post(asked, json=body).json()["$id"]))
     if kind == "webhooks":
         return path_of(operation, _delivered(api))
     if kind in MADE:
