@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -66,6 +67,8 @@ class Endpoint:
 
     async def _handled(self, operation: Operation, request: Request, receive: Receive) -> ASGIApp:
         """The answer of the handler; one that shows executions once that is recorded."""
+        if operation.shows_executions:
+            request.record = partial(self._recorder.page, operation, request)
         answering = operation.handler(request)
         answer = await (while_connected(receive, answering) if operation.long else answering)
         if operation.shows_executions:

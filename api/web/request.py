@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Awaitable, Callable
 from functools import cached_property
 from random import getrandbits
 from typing import Any
@@ -17,6 +18,11 @@ from domain.errors import Invalid
 from domain.eventlog.idempotency import IdempotencyKey
 from domain.model import Command
 from domain.writer.message import Message
+
+
+async def _nothing() -> None:
+    """What is not recorded."""
+
 
 LABEL = re.compile(r"[!-~]{1,128}")
 ENTITY_TAG = re.compile(r'(?:W/)?"(\d{1,18})(?:-[a-z0-9-]*)?"')
@@ -39,6 +45,8 @@ class Request:
         self.scope = scope
         self.shown: list[str] = []
         """Executions that the answer shows, besides that of the path: noted by the handler, for the access log."""
+        self.record: Callable[[], Awaitable[None]] = _nothing
+        """Records what is in `shown` now. For an answer that goes on to others once it is on its way."""
 
     @property
     def address(self) -> str:

@@ -70,8 +70,9 @@ class CsvHandlers:
         await self._consistency.wait_for_projection(request, "executions")
         first = await self._page(condition, sort, None)
         require_position(request, first.position)
+        request.shown = [listed.id for listed in first.data]
         return StreamingResponse(
-            self._lines(condition, sort, first),
+            self._lines(request, condition, sort, first),
             media_type="text/csv; charset=utf-8",
             headers={
                 "content-disposition": 'attachment; filename="executions.csv"',
@@ -86,13 +87,17 @@ class CsvHandlers:
                 connection, self._clock(), condition, sort=sort, limit=MOST_ROWS, cursor=cursor
             )
 
-    async def _lines(self, condition: Condition, sort: str, page: Page) -> AsyncIterator[str]:
+    async def _lines(
+        self, request: Request, condition: Condition, sort: str, page: Page
+    ) -> AsyncIterator[str]:
         yield BYTE_ORDER_MARK + _text([COLUMNS])
         while True:
             yield _text(_row(orjson.loads(listed.document)) for listed in page.data)
             if page.next_cursor is None:
                 return
             page = await self._page(condition, sort, page.next_cursor)
+            request.shown = [listed.id for listed in page.data]
+            await request.record()
 
 
 def _row(document: dict[str, Any]) -> list[str]:

@@ -50,6 +50,14 @@ class Recorder:
             raise Overloaded(FULL)
         return RecordedStream(self, operation, request, answer)
 
+    async def page(self, operation: Operation, request: Request) -> None:
+        """Record a page of an answer that is on its way.
+
+        Raises:
+            Overloaded: it cannot be recorded, so it must not be sent.
+        """
+        await self._log.record(access(operation, request, {}))
+
     async def opened(self, operation: Operation, request: Request, cursor: object) -> None:
         """Record that a stream is about to begin after a cursor.
 

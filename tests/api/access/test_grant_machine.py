@@ -1,4 +1,4 @@
-"""Grants that come, expire and go, executions and reads, in any order: nothing is shown to whom no rule shows it."""
+"""Grants that come, expire and go, holds, erasures and reads, in any order: nothing is shown to whom no rule shows it."""
 
 from __future__ import annotations
 
@@ -90,6 +90,8 @@ class Reading(RuleBasedStateMachine):
         self.prefix = f"m-{uuid4().hex[:12]}-"
         self.made: list[Made] = []
         self.given: list[Given] = []
+        self.erased: set[str] = set()
+        self.holds: dict[str, str] = {}
         self.position = 0
         self.passed = timedelta()
         self.stack = ExitStack()
@@ -130,10 +132,14 @@ class Reading(RuleBasedStateMachine):
             "tags": [tag],
             "metadata": {"secret": f"marker-{id_}-end"},
             "steps": [{"id": "s", "name": f"marker-{id_}-end"}],
+            "status": "running",
         }
         if assigned:
             body["assignee"] = {"type": "human", "id": WORKER, "name": "Wendy"}
-        self.position = ok(self.admin.post("/executions", json=body))["position"]
+        ok(self.admin.post("/executions", json=body))
+        content = {"input": {"said": f"sealed-{id_}-end"}}
+        started = self.admin.post(f"/executions/{id_}/steps/s/start", json=content)
+        self.position = ok(started)["position"]
         self.made.append(Made(id_, service, customer, tag, WORKER if assigned else None))
 
     @precondition(lambda self: self.made)
@@ -186,6 +192,35 @@ class Reading(RuleBasedStateMachine):
     def time_passes(self, hours: int) -> None:
         self.passed += hours * HOUR
 
+    @precondition(lambda self: self.made)
+    @rule(place=st.integers(0, 100))
+    def hold(self, place: int) -> None:
+        one = self.made[place % len(self.made)]
+        if one.id not in self.holds:
+            body = {"executions": [one.id], "reason": "Claim"}
+            self.holds[one.id] = ok(self.admin.post("/holds", json=body))["$id"]
+
+    @precondition(lambda self: self.holds)
+    @rule(place=st.integers(0, 100))
+    def release(self, place: int) -> None:
+        execution = sorted(self.holds)[place % len(self.holds)]
+        path = f"/holds/{self.holds.pop(execution)}"
+        ok(self.admin.request("DELETE", path, json={"reason": "over"}))
+
+    @precondition(lambda self: self.made)
+    @rule(place=st.integers(0, 100), name=st.sampled_from([*PARTIES, "ann", None]))
+    def erase(self, place: int, name: str | None) -> None:
+        one = self.made[place % len(self.made)]
+        path, reason = f"/executions/{one.id}/erase", {"reason": "asked"}
+        if name is not None:
+            assert self.clients[name].post(path, json=reason).status_code in {403, 404}
+            return
+        answer = self.admin.post(path, json=reason)
+        held = one.id in self.holds and one.id not in self.erased
+        assert answer.status_code == (409 if held else 200), answer.text
+        if not held:
+            self.erased.add(one.id)
+
     def reached(self, name: str) -> set[str]:
         """What the rules show a caller."""
         found = {each.id for each in self.made if name in each.parties or name == each.assignee}
@@ -213,6 +248,8 @@ class Reading(RuleBasedStateMachine):
         refusal = 403 if name == WORKER and part == "/access-log" else 404
         assert answer.status_code == (200 if allowed else refusal), answer.text
         self._shows_nothing_else(answer, name)
+        if allowed and part in {"", "/steps", "/events"}:
+            assert (f"sealed-{one.id}-end" in answer.text) is (one.id not in self.erased)
         recorded = entries(self.server.conninfo, correlation)
         assert [each.executions for each in recorded] == ([(one.id,)] if allowed else [])
 
@@ -245,6 +282,8 @@ class Reading(RuleBasedStateMachine):
     def _shows_nothing_else(self, answer: httpx.Response, name: str) -> None:
         hidden = {each.id for each in self.made} - self.reached(name)
         assert not [id_ for id_ in hidden if f"marker-{id_}-end" in answer.text]
+        gone = hidden | self.erased
+        assert not [id_ for id_ in gone if f"sealed-{id_}-end" in answer.text]
 
     @invariant()
     def own_grants_are_listed(self) -> None:

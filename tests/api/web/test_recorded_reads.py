@@ -13,6 +13,7 @@ import pytest
 from websockets.sync.client import connect
 
 from api.access.rights import Role
+from api.routes.exports import executions_csv
 from api.web.operation import Operation
 from domain.eventlog.access.entry import Access
 from domain.eventlog.sessions import session_options
@@ -101,6 +102,24 @@ def test_list_records_which_executions_it_showed_and_its_filter(
     assert ["fields", "status"] in detail(listed)["query"]
     assert len(found.executions) == 2
     assert '"tags":"shown"' in detail(found)["body"].replace(" ", "")
+
+
+def test_export_records_each_page_that_it_shows(
+    api: httpx.Client,
+    server: Serving,
+    executions: Executions,
+    correlation: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(executions_csv, "MOST_ROWS", 2)
+    made = [executions.create(tags=["exported"]) for _ in range(5)]
+    asked = {"tag": "exported", "minPosition": made[-1]["position"]}
+    headers = {"X-Correlation-Id": correlation}
+    answer = api.get("/executions.csv", params=asked, headers=headers)
+    assert answer.is_success
+    pages = [each.executions for each in recorded(server, correlation)]
+    assert [len(page) for page in pages] == [2, 2, 1]
+    assert {id_ for page in pages for id_ in page} == {each["$id"] for each in made}
 
 
 def test_comparison_records_both_executions(
