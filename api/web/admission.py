@@ -23,7 +23,12 @@ from domain.eventlog.access.access_log import AccessLog
 
 log = structlog.get_logger()
 
-OWNED = {"/executions/{id}": "execution", "/orders/{id}": "order", "/jobs/{id}": "job"}
+OWNED = {
+    "/executions/{id}": "execution",
+    "/audit/bundle/{id}": "execution",
+    "/orders/{id}": "order",
+    "/jobs/{id}": "job",
+}
 """Paths below which everything belongs to one aggregate, and its kind."""
 
 

@@ -69,7 +69,7 @@ CALLERS: Mapping[Role, Caller] = {
     Role.CUSTOMER: Caller("customer:amber", Scope((owned(Role.CUSTOMER, OF_CUSTOMER.customer),))),
     Role.PROVIDER: Caller("provider:works", Scope((owned(Role.PROVIDER, OF_PROVIDER.provider),))),
     Role.ASSIGNEE: Caller("assignee:cedar", Scope((owned(Role.ASSIGNEE, OF_ASSIGNEE.person),))),
-    Role.AUDITOR: Caller("auditor:ida", Scope((AUDITING,))),
+    Role.AUDITOR: Caller("auditor:ida", Scope((AUDITING,)), subject="ida"),
     Role.OPERATOR: Caller("operator:olaf", Scope((OPERATING,))),
 }
 REACHED: Mapping[Role, tuple[Sample, ...]] = {
@@ -126,7 +126,7 @@ def fill(api: httpx.Client) -> None:
     for sample in SAMPLES:
         _make(api, sample)
     grant = {
-        "auditor": CALLERS[Role.AUDITOR].name,
+        "auditor": CALLERS[Role.AUDITOR].subject,
         "executions": [GRANTED.execution],
         "purpose": PURPOSE,
         "expiresAt": "2099-01-01T00:00:00Z",

@@ -85,12 +85,13 @@ class PreviewHandlers:
                 for day in days[:MOST_DAYS]
             ]
             holds = await active_holds(connection)
+        named = Right.MANAGE_HOLDS in request.caller.rights
         shown = {
             "at": format_time(at),
             "logDays": self._log_days,
             "days": [_day(*each) for each in checked],
             "more": len(days) > MOST_DAYS,
-            "holds": [_hold(hold, checked) for hold in holds],
+            "holds": [_hold(hold, checked, named=named) for hold in holds],
         }
         return responses.json(shown)
 
@@ -103,9 +104,12 @@ def _day(day: str, checked: Checked) -> dict[str, Any]:
     return {"day": day, "outcome": "archived"}
 
 
-def _hold(hold: ActiveHold, checked: Sequence[tuple[str, Checked]]) -> dict[str, Any]:
+def _hold(
+    hold: ActiveHold, checked: Sequence[tuple[str, Checked]], *, named: bool
+) -> dict[str, Any]:
+    """What a hold keeps; what it is of is `named` to those who may read holds."""
     kept = [day for day, found in checked if hold.id in {each.hold for each in found.holds}]
-    return {"hold": hold.id, **hold.of, "days": kept}
+    return {"hold": hold.id, **(hold.of if named else {}), "days": kept}
 
 
 def routes(handlers: PreviewHandlers) -> tuple[Operation, ...]:

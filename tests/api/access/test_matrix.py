@@ -1,0 +1,528 @@
+"""Each role at each operation, for what is its own and for what is a stranger's: what there is, and what there is not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import count
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from api.access.rights import COMMANDS, ROLES, Right, Role
+from api.web.operation import Operation
+from api.web.streams.stream_request import STREAM_OPERATIONS
+from tests.support.api_client import JSON, ok
+from tests.support.operation_examples import BODIES, path_of
+from tests.support.operations import OPERATIONS
+from tests.support.owned_world import (
+    CALLERS,
+    GRANTED,
+    OF_CUSTOMER,
+    OF_PROVIDER,
+    REACHED,
+    SAMPLES,
+    STRANGE,
+    Sample,
+    client_of,
+    headers_of,
+)
+from tests.support.ownership import OWNERSHIP, Of
+from tests.support.running_server import Serving
+from tests.support.sse_client import opened, until_caught_up
+from tests.support.stream_consumers import heard, socket
+from tests.support.stream_consumers import until_caught_up as read_until_caught_up
+
+LIMITED = tuple(role for role in Role if role is not Role.ADMIN)
+PARTIES = (Role.CUSTOMER, Role.PROVIDER)
+NONE = Sample("nowhere", 1)
+"""What there is not."""
+QUERIES: dict[str, dict[str, str]] = {
+    "diff": {"from": "1", "to": "2"},
+    "compare": {"with": OF_CUSTOMER.execution},
+    "proveInclusion": {"position": "1"},
+    "proveConsistency": {"from": "1"},
+}
+IN_QUERY = {"readTrail": "execution"}
+"""Operations that name in a query what they are about."""
+UNEQUAL = {"connection", "content-length", "date", "x-correlation-id", "log-position"}
+"""Headers that say nothing of what was asked for."""
+SSE = {"Accept": "text/event-stream"}
+KEYS = count()
+"""Of idempotency: each once."""
+Clients = dict[Role, httpx.Client]
+
+
+class Made(NamedTuple):
+    """Ids of what the administrator made: a job, a hold, a key, and a webhook of the log; and the grant."""
+
+    job: str
+    hold: str
+    key: str
+    webhook: str
+    grant: str
+
+    def at(self, path: str) -> str:
+        """The one of them that a path is about."""
+        return {"/jobs": self.job, "/holds": self.hold, "/keys": self.key}[path.partition("/{")[0]]
+
+
+def of(*kinds: Of) -> list[Operation]:
+    return [operation for operation in OPERATIONS if OWNERSHIP.get(operation.name) in kinds]
+
+
+def named(value: object) -> str:
+    return value.name if isinstance(value, Operation) else str(value)
+
+
+cells = pytest.mark.parametrize("role", LIMITED)
+
+
+@pytest.fixture(scope="module")
+def clients(owned: Serving) -> Iterator[Clients]:
+    """A client of each role; in the end nothing may have happened to executions but what is not looked at."""
+    made = {role: client_of(owned, role) for role in Role}
+    before = versions(made[Role.ADMIN])
+    yield made
+    assert versions(made[Role.ADMIN]) == before
+    for client in made.values():
+        client.close()
+
+
+def versions(admin: httpx.Client) -> dict[str, int]:
+    ids = [sample.execution for sample in SAMPLES]
+    return {id_: ok(admin.get(f"/executions/{id_}"))["version"] for id_ in ids}
+
+
+@pytest.fixture(scope="module")
+def made(clients: Clients) -> Made:
+    admin = clients[Role.ADMIN]
+    bulk = {"command": "retry", "filter": {"customer": STRANGE.customer}}
+    hold = {"customer": STRANGE.customer, "reason": f"About {STRANGE.word}"}
+    key = {"role": "customer", "party": STRANGE.customer}
+    hook = {"url": f"http://127.0.0.1:9/{STRANGE.word}", "events": ["*"]}
+    [grant] = ok(admin.get("/grants"))["data"]
+    return Made(
+        ok(admin.post("/executions/bulk", json=bulk))["$id"],
+        ok(admin.post("/holds", json=hold))["$id"],
+        ok(admin.post("/keys", json=key))["$id"],
+        ok(admin.post("/webhooks", json=hook))["$id"],
+        grant["$id"],
+    )
+
+
+@pytest.fixture(scope="module")
+def hooks(clients: Clients) -> dict[Sample, str]:
+    admin = clients[Role.ADMIN]
+    found = {s: admin.get(f"/executions/{s.execution}/webhooks").json() for s in SAMPLES}
+    return {sample: webhooks[0]["id"] for sample, webhooks in found.items()}
+
+
+# --- asking
+
+
+def ask(
+    client: httpx.Client,
+    operation: Operation,
+    identity: str,
+    query: JSON | None = None,
+    **more: Any,
+) -> httpx.Response:
+    """The answer; of a stream its beginning."""
+    named_in = {IN_QUERY[operation.name]: identity} if operation.name in IN_QUERY else {}
+    query = {**QUERIES.get(operation.name, {}), **named_in, **(query or {})}
+    body = {"json": BODIES[operation.name]} if operation.body is not None else {}
+    request = client.build_request(
+        operation.method, path_of(operation, identity), params=query, **{**body, **more}
+    )
+    stream = "text/event-stream" in request.headers.get("accept", "")
+    answer = client.send(request, stream=stream)
+    if stream and not answer.is_success:
+        answer.read()
+    return answer
+
+
+def has_dry_run(operation: Operation) -> bool:
+    return any(parameter.name == "dryRun" for parameter in operation.parameters)
+
+
+def harmless(operation: Operation) -> JSON:
+    """What keeps a request from changing anything."""
+    return {"dryRun": "true"} if has_dry_run(operation) else {}
+
+
+def variants(operation: Operation) -> Iterator[tuple[JSON, dict[str, Any]]]:
+    """Ways to ask about what is not the caller's, each a query and what else a request has."""
+    yield {}, {}
+    yield harmless(operation), {}
+    yield {"nonsense": "1"}, {}
+    yield {"minPosition": "1", "version": "1"}, {"headers": {"If-Match": '"99"'}}
+    yield {"minPosition": "1", "at": "2026-01-01T00:00:00Z"}, {"headers": SSE}
+    if operation.body is not None:
+        yield {}, {"json": {"nonsense": 1}}
+        yield {}, {"headers": {"Idempotency-Key": f"matrix-{next(KEYS)}"}}
+
+
+def alike(answer: httpx.Response, identity: str) -> tuple[int, str, list[tuple[str, str]]]:
+    """All that an answer says, but for the name that was asked for."""
+    headers = [(k, v) for k, v in sorted(answer.headers.items()) if k not in UNEQUAL]
+    return answer.status_code, answer.text.replace(identity, "…"), headers
+
+
+def hidden_in(written: bytes, role: Role, *, public: bool = False) -> list[bytes]:
+    """The marks of strangers that stand in what a role was answered."""
+    hidden = [sample for sample in SAMPLES if sample not in REACHED[role]]
+    marks = [mark for s in hidden for mark in (s.marks[:1] if public else s.marks)]
+    return [mark for mark in marks if mark in written]
+
+
+def conceal(clients: Clients, role: Role, operation: Operation, alien: str, absent: str) -> None:
+    """What is another's is answered like what is not there, however it is asked for."""
+    allowed = operation.right in ROLES[role]
+    for ways in zip(variants(operation), variants(operation), strict=True):
+        answers = [
+            ask(clients[role], operation, identity, query, **more)
+            for identity, (query, more) in zip((alien, absent), ways, strict=True)
+        ]
+        query, more = ways[0]
+        assert alike(answers[0], alien) == alike(answers[1], absent), ways[0]
+        assert answers[0].status_code >= 400
+        if not query and not more:
+            assert answers[0].status_code == (404 if allowed else 403), answers[0].text
+        shown = answers[0].content.replace(alien.encode(), b"")
+        assert hidden_in(shown, role) == []
+
+
+# --- the cells
+
+
+def test_every_operation_has_a_row_in_the_table_of_ownership() -> None:
+    assert OWNERSHIP.keys() == {operation.name for operation in OPERATIONS}
+
+
+@cells
+@pytest.mark.parametrize("operation", of(Of.EXECUTION), ids=named)
+def test_execution_is_there_for_those_who_reach_it(
+    clients: Clients, role: Role, operation: Operation
+) -> None:
+    for sample in SAMPLES:
+        if sample not in REACHED[role] or operation.right not in ROLES[role]:
+            conceal(clients, role, operation, sample.execution, NONE.execution)
+            continue
+        headers = SSE if operation.name in STREAM_OPERATIONS else {}
+        more = {**harmless(operation), "with": sample.execution}
+        query = {name: value for name, value in more.items() if takes(operation, name)}
+        answers = [
+            ask(clients[who], operation, sample.execution, query, headers=headers)
+            for who in (role, Role.ADMIN)
+        ]
+        assert answers[0].status_code == answers[1].status_code < 500
+        assert answers[0].status_code not in (401, 403), answers[0].text
+        if not headers:
+            assert hidden_in(answers[0].content, role) == []
+        for answer in answers:
+            answer.close()
+
+
+def takes(operation: Operation, name: str) -> bool:
+    return any(parameter.name == name for parameter in operation.parameters)
+
+
+@cells
+def test_execution_is_compared_with_those_that_the_caller_reaches(
+    clients: Clients, role: Role
+) -> None:
+    for own in REACHED[role]:
+        path = f"/executions/{own.execution}/compare"
+        answers = [
+            alike(clients[role].get(path, params={"with": other}), other)
+            for other in (STRANGE.execution, NONE.execution)
+        ]
+        assert answers[0] == answers[1]
+        assert answers[0][0] == 404
+
+
+@cells
+@pytest.mark.parametrize("operation", of(Of.ORDER), ids=named)
+def test_order_is_there_for_its_parties(clients: Clients, role: Role, operation: Operation) -> None:
+    for sample in SAMPLES:
+        if role not in PARTIES or sample not in REACHED[role]:
+            conceal(clients, role, operation, sample.order, NONE.order)
+        elif operation.right in ROLES[role]:
+            answer = ask(clients[role], operation, sample.order, harmless(operation))
+            assert answer.status_code in (200, 409)
+            assert hidden_in(answer.content, role) == []
+
+
+@cells
+@pytest.mark.parametrize("operation", of(Of.USER), ids=named)
+def test_user_is_there_for_itself(clients: Clients, role: Role, operation: Operation) -> None:
+    own = {Role.CUSTOMER: OF_CUSTOMER.customer, Role.PROVIDER: OF_PROVIDER.provider}.get(role)
+    for sample in SAMPLES:
+        for user in (sample.customer, sample.provider):
+            if user == own and operation.right in ROLES[role]:
+                ok(ask(clients[role], operation, user))
+            else:
+                conceal(clients, role, operation, user, "nobody")
+
+
+@cells
+@pytest.mark.parametrize("operation", of(Of.WEBHOOK), ids=named)
+def test_webhook_is_there_for_those_who_reach_its_execution(
+    clients: Clients, hooks: dict[Sample, str], made: Made, role: Role, operation: Operation
+) -> None:
+    for sample, webhook in hooks.items():
+        if sample not in REACHED[role] or operation.right not in ROLES[role]:
+            conceal(clients, role, operation, webhook, "wh_none")
+            continue
+        answer = ask(clients[role], operation, webhook)
+        assert answer.status_code == ask(clients[Role.ADMIN], operation, webhook).status_code != 403
+        assert hidden_in(answer.content, role) == []
+    conceal(clients, role, operation, made.webhook, "wh_none")
+
+
+@cells
+@pytest.mark.parametrize("operation", of(Of.MADE), ids=named)
+def test_job_hold_and_key_are_there_for_the_administrator(
+    clients: Clients, made: Made, role: Role, operation: Operation
+) -> None:
+    identity = made.at(operation.path)
+    conceal(clients, role, operation, identity, f"{identity[:-1]}x")
+
+
+@cells
+@pytest.mark.parametrize("operation", of(Of.GRANT), ids=named)
+def test_grant_is_there_for_its_auditor(
+    clients: Clients, made: Made, role: Role, operation: Operation
+) -> None:
+    if role is Role.AUDITOR and operation.right in ROLES[role]:
+        shown = ok(ask(clients[role], operation, made.grant))
+        assert shown["executions"] == [GRANTED.execution]
+    else:
+        conceal(clients, role, operation, made.grant, f"{made.grant[:-1]}x")
+
+
+# --- lists, figures, streams
+
+
+def facets() -> str:
+    return "customer,provider,order,service,status,tags,assignee.id,priority"
+
+
+def lists(sample: Sample) -> list[JSON]:
+    """Queries of a list of executions that look for a sample."""
+    return [
+        {"customer": sample.customer},
+        {"provider": sample.provider},
+        {"order": sample.order},
+        {"$id": sample.execution},
+        {"tag": f"tag-{sample.word}"},
+        {"assignee.id": sample.person},
+        {"metadata.about": sample.word},
+        {"metrics.tokensUsed": str(sample.number)},
+    ]
+
+
+WHOLE: dict[str, list[JSON]] = {
+    "listExecutions": [
+        {"limit": "500", "count": "true", "facets": facets()},
+        {"limit": "1", "count": "true", "sort": "-metrics.tokensUsed"},
+        {"expand": "order,service,customer,provider"},
+        {"at": "2099-01-01T00:00:00Z", "count": "true"},
+        {"fields": "order,customer,metrics", "profile": "array"},
+        {"status[ne]": "failed", "count": "true", "facets": facets()},
+    ],
+    "analyseExecutions": [
+        {"by": key}
+        for key in ("customer", "service", "assignee", "model", "status", "hour", "step", "day")
+    ],
+    "exportExecutions": [{}, {"status[ne]": "failed"}],
+    "inbox": [{}, {"limit": "1"}],
+    "bulkExecutions": [{}],
+    **{
+        f"list{kind}": [{}]
+        for kind in ("Jobs", "Orders", "Users", "Holds", "Grants", "Webhooks", "Keys")
+    },
+}
+WHOLE["findExecutions"] = WHOLE["listExecutions"][:5]
+WHOLE["analyseExecutionsToo"] = WHOLE["analyseExecutions"]
+BODY_OF_MANY: dict[str, Callable[[JSON], JSON]] = {
+    "findExecutions": lambda wanted: wanted,
+    "bulkExecutions": lambda wanted: {"command": "cancel", "filter": wanted, "preview": True},
+}
+MANY = [operation for operation in of(Of.MANY) if operation.name not in STREAM_OPERATIONS]
+LISTS = {"listExecutions", "findExecutions"}
+SHOWN = {*LISTS, "exportExecutions"}
+
+
+@cells
+@pytest.mark.parametrize("operation", MANY, ids=named)
+def test_many_are_those_that_the_caller_reaches(
+    clients: Clients, made: Made, role: Role, operation: Operation
+) -> None:
+    up_to_date(clients)
+    wanted = BODY_OF_MANY.get(operation.name, dict)({})
+    for query in WHOLE[operation.name]:
+        answer = clients[role].request(
+            operation.method, operation.path, params=query, **body(operation, wanted)
+        )
+        assert answer.status_code == (200 if operation.right in ROLES[role] else 403), answer.text
+        written = answer.content + str(answer.headers).encode()
+        assert hidden_in(written, role) == []
+        assert made.job.encode() not in written
+        if operation.name in SHOWN and answer.is_success:
+            assert all(sample.marks[1] in written for sample in REACHED[role])
+            assert int(answer.headers.get("total-count", "1")) == 1
+        elif "analytics" in operation.path and answer.is_success:
+            assert answer.json()["total"] == 1
+
+
+@cells
+@pytest.mark.parametrize("operation", MANY, ids=named)
+def test_name_that_is_looked_for_is_found_where_the_caller_reaches_it(
+    clients: Clients, role: Role, operation: Operation
+) -> None:
+    if operation.name not in BODY_OF_MANY.keys() | SHOWN:
+        return
+    counting = {"count": "true"} if operation.name in LISTS else {}
+    allowed = operation.right in ROLES[role]
+    for sample in SAMPLES:
+        for wanted, absent in zip(lists(sample), lists(NONE), strict=True):
+            answers = []
+            for asked in (wanted, absent):
+                [(name, value)] = asked.items()
+                if name == "metrics.tokensUsed" and operation.body is not None:
+                    asked = {name: int(value)}  # noqa: PLW2901 - JSON has numbers
+                answer = clients[role].request(
+                    operation.method,
+                    operation.path,
+                    params=counting | (asked if operation.body is None else {}),
+                    **body(operation, BODY_OF_MANY.get(operation.name, dict)(asked)),
+                )
+                answers.append(alike(answer, str(value)))
+            assert (answers[0] == answers[1]) is not (allowed and sample in REACHED[role]), wanted
+
+
+def up_to_date(clients: Clients) -> None:
+    admin = clients[Role.ADMIN]
+    position = str(ok(admin.get("/readyz"))["position"])
+    for path in ("/executions", "/analytics/executions", "/orders"):
+        ok(admin.get(path, params={"minPosition": position}))
+
+
+def body(operation: Operation, wanted: JSON) -> dict[str, Any]:
+    return {} if operation.body is None else {"json": wanted}
+
+
+def test_administrator_sees_all_marks_where_others_see_their_own(
+    clients: Clients, made: Made
+) -> None:
+    """What the cells look for stands there."""
+    up_to_date(clients)
+    admin = clients[Role.ADMIN]
+    shown = admin.get("/executions", params={"limit": "500", "facets": facets()})
+    assert all(mark in shown.content for sample in SAMPLES for mark in sample.marks)
+    assert shown.json()["facets"]["customer"]["values"]
+    assert ok(admin.get("/analytics/executions"))["total"] == len(SAMPLES)
+    assert made.job in admin.get("/jobs").text
+    for path in ("/orders", "/users", "/holds", "/webhooks", "/inbox"):
+        assert STRANGE.word in admin.get(path).text, path
+
+
+STREAMS = [operation for operation in OPERATIONS if operation.name in STREAM_OPERATIONS]
+
+
+@cells
+@pytest.mark.parametrize("operation", STREAMS, ids=named)
+def test_stream_says_what_the_caller_reaches(
+    owned: Serving, clients: Clients, role: Role, operation: Operation
+) -> None:
+    ids = [""] if "{id}" not in operation.path else [sample.execution for sample in SAMPLES]
+    reached = {"", *(sample.execution for sample in REACHED[role])}
+    for identity in ids:
+        path = path_of(operation, identity)
+        allowed = operation.right in ROLES[role] and identity in reached
+        for read in (by_sse, by_socket):
+            written = read(owned, clients, role, path)
+            assert (written is not None) is allowed
+            if written is not None:
+                assert hidden_in(written, role) == []
+                assert any(sample.marks[0] in written for sample in REACHED[role])
+
+
+def by_sse(owned: Serving, clients: Clients, role: Role, path: str) -> bytes | None:
+    with suppress(AssertionError), opened(clients[role], path, **{"from": "start"}) as source:
+        return json.dumps([frame.data for frame in until_caught_up(source)]).encode()
+    return None
+
+
+def by_socket(owned: Serving, clients: Clients, role: Role, path: str) -> bytes | None:
+    with (
+        suppress(InvalidStatus),
+        socket(owned, path, headers_of(role), **{"from": "start"}) as opened_,
+    ):
+        return json.dumps(read_until_caught_up(heard(opened_))).encode()
+    return None
+
+
+# --- what is created, and what belongs to nobody
+
+
+def creations(sample: Sample) -> dict[str, Any]:
+    """Bodies that name something of a sample, by operation."""
+    batch = [{"command": "start", "execution": sample.execution}]
+    expires = {"expiresAt": "2099-01-01T00:00:00Z", "auditor": "someone", "purpose": "Audit"}
+    return {
+        "createExecution": {"order": sample.order, "service": OF_PROVIDER.service},
+        "sendCommands": batch,
+        "createGrant": {**expires, "executions": [sample.execution]},
+        "claimExecution": {"worker": "w", "assignee": sample.person},
+    }
+
+
+@cells
+@pytest.mark.parametrize("operation", of(Of.NEW), ids=named)
+def test_creation_takes_the_right_and_shows_nothing_of_what_it_names(
+    clients: Clients, role: Role, operation: Operation
+) -> None:
+    allowed = operation.right in ROLES[role]
+    if operation.name not in creations(STRANGE):
+        given = BODIES[operation.name]
+        answer = ask(clients[role], operation, "", harmless(operation), json=given)
+        assert (answer.status_code == 403) is not allowed or answer.status_code == 403
+        assert hidden_in(answer.content, role) == []
+        return
+    answers = []
+    for sample in (STRANGE, NONE):
+        given = creations(sample)[operation.name]
+        answer = clients[role].post(operation.path, json=given)
+        answers.append((answer.status_code, answer.text.replace(sample.word, "…")))
+        assert (answer.status_code == 403) is not allowed
+        assert hidden_in(answer.content.replace(STRANGE.word.encode(), b""), role) == []
+    assert answers[0] == answers[1]
+
+
+@cells
+@pytest.mark.parametrize("operation", of(Of.ALL), ids=named)
+def test_rest_takes_the_right_and_shows_nothing_of_anybody(
+    clients: Clients, role: Role, operation: Operation
+) -> None:
+    identity = STRANGE.service if "services" in operation.path else "none"
+    answer = ask(clients[role], operation, identity)
+    assert (answer.status_code == 403) is (operation.right not in ROLES[role])
+    assert hidden_in(answer.content, role, public="services" in operation.path) == []
+
+
+def test_command_takes_the_right_that_its_row_names() -> None:
+    for operation in OPERATIONS:
+        name = {"updatePartly": "update", "createExecution": "create"}.get(operation.name)
+        right = COMMANDS.get(name or operation.name)
+        assert right in (None, operation.right), operation.name
+
+
+def test_callers_of_the_matrix_have_each_role_once() -> None:
+    assert CALLERS.keys() == set(LIMITED)
+    assert {right for role in Role for right in ROLES[role]} == set(Right)

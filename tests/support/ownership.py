@@ -1,0 +1,101 @@
+"""To whom belongs what an operation is about: a row for each operation, which a new one must bring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, auto
+
+
+class Of(Enum):
+    """What an operation is about, and so who may see what it answers."""
+
+    EXECUTION = auto()
+    """One execution: those who reach it."""
+    ORDER = auto()
+    """One order: its parties."""
+    USER = auto()
+    """One user: itself."""
+    WEBHOOK = auto()
+    """One webhook: those who reach its execution; one of the log: its maker."""
+    MADE = auto()
+    """One thing that an administrator made: nobody else."""
+    GRANT = auto()
+    """One grant: its maker and its auditor."""
+    MANY = auto()
+    """All that the caller reaches."""
+    NEW = auto()
+    """What the caller creates, and what that names."""
+    ALL = auto()
+    """What belongs to nobody: the same for all who have the right."""
+
+
+OWNERSHIP: Mapping[str, Of] = {
+    **dict.fromkeys(
+        (
+            *("start", "pause", "resume", "complete", "fail", "cancel", "retry", "heartbeat"),
+            *("updateProgress", "recordUsage", "checkpoint", "log", "update", "updatePartly"),
+            *("declareSteps", "startStep", "completeStep", "failStep", "skipStep"),
+            *("readExecution", "readStatus", "readProgress", "readResult", "readError"),
+            *("readAttempts", "readMetrics", "readCheckpoints", "readSteps", "readStep"),
+            *("readOrder", "readService", "readWorkflow", "readCustomer", "readProvider"),
+            *("readWebhooks", "readLogs", "listEvents", "diff", "compare", "forkExecution"),
+            *(
+                "watchExecution",
+                "monitorExecution",
+                "verifyExecution",
+                "readBundle",
+                *("eraseExecution", "readAccessLog", "readTrail"),
+            ),
+        ),
+        Of.EXECUTION,
+    ),
+    **dict.fromkeys(("readOrderEntry", "confirmOrder", "cancelOrder"), Of.ORDER),
+    **dict.fromkeys(("readUserEntry", "eraseCustomer"), Of.USER),
+    **dict.fromkeys(
+        (
+            *("readWebhook", "updateWebhook", "removeWebhook", "rotateSecret", "disableWebhook"),
+            *("enableWebhook", "testWebhook", "readDeliveries", "redeliver", "redeliverFailed"),
+            "rewindWebhook",
+        ),
+        Of.WEBHOOK,
+    ),
+    **dict.fromkeys(
+        (
+            "readJob",
+            "cancelJob",
+            "readReceipt",
+            "readHoldEntry",
+            "releaseHold",
+            "readKey",
+            "revokeKey",
+        ),
+        Of.MADE,
+    ),
+    **dict.fromkeys(("readGrant", "revokeGrant"), Of.GRANT),
+    **dict.fromkeys(
+        (
+            *("listExecutions", "findExecutions", "analyseExecutions", "analyseExecutionsToo"),
+            *("streamEvents", "watchExecutions", "monitorExecutions", "inbox", "bulkExecutions"),
+            *("listJobs", "listOrders", "listUsers", "listHolds", "listGrants", "listWebhooks"),
+            *("listKeys", "exportExecutions"),
+        ),
+        Of.MANY,
+    ),
+    **dict.fromkeys(
+        (
+            *("createExecution", "sendCommands", "claimExecution", "createOrder", "createService"),
+            *("createWorkflow", "createUser", "placeHold", "createGrant", "createWebhook"),
+            "createKey",
+        ),
+        Of.NEW,
+    ),
+    **dict.fromkeys(
+        (
+            *("readTreeHead", "proveInclusion", "proveConsistency", "readTile"),
+            *("listServices", "readServiceEntry", "listWorkflows", "readWorkflowEntry"),
+            *("health", "readiness", "projections", "metrics", "confirmClock", "previewRetention"),
+            *("openapi", "asyncapi", "problem"),
+        ),
+        Of.ALL,
+    ),
+}
