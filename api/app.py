@@ -181,7 +181,7 @@ def _jobs(
 
 def _audit(system: System, reader: TreeReader, consistency: Consistency) -> tuple[Operation, ...]:
     unkept = TreeReader(system.store, capacity=0)
-    check = HistoryCheck(system.store, unkept, system.executions, system.signer.public_key)
+    check = HistoryCheck(system.store, system.executions, unkept, system.signer.public_key)
     return (
         *verification.routes(verification.VerificationHandlers(check, reader, consistency)),
         *tree.routes(tree.TreeHandlers(reader, consistency)),

@@ -19,7 +19,7 @@ OF_CLIENTS = ("URL", "TOKEN")
 """What the commands that are clients take from the environment besides."""
 SECRET = {
     *("admin_token", "database_url", "database_owner_url"),
-    *("master_key", "master_key_command"),
+    *("master_key", "master_key_command", "witnesses"),
 }
 SHORTEST_TOKEN = 16
 """Characters of an administrator's token: a shorter one can be guessed."""
@@ -54,6 +54,20 @@ def of_archive(url: str) -> str:
     return url
 
 
+def of_witnesses(text: str) -> str:
+    """URLs with commas between them. Raises ValueError where one of them is that of no witness."""
+    for url in text.split(","):
+        kind, _, rest = url.strip().rpartition("tsa+")
+        parts = urlsplit(rest)
+        remote = parts.scheme in {"http", "https"} and parts.hostname
+        local = parts.scheme == "file" and not parts.netloc and len(parts.path) > 1
+        if kind or not (remote or (local and rest == url.strip())):
+            raise ValueError(
+                "must be like file:///folder/heads.txt, https://host/path or tsa+https://host/path"
+            )
+    return text
+
+
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Settings:
     """How one process of the service is set up.
@@ -81,6 +95,8 @@ class Settings:
     webhook_allow: Annotated[str, AfterValidator(of_networks)] = ""
     archive_url: Annotated[str, AfterValidator(of_archive)] | None = None
     lost_leases: Annotated[int, Field(ge=1, le=1_000)] = 5
+    auditor_rate: Annotated[int, Field(ge=0, le=1_000_000)] = 100
+    witnesses: Annotated[str, AfterValidator(of_witnesses)] = Field(default="", repr=False)
     log_days: Annotated[int, Field(ge=1, le=36_500)] = 30
     database_connections: Annotated[int, Field(ge=2, le=1000)] = 10
 
@@ -93,6 +109,11 @@ class Settings:
     def archive_cache(self) -> Path:
         """Where copies are kept of archive files that are elsewhere."""
         return self.data_dir / "archive-cache"
+
+    @property
+    def stamps(self) -> Path:
+        """Where signed heads are kept with their time-stamps."""
+        return self.data_dir.absolute() / "time-stamps"
 
     @property
     def archiving(self) -> Path:

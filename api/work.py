@@ -1,5 +1,5 @@
 """The work that no request waits for: it keeps the views up to the log, fires timers, looks after leases,
-calls webhooks, works off jobs and archives log lines. Its parts are wired here.
+calls webhooks, works off jobs, archives log lines and audits the log. Its parts are wired here.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from projections.executions.projection import Executions
 from projections.registry import all_projections
 from workers.access_anchors import AccessAnchorer
 from workers.archiver import Archiver, Retention
+from workers.auditor import Auditor
 from workers.jobs import JobWorker
 from workers.leases import LeaseWorker
 from workers.ownership import OwnedWork
@@ -43,9 +44,13 @@ from workers.webhooks.addresses import networks
 from workers.webhooks.deliveries import WebhookWorker
 from workers.webhooks.http_client import HttpClient
 from workers.webhooks.receiver import Receiver
+from workers.witnesses.keeper import HeadKeeper
+from workers.witnesses.places import witnesses
 
 CONNECTIONS = 3
 """To read the states that timers are fired on, and what webhooks are sent."""
+LARGEST_STAMP = 64 * 1024
+"""Bytes that a time-stamp may have."""
 WATCH = 1.0
 """Seconds between two calls of `watch`."""
 NO_KEY = Vault(bytes(KEY_BYTES))
@@ -68,6 +73,14 @@ def wake_by_views(listener: Listener, schema: str, workers: Sequence[OwnedWork])
             listener.add_handler(progress_channel(schema), moved)
 
 
+class Audit(NamedTuple):
+    """How many events a second are audited, which witnesses keep signed heads, and where time-stamps are kept."""
+
+    rate: int
+    witnesses: str
+    stamps: Path
+
+
 @asynccontextmanager
 async def working(
     conninfo: str,
@@ -77,16 +90,17 @@ async def working(
     retention: Retention | None = None,
     *,
     lost_leases: int = MOST_LOST,
+    audit: Audit | None = None,
 ) -> AsyncIterator[Runner]:
-    """All of that work is done while the block runs; log lines are archived where a `retention` says how."""
+    """All of that work is done while the block runs; `retention` says how log lines are archived, `audit` how
+    the log is audited.
+    """
     listener = Listener(conninfo, schema)
     runner = new_runner(conninfo, schema, listener)
     codec = registry.codec()
     store = Store(conninfo, schema, codec, Keyring(Vault(keys.master)), CONNECTIONS)
-    clock = Clock()
-    writer = GuardedWriter(store, clock, new_id, chance)
-    client = HttpClient(networks(webhook_allow))
-    receiver = Receiver(store, client)
+    clock, client = Clock(), HttpClient(networks(webhook_allow))
+    writer, receiver = GuardedWriter(store, clock, new_id, chance), Receiver(store, client)
     workers = (
         TimerWorker(writer, conninfo, schema, clock),
         LeaseWorker(writer, store, conninfo, clock=clock, most_lost=lost_leases),
@@ -100,18 +114,16 @@ async def working(
     parts: list[Part] = [listener, runner, DestroyedKeys(store), *workers]
     if retention is not None:
         parts.append(Archiver(writer, store, conninfo, schema, retention, clock=clock))
-    await store.open()
-    try:
-        async with started(parts):
-            yield runner
-    finally:
-        await client.close()
-        await store.close()
+    if audit is not None and audit.rate:
+        parts.append(Auditor(writer, store, conninfo, keys.secret, audit.rate, clock=clock))
+    async with _started(parts, store, client):
+        yield runner
 
 
 @asynccontextmanager
-async def started(parts: Sequence[Part]) -> AsyncIterator[None]:
+async def _started(parts: Sequence[Part], store: Store, client: HttpClient) -> AsyncIterator[None]:
     """The parts run, started in order and stopped in the opposite one, while the block does."""
+    await store.open()
     for part in parts:
         part.start()
     try:
@@ -119,12 +131,29 @@ async def started(parts: Sequence[Part]) -> AsyncIterator[None]:
     finally:
         for part in reversed(parts):
             await part.stop()
+        await client.close()
+        await store.close()
+
+
+@asynccontextmanager
+async def witnessing(conninfo: str, schema: str, allowed: str, audit: Audit) -> AsyncIterator[None]:
+    """Signed heads are shown to the witnesses while the block runs."""
+    client = HttpClient(networks(allowed), answer_bytes=LARGEST_STAMP)
+    found = witnesses(audit.witnesses, client, audit.stamps)
+    keeper = HeadKeeper(found, conninfo, schema, clock=Clock())
+    if found:
+        keeper.start()
+    try:
+        yield
+    finally:
+        await keeper.stop()
+        await client.close()
 
 
 class Task(NamedTuple):
     """Which log a process works for, how much it says about that, which networks webhooks may reach
     besides public ones, where log lines are archived after how many days, a folder for files on their
-    way there, and how many leases an execution may lose. The keys are in hexadecimal.
+    way there, how many leases an execution may lose, and what an `Audit` has. The keys are in hexadecimal.
     """
 
     conninfo: str
@@ -137,6 +166,9 @@ class Task(NamedTuple):
     log_days: int = 30
     work: str = ""
     lost_leases: int = MOST_LOST
+    auditor_rate: int = 0
+    witnesses: str = ""
+    stamps: str = ""
 
     @property
     def retention(self) -> Retention | None:
@@ -157,6 +189,9 @@ def task_of(settings: Settings, conninfo: str, keys: LogKeys) -> Task:
         settings.log_days,
         str(settings.archiving),
         settings.lost_leases,
+        settings.auditor_rate,
+        settings.witnesses,
+        str(settings.stamps),
     )
 
 
@@ -171,8 +206,12 @@ async def _until_stopped(task: Task, watch: Callable[[], object]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     keys = LogKeys(bytes.fromhex(task.master_key), bytes.fromhex(task.log_secret))
-    log_of_task = (task.conninfo, task.schema, keys, task.webhook_allow, task.retention)
-    async with working(*log_of_task, lost_leases=task.lost_leases):
+    log, allowed = (task.conninfo, task.schema), task.webhook_allow
+    audit = Audit(task.auditor_rate, task.witnesses, Path(task.stamps))
+    async with (
+        witnessing(*log, allowed, audit),
+        working(*(*log, keys, allowed, task.retention), lost_leases=task.lost_leases, audit=audit),
+    ):
         while not stopped.is_set():
             watch()
             with suppress(TimeoutError):

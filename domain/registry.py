@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from domain.access import anchors, grant, key
+from domain.audit import audit_fault
 from domain.catalog import order, service, user, webhook, webhook_commands, workflow
 from domain.catalog.confirm_order import ConfirmOrder
 from domain.eventlog.codec import Codec
@@ -28,6 +29,7 @@ STATES: dict[str, type[Aggregate]] = {
     "archive": archived_day.ArchivedDay,
     "webhook": webhook.Hook,
     "key": key.Key,
+    "fault": audit_fault.AuditFault,
 }
 """Each state by the kind of its stream: the part of its name before the slash."""
 EVENTS: tuple[type[Event], ...] = (
@@ -39,6 +41,7 @@ EVENTS: tuple[type[Event], ...] = (
     *job.EVENTS,
     *hold.EVENTS,
     *archived_day.EVENTS,
+    *audit_fault.EVENTS,
     *webhook.EVENTS,
     *grant.EVENTS,
     *key.EVENTS,

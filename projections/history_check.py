@@ -7,7 +7,7 @@ What is made of the events is read first, so the events go as far, at least.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 from domain.damage import reason
@@ -29,8 +29,12 @@ from projections.executions.check import Expected, StoredExecution, stored_execu
 from projections.executions.projection import Executions
 from projections.executions.references import STREAM
 
-PAGE, PAGE_BYTES = 200, 4 * 1024 * 1024
+PAGE, PAGE_BYTES = 50, 4 * 1024 * 1024
 LOG, TREE, KEYS, SNAPSHOTS = "log", "audit", "keys", "snapshots"
+
+
+Rest = Callable[[int], Awaitable[None]]
+"""Is awaited after so many events, by who is in no hurry."""
 
 
 class Verification(NamedTuple):
@@ -44,7 +48,7 @@ class Verification(NamedTuple):
     events: int
     position: int
     proven: int
-    head: Head
+    head: Head | None
     view_version: int
     view_position: int
     faults: list[Fault]
@@ -52,13 +56,26 @@ class Verification(NamedTuple):
 
 
 class HistoryCheck:
-    """Verifies executions, one by one; `public_key` is that of the log."""
+    """Verifies executions, one by one; `public_key` is that of the log.
 
-    def __init__(self, store: Store, tree: TreeReader, view: Executions, public_key: str) -> None:
+    Without a tree no leaves are looked at, and nothing is opened: neither data keys nor snapshots, whose content
+    is sealed anew.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        view: Executions,
+        tree: TreeReader | None = None,
+        public_key: str = "",
+        *,
+        rest: Rest | None = None,
+    ) -> None:
         self._store = store
-        self._tree = tree
         self._view = view
+        self._tree = tree
         self._public_key = public_key
+        self._rest = rest
 
     async def verified(self, id_: str) -> Verification | None:
         """All that does not fit of an execution; None where nothing is stored of it.
@@ -69,13 +86,17 @@ class HistoryCheck:
         stream = STREAM + id_
         async with self._store.reader() as connection:
             stored = await stored_execution(connection, self._view, id_)
-        key = (await self._store.keys([stream]))[stream]
-        served = await self._served(stream) if key is not None else None
-        head = await self._tree.head()
+        head = key = served = None
+        if self._tree is not None:
+            key = (await self._store.keys([stream]))[stream]
+            served = await self._served(stream) if key is not None else None
+            head = await self._tree.head()
         work = _Check(self._store.codec, stored, head, key, served)
         work.check_head(self._public_key)
         async for rows in _pages(self._store, stream):
             await work.take(rows, self._tree)
+            if self._rest is not None:
+                await self._rest(len(rows))
         work.finish()
         if not work.events and not stored.rows:
             return None
@@ -102,7 +123,7 @@ class _Check:
         self,
         codec: Codec,
         stored: StoredExecution,
-        head: Head,
+        head: Head | None,
         key: DataKey | None,
         served: Versioned[Any] | None,
     ) -> None:
@@ -125,7 +146,7 @@ class _Check:
 
     def check_head(self, public_key: str) -> None:
         """The head is signed, and says what stands beside it."""
-        if not (head := self._head).origin:
+        if not (head := self._head) or not head.origin:
             return
         try:
             signed = checkpoint_of(head.note, public_key)
@@ -135,9 +156,10 @@ class _Check:
             if signed != Checkpoint(head.origin, head.size, head.root):
                 self._add(TREE, "head", "says something else than was signed")
 
-    async def take(self, rows: Sequence[EventRow], tree: TreeReader) -> None:
+    async def take(self, rows: Sequence[EventRow], tree: TreeReader | None) -> None:
         """The next events."""
-        await self._prove([row for row in rows if row.position <= self._head.size], tree)
+        if tree is not None and (head := self._head):
+            await self._prove([row for row in rows if row.position <= head.size], tree, head)
         for row in rows:
             self._check_order(row)
             self.events, self.last = self.events + 1, row
@@ -170,11 +192,11 @@ class _Check:
         if self.last and row.at < self.last.at:
             self._add(LOG, _place(row), "has an earlier time", row.position, "time")
 
-    async def _prove(self, rows: Sequence[EventRow], tree: TreeReader) -> None:
+    async def _prove(self, rows: Sequence[EventRow], tree: TreeReader, head: Head) -> None:
         """Each of them is the leaf that the signed tree has at its position."""
         if not rows:
             return
-        size, root = self._head.size, self._head.root
+        size, root = head.size, head.root
         try:
             proofs = await tree.inclusions([row.position for row in rows], size)
         except Damaged as error:
@@ -240,4 +262,4 @@ async def _pages(store: Store, stream: str) -> AsyncIterator[list[EventRow]]:
         if rows := [EventRow(*columns) for _, *columns in found]:
             yield rows
             after = rows[-1].version
-        more = bool(rows)
+        more = bool(found) and (found[0][0] == PAGE or len(found) < found[0][0])

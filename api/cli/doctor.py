@@ -16,6 +16,7 @@ from api.cli.projections import on_log
 from api.embedded_postgres.data_dir import DataDir
 from api.settings import read
 from domain.eventlog.store import Store
+from projections.audit.rounds.walk import audit_totals
 from projections.deliveries.totals import delivery_totals
 from projections.diagnosis.findings import Finding, findings
 from projections.diagnosis.measurements import Calls, Measurements, measure
@@ -50,10 +51,12 @@ async def _measured(store: Store, data_dir: Path | None) -> Measurements:
     measured = await measure(store)
     async with store.reader() as connection:
         calls = await delivery_totals(connection, datetime.now(UTC), MOST_WEBHOOKS)
+        audit = await audit_totals(connection)
     archive = ArchiveFiles(read(data_dir=data_dir).archive)
     return measured._replace(
         disk_free=await asyncio.to_thread(_free, data_dir),
         webhooks=Calls(calls.waiting, calls.failing, calls.oldest),
+        audit_faults=audit.faults,
         archive_missing=await missing_files(store, archive),
     )
 
@@ -77,6 +80,7 @@ def _json(measured: Measurements, found: list[Finding]) -> dict[str, object]:
         "postgres": {**measured.server._asdict(), **measured.settings},
         "diskFree": measured.disk_free,
         "webhooks": measured.webhooks._asdict(),
+        "auditFaults": measured.audit_faults,
         "archiveMissing": measured.archive_missing,
         "findings": [finding._asdict() for finding in found],
     }

@@ -21,7 +21,9 @@ from domain.errors import Overloaded
 from domain.eventlog.store import Store
 from domain.json_forms import format_time
 from domain.writer.command_bus import Bus
+from projections.audit.rounds.walk import audit_totals
 from projections.audit.tables import head_of
+from projections.audit.witnessed import witnessed
 from projections.claims.totals import claim_totals
 from projections.deliveries.totals import delivery_totals, waiting_for
 from projections.engine.position_tracker import PositionTracker
@@ -121,13 +123,18 @@ class HealthHandlers:
             for each in progress
         }
         shown = {"status": "ready", "position": head, "views": views}
-        missing = await self._without_owner()
-        return shown | ({"withoutOwner": missing} if missing else {})
+        return shown | await self._warnings()
 
-    async def _without_owner(self) -> list[str]:
-        """The kinds of work that no process does; commands are taken all the same."""
+    async def _warnings(self) -> dict[str, Any]:
+        """The kinds of work that no process does, and how many faults the auditor finds; commands are taken all
+        the same.
+        """
         async with self._store.reader() as connection:
-            return await without_owner(connection, self._store.schema)
+            missing = await without_owner(connection, self._store.schema)
+            faults = (await audit_totals(connection)).faults
+        return ({"withoutOwner": missing} if missing else {}) | (
+            {"faults": faults} if faults else {}
+        )
 
     async def projections(self, request: Request) -> ASGIApp:
         """Every view with its position, lag and parked events, and how far a rebuild of it is. As a
@@ -179,7 +186,8 @@ class HealthHandlers:
             late = await due.late(connection, now := self._clock())
             missing = await without_owner(connection, self._store.schema)
             claims = await claim_totals(connection)
-            tree = await head_of(connection)
+            tree, audit = await head_of(connection), await audit_totals(connection)
+            witnesses = await witnessed(connection)
             webhooks = await delivery_totals(connection, now, metrics.MOST_WEBHOOKS)
             waiting = await waiting_for(connection, webhooks.lags)
         metrics.WEBHOOKS_WAITING.set(webhooks.waiting)
@@ -190,6 +198,13 @@ class HealthHandlers:
             metrics.WEBHOOK_WAITING.labels(name).set(number)
         metrics.TREE_SIZE.set(tree.size if tree is not None else 0)
         metrics.TREE_STOPPED.set(tree is None or tree.fault is not None)
+        metrics.AUDITOR_POSITION.set(audit.position)
+        metrics.AUDITOR_ROUNDS.set(audit.rounds)
+        metrics.AUDIT_FAULTS.set(audit.faults)
+        metrics.WITNESSES_FAILING.set(sum(each.failing_since is not None for each in witnesses))
+        metrics.WITNESSED_SIZE.clear()
+        for each in witnesses:
+            metrics.WITNESSED_SIZE.labels(each.name).set(each.size)
         metrics.TIMERS_DUE.set(late.number)
         metrics.TIMERS_LATE.set(late.seconds(now))
         for work in WORK:

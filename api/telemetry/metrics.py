@@ -42,6 +42,15 @@ TREE_SIZE = Gauge("executions_tree_size", "Events that the signed tree head cove
 TREE_STOPPED = Gauge(
     "executions_tree_stopped", "Whether the tree of the log does not grow any more"
 )
+AUDITOR_POSITION = Gauge("executions_auditor_position", "How far the auditor is in its round")
+AUDITOR_ROUNDS = Gauge("executions_auditor_rounds", "Rounds that the auditor has begun")
+AUDIT_FAULTS = Gauge("executions_audit_faults", "What the auditor has found that does not fit")
+WITNESSES_FAILING = Gauge(
+    "executions_witnesses_failing", "Witnesses that did not keep the last head"
+)
+WITNESSED_SIZE = Gauge(
+    "executions_witnessed_size", "Events of the last head that a witness has kept", ["witness"]
+)
 CONNECTIONS_CUT = Counter(
     "executions_connections_cut_total", "Connections that the server ended, by reason", ["reason"]
 )

@@ -87,7 +87,7 @@ async def event_faults(
         until = rows[-1].position if rows else end
         for fault in _holes(rows, after, until):
             yield fault
-        for fault in await _misplaced(store, after, until):
+        for fault in await misplaced(store, after, until):
             yield fault
         faults = await _closed(store, rows) if opening else {}
         for row in rows:
@@ -106,7 +106,8 @@ def _holes(rows: Sequence[EventRow], after: int, until: int) -> Iterator[Fault]:
         expected = position + 1
 
 
-async def _misplaced(store: Store, after: int, until: int) -> list[Fault]:
+async def misplaced(store: Store, after: int, until: int) -> list[Fault]:
+    """The events in (after, until] that do not follow on those before them."""
     async with store.reader() as connection:
         cursor = await connection.execute(MISPLACED, (after, until, after), binary=True)
         rows = await cursor.fetchall()

@@ -63,18 +63,23 @@ async def connected(conninfo: str, schema: str) -> AsyncIterator[AsyncConnection
         yield connection
 
 
+async def log_of(connection: AsyncConnection) -> tuple[str, int]:
+    """The id of the log and its last position; none where its row is lost."""
+    row = await (await connection.execute(LOG)).fetchone()
+    return ("", 0) if row is None else (row[0], row[1])
+
+
 async def start(connection: AsyncConnection) -> Start:
     """The tree as it is now. The connection is in autocommit."""
     await connection.execute(BEGIN)
     try:
-        row = await (await connection.execute(LOG)).fetchone()
+        log_id, position = await log_of(connection)
         head = await head_of(connection)
         size = 0 if head is None else head.size
         edge = await tiles_of_tree(connection, dict(tiles_of(size)))
         surplus = await (await connection.execute(SURPLUS, (size,))).fetchall()
     finally:
         await connection.execute("COMMIT")
-    log_id, position = ("", 0) if row is None else row
     return Start(log_id, position, head, edge, [(level, index) for level, index in surplus])
 
 

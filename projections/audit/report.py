@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -28,11 +29,16 @@ the public key is: compare it with one that you have from elsewhere.</p>"""
 
 
 def report(stream: str, envelopes: Sequence[bytes], head: Head, reads: Sequence[Entry] = ()) -> str:
-    """The page: what is proven by which head, each event with all that it says, and who read it."""
+    """The page: who did what in short, what is proven by which head, each event with all that it says, and who
+    read it.
+    """
     events = [orjson.loads(envelope) for envelope in envelopes]
     name = escape(stream)
+    actors = Counter(str(event["actor"]) for event in events)
     facts = {
         "Events": f"{len(events)}, recorded from {events[0]['time']} to {events[-1]['time']}",
+        "Last of all": f"{events[-1]['type']} by {events[-1]['actor']}",
+        "Who took part": ", ".join(f"{actor} ({count})" for actor, count in actors.items()),
         "Log": head.origin,
         "Signed head": f"{head.size} events, root {head.root.hex()}",
         "Public key": head.public_key,
@@ -51,7 +57,7 @@ def report(stream: str, envelopes: Sequence[bytes], head: Head, reads: Sequence[
 {HOW}
 <h2>Events</h2>
 <table>
-<thead><tr><th>Version</th><th>Position</th><th>Time (UTC)</th><th>What, by whom, and what it says</th></tr></thead>
+<thead><tr><th scope="col">Version</th><th scope="col">Position</th><th scope="col">Time (UTC)</th><th scope="col">What, by whom, and what it says</th></tr></thead>
 <tbody>
 {table}
 </tbody>

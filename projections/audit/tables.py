@@ -15,7 +15,7 @@ from projections.audit.tiles import Tile
 
 READ_BYTES = 64 * 1024 * 1024
 """A page of hashes ends with the event before the one that makes it as large as this."""
-IS_THERE = "SELECT to_regclass('audit_head') IS NOT NULL"
+IS_THERE = "SELECT to_regclass('audit_witnesses') IS NOT NULL"
 HEAD = "SELECT size, root, origin, public_key, note, at, fault FROM audit_head"
 KEEP_HEAD = """UPDATE audit_head
     SET size = %b, root = %b, origin = %b, public_key = %b, note = %b, at = %b, fault = NULL"""

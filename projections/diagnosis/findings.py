@@ -119,6 +119,15 @@ def _webhooks(measured: Measurements) -> Iterator[Finding]:
         )
 
 
+def _audit(measured: Measurements) -> Iterator[Finding]:
+    if faults := measured.audit_faults:
+        yield Finding(
+            "damaged",
+            f"the auditor has found {faults} places where what is stored does not fit",
+            "see the events `audit.fault.found`, and run `executions verify` and `executions audit verify`",
+        )
+
+
 def _archive(measured: Measurements) -> Iterator[Finding]:
     if files := measured.archive_missing:
         count = "1 archive file is" if len(files) == 1 else f"{len(files)} archive files are"
@@ -217,6 +226,7 @@ RULES: Sequence[Rule] = (
     _durability,
     _positions,
     _parked,
+    _audit,
     _lag,
     _archive,
     _timers,

@@ -80,7 +80,8 @@ class Calls(NamedTuple):
 class Measurements(NamedTuple):
     """All of it. `overdue` is how many timers were due more than a minute ago, and since how many seconds
     the first; `disk_free` are bytes, None where the database is elsewhere;
-    `archive_missing` are archive files that are not there, or not whole.
+    `archive_missing` are archive files that are not there, or not whole; `audit_faults` is how many faults
+    the auditor finds.
     """
 
     head: int
@@ -93,6 +94,7 @@ class Measurements(NamedTuple):
     disk_free: int | None = None
     webhooks: Calls = Calls()
     archive_missing: Sequence[str] = ()
+    audit_faults: int = 0
 
     def table(self, name: str) -> TableSize:
         """One table; an empty one where it is not there."""

@@ -36,6 +36,8 @@ def test_variable_is_the_field_in_capitals() -> None:
         "EXECUTIONS_ARCHIVE_URL": "s3://bucket/lines",
         "EXECUTIONS_LOG_DAYS": "7",
         "EXECUTIONS_LOST_LEASES": "3",
+        "EXECUTIONS_AUDITOR_RATE": "50",
+        "EXECUTIONS_WITNESSES": "file:///heads.txt, tsa+http://tsa.example/",
     }
     settings = dataclasses.asdict(read(variables))
     assert {

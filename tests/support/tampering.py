@@ -36,6 +36,12 @@ def tampered(conninfo: str, statement: str) -> Iterator[None]:
             _change(connection, "".join(PUT_BACK.format(table) for table in COPIED))
 
 
+def change(conninfo: str, statement: str) -> None:
+    """Change the database for good, past the trigger."""
+    with psycopg.connect(conninfo, options=session_options("executions")) as connection:
+        _change(connection, statement)
+
+
 def _change(connection: psycopg.Connection, statement: str) -> None:
     connection.execute("ALTER TABLE events DISABLE TRIGGER append_only")
     connection.execute(statement.encode())

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import httpx
 
 from workers.webhooks.addresses import AddressRefused, Network, check
-from workers.webhooks.http_connection import Connection, NoAnswer, Response
+from workers.webhooks.http_connection import ANSWER_BYTES, Connection, NoAnswer, Response
 
 TIMEOUT = 15.0
 """Seconds for a call from beginning to end."""
@@ -63,11 +63,13 @@ class HttpClient:
         dial: Dial | None = None,
         resolve: Resolve | None = None,
         timeout: float = TIMEOUT,
+        answer_bytes: int = ANSWER_BYTES,
     ) -> None:
         self._allowed = allowed
         self._dial = dial or self._connected
         self._resolve = resolve or look_up
         self._timeout = timeout
+        self._answer_bytes = answer_bytes
         self._tls = httpx.create_ssl_context()  # read once: it costs more than a call
         self._tls.set_alpn_protocols(["http/1.1"])
         self._kept: dict[Origin, list[Connection]] = {}
@@ -140,7 +142,7 @@ class HttpClient:
 
     async def _connected(self, address: str, origin: Origin) -> Connection:
         _, connection = await asyncio.get_running_loop().create_connection(
-            Connection,
+            lambda: Connection(self._answer_bytes),
             address,
             origin.port,
             ssl=self._tls if origin.tls else None,

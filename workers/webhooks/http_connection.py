@@ -18,7 +18,7 @@ UNANSWERED = "the connection was closed before an answer came"
 
 
 class Response(NamedTuple):
-    """What a receiver answered: `body` is the first KiB, `retry_after` its header."""
+    """What a receiver answered: `body` is its beginning, a KiB as a rule, `retry_after` its header."""
 
     status: int
     body: bytes
@@ -32,7 +32,8 @@ class NoAnswer(Exception):
 class Connection(asyncio.Protocol):
     """Takes one request after the other. What it reads of an answer is bounded."""
 
-    def __init__(self) -> None:
+    def __init__(self, answer_bytes: int = ANSWER_BYTES) -> None:
+        self._answer_bytes = answer_bytes
         self.kept_until = 0.0
         """Up to when it is kept for the next request, by the clock of the loop."""
         self._transport: asyncio.Transport
@@ -82,7 +83,7 @@ class Connection(asyncio.Protocol):
         self._parser = None
         if not (self._whole and self._stays):
             self.close()
-        return Response(status, self._body[:ANSWER_BYTES], self._retry_after)
+        return Response(status, self._body[: self._answer_bytes], self._retry_after)
 
     def close(self) -> None:
         """Break it off."""
@@ -137,7 +138,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._body += body
-        if len(self._body) >= ANSWER_BYTES and not self._enough.done():
+        if len(self._body) >= self._answer_bytes and not self._enough.done():
             self._enough.set_result(None)
 
     def on_message_complete(self) -> None:

@@ -45,17 +45,28 @@ def bundle(
     help="Signed heads that you or a witness have kept (GET /audit/tree-head as text/plain).",
 )
 @click.option("--state", type=FILE, help="Where to keep how far it is; the same file goes on.")
-def verify(data_dir: Path | None, kept: tuple[Path, ...], state: Path | None) -> None:
+@click.option(
+    "--tsa-certificate",
+    "certificate",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="The root of the authority that has time-stamped kept heads (PEM).",
+)
+def verify(
+    data_dir: Path | None,
+    kept: tuple[Path, ...],
+    state: Path | None,
+    certificate: Path | None,
+) -> None:
     """Hold the whole log against its tree: every event, every tile, the root and the signed head.
 
     Exits with 1 and names the first position of each tile that does not fit. The server may go on meanwhile.
     Whoever owns the database and the master key could make all of it again: only a head that was kept
     elsewhere shows that, so name one with --head. With --state, a check that was interrupted goes on where it was;
-    what was checked before is not looked at again.
+    what was checked before is not looked at again. Of a head with a time-stamp beside it (.tsr) that is checked, too.
     """
     from api.cli.audit.verify import verify_tree
 
-    verify_tree(data_dir, kept, state)
+    verify_tree(data_dir, kept, state, certificate)
 
 
 @audit_group.command()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from api.cli.audit.progress_file import Progress, ProgressFile
-from api.cli.progress_bar import Reached, progress
+from api.cli.audit.stamps import check_stamp
+from api.cli.progress_bar import progress
 from api.cli.projections import on_log
 from api.embedded_postgres.data_dir import DataDir
 from api.embedded_postgres.master_key import has_master_key
@@ -18,7 +18,7 @@ from api.server import keys_of_log, require_key_of_log
 from api.settings import Settings
 from domain.eventlog.store import Store
 from domain.integrity.fault import Fault
-from projections.audit.access.check import End, access_faults, end_of
+from projections.audit.access.check import access_faults, end_of
 from projections.audit.check import Start, connected, earlier_fault, head_faults, start, tree_faults
 from projections.audit.note import Signer, notes_in, origin_of
 from projections.audit.tiles import WIDTH
@@ -28,22 +28,24 @@ SAVE_EVERY = 5.0
 """Seconds between two times at which the state is written."""
 
 
-def verify_tree(data_dir: Path | None, kept: Sequence[Path], state: Path | None) -> None:
+def verify_tree(
+    data_dir: Path | None, kept: Sequence[Path], state: Path | None, certificate: Path | None
+) -> None:
     """Check all of it; exit with 1 where something is wrong.
 
     Where the master key of the log is in the data directory, the head must be signed by the key of the log.
     """
     notes = [note for file in kept for note in notes_in(_text(file))]
     check = _Check(notes, None if state is None else ProgressFile(state))
+    for file in kept:
+        if wrong := check_stamp(file, certificate):
+            check.add(wrong)
     on_log(data_dir, check.run, check.take_key)
     if check.faults:
         number = len(check.faults)
         count = "1 fault was found" if number == 1 else f"{number} faults were found, first of all"
         raise click.ClickException(f"{count}: {check.faults[0]}")
     click.echo("All of it is what was signed.")
-
-
-FaultsOf = Callable[[Reached], AsyncIterator[Fault]]
 
 
 class _Check:
@@ -68,7 +70,7 @@ class _Check:
             key = self._public_key(origin_of(found.log_id), found)
             work = self._begun(found)
             for fault in head_faults(found, key):
-                self._add(fault)
+                self.add(fault)
             with progress("Verifying the tree") as show:
 
                 def on_progress(position: int, end: int) -> None:
@@ -78,24 +80,21 @@ class _Check:
 
                 try:
                     async for fault in tree_faults(connection, found, on_progress, work.checked):
-                        self._add(fault)
+                        self.add(fault)
                 except BaseException:
                     self._save(work)
                     raise
             for note in self._notes:
                 key_of_note = self._public_key(note.partition("\n")[0], found)
                 if wrong := await earlier_fault(connection, found, note, key_of_note):
-                    self._add(wrong)
+                    self.add(wrong)
             end = await end_of(connection)
-            await self._check_accesses(end, partial(access_faults, connection, end))
+            with progress("Verifying the access log") as show:
+                async for fault in access_faults(connection, end, show):
+                    self.add(fault)
+            if end is not None:
+                click.echo(f"Checked {end.id} entries of the access log.")
         self._conclude(found, key)
-
-    async def _check_accesses(self, end: End | None, faults: FaultsOf) -> None:
-        with progress("Verifying the access log") as show:
-            async for fault in faults(show):
-                self._add(fault)
-        if end is not None:
-            click.echo(f"Checked {end.id} entries of the access log.")
 
     def _begun(self, found: Start) -> Progress:
         """The check that was interrupted, or a new one."""
@@ -109,7 +108,7 @@ class _Check:
         click.echo(f"Goes on after position {len(self._kept.checked) * WIDTH}.")
         self._notes.append(self._kept.head)
         for fault in self._kept.faults:
-            self._add(fault)
+            self.add(fault)
         return self._kept
 
     def _save(self, work: Progress) -> None:
@@ -128,7 +127,8 @@ class _Check:
         if self._file is not None:
             self._file.remove()
 
-    def _add(self, fault: Fault | str) -> None:
+    def add(self, fault: Fault | str) -> None:
+        """Print it, unless it is known."""
         if (text := str(fault)) in self.faults:
             return
         self.faults.append(text)

@@ -15,6 +15,7 @@ from api.web.reads.consistency import Consistency
 from api.web.request import Request
 from domain.errors import NotFound
 from projections.audit.reader import TreeReader
+from projections.audit.tables import Head
 from projections.history_check import HistoryCheck, Verification
 
 WHOLE = {"type": "integer", "minimum": 0}
@@ -61,21 +62,21 @@ class VerificationHandlers:
 
         await self._consistency.wait_until(request, size, await size())
         found = await self._check.verified(request.path["id"])
-        if found is None:
+        if found is None or found.head is None:
             raise NotFound("There is no such execution.")
         headers = {"log-position": str(found.position), "cache-control": "no-store"}
-        return responses.json(_shown(found), {**headers, **responses.VARY})
+        return responses.json(_shown(found, found.head), {**headers, **responses.VARY})
 
 
-def _shown(found: Verification) -> dict[str, Any]:
+def _shown(found: Verification, head: Head) -> dict[str, Any]:
     return {
         "$id": found.id,
         "fits": not found.faults,
         "events": found.events,
         "position": found.position,
         "proven": found.proven,
-        "treeSize": found.head.size,
-        "rootHash": found.head.root.hex(),
+        "treeSize": head.size,
+        "rootHash": head.root.hex(),
         "readModel": {"version": found.view_version, "position": found.view_position},
         "faults": [fault.members() for fault in found.faults],
     }

@@ -243,6 +243,8 @@ def test_report_shows_all_and_runs_nothing() -> None:
     for row in EVENTS_OF_IT:
         assert f"<td>{row.row.position}</td>" in page
     assert SIGNER.public_key in page
+    assert "<code>user.updated by t</code>" in page
+    assert f"<code>t ({len(EVENTS_OF_IT)})</code>" in page
 
 
 def test_damaged_event_is_proven_although_it_cannot_be_read() -> None:

@@ -57,6 +57,7 @@ def test_indexes_and_idempotency_keys_are_not_the_size_of_events() -> None:
 @pytest.mark.parametrize(
     ("change", "severity", "word"),
     [
+        ({"audit_faults": 3}, "damaged", "the auditor has found 3 places"),
         ({"server": SERVER._replace(checksum_failures=2)}, "damaged", "checksum"),
         ({"settings": SETTINGS | {"fsync": "off"}}, "damaged", "fsync"),
         ({"settings": SETTINGS | {"synchronous_commit": "off"}}, "damaged", "synchronous_commit"),

@@ -1,0 +1,1 @@
+"""What the background auditor has found, as the log says it."""

@@ -1,0 +1,94 @@
+"""Shows the newest signed head to each witness, now and then. That one fails stops nothing; it is tried again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import ClassVar
+
+import structlog
+from psycopg import AsyncConnection
+
+from projections.audit.tables import Head, head_of
+from projections.audit.witnessed import (
+    Witnessed,
+    forget_others,
+    note_failed,
+    note_kept,
+    witnessed,
+)
+from workers.ownership import OwnedWork
+from workers.witnesses.places import NotKept, Witness
+
+POLL = 10.0
+"""Seconds between two looks for a new head."""
+
+log = structlog.get_logger()
+
+
+class HeadKeeper(OwnedWork):
+    """One process at a time shows heads."""
+
+    work: ClassVar[str] = "witness"
+
+    def __init__(
+        self,
+        witnesses: Sequence[Witness],
+        conninfo: str,
+        schema: str,
+        *,
+        clock: Callable[[], datetime],
+    ) -> None:
+        super().__init__(conninfo, schema)
+        self._witnesses = witnesses
+        self._clock = clock
+
+    async def run(self, connection: AsyncConnection) -> None:
+        """Show what is new, again and again."""
+        await forget_others(connection, [witness.id for witness in self._witnesses])
+        while True:
+            await self.show(connection)
+            await asyncio.sleep(POLL)
+
+    async def show(self, connection: AsyncConnection) -> None:
+        """Show the head to those witnesses that want one by now."""
+        head = await head_of(connection)
+        if head is None or not head.origin or not head.size:
+            return
+        known = {each.id: each for each in await witnessed(connection)}
+        now = self._clock()
+        due = [each for each in self._witnesses if _wants(each, known.get(each.id), head, now)]
+        outcomes = await asyncio.gather(*(_kept(each, head) for each in due))
+        for witness, why in zip(due, outcomes, strict=True):
+            before = known.get(witness.id)
+            failed = before is not None and before.failing_since is not None
+            if why is None:
+                place = head.origin, head.size
+                await note_kept(connection, witness.id, witness.name, place, now)
+                if failed:
+                    log.info("a witness keeps heads again", witness=witness.name)
+            else:
+                await note_failed(connection, witness.id, witness.name, now)
+                if not failed:
+                    log.warning("a witness does not keep heads", witness=witness.name, reason=why)
+
+
+async def _kept(witness: Witness, head: Head) -> str | None:
+    """Why it was not kept, if it was not."""
+    try:
+        await witness.keep(head)
+    except NotKept as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is one witness that fails
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _wants(witness: Witness, before: Witnessed | None, head: Head, now: datetime) -> bool:
+    """Whether a head is new to a witness, and it was long enough since the last one."""
+    if before is None or before.kept_at is None or before.failing_since is not None:
+        return True
+    if before.origin == head.origin and before.size == head.size:
+        return False
+    return now - before.kept_at >= witness.every
