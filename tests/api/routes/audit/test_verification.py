@@ -155,3 +155,20 @@ def test_unknown_execution_is_not_found(api: httpx.Client) -> None:
         504,
         "not-yet-visible",
     )
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_erased_execution_fits(api: httpx.Client, executions: Executions, ends: bool) -> None:
+    id_ = executions.running()
+    executions.tell(id_, "checkpoints", state={"page": 3})
+    commands = [
+        {"command": "updateProgress", "execution": id_, "progress": n % 100} for n in range(510)
+    ]
+    ok(api.post("/commands", json=commands))
+    if ends:
+        executions.tell(id_, "complete", success=True, output={"secret": "x" * 3_000}, summary="s")
+    assert verified(api, id_)["fits"]
+    ok(api.post(f"/executions/{id_}/erase", json={"reason": "asked for"}))
+    found = verified(api, id_)
+    assert found["faults"] == []
+    assert found["proven"] == found["events"]
