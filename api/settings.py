@@ -19,7 +19,7 @@ OF_CLIENTS = ("URL", "TOKEN")
 """What the commands that are clients take from the environment besides."""
 SECRET = {
     *("admin_token", "database_url", "database_owner_url"),
-    *("master_key", "master_key_command", "witnesses"),
+    *("master_key", "master_key_command", "witnesses", "jwt_key"),
 }
 SHORTEST_TOKEN = 16
 """Characters of an administrator's token: a shorter one can be guessed."""
@@ -98,6 +98,13 @@ class Settings:
     auditor_rate: Annotated[int, Field(ge=0, le=1_000_000)] = 100
     witnesses: Annotated[str, AfterValidator(of_witnesses)] = Field(default="", repr=False)
     log_days: Annotated[int, Field(ge=1, le=36_500)] = 30
+    jwt_key: Annotated[str, Field(min_length=32)] | None = Field(default=None, repr=False)
+    jwt_public_key: Path | None = None
+    jwt_jwks_url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/\S*)?$")] | None = None
+    jwt_allow: Annotated[str, AfterValidator(of_networks)] = ""
+    jwt_issuer: Annotated[str, Field(min_length=1)] | None = None
+    jwt_audience: Annotated[str, Field(min_length=1)] | None = None
+    jwt_leeway: Annotated[int, Field(ge=0, le=300)] = 30
     database_connections: Annotated[int, Field(ge=2, le=1000)] = 10
 
     @property

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from api.access.changes import AccessChanges
 from api.access.grants import Grants
-from api.access.identity import Access
+from api.access.identity import Access, Verifier
 from api.access.keys import KeyVerifier
+from api.access.tokens.configured import verifiers
 from api.access.visibility import Visibility
 from api.claiming.dispatcher import Dispatcher
 from api.clock import Clock, chance, new_id
@@ -113,7 +114,7 @@ def build(
     store = Store(conninfo, schema, codec, keyring, settings.database_connections)
     listener, clock = Listener(conninfo, schema), Clock()
     changes = AccessChanges(store, listener, schema)
-    access = _access(admin_token, keys, store, changes)
+    access = _access(settings, admin_token, keys, store, changes)
     hub = new_hub(store, listener, schema, settings.stream_limit, of_log)
     executions_view, _, catalog_view, *_ = views = all_projections(codec)
     positions = PositionTracker(store, listener, schema)
@@ -151,10 +152,12 @@ def _door(store: Store, catalog: Catalog, access: Access, access_log: AccessLog)
     return Door(access, Visibility(store.load), grants, access_log)
 
 
-def _access(admin_token: str, keys: LogKeys, store: Store, changes: AccessChanges) -> Access:
-    verifiers = (KeyVerifier(store.load),)
+def _access(
+    settings: Settings, admin_token: str, keys: LogKeys, store: Store, changes: AccessChanges
+) -> Access:
+    known: tuple[Verifier, ...] = (KeyVerifier(store.load), *verifiers(settings))
     pepper = derived(keys.secret, "fingerprints of tokens")
-    access = Access(admin_token, pepper, verifiers, used=changes.used)
+    access = Access(admin_token, pepper, known, used=changes.used)
     changes.subscribe("key", [event.type for event in KEY_EVENTS], access.forget)
     return access
 

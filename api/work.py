@@ -15,6 +15,7 @@ from typing import NamedTuple
 import uvloop
 
 from api.clock import Clock, chance, new_id
+from api.outbound.addresses import networks
 from api.settings import Settings
 from domain import registry
 from domain.eventlog.encryption import KEY_BYTES, Vault
@@ -40,7 +41,6 @@ from workers.ownership import OwnedWork
 from workers.sweeper import Sweeper
 from workers.timers import TimerWorker
 from workers.tree_builder import TreeBuilder
-from workers.webhooks.addresses import networks
 from workers.webhooks.deliveries import WebhookWorker
 from workers.webhooks.http_client import HttpClient
 from workers.webhooks.receiver import Receiver

@@ -24,6 +24,7 @@ from bench.client import percentile
 from bench.figures import Figure, Report, Target
 from bench.plan import Plan
 from bench.stand import Stand
+from bench.tokens import tokens
 from domain.eventlog.sessions import session_options
 from domain.eventlog.setup.log_id import log_id
 from projections.audit.check import connected, head_faults, start, tree_faults
@@ -45,7 +46,8 @@ MOVE = "UPDATE head SET position = %s, at = now()"
 
 
 def measure(stand: Stand, plan: Plan, report: Report) -> None:
-    """The tree of a log, once for each repetition; then proofs in a large tree."""
+    """The tree of a log, once for each repetition; then proofs in a large tree; and whose a token is."""
+    report.add("Whose a token is", tokens(plan))
     report.add("The tree of a log", _growth(stand, plan))
     report.add("Proofs in a large tree", _proofs(stand, plan))
 

@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "uvicorn": ("api/transport/", "api/server.py"),
     "sse_starlette": ("api/web/streams/",),
+    "jwt": ("api/access/tokens/",),
     "click": ("api/cli/",),
     "rich": ("api/cli/",),
     "tests": (),

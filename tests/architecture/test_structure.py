@@ -105,6 +105,7 @@ def test_file_and_its_functions_are_short(name: str) -> None:
 
 
 NAMED_DIFFERENTLY = {
+    "pyjwt": "jwt",
     "python-ulid": "ulid",
     "prometheus-client": "prometheus_client",
     "sse-starlette": "sse_starlette",

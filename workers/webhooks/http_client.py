@@ -8,16 +8,14 @@ answer was read to its end is kept for some seconds, for the next call.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import lru_cache
-from threading import Thread
 from typing import NamedTuple
 
 import httpx
 
-from workers.webhooks.addresses import AddressRefused, Network, check
+from api.outbound.addresses import AddressRefused, Network, check
+from api.outbound.look_up import Resolve, look_up
 from workers.webhooks.http_connection import ANSWER_BYTES, Connection, NoAnswer, Response
 
 TIMEOUT = 15.0
@@ -25,9 +23,6 @@ TIMEOUT = 15.0
 KEPT = 200
 KEPT_FOR = 10.0
 """Connections that are kept for the next call, and for how many seconds."""
-
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""The addresses of a host, as texts. Raises OSError where there are none."""
 
 
 class Origin(NamedTuple):
@@ -218,30 +213,3 @@ def _value(text: str) -> bytes:
         return text.encode("latin-1")
     except UnicodeEncodeError:
         return text.encode()
-
-
-async def look_up(host: str, port: int) -> Sequence[str]:
-    """The addresses of a host. A look-up cannot be broken off: its thread keeps no program from ending."""
-    loop = asyncio.get_running_loop()
-    found: asyncio.Future[Sequence[str]] = loop.create_future()
-
-    def answer(addresses: Sequence[str], error: Exception | None) -> None:
-        if found.done():
-            return
-        if error is None:
-            found.set_result(addresses)
-        else:
-            found.set_exception(error)
-
-    def work() -> None:
-        addresses, failed = [], None
-        try:
-            infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            addresses = list(dict.fromkeys(str(info[4][0]) for info in infos))
-        except (OSError, UnicodeError) as error:
-            failed = error
-        with suppress(RuntimeError):  # the loop is closed by now
-            loop.call_soon_threadsafe(answer, addresses, failed)
-
-    Thread(target=work, name=f"look up {host}", daemon=True).start()
-    return await found

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from api.outbound.addresses import networks
 from domain.errors import Invalid
 from workers.webhooks import vetting
-from workers.webhooks.addresses import networks
 from workers.webhooks.vetting import Vetting
 
 pytestmark = pytest.mark.anyio

@@ -1,4 +1,4 @@
-"""Which addresses a webhook may reach. The table names what only machines near the server should reach."""
+"""Which addresses a URL may lead to that others have chosen. The table names what only machines near the server should reach."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ipaddress import (
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 SETTING = "EXECUTIONS_WEBHOOK_ALLOW"
+"""What allows networks to webhooks, as others do to other calls."""
 
 RULES: dict[str, tuple[str, ...]] = {
     "loopback": ("127.0.0.0/8", "::1/128"),
@@ -39,7 +40,7 @@ _GLOBAL_6 = IPv6Network("2000::/3")
 
 
 class AddressRefused(Exception):
-    """A webhook may not reach this address; the message names the rule and the setting."""
+    """This address may not be reached; the message names the rule and the setting."""
 
 
 def networks(text: str) -> tuple[Network, ...]:
@@ -51,8 +52,8 @@ def networks(text: str) -> tuple[Network, ...]:
     return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
-def check(text: str, allowed: Sequence[Network]) -> None:
-    """Let an address pass, or raise `AddressRefused`.
+def check(text: str, allowed: Sequence[Network], setting: str = SETTING) -> None:
+    """Let an address pass, or raise `AddressRefused`, which names the `setting` of the networks that are allowed.
 
     An IPv4 address in the form of IPv6 (`::ffff:10.0.0.1`) is judged as the address that it is.
     """
@@ -65,6 +66,4 @@ def check(text: str, allowed: Sequence[Network]) -> None:
     if rule is None and isinstance(address, IPv6Address) and address not in _GLOBAL_6:
         rule = "reserved"
     if rule is not None:
-        raise AddressRefused(
-            f"{address} is refused ({rule}): {SETTING} may allow its network to webhooks"
-        )
+        raise AddressRefused(f"{address} is refused ({rule}): {setting} may allow its network")

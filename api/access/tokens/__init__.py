@@ -1,0 +1,1 @@
+"""JSON Web Tokens, which an identity provider signs."""

@@ -1,0 +1,49 @@
+"""Which tokens are taken, by the settings."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from api.access.tokens.jwks import LARGEST, KeySet
+from api.access.tokens.signing_keys import FixedKeys, SigningKeys, UnfitKey, of_pem, of_secret
+from api.access.tokens.verifier import Expected, JwtVerifier
+from api.outbound.addresses import networks
+from api.outbound.fetch import fetch
+from api.settings import PREFIX, Settings, SetupError
+
+ALLOW = f"{PREFIX}JWT_ALLOW"
+
+
+def verifiers(settings: Settings) -> tuple[JwtVerifier, ...]:
+    """The verifier of JSON Web Tokens; none where no key is set.
+
+    Raises:
+        SetupError: a key cannot be one, or it is not said who makes tokens, and for whom.
+    """
+    keys = tuple(_keys(settings))
+    if not keys:
+        return ()
+    if settings.jwt_issuer is None or settings.jwt_audience is None:
+        raise SetupError(
+            f"{PREFIX}JWT_ISSUER and {PREFIX}JWT_AUDIENCE are needed with a key of tokens: else those "
+            "that are made for others would be taken here"
+        )
+    expected = Expected(settings.jwt_issuer, settings.jwt_audience, settings.jwt_leeway)
+    return (JwtVerifier(keys, expected),)
+
+
+def _keys(settings: Settings) -> list[SigningKeys]:
+    found: list[SigningKeys] = []
+    if settings.jwt_key is not None:
+        found.append(FixedKeys(of_secret(settings.jwt_key)))
+    if (file := settings.jwt_public_key) is not None:
+        try:
+            found.append(FixedKeys(of_pem(file.read_bytes())))
+        except OSError as error:
+            raise SetupError(f"{PREFIX}JWT_PUBLIC_KEY: {file}: {error.strerror}") from None
+        except UnfitKey as error:
+            raise SetupError(f"{PREFIX}JWT_PUBLIC_KEY: {file}: {error}") from None
+    if settings.jwt_jwks_url is not None:
+        allowed = networks(settings.jwt_allow)
+        found.append(KeySet(partial(fetch, settings.jwt_jwks_url, LARGEST, allowed, ALLOW)))
+    return found

@@ -1,0 +1,80 @@
+"""The keys of a set of JSON Web Keys at a URL: read when they are needed, and again as they change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
+
+import orjson
+import structlog
+
+from api.access.tokens.signing_keys import SigningKey, of_jwk
+from api.outbound.fetch import FetchFailed
+from domain.errors import Overloaded
+
+KEPT_FOR = 3_600.0
+"""Seconds after which the set is read again: so soon a key that was withdrawn opens nothing new."""
+FLOOR = 30.0
+"""Seconds between two reads because of an id that is not in the set: anyone may make one up."""
+LARGEST = 256 * 1024
+"""Bytes of a set."""
+MOST = 100
+"""Keys of a set."""
+
+log = structlog.get_logger()
+Fetch = Callable[[], Awaitable[bytes]]
+
+
+class KeySet:
+    """Keys by their ids. `fetch` reads the document; while it fails, the keys that were read last go on."""
+
+    def __init__(self, fetch: Fetch, steady: Callable[[], float] = monotonic) -> None:
+        self._fetch = fetch
+        self._steady = steady
+        self._keys: tuple[SigningKey, ...] = ()
+        self._read_at = self._tried_at = float("-inf")
+        self._reading = asyncio.Lock()
+
+    async def find(self, algorithm: str, kid: str | None) -> Sequence[SigningKey]:
+        """The keys that a token may be signed by: the one with its id; without an id any of the algorithm.
+
+        Raises:
+            Overloaded: no key could be read yet.
+        """
+        if self._steady() - self._read_at > KEPT_FOR or not self._fitting(algorithm, kid):
+            await self._read()
+        return self._fitting(algorithm, kid)
+
+    def _fitting(self, algorithm: str, kid: str | None) -> list[SigningKey]:
+        return [
+            key
+            for key in self._keys
+            if key.algorithm == algorithm and (kid is None or key.kid in {kid, None})
+        ]
+
+    async def _read(self) -> None:
+        asked = self._steady()
+        async with self._reading:  # who waits for it has what it read
+            if self._tried_at < asked and asked - self._tried_at >= FLOOR:
+                self._tried_at = asked
+                try:
+                    self._keys = _keys_of(await self._fetch())
+                    self._read_at = asked
+                except FetchFailed as error:
+                    log.warning("the keys of tokens cannot be read", reason=str(error))
+        if not self._keys:
+            raise Overloaded("The keys of tokens cannot be read now. Send it again later.")
+
+
+def _keys_of(body: bytes) -> tuple[SigningKey, ...]:
+    """The keys in a document. Raises FetchFailed where it is no set of keys."""
+    try:
+        listed = orjson.loads(body)["keys"]
+        found = [of_jwk(document) for document in listed[:MOST]]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FetchFailed("it is no set of JSON Web Keys") from error
+    keys = tuple(key for key in found if key is not None)
+    if not keys:
+        raise FetchFailed("it has no key for RS256, ES256 or EdDSA")
+    return keys

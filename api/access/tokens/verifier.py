@@ -1,0 +1,153 @@
+"""JSON Web Tokens (RFC 7519, RFC 8725): whose one is, and that it is for us."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import jwt
+from jwt.exceptions import (
+    ExpiredSignatureError,
+    ImmatureSignatureError,
+    InvalidAudienceError,
+    InvalidIssuerError,
+    PyJWTError,
+)
+
+from api.access.identity import NAMED, Caller
+from api.access.keys import actor
+from api.access.rights import Role
+from api.access.scope import scope_of
+from api.access.tokens.signing_keys import SigningKey, SigningKeys
+from api.problems.problems import Unauthenticated
+from domain.types import ID
+
+ALGORITHMS = frozenset({"HS256", "RS256", "ES256", "EdDSA"})
+FOREIGN = frozenset({"jwk", "jku", "x5u", "x5c", "crit"})
+"""Members of a header that would bring a key along, or ask for what we do not know."""
+REQUIRED = ["sub", "exp", "iss", "aud"]
+SUBJECT = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
+PARTY = re.compile(ID)
+END_OF_TIME = 253_402_300_799
+"""Seconds: a token that ends later ends with the year 9999."""
+REASONS: tuple[tuple[type[PyJWTError], str], ...] = (
+    (ExpiredSignatureError, "This token has expired."),
+    (ImmatureSignatureError, "This token is not valid yet."),
+    (InvalidAudienceError, "This token is not for this service (`aud`)."),
+    (InvalidIssuerError, "This token is of another issuer (`iss`)."),
+)
+
+
+class Expected(NamedTuple):
+    """What a token has to say: who made it, for whom, and by how many seconds clocks may differ."""
+
+    issuer: str
+    audience: str
+    leeway: int
+
+
+class JwtVerifier:
+    """Knows callers by tokens that were signed by one of some keys."""
+
+    def __init__(self, keys: Sequence[SigningKeys], expected: Expected) -> None:
+        self._keys = keys
+        self._expected = expected
+
+    def takes(self, token: bytes) -> bool:
+        """Whether it has the form of a signed token: three parts, of which the first is a JSON object."""
+        return token.startswith(b"ey") and token.count(b".") == 2
+
+    async def caller(self, token: bytes, fingerprint: str) -> Caller:
+        """Whose token it is.
+
+        Raises:
+            Unauthenticated: it is not signed by one of the keys, not for us, too old, or says not who.
+            Overloaded: the keys are not at hand.
+        """
+        algorithm, kid = _header(token)
+        for keys in self._keys:
+            for key in await keys.find(algorithm, kid):
+                claims = self._claims(token, key)
+                if claims is not None:
+                    return _caller_of(claims, fingerprint)
+        raise Unauthenticated("This token is signed by no key that is known here.")
+
+    def _claims(self, token: bytes, key: SigningKey) -> dict[str, Any] | None:
+        """What a token says; None where another key has signed it."""
+        expected = self._expected
+        try:
+            return dict(
+                jwt.decode(
+                    token,
+                    key.key,
+                    algorithms=[key.algorithm],
+                    audience=expected.audience,
+                    issuer=expected.issuer,
+                    leeway=expected.leeway,
+                    options={"require": REQUIRED},
+                )
+            )
+        except jwt.InvalidSignatureError:
+            return None
+        except PyJWTError as error:
+            said = (text for kind, text in REASONS if isinstance(error, kind))
+            raise Unauthenticated(next(said, "This token is not valid.")) from None
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            raise Unauthenticated("This token is not valid.") from None
+
+
+def _header(token: bytes) -> tuple[str, str | None]:
+    """Algorithm and id of the key that a token names.
+
+    Raises:
+        Unauthenticated: it is no token, names another algorithm, or brings a key along.
+    """
+    try:
+        header = jwt.get_unverified_header(token)
+    except (PyJWTError, ValueError, TypeError, RecursionError):
+        raise Unauthenticated("This token is not valid.") from None
+    algorithm, kid = header.get("alg"), header.get("kid")
+    if algorithm not in ALGORITHMS:
+        raise Unauthenticated("This token is not signed by RS256, ES256, EdDSA or HS256.")
+    if not FOREIGN.isdisjoint(header):
+        raise Unauthenticated("This token brings along a key, or what it calls critical.")
+    return algorithm, kid
+
+
+def _caller_of(claims: Mapping[str, Any], fingerprint: str) -> Caller:
+    subject = claims["sub"]
+    if not (isinstance(subject, str) and SUBJECT.fullmatch(subject)):
+        raise Unauthenticated("This token does not say in `sub` whose it is.")
+    roles = _roles(claims.get("roles"))
+    parties = {role: _party(claims, role) for role in roles}
+    customer, provider = parties.get(Role.CUSTOMER), parties.get(Role.PROVIDER)
+    first = roles[0]
+    expires = datetime.fromtimestamp(min(int(claims["exp"]), END_OF_TIME), UTC)
+    return Caller(
+        actor(first, parties[first], subject),
+        scope_of(roles, customer, provider, subject),
+        f"jwt/{fingerprint[:NAMED]}",
+        expires,
+        subject,
+    )
+
+
+def _roles(claimed: object) -> list[Role]:
+    """The roles that a token claims and that there are, the one with most rights first."""
+    names = [claimed] if isinstance(claimed, str) else claimed
+    found = [role for role in Role if isinstance(names, list) and role.value in names]
+    if not found:
+        raise Unauthenticated(f"This token names in `roles` none of {', '.join(Role)}.")
+    return found
+
+
+def _party(claims: Mapping[str, Any], role: Role) -> str | None:
+    """Whose executions a role is for; None where that is nobody's, or the subject's own."""
+    if role not in {Role.CUSTOMER, Role.PROVIDER}:
+        return None
+    party = claims.get(role.value)
+    if not (isinstance(party, str) and PARTY.fullmatch(party)):
+        raise Unauthenticated(f"This token has the role `{role}`, but says not of which `{role}`.")
+    return party

@@ -1,0 +1,74 @@
+"""What it costs to know whose a token is: at its first use, and after that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from hmac import digest
+from typing import Any
+
+import jwt
+import uvloop
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1
+from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as new_ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as new_rsa
+
+from api.access.identity import Access
+from api.access.tokens.signing_keys import FixedKeys, SigningKey, algorithm_of
+from api.access.tokens.verifier import Expected, JwtVerifier
+from bench.figures import Figure, Target
+from bench.plan import Plan
+
+ISSUER, AUDIENCE, LOOKS = "https://id.example", "executions", 100_000
+SECRET = b"b" * 32
+TARGET = Target("≤", 30)
+
+
+def tokens(plan: Plan) -> list[Figure]:
+    """Microseconds for a token of each kind of key, beside one HMAC of it, which is the least."""
+    private: tuple[Any, ...] = (
+        new_rsa(65_537, 2_048),
+        new_ec(SECP256R1()),
+        Ed25519PrivateKey.generate(),
+    )
+    keys = [SigningKey(algorithm_of(key.public_key()), key.public_key()) for key in private]
+    figures: list[Figure] = []
+    for key, signing in zip(private, keys, strict=True):
+        figures += _figures(jwt.encode(_claims(), key, signing.algorithm), signing, plan)
+    return figures
+
+
+def _figures(token: str, key: SigningKey, plan: Plan) -> list[Figure]:
+    header, expected = f"Bearer {token}".encode(), Expected(ISSUER, AUDIENCE, 30)
+    first = list[float]()
+    for _ in range(plan.repetitions):
+        access = Access("the-admin-token", SECRET, [JwtVerifier([FixedKeys(key)], expected)])
+        begun = time.perf_counter()
+        uvloop.run(access.caller(header))
+        first.append(1e6 * (time.perf_counter() - begun))
+    least = [_each(lambda: digest(SECRET, header, "sha256"), plan) for _ in range(plan.repetitions)]
+    known = [_each(lambda: access.known(header), plan) for _ in range(plan.repetitions)]
+    ratios = [one / other for one, other in zip(known, least, strict=True)]
+    name = f"token by {key.algorithm}"
+    return [
+        Figure(f"limit: one HMAC of a {name}", "µs", least, None, f"{len(token)} bytes"),
+        Figure(f"{name}, first use", "µs", first, None, "with an event loop of its own"),
+        Figure(f"{name}, after that", "µs", known, TARGET),
+        Figure("of the limit", "", ratios),
+    ]
+
+
+def _each(run: Callable[[], object], plan: Plan) -> float:
+    amount = plan.count(LOOKS)
+    begun = time.perf_counter()
+    for _ in range(amount):
+        run()
+    return 1e6 * (time.perf_counter() - begun) / amount
+
+
+def _claims() -> dict[str, object]:
+    end = datetime.now(UTC) + timedelta(hours=1)
+    who = {"sub": "alice", "roles": ["provider"], "provider": "acme"}
+    return {"iss": ISSUER, "aud": AUDIENCE, "exp": end, **who}
