@@ -10,6 +10,7 @@ from api.access.changes import AccessChanges
 from api.access.grants import Grants
 from api.access.identity import Access, Verifier
 from api.access.keys import KeyVerifier
+from api.access.open_requests import REVOKED, OpenRequests
 from api.access.tokens.configured import verifiers
 from api.access.visibility import Visibility
 from api.claiming.dispatcher import Dispatcher
@@ -23,7 +24,7 @@ from api.web.body import Bodies
 from api.web.input.webhook_plans import WebhookParts
 from api.web.streams.stream_request import StreamRequests
 from domain import registry
-from domain.access.key import EVENTS as KEY_EVENTS
+from domain.access.key import KeyRevoked
 from domain.eventlog.access.access_log import AccessLog
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
@@ -126,7 +127,7 @@ def build(
         bus=bus,
         dispatcher=Dispatcher(bus, store, positions),
         access_changes=changes,
-        door=_door(store, catalog_view, access, AccessLog(conninfo, schema, clock)),
+        door=_door(store, catalog_view, access, AccessLog(conninfo, schema, clock), changes.open),
         bodies=Bodies(),
         listener=listener,
         positions=positions,
@@ -147,9 +148,15 @@ def build(
     )
 
 
-def _door(store: Store, catalog: Catalog, access: Access, access_log: AccessLog) -> Door:
+def _door(
+    store: Store,
+    catalog: Catalog,
+    access: Access,
+    access_log: AccessLog,
+    open_requests: OpenRequests,
+) -> Door:
     grants = Grants(store, catalog, access_log.clock)
-    return Door(access, Visibility(store.load), grants, access_log)
+    return Door(access, Visibility(store.load), grants, access_log, open_requests)
 
 
 def _access(
@@ -158,7 +165,13 @@ def _access(
     known: tuple[Verifier, ...] = (KeyVerifier(store.load), *verifiers(settings))
     pepper = derived(keys.secret, "fingerprints of tokens")
     access = Access(admin_token, pepper, known, used=changes.used)
-    changes.subscribe("key", [event.type for event in KEY_EVENTS], access.forget)
+
+    def key_changed(identity: str | None) -> None:
+        access.forget()
+        if identity is not None:
+            changes.open.ended(f"key/{identity}", REVOKED)
+
+    changes.subscribe("key", [KeyRevoked.type], key_changed)
     return access
 
 

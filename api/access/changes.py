@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from itertools import count
 
+from api.access.open_requests import OpenRequests
 from domain.errors import Overloaded
 from domain.eventlog.notifications import Listener
 from domain.eventlog.queries import WITH_TYPES
@@ -15,7 +17,7 @@ from projections.key_uses import keep_uses
 
 PAUSE = 0.1
 """Seconds between two looks at the log."""
-USES_KEPT = 5.0
+USES_KEPT = 5
 """Seconds between two notes of which keys were used."""
 KEY = "key/"
 
@@ -26,10 +28,11 @@ class AccessChanges:
     """Follows events of a few types, woken by notifications, and looks by itself every second.
 
     Each handler is called with the id of an aggregate that changed; and with None where any may have. It also
-    keeps when API keys were last used.
+    keeps when API keys were last used, and ends what goes on with a credential that has expired.
     """
 
     def __init__(self, store: Store, listener: Listener, schema: str) -> None:
+        self.open = OpenRequests()
         self._store = store
         self._listener = listener
         self._news = listener.subscribe(schema)
@@ -38,7 +41,7 @@ class AccessChanges:
         self._position: int | None = None
         self._uses: dict[str, datetime] = {}
         self._task: asyncio.Task[None] | None = None
-        self._keeping: asyncio.Task[None] | None = None
+        self._tending: asyncio.Task[None] | None = None
 
     def subscribe(self, kind: str, types: Sequence[str], handle: Handle) -> None:
         """Call `handle` when events of some types happened to aggregates of a kind."""
@@ -52,14 +55,14 @@ class AccessChanges:
 
     def start(self) -> None:
         """Begin to follow the log."""
-        self._task, self._keeping = (
+        self._task, self._tending = (
             asyncio.create_task(supervise(name, run, (Overloaded,)), name=name)
-            for name, run in (("access changes", self._follow), ("key uses", self._keep))
+            for name, run in (("access changes", self._follow), ("credentials", self._tend))
         )
 
     async def stop(self) -> None:
         """Stop following."""
-        await cancel(*(task for task in (self._task, self._keeping) if task is not None))
+        await cancel(*(task for task in (self._task, self._tending) if task is not None))
 
     async def _follow(self) -> None:
         while True:
@@ -81,10 +84,11 @@ class AccessChanges:
                 self._handlers[kind](identity)
         self._position = head
 
-    async def _keep(self) -> None:
-        while True:
-            await asyncio.sleep(USES_KEPT)
-            if self._uses:
+    async def _tend(self) -> None:
+        for second in count(1):
+            await asyncio.sleep(1)
+            self.open.expire()
+            if self._uses and second % USES_KEPT == 0:
                 uses, self._uses = self._uses, {}
                 async with self._store.reader() as connection:
                     await keep_uses(connection, uses)

@@ -25,6 +25,8 @@ CACHED = 10_000
 """Verified tokens that are remembered."""
 NAMED = 20
 """Hexadecimal digits of a fingerprint that name a token: in the id of a key, and among those remembered."""
+ADMIN_TOKEN = "admin-token"  # noqa: S105  (what the token is called)
+"""The credential of the administrator, which never ends."""
 USE_NOTED = 60.0
 """Seconds between two notes that a key was used."""
 
@@ -32,7 +34,8 @@ USE_NOTED = 60.0
 @dataclass(frozen=True)
 class Caller:
     """Who asks. `name` is the actor that events show; `credential` names the key, the token or the session
-    that it came with, which ends at `expires_at`. By its `subject` an auditor is granted something.
+    that it came with, which ends at `expires_at`, or with its `parent`, the credential that a session began with.
+    By its `subject` an auditor is granted something.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Caller:
     credential: str = ""
     expires_at: datetime | None = None
     subject: str = ""
+    parent: str = ""
 
     @cached_property
     def rights(self) -> frozenset[Right]:
@@ -109,7 +113,7 @@ class Access:
     ) -> None:
         self._pepper = pepper
         self._expected = self.fingerprint(admin_token.encode())
-        self._admin = Caller("admin", WHOLE, "admin-token")
+        self._admin = Caller("admin", WHOLE, ADMIN_TOKEN)
         self._verifiers = tuple(verifiers)
         self._verified: LruCache[str, Verified] = LruCache(CACHED)
         self._forgotten = 0

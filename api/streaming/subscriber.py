@@ -50,7 +50,7 @@ class Ending(NamedTuple):
     reason: str = ""
 
 
-DONE, REFUSED, FAULT, RESTART, SLOW = 1000, 1008, 1011, 1012, 1013
+DONE, REFUSED, FAULT, RESTART, SLOW, LOCKED_OUT = 1000, 1008, 1011, 1012, 1013, 4401
 
 
 @dataclass(slots=True, eq=False)
@@ -188,9 +188,7 @@ class Subscriber:
             self.logs = self.group.logs
 
     def tell(self, name: str, **more: object) -> None:
-        """Write a frame about the stream; its id is a real position, from which a resume loses
-        nothing.
-        """
+        """Write a frame about the stream; a resume from its id, a real position, loses nothing."""
         self.transport.write(self.topic.encoder.wire.control(name, self.cursor, more))
         self.sent = self.cursor
         self.touched = self.shared.tick
@@ -231,25 +229,26 @@ class Subscriber:
         if self.group.ended(self.cursor):
             self.end(DONE)
 
-    def end(self, code: int) -> None:
+    def end(self, code: int, reason: str = "") -> None:
         """Say goodbye, if that can be written; the handler of the request does the rest."""
         if self.done.done():
             return
         self._move("end")
         try:
-            self._say_goodbye(code)
+            self._say_goodbye(code, reason)
         except Exception:
             log.exception("goodbye could not be written to a stream", cursor=self.cursor)
             self.fail()
         else:
-            self._finish(Ending(code, self.cursor))
+            self._finish(Ending(code, self.cursor, reason))
 
-    def _say_goodbye(self, code: int) -> None:
+    def _say_goodbye(self, code: int, reason: str) -> None:
         if code == DONE and self.cursor > self.sent:
             self.tell("checkpoint")  # else a reconnect would begin before the end, to get it again
-        if code == RESTART:
-            # Spreads the reconnects; keeps no secret.
+        if code == RESTART:  # spreads the reconnects; keeps no secret
             self.tell("closing", retry=random.randint(500, 5000))  # noqa: S311
+        elif reason:
+            self.tell("closing", reason=reason)
 
     def refuse(self, reason: str) -> None:
         """End it because of what the client sent."""

@@ -9,6 +9,7 @@ from starlette.types import Scope
 
 from api.access.grants import Grants
 from api.access.identity import ANONYMOUS, Access, Caller
+from api.access.open_requests import OpenRequests
 from api.access.purpose import PurposeRequired, purpose
 from api.access.rights import Right
 from api.access.scope import AUDITING
@@ -36,12 +37,18 @@ class Door:
     """Admits requests: those of callers with the right, to what is in their scope."""
 
     def __init__(
-        self, access: Access, visibility: Visibility, grants: Grants, access_log: AccessLog
+        self,
+        access: Access,
+        visibility: Visibility,
+        grants: Grants,
+        access_log: AccessLog,
+        open_requests: OpenRequests,
     ) -> None:
         self.access = access
         self.visibility = visibility
         self.grants = grants
         self.access_log = access_log
+        self.open_requests = open_requests
 
     async def admit(
         self, operation: Operation, scope: Scope, authorization: bytes | None

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.access.identity import Caller
 from api.telemetry.metrics import REQUESTS
 from api.web import body as reading
+from api.web.access.admitted import Stream, while_admitted
 from api.web.admission import Door, refusal
 from api.web.body import Bodies
 from api.web.disconnects import while_connected
@@ -41,7 +42,11 @@ class Endpoint:
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
             response = refusal(error, scope)
-        await response(scope, receive, send)
+        if isinstance(response, Stream):
+            with self._door.open_requests.of(scope["state"]["caller"], response.end_access):
+                await response(scope, receive, send)
+        else:
+            await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp:
         operation = self._by_method.get(scope["method"])
@@ -50,6 +55,7 @@ class Endpoint:
         self._counts[operation.method].inc()
         headers = scope["state"]["headers"]
         caller = await self._door.admit(operation, scope, headers.get(b"authorization"))
+        scope["state"]["caller"] = caller
         if operation.body is None:
             request = _request(operation, scope, caller)
             return await self._handled(operation, request, receive)
@@ -70,7 +76,11 @@ class Endpoint:
         if operation.shows_executions:
             request.record = partial(self._recorder.page, operation, request)
         answering = operation.handler(request)
-        answer = await (while_connected(receive, answering) if operation.long else answering)
+        if operation.long:
+            answering = while_connected(receive, answering)
+        if operation.long or operation.method == "GET":  # a command is not broken off
+            answering = while_admitted(self._door.open_requests, request.caller, answering)
+        answer = await answering
         if operation.shows_executions:
             return await self._recorder.recorded(operation, request, answer)
         return answer

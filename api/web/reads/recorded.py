@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.access.grants import Grants
 from api.access.purpose import purpose
+from api.web.access.admitted import Stream
 from api.web.operation import Operation
 from api.web.request import Request
 from api.web.streams.event_source import EventSource
@@ -80,7 +81,7 @@ class Recorder:
             await self._log.record(access(operation, request, {"stream": "ended", "at": cursor}))
 
 
-class RecordedStream:
+class RecordedStream(Stream):
     """An answer that goes on, whose opening is recorded, and which records its end."""
 
     def __init__(
@@ -102,6 +103,9 @@ class RecordedStream:
                 await self._answer(scope, receive, send)
         finally:
             await self._recorder.ended(self._operation, self._request, self._answer.cursor)
+
+    def end_access(self, reason: str) -> None:
+        self._answer.end_access(reason)
 
 
 def access(operation: Operation, request: Request, more: dict[str, Any]) -> Access:

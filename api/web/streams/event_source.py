@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -17,8 +18,12 @@ from api.streaming.heartbeat import HEARTBEAT, STALLED
 from api.streaming.hub import Hub
 from api.streaming.subscriber import SLOW, Transport
 from api.transport.protocols import protocol_of
+from api.web.access.admitted import Stream
 from api.web.responses import VARY
 from domain.eventlog.notifications import Wake
+
+LOCKED_OUT_WITHIN = 3.0
+"""Seconds in which a client may still hear that its credential has ended."""
 
 log = structlog.get_logger()
 
@@ -33,7 +38,7 @@ class HeartbeatComment(ServerSentEvent):
         return b": heartbeat\n"
 
 
-class EventSource(EventSourceResponse):
+class EventSource(EventSourceResponse, Stream):
     """An answer that goes on until its frames end, the server does, or the client goes.
 
     `frames` is called with this response: it yields whole frames, several in one where it can, waits
@@ -49,6 +54,7 @@ class EventSource(EventSourceResponse):
     ) -> None:
         self.wake = Wake()
         self.closing = False
+        self._locked_out = ""
         self.kind = kind
         self.cursor: str | None = None
         """How far its client has been sent what it follows, where that has places."""
@@ -73,6 +79,7 @@ class EventSource(EventSourceResponse):
             self.cut()
             await receive()  # until it has gone: else the server takes this for a mistake
         finally:
+            self._transport = None
             self._hub.unregister(self)
 
     @property
@@ -85,6 +92,11 @@ class EventSource(EventSourceResponse):
         self.closing = True
         self.wake.set()
 
+    def end_access(self, reason: str) -> None:
+        self._locked_out = reason
+        self.say_goodbye()
+        asyncio.get_running_loop().call_later(LOCKED_OUT_WITHIN, self.cut)
+
     def cut(self) -> None:
         """End at once, whatever is still unread."""
         if self._transport is not None:
@@ -94,7 +106,9 @@ class EventSource(EventSourceResponse):
         async with aclosing(frames) as its:
             async for data in its:
                 yield data
-        if self.closing:
+        if self._locked_out:
+            yield frame("closing", orjson.dumps({"reason": self._locked_out}))
+        elif self.closing:
             retry = random.randint(500, 5000)  # noqa: S311 - spreads the reconnects, keeps no secret
             yield b"event: closing\nretry: %d\n" % retry + b'data: {"retry":%d}\n\n' % retry
 

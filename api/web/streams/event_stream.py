@@ -10,8 +10,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.streaming.encoding import SSE
 from api.streaming.hub import Hub
-from api.streaming.subscriber import RESTART, Subscriber
+from api.streaming.subscriber import LOCKED_OUT, RESTART, Subscriber
 from api.transport.protocols import protocol_of
+from api.web.access.admitted import Stream
 from api.web.negotiation import names, prefers
 from api.web.operation import Handler
 from api.web.request import Request
@@ -90,7 +91,15 @@ def sent_away(request: Request, error: Overloaded) -> ASGIApp:
     return Response(f"retry: {later}\n\n", 200, headers, MEDIA_TYPE)
 
 
-class EventStream:
+def lock_out(subscriber: Subscriber, reason: str) -> None:
+    """End a stream whose caller may not have it any more; at once where it cannot be told so."""
+    if subscriber.transport.paused:
+        subscriber.cut(LOCKED_OUT)
+    else:
+        subscriber.end(LOCKED_OUT, reason)
+
+
+class EventStream(Stream):
     """An ASGI response: what was asked for, until it ends or the client goes."""
 
     def __init__(self, hub: Hub, asked: StreamQuery) -> None:
@@ -126,3 +135,7 @@ class EventStream:
         finally:
             self.cursor = subscriber.sent
             self._hub.disconnect(subscriber)
+
+    def end_access(self, reason: str) -> None:
+        if self._subscriber is not None:
+            lock_out(self._subscriber, reason)

@@ -22,7 +22,7 @@ from api.web.input.json_text import parse
 from api.web.operation import Operation
 from api.web.reads.recorded import Recorder
 from api.web.request import Request
-from api.web.streams.event_stream import log_position
+from api.web.streams.event_stream import lock_out, log_position
 from api.web.streams.narrowing import ended_with_grants
 from api.web.streams.stream_request import (
     STREAM_OPERATIONS,
@@ -87,13 +87,18 @@ class Socket:
         subscriber.done.add_done_callback(partial(_goodbye, send))
         try:
             subscriber.start()
-            end = partial(subscriber.end, RESTART)
-            async with ended_with_grants(self._door.grants, request.caller, end):
-                while (message := await receive())["type"] == "websocket.receive":
-                    await self._obey(subscriber, request, message)
+            await self._listen(request, subscriber, receive)
         finally:
             hub.disconnect(subscriber)
             await self._recorder.ended(self._operation, request, subscriber.sent)
+
+    async def _listen(self, request: Request, subscriber: Subscriber, receive: Receive) -> None:
+        """Do what the client says, until it goes or the stream is over."""
+        caller, end = request.caller, partial(subscriber.end, RESTART)
+        with self._door.open_requests.of(caller, partial(lock_out, subscriber)):
+            async with ended_with_grants(self._door.grants, caller, end):
+                while (message := await receive())["type"] == "websocket.receive":
+                    await self._obey(subscriber, request, message)
 
     async def _obey(self, subscriber: Subscriber, request: Request, message: Message) -> None:
         try:

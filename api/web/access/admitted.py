@@ -1,0 +1,51 @@
+"""Answers that take a while end with the credential of their caller."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from starlette.types import Receive, Scope, Send
+
+from api.access.identity import ADMIN_TOKEN, Caller
+from api.access.open_requests import OpenRequests
+from api.problems.problems import Unauthenticated
+
+T = TypeVar("T")
+
+
+class Stream:
+    """An answer that goes on, at the latest until the credential of its caller ends."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Go on."""
+        raise NotImplementedError
+
+    def end_access(self, reason: str) -> None:
+        """Say why, and end."""
+        raise NotImplementedError
+
+
+async def while_admitted(open_requests: OpenRequests, caller: Caller, work: Awaitable[T]) -> T:
+    """The result of the work of the current task, which may be cancelled at any time.
+
+    Raises:
+        Unauthenticated: the credential of the caller ended first.
+    """
+    task = asyncio.current_task()
+    if task is None or caller.credential in {"", ADMIN_TOKEN}:
+        return await work
+    ended: list[str] = []
+
+    def end(reason: str) -> None:
+        ended.append(reason)
+        task.cancel()
+
+    with open_requests.of(caller, end):
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if not ended or task.uncancel() > 0:
+                raise
+            raise Unauthenticated(f"What you came with has ended: {ended[0]}.") from None
