@@ -25,7 +25,7 @@ from api.routes import (
     steps,
     streams,
 )
-from api.routes.access import grants, keys
+from api.routes.access import grants, keys, sessions
 from api.routes.access import log as access_log
 from api.routes.audit import bundle, receipts, tree, verification
 from api.routes.engine import claims, inbox, jobs
@@ -192,7 +192,10 @@ def _audit(system: System, reader: TreeReader, consistency: Consistency) -> tupl
 def _access(system: System, consistency: Consistency) -> Iterable[Operation]:
     bus, store, catalog_ = system.bus, system.store, system.catalog
     made = keys.KeyHandlers(bus, store, catalog_, consistency, system.door.access.fingerprint)
+    door = system.door
+    entering = sessions.SessionHandlers(bus, door.access, door.browsers, system.session_lasts)
     return (
+        *sessions.routes(entering),
         *grants.routes(grants.GrantHandlers(bus, store, catalog_, consistency, new_id)),
         *keys.routes(made),
         *access_log.routes(access_log.AccessLogHandlers(store, system.door.visibility)),

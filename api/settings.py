@@ -98,6 +98,8 @@ class Settings:
     auditor_rate: Annotated[int, Field(ge=0, le=1_000_000)] = 100
     witnesses: Annotated[str, AfterValidator(of_witnesses)] = Field(default="", repr=False)
     log_days: Annotated[int, Field(ge=1, le=36_500)] = 30
+    public_url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+/?$")] | None = None
+    session_hours: Annotated[int, Field(ge=1, le=720)] = 12
     jwt_key: Annotated[str, Field(min_length=32)] | None = Field(default=None, repr=False)
     jwt_public_key: Path | None = None
     jwt_jwks_url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/\S*)?$")] | None = None

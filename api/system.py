@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from api.access.changes import AccessChanges
 from api.access.grants import Grants
 from api.access.identity import Access, Verifier
 from api.access.keys import KeyVerifier
-from api.access.open_requests import REVOKED, OpenRequests
+from api.access.open_requests import ENDED, REVOKED
+from api.access.sessions import SessionVerifier
 from api.access.tokens.configured import verifiers
 from api.access.visibility import Visibility
 from api.claiming.dispatcher import Dispatcher
@@ -19,12 +21,14 @@ from api.settings import Settings
 from api.streaming.hub import Hub
 from api.streaming.log.loader import Loader
 from api.streaming.log.tail import Tail
+from api.web.access.browsers import Browsers
 from api.web.admission import Door
 from api.web.body import Bodies
 from api.web.input.webhook_plans import WebhookParts
 from api.web.streams.stream_request import StreamRequests
 from domain import registry
 from domain.access.key import KeyRevoked
+from domain.access.session import SessionEnded
 from domain.eventlog.access.access_log import AccessLog
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
@@ -81,6 +85,7 @@ class System:
     webhooks: WebhookParts
     signer: Signer
     log_days: int
+    session_lasts: timedelta
 
 
 def has_log(conninfo: str, schema: str) -> bool:
@@ -118,7 +123,7 @@ def build(
     access = _access(settings, admin_token, keys, store, changes)
     hub = new_hub(store, listener, schema, settings.stream_limit, of_log)
     executions_view, _, catalog_view, *_ = views = all_projections(codec)
-    positions = PositionTracker(store, listener, schema)
+    positions, grants = PositionTracker(store, listener, schema), Grants(store, catalog_view, clock)
     log_news = LogLineNotifier(store, lambda: positions.position("logs"))
     bus = _writer(store, clock, settings.queue_limit, (hub.logs.appended, log_news.appended))
     return System(
@@ -127,7 +132,7 @@ def build(
         bus=bus,
         dispatcher=Dispatcher(bus, store, positions),
         access_changes=changes,
-        door=_door(store, catalog_view, access, AccessLog(conninfo, schema, clock), changes.open),
+        door=_door(settings, access, changes, AccessLog(conninfo, schema, clock), grants),
         bodies=Bodies(),
         listener=listener,
         positions=positions,
@@ -145,18 +150,25 @@ def build(
         webhooks=WebhookParts.of(settings.webhook_allow, store),
         signer=Signer(keys.secret, origin_of(of_log)),
         log_days=settings.log_days,
+        session_lasts=timedelta(hours=settings.session_hours),
     )
 
 
 def _door(
-    store: Store,
-    catalog: Catalog,
+    settings: Settings,
     access: Access,
+    changes: AccessChanges,
     access_log: AccessLog,
-    open_requests: OpenRequests,
+    grants: Grants,
 ) -> Door:
-    grants = Grants(store, catalog, access_log.clock)
-    return Door(access, Visibility(store.load), grants, access_log, open_requests)
+    return Door(
+        access,
+        Visibility(grants.store.load),
+        grants,
+        access_log,
+        open_requests=changes.open,
+        browsers=Browsers(settings.public_url),
+    )
 
 
 def _access(
@@ -171,7 +183,14 @@ def _access(
         if identity is not None:
             changes.open.ended(f"key/{identity}", REVOKED)
 
+    def session_changed(identity: str | None) -> None:
+        access.forget(identity)
+        if identity is not None:
+            changes.open.ended(f"session/{identity}", ENDED)
+
+    access.add(SessionVerifier(store.load, lambda: access.admin_parent))
     changes.subscribe("key", [KeyRevoked.type], key_changed)
+    changes.subscribe("session", [SessionEnded.type], session_changed)
     return access
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from domain.access import anchors, grant, key
 from domain.audit import audit_fault
+from domain.access import anchors, grant, key, session
 from domain.catalog import order, service, user, webhook, webhook_commands, workflow
 from domain.catalog.confirm_order import ConfirmOrder
 from domain.eventlog.codec import Codec
@@ -30,6 +30,7 @@ STATES: dict[str, type[Aggregate]] = {
     "webhook": webhook.Hook,
     "key": key.Key,
     "fault": audit_fault.AuditFault,
+    "session": session.Session,
 }
 """Each state by the kind of its stream: the part of its name before the slash."""
 EVENTS: tuple[type[Event], ...] = (
@@ -46,6 +47,7 @@ EVENTS: tuple[type[Event], ...] = (
     *grant.EVENTS,
     *key.EVENTS,
     *anchors.EVENTS,
+    *session.EVENTS,
 )
 COMMANDS: dict[str, dict[str, type[Command[Any]]]] = {
     "execution": {**commands.COMMANDS},

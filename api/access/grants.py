@@ -44,7 +44,7 @@ class Grants:
     """Finds the grants of auditors: which there are in the catalog, what has become of each in the log."""
 
     def __init__(self, store: Store, catalog: Catalog, clock: Callable[[], datetime]) -> None:
-        self._store = store
+        self.store = store
         self._catalog = catalog
         self._clock = clock
         self._found: LruCache[str, Granted] = LruCache(MOST_AUDITORS)
@@ -82,7 +82,7 @@ class Grants:
         only = {"auditor": auditor, "status": "active"}
         streams: list[str] = []
         cursor: str | None = None
-        async with self._store.reader() as connection:
+        async with self.store.reader() as connection:
             while True:
                 page = await self._catalog.list(
                     connection, "grant", only, limit=PAGE, cursor=cursor
@@ -90,7 +90,7 @@ class Grants:
                 streams += [f"grant/{entry.id}" for entry in page.data]
                 if (cursor := page.next_cursor) is None:
                     break
-        found = await self._store.load_all(streams) if streams else {}
+        found = await self.store.load_all(streams) if streams else {}
         now = self._clock()
         live = [versioned.state for versioned in found.values() if versioned.state.is_live(now)]
         return tuple(reach for grant in live if (reach := _reach(grant)) is not None)

@@ -11,8 +11,8 @@ from math import inf
 from time import time
 from typing import Any, Protocol
 
-from api.access.rights import Right
-from api.access.scope import WHOLE, Permits, Reach, Scope, maker_of
+from api.access.rights import Right, Role
+from api.access.scope import WHOLE, Identity, Permits, Reach, Scope, maker_of
 from api.problems.problems import Unauthenticated
 from domain.errors import Forbidden
 from domain.lru import LruCache
@@ -27,6 +27,8 @@ NAMED = 20
 """Hexadecimal digits of a fingerprint that name a token: in the id of a key, and among those remembered."""
 ADMIN_TOKEN = "admin-token"  # noqa: S105  (what the token is called)
 """The credential of the administrator, which never ends."""
+OF_COOKIES = b"exs_"
+"""What tokens begin with that come in cookies alone."""
 USE_NOTED = 60.0
 """Seconds between two notes that a key was used."""
 
@@ -35,7 +37,7 @@ USE_NOTED = 60.0
 class Caller:
     """Who asks. `name` is the actor that events show; `credential` names the key, the token or the session
     that it came with, which ends at `expires_at`, or with its `parent`, the credential that a session began with.
-    By its `subject` an auditor is granted something.
+    By its `subject` an auditor is granted something. `identity` is what a session of its own is made of.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Caller:
     expires_at: datetime | None = None
     subject: str = ""
     parent: str = ""
+    identity: Identity | None = None
 
     @cached_property
     def rights(self) -> frozenset[Right]:
@@ -113,12 +116,21 @@ class Access:
     ) -> None:
         self._pepper = pepper
         self._expected = self.fingerprint(admin_token.encode())
-        self._admin = Caller("admin", WHOLE, ADMIN_TOKEN)
+        self.admin = Caller("admin", WHOLE, ADMIN_TOKEN, identity=Identity((Role.ADMIN,)))
         self._verifiers = tuple(verifiers)
         self._verified: LruCache[str, Verified] = LruCache(CACHED)
         self._forgotten = 0
         self._used = used
         self._now = now
+
+    @property
+    def admin_parent(self) -> str:
+        """What stands for the administrator's token in sessions that began with it."""
+        return f"{ADMIN_TOKEN}/{self._expected[:NAMED]}"
+
+    def add(self, verifier: Verifier) -> None:
+        """Ask one more."""
+        self._verifiers += (verifier,)
 
     def fingerprint(self, token: bytes) -> str:
         """What a token is known by: its HMAC, in hexadecimal. It tells nothing of the token."""
@@ -141,6 +153,15 @@ class Access:
             return ANONYMOUS
         if (token := _bearer(authorization)) is None:
             raise Unauthenticated
+        return await self.holder(token)
+
+    async def holder(self, token: bytes) -> Caller:
+        """Whose a token is, be it one of a cookie.
+
+        Raises:
+            Unauthenticated: it is nobody's.
+            Overloaded: the database, which would know, is away.
+        """
         fingerprint = self.fingerprint(token)
         return self._known(fingerprint) or await self._verify(token, fingerprint)
 
@@ -154,7 +175,7 @@ class Access:
 
     def _known(self, fingerprint: str) -> Caller | None:
         if hmac.compare_digest(fingerprint, self._expected):
-            return self._admin
+            return self.admin
         found = self._verified.get(fingerprint[:NAMED])
         if found is None or not hmac.compare_digest(found.fingerprint, fingerprint):
             return None
@@ -185,9 +206,11 @@ class Access:
 
 
 def _bearer(authorization: bytes) -> bytes | None:
-    """The token in a header; None where there is none, or one that is too long."""
+    """The token in a header; None where there is none, one that is too long, or that of a cookie."""
     scheme, _, token = authorization.partition(b" ")
     token = token.strip()
     if scheme.lower() != b"bearer" or not 0 < len(token) <= LONGEST:
+        return None
+    if token.startswith(OF_COOKIES):
         return None
     return token

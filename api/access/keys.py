@@ -13,25 +13,38 @@ from typing import Any
 
 from api.access.identity import NAMED, Caller
 from api.access.rights import Right, Role
-from api.access.scope import scope_of
+from api.access.scope import Identity
 from api.problems.problems import Unauthenticated
 from domain.access.key import Key, KeyStatus
 from domain.model import Versioned
 
-PREFIX = "exk_"
+PREFIX = b"exk_"
 """What a key begins with, so that scanners for secrets know it."""
 ALPHABET = digits + ascii_letters
 BODY, CHECK = 43, 6
 """Digits of 32 random bytes, and of their checksum."""
-FORM = re.compile(rb"exk_[0-9A-Za-z]{49}")
+FORM = re.compile(rb"[0-9A-Za-z]{49}")
 
 Load = Callable[[str], Awaitable[Versioned[Any] | None]]
 
 
-def new_key() -> str:
-    """A key that nobody has: `exk_`, 32 random bytes, and a checksum by which a mistyped one is known."""
-    body = _base62(int.from_bytes(token_bytes(32)), BODY)
-    return f"{PREFIX}{body}{_checksum(body)}"
+def new_key(prefix: bytes = PREFIX) -> bytes:
+    """A key that nobody has: a prefix, 32 random bytes, and a checksum by which a mistyped one is known."""
+    return checked(token_bytes(32), prefix)
+
+
+def checked(secret: bytes, prefix: bytes) -> bytes:
+    """32 bytes as a key."""
+    body = _base62(int.from_bytes(secret), BODY)
+    return prefix + f"{body}{_checksum(body)}".encode()
+
+
+def is_checked(token: bytes, prefix: bytes) -> bool:
+    """Whether it has the form of a key, and is mistyped in no digit."""
+    if not (token.startswith(prefix) and FORM.fullmatch(token, len(prefix))):
+        return False
+    body = token[len(prefix) : -CHECK].decode()
+    return token[-CHECK:] == _checksum(body).encode()
 
 
 def key_id(fingerprint: str) -> str:
@@ -55,10 +68,7 @@ class KeyVerifier:
 
     def takes(self, token: bytes) -> bool:
         """Whether it looks like a key, which is mistyped in no digit."""
-        if FORM.fullmatch(token) is None:
-            return False
-        body = token[len(PREFIX) : -CHECK].decode()
-        return token[-CHECK:] == _checksum(body).encode()
+        return is_checked(token, PREFIX)
 
     async def caller(self, token: bytes, fingerprint: str) -> Caller:
         """Whose key it is. Raises Unauthenticated where it is unknown, revoked or has expired."""
@@ -66,21 +76,31 @@ class KeyVerifier:
         versioned = await self._load(f"key/{identity}")
         if versioned is None or not hmac.compare_digest(versioned.state.digest, fingerprint):
             raise Unauthenticated("This key is not valid.")
-        key: Key = versioned.state
-        if key.status is KeyStatus.REVOKED:
-            raise Unauthenticated("This key was revoked.")
-        if key.expires_at is not None and key.expires_at <= datetime.now(UTC):
-            raise Unauthenticated("This key has expired.")
-        return _caller_of(key)
+        return _caller_of(require_live(versioned))
+
+
+def require_live(versioned: Versioned[Any] | None) -> Key:
+    """The key in a state. Raises Unauthenticated where there is none, or it was revoked or has expired."""
+    if versioned is None:
+        raise Unauthenticated("This key is not valid.")
+    key: Key = versioned.state
+    if key.status is KeyStatus.REVOKED:
+        raise Unauthenticated("This key was revoked.")
+    if key.expires_at is not None and key.expires_at <= datetime.now(UTC):
+        raise Unauthenticated("This key has expired.")
+    return key
 
 
 def _caller_of(key: Key) -> Caller:
     role, party = Role(key.role), key.party
     # A right that there was once opens nothing any more.
-    rights = None if key.rights is None else set(Right).intersection(key.rights)
-    scope = scope_of((role,), party, party, party, rights=rights)
+    rights = None if key.rights is None else frozenset(Right).intersection(key.rights)
+    customer = party if role is Role.CUSTOMER else None
+    provider = party if role is Role.PROVIDER else None
+    identity = Identity((role,), customer, provider, party, rights)
     name = actor(role, party, key.name or (None if party else key.id))
-    return Caller(name, scope, f"key/{key.id}", key.expires_at, party or "")
+    credential = f"key/{key.id}"
+    return Caller(name, identity.scope, credential, key.expires_at, party or "", identity=identity)
 
 
 def _checksum(body: str) -> str:

@@ -9,6 +9,7 @@ class Right(StrEnum):
     """What an operation needs. A route without a right does not start."""
 
     OPEN = "open"
+    SELF = "self"
     READ_EXECUTIONS = "executions.read"
     CREATE_EXECUTIONS = "executions.create"
     COMMAND_EXECUTIONS = "executions.command"
@@ -43,7 +44,14 @@ class Role(StrEnum):
 
 
 READING = frozenset(
-    {Right.OPEN, Right.READ_EXECUTIONS, Right.READ_EVENTS, Right.READ_CATALOG, Right.READ_PROOFS}
+    {
+        Right.OPEN,
+        Right.SELF,
+        Right.READ_EXECUTIONS,
+        Right.READ_EVENTS,
+        Right.READ_CATALOG,
+        Right.READ_PROOFS,
+    }
 )
 OWNING = READING | {
     Right.READ_ANALYTICS,
@@ -55,7 +63,7 @@ OWNING = READING | {
 }
 ROLES: dict[Role, frozenset[Right]] = {
     Role.ADMIN: frozenset(Right),
-    Role.OPERATOR: frozenset({Right.OPEN, Right.OPERATE, Right.READ_PROOFS}),
+    Role.OPERATOR: frozenset({Right.OPEN, Right.SELF, Right.OPERATE, Right.READ_PROOFS}),
     Role.CUSTOMER: OWNING,
     Role.PROVIDER: OWNING
     | {Right.CREATE_EXECUTIONS, Right.COMMAND_EXECUTIONS, Right.WORK, Right.WRITE_CATALOG},
@@ -85,6 +93,7 @@ COMMANDS: dict[str, Right] = {
     "createUser": Right.WRITE_USERS,
     **dict.fromkeys(("createGrant", "revokeGrant"), Right.GRANT),
     **dict.fromkeys(("createKey", "revokeKey"), Right.MANAGE_KEYS),
+    **dict.fromkeys(("startSession", "endSession"), Right.SELF),
     **dict.fromkeys(("placeHold", "releaseHold"), Right.MANAGE_HOLDS),
     **dict.fromkeys(
         (

@@ -146,6 +146,23 @@ OF_NOBODY = {Role.ADMIN: WHOLE.reaches[0], Role.OPERATOR: OPERATING, Role.AUDITO
 """What roles reach that own no executions."""
 
 
+class Identity(NamedTuple):
+    """What a credential says of its holder: its roles, whose executions they are for, and who it is itself.
+    `rights` narrow those of the roles; None leaves them all.
+    """
+
+    roles: tuple[Role, ...]
+    customer: str | None = None
+    provider: str | None = None
+    subject: str | None = None
+    rights: frozenset[Right] | None = None
+
+    @property
+    def scope(self) -> Scope:
+        """What it reaches."""
+        return scope_of(self.roles, self.customer, self.provider, self.subject, rights=self.rights)
+
+
 def scope_of(
     roles: Iterable[Role],
     customer: str | None = None,
@@ -167,7 +184,7 @@ def scope_of(
         else:
             reaches.append(OF_NOBODY[role])
     if rights is not None:
-        allowed = rights | {Right.OPEN}
+        allowed = rights | {Right.OPEN, Right.SELF}
         reaches = [Reach(reach.condition, reach.rights & allowed) for reach in reaches]
     return Scope(tuple(reaches))
 

@@ -17,6 +17,7 @@ from api.access.visibility import Visibility
 from api.problems import problems
 from api.telemetry.metrics import REFUSALS
 from api.transport.protocols import LINE
+from api.web.access.browsers import Browsers
 from api.web.ids import ID
 from api.web.operation import Operation
 from domain.errors import Damaged, DomainError, NotFound
@@ -42,13 +43,16 @@ class Door:
         visibility: Visibility,
         grants: Grants,
         access_log: AccessLog,
+        *,
         open_requests: OpenRequests,
+        browsers: Browsers,
     ) -> None:
         self.access = access
         self.visibility = visibility
         self.grants = grants
         self.access_log = access_log
         self.open_requests = open_requests
+        self.browsers = browsers
 
     async def admit(
         self, operation: Operation, scope: Scope, authorization: bytes | None
@@ -63,7 +67,7 @@ class Door:
             PurposeRequired: an auditor does not say what it reads an execution for.
         """
         is_open = operation.right is Right.OPEN
-        caller = ANONYMOUS if is_open else await self.access.caller(authorization)
+        caller = ANONYMOUS if is_open else await self._caller(scope, authorization)
         admit(caller, operation.right, scope)
         if AUDITING in caller.scope.reaches:
             caller = await self.grants.widened(caller)
@@ -73,6 +77,14 @@ class Door:
             stream = f"{kind}/{scope['path_params']['id']}"
             await self.visibility.require(caller, operation.right, stream)
         return caller
+
+    async def _caller(self, scope: Scope, authorization: bytes | None) -> Caller:
+        headers = scope["state"]["headers"]
+        cookie = self.browsers.session(headers) if authorization is None else None
+        if cookie is None:
+            return await self.access.caller(authorization)
+        self.browsers.require_own_page(scope, headers)
+        return await self.access.holder(cookie)
 
 
 def owned_kind(path: str) -> str | None:

@@ -19,6 +19,7 @@ ONCE = frozenset(
         b"authorization",
         b"content-length",
         b"content-type",
+        b"cookie",
         b"host",
         b"idempotency-key",
         b"last-event-id",

@@ -22,7 +22,7 @@ JSON = "application/json"
 LD_JSON = "application/ld+json"
 IMMUTABLE = "private, max-age=31536000, immutable"
 REVALIDATE = "private, no-cache"
-VARY = {"vary": "accept, authorization"}
+VARY = {"vary": "accept, authorization, cookie"}
 """Of answers in one of several forms, and of those that are kept: they are for one caller alone."""
 AS_OF = ("Log-Position",)
 PLACED = ("ETag", *AS_OF)

@@ -6,6 +6,7 @@ from typing import Any
 
 from api.web.operation import Operation
 from tests.support.operations import OPERATIONS
+from tests.support.running_server import TOKEN
 
 JSON = dict[str, Any]
 
@@ -87,6 +88,7 @@ BODIES: dict[str, Any] = {
         "rights": ["executions.work"],
     },
     "revokeKey": {},
+    "startSession": {"token": TOKEN},
     "releaseHold": {"reason": "The audit is over"},
     "createGrant": {
         "auditor": "ann",

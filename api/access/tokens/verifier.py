@@ -19,7 +19,7 @@ from jwt.exceptions import (
 from api.access.identity import NAMED, Caller
 from api.access.keys import actor
 from api.access.rights import Role
-from api.access.scope import scope_of
+from api.access.scope import Identity
 from api.access.tokens.signing_keys import SigningKey, SigningKeys
 from api.problems.problems import Unauthenticated
 from domain.types import ID
@@ -125,12 +125,14 @@ def _caller_of(claims: Mapping[str, Any], fingerprint: str) -> Caller:
     customer, provider = parties.get(Role.CUSTOMER), parties.get(Role.PROVIDER)
     first = roles[0]
     expires = datetime.fromtimestamp(min(int(claims["exp"]), END_OF_TIME), UTC)
+    identity = Identity(tuple(roles), customer, provider, subject)
     return Caller(
         actor(first, parties[first], subject),
-        scope_of(roles, customer, provider, subject),
+        identity.scope,
         f"jwt/{fingerprint[:NAMED]}",
         expires,
         subject,
+        identity=identity,
     )
 
 

@@ -68,14 +68,14 @@ class KeyHandlers:
         wanted = parsed(NewKey, request.body)
         _require_rights_of(Role(wanted.role), wanted.rights)
         key = new_key()
-        digest = self._fingerprint(key.encode())
+        digest = self._fingerprint(key)
         command = CreateKey(**wanted.model_dump(), digest=digest)
         message = request.message(f"key/{key_id(digest)}", command)
         if is_dry_run(request):
             return await dry_run_answer(self._bus, message)
         answer = await self._bus.send(message)
         # A repeat answers the key that was made at first, which is not kept.
-        shown = {} if answer.replayed else {"key": key}
+        shown = {} if answer.replayed else {"key": key.decode()}
         return answered(answer, f"keys/{answer.versioned.state.id}", shown)
 
     async def read(self, request: Request) -> ASGIApp:

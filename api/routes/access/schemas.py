@@ -38,3 +38,33 @@ KEY: dict[str, Any] = {
     },
     "additionalProperties": False,
 }
+NAMES = {"type": "array", "items": TEXT}
+ME: dict[str, Any] = {
+    "type": "object",
+    "description": "Who the caller is, and what it may do with what is in its scope",
+    "required": ["name", "rights", "credential"],
+    "properties": {
+        "name": TEXT,
+        "roles": NAMES,
+        "customer": TEXT,
+        "provider": TEXT,
+        "subject": TEXT,
+        "rights": NAMES,
+        "credential": {"type": "string", "description": "admin-token, key, jwt or session"},
+        "expiresAt": TIME,
+    },
+    "additionalProperties": False,
+}
+CODE: dict[str, Any] = {
+    "type": "object",
+    "required": ["code", "expiresAt"],
+    "properties": {"code": TEXT, "expiresAt": TIME},
+    "additionalProperties": False,
+}
+SIGNED_OUT: dict[str, Any] = {
+    "type": "object",
+    "description": "Whether there was a session that has ended now",
+    "required": ["signedOut"],
+    "properties": {"signedOut": {"type": "boolean"}},
+    "additionalProperties": False,
+}

@@ -13,7 +13,7 @@ from tests.support.operation_examples import path_of
 from tests.support.operations import OPERATIONS
 from tests.support.running_server import TOKEN, Serving
 
-OPEN = {"health", "readiness", "openapi", "asyncapi", "problem"}
+OPEN = {"health", "readiness", "openapi", "asyncapi", "problem", "startSession", "openPage"}
 GUARDED = [operation for operation in OPERATIONS if operation.name not in OPEN]
 WRONG = {
     "none": None,

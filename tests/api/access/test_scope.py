@@ -13,6 +13,7 @@ from api.access.scope import NOTHING, OPERATING, WHOLE, Scope, meets, owned
 from api.access.visibility import Visibility
 from domain import registry
 from domain.access.key import CreateKey, RevokeKey
+from domain.access.session import EndSession, StartSession
 from domain.catalog.order import Order
 from domain.catalog.user import User
 from domain.errors import Forbidden, NotFound
@@ -44,6 +45,7 @@ def test_commands_that_clients_send_have_a_right_each() -> None:
     others = {each.wire_name for each in (ClaimExecution, ForkExecution, AppendLogLines)}
     others |= {CreateKey.wire_name, RevokeKey.wire_name}
     others.add(EraseExecution.wire_name)
+    others |= {StartSession.wire_name, EndSession.wire_name}
     assert sent | others == COMMANDS.keys()
 
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
-from api.access.keys import FORM
+from api.access.keys import PREFIX, is_checked
 from api.cli.main import main
 from tests.support.api_client import Catalog
 from tests.support.running_server import TOKEN, Serving
@@ -33,7 +33,7 @@ def test_new_key_is_printed_alone(server: Serving, catalog: Catalog) -> None:
     )
     result = keys(server, "create", *words, "--right", "executions.work")
     assert result.exit_code == 0, result.output
-    assert FORM.fullmatch(result.stdout.strip().encode())
+    assert is_checked(result.stdout.strip().encode(), PREFIX)
     assert result.stdout.count("\n") == 1
     headers = {"Authorization": f"Bearer {result.stdout.strip()}"}
     assert httpx.get(f"{server.url}/api/executions", headers=headers).status_code == 403

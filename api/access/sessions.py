@@ -1,0 +1,167 @@
+"""Sessions of browsers: cookies, and the codes by which a terminal lets a browser in."""
+
+from __future__ import annotations
+
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from secrets import token_hex
+from typing import Any, NamedTuple
+
+import orjson
+
+from api.access.identity import NAMED, OF_COOKIES, Access, Caller
+from api.access.keys import Load, checked, is_checked, require_live
+from api.access.rights import Right, Role
+from api.access.scope import Identity
+from api.problems.problems import Unauthenticated
+from domain.access.session import Session, StartSession
+from domain.json_forms import format_time, parse_time
+
+CODE = "exc_"
+CODE_LASTS = timedelta(seconds=60)
+KEY = "key/"
+
+
+class SessionVerifier:
+    """Knows sessions by the log. One that began with a key ends with it; `admin` is what stands for the
+    administrator's token of today.
+    """
+
+    def __init__(self, load: Load, admin: Callable[[], str]) -> None:
+        self._load = load
+        self._admin = admin
+
+    def takes(self, token: bytes) -> bool:
+        """Whether it looks like the cookie of a session."""
+        return token.startswith(OF_COOKIES) and is_checked(token, OF_COOKIES)
+
+    async def caller(self, token: bytes, fingerprint: str) -> Caller:
+        """Whose session it is. Raises Unauthenticated where there is none, or no more."""
+        versioned = await self._load(f"session/{session_id(fingerprint)}")
+        if versioned is None or not hmac.compare_digest(versioned.state.digest, fingerprint):
+            raise Unauthenticated("This session is not known.")
+        session: Session = versioned.state
+        if session.ended or session.expires_at <= datetime.now(UTC):
+            raise Unauthenticated("This session has ended.")
+        await self._require_parent(session.credential)
+        identity = _identity_of(session)
+        return Caller(
+            session.name,
+            identity.scope,
+            f"session/{session.id}",
+            session.expires_at,
+            session.subject or "",
+            session.credential,
+            identity,
+        )
+
+    async def _require_parent(self, credential: str) -> None:
+        if credential.startswith(KEY):
+            require_live(await self._load(credential))
+        elif credential.startswith("admin-token") and credential != self._admin():
+            raise Unauthenticated("The administrator's token is another by now.")
+
+
+class OneTimeCode(NamedTuple):
+    """Who may come in by a code, once, and until when; with a credential that ends at `ends`."""
+
+    name: str
+    identity: Identity
+    credential: str
+    ends: datetime | None
+
+
+def session_id(fingerprint: str) -> str:
+    """The id of the session whose cookie has a fingerprint."""
+    return f"ses_{fingerprint[:NAMED]}"
+
+
+def start(access: Access, who: OneTimeCode, cookie: bytes, lasts: timedelta) -> StartSession:
+    """The command that lets a browser in which has this cookie, for as long as it lasts at most."""
+    ends = datetime.now(UTC) + lasts
+    identity = who.identity
+    return StartSession(
+        digest=access.fingerprint(cookie),
+        name=who.name,
+        roles=tuple(identity.roles),
+        customer=identity.customer,
+        provider=identity.provider,
+        subject=identity.subject,
+        rights=None if identity.rights is None else tuple(sorted(identity.rights)),
+        credential=who.credential,
+        expires_at=ends if who.ends is None else min(ends, who.ends),
+    )
+
+
+def of_caller(access: Access, caller: Caller) -> OneTimeCode:
+    """Who a session of a caller is. Raises Unauthenticated for one that has no roles of its own."""
+    if caller.identity is None:
+        raise Unauthenticated
+    credential = caller.parent or caller.credential
+    if credential == access.admin.credential:
+        credential = access.admin_parent
+    return OneTimeCode(caller.name, caller.identity, credential, caller.expires_at)
+
+
+def new_code(access: Access, who: OneTimeCode) -> tuple[str, datetime]:
+    """A code by which somebody may come in once within a minute, and when it ends."""
+    until = datetime.now(UTC) + CODE_LASTS
+    identity = who.identity
+    payload = orjson.dumps(
+        {
+            "nonce": token_hex(8),
+            "until": format_time(until),
+            "name": who.name,
+            "credential": who.credential,
+            "ends": who.ends and format_time(who.ends),
+            "roles": list(identity.roles),
+            "customer": identity.customer,
+            "provider": identity.provider,
+            "subject": identity.subject,
+            "rights": None if identity.rights is None else sorted(identity.rights),
+        }
+    )
+    text = urlsafe_b64encode(payload).rstrip(b"=").decode()
+    return f"{CODE}{text}.{_signature(access, payload)}", until
+
+
+def read_code(access: Access, code: str) -> OneTimeCode:
+    """Who may come in by a code. Raises Unauthenticated where it is none, or too old."""
+    text, _, signature = code.removeprefix(CODE).partition(".")
+    try:
+        payload = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except ValueError:
+        payload = b""
+    if not hmac.compare_digest(signature.encode(), _signature(access, payload).encode()):
+        raise Unauthenticated("This code is not valid.")
+    said = orjson.loads(payload)
+    if parse_time(said["until"]) <= datetime.now(UTC):
+        raise Unauthenticated("This code has expired: a new one is good for a minute.")
+    ends = said["ends"] and parse_time(said["ends"])
+    return OneTimeCode(said["name"], _identity(said), said["credential"], ends)
+
+
+def cookie_of_code(access: Access, code: str) -> bytes:
+    """The one cookie that a code leads to, so that it lets in once."""
+    return checked(bytes.fromhex(access.fingerprint(f"cookie of {code}".encode())), OF_COOKIES)
+
+
+def _signature(access: Access, payload: bytes) -> str:
+    return access.fingerprint(b"code " + payload)
+
+
+def _identity(said: dict[str, Any]) -> Identity:
+    rights = said["rights"]
+    return Identity(
+        tuple(Role(role) for role in said["roles"]),
+        said["customer"],
+        said["provider"],
+        said["subject"],
+        None if rights is None else frozenset(Right).intersection(rights),
+    )
+
+
+def _identity_of(session: Session) -> Identity:
+    return _identity(session.__dict__)

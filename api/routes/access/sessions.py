@@ -1,0 +1,170 @@
+"""Who one is, and sessions of browsers: begun by a token or a one-time code, and ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from api.access import sessions
+from api.access.identity import OF_COOKIES, Access, Caller
+from api.access.keys import new_key
+from api.access.rights import Right
+from api.access.sessions import OneTimeCode
+from api.problems.problems import Unauthenticated
+from api.routes.access.landing import PAGE
+from api.routes.access.schemas import CODE, ME, SIGNED_OUT
+from api.web import responses
+from api.web.access.browsers import Browsers
+from api.web.input.command_body import parsed
+from api.web.operation import Operation
+from api.web.request import Request
+from domain.access.session import EndSession
+from domain.errors import AlreadyExists, Invalid
+from domain.json_forms import format_time
+from domain.model import Value
+from domain.types import LongText
+from domain.writer.command_bus import Bus
+from domain.writer.message import Message
+
+KIND = "session/"
+NO_STORE = {"cache-control": "no-store"}
+
+
+class Credentials(Value):
+    """What lets a browser in: a token as of `Authorization: Bearer`, or a code of `executions open`."""
+
+    token: LongText | None = None
+    code: LongText | None = None
+
+
+class SessionHandlers:
+    """Lets browsers in and out. A session lasts for `lasts`, and no longer than what it began with."""
+
+    def __init__(self, bus: Bus, access: Access, browsers: Browsers, lasts: timedelta) -> None:
+        self._bus = bus
+        self._access = access
+        self._browsers = browsers
+        self._lasts = lasts
+
+    async def me(self, request: Request) -> ASGIApp:
+        """Who the caller is, and what it may do."""
+        return responses.json(_me(request.caller), NO_STORE)
+
+    async def start(self, request: Request) -> ASGIApp:
+        """Let a browser in, by a cookie of its own making that nobody knew before."""
+        self._browsers.require_no_foreign_page(request.headers)
+        given = parsed(Credentials, request.body)
+        if (given.token is None) is (given.code is None):
+            raise Invalid.field("", "must have `token` or `code`, and not both")
+        if given.code is not None:
+            who = sessions.read_code(self._access, given.code)
+            cookie = sessions.cookie_of_code(self._access, given.code)
+        else:
+            who, cookie = await self._who(given.token or ""), new_key(OF_COOKIES)
+        command = sessions.start(self._access, who, cookie, self._lasts)
+        identity = sessions.session_id(command.digest)
+        try:
+            await self._bus.send(
+                Message(f"{KIND}{identity}", command, who.name, request.correlation)
+            )
+        except AlreadyExists:
+            raise Unauthenticated("This code was used already: a new one is needed.") from None
+        caller = await self._access.holder(cookie)
+        seconds = int((command.expires_at - datetime.now(UTC)).total_seconds())
+        headers = {"set-cookie": self._browsers.cookie(cookie.decode(), seconds, request.headers)}
+        return responses.json(_me(caller), headers | NO_STORE, 201)
+
+    async def end(self, request: Request) -> ASGIApp:
+        """End the session of the cookie, and have the browser forget it."""
+        credential = request.caller.credential
+        if credential.startswith(KIND):
+            name = request.caller.name
+            await self._bus.send(Message(credential, EndSession(), name, request.correlation))
+            self._access.forget(credential)
+        headers = {"set-cookie": self._browsers.cookie("", 0, request.headers)}
+        return responses.json({"signedOut": credential.startswith(KIND)}, headers | NO_STORE)
+
+    async def code(self, request: Request) -> ASGIApp:
+        """A code that lets one browser in as the caller, within a minute."""
+        who = sessions.of_caller(self._access, request.caller)
+        code, until = sessions.new_code(self._access, who)
+        return responses.json({"code": code, "expiresAt": format_time(until)}, NO_STORE, 201)
+
+    async def page(self, request: Request) -> ASGIApp:
+        """The page that a one-time link leads to."""
+        return Response(PAGE.html, headers=PAGE.headers, media_type="text/html")
+
+    async def _who(self, token: str) -> OneTimeCode:
+        caller = await self._access.caller(b"Bearer " + token.encode())
+        return sessions.of_caller(self._access, caller)
+
+
+def _me(caller: Caller) -> dict[str, Any]:
+    identity = caller.identity
+    members = {
+        "name": caller.name,
+        "roles": None if identity is None else list(identity.roles),
+        "customer": identity and identity.customer,
+        "provider": identity and identity.provider,
+        "subject": identity and identity.subject,
+        "rights": sorted(caller.rights - {Right.OPEN}),
+        "credential": caller.credential.partition("/")[0],
+        "expiresAt": caller.expires_at and format_time(caller.expires_at),
+    }
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def routes(handlers: SessionHandlers) -> Iterable[Operation]:
+    """The rows of who one is, and of sessions."""
+    yield Operation(
+        "me", "GET", "/me", Right.SELF, "Who the caller is, and may do", handlers.me, answer=ME
+    )
+    yield Operation(
+        "startSession",
+        "POST",
+        "/session",
+        Right.OPEN,
+        "Let a browser in: a cookie for a token or a one-time code",
+        handlers.start,
+        body=Credentials,
+        answer=ME,
+        status=201,
+        problems=("unauthenticated", "forbidden"),
+    )
+    yield Operation(
+        "endSession",
+        "DELETE",
+        "/session",
+        Right.SELF,
+        "End the session of the cookie",
+        handlers.end,
+        answer=SIGNED_OUT,
+    )
+    yield from _links(handlers)
+
+
+def _links(handlers: SessionHandlers) -> Iterable[Operation]:
+    yield Operation(
+        "createSessionCode",
+        "POST",
+        "/session/codes",
+        Right.SELF,
+        "A code that lets one browser in as the caller, within a minute",
+        handlers.code,
+        answer=CODE,
+        status=201,
+    )
+    yield Operation(
+        "openPage",
+        "GET",
+        "/open",
+        Right.OPEN,
+        "The page that a one-time link leads to",
+        handlers.page,
+        answer={"type": "string"},
+        media_type="text/html",
+    )

@@ -1,0 +1,246 @@
+"""Sessions of browsers: how one begins and ends, and what no page of others can do with its cookie."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import CliRunner
+from websockets.exceptions import InvalidStatus
+
+from api.access import sessions
+from api.cli.main import main
+from api.web.access.browsers import COOKIE, Browsers
+from tests.support.api_client import JSON, Catalog, Executions, ok, refused
+from tests.support.running_server import TOKEN, Serving, serving
+from tests.support.stream_consumers import heard, socket
+
+OWN = {"Sec-Fetch-Site": "same-origin"}
+
+
+@pytest.fixture
+def key(api: httpx.Client, catalog: Catalog) -> JSON:
+    body = {"role": "provider", "party": catalog.provider, "name": "ann"}
+    return ok(api.post("/keys", json=body))
+
+
+def browser(server: Serving, **headers: str) -> httpx.Client:
+    return httpx.Client(base_url=f"{server.url}/api", headers=headers, timeout=30)
+
+
+@contextmanager
+def signed_in(server: Serving, token: str) -> Iterator[httpx.Client]:
+    with browser(server) as client:
+        ok(client.post("/session", json={"token": token}, headers=OWN))
+        yield client
+
+
+def cookie(client: httpx.Client) -> str:
+    return str(client.cookies[COOKIE])
+
+
+def of_cookie(value: str, **more: str) -> dict[str, str]:
+    return {"Cookie": f"{COOKIE}={value}", **more}
+
+
+def code(api: httpx.Client) -> str:
+    return str(ok(api.post("/session/codes"))["code"])
+
+
+def test_session_of_a_key_is_its_holder(server: Serving, key: JSON, catalog: Catalog) -> None:
+    with browser(server) as client:
+        answer = client.post("/session", json={"token": key["key"]}, headers=OWN)
+        me = ok(answer)
+        assert ok(client.get("/me")) == me
+    assert (me["name"], me["provider"]) == (f"provider:{catalog.provider}/ann", catalog.provider)
+    assert (me["roles"], me["credential"]) == (["provider"], "session")
+    said = answer.headers["set-cookie"]
+    for part in ("HttpOnly", "SameSite=Strict", "Path=/", "Max-Age=43"):
+        assert part in said
+    assert "Secure" not in said
+    assert key["key"] not in said
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_cookie_is_secure_where_tls_is_in_front(server: Serving) -> None:
+    with browser(server, **OWN) as client:
+        headers = {"X-Forwarded-Proto": "https"}
+        answer = client.post("/session", json={"token": TOKEN}, headers=headers)
+        assert answer.headers["set-cookie"].endswith("; Secure")
+    assert Browsers("https://executions.example").cookie("x", 1, {}).endswith("; Secure")
+
+
+def test_me_says_who_each_caller_is(api: httpx.Client, server: Serving, key: JSON) -> None:
+    assert ok(api.get("/me"))["name"] == "admin"
+    with browser(server, Authorization=f"Bearer {key['key']}") as client:
+        me = ok(client.get("/me"))
+        assert (me["credential"], me["subject"]) == ("key", key["party"])
+        assert "keys.manage" not in me["rights"]
+    refused(httpx.get(f"{server.url}/me"), 401, "unauthenticated")
+
+
+def test_session_ends_and_opens_nothing_in_any_process(server: Serving, key: JSON) -> None:
+    with serving(server.conninfo) as other, signed_in(server, key["key"]) as client:
+        value = cookie(client)
+        elsewhere = f"{other.url}/api/me"
+        assert httpx.get(elsewhere, headers=of_cookie(value)).status_code == 200
+        answer = client.delete("/session", headers=OWN)
+        assert ok(answer) == {"signedOut": True}
+        assert "Max-Age=0" in answer.headers["set-cookie"]
+        for where in (f"{server.url}/api/me", elsewhere):
+            until(lambda where=where: httpx.get(where, headers=of_cookie(value)).status_code == 401)
+
+
+def until(condition: Any) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_session_ends_with_the_key_that_it_began_with(
+    server: Serving, api: httpx.Client, key: JSON
+) -> None:
+    origin = {"Origin": server.url}
+    with signed_in(server, key["key"]) as client:
+        headers = of_cookie(cookie(client), **origin)
+        with socket(server, "/executions/watch", headers) as watching:
+            assert json.loads(watching.recv(timeout=20))["type"] == "caught-up"
+            ok(api.delete(f"/keys/{key['$id']}"))
+            assert list(heard(watching))[-1]["reason"] == "revoked"
+        until(lambda: client.get("/me").status_code == 401)
+
+
+def test_streams_of_a_session_end_with_it(server: Serving, key: JSON) -> None:
+    with signed_in(server, key["key"]) as client:
+        headers = of_cookie(cookie(client), Origin=server.url)
+        with socket(server, "/executions/watch", headers) as watching:
+            watching.recv(timeout=20)
+            ok(client.delete("/session", headers=OWN))
+            assert list(heard(watching))[-1]["reason"] == "signed-out"
+
+
+def test_cookie_that_the_client_brings_is_never_taken_over(server: Serving, key: JSON) -> None:
+    planted = "exs_" + "A" * 49
+    headers = of_cookie(planted, **OWN)
+    answer = httpx.post(f"{server.url}/session", json={"token": key["key"]}, headers=headers)
+    ok(answer)
+    assert planted not in answer.headers["set-cookie"]
+    refused(httpx.get(f"{server.url}/me", headers=of_cookie(planted)), 401, "unauthenticated")
+    with signed_in(server, key["key"]) as one, signed_in(server, key["key"]) as two:
+        assert cookie(one) != cookie(two)
+
+
+def test_cookie_is_no_bearer_token(server: Serving, key: JSON) -> None:
+    with signed_in(server, key["key"]) as client:
+        headers = {"Authorization": f"Bearer {cookie(client)}"}
+        refused(httpx.get(f"{server.url}/me", headers=headers), 401, "unauthenticated")
+
+
+FOREIGN: dict[str, dict[str, str]] = {
+    "nothing is said": {},
+    "another site": {"Sec-Fetch-Site": "cross-site"},
+    "a sister": {"Sec-Fetch-Site": "same-site"},
+    "another origin": {"Origin": "https://evil.example"},
+    "no origin": {"Origin": "null"},
+    "another port": {"Origin": "http://127.0.0.1:1"},
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_page_of_others_changes_nothing_by_the_cookie(
+    server: Serving, executions: Executions, key: JSON, kind: str
+) -> None:
+    execution = executions.running()
+    with signed_in(server, key["key"]) as client:
+        path = f"/executions/{execution}/cancel"
+        refused(client.post(path, headers=FOREIGN[kind]), 403, "forbidden")
+        assert ok(client.get(f"/executions/{execution}"))["status"] == "running"
+        ok(client.post(path, headers={"Origin": server.url}))
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_page_of_others_opens_no_websocket_by_the_cookie(
+    server: Serving, key: JSON, kind: str
+) -> None:
+    with signed_in(server, key["key"]) as client:
+        headers = of_cookie(cookie(client), **FOREIGN[kind])
+        with pytest.raises(InvalidStatus) as refusal, socket(server, "/events", headers):
+            pass
+        assert refusal.value.response.status_code == 403
+
+
+@pytest.mark.parametrize("kind", ["another site", "a sister", "another origin"])
+def test_page_of_others_signs_nobody_in(server: Serving, kind: str) -> None:
+    body, headers = {"token": TOKEN}, FOREIGN[kind]
+    answer = httpx.post(f"{server.url}/session", json=body, headers=headers)
+    refused(answer, 403, "forbidden")
+    assert "set-cookie" not in answer.headers
+
+
+def test_public_url_says_which_origin_is_our_own() -> None:
+    browsers = Browsers("https://executions.example/")
+    scope = {"type": "http", "method": "POST"}
+    headers = {b"host": b"127.0.0.1:8000", b"origin": b"https://executions.example"}
+    browsers.require_own_page(scope, headers)
+    with pytest.raises(Exception, match="Origin"):
+        browsers.require_own_page(scope, {**headers, b"origin": b"https://127.0.0.1:8000"})
+
+
+def test_code_lets_one_browser_in_once(server: Serving, api: httpx.Client) -> None:
+    text = code(api)
+    with browser(server, **OWN) as client:
+        assert ok(client.post("/session", json={"code": text}))["name"] == "admin"
+        assert ok(client.get("/me"))["roles"] == ["admin"]
+    with browser(server, **OWN) as second:
+        refused(second.post("/session", json={"code": text}), 401, "unauthenticated")
+
+
+def test_code_is_used_once_in_all_processes(server: Serving, api: httpx.Client) -> None:
+    text = code(api)
+    with serving(server.conninfo) as other:
+        answers = [
+            httpx.post(f"{each.url}/session", json={"code": text}, headers=OWN).status_code
+            for each in (server, other)
+        ]
+    assert answers == [201, 401]
+
+
+def test_forged_and_expired_codes_are_refused(
+    server: Serving, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = code(api)
+    for forged in ("", "exc_", text[:-1] + ("0" if text[-1] != "0" else "1"), "exc_e30.00", "é"):
+        answer = httpx.post(f"{server.url}/session", json={"code": forged}, headers=OWN)
+        refused(answer, 401, "unauthenticated")
+    monkeypatch.setattr(sessions, "CODE_LASTS", timedelta(0))
+    answer = httpx.post(f"{server.url}/session", json={"code": code(api)}, headers=OWN)
+    assert "expired" in refused(answer, 401, "unauthenticated")["detail"]
+
+
+def test_session_needs_a_token_or_a_code(server: Serving) -> None:
+    for body in ({}, {"token": "a", "code": "b"}):
+        answer = httpx.post(f"{server.url}/session", json=body, headers=OWN)
+        refused(answer, 422, "invalid")
+    answer = httpx.post(f"{server.url}/session", json={"token": "nonsense"}, headers=OWN)
+    refused(answer, 401, "unauthenticated")
+
+
+def test_open_prints_a_link_whose_page_changes_its_code_for_a_session(server: Serving) -> None:
+    words = ["open", "--print", "--url", server.url, "--token", TOKEN]
+    printed = CliRunner().invoke(main, words)
+    assert printed.exit_code == 0, printed.output
+    page, _, text = printed.stdout.strip().partition("#")
+    answer = httpx.get(page)
+    assert answer.headers["content-type"].startswith("text/html")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    with browser(server, **OWN) as client:
+        ok(client.post("/session", json={"code": text}))
