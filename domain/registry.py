@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from domain.audit import audit_fault
 from domain.access import anchors, grant, key, session
+from domain.audit import audit_fault
 from domain.catalog import order, service, user, webhook, webhook_commands, workflow
 from domain.catalog.confirm_order import ConfirmOrder
 from domain.eventlog.codec import Codec
