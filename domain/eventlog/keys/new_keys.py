@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import NamedTuple, Self
 
 from domain.eventlog.codec import EventRow
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.states import StateLoader
+
+TYPE = attrgetter("type")
 
 
 class NewKeys(NamedTuple):
@@ -21,10 +24,12 @@ class NewKeys(NamedTuple):
     @classmethod
     def of(cls, events: Sequence[EventRow], states: StateLoader) -> Self:
         """What becomes of keys by some events."""
-        erasing = states.codec.erasing
-        erased = {row.stream: nth for nth, row in enumerate(events, 1) if row.type in erasing}
+        erasing, unsaved = states.codec.erasing, states.keyring.unsaved
         streams = {event.stream for event in events}
-        return cls(states.keyring.unsaved(streams - erased.keys()), erased)
+        if erasing.isdisjoint(map(TYPE, events)):  # as always, but for the rarest of batches
+            return cls(unsaved(streams), {})
+        erased = {row.stream: nth for nth, row in enumerate(events, 1) if row.type in erasing}
+        return cls(unsaved(streams - erased.keys()), erased)
 
     def written(self, keyring: Keyring) -> None:
         """All of it is committed."""

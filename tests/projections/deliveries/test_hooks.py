@@ -15,7 +15,7 @@ from domain.catalog.webhook import (
     WebhookSecretRotated,
     WebhookUpdated,
 )
-from domain.execution.events import ExecutionCreated, ExecutionUpdated
+from domain.execution.events import ExecutionCreated, ExecutionErased, ExecutionUpdated
 from domain.execution.webhook import Webhook
 from domain.execution.webhook_url import endpoint
 from domain.model import Event, Recorded
@@ -57,6 +57,10 @@ def test_update_replaces_webhooks_where_it_names_them_alone() -> None:
     assert webhooks_of_execution(recorded(ExecutionUpdated(webhooks=()), 2)) == []
     [moved] = webhooks_of_execution(recorded(ExecutionUpdated(webhooks=(HOOK,)), 2)) or []
     assert (moved.version, moved.position) == (2, 12)
+
+
+def test_erasure_ends_webhooks_whose_headers_and_secrets_are_gone() -> None:
+    assert webhooks_of_execution(recorded(ExecutionErased(reason="asked for"), 2)) == []
 
 
 @pytest.mark.parametrize(("after", "since"), [(None, 11), (3, 3)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -60,7 +61,13 @@ def test_event_names_who_and_why_and_nothing_else(api: httpx.Client, erased: str
 
 PATHS = (
     *("", "/result", "/steps", "/steps/s-1", "/checkpoints", "/logs", "/attempts", "/webhooks"),
-    *("/events", "?version=5", "/steps?version=5", "/diff?from=1&to=6", "/events?include=state"),
+    *(
+        "/events",
+        "?version=5",
+        "/steps?version=5",
+        "/diff?from=1&to=6",
+        "/events?include=execution",
+    ),
 )
 
 
@@ -94,7 +101,7 @@ def test_erased_document_has_no_member_twice(api: httpx.Client, erased: str) -> 
         assert len(dict(pairs)) == len(pairs), pairs
         return dict(pairs)
 
-    for path in ("", "?version=5", "/events?include=state"):
+    for path in ("", "?version=5", "/events?include=execution"):
         json.loads(api.get(f"/executions/{erased}{path}").text, object_pairs_hook=once)
 
 
@@ -132,6 +139,14 @@ def _until(lines: Iterator[str], position: int) -> list[str]:
             found.append(next(lines, ""))
             break
     return found
+
+
+def test_history_of_an_erased_execution_fits(api: httpx.Client, erased: str) -> None:
+    head = ok(api.get(f"/executions/{erased}"))["position"]
+    asked = {"minPosition": head}
+    wait = {"Prefer": "wait=20"}
+    found = ok(api.get(f"/executions/{erased}/verify", params=asked, headers=wait))
+    assert (found["fits"], found["faults"]) == (True, [])
 
 
 def test_erasing_again_changes_nothing_and_for_another_reason_is_refused(
@@ -201,6 +216,26 @@ def test_hold_of_all_of_something_refuses_too(api: httpx.Client, written: str, s
     problem = refused(api.post(f"/executions/{written}/erase", json=REASON), 409, "held")
     ok(api.request("DELETE", f"/holds/{hold}", json={"reason": "over"}))
     assert hold in problem["holds"]
+
+
+def test_hold_that_was_placed_first_is_never_missed(
+    api: httpx.Client, executions: Executions
+) -> None:
+    """Both at once: the execution is erased before the hold is placed, or not at all."""
+    with ThreadPoolExecutor(2) as together:
+        for _ in range(10):
+            id_ = executions.running()
+            held = together.submit(
+                api.post, "/holds", json={"executions": [id_], "reason": "Audit"}
+            )
+            erased = together.submit(api.post, f"/executions/{id_}/erase", json=REASON)
+            hold = ok(held.result())
+            if erased.result().status_code == 200:
+                [event] = [e for e in events(api, id_) if e["type"] == "execution.erased"]
+                assert event["position"] < hold["position"]
+            else:
+                problem = refused(erased.result(), 409, "held")
+                assert problem["holds"] == [hold["$id"]]
 
 
 def test_unknown_execution_and_missing_reason_are_refused(api: httpx.Client, written: str) -> None:

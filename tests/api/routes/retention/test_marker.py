@@ -38,8 +38,12 @@ PAGES = """SELECT string_agg(public.get_raw_page('data_keys', page::integer), ''
     generate_series(0, pg_relation_size('data_keys') / 8192 - 1) AS page"""
 PARTS = (
     *("", "/result", "/error", "/steps", "/steps/s-1", "/checkpoints", "/logs", "/attempts"),
-    *("/logs?archived=true", "/events", "/events?include=state", "?version=3", "/webhooks"),
-    "/diff?from=1&to=4",
+    *("/logs?archived=true", "/events", "/events?include=execution", "?version=2", "/webhooks"),
+    *("/diff?from=1&to=3", "/access-log", "/order", "/metrics"),
+)
+WHOLE = (
+    *("/executions?limit=500", "/executions?at=2100-01-01T00:00:00Z", "/executions.csv"),
+    *("/webhooks", "/inbox", "/audit/trail?limit=500", "/analytics/executions"),
 )
 
 
@@ -48,7 +52,8 @@ def written(client: httpx.Client) -> list[str]:
     executions = Executions(client, Catalog("c", "c", "", "s", "o"))
     hook = {"url": "https://hooks.example", "events": ["failed"], "headers": {"X": WORD}}
     done, failed, cancelled = (executions.running(webhooks=[hook]) for _ in range(3))
-    executions.tell(done, "steps/s-1/start", name="Research", input={"a": [WORD]})
+    for id_ in (done, failed, cancelled):
+        executions.tell(id_, "steps/s-1/start", name="Research", input={"a": [WORD]})
     executions.tell(done, "steps/s-1/complete", output=WORD)
     executions.tell(done, "checkpoints", state={"page": WORD})
     executions.tell(done, "logs", level="info", message=WORD, context={"a": WORD})
@@ -78,13 +83,16 @@ def by_some(keys: list[DataKey], token: str) -> Iterator[str]:
 
 def read(client: httpx.Client, ids: list[str]) -> str:
     """All that a server shows of executions, streams included."""
-    texts = [client.get(f"/executions/{id_}{part}").text for id_ in ids for part in PARTS]
-    texts += [client.get(path).text for path in ("/executions?limit=500", "/webhooks")]
+    paths = [f"/executions/{id_}{part}" for id_ in ids for part in PARTS]
+    paths += [f"/executions/{ids[0]}/compare?with={ids[1]}", *WHOLE]
+    answers = [client.get(path) for path in paths]
+    assert [str(answer.url) for answer in answers if not answer.is_success] == []
     accept = {"Accept": "text/event-stream"}
-    for id_ in ids:
-        for path in (f"/executions/{id_}/events", f"/executions/{id_}/watch"):
-            texts.append(client.get(path, params={"from": "start"}, headers=accept).text)
-    return "\n".join(texts)
+    streams = [
+        f"/executions/{id_}/{kind}?from=start" for id_ in ids for kind in ("events", "watch")
+    ]
+    answers += [client.get(path, headers=accept) for path in streams]
+    return "\n".join(answer.text for answer in answers)
 
 
 def wait(until: Callable[[], bool]) -> None:
@@ -113,11 +121,13 @@ def text_of(bundle: bytes) -> str:
 
 
 async def test_word_is_nowhere_after_the_erasure_and_every_proof_holds(
-    database: str, tmp_path: Path
+    database: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     async with webhook_receiver() as receiver:
         receiver.answers["/hook"] = ANSWER
         await to_thread.run_sync(whole_story, database, tmp_path, receiver)
+    said = capfd.readouterr()
+    assert WORD not in said.out + said.err
 
 
 def whole_story(database: str, folder: Path, receiver: WebhookReceiver) -> None:
