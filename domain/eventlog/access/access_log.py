@@ -25,6 +25,8 @@ from domain.supervisor import cancel
 MOST_AT_ONCE = 500
 MOST_WAITING = 20_000
 CONNECT_TIMEOUT, WRITE_TIMEOUT = 3, 5
+GATHER = 0.001
+"""Seconds that a batch waits for the rest, where the last one had several: so they share a commit."""
 RETRY_AFTER = 0.2
 """Seconds after a failure in which reads are refused at once: the database is not asked by each of them."""
 TAKE = "BEGIN; SELECT id, at, hash FROM access_head FOR UPDATE"
@@ -92,14 +94,18 @@ class AccessLog:
         await done
 
     async def _run(self) -> None:
+        together = 1
         while True:
             await self._news.wait()
             self._news.clear()
             while self._waiting:
+                if together > 1:
+                    await asyncio.sleep(GATHER)
                 batch, self._waiting = (
                     self._waiting[:MOST_AT_ONCE],
                     self._waiting[MOST_AT_ONCE:],
                 )
+                together = len(batch)
                 await self._settle(batch)
 
     async def _settle(self, batch: Sequence[tuple[Access, asyncio.Future[None]]]) -> None:
