@@ -49,7 +49,8 @@ class Operation(NamedTuple):
     answer without content, and what they mean; `sends` are headers of a good answer. Query parameters
     other than `parameters` are refused, unless they are `fields` to filter by, which the handler reads.
     A `long` one may take seconds: it ends when its client goes. One that has `prepare` is nothing but
-    a command, so it may be answered without its handler.
+    a command, so it may be answered without its handler. `content`: it shows what executions
+    hold, though its right is for something else.
     """
 
     name: str
@@ -72,8 +73,9 @@ class Operation(NamedTuple):
     sends: tuple[str, ...] = ()
     long: bool = False
     prepare: Prepare | None = None
+    content: bool = False
 
     @property
     def shows_executions(self) -> bool:
-        """Whether its answer shows what executions hold."""
-        return self.right in CONTENT
+        """Whether its answer shows what executions hold: such reads are recorded."""
+        return self.content or self.right in CONTENT

@@ -107,5 +107,6 @@ def _reads(actions: WebhookActions) -> tuple[Operation, ...]:
             answer=schemas.page_of(DELIVERY),
             parameters=(LIMIT, CURSOR, STATE),
             problems=("not-found",),
+            content=True,
         ),
     )

@@ -25,12 +25,15 @@ from domain.catalog.webhook_commands import (
 from domain.errors import Invalid, NotFound
 from domain.eventlog.store import Store
 from domain.json_forms import format_time
+from domain.model import aggregate_id
 from domain.writer.command_bus import Answer, Bus
 from projections.deliveries import requests
 from projections.deliveries.hooks import id_of
 from workers.webhooks.dispatcher import owed_to
 from workers.webhooks.message import message_headers
 from workers.webhooks.receiver import Client, call
+
+EXECUTION = "execution/"
 
 
 class WebhookActions:
@@ -114,6 +117,8 @@ class WebhookActions:
         following = str(found[limit - 1].position) if len(found) > limit else None
         await self._store.keys({delivery.stream for delivery in found})
         erased = self._store.keyring.is_destroyed
+        owed = dict.fromkeys(delivery.stream for delivery in found[:limit])
+        request.shown = [aggregate_id(stream) for stream in owed if stream.startswith(EXECUTION)]
         items = [
             orjson.dumps(delivery.document(erased=erased(delivery.stream)))
             for delivery in found[:limit]

@@ -26,7 +26,8 @@ from tests.support.running_server import TOKEN, Serving
 
 CUSTOMER = caller(Role.CUSTOMER, "acme")
 STREAMS = {row.name for row in OPERATIONS if row.media_type == "text/event-stream"}
-READS = [row for row in OPERATIONS if row.shows_executions and row.name not in STREAMS]
+OWN_TESTS = {*STREAMS, "readDeliveries"}
+READS = [row for row in OPERATIONS if row.shows_executions and row.name not in OWN_TESTS]
 QUERIES = {
     "diff": "?from=1&to=2",
     "readStep": "",
@@ -120,6 +121,21 @@ def test_export_records_each_page_that_it_shows(
     pages = [each.executions for each in recorded(server, correlation)]
     assert [len(page) for page in pages] == [2, 2, 1]
     assert {id_ for page in pages for id_ in page} == {each["$id"] for each in made}
+
+
+def test_deliveries_of_a_webhook_record_the_executions_that_they_are_of(
+    api: httpx.Client, server: Serving, executions: Executions, correlation: str
+) -> None:
+    hook = {"url": "http://127.0.0.1:9/", "events": ["created"], "from": "start"}
+    path = f"/webhooks/{ok(api.post('/webhooks', json=hook))['$id']}/deliveries"
+    execution = executions.create()["$id"]
+    eventually(lambda: f"/executions/{execution}" in api.get(path).text)
+    shown = ok(api.get(path, headers={"X-Correlation-Id": correlation}))["data"]
+    (found,) = recorded(server, correlation)
+    assert execution in found.executions
+    assert {f"/api/executions/{each}" for each in found.executions} == {
+        each["source"] for each in shown
+    }
 
 
 def test_comparison_records_both_executions(
