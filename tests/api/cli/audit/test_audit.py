@@ -118,6 +118,16 @@ def test_verify_says_what_it_checked_and_names_what_was_changed(
     assert done.exit_code == 0, done.output
     assert "All of it is what was signed." in done.output
     assert server.system.signer.public_key in done.output
+    assert "entries of the access log" in done.output
+    options = session_options("executions")
+    with psycopg.connect(server.conninfo, options=options) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("UPDATE access_log SET actor = 'bob' WHERE id = 1")
+        connection.commit()
+        changed = audit("verify", **known)
+        connection.execute("UPDATE access_log SET actor = 'admin' WHERE id = 1")
+    assert changed.exit_code == 1
+    assert "access log: entry 1: is not what was recorded" in changed.output
     before_restore = Signer(KEYS.secret, "executions/before-a-restore")
     lines = note.text.partition("\n\n")[0].split("\n")[1:]
     kept.write_text(before_restore.sign("\n".join([before_restore.origin, *lines, ""])))
@@ -127,7 +137,6 @@ def test_verify_says_what_it_checked_and_names_what_was_changed(
     done = audit("verify", "--head", kept, **known)
     assert done.exit_code == 1
     assert "audit: kept head: is not signed" in done.output
-    options = session_options("executions")
     with psycopg.connect(server.conninfo, options=options) as connection:
         connection.execute("ALTER TABLE events DISABLE TRIGGER append_only")
         connection.execute("UPDATE events SET meta = meta || ' ' WHERE notification_id = 3")
