@@ -42,6 +42,9 @@ DAY_EVERY, ALL_EVERY = timedelta(seconds=10), timedelta(hours=1)
 LONGEST_LATE = CHECKPOINT_LATE + CHECKPOINT_EVERY
 EPOCH = datetime.fromtimestamp(0, UTC)
 
+Due = tuple[Timer, Command[Any]]
+"""A timer that is due, and the command that it becomes."""
+
 log = structlog.get_logger()
 
 
@@ -58,14 +61,17 @@ class TimerWorker(OwnedWork):
         self._writer = writer
         self._clock = clock
         self._passed: dict[tuple[str, datetime | None], datetime] = {}
-        self._looked_until = self._looked_at = self._day_at = self._all_at = EPOCH
+        self._looked_at = self._day_at = self._all_at = EPOCH
+        self._looked_until = EPOCH, ""
+        self._more = False
 
     async def run(self, connection: AsyncConnection) -> None:
         """Fire what is due, again and again."""
         self._passed.clear()
         self._all_at = EPOCH
         while True:
-            if await self.fire(connection) >= TIMERS_AT_ONCE:
+            await self.fire(connection)
+            if self._more:
                 await asyncio.sleep(0)
                 continue
             await asyncio.sleep(GATHERS)
@@ -77,27 +83,36 @@ class TimerWorker(OwnedWork):
         return POLL if at is None else min(max((at - self._clock()).total_seconds(), 0), POLL)
 
     async def fire(self, connection: AsyncConnection) -> int:
-        """Fire what is due now, about `TIMERS_AT_ONCE` at most; how many that were."""
+        """Fire what is due now, `TIMERS_AT_ONCE` at most; how many that were."""
         now = self._looked_at = self._clock()
         self._passed = {key: until for key, until in self._passed.items() if until > now}
-        limit = TIMERS_AT_ONCE + len(self._passed)
-        found = await due(connection, self._begin(now), now, limit)
+        found = await due(connection, self._begin(now), now, TIMERS_AT_ONCE)
         fresh = [timer for timer in found if (timer.execution, timer.due) not in self._passed]
         commands = [(timer, command) for timer in fresh if (command := _command(timer, now))]
-        if not commands:
-            over = len(found) < limit
-            self._looked_until = now - SETTLE_TIME if over else found[-1].due or now
+        self._more = len(found) == TIMERS_AT_ONCE
+        if commands and not await self._fired(connection, commands, now):
+            self._more = False
             return 0
+        last = found[-1] if self._more else None
+        self._looked_until = (
+            (last.due or now, last.execution) if last else (now - 2 * SETTLE_TIME, "")
+        )
+        return len(commands)
+
+    async def _fired(
+        self, connection: AsyncConnection, commands: Sequence[Due], now: datetime
+    ) -> bool:
+        """Send commands, unless the read model is too far behind the log; whether they were sent."""
         if (view := await place(connection, Timers.name)).lag > FARTHEST_BEHIND:
-            return 0
+            return False
         for (timer, _), outcome in zip(commands, await self._send(commands), strict=True):
             idle = outcome.answer is not None and outcome.answer.versioned.position <= view.head
             self._passed[timer.execution, timer.due] = now + (
                 CHECKPOINT_EVERY if idle else SETTLE_TIME
             )
-        return len(commands)
+        return True
 
-    def _begin(self, now: datetime) -> datetime:
+    def _begin(self, now: datetime) -> tuple[datetime, str]:
         """From where to look for what is due: mostly only what has become due in the last seconds.
 
         Events may be of the past, so now and then all of the last day is looked at, and every hour all
@@ -105,14 +120,14 @@ class TimerWorker(OwnedWork):
         """
         if now >= self._all_at:
             self._all_at, self._day_at = now + ALL_EVERY, now + DAY_EVERY
-            self._looked_until = EPOCH
+            self._looked_until = EPOCH, ""
         elif now >= self._day_at:
             self._day_at = now + DAY_EVERY
-            self._looked_until = now - LONGEST_LATE
+            self._looked_until = now - LONGEST_LATE, ""
         return self._looked_until
 
-    async def _send(self, commands: Sequence[tuple[Timer, Command[Any]]]) -> list[Outcome]:
-        """What became of commands that are due."""
+    async def _send(self, commands: Sequence[Due]) -> list[Outcome]:
+        """What became of commands that are due. Where the database is away, all is looked at again soon."""
         messages = [
             Message(f"execution/{timer.execution}", command, ACTOR, correlation="timer")
             for timer, command in commands
@@ -120,6 +135,7 @@ class TimerWorker(OwnedWork):
         try:
             outcomes = await self._writer.send_all(messages)
         except (Overloaded, OutcomeUnknown) as error:
+            self._all_at = self._clock() + SETTLE_TIME
             return [Outcome(refused=error)] * len(commands)
         for message, outcome in zip(messages, outcomes, strict=True):
             if isinstance(outcome.refused, DomainError):

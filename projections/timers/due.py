@@ -10,7 +10,8 @@ from psycopg import AsyncConnection
 from projections.timers.projection import NAMES
 from projections.timers.timer import Timer
 
-DUE = f"SELECT {NAMES} FROM timers WHERE due > %b AND due <= %b ORDER BY due LIMIT %b"
+DUE = f"""SELECT {NAMES} FROM timers WHERE (due, execution) > (%b, %b) AND due <= %b
+    ORDER BY due, execution LIMIT %b"""
 FIRST = "SELECT min(due) FROM timers WHERE due > %b"
 LATE = "SELECT count(*), min(due) FROM timers WHERE due <= %b"
 NEXT = f"SELECT {NAMES} FROM timers WHERE due IS NOT NULL ORDER BY due LIMIT %b"
@@ -28,10 +29,12 @@ class Late(NamedTuple):
 
 
 async def due(
-    connection: AsyncConnection, after: datetime, until: datetime, limit: int
+    connection: AsyncConnection, after: tuple[datetime, str], until: datetime, limit: int
 ) -> list[Timer]:
-    """The timers that are due after a time, until another, the earliest first."""
-    values = (after, until, limit)
+    """The timers that are due until a time, the earliest first, from after one: when that is due, and the
+    execution that it is of.
+    """
+    values = (*after, until, limit)
     cursor = await connection.execute(DUE, values, prepare=True, binary=True)
     return [Timer(*row) for row in await cursor.fetchall()]
 

@@ -82,6 +82,7 @@ class Walk:
     async def go(self, limit: timedelta | None, way: Iterable[str | timedelta]) -> None:
         await self.world.begin(self.name, retry_policy=self.policy, timeout=limit)
         for action in way:
+            self.world.now += MILLISECOND  # else a retry without delay looks like the one before it
             if isinstance(action, timedelta):
                 self.world.now += action
             elif action == "new worker":

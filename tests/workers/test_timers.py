@@ -11,10 +11,12 @@ from typing import Any
 import psycopg
 import pytest
 
+from domain.errors import Overloaded
 from domain.eventlog.sessions import session_options
 from domain.execution.commands import CompleteExecution, FailExecution, UpdateProgress
 from domain.execution.retry_policy import RetryPolicy
 from domain.supervisor import cancel
+from domain.writer.guarded_writer import GuardedWriter
 from projections.engine.rebuild import rebuild
 from projections.timers.projection import Timers
 from tests.support.followed_log import SCHEMA, FollowedLog
@@ -87,6 +89,37 @@ async def test_timer_fires_when_it_is_due_without_waiting_for_the_next_look(
                 await asyncio.sleep(0.02)
                 world.now = begin + (time.monotonic() - began) * SECOND
         await cancel(running)
+
+
+async def test_more_timers_than_fire_at_once_fire_though_all_are_due_at_the_same_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timers_module, "TIMERS_AT_ONCE", 2)
+    names, worker = [f"e-{n}" for n in range(5)], world.worker()
+    await world.begin(*names, retry_policy=POLICY)
+    for name in names:
+        await world.send(name, failure())
+    assert [await world.fire(worker, 10 * SECOND)] == [2]
+    assert [await worker.fire(world.connection) for _ in range(3)] == [2, 1, 0]
+    for name in names:
+        assert (await world.types(name)).count("started") == 2
+
+
+async def test_timer_that_could_not_be_fired_is_fired_soon_afterwards(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any) -> None:
+        raise Overloaded
+
+    worker = world.worker()
+    await world.begin("e", retry_policy=POLICY)
+    await world.send("e", failure())
+    with monkeypatch.context() as patched:
+        patched.setattr(GuardedWriter, "send_all", away)
+        await world.fire(worker, 10 * SECOND)
+    assert (await world.types("e"))[-1] == "retry"
+    await world.fire(worker, timers_module.SETTLE_TIME)
+    assert (await world.types("e"))[-1] == "started"
 
 
 async def test_retries_begin_after_their_delays_until_none_is_left(world: World) -> None:
