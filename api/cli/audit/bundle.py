@@ -16,12 +16,20 @@ PATIENCE = "wait=30"
 
 
 def write_bundle(
-    execution: str, output: Path, url: str | None, token: str | None, data_dir: Path | None
+    execution: str,
+    output: Path,
+    purpose: str | None,
+    *,
+    url: str | None,
+    token: str | None,
+    data_dir: Path | None,
 ) -> None:
     """Ask the service for the bundle, and write it whole or not at all."""
     try:
         where = address(url, token, data_dir)
         headers = {**authorization(where), "Prefer": PATIENCE}
+        if purpose is not None:
+            headers["X-Purpose"] = purpose
         with httpx.Client(headers=headers, timeout=120) as client:
             response = client.get(f"{where.url}/api/audit/bundle/{execution}")
         require_ok(where, response)

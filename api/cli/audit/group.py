@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,10 +21,9 @@ def audit_group() -> None:
 @audit_group.command()
 @click.argument("execution")
 @click.option("--output", "-o", type=FILE, required=True, help="The zip to write.")
+@click.option("--purpose", help="What an auditor reads it for.")
 @at_service
-def bundle(
-    execution: str, output: Path, url: str | None, token: str | None, data_dir: Path | None
-) -> None:
+def bundle(execution: str, output: Path, purpose: str | None, **service: Any) -> None:
     """Write the history of EXECUTION as a zip that proves itself.
 
     It has all its events, the proof that each is in the log, the signed head of the log, a report to read or
@@ -32,7 +32,7 @@ def bundle(
     """
     from api.cli.audit.bundle import write_bundle
 
-    write_bundle(execution, output, url, token, data_dir)
+    write_bundle(execution, output, purpose, **service)
 
 
 @audit_group.command()

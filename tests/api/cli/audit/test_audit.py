@@ -145,3 +145,28 @@ def test_verify_says_what_it_checked_and_names_what_was_changed(
     assert done.exit_code == 1
     assert "audit: position 3: the event is not the one that was signed" in done.output
     assert "1 fault was found: audit: position 3" in done.output
+
+
+def test_bundle_of_an_auditor_needs_a_grant_and_a_purpose(
+    api: httpx.Client, server: Serving, execution: str, executions: Executions, tmp_path: Path
+) -> None:
+    key = ok(api.post("/keys", json={"role": "auditor", "party": "ann"}))["key"]
+    grant = {"auditor": "ann", "purpose": "Audit", "expiresAt": "2099-01-01T00:00:00Z"}
+    ok(api.post("/grants", json={**grant, "executions": [execution]}))
+    place = tmp_path / "bundle.zip"
+    known = ("--output", place, "--url", server.url, "--token", key)
+    done = audit("bundle", execution, *known)
+    assert done.exit_code == 1
+    assert "X-Purpose" in done.output
+    purpose = ("--purpose", "Invoice 7")
+    headers = {"Authorization": f"Bearer {key}", "X-Purpose": "Invoice 7"}
+    with httpx.Client(base_url=f"{server.url}/api", headers=headers) as ann:
+        while ann.get(f"/executions/{execution}").status_code == 404:  # a grant takes a moment
+            pass
+        assert ok(ann.get(f"/executions/{execution}/verify"))["fits"]
+        refused(ann.get(f"/executions/{executions.running()}/verify"), 404, "not-found")
+    done = audit("bundle", execution, *known, *purpose)
+    assert done.exit_code == 0, done.output
+    with ZipFile(place) as archive:
+        assert f"execution/{execution}".encode() in archive.read("manifest.txt")
+    assert audit("bundle", executions.running(), *known, *purpose).exit_code == 1
