@@ -33,8 +33,10 @@ from api.routes.exports import executions_csv
 from api.routes.log_streams import LogLineStreams
 from api.routes.retention import rows as retention
 from api.routes.webhooks import rows as webhooks
+from api.settings import origins
 from api.system import System, running
 from api.web import headers as request_headers
+from api.web.access.answer_headers import AnswerHeaders
 from api.web.admission import refusal
 from api.web.direct_commands import DirectCommands
 from api.web.operation import Operation
@@ -192,8 +194,7 @@ def _audit(system: System, reader: TreeReader, consistency: Consistency) -> tupl
 def _access(system: System, consistency: Consistency) -> Iterable[Operation]:
     bus, store, catalog_ = system.bus, system.store, system.catalog
     made = keys.KeyHandlers(bus, store, catalog_, consistency, system.door.access.fingerprint)
-    door = system.door
-    entering = sessions.SessionHandlers(bus, door.access, door.browsers, system.session_lasts)
+    entering = sessions.SessionHandlers(bus, system.door, system.settings.session_hours)
     return (
         *sessions.routes(entering),
         *grants.routes(grants.GrantHandlers(bus, store, catalog_, consistency, new_id)),
@@ -249,7 +250,9 @@ def create_app(system: System) -> tuple[ASGIApp, DirectCommands]:
                 scope["root_path"] = PREFIX
         await router(scope, receive, send)
 
-    return app, DirectCommands(system.door.access, system.bus, rows, PREFIX)
+    allowed = origins(system.settings.allowed_origins)
+    direct = DirectCommands(system.door.access, system.bus, rows, PREFIX, foreign=bool(allowed))
+    return AnswerHeaders(app, allowed), direct
 
 
 async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:

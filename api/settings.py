@@ -45,6 +45,20 @@ def of_networks(text: str) -> str:
     return text
 
 
+def origins(text: str) -> frozenset[str]:
+    """The origins of a setting, in lower case."""
+    return frozenset(part.strip().rstrip("/").lower() for part in text.split(",") if part.strip())
+
+
+def of_origins(text: str) -> str:
+    """Origins with commas between them. Raises ValueError where one of them is none."""
+    for origin in origins(text):
+        parts = urlsplit(origin)
+        if parts.scheme not in {"http", "https"} or origin != f"{parts.scheme}://{parts.netloc}":
+            raise ValueError(f"must be origins like https://app.example, and `{origin}` is none")
+    return text
+
+
 def of_archive(url: str) -> str:
     """Where archive files go. Raises ValueError where that can be no archive."""
     parts = urlsplit(url)
@@ -99,6 +113,8 @@ class Settings:
     witnesses: Annotated[str, AfterValidator(of_witnesses)] = Field(default="", repr=False)
     log_days: Annotated[int, Field(ge=1, le=36_500)] = 30
     public_url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+/?$")] | None = None
+    allowed_origins: Annotated[str, AfterValidator(of_origins)] = ""
+    failed_attempts: Annotated[int, Field(ge=1)] = 20
     session_hours: Annotated[int, Field(ge=1, le=720)] = 12
     jwt_key: Annotated[str, Field(min_length=32)] | None = Field(default=None, repr=False)
     jwt_public_key: Path | None = None

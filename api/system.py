@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 
+from api.access.attempts import FailedAttempts
 from api.access.changes import AccessChanges
 from api.access.grants import Grants
 from api.access.identity import Access, Verifier
@@ -85,7 +85,7 @@ class System:
     webhooks: WebhookParts
     signer: Signer
     log_days: int
-    session_lasts: timedelta
+    settings: Settings
 
 
 def has_log(conninfo: str, schema: str) -> bool:
@@ -150,7 +150,7 @@ def build(
         webhooks=WebhookParts.of(settings.webhook_allow, store),
         signer=Signer(keys.secret, origin_of(of_log)),
         log_days=settings.log_days,
-        session_lasts=timedelta(hours=settings.session_hours),
+        settings=settings,
     )
 
 
@@ -168,6 +168,7 @@ def _door(
         access_log,
         open_requests=changes.open,
         browsers=Browsers(settings.public_url),
+        attempts=FailedAttempts(settings.failed_attempts),
     )
 
 

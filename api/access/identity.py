@@ -140,6 +140,10 @@ class Access:
         """The caller behind an Authorization header; None where that has to be found out by `caller`."""
         if authorization is None or (token := _bearer(authorization)) is None:
             return None
+        return self.remembered(token)
+
+    def remembered(self, token: bytes) -> Caller | None:
+        """Whose a token is, if that was verified before."""
         return self._known(self.fingerprint(token))
 
     async def caller(self, authorization: bytes | None) -> Caller:

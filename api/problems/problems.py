@@ -49,6 +49,12 @@ class TooManyConnections(DomainError):
     code = "rate-limited"
 
 
+class TooManyAttempts(DomainError):
+    """Too many attempts to come in have failed from this address; try again later."""
+
+    code = "rate-limited"
+
+
 class HeadTooLarge(DomainError):
     """The request line and the headers are longer than this server takes, 64 KiB."""
 
@@ -91,6 +97,8 @@ def answer(error: DomainError, instance: str) -> Response:
     headers = {}
     if error.code in RETRY_AFTER:
         headers["retry-after"] = RETRY_AFTER[error.code]
+    if "retryAfter" in error.members:
+        headers["retry-after"] = str(error.members["retryAfter"])
     if error.code == "unauthenticated":
         headers["www-authenticate"] = "Bearer"
     if error.code == "too-slow":

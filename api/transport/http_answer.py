@@ -12,6 +12,12 @@ from api.telemetry.metrics import REFUSALS
 from domain.errors import DomainError
 
 Field = tuple[bytes, bytes]
+PROTECTIVE: tuple[Field, ...] = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
+"""What answers say that do not say otherwise: nobody keeps them, and as a page they do nothing."""
 
 
 def header_lines(fields: Iterable[Field]) -> bytes:
@@ -19,9 +25,13 @@ def header_lines(fields: Iterable[Field]) -> bytes:
     return b"".join(b"%b: %b\r\n" % field for field in fields)
 
 
+PROTECTION = header_lines(PROTECTIVE)
+
+
 def whole_answer(response: Response, defaults: bytes, *, keep_alive: bool) -> bytes:
     """The bytes of a response; `defaults` are the header lines of all responses."""
-    parts = [STATUS_LINE[response.status_code], defaults, header_lines(response.raw_headers)]
+    parts = [STATUS_LINE[response.status_code], defaults, PROTECTION]
+    parts.append(header_lines(response.raw_headers))
     if not keep_alive and "connection" not in response.headers:
         parts.append(b"connection: close\r\n")
     return b"".join([*parts, b"\r\n", bytes(response.body)])

@@ -17,6 +17,7 @@ from api.problems import problems
 from api.problems.problems import Internal, Malformed
 from api.transport.connection_limits import LimitedState
 from api.transport.handshake import reason
+from api.transport.http_answer import PROTECTIVE
 from api.transport.protocols import LINE, NOSNIFF, StreamProtocol
 
 CLOSE_TIMEOUT = 5.0
@@ -86,5 +87,7 @@ class WebSocketProtocol(StreamProtocol, WebSocketsSansIOProtocol):
 def _rejected(status: StatusLike, text: str) -> Response:
     error = Internal() if status == HTTPStatus.INTERNAL_SERVER_ERROR else Malformed(reason(text))
     answer = problems.answer(error, "")
-    headers = Headers(connection="close", **{NOSNIFF[0]: NOSNIFF[1]}, **answer.headers)
+    protective = {name.decode(): value.decode() for name, value in PROTECTIVE}
+    given = {NOSNIFF[0]: NOSNIFF[1]} | protective | dict(answer.headers)
+    headers = Headers(connection="close", **given)
     return Response(answer.status_code, "", headers, bytes(answer.body))

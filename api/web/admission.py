@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
 import structlog
 from pydantic import ValidationError
 from starlette.responses import Response
 from starlette.types import Scope
 
+from api.access.attempts import FailedAttempts
 from api.access.grants import Grants
 from api.access.identity import ANONYMOUS, Access, Caller
 from api.access.open_requests import OpenRequests
@@ -24,6 +28,7 @@ from domain.errors import Damaged, DomainError, NotFound
 from domain.eventlog.access.access_log import AccessLog
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 OWNED = {
     "/executions/{id}": "execution",
@@ -46,6 +51,7 @@ class Door:
         *,
         open_requests: OpenRequests,
         browsers: Browsers,
+        attempts: FailedAttempts,
     ) -> None:
         self.access = access
         self.visibility = visibility
@@ -53,6 +59,7 @@ class Door:
         self.access_log = access_log
         self.open_requests = open_requests
         self.browsers = browsers
+        self.attempts = attempts
 
     async def admit(
         self, operation: Operation, scope: Scope, authorization: bytes | None
@@ -81,10 +88,33 @@ class Door:
     async def _caller(self, scope: Scope, authorization: bytes | None) -> Caller:
         headers = scope["state"]["headers"]
         cookie = self.browsers.session(headers) if authorization is None else None
-        if cookie is None:
-            return await self.access.caller(authorization)
-        self.browsers.require_own_page(scope, headers)
-        return await self.access.holder(cookie)
+        if cookie is not None:
+            self.browsers.require_own_page(scope, headers)
+            if (remembered := self.access.remembered(cookie)) is not None:
+                return remembered
+            return await self.attempted(scope, self.access.holder(cookie))
+        known = self.access.known(authorization)
+        if known is not None or authorization is None:
+            return known or ANONYMOUS
+        return await self.attempted(scope, self.access.caller(authorization))
+
+    async def attempted(self, scope: Scope, finding: Coroutine[Any, Any, T]) -> T:
+        """What it finds, unless too many attempts have failed from this address.
+
+        Raises:
+            Unauthenticated: it is nobody; that is counted.
+            TooManyAttempts: as said.
+        """
+        client = scope.get("client")
+        address = client[0] if client else ""
+        try:
+            self.attempts.require(address)
+            return await finding
+        except problems.Unauthenticated:
+            self.attempts.failed(address)
+            raise
+        finally:
+            finding.close()
 
 
 def owned_kind(path: str) -> str | None:

@@ -42,14 +42,23 @@ class Row(NamedTuple):
 
 
 class DirectCommands:
-    """Finds the commands among requests, and answers them."""
+    """Finds the commands among requests, and answers them; where pages of `foreign` origins may send some, those
+    with an origin take the usual way.
+    """
 
     def __init__(
-        self, access: Access, bus: Bus, operations: Iterable[Operation], prefix: str
+        self,
+        access: Access,
+        bus: Bus,
+        operations: Iterable[Operation],
+        prefix: str,
+        *,
+        foreign: bool = False,
     ) -> None:
         self._access = access
         self._bus = bus
         self._prefix = prefix
+        self._unusual = UNUSUAL | {b"origin"} if foreign else UNUSUAL
         self._rows = {
             _shape(row.path.split("/")): Row(row, row.prepare, REQUESTS.labels(row.name).inc)
             for row in operations
@@ -69,7 +78,7 @@ class DirectCommands:
         if row is None:
             return None
         by_name = dict(headers)
-        if len(by_name) < len(headers) or not _is_small(by_name):
+        if len(by_name) < len(headers) or not self._is_small(by_name):
             return None
         caller = self._access.known(by_name.get(b"authorization"))
         if caller is None:  # whose token it is has to be found out
@@ -86,13 +95,12 @@ class DirectCommands:
         }
         return DirectCommand(caller, self._bus, row, scope)
 
-
-def _is_small(headers: request_headers.Headers) -> bool:
-    """Whether the body and the answer of a request are of the plain kind."""
-    if b"prefer" in headers and wants_receipt(headers[b"prefer"]):
-        return False
-    size = int(headers.get(b"content-length", b"0"))
-    return b"host" in headers and size <= SMALL and UNUSUAL.isdisjoint(headers)
+    def _is_small(self, headers: request_headers.Headers) -> bool:
+        """Whether the body and the answer of a request are of the plain kind."""
+        if b"prefer" in headers and wants_receipt(headers[b"prefer"]):
+            return False
+        size = int(headers.get(b"content-length", b"0"))
+        return b"host" in headers and size <= SMALL and self._unusual.isdisjoint(headers)
 
 
 class DirectCommand:

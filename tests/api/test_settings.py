@@ -39,6 +39,8 @@ def test_variable_is_the_field_in_capitals() -> None:
         "EXECUTIONS_AUDITOR_RATE": "50",
         "EXECUTIONS_WITNESSES": "file:///heads.txt, tsa+http://tsa.example/",
         "EXECUTIONS_PUBLIC_URL": "https://executions.example",
+        "EXECUTIONS_ALLOWED_ORIGINS": "https://app.example",
+        "EXECUTIONS_FAILED_ATTEMPTS": "7",
         "EXECUTIONS_SESSION_HOURS": "8",
         "EXECUTIONS_JWT_KEY": "k" * 32,
         "EXECUTIONS_JWT_PUBLIC_KEY": "/keys/public.pem",

@@ -33,6 +33,8 @@ access_anchors.EVERY = timedelta(days=1)
 TOKEN = "the-token-of-the-tests"
 MASTER_KEY = b"k" * 32
 KEYS = LogKeys(MASTER_KEY, Vault(MASTER_KEY).secret_of_earlier_logs)
+ATTEMPTS = 1_000_000
+"""Those that fail are no fault in most tests."""
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 
 
@@ -51,7 +53,9 @@ class Serving:
         self.conninfo = conninfo
         self._calls = calls
         self.log_id = log_id(conninfo, "executions")
-        settings = Settings(data_dir=data_dir, port=port, webhook_allow="127.0.0.0/8")
+        settings = Settings(
+            data_dir=data_dir, port=port, webhook_allow="127.0.0.0/8", failed_attempts=ATTEMPTS
+        )
         self.system: System = build(settings, conninfo, KEYS, TOKEN, self.log_id)
         if access is not None:
             self.system.door.access = access

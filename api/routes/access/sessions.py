@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from api.access import sessions
-from api.access.identity import OF_COOKIES, Access, Caller
+from api.access.identity import OF_COOKIES, Caller
 from api.access.keys import new_key
 from api.access.rights import Right
 from api.access.sessions import OneTimeCode
@@ -18,7 +18,7 @@ from api.problems.problems import Unauthenticated
 from api.routes.access.landing import PAGE
 from api.routes.access.schemas import CODE, ME, SIGNED_OUT
 from api.web import responses
-from api.web.access.browsers import Browsers
+from api.web.admission import Door
 from api.web.input.command_body import parsed
 from api.web.operation import Operation
 from api.web.request import Request
@@ -42,13 +42,14 @@ class Credentials(Value):
 
 
 class SessionHandlers:
-    """Lets browsers in and out. A session lasts for `lasts`, and no longer than what it began with."""
+    """Lets browsers in and out. A session lasts for some `hours`, and no longer than what it began with."""
 
-    def __init__(self, bus: Bus, access: Access, browsers: Browsers, lasts: timedelta) -> None:
+    def __init__(self, bus: Bus, door: Door, hours: int) -> None:
         self._bus = bus
-        self._access = access
-        self._browsers = browsers
-        self._lasts = lasts
+        self._door = door
+        self._access = door.access
+        self._browsers = door.browsers
+        self._lasts = timedelta(hours=hours)
 
     async def me(self, request: Request) -> ASGIApp:
         """Who the caller is, and what it may do."""
@@ -60,11 +61,7 @@ class SessionHandlers:
         given = parsed(Credentials, request.body)
         if (given.token is None) is (given.code is None):
             raise Invalid.field("", "must have `token` or `code`, and not both")
-        if given.code is not None:
-            who = sessions.read_code(self._access, given.code)
-            cookie = sessions.cookie_of_code(self._access, given.code)
-        else:
-            who, cookie = await self._who(given.token or ""), new_key(OF_COOKIES)
+        who, cookie = await self._door.attempted(request.scope, self._admitted(given))
         command = sessions.start(self._access, who, cookie, self._lasts)
         identity = sessions.session_id(command.digest)
         try:
@@ -98,9 +95,13 @@ class SessionHandlers:
         """The page that a one-time link leads to."""
         return Response(PAGE.html, headers=PAGE.headers, media_type="text/html")
 
-    async def _who(self, token: str) -> OneTimeCode:
-        caller = await self._access.caller(b"Bearer " + token.encode())
-        return sessions.of_caller(self._access, caller)
+    async def _admitted(self, given: Credentials) -> tuple[OneTimeCode, bytes]:
+        """Who comes in, and the cookie to be."""
+        if given.code is not None:
+            who = sessions.read_code(self._access, given.code)
+            return who, sessions.cookie_of_code(self._access, given.code)
+        caller = await self._access.caller(b"Bearer " + (given.token or "").encode())
+        return sessions.of_caller(self._access, caller), new_key(OF_COOKIES)
 
 
 def _me(caller: Caller) -> dict[str, Any]:
@@ -133,7 +134,7 @@ def routes(handlers: SessionHandlers) -> Iterable[Operation]:
         body=Credentials,
         answer=ME,
         status=201,
-        problems=("unauthenticated", "forbidden"),
+        problems=("unauthenticated", "forbidden", "rate-limited"),
     )
     yield Operation(
         "endSession",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import httpx
 import pytest
 
@@ -27,22 +29,34 @@ BROKEN = {
 }
 
 
+def require_protective(headers: Mapping[str, str]) -> None:
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert headers["referrer-policy"] in {"no-referrer", "same-origin"}
+    assert headers["cache-control"].startswith(("no-store", "private", "no-cache", "public"))
+
+
 def names(operation: Operation) -> str:
     return operation.name
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=names)
-def test_every_answer_has_nosniff(api: httpx.Client, operation: Operation) -> None:
+def test_every_answer_is_protected(api: httpx.Client, operation: Operation) -> None:
     body = BODIES.get(operation.name)
     response = api.request(operation.method, path_of(operation), json=body)
     assert response.headers.get_list("x-content-type-options") == ["nosniff"]
+    assert len(response.headers.get_list("content-security-policy")) == 1
+    require_protective(response.headers)
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_every_answer_beside_the_operations_has_nosniff(server: Serving, kind: str) -> None:
+def test_every_answer_beside_the_operations_is_protected(server: Serving, kind: str) -> None:
     with connected(server) as wire:
         wire.sendall(BROKEN[kind])
-        assert answered(wire)[1]["x-content-type-options"] == "nosniff"
+        status, headers, _ = answered(wire)
+    assert headers["x-content-type-options"] == "nosniff"
+    if status != 101:  # a WebSocket is no page
+        require_protective(headers)
 
 
 @pytest.fixture(scope="module")
