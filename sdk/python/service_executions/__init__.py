@@ -1,0 +1,95 @@
+"""Record, query and follow service executions."""
+
+from service_executions import webhooks
+from service_executions._async.client import AsyncClient
+from service_executions._async.execution import AsyncExecution
+from service_executions._async.queries import AsyncPage, AsyncQuery
+from service_executions._async.streams import AsyncStream
+from service_executions._sync.client import Client
+from service_executions._sync.execution import Execution
+from service_executions._sync.queries import Page, Query
+from service_executions._sync.streams import Stream
+from service_executions.cursors import FileCursor, Place
+from service_executions.errors import (
+    AlreadyExists,
+    ApiError,
+    ConnectionFailed,
+    ExecutionsError,
+    Forbidden,
+    IllegalTransition,
+    Invalid,
+    LeaseLost,
+    NotFound,
+    NotLoaded,
+    NotYetVisible,
+    OtherLog,
+    OutcomeUnknown,
+    Overloaded,
+    RateLimited,
+    SetupError,
+    TooExpensive,
+    Unauthenticated,
+    UnknownReference,
+    VersionMismatch,
+)
+from service_executions.frames import Event, Frame
+from service_executions.values import (
+    Agent,
+    Assignee,
+    Human,
+    Hybrid,
+    Result,
+    Retry,
+    Step,
+    System,
+    Usage,
+    Webhook,
+)
+
+__all__ = [
+    "Agent",
+    "AlreadyExists",
+    "ApiError",
+    "Assignee",
+    "AsyncClient",
+    "AsyncExecution",
+    "AsyncPage",
+    "AsyncQuery",
+    "AsyncStream",
+    "Client",
+    "ConnectionFailed",
+    "Event",
+    "Execution",
+    "ExecutionsError",
+    "FileCursor",
+    "Forbidden",
+    "Frame",
+    "Human",
+    "Hybrid",
+    "IllegalTransition",
+    "Invalid",
+    "LeaseLost",
+    "NotFound",
+    "NotLoaded",
+    "NotYetVisible",
+    "OtherLog",
+    "OutcomeUnknown",
+    "Overloaded",
+    "Page",
+    "Place",
+    "Query",
+    "RateLimited",
+    "Result",
+    "Retry",
+    "SetupError",
+    "Step",
+    "Stream",
+    "System",
+    "TooExpensive",
+    "Unauthenticated",
+    "UnknownReference",
+    "Usage",
+    "VersionMismatch",
+    "Webhook",
+    "webhooks",
+]

@@ -1,0 +1,92 @@
+"""Lists that are read as one goes: a page at a time, none before it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from pydantic_core import from_json, to_json
+
+from service_executions._async.transport import AsyncTransport
+from service_executions.requests import Request, parameter
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class AsyncPage(Generic[Item]):
+    """A part of a list. `next_cursor` leads to the next one; `total` was asked for, or is None."""
+
+    data: list[Item]
+    has_more: bool
+    next_cursor: str | None
+    total: int | None = None
+    facets: dict[str, Any] | None = None
+
+
+class AsyncQuery(Generic[Item]):
+    """A list that was asked for and not read yet. Iterate over it, and its pages come as they are needed."""
+
+    def __init__(
+        self, transport: AsyncTransport, request: Request, item: Callable[[Any], Item]
+    ) -> None:
+        self._transport = transport
+        self._request = request
+        self._item = item
+
+    async def __aiter__(self) -> AsyncIterator[Item]:
+        cursor: str | None = None
+        while True:
+            page = await self.page(cursor)
+            for item in page.data:
+                yield item
+            if not page.has_more:
+                return
+            cursor = page.next_cursor
+
+    async def page(
+        self,
+        cursor: str | None = None,
+        *,
+        limit: int | None = None,
+        count: bool = False,
+        facets: list[str] | None = None,
+    ) -> AsyncPage[Item]:
+        """One page: the first, or the one behind a cursor. `count` adds the total, `facets` counts by value."""
+        asked = {"cursor": cursor, "limit": limit, "count": count or None, "facets": facets}
+        given = {name: parameter(value) for name, value in asked.items() if value is not None}
+        request = replace(self._request, query={**self._request.query, **given})
+        page = from_json((await self._transport.send(request)).content)
+        return AsyncPage(
+            [self._item(item) for item in page["data"]],
+            page["hasMore"],
+            page["nextCursor"],
+            page.get("total"),
+            page.get("facets"),
+        )
+
+    async def first(self) -> Item | None:
+        """The first one; None where there is none."""
+        return next(iter((await self.page(limit=1)).data), None)
+
+    async def all(self, limit: int | None = None) -> list[Item]:
+        """All of them, or the first so many."""
+        found: list[Item] = []
+        if limit is not None and limit < 1:
+            return found
+        async for item in self:
+            found.append(item)
+            if len(found) == limit:
+                break
+        return found
+
+    async def count(self) -> int:
+        """How many there are now."""
+        total = (await self.page(limit=1, count=True)).total
+        return 0 if total is None else total
+
+
+def raw(item: Any) -> bytes:
+    """An item as JSON again, for models that read JSON faster than objects."""
+    return to_json(item)

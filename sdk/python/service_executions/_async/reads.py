@@ -1,0 +1,118 @@
+"""What to ask of one execution, besides its document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Self
+
+from pydantic_core import from_json
+
+from service_executions._async.queries import AsyncQuery
+from service_executions._async.streams import AsyncStream, AsyncStreams, Lost
+from service_executions._async.transport import AsyncTransport
+from service_executions.entries import Change
+from service_executions.frames import Event, Frame
+from service_executions.models import ExecutionLog, ServiceExecution
+from service_executions.requests import read, segment
+from service_executions.view import View
+
+Start = str | int | datetime
+"""Where a stream begins: `start`, `now`, a position, or a time."""
+
+
+class AsyncReads(View):
+    """An execution that can be read: as it is, as it was, and what happens to it."""
+
+    def __init__(
+        self, transport: AsyncTransport, id: str, document: ServiceExecution | None = None
+    ) -> None:
+        super().__init__(id, document)
+        self._transport = transport
+
+    @property
+    def _path(self) -> str:
+        return f"/executions/{segment(self.id)}"
+
+    async def refresh(self) -> Self:
+        """Read it as it is now."""
+        answer = await self._transport.send(read(self._path))
+        self._document = ServiceExecution.model_validate_json(answer.content)
+        return self
+
+    async def at(
+        self, version: int | None = None, time: datetime | None = None
+    ) -> ServiceExecution:
+        """The document as it was at a version, or at a time."""
+        answer = await self._transport.send(read(self._path, {"version": version, "at": time}))
+        return ServiceExecution.model_validate_json(answer.content)
+
+    def logs(
+        self,
+        level: str | None = None,
+        *,
+        step: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        text: str | None = None,
+        archived: bool | None = None,
+        order: str | None = None,
+    ) -> AsyncQuery[ExecutionLog]:
+        """Its log lines, by the time that they are of."""
+        request = read(
+            f"{self._path}/logs",
+            {
+                "level": level,
+                "step": step,
+                "since": since,
+                "until": until,
+                "text": text,
+                "archived": archived,
+                "order": order,
+            },
+            follows=True,
+        )
+        return AsyncQuery(self._transport, request, ExecutionLog.model_validate)
+
+    def watch(
+        self,
+        types: str | Sequence[str] | None = None,
+        *,
+        start: Start | None = None,
+        on_lost: Lost | None = None,
+    ) -> AsyncStream[Frame]:
+        """What happens to it, from its first event or from `start` on, until it has ended."""
+        query = {"types": types, "from": start}
+        return AsyncStreams(self._transport).watch(self.id, query, on_lost)
+
+    def follow_logs(
+        self,
+        level: str | None = None,
+        *,
+        step: str | None = None,
+        start: Start | None = None,
+        on_lost: Lost | None = None,
+    ) -> AsyncStream[ExecutionLog]:
+        """Its log lines in the order in which they were recorded, then as they come, until it has ended."""
+        query = {"level": level, "step": step, "from": start}
+        return AsyncStreams(self._transport).logs(self.id, query, on_lost)
+
+    def events(
+        self, types: str | Sequence[str] | None = None, *, order: str | None = None
+    ) -> AsyncQuery[Event]:
+        """Its history, from the first event, or with `order="desc"` from the last."""
+        request = read(f"{self._path}/events", {"types": types, "order": order})
+        return AsyncQuery(self._transport, request, Event.model_validate)
+
+    async def diff(self, start: int, end: int) -> list[Change]:
+        """What has changed from one version to a later one, and what caused it."""
+        path = f"{self._path}/diff"
+        answer = await self._transport.send(read(path, {"from": start, "to": end}))
+        return [Change.model_validate(change) for change in from_json(answer.content)]
+
+    async def compare(self, other: str | View) -> dict[str, Any]:
+        """Both step by step: the first divergence, the differences of duration, cost and tokens."""
+        query = {"with": other if isinstance(other, str) else other.id}
+        answer = await self._transport.send(read(f"{self._path}/compare", query))
+        found: dict[str, Any] = from_json(answer.content)
+        return found

@@ -1,0 +1,197 @@
+"""Streams that come back by themselves: every frame once, whatever happens to the connection."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+import httpx2
+
+from service_executions._async.runtime import sleep
+from service_executions._async.transport import AsyncTransport
+from service_executions.cursors import Cursor
+from service_executions.errors import ApiError
+from service_executions.frames import Event, Frame
+from service_executions.models import ExecutionLog
+from service_executions.requests import parameter, parameters, refusal, segment
+from service_executions.resumption import OF_STREAM, PASSING, SILENCE, Resumption
+from service_executions.retries import BROKEN
+
+Item = TypeVar("Item", bound=Frame | Event | ExecutionLog)
+MOST_BYTES = 64 << 20
+"""Of one frame: an execution holds 32 MiB."""
+Lost = Callable[[str, float], None]
+Query = dict[str, Any]
+
+
+class AsyncStream(Generic[Item]):
+    """What a service sends as it happens. Iterate over it; leave its `with`, or close it, to end it.
+
+    A lost connection is made again and goes on where it was: nothing is missed, nothing comes twice. With
+    a cursor, what is being handled while the process ends comes once more to the next one.
+    """
+
+    def __init__(
+        self,
+        transport: AsyncTransport,
+        path: str,
+        query: dict[str, str],
+        model: Callable[[str], Item],
+        *,
+        start: str | None = None,
+        cursor: Cursor | None = None,
+        on_lost: Lost | None = None,
+    ) -> None:
+        self._transport = transport
+        self._path = path
+        self._query = query
+        self._model = model
+        self._place = Resumption(start, cursor)
+        self._lost = on_lost
+        self._items: AsyncGenerator[Item] = self._followed()
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the past is done, and what comes happens now."""
+        return self._place.caught_up
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Item:
+        return await self._items.__anext__()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End it."""
+        await self._items.aclose()
+
+    async def _followed(self) -> AsyncGenerator[Item]:
+        while True:
+            reason: str | None = None
+            try:
+                async with self._opened() as response:
+                    if response.status_code == 204:
+                        return
+                    async for item in self._visit(response):
+                        yield item
+            except BROKEN as error:
+                reason = f"{self._transport.address.url}: {str(error) or type(error).__name__}"
+            except ApiError as error:
+                if error.status not in PASSING:
+                    raise
+                reason = str(error)
+                self._place.goodbye = error.retry_after
+            pause = self._place.pause(reason)
+            if self._lost is not None and reason is not None:
+                self._lost(reason, pause)
+            await sleep(pause)
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncGenerator[httpx2.Response]:
+        async with self._transport.http.stream(
+            "GET",
+            self._transport.address.api + self._path,
+            params={**self._query, **self._place.query()},
+            headers={**self._transport.headers, "Accept": "text/event-stream"},
+            timeout=httpx2.Timeout(self._transport.timeout, read=SILENCE),
+        ) as response:
+            if not response.is_success:
+                await response.aread()
+                raise refusal(response, 1)
+            self._place.opened(response.headers)
+            yield response
+
+    async def _visit(self, response: httpx2.Response) -> AsyncGenerator[Item]:
+        """What comes over one connection."""
+        place = self._place
+        async for sent in httpx2.EventSource(response, max_event_size=MOST_BYTES):
+            if sent.event in OF_STREAM:
+                place.about_stream(sent)
+                continue
+            item = self._model(sent.data)
+            if place.is_new(getattr(item, "position", 0)):
+                yield item
+            if not getattr(item, "more", False):
+                place.handled(sent.id)
+
+
+class AsyncStreams:
+    """The streams of a service, opened when they are first read from."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    def watch(self, execution: str, query: Query, on_lost: Lost | None) -> AsyncStream[Frame]:
+        """What happens to one execution, from its first event, until it has ended."""
+        path = f"/executions/{segment(execution)}/watch"
+        start = _start(query)
+        return AsyncStream(
+            self._transport, path, parameters(query), _frame, start=start, on_lost=on_lost
+        )
+
+    def watch_all(
+        self, query: Query, cursor: Cursor | None, on_lost: Lost | None
+    ) -> AsyncStream[Frame]:
+        """What happens to all executions."""
+        return AsyncStream(
+            self._transport,
+            "/executions/watch",
+            parameters(query),
+            _frame,
+            start=_start(query, "now"),
+            cursor=cursor,
+            on_lost=on_lost,
+        )
+
+    def listen(
+        self, query: Query, cursor: Cursor | None, on_lost: Lost | None
+    ) -> AsyncStream[Event]:
+        """Events of the whole log."""
+        return AsyncStream(
+            self._transport,
+            "/events",
+            parameters(query),
+            _event,
+            start=_start(query, "now"),
+            cursor=cursor,
+            on_lost=on_lost,
+        )
+
+    def logs(self, execution: str, query: Query, on_lost: Lost | None) -> AsyncStream[ExecutionLog]:
+        """The log lines of one execution, until it has ended."""
+        path = f"/executions/{segment(execution)}/logs"
+        start = _start(query)
+        return AsyncStream(
+            self._transport, path, parameters(query), _line, start=start, on_lost=on_lost
+        )
+
+
+def _start(query: Query, usually: str | None = None) -> str | None:
+    """Where a stream begins; the place that it reaches takes its place."""
+    start = query.pop("from", None)
+    return usually if start is None else parameter(start)
+
+
+def _frame(data: str) -> Frame:
+    return Frame.model_validate_json(data)
+
+
+def _event(data: str) -> Event:
+    return Event.model_validate_json(data)
+
+
+def _line(data: str) -> ExecutionLog:
+    return ExecutionLog.model_validate_json(data)

@@ -1,0 +1,1 @@
+"""The synchronous half: made of the asynchronous one, but for `runtime.py`."""

@@ -1,0 +1,188 @@
+"""Made by scripts/sdk of the file of this name in `_async`: do not edit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from pydantic_core import from_json
+
+from service_executions import address
+from service_executions._sync.catalog import Catalog, Orders
+from service_executions._sync.executions import Executions
+from service_executions._sync.queries import Query
+from service_executions._sync.reads import Start
+from service_executions._sync.runtime import HttpClient
+from service_executions._sync.streams import Lost, Stream, Streams
+from service_executions._sync.transport import LIMITS, Transport
+from service_executions.cursors import Cursor, kept
+from service_executions.entries import Figures, Job, Service, User, Waiting, Workflow
+from service_executions.frames import Event
+from service_executions.ids import new_id
+from service_executions.requests import posted, read, segment
+from service_executions.retries import Retries
+from service_executions.session import Session
+from service_executions.values import wire
+
+Consistency = Literal["session", "eventual"]
+
+
+class Client:
+    """A service, as the holder of a token sees it.
+
+    Args:
+        url: where the service is; else `EXECUTIONS_URL`, else the service of this machine.
+        token: else `EXECUTIONS_TOKEN`; for the service of this machine its administrator's.
+        timeout: seconds to wait for an answer.
+        max_retries: how often a request that failed in passing is sent again; 0 for never.
+        consistency: with `"session"` lists and figures wait until they have what this client wrote or saw.
+        worker: the name of the worker whose commands these are; refused where its lease was lost.
+        purpose: what an auditor reads for; it is noted with each read.
+        http_client: an `httpx2` client of your own. It is not closed.
+
+    Raises:
+        SetupError: that is no address, or no token.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        timeout: float = 30.0,
+        max_retries: int = 4,
+        consistency: Consistency = "session",
+        worker: str | None = None,
+        purpose: str | None = None,
+        http_client: HttpClient | None = None,
+    ) -> None:
+        self._options: dict[str, Any] = {
+            "timeout": timeout,
+            "max_retries": max_retries,
+            "consistency": consistency,
+            "worker": worker,
+            "purpose": purpose,
+        }
+        self._address = address.find(url, token)
+        self._http = http_client or HttpClient(limits=LIMITS)
+        self._owned = http_client is None
+        self._session = Session()
+        self._make_parts()
+
+    def _make_parts(self) -> None:
+        named = {"X-Worker": self._options["worker"], "X-Purpose": self._options["purpose"]}
+        self.transport = transport = Transport(
+            self._address,
+            self._http,
+            self._session,
+            Retries(self._options["max_retries"]),
+            timeout=self._options["timeout"],
+            consistent=self._options["consistency"] == "session",
+            headers={name: value for name, value in named.items() if value},
+        )
+        self.executions = Executions(transport)
+        self.users = Catalog(transport, "/users", User)
+        self.services = Catalog(transport, "/services", Service)
+        self.workflows = Catalog(transport, "/workflows", Workflow)
+        self.orders = Orders(transport)
+        self.analytics = Analytics(transport)
+
+    @property
+    def url(self) -> str:
+        """Where the service is."""
+        return self._address.url
+
+    def with_options(
+        self,
+        *,
+        timeout: float | None = None,
+        max_retries: int | None = None,
+        consistency: Consistency | None = None,
+        worker: str | None = None,
+        purpose: str | None = None,
+    ) -> Self:
+        """The same client with some options changed; connections and what it has seen are shared."""
+        changes = {
+            "timeout": timeout,
+            "max_retries": max_retries,
+            "consistency": consistency,
+            "worker": worker,
+            "purpose": purpose,
+        }
+        other = object.__new__(type(self))
+        other._options = {
+            **self._options,
+            **{name: value for name, value in changes.items() if value is not None},
+        }
+        other._address, other._http, other._session = (self._address, self._http, self._session)
+        other._owned = False
+        other._make_parts()
+        return other
+
+    def send(self, commands: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Up to 1 000 commands in one request, as `POST /commands` takes them: each is answered in order, by
+        its own `status`; one refusal does not stop the rest.
+        """
+        request = posted("/commands", wire(list(commands)), {"Idempotency-Key": new_id("key")})
+        outcomes: list[dict[str, Any]] = from_json(self.transport.send(request).content)
+        return outcomes
+
+    def listen(
+        self,
+        types: str | Sequence[str] | None = None,
+        *,
+        start: Start | None = None,
+        cursor: Cursor | str | None = None,
+        on_lost: Lost | None = None,
+        **filters: Any,
+    ) -> Stream[Event]:
+        """Events of the whole log, from now on, or from `start` (`"start"`, a position, a time).
+
+        With a `cursor`, as a path or an object, the next process goes on where this one was: each event is
+        handled at least once. Filters are `service`, `order`, `customer`, `provider`, `tag`, `status`.
+        """
+        query = {"types": types, "from": start, **filters}
+        return Streams(self.transport).listen(query, kept(cursor), on_lost)
+
+    def inbox(self, assignee: str | None = None) -> Query[Waiting]:
+        """What waits for a person, or for all people, the most urgent first."""
+        request = read("/inbox", {"assignee": assignee}, follows=True)
+        return Query(self.transport, request, Waiting.model_validate)
+
+    def job(self, id: str) -> Job:
+        """How far a job is."""
+        answer = self.transport.send(read(f"/jobs/{segment(id)}"))
+        return Job.model_validate_json(answer.content)
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._owned:
+            self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Analytics:
+    """Figures."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def executions(self, *, by: str | Sequence[str] | None = None, **filters: Any) -> Figures:
+        """Counts, rates, durations and cost of executions, in all and by up to two keys.
+
+        Filters are `service`, `order`, `customer`, `provider`, `status`, and creation `from_` and before `to`.
+        """
+        given = {name.rstrip("_"): value for name, value in filters.items()}
+        request = read("/analytics/executions", {**given, "by": by}, follows=True)
+        return Figures.model_validate_json(self._transport.send(request).content)

@@ -1,0 +1,102 @@
+"""Made by scripts/sdk of the file of this name in `_async`: do not edit."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import replace
+from typing import Any
+
+import httpx2
+
+from service_executions._sync.runtime import HttpClient, sleep
+from service_executions.address import Address
+from service_executions.errors import ExecutionsError, OtherLog
+from service_executions.requests import Request, refusal
+from service_executions.retries import BROKEN, Retries, connection_failed
+from service_executions.session import Session
+
+USER_AGENT = (
+    f"service-executions/0.1.0 python/{platform.python_version()} httpx2/{httpx2.__version__}"
+)
+LONGEST_WAIT = 30
+"Seconds that the service lets a read wait for a position, at most."
+LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=20)
+"Each stream has a connection of its own: no number of them may keep commands from theirs."
+
+
+class Transport:
+    """Sends requests to one service. What it needs to share is the connection and the session."""
+
+    def __init__(
+        self,
+        address: Address,
+        http: HttpClient,
+        session: Session,
+        retries: Retries,
+        *,
+        timeout: float,
+        consistent: bool,
+        headers: dict[str, str],
+    ) -> None:
+        self.address = address
+        self.http = http
+        self.session = session
+        self.retries = retries
+        self.timeout = timeout
+        self._consistent = consistent
+        own = {"User-Agent": USER_AGENT, "Accept": "application/json", **headers}
+        if address.token:
+            own["Authorization"] = f"Bearer {address.token}"
+        self.headers = own
+        self._prefer = {"Prefer": f"wait={max(1, min(LONGEST_WAIT, int(timeout / 2)))}"}
+
+    def send(self, request: Request) -> httpx2.Response:
+        """The answer to a request. A passing failure lets it be sent again, as often as is allowed.
+
+        Raises:
+            ApiError: the service refused.
+            ConnectionFailed: it gave no answer.
+        """
+        attempt = 0
+        while True:
+            try:
+                return self.once(request, attempt + 1)
+            except ExecutionsError as failure:
+                pause = self.retries.pause(attempt, failure)
+                if pause is None:
+                    raise
+            sleep(pause)
+            attempt += 1
+
+    def once(self, request: Request, attempt: int = 1) -> httpx2.Response:
+        """The answer to a request that is sent once."""
+        if not (request.follows and self._consistent and ("minPosition" not in request.query)):
+            return self._sent(request, attempt)
+        asked = replace(
+            request,
+            query={**request.query, **self.session.query()},
+            headers={**request.headers, **self._prefer},
+        )
+        try:
+            return self._sent(asked, attempt)
+        except OtherLog:
+            self.session.forget()
+            return self._sent(request, attempt)
+
+    def _sent(self, request: Request, attempt: int) -> httpx2.Response:
+        options: dict[str, Any] = {"params": request.query} if request.query else {}
+        try:
+            response = self.http.request(
+                request.method,
+                self.address.api + request.path,
+                content=request.content,
+                headers={**self.headers, **request.headers},
+                timeout=request.timeout or self.timeout,
+                **options,
+            )
+        except BROKEN as error:
+            raise connection_failed(self.address.url, error) from error
+        self.session.note(response.headers)
+        if not response.is_success:
+            raise refusal(response, attempt)
+        return response

@@ -1,0 +1,87 @@
+"""The files that programs make are what they make of the sources as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from api.problems.codes import PROBLEMS
+from codegen.__main__ import generated
+from codegen.synchronous import renamed, synchronous
+from service_executions.errors import BY_CODE, ApiError, NotFound, api_error
+from service_executions.models import ServiceExecution
+from tests.support.scripted_service import DOCUMENT
+
+GENERATED = generated()
+
+
+@pytest.mark.parametrize("file", GENERATED, ids=lambda file: f"{file.parent.name}/{file.name}")
+def test_committed_file_is_what_the_script_makes(file: Any) -> None:
+    assert file.read_text() == GENERATED[file], "run scripts/sdk"
+
+
+def test_synchronous_half_has_no_file_besides() -> None:
+    folder = next(file.parent for file in GENERATED if file.parent.name == "_sync")
+    others = {file.name for file in folder.glob("*.py")} - {file.name for file in GENERATED}
+    assert others == {"__init__.py", "runtime.py"}
+
+
+SOURCE = '''
+class AsyncThing:
+    """Waits."""
+
+    async def __aenter__(self) -> "AsyncThing":
+        """An `AsyncThing`: await it."""
+        async with self.lock:
+            return await self.made(lambda x: x)
+
+    async def all(self, fetch: Callable[[], Awaitable[int]]) -> list[int]:
+        return [n async for n in self.pages() if await n.ok()]
+'''
+EXPECTED = '''
+class Thing:
+    """Waits."""
+
+    def __enter__(self) -> 'Thing':
+        """An `Thing`: it."""
+        with self.lock:
+            return self.made(lambda x: x)
+
+    def all(self, fetch: Callable[[], int]) -> list[int]:
+        return [n for n in self.pages() if n.ok()]
+'''
+
+
+def test_asynchronous_code_is_made_synchronous() -> None:
+    assert synchronous(SOURCE).partition("\n")[2].strip() == EXPECTED.strip()
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("AsyncClient", "Client"),
+        ("_AsyncClient", "_Client"),
+        ("Asynchronous", "Asynchronous"),
+        ("httpx2.AsyncClient", "httpx2.Client"),
+        ("service_executions._async.client", "service_executions._sync.client"),
+    ],
+)
+def test_name_is_that_of_the_other_half(name: str, other: str) -> None:
+    assert renamed(name) == other
+
+
+def test_problem_codes_each_have_an_error() -> None:
+    assert set(BY_CODE) == set(PROBLEMS)
+
+
+def test_unknown_problem_is_an_api_error() -> None:
+    error = api_error(418, {"type": "/problems/teapot", "detail": "short and stout"})
+    assert (type(error), str(error), error.status) == (ApiError, "short and stout", 418)
+    assert isinstance(api_error(404, {"type": "/problems/not-found"}), NotFound)
+
+
+def test_document_of_a_newer_service_is_taken() -> None:
+    newer = {**DOCUMENT, "status": "dreaming", "mood": {"is": "good"}}
+    document = ServiceExecution.model_validate(newer)
+    assert (document.status, document.model_extra) == ("dreaming", {"mood": {"is": "good"}})

@@ -1,0 +1,49 @@
+"""The README of the SDK is true: its examples run as they stand, and print what it says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from api.embedded_postgres.server import EmbeddedPostgres
+from tests.support.databases import new_database
+from tests.support.paths import ROOT
+from tests.support.running_server import TOKEN, serving
+
+README = (ROOT / "sdk" / "python" / "README.md").read_text()
+BLOCK = re.compile(r"```python\n(.*?)```(?:\n+```text\n(.*?)```)?", re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def service(
+    postgres: EmbeddedPostgres,
+    admin: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Iterator[None]:
+    """A new service, which the environment names."""
+    monkeypatch.chdir(tmp_path)
+    with new_database(admin) as name, serving(postgres.conninfo(name)) as running:
+        monkeypatch.setenv("EXECUTIONS_URL", running.url)
+        monkeypatch.setenv("EXECUTIONS_TOKEN", TOKEN)
+        yield
+
+
+def test_examples_of_the_readme_print_what_it_says() -> None:
+    names: dict[str, Any] = {}
+    for code, expected in BLOCK.findall(README):
+        printed = StringIO()
+        names["print"] = partial(print, file=printed)  # the service beside us prints, too
+        exec(compile(code, "README.md", "exec"), names)  # noqa: S102 - our own examples
+        pattern = re.escape(expected).replace("…", r"[\s\S]*?")
+        assert re.fullmatch(pattern, printed.getvalue()), (
+            f"{printed.getvalue()}\nis not\n{expected}"
+        )
+    assert len(BLOCK.findall(README)) >= 10

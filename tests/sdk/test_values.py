@@ -1,0 +1,95 @@
+"""How values of Python stand in JSON."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from service_executions import Agent, Human, Result, Retry, Step, System, Usage, Webhook
+from service_executions.errors import ExecutionsError
+from service_executions.ids import ALPHABET, new_id
+from service_executions.requests import encoded, parameters, segment
+from service_executions.values import body, number, wire
+
+EAST = timezone(timedelta(hours=2))
+FORMS: list[tuple[Any, Any]] = [
+    (Agent("a", "A", model="m"), {"type": "ai-agent", "id": "a", "name": "A", "model": "m"}),
+    (System(), {"type": "system"}),
+    (
+        Step("s", "S", assignee=Human("h", "H"), input={"snake_case": None}),
+        {
+            "id": "s",
+            "name": "S",
+            "assignee": {"type": "human", "id": "h", "name": "H"},
+            "input": {"snake_case": None},
+        },
+    ),
+    (
+        Retry(3, max_delay=timedelta(minutes=1)),
+        {"maxRetries": 3, "backoff": "exponential", "initialDelay": 1000, "maxDelay": 60_000},
+    ),
+    (
+        Webhook("https://x.test/", ["failed"], headers={"X-My-Key": "v"}),
+        {"url": "https://x.test/", "events": ["failed"], "headers": {"X-My-Key": "v"}},
+    ),
+    (Result(), {"success": True, "output": None, "summary": ""}),
+    (Usage(5, "0.10"), {"tokensUsed": 5, "cost": 0.1, "apiCalls": 0}),
+    (datetime(2026, 11, 22, 10, tzinfo=EAST), "2026-11-22T08:00:00.000Z"),
+    ({"$gte": datetime(2026, 1, 1, tzinfo=UTC)}, {"$gte": "2026-01-01T00:00:00.000Z"}),
+    ((1, {2}), [1, [2]]),
+]
+
+
+@pytest.mark.parametrize(("value", "form"), FORMS, ids=lambda value: type(value).__name__)
+def test_value_has_its_form_on_the_wire(value: Any, form: Any) -> None:
+    assert wire(value) == form
+
+
+def test_members_are_in_camel_case_and_free_json_is_as_it_is() -> None:
+    assert body(retry_count=1, metadata={"my_key": None}, gone=None) == {
+        "retryCount": 1,
+        "metadata": {"my_key": None},
+    }
+
+
+@pytest.mark.parametrize(("text", "value"), [("0.0123", 0.0123), ("4e-10", 4e-10), ("2.00", 2)])
+def test_decimal_is_kept_exactly(text: str, value: float) -> None:
+    assert number(text) == value
+    assert number(Decimal(text)) == value
+
+
+def test_decimal_with_more_digits_than_a_double_is_refused() -> None:
+    with pytest.raises(ValueError, match="more digits"):
+        number("0.12345678901234567890")
+
+
+def test_query_leaves_out_what_is_none() -> None:
+    assert parameters({"a": None, "b": True, "c": ["x", "y"], "d": 3}) == {
+        "b": "true",
+        "c": "x,y",
+        "d": "3",
+    }
+
+
+def test_name_is_one_segment_of_a_path() -> None:
+    assert segment("a/b #3~:") == "a%2Fb%20%233~:"
+    for name in ("", ".", ".."):
+        with pytest.raises(ExecutionsError):
+            segment(name)
+
+
+def test_json_that_cannot_be_written_is_a_type_error() -> None:
+    with pytest.raises(TypeError):
+        encoded({"a": object()})
+
+
+def test_ids_sort_by_their_time_and_differ() -> None:
+    made = [new_id("exec") for _ in range(1000)]
+    assert len(set(made)) == 1000
+    assert all(
+        set(each.removeprefix("exec_")) <= set(ALPHABET) and len(each) == 31 for each in made
+    )
+    assert made[0][:12] <= made[-1][:12]
