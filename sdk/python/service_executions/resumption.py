@@ -40,10 +40,12 @@ class Resumption:
 
     def query(self) -> dict[str, str]:
         """The parameters of the next connection."""
-        place = {"from": self._handled} if self._handled else {}
-        if not place and self._start is not None:
-            place = {"from": self._start}
-        return {**place, **({"log": self._log} if self._log else {})}
+        start = {} if self._handled or self._start is None else {"from": self._start}
+        return {**start, **({"log": self._log} if self._log else {})}
+
+    def headers(self) -> dict[str, str]:
+        """The headers of the next connection: a service that has nothing more says so to those who resume."""
+        return {"Last-Event-ID": self._handled} if self._handled else {}
 
     def opened(self, headers: httpx2.Headers) -> None:
         """Take what the answer says that opens a connection."""

@@ -105,7 +105,11 @@ class AsyncStream(Generic[Item]):
             "GET",
             self._transport.address.api + self._path,
             params={**self._query, **self._place.query()},
-            headers={**self._transport.headers, "Accept": "text/event-stream"},
+            headers={
+                **self._transport.headers,
+                **self._place.headers(),
+                "Accept": "text/event-stream",
+            },
             timeout=httpx2.Timeout(self._transport.timeout, read=SILENCE),
         ) as response:
             if not response.is_success:
@@ -146,12 +150,13 @@ class AsyncStreams:
         self, query: Query, cursor: Cursor | None, on_lost: Lost | None
     ) -> AsyncStream[Frame]:
         """What happens to all executions."""
+        start = _start(query, "now")
         return AsyncStream(
             self._transport,
             "/executions/watch",
             parameters(query),
             _frame,
-            start=_start(query, "now"),
+            start=start,
             cursor=cursor,
             on_lost=on_lost,
         )
@@ -160,12 +165,13 @@ class AsyncStreams:
         self, query: Query, cursor: Cursor | None, on_lost: Lost | None
     ) -> AsyncStream[Event]:
         """Events of the whole log."""
+        start = _start(query, "now")
         return AsyncStream(
             self._transport,
             "/events",
             parameters(query),
             _event,
-            start=_start(query, "now"),
+            start=start,
             cursor=cursor,
             on_lost=on_lost,
         )

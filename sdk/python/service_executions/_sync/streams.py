@@ -105,7 +105,11 @@ class Stream(Generic[Item]):
             "GET",
             self._transport.address.api + self._path,
             params={**self._query, **self._place.query()},
-            headers={**self._transport.headers, "Accept": "text/event-stream"},
+            headers={
+                **self._transport.headers,
+                **self._place.headers(),
+                "Accept": "text/event-stream",
+            },
             timeout=httpx2.Timeout(self._transport.timeout, read=SILENCE),
         ) as response:
             if not response.is_success:
@@ -144,24 +148,26 @@ class Streams:
 
     def watch_all(self, query: Query, cursor: Cursor | None, on_lost: Lost | None) -> Stream[Frame]:
         """What happens to all executions."""
+        start = _start(query, "now")
         return Stream(
             self._transport,
             "/executions/watch",
             parameters(query),
             _frame,
-            start=_start(query, "now"),
+            start=start,
             cursor=cursor,
             on_lost=on_lost,
         )
 
     def listen(self, query: Query, cursor: Cursor | None, on_lost: Lost | None) -> Stream[Event]:
         """Events of the whole log."""
+        start = _start(query, "now")
         return Stream(
             self._transport,
             "/events",
             parameters(query),
             _event,
-            start=_start(query, "now"),
+            start=start,
             cursor=cursor,
             on_lost=on_lost,
         )
