@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,3 +72,39 @@ def test_listener_misses_nothing_while_the_service_is_killed(
     assert sorted(row.stream.removeprefix("execution/") for row in begun) == sorted(made)
     paused = [row for row in process.events() if row.type == "execution.paused"]
     assert len(paused) == len(made)
+
+
+def test_buffered_work_is_recorded_once_while_the_service_is_killed(
+    process: Service, client: Client, tmp_path: Path, thorough: bool
+) -> None:
+    done = threading.Event()
+    killer = threading.Thread(target=kill_and_start, args=(process, done, 5 if thorough else 1))
+    killer.start()
+    made: list[str] = []
+    with Client(process.url, TOKEN, spool=str(tmp_path)) as recorder:
+        while not done.is_set():
+            tracking = recorder.track(order="order-1", service="sdr", on_error="buffer")
+            with tracking as run, run.step("work") as step:
+                step.usage(tokens=1)
+                run.log("done")
+                time.sleep(0.005)
+            made.append(run.id)
+        killer.join()
+        assert recorder.flush(30)
+        assert list(recorder.buffer.refused) == []
+    assert len(made) > 20
+    counted = Counter(row.type for row in process.events() if row.stream.startswith("execution/"))
+    once = (
+        "created",
+        "starting",
+        "started",
+        "step.started",
+        "usage",
+        "step.completed",
+        "completed",
+    )
+    assert counted == {f"execution.{name}": len(made) for name in once}
+    run_ids = {row.stream.removeprefix("execution/") for row in process.events()}
+    assert set(made) <= run_ids
+    lines = [line.message for line in client.executions[made[-1]].logs()]
+    assert lines == ["done", "Request completed"]

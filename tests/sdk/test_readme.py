@@ -33,6 +33,7 @@ def service(
     with new_database(admin) as name, serving(postgres.conninfo(name)) as running:
         monkeypatch.setenv("EXECUTIONS_URL", running.url)
         monkeypatch.setenv("EXECUTIONS_TOKEN", TOKEN)
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
         yield
 
 

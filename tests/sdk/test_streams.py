@@ -102,9 +102,9 @@ def test_frames_about_the_stream_move_the_cursor_and_are_not_shown() -> None:
     )
     stream = service.client().executions["run-1"].watch()
     assert next(stream).position == 9
-    assert stream.caught_up
+    caught_up = [stream.caught_up]
     assert list(stream) == []
-    assert not stream.caught_up
+    assert [*caught_up, stream.caught_up] == [True, False]
     assert places(service) == [None, "9", "9"]
     assert PAUSES[-1] == 1.5
 

@@ -5,10 +5,12 @@ from service_executions._async.client import AsyncClient
 from service_executions._async.execution import AsyncExecution
 from service_executions._async.queries import AsyncPage, AsyncQuery
 from service_executions._async.streams import AsyncStream
+from service_executions._async.tracking import AsyncRun
 from service_executions._sync.client import Client
 from service_executions._sync.execution import Execution
 from service_executions._sync.queries import Page, Query
 from service_executions._sync.streams import Stream
+from service_executions._sync.tracking import Run
 from service_executions.cursors import FileCursor, Place
 from service_executions.errors import (
     AlreadyExists,
@@ -55,6 +57,7 @@ __all__ = [
     "AsyncExecution",
     "AsyncPage",
     "AsyncQuery",
+    "AsyncRun",
     "AsyncStream",
     "Client",
     "ConnectionFailed",
@@ -81,6 +84,7 @@ __all__ = [
     "RateLimited",
     "Result",
     "Retry",
+    "Run",
     "SetupError",
     "Step",
     "Stream",

@@ -49,6 +49,8 @@ class Command(NamedTuple):
     name: str
     path: str
     repeat: Repeat = Repeat.HARMLESS
+    of: str | None = None
+    """The member of `/commands` that says what stands in the path here."""
 
 
 START = Command("start", "start")
@@ -70,7 +72,7 @@ LOG = Command("log", "logs", Repeat.KEYED)
 def of_step(verb: str, step: str, *, keyed: bool = False) -> Command:
     """A command to a step: `start`, `complete`, `fail` or `skip`."""
     repeat = Repeat.KEYED if keyed else Repeat.HARMLESS
-    return Command(f"{verb}Step", f"steps/{segment(step)}/{verb}", repeat)
+    return Command(f"{verb}Step", f"steps/{segment(step)}/{verb}", repeat, "step")
 
 
 @dataclass(frozen=True)

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, Unpack
 
 from pydantic_core import from_json
 
 from service_executions import address
 from service_executions._async.catalog import AsyncCatalog, AsyncOrders
+from service_executions._async.execution import Who
 from service_executions._async.executions import AsyncExecutions
 from service_executions._async.queries import AsyncQuery
 from service_executions._async.reads import Start
-from service_executions._async.runtime import HttpClient
+from service_executions._async.recorder import (
+    AsyncBufferedRecorder,
+    AsyncDirectRecorder,
+    AsyncRecorder,
+    OnError,
+)
+from service_executions._async.runtime import HttpClient, http_of_buffer, in_thread
 from service_executions._async.streams import AsyncStream, AsyncStreams, Lost
+from service_executions._async.tracking import AsyncStepRecording, AsyncTracking, StepSaid
 from service_executions._async.transport import LIMITS, AsyncTransport
+from service_executions.creation import NewExecution, creation
 from service_executions.cursors import Cursor, kept
 from service_executions.entries import Figures, Job, Service, User, Waiting, Workflow
 from service_executions.frames import Event
 from service_executions.ids import new_id
+from service_executions.recording.buffer import Buffer
+from service_executions.recording.sender import buffer
 from service_executions.requests import posted, read, segment
 from service_executions.retries import Retries
 from service_executions.session import Session
@@ -39,6 +50,7 @@ class AsyncClient:
         consistency: with `"session"` lists and figures wait until they have what this client wrote or saw.
         worker: the name of the worker whose commands these are; refused where its lease was lost.
         purpose: what an auditor reads for; it is noted with each read.
+        spool: the folder in which recorded commands wait while the service is away; else one of the user's.
         http_client: an `httpx2` client of your own. It is not closed.
 
     Raises:
@@ -55,6 +67,7 @@ class AsyncClient:
         consistency: Consistency = "session",
         worker: str | None = None,
         purpose: str | None = None,
+        spool: str | None = None,
         http_client: HttpClient | None = None,
     ) -> None:
         self._options: dict[str, Any] = {
@@ -63,15 +76,19 @@ class AsyncClient:
             "consistency": consistency,
             "worker": worker,
             "purpose": purpose,
+            "spool": spool,
         }
         self._address = address.find(url, token)
         self._http = http_client or HttpClient(limits=LIMITS)
         self._owned = http_client is None
+        self._is_root = True
         self._session = Session()
+        self._buffers: list[Buffer] = []
         self._make_parts()
 
     def _make_parts(self) -> None:
         named = {"X-Worker": self._options["worker"], "X-Purpose": self._options["purpose"]}
+        self._named = {name: value for name, value in named.items() if value}
         self.transport = transport = AsyncTransport(
             self._address,
             self._http,
@@ -79,7 +96,7 @@ class AsyncClient:
             Retries(self._options["max_retries"]),
             timeout=self._options["timeout"],
             consistent=self._options["consistency"] == "session",
-            headers={name: value for name, value in named.items() if value},
+            headers=self._named,
         )
         self.executions = AsyncExecutions(transport)
         self.users = AsyncCatalog(transport, "/users", User)
@@ -116,9 +133,64 @@ class AsyncClient:
             **{name: value for name, value in changes.items() if value is not None},
         }
         other._address, other._http, other._session = self._address, self._http, self._session
-        other._owned = False
+        other._buffers = self._buffers
+        other._owned = other._is_root = False
         other._make_parts()
         return other
+
+    def track(
+        self,
+        *,
+        order: Any,
+        service: Any,
+        id: str | None = None,
+        on_error: OnError = "raise",
+        **members: Unpack[NewExecution],
+    ) -> AsyncTracking:
+        """Record work while it is done: a `with` around it, or a decorator of the function that does it.
+
+        The execution is created and started at the beginning. An exception fails it and goes on; a
+        cancellation, Ctrl-C and SIGTERM cancel it. With `on_error="buffer"` nothing that goes wrong with
+        the recording disturbs the work: what is recorded is sent by a thread, with its times, and waits in files
+        while the service is away.
+        """
+        said = creation(id or "", order, service, members)
+        del said["$id"]
+        return AsyncTracking(self._recorder(on_error), id, said)
+
+    def step(
+        self,
+        id: str,
+        name: str | None = None,
+        *,
+        assignee: Who | None = None,
+        input: Any = None,
+        kind: str | None = None,
+        capture: bool = False,
+    ) -> AsyncStepRecording:
+        """A step of the run within which it begins; where there is none, nothing is recorded."""
+        said = StepSaid(id, name, assignee, kind, None)
+        return AsyncStepRecording(said, input=input, capture=capture, run=None)
+
+    def _recorder(self, on_error: OnError) -> AsyncRecorder:
+        if on_error == "raise":
+            return AsyncDirectRecorder(self.transport)
+        return AsyncBufferedRecorder(self.buffer)
+
+    @property
+    def buffer(self) -> Buffer:
+        """What is recorded with `on_error="buffer"`, on its way; `buffer.refused` is what was not taken."""
+        if not self._buffers:
+            http, own = http_of_buffer(self._http)
+            spool: str | None = self._options["spool"]
+            self._buffers.append(
+                buffer(self._address, http, self._session, spool, self._named, closes=own)
+            )
+        return self._buffers[0]
+
+    async def flush(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - a thread waits
+        """Wait until all that is buffered was sent, at most so many seconds; whether it was."""
+        return await in_thread(self.buffer.flush, timeout)
 
     async def send(self, commands: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Up to 1 000 commands in one request, as `POST /commands` takes them: each is answered in order, by
@@ -156,7 +228,10 @@ class AsyncClient:
         return Job.model_validate_json(answer.content)
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Send what is buffered, and close the connections."""
+        if self._is_root:
+            for each in self._buffers:
+                await in_thread(each.close)
         if self._owned:
             await self._http.aclose()
 

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, Unpack
 
 from pydantic_core import from_json
 
 from service_executions import address
 from service_executions._sync.catalog import Catalog, Orders
+from service_executions._sync.execution import Who
 from service_executions._sync.executions import Executions
 from service_executions._sync.queries import Query
 from service_executions._sync.reads import Start
-from service_executions._sync.runtime import HttpClient
+from service_executions._sync.recorder import BufferedRecorder, DirectRecorder, OnError, Recorder
+from service_executions._sync.runtime import HttpClient, http_of_buffer, in_thread
 from service_executions._sync.streams import Lost, Stream, Streams
+from service_executions._sync.tracking import StepRecording, StepSaid, Tracking
 from service_executions._sync.transport import LIMITS, Transport
+from service_executions.creation import NewExecution, creation
 from service_executions.cursors import Cursor, kept
 from service_executions.entries import Figures, Job, Service, User, Waiting, Workflow
 from service_executions.frames import Event
 from service_executions.ids import new_id
+from service_executions.recording.buffer import Buffer
+from service_executions.recording.sender import buffer
 from service_executions.requests import posted, read, segment
 from service_executions.retries import Retries
 from service_executions.session import Session
@@ -39,6 +45,7 @@ class Client:
         consistency: with `"session"` lists and figures wait until they have what this client wrote or saw.
         worker: the name of the worker whose commands these are; refused where its lease was lost.
         purpose: what an auditor reads for; it is noted with each read.
+        spool: the folder in which recorded commands wait while the service is away; else one of the user's.
         http_client: an `httpx2` client of your own. It is not closed.
 
     Raises:
@@ -55,6 +62,7 @@ class Client:
         consistency: Consistency = "session",
         worker: str | None = None,
         purpose: str | None = None,
+        spool: str | None = None,
         http_client: HttpClient | None = None,
     ) -> None:
         self._options: dict[str, Any] = {
@@ -63,15 +71,19 @@ class Client:
             "consistency": consistency,
             "worker": worker,
             "purpose": purpose,
+            "spool": spool,
         }
         self._address = address.find(url, token)
         self._http = http_client or HttpClient(limits=LIMITS)
         self._owned = http_client is None
+        self._is_root = True
         self._session = Session()
+        self._buffers: list[Buffer] = []
         self._make_parts()
 
     def _make_parts(self) -> None:
         named = {"X-Worker": self._options["worker"], "X-Purpose": self._options["purpose"]}
+        self._named = {name: value for name, value in named.items() if value}
         self.transport = transport = Transport(
             self._address,
             self._http,
@@ -79,7 +91,7 @@ class Client:
             Retries(self._options["max_retries"]),
             timeout=self._options["timeout"],
             consistent=self._options["consistency"] == "session",
-            headers={name: value for name, value in named.items() if value},
+            headers=self._named,
         )
         self.executions = Executions(transport)
         self.users = Catalog(transport, "/users", User)
@@ -116,9 +128,64 @@ class Client:
             **{name: value for name, value in changes.items() if value is not None},
         }
         other._address, other._http, other._session = (self._address, self._http, self._session)
-        other._owned = False
+        other._buffers = self._buffers
+        other._owned = other._is_root = False
         other._make_parts()
         return other
+
+    def track(
+        self,
+        *,
+        order: Any,
+        service: Any,
+        id: str | None = None,
+        on_error: OnError = "raise",
+        **members: Unpack[NewExecution],
+    ) -> Tracking:
+        """Record work while it is done: a `with` around it, or a decorator of the function that does it.
+
+        The execution is created and started at the beginning. An exception fails it and goes on; a
+        cancellation, Ctrl-C and SIGTERM cancel it. With `on_error="buffer"` nothing that goes wrong with
+        the recording disturbs the work: what is recorded is sent by a thread, with its times, and waits in files
+        while the service is away.
+        """
+        said = creation(id or "", order, service, members)
+        del said["$id"]
+        return Tracking(self._recorder(on_error), id, said)
+
+    def step(
+        self,
+        id: str,
+        name: str | None = None,
+        *,
+        assignee: Who | None = None,
+        input: Any = None,
+        kind: str | None = None,
+        capture: bool = False,
+    ) -> StepRecording:
+        """A step of the run within which it begins; where there is none, nothing is recorded."""
+        said = StepSaid(id, name, assignee, kind, None)
+        return StepRecording(said, input=input, capture=capture, run=None)
+
+    def _recorder(self, on_error: OnError) -> Recorder:
+        if on_error == "raise":
+            return DirectRecorder(self.transport)
+        return BufferedRecorder(self.buffer)
+
+    @property
+    def buffer(self) -> Buffer:
+        """What is recorded with `on_error="buffer"`, on its way; `buffer.refused` is what was not taken."""
+        if not self._buffers:
+            http, own = http_of_buffer(self._http)
+            spool: str | None = self._options["spool"]
+            self._buffers.append(
+                buffer(self._address, http, self._session, spool, self._named, closes=own)
+            )
+        return self._buffers[0]
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until all that is buffered was sent, at most so many seconds; whether it was."""
+        return in_thread(self.buffer.flush, timeout)
 
     def send(self, commands: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Up to 1 000 commands in one request, as `POST /commands` takes them: each is answered in order, by
@@ -156,7 +223,10 @@ class Client:
         return Job.model_validate_json(answer.content)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Send what is buffered, and close the connections."""
+        if self._is_root:
+            for each in self._buffers:
+                in_thread(each.close)
         if self._owned:
             self._http.close()
 

@@ -36,9 +36,15 @@ class Commands:
         self._transport = transport
 
     def send(
-        self, execution: str, command: Command, members: JSON, options: CommandOptions
+        self,
+        execution: str,
+        command: Command,
+        members: JSON,
+        options: CommandOptions,
+        *,
+        minimal: bool = False,
     ) -> bytes:
-        """The document after a command, as JSON.
+        """The document after a command, as JSON; a `minimal` one says only where the execution stands.
 
         Raises:
             ApiError: the service refused.
@@ -46,6 +52,8 @@ class Commands:
         """
         path = f"/executions/{segment(execution)}/{command.path}"
         request = posted(path, dated(members, options), option_headers(options))
+        if minimal:
+            request = _with(request, "Prefer", "return=minimal")
         has_guard = "idempotency_key" in options or "if_match" in options
         if command.repeat is Repeat.GUARDED and (not has_guard):
             return self._guarded(execution, request)

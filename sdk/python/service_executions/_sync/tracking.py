@@ -1,0 +1,280 @@
+"""Made by scripts/sdk of the file of this name in `_async`: do not edit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from service_executions._sync.recorder import Recorder
+from service_executions._sync.runtime import CANCELLED, Function, decorated, to_the_end
+from service_executions.ids import new_id
+from service_executions.recording import signals
+from service_executions.recording.current import RUN, STEP
+from service_executions.recording.ends import failure, reason
+from service_executions.requests import (
+    CANCEL,
+    CHECKPOINT,
+    COMPLETE,
+    FAIL,
+    LOG,
+    PROGRESS,
+    USAGE,
+    of_step,
+)
+from service_executions.resumption import LOG as LOGGER
+from service_executions.values import JSON, Assignee, Result, Usage, body, wire
+
+Subject = TypeVar("Subject")
+DONE = Result(True, None, "Done")
+
+
+class Run:
+    """An execution that this process is doing. What is said here is recorded of it."""
+
+    def __init__(self, id: str, recorder: Recorder) -> None:
+        self.id = id
+        self.result: Result | Mapping[str, Any] | None = None
+        "What came out; without one it is a success that says nothing."
+        self.recorder = recorder
+        self._named: dict[str, int] = {}
+
+    def unique(self, step: str) -> str:
+        """An id of a step that this run has not had: `send`, then `send-2`."""
+        number = self._named[step] = self._named.get(step, 0) + 1
+        return step if number == 1 else f"{step}-{number}"
+
+    def step(
+        self,
+        id: str,
+        name: str | None = None,
+        *,
+        assignee: Assignee | Mapping[str, Any] | None = None,
+        input: Any = None,
+        kind: str | None = None,
+        parent: str | None = None,
+        capture: bool = False,
+    ) -> StepRecording:
+        """A step: a `with` around its work, or a decorator of the function that does it.
+
+        It is part of the step within which it begins. One that begins again under the same id is another
+        one (`send-2`). With `capture` a decorator records arguments and result.
+        """
+        said = StepSaid(id, name, assignee, kind, parent)
+        return StepRecording(said, input=input, capture=capture, run=self)
+
+    def progress(self, progress: float) -> None:
+        """Say how far it is, from 0 to 100."""
+        self.recorder.send(self.id, PROGRESS, {"progress": progress})
+
+    def log(
+        self, message: str, level: str = "info", *, context: Mapping[str, Any] | None = None
+    ) -> None:
+        """Add a line to its log, of the step within which it is said."""
+        step: StepRecording | None = STEP.get()
+        line = body(level=level, message=message, context=context, step=step and step.id)
+        self.recorder.send(self.id, LOG, line)
+
+    def usage(
+        self,
+        *,
+        tokens: int = 0,
+        cost: float | Decimal | str = 0,
+        api_calls: int = 0,
+        model: str | None = None,
+        step: str | None = None,
+    ) -> None:
+        """Add to what it has used up."""
+        used = wire(Usage(tokens, cost, api_calls, model, step))
+        self.recorder.send(self.id, USAGE, used)
+
+    def checkpoint(self, state: JSON) -> None:
+        """Keep a state to go on from."""
+        self.recorder.send(self.id, CHECKPOINT, body(state=state))
+
+
+class _Recording:
+    """Something that is recorded from its beginning to its end."""
+
+    capture = False
+    input: Any = None
+    output: Any = None
+
+    def begin(self) -> None:
+        raise NotImplementedError
+
+    def end(self, error: BaseException | None) -> None:
+        raise NotImplementedError
+
+    def activate(self) -> None:
+        raise NotImplementedError
+
+    def deactivate(self) -> None:
+        raise NotImplementedError
+
+    def again(self) -> _Recording:
+        raise NotImplementedError
+
+    def __call__(self, function: Function) -> Function:
+        """Record each call of a function."""
+        return decorated(self, function)
+
+    def _finished(self, error: BaseException | None) -> None:
+        """End it. What cannot be recorded never hides what has happened to the work."""
+        self.deactivate()
+        if error is None:
+            self.end(None)
+            return
+        try:
+            to_the_end(self.end, error)
+        except Exception as own:
+            LOGGER.warning("the end of the work could not be recorded: %s", own)
+
+
+@dataclass(frozen=True)
+class StepSaid:
+    """What is said of a step where it is made."""
+
+    id: str
+    name: str | None
+    assignee: Assignee | Mapping[str, Any] | None
+    kind: str | None
+    parent: str | None
+
+
+class StepRecording(_Recording):
+    """A step from its beginning to its end. `output` is what came out."""
+
+    def __init__(self, said: StepSaid, *, input: Any, capture: bool, run: Run | None) -> None:
+        self.id = said.id
+        self.input = input
+        self.capture = capture
+        self._said = said
+        self._run = run
+        self._tokens: tuple[Any, ...] = ()
+
+    def again(self) -> StepRecording:
+        return StepRecording(self._said, input=self.input, capture=self.capture, run=self._run)
+
+    def begin(self) -> None:
+        run = self._run = self._run or RUN.get()
+        if run is None:
+            return
+        above: StepRecording | None = STEP.get()
+        said = self._said
+        parent = said.parent or (above.id if above is not None and above.run is run else None)
+        self.id = run.unique(said.id)
+        members = body(
+            name=said.name, assignee=said.assignee, kind=said.kind, parent=parent, input=self.input
+        )
+        run.recorder.send(run.id, of_step("start", self.id), {"step": self.id, **members})
+
+    @property
+    def run(self) -> Run | None:
+        """The run that it is a step of; None where nothing is recorded."""
+        return self._run
+
+    def end(self, error: BaseException | None) -> None:
+        if self._run is None or isinstance(error, CANCELLED):
+            return
+        verb, members = (
+            ("fail", failure(error)) if error else ("complete", body(output=self.output))
+        )
+        command = of_step(verb, self.id)
+        self._run.recorder.send(self._run.id, command, {"step": self.id, **members})
+        if error is not None:
+            error.__dict__.setdefault("_service_executions_step", self.id)
+
+    def usage(
+        self,
+        *,
+        tokens: int = 0,
+        cost: float | Decimal | str = 0,
+        api_calls: int = 0,
+        model: str | None = None,
+    ) -> None:
+        """Add to what it has used up."""
+        if self._run is not None:
+            self._run.usage(
+                tokens=tokens, cost=cost, api_calls=api_calls, model=model, step=self.id
+            )
+
+    def activate(self) -> None:
+        self._tokens = (STEP.set(self),)
+
+    def deactivate(self) -> None:
+        for token in self._tokens:
+            STEP.reset(token)
+        self._tokens = ()
+
+    def __enter__(self) -> Self:
+        self.begin()
+        self.activate()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._finished(error)
+
+
+class Tracking(_Recording):
+    """An execution around work: a `with` around it, or a decorator of the function that does it."""
+
+    def __init__(self, recorder: Recorder, id: str | None, members: JSON) -> None:
+        self._recorder = recorder
+        self._id = id
+        self._members = members
+        self._tokens: tuple[Any, ...] = ()
+        self._has_signal = False
+        self.run = Run(id or new_id("exec"), recorder)
+
+    def again(self) -> Tracking:
+        return Tracking(self._recorder, self._id, self._members)
+
+    def begin(self) -> None:
+        self._recorder.create(self.run.id, {**self._members, "status": "running"})
+
+    def end(self, error: BaseException | None) -> None:
+        run = self.run
+        if error is None:
+            if self.output is not None and run.result is None:
+                run.result = replace(DONE, output=self.output)
+            self._recorder.send(run.id, COMPLETE, wire(run.result or DONE))
+        elif isinstance(error, CANCELLED):
+            self._recorder.send(run.id, CANCEL, {"reason": reason(error)})
+        else:
+            step = getattr(error, "_service_executions_step", None)
+            self._recorder.send(run.id, FAIL, {**failure(error), **body(step=step)})
+
+    def activate(self) -> None:
+        self._tokens = (RUN.set(self.run), STEP.set(None))
+        self._has_signal = signals.begin()
+
+    def deactivate(self) -> None:
+        if self._tokens:
+            run, step = self._tokens
+            RUN.reset(run)
+            STEP.reset(step)
+            self._tokens = ()
+        if self._has_signal:
+            self._has_signal = False
+            signals.end()
+
+    def __enter__(self) -> Run:
+        self.begin()
+        self.activate()
+        return self.run
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._finished(error)

@@ -1,0 +1,1 @@
+"""Recording work as it happens, without getting in its way."""

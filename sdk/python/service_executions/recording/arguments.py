@@ -1,0 +1,14 @@
+"""The arguments of a call, where they are to be recorded."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+
+def captured(function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    """The arguments of a call by their names."""
+    bound = inspect.signature(function).bind(*args, **named)
+    bound.apply_defaults()
+    return dict(bound.arguments)

@@ -1,0 +1,224 @@
+"""Commands that are sent in batches by a thread of their own, so that whoever records waits for nothing.
+
+While the service is away they wait, in files, so that they outlive the process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+from typing import Any, NamedTuple
+
+from pydantic_core import from_json, to_json
+
+from service_executions.errors import ApiError, ExecutionsError
+from service_executions.ids import new_id
+from service_executions.recording.spool import MOST_COMMANDS, Batch, Spool
+from service_executions.resumption import LOG
+from service_executions.retries import LONGEST, PASSING, Retries, passing
+
+GATHER = 0.05
+"""Seconds in which commands gather for one call."""
+AWAY = 0.25
+"""Seconds between two writes of what came meanwhile, while the service is away."""
+MOST_REFUSED = 1_000
+AT_EXIT = 5.0
+"""Seconds that the end of the process waits for the service."""
+ENDLESS = Retries(1_000)
+Post = Callable[[bytes, str], list[dict[str, Any]]]
+"""Sends the body of `/commands` under a key, once; its answer."""
+
+
+class Refused(NamedTuple):
+    """A command that the service did not take, and its problem."""
+
+    command: dict[str, Any]
+    problem: dict[str, Any]
+
+
+class Buffer:
+    """Takes commands at any rate, and brings each of them once."""
+
+    def __init__(self, post: Post, spool: Spool, closed: Callable[[], None] = lambda: None) -> None:
+        self.refused: deque[Refused] = deque(maxlen=MOST_REFUSED)
+        """The latest commands that the service did not take."""
+        self._post = post
+        self._closed = closed
+        self._spool = spool
+        self._waiting: deque[bytes] = deque()
+        self._batches: deque[Batch] = deque()
+        self._changed = threading.Condition()
+        self._busy = False
+        self._hurry = False
+        self._deadline: float | None = None
+        self._thread: threading.Thread | None = None
+
+    def add(self, command: dict[str, Any]) -> None:
+        """Take a command. Never raises: what cannot stand in JSON is written as Python shows it."""
+        encoded = to_json(command, fallback=repr, inf_nan_mode="null", bytes_mode="base64")
+        with self._changed:
+            self._waiting.append(encoded)
+            self._busy = True
+            if self._thread is None:
+                self._start()
+            if len(self._waiting) in (1, MOST_COMMANDS):
+                self._changed.notify_all()
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until all was sent, at most so many seconds; whether it was."""
+        with self._changed:
+            self._hurry = True
+            self._changed.notify_all()
+            return self._changed.wait_for(lambda: not self._busy, timeout)
+
+    def close(self, timeout: float = AT_EXIT) -> None:
+        """Send what can be sent in so many seconds, and leave the rest in files."""
+        atexit.unregister(self.close)
+        with self._changed:
+            thread, self._deadline = self._thread, time.monotonic() + timeout
+            self._changed.notify_all()
+        if thread is not None:
+            thread.join(timeout + 1)
+            with self._changed:
+                self._keep()  # also what is on its way still: under its key it counts once
+        self._spool.close()
+        self._closed()
+
+    def _start(self) -> None:
+        self._deadline = None
+        self._thread = threading.Thread(target=self._run, name="service-executions", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
+
+    def _run(self) -> None:
+        try:
+            self._batches.extend(self._spool.adopted())
+        except OSError as error:
+            LOG.warning("what earlier processes left cannot be read: %s", error)
+        while self._gathered():
+            batch = self._batches[0]
+            if not self._delivered(batch):
+                return
+            self._batches.popleft()
+            self._spool.done(batch)
+
+    def _gathered(self) -> bool:
+        """Whether there is a batch to send; waits for one until the end."""
+        with self._changed:
+            while not self._batches:
+                if self._waiting:
+                    if not (self._hurry or self._deadline is not None):
+                        self._changed.wait_for(self._is_full, GATHER)
+                    self._batch()
+                    continue
+                self._busy = self._hurry = False
+                self._changed.notify_all()
+                if self._deadline is not None:
+                    self._thread = None
+                    return False
+                self._changed.wait()
+            return True
+
+    def _is_full(self) -> bool:
+        return len(self._waiting) >= MOST_COMMANDS or self._hurry or self._deadline is not None
+
+    def _batch(self) -> None:
+        """Put all that waits into batches."""
+        while self._waiting:
+            line = self._waiting.popleft()
+            if not (self._batches and self._batches[-1].takes(line)):
+                self._batches.append(Batch(new_id("batch")))
+            self._batches[-1].add(line)
+
+    def _delivered(self, batch: Batch) -> bool:
+        """Send a batch until it is answered; False where the time is up before."""
+        with self._changed:
+            batch.is_sent = True
+        for attempt in count():
+            pause = AWAY
+            try:
+                outcomes = self._post(batch.body, batch.key)
+            except ExecutionsError as error:
+                if isinstance(error, ApiError) and not _may_succeed(error):
+                    self._refuse(batch, error)
+                    return True
+                why = str(error)
+                pause = max(AWAY, ENDLESS.pause(min(attempt, 8), error) or LONGEST)
+            else:
+                if not any(outcome["status"] in PASSING for outcome in outcomes):
+                    self._settle(batch, outcomes)
+                    return True
+                why = "the service has too much to do"
+            if not self._away(why, pause):
+                break
+        return False
+
+    def _away(self, why: str, pause: float) -> bool:
+        """Wait, and keep in files what there is; False where the time is up."""
+        LOG.warning("%s; what is recorded waits, and is sent again in %.1f s", why, pause)
+        end = time.monotonic() + pause
+        with self._changed:
+            while True:
+                self._keep()
+                now = time.monotonic()
+                if self._deadline is not None and now >= self._deadline:
+                    self._thread = None
+                    self._changed.notify_all()
+                    return False
+                if now >= end:
+                    return True
+                self._changed.wait(min(AWAY, end - now))
+
+    def _keep(self) -> None:
+        self._batch()
+        try:
+            for batch in self._batches:
+                self._spool.keep(batch)
+        except OSError as error:
+            LOG.warning("what is recorded cannot be kept in a file: %s", error)
+
+    def _settle(self, batch: Batch, outcomes: list[dict[str, Any]]) -> None:
+        """Note what was refused; what only our clock was wrong about is sent again without its time."""
+        if all(outcome["status"] < 400 for outcome in outcomes):
+            return
+        again: list[bytes] = []
+        early: set[str] = set()
+        for line, outcome in zip(batch.lines, outcomes, strict=True):
+            problem = outcome.get("problem")
+            if problem is None:
+                continue
+            command = from_json(line)
+            execution = command["execution"]
+            if _is_of_the_future(problem) or execution in early:
+                early.add(execution)
+                command.pop("occurredAt", None)
+                again.append(to_json(command))
+                continue
+            self.refused.append(Refused(command, problem))
+            LOG.warning(
+                "%s of %s was refused: %s", command["command"], execution, problem["detail"]
+            )
+        if again:
+            with self._changed:
+                self._waiting.extendleft(reversed(again))
+
+    def _refuse(self, batch: Batch, error: ApiError) -> None:
+        LOG.error("%d commands were refused: %s", len(batch.lines), error)
+        for line in batch.lines:
+            self.refused.append(Refused(from_json(line), dict(error.problem)))
+
+
+def _may_succeed(error: ApiError) -> bool:
+    """Whether the same call may be answered otherwise once somebody has done something about it."""
+    return passing(error) or error.status in {401, 403, 404} or error.status >= 500
+
+
+def _is_of_the_future(problem: dict[str, Any]) -> bool:
+    return any(
+        error["path"] == "occurredAt" and "future" in error["message"]
+        for error in problem.get("errors", ())
+    )

@@ -1,0 +1,39 @@
+"""How recorded work has ended, as the service is to know it."""
+
+from __future__ import annotations
+
+import traceback
+from datetime import UTC, datetime
+from time import monotonic_ns, time_ns
+
+from service_executions.recording.signals import Terminated
+from service_executions.values import JSON, time_text
+
+START = time_ns() - monotonic_ns()
+MOST_TEXT = 200_000
+
+
+def now() -> str:
+    """The time, which never goes back while this process runs."""
+    seconds = (START + monotonic_ns()) // 1_000_000 / 1_000
+    return time_text(datetime.fromtimestamp(seconds, UTC))
+
+
+def failure(error: BaseException) -> JSON:
+    """An exception as an error: its class is the code."""
+    trace = "".join(traceback.format_exception(error))
+    return {
+        "code": type(error).__name__,
+        "message": str(error)[:MOST_TEXT],
+        "stack": trace[-MOST_TEXT:],
+        "recoverable": False,
+    }
+
+
+def reason(error: BaseException) -> str:
+    """Why work was ended that has not failed."""
+    if isinstance(error, Terminated):
+        return "The process was asked to end (SIGTERM)"
+    if isinstance(error, KeyboardInterrupt):
+        return "Interrupted"
+    return "The process has ended" if isinstance(error, SystemExit) else "Cancelled"

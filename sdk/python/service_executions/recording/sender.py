@@ -1,0 +1,53 @@
+"""The buffer of one client: what sends its batches, and where they wait."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from pydantic_core import from_json
+
+from service_executions._sync.transport import Transport
+from service_executions.address import Address
+from service_executions.recording.buffer import Buffer
+from service_executions.recording.spool import Spool, default_root
+from service_executions.requests import Request
+from service_executions.retries import Retries
+from service_executions.session import Session
+
+TIMEOUT = 10.0
+"""Seconds for the answer to one batch."""
+
+
+def buffer(
+    address: Address,
+    http: httpx2.Client,
+    session: Session,
+    spool: str | None,
+    headers: dict[str, str],
+    *,
+    closes: bool,
+) -> Buffer:
+    """A buffer that sends to a service; its batches wait in `spool`, or in a folder of the user's.
+
+    At its end it `closes` a connection that is its own.
+    """
+    transport = Transport(
+        address,
+        http,
+        session,
+        Retries(0),
+        timeout=TIMEOUT,
+        consistent=False,
+        headers=headers,
+    )
+
+    def post(body: bytes, key: str) -> list[dict[str, Any]]:
+        named = {"Content-Type": "application/x-ndjson", "Idempotency-Key": key}
+        answer = transport.once(Request("POST", "/commands", content=body, headers=named))
+        outcomes: list[dict[str, Any]] = from_json(answer.content)
+        return outcomes
+
+    kept = Spool(Path(spool) if spool else default_root(address.url))
+    return Buffer(post, kept, http.close if closes else lambda: None)
