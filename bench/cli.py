@@ -20,6 +20,7 @@ from bench import (
     million,
     read,
     rebuild,
+    sdk,
     streams,
     trust,
     visible,
@@ -106,6 +107,12 @@ def trust_(**given: Any) -> None:
 @common
 def access_(**given: Any) -> None:
     run([access.measure], **given)
+
+
+@main.command("sdk", help="The Python SDK beside bare httpx2, buffered steps, watchers.")
+@common
+def sdk_(**given: Any) -> None:
+    run([sdk.measure], **given)
 
 
 @main.command("load", help="A stream of 10 000 events from cold.")

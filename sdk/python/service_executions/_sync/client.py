@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 
+import httpx2
 from pydantic_core import from_json
 
 from service_executions import address
@@ -122,13 +124,11 @@ class Client:
             "worker": worker,
             "purpose": purpose,
         }
-        other = object.__new__(type(self))
+        other = copy(self)
         other._options = {
             **self._options,
             **{name: value for name, value in changes.items() if value is not None},
         }
-        other._address, other._http, other._session = (self._address, self._http, self._session)
-        other._buffers = self._buffers
         other._owned = other._is_root = False
         other._make_parts()
         return other
@@ -172,11 +172,14 @@ class Client:
             return DirectRecorder(self.transport)
         return BufferedRecorder(self.buffer)
 
+    def _connection_of_buffer(self) -> tuple[httpx2.Client, bool]:
+        return http_of_buffer(self._http)
+
     @property
     def buffer(self) -> Buffer:
         """What is recorded with `on_error="buffer"`, on its way; `buffer.refused` is what was not taken."""
         if not self._buffers:
-            http, own = http_of_buffer(self._http)
+            http, own = self._connection_of_buffer()
             spool: str | None = self._options["spool"]
             self._buffers.append(
                 buffer(self._address, http, self._session, spool, self._named, closes=own)
