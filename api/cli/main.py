@@ -14,6 +14,7 @@ from api.cli.client.import_xes import import_command
 from api.cli.client.logs import logs_command
 from api.cli.client.open import open_command
 from api.cli.client.replay import replay_command
+from api.cli.client.run import run_command
 from api.cli.client.tail import tail_command
 from api.cli.confirm_clock import confirm_clock_command
 from api.cli.engine.commands import timers_command, webhooks_command
@@ -222,6 +223,7 @@ main.add_command(keys_group)
 main.add_command(logs_command)
 main.add_command(open_command)
 main.add_command(replay_command)
+main.add_command(run_command)
 main.add_command(tail_command)
 main.add_command(timers_command)
 main.add_command(webhooks_command)

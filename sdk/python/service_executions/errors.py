@@ -122,6 +122,18 @@ class LeaseLost(ApiError):
         return self._member("claimedBy")
 
 
+class Erased(ApiError):
+    """The content was erased: nothing may be added to it."""
+
+    code = "erased"
+
+
+class KeptByHold(ApiError):
+    """A legal hold keeps it as it is."""
+
+    code = "held"
+
+
 class AlreadyExists(ApiError):
     """The id is taken."""
 

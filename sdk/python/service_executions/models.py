@@ -228,6 +228,7 @@ class ExecutionStep(Model):
     error: ExecutionError | None = None
     reason: str | None = None
     metrics: ExecutionUsage | None = None
+    erased: bool | None = None
 
 
 class ExecutionUsage(Model):

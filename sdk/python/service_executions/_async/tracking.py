@@ -19,6 +19,7 @@ from service_executions.requests import (
     CHECKPOINT,
     COMPLETE,
     FAIL,
+    FAIL_RECOVERABLY,
     LOG,
     PROGRESS,
     USAGE,
@@ -38,8 +39,13 @@ class AsyncRun:
         self.id = id
         self.result: Result | Mapping[str, Any] | None = None
         """What came out; without one it is a success that says nothing."""
+        self.error: JSON | None = None
         self.recorder = recorder
         self._named: dict[str, int] = {}
+
+    def fail(self, code: str, message: str, *, recoverable: bool = False) -> None:
+        """Say that the work has failed, where no exception says so: its end is recorded as a failure."""
+        self.error = body(code=code, message=message, recoverable=recoverable)
 
     def unique(self, step: str) -> str:
         """An id of a step that this run has not had: `send`, then `send-2`."""
@@ -242,7 +248,10 @@ class AsyncTracking(_AsyncRecording):
 
     async def end(self, error: BaseException | None) -> None:
         run = self.run
-        if error is None:
+        if error is None and run.error is not None:
+            command = FAIL_RECOVERABLY if run.error["recoverable"] else FAIL
+            await self._recorder.send(run.id, command, run.error)
+        elif error is None:
             if self.output is not None and run.result is None:
                 run.result = replace(DONE, output=self.output)
             await self._recorder.send(run.id, COMPLETE, wire(run.result or DONE))

@@ -1,0 +1,153 @@
+"""A command within an execution: its output as log lines, its exit code as the end."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO
+
+import click
+
+from api.client.address import Address
+from service_executions import Client, ExecutionsError, Result, Run, System
+
+LINE = 8_000
+"""Characters of a line of output that is recorded; a longer one is several."""
+HEARTBEATS = 3
+"""In the time after which an execution shows as stalled."""
+GRACE = 10.0
+"""Seconds that the command has to end when it is asked to."""
+FLUSH = 10.0
+MOST_SHOWN = 1_000
+"""Characters of the command in the metadata."""
+
+
+def recorded_run(
+    where: Address,
+    command: tuple[str, ...],
+    *,
+    order: str,
+    service: str,
+    identity: str | None,
+    tags: tuple[str, ...],
+    heartbeat: int,
+) -> int:
+    """Run a command, and record it. Its exit code, as shells have it."""
+    with Client(where.url, where.token) as client:
+        tracking = client.track(
+            order=order,
+            service=service,
+            id=identity,
+            on_error="buffer",
+            assignee=System("executions-run", "executions run"),
+            tags=tags,
+            metadata={"command": " ".join(command)[:MOST_SHOWN]},
+            heartbeat_timeout=heartbeat * 1_000,
+        )
+        try:
+            with tracking as run:
+                click.echo(f"{where.url}/api/executions/{run.id}", err=True)
+                with _beating(client, run.id, heartbeat / HEARTBEATS):
+                    return _run(run, command)
+        finally:
+            _report(client)
+
+
+def _run(run: Run, command: tuple[str, ...]) -> int:
+    """The exit code of the command, as shells have it; what became of it is said to the run."""
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    except OSError as error:
+        click.echo(f"{command[0]}: {error.strerror}", err=True)
+        run.fail("NOT_STARTED", f"{command[0]}: {error.strerror}")
+        return 127
+    with process, _copied(run, process):
+        try:
+            process.wait()
+        except BaseException as error:
+            _end(process, signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
+            raise
+    code = process.returncode
+    if code < 0:
+        name = signal.Signals(-code).name
+        run.fail(name, f"{command[0]} was ended by {name}")
+        return 128 - code
+    if code:
+        run.fail(f"EXIT_{code}", f"{command[0]} exited with {code}")
+    else:
+        run.result = Result(True, {"exitCode": 0}, f"{command[0]} exited with 0")
+    return code
+
+
+def _end(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        process.send_signal(number)
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def _copied(run: Run, process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Show and record what the command writes, while the block runs and until all was read."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    ways = (
+        (process.stdout, sys.stdout.buffer, "info"),
+        (process.stderr, sys.stderr.buffer, "warn"),
+    )
+    threads = [threading.Thread(target=_copy, args=(run, *way), daemon=True) for way in ways]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        for thread in threads:
+            thread.join()
+
+
+def _copy(run: Run, source: IO[bytes], shown: IO[bytes], level: str) -> None:
+    while line := source.readline(LINE):
+        with suppress(OSError):
+            shown.write(line)
+            shown.flush()
+        text = (
+            line.decode(errors="replace").rstrip("\r\n").replace("\0", "\N{REPLACEMENT CHARACTER}")
+        )
+        if text:
+            run.log(text, level)
+
+
+@contextmanager
+def _beating(client: Client, execution: str, seconds: float) -> Iterator[None]:
+    """Say from time to time that the work goes on."""
+    over = threading.Event()
+
+    def beat() -> None:
+        quick = client.with_options(max_retries=0)
+        while not over.wait(seconds):
+            with suppress(ExecutionsError):
+                quick.executions[execution].heartbeat()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _report(client: Client) -> None:
+    """Say what could not be recorded, if anything."""
+    if not client.flush(FLUSH):
+        click.echo(
+            "The service is away: what was recorded waits, and is sent by the next run.", err=True
+        )
+    for refused in list(client.buffer.refused)[:1]:
+        click.echo(f"Not recorded: {refused.problem['detail']}", err=True)

@@ -1,0 +1,63 @@
+"""`executions run`: an execution around a command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from api.cli.options import at_service
+from api.client.address import address
+from api.settings import SetupError
+
+
+@click.command("run")
+@click.option("--service", required=True, help="The service that the execution is of.")
+@click.option("--order", required=True, help="The order that it is of.")
+@click.option("--id", "identity", help="Its id; one is made where there is none.")
+@click.option("--tag", "tags", multiple=True, help="A tag; may be given several times.")
+@click.option(
+    "--heartbeat",
+    type=click.IntRange(1, 86_400),
+    default=60,
+    show_default=True,
+    help="Seconds of silence after which it shows as stalled.",
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@at_service
+def run_command(
+    command: tuple[str, ...],
+    url: str | None,
+    token: str | None,
+    data_dir: Path | None,
+    *,
+    service: str,
+    order: str,
+    identity: str | None,
+    tags: tuple[str, ...],
+    heartbeat: int,
+) -> None:
+    """Run COMMAND, and record it as an execution: `executions run --service ci --order X -- make test`.
+
+    Its output is shown and recorded as log lines, and its exit code is the end of the execution and that of
+    this command, too. A signal is passed on, and cancels the execution. While the service is away the
+    command goes on, and what is recorded waits.
+    """
+    from api.cli.client.recorded_run import recorded_run
+
+    try:
+        where = address(url, token, data_dir)
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None
+    sys.exit(
+        recorded_run(
+            where,
+            command,
+            order=order,
+            service=service,
+            identity=identity,
+            tags=tags,
+            heartbeat=heartbeat,
+        )
+    )
