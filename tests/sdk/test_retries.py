@@ -70,6 +70,14 @@ def test_retries_end_after_as_many_as_are_allowed() -> None:
     assert len(service.requests) == 3
 
 
+def test_connection_that_can_never_be_made_is_not_tried_again() -> None:
+    service = ScriptedService(httpx2.UnsupportedProtocol("no such thing"))
+    with pytest.raises(ConnectionFailed) as failed:
+        service.client().executions["run-1"].start()
+    assert not failed.value.maybe_recorded
+    assert len(service.requests) == 1
+
+
 def test_retry_after_is_waited_for_up_to_two_minutes() -> None:
     tried(problem(429, "rate-limited", retry_after=7), GOOD, command=Execution.start)
     assert PAUSES == [7.0]

@@ -255,6 +255,20 @@ def test_error_of_the_work_is_not_hidden_by_one_of_the_recording(
         work()
 
 
+def test_buffered_recording_never_disturbs_the_work(client: Client) -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    with client.track(**WHERE, on_error="buffer") as run, run.step("a") as step:
+        step.usage(cost="no number")
+        step.usage(cost="0.1234567890123456789")
+        run.log("x", context={"endless": endless})
+        step.output = endless
+    with client.track(**WHERE) as strict, pytest.raises(ValueError, match="more digits"):
+        strict.usage(cost="0.1234567890123456789")
+    assert client.flush(10)
+    assert found(client, run.id).status == "completed"
+
+
 def test_wrong_token_is_raised_at_the_beginning(server: Serving) -> None:
     with (
         Client(server.url, "not-the-right-token") as stranger,

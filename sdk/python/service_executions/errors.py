@@ -21,9 +21,11 @@ class NotLoaded(ExecutionsError):
 class ConnectionFailed(ExecutionsError):
     """The service gave no answer. `maybe_recorded`: a command may have been carried out all the same."""
 
-    def __init__(self, message: str, *, maybe_recorded: bool) -> None:
+    def __init__(self, message: str, *, maybe_recorded: bool, is_passing: bool = True) -> None:
         super().__init__(message)
         self.maybe_recorded = maybe_recorded
+        self.is_passing = is_passing
+        """Whether the same may succeed a little later."""
 
 
 class ApiError(ExecutionsError):

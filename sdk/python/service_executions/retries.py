@@ -13,8 +13,15 @@ PASSING = frozenset({408, 429, 502, 503, 504})
 """Never 409, 412 or 422: these say that something is decided, and asking again would not change it."""
 BROKEN = (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError)
 """How a connection fails that may be made again."""
-UNSENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
-"""Of these, how it fails before anything was sent."""
+UNSENT = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+    httpx2.UnsupportedProtocol,
+    httpx2.LocalProtocolError,
+)
+"""How it fails before anything was sent."""
 SHORTEST, LONGEST, LONGEST_ASKED = 0.25, 8.0, 120.0
 """Seconds: the first pause of our own, the longest one, and the longest one that a service may ask for."""
 
@@ -39,11 +46,14 @@ def passing(failure: Exception) -> bool:
     """Whether the same request may succeed a little later."""
     if isinstance(failure, ApiError):
         return failure.status in PASSING and not isinstance(failure, NotYetVisible)
-    return isinstance(failure, ConnectionFailed)
+    return isinstance(failure, ConnectionFailed) and failure.is_passing
 
 
 def connection_failed(url: str, error: httpx2.TransportError) -> ConnectionFailed:
     """The error to raise for a connection that broke."""
     reason = str(error) or type(error).__name__
-    recorded = not isinstance(error, UNSENT)
-    return ConnectionFailed(f"{url} gave no answer ({reason})", maybe_recorded=recorded)
+    return ConnectionFailed(
+        f"{url} gave no answer ({reason})",
+        maybe_recorded=not isinstance(error, UNSENT),
+        is_passing=isinstance(error, BROKEN),
+    )

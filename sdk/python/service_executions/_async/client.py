@@ -24,7 +24,7 @@ from service_executions._async.recorder import (
 )
 from service_executions._async.runtime import HttpClient, http_of_buffer, in_thread
 from service_executions._async.streams import AsyncStream, AsyncStreams, Lost
-from service_executions._async.tracking import AsyncStepRecording, AsyncTracking, StepSaid
+from service_executions._async.tracking import AsyncStepRecording, AsyncTracking
 from service_executions._async.transport import LIMITS, AsyncTransport
 from service_executions.creation import NewExecution, creation
 from service_executions.cursors import Cursor, kept
@@ -32,6 +32,7 @@ from service_executions.entries import Figures, Job, Service, User, Waiting, Wor
 from service_executions.frames import Event
 from service_executions.ids import new_id
 from service_executions.recording.buffer import Buffer
+from service_executions.recording.said import StepSaid
 from service_executions.recording.sender import buffer
 from service_executions.requests import posted, read, segment
 from service_executions.retries import Retries

@@ -17,6 +17,9 @@ OnError = Literal["raise", "buffer"]
 class AsyncRecorder(Protocol):
     """Takes the commands of recorded work."""
 
+    is_tolerant: bool
+    """Whether what goes wrong is passed over."""
+
     async def create(self, execution: str, members: JSON) -> None:
         """Create an execution that is at work."""
         ...
@@ -28,6 +31,8 @@ class AsyncRecorder(Protocol):
 
 class AsyncDirectRecorder:
     """Sends each command at once, and says when it cannot."""
+
+    is_tolerant = False
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
@@ -44,6 +49,8 @@ class AsyncDirectRecorder:
 
 class AsyncBufferedRecorder:
     """Hands each command to the buffer, with the time at which it happened. Never raises."""
+
+    is_tolerant = True
 
     def __init__(self, buffer: Buffer) -> None:
         self._buffer = buffer

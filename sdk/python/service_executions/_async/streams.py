@@ -17,7 +17,7 @@ from service_executions.frames import Event, Frame
 from service_executions.models import ExecutionLog
 from service_executions.requests import parameter, parameters, refusal, segment
 from service_executions.resumption import OF_STREAM, PASSING, SILENCE, Resumption
-from service_executions.retries import BROKEN
+from service_executions.retries import connection_failed
 
 Item = TypeVar("Item", bound=Frame | Event | ExecutionLog)
 MOST_BYTES = 64 << 20
@@ -87,8 +87,11 @@ class AsyncStream(Generic[Item]):
                         return
                     async for item in self._visit(response):
                         yield item
-            except BROKEN as error:
-                reason = f"{self._transport.address.url}: {str(error) or type(error).__name__}"
+            except httpx2.TransportError as error:
+                failed = connection_failed(self._transport.address.url, error)
+                if not failed.is_passing:
+                    raise failed from error
+                reason = str(failed)
             except ApiError as error:
                 if error.status not in PASSING:
                     raise

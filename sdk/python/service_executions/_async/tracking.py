@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -14,6 +14,8 @@ from service_executions.ids import new_id
 from service_executions.recording import signals
 from service_executions.recording.current import RUN, STEP
 from service_executions.recording.ends import failure, reason
+from service_executions.recording.said import StepSaid
+from service_executions.recording.tolerance import tolerated
 from service_executions.requests import (
     CANCEL,
     CHECKPOINT,
@@ -23,6 +25,7 @@ from service_executions.requests import (
     LOG,
     PROGRESS,
     USAGE,
+    Command,
     of_step,
 )
 from service_executions.resumption import LOG as LOGGER
@@ -71,17 +74,22 @@ class AsyncRun:
         said = StepSaid(id, name, assignee, kind, parent)
         return AsyncStepRecording(said, input=input, capture=capture, run=self)
 
+    async def record(self, command: Command, members: Callable[[], JSON]) -> None:
+        """Send a command, or pass over what goes wrong with it, as was chosen."""
+        with tolerated(is_tolerant=self.recorder.is_tolerant):
+            await self.recorder.send(self.id, command, members())
+
     async def progress(self, progress: float) -> None:
         """Say how far it is, from 0 to 100."""
-        await self.recorder.send(self.id, PROGRESS, {"progress": progress})
+        await self.record(PROGRESS, lambda: {"progress": progress})
 
     async def log(
         self, message: str, level: str = "info", *, context: Mapping[str, Any] | None = None
     ) -> None:
         """Add a line to its log, of the step within which it is said."""
         step: AsyncStepRecording | None = STEP.get()
-        line = body(level=level, message=message, context=context, step=step and step.id)
-        await self.recorder.send(self.id, LOG, line)
+        of = step and step.id
+        await self.record(LOG, lambda: body(level=level, message=message, context=context, step=of))
 
     async def usage(
         self,
@@ -93,12 +101,11 @@ class AsyncRun:
         step: str | None = None,
     ) -> None:
         """Add to what it has used up."""
-        used = wire(Usage(tokens, cost, api_calls, model, step))
-        await self.recorder.send(self.id, USAGE, used)
+        await self.record(USAGE, lambda: wire(Usage(tokens, cost, api_calls, model, step)))
 
     async def checkpoint(self, state: JSON) -> None:
         """Keep a state to go on from."""
-        await self.recorder.send(self.id, CHECKPOINT, body(state=state))
+        await self.record(CHECKPOINT, lambda: body(state=state))
 
 
 class _AsyncRecording:
@@ -139,17 +146,6 @@ class _AsyncRecording:
             LOGGER.warning("the end of the work could not be recorded: %s", own)
 
 
-@dataclass(frozen=True)
-class StepSaid:
-    """What is said of a step where it is made."""
-
-    id: str
-    name: str | None
-    assignee: Assignee | Mapping[str, Any] | None
-    kind: str | None
-    parent: str | None
-
-
 class AsyncStepRecording(_AsyncRecording):
     """A step from its beginning to its end. `output` is what came out."""
 
@@ -172,10 +168,17 @@ class AsyncStepRecording(_AsyncRecording):
         said = self._said
         parent = said.parent or (above.id if above is not None and above.run is run else None)
         self.id = run.unique(said.id)
-        members = body(
-            name=said.name, assignee=said.assignee, kind=said.kind, parent=parent, input=self.input
+        await run.record(
+            of_step("start", self.id),
+            lambda: body(
+                step=self.id,
+                name=said.name,
+                assignee=said.assignee,
+                kind=said.kind,
+                parent=parent,
+                input=self.input,
+            ),
         )
-        await run.recorder.send(run.id, of_step("start", self.id), {"step": self.id, **members})
 
     @property
     def run(self) -> AsyncRun | None:
@@ -185,11 +188,12 @@ class AsyncStepRecording(_AsyncRecording):
     async def end(self, error: BaseException | None) -> None:
         if self._run is None or isinstance(error, CANCELLED):
             return  # the end of the run ends its steps
-        verb, members = (
-            ("fail", failure(error)) if error else ("complete", body(output=self.output))
-        )
-        command = of_step(verb, self.id)
-        await self._run.recorder.send(self._run.id, command, {"step": self.id, **members})
+        verb = "complete" if error is None else "fail"
+
+        def members() -> JSON:
+            return body(output=self.output) if error is None else failure(error)
+
+        await self._run.record(of_step(verb, self.id), lambda: {"step": self.id, **members()})
         if error is not None:
             error.__dict__.setdefault("_service_executions_step", self.id)
 
@@ -250,16 +254,16 @@ class AsyncTracking(_AsyncRecording):
         run = self.run
         if error is None and run.error is not None:
             command = FAIL_RECOVERABLY if run.error["recoverable"] else FAIL
-            await self._recorder.send(run.id, command, run.error)
+            await run.record(command, lambda: run.error or {})
         elif error is None:
             if self.output is not None and run.result is None:
                 run.result = replace(DONE, output=self.output)
-            await self._recorder.send(run.id, COMPLETE, wire(run.result or DONE))
+            await run.record(COMPLETE, lambda: wire(run.result or DONE))
         elif isinstance(error, CANCELLED):
-            await self._recorder.send(run.id, CANCEL, {"reason": reason(error)})
+            await run.record(CANCEL, lambda: {"reason": reason(error)})
         else:
             step = getattr(error, "_service_executions_step", None)
-            await self._recorder.send(run.id, FAIL, {**failure(error), **body(step=step)})
+            await run.record(FAIL, lambda: {**failure(error), **body(step=step)})
 
     def activate(self) -> None:
         self._tokens = (RUN.set(self.run), STEP.set(None))

@@ -12,7 +12,7 @@ from service_executions._async.runtime import HttpClient, sleep
 from service_executions.address import Address
 from service_executions.errors import ExecutionsError, OtherLog
 from service_executions.requests import Request, refusal
-from service_executions.retries import BROKEN, Retries, connection_failed
+from service_executions.retries import Retries, connection_failed
 from service_executions.session import Session
 
 USER_AGENT = (
@@ -95,7 +95,7 @@ class AsyncTransport:
                 timeout=request.timeout or self.timeout,
                 **options,
             )
-        except BROKEN as error:
+        except httpx2.TransportError as error:
             raise connection_failed(self.address.url, error) from error
         self.session.note(response.headers)
         if not response.is_success:

@@ -19,7 +19,7 @@ from service_executions._sync.reads import Start
 from service_executions._sync.recorder import BufferedRecorder, DirectRecorder, OnError, Recorder
 from service_executions._sync.runtime import HttpClient, http_of_buffer, in_thread
 from service_executions._sync.streams import Lost, Stream, Streams
-from service_executions._sync.tracking import StepRecording, StepSaid, Tracking
+from service_executions._sync.tracking import StepRecording, Tracking
 from service_executions._sync.transport import LIMITS, Transport
 from service_executions.creation import NewExecution, creation
 from service_executions.cursors import Cursor, kept
@@ -27,6 +27,7 @@ from service_executions.entries import Figures, Job, Service, User, Waiting, Wor
 from service_executions.frames import Event
 from service_executions.ids import new_id
 from service_executions.recording.buffer import Buffer
+from service_executions.recording.said import StepSaid
 from service_executions.recording.sender import buffer
 from service_executions.requests import posted, read, segment
 from service_executions.retries import Retries

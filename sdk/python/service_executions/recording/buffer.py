@@ -58,7 +58,11 @@ class Buffer:
         self._thread: threading.Thread | None = None
 
     def add(self, command: dict[str, Any]) -> None:
-        """Take a command. Never raises: what cannot stand in JSON is written as Python shows it."""
+        """Take a command. What cannot stand in JSON is written as Python shows it.
+
+        Raises:
+            ValueError: it holds itself.
+        """
         encoded = to_json(command, fallback=repr, inf_nan_mode="null", bytes_mode="base64")
         with self._changed:
             self._waiting.append(encoded)
