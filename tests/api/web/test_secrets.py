@@ -36,9 +36,9 @@ def verifier(server: Serving) -> Iterator[None]:
 def stored(server: Serving) -> str:
     """Everything in the database, as text."""
     words = variables(server.conninfo, "executions")
-    dump = [programs_of_the_wheel() / "pg_dump", "--inserts"]
+    dump = [str(programs_of_the_wheel() / "pg_dump"), "--inserts"]
     done = subprocess.run(dump, env=words, capture_output=True, check=True, text=True)
-    return done.stdout
+    return str(done.stdout)
 
 
 def shown(server: Serving, secrets: dict[str, str]) -> list[httpx.Response]:
