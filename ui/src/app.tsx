@@ -18,7 +18,7 @@ import { SignIn, signOut } from "./pages/sign_in";
 
 export interface Me {
   name: string;
-  roles: string[];
+  roles?: string[];
   rights: string[];
 }
 
@@ -128,7 +128,7 @@ function Menu({ me }: { me: Me }) {
     <details class="menu">
       <summary>{me.name}</summary>
       <div>
-        <p class="quiet">{me.roles.join(", ")}</p>
+        <p class="quiet">{(me.roles ?? []).join(", ")}</p>
         <button type="button" onClick={() => void signOut()}>
           Sign out
         </button>

@@ -21,8 +21,8 @@ def open_command(
 ) -> None:
     """Sign a browser in, by a link that is good once, for a minute.
 
-    The browser gets a session of whose token it is, which it keeps in a cookie. The page behind the link says
-    so, and no more.
+    The browser gets a session of whose token it is, which it keeps in a cookie. The page behind the link leads on
+    to the dashboard.
     """
     try:
         where = address(url, token, data_dir)

@@ -1,4 +1,6 @@
-"""The page that a one-time link leads to: it changes the code behind `#` for a session, and says so."""
+"""The page that a one-time link leads to: it changes the code behind `#` for a session, says so, and leads on to the
+dashboard where there is one.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,7 @@ async function enter() {
   });
   const found = await answer.json();
   said.textContent = answer.ok ? "You are signed in as " + found.name + "." : found.detail;
+  if (answer.ok && (await fetch("ui/")).ok) location.replace("ui/");
 }
 if (code) enter(); else said.textContent = "This link has no code: executions open prints a new one.";
 """

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.api.dashboard.conftest import RUN, Tab, of, tab_of
-from tests.support.service_process import Service
+from tests.support.service_process import TOKEN, Service
 
 PAGES = {
     "list": "/",
@@ -327,6 +327,60 @@ def test_rows_are_walked_by_keys(tab: Tab) -> None:
     page.keyboard.press("j")
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/ui/executions/{first}")
+
+
+def test_page_asks_to_sign_in_and_leads_where_it_was(browser: Any, service: Service) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    page.goto(f"{service.url}/ui{of('leads')}")
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Token or API key").fill("nonsense")
+    dialog.get_by_role("button", name="Sign in").click()
+    dialog.get_by_role("alert").wait_for()
+    dialog.get_by_label("Token or API key").fill(TOKEN)
+    dialog.get_by_role("button", name="Sign in").click()
+    page.get_by_role("heading", name=f"leads-{RUN}").wait_for()
+    page.locator(".badge.live").wait_for()
+    [cookie] = context.cookies()
+    assert cookie["httpOnly"]
+    assert cookie["sameSite"] == "Strict"
+    assert TOKEN not in page.evaluate("JSON.stringify(localStorage) + document.cookie")
+    page.locator("details.menu summary", has_text="admin").click()
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("dialog").get_by_label("Token or API key").wait_for()
+    context.close()
+
+
+def test_one_time_link_leads_to_the_dashboard_signed_in(
+    browser: Any, service: Service, api: httpx.Client
+) -> None:
+    code = api.post("/session/codes").raise_for_status().json()["code"]
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    page.goto(f"{service.url}/open#{code}")
+    page.wait_for_url("**/ui/")
+    assert f"leads-{RUN}" in ids(page)
+    context.close()
+
+
+def test_page_of_a_customer_shows_its_own_alone(
+    browser: Any, service: Service, api: httpx.Client
+) -> None:
+    made = api.post("/keys", json={"role": "customer", "party": "globex"}).raise_for_status()
+    context = browser.new_context(
+        extra_http_headers={"Authorization": f"Bearer {made.json()['key']}"}
+    )
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    page.goto(f"{service.url}/ui/?service=articles")
+    page.get_by_text(re.compile("found")).first.wait_for()
+    assert f"article-{RUN}" in ids(page)
+    page.goto(f"{service.url}/ui{of('leads')}")
+    page.get_by_role("alert").wait_for()
+    assert "Researcher" not in page.inner_text("body")
+    context.close()
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -156,19 +156,20 @@ function OfExecution() {
 }
 
 interface TrailEntry {
-  at: string;
-  actor: string;
+  kind: "event" | "access";
   action: string;
-  execution?: string;
+  time: string;
+  actor: string;
+  executions: string[];
   purpose?: string;
-  position?: number;
+  address?: string;
 }
 
 function Trail() {
   const execution = query.value.get("execution") ?? "";
   const actor = query.value.get("actor") ?? "";
   const trail = useLoad(`${execution} ${actor}`, async (abort) => {
-    return (await get<Page<TrailEntry>>("/audit/trail", { execution, actor, limit: 200 }, abort)).body;
+    return (await get<Page<TrailEntry>>("/audit/trail", { execution, actor, order: "desc", limit: 200 }, abort)).body;
   });
   return (
     <>
@@ -201,11 +202,13 @@ function Trail() {
               {trail.data.data.map((entry, index) => (
                 <tr key={index}>
                   <td>
-                    <When at={entry.at} milliseconds />
+                    <When at={entry.time} milliseconds />
                   </td>
                   <td>{entry.actor}</td>
-                  <td>{entry.action}</td>
-                  <td>{entry.execution}</td>
+                  <td>
+                    {entry.kind === "event" ? "did" : "read"} <code>{entry.action}</code>
+                  </td>
+                  <td>{entry.executions.slice(0, 3).join(", ")}</td>
                   <td>{entry.purpose}</td>
                 </tr>
               ))}

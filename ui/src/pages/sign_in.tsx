@@ -1,6 +1,6 @@
-// Sign-in over the page: a token, or the one-time code of `executions open` in the fragment of the address.
+// Sign-in over the page, by a token. `executions open` signs in by itself, and leads here afterwards.
 
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { post, Problem, signedOut } from "../lib/api";
 import { Refusal } from "../parts/basics";
 import { Modal } from "../parts/palette";
@@ -13,7 +13,7 @@ export async function signOut(): Promise<void> {
 export function SignIn() {
   const [token, setToken] = useState("");
   const [problem, setProblem] = useState<Problem>();
-  const enter = async (shown: { token: string } | { code: string }) => {
+  const enter = async (shown: { token: string }) => {
     try {
       await post("/session", shown);
       setProblem(undefined);
@@ -22,12 +22,6 @@ export function SignIn() {
       setProblem(error instanceof Problem ? error : new Problem(0, "The server cannot be reached", String(error), {}));
     }
   };
-  useEffect(() => {
-    const code = new URLSearchParams(location.hash.slice(1)).get("code");
-    if (!code) return;
-    history.replaceState(null, "", location.pathname + location.search);
-    void enter({ code });
-  }, []);
   return (
     <Modal title="Sign in" close={() => undefined}>
       <form
