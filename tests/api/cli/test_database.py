@@ -19,7 +19,9 @@ from tests.support.paths import DOCS
 from tests.support.service_process import AUTHORIZED, Service
 
 PROGRAMS = Path(sys.executable).parent
-LOOK, DUMP, RESTORE = re.findall(r"```sh\n(.*?)```", (DOCS / "operating.md").read_text(), re.DOTALL)
+LOOK, DUMP, _, RESTORE = re.findall(
+    r"```sh\n(.*?)```", (DOCS / "operating.md").read_text(), re.DOTALL
+)
 FORGE, *_ = re.findall(r"```sh\n(.*?)```", (DOCS / "history.md").read_text(), re.DOTALL)
 
 

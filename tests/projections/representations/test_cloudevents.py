@@ -30,6 +30,7 @@ ATTRIBUTES = {
     "correlationid": str,
     "causationid": str,
     "data": dict,
+    "erased": bool,
 }
 REQUIRED = {"specversion", "id", "type", "source"}
 
@@ -103,4 +104,6 @@ def test_sealed_content_is_opened_with_the_key_and_null_without() -> None:
     token = KEY.seal(b'{"to":["\xc3\xa9"]}', 7)
     stored = row(data=f'{{"output":{{"$sealed":"{token}"}}}}'.encode())
     assert read(stored, KEY)["data"] == {"output": {"to": ["é"]}}
-    assert read(stored)["data"] == {"output": None}
+    assert "erased" not in read(stored, KEY)
+    closed = read(stored)
+    assert (closed["data"], closed["erased"]) == ({"output": None}, True)
