@@ -199,7 +199,9 @@ def _access(system: System, consistency: Consistency) -> Iterable[Operation]:
         *sessions.routes(entering),
         *grants.routes(grants.GrantHandlers(bus, store, catalog_, consistency, new_id)),
         *keys.routes(made),
-        *access_log.routes(access_log.AccessLogHandlers(store, system.door.visibility)),
+        *access_log.routes(
+            access_log.AccessLogHandlers(store, system.door.visibility, consistency)
+        ),
     )
 
 

@@ -13,7 +13,8 @@ from api.documents import schemas
 from api.web import responses
 from api.web.ids import checked_id
 from api.web.operation import Operation, Parameter
-from api.web.parameters import CURSOR, LIMIT, parsed_time
+from api.web.parameters import CURSOR, FRESH, LIMIT, parsed_time
+from api.web.reads.consistency import Consistency
 from api.web.request import Request
 from domain.errors import Invalid, NotFound
 from domain.eventlog.access.entry import Entry
@@ -83,9 +84,10 @@ CHANGE = {
 class AccessLogHandlers:
     """Answers who read executions."""
 
-    def __init__(self, store: Store, visibility: Visibility) -> None:
+    def __init__(self, store: Store, visibility: Visibility, consistency: Consistency) -> None:
         self._store = store
         self._visibility = visibility
+        self._consistency = consistency
 
     async def of_execution(self, request: Request) -> ASGIApp:
         """A page of the access log of one execution.
@@ -94,12 +96,13 @@ class AccessLogHandlers:
             NotFound: there is no such execution.
         """
         execution = request.path["id"]
+        position = await self._consistency.wait_for_log(request)
         if not await self._store.history(f"execution/{execution}", limit=1):
             raise NotFound("There is no such execution.")
         asked, (place, limit, descending) = _range(request, execution), _part(request)
         async with self._store.searcher(NARROWED_BY) as connection:
             page = await access_page(connection, asked, place, limit, descending=descending)
-        return _answer(request.caller, page, execution)
+        return _answer(request.caller, page, position, execution)
 
     async def trail(self, request: Request) -> ASGIApp:
         """A page of the trail.
@@ -114,6 +117,7 @@ class AccessLogHandlers:
         if execution is not None:
             await self._require(request.caller, checked_id(execution, "execution"))
             request.shown.append(execution)
+        position = await self._consistency.wait_for_log(request)
         actions = tuple(each for each in (request.filled("action") or "").split(",") if each)
         asked = _range(request, execution)._replace(actions=actions)
         place, limit, descending = _part(request)
@@ -121,7 +125,7 @@ class AccessLogHandlers:
             page = await trail_page(connection, asked, place, limit, descending=descending)
         if execution is None:
             request.shown += {each for item in page.items for each in _executions(item)}
-        return _answer(request.caller, page, execution, kinds=True)
+        return _answer(request.caller, page, position, execution, kinds=True)
 
     async def _require(self, caller: Caller, execution: str) -> None:
         stream = f"execution/{execution}"
@@ -146,9 +150,11 @@ def _part(request: Request) -> tuple[Place, int, bool]:
     return place, request.integer("limit", 1, 500) or 50, descending
 
 
-def _answer(caller: Caller, page: Page, execution: str | None, *, kinds: bool = False) -> ASGIApp:
+def _answer(
+    caller: Caller, page: Page, position: int, execution: str | None, *, kinds: bool = False
+) -> ASGIApp:
     shown = [plain_json(_document(caller, item, execution, kinds=kinds)) for item in page.items]
-    headers = {"cache-control": "no-store", **responses.VARY}
+    headers = {"log-position": str(position), "cache-control": "no-store", **responses.VARY}
     return responses.json(responses.page(shown, page.next_cursor), headers)
 
 
@@ -192,7 +198,8 @@ def routes(handlers: AccessLogHandlers) -> tuple[Operation, ...]:
             "Who read the execution: when, what of it, from where, what for",
             handlers.of_execution,
             answer=schemas.page_of(ACCESS),
-            parameters=(ACTOR, SINCE, UNTIL, ORDER, LIMIT, CURSOR),
+            parameters=(ACTOR, SINCE, UNTIL, ORDER, LIMIT, CURSOR, *FRESH),
+            sends=responses.AS_OF,
             problems=("too-expensive",),
         ),
         Operation(
@@ -203,7 +210,8 @@ def routes(handlers: AccessLogHandlers) -> tuple[Operation, ...]:
             "What changed the status of executions and who read them, in one order",
             handlers.trail,
             answer=schemas.page_of({"anyOf": [ACCESS, CHANGE]}),
-            parameters=(EXECUTION, ACTOR, ACTION, SINCE, UNTIL, ORDER, LIMIT, CURSOR),
+            parameters=(EXECUTION, ACTOR, ACTION, SINCE, UNTIL, ORDER, LIMIT, CURSOR, *FRESH),
+            sends=responses.AS_OF,
             problems=("not-found", "too-expensive"),
         ),
     )
