@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service_executions import Client, NotFound, Result, Step
-from service_executions.testing import AsyncFakeClient, FakeClient, Recorded, Server
+from service_executions.testing import AsyncFakeClient, FakeClient, Recorded
 
 WHERE: dict[str, Any] = {"order": "o", "service": "s"}
 
@@ -84,13 +84,3 @@ def test_fake_client_shows_what_was_said() -> None:
     assert client.with_options(worker="w").commands is client.commands
     with pytest.raises(NotFound, match=r"testing\.Server"):
         client.inbox().page()
-
-
-def test_server_of_a_test_is_a_real_one() -> None:
-    with Server() as server, server.client() as client:
-        client.users.create("acme", name="Acme", kind="organization")
-        client.services.create("s", name="S", provider="acme")
-        client.orders.create("o", service="s", customer="acme")
-        assert client.executions.get(program(client, "raise")).status == "completed"
-        folder = server._folder
-    assert not folder.exists()

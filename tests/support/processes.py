@@ -15,7 +15,13 @@ import pytest
 
 FIXTURES = frozenset({"postgres", "postgres_root"})
 MODULES = frozenset({subprocess, multiprocessing})
-STARTERS = frozenset({"tests.support.service_process", "api.embedded_postgres.server"})
+STARTERS = frozenset(
+    {
+        "tests.support.service_process",
+        "api.embedded_postgres.server",
+        "service_executions.testing.server",
+    }
+)
 
 
 class ProcessStartForbidden(RuntimeError):
