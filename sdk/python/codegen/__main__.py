@@ -40,7 +40,7 @@ def main() -> None:
         file for file, text in generated().items() if not file.exists() or file.read_text() != text
     ]
     if "--check" in sys.argv:
-        sys.exit("\n".join(f"{file} is not what scripts/sdk makes" for file in stale))
+        sys.exit("\n".join(f"{file} is not what scripts/sdk makes" for file in stale) or None)
     for file, text in generated().items():
         file.write_text(text)
 
