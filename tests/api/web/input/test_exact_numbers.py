@@ -1,0 +1,53 @@
+"""A cost that no float holds as it is written is refused, in a command and among many."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from api.web.input.exact_numbers import require_exact_cost, without_inexact_costs
+from api.web.input.json_text import DEEPEST
+from domain.errors import Invalid
+
+EXACT, ROUNDED = b"0.30000000000000004", b"0.100000000000000012345"
+WITH = b'{"cost": %b}'
+
+
+def places(items: list[Any]) -> list[str | None]:
+    """The path of the refusal that stands in the place of each command, if one does."""
+    return [
+        item.members["errors"][0]["path"] if isinstance(item, Invalid) else None for item in items
+    ]
+
+
+@pytest.mark.parametrize("cost", [EXACT, b"0.1", b"123456789012345.5"])
+def test_cost_that_a_float_holds_is_taken(cost: bytes) -> None:
+    require_exact_cost(WITH % cost)
+
+
+@pytest.mark.parametrize(
+    ("body", "path"), [(WITH, "cost"), (b'{"usage": {"cost": %b}}', "usage.cost")]
+)
+def test_cost_that_would_be_rounded_is_refused_with_its_place(body: bytes, path: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        require_exact_cost(body % ROUNDED)
+    assert refused.value.members["errors"][0]["path"] == path
+
+
+@pytest.mark.parametrize(("start", "between", "end"), [(b"[", b",", b"]"), (b"", b"\n\n", b"\n")])
+def test_rounded_cost_among_many_commands_is_refused_in_its_place(
+    start: bytes, between: bytes, end: bytes
+) -> None:
+    commands = [b'{"a": 1}', WITH % ROUNDED, WITH % EXACT]
+    items = [orjson.loads(command) for command in commands]
+    found = without_inexact_costs(start + between.join(commands) + end, items)
+    assert places(found) == [None, "cost", None]
+    assert (found[0], found[2]) == (items[0], items[2])
+
+
+def test_cost_below_too_many_levels_is_refused_as_those_are() -> None:
+    deep = b'{"state": ' + b"[" * 100_000 + b"]" * 100_000 + b', "cost": %b}' % ROUNDED
+    with pytest.raises(Invalid, match=f"at most {DEEPEST} levels"):
+        require_exact_cost(deep)

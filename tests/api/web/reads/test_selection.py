@@ -1,0 +1,54 @@
+"""What `fields` shows of a document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from api.web.reads.selection import MOST_FIELDS, selection
+from domain.errors import Invalid
+
+DOCUMENT: dict[str, Any] = {
+    "$id": "e-1",
+    "status": "running",
+    "steps": [{"id": "a", "status": "completed"}, {"id": "b", "status": "running"}],
+    "metrics": {"tokensUsed": 5, "cost": 0.5},
+}
+
+
+def shown(*names: str) -> Any:
+    chosen = selection(names)
+    return chosen.of(DOCUMENT) if chosen else DOCUMENT
+
+
+def test_no_field_is_the_whole_document() -> None:
+    assert shown() is DOCUMENT
+
+
+def test_member_of_a_list_is_shown_of_each_of_its_elements() -> None:
+    assert shown("status", "steps.id") == {"status": "running", "steps": [{"id": "a"}, {"id": "b"}]}
+
+
+@pytest.mark.parametrize("names", [("metrics", "metrics.cost"), ("metrics.cost", "metrics")])
+def test_member_that_is_chosen_as_a_whole_is_whole(names: tuple[str, ...]) -> None:
+    assert shown(*names) == {"metrics": DOCUMENT["metrics"]}
+
+
+def test_member_that_the_document_lacks_is_left_out() -> None:
+    assert shown("$id", "error.code") == {"$id": "e-1"}
+
+
+def test_at_most_100_members_can_be_chosen() -> None:
+    assert MOST_FIELDS == 100
+    assert selection(["status"] * 100) is not None
+    with pytest.raises(Invalid, match="at most 100 members"):
+        selection(["status"] * 101)
+
+
+def test_unknown_member_is_refused_by_its_name() -> None:
+    with pytest.raises(Invalid) as refused:
+        selection(["status", "steps.nonsense"])
+    [error] = refused.value.members["errors"]
+    assert error["path"] == "fields"
+    assert "`steps.nonsense` is no member of an execution" in error["message"]
