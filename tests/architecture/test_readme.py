@@ -67,6 +67,32 @@ def test_session_of_the_readme_runs_as_it_stands(address: str, tmp_path: Path) -
     assert '"status":"retry"' in done.stdout
 
 
+def test_work_to_see_is_recorded_by_the_demo_and_by_the_sdk(address: str, tmp_path: Path) -> None:
+    section = README.partition("## See it")[2].partition("\n## ")[0]
+    shell = "\n".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL))
+    [python] = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    assert "executions open" in shell
+    commands = [line.partition("#")[0].strip() for line in shell.splitlines()]
+    commands = [f"{line} --speed 500" if "demo" in line else f"{line} --print" for line in commands]
+    script = "\n".join(commands).replace(".venv/bin/executions", str(PROGRAM))
+    token = (tmp_path / "admin.token").read_text().strip()
+    for program in (["bash", "-euo", "pipefail", "-c", script], [sys.executable, "-c", python]):
+        done = subprocess.run(
+            program,
+            env={
+                **os.environ,
+                "EXECUTIONS_DATA_DIR": str(tmp_path), "EXECUTIONS_URL": address,
+                "EXECUTIONS_TOKEN": token,
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "/open#" in done.stdout or done.stdout.endswith(" completed\n"), done.stdout
+
+
 def test_every_page_the_readme_links_to_exists() -> None:
     pages = re.findall(r"\]\(([\w/.-]+)\)", README)
     assert pages
