@@ -81,7 +81,8 @@ def test_work_to_see_is_recorded_by_the_demo_and_by_the_sdk(address: str, tmp_pa
             program,
             env={
                 **os.environ,
-                "EXECUTIONS_DATA_DIR": str(tmp_path), "EXECUTIONS_URL": address,
+                "EXECUTIONS_DATA_DIR": str(tmp_path),
+                "EXECUTIONS_URL": address,
                 "EXECUTIONS_TOKEN": token,
             },
             capture_output=True,
