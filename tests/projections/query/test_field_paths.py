@@ -27,6 +27,7 @@ def test_quoted_keys_have_one_reading(keys: int) -> None:
 def test_only_dots_between_keys_without_quotes_are_joined() -> None:
     found = readings(segments(f'{MANY}["x.y"].z'))
     assert found == ((MANY, "x.y", "z"), (*MANY.split("."), "x.y", "z"))
+    assert readings(segments('a["b"].c["d"].e["f"].g')) == (tuple("abcdefg"),)
     assert readings(segments('a.b["x.y"]')) == (("a.b", "x.y"), ("a", "b", "x.y"))
 
 

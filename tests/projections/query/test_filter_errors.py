@@ -99,6 +99,8 @@ REFUSED_QUERIES: list[tuple[str, str]] = [
     ("progress", "nan"),
     ("progress[gt]", "1e999"),
     ("version", "1" * 400),
+    ("version", "1_000"),
+    ("version", " 1"),
     ("service", "nul\x00"),
     ("service[exists]", "yes"),
     ("error.recoverable", "1"),
@@ -125,8 +127,8 @@ DEEPER: dict[str, Callable[[Deep], Deep]] = {
 
 
 @pytest.mark.parametrize("operator", DEEPER)
-def test_filter_has_at_most_20_levels(operator: str) -> None:
-    asked: Deep = {"status": "running"}
+@pytest.mark.parametrize("asked", [{"status": "running"}, {}], ids=str)
+def test_filter_has_at_most_20_levels(operator: str, asked: Deep) -> None:
     for _ in range(19):
         asked = DEEPER[operator](asked)
     from_json(asked, field)

@@ -71,6 +71,19 @@ def test_largest_and_smallest_whole_number_are_compared(bound: int) -> None:
     assert made({"version": bound}) == ("(version = %s)", [bound])
 
 
+def test_fraction_is_compared_as_it_is_with_a_field_of_fractions() -> None:
+    assert made({"progress": {"$gt": 33.3}}) == ("progress > %s", [33.3])
+
+
+def test_beginning_of_a_tag_and_of_an_attribute_is_bound() -> None:
+    where, values = made({"tags": {"$prefix": "e"}})
+    assert where == "EXISTS (SELECT FROM unnest(tags) AS tag WHERE tag ^@ %s)"
+    assert values == ["e"]
+    where, values = made({"metadata.region": {"$prefix": "n"}})
+    assert where.endswith(" END ^@ %s)")
+    assert values[-1] == "n"
+
+
 def test_value_that_is_there_is_asked_for_in_the_words_of_its_index() -> None:
     assert made({"metadata.completedAt": {"$exists": True}})[0] == "completed_at IS NOT NULL"
     assert made({"workflow": {"$ne": None}})[0] == "workflow IS NOT NULL"
