@@ -219,7 +219,7 @@ async def running(system: System) -> AsyncIterator[None]:
         system.door.access_log,
         *(system.listener, system.positions, system.access_changes, system.bus),
         *(system.dispatcher, system.hub, system.log_news),
-        DestroyedKeys(system.store),
+        DestroyedKeys(system.store, system.listener),
     )
     for part in parts:
         part.start()

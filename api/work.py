@@ -107,11 +107,13 @@ async def working(
         WebhookWorker(receiver, store, writer, conninfo, clock=clock, chance=chance),
         JobWorker(writer, store, Executions(codec), Catalog(codec), conninfo, clock=clock),
         tree := TreeBuilder(conninfo, schema, keys.secret, clock),
-        *(AccessAnchorer(writer, store, conninfo, schema, clock=clock), Sweeper(conninfo, schema)),
+        AccessAnchorer(writer, store, conninfo, schema, clock=clock),
+        sweeper := Sweeper(conninfo, schema),
     )
     wake_by_views(listener, schema, workers)
     listener.add_handler(schema, lambda _: tree.news.set())
-    parts: list[Part] = [listener, runner, DestroyedKeys(store), *workers]
+    store.keyring.on_destroyed.append(lambda _: sweeper.news.set())
+    parts: list[Part] = [listener, runner, DestroyedKeys(store, listener), *workers]
     if retention is not None:
         parts.append(Archiver(writer, store, conninfo, schema, retention, clock=clock))
     if audit is not None and audit.rate:

@@ -6,15 +6,14 @@ opens any more; and the row of the destroyed key, of which PostgreSQL keeps the 
 
 from __future__ import annotations
 
-import asyncio
 from typing import ClassVar
 
 from psycopg import AsyncConnection
 
 from workers.ownership import OwnedWork
 
-POLL = 0.5
-"""Seconds between two looks while there is nothing to sweep."""
+POLL = 5.0
+"""Seconds between two looks where nothing is heard of an erasure."""
 AT_ONCE = 100
 
 UNSWEPT = "SELECT originator_id FROM data_keys WHERE NOT swept LIMIT %s"
@@ -47,7 +46,8 @@ class Sweeper(OwnedWork):
             if swept and not more:
                 await self.vacuum(connection)
             swept = more
-            await asyncio.sleep(0 if more else POLL)
+            if not more:
+                await self.news.wait(POLL)
 
     async def sweep(self, connection: AsyncConnection) -> bool:
         """Sweep for some streams, in one transaction; whether there were any."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from domain.errors import Overloaded
+from domain.eventlog.notifications import Listener, Wake
 from domain.eventlog.store import Store
 from domain.supervisor import cancel, supervise
 
-POLL = 0.25
-"""Seconds between two looks."""
+PAUSE = 0.25
+"""Seconds between two looks while events are recorded."""
+POLL = 1.0
+"""Seconds between two looks where nothing is heard of."""
 AT_ONCE = 1_000
 
 LAST = "SELECT erased FROM data_keys WHERE erased IS NOT NULL ORDER BY erased DESC LIMIT 1"
@@ -20,10 +23,13 @@ SINCE = """SELECT originator_id, erased FROM data_keys WHERE erased > %b
 class DestroyedKeys:
     """Tells the keyring of a store, and so all that hold a key of it, which ones are gone.
 
-    The place of an erasure is the position of its event, so none becomes visible behind it.
+    The place of an erasure is the position of its event, so none becomes visible behind it. Make it before the listener
+    is started, which wakes it at each commit.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, listener: Listener) -> None:
+        self._news = Wake()
+        listener.add_handler(store.schema, lambda _: self._news.set())
         self._store = store
         self._after: int | None = None
         self._task: asyncio.Task[None] | None = None
@@ -40,8 +46,9 @@ class DestroyedKeys:
 
     async def _run(self) -> None:
         while True:
-            more = await self.look()
-            await asyncio.sleep(0 if more else POLL)
+            if not await self.look():
+                await asyncio.sleep(PAUSE)
+                await self._news.wait(POLL - PAUSE)
 
     async def look(self) -> bool:
         """Hear of keys that were destroyed since the last look; whether there may be more.

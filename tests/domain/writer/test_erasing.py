@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from domain.errors import Erased, Overloaded, Overtaken
 from domain.eventlog.keys.destroyed import DestroyedKeys
+from domain.eventlog.notifications import Listener
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from domain.sealing import Ciphertext
@@ -167,7 +168,7 @@ async def test_other_process_hears_of_a_destroyed_key(database: str) -> None:
     first, second = sample_aggregate.store(database), sample_aggregate.store(database)
     heard: list[str] = []
     second.keyring.on_destroyed.append(heard.extend)
-    watch = DestroyedKeys(second)
+    watch = DestroyedKeys(second, Listener(database, "executions"))
     async with running_bus(first) as bus, running_bus(second):
         await noted(bus)
         held = (await second.keys([STREAM]))[STREAM]
