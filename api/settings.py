@@ -115,6 +115,7 @@ class Settings:
     public_url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+/?$")] | None = None
     allowed_origins: Annotated[str, AfterValidator(of_origins)] = ""
     failed_attempts: Annotated[int, Field(ge=1)] = 20
+    requests_per_second: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     session_hours: Annotated[int, Field(ge=1, le=720)] = 12
     jwt_key: Annotated[str, Field(min_length=32)] | None = Field(default=None, repr=False)
     jwt_public_key: Path | None = None

@@ -12,6 +12,7 @@ from api.access.grants import Grants
 from api.access.identity import Access, Verifier
 from api.access.keys import KeyVerifier
 from api.access.open_requests import ENDED, REVOKED
+from api.access.request_limits import RequestLimits
 from api.access.sessions import SessionVerifier
 from api.access.tokens.configured import verifiers
 from api.access.visibility import Visibility
@@ -169,6 +170,7 @@ def _door(
         open_requests=changes.open,
         browsers=Browsers(settings.public_url),
         attempts=FailedAttempts(settings.failed_attempts),
+        limits=RequestLimits(settings.requests_per_second),
     )
 
 

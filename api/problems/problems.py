@@ -55,6 +55,12 @@ class TooManyAttempts(DomainError):
     code = "rate-limited"
 
 
+class TooManyRequests(DomainError):
+    """This caller has sent more requests than it may in a second."""
+
+    code = "rate-limited"
+
+
 class HeadTooLarge(DomainError):
     """The request line and the headers are longer than this server takes, 64 KiB."""
 

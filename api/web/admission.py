@@ -15,6 +15,7 @@ from api.access.grants import Grants
 from api.access.identity import ANONYMOUS, Access, Caller
 from api.access.open_requests import OpenRequests
 from api.access.purpose import PurposeRequired, purpose
+from api.access.request_limits import RequestLimits
 from api.access.rights import Right
 from api.access.scope import AUDITING
 from api.access.visibility import Visibility
@@ -52,6 +53,7 @@ class Door:
         open_requests: OpenRequests,
         browsers: Browsers,
         attempts: FailedAttempts,
+        limits: RequestLimits,
     ) -> None:
         self.access = access
         self.visibility = visibility
@@ -60,6 +62,7 @@ class Door:
         self.open_requests = open_requests
         self.browsers = browsers
         self.attempts = attempts
+        self.limits = limits
 
     async def admit(
         self, operation: Operation, scope: Scope, authorization: bytes | None
@@ -72,9 +75,12 @@ class Door:
             Unauthenticated: a right is needed and the request has no valid token.
             NotFound: for this caller the path leads nowhere.
             PurposeRequired: an auditor does not say what it reads an execution for.
+            TooManyRequests: the caller has sent more than it may in a second.
         """
         is_open = operation.right is Right.OPEN
         caller = ANONYMOUS if is_open else await self._caller(scope, authorization)
+        if caller is not ANONYMOUS:
+            self.limits.require(caller.name)
         admit(caller, operation.right, scope)
         if AUDITING in caller.scope.reaches:
             caller = await self.grants.widened(caller)

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from api.access.identity import Access, Caller
+from api.access.request_limits import RequestLimits
 from api.telemetry.metrics import REQUESTS
 from api.web import headers as request_headers
 from api.web.admission import admit, refusal
@@ -49,6 +50,7 @@ class DirectCommands:
     def __init__(
         self,
         access: Access,
+        limits: RequestLimits,
         bus: Bus,
         operations: Iterable[Operation],
         prefix: str,
@@ -56,6 +58,7 @@ class DirectCommands:
         foreign: bool = False,
     ) -> None:
         self._access = access
+        self._limits = limits
         self._bus = bus
         self._prefix = prefix
         self._unusual = UNUSUAL | {b"origin"} if foreign else UNUSUAL
@@ -81,7 +84,9 @@ class DirectCommands:
         if len(by_name) < len(headers) or not self._is_small(by_name):
             return None
         caller = self._access.known(by_name.get(b"authorization"))
-        if caller is None:  # whose token it is has to be found out
+        if caller is None or not self._limits.take(
+            caller.name
+        ):  # the usual way finds out, or refuses
             return None
         parameters = {name: parts[at] for at, name in PARAMETERS.items() if at < len(parts)}
         scope: dict[str, Any] = {

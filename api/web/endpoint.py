@@ -74,7 +74,7 @@ class Endpoint:
     async def _handled(self, operation: Operation, request: Request, receive: Receive) -> ASGIApp:
         """The answer of the handler; one that shows executions once that is recorded."""
         if operation.shows_executions:
-            request.record = partial(self._recorder.page, operation, request)
+            request.record = partial(self._recorder.page, operation)
         answering = operation.handler(request)
         if operation.long:
             answering = while_connected(receive, answering)

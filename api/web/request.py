@@ -20,7 +20,7 @@ from domain.model import Command
 from domain.writer.message import Message
 
 
-async def _nothing() -> None:
+async def _nothing(_: Request) -> None:
     """What is not recorded."""
 
 
@@ -45,8 +45,8 @@ class Request:
         self.scope = scope
         self.shown: list[str] = []
         """Executions that the answer shows, besides that of the path: noted by the handler, for the access log."""
-        self.record: Callable[[], Awaitable[None]] = _nothing
-        """Records what is in `shown` now. For an answer that goes on to others once it is on its way."""
+        self.record: Callable[[Request], Awaitable[None]] = _nothing
+        """Records what is in `shown` of this request now. For an answer that goes on to others once it is on its way."""
 
     @property
     def address(self) -> str:

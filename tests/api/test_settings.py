@@ -41,6 +41,7 @@ def test_variable_is_the_field_in_capitals() -> None:
         "EXECUTIONS_PUBLIC_URL": "https://executions.example",
         "EXECUTIONS_ALLOWED_ORIGINS": "https://app.example",
         "EXECUTIONS_FAILED_ATTEMPTS": "7",
+        "EXECUTIONS_REQUESTS_PER_SECOND": "500",
         "EXECUTIONS_SESSION_HOURS": "8",
         "EXECUTIONS_JWT_KEY": "k" * 32,
         "EXECUTIONS_JWT_PUBLIC_KEY": "/keys/public.pem",

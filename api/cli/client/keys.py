@@ -41,7 +41,12 @@ def parties(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @keys_group.command("create")
-@click.option("--role", type=click.Choice([*Role]), required=True, help="What the key is good for.")
+@click.option(
+    "--role",
+    type=click.Choice([role.value for role in Role]),
+    required=True,
+    help="What the key is good for.",
+)
 @parties
 @click.option("--name", help="Shown behind its party in the history, as in provider:acme/ci.")
 @click.option("--expires", help="When it ends: 90d, 12h, 30m, 4w or a time. Else it has no end.")

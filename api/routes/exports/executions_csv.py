@@ -97,7 +97,7 @@ class CsvHandlers:
                 return
             page = await self._page(condition, sort, page.next_cursor)
             request.shown = [listed.id for listed in page.data]
-            await request.record()
+            await request.record(request)
 
 
 def _row(document: dict[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.api.dashboard.conftest import RUN, Tab, of, tab_of
-from tests.support.service_process import TOKEN, Service
+from tests.support.service_process import AUTHORIZED, TOKEN, Service
 
 PAGES = {
     "list": "/",
@@ -352,7 +352,7 @@ def test_page_asks_to_sign_in_and_leads_where_it_was(browser: Any, service: Serv
     context.close()
 
 
-def test_one_time_link_leads_to_the_dashboard_signed_in(
+def test_link_with_a_code_leads_to_the_dashboard_signed_in(
     browser: Any, service: Service, api: httpx.Client
 ) -> None:
     code = api.post("/session/codes").raise_for_status().json()["code"]
@@ -380,6 +380,43 @@ def test_page_of_a_customer_shows_its_own_alone(
     page.goto(f"{service.url}/ui{of('leads')}")
     page.get_by_role("alert").wait_for()
     assert "Researcher" not in page.inner_text("body")
+    context.close()
+
+
+def test_timeline_of_ten_thousand_steps_keeps_few_rows(tab: Tab, api: httpx.Client) -> None:
+    body = {"$id": "huge", "order": "order-leads", "service": "sdr", "status": "running"}
+    api.post("/executions", json=body).raise_for_status()
+    for first in range(0, 10_000, 2_500):
+        steps = [{"id": f"s-{nth}", "name": f"Step {nth}"} for nth in range(first, first + 2_500)]
+        api.post("/executions/huge/steps", json=steps).raise_for_status()
+    started = [{"command": "startStep", "execution": "huge", "step": f"s-{n}"} for n in range(500)]
+    api.post("/commands", json=started).raise_for_status()
+    page = tab.open("/executions/huge")
+    page.get_by_text("10000 steps.").wait_for()
+    page.get_by_role("link", name=re.compile("Step 0,")).wait_for()
+    assert page.locator(".row").count() <= 400
+    page.locator(".rows").evaluate("rows => rows.scrollTo(0, rows.scrollHeight)")
+    page.get_by_role("link", name=re.compile("Step 9999,")).wait_for()
+    assert page.locator(".row").count() <= 400
+
+
+def test_page_misses_nothing_while_the_service_is_away(
+    browser: Any, service: Service, api: httpx.Client
+) -> None:
+    body = {"$id": "patient", "order": "order-leads", "service": "sdr", "status": "running"}
+    api.post("/executions", json=body).raise_for_status()
+    context = browser.new_context(extra_http_headers=AUTHORIZED)
+    page = context.new_page()
+    page.set_default_timeout(40_000)
+    page.goto(f"{service.url}/ui/executions/patient")
+    page.locator(".badge.live").wait_for()
+    service.kill()
+    page.locator(".badge.offline").wait_for()
+    service.start()
+    with httpx.Client(base_url=f"{service.url}/api", headers=AUTHORIZED) as again:
+        again.post("/executions/patient/progress", json={"progress": 61}).raise_for_status()
+    page.locator(".badge.live").wait_for()
+    page.get_by_text("61 %").wait_for()
     context.close()
 
 

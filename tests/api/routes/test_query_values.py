@@ -45,4 +45,4 @@ def test_lists_show_the_values_of_their_filters(api: httpx.Client) -> None:
     paths = ok(api.get(f"{str(api.base_url).removesuffix('/').removesuffix('/api')}/openapi.json"))
     [jobs] = [path for name, path in paths["paths"].items() if name.endswith("/jobs")]
     [status] = [each for each in jobs["get"]["parameters"] if each.get("name") == "status"]
-    assert status["schema"]["enum"] == ["running", "completed", "cancelled"]
+    assert status["schema"]["enum"] == ["running", "completed", "cancelled", "failed"]

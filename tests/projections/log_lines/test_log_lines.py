@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from domain.errors import Forbidden, IdempotencyKeyReused, Invalid, NotFound
+from domain.errors import Erased, IdempotencyKeyReused, Invalid, NotFound
 from domain.eventlog import append
 from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey
 from domain.eventlog.queries import append_statement
@@ -268,7 +268,7 @@ async def test_erasure_hides_log_lines_and_refuses_new_ones(tables: str) -> None
             await connection.execute("DELETE FROM data_keys")
         book = LogLinePages(store)
         lines = (await book.read("e-1")).data
-        with pytest.raises(Forbidden):
+        with pytest.raises(Erased):
             await append_lines(store, "e-1", [ONE_LINE], at(30))
     assert said(lines) == [None, NOTES[1], NOTES[2], None]
     assert [shown.get("erased") for shown in lines] == [True, None, None, True]

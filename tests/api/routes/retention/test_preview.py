@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from time import monotonic, sleep
 
 import httpx
 
@@ -12,9 +13,15 @@ TODAY = datetime.now(UTC).replace(hour=12)
 
 
 def preview(api: httpx.Client, at: datetime) -> dict[str, str]:
-    """The outcome of each day."""
-    shown = ok(api.get("/retention/preview", params={"at": at.isoformat()}))
-    return {each["day"]: each["outcome"] for each in shown["days"]}
+    """The outcome of each day, once the views have followed the log."""
+    end = monotonic() + 20
+    while True:
+        shown = ok(api.get("/retention/preview", params={"at": at.isoformat()}))
+        found = {each["day"]: each["outcome"] for each in shown["days"]}
+        if "unknown" not in found.values():
+            return found
+        assert monotonic() < end, shown
+        sleep(0.05)
 
 
 def test_day_goes_after_its_days_and_a_hold_keeps_it(

@@ -1,0 +1,41 @@
+"""How many requests a caller may send: so many a second, where a limit is set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+
+from api.problems.problems import TooManyRequests
+from domain.lru import LruCache
+
+MOST_CALLERS = 10_000
+"""Callers that are remembered; who asked for nothing for longest is forgotten."""
+
+
+class RequestLimits:
+    """Counts requests by the caller's name. `a_second` are had at once, and come back within a second; None is
+    no limit.
+    """
+
+    def __init__(self, a_second: int | None, steady: Callable[[], float] = monotonic) -> None:
+        self._a_second = a_second
+        self._steady = steady
+        self._spent: LruCache[str, tuple[float, float]] = LruCache(MOST_CALLERS)
+
+    def take(self, caller: str) -> bool:
+        """Count a request, if the caller has one left; whether it had."""
+        if self._a_second is None:
+            return True
+        now = self._steady()
+        spent, at = self._spent.get(caller) or (0.0, now)
+        spent = max(0.0, spent - (now - at) * self._a_second)
+        if spent > self._a_second - 1:
+            return False
+        self._spent.put(caller, (spent + 1, now))
+        self._spent.trim()
+        return True
+
+    def require(self, caller: str) -> None:
+        """Raises TooManyRequests where a caller has no request left."""
+        if not self.take(caller):
+            raise TooManyRequests(retryAfter=1)
