@@ -225,7 +225,7 @@ def _answer(row: Operation) -> Any:
 def _refusals(row: Operation) -> set[str]:
     codes = {*row.problems, "malformed", "invalid", "damaged", "internal", "overloaded"}
     if row.right is not Right.OPEN:
-        codes |= {"unauthenticated", "forbidden"}
+        codes |= {"unauthenticated", "forbidden", "rate-limited"}
     if row.shows_executions:
         codes |= {"purpose-required"}
     if row.body is not None:

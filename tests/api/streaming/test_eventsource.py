@@ -76,7 +76,7 @@ def of_chromium(service: Service) -> Iterator[Iterator[str]]:
         page.call("Network.setExtraHTTPHeaders", headers=AUTHORIZED)
         page.call("Runtime.addBinding", name="tell")
         page.call("Page.enable")
-        page.call("Page.navigate", url=f"{service.url}/healthz")
+        page.call("Page.navigate", url=f"{service.url}/open")
         page.until("Page.loadEventFired")
         page.call("Runtime.evaluate", expression=LISTEN)
         yield page.told()
