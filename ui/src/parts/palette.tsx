@@ -48,13 +48,15 @@ export function Palette() {
     document.addEventListener("keydown", press);
     return () => document.removeEventListener("keydown", press);
   }, []);
+  // A dialog says that it has closed when another may be open already.
+  const closed = (which: Shown) => setShown((before) => (before === which ? "" : before));
   return (
     <>
       <button type="button" class="small" onClick={() => setShown("palette")} aria-keyshortcuts="Control+K">
         Go to… <kbd>Ctrl K</kbd>
       </button>
-      {shown === "palette" && <Search close={() => setShown("")} />}
-      {shown === "keys" && <KeysHelp close={() => setShown("")} />}
+      {shown === "palette" && <Search close={() => closed("palette")} />}
+      {shown === "keys" && <KeysHelp close={() => closed("keys")} />}
     </>
   );
 }
