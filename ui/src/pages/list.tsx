@@ -1,6 +1,6 @@
 // All executions that meet a filter: the address is the filter. Rows never move under the reader.
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useState } from "preact/hooks";
 import { get, seenSoFar, query as queryText, segment, type Parameters } from "../lib/api";
 import { useLive, useLoad, useTitle } from "../lib/load";
 import { link, query, setQuery } from "../lib/route";
@@ -133,7 +133,7 @@ function Table({ rows }: { rows: Execution[] }) {
     document.addEventListener("keydown", press);
     return () => document.removeEventListener("keydown", press);
   }, [rows.length]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (at >= 0) document.querySelectorAll<HTMLElement>("tr[data-row] a")[at]?.focus();
   }, [at]);
   const pick = (id: string) => {
