@@ -1,7 +1,7 @@
 // The frame of every page: navigation, how the stream stands, the palette, sign-in over it all where the session is over.
 
 import { useEffect, useState } from "preact/hooks";
-import { get, signedOut } from "./lib/api";
+import { get, purposeWanted, signedOut } from "./lib/api";
 import { connection } from "./lib/live";
 import { link, path } from "./lib/route";
 import { ago, ownZone, setZone, zone } from "./lib/time";
@@ -14,6 +14,7 @@ import { ExecutionPage } from "./pages/execution";
 import { InboxPage } from "./pages/inbox";
 import { ListPage } from "./pages/list";
 import { OperationsPage } from "./pages/operations";
+import { AskPurpose } from "./pages/purpose";
 import { SignIn, signOut } from "./pages/sign_in";
 
 export interface Me {
@@ -56,6 +57,7 @@ export function App() {
         <Page />
       </main>
       {out && <SignIn />}
+      {purposeWanted.value && !out && <AskPurpose />}
     </>
   );
 }

@@ -420,6 +420,31 @@ def test_page_misses_nothing_while_the_service_is_away(
     context.close()
 
 
+def test_auditor_is_asked_for_its_purpose_and_reads_with_it(
+    browser: Any, service: Service, api: httpx.Client
+) -> None:
+    key = (
+        api.post("/keys", json={"role": "auditor", "party": "ann"}).raise_for_status().json()["key"]
+    )
+    grant = {"auditor": "ann", "executions": [f"leads-{RUN}"], "purpose": "Audit"}
+    granted = api.post("/grants", json={**grant, "expiresAt": "2099-01-01T00:00:00Z"})
+    granted.raise_for_status()
+    context = browser.new_context(extra_http_headers={"Authorization": f"Bearer {key}"})
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    page.goto(f"{service.url}/ui{of('leads')}")
+    page.get_by_label("Purpose").fill("Annual audit, case 17")
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_text("39 of 40 mails were sent.").wait_for()
+    with page.expect_download() as file:
+        page.get_by_role("link", name="Evidence").click()
+    assert file.value.suggested_filename == f"leads-{RUN}.zip"
+    context.close()
+    read = api.get(f"/executions/leads-{RUN}/access-log", params={"limit": 500}).raise_for_status()
+    purposes = {each.get("purpose") for each in read.json()["data"] if "ann" in each["actor"]}
+    assert purposes == {"Annual audit, case 17"}
+
+
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_accessible(browser: Any, service: Service, name: str, view: str) -> None:

@@ -19,6 +19,24 @@ export class Problem extends Error {
 /** Whether the session is over, so that the page asks to sign in again. */
 export const signedOut = signal(false);
 
+const PURPOSE = "executions.purpose";
+
+/** What an auditor reads for, as the access log keeps it; for this tab alone. */
+export const purpose = signal(sessionStorage.getItem(PURPOSE) ?? "");
+/** Whether the service wants to know it before it answers. */
+export const purposeWanted = signal(false);
+
+export function setPurpose(text: string): void {
+  sessionStorage.setItem(PURPOSE, text);
+  purpose.value = text;
+  purposeWanted.value = false;
+}
+
+/** The header that says it. Its characters are those that a header can have. */
+export function purposeHeader(): Record<string, string> {
+  return purpose.value ? { "x-purpose": purpose.value } : {};
+}
+
 /** The highest position that this page has seen, of its own commands and of the stream. */
 let seen = 0;
 
@@ -80,6 +98,7 @@ async function request<T>(
     credentials: "same-origin",
     headers: {
       accept: "application/json",
+      ...purposeHeader(),
       ...(body === undefined ? {} : { "content-type": "application/json" }),
       ...headers,
     },
@@ -95,6 +114,18 @@ async function request<T>(
   };
 }
 
+/** Save what a path answers as a file. */
+export async function download(path: string, name: string): Promise<void> {
+  const response = await fetch(ROOT + path, { credentials: "same-origin", headers: purposeHeader() });
+  if (!response.ok) throw await problemOf(response);
+  const address = URL.createObjectURL(await response.blob());
+  const link = document.createElement("a");
+  link.href = address;
+  link.download = name;
+  link.click();
+  URL.revokeObjectURL(address);
+}
+
 async function problemOf(response: Response): Promise<Problem> {
   let members: Record<string, unknown> = {};
   try {
@@ -103,6 +134,7 @@ async function problemOf(response: Response): Promise<Problem> {
     // A proxy's page in between has no members.
   }
   if (response.status === 401) signedOut.value = true;
+  if (members.type === "/problems/purpose-required") purposeWanted.value = true;
   const title = String(members.title ?? `${response.status} ${response.statusText}`);
   return new Problem(response.status, title, String(members.detail ?? ""), members);
 }

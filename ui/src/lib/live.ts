@@ -3,7 +3,7 @@
 
 import { signal } from "@preact/signals";
 import { frames } from "./sse";
-import { sawPosition, signedOut } from "./api";
+import { purposeHeader, sawPosition, signedOut } from "./api";
 import type { Envelope } from "./types";
 
 export type Connection = "connecting" | "catching up" | "live" | "offline";
@@ -62,7 +62,7 @@ async function lead(): Promise<void> {
 }
 
 async function follow(): Promise<void> {
-  const headers: Record<string, string> = { accept: "text/event-stream" };
+  const headers: Record<string, string> = { accept: "text/event-stream", ...purposeHeader() };
   if (cursor > 0) headers["last-event-id"] = String(cursor);
   const response = await fetch(`/api/events${cursor > 0 ? "" : "?from=now"}`, { headers, credentials: "same-origin" });
   if (response.status === 401) signedOut.value = true;

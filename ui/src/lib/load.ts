@@ -1,7 +1,7 @@
 // Loading data for a part of a page: what was loaded stays until the next answer is there.
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import { Problem } from "./api";
+import { Problem, purpose } from "./api";
 import { connection, listen } from "./live";
 import type { Envelope } from "./types";
 
@@ -35,7 +35,7 @@ export function useLoad<T>(key: string | null, load: (abort: AbortSignal) => Pro
       },
     );
     return () => abort.abort();
-  }, [key, turn]);
+  }, [key, turn, purpose.value]);
   return { data: state.data, problem: state.problem, busy: state.busy, reload: () => setTurn((before) => before + 1) };
 }
 

@@ -8,6 +8,7 @@ import { query, setQuery } from "../lib/route";
 import { count } from "../lib/time";
 import type { Execution, Page } from "../lib/types";
 import { Copy, Fact, Facts, Refusal, When, Wide } from "../parts/basics";
+import { Download } from "../parts/download";
 
 const KEPT = "executions.head";
 
@@ -140,9 +141,9 @@ function OfExecution() {
         </label>
         <button type="submit">Check in this browser</button>
         {id && (
-          <a class="button" href={`/api/audit/bundle/${segment(id)}`} download={`${id}.zip`}>
+          <Download path={`/audit/bundle/${segment(id)}`} name={`${id}.zip`}>
             Download the evidence
-          </a>
+          </Download>
         )}
       </form>
       <p class="quiet">

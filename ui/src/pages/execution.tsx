@@ -8,6 +8,7 @@ import { cost, count, duration } from "../lib/time";
 import type { Execution } from "../lib/types";
 import { Actions } from "../parts/actions";
 import { Copy, Fact, Facts, Progress, Refusal, StatusMark, When, Who } from "../parts/basics";
+import { Download } from "../parts/download";
 import { EventsTab } from "../parts/events";
 import { Json } from "../parts/json";
 import { LogTab } from "../parts/log";
@@ -120,9 +121,9 @@ function Head({ shown, reload }: { shown: Shown; reload: () => void }) {
         <Progress value={head.progress} label="Progress" />
         {!shown.version && <Actions execution={shown.latest} done={reload} />}
         <CopyAs id={id} />
-        <a class="button" href={`/api/audit/bundle/${segment(id)}`} download={`${id}.zip`}>
+        <Download path={`/audit/bundle/${segment(id)}`} name={`${id}.zip`}>
           Evidence
-        </a>
+        </Download>
       </div>
       {head.erased && <p class="banner">The content of this execution was erased; its history and its proofs stand.</p>}
       <Facts>

@@ -7,6 +7,7 @@ import { link, query, setQuery } from "../lib/route";
 import { cost, count, duration } from "../lib/time";
 import type { Execution, Page } from "../lib/types";
 import { Refusal, StatusMark, When, Who, Progress } from "../parts/basics";
+import { Download } from "../parts/download";
 import { Facets } from "../parts/facets";
 import { Filters, SavedViews } from "../parts/filters";
 import { FirstSteps } from "../parts/first_steps";
@@ -82,9 +83,9 @@ export function ListPage() {
           </button>
         )}
         <SavedViews />
-        <a class="button" href={`/api/executions.csv${key}`} download="executions.csv">
+        <Download path={`/executions.csv${key}`} name="executions.csv">
           CSV
-        </a>
+        </Download>
       </div>
       <Filters sorts={SORTS} />
       <Refusal problem={first.problem} retry={first.reload} />

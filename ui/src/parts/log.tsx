@@ -1,7 +1,7 @@
 // The log lines of an execution: the latest, by level, step and text; new ones come by themselves while it is followed.
 
 import { useEffect, useState } from "preact/hooks";
-import { get, segment } from "../lib/api";
+import { get, purposeHeader, segment } from "../lib/api";
 import { useLoad } from "../lib/load";
 import { query, setQuery } from "../lib/route";
 import { frames } from "../lib/sse";
@@ -95,7 +95,7 @@ async function followLines(id: string, abort: AbortSignal, add: (line: LogLine) 
     try {
       const path = `/api/executions/${segment(id)}/logs?from=now`;
       const response = await fetch(path, {
-        headers: { accept: "text/event-stream" },
+        headers: { accept: "text/event-stream", ...purposeHeader() },
         credentials: "same-origin",
         signal: abort,
       });
