@@ -129,7 +129,7 @@ def new_code(access: Access, who: OneTimeCode) -> tuple[str, datetime]:
 
 def read_code(access: Access, code: str) -> OneTimeCode:
     """Who may come in by a code. Raises Unauthenticated where it is none, or too old."""
-    text, _, signature = code.removeprefix(CODE).partition(".")
+    text, _, signature = code.removeprefix(CODE).rpartition(".")
     try:
         payload = urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except ValueError:
@@ -144,8 +144,11 @@ def read_code(access: Access, code: str) -> OneTimeCode:
 
 
 def cookie_of_code(access: Access, code: str) -> bytes:
-    """The one cookie that a code leads to, so that it lets in once."""
-    return checked(bytes.fromhex(access.fingerprint(f"cookie of {code}".encode())), OF_COOKIES)
+    """The one cookie that a code leads to, so that it lets in once. It follows from the signature, as what is
+    signed may be written in several ways.
+    """
+    signature = code.rpartition(".")[2]
+    return checked(bytes.fromhex(access.fingerprint(f"cookie of {signature}".encode())), OF_COOKIES)
 
 
 def _signature(access: Access, payload: bytes) -> str:

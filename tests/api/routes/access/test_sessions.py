@@ -202,6 +202,19 @@ def test_code_lets_one_browser_in_once(server: Serving, api: httpx.Client) -> No
         refused(second.post("/session", json={"code": text}), 401, "unauthenticated")
 
 
+def test_code_that_is_written_in_another_way_is_the_same_code(
+    server: Serving, api: httpx.Client
+) -> None:
+    text = code(api)
+    payload, _, signature = text.removeprefix("exc_").partition(".")
+    written = (text, text.removeprefix("exc_"), f"exc_{payload[:8]}!{payload[8:]}.{signature}")
+    answers = [
+        httpx.post(f"{server.url}/session", json={"code": each}, headers=OWN).status_code
+        for each in (*written, f"exc_{payload}==.{signature}")
+    ]
+    assert answers == [201, 401, 401, 401]
+
+
 def test_code_is_used_once_in_all_processes(server: Serving, api: httpx.Client) -> None:
     text = code(api)
     with serving(server.conninfo) as other:
