@@ -28,7 +28,8 @@ ALGORITHMS = frozenset({"HS256", "RS256", "ES256", "EdDSA"})
 FOREIGN = frozenset({"jwk", "jku", "x5u", "x5c", "crit"})
 """Members of a header that would bring a key along, or ask for what we do not know."""
 REQUIRED = ["sub", "exp", "iss", "aud"]
-SUBJECT = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
+SUBJECT = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,255}")
+"""Text that can be written: with half of a surrogate pair nothing that names its holder could be recorded."""
 PARTY = re.compile(ID)
 END_OF_TIME = 253_402_300_799
 """Seconds: a token that ends later ends with the year 9999."""
@@ -109,7 +110,7 @@ def _header(token: bytes) -> tuple[str, str | None]:
     except (PyJWTError, ValueError, TypeError, RecursionError):
         raise Unauthenticated("This token is not valid.") from None
     algorithm, kid = header.get("alg"), header.get("kid")
-    if algorithm not in ALGORITHMS:
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise Unauthenticated("This token is not signed by RS256, ES256, EdDSA or HS256.")
     if not FOREIGN.isdisjoint(header):
         raise Unauthenticated("This token brings along a key, or what it calls critical.")

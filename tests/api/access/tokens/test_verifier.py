@@ -74,6 +74,7 @@ async def test_token_of_each_algorithm_is_taken(algorithm: str) -> None:
         ({"sub": ""}, "sub"),
         ({"sub": "a\nadmin"}, "sub"),
         ({"sub": "x" * 256}, "sub"),
+        ({"sub": "\ud800"}, "sub"),
         ({"roles": None}, "roles"),
         ({"roles": []}, "roles"),
         ({"roles": ["root"]}, "roles"),
@@ -121,6 +122,12 @@ async def test_public_key_is_no_secret_of_hs256(algorithm: str) -> None:
 async def test_token_of_another_algorithm_is_refused(algorithm: str) -> None:
     _, body, signature = token().split(b".")
     assert "RS256" in await refusal(b".".join((part({"alg": algorithm}), body, signature)))
+
+
+@pytest.mark.parametrize("algorithm", [7, ["HS256"], {"HS256": 1}, None, True])
+async def test_algorithm_that_is_no_text_is_refused(algorithm: Any) -> None:
+    _, body, signature = token().split(b".")
+    await refusal(b".".join((part({"alg": algorithm}), body, signature)))
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
