@@ -64,9 +64,16 @@ class KeyHandlers:
         self._fingerprint = fingerprint
 
     async def create(self, request: Request) -> ASGIApp:
-        """A new key, and this once the key itself."""
+        """A new key, and this once the key itself.
+
+        Raises:
+            Forbidden: it could do something that the caller may not.
+        """
         wanted = parsed(NewKey, request.body)
-        _require_rights_of(Role(wanted.role), wanted.rights)
+        role = Role(wanted.role)
+        _require_rights_of(role, wanted.rights)
+        for right in sorted(wanted.rights or ROLES[role]):
+            request.caller.require(right)
         key = new_key()
         digest = self._fingerprint(key)
         command = CreateKey(**wanted.model_dump(), digest=digest)

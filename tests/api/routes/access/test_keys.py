@@ -89,6 +89,24 @@ def test_key_with_fewer_rights_cannot_do_more(
         refused(reader.post(f"/executions/{execution}/complete", json=RESULT), 403, "forbidden")
 
 
+def test_key_that_makes_keys_makes_none_that_may_do_more_than_itself(
+    server: Serving, api: httpx.Client
+) -> None:
+    own = ["keys.manage", "operate"]
+    maker = made(api, role="admin", name="maker", rights=own)
+    with client(server, maker["key"]) as narrow:
+        wider: list[JSON] = [
+            {"role": "admin"},
+            {"role": "admin", "rights": [*own, "erase"]},
+            {"role": "operator"},
+            {"role": "auditor", "party": "ann"},
+        ]
+        for body in wider:
+            refused(narrow.post("/keys", json=body), 403, "forbidden")
+        made(narrow, role="admin", rights=own)
+        made(narrow, role="operator", rights=["operate"])
+
+
 @pytest.mark.parametrize(
     ("body", "path"),
     [
