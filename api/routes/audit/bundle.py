@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from api.access.identity import Caller
 from api.access.rights import Right
+from api.access.scope import meets
 from api.routes.audit.tree import signed_head
 from api.web import responses
 from api.web.operation import Operation
@@ -65,8 +67,7 @@ class BundleHandlers:
             for row, proof in zip(page, proofs, strict=True):
                 events.append(ProvenEvent(row, envelope(row, key), proof))
                 await asyncio.sleep(0)
-        alone = not request.caller.scope.is_unlimited(Right.READ_EVENTS)
-        looked = await self._looked(request.path["id"], head.size, alone=alone)
+        looked = await self._looked(request.caller, request.path["id"], head.size)
         packed = await asyncio.to_thread(bundle, stream, events, head, self._signer, looked)
         headers = {
             "log-position": str(head.size),
@@ -76,11 +77,17 @@ class BundleHandlers:
         }
         return Response(packed, headers=headers, media_type=ZIP)
 
-    async def _looked(self, execution: str, head: int, *, alone: bool) -> Reads:
-        """The reads that are proven; what showed other executions, too, only to who sees all."""
+    async def _looked(self, caller: Caller, execution: str, head: int) -> Reads:
+        """The reads that are proven, for who may see them; what names other executions, too, only for who sees all."""
+        scope, right = caller.scope, Right.READ_ACCESS
+        party = None if scope.is_unlimited(right) else caller.name
+        if party is not None:
+            versioned = await self._store.load(f"execution/{execution}")
+            if versioned is None or not meets(scope.condition(right), versioned):
+                return Reads()
         try:
             async with self._store.reader() as connection:
-                anchors, reads = await proven_reads(connection, execution, head, alone=alone)
+                anchors, reads = await proven_reads(connection, execution, head, party)
         except LookupError as error:
             raise Damaged("The access log cannot be read.", reason=str(error)) from None
         rows = [(await self._store.read(position - 1, 1))[0] for position in anchors]

@@ -7,13 +7,20 @@ from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.access.entry import BEFORE_ALL, Entry
+from domain.eventlog.access.entry import BEFORE_ALL, Access, Entry
 from projections.audit.access.anchors import Anchor, anchor_at, anchor_of
 from projections.audit.access.pages import BEYOND, Place, Range, access_page
 from projections.audit.access.segments import Segment, hashes_between
 
 MOST_READS, MOST_ANCHORS = 5_000, 300
 """The newest ones that are proven."""
+OF_MANY = frozenset(
+    {
+        *("listExecutions", "findExecutions", "exportExecutions"),
+        *("inbox", "readTrail", "readDeliveries"),
+    }
+)
+"""Operations that show whichever executions meet what was asked for: that may name others, too."""
 
 
 class ProvenRead(NamedTuple):
@@ -35,10 +42,10 @@ class ProvenReads(NamedTuple):
 
 
 async def proven_reads(
-    connection: AsyncConnection, execution: str, head: int, *, alone: bool
+    connection: AsyncConnection, execution: str, head: int, party: str | None
 ) -> ProvenReads:
-    """The reads of an execution as far as the first `head` events anchor them; `alone`: without those that showed
-    other executions, too.
+    """The reads of an execution as far as the first `head` events anchor them; for a `party`, by its name, without
+    those that showed other executions, too, or by which others have asked for some with a filter.
 
     Raises:
         LookupError: the access log has holes.
@@ -51,7 +58,7 @@ async def proven_reads(
     page = await access_page(connection, Range(execution), begin, MOST_READS, descending=True)
     segments: list[tuple[Anchor, list[Entry]]] = []
     for item in page.items:
-        if not isinstance(item, Entry) or (alone and len(item.access.executions) > 1):
+        if not isinstance(item, Entry) or not _is_for(party, item.access):
             continue
         if not segments or item.id < segments[-1][0].first:
             anchor = await anchor_of(connection, item.id)
@@ -63,6 +70,15 @@ async def proven_reads(
         found.anchors.append(anchor.position)
         found.reads.extend(await _proven(connection, anchor, entries[::-1], number))
     return found
+
+
+def _is_for(party: str | None, access: Access) -> bool:
+    """Whether a bundle may have an entry, which is whole there."""
+    if party is None:
+        return True
+    if len(access.executions) > 1:
+        return False
+    return access.actor == party or access.operation not in OF_MANY
 
 
 async def _proven(

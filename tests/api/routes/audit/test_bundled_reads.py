@@ -15,7 +15,9 @@ import orjson
 import pytest
 
 from api.access.rights import Role
+from api.web.reads.recorded import OF_EXECUTIONS
 from projections.audit.access import segments
+from projections.audit.access.proven import OF_MANY
 from projections.audit.verify_bundle import (
     ACCESSES,
     ANCHORS,
@@ -26,8 +28,9 @@ from projections.audit.verify_bundle import (
 )
 from projections.audit.verify_proofs import Wrong, opened
 from tests.support.access_chain import AccessChain
-from tests.support.api_client import Executions, ok
+from tests.support.api_client import Executions, ok, refused
 from tests.support.callers import admit, caller, client
+from tests.support.operations import OPERATIONS
 from tests.support.running_server import Serving
 
 CUSTOMER = caller(Role.CUSTOMER, "acme")
@@ -105,6 +108,50 @@ def test_bundle_for_a_party_has_no_reads_that_showed_other_executions(
     assert other["$id"].encode() not in b"".join(files.values())
     whole = anchored(server, api, execution)
     assert "findExecutions" in {each["operation"] for each in reads(whole)}
+
+
+def test_bundle_for_a_party_has_no_filters_of_others(
+    api: httpx.Client, server: Serving, executions: Executions
+) -> None:
+    admit(server, CUSTOMER)
+    made = executions.create()
+    execution, fresh = made["$id"], {"minPosition": made["position"]}
+    filter_ = {"$id": execution, "customer": {"$in": ["acme", "another-customer"]}}
+    ok(api.post("/executions/find", json=filter_, params=fresh))
+    with client(server, CUSTOMER) as customer:
+        ok(customer.post("/executions/find", json={"$id": execution}))
+        files = anchored(server, customer, execution)
+    assert [each["actor"] for each in reads(files)] == [CUSTOMER.name]
+    assert b"another-customer" not in b"".join(map(b64decode, leaves(files)))
+    assert len(reads(anchored(server, api, execution))) == 3
+
+
+def leaves(files: Files) -> list[str]:
+    return [str(each["entry"]) for each in reads(files)]
+
+
+def test_bundle_for_who_may_not_see_reads_has_none(
+    api: httpx.Client, server: Serving, executions: Executions
+) -> None:
+    assignee = caller(Role.ASSIGNEE, "ada")
+    admit(server, assignee)
+    execution = executions.create(assignee={"type": "human", "id": "ada", "name": "Ada"})["$id"]
+    ok(api.get(f"/executions/{execution}"))
+    with client(server, assignee) as who:
+        refused(who.get(f"/executions/{execution}/access-log"), 403, "forbidden")
+        files = anchored(server, who, execution)
+    assert reads(files) == []
+    assert b"Who read it" not in files["report.html"]
+
+
+def test_reads_of_many_are_all_that_are_of_no_single_execution() -> None:
+    unnamed = {"streamEvents", "watchExecutions", "monitorExecutions", "listJobs", "readJob"}
+    shown = {
+        row.name
+        for row in OPERATIONS
+        if row.shows_executions and not row.path.startswith(OF_EXECUTIONS)
+    }
+    assert shown - unnamed == OF_MANY
 
 
 def test_segments_are_of_bounded_size() -> None:
