@@ -253,9 +253,7 @@ def create_app(system: System) -> tuple[ASGIApp, DirectCommands]:
         await router(scope, receive, send)
 
     allowed = origins(system.settings.allowed_origins)
-    direct = DirectCommands(
-        *(system.door.access, system.door.limits, system.bus, rows, PREFIX), foreign=bool(allowed)
-    )
+    direct = DirectCommands(system.door, system.bus, rows, PREFIX, foreign=bool(allowed))
     return AnswerHeaders(app, allowed), direct
 
 

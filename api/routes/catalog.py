@@ -56,7 +56,7 @@ class CatalogHandlers:
             identity, parsed_command = creation(request, command, kind, self._new_id)
             message = request.message(f"{kind}/{identity}", parsed_command)
             if is_dry_run(request):
-                return await dry_run_answer(self._bus, message)
+                return await dry_run_answer(request, self._bus, message)
             answer = await self._bus.send(message)  # a replayed one has the id made at first
             return answered(answer, f"{KINDS[kind].path}/{answer.versioned.state.id}")
 
@@ -117,7 +117,7 @@ class CatalogHandlers:
             checked_new_id(parsed_command.execution, "execution")
         message = request.message(f"order/{request.path['id']}", parsed_command)
         if is_dry_run(request):
-            return await dry_run_answer(self._bus, message)
+            return await dry_run_answer(request, self._bus, message)
         answer = await self._bus.send(message)
         return answered(answer, f"executions/{answer.versioned.state.execution}")
 
@@ -125,7 +125,7 @@ class CatalogHandlers:
         """Cancel an order; its executions are untouched."""
         message = request.message(f"order/{request.path['id']}", parsed(CancelOrder, request.body))
         if is_dry_run(request):
-            return await dry_run_answer(self._bus, message)
+            return await dry_run_answer(request, self._bus, message)
         answer = await self._bus.send(message)
         return answered(answer, f"orders/{request.path['id']}")
 
@@ -133,7 +133,7 @@ class CatalogHandlers:
         """Release a hold; it is shown on, with the reason and who released it."""
         message = request.message(f"hold/{request.path['id']}", parsed(ReleaseHold, request.body))
         if is_dry_run(request):
-            return await dry_run_answer(self._bus, message)
+            return await dry_run_answer(request, self._bus, message)
         return answered(await self._bus.send(message), f"holds/{request.path['id']}")
 
 

@@ -127,17 +127,17 @@ class CommandHandlers:
         return await self._send(request, _prepared(request, request.path["id"], command))
 
     async def fork(self, request: Request) -> ASGIApp:
-        """A new execution that begins with the state of this one at a version."""
+        """A new execution that begins with the state of this one at a version, which is a read of this one."""
         identity, parsed_command = creation(request, ForkExecution, "exec", self._new_id)
-        source = await self._history.at_version(
-            f"execution/{request.path['id']}", parsed_command.version
-        )
+        stream = f"execution/{request.path['id']}"
+        source = await self._history.at_version(stream, parsed_command.version)
         command = parsed_command.of(source.state)
+        await request.record(request)
         return await self._send(request, _prepared(request, identity, command))
 
     async def _send(self, request: Request, prepared: PreparedCommand) -> ASGIApp:
         if is_dry_run(request):
-            return await dry_run_answer(self._bus, prepared.message)
+            return await dry_run_answer(request, self._bus, prepared.message)
         if not prepared.waits:
             return prepared.respond(await self._bus.send(prepared.message))
         await self._plans.require(prepared.message.command)

@@ -33,8 +33,10 @@ class Exchange(Protocol):
 class DirectPath(Protocol):
     """Knows which requests take the short way."""
 
-    def find(self, method: bytes, url: bytes, headers: Headers) -> Exchange | None:
-        """The exchange of a request with this head; None sends it through ASGI."""
+    def find(
+        self, method: bytes, url: bytes, headers: Headers, client: tuple[str, int] | None
+    ) -> Exchange | None:
+        """The exchange of a request with this head, from an address; None sends it through ASGI."""
 
 
 class _Event:
@@ -82,7 +84,9 @@ class DirectHttpProtocol(HttpProtocol):
     def on_headers_complete(self) -> None:
         parser = self.parser
         if self._idle and parser.should_keep_alive() and parser.get_http_version() == "1.1":
-            self._exchange = self._direct.find(parser.get_method(), self.url, self.headers)
+            self._exchange = self._direct.find(
+                parser.get_method(), self.url, self.headers, self.client
+            )
             if self._exchange is not None:
                 self._body = b""
                 return

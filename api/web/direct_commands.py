@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 from starlette.responses import Response
 from starlette.types import Scope
 
-from api.access.identity import Access, Caller
-from api.access.request_limits import RequestLimits
+from api.access.identity import Caller
 from api.telemetry.metrics import REQUESTS
 from api.web import headers as request_headers
-from api.web.admission import admit, refusal
+from api.web.admission import Door, admit, refusal
 from api.web.body import SMALL, require_json
 from api.web.operation import Operation, Prepare
 from api.web.preferences import wants_receipt
+from api.web.reads.recorded import Recorder
 from api.web.request import Request
 from domain.writer.command_bus import Answer, Bus
 
@@ -49,16 +49,16 @@ class DirectCommands:
 
     def __init__(
         self,
-        access: Access,
-        limits: RequestLimits,
+        door: Door,
         bus: Bus,
         operations: Iterable[Operation],
         prefix: str,
         *,
         foreign: bool = False,
     ) -> None:
-        self._access = access
-        self._limits = limits
+        self._access = door.access
+        self._limits = door.limits
+        self._recorder = Recorder(door.access_log, door.grants)
         self._bus = bus
         self._prefix = prefix
         self._unusual = UNUSUAL | {b"origin"} if foreign else UNUSUAL
@@ -69,9 +69,13 @@ class DirectCommands:
         }
 
     def find(
-        self, method: bytes, url: bytes, headers: Sequence[tuple[bytes, bytes]]
+        self,
+        method: bytes,
+        url: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        client: tuple[str, int] | None = None,
     ) -> DirectCommand | None:
-        """The command that a head announces; None where it takes the usual way."""
+        """The command that a head announces; None where it takes the usual way. `client` is where it comes from."""
         if method != b"POST" or NOT_PLAIN.search(url):
             return None
         path = url.decode("ascii")
@@ -94,11 +98,12 @@ class DirectCommands:
             "method": "POST",
             "path": path,
             "root_path": path[: len(path) - len(bare)],
+            "client": client,
             "path_params": parameters,
             "query_string": b"",
             "state": {"headers": by_name},
         }
-        return DirectCommand(caller, self._bus, row, scope)
+        return DirectCommand(caller, self._bus, self._recorder, row, scope)
 
     def _is_small(self, headers: request_headers.Headers) -> bool:
         """Whether the body and the answer of a request are of the plain kind."""
@@ -111,11 +116,17 @@ class DirectCommands:
 class DirectCommand:
     """One request, from the whole body to the response. It receives the answer of the writer."""
 
-    __slots__ = ("_bus", "_caller", "_respond", "_row", "_scope", "_send", "_task")
+    __slots__ = (
+        *("_bus", "_caller", "_recorder", "_request", "_respond"),
+        *("_row", "_scope", "_send", "_task"),
+    )
 
-    def __init__(self, caller: Caller, bus: Bus, row: Row, scope: Scope) -> None:
+    def __init__(
+        self, caller: Caller, bus: Bus, recorder: Recorder, row: Row, scope: Scope
+    ) -> None:
         self._caller = caller
         self._bus = bus
+        self._recorder = recorder
         self._row = row
         self._scope = scope
 
@@ -129,7 +140,7 @@ class DirectCommand:
             admit(self._caller, row.operation.right, scope)
             if body:
                 require_json(headers)
-            request = Request(scope, self._caller, body)
+            request = self._request = Request(scope, self._caller, body)
             message, self._respond, waits = row.prepare(request)
             if waits:
                 self._task = asyncio.create_task(self._handle(request), name="command")
@@ -146,12 +157,27 @@ class DirectCommand:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
             self.refuse(error)
         else:
-            self._send(response)
+            self._show(response)
 
     def answer(self, answer: Answer) -> None:
         """Respond with what the command led to."""
         try:
             response = self._respond(answer)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
+            self.refuse(error)
+        else:
+            self._show(response)
+
+    def _show(self, response: Response) -> None:
+        """Send it; where it shows what was not changed, once that is recorded."""
+        if self._request.shown:
+            self._task = asyncio.create_task(self._recorded(response), name="command")
+        else:
+            self._send(response)
+
+    async def _recorded(self, response: Response) -> None:
+        try:
+            await self._recorder.page(self._row.operation, self._request)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
             self.refuse(error)
         else:

@@ -11,7 +11,7 @@ from api.web import responses
 from api.web.operation import Parameter
 from api.web.request import Request
 from domain.execution.state import Execution
-from domain.model import Versioned
+from domain.model import Creation, Versioned
 from domain.writer.command_bus import Bus
 from domain.writer.message import Message
 from projections.representations import catalog
@@ -24,6 +24,7 @@ DRY_RUN = Parameter(
     "Answer the events that would be recorded and the state after them, and record nothing",
     {"type": "boolean"},
 )
+EXECUTION = "execution"
 PLACES = ("id", "position")
 """Members of an envelope, and of a document, that only a recorded event gives."""
 
@@ -33,14 +34,16 @@ def is_dry_run(request: Request) -> bool:
     return request.boolean(DRY_RUN.name)
 
 
-async def dry_run_answer(bus: Bus, message: Message) -> ASGIApp:
-    """The events of a command, and what its aggregate would be after them."""
+async def dry_run_answer(request: Request, bus: Bus, message: Message) -> ASGIApp:
+    """The events of a command, and what its aggregate would be after them: a read, where that is an execution."""
     decided = await bus.dry_run(message)
     events = [orjson.loads(envelope(row, key)) for row, key in decided.rows]
     for event in events:
         for name in PLACES:
             del event[name]
-    kind, _, _ = message.stream.partition("/")
+    kind, _, identity = message.stream.partition("/")
+    if kind == EXECUTION and not isinstance(message.command, Creation):
+        request.shown.append(identity)
     shown = {"events": events, kind: _document(decided.versioned)}
     headers = {"cache-control": "no-store"}
     return responses.json(plain_json(shown), headers)

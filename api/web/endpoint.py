@@ -73,15 +73,14 @@ class Endpoint:
 
     async def _handled(self, operation: Operation, request: Request, receive: Receive) -> ASGIApp:
         """The answer of the handler; one that shows executions once that is recorded."""
-        if operation.shows_executions:
-            request.record = partial(self._recorder.page, operation)
+        request.record = partial(self._recorder.page, operation)
         answering = operation.handler(request)
         if operation.long:
             answering = while_connected(receive, answering)
         if operation.long or operation.method == "GET":  # a command is not broken off
             answering = while_admitted(self._door.open_requests, request.caller, answering)
         answer = await answering
-        if operation.shows_executions:
+        if operation.shows_executions or request.shown:
             return await self._recorder.recorded(operation, request, answer)
         return answer
 

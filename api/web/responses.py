@@ -51,7 +51,8 @@ def executed(
 ) -> Response:
     """The answer to a command: the whole execution, or with `Prefer: return=minimal` its place.
 
-    `heard_at` is when the heartbeat came, where the command is one; `more` are members of webhooks, by id.
+    `heard_at` is when the heartbeat came, where the command is one; `more` are members of webhooks, by id. The whole
+    execution is a read where the command has led to nothing, as no event says who was shown it.
     """
     versioned = answer.versioned
     headers = {"etag": f'"{versioned.version}"', "log-position": str(versioned.position)}
@@ -63,6 +64,8 @@ def executed(
     if (prefer := request.header("prefer")) is not None and wants_minimal(prefer):
         headers["preference-applied"] = "return=minimal"
         return json(place(versioned), headers, status)
+    if not answer.recorded:
+        request.shown.append(versioned.state.id)
     return json(opened_json(versioned, heard_at, more), headers, status)
 
 

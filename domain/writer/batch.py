@@ -64,10 +64,11 @@ class Repeat(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """What became of a message that was not refused."""
+    """What became of a message that was not refused; `recorded`: it led to something."""
 
     versioned: Versioned[Any]
     created: bool
+    recorded: bool
 
 
 class NotLoaded(Exception):
@@ -179,7 +180,7 @@ class Batch:
         self.size += sum(len(line.sealed) for line in lines)
         settled = changed.get(message.stream, versioned)
         assert settled is not None
-        return Decided(settled, created=versioned is None)
+        return Decided(settled, versioned is None, recorded=bool(rows or lines or signs))
 
     def _prepare(self, message: Message) -> tuple[Versioned[Any] | None, Context]:
         states: Mapping[str, Versioned[Any] | None] = self.states

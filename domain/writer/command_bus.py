@@ -34,11 +34,12 @@ Clock = Callable[[], datetime]
 
 
 class Answer(NamedTuple):
-    """What a command led to: the state it left, and whether an earlier answer was repeated."""
+    """What a command led to: the state it left, whether that is an earlier answer, and whether anything was recorded."""
 
     versioned: Versioned[Any]
     created: bool = False
     replayed: bool = False
+    recorded: bool = False
 
 
 Outcome = Decided | Repeat | Exception
@@ -277,7 +278,8 @@ class Bus:
 
     def _settle(self, waiting: Waiting, outcome: Outcome) -> None:
         if isinstance(outcome, Decided):
-            waiting.answer(Answer(*outcome))
+            versioned, created, recorded = outcome
+            waiting.answer(Answer(versioned, created, recorded=recorded))
         elif isinstance(outcome, Repeat):
             self._chores.answer(waiting, self._repeat(waiting.message, outcome))
         else:

@@ -131,7 +131,7 @@ def _decided(batch: Batch, message: Message) -> Outcome:
         log.exception("command failed", command=message.command.wire_name)
         return Outcome(refused=error)
     assert isinstance(decided, Decided)
-    return Outcome(Answer(*decided))
+    return Outcome(Answer(decided.versioned, decided.created, recorded=decided.recorded))
 
 
 def _moved(outcome: Outcome, expected: int, before: int) -> Outcome:

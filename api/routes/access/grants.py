@@ -61,7 +61,7 @@ class GrantHandlers:
         command = CreateGrant(**dict(asked), **_maker(request.caller))
         message = request.message(f"grant/{self._new_id('grant')}", command)
         if is_dry_run(request):
-            return await dry_run_answer(self._bus, message)
+            return await dry_run_answer(request, self._bus, message)
         answer = await self._bus.send(message)
         return answered(answer, f"grants/{answer.versioned.state.id}")
 
@@ -103,7 +103,7 @@ class GrantHandlers:
         command = parsed(RevokeGrant, request.body)
         message = request.message(f"grant/{request.path['id']}", command)
         if is_dry_run(request):
-            return await dry_run_answer(self._bus, message)
+            return await dry_run_answer(request, self._bus, message)
         return answered(await self._bus.send(message), f"grants/{request.path['id']}")
 
 

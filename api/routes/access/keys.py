@@ -79,7 +79,7 @@ class KeyHandlers:
         command = CreateKey(**wanted.model_dump(), digest=digest)
         message = request.message(f"key/{key_id(digest)}", command)
         if is_dry_run(request):
-            return await dry_run_answer(self._bus, message)
+            return await dry_run_answer(request, self._bus, message)
         answer = await self._bus.send(message)
         # A repeat answers the key that was made at first, which is not kept.
         shown = {} if answer.replayed else {"key": key.decode()}
@@ -114,7 +114,7 @@ class KeyHandlers:
         identity = request.path["id"]
         message = request.message(f"key/{identity}", parsed(RevokeKey, request.body))
         if is_dry_run(request):
-            return await dry_run_answer(self._bus, message)
+            return await dry_run_answer(request, self._bus, message)
         return answered(await self._bus.send(message), f"keys/{identity}")
 
 

@@ -75,7 +75,11 @@ class ClaimHandlers:
 
         if is_dry_run(request):
             execution = await self._dispatcher.first(wanted)
-            return await dry_run_answer(self._bus, message(execution)) if execution else _nothing()
+            return (
+                await dry_run_answer(request, self._bus, message(execution))
+                if execution
+                else _nothing()
+            )
         answer = await self._answered_before(request)
         if answer is None:
             answer = await self._dispatcher.claim(wanted, message, _patience(request, asked))

@@ -47,7 +47,7 @@ class ErasureHandlers:
         for _ in range(TRIES):
             checked = await self._unless_held(request, message)
             if is_dry_run(request):
-                return await dry_run_answer(self._bus, checked._replace(unless=None))
+                return await dry_run_answer(request, self._bus, checked._replace(unless=None))
             try:
                 return executed(request, await self._bus.send(checked))
             except Overtaken:

@@ -59,7 +59,7 @@ class LogWebhookHandlers:
         command = command.within(request.caller.scope.filter(Right.READ_EVENTS))
         message = request.message(f"webhook/{self._new_id('wh')}", command)
         if is_dry_run(request):
-            return await dry_run_answer(self._bus, message)
+            return await dry_run_answer(request, self._bus, message)
         answer = await self._bus.send(message)
         identity = answer.versioned.state.id
         known = FoundWebhook(identity, None, answer.versioned)
@@ -81,7 +81,7 @@ class LogWebhookHandlers:
         identity = request.path["webhook"]
         message = request.message(f"webhook/{identity}", command)
         if is_dry_run(request):
-            return await dry_run_answer(self._bus, message)
+            return await dry_run_answer(request, self._bus, message)
         return answered(await self._bus.send(message), f"webhooks/{identity}")
 
     async def remove(self, request: Request) -> ASGIApp:

@@ -173,6 +173,47 @@ def test_refused_read_and_command_are_not_recorded(
     assert recorded(server, correlation) == []
 
 
+def test_command_that_changes_nothing_is_recorded_as_a_read(
+    api: httpx.Client, server: Serving, queued_execution: str, correlation: str
+) -> None:
+    path = f"/executions/{queued_execution}/progress"
+    ok(api.post(f"/executions/{queued_execution}/start"))
+    ok(api.post(path, json={"progress": 5}, headers={"Idempotency-Key": correlation}))
+    minimal = {"Prefer": "return=minimal", "X-Correlation-Id": correlation}
+    ok(api.post(path, json={"progress": 5}, headers=minimal))
+    assert recorded(server, correlation) == []
+    headers = {"X-Correlation-Id": correlation}
+    for more in ({}, {"Expect": "100-continue"}, {"Idempotency-Key": correlation}):
+        ok(api.post(path, json={"progress": 5}, headers=headers | more))
+    found = recorded(server, correlation)
+    assert [each.operation for each in found] == ["updateProgress"] * 3
+    assert {each.executions for each in found} == {(queued_execution,)}
+    assert {each.address for each in found} == {"127.0.0.1"}
+
+
+def test_dry_run_is_recorded_as_a_read(
+    api: httpx.Client, server: Serving, executions: Executions, correlation: str
+) -> None:
+    execution = executions.create()["$id"]
+    headers = {"X-Correlation-Id": correlation}
+    for path, body in (("pause", {}), ("erase", {"reason": "No"})):
+        executions.tell(execution, "start")
+        asked = f"/executions/{execution}/{path}?dryRun=true"
+        ok(api.post(asked, json=body, headers=headers))
+    found = recorded(server, correlation)
+    assert [each.operation for each in found] == ["pause", "eraseExecution"]
+    assert {each.executions for each in found} == {(execution,)}
+
+
+def test_fork_is_recorded_as_a_read_of_its_source(
+    api: httpx.Client, server: Serving, running_execution: str, correlation: str
+) -> None:
+    path, headers = f"/executions/{running_execution}/fork", {"X-Correlation-Id": correlation}
+    ok(api.post(path, json={"version": 1}, headers=headers))
+    (found,) = recorded(server, correlation)
+    assert (found.operation, found.executions) == ("forkExecution", (running_execution,))
+
+
 def test_read_is_recorded_once_it_is_known_by_whom(
     server: Serving, executions: Executions, correlation: str
 ) -> None:
