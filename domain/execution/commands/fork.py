@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, Field, PrivateAttr
@@ -19,7 +19,7 @@ from domain.execution.forked import (
 from domain.execution.state import Execution
 from domain.execution.types import DEFAULT_TIMEOUT, ForkedFrom, Status
 from domain.json_forms import whole
-from domain.model import Context, Creation, Event
+from domain.model import Context, Creation, Event, Versioned
 from domain.sealing import Ciphertext
 
 NEWEST = 2**53 - 1
@@ -47,11 +47,18 @@ class ForkExecution(Creation[Execution]):
         command._source = source  # noqa: SLF001 - its own: the copy is of this class
         return command
 
+    def reads(
+        self, state: Execution | None, states: Mapping[str, Versioned[Any] | None]
+    ) -> Iterable[str]:
+        return () if self._source is None else (f"execution/{self._source.id}",)
+
     def create(self, context: Context) -> Iterator[Event]:
         source = self._source
         assert source is not None
         steps, checkpoints = carried_steps(source), carried_checkpoints(source)
-        _require_content(source, steps, checkpoints)
+        newest = context.states.get(f"execution/{source.id}")
+        erased = newest is not None and newest.state.erasure is not None
+        _require_content(source, steps, checkpoints, erased=erased)
         members: dict[str, Any] = {
             "workflow": source.workflow,
             "assignee": source.assignee,
@@ -90,11 +97,14 @@ def _require_content(
     source: Execution,
     steps: tuple[CarriedStep, ...],
     checkpoints: tuple[CarriedCheckpoint, ...],
+    *,
+    erased: bool,
 ) -> None:
+    """Raises Invalid where content is not there any more, or was read before the source was `erased`."""
     content: list[Any] = [step.input for step in source.steps.values()]
     content += [checkpoint.state for checkpoint in checkpoints]
     for step in steps:
         error = step.error
         content += [step.output, step.reason, *((error.message, error.stack) if error else ())]
-    if any(isinstance(part, Ciphertext) for part in content):
+    if any(isinstance(part, Ciphertext) or (erased and part is not None) for part in content):
         raise Invalid.field("version", "its content was erased: there is nothing to begin with")

@@ -15,6 +15,7 @@ from domain.execution.commands.fork import ForkExecution
 from domain.execution.events import (
     ExecutionCompleted,
     ExecutionCreated,
+    ExecutionErased,
     ExecutionFailed,
     ExecutionResumed,
     ExecutionUpdated,
@@ -203,6 +204,16 @@ def test_fork_seals_copied_content_with_its_own_key() -> None:
     assert live.state == replay(None, [recorded]).state  # type: ignore[union-attr]  # it has begun
     opened = open_json(sealed_json(document(view, NOON)), KEY)
     assert orjson.loads(opened) == orjson.loads(orjson.dumps(document(live, NOON)))
+
+
+def test_fork_of_content_that_was_erased_since_it_was_read_is_refused() -> None:
+    source = given(*WORK)
+    erased = source.happened(ExecutionErased(reason="Jane asked for it"))
+    command = ForkExecution(version=source.version).of(source.state)
+    assert list(command.reads(None, {})) == ["execution/e-1"]
+    new = given(stream="execution/fork")
+    new.knowing(execution__e_1=erased.state).when(command).refused_field("version")
+    assert new.knowing(execution__e_1=source.state).when(command).error is None
 
 
 @pytest.mark.parametrize(
