@@ -91,6 +91,16 @@ class Door:
             await self.visibility.require(caller, operation.right, stream)
         return caller
 
+    async def require_still(self, caller: Caller, scope: Scope) -> None:
+        """Let an answer go on that takes a while.
+
+        Raises:
+            Unauthenticated: the credential of its caller has ended, or something that it was granted.
+        """
+        await self._caller(scope, scope["state"]["headers"].get(b"authorization"))
+        if AUDITING in caller.scope.reaches and not await self.grants.still_reached(caller):
+            raise problems.Unauthenticated("What you were granted has ended.")
+
     async def _caller(self, scope: Scope, authorization: bytes | None) -> Caller:
         headers = scope["state"]["headers"]
         cookie = self.browsers.session(headers) if authorization is None else None

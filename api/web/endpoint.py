@@ -73,7 +73,7 @@ class Endpoint:
 
     async def _handled(self, operation: Operation, request: Request, receive: Receive) -> ASGIApp:
         """The answer of the handler; one that shows executions once that is recorded."""
-        request.record = partial(self._recorder.page, operation)
+        request.record = partial(self._page, operation)
         answering = operation.handler(request)
         if operation.long:
             answering = while_connected(receive, answering)
@@ -83,6 +83,11 @@ class Endpoint:
         if operation.shows_executions or request.shown:
             return await self._recorder.recorded(operation, request, answer)
         return answer
+
+    async def _page(self, operation: Operation, request: Request) -> None:
+        """Record a page that is about to be shown to who may still see it."""
+        await self._door.require_still(request.caller, request.scope)
+        await self._recorder.page(operation, request)
 
 
 def _request(operation: Operation, scope: Scope, caller: Caller, body: bytes = b"") -> Request:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -121,6 +123,37 @@ def test_export_records_each_page_that_it_shows(
     pages = [each.executions for each in recorded(server, correlation)]
     assert [len(page) for page in pages] == [2, 2, 1]
     assert {id_ for page in pages for id_ in page} == {each["$id"] for each in made}
+
+
+def test_export_ends_with_the_key_that_it_began_with(
+    api: httpx.Client,
+    server: Serving,
+    executions: Executions,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key = ok(api.post("/keys", json={"role": "admin"}))
+    headers = {"Authorization": f"Bearer {key['key']}"}
+    access, first = server.system.door.access, executions_csv.CsvHandlers._page
+
+    def revoke() -> None:
+        ok(api.delete(f"/keys/{key['$id']}"))
+        eventually(lambda: access.known(headers["Authorization"].encode()) is None)
+
+    async def then_revoked(self: Any, condition: Any, sort: str, cursor: str | None) -> Any:
+        if cursor is not None:
+            await asyncio.to_thread(revoke)
+        return await first(self, condition, sort, cursor)
+
+    monkeypatch.setattr(executions_csv, "MOST_ROWS", 2)
+    monkeypatch.setattr(executions_csv.CsvHandlers, "_page", then_revoked)
+    made = [executions.create(tags=["cut"]) for _ in range(3)]
+    asked = f"tag=cut&sort=metadata.createdAt&minPosition={made[2]['position']}"
+    with httpx.stream("GET", f"{server.url}/executions.csv?{asked}", headers=headers) as answer:
+        texts = answer.iter_text()
+        seen = next(texts) + next(texts)
+        with pytest.raises(httpx.RemoteProtocolError):
+            next(texts)
+    assert made[0]["$id"] in seen
 
 
 def test_deliveries_of_a_webhook_record_the_executions_that_they_are_of(
