@@ -20,6 +20,7 @@ from domain.lru import LruCache
 from projections.catalog import Catalog
 from projections.executions.columns import FIELDS, field
 from projections.query.ast import EVERYTHING, And, Compare, Condition, Not
+from projections.query.matcher import parties_suffice
 from projections.query.parser import from_json
 
 FRESH = 0.5
@@ -122,4 +123,6 @@ def condition_of(grant: Grant) -> Condition:
     else:
         named = from_json(grant.filter or {}, field)
     parts = [part for part in (within, named) if part != EVERYTHING]
-    return And(tuple(parts or [EXECUTIONS]))
+    if all(map(parties_suffice, parts)):  # else orders of the same parties would meet it
+        parts.append(EXECUTIONS)
+    return And(tuple(parts))

@@ -189,6 +189,18 @@ def test_grant_that_is_not_valid_is_refused(customer: httpx.Client, body: dict[s
     refused(customer.post("/grants", json=GRANT | body), 422, "invalid")
 
 
+def test_grant_of_all_executions_of_a_party_is_of_no_orders(
+    customer: httpx.Client, auditor: httpx.Client, queued_execution: str
+) -> None:
+    made = ok(customer.post("/grants", json={**GRANT, "filter": {}}))
+    within_a_second(lambda: reads(auditor, queued_execution))
+    refused(auditor.get("/orders/order-123"), 404, "not-found")
+    assert ok(auditor.get("/orders"))["data"] == []
+    assert [each["$id"] for each in ok(customer.get("/orders"))["data"]]
+    ok(customer.delete(f"/grants/{made['$id']}"))
+    within_a_second(lambda: not reads(auditor, queued_execution))
+
+
 def test_dry_run_of_a_grant_grants_nothing(customer: httpx.Client, api: httpx.Client) -> None:
     ok(customer.post("/grants?dryRun=true", json=GRANT | {"auditor": "carl", "filter": {}}))
     assert ok(api.get("/grants", params={"auditor": "carl"}))["data"] == []
