@@ -246,7 +246,8 @@ class Subscriber:
         if code == DONE and self.cursor > self.sent:
             self.tell("checkpoint")  # else a reconnect would begin before the end, to get it again
         if code == RESTART:  # spreads the reconnects; keeps no secret
-            self.tell("closing", retry=random.randint(500, 5000))  # noqa: S311
+            more = {"reason": reason} if reason else {}
+            self.tell("closing", retry=random.randint(500, 5000), **more)  # noqa: S311
         elif reason:
             self.tell("closing", reason=reason)
 

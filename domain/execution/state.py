@@ -286,6 +286,8 @@ class Execution(Aggregate):
     def refusal(self, command: str, step: Step | None = None) -> IllegalTransition:
         """What to answer where a command is not legal."""
         commands = allowed(self.status, resumable=self.resumable)
+        if self.erasure is not None:
+            commands = [command for command in commands if command != "log"]
         if step is None:
             detail = f"`{command}` is not possible: the execution is {self.status}."
             return IllegalTransition(detail, status=self.status, allowedCommands=commands)

@@ -3,7 +3,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { get, purposeWanted, signedOut } from "./lib/api";
 import { connection } from "./lib/live";
-import { link, path } from "./lib/route";
+import { go, link, path } from "./lib/route";
 import { ago, ownZone, setZone, zone } from "./lib/time";
 import { Palette, PLACES } from "./parts/palette";
 import { AuditPage } from "./pages/audit";
@@ -26,10 +26,14 @@ export interface Me {
 export function App() {
   const [me, setMe] = useState<Me>();
   const out = signedOut.value;
+  const arrive = (found: Me) => {
+    setMe(found);
+    if (path.value === "/" && !found.rights.includes("executions.read")) go(link("/operations"), true);
+  };
   useEffect(() => {
     if (!out)
       get<Me>("/me").then(
-        ({ body }) => setMe(body),
+        ({ body }) => arrive(body),
         () => undefined,
       );
   }, [out]);
@@ -40,14 +44,14 @@ export function App() {
       </a>
       <header class="bar">
         <nav aria-label="Pages">
-          {PLACES.map((place) => (
+          {PLACES.filter((place) => !me || me.rights.includes(place.right)).map((place) => (
             <a key={place.path} href={link(place.path)} aria-current={isAt(place.path) ? "page" : undefined}>
               {place.name}
             </a>
           ))}
         </nav>
         <div class="bar-end">
-          <Badge />
+          {(!me || me.rights.includes("events.read")) && <Badge />}
           <Zone />
           <Palette />
           {me && <Menu me={me} />}

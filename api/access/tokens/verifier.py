@@ -72,7 +72,7 @@ class JwtVerifier:
             for key in await keys.find(algorithm, kid):
                 claims = self._claims(token, key)
                 if claims is not None:
-                    return _caller_of(claims, fingerprint)
+                    return _caller_of(claims, fingerprint, self._expected.leeway)
         raise Unauthenticated("This token is signed by no key that is known here.")
 
     def _claims(self, token: bytes, key: SigningKey) -> dict[str, Any] | None:
@@ -117,7 +117,7 @@ def _header(token: bytes) -> tuple[str, str | None]:
     return algorithm, kid
 
 
-def _caller_of(claims: Mapping[str, Any], fingerprint: str) -> Caller:
+def _caller_of(claims: Mapping[str, Any], fingerprint: str, leeway: int) -> Caller:
     subject = claims["sub"]
     if not (isinstance(subject, str) and SUBJECT.fullmatch(subject)):
         raise Unauthenticated("This token does not say in `sub` whose it is.")
@@ -125,7 +125,7 @@ def _caller_of(claims: Mapping[str, Any], fingerprint: str) -> Caller:
     parties = {role: _party(claims, role) for role in roles}
     customer, provider = parties.get(Role.CUSTOMER), parties.get(Role.PROVIDER)
     first = roles[0]
-    expires = datetime.fromtimestamp(min(int(claims["exp"]), END_OF_TIME), UTC)
+    expires = datetime.fromtimestamp(min(int(claims["exp"]) + leeway, END_OF_TIME), UTC)
     identity = Identity(tuple(roles), customer, provider, subject)
     return Caller(
         actor(first, parties[first], subject),

@@ -42,7 +42,8 @@ def run_command(
 
     Its output is shown and recorded as log lines, and its exit code is the end of the execution and that of
     this command, too. A signal is passed on, and cancels the execution. While the service is away the
-    command goes on, and what is recorded waits.
+    command goes on, and what is recorded waits. The command line is kept in the metadata, which is not sealed: leave
+    secrets out of it.
     """
     from api.cli.client.recorded_run import recorded_run
 

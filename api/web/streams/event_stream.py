@@ -117,7 +117,7 @@ class EventStream(Stream):
     def say_goodbye(self) -> None:
         """Ask the client to come back: its scope is another by now."""
         if self._subscriber is not None:
-            self._subscriber.end(RESTART)
+            self._subscriber.end(RESTART, "grant-ended")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [*HEADERS, log_position(self._hub)]

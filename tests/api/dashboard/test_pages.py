@@ -128,7 +128,7 @@ def test_execution_shows_who_and_what_it_took(tab: Tab) -> None:
 def test_execution_offers_what_is_legal_and_says_what_it_records(
     tab: Tab, api: httpx.Client
 ) -> None:
-    body = {"$id": "acted", "order": "order-leads", "service": "sdr", "status": "running"}
+    body = {"$id": "acted", "order": "order-leads", "service": "leads", "status": "running"}
     api.post("/executions", json=body).raise_for_status()
     page = tab.open("/executions/acted")
     page.get_by_role("button", name="Actions").click()
@@ -142,7 +142,7 @@ def test_execution_offers_what_is_legal_and_says_what_it_records(
 
 
 def test_execution_that_changed_meanwhile_shows_what_changed(tab: Tab, api: httpx.Client) -> None:
-    body = {"$id": "raced", "order": "order-leads", "service": "sdr", "status": "running"}
+    body = {"$id": "raced", "order": "order-leads", "service": "leads", "status": "running"}
     api.post("/executions", json=body).raise_for_status()
     page = tab.open("/executions/raced")
     page.get_by_role("button", name="Actions").click()
@@ -190,6 +190,7 @@ def test_event_has_an_address_and_shows_what_it_changed(tab: Tab) -> None:
     page = tab.open(of("enrich", tab="events", event="6"))
     panel = page.get_by_role("complementary", name="Event 6")
     panel.get_by_text("/status").first.wait_for()
+    panel.get_by_text("UPSTREAM").first.wait_for()
     text = panel.inner_text()
     assert "execution.failed" in text
     assert "UPSTREAM" in text
@@ -223,7 +224,7 @@ def test_replay_plays_to_the_end(tab: Tab) -> None:
 
 
 def test_page_follows_an_execution_live(tab: Tab, api: httpx.Client) -> None:
-    body = {"$id": "lively", "order": "order-leads", "service": "sdr", "status": "running"}
+    body = {"$id": "lively", "order": "order-leads", "service": "leads", "status": "running"}
     api.post("/executions", json=body).raise_for_status()
     page = tab.open("/executions/lively")
     page.locator(".badge.live").wait_for()
@@ -255,7 +256,7 @@ def test_errors_are_grouped_and_lead_to_their_executions(tab: Tab) -> None:
 
 def test_cost_is_by_service_and_model(tab: Tab) -> None:
     page = tab.open("/cost")
-    page.get_by_role("row", name=re.compile("sdr")).wait_for()
+    page.get_by_role("row", name=re.compile("leads")).wait_for()
     page.get_by_role("combobox", name=re.compile("^By")).select_option("model")
     page.get_by_role("row", name=re.compile("gpt-5")).first.wait_for()
 
@@ -384,7 +385,7 @@ def test_page_of_a_customer_shows_its_own_alone(
 
 
 def test_timeline_of_ten_thousand_steps_keeps_few_rows(tab: Tab, api: httpx.Client) -> None:
-    body = {"$id": "huge", "order": "order-leads", "service": "sdr", "status": "running"}
+    body = {"$id": "huge", "order": "order-leads", "service": "leads", "status": "running"}
     api.post("/executions", json=body).raise_for_status()
     for first in range(0, 10_000, 2_500):
         steps = [{"id": f"s-{nth}", "name": f"Step {nth}"} for nth in range(first, first + 2_500)]
@@ -403,7 +404,7 @@ def test_timeline_of_ten_thousand_steps_keeps_few_rows(tab: Tab, api: httpx.Clie
 def test_page_misses_nothing_while_the_service_is_away(
     browser: Any, service: Service, api: httpx.Client
 ) -> None:
-    body = {"$id": "patient", "order": "order-leads", "service": "sdr", "status": "running"}
+    body = {"$id": "patient", "order": "order-leads", "service": "leads", "status": "running"}
     api.post("/executions", json=body).raise_for_status()
     context = browser.new_context(extra_http_headers=AUTHORIZED)
     page = context.new_page()
@@ -443,6 +444,22 @@ def test_auditor_is_asked_for_its_purpose_and_reads_with_it(
     read = api.get(f"/executions/leads-{RUN}/access-log", params={"limit": 500}).raise_for_status()
     purposes = {each.get("purpose") for each in read.json()["data"] if "ann" in each["actor"]}
     assert purposes == {"Annual audit, case 17"}
+
+
+def test_operator_lands_on_operations_and_sees_no_other_page(
+    browser: Any, service: Service, api: httpx.Client
+) -> None:
+    key = api.post("/keys", json={"role": "operator"}).raise_for_status().json()["key"]
+    context = browser.new_context(extra_http_headers={"Authorization": f"Bearer {key}"})
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    page.goto(f"{service.url}/ui/")
+    page.wait_for_url("**/ui/operations")
+    page.get_by_role("row", name=re.compile("analytics")).wait_for()
+    menu = page.get_by_role("navigation", name="Pages").get_by_role("link")
+    assert menu.all_inner_texts() == ["Audit", "Operations"]
+    assert page.locator(".badge").count() == 0
+    context.close()
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -7,6 +7,7 @@ import { isConsistent, isIncluded, isSigned, type Consistency, type Inclusion, t
 import { query, setQuery } from "../lib/route";
 import { count } from "../lib/time";
 import type { Execution, Page } from "../lib/types";
+import type { Me } from "../app";
 import { Copy, Fact, Facts, Refusal, When, Wide } from "../parts/basics";
 import { Download } from "../parts/download";
 
@@ -14,6 +15,9 @@ const KEPT = "executions.head";
 
 export function AuditPage() {
   useTitle("Audit");
+  const all = useLoad("me", async (abort) => (await get<Me>("/me", {}, abort)).body).data?.rights.includes(
+    "holds.manage",
+  );
   return (
     <section class="audit">
       <div class="list-head">
@@ -24,7 +28,11 @@ export function AuditPage() {
       </div>
       <Head />
       <OfExecution />
-      <Trail />
+      {all || query.value.get("execution") ? (
+        <Trail />
+      ) : (
+        <p class="quiet">Name an execution to see who did and saw what.</p>
+      )}
     </section>
   );
 }

@@ -4,12 +4,12 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { go, link } from "../lib/route";
 
 export const PLACES = [
-  { name: "Executions", path: "/", keys: "g l" },
-  { name: "Errors", path: "/errors", keys: "g e" },
-  { name: "Cost", path: "/cost", keys: "g c" },
-  { name: "Inbox", path: "/inbox", keys: "g i" },
-  { name: "Audit", path: "/audit", keys: "g a" },
-  { name: "Operations", path: "/operations", keys: "g o" },
+  { name: "Executions", path: "/", keys: "g l", right: "executions.read" },
+  { name: "Errors", path: "/errors", keys: "g e", right: "analytics.read" },
+  { name: "Cost", path: "/cost", keys: "g c", right: "analytics.read" },
+  { name: "Inbox", path: "/inbox", keys: "g i", right: "executions.read" },
+  { name: "Audit", path: "/audit", keys: "g a", right: "proofs.read" },
+  { name: "Operations", path: "/operations", keys: "g o", right: "operate" },
 ];
 
 const KEYS: [string, string][] = [

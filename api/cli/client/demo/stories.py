@@ -22,15 +22,15 @@ class Sent(NamedTuple):
 
 
 CATALOG = (
-    ("/users", {"$id": "acme", "name": "Acme", "kind": "organization"}),
+    ("/users", {"$id": "northwind", "name": "Northwind", "kind": "organization"}),
     ("/users", {"$id": "globex", "name": "Globex", "kind": "organization"}),
-    ("/users", {"$id": "outreach", "name": "Outreach Ltd", "kind": "organization"}),
-    ("/services", {"$id": "sdr", "name": "Lead outreach", "provider": "outreach"}),
-    ("/services", {"$id": "articles", "name": "Articles", "provider": "outreach"}),
-    ("/services", {"$id": "invoices", "name": "Invoices", "provider": "outreach"}),
-    ("/orders", {"$id": "order-leads", "service": "sdr", "customer": "acme"}),
+    ("/users", {"$id": "studio", "name": "Studio Ltd", "kind": "organization"}),
+    ("/services", {"$id": "leads", "name": "Lead outreach", "provider": "studio"}),
+    ("/services", {"$id": "articles", "name": "Articles", "provider": "studio"}),
+    ("/services", {"$id": "invoices", "name": "Invoices", "provider": "studio"}),
+    ("/orders", {"$id": "order-leads", "service": "leads", "customer": "northwind"}),
     ("/orders", {"$id": "order-article", "service": "articles", "customer": "globex"}),
-    ("/orders", {"$id": "order-bills", "service": "invoices", "customer": "acme"}),
+    ("/orders", {"$id": "order-bills", "service": "invoices", "customer": "northwind"}),
 )
 """What the executions refer to. It is made once, and found there the next time."""
 
@@ -80,7 +80,7 @@ def _leads(name: str) -> Iterator[Sent]:
         {"id": "draft", "name": "Draft", "kind": "model", "parent": "mails"},
         {"id": "send", "name": "Send", "kind": "tool", "parent": "mails"},
     ]
-    common = {"order": "order-leads", "service": "sdr", "assignee": RESEARCHER, "steps": steps}
+    common = {"order": "order-leads", "service": "leads", "assignee": RESEARCHER, "steps": steps}
     yield this.create(**common, priority="high", tags=["eu", "demo"])
     yield this.send("start", after=0.5)
     yield this.send("logs", {"level": "info", "message": "Campaign of November, 40 leads wanted"})
@@ -121,7 +121,11 @@ def _flaky(name: str) -> Iterator[Sent]:
     """Fails twice, is retried by itself each time, and ends well."""
     this = _Execution(name, 4)
     yield this.create(
-        order="order-leads", service="sdr", assignee=RESEARCHER, retryPolicy=RETRIES, tags=["demo"]
+        order="order-leads",
+        service="leads",
+        assignee=RESEARCHER,
+        retryPolicy=RETRIES,
+        tags=["demo"],
     )
     for attempt in range(3):
         yield this.send("start", after=0.5 if attempt == 0 else 6 + 4 * attempt)
@@ -164,7 +168,7 @@ def _broken(name: str) -> Iterator[Sent]:
 def _waiting(name: str) -> Iterator[Sent]:
     """Nobody has claimed it yet; and one that was not needed any more."""
     this = _Execution(name, 12)
-    yield this.create(order="order-leads", service="sdr", priority="urgent")
+    yield this.create(order="order-leads", service="leads", priority="urgent")
     other = _Execution(f"{name}-old", 13)
-    yield other.create(order="order-leads", service="sdr")
+    yield other.create(order="order-leads", service="leads")
     yield other.send("cancel", {"reason": "The campaign has ended"}, after=8)
