@@ -33,6 +33,7 @@ from domain.access.session import SessionEnded
 from domain.eventlog.access.access_log import AccessLog
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
+from domain.eventlog.keys.current import require_current_key
 from domain.eventlog.keys.destroyed import DestroyedKeys
 from domain.eventlog.migrations import migrate_log
 from domain.eventlog.notifications import Listener
@@ -217,6 +218,7 @@ def _writer(store: Store, clock: Clock, limit: int, of_lines: Iterable[Callable[
 async def running(system: System) -> AsyncIterator[None]:
     """The parts started, in order, and stopped in the opposite one."""
     await system.store.open()
+    await require_current_key(system.store)
     parts: tuple[Part, ...] = (
         system.door.access_log,
         *(system.listener, system.positions, system.access_changes, system.bus),

@@ -20,6 +20,7 @@ from api.settings import Settings
 from domain import registry
 from domain.eventlog.encryption import KEY_BYTES, Vault
 from domain.eventlog.keyring import Keyring
+from domain.eventlog.keys.current import require_current_key
 from domain.eventlog.keys.destroyed import DestroyedKeys
 from domain.eventlog.notifications import Listener
 from domain.eventlog.setup.log_secret import LogKeys
@@ -126,6 +127,7 @@ async def working(
 async def _started(parts: Sequence[Part], store: Store, client: HttpClient) -> AsyncIterator[None]:
     """The parts run, started in order and stopped in the opposite one, while the block does."""
     await store.open()
+    await require_current_key(store)
     for part in parts:
         part.start()
     try:

@@ -81,6 +81,11 @@ class Keyring:
                 self._keep(stream, found[stream])
         return found
 
+    @property
+    def master_key_id(self) -> str:
+        """The name of the master key by which data keys are wrapped."""
+        return self._vault.id
+
     def destroy(self, streams: Iterable[str]) -> None:
         """The keys of these streams are no more: nothing that has one can use it, and none is made again."""
         gone = [stream for stream in streams if stream not in self._destroyed]
