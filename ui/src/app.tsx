@@ -5,6 +5,7 @@ import { get, purposeWanted, signedOut } from "./lib/api";
 import { connection } from "./lib/live";
 import { go, link, path } from "./lib/route";
 import { ago, ownZone, setZone, zone } from "./lib/time";
+import type { Me } from "./lib/types";
 import { Palette, PLACES } from "./parts/palette";
 import { AuditPage } from "./pages/audit";
 import { ComparePage } from "./pages/compare";
@@ -16,12 +17,6 @@ import { ListPage } from "./pages/list";
 import { OperationsPage } from "./pages/operations";
 import { AskPurpose } from "./pages/purpose";
 import { SignIn, signOut } from "./pages/sign_in";
-
-export interface Me {
-  name: string;
-  roles?: string[];
-  rights: string[];
-}
 
 export function App() {
   const [me, setMe] = useState<Me>();

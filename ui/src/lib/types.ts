@@ -153,3 +153,19 @@ export interface Figures {
 export interface Analytics extends Figures {
   groups?: ({ key: string | null | (string | null)[] } & Figures)[];
 }
+
+/** Who is signed in, and what it may do. */
+export interface Me {
+  name: string;
+  roles?: string[];
+  rights: string[];
+}
+
+/** The execution that a page shows: as it is, and as it was at the version that is asked for. */
+export interface Shown {
+  id: string;
+  head: Execution;
+  /** The version that is shown, where it is not the newest. */
+  version: number | undefined;
+  latest: Execution;
+}

@@ -6,8 +6,7 @@ import { useLoad, useTitle } from "../lib/load";
 import { isConsistent, isIncluded, isSigned, type Consistency, type Inclusion, type TreeHead } from "../lib/proof";
 import { query, setQuery } from "../lib/route";
 import { count } from "../lib/time";
-import type { Execution, Page } from "../lib/types";
-import type { Me } from "../app";
+import type { Execution, Me, Page } from "../lib/types";
 import { Copy, Fact, Facts, Refusal, When, Wide } from "../parts/basics";
 import { Download } from "../parts/download";
 

@@ -5,7 +5,7 @@ import { get, segment } from "../lib/api";
 import { useLive, useLoad, useTitle, type Loaded } from "../lib/load";
 import { link, query, setQuery } from "../lib/route";
 import { cost, count, duration } from "../lib/time";
-import type { Execution } from "../lib/types";
+import type { Execution, Shown } from "../lib/types";
 import { Actions } from "../parts/actions";
 import { Copy, Fact, Facts, Progress, Refusal, StatusMark, When, Who } from "../parts/basics";
 import { Download } from "../parts/download";
@@ -27,14 +27,6 @@ const TABS: [string, string, string][] = [
   ["log", "Log", "l"],
   ["json", "JSON", "o"],
 ];
-
-export interface Shown {
-  id: string;
-  head: Execution;
-  /** The version that is shown, where it is not the newest. */
-  version: number | undefined;
-  latest: Execution;
-}
 
 export function useHead(id: string): {
   latest: Loaded<Execution>;

@@ -3,8 +3,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { get, segment } from "../lib/api";
 import { setQuery } from "../lib/route";
-import type { Envelope, Execution, Page } from "../lib/types";
-import type { Shown } from "../pages/execution";
+import type { Envelope, Execution, Page, Shown } from "../lib/types";
 import { When } from "./basics";
 import { isTyping } from "./palette";
 

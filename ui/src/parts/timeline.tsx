@@ -15,8 +15,7 @@ import {
   type Row,
   type Scale,
 } from "../lib/timeline";
-import type { Envelope, Page } from "../lib/types";
-import type { Shown } from "../pages/execution";
+import type { Envelope, Page, Shown } from "../lib/types";
 import { Refusal, StatusMark, WHO } from "./basics";
 import { isTyping } from "./palette";
 import { Rows } from "./rows";
