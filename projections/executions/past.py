@@ -116,7 +116,6 @@ class PastLists:
         cursor: str | None = None,
         count: bool = False,
         choose: Choose = whole,
-        scope: Condition | None = None,
     ) -> Page:
         """The executions that met `condition` at a moment which the view has reached, as they were.
 
@@ -132,8 +131,7 @@ class PastLists:
         keys = pagination.order(sort, sortable)
         bound = f"{sort} at {moment.at.isoformat()}"
         place = pagination.decode(cursor, bound, condition, keys) if cursor is not None else None
-        meant = condition if scope is None else And((scope, condition))
-        question = PastQuery(meant, keys, place, limit, count, choose)
+        question = PastQuery(condition, keys, place, limit, count, choose)
         until = min(moment.at, now)
         rows = await self._rows(connection, moment, question, until)
         folded, changed = await self._folded(connection, moment, question, rows.touched, until)

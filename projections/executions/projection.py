@@ -40,7 +40,7 @@ from projections.executions.tables import (
     WITH_POSITION,
 )
 from projections.query import pagination
-from projections.query.ast import EVERYTHING, And, Condition
+from projections.query.ast import EVERYTHING, Condition
 from projections.query.field_types import TEXT
 from projections.query.pagination import Key
 from projections.query.sql import sql
@@ -146,9 +146,8 @@ class Executions:
         cursor: str | None = None,
         count: bool = False,
         choose: Choose = whole,
-        scope: Condition = EVERYTHING,
     ) -> Page:
-        """The rows within `scope` that meet `condition`, a page of them; `count` adds their number.
+        """The rows that meet `condition`, a page of them; `count` adds their number.
 
         Durations of those that have not ended are counted until `now`. `choose` takes of a document what
         is shown; the page ends before it has more than `MOST_BYTES`, content included.
@@ -160,7 +159,7 @@ class Executions:
             raise Invalid.field("limit", f"must be from 1 to {MOST_ROWS}, but is {limit}")
         keys = pagination.order(sort, sortable)
         place = None if cursor is None else pagination.decode(cursor, sort, condition, keys)
-        found = await _found(connection, And((scope, condition)), keys, place, limit + 1)
+        found = await _found(connection, condition, keys, place, limit + 1)
         position, there = found[0][:2]
         rows = [StoredRow(*row[2:PLACE]) for row in found[:limit] if there]
         documents = await self._shown.listed(connection, rows, now)
@@ -168,18 +167,17 @@ class Executions:
         following = None
         if (there or 0) > len(shown):
             following = pagination.encode(sort, condition, found[len(shown) - 1][PLACE:])
-        total = await self.count(connection, condition, scope) if count else None
+        total = await self.count(connection, condition) if count else None
         return Page(shown, following, position, total)
 
     async def count(
         self,
         connection: AsyncConnection,
         condition: Condition = EVERYTHING,
-        scope: Condition = EVERYTHING,
     ) -> int:
-        """How many rows within `scope` meet `condition`."""
+        """How many rows meet `condition`."""
         values: list[Any] = []
-        query = f"SELECT count(*) FROM executions WHERE {sql(And((scope, condition)), values)}"
+        query = f"SELECT count(*) FROM executions WHERE {sql(condition, values)}"
         cursor = await connection.execute(query, values, prepare=False)
         return int((await cursor.fetchall())[0][0])
 
@@ -188,7 +186,6 @@ class Executions:
         connection: AsyncConnection,
         by: str = "status",
         condition: Condition = EVERYTHING,
-        scope: Condition = EVERYTHING,
     ) -> dict[str | None, int]:
         """How many rows there are for each value of a text field.
 
@@ -200,7 +197,7 @@ class Executions:
             raise Invalid.field("by", f"must be a text field of an execution, but is `{by}`")
         values: list[Any] = []
         query = f"""SELECT {field.column}, count(*) FROM executions
-            WHERE {sql(And((scope, condition)), values)} GROUP BY 1 ORDER BY 2 DESC, 1"""
+            WHERE {sql(condition, values)} GROUP BY 1 ORDER BY 2 DESC, 1"""
         cursor = await connection.execute(query, values, prepare=False)
         return dict(await cursor.fetchall())
 
