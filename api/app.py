@@ -42,6 +42,7 @@ from api.web.direct_commands import DirectCommands
 from api.web.operation import Operation
 from api.web.path_segments import parted
 from api.web.reads.consistency import Consistency
+from api.web.reads.entries import Entries
 from api.web.reads.state_reader import StateReader
 from api.web.routing import routes
 from api.web.streams import websocket
@@ -163,7 +164,11 @@ def _log_lines(system: System, consistency: Consistency) -> log_lines.LogLineHan
 
 
 def _catalog(system: System, consistency: Consistency) -> catalog.CatalogHandlers:
-    return catalog.CatalogHandlers(system.bus, system.store, system.catalog, consistency, new_id)
+    return catalog.CatalogHandlers(system.bus, _entries(system, consistency), new_id)
+
+
+def _entries(system: System, consistency: Consistency) -> Entries:
+    return Entries(system.store, system.catalog, consistency)
 
 
 def _jobs(
@@ -192,15 +197,15 @@ def _audit(system: System, reader: TreeReader, consistency: Consistency) -> tupl
 
 
 def _access(system: System, consistency: Consistency) -> Iterable[Operation]:
-    bus, store, catalog_ = system.bus, system.store, system.catalog
-    made = keys.KeyHandlers(bus, store, catalog_, consistency, system.door.access.fingerprint)
+    bus, entries = system.bus, _entries(system, consistency)
+    made = keys.KeyHandlers(bus, entries, system.door.access.fingerprint)
     entering = sessions.SessionHandlers(bus, system.door, system.settings.session_hours)
     return (
         *sessions.routes(entering),
-        *grants.routes(grants.GrantHandlers(bus, store, catalog_, consistency, new_id)),
+        *grants.routes(grants.GrantHandlers(bus, entries, new_id)),
         *keys.routes(made),
         *access_log.routes(
-            access_log.AccessLogHandlers(store, system.door.visibility, consistency)
+            access_log.AccessLogHandlers(system.store, system.door.visibility, consistency)
         ),
     )
 

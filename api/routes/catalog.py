@@ -17,16 +17,14 @@ from api.web.ids import checked_new_id
 from api.web.input.command_body import parsed
 from api.web.operation import Handler, Operation
 from api.web.parameters import CURSOR, FRESH, LIMIT
-from api.web.reads.consistency import Consistency, require_position
+from api.web.reads.entries import Entries, not_there
 from api.web.request import Request
 from domain import registry
 from domain.catalog.confirm_order import ConfirmOrder
 from domain.catalog.order import CancelOrder
-from domain.errors import NotFound
-from domain.eventlog.store import Store
 from domain.retention.hold import ReleaseHold
 from domain.writer.command_bus import Answer, Bus
-from projections.catalog import Catalog
+from domain.writer.message import Message
 from projections.query.ast import EVERYTHING, Condition
 from projections.query.matcher import by_parties
 from projections.representations.catalog import document
@@ -39,13 +37,9 @@ SEALED_KINDS = frozenset({"order", "job"})
 class CatalogHandlers:
     """Takes commands to the entries of the catalog, and answers them."""
 
-    def __init__(
-        self, bus: Bus, store: Store, catalog: Catalog, consistency: Consistency, new_id: NewId
-    ) -> None:
+    def __init__(self, bus: Bus, entries: Entries, new_id: NewId) -> None:
         self._bus = bus
-        self._store = store
-        self._catalog = catalog
-        self._consistency = consistency
+        self._entries = entries
         self._new_id = new_id
 
     def creating(self, kind: str) -> Handler:
@@ -55,10 +49,7 @@ class CatalogHandlers:
         async def handle(request: Request) -> ASGIApp:
             identity, parsed_command = creation(request, command, kind, self._new_id)
             message = request.message(f"{kind}/{identity}", parsed_command)
-            if is_dry_run(request):
-                return await dry_run_answer(request, self._bus, message)
-            answer = await self._bus.send(message)  # a replayed one has the id made at first
-            return answered(answer, f"{KINDS[kind].path}/{answer.versioned.state.id}")
+            return await sent(request, self._bus, message, KINDS[kind].path)
 
         return handle
 
@@ -68,14 +59,10 @@ class CatalogHandlers:
         async def handle(request: Request) -> ASGIApp:
             ids = _ids(kind, request.caller)
             if ids is not None and request.path["id"] not in ids:
-                raise NotFound(f"There is no such {kind}.")
-            reading = await self._consistency.read(
-                request, lambda: self._store.look(f"{kind}/{request.path['id']}")
-            )
-            if (versioned := reading.versioned) is None:
-                raise NotFound(f"There is no such {kind}.")
+                raise not_there(kind)
+            versioned, position = await self._entries.one(request, kind)
             tag = responses.Tag(versioned.version)
-            return responses.read(request, document(versioned), tag, reading.position)
+            return responses.read(request, document(versioned), tag, position)
 
         return handle
 
@@ -84,23 +71,14 @@ class CatalogHandlers:
         listed = {**KINDS, "job": JOB}[kind]
 
         async def handle(request: Request) -> ASGIApp:
-            await self._consistency.wait_for_projection(request, "catalog")
             wanted, caller = listed.wanted(request), request.caller
             if kind == "job" and not caller.scope.is_unlimited(listed.right):
                 wanted["createdBy"] = caller.name
-            async with self._store.reader() as connection:
-                page = await self._catalog.list(
-                    connection,
-                    kind,
-                    wanted,
-                    scope=_scope(kind, caller),
-                    ids=_ids(kind, caller),
-                    limit=request.integer("limit", 1, 500) or 50,
-                    cursor=request.parameter("cursor"),
-                )
-            require_position(request, page.position)
+            page = await self._entries.page(
+                request, kind, wanted, scope=_scope(kind, caller), ids=_ids(kind, caller)
+            )
             streams = [f"{kind}/{entry.id}" for entry in page.data]
-            keys = await self._store.keys(streams) if kind in SEALED_KINDS else {}
+            keys = await self._entries.store.keys(streams) if kind in SEALED_KINDS else {}
             items = [
                 shown_json(entry.document, keys.get(stream))
                 for entry, stream in zip(page.data, streams, strict=True)
@@ -116,25 +94,17 @@ class CatalogHandlers:
         if parsed_command.execution is not None:
             checked_new_id(parsed_command.execution, "execution")
         message = request.message(f"order/{request.path['id']}", parsed_command)
-        if is_dry_run(request):
-            return await dry_run_answer(request, self._bus, message)
-        answer = await self._bus.send(message)
-        return answered(answer, f"executions/{answer.versioned.state.execution}")
+        return await sent(request, self._bus, message, "executions", "execution")
 
     async def cancel(self, request: Request) -> ASGIApp:
         """Cancel an order; its executions are untouched."""
         message = request.message(f"order/{request.path['id']}", parsed(CancelOrder, request.body))
-        if is_dry_run(request):
-            return await dry_run_answer(request, self._bus, message)
-        answer = await self._bus.send(message)
-        return answered(answer, f"orders/{request.path['id']}")
+        return await sent(request, self._bus, message, "orders")
 
     async def release(self, request: Request) -> ASGIApp:
         """Release a hold; it is shown on, with the reason and who released it."""
         message = request.message(f"hold/{request.path['id']}", parsed(ReleaseHold, request.body))
-        if is_dry_run(request):
-            return await dry_run_answer(request, self._bus, message)
-        return answered(await self._bus.send(message), f"holds/{request.path['id']}")
+        return await sent(request, self._bus, message, "holds")
 
 
 def _scope(kind: str, caller: Caller) -> Condition:
@@ -147,6 +117,19 @@ def _ids(kind: str, caller: Caller) -> frozenset[str] | None:
     if kind != "user" or caller.scope.is_unlimited(KINDS[kind].right):
         return None
     return caller.scope.names(KINDS[kind].right)
+
+
+async def sent(
+    request: Request, bus: Bus, message: Message, path: str, member: str = "id"
+) -> ASGIApp:
+    """The answer to a command to an entry, which is sent now, or only tried.
+
+    Its location is below `path`, at the id in a `member` of the state: of a repeat the one that was made at first.
+    """
+    if is_dry_run(request):
+        return await dry_run_answer(request, bus, message)
+    answer = await bus.send(message)
+    return answered(answer, f"{path}/{getattr(answer.versioned.state, member)}")
 
 
 def answered(

@@ -11,21 +11,19 @@ from api.access.rights import Right
 from api.access.scope import AUDITING, meets
 from api.documents import schemas
 from api.documents.grant_schema import GRANT
-from api.routes.catalog import answered
+from api.routes.catalog import sent
 from api.routes.commands import NewId
 from api.web import responses
-from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
+from api.web.dry_run import DRY_RUN
 from api.web.input.command_body import parsed
 from api.web.operation import Operation, Parameter
 from api.web.parameters import CURSOR, FRESH, LIMIT
-from api.web.reads.consistency import Consistency, require_position
+from api.web.reads.entries import Entries, not_there
 from api.web.request import Request
 from domain.access.grant import CreateGrant, GrantRequest, RevokeGrant
-from domain.errors import Forbidden, NotFound
-from domain.eventlog.store import Store
+from domain.errors import Forbidden
 from domain.model import Versioned
 from domain.writer.command_bus import Bus
-from projections.catalog import Catalog
 from projections.executions.columns import field
 from projections.query.as_json import as_json
 from projections.query.ast import EVERYTHING, Condition
@@ -40,13 +38,9 @@ PARTIES = ("customer", "provider")
 class GrantHandlers:
     """Takes and answers grants."""
 
-    def __init__(
-        self, bus: Bus, store: Store, catalog: Catalog, consistency: Consistency, new_id: NewId
-    ) -> None:
+    def __init__(self, bus: Bus, entries: Entries, new_id: NewId) -> None:
         self._bus = bus
-        self._store = store
-        self._catalog = catalog
-        self._consistency = consistency
+        self._entries = entries
         self._new_id = new_id
 
     async def create(self, request: Request) -> ASGIApp:
@@ -60,25 +54,13 @@ class GrantHandlers:
             from_json(asked.filter, field, "filter")
         command = CreateGrant(**dict(asked), **_maker(request.caller))
         message = request.message(f"grant/{self._new_id('grant')}", command)
-        if is_dry_run(request):
-            return await dry_run_answer(request, self._bus, message)
-        answer = await self._bus.send(message)
-        return answered(answer, f"grants/{answer.versioned.state.id}")
+        return await sent(request, self._bus, message, "grants")
 
     async def list_all(self, request: Request) -> ASGIApp:
         """A page of the caller's grants: those that it made, or those that it reads by."""
-        await self._consistency.wait_for_projection(request, "catalog")
         wanted = {name: value for name in FILTERS if (value := request.filled(name)) is not None}
-        async with self._store.reader() as connection:
-            page = await self._catalog.list(
-                connection,
-                "grant",
-                wanted | _as_auditor(request.caller),
-                scope=_scope(request.caller),
-                limit=request.integer("limit", 1, 500) or 50,
-                cursor=request.parameter("cursor"),
-            )
-        require_position(request, page.position)
+        wanted |= _as_auditor(request.caller)
+        page = await self._entries.page(request, "grant", wanted, scope=_scope(request.caller))
         items = [entry.document for entry in page.data]
         headers = {"log-position": str(page.position)}
         return responses.json(responses.page(items, page.next_cursor), headers)
@@ -89,22 +71,17 @@ class GrantHandlers:
         Raises:
             NotFound: there is none, or it is neither made by the caller nor for it.
         """
-        reading = await self._consistency.read(
-            request, lambda: self._store.look(f"grant/{request.path['id']}")
-        )
-        versioned = reading.versioned
-        if versioned is None or not _is_of(request.caller, versioned):
-            raise NotFound("There is no such grant.")
+        versioned, position = await self._entries.one(request, "grant")
+        if not _is_of(request.caller, versioned):
+            raise not_there("grant")
         tag = responses.Tag(versioned.version)
-        return responses.read(request, document(versioned), tag, reading.position)
+        return responses.read(request, document(versioned), tag, position)
 
     async def revoke(self, request: Request) -> ASGIApp:
         """Take a grant back; it is shown on, with who did it."""
         command = parsed(RevokeGrant, request.body)
         message = request.message(f"grant/{request.path['id']}", command)
-        if is_dry_run(request):
-            return await dry_run_answer(request, self._bus, message)
-        return answered(await self._bus.send(message), f"grants/{request.path['id']}")
+        return await sent(request, self._bus, message, "grants")
 
 
 def _maker(caller: Caller) -> dict[str, Any]:

@@ -14,23 +14,21 @@ from api.access.keys import key_id, new_key
 from api.access.rights import ROLES, Right, Role
 from api.documents.schemas import page_of
 from api.routes.access import schemas
-from api.routes.catalog import answered
+from api.routes.catalog import answered, sent
 from api.routes.catalog_kinds import KEY
 from api.web import responses
 from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
 from api.web.input.command_body import parsed
 from api.web.operation import Operation
 from api.web.parameters import CURSOR, FRESH, LIMIT
-from api.web.reads.consistency import Consistency, require_position
+from api.web.reads.entries import Entries
 from api.web.request import Request
 from domain.access.key import CreateKey, KeyRole, RevokeKey
-from domain.errors import Invalid, NotFound
-from domain.eventlog.store import Store
+from domain.errors import Invalid
 from domain.json_forms import Time, format_time
 from domain.model import Value
 from domain.types import Id, Label
 from domain.writer.command_bus import Bus
-from projections.catalog import Catalog
 from projections.key_uses import last_uses
 from projections.representations.catalog import document
 from projections.representations.client_json import plain_json
@@ -49,18 +47,9 @@ class NewKey(Value):
 class KeyHandlers:
     """Makes, lists and revokes keys. `fingerprint` is what of a key is kept."""
 
-    def __init__(
-        self,
-        bus: Bus,
-        store: Store,
-        catalog: Catalog,
-        consistency: Consistency,
-        fingerprint: Callable[[bytes], str],
-    ) -> None:
+    def __init__(self, bus: Bus, entries: Entries, fingerprint: Callable[[bytes], str]) -> None:
         self._bus = bus
-        self._store = store
-        self._catalog = catalog
-        self._consistency = consistency
+        self._entries = entries
         self._fingerprint = fingerprint
 
     async def create(self, request: Request) -> ASGIApp:
@@ -87,35 +76,25 @@ class KeyHandlers:
 
     async def read(self, request: Request) -> ASGIApp:
         """One key, always current."""
-        stream = f"key/{request.path['id']}"
-        reading = await self._consistency.read(request, lambda: self._store.look(stream))
-        if (versioned := reading.versioned) is None:
-            raise NotFound("There is no such key.")
-        async with self._store.reader() as connection:
+        versioned, position = await self._entries.one(request, "key")
+        async with self._entries.store.reader() as connection:
             used = await last_uses(connection, [versioned.state.id])
-        headers = {"log-position": str(reading.position)}
+        headers = {"log-position": str(position)}
         return responses.json(_with_use(document(versioned), used), headers)
 
     async def list(self, request: Request) -> ASGIApp:
         """A page of the keys, and when each was last used."""
-        await self._consistency.wait_for_projection(request, "catalog")
-        wanted, limit = KEY.wanted(request), request.integer("limit", 1, 500) or 50
-        cursor = request.parameter("cursor")
-        async with self._store.reader() as connection:
-            page = await self._catalog.list(connection, "key", wanted, limit=limit, cursor=cursor)
+        page = await self._entries.page(request, "key", KEY.wanted(request))
+        async with self._entries.store.reader() as connection:
             used = await last_uses(connection, [entry.id for entry in page.data])
-        require_position(request, page.position)
         items = [_with_use(orjson.loads(entry.document), used) for entry in page.data]
         shown = responses.page([plain_json(item) for item in items], page.next_cursor)
         return responses.json(shown, {"log-position": str(page.position)})
 
     async def revoke(self, request: Request) -> ASGIApp:
         """Revoke a key; it is shown on, with when and by whom."""
-        identity = request.path["id"]
-        message = request.message(f"key/{identity}", parsed(RevokeKey, request.body))
-        if is_dry_run(request):
-            return await dry_run_answer(request, self._bus, message)
-        return answered(await self._bus.send(message), f"keys/{identity}")
+        message = request.message(f"key/{request.path['id']}", parsed(RevokeKey, request.body))
+        return await sent(request, self._bus, message, "keys")
 
 
 def _require_rights_of(role: Role, rights: tuple[Right, ...] | None) -> None:

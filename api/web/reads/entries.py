@@ -1,0 +1,64 @@
+"""Reading entries: one by its id from the log, always current, or a page of them from the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from api.web.reads.consistency import Consistency, require_position
+from api.web.request import Request
+from domain.errors import NotFound
+from domain.eventlog.store import Store
+from domain.model import Versioned
+from projections.catalog import Catalog, Page
+from projections.query.ast import EVERYTHING, Condition
+
+
+class Entries:
+    """Reads the entries of all kinds that are listed in the catalog."""
+
+    def __init__(self, store: Store, catalog: Catalog, consistency: Consistency) -> None:
+        self.store = store
+        self._catalog = catalog
+        self._consistency = consistency
+
+    async def one(self, request: Request, kind: str) -> tuple[Versioned[Any], int]:
+        """The entry in a request's path, and how far that goes.
+
+        Raises:
+            NotFound: there is none.
+        """
+        stream = f"{kind}/{request.path['id']}"
+        reading = await self._consistency.read(request, lambda: self.store.look(stream))
+        if reading.versioned is None:
+            raise not_there(kind)
+        return reading.versioned, reading.position
+
+    async def page(
+        self,
+        request: Request,
+        kind: str,
+        wanted: Mapping[str, str],
+        *,
+        scope: Condition = EVERYTHING,
+        ids: Collection[str] | None = None,
+    ) -> Page:
+        """The page that a request asks for, of the entries with the members `wanted` within a scope."""
+        await self._consistency.wait_for_projection(request, "catalog")
+        async with self.store.reader() as connection:
+            page = await self._catalog.list(
+                connection,
+                kind,
+                wanted,
+                scope=scope,
+                ids=ids,
+                limit=request.integer("limit", 1, 500) or 50,
+                cursor=request.parameter("cursor"),
+            )
+        require_position(request, page.position)
+        return page
+
+
+def not_there(kind: str) -> NotFound:
+    """What to answer where there is no such entry, or none for the caller."""
+    return NotFound(f"There is no such {kind}.")
