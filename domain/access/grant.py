@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from domain.access.revocation import Revocation
 from domain.errors import Invalid
 from domain.json_forms import Time, format_time
 from domain.model import (
@@ -18,7 +19,6 @@ from domain.model import (
     Creation,
     Event,
     Recorded,
-    State,
     Value,
     Versioned,
     aggregate_id,
@@ -30,14 +30,6 @@ Executions = Annotated[tuple[Reference, ...], Field(min_length=1, max_length=1_0
 NAMED = {"order": "order", "service": "service"}
 """What a grant may be of besides single executions and a filter, and the kind of stream that each names."""
 ALTERNATIVES = ("executions", *NAMED, "filter")
-
-
-@dataclass(frozen=True)
-class Revocation(State):
-    """Who took a grant back, and when."""
-
-    by: str
-    at: datetime
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from domain.access.revocation import Revocation
 from domain.errors import Invalid
 from domain.json_forms import Time
 from domain.model import (
@@ -19,7 +20,6 @@ from domain.model import (
     Creation,
     Event,
     Recorded,
-    State,
     Versioned,
     aggregate_id,
 )
@@ -37,14 +37,6 @@ class KeyStatus(StrEnum):
 
     ACTIVE = "active"
     REVOKED = "revoked"
-
-
-@dataclass(frozen=True)
-class Revocation(State):
-    """Who revoked a key, and when."""
-
-    by: str
-    at: datetime
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp
 from api.access.identity import Caller
 from api.access.rights import Right
 from api.documents import schemas
-from api.routes.catalog import answered
+from api.routes.catalog import answered, sent
 from api.routes.commands import NewId
 from api.routes.webhooks.lookup import FoundWebhook, Webhooks
 from api.routes.webhooks.schemas import WEBHOOK
@@ -78,11 +78,8 @@ class LogWebhookHandlers:
         _check(command)
         if command.url is not None:
             await self._vetting.require([("url", command.url)])
-        identity = request.path["webhook"]
-        message = request.message(f"webhook/{identity}", command)
-        if is_dry_run(request):
-            return await dry_run_answer(request, self._bus, message)
-        return answered(await self._bus.send(message), f"webhooks/{identity}")
+        message = request.message(f"webhook/{request.path['webhook']}", command)
+        return await sent(request, self._bus, message, "webhooks")
 
     async def remove(self, request: Request) -> ASGIApp:
         """Call one no more."""

@@ -13,7 +13,8 @@ from api.access.keys import PREFIX, KeyVerifier, actor, key_id, new_key
 from api.access.rights import Right, Role
 from api.access.scope import AUDITING, owned
 from api.problems.problems import Unauthenticated
-from domain.access.key import Key, Revocation
+from domain.access.key import Key
+from domain.access.revocation import Revocation
 from domain.model import Versioned
 from tests.support.given import NOON
 
