@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
 
@@ -14,19 +14,9 @@ def root_of_inclusion(index: int, size: int, leaf: bytes, path: Sequence[bytes])
     """
     if not 0 <= index < size:
         raise ValueError(f"a tree of {size} leaves has no leaf {index}")
-    place, last, found = index, size - 1, leaf
-    for hash_ in path:
-        if last == 0:
-            raise ValueError("the path is too long")
-        if place % 2 or place == last:
-            found = _above(hash_, found)
-            while place % 2 == 0 and place:
-                place, last = place // 2, last // 2
-        else:
-            found = _above(found, hash_)
-        place, last = place // 2, last // 2
-    if last != 0:
-        raise ValueError("the path is too short")
+    found = leaf
+    for hash_, is_left in _steps(index, size - 1, path):
+        found = _above(hash_, found) if is_left else _above(found, hash_)
     return found
 
 
@@ -45,19 +35,30 @@ def roots_of_consistency(
     while place % 2:
         place, last = place // 2, last // 2
     before = after = hashes[0]
-    for hash_ in hashes[1:]:
-        if last == 0:
-            raise ValueError("the path is too long")
-        if place % 2 or place == last:
+    for hash_, is_left in _steps(place, last, hashes[1:]):
+        if is_left:
             before, after = _above(hash_, before), _above(hash_, after)
-            while place % 2 == 0 and place:
-                place, last = place // 2, last // 2
         else:
             after = _above(after, hash_)
+    return before, after
+
+
+def _steps(place: int, last: int, path: Sequence[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """The hashes of a path from a place among `last` + 1 up to the root, and whether each stands to the left.
+
+    Raises:
+        ValueError: the path is too long or too short.
+    """
+    for hash_ in path:
+        if last == 0:
+            raise ValueError("the path is too long")
+        is_left = bool(place % 2) or place == last
+        while is_left and place % 2 == 0 and place:
+            place, last = place // 2, last // 2
         place, last = place // 2, last // 2
+        yield hash_, is_left
     if last != 0:
         raise ValueError("the path is too short")
-    return before, after
 
 
 def _started(first: int, second: int, path: Sequence[bytes], first_root: bytes) -> list[bytes]:
