@@ -90,6 +90,21 @@ def pytest_configure(config: pytest.Config) -> None:
     for profile in ("fast", "thorough"):
         if config.getoption(f"--{profile}"):
             hypothesis.settings.load_profile(profile)
+    if config.getoption("--thorough"):
+        config.option.timeout = 0
+    config.pluginmanager.register(NamedFailures(config))
+
+
+class NamedFailures:
+    """Name a test as soon as it fails: a run that is cut off has said what it found."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.plugins = config.pluginmanager
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        terminal = self.plugins.get_plugin("terminalreporter")
+        if report.failed and terminal:
+            terminal.write_line(f"FAILED {report.nodeid} ({report.when})")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
