@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from api.access.attempts import FailedAttempts
@@ -33,14 +33,14 @@ from domain.access.session import SessionEnded
 from domain.eventlog.access.access_log import AccessLog
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
-from domain.eventlog.keys.current import require_current_key
+from domain.eventlog.keys.current import opened
 from domain.eventlog.keys.destroyed import DestroyedKeys
 from domain.eventlog.migrations import migrate_log
 from domain.eventlog.notifications import Listener
 from domain.eventlog.setup.log_id import log_exists
 from domain.eventlog.setup.log_secret import LogKeys, derived
 from domain.eventlog.store import Store
-from domain.supervisor import Part
+from domain.supervisor import Part, started
 from domain.writer.command_bus import Bus
 from projections.analytics.queries import AnalyticsQueries
 from projections.audit.note import Signer, origin_of
@@ -216,21 +216,12 @@ def _writer(store: Store, clock: Clock, limit: int, of_lines: Iterable[Callable[
 
 @asynccontextmanager
 async def running(system: System) -> AsyncIterator[None]:
-    """The parts started, in order, and stopped in the opposite one."""
-    await system.store.open()
-    await require_current_key(system.store)
+    """The parts run, on an open store, while the block does."""
     parts: tuple[Part, ...] = (
         system.door.access_log,
         *(system.listener, system.positions, system.access_changes, system.bus),
         *(system.dispatcher, system.hub, system.log_news),
         DestroyedKeys(system.store, system.listener),
     )
-    for part in parts:
-        part.start()
-    try:
+    async with opened(system.store), started(parts), aclosing(system.webhooks.client):
         yield
-    finally:
-        await system.webhooks.client.close()
-        for part in reversed(parts):
-            await part.stop()
-        await system.store.close()

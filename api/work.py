@@ -8,7 +8,7 @@ import asyncio
 import gc
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,13 +20,13 @@ from api.settings import Settings
 from domain import registry
 from domain.eventlog.encryption import KEY_BYTES, Vault
 from domain.eventlog.keyring import Keyring
-from domain.eventlog.keys.current import require_current_key
+from domain.eventlog.keys.current import opened
 from domain.eventlog.keys.destroyed import DestroyedKeys
 from domain.eventlog.notifications import Listener
 from domain.eventlog.setup.log_secret import LogKeys
 from domain.eventlog.store import Store
 from domain.execution.types import MOST_LOST
-from domain.supervisor import Part
+from domain.supervisor import Part, started
 from domain.writer.guarded_writer import GuardedWriter
 from projections.catalog import Catalog
 from projections.engine.channels import progress_channel, when_moved
@@ -119,24 +119,8 @@ async def working(
         parts.append(Archiver(writer, store, conninfo, schema, retention, clock=clock))
     if audit is not None and audit.rate:
         parts.append(Auditor(writer, store, conninfo, keys.secret, audit.rate, clock=clock))
-    async with _started(parts, store, client):
+    async with opened(store), aclosing(client), started(parts):
         yield runner
-
-
-@asynccontextmanager
-async def _started(parts: Sequence[Part], store: Store, client: HttpClient) -> AsyncIterator[None]:
-    """The parts run, started in order and stopped in the opposite one, while the block does."""
-    await store.open()
-    await require_current_key(store)
-    for part in parts:
-        part.start()
-    try:
-        yield
-    finally:
-        for part in reversed(parts):
-            await part.stop()
-        await client.close()
-        await store.close()
 
 
 @asynccontextmanager
@@ -145,13 +129,8 @@ async def witnessing(conninfo: str, schema: str, allowed: str, audit: Audit) -> 
     client = HttpClient(networks(allowed), answer_bytes=LARGEST_STAMP)
     found = witnesses(audit.witnesses, client, audit.stamps)
     keeper = HeadKeeper(found, conninfo, schema, clock=Clock())
-    if found:
-        keeper.start()
-    try:
+    async with aclosing(client), started([keeper] if found else []):
         yield
-    finally:
-        await keeper.stop()
-        await client.close()
 
 
 class Task(NamedTuple):

@@ -6,7 +6,8 @@ An error is logged, and the task starts again after a pause that grows.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any, Protocol
 
@@ -30,6 +31,18 @@ class Part(Protocol):
 
     async def stop(self) -> object:
         """End, in good order."""
+
+
+@asynccontextmanager
+async def started(parts: Sequence[Part]) -> AsyncIterator[None]:
+    """The parts run while the block does: started in order, and stopped in the opposite one."""
+    for part in parts:
+        part.start()
+    try:
+        yield
+    finally:
+        for part in reversed(parts):
+            await part.stop()
 
 
 async def supervise(

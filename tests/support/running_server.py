@@ -6,6 +6,7 @@ import asyncio
 import signal
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,6 +16,7 @@ import httpx
 
 from api.access.identity import Access
 from api.app import create_app
+from api.embedded_postgres.data_dir import DataDir
 from api.server import Server, configured
 from api.settings import Settings
 from api.system import System, build, migrate
@@ -22,6 +24,7 @@ from api.transport.connection_limits import ConnectionLimits
 from api.transport.listen_socket import bound, listen
 from api.work import working
 from domain.eventlog.encryption import Vault
+from domain.eventlog.migrations import settle_master_key
 from domain.eventlog.setup.log_id import log_id
 from domain.eventlog.setup.log_secret import LogKeys
 from projections.engine.runner import Runner
@@ -36,6 +39,15 @@ KEYS = LogKeys(MASTER_KEY, Vault(MASTER_KEY).secret_of_earlier_logs)
 ATTEMPTS = 1_000_000
 """Those that fail are no fault in most tests."""
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
+
+
+def data_dir(conninfo: str, path: Path) -> DataDir:
+    """A data directory with the master key of the server, which the log is settled on."""
+    folder = DataDir.opened(path)
+    folder.master_key_file.write_bytes(b64encode(MASTER_KEY))
+    folder.master_key_file.chmod(0o600)
+    settle_master_key(conninfo, "executions", folder.master_key, folder.master_key)
+    return folder
 
 
 class Serving:

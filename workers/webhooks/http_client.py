@@ -70,7 +70,7 @@ class HttpClient:
         self._kept: dict[Origin, list[Connection]] = {}
         self._sweep: asyncio.TimerHandle | None = None
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close what is kept."""
         if self._sweep is not None:
             self._sweep.cancel()

@@ -6,6 +6,9 @@ the connections has not seen this process. Whoever went on would wrap new data k
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from domain.errors import Overloaded
 from domain.eventlog.encryption import WrongKey
 from domain.eventlog.keys.rotation import RotationUnderWay
@@ -33,3 +36,18 @@ async def require_current_key(store: Store) -> None:
         raise RotationUnderWay
     if row[0] != store.keyring.master_key_id:
         raise WrongKey("the master key of this log was changed while this process started")
+
+
+@asynccontextmanager
+async def opened(store: Store) -> AsyncIterator[None]:
+    """The store is open while the block runs, which it does not with a master key that the log has no more.
+
+    Raises:
+        RotationUnderWay, WrongKey: as `require_current_key` does; the store is closed then.
+    """
+    await store.open()
+    try:
+        await require_current_key(store)
+        yield
+    finally:
+        await store.close()

@@ -11,15 +11,13 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from api.embedded_postgres.data_dir import DataDir
 from api.embedded_postgres.server import EmbeddedPostgres
 from domain import registry
-from domain.eventlog.migrations import settle_master_key
 from domain.eventlog.sessions import session_options
 from tests.api.cli.test_serve import run
 from tests.support.api_client import ok
 from tests.support.databases import new_database
-from tests.support.running_server import serving
+from tests.support.running_server import data_dir, serving
 
 DAMAGES = {
     "log": "UPDATE head SET position = 9",
@@ -40,8 +38,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(module_database: str, data: Path) -> str:
     """The name of a database in which everything is as it should be; nobody is connected to it."""
-    folder = DataDir.opened(data)
-    settle_master_key(module_database, "executions", folder.master_key, folder.master_key)
+    data_dir(module_database, data)
     with serving(module_database) as server, server.client() as api:
         ok(api.post("/users", json={"$id": "acme", "name": "Acme", "kind": "person"}))
         deadline = monotonic() + 30

@@ -215,7 +215,7 @@ async def test_connection_is_kept_for_the_next_call_and_opened_again_where_it_ha
         for _ in range(3):
             assert (await client.post(f"http://127.0.0.1:{port}/", {}, b"{}")).status == 200
         assert connections == ([3] if stays else [1, 1, 1])
-        await client.close()
+        await client.aclose()
 
 
 async def test_kept_connection_is_closed_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,7 +265,7 @@ async def test_certificate_must_be_that_of_the_host(
         else:
             with pytest.raises(CallFailed, match=r"no connection to.*ertificate"):
                 await client.post(url, {}, b"{}")
-        await client.close()
+        await client.aclose()
 
 
 def self_signed(folder: Path, name: str) -> tuple[Path, Path]:

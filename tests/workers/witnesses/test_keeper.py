@@ -63,7 +63,7 @@ async def keeping(
     try:
         yield Keeping(audited, text, client, folder)
     finally:
-        await client.close()
+        await client.aclose()
 
 
 async def grown(audited: AuditedLog) -> Head:
@@ -163,7 +163,7 @@ async def test_address_that_webhooks_may_not_reach_is_refused(
         client = HttpClient(networks(""))
         with pytest.raises(NotKept, match=r"127\.0\.0\.1"):
             await UrlWitness(receiver.url, client).keep(await audited.head())
-        await client.close()
+        await client.aclose()
         assert receiver.posted == []
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from base64 import b64encode
 from io import BytesIO
 from pathlib import Path
 from zipfile import ZipFile
@@ -15,12 +14,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from api.cli.main import main
-from api.embedded_postgres.data_dir import DataDir
-from domain.eventlog.migrations import settle_master_key
 from domain.eventlog.sessions import session_options
 from projections.audit.note import Signer
 from tests.support.api_client import Catalog, Executions, ok, refused
-from tests.support.running_server import KEYS, MASTER_KEY, TOKEN, Serving
+from tests.support.running_server import KEYS, TOKEN, Serving, data_dir
 
 
 def audit(*arguments: str | Path, **environment: str) -> Result:
@@ -103,9 +100,7 @@ def test_bundle_of_a_long_history_has_all_of_it(
 def test_verify_says_what_it_checked_and_names_what_was_changed(
     api: httpx.Client, server: Serving, execution: str, tmp_path: Path
 ) -> None:
-    folder = DataDir.opened(tmp_path / "data")
-    folder.master_key_file.write_bytes(b64encode(MASTER_KEY))
-    folder.master_key_file.chmod(0o600)
+    folder = data_dir(server.conninfo, tmp_path / "data")
     position = ok(api.get(f"/executions/{execution}"))["position"]
     note = api.get(
         "/audit/tree-head", params={"minPosition": position}, headers={"Accept": "text/plain"}
@@ -113,7 +108,6 @@ def test_verify_says_what_it_checked_and_names_what_was_changed(
     kept = tmp_path / "kept.txt"
     kept.write_text(note.text)
     known = {"EXECUTIONS_DATABASE_URL": server.conninfo, "EXECUTIONS_DATA_DIR": str(folder.path)}
-    settle_master_key(server.conninfo, "executions", lambda: MASTER_KEY, lambda: MASTER_KEY)
     done = audit("verify", "--head", kept, **known)
     assert done.exit_code == 0, done.output
     assert "All of it is what was signed." in done.output

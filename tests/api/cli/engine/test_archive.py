@@ -13,13 +13,11 @@ import httpx
 import psycopg
 import pytest
 
-from api.embedded_postgres.data_dir import DataDir
-from domain.eventlog.migrations import settle_master_key
 from domain.eventlog.sessions import session_options
 from domain.json_forms import format_time
 from tests.api.cli.test_serve import run
 from tests.support.api_client import ok
-from tests.support.running_server import serving
+from tests.support.running_server import data_dir, serving
 
 LINE = {"level": "info", "message": "Long ago"}
 OLDER = """UPDATE log_lines SET at = at - interval '40 days',
@@ -37,8 +35,7 @@ CATALOG = (
 @pytest.fixture
 def api(database: str, tmp_path: Path) -> Iterator[httpx.Client]:
     """A server of a log with two lines that are 40 days old."""
-    folder = DataDir.opened(tmp_path)
-    settle_master_key(database, "executions", folder.master_key, folder.master_key)
+    data_dir(database, tmp_path)
     with serving(database, data_dir=tmp_path) as server, server.client() as client:
         for path, entry in CATALOG:
             ok(client.post(path, json=entry))
@@ -155,7 +152,6 @@ def test_archive_elsewhere_than_the_server_is_refused(
 
 
 def test_archive_says_by_how_many_days_it_judges(database: str, tmp_path: Path) -> None:
-    folder = DataDir.opened(tmp_path)
-    settle_master_key(database, "executions", folder.master_key, folder.master_key)
+    data_dir(database, tmp_path)
     done = run("archive", tmp_path, EXECUTIONS_DATABASE_URL=database, EXECUTIONS_LOG_DAYS="7")
     assert "EXECUTIONS_LOG_DAYS is 7" in done.stdout, done.stderr

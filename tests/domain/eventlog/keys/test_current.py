@@ -7,7 +7,7 @@ import pytest
 
 from domain.eventlog.encryption import Vault, WrongKey
 from domain.eventlog.keyring import Keyring
-from domain.eventlog.keys.current import require_current_key
+from domain.eventlog.keys.current import opened
 from domain.eventlog.keys.rotation import RotationUnderWay, begin, finish
 from domain.eventlog.migrations import settle_master_key
 from domain.eventlog.sessions import session_options
@@ -22,12 +22,8 @@ def store_with(database: str, master: bytes) -> Store:
 
 
 async def begins_with(database: str, master: bytes) -> None:
-    store = store_with(database, master)
-    await store.open()
-    try:
-        await require_current_key(store)
-    finally:
-        await store.close()
+    async with opened(store_with(database, master)):
+        pass
 
 
 @pytest.mark.anyio
