@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import psycopg
 import pytest
 
@@ -37,8 +39,10 @@ async def test_process_that_started_before_a_rotation_does_not_begin(database: s
             await begins_with(database, master)
     finish(database, "executions", Vault(AFTER))
     await begins_with(database, AFTER)
+    before = asyncio.all_tasks()
     with pytest.raises(WrongKey, match="changed"):
         await begins_with(database, BEFORE)
+    assert asyncio.all_tasks() == before, "what was opened is closed"
 
 
 @pytest.mark.anyio
