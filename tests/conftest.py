@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hypothesis
 import psycopg
@@ -43,6 +43,17 @@ structlog.configure(
         ),
     ]
 )
+
+# A logger that is kept would go on as the first program that a test ran has configured it.
+CONFIGURE = structlog.configure
+
+
+def configure(**options: Any) -> None:
+    """`structlog.configure`, but loggers are made anew each time."""
+    CONFIGURE(**options | {"cache_logger_on_first_use": False})
+
+
+structlog.configure = cast(Any, configure)
 
 # Tests depend on no settings of a server that their user runs beside.
 for variable in [name for name in os.environ if name.startswith("EXECUTIONS_")]:

@@ -104,6 +104,7 @@ class FakeService(httpx.BaseTransport):
         self.troubles: dict[int, str] = {}
         """The n-th call of /commands: "lost" after it was done, "away", "stop" half-way."""
         self.lists_are_behind = False
+        self.most_found = 500
         """Whether lists are empty, as those of a view that is behind."""
         self.refusal = 0
         """If not 0, the status of all answers, with an HTML page, as of another service."""
@@ -122,7 +123,7 @@ class FakeService(httpx.BaseTransport):
             case ["POST", "commands"]:
                 return self._commands(body)
             case ["POST", "executions", "find"]:
-                return httpx.Response(200, json={"data": self._find(body["$id"]["$in"])})
+                return self._find(body["$id"]["$in"])
             case ["GET", "executions", name]:
                 return httpx.Response(200, json={"$id": name, **self.executions[name].shown()})
             case ["GET", "executions", name, "events"]:
@@ -168,9 +169,12 @@ class FakeService(httpx.BaseTransport):
             return {"status": problem["status"], "problem": problem}
         return {"status": 200}
 
-    def _find(self, names: list[str]) -> list[JSON]:
+    def _find(self, names: list[str]) -> httpx.Response:
+        if len(names) > self.most_found:
+            return httpx.Response(422, json=Refused(422, "too-expensive").problem)
         found = [] if self.lists_are_behind else [name for name in names if name in self.executions]
-        return [{"$id": name, **self.executions[name].shown()} for name in found]
+        rows = [{"$id": name, **self.executions[name].shown()} for name in found]
+        return httpx.Response(200, json={"data": rows})
 
     def _page(self, name: str, query: httpx.QueryParams) -> JSON:
         start, events = int(query.get("cursor", 0)), self.executions[name].events

@@ -80,10 +80,9 @@ def shown(server: Serving, secrets: dict[str, str]) -> list[httpx.Response]:
 
 @pytest.fixture
 def logged() -> Iterator[None]:
-    """Logs go where those of the service go; of loggers that are kept, other tests would capture nothing."""
+    """Logs go where those of the service go."""
     before = structlog.get_config()
     configure_logging("debug")
-    structlog.configure(cache_logger_on_first_use=False)
     yield
     structlog.configure(**before)
 

@@ -143,6 +143,14 @@ def test_list_that_lags_behind_makes_nothing_twice(
     assert said["import"]["refused"] == 0
 
 
+def test_list_that_is_too_expensive_is_asked_for_in_halves(
+    imported: FakeService, import_xes: Import
+) -> None:
+    imported.most_found = 1
+    said = totals(import_xes(ORDERS, CAKES, "--json"))
+    assert said["import"] == {"imported": 0, "resumed": 0, "unchanged": 4, "refused": 0}
+
+
 def test_busy_service_is_waited_for(
     import_xes: Import, service: FakeService, pauses: list[float]
 ) -> None:
