@@ -15,7 +15,6 @@ from typing import NamedTuple
 import uvloop
 
 from api.clock import Clock, chance, new_id
-from api.outbound.addresses import networks
 from api.settings import Settings
 from domain import registry
 from domain.eventlog.encryption import KEY_BYTES, Vault
@@ -38,6 +37,7 @@ from workers.archiver import Archiver, Retention
 from workers.auditor import Auditor
 from workers.jobs import JobWorker
 from workers.leases import LeaseWorker
+from workers.outbound.addresses import networks
 from workers.ownership import OwnedWork
 from workers.sweeper import Sweeper
 from workers.timers import TimerWorker

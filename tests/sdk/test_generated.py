@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 
+from api.documents.openapi import document
 from api.problems.codes import PROBLEMS
 from codegen.__main__ import generated
 from codegen.synchronous import renamed, synchronous
 from service_executions.errors import BY_CODE, ApiError, NotFound, api_error
 from service_executions.models import ServiceExecution
+from tests.support.operations import OPERATIONS
 from tests.support.scripted_service import DOCUMENT
 
-GENERATED = generated()
+GENERATED = generated(document(OPERATIONS))
 
 
 @pytest.mark.parametrize("file", GENERATED, ids=lambda file: f"{file.parent.name}/{file.name}")

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import httpx
 
-from api.outbound.addresses import AddressRefused, Network, check
-from api.outbound.look_up import Resolve, look_up
+from workers.outbound.addresses import AddressRefused, Network, check
+from workers.outbound.look_up import Resolve, look_up
 from workers.webhooks.http_connection import ANSWER_BYTES, Connection, NoAnswer, Response
 
 TIMEOUT = 15.0

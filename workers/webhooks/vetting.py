@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from api.outbound.addresses import AddressRefused, Network, check
-from api.outbound.look_up import Resolve, look_up
 from domain.errors import Invalid
 from domain.sealing import MASKED
+from workers.outbound.addresses import AddressRefused, Network, check
+from workers.outbound.look_up import Resolve, look_up
 
 LOOKS_FOR = 2.0
 """Seconds for a look-up. A host that is not found by then is kept: each call looks again."""

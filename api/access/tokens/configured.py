@@ -7,9 +7,9 @@ from functools import partial
 from api.access.tokens.jwks import LARGEST, KeySet
 from api.access.tokens.signing_keys import FixedKeys, SigningKeys, UnfitKey, of_pem, of_secret
 from api.access.tokens.verifier import Expected, JwtVerifier
-from api.outbound.addresses import networks
-from api.outbound.fetch import fetch
 from api.settings import PREFIX, Settings, SetupError
+from workers.outbound.addresses import networks
+from workers.outbound.fetch import fetch
 
 ALLOW = f"{PREFIX}JWT_ALLOW"
 

@@ -10,8 +10,8 @@ import orjson
 import structlog
 
 from api.access.tokens.signing_keys import SigningKey, of_jwk
-from api.outbound.fetch import FetchFailed
 from domain.errors import Overloaded
+from workers.outbound.fetch import FetchFailed
 
 KEPT_FOR = 3_600.0
 """Seconds after which the set is read again: so soon a key that was withdrawn opens nothing new."""

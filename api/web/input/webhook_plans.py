@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from api.outbound.addresses import networks
 from domain.eventlog.store import Store
 from domain.execution.webhook import WebhookPlan
 from domain.model import Command
 from domain.writer.command_bus import Answer
 from domain.writer.message import Message
 from projections.deliveries.secrets import shown_secret, signing_secret
+from workers.outbound.addresses import networks
 from workers.webhooks.http_client import HttpClient
 from workers.webhooks.vetting import Vetting
 

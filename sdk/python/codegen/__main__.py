@@ -1,24 +1,24 @@
-"""`python -m codegen [--check]`: writes the generated files, or says which are not up to date."""
+"""`python -m codegen [--check] < openapi.json`: writes the generated files, or says which are not up to date."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-from api.documents.openapi import document
 from codegen.models import models
 from codegen.synchronous import synchronous
-from tests.support.operations import OPERATIONS
 
 PACKAGE = Path(__file__).parents[1] / "service_executions"
 BY_HAND = {"__init__.py", "runtime.py"}
 """What the two halves have each for itself."""
 
 
-def generated() -> dict[Path, str]:
-    """Each generated file with what belongs in it, formatted."""
-    files = {PACKAGE / "models.py": models(document(OPERATIONS))}
+def generated(document: dict[str, Any]) -> dict[Path, str]:
+    """Each generated file with what belongs in it, formatted. `document` is the OpenAPI document."""
+    files = {PACKAGE / "models.py": models(document)}
     for file in sorted((PACKAGE / "_async").glob("*.py")):
         if file.name not in BY_HAND:
             files[PACKAGE / "_sync" / file.name] = synchronous(file.read_text())
@@ -36,12 +36,11 @@ def formatted(text: str, file: Path) -> str:
 
 
 def main() -> None:
-    stale = [
-        file for file, text in generated().items() if not file.exists() or file.read_text() != text
-    ]
+    files = generated(json.load(sys.stdin))
+    stale = [file for file, text in files.items() if not file.exists() or file.read_text() != text]
     if "--check" in sys.argv:
         sys.exit("\n".join(f"{file} is not what scripts/sdk makes" for file in stale) or None)
-    for file, text in generated().items():
+    for file, text in files.items():
         file.write_text(text)
 
 

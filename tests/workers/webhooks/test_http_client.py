@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from api.outbound.addresses import networks
 from tests.support import webhook_receiver as receivers
 from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
+from workers.outbound.addresses import networks
 from workers.webhooks import http_client, http_connection
 from workers.webhooks.http_client import CallFailed, HttpClient, Origin
 from workers.webhooks.http_connection import Connection

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from api.outbound.addresses import networks
 from domain.errors import Invalid
+from workers.outbound.addresses import networks
 from workers.webhooks import vetting
 from workers.webhooks.vetting import Vetting
 

@@ -17,12 +17,12 @@ from rfc3161_client import VerifierBuilder, decode_timestamp_response
 from structlog.testing import capture_logs
 
 from api.cli.main import main
-from api.outbound.addresses import networks
 from projections.audit.note import checkpoint_of, notes_in
 from projections.audit.tables import Head
 from projections.audit.witnessed import Witnessed, witnessed
 from tests.support.audited_log import NOON, SCHEMA, AuditedLog
 from tests.support.stamping_authority import answering, new_authority
+from workers.outbound.addresses import networks
 from workers.webhooks.http_client import HttpClient
 from workers.witnesses.keeper import HeadKeeper
 from workers.witnesses.places import NotKept, UrlWitness, witnesses

@@ -10,9 +10,9 @@ import pytest
 
 from api.access.tokens.jwks import FLOOR, KEPT_FOR, KeySet
 from api.access.tokens.signing_keys import UnfitKey, of_jwk, of_pem
-from api.outbound.fetch import FetchFailed
 from domain.errors import Overloaded
 from tests.support.tokens import ALGORITHMS, jwk, pem
+from workers.outbound.fetch import FetchFailed
 
 pytestmark = pytest.mark.anyio
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import httpx
 
-from api.outbound.addresses import AddressRefused, Network, check
-from api.outbound.look_up import look_up
+from workers.outbound.addresses import AddressRefused, Network, check
+from workers.outbound.look_up import look_up
 
 TIMEOUT = 5.0
 """Seconds for a call from beginning to end."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.outbound.addresses import SETTING, AddressRefused, check, networks
+from workers.outbound.addresses import SETTING, AddressRefused, check, networks
 
 REFUSED = {
     "127.0.0.1": "loopback",

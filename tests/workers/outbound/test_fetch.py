@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from api.outbound import fetch as fetching
-from api.outbound.addresses import networks
-from api.outbound.fetch import FetchFailed, fetch
+from workers.outbound import fetch as fetching
+from workers.outbound.addresses import networks
+from workers.outbound.fetch import FetchFailed, fetch
 
 pytestmark = pytest.mark.anyio
 LOOPBACK = networks("127.0.0.0/8")
