@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,8 @@ def generated(document: dict[str, Any]) -> dict[Path, str]:
     for file in sorted((PACKAGE / "_async").glob("*.py")):
         if file.name not in BY_HAND:
             files[PACKAGE / "_sync" / file.name] = synchronous(file.read_text())
-    return {file: formatted(text, file) for file, text in files.items()}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(files, pool.map(formatted, files.values(), files), strict=True))
 
 
 def formatted(text: str, file: Path) -> str:
