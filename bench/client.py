@@ -1,6 +1,6 @@
 """A load generator that costs little: raw protocols, requests made before the clock starts.
 
-Answers are told apart by Content-Length only; whatever else a server sends is an error here.
+Answers are separated by Content-Length only; whatever else a server sends is an error here.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ AT_ONCE = 100
 
 
 class Stream(asyncio.Protocol):
-    """A consumer, or whoever says what to send."""
+    """A consumer, or what says what to send."""
 
     open: ClassVar[set[asyncio.WriteTransport]] = set()
 

@@ -21,7 +21,7 @@ OFTEN = 0.05
 
 
 class Imported(NamedTuple):
-    """One import: how long, the most memory of both sides, the totals it told."""
+    """One import: how long, the most memory of both sides, the totals it reported."""
 
     seconds: float
     importer: int
@@ -45,9 +45,9 @@ def section(log: Path, mapping: Path) -> Callable[[Stand, Plan, Report], None]:
 
 def imported(stand: Stand, server: Server, log: Path, mapping: Path) -> Imported:
     command = [str(BIN / "executions"), "import", "xes", str(log), "--mapping", str(mapping)]
-    told = stand.folder / "import.json"
+    received = stand.folder / "import.json"
     started = time.perf_counter()
-    with told.open("wb") as output:
+    with received.open("wb") as output:
         process = subprocess.Popen(
             [*command, "--url", f"http://127.0.0.1:{server.port}", "--json"],
             env={**os.environ, "EXECUTIONS_TOKEN": stand.token},
@@ -62,9 +62,9 @@ def imported(stand: Stand, server: Server, log: Path, mapping: Path) -> Imported
     seconds = time.perf_counter() - started
     if process.returncode:
         raise RuntimeError(
-            f"the import ended with {process.returncode}: {told.read_text()[-1000:]}"
+            f"the import ended with {process.returncode}: {received.read_text()[-1000:]}"
         )
-    totals = json.loads(told.read_bytes())
+    totals = json.loads(received.read_bytes())
     return Imported(seconds, most, peak_memory(server.pid), totals)
 
 

@@ -179,7 +179,7 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class SignOfLife:
-    """A heartbeat of whoever works on a stream. It is no event; the last one is kept beside the log."""
+    """A heartbeat of the worker of a stream. It is no event; the last one is kept beside the log."""
 
     at: datetime
 

@@ -2,7 +2,7 @@
 
 For each day: its lines are written to files, each is read back and compared with the table, and recorded
 in the event log. Only then do they leave the table, in one transaction with the rows that say where they
-are now. So readers see each line once, and whoever goes on after a crash begins with the first step that
+are now. So readers see each line once, and a process that goes on after a crash begins with the first step that
 was not done. A legal hold keeps a day until the last moment: no hold can be placed while it leaves.
 """
 
@@ -51,7 +51,7 @@ EVERY, AGAIN = 3600.0, 30.0
 AT_LENGTH = "SET statement_timeout = '30min'; SET idle_in_transaction_session_timeout = '30min'"
 """For the connection of the owner: it reads whole days, and waits for files."""
 SHORT_LOCK_TIMEOUT = "SET LOCAL lock_timeout = '100ms'"
-"""To wait for the table: whoever comes later, writers too, waits behind."""
+"""To wait for the table: all that come later, writers too, wait behind."""
 SPREAD = Random()  # noqa: S311 - no secret
 TRIES, PAUSE = 20, 2.0
 """How often it tries to drop a partition while nobody else uses the table or the log, and at most how many

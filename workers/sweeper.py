@@ -27,7 +27,7 @@ FORGET = (
     "UPDATE data_keys SET swept = true WHERE originator_id = ANY(%(streams)s)",
 )
 SETTLING = "SELECT FROM webhook_head FOR UPDATE"
-"""Whoever keeps an answer holds this row: it is there by then, or sees that the key was destroyed."""
+"""A request that keeps an answer holds this row: it is there by then, or sees that the key was destroyed."""
 TIMEOUT = "SET statement_timeout = %d"
 VACUUM = "VACUUM (INDEX_CLEANUP OFF, TRUNCATE OFF, SKIP_LOCKED) data_keys"
 """Takes the bytes of former rows out of their pages, and leaves the indexes, which hold no key."""

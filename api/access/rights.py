@@ -73,7 +73,7 @@ ROLES: dict[Role, frozenset[Right]] = {
 """The rights of each role, over what is in its scope."""
 
 CONTENT = frozenset({Right.READ_EXECUTIONS, Right.READ_EVENTS, Right.READ_ACCESS})
-"""Whoever uses one of these reads what executions hold, or who read them: each use is recorded."""
+"""Each of these reads what executions hold, or who read them: each use is recorded."""
 
 COMMANDS: dict[str, Right] = {
     **dict.fromkeys(("create", "fork"), Right.CREATE_EXECUTIONS),
@@ -105,4 +105,4 @@ COMMANDS: dict[str, Right] = {
 }
 """The right that each command takes, by the name of the command. A job takes that of its command, too."""
 SHARED = frozenset({"createWorkflow"})
-"""Commands to what belongs to no party: whoever has the right may send them."""
+"""Commands to what belongs to no party: everybody with the right may send them."""

@@ -86,7 +86,7 @@ class Report:
 def verify_all(data_dir: Path | None, *, as_json: bool) -> None:
     """Check the log, the keys, the snapshots, every view and the archive; exit with 1 where something is wrong.
 
-    The master key has to be there, and has to be the right one: whoever verifies wants to know that all
+    The master key has to be there, and has to be the right one: verifying is to show that all
     can be read. Of a log in which nothing was ever sealed there may be none.
     """
     report = Report(as_json)

@@ -1,7 +1,7 @@
 """Answers below `/ui/`: the files, and for every other path the page, which reads the rest of the address itself.
 
 Nothing here is secret, so it needs no right: what the page shows, it asks the API for with the session of
-whoever looks at it.
+everyone who looks at it.
 """
 
 from __future__ import annotations

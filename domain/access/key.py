@@ -60,7 +60,7 @@ class Key(Aggregate):
 
 
 class KeyCreated(Event):
-    """Whoever has the key may do what its role may with what is its party's."""
+    """The holder of the key may do what its role may with what is its party's."""
 
     type: ClassVar[str] = "key.created"
     role: str
@@ -134,7 +134,7 @@ class CreateKey(Creation[Key]):
 
 
 class RevokeKey(Command[Key]):
-    """Lock out whoever has the key. To do it again changes nothing."""
+    """Lock out the holder of the key. To do it again changes nothing."""
 
     wire_name: ClassVar[str] = "revokeKey"
 

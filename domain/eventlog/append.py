@@ -158,7 +158,7 @@ class Transaction:
 
 
 async def latest(connection: AsyncConnection, asked: Mapping[str, int]) -> dict[str, int]:
-    """`Transaction.latest`, by whoever has the lock."""
+    """`Transaction.latest`, called by the holder of the lock."""
     if not asked:
         return {}
     cursor = await connection.execute(LATEST, (list(asked), min(asked.values())))

@@ -23,7 +23,7 @@ class Keyring:
     while no other process has written: `forget_absent` is called when one has.
 
     There is one object for each key in all of the process as long as anything holds it: so `destroy` ends
-    what every holder can do with it. `on_destroyed` are told.
+    what every holder can do with it. `on_destroyed` are called.
     """
 
     def __init__(self, vault: Vault, capacity: int = CAPACITY) -> None:

@@ -251,7 +251,7 @@ class ExecutionErased(ExecutionEvent):
 class ExecutionUpdated(ExecutionEvent):
     """Settings were changed: exactly those that are there, to what they are there.
 
-    A `progress` here is always null: what was told is withdrawn, and the steps tell it again.
+    A `progress` here is always null: what was reported is withdrawn, and the steps count again.
     """
 
     type: ClassVar[str] = "execution.updated"

@@ -55,7 +55,7 @@ class Execution(Aggregate):
     """The state of one execution.
 
     `updated_at` is the latest time that any of its events occurred, `since` the time at which its
-    status began. `explicit_progress` is what was told; `active` is the working time up to
+    status began. `explicit_progress` is what was reported; `active` is the working time up to
     `active_since`, which is set while it works, and `active_before_start` what of it lies before
     `started_at`. `claim` is there while a worker holds it, and `seen_at` is when the last event that is
     a sign of life was recorded. Sealed fields hold plain values in the writer and `Ciphertext` in views.
@@ -131,7 +131,7 @@ class Execution(Aggregate):
 
     @property
     def progress(self) -> float:
-        """From 0 to 100: as told, or where it never was, as the steps say."""
+        """From 0 to 100: as reported, or where it never was, as the steps say."""
         if self.explicit_progress is not None:
             return self.explicit_progress
         total = self.steps_total

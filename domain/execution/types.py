@@ -1,4 +1,4 @@
-"""What an execution is told, in the form it has on the wire."""
+"""The values that commands carry, in the form they have on the wire."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def signed_head(note: str, shown_key: str, pinned_key: str) -> Checkpoint:
         pinned, shown = pinned_key.partition("+")[0], shown_key.partition("+")[0]
         if pinned != shown:
             raise Contradiction(
-                f"it is another log now: {shown}, not {pinned}. Was it restored from a backup? Then ask whoever "
+                f"it is another log now: {shown}, not {pinned}. Was it restored from a backup? Then ask those who "
                 "runs it why, and follow it into another folder"
             )
         raise Contradiction(f"it shows another key, {shown_key}, than the pinned {pinned_key}")

@@ -94,7 +94,7 @@ class Claims:
 
 
 def _is_loss(recorded: Recorded) -> bool:
-    """Whether a lease was lost; the last of too many is told by a failure."""
+    """Whether a lease was lost; the last of too many is a failure."""
     match recorded.event:
         case ExecutionReleased(reason=reason):
             return reason == "lease-lost"

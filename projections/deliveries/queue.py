@@ -1,6 +1,6 @@
 """What webhooks are owed, as the one process that calls them enters it, finds it due, and settles it.
 
-Events wait in lanes, one for each webhook and stream, and of a lane only the first is called. Whoever writes
+Events wait in lanes, one for each webhook and stream, and of a lane only the first is called. A process that writes
 here holds the row `webhook_head` until the commit: this process, on the connection that holds its lock, so
 that no statement of a former owner comes after one of the next, and the servers (see `requests`).
 """

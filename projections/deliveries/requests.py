@@ -1,6 +1,6 @@
 """What clients ask of the deliveries of a webhook: to see them, and to have them sent again.
 
-Whoever enters something holds the row `webhook_head`, as the process that calls does (see `queue`).
+A transaction that enters something holds the row `webhook_head`, as the process that calls does (see `queue`).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from domain.model import Event, Recorded
 from domain.sealing import Ciphertext
 
 OF_SERVER, OF_CLIENT = 0, 1
-"""Where a line is from: the server notes it of an event, or a worker told it."""
+"""Where a line is from: the server notes it of an event, or a worker sent it."""
 NOTED_EVENTS = (
     ExecutionFailed.type,
     RetryScheduled.type,

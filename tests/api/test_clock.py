@@ -18,7 +18,7 @@ DAY = 86_400.0
 
 
 class Times:
-    """A time of day and a time that passes, which can be told apart."""
+    """A time of day and a time that passes, which differ."""
 
     def __init__(self) -> None:
         self.wall, self.steady = BEGIN.timestamp(), 5.0

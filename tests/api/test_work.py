@@ -1,4 +1,4 @@
-"""What the process that works is told of witnesses reaches them."""
+"""The settings of witnesses reach the work process."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import tokenize
 import tomllib
 from collections.abc import Iterator
@@ -205,3 +206,21 @@ def test_retired_name_does_not_come_back(file: Path) -> None:
         if token.type == tokenize.NAME and token.string in RETIRED
     }
     assert {name: RETIRED[name] for name in found} == {}
+
+
+PRIVATE = re.compile(r"\b(told|whoever|breath|breathe|nobody who)\b", re.IGNORECASE)
+"""Words that read like a story. Subject, verb, object: who sends, receives or reports."""
+
+
+def test_documents_and_code_use_plain_words() -> None:
+    here, rooms = Path(__file__), (*ROOMS, "sdk", "bench", "tests", "docs")
+    files = [
+        file for room in rooms for kind in ("py", "md") for file in (ROOT / room).rglob(f"*.{kind}")
+    ]
+    found = [
+        f"{file.relative_to(ROOT)}:{number}: {line.strip()}"
+        for file in [*ROOT.glob("*.md"), *files]
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        if file != here and PRIVATE.search(line)
+    ]
+    assert found == []

@@ -40,7 +40,7 @@ def key(name: str) -> IdempotencyKey:
 async def test_cut_during_commit_is_settled_at_once_or_by_a_retry_with_the_same_key(
     database: str, cut: Cut
 ) -> None:
-    """What was committed is answered; of what was not, the client is told to send it again."""
+    """What was committed is answered; of what was not, the client is asked to send it again."""
     async with proxied(database) as proxy:
         log = store(proxy.conninfo)
         async with running_bus(log) as bus:
@@ -121,7 +121,7 @@ async def test_statement_that_a_hanging_server_still_has_is_never_carried_out_la
     database: str,
 ) -> None:
     """The connection breaks while the server's end waits for a lock: that end is gone when the client is
-    told to send it again.
+    asked to send it again.
     """
     async with running_bus(log := store(database)) as bus:
         await bus.send(message("a", Begin()))

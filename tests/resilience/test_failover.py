@@ -1,4 +1,4 @@
-"""Two servers of one data directory: whoever is left goes on, with the database of both."""
+"""Two servers of one data directory: the one that is left goes on, with the database of both."""
 
 from __future__ import annotations
 

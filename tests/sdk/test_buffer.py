@@ -20,7 +20,7 @@ JSON = dict[str, Any]
 
 
 class Commands:
-    """A service that takes commands, or fails as it is told."""
+    """A service that takes commands, or fails on demand."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, list[JSON]]] = []

@@ -102,7 +102,7 @@ def prove(
 
 
 def tell(api: httpx.Client, commands: Sequence[JSON]) -> None:
-    """Many commands at once; what is refused for a while (503) is told again."""
+    """Many commands at once; what is refused for a while (503) is sent again."""
     while commands:
         response = api.post("/commands", json=commands)
         if response.status_code == 503:

@@ -34,7 +34,7 @@ class FakeClient:
         self.sent.append((url, headers, body))
         return Response(500, b"", None) if self.refuses(body) else self.answer(url)
 
-    def told(self, url: str = "https://a.example/") -> list[tuple[int, str]]:
+    def received(self, url: str = "https://a.example/") -> list[tuple[int, str]]:
         """Version and type of each event that was sent to a URL."""
         bodies = [orjson.loads(body) for to, _, body in self.sent if to == url]
         return [(body["version"], body["type"].removeprefix("execution.")) for body in bodies]

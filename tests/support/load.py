@@ -91,9 +91,11 @@ class Load:
         label = f"{execution}:{command}"
         response = await self._send_until_answered(path, body[kind], label)
         assert response.status_code in (200, 201), response.text
-        told = response.json()
-        assert told["$id"] == execution
-        self.answers.append(Acknowledged(label, execution, told["version"], told["position"]))
+        received = response.json()
+        assert received["$id"] == execution
+        self.answers.append(
+            Acknowledged(label, execution, received["version"], received["position"])
+        )
         await asyncio.sleep(self._pause)
 
     async def _send_until_answered(
@@ -137,10 +139,10 @@ def assert_log_contains(log: Sequence[EventRow], answers: Sequence[Acknowledged]
     for label, events in Counter(filter(None, labels)).items():
         kind = label.rpartition(":")[2].partition("-")[0]
         assert events == EVENTS.get(kind, 1), label
-    for told in answers:
-        row = log[told.position - 1]
-        assert (row.stream, row.version) == (f"execution/{told.execution}", told.version)
-        assert labels[told.position - 1] == told.label
+    for received in answers:
+        row = log[received.position - 1]
+        assert (row.stream, row.version) == (f"execution/{received.execution}", received.version)
+        assert labels[received.position - 1] == received.label
     versions: Counter[str] = Counter()
     for row in log:
         versions[row.stream] += 1

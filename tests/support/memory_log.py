@@ -128,5 +128,5 @@ def _key(stream: str) -> DataKey:
 
 
 def created(tag: str) -> Event:
-    told = {"order": "o", "service": "s", "customer": "c", "provider": "p", "tags": [tag]}
-    return ExecutionCreated.model_validate(told, strict=False)
+    received = {"order": "o", "service": "s", "customer": "c", "provider": "p", "tags": [tag]}
+    return ExecutionCreated.model_validate(received, strict=False)

@@ -253,7 +253,7 @@ def run(found: list[Mutant], end: float) -> int:
     tried = [(mutant, noticed) for mutant, noticed in results if noticed is not None]
     survivors = sorted(mutant for mutant, noticed in tried if not noticed)
     report = ROOT / REPORTS / "survivors.txt"
-    report.write_text("".join(map(told, survivors)))
+    report.write_text("".join(map(received, survivors)))
     click.echo(
         f"{len(tried)} of {len(found)} changes tried, {len(survivors)} not noticed: {report}"
     )
@@ -270,7 +270,7 @@ def _unchanged(tests: tuple[str, ...], data: Path) -> float:
     return time.monotonic() - begin
 
 
-def told(mutant: Mutant) -> str:
+def received(mutant: Mutant) -> str:
     return f"{mutant.file}:{mutant.line}\n  - {mutant.before}\n  + {mutant.after}\n"
 
 

@@ -38,7 +38,7 @@ class PostgresProxy:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def freeze(self) -> None:
-        """Keep every byte back, and accept whoever comes."""
+        """Keep every byte back, and accept every client."""
         self._flowing.clear()
 
     def thaw(self) -> None:

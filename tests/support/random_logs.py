@@ -39,11 +39,11 @@ def logs(draw: st.DrawFn) -> list[Recorded]:
     ):
         path = walk(creation, way)
         days = timedelta(days=draw(st.integers(0, 2)))
-        stream, told = f"execution/e-{number}", _choices(draw)
+        stream, received = f"execution/e-{number}", _choices(draw)
         for row in path.rows:
             event = CODEC.decode(row)
             if isinstance(event.event, ExecutionCreated):
-                event = event._replace(event=event.event.model_copy(update=told))
+                event = event._replace(event=event.event.model_copy(update=received))
             occurred_at = event.occurred_at and event.occurred_at + days
             events.append(
                 event._replace(stream=stream, at=event.at + days, occurred_at=occurred_at)

@@ -12,7 +12,7 @@ from domain.model import Recorded
 
 
 class Seen:
-    """A view that writes down the positions it is shown, and stumbles where it is told to."""
+    """A view that writes down the positions it is shown, and stumbles on demand."""
 
     name: ClassVar[str] = "seen"
     schema: ClassVar[str] = "CREATE TABLE IF NOT EXISTS seen (position bigint PRIMARY KEY)"

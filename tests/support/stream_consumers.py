@@ -117,7 +117,7 @@ def _client(url: str, thread: int) -> httpx.Client:
 
 
 def by_sse(door: Door, path: str, cursor: int, most: int, **query: Any) -> Iterator[JSON]:
-    """Some frames after a cursor, as server-sent events, told as over a WebSocket."""
+    """Some frames after a cursor, as server-sent events, in the form of a WebSocket."""
     with opened(_client(door.url, get_ident()), path, after=cursor, **query) as source:
         for frame in islice(frames(source), most):
             yield {**frame.data, "type": frame.type}

@@ -1,4 +1,4 @@
-"""A receiver of webhooks on this machine that misbehaves as it is told, and keeps what came."""
+"""A receiver of webhooks on this machine that misbehaves on demand, and keeps what came."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One process of several that write the same streams: `python -m tests.support.writer_process DATABASE NAME SECONDS`.
 
-Says `ready`, waits for a line, writes for so many seconds, and prints what it was told.
+Says `ready`, waits for a line, writes for so many seconds, and prints the answers.
 """
 
 from __future__ import annotations

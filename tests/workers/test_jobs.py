@@ -1,4 +1,4 @@
-"""Jobs send each execution its command once, whoever works on them and however often they are cut off."""
+"""Jobs send each execution its command once, by whichever process, and however often they are cut off."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def json_body(row: EventRow, key: DataKey | None) -> bytes:
 def slack_body(row: EventRow, after: Versioned[Any]) -> bytes:
     """A message for Slack: what happened to which execution. It quotes no content.
 
-    `after` is the state after the event; once that is final, its duration and cost are told. Of what is no
+    `after` is the state after the event; once that is final, its duration and cost are sent. Of what is no
     execution it says the type of the event and the id.
     """
     if not isinstance(after.state, Execution):

@@ -60,7 +60,7 @@ def verify(
     """Hold the whole log against its tree: every event, every tile, the root and the signed head.
 
     Exits with 1 and names the first position of each tile that does not fit. The server may go on meanwhile.
-    Whoever owns the database and the master key could make all of it again: only a head that was kept
+    An owner of the database and the master key could make all of it again: only a head that was kept
     elsewhere shows that, so name one with --head. With --state, a check that was interrupted goes on where it was;
     what was checked before is not looked at again. Of a head with a time-stamp beside it (.tsr) that is checked, too.
     """

@@ -1,1 +1,1 @@
-"""Proofs that the log is what it was, for whoever does not want to trust the server."""
+"""Proofs that the log is what it was, for those who do not want to trust the server."""

@@ -44,7 +44,7 @@ class DataLoader(Generic[K, V]):
     async def _answer(self, batch: Sequence[tuple[K, asyncio.Future[V | None]]]) -> None:
         try:
             found = await self._fetch([key for key, _ in batch])
-        except Exception as error:  # noqa: BLE001 - it is raised to whoever asked
+        except Exception as error:  # noqa: BLE001 - it is raised to the caller
             await self._fail(batch, error)
         else:
             for key, answer in batch:

@@ -1,6 +1,6 @@
 """What a browser sends by itself: the cookie of a session, and from which page it comes.
 
-A cookie is sent whoever wrote the page. So what changes something, or opens a WebSocket, has to come from
+A cookie is sent by whichever site the page is from. So what changes something, or opens a WebSocket, has to come from
 a page of our own.
 """
 

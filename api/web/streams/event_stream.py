@@ -92,7 +92,7 @@ def sent_away(request: Request, error: Overloaded) -> ASGIApp:
 
 
 def lock_out(subscriber: Subscriber, reason: str) -> None:
-    """End a stream whose caller may not have it any more; at once where it cannot be told so."""
+    """End a stream whose caller may not have it any more; at once where it cannot be sent a reason."""
     if subscriber.transport.paused:
         subscriber.cut(LOCKED_OUT)
     else:

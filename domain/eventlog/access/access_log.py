@@ -1,6 +1,6 @@
 """Records reads, many in one commit. Who waits for it may show what it reads.
 
-The chain of entries is one, whoever writes: the row `access_head` has the last hash, and who adds entries holds
+There is one chain of entries for all writers: the row `access_head` has the last hash, and who adds entries holds
 it until the commit. A process that finds it as it left it needs one round trip, else it takes the row first.
 """
 

@@ -1,7 +1,7 @@
 """Whether the master key at hand is the log's, looked at once connections are open.
 
 It was checked when the program started, but a change of the master key that began between then and the opening of
-the connections has not seen this process. Whoever went on would wrap new data keys by the former one.
+the connections has not seen this process. If it went on, it would wrap new data keys by the former one.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class ForkExecution(Creation[Execution]):
 
 
 def _progress(source: Execution) -> dict[str, Any]:
-    """What was told, but for the 100 that a completion tells."""
+    """The progress that was reported, but for the 100 of a completion."""
     progress = source.explicit_progress
     return {} if progress is None or source.status is Status.COMPLETED else {"progress": progress}
 

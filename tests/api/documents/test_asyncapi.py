@@ -132,9 +132,9 @@ def test_frame_about_the_stream_is_described_on_either_wire(
     chunk = SSE.control(model.kind(), 7, more)
     event, data = re.findall(rb"^(?:event|data): (.*)$", chunk, re.MULTILINE)
     assert event.decode() == model.kind()
-    told = model.model_validate_json(data)
+    received = model.model_validate_json(data)
     frame = WEBSOCKET.control(model.kind(), 7, more)
-    assert model.model_validate_json(frame[2:]) == told
+    assert model.model_validate_json(frame[2:]) == received
     assert b"type" in frame
 
 

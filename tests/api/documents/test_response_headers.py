@@ -97,7 +97,7 @@ def test_successful_response_has_the_documented_form_and_headers(
     api: httpx.Client, operation: Operation, path: str
 ) -> None:
     described = DOCUMENT["paths"][operation.path][operation.method.lower()]["responses"]
-    told, sent = described[str(operation.status)], set[str]()
+    received, sent = described[str(operation.status)], set[str]()
     minimal = {"Prefer": "return=minimal", "Idempotency-Key": operation.name}
     for asked in (minimal, minimal) if operation.name in ONCE else ({}, minimal, minimal):
         body = BODIES.get(operation.name)
@@ -105,11 +105,11 @@ def test_successful_response_has_the_documented_form_and_headers(
         assert response.status_code == operation.status, response.text
         sent |= {name for name in ANSWER_HEADERS if name in response.headers}
         media_type = response.headers["content-type"].partition(";")[0]
-        schema = told["content"][media_type]["schema"]
+        schema = received["content"][media_type]["schema"]
         if media_type.endswith("json"):
             whole = OAS31Validator({**schema, "components": DOCUMENT["components"]})
             whole.validate(response.json())
-    assert sent | PERHAPS.get(operation.name, set()) == told.get("headers", {}).keys()
+    assert sent | PERHAPS.get(operation.name, set()) == received.get("headers", {}).keys()
 
 
 # Sealed content, null once it was erased; a limit that there is not; the end of a list.
@@ -143,9 +143,9 @@ def test_undeclared_answer_is_detected(api: httpx.Client, running_execution: str
     shown = api.get(f"/executions/{running_execution}")
     lies = ({"nextRetryAt": None}, {"nonsense": 1}, {"logs": [{"level": "loud"}]}, {"tags": [None]})
     for lie in lies:
-        told = httpx.Response(200, json={**shown.json(), **lie}, request=shown.request)
+        received = httpx.Response(200, json={**shown.json(), **lie}, request=shown.request)
         with pytest.raises(AssertionError):
-            require_declared(told)
+            require_declared(received)
     with pytest.raises(AssertionError):
         require_declared(httpx.Response(418, request=shown.request))
     require_declared(shown)

@@ -166,8 +166,8 @@ def test_batch_accepts_log_lines_among_commands(
         *(422, 422, 413),
     ]
     for name, message in ((execution, "one"), ("logged", "two")):
-        told = ok(api.get(f"/executions/{name}/logs"))["data"]
-        assert [line["message"] for line in told] == [message]
+        received = ok(api.get(f"/executions/{name}/logs"))["data"]
+        assert [line["message"] for line in received] == [message]
 
 
 def test_whole_number_beyond_64_bits_is_refused_as_in_a_single_command(

@@ -180,9 +180,9 @@ def test_occurred_at_is_kept_beside_the_recorded_time(
     earlier = (datetime.now(UTC) - timedelta(hours=1)).isoformat(timespec="milliseconds")
     body = {"progress": 10, "occurredAt": earlier}
     ok(api.post(f"/executions/{running_execution}/progress", json=body))
-    told = events(api, running_execution)[-1]
-    assert told["occurredat"] == earlier.replace("+00:00", "Z")
-    assert told["time"] > told["occurredat"]
+    received = events(api, running_execution)[-1]
+    assert received["occurredat"] == earlier.replace("+00:00", "Z")
+    assert received["time"] > received["occurredat"]
 
 
 def test_occurred_at_in_the_future_is_refused(api: httpx.Client, running_execution: str) -> None:
@@ -197,12 +197,12 @@ def test_correlation_and_causation_are_kept_with_every_event(
 ) -> None:
     headers = {"X-Correlation-Id": "trace-7", "X-Causation-Id": "cause-8"}
     ok(api.post(f"/executions/{queued_execution}/start", headers=headers))
-    told = events(api, queued_execution)[1:]
-    assert [event["type"] for event in told] == ["execution.starting", "execution.started"]
-    assert {(event["correlationid"], event["causationid"]) for event in told} == {
+    received = events(api, queued_execution)[1:]
+    assert [event["type"] for event in received] == ["execution.starting", "execution.started"]
+    assert {(event["correlationid"], event["causationid"]) for event in received} == {
         ("trace-7", "cause-8")
     }
-    assert {event["actor"] for event in told} == {"admin"}
+    assert {event["actor"] for event in received} == {"admin"}
 
 
 def test_traceparent_is_the_correlation_when_none_is_given(
@@ -311,5 +311,5 @@ def test_document_at_a_version_shows_no_later_log_lines(
     late = {**line, "timestamp": "2999-01-01T00:00:00Z"}
     assert refused(api.post(path, json=late), 422, "invalid")["errors"][0]["path"] == "timestamp"
     ok(api.post(path, json={**line, "occurredAt": "2026-01-01T00:00:00Z"}))
-    told = ok(api.get(path))["data"]
-    assert told[0]["timestamp"] == "2026-01-01T00:00:00.000Z"
+    received = ok(api.get(path))["data"]
+    assert received[0]["timestamp"] == "2026-01-01T00:00:00.000Z"

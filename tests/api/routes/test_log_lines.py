@@ -16,11 +16,11 @@ def test_log_line_shows_its_timestamp_and_when_it_was_recorded(
     early = {"level": "info", "message": "early", "timestamp": "2026-01-01T00:00:00.000Z"}
     ok(api.post(path, json=early))
     ok(api.post(path, json={"level": "info", "message": "now"}))
-    told, now = ok(api.get(path))["data"]
-    assert told["timestamp"] == "2026-01-01T00:00:00.000Z"
-    assert told["recordedAt"] > told["timestamp"]
+    received, now = ok(api.get(path))["data"]
+    assert received["timestamp"] == "2026-01-01T00:00:00.000Z"
+    assert received["recordedAt"] > received["timestamp"]
     assert now["timestamp"] == now["recordedAt"]
-    assert ok(api.get(f"/executions/{running_execution}"))["logs"] == [told, now]
+    assert ok(api.get(f"/executions/{running_execution}"))["logs"] == [received, now]
 
 
 def test_server_log_line_has_the_time_of_its_event(

@@ -182,10 +182,10 @@ def test_failure_is_retried_and_logged(api: httpx.Client, executions: Executions
     )
     assert failed["status"] == "retry"
     assert failed["error"]["code"] == "API_TIMEOUT"
-    told = ok(api.get(f"/executions/{execution}/logs", params={"minPosition": failed["position"]}))[
-        "data"
-    ]
-    assert [(line["level"], line["message"]) for line in told] == [
+    received = ok(
+        api.get(f"/executions/{execution}/logs", params={"minPosition": failed["position"]})
+    )["data"]
+    assert [(line["level"], line["message"]) for line in received] == [
         ("error", "API_TIMEOUT: External API timeout after 30s"),
         ("warn", "Retrying after 1s (attempt 1/3)"),
     ]

@@ -129,8 +129,8 @@ def test_durations_at_a_time_count_until_then_but_never_beyond_now(
     assert metrics(api, identity, **silent)["duration"] == 20
     to_come = {"at": "2999-01-01T00:00:00Z"}
     before = (datetime.now(UTC) - begun) // timedelta(milliseconds=1)
-    told = metrics(api, identity, **to_come)["duration"]
-    assert before <= told <= (datetime.now(UTC) - begun) // timedelta(milliseconds=1)
+    received = metrics(api, identity, **to_come)["duration"]
+    assert before <= received <= (datetime.now(UTC) - begun) // timedelta(milliseconds=1)
     path = f"/executions/{identity}/metrics"
     assert api.get(path, params=to_come, headers={"If-None-Match": "*"}).status_code == 200
     assert api.get(path, params=silent, headers={"If-None-Match": "*"}).status_code == 304
@@ -166,17 +166,19 @@ def test_version_or_time_before_the_beginning_is_not_found(
 
 
 def test_history_is_envelopes_in_order(api: httpx.Client, execution: str) -> None:
-    told = history(api, execution)["data"]
-    assert tuple(event["type"].removeprefix("execution.") for event in told) == STORY
-    assert [event["version"] for event in told] == [1, 2, 3, 4, 5, 6]
-    assert [event["position"] for event in told] == sorted(event["position"] for event in told)
-    for event in told:
+    received = history(api, execution)["data"]
+    assert tuple(event["type"].removeprefix("execution.") for event in received) == STORY
+    assert [event["version"] for event in received] == [1, 2, 3, 4, 5, 6]
+    assert [event["position"] for event in received] == sorted(
+        event["position"] for event in received
+    )
+    for event in received:
         assert event["specversion"] == "1.0"
         assert event["id"] == str(event["position"])
         assert event["source"] == f"/api/executions/{execution}"
         assert event["subject"] == execution
         assert datetime.fromisoformat(event["time"]) <= datetime.now(UTC)
-    assert told[-1]["data"]["result"] == RESULT
+    assert received[-1]["data"]["result"] == RESULT
 
 
 def test_history_is_paged_both_ways_and_by_type(api: httpx.Client, execution: str) -> None:

@@ -91,7 +91,7 @@ async def test_hub_may_be_closed_before_it_has_started(database: str) -> None:
 
 
 class Closed(Line):
-    """A line that is closed, before anybody was told so."""
+    """A line that is closed, before anybody was informed."""
 
     closed = False
 

@@ -74,8 +74,8 @@ def test_stream_of_one_execution_starts_at_its_beginning_and_continues_live(
         }
         executions.create()
         executions.tell(queued_execution, "start")
-        told = [frame.type for frame in reading_events(reading, 2)]
-    assert told == ["execution.starting", "execution.started"]
+        received = [frame.type for frame in reading_events(reading, 2)]
+    assert received == ["execution.starting", "execution.started"]
 
 
 def reading_events(reading: Iterator[Frame], count: int) -> list[Frame]:
@@ -119,9 +119,9 @@ def test_stream_of_an_ended_execution_is_complete_and_ends(
     api: httpx.Client, completed_execution: str
 ) -> None:
     with opened(api, f"/executions/{completed_execution}/events") as source:
-        told = [frame.type for frame in frames(source) if frame.is_event]
-    assert told[0] == "execution.created"
-    assert told[-1] == "execution.completed"
+        received = [frame.type for frame in frames(source) if frame.is_event]
+    assert received[0] == "execution.created"
+    assert received[-1] == "execution.completed"
 
 
 def test_failure_that_is_retried_ends_no_stream(

@@ -79,7 +79,7 @@ def of_chromium(service: Service) -> Iterator[Iterator[str]]:
         page.call("Page.navigate", url=f"{service.url}/open")
         page.until("Page.loadEventFired")
         page.call("Runtime.evaluate", expression=LISTEN)
-        yield page.told()
+        yield page.received()
 
 
 class Page:
@@ -107,7 +107,7 @@ class Page:
     def until(self, event: str) -> None:
         next(message for message in self._messages() if message.get("method") == event)
 
-    def told(self) -> Iterator[str]:
+    def received(self) -> Iterator[str]:
         for message in self._messages():
             if message.get("method") == "Runtime.bindingCalled":
                 yield message["params"]["payload"]
@@ -127,12 +127,12 @@ def write(service: Service) -> None:
 def test_eventsource_goes_on_after_a_restart_and_a_kill(
     process: Service, listening: Listening
 ) -> None:
-    with listening(process) as told:
+    with listening(process) as received:
         write(process)
-        heard = list(islice(told, EACH))
+        heard = list(islice(received, EACH))
         for end in (process.terminate, process.kill):
             end()
             process.start()
             write(process)
-            heard += islice(told, EACH)
+            heard += islice(received, EACH)
     assert heard == [str(position) for position in range(1, 3 * EACH + 1)]

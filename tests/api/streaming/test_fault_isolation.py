@@ -95,11 +95,11 @@ def test_websocket_that_cannot_be_written_to_is_closed_with_its_cursor(
 ) -> None:
     before = ann(api)
     with socket(server, "/events") as connected:
-        told = heard(connected)
-        assert until_caught_up(told) == []
+        received = heard(connected)
+        assert until_caught_up(received) == []
         break_lines(server, monkeypatch)
         place = ann(api)
-        assert list(told) == []
+        assert list(received) == []
         assert (connected.close_code, connected.close_reason) == (FAULT, f"position {before}")
     (event,) = by_socket(server, "/events", before, 1)
     assert event["position"] == place

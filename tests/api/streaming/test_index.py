@@ -1,4 +1,4 @@
-"""Who is concerned: an event costs nobody who asked for something else, and keeps nobody waiting."""
+"""Which subscribers an event reaches: it costs the others nothing, and keeps none waiting."""
 
 from __future__ import annotations
 

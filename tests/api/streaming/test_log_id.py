@@ -1,4 +1,4 @@
-"""Which log a cursor is of: told with it, and asked for by those who come back."""
+"""Which log a cursor is of: sent with it, and checked when a client comes back."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def test_cursor_of_another_log_is_refused(
 ) -> None:
     path = path.format(id=queued_execution)
     query = {"from": "start", "log": "of the backup"}
-    told = refused(api.get(path, params=query, headers=SSE), 410, "other-log")
-    assert told["log"] == server.log_id
+    received = refused(api.get(path, params=query, headers=SSE), 410, "other-log")
+    assert received["log"] == server.log_id
     with pytest.raises(InvalidStatus) as refusal, socket(server, path, **query):
         pass
     assert refusal.value.response.status_code == 410

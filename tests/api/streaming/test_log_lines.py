@@ -193,8 +193,8 @@ def test_log_lines_of_concurrent_writers_are_streamed_once(
         with server.client() as client, ThreadPoolExecutor(8) as pool:
             said = [(watched[number % 4], f"{number}") for number in range(400)]
             list(pool.map(lambda line: tell(client, *line), said))
-        told = messages(frames, len(said))
-        assert sorted(told) == sorted(message for _, message in said)
+        received = messages(frames, len(said))
+        assert sorted(received) == sorted(message for _, message in said)
         with pytest.raises(TimeoutError):
             opened.recv(timeout=0.3)
 

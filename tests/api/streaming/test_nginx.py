@@ -142,10 +142,10 @@ def test_closing_frame_passes_the_proxy(
         with client(front.url) as api:
             ok(api.post("/users", json={"name": "Ann", "kind": "person"}))
         with socket(front, "/events", **{"from": "start"}) as connected:
-            told, read = heard(connected), by_sse(front, "/events", 0, NO_END)
-            for frames in (told, read):
+            received, read = heard(connected), by_sse(front, "/events", 0, NO_END)
+            for frames in (received, read):
                 assert [frame["position"] for frame in until_caught_up(frames)] == [1]
             server.ask_to_stop()
-            for frames in (told, read):
+            for frames in (received, read):
                 assert [(frame["type"], frame["position"]) for frame in frames] == [("closing", 1)]
             assert (connected.close_code, connected.close_reason) == (1012, "position 1")

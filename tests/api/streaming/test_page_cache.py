@@ -75,7 +75,7 @@ async def test_page_dropped_as_soon_as_it_was_read_is_read_again() -> None:
         if log.pages.get(1) is not None:
             break
     log.pages.forget()
-    # Whoever asks now must not be told to look again at once, for ever, while nobody else can run.
+    # A caller that asks now must not look again at once, for ever, while no other can run.
     await log.pages.request(1)
     assert log.pages.get(1) is not None
     assert log.asked == [0, 0]

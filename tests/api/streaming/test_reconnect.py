@@ -105,10 +105,10 @@ def sent_away(server: Serving) -> None:
         refused = api.get("/events", headers=SSE)
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
         for headers in EVENT_SOURCES:
-            told = api.get("/events", headers=headers)
-            assert told.status_code == 200
-            assert told.headers["content-type"].startswith("text/event-stream")
-            assert 5_000 <= int(told.text.removeprefix("retry: ")) <= 15_000
+            received = api.get("/events", headers=headers)
+            assert received.status_code == 200
+            assert received.headers["content-type"].startswith("text/event-stream")
+            assert 5_000 <= int(received.text.removeprefix("retry: ")) <= 15_000
 
 
 def test_consumer_of_an_empty_log_resumes_from_its_beginning(database: str) -> None:
@@ -127,11 +127,11 @@ def test_shutdown_sends_closing_with_the_cursor_and_the_next_server_continues(
     with serving(database) as first, first.client() as api:
         ok(api.post("/users", json={"name": "Ann", "kind": "person"}))
         with socket(first, "/events", **{"from": "start"}) as connected, opened(api) as source:
-            told, read = heard(connected), frames(source)
-            assert len(until_caught_up(told)) == 1
+            received, read = heard(connected), frames(source)
+            assert len(until_caught_up(received)) == 1
             assert next(read).type == "caught-up"
             first.ask_to_stop()
-            (closing,), (closed,) = told, read
+            (closing,), (closed,) = received, read
             assert (closing["type"], closing["position"]) == ("closing", 1)
             assert (connected.close_code, connected.close_reason) == (1012, "position 1")
             assert (closed.type, closed.id) == ("closing", "1")

@@ -31,7 +31,7 @@ def gapped(executions: Executions) -> str:
 
 
 def say(connected: ClientConnection, **word: float) -> float:
-    """Tell the server; when it was told."""
+    """Send it to the server; returns when it was sent."""
     connected.send(json.dumps(word))
     return time.monotonic()
 

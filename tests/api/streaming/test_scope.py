@@ -129,8 +129,8 @@ def test_live_events_and_log_lines_of_strangers_are_left_out(owned: Serving, rol
         client_of(owned, Role.ADMIN) as admin,
         socket(owned, "/executions/watch", headers_of(role), types="log,progress") as connected,
     ):
-        told = heard(connected)
-        read_until_caught_up(told)
+        received = heard(connected)
+        read_until_caught_up(received)
         for number in (41, 42):
             for sample in (STRANGE, own):
                 message = {"level": "info", "message": f"live-{sample.word}"}
@@ -142,7 +142,7 @@ def test_live_events_and_log_lines_of_strangers_are_left_out(owned: Serving, rol
                 ok(admin.post(f"/executions/{sample.execution}/logs", json=message))
         seen: list[JSON] = []
         while sum(frame["type"] == "log" for frame in seen) < 2:
-            seen.append(next(told))
+            seen.append(next(received))
     assert STRANGE.word not in json.dumps(seen)
     assert [f["progress"] for f in seen if f["type"] == "progress"] == [41, 42]
 
@@ -160,27 +160,27 @@ def test_assignee_sees_the_whole_past_and_nothing_after_it_is_assigned_to_anothe
     reassign(fresh, OF_ASSIGNEE, "bob")
     reassign(fresh, OF_ASSIGNEE, OF_ASSIGNEE.person)
     with socket(fresh, path, headers_of(role)) as connected:
-        told = heard(connected)
-        past = [frame for frame in read_until_caught_up(told) if frame["type"] not in OURS]
+        received = heard(connected)
+        past = [frame for frame in read_until_caught_up(received) if frame["type"] not in OURS]
         versions = [frame["version"] for frame in past]
         assert versions == list(range(1, len(past) + 1))
         reassign(fresh, OF_ASSIGNEE, "carl")
         with client_of(fresh, Role.ADMIN) as admin:
             ok(admin.post(f"/executions/{OF_ASSIGNEE.execution}/cancel", json={"reason": "secret"}))
-        rest = [frame for frame in told if frame["type"] not in OURS]
+        rest = [frame for frame in received if frame["type"] not in OURS]
     assert rest == []
 
 
 def test_followed_log_lines_end_for_one_to_whom_it_is_no_longer_assigned(fresh: Serving) -> None:
     path = f"/executions/{OF_ASSIGNEE.execution}/logs"
     with client_of(fresh, Role.ASSIGNEE) as api, opened(api, path) as source:
-        told = frames(source)
-        while next(told).type != "caught-up":
+        received = frames(source)
+        while next(received).type != "caught-up":
             pass
         reassign(fresh, OF_ASSIGNEE, "bob")
         with client_of(fresh, Role.ADMIN) as admin:
             ok(admin.post(path, json={"level": "info", "message": "for others"}))
-        assert list(told) == []
+        assert list(received) == []
 
 
 def topic(caller: Caller, **more: Any) -> Topic:

@@ -1,4 +1,4 @@
-"""Who goes elsewhere is told what follows there: whatever was under way, and whatever is written."""
+"""A seek is followed by what comes after the new position, whatever was under way or is written."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def numbers(connected: ClientConnection, count: int) -> list[int]:
 
 
 def sought(connected: ClientConnection, to: int, expected: int) -> None:
-    """Go back, and see that nothing is told but what was to follow, and then what follows there."""
+    """Go back, and see that nothing is sent but what was to follow, and then what follows there."""
     connected.send(json.dumps({"seek": to}))
     while (place := numbers(connected, 1)[0]) != to + 1:
         assert place == expected, "neither where it was nor where it went"

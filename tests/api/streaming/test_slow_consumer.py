@@ -95,7 +95,7 @@ def write_much(api: httpx.Client, execution: str) -> None:
 
 
 def cut_sooner(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever does not read is cut after a second instead of thirty."""
+    """A consumer that does not read is cut after a second instead of thirty."""
     wheel = server.system.hub.heartbeat
     monkeypatch.setattr(wheel, "second", 0.05)
     monkeypatch.setattr(wheel, "stalled", 1.0)

@@ -1,4 +1,4 @@
-"""An event that cannot be opened is told as such, and stops no other."""
+"""An event that cannot be opened is sent as unreadable, and stops no other."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ async def test_damaged_ciphertext_is_told_as_unreadable_and_stops_no_other(
             await until(
                 lambda: b"execution.progress" in line.written or b'"progress":50' in line.written
             )
-        told = list(frames(line))
-        bad = [frame for frame in told if frame["position"] == 7]
+        received = list(frames(line))
+        bad = [frame for frame in received if frame["position"] == 7]
         assert bad
         assert all(frame["unreadable"] is True for frame in bad)
         if format_ is WATCH:
@@ -86,7 +86,7 @@ async def test_damaged_ciphertext_is_told_as_unreadable_and_stops_no_other(
             assert bad[-1]["result"] is None
         else:
             assert [frame["data"] for frame in bad] == [None]
-        assert [frame for frame in told if "unreadable" in frame] == bad
+        assert [frame for frame in received if "unreadable" in frame] == bad
         assert [log["event"] for log in logs] == ["an event cannot be opened"]
         assert REPORTS.count == before + 1
 

@@ -1,4 +1,4 @@
-"""What a program says of its own doings is JSON, a line each, whoever says it."""
+"""What a program logs is JSON, a line each, from every library."""
 
 from __future__ import annotations
 

@@ -73,9 +73,9 @@ def received(wire: socket.socket) -> bytes:
 
 def problem(wire: socket.socket, status: int, code: str) -> JSON:
     """The problem document that is answered before the connection is closed."""
-    told, headers, body = answered(wire)
+    reported, headers, body = answered(wire)
     document: JSON = json.loads(body)
-    assert (told, headers["content-type"]) == (status, "application/problem+json"), document
+    assert (reported, headers["content-type"]) == (status, "application/problem+json"), document
     assert (document["type"], document["status"]) == (f"/problems/{code}", status)
     assert headers["connection"] == "close"
     assert wire.recv(1) == b""
@@ -175,10 +175,10 @@ def test_compressed_body_is_refused_with_advice(
 ) -> None:
     headers = {"Content-Encoding": coding}
     path = f"/executions/{queued_execution}/start"
-    told = refused(
+    reported = refused(
         api.post(path, content=b"\x1f\x8b", headers=headers), 415, "unsupported-media-type"
     )
-    assert "Content-Encoding" in told["detail"]
+    assert "Content-Encoding" in reported["detail"]
 
 
 @pytest.mark.parametrize(
@@ -194,8 +194,10 @@ def test_json_in_another_charset_is_refused(
 ) -> None:
     headers = {"Content-Type": media_type}
     path = f"/executions/{queued_execution}/start"
-    told = refused(api.post(path, content=b"{}", headers=headers), 415, "unsupported-media-type")
-    assert "UTF-8" in told["detail"]
+    reported = refused(
+        api.post(path, content=b"{}", headers=headers), 415, "unsupported-media-type"
+    )
+    assert "UTF-8" in reported["detail"]
 
 
 @pytest.mark.parametrize(

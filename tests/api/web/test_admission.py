@@ -113,11 +113,11 @@ def test_monitor_is_another_name_of_watch(
         watched = past(server, f"{path}watch", **{"from": "start"})
         assert watched
         assert past(server, f"{path}monitor", **{"from": "start"}) == watched
-    told = [
+    received = [
         api.get(
             f"/executions/{completed_execution}/{word}", headers={"Accept": "text/event-stream"}
         )
         for word in ("watch", "monitor")
     ]
-    assert told[0].content == told[1].content
-    assert b"event: completed" in told[1].content
+    assert received[0].content == received[1].content
+    assert b"event: completed" in received[1].content

@@ -193,8 +193,8 @@ def test_body_that_is_too_large_is_refused_with_and_without_its_length(
 ) -> None:
     part = b" " * (MIB // 4)
     parts = operation.body_limit // len(part) + 1
-    told = refused(send(api, operation, part * parts), 413, "too-large")
-    assert told["limit"] == operation.body_limit
+    received = refused(send(api, operation, part * parts), 413, "too-large")
+    assert received["limit"] == operation.body_limit
     refused(send(api, operation, (part for _ in range(parts))), 413, "too-large")
 
 

@@ -1,4 +1,4 @@
-"""How far data goes is told with every answer, and a reader can wait until it goes far enough."""
+"""Each answer says how far its data goes, and a reader can wait until it goes far enough."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ def test_every_read_answers_log_position(
 def test_single_execution_is_always_current(api: httpx.Client, executions: Executions) -> None:
     execution = executions.running()
     for progress in range(1, 31):
-        told = executions.tell(execution, "progress", progress=progress)
+        received = executions.tell(execution, "progress", progress=progress)
         shown = api.get(f"/executions/{execution}")
         assert ok(shown)["progress"] == progress
-        assert int(shown.headers["log-position"]) >= told["position"]
+        assert int(shown.headers["log-position"]) >= received["position"]
 
 
 def test_list_that_waited_for_a_command_shows_what_it_did(

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Client:
-    """Has sent its request, and goes when it is told to."""
+    """Has sent its request, and goes on demand."""
 
     def __init__(self) -> None:
         self.gone = asyncio.Event()

@@ -17,7 +17,7 @@ def tag(api: httpx.Client, path: str) -> str:
 
 
 def known(api: httpx.Client, path: str, etag: str) -> bool:
-    """Whether a client that has this is told that it has it."""
+    """Whether a client that has this is answered 304."""
     response = api.get(path, headers={"If-None-Match": etag})
     assert response.status_code in {200, 304}
     assert response.status_code == 200 or response.content == b""

@@ -73,7 +73,7 @@ def test_projections_are_sent_again_when_they_change(
         first = next(stream)
         assert (first.type, first.id) == ("projections", "")
         position = executions.create()["position"]
-        wait_for_frame(stream, lambda told: told["position"] >= position)
+        wait_for_frame(stream, lambda received: received["position"] >= position)
 
 
 def wait_for_frame(stream: Iterator[Frame], wanted: Any) -> dict[str, Any]:
@@ -120,17 +120,21 @@ def test_rebuild_progress_is_streamed_to_watchers_of_projections(
         stream = frames(source)
         next(stream)
         rebuilder.start()
-        told = wait_for_frame(stream, lambda told: of(told).get("rebuild", {}).get("progress"))
-        head = told["position"]
-        assert of(told)["rebuild"] == {"position": head, "progress": 100}
-        assert all("rebuild" not in each for each in told["data"] if each["view"] != "executions")
+        received = wait_for_frame(
+            stream, lambda received: of(received).get("rebuild", {}).get("progress")
+        )
+        head = received["position"]
+        assert of(received)["rebuild"] == {"position": head, "progress": 100}
+        assert all(
+            "rebuild" not in each for each in received["data"] if each["view"] != "executions"
+        )
         halting.set()
-        wait_for_frame(stream, lambda told: "rebuild" not in of(told))
+        wait_for_frame(stream, lambda received: "rebuild" not in of(received))
     rebuilder.join(30)
 
 
-def of(told: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = next(each for each in told["data"] if each["view"] == "executions")
+def of(received: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = next(each for each in received["data"] if each["view"] == "executions")
     return found
 
 
@@ -170,9 +174,9 @@ def test_readiness_is_sent_again_when_it_changes(
         assert (first.type, first.id, first.data["status"]) == ("readiness", "", "ready")
         with monkeypatch.context() as full:
             full.setattr(server.system.bus, "require_room", lose_room)
-            told = wait_for_frame(stream, lambda told: told["status"] == "unavailable")
-            assert told["detail"]
-        wait_for_frame(stream, lambda told: told["status"] == "ready")
+            received = wait_for_frame(stream, lambda received: received["status"] == "unavailable")
+            assert received["detail"]
+        wait_for_frame(stream, lambda received: received["status"] == "ready")
 
 
 def test_readiness_watchers_beyond_their_limit_are_refused(

@@ -1,4 +1,4 @@
-"""What the database refuses, whoever appends; and positions without holes through the library."""
+"""What the database refuses, from every writer; and positions without holes through the library."""
 
 from __future__ import annotations
 

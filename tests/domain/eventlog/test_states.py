@@ -97,7 +97,7 @@ async def test_latest_snapshot_before_the_requested_version_is_used(log: Store) 
         assert versioned is not None
         wrong = versioned._replace(
             state=versioned.state.evolve(total=total)
-        )  # to be told from the events
+        )  # to be distinguished from the events
         await log.keep_snapshots([log.codec.take_snapshot("tally/a", wrong, key)])
     for version, total in ((1, 100), (2, 102), (3, 300), (4, 300)):
         versioned = await log.load("tally/a", version)

@@ -163,7 +163,9 @@ async def test_locked_writer_sees_the_head_of_the_log(store: Store) -> None:
 
 async def test_snapshot_stands_for_the_events_before_it(store: Store) -> None:
     await two_tallies(store)
-    versioned = Versioned(Tally("a", 100), 2, 3, NOON)  # a wrong total, to be told from the events
+    versioned = Versioned(
+        Tally("a", 100), 2, 3, NOON
+    )  # a wrong total, to be distinguished from the events
     async with store.transaction() as transaction:
         frozen = store.codec.take_snapshot(
             "tally/a", versioned, store.keyring.get_or_create("tally/a")

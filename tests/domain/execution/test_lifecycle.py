@@ -262,9 +262,9 @@ def test_automatic_checkpoint_repeats_the_last_state_after_15_minutes_of_running
 def test_automatic_checkpoint_counts_only_running_time_since_the_last_one() -> None:
     paused = given(*RUNNING).after(10 * MINUTE, CHECKPOINT, PAUSED)
     resumed = paused.after(60 * MINUTE, ExecutionResumed(checkpoint="cp-1"))
-    told = resumed.after(MINUTE, ProgressUpdated(progress=5))
-    told.after(13 * MINUTE).when(AutoCheckpoint()).then_nothing()
-    [saved] = told.after(14 * MINUTE).when(AutoCheckpoint()).events
+    received = resumed.after(MINUTE, ProgressUpdated(progress=5))
+    received.after(13 * MINUTE).when(AutoCheckpoint()).then_nothing()
+    [saved] = received.after(14 * MINUTE).when(AutoCheckpoint()).events
     assert isinstance(saved, CheckpointSaved)
 
 

@@ -210,8 +210,8 @@ def test_failed_execution_is_retried_by_its_status() -> None:
 def test_null_progress_in_an_update_returns_to_that_of_the_steps() -> None:
     plans = tuple(StepPlan(id=name, name=name) for name in "ab")
     working = given(*RUNNING, StepsAdded(steps=plans), StepStarted(step="a"))
-    told = working.happened(StepCompleted(step="a"), ProgressUpdated(progress=90))
-    cleared = told.when(update(progress=None)).then(ExecutionUpdated(progress=None))
+    received = working.happened(StepCompleted(step="a"), ProgressUpdated(progress=90))
+    cleared = received.when(update(progress=None)).then(ExecutionUpdated(progress=None))
     assert cleared.state.progress == 50
     cleared.when(update(progress=None)).then_nothing()
 

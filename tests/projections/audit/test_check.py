@@ -1,4 +1,4 @@
-"""Whoever changes the log, its tiles or its head, even as the owner of the database, is found out."""
+"""A change of the log, its tiles or its head, even by the owner of the database, is found."""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ def test_second_form_of_the_same_signature_is_noticed() -> None:
 
 
 def test_signer_of_a_bundle_cannot_put_in_what_is_not_in_the_tree() -> None:
-    """Whoever has the key can sign a manifest, but the tree has the leaves that it has."""
+    """The holder of the key can sign a manifest, but the tree has the leaves that it has."""
     forged = EVENTS_OF_IT[1]._replace(row=EVENTS_OF_IT[1].row._replace(meta='{"by":"another"}'))
     wrong = {
         "is not in the tree": [EVENTS_OF_IT[0], forged],

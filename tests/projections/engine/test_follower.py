@@ -217,8 +217,8 @@ async def test_page_holds_no_more_bytes_than_fit_and_at_least_one_event(
     async with stage(database) as on:
         await on.log.write(some(20))
         for size in (5_000, 5_000, 5_000, 5_000, 100, 30_000, 30_000, 5_000):
-            told = {"text": "x" * size}
-            await on.log.write([Happening("e-0", ExecutionUpdated(metadata=told))])
+            received = {"text": "x" * size}
+            await on.log.write([Happening("e-0", ExecutionUpdated(metadata=received))])
         follower = Follower(on.view, LogPages(on.store, on.view.types))
         assert await positions(follower, on.connection) == [23, 25, 26, 27, 28]
         assert len(await on.seen()) == 28

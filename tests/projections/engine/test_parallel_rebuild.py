@@ -116,15 +116,15 @@ def some_more() -> list[Happening]:
 
 
 async def test_every_rebuild_process_reports_its_progress(views: str) -> None:
-    told: list[tuple[int, int]] = []
+    received: list[tuple[int, int]] = []
     async with opened(views) as store:
         await write_history(Log(store))
-        view, note = Executions(store.codec), lambda *at: told.append(at)
+        view, note = Executions(store.codec), lambda *at: received.append(at)
         await rebuild(views, "executions", view, store, note, processes=several(2))
         assert await differences(views, store) == []
-    assert told[0] == (0, 75)
-    assert told[-1] == (75, 75)
-    assert told == sorted(told)
+    assert received[0] == (0, 75)
+    assert received[-1] == (75, 75)
+    assert received == sorted(received)
 
 
 async def test_killed_process_fails_the_rebuild_and_spoils_nothing(views: str) -> None:

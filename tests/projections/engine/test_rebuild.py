@@ -1,4 +1,4 @@
-"""A rebuilt view is the live one, and nobody who reads or writes notices the work."""
+"""A rebuilt view is the live one, and no reader or writer notices the work."""
 
 from __future__ import annotations
 
@@ -251,9 +251,9 @@ async def test_prefetched_events_are_used_where_pages_are_cut_short(
     async with opened(views) as store:
         log = Log(store)
         await log.write(some(100))
-        told = {"text": "x" * 3_000}
+        received = {"text": "x" * 3_000}
         for _ in range(50):
-            await log.write([Happening("e-0", ExecutionUpdated(metadata=told))])
+            await log.write([Happening("e-0", ExecutionUpdated(metadata=received))])
         await rebuilt(views, store)
     assert len(taken) == len(set(taken))
     assert [after for after, _ in taken[1:]] == [until for _, until in taken[:-1]]
@@ -282,12 +282,12 @@ async def test_answer_is_of_a_single_build_when_a_rebuild_ends_meanwhile(
 
 
 async def test_rebuild_reports_progress_to_the_end(views: str) -> None:
-    told: list[tuple[int, int]] = []
+    received: list[tuple[int, int]] = []
     async with opened(views) as store:
         await write_history(Log(store))
         view = Executions(store.codec)
-        await rebuild(views, "executions", view, store, lambda *at: told.append(at))
-    assert told[-1] == (75, 75)
+        await rebuild(views, "executions", view, store, lambda *at: received.append(at))
+    assert received[-1] == (75, 75)
 
 
 def test_codec_knows_every_event_type_of_every_view() -> None:

@@ -1,4 +1,4 @@
-"""Whoever follows the log does so at once, by itself, and in one process at a time."""
+"""The log is followed at once, unattended, and by one process at a time."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def at(second: int) -> datetime:
     return NOON + second * SECOND
 
 
-def line(second: int, message: str = "told", **more: Any) -> LogLine:
+def line(second: int, message: str = "written", **more: Any) -> LogLine:
     return LogLine(level="debug", message=message, timestamp=at(second), **more)
 
 
@@ -194,9 +194,9 @@ async def test_pages_show_every_line_once_although_times_are_equal(
     ("only", "found"),
     [
         (LogFilter(level=["error"]), [NOTES[0]]),
-        (LogFilter(level=["debug", "info"]), ["told", NOTES[2]]),
+        (LogFilter(level=["debug", "info"]), ["written", NOTES[2]]),
         (LogFilter(step="a"), [NOTES[0]]),
-        (LogFilter(since=at(5), until=at(6)), [NOTES[1], "told"]),
+        (LogFilter(since=at(5), until=at(6)), [NOTES[1], "written"]),
         (LogFilter(step="a", level=["info"]), []),
     ],
 )
@@ -295,5 +295,5 @@ async def test_cursor_of_another_query_is_refused(tables: str, cursor: str) -> N
 
 
 def test_execution_has_its_key_from_its_first_event_on() -> None:
-    """So whoever appends lines finds one, and never has to make one beside the writer."""
+    """So a writer of lines finds one, and never has to make one beside the writer."""
     assert ExecutionCreated.sealed

@@ -70,7 +70,7 @@ async def test_tail_reads_only_requested_executions(store: Store) -> None:
 
 
 async def test_lines_of_another_process_are_read_in_the_order_of_the_commits(store: Store) -> None:
-    """Whoever appends holds the last id until the commit: no id shows before a lower one."""
+    """A writer holds the last id until the commit: no id shows before a lower one."""
     tail = LogLineTail(store)
     await tail.begin()
     async with store.reader() as connection:

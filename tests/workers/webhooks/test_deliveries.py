@@ -39,7 +39,7 @@ async def test_webhook_gets_the_events_that_it_asks_for_in_order_and_once(world:
     await world.send("e", DONE)
     await world.call(worker)
     await world.call(worker, MINUTE)
-    assert world.client.told() == [(3, "started"), (5, "completed")]
+    assert world.client.received() == [(3, "started"), (5, "completed")]
     assert (await world.health()).state == "delivered"
 
 
@@ -94,7 +94,7 @@ async def test_event_that_is_not_taken_is_sent_again_and_holds_up_those_after_it
     await world.call(worker, SECOND)
     world.client.answer = lambda _: OK
     await world.call(worker, 5 * MINUTE)
-    assert [version for version, _ in world.client.told()] == [1, 1, 1, 2, 3]
+    assert [version for version, _ in world.client.received()] == [1, 1, 1, 2, 3]
     assert len({headers["webhook-id"] for _, headers, _ in world.client.sent}) == 3
     health = await world.health()
     assert (health.state, health.waiting, health.failing_since) == ("delivered", 0, None)
@@ -106,7 +106,7 @@ async def test_event_is_given_up_after_six_calls_and_the_next_one_follows(world:
     await world.begin_hooked("e", hook("https://a.example/", "starting", "started"))
     for minutes in (0, 1, 5, 30, 120, 720):
         await world.call(worker, minutes * MINUTE)
-    assert [version for version, _ in world.client.told()] == [2] * 6 + [3]
+    assert [version for version, _ in world.client.received()] == [2] * 6 + [3]
     health = await world.health()
     assert (health.given_up, health.waiting, health.state) == (1, 1, "failing")
 
@@ -164,7 +164,7 @@ async def test_receiver_that_is_gone_is_called_no_more_until_its_webhook_is_chan
     plan = {"id": "wh-1", "url": "https://a.example/new", "events": ("*",)}
     await world.send("e", UpdateExecution.model_validate({"webhooks": (plan,)}))
     await world.call(worker, MINUTE)
-    assert world.client.told("https://a.example/new") == [(5, "updated")]
+    assert world.client.received("https://a.example/new") == [(5, "updated")]
     assert (await world.health()).state == "delivered"
 
 
@@ -203,7 +203,7 @@ async def test_events_older_than_the_first_start_are_not_sent(world: World) -> N
     await world.connection.execute("UPDATE webhook_head SET position = (SELECT position FROM head)")
     await world.send("e", UpdateProgress(progress=5))
     await world.call(world.worker())
-    assert world.client.told() == [(4, "progress")]
+    assert world.client.received() == [(4, "progress")]
 
 
 async def test_read_model_that_is_made_again_sends_nothing_twice_and_loses_nothing(
@@ -221,8 +221,8 @@ async def test_read_model_that_is_made_again_sends_nothing_twice_and_loses_nothi
     assert await world.count("webhook_lanes") == 1
     world.client.answer = lambda _: OK
     await world.call(worker, MINUTE)
-    assert [version for version, _ in world.client.told()] == [1, 2, 3]
-    assert [version for version, _ in world.client.told("https://b.example/")] == [1, 1, 2, 3]
+    assert [version for version, _ in world.client.received()] == [1, 2, 3]
+    assert [version for version, _ in world.client.received("https://b.example/")] == [1, 1, 2, 3]
 
 
 async def test_endpoint_that_does_not_answer_takes_one_place_and_no_other_endpoint_waits(
@@ -248,7 +248,7 @@ async def test_endpoint_that_does_not_answer_takes_one_place_and_no_other_endpoi
         pass
     assert await worker.begin() == 4 + 1  # the one that lives is among them
     await worker.settle()
-    assert world.client.told() == [(3, "started")]
+    assert world.client.received() == [(3, "started")]
     # The lane of the one that lives is empty by now, and one of the dead endpoint is called.
     assert await worker.begin() == 1 + 1
     await worker.settle()
@@ -265,7 +265,7 @@ async def test_event_entered_between_the_last_look_and_the_rest_is_sent(world: W
     await worker._dispatcher.step()
     await Queue(world.connection).rest([lane], world.now + MINUTE)
     await world.call(worker)
-    assert [version for version, _ in world.client.told()] == [1, 2, 3, 4]
+    assert [version for version, _ in world.client.received()] == [1, 2, 3, 4]
     assert await world.count("webhook_lanes") == 0
 
 

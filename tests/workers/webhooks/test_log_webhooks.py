@@ -163,8 +163,8 @@ async def test_log_says_once_that_a_webhook_fails_and_that_it_recovers(world: Wo
     world.client.answer = lambda _: OK
     await world.call(worker, 30 * MINUTE)
     assert (await log_types(world, "webhook/w"))[2:] == ["webhook.recovered"]
-    told = came(world, "https://b.example/")
-    assert told == ["w webhook.failing", "w webhook.recovered"]
+    received = came(world, "https://b.example/")
+    assert received == ["w webhook.failing", "w webhook.recovered"]
 
 
 async def test_webhook_is_disabled_after_five_days_of_failure(world: World) -> None:

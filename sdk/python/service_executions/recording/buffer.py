@@ -1,4 +1,4 @@
-"""Commands that are sent in batches by a thread of their own, so that whoever records waits for nothing.
+"""Commands that are sent in batches by a thread of their own, so that recording waits for nothing.
 
 While the service is away they wait, in files, so that they outlive the process.
 """

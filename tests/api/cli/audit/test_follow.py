@@ -50,7 +50,7 @@ def test_heads_are_kept_and_must_follow(
 
 
 def test_service_that_was_rolled_back_or_forked_is_found_out(database: str, tmp_path: Path) -> None:
-    """Both by whoever has database and master key: the log itself fits together again."""
+    """Both by somebody who has database and master key: the log itself fits together again."""
     folder, other_folder = tmp_path / "heads", tmp_path / "other"
     with serving(database) as running, running.client() as api:
         for number in range(6):

@@ -71,8 +71,8 @@ def test_lines_end_where_the_standard_says_however_they_are_cut() -> None:
 
 def test_tail_escapes_terminal_control_characters(server: Serving, executions: Executions) -> None:
     steering = "\x1b]0;mine\x07\x9b2J\x7f\rbye\ttoo"
-    told = {"timestamp": "2026-01-02T03:04:05.678Z", "execution": "e", "level": "info"}
-    shown = log_line(Frame("log", "", json.dumps({**told, "message": steering}))).plain
+    received = {"timestamp": "2026-01-02T03:04:05.678Z", "execution": "e", "level": "info"}
+    shown = log_line(Frame("log", "", json.dumps({**received, "message": steering}))).plain
     assert shown.endswith("\ufffd]0;mine\ufffd\ufffd2J\ufffd\ufffdbye\ttoo")
     execution = executions.running()
     executions.tell(execution, "cancel", reason=steering)
@@ -203,7 +203,7 @@ def test_frames_are_read_as_the_standard_says() -> None:
     lines = [
         ": hello",
         "id: 7",
-        "event: told",
+        "event: sent",
         "data: one",
         "data:two",
         "",
@@ -211,7 +211,7 @@ def test_frames_are_read_as_the_standard_says() -> None:
         "retry: 500",
     ]
     assert list(frames([*lines, "", ": end"])) == [
-        Frame("told", "7", "one\ntwo"),
+        Frame("sent", "7", "one\ntwo"),
         Frame("message", "", "x", 0.5),
     ]
 

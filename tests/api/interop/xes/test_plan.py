@@ -69,7 +69,7 @@ def test_trace_is_an_execution_with_its_attributes_as_metadata(cakes: list[Plan]
 
 
 def test_events_are_step_commands_with_their_times_people_and_attributes(cakes: list[Plan]) -> None:
-    told = [
+    received = [
         {k: v for k, v in command.items() if k not in {"execution", "occurredAt"}}
         for command in commands(cakes[0])[1:]
     ]
@@ -79,7 +79,7 @@ def test_events_are_step_commands_with_their_times_people_and_attributes(cakes: 
     minutes = {"output": {"minutes": 60}}
     start, complete = {"command": "startStep"}, {"command": "completeStep"}
     steps = [{"id": "Bake", "name": "Bake"}]
-    assert told == [
+    assert received == [
         {**start, "step": "Order", "name": "Order", "ifMatch": 3},
         {**complete, "step": "Order", **call, "ifMatch": 4},
         {"command": "declareSteps", "steps": steps, "ifMatch": 5},

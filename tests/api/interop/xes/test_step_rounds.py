@@ -16,15 +16,15 @@ ACTS = st.lists(
 
 def play(acts: list[Act]) -> list[tuple[str, str]]:
     """The step each act concerns, and what becomes of it."""
-    rounds, told = Rounds(), []
+    rounds, received = Rounds(), []
     for act, activity in acts:
         if act == "schedule":
-            told.append((rounds.schedule(activity), "pending"))
+            received.append((rounds.schedule(activity), "pending"))
         elif act == "start":
-            told.append((rounds.start(activity), "running"))
+            received.append((rounds.start(activity), "running"))
         else:
-            told.append((rounds.complete(activity)[0], "completed"))
-    return told
+            received.append((rounds.complete(activity)[0], "completed"))
+    return received
 
 
 def model(acts: list[Act]) -> list[tuple[str, str]]:
@@ -41,13 +41,13 @@ def model(acts: list[Act]) -> list[tuple[str, str]]:
         rounds.append({"activity": activity, "step": name})
         return rounds[-1]
 
-    told = []
+    received = []
     for act, activity in acts:
         wanted = {"schedule": (), "start": ("pending",), "complete": ("running", "pending")}[act]
         one = oldest(activity, *wanted)
         one["state"] = {"schedule": "pending", "start": "running", "complete": "completed"}[act]
-        told.append((one["step"], one["state"]))
-    return told
+        received.append((one["step"], one["state"]))
+    return received
 
 
 @given(ACTS)

@@ -1,4 +1,4 @@
-"""Reads are recorded in one chain, whoever records them; who cannot record is refused."""
+"""Reads are recorded in one chain by all processes; a read that cannot be recorded is refused."""
 
 from __future__ import annotations
 

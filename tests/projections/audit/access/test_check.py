@@ -69,7 +69,7 @@ async def test_change_of_the_access_log_is_named(chain: AccessChain, change: str
 async def test_newest_entries_that_were_anchored_and_are_gone_are_named(
     chain: AccessChain,
 ) -> None:
-    """Whoever cuts the chain and its head still has the anchors against it."""
+    """Where the chain and its head are cut, the anchors still show it."""
     await chain.change("DELETE FROM access_log WHERE id > 6")
     await chain.change(
         "UPDATE access_head SET id = 6, hash = (SELECT hash FROM access_log WHERE id = 6)"
