@@ -21,7 +21,7 @@ async def test_server_killed_under_load_keeps_acknowledged_commands(
 ) -> None:
     rng = random.Random(5)
     async with under_load(service, "killed", thorough=thorough) as load:
-        for _ in range(12 if thorough else 3):
+        for _ in range(12 if thorough else 2):
             await asyncio.sleep(rng.uniform(0.05, 0.8))
             await asyncio.to_thread(service.kill)
             await asyncio.to_thread(service.start)

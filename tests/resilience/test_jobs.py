@@ -52,7 +52,7 @@ def test_job_sends_each_execution_its_command_once_while_the_worker_is_killed(
         )
         assert preview["wouldChange"] == EXECUTIONS
         job = ok(api.post("/executions/bulk", json=bulk))
-        for _ in range(10 if thorough else 3):
+        for _ in range(10 if thorough else 2):
             time.sleep(rng.uniform(0.05, 1.2))
             killed = service.work_process()
             os.kill(killed, signal.SIGKILL)

@@ -40,7 +40,7 @@ async def test_commands_beyond_the_queue_are_refused_at_once_in_bounded_memory(
     small: Service, thorough: bool
 ) -> None:
     memory = 0
-    for _ in range(20 if thorough else 4):
+    for _ in range(20 if thorough else 2):
         with psycopg.connect(small.conninfo, options="-c search_path=executions") as holder:
             holder.execute("SELECT position FROM head FOR UPDATE")
             taken = asyncio.create_task(answer(small))

@@ -29,7 +29,7 @@ async def test_tree_grows_over_every_kill_of_its_builder_and_never_takes_a_head_
         base_url=f"{service.url}/api", headers=AUTHORIZED, timeout=60
     ) as api:
         async with under_load(service, "tree", thorough=thorough) as load:
-            for _ in range(100 if thorough else 4):
+            for _ in range(100 if thorough else 2):
                 await asyncio.sleep(rng.uniform(0.05, 1.2))
                 killed = await asyncio.to_thread(service.work_process)
                 os.kill(killed, signal.SIGKILL)

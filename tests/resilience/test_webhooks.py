@@ -178,7 +178,7 @@ def test_webhook_of_the_log_gets_each_stream_in_order_while_the_process_that_cal
         begun = api.post("/webhooks", json={"url": receiver.url("/log"), "events": ["execution.*"]})
         after = begun.json()["position"]
         running = [begin(api) for _ in range(10)]
-        for _ in range(100 if thorough else 3):
+        for _ in range(100 if thorough else 2):
             time.sleep(rng.random() * 0.5)
             killed = calling.work_process()
             os.kill(killed, signal.SIGKILL)

@@ -21,7 +21,7 @@ async def test_work_process_killed_under_load_holds_up_no_command_and_loses_noth
 ) -> None:
     rng = random.Random(11)
     async with under_load(service, "work-killed", thorough=thorough) as load:
-        for _ in range(12 if thorough else 3):
+        for _ in range(12 if thorough else 2):
             await asyncio.sleep(rng.uniform(0.05, 1.5))
             killed = await asyncio.to_thread(service.work_process)
             os.kill(killed, signal.SIGKILL)
@@ -44,7 +44,7 @@ async def test_views_change_owners_between_two_servers_under_load_and_lose_nothi
         await asyncio.to_thread(other.start)
         try:
             async with under_load(service, "owners", thorough=thorough) as load:
-                for turn in range(8 if thorough else 4):
+                for turn in range(8 if thorough else 2):
                     owner = (service, other)[turn % 2]
                     killed = await asyncio.to_thread(owner.work_process)
                     os.kill(killed, signal.SIGKILL)
