@@ -174,7 +174,7 @@ def crash(*_: Any, **__: Any) -> Any:
 @pytest.mark.parametrize(
     ("where", "name"),
     [
-        (parquet, "write"),
+        (parquet, "new_file"),
         (export, "digest_of"),
         (archiver_module, "ArchiveLogs"),
         (days, "keep_files"),
@@ -293,7 +293,7 @@ async def test_large_day_is_in_several_files(
     assert await read(past, "e-1") == texts
 
 
-@pytest.mark.parametrize("step", ["put", "write"])
+@pytest.mark.parametrize("step", ["put", "new_file"])
 async def test_full_disk_leaves_the_lines_in_the_table(
     past: PastLines, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -302,12 +302,12 @@ async def test_full_disk_leaves_the_lines_in_the_table(
     def full(*_: Any) -> None:
         raise (
             OSError(28, "No space left on device")
-            if step == "write"
+            if step == "new_file"
             else ArchiveFailed("cannot be written: No space left on device")
         )
 
     with monkeypatch.context() as patched:
-        where: Any = parquet if step == "write" else ArchiveFiles
+        where: Any = parquet if step == "new_file" else ArchiveFiles
         patched.setattr(where, step, full)
         failed, *others = await past.archive()
     assert failed.outcome == "failed"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import psycopg
 from psycopg import Connection
@@ -57,12 +57,7 @@ class Exporter:
         """
         require_installed()
         with self._folder() as work:
-            with self._connected() as connection:  # its last query may be cancelled late
-                part = _exported(connection, day, after, work / "lines.csv")
-            parquet.write(work / "lines.csv", work / "lines.parquet")
-            (work / "lines.csv").unlink()
-            with self._connected() as connection:
-                expected = content_of(connection, day, part.first, part.last)
+            part, expected = self._written(day, after, work / "lines.parquet")
             for name in _names(day, part):
                 if not self._files.put(name, work / "lines.parquet"):
                     found = self._found(name, work, expected, part)
@@ -71,6 +66,15 @@ class Exporter:
                 if found is not None:
                     return found
         raise ArchiveFailed(f"there are {MOST_NAMES} other files where {name} would be")
+
+    def _written(self, day: Day, after: int, target: Path) -> tuple[Part, parquet.Content]:
+        """A file with the next lines, and what the table has of them, which it sums up by itself meanwhile."""
+        with parquet.new_file(target) as lines:
+            with self._connected() as connection:  # its last query may be cancelled late
+                part = _exported(connection, day, after, lines)
+            lines.close()
+            with self._connected() as connection:
+                return part, content_of(connection, day, part.first, part.last)
 
     def has_lines(self, day: Day, file: ArchiveFile) -> bool:
         """Whether a file that was recorded is there, and has the lines that are in the table.
@@ -112,11 +116,10 @@ class Exporter:
             yield connection
 
 
-def _exported(connection: Connection[Any], day: Day, after: int, target: Path) -> Part:
+def _exported(connection: Connection[Any], day: Day, after: int, target: BinaryIO) -> Part:
     lines = size = 0
-    first = last = b""
+    first = last = memoryview(b"")
     with (
-        target.open("wb") as file,
         suppress(QueryCanceled),
         connection.cursor() as cursor,
         cursor.copy(EXPORTED, {**day.bounds, "after": after}) as copy,
@@ -124,17 +127,16 @@ def _exported(connection: Connection[Any], day: Day, after: int, target: Path) -
         for data in copy:
             if size >= LARGEST:  # what is on its way is for the next file
                 continue
-            last = bytes(data)
-            first = first or last
             lines += 1
-            size += file.write(last)
+            size += target.write(data)
+            first, last = first or data, data
             if size >= LARGEST:
                 connection.cancel_safe()
     return Part(lines, _id(first), _id(last))
 
 
-def _id(row: bytes) -> int:
-    return int(row.partition(b",")[0])
+def _id(row: bytes | memoryview) -> int:
+    return int(bytes(row).partition(b",")[0])
 
 
 def _names(day: Day, part: Part) -> Iterator[str]:

@@ -85,7 +85,7 @@ class ArchiveFiles:
         except FileNotFoundError:
             return False
         except Exception as error:
-            raise unreachable(_first_line(error)) from error
+            raise unreachable(first_line(error)) from error
         return True
 
     def size(self, file: str) -> int | None:
@@ -108,7 +108,7 @@ class ArchiveFiles:
         except AlreadyExistsError:
             return False
         except Exception as error:
-            raise ArchiveFailed(f"{file} cannot be written: {_first_line(error)}") from error
+            raise ArchiveFailed(f"{file} cannot be written: {first_line(error)}") from error
         if self._folder is not None:
             _make_durable(self._folder, self._folder / file)
         return True
@@ -169,7 +169,7 @@ class ArchiveFiles:
         except FileNotFoundError:
             raise missing(file) from None
         except Exception as error:
-            raise unreachable(_first_line(error)) from error
+            raise unreachable(first_line(error)) from error
 
     def _store(self) -> Any:
         from obstore.store import LocalStore, from_url
@@ -214,5 +214,6 @@ def _make_durable(folder: Path, file: Path) -> None:
             return
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error of a library says, without its advice."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,35 +1,43 @@
 """Archive files: Parquet, compressed by zstd, ordered by execution and time. Content stays sealed in them.
 
 Columns are those of the table `log_lines`; times are in UTC, without a zone. DuckDB writes and reads
-them, with nothing that it would have to download.
+them, with nothing that it would have to download. It sorts in threads of its own what is written to it,
+so the table is read meanwhile.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from domain.errors import Damaged
+from projections.log_lines.archive.files import ArchiveFailed, first_line
 from projections.log_lines.model import OF_CLIENT, Kept
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 LONGEST_LINE = 64 * 1024 * 1024
+BUFFER = 256 * 1024
 ROW_GROUP = 50_000
 """Lines that are skipped or read together: a page of one execution reads one such group."""
 
 COPIED = """COPY (SELECT id, execution, make_timestamp(occurred) AS occurred_at,
         make_timestamp(recorded) AS "at", level, step, sealed
     FROM read_csv(?, auto_detect = false, header = false, delim = ',', quote = '"', escape = '"',
-        nullstr = '', allow_quoted_nulls = false, max_line_size = {longest}, columns = {{
+        nullstr = '', allow_quoted_nulls = false, max_line_size = {longest}, buffer_size = {longest},
+        columns = {{
             'id': 'BIGINT', 'execution': 'VARCHAR', 'occurred': 'BIGINT', 'recorded': 'BIGINT',
             'level': 'VARCHAR', 'step': 'VARCHAR', 'sealed': 'VARCHAR'}})
     ORDER BY execution, occurred_at, id)
-    TO '{target}' (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2, ROW_GROUP_SIZE {group})"""
+    TO '{target}' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 2, PARQUET_VERSION v2,
+        ROW_GROUP_SIZE {group})"""
+"""Level 3 takes a fifth more time, and saves 0.1 bytes of 140."""
 CONTENT = """SELECT count(*), coalesce(sum(('0x' || md5(concat_ws('|', id,
         epoch_us(occurred_at), epoch_us("at"), execution, level, sealed, step))[:15])::BIGINT), 0) FROM read_parquet(?)"""
 LINES = """SELECT epoch_us(occurred_at), id, epoch_us("at"), level, step, sealed FROM read_parquet(?)
@@ -60,16 +68,49 @@ def duckdb_in(work: Path, threads: int = 2) -> Iterator[DuckDBPyConnection]:
         "autoload_known_extensions": False,
     }
     with duckdb.connect(config={**limits, **alone}) as connection:
+        connection.execute(
+            "SET enable_progress_bar = false"
+        )  # it would be printed beside our answers
         yield connection
 
 
-def write(csv: Path, target: Path) -> None:
-    """Make a file of lines in CSV as PostgreSQL's COPY writes it: id, execution, microseconds of the time
-    that it is of and of its recording, level, step, sealed.
+@contextmanager
+def new_file(target: Path) -> Iterator[BinaryIO]:
+    """A stream for lines in CSV as PostgreSQL's COPY writes it: id, execution, microseconds of the time that
+    it is of and of its recording, level, step, sealed. Where the block is over, they are in the file. Once
+    the stream is closed, the rest of the block runs while they are sorted and written.
+
+    Raises:
+        ArchiveFailed: the file cannot be written.
     """
-    with duckdb_in(target.parent) as connection:
-        query = COPIED.format(longest=LONGEST_LINE, target=_quoted(target), group=ROW_GROUP)
-        connection.execute(query, [str(csv)])
+    source, sink = os.pipe()
+    lines = os.fdopen(sink, "wb", BUFFER)
+    with ThreadPoolExecutor(1, "parquet") as thread:
+        written = thread.submit(_write, source, target)
+        try:
+            yield lines
+            lines.close()
+        except BrokenPipeError:
+            written.result()  # says why
+            raise
+        finally:
+            with suppress(BrokenPipeError):
+                lines.close()
+        written.result()
+
+
+def _write(source: int, target: Path) -> None:
+    """Write what comes out of a pipe, and close that."""
+    import duckdb
+
+    query = COPIED.format(longest=LONGEST_LINE, target=_quoted(target), group=ROW_GROUP)
+    try:
+        with duckdb_in(target.parent) as connection:
+            connection.execute(query, [f"/dev/fd/{source}"])
+    except duckdb.Error as error:
+        raise ArchiveFailed(f"lines cannot be written to a file: {first_line(error)}") from error
+    finally:
+        os.close(source)
 
 
 def content(file: str, path: Path) -> Content:
@@ -78,7 +119,7 @@ def content(file: str, path: Path) -> Content:
     Raises:
         Damaged: it is no such file.
     """
-    lines, total = _rows(file, path, CONTENT, [str(path)])[0]
+    lines, total = _rows(file, path, CONTENT, [str(path)], threads=2)[0]
     return Content(lines, int(total))
 
 
@@ -105,11 +146,13 @@ def lines_in(
     ]
 
 
-def _rows(file: str, path: Path, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+def _rows(
+    file: str, path: Path, query: str, values: Sequence[Any], *, threads: int = 1
+) -> list[tuple[Any, ...]]:
     import duckdb
 
     try:
-        with duckdb_in(path.parent, threads=1) as connection:
+        with duckdb_in(path.parent, threads) as connection:
             return connection.execute(query, list(values)).fetchall()
     except duckdb.Error as error:
         raise Damaged(
