@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import psycopg
 from psycopg import Connection
+from psycopg.abc import Buffer
 from psycopg.errors import QueryCanceled
 
 from domain.errors import Damaged
@@ -118,7 +119,8 @@ class Exporter:
 
 def _exported(connection: Connection[Any], day: Day, after: int, target: BinaryIO) -> Part:
     lines = size = 0
-    first = last = memoryview(b"")
+    first: Buffer = b""
+    last: Buffer = b""
     with (
         suppress(QueryCanceled),
         connection.cursor() as cursor,
@@ -135,7 +137,7 @@ def _exported(connection: Connection[Any], day: Day, after: int, target: BinaryI
     return Part(lines, _id(first), _id(last))
 
 
-def _id(row: bytes | memoryview) -> int:
+def _id(row: Buffer) -> int:
     return int(bytes(row).partition(b",")[0])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from hashlib import file_digest
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,19 @@ from domain.errors import Damaged, DomainError, Overloaded
 
 LIBRARIES = ("duckdb", "obstore")
 CHUNK = 8 * 1024 * 1024
+RETRIES = {"max_retries": 2, "retry_timeout": timedelta(seconds=20)}
+"""Of a bucket that does not answer: somebody may wait for a page of lines."""
+CLIENT = {"connect_timeout": "5s", "allow_http": True}
+"""An endpoint without TLS is one of its own network, and stands in the environment as such."""
+READING: dict[str, Any] = {
+    "client_options": {**CLIENT, "read_timeout": "10s", "timeout": "10m"},
+    "retry_config": RETRIES,
+}
+WRITING: dict[str, Any] = {
+    "client_options": {**CLIENT, "timeout": "30m"},
+    "retry_config": RETRIES,
+}
+"""A file is one request, and its answer comes when all of it has been sent."""
 
 
 class ArchiveFailed(Exception):
@@ -52,7 +66,8 @@ class ArchiveFiles:
         self.url = url
         parts = urlsplit(url)
         self._folder = Path(unquote(parts.path)) if parts.scheme == "file" else None
-        self._opened: Any = None
+        self._readable: Any = None
+        self._writable: Any = None
 
     @property
     def is_local(self) -> bool:
@@ -81,7 +96,7 @@ class ArchiveFiles:
         import obstore
 
         try:
-            obstore.head(self._store(), file)
+            obstore.head(self._reading(), file)
         except FileNotFoundError:
             return False
         except Exception as error:
@@ -104,7 +119,7 @@ class ArchiveFiles:
 
         try:
             with source.open("rb") as content:
-                obstore.put(self._store(), file, content, mode="create")
+                obstore.put(self._writing(), file, content, mode="create")
         except AlreadyExistsError:
             return False
         except Exception as error:
@@ -164,22 +179,29 @@ class ArchiveFiles:
 
         try:
             with target.open("wb") as copy:
-                for chunk in obstore.get(self._store(), file).stream(min_chunk_size=CHUNK):
+                for chunk in obstore.get(self._reading(), file).stream(min_chunk_size=CHUNK):
                     copy.write(chunk)
         except FileNotFoundError:
             raise missing(file) from None
         except Exception as error:
             raise unreachable(first_line(error)) from error
 
-    def _store(self) -> Any:
-        from obstore.store import LocalStore, from_url
+    def _reading(self) -> Any:
+        self._readable = self._readable or self._bucket(READING)
+        return self._readable
 
-        if self._opened is None:
-            if self._folder is None:
-                self._opened = from_url(self.url)
-            else:
-                self._opened = LocalStore(self._folder, mkdir=True)
-        return self._opened
+    def _writing(self) -> Any:
+        from obstore.store import LocalStore
+
+        if self._writable is None:
+            folder = self._folder
+            self._writable = LocalStore(folder, mkdir=True) if folder else self._bucket(WRITING)
+        return self._writable
+
+    def _bucket(self, options: dict[str, Any]) -> Any:
+        from obstore.store import from_url
+
+        return from_url(self.url, **options)
 
 
 def missing(file: str) -> DomainError:

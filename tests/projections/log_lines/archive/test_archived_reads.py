@@ -133,7 +133,7 @@ async def test_files_of_a_bucket_are_copied_once_and_the_oldest_copies_dropped(
     cache = past.folder / "cache"
     archived = ArchivedLines(past.retention.url, cache)
     bucket = archived._files
-    bucket._store()  # opened while it is a folder
+    bucket._readable = bucket._writing()  # opened while it is a folder
     bucket._folder = None
     pages = LogLinePages(past.store, archived)
     assert len(await read(pages, LogFilter())) == 36
@@ -147,7 +147,7 @@ async def test_files_of_a_bucket_are_copied_once_and_the_oldest_copies_dropped(
     archived._paths.clear()
     for copy in cache.glob("*.parquet"):
         copy.unlink()
-    monkeypatch.setattr(bucket, "_store", lambda: 1 / 0)
+    monkeypatch.setattr(bucket, "_reading", lambda: 1 / 0)
     with pytest.raises(Overloaded):
         await read(pages, LogFilter())
 
