@@ -118,11 +118,14 @@ class Stand:
         environment = self.environment(conninfo, "service" if checkout is None else "beside")
         return self._start(command, port, "/readyz", environment, checkout or ROOT)
 
-    def work(self, conninfo: str) -> subprocess.Popen[bytes]:
-        """Start a process that keeps the views, fires timers and calls webhooks."""
+    def work(self, conninfo: str, **settings: str) -> subprocess.Popen[bytes]:
+        """Start a process that keeps the views, fires timers and calls webhooks, with settings such as
+        `AUDITOR_RATE`.
+        """
         process = subprocess.Popen(
             (str(BIN / "executions"), "work"),
-            env=self.environment(conninfo),
+            env=self.environment(conninfo)
+            | {f"EXECUTIONS_{name}": value for name, value in settings.items()},
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

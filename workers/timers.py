@@ -33,7 +33,9 @@ POLL = 1.0
 GATHERS = 0.1
 """Seconds between two looks at least, unless more is due than fires at once."""
 TIMERS_AT_ONCE = 200
-"""Commands in one go, and in one commit."""
+"""Timers that are looked for at once."""
+IN_A_COMMIT = 50
+"""Commands in one commit: whoever else writes waits for no more of them."""
 FARTHEST_BEHIND = 10_000
 """Events that the read model may be behind: what it shows as due then may long have happened."""
 SETTLE_TIME = timedelta(seconds=5)
@@ -61,6 +63,7 @@ class TimerWorker(OwnedWork):
         self._writer = writer
         self._clock = clock
         self._passed: dict[tuple[str, datetime | None], datetime] = {}
+        self._forgets_from = 0
         self._looked_at = self._day_at = self._all_at = EPOCH
         self._looked_until = EPOCH, ""
         self._more = False
@@ -85,9 +88,9 @@ class TimerWorker(OwnedWork):
     async def fire(self, connection: AsyncConnection) -> int:
         """Fire what is due now, `TIMERS_AT_ONCE` at most; how many that were."""
         now = self._looked_at = self._clock()
-        self._passed = {key: until for key, until in self._passed.items() if until > now}
+        self._forget_passed(now)
         found = await due(connection, self._begin(now), now, TIMERS_AT_ONCE)
-        fresh = [timer for timer in found if (timer.execution, timer.due) not in self._passed]
+        fresh = [timer for timer in found if self._passed_until(timer) <= now]
         commands = [(timer, command) for timer in fresh if (command := _command(timer, now))]
         self._more = len(found) == TIMERS_AT_ONCE
         if commands and not await self._fired(connection, commands, now):
@@ -103,14 +106,26 @@ class TimerWorker(OwnedWork):
         self, connection: AsyncConnection, commands: Sequence[Due], now: datetime
     ) -> bool:
         """Send commands, unless the read model is too far behind the log; whether they were sent."""
-        if (view := await place(connection, Timers.name)).lag > FARTHEST_BEHIND:
-            return False
-        for (timer, _), outcome in zip(commands, await self._send(commands), strict=True):
-            idle = outcome.answer is not None and outcome.answer.versioned.position <= view.head
-            self._passed[timer.execution, timer.due] = now + (
-                CHECKPOINT_EVERY if idle else SETTLE_TIME
-            )
+        for begin in range(0, len(commands), IN_A_COMMIT):
+            if (view := await place(connection, Timers.name)).lag > FARTHEST_BEHIND:
+                return False
+            part = commands[begin : begin + IN_A_COMMIT]
+            for (timer, _), outcome in zip(part, await self._send(part), strict=True):
+                idle = outcome.answer is not None and outcome.answer.versioned.position <= view.head
+                self._passed[timer.execution, timer.due] = now + (
+                    CHECKPOINT_EVERY if idle else SETTLE_TIME
+                )
         return True
+
+    def _passed_until(self, timer: Timer) -> datetime:
+        """Until when it is not fired again."""
+        return self._passed.get((timer.execution, timer.due), EPOCH)
+
+    def _forget_passed(self, now: datetime) -> None:
+        """Forget what may be fired again, now and then: thousands are kept while thousands are fired."""
+        if len(self._passed) >= self._forgets_from:
+            self._passed = {key: until for key, until in self._passed.items() if until > now}
+            self._forgets_from = 2 * len(self._passed) + TIMERS_AT_ONCE
 
     def _begin(self, now: datetime) -> tuple[datetime, str]:
         """From where to look for what is due: mostly only what has become due in the last seconds.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from domain.errors import Overloaded
+from domain.eventlog.codec import EventRow
 from domain.eventlog.sessions import session_options
 from domain.execution.commands import CompleteExecution, FailExecution, UpdateProgress
 from domain.execution.retry_policy import RetryPolicy
@@ -103,6 +104,26 @@ async def test_more_timers_than_fire_at_once_fire_though_all_are_due_at_the_same
     assert [await worker.fire(world.connection) for _ in range(3)] == [2, 1, 0]
     for name in names:
         assert (await world.types(name)).count("started") == 2
+
+
+async def test_timers_that_fire_at_once_are_in_short_commits(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever else writes to the log waits for the commit."""
+    monkeypatch.setattr(timers_module, "IN_A_COMMIT", 2)
+    append, commits = world.guarded_writer._store.append, []
+
+    async def counted(events: Sequence[EventRow], *more: Any) -> int:
+        commits.append(len({event.stream for event in events}))
+        return await append(events, *more)
+
+    monkeypatch.setattr(world.guarded_writer._store, "append", counted)
+    names = [f"e-{n}" for n in range(5)]
+    await world.begin(*names, retry_policy=POLICY)
+    for name in names:
+        await world.send(name, failure())
+    assert await world.fire(world.worker(), 10 * SECOND) == 5
+    assert commits == [2, 2, 1]
 
 
 async def test_timer_that_could_not_be_fired_is_fired_soon_afterwards(
