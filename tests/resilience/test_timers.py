@@ -79,20 +79,26 @@ def test_attempt_that_lasts_too_long_fails_by_itself(service: Service) -> None:
         assert shown["error"]["code"] == "EXECUTION_TIMEOUT"
 
 
-def test_retries_begin_once_each_while_the_process_that_fires_them_is_killed(
+def test_retries_begin_once_each_while_server_and_work_process_are_killed(
     service: Service, thorough: bool
 ) -> None:
-    rng = random.Random(5)
+    """In each round some are due around the kill."""
+    rng, executions = random.Random(5), list[str]()
+    policy = POLICY | {"initialDelay": 1_500, "jitter": "full"}
     with closing(client(service)) as api:
-        policy = POLICY | {"initialDelay": 1_500, "jitter": "full"}
-        executions = [begin(api, retryPolicy=policy) for _ in range(40)]
-        for execution in executions:
-            api.post(f"/executions/{execution}/fail", json=ERROR)
-        for _ in range(100 if thorough else 2):
+        for number in range(100 if thorough else 2):
+            begun = [begin(api, retryPolicy=policy) for _ in range(8)]
+            for execution in begun:
+                api.post(f"/executions/{execution}/fail", json=ERROR)
+            executions += begun
             time.sleep(rng.uniform(0.1, 1.0))
-            killed = service.work_process()
-            os.kill(killed, signal.SIGKILL)
-            service.work_process(other_than=killed)
+            if number % 4 == 3:
+                service.kill()
+                service.start()
+            else:
+                killed = service.work_process()
+                os.kill(killed, signal.SIGKILL)
+                service.work_process(other_than=killed)
         for execution in executions:
             until(api, execution, lambda shown: shown["status"] == "running")
             story = types(api, execution)

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 from standardwebhooks import Webhook as Verifier
 
@@ -153,6 +154,42 @@ def test_receiver_verifies_a_call_with_the_secret_that_the_service_shows(
         until(lambda: receiver.calls)
         [call] = receiver.calls
         assert Verifier(secret).verify(call.body, call.headers)["subject"] == execution
+
+
+def test_webhooks_of_the_reference_get_what_they_ask_for_with_their_headers(
+    calling: Service,
+) -> None:
+    """Its example 11, with receivers of this machine."""
+    headers = {"Authorization": "Bearer token123", "X-Webhook-Secret": "secret456"}
+    with receiving() as receiver, closing(client(calling)) as api:
+        first = {
+            "url": receiver.url("/webhooks/execution"),
+            "events": ["status_changed", "completed", "failed"],
+            "headers": headers,
+        }
+        second = {"url": receiver.url("/api/webhooks/abc123"), "events": ["completed", "failed"]}
+        execution = begin(api, status="queued", webhooks=[first, second])
+        api.post(f"/executions/{execution}/start")
+        api.post(f"/executions/{execution}/progress", json={"progress": 40})
+        api.post(f"/executions/{execution}/complete", json=DONE)
+        until(lambda: len(receiver.calls) == 5)
+        paths = ("/webhooks/execution", "/api/webhooks/abc123")
+        came: dict[str, list[str]] = {path: [] for path in paths}
+        for call in receiver.calls:
+            came[call.path].append(orjson.loads(call.body)["type"])
+        assert came == {
+            "/webhooks/execution": [
+                *("execution.created", "execution.starting"),
+                *("execution.started", "execution.completed"),
+            ],
+            "/api/webhooks/abc123": ["execution.completed"],
+        }
+        for call in receiver.calls:
+            sent = call.headers.get("authorization"), call.headers.get("x-webhook-secret")
+            known = call.path == "/webhooks/execution"
+            assert sent == (tuple(headers.values()) if known else (None, None))
+        shown = api.get(f"/executions/{execution}").json()["webhooks"]
+        assert shown[0]["headers"] == dict.fromkeys(headers, "***")
 
 
 def test_loopback_is_refused_where_the_setting_does_not_allow_it() -> None:
