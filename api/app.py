@@ -65,15 +65,7 @@ def operations(system: System) -> tuple[Operation, ...]:
     catalog_handlers = _catalog(system, consistency)
     rows = (
         *commands.routes(command_handlers),
-        *retention.routes(
-            system.bus,
-            system.store,
-            system.executions,
-            consistency,
-            log_days=system.log_days,
-            new_id=new_id,
-            clock=system.clock,
-        ),
+        *_retention(system, consistency),
         *claims.routes(claims.ClaimHandlers(system.dispatcher, system.bus, system.store)),
         *execution_lists.routes(_lists(system, consistency)),
         *executions_csv.routes(_csv(system, consistency)),
@@ -161,6 +153,19 @@ def _log_lines(system: System, consistency: Consistency) -> log_lines.LogLineHan
         system.hub, system.positions, system.log_stream, system.log_news, system.door.visibility
     )
     return log_lines.LogLineHandlers(system.bus, system.logs, system.store, consistency, streams_)
+
+
+def _retention(system: System, consistency: Consistency) -> tuple[Operation, ...]:
+    return retention.routes(
+        system.bus,
+        system.store,
+        system.executions,
+        system.catalog,
+        consistency,
+        log_days=system.log_days,
+        new_id=new_id,
+        clock=system.clock,
+    )
 
 
 def _catalog(system: System, consistency: Consistency) -> catalog.CatalogHandlers:

@@ -50,13 +50,13 @@ class LeaseLost(DomainError):
 
 
 class Erased(DomainError):
-    """The content of this execution was erased: no more of it is kept, and no work goes on."""
+    """The content of this was erased: no more of it is kept, and no work goes on."""
 
     code = "erased"
 
 
 class OnHold(DomainError):
-    """A legal hold keeps this execution as it is; `holds` names each."""
+    """A legal hold keeps this as it is; `holds` names each."""
 
     code = "held"
 

@@ -74,6 +74,7 @@ KEEP = """INSERT INTO catalog SELECT kind, id, version, position, at, customer, 
     ON CONFLICT (kind, id) DO UPDATE SET version = excluded.version, position = excluded.position,
         at = excluded.at, document = excluded.document, shown = excluded.shown,
         state = excluded.state"""
+COUNT = "SELECT count(*) FROM catalog WHERE kind = %s AND document @> %s::jsonb"
 POSITION = "SELECT coalesce(max(position), 0) FROM bookmarks WHERE view = 'catalog'"
 
 
@@ -184,6 +185,12 @@ class Catalog:
         following = rows[limit - 1][0] if len(rows) > limit else None
         entries = [Entry(identity, shown.encode()) for identity, shown in rows[:limit]]
         return Page(entries, following, position)
+
+    async def count(self, connection: AsyncConnection, kind: str, only: Mapping[str, str]) -> int:
+        """How many entries of a kind have members that equal those of `only`."""
+        members = orjson.dumps(_members(only)).decode()
+        [(found,)] = await (await connection.execute(COUNT, (kind, members))).fetchall()
+        return int(found)
 
 
 def _members(only: Mapping[str, str]) -> dict[str, Any]:

@@ -1,35 +1,48 @@
-"""What a job erases, and what legal holds keep of it."""
+"""What the erasure of a customer goes through, executions and then orders, and what legal holds keep of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from domain.errors import OnHold
 from domain.eventlog.store import Store
-from domain.jobs.job import Refusal
+from domain.jobs.job import Job, Refusal
 from domain.retention.hold import HoldPlaced
 from domain.writer.guarded_writer import Outcome
 from domain.writer.message import Unless
-from projections.executions.references import Listed
-from projections.log_lines.archive.holds_on import holds_on
+from projections.catalog import Catalog
+from projections.log_lines.archive.holds_on import holds_on, holds_on_orders
 
 NONE: Mapping[str, Sequence[str]] = {}
+ORDERS = "orders:"
+"""What the cursor of a job begins with once its executions are done; the last order follows."""
+IN_TIME = """SELECT originator_id FROM events WHERE originator_id = ANY(%s::text[])
+    AND originator_version = 1 AND notification_id <= %s"""
+
+
+class Part(NamedTuple):
+    """A page of what a job goes through: things of one kind, where the next page begins, and a position of the
+    log up to which this one goes.
+    """
+
+    kind: str
+    ids: Sequence[str]
+    next_cursor: str | None
+    position: int
 
 
 class Kept(NamedTuple):
-    """The holds on executions, by their ids, as of a position; no hold may be placed after it meanwhile."""
+    """The holds on things, by their ids, as of a position; no hold may be placed after it meanwhile."""
 
     holds: Mapping[str, Sequence[str]] = NONE
     position: int = 0
     unless: Unless | None = None
 
-    @property
-    def refusals(self) -> tuple[Refusal, ...]:
-        """Each execution that is kept, as one that did not take the command."""
-        detail = OnHold().detail
+    def refusals(self, kind: str) -> tuple[Refusal, ...]:
+        """Each thing that is kept, as one that did not take the command."""
         return tuple(
-            Refusal(execution=id_, code=OnHold.code, detail=detail, holds=tuple(holds))
+            refusal(kind, id_, OnHold.code, OnHold().detail, tuple(holds))
             for id_, holds in self.holds.items()
         )
 
@@ -37,20 +50,42 @@ class Kept(NamedTuple):
 NOTHING_KEPT = Kept()
 
 
-async def kept_by_holds(store: Store, rows: Iterable[Listed]) -> Kept:
-    """Which of some executions legal holds keep.
+def refusal(
+    kind: str, id_: str, code: str, detail: str, holds: tuple[str, ...] | None = None
+) -> Refusal:
+    """An execution or an order that did not take the command."""
+    named = {kind: id_} if holds is None else {kind: id_, "holds": holds}
+    return Refusal.model_validate({**named, "code": code, "detail": detail})
+
+
+async def orders_of(store: Store, catalog: Catalog, job: Job, limit: int) -> Part:
+    """The next orders of the customer that an erasure is of, of those that there were when it was asked for."""
+    after, wanted = (job.cursor or "").removeprefix(ORDERS), {"customer": job.filter["customer"]}
+    async with store.reader() as connection:
+        page = await catalog.list(connection, "order", wanted, limit=limit, cursor=after)
+        streams = [f"order/{entry.id}" for entry in page.data]
+        cursor = await connection.execute(IN_TIME, (streams, job.created_position))
+        ids = [stream.partition("/")[2] for (stream,) in await cursor.fetchall()]
+    following = None if page.next_cursor is None else f"{ORDERS}{page.next_cursor}"
+    return Part("order", ids, following, page.position)
+
+
+async def kept_by_holds(store: Store, part: Part) -> Kept:
+    """Which of some executions, or orders, legal holds keep.
 
     Raises:
         Damaged: what is held cannot be said.
         Overloaded: the database is away.
     """
-    states = await store.load_all(f"execution/{row.id}" for row in rows)
+    found = await store.load_all(f"{part.kind}/{id_}" for id_ in part.ids)
+    states = [versioned.state for versioned in found.values()]
+    find = holds_on_orders if part.kind == "order" else holds_on
     async with store.reader() as connection:
-        found = await holds_on(connection, [versioned.state for versioned in states.values()])
-    return Kept(found.holds, found.position, Unless(HoldPlaced.type, found.position))
+        kept = await find(connection, states)
+    return Kept(kept.holds, kept.position, Unless(HoldPlaced.type, kept.position))
 
 
 def erased_by(ids: Sequence[str], outcomes: Sequence[Outcome]) -> tuple[str, ...]:
-    """Those of the executions that were erased, now or before for the same reason."""
+    """Those of the ids whose content was erased, now or before for the same reason."""
     pairs = zip(ids, outcomes, strict=True)
     return tuple(id_ for id_, outcome in pairs if outcome.answer is not None)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import structlog
 from psycopg import AsyncConnection
 
+from domain.catalog.order import EraseOrder
 from domain.errors import DomainError, Invalid, OutcomeUnknown, Overloaded
 from domain.eventlog.store import Store
 from domain.execution.commands import COMMANDS
@@ -24,11 +25,20 @@ from domain.writer.guarded_writer import GuardedWriter, Outcome
 from domain.writer.message import Message
 from projections.catalog import Catalog
 from projections.executions.columns import field
-from projections.executions.projection import Executions, Page
+from projections.executions.projection import Executions
 from projections.executions.references import nothing
 from projections.query import parser
 from projections.query.ast import And, Condition
-from workers.erasures import NOTHING_KEPT, Kept, erased_by, kept_by_holds
+from workers.erasures import (
+    NOTHING_KEPT,
+    ORDERS,
+    Kept,
+    Part,
+    erased_by,
+    kept_by_holds,
+    orders_of,
+    refusal,
+)
 from workers.ownership import OwnedWork
 
 ACTOR = "system"
@@ -119,8 +129,8 @@ class JobWorker(OwnedWork):
             return True
         if page.position < job.created_position:
             return False
-        erases = job.command == EraseExecution.wire_name
-        kept = await kept_by_holds(self._store, page.data) if erases else NOTHING_KEPT
+        erases = _erases(job)
+        kept = await kept_by_holds(self._store, page) if erases else NOTHING_KEPT
         if erases and kept.position < job.created_position:
             return False
         try:
@@ -130,32 +140,39 @@ class JobWorker(OwnedWork):
             return False
         return True
 
-    async def _send(self, job: Job, page: Page, kept: Kept) -> None:
+    async def _send(self, job: Job, page: Part, kept: Kept) -> None:
         """Send the commands of a page, and note it."""
-        ids = [row.id for row in page.data if row.id not in kept.holds]
+        ids = [id_ for id_ in page.ids if id_ not in kept.holds]
+        command = _command(job, page.kind)
         messages = [
-            _message(job, f"execution/{each}", _command(job))._replace(unless=kept.unless)
+            _message(job, f"{page.kind}/{each}", command)._replace(unless=kept.unless)
             for each in ids
         ]
 
         def conclude(outcomes: Sequence[Outcome]) -> Message:
-            refused = (*kept.refusals, *_refusals(ids, outcomes))
+            refused = (*kept.refusals(page.kind), *_refusals(page.kind, ids, outcomes))
             erased = erased_by(ids, outcomes) if kept.unless else ()
+            orders = page.kind == "order"
             command = AdvanceJob(
                 after=job.cursor,
                 cursor=page.next_cursor,
-                done=len(page.data) - len(refused),
+                done=len(page.ids) - len(refused),
                 refused=refused,
-                erased=erased,
+                erased=() if orders else erased,
+                erased_orders=erased if orders else (),
             )
             return _message(job, f"job/{job.id}", command)
 
         await self._writer.send_all(messages, conclude)
 
-    async def _page(self, job: Job) -> Page:
-        """The next executions. Raises Invalid where the filter, or the cursor, cannot be read any more."""
+    async def _page(self, job: Job) -> Part:
+        """What comes next; after the executions of an erasure the orders. Raises Invalid where the filter, or the
+        cursor, cannot be read any more.
+        """
+        if _erases(job) and (job.cursor or "").startswith(ORDERS):
+            return await orders_of(self._store, self._catalog, job, PAGE)
         async with self._store.reader() as connection:
-            return await self._executions.find(
+            page = await self._executions.find(
                 connection,
                 self._clock(),
                 condition_of(job),
@@ -164,6 +181,8 @@ class JobWorker(OwnedWork):
                 cursor=job.cursor,
                 choose=nothing,
             )
+        following = page.next_cursor or (ORDERS if _erases(job) else None)
+        return Part("execution", [row.id for row in page.data], following, page.position)
 
     async def _fail(self, job: Job, error: Invalid) -> None:
         log.error("a job cannot go on", job=job.id, reason=error.detail)
@@ -180,9 +199,14 @@ def condition_of(job: Job) -> Condition:
     return And(tuple(parser.from_json(one, field) for one in wanted if one))
 
 
-def _command(job: Job) -> Any:
+def _erases(job: Job) -> bool:
+    return job.command == EraseExecution.wire_name
+
+
+def _command(job: Job, kind: str) -> Any:
     given: dict[str, Any] = {} if job.reason is None else {"reason": job.reason}
-    commands: Mapping[str, Any] = {**COMMANDS, EraseExecution.wire_name: EraseExecution}
+    erase = EraseOrder if kind == "order" else EraseExecution
+    commands: Mapping[str, Any] = {**COMMANDS, EraseExecution.wire_name: erase}
     return commands[job.command](**given)
 
 
@@ -190,11 +214,11 @@ def _message(job: Job, stream: str, command: Any) -> Message:
     return Message(stream, command, job.created_by, correlation=job.id)
 
 
-def _refusals(ids: Sequence[str], outcomes: Sequence[Outcome]) -> list[Refusal]:
+def _refusals(kind: str, ids: Sequence[str], outcomes: Sequence[Outcome]) -> list[Refusal]:
     refused: list[Refusal] = []
     for id_, outcome in zip(ids, outcomes, strict=True):
         if isinstance(error := outcome.refused, DomainError):
-            refused.append(Refusal(execution=id_, code=error.code, detail=error.detail))
+            refused.append(refusal(kind, id_, error.code, error.detail))
         elif error is not None:
-            refused.append(Refusal(execution=id_, code="internal", detail=MISTAKE))
+            refused.append(refusal(kind, id_, "internal", MISTAKE))
     return refused

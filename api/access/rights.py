@@ -87,7 +87,7 @@ COMMANDS: dict[str, Right] = {
     ),
     **dict.fromkeys(("update", "retry"), Right.COMMAND_EXECUTIONS),
     **dict.fromkeys(("cancel", "createJob", "cancelJob"), Right.CANCEL),
-    "erase": Right.ERASE,
+    **dict.fromkeys(("erase", "eraseOrder"), Right.ERASE),
     **dict.fromkeys(("createService", "createWorkflow", "confirm"), Right.WRITE_CATALOG),
     **dict.fromkeys(("createOrder", "cancelOrder"), Right.ORDER),
     "createUser": Right.WRITE_USERS,

@@ -18,7 +18,7 @@ from domain.model import Versioned
 from projections.executions.columns import FIELDS, value_in
 from projections.query.as_json import as_json
 from projections.query.ast import EVERYTHING, And, Compare, Condition, Or
-from projections.query.matcher import by_parties, matches, required_values
+from projections.query.matcher import by_parties, matches, parties_suffice, required_values
 
 NOTHING = Or(())
 """What no execution meets."""
@@ -105,8 +105,16 @@ class Scope:
         return [pair for found in self._reached(right) for pair in required_values(found, NAMING)]
 
     def names(self, right: Right) -> frozenset[str]:
-        """The ids by which the caller is known where it has the right: as a party, and as an assignee."""
-        return frozenset(name for _, name in self.owners(right))
+        """The ids by which the caller is known where it has the right: as a party, and as an assignee. What it was
+        granted of others names them, and not the caller.
+        """
+        own = (reached for reached in self._reached(right) if parties_suffice(reached, NAMING))
+        return frozenset(name for reached in own for _, name in required_values(reached, NAMING))
+
+    def named(self, right: Right, path: str) -> frozenset[Any]:
+        """The values of a field to which the right is limited where it names any, such as a granted order."""
+        found = (required_values(reached, frozenset({path})) for reached in self._reached(right))
+        return frozenset(value for pairs in found for _, value in pairs)
 
     def _reached(self, right: Right) -> list[Condition]:
         return [reach.condition for reach in self.reaches if right in reach.rights]

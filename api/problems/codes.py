@@ -83,14 +83,14 @@ PROBLEMS = {
     "erased": Problem(
         409,
         "Content erased",
-        "The content of this execution was erased, and the command would keep new content, or have it worked "
+        "The content of this was erased, and the command would keep new content, or have it worked "
         "on again; or it is an erasure for another reason than the one that was given.",
         "Create another execution. Tags, metadata and usage of this one may still be recorded.",
     ),
     "held": Problem(
         409,
         "Kept by a legal hold",
-        "The legal holds in `holds` keep this execution as it is.",
+        "The legal holds in `holds` keep this as it is.",
         "Ask those who placed them; once all are released (`DELETE /holds/:id`), send it again.",
     ),
     "already-exists": Problem(

@@ -9,10 +9,10 @@ from typing import Any
 import orjson
 from starlette.types import ASGIApp
 
+from api.access.identity import Caller
 from api.access.rights import Right
 from api.documents import schemas
 from api.routes.executions import EXPAND
-from api.routes.related import expand, expanded
 from api.web import responses
 from api.web.input.command_body import fields
 from api.web.operation import Operation, Parameter
@@ -27,6 +27,7 @@ from api.web.reads.list_request import (
     page_answer,
 )
 from api.web.reads.list_request import PARAMETERS as LIST_WORDS
+from api.web.reads.related import expand, expanded
 from api.web.reads.selection import Selection
 from api.web.request import Request
 from domain.eventlog.codec import sealed_json
@@ -108,7 +109,7 @@ class ListHandlers:
                 )
         require_position(request, found.position)
         request.shown += [row.id for row in found.data]
-        items = await self._items(found.data, relations, asked.fields, asked.at)
+        items = await self._items(request.caller, found.data, relations, asked.fields, asked.at)
         return page_answer(request, asked, found, items, counts)
 
     async def _past_page(
@@ -124,6 +125,7 @@ class ListHandlers:
 
     async def _items(
         self,
+        caller: Caller,
         rows: list[Listed],
         relations: list[str],
         chosen: Selection | None,
@@ -131,7 +133,7 @@ class ListHandlers:
     ) -> list[bytes]:
         if relations:
             documents = [orjson.loads(row.document) for row in rows]
-            await expand(self._store, documents, relations, at)
+            await expand(self._store, caller, documents, relations, at)
             rows = [
                 row._replace(document=sealed_json(item))
                 for row, item in zip(rows, documents, strict=True)

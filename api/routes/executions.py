@@ -8,7 +8,6 @@ from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.documents import schemas
-from api.routes.related import RELATIONS, expand, expanded
 from api.web import responses
 from api.web.operation import Handler, Operation, Parameter
 from api.web.parameters import PAST
@@ -17,6 +16,7 @@ from api.web.reads.list_request import (
     FIELDS,
     listed,
 )
+from api.web.reads.related import RELATIONS, expand, expanded, shows_erased
 from api.web.reads.selection import selection
 from api.web.reads.state_reader import StateReader, state_response
 from api.web.request import Request
@@ -51,7 +51,7 @@ class ExecutionHandlers:
             raise Invalid.field("fields", "must be left out where linked data is asked for")
         state = await self._reader.read_whole(request)
         document, lines = state.document(), None
-        versions = await expand(self._store, [document], relations, state.moment)
+        versions = await expand(self._store, request.caller, [document], relations, state.moment)
         if state.moment is None:
             await self._consistency.wait_for_log_lines(state.versioned)
             latest, lines = await self._logs.latest(
@@ -60,6 +60,8 @@ class ExecutionHandlers:
             document = with_logs(document, latest, lines)
         tag = responses.Tag(state.versioned.version, lines, versions, state.counting)
         shown = document if chosen is None else chosen.shown(document)
+        if shows_erased([document], relations):
+            state = state._replace(erased=True)
         return state_response(request, state, shown, tag)
 
     def part(self, name: str) -> Handler:
@@ -88,9 +90,11 @@ class ExecutionHandlers:
         async def handle(request: Request) -> ASGIApp:
             state = await self._reader.read(request)
             document = state.document(steps=())
-            versions = await expand(self._store, [document], [name], state.moment)
+            versions = await expand(self._store, request.caller, [document], [name], state.moment)
             if not versions:
-                raise NotFound(f"This execution has no {name}.")
+                raise NotFound(f"This execution has no {name}, or none that is shown to you.")
+            if shows_erased([document], [name]):
+                state = state._replace(erased=True)
             return state_response(request, state, document[name], responses.Tag(versions[name]))
 
         return handle

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from domain.errors import IllegalTransition
+from domain.errors import Erased, IllegalTransition
+from domain.execution.commands.erase import Reason
+from domain.execution.parts import Erasure
 from domain.model import (
     Aggregate,
     Command,
@@ -42,6 +44,7 @@ class Order(Aggregate):
     status: OrderStatus = OrderStatus.PENDING
     execution: str | None = None
     cancellation: Sealed[str] | None = None
+    erasure: Erasure | None = None
 
     @property
     def parties(self) -> tuple[str | None, str | None]:
@@ -103,6 +106,17 @@ class OrderCancelled(Event):
         return state.evolve(status=OrderStatus.CANCELLED, cancellation=self.reason)
 
 
+class OrderErased(Event):
+    """Its data key was destroyed in the commit of this event. The reason is not sealed."""
+
+    type: ClassVar[str] = "order.erased"
+    erases: ClassVar[bool] = True
+    reason: str
+
+    def apply(self, state: Order, recorded: Recorded) -> Order:
+        return state.evolve(erasure=Erasure(recorded.by, recorded.when, self.reason))
+
+
 class CreateOrder(Creation[Order]):
     """Ask for a service.
 
@@ -153,9 +167,29 @@ class CancelOrder(Command[Order]):
             raise order.refusal("cancel")
 
 
-EVENTS: tuple[type[Event], ...] = (OrderCreated, OrderConfirmed, OrderCancelled)
+class EraseOrder(Command[Order]):
+    """Erase what people wrote in it. One that is pending is cancelled; its executions are untouched.
+
+    Raises:
+        Erased: it was erased before, for another reason.
+    """
+
+    wire_name: ClassVar[str] = "eraseOrder"
+
+    reason: Reason
+
+    def decide(self, order: Order, context: Context) -> Iterator[Event]:
+        if order.erasure is None:
+            if order.status is OrderStatus.PENDING:
+                yield OrderCancelled()
+            yield OrderErased(reason=self.reason)
+        elif self.reason != order.erasure.reason:
+            raise Erased("This order was erased already, for another reason.")
+
+
+EVENTS: tuple[type[Event], ...] = (OrderCreated, OrderConfirmed, OrderCancelled, OrderErased)
 COMMANDS: dict[str, type[Command[Order]]] = {
-    command.wire_name: command for command in (CreateOrder, CancelOrder)
+    command.wire_name: command for command in (CreateOrder, CancelOrder, EraseOrder)
 }
 ALLOWED: dict[OrderStatus, list[str]] = {
     OrderStatus.PENDING: ["confirm", "cancel"],

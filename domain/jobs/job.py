@@ -30,11 +30,12 @@ class JobStatus(StrEnum):
 
 
 class Refusal(Value):
-    """An execution that did not take the command, and why: the code of the problem, its text, and the legal
-    holds that keep it.
+    """An execution, or an order, that did not take the command, and why: the code of the problem, its text, and
+    the legal holds that keep it.
     """
 
-    execution: str
+    execution: str | None = None
+    order: str | None = None
     code: str
     detail: str
     holds: tuple[str, ...] = ()
@@ -42,11 +43,11 @@ class Refusal(Value):
 
 @dataclass(frozen=True)
 class Job(Aggregate):
-    """What is to be done, and how far it is. `cursor` is the page of executions that comes next.
+    """What is to be done, and how far it is. `cursor` is the page that comes next.
 
     `scope` is what its maker could send the command to when it was created, as a filter; None: everything.
-    `matching` is how many executions met both filters then. `done` counts commands that
-    were taken, also those that changed nothing. `error` says why it failed.
+    `matching` is how many executions met both filters then, and of an erasure how many orders. `done` counts
+    commands that were taken, also those that changed nothing. `error` says why it failed.
     """
 
     command: str
@@ -97,8 +98,8 @@ class JobCreated(Event):
 
 
 class JobProgressed(Event):
-    """A page of executions got the command, in the same commit as this event. `erased` are those that an
-    erasure erased.
+    """A page of executions, or of orders, got the command, in the same commit as this event. `erased` and
+    `erased_orders` are those that an erasure erased.
     """
 
     type: ClassVar[str] = "job.progressed"
@@ -106,6 +107,7 @@ class JobProgressed(Event):
     done: int
     refused: tuple[Refusal, ...] = ()
     erased: tuple[str, ...] = ()
+    erased_orders: tuple[str, ...] = ()
 
     def apply(self, state: Job, recorded: Recorded) -> Job:
         return state.evolve(
@@ -187,13 +189,15 @@ class AdvanceJob(Command[Job]):
     done: int
     refused: tuple[Refusal, ...]
     erased: tuple[str, ...] = ()
+    erased_orders: tuple[str, ...] = ()
 
     def decide(self, job: Job, context: Context) -> Iterator[Event]:
         if job.status is not JobStatus.RUNNING:
             raise _refusal(job, "advance")
         if job.cursor != self.after:
             raise VersionMismatch
-        erased = {"erased": self.erased} if self.erased else {}
+        given = {"erased": self.erased, "erased_orders": self.erased_orders}
+        erased = {name: ids for name, ids in given.items() if ids}
         yield JobProgressed(cursor=self.cursor, done=self.done, refused=self.refused, **erased)
         if self.cursor is None:
             yield JobCompleted()

@@ -13,15 +13,15 @@ from projections.query.sql import ORDERS
 PARTIES = frozenset({"customer", "provider"})
 
 
-def parties_suffice(condition: Condition) -> bool:
-    """Whether customer and provider, which every event names, are all that is asked for."""
+def parties_suffice(condition: Condition, paths: frozenset[str] = PARTIES) -> bool:
+    """Whether customer and provider, which every event names, are all that is asked for; or other fields."""
     match condition:
         case And(parts) | Or(parts):
-            return all(parties_suffice(part) for part in parts)
+            return all(parties_suffice(part, paths) for part in parts)
         case Not(part):
-            return parties_suffice(part)
+            return parties_suffice(part, paths)
         case Compare(field):
-            return field.path in PARTIES
+            return field.path in paths
 
 
 def by_parties(condition: Condition) -> Condition:

@@ -41,7 +41,11 @@ def order_document(versioned: Versioned[Order]) -> dict[str, Any]:
         "status": order.status,
         "execution": order.execution,
     }
-    return _placed(versioned, members)
+    shown = _placed(versioned, members)
+    if order.erasure is None:
+        return shown
+    closed = {"params": None} if "params" in shown else {}
+    return {**shown, **closed, "erased": True}
 
 
 def service_document(versioned: Versioned[Service]) -> dict[str, Any]:

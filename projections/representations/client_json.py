@@ -37,6 +37,15 @@ def plain_json(value: Any) -> bytes:
     return marked_unreadable(json) if True in closed else marked_erased(json)
 
 
+def with_nulls(entry: dict[str, Any]) -> dict[str, Any]:
+    """An object that is shown within another: `None` for content that is not open, and why at its end."""
+    found = {value.damaged for value in entry.values() if isinstance(value, Ciphertext)}
+    if not found:
+        return entry
+    shown = {name: None if isinstance(v, Ciphertext) else v for name, v in entry.items()}
+    return {**shown, "unreadable" if True in found else "erased": True}
+
+
 def marked_unreadable(json: bytes) -> bytes:
     """A JSON object, not an empty one, with `"unreadable": true` at its end."""
     return json[:-1] + b',"unreadable":true}'

@@ -49,6 +49,7 @@ BODIES: dict[str, Any] = {
     "cancel": {"reason": "changed my mind"},
     "heartbeat": {},
     "eraseExecution": {"reason": "Jane asked for it"},
+    "eraseOrder": {"reason": "Jane asked for it"},
     "eraseCustomer": {"reason": "Jane asked for it"},
     "claimExecution": {"worker": "worker-1", "lease": 30_000},
     "recordUsage": USAGE,

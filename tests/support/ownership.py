@@ -11,6 +11,8 @@ class Of(Enum):
 
     EXECUTION = auto()
     """One execution: those who reach it."""
+    BEHIND = auto()
+    """What an execution refers to: the parties of that execution."""
     ORDER = auto()
     """One order: its parties."""
     USER = auto()
@@ -37,7 +39,7 @@ OWNERSHIP: Mapping[str, Of] = {
             *("declareSteps", "startStep", "completeStep", "failStep", "skipStep"),
             *("readExecution", "readStatus", "readProgress", "readResult", "readError"),
             *("readAttempts", "readMetrics", "readCheckpoints", "readSteps", "readStep"),
-            *("readOrder", "readService", "readWorkflow", "readCustomer", "readProvider"),
+            *("readService", "readWorkflow"),
             *("readWebhooks", "readLogs", "listEvents", "diff", "compare", "forkExecution"),
             *(
                 "watchExecution",
@@ -49,7 +51,8 @@ OWNERSHIP: Mapping[str, Of] = {
         ),
         Of.EXECUTION,
     ),
-    **dict.fromkeys(("readOrderEntry", "confirmOrder", "cancelOrder"), Of.ORDER),
+    **dict.fromkeys(("readOrder", "readCustomer", "readProvider"), Of.BEHIND),
+    **dict.fromkeys(("readOrderEntry", "confirmOrder", "cancelOrder", "eraseOrder"), Of.ORDER),
     **dict.fromkeys(("readUserEntry", "eraseCustomer"), Of.USER),
     **dict.fromkeys(
         (

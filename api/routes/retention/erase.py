@@ -1,29 +1,47 @@
-"""Erasing the content of one execution."""
+"""Erasing the content of one execution, or of one order."""
 
 from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
+from api.documents import schemas
+from api.routes.catalog import answered
 from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
 from api.web.input.command_body import parsed
 from api.web.operation import Operation
 from api.web.reads.consistency import Consistency
 from api.web.request import Request
 from api.web.responses import DONE, executed
+from domain.catalog.order import EraseOrder
 from domain.errors import NotFound, OnHold, Overtaken
 from domain.eventlog.store import Store
 from domain.execution.commands.erase import EraseExecution
-from domain.execution.state import Execution
-from domain.model import Versioned
+from domain.model import Command, Versioned
 from domain.retention.hold import HoldPlaced
-from domain.writer.command_bus import Bus
+from domain.writer.command_bus import Answer, Bus
 from domain.writer.message import Message, Unless
-from projections.log_lines.archive.holds_on import holds_on
+from projections.log_lines.archive.holds_on import HoldsOn, holds_on, holds_on_orders
 from projections.representations.execution_schema import ServiceExecution
 
 TRIES = 5
 """How often it is decided again, as a hold was placed meanwhile."""
+
+
+class Erasable(NamedTuple):
+    """What a kind of stream is erased by, and how its holds are found."""
+
+    command: type[Command[Any]]
+    holds: Callable[[Any, list[Any]], Awaitable[HoldsOn]]
+
+
+ERASABLE: Mapping[str, Erasable] = {
+    "execution": Erasable(EraseExecution, holds_on),
+    "order": Erasable(EraseOrder, holds_on_orders),
+}
 
 
 class ErasureHandlers:
@@ -34,27 +52,39 @@ class ErasureHandlers:
         self._store = store
         self._consistency = consistency
 
-    async def erase(self, request: Request) -> ASGIApp:
-        """The execution without its content.
+    async def erase_execution(self, request: Request) -> ASGIApp:
+        """The execution without its content. Raises as `_erased`."""
+        erased = await self._erased(request, "execution")
+        return executed(request, erased) if isinstance(erased, Answer) else erased
+
+    async def erase_order(self, request: Request) -> ASGIApp:
+        """The order without its content. Raises as `_erased`."""
+        erased = await self._erased(request, "order")
+        if not isinstance(erased, Answer):
+            return erased
+        return answered(erased, f"orders/{erased.versioned.state.id}")
+
+    async def _erased(self, request: Request, kind: str) -> Answer | ASGIApp:
+        """What the command has led to; of one that is only tried the answer.
 
         Raises:
             NotFound: there is none, as far as the caller reaches.
             OnHold: a hold keeps it as it is.
             Erased: it was erased before, for another reason.
         """
-        command = parsed(EraseExecution, request.body)
-        message = request.message(f"execution/{request.path['id']}", command)
+        command = parsed(ERASABLE[kind].command, request.body)
+        message = request.message(f"{kind}/{request.path['id']}", command)
         for _ in range(TRIES):
-            checked = await self._unless_held(request, message)
+            checked = await self._unless_held(request, message, ERASABLE[kind])
             if is_dry_run(request):
                 return await dry_run_answer(request, self._bus, checked._replace(unless=None))
             try:
-                return executed(request, await self._bus.send(checked))
+                return await self._bus.send(checked)
             except Overtaken:
                 continue
         raise Overtaken
 
-    async def _unless_held(self, request: Request, message: Message) -> Message:
+    async def _unless_held(self, request: Request, message: Message, erasable: Erasable) -> Message:
         """The message on the condition that no hold is placed meanwhile."""
         versioned = await self._reached(message)
         if versioned.state.erasure is not None:
@@ -62,12 +92,12 @@ class ErasureHandlers:
         head, _ = await self._store.head()
         await self._consistency.wait_for_projection(request, "catalog", head)
         async with self._store.reader() as connection:
-            found = await holds_on(connection, [versioned.state])
+            found = await erasable.holds(connection, [versioned.state])
         if found.holds:
             raise OnHold(holds=found.holds[versioned.state.id])
         return message._replace(unless=Unless(HoldPlaced.type, found.position))
 
-    async def _reached(self, message: Message) -> Versioned[Execution]:
+    async def _reached(self, message: Message) -> Versioned[Any]:
         versioned = await self._store.load(message.stream)
         if versioned is None or (message.permits is not None and not message.permits(versioned)):
             raise NotFound
@@ -75,7 +105,7 @@ class ErasureHandlers:
 
 
 def routes(handlers: ErasureHandlers) -> tuple[Operation, ...]:
-    """The row of an erasure."""
+    """The rows of an erasure."""
     return (
         Operation(
             "eraseExecution",
@@ -83,11 +113,24 @@ def routes(handlers: ErasureHandlers) -> tuple[Operation, ...]:
             "/executions/{id}/erase",
             Right.ERASE,
             "Destroy the key of what people wrote in it: it reads as null from now on, everywhere",
-            handlers.erase,
+            handlers.erase_execution,
             body=EraseExecution,
             answer=ServiceExecution,
             parameters=(DRY_RUN,),
             problems=("not-found", "held", "erased", "not-yet-visible"),
             sends=(*DONE, "Preference-Applied"),
+        ),
+        Operation(
+            "eraseOrder",
+            "POST",
+            "/orders/{id}/erase",
+            Right.ERASE,
+            "Destroy the key of its parameters: they read as null from now on, everywhere",
+            handlers.erase_order,
+            body=EraseOrder,
+            answer=schemas.ENTRY,
+            parameters=(DRY_RUN,),
+            problems=("not-found", "held", "erased", "not-yet-visible"),
+            sends=(*DONE, "Location"),
         ),
     )

@@ -26,6 +26,7 @@ from domain.jobs.job import CreateJob, Job, JobProgressed
 from domain.json_forms import format_time
 from domain.model import Value
 from domain.writer.command_bus import Bus
+from projections.catalog import Catalog
 from projections.executions.columns import INDEXED, field
 from projections.executions.projection import Executions
 from projections.executions.references import nothing
@@ -33,12 +34,14 @@ from projections.list_counts import counted_page
 from projections.query import parser
 
 PAGES = 10
-"""Pages of the job, of 100 executions each, in one page of a receipt."""
+"""Pages of the job, of 100 executions or orders each, in one page of a receipt."""
 ID = {"type": "string"}
 RECEIPT: dict[str, Any] = {
     "type": "object",
     "description": "What an erasure erased, and what it did not, with the legal holds that keep it",
-    "required": ["job", "status", "requestedBy", "requestedAt", "erased", "kept", "hasMore"],
+    "required": [
+        *("job", "status", "requestedBy", "requestedAt", "erased", "orders", "kept", "hasMore"),
+    ],
     "properties": {
         "job": ID,
         "customer": ID,
@@ -46,14 +49,15 @@ RECEIPT: dict[str, Any] = {
         "status": {"type": "string"},
         "requestedBy": ID,
         "requestedAt": {"type": "string", "format": "date-time"},
-        "erased": {"type": "array", "items": ID},
+        "erased": {"type": "array", "items": ID, "description": "Executions"},
+        "orders": {"type": "array", "items": ID, "description": "Orders that were erased"},
         "kept": {
             "type": "array",
             "items": {
                 "type": "object",
-                "required": ["execution", "code", "detail"],
+                "required": ["code", "detail"],
                 "properties": {
-                    **dict.fromkeys(("execution", "code", "detail"), ID),
+                    **dict.fromkeys(("execution", "order", "code", "detail"), ID),
                     "holds": {"type": "array", "items": ID},
                 },
             },
@@ -71,7 +75,7 @@ RECEIPT: dict[str, Any] = {
 
 
 class EraseCustomer(Value):
-    """Erase every execution of a customer that there is by now."""
+    """Erase every execution and every order of a customer that there is by now."""
 
     reason: Reason
 
@@ -84,6 +88,7 @@ class CustomerErasureHandlers:
         bus: Bus,
         store: Store,
         executions: Executions,
+        catalog: Catalog,
         consistency: Consistency,
         *,
         new_id: NewId,
@@ -92,6 +97,7 @@ class CustomerErasureHandlers:
         self._bus = bus
         self._store = store
         self._executions = executions
+        self._catalog = catalog
         self._consistency = consistency
         self._new_id = new_id
         self._clock = clock
@@ -117,7 +123,9 @@ class CustomerErasureHandlers:
         return answered(answer, f"jobs/{answer.versioned.state.id}", status=202)
 
     async def _matching(self, request: Request, wanted: dict[str, Any]) -> int:
-        await self._consistency.wait_for_projection(request, "executions")
+        """How many executions and orders there are."""
+        for view in ("executions", self._catalog.name):
+            await self._consistency.wait_for_projection(request, view)
         async with self._store.searcher(INDEXED) as connection:
             page, _ = await counted_page(
                 self._executions,
@@ -129,8 +137,9 @@ class CustomerErasureHandlers:
                 limit=1,
                 choose=nothing,
             )
+            orders = await self._catalog.count(connection, "order", wanted)
         require_position(request, page.position)
-        return page.total or 0
+        return (page.total or 0) + orders
 
     async def receipt(self, request: Request) -> ASGIApp:
         """What the job has done so far, a page of it, as its events say.
@@ -150,6 +159,7 @@ class CustomerErasureHandlers:
         more = len(rows) > PAGES
         shown = _head(versioned.state) | {
             "erased": [id_ for page in pages for id_ in page.erased],
+            "orders": [id_ for page in pages for id_ in page.erased_orders],
             "kept": [
                 each.model_dump(exclude_defaults=True) for page in pages for each in page.refused
             ],
@@ -179,7 +189,7 @@ def routes(handlers: CustomerErasureHandlers) -> tuple[Operation, ...]:
             "POST",
             "/users/{id}/erase",
             Right.ERASE,
-            "Erase the content of every execution of this customer that no legal hold keeps: a job",
+            "Erase all executions and orders of this customer that no legal hold keeps: a job",
             handlers.erase,
             body=EraseCustomer,
             answer=SHOWN,
@@ -193,7 +203,7 @@ def routes(handlers: CustomerErasureHandlers) -> tuple[Operation, ...]:
             "GET",
             "/jobs/{id}/receipt",
             Right.ERASE,
-            "What the erasure of a customer erased, and what legal holds kept; 1 000 executions a page",
+            "What the erasure of a customer erased, and what legal holds kept, in pages",
             handlers.receipt,
             answer=RECEIPT,
             parameters=(CURSOR,),

@@ -11,6 +11,7 @@ from api.web.operation import Operation
 from api.web.reads.consistency import Consistency
 from domain.eventlog.store import Store
 from domain.writer.command_bus import Bus
+from projections.catalog import Catalog
 from projections.executions.projection import Executions
 
 
@@ -18,6 +19,7 @@ def routes(
     bus: Bus,
     store: Store,
     executions: Executions,
+    catalog: Catalog,
     consistency: Consistency,
     *,
     log_days: int,
@@ -26,7 +28,7 @@ def routes(
 ) -> tuple[Operation, ...]:
     """Erasures, and what would go when."""
     customers = erase_customer.CustomerErasureHandlers(
-        bus, store, executions, consistency, new_id=new_id, clock=clock
+        bus, store, executions, catalog, consistency, new_id=new_id, clock=clock
     )
     return (
         *erase.routes(erase.ErasureHandlers(bus, store, consistency)),

@@ -1,12 +1,13 @@
-"""Which legal holds keep executions as they are."""
+"""Which legal holds keep executions, and orders, as they are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
+from domain.catalog.order import Order
 from domain.errors import Damaged
 from domain.execution.state import Execution
 from projections.log_lines.archive.holds import NOT_APPLIED
@@ -19,8 +20,17 @@ ON = """SELECT e.id, h.id FROM unnest(%s::text[], %s::text[], %s::text[], %s::te
         h.document -> 'executions' ? e.id OR h.document ->> 'order' = e.of_order
         OR h.document ->> 'service' = e.service OR h.document ->> 'customer' = e.customer)
     ORDER BY e.id, h.id"""
-
-
+ON_ORDERS = """WITH active AS (SELECT id, document FROM catalog
+        WHERE kind = 'hold' AND document @> '{"status": "active"}'),
+    of_executions AS (SELECT convert_from(e.state, 'UTF8')::jsonb ->> 'order' AS id, h.id AS hold
+        FROM active AS h, jsonb_array_elements_text(h.document -> 'executions') AS execution
+        JOIN events AS e ON e.originator_id = 'execution/' || execution AND e.originator_version = 1)
+    SELECT o.id, h.id FROM unnest(%s::text[], %s::text[], %s::text[]) AS o (id, service, customer)
+        JOIN active AS h ON h.document ->> 'order' = o.id
+            OR h.document ->> 'service' = o.service OR h.document ->> 'customer' = o.customer
+    UNION SELECT o.id, hold FROM of_executions AS o WHERE o.id = ANY(%s)
+    ORDER BY 1, 2"""
+"""A hold of an execution keeps its order, too, which the first event of the execution names."""
 ACTIVE = """SELECT id, document FROM catalog
     WHERE kind = 'hold' AND document @> '{"status": "active"}' ORDER BY id LIMIT 1000"""
 SCOPES = ("executions", "order", "service", "customer")
@@ -34,7 +44,7 @@ class ActiveHold(NamedTuple):
 
 
 class HoldsOn(NamedTuple):
-    """The active holds on each execution that has any, by id, as of a position of the log."""
+    """The active holds on each thing that has any, by its id, as of a position of the log."""
 
     holds: dict[str, list[str]]
     position: int
@@ -46,16 +56,33 @@ async def holds_on(connection: AsyncConnection, executions: Iterable[Execution])
     Raises:
         Damaged: that view has not applied every hold.
     """
-    columns = zip(*((e.id, e.order, e.service, e.customer) for e in executions), strict=True)
+    rows = [(e.id, e.order, e.service, e.customer) for e in executions]
+    return await _holds(connection, ON, _columns(rows, 4))
+
+
+async def holds_on_orders(connection: AsyncConnection, orders: Iterable[Order]) -> HoldsOn:
+    """The same of orders.
+
+    Raises:
+        Damaged: that view has not applied every hold.
+    """
+    columns = _columns([(o.id, o.service, o.customer) for o in orders], 3)
+    return await _holds(connection, ON_ORDERS, [*columns, columns[0]])
+
+
+async def _holds(connection: AsyncConnection, query: str, values: Sequence[Any]) -> HoldsOn:
     # The place first: what is seen is at least as new.
     [(position, parked)] = await (await connection.execute(PLACE)).fetchall()
     if parked:
         raise Damaged("What is held cannot be said.", reason=NOT_APPLIED)
     found: dict[str, list[str]] = {}
-    cursor = await connection.execute(ON, [list(column) for column in columns] or [[], [], [], []])
-    for execution, hold in await cursor.fetchall():
-        found.setdefault(execution, []).append(hold)
+    for identity, hold in await (await connection.execute(query, values)).fetchall():
+        found.setdefault(identity, []).append(hold)
     return HoldsOn(found, int(position))
+
+
+def _columns(rows: Sequence[tuple[str, ...]], width: int) -> list[list[str]]:
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
 
 
 async def active_holds(connection: AsyncConnection) -> list[ActiveHold]:

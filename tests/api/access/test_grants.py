@@ -201,6 +201,24 @@ def test_grant_of_all_executions_of_a_party_is_of_no_orders(
     within_a_second(lambda: not reads(auditor, queued_execution))
 
 
+def test_grant_of_an_order_shows_that_order_with_its_executions(
+    customer: httpx.Client, auditor: httpx.Client, queued_execution: str, catalog: Catalog
+) -> None:
+    path = f"/executions/{queued_execution}"
+    of_it = ok(customer.post("/grants", json=GRANT | {"executions": [queued_execution]}))
+    within_a_second(lambda: reads(auditor, queued_execution))
+    assert ok(auditor.get(f"{path}?expand=order"))["order"] == catalog.order
+    refused(auditor.get(f"{path}/order"), 404, "not-found")
+    of_order = ok(customer.post("/grants", json=GRANT | {"order": catalog.order}))
+    within_a_second(lambda: auditor.get(f"{path}/order").status_code == 200)
+    shown = ok(auditor.get(f"{path}?expand=order,customer"))
+    assert (shown["order"]["$id"], shown["customer"]) == (catalog.order, catalog.customer)
+    for path in (f"/orders/{catalog.order}", f"/users/{catalog.customer}"):
+        refused(auditor.get(path), 404, "not-found")
+    for made in (of_it, of_order):
+        ok(customer.delete(f"/grants/{made['$id']}"))
+
+
 def test_dry_run_of_a_grant_grants_nothing(customer: httpx.Client, api: httpx.Client) -> None:
     ok(customer.post("/grants?dryRun=true", json=GRANT | {"auditor": "carl", "filter": {}}))
     assert ok(api.get("/grants", params={"auditor": "carl"}))["data"] == []

@@ -48,7 +48,7 @@ def names(operation: Operation) -> str:
 def path(operation: Operation, executions: Executions, catalog: Catalog, api: httpx.Client) -> str:
     """Where a request of this operation does something."""
     kind = operation.path.split("/")[1]
-    if operation.name == "confirmOrder":
+    if kind == "orders" and "{id}" in operation.path:
         order = {"service": catalog.service, "customer": catalog.customer}
         return path_of(operation, str(api.post("/orders", json=order).json()["$id"]))
     if kind == "jobs":

@@ -66,6 +66,23 @@ def test_user_sees_itself_alone(clients: Clients, fresh: dict[str, str]) -> None
         assert len(details) == 1
 
 
+@pytest.mark.parametrize("role", READERS)
+def test_order_and_parties_behind_an_execution_are_for_its_parties(
+    clients: Clients, role: Role
+) -> None:
+    """An assignee has the ids, and so has an auditor who was granted the execution alone."""
+    [sample] = REACHED[role]
+    path, relations = f"/executions/{sample.execution}", "order,customer,provider,service"
+    read, headers = clients[role].get, {"X-Purpose": "Invoice 7"}
+    listed = ok(read("/executions", params={"expand": relations}, headers=headers))["data"]
+    for shown in (ok(read(path, params={"expand": relations}, headers=headers)), *listed):
+        whole = {name for name in relations.split(",") if isinstance(shown[name], dict)}
+        assert whole == ({*relations.split(",")} if role in PARTIES else {"service"})
+    for name in ("order", "customer", "provider"):
+        answer = read(f"{path}/{name}", headers=headers)
+        assert answer.status_code == (200 if role in PARTIES else 404), name
+
+
 def test_services_and_workflows_are_for_all_who_read_the_catalog(clients: Clients) -> None:
     for role in READERS:
         assert listed(clients[role], "services") == {sample.service for sample in SAMPLES}

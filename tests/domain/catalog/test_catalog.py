@@ -9,11 +9,19 @@ import pytest
 from pydantic import ValidationError
 
 from domain.catalog.confirm_order import ConfirmOrder
-from domain.catalog.order import CreateOrder, Order, OrderConfirmed, OrderCreated
+from domain.catalog.order import (
+    CreateOrder,
+    EraseOrder,
+    Order,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderCreated,
+    OrderErased,
+)
 from domain.catalog.service import CreateService, Service, ServiceCreated
 from domain.catalog.user import CreateUser, User, UserCreated
 from domain.catalog.workflow import CreateWorkflow, Workflow, WorkflowCreated, WorkflowStep
-from domain.errors import AlreadyExists, NotFound, UnknownReference
+from domain.errors import AlreadyExists, Erased, NotFound, UnknownReference
 from domain.execution.events import ExecutionCreated
 from domain.execution.types import DEFAULT_TIMEOUT, StepPlan
 from domain.model import OtherStreamEvent, Versioned
@@ -118,6 +126,26 @@ def test_confirming_begins_an_execution_with_the_steps_of_the_workflow() -> None
         )
     )
     assert (after.state.status, after.state.execution) == ("confirmed", "exec_new")
+
+
+def test_erasing_a_pending_order_cancels_it() -> None:
+    after = (
+        order()
+        .when(EraseOrder(reason="Ann asked"))
+        .then(OrderCancelled(), OrderErased(reason="Ann asked"))
+    )
+    assert (after.state.status, after.state.erasure.reason) == ("cancelled", "Ann asked")
+
+
+def test_erasing_a_confirmed_order_leaves_its_status() -> None:
+    confirmed = order(OrderConfirmed(execution="exec_1"))
+    confirmed.when(EraseOrder(reason="Ann asked")).then(OrderErased(reason="Ann asked"))
+
+
+def test_erasing_again_needs_the_same_reason() -> None:
+    erased = order(OrderCancelled(), OrderErased(reason="Ann asked"))
+    erased.when(EraseOrder(reason="Ann asked")).then()
+    erased.when(EraseOrder(reason="Another")).refused(Erased)
 
 
 def test_service_without_a_workflow_gives_no_steps() -> None:

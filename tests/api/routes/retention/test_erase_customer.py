@@ -15,11 +15,12 @@ REASON = {"reason": "Jane asked for it"}
 
 @pytest.fixture
 def customer(api: httpx.Client, catalog: Catalog) -> str:
-    """One with three ended executions, one that runs, and an order."""
+    """One with three ended executions, one that runs, and two orders, one of which has no executions."""
     id_ = f"jane-{time.monotonic_ns()}"
     ok(api.post("/users", json={"$id": id_, "name": "Jane", "kind": "person"}))
     order = {"$id": f"order-{id_}", "service": catalog.service, "customer": id_}
-    ok(api.post("/orders", json=order))
+    for id_of in (order["$id"], f"{order['$id']}-2"):
+        ok(api.post("/orders", json={**order, "$id": id_of, "params": {"note": WORD}}))
     for number in range(4):
         made = {"$id": f"{id_}-{number}", "order": f"order-{id_}", "service": catalog.service}
         ok(api.post("/executions", json={**made, "status": "running"}))
@@ -52,11 +53,16 @@ def test_customer_is_erased_and_the_receipt_lists_what_was_and_what_a_hold_kept(
     kept = f"{customer}-2"
     hold = ok(api.post("/holds", json={"executions": [kept], "reason": "Audit"}))["$id"]
     job = erase(api, customer)
-    assert (job["matching"], job["done"], job["refused"]) == (4, 3, 1)
+    assert (job["matching"], job["done"], job["refused"]) == (6, 4, 2)
     receipt = ok(api.get(f"/jobs/{job['$id']}/receipt"))
     assert sorted(receipt["erased"]) == [f"{customer}-{number}" for number in (0, 1, 3)]
-    [refusal] = receipt["kept"]
+    assert receipt["orders"] == [f"order-{customer}-2"]
+    refusal, of_order = receipt["kept"]
     assert (refusal["execution"], refusal["code"], refusal["holds"]) == (kept, "held", [hold])
+    assert (of_order["order"], of_order["code"]) == (f"order-{customer}", "held")
+    assert (of_order["holds"], "execution" in of_order) == ([hold], False)
+    assert ok(api.get(f"/orders/order-{customer}"))["params"] == {"note": WORD}
+    assert ok(api.get(f"/orders/order-{customer}-2"))["params"] is None
     assert (receipt["customer"], receipt["requestedBy"]) == (customer, "admin")
     assert (receipt["reason"], receipt["status"]) == (REASON["reason"], "completed")
     assert not receipt["hasMore"]
@@ -68,7 +74,8 @@ def test_customer_is_erased_and_the_receipt_lists_what_was_and_what_a_hold_kept(
     assert "erased" not in ok(api.get(f"/executions/{completed_execution}"))
     ok(api.request("DELETE", f"/holds/{hold}", json={"reason": "over"}))
     again = erase(api, customer)
-    assert (again["done"], again["refused"]) == (4, 0)
+    assert (again["done"], again["refused"]) == (6, 0)
+    assert ok(api.get(f"/orders/order-{customer}"))["erased"] is True
     assert ok(api.get(f"/executions/{kept}"))["erased"] is True
 
 
@@ -76,6 +83,15 @@ def test_receipt_names_the_events_that_say_so(api: httpx.Client, customer: str) 
     job = erase(api, customer)
     receipt = ok(api.get(f"/jobs/{job['$id']}/receipt"))
     assert receipt["positions"][-1] == job["position"]
+
+
+def test_order_of_another_customer_stays(
+    api: httpx.Client, catalog: Catalog, customer: str
+) -> None:
+    body = {"service": catalog.service, "customer": catalog.customer, "params": {"note": WORD}}
+    other = ok(api.post("/orders", json=body))
+    erase(api, customer)
+    assert ok(api.get(f"/orders/{other['$id']}"))["params"] == {"note": WORD}
 
 
 def test_unknown_customer_and_a_receipt_of_nothing_are_not_found(api: httpx.Client) -> None:

@@ -1,0 +1,124 @@
+"""`POST /orders/:id/erase`: what it answers and refuses, and what shows an order then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+
+import httpx
+import pytest
+
+from tests.support.api_client import Catalog, Executions, ok, refused
+
+WORD = "Sesame"
+REASON = {"reason": "Jane asked for it"}
+NUMBERS = count()
+
+
+@pytest.fixture
+def order(api: httpx.Client, catalog: Catalog) -> str:
+    """One whose parameters hold the word."""
+    id_ = f"written-{next(NUMBERS)}"
+    body = {"$id": id_, "service": catalog.service, "customer": catalog.customer}
+    ok(api.post("/orders", json={**body, "params": {"note": WORD}}))
+    return id_
+
+
+@pytest.fixture
+def execution(api: httpx.Client, catalog: Catalog, order: str) -> str:
+    """One of that order, which is no more than begun."""
+    created = ok(api.post("/executions", json={"order": order, "service": catalog.service}))
+    return str(created["$id"])
+
+
+@pytest.fixture
+def held(api: httpx.Client, execution: str) -> Iterator[str]:
+    """A hold of the execution alone."""
+    hold = ok(api.post("/holds", json={"executions": [execution], "reason": "Audit"}))["$id"]
+    yield hold
+    api.request("DELETE", f"/holds/{hold}", json={"reason": "over"})
+
+
+def test_answer_has_null_for_the_parameters_and_says_erased(api: httpx.Client, order: str) -> None:
+    shown = ok(api.post(f"/orders/{order}/erase", json=REASON))
+    assert (shown["params"], shown["erased"], shown["status"]) == (None, True, "cancelled")
+    assert ok(api.get(f"/orders/{order}"))["erased"] is True
+
+
+def test_order_that_was_confirmed_stays_confirmed(api: httpx.Client, order: str) -> None:
+    ok(api.post(f"/orders/{order}/confirm"))
+    assert ok(api.post(f"/orders/{order}/erase", json=REASON))["status"] == "confirmed"
+
+
+def test_no_read_shows_the_parameters(api: httpx.Client, order: str, execution: str) -> None:
+    past = ok(api.get(f"/executions/{execution}?version=1&expand=order"))["order"]
+    assert past["params"] == {"note": WORD}
+    erased = ok(api.post(f"/orders/{order}/erase", json=REASON))
+    for path in (
+        f"/orders/{order}",
+        f"/orders?limit=500&minPosition={erased['position']}",
+        f"/executions/{execution}/order",
+        *(f"/executions/{execution}?expand=order{at}" for at in ("", "&version=1")),
+        f"/executions?expand=order&order={order}&minPosition={erased['position']}",
+    ):
+        answer = api.get(path)
+        assert answer.is_success, path
+        assert WORD not in answer.text, path
+
+
+def test_order_within_its_execution_says_erased_and_the_execution_does_not(
+    api: httpx.Client, order: str, execution: str
+) -> None:
+    ok(api.post(f"/orders/{order}/erase", json=REASON))
+    for path in (
+        f"/executions/{execution}?expand=order",
+        f"/executions/{execution}?expand=order&version=1",
+    ):
+        answer = api.get(path)
+        shown = ok(answer)
+        assert (shown["order"]["params"], shown["order"]["erased"]) == (None, True)
+        assert "erased" not in shown
+        assert "immutable" not in answer.headers["cache-control"]
+    [listed] = ok(api.get(f"/executions?expand=order&order={order}"))["data"]
+    assert (listed["order"]["erased"], "unreadable" in listed) == (True, False)
+
+
+def test_same_reason_changes_nothing_and_another_is_refused(api: httpx.Client, order: str) -> None:
+    first = ok(api.post(f"/orders/{order}/erase", json=REASON))
+    assert ok(api.post(f"/orders/{order}/erase", json=REASON))["version"] == first["version"]
+    refused(api.post(f"/orders/{order}/erase", json={"reason": "Another"}), 409, "erased")
+
+
+def test_hold_of_an_execution_keeps_its_order(api: httpx.Client, order: str, held: str) -> None:
+    problem = refused(api.post(f"/orders/{order}/erase", json=REASON), 409, "held")
+    assert problem["holds"] == [held]
+    assert ok(api.get(f"/orders/{order}"))["params"] == {"note": WORD}
+    ok(api.request("DELETE", f"/holds/{held}", json={"reason": "over"}))
+    ok(api.post(f"/orders/{order}/erase", json=REASON))
+
+
+@pytest.mark.parametrize("scope", ["order", "service", "customer"])
+def test_hold_of_all_of_something_keeps_its_orders(
+    api: httpx.Client, catalog: Catalog, order: str, scope: str
+) -> None:
+    of = {"order": order, "service": catalog.service, "customer": catalog.customer}[scope]
+    hold = ok(api.post("/holds", json={scope: of, "reason": "Audit"}))["$id"]
+    problem = refused(api.post(f"/orders/{order}/erase", json=REASON), 409, "held")
+    ok(api.request("DELETE", f"/holds/{hold}", json={"reason": "over"}))
+    assert problem["holds"] == [hold]
+
+
+def test_hold_of_another_execution_keeps_nothing_here(
+    api: httpx.Client, order: str, executions: Executions
+) -> None:
+    other = executions.create()["$id"]
+    hold = ok(api.post("/holds", json={"executions": [other], "reason": "Audit"}))["$id"]
+    ok(api.post(f"/orders/{order}/erase", json=REASON))
+    ok(api.request("DELETE", f"/holds/{hold}", json={"reason": "over"}))
+
+
+def test_reason_to_cancel_an_erased_order_is_not_kept(api: httpx.Client, order: str) -> None:
+    ok(api.post(f"/orders/{order}/confirm"))
+    ok(api.post(f"/orders/{order}/erase", json=REASON))
+    refused(api.post(f"/orders/{order}/cancel", json={"reason": WORD}), 409, "erased")
+    assert ok(api.post(f"/orders/{order}/cancel", json={}))["status"] == "cancelled"
