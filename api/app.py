@@ -173,7 +173,7 @@ def _catalog(system: System, consistency: Consistency) -> catalog.CatalogHandler
 
 
 def _entries(system: System, consistency: Consistency) -> Entries:
-    return Entries(system.store, system.catalog, consistency)
+    return Entries(system.store, system.catalog, consistency, system.clock)
 
 
 def _jobs(

@@ -62,6 +62,11 @@ class LruCache(Generic[K, V]):
         self._weight -= weight
         return value
 
+    def remove(self, condition: Callable[[V], bool]) -> None:
+        """Remove all whose value meets a condition."""
+        for key in [key for key, (value, _) in self._values.items() if condition(value)]:
+            self.pop(key)
+
     def trim(self) -> list[K]:
         """Drop what exceeds the capacity, and answer which keys."""
         dropped = []

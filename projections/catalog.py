@@ -5,6 +5,7 @@ the log.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
 
 import orjson
@@ -15,11 +16,12 @@ from domain.catalog import order, service, user, workflow
 from domain.errors import Invalid
 from domain.eventlog.codec import Codec, Snapshot, encode_state, sealed_json
 from domain.jobs import job
+from domain.json_forms import format_time
 from domain.model import Recorded, Versioned, replay
 from domain.retention import hold
 from projections.query.ast import EVERYTHING, Condition
 from projections.query.sql import sql
-from projections.representations.catalog import document
+from projections.representations.catalog import at_time, document
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS catalog (
@@ -59,10 +61,13 @@ FIELDS = {
     "user": {"name", "kind"},
     "job": {"command", "status", "createdBy"},
     "hold": {"status", "executions", "order", "service", "customer"},
-    "grant": {"auditor", "status", "executions", "order", "service"},
-    "key": {"status", "role", "party", "name"},
+    "grant": {"auditor", "status", "executions", "order", "service", "expiresAt"},
+    "key": {"status", "role", "party", "name", "expiresAt"},
 }
 """What each kind can be filtered by."""
+EXPIRING = {"grant", "key"}
+"""Kinds whose `status` is `expired` from a time on, which no event says."""
+EXPIRED = """(document ->> 'expiresAt' COLLATE "C" <= %s) IS TRUE"""
 LISTS = {"executions"}
 LOAD = """SELECT c.kind || '/' || c.id, c.version, c.position, c.at, c.state
     FROM unnest(%b::text[], %b::text[]) AS wanted (kind, id) JOIN catalog AS c USING (kind, id)"""
@@ -74,6 +79,8 @@ KEEP = """INSERT INTO catalog SELECT kind, id, version, position, at, customer, 
     ON CONFLICT (kind, id) DO UPDATE SET version = excluded.version, position = excluded.position,
         at = excluded.at, document = excluded.document, shown = excluded.shown,
         state = excluded.state"""
+OPEN_GRANTS = f"""SELECT count(*) FROM catalog WHERE kind = 'grant' AND document @> '{{"status": "active"}}'
+    AND NOT ({EXPIRED}) AND customer IS NOT DISTINCT FROM %s AND provider IS NOT DISTINCT FROM %s"""
 COUNT = "SELECT count(*) FROM catalog WHERE kind = %s AND document @> %s::jsonb"
 POSITION = "SELECT coalesce(max(position), 0) FROM bookmarks WHERE view = 'catalog'"
 
@@ -83,6 +90,10 @@ class Entry(NamedTuple):
 
     id: str
     document: bytes
+
+    def at_time(self, now: datetime) -> Entry:
+        """As it stands at a time."""
+        return self._replace(document=orjson.dumps(at_time(orjson.loads(self.document), now)))
 
 
 class Page(NamedTuple):
@@ -162,11 +173,12 @@ class Catalog:
         ids: Collection[str] | None = None,
         limit: int = 50,
         cursor: str | None = None,
+        now: datetime | None = None,
     ) -> Page:
         """A page of the entries of a kind whose members equal those of `only`.
 
         `scope` is a condition of `customer` and `provider` that they have to meet, whatever was asked; `ids` are
-        the only ones that there are for who asks.
+        the only ones that there are for who asks. What expires is shown, and found, as it stands `now`.
 
         Raises:
             Invalid: entries of this kind cannot be filtered by a member.
@@ -174,16 +186,20 @@ class Catalog:
         for name in only.keys() - FIELDS[kind]:
             raise Invalid.field(name, f"must be one of {', '.join(sorted(FIELDS[kind]))}")
         position = (await (await connection.execute(POSITION)).fetchall())[0][0]
+        expiry, only = _expiry(only) if now and kind in EXPIRING else ("true", only)
         members = orjson.dumps(_members(only)).decode()
         only_these = None if ids is None else [*ids]
         values: list[Any] = [kind, cursor or "", members, only_these, only_these]
         query = f"""SELECT id, shown FROM catalog WHERE kind = %s AND id > %s AND document @> %s::jsonb
-            AND (%s::text[] IS NULL OR id = ANY(%s::text[])) AND {sql(scope, values)}
+            AND (%s::text[] IS NULL OR id = ANY(%s::text[])) AND {sql(scope, values)} AND {expiry}
             ORDER BY id LIMIT %s"""
+        values += [format_time(now)] * expiry.count("%s") if now else []
         values.append(limit + 1)
         rows = await (await connection.execute(query, values, prepare=False)).fetchall()
         following = rows[limit - 1][0] if len(rows) > limit else None
         entries = [Entry(identity, shown.encode()) for identity, shown in rows[:limit]]
+        if now and kind in EXPIRING:
+            entries = [entry.at_time(now) for entry in entries]
         return Page(entries, following, position)
 
     async def count(self, connection: AsyncConnection, kind: str, only: Mapping[str, str]) -> int:
@@ -191,6 +207,28 @@ class Catalog:
         members = orjson.dumps(_members(only)).decode()
         [(found,)] = await (await connection.execute(COUNT, (kind, members))).fetchall()
         return int(found)
+
+    async def open_grants(
+        self,
+        connection: AsyncConnection,
+        customer: str | None,
+        provider: str | None,
+        now: datetime,
+    ) -> int:
+        """How many grants of a customer, a provider, or who is both, are neither revoked nor over."""
+        values = (format_time(now), customer, provider)
+        [(found,)] = await (await connection.execute(OPEN_GRANTS, values)).fetchall()
+        return int(found)
+
+
+def _expiry(only: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
+    """What a `status` that is asked for takes besides what is stored: a condition, and what is stored."""
+    match only.get("status"):
+        case "active":
+            return f"NOT ({EXPIRED})", only
+        case "expired":
+            return EXPIRED, {**only, "status": "active"}
+    return "true", only
 
 
 def _members(only: Mapping[str, str]) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from ipaddress import IPv6Address, ip_address
 from math import ceil
 from time import monotonic
 
-from api.problems.problems import TooManyAttempts
+from api.problems.problems import TooManyAttempts, Unauthenticated
 from domain.lru import LruCache
 
 MOST_ADDRESSES = 10_000
@@ -18,23 +21,65 @@ OF_A_SITE = 64
 
 
 class FailedAttempts:
-    """Counts failed attempts by address. `a_minute` are had at once, and come back within a minute."""
+    """Counts failed attempts by address. `a_minute` are had at once, and come back within a minute. So many may be
+    under way, and not one more: as long as the outcome of these is not known, the others of the address wait.
+    """
 
     def __init__(self, a_minute: int, steady: Callable[[], float] = monotonic) -> None:
         self._a_minute = a_minute
         self._steady = steady
         self._spent: LruCache[str, tuple[float, float]] = LruCache(MOST_ADDRESSES)
+        self._under_way: Counter[str] = Counter()
+        self._waiting: defaultdict[str, list[asyncio.Future[None]]] = defaultdict(list)
 
-    def require(self, address: str) -> None:
-        """Raises TooManyAttempts where an address has none left."""
-        spent = self._now(_site(address))
+    @asynccontextmanager
+    async def one_of(self, address: str) -> AsyncIterator[None]:
+        """While the block lasts an attempt of an address is under way; it has failed where it raises Unauthenticated.
+
+        Raises:
+            TooManyAttempts: the address has none left.
+        """
+        site = _site(address)
+        await self._begin(site)
+        try:
+            yield
+        except Unauthenticated:
+            self._fail(site)
+            raise
+        finally:
+            self._under_way[site] -= 1
+            self._wake(site)
+
+    async def _begin(self, site: str) -> None:
+        while self._require(site) + self._under_way[site] > self._a_minute - 1:
+            news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting[site].append(news)
+            try:
+                await news
+            except asyncio.CancelledError:
+                self._wake(site)
+                raise
+        self._under_way[site] += 1
+
+    def _require(self, site: str) -> float:
+        spent = self._now(site)
         if spent > self._a_minute - 1:
             seconds = ceil((spent - self._a_minute + 1) * MINUTE / self._a_minute)
             raise TooManyAttempts(retryAfter=seconds)
+        return spent
 
-    def failed(self, address: str) -> None:
-        """An attempt has failed."""
-        site = _site(address)
+    def _wake(self, site: str) -> None:
+        """Let one of those who wait look again; all of them where there is nothing to wait for."""
+        waiting = [news for news in self._waiting.pop(site, ()) if not news.done()]
+        alone = not self._under_way[site]
+        for news in waiting if alone else waiting[:1]:
+            news.set_result(None)
+        if waiting[1:] and not alone:
+            self._waiting[site] = waiting[1:]
+        if alone:
+            del self._under_way[site]
+
+    def _fail(self, site: str) -> None:
         self._spent.put(site, (self._now(site) + 1, self._steady()))
         self._spent.trim()
 

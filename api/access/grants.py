@@ -82,17 +82,16 @@ class Grants:
     async def _find(self, auditor: str) -> tuple[Reach, ...]:
         only = {"auditor": auditor, "status": "active"}
         streams: list[str] = []
-        cursor: str | None = None
+        cursor, now = None, self._clock()
         async with self.store.reader() as connection:
             while True:
                 page = await self._catalog.list(
-                    connection, "grant", only, limit=PAGE, cursor=cursor
+                    connection, "grant", only, limit=PAGE, cursor=cursor, now=now
                 )
                 streams += [f"grant/{entry.id}" for entry in page.data]
                 if (cursor := page.next_cursor) is None:
                     break
         found = await self.store.load_all(streams) if streams else {}
-        now = self._clock()
         live = [versioned.state for versioned in found.values() if versioned.state.is_live(now)]
         return tuple(reach for grant in live if (reach := _reach(grant)) is not None)
 

@@ -36,7 +36,8 @@ USE_NOTED = 60.0
 @dataclass(frozen=True)
 class Caller:
     """Who asks. `name` is the actor that events show; `credential` names the key, the token or the session
-    that it came with, which ends at `expires_at`, or with its `parent`, the credential that a session began with.
+    that it came with, which ends at `expires_at`, or with one of its `parents`: of a session the credential that it
+    began with, and so on.
     By its `subject` an auditor is granted something. `identity` is what a session of its own is made of.
     """
 
@@ -45,7 +46,7 @@ class Caller:
     credential: str = ""
     expires_at: datetime | None = None
     subject: str = ""
-    parent: str = ""
+    parents: tuple[str, ...] = ()
     identity: Identity | None = None
 
     @cached_property
@@ -170,12 +171,13 @@ class Access:
         return self._known(fingerprint) or await self._verify(token, fingerprint)
 
     def forget(self, identity: str | None = None) -> None:
-        """Verify the token anew that goes with the id of a key; without one, all."""
+        """Verify the token anew that goes with the id of a session, and those that began with it; without one, all."""
         self._forgotten += 1
         if identity is None:
             self._verified.clear()
         else:
             self._verified.pop(identity[-NAMED:])
+            self._verified.remove(lambda found: f"session/{identity}" in found.caller.parents)
 
     def _known(self, fingerprint: str) -> Caller | None:
         if hmac.compare_digest(fingerprint, self._expected):

@@ -33,7 +33,7 @@ class OpenRequests:
     def of(self, caller: Caller, end: End) -> Iterator[None]:
         """While the block lasts, `end` is called with the reason when the caller's credential ends."""
         mark = object()
-        credentials = [name for name in (caller.credential, caller.parent) if name]
+        credentials = [name for name in (caller.credential, *caller.parents) if name]
         for credential in credentials:
             self._open[credential][mark] = end
         if caller.expires_at is not None:

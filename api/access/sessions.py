@@ -17,16 +17,20 @@ from api.access.rights import Right, Role
 from api.access.scope import Identity
 from api.problems.problems import Unauthenticated
 from domain.access.session import Session, StartSession
+from domain.errors import Forbidden
 from domain.json_forms import format_time, parse_time
+from domain.model import Versioned
 
 CODE = "exc_"
 CODE_LASTS = timedelta(seconds=60)
-KEY = "key/"
+KEY, SESSION = "key/", "session/"
+MOST_PARENTS = 8
+"""Credentials that a session may hang on, each of which has to go on."""
 
 
 class SessionVerifier:
-    """Knows sessions by the log. One that began with a key ends with it; `admin` is what stands for the
-    administrator's token of today.
+    """Knows sessions by the log. One that began with a key, or by a code of another session, ends with it; `admin`
+    is what stands for the administrator's token of today.
     """
 
     def __init__(self, load: Load, admin: Callable[[], str]) -> None:
@@ -42,10 +46,8 @@ class SessionVerifier:
         versioned = await self._load(f"session/{session_id(fingerprint)}")
         if versioned is None or not hmac.compare_digest(versioned.state.digest, fingerprint):
             raise Unauthenticated("This session is not known.")
-        session: Session = versioned.state
-        if session.ended or session.expires_at <= datetime.now(UTC):
-            raise Unauthenticated("This session has ended.")
-        await self._require_parent(session.credential)
+        session = _require_going_on(versioned)
+        parents = await self._parents(session.credential)
         identity = _identity_of(session)
         return Caller(
             session.name,
@@ -53,15 +55,29 @@ class SessionVerifier:
             f"session/{session.id}",
             session.expires_at,
             session.subject or "",
-            session.credential,
+            parents,
             identity,
         )
 
-    async def _require_parent(self, credential: str) -> None:
+    async def _parents(self, credential: str) -> tuple[str, ...]:
+        """What a session began with, and what that began with: all of it must go on."""
+        if credential.startswith(SESSION):
+            parent = _require_going_on(await self._load(credential))
+            return credential, *await self._parents(parent.credential)
         if credential.startswith(KEY):
             require_live(await self._load(credential))
         elif credential.startswith("admin-token") and credential != self._admin():
             raise Unauthenticated("The administrator's token is another by now.")
+        return (credential,)
+
+
+def _require_going_on(versioned: Versioned[Any] | None) -> Session:
+    if versioned is None:
+        raise Unauthenticated("This session is not known.")
+    session: Session = versioned.state
+    if session.ended or session.expires_at <= datetime.now(UTC):
+        raise Unauthenticated("This session has ended.")
+    return session
 
 
 class OneTimeCode(NamedTuple):
@@ -96,10 +112,19 @@ def start(access: Access, who: OneTimeCode, cookie: bytes, lasts: timedelta) -> 
 
 
 def of_caller(access: Access, caller: Caller) -> OneTimeCode:
-    """Who a session of a caller is. Raises Unauthenticated for one that has no roles of its own."""
+    """Who a session of a caller is.
+
+    Raises:
+        Unauthenticated: it has no roles of its own.
+        Forbidden: it is a session itself, that began with another, and so on, too many times.
+    """
     if caller.identity is None:
         raise Unauthenticated
-    credential = caller.parent or caller.credential
+    if len(caller.parents) >= MOST_PARENTS:
+        raise Forbidden(
+            "A session that began with so many others, one after the other, lets none in."
+        )
+    credential = caller.credential
     if credential == access.admin.credential:
         credential = access.admin_parent
     return OneTimeCode(caller.name, caller.identity, credential, caller.expires_at)

@@ -18,7 +18,7 @@ GRANT: dict[str, Any] = {
     "properties": {
         "$type": {"const": "Grant"},
         "$id": {"type": "string", "pattern": f"^{ID.pattern}$"},
-        "status": {"enum": ["active", "revoked"]},
+        "status": {"enum": ["active", "expired", "revoked"]},
         "auditor": {"type": "string"},
         "executions": {"type": "array", "items": {"type": "string"}},
         "order": {"type": "string"},

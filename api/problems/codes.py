@@ -93,6 +93,13 @@ PROBLEMS = {
         "The legal holds in `holds` keep this as it is.",
         "Ask those who placed them; once all are released (`DELETE /holds/:id`), send it again.",
     ),
+    "too-many-grants": Problem(
+        409,
+        "Too many open grants",
+        "The customer or the provider has `limit` grants that are neither revoked nor over.",
+        "Revoke those that are not needed (`GET /grants?status=active`), or grant more by one: several `executions`, "
+        "an `order`, a `service` or a `filter`.",
+    ),
     "already-exists": Problem(
         409,
         "Already exists",

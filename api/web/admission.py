@@ -124,11 +124,8 @@ class Door:
         client = scope.get("client")
         address = client[0] if client else ""
         try:
-            self.attempts.require(address)
-            return await finding
-        except problems.Unauthenticated:
-            self.attempts.failed(address)
-            raise
+            async with self.attempts.one_of(address):
+                return await finding
         finally:
             finding.close()
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from domain.access.revocation import Revocation
-from domain.errors import Invalid
+from domain.errors import DomainError, Invalid
 from domain.json_forms import Time, format_time
 from domain.model import (
     Aggregate,
@@ -30,6 +30,14 @@ Executions = Annotated[tuple[Reference, ...], Field(min_length=1, max_length=1_0
 NAMED = {"order": "order", "service": "service"}
 """What a grant may be of besides single executions and a filter, and the kind of stream that each names."""
 ALTERNATIVES = ("executions", *NAMED, "filter")
+MOST_OPEN = 1_000
+"""Grants that one party may have open: each is looked at with every read of its auditor."""
+
+
+class TooManyGrants(DomainError):
+    """The party has as many open grants as it may have; `limit` says how many."""
+
+    code = "too-many-grants"
 
 
 @dataclass(frozen=True)
@@ -122,10 +130,12 @@ class GrantRequest(Value):
 
 
 class CreateGrant(GrantRequest, Creation[Grant]):
-    """A request with what its maker reaches, of which no more is granted. Clients cannot send it.
+    """A request with what its maker reaches, of which no more is granted, and how many grants its maker has
+    open. Clients cannot send it.
 
     Raises:
         Invalid: it is of nothing, or of more than one thing, or is over already.
+        TooManyGrants: its maker has as many open as it may have.
         UnknownReference: what it is of does not exist for its maker.
     """
 
@@ -134,6 +144,7 @@ class CreateGrant(GrantRequest, Creation[Grant]):
     within: JsonObject | None = None
     customer: str | None = None
     provider: str | None = None
+    open_before: int = 0
 
     def reads(
         self, state: Grant | None, states: Mapping[str, Versioned[Any] | None]
@@ -150,7 +161,9 @@ class CreateGrant(GrantRequest, Creation[Grant]):
             raise Invalid.field("expiresAt", f"must lie in the future, after {now}")
         for field, kind, identity in self._named():
             context.require(field, kind, identity)
-        members = self.model_dump(exclude_none=True, exclude={"occurred_at"})
+        if self.open_before >= MOST_OPEN:
+            raise TooManyGrants(limit=MOST_OPEN)
+        members = self.model_dump(exclude_none=True, exclude={"occurred_at", "open_before"})
         yield GrantCreated.model_validate(members)
 
     def _named(self) -> Iterator[tuple[str, str, str]]:

@@ -33,9 +33,10 @@ OF_USERS = frozenset({"customer", "provider"})
 
 
 class KeyStatus(StrEnum):
-    """Whether a key was revoked; one that is `active` may have expired."""
+    """Whether a key opens anything. `expired` follows from the time: no event says so."""
 
     ACTIVE = "active"
+    EXPIRED = "expired"
     REVOKED = "revoked"
 
 

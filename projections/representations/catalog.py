@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from domain.access.grant import Grant
@@ -153,7 +154,7 @@ def hold_document(versioned: Versioned[Hold]) -> dict[str, Any]:
 
 
 def grant_document(versioned: Versioned[Grant]) -> dict[str, Any]:
-    """The grant as clients see it. Whether it has expired is for them to see by `expiresAt`."""
+    """The grant as clients see it, but for whether it has expired (`at_time`)."""
     grant, revocation = versioned.state, versioned.state.revocation
     members = {
         "$type": "Grant",
@@ -175,7 +176,9 @@ def grant_document(versioned: Versioned[Grant]) -> dict[str, Any]:
 
 
 def key_document(versioned: Versioned[Key]) -> dict[str, Any]:
-    """The API key as clients see it: whose it is and what it may do, not how it is known."""
+    """The API key as clients see it, but for whether it has expired (`at_time`): whose it is and what it may do,
+    not how it is known.
+    """
     key, revocation = versioned.state, versioned.state.revocation
     members = {
         "$type": "ApiKey",
@@ -191,6 +194,12 @@ def key_document(versioned: Versioned[Key]) -> dict[str, Any]:
         "revocation": revocation and {"by": revocation.by, "at": format_time(revocation.at)},
     }
     return _placed(versioned, members)
+
+
+def at_time(shown: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """A grant or a key as it stands at a time: what is `active` and over by then is `expired`."""
+    over = "expiresAt" in shown and shown["expiresAt"] <= format_time(now)
+    return {**shown, "status": "expired"} if over and shown["status"] == "active" else shown
 
 
 def _placed(versioned: Versioned[Any], members: dict[str, Any]) -> dict[str, Any]:

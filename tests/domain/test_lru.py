@@ -67,3 +67,12 @@ def test_newest_value_stays_in_the_cache_at_any_size() -> None:
     cache = states(1)
     cache.put("a", state("a", 2**40))
     assert cache.trim() == []
+
+
+def test_values_that_meet_a_condition_are_removed_with_their_weight() -> None:
+    cache: LruCache[str, int] = LruCache(10, lambda value: value)
+    for key, value in (("a", 1), ("b", 4), ("c", 5)):
+        cache.put(key, value)
+    cache.remove(lambda value: value >= 4)
+    cache.put("d", 9)
+    assert (cache.get("a"), cache.get("b"), cache.trim()) == (1, None, [])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import orjson
 import pytest
 from psycopg import AsyncConnection
 
+from domain.access.grant import GrantCreated, GrantRevoked
+from domain.access.key import KeyCreated
 from domain.catalog.order import OrderConfirmed, OrderCreated
 from domain.catalog.service import ServiceCreated
 from domain.catalog.user import UserCreated
@@ -144,3 +147,58 @@ async def test_unknown_member_in_a_query_is_refused(database: str) -> None:
     async with followed(database, Catalog(CODEC), LOG) as connection:
         with pytest.raises(Invalid):
             await listed(connection, "user", {"customer": "c-1"})
+
+
+def granted(customer: str | None, *, days: int) -> GrantCreated:
+    later = NOON + timedelta(days=days)
+    return GrantCreated(
+        auditor="ann", order="o-1", customer=customer, purpose="Audit", expires_at=later
+    )
+
+
+GRANTS = log_of(
+    ("grant/g-1", granted("c-1", days=1)),
+    ("grant/g-2", granted("c-1", days=3)),
+    ("grant/g-3", granted("c-1", days=3)),
+    ("grant/g-4", granted("c-2", days=3)),
+    ("grant/g-5", granted(None, days=3)),
+    ("grant/g-3", GrantRevoked()),
+    ("key/k-1", KeyCreated(role="operator", digest="d-1", expires_at=NOON + timedelta(days=1))),
+    ("key/k-2", KeyCreated(role="operator", digest="d-2")),
+)
+TOMORROW = NOON + timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "found"),
+    [
+        ("grant", "active", ["g-2", "g-4", "g-5"]),
+        ("grant", "expired", ["g-1"]),
+        ("grant", "revoked", ["g-3"]),
+        ("key", "active", ["k-2"]),
+        ("key", "expired", ["k-1"]),
+    ],
+)
+async def test_entry_that_expires_is_found_and_shown_as_it_stands(
+    database: str, kind: str, status: str, found: list[str]
+) -> None:
+    async with followed(database, Catalog(CODEC), GRANTS, 1000) as connection:
+        view = Catalog(CODEC)
+        page = await view.list(connection, kind, {"status": status}, now=TOMORROW)
+        whole = await view.list(connection, kind, {}, now=TOMORROW)
+        before = await view.list(connection, kind, {"status": "expired"}, now=NOON)
+    assert [entry.id for entry in page.data] == found
+    assert {orjson.loads(entry.document)["status"] for entry in page.data} == {status}
+    shown = {entry.id: orjson.loads(entry.document)["status"] for entry in whole.data}
+    assert [id_ for id_, each in shown.items() if each == status] == found
+    assert before.data == []
+
+
+@pytest.mark.parametrize(
+    ("customer", "open_grants"), [("c-1", 1), ("c-2", 1), (None, 1), ("c-3", 0)]
+)
+async def test_open_grants_are_counted_by_whose_they_are(
+    database: str, customer: str | None, open_grants: int
+) -> None:
+    async with followed(database, Catalog(CODEC), GRANTS, 1000) as connection:
+        assert await Catalog(CODEC).open_grants(connection, customer, None, TOMORROW) == open_grants

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -29,7 +30,7 @@ from projections.query.as_json import as_json
 from projections.query.ast import EVERYTHING, Condition
 from projections.query.matcher import by_parties
 from projections.query.parser import from_json
-from projections.representations.catalog import document
+from projections.representations.catalog import at_time, document
 
 FILTERS = ("auditor", "status", "executions", "order", "service")
 PARTIES = ("customer", "provider")
@@ -48,11 +49,14 @@ class GrantHandlers:
 
         Raises:
             Forbidden: the caller is no customer and no provider.
+            TooManyGrants: it has as many open as it may have.
         """
         asked = parsed(GrantRequest, request.body)
         if asked.filter is not None:
             from_json(asked.filter, field, "filter")
-        command = CreateGrant(**dict(asked), **_maker(request.caller))
+        maker = _maker(request.caller)
+        before = await self._entries.open_grants(maker.get("customer"), maker.get("provider"))
+        command = CreateGrant(**dict(asked), **maker, open_before=before)
         message = request.message(f"grant/{self._new_id('grant')}", command)
         return await sent(request, self._bus, message, "grants")
 
@@ -74,14 +78,20 @@ class GrantHandlers:
         versioned, position = await self._entries.one(request, "grant")
         if not _is_of(request.caller, versioned):
             raise not_there("grant")
-        tag = responses.Tag(versioned.version)
-        return responses.read(request, document(versioned), tag, position)
+        shown = at_time(document(versioned), self._entries.clock())
+        tag = responses.Tag(versioned.version, related=_expired(versioned.version, shown))
+        return responses.read(request, shown, tag, position)
 
     async def revoke(self, request: Request) -> ASGIApp:
         """Take a grant back; it is shown on, with who did it."""
         command = parsed(RevokeGrant, request.body)
         message = request.message(f"grant/{request.path['id']}", command)
         return await sent(request, self._bus, message, "grants")
+
+
+def _expired(version: int, shown: Mapping[str, Any]) -> dict[str, int]:
+    """What an ETag names besides, as no event says that a grant has expired."""
+    return {"expired": version} if shown["status"] == "expired" else {}
 
 
 def _maker(caller: Caller) -> dict[str, Any]:
@@ -162,7 +172,7 @@ def _creation(handlers: GrantHandlers) -> Operation:
         parameters=(DRY_RUN,),
         problems=(
             *("unknown-reference", "idempotency-key-reused"),
-            *("version-mismatch", "outcome-unknown"),
+            *("version-mismatch", "outcome-unknown", "too-many-grants"),
         ),
         sends=(*responses.DONE, "Location"),
     )

@@ -30,7 +30,7 @@ from domain.model import Value
 from domain.types import Id, Label
 from domain.writer.command_bus import Bus
 from projections.key_uses import last_uses
-from projections.representations.catalog import document
+from projections.representations.catalog import at_time, document
 from projections.representations.client_json import plain_json
 
 
@@ -80,7 +80,8 @@ class KeyHandlers:
         async with self._entries.store.reader() as connection:
             used = await last_uses(connection, [versioned.state.id])
         headers = {"log-position": str(position)}
-        return responses.json(_with_use(document(versioned), used), headers)
+        shown = at_time(document(versioned), self._entries.clock())
+        return responses.json(_with_use(shown, used), headers)
 
     async def list(self, request: Request) -> ASGIApp:
         """A page of the keys, and when each was last used."""

@@ -81,7 +81,7 @@ class SessionHandlers:
         if credential.startswith(KIND):
             name = request.caller.name
             await self._bus.send(Message(credential, EndSession(), name, request.correlation))
-            self._access.forget(credential)
+            self._access.forget(credential.removeprefix(KIND))
         headers = {"set-cookie": self._browsers.cookie("", 0, request.headers)}
         return responses.json({"signedOut": credential.startswith(KIND)}, headers | NO_STORE)
 

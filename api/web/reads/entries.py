@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
 from typing import Any
 
 from api.web.reads.consistency import Consistency, require_position
@@ -17,8 +18,15 @@ from projections.query.ast import EVERYTHING, Condition
 class Entries:
     """Reads the entries of all kinds that are listed in the catalog."""
 
-    def __init__(self, store: Store, catalog: Catalog, consistency: Consistency) -> None:
+    def __init__(
+        self,
+        store: Store,
+        catalog: Catalog,
+        consistency: Consistency,
+        clock: Callable[[], datetime],
+    ) -> None:
         self.store = store
+        self.clock = clock
         self._catalog = catalog
         self._consistency = consistency
 
@@ -54,9 +62,15 @@ class Entries:
                 ids=ids,
                 limit=request.integer("limit", 1, 500) or 50,
                 cursor=request.parameter("cursor"),
+                now=self.clock(),
             )
         require_position(request, page.position)
         return page
+
+    async def open_grants(self, customer: str | None, provider: str | None) -> int:
+        """How many grants of a customer, a provider, or who is both, are open, as far as the view goes."""
+        async with self.store.reader() as connection:
+            return await self._catalog.open_grants(connection, customer, provider, self.clock())
 
 
 def not_there(kind: str) -> NotFound:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from api.access.attempts import MOST_ADDRESSES, FailedAttempts
-from api.problems.problems import TooManyAttempts
+from api.problems.problems import TooManyAttempts, Unauthenticated
+
+pytestmark = pytest.mark.anyio
 
 
 class Clock:
@@ -16,50 +20,128 @@ class Clock:
         return self.now
 
 
-def spent(attempts: FailedAttempts, address: str, times: int) -> None:
+async def spent(attempts: FailedAttempts, address: str, times: int) -> None:
     for _ in range(times):
-        attempts.require(address)
-        attempts.failed(address)
+        with pytest.raises(Unauthenticated):
+            async with attempts.one_of(address):
+                raise Unauthenticated
 
 
-def retry_after(attempts: FailedAttempts, address: str) -> int:
+async def succeed(attempts: FailedAttempts, address: str) -> None:
+    async with attempts.one_of(address):
+        pass
+
+
+async def retry_after(attempts: FailedAttempts, address: str) -> int:
     with pytest.raises(TooManyAttempts) as refused:
-        attempts.require(address)
+        await succeed(attempts, address)
     return int(refused.value.members["retryAfter"])
 
 
-def test_attempts_of_a_minute_come_back_one_by_one() -> None:
+async def test_attempts_of_a_minute_come_back_one_by_one() -> None:
     clock = Clock()
     attempts = FailedAttempts(20, clock)
-    spent(attempts, "127.0.0.1", 20)
-    assert retry_after(attempts, "127.0.0.1") == 3
+    await spent(attempts, "127.0.0.1", 20)
+    assert await retry_after(attempts, "127.0.0.1") == 3
     clock.now += 3
-    spent(attempts, "127.0.0.1", 1)
-    assert retry_after(attempts, "127.0.0.1") == 3
+    await spent(attempts, "127.0.0.1", 1)
+    assert await retry_after(attempts, "127.0.0.1") == 3
     clock.now += 60
-    spent(attempts, "127.0.0.1", 20)
+    await spent(attempts, "127.0.0.1", 20)
 
 
-def test_address_is_not_held_up_by_another() -> None:
+async def test_address_is_not_held_up_by_another() -> None:
     attempts = FailedAttempts(2, Clock())
-    spent(attempts, "192.0.2.1", 2)
-    retry_after(attempts, "192.0.2.1")
-    attempts.require("192.0.2.2")
+    await spent(attempts, "192.0.2.1", 2)
+    await retry_after(attempts, "192.0.2.1")
+    await succeed(attempts, "192.0.2.2")
 
 
-def test_ipv6_addresses_of_one_network_are_one() -> None:
+async def test_attempts_that_succeed_are_not_counted() -> None:
     attempts = FailedAttempts(2, Clock())
-    spent(attempts, "2001:db8::1", 2)
-    retry_after(attempts, "2001:db8::ffff:2")
-    attempts.require("2001:db8:0:1::1")
-    spent(attempts, "::ffff:192.0.2.1", 2)
-    attempts.require("::ffff:192.0.2.2")
+    for _ in range(10):
+        await succeed(attempts, "192.0.2.1")
+    await spent(attempts, "192.0.2.1", 2)
+    await retry_after(attempts, "192.0.2.1")
 
 
-def test_memory_for_addresses_is_bounded() -> None:
+async def test_ipv6_addresses_of_one_network_are_one() -> None:
+    attempts = FailedAttempts(2, Clock())
+    await spent(attempts, "2001:db8::1", 2)
+    await retry_after(attempts, "2001:db8::ffff:2")
+    await succeed(attempts, "2001:db8:0:1::1")
+    await spent(attempts, "::ffff:192.0.2.1", 2)
+    await succeed(attempts, "::ffff:192.0.2.2")
+
+
+async def test_memory_for_addresses_is_bounded() -> None:
     attempts = FailedAttempts(1, Clock())
     for number in range(MOST_ADDRESSES + 100):
-        attempts.failed(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
+        address = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+        await spent(attempts, address, 1)
     assert len(attempts._spent) == MOST_ADDRESSES
-    attempts.require("10.0.0.0")
-    retry_after(attempts, "10.0.39.100")
+    assert not attempts._under_way
+    assert not attempts._waiting
+    await succeed(attempts, "10.0.0.0")
+    await retry_after(attempts, "10.0.39.100")
+
+
+class Checks:
+    """Tokens that are being looked up: each is answered when the test says so."""
+
+    def __init__(self, attempts: FailedAttempts) -> None:
+        self.attempts = attempts
+        self.open: list[asyncio.Future[bool]] = []
+
+    async def check(self) -> str:
+        try:
+            async with self.attempts.one_of("192.0.2.1"):
+                answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+                self.open.append(answer)
+                if not await answer:
+                    raise Unauthenticated
+        except (Unauthenticated, TooManyAttempts) as error:
+            return error.code
+        return "in"
+
+    async def answer(self, *, good: bool) -> None:
+        """Answer all that are being looked up, and let others begin."""
+        answered, self.open = self.open, []
+        for each in answered:
+            each.set_result(good)
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+
+async def begun(checks: Checks, times: int) -> list[asyncio.Task[str]]:
+    tasks = [asyncio.create_task(checks.check()) for _ in range(times)]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return tasks
+
+
+async def test_attempts_side_by_side_are_no_more_than_the_limit() -> None:
+    checks = Checks(FailedAttempts(20, Clock()))
+    tasks = await begun(checks, 100)
+    assert len(checks.open) == 20
+    await checks.answer(good=False)
+    assert sorted(await asyncio.gather(*tasks)) == ["rate-limited"] * 80 + ["unauthenticated"] * 20
+
+
+async def test_attempts_that_wait_go_on_when_others_have_succeeded() -> None:
+    checks = Checks(FailedAttempts(3, Clock()))
+    tasks = await begun(checks, 10)
+    while checks.open:
+        assert len(checks.open) <= 3
+        await checks.answer(good=True)
+    assert await asyncio.gather(*tasks) == ["in"] * 10
+
+
+async def test_attempt_that_is_given_up_while_it_waits_holds_up_no_other() -> None:
+    checks = Checks(FailedAttempts(1, Clock()))
+    first, second, third = await begun(checks, 3)
+    second.cancel()
+    await checks.answer(good=True)
+    await checks.answer(good=True)
+    assert (await first, await third) == ("in", "in")
+    assert second.cancelled()

@@ -127,10 +127,23 @@ def test_grant_ends_when_it_expires(
 ) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=3)
     asked = GRANT | {"executions": [queued_execution], "expiresAt": soon.isoformat()}
-    ok(customer.post("/grants", json=asked))
+    made = ok(customer.post("/grants", json=asked))
+    path = f"/grants/{made['$id']}"
+    before = customer.get(path)
+    assert (made["status"], ok(before)["status"]) == ("active", "active")
     within_a_second(lambda: reads(auditor, queued_execution))
     within_a_second(lambda: not reads(auditor, queued_execution))
     assert datetime.now(UTC) >= soon
+    after = customer.get(path, headers={"If-None-Match": before.headers["etag"]})
+    assert ok(after)["status"] == "expired"
+    assert made["$id"] not in statuses(customer, "active")
+    assert statuses(customer, "expired")[made["$id"]] == "expired"
+
+
+def statuses(client: httpx.Client, status: str) -> dict[str, str]:
+    """Each grant that is found by a status, and the one that it shows."""
+    found = ok(client.get("/grants", params={"status": status, "limit": 500}))["data"]
+    return {each["$id"]: each["status"] for each in found}
 
 
 @pytest.mark.parametrize("purpose", [None, ""])

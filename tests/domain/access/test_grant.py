@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from domain.access.grant import CreateGrant, Grant, GrantCreated, GrantRevoked, RevokeGrant
+from domain.access.grant import (
+    MOST_OPEN,
+    CreateGrant,
+    Grant,
+    GrantCreated,
+    GrantRevoked,
+    RevokeGrant,
+    TooManyGrants,
+)
 from domain.catalog.service import Service
 from domain.errors import Invalid, NotFound, UnknownReference
 from tests.support.given import NOON, Given, given
@@ -48,6 +56,13 @@ def test_grant_is_of_what_exists(named: dict[str, Any]) -> None:
 
 def test_grant_of_a_filter_may_be_of_everything_of_its_maker() -> None:
     grant().when(CreateGrant(filter={}, **REST)).then(GrantCreated(filter={}, **REST))
+
+
+def test_grant_beyond_the_limit_of_its_maker_is_refused() -> None:
+    one_more = CreateGrant(service="s-1", open_before=MOST_OPEN - 1, **REST)
+    grant().when(one_more).then(GrantCreated(service="s-1", **REST))
+    beyond = CreateGrant(service="s-1", open_before=MOST_OPEN, **REST)
+    grant().when(beyond).refused(TooManyGrants, limit=MOST_OPEN)
 
 
 @pytest.mark.parametrize("late", [timedelta(), timedelta(seconds=-1)])

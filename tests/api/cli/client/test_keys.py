@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import httpx
 import pytest
@@ -39,6 +40,14 @@ def test_new_key_is_printed_alone(server: Serving, catalog: Catalog) -> None:
     assert httpx.get(f"{server.url}/api/executions", headers=headers).status_code == 403
 
 
+def keys_once(server: Serving, key: str, status: str) -> str:
+    """The list of keys with a status, once the view shows this one there."""
+    deadline = time.monotonic() + 10
+    while key not in (listed := keys(server, "list", "--status", status).stdout):
+        assert time.monotonic() < deadline, listed
+    return listed
+
+
 def test_keys_are_listed_without_themselves_and_revoked_by_their_id(
     server: Serving, catalog: Catalog
 ) -> None:
@@ -50,6 +59,8 @@ def test_keys_are_listed_without_themselves_and_revoked_by_their_id(
     assert key["$id"] in table
     assert made.stdout.strip() not in listed.stdout + table
     assert keys(server, "revoke", key["$id"]).exit_code == 0
+    assert key["$id"] in keys_once(server, key["$id"], "revoked")
+    assert key["$id"] not in keys(server, "list", "--status", "active").stdout
     headers = {"Authorization": f"Bearer {made.stdout.strip()}"}
     assert httpx.get(f"{server.url}/api/executions", headers=headers).status_code == 401
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -124,6 +124,51 @@ def test_streams_of_a_session_end_with_it(server: Serving, key: JSON) -> None:
             watching.recv(timeout=20)
             ok(client.delete("/session", headers=OWN))
             assert list(heard(watching))[-1]["reason"] == "signed-out"
+
+
+@contextmanager
+def let_in(server: Serving, client: httpx.Client) -> Iterator[httpx.Client]:
+    """Another browser, by a code of a client's session."""
+    text = str(ok(client.post("/session/codes", headers=OWN))["code"])
+    with browser(server) as other:
+        ok(other.post("/session", json={"code": text}, headers=OWN))
+        yield other
+
+
+def test_session_that_began_by_a_code_of_another_ends_with_it(server: Serving, key: JSON) -> None:
+    with (
+        signed_in(server, key["key"]) as first,
+        let_in(server, first) as second,
+        let_in(server, second) as third,
+        signed_in(server, key["key"]) as apart,
+    ):
+        headers = of_cookie(cookie(third), Origin=server.url)
+        unused = str(ok(second.post("/session/codes", headers=OWN))["code"])
+        with socket(server, "/executions/watch", headers) as watching:
+            watching.recv(timeout=20)
+            ok(first.delete("/session", headers=OWN))
+            assert list(heard(watching))[-1]["reason"] == "signed-out"
+        for ended in (second, third):
+            refused(ended.get("/me"), 401, "unauthenticated")
+        late = httpx.post(f"{server.url}/session", json={"code": unused}, headers=OWN)
+        refused(late, 401, "unauthenticated")
+        assert ok(apart.get("/me"))["credential"] == "session"
+
+
+def test_session_ends_with_the_key_of_the_session_before_it(
+    server: Serving, api: httpx.Client, key: JSON
+) -> None:
+    with signed_in(server, key["key"]) as first, let_in(server, first) as second:
+        ok(api.delete(f"/keys/{key['$id']}"))
+        until(lambda: second.get("/me").status_code == 401)
+
+
+def test_chain_of_sessions_has_an_end(server: Serving, key: JSON) -> None:
+    with ExitStack() as opened:
+        last = opened.enter_context(signed_in(server, key["key"]))
+        for _ in range(sessions.MOST_PARENTS - 1):
+            last = opened.enter_context(let_in(server, last))
+        refused(last.post("/session/codes", headers=OWN), 403, "forbidden")
 
 
 def test_cookie_that_the_client_brings_is_never_taken_over(server: Serving, key: JSON) -> None:
