@@ -153,6 +153,8 @@ class Damaged(DomainError):
         super().__init__(detail, **members)
         self.reason = reason
         """What is wrong, for those who run the server; it quotes no content."""
+        self.parties: tuple[str | None, str | None] = (None, None)
+        """The customer and the provider whose it is, as far as that can be read."""
 
     def __str__(self) -> str:
         return f"{self.detail} ({self.reason})" if self.reason else self.detail

@@ -8,9 +8,10 @@ from typing import Any
 from api.access.identity import Caller
 from api.access.rights import Right
 from api.access.scope import maker_of
-from domain.errors import NotFound
+from domain.errors import Damaged, NotFound
 from domain.lru import LruCache
 from domain.model import Versioned
+from domain.writer.reachable import stand_in
 from projections.query.ast import Condition
 from projections.query.matcher import parties_suffice
 
@@ -31,7 +32,12 @@ class Visibility:
         self._reached: LruCache[tuple[Condition, str], bool] = LruCache(CACHED)
 
     async def require(self, caller: Caller, right: Right, stream: str) -> None:
-        """Raises NotFound where the caller has not the right for this stream, or there is none."""
+        """Let a caller do something with a stream.
+
+        Raises:
+            NotFound: the caller has not the right for it, or there is none.
+            Damaged: it cannot be read, and belongs to the caller.
+        """
         permits = caller.permits(right)
         if permits is None:
             return
@@ -39,7 +45,12 @@ class Visibility:
         key = (condition, stream)
         if self._reached.get(key):
             return
-        versioned = await self._load(stream)
+        try:
+            versioned = await self._load(stream)
+        except Damaged as error:
+            if not permits(stand_in(error)):
+                raise NotFound from None
+            raise
         if versioned is None or not permits(versioned):
             raise NotFound
         if maker_of(versioned) is None and parties_suffice(condition):

@@ -89,6 +89,16 @@ PLACE = {
         "status": {"$ref": "#/components/schemas/Status"},
         "version": {"type": "integer", "minimum": 1},
         "position": {"type": "integer", "minimum": 1},
+        "claimedBy": {
+            "type": "object",
+            "description": "Of a heartbeat: whose it is, and until when",
+            "required": ["worker"],
+            "properties": {
+                "worker": {"type": "string"},
+                "leaseUntil": {"type": "string", "format": "date-time"},
+            },
+            "additionalProperties": False,
+        },
         "receipt": RECEIPT_OF_ANSWER,
     },
     "additionalProperties": False,

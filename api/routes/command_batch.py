@@ -208,7 +208,7 @@ def routes(handlers: BatchHandlers) -> tuple[Operation, ...]:
             "sendCommands",
             "POST",
             "/commands",
-            Right.WORK,
+            Right.SELF,  # each command takes its own right
             "Send up to 1 000 commands, as a JSON list or as NDJSON",
             handlers.send,
             body=schemas.COMMAND_LIST,

@@ -15,7 +15,7 @@ from api.web.request import Request
 from domain.model import Versioned
 from domain.writer.command_bus import Answer
 from projections.representations.client_json import plain_json
-from projections.representations.execution import opened_json
+from projections.representations.execution import claim_document, opened_json
 from projections.representations.jsonld import linked_data
 
 JSON = "application/json"
@@ -51,8 +51,9 @@ def executed(
 ) -> Response:
     """The answer to a command: the whole execution, or with `Prefer: return=minimal` its place.
 
-    `heard_at` is when the heartbeat came, where the command is one; `more` are members of webhooks, by id. The whole
-    execution is a read where the command has led to nothing, as no event says who was shown it.
+    `heard_at` is when the heartbeat came, where the command is one: then the place says until when the lease lasts,
+    too. `more` are members of webhooks, by id. The whole execution is a read where the command has led to no event,
+    as none says who was shown it.
     """
     versioned = answer.versioned
     headers = {"etag": f'"{versioned.version}"', "log-position": str(versioned.position)}
@@ -63,7 +64,8 @@ def executed(
     status = 201 if answer.created else 200
     if (prefer := request.header("prefer")) is not None and wants_minimal(prefer):
         headers["preference-applied"] = "return=minimal"
-        return json(place(versioned), headers, status)
+        claim = None if heard_at is None else claim_document(versioned.state, heard_at)
+        return json(place(versioned) | ({"claimedBy": claim} if claim else {}), headers, status)
     if not answer.recorded:
         request.shown.append(versioned.state.id)
     return json(opened_json(versioned, heard_at, more), headers, status)

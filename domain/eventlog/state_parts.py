@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from operator import itemgetter
 from typing import Any
 
+import orjson
 import structlog
 from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
@@ -23,7 +25,7 @@ log = structlog.get_logger()
 
 Part = tuple[Any, ...]
 """A row with the columns of an event; a snapshot has no type, nor has a wrapped key, of version 0."""
-VERSION, STREAM, TYPE, DATA = 1, 3, 4, 6
+VERSION, STREAM, TYPE, META, DATA = 1, 3, 4, 5, 6
 BY_VERSION = itemgetter(VERSION)
 
 
@@ -111,13 +113,26 @@ async def read_parts(
 def fold_parts(
     codec: Codec, versioned: Versioned[Any] | None, parts: Iterable[Part], key: DataKey | None
 ) -> Versioned[Any] | None:
-    events = []
+    before, parts, events = versioned, list(parts), []
+    try:
+        for part in parts:
+            if (row := event(part)) is not None:
+                events.append(codec.decode(row, key))
+            elif (frozen := snapshot(part)) is not None:
+                versioned = codec.restore(frozen, key)
+        return applied(versioned, events)
+    except Damaged as error:
+        error.parties = before.state.parties if before else _parties(parts)
+        raise
+
+
+def _parties(parts: Iterable[Part]) -> tuple[str | None, str | None]:
+    """The customer and the provider that one of the events names; each names both."""
     for part in parts:
-        if (row := event(part)) is not None:
-            events.append(codec.decode(row, key))
-        elif (frozen := snapshot(part)) is not None:
-            versioned = codec.restore(frozen, key)
-    return applied(versioned, events)
+        with suppress(TypeError, ValueError, AttributeError):  # not what it should be
+            meta = orjson.loads(part[META])
+            return meta.get("customer"), meta.get("provider")
+    return None, None
 
 
 def applied(versioned: Versioned[Any] | None, events: Sequence[Recorded]) -> Versioned[Any] | None:

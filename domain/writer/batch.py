@@ -44,7 +44,7 @@ from domain.model import (
 )
 from domain.writer.conditions import check_conditions, require_not_overtaken
 from domain.writer.message import Message
-from domain.writer.reachable import ReachableStates
+from domain.writer.reachable import ReachableStates, require_readable
 
 STREAM_SIZE_LIMIT = 32 * 1024 * 1024
 """Bytes that one stream may hold before it takes only what is small, such as its end."""
@@ -64,7 +64,7 @@ class Repeat(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """What became of a message that was not refused; `recorded`: it led to something."""
+    """What became of a message that was not refused; `recorded`: it led to an event or a log line."""
 
     versioned: Versioned[Any]
     created: bool
@@ -180,14 +180,14 @@ class Batch:
         self.size += sum(len(line.sealed) for line in lines)
         settled = changed.get(message.stream, versioned)
         assert settled is not None
-        return Decided(settled, versioned is None, recorded=bool(rows or lines or signs))
+        return Decided(settled, versioned is None, recorded=bool(rows or lines))
 
     def _prepare(self, message: Message) -> tuple[Versioned[Any] | None, Context]:
         states: Mapping[str, Versioned[Any] | None] = self.states
-        self._require(message.stream)
+        self._require(message, message.stream)
         versioned = states[message.stream]
         for stream in message.command.reads(versioned.state if versioned else None, states):
-            self._require(stream)
+            self._require(message, stream)
         if message.permits is not None:
             if not isinstance(message.command, Creation):
                 require_reached(message, versioned)
@@ -202,9 +202,9 @@ class Batch:
             self.now, when, message.by, self.new_id, self.random, message.importing, states
         )
 
-    def _require(self, stream: str) -> None:
+    def _require(self, message: Message, stream: str) -> None:
         if (error := self.damaged.get(stream)) is not None:
-            raise error
+            require_readable(message, stream, error)
         if stream not in self.states:
             raise NotLoaded
 

@@ -34,7 +34,7 @@ Clock = Callable[[], datetime]
 
 
 class Answer(NamedTuple):
-    """What a command led to: the state it left, whether that is an earlier answer, and whether anything was recorded."""
+    """What a command led to: the state it left, whether that is an earlier answer, and whether an event or a log line was recorded."""
 
     versioned: Versioned[Any]
     created: bool = False

@@ -1,11 +1,15 @@
-"""The states that a command may read, as far as its sender reaches them."""
+"""The states that a command may read, as far as its sender reaches them; and what cannot be read, to whom it is said."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from domain.model import Versioned
+from domain.errors import Damaged
+from domain.model import Aggregate, Creation, Versioned
+from domain.writer.message import Message
 
 OWNED = ("execution/", "order/")
 """The kinds that belong to a customer and a provider alone. Services, workflows and users are for all to name."""
@@ -33,3 +37,30 @@ class ReachableStates(Mapping[str, Versioned[Any] | None]):
 
     def __len__(self) -> int:
         return len(self._states)
+
+
+@dataclass(frozen=True)
+class Unreadable(Aggregate):
+    """Stands for a state that cannot be made: all that is known of it is whose it is."""
+
+    customer: str | None
+    provider: str | None
+
+    @property
+    def parties(self) -> tuple[str | None, str | None]:
+        return self.customer, self.provider
+
+
+def stand_in(damaged: Damaged) -> Versioned[Any]:
+    """A state with the parties of what is damaged, for whoever asks whether it is reached."""
+    return Versioned(Unreadable("", *damaged.parties), 0, 0, datetime.fromtimestamp(0, UTC))
+
+
+def require_readable(message: Message, stream: str, damaged: Damaged) -> None:
+    """Raises Damaged, unless the sender does not reach the stream: then it is as if it were not there. What may
+    have to be created is said to be damaged in any case.
+    """
+    creates = isinstance(message.command, Creation) is (stream == message.stream)
+    permits = message.permits
+    if creates or permits is None or not stream.startswith(OWNED) or permits(stand_in(damaged)):
+        raise damaged

@@ -114,11 +114,17 @@ def _add_signs(shown: dict[str, Any], state: Execution, heard_at: datetime | Non
         shown["lastHeartbeatAt"] = format_time(heard_at)
     if state.stalled:
         shown["stalled"] = True
+    if (claim := claim_document(state, heard_at)) is not None:
+        shown["claimedBy"] = claim
+
+
+def claim_document(state: Execution, heard_at: datetime | None = None) -> dict[str, str] | None:
+    """Whose an execution is by a claim, and until when, if a last heartbeat came then; None where it is nobody's."""
     if state.claim is None:
-        return
-    shown["claimedBy"] = {"worker": state.claim.worker}
-    if (until := state.lease_until(heard_at)) is not None:
-        shown["claimedBy"]["leaseUntil"] = format_time(until)
+        return None
+    until = state.lease_until(heard_at)
+    lease = {} if until is None else {"leaseUntil": format_time(until)}
+    return {"worker": state.claim.worker, **lease}
 
 
 def opened_json(

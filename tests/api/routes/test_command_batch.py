@@ -8,7 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
+from api.access.identity import Caller
+from api.access.rights import Role
 from tests.support.api_client import JSON, RESULT, Catalog, Executions, ok, refused
+from tests.support.callers import admit, caller, client
+from tests.support.running_server import Serving
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
@@ -216,3 +220,25 @@ def test_malformed_batch_is_refused_with_its_place(api: httpx.Client, body: str,
     assert f"malformed {said}" in problem["detail"]
     assert "column" in problem["detail"]
     assert ("line 1 column" in problem["detail"]) is (body == " [")
+
+
+def sent_by(server: Serving, who: Caller, commands: list[JSON]) -> list[int]:
+    """The status of each of the commands that a caller sends at once."""
+    admit(server, who)
+    with client(server, who) as caller_client:
+        answers = caller_client.post("/commands", json=commands).json()
+        return [each["status"] for each in answers]
+
+
+def test_command_of_a_batch_takes_its_own_right(
+    server: Serving, executions: Executions, catalog: Catalog
+) -> None:
+    first, second = (executions.running() for _ in range(2))
+    cancel = [{"command": "cancel", "execution": each} for each in (first, second, "no-such")]
+    start = [{"command": "start", "execution": each} for each in (first, "no-such")]
+    commands = [*cancel, *start]
+    auditor = caller(Role.AUDITOR, "batch-auditor")
+    assert sent_by(server, auditor, commands) == [403] * 5
+    assert sent_by(server, caller(Role.CUSTOMER, "stranger"), commands) == [404] * 3 + [403] * 2
+    customer = caller(Role.CUSTOMER, catalog.customer)
+    assert sent_by(server, customer, commands) == [200, 200, 404, 403, 403]

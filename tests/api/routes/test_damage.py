@@ -11,10 +11,12 @@ import pytest
 import structlog
 from structlog.typing import EventDict
 
+from api.access.rights import Role
 from api.embedded_postgres.server import EmbeddedPostgres
 from domain.damage import REPORTS
 from domain.eventlog.sessions import session_options
 from tests.support.api_client import JSON, ok, refused
+from tests.support.callers import admit, caller, client
 from tests.support.databases import new_database
 from tests.support.running_server import serving
 from tests.support.sse_client import opened, positions, until_caught_up
@@ -233,3 +235,38 @@ def test_stored_data_that_is_not_valid_is_never_the_fault_of_the_client(database
         counted = api.get("/metrics").text
     assert 'executions_refusals_total{code="damaged"}' in counted
     assert "executions_unreadable_total" in counted
+
+
+BELOW = ("", "/steps", "/events", "/order", "/verify", "/access-log", "/diff?from=1&to=2")
+CONCEALED = {"instance", "correlation"}
+
+
+def told(answer: httpx.Response) -> tuple[int, JSON]:
+    """What a refusal says, but for the id that was asked for."""
+    problem = {name: value for name, value in answer.json().items() if name not in CONCEALED}
+    return answer.status_code, problem
+
+
+def test_damaged_execution_does_not_exist_for_strangers_and_is_damaged_for_its_parties(
+    database: str,
+) -> None:
+    with serving(database) as whole, whole.client() as api:
+        write(api)
+    change(database, DAMAGES["body"].change)
+    owner, stranger = caller(Role.CUSTOMER, "acme"), caller(Role.CUSTOMER, "stranger")
+    batch = [[{"command": "cancel", "execution": name}] for name in ("bad", "no-such")]
+    with serving(database) as server:
+        admit(server, owner, stranger)
+        with client(server, stranger) as other, client(server, owner) as own:
+            for path in BELOW:
+                bad, absent = (
+                    told(other.get(f"/executions/{name}{path}")) for name in ("bad", "no-such")
+                )
+                assert bad == absent, path
+                assert bad[0] == 404
+            sent = [told(other.post(f"/executions/{id_}/cancel")) for id_ in ("bad", "no-such")]
+            assert sent[0] == sent[1]
+            one, two = (other.post("/commands", json=each).json()[0]["status"] for each in batch)
+            assert (one, two) == (404, 404)
+            refused(own.get("/executions/bad"), 500, "damaged")
+            refused(own.post("/executions/bad/cancel"), 500, "damaged")

@@ -224,6 +224,18 @@ def test_command_that_changes_nothing_is_recorded_as_a_read(
     assert {each.address for each in found} == {"127.0.0.1"}
 
 
+def test_heartbeat_that_shows_the_execution_is_recorded_as_a_read(
+    api: httpx.Client, server: Serving, running_execution: str, correlation: str
+) -> None:
+    path, headers = f"/executions/{running_execution}/heartbeat", {"X-Correlation-Id": correlation}
+    place = ok(api.post(path, headers=headers | {"Prefer": "return=minimal"}))
+    assert place.keys() == {"$id", "status", "version", "position"}
+    assert recorded(server, correlation) == []
+    assert ok(api.post(path, headers=headers))["steps"] == []
+    (found,) = recorded(server, correlation)
+    assert (found.operation, found.executions) == ("heartbeat", (running_execution,))
+
+
 def test_dry_run_is_recorded_as_a_read(
     api: httpx.Client, server: Serving, executions: Executions, correlation: str
 ) -> None:

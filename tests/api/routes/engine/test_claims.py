@@ -150,6 +150,10 @@ def test_heartbeat_is_no_event_and_moves_the_lease(
     assert after["version"] == before["version"]
     assert after["lastHeartbeatAt"] > before["metadata"]["updatedAt"]
     assert after["claimedBy"]["leaseUntil"] > before["claimedBy"]["leaseUntil"]
+    minimal = {"Prefer": "return=minimal"}
+    again = ok(api.post(f"/executions/{made}/heartbeat", json={}, headers=minimal))
+    assert again["claimedBy"]["leaseUntil"] > after["claimedBy"]["leaseUntil"]
+    after = executions.tell(made, "heartbeat", worker="w-1")
     shown = ok(api.get(f"/executions/{made}"))
     assert shown["lastHeartbeatAt"] == after["lastHeartbeatAt"]
     assert shown["claimedBy"] == after["claimedBy"]
