@@ -25,7 +25,7 @@ MANIFEST, KEY, CHECKPOINT = "manifest.txt", "public-key.txt", "checkpoint.txt"
 LEAVES, EVENTS = "leaves.ndjson", "events.ndjson"
 ANCHORS, ACCESSES = "anchors.ndjson", "accesses.ndjson"
 KIND = "executions bundle 1"
-TOKENS = ({"$sealed"}, {"$secret"})
+SEALED, TOKENS = {"$sealed"}, ({"$sealed"}, {"$secret"})
 
 
 # --- the bundle --------------------------------------------------------------
@@ -81,12 +81,14 @@ def check_events(files: dict[str, bytes], stream: str, size: int, root: bytes) -
     return rows
 
 
-def check_readable(files: dict[str, bytes], rows: list[Any]) -> int:
-    """The readable events say what the proven ones do; how many fields of them were opened."""
+def check_readable(files: dict[str, bytes], rows: list[Any]) -> tuple[int, int]:
+    """The readable events say what the proven ones do; how many sealed fields of them were opened, and how many
+    are shown as erased.
+    """
     lines = files[EVENTS].splitlines()
     if len(lines) != len(rows):
         raise Wrong(f"{EVENTS} has {len(lines)} events, and {len(rows)} are proven")
-    count = 0
+    opened_fields = erased = 0
     for row, line in zip(rows, lines, strict=True):
         shown = json.loads(line)
         if shown.get("unreadable"):
@@ -104,22 +106,25 @@ def check_readable(files: dict[str, bytes], rows: list[Any]) -> int:
         for name, value in expected.items():
             if shown.get(name) != value:
                 raise Wrong(f"{EVENTS} says another `{name}` of event {version} than was proven")
-        count += _opened_fields(json.loads(state), shown["data"], version)
-    return count
+        said = _sealed_fields(json.loads(state), shown["data"], version)
+        closed = said.count(None) if shown.get("erased") else 0
+        opened_fields, erased = opened_fields + len(said) - closed, erased + closed
+    return opened_fields, erased
 
 
-def _opened_fields(stored: Any, shown: Any, version: int) -> int:
+def _sealed_fields(stored: Any, shown: Any, version: int) -> list[Any]:
+    """What is shown in the place of each sealed field; secrets are shown by nobody."""
     if isinstance(stored, dict) and set(stored) in TOKENS:
-        return 1
+        return [shown] if set(stored) == SEALED else []
     if isinstance(stored, dict) and isinstance(shown, dict) and set(stored) == set(shown):
-        return sum(_opened_fields(stored[name], shown[name], version) for name in stored)
-    if isinstance(stored, list) and isinstance(shown, list) and len(stored) == len(shown):
-        return sum(
-            _opened_fields(one, other, version) for one, other in zip(stored, shown, strict=True)
-        )
-    if stored != shown:
+        pairs = [(stored[name], shown[name]) for name in stored]
+    elif isinstance(stored, list) and isinstance(shown, list) and len(stored) == len(shown):
+        pairs = list(zip(stored, shown, strict=True))
+    elif stored != shown:
         raise Wrong(f"{EVENTS} says something else of event {version} than was proven")
-    return 0
+    else:
+        return []
+    return [said for one, other in pairs for said in _sealed_fields(one, other, version)]
 
 
 def check_accesses(files: dict[str, bytes], stream: str, size: int, root: bytes) -> int:
@@ -181,18 +186,20 @@ def check(files: dict[str, bytes], public_key: str | None) -> list[str]:
     if found.partition("+")[0] != origin:
         raise Wrong("the head of the tree is of another log")
     rows = check_events(files, stream, size, root)
-    fields = check_readable(files, rows)
+    fields, erased = check_readable(files, rows)
     reads = check_accesses(files, stream, size, root)
     first, last = (EPOCH + timedelta(microseconds=rows[n][2]) for n in (0, -1))
     where = f"positions {rows[0][0]} to {rows[-1][0]}, recorded from {first} to {last}"
     opening = "was opened and signed by the service, and their sealed form is in the tree"
+    gone = f" What {erased} others said was erased: their data key was destroyed, and their sealed form alone is left."
     compare = f"Whether this key is the service's is for you to compare: {found}"
     return [
         f"No file of the bundle was changed since {origin} signed it.",
         f"The head of the log {origin}, over {size} events, is signed by the same key.",
         f"All {len(rows)} events of {stream} are in that log, at {where}.",
         f"They are its versions 1 to {len(rows)}: none between them is missing, changed or moved.",
-        f"{EVENTS} and report.html show them. What {fields} sealed fields of them say {opening}.",
+        f"{EVENTS} and report.html show them. What {fields} sealed fields of them say {opening}."
+        + (gone if erased else ""),
         f"The {reads} reads in {ACCESSES} are in the access log as it was anchored in that log.",
         "The key is the one that was given." if public_key is not None else compare,
     ]

@@ -126,6 +126,17 @@ FILES = unpacked()
 CHANCE = Random(5)
 
 
+def test_bundle_of_what_was_erased_says_so(tmp_path: Path) -> None:
+    events = [event._replace(envelope=envelope(event.row, None)) for event in EVENTS_OF_IT]
+    place = packed(unpacked(bundle(STREAM, events, HEAD, SIGNER)), tmp_path / "erased.zip")
+    (tmp_path / "verify.py").write_bytes(VERIFIER)
+    done = verified(tmp_path / "verify.py", place)
+    assert done.returncode == 0, done.stdout
+    assert "What 0 sealed fields of them say was opened" in done.stdout
+    assert "What 1 others said was erased" in done.stdout
+    assert "erased" not in verified(tmp_path / "verify.py", packed(FILES, place)).stdout
+
+
 def test_bundle_verifies_in_a_fresh_python_and_says_what_holds(tmp_path: Path) -> None:
     for name, content in FILES.items():
         (tmp_path / name).write_bytes(content)
