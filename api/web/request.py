@@ -29,6 +29,10 @@ CORRELATIONS = Random()  # noqa: S311 - tells requests apart, and keeps no secre
 LABEL = re.compile(r"[!-~]{1,128}")
 ENTITY_TAG = re.compile(r'(?:W/)?"(\d{1,18})(?:-[a-z0-9-]*)?"')
 """What comes after the version is about what else was shown: log lines, related entries."""
+STRAY = re.compile("[\udc80-\udcff]")
+MOST_PARAMETERS = 1_000
+BYTE_BY_BYTE = "surrogateescape"
+"""How bytes that are no UTF-8 are kept, until it is known whose they are."""
 TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -61,13 +65,19 @@ class Request:
         """The query parameters, in order, repeated ones repeated."""
         try:
             found = parse_qsl(
-                self._query.decode(), keep_blank_values=True, errors="strict", max_num_fields=1000
+                self._query.decode(errors=BYTE_BY_BYTE),
+                keep_blank_values=True,
+                errors=BYTE_BY_BYTE,
+                max_num_fields=MOST_PARAMETERS,
             )
         except ValueError as error:
             raise Invalid.field(
-                "query", "must have at most 1000 parameters, percent-encoded in UTF-8"
+                "query", f"must have at most {MOST_PARAMETERS} parameters"
             ) from error
         for name, value in found:
+            if STRAY.search(name) or STRAY.search(value):
+                shown = name.encode(errors=BYTE_BY_BYTE).decode(errors="replace")
+                raise Invalid.field(shown, "must be UTF-8, percent-encoded, but has other bytes")
             if "\0" in name or "\0" in value:
                 raise Invalid.field(name, "must have no character NUL (%00)")
         return found

@@ -128,7 +128,7 @@ class PastLists:
         """
         if not 1 <= limit <= MOST_ROWS:
             raise Invalid.field("limit", f"must be from 1 to {MOST_ROWS}, but is {limit}")
-        keys = pagination.order(sort, sortable)
+        keys = pagination.order(sort, sortable, FIELDS)
         bound = f"{sort} at {moment.at.isoformat()}"
         place = pagination.decode(cursor, bound, condition, keys) if cursor is not None else None
         question = PastQuery(condition, keys, place, limit, count, choose)

@@ -17,7 +17,7 @@ from domain.execution.events import EVENTS
 from domain.execution.state import Execution
 from domain.lru import LruCache
 from domain.model import Recorded, Versioned, aggregate_id
-from projections.executions.columns import sortable
+from projections.executions.columns import FIELDS, sortable
 from projections.executions.page_query import Place, order_of, page_query, within_bytes
 from projections.executions.references import STREAM, Choose, Listed, whole
 from projections.executions.rows import YIELD_EVERY, write
@@ -157,7 +157,7 @@ class Executions:
         """
         if not 1 <= limit <= MOST_ROWS:
             raise Invalid.field("limit", f"must be from 1 to {MOST_ROWS}, but is {limit}")
-        keys = pagination.order(sort, sortable)
+        keys = pagination.order(sort, sortable, FIELDS)
         place = None if cursor is None else pagination.decode(cursor, sort, condition, keys)
         found = await _found(connection, condition, keys, place, limit + 1)
         position, there = found[0][:2]

@@ -7,7 +7,7 @@ meanwhile move nothing. Missing values come last in every direction; `$id` makes
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
@@ -53,8 +53,9 @@ class Key:
         return rank + direction + (" NULLS LAST" if self.field.nullable else "")
 
 
-def order(sort: str, sortable: Sortable) -> tuple[Key, ...]:
-    """The keys of `-metadata.createdAt,priority`; ties are broken by `$id`, in the last direction.
+def order(sort: str, sortable: Sortable, names: Iterable[str]) -> tuple[Key, ...]:
+    """The keys of `-metadata.createdAt,priority`; ties are broken by `$id`, in the last direction. `names` are those of
+    all fields that are `sortable`, to be told.
 
     Raises:
         Invalid: a key names no field to sort by, comes twice, or there are too many.
@@ -63,7 +64,7 @@ def order(sort: str, sortable: Sortable) -> tuple[Key, ...]:
     for word in split_list(sort):
         field = sortable(word.removeprefix("-"))
         if field is None:
-            raise Invalid.field("sort", _unsortable(word.removeprefix("-")))
+            raise Invalid.field("sort", _unsortable(word.removeprefix("-"), names))
         if any(key.field == field for key in keys):
             raise Invalid.field("sort", f"must name each field once, but has `{word[:100]}` twice")
         keys.append(Key(field, word.startswith("-")))
@@ -76,10 +77,13 @@ def order(sort: str, sortable: Sortable) -> tuple[Key, ...]:
     return tuple(keys)
 
 
-def _unsortable(path: str) -> str:
+def _unsortable(path: str, names: Iterable[str]) -> str:
+    shown = f"`{path[:100]}`"
     if path.startswith("metadata"):
-        return f"`{path}` is a free attribute: executions can be filtered by it, not sorted"
-    return f"executions cannot be sorted by `{path}`: docs/api.md lists the fields"
+        shown += ", a free attribute, by which executions can be filtered, not sorted"
+    return (
+        f"must be of {', '.join(names)}, each with a `-` for the other direction, but has {shown}"
+    )
 
 
 def after(keys: Sequence[Key], place: Sequence[Any], values: list[Any]) -> str:

@@ -145,6 +145,24 @@ def test_invalid_page_parameters_are_refused(api: httpx.Client, query: str) -> N
     refused(api.get(f"/executions?{query}"), 422, "invalid")
 
 
+@pytest.mark.parametrize(
+    ("query", "path"),
+    [
+        ("tag=%ff", "tag"),
+        ("tag=a&%fe=b", "\ufffd"),
+        ("sort=nope", "sort"),
+        ("status=%c3%28", "status"),
+    ],
+)
+def test_refusal_names_the_parameter_and_what_it_may_be(
+    api: httpx.Client, query: str, path: str
+) -> None:
+    (error,) = refused(api.get(f"/executions?{query}"), 422, "invalid")["errors"]
+    assert error["path"] == path
+    assert ("UTF-8" in error["message"]) is (path != "sort")
+    assert ("metadata.createdAt" in error["message"]) is (path == "sort")
+
+
 def test_relations_are_ids_until_they_are_expanded(
     api: httpx.Client, catalog: Catalog, seven: list[str]
 ) -> None:

@@ -44,7 +44,9 @@ def test_frequent_orders_are_read_along_indexes_in_both_directions(known: Sample
         index = f"executions_ended_by_{FIELDS[path].column} "
         for sort in (path, f"-{path}"):
             values: list[Any] = []
-            query = page_query(EVERYTHING, pagination.order(sort, sortable), None, 51, values)
+            query = page_query(
+                EVERYTHING, pagination.order(sort, sortable, FIELDS), None, 51, values
+            )
             shown = plan(known, query, values, *ALONG_INDEXES)
             halves = 2 if FIELDS[path].nullable else 1
             assert (
@@ -56,7 +58,7 @@ def test_frequent_orders_are_read_along_indexes_in_both_directions(known: Sample
 
 
 def test_most_urgent_and_oldest_come_along_an_index(known: Sample) -> None:
-    keys = pagination.order("-priority,metadata.createdAt", sortable)
+    keys = pagination.order("-priority,metadata.createdAt", sortable, FIELDS)
     shown = plan(known, page_query(EVERYTHING, keys, None, 51, []), [], *ALONG_INDEXES)
     assert "executions_ended_by_urgency" in shown
 
