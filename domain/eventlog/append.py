@@ -138,7 +138,7 @@ class Transaction:
             assert self.position + len(events) == events[-1].position
             values = [events[-1].position, at, self.position, self.position, *_arrays(events)]
         if keys.made:
-            values += columns(KEY_ARRAYS, list(keys.made.items()))
+            values += _wrapped(keys.made, self._states)
         if keys.erased:
             values += columns(ERASED_ARRAYS, list(keys.erased.items()))
         if lines:
@@ -200,7 +200,7 @@ async def append_guarded(
     keys = NewKeys.of(events, states)
     values: list[Any] = [len(events), at, len(events), *_arrays(events)]
     if keys.made:
-        values += columns(KEY_ARRAYS, list(keys.made.items()))
+        values += _wrapped(keys.made, states)
     if keys.erased:
         values += columns(ERASED_ARRAYS, list(keys.erased.items()))
     query = guarded_statement(keys=bool(keys.made), erased=bool(keys.erased))
@@ -227,6 +227,11 @@ async def _begin_unless(connection: AsyncConnection, unless: Mapping[str, int]) 
 
 def _arrays(events: Sequence[EventRow]) -> list[Any]:
     return columns(EVENT_ARRAYS, [(e.version, e.stream, e.type, e.meta, e.data) for e in events])
+
+
+def _wrapped(made: Mapping[str, bytes], states: StateLoader) -> list[Any]:
+    """By which master key new data keys were wrapped, and these."""
+    return [states.keyring.master_key_id, *columns(KEY_ARRAYS, list(made.items()))]
 
 
 class OptimisticTransaction(Transaction):

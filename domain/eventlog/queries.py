@@ -33,7 +33,7 @@ _ERASED = """erased AS (INSERT INTO data_keys (originator_id, wrapped, erased, s
         FROM advanced, unnest(%b::text[], %b::bigint[]) AS e (stream, place)
         ON CONFLICT (originator_id) DO UPDATE SET wrapped = excluded.wrapped, erased = excluded.erased,
             swept = false)"""
-_KEYED = """keyed AS (INSERT INTO data_keys SELECT k.* FROM advanced,
+_KEYED = """keyed AS (INSERT INTO data_keys SELECT k.* FROM advanced, require_master_key(%b),
         unnest(%b::text[], %b::bytea[]) AS k)"""
 _LINED = """numbered AS (UPDATE log_head SET id = id + %b FROM advanced RETURNING id - %b AS before),
     lined AS (INSERT INTO log_lines (execution, occurred_at, at, level, step, sealed, id)
@@ -55,7 +55,7 @@ def append_statement(
     """One statement for all that a batch writes: each more costs the writer as much as ten events.
 
     Its values are, in order: of `events` the new position, its time, the position before, twice, and
-    arrays as `EVENT_ARRAYS`; without them the position before; of `keys` two arrays; of `erased` arrays as
+    arrays as `EVENT_ARRAYS`; without them the position before; of `keys` the id of the master key and two arrays; of `erased` arrays as
     `ERASED_ARRAYS`, streams and which of the events erased each, from 1; of `lines` how many, twice, and
     arrays as `LINE_ARRAYS`; of `signs` arrays as `SIGN_ARRAYS`, in the order of the ids, as two processes
     may write them at once; of `events` the channel to notify. Where the head is not at the position
@@ -69,8 +69,8 @@ def append_statement(
 def guarded_statement(*, keys: bool, erased: bool = False) -> str:
     """The same for events that go to wherever the head is; returns the position before them.
 
-    Its values are: how many, their time, how many, arrays as `EVENT_ARRAYS`, of `keys` two arrays, of
-    `erased` arrays as `ERASED_ARRAYS`, and the channel to notify. It fails where one of the streams has an event of the same version.
+    Its values are: how many, their time, how many, arrays as `EVENT_ARRAYS`, of `keys` the id of the master key and two
+    arrays, of `erased` arrays as `ERASED_ARRAYS`, and the channel to notify. It fails where one of the streams has an event of the same version.
     """
     advanced = _ADVANCED.format(moved=_WHEREVER_IT_IS, columns=COLUMNS)
     return _statement(advanced, events=True, keys=keys, erased=erased)

@@ -82,6 +82,18 @@ ALTER TABLE master_key ADD COLUMN IF NOT EXISTS secret bytea;
 -- While the master key is being changed, the id of the one before: then no server opens the log.
 ALTER TABLE master_key ADD COLUMN IF NOT EXISTS former text;
 
+-- Whoever keeps new data keys has wrapped them by the master key of today, and it stays that until they are
+-- committed: who changes it takes the same lock, and waits. It looks with eyes of its own, later than the statement
+-- that asks. A log without a master key, as in tests, has nothing to hold against.
+CREATE OR REPLACE FUNCTION require_master_key(wanted text) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtext('master key ' || current_schema()));
+    IF EXISTS (SELECT FROM master_key WHERE id <> wanted OR former IS NOT NULL) THEN
+        RAISE EXCEPTION 'the master key of this log was changed'
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+END $$;
+
 -- When each API key was last used, to a minute. No event: it would tell less than it takes.
 CREATE TABLE IF NOT EXISTS key_uses (
     key text COLLATE "C" PRIMARY KEY,

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from psycopg.errors import ObjectNotInPrerequisiteState
+
+from domain.errors import Overloaded
 from domain.eventlog.codec import EventRow, LineRow
 from domain.eventlog.connection.timeouts import OUTAGES
 from domain.eventlog.heartbeats import NO_SIGNS, SIGN_WRITTEN, Signs
@@ -53,6 +56,12 @@ class Commit(NamedTuple):
         return Trace(LINE_WRITTEN, (line.execution, line.occurred_at, line.sealed))
 
 
+class FormerKey(Overloaded):
+    """The master key of this log was changed while this server ran: until it is started again with the new one, it
+    records nothing that needs a new data key.
+    """
+
+
 class OutcomeLost(Exception):
     """The connection broke while a batch was committed; `trace` shows whether it was."""
 
@@ -63,9 +72,13 @@ class OutcomeLost(Exception):
 
 @contextmanager
 def noticing_loss(commit: Commit) -> Iterator[None]:
-    """Turn the loss of the connection during a commit into `OutcomeLost`; what the server reports passes."""
+    """Turn the loss of the connection during a commit into `OutcomeLost`, and new data keys that were wrapped by a
+    former master key into `FormerKey`; what else the server reports passes.
+    """
     try:
         yield
+    except ObjectNotInPrerequisiteState as error:
+        raise FormerKey from error
     except OUTAGES as error:
         state = getattr(error, "sqlstate", None)
         if state is not None and not state.startswith(SHUTDOWN):

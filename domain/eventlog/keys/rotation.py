@@ -21,6 +21,8 @@ AT_ONCE = 1_000
 CHECK = "SELECT id, wrapped, secret, former FROM master_key FOR UPDATE"
 BEGIN = "UPDATE master_key SET id = %s, wrapped = %s, secret = %s, former = %s"
 FINISH = "UPDATE master_key SET former = NULL WHERE id = %s"
+KEYS_WRITTEN = "SELECT pg_advisory_xact_lock(hashtext(%s))"
+"""Waits for those who are keeping data keys, wrapped by the key before; who comes later sees the new one."""
 NEXT = """SELECT originator_id, wrapped FROM data_keys
     WHERE originator_id > %s AND wrapped <> ''::bytea ORDER BY originator_id LIMIT %s"""
 REWRAP = """UPDATE data_keys AS k SET wrapped = n.after
@@ -55,6 +57,7 @@ def begin(conninfo: str, schema: str, before: Vault, after: Vault) -> bool:
         RotationUnderWay: the log is on its way to another one than `after`, or from another one.
     """
     with _locked(conninfo, schema) as connection:
+        connection.execute(KEYS_WRITTEN, (f"master key {schema}",))
         row = connection.execute(CHECK).fetchone()
         if row is None:
             raise NoMasterKey
