@@ -82,9 +82,9 @@ ALTER TABLE master_key ADD COLUMN IF NOT EXISTS secret bytea;
 -- While the master key is being changed, the id of the one before: then no server opens the log.
 ALTER TABLE master_key ADD COLUMN IF NOT EXISTS former text;
 
--- Whoever keeps new data keys has wrapped them by the master key of today, and it stays that until they are
--- committed: who changes it takes the same lock, and waits. It looks with eyes of its own, later than the statement
--- that asks. A log without a master key, as in tests, has nothing to hold against.
+-- Refuses where the master key is another one than that by which new data keys were wrapped. The shared lock keeps it from
+-- being changed until they are committed, as a change takes the same lock. A volatile function sees what was committed
+-- after its statement began. A log without a master key, as in tests, refuses nothing.
 CREATE OR REPLACE FUNCTION require_master_key(wanted text) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(hashtext('master key ' || current_schema()));

@@ -52,7 +52,7 @@ class Unreadable(Aggregate):
 
 
 def stand_in(damaged: Damaged) -> Versioned[Any]:
-    """A state with the parties of what is damaged, for whoever asks whether it is reached."""
+    """A state with the parties of what is damaged, by which a scope decides whether it is reached."""
     return Versioned(Unreadable("", *damaged.parties), 0, 0, datetime.fromtimestamp(0, UTC))
 
 

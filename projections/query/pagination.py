@@ -55,7 +55,7 @@ class Key:
 
 def order(sort: str, sortable: Sortable, names: Iterable[str]) -> tuple[Key, ...]:
     """The keys of `-metadata.createdAt,priority`; ties are broken by `$id`, in the last direction. `names` are those of
-    all fields that are `sortable`, to be told.
+    all fields that are `sortable`, for the refusal.
 
     Raises:
         Invalid: a key names no field to sort by, comes twice, or there are too many.

@@ -241,7 +241,7 @@ BELOW = ("", "/steps", "/events", "/order", "/verify", "/access-log", "/diff?fro
 CONCEALED = {"instance", "correlation"}
 
 
-def told(answer: httpx.Response) -> tuple[int, JSON]:
+def problem_of(answer: httpx.Response) -> tuple[int, JSON]:
     """What a refusal says, but for the id that was asked for."""
     problem = {name: value for name, value in answer.json().items() if name not in CONCEALED}
     return answer.status_code, problem
@@ -260,11 +260,14 @@ def test_damaged_execution_does_not_exist_for_strangers_and_is_damaged_for_its_p
         with client(server, stranger) as other, client(server, owner) as own:
             for path in BELOW:
                 bad, absent = (
-                    told(other.get(f"/executions/{name}{path}")) for name in ("bad", "no-such")
+                    problem_of(other.get(f"/executions/{name}{path}"))
+                    for name in ("bad", "no-such")
                 )
                 assert bad == absent, path
                 assert bad[0] == 404
-            sent = [told(other.post(f"/executions/{id_}/cancel")) for id_ in ("bad", "no-such")]
+            sent = [
+                problem_of(other.post(f"/executions/{id_}/cancel")) for id_ in ("bad", "no-such")
+            ]
             assert sent[0] == sent[1]
             one, two = (other.post("/commands", json=each).json()[0]["status"] for each in batch)
             assert (one, two) == (404, 404)
