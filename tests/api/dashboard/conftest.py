@@ -22,6 +22,7 @@ CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
     *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--no-first-run"),
+    "--disable-features=LocalNetworkAccessChecks",  # else it protects the service before that does
 ]
 RUN = "t"
 """The end of the ids of the executions of the demo."""
