@@ -11,6 +11,7 @@ import click
 from api.cli.audit.group import audit_group
 from api.cli.client.demo.command import demo_command
 from api.cli.client.import_xes import import_command
+from api.cli.client.inbox import inbox_command
 from api.cli.client.logs import logs_command
 from api.cli.client.open import open_command
 from api.cli.client.replay import replay_command
@@ -219,6 +220,7 @@ main.add_command(audit_group)
 main.add_command(confirm_clock_command)
 main.add_command(demo_command)
 main.add_command(import_command)
+main.add_command(inbox_command)
 main.add_command(keys_group)
 main.add_command(logs_command)
 main.add_command(open_command)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from service_executions import Client
+
+Command = Callable[..., Any]
 
 URL = "The service; by default the local server of --data-dir, else http://127.0.0.1:8000."
 TOKEN = "Bearer token; by default that of the local server."  # noqa: S105  (a help text)
 LOCAL = "Of the local server, for its address and its token."
+PURPOSE = "What it is read for: it is noted with each read, and auditors have to say it."
 DATA_DIR = click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -32,8 +37,40 @@ OPTIONS = (
 )
 
 
+class At(NamedTuple):
+    """The service that a command is for, as its options say, and what it reads there for."""
+
+    url: str | None
+    token: str | None
+    data_dir: Path | None
+    purpose: str | None = None
+
+    def client(self, **options: Any) -> Client:
+        """A client of it. Raises SetupError where the options name none."""
+        from api.client.connection import connected
+
+        return connected(*self[:3], purpose=self.purpose, **options)
+
+
 def at_service(command: Command) -> Command:
-    """A command with `--url`, `--token` and `--data-dir`."""
+    """A command with `--url`, `--token` and `--data-dir`, which it is given as `at`."""
+
+    @wraps(command)
+    def wrapper(
+        *,
+        url: str | None,
+        token: str | None,
+        data_dir: Path | None,
+        purpose: str | None = None,
+        **given: Any,
+    ) -> Any:
+        return command(at=At(url, token, data_dir, purpose), **given)
+
     for option in reversed(OPTIONS):
-        command = option(command)
-    return command
+        wrapper = option(wrapper)
+    return wrapper
+
+
+def reading_at_service(command: Command) -> Command:
+    """The same with `--purpose`, for what reads executions."""
+    return click.option("--purpose", help=PURPOSE)(at_service(command))

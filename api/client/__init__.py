@@ -1,1 +1,1 @@
-"""How commands reach a running service: its address, its token, its streams."""
+"""How commands reach a running service: by the SDK."""

@@ -60,13 +60,3 @@ def shown(path: Path, url: str) -> Iterator[AddressFile]:
         yield sign
     finally:
         sign.withdraw()
-
-
-def read(path: Path) -> str | None:
-    """The address of the server that keeps this file; None where none does any more."""
-    with suppress(OSError), path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return file.read().strip() or None
-    return None

@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "jwt": ("api/access/tokens/",),
     "click": ("api/cli/",),
     "rich": ("api/cli/",),
-    "service_executions": ("api/cli/client/",),
+    "service_executions": ("api/cli/", "api/client/", "api/interop/"),
     "tests": (),
 }
 

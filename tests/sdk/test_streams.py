@@ -100,13 +100,15 @@ def test_frames_about_the_stream_move_the_cursor_and_are_not_shown() -> None:
         visit(about("fell-behind", 9), about("closing", 9, retry=1500)),
         ENDED,
     )
-    stream = service.client().executions["run-1"].watch()
+    lost: list[str] = []
+    stream = service.client().executions["run-1"].watch(on_lost=lambda why, _: lost.append(why))
     assert next(stream).position == 9
     caught_up = [stream.caught_up]
     assert list(stream) == []
     assert [*caught_up, stream.caught_up] == [True, False]
     assert places(service) == [None, "9", "9"]
     assert PAUSES[-1] == 1.5
+    assert lost == ["http://service.test is going away"]
 
 
 def test_service_that_is_away_is_waited_for_and_refusals_are_raised() -> None:

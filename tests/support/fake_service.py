@@ -1,13 +1,13 @@
 """A fake of the service for the tests of the import: applies commands in plain Python.
 
-It is an httpx transport, so that answers can be lost, calls refused, and lists be behind.
+It is a transport of httpx2, so that answers can be lost, calls refused, and lists be behind.
 """
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-import httpx
+import httpx2
 import orjson
 
 JSON = dict[str, Any]
@@ -95,7 +95,7 @@ def created(command: JSON) -> Folded:
     return execution
 
 
-class FakeService(httpx.BaseTransport):
+class FakeService(httpx2.BaseTransport):
     def __init__(self) -> None:
         self.executions: dict[str, Folded] = {}
         self.resources: dict[str, JSON] = {}
@@ -110,12 +110,12 @@ class FakeService(httpx.BaseTransport):
         """If not 0, the status of all answers, with an HTML page, as of another service."""
         self._commands_calls = 0
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         if self.refusal:
-            return httpx.Response(self.refusal, text="<html>")
+            return httpx2.Response(self.refusal, text="<html>")
         return self._routed(request)
 
-    def _routed(self, request: httpx.Request) -> httpx.Response:
+    def _routed(self, request: httpx2.Request) -> httpx2.Response:
         path = request.url.path.removeprefix("/api")
         self.paths.append(f"{request.method} {path}")
         body: Any = orjson.loads(request.content) if request.content else None
@@ -125,12 +125,12 @@ class FakeService(httpx.BaseTransport):
             case ["POST", "executions", "find"]:
                 return self._find(body["$id"]["$in"])
             case ["GET", "executions", name]:
-                return httpx.Response(200, json={"$id": name, **self.executions[name].shown()})
+                return httpx2.Response(200, json={"$id": name, **self.executions[name].shown()})
             case ["GET", "executions", name, "events"]:
-                return httpx.Response(200, json=self._page(name, request.url.params))
+                return httpx2.Response(200, json=self._page(name, request.url.params))
             case ["POST", _]:
                 return self._create(f"{path}/{body['$id']}", body)
-        return httpx.Response(200, json=self.resources[path])
+        return httpx2.Response(200, json=self.resources[path])
 
     def send(self, command: JSON) -> None:
         """Apply a command, from the import or from another client."""
@@ -147,19 +147,19 @@ class FakeService(httpx.BaseTransport):
             raise Refused(412, "version-mismatch")
         execution.apply(command)
 
-    def _commands(self, commands: list[JSON]) -> httpx.Response:
+    def _commands(self, commands: list[JSON]) -> httpx2.Response:
         trouble = self.troubles.get(self._commands_calls)
         self._commands_calls += 1
         self.most_commands = max(self.most_commands, len(commands))
         if trouble == "away":
-            return httpx.Response(503, headers={"Retry-After": "1"})
+            return httpx2.Response(503, headers={"Retry-After": "1"})
         done = commands[: len(commands) // 2] if trouble == "stop" else commands
         answers = [self._answer(command) for command in done]
         if trouble == "stop":
             raise KeyboardInterrupt
         if trouble == "lost":
-            raise httpx.ReadError("the answer was lost")
-        return httpx.Response(200, json=answers)
+            raise httpx2.ReadError("the answer was lost")
+        return httpx2.Response(200, json=answers)
 
     def _answer(self, command: JSON) -> JSON:
         try:
@@ -169,20 +169,20 @@ class FakeService(httpx.BaseTransport):
             return {"status": problem["status"], "problem": problem}
         return {"status": 200}
 
-    def _find(self, names: list[str]) -> httpx.Response:
+    def _find(self, names: list[str]) -> httpx2.Response:
         if len(names) > self.most_found:
-            return httpx.Response(422, json=Refused(422, "too-expensive").problem)
+            return httpx2.Response(422, json=Refused(422, "too-expensive").problem)
         found = [] if self.lists_are_behind else [name for name in names if name in self.executions]
         rows = [{"$id": name, **self.executions[name].shown()} for name in found]
-        return httpx.Response(200, json={"data": rows})
+        return httpx2.Response(200, json={"data": rows})
 
-    def _page(self, name: str, query: httpx.QueryParams) -> JSON:
+    def _page(self, name: str, query: httpx2.QueryParams) -> JSON:
         start, events = int(query.get("cursor", 0)), self.executions[name].events
         page = {"data": events[start : start + 3], "hasMore": start + 3 < len(events)}
         return {**page, "nextCursor": str(start + 3)}
 
-    def _create(self, path: str, body: JSON) -> httpx.Response:
+    def _create(self, path: str, body: JSON) -> httpx2.Response:
         if path in self.resources:
-            return httpx.Response(409, json=Refused(409, "already-exists").problem)
+            return httpx2.Response(409, json=Refused(409, "already-exists").problem)
         self.resources[path] = body
-        return httpx.Response(201, json=body)
+        return httpx2.Response(201, json=body)

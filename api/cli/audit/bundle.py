@@ -5,41 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import httpx
 
-from api.cli.client.tail import plain
-from api.client.address import address, unreached
-from api.client.event_source import Refused, authorization, require_ok
-from api.settings import SetupError
+from api.cli.client.ask import talk
+from api.cli.options import At
 
-PATIENCE = "wait=30"
+PATIENCE = {"Prefer": "wait=30"}
+LONGEST = 120.0
+"""Seconds that making it may take."""
 
 
-def write_bundle(
-    execution: str,
-    output: Path,
-    purpose: str | None,
-    *,
-    url: str | None,
-    token: str | None,
-    data_dir: Path | None,
-) -> None:
+def write_bundle(at: At, execution: str, output: Path) -> None:
     """Ask the service for the bundle, and write it whole or not at all."""
-    try:
-        where = address(url, token, data_dir)
-        headers = {**authorization(where), "Prefer": PATIENCE}
-        if purpose is not None:
-            headers["X-Purpose"] = purpose
-        with httpx.Client(headers=headers, timeout=120) as client:
-            response = client.get(f"{where.url}/api/audit/bundle/{execution}")
-        require_ok(where, response)
-    except (Refused, SetupError) as error:
-        raise click.ClickException(plain(str(error))) from None
-    except httpx.HTTPError as error:
-        raise click.ClickException(unreached(where.url, str(error))) from None
+    from service_executions.requests import Request, segment
+
+    path = f"/audit/bundle/{segment(execution)}"
+    with talk(at) as client:
+        asked = Request("GET", path, headers=PATIENCE, timeout=LONGEST)
+        content = client.transport.send(asked).content
     part = output.with_name(f".{output.name}.part")
     try:
-        part.write_bytes(response.content)
+        part.write_bytes(content)
         part.replace(output)
     except OSError as error:
         raise click.ClickException(f"{output} cannot be written: {error.strerror}") from None

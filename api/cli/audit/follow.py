@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
-import httpx
 
 from api.cli.audit.head_folder import HeadFolder
-from api.cli.client.tail import plain
-from api.client.address import Address, address
-from api.client.event_source import Refused, authorization, require_ok
-from api.settings import SetupError
+from api.cli.client.ask import ask, talk
+from api.cli.options import At
+from api.cli.terminal import plain
 from projections.audit.followed import (
     Contradiction,
     needs_proof,
@@ -21,6 +19,9 @@ from projections.audit.followed import (
     signed_head,
 )
 from projections.audit.note import Checkpoint
+
+if TYPE_CHECKING:
+    from service_executions import Client
 
 
 class NotAsked(click.ClickException):
@@ -33,39 +34,42 @@ def follow_heads(
     url: str, into: Path, token: str | None, key: str | None, every: float | None
 ) -> None:
     """Look once, or every so many seconds, until the service contradicts itself."""
-    try:
-        where = address(url, token, None)
-    except SetupError as error:
-        raise click.ClickException(str(error)) from None
+    from api.client.connection import reason
+    from service_executions import ExecutionsError
+
     folder = HeadFolder(into, key)
-    with httpx.Client(headers=authorization(where), timeout=30) as client:
+    with talk(At(url, token, None)) as client:
         while True:
             try:
-                _look(client, where, folder)
-            except (Refused, httpx.HTTPError, KeyError, TypeError, ValueError) as error:
-                reason = plain(str(error) or type(error).__name__)
+                _look(client, folder)
+            except (ExecutionsError, KeyError, TypeError, ValueError) as error:
+                why = plain(
+                    reason(error, client)
+                    if isinstance(error, ExecutionsError)
+                    else f"{type(error).__name__}: {error}"
+                )
                 if every is None:
-                    raise NotAsked(f"{where.url} could not be asked: {reason}") from None
-                click.echo(f"{where.url} could not be asked: {reason}", err=True)
+                    raise NotAsked(f"{client.url} could not be asked: {why}") from None
+                click.echo(f"{client.url} could not be asked: {why}", err=True)
             if every is None:
                 return
             time.sleep(every)
 
 
-def _look(client: httpx.Client, where: Address, folder: HeadFolder) -> None:
+def _look(client: Client, folder: HeadFolder) -> None:
     """Ask for the head, and keep it where it follows on the newest one that is kept."""
-    shown = _asked(client, where, "/audit/tree-head", {})
+    shown = ask(client, "GET", "/audit/tree-head")
     note, shown_key, size = str(shown["note"]), str(shown["publicKey"]), int(shown["treeSize"])
     kept = folder.newest()
     try:
         head = signed_head(note, shown_key, folder.key or shown_key)
         folder.pin(shown_key)
         if kept is not None and needs_proof(kept, head):
-            _require_proof(client, where, kept, head)
+            _require_proof(client, kept, head)
     except Contradiction as found:
         place = folder.keep_contradiction(note, size)
         raise click.ClickException(
-            f"{where.url} contradicts itself: {plain(str(found))}. The head that it shows is kept in {place}"
+            f"{client.url} contradicts itself: {plain(str(found))}. The head that it shows is kept in {place}"
         ) from None
     if kept is None or head.size > kept.size:
         folder.keep(note, head.size)
@@ -73,15 +77,6 @@ def _look(client: httpx.Client, where: Address, folder: HeadFolder) -> None:
         click.echo(f"{head.size} events are signed{since}.")
 
 
-def _require_proof(
-    client: httpx.Client, where: Address, kept: Checkpoint, head: Checkpoint
-) -> None:
-    query = {"from": str(kept.size), "to": str(head.size)}
-    proof = _asked(client, where, "/audit/consistency", query)
+def _require_proof(client: Client, kept: Checkpoint, head: Checkpoint) -> None:
+    proof = ask(client, "GET", f"/audit/consistency?from={kept.size}&to={head.size}")
     require_consistent(kept, head, [bytes.fromhex(each) for each in proof["path"]])
-
-
-def _asked(client: httpx.Client, where: Address, path: str, query: dict[str, str]) -> Any:
-    response = client.get(f"{where.url}/api{path}", params=query)
-    require_ok(where, response)
-    return response.json()

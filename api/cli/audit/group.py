@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from api.cli.options import DATA_DIR, at_service
+from api.cli.options import DATA_DIR, At, reading_at_service
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -21,9 +20,8 @@ def audit_group() -> None:
 @audit_group.command()
 @click.argument("execution")
 @click.option("--output", "-o", type=FILE, required=True, help="The zip to write.")
-@click.option("--purpose", help="What an auditor reads it for.")
-@at_service
-def bundle(execution: str, output: Path, purpose: str | None, **service: Any) -> None:
+@reading_at_service
+def bundle(at: At, execution: str, output: Path) -> None:
     """Write the history of EXECUTION as a zip that proves itself.
 
     It has all its events, the proof that each is in the log, the signed head of the log, a report to read or
@@ -32,7 +30,7 @@ def bundle(execution: str, output: Path, purpose: str | None, **service: Any) ->
     """
     from api.cli.audit.bundle import write_bundle
 
-    write_bundle(execution, output, purpose, **service)
+    write_bundle(at, execution, output)
 
 
 @audit_group.command()

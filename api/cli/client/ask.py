@@ -1,26 +1,46 @@
-"""One request of a command to the service, and what to say where it is refused."""
+"""A command's talk with the service, and what it says where that fails."""
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
-import httpx
+import orjson
 
-from api.cli.client.tail import plain
-from api.client.address import Address, unreached
-from api.client.event_source import Refused, authorization, require_ok
+from api.cli.options import At
+from api.cli.terminal import plain
+from api.settings import SetupError
+
+if TYPE_CHECKING:
+    from service_executions import Client
 
 
-def ask(where: Address, method: str, path: str, **how: Any) -> Any:
-    """The JSON of the answer. Raises ClickException, one line, where there is none."""
-    url = f"{where.url}/api{path}"
+@contextmanager
+def talk(at: At, **options: Any) -> Iterator[Client]:
+    """A client of the service for the block. What goes wrong with it ends the command with one line."""
+    from api.client.connection import reason
+    from service_executions import ExecutionsError
+
+    logging.getLogger("service_executions").addHandler(logging.NullHandler())  # `on_lost` says it
     try:
-        with httpx.Client(headers=authorization(where), timeout=30) as client:
-            response = client.request(method, url, **how)
-        require_ok(where, response)
-        return response.json()
-    except Refused as error:
+        with at.client(**options) as client:
+            try:
+                yield client
+            except ExecutionsError as error:
+                raise click.ClickException(plain(reason(error, client))) from None
+    except SetupError as error:
         raise click.ClickException(plain(str(error))) from None
-    except httpx.HTTPError as error:
-        raise click.ClickException(unreached(where.url, str(error))) from None
+    except (KeyboardInterrupt, BrokenPipeError):
+        sys.exit(130)
+
+
+def ask(client: Client, method: str, path: str, members: Any = None) -> Any:
+    """The JSON of the answer to one request."""
+    from service_executions.requests import Request, posted
+
+    request = Request(method, path) if members is None else posted(path, members)
+    return orjson.loads(client.transport.send(request).content)

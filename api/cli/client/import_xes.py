@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from api.cli.options import at_service
+from api.cli.options import At, at_service
 
 EXAMPLE = """\
 {"service": {"$id": "loan-application", "name": "Loan application", "provider": "bank"},
@@ -47,16 +47,12 @@ def import_command() -> None:
 @at_service
 @click.option("--json", "as_json", is_flag=True, help="Print the totals as one JSON object.")
 def import_xes(
+    at: At,
     file: Path,
     mapping_file: Path,
-    url: str | None,
-    token: str | None,
-    data_dir: Path | None,
     *,
     as_json: bool,
 ) -> None:
     from api.cli.client import run_import
 
-    run_import.run(
-        file, mapping_file, lambda: run_import.connect(url, token, data_dir), as_json=as_json
-    )
+    run_import.run(file, mapping_file, lambda: run_import.connect(at), as_json=as_json)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
 
 from api.access.rights import Role
-from api.cli.client.ask import ask
-from api.cli.options import at_service
+from api.cli.client.ask import ask, talk
+from api.cli.options import At, at_service
 from api.cli.tables import print_table, whole_column
-from api.client.address import Address, address
-from api.settings import SetupError
+
+if TYPE_CHECKING:
+    from service_executions import Client
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 SPAN = re.compile(r"(\d{1,6})([mhdw])")
@@ -54,9 +54,7 @@ def parties(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--right", "rights", multiple=True, help="Only this right of the role; repeatable.")
 @at_service
 def create(
-    url: str | None,
-    token: str | None,
-    data_dir: Path | None,
+    at: At,
     *,
     role: str,
     name: str | None,
@@ -86,18 +84,18 @@ def create(
         "expiresAt": None if expires is None else format_time(_time(expires)),
     }
     body = {member: value for member, value in wanted.items() if value is not None}
-    click.echo(ask(_where(url, token, data_dir), "POST", "/keys", json=body)["key"])
+    with talk(at) as client:
+        click.echo(ask(client, "POST", "/keys", body)["key"])
 
 
 @keys_group.command("list")
 @click.option("--status", type=click.Choice(STATUSES), help="Only keys that stand so.")
 @click.option("--json", "as_json", is_flag=True, help="Print each key as a line of JSON.")
 @at_service
-def list_keys(
-    url: str | None, token: str | None, data_dir: Path | None, *, status: str | None, as_json: bool
-) -> None:
+def list_keys(at: At, *, status: str | None, as_json: bool) -> None:
     """List keys: whose they are, when they end and were last used; never the keys themselves."""
-    found = list(_pages(_where(url, token, data_dir), status))
+    with talk(at) as client:
+        found = _all_keys(client, status)
     if as_json:
         for key in found:
             click.echo(json.dumps(key))
@@ -113,27 +111,22 @@ def list_keys(
 @keys_group.command("revoke")
 @click.argument("key")
 @at_service
-def revoke(key: str, url: str | None, token: str | None, data_dir: Path | None) -> None:
+def revoke(at: At, key: str) -> None:
     """Revoke KEY, by its id (`key_…`): it opens nothing any more, and its streams end."""
-    ask(_where(url, token, data_dir), "DELETE", f"/keys/{key}")
+    from service_executions.requests import segment
+
+    with talk(at) as client:
+        ask(client, "DELETE", f"/keys/{segment(key)}")
     click.echo(f"{key} is revoked", err=True)
 
 
-def _pages(where: Address, status: str | None) -> Iterator[dict[str, Any]]:
-    asked: dict[str, Any] = {"limit": PAGE, **({"status": status} if status else {})}
-    while True:
-        page = ask(where, "GET", "/keys", params=asked)
-        yield from page["data"]
-        if not page["hasMore"]:
-            return
-        asked["cursor"] = page["nextCursor"]
+def _all_keys(client: Client, status: str | None) -> list[dict[str, Any]]:
+    from service_executions import Query
+    from service_executions.requests import read
 
-
-def _where(url: str | None, token: str | None, data_dir: Path | None) -> Address:
-    try:
-        return address(url, token, data_dir)
-    except SetupError as error:
-        raise click.ClickException(str(error)) from None
+    asked = {"limit": PAGE, "status": status}
+    pages: Query[dict[str, Any]] = Query(client.transport, read("/keys", asked), lambda key: key)
+    return pages.all()
 
 
 def _time(text: str) -> datetime:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
-import httpx
 import orjson
 from rich.console import Console
-from rich.text import Text
 
-from api.cli.client.tail import log_text, plain, print_json
-from api.cli.options import at_service
-from api.client.address import Address, address, unreached
-from api.client.event_source import Refused, authorization, follow, require_ok
-from api.settings import SetupError
+from api.cli.client.ask import talk
+from api.cli.client.followed import followed
+from api.cli.options import At, reading_at_service
+from api.cli.terminal import log_text, print_json
+
+if TYPE_CHECKING:
+    from service_executions import Client
 
 PAGE = "500"
 OF_PAGES = {"text", "archived"}
@@ -33,12 +31,10 @@ OF_PAGES = {"text", "archived"}
 @click.option("--text", help="Only lines whose message has this text.")
 @click.option("--archived", is_flag=True, help="Lines of archived days, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print each line as a line of JSON.")
-@at_service
+@reading_at_service
 def logs_command(
+    at: At,
     execution: str,
-    url: str | None,
-    token: str | None,
-    data_dir: Path | None,
     *,
     following: bool,
     archived: bool,
@@ -55,44 +51,25 @@ def logs_command(
         query["archived"] = "true"
     if following and query.keys() & OF_PAGES:
         raise click.UsageError("--follow goes neither with --text nor with --archived")
-    path = f"/executions/{execution}/logs"
     console = Console(highlight=False, soft_wrap=True)
-    try:
-        where = address(url, token, data_dir)
-        for data in (_followed if following else _read)(where, path, query):
+    with talk(at) as client:
+        for line in (_followed if following else _read)(client, execution, query):
             if as_json:
-                print_json(data)
+                print_json(line)
             else:
-                console.print(log_text(orjson.loads(data)))
-    except (Refused, SetupError) as error:
-        raise click.ClickException(plain(str(error))) from None
-    except httpx.HTTPError as error:
-        raise click.ClickException(unreached(where.url, str(error))) from None
-    except (KeyboardInterrupt, BrokenPipeError):
-        sys.exit(130)
+                console.print(log_text(orjson.loads(line)))
 
 
-def _followed(where: Address, path: str, query: dict[str, str]) -> Iterator[str]:
-    notices = Console(stderr=True, soft_wrap=True)
+def _followed(client: Client, execution: str, query: dict[str, str]) -> Iterator[str]:
+    from service_executions.requests import segment
 
-    def lost(reason: str, seconds: float) -> None:
-        notices.print(Text(plain(f"{reason}; trying again in {seconds:.1f} s"), "dim"))
-
-    for frame in follow(where, path, query, lost):
-        if frame.type == "log":
-            yield frame.data
+    path = f"/executions/{segment(execution)}/logs"
+    return (sent.text for sent in followed(client, path, query))
 
 
-def _read(where: Address, path: str, query: dict[str, str]) -> Iterator[str]:
-    cursor: dict[str, Any] = {}
-    with httpx.Client(headers=authorization(where), timeout=30) as client:
-        while True:
-            asked = {"limit": PAGE, **query, **cursor}
-            response = client.get(f"{where.url}/api{path}", params=asked)
-            require_ok(where, response)
-            page = orjson.loads(response.content)
-            for line in page["data"]:
-                yield orjson.dumps(line).decode()
-            if not page["hasMore"]:
-                return
-            cursor = {"cursor": page["nextCursor"]}
+def _read(client: Client, execution: str, query: dict[str, str]) -> Iterator[str]:
+    from service_executions import Query
+    from service_executions.requests import read, segment
+
+    request = read(f"/executions/{segment(execution)}/logs", {"limit": PAGE, **query})
+    return iter(Query(client.transport, request, lambda line: orjson.dumps(line).decode()))

@@ -12,7 +12,6 @@ from typing import IO
 
 import click
 
-from api.client.address import Address
 from service_executions import Client, ExecutionsError, Result, Run, System
 
 LINE = 8_000
@@ -27,7 +26,7 @@ MOST_SHOWN = 1_000
 
 
 def recorded_run(
-    where: Address,
+    client: Client,
     command: tuple[str, ...],
     *,
     order: str,
@@ -37,24 +36,23 @@ def recorded_run(
     heartbeat: int,
 ) -> int:
     """Run a command, and record it. Its exit code, as shells have it."""
-    with Client(where.url, where.token) as client:
-        tracking = client.track(
-            order=order,
-            service=service,
-            id=identity,
-            on_error="buffer",
-            assignee=System("executions-run", "executions run"),
-            tags=tags,
-            metadata={"command": " ".join(command)[:MOST_SHOWN]},
-            heartbeat_timeout=heartbeat * 1_000,
-        )
-        try:
-            with tracking as run:
-                click.echo(f"{where.url}/api/executions/{run.id}", err=True)
-                with _beating(client, run.id, heartbeat / HEARTBEATS):
-                    return _run(run, command)
-        finally:
-            _report(client)
+    tracking = client.track(
+        order=order,
+        service=service,
+        id=identity,
+        on_error="buffer",
+        assignee=System("executions-run", "executions run"),
+        tags=tags,
+        metadata={"command": " ".join(command)[:MOST_SHOWN]},
+        heartbeat_timeout=heartbeat * 1_000,
+    )
+    try:
+        with tracking as run:
+            click.echo(f"{client.url}/api/executions/{run.id}", err=True)
+            with _beating(client, run.id, heartbeat / HEARTBEATS):
+                return _run(run, command)
+    finally:
+        _report(client)
 
 
 def _run(run: Run, command: tuple[str, ...]) -> int:

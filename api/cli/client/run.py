@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
-from api.cli.options import at_service
-from api.client.address import address
-from api.settings import SetupError
+from api.cli.client.ask import talk
+from api.cli.options import At, at_service
 
 
 @click.command("run")
@@ -27,10 +25,8 @@ from api.settings import SetupError
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @at_service
 def run_command(
+    at: At,
     command: tuple[str, ...],
-    url: str | None,
-    token: str | None,
-    data_dir: Path | None,
     *,
     service: str,
     order: str,
@@ -47,13 +43,9 @@ def run_command(
     """
     from api.cli.client.recorded_run import recorded_run
 
-    try:
-        where = address(url, token, data_dir)
-    except SetupError as error:
-        raise click.ClickException(str(error)) from None
-    sys.exit(
-        recorded_run(
-            where,
+    with talk(at) as client:
+        code = recorded_run(
+            client,
             command,
             order=order,
             service=service,
@@ -61,4 +53,4 @@ def run_command(
             tags=tags,
             heartbeat=heartbeat,
         )
-    )
+    sys.exit(code)

@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
+from api.cli.options import At
 from api.cli.progress_bar import progress
-from api.client.address import address
-from api.interop.xes.client import Service, ServiceAway, ServiceFailed
+from api.interop.xes.client import OPTIONS, Service, ServiceAway, ServiceFailed
 from api.interop.xes.mapping import MappingError, load_mapping
 from api.interop.xes.reader import XesError
 from api.interop.xes.sender import Result, import_plans, prepare
@@ -48,9 +48,9 @@ def _advice(error: ServiceFailed) -> str:
     return f"{ended} Run it again to continue." if isinstance(error, ServiceAway) else ended
 
 
-def connect(url: str | None, token: str | None, data_dir: Path | None) -> Service:
-    """The service at an address; the local one's own token is never sent anywhere else."""
-    return Service(*address(url, token, data_dir))
+def connect(at: At) -> Service:
+    """The service that the options name."""
+    return Service(at.client(**OPTIONS))
 
 
 def run_import(file: Path, mapping_file: Path, service: Service) -> tuple[Survey, Result]:

@@ -20,6 +20,7 @@ def timers_command(data_dir: Path | None, limit: int, *, as_json: bool) -> None:
 
     Those that are due already come first, with how late they are. Exits with 1 where some are late by
     more than a few seconds. No timer fires while neither `executions serve` nor `executions work` runs.
+    It asks the database, not the service: it must say so, too, while no service answers.
     """
     from api.cli.engine.timers import show_timers
 
@@ -39,6 +40,7 @@ def webhooks_command(
 
     `lag` is how many seconds ago the oldest event was recorded that waits for it. Exits with 1 where calls
     fail. Nobody calls webhooks while neither `executions serve` nor `executions work` runs.
+    It asks the database, not the service: it must say so, too, while no service answers.
     """
     from api.cli.engine.webhooks import show_webhooks
 

@@ -1,23 +1,38 @@
 """The running service as an import sees it: a few calls, patient with restarts."""
 
-import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-import httpx
 import orjson
 
-from api.client.address import Address, unknown, unreached
+from api.client.connection import reason
+from service_executions import (
+    AlreadyExists,
+    ApiError,
+    Client,
+    ConnectionFailed,
+    ExecutionsError,
+    NotFound,
+    Query,
+    TooExpensive,
+)
+from service_executions._sync.transport import Transport
+from service_executions.requests import JSON_TYPE, Request, posted, read, segment
+from service_executions.retries import passing
 
 JSON = dict[str, Any]
 
-TIMEOUT = 120.0
-"""Seconds that one call may wait in all for a service that went away or is busy."""
-FIRST_TIMEOUT = 3.0
-"""The same for a service that has not answered yet: perhaps nothing runs there."""
-LONGEST_WAIT = 15.0
-AWAY = frozenset({429, 502, 503, 504})
+RETRIES = 30
+"""Of one call, with pauses that grow to 8 seconds: the service may be restarted meanwhile."""
+FIRST_RETRIES = 4
+"""The same of a service that has not answered yet: perhaps nothing runs there."""
+TIMEOUT = 60.0
+"""Seconds for one answer."""
 FIND = "/executions/find?limit=500&fields=$id,order,status,version"
+OPTIONS: JSON = {"max_retries": FIRST_RETRIES, "timeout": TIMEOUT, "consistency": "eventual"}
+"""Of the client. The import looks itself whether a list has what it wrote."""
 
 
 class ServiceFailed(Exception):
@@ -29,38 +44,24 @@ class ServiceAway(ServiceFailed):
 
 
 class Service:
-    def __init__(
-        self,
-        url: str,
-        token: str | None,
-        *,
-        transport: httpx.BaseTransport | None = None,
-        sleep: Callable[[float], object] | None = None,
-    ) -> None:
-        self.url = url.rstrip("/").removesuffix("/api")
-        self._token = token
-        self._closed = threading.Event()
-        self._sleep = sleep or self._closed.wait
-        self._patience = FIRST_TIMEOUT
-        self._client = httpx.Client(
-            base_url=f"{self.url}/api",
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            timeout=httpx.Timeout(60.0, connect=5.0),
-            transport=transport,
-        )
+    def __init__(self, client: Client) -> None:
+        self.url = client.url
+        self._client = client
+        self._patient = client.with_options(max_retries=RETRIES)
+        self._has_answered = False
 
     def close(self) -> None:
-        """End it; calls that wait for the service in other threads give up at once."""
-        self._closed.set()
+        """End it; calls that wait for the service in other threads give up after their pause."""
         self._client.close()
 
     def ensure(self, path: str, resource: JSON, *, agree: Iterable[str] = ()) -> None:
         """Create a resource. One that is there already must have the same values in `agree`."""
-        answer = self._call("POST", path, resource)
-        if answer.status_code != 409:
-            self._accept(answer)
+        try:
+            self._send(posted(path, resource), AlreadyExists)
+        except AlreadyExists:
+            there = self._object(read(f"{path}/{segment(resource['$id'])}"))
+        else:
             return
-        there = self._object(self._call("GET", f"{path}/{resource['$id']}"))
         for key in agree:
             if _id(there.get(key)) != resource[key]:
                 raise ServiceFailed(
@@ -73,118 +74,97 @@ class Service:
 
         Where a busy service takes too long to find them, they are asked for in halves.
         """
-        answer = self._call("POST", FIND, {"$id": {"$in": executions}})
-        if _too_expensive(answer) and len(executions) > 1:
+        wanted = posted(FIND, {"$id": {"$in": executions}})
+        expected = (TooExpensive,) if len(executions) > 1 else ()
+        try:
+            return {row["$id"]: row for row in self._object(wanted, *expected)["data"]}
+        except TooExpensive:
             half = len(executions) // 2
             return self.find(executions[:half]) | self.find(executions[half:])
-        return {row["$id"]: row for row in self._object(answer)["data"]}
 
     def execution(self, execution: str) -> JSON | None:
         """The execution as it is now."""
-        answer = self._call("GET", f"/executions/{execution}")
-        return None if answer.status_code == 404 else self._object(answer)
+        try:
+            there: JSON = self._object(read(f"/executions/{segment(execution)}"), NotFound)
+        except NotFound:
+            return None
+        return there
 
     def history(self, execution: str) -> list[JSON]:
         """All its events, oldest first."""
-        events: list[JSON] = []
-        query = {"order": "asc", "limit": "500"}
-        while True:
-            page = self._object(self._call("GET", f"/executions/{execution}/events", query=query))
-            events += page["data"]
-            if not page.get("hasMore"):
-                return events
-            query["cursor"] = page["nextCursor"]
+        path = f"/executions/{segment(execution)}/events"
+        with self._explained(path):
+            asked = read(path, {"order": "asc", "limit": 500})
+            events: Query[JSON] = Query(self._transport, asked, dict)
+            return events.all()
 
     def send(self, commands: list[bytes]) -> list[JSON]:
         """Encoded commands, at most 1000; one answer for each, in order."""
-        answer = self._accept(self._call("POST", "/commands", b"[" + b",".join(commands) + b"]"))
-        answers: list[JSON] = self._decoded(answer)
+        body = b"[" + b",".join(commands) + b"]"
+        answers = self._object(Request("POST", "/commands", content=body, headers=JSON_TYPE))
         if len(answers) != len(commands):
             raise ServiceFailed(f"{len(commands)} commands were answered by {len(answers)} answers")
-        return answers
+        return list(answers)
 
     def pause(self, attempt: int) -> None:
-        self._sleep(min(0.1 * 2.0**attempt, LONGEST_WAIT))
+        """Wait before an execution is looked at again."""
+        time.sleep(0.1 * 2.0**attempt)
 
-    def _object(self, answer: httpx.Response) -> JSON:
-        body: JSON = self._decoded(self._accept(answer))
-        return body
+    @property
+    def _transport(self) -> Transport:
+        return (self._patient if self._has_answered else self._client).transport
 
-    def _decoded(self, answer: httpx.Response) -> Any:
+    def _object(self, request: Request, *expected: type[ApiError]) -> Any:
+        content = self._send(request, *expected)
         try:
-            return orjson.loads(answer.content)
+            return orjson.loads(content)
         except orjson.JSONDecodeError:
-            raise ServiceFailed(f"{self.url} is something else: is --url right?") from None
+            raise self._something_else() from None
 
-    def _call(
-        self, method: str, path: str, body: JSON | bytes | None = None, query: JSON | None = None
-    ) -> httpx.Response:
-        content = orjson.dumps(body) if isinstance(body, dict) else body
-        headers = {"Content-Type": "application/json"} if content else {}
-        waited, wait = 0.0, 0.25
-        while True:
-            try:
-                answer = self._client.request(
-                    method, path, content=content, headers=headers, params=query
-                )
-            except httpx.TransportError as error:
-                trouble, asked = self._unreached(error), 0.0
-            else:
-                self._patience = TIMEOUT
-                if answer.status_code not in AWAY:
-                    return answer
-                trouble = ServiceAway(f"{self.url} answers {answer.status_code}")
-                asked = _retry_after(answer)
-            pause = max(asked, wait)
-            if self._closed.is_set() or waited + pause > self._patience:
-                raise trouble
-            self._sleep(pause)
-            waited, wait = waited + pause, min(wait * 2, LONGEST_WAIT)
+    def _send(self, request: Request, *expected: type[ApiError]) -> bytes:
+        with self._explained(f"{request.method} {request.path}", *expected):
+            return self._transport.send(request).content
 
-    def _unreached(self, error: Exception) -> ServiceFailed:
-        reason = str(error) or type(error).__name__
-        if self._patience == TIMEOUT:
-            return ServiceAway(f"{self.url} cannot be reached any more ({reason})")
-        return ServiceFailed(unreached(self.url, reason))
+    @contextmanager
+    def _explained(self, call: str, *expected: type[ApiError]) -> Iterator[None]:
+        """Raises what the block does: of the SDK only what is `expected`, all else in words."""
+        try:
+            yield
+        except expected:
+            raise
+        except ExecutionsError as error:
+            raise self._failure(call, error) from None
+        except ValueError:  # a page was no JSON
+            raise self._something_else() from None
+        self._has_answered = True
 
-    def _accept(self, answer: httpx.Response) -> httpx.Response:
-        if answer.is_success:
-            return answer
-        if answer.status_code == 401:
-            raise ServiceFailed(unknown(Address(self.url, self._token)))
-        path = answer.request.url.path
-        raise ServiceFailed(f"{self.url}: {answer.request.method} {path}: {_detail(answer)}")
+    def _failure(self, call: str, error: ExecutionsError) -> ServiceFailed:
+        if isinstance(error, ConnectionFailed):
+            if self._has_answered:
+                return ServiceAway(str(error))
+            return ServiceFailed(reason(error, self._client))
+        if isinstance(error, ApiError) and passing(error):
+            return ServiceAway(f"{self.url} answers {error.status}")
+        if isinstance(error, ApiError) and error.status != 401:
+            return ServiceFailed(
+                f"{self.url}: {call}: {error.status} {problem_text(error.problem)}"
+            )
+        return ServiceFailed(reason(error, self._client))
+
+    def _something_else(self) -> ServiceFailed:
+        return ServiceFailed(f"{self.url} is something else: is --url right?")
 
 
 def _id(reference: Any) -> Any:
     return reference.get("$id") if isinstance(reference, dict) else reference
 
 
-def _retry_after(answer: httpx.Response) -> float:
-    text = answer.headers.get("Retry-After", "0")
-    return min(float(text), LONGEST_WAIT) if text.isdigit() else 0.0
-
-
-def _detail(answer: httpx.Response) -> str:
-    try:
-        problem = orjson.loads(answer.content)
-        return problem_text(problem)
-    except (orjson.JSONDecodeError, AttributeError):
-        return f"status {answer.status_code}"
-
-
-def _too_expensive(answer: httpx.Response) -> bool:
-    return (
-        answer.status_code == 422 and problem_code(orjson.loads(answer.content)) == "too-expensive"
-    )
-
-
-def problem_text(problem: JSON) -> str:
+def problem_text(problem: Mapping[str, Any]) -> str:
     """One line of a problem+json answer."""
     errors = "; ".join(f"{e.get('path')}: {e.get('message')}" for e in problem.get("errors", []))
     said = problem.get("detail") or problem.get("title") or problem_code(problem)
-    return f"{problem.get('status')} {said}{f' ({errors})' if errors else ''}"
+    return f"{said}{f' ({errors})' if errors else ''}"
 
 
-def problem_code(problem: JSON) -> str:
+def problem_code(problem: Mapping[str, Any]) -> str:
     return str(problem.get("type", "")).rpartition("/")[2]

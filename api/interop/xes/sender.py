@@ -210,7 +210,7 @@ def _pieces(tasks: list[Task]) -> Iterator[list[tuple[Task, bytes]]]:
 def _look_again(task: Task, problem: JSON, service: Service, result: Result) -> Task | None:
     """What an execution still lacks after a refusal; None if it is complete or given up."""
     if problem_code(problem) not in REPEATED and problem["status"] < 500:
-        _refuse(result, task.plan, problem_text(problem))
+        _refuse(result, task.plan, f"{problem['status']} {problem_text(problem)}")
         return None
     try:
         version = own_version(task.plan, service.execution(task.plan.execution), service)

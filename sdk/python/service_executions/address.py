@@ -15,6 +15,7 @@ from service_executions.errors import SetupError
 
 DEFAULT = "http://127.0.0.1:8000"
 LOCAL = {"127.0.0.1", "::1", "localhost"}
+HOST = re.compile(r"[^\s\[\]%]+|[0-9a-f:.]+(%.+)?")
 TOKEN = re.compile(r"[!-~]+")
 
 
@@ -30,20 +31,23 @@ class Address(NamedTuple):
         return f"{self.url}/api"
 
 
-def find(url: str | None = None, token: str | None = None) -> Address:
+def find(
+    url: str | None = None, token: str | None = None, data_dir: str | Path | None = None
+) -> Address:
     """The service: `url`, else `EXECUTIONS_URL`, else the one that runs on this machine.
 
     The token is `token`, else `EXECUTIONS_TOKEN`; for a service of this machine, else its administrator's,
-    where its file can be read. That one is never sent anywhere else.
+    where its file can be read. That one is never sent anywhere else. `data_dir` is the data directory of the
+    service on this machine, where it has another one than usual.
 
     Raises:
         SetupError: it is no address, or that is no token.
     """
     url = url or os.environ.get("EXECUTIONS_URL")
     token = token or os.environ.get("EXECUTIONS_TOKEN") or None
-    folder = _data_dir()
-    local = None if url else _published(folder / "address")
-    chosen = (url or local or DEFAULT).strip()
+    folder = _data_dir() if data_dir is None else Path(data_dir)
+    local = None if url else published(folder / "address")
+    chosen = (url or local or _usual()).strip()
     if token is None and (local or _host(chosen) in LOCAL):
         token = _local_token(folder)
     return Address(_checked_url(chosen), token and _checked_token(token))
@@ -57,8 +61,10 @@ def _checked_url(url: str) -> str:
 def _host(url: str) -> str:
     with suppress(httpx2.InvalidURL, UnicodeError):
         parsed = httpx2.URL(url)
-        if parsed.scheme in {"http", "https"} and parsed.host:
-            return parsed.host
+        host = parsed.host
+        host.encode("idna")
+        if parsed.scheme in {"http", "https"} and HOST.fullmatch(host):
+            return host
     raise SetupError(f"`{url}` is no address like {DEFAULT}")
 
 
@@ -67,7 +73,8 @@ def _checked_token(token: str) -> str:
     stripped = token.strip()
     if not TOKEN.fullmatch(stripped):
         raise SetupError(
-            "the token is empty, or has spaces, line ends or letters beyond ASCII: it cannot be one"
+            "what was given as the token (as such, in EXECUTIONS_TOKEN or admin.token) cannot be one: it "
+            "is empty, or has spaces, line ends or letters beyond ASCII"
         )
     return stripped
 
@@ -83,7 +90,12 @@ def _data_dir() -> Path:
     return Path.home() / ".local" / "share" / "executions"
 
 
-def _published(file: Path) -> str | None:
+def _usual() -> str:
+    port = os.environ.get("EXECUTIONS_PORT")
+    return f"http://127.0.0.1:{port}" if port else DEFAULT
+
+
+def published(file: Path) -> str | None:
     """The address in a file that its service keeps locked while it runs; None where none does."""
     with suppress(OSError), file.open() as opened:
         try:

@@ -57,7 +57,7 @@ class Resumption:
 
     def pause(self, reason: str | None) -> float:
         """Seconds to wait after a connection that was lost for a reason, or has ended as it should."""
-        if reason is None and self.goodbye is None:
+        if reason is None:
             return SHORTEST_PAUSE * random.random()  # noqa: S311 - no secret
         if self.goodbye is not None:
             wait, self.goodbye = self.goodbye, None
@@ -65,8 +65,12 @@ class Resumption:
             longest = min(LONGEST_PAUSE, SHORTEST_PAUSE * 2**self._failures)
             wait = longest * random.uniform(0.5, 1)  # noqa: S311 - no secret
             self._failures = min(self._failures + 1, 10)
-        LOG.warning("%s; trying again in %.1f s", reason or "the service is going away", wait)
+        LOG.warning("%s; trying again in %.1f s", reason, wait)
         return wait
+
+    def farewell(self, url: str) -> str | None:
+        """Why a connection has ended without a fault: the service is going away; None where it may end."""
+        return None if self.goodbye is None else f"{url} is going away"
 
     def about_stream(self, sent: httpx2.ServerSentEvent) -> None:
         """Take a frame about the stream itself."""

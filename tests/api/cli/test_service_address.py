@@ -6,13 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from api.client.address import address
-from api.embedded_postgres.address_file import AddressFile, read, shown
+from api.client.connection import connected
+from api.embedded_postgres.address_file import AddressFile, shown
 from api.embedded_postgres.data_dir import DataDir
 from api.settings import SetupError
+from service_executions.address import Address
+from service_executions.address import published as read
 
 HERE = "http://127.0.0.1:18431"
 DEFAULT = "http://127.0.0.1:8000"
+
+
+def address(url: str | None, token: str | None, data_dir: Path) -> Address:
+    """Where a command goes with these options."""
+    with connected(url, token, data_dir) as client:
+        return client.transport.address
 
 
 @pytest.fixture
@@ -113,7 +121,7 @@ def test_white_space_around_a_pasted_token_is_removed(folder: DataDir) -> None:
 
 @pytest.mark.parametrize("token", ["sesam\u00e9", "sesame open", "sesame\nopen", "sesame\x07", " "])
 def test_impossible_token_is_refused_and_not_shown(folder: DataDir, token: str) -> None:
-    with pytest.raises(SetupError, match="--token") as refusal:
+    with pytest.raises(SetupError, match="EXECUTIONS_TOKEN") as refusal:
         address(HERE, token, folder.path)
     assert "\n" not in str(refusal.value)
     assert "sesam" not in str(refusal.value)

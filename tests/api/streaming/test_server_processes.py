@@ -9,8 +9,7 @@ from threading import Thread
 
 import pytest
 
-from api.client.address import Address
-from api.client.event_source import follow
+from service_executions import Client
 from tests.support.api_client import ok
 from tests.support.databases import reachable_folder
 from tests.support.delivery_proof import Consumer, prove, writing
@@ -83,17 +82,15 @@ def test_processes_are_killed_under_writes_and_consumers_miss_nothing(
         prove(consumers, processes[0], begin, meanwhile=kill)
 
 
-def test_tail_of_a_killed_server_continues_with_the_next(
+def test_listener_of_a_killed_server_continues_with_the_next(
     processes: list[Service], execution: str
 ) -> None:
     service, heard = processes[0], list[int]()
     begin = end_of_log(service)
 
     def listen() -> None:
-        where = Address(service.url, TOKEN)
-        following = follow(where, "/events", {"from": str(begin)}, lambda *_: None)
-        events = (int(frame.id) for frame in following if frame.type.startswith("execution."))
-        heard.extend(islice(events, EACH * 2))
+        with Client(service.url, TOKEN) as sdk, sdk.listen("execution.*", start=begin) as events:
+            heard.extend(event.position for event in islice(events, EACH * 2))
 
     def write() -> None:
         with client(service.url) as api:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 
@@ -54,6 +55,7 @@ class AsyncClient:
         worker: the name of the worker whose commands these are; refused where its lease was lost.
         purpose: what an auditor reads for; it is noted with each read.
         spool: the folder in which recorded commands wait while the service is away; else one of the user's.
+        data_dir: the data directory of the service of this machine, where that is not the usual one.
         http_client: an `httpx2` client of your own. It is not closed.
 
     Raises:
@@ -71,6 +73,7 @@ class AsyncClient:
         worker: str | None = None,
         purpose: str | None = None,
         spool: str | None = None,
+        data_dir: str | Path | None = None,
         http_client: HttpClient | None = None,
     ) -> None:
         self._options: dict[str, Any] = {
@@ -81,7 +84,7 @@ class AsyncClient:
             "purpose": purpose,
             "spool": spool,
         }
-        self._address = address.find(url, token)
+        self._address = address.find(url, token, data_dir)
         self._http = http_client or HttpClient(limits=LIMITS)
         self._owned = http_client is None
         self._is_root = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 
@@ -49,6 +50,7 @@ class Client:
         worker: the name of the worker whose commands these are; refused where its lease was lost.
         purpose: what an auditor reads for; it is noted with each read.
         spool: the folder in which recorded commands wait while the service is away; else one of the user's.
+        data_dir: the data directory of the service of this machine, where that is not the usual one.
         http_client: an `httpx2` client of your own. It is not closed.
 
     Raises:
@@ -66,6 +68,7 @@ class Client:
         worker: str | None = None,
         purpose: str | None = None,
         spool: str | None = None,
+        data_dir: str | Path | None = None,
         http_client: HttpClient | None = None,
     ) -> None:
         self._options: dict[str, Any] = {
@@ -76,7 +79,7 @@ class Client:
             "purpose": purpose,
             "spool": spool,
         }
-        self._address = address.find(url, token)
+        self._address = address.find(url, token, data_dir)
         self._http = http_client or HttpClient(limits=LIMITS)
         self._owned = http_client is None
         self._is_root = True

@@ -19,7 +19,7 @@ from service_executions.requests import parameter, parameters, refusal, segment
 from service_executions.resumption import OF_STREAM, PASSING, SILENCE, Resumption
 from service_executions.retries import connection_failed
 
-Item = TypeVar("Item", bound=Frame | Event | ExecutionLog)
+Item = TypeVar("Item")
 MOST_BYTES = 64 << 20
 "Of one frame: an execution holds 32 MiB."
 Lost = Callable[[str, float], None]
@@ -97,6 +97,7 @@ class Stream(Generic[Item]):
                     raise
                 reason = str(error)
                 self._place.goodbye = error.retry_after
+            reason = reason or self._place.farewell(self._transport.address.url)
             pause = self._place.pause(reason)
             if self._lost is not None and reason is not None:
                 self._lost(reason, pause)

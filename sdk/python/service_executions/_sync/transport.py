@@ -61,11 +61,13 @@ class Transport:
         while True:
             try:
                 return self.once(request, attempt + 1)
-            except ExecutionsError as failure:
-                pause = self.retries.pause(attempt, failure)
+            except ExecutionsError as error:
+                failure, pause = (error, self.retries.pause(attempt, error))
                 if pause is None:
                     raise
             sleep(pause)
+            if self.http.is_closed:
+                raise failure
             attempt += 1
 
     def once(self, request: Request, attempt: int = 1) -> httpx2.Response:

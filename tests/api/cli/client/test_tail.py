@@ -11,12 +11,13 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
-from api.cli.client.tail import GAP, log_line
+from api.cli.client.followed import Sent, followed
+from api.cli.client.tail import GAP
 from api.cli.main import main
-from api.client.address import Address
-from api.client.event_source import Frame, Refused, follow, frames, lines
+from api.cli.terminal import log_text
 from api.streaming.subscriber import Subscriber
-from tests.support.api_client import RESULT, Executions
+from service_executions import Client
+from tests.support.api_client import RESULT, Executions, ok
 from tests.support.running_server import TOKEN, Serving, serving
 from tests.support.sse_client import opened
 from tests.support.stream_consumers import heard, socket, until_caught_up
@@ -61,18 +62,10 @@ def test_sse_data_has_no_unicode_line_separators(
     assert reasons[-1] == SEPARATED
 
 
-def test_lines_end_where_the_standard_says_however_they_are_cut() -> None:
-    text = f"a\nb\r\nc\rd\n\n{SEPARATED}\r\n"
-    whole = ["a", "b", "c", "d", "", SEPARATED]
-    assert list(lines([text])) == whole
-    assert list(lines(text)) == whole
-    assert list(lines(["a\r", "", "\nb", "c\n", "cut"])) == ["a", "bc"]
-
-
 def test_tail_escapes_terminal_control_characters(server: Serving, executions: Executions) -> None:
     steering = "\x1b]0;mine\x07\x9b2J\x7f\rbye\ttoo"
-    received = {"timestamp": "2026-01-02T03:04:05.678Z", "execution": "e", "level": "info"}
-    shown = log_line(Frame("log", "", json.dumps({**received, "message": steering}))).plain
+    line = {"timestamp": "2026-01-02T03:04:05.678Z", "level": "info", "message": steering}
+    shown = log_text(line, execution="e").plain
     assert shown.endswith("\ufffd]0;mine\ufffd\ufffd2J\ufffd\ufffdbye\ttoo")
     execution = executions.running()
     executions.tell(execution, "cancel", reason=steering)
@@ -159,70 +152,64 @@ def test_invalid_url_is_refused_at_once(url: str) -> None:
     assert result.output == f"Error: `{url}` is no address like http://127.0.0.1:8000\n"
 
 
-def test_server_that_is_not_there_is_named_with_advice() -> None:
-    heard: list[str] = []
-
-    def stop(reason: str, _: float) -> None:
-        heard.append(reason)
+def test_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(_: float) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        next(follow(Address("http://127.0.0.1:1", None), "/events", {}, stop))
-    assert heard[0].startswith("http://127.0.0.1:1 cannot be reached (")
-    assert heard[0].endswith("Is it running? Else name it with --url")
+    monkeypatch.setattr("service_executions._sync.streams.sleep", stop)
+    result = CliRunner().invoke(main, ["tail", "--url", "http://127.0.0.1:1"])
+    assert result.exit_code == 130
+    assert result.stderr.startswith("http://127.0.0.1:1 gave no answer (")
 
 
-def test_lost_connection_is_made_again_where_it_was(database: str) -> None:
-    heard: list[Frame] = []
-    reasons: list[str] = []
+def test_lost_connection_is_made_again_where_it_was(
+    database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heard: list[Sent] = []
 
-    def listen(where: Address, count: int) -> None:
-        following = follow(where, "/events", {"from": "start"}, lambda why, _: reasons.append(why))
-        heard.extend(islice((frame for frame in following if "user" in frame.type), count))
+    def listen(url: str, count: int) -> None:
+        with Client(url, TOKEN) as client:
+            sent = followed(client, "/events", {"types": "user.*"}, start="start")
+            heard.extend(islice(sent, count))
 
     with serving(database) as first, first.client() as client:
         port = first.port
         client.post("/users", json={"name": "Ann", "kind": "person"})
-        listener = Thread(target=listen, args=[Address(first.url, TOKEN), 2])
+        listener = Thread(target=listen, args=[first.url, 2])
         listener.start()
         while not heard and listener.is_alive() and first.system.hub.open == 0:
             pass
     with serving(database, port) as second, second.client() as client:
         client.post("/users", json={"name": "Ben", "kind": "person"})
         listener.join(40)
-    assert [frame.id for frame in heard] == ["1", "2"]
-    assert reasons
+    assert [sent.position for sent in heard] == [1, 2]
+    assert "is going away; trying again" in capsys.readouterr().err
 
 
 def test_wrong_token_is_refused(server: Serving) -> None:
-    with pytest.raises(Refused, match=f"{server.url} does not accept the token"):
-        next(follow(Address(server.url, "wrong"), "/events", {}, lambda *_: None))
-
-
-def test_frames_are_read_as_the_standard_says() -> None:
-    lines = [
-        ": hello",
-        "id: 7",
-        "event: sent",
-        "data: one",
-        "data:two",
-        "",
-        "data: x",
-        "retry: 500",
-    ]
-    assert list(frames([*lines, "", ": end"])) == [
-        Frame("sent", "7", "one\ntwo"),
-        Frame("message", "", "x", 0.5),
-    ]
+    result = CliRunner().invoke(main, ["tail", "--url", server.url, "--token", "wrong"])
+    assert result.exit_code == 1
+    assert f"{server.url} does not accept the token" in result.stderr
 
 
 def test_events_of_a_running_execution_come_as_they_happen(
     server: Serving, executions: Executions
 ) -> None:
     execution = executions.running()
-    following = follow(
-        Address(server.url, TOKEN), f"/executions/{execution}/events", {}, lambda *_: None
-    )
-    assert [next(following).type for _ in range(4)][-1] == "caught-up"
-    executions.tell(execution, "cancel")
-    assert [frame.type for frame in following] == ["execution.cancelled"]
+    with Client(server.url, TOKEN) as client:
+        following = followed(client, f"/executions/{execution}/events", {})
+        assert [next(following).position > 0 for _ in range(3)] == [True] * 3
+        executions.tell(execution, "cancel")
+        assert [sent.content["type"] for sent in following] == ["execution.cancelled"]
+
+
+@pytest.mark.parametrize("command", ["tail", "logs", "replay"])
+def test_purpose_is_noted_with_the_read(
+    server: Serving, completed_execution: str, api: httpx.Client, command: str
+) -> None:
+    purpose = f"Annual audit, {command}"
+    words = [command, completed_execution, "--purpose", purpose]
+    result = CliRunner().invoke(main, [*words, "--url", server.url, "--token", TOKEN])
+    assert result.exit_code == 0, result.output
+    read = ok(api.get(f"/executions/{completed_execution}/access-log"))
+    assert purpose in [entry.get("purpose") for entry in read["data"]]

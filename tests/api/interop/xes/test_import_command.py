@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import click
+import httpx2
 import pytest
 from click.testing import CliRunner, Result
 
 from api.cli.client import run_import
 from api.cli.client.import_xes import import_command
-from api.interop.xes import client, sender
-from api.interop.xes.client import FIRST_TIMEOUT, TIMEOUT, Service
+from api.cli.options import At
+from api.interop.xes import sender
+from api.interop.xes.client import OPTIONS, RETRIES, Service
 from api.interop.xes.mapping import load_mapping
 from api.interop.xes.names import id_part
+from service_executions import Client
+from service_executions._sync import transport
 from tests.support.fake_service import FakeService
 from tests.support.paths import DATA
 
@@ -39,9 +43,12 @@ def import_xes(
 ) -> Import:
     """The command, connected to the pretended service. Small calls make many of them."""
     monkeypatch.setattr(sender, "MOST_COMMANDS", 7)
+    monkeypatch.setattr(transport, "sleep", pauses.append)
+    monkeypatch.setattr("api.interop.xes.client.time.sleep", pauses.append)
 
     def connect(*_: object) -> Service:
-        return Service("http://service/api/", "t", transport=service, sleep=pauses.append)
+        http = httpx2.Client(transport=service)
+        return Service(Client("http://service/api/", "t", http_client=http, **OPTIONS))
 
     def invoke(file: Path = ORDERS, mapping: Path = CAKES, *options: str) -> Result:
         monkeypatch.setattr(run_import, "connect", connect)
@@ -168,7 +175,7 @@ def test_service_that_stays_away_is_given_up(
     result = import_xes()
     assert result.exit_code == 1
     assert "answers 503. Run it again to continue." in result.stderr
-    assert sum(pauses) <= 3 * TIMEOUT
+    assert len(pauses) <= 3 * RETRIES
 
 
 def test_calls_keep_to_the_limit(imported: FakeService) -> None:
@@ -236,11 +243,10 @@ def unconnected(*options: str) -> Result:
 
 
 def test_unreachable_service_is_reported_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert FIRST_TIMEOUT < TIMEOUT / 10
-    monkeypatch.setattr(client, "FIRST_TIMEOUT", 0.1)
+    monkeypatch.setitem(OPTIONS, "max_retries", 0)
     result = unconnected("--url", "http://127.0.0.1:1")
     assert result.exit_code == 1
-    assert "http://127.0.0.1:1 cannot be reached" in result.stderr
+    assert "http://127.0.0.1:1 gave no answer" in result.stderr
     assert result.stderr.endswith("Is it running? Else name it with --url.\n")
 
 
@@ -256,7 +262,7 @@ def test_service_lost_during_an_import_advises_another_try(
     service.troubles = dict.fromkeys(range(1000), "lost")
     result = import_xes()
     assert result.exit_code == 1
-    assert "any more (the answer was lost). Run it again to continue." in result.stderr
+    assert "gave no answer (the answer was lost). Run it again to continue." in result.stderr
 
 
 @pytest.mark.parametrize(("status", "said"), [(401, "does not accept the token"), (404, "404")])
@@ -292,8 +298,8 @@ def test_local_token_is_sent_to_the_local_service_only(
 ) -> None:
     monkeypatch.delenv("EXECUTIONS_ADMIN_TOKEN", raising=False)
     (tmp_path / "admin.token").write_text("kept\n")
-    client = run_import.connect(url, token, tmp_path)._client
-    assert client.headers.get("Authorization") == sent
+    service = run_import.connect(At(url, token, tmp_path))
+    assert service._client.transport.headers.get("Authorization") == sent
 
 
 def test_help_shows_a_mapping_that_works(tmp_path: Path) -> None:

@@ -1,0 +1,52 @@
+"""What a stream of the service sends, and notices where it waits for the service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+from rich.console import Console
+from rich.text import Text
+
+from api.cli.terminal import plain
+
+if TYPE_CHECKING:
+    from service_executions import Client
+
+
+class Sent(NamedTuple):
+    """A frame: its JSON as it was sent, and what is in it."""
+
+    text: str
+    content: Any
+
+    @property
+    def position(self) -> int:
+        """That of its event; 0 for what is no event's."""
+        found: int = self.content.get("position", 0)
+        return found
+
+
+def followed(
+    client: Client,
+    path: str,
+    query: dict[str, str],
+    *,
+    start: str | None = None,
+    lost: Callable[[], None] = lambda: None,
+) -> Iterator[Sent]:
+    """Frames until the stream has ended, each once. `lost` is called where its connection is made again."""
+    from service_executions import Stream
+
+    notices = Console(stderr=True, soft_wrap=True)
+
+    def on_lost(reason: str, seconds: float) -> None:
+        notices.print(Text(plain(f"{reason}; trying again in {seconds:.1f} s"), "dim"))
+        lost()
+
+    return Stream(client.transport, path, query, _sent, start=start, on_lost=on_lost)
+
+
+def _sent(text: str) -> Sent:
+    return Sent(text, orjson.loads(text))

@@ -1,0 +1,38 @@
+"""`executions inbox`: what waits for people."""
+
+from __future__ import annotations
+
+import click
+import orjson
+from rich.table import Table
+
+from api.cli.client.ask import talk
+from api.cli.options import At, reading_at_service
+from api.cli.tables import print_table, whole_column
+from api.cli.terminal import plain, print_json
+
+
+@click.command("inbox")
+@click.option("--assignee", help="Only what waits for this person.")
+@click.option("--json", "as_json", is_flag=True, help="Print each as a line of JSON.")
+@reading_at_service
+def inbox_command(at: At, *, assignee: str | None, as_json: bool) -> None:
+    """Show what waits for people: their open steps, and executions that are paused; the most urgent first."""
+    from service_executions import Query
+    from service_executions.requests import read
+
+    table = Table(whole_column("execution"), "waits for", "step", "priority", "since")
+    with talk(at) as client:
+        for each in Query(
+            client.transport, read("/inbox", {"assignee": assignee, "limit": 500}), dict
+        ):
+            if as_json:
+                print_json(orjson.dumps(each).decode())
+            else:
+                who, step = each.get("assignee") or {}, each.get("step") or {}
+                row = (who.get("id", "anybody"), step.get("name", ""), each["priority"])
+                table.add_row(*(plain(text) for text in (each["execution"], *row, each["since"])))
+    if table.row_count:
+        print_table(table)
+    elif not as_json:
+        click.echo("Nothing waits for people.")

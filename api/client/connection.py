@@ -1,0 +1,59 @@
+"""The SDK's client of the service that a command is for, and what is said where that fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from api.embedded_postgres.data_dir import DataDir
+from api.settings import SetupError, read
+
+if TYPE_CHECKING:  # it takes a while to import, and `executions --help` needs none of it
+    from service_executions import Client, ExecutionsError
+
+RETRIES = 2
+"""Of one request: a person waits for the answer."""
+
+
+def connected(url: str | None, token: str | None, data_dir: Path | None, **options: Any) -> Client:
+    """A client of the service at an address, else of the local one, whose token is never sent elsewhere.
+
+    Raises:
+        SetupError: it is no address, that is no token, or there is no local server's data directory.
+    """
+    import service_executions as sdk
+
+    settings = read(data_dir=data_dir)
+    folder = DataDir(settings.data_dir)
+    if data_dir is not None or not (url or token or settings.admin_token):
+        _require_used(folder)
+    try:
+        return sdk.Client(
+            url, token, data_dir=settings.data_dir, **{"max_retries": RETRIES, **options}
+        )
+    except sdk.SetupError as error:
+        raise SetupError(str(error)) from None
+
+
+def _require_used(folder: DataDir) -> None:
+    if not folder.is_used:
+        raise folder.missing()
+
+
+def reason(error: ExecutionsError, client: Client) -> str:
+    """What to say of a request that had no answer, or was refused."""
+    import service_executions as sdk
+
+    if isinstance(error, sdk.ConnectionFailed):
+        return f"{error}. Is it running? Else name it with --url"
+    if isinstance(error, sdk.ApiError) and error.status == 401:
+        return _unknown(client)
+    if isinstance(error, sdk.Invalid) and error.errors:
+        return "; ".join(f"{each['path']}: {each['message']}" for each in error.errors)
+    return str(error)
+
+
+def _unknown(client: Client) -> str:
+    if client.transport.address.token:
+        return f"{client.url} does not accept the token: is --token (EXECUTIONS_TOKEN) right?"
+    return f"{client.url} asks for a token: give one with --token or EXECUTIONS_TOKEN"
