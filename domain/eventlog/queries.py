@@ -152,14 +152,19 @@ WHOLE = """s.position = e.notification_id AND s.digest = snapshot_digest(
 # type), the events after it, and where it is `locked` the wrapped data key (version 0). One statement
 # sees one moment, so no event comes without the key that was stored with it. The branches of the
 # union must keep their conditions on `wanted`: then each is an index scan for each stream, whatever
-# the planner believes about tables that were empty when it first saw them.
+# the planner believes about tables that were empty when it first saw them. Snapshots are put in order
+# before any is looked at (`OFFSET 0` keeps the planner from doing otherwise): the digest of one that is not
+# needed is not computed, however large they are.
 _PARTS = f"""SELECT part.* FROM {{wanted}} AS wanted (stream, after, until, locked)
     LEFT JOIN LATERAL (
-        SELECT e.notification_id AS position, e.originator_version, e.at, s.state
-        FROM snapshots AS s JOIN events AS e USING (originator_id, originator_version)
-        WHERE wanted.after < 0 AND s.originator_id = wanted.stream
-            AND s.originator_version <= wanted.until AND s.shape = %b AND {WHOLE}
-        ORDER BY s.originator_version DESC LIMIT 1) AS snapshot ON true
+        SELECT e.notification_id AS position, s.originator_version, e.at, s.state
+        FROM (SELECT * FROM snapshots WHERE wanted.after < 0 AND originator_id = wanted.stream
+                AND originator_version <= wanted.until AND shape = %b
+                ORDER BY originator_version DESC OFFSET 0) AS s
+            CROSS JOIN LATERAL (SELECT notification_id, at FROM events
+                WHERE originator_id = s.originator_id
+                    AND originator_version = s.originator_version OFFSET 0) AS e
+        WHERE {WHOLE} ORDER BY s.originator_version DESC LIMIT 1) AS snapshot ON true
     CROSS JOIN LATERAL (
         SELECT 0::bigint, 0::bigint, 'epoch'::timestamptz, originator_id, NULL, NULL, wrapped
         FROM data_keys WHERE wanted.locked AND originator_id = wanted.stream

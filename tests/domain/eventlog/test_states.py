@@ -180,3 +180,23 @@ def test_generic_query_plan_made_on_empty_tables_uses_the_indexes(
     assert re.findall(r"Seq Scan on (?:events|snapshots|data_keys)", plan) == []
     for index in ("events_pkey", "snapshots_pkey", "data_keys_pkey"):
         assert index in plan
+
+
+COUNTED = """CREATE SEQUENCE executions.digests;
+CREATE OR REPLACE FUNCTION executions.snapshot_digest(
+    stream text, version bigint, place bigint, shape text, state bytea
+) RETURNS bytea LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN PERFORM nextval('executions.digests'); RETURN 'right'::bytea; END $$;
+INSERT INTO snapshots SELECT originator_id, originator_version, notification_id, at, 'state', 'shape', 'right'
+    FROM events WHERE originator_id = 'tally/a';
+ANALYZE snapshots; ANALYZE events"""
+
+
+async def test_digest_of_the_nearest_snapshot_alone_is_computed(log: Store, database: str) -> None:
+    load = LOAD.replace("%b", "%s")
+    with psycopg.connect(database, options="-c search_path=executions") as connection:
+        connection.execute(COUNTED)
+        asked = (["tally/a"], [-1], [NEWEST], [False], "shape")
+        [nearest] = connection.execute(load, asked).fetchall()
+        assert nearest[1] == 3
+        assert connection.execute("SELECT last_value FROM executions.digests").fetchall() == [(1,)]
