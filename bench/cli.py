@@ -12,6 +12,7 @@ import click
 
 from bench import (
     access,
+    dashboard,
     engine,
     importing,
     lag,
@@ -113,6 +114,12 @@ def access_(**given: Any) -> None:
 @common
 def sdk_(**given: Any) -> None:
     run([sdk.measure], **given)
+
+
+@main.command("dashboard", help="Pages of an execution of 10 000 steps and 50 000 events.")
+@common
+def dashboard_(**given: Any) -> None:
+    run([dashboard.measure], **given)
 
 
 @main.command("load", help="A stream of 10 000 events from cold.")

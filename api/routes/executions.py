@@ -50,7 +50,8 @@ class ExecutionHandlers:
         if chosen and responses.wants_linked_data(request):
             raise Invalid.field("fields", "must be left out where linked data is asked for")
         state = await self._reader.read_whole(request)
-        document, lines = state.document(), None
+        is_without_steps = chosen is not None and not chosen.has("steps")
+        document, lines = state.document(() if is_without_steps else None), None
         versions = await expand(self._store, request.caller, [document], relations, state.moment)
         if state.moment is None:
             await self._consistency.wait_for_log_lines(state.versioned)

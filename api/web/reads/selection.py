@@ -26,6 +26,10 @@ class Selection:
         self.deep = any(self._tree.values())
         """Whether parts of members are chosen, which may be inside of what is sealed."""
 
+    def has(self, member: str) -> bool:
+        """Whether a member is chosen, or a part of it."""
+        return member in self._tree
+
     def members(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """The chosen members, each as a whole."""
         return {name: document[name] for name in document if name in self._tree}

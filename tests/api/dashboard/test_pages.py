@@ -401,6 +401,28 @@ def test_timeline_of_ten_thousand_steps_keeps_few_rows(tab: Tab, api: httpx.Clie
     assert page.locator(".row").count() <= 400
 
 
+def test_event_far_down_is_in_view_by_its_address_and_any_other_by_scrolling(
+    tab: Tab, api: httpx.Client
+) -> None:
+    body = {"$id": "long", "order": "order-leads", "service": "leads", "status": "running"}
+    api.post("/executions", json=body).raise_for_status()
+    usage = {"command": "recordUsage", "execution": "long", "apiCalls": 1}
+    for _ in range(2):
+        api.post("/commands", json=[usage] * 1_000).raise_for_status()
+    page = tab.open("/executions/long?tab=events&event=1500")
+    panel = page.get_by_role("complementary", name="Event 1500")
+    panel.get_by_text("/metrics/apiCalls").wait_for()
+    rows = page.get_by_role("list", name="Events")
+    rows.locator(".chosen", has_text="1500").wait_for()
+    rows.evaluate("rows => rows.scrollTo(0, 0)")
+    rows.get_by_role("button", name="created").wait_for()
+    assert rows.locator(".row").count() <= 400
+    page.get_by_role("combobox", name="Order").select_option("desc")
+    rows.evaluate("rows => rows.scrollTo(0, 0)")
+    page.get_by_text("2,003 events").wait_for()
+    eventually(page, "document.querySelector('.rows .row .number').innerText === '2003'")
+
+
 def test_page_misses_nothing_while_the_service_is_away(
     browser: Any, service: Service, api: httpx.Client
 ) -> None:

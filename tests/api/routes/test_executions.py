@@ -221,3 +221,18 @@ def test_catalog_is_listed_and_read(api: httpx.Client, catalog: Catalog, kind: s
         assert ok(api.get(f"/{kind}/{entry['$id']}")) == entry
     refused(api.get(f"/{kind}/no-such"), 404, "not-found")
     refused(api.get(f"/{kind}?nonsense=1"), 422, "invalid")
+
+
+def test_fields_without_steps_make_no_step(
+    api: httpx.Client, executions: Executions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An execution may have 10 000, and pages ask for its head again and again."""
+
+    def make(*_: object) -> object:
+        raise AssertionError("a step was made")
+
+    execution = executions.running(steps=[{"id": "a", "name": "A"}])
+    monkeypatch.setattr("projections.representations.execution.step_document", make)
+    asked = {"fields": "$id,metrics.stepsTotal"}
+    shown = ok(api.get(f"/executions/{execution}", params=asked))
+    assert shown["metrics"]["stepsTotal"] == 1

@@ -41,15 +41,15 @@ export function useLoad<T>(key: string | null, load: (abort: AbortSignal) => Pro
 
 /** Call `changed` at most once in `pause` milliseconds while events come that are `wanted`, and after each reconnect. */
 export function useLive(wanted: (event: Envelope) => boolean, changed: () => void, pause = 500): void {
-  const latest = useRef({ wanted, changed });
-  latest.current = { wanted, changed };
+  const latest = useRef({ wanted, changed, pause });
+  latest.current = { wanted, changed, pause };
   useEffect(() => {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const soon = () => {
       timer ??= setTimeout(() => {
         timer = undefined;
         latest.current.changed();
-      }, pause);
+      }, latest.current.pause);
     };
     let was = connection.value.state;
     const stop = listen((event) => latest.current.wanted(event) && soon());

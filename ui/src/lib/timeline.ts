@@ -45,7 +45,9 @@ export function rows(steps: Step[], now: number): Row[] {
   const ids = new Set(steps.map((step) => step.id));
   for (const step of steps) {
     const parent = step.parent && ids.has(step.parent) ? step.parent : "";
-    children.set(parent, [...(children.get(parent) ?? []), step]);
+    const siblings = children.get(parent);
+    if (siblings) siblings.push(step);
+    else children.set(parent, [step]);
   }
   const found: Row[] = [];
   const add = (parent: string, depth: number) => {

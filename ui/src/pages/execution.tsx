@@ -48,7 +48,8 @@ export function useHead(id: string): {
 export function ExecutionPage({ id }: { id: string }) {
   useTitle(id);
   const { latest, past, version } = useHead(id);
-  useLive((event) => event.subject === id && event.type.startsWith("execution."), latest.reload, 250);
+  const pause = Math.max(250, (latest.data?.metrics.stepsTotal ?? 0) / 2);
+  useLive((event) => event.subject === id && event.type.startsWith("execution."), latest.reload, pause);
   useEffect(() => {
     const press = (event: KeyboardEvent) => {
       if (isTyping(event) || event.ctrlKey || event.metaKey || event.altKey) return;

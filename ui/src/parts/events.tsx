@@ -1,8 +1,8 @@
 // The history, event by event: each with what it said, what it changed, and by whom. `?event=` is a permalink.
 
-import { useEffect, useState } from "preact/hooks";
-import { get, segment } from "../lib/api";
 import { useLoad } from "../lib/load";
+import { get, segment } from "../lib/api";
+import { useFiltered, useWhole, type History } from "../lib/history";
 import { query, setQuery } from "../lib/route";
 import { count } from "../lib/time";
 import type { Envelope, Page, PatchOperation, Shown } from "../lib/types";
@@ -11,40 +11,10 @@ import { Json } from "./json";
 import { Patch } from "./patch";
 import { Rows } from "./rows";
 
-const PAGE = 500;
-
 export function EventsTab({ shown }: { shown: Shown }) {
-  const { id, head } = shown;
   const types = query.value.get("types") ?? "";
   const newest = query.value.get("order") === "desc";
   const chosen = Number(query.value.get("event") ?? 0);
-  const [pages, setPages] = useState<{ key: string; data: Envelope[]; cursor: string | null }>();
-  const [busy, setBusy] = useState(false);
-  const key = `${id} ${types} ${newest}`;
-  const fetchPage = async (cursor: string | undefined, abort?: AbortSignal) => {
-    const parameters = { types, order: newest ? "desc" : "asc", limit: PAGE, cursor };
-    return (await get<Page<Envelope>>(`/executions/${segment(id)}/events`, parameters, abort)).body;
-  };
-  const first = useLoad(`${key} ${shown.latest.version}`, (abort) => fetchPage(undefined, abort));
-  useEffect(() => {
-    if (!first.data) return;
-    const { data, nextCursor } = first.data;
-    setPages((before) =>
-      before?.key === key && before.data.length > data.length && !newest ? before : { key, data, cursor: nextCursor },
-    );
-  }, [first.data]);
-  const loadMore = async () => {
-    if (busy || !pages?.cursor) return;
-    setBusy(true);
-    try {
-      const page = await fetchPage(pages.cursor);
-      setPages({ key, data: [...pages.data, ...page.data], cursor: page.nextCursor });
-    } finally {
-      setBusy(false);
-    }
-  };
-  const data = (pages?.key === key ? pages.data : []).filter((event) => event.version <= head.version);
-  const at = data.findIndex((event) => event.version === chosen);
   return (
     <div class="split">
       <div>
@@ -66,45 +36,79 @@ export function EventsTab({ shown }: { shown: Shown }) {
               <option value="desc">Newest first</option>
             </select>
           </label>
-          <span role="status">
-            {count(data.length)}
-            {pages?.cursor ? " and more" : ""} events
-          </span>
         </div>
-        <Refusal problem={first.problem} retry={first.reload} />
-        <Rows
-          count={data.length}
-          height={34}
-          label="Events"
-          reveal={at >= 0 ? at : undefined}
-          atEnd={() => void loadMore()}
-          row={(index) => <EventRow event={data[index]!} chosen={data[index]!.version === chosen} />}
-        />
+        {types ? (
+          <Filtered key={`${types} ${newest}`} shown={shown} types={types} newest={newest} chosen={chosen} />
+        ) : (
+          <Whole shown={shown} newest={newest} chosen={chosen} />
+        )}
       </div>
-      {chosen > 0 && <EventPanel id={id} version={chosen} event={data[at]} />}
+      {chosen > 0 && <EventPanel id={shown.id} version={chosen} />}
     </div>
   );
 }
 
-function EventRow({ event, chosen }: { event: Envelope; chosen: boolean }) {
+interface Asked {
+  shown: Shown;
+  newest: boolean;
+  chosen: number;
+}
+
+/** All events: their versions are known, so the list is as long as the history before any of it is there. */
+function Whole({ shown, newest, chosen }: Asked) {
+  return <Events history={useWhole(shown.id, shown.head.version, newest)} chosen={chosen} />;
+}
+
+function Filtered({ shown, types, newest, chosen }: Asked & { types: string }) {
+  return <Events history={useFiltered(shown, types, newest)} chosen={chosen} />;
+}
+
+function Events({ history, chosen }: { history: History; chosen: number }) {
+  const at = history.indexOf(chosen);
   return (
-    <div class={chosen ? "event-row chosen" : "event-row"}>
-      <span class="number">{event.version}</span>
+    <>
+      <p role="status">
+        {count(history.count)}
+        {history.hasMore ? " and more" : ""} events
+      </p>
+      <Refusal problem={history.problem} retry={history.reload} />
+      <Rows
+        count={history.count}
+        height={34}
+        label="Events"
+        reveal={at >= 0 ? at : undefined}
+        inView={history.need}
+        row={(index) => <EventRow event={history.at(index)} version={history.versionAt(index)} chosen={chosen} />}
+      />
+    </>
+  );
+}
+
+function EventRow({ event, version, chosen }: { event: Envelope | undefined; version: number; chosen: number }) {
+  const isChosen = version === chosen;
+  return (
+    <div class={isChosen ? "event-row chosen" : "event-row"} aria-busy={event === undefined}>
+      <span class="number">{version}</span>
       <button
         type="button"
         class="link"
-        aria-pressed={chosen}
-        onClick={() => setQuery({ event: chosen ? undefined : String(event.version) })}
+        aria-pressed={isChosen}
+        onClick={() => setQuery({ event: isChosen ? undefined : String(version) })}
       >
-        {event.type.replace(/^execution\./, "")}
+        {event?.type.replace(/^execution\./, "") ?? "…"}
       </button>
-      <When at={event.time} milliseconds />
-      <span>{event.actor}</span>
+      <When at={event?.time} milliseconds />
+      <span>{event?.actor}</span>
     </div>
   );
 }
 
-function EventPanel({ id, version, event }: { id: string; version: number; event: Envelope | undefined }) {
+function EventPanel({ id, version }: { id: string; version: number }) {
+  const found = useLoad(`${id} ${version}`, async (abort) => {
+    const only = { cursor: String(version - 1), limit: 1 };
+    return (await get<Page<Envelope>>(`/executions/${segment(id)}/events`, only, abort)).body.data[0];
+  });
+  const event = found.data?.version === version ? found.data : undefined;
   const changes = useLoad(version > 1 ? `${id} ${version}` : null, async (abort) => {
     return (await get<PatchOperation[]>(`/executions/${segment(id)}/diff`, { from: version - 1, to: version }, abort))
       .body;
@@ -118,6 +122,7 @@ function EventPanel({ id, version, event }: { id: string; version: number; event
           ✕
         </button>
       </div>
+      <Refusal problem={found.problem} />
       {event && (
         <>
           <Facts>

@@ -26,11 +26,9 @@ export function LogTab({ shown }: { shown: Shown }) {
     setFresh([]);
     if (!follow || text) return;
     const abort = new AbortController();
-    void followLines(
-      shown.id,
-      abort.signal,
-      (line) => (!level || line.level === level) && setFresh((before) => [...before, line]),
-    );
+    void followLines(shown.id, abort.signal, first.reload, (line) => {
+      if (!level || line.level === level) setFresh((before) => [...before, line]);
+    });
     return () => abort.abort();
   }, [key, follow]);
   const old = [...(first.data?.data ?? [])].reverse();
@@ -89,17 +87,29 @@ function Line({ line }: { line: LogLine }) {
   );
 }
 
-async function followLines(id: string, abort: AbortSignal, add: (line: LogLine) => void): Promise<void> {
+/** Lines from now on. What came while it was not `opened` is either behind its cursor or to be read once more. */
+async function followLines(
+  id: string,
+  abort: AbortSignal,
+  opened: () => void,
+  add: (line: LogLine) => void,
+): Promise<void> {
+  let cursor = "";
   while (!abort.aborted) {
     try {
-      const path = `/api/executions/${segment(id)}/logs?from=now`;
-      const response = await fetch(path, {
-        headers: { accept: "text/event-stream", ...purposeHeader() },
+      const response = await fetch(`/api/executions/${segment(id)}/logs${cursor ? "" : "?from=now"}`, {
+        headers: {
+          accept: "text/event-stream",
+          ...purposeHeader(),
+          ...(cursor ? { "last-event-id": cursor } : {}),
+        },
         credentials: "same-origin",
         signal: abort,
       });
-      if (!response.ok || !response.body) return;
+      if (response.status === 204 || !response.ok || !response.body) return;
+      if (!cursor) opened();
       for await (const frame of frames(response.body)) {
+        if (frame.id) cursor = frame.id;
         if (frame.event === "log" && frame.data) add(JSON.parse(frame.data) as LogLine);
       }
     } catch {

@@ -11,11 +11,11 @@ interface Props {
   row: (index: number) => ComponentChildren;
   /** Scroll so that this row is in view. */
   reveal?: number | undefined;
-  /** Called when the last rows come into view. */
-  atEnd?: () => void;
+  /** Called with the first and the last row that are in the document. */
+  inView?: (first: number, last: number) => void;
 }
 
-export function Rows({ count, height, label, row, reveal, atEnd }: Props) {
+export function Rows({ count, height, label, row, reveal, inView }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const [, redraw] = useState(0);
   const virtualizer = useRef<Virtualizer<HTMLDivElement, Element> | undefined>(undefined);
@@ -37,10 +37,11 @@ export function Rows({ count, height, label, row, reveal, atEnd }: Props) {
     if (reveal !== undefined && reveal >= 0) virtualizer.current!.scrollToIndex(reveal, { align: "auto" });
   }, [reveal]);
   const items = virtualizer.current.getVirtualItems();
+  const first = items[0]?.index ?? 0;
   const last = items.at(-1)?.index ?? 0;
   useEffect(() => {
-    if (atEnd && count > 0 && last >= count - 1) atEnd();
-  }, [last, count]);
+    if (count > 0) inView?.(first, last);
+  }, [first, last, count, inView]);
   return (
     <div class="rows" ref={box} role="list" aria-label={label} tabIndex={0}>
       <div class="rows-inner" style={{ height: `${virtualizer.current.getTotalSize()}px` }}>

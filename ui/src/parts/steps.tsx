@@ -12,9 +12,7 @@ import { Rows } from "./rows";
 
 export function StepsTab({ shown }: { shown: Shown }) {
   const { id, head } = shown;
-  const steps = useLoad(`${id} ${head.version}`, (abort) =>
-    slimSteps(id, head.version, head.metrics.stepsTotal, abort),
-  );
+  const steps = useLoad(`${id} ${head.version}`, (abort) => slimSteps(id, head.version, abort));
   const wanted = (query.value.get("find") ?? "").toLowerCase();
   const chosen = query.value.get("step");
   const found = (steps.data ?? []).filter(

@@ -26,9 +26,7 @@ const KINDS: Record<string, string> = { ...WHO, agent: "✦", tool: "⚒", model
 
 export function TimelineTab({ shown }: { shown: Shown }) {
   const { id, head } = shown;
-  const steps = useLoad(`${id} ${head.version}`, (abort) =>
-    slimSteps(id, head.version, head.metrics.stepsTotal, abort),
-  );
+  const steps = useLoad(`${id} ${head.version}`, (abort) => slimSteps(id, head.version, abort));
   const events = useLoad(`${id} ${shown.latest.version}`, async (abort) => {
     return (await get<Page<Envelope>>(`/executions/${segment(id)}/events`, { types: SEGMENT_TYPES, limit: 500 }, abort))
       .body.data;
