@@ -29,7 +29,7 @@ from api.routes.access import grants, keys, sessions
 from api.routes.access import log as access_log
 from api.routes.audit import bundle, receipts, tree, verification
 from api.routes.engine import claims, inbox, jobs
-from api.routes.exports import executions_csv
+from api.routes.exports import executions as exports
 from api.routes.log_streams import LogLineStreams
 from api.routes.retention import rows as retention
 from api.routes.webhooks import rows as webhooks
@@ -68,7 +68,7 @@ def operations(system: System) -> tuple[Operation, ...]:
         *_retention(system, consistency),
         *claims.routes(claims.ClaimHandlers(system.dispatcher, system.bus, system.store)),
         *execution_lists.routes(_lists(system, consistency)),
-        *executions_csv.routes(_csv(system, consistency)),
+        *exports.routes(_exports(system, consistency)),
         *analytics.routes(
             analytics.AnalyticsHandlers(system.store, system.analytics_queries, consistency)
         ),
@@ -122,8 +122,8 @@ def _lists(system: System, consistency: Consistency) -> execution_lists.ListHand
     )
 
 
-def _csv(system: System, consistency: Consistency) -> executions_csv.CsvHandlers:
-    return executions_csv.CsvHandlers(system.store, system.executions, consistency, system.clock)
+def _exports(system: System, consistency: Consistency) -> exports.ExportHandlers:
+    return exports.ExportHandlers(system.store, system.executions, consistency, system.clock)
 
 
 def _batches(system: System) -> command_batch.BatchHandlers:

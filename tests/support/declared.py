@@ -43,7 +43,7 @@ def require_declared(response: httpx.Response) -> None:
         return
     media_type = response.headers["content-type"].partition(";")[0]
     assert media_type in content, f"{row.name} answers {media_type}, which it does not declare"
-    if media_type.endswith("json"):
+    if media_type.endswith(("/json", "+json")):
         response.read()
         validator = _validator(row.path, row.method, status, media_type, _chosen(response.request))
         error = next(validator.iter_errors(response.json()), None)

@@ -80,7 +80,7 @@ OWNERSHIP: Mapping[str, Of] = {
             *("listExecutions", "findExecutions", "analyseExecutions", "analyseExecutionsToo"),
             *("streamEvents", "watchExecutions", "monitorExecutions", "inbox", "bulkExecutions"),
             *("listJobs", "listOrders", "listUsers", "listHolds", "listGrants", "listWebhooks"),
-            *("listKeys", "exportExecutions"),
+            *("listKeys", "exportExecutions", "exportDocuments"),
         ),
         Of.MANY,
     ),

@@ -16,7 +16,7 @@ MOST_READS, MOST_ANCHORS = 5_000, 300
 """The newest ones that are proven."""
 OF_MANY = frozenset(
     {
-        *("listExecutions", "findExecutions", "exportExecutions"),
+        *("listExecutions", "findExecutions", "exportExecutions", "exportDocuments"),
         *("inbox", "readTrail", "readDeliveries"),
     }
 )

@@ -343,6 +343,7 @@ WHOLE: dict[str, list[JSON]] = {
         for key in ("customer", "service", "assignee", "model", "status", "hour", "step", "day")
     ],
     "exportExecutions": [{}, {"status[ne]": "failed"}],
+    "exportDocuments": [{}, {"status[ne]": "failed"}],
     "inbox": [{}, {"limit": "1"}],
     "bulkExecutions": [{}],
     **{
@@ -358,7 +359,7 @@ BODY_OF_MANY: dict[str, Callable[[JSON], JSON]] = {
 }
 MANY = [operation for operation in of(Of.MANY) if operation.name not in STREAM_OPERATIONS]
 LISTS = {"listExecutions", "findExecutions"}
-SHOWN = {*LISTS, "exportExecutions"}
+SHOWN = {*LISTS, "exportExecutions", "exportDocuments"}
 
 
 @cells

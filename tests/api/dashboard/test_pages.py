@@ -87,11 +87,13 @@ def test_list_says_what_is_wrong_with_a_filter(tab: Tab) -> None:
     assert "colour" in page.get_by_role("alert").inner_text()
 
 
-def test_list_csv_is_of_this_very_list(tab: Tab, api: httpx.Client) -> None:
+def test_list_files_are_of_this_very_list(tab: Tab, api: httpx.Client) -> None:
     page = tab.open("/?status=failed")
     ids(page)
     address = page.get_by_role("link", name="CSV").get_attribute("href")
     assert address == "/api/executions.csv?status=failed"
+    address = page.get_by_role("link", name="JSON").get_attribute("href")
+    assert address == "/api/executions.ndjson?status=failed"
 
 
 def test_list_holds_new_rows_back_until_they_are_asked_for(tab: Tab, api: httpx.Client) -> None:

@@ -15,7 +15,7 @@ import pytest
 from websockets.sync.client import connect
 
 from api.access.rights import Role
-from api.routes.exports import executions_csv
+from api.routes.exports import executions as exports
 from api.web.operation import Operation
 from domain.eventlog.access.entry import Access
 from domain.eventlog.sessions import session_options
@@ -114,7 +114,7 @@ def test_export_records_each_page_that_it_shows(
     correlation: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(executions_csv, "MOST_ROWS", 2)
+    monkeypatch.setattr(exports, "MOST_ROWS", 2)
     made = [executions.create(tags=["exported"]) for _ in range(5)]
     asked = {"tag": "exported", "minPosition": made[-1]["position"]}
     headers = {"X-Correlation-Id": correlation}
@@ -133,7 +133,7 @@ def test_export_ends_with_the_key_that_it_began_with(
 ) -> None:
     key = ok(api.post("/keys", json={"role": "admin"}))
     headers = {"Authorization": f"Bearer {key['key']}"}
-    access, first = server.system.door.access, executions_csv.CsvHandlers._page
+    access, first = server.system.door.access, exports.ExportHandlers._page
 
     def revoke() -> None:
         ok(api.delete(f"/keys/{key['$id']}"))
@@ -144,8 +144,8 @@ def test_export_ends_with_the_key_that_it_began_with(
             await asyncio.to_thread(revoke)
         return await first(self, condition, sort, cursor)
 
-    monkeypatch.setattr(executions_csv, "MOST_ROWS", 2)
-    monkeypatch.setattr(executions_csv.CsvHandlers, "_page", then_revoked)
+    monkeypatch.setattr(exports, "MOST_ROWS", 2)
+    monkeypatch.setattr(exports.ExportHandlers, "_page", then_revoked)
     made = [executions.create(tags=["cut"]) for _ in range(3)]
     asked = f"tag=cut&sort=metadata.createdAt&minPosition={made[2]['position']}"
     with httpx.stream("GET", f"{server.url}/executions.csv?{asked}", headers=headers) as answer:

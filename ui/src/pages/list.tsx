@@ -86,6 +86,9 @@ export function ListPage() {
         <Download path={`/executions.csv${key}`} name="executions.csv">
           CSV
         </Download>
+        <Download path={`/executions.ndjson${key}`} name="executions.ndjson">
+          JSON
+        </Download>
       </div>
       <Filters sorts={SORTS} />
       <Refusal problem={first.problem} retry={first.reload} />

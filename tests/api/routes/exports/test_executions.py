@@ -1,15 +1,16 @@
-"""The list as CSV: the rows of the list, and nothing that a spreadsheet would run."""
+"""The list as a file: the rows of the list, and nothing that a spreadsheet would run."""
 
 from __future__ import annotations
 
 import csv
+import json
 from io import StringIO
 
 import httpx
 import pytest
 
-from api.routes.exports import executions_csv
-from api.routes.exports.executions_csv import BYTE_ORDER_MARK, COLUMNS
+from api.routes.exports import executions as exports
+from api.routes.exports.csv_text import BYTE_ORDER_MARK, COLUMNS
 from tests.support.api_client import Executions, ok, refused
 
 PATH = "/executions.csv"
@@ -35,7 +36,7 @@ def position(api: httpx.Client, executions: Executions) -> int:
 def test_csv_has_the_rows_of_the_list_page_after_page(
     api: httpx.Client, position: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executions_csv, "MOST_ROWS", 3)
+    monkeypatch.setattr(exports, "MOST_ROWS", 3)
     asked: dict[str, str | int] = {"tag": "csv", "sort": "$id", "minPosition": position}
     answered = api.get(PATH, params=asked)
     found = rows(answered)
@@ -51,6 +52,19 @@ def test_csv_has_the_rows_of_the_list_page_after_page(
     assert answered.headers["content-type"] == "text/csv; charset=utf-8"
     assert answered.headers["content-disposition"] == 'attachment; filename="executions.csv"'
     assert int(answered.headers["log-position"]) >= position
+
+
+def test_lines_of_json_are_the_documents_of_the_list(
+    api: httpx.Client, position: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "MOST_ROWS", 3)
+    asked: dict[str, str | int] = {"tag": "csv", "sort": "$id", "minPosition": position}
+    answered = api.get("/executions.ndjson", params=asked)
+    assert [json.loads(line) for line in answered.iter_lines()] == ok(
+        api.get("/executions", params=asked)
+    )["data"]
+    assert answered.headers["content-type"] == "application/x-ndjson"
+    assert answered.headers["content-disposition"] == 'attachment; filename="executions.ndjson"'
 
 
 def test_cell_that_would_be_a_formula_is_text(api: httpx.Client, executions: Executions) -> None:

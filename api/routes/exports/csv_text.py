@@ -1,0 +1,63 @@
+"""Executions as rows of CSV: no sealed content, and nothing that a spreadsheet would run."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from io import StringIO
+from typing import Any
+
+import orjson
+
+COLUMNS = (
+    *("$id", "status", "progress", "order", "service", "workflow", "customer", "provider"),
+    *("assignee.type", "assignee.id", "assignee.name", "assignee.model", "priority", "tags"),
+    *("error.code", "error.step", "metadata.createdAt", "metadata.startedAt"),
+    *("metadata.completedAt", "metadata.updatedAt", "metrics.duration", "metrics.activeDuration"),
+    *("metrics.cost", "metrics.currency", "metrics.tokensUsed", "metrics.apiCalls"),
+    *("metrics.retries", "metrics.stepsCompleted", "metrics.stepsTotal", "version", "position"),
+)
+"""Members of the document, in the order of the columns. None of them is sealed."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""How a cell begins that spreadsheets take for a formula (OWASP, "CSV Injection")."""
+BYTE_ORDER_MARK = "\ufeff"
+"""Without it spreadsheets take UTF-8 for another encoding."""
+
+
+def head() -> str:
+    """What comes before all rows."""
+    return BYTE_ORDER_MARK + _text([COLUMNS])
+
+
+def rows(documents: Iterable[bytes]) -> str:
+    """A row for each document."""
+    return _text(_row(orjson.loads(document)) for document in documents)
+
+
+def _row(document: dict[str, Any]) -> list[str]:
+    return [_cell(_member(document, path.split("."))) for path in COLUMNS]
+
+
+def _member(found: Any, keys: list[str]) -> Any:
+    for key in keys:
+        if not isinstance(found, dict):
+            return None
+        found = found.get(key)
+    return found
+
+
+def _cell(value: Any) -> str:
+    """A value as text. One that would be a formula has an apostrophe before it; numbers are numbers."""
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        value = ",".join(map(str, value))
+    if not isinstance(value, str):
+        return str(value)
+    return f"'{value}" if value.startswith(FORMULA) else value
+
+
+def _text(rows: Iterable[Iterable[str]]) -> str:
+    lines = StringIO()
+    csv.writer(lines).writerows(rows)
+    return lines.getvalue()

@@ -1,0 +1,130 @@
+"""The current list of executions as a file: the same filter and order, every row."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from datetime import datetime
+from functools import partial
+from typing import NamedTuple
+
+from starlette.responses import StreamingResponse
+from starlette.types import ASGIApp
+
+from api.access.rights import Right
+from api.routes.exports import csv_text
+from api.web import responses
+from api.web.operation import Operation
+from api.web.parameters import FRESH
+from api.web.reads.consistency import Consistency, require_position
+from api.web.reads.list_request import SORT
+from api.web.request import Request
+from domain.eventlog.store import Store
+from projections.executions.columns import INDEXED, field
+from projections.executions.projection import MOST_ROWS, Executions, Page
+from projections.query import parser
+from projections.query.ast import Condition
+from projections.query.pagination import DEFAULT_SORT
+
+OWN = frozenset({SORT.name, *(parameter.name for parameter in FRESH)})
+
+
+class Form(NamedTuple):
+    """How a list is written: the end of the file's name, its media type, what comes first, and the rows of a page."""
+
+    name: str
+    media_type: str
+    head: Callable[[], str]
+    rows: Callable[[Iterable[bytes]], str]
+
+
+CSV = Form("csv", "text/csv; charset=utf-8", csv_text.head, csv_text.rows)
+NDJSON = Form(
+    "ndjson",
+    "application/x-ndjson",
+    lambda: "",
+    lambda documents: "".join(f"{document.decode()}\n" for document in documents),
+)
+
+
+class ExportHandlers:
+    """Answers lists of executions as files."""
+
+    def __init__(
+        self,
+        store: Store,
+        executions: Executions,
+        consistency: Consistency,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._executions = executions
+        self._consistency = consistency
+        self._clock = clock
+
+    async def export(self, request: Request, form: Form) -> ASGIApp:
+        """All executions that meet the query's conditions, page by page as they are sent.
+
+        Executions that begin or change meanwhile may be in it as they were or as they became; none is missing that was
+        there all the time, and none comes twice.
+        """
+        conditions = [item for item in request.query if item[0] not in OWN]
+        condition = parser.from_query(conditions, field)
+        condition = request.caller.scope.within(Right.READ_EXECUTIONS, condition)
+        sort = request.filled(SORT.name) or DEFAULT_SORT
+        await self._consistency.wait_for_projection(request, "executions")
+        first = await self._page(condition, sort, None)
+        require_position(request, first.position)
+        request.shown = [listed.id for listed in first.data]
+        return StreamingResponse(
+            self._parts(request, form, condition, sort, first),
+            media_type=form.media_type,
+            headers={
+                "content-disposition": f'attachment; filename="executions.{form.name}"',
+                "log-position": str(first.position),
+                "cache-control": "no-store",
+            },
+        )
+
+    async def _page(self, condition: Condition, sort: str, cursor: str | None) -> Page:
+        async with self._store.searcher(INDEXED) as connection:
+            return await self._executions.find(
+                connection, self._clock(), condition, sort=sort, limit=MOST_ROWS, cursor=cursor
+            )
+
+    async def _parts(
+        self, request: Request, form: Form, condition: Condition, sort: str, page: Page
+    ) -> AsyncIterator[str]:
+        if head := form.head():
+            yield head
+        while True:
+            yield form.rows(listed.document for listed in page.data)
+            if page.next_cursor is None:
+                return
+            page = await self._page(condition, sort, page.next_cursor)
+            request.shown = [listed.id for listed in page.data]
+            await request.record(request)
+
+
+def routes(handlers: ExportHandlers) -> tuple[Operation, ...]:
+    """The rows of the files: they come before those of one execution."""
+    return (
+        _route(handlers, "exportExecutions", CSV, "as CSV"),
+        _route(handlers, "exportDocuments", NDJSON, "as lines of JSON"),
+    )
+
+
+def _route(handlers: ExportHandlers, name: str, form: Form, words: str) -> Operation:
+    return Operation(
+        name,
+        "GET",
+        f"/executions.{form.name}",
+        Right.READ_EXECUTIONS,
+        f"The list of executions {words}, every row of it; any scalar field filters, also dotted",
+        partial(handlers.export, form=form),
+        answer={"type": "string"},
+        media_type=form.media_type.partition(";")[0],
+        parameters=(SORT, *FRESH),
+        sends=responses.AS_OF,
+        problems=("too-expensive",),
+        fields=True,
+    )
