@@ -33,7 +33,12 @@ VIEWS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light"},
     "dark": {"color_scheme": "dark"},
     "narrow": {"viewport": {"width": 320, "height": 640}},
+    "contrast": {"contrast": "more"},
+    "forced": {"forced_colors": "active"},
 }
+LOOKS = [(name, view) for view in ("light", "dark", "narrow") for name in PAGES]
+LOOKS += [(name, view) for view in ("contrast", "forced") for name in ("list", "timeline", "audit")]
+"""Every page in the colours and widths that most have; one of each kind in high contrast."""
 
 
 def eventually(page: Any, expression: str) -> None:
@@ -445,6 +450,47 @@ def test_page_misses_nothing_while_the_service_is_away(
     context.close()
 
 
+def test_tabs_share_one_stream_and_the_next_takes_it_over(
+    browser: Any, service: Service, api: httpx.Client
+) -> None:
+    context = browser.new_context(extra_http_headers=AUTHORIZED)
+    streams: list[Any] = []
+    context.on("request", lambda each: "/api/events" in each.url and streams.append(each.frame))
+    leader, other = (Tab(context, service) for _ in range(2))
+    leader.open("/operations").locator(".badge.live").wait_for()
+    page = other.open("/?service=invoices")
+    ids(page)
+    page.locator(".badge.live").wait_for()
+    assert [frame.page for frame in streams] == [leader.page]
+    body = {"order": "order-bills", "service": "invoices"}
+    api.post("/executions", json=body).raise_for_status()
+    page.get_by_role("button", name="1 new").wait_for()
+    leader.page.close()
+    for _ in range(3):
+        api.post("/executions", json=body).raise_for_status()
+    page.get_by_role("button", name="4 new").wait_for()
+    page.locator(".badge.live").wait_for()
+    assert [frame.page for frame in streams[1:]] == [page]
+    context.close()
+    assert leader.errors + other.errors == []
+
+
+@pytest.mark.parametrize(
+    ("story", "bar", "seen"),
+    [("leads", "completed", "backgroundColor"), ("import", "failed", "borderTopColor")],
+)
+def test_bar_is_seen_in_forced_colours(
+    browser: Any, service: Service, story: str, bar: str, seen: str
+) -> None:
+    with tab_of(browser, service, forced_colors="active") as tab:
+        page = tab.open(of(story))
+        one = page.locator(f".bar-fill.{bar}").first
+        one.wait_for()
+        back = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert one.evaluate(f"e => getComputedStyle(e).{seen}") != back
+        assert one.evaluate("e => getComputedStyle(e).borderTopWidth") == "1px"
+
+
 def test_auditor_is_asked_for_its_purpose_and_reads_with_it(
     browser: Any, service: Service, api: httpx.Client
 ) -> None:
@@ -486,8 +532,7 @@ def test_operator_lands_on_operations_and_sees_no_other_page(
     context.close()
 
 
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(("name", "view"), LOOKS)
 def test_page_is_accessible(browser: Any, service: Service, name: str, view: str) -> None:
     from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 

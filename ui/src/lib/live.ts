@@ -12,11 +12,12 @@ export type Connection = "connecting" | "catching up" | "live" | "offline";
 export const connection = signal<{ state: Connection; since: number }>({ state: "connecting", since: Date.now() });
 
 type Listener = (event: Envelope) => void;
-type Message = { event: Envelope } | { state: Connection };
+type Message = { event: Envelope } | { state: Connection; cursor: number } | { asks: true };
 
 const listeners = new Set<Listener>();
 const channel = new BroadcastChannel("executions.live");
 let cursor = 0;
+let leads = false;
 
 /** Call `listener` with every event from now on; returns what ends that. */
 export function listen(listener: Listener): () => void {
@@ -26,18 +27,30 @@ export function listen(listener: Listener): () => void {
 
 export function startLive(): void {
   channel.onmessage = (message: MessageEvent<Message>) => receive(message.data);
+  channel.postMessage({ asks: true } satisfies Message);
   void navigator.locks.request("executions.live", lead);
 }
 
 function receive(message: Message): void {
+  if ("asks" in message) {
+    if (leads) channel.postMessage({ state: connection.value.state, cursor } satisfies Message);
+    return;
+  }
   if ("state" in message) {
-    if (connection.value.state !== message.state) connection.value = { state: message.state, since: Date.now() };
+    // What this tab did not hear of, as it has just come or was asleep, its pages load when it is live again.
+    if (message.cursor > cursor) stand("catching up");
+    cursor = Math.max(cursor, message.cursor);
+    stand(message.state);
     return;
   }
   if (message.event.position <= cursor) return;
   cursor = message.event.position;
   sawPosition(cursor);
   for (const listener of listeners) listener(message.event);
+}
+
+function stand(state: Connection): void {
+  if (connection.value.state !== state) connection.value = { state, since: Date.now() };
 }
 
 function tell(message: Message): void {
@@ -47,6 +60,7 @@ function tell(message: Message): void {
 
 async function lead(): Promise<void> {
   let wait = 500;
+  leads = true;
   for (;;) {
     const started = Date.now();
     try {
@@ -55,7 +69,7 @@ async function lead(): Promise<void> {
       // Whatever broke the stream, it is opened again behind the last event.
     }
     if (signedOut.value) await signedInAgain();
-    tell({ state: "offline" });
+    tell({ state: "offline", cursor });
     wait = Date.now() - started > 10_000 ? 500 : Math.min(wait * 2, 15_000);
     await new Promise((done) => setTimeout(done, wait * (0.75 + Math.random() / 2)));
   }
@@ -67,12 +81,12 @@ async function follow(): Promise<void> {
   const response = await fetch(`/api/events${cursor > 0 ? "" : "?from=now"}`, { headers, credentials: "same-origin" });
   if (response.status === 401) signedOut.value = true;
   if (!response.ok || !response.body) return;
-  tell({ state: cursor > 0 ? "catching up" : "live" });
+  tell({ state: cursor > 0 ? "catching up" : "live", cursor });
   for await (const frame of frames(response.body)) {
     if (frame.event === "closing") return;
     if (frame.event === "caught-up" || frame.event === "checkpoint") {
       if (frame.id) cursor = Math.max(cursor, Number(frame.id));
-      tell({ state: "live" });
+      tell({ state: "live", cursor });
     } else if (frame.data) tell({ event: JSON.parse(frame.data) as Envelope });
   }
 }

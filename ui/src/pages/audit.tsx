@@ -7,8 +7,9 @@ import { isConsistent, isIncluded, isSigned, type Consistency, type Inclusion, t
 import { query, setQuery } from "../lib/route";
 import { count } from "../lib/time";
 import type { Execution, Me, Page } from "../lib/types";
-import { Copy, Fact, Facts, Refusal, When, Wide } from "../parts/basics";
+import { Copy, Fact, Facts, Refusal, When } from "../parts/basics";
 import { Download } from "../parts/download";
+import { Table } from "../parts/table";
 
 const KEPT = "executions.head";
 
@@ -195,35 +196,27 @@ function Trail() {
       <Refusal problem={trail.problem} retry={trail.reload} />
       {trail.data?.data.length === 0 && <p class="empty">Nothing that this filter finds.</p>}
       {trail.data && trail.data.data.length > 0 && (
-        <Wide label="Trail">
-          <table>
-            <thead>
-              <tr>
-                {["When", "Who", "What", "Execution", "Purpose"].map((title) => (
-                  <th key={title} scope="col">
-                    {title}
-                  </th>
-                ))}
-              </tr>
-            </thead>
-            <tbody>
-              {trail.data.data.map((entry, index) => (
-                <tr key={index}>
-                  <td>
-                    <When at={entry.time} milliseconds />
-                  </td>
-                  <td>{entry.actor}</td>
-                  <td>
-                    {entry.kind === "event" ? "did" : "read"} <code>{entry.action}</code>
-                  </td>
-                  <td>{entry.executions.slice(0, 3).join(", ")}</td>
-                  <td>{entry.purpose}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </Wide>
+        <Table
+          label="Trail"
+          rows={trail.data.data}
+          rowKey={(_, index) => index}
+          columns={[
+            { title: "When", cell: (entry) => <When at={entry.time} milliseconds /> },
+            { title: "Who", cell: (entry) => entry.actor },
+            { title: "What", cell: (entry) => <Done entry={entry} /> },
+            { title: "Execution", cell: (entry) => entry.executions.slice(0, 3).join(", ") },
+            { title: "Purpose", cell: (entry) => entry.purpose },
+          ]}
+        />
       )}
+    </>
+  );
+}
+
+function Done({ entry }: { entry: TrailEntry }) {
+  return (
+    <>
+      {entry.kind === "event" ? "did" : "read"} <code>{entry.action}</code>
     </>
   );
 }

@@ -5,7 +5,8 @@ import { useLoad, useTitle } from "../lib/load";
 import { link } from "../lib/route";
 import { cost, count, duration } from "../lib/time";
 import type { Step } from "../lib/types";
-import { Fact, Facts, Refusal, StatusMark, Wide } from "../parts/basics";
+import { Fact, Facts, Refusal, StatusMark } from "../parts/basics";
+import { Table } from "../parts/table";
 
 interface Side {
   $id: string;
@@ -70,38 +71,19 @@ export function ComparePage({ one, other }: { one: string; other: string }) {
                 : "none: they did the same"}
             </Fact>
           </Facts>
-          <Wide label="Steps of both">
-            <table>
-              <thead>
-                <tr>
-                  <th scope="col">Step</th>
-                  <th scope="col">{one}</th>
-                  <th scope="col">{other}</th>
-                  <th scope="col" class="number">
-                    Difference
-                  </th>
-                  <th scope="col">Differs in</th>
-                </tr>
-              </thead>
-              <tbody>
-                {found.data.steps.map((pair, index) => (
-                  <tr key={index} class={index === found.data!.firstDivergence?.index ? "diverges" : ""}>
-                    <th scope="row">{(pair.this ?? pair.with)!.name}</th>
-                    <td>
-                      <Half step={pair.this} longest={longest} />
-                    </td>
-                    <td>
-                      <Half step={pair.with} longest={longest} />
-                    </td>
-                    <td class="number">
-                      {pair.difference?.duration === undefined ? "–" : signed("duration", pair.difference.duration)}
-                    </td>
-                    <td>{pair.differs.join(", ")}</td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </Wide>
+          <Table
+            label="Steps of both"
+            rows={found.data.steps}
+            rowKey={(_, index) => index}
+            rowClass={(index) => (index === found.data!.firstDivergence?.index ? "diverges" : undefined)}
+            columns={[
+              { title: "Step", cell: (pair) => (pair.this ?? pair.with)!.name },
+              { title: one, cell: (pair) => <Half step={pair.this} longest={longest} /> },
+              { title: other, cell: (pair) => <Half step={pair.with} longest={longest} /> },
+              { title: "Difference", number: true, cell: (pair) => signed("duration", pair.difference?.duration) },
+              { title: "Differs in", cell: (pair) => pair.differs.join(", ") },
+            ]}
+          />
         </>
       )}
     </section>
@@ -123,7 +105,8 @@ function Half({ step, longest }: { step: Step | undefined; longest: number }) {
   );
 }
 
-function signed(name: string, value: number): string {
+function signed(name: string, value: number | undefined): string {
+  if (value === undefined) return "–";
   const size = Math.abs(value);
   const shown = name.toLowerCase().includes("duration") ? duration(size) : name === "cost" ? cost(size) : count(size);
   return value === 0 ? "0" : `${value > 0 ? "+" : "−"}${shown}`;

@@ -5,9 +5,10 @@ import { useLoad, useTitle } from "../lib/load";
 import { query, setQuery } from "../lib/route";
 import { cost, count, duration } from "../lib/time";
 import type { Analytics } from "../lib/types";
-import { Refusal, Wide } from "../parts/basics";
+import { Refusal } from "../parts/basics";
 import { Bars } from "../parts/chart";
 import { sinceOf, SpanChoice } from "../parts/span";
+import { Table } from "../parts/table";
 
 const KEYS: [string, string][] = [
   ["service", "Service"],
@@ -67,35 +68,22 @@ export function CostPage() {
         </>
       )}
       {rows.length > 0 && (
-        <Wide label="Groups">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">{KEYS.find(([value]) => value === by)?.[1]}</th>
-                {["Executions", "Completed", "Failed", "Cost", "Tokens", "Calls", "Median", "95 %"].map((title) => (
-                  <th key={title} scope="col" class="number">
-                    {title}
-                  </th>
-                ))}
-              </tr>
-            </thead>
-            <tbody>
-              {rows.map((group) => (
-                <tr key={String(group.key)}>
-                  <th scope="row">{group.key ?? "none"}</th>
-                  <td class="number">{count(group.total)}</td>
-                  <td class="number">{count(group.statuses.completed)}</td>
-                  <td class="number">{count(group.statuses.failed)}</td>
-                  <td class="number">{cost(group.totalCost)}</td>
-                  <td class="number">{count(group.tokens)}</td>
-                  <td class="number">{count(group.apiCalls)}</td>
-                  <td class="number">{duration(group.duration.p50)}</td>
-                  <td class="number">{duration(group.duration.p95)}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </Wide>
+        <Table
+          label="Groups"
+          rows={rows}
+          rowKey={(group) => String(group.key)}
+          columns={[
+            { title: KEYS.find(([value]) => value === by)?.[1] ?? "", cell: (group) => group.key ?? "none" },
+            { title: "Executions", number: true, cell: (group) => count(group.total) },
+            { title: "Completed", number: true, cell: (group) => count(group.statuses.completed) },
+            { title: "Failed", number: true, cell: (group) => count(group.statuses.failed) },
+            { title: "Cost", number: true, cell: (group) => cost(group.totalCost) },
+            { title: "Tokens", number: true, cell: (group) => count(group.tokens) },
+            { title: "Calls", number: true, cell: (group) => count(group.apiCalls) },
+            { title: "Median", number: true, cell: (group) => duration(group.duration.p50) },
+            { title: "95 %", number: true, cell: (group) => duration(group.duration.p95) },
+          ]}
+        />
       )}
     </section>
   );

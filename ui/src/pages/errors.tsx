@@ -5,8 +5,9 @@ import { useLoad, useTitle } from "../lib/load";
 import { link, query } from "../lib/route";
 import { count } from "../lib/time";
 import type { Analytics } from "../lib/types";
-import { Refusal, When, Wide } from "../parts/basics";
+import { Refusal, When } from "../parts/basics";
 import { sinceOf, SpanChoice } from "../parts/span";
+import { Table } from "../parts/table";
 
 export function ErrorsPage() {
   useTitle("Errors");
@@ -49,6 +50,10 @@ interface GroupsProps {
   address: (key: (string | null)[]) => string;
 }
 
+function keyOf(group: { key: unknown }): (string | null)[] {
+  return group.key as (string | null)[];
+}
+
 function Groups({ title, keys, figures, address }: GroupsProps) {
   const groups = (figures?.groups ?? [])
     .map((group) => ({ ...group, failed: group.statuses.failed ?? 0 }))
@@ -58,48 +63,19 @@ function Groups({ title, keys, figures, address }: GroupsProps) {
   return (
     <>
       <h2>{title}</h2>
-      <Wide label={title}>
-        <table>
-          <thead>
-            <tr>
-              {keys.map((name) => (
-                <th key={name} scope="col">
-                  {name}
-                </th>
-              ))}
-              <th scope="col" class="number">
-                Failures
-              </th>
-              <th scope="col">First seen</th>
-              <th scope="col">Last seen</th>
-              <th scope="col">
-                <span class="hidden">Executions</span>
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {groups.map((group) => {
-              const key = group.key as (string | null)[];
-              return (
-                <tr key={key.join(" ")}>
-                  <th scope="row">{key[0] ?? "none"}</th>
-                  <td>{key[1] ?? "none"}</td>
-                  <td class="number">{count(group.failed)}</td>
-                  <td>
-                    <When at={group.firstSeen} />
-                  </td>
-                  <td>
-                    <When at={group.lastSeen} />
-                  </td>
-                  <td>
-                    <a href={address(key)}>Executions</a>
-                  </td>
-                </tr>
-              );
-            })}
-          </tbody>
-        </table>
-      </Wide>
+      <Table
+        label={title}
+        rows={groups}
+        rowKey={(group) => keyOf(group).join(" ")}
+        columns={[
+          { title: keys[0]!, cell: (group) => keyOf(group)[0] ?? "none" },
+          { title: keys[1]!, cell: (group) => keyOf(group)[1] ?? "none" },
+          { title: "Failures", number: true, cell: (group) => count(group.failed) },
+          { title: "First seen", cell: (group) => <When at={group.firstSeen} /> },
+          { title: "Last seen", cell: (group) => <When at={group.lastSeen} /> },
+          { title: "Executions", hidden: true, cell: (group) => <a href={address(keyOf(group))}>Executions</a> },
+        ]}
+      />
     </>
   );
 }

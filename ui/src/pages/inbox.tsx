@@ -5,7 +5,8 @@ import { useLive, useLoad, useTitle } from "../lib/load";
 import { link, query, setQuery } from "../lib/route";
 import { ago } from "../lib/time";
 import type { Assignee, Page } from "../lib/types";
-import { Refusal, StatusMark, When, Who, Wide } from "../parts/basics";
+import { Refusal, StatusMark, When, Who } from "../parts/basics";
+import { Table } from "../parts/table";
 
 interface Item {
   type: "step" | "paused";
@@ -49,49 +50,34 @@ export function InboxPage() {
       <Refusal problem={items.problem} retry={items.reload} />
       {items.data?.data.length === 0 && <p class="empty">Nothing waits for a person.</p>}
       {items.data && items.data.data.length > 0 && (
-        <Wide label="Inbox">
-          <table>
-            <thead>
-              <tr>
-                {["What", "Execution", "Status", "Priority", "Who", "Service", "Customer", "Since"].map((title) => (
-                  <th key={title} scope="col">
-                    {title}
-                  </th>
-                ))}
-              </tr>
-            </thead>
-            <tbody>
-              {items.data.data.map((item) => (
-                <tr key={`${item.execution} ${item.step?.id ?? ""}`}>
-                  <th scope="row">
-                    <a
-                      href={link(
-                        `/executions/${segment(item.execution)}`,
-                        item.step ? { tab: "steps", step: item.step.id } : {},
-                      )}
-                    >
-                      {item.step?.name ?? "Paused"}
-                    </a>
-                  </th>
-                  <td>{item.execution}</td>
-                  <td>
-                    <StatusMark status={item.step?.status ?? item.status} />
-                  </td>
-                  <td>{item.priority}</td>
-                  <td>
-                    <Who assignee={item.assignee} />
-                  </td>
-                  <td>{item.service}</td>
-                  <td>{item.customer}</td>
-                  <td>
-                    <When at={item.since} /> <span class="quiet">{ago(item.since)}</span>
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </Wide>
+        <Table
+          label="Inbox"
+          rows={items.data.data}
+          rowKey={(item) => `${item.execution} ${item.step?.id ?? ""}`}
+          columns={[
+            { title: "What", cell: (item) => <a href={address(item)}>{item.step?.name ?? "Paused"}</a> },
+            { title: "Execution", cell: (item) => item.execution },
+            { title: "Status", cell: (item) => <StatusMark status={item.step?.status ?? item.status} /> },
+            { title: "Priority", cell: (item) => item.priority },
+            { title: "Who", cell: (item) => <Who assignee={item.assignee} /> },
+            { title: "Service", cell: (item) => item.service },
+            { title: "Customer", cell: (item) => item.customer },
+            { title: "Since", cell: (item) => <Since at={item.since} /> },
+          ]}
+        />
       )}
     </section>
+  );
+}
+
+function address(item: Item): string {
+  return link(`/executions/${segment(item.execution)}`, item.step ? { tab: "steps", step: item.step.id } : {});
+}
+
+function Since({ at }: { at: string }) {
+  return (
+    <>
+      <When at={at} /> <span class="quiet">{ago(at)}</span>
+    </>
   );
 }

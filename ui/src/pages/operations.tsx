@@ -4,8 +4,9 @@ import { get } from "../lib/api";
 import { useLive, useLoad, useTitle } from "../lib/load";
 import { count } from "../lib/time";
 import type { Page } from "../lib/types";
-import { Fact, Facts, Refusal, When, Wide } from "../parts/basics";
+import { Fact, Facts, Refusal, When } from "../parts/basics";
 import { Json } from "../parts/json";
+import { Table } from "../parts/table";
 
 interface View {
   view: string;
@@ -59,103 +60,54 @@ export function OperationsPage() {
       <h2>Views</h2>
       <Refusal problem={views.problem} retry={views.reload} />
       {views.data && (
-        <Wide label="Views">
-          <table>
-            <caption>The log is at position {count(views.data.position)}.</caption>
-            <thead>
-              <tr>
-                <th scope="col">View</th>
-                {["Position", "Behind", "Events it could not apply"].map((title) => (
-                  <th key={title} scope="col" class="number">
-                    {title}
-                  </th>
-                ))}
-                <th scope="col">Rebuild</th>
-              </tr>
-            </thead>
-            <tbody>
-              {views.data.data.map((view) => (
-                <tr key={view.view}>
-                  <th scope="row">{view.view}</th>
-                  <td class="number">{count(view.position)}</td>
-                  <td class="number">{count(view.lag)}</td>
-                  <td class="number">{count(view.parked)}</td>
-                  <td>{view.rebuild ? `${view.rebuild.progress} %` : "–"}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </Wide>
+        <Table
+          label="Views"
+          caption={`The log is at position ${count(views.data.position)}.`}
+          rows={views.data.data}
+          rowKey={(view) => view.view}
+          columns={[
+            { title: "View", cell: (view) => view.view },
+            { title: "Position", number: true, cell: (view) => count(view.position) },
+            { title: "Behind", number: true, cell: (view) => count(view.lag) },
+            { title: "Events it could not apply", number: true, cell: (view) => count(view.parked) },
+            { title: "Rebuild", cell: (view) => (view.rebuild ? `${view.rebuild.progress} %` : "–") },
+          ]}
+        />
       )}
       <h2>Webhooks of the log</h2>
       <Refusal problem={hooks.problem} retry={hooks.reload} />
       {hooks.data?.data.length === 0 && <p class="quiet">There are none.</p>}
       {hooks.data && hooks.data.data.length > 0 && (
-        <Wide label="Webhooks">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Webhook</th>
-                <th scope="col">URL</th>
-                <th scope="col">State</th>
-                <th scope="col" class="number">
-                  Waiting
-                </th>
-                <th scope="col" class="number">
-                  Given up
-                </th>
-                <th scope="col">Failing since</th>
-              </tr>
-            </thead>
-            <tbody>
-              {hooks.data.data.map((hook) => (
-                <tr key={hook.$id}>
-                  <th scope="row">{hook.$id}</th>
-                  <td>{hook.url}</td>
-                  <td>{hook.health?.state ?? "–"}</td>
-                  <td class="number">{count(hook.health?.waiting)}</td>
-                  <td class="number">{count(hook.health?.givenUp)}</td>
-                  <td>
-                    <When at={hook.health?.failingSince} />
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </Wide>
+        <Table
+          label="Webhooks"
+          rows={hooks.data.data}
+          rowKey={(hook) => hook.$id}
+          columns={[
+            { title: "Webhook", cell: (hook) => hook.$id },
+            { title: "URL", cell: (hook) => hook.url },
+            { title: "State", cell: (hook) => hook.health?.state ?? "–" },
+            { title: "Waiting", number: true, cell: (hook) => count(hook.health?.waiting) },
+            { title: "Given up", number: true, cell: (hook) => count(hook.health?.givenUp) },
+            { title: "Failing since", cell: (hook) => <When at={hook.health?.failingSince} /> },
+          ]}
+        />
       )}
       <h2>Jobs</h2>
       <Refusal problem={jobs.problem} retry={jobs.reload} />
       {jobs.data?.data.length === 0 && <p class="quiet">There are none.</p>}
       {jobs.data && jobs.data.data.length > 0 && (
-        <Wide label="Jobs">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Job</th>
-                <th scope="col">Command</th>
-                <th scope="col">Status</th>
-                <th scope="col" class="number">
-                  Done
-                </th>
-                <th scope="col" class="number">
-                  Refused
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {jobs.data.data.map((job) => (
-                <tr key={job.$id}>
-                  <th scope="row">{job.$id}</th>
-                  <td>{job.command}</td>
-                  <td>{job.status}</td>
-                  <td class="number">{count(job.done)}</td>
-                  <td class="number">{count(job.refused)}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </Wide>
+        <Table
+          label="Jobs"
+          rows={jobs.data.data}
+          rowKey={(job) => job.$id}
+          columns={[
+            { title: "Job", cell: (job) => job.$id },
+            { title: "Command", cell: (job) => job.command },
+            { title: "Status", cell: (job) => job.status },
+            { title: "Done", number: true, cell: (job) => count(job.done) },
+            { title: "Refused", number: true, cell: (job) => count(job.refused) },
+          ]}
+        />
       )}
     </section>
   );

@@ -1,6 +1,6 @@
 // Bars over time as SVG, with the same figures as a table for who cannot see them.
 
-import { Wide } from "./basics";
+import { Table } from "./table";
 
 interface Props {
   title: string;
@@ -49,18 +49,15 @@ export function Bars({ title, points, show }: Props) {
       )}
       <details>
         <summary>As a table</summary>
-        <Wide label={title}>
-          <table>
-            <tbody>
-              {points.map((point) => (
-                <tr key={point.label}>
-                  <th scope="row">{point.label}</th>
-                  <td class="number">{show(point.value)}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </Wide>
+        <Table
+          label={title}
+          rows={points}
+          rowKey={(point) => point.label}
+          columns={[
+            { title: "Time", cell: (point) => point.label },
+            { title, number: true, cell: (point) => show(point.value) },
+          ]}
+        />
       </details>
     </figure>
   );
