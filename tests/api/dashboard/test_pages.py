@@ -455,13 +455,13 @@ def test_tabs_share_one_stream_and_the_next_takes_it_over(
 ) -> None:
     context = browser.new_context(extra_http_headers=AUTHORIZED)
     streams: list[Any] = []
-    context.on("request", lambda each: "/api/events" in each.url and streams.append(each.frame))
+    context.on("request", lambda each: streams.append(each) if "/api/events" in each.url else None)
     leader, other = (Tab(context, service) for _ in range(2))
     leader.open("/operations").locator(".badge.live").wait_for()
     page = other.open("/?service=invoices")
     ids(page)
     page.locator(".badge.live").wait_for()
-    assert [frame.page for frame in streams] == [leader.page]
+    assert [each.frame.page for each in streams] == [leader.page]
     body = {"order": "order-bills", "service": "invoices"}
     api.post("/executions", json=body).raise_for_status()
     page.get_by_role("button", name="1 new").wait_for()
@@ -470,7 +470,7 @@ def test_tabs_share_one_stream_and_the_next_takes_it_over(
         api.post("/executions", json=body).raise_for_status()
     page.get_by_role("button", name="4 new").wait_for()
     page.locator(".badge.live").wait_for()
-    assert [frame.page for frame in streams[1:]] == [page]
+    assert [each.frame.page for each in streams[1:]] == [page]
     context.close()
     assert leader.errors + other.errors == []
 
