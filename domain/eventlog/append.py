@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, ClassVar
 
+import structlog
 from psycopg import AsyncConnection, AsyncCursor
-from psycopg.errors import UniqueViolation
+from psycopg.errors import DivisionByZero, UniqueViolation
 
-from domain.errors import Damaged
+from domain.errors import Damaged, Overloaded
 from domain.eventlog.codec import EventRow, LineRow
 from domain.eventlog.connection.commit import Commit, noticing_loss
 from domain.eventlog.heartbeats import NO_SIGNS, Signs
@@ -38,8 +40,11 @@ KEEP_REPLIES = """INSERT INTO idempotency_keys AS kept
         outcome = excluded.outcome WHERE kept.at <= %b"""
 LATEST = """SELECT topic, max(notification_id) FROM events
     WHERE topic = ANY(%s) AND notification_id > %s GROUP BY topic"""
+NOT_STORED = "The database has not stored what it was sent, so nothing was recorded. Send it again."
 REPLY_ARRAYS = ("text", "text", "timestamptz", "text")
 KEY_ARRAYS = ("text", "bytea")
+
+log = structlog.get_logger()
 
 
 class Transaction:
@@ -105,6 +110,7 @@ class Transaction:
 
         Raises:
             HeadMoved: another request stored one of the idempotency keys in the meantime.
+            Overloaded: the database has not stored what it was sent.
             OutcomeLost: the connection broke when all was sent.
         """
         run = self._connection.execute
@@ -114,7 +120,7 @@ class Transaction:
             if kept.rowcount != len(replies):
                 raise HeadMoved
         keys = NewKeys.of(events, self._states)
-        with noticing_loss(Commit(events, at, replies, lines, signs)):
+        with _stored_or_refused(), noticing_loss(Commit(events, at, replies, lines, signs)):
             async with self._connection.pipeline():
                 if events or lines or signs:
                     await run(*self._statement(events, at, keys, lines, signs), prepare=True)
@@ -153,8 +159,23 @@ class Transaction:
             erased=bool(keys.erased),
             lines=bool(lines),
             signs=bool(signs),
+            held=self.locked,
         )
         return query, values
+
+
+@contextmanager
+def _stored_or_refused() -> Iterator[None]:
+    """Refuse what the database has not stored, although it reported no error of its own: something in it
+    keeps the row of the head, or the events, from being written. Nothing of the transaction remains.
+    """
+    try:
+        yield
+    except DivisionByZero as error:
+        log.error(
+            "the database has not stored what was appended: a trigger or a rule is in the way"
+        )
+        raise Overloaded(NOT_STORED) from error
 
 
 async def latest(connection: AsyncConnection, asked: Mapping[str, int]) -> dict[str, int]:
@@ -195,6 +216,7 @@ async def append_guarded(
 
     Raises:
         StreamMoved: one of the streams went on, or one of those events came.
+        Overloaded: the database has not stored what it was sent.
         OutcomeLost: the connection broke when all was sent.
     """
     keys = NewKeys.of(events, states)
@@ -205,7 +227,7 @@ async def append_guarded(
         values += columns(ERASED_ARRAYS, list(keys.erased.items()))
     query = guarded_statement(keys=bool(keys.made), erased=bool(keys.erased))
     try:
-        with noticing_loss(Commit(events, at)):
+        with _stored_or_refused(), noticing_loss(Commit(events, at)):
             if unless:
                 await _begin_unless(connection, unless)
             cursor = await connection.execute(query, [*values, channel], prepare=True)
@@ -255,13 +277,14 @@ class OptimisticTransaction(Transaction):
         Raises:
             HeadMoved: the head was elsewhere.
             WrongGuess: a stream that was believed absent is there.
+            Overloaded: the database has not stored what it was sent.
             OutcomeLost: the connection broke when all was sent.
         """
         assert not replies
         keys = NewKeys.of(events, self._states)
         statement = self._statement(events, at, keys, lines, signs)
         try:
-            with noticing_loss(Commit(events, at, replies, lines, signs)):
+            with _stored_or_refused(), noticing_loss(Commit(events, at, replies, lines, signs)):
                 cursor = await self._connection.execute(*statement, prepare=True)
         except UniqueViolation:
             raise WrongGuess from None

@@ -20,14 +20,18 @@ LINE_ARRAYS = ("text", "timestamptz", "timestamptz", "text", "text", "text")
 SIGN_ARRAYS = ("text", "timestamptz")
 ERASED_ARRAYS = ("text", "bigint")
 _WHERE_IT_WAS = """UPDATE head SET position = %b, at = %b WHERE position = %b
-    RETURNING at, %b::bigint AS before"""
+    RETURNING at, position AS after, %b::bigint AS before"""
 _WHEREVER_IT_IS = """UPDATE head SET position = position + %b, at = greatest(at, %b)
-    RETURNING at, position - %b AS before"""
+    RETURNING at, position AS after, position - %b AS before"""
 _ADVANCED = """advanced AS ({moved}), appended AS (INSERT INTO events ({columns})
         SELECT advanced.before + e.place, e.version, advanced.at, e.stream, e.type, e.meta, e.data
         FROM advanced, unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::bytea[])
-            WITH ORDINALITY AS e (version, stream, type, meta, data, place))"""
+            WITH ORDINALITY AS e (version, stream, type, meta, data, place) RETURNING 1)"""
 _UNMOVED = "advanced AS (SELECT at, position AS before FROM head WHERE position = %b)"
+# What an append must have done, as a number that is 0 where it has not: a division by it undoes all of it.
+_MOVED = "(SELECT count(*) FROM advanced)"
+_STORED = "coalesce((SELECT count(*) FROM appended) = after - before, false)::int"
+_COUNTED = "(SELECT count(*) FROM numbered)"
 _ERASED = """erased AS (INSERT INTO data_keys (originator_id, wrapped, erased, swept)
         SELECT e.stream, ''::bytea, advanced.before + e.place, false
         FROM advanced, unnest(%b::text[], %b::bigint[]) AS e (stream, place)
@@ -50,7 +54,13 @@ _SIGNED = """signed AS (INSERT INTO heartbeats AS kept SELECT s.execution, s.at 
 
 @cache
 def append_statement(
-    *, events: bool, keys: bool, lines: bool, signs: bool = False, erased: bool = False
+    *,
+    events: bool,
+    keys: bool,
+    lines: bool,
+    signs: bool = False,
+    erased: bool = False,
+    held: bool = True,
 ) -> str:
     """One statement for all that a batch writes: each more costs the writer as much as ten events.
 
@@ -59,10 +69,13 @@ def append_statement(
     `ERASED_ARRAYS`, streams and which of the events erased each, from 1; of `lines` how many, twice, and
     arrays as `LINE_ARRAYS`; of `signs` arrays as `SIGN_ARRAYS`, in the order of the ids, as two processes
     may write them at once; of `events` the channel to notify. Where the head is not at the position
-    before, it does nothing and returns no row.
+    before, it does nothing and returns no row; where its row is `held`, that cannot be, and it fails. It
+    divides by zero wherever the database has not stored what it was to store.
     """
     advanced = _ADVANCED.format(moved=_WHERE_IT_WAS, columns=COLUMNS) if events else _UNMOVED
-    return _statement(advanced, events=events, keys=keys, lines=lines, signs=signs, erased=erased)
+    return _statement(
+        advanced, events=events, keys=keys, lines=lines, signs=signs, erased=erased, held=held
+    )
 
 
 @cache
@@ -70,7 +83,8 @@ def guarded_statement(*, keys: bool, erased: bool = False) -> str:
     """The same for events that go to wherever the head is; returns the position before them.
 
     Its values are: how many, their time, how many, arrays as `EVENT_ARRAYS`, of `keys` the id of the master key and two
-    arrays, of `erased` arrays as `ERASED_ARRAYS`, and the channel to notify. It fails where one of the streams has an event of the same version.
+    arrays, of `erased` arrays as `ERASED_ARRAYS`, and the channel to notify. It fails where one of the streams has an event
+    of the same version, and divides by zero where the database has not stored them.
     """
     advanced = _ADVANCED.format(moved=_WHEREVER_IT_IS, columns=COLUMNS)
     return _statement(advanced, events=True, keys=keys, erased=erased)
@@ -84,14 +98,18 @@ def _statement(
     lines: bool = False,
     signs: bool = False,
     erased: bool = False,
+    held: bool = True,
 ) -> str:
     parts = [advanced]
     parts += [_KEYED] if keys else []
     parts += [_ERASED] if erased else []
     parts += [_LINED] if lines else []
     parts += [_SIGNED] if signs else []
-    notified = "pg_notify(%b, '')" if events else "1"
-    return f"WITH {', '.join(parts)} SELECT before, {notified} FROM advanced"
+    shown = ["before", "pg_notify(%b, '')"] if events else ["before"]
+    shown += [f"1 / {_STORED if events else _MOVED}"]
+    shown += [f"1 / {_COUNTED}"] if lines else []
+    source = "(VALUES (1)) AS always LEFT JOIN advanced ON true" if held else "advanced"
+    return f"WITH {', '.join(parts)} SELECT {', '.join(shown)} FROM {source}"
 
 
 # --- the whole log -----------------------------------------------------------

@@ -141,7 +141,8 @@ class AccessLog:
                 return
             found = await _take(connection)
             after = await self._add(connection, found, accesses)
-            assert after is not None, "the row is held"
+            if after is None:  # although the row is held
+                raise LookupError("the database has not stored the entries of the access log")
             await connection.execute("COMMIT")
             # Where another process writes, too, the next try without the row would be in vain.
             self._head = after if head is None or head.id == found.id else None

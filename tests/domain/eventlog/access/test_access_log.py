@@ -115,6 +115,23 @@ async def test_read_that_cannot_be_recorded_is_refused_and_the_next_goes_on(
     assert chain(log_database) == [READ, LIST]
 
 
+async def test_read_whose_entry_the_database_swallows_is_refused(log_database: str) -> None:
+    swallow = "AS 'BEGIN RETURN NULL; END'"
+    async with recording(log_database) as log:
+        await log.record(READ)
+        with connected(log_database) as other:
+            other.execute(f"CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql {swallow}")
+            other.execute(
+                "CREATE TRIGGER swallow BEFORE UPDATE ON access_head"
+                " FOR EACH ROW EXECUTE FUNCTION swallow()"
+            )
+            with pytest.raises(Overloaded):
+                await log.record(READ)
+            other.execute("DROP FUNCTION swallow CASCADE")
+        await log.record(LIST)
+    assert chain(log_database) == [READ, LIST]
+
+
 async def test_read_is_recorded_on_a_new_connection_where_the_old_one_was_lost(
     log_database: str,
 ) -> None:

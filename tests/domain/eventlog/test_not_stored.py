@@ -1,0 +1,118 @@
+"""An append that the database swallows is refused, and leaves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from structlog.testing import capture_logs
+
+from domain.errors import Overloaded
+from domain.eventlog.codec import EventRow, LineRow
+from domain.eventlog.idempotency import IdempotencyKey, Reply
+from domain.eventlog.sessions import session_options
+from domain.eventlog.store import Store
+from domain.model import Recorded
+from domain.writer.guarded_writer import GuardedWriter
+from tests.support.sample_aggregate import (
+    NOON,
+    Begin,
+    Raise,
+    TallyBegun,
+    clock,
+    message,
+    running_bus,
+    store,
+)
+
+SWALLOW = """CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+    CREATE TRIGGER swallow BEFORE {} FOR EACH ROW EXECUTE FUNCTION swallow()"""
+LET_GO = "DROP FUNCTION swallow CASCADE"
+OF_EVENTS = ["UPDATE ON head", "INSERT ON events"]
+LINE = LineRow("e-1", NOON, NOON, "info", None, "sealed")
+ONCE = IdempotencyKey("caller:k", "body")
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def log(database: str) -> AsyncIterator[Store]:
+    opened = store(database)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+@contextmanager
+def swallowed(conninfo: str, what: str) -> Iterator[None]:
+    """The database does not do that, and says nothing."""
+    with psycopg.connect(
+        conninfo, options=session_options("executions"), autocommit=True
+    ) as connection:
+        connection.execute(SWALLOW.format(what).encode())
+        yield
+        connection.execute(LET_GO)
+
+
+def begun(log: Store, position: int) -> EventRow:
+    recorded = Recorded(f"tally/{position}", 1, position, NOON, TallyBegun(), "tester")
+    return log.codec.encode(recorded, None)
+
+
+@pytest.mark.parametrize("what", OF_EVENTS)
+async def test_locked_append_that_is_swallowed_is_refused_with_its_reply(
+    database: str, log: Store, what: str
+) -> None:
+    reply = Reply(ONCE.key, ONCE.fingerprint, "{}")
+    with swallowed(database, what), capture_logs() as logged, pytest.raises(Overloaded):
+        async with log.transaction() as transaction:
+            await transaction.append([begun(log, 1)], [reply], NOON)
+    assert [line["log_level"] for line in logged] == ["error"]
+    assert ((await log.head())[0], await log.read(0, 10), await log.reply(ONCE)) == (0, [], None)
+    async with log.transaction() as transaction:
+        await transaction.append([begun(log, 1)], [reply], NOON)
+    assert len(await log.read(0, 10)) == 1
+
+
+async def test_locked_append_beside_the_head_is_refused(log: Store) -> None:
+    async with log.transaction() as transaction:
+        transaction.position = 7
+        with pytest.raises(Overloaded):
+            await transaction.append([begun(log, 8)], [], NOON)
+    assert (await log.head())[0] == 0
+
+
+async def test_optimistic_append_without_its_events_is_refused(database: str, log: Store) -> None:
+    async with log.transaction() as transaction:
+        session, at = transaction.session, transaction.at
+    with swallowed(database, "INSERT ON events"), pytest.raises(Overloaded):
+        async with log.attempt(session, 0, at) as attempt:
+            await attempt.append([begun(log, 1)], [], NOON)
+    assert (await log.head())[0] == 0
+
+
+async def test_log_lines_that_are_swallowed_are_refused(database: str, log: Store) -> None:
+    with swallowed(database, "UPDATE ON log_head"), pytest.raises(Overloaded):
+        async with log.transaction() as transaction:
+            await transaction.append([begun(log, 1)], [], NOON, [LINE])
+    with swallowed(database, "UPDATE ON log_head"), pytest.raises(Overloaded):
+        async with log.transaction() as transaction:
+            await transaction.append([], [], NOON, [LINE])
+    assert (await log.head())[0] == 0
+
+
+@pytest.mark.parametrize("what", OF_EVENTS)
+async def test_commands_whose_append_is_swallowed_are_refused_and_the_next_are_taken(
+    database: str, log: Store, what: str
+) -> None:
+    writer = GuardedWriter(log, clock, str, lambda: 0.5)
+    async with running_bus(store(database)) as bus:
+        await bus.send(message("a", Begin()))
+        with swallowed(database, what):
+            for send in (bus.send, writer.send):
+                with pytest.raises(Overloaded):
+                    await send(message("a", Raise()))
+        assert (await bus.send(message("a", Raise()))).versioned.version == 2
+        assert (await writer.send(message("a", Raise()))).versioned.version == 3
