@@ -10,6 +10,7 @@ from os import urandom
 
 from psycopg.sql import SQL, Identifier, Literal
 
+from domain.errors import Overloaded
 from domain.eventlog.access.days import MAKE_DAYS
 from domain.eventlog.encryption import KEY_BYTES, KeyCheck, Vault, WrongKey
 from domain.eventlog.keys.rotation import RotationUnderWay
@@ -25,6 +26,7 @@ FORM = """SELECT obj_description(to_regclass('head'), 'pg_class') FROM pg_trigge
 KEY_CHECK = "SELECT id, wrapped, former FROM master_key"
 KEEP_KEY_CHECK = "INSERT INTO master_key (id, wrapped, secret) VALUES (%s, %s, %s)"
 FILL_IN = "UPDATE master_key SET secret = %s WHERE secret IS NULL"
+READ_ONLY = "The database takes no writes: it is a standby, or read-only. Name the primary."
 SOME_KEYS = "SELECT originator_id, wrapped FROM data_keys WHERE wrapped <> '' LIMIT 100"
 """One of them may be damaged: that is no reason not to open the others."""
 
@@ -33,12 +35,14 @@ def migrate_log(conninfo: str, schema: str) -> None:
     """Create what is missing of the log's tables; safe to run at every start, by many at once.
 
     Raises:
-        Overloaded: the database cannot be reached.
+        Overloaded: the database cannot be reached, or takes no writes.
     """
     room = files("domain.eventlog")
     log, access, lines = (room.joinpath(name).read_bytes() for name in SCHEMAS)
     form = sha256(log + access + lines).hexdigest()[:16]
     with connect(conninfo, schema) as connection:
+        if connection.execute("SHOW transaction_read_only").fetchone() == ("on",):
+            raise Overloaded(READ_ONLY)
         # Of the session: the log lines are migrated in several transactions.
         connection.execute("SELECT pg_advisory_lock(hashtext(%s))", (f"migrate {schema}",))
         connection.execute(SQL("CREATE SCHEMA IF NOT EXISTS {}").format(Identifier(schema)))

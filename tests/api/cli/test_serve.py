@@ -231,3 +231,10 @@ def test_log_of_a_running_server_keeps_its_id(database: str, tmp_path: Path) -> 
 def test_help_of_rebuild_names_every_view() -> None:
     words = CliRunner().invoke(main, ["rebuild", "--help"]).output
     assert [view.name for view in all_projections(registry.codec()) if view.name not in words] == []
+
+
+def test_database_that_takes_no_writes_is_named_in_one_line(database: str, tmp_path: Path) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        name = connection.info.dbname
+        connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    assert "it is a standby, or read-only" in refused(tmp_path, EXECUTIONS_DATABASE_URL=database)
