@@ -224,6 +224,7 @@ def _health(system: System) -> health.HealthHandlers:
         system.hub,
         dispatcher=system.dispatcher,
         clock=system.clock,
+        other=system.other,
     )
 
 

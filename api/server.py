@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import resource
-import socket
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 from typing import Any, NamedTuple
@@ -14,37 +12,27 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from api.app import create_app
-from api.embedded_postgres.address_file import AddressFile, shown
 from api.embedded_postgres.cluster import PostgresError
 from api.embedded_postgres.data_dir import DataDir
 from api.embedded_postgres.master_key import is_elsewhere, master_key, place
 from api.embedded_postgres.server import EmbeddedPostgres
-from api.settings import Settings, SetupError, unknown
-from api.system import System, build, migrate
-from api.telemetry.logging import configure_logging
-from api.transport import listen_socket
+from api.settings import Settings, SetupError
+from api.system import System, migrate
 from api.transport.connection_limits import (
     ConnectionLimits,
     LimitedState,
     backlog,
-    limits_of_process,
 )
 from api.transport.direct import DirectHttpProtocol, DirectPath
 from api.transport.newcomer import Newcomer
 from api.transport.protocols import NOSNIFF
 from api.transport.websocket_protocol import WebSocketProtocol
-from api.work import relax_collector, task_of
-from api.work_process import WorkProcess
-from domain.errors import Overloaded
 from domain.eventlog.encryption import Vault, WrongKey
 from domain.eventlog.keys.rotation import RotationUnderWay
 from domain.eventlog.migrations import settle_master_key
 from domain.eventlog.sessions import user_of
-from domain.eventlog.setup.log_id import log_id
 from domain.eventlog.setup.log_secret import LogKeys, log_secret
 from domain.eventlog.setup.roles import grant, make_role
-from domain.outages import Outages
 
 GRACE = 30
 LARGEST_MESSAGE = 64 * 1024
@@ -59,6 +47,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.server_state = LimitedState(limits)
         self._system = system
+        system.hub.on_other_log = self._end_for_other_log
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._system.hub.close()
@@ -66,6 +55,10 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
         # Uvicorn would end by raising the signal again, before the database is stopped in order.
         self._captured_signals.clear()
+
+    def _end_for_other_log(self) -> None:
+        self._system.dispatcher.close()
+        self.should_exit = True
 
 
 SERVING = "server"
@@ -108,66 +101,6 @@ def database(settings: Settings, folder: DataDir) -> Iterator[Database]:
         raise folder.missing()
     with EmbeddedPostgres(folder.postgres) as postgres:
         yield Database(postgres.conninfo(), postgres.conninfo(user=SERVING), postgres)
-
-
-def serve(settings: Settings, *, work: bool = True) -> None:
-    """Run until a signal ends it, with a process beside that does the work, where `work` says so.
-
-    Raises:
-        SetupError: it cannot start.
-    """
-    configure_logging(settings.log_level)
-    for variable, near in unknown().items():
-        log.warning("unknown setting", variable=variable, near=near)
-    with listen_socket.bound(settings) as listening:
-        folder = DataDir.opened(settings.data_dir)
-        token = settings.admin_token or folder.admin_token()
-        with database(settings, folder) as known:
-            try:
-                known.prepare(settings.schema)
-            except Overloaded as error:
-                raise SetupError(f"EXECUTIONS_DATABASE_URL: {error}") from None
-            require_key_of_log(known.serving, settings, folder)
-            keys = keys_of_log(known.serving, settings, folder)
-            of_log = log_id(known.serving, settings.schema)
-            system = build(settings, known.serving, keys, token, of_log)
-            listen_socket.listen(listening, settings)
-            task = task_of(settings, known.serving, keys)
-            with (
-                shown(folder.address_file, listen_socket.url_from_here(listening)) as sign,
-                WorkProcess(task) if work else nullcontext() as worker,
-            ):
-                _announce(settings, folder, listening)
-
-                if worker is not None:
-                    system.clock.confirmed = worker.start_again
-                relax_collector()
-                _allow_many_connections()
-                watch = _watching(known.postgres, sign, worker, system.store.outages)
-                app, direct = create_app(system)
-                config = configured(app, direct, of_log, watch)
-                Server(config, system, limits_of_process(settings)).run(sockets=[listening])
-
-
-def _watching(
-    postgres: EmbeddedPostgres | None,
-    sign: AddressFile,
-    worker: WorkProcess | None,
-    outages: Outages,
-) -> Callable[[], Awaitable[None]]:
-    """What keeps our own PostgreSQL running, and the process that works.
-
-    And what takes over from another server of the data directory that shows where it is.
-    """
-
-    async def watch() -> None:
-        sign.publish()
-        if (full := keep_running(postgres)) is not None:
-            outages.disk_is_full(full)
-        if worker is not None:
-            worker.ensure_running()
-
-    return watch
 
 
 def keep_running(postgres: EmbeddedPostgres | None) -> str | None:
@@ -250,17 +183,3 @@ def configured(
         log_config=None,
         timeout_graceful_shutdown=GRACE,
     )
-
-
-def _allow_many_connections() -> None:
-    """As many open files as the system grants: each stream is one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _announce(settings: Settings, folder: DataDir, listening: socket.socket) -> None:
-    kept = "EXECUTIONS_ADMIN_TOKEN" if settings.admin_token else str(folder.admin_token_file)
-    print(f"Listening on {listen_socket.url(listening)}", flush=True)  # noqa: T201 - the terminal is its user
-    print(f"The admin token is in {kept}", flush=True)  # noqa: T201

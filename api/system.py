@@ -57,6 +57,7 @@ from projections.log_lines.news import LogLineNotifier
 from projections.log_lines.reader import LogLinePages
 from projections.log_lines.stream import LogLineReader
 from projections.log_lines.tail import LogLineTail
+from projections.other_log import OtherLog
 from projections.registry import all_projections
 
 
@@ -88,6 +89,8 @@ class System:
     signer: Signer
     log_days: int
     settings: Settings
+    other: OtherLog | None = None
+    """How this log took the place of another one, while the process ran."""
 
 
 def has_log(conninfo: str, schema: str) -> bool:
@@ -108,7 +111,7 @@ def migrate(conninfo: str, schema: str, *, begin_again: bool = True) -> None:
 
 def new_hub(store: Store, listener: Listener, schema: str, limit: int, of_log: str = "") -> Hub:
     """The streaming engine over a store, which names the log where its id is given."""
-    tail = Tail(store, listener, schema)
+    tail = Tail(store, listener, schema, of_log)
     hub = Hub(tail, Loader(store), LogLineTail(store), limit, of_log)
     store.keyring.on_destroyed.append(hub.forget_content)
     return hub

@@ -12,11 +12,13 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import structlog
 import uvloop
 
 from api.clock import Clock, chance, new_id
 from api.settings import Settings
 from domain import registry
+from domain.eventlog.connection.log_watch import LogWatch
 from domain.eventlog.encryption import KEY_BYTES, Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.keys.current import opened
@@ -57,6 +59,8 @@ WATCH = 1.0
 NO_KEY = Vault(bytes(KEY_BYTES))
 """Views keep what is sealed as it is: no key is ever asked for."""
 
+log = structlog.get_logger()
+
 
 def new_runner(conninfo: str, schema: str, listener: Listener) -> Runner:
     """What follows the log for every view. Make it before the listener is started."""
@@ -92,9 +96,10 @@ async def working(
     *,
     lost_leases: int = MOST_LOST,
     audit: Audit | None = None,
+    on_other_log: Callable[[], object] = lambda: None,
 ) -> AsyncIterator[Runner]:
     """All of that work is done while the block runs; `retention` says how log lines are archived, `audit` how
-    the log is audited.
+    the log is audited. `on_other_log` is called where it has become another one.
     """
     listener = Listener(conninfo, schema)
     runner = new_runner(conninfo, schema, listener)
@@ -115,6 +120,7 @@ async def working(
     listener.add_handler(schema, lambda _: tree.news.set())
     store.keyring.on_destroyed.append(lambda _: sweeper.news.set())
     parts: list[Part] = [listener, runner, DestroyedKeys(store, listener), *workers]
+    parts.append(LogWatch(store, on_other_log))
     if retention is not None:
         parts.append(Archiver(writer, store, conninfo, schema, retention, clock=clock))
     if audit is not None and audit.rate:
@@ -179,26 +185,41 @@ def task_of(settings: Settings, conninfo: str, keys: LogKeys) -> Task:
 
 
 def work_until_stopped(task: Task, watch: Callable[[], object] = lambda: None) -> None:
-    """Work until SIGTERM or SIGINT, in the main thread; `watch` is called every second."""
+    """Work until SIGTERM or SIGINT, in the main thread; `watch` is called every second. Where the log becomes
+    another one, all that was known of it is dropped.
+    """
     relax_collector()
-    uvloop.run(_until_stopped(task, watch))
+    while uvloop.run(_until_stopped(task, watch)):
+        log.warning("the log has another id: the work begins again")
 
 
-async def _until_stopped(task: Task, watch: Callable[[], object]) -> None:
-    stopped = asyncio.Event()
+async def _until_stopped(task: Task, watch: Callable[[], object]) -> bool:
+    """Work until a signal, or until the log is another one; whether it is."""
+    stopped, other = asyncio.Event(), asyncio.Event()
+
+    def begin_again() -> None:
+        other.set()
+        stopped.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     keys = LogKeys(bytes.fromhex(task.master_key), bytes.fromhex(task.log_secret))
-    log, allowed = (task.conninfo, task.schema), task.webhook_allow
+    of_log, allowed = (task.conninfo, task.schema), task.webhook_allow
     audit = Audit(task.auditor_rate, task.witnesses, Path(task.stamps))
     async with (
-        witnessing(*log, allowed, audit),
-        working(*(*log, keys, allowed, task.retention), lost_leases=task.lost_leases, audit=audit),
+        witnessing(*of_log, allowed, audit),
+        working(
+            *(*of_log, keys, allowed, task.retention),
+            lost_leases=task.lost_leases,
+            audit=audit,
+            on_other_log=begin_again,
+        ),
     ):
         while not stopped.is_set():
             watch()
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopped.wait(), WATCH)
+    return other.is_set()
 
 
 def relax_collector() -> None:

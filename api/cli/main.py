@@ -53,7 +53,7 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, *, no_work:
     Beside the server a process of its own follows the log for lists, figures and log lines. With
     --no-work there is none: another server does that, or `executions work`.
     """
-    from api.server import serve as run
+    from api.service import serve as run
 
     chosen = partial(settings, host=host, port=port, data_dir=data_dir)
     _carefully(lambda: run(chosen(), work=not no_work))

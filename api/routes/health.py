@@ -29,6 +29,7 @@ from projections.deliveries.totals import delivery_totals, waiting_for
 from projections.engine.position_tracker import PositionTracker
 from projections.engine.rebuild_progress import Progress
 from projections.log_lines.archive.verify import ages
+from projections.other_log import OtherLog
 from projections.timers import due
 from workers.ownership import WORK, without_owner
 
@@ -80,6 +81,7 @@ class HealthHandlers:
         *,
         dispatcher: Dispatcher,
         clock: Clock,
+        other: OtherLog | None = None,
     ) -> None:
         self._bus = bus
         self._store = store
@@ -88,6 +90,7 @@ class HealthHandlers:
         self._hub = hub
         self._dispatcher = dispatcher
         self._clock = clock
+        self._other = other
 
     async def alive(self, _: Request) -> ASGIApp:
         """The process answers."""
@@ -126,14 +129,16 @@ class HealthHandlers:
         return shown | await self._warnings()
 
     async def _warnings(self) -> dict[str, Any]:
-        """The kinds of work that no process does, and how many faults the auditor finds; commands are taken all
-        the same.
+        """The kinds of work that no process does, how many faults the auditor finds, and that the log went back;
+        commands are taken all the same.
         """
         async with self._store.reader() as connection:
             missing = await without_owner(connection, self._store.schema)
             faults = (await audit_totals(connection)).faults
-        return ({"withoutOwner": missing} if missing else {}) | (
-            {"faults": faults} if faults else {}
+        return (
+            ({"withoutOwner": missing} if missing else {})
+            | ({"faults": faults} if faults else {})
+            | ({} if self._other is None else self._other.shown)
         )
 
     async def projections(self, request: Request) -> ASGIApp:

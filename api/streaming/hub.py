@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol
+
+import structlog
 
 from api.streaming.catch_up import catch_up
 from api.streaming.cooperative import Cooperative
@@ -18,15 +20,19 @@ from api.streaming.log.retrying import retried
 from api.streaming.log.tail import LogPage, Tail
 from api.streaming.log_lines import LogLines
 from api.streaming.phase import HubState
-from api.streaming.subscriber import RESTART, Subscriber, Transport
+from api.streaming.subscriber import FAULT, RESTART, Subscriber, Transport
 from api.streaming.topic import Topic
-from api.telemetry.metrics import STREAMS
+from api.telemetry.metrics import LOG_WENT_BACK, STREAMS
 from domain.model import Versioned
 from domain.supervisor import cancel
 from projections.log_lines.tail import LogLineTail
+from projections.other_log import OtherLog
 
 CLOSING_TIMEOUT = 5.0
 """Seconds for those who do not read to hear that the server ends."""
+OTHER_LOG = "other-log"
+
+log = structlog.get_logger()
 
 
 class ExternalStream(Protocol):
@@ -44,7 +50,9 @@ class ExternalStream(Protocol):
 
 
 class Hub:
-    """Publishes what the tail reads, connects subscribers, and says goodbye to them."""
+    """Publishes what the tail reads, connects subscribers, and says goodbye to them. Once the log is an `other`
+    one, all end, none is connected any more, and `on_other_log` is called.
+    """
 
     def __init__(
         self,
@@ -56,6 +64,8 @@ class Hub:
     ) -> None:
         self.loader = loader
         self.of_log = of_log
+        self.other: OtherLog | None = None
+        self.on_other_log: Callable[[], object] = lambda: None
         self.state = HubState({"log": of_log} if of_log else None)
         self.heartbeat = Heartbeat(self.state)
         folding = Folding(loader)
@@ -202,11 +212,13 @@ class Hub:
         async for page in self._tail.pages(lambda: not self._subscribers):
             # Safe to repeat: what was published already is left out.
             await retried(partial(self._publish, page), "what was written cannot be published")
+            if page.other is not None:
+                self._leave(page.other)
 
     async def _publish(self, page: LogPage) -> None:
         if page.rows:
             await self.raw.publish(await self.loader.entries(page.rows))
-        elif page.position > self.position:
+        elif page.position > self.position and page.other is None:
             self._begin(page.position)
 
     def _begin(self, head: int) -> None:
@@ -214,18 +226,36 @@ class Hub:
         self._tail.skip(head)
         self.raw.begin(head)
 
-    def _begin_to_close(self) -> None:
+    def _leave(self, other: OtherLog) -> None:
+        """What was sent is not of this log: nobody may go on with it."""
+        self.other = other
+        if other.seen is None:
+            log.warning("the log has another id", log=other.log_id, before=self.of_log)
+        else:
+            LOG_WENT_BACK.inc()
+            log.error(
+                "the log went back: events that were recorded are not in it any more",
+                seen=other.seen,
+                position=other.position,
+                log=other.log_id,
+                before=self.of_log,
+            )
+        self._begin_to_close(FAULT, OTHER_LOG)
+        self.on_other_log()
+
+    def _begin_to_close(self, code: int = RESTART, reason: str = "") -> None:
         if not self.state.closing:
             self.state.closing = True
-            self._tasks.append(asyncio.create_task(self._close(), name="streaming: goodbye"))
+            closing = self._close(code, reason)
+            self._tasks.append(asyncio.create_task(closing, name="streaming: goodbye"))
 
-    async def _close(self) -> None:
+    async def _close(self, code: int, reason: str) -> None:
         for stream in list(self._external_streams):
             stream.say_goodbye()
         cooperative = Cooperative()
         for subscriber in list(self._subscribers):
             if not (subscriber.transport.paused or subscriber.done.done()):
-                subscriber.end(RESTART)
+                subscriber.end(code, reason)
             await cooperative.pause()
         await asyncio.sleep(CLOSING_TIMEOUT)
         for subscriber in list(self._subscribers):

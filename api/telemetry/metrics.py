@@ -15,6 +15,9 @@ from domain.damage import REPORTS
 REQUESTS = Counter("executions_requests_total", "Requests by operation", ["operation"])
 REFUSALS = Counter("executions_refusals_total", "Refused requests by problem code", ["code"])
 LOG_POSITION = Gauge("executions_log_position", "Position of the last event of the log")
+LOG_WENT_BACK = Counter(
+    "executions_log_went_back", "How often events that were recorded were not in the log any more"
+)
 VIEW_POSITION = Gauge("executions_view_position", "How far a view is", ["view"])
 VIEW_PARKED = Gauge("executions_view_parked", "Events that a view could not apply", ["view"])
 COMMANDS_WAITING = Gauge("executions_commands_waiting", "Commands that wait for the next batch")

@@ -159,7 +159,7 @@ class Transaction:
             erased=bool(keys.erased),
             lines=bool(lines),
             signs=bool(signs),
-            held=self.locked,
+            locked=self.locked,
         )
         return query, values
 

@@ -60,7 +60,7 @@ def append_statement(
     lines: bool,
     signs: bool = False,
     erased: bool = False,
-    held: bool = True,
+    locked: bool = True,
 ) -> str:
     """One statement for all that a batch writes: each more costs the writer as much as ten events.
 
@@ -69,12 +69,12 @@ def append_statement(
     `ERASED_ARRAYS`, streams and which of the events erased each, from 1; of `lines` how many, twice, and
     arrays as `LINE_ARRAYS`; of `signs` arrays as `SIGN_ARRAYS`, in the order of the ids, as two processes
     may write them at once; of `events` the channel to notify. Where the head is not at the position
-    before, it does nothing and returns no row; where its row is `held`, that cannot be, and it fails. It
+    before, it does nothing and returns no row; where its row is `locked`, that cannot be, and it fails. It
     divides by zero wherever the database has not stored what it was to store.
     """
     advanced = _ADVANCED.format(moved=_WHERE_IT_WAS, columns=COLUMNS) if events else _UNMOVED
     return _statement(
-        advanced, events=events, keys=keys, lines=lines, signs=signs, erased=erased, held=held
+        advanced, events=events, keys=keys, lines=lines, signs=signs, erased=erased, locked=locked
     )
 
 
@@ -98,7 +98,7 @@ def _statement(
     lines: bool = False,
     signs: bool = False,
     erased: bool = False,
-    held: bool = True,
+    locked: bool = True,
 ) -> str:
     parts = [advanced]
     parts += [_KEYED] if keys else []
@@ -108,7 +108,7 @@ def _statement(
     shown = ["before", "pg_notify(%b, '')"] if events else ["before"]
     shown += [f"1 / {_STORED if events else _MOVED}"]
     shown += [f"1 / {_COUNTED}"] if lines else []
-    source = "(VALUES (1)) AS always LEFT JOIN advanced ON true" if held else "advanced"
+    source = "(VALUES (1)) AS always LEFT JOIN advanced ON true" if locked else "advanced"
     return f"WITH {', '.join(parts)} SELECT {', '.join(shown)} FROM {source}"
 
 

@@ -27,6 +27,7 @@ from domain.eventlog.append import (
 from domain.eventlog.codec import Codec, EventRow, Snapshot
 from domain.eventlog.connection.commit import Trace
 from domain.eventlog.connection.connections import Connections
+from domain.eventlog.connection.continuity import Seen
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.idempotency import REPLY, IdempotencyKey, Reply, claim
 from domain.eventlog.keyring import Keyring
@@ -51,8 +52,7 @@ from domain.model import Versioned
 FORGET_REPLIES = """DELETE FROM idempotency_keys WHERE at <= %b AND key IN (
     SELECT key FROM idempotency_keys WHERE at <= %b ORDER BY at LIMIT %b)"""
 
-READ_BYTES = 16 * 1024 * 1024
-FORGOTTEN_AT_ONCE = 5_000
+READ_BYTES, FORGOTTEN_AT_ONCE = 16 * 1024 * 1024, 5_000
 LOOKUP_TIMEOUT, LOOKUP_EVERY = 3.0, 0.1
 
 
@@ -65,7 +65,8 @@ class Store:
         self.states = StateLoader(codec, keyring)
         self.schema = schema
         self._connections = Connections(conninfo, schema, connections)
-        self.outages = self._connections.outages
+        self.outages, self.fresh = self._connections.outages, self._connections.fresh
+        self.seen = Seen()
 
     @property
     def codec(self) -> Codec:

@@ -73,7 +73,7 @@ class Bus:
         self._lines_written = lines_written
         self._doubt = doubt
         self._queue = Queue(limit, store.outages)
-        self._known = StateCache(store.keyring)
+        self._known = StateCache(store.keyring, store.seen)
         self._chores = Chores(store, clock)
         self._task: asyncio.Task[None] | None = None
         self._stopping = True

@@ -9,6 +9,7 @@ from typing import Any
 
 from domain.errors import Damaged
 from domain.eventlog.append import Transaction
+from domain.eventlog.connection.continuity import Seen
 from domain.eventlog.keyring import Keyring
 from domain.lru import LruCache
 from domain.model import CACHED_PARTS, Creation, Versioned
@@ -29,8 +30,9 @@ class StateCache:
     behind until they are wanted.
     """
 
-    def __init__(self, keyring: Keyring) -> None:
+    def __init__(self, keyring: Keyring, seen: Seen) -> None:
         self._keyring = keyring
+        self._seen = seen
         self._states: LruCache[str, Versioned[Any]] = LruCache(CACHED_PARTS, attrgetter("weight"))
         self._current: set[str] = set()
         self._batches_alone = 0
@@ -63,7 +65,7 @@ class StateCache:
 
     def begin(self, transaction: Transaction) -> None:
         """Believe only what still holds where a transaction begins."""
-        if transaction.session != self.session:
+        if transaction.session != self.session or transaction.position < self.position:
             self.forget()
             self.session = transaction.session
         elif transaction.position != self.position:
@@ -99,6 +101,7 @@ class StateCache:
     def remember(self, states: Loaded, position: int, at: datetime) -> None:
         """A batch was committed: the head is there, and these are the states."""
         self.position, self.at = position, at
+        self._seen.note(position, at)
         for stream, versioned in states.items():
             if versioned is not None and not self._keyring.is_destroyed(stream):
                 self._states.put(stream, versioned)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +36,7 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - folders with names of their own are ma
 ROOM = 2 * 1024**3
 CREATE = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
 DROP = sql.SQL("DROP DATABASE {} WITH (FORCE)")
+DROP_IF_THERE = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
 _NUMBERS = itertools.count(1)
 
 
@@ -64,6 +65,38 @@ def new_database(
         yield made
     finally:
         admin.execute(DROP.format(sql.Identifier(made)))
+
+
+def end_sessions(admin: psycopg.Connection, name: str) -> None:
+    """Break every connection to a database, and let none in."""
+    database = sql.Identifier(name)
+    admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(database))
+    admin.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", (name,)
+    )
+
+
+@contextmanager
+def earlier_state(admin: psycopg.Connection, name: str) -> Iterator[Callable[[], None]]:
+    """A copy of a database as it is now. The call puts it in its place, as a failover that loses commits does."""
+    copy, lost = f"{name}_earlier", f"{name}_lost"
+    let_in = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name))
+    rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
+    end_sessions(admin, name)
+    admin.execute(CREATE.format(sql.Identifier(copy), sql.Identifier(name)))
+    admin.execute(let_in)
+
+    def replace() -> None:
+        end_sessions(admin, name)
+        admin.execute(rename.format(sql.Identifier(name), sql.Identifier(lost)))
+        admin.execute(rename.format(sql.Identifier(copy), sql.Identifier(name)))
+        admin.execute(let_in)
+
+    try:
+        yield replace
+    finally:
+        for made in (copy, lost):
+            admin.execute(DROP_IF_THERE.format(sql.Identifier(made)))
 
 
 @contextmanager

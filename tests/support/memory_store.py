@@ -22,6 +22,7 @@ from domain.eventlog.append import (
     WrongGuess,
 )
 from domain.eventlog.codec import Codec, EventRow, LineRow, Snapshot
+from domain.eventlog.connection.continuity import Seen
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.heartbeats import NO_SIGNS, Signs
 from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey, Reply
@@ -138,7 +139,7 @@ def _place(event: EventRow, moment: Moment) -> Moment:
 class MemoryStore(Store):
     def __init__(self, log: MemoryLog, codec: Codec, keyring: Keyring) -> None:
         self.states = MemoryStateLoader(log, codec, keyring)
-        self.outages = Outages()
+        self.outages, self.seen = Outages(), Seen()
         self.log = log
 
     async def open(self) -> None:

@@ -170,15 +170,25 @@ class Connections:
         Raises:
             Overloaded: the database is away or too slow, or that end does not go.
         """
+        async with self.fresh() as connection:
+            cursor = await connection.execute(END, (self._former_writer,))
+            if any(not gone for (gone,) in await cursor.fetchall()):
+                raise TimeoutError("a connection of before is still at work")
+            yield connection
+
+    @asynccontextmanager
+    async def fresh(self) -> AsyncIterator[AsyncConnection]:
+        """A connection of its own in autocommit, made now: to where the database is by now.
+
+        Raises:
+            Overloaded: the database is away or too slow.
+        """
         async with self._watched():
             connection = await AsyncConnection.connect(
                 self._conninfo, autocommit=True, **self._options
             )
             try:
                 with cut_after(LOOKUP_TIMEOUT, connection):
-                    cursor = await connection.execute(END, (self._former_writer,))
-                    if any(not gone for (gone,) in await cursor.fetchall()):
-                        raise TimeoutError("a connection of before is still at work")
                     yield connection
             finally:
                 await connection.close()

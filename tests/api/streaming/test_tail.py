@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import pytest
+from psycopg import AsyncConnection
 
-from api.streaming.log.tail import Tail
+from api.streaming.log.tail import LogPage, Tail
+from domain.eventlog.connection.continuity import Head, Seen, head_of
 from domain.eventlog.notifications import Listener
-from domain.eventlog.store import Store
 from tests.support.event_writer import opened
 from tests.support.hub import append
 
@@ -21,14 +20,13 @@ async def test_event_written_before_a_look_at_the_head_is_read_for_one_who_comes
     async with opened(database) as store:
         await append(store, 1)
         readers = list[str]()
-        look = Store.head
 
-        async def slowly(store: Store) -> tuple[int, datetime]:
-            found = await look(store)
+        async def slowly(connection: AsyncConnection, seen: Seen) -> Head:
+            found = await head_of(connection, seen)
             readers.append("one who comes")
             return found
 
-        monkeypatch.setattr(Store, "head", slowly)
+        monkeypatch.setattr("api.streaming.log.tail.head_of", slowly)
         tail = Tail(store, Listener(database, "executions"), "executions")
         page = await anext(tail.pages(lambda: not readers))
         assert [row.position for row in page.rows] == [1]
@@ -38,4 +36,4 @@ async def test_events_that_nobody_wants_are_not_read(database: str) -> None:
     async with opened(database) as store:
         await append(store, 2)
         tail = Tail(store, Listener(database, "executions"), "executions")
-        assert await anext(tail.pages(lambda: True)) == ((), 2)
+        assert await anext(tail.pages(lambda: True)) == LogPage((), 2)

@@ -62,26 +62,24 @@ def test_service_that_was_rolled_back_or_forked_is_found_out(database: str, tmp_
         grown(api, position)
         for each in (folder, other_folder):
             assert follow(running.url, each).exit_code == 0
-        with tampered(database, ROLLED_BACK):
-            grown(api, 3)
-            done = follow(running.url, folder)
-            assert done.exit_code == 1
-            assert "contradicts itself: it was rolled back: it has signed 6 events" in done.output
+    with tampered(database, ROLLED_BACK), serving(database) as running, running.client() as api:
+        grown(api, 3)
+        done = follow(running.url, folder)
+        assert done.exit_code == 1
+        assert "contradicts itself: it was rolled back: it has signed 6 events" in done.output
         assert list(folder.glob("contradiction-*3.txt"))
-        with tampered(database, FORKED):
-            grown(api, 6)
-            done = follow(running.url, folder)
-            assert done.exit_code == 1
-            assert "it has signed two heads of 6 events" in done.output
-            position = int(
-                api.post("/users", json={"name": "V", "kind": "person"}).headers["log-position"]
-            )
-            grown(api, position)
-            done = follow(running.url, other_folder)
-            assert done.exit_code == 1
-            assert (
-                "does not prove that the 6 events that it has signed are the first" in done.output
-            )
+    with tampered(database, FORKED), serving(database) as running, running.client() as api:
+        grown(api, 6)
+        done = follow(running.url, folder)
+        assert done.exit_code == 1
+        assert "it has signed two heads of 6 events" in done.output
+        position = int(
+            api.post("/users", json={"name": "V", "kind": "person"}).headers["log-position"]
+        )
+        grown(api, position)
+        done = follow(running.url, other_folder)
+        assert done.exit_code == 1
+        assert "does not prove that the 6 events that it has signed are the first" in done.output
 
 
 def test_log_with_another_id_or_key_is_not_the_pinned_one(

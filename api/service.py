@@ -1,0 +1,152 @@
+"""The service: a log that is served, from the start to the signal that ends it."""
+
+from __future__ import annotations
+
+import resource
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext, suppress
+from dataclasses import replace
+from time import sleep
+from typing import NamedTuple
+
+import structlog
+
+from api.app import create_app
+from api.embedded_postgres.address_file import AddressFile, shown
+from api.embedded_postgres.data_dir import DataDir
+from api.embedded_postgres.server import EmbeddedPostgres
+from api.server import (
+    Database,
+    Server,
+    configured,
+    database,
+    keep_running,
+    keys_of_log,
+    require_key_of_log,
+)
+from api.settings import Settings, SetupError, unknown
+from api.system import build
+from api.telemetry.logging import configure_logging
+from api.transport import listen_socket
+from api.transport.connection_limits import limits_of_process
+from api.work import relax_collector, task_of
+from api.work_process import WorkProcess
+from domain.errors import Overloaded
+from domain.eventlog.setup.log_id import log_id
+from domain.outages import Outages
+from projections.other_log import OtherLog
+
+RETRY = 1.0
+"""Seconds between two tries to begin again with another log."""
+
+log = structlog.get_logger()
+
+
+def serve(settings: Settings, *, work: bool = True) -> None:
+    """Run until a signal ends it, with a process beside that does the work, where `work` says so. Where the log
+    becomes another one, all that was known of it is dropped, and it is served as it is then.
+
+    Raises:
+        SetupError: it cannot start.
+    """
+    configure_logging(settings.log_level)
+    for variable, near in unknown().items():
+        log.warning("unknown setting", variable=variable, near=near)
+    with listen_socket.bound(settings) as listening:
+        folder = DataDir.opened(settings.data_dir)
+        token = settings.admin_token or folder.admin_token()
+        with database(settings, folder) as known:
+            try:
+                known.prepare(settings.schema)
+            except Overloaded as error:
+                raise SetupError(f"EXECUTIONS_DATABASE_URL: {error}") from None
+            require_key_of_log(known.serving, settings, folder)
+            served = Served(settings, folder, known, listening, token)
+            other = served.until_ended(work=work)
+            while other is not None:
+                served.prepare_again()
+                other = served.until_ended(other, work=work)
+
+
+class Served(NamedTuple):
+    """A log that is served: its settings, its database, and where the server listens."""
+
+    settings: Settings
+    folder: DataDir
+    known: Database
+    listening: socket.socket
+    token: str
+
+    def until_ended(self, other: OtherLog | None = None, *, work: bool) -> OtherLog | None:
+        """Serve the log until a signal; the `other` one where it has become that before. It is handed
+        the log that it began as, if it was another.
+        """
+        settings, known, listening = self.settings, self.known, self.listening
+        keys = keys_of_log(known.serving, settings, self.folder)
+        of_log = log_id(known.serving, settings.schema)
+        system = replace(build(settings, known.serving, keys, self.token, of_log), other=other)
+        listen_socket.listen(listening, settings)
+        task = task_of(settings, known.serving, keys)
+        with (
+            shown(self.folder.address_file, listen_socket.url_from_here(listening)) as sign,
+            WorkProcess(task) if work else nullcontext() as worker,
+        ):
+            if other is None:
+                _announce(settings, self.folder, listening)
+            if worker is not None:
+                system.clock.confirmed = worker.start_again
+            relax_collector()
+            _allow_many_connections()
+            watch = _watching(known.postgres, sign, worker, system.store.outages)
+            app, direct = create_app(system)
+            config = configured(app, direct, of_log, watch)
+            # A copy, as uvicorn closes its sockets: who connects meanwhile waits, and is not refused.
+            Server(config, system, limits_of_process(settings)).run(sockets=[listening.dup()])
+        return system.hub.other
+
+    def prepare_again(self) -> None:
+        """Make what is missing in the other log, once its database answers."""
+        while True:
+            try:
+                self.known.prepare(self.settings.schema)
+            except Overloaded as error:
+                log.warning("the database is away", reason=str(error))
+                sleep(RETRY)
+            else:
+                return
+
+
+def _watching(
+    postgres: EmbeddedPostgres | None,
+    sign: AddressFile,
+    worker: WorkProcess | None,
+    outages: Outages,
+) -> Callable[[], Awaitable[None]]:
+    """What keeps our own PostgreSQL running, and the process that works.
+
+    And what takes over from another server of the data directory that shows where it is.
+    """
+
+    async def watch() -> None:
+        sign.publish()
+        if (full := keep_running(postgres)) is not None:
+            outages.disk_is_full(full)
+        if worker is not None:
+            worker.ensure_running()
+
+    return watch
+
+
+def _allow_many_connections() -> None:
+    """As many open files as the system grants: each stream is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _announce(settings: Settings, folder: DataDir, listening: socket.socket) -> None:
+    kept = "EXECUTIONS_ADMIN_TOKEN" if settings.admin_token else str(folder.admin_token_file)
+    print(f"Listening on {listen_socket.url(listening)}", flush=True)  # noqa: T201 - the terminal is its user
+    print(f"The admin token is in {kept}", flush=True)  # noqa: T201

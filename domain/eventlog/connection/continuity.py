@@ -1,0 +1,107 @@
+"""Whether the log is still the one that this process has seen. It is not after a failover that lost commits, or
+once a backup was put in its place: then its head is lower, or other events stand at positions that were seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from psycopg import AsyncConnection
+
+from domain.eventlog.codec import EventRow
+from domain.eventlog.queries import READ
+
+# The row of the head, if the event that was seen last is where it was. Times never fall, so two pasts of
+# one log have no event of one time at one position.
+HEAD = """SELECT position, at, log_id FROM head WHERE %b::bigint = 0 OR EXISTS (
+    SELECT FROM events WHERE notification_id = %b AND at = %b)"""
+FOLLOW = f"""SELECT position, -1::bigint, at, log_id, '', '', ''::bytea FROM ({HEAD}) AS head
+    UNION ALL ({READ})"""
+"""The head in a row of its own, with the version -1, and the next page: both of one moment."""
+RENEW = f"""UPDATE head SET log_id = gen_random_uuid() WHERE log_id = %b
+    AND NOT EXISTS ({HEAD.replace("FROM head", "FROM head AS found")})"""
+NOW = "SELECT position, at, log_id FROM head"
+
+
+class WentBack(Exception):
+    """The event that this process has seen last is not in the log any more."""
+
+
+class Head(NamedTuple):
+    """The end of the log, and which log it is."""
+
+    position: int
+    at: datetime
+    log_id: str
+
+
+class Seen:
+    """The last event that this process has written, or read: its position, and its time."""
+
+    def __init__(self) -> None:
+        self.position = 0
+        self.at = datetime.fromtimestamp(0, UTC)
+
+    def note(self, position: int, at: datetime) -> None:
+        """There is an event of this time at this position."""
+        if position > self.position:
+            self.position, self.at = position, at
+
+    @property
+    def values(self) -> tuple[int, int, datetime]:
+        """As `HEAD` wants them."""
+        return self.position, self.position, self.at
+
+
+async def head_of(connection: AsyncConnection, seen: Seen) -> Head:
+    """The end of the log.
+
+    Raises:
+        WentBack: what was seen is not in it.
+    """
+    row = await (await connection.execute(HEAD, seen.values, binary=True)).fetchone()
+    if row is None:
+        raise WentBack
+    return _noted(seen, Head(*row))
+
+
+async def read_on(
+    connection: AsyncConnection, seen: Seen, after: int, limit: int, size: int
+) -> tuple[Head, Sequence[EventRow]]:
+    """The end of the log, and the next events, as `Store.read` has them.
+
+    Raises:
+        WentBack: what was seen is not in it.
+    """
+    cursor = await connection.execute(FOLLOW, (*seen.values, after, limit, size), binary=True)
+    head, rows = None, []
+    for row in await cursor.fetchall():
+        if row[1] < 0:
+            head = Head(row[0], row[2], row[3])
+        else:
+            rows.append(EventRow(*row))
+    if head is None:
+        raise WentBack
+    return _noted(seen, head), rows
+
+
+async def now(connection: AsyncConnection) -> Head:
+    """The end of the log, whatever was seen."""
+    row = await (await connection.execute(NOW, binary=True)).fetchone()
+    if row is None:
+        raise LookupError("the row `head` is lost")
+    return Head(*row)
+
+
+async def renew(connection: AsyncConnection, seen: Seen, log_id: str) -> None:
+    """Give the log another id, if it still has this one, and what was seen is not in it: of several processes
+    one does that.
+    """
+    await connection.execute(RENEW, (log_id, *seen.values))
+
+
+def _noted(seen: Seen, head: Head) -> Head:
+    seen.note(head.position, head.at)
+    return head

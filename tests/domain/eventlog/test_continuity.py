@@ -1,0 +1,109 @@
+"""Whether what a process has seen of the log is still in it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from domain.eventlog.connection.continuity import Seen, WentBack, head_of, now, read_on, renew
+from domain.eventlog.connection.log_watch import LogWatch
+from domain.eventlog.notifications import Wake
+from domain.eventlog.setup.log_id import log_id, renew_log_id
+from domain.eventlog.store import READ_BYTES, Store
+from domain.model import Recorded
+from tests.support.sample_aggregate import NOON, TallyBegun, store
+from tests.support.tampering import change
+
+SECOND = timedelta(seconds=1)
+LOSE = "DELETE FROM events WHERE notification_id > {0}; UPDATE head SET position = {0}"
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def log(database: str) -> AsyncIterator[Store]:
+    opened = store(database)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+async def append(log: Store, stream: str, seconds: int) -> None:
+    """One event, so many seconds after noon."""
+    async with log.transaction() as transaction:
+        at = NOON + seconds * SECOND
+        recorded = Recorded(
+            f"tally/{stream}", 1, transaction.position + 1, at, TallyBegun(), "tester"
+        )
+        await transaction.append([log.codec.encode(recorded, None)], [], at)
+
+
+async def seen_three(log: Store) -> Seen:
+    """What a process has seen that has read three events."""
+    for place in range(1, 4):
+        await append(log, f"s-{place}", place)
+    seen = Seen()
+    async with log.reader() as connection:
+        head, rows = await read_on(connection, seen, 1, 100, READ_BYTES)
+    assert (head.position, [row.position for row in rows]) == (3, [2, 3])
+    return seen
+
+
+async def test_log_that_has_grown_is_the_one_that_was_seen(log: Store) -> None:
+    seen = await seen_three(log)
+    await append(log, "s-4", 4)
+    async with log.reader() as connection:
+        assert (await head_of(connection, seen)).position == 4
+    assert seen.position == 4
+
+
+async def test_log_whose_head_is_lower_went_back(database: str, log: Store) -> None:
+    seen = await seen_three(log)
+    change(database, LOSE.format(2))
+    async with log.reader() as connection:
+        with pytest.raises(WentBack):
+            await head_of(connection, seen)
+        with pytest.raises(WentBack):
+            await read_on(connection, seen, 3, 100, READ_BYTES)
+
+
+async def test_log_that_has_other_events_where_it_was_seen_went_back(
+    database: str, log: Store
+) -> None:
+    seen = await seen_three(log)
+    change(database, LOSE.format(1))
+    for place in range(2, 6):
+        await append(log, f"other-{place}", place + 2)
+    async with log.reader() as connection:
+        with pytest.raises(WentBack):
+            await head_of(connection, seen)
+
+
+async def test_log_that_lost_events_gets_one_other_id_however_many_notice(
+    database: str, log: Store
+) -> None:
+    seen, before = await seen_three(log), log_id(database, "executions")
+    async with log.reader() as connection:
+        await renew(connection, seen, before)
+        assert (await now(connection)).log_id == before  # it lacks nothing
+        change(database, LOSE.format(2))
+        await renew(connection, seen, before)
+        renewed = (await now(connection)).log_id
+        await renew(connection, seen, before)
+        assert (await now(connection)).log_id == renewed != before
+
+
+async def test_watch_calls_once_the_log_has_another_id(database: str, log: Store) -> None:
+    called, other = Wake(), store(database)
+    await other.open()
+    watch = LogWatch(other, called.set)
+    watch.start()
+    try:
+        assert not await called.wait(0.2)
+        renew_log_id(database, "executions")
+        assert await called.wait(10)
+    finally:
+        await watch.stop()
+        await other.close()
