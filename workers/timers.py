@@ -35,7 +35,7 @@ GATHERS = 0.1
 TIMERS_AT_ONCE = 200
 """Timers that are looked for at once."""
 IN_A_COMMIT = 50
-"""Commands in one commit: whoever else writes waits for no more of them."""
+"""Commands in one commit: other writers wait for no more of them."""
 FARTHEST_BEHIND = 10_000
 """Events that the read model may be behind: what it shows as due then may long have happened."""
 SETTLE_TIME = timedelta(seconds=5)

@@ -8,14 +8,14 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 import structlog
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncConnection
 from psycopg.errors import DivisionByZero, UniqueViolation
 
 from domain.errors import Damaged, Overloaded
 from domain.eventlog.codec import EventRow, LineRow
 from domain.eventlog.connection.commit import Commit, noticing_loss
 from domain.eventlog.heartbeats import NO_SIGNS, Signs
-from domain.eventlog.idempotency import REPLIES_KEPT, Reply
+from domain.eventlog.idempotency import Reply, keep_replies
 from domain.eventlog.keys.new_keys import NewKeys
 from domain.eventlog.pg_arrays import columns
 from domain.eventlog.queries import (
@@ -34,14 +34,9 @@ from domain.model import Versioned
 REPLIES = (
     "SELECT key, fingerprint, outcome FROM idempotency_keys WHERE key = ANY(%b::text[]) AND at > %b"
 )
-KEEP_REPLIES = """INSERT INTO idempotency_keys AS kept
-    SELECT * FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::text[])
-    ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, at = excluded.at,
-        outcome = excluded.outcome WHERE kept.at <= %b"""
 LATEST = """SELECT topic, max(notification_id) FROM events
     WHERE topic = ANY(%s) AND notification_id > %s GROUP BY topic"""
 NOT_STORED = "The database has not stored what it was sent, so nothing was recorded. Send it again."
-REPLY_ARRAYS = ("text", "text", "timestamptz", "text")
 KEY_ARRAYS = ("text", "bytea")
 
 log = structlog.get_logger()
@@ -114,11 +109,8 @@ class Transaction:
             OutcomeLost: the connection broke when all was sent.
         """
         run = self._connection.execute
-        if replies:
-            rows = [(reply.key, reply.fingerprint, at, reply.outcome) for reply in replies]
-            kept = await run(KEEP_REPLIES, (*columns(REPLY_ARRAYS, rows), at - REPLIES_KEPT))
-            if kept.rowcount != len(replies):
-                raise HeadMoved
+        if replies and not await keep_replies(self._connection, replies, at):
+            raise HeadMoved
         keys = NewKeys.of(events, self._states)
         with _stored_or_refused(), noticing_loss(Commit(events, at, replies, lines, signs)):
             async with self._connection.pipeline():
@@ -247,8 +239,8 @@ async def _begin_unless(connection: AsyncConnection, unless: Mapping[str, int]) 
         raise StreamMoved
 
 
-def _arrays(events: Sequence[EventRow]) -> list[Any]:
-    return columns(EVENT_ARRAYS, [(e.version, e.stream, e.type, e.meta, e.data) for e in events])
+def _arrays(rows: Sequence[EventRow]) -> list[Any]:
+    return columns(EVENT_ARRAYS, [(r.version, r.stream, r.type, r.meta, r.data) for r in rows])
 
 
 def _wrapped(made: Mapping[str, bytes], states: StateLoader) -> list[Any]:
@@ -298,8 +290,6 @@ class OptimisticTransaction(Transaction):
         Raises:
             HeadMoved: the head was elsewhere.
         """
-        await self._expect(await self._connection.execute(HEAD))
-
-    async def _expect(self, cursor: AsyncCursor[Any]) -> None:
+        cursor = await self._connection.execute(HEAD)
         if await cursor.fetchone() != (self.position, self.at):
             raise HeadMoved

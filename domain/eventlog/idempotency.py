@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from domain.errors import (
     DomainError,
     IdempotencyKeyReused,
 )
+from domain.eventlog.pg_arrays import columns
 
 REPLIES_KEPT = timedelta(hours=24)
 
@@ -19,6 +21,11 @@ CLAIM = """INSERT INTO idempotency_keys AS kept (key, fingerprint, at, outcome)
     VALUES (%b, %b, %b, %b) ON CONFLICT (key) DO UPDATE SET
         fingerprint = excluded.fingerprint, at = excluded.at, outcome = excluded.outcome
     WHERE kept.at <= %b RETURNING key"""
+KEEP = """INSERT INTO idempotency_keys AS kept
+    SELECT * FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::text[])
+    ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, at = excluded.at,
+        outcome = excluded.outcome WHERE kept.at <= %b"""
+ARRAYS = ("text", "text", "timestamptz", "text")
 REPLY = "SELECT key, fingerprint, outcome FROM idempotency_keys WHERE key = %b"
 
 
@@ -34,6 +41,13 @@ async def claim(
     kept = await (await connection.execute(REPLY, (once.key,))).fetchone()
     assert kept is not None  # the claim has seen it
     return Reply(*kept)
+
+
+async def keep_replies(connection: AsyncConnection, replies: Sequence[Reply], at: datetime) -> bool:
+    """Keep what was answered, if the transaction is committed. False where one of the keys is used already."""
+    rows = [(reply.key, reply.fingerprint, at, reply.outcome) for reply in replies]
+    kept = await connection.execute(KEEP, (*columns(ARRAYS, rows), at - REPLIES_KEPT))
+    return kept.rowcount == len(replies)
 
 
 class IdempotencyKey(NamedTuple):

@@ -17,6 +17,7 @@ FIXTURES = frozenset({"postgres", "postgres_root"})
 MODULES = frozenset({subprocess, multiprocessing})
 STARTERS = frozenset(
     {
+        "codegen.__main__",
         "tests.support.service_process",
         "api.embedded_postgres.server",
         "service_executions.testing.server",

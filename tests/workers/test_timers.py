@@ -109,7 +109,7 @@ async def test_more_timers_than_fire_at_once_fire_though_all_are_due_at_the_same
 async def test_timers_that_fire_at_once_are_in_short_commits(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever else writes to the log waits for the commit."""
+    """Other writers of the log wait for the commit."""
     monkeypatch.setattr(timers_module, "IN_A_COMMIT", 2)
     append, commits = world.guarded_writer._store.append, []
 

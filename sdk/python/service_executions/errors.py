@@ -124,6 +124,12 @@ class LeaseLost(ApiError):
         return self._member("claimedBy")
 
 
+class TooManyGrants(ApiError):
+    """The party has as many open grants as it may have."""
+
+    code = "too-many-grants"
+
+
 class Erased(ApiError):
     """The content was erased: nothing may be added to it."""
 
