@@ -8,6 +8,7 @@ when it dies, another that stands by takes over.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
@@ -36,6 +37,8 @@ TIMERS_AT_ONCE = 200
 """Timers that are looked for at once."""
 IN_A_COMMIT = 50
 """Commands in one commit: other writers wait for no more of them."""
+PACE = 0.0003
+"""Seconds for each timer at least: many that are due at once leave room for those who wait for an answer."""
 FARTHEST_BEHIND = 10_000
 """Events that the read model may be behind: what it shows as due then may long have happened."""
 SETTLE_TIME = timedelta(seconds=5)
@@ -107,6 +110,7 @@ class TimerWorker(OwnedWork):
     ) -> bool:
         """Send commands, unless the read model is too far behind the log; whether they were sent."""
         for begin in range(0, len(commands), IN_A_COMMIT):
+            began = time.monotonic()
             if (view := await place(connection, Timers.name)).lag > FARTHEST_BEHIND:
                 return False
             part = commands[begin : begin + IN_A_COMMIT]
@@ -115,6 +119,7 @@ class TimerWorker(OwnedWork):
                 self._passed[timer.execution, timer.due] = now + (
                     CHECKPOINT_EVERY if idle else SETTLE_TIME
                 )
+            await asyncio.sleep(rest_after(len(part), time.monotonic() - began))
         return True
 
     def _passed_until(self, timer: Timer) -> datetime:
@@ -156,6 +161,11 @@ class TimerWorker(OwnedWork):
             if isinstance(outcome.refused, DomainError):
                 log.debug("timer has passed", stream=message.stream, reason=outcome.refused.code)
         return outcomes
+
+
+def rest_after(fired: int, seconds: float) -> float:
+    """The seconds to rest after so many timers, which took so long."""
+    return max(0.0, fired * PACE - seconds)
 
 
 def _command(timer: Timer, now: datetime) -> Command[Any] | None:

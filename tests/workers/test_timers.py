@@ -109,7 +109,7 @@ async def test_more_timers_than_fire_at_once_fire_though_all_are_due_at_the_same
 async def test_timers_that_fire_at_once_are_in_short_commits(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Other writers of the log wait for the commit."""
+    """Other writers wait for each commit."""
     monkeypatch.setattr(timers_module, "IN_A_COMMIT", 2)
     append, commits = world.guarded_writer._store.append, []
 
@@ -124,6 +124,11 @@ async def test_timers_that_fire_at_once_are_in_short_commits(
         await world.send(name, failure())
     assert await world.fire(world.worker(), 10 * SECOND) == 5
     assert commits == [2, 2, 1]
+
+
+@pytest.mark.parametrize(("seconds", "rest"), [(0.0, 0.015), (0.010, 0.005), (0.015, 0), (1, 0)])
+async def test_rest_after_a_commit_is_what_is_left_of_its_time(seconds: float, rest: float) -> None:
+    assert timers_module.rest_after(50, seconds) == pytest.approx(rest)
 
 
 async def test_timer_that_could_not_be_fired_is_fired_soon_afterwards(
