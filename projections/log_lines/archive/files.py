@@ -6,6 +6,7 @@ A file is written once and never changed. It needs the libraries of the extra `a
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -19,6 +20,7 @@ from domain.errors import Damaged, DomainError, Overloaded
 
 LIBRARIES = ("duckdb", "obstore")
 CHUNK = 8 * 1024 * 1024
+QUERY = re.compile(r"(\w+://[^\s?]*)\?\S*")
 RETRIES = {"max_retries": 2, "retry_timeout": timedelta(seconds=20)}
 """Of a bucket that does not answer: somebody may wait for a page of lines."""
 CLIENT = {"connect_timeout": "5s", "allow_http": True}
@@ -237,5 +239,6 @@ def _make_durable(folder: Path, file: Path) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of a library says, without its advice."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """What an error of a library says, without its advice, and without the query of a URL: it may be signed."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return QUERY.sub(r"\1", line)
