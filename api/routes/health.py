@@ -26,6 +26,7 @@ from projections.audit.tables import head_of
 from projections.audit.witnessed import witnessed
 from projections.claims.totals import claim_totals
 from projections.deliveries.totals import delivery_totals, waiting_for
+from projections.diagnosis.measurements import database_bytes
 from projections.engine.position_tracker import PositionTracker
 from projections.engine.rebuild_progress import Progress
 from projections.log_lines.archive.verify import ages
@@ -195,6 +196,7 @@ class HealthHandlers:
             witnesses = await witnessed(connection)
             webhooks = await delivery_totals(connection, now, metrics.MOST_WEBHOOKS)
             waiting = await waiting_for(connection, webhooks.lags)
+            metrics.DATABASE_BYTES.set(await database_bytes(connection))
         metrics.WEBHOOKS_WAITING.set(webhooks.waiting)
         metrics.WEBHOOKS_FAILING.set(webhooks.failing)
         metrics.WEBHOOKS_OLDEST.set(webhooks.oldest)

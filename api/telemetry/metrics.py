@@ -68,6 +68,7 @@ ARCHIVE_AGE = Gauge(
     "executions_archive_age_seconds", "Time since log lines last left the database for the archive"
 )
 STREAMS = Gauge("executions_streams", "Open streams")
+DATABASE_BYTES = Gauge("executions_database_bytes", "What the database takes on its disk")
 
 
 class _Unreadable(Collector):

@@ -127,3 +127,9 @@ async def measure(store: Store) -> Measurements:
 
 async def _rows(connection: AsyncConnection, query: str) -> list[Any]:
     return await (await connection.execute(query)).fetchall()
+
+
+async def database_bytes(connection: AsyncConnection) -> int:
+    """What the whole database takes on its disk."""
+    [(size,)] = await _rows(connection, "SELECT pg_database_size(current_database())")
+    return int(size)

@@ -48,7 +48,7 @@ def recorded_run(
     )
     try:
         with tracking as run:
-            click.echo(f"{client.url}/api/executions/{run.id}", err=True)
+            click.echo(f"{client.url}/ui/executions/{run.id}", err=True)
             with _beating(client, run.id, heartbeat / HEARTBEATS):
                 return _run(run, command)
     finally:

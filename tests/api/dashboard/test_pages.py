@@ -176,6 +176,12 @@ def test_timeline_nests_steps_and_shows_them_in_time(tab: Tab) -> None:
     assert page.locator(".bar-fill.critical").count() >= 1
 
 
+def test_timeline_shows_attempts_where_there_was_more_than_one(tab: Tab) -> None:
+    page = tab.open(of("enrich"))
+    page.get_by_text("Attempt 1: UPSTREAM").wait_for()
+    page.get_by_text("Attempt 2").wait_for()
+
+
 def test_timeline_zoom_by_keys_stands_in_the_address(tab: Tab) -> None:
     page = tab.open(of("leads"))
     page.get_by_role("list", name="Steps in time").wait_for()
@@ -276,6 +282,19 @@ def test_inbox_lists_what_waits_for_people(tab: Tab) -> None:
 def test_operations_show_how_far_each_view_is(tab: Tab) -> None:
     page = tab.open("/operations")
     page.get_by_role("row", name=re.compile("analytics")).wait_for()
+    for name, value in (("Timers due", r"\d+"), ("Database", r"[\d.]+ MiB"), ("Streams open", "1")):
+        fact = page.locator(".facts div").filter(has=page.locator("dt", has_text=name))
+        assert re.fullmatch(value, fact.locator("dd").inner_text())
+
+
+def test_audit_lists_what_was_granted(tab: Tab, api: httpx.Client) -> None:
+    grant = {"auditor": "eva", "order": "order-leads", "purpose": "Spot check"}
+    granted = api.post("/grants", json={**grant, "expiresAt": "2099-01-01T00:00:00Z"})
+    position = granted.raise_for_status().headers["log-position"]
+    api.get("/grants", params={"minPosition": position}).raise_for_status()
+    page = tab.open("/audit")
+    row = page.get_by_role("row", name=re.compile("eva"))
+    assert "order order-leads" in row.inner_text()
 
 
 def test_audit_checks_the_proofs_in_the_browser(tab: Tab) -> None:
@@ -326,6 +345,20 @@ def test_keys_are_no_shortcuts_in_fields(tab: Tab) -> None:
     page.keyboard.type("ge?")
     assert page.get_by_label("Service", exact=True).input_value() == "ge?"
     assert page.get_by_role("dialog").count() == 0
+
+
+def test_single_keys_can_be_switched_off_and_on(tab: Tab) -> None:
+    page = tab.open()
+    ids(page)
+    page.keyboard.press("?")
+    page.get_by_label("Single keys are shortcuts").uncheck()
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    assert page.get_by_role("dialog").count() == 0
+    page.keyboard.press("Control+k")
+    page.get_by_role("option", name="Switch single keys on").click()
+    page.keyboard.press("?")
+    page.get_by_role("dialog").wait_for()
 
 
 def test_rows_are_walked_by_keys(tab: Tab) -> None:

@@ -50,6 +50,13 @@ export async function get<T>(path: string, parameters: Parameters = {}, signal?:
   return request<T>("GET", path + query(parameters), undefined, {}, signal);
 }
 
+/** An answer that is no JSON. */
+export async function getText(path: string, abort?: AbortSignal): Promise<string> {
+  const response = await fetch(ROOT + path, { credentials: "same-origin", ...(abort ? { signal: abort } : {}) });
+  if (!response.ok) throw await problemOf(response);
+  return response.text();
+}
+
 export async function post<T>(
   path: string,
   body: unknown,

@@ -69,11 +69,21 @@ export function duration(milliseconds: number | null | undefined): string {
 }
 
 export function cost(amount: number | null | undefined, currency = "USD"): string {
-  if (amount === null || amount === undefined) return "–";
+  if (!amount) return "–"; // nobody has said what it cost, which is not nothing
   if (amount > 0 && amount < 0.01) return `<0.01 ${currency}`;
-  return `${amount.toLocaleString("en", { maximumFractionDigits: 2, minimumFractionDigits: amount ? 2 : 0 })} ${currency}`;
+  return `${amount.toLocaleString("en", { maximumFractionDigits: 2, minimumFractionDigits: 2 })} ${currency}`;
 }
 
 export function count(number: number | null | undefined): string {
   return number === null || number === undefined ? "–" : number.toLocaleString("en");
+}
+
+export function bytes(number: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let nth = 0;
+  while (number >= 1024 && nth < units.length - 1) {
+    number /= 1024;
+    nth += 1;
+  }
+  return `${number >= 100 || nth === 0 ? Math.round(number) : number.toFixed(1)} ${units[nth]}`;
 }

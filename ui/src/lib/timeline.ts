@@ -1,6 +1,6 @@
 // Where each step stands in time: rows in the order of the tree, and a scale on which long idle gaps are short.
 
-import type { Envelope, Execution, Step } from "./types";
+import type { Attempt, Envelope, Execution, Step } from "./types";
 
 export interface Row {
   step: Step;
@@ -38,6 +38,24 @@ const BEGINS: Record<string, Segment["kind"] | "end"> = {
   "execution.cancelled": "end",
 };
 export const SEGMENT_TYPES = Object.keys(BEGINS).join(",");
+
+const ATTEMPT = "attempt";
+
+export function isAttempt(step: Step): boolean {
+  return step.kind === ATTEMPT;
+}
+
+/** Attempts as rows, where there was more than one: how long each took, and how it ended. */
+export function attemptRows(attempts: Attempt[], now: number): Row[] {
+  if (attempts.length < 2) return [];
+  return attempts.map((attempt) => {
+    const status = attempt.endedAt ? (attempt.error ? "failed" : "completed") : "running";
+    const name = `Attempt ${attempt.number}${attempt.error ? `: ${attempt.error.code}` : ""}`;
+    const step: Step = { id: `attempt ${attempt.number}`, name, status, kind: ATTEMPT };
+    const end = attempt.endedAt ? Date.parse(attempt.endedAt) : now;
+    return { step, depth: 0, start: Date.parse(attempt.startedAt), end, critical: false };
+  });
+}
 
 /** The steps as rows: children below their parents, siblings as they were declared. */
 export function rows(steps: Step[], now: number): Row[] {

@@ -15,9 +15,8 @@ const KEPT = "executions.head";
 
 export function AuditPage() {
   useTitle("Audit");
-  const all = useLoad("me", async (abort) => (await get<Me>("/me", {}, abort)).body).data?.rights.includes(
-    "holds.manage",
-  );
+  const rights = useLoad("me", async (abort) => (await get<Me>("/me", {}, abort)).body).data?.rights ?? [];
+  const all = rights.includes("holds.manage");
   return (
     <section class="audit">
       <div class="list-head">
@@ -28,6 +27,7 @@ export function AuditPage() {
       </div>
       <Head />
       <OfExecution />
+      {rights.includes("catalog.read") && <Grants />}
       {all || query.value.get("execution") ? (
         <Trail />
       ) : (
@@ -162,6 +162,51 @@ function OfExecution() {
       <Checks checked={checked} />
     </>
   );
+}
+
+interface Grant {
+  $id: string;
+  status: string;
+  auditor: string;
+  purpose: string;
+  expiresAt: string;
+  createdAt?: string;
+  executions?: string[];
+  order?: string;
+  service?: string;
+  filter?: unknown;
+}
+
+/** What auditors may read, of what this caller reaches. */
+function Grants() {
+  const grants = useLoad("grants", async (abort) => (await get<Page<Grant>>("/grants", { limit: 200 }, abort)).body);
+  return (
+    <>
+      <h2>Grants</h2>
+      <Refusal problem={grants.problem} retry={grants.reload} />
+      {grants.data?.data.length === 0 && <p class="quiet">No auditor was granted anything.</p>}
+      {grants.data && grants.data.data.length > 0 && (
+        <Table
+          label="Grants"
+          rows={grants.data.data}
+          rowKey={(grant) => grant.$id}
+          columns={[
+            { title: "Auditor", cell: (grant) => grant.auditor },
+            { title: "May read", cell: granted },
+            { title: "For", cell: (grant) => grant.purpose },
+            { title: "Until", cell: (grant) => <When at={grant.expiresAt} /> },
+            { title: "Status", cell: (grant) => (Date.parse(grant.expiresAt) < Date.now() ? "expired" : grant.status) },
+          ]}
+        />
+      )}
+    </>
+  );
+}
+
+function granted(grant: Grant): string {
+  if (grant.order) return `order ${grant.order}`;
+  if (grant.service) return `service ${grant.service}`;
+  return grant.executions?.join(", ") ?? JSON.stringify(grant.filter);
 }
 
 interface TrailEntry {

@@ -203,7 +203,10 @@ function Outcome({ head }: { head: Execution }) {
 
 function CopyAs({ id }: { id: string }) {
   const address = `${location.origin}/api/executions/${segment(id)}`;
-  const python = `import httpx\nexecution = httpx.get("${address}", headers={"Authorization": f"Bearer {TOKEN}"}).json()`;
+  const python = [
+    "from service_executions import Client",
+    `execution = Client("${location.origin}").executions.get(${JSON.stringify(id)})`,
+  ].join("\n");
   return (
     <details class="menu">
       <summary>Copy</summary>

@@ -1,8 +1,9 @@
 // How the service stands: readiness, views, webhooks and jobs, before anything fails.
 
-import { get } from "../lib/api";
+import { get, getText } from "../lib/api";
 import { useLive, useLoad, useTitle } from "../lib/load";
-import { count } from "../lib/time";
+import { gauges } from "../lib/metrics";
+import { bytes, count, duration } from "../lib/time";
 import type { Page } from "../lib/types";
 import { Fact, Facts, Refusal, When } from "../parts/basics";
 import { Json } from "../parts/json";
@@ -30,6 +31,23 @@ interface Job {
   refused: number;
 }
 
+const FIGURES: [string, string, (value: number) => string][] = [
+  ["Commands that wait", "executions_commands_waiting", count],
+  ["Queued first, for", "executions_queued_seconds", seconds],
+  ["Workers that wait", "executions_claimers_waiting", count],
+  ["Leases lost", "executions_leases_lost", count],
+  ["Timers due", "executions_timers_due", count],
+  ["Timers late by", "executions_timers_late_seconds", seconds],
+  ["Events owed to webhooks", "executions_webhook_deliveries_waiting", count],
+  ["Streams open", "executions_streams", count],
+  ["Database", "executions_database_bytes", bytes],
+  ["Oldest log line here", "executions_log_lines_age_seconds", seconds],
+];
+
+function seconds(value: number): string {
+  return duration(value * 1_000);
+}
+
 export function OperationsPage() {
   useTitle("Operations");
   const ready = useLoad("ready", async (abort) => (await get<Record<string, unknown>>("/readyz", {}, abort)).body);
@@ -37,11 +55,12 @@ export function OperationsPage() {
     "views",
     async (abort) => (await get<{ position: number; data: View[] }>("/projections", {}, abort)).body,
   );
+  const figures = useLoad("figures", async (abort) => gauges(await getText("/metrics", abort)));
   const hooks = useLoad("hooks", async (abort) => (await get<Page<Hook>>("/webhooks", {}, abort)).body);
   const jobs = useLoad("jobs", async (abort) => (await get<Page<Job>>("/jobs", {}, abort)).body);
   useLive(
     () => true,
-    () => (views.reload(), jobs.reload()),
+    () => (views.reload(), jobs.reload(), figures.reload()),
     2_000,
   );
   return (
@@ -53,6 +72,17 @@ export function OperationsPage() {
           {Object.entries(ready.data).map(([name, value]) => (
             <Fact key={name} name={name}>
               {value !== null && typeof value === "object" ? <Json value={value} open /> : String(value)}
+            </Fact>
+          ))}
+        </Facts>
+      )}
+      <h2>Queue, timers, storage</h2>
+      <Refusal problem={figures.problem} retry={figures.reload} />
+      {figures.data && (
+        <Facts>
+          {FIGURES.map(([name, gauge, show]) => (
+            <Fact key={name} name={name}>
+              {show(figures.data!.get(gauge) ?? 0)}
             </Fact>
           ))}
         </Facts>

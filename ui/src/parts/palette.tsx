@@ -1,5 +1,6 @@
 // Go anywhere from the keyboard: Ctrl-K opens a list of places and actions, `?` lists the keys.
 
+import { signal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { go, link } from "../lib/route";
 
@@ -61,10 +62,20 @@ export function Palette() {
   );
 }
 
-/** Whether keys go into a field: then they are no shortcuts. */
+const LETTERS = "executions.letters";
+/** Whether single letters are shortcuts; those who dictate, or whose hands shake, switch them off (WCAG 2.1.4). */
+const letters = signal(localStorage.getItem(LETTERS) !== "off");
+
+function setLetters(on: boolean): void {
+  localStorage.setItem(LETTERS, on ? "on" : "off");
+  letters.value = on;
+}
+
+/** Whether keys are no shortcuts: they go into a field, or were switched off. */
 export function isTyping(event: KeyboardEvent): boolean {
   const target = event.target as HTMLElement;
   return (
+    !letters.value ||
     target.matches("input, select, textarea, [contenteditable]") || document.querySelector("dialog[open]") !== null
   );
 }
@@ -85,6 +96,7 @@ function Search({ close }: { close: () => void }) {
     name: place.name,
     address: link(place.path),
   }));
+  if (!letters.value) found.push({ name: "Switch single keys on", address: "" });
   if (wanted) {
     found.push({ name: `Open execution “${wanted}”`, address: link(`/executions/${encodeURIComponent(wanted)}`) });
     found.push({ name: `Executions whose id begins with “${wanted}”`, address: link("/", { "$id[prefix]": wanted }) });
@@ -92,7 +104,8 @@ function Search({ close }: { close: () => void }) {
   const choose = (index: number) => {
     const chosen = found[index];
     close();
-    if (chosen) go(chosen.address);
+    if (chosen?.address === "") setLetters(true);
+    else if (chosen) go(chosen.address);
   };
   const press = (event: KeyboardEvent) => {
     if (event.key === "ArrowDown") setAt(Math.min(at + 1, found.length - 1));
@@ -134,6 +147,14 @@ function Search({ close }: { close: () => void }) {
 function KeysHelp({ close }: { close: () => void }) {
   return (
     <Modal title="Keys" close={close}>
+      <label class="inline">
+        <input
+          type="checkbox"
+          checked={letters.value}
+          onChange={(event) => setLetters(event.currentTarget.checked)}
+        />
+        Single keys are shortcuts
+      </label>
       <table>
         <tbody>
           {KEYS.map(([keys, what]) => (

@@ -7,6 +7,8 @@ import { query, setQuery } from "../lib/route";
 import { slimSteps } from "../lib/steps";
 import { duration, time } from "../lib/time";
 import {
+  attemptRows,
+  isAttempt,
   rows as layOut,
   scale as scaleOf,
   segments,
@@ -39,7 +41,10 @@ export function TimelineTab({ shown }: { shown: Shown }) {
     return () => clearInterval(timer);
   }, [running]);
   const until = shown.version ? Date.parse(head.metadata.updatedAt) : now;
-  const found = useMemo(() => layOut(steps.data ?? [], until), [steps.data, until]);
+  const found = useMemo(
+    () => [...attemptRows(head.attempts, until), ...layOut(steps.data ?? [], until)],
+    [steps.data, head.attempts, until],
+  );
   const parts = useMemo(
     () =>
       segments(
@@ -100,6 +105,7 @@ function Chart({ shown, found, scale, parts }: ChartProps) {
     return () => document.removeEventListener("keydown", press);
   }, []);
   const at = found.findIndex((row) => row.step.id === chosen);
+  const total = found.filter((row) => !isAttempt(row.step)).length;
   return (
     <div class="timeline">
       <div class="timeline-tools">
@@ -123,7 +129,7 @@ function Chart({ shown, found, scale, parts }: ChartProps) {
           Fit
         </button>
         <span class="quiet">
-          {found.length} steps. Bars with an outline are on the critical path; hatched stretches are idle and drawn
+          {total} {total === 1 ? "step" : "steps"}. Bars with an outline are on the critical path; hatched stretches are idle and drawn
           short.
         </span>
       </div>
@@ -176,14 +182,20 @@ function Bar({ row, scale, left, chosen }: BarProps) {
   const to = start === undefined ? 0 : Math.min(Math.max(left(end!), 0), 1);
   return (
     <div class={chosen ? "bar-row chosen" : "bar-row"}>
-      <a
-        class="bar-name"
-        href={stepAddress(step.id)}
-        style={{ paddingLeft: `${row.depth * 14}px` }}
-        aria-label={`${step.name}, ${kind}, ${step.status}, ${spent}`}
-      >
-        <span aria-hidden="true">{KINDS[kind] ?? "▪"}</span> {step.name}
-      </a>
+      {isAttempt(step) ? (
+        <span class="bar-name">
+          <strong>{step.name}</strong>
+        </span>
+      ) : (
+        <a
+          class={`bar-name ${step.assignee?.type ?? ""}`}
+          href={stepAddress(step.id)}
+          style={{ paddingLeft: `${row.depth * 14}px` }}
+          aria-label={`${step.name}, ${kind}, ${step.status}, ${spent}`}
+        >
+          <span aria-hidden="true">{KINDS[kind] ?? "▪"}</span> {step.name}
+        </a>
+      )}
       <div class="bar-track" aria-hidden="true">
         {scale.gaps.map((gap) => (
           <span

@@ -53,7 +53,7 @@ def test_command_is_recorded_with_its_output(
     done = ran(server.url, "good", "sh", "-c", "echo out; echo err >&2", state=tmp_path)
     assert (done.returncode, done.stdout) == (0, "out\n")
     assert "err\n" in done.stderr
-    assert f"{server.url}/api/executions/good" in done.stderr
+    assert f"{server.url}/ui/executions/good" in done.stderr
     run = client.executions.get("good")
     assert run.result is not None
     assert (run.status, run.result.output) == ("completed", {"exitCode": 0})
