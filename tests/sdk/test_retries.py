@@ -70,6 +70,15 @@ def test_retries_end_after_as_many_as_are_allowed() -> None:
     assert len(service.requests) == 3
 
 
+def test_client_that_is_closed_meanwhile_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = ScriptedService(BROKEN, GOOD)
+    client = service.client()
+    monkeypatch.setattr(transport, "sleep", lambda _: client.transport.http.close())
+    with pytest.raises(ConnectionFailed):
+        client.executions["run-1"].start()
+    assert len(service.requests) == 1
+
+
 def test_connection_that_can_never_be_made_is_not_tried_again() -> None:
     service = ScriptedService(httpx2.UnsupportedProtocol("no such thing"))
     with pytest.raises(ConnectionFailed) as failed:

@@ -229,6 +229,21 @@ def test_replay_shows_a_version_everywhere_under_a_banner(tab: Tab) -> None:
     eventually(page, "!location.search.includes('version')")
 
 
+def test_replay_shows_the_log_as_far_as_its_version(tab: Tab, api: httpx.Client) -> None:
+    body = {"$id": "told", "order": "order-leads", "service": "leads", "status": "running"}
+    api.post("/executions", json=body).raise_for_status()
+    api.post("/executions/told/logs", json={"level": "info", "message": "Begun"}).raise_for_status()
+    api.post("/executions/told/progress", json={"progress": 50}).raise_for_status()
+    half = {"level": "info", "message": "Half of it"}
+    api.post("/executions/told/logs", json=half).raise_for_status()
+    api.post("/executions/told/cancel", json={}).raise_for_status()
+    page = tab.open("/executions/told?tab=log&version=4")
+    page.get_by_text("Begun").wait_for()
+    assert page.get_by_text("Half of it").count() == 0
+    page.get_by_role("button", name="Now").click()
+    page.get_by_text("Half of it").wait_for()
+
+
 def test_replay_plays_to_the_end(tab: Tab) -> None:
     page = tab.open(of("import", version="2"))
     page.get_by_text("As of version 2 of").wait_for()

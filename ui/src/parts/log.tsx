@@ -17,14 +17,15 @@ export function LogTab({ shown }: { shown: Shown }) {
   const text = query.value.get("text") ?? "";
   const [follow, setFollow] = useState(true);
   const [fresh, setFresh] = useState<LogLine[]>([]);
-  const key = `${shown.id} ${level} ${text}`;
+  const until = shown.version && new Date(Date.parse(shown.head.metadata.updatedAt) + 1).toISOString();
+  const key = `${shown.id} ${level} ${text} ${until ?? ""}`;
   const first = useLoad(key, async (abort) => {
-    const parameters = { order: "desc", limit: 500, level, text };
+    const parameters = { order: "desc", limit: 500, level, text, until };
     return (await get<Page<LogLine>>(`/executions/${segment(shown.id)}/logs`, parameters, abort)).body;
   });
   useEffect(() => {
     setFresh([]);
-    if (!follow || text) return;
+    if (!follow || text || until) return;
     const abort = new AbortController();
     void followLines(shown.id, abort.signal, first.reload, (line) => {
       if (!level || line.level === level) setFresh((before) => [...before, line]);
