@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from api.access.rights import Right
 from api.claiming.dispatcher import Dispatcher
 from api.clock import Clock
+from api.routes.engine.figures import set_figures
 from api.streaming.hub import Hub
 from api.telemetry import metrics
 from api.web.operation import Operation
@@ -22,17 +23,10 @@ from domain.eventlog.store import Store
 from domain.json_forms import format_time
 from domain.writer.command_bus import Bus
 from projections.audit.rounds.walk import audit_totals
-from projections.audit.tables import head_of
-from projections.audit.witnessed import witnessed
-from projections.claims.totals import claim_totals
-from projections.deliveries.totals import delivery_totals, waiting_for
-from projections.diagnosis.measurements import database_bytes
 from projections.engine.position_tracker import PositionTracker
 from projections.engine.rebuild_progress import Progress
-from projections.log_lines.archive.verify import ages
 from projections.other_log import OtherLog
-from projections.timers import due
-from workers.ownership import WORK, without_owner
+from workers.ownership import without_owner
 
 STATUS = {"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}}
 WHOLE = {"type": "integer", "minimum": 0}
@@ -183,52 +177,9 @@ class HealthHandlers:
         for progress in await self._positions.progress():
             metrics.VIEW_POSITION.labels(progress.view).set(progress.position)
             metrics.VIEW_PARKED.labels(progress.view).set(progress.parked)
-        await self._set_engine_metrics()
-        await self._set_archive_metrics()
-        return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
-
-    async def _set_engine_metrics(self) -> None:
-        async with self._store.reader() as connection:
-            late = await due.late(connection, now := self._clock())
-            missing = await without_owner(connection, self._store.schema)
-            claims = await claim_totals(connection)
-            tree, audit = await head_of(connection), await audit_totals(connection)
-            witnesses = await witnessed(connection)
-            webhooks = await delivery_totals(connection, now, metrics.MOST_WEBHOOKS)
-            waiting = await waiting_for(connection, webhooks.lags)
-            metrics.DATABASE_BYTES.set(await database_bytes(connection))
-        metrics.WEBHOOKS_WAITING.set(webhooks.waiting)
-        metrics.WEBHOOKS_FAILING.set(webhooks.failing)
-        metrics.WEBHOOKS_OLDEST.set(webhooks.oldest)
-        metrics.WEBHOOK_WAITING.clear()
-        for name, number in waiting.items():
-            metrics.WEBHOOK_WAITING.labels(name).set(number)
-        metrics.TREE_SIZE.set(tree.size if tree is not None else 0)
-        metrics.TREE_STOPPED.set(tree is None or tree.fault is not None)
-        metrics.AUDITOR_POSITION.set(audit.position)
-        metrics.AUDITOR_ROUNDS.set(audit.rounds)
-        metrics.AUDIT_FAULTS.set(audit.faults)
-        metrics.WITNESSES_FAILING.set(sum(each.failing_since is not None for each in witnesses))
-        metrics.WITNESSED_SIZE.clear()
-        for each in witnesses:
-            metrics.WITNESSED_SIZE.labels(each.name).set(each.size)
-        metrics.TIMERS_DUE.set(late.number)
-        metrics.TIMERS_LATE.set(late.seconds(now))
-        for work in WORK:
-            metrics.WORK_OWNED.labels(work).set(work not in missing)
-        since = claims.queued_since or now
-        metrics.CLAIMS.set(claims.claimed)
-        metrics.LEASES_LOST.set(claims.lost)
         metrics.CLAIMERS.set(len(self._dispatcher))
-        metrics.QUEUED_FOR.set((now - since).total_seconds())
-
-    async def _set_archive_metrics(self) -> None:
-        found, now = await ages(self._store), self._clock()
-        for gauge, at in (
-            (metrics.LOG_LINES_AGE, found.oldest_line),
-            (metrics.ARCHIVE_AGE, found.last_archived),
-        ):
-            gauge.set(0 if at is None else max(0.0, (now - at).total_seconds()))
+        await set_figures(self._store, self._clock())
+        return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
 
 
 def routes(handlers: HealthHandlers) -> tuple[Operation, ...]:

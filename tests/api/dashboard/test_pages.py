@@ -230,14 +230,16 @@ def test_replay_shows_a_version_everywhere_under_a_banner(tab: Tab) -> None:
 
 
 def test_replay_shows_the_log_as_far_as_its_version(tab: Tab, api: httpx.Client) -> None:
-    body = {"$id": "told", "order": "order-leads", "service": "leads", "status": "running"}
+    body = {"$id": "retold", "order": "order-leads", "service": "leads", "status": "running"}
     api.post("/executions", json=body).raise_for_status()
-    api.post("/executions/told/logs", json={"level": "info", "message": "Begun"}).raise_for_status()
-    api.post("/executions/told/progress", json={"progress": 50}).raise_for_status()
+    api.post(
+        "/executions/retold/logs", json={"level": "info", "message": "Begun"}
+    ).raise_for_status()
+    api.post("/executions/retold/progress", json={"progress": 50}).raise_for_status()
     half = {"level": "info", "message": "Half of it"}
-    api.post("/executions/told/logs", json=half).raise_for_status()
-    api.post("/executions/told/cancel", json={}).raise_for_status()
-    page = tab.open("/executions/told?tab=log&version=4")
+    api.post("/executions/retold/logs", json=half).raise_for_status()
+    api.post("/executions/retold/cancel", json={}).raise_for_status()
+    page = tab.open("/executions/retold?tab=log&version=4")
     page.get_by_text("Begun").wait_for()
     assert page.get_by_text("Half of it").count() == 0
     page.get_by_role("button", name="Now").click()
