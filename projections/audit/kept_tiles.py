@@ -1,6 +1,6 @@
-"""Tiles above the lowest level, kept for the next proof together with all nodes in them.
+"""Tiles that were read, kept for the next proof; those above the lowest level together with all nodes in them.
 
-Nearly all of the hashing of a proof among millions of leaves is in there, and it is the same for many proofs:
+Nearly all of the hashing of a proof among millions of leaves is in the upper ones, and it is the same for many proofs:
 one such tile stands above 65 536 leaves. A tile only grows, so a kept one serves as far as it goes.
 """
 
@@ -10,54 +10,63 @@ from collections.abc import Mapping
 
 from domain.lru import LruCache
 from projections.audit.leaf import HASH_BYTES
-from projections.audit.merkle import GetNode, Node, node_hash
+from projections.audit.merkle import Node, node_hash
 from projections.audit.tiles import BITS, Tile, Tiles, nodes_in
 
 CAPACITY = 256
-"""Tiles of 16 KB; so many have all that is above 16 million leaves."""
+"""Upper tiles of 16 KB; so many have all that is above 16 million leaves."""
+LOWEST_BYTES = 16 * 1024 * 1024
+"""Of the lowest tiles, which have 8 KB."""
 
 
 class KeptTiles:
     """The tiles that were used last. With a capacity of 0 none is kept from one proof to the next."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
-        self._kept: LruCache[Tile, list[bytes]] = LruCache(capacity, spared=0)
+        self._upper: LruCache[Tile, list[bytes]] = LruCache(capacity, spared=0)
+        room = LOWEST_BYTES if capacity else 0
+        self._lowest: LruCache[Tile, bytes] = LruCache(room, len, spared=0)
 
     def missing(self, needed: Mapping[Tile, int]) -> list[Tile]:
         """The tiles that must be read, of those of which so many hashes are needed."""
         return [tile for tile, hashes in needed.items() if not self._has(tile, hashes)]
 
     def _has(self, tile: Tile, hashes: int) -> bool:
-        kept = self._kept.get(tile)
+        if tile[0] == 0:
+            return len(self._lowest.get(tile) or b"") >= hashes * HASH_BYTES
+        kept = self._upper.get(tile)
         return kept is not None and len(kept[0]) >= hashes * HASH_BYTES
 
-    def nodes(self, read: Tiles) -> GetNode:
-        """Gives nodes out of tiles that were just read, and of those that are kept."""
+    def keep(self, read: Tiles) -> None:
+        """Keep tiles that were just read, all of them until `trim`."""
         for tile, hashes in read.items():
-            if tile[0] > 0:
-                self._kept.put(tile, _levels(hashes))
-        lowest = nodes_in(read)
+            if tile[0] == 0:
+                self._lowest.put(tile, hashes)
+            else:
+                self._upper.put(tile, _levels(hashes))
 
-        def node(wanted: Node) -> bytes:
-            level, number = divmod(wanted[0], BITS)
-            if level == 0:
-                return lowest(wanted)
-            index, begin = divmod(wanted[1], 1 << BITS - number)
-            kept = self._kept.peek((level, index))
-            found = kept[number][begin * HASH_BYTES :][:HASH_BYTES] if kept else b""
-            if len(found) != HASH_BYTES:
-                raise LookupError(f"tile {(level, index)} is too short")
-            return found
-
-        return node
+    def node(self, wanted: Node) -> bytes:
+        """The hash of a node. One that is in no tile that is kept is a LookupError."""
+        level, number = divmod(wanted[0], BITS)
+        index, begin = divmod(wanted[1], 1 << BITS - number)
+        tile = level, index
+        if level == 0:
+            return nodes_in({tile: self._lowest.peek(tile) or b""})(wanted)
+        kept = self._upper.peek(tile)
+        found = kept[number][begin * HASH_BYTES :][:HASH_BYTES] if kept else b""
+        if len(found) != HASH_BYTES:
+            raise LookupError(f"tile {tile} is too short")
+        return found
 
     def trim(self) -> None:
         """Drop what was not used for longest."""
-        self._kept.trim()
+        self._upper.trim()
+        self._lowest.trim()
 
     def clear(self) -> None:
         """Drop all of them."""
-        self._kept.clear()
+        self._upper.clear()
+        self._lowest.clear()
 
 
 def _levels(hashes: bytes) -> list[bytes]:

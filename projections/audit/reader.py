@@ -13,10 +13,11 @@ from domain.eventlog.store import Store
 from projections.audit import merkle
 from projections.audit.kept_tiles import CAPACITY, KeptTiles
 from projections.audit.merkle import GetNode
-from projections.audit.tables import Head, head_of, tiles_of_tree
+from projections.audit.tables import Head, head_of, head_with_tiles, tiles_of_tree
 from projections.audit.tiles import Tile, tiles_for
 
 T = TypeVar("T")
+TRIES = 3
 
 
 class Inclusion(NamedTuple):
@@ -39,10 +40,27 @@ class Consistency(NamedTuple):
     path: list[bytes]
 
 
+class Inclusions(NamedTuple):
+    """Proofs of inclusion, as a computation over nodes: of which positions, and in the tree of which size; 0 is
+    that of the head.
+    """
+
+    positions: list[int]
+    size: int = 0
+
+    def walk(self, node: GetNode) -> tuple[bytes, list[tuple[bytes, list[bytes]]]]:
+        """The root, and for each position the hash of its leaf and the path from there."""
+        return merkle.root(self.size, node), [
+            (node((0, place - 1)), merkle.inclusion_path(place - 1, self.size, node))
+            for place in self.positions
+        ]
+
+
 class TreeReader:
     """Reads the tree of a log. What is asked for must be within its head.
 
-    It keeps `capacity` upper tiles; none is for who checks the tiles as they are stored now.
+    It keeps `capacity` upper tiles, and the lowest ones that were read last; none is for a check of the tiles as
+    they are stored now.
     """
 
     def __init__(self, store: Store, capacity: int = CAPACITY) -> None:
@@ -50,20 +68,32 @@ class TreeReader:
         self._kept = KeptTiles(capacity)
         self._head: tuple[str, int, bytes] = "", 0, b""
 
-    async def head(self) -> Head:
-        """The head that was signed last; without an origin, none was.
+    async def head(self, ahead: Inclusions | None = None) -> Head:
+        """The head that was signed last; without an origin, none was. The tiles for proofs that are going to be
+        asked for come along.
 
         Raises:
             Damaged: its row is lost.
         """
+        wanted = [] if ahead is None else self._missing(ahead)
         async with self._store.reader() as connection:
-            head = await head_of(connection)
+            if wanted:
+                head, tiles = await head_with_tiles(connection, wanted)
+            else:
+                head, tiles = await head_of(connection), {}
         if head is None:
             raise Damaged("The signed tree head cannot be read.", reason="its row is lost")
         if head.origin != self._head[0]:
             self._kept.clear()
         self._head = head.origin, head.size, head.root
+        self._kept.keep(tiles)
         return head
+
+    def _missing(self, ahead: Inclusions) -> list[Tile]:
+        size = ahead.size or self._head[1]
+        if not all(0 < position <= size for position in ahead.positions):
+            return []
+        return self._kept.missing(tiles_for(ahead._replace(size=size).walk))
 
     async def tile(self, tile: Tile) -> bytes | None:
         """The hashes of a tile; None where there is none."""
@@ -80,13 +110,7 @@ class TreeReader:
 
     async def inclusions(self, positions: list[int], size: int) -> list[Inclusion]:
         """The proofs for several events in one tree."""
-
-        def walk(node: GetNode) -> tuple[bytes, list[tuple[bytes, list[bytes]]]]:
-            return merkle.root(size, node), [
-                (node((0, place - 1)), merkle.inclusion_path(place - 1, size, node))
-                for place in positions
-            ]
-
+        walk = Inclusions(positions, size).walk
         async with self._store.reader() as connection:
             root, found = await self._walked(connection, walk)
             if (size, root) != self._head[1:] and size == self._head[1]:
@@ -114,10 +138,13 @@ class TreeReader:
 
     async def _walked(self, connection: AsyncConnection, walk: Callable[[GetNode], T]) -> T:
         """What a computation over nodes gives; all tiles that are not kept come in one query."""
-        missing = self._kept.missing(tiles_for(walk))
-        tiles = await tiles_of_tree(connection, missing) if missing else {}
+        needed = tiles_for(walk)
+        for _ in range(TRIES):  # others may have dropped some meanwhile
+            if not (missing := self._kept.missing(needed)):
+                break
+            self._kept.keep(await tiles_of_tree(connection, missing))
         try:
-            return walk(cache(self._kept.nodes(tiles)))
+            return walk(cache(self._kept.node))
         except LookupError as error:
             raise Damaged("The tree of the log cannot be read.", reason=str(error)) from None
         finally:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 
 from domain.eventlog.sessions import connect
 from projections.audit.leaf import HASH
@@ -69,9 +69,26 @@ async def head_of(connection: AsyncConnection) -> Head | None:
 
 async def tiles_of_tree(connection: AsyncConnection, wanted: Iterable[Tile]) -> dict[Tile, bytes]:
     """Tiles as they are stored, without those that are not there."""
-    wanted = sorted(wanted)
-    places = [tile[0] for tile in wanted], [tile[1] for tile in wanted]
-    cursor = await connection.execute(TILES, places, binary=True)
+    return await _tiles(await connection.execute(TILES, _places(wanted), binary=True))
+
+
+async def head_with_tiles(
+    connection: AsyncConnection, wanted: Iterable[Tile]
+) -> tuple[Head | None, dict[Tile, bytes]]:
+    """The head that was signed last, and tiles that are at least as new, in one round trip."""
+    async with connection.pipeline():
+        of_head = await connection.execute(HEAD, binary=True)
+        of_tiles = await connection.execute(TILES, _places(wanted), binary=True)
+    row = await of_head.fetchone()
+    return None if row is None else Head(*row), await _tiles(of_tiles)
+
+
+def _places(wanted: Iterable[Tile]) -> tuple[list[int], list[int]]:
+    in_order = sorted(wanted)
+    return [tile[0] for tile in in_order], [tile[1] for tile in in_order]
+
+
+async def _tiles(cursor: AsyncCursor[Any]) -> dict[Tile, bytes]:
     return {(level, index): bytes(hashes) for level, index, hashes in await cursor.fetchall()}
 
 

@@ -17,7 +17,7 @@ from api.web.reads.consistency import Consistency
 from api.web.request import Request
 from domain.errors import Invalid, NotFound, Overloaded
 from domain.json_forms import format_time
-from projections.audit.reader import TreeReader
+from projections.audit.reader import Inclusions, TreeReader
 from projections.audit.tables import Head
 from projections.audit.tiles import TILE_BYTES
 
@@ -81,7 +81,8 @@ class TreeHandlers:
             Invalid: the tree is not so large, or has no such leaf.
         """
         position = _required(request, "position")
-        head = await self._head(request)
+        ahead = Inclusions([position], request.integer("treeSize", 1, MOST) or 0)
+        head = await signed_head(self._tree, self._consistency, request, ahead=ahead)
         size = _size(request, "treeSize", head) or head.size
         if position > size:
             raise Invalid.field("position", f"must be at most {size}, the size of the tree")
@@ -139,15 +140,20 @@ class TreeHandlers:
 
 
 async def signed_head(
-    tree: TreeReader, consistency: Consistency, request: Request, at_least: int = 0
+    tree: TreeReader,
+    consistency: Consistency,
+    request: Request,
+    at_least: int = 0,
+    ahead: Inclusions | None = None,
 ) -> Head:
-    """The head, once the tree goes as far as `?minPosition=`, and as `at_least`.
+    """The head, once the tree goes as far as `?minPosition=`, and as `at_least`. What is needed for proofs that follow,
+    `ahead`, comes along.
 
     Raises:
         NotYetVisible: it does not within the time of `Prefer: wait=<seconds>`.
         Overloaded: none was signed yet.
     """
-    head = await tree.head()
+    head = await tree.head(ahead)
 
     async def size() -> int:
         nonlocal head

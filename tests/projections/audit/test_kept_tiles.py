@@ -6,10 +6,10 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from projections.audit.kept_tiles import KeptTiles
+from projections.audit.kept_tiles import LOWEST_BYTES, KeptTiles
 from projections.audit.leaf import HASH_BYTES
 from projections.audit.merkle import GetNode, consistency_path, inclusion_path, root
-from projections.audit.tiles import WIDTH, Tile, nodes_in, tiles_for
+from projections.audit.tiles import TILE_BYTES, WIDTH, Tile, nodes_in, tiles_for
 from tests.projections.audit.test_tiles import SIZES, grown
 
 SIZE = SIZES[-1]
@@ -37,32 +37,45 @@ def test_proofs_are_the_same_as_without_kept_tiles(sizes: list[int], capacity: i
             return [root(size, node), *paths]
 
         missing = kept.missing(tiles_for(walk))
-        found = walk(kept.nodes({tile: stored[tile] for tile in missing}))
+        kept.keep({tile: stored[tile] for tile in missing})
+        found = walk(kept.node)
         kept.trim()
         assert found == walk(nodes_in(TILES))
 
 
-def test_only_the_lowest_tile_of_a_second_proof_is_read() -> None:
+def test_lowest_tile_of_a_second_proof_alone_is_read_and_none_of_a_repeat() -> None:
     kept = KeptTiles()
 
     def missing(index: int, size: int) -> list[Tile]:
         needed = kept.missing(tiles_for(lambda node: inclusion_path(index, size, node)))
-        kept.nodes({tile: TILES[tile] for tile in needed})
+        kept.keep({tile: TILES[tile] for tile in needed})
+        kept.trim()
         return needed
 
     assert len(missing(5, SIZE)) > 2
-    assert sorted(missing(700, SIZE)) == [(0, 2), (0, SIZE // WIDTH)]
+    assert missing(700, SIZE) == [(0, 2)]
+    assert missing(5, SIZE) == missing(700, SIZE) == []
     kept.clear()
     assert len(missing(5, SIZE)) > 2
 
 
 def test_kept_tile_that_is_too_short_by_now_is_read_again() -> None:
     kept = KeptTiles()
-    kept.nodes({(1, 0): TILES[1, 0][: 3 * HASH_BYTES]})
+    kept.keep({(1, 0): TILES[1, 0][: 3 * HASH_BYTES]})
     assert kept.missing({(1, 0): 3}) == []
     assert kept.missing({(1, 0): 4}) == [(1, 0)]
-    node = kept.nodes({})
-    assert node((8, 2)) == TILES[1, 0][2 * HASH_BYTES : 3 * HASH_BYTES]
+    assert kept.node((8, 2)) == TILES[1, 0][2 * HASH_BYTES : 3 * HASH_BYTES]
     for beyond in ((8, 3), (9, 1), (16, 0)):
         with pytest.raises(LookupError):
-            node(beyond)
+            kept.node(beyond)
+
+
+def test_lowest_tiles_that_are_kept_are_bounded_by_their_bytes() -> None:
+    kept = KeptTiles()
+    full = bytes(TILE_BYTES)
+    most = LOWEST_BYTES // TILE_BYTES
+    for index in range(most + 10):
+        kept.keep({(0, index): full})
+        kept.trim()
+    lost = kept.missing({(0, index): WIDTH for index in range(most + 10)})
+    assert lost == [(0, index) for index in range(10)]

@@ -12,6 +12,8 @@ import pytest
 from domain.eventlog.codec import EventRow
 from domain.eventlog.queries import IN_ORDER, NEWEST, SPAN
 from domain.eventlog.sessions import session_options
+from projections.audit import tables
+from projections.audit.kept_tiles import KeptTiles
 from projections.audit.leaf import leaf_bytes
 from projections.audit.merkle import leaf_hash
 from projections.audit.note import Checkpoint, checkpoint_of
@@ -145,3 +147,24 @@ def test_empty_log_has_a_head_and_no_proofs(database: str) -> None:
         shown = ok(answer)
         assert (shown["treeSize"], shown["rootHash"]) == (0, sha256().hexdigest())
         refused(api.get("/audit/inclusion?position=1"), 422, "invalid")
+
+
+def test_tiles_of_an_inclusion_proof_come_with_the_head(
+    api: httpx.Client, server: Serving, head: JSON, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is not kept, but for the first proof that a process makes."""
+    asked: list[object] = []
+    read = tables.tiles_of_tree
+
+    async def noted(connection: Any, wanted: Any) -> Any:
+        asked.append(wanted)
+        return await read(connection, wanted)
+
+    monkeypatch.setattr("projections.audit.reader.tiles_of_tree", noted)
+    monkeypatch.setattr(KeptTiles, "trim", KeptTiles.clear)
+    path, query = "/audit/inclusion", {"position": 1, "treeSize": head["treeSize"]}
+    first = ok(api.get(path, params=query))
+    asked.clear()
+    assert ok(api.get(path, params=query)) == first
+    assert ok(api.get(path, params={"position": 2}))["position"] == 2
+    assert asked == []
