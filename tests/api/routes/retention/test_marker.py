@@ -25,6 +25,8 @@ from tests.api.cli.test_serve import run
 from tests.api.routes.test_sealed_content import dumped
 from tests.support.api_client import Catalog, Executions, ok
 from tests.support.running_server import MASTER_KEY, serving
+from tests.support.sse_client import opened as opened_stream
+from tests.support.sse_client import until_caught_up
 from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
@@ -95,7 +97,9 @@ def read(client: httpx.Client, ids: list[str]) -> str:
         f"/executions/{id_}/{kind}?from=start" for id_ in ids for kind in ("events", "watch")
     ]
     answers += [client.get(path, headers=accept) for path in streams]
-    return "\n".join(answer.text for answer in answers)
+    with opened_stream(client, after=0) as source:
+        log = str(until_caught_up(source))
+    return "\n".join([log, *(answer.text for answer in answers)])
 
 
 def wait(until: Callable[[], bool]) -> None:
