@@ -24,7 +24,6 @@ PUBLISHED_AT_ONCE = 100
 """Entries that are published in one go."""
 STRIDE = 64
 """Pages are read in runs that end at multiples of this, so that readers share the chunks."""
-ERASED = "execution.erased"
 
 FAILED = "a page of a stream could not be read"
 
@@ -87,8 +86,7 @@ class Feed:
                 await self._publish(news)
 
     async def _publish(self, entries: Sequence[Entry]) -> None:
-        if erased := [entry.stream for entry in entries if entry.type == ERASED]:
-            self._loader.destroy_keys(erased)
+        if self._loader.destroy_erased(entries):
             self.forget()
         self.pages.append(entries)
         self.published.head = entries[-1].position

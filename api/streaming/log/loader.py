@@ -80,9 +80,15 @@ class Loader:
         """The data keys of streams; None where there is none (any more)."""
         return await self._store.keys(streams)
 
-    def destroy_keys(self, streams: Iterable[str]) -> None:
-        """The log says that these were erased: whatever holds a key of them opens nothing any more."""
-        self._store.keyring.destroy(streams)
+    def destroy_erased(self, entries: Iterable[Entry]) -> bool:
+        """Destroy the keys of streams that were erased as entries say: nothing that holds one opens anything any more.
+        Answers whether there were any.
+        """
+        erasing = self._store.codec.erasing
+        erased = [entry.stream for entry in entries if entry.type in erasing]
+        if erased:
+            self._store.keyring.destroy(erased)
+        return bool(erased)
 
     def decode(self, row: EventRow) -> Recorded:
         """The event of a row, sealed fields as `Ciphertext`."""

@@ -14,10 +14,13 @@ import structlog
 from api.streaming.encoding import ENCODERS, SSE
 from api.streaming.filter import Filter
 from api.streaming.frames import EVENTS, EVENTS_WITH_STATE, WATCH, Format
+from api.streaming.log.entry import Entry
+from api.streaming.log.loader import Loader
 from api.streaming.topic import Topic
 from domain.damage import REPORTS
-from domain.eventlog.encryption import DataKey
-from tests.support.event_writer import completed, started
+from domain.eventlog.codec import EventRow
+from domain.eventlog.encryption import DataKey, Vault
+from tests.support.event_writer import MASTER_KEY, NOON, completed, new_store, started
 from tests.support.hub import Line, until
 from tests.support.progress_events import progressed
 from tests.support.watched_log import LOGS, Running, running, said
@@ -128,3 +131,19 @@ async def test_log_line_that_cannot_be_opened_is_told_as_unreadable(database: st
         assert line.written.count(b'"message":null') == 1
         assert line.written.count(b'"unreadable":true') == 1
         assert b"erased" not in line.written
+
+
+@pytest.mark.parametrize("kind", ["execution", "order"])
+def test_erasure_that_the_tail_reads_ends_the_key_of_its_stream(kind: str) -> None:
+    """Before anything of it is published, and whatever else looks for destroyed keys."""
+    store = new_store("")
+    streams = [f"{kind}/gone", f"{kind}/here"]
+    keys = store.keyring.learn((each, Vault(MASTER_KEY).make(each)[1]) for each in streams)
+    types = (f"{kind}.created", f"{kind}.erased")
+    entries = [
+        Entry(EventRow(n, n, NOON, streams[0], type_, "{}", b"{}"), None)
+        for n, type_ in enumerate(types, 1)
+    ]
+    assert not Loader(store).destroy_erased(entries[:1])
+    assert Loader(store).destroy_erased(entries)
+    assert [keys[each].destroyed for each in streams] == [True, False]
