@@ -60,7 +60,8 @@ def require_readable(message: Message, stream: str, damaged: Damaged) -> None:
     """Raises Damaged, unless the sender does not reach the stream: then it is as if it were not there. What may
     have to be created is said to be damaged in any case.
     """
-    creates = isinstance(message.command, Creation) is (stream == message.stream)
-    permits = message.permits
-    if creates or permits is None or not stream.startswith(OWNED) or permits(stand_in(damaged)):
+    own, permits = stream == message.stream, message.permits
+    creates = isinstance(message.command, Creation) is own
+    concealable = own or stream.startswith(OWNED)
+    if creates or permits is None or not concealable or permits(stand_in(damaged)):
         raise damaged

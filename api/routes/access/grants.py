@@ -22,9 +22,10 @@ from api.web.parameters import CURSOR, FRESH, LIMIT
 from api.web.reads.entries import Entries, not_there
 from api.web.request import Request
 from domain.access.grant import CreateGrant, GrantRequest, RevokeGrant
-from domain.errors import Forbidden
+from domain.errors import Damaged, Forbidden
 from domain.model import Versioned
 from domain.writer.command_bus import Bus
+from domain.writer.reachable import stand_in
 from projections.executions.columns import field
 from projections.query.as_json import as_json
 from projections.query.ast import EVERYTHING, Condition
@@ -74,8 +75,14 @@ class GrantHandlers:
 
         Raises:
             NotFound: there is none, or it is neither made by the caller nor for it.
+            Damaged: it cannot be read, and was made by the caller.
         """
-        versioned, position = await self._entries.one(request, "grant")
+        try:
+            versioned, position = await self._entries.one(request, "grant")
+        except Damaged as error:
+            if not meets(request.caller.scope.condition(Right.GRANT), stand_in(error)):
+                raise not_there("grant") from None
+            raise
         if not _is_of(request.caller, versioned):
             raise not_there("grant")
         shown = at_time(document(versioned), self._entries.clock())

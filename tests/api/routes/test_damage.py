@@ -273,3 +273,27 @@ def test_damaged_execution_does_not_exist_for_strangers_and_is_damaged_for_its_p
             assert (one, two) == (404, 404)
             refused(own.get("/executions/bad"), 500, "damaged")
             refused(own.post("/executions/bad/cancel"), 500, "damaged")
+
+
+def test_damaged_grant_does_not_exist_for_strangers_and_is_damaged_for_its_maker(
+    database: str,
+) -> None:
+    owner, stranger = caller(Role.CUSTOMER, "acme"), caller(Role.CUSTOMER, "stranger")
+    body = {
+        "auditor": "ann",
+        "order": "order",
+        "purpose": "Audit",
+        "expiresAt": "2099-01-01T00:00:00Z",
+    }
+    with serving(database) as whole, whole.client() as api:
+        write(api)
+        admit(whole, owner)
+        with client(whole, owner) as own:
+            grant = ok(own.post("/grants", json=body))["$id"]
+    change(database, "UPDATE events SET state = '1' WHERE originator_id LIKE 'grant/%'")
+    with serving(database) as server:
+        admit(server, owner, stranger)
+        for who, status in ((owner, 500), (stranger, 404)):
+            with client(server, who) as asking:
+                for method in ("GET", "DELETE"):
+                    assert asking.request(method, f"/grants/{grant}").status_code == status
