@@ -56,6 +56,9 @@ class MemoryLog(Loader):
         await self._read()
         return len(self.rows)
 
+    def destroy_erased(self, entries: Iterable[Entry]) -> bool:
+        return False  # nothing is erased here
+
     async def entries(self, rows: Iterable[EventRow]) -> list[Entry]:
         await self._read()
         return [Entry(row, _key(row.stream)) for row in rows]
