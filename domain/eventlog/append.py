@@ -159,7 +159,7 @@ class Transaction:
 @contextmanager
 def _stored_or_refused() -> Iterator[None]:
     """Refuse what the database has not stored, although it reported no error of its own: something in it
-    keeps the row of the head, or the events, from being written. Nothing of the transaction remains.
+    keeps the row of a head from being moved. Nothing of the transaction remains.
     """
     try:
         yield
