@@ -17,6 +17,7 @@ from api.cli.client.open import open_command
 from api.cli.client.replay import replay_command
 from api.cli.client.run import run_command
 from api.cli.client.tail import tail_command
+from api.cli.cluster.group import cluster_group
 from api.cli.confirm_clock import confirm_clock_command
 from api.cli.engine.commands import timers_command, webhooks_command
 from api.cli.keys.group import keys_group
@@ -217,6 +218,7 @@ def _carefully(run: Any) -> None:
 
 
 main.add_command(audit_group)
+main.add_command(cluster_group)
 main.add_command(confirm_clock_command)
 main.add_command(demo_command)
 main.add_command(import_command)

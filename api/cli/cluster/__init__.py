@@ -1,0 +1,1 @@
+"""Commands about the cluster of PostgreSQL that the log is on."""

@@ -1,0 +1,68 @@
+"""`executions cluster check`: what is unsafe in the cluster of PostgreSQL that the log is on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx
+
+from api.settings import SetupError, read
+from domain.errors import Overloaded
+from projections.diagnosis.cluster import Cluster, Patroni, findings, measure
+
+WITHIN = 5.0
+
+
+def check_cluster(addresses: Sequence[str], data_dir: Path | None, *, as_json: bool) -> None:
+    """Print what was found; exit with 1 where that is anything."""
+    try:
+        settings = read(data_dir=data_dir)
+        if settings.database_url is None:
+            raise SetupError(
+                "the embedded database is no cluster: name one in EXECUTIONS_DATABASE_URL"
+            )
+        measured = measure(settings.database_url, settings.schema)
+        found = Cluster(measured, [_asked(address) for address in addresses])
+    except (SetupError, Overloaded) as error:
+        raise click.ClickException(str(error)) from None
+    judged = findings(found)
+    if as_json:
+        click.echo(json.dumps({"findings": [each._asdict() for each in judged], **_shown(found)}))
+    else:
+        for each in judged:
+            click.echo(f"{each.severity}: {each.what}.\n  → {each.advice}.")
+        if not judged:
+            click.echo("Nothing unsafe was found.")
+        if not addresses:
+            click.echo("Patroni was not asked: name its nodes with --patroni.")
+    if judged:
+        raise click.exceptions.Exit(1)
+
+
+def _asked(address: str) -> Patroni:
+    """What a node says of itself, and of the configuration of all.
+
+    Raises:
+        SetupError: it does not answer as Patroni does.
+    """
+    try:
+        with httpx.Client(base_url=address, timeout=WITHIN) as client:
+            state, configuration = client.get("/patroni").json(), client.get("/config").json()
+            version = str(state["patroni"]["version"])
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
+        raise SetupError(f"{address} does not answer as Patroni: {error!r}") from error
+    return Patroni(version, configuration, bool(state.get("watchdog_failed")))
+
+
+def _shown(found: Cluster) -> dict[str, Any]:
+    database = found.database
+    return {
+        "postgres": dict(database.settings),
+        "standbys": [each._asdict() for each in database.standbys],
+        "slots": database.slots,
+        "patroni": [node.version for node in found.patroni],
+    }

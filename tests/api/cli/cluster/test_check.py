@@ -1,0 +1,71 @@
+"""`executions cluster check`: the report, and what it says where it cannot look."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from api.cli.main import main
+
+ANSWERS = {
+    "/patroni": {"patroni": {"version": "3.0.2"}},
+    "/config": {"synchronous_mode": "quorum", "synchronous_mode_strict": True, "ttl": 20},
+}
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Says what a Patroni says."""
+
+    def do_GET(self) -> None:
+        body = json.dumps(ANSWERS[self.path]).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def patroni() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def check(data_dir: Path, conninfo: str | None, *options: str) -> Result:
+    environment = {"EXECUTIONS_DATABASE_URL": conninfo, "EXECUTIONS_DATA_DIR": str(data_dir)}
+    return CliRunner().invoke(main, ["cluster", "check", *options], env=environment)
+
+
+def test_check_names_what_is_unsafe_and_what_to_do(
+    database: str, patroni: str, tmp_path: Path
+) -> None:
+    done = check(tmp_path, database, "--patroni", patroni)
+    assert done.exit_code == 1
+    assert "unsafe: synchronous_standby_names is empty" in done.output
+    assert "unsafe: Patroni is 3.0.2" in done.output
+    assert "→ set primary_start_timeout: 0" in done.output
+    shown = json.loads(check(tmp_path, database, "--patroni", patroni, "--json").output)
+    assert shown["patroni"] == ["3.0.2"]
+    assert {each["severity"] for each in shown["findings"]} == {"unsafe", "unavailable"}
+
+
+def test_check_says_in_one_line_why_it_cannot_look(database: str, tmp_path: Path) -> None:
+    for conninfo, options, said in (
+        (None, (), "the embedded database is no cluster"),
+        ("host=127.0.0.1 port=1", (), "cannot be reached"),
+        (database, ("--patroni", "http://127.0.0.1:1"), "does not answer as Patroni"),
+    ):
+        done = check(tmp_path, conninfo, *options)
+        assert done.exit_code == 1
+        assert said in done.output
+        assert "Traceback" not in done.output
