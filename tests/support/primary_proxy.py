@@ -1,0 +1,113 @@
+"""Leads to the primary of a cluster, as HAProxy does by `docs/high-availability/haproxy.cfg`."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+import httpx
+
+EVERY, WITHIN, FALL = 1.0, 1.0, 2
+"""`inter`, `timeout check` and `fall` of that file."""
+HOST = "127.0.0.1"
+
+
+class Backend(NamedTuple):
+    """The ports of one node: of its PostgreSQL, and of its Patroni."""
+
+    postgres: int
+    patroni: int
+
+
+class PrimaryProxy:
+    """Passes connections on to the node that says that it is the primary; those to another are cut."""
+
+    def __init__(self, backends: Sequence[Backend]) -> None:
+        self.port = 0
+        self._server: asyncio.Server | None = None
+        self._checking: asyncio.Task[None] | None = None
+        self._failed = dict.fromkeys(backends, FALL)
+        self._ends: dict[Backend, set[asyncio.StreamWriter]] = {b: set() for b in backends}
+
+    async def start(self) -> None:
+        """Begin to listen, and to ask the nodes."""
+        self._server = await asyncio.start_server(self.accept, HOST)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self._checking = asyncio.create_task(self.check())
+
+    async def stop(self) -> None:
+        """Cut every connection, and end."""
+        if self._server is not None:
+            self._server.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one client, if there is a primary."""
+        up = [backend for backend, failed in self._failed.items() if failed < FALL]
+        with suppress(OSError):
+            if up:
+                await self._connect(up[0], reader, writer)
+        writer.close()
+
+    async def _connect(
+        self, backend: Backend, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        there, back = await asyncio.open_connection(HOST, backend.postgres)
+        ends = {writer, back}
+        self._ends[backend] |= ends
+        passing = [asyncio.create_task(_pass(*both)) for both in ((reader, back), (there, writer))]
+        try:
+            await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.close()
+            self._ends[backend] -= ends
+            for task in passing:
+                task.cancel()
+
+    async def check(self) -> None:
+        """Ask every node again and again whether it is the primary."""
+        async with httpx.AsyncClient(timeout=WITHIN) as client:
+            while True:
+                await asyncio.gather(*(self._ask(client, backend) for backend in self._failed))
+                await asyncio.sleep(EVERY)
+
+    async def _ask(self, client: httpx.AsyncClient, backend: Backend) -> None:
+        try:
+            answer = await client.options(f"http://{HOST}:{backend.patroni}/primary")
+            well = answer.status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            well = False
+        self._failed[backend] = 0 if well else self._failed[backend] + 1
+        if self._failed[backend] >= FALL:
+            for end in self._ends[backend]:
+                end.transport.abort()
+
+
+async def _pass(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await source.read(65536):
+            sink.write(data)
+            await sink.drain()
+
+
+@contextmanager
+def primary_proxy(backends: Sequence[Backend]) -> Iterator[PrimaryProxy]:
+    """The proxy, on a port of its own, while the block runs: in a thread, as it is for those who wait, too."""
+    proxy, loop = PrimaryProxy(backends), asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="proxy", daemon=True)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(proxy.start(), loop).result(10)
+    try:
+        yield proxy
+    finally:
+        asyncio.run_coroutine_threadsafe(proxy.stop(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
