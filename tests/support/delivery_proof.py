@@ -17,6 +17,8 @@ from tests.support.stream_consumers import JSON, OURS, Door, client, past
 
 LOST = (httpx.TransportError, OSError, ConnectionClosed, InvalidHandshake)
 """What the clients say of a server that has died."""
+BREATH = 0.1
+"""Seconds before a consumer comes back to a server that has died."""
 Read = Callable[..., Iterator[JSON]]
 
 
@@ -56,8 +58,10 @@ class Consumer(Thread):
         try:
             while self.cursor < self.end:
                 self.visits += 1
-                with suppress(*self._forgiven):
+                try:
                     self._visit(self._chance.choice(self._doors))
+                except self._forgiven:
+                    time.sleep(BREATH)
         except BaseException as error:
             self.failure = error
             raise

@@ -1,11 +1,11 @@
-"""Clients that repeat each command, under the same idempotency key, until it is answered."""
+"""Clients that send each command until it is answered, as docs/api.md says: with idempotency keys or without."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -23,11 +23,17 @@ CATALOG: tuple[tuple[str, dict[str, Any]], ...] = (
     ("services", {"$id": "sdr", "name": "Outreach", "provider": "outreach"}),
     ("orders", {"$id": "order-1", "service": "sdr", "customer": "acme"}),
 )
-ANCHORS = "access-log"
-"""What anchors of the access log, which come by themselves, have as correlation."""
 EVENTS = {"create": 3, "usage": 1, "checkpoint": 1, "complete": 1}
 """How many events a command writes, in one commit."""
+OF_THE_SERVICE = {"access-log", "timer"}
+"""The correlations of what it records by itself."""
 DONE = {"success": True, "output": {"sent": 2}, "summary": "done"}
+REST = 0.05
+"""Seconds before the next attempt."""
+
+
+class OutcomeUnknown(Exception):
+    """Nobody said whether an attempt was recorded."""
 
 
 class Acknowledged(NamedTuple):
@@ -40,14 +46,23 @@ class Acknowledged(NamedTuple):
 
 
 class Load:
-    """Callers that write to executions of their own until `stop`, each with a pause after an answer."""
+    """Callers that write to executions of their own until `stop`, each with a pause after an answer.
 
-    def __init__(self, service: Service, name: str, pause: float) -> None:
+    With `keys` they repeat a command, under its idempotency key, until it is answered. Without keys they
+    repeat what was refused (503). Where the outcome is unknown they leave that execution alone.
+    """
+
+    def __init__(self, service: Service, name: str, pause: float, *, keys: bool = True) -> None:
         self.answers: list[Acknowledged] = []
         self.refusals: list[httpx.Response] = []
+        self.refused: set[str] = set()
+        """The labels of attempts without a key that were refused: none of them is in the log."""
+        self.unknown: set[str] = set()
+        """The labels of attempts without a key of which nobody said whether they were recorded."""
         self.sent = 0
         self._name = name
         self._pause = pause
+        self._keys = keys
         self._over = False
         limits = httpx.Limits(max_connections=2 * CALLERS)
         self._client = httpx.AsyncClient(
@@ -57,7 +72,8 @@ class Load:
     async def run(self) -> None:
         async with self._client:
             for path, entry in CATALOG:
-                await self._send_until_answered(path, entry, f"{self._name}-catalog-{entry['$id']}")
+                label = f"{self._name}-catalog-{entry['$id']}"
+                await self._repeat_until_answered(path, entry, label)
             async with asyncio.TaskGroup() as group:
                 for caller in range(CALLERS):
                     group.create_task(self._call(f"{self._name}-{caller}"))
@@ -75,14 +91,19 @@ class Load:
 
     async def _call(self, caller: str) -> None:
         for number in count():
-            execution = f"{caller}-{number}"
-            await self._tell(execution, "create", "executions")
-            for place in range(1, 9):
-                kind, path = ("checkpoint", "checkpoints") if place == 4 else ("usage", "metrics")
-                await self._tell(execution, f"{kind}-{place}", f"executions/{execution}/{path}")
-                if self._over:
-                    return
-            await self._tell(execution, "complete", f"executions/{execution}/complete")
+            with suppress(OutcomeUnknown):
+                await self._live(f"{caller}-{number}")
+            if self._over:
+                return
+
+    async def _live(self, execution: str) -> None:
+        await self._tell(execution, "create", "executions")
+        for place in range(1, 9):
+            kind, path = ("checkpoint", "checkpoints") if place == 4 else ("usage", "metrics")
+            await self._tell(execution, f"{kind}-{place}", f"executions/{execution}/{path}")
+            if self._over:
+                return
+        await self._tell(execution, "complete", f"executions/{execution}/complete")
 
     async def _tell(self, execution: str, command: str, path: str) -> None:
         kind, _, place = command.partition("-")
@@ -90,8 +111,8 @@ class Load:
         usage = {"tokensUsed": int(place or 0)}
         body: dict[str, dict[str, Any]]
         body = {"create": ids, "usage": usage, "checkpoint": {"state": usage}, "complete": DONE}
-        label = f"{execution}:{command}"
-        response = await self._send_until_answered(path, body[kind], label)
+        send = self._repeat_until_answered if self._keys else self._send_without_key
+        label, response = await send(path, body[kind], f"{execution}:{command}")
         assert response.status_code in (200, 201), response.text
         received = response.json()
         assert received["$id"] == execution
@@ -100,32 +121,57 @@ class Load:
         )
         await asyncio.sleep(self._pause)
 
-    async def _send_until_answered(
+    async def _repeat_until_answered(
         self, path: str, body: dict[str, Any], label: str
-    ) -> httpx.Response:
+    ) -> tuple[str, httpx.Response]:
         headers = {"Idempotency-Key": label, "X-Correlation-Id": label}
         while True:
-            self.sent += 1
-            try:
-                response = await self._client.post(path, json=body, headers=headers)
-            except httpx.TransportError:
-                pass  # the server is down: the command may have been recorded or not
-            else:
+            with suppress(httpx.TransportError):  # it may have been recorded or not
+                response = await self._post(path, body, headers)
                 if response.status_code not in (503, 504):
-                    return response
+                    return label, response
                 self.refusals.append(response)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(REST)
+
+    async def _send_without_key(
+        self, path: str, body: dict[str, Any], label: str
+    ) -> tuple[str, httpx.Response]:
+        for attempt in count():
+            tried = f"{label}-{attempt}"
+            self.unknown.add(tried)
+            try:
+                response = await self._post(path, body, {"X-Correlation-Id": tried})
+            except httpx.ConnectError:  # it was never sent
+                self.unknown.discard(tried)
+            except httpx.TransportError as error:
+                raise OutcomeUnknown(tried) from error
+            else:
+                if response.status_code == 504:
+                    raise OutcomeUnknown(tried)
+                self.unknown.discard(tried)
+                if response.status_code != 503:
+                    return tried, response
+                self.refusals.append(response)
+                self.refused.add(tried)
+            await asyncio.sleep(REST)
+        raise AssertionError
+
+    async def _post(
+        self, path: str, body: dict[str, Any], headers: dict[str, str]
+    ) -> httpx.Response:
+        self.sent += 1
+        return await self._client.post(path, json=body, headers=headers)
 
 
 @asynccontextmanager
 async def under_load(
-    service: Service, name: str, *, thorough: bool = False, pause: float = PAUSE
+    service: Service, name: str, *, thorough: bool = False, pause: float = PAUSE, keys: bool = True
 ) -> AsyncIterator[Load]:
     """Callers for as long as the block lasts; all of them are answered in the end.
 
     They write as fast as they are answered in a `thorough` run alone.
     """
-    load = Load(service, name, 0 if thorough else pause)
+    load = Load(service, name, 0 if thorough else pause, keys=keys)
     running = asyncio.create_task(load.run())
     try:
         await load.answered(20)
@@ -140,8 +186,9 @@ def assert_log_contains(log: Sequence[EventRow], answers: Sequence[Acknowledged]
     """Raises AssertionError unless each answer is in the log once, and each commit is whole."""
     assert [row.position for row in log] == list(range(1, len(log) + 1))
     labels = [correlation(row) for row in log]
-    ours = (label for label in labels if label and label != ANCHORS)
-    for label, events in Counter(ours).items():
+    for label, events in Counter(filter(None, labels)).items():
+        if label in OF_THE_SERVICE:
+            continue
         kind = label.rpartition(":")[2].partition("-")[0]
         assert events == EVENTS.get(kind, 1), label
     for received in answers:
@@ -152,6 +199,12 @@ def assert_log_contains(log: Sequence[EventRow], answers: Sequence[Acknowledged]
     for row in log:
         versions[row.stream] += 1
         assert row.version == versions[row.stream]
+
+
+def assert_refused_are_absent(log: Sequence[EventRow], load: Load) -> None:
+    """Raises AssertionError where an attempt that was refused is in the log."""
+    assert load.refused.isdisjoint(map(correlation, log))
+    assert all(refusal.headers["retry-after"] for refusal in load.refusals)
 
 
 async def assert_views_follow(service: Service) -> None:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,6 +28,7 @@ TOKEN = "the-token-of-the-tests"
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 PROGRAM = (sys.executable, "-c", "from api.cli.main import main; main()")
 START = 60
+LONGEST_COMMAND = 300
 
 
 class Service:
@@ -39,9 +40,11 @@ class Service:
         database: str | None = None,
         *options: str,
         descriptors: int | None = None,
+        program: Sequence[str] = PROGRAM,
         **settings: str,
     ) -> None:
         self.data = data
+        self._program = program
         self._options = options
         self._descriptors = descriptors
         self._database = database
@@ -73,7 +76,7 @@ class Service:
     def _started(self, *arguments: str) -> subprocess.Popen[bytes]:
         with self.log_file.open("ab") as log:
             return subprocess.Popen(
-                [*self._limited(), *PROGRAM, *arguments],
+                [*self._limited(), *self._program, *arguments],
                 cwd=ROOT,
                 env=self._environment,
                 stdout=log,
@@ -94,6 +97,15 @@ class Service:
                 yield process
             finally:
                 process.terminate()
+
+    def bring_back(self, seconds: float) -> None:
+        """Return when it is ready: by itself, or, where it has ended, started again."""
+        end = time.monotonic() + seconds
+        while not self.ready():
+            assert time.monotonic() < end, self.log()
+            if self._process is None or self._process.poll() is not None:
+                self.start()
+            time.sleep(0.05)
 
     def wait_until_ready(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -149,7 +161,7 @@ class Service:
             env=self._environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=LONGEST_COMMAND,
             check=False,
         )
 

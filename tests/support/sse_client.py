@@ -34,6 +34,8 @@ def opened(
     """A stream; `after` is the Last-Event-ID."""
     headers = {} if after is None else {"Last-Event-ID": str(after)}
     with connect_sse(api, "GET", path, headers=headers, params=query) as source:
+        if source.response.status_code == 503:
+            raise httpx.RemoteProtocolError(f"refused for now: {source.response.read()!r}")
         assert source.response.status_code == 200, source.response.read()
         yield source
 
