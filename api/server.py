@@ -49,6 +49,12 @@ class Server(uvicorn.Server):
         self._system = system
         system.hub.on_other_log = self._end_for_other_log
 
+    async def on_tick(self, counter: int) -> bool:
+        # Uvicorn counts the seconds between two calls of `watch` by the time of day: after a leap ahead and
+        # back there would be none for as long. Its ticks come ten times a second, and it looks at each tenth.
+        self.last_notified = 0.0
+        return await super().on_tick(counter)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._system.hub.close()
         self._system.dispatcher.close()
@@ -114,8 +120,8 @@ def keep_running(postgres: EmbeddedPostgres | None) -> str | None:
     try:
         if postgres.ensure_running():
             log.warning("postgres is gone, and starts again")
-    except (PostgresError, OSError) as error:
-        log.error("postgres cannot start", reason=str(error))
+    except (PostgresError, OSError, MemoryError) as error:
+        log.error("postgres cannot start", reason=str(error) or repr(error))
     return full
 
 

@@ -128,12 +128,20 @@ def _watching(
     And what takes over from another server of the data directory that shows where it is.
     """
 
-    async def watch() -> None:
-        sign.publish()
+    def look_after_database() -> None:
         if (full := keep_running(postgres)) is not None:
             outages.disk_is_full(full)
-        if worker is not None:
-            worker.ensure_running()
+
+    duties = [sign.publish, look_after_database]
+    if worker is not None:
+        duties.append(worker.ensure_running)
+
+    async def watch() -> None:
+        for duty in duties:
+            try:
+                duty()
+            except (OSError, MemoryError) as error:  # no descriptor, or no memory: perhaps in a second
+                log.error("what the server looks after has to wait", reason=repr(error))
 
     return watch
 

@@ -144,6 +144,13 @@ class OutcomeUnknown(DomainError):
     code = "outcome-unknown"
 
 
+NO_MEMORY = (
+    "The server has no memory left for this: whether it was recorded is unknown. Read it first, or send it "
+    "again with the same Idempotency-Key."
+)
+"""The detail of an `OutcomeUnknown`."""
+
+
 class Damaged(DomainError):
     """What is stored here cannot be read. That is no fault of the request; it has been logged."""
 

@@ -25,8 +25,11 @@ from api.transport.protocols import LINE
 from api.web.access.browsers import Browsers
 from api.web.ids import ID
 from api.web.operation import Operation
-from domain.errors import Damaged, DomainError, NotFound
+from domain.errors import NO_MEMORY, Damaged, DomainError, NotFound, OutcomeUnknown, Overloaded
 from domain.eventlog.access.access_log import AccessLog
+
+READS = {"GET", "HEAD", "WEBSOCKET"}
+NO_ROOM = "The server has no memory left for this; send it again."
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -166,8 +169,11 @@ def refusal(error: Exception, scope: Scope) -> Response:
     """The answer to a request that failed, counted by its code. What is no refusal is logged."""
     if isinstance(error, ValidationError):
         error = problems.invalid(error)
+    method = scope.get("method", "WEBSOCKET")
+    if isinstance(error, MemoryError):
+        log.error("no memory is left", method=method, path=scope["path"])
+        error = Overloaded(NO_ROOM) if method in READS else OutcomeUnknown(NO_MEMORY)
     if not isinstance(error, DomainError):
-        method = scope.get("method", "WEBSOCKET")
         log.error("request failed", method=method, path=scope["path"], exc_info=error)
         error = problems.Internal()
     if isinstance(error, Damaged):

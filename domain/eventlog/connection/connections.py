@@ -14,7 +14,7 @@ from psycopg.errors import QueryCanceled
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
-from domain.errors import TooExpensive
+from domain.errors import NO_MEMORY, OutcomeUnknown, TooExpensive
 from domain.eventlog.connection.timeouts import OUTAGES, cut_after, hung_up, note
 from domain.eventlog.sessions import program, session_options
 from domain.outages import Outages
@@ -80,6 +80,7 @@ class Connections:
 
         Raises:
             Overloaded: the database is away or too slow.
+            OutcomeUnknown: no memory was left, perhaps when all was sent.
             RuntimeError: another task writes on it; one log has one writer in a process.
         """
         if self._writing:
@@ -94,6 +95,8 @@ class Connections:
                     finally:
                         if connection.info.transaction_status == TransactionStatus.INTRANS:
                             await connection.execute("ROLLBACK")
+        except MemoryError as error:
+            raise OutcomeUnknown(NO_MEMORY) from error
         finally:
             self._writing = False
 

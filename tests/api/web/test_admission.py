@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from api.transport.handshake import reason
+from api.web.admission import refusal
 from api.web.operation import Operation
 from api.web.streams.stream_request import STREAM_OPERATIONS
 from tests.api.transport.test_broken_http import answered, connected
@@ -121,3 +122,20 @@ def test_monitor_is_another_name_of_watch(
     ]
     assert received[0].content == received[1].content
     assert b"event: completed" in received[1].content
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "code"),
+    [
+        ("GET", 503, "overloaded"),
+        ("POST", 504, "outcome-unknown"),
+        ("WEBSOCKET", 503, "overloaded"),
+    ],
+)
+def test_request_for_which_no_memory_is_left_is_refused_as_such(
+    method: str, status: int, code: str
+) -> None:
+    answer = refusal(MemoryError(), {"method": method, "path": "/executions"})
+    assert answer.status_code == status
+    assert answer.headers["retry-after"]
+    assert json.loads(bytes(answer.body))["type"] == f"/problems/{code}"

@@ -10,6 +10,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 
+from domain.errors import OutcomeUnknown
 from domain.eventlog import store as store_module
 from domain.eventlog.append import HeadMoved
 from domain.eventlog.codec import EventRow
@@ -341,3 +342,12 @@ async def test_second_writer_of_a_store_is_refused(database: str) -> None:
                     pass
     finally:
         await opened.close()
+
+
+async def test_write_for_which_no_memory_is_left_has_an_unknown_outcome(database: str) -> None:
+    async with opened(store(database)) as fresh:
+        with pytest.raises(OutcomeUnknown, match="no memory"):
+            async with fresh.transaction():
+                raise MemoryError
+        async with fresh.transaction() as transaction:
+            assert transaction.position == 0
