@@ -25,10 +25,12 @@ CATALOG: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 EVENTS = {"create": 3, "usage": 1, "checkpoint": 1, "complete": 1}
 """How many events a command writes, in one commit."""
+LONGEST = 300
+"""Seconds within which the last answers come."""
 OF_THE_SERVICE = {"access-log", "timer"}
 """The correlations of what it records by itself."""
 DONE = {"success": True, "output": {"sent": 2}, "summary": "done"}
-REST = 0.05
+REST = 0.1
 """Seconds before the next attempt."""
 
 
@@ -82,10 +84,10 @@ class Load:
         """Let every caller have the answer it waits for, and end."""
         self._over = True
 
-    async def answered(self, more: int) -> None:
+    async def answered(self, more: int, seconds: float = 60) -> None:
         """Wait until `more` further commands are answered."""
         wanted = len(self.answers) + more
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(seconds):
             while len(self.answers) < wanted:  # noqa: ASYNC110 - looking is enough for a test
                 await asyncio.sleep(0.02)
 
@@ -178,7 +180,7 @@ async def under_load(
         yield load
     finally:
         load.stop()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LONGEST):
             await running
 
 

@@ -67,11 +67,11 @@ class Service:
         assert self._process is not None
         return self._process.pid
 
-    def start(self) -> None:
+    def start(self, seconds: float = START) -> None:
         """Return when it is ready."""
         where = ("--port", str(self.port), "--data-dir", str(self.data), *self._options)
         self._process = self._started("serve", *where)
-        self.wait_until_ready(START)
+        self.wait_until_ready(seconds)
 
     def _started(self, *arguments: str) -> subprocess.Popen[bytes]:
         with self.log_file.open("ab") as log:
@@ -104,7 +104,7 @@ class Service:
         while not self.ready():
             assert time.monotonic() < end, self.log()
             if self._process is None or self._process.poll() is not None:
-                self.start()
+                self.start(seconds)
             time.sleep(0.05)
 
     def wait_until_ready(self, seconds: float) -> None:
