@@ -17,7 +17,7 @@ from tests.support.stream_consumers import JSON, OURS, Door, client, past
 
 LOST = (httpx.TransportError, OSError, ConnectionClosed, InvalidHandshake)
 """What the clients say of a server that has died."""
-BREATH = 0.1
+PAUSE = 0.1
 """Seconds before a consumer comes back to a server that has died."""
 Read = Callable[..., Iterator[JSON]]
 
@@ -61,7 +61,7 @@ class Consumer(Thread):
                 try:
                     self._visit(self._chance.choice(self._doors))
                 except self._forgiven:
-                    time.sleep(BREATH)
+                    time.sleep(PAUSE)
         except BaseException as error:
             self.failure = error
             raise
