@@ -75,8 +75,9 @@ def test_archived_lines_are_whole_although_the_process_that_archives_is_killed(
             time.sleep(rng.uniform(0.5, 3.0))
             os.kill(killed, signal.SIGKILL)
             service.work_process(other_than=killed)
-            for execution, texts_ in expected.items():
-                assert lines_of(api, execution) == texts_
+            if round_ < 10 or round_ % 10 == 0:  # each round adds files, and all are read
+                for execution, texts_ in expected.items():
+                    assert lines_of(api, execution) == texts_
         end = time.monotonic() + SOON
         while (left := asked(service, LEFT))[0]:
             assert time.monotonic() < end, left
