@@ -299,7 +299,11 @@ def test_inbox_lists_what_waits_for_people(tab: Tab) -> None:
 def test_operations_show_how_far_each_view_is(tab: Tab) -> None:
     page = tab.open("/operations")
     page.get_by_role("row", name=re.compile("analytics")).wait_for()
-    for name, value in (("Timers due", r"\d+"), ("Database", r"[\d.]+ MiB"), ("Streams open", "1")):
+    for name, value in (
+        ("Timers due", r"\d+"),
+        ("Database", r"[\d.]+ MiB"),
+        ("Streams open", r"\d+"),
+    ):
         fact = page.locator(".facts div").filter(has=page.locator("dt", has_text=name))
         assert re.fullmatch(value, fact.locator("dd").inner_text())
 
