@@ -11,6 +11,7 @@ from api.settings import SetupError, read
 if TYPE_CHECKING:  # it takes a while to import, and `executions --help` needs none of it
     from service_executions import Client, ExecutionsError
 
+ADVICE = "Is it running? Else name it with --url"
 RETRIES = 2
 """Of one request: a person waits for the answer."""
 
@@ -45,7 +46,7 @@ def reason(error: ExecutionsError, client: Client) -> str:
     import service_executions as sdk
 
     if isinstance(error, sdk.ConnectionFailed):
-        return f"{error}. Is it running? Else name it with --url"
+        return f"{error}. {ADVICE}"
     if isinstance(error, sdk.ApiError) and error.status == 401:
         return _unknown(client)
     if isinstance(error, sdk.Invalid) and error.errors:

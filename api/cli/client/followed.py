@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from api.cli.terminal import plain
+from api.client.connection import ADVICE
 
 if TYPE_CHECKING:
     from service_executions import Client
@@ -42,10 +43,12 @@ def followed(
     notices = Console(stderr=True, soft_wrap=True)
 
     def on_lost(reason: str, seconds: float) -> None:
-        notices.print(Text(plain(f"{reason}; trying again in {seconds:.1f} s"), "dim"))
+        advice = "" if stream.caught_up else f". {ADVICE}"
+        notices.print(Text(plain(f"{reason}; trying again in {seconds:.1f} s{advice}"), "dim"))
         lost()
 
-    return Stream(client.transport, path, query, _sent, start=start, on_lost=on_lost)
+    stream = Stream(client.transport, path, query, _sent, start=start, on_lost=on_lost)
+    return stream
 
 
 def _sent(text: str) -> Sent:

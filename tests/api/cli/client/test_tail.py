@@ -160,6 +160,7 @@ def test_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     result = CliRunner().invoke(main, ["tail", "--url", "http://127.0.0.1:1"])
     assert result.exit_code == 130
     assert result.stderr.startswith("http://127.0.0.1:1 gave no answer (")
+    assert "Is it running? Else name it with --url" in " ".join(result.stderr.split())
 
 
 def test_lost_connection_is_made_again_where_it_was(
