@@ -69,11 +69,13 @@ export function OperationsPage() {
       <Refusal problem={ready.problem} retry={ready.reload} />
       {ready.data && (
         <Facts>
-          {Object.entries(ready.data).map(([name, value]) => (
-            <Fact key={name} name={name}>
-              {value !== null && typeof value === "object" ? <Json value={value} open /> : String(value)}
-            </Fact>
-          ))}
+          {Object.entries(ready.data)
+            .filter(([name]) => name !== "views") // they have a table below
+            .map(([name, value]) => (
+              <Fact key={name} name={name}>
+                {value !== null && typeof value === "object" ? <Json value={value} open /> : String(value)}
+              </Fact>
+            ))}
         </Facts>
       )}
       <h2>Queue, timers, storage</h2>

@@ -24,6 +24,8 @@ import { Rows } from "./rows";
 import { StepPanel } from "./steps";
 
 const HEIGHT = 28;
+/** Kinds of steps that say who does them. */
+const DONE_BY: Record<string, string> = { agent: "ai-agent", human: "human" };
 const KINDS: Record<string, string> = { ...WHO, agent: "✦", tool: "⚒", model: "◆", task: "▪" };
 
 export function TimelineTab({ shown }: { shown: Shown }) {
@@ -188,7 +190,7 @@ function Bar({ row, scale, left, chosen }: BarProps) {
         </span>
       ) : (
         <a
-          class={`bar-name ${step.assignee?.type ?? ""}`}
+          class={`bar-name ${step.assignee?.type ?? DONE_BY[kind] ?? ""}`}
           href={stepAddress(step.id)}
           style={{ paddingLeft: `${row.depth * 14}px` }}
           aria-label={`${step.name}, ${kind}, ${step.status}, ${spent}`}
