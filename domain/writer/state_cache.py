@@ -40,6 +40,7 @@ class StateCache:
         self._guessed: set[str] = set()
         self.damaged: dict[str, Damaged] = {}
         """What is wrong with the streams that this batch cannot read."""
+        self._began_at = 0
         self.session = -1
         self.position = -1
         self.at = EPOCH
@@ -65,6 +66,7 @@ class StateCache:
 
     def begin(self, transaction: Transaction) -> None:
         """Believe only what still holds where a transaction begins."""
+        self._began_at = transaction.position
         if transaction.session != self.session or transaction.position < self.position:
             self.forget()
             self.session = transaction.session
@@ -101,7 +103,8 @@ class StateCache:
     def remember(self, states: Loaded, position: int, at: datetime) -> None:
         """A batch was committed: the head is there, and these are the states."""
         self.position, self.at = position, at
-        self._seen.note(position, at)
+        if position > self._began_at:
+            self._seen.note(position, at)
         for stream, versioned in states.items():
             if versioned is not None and not self._keyring.is_destroyed(stream):
                 self._states.put(stream, versioned)

@@ -13,15 +13,16 @@ from psycopg import AsyncConnection
 from domain.eventlog.codec import EventRow
 from domain.eventlog.queries import READ
 
-# The row of the head, if the event that was seen last is where it was. Times never fall, so two pasts of
-# one log have no event of one time at one position.
-HEAD = """SELECT position, at, log_id FROM head WHERE %b::bigint = 0 OR EXISTS (
-    SELECT FROM events WHERE notification_id = %b AND at = %b)"""
-FOLLOW = f"""SELECT position, -1::bigint, at, log_id, '', '', ''::bytea FROM ({HEAD}) AS head
-    UNION ALL ({READ})"""
+# The head with the time of its event, if the event that was seen last is where it was. Times never fall, so two
+# pasts of one log have no event of one time at one position.
+HEAD = """SELECT position, (SELECT at FROM events WHERE notification_id = position), log_id
+    FROM head WHERE %b::bigint = 0 OR EXISTS (
+        SELECT FROM events WHERE notification_id = %b AND at = %b)"""
+FOLLOW = f"""SELECT position, -1::bigint, at, log_id, '', '', ''::bytea
+    FROM ({HEAD}) AS head (position, at, log_id) UNION ALL ({READ})"""
 """The head in a row of its own, with the version -1, and the next page: both of one moment."""
-RENEW = f"""UPDATE head SET log_id = gen_random_uuid() WHERE log_id = %b
-    AND NOT EXISTS ({HEAD.replace("FROM head", "FROM head AS found")})"""
+RENEW = """UPDATE head SET log_id = gen_random_uuid() WHERE log_id = %b
+    AND NOT EXISTS (SELECT FROM events WHERE notification_id = %b AND at = %b)"""
 NOW = "SELECT position, at, log_id FROM head"
 
 
@@ -30,10 +31,10 @@ class WentBack(Exception):
 
 
 class Head(NamedTuple):
-    """The end of the log, and which log it is."""
+    """The end of the log, and which log it is; without a time where there is no event."""
 
     position: int
-    at: datetime
+    at: datetime | None
     log_id: str
 
 
@@ -99,9 +100,10 @@ async def renew(connection: AsyncConnection, seen: Seen, log_id: str) -> None:
     """Give the log another id, if it still has this one, and what was seen is not in it: of several processes
     one does that.
     """
-    await connection.execute(RENEW, (log_id, *seen.values))
+    await connection.execute(RENEW, (log_id, seen.position, seen.at))
 
 
 def _noted(seen: Seen, head: Head) -> Head:
-    seen.note(head.position, head.at)
+    if head.at is not None:
+        seen.note(head.position, head.at)
     return head

@@ -59,6 +59,18 @@ async def test_log_that_has_grown_is_the_one_that_was_seen(log: Store) -> None:
     assert seen.position == 4
 
 
+async def test_log_whose_head_has_another_time_than_its_event_did_not_go_back(
+    database: str, log: Store
+) -> None:
+    await seen_three(log)
+    change(database, LOSE.format(2))  # the time of the head stays that of the third event
+    seen = Seen()
+    async with log.reader() as connection:
+        for _ in range(2):
+            assert (await head_of(connection, seen)).position == 2
+            assert (await read_on(connection, seen, 2, 100, READ_BYTES))[1] == []
+
+
 async def test_log_whose_head_is_lower_went_back(database: str, log: Store) -> None:
     seen = await seen_three(log)
     change(database, LOSE.format(2))
