@@ -25,7 +25,7 @@ from domain.eventlog.append import (
     append_guarded,
 )
 from domain.eventlog.codec import Codec, EventRow, Snapshot
-from domain.eventlog.connection.commit import Trace
+from domain.eventlog.connection.commit import Trace, is_written
 from domain.eventlog.connection.connections import Connections
 from domain.eventlog.connection.continuity import Seen
 from domain.eventlog.encryption import DataKey
@@ -156,8 +156,7 @@ class Store:
         while monotonic() < deadline:
             try:
                 async with self._connections.after_former_writer() as connection:
-                    cursor = await connection.execute(trace.query, trace.values)
-                    return await cursor.fetchone() is not None
+                    return await is_written(connection, trace)
             except Overloaded:
                 await asyncio.sleep(LOOKUP_EVERY)
         raise OutcomeUnknown

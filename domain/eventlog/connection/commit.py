@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from psycopg import AsyncConnection
 from psycopg.errors import ObjectNotInPrerequisiteState
 
 from domain.errors import Overloaded
@@ -22,6 +23,10 @@ EVENT_WRITTEN = """SELECT FROM events WHERE originator_id = %b AND originator_ve
     AND notification_id = %b AND meta = %b AND state = %b"""
 REPLY_WRITTEN = "SELECT FROM idempotency_keys WHERE key = %b AND fingerprint = %b AND at = %b"
 LINE_WRITTEN = "SELECT FROM log_lines WHERE execution = %b AND occurred_at = %b AND sealed = %b"
+
+
+WAIT_FOR_QUORUM = "SELECT pg_logical_emit_message(true, 'executions', '')"
+"""Writes nothing that is kept, and commits: that waits for the standbys that commits have to wait for."""
 
 
 class Trace(NamedTuple):
@@ -60,6 +65,17 @@ class FormerKey(Overloaded):
     """The master key of this log was changed while this server ran: until it is started again with the new one, it
     records nothing that needs a new data key.
     """
+
+
+async def is_written(connection: AsyncConnection, trace: Trace) -> bool:
+    """Whether a batch was committed, and is where commits have to be: a commit whose connection is ended while it
+    waits for standbys shows on the primary, and is lost with it.
+    """
+    cursor = await connection.execute(trace.query, trace.values)
+    if await cursor.fetchone() is None:
+        return False
+    await connection.execute(WAIT_FOR_QUORUM)
+    return True
 
 
 class OutcomeLost(Exception):

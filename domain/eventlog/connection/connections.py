@@ -22,7 +22,8 @@ from domain.outages import Outages
 # After so many seconds the connection to a database that hangs is cut.
 CONNECT_TIMEOUT, READ_TIMEOUT, WRITE_TIMEOUT = 3, 5, 5
 LOOKUP_TIMEOUT = 2
-END = """SELECT pg_terminate_backend(pid, 1500) FROM pg_stat_activity WHERE application_name = %s"""
+END = """SELECT pg_terminate_backend(pid, 1500) FROM pg_stat_activity
+    WHERE application_name = ANY(%s) AND pid <> pg_backend_pid()"""
 SEARCH_TIMEOUT = 500
 """Milliseconds that the database may take for one statement of a search."""
 # Workers make one search faster and several slower; compiling takes longer than a search may.
@@ -173,14 +174,16 @@ class Connections:
         Raises:
             Overloaded: the database is away or too slow, or that end does not go.
         """
-        async with self.fresh() as connection:
-            cursor = await connection.execute(END, (self._former_writer,))
+        # The ones that asked before may still wait for a standby: nobody else would end them.
+        name = f"executions look-up {self._identity}"
+        async with self.fresh(application_name=name) as connection:
+            cursor = await connection.execute(END, ([self._former_writer, name],))
             if any(not gone for (gone,) in await cursor.fetchall()):
                 raise TimeoutError("a connection of before is still at work")
             yield connection
 
     @asynccontextmanager
-    async def fresh(self) -> AsyncIterator[AsyncConnection]:
+    async def fresh(self, **options: Any) -> AsyncIterator[AsyncConnection]:
         """A connection of its own in autocommit, made now: to where the database is by now.
 
         Raises:
@@ -188,7 +191,7 @@ class Connections:
         """
         async with self._watched():
             connection = await AsyncConnection.connect(
-                self._conninfo, autocommit=True, **self._options
+                self._conninfo, autocommit=True, **self._options, **options
             )
             try:
                 with cut_after(LOOKUP_TIMEOUT, connection):
