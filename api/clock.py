@@ -23,7 +23,8 @@ class Clock:
 
     Events are dated by it for ever, and no later event gets an earlier date. So a leap ahead of more than
     an hour, by mistake or on purpose, is not followed until an operator confirms it, or it goes back: the
-    clock goes on by the time that passes, and commands are refused.
+    clock goes on by the time that passes, and commands are refused. A leap back is followed, and so is its
+    end: what was once believed is no leap ahead.
     """
 
     def __init__(
@@ -51,7 +52,8 @@ class Clock:
         if self._leap:
             log.warning("the clock has gone back")
             self._leap = timedelta()
-        self._anchor = wall, steady
+        if leap >= timedelta():
+            self._anchor = wall, steady
         return _to_millisecond(wall)
 
     @property

@@ -70,6 +70,22 @@ def test_clock_that_is_set_right_is_believed_again() -> None:
     assert times.clock.doubt is None
 
 
+def test_clock_that_went_back_and_is_set_right_is_followed_both_times() -> None:
+    times = Times()
+    times.pass_by(10)
+    times.clock()
+    times.wall -= DAY
+    times.pass_by(10)
+    assert times.after() == timedelta(seconds=20) - timedelta(days=1)
+    times.wall += DAY
+    times.pass_by(10)
+    assert times.after() == timedelta(seconds=30)
+    assert times.clock.doubt is None
+    times.wall += DAY
+    assert times.after() == timedelta(seconds=30)
+    assert times.clock.doubt is not None
+
+
 def test_confirmed_leap_is_followed() -> None:
     times = Times()
     times.wall += DAY
