@@ -40,11 +40,30 @@ def resident_memory(pid: int) -> int:
     return _memory(pid, "VmRSS:")
 
 
+def shared_memory(pid: int) -> int:
+    """The memory of a process, in bytes; of pages that several have, each has a part (PSS)."""
+    return _kilobytes(PROC / str(pid) / "smaps_rollup", "Pss:") * 1024
+
+
+def children(pid: int) -> list[int]:
+    """The living descendants of a process."""
+    return list(_descendants(pid))
+
+
+def command_line(pid: int) -> str:
+    """What a process was started with."""
+    return (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+
+
 def _memory(pid: int, name: str) -> int:
-    for line in (PROC / str(pid) / "status").read_text().splitlines():
+    return _kilobytes(PROC / str(pid) / "status", name) * 1024
+
+
+def _kilobytes(file: Path, name: str) -> int:
+    for line in file.read_text().splitlines():
         if line.startswith(name):
-            return int(line.split()[1]) * 1024
-    raise LookupError(f"process {pid} has no {name}")
+            return int(line.split()[1])
+    raise LookupError(f"{file} has no {name}")
 
 
 def _machine_ticks() -> list[int]:

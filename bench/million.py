@@ -16,6 +16,7 @@ import uvloop
 from bench import list_queries, many_lives
 from bench.client import run_load
 from bench.figures import Figure, Report, Target
+from bench.machine import children, command_line, shared_memory
 from bench.plan import Plan
 from bench.population import Service
 from bench.read import CLIENTS, LAST_PAGE, Query, pages
@@ -48,6 +49,7 @@ def section(executions: int) -> Callable[[Stand, Plan, Report], None]:
         with psycopg.connect(conninfo, autocommit=True) as connection:
             connection.execute("VACUUM ANALYZE")
             report.add("Size", _sizes(connection, count))
+        report.add("Memory", _memory(server))
         title = f"Lists among {count} executions, {CLIENTS} clients"
         report.add(title, list(_lists(service, plan, report, min(A_PAGE, count // SMALLEST))))
         report.add("Upkeep", _upkeep(stand, server, conninfo))
@@ -86,6 +88,22 @@ def _sizes(connection: psycopg.Connection, count: int) -> list[Figure]:
     figures = [Figure(name, "bytes an execution", [size / count]) for name, size in sizes]
     whole = sum(size for _, size in sizes)
     return [*figures, Figure("everything", "bytes an event", [whole / row[0]])]
+
+
+def _memory(server: Server) -> list[Figure]:
+    """What the service takes after all that was written, process by process."""
+    work = [pid for pid in children(server.pid) if "api.work_process" in command_line(pid)]
+    sizes = {"server": [server.pid], "process that works": work, "service": [server.pid, *work]}
+    return [
+        Figure(
+            name,
+            "MiB",
+            [sum(map(shared_memory, pids)) / 2**20],
+            Target("≤", 200) if name == "service" else None,
+            "PSS; PostgreSQL is beside it",
+        )
+        for name, pids in sizes.items()
+    ]
 
 
 def _lists(service: Service, plan: Plan, report: Report, limit: int) -> Iterator[Figure]:

@@ -23,6 +23,7 @@ from domain.integrity import log as log_checks
 from domain.integrity.fault import Fault
 from domain.integrity.histories import Histories
 from domain.integrity.keys import key_faults
+from domain.integrity.log_lines import line_faults
 from domain.integrity.snapshots import snapshot_faults
 from projections.engine.rebuild import RebuildUnderWay
 from projections.engine.verify import MadeAnew, Verified, verify
@@ -42,6 +43,7 @@ class Report:
     events: int = 0
     keys: int = 0
     snapshots: int = 0
+    log_lines: int = 0
     archive_files: int = 0
     unreachable: int = 0
     views: list[Verified] = field(default_factory=list)
@@ -62,6 +64,7 @@ class Report:
             "events": self.events,
             "keys": self.keys,
             "snapshots": self.snapshots,
+            "logLines": self.log_lines,
             "archiveFiles": self.archive_files,
             "archiveFilesUnreachable": self.unreachable,
             "views": [{**asdict(view), "lag": view.head - view.position} for view in self.views],
@@ -72,7 +75,8 @@ class Report:
     def say(self) -> None:
         """The report in words."""
         click.echo(
-            f"Checked {self.events} events, {self.keys} data keys, {self.snapshots} snapshots."
+            f"Checked {self.events} events, {self.keys} data keys, {self.snapshots} snapshots, "
+            f"{self.log_lines} log lines."
         )
         if self.archive_files:
             rest = f"; {self.unreachable} could not be reached" if self.unreachable else ""
@@ -132,6 +136,10 @@ async def _check(
     if vault is not None:
         async for fault in key_faults(store, vault):
             report.keys += 1
+            if fault is not None:
+                report.add(fault)
+        async for fault in line_faults(store):
+            report.log_lines += 1
             if fault is not None:
                 report.add(fault)
     histories = Histories(conninfo, schema)

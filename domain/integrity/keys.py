@@ -1,4 +1,4 @@
-"""Every data key held against the master key."""
+"""Every data key held against the master key, and what is destroyed against the events that say so."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import AsyncIterator
 
 from domain.eventlog.encryption import Vault
 from domain.eventlog.store import Store
-from domain.integrity.erased import erased_among
 from domain.integrity.fault import Fault
 
 KEYS_AT_ONCE = 1_000
 GONE = "it was destroyed, and no event says that its content was erased"
-NEXT = """SELECT originator_id, wrapped FROM data_keys WHERE originator_id > %b
-    ORDER BY originator_id LIMIT %b"""
+MISMARKED = "its mark of an erasure is not the place of the event that erased its content"
+NEXT = """SELECT originator_id, wrapped, erased, CASE WHEN erased IS NOT NULL OR wrapped = '' THEN (
+        SELECT min(notification_id) FROM events AS e
+        WHERE e.originator_id = k.originator_id AND topic = ANY(%b::text[])) END
+    FROM data_keys AS k WHERE originator_id > %b ORDER BY originator_id LIMIT %b"""
 
 
 async def key_faults(store: Store, vault: Vault) -> AsyncIterator[Fault | None]:
@@ -20,16 +22,22 @@ async def key_faults(store: Store, vault: Vault) -> AsyncIterator[Fault | None]:
     last = ""
     while True:
         async with store.reader() as connection:
-            cursor = await connection.execute(NEXT, (last, KEYS_AT_ONCE), binary=True)
-            rows = await cursor.fetchall()
+            values = (sorted(store.codec.erasing), last, KEYS_AT_ONCE)
+            rows = await (await connection.execute(NEXT, values, binary=True)).fetchall()
         if not rows:
             return
-        erased = await erased_among(store, (stream for stream, wrapped in rows if not wrapped))
-        for stream, wrapped in rows:
-            if not wrapped:
-                yield None if stream in erased else Fault("keys", stream, GONE)
-            elif vault.unwraps(wrapped, stream):
-                yield None
-            else:
-                yield Fault("keys", stream, "the master key does not unwrap it")
+        for stream, wrapped, erased, event in rows:
+            what = _wrong(vault, stream, wrapped, erased, event)
+            yield Fault("keys", stream, what) if what else None
         last = rows[-1][0]
+
+
+def _wrong(vault: Vault, stream: str, wrapped: bytes, erased: int | None, event: int | None) -> str:
+    """`erased` is the mark beside the key, `event` where the log says so."""
+    if not wrapped and event is None:
+        return GONE
+    if erased != event and not (erased is None and not wrapped):
+        return MISMARKED
+    if wrapped and not vault.unwraps(wrapped, stream):
+        return "the master key does not unwrap it"
+    return ""

@@ -23,7 +23,8 @@ ENDS = """SELECT head.position, head.at, last.notification_id, last.at, log_head
     FROM (VALUES (1)) AS one LEFT JOIN head ON true LEFT JOIN log_head ON true
     LEFT JOIN (SELECT notification_id, at FROM events ORDER BY notification_id DESC LIMIT 1) AS last
         ON true
-    LEFT JOIN (SELECT max(id) AS id FROM log_lines) AS line ON true"""
+    LEFT JOIN (SELECT greatest((SELECT max(id) FROM log_lines), (SELECT max(last_id) FROM log_archives))
+        AS id) AS line ON true"""
 MISPLACED = """SELECT position, stream, version, at < earlier FROM (
         SELECT notification_id AS position, originator_id AS stream, originator_version AS version,
             at, lag(at) OVER (ORDER BY notification_id) AS earlier
@@ -69,8 +70,8 @@ def head_faults(found: Ends) -> Iterator[Fault]:
         yield Fault(PART, "head", f"is at {found.head}, but the last event is at {found.last or 0}")
     elif found.last is not None and found.head_at != found.last_at:
         yield Fault(PART, "head", "has another time than the last event")
-    if found.line_head is None or found.line_head < (found.last_line or 0):
-        last = found.last_line or 0
+    last = found.last_line or 0
+    if found.line_head != last:
         yield Fault(PART, "log_head", f"is at {found.line_head}, but the last line is at {last}")
 
 

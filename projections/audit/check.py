@@ -89,13 +89,7 @@ def head_faults(found: Start, public_key: str | None) -> Iterator[Fault]:
     if head is None or not head.origin:
         yield Fault(PART, "head", "there is no signed head")
         return
-    try:
-        signed = checkpoint_of(head.note, public_key or head.public_key)
-    except BadNote as error:
-        yield Fault(PART, "head", f"is not signed by the key of the log: {error}")
-    else:
-        if signed != Checkpoint(head.origin, head.size, head.root):
-            yield Fault(PART, "head", f"says something else than was signed: {signed.size} events")
+    yield from _signature_faults(head, public_key or head.public_key)
     if head.origin != origin_of(found.log_id):
         yield Fault(PART, "head", f"is of {head.origin}, another log")
     if head.fault is not None:
@@ -107,6 +101,18 @@ def head_faults(found: Start, public_key: str | None) -> Iterator[Fault]:
         yield Fault(PART, "root", "the last tiles have another root than was signed")
     for level, index in found.surplus:
         yield Fault(PART, f"tile {level}/{index}", "belongs to no tree of this size")
+
+
+def _signature_faults(head: Head, public_key: str) -> Iterator[Fault]:
+    try:
+        signed = checkpoint_of(head.note, public_key)
+    except BadNote as error:
+        yield Fault(PART, "head", f"is not signed by the key of the log: {error}")
+    else:
+        if signed != Checkpoint(head.origin, head.size, head.root):
+            yield Fault(PART, "head", f"says something else than was signed: {signed.size} events")
+        if head.public_key != public_key:
+            yield Fault(PART, "head", "names another key than that of the log")
 
 
 def _holds(found: Start, head: Head) -> bool:

@@ -19,7 +19,21 @@ COPIED = (
     "data_keys",
     "bookmarks",
 )
+CHANGES = {
+    "text": "coalesce({0}, '') || 'x'",
+    "bool": "NOT coalesce({0}, false)",
+    "timestamptz": "coalesce({0}, 'epoch') + interval '1 second'",
+    "bytea": "{0} || 'x'",
+    "jsonb": "{0} || '{{\"damaged\": true}}'",
+    "date": "{0} + 1",
+    "_text": "{0} || 'x'::text",
+}
 PUT_BACK = "DELETE FROM {0}; INSERT INTO {0} TABLE former_{0};"
+
+
+def other_value(kind: str) -> str:
+    """SQL of another value of the column {0}, by the name of its type."""
+    return CHANGES.get(kind, "coalesce({0}, 0) + 1")
 
 
 @contextmanager

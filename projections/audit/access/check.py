@@ -15,7 +15,7 @@ from projections.audit.access.segments import Segment
 
 PART = "access log"
 PAGE, ANCHORS = 5_000, 500
-HEAD = "SELECT id, hash FROM access_head"
+HEAD = "SELECT id, at, hash FROM access_head"
 NEXT = """SELECT id, at, hash, actor, credential, operation, executions, address, purpose, correlation, detail
     FROM access_log WHERE id > %b AND id <= %b ORDER BY id LIMIT %b"""
 SURPLUS = "SELECT min(id) FROM access_log WHERE id < 1 OR id > %b"
@@ -29,6 +29,7 @@ class End(NamedTuple):
     """
 
     id: int
+    at: datetime
     hash: bytes
     anchors: int
 
@@ -37,7 +38,9 @@ async def end_of(connection: AsyncConnection) -> End | None:
     """The end of the chain; None where its row is lost."""
     latest = await latest_anchor(connection)  # first: the chain goes at least as far
     row = await (await connection.execute(HEAD, binary=True)).fetchone()
-    return None if row is None else End(row[0], bytes(row[1]), latest.version if latest else 0)
+    return (
+        None if row is None else End(row[0], row[1], bytes(row[2]), latest.version if latest else 0)
+    )
 
 
 async def access_faults(
@@ -126,6 +129,8 @@ class _Check:
         end = self._end
         if self._hash != end.hash:
             yield Fault(PART, f"entry {end.id}", "is not the last one: the head has another hash")
+        elif self._latest is not None and self._latest != end.at:
+            yield Fault(PART, "head", "has another time than the last entry")
         while (anchor := await self._next_anchor()) is not None:
             self._anchors.pop(0)
             yield Fault(

@@ -40,6 +40,8 @@ COPIED = """COPY (SELECT id, execution, make_timestamp(occurred) AS occurred_at,
 """Level 3 takes a fifth more time, and saves 0.1 bytes of 140."""
 CONTENT = """SELECT count(*), coalesce(sum(('0x' || md5(concat_ws('|', id,
         epoch_us(occurred_at), epoch_us("at"), execution, level, sealed, step))[:15])::BIGINT), 0) FROM read_parquet(?)"""
+COUNTS = """SELECT execution, count(*), epoch_us(min(occurred_at)), epoch_us(max(occurred_at))
+    FROM read_parquet(?) GROUP BY execution"""
 LINES = """SELECT epoch_us(occurred_at), id, epoch_us("at"), level, step, sealed FROM read_parquet(?)
     WHERE execution = ? AND {where} ORDER BY occurred_at {direction}, id {direction} LIMIT ?"""
 
@@ -121,6 +123,16 @@ def content(file: str, path: Path) -> Content:
     """
     lines, total = _rows(file, path, CONTENT, [str(path)], threads=2)[0]
     return Content(lines, int(total))
+
+
+def counts_in(file: str, path: Path) -> set[tuple[str, int, datetime, datetime]]:
+    """Of each execution in a file: how many lines there are, and the earliest and latest time of one.
+
+    Raises:
+        Damaged: it is no such file.
+    """
+    rows = _rows(file, path, COUNTS, [str(path)])
+    return {(name, lines, _time(first), _time(last)) for name, lines, first, last in rows}
 
 
 def lines_in(

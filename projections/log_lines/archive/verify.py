@@ -14,11 +14,12 @@ from domain.eventlog.store import Store
 from domain.integrity.fault import Fault
 from domain.retention.archived_day import ArchiveFile
 from projections.log_lines.archive.files import ArchiveFiles, is_installed, require_digest
+from projections.log_lines.archive.parquet import counts_in
 
 PART = "archive"
-FILES = """SELECT day, file, first_id, last_id, lines, bytes, digest, (
-        SELECT coalesce(sum(c.lines), 0) FROM log_archive_lines AS c WHERE c.file = a.file)
-    FROM log_archives AS a ORDER BY day, first_id"""
+FILES = """SELECT day, file, first_id, last_id, lines, bytes, digest
+    FROM log_archives ORDER BY day, first_id"""
+COUNTS = "SELECT execution, lines, earliest, latest FROM log_archive_lines WHERE file = %s"
 STRANGE = """SELECT DISTINCT file FROM log_archive_lines AS c
     WHERE NOT EXISTS (SELECT FROM log_archives AS a WHERE a.file = c.file) ORDER BY file"""
 AGES = (
@@ -27,6 +28,10 @@ AGES = (
 
 
 WRITTEN = "SELECT file, bytes FROM log_archives ORDER BY day, first_id"
+
+
+Counts = set[tuple[str, int, datetime, datetime]]
+"""Of each execution in a file: its lines, and the times of the earliest and the latest."""
 
 
 class CheckedFile(NamedTuple):
@@ -68,13 +73,16 @@ async def check_archive(store: Store, files: ArchiveFiles) -> AsyncIterator[Chec
         strange = await (await connection.execute(STRANGE)).fetchall()
     for (file,) in strange:
         yield CheckedFile([Fault(PART, file, "has counts of lines, and is no archive file")], True)
-    for day, *fields, counted in rows:
+    for day, *fields in rows:
         file = ArchiveFile(*fields)
         faults = [Fault(PART, file.file, what) async for what in _differences(store, day, file)]
+        async with store.reader() as connection:
+            counts = set(await (await connection.execute(COUNTS, (file.file,))).fetchall())
+        counted = sum(lines for _, lines, _, _ in counts)
         if counted != file.lines:
             what = f"has {file.lines} lines, but {counted} are counted by execution"
             faults.append(Fault(PART, file.file, what))
-        yield await asyncio.to_thread(_bytes, files, file, faults)
+        yield await asyncio.to_thread(_content, files, file, counts, faults)
 
 
 async def _differences(store: Store, day: Any, file: ArchiveFile) -> AsyncIterator[str]:
@@ -83,12 +91,17 @@ async def _differences(store: Store, day: Any, file: ArchiveFile) -> AsyncIterat
         yield "is not what the log says that was archived"
 
 
-def _bytes(files: ArchiveFiles, file: ArchiveFile, faults: list[Fault]) -> CheckedFile:
+def _content(
+    files: ArchiveFiles, file: ArchiveFile, counts: Counts, faults: list[Fault]
+) -> CheckedFile:
     if not is_installed() and not files.is_local:
         return CheckedFile(faults, False)
     try:
         with TemporaryDirectory() as work, files.local(file.file, Path(work)) as path:
             require_digest(file.file, path, file.digest)
+            if is_installed() and counts != counts_in(file.file, path):
+                what = "has other lines of some execution than are counted by execution"
+                faults.append(Fault(PART, file.file, what))
     except Damaged as error:
         return CheckedFile([*faults, Fault(PART, file.file, error.reason)], True)
     except Overloaded:

@@ -345,7 +345,7 @@ async def test_second_writer_of_a_store_is_refused(database: str) -> None:
 
 
 async def test_write_for_which_no_memory_is_left_has_an_unknown_outcome(database: str) -> None:
-    async with opened(store(database)) as fresh:
+    async with opened(postgres_store(database)) as fresh:
         with pytest.raises(OutcomeUnknown, match="no memory"):
             async with fresh.transaction():
                 raise MemoryError

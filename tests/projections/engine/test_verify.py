@@ -28,18 +28,10 @@ from tests.support.api_client import ERROR, JSON, POLICY, RESULT, ok
 from tests.support.databases import new_database
 from tests.support.event_writer import new_store
 from tests.support.running_server import serving
+from tests.support.tampering import other_value
 
 VIEWS = {view.name: view for view in all_projections(registry.codec())}
 UNFOUNDED, MISSING = "there is a row, but no events lead to it", "there is no row"
-CHANGES = {
-    "text": "coalesce({0}, '') || 'x'",
-    "bool": "NOT coalesce({0}, false)",
-    "timestamptz": "coalesce({0}, 'epoch') + interval '1 second'",
-    "bytea": "{0} || 'x'",
-    "jsonb": "{0} || '{{\"damaged\": true}}'",
-    "_text": "{0} || 'x'::text",
-}
-"""Another value of a column, by its type; of a number, one more."""
 OF_STATUS = """CASE {0} WHEN 'failed' THEN 'completed' WHEN 'completed' THEN 'failed'
     WHEN 'cancelled' THEN 'failed' WHEN 'running' THEN 'paused' ELSE 'running' END"""
 """Another one of its kind: executions that go on and those that have ended are in tables of their own."""
@@ -167,7 +159,7 @@ def change_each_column(conninfo: str, name: str, compared: str) -> dict[str, set
         rows = ask(conninfo, find)
         full = sum(not empty for *_, empty in rows)
         *row, _ = rows[number % (full or len(rows))]
-        change = CHANGES.get(kind, "coalesce({0}, 0) + 1")
+        change = other_value(kind)
         if name.startswith("executions_") and column == "status":
             change = OF_STATUS
         other = SQL(change).format(Identifier(column))

@@ -72,7 +72,8 @@ async def test_newest_entries_that_were_anchored_and_are_gone_are_named(
     """Where the chain and its head are cut, the anchors still show it."""
     await chain.change("DELETE FROM access_log WHERE id > 6")
     await chain.change(
-        "UPDATE access_head SET id = 6, hash = (SELECT hash FROM access_log WHERE id = 6)"
+        """UPDATE access_head
+            SET (id, at, hash) = (SELECT id, at, hash FROM access_log WHERE id = 6)"""
     )
     (fault,) = await chain.faults()
     assert fault.startswith(
