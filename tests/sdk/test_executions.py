@@ -129,7 +129,16 @@ def test_work_is_claimed_by_one_worker(client: Client) -> None:
     assert claimed.claimed_by is not None
     assert claimed.claimed_by.worker == "worker-1"
     assert client.executions.claim("worker-1", service="content-service") is None
-    claimed.heartbeat("worker-1")
+    client.executions.get(made.id).cancel()
+    with pytest.raises(IllegalTransition):
+        claimed.heartbeat("worker-1")
+
+
+def test_heartbeat_refreshes_the_status_and_keeps_the_rest(client: Client) -> None:
+    made = client.executions.create(order="order-batch", service="batch", status="running")
+    client.executions.get(made.id).pause()
+    assert made.heartbeat().status == "paused"
+    assert made.priority == "normal"
 
 
 def test_many_commands_go_in_one_request(client: Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Any
 
@@ -45,6 +46,13 @@ class View:
         if self._document is None:
             raise NotLoaded(f"{self.id} was not read yet: call refresh() first")
         return self._document
+
+    def _move(self, answer: bytes) -> None:
+        """Take over where it stands from an answer that says no more; nothing where it was not read yet."""
+        if self._document is not None:
+            now = json.loads(answer)
+            changed = {"status": now["status"], "version": now["version"]}
+            self._document = self._document.model_copy(update=changed)
 
     @property
     def status(self) -> Status:

@@ -196,8 +196,14 @@ class AsyncExecution(AsyncReads):
         return await self._tell(CHECKPOINT, body(state=state, step=step), options)
 
     async def heartbeat(self, worker: str | None = None, **options: Unpack[CommandOptions]) -> Self:
-        """Say that the work goes on. Raises LeaseLost where it is another worker's by now."""
-        return await self._tell(HEARTBEAT, body(worker=worker), options)
+        """Say that the work goes on. Refreshes the status and the version, and reads nothing else of it.
+
+        Raises:
+            LeaseLost: it is another worker's by now.
+        """
+        members = body(worker=worker)
+        self._move(await self._commands.send(self.id, HEARTBEAT, members, options, minimal=True))
+        return self
 
     # --- its steps --------------------------------------------------------------------------------
 

@@ -190,8 +190,14 @@ class Execution(Reads):
         return self._tell(CHECKPOINT, body(state=state, step=step), options)
 
     def heartbeat(self, worker: str | None = None, **options: Unpack[CommandOptions]) -> Self:
-        """Say that the work goes on. Raises LeaseLost where it is another worker's by now."""
-        return self._tell(HEARTBEAT, body(worker=worker), options)
+        """Say that the work goes on. Refreshes the status and the version, and reads nothing else of it.
+
+        Raises:
+            LeaseLost: it is another worker's by now.
+        """
+        members = body(worker=worker)
+        self._move(self._commands.send(self.id, HEARTBEAT, members, options, minimal=True))
+        return self
 
     def declare_steps(
         self, steps: Sequence[Step | Mapping[str, Any]], **options: Unpack[CommandOptions]
