@@ -17,7 +17,6 @@ from structlog.testing import capture_logs
 from api import work_process
 from api.work import Task
 from api.work_process import WorkProcess
-from tests.support import service_process
 from tests.support.databases import reachable_folder
 from tests.support.service_process import AUTHORIZED, Service, command_line, serving
 
@@ -107,14 +106,10 @@ def test_work_process_ends_in_order_with_its_server(process: Service) -> None:
     assert "rror" not in process.log()
 
 
-def test_confirmed_clock_reaches_the_work_process(
-    database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_confirmed_clock_reaches_the_work_process(database: str, tmp_path: Path) -> None:
     leap = tmp_path / "leap"
-    monkeypatch.setattr(
-        service_process, "PROGRAM", (sys.executable, "-c", LEAPING.format(file=str(leap)))
-    )
-    with serving(database) as service:
+    program = (sys.executable, "-c", LEAPING.format(file=str(leap)))
+    with serving(database, program=program) as service:
         written(service)
         before = service.work_process()
         leap.touch()

@@ -222,10 +222,13 @@ def correlation(row: EventRow) -> str | None:
 
 @contextmanager
 def serving(
-    database: str | None = None, descriptors: int | None = None, **settings: str
+    database: str | None = None,
+    descriptors: int | None = None,
+    program: Sequence[str] = PROGRAM,
+    **settings: str,
 ) -> Iterator[Service]:
     with reachable_folder() as folder:
-        service = Service(folder, database, descriptors=descriptors, **settings)
+        service = Service(folder, database, descriptors=descriptors, program=program, **settings)
         service.start()
         try:
             yield service
