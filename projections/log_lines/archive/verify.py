@@ -79,7 +79,7 @@ async def check_archive(store: Store, files: ArchiveFiles) -> AsyncIterator[Chec
         async with store.reader() as connection:
             counts = set(await (await connection.execute(COUNTS, (file.file,))).fetchall())
         counted = sum(lines for _, lines, _, _ in counts)
-        if counted != file.lines:
+        if counted != file.lines and not is_installed():  # else each execution is compared below
             what = f"has {file.lines} lines, but {counted} are counted by execution"
             faults.append(Fault(PART, file.file, what))
         yield await asyncio.to_thread(_content, files, file, counts, faults)

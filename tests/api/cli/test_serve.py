@@ -167,7 +167,7 @@ def test_projection_commands_need_no_master_key(sealed: str, tmp_path: Path, com
 def test_verify_reports_how_much_it_compared(database: str, tmp_path: Path) -> None:
     said = run("verify", tmp_path, EXECUTIONS_DATABASE_URL=database).stdout
     assert said.splitlines() == [
-        "Checked 0 events, 0 data keys, 0 snapshots.",
+        "Checked 0 events, 0 data keys, 0 snapshots, 0 log lines.",
         *(
             f"Compared 0 rows of {view}, up to position 0 of 0."
             for view in (view.name for view in all_projections(registry.codec()))
