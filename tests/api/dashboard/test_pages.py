@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from projections.audit.note import Checkpoint, Signer
 from tests.api.dashboard.conftest import RUN, Tab, of, tab_of
 from tests.support.service_process import AUTHORIZED, TOKEN, Service
 
@@ -326,6 +327,20 @@ def test_audit_checks_the_proofs_in_the_browser(tab: Tab) -> None:
     assert checked.get_attribute("class") == "good"
     for each in page.locator(".checks li").all():
         assert "bad" not in (each.get_attribute("class") or "")
+
+
+def test_audit_takes_a_key_whose_base64_has_a_plus(tab: Tab, api: httpx.Client) -> None:
+    signers = (Signer(bytes([number]) * 32, "executions/another") for number in range(256))
+    signer = next(each for each in signers if "+" in each.public_key.split("+", 2)[2])
+    head = api.get(
+        "/audit/tree-head", headers={"prefer": "wait=30"}, params={"minPosition": 1}
+    ).json()
+    text = Checkpoint(signer.origin, head["treeSize"], bytes.fromhex(head["rootHash"])).text
+    own = {"origin": signer.origin, "note": signer.sign(text), "publicKey": signer.public_key}
+    tab.page.route("**/audit/tree-head", lambda route: route.fulfill(json={**head, **own}))
+    page = tab.open("/audit")
+    page.locator(".checks li").first.wait_for()
+    assert [each.get_attribute("class") for each in page.locator(".checks li").all()] == ["good"]
 
 
 def test_audit_sees_a_head_that_contradicts_the_one_before(tab: Tab) -> None:

@@ -104,7 +104,8 @@ export async function isSigned(head: TreeHead): Promise<boolean | undefined> {
   const [origin, size, root] = text.split("\n");
   const rooted = root && hex(Uint8Array.from(atob(root), (each) => each.charCodeAt(0)));
   if (origin !== head.origin || Number(size) !== head.treeSize || rooted !== head.rootHash) return false;
-  const key = Uint8Array.from(atob(head.publicKey.split("+").at(-1)!), (each) => each.charCodeAt(0)).slice(-32);
+  const encoded = head.publicKey.split("+").slice(2).join("+"); // name+hash+key, and base64 has a + of its own
+  const key = Uint8Array.from(atob(encoded), (each) => each.charCodeAt(0)).slice(-32);
   const signature = Uint8Array.from(atob(signatures.trim().split(" ").at(-1)!), (each) => each.charCodeAt(0)).slice(4);
   try {
     const imported = await crypto.subtle.importKey("raw", key, { name: "Ed25519" }, false, ["verify"]);
