@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -16,9 +17,15 @@ from api.embedded_postgres.server import EmbeddedPostgres
 from tests.support.databases import new_database
 from tests.support.paths import ROOT
 from tests.support.running_server import TOKEN, serving
+from workers.timers import TimerWorker
 
 README = (ROOT / "sdk" / "python" / "README.md").read_text()
 BLOCK = re.compile(r"```python\n(.*?)```(?:\n+```text\n(.*?)```)?", re.DOTALL)
+
+
+async def wait(_: TimerWorker) -> None:
+    """Stands for the work of timers."""
+    await asyncio.Event().wait()
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +35,10 @@ def service(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> Iterator[None]:
-    """A new service, which the environment names."""
+    """A new service, which the environment names. It fires no timers: the retry that an example shows as waiting
+    would begin a second later.
+    """
+    monkeypatch.setattr(TimerWorker, "run", wait)
     monkeypatch.chdir(tmp_path)
     with new_database(admin) as name, serving(postgres.conninfo(name)) as running:
         monkeypatch.setenv("EXECUTIONS_URL", running.url)
