@@ -237,6 +237,7 @@ def test_replay_shows_the_log_as_far_as_its_version(tab: Tab, api: httpx.Client)
         "/executions/retold/logs", json={"level": "info", "message": "Begun"}
     ).raise_for_status()
     api.post("/executions/retold/progress", json={"progress": 50}).raise_for_status()
+    time.sleep(0.01)  # lines are shown up to the millisecond of the version
     half = {"level": "info", "message": "Half of it"}
     api.post("/executions/retold/logs", json=half).raise_for_status()
     api.post("/executions/retold/cancel", json={}).raise_for_status()
