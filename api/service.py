@@ -140,10 +140,7 @@ def _watching(
         for duty in duties:
             try:
                 duty()
-            except (
-                OSError,
-                MemoryError,
-            ) as error:  # no descriptor, or no memory: perhaps in a second
+            except (OSError, MemoryError) as error:  # perhaps there is enough of them in a second
                 log.error("what the server looks after has to wait", reason=repr(error))
 
     return watch

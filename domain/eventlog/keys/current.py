@@ -39,7 +39,7 @@ async def require_current_key(store: Store) -> None:
 
 
 @asynccontextmanager
-async def opened(store: Store) -> AsyncIterator[None]:
+async def opened(store: Store) -> AsyncIterator[Store]:
     """The store is open while the block runs, which it does not with a master key that the log has no more.
 
     Raises:
@@ -48,6 +48,6 @@ async def opened(store: Store) -> AsyncIterator[None]:
     await store.open()
     try:
         await require_current_key(store)
-        yield
+        yield store
     finally:
         await store.close()

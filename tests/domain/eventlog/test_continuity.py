@@ -9,6 +9,7 @@ import pytest
 
 from domain.eventlog.connection.continuity import Seen, WentBack, head_of, now, read_on, renew
 from domain.eventlog.connection.log_watch import LogWatch
+from domain.eventlog.keys.current import opened
 from domain.eventlog.notifications import Wake
 from domain.eventlog.setup.log_id import log_id, renew_log_id
 from domain.eventlog.store import READ_BYTES, Store
@@ -24,10 +25,8 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def log(database: str) -> AsyncIterator[Store]:
-    opened = store(database)
-    await opened.open()
-    yield opened
-    await opened.close()
+    async with opened(store(database)) as log:
+        yield log
 
 
 async def append(log: Store, stream: str, seconds: int) -> None:

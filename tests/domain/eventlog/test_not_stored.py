@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from domain.errors import Overloaded
 from domain.eventlog.codec import EventRow, LineRow
 from domain.eventlog.idempotency import IdempotencyKey, Reply
+from domain.eventlog.keys.current import opened
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from domain.model import Recorded
@@ -39,10 +40,8 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def log(database: str) -> AsyncIterator[Store]:
-    opened = store(database)
-    await opened.open()
-    yield opened
-    await opened.close()
+    async with opened(store(database)) as log:
+        yield log
 
 
 @contextmanager

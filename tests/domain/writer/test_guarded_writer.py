@@ -12,6 +12,7 @@ from domain.errors import Damaged, NotFound, OutcomeUnknown, Overloaded
 from domain.eventlog.append import StreamMoved
 from domain.eventlog.codec import EventRow
 from domain.eventlog.connection.commit import OutcomeLost, Trace
+from domain.eventlog.keys.current import opened
 from domain.eventlog.store import Store
 from domain.writer.command_bus import Bus
 from domain.writer.guarded_writer import TRIES, GuardedWriter
@@ -40,10 +41,8 @@ async def bus(database: str) -> AsyncIterator[Bus]:
 
 @pytest.fixture
 async def log(database: str) -> AsyncIterator[Store]:
-    opened = store(database)
-    await opened.open()
-    yield opened
-    await opened.close()
+    async with opened(store(database)) as log:
+        yield log
 
 
 @pytest.fixture
