@@ -40,6 +40,8 @@ Label = Annotated[str, Field(min_length=1, max_length=255, pattern=NO_CONTROLS)]
 WorkerName = Annotated[str, Field(pattern=r"^[!-~]{1,128}$")]
 """What a worker calls itself: as it also stands in the header `X-Worker`."""
 Text = Annotated[str, Field(max_length=10_000, pattern=NO_NUL)]
+Reason = Annotated[str, Field(min_length=1, max_length=10_000, pattern=NO_NUL)]
+"""Why something is kept or erased: it has to be said."""
 LongText = Annotated[str, Field(max_length=200_000)]
 
 

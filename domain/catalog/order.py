@@ -8,7 +8,6 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from domain.errors import Erased, IllegalTransition
-from domain.execution.commands.erase import Reason
 from domain.execution.parts import Erasure
 from domain.model import (
     Aggregate,
@@ -21,7 +20,7 @@ from domain.model import (
     aggregate_id,
 )
 from domain.sealing import Sealed
-from domain.types import JsonObject, Priority, Reference, Text
+from domain.types import JsonObject, Priority, Reason, Reference, Text
 
 
 class OrderStatus(StrEnum):

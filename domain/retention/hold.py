@@ -22,9 +22,8 @@ from domain.model import (
     Versioned,
     aggregate_id,
 )
-from domain.types import NO_NUL, Reference
+from domain.types import Reason, Reference
 
-Reason = Annotated[str, Field(min_length=1, max_length=10_000, pattern=NO_NUL)]
 Executions = Annotated[tuple[Reference, ...], Field(min_length=1, max_length=1_000)]
 SCOPES = {"order": "order", "service": "service", "customer": "user"}
 """What a hold may be of besides single executions, and the kind of stream that each names."""

@@ -21,10 +21,11 @@ from api.web.request import Request
 from domain.errors import NotFound
 from domain.eventlog.queries import NEWEST
 from domain.eventlog.store import Store
-from domain.execution.commands.erase import EraseExecution, Reason
+from domain.execution.commands.erase import EraseExecution
 from domain.jobs.job import CreateJob, Job, JobProgressed
 from domain.json_forms import format_time
 from domain.model import Value
+from domain.types import Reason
 from domain.writer.command_bus import Bus
 from projections.catalog import Catalog
 from projections.executions.columns import INDEXED, field

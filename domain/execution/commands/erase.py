@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar
-
-from pydantic import Field
+from typing import ClassVar
 
 from domain.errors import Erased
 from domain.execution.events import ExecutionCancelled, ExecutionErased
 from domain.execution.state import Execution
 from domain.model import Command, Context, Event
-from domain.types import NO_NUL
+from domain.types import Reason
 
-Reason = Annotated[str, Field(min_length=1, max_length=10_000, pattern=NO_NUL)]
 OTHER_REASON = "This execution was erased already, for another reason."
 
 
