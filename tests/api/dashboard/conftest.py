@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -22,8 +21,15 @@ CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
     *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--no-first-run"),
-    "--disable-features=LocalNetworkAccessChecks",  # else it protects the service before that does
+    # LocalNetworkAccessChecks would protect the service before that does; each context would load the popups.
+    "--disable-features=LocalNetworkAccessChecks,WebUIOmniboxPopup,WebUIOmniboxAimPopup",
 ]
+WIDE = {"width": 1280, "height": 900}
+PLAIN: dict[str, Any] = {
+    "color_scheme": "light",
+    "contrast": "no-preference",
+    "forced_colors": "none",
+}
 RUN = "t"
 """The end of the ids of the executions of the demo."""
 VIOLATIONS = """addEventListener("securitypolicyviolation",
@@ -77,16 +83,20 @@ def browser() -> Iterator[Any]:
 
 
 class Tab:
-    """One page of the dashboard in a browser context of its own, with all that it did wrong."""
+    """A page of the dashboard, with all that it did wrong."""
 
-    def __init__(self, context: Any, service: Service) -> None:
+    def __init__(self, page: Any, service: Service) -> None:
         self.errors: list[str] = []
-        self.page = context.new_page()
+        self.page = page
         self.page.set_default_timeout(20_000)
-        self.page.on("console", self._console)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("request", self._request)
         self._service = service
+        self._watches = {
+            "console": self._console,
+            "pageerror": lambda error: self.errors.append(str(error)),
+            "request": self._request,
+        }
+        for event, watch in self._watches.items():
+            page.on(event, watch)
 
     def _console(self, message: Any) -> None:
         if message.type == "error" and not message.text.startswith(QUIET):
@@ -100,25 +110,35 @@ class Tab:
         self.page.goto(f"{self._service.url}/ui{path}")
         return self.page
 
+    def leave(self) -> None:
+        """Leave the page as a new one is: nothing stored, nothing open."""
+        self.page.unroute_all()
+        self.page.emulate_media(**PLAIN)
+        self.page.set_viewport_size(WIDE)
+        self.page.goto(f"{self._service.url}/livez")
+        self.page.evaluate("localStorage.clear(); sessionStorage.clear()")
+        for event, watch in self._watches.items():
+            self.page.remove_listener(event, watch)
 
-@contextmanager
-def tab_of(browser: Any, service: Service, **options: Any) -> Iterator[Tab]:
-    """A tab that is signed in; what went wrong in it fails the test."""
-    options = {"viewport": {"width": 1280, "height": 900}, **options}
-    context = browser.new_context(extra_http_headers=AUTHORIZED, **options)
+
+@pytest.fixture(scope="module")
+def page(browser: Any) -> Iterator[Any]:
+    """The page that most tests share: a context of its own costs a second."""
+    context = browser.new_context(extra_http_headers=AUTHORIZED, viewport=WIDE)
     context.add_init_script(VIOLATIONS)
-    tab = Tab(context, service)
-    try:
-        yield tab
-    finally:
-        context.close()
-    assert tab.errors == []
+    yield context.new_page()
+    context.close()
 
 
 @pytest.fixture
-def tab(browser: Any, service: Service) -> Iterator[Tab]:
-    with tab_of(browser, service) as opened:
+def tab(page: Any, service: Service) -> Iterator[Tab]:
+    """That page, signed in, with nothing stored; what went wrong in it fails the test."""
+    opened = Tab(page, service)
+    try:
         yield opened
+    finally:
+        opened.leave()
+    assert opened.errors == []
 
 
 def of(story: str, **query: str) -> str:

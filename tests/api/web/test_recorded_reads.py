@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -300,8 +301,9 @@ def test_stream_of_log_lines_records_its_opening_and_its_end(
 
 
 def test_websocket_records_its_opening_its_moves_and_its_end(
-    server: Serving, running_execution: str, correlation: str
+    server: Serving, executions: Executions, correlation: str
 ) -> None:
+    executions.create()
     url = server.url.replace("http", "ws") + "/api/events?from=start&service=sdr-service"
     headers = {"Authorization": f"Bearer {TOKEN}", "X-Correlation-Id": correlation}
     with connect(url, additional_headers=headers) as socket:
@@ -309,6 +311,9 @@ def test_websocket_records_its_opening_its_moves_and_its_end(
         assert [detail(each)["stream"] for each in recorded(server, correlation)] == ["opened"]
         socket.send('{"seek": 2}')
         eventually(lambda: len(recorded(server, correlation)) == 2)
+        later = executions.create()["position"]
+        while json.loads(socket.recv()).get("position", 0) < later:
+            pass
     eventually(lambda: len(recorded(server, correlation)) == 3)
     opened, moved, ended = (detail(each) for each in recorded(server, correlation))
     assert (opened["after"], moved["stream"], moved["after"]) == (0, "moved", 2)
