@@ -82,9 +82,9 @@ def test_executions_have_one_owner_at_a_time_while_everything_is_killed(
     service: Service, thorough: bool
 ) -> None:
     rng, over = random.Random(7), Event()
-    rounds = 100 if thorough else 4
+    rounds = 100 if thorough else 2
     with closing(client(service)) as api:
-        queued = queue(api, 60 * rounds // 4)
+        queued = queue(api, 20 * rounds)
         with ThreadPoolExecutor(WORKERS) as pool:
             workers = [pool.submit(Worker(service, n, over).run) for n in range(WORKERS)]
             try:

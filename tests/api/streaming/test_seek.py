@@ -128,7 +128,7 @@ def test_random_seeks_under_writes_lose_and_double_nothing(
         writing([server], [execution]),
         socket(server, path.format(execution), **{"from": begin}) as connected,
     ):
-        for _ in range(1_000 if thorough else 100):
+        for _ in range(1_000 if thorough else 40):
             if last > begin:
                 to = chance.randrange(begin, last)
                 sought(connected, to, last + 1)

@@ -3,7 +3,7 @@
 BPI Challenge 2012, B. van Dongen, 4TU.ResearchData,
 https://doi.org/10.4121/uuid:3926db30-f712-4394-aebc-75976070e91f. It is not part of the product:
 REAL_PROCESS_LOG names the file where there is one. With `--thorough` all of it is imported, and its
-totals were computed from the file alone; else a tenth, whose totals a simple model computes.
+totals were computed from the file alone; else the first traces, whose totals a simple model computes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.support.fake_service import created
 from tests.support.running_server import TOKEN, Serving, serving
 
 LOG = os.environ.get("REAL_PROCESS_LOG")
-TRACES = 1_300
+TRACES = 400
 PROGRAM = Path(sys.executable).with_name("executions")
 MAPPING = {
     "service": {"$id": "loan-application", "name": "Loan application", "provider": "bank"},
