@@ -162,6 +162,8 @@ class Damaged(DomainError):
         """What is wrong, for those who run the server; it quotes no content."""
         self.parties: tuple[str | None, str | None] = (None, None)
         """The customer and the provider whose it is, as far as that can be read."""
+        self.maker: str | None = None
+        """Who made it, where it names no party."""
 
     def __str__(self) -> str:
         return f"{self.detail} ({self.reason})" if self.reason else self.detail

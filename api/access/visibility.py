@@ -48,7 +48,7 @@ class Visibility:
         try:
             versioned = await self._load(stream)
         except Damaged as error:
-            if not permits(stand_in(error)):
+            if not owns(caller, right, error):
                 raise NotFound from None
             raise
         if versioned is None or not permits(versioned):
@@ -56,3 +56,13 @@ class Visibility:
         if maker_of(versioned) is None and parties_suffice(condition):
             self._reached.put(key, True)
             self._reached.trim()
+
+
+def owns(caller: Caller, right: Right, damaged: Damaged) -> bool:
+    """Whether what is damaged is a caller's. What is not is answered as what does not exist.
+
+    Raises:
+        Forbidden: the caller may see it, but has not the right for it.
+    """
+    permits = caller.permits(right)
+    return permits is None or permits(stand_in(damaged))

@@ -123,6 +123,7 @@ def fold_parts(
         return applied(versioned, events)
     except Damaged as error:
         error.parties = before.state.parties if before else _parties(parts)
+        error.maker = getattr(before.state, "maker", None) if before else _maker(parts)
         raise
 
 
@@ -133,6 +134,17 @@ def _parties(parts: Iterable[Part]) -> tuple[str | None, str | None]:
             meta = orjson.loads(part[META])
             return meta.get("customer"), meta.get("provider")
     return None, None
+
+
+def _maker(parts: Sequence[Part]) -> str | None:
+    """Who began a stream that is of no party, if its first event can be read."""
+    if _parties(parts) != (None, None):
+        return None
+    for part in parts:
+        with suppress(TypeError, ValueError, AttributeError):
+            if part[VERSION] == 1 and isinstance(by := orjson.loads(part[META]).get("by"), str):
+                return by
+    return None
 
 
 def applied(versioned: Versioned[Any] | None, events: Sequence[Recorded]) -> Versioned[Any] | None:

@@ -45,6 +45,7 @@ class Unreadable(Aggregate):
 
     customer: str | None
     provider: str | None
+    maker: str | None
 
     @property
     def parties(self) -> tuple[str | None, str | None]:
@@ -52,8 +53,9 @@ class Unreadable(Aggregate):
 
 
 def stand_in(damaged: Damaged) -> Versioned[Any]:
-    """A state with the parties of what is damaged, by which a scope decides whether it is reached."""
-    return Versioned(Unreadable("", *damaged.parties), 0, 0, datetime.fromtimestamp(0, UTC))
+    """A state with the parties, or the maker, of what is damaged, by which a scope decides whether it is reached."""
+    unreadable = Unreadable("", *damaged.parties, damaged.maker)
+    return Versioned(unreadable, 0, 0, datetime.fromtimestamp(0, UTC))
 
 
 def require_readable(message: Message, stream: str, damaged: Damaged) -> None:

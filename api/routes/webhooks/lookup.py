@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from api.access.rights import Right
-from api.access.visibility import Visibility
+from api.access.visibility import Visibility, owns
 from api.streaming.stream_position import BadCursor, start_at
 from api.web.reads.consistency import Consistency
 from api.web.request import Request
@@ -54,10 +54,16 @@ class Webhooks:
 
         Raises:
             NotFound: there is none with this id, or it was removed.
+            Damaged: it cannot be read.
         """
-        found = await self._find(request)
+        caller, right = request.caller, Right.MANAGE_WEBHOOKS
         try:
-            await self._visibility.require(request.caller, Right.MANAGE_WEBHOOKS, found.keyed_by)
+            found = await self._find(request)
+            await self._visibility.require(caller, right, found.keyed_by)
+        except Damaged as error:
+            if not owns(caller, right, error):
+                raise NotFound(MISSING) from None
+            raise
         except NotFound:
             raise NotFound(MISSING) from None
         return found

@@ -297,3 +297,38 @@ def test_damaged_grant_does_not_exist_for_strangers_and_is_damaged_for_its_maker
             with client(server, who) as asking:
                 for method in ("GET", "DELETE"):
                     assert asking.request(method, f"/grants/{grant}").status_code == status
+
+
+MADE = {
+    "webhooks": ("/webhooks", {"url": "http://127.0.0.1:9/hook", "events": ["completed"]}),
+    "jobs": ("/executions/bulk", {"command": "cancel", "filter": {"status": "queued"}}),
+}
+
+
+def test_damaged_webhook_or_job_does_not_exist_for_strangers_and_is_damaged_for_its_maker(
+    database: str,
+) -> None:
+    maker, stranger = caller(Role.CUSTOMER, "acme"), caller(Role.CUSTOMER, "stranger")
+    made = {}
+    with serving(database) as whole, whole.client() as api:
+        write(api)
+        admit(whole, maker)
+        with client(whole, maker) as own:
+            for kind, (path, body) in MADE.items():
+                made[kind] = f"/{kind}/{ok(own.post(path, json=body))['$id']}"
+    first = "UPDATE events SET state = '1' WHERE originator_version = 1 AND originator_id LIKE "
+    for kind in ("'webhook/%'", "'job/%'"):
+        change(database, first + kind)
+    with serving(database) as server:
+        admit(server, maker, stranger)
+        with client(server, stranger) as other, client(server, maker) as own:
+            for kind, path in made.items():
+                assert problem_of(other.get(path)) == problem_of(other.get(f"/{kind}/none")), kind
+                assert other.get(path).status_code == 404
+                refused(own.get(path), 500, "damaged")
+            for ask in ("/test", "/enable", "/rotate"):
+                hook = made["webhooks"]
+                assert other.post(f"{hook}{ask}").status_code == 404, ask
+                assert own.post(f"{hook}{ask}").status_code == 500, ask
+            assert other.delete(made["webhooks"]).status_code == 404
+            assert own.delete(made["webhooks"]).status_code == 500
