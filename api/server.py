@@ -48,6 +48,7 @@ class Server(uvicorn.Server):
         self.server_state = LimitedState(limits)
         self._system = system
         system.hub.on_other_log = self._end_for_other_log
+        system.key_watch.on_changed = self._end_for_other_key
 
     async def on_tick(self, counter: int) -> bool:
         # Uvicorn counts the seconds between two calls of `watch` by the time of day: after a leap ahead and
@@ -65,6 +66,10 @@ class Server(uvicorn.Server):
     def _end_for_other_log(self) -> None:
         self._system.dispatcher.close()
         self.should_exit = True
+
+    def _end_for_other_key(self) -> None:
+        self._system.hub.close()
+        self._end_for_other_log()
 
 
 SERVING = "server"

@@ -45,10 +45,11 @@ log = structlog.get_logger()
 
 def serve(settings: Settings, *, work: bool = True) -> None:
     """Run until a signal ends it, with a process beside that does the work, where `work` says so. Where the log
-    becomes another one, all that was known of it is dropped, and it is served as it is then.
+    becomes another one, or gets another master key, all that was known of it is dropped, and it is served as it is
+    then.
 
     Raises:
-        SetupError: it cannot start.
+        SetupError: it cannot start, or go on: its master key is not at hand.
     """
     configure_logging(settings.log_level)
     for variable, near in unknown().items():
@@ -63,10 +64,22 @@ def serve(settings: Settings, *, work: bool = True) -> None:
                 raise SetupError(f"EXECUTIONS_DATABASE_URL: {error}") from None
             require_key_of_log(known.serving, settings, folder)
             served = Served(settings, folder, known, listening, token)
-            other = served.until_ended(work=work)
-            while other is not None:
+            ended = served.until_ended(work=work)
+            while ended.begins_again:
                 served.prepare_again()
-                other = served.until_ended(other, work=work)
+                ended = served.until_ended(ended.other, work=work)
+
+
+class Ended(NamedTuple):
+    """Why a log is not served any more: it became an `other` one, it has another master key, or a signal came."""
+
+    other: OtherLog | None
+    other_key: bool
+
+    @property
+    def begins_again(self) -> bool:
+        """Whether it is to be served as it is now."""
+        return self.other is not None or self.other_key
 
 
 class Served(NamedTuple):
@@ -78,9 +91,9 @@ class Served(NamedTuple):
     listening: socket.socket
     token: str
 
-    def until_ended(self, other: OtherLog | None = None, *, work: bool) -> OtherLog | None:
-        """Serve the log until a signal; the `other` one where it has become that before. It is handed
-        the log that it began as, if it was another.
+    def until_ended(self, other: OtherLog | None = None, *, work: bool) -> Ended:
+        """Serve the log until a signal, or until it is not the same any more; the `other` one where it has become
+        that before.
         """
         settings, known, listening = self.settings, self.known, self.listening
         keys = keys_of_log(known.serving, settings, self.folder)
@@ -103,13 +116,18 @@ class Served(NamedTuple):
             config = configured(app, direct, of_log, watch)
             # A copy, as uvicorn closes its sockets: who connects meanwhile waits, and is not refused.
             Server(config, system, limits_of_process(settings)).run(sockets=[listening.dup()])
-        return system.hub.other
+        return Ended(system.hub.other, system.key_watch.changed)
 
     def prepare_again(self) -> None:
-        """Make what is missing in the other log, once its database answers."""
+        """Make what is missing in the other log, once its database answers.
+
+        Raises:
+            SetupError: its master key is not at hand, or is being changed.
+        """
         while True:
             try:
                 self.known.prepare(self.settings.schema)
+                require_key_of_log(self.known.serving, self.settings, self.folder)
             except Overloaded as error:
                 log.warning("the database is away", reason=str(error))
                 sleep(RETRY)

@@ -35,6 +35,7 @@ from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.keys.current import opened
 from domain.eventlog.keys.destroyed import DestroyedKeys
+from domain.eventlog.keys.key_watch import KeyWatch
 from domain.eventlog.migrations import migrate_log
 from domain.eventlog.notifications import Listener
 from domain.eventlog.setup.log_id import log_exists
@@ -66,6 +67,7 @@ class System:
     """Everything that runs in the process that answers requests."""
 
     store: Store
+    key_watch: KeyWatch
     clock: Clock
     bus: Bus
     dispatcher: Dispatcher
@@ -132,6 +134,7 @@ def build(
     log_news = LogLineNotifier(store, lambda: positions.position("logs"))
     bus = _writer(store, clock, settings.queue_limit, (hub.logs.appended, log_news.appended))
     return System(
+        key_watch=KeyWatch(store),
         store=store,
         clock=clock,
         bus=bus,
@@ -224,7 +227,7 @@ async def running(system: System) -> AsyncIterator[None]:
         system.door.access_log,
         *(system.listener, system.positions, system.access_changes, system.bus),
         *(system.dispatcher, system.hub, system.log_news),
-        DestroyedKeys(system.store, system.listener),
+        *(DestroyedKeys(system.store, system.listener), system.key_watch),
     )
     async with opened(system.store), started(parts), aclosing(system.webhooks.client):
         yield

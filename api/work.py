@@ -16,13 +16,15 @@ import structlog
 import uvloop
 
 from api.clock import Clock, chance, new_id
-from api.settings import Settings
+from api.settings import Settings, SetupError
 from domain import registry
 from domain.eventlog.connection.log_watch import LogWatch
-from domain.eventlog.encryption import KEY_BYTES, Vault
+from domain.eventlog.encryption import KEY_BYTES, Vault, WrongKey
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.keys.current import opened
 from domain.eventlog.keys.destroyed import DestroyedKeys
+from domain.eventlog.keys.key_watch import CHANGED, KeyWatch
+from domain.eventlog.keys.rotation import RotationUnderWay
 from domain.eventlog.notifications import Listener
 from domain.eventlog.setup.log_secret import LogKeys
 from domain.eventlog.store import Store
@@ -99,7 +101,9 @@ async def working(
     on_other_log: Callable[[], object] = lambda: None,
 ) -> AsyncIterator[Runner]:
     """All of that work is done while the block runs; `retention` says how log lines are archived, `audit` how
-    the log is audited. `on_other_log` is called where it has become another one.
+    on_other_key: Callable[[], object] = lambda: None,
+    the log is audited, `access_days` for how long the access log is kept. `on_other_log` is called where it has
+    become another one, `on_other_key` where it has another master key.
     """
     listener = Listener(conninfo, schema)
     runner = new_runner(conninfo, schema, listener)
@@ -120,7 +124,7 @@ async def working(
     listener.add_handler(schema, lambda _: tree.news.set())
     store.keyring.on_destroyed.append(lambda _: sweeper.news.set())
     parts: list[Part] = [listener, runner, DestroyedKeys(store, listener), *workers]
-    parts.append(LogWatch(store, on_other_log))
+    parts += [LogWatch(store, on_other_log), KeyWatch(store, on_other_key)]
     if retention is not None:
         parts.append(Archiver(writer, store, conninfo, schema, retention, clock=clock))
     if audit is not None and audit.rate:
@@ -189,13 +193,23 @@ def work_until_stopped(task: Task, watch: Callable[[], object] = lambda: None) -
     another one, all that was known of it is dropped.
     """
     relax_collector()
-    while uvloop.run(_until_stopped(task, watch)):
-        log.warning("the log has another id: the work begins again")
+    try:
+        while uvloop.run(_until_stopped(task, watch)):
+            log.warning("the log has another id: the work begins again")
+    except (WrongKey, RotationUnderWay) as error:
+        raise SetupError(error.detail) from None
 
 
 async def _until_stopped(task: Task, watch: Callable[[], object]) -> bool:
-    """Work until a signal, or until the log is another one; whether it is."""
-    stopped, other = asyncio.Event(), asyncio.Event()
+
+    Raises:
+        SetupError: the log has another master key by now.
+    """Work until a signal, or until the log is another one; whether it is.
+
+    Raises:
+        WrongKey, RotationUnderWay: it has another master key.
+    """
+    stopped, other, other_key = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     def begin_again() -> None:
         other.set()
@@ -208,6 +222,10 @@ async def _until_stopped(task: Task, watch: Callable[[], object]) -> bool:
     audit = Audit(task.auditor_rate, task.witnesses, Path(task.stamps))
     async with (
         witnessing(*of_log, allowed, audit),
+    def end() -> None:
+        other_key.set()
+        stopped.set()
+
         working(
             *(*of_log, keys, allowed, task.retention),
             lost_leases=task.lost_leases,
@@ -221,12 +239,15 @@ async def _until_stopped(task: Task, watch: Callable[[], object]) -> bool:
                 await asyncio.wait_for(stopped.wait(), WATCH)
     return other.is_set()
 
+            on_other_key=end,
 
 def relax_collector() -> None:
     """Collect garbage seldom: what lives here, states and rows, is freed by counting alone.
 
     With Python's own thresholds a third of the time of an import went into looking at states that
     were all still needed. Cycles (exceptions, closed connections) can wait for 100 000 objects.
+    if other_key.is_set():
+        raise WrongKey(CHANGED)
     """
     gc.collect()
     gc.freeze()

@@ -17,7 +17,7 @@ from typing import Self
 
 import structlog
 
-from api.settings import environment_of_children
+from api.settings import SetupError, environment_of_children
 from api.starter import task_of_starter
 from api.telemetry.logging import configure_logging
 from api.work import Task, work_until_stopped
@@ -104,7 +104,11 @@ def main() -> None:
     """Work for the log that the server names."""
     task = Task(*json.loads(task_of_starter()))
     configure_logging(task.log_level)
-    work_until_stopped(task)
+    try:
+        work_until_stopped(task)
+    except SetupError as error:
+        log.error("the work process ends", reason=str(error))
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -126,6 +126,11 @@ class Service:
         """Ask it to end; its exit code."""
         return self._end(signal.SIGTERM)
 
+    def ended(self, seconds: float) -> int:
+        """Wait until it has ended by itself; its exit code."""
+        assert self._process is not None
+        return self._process.wait(seconds)
+
     def _end(self, number: signal.Signals) -> int:
         assert self._process is not None
         self._process.send_signal(number)

@@ -1,7 +1,8 @@
-"""Whether the master key at hand is the log's, looked at once connections are open.
+"""Whether the master key at hand is the log's, looked at once connections are open, and again and again.
 
 It was checked when the program started, but a change of the master key that began between then and the opening of
-the connections has not seen this process. If it went on, it would wrap new data keys by the former one.
+the connections has not seen this process, nor one that was cut off then. If it went on, it would take the data keys
+that were wrapped again for damaged.
 """
 
 from __future__ import annotations
