@@ -162,7 +162,8 @@ def _retention(system: System, consistency: Consistency) -> tuple[Operation, ...
         system.executions,
         system.catalog,
         consistency,
-        log_days=system.log_days,
+        log_days=system.settings.log_days,
+        access_days=system.settings.access_log_days,
         new_id=new_id,
         clock=system.clock,
     )

@@ -89,7 +89,6 @@ class System:
     progress: Progress
     webhooks: WebhookParts
     signer: Signer
-    log_days: int
     settings: Settings
     other: OtherLog | None = None
     """How this log took the place of another one, while the process ran."""
@@ -134,8 +133,8 @@ def build(
     log_news = LogLineNotifier(store, lambda: positions.position("logs"))
     bus = _writer(store, clock, settings.queue_limit, (hub.logs.appended, log_news.appended))
     return System(
-        key_watch=KeyWatch(store),
         store=store,
+        key_watch=KeyWatch(store),
         clock=clock,
         bus=bus,
         dispatcher=Dispatcher(bus, store, positions),
@@ -157,7 +156,6 @@ def build(
         progress=Progress(store, [view.name for view in views]),
         webhooks=WebhookParts.of(settings.webhook_allow, store),
         signer=Signer(keys.secret, origin_of(of_log)),
-        log_days=settings.log_days,
         settings=settings,
     )
 

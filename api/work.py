@@ -18,6 +18,7 @@ import uvloop
 from api.clock import Clock, chance, new_id
 from api.settings import Settings, SetupError
 from domain import registry
+from domain.access.retirements import KEPT_DAYS
 from domain.eventlog.connection.log_watch import LogWatch
 from domain.eventlog.encryption import KEY_BYTES, Vault, WrongKey
 from domain.eventlog.keyring import Keyring
@@ -37,6 +38,7 @@ from projections.engine.runner import Runner
 from projections.executions.projection import Executions
 from projections.registry import all_projections
 from workers.access_anchors import AccessAnchorer
+from workers.access_retirement import AccessRetirer
 from workers.archiver import Archiver, Retention
 from workers.auditor import Auditor
 from workers.jobs import JobWorker
@@ -88,6 +90,13 @@ class Audit(NamedTuple):
     stamps: Path
 
 
+class OnOther(NamedTuple):
+    """What is called where the log becomes another one, and where it gets another master key."""
+
+    log: Callable[[], object] = lambda: None
+    key: Callable[[], object] = lambda: None
+
+
 @asynccontextmanager
 async def working(
     conninfo: str,
@@ -98,13 +107,9 @@ async def working(
     *,
     lost_leases: int = MOST_LOST,
     audit: Audit | None = None,
-    on_other_log: Callable[[], object] = lambda: None,
+    on_other: OnOther = OnOther(),  # noqa: B008 - a constant
 ) -> AsyncIterator[Runner]:
-    """All of that work is done while the block runs; `retention` says how log lines are archived, `audit` how
-    on_other_key: Callable[[], object] = lambda: None,
-    the log is audited, `access_days` for how long the access log is kept. `on_other_log` is called where it has
-    become another one, `on_other_key` where it has another master key.
-    """
+    """All of that work is done while the block runs; `retention` says what goes when, `audit` how it is audited."""
     listener = Listener(conninfo, schema)
     runner = new_runner(conninfo, schema, listener)
     codec = registry.codec()
@@ -124,9 +129,11 @@ async def working(
     listener.add_handler(schema, lambda _: tree.news.set())
     store.keyring.on_destroyed.append(lambda _: sweeper.news.set())
     parts: list[Part] = [listener, runner, DestroyedKeys(store, listener), *workers]
-    parts += [LogWatch(store, on_other_log), KeyWatch(store, on_other_key)]
+    parts += [LogWatch(store, on_other.log), KeyWatch(store, on_other.key)]
     if retention is not None:
         parts.append(Archiver(writer, store, conninfo, schema, retention, clock=clock))
+        days = retention.access_days
+        parts.append(AccessRetirer(writer, store, conninfo, schema, days, clock=clock))
     if audit is not None and audit.rate:
         parts.append(Auditor(writer, store, conninfo, keys.secret, audit.rate, clock=clock))
     async with opened(store), aclosing(client), started(parts):
@@ -146,7 +153,8 @@ async def witnessing(conninfo: str, schema: str, allowed: str, audit: Audit) -> 
 class Task(NamedTuple):
     """Which log a process works for, how much it says about that, which networks webhooks may reach
     besides public ones, where log lines are archived after how many days, a folder for files on their
-    way there, how many leases an execution may lose, and what an `Audit` has. The keys are in hexadecimal.
+    way there, how many leases an execution may lose, what an `Audit` has, and for how many days the access log is
+    kept. The keys are in hexadecimal.
     """
 
     conninfo: str
@@ -162,11 +170,14 @@ class Task(NamedTuple):
     auditor_rate: int = 0
     witnesses: str = ""
     stamps: str = ""
+    access_days: int = KEPT_DAYS
 
     @property
     def retention(self) -> Retention | None:
-        """Where archived log lines go, and when; None where they are not archived."""
-        return Retention(self.archive, self.log_days, Path(self.work)) if self.archive else None
+        """Where archived log lines go, and when, and for how long reads are kept; None where all of it stays."""
+        if not self.archive:
+            return None
+        return Retention(self.archive, self.log_days, Path(self.work), self.access_days)
 
 
 def task_of(settings: Settings, conninfo: str, keys: LogKeys) -> Task:
@@ -185,12 +196,16 @@ def task_of(settings: Settings, conninfo: str, keys: LogKeys) -> Task:
         settings.auditor_rate,
         settings.witnesses,
         str(settings.stamps),
+        settings.access_log_days,
     )
 
 
 def work_until_stopped(task: Task, watch: Callable[[], object] = lambda: None) -> None:
     """Work until SIGTERM or SIGINT, in the main thread; `watch` is called every second. Where the log becomes
     another one, all that was known of it is dropped.
+
+    Raises:
+        SetupError: the log has another master key by now.
     """
     relax_collector()
     try:
@@ -201,9 +216,6 @@ def work_until_stopped(task: Task, watch: Callable[[], object] = lambda: None) -
 
 
 async def _until_stopped(task: Task, watch: Callable[[], object]) -> bool:
-
-    Raises:
-        SetupError: the log has another master key by now.
     """Work until a signal, or until the log is another one; whether it is.
 
     Raises:
@@ -215,6 +227,10 @@ async def _until_stopped(task: Task, watch: Callable[[], object]) -> bool:
         other.set()
         stopped.set()
 
+    def end() -> None:
+        other_key.set()
+        stopped.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     keys = LogKeys(bytes.fromhex(task.master_key), bytes.fromhex(task.log_secret))
@@ -222,32 +238,27 @@ async def _until_stopped(task: Task, watch: Callable[[], object]) -> bool:
     audit = Audit(task.auditor_rate, task.witnesses, Path(task.stamps))
     async with (
         witnessing(*of_log, allowed, audit),
-    def end() -> None:
-        other_key.set()
-        stopped.set()
-
         working(
             *(*of_log, keys, allowed, task.retention),
             lost_leases=task.lost_leases,
             audit=audit,
-            on_other_log=begin_again,
+            on_other=OnOther(begin_again, end),
         ),
     ):
         while not stopped.is_set():
             watch()
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopped.wait(), WATCH)
+    if other_key.is_set():
+        raise WrongKey(CHANGED)
     return other.is_set()
 
-            on_other_key=end,
 
 def relax_collector() -> None:
     """Collect garbage seldom: what lives here, states and rows, is freed by counting alone.
 
     With Python's own thresholds a third of the time of an import went into looking at states that
     were all still needed. Cycles (exceptions, closed connections) can wait for 100 000 objects.
-    if other_key.is_set():
-        raise WrongKey(CHANGED)
     """
     gc.collect()
     gc.freeze()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from domain.access import anchors, grant, key, session
+from domain.access import anchors, grant, key, retirements, session
 from domain.audit import audit_fault
 from domain.catalog import order, service, user, webhook, webhook_commands, workflow
 from domain.catalog.confirm_order import ConfirmOrder
@@ -26,6 +26,7 @@ STATES: dict[str, type[Aggregate]] = {
     "hold": hold.Hold,
     "grant": grant.Grant,
     "anchor": anchors.AccessAnchors,
+    "retirement": retirements.AccessRetirements,
     "archive": archived_day.ArchivedDay,
     "webhook": webhook.Hook,
     "key": key.Key,
@@ -47,6 +48,7 @@ EVENTS: tuple[type[Event], ...] = (
     *grant.EVENTS,
     *key.EVENTS,
     *anchors.EVENTS,
+    *retirements.EVENTS,
     *session.EVENTS,
 )
 COMMANDS: dict[str, dict[str, type[Command[Any]]]] = {

@@ -1,7 +1,8 @@
 """Anchors the access log in the log of events every minute in which it moved, and makes the partitions of days to come.
 
 An anchor says what the chain was: from then on nothing before it can be changed, left out or put in another order
-unseen. What was anchored is never anchored again, so entries that are lost stop it instead.
+unseen. What was anchored is never anchored again, so entries that are lost stop it instead. An anchor is of one day,
+in UTC, so that it stays whole, or goes as a whole, where days are retired.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ LOOK = 2.0
 STOPPED = 10.0
 """Seconds between two looks after a fault: somebody may have mended it."""
 HEAD = "SELECT id FROM access_head"
+LAST_OF_DAY = """SELECT max(id) FROM access_log WHERE id > %(after)s AND id <= %(until)s AND at < (
+    SELECT date_trunc('day', at, 'UTC') + interval '24 hours' FROM access_log WHERE id = %(after)s + 1)"""
 ACTOR = "system"
 
 log = structlog.get_logger()
@@ -85,7 +88,7 @@ class AccessAnchorer(OwnedWork):
             raise LookupError(f"{anchored} entries were anchored, but the last one is {head}")
         if head == anchored or (now < self._next and head - anchored < MOST):
             return False
-        until = min(head, anchored + MOST)
+        until = await _last_of_day(connection, anchored, min(head, anchored + MOST))
         await self._anchor(connection, anchored, until)
         self._next = now + EVERY
         return until < head
@@ -108,4 +111,17 @@ async def _head(connection: AsyncConnection) -> int:
     row = await (await connection.execute(HEAD)).fetchone()
     if row is None:
         raise LookupError("the row `access_head` is lost")
+    return int(row[0])
+
+
+async def _last_of_day(connection: AsyncConnection, after: int, until: int) -> int:
+    """The last entry in (after, until] that is of the day of the first.
+
+    Raises:
+        LookupError: that one is missing.
+    """
+    cursor = await connection.execute(LAST_OF_DAY, {"after": after, "until": until})
+    row = await cursor.fetchone()
+    if row is None or row[0] is None:
+        raise LookupError(f"the access log has no entry {after + 1}")
     return int(row[0])

@@ -23,6 +23,7 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
+from domain.access.retirements import KEPT_DAYS
 from domain.errors import DomainError
 from domain.eventlog.connection.timeouts import OUTAGES
 from domain.eventlog.setup.log_lines import MAKE_DAYS
@@ -80,12 +81,13 @@ class DayReport:
 @dataclass(frozen=True, slots=True)
 class Retention:
     """Where archived lines go, and for how many days they stay in the table; `work` is for files on
-    their way.
+    their way. And for how many days the access log is kept.
     """
 
     url: str
     days: int
     work: Path
+    access_days: int = KEPT_DAYS
 
     def first_kept(self, now: datetime) -> date:
         """The first day that stays in the table."""

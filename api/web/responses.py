@@ -157,9 +157,11 @@ def page(
     next_cursor: str | None,
     total: int | None = None,
     facets: Mapping[str, Any] | None = None,
+    members: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """One page of a list, from items that are JSON already."""
-    more = orjson.dumps({"hasMore": next_cursor is not None, "nextCursor": next_cursor})
+    """One page of a list, from items that are JSON already, with more members."""
+    place = {"hasMore": next_cursor is not None, "nextCursor": next_cursor}
+    more = orjson.dumps({**place, **(members or {})})
     count = b"" if total is None else b',"total":%d' % total
     counts = b"" if facets is None else b',"facets":%b' % orjson.dumps(facets)
     return b'{"data":[%b],%b%b%b}' % (b",".join(items), more[1:-1], count, counts)

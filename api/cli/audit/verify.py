@@ -19,6 +19,7 @@ from api.settings import Settings
 from domain.eventlog.store import Store
 from domain.integrity.fault import Fault
 from projections.audit.access.check import access_faults, end_of
+from projections.audit.access.retired import Retired, retired_entries
 from projections.audit.check import Start, connected, earlier_fault, head_faults, start, tree_faults
 from projections.audit.note import Signer, notes_in, origin_of
 from projections.audit.tiles import WIDTH
@@ -93,7 +94,8 @@ class _Check:
                 async for fault in access_faults(connection, end, show):
                     self.add(fault)
             if end is not None:
-                click.echo(f"Checked {end.id} entries of the access log.")
+                retired = _named(await retired_entries(connection))
+                click.echo(f"Checked {end.id} entries of the access log{retired}.")
         self._conclude(found, key)
 
     def _begun(self, found: Start) -> Progress:
@@ -140,6 +142,15 @@ class _Check:
         if self._secret is not None:
             return Signer(self._secret, origin).public_key
         return "" if found.head is None else found.head.public_key
+
+
+def _named(retired: Sequence[Retired]) -> str:
+    """What was retired, for the end of a sentence."""
+    if not retired:
+        return ""
+    entries = sum(each.last - each.first + 1 for each in retired)
+    last = max(each.day for each in retired)
+    return f"; {entries} of them were retired, of days up to {last}"
 
 
 def _text(file: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -16,6 +17,8 @@ from api.web.operation import Operation, Parameter
 from api.web.parameters import CURSOR, FRESH, LIMIT, parsed_time
 from api.web.reads.consistency import Consistency
 from api.web.request import Request
+from domain.access.retirements import STREAM as RETIREMENTS
+from domain.access.retirements import AccessRetirements
 from domain.errors import Invalid, NotFound
 from domain.eventlog.access.entry import Entry
 from domain.eventlog.store import Store
@@ -64,6 +67,10 @@ ACCESS = {
     },
     "additionalProperties": False,
 }
+FROM = {
+    **TIME,
+    "description": "From this time on all reads are there. Days before it were retired, but for those on hold",
+}
 CHANGE = {
     "type": "object",
     "required": ["kind", "action", "time", "actor", "executions", "position", "version"],
@@ -102,7 +109,7 @@ class AccessLogHandlers:
         asked, (place, limit, descending) = _range(request, execution), _part(request)
         async with self._store.searcher(NARROWED_BY) as connection:
             page = await access_page(connection, asked, place, limit, descending=descending)
-        return _answer(request.caller, page, position, execution)
+        return _answer(request.caller, page, position, execution, since=await self._since())
 
     async def trail(self, request: Request) -> ASGIApp:
         """A page of the trail.
@@ -125,7 +132,16 @@ class AccessLogHandlers:
             page = await trail_page(connection, asked, place, limit, descending=descending)
         if execution is None:
             request.shown += {each for item in page.items for each in _executions(item)}
-        return _answer(request.caller, page, position, execution, kinds=True)
+        since = await self._since()
+        return _answer(request.caller, page, position, execution, kinds=True, since=since)
+
+    async def _since(self) -> datetime | None:
+        """From when on all entries are there; None where none was retired."""
+        versioned = await self._store.load(RETIREMENTS)
+        state: AccessRetirements | None = versioned and versioned.state
+        if state is None:
+            return None
+        return datetime.combine(state.last_day + timedelta(days=1), time(), UTC)
 
     async def _require(self, caller: Caller, execution: str) -> None:
         stream = f"execution/{execution}"
@@ -151,11 +167,18 @@ def _part(request: Request) -> tuple[Place, int, bool]:
 
 
 def _answer(
-    caller: Caller, page: Page, position: int, execution: str | None, *, kinds: bool = False
+    caller: Caller,
+    page: Page,
+    position: int,
+    execution: str | None,
+    *,
+    kinds: bool = False,
+    since: datetime | None,
 ) -> ASGIApp:
     shown = [plain_json(_document(caller, item, execution, kinds=kinds)) for item in page.items]
     headers = {"log-position": str(position), "cache-control": "no-store", **responses.VARY}
-    return responses.json(responses.page(shown, page.next_cursor), headers)
+    more = {} if since is None else {"accessesFrom": format_time(since)}
+    return responses.json(responses.page(shown, page.next_cursor, members=more), headers)
 
 
 def _document(caller: Caller, item: Item, execution: str | None, *, kinds: bool) -> dict[str, Any]:
@@ -197,7 +220,7 @@ def routes(handlers: AccessLogHandlers) -> tuple[Operation, ...]:
             Right.READ_ACCESS,
             "Who read the execution: when, what of it, from where, what for",
             handlers.of_execution,
-            answer=schemas.page_of(ACCESS),
+            answer=schemas.page_of(ACCESS, accessesFrom=FROM),
             parameters=(ACTOR, SINCE, UNTIL, ORDER, LIMIT, CURSOR, *FRESH),
             sends=responses.AS_OF,
             problems=("too-expensive",),
@@ -209,7 +232,7 @@ def routes(handlers: AccessLogHandlers) -> tuple[Operation, ...]:
             Right.READ_ACCESS,
             "What changed the status of executions and who read them, in one order",
             handlers.trail,
-            answer=schemas.page_of({"anyOf": [ACCESS, CHANGE]}),
+            answer=schemas.page_of({"anyOf": [ACCESS, CHANGE]}, accessesFrom=FROM),
             parameters=(EXECUTION, ACTOR, ACTION, SINCE, UNTIL, ORDER, LIMIT, CURSOR, *FRESH),
             sends=responses.AS_OF,
             problems=("not-found", "too-expensive"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, LiteralString, NamedTuple
 
 from starlette.types import ASGIApp
 
@@ -15,8 +15,9 @@ from api.web.parameters import parsed_time
 from api.web.request import Request
 from domain.eventlog.store import Store
 from domain.json_forms import format_time
-from projections.log_lines.archive.days import days_before
-from projections.log_lines.archive.holds import Checked, holds_of
+from projections.audit.access.retired import days_of_access
+from projections.log_lines.archive.days import Day, days_before
+from projections.log_lines.archive.holds import OF_LINES, OF_READS, Checked, holds_of
 from projections.log_lines.archive.holds_on import ActiveHold, active_holds
 
 MOST_DAYS = 100
@@ -25,37 +26,63 @@ AT = Parameter(
 )
 NAMES = {"type": "array", "items": {"type": "string"}}
 DAY = {"type": "string", "format": "date"}
+
+
+def _days(outcome: str) -> dict[str, Any]:
+    return {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "required": ["day", "outcome"],
+            "properties": {
+                "day": DAY,
+                "outcome": {"enum": [outcome, "kept", "unknown"]},
+                "holds": NAMES,
+                "reason": {"type": "string"},
+            },
+            "additionalProperties": False,
+        },
+    }
+
+
+ARCHIVED, RETIRED = "archived", "retired"
 PREVIEW: dict[str, Any] = {
     "type": "object",
-    "required": ["at", "logDays", "days", "more", "holds"],
+    "required": [
+        "at",
+        "logDays",
+        "days",
+        "more",
+        "accessLogDays",
+        "accessDays",
+        "moreAccessDays",
+        "holds",
+    ],
     "properties": {
         "at": {"type": "string", "format": "date-time"},
         "logDays": {"type": "integer"},
-        "days": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["day", "outcome"],
-                "properties": {
-                    "day": DAY,
-                    "outcome": {"enum": ["archived", "kept", "unknown"]},
-                    "holds": NAMES,
-                    "reason": {"type": "string"},
-                },
-                "additionalProperties": False,
-            },
+        "days": _days(ARCHIVED),
+        "more": {
+            "type": "boolean",
+            "description": "Whether there are days of log lines after these",
         },
-        "more": {"type": "boolean", "description": "Whether there are days after these"},
+        "accessLogDays": {"type": "integer"},
+        "accessDays": _days(RETIRED),
+        "moreAccessDays": {
+            "type": "boolean",
+            "description": "Whether there are days of the access log after these",
+        },
         "holds": {
             "type": "array",
             "items": {
                 "type": "object",
-                "required": ["hold", "days"],
+                "required": ["hold", "days", "accessDays"],
                 "properties": {
                     "hold": {"type": "string"},
                     "executions": NAMES,
                     **{name: {"type": "string"} for name in ("order", "service", "customer")},
                     "days": {"type": "array", "items": DAY},
+                    "accessDays": {"type": "array", "items": DAY},
                 },
                 "additionalProperties": False,
             },
@@ -65,51 +92,76 @@ PREVIEW: dict[str, Any] = {
 }
 
 
-class PreviewHandlers:
-    """Looks which days of log lines are past at a time; a day leaves the table after `log_days`."""
+class Past(NamedTuple):
+    """The first days that are past at a time, each with what keeps it, and whether there are more."""
 
-    def __init__(self, store: Store, log_days: int, *, clock: Callable[[], datetime]) -> None:
+    days: Sequence[tuple[str, Checked]]
+    more: bool
+
+    def kept_by(self, hold: str) -> list[str]:
+        """The days that a hold keeps."""
+        return [day for day, found in self.days if hold in {each.hold for each in found.holds}]
+
+
+class PreviewHandlers:
+    """Looks which days are past at a time: log lines leave the table after `log_days`, and the access log after
+    `access_days`.
+    """
+
+    def __init__(
+        self, store: Store, log_days: int, access_days: int, *, clock: Callable[[], datetime]
+    ) -> None:
         self._store = store
         self._log_days = log_days
+        self._access_days = access_days
         self._clock = clock
 
     async def preview(self, request: Request) -> ASGIApp:
         """The days that would leave the table, and what each hold keeps: of these, and from erasure."""
         given = request.parameter("at")
         at = self._clock() if given is None else parsed_time("at", given)
+        lines_until = at.date() - timedelta(days=self._log_days)
+        reads_until = at.date() - timedelta(days=self._access_days)
         async with self._store.reader() as connection:
-            until = at.date() - timedelta(days=self._log_days)
-            days = await days_before(connection, until)
-            checked = [
-                (str(day.day), await holds_of(connection, self._store, day))
-                for day in days[:MOST_DAYS]
-            ]
+            of_lines = await days_before(connection, lines_until)
+            of_reads = [Day(day, "") for day in await days_of_access(connection, reads_until)]
             holds = await active_holds(connection)
+        lines = await self._past(of_lines, OF_LINES)
+        reads = await self._past(of_reads, OF_READS)
         named = Right.MANAGE_HOLDS in request.caller.rights
         shown = {
             "at": format_time(at),
             "logDays": self._log_days,
-            "days": [_day(*each) for each in checked],
-            "more": len(days) > MOST_DAYS,
-            "holds": [_hold(hold, checked, named=named) for hold in holds],
+            "days": [_day(*each, ARCHIVED) for each in lines.days],
+            "more": lines.more,
+            "accessLogDays": self._access_days,
+            "accessDays": [_day(*each, RETIRED) for each in reads.days],
+            "moreAccessDays": reads.more,
+            "holds": [_hold(hold, lines, reads, named=named) for hold in holds],
         }
         return responses.json(shown)
 
+    async def _past(self, days: Sequence[Day], of_day: LiteralString) -> Past:
+        async with self._store.reader() as connection:
+            checked = [
+                (str(day.day), await holds_of(connection, self._store, day, of_day))
+                for day in days[:MOST_DAYS]
+            ]
+        return Past(checked, len(days) > MOST_DAYS)
 
-def _day(day: str, checked: Checked) -> dict[str, Any]:
+
+def _day(day: str, checked: Checked, outcome: str) -> dict[str, Any]:
     if checked.unknown:
         return {"day": day, "outcome": "unknown", "reason": checked.unknown}
     if checked.holds:
         return {"day": day, "outcome": "kept", "holds": [each.hold for each in checked.holds]}
-    return {"day": day, "outcome": "archived"}
+    return {"day": day, "outcome": outcome}
 
 
-def _hold(
-    hold: ActiveHold, checked: Sequence[tuple[str, Checked]], *, named: bool
-) -> dict[str, Any]:
+def _hold(hold: ActiveHold, lines: Past, reads: Past, *, named: bool) -> dict[str, Any]:
     """What a hold keeps; what it is of is `named` to those who may read holds."""
-    kept = [day for day, found in checked if hold.id in {each.hold for each in found.holds}]
-    return {"hold": hold.id, **(hold.of if named else {}), "days": kept}
+    kept = {"days": lines.kept_by(hold.id), "accessDays": reads.kept_by(hold.id)}
+    return {"hold": hold.id, **(hold.of if named else {}), **kept}
 
 
 def routes(handlers: PreviewHandlers) -> tuple[Operation, ...]:
@@ -120,7 +172,7 @@ def routes(handlers: PreviewHandlers) -> tuple[Operation, ...]:
             "GET",
             "/retention/preview",
             Right.OPERATE,
-            "Which days of log lines would be archived at a time, and what legal holds keep",
+            "Which days of log lines would be archived at a time, which of the access log would go, and what legal holds keep",
             handlers.preview,
             answer=PREVIEW,
             parameters=(AT,),

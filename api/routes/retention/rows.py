@@ -23,6 +23,7 @@ def routes(
     consistency: Consistency,
     *,
     log_days: int,
+    access_days: int,
     new_id: NewId,
     clock: Callable[[], datetime],
 ) -> tuple[Operation, ...]:
@@ -33,5 +34,5 @@ def routes(
     return (
         *erase.routes(erase.ErasureHandlers(bus, store, consistency)),
         *erase_customer.routes(customers),
-        *preview.routes(preview.PreviewHandlers(store, log_days, clock=clock)),
+        *preview.routes(preview.PreviewHandlers(store, log_days, access_days, clock=clock)),
     )

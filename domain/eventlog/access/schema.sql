@@ -55,3 +55,35 @@ BEGIN
 EXCEPTION  -- another partition has that day, or some of its entries
     WHEN invalid_object_definition OR check_violation THEN RETURN false;
 END $$;
+
+-- Takes a day out of the access log, if the log of events says of just these entries that they were retired, or there
+-- are none. So the role that serves can take out nothing of which no event stays.
+CREATE OR REPLACE FUNCTION retire_access_day(day date) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    partition text := 'access_log_' || to_char(day, 'YYYYMMDD');
+    begins timestamptz := day::timestamp AT TIME ZONE 'UTC';
+    ends timestamptz := (day + 1)::timestamp AT TIME ZONE 'UTC';
+    entries bigint[];
+BEGIN
+    IF NOT has_table_privilege(session_user, 'access_log', 'INSERT') THEN
+        RAISE EXCEPTION 'no day of the access log may be retired by %', session_user
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    EXECUTE format('SELECT ARRAY[min(id), max(id)] FROM access_log WHERE at >= %L AND at < %L', begins, ends)
+        INTO entries;
+    IF entries[1] IS NOT NULL AND NOT EXISTS (SELECT FROM events
+            WHERE originator_id = 'retirement/access-log' AND topic = 'access.retired'
+                AND convert_from(state, 'UTF8')::jsonb
+                    @> jsonb_build_object('day', day, 'first', entries[1], 'last', entries[2])) THEN
+        RAISE EXCEPTION 'the log of events does not say that % of the access log was retired', day
+            USING ERRCODE = 'restrict_violation';
+    END IF;
+    IF to_regclass(partition) IS NOT NULL THEN
+        EXECUTE format('DROP TABLE %I', partition);
+    ELSIF entries[1] IS NOT NULL THEN
+        ALTER TABLE access_log_rest DISABLE TRIGGER append_only;
+        DELETE FROM access_log_rest WHERE at >= begins AND at < ends;
+        ALTER TABLE access_log_rest ENABLE TRIGGER append_only;
+    END IF;
+END $$;

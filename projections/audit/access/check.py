@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.access.entry import BEFORE_ALL, Access, chained, entry_bytes
+from domain.access.retirements import LEAST_DAYS
+from domain.eventlog.access.entry import BEFORE_ALL, EPOCH, Access, chained, entry_bytes
 from domain.integrity.fault import Fault
-from projections.audit.access.anchors import Anchor, anchors_after, latest_anchor
+from projections.audit.access.anchors import Anchor, anchor_of, anchors_after, latest_anchor
+from projections.audit.access.retired import Retired, retired_entries
 from projections.audit.access.segments import Segment
 
 PART = "access log"
@@ -47,27 +49,55 @@ async def access_faults(
     connection: AsyncConnection, end: End | None, on_progress: OnProgress
 ) -> AsyncIterator[Fault]:
     """What is wrong. After the first entry that does not fit nothing is said of the next ones but what their own
-    bytes say: the chain goes on with the hash that is stored.
+    bytes say: the chain goes on with the hash that is stored, and behind entries that were retired with the one that
+    the log of events has of them.
     """
     if end is None:
         yield Fault(PART, "head", "the row `access_head` is lost")
         return
-    check = _Check(connection, end)
+    check = _Check(connection, end, await retired_entries(connection))
     async for fault in check.entries(on_progress):
         yield fault
     async for fault in check.rest():
         yield fault
 
 
+async def faults_between(
+    connection: AsyncConnection, first: int, last: int, before: bytes
+) -> AsyncIterator[Fault]:
+    """What is wrong with some entries, of which `before` is the hash before the first.
+
+    Raises:
+        LookupError: an anchor is missing.
+    """
+    anchor = await anchor_of(connection, first)
+    latest = await latest_anchor(connection)
+    end = End(last, EPOCH, b"", 0 if latest is None else latest.version)
+    check = _Check(connection, end, ())
+    check.begin(first - 1, before, end.anchors if anchor is None else anchor.version - 1)
+    async for fault in check.entries(lambda *_: None):
+        yield fault
+
+
 class _Check:
-    def __init__(self, connection: AsyncConnection, end: End) -> None:
+    def __init__(self, connection: AsyncConnection, end: End, retired: Sequence[Retired]) -> None:
         self._connection = connection
         self._end = end
-        self._reached, self._hash = 0, BEFORE_ALL
+        self._retired = {each.first: each for each in retired}
+        self._reached = 0
+        self._hash: bytes | None = BEFORE_ALL
+        """Of the entry that was reached; None where that is missing."""
         self._latest: datetime | None = None
         self._anchors: list[Anchor] = []
         self._version = 0
         self._segment: list[bytes] = []
+        self._torn = False
+        """Whether some entries of the next anchor were retired, so that its root cannot be computed any more."""
+
+    def begin(self, reached: int, hashed: bytes, version: int) -> None:
+        """Begin behind an entry, and behind an anchor by its version."""
+        self._reached, self._hash, self._version = reached, hashed, version
+        self._torn = True  # perhaps the first anchor begins before that entry
 
     async def entries(self, on_progress: OnProgress) -> AsyncIterator[Fault]:
         end = self._end
@@ -76,14 +106,46 @@ class _Check:
             cursor = await self._connection.execute(NEXT, values, binary=True)
             rows = await cursor.fetchall()
             if not rows:
-                yield _missing(self._reached + 1, end.id)
-                self._reached = end.id
+                async for fault in self._passed_over(end.id):
+                    yield fault
             for number, at, hashed, *texts in rows:
+                if number > self._reached + 1:
+                    async for fault in self._passed_over(number - 1):
+                        yield fault
                 for fault in self._looked_at(number, at, bytes(hashed), texts):
                     yield fault
                 async for fault in self._anchored(number, bytes(hashed)):
                     yield fault
             on_progress(self._reached, end.id)
+
+    async def _passed_over(self, until: int) -> AsyncIterator[Fault]:
+        """Entries that are not there: they were retired, or they are missing."""
+        while self._reached < until:
+            first = self._reached + 1
+            retired = self._retired.get(first)
+            if retired is not None and retired.last <= until:
+                async for fault in self._fits(retired):
+                    yield fault
+                self._reached, self._hash = retired.last, retired.hash
+            else:
+                later = [each for each in self._retired if first < each <= until]
+                self._reached, self._hash = min(later, default=until + 1) - 1, None
+                yield _missing(first, self._reached)
+
+    async def _fits(self, retired: Retired) -> AsyncIterator[Fault]:
+        """What was retired is in its place in the chain, and the anchors say the same."""
+        at = f"at position {retired.position}"
+        if self._hash is not None and retired.before != self._hash:
+            yield Fault(PART, retired.place, f"were retired {at} behind another hash than is there")
+        if (days := (retired.at.date() - retired.day).days) < LEAST_DAYS:
+            what = f"were retired {at} after {days} days: they had to be kept for {LEAST_DAYS}"
+            yield Fault(PART, retired.place, what)
+        while (anchor := await self._next_anchor()) is not None and anchor.last <= retired.last:
+            self._anchors.pop(0)
+            if anchor.last == retired.last and anchor.hash != retired.hash:
+                yield _other(anchor, f"were retired {at} with another last hash")
+        self._torn = anchor is not None and anchor.first <= retired.last
+        self._segment, self._latest = [], None
 
     def _looked_at(
         self, number: int, at: datetime, hashed: bytes, texts: Sequence[Any]
@@ -92,11 +154,9 @@ class _Check:
         if number == self._reached:
             yield Fault(PART, place, "is there twice")
             return
-        if number > self._reached + 1:
-            yield _missing(self._reached + 1, number - 1)
         access = Access._make((*texts[:3], tuple(texts[3]), *texts[4:]))
-        follows = number == self._reached + 1
-        if follows and hashed != chained(self._hash, entry_bytes(number, at, access)):
+        before = self._hash
+        if before is not None and hashed != chained(before, entry_bytes(number, at, access)):
             yield Fault(PART, place, "is not what was recorded: its hash is another")
         if self._latest is not None and at < self._latest:
             yield Fault(PART, place, "is earlier than the one before it")
@@ -108,14 +168,14 @@ class _Check:
             self._segment.append(hashed)
         while (anchor := await self._next_anchor()) is not None and anchor.last <= number:
             self._anchors.pop(0)
-            whole = anchor.last == number and len(self._segment) == number - anchor.first + 1
-            if not whole:
+            whole = len(self._segment) == number - anchor.first + 1
+            if anchor.last != number or not (whole or self._torn):
                 yield _other(anchor, "are not all there")
             elif anchor.hash != hashed:
                 yield _other(anchor, "are others: the last one has another hash")
-            elif Segment(self._segment).root != anchor.root:
+            elif whole and Segment(self._segment).root != anchor.root:
                 yield _other(anchor, "are others: they have another root")
-            self._segment = []
+            self._segment, self._torn = [], False
 
     async def _next_anchor(self) -> Anchor | None:
         if not self._anchors:

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.eventlog.access.entry import BEFORE_ALL, Access, Entry
+from domain.eventlog.access.entry import Access, Entry
 from projections.audit.access.anchors import Anchor, anchor_at, anchor_of
 from projections.audit.access.pages import BEYOND, Place, Range, access_page
+from projections.audit.access.retired import hash_before, retired_entries
 from projections.audit.access.segments import Segment, hashes_between
 
 MOST_READS, MOST_ANCHORS = 5_000, 300
@@ -56,6 +57,7 @@ async def proven_reads(
         return found
     begin = Place(BEYOND, last.last + 1)
     page = await access_page(connection, Range(execution), begin, MOST_READS, descending=True)
+    retired = [(each.first, each.last) for each in await retired_entries(connection)]
     segments: list[tuple[Anchor, list[Entry]]] = []
     for item in page.items:
         if not isinstance(item, Entry) or not _is_for(party, item.access):
@@ -66,7 +68,12 @@ async def proven_reads(
                 break
             segments.append((anchor, []))
         segments[-1][1].append(item)
-    for number, (anchor, entries) in enumerate(reversed(segments)):
+    whole = [
+        (anchor, entries)
+        for anchor, entries in reversed(segments)
+        if not any(first <= anchor.last and anchor.first <= last for first, last in retired)
+    ]
+    for number, (anchor, entries) in enumerate(whole):
         found.anchors.append(anchor.position)
         found.reads.extend(await _proven(connection, anchor, entries[::-1], number))
     return found
@@ -84,10 +91,8 @@ def _is_for(party: str | None, access: Access) -> bool:
 async def _proven(
     connection: AsyncConnection, anchor: Anchor, entries: list[Entry], number: int
 ) -> list[ProvenRead]:
-    after = max(anchor.first - 2, 0)
-    hashes = await hashes_between(connection, after, anchor.last)
-    before = [BEFORE_ALL, *hashes] if after == anchor.first - 1 else hashes
-    own = before[1:]
+    own = await hashes_between(connection, anchor.first - 1, anchor.last)
+    before = [await hash_before(connection, anchor.first), *own]
     segment = await asyncio.to_thread(Segment, own)
     return [
         ProvenRead(entry, before[index], segment.path(index), number)

@@ -1,9 +1,9 @@
-"""Which days a legal hold keeps in the table."""
+"""Which days a legal hold keeps: of log lines, and of the access log."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import LiteralString, NamedTuple
 
 from psycopg import AsyncConnection
 from psycopg.errors import LockNotAvailable
@@ -33,13 +33,16 @@ OF_SCOPE = """SELECT h.id AS hold, e.id AS execution FROM active AS h
 OF_SCOPES = " UNION ALL ".join(
     OF_SCOPE.format(scope=scope, column=column) for scope, column in COLUMNS.items()
 )
-HOLDING = f"""WITH active AS (SELECT id, document FROM catalog
+OF_LINES = "SELECT execution FROM log_lines WHERE at >= %(begin)s AND at < %(end)s"
+OF_READS = "SELECT unnest(executions) FROM access_log WHERE at >= %(begin)s AND at < %(end)s"
+"""The executions of a day: those with log lines, and those that were read."""
+HOLDING = """WITH active AS (SELECT id, document FROM catalog
         WHERE kind = 'hold' AND document @> '{{"status": "active"}}'),
     kept AS (SELECT h.id AS hold, e.execution FROM active AS h,
             jsonb_array_elements_text(h.document -> 'executions') AS e (execution)
-        UNION ALL {OF_SCOPES})
+        UNION ALL {of_scopes})
     SELECT hold, count(DISTINCT execution) FROM kept
-    WHERE execution IN (SELECT execution FROM log_lines WHERE at >= %(begin)s AND at < %(end)s)
+    WHERE execution IN ({of_day})
     GROUP BY hold ORDER BY hold"""
 LOCK = "SELECT FROM head FOR UPDATE NOWAIT"
 PLACED_SINCE = """SELECT EXISTS (SELECT FROM events WHERE topic = %s AND notification_id > %s), position
@@ -47,7 +50,7 @@ PLACED_SINCE = """SELECT EXISTS (SELECT FROM events WHERE topic = %s AND notific
 
 
 class Holding(NamedTuple):
-    """A hold, and how many executions with lines of a day it keeps."""
+    """A hold, and how many executions of a day it keeps."""
 
     hold: str
     executions: int
@@ -61,8 +64,10 @@ class Checked(NamedTuple):
     unknown: str = ""
 
 
-async def holds_of(connection: AsyncConnection, store: Store, day: Day) -> Checked:
-    """Which holds keep a day. Each hold placed up to the position is seen, and each execution of the day."""
+async def holds_of(
+    connection: AsyncConnection, store: Store, day: Day, of_day: LiteralString = OF_LINES
+) -> Checked:
+    """Which holds keep a day. Each hold placed up to the position is seen, and each execution `of_day`."""
     cursor = await connection.execute(PLACES)
     [(catalog, executions, head, parked)] = await cursor.fetchall()
     needed = await store.position_before(day.bounds["end"])
@@ -70,7 +75,8 @@ async def holds_of(connection: AsyncConnection, store: Store, day: Day) -> Check
         return Checked((), catalog, NOT_APPLIED)
     if catalog < head - BEHIND or executions < needed:
         return Checked((), catalog, "the views that say what is held are behind the log")
-    rows = await (await connection.execute(HOLDING, day.bounds)).fetchall()
+    query = HOLDING.format(of_scopes=OF_SCOPES, of_day=of_day)
+    rows = await (await connection.execute(query, day.bounds)).fetchall()
     return Checked([Holding(*row) for row in rows], catalog)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, date, datetime
 from io import BytesIO
 from pathlib import Path
 from zipfile import ZipFile
@@ -13,8 +14,10 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
+from api.cli.audit import verify
 from api.cli.main import main
 from domain.eventlog.sessions import session_options
+from projections.audit.access.retired import Retired
 from projections.audit.note import Signer
 from tests.support.api_client import Catalog, Executions, ok, refused
 from tests.support.running_server import KEYS, TOKEN, Serving, data_dir
@@ -139,6 +142,17 @@ def test_verify_says_what_it_checked_and_names_what_was_changed(
     assert done.exit_code == 1
     assert "audit: position 3: the event is not the one that was signed" in done.output
     assert "1 fault was found: audit: position 3" in done.output
+
+
+def test_verify_says_how_many_reads_were_retired() -> None:
+    days = (date(2026, 10, 1), date(2026, 10, 3))
+    spans = ((1, 3), (9, 10))
+    retired = [
+        Retired(number, datetime.now(UTC), day, *span, b"", b"h")
+        for number, (day, span) in enumerate(zip(days, spans, strict=True), 1)
+    ]
+    assert verify._named(retired) == "; 5 of them were retired, of days up to 2026-10-03"
+    assert verify._named([]) == ""
 
 
 def test_bundle_of_an_auditor_needs_a_grant_and_a_purpose(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -10,9 +12,13 @@ import httpx
 import pytest
 
 from api.access.rights import Role
+from domain.access.retirements import STREAM, RetireAccesses
+from domain.writer.guarded_writer import GuardedWriter
+from domain.writer.message import Message
 from tests.support.access_entries import entries
 from tests.support.api_client import Catalog, Executions, ok, refused
 from tests.support.callers import admit, caller, client
+from tests.support.event_writer import opened
 from tests.support.running_server import Serving
 
 CUSTOMER, PROVIDER = caller(Role.CUSTOMER, "acme"), caller(Role.PROVIDER, "outreach")
@@ -228,3 +234,21 @@ def test_trail_of_all_is_for_who_sees_all(
 @pytest.mark.parametrize("query", ["cursor=x", "cursor=1", "from=yesterday", "order=up", "limit=0"])
 def test_trail_refuses_what_it_cannot_read(api: httpx.Client, query: str) -> None:
     refused(api.get(f"/audit/trail?{query}"), 422, "invalid")
+
+
+async def retired(conninfo: str, command: RetireAccesses) -> None:
+    async with opened(conninfo) as store:
+        writer = GuardedWriter(store, lambda: datetime.now(UTC), str, lambda: 0.5)
+        await writer.send(Message(STREAM, command, "system"))
+
+
+def test_pages_say_from_when_on_all_reads_are_there(
+    server: Serving, api: httpx.Client, executions: Executions
+) -> None:
+    execution = executions.create()["$id"]
+    paths = (f"/executions/{execution}/access-log", f"/audit/trail?execution={execution}")
+    assert all("accessesFrom" not in ok(api.get(path)) for path in paths)
+    command = RetireAccesses(day=date(2016, 11, 30), first=1, last=3, before="", hash="00")
+    asyncio.run(retired(server.conninfo, command))
+    for path in paths:
+        assert ok(api.get(path))["accessesFrom"] == "2016-12-01T00:00:00.000Z"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from time import monotonic, sleep
+from typing import Any
 
 import httpx
 
@@ -42,6 +43,32 @@ def test_day_goes_after_its_days_and_a_hold_keeps_it(
     [named] = [each for each in shown["holds"] if each["hold"] == hold]
     assert (named["executions"], named["days"]) == ([running_execution], [day])
     assert shown["logDays"] == 30
+
+
+def test_day_of_the_access_log_goes_after_its_days_and_a_hold_keeps_it(
+    api: httpx.Client, running_execution: str
+) -> None:
+    ok(api.get(f"/executions/{running_execution}"))
+    day = str(datetime.now(UTC).date())
+
+    def shown(days: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        end = monotonic() + 20
+        while True:
+            at = (TODAY + timedelta(days=days)).isoformat()
+            found = ok(api.get("/retention/preview", params={"at": at}))
+            of_day = {each["day"]: each for each in found["accessDays"]}.get(day, {})
+            if of_day.get("outcome") != "unknown":
+                return of_day, found["holds"]
+            assert monotonic() < end, found
+            sleep(0.05)
+
+    assert shown(3_650)[0] == {}
+    assert shown(3_652)[0] == {"day": day, "outcome": "retired"}
+    placed = api.post("/holds", json={"executions": [running_execution], "reason": "Audit"})
+    ok(api.get("/holds", params={"minPosition": placed.headers["log-position"]}))
+    of_day, holds = shown(3_652)
+    assert of_day == {"day": day, "outcome": "kept", "holds": [ok(placed)["$id"]]}
+    assert day in next(each["accessDays"] for each in holds if each["hold"] == ok(placed)["$id"])
 
 
 def test_time_that_is_none_is_refused(api: httpx.Client) -> None:

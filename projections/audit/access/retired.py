@@ -1,0 +1,88 @@
+"""What was taken out of the access log: the events that say so, and the days that are still in it."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time
+from typing import Any, NamedTuple
+
+import orjson
+from psycopg import AsyncConnection
+
+from domain.access.retirements import STREAM
+from domain.eventlog.access.entry import BEFORE_ALL
+
+SAID = f"""SELECT notification_id, at, state FROM events WHERE originator_id = '{STREAM}'
+    ORDER BY originator_version"""
+HASH = "SELECT hash FROM access_log WHERE id = %s"
+PREFIX = "access_log_"
+REST = "access_log_rest"
+PARTITIONS = """SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+    WHERE inhparent = 'access_log'::regclass ORDER BY relname"""
+DAYS_OF_REST = f"SELECT DISTINCT CAST(at AT TIME ZONE 'UTC' AS date) FROM {REST} WHERE at < %s"
+SPAN = "SELECT min(id), max(id) FROM access_log WHERE at >= %(begin)s AND at < %(end)s"
+
+
+class Retired(NamedTuple):
+    """Entries of a day that were retired: by which event and when, and the hashes before them and of the last."""
+
+    position: int
+    at: datetime
+    day: date
+    first: int
+    last: int
+    before: bytes
+    hash: bytes
+
+    @property
+    def place(self) -> str:
+        """The entries, as they are named."""
+        return f"entries {self.first} to {self.last}"
+
+
+async def retired_entries(connection: AsyncConnection) -> list[Retired]:
+    """All that was retired, in the order of the entries."""
+    cursor = await connection.execute(SAID)
+    return sorted(
+        (_retired(*row) for row in await cursor.fetchall()), key=lambda retired: retired.first
+    )
+
+
+def _retired(position: int, at: datetime, state: bytes) -> Retired:
+    said: dict[str, Any] = orjson.loads(state)
+    hashes = (bytes.fromhex(said[name]) for name in ("before", "hash"))
+    day = date.fromisoformat(said["day"])
+    return Retired(position, at, day, said["first"], said["last"], *hashes)
+
+
+async def hash_before(connection: AsyncConnection, entry: int) -> bytes:
+    """The hash that an entry follows on: of the one before it, be it there or retired.
+
+    Raises:
+        LookupError: that one is missing.
+    """
+    if entry == 1:
+        return BEFORE_ALL
+    row = await (await connection.execute(HASH, (entry - 1,), binary=True)).fetchone()
+    if row is not None:
+        return bytes(row[0])
+    for retired in await retired_entries(connection):
+        if retired.last == entry - 1:
+            return retired.hash
+    raise LookupError(f"the access log has no entry {entry - 1}")
+
+
+async def days_of_access(connection: AsyncConnection, until: date) -> list[date]:
+    """The days before another one that have a partition, or entries in the one for the rest."""
+    names = [row[0] for row in await (await connection.execute(PARTITIONS)).fetchall()]
+    days = {date.fromisoformat(name.removeprefix(PREFIX)) for name in names if name != REST}
+    end = datetime.combine(until, time(), UTC)
+    days |= {row[0] for row in await (await connection.execute(DAYS_OF_REST, (end,))).fetchall()}
+    return sorted(day for day in days if day < until)
+
+
+async def entries_of(
+    connection: AsyncConnection, bounds: dict[str, datetime]
+) -> tuple[int, int] | None:
+    """The first and the last entry of a time, by their ids; None where it has none."""
+    row = await (await connection.execute(SPAN, bounds)).fetchone()
+    return None if row is None or row[0] is None else (row[0], row[1])

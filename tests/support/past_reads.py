@@ -1,0 +1,99 @@
+"""The access log of past days: reads are recorded, anchored and retired at times that the test chooses."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from domain.access.retirements import STREAM, AccessRetired
+from domain.eventlog.access.access_log import AccessLog
+from domain.eventlog.access.entry import Access
+from domain.writer.guarded_writer import GuardedWriter
+from projections.audit.access.anchors import latest_anchor
+from projections.audit.access.check import access_faults, end_of
+from tests.support.past_lines import DAY, SCHEMA, PastLines
+from workers.access_anchors import AccessAnchorer
+from workers.access_retirement import AccessRetirer, RetiredDay
+
+KEPT_DAYS = 30
+
+
+class PastReads:
+    """A log whose clock the test moves, with what records, anchors and retires reads."""
+
+    def __init__(self, past: PastLines) -> None:
+        self.past = past
+        writer = GuardedWriter(past.work, lambda: past.now, str, lambda: 0.5)
+        of_log = past.work, past.conninfo, SCHEMA
+        self.log = AccessLog(past.conninfo, SCHEMA, lambda: past.now)
+        self.anchorer = AccessAnchorer(writer, *of_log, clock=lambda: past.now)
+        self.retirer = AccessRetirer(writer, *of_log, KEPT_DAYS, clock=lambda: past.now)
+
+    @staticmethod
+    @asynccontextmanager
+    async def opened(conninfo: str, folder: Path) -> AsyncIterator[PastReads]:
+        async with PastLines.opened(conninfo, folder) as past:
+            reads = PastReads(past)
+            reads.log.start()
+            try:
+                yield reads
+            finally:
+                await reads.log.stop()
+
+    async def read(self, *executions: str) -> None:
+        """Record a read of each, now, and let the next one be a second later."""
+        for execution in executions:
+            await self.log.record(Access("ann", "key-1", "readExecution", (execution,)))
+            self.past.now += DAY / 86_400
+
+    async def anchor(self) -> None:
+        """Anchor all that there is, as if the minute were over."""
+        [(head,)] = await self.past.query("SELECT id FROM access_head")
+        anchored = 0
+        while anchored < head:
+            self.anchorer._next = self.past.now
+            await self.anchorer.look(self.past.connection)
+            latest = await latest_anchor(self.past.connection)
+            assert latest is not None
+            anchored = latest.last
+
+    async def days(self, *reads: str) -> None:
+        """A partition, a read of each execution, and an anchor, day after day."""
+        for executions in reads:
+            await self.past.query("SELECT make_access_day(%s)", self.past.now.date())
+            await self.read(*executions.split())
+            await self.anchor()
+            self.past.now = self.past.now.replace(hour=12, minute=0, second=0) + DAY
+
+    async def retire(self, days_later: int = 40) -> list[RetiredDay]:
+        """What becomes so many days later of the days that have entries."""
+        await self.past.follow()
+        self.past.now += days_later * DAY
+        found = await self.retirer.retire()
+        return [each for each in found if each.entries or each.outcome != "retired"]
+
+    async def faults(self) -> list[str]:
+        """What the check of the access log finds."""
+        found = access_faults(
+            self.past.connection, await end_of(self.past.connection), lambda *_: None
+        )
+        return [str(fault) async for fault in found]
+
+    async def ids(self) -> list[int]:
+        """The entries that are there."""
+        return [row[0] for row in await self.past.query("SELECT id FROM access_log ORDER BY id")]
+
+    async def retired(self) -> list[AccessRetired]:
+        """The events that say what was retired."""
+        rows = await self.past.store.history(STREAM)
+        events = [self.past.store.codec.decode(row, None).event for row in rows]
+        return [event for event in events if isinstance(event, AccessRetired)]
+
+    async def change(self, statement: str) -> None:
+        """As a superuser, past the triggers."""
+        await self.past.query("ALTER TABLE events DISABLE TRIGGER append_only")
+        await self.past.query("SET session_replication_role = replica")
+        await self.past.query(statement)
+        await self.past.query("RESET session_replication_role")
+        await self.past.query("ALTER TABLE events ENABLE ALWAYS TRIGGER append_only")

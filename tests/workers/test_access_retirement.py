@@ -1,0 +1,235 @@
+"""Days of the access log go once they are old: recorded first, and never what a hold keeps or what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from domain.eventlog.access.days import RETIRE_DAY
+from domain.retention.hold import PlaceHold, ReleaseHold
+from projections.audit.access.anchors import anchors_after
+from projections.audit.access.proven import proven_reads
+from projections.audit.access.retired import hash_before
+from tests.support.past_lines import DAY
+from tests.support.past_reads import PastReads
+from workers import access_anchors, access_retirement
+
+pytestmark = pytest.mark.anyio
+FOR_ALL = 2**40
+"""A position behind all anchors."""
+
+
+@pytest.fixture
+async def reads(database: str, tmp_path: Path) -> AsyncIterator[PastReads]:
+    """Entries 1 to 3 on the first day, 4 and 5 on the second, 6 on the third."""
+    async with PastReads.opened(database, tmp_path) as opened:
+        await opened.days("e-1 e-2 e-1", "e-1 e-2", "e-1")
+        yield opened
+
+
+def outcomes(found: list[access_retirement.RetiredDay]) -> list[tuple[int, str, int]]:
+    return [(each.day.day, each.outcome, each.entries) for each in found]
+
+
+async def test_old_days_are_recorded_and_gone_and_the_chain_holds(reads: PastReads) -> None:
+    hashes = await reads.past.query("SELECT encode(hash, 'hex') FROM access_log ORDER BY id")
+    assert outcomes(await reads.retire(28)) == [(1, "retired", 3)]
+    assert await reads.ids() == [4, 5, 6]
+    assert await reads.faults() == []
+    assert outcomes(await reads.retire(10)) == [(2, "retired", 2), (3, "retired", 1)]
+    assert await reads.ids() == []
+    assert await reads.past.query("SELECT to_regclass('access_log_20261001')") == [(None,)]
+    events = await reads.retired()
+    assert [(event.first, event.last) for event in events] == [(1, 3), (4, 5), (6, 6)]
+    assert [event.before for event in events] == ["", hashes[2][0], hashes[4][0]]
+    assert [event.hash for event in events] == [hashes[2][0], hashes[4][0], hashes[5][0]]
+    assert await reads.faults() == []
+    await reads.days("e-2")
+    assert await reads.ids() == [7]
+    assert await reads.faults() == []
+
+
+async def test_days_without_a_partition_of_their_own_are_retired_one_by_one(
+    database: str, tmp_path: Path
+) -> None:
+    async with PastReads.opened(database, tmp_path) as reads:
+        await reads.read("e-1", "e-1")
+        reads.past.now += DAY
+        await reads.read("e-2")
+        await reads.anchor()
+        assert await reads.past.query("SELECT count(*) FROM access_log_rest") == [(3,)]
+        assert outcomes(await reads.retire(30)) == [(1, "retired", 2)]
+        assert await reads.ids() == [3]
+        assert await reads.faults() == []
+        with pytest.raises(psycopg.errors.RestrictViolation):  # the trigger is there again
+            await reads.past.query("DELETE FROM access_log_rest")
+
+
+async def test_process_that_died_before_the_drop_is_gone_on_with(
+    reads: PastReads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def dies(*_: object) -> None:
+        raise LookupError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(access_retirement, "_drop", dies)
+        assert {each.outcome for each in await reads.retire()} == {"failed"}
+    assert await reads.ids() == [1, 2, 3, 4, 5, 6]
+    assert await reads.faults() == []
+    assert {each.outcome for each in await reads.retire(0)} == {"retired"}
+    assert await reads.ids() == []
+    assert len(await reads.retired()) == 3
+    assert await reads.faults() == []
+
+
+@pytest.mark.parametrize(
+    "scope", [{"executions": ("e-2",)}, {"order": "o-2"}, {"service": "s-2"}, {"customer": "c-2"}]
+)
+async def test_hold_keeps_the_days_of_its_executions_until_it_is_released(
+    reads: PastReads, scope: dict[str, Any]
+) -> None:
+    await reads.past.begin("e-2", order="o-2", service="s-2", customer="c-2")
+    await reads.past.place(PlaceHold(reason="Audit", **scope), "h-1")
+    found = await reads.retire()
+    assert [(each.outcome, each.reason) for each in found] == [
+        ("on hold", "h-1"),
+        ("on hold", "h-1"),
+        ("retired", ""),
+    ]
+    assert await reads.ids() == [1, 2, 3, 4, 5]
+    assert await reads.faults() == []
+    await reads.past.send("hold/h-1", ReleaseHold(reason="It is over"))
+    assert {each.outcome for each in await reads.retire(0)} == {"retired"}
+    assert await reads.faults() == []
+
+
+async def test_day_between_days_that_are_gone_stays_whole(reads: PastReads) -> None:
+    await reads.days("e-9", "e-1")
+    await reads.past.place(PlaceHold(reason="Audit", executions=("e-9",)), "h-1")
+    await reads.retire()
+    assert await reads.ids() == [7]
+    assert await reads.faults() == []
+    proven = await proven_reads(reads.past.connection, "e-9", FOR_ALL, None)
+    assert [read.entry.id for read in proven.reads] == [7]
+    gaps = await reads.past.work.load("retirement/access-log")
+    assert gaps is not None
+    assert proven.reads[0].before.hex() == gaps.state.gaps[0].hash
+    assert (await proven_reads(reads.past.connection, "e-1", FOR_ALL, None)).reads == []
+
+
+async def test_hold_that_is_placed_while_a_day_is_looked_at_keeps_it(
+    reads: PastReads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slowly(*what: Any) -> bytes:
+        if not await reads.past.query("SELECT FROM events WHERE topic = 'hold.placed'"):
+            await reads.past.place(PlaceHold(reason="Audit", executions=("e-1",)), "h-1")
+        return await hash_before(*what)
+
+    monkeypatch.setattr(access_retirement, "hash_before", slowly)
+    assert (await reads.retire())[0].outcome == "waiting"
+    assert {each.outcome for each in await reads.retire(0)} == {"on hold"}
+    assert await reads.ids() == [1, 2, 3, 4, 5, 6]
+    assert await reads.retired() == []
+
+
+async def test_day_waits_until_the_views_know_what_is_on_hold(reads: PastReads) -> None:
+    reads.past.now += 40 * DAY
+    waiting = [each for each in await reads.retirer.retire() if each.outcome != "retired"]
+    assert [each.reason for each in waiting] == 3 * [
+        "the views that say what is held are behind the log"
+    ]
+    assert await reads.ids() == [1, 2, 3, 4, 5, 6]
+
+
+async def test_day_that_is_not_anchored_whole_stays(reads: PastReads) -> None:
+    await reads.read("e-1")
+    await reads.past.query("SELECT make_access_day(%s)", reads.past.now.date())
+    found = await reads.retire()
+    assert [each.outcome for each in found] == ["retired", "retired", "retired", "waiting"]
+    assert await reads.ids() == [7]
+
+
+@pytest.mark.parametrize(
+    ("change", "stays"),
+    [
+        ("UPDATE access_log SET actor = 'bob' WHERE id = 2", [1, 2, 3]),
+        ("DELETE FROM access_log WHERE id = 2", [1, 3]),
+        ("UPDATE access_log SET hash = sha256('x') WHERE id = 3", [1, 2, 3, 4, 5]),
+    ],
+)
+async def test_day_that_was_changed_is_not_let_go(
+    reads: PastReads, change: str, stays: list[int]
+) -> None:
+    await reads.change(change)
+    assert (await reads.retire())[0].outcome == "failed"
+    assert await reads.ids() == stays
+    assert await reads.faults() != []
+
+
+async def test_no_day_goes_of_which_the_log_says_nothing(reads: PastReads) -> None:
+    with pytest.raises(psycopg.errors.RestrictViolation, match="does not say that 2026-10-01"):
+        await reads.past.query(RETIRE_DAY, "2026-10-01")
+    assert await reads.ids() == [1, 2, 3, 4, 5, 6]
+
+
+CHANGES = {
+    "UPDATE access_log SET hash = sha256('x') WHERE id = 4": "entry 4: is not what was recorded",
+    "DELETE FROM access_log WHERE id = 4": "entry 4: is not there",
+    "DELETE FROM events WHERE topic = 'access.retired'": "entry 1: is not there, nor are those up to 3",
+    "UPDATE access_head SET hash = sha256('x')": "entry 6: is not the last one",
+    """UPDATE events SET state = convert_to(replace(convert_from(state, 'UTF8'), '"before":""', '"before":"00"'),
+        'UTF8') WHERE topic = 'access.retired'""": "entries 1 to 3: were retired at position",
+    """UPDATE events SET state = convert_to(regexp_replace(convert_from(state, 'UTF8'), '"hash":"..', '"hash":"00'),
+        'UTF8') WHERE topic = 'access.retired'""": "entries 1 to 3: were retired at position",
+    """UPDATE events SET state = convert_to(replace(convert_from(state, 'UTF8'), '2026-10-01', '2026-10-20'),
+        'UTF8') WHERE topic = 'access.retired'""": "entries 1 to 3: were retired at position",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_change_beside_what_was_retired_is_named(reads: PastReads, change: str) -> None:
+    await reads.retire(28)
+    assert await reads.faults() == []
+    await reads.change(change)
+    faults = await reads.faults()
+    assert faults
+    assert faults[0].startswith(f"access log: {CHANGES[change]}"), faults
+
+
+async def test_anchor_ends_with_the_day_of_its_first_entry(database: str, tmp_path: Path) -> None:
+    async with PastReads.opened(database, tmp_path) as reads:
+        reads.past.now = reads.past.now.replace(hour=23, minute=59, second=58)
+        await reads.read("e-1", "e-1", "e-1", "e-1")
+        await reads.anchor()
+        found = await anchors_after(reads.past.connection, 0, 10)
+        assert [(each.first, each.last) for each in found] == [(1, 2), (3, 4)]
+        assert await reads.faults() == []
+
+
+async def test_anchor_of_two_days_is_held_to_its_hash_once_one_is_gone(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logs of earlier builds have such anchors."""
+
+    async def whole(_: object, __: int, until: int) -> int:
+        return until
+
+    monkeypatch.setattr(access_anchors, "_last_of_day", whole)
+    async with PastReads.opened(database, tmp_path) as reads:
+        reads.past.now = reads.past.now.replace(hour=23, minute=59, second=58)
+        await reads.read("e-1", "e-1", "e-1", "e-1")
+        await reads.anchor()
+        assert outcomes(await reads.retire(30))[0] == (1, "retired", 2)
+        assert await reads.ids() == [3, 4]
+        assert await reads.faults() == []
+        assert (await proven_reads(reads.past.connection, "e-1", FOR_ALL, None)).reads == []
+        await reads.change(
+            "UPDATE events SET state = convert_to(regexp_replace("
+            """convert_from(state, 'UTF8'), '"hash":"..', '"hash":"00'), 'UTF8') WHERE topic = 'access.anchored'"""
+        )
+        [fault] = await reads.faults()
+        assert "entries 1 to 4: are others: the last one has another hash" in fault

@@ -1,0 +1,188 @@
+"""Takes days out of the access log that need not be kept any longer, the oldest first.
+
+What goes is recorded in the event log (`access.retired`): which entries they were, and the hashes by which the chain
+goes on behind them. Only then is the partition dropped; a process that goes on after a crash drops it. A day that a
+legal hold keeps stays, and so does one that is not anchored, or that does not fit: what was changed is not let go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from random import Random
+from typing import Literal
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+from psycopg.errors import LockNotAvailable
+
+from domain.access.anchors import STREAM as ANCHORS
+from domain.access.anchors import AccessAnchors
+from domain.access.retirements import STREAM, AccessRetirements, RetireAccesses
+from domain.errors import DomainError, Overloaded
+from domain.eventlog.access.days import RETIRE_DAY
+from domain.eventlog.connection.timeouts import OUTAGES
+from domain.eventlog.store import Store
+from domain.retention.hold import HoldPlaced
+from domain.supervisor import cancel, supervise
+from domain.writer.guarded_writer import GuardedWriter
+from domain.writer.message import Message, Unless
+from projections.audit.access.check import faults_between
+from projections.audit.access.retired import days_of_access, entries_of, hash_before
+from projections.audit.access.segments import hashes_between
+from projections.log_lines.archive.days import Day
+from projections.log_lines.archive.holds import OF_READS, holds_of
+from workers.ownership import ownership
+
+ACTOR = "system"
+EVERY, AGAIN = 3600.0, 30.0
+"""Seconds between two looks for days that are past, and where one waits for something."""
+AT_LENGTH = "SET statement_timeout = '30min'"
+"""For the connection of the owner: it reads whole days."""
+SHORT_LOCK_TIMEOUT = "SET LOCAL lock_timeout = '100ms'"
+"""To wait for the table: all reads wait behind."""
+SPREAD = Random()  # noqa: S311 - no secret
+TRIES, PAUSE = 20, 2.0
+"""How often it tries to drop a day while nobody else uses the table, and at most how many seconds lie between."""
+FAILURES = (DomainError, LookupError, psycopg.Error)
+
+log = structlog.get_logger()
+Outcome = Literal["retired", "on hold", "waiting", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class RetiredDay:
+    """What became of a day: how many entries went, or why they stay."""
+
+    day: date
+    outcome: Outcome
+    entries: int = 0
+    reason: str = ""
+
+
+class AccessRetirer:
+    """Retires what is older than so many days, one process at a time."""
+
+    def __init__(
+        self,
+        writer: GuardedWriter,
+        store: Store,
+        conninfo: str,
+        schema: str,
+        days: int,
+        *,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._writer = writer
+        self._store = store
+        self._conninfo = conninfo
+        self._schema = schema
+        self._days = timedelta(days=days)
+        self._clock = clock
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Look for what is past, now and then."""
+        work = supervise("access retirement", self._look_often, OUTAGES)
+        self._task = asyncio.create_task(work, name="access retirement")
+
+    async def stop(self) -> None:
+        """Stop; what was begun goes on with the next owner."""
+        if self._task is not None:
+            await cancel(self._task)
+
+    async def _look_often(self) -> None:
+        while True:
+            waits = any(report.outcome == "waiting" for report in await self.retire())
+            await asyncio.sleep(AGAIN if waits else EVERY)
+
+    async def retire(self) -> list[RetiredDay]:
+        """Retire the days that are past; what became of each."""
+        async with ownership(self._conninfo, self._schema, "access retirement") as connection:
+            await connection.execute(AT_LENGTH)
+            past = await days_of_access(connection, self._clock().date() - self._days)
+            return [await self._report(connection, day) for day in past]
+
+    async def _report(self, connection: AsyncConnection, day: date) -> RetiredDay:
+        try:
+            report = await self._retired(connection, Day(day, ""))
+        except (Overloaded, LockNotAvailable) as error:
+            report = RetiredDay(day, "waiting", reason=str(error))
+        except FAILURES as error:
+            if connection.broken:
+                raise
+            report = RetiredDay(day, "failed", reason=str(error))
+            log.error("the access log of a day stays", day=str(day), reason=str(error))
+        if report.entries:
+            log.info("entries of the access log retired", day=str(day), entries=report.entries)
+        return report
+
+    async def _retired(self, connection: AsyncConnection, day: Day) -> RetiredDay:
+        span = await entries_of(connection, day.bounds)
+        if span is not None and not await self._is_recorded(*span):
+            checked = await holds_of(connection, self._store, day, OF_READS)
+            if checked.unknown:
+                return RetiredDay(day.day, "waiting", reason=checked.unknown)
+            if checked.holds:
+                return RetiredDay(
+                    day.day, "on hold", reason=", ".join(h.hold for h in checked.holds)
+                )
+            if await self._anchored() < span[1]:
+                return RetiredDay(day.day, "waiting", reason="not all of it is anchored yet")
+            await self._record(connection, day.day, span, checked.position)
+        await _drop(connection, day.day)
+        return RetiredDay(day.day, "retired", 0 if span is None else span[1] - span[0] + 1)
+
+    async def _is_recorded(self, first: int, last: int) -> bool:
+        """Whether it was said before, and perhaps cut off then."""
+        versioned = await self._store.load(STREAM)
+        state: AccessRetirements | None = versioned and versioned.state
+        return state is not None and state.has(first, last)
+
+    async def _anchored(self) -> int:
+        versioned = await self._store.load(ANCHORS)
+        state: AccessAnchors | None = versioned and versioned.state
+        return 0 if state is None else state.last
+
+    async def _record(
+        self, connection: AsyncConnection, day: date, span: tuple[int, int], position: int
+    ) -> None:
+        """Record what goes, unless a hold was placed after a position.
+
+        Raises:
+            LookupError: something in it does not fit.
+            Overloaded: a hold was placed, or the database is away.
+        """
+        first, last = span
+        before = await hash_before(connection, first)
+        async for fault in faults_between(connection, first, last, before):
+            raise LookupError(str(fault))
+        [hashed] = await hashes_between(connection, last - 1, last)
+        command = RetireAccesses(
+            day=day, first=first, last=last, before=before.hex(), hash=hashed.hex()
+        )
+        unless = Unless(HoldPlaced.type, position)
+        await self._writer.send(
+            Message(STREAM, command, ACTOR, correlation="access-log", unless=unless)
+        )
+
+
+async def _drop(connection: AsyncConnection, day: date) -> None:
+    """Drop a day, at a moment when nobody reads.
+
+    Raises:
+        LockNotAvailable: there was no such moment.
+    """
+    for tried in range(1, TRIES + 1):
+        try:
+            async with connection.transaction():
+                await connection.execute(SHORT_LOCK_TIMEOUT)
+                await connection.execute(RETIRE_DAY, (day,))
+            return
+        except LockNotAvailable:
+            if tried == TRIES:
+                raise
+            await asyncio.sleep(SPREAD.uniform(0, PAUSE))
