@@ -21,9 +21,11 @@ from bench import (
     million,
     read,
     rebuild,
+    scoped,
     sdk,
     streams,
     trust,
+    trusted,
     visible,
     write,
 )
@@ -97,17 +99,29 @@ def engine_(**given: Any) -> None:
 
 
 @main.command(
-    "trust", help="Proofs among 10 million, the check of the log, and reads with the access log."
+    "trust",
+    help="Proofs among 10 million, the check of the log, and what trust costs reads and commands.",
 )
 @common
 def trust_(**given: Any) -> None:
-    run([trust.measure, access.measure], **given)
+    run([trust.measure, trusted.measure, access.measure], **given)
 
 
-@main.command("access", help="What it costs that reads are recorded before they are answered.")
+@main.command(
+    "access", help="What rights, scope, sealing and the access log cost; then the access log alone."
+)
 @common
 def access_(**given: Any) -> None:
-    run([access.measure], **given)
+    run([trusted.measure, access.measure], **given)
+
+
+@main.command(
+    "scoped", help="Lists of a customer with one of a hundred executions, among a million."
+)
+@click.option("--executions", type=click.IntRange(1_000), default=1_000_000, show_default=True)
+@common
+def scoped_(executions: int, **given: Any) -> None:
+    run([scoped.section(executions)], **given)
 
 
 @main.command("sdk", help="The Python SDK beside bare httpx2, buffered steps, watchers.")
@@ -185,6 +199,7 @@ def all_(log: Path | None, mapping: Path | None, **given: Any) -> None:
         lag.section(None),
         engine.measure,
         trust.measure,
+        trusted.measure,
         loading.measure,
         visible.measure,
         streams.measure,

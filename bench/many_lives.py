@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.population import DAYS, STEPS, Item, Service, life
 
-CUSTOMERS = [f"customer-{number}" for number in range(40)]
+CUSTOMERS = [f"customer-{number}" for number in range(100)]
 PROVIDERS = [f"provider-{number}" for number in range(4)]
 SERVICES = [f"service-{number}" for number in range(12)]
 PRIORITIES = ("low", "normal", "normal", "normal", "high", "urgent")
@@ -38,15 +38,16 @@ def lives(first: int, until: int, total: int) -> Iterator[Item]:
 
 
 def _varied(items: list[Item], number: int) -> Iterator[Item]:
-    created, started, completed, *ended = items
-    yield created | _created(number)
+    first, started, completed, *ended = items
+    yield first | created(number)
     yield started
-    yield _used(created["execution"], number, started["occurredAt"])
+    yield _used(first["execution"], number, started["occurredAt"])
     yield completed
     yield from ended
 
 
-def _created(number: int) -> Item:
+def created(number: int) -> Item:
+    """In what the creation of the execution with a number differs from others."""
     service = SERVICES[number % len(SERVICES)]
     # By another measure than the service: each customer has executions of each.
     customer = CUSTOMERS[number * 7 // 11 % len(CUSTOMERS)]

@@ -12,4 +12,5 @@ async def unrecorded(self: AccessLog, access: Access) -> None:
 
 
 AccessLog.record = unrecorded  # type: ignore[method-assign]
-main()
+if __name__ == "__main__":
+    main()

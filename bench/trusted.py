@@ -1,0 +1,151 @@
+"""What rights, scope, sealing and the access log cost together: the same load on two services, in turns.
+
+One is the product, and the caller has a key of a provider. The other neither seals nor records reads (`bare`), and the
+caller is its administrator, whom no scope limits. Each has a log of its own with the same executions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import cycle, islice
+from typing import NamedTuple
+
+import uvloop
+
+from bench.client import run_load
+from bench.events import PROVIDER
+from bench.figures import Figure, Report, Target
+from bench.machine import Meter
+from bench.plan import Plan
+from bench.population import A_CALL, STEPS, Service
+from bench.stand import Server, Stand
+from bench.write import refuse_others
+
+EXECUTIONS = 1_000
+CONTENT = {"lead": "Ada Lovelace", "notes": "met at the conference; asked for an offer. " * 5}
+NAMES = ("commands", "read")
+
+
+class Side(NamedTuple):
+    """A service, who asks it, and its executions: those that are commanded, and those that are read."""
+
+    server: Server
+    caller: Service
+    commanded: Sequence[str]
+    read: Sequence[str]
+
+
+class Kind(NamedTuple):
+    """A kind of request: the requests of one execution, by how many connections, and which share may be lost."""
+
+    name: str
+    requests: Callable[[Service, str], list[bytes]]
+    connections: int
+    most_lost: float
+    is_read: bool = False
+
+
+def _progress(service: Service, name: str) -> list[bytes]:
+    return [service.progress(name, value) for value in (40, 60)]
+
+
+def _checkpoint(service: Service, name: str) -> list[bytes]:
+    path = f"/executions/{name}/checkpoints"
+    return [service.request("POST", path, {"state": {**CONTENT, "turn": n}}) for n in (1, 2)]
+
+
+def _one(service: Service, name: str) -> list[bytes]:
+    return [service.request("GET", f"/executions/{name}")]
+
+
+def _list(service: Service, _: str) -> list[bytes]:
+    return [service.request("GET", "/executions?limit=50")]
+
+
+KINDS = (
+    Kind("POST …/progress", _progress, 64, 25),
+    Kind("POST …/checkpoint, with content", _checkpoint, 64, 25),
+    Kind("one execution, with content", _one, 64, 30, is_read=True),
+    Kind("list of 50", _list, 16, 30, is_read=True),
+)
+
+
+def measure(stand: Stand, plan: Plan, report: Report) -> None:
+    """Each kind of request, on both in turn."""
+    ours, bare = _side(stand, "trusted", None), _side(stand, "bare", "bench.bare")
+    figures = [figure for kind in KINDS for figure in _compared(stand, plan, (bare, ours), kind)]
+    report.add("Rights, scope, sealing and the access log together", figures)
+    for side in (ours, bare):
+        stand.stop(side.server)
+
+
+def _side(stand: Stand, name: str, module: str | None) -> Side:
+    server = stand.serve(stand.database(name), module=module)
+    service = Service(server.port, stand.token)
+    uvloop.run(service.prepare())
+    commanded, read = (uvloop.run(service.running(each, EXECUTIONS)) for each in NAMES)
+    for begin in range(0, EXECUTIONS, A_CALL // 2):
+        part = read[begin : begin + A_CALL // 2]
+        uvloop.run(service.send(item for name in part for item in _worked(name)))
+    if module is None:
+        made = uvloop.run(
+            service.call("POST", "/keys", {"role": "provider", "party": PROVIDER}, 201)
+        )
+        service = Service(server.port, str(made.json()["key"]))
+    return Side(server, service, commanded, read)
+
+
+def _worked(execution: str) -> list[dict[str, object]]:
+    step = {"execution": execution, "step": STEPS[0]}
+    return [
+        {**step, "command": "startStep", "input": CONTENT},
+        {**step, "command": "completeStep", "output": CONTENT},
+    ]
+
+
+class Taken(NamedTuple):
+    """Requests a second, the seconds of CPU that the server took for one, and the costs in words."""
+
+    rate: float
+    cpu: float
+    words: str
+
+
+def _compared(stand: Stand, plan: Plan, sides: Sequence[Side], kind: Kind) -> list[Figure]:
+    taken: dict[int, list[Taken]] = {side.server.pid: [] for side in sides}
+    for turn in range(plan.repetitions):
+        for side in sides[:: -1 if turn % 2 else 1]:
+            taken[side.server.pid].append(_taken(stand, plan, side, kind))
+    bare, ours = taken.values()
+    pairs = list(zip(bare, ours, strict=True))
+    name = f"{kind.name}, {kind.connections} connections"
+    lost = [100 * (1 - with_.rate / without.rate) for without, with_ in pairs]
+    by_cpu = [100 * (1 - without.cpu / with_.cpu) for without, with_ in pairs]
+    return [
+        Figure(
+            f"{name}, without", "requests/s", [each.rate for each in bare], None, bare[-1].words
+        ),
+        Figure(f"{name}, with", "requests/s", [each.rate for each in ours], None, ours[-1].words),
+        Figure(f"{name}, lost", "%", lost, Target("≤", kind.most_lost)),
+        Figure(f"{name}, lost by the CPU of the server", "%", by_cpu),
+    ]
+
+
+def _taken(stand: Stand, plan: Plan, side: Side, kind: Kind) -> Taken:
+    meter = Meter(server=side.server.pid, PostgreSQL=stand.postgres_pid)
+    load = uvloop.run(run_load(_each(side, kind), plan.seconds))
+    refuse_others(load)
+    costs, count = meter.costs(), round(load.rate * (plan.seconds + 1))
+    return Taken(load.rate, costs.of["server"] / count, costs.per(count))
+
+
+def _each(side: Side, kind: Kind) -> list[tuple[int, cycle[bytes]]]:
+    """For each connection: commands to executions of its own, reads of all in another order."""
+    names = side.read if kind.is_read else side.commanded
+    port, requests = side.caller.port, [kind.requests(side.caller, name) for name in names]
+    if not kind.is_read:
+        return [(port, cycle(own)) for own in requests[: kind.connections]]
+    reads = [request for own in requests for request in own]
+    return [
+        (port, cycle([*islice(reads, nth, None), *reads[:nth]])) for nth in range(kind.connections)
+    ]
