@@ -22,7 +22,12 @@ def leaf_hash(data: bytes) -> bytes:
 
 def node_hash(left: bytes, right: bytes) -> bytes:
     """The hash of the node above two others."""
-    return sha256(b"\1" + left + right).digest()
+    return pair_hash(left + right)
+
+
+def pair_hash(pair: bytes) -> bytes:
+    """The same, of both in a row."""
+    return sha256(b"\1" + pair).digest()
 
 
 def joined(hashes: Sequence[bytes]) -> bytes:

@@ -111,11 +111,10 @@ class TreeReader:
     async def inclusions(self, positions: list[int], size: int) -> list[Inclusion]:
         """The proofs for several events in one tree."""
         walk = Inclusions(positions, size).walk
-        async with self._store.reader() as connection:
-            root, found = await self._walked(connection, walk)
-            if (size, root) != self._head[1:] and size == self._head[1]:
-                self._kept.clear()  # another tree has been made of the log meanwhile
-                root, found = await self._walked(connection, walk)
+        root, found = await self._walked(walk)
+        if (size, root) != self._head[1:] and size == self._head[1]:
+            self._kept.clear()  # another tree has been made of the log meanwhile
+            root, found = await self._walked(walk)
         return [
             Inclusion(place, leaf, size, root, path)
             for place, (leaf, path) in zip(positions, found, strict=True)
@@ -132,20 +131,26 @@ class TreeReader:
             roots = merkle.root(first, node), merkle.root(second, node)
             return *roots, merkle.consistency_path(first, second, node)
 
-        async with self._store.reader() as connection:
-            first_root, second_root, path = await self._walked(connection, walk)
+        first_root, second_root, path = await self._walked(walk)
         return Consistency(first, first_root, second, second_root, path)
 
-    async def _walked(self, connection: AsyncConnection, walk: Callable[[GetNode], T]) -> T:
+    async def _walked(self, walk: Callable[[GetNode], T]) -> T:
         """What a computation over nodes gives; all tiles that are not kept come in one query."""
+        try:
+            return walk(cache(self._kept.node))
+        except LookupError:
+            return await self._read_and_walked(walk)
+        finally:
+            self._kept.trim()
+
+    async def _read_and_walked(self, walk: Callable[[GetNode], T]) -> T:
         needed = tiles_for(walk)
-        for _ in range(TRIES):  # others may have dropped some meanwhile
-            if not (missing := self._kept.missing(needed)):
-                break
-            self._kept.keep(await tiles_of_tree(connection, missing))
+        async with self._store.reader() as connection:
+            for _ in range(TRIES):  # others may have dropped some meanwhile
+                if not (missing := self._kept.missing(needed)):
+                    break
+                self._kept.keep(await tiles_of_tree(connection, missing))
         try:
             return walk(cache(self._kept.node))
         except LookupError as error:
             raise Damaged("The tree of the log cannot be read.", reason=str(error)) from None
-        finally:
-            self._kept.trim()

@@ -25,6 +25,9 @@ KEEP_TILES = """INSERT INTO audit_tiles (level, index, hashes)
     ON CONFLICT (level, index) DO UPDATE SET hashes = excluded.hashes"""
 TILES = """SELECT t.level, t.index, t.hashes FROM audit_tiles AS t
     JOIN unnest(%b::integer[], %b::bigint[]) AS wanted (level, index) USING (level, index)"""
+HEAD_WITH_TILES = (
+    f"""SELECT found.*, head.* FROM ({HEAD}) AS head LEFT JOIN ({TILES}) AS found ON true"""
+)
 FORGET_TILES = "DELETE FROM audit_tiles"
 HASHES = f"""SELECT notification_id, {HASH} FROM (
         SELECT *, sum(octet_length(state)) OVER (ORDER BY notification_id)
@@ -75,12 +78,11 @@ async def tiles_of_tree(connection: AsyncConnection, wanted: Iterable[Tile]) -> 
 async def head_with_tiles(
     connection: AsyncConnection, wanted: Iterable[Tile]
 ) -> tuple[Head | None, dict[Tile, bytes]]:
-    """The head that was signed last, and tiles that are at least as new, in one round trip."""
-    async with connection.pipeline():
-        of_head = await connection.execute(HEAD, binary=True)
-        of_tiles = await connection.execute(TILES, _places(wanted), binary=True)
-    row = await of_head.fetchone()
-    return None if row is None else Head(*row), await _tiles(of_tiles)
+    """The head that was signed last, and tiles as they were then, in one statement."""
+    cursor = await connection.execute(HEAD_WITH_TILES, _places(wanted), binary=True)
+    rows = await cursor.fetchall()
+    tiles = {(level, index): bytes(hashes) for level, index, hashes, *_ in rows if hashes}
+    return (Head(*rows[0][3:]) if rows else None), tiles
 
 
 def _places(wanted: Iterable[Tile]) -> tuple[list[int], list[int]]:
