@@ -13,7 +13,9 @@ PROVIDERS = [f"provider-{number}" for number in range(4)]
 SERVICES = [f"service-{number}" for number in range(12)]
 PRIORITIES = ("low", "normal", "normal", "normal", "high", "urgent")
 MODELS = ("small-1", "medium-2", "large-3")
-FIRST_DAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(DAYS)
+FIRST_DAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(
+    DAYS + 1
+)
 
 
 async def prepare(service: Service) -> None:

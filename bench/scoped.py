@@ -1,6 +1,8 @@
 """The list of a customer to whom one of a hundred executions belongs, beside the same list of the administrator.
 
-The executions are created as they run, and all but every ninth are cancelled: two commands each, so that many can be made.
+The newest executions are made over HTTP: they are created as they run, and all but every ninth are cancelled. The others are
+copies of the rows of those that have ended, each of an earlier time, in the table that lists search: no page that is asked
+for shows them, but they are filtered, sorted and counted.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import cycle
+from typing import NamedTuple
 
 import psycopg
 import uvloop
@@ -16,55 +19,77 @@ import uvloop
 from bench import many_lives
 from bench.client import Load, run_load
 from bench.figures import Figure, Report, Target
+from bench.machine import Meter
 from bench.plan import Plan
 from bench.population import DAYS, Item, Service, life
-from bench.stand import Stand
+from bench.stand import Server, Stand
 from bench.write import refuse_others
+from projections.executions.tables import ROW
 
 CLIENTS = (1, 4)
+WARM_UP = 0.5
+THEIRS = "the customer's"
+MADE = 20_000
 CUSTOMER = many_lives.CUSTOMERS[5]
+COPIED = {"id": "e.id || '~' || n", "created_at": f"e.created_at - n * interval '{DAYS} days'"}
+COPY = f"""INSERT INTO executions.executions_ended ({", ".join(ROW)})
+    SELECT {", ".join(COPIED.get(name, f"e.{name}") for name in ROW)}
+    FROM executions.executions_ended AS e, generate_series(1, %s) AS n"""  # noqa: S608
+OWN = "SELECT count(*) FROM executions.executions WHERE customer = %s"
 LISTS = {
     "list of 50": "limit=50",
     "list of 50 with count and facets": "limit=50&count=true&facets=status,service",
 }
 
 
+class Caller(NamedTuple):
+    """Who asks which server, and the parameters that it adds."""
+
+    server: Server
+    service: Service
+    given: str
+
+
 def section(executions: int) -> Callable[[Stand, Plan, Report], None]:
     """The section for so many executions."""
 
     def measure(stand: Stand, plan: Plan, report: Report) -> None:
-        count = plan.count(executions)
         conninfo = stand.database("scoped")
         server = stand.serve(conninfo)
         service = Service(server.port, stand.token)
-        report.add(f"Filling with {count} executions", _filled(service, conninfo, count))
-        made = uvloop.run(
-            service.call("POST", "/keys", {"role": "customer", "party": CUSTOMER}, 201)
-        )
+        count, filled = _filled(service, conninfo, plan.count(executions))
+        report.add(f"Filling with {count} executions", filled)
+        asked = {"role": "customer", "party": CUSTOMER}
+        made = uvloop.run(service.call("POST", "/keys", asked, 201))
         customer = Service(server.port, str(made.json()["key"]))
-        share = uvloop.run(_total(customer)) / count
-        figures = [Figure("share of the customer", "%", [100 * share])]
+        callers = {
+            "the administrator's, by a filter": Caller(server, service, f"customer={CUSTOMER}&"),
+            THEIRS: Caller(server, customer, ""),
+        }
+        figures = [Figure("share of the customer", "%", [100 * _number(conninfo) / count])]
         for name, query in LISTS.items():
             for clients in CLIENTS:
-                figures += _timed(plan, service, customer, (name, query), clients)
+                figures += _timed(stand, plan, callers, (name, query), clients)
         report.add(f"Lists of a customer among {count} executions", figures)
         stand.stop(server)
 
     return measure
 
 
-def _filled(service: Service, conninfo: str, count: int) -> list[Figure]:
+def _filled(service: Service, conninfo: str, count: int) -> tuple[int, list[Figure]]:
+    """How many there are then, and how long that took."""
+    made = min(MADE, count)
     uvloop.run(many_lives.prepare(service))
     started = time.perf_counter()
-    last = uvloop.run(service.send(_lives(count)))
-    sent = time.perf_counter() - started
-    uvloop.run(service.visible(last))
+    uvloop.run(service.visible(uvloop.run(service.send(_lives(made)))))
     seen = time.perf_counter() - started
     with psycopg.connect(conninfo, autocommit=True) as connection:
+        copied = connection.execute(COPY, (count // made - 1,)).rowcount
         connection.execute("VACUUM ANALYZE")
-    return [
-        Figure("executions", "per second", [count / sent]),
-        Figure("until the lists have them", "s", [seen]),
+    filled = time.perf_counter() - started
+    return made + copied, [
+        Figure(f"{made} made, until lists have them", "s", [seen]),
+        Figure(f"{copied} copied", "s", [filled - seen]),
     ]
 
 
@@ -79,30 +104,32 @@ def _lives(count: int) -> Iterator[Item]:
             yield {**cancelled, "reason": "not needed", "occurredAt": last["occurredAt"]}
 
 
-async def _total(customer: Service) -> int:
-    """How many executions a customer sees."""
-    answer = await customer.call("GET", "/executions?limit=1&count=true")
-    return int(str(answer.json()["total"]))
+def _number(conninfo: str) -> int:
+    """How many executions the customer has."""
+    with psycopg.connect(conninfo) as connection:
+        row = connection.execute(OWN, (CUSTOMER,)).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def _timed(
-    plan: Plan, service: Service, customer: Service, asked: tuple[str, str], clients: int
+    stand: Stand, plan: Plan, callers: dict[str, Caller], asked: tuple[str, str], clients: int
 ) -> Iterator[Figure]:
     name, query = asked
-    requests = {
-        "the administrator's, by a filter": service.request(
-            "GET", f"/executions?customer={CUSTOMER}&{query}"
-        ),
-        "the customer's": customer.request("GET", f"/executions?{query}"),
-    }
-    loads: dict[str, list[Load]] = {whose: [] for whose in requests}
+    loads: dict[str, list[Load]] = {whose: [] for whose in callers}
+    costs = dict.fromkeys(callers, "")
     for _ in range(plan.repetitions):
-        for whose, request in requests.items():
+        for whose, (server, service, given) in callers.items():
+            request = service.request("GET", f"/executions?{given}{query}")
             each = [(service.port, cycle([request])) for _ in range(clients)]
-            loads[whose].append(uvloop.run(run_load(each, plan.seconds, warm_up=0.5)))
-            refuse_others(loads[whose][-1])
+            meter = Meter(server=server.pid, PostgreSQL=stand.postgres_pid)
+            load = uvloop.run(run_load(each, plan.seconds, warm_up=WARM_UP))
+            refuse_others(load)
+            loads[whose].append(load)
+            costs[whose] = meter.costs().per(round(load.rate * (plan.seconds + WARM_UP)))
     for whose, found in loads.items():
         shown = f"{name}, {whose}, {clients} at once"
-        target = Target("≤", 30) if whose == "the customer's" else None
-        yield Figure(f"{shown}, p50", "ms", [1e3 * load.percentile(0.5) for load in found])
-        yield Figure(f"{shown}, p99", "ms", [1e3 * load.percentile(0.99) for load in found], target)
+        target = Target("≤", 30) if whose == THEIRS else None
+        p50, p99 = ([1e3 * load.percentile(share) for load in found] for share in (0.5, 0.99))
+        yield Figure(f"{shown}, p50", "ms", p50, None, costs[whose])
+        yield Figure(f"{shown}, p99", "ms", p99, target)
