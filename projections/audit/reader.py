@@ -6,8 +6,6 @@ from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple, TypeVar
 
-from psycopg import AsyncConnection
-
 from domain.errors import Damaged
 from domain.eventlog.store import Store
 from projections.audit import merkle

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import psycopg
 import pytest
-from psycopg.errors import InsufficientPrivilege
+from psycopg.errors import InsufficientPrivilege, RestrictViolation
 from psycopg.sql import SQL, Identifier
 
 from api.embedded_postgres.server import EmbeddedPostgres
@@ -60,6 +61,29 @@ def test_every_session_of_the_server_is_of_the_serving_role(service: Service) ->
 def test_serving_role_cannot_change_events(service: Service, kind: str) -> None:
     with connected(service) as connection, pytest.raises(InsufficientPrivilege):
         connection.execute(FORBIDDEN[kind].encode())
+
+
+def test_serving_role_takes_no_day_out_of_the_access_log_but_by_its_function(
+    service: Service,
+) -> None:
+    httpx.get(f"{service.url}/api/executions", headers=AUTHORIZED).raise_for_status()
+    today = Identifier(f"access_log_{datetime.now(UTC):%Y%m%d}")
+    refused = {
+        "SELECT retire_access_day(current_date)": RestrictViolation,
+        "DELETE FROM {}": RestrictViolation,
+        "DROP TABLE {}": InsufficientPrivilege,
+        "ALTER TABLE {} DISABLE TRIGGER append_only": InsufficientPrivilege,
+        "TRUNCATE access_log": InsufficientPrivilege,
+    }
+    for statement, error in refused.items():
+        with connected(service) as connection, pytest.raises(error):
+            connection.execute(SQL(statement).format(today))
+    with connected(service) as connection:
+        connection.execute("SET TIME ZONE 'UTC'")
+        connection.execute("SELECT retire_access_day(current_date + 7)")
+        name = f"access_log_{datetime.now(UTC) + timedelta(days=7):%Y%m%d}"
+        assert connection.execute("SELECT to_regclass(%s)", (name,)).fetchone() == (None,)
+        connection.rollback()
 
 
 def test_rebuilt_view_is_served(service: Service) -> None:

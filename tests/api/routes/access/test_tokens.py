@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from time import time
 
 import httpx
 import pytest
@@ -63,3 +64,16 @@ def test_token_opens_a_websocket(server: Serving, catalog: Catalog, executions: 
     shown = {"Authorization": f"Bearer {token(provider=catalog.provider).decode()}"}
     with socket(server, f"/executions/{execution}/watch", shown) as watching:
         assert until_caught_up(heard(watching))
+
+
+def test_stream_of_a_token_that_expires_ends_with_it(
+    server: Serving, catalog: Catalog, executions: Executions
+) -> None:
+    execution = executions.running()
+    leeway = Expected(ISSUER, AUDIENCE, 0)
+    server.system.door.access._verifiers = (JwtVerifier([FixedKeys(of_secret(SECRET))], leeway),)
+    text = token(provider=catalog.provider, exp=int(time()) + 3).decode()
+    shown = {"Authorization": f"Bearer {text}"}
+    with socket(server, f"/executions/{execution}/watch", shown) as watching:
+        frames = list(heard(watching))
+    assert (frames[-1]["type"], frames[-1]["reason"]) == ("closing", "expired")

@@ -24,7 +24,8 @@ from tests.api.cli.engine.test_archive import CATALOG, OLDER, archive, follow
 from tests.api.cli.test_serve import run
 from tests.api.routes.test_sealed_content import dumped
 from tests.support.api_client import Catalog, Executions, ok
-from tests.support.running_server import MASTER_KEY, serving
+from tests.support.held_objects import texts_held_by
+from tests.support.running_server import MASTER_KEY, Serving, serving
 from tests.support.sse_client import opened as opened_stream
 from tests.support.sse_client import until_caught_up
 from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
@@ -137,6 +138,11 @@ async def test_word_is_nowhere_after_the_erasure_and_every_proof_holds(
     assert WORD not in said.out + said.err
 
 
+def holds(server: Serving) -> bool:
+    """Whether a cache of a server, or anything else that it holds, has the word."""
+    return any(WORD.encode() in text for text in texts_held_by(server.system))
+
+
 def whole_story(database: str, folder: Path, receiver: WebhookReceiver) -> None:
     data = DataDir.opened(folder / "data")
     data.master_key_file.write_bytes(b64encode(MASTER_KEY))
@@ -158,6 +164,7 @@ def whole_story(database: str, folder: Path, receiver: WebhookReceiver) -> None:
         wait(lambda: all(each["state"] == "delivered" for each in ok(one.get(deliveries))["data"]))
         assert WORD in read(one, ids)
         assert WORD in read(two, ids)
+        assert holds(first)
         assert any(WORD in text for text in opened(database))
         before = one.get(f"/audit/bundle/{ids[0]}", headers={"Prefer": "wait=20"}).content
         pages = wrapped_in_pages(database, ids)
@@ -178,13 +185,21 @@ def whole_story(database: str, folder: Path, receiver: WebhookReceiver) -> None:
         assert WORD not in read(one, ids) + read(two, ids)
         after = one.get(f"/audit/bundle/{ids[0]}", headers={"Prefer": "wait=20"}).content
         assert [text for text in opened(database) if WORD in text] == []
-        wait(lambda: not any(wrapped_in_pages(database, ids)))
+        wait(lambda: not any((*wrapped_in_pages(database, ids), holds(first), holds(second))))
+    assert files_with_word(data.path) == []
     assert verified(before, folder / "before")
     assert verified(after, folder / "after")
     assert (WORD in text_of(before), WORD in text_of(after)) == (True, False)
     for command in ("verify --json", "audit verify"):
         done = run(command, data.path, EXECUTIONS_DATABASE_URL=database)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def files_with_word(folder: Path) -> list[Path]:
+    """The files of a data directory, an archive among them, that have the word."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert any(file.suffix == ".parquet" for file in files)
+    return [file for file in files if WORD.encode() in file.read_bytes()]
 
 
 WRAPPED: dict[str, bytes] = {}
