@@ -6,10 +6,10 @@ An error is logged, and the task starts again after a pause that grows.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import structlog
 
@@ -19,6 +19,8 @@ LONGEST_PAUSE = 2.0
 
 CANCEL_AGAIN = 0.5
 """Seconds after which a task that goes on is cancelled once more."""
+
+Tasks = Mapping[str, Callable[[], Awaitable[object]]]
 
 log = structlog.get_logger()
 
@@ -31,6 +33,29 @@ class Part(Protocol):
 
     async def stop(self) -> object:
         """End, in good order."""
+
+
+class Background:
+    """A part that does its work in supervised tasks, from `start` until `stop`."""
+
+    outages: ClassVar[tuple[type[Exception], ...]] = ()
+    """What interrupts the work without a fault of its own."""
+    _running: tuple[asyncio.Task[None], ...] = ()
+
+    def tasks(self) -> Tasks:
+        """What it runs: a name for each task, and what `supervise` runs again and again."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Begin; needs a running event loop."""
+        self._running = tuple(
+            asyncio.create_task(supervise(name, run, self.outages), name=name)
+            for name, run in self.tasks().items()
+        )
+
+    async def stop(self) -> None:
+        """End every task. What was sent to the database is committed whole, or not at all."""
+        await cancel(*self._running)
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ from domain.eventlog.access.days import RETIRE_DAY
 from domain.eventlog.connection.timeouts import OUTAGES
 from domain.eventlog.store import Store
 from domain.retention.hold import HoldPlaced
-from domain.supervisor import cancel, supervise
+from domain.supervisor import Background, Tasks
 from domain.writer.guarded_writer import GuardedWriter
 from domain.writer.message import Message, Unless
 from projections.audit.access.check import faults_between
@@ -63,8 +63,10 @@ class RetiredDay:
     reason: str = ""
 
 
-class AccessRetirer:
+class AccessRetirer(Background):
     """Retires what is older than so many days, one process at a time."""
+
+    outages = OUTAGES
 
     def __init__(
         self,
@@ -82,17 +84,9 @@ class AccessRetirer:
         self._schema = schema
         self._days = timedelta(days=days)
         self._clock = clock
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Look for what is past, now and then."""
-        work = supervise("access retirement", self._look_often, OUTAGES)
-        self._task = asyncio.create_task(work, name="access retirement")
-
-    async def stop(self) -> None:
-        """Stop; what was begun goes on with the next owner."""
-        if self._task is not None:
-            await cancel(self._task)
+    def tasks(self) -> Tasks:
+        return {"access retirement": self._look_often}
 
     async def _look_often(self) -> None:
         while True:

@@ -29,7 +29,7 @@ from domain.eventlog.connection.timeouts import OUTAGES
 from domain.eventlog.setup.log_lines import MAKE_DAYS
 from domain.eventlog.store import Store
 from domain.retention.archived_day import ArchivedDay, ArchiveFile, ArchiveLogs
-from domain.supervisor import cancel, supervise
+from domain.supervisor import Background, Tasks
 from domain.writer.guarded_writer import GuardedWriter
 from domain.writer.message import Message
 from projections.log_lines.archive import days as table
@@ -94,8 +94,10 @@ class Retention:
         return now.date() - timedelta(days=self.days)
 
 
-class Archiver:
+class Archiver(Background):
     """Archives what is past, one process at a time."""
+
+    outages = OUTAGES
 
     def __init__(
         self,
@@ -115,17 +117,9 @@ class Archiver:
         self._clock = clock
         self._files = ArchiveFiles(retention.url)
         self._exporter = Exporter(conninfo, schema, self._files, retention.work)
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Look for what is past, now and then."""
-        work = supervise("archive", self._look_often, OUTAGES)
-        self._task = asyncio.create_task(work, name="archive")
-
-    async def stop(self) -> None:
-        """Stop; what was begun goes on with the next owner."""
-        if self._task is not None:
-            await cancel(self._task)
+    def tasks(self) -> Tasks:
+        return {"archive": self._look_often}
 
     async def _look_often(self) -> None:
         if not is_installed():

@@ -12,7 +12,7 @@ from domain.errors import Overloaded
 from domain.eventlog.notifications import Listener
 from domain.eventlog.queries import WITH_TYPES
 from domain.eventlog.store import Store
-from domain.supervisor import cancel, supervise
+from domain.supervisor import Background, Tasks
 from projections.key_uses import keep_uses
 
 PAUSE = 0.1
@@ -24,12 +24,14 @@ KEY = "key/"
 Handle = Callable[[str | None], None]
 
 
-class AccessChanges:
+class AccessChanges(Background):
     """Follows events of a few types, woken by notifications, and looks by itself every second.
 
     Each handler is called with the id of an aggregate that changed; and with None where any may have. It also
     keeps when API keys were last used, and ends what goes on with a credential that has expired.
     """
+
+    outages = (Overloaded,)
 
     def __init__(self, store: Store, listener: Listener, schema: str) -> None:
         self.open = OpenRequests()
@@ -40,8 +42,6 @@ class AccessChanges:
         self._types: list[str] = []
         self._position: int | None = None
         self._uses: dict[str, datetime] = {}
-        self._task: asyncio.Task[None] | None = None
-        self._tending: asyncio.Task[None] | None = None
 
     def subscribe(self, kind: str, types: Sequence[str], handle: Handle) -> None:
         """Call `handle` when events of some types happened to aggregates of a kind."""
@@ -53,16 +53,8 @@ class AccessChanges:
         if credential.startswith(KEY):
             self._uses[credential.removeprefix(KEY)] = datetime.fromtimestamp(at, UTC)
 
-    def start(self) -> None:
-        """Begin to follow the log."""
-        self._task, self._tending = (
-            asyncio.create_task(supervise(name, run, (Overloaded,)), name=name)
-            for name, run in (("access changes", self._follow), ("credentials", self._tend))
-        )
-
-    async def stop(self) -> None:
-        """Stop following."""
-        await cancel(*(task for task in (self._task, self._tending) if task is not None))
+    def tasks(self) -> Tasks:
+        return {"access changes": self._follow, "credentials": self._tend}
 
     async def _follow(self) -> None:
         while True:

@@ -23,7 +23,7 @@ from domain.errors import (
 )
 from domain.eventlog.notifications import Wake
 from domain.eventlog.store import Store
-from domain.supervisor import cancel, supervise
+from domain.supervisor import Background, Tasks
 from domain.writer.command_bus import Answer, Bus
 from domain.writer.message import Message
 from projections.claims.queue import Queue, Wanted
@@ -51,8 +51,10 @@ OF_THE_CALL = (
 """Refusals that are about the call, whichever execution it is given."""
 
 
-class Dispatcher:
+class Dispatcher(Background):
     """Hands out, as long as it is started."""
+
+    outages = (Overloaded,)
 
     def __init__(
         self, bus: Bus, store: Store, positions: PositionTracker, limit: int = MOST_WAITING
@@ -65,7 +67,6 @@ class Dispatcher:
         self._queue = Queue()
         self._looking = asyncio.Lock()
         self._passed: dict[str, float | None] = {}
-        self._tasks: list[asyncio.Task[None]] = []
         self._open = False
 
     def __len__(self) -> int:
@@ -74,9 +75,10 @@ class Dispatcher:
     def start(self) -> None:
         """Begin to hand out; needs a running event loop."""
         self._open = True
-        for name, work in (("claims", self._hand_out), ("news of the queue", self._follow)):
-            supervised = supervise(name, work, (Overloaded,))
-            self._tasks.append(asyncio.create_task(supervised, name=name))
+        super().start()
+
+    def tasks(self) -> Tasks:
+        return {"claims": self._hand_out, "news of the queue": self._follow}
 
     def close(self) -> None:
         """Take no more claims; those who wait are refused."""
@@ -86,7 +88,7 @@ class Dispatcher:
     async def stop(self) -> None:
         """Hand out no more."""
         self.close()
-        await cancel(*self._tasks)
+        await super().stop()
 
     async def claim(
         self, wanted: Wanted, message: Callable[[str], Message], seconds: float

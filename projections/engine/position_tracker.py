@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from time import monotonic
 
 from domain.errors import Overloaded
 from domain.eventlog.notifications import Listener, Wake
 from domain.eventlog.store import Store
-from domain.supervisor import cancel, supervise
+from domain.supervisor import Background, Tasks
 from projections.engine.channels import hurry_channel, progress_channel
 from projections.engine.progress import AppliedPositions, ViewProgress, progress_of
 
@@ -23,8 +22,10 @@ POSITIONS = "SELECT view, position FROM bookmarks"
 HURRY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, %s)"
 
 
-class PositionTracker:
+class PositionTracker(Background):
     """Learns the positions from notifications, and by looking. Make it before the listener is started."""
+
+    outages = (Overloaded,)
 
     def __init__(self, store: Store, listener: Listener, schema: str) -> None:
         self._store = store
@@ -33,19 +34,10 @@ class PositionTracker:
         self._hurry_channel = hurry_channel(schema)
         self._hurried_at: defaultdict[str, float] = defaultdict(float)
         self._connected = Wake()
-        self._task: asyncio.Task[None] | None = None
         listener.add_handler(progress_channel(schema), self._on_notification)
 
-    def start(self) -> None:
-        """Begin to look."""
-        self._task = asyncio.create_task(
-            supervise("positions of the views", self._run, (Overloaded,)), name="view positions"
-        )
-
-    async def stop(self) -> None:
-        """Look no more."""
-        if self._task is not None:
-            await cancel(self._task)
+    def tasks(self) -> Tasks:
+        return {"view positions": self._run}
 
     def position(self, view: str) -> int:
         """How far a view is, as far as this process knows."""

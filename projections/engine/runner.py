@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from domain.eventlog.notifications import Listener, Wake, watched
 from domain.eventlog.sessions import KEEPALIVE, session_options
 from domain.eventlog.store import Store
-from domain.supervisor import cancel, supervise
+from domain.supervisor import Background, Tasks, cancel, supervise
 from projections.engine.channels import hurry_channel, progress_channel
 from projections.engine.follower import Follower
 from projections.engine.gathering import Gathering
@@ -39,8 +39,10 @@ OWN = """SELECT name FROM unnest(%s::text[]) AS name
 log = structlog.get_logger()
 
 
-class Runner:
+class Runner(Background):
     """Follows the views that no other process follows. Make it before the listener is started."""
+
+    outages = OUTAGES
 
     def __init__(
         self,
@@ -60,18 +62,11 @@ class Runner:
         self._wake = Wake()
         self._owned: set[str] = set()
         self._apart: dict[str, asyncio.Task[None]] = {}
-        self._task: asyncio.Task[None] | None = None
         listener.add_handler(schema, self._on_events)
         listener.add_handler(hurry_channel(schema), self._on_hurry)
 
-    def start(self) -> None:
-        """Begin to follow the log."""
-        self._task = asyncio.create_task(supervise("views", self._run, OUTAGES), name="views")
-
-    async def stop(self) -> None:
-        """End every task; a page under way is undone and comes again at the next start."""
-        if self._task is not None:
-            await cancel(self._task)
+    def tasks(self) -> Tasks:
+        return {"views": self._run}
 
     def _on_events(self, _: str | None) -> None:
         self._gathering.expect_events()

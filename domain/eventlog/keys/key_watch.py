@@ -12,7 +12,7 @@ from domain.eventlog.encryption import WrongKey
 from domain.eventlog.keys.current import require_current_key
 from domain.eventlog.keys.rotation import RotationUnderWay
 from domain.eventlog.store import Store
-from domain.supervisor import cancel, supervise
+from domain.supervisor import Background, Tasks
 
 POLL = 1.0
 """Seconds between two looks."""
@@ -21,26 +21,20 @@ CHANGED = "the master key of this log was changed while this process ran"
 log = structlog.get_logger()
 
 
-class KeyWatch:
+class KeyWatch(Background):
     """Calls `on_changed` once the log has another master key, or is on its way to one: data keys that are wrapped by it
     would look damaged from then on.
     """
+
+    outages = (Overloaded,)
 
     def __init__(self, store: Store, on_changed: Callable[[], object] = lambda: None) -> None:
         self._store = store
         self.on_changed = on_changed
         self.changed = False
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to look; needs a running event loop."""
-        run = supervise("key watch", self._run, outages=(Overloaded,))
-        self._task = asyncio.create_task(run, name="key watch")
-
-    async def stop(self) -> None:
-        """Look no more."""
-        if self._task is not None:
-            await cancel(self._task)
+    def tasks(self) -> Tasks:
+        return {"key watch": self._run}
 
     async def _run(self) -> bool:
         while True:

@@ -1,0 +1,51 @@
+"""Tasks that run until they are stopped, and start again after a failure."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from domain.supervisor import Background, Tasks, started
+
+pytestmark = pytest.mark.anyio
+
+
+class Counting(Background):
+    """Fails at first: once by an outage, once by a fault of its own."""
+
+    outages = (ConnectionError,)
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.third = asyncio.Event()
+
+    def tasks(self) -> Tasks:
+        return {"counting": self._count, "ready at once": self._finish}
+
+    async def _count(self) -> None:
+        self.runs += 1
+        if self.runs < 3:
+            raise (ConnectionError if self.runs == 1 else LookupError)(f"run {self.runs}")
+        self.third.set()
+        await asyncio.Event().wait()
+
+    async def _finish(self) -> bool:
+        return True
+
+
+async def test_part_runs_again_after_an_outage_and_a_fault_until_it_is_stopped() -> None:
+    part = Counting()
+    with capture_logs() as lines:
+        async with started([part]):
+            names = {task.get_name() for task in asyncio.all_tasks()}
+            assert names >= {"counting", "ready at once"}
+            await asyncio.wait_for(part.third.wait(), 5)
+        assert "counting" not in {task.get_name() for task in asyncio.all_tasks()}
+    assert [line["log_level"] for line in lines] == ["debug", "error"]
+    assert part.runs == 3
+
+
+async def test_part_that_was_never_started_is_stopped() -> None:
+    await Counting().stop()
