@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.clock import new_id
 from api.dashboard import pages
 from api.problems.problems import Malformed
 from api.routes import (
@@ -111,7 +110,7 @@ def _commands(system: System) -> commands.CommandHandlers:
         system.store,
         system.history,
         system.webhooks.plans,
-        new_id=new_id,
+        directory=system.directory,
         clock=system.clock,
     )
 
@@ -128,7 +127,11 @@ def _exports(system: System, consistency: Consistency) -> exports.ExportHandlers
 
 def _batches(system: System) -> command_batch.BatchHandlers:
     return command_batch.BatchHandlers(
-        system.bus, system.store, system.webhooks.plans, new_id=new_id, clock=system.clock
+        system.bus,
+        system.store,
+        system.webhooks.plans,
+        directory=system.directory,
+        clock=system.clock,
     )
 
 
@@ -143,7 +146,7 @@ def _webhooks(
         system.door.visibility,
         vetting=system.webhooks.plans.vetting,
         client=system.webhooks.client,
-        new_id=new_id,
+        new_id=system.directory.new_id,
         clock=system.clock,
     )
 
@@ -164,13 +167,13 @@ def _retention(system: System, consistency: Consistency) -> tuple[Operation, ...
         consistency,
         log_days=system.settings.log_days,
         access_days=system.settings.access_log_days,
-        new_id=new_id,
+        new_id=system.directory.new_id,
         clock=system.clock,
     )
 
 
 def _catalog(system: System, consistency: Consistency) -> catalog.CatalogHandlers:
-    return catalog.CatalogHandlers(system.bus, _entries(system, consistency), new_id)
+    return catalog.CatalogHandlers(system.bus, _entries(system, consistency), system.directory)
 
 
 def _entries(system: System, consistency: Consistency) -> Entries:
@@ -187,7 +190,7 @@ def _jobs(
         consistency,
         entries,
         hub=system.hub,
-        new_id=new_id,
+        new_id=system.directory.new_id,
         clock=system.clock,
     )
 
@@ -208,7 +211,7 @@ def _access(system: System, consistency: Consistency) -> Iterable[Operation]:
     entering = sessions.SessionHandlers(bus, system.door, system.settings.session_hours)
     return (
         *sessions.routes(entering),
-        *grants.routes(grants.GrantHandlers(bus, entries, new_id)),
+        *grants.routes(grants.GrantHandlers(bus, entries, system.directory.new_id)),
         *keys.routes(made),
         *access_log.routes(
             access_log.AccessLogHandlers(system.store, system.door.visibility, consistency)

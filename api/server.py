@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from types import FrameType
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ from domain.eventlog.encryption import Vault, WrongKey
 from domain.eventlog.keys.rotation import RotationUnderWay
 from domain.eventlog.migrations import settle_master_key
 from domain.eventlog.sessions import user_of
+from domain.eventlog.setup.log_name import OtherName, settle_log_name
 from domain.eventlog.setup.log_secret import LogKeys, log_secret
 from domain.eventlog.setup.roles import grant, make_role
 
@@ -156,6 +158,20 @@ def require_key_of_log(conninfo: str, settings: Settings, folder: DataDir) -> No
         ) from None
 
 
+def named(settings: Settings, conninfo: str) -> Settings:
+    """The settings with the name of the log, if it has one; a log without a name is given the one of the settings.
+
+    Raises:
+        SetupError: it has another one.
+    """
+    try:
+        return replace(settings, log=settle_log_name(conninfo, settings.schema, settings.log))
+    except OtherName as error:
+        raise SetupError(
+            f"log (EXECUTIONS_LOG): this log is named `{error.name}`, not `{settings.log}`; a name is for ever"
+        ) from None
+
+
 def keys_of_log(conninfo: str, settings: Settings, folder: DataDir) -> LogKeys:
     """The keys of a log whose master key is in the folder, as `require_key_of_log` has found.
 
@@ -174,8 +190,10 @@ def configured(
     direct: DirectPath,
     of_log: str,
     watch: Callable[[], Awaitable[None]] | None = None,
+    log_name: str | None = None,
 ) -> uvicorn.Config:
-    """How uvicorn serves the application of a log; `watch` is called every second."""
+    """How uvicorn serves the application of a log, which may have a name; `watch` is called every second."""
+    name = [("log-name", log_name)] if log_name else []
     protocol: Any = partial(Newcomer, make=partial(DirectHttpProtocol, direct=direct))
     return uvicorn.Config(
         app,
@@ -190,7 +208,7 @@ def configured(
         access_log=False,
         proxy_headers=False,  # nothing here asks where a request came from
         server_header=False,
-        headers=[NOSNIFF, ("log-id", of_log)],
+        headers=[NOSNIFF, ("log-id", of_log), *name],
         log_config=None,
         timeout_graceful_shutdown=GRACE,
     )

@@ -23,6 +23,7 @@ from api.server import (
     database,
     keep_running,
     keys_of_log,
+    named,
     require_key_of_log,
 )
 from api.settings import Settings, SetupError, unknown
@@ -63,7 +64,7 @@ def serve(settings: Settings, *, work: bool = True) -> None:
             except Overloaded as error:
                 raise SetupError(f"EXECUTIONS_DATABASE_URL: {error}") from None
             require_key_of_log(known.serving, settings, folder)
-            served = Served(settings, folder, known, listening, token)
+            served = Served(named(settings, known.serving), folder, known, listening, token)
             ended = served.until_ended(work=work)
             while ended.begins_again:
                 served.prepare_again()
@@ -113,7 +114,7 @@ class Served(NamedTuple):
             _allow_many_connections()
             watch = _watching(known.postgres, sign, worker, system.store.outages)
             app, direct = create_app(system)
-            config = configured(app, direct, of_log, watch)
+            config = configured(app, direct, of_log, watch, settings.log)
             # A copy, as uvicorn closes its sockets: who connects meanwhile waits, and is not refused.
             Server(config, system, limits_of_process(settings)).run(sockets=[listening.dup()])
         return Ended(system.hub.other, system.key_watch.changed)
@@ -128,6 +129,7 @@ class Served(NamedTuple):
             try:
                 self.known.prepare(self.settings.schema)
                 require_key_of_log(self.known.serving, self.settings, self.folder)
+                named(self.settings, self.known.serving)
             except Overloaded as error:
                 log.warning("the database is away", reason=str(error))
                 sleep(RETRY)

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from pydantic.dataclasses import dataclass
 
 from domain.access.retirements import KEPT_DAYS, LEAST_DAYS
+from domain.eventlog.setup.log_name import NAME
 
 PREFIX = "EXECUTIONS_"
 OF_CLIENTS = ("URL", "TOKEN")
@@ -41,8 +42,8 @@ def long_enough(token: str) -> str:
 
 
 def of_networks(text: str) -> str:
-    """Networks with commas between them. Raises ValueError where one of them is none."""
-    for part in text.split(","):
+    """Networks with commas between them, or nothing. Raises ValueError where one of them is none."""
+    for part in text.split(",") if text else ():
         ip_network(part.strip())
     return text
 
@@ -61,6 +62,27 @@ def of_origins(text: str) -> str:
     return text
 
 
+def cells(text: str) -> dict[str, str]:
+    """The URLs of logs by their names. Raises ValueError where it is no such map."""
+    found: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, url = part.partition("=")
+        parts = urlsplit(url)
+        plain = parts.scheme in {"http", "https"} and parts.hostname and "@" not in parts.netloc
+        if not NAME.fullmatch(name) or not plain or parts.path.rstrip("/") or parts.query:
+            raise ValueError(f"must be like north=https://north.example, but has `{part[:100]}`")
+        if name in found:
+            raise ValueError(f"must name each log once, but has `{name}` twice")
+        found[name] = url.rstrip("/")
+    return found
+
+
+def of_cells(text: str) -> str:
+    """A map of logs. Raises ValueError where it is none."""
+    cells(text)
+    return text
+
+
 def of_archive(url: str) -> str:
     """Where archive files go. Raises ValueError where that can be no archive."""
     parts = urlsplit(url)
@@ -71,8 +93,8 @@ def of_archive(url: str) -> str:
 
 
 def of_witnesses(text: str) -> str:
-    """URLs with commas between them. Raises ValueError where one of them is that of no witness."""
-    for url in text.split(","):
+    """URLs with commas between them, or nothing. Raises ValueError where one of them is that of no witness."""
+    for url in text.split(",") if text else ():
         kind, _, rest = url.strip().rpartition("tsa+")
         parts = urlsplit(rest)
         remote = parts.scheme in {"http", "https"} and parts.hostname
@@ -99,6 +121,8 @@ class Settings:
         default=None, repr=False
     )
     schema: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,47}$")] = "executions"
+    log: Annotated[str, Field(pattern=f"^{NAME.pattern}$")] | None = None
+    cells: Annotated[str, AfterValidator(of_cells)] = ""
     admin_token: Annotated[str, Field(pattern=r"^[!-~]+$"), AfterValidator(long_enough)] | None = (
         Field(default=None, repr=False)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from api.access.attempts import FailedAttempts
 from api.access.changes import AccessChanges
@@ -16,9 +16,10 @@ from api.access.request_limits import RequestLimits
 from api.access.sessions import SessionVerifier
 from api.access.tokens.configured import verifiers
 from api.access.visibility import Visibility
+from api.cells.directory import Directory
 from api.claiming.dispatcher import Dispatcher
-from api.clock import Clock, chance, new_id
-from api.settings import Settings
+from api.clock import Clock, chance
+from api.settings import Settings, cells
 from api.streaming.hub import Hub
 from api.streaming.log.loader import Loader
 from api.streaming.log.tail import Tail
@@ -68,12 +69,12 @@ class System:
 
     store: Store
     key_watch: KeyWatch
+    directory: Directory
     clock: Clock
     bus: Bus
     dispatcher: Dispatcher
     access_changes: AccessChanges
     door: Door
-    bodies: Bodies
     listener: Listener
     positions: PositionTracker
     hub: Hub
@@ -90,6 +91,7 @@ class System:
     webhooks: WebhookParts
     signer: Signer
     settings: Settings
+    bodies: Bodies = field(default_factory=Bodies)
     other: OtherLog | None = None
     """How this log took the place of another one, while the process ran."""
 
@@ -121,26 +123,26 @@ def new_hub(store: Store, listener: Listener, schema: str, limit: int, of_log: s
 def build(
     settings: Settings, conninfo: str, keys: LogKeys, admin_token: str, of_log: str
 ) -> System:
-    """All parts, wired but not started. `of_log` is the id of the log."""
-    codec, schema, keyring = registry.codec(), settings.schema, Keyring(Vault(keys.master))
-    store = Store(conninfo, schema, codec, keyring, settings.database_connections)
+    """All parts, wired but not started. `of_log` is the id of the log, whose name is that of the settings."""
+    codec, store = registry.codec(), _store(settings, conninfo, keys)
+    schema, directory = settings.schema, Directory(settings.log, cells(settings.cells))
     listener, clock = Listener(conninfo, schema), Clock()
-    changes = AccessChanges(store, listener, schema)
+    changes, access_log = AccessChanges(store, listener, schema), AccessLog(conninfo, schema, clock)
     access = _access(settings, admin_token, keys, store, changes)
     hub = new_hub(store, listener, schema, settings.stream_limit, of_log)
     executions_view, _, catalog_view, *_ = views = all_projections(codec)
     positions, grants = PositionTracker(store, listener, schema), Grants(store, catalog_view, clock)
     log_news = LogLineNotifier(store, lambda: positions.position("logs"))
-    bus = _writer(store, clock, settings.queue_limit, (hub.logs.appended, log_news.appended))
+    bus = _writer(store, clock, directory, settings, (hub.logs.appended, log_news.appended))
     return System(
         store=store,
         key_watch=KeyWatch(store),
+        directory=directory,
         clock=clock,
         bus=bus,
         dispatcher=Dispatcher(bus, store, positions),
         access_changes=changes,
-        door=_door(settings, access, changes, AccessLog(conninfo, schema, clock), grants),
-        bodies=Bodies(),
+        door=_door(settings, access, changes, access_log, grants, directory=directory),
         listener=listener,
         positions=positions,
         hub=hub,
@@ -160,18 +162,26 @@ def build(
     )
 
 
+def _store(settings: Settings, conninfo: str, keys: LogKeys) -> Store:
+    words = conninfo, settings.schema, registry.codec(), Keyring(Vault(keys.master))
+    return Store(*words, settings.database_connections, log_name=settings.log)
+
+
 def _door(
     settings: Settings,
     access: Access,
     changes: AccessChanges,
     access_log: AccessLog,
     grants: Grants,
+    *,
+    directory: Directory,
 ) -> Door:
     return Door(
         access,
         Visibility(grants.store.load),
         grants,
         access_log,
+        directory=directory,
         open_requests=changes.open,
         browsers=Browsers(settings.public_url),
         attempts=FailedAttempts(settings.failed_attempts),
@@ -202,7 +212,13 @@ def _access(
     return access
 
 
-def _writer(store: Store, clock: Clock, limit: int, of_lines: Iterable[Callable[[], None]]) -> Bus:
+def _writer(
+    store: Store,
+    clock: Clock,
+    directory: Directory,
+    settings: Settings,
+    of_lines: Iterable[Callable[[], None]],
+) -> Bus:
     def lines_written() -> None:
         for notify in of_lines:
             notify()
@@ -210,9 +226,9 @@ def _writer(store: Store, clock: Clock, limit: int, of_lines: Iterable[Callable[
     return Bus(
         store,
         clock,
-        new_id,
+        directory.new_id,
         chance,
-        limit,
+        settings.queue_limit,
         lines_written=lines_written,
         doubt=lambda: clock.doubt,
     )

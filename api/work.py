@@ -15,7 +15,8 @@ from typing import NamedTuple
 import structlog
 import uvloop
 
-from api.clock import Clock, chance, new_id
+from api.cells.directory import ids_of
+from api.clock import Clock, chance
 from api.settings import Settings, SetupError
 from domain import registry
 from domain.access.retirements import KEPT_DAYS
@@ -107,19 +108,19 @@ async def working(
     *,
     lost_leases: int = MOST_LOST,
     audit: Audit | None = None,
+    log_name: str | None = None,
     on_other: OnOther = OnOther(),  # noqa: B008 - a constant
 ) -> AsyncIterator[Runner]:
     """All of that work is done while the block runs; `retention` says what goes when, `audit` how it is audited."""
     listener = Listener(conninfo, schema)
     runner = new_runner(conninfo, schema, listener)
-    codec = registry.codec()
-    store = Store(conninfo, schema, codec, Keyring(Vault(keys.master)), CONNECTIONS)
+    codec, store = registry.codec(), _store(conninfo, schema, keys, log_name)
     clock, client = Clock(), HttpClient(networks(webhook_allow))
-    writer, receiver = GuardedWriter(store, clock, new_id, chance), Receiver(store, client)
+    writer = GuardedWriter(store, clock, ids_of(log_name), chance)
     workers = (
         TimerWorker(writer, conninfo, schema, clock),
         LeaseWorker(writer, store, conninfo, clock=clock, most_lost=lost_leases),
-        WebhookWorker(receiver, store, writer, conninfo, clock=clock, chance=chance),
+        WebhookWorker(Receiver(store, client), store, writer, conninfo, clock=clock, chance=chance),
         JobWorker(writer, store, Executions(codec), Catalog(codec), conninfo, clock=clock),
         tree := TreeBuilder(conninfo, schema, keys.secret, clock),
         AccessAnchorer(writer, store, conninfo, schema, clock=clock),
@@ -140,6 +141,11 @@ async def working(
         yield runner
 
 
+def _store(conninfo: str, schema: str, keys: LogKeys, log_name: str | None) -> Store:
+    keyring = Keyring(Vault(keys.master))
+    return Store(conninfo, schema, registry.codec(), keyring, CONNECTIONS, log_name=log_name)
+
+
 @asynccontextmanager
 async def witnessing(conninfo: str, schema: str, allowed: str, audit: Audit) -> AsyncIterator[None]:
     """Signed heads are shown to the witnesses while the block runs."""
@@ -153,8 +159,8 @@ async def witnessing(conninfo: str, schema: str, allowed: str, audit: Audit) -> 
 class Task(NamedTuple):
     """Which log a process works for, how much it says about that, which networks webhooks may reach
     besides public ones, where log lines are archived after how many days, a folder for files on their
-    way there, how many leases an execution may lose, what an `Audit` has, and for how many days the access log is
-    kept. The keys are in hexadecimal.
+    way there, how many leases an execution may lose, what an `Audit` has, for how many days the access log is
+    kept, and the name of the log. The keys are in hexadecimal.
     """
 
     conninfo: str
@@ -171,6 +177,7 @@ class Task(NamedTuple):
     witnesses: str = ""
     stamps: str = ""
     access_days: int = KEPT_DAYS
+    log_name: str | None = None
 
     @property
     def retention(self) -> Retention | None:
@@ -197,6 +204,7 @@ def task_of(settings: Settings, conninfo: str, keys: LogKeys) -> Task:
         settings.witnesses,
         str(settings.stamps),
         settings.access_log_days,
+        settings.log,
     )
 
 
@@ -242,6 +250,7 @@ async def _until_stopped(task: Task, watch: Callable[[], object]) -> bool:
             *(*of_log, keys, allowed, task.retention),
             lost_leases=task.lost_leases,
             audit=audit,
+            log_name=task.log_name,
             on_other=OnOther(begin_again, end),
         ),
     ):

@@ -16,7 +16,14 @@ from rich.table import Table
 from api.cli import rebuild_worker
 from api.cli.progress_bar import progress
 from api.embedded_postgres.data_dir import DataDir
-from api.server import Database, database, keep_running, keys_of_log, require_key_of_log
+from api.server import (
+    Database,
+    database,
+    keep_running,
+    keys_of_log,
+    named,
+    require_key_of_log,
+)
 from api.settings import Settings, SetupError, environment_of_children, read
 from api.system import has_log
 from api.telemetry.logging import configure_logging
@@ -52,7 +59,7 @@ def on_log(data_dir: Path | None, work: Work, check: Check = lambda _, __, ___: 
 def work(data_dir: Path | None) -> None:
     """Do the work that no request waits for, until a signal ends it."""
     with log_of(data_dir, require_key_of_log, begin_again=True) as (known, _):
-        settings = read(data_dir=data_dir)
+        settings = named(read(data_dir=data_dir), known.serving)
         keys = keys_of_log(known.serving, settings, DataDir(settings.data_dir))
         task = task_of(settings, known.serving, keys)
         work_until_stopped(task, lambda: keep_running(known.postgres))

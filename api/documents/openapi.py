@@ -234,6 +234,8 @@ def _refusals(row: Operation) -> set[str]:
         codes |= {"version-mismatch", "idempotency-key-reused", "outcome-unknown"}
     if "{" in row.path:
         codes |= {"not-found"}
+    if codes & {"not-found", "already-exists"}:
+        codes |= {"misdirected"}
     if MIN_POSITION in row.parameters:
         codes |= {"not-yet-visible", "other-log"}
     return codes

@@ -134,6 +134,13 @@ PROBLEMS = {
         "The body is not uncompressed JSON in UTF-8.",
         "Send `Content-Type: application/json`, without `Content-Encoding`.",
     ),
+    "misdirected": Problem(
+        421,
+        "Another log's",
+        "The id begins with the name of another log, `log`, and this is another one. `url` says where that log is, "
+        "if this server knows it.",
+        "Send the request to `url`. An id says by its beginning of which log it is: `north~exec_…` is of `north`.",
+    ),
     "invalid": Problem(
         422,
         "Invalid request",

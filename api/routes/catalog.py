@@ -8,9 +8,10 @@ from starlette.types import ASGIApp
 
 from api.access.identity import Caller
 from api.access.rights import COMMANDS
+from api.cells.directory import Directory
 from api.documents import schemas
 from api.routes.catalog_kinds import JOB, KINDS
-from api.routes.commands import NewId, creation
+from api.routes.commands import creation
 from api.web import responses
 from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
 from api.web.ids import checked_new_id
@@ -37,17 +38,17 @@ SEALED_KINDS = frozenset({"order", "job"})
 class CatalogHandlers:
     """Takes commands to the entries of the catalog, and answers them."""
 
-    def __init__(self, bus: Bus, entries: Entries, new_id: NewId) -> None:
+    def __init__(self, bus: Bus, entries: Entries, directory: Directory) -> None:
         self._bus = bus
         self._entries = entries
-        self._new_id = new_id
+        self._directory = directory
 
     def creating(self, kind: str) -> Handler:
         """The handler that makes an entry of a kind."""
         command = registry.COMMANDS[kind][KINDS[kind].create]
 
         async def handle(request: Request) -> ASGIApp:
-            identity, parsed_command = creation(request, command, kind, self._new_id)
+            identity, parsed_command = creation(request, command, kind, self._directory)
             message = request.message(f"{kind}/{identity}", parsed_command)
             return await sent(request, self._bus, message, KINDS[kind].path)
 
@@ -92,7 +93,7 @@ class CatalogHandlers:
         """Confirm an order: its execution begins. The order is answered, the execution is the Location."""
         parsed_command = parsed(ConfirmOrder, request.body)
         if parsed_command.execution is not None:
-            checked_new_id(parsed_command.execution, "execution")
+            self._directory.require_own(checked_new_id(parsed_command.execution, "execution"))
         message = request.message(f"order/{request.path['id']}", parsed_command)
         return await sent(request, self._bus, message, "executions", "execution")
 

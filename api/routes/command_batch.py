@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
+from api.cells.directory import Directory
 from api.documents import schemas
 from api.problems import problems
 from api.problems.error_texts import kind_of
-from api.routes.commands import NewId
 from api.web.body import MIB
 from api.web.ids import checked_id, checked_new_id
 from api.web.input.command_body import built
@@ -60,13 +60,13 @@ class BatchHandlers:
         store: Store,
         plans: WebhookPlans,
         *,
-        new_id: NewId,
+        directory: Directory,
         clock: Callable[[], datetime],
     ) -> None:
         self._bus = bus
         self._store = store
         self._plans = plans
-        self._new_id = new_id
+        self._directory = directory
         self._clock = clock
 
     async def send(self, request: Request) -> ASGIApp:
@@ -139,8 +139,9 @@ class BatchHandlers:
 
     def _message(self, request: Request, item: Any, place: int) -> Message:
         name, identity, if_match, given = _parted(item)
+        require_own = self._directory.require_own
         if name == LOG:
-            stream = f"execution/{checked_id(identity, 'execution')}"
+            stream = f"execution/{require_own(checked_id(identity, 'execution'))}"
             prepare(LogLine, given)
             command = AppendLogLines(lines=(built(LogLine, given),))
             return request.message(stream, command, str(place), if_match)
@@ -151,9 +152,9 @@ class BatchHandlers:
             )
         prepare(COMMANDS[name], given)
         if name == "create" and identity is None:
-            identity = self._new_id("exec")
+            identity = self._directory.new_id("exec")
         checked = checked_new_id if name == "create" else checked_id
-        stream = f"execution/{checked(identity, 'execution')}"
+        stream = f"execution/{require_own(checked(identity, 'execution'))}"
         return request.message(stream, built(COMMANDS[name], given), str(place), if_match)
 
 

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from api.access.rights import COMMANDS as COMMAND_RIGHTS
 from api.access.rights import Right
+from api.cells.directory import Directory
 from api.web.dry_run import DRY_RUN, dry_run_answer, is_dry_run
 from api.web.ids import checked_new_id
 from api.web.input.command_body import C, built, fields, parsed
@@ -76,14 +77,14 @@ class CommandHandlers:
         history: History,
         plans: WebhookPlans,
         *,
-        new_id: NewId,
+        directory: Directory,
         clock: Callable[[], datetime],
     ) -> None:
         self._bus = bus
         self._store = store
         self._history = history
         self._plans = plans
-        self._new_id = new_id
+        self._directory = directory
         self._clock = clock
 
     def preparing(self, command: type[Command[Any]]) -> Prepare:
@@ -102,7 +103,7 @@ class CommandHandlers:
 
     def prepare_creation(self, request: Request) -> PreparedCommand:
         """A new execution, under the client's id or one made here."""
-        return _prepared(request, *creation(request, CreateExecution, "exec", self._new_id))
+        return _prepared(request, *creation(request, CreateExecution, "exec", self._directory))
 
     def handler(self, prepare: Prepare) -> Handler:
         """The handler of a command that is prepared so."""
@@ -128,7 +129,7 @@ class CommandHandlers:
 
     async def fork(self, request: Request) -> ASGIApp:
         """A new execution that begins with the state of this one at a version, which is a read of this one."""
-        identity, parsed_command = creation(request, ForkExecution, "exec", self._new_id)
+        identity, parsed_command = creation(request, ForkExecution, "exec", self._directory)
         stream = f"execution/{request.path['id']}"
         source = await self._history.at_version(stream, parsed_command.version)
         command = parsed_command.of(source.state)
@@ -156,15 +157,15 @@ def _heartbeat(request: Request, command: HeartbeatExecution, at: datetime) -> P
     return PreparedCommand(message, partial(executed, request, heard_at=at))
 
 
-def creation(request: Request, command: type[C], kind: str, new_id: NewId) -> tuple[str, C]:
+def creation(request: Request, command: type[C], kind: str, directory: Directory) -> tuple[str, C]:
     """The id that a client brings as `$id`, or a new one, and the command that creates it."""
     given = fields(request.body)
     identity = given.pop("$id", None)
     prepare(command, given)
     parsed_command = built(command, given)
     if identity is None:
-        return new_id(kind), parsed_command
-    return checked_new_id(identity), parsed_command
+        return directory.new_id(kind), parsed_command
+    return directory.require_own(checked_new_id(identity)), parsed_command
 
 
 def routes(handlers: CommandHandlers) -> tuple[Operation, ...]:

@@ -120,7 +120,8 @@ class HealthHandlers:
             }
             for each in progress
         }
-        shown = {"status": "ready", "position": head, "views": views}
+        named = {"log": self._store.log_name} if self._store.log_name else {}
+        shown = {"status": "ready", **named, "position": head, "views": views}
         return shown | await self._warnings()
 
     async def _warnings(self) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Format(NamedTuple):
 
 def _envelope(entry: Entry, *, with_state: bool = False) -> Frames:
     after = entry.states.after if with_state and entry.states else None
-    return [(entry.type, envelope(entry.row, entry.key, after))]
+    return [(entry.type, envelope(entry.row, entry.key, after, entry.log))]
 
 
 def _watched(entry: Entry, *, with_state: bool = False) -> Frames:

@@ -19,6 +19,7 @@ from api.access.request_limits import RequestLimits
 from api.access.rights import Right
 from api.access.scope import AUDITING
 from api.access.visibility import Visibility
+from api.cells.directory import Directory
 from api.problems import problems
 from api.telemetry.metrics import REFUSALS
 from api.transport.protocols import LINE
@@ -53,6 +54,7 @@ class Door:
         grants: Grants,
         access_log: AccessLog,
         *,
+        directory: Directory,
         open_requests: OpenRequests,
         browsers: Browsers,
         attempts: FailedAttempts,
@@ -62,6 +64,7 @@ class Door:
         self.visibility = visibility
         self.grants = grants
         self.access_log = access_log
+        self.directory = directory
         self.open_requests = open_requests
         self.browsers = browsers
         self.attempts = attempts
@@ -77,6 +80,7 @@ class Door:
         Raises:
             Unauthenticated: a right is needed and the request has no valid token.
             NotFound: for this caller the path leads nowhere.
+            Misdirected: the path names something of another log.
             PurposeRequired: an auditor does not say what it reads an execution for.
             TooManyRequests: the caller has sent more than it may in a second.
         """
@@ -84,7 +88,7 @@ class Door:
         caller = ANONYMOUS if is_open else await self._caller(scope, authorization)
         if caller is not ANONYMOUS:
             self.limits.require(caller.name)
-        admit(caller, operation.right, scope)
+        admit(caller, operation.right, scope, self.directory)
         if AUDITING in caller.scope.reaches:
             caller = await self.grants.widened(caller)
             if operation.shows_executions and purpose(scope["state"]["headers"]) is None:
@@ -138,13 +142,14 @@ def owned_kind(path: str) -> str | None:
     return next((OWNED[root] for root in OWNED if f"{path}/".startswith(f"{root}/")), None)
 
 
-def admit(caller: Caller, right: Right, scope: Scope) -> None:
-    """Let a caller do something that takes a right, with something that can be there.
+def admit(caller: Caller, right: Right, scope: Scope, directory: Directory) -> None:
+    """Let a caller do something that takes a right, with something that can be in this log.
 
     Raises:
         Unauthenticated: a right is needed and the caller is nobody.
         Forbidden: the caller has not that right.
         NotFound: the path names something that cannot be an id.
+        Misdirected: it names something of another log.
     """
     if right is not Right.OPEN:
         if caller is ANONYMOUS:
@@ -157,6 +162,8 @@ def admit(caller: Caller, right: Right, scope: Scope) -> None:
         raise NotFound(
             "There is nothing here: an id is 1 to 255 characters of A-Z a-z 0-9 . _ ~ : -"
         )
+    for identity in ids:
+        directory.require_own(identity)
 
 
 def _show_token(scope: Scope) -> None:

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from api.access.identity import Caller
+from api.cells.directory import Directory
 from api.telemetry.metrics import REQUESTS
 from api.web import headers as request_headers
 from api.web.admission import Door, admit, refusal
@@ -58,6 +59,7 @@ class DirectCommands:
     ) -> None:
         self._access = door.access
         self._limits = door.limits
+        self._directory = door.directory
         self._recorder = Recorder(door.access_log, door.grants)
         self._bus = bus
         self._prefix = prefix
@@ -103,7 +105,9 @@ class DirectCommands:
             "query_string": b"",
             "state": {"headers": by_name},
         }
-        return DirectCommand(caller, self._bus, self._recorder, row, scope)
+        return DirectCommand(
+            caller, self._bus, self._recorder, row, scope, directory=self._directory
+        )
 
     def _is_small(self, headers: request_headers.Headers) -> bool:
         """Whether the body and the answer of a request are of the plain kind."""
@@ -117,14 +121,22 @@ class DirectCommand:
     """One request, from the whole body to the response. It receives the answer of the writer."""
 
     __slots__ = (
-        *("_bus", "_caller", "_recorder", "_request", "_respond"),
+        *("_bus", "_caller", "_directory", "_recorder", "_request", "_respond"),
         *("_row", "_scope", "_send", "_task"),
     )
 
     def __init__(
-        self, caller: Caller, bus: Bus, recorder: Recorder, row: Row, scope: Scope
+        self,
+        caller: Caller,
+        bus: Bus,
+        recorder: Recorder,
+        row: Row,
+        scope: Scope,
+        *,
+        directory: Directory,
     ) -> None:
         self._caller = caller
+        self._directory = directory
         self._bus = bus
         self._recorder = recorder
         self._row = row
@@ -137,7 +149,7 @@ class DirectCommand:
         headers: request_headers.Headers = scope["state"]["headers"]
         row.counted()
         try:
-            admit(self._caller, row.operation.right, scope)
+            admit(self._caller, row.operation.right, scope, self._directory)
             if body:
                 require_json(headers)
             request = self._request = Request(scope, self._caller, body)

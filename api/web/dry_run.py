@@ -37,7 +37,7 @@ def is_dry_run(request: Request) -> bool:
 async def dry_run_answer(request: Request, bus: Bus, message: Message) -> ASGIApp:
     """The events of a command, and what its aggregate would be after them: a read, where that is an execution."""
     decided = await bus.dry_run(message)
-    events = [orjson.loads(envelope(row, key)) for row, key in decided.rows]
+    events = [orjson.loads(envelope(row, key, log=decided.log)) for row, key in decided.rows]
     for event in events:
         for name in PLACES:
             del event[name]

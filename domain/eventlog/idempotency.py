@@ -25,6 +25,9 @@ KEEP = """INSERT INTO idempotency_keys AS kept
     SELECT * FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::text[])
     ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, at = excluded.at,
         outcome = excluded.outcome WHERE kept.at <= %b"""
+FORGET = """DELETE FROM idempotency_keys WHERE at <= %b AND key IN (
+    SELECT key FROM idempotency_keys WHERE at <= %b ORDER BY at LIMIT %b)"""
+FORGOTTEN_AT_ONCE = 5_000
 ARRAYS = ("text", "text", "timestamptz", "text")
 REPLY = "SELECT key, fingerprint, outcome FROM idempotency_keys WHERE key = %b"
 
@@ -48,6 +51,12 @@ async def keep_replies(connection: AsyncConnection, replies: Sequence[Reply], at
     rows = [(reply.key, reply.fingerprint, at, reply.outcome) for reply in replies]
     kept = await connection.execute(KEEP, (*columns(ARRAYS, rows), at - REPLIES_KEPT))
     return kept.rowcount == len(replies)
+
+
+async def forget_some(connection: AsyncConnection, until: datetime) -> bool:
+    """Drop some of what was answered up to a time; whether there may be more."""
+    gone = await connection.execute(FORGET, (until, until, FORGOTTEN_AT_ONCE))
+    return gone.rowcount == FORGOTTEN_AT_ONCE
 
 
 class IdempotencyKey(NamedTuple):

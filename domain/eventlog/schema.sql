@@ -31,6 +31,8 @@ CREATE TABLE IF NOT EXISTS head (
 INSERT INTO head VALUES (true, 0, 'epoch') ON CONFLICT DO NOTHING;
 -- Which log this is: a new one after a restore, so that no consumer goes on at a position of the other.
 ALTER TABLE head ADD COLUMN IF NOT EXISTS log_id text NOT NULL DEFAULT gen_random_uuid();
+-- Its name among other logs, if it has one: given once, and never another.
+ALTER TABLE head ADD COLUMN IF NOT EXISTS log_name text;
 
 CREATE TABLE IF NOT EXISTS snapshots (
     originator_id      text        NOT NULL,

@@ -18,18 +18,13 @@ import psycopg
 from psycopg import AsyncConnection, AsyncCursor
 
 from domain.errors import OutcomeUnknown, Overloaded
-from domain.eventlog.append import (
-    HeadMoved,
-    OptimisticTransaction,
-    Transaction,
-    append_guarded,
-)
+from domain.eventlog.append import HeadMoved, OptimisticTransaction, Transaction, append_guarded
 from domain.eventlog.codec import Codec, EventRow, Snapshot
 from domain.eventlog.connection.commit import Trace, is_written
 from domain.eventlog.connection.connections import Connections
 from domain.eventlog.connection.continuity import Seen
 from domain.eventlog.encryption import DataKey
-from domain.eventlog.idempotency import REPLY, IdempotencyKey, Reply, claim
+from domain.eventlog.idempotency import REPLY, IdempotencyKey, Reply, claim, forget_some
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.pg_arrays import columns
 from domain.eventlog.queries import (
@@ -49,10 +44,7 @@ from domain.eventlog.queries import (
 from domain.eventlog.states import Moment, Reading, StateLoader
 from domain.model import Versioned
 
-FORGET_REPLIES = """DELETE FROM idempotency_keys WHERE at <= %b AND key IN (
-    SELECT key FROM idempotency_keys WHERE at <= %b ORDER BY at LIMIT %b)"""
-
-READ_BYTES, FORGOTTEN_AT_ONCE = 16 * 1024 * 1024, 5_000
+READ_BYTES = 16 * 1024 * 1024
 LOOKUP_TIMEOUT, LOOKUP_EVERY = 3.0, 0.1
 
 
@@ -60,10 +52,17 @@ class Store:
     """The log of one schema in PostgreSQL."""
 
     def __init__(
-        self, conninfo: str, schema: str, codec: Codec, keyring: Keyring, connections: int = 8
+        self,
+        conninfo: str,
+        schema: str,
+        codec: Codec,
+        keyring: Keyring,
+        connections: int = 8,
+        *,
+        log_name: str | None = None,
     ) -> None:
         self.states = StateLoader(codec, keyring)
-        self.schema = schema
+        self.schema, self.log_name = schema, log_name
         self._connections = Connections(conninfo, schema, connections)
         self.outages, self.fresh = self._connections.outages, self._connections.fresh
         self.seen = Seen()
@@ -286,10 +285,10 @@ class Store:
 
     async def forget_replies(self, until: datetime) -> None:
         """Drop what was answered under idempotency keys up to a time, little by little."""
-        gone = FORGOTTEN_AT_ONCE
-        while gone == FORGOTTEN_AT_ONCE:
+        more = True
+        while more:
             async with self.reader() as connection:
-                gone = (await connection.execute(FORGET_REPLIES, (until, until, gone))).rowcount
+                more = await forget_some(connection, until)
 
 
 async def _one(cursor: AsyncCursor[Any]) -> tuple[Any, ...]:

@@ -16,10 +16,13 @@ from domain.writer.message import Message
 
 
 class DryRun(NamedTuple):
-    """The rows that would be appended, each with the key that opens it, and the state after them."""
+    """The rows that would be appended, each with the key that opens it, the state after them, and the name of
+    the log, if it has one.
+    """
 
     rows: list[tuple[EventRow, DataKey]]
     versioned: Versioned[Any]
+    log: str | None = None
 
 
 async def dry_run(
@@ -50,9 +53,8 @@ async def dry_run(
     )
     decided = batch.take(message._replace(idempotency=None))
     assert isinstance(decided, Decided)
-    return DryRun(
-        [(row, keyring.get_or_create(row.stream)) for row in batch.rows], decided.versioned
-    )
+    rows = [(row, keyring.get_or_create(row.stream)) for row in batch.rows]
+    return DryRun(rows, decided.versioned, store.log_name)
 
 
 async def load_wanted(

@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 from domain.eventlog.codec import EventRow
 from domain.json_forms import format_time
 from projections.deliveries.queue import EVENT_ROW, LOCK, Owed, enter
+from projections.representations.cloudevents import source
 
 FIND = """SELECT w.execution, w.endpoint, w.events, coalesce(s.disabled_at > w.position, false)
     FROM webhooks AS w LEFT JOIN webhook_states AS s USING (webhook) WHERE w.webhook = %b"""
@@ -72,14 +73,13 @@ class Delivery(NamedTuple):
     answer: str | None
     error: str | None
 
-    def document(self, *, erased: bool = False) -> dict[str, Any]:
+    def document(self, *, erased: bool = False, log: str | None = None) -> dict[str, Any]:
         """As clients see it; what is not known is left out, and so is the answer where the content of the
-        event was `erased`.
+        event was `erased`. `log` is the name of the log.
         """
-        kind, _, identity = self.stream.partition("/")
         shown = {
             "position": self.position,
-            "source": f"/api/{kind}s/{identity}",
+            "source": source(self.stream, log),
             "version": self.version,
             "state": self.state,
             "attempts": self.attempts,

@@ -134,7 +134,7 @@ class History:
         shown: list[bytes] = []
         size = 0
         for row in rows:
-            shown.append(envelope(row, key, states.get(row.version)))
+            shown.append(envelope(row, key, states.get(row.version), self._store.log_name))
             size += len(shown[-1])
             if size >= MOST_BYTES:
                 break

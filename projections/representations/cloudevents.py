@@ -23,24 +23,38 @@ EXTENSIONS = (
 """Members of a row's meta, and the extension attributes they become (CloudEvents: lower case only)."""
 
 
-def envelope(row: EventRow, key: DataKey | None, after: Versioned[Any] | None = None) -> bytes:
+def source(stream: str, log: str | None = None) -> str:
+    """Where the events of a stream come from: a path of its own log, which begins with the log's name if it has one."""
+    kind, _, identity = stream.partition("/")
+    path = f"/api/{kind}s/{identity}"
+    return path if log is None else f"/logs/{log}{path}"
+
+
+def envelope(
+    row: EventRow,
+    key: DataKey | None,
+    after: Versioned[Any] | None = None,
+    log: str | None = None,
+) -> bytes:
     """The CloudEvents envelope of a row of the log, what is sealed opened with `key`.
 
     Where the key was destroyed, sealed content reads as `null`, with `"erased": true`. `after` is the state of the execution
     after the event, if that is to be shown: beside `data`, as some events' data has a `state`, too.
-    An event that is damaged has `"data": null, "unreadable": true`, and stops no other.
+    An event that is damaged has `"data": null, "unreadable": true`, and stops no other. `log` is the name of the log.
     """
     try:
-        return _opened(row, key, after)
+        return _opened(row, key, after, log)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is reported
         if not isinstance(key, DamagedKey):  # that was reported, once for all its events
             REPORTS.report("an event cannot be opened", row.stream, row.version, error)
-        return _unreadable(row)
+        return _unreadable(row, log)
 
 
-def _opened(row: EventRow, key: DataKey | None, after: Versioned[Any] | None) -> bytes:
+def _opened(
+    row: EventRow, key: DataKey | None, after: Versioned[Any] | None, log: str | None
+) -> bytes:
     orjson.loads(row.data)  # half a JSON text would spoil all that it is sent with
-    head = orjson.dumps(_attributes(row))
+    head = orjson.dumps(_attributes(row, log))
     body = b'%b,"data":%b' % (head[:-1], open_json(row.data, key))
     if after is not None:
         state = shown_json(sealed_json(document(after, after.at)), key)
@@ -50,25 +64,24 @@ def _opened(row: EventRow, key: DataKey | None, after: Versioned[Any] | None) ->
     return body + b"}"
 
 
-def _unreadable(row: EventRow) -> bytes:
+def _unreadable(row: EventRow, log: str | None) -> bytes:
     row = row._replace(data=b"null")
     try:
-        shown = _opened(row, None, None)
+        shown = _opened(row, None, None, log)
     except Exception:  # noqa: BLE001 - its metadata is damaged, too
-        shown = _opened(row._replace(meta=NO_META), None, None)
+        shown = _opened(row._replace(meta=NO_META), None, None, log)
     return marked_unreadable(shown)
 
 
-def _attributes(row: EventRow) -> dict[str, Any]:
+def _attributes(row: EventRow, log: str | None) -> dict[str, Any]:
     position, version, at, stream, type_, meta, _ = row
-    kind, _, identity = stream.partition("/")
     known = orjson.loads(meta)
     attributes: dict[str, Any] = {
         "specversion": "1.0",
         "id": str(position),
         "type": type_,
-        "source": f"/api/{kind}s/{identity}",
-        "subject": identity,
+        "source": source(stream, log),
+        "subject": stream.partition("/")[2],
         "time": format_time(at),
         "datacontenttype": "application/json",
         "position": position,

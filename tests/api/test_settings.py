@@ -9,6 +9,7 @@ import pytest
 
 from api.settings import (
     SetupError,
+    cells,
     environment_of_children,
     environment_of_postgres,
     read,
@@ -24,6 +25,8 @@ def test_variable_is_the_field_in_capitals() -> None:
         "EXECUTIONS_DATABASE_URL": "postgresql:///log",
         "EXECUTIONS_DATABASE_OWNER_URL": "user=owner",
         "EXECUTIONS_SCHEMA": "tenant_1",
+        "EXECUTIONS_LOG": "north",
+        "EXECUTIONS_CELLS": "south=https://south.example",
         "EXECUTIONS_ADMIN_TOKEN": "a-token-of-my-own",
         "EXECUTIONS_MASTER_KEY": "a-key-of-my-own",
         "EXECUTIONS_MASTER_KEY_COMMAND": "print-key",
@@ -162,3 +165,38 @@ def test_archive_is_a_folder_of_the_data_directory_unless_it_is_elsewhere(tmp_pa
     assert read({}, data_dir=tmp_path).archive == f"file://{tmp_path}/archive"
     elsewhere = {"EXECUTIONS_ARCHIVE_URL": "gs://bucket"}
     assert read(elsewhere, data_dir=tmp_path).archive == "gs://bucket"
+
+
+@pytest.mark.parametrize("name", ["North", "1st", "a~b", "a_b", "a" * 33, "-a"])
+def test_name_that_no_log_can_have_is_refused(name: str) -> None:
+    with pytest.raises(SetupError, match=r"^log \(EXECUTIONS_LOG\): "):
+        read({"EXECUTIONS_LOG": name})
+
+
+def test_map_of_logs_has_a_url_for_each_name() -> None:
+    text = "north=https://north.example/, south=http://127.0.0.1:8001"
+    assert cells(read({"EXECUTIONS_CELLS": text}).cells) == {
+        "north": "https://north.example",
+        "south": "http://127.0.0.1:8001",
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "north",
+        "north=",
+        "North=https://a.example",
+        "north=ftp://a.example",
+        "north=https://user:secret@a.example",
+        "north=https://a.example/path",
+        "north=https://a.example,north=https://b.example",
+    ],
+)
+def test_map_of_logs_that_cannot_be_is_refused(text: str) -> None:
+    with pytest.raises(SetupError, match=r"^cells \(EXECUTIONS_CELLS\): must "):
+        read({"EXECUTIONS_CELLS": text})
+
+
+def test_settings_with_one_other_value_are_settings() -> None:
+    assert dataclasses.replace(read({}), log="north").log == "north"

@@ -12,6 +12,7 @@ from service_executions import (
     ApiError,
     ConnectionFailed,
     Execution,
+    Misdirected,
     NotYetVisible,
     OutcomeUnknown,
     VersionMismatch,
@@ -54,7 +55,7 @@ def test_passing_refusal_is_tried_again(status: int) -> None:
     assert len(service.requests) == 2
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 410, 412, 413, 422, 500])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 410, 412, 413, 421, 422, 500])
 def test_decided_refusal_is_not_tried_again(status: int) -> None:
     service = ScriptedService(problem(status, "invalid"))
     with pytest.raises(ApiError) as refused:
@@ -217,3 +218,12 @@ def test_unknown_outcome_is_told_where_no_repeat_is_allowed() -> None:
     client = ScriptedService(problem(504, "outcome-unknown")).client(max_retries=0)
     with pytest.raises(OutcomeUnknown):
         client.executions["run-1"].start()
+
+
+def test_id_of_another_log_is_followed_nowhere_and_says_where_to_go() -> None:
+    there = {"log": "south", "url": "https://south.example"}
+    service = ScriptedService(problem(421, "misdirected", **there))
+    with pytest.raises(Misdirected) as refused:
+        service.client().executions["south~exec_1"].start()
+    assert (refused.value.log, refused.value.url) == ("south", "https://south.example")
+    assert len(service.requests) == 1

@@ -26,6 +26,7 @@ from api.work import working
 from domain.eventlog.encryption import Vault
 from domain.eventlog.migrations import settle_master_key
 from domain.eventlog.setup.log_id import log_id
+from domain.eventlog.setup.log_name import settle_log_name
 from domain.eventlog.setup.log_secret import LogKeys
 from projections.engine.runner import Runner
 from tests.support.declared import require_declared
@@ -60,13 +61,22 @@ class Serving:
         data_dir: Path = Path(),
         access: Access | None = None,
         calls: str = "",
+        *,
+        log_name: str | None = None,
+        cells: str = "",
     ) -> None:
         migrate(conninfo, "executions")
         self.conninfo = conninfo
+        self._log_name = settle_log_name(conninfo, "executions", log_name)
         self._calls = calls
         self.log_id = log_id(conninfo, "executions")
         settings = Settings(
-            data_dir=data_dir, port=port, webhook_allow="127.0.0.0/8", failed_attempts=ATTEMPTS
+            data_dir=data_dir,
+            port=port,
+            webhook_allow="127.0.0.0/8",
+            failed_attempts=ATTEMPTS,
+            log=log_name,
+            cells=cells,
         )
         self.system: System = build(settings, conninfo, KEYS, TOKEN, self.log_id)
         if access is not None:
@@ -76,7 +86,7 @@ class Serving:
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.limits = ConnectionLimits(1_000)
-        config = configured(*create_app(self.system), self.log_id)
+        config = configured(*create_app(self.system), self.log_id, log_name=log_name)
         self._server = Server(config, self.system, self.limits)
         self.runner: Runner
         self._thread = threading.Thread(target=self._run, name="server", daemon=True)
@@ -113,7 +123,8 @@ class Serving:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        async with working(self.conninfo, "executions", KEYS, self._calls) as self.runner:
+        work = working(self.conninfo, "executions", KEYS, self._calls, log_name=self._log_name)
+        async with work as self.runner:
             await self._server.serve(sockets=[self._socket])
 
 
@@ -124,11 +135,14 @@ def serving(
     data_dir: Path = Path(),
     access: Access | None = None,
     calls: str = "",
+    *,
+    log_name: str | None = None,
+    cells: str = "",
 ) -> Iterator[Serving]:
     """A server that runs while the block does; without `access` it knows the administrator alone. Its
-    webhooks may also call the networks `calls`.
+    webhooks may also call the networks `calls`. `log_name` and `cells` are as in the settings.
     """
-    made = Serving(conninfo, port, data_dir, access, calls)
+    made = Serving(conninfo, port, data_dir, access, calls, log_name=log_name, cells=cells)
     made.start()
     try:
         yield made

@@ -22,9 +22,10 @@ ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 """What has a meaning in Slack's text."""
 
 
-def json_body(row: EventRow, key: DataKey | None) -> bytes:
-    """The CloudEvents envelope of an event, and `timestamp`, its time."""
-    return b'%b,"timestamp":"%b"}' % (envelope(row, key)[:-1], format_time(row.at).encode())
+def json_body(row: EventRow, key: DataKey | None, log: str | None = None) -> bytes:
+    """The CloudEvents envelope of an event of a log, which may have a name, and `timestamp`, its time."""
+    shown, time = envelope(row, key, log=log), format_time(row.at)
+    return b'%b,"timestamp":"%b"}' % (shown[:-1], time.encode())
 
 
 def slack_body(row: EventRow, after: Versioned[Any]) -> bytes:

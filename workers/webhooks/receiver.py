@@ -141,7 +141,7 @@ class Receiver:
 
     async def _body(self, row: EventRow, key: DataKey | None, hook: Webhook) -> bytes:
         if hook.format == "json":
-            return json_body(row, key)
+            return json_body(row, key, self._store.log_name)
         after = await self._store.load(row.stream, row.version)
         assert after is not None
         return slack_body(row, after)

@@ -65,7 +65,8 @@ class BundleHandlers:
             page = rows[begin : begin + PAGE]
             proofs = await self._tree.inclusions([row.position for row in page], head.size)
             for row, proof in zip(page, proofs, strict=True):
-                events.append(ProvenEvent(row, envelope(row, key), proof))
+                shown = envelope(row, key, log=self._store.log_name)
+                events.append(ProvenEvent(row, shown, proof))
                 await asyncio.sleep(0)
         looked = await self._looked(request.caller, request.path["id"], head.size)
         packed = await asyncio.to_thread(bundle, stream, events, head, self._signer, looked)

@@ -29,6 +29,7 @@ from domain.model import aggregate_id
 from domain.writer.command_bus import Answer, Bus
 from projections.deliveries import requests
 from projections.deliveries.hooks import id_of
+from projections.representations.cloudevents import source
 from workers.webhooks.dispatcher import owed_to
 from workers.webhooks.message import message_headers
 from workers.webhooks.receiver import Client, call
@@ -91,7 +92,7 @@ class WebhookActions:
         known = await self._webhooks.find(request)
         hook = await self._webhooks.settings(known)
         identity, message, now = id_of(known.webhook), self._new_id("test"), self._clock()
-        event = _test_event(identity, message, format_time(now))
+        event = _test_event(identity, message, format_time(now), self._store.log_name)
         shown = event if hook.format == "json" else {"text": f"A test of webhook {identity}"}
         body = orjson.dumps(shown)
         secrets = await self._webhooks.secrets(known, now)
@@ -120,7 +121,9 @@ class WebhookActions:
         owed = dict.fromkeys(delivery.stream for delivery in found[:limit])
         request.shown = [aggregate_id(stream) for stream in owed if stream.startswith(EXECUTION)]
         items = [
-            orjson.dumps(delivery.document(erased=erased(delivery.stream)))
+            orjson.dumps(
+                delivery.document(erased=erased(delivery.stream), log=self._store.log_name)
+            )
             for delivery in found[:limit]
         ]
         return responses.json(responses.page(items, following))
@@ -172,13 +175,13 @@ class WebhookActions:
             await requests.send_again(connection, webhook, owed, now)
 
 
-def _test_event(webhook: str, message: str, time: str) -> dict[str, Any]:
+def _test_event(webhook: str, message: str, time: str, log: str | None) -> dict[str, Any]:
     """An envelope like that of an event, without a position."""
     return {
         "specversion": "1.0",
         "id": message,
         "type": "webhook.test",
-        "source": f"/api/webhooks/{webhook}",
+        "source": source(f"webhook/{webhook}", log),
         "subject": webhook,
         "time": time,
         "datacontenttype": "application/json",

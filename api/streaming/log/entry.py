@@ -36,13 +36,21 @@ class Entry:
 
     `states` is None in the raw feed, for other aggregates, and where this program cannot read the
     event. `serial` is unique in the process: caches use it, so that they keep no entry alive.
+    `log` is the name of the log, if it has one.
     """
 
-    __slots__ = ("_parties", "key", "position", "row", "serial", "states", "stream", "type")
+    __slots__ = ("_parties", "key", "log", "position", "row", "serial", "states", "stream", "type")
 
-    def __init__(self, row: EventRow, key: DataKey | None, states: States | None = None) -> None:
+    def __init__(
+        self,
+        row: EventRow,
+        key: DataKey | None,
+        states: States | None = None,
+        log: str | None = None,
+    ) -> None:
         self.row = row
         self.key = key
+        self.log = log
         self.states = states
         self.position = row.position
         self.stream = row.stream

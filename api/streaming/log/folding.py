@@ -81,7 +81,7 @@ class Folding:
         row, stream = entry.row, entry.stream
         key = entry.key or keys.get(stream)
         if not self._can_read(entry):
-            return Entry(row, key)
+            return Entry(row, key, log=entry.log)
         before = states.get(stream)
         try:
             recorded = self._loader.decode(row)
@@ -89,10 +89,10 @@ class Folding:
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is reported
             self._give_up(stream, row.version - 1, error)
             states[stream] = None
-            return Entry(row, key)
+            return Entry(row, key, log=entry.log)
         assert after is not None
         states[stream] = after
-        return Entry(row, key, States(recorded, before, after))
+        return Entry(row, key, States(recorded, before, after), entry.log)
 
     async def _states_before(self, entries: Sequence[Entry]) -> KnownStates:
         firsts: dict[str, Entry] = {}

@@ -52,7 +52,8 @@ class Loader:
         """Entries of rows, with the keys to what is sealed in them."""
         rows = list(rows)
         keys = await self.keys({row.stream for row in rows if b'"$sealed"' in row.data})
-        return [Entry(row, keys.get(row.stream)) for row in rows]
+        log = self._store.log_name
+        return [Entry(row, keys.get(row.stream), log=log) for row in rows]
 
     async def between(self, after: int, until: int) -> list[Entry]:
         """The events of the log with positions in (after, until]."""

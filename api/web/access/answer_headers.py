@@ -12,8 +12,9 @@ from api.transport.http_answer import PROTECTIVE
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 EXPOSED = ", ".join(
     (
-        *("ETag", "Idempotency-Replayed", "Link", "Location", "Log-Id", "Log-Position"),
-        *("Next-Cursor", "Preference-Applied", "Retry-After", "Total-Count", "WWW-Authenticate"),
+        *("ETag", "Idempotency-Replayed", "Link", "Location", "Log-Id", "Log-Name"),
+        *("Log-Position", "Next-Cursor", "Preference-Applied", "Retry-After", "Total-Count"),
+        "WWW-Authenticate",
     )
 )
 PREFLIGHT_SECONDS = "600"

@@ -159,6 +159,22 @@ class OtherLog(ApiError):
         return cast("str | None", self._member("log"))
 
 
+class Misdirected(ApiError):
+    """The id is of another log. The client follows nothing by itself: make one for `url`."""
+
+    code = "misdirected"
+
+    @property
+    def log(self) -> str | None:
+        """The name of that log."""
+        return cast("str | None", self._member("log"))
+
+    @property
+    def url(self) -> str | None:
+        """Where that log is, if the service knows it."""
+        return cast("str | None", self._member("url"))
+
+
 class VersionMismatch(ApiError):
     """Something else was recorded since the version in `if_match`."""
 
@@ -270,10 +286,8 @@ class NotYetVisible(ApiError):
 
 
 def _all(base: type[ApiError]) -> dict[str, type[ApiError]]:
-    found: dict[str, type[ApiError]] = {}
-    for kind in base.__subclasses__():
-        found |= {kind.code: kind, **_all(kind)}
-    return found
+    below = base.__subclasses__()
+    return {code: kind for sub in below for code, kind in {sub.code: sub, **_all(sub)}.items()}
 
 
 BY_CODE = _all(ApiError)

@@ -21,6 +21,7 @@ from domain.eventlog.encryption import Vault
 from domain.eventlog.migrations import settle_master_key
 from domain.eventlog.sessions import session_options
 from domain.eventlog.setup.log_id import log_id
+from domain.eventlog.setup.log_name import settle_log_name
 from projections.registry import all_projections
 from tests.support.paths import DATA
 from tests.support.service_process import serving
@@ -238,3 +239,11 @@ def test_database_that_takes_no_writes_is_named_in_one_line(database: str, tmp_p
         name = connection.info.dbname
         connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
     assert "it is a standby, or read-only" in refused(tmp_path, EXECUTIONS_DATABASE_URL=database)
+
+
+def test_log_is_not_served_by_another_name(database: str, tmp_path: Path) -> None:
+    assert settle_log_name(database, "executions", "north") == "north"
+    names = {"EXECUTIONS_DATABASE_URL": database, "EXECUTIONS_LOG": "south"}
+    said = refused(tmp_path, **names)
+    assert "EXECUTIONS_LOG" in said
+    assert "is named `north`, not `south`" in said

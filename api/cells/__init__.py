@@ -1,0 +1,1 @@
+"""Several logs, each served by itself, that belong together."""

@@ -1,0 +1,53 @@
+"""Which logs there are besides this one, and where; and the ids that say of which log they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from api.clock import new_id
+from domain.errors import DomainError
+from domain.eventlog.setup.log_name import MARK, NAME
+
+MADE = re.compile(rf"({NAME.pattern}){MARK}[a-z]+_[0-9A-HJKMNP-TV-Z]{{26}}")
+"""An id that a log with a name has made."""
+
+
+class Misdirected(DomainError):
+    """This id is of another log."""
+
+    code = "misdirected"
+
+
+class Directory:
+    """The name of this log, if it has one, and the URLs of all logs by their names."""
+
+    def __init__(self, own: str | None = None, urls: Mapping[str, str] | None = None) -> None:
+        self.own = own
+        self.urls = dict(urls or {})
+
+    def new_id(self, kind: str) -> str:
+        """An identity that sorts by the time it was made; that of a log with a name begins with the name."""
+        return new_id(kind) if self.own is None else f"{self.own}{MARK}{new_id(kind)}"
+
+    def require_own(self, identity: str) -> str:
+        """The id, if it may be one of this log. A log without a name takes every id for its own.
+
+        Raises:
+            Misdirected: it begins with the name of another log, and that one is known, or has made it.
+        """
+        if self.own is None or MARK not in identity:
+            return identity
+        name = identity.partition(MARK)[0]
+        if name == self.own or not (name in self.urls or MADE.fullmatch(identity)):
+            return identity
+        detail = f"This id is of the log `{name}`, and this one is `{self.own}`."
+        if name not in self.urls:
+            raise Misdirected(f"{detail} Where that one is, is not known here.", log=name)
+        url = self.urls[name]
+        raise Misdirected(f"{detail} Send the request to {url}.", log=name, url=url)
+
+
+def ids_of(name: str | None) -> Callable[[str], str]:
+    """What makes the ids of a log."""
+    return Directory(name).new_id

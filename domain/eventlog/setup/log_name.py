@@ -1,0 +1,36 @@
+"""The name of a log among others of one service, kept in the log itself."""
+
+from __future__ import annotations
+
+import re
+
+from domain.eventlog.sessions import connect
+
+NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
+MARK = "~"
+"""What parts the name of a log from the rest of an id that was made there."""
+GIVE = "UPDATE head SET log_name = %s WHERE log_name IS NULL"
+
+
+class OtherName(Exception):
+    """The log has another name than the one that is wanted."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def settle_log_name(conninfo: str, schema: str, wanted: str | None = None) -> str | None:
+    """The name of the log in this schema, if any; one that has none yet gets the one that is wanted, for ever.
+
+    Raises:
+        OtherName: it has another one.
+        Overloaded: the database cannot be reached.
+    """
+    with connect(conninfo, schema) as connection:
+        if wanted is not None:
+            connection.execute(GIVE, (wanted,))
+        [name] = connection.execute("SELECT log_name FROM head").fetchone() or [None]
+    if wanted is not None and name != wanted:
+        raise OtherName(str(name))
+    return None if name is None else str(name)
