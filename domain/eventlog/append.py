@@ -14,6 +14,7 @@ from psycopg.errors import DivisionByZero, UniqueViolation
 from domain.errors import Damaged, Overloaded
 from domain.eventlog.codec import EventRow, LineRow
 from domain.eventlog.connection.commit import Commit, noticing_loss
+from domain.eventlog.connection.notifier import Notifier
 from domain.eventlog.heartbeats import NO_SIGNS, Signs
 from domain.eventlog.idempotency import Reply, keep_replies
 from domain.eventlog.keys.new_keys import NewKeys
@@ -31,9 +32,8 @@ from domain.eventlog.queries import (
 from domain.eventlog.states import StateLoader
 from domain.model import Versioned
 
-REPLIES = (
-    "SELECT key, fingerprint, outcome FROM idempotency_keys WHERE key = ANY(%b::text[]) AND at > %b"
-)
+REPLIES = """SELECT key, fingerprint, outcome FROM idempotency_keys
+    WHERE key = ANY(%b::text[]) AND at > %b"""
 LATEST = """SELECT topic, max(notification_id) FROM events
     WHERE topic = ANY(%s) AND notification_id > %s GROUP BY topic"""
 NOT_STORED = "The database has not stored what it was sent, so nothing was recorded. Send it again."
@@ -46,7 +46,7 @@ class Transaction:
     """One batch, under the lock of the log. `position` and `at` are those of its last event.
 
     `session` changes with the connection. What was learned under another session is void: after a
-    failover this server may lack its last commits. `channel` is notified of events.
+    failover this server may lack its last commits. `notifier` says that events were committed.
     """
 
     locked: ClassVar[bool] = True
@@ -59,11 +59,11 @@ class Transaction:
         position: int,
         at: datetime,
         *,
-        channel: str,
+        notifier: Notifier,
     ) -> None:
         self._connection = connection
         self._states = states
-        self._channel = channel
+        self._notifier = notifier
         self.session = session
         self.position = position
         self.at = at
@@ -112,7 +112,7 @@ class Transaction:
         if replies and not await keep_replies(self._connection, replies, at):
             raise HeadMoved
         keys = NewKeys.of(events, self._states)
-        with _stored_or_refused(), noticing_loss(Commit(events, at, replies, lines, signs)):
+        with _committing(Commit(events, at, replies, lines, signs), self._notifier):
             async with self._connection.pipeline():
                 if events or lines or signs:
                     await run(*self._statement(events, at, keys, lines, signs), prepare=True)
@@ -143,8 +143,9 @@ class Transaction:
             values += [len(lines), len(lines), *columns(LINE_ARRAYS, lines)]
         if signs:
             values += columns(SIGN_ARRAYS, sorted(signs.items()))
-        if events:
-            values.append(self._channel)
+        notify = bool(events) and not self._notifier.apart
+        if notify:
+            values.append(self._notifier.channel)
         query = append_statement(
             events=bool(events),
             keys=bool(keys.made),
@@ -152,17 +153,19 @@ class Transaction:
             lines=bool(lines),
             signs=bool(signs),
             locked=self.locked,
+            notify=notify,
         )
         return query, values
 
 
 @contextmanager
-def _stored_or_refused() -> Iterator[None]:
-    """Refuse what the database has not stored, although it reported no error of its own: something in it
-    keeps the row of a head from being moved. Nothing of the transaction remains.
+def _committing(commit: Commit, notifier: Notifier) -> Iterator[None]:
+    """Notify of what is committed. Refuse what the database has not stored, although it reported no error of its own:
+    something in it keeps the row of a head from being moved. Nothing of the transaction remains.
     """
     try:
-        yield
+        with noticing_loss(commit), notifier.notifying(commit.events):
+            yield
     except DivisionByZero as error:
         log.error(
             "the database has not stored what was appended: a trigger or a rule is in the way"
@@ -199,7 +202,7 @@ async def append_guarded(
     events: Sequence[EventRow],
     at: datetime,
     *,
-    channel: str,
+    notifier: Notifier,
     unless: Mapping[str, int] | None = None,
 ) -> int:
     """Append events wherever the log is, if each of their streams is where they follow on it; the
@@ -217,12 +220,13 @@ async def append_guarded(
         values += _wrapped(keys.made, states)
     if keys.erased:
         values += columns(ERASED_ARRAYS, list(keys.erased.items()))
-    query = guarded_statement(keys=bool(keys.made), erased=bool(keys.erased))
+    channel = [] if notifier.apart else [notifier.channel]
+    query = guarded_statement(keys=bool(keys.made), erased=bool(keys.erased), notify=bool(channel))
     try:
-        with _stored_or_refused(), noticing_loss(Commit(events, at)):
+        with _committing(Commit(events, at), notifier):
             if unless:
                 await _begin_unless(connection, unless)
-            cursor = await connection.execute(query, [*values, channel], prepare=True)
+            cursor = await connection.execute(query, values + channel, prepare=True)
             row = await cursor.fetchone()
             if unless:
                 await connection.execute("COMMIT")
@@ -276,7 +280,7 @@ class OptimisticTransaction(Transaction):
         keys = NewKeys.of(events, self._states)
         statement = self._statement(events, at, keys, lines, signs)
         try:
-            with _stored_or_refused(), noticing_loss(Commit(events, at, replies, lines, signs)):
+            with _committing(Commit(events, at, replies, lines, signs), self._notifier):
                 cursor = await self._connection.execute(*statement, prepare=True)
         except UniqueViolation:
             raise WrongGuess from None

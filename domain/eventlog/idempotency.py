@@ -9,10 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 from psycopg import AsyncConnection
 
-from domain.errors import (
-    DomainError,
-    IdempotencyKeyReused,
-)
+from domain.errors import DomainError, IdempotencyKeyReused
 from domain.eventlog.pg_arrays import columns
 
 REPLIES_KEPT = timedelta(hours=24)
@@ -41,9 +38,15 @@ async def claim(
     row = (*once, at, orjson.dumps(outcome).decode(), at - REPLIES_KEPT)
     if await (await connection.execute(CLAIM, row)).fetchone() is not None:
         return None
-    kept = await (await connection.execute(REPLY, (once.key,))).fetchone()
+    kept = await kept_reply(connection, once)
     assert kept is not None  # the claim has seen it
-    return Reply(*kept)
+    return kept
+
+
+async def kept_reply(connection: AsyncConnection, once: IdempotencyKey) -> Reply | None:
+    """What was answered under a key; None where nothing was."""
+    kept = await (await connection.execute(REPLY, (once.key,))).fetchone()
+    return None if kept is None else Reply(*kept)
 
 
 async def keep_replies(connection: AsyncConnection, replies: Sequence[Reply], at: datetime) -> bool:

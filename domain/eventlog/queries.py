@@ -61,6 +61,7 @@ def append_statement(
     signs: bool = False,
     erased: bool = False,
     locked: bool = True,
+    notify: bool = True,
 ) -> str:
     """One statement for all that a batch writes: each more costs the writer as much as ten events.
 
@@ -68,32 +69,32 @@ def append_statement(
     arrays as `EVENT_ARRAYS`; without them the position before; of `keys` the id of the master key and two arrays; of `erased` arrays as
     `ERASED_ARRAYS`, streams and which of the events erased each, from 1; of `lines` how many, twice, and
     arrays as `LINE_ARRAYS`; of `signs` arrays as `SIGN_ARRAYS`, in the order of the ids, as two processes
-    may write them at once; of `events` the channel to notify. Where the head is not at the position
+    may write them at once; of `events` the channel to `notify`, unless that is
+    done apart. Where the head is not at the position
     before, it does nothing and returns no row; where its row is `locked`, that cannot be, and it fails: it
     divides by zero there, and where the ids of lines have not moved.
     """
     advanced = _ADVANCED.format(moved=_WHERE_IT_WAS, columns=COLUMNS) if events else _UNMOVED
-    return _statement(
-        advanced, events=events, keys=keys, lines=lines, signs=signs, erased=erased, locked=locked
-    )
+    more = {"lines": lines, "signs": signs, "erased": erased, "locked": locked}
+    return _statement(advanced, notify=notify and events, keys=keys, **more)
 
 
 @cache
-def guarded_statement(*, keys: bool, erased: bool = False) -> str:
+def guarded_statement(*, keys: bool, erased: bool = False, notify: bool = True) -> str:
     """The same for events that go to wherever the head is; returns the position before them.
 
     Its values are: how many, their time, how many, arrays as `EVENT_ARRAYS`, of `keys` the id of the master key and two
-    arrays, of `erased` arrays as `ERASED_ARRAYS`, and the channel to notify. It fails where one of the streams has an event
+    arrays, of `erased` arrays as `ERASED_ARRAYS`, and the channel to `notify`, unless that is done apart. It fails where one of the streams has an event
     of the same version, and divides by zero where the head has not moved.
     """
     advanced = _ADVANCED.format(moved=_WHEREVER_IT_IS, columns=COLUMNS)
-    return _statement(advanced, events=True, keys=keys, erased=erased)
+    return _statement(advanced, notify=notify, keys=keys, erased=erased)
 
 
 def _statement(
     advanced: str,
     *,
-    events: bool,
+    notify: bool,
     keys: bool,
     lines: bool = False,
     signs: bool = False,
@@ -105,7 +106,7 @@ def _statement(
     parts += [_ERASED] if erased else []
     parts += [_LINED] if lines else []
     parts += [_SIGNED] if signs else []
-    shown = ["before", "pg_notify(%b, '')"] if events else ["before"]
+    shown = ["before", "pg_notify(%b, '')"] if notify else ["before"]
     shown += [f"1 / {_MOVED}"] if locked else []
     shown += [f"1 / {_COUNTED}"] if lines else []
     source = "(VALUES (1)) AS always LEFT JOIN advanced ON true" if locked else "advanced"

@@ -23,8 +23,9 @@ from domain.eventlog.codec import Codec, EventRow, Snapshot
 from domain.eventlog.connection.commit import Trace, is_written
 from domain.eventlog.connection.connections import Connections
 from domain.eventlog.connection.continuity import Seen
+from domain.eventlog.connection.notifier import Notifier
 from domain.eventlog.encryption import DataKey
-from domain.eventlog.idempotency import REPLY, IdempotencyKey, Reply, claim, forget_some
+from domain.eventlog.idempotency import IdempotencyKey, Reply, claim, forget_some, kept_reply
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.pg_arrays import columns
 from domain.eventlog.queries import (
@@ -61,11 +62,11 @@ class Store:
         *,
         log_name: str | None = None,
     ) -> None:
-        self.states = StateLoader(codec, keyring)
+        self.states, self.seen = StateLoader(codec, keyring), Seen()
         self.schema, self.log_name = schema, log_name
         self._connections = Connections(conninfo, schema, connections)
         self.outages, self.fresh = self._connections.outages, self._connections.fresh
-        self.seen = Seen()
+        self._notifier = Notifier(conninfo, schema, apart=log_name is not None)
 
     @property
     def codec(self) -> Codec:
@@ -80,9 +81,11 @@ class Store:
     async def open(self) -> None:
         """Start to connect; what is away is connected to when it comes back."""
         await self._connections.open()
+        self._notifier.start()
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._notifier.stop()
         await self._connections.close()
 
     @asynccontextmanager
@@ -96,7 +99,7 @@ class Store:
             cursor = await connection.execute(BEGIN, prepare=False)
             cursor.nextset()
             session, head = self._connections.session, await _one(cursor)
-            yield Transaction(connection, self.states, session, *head, channel=self.schema)
+            yield Transaction(connection, self.states, session, *head, notifier=self._notifier)
 
     @asynccontextmanager
     async def attempt(
@@ -112,7 +115,7 @@ class Store:
             if session != self._connections.session:
                 raise HeadMoved
             yield OptimisticTransaction(
-                connection, self.states, session, position, at, channel=self.schema
+                connection, self.states, session, position, at, notifier=self._notifier
             )
 
     async def append(
@@ -129,7 +132,7 @@ class Store:
         """
         async with self._writing() as connection:
             return await append_guarded(
-                connection, self.states, events, at, channel=self.schema, unless=unless
+                connection, self.states, events, at, notifier=self._notifier, unless=unless
             )
 
     @asynccontextmanager
@@ -280,8 +283,7 @@ class Store:
     async def reply(self, once: IdempotencyKey) -> Reply | None:
         """What is kept under a key; None where nothing is."""
         async with self.reader() as connection:
-            kept = await (await connection.execute(REPLY, (once.key,))).fetchone()
-        return None if kept is None else Reply(*kept)
+            return await kept_reply(connection, once)
 
     async def forget_replies(self, until: datetime) -> None:
         """Drop what was answered under idempotency keys up to a time, little by little."""

@@ -23,6 +23,7 @@ from domain.eventlog.append import (
 )
 from domain.eventlog.codec import Codec, EventRow, LineRow, Snapshot
 from domain.eventlog.connection.continuity import Seen
+from domain.eventlog.connection.notifier import Notifier
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.heartbeats import NO_SIGNS, Signs
 from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey, Reply
@@ -140,7 +141,7 @@ class MemoryStore(Store):
     def __init__(self, log: MemoryLog, codec: Codec, keyring: Keyring) -> None:
         self.states = MemoryStateLoader(log, codec, keyring)
         self.outages, self.seen = Outages(), Seen()
-        self.log = log
+        self.log, self.log_name = log, None
 
     async def open(self) -> None:
         pass
@@ -225,7 +226,7 @@ class MemoryTransaction(Transaction):
     def __init__(self, store: MemoryStore) -> None:
         self._log = store.log
         head = (self._log.session, len(self._log.events), self._log.at)
-        super().__init__(NotImplemented, store.states, *head, channel="memory")
+        super().__init__(NotImplemented, store.states, *head, notifier=Notifier("", "memory"))
 
     async def replies(self, keys: Sequence[str], since: datetime) -> dict[str, Reply]:
         found = {key: self._log.replies[key] for key in keys if key in self._log.replies}

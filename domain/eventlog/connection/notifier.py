@@ -28,7 +28,7 @@ NO_FLUSH = "-c synchronous_commit=off"
 
 class Notifier:
     """Notifies the channel of a log of what is committed; `apart` from the commits, on a connection of its own, once
-    it is started.
+    it is started: so of a log with a name, as several of those may be on one server.
 
     What is committed while that connection is lost is notified of when it is there again, and those who
     listen look by themselves now and then.
