@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from difflib import get_close_matches
@@ -15,7 +16,6 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from pydantic.dataclasses import dataclass
 
 from domain.access.retirements import KEPT_DAYS, LEAST_DAYS
-from domain.eventlog.setup.log_name import NAME
 
 PREFIX = "EXECUTIONS_"
 OF_CLIENTS = ("URL", "TOKEN")
@@ -26,6 +26,7 @@ SECRET = {
 }
 SHORTEST_TOKEN = 16
 """Characters of an administrator's token: a shorter one can be guessed."""
+LOG_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 FOR_POSTGRES = {"PATH", "LD_LIBRARY_PATH", "TMPDIR"}
 """What PostgreSQL needs of the environment; its settings come from its own file."""
 
@@ -69,7 +70,7 @@ def cells(text: str) -> dict[str, str]:
         name, _, url = part.partition("=")
         parts = urlsplit(url)
         plain = parts.scheme in {"http", "https"} and parts.hostname and "@" not in parts.netloc
-        if not NAME.fullmatch(name) or not plain or parts.path.rstrip("/") or parts.query:
+        if not LOG_NAME.fullmatch(name) or not plain or parts.path.rstrip("/") or parts.query:
             raise ValueError(f"must be like north=https://north.example, but has `{part[:100]}`")
         if name in found:
             raise ValueError(f"must name each log once, but has `{name}` twice")
@@ -121,7 +122,7 @@ class Settings:
         default=None, repr=False
     )
     schema: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,47}$")] = "executions"
-    log: Annotated[str, Field(pattern=f"^{NAME.pattern}$")] | None = None
+    log: Annotated[str, Field(pattern=f"^{LOG_NAME.pattern}$")] | None = None
     cells: Annotated[str, AfterValidator(of_cells)] = ""
     admin_token: Annotated[str, Field(pattern=r"^[!-~]+$"), AfterValidator(long_enough)] | None = (
         Field(default=None, repr=False)

@@ -6,10 +6,12 @@ import re
 from collections.abc import Callable, Mapping
 
 from api.clock import new_id
+from api.settings import LOG_NAME
 from domain.errors import DomainError
-from domain.eventlog.setup.log_name import MARK, NAME
 
-MADE = re.compile(rf"({NAME.pattern}){MARK}[a-z]+_[0-9A-HJKMNP-TV-Z]{{26}}")
+MARK = "~"
+"""What parts the name of a log from the rest of an id that was made there."""
+MADE = re.compile(rf"({LOG_NAME.pattern}){MARK}[a-z]+_[0-9A-HJKMNP-TV-Z]{{26}}")
 """An id that a log with a name has made."""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from api.cli.audit.group import audit_group
+from api.cli.cells.group import cells_group
 from api.cli.client.demo.command import demo_command
 from api.cli.client.import_xes import import_command
 from api.cli.client.inbox import inbox_command
@@ -218,6 +219,7 @@ def _carefully(run: Any) -> None:
 
 
 main.add_command(audit_group)
+main.add_command(cells_group)
 main.add_command(cluster_group)
 main.add_command(confirm_clock_command)
 main.add_command(demo_command)

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
 from domain.eventlog.sessions import connect
 
-NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
-MARK = "~"
-"""What parts the name of a log from the rest of an id that was made there."""
 GIVE = "UPDATE head SET log_name = %s WHERE log_name IS NULL"
 
 

@@ -1,0 +1,36 @@
+"""`executions cells map`: the map of logs as nginx and HAProxy read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import click
+
+from api.settings import SetupError, cells, read
+
+FORMS = {"nginx": '"{key}" {url};', "haproxy": "{key} {name}"}
+"""A line for each: what a request names, and where it goes."""
+
+
+def print_map(proxy: str, tenants: Sequence[str]) -> None:
+    """Print a line for each log, and for each tenant that has a host of its own."""
+    try:
+        urls = cells(read().cells)
+        if not urls:
+            raise SetupError("there is no map of logs: name them in EXECUTIONS_CELLS")
+        keys = {**{name: name for name in urls}, **_hosts(tenants, urls)}
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None
+    for key, name in keys.items():
+        click.echo(FORMS[proxy].format(key=key, name=name, url=urls[name]))
+
+
+def _hosts(tenants: Sequence[str], urls: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for tenant in tenants:
+        host, _, name = tenant.partition("=")
+        if not host or any(mark in host for mark in " \t\"';{}/") or name not in urls:
+            known = ", ".join(urls)
+            raise SetupError(f"--tenant must be HOST=NAME, the name one of {known}: {tenant!r}")
+        found[host.lower()] = name
+    return found

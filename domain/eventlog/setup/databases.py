@@ -1,0 +1,88 @@
+"""The databases of one PostgreSQL server that hold logs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.errors import DuplicateDatabase
+from psycopg.sql import SQL, Identifier
+
+from domain.errors import Overloaded
+from domain.eventlog.sessions import connect
+
+DATABASES = """SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate
+    AND has_database_privilege(datname, 'CONNECT') ORDER BY datname"""
+COLUMN = """SELECT FROM information_schema.columns
+    WHERE table_schema = %s AND table_name = 'head' AND column_name = 'log_name'"""
+LOG = """SELECT log_name, position, at, pg_database_size(current_database()) FROM head"""
+
+
+class FoundLog(NamedTuple):
+    """A log: its name, if it has one, its database, the position and the time of its last event, and the bytes of
+    the whole database.
+    """
+
+    name: str | None
+    database: str
+    position: int
+    at: datetime
+    size: int
+
+
+def database_of(name: str) -> str:
+    """What the database of a log with this name is called."""
+    return f"executions_{name.replace('-', '_')}"
+
+
+def in_database(conninfo: str, database: str) -> str:
+    """The same server and user, and another database."""
+    return make_conninfo(conninfo, dbname=database)
+
+
+def without_password(conninfo: str) -> str:
+    """A connection string as it may be shown."""
+    words = {key: value for key, value in conninfo_to_dict(conninfo).items() if key != "password"}
+    return make_conninfo("", **words)
+
+
+def make_database(conninfo: str, database: str) -> bool:
+    """Make a database on the server; whether there was none.
+
+    Raises:
+        Overloaded: the server cannot be reached, or the user may make none.
+    """
+    try:
+        with connect(conninfo, "public") as connection:
+            connection.autocommit = True
+            connection.execute(SQL("CREATE DATABASE {}").format(Identifier(database)))
+    except DuplicateDatabase:
+        return False
+    except psycopg.Error as error:
+        raise Overloaded(f"The database {database} cannot be made: {error}".strip()) from error
+    return True
+
+
+def logs_on(conninfo: str, schema: str) -> list[FoundLog]:
+    """The logs in this schema of the databases of a server, as far as the user may look.
+
+    Raises:
+        Overloaded: the server cannot be reached.
+    """
+    with connect(conninfo, "public") as connection:
+        names = [name for (name,) in connection.execute(DATABASES).fetchall()]
+    found = (_log_in(in_database(conninfo, name), name, schema) for name in names)
+    return [log for log in found if log is not None]
+
+
+def _log_in(conninfo: str, database: str, schema: str) -> FoundLog | None:
+    try:
+        with connect(conninfo, schema) as connection:
+            if connection.execute(COLUMN, (schema,)).fetchone() is None:
+                return None
+            row = connection.execute(LOG).fetchone()
+    except (Overloaded, psycopg.errors.InsufficientPrivilege):
+        return None
+    return None if row is None else FoundLog(row[0], database, *row[1:])

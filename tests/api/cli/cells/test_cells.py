@@ -1,0 +1,87 @@
+"""`executions cells`: databases for logs, which there are, and maps for proxies."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from click.testing import CliRunner, Result
+
+from api.cli.main import main
+from domain.eventlog.setup.databases import database_of, in_database
+from domain.eventlog.setup.log_name import settle_log_name
+from tests.support.databases import DROP_IF_THERE
+
+NAME = f"north-{os.getpid()}"
+MAP = "north=https://north.example,south=http://10.0.0.2:8000"
+
+
+@pytest.fixture
+def north(admin: psycopg.Connection) -> Iterator[str]:
+    """The name of a log whose database is gone after the test."""
+    yield NAME
+    admin.execute(DROP_IF_THERE.format(psycopg.sql.Identifier(database_of(NAME))))
+
+
+def cells(*arguments: str, data_dir: Path | None = None, **settings: str | None) -> Result:
+    environment = {f"EXECUTIONS_{name.upper()}": value for name, value in settings.items()}
+    if data_dir is not None:
+        environment["EXECUTIONS_DATA_DIR"] = str(data_dir)
+    return CliRunner().invoke(main, ["cells", *arguments], env=environment)
+
+
+def test_create_makes_a_log_with_its_name_and_list_shows_it(
+    database: str, tmp_path: Path, north: str
+) -> None:
+    done = cells("create", north, "--json", data_dir=tmp_path, database_url=database)
+    assert done.exit_code == 0, done.output
+    made = json.loads(done.output)
+    assert (made["name"], made["database"], made["made"]) == (north, database_of(north), True)
+    assert settle_log_name(in_database(database, made["database"]), "executions") == north
+    listed = cells("list", "--json", data_dir=tmp_path, database_url=database)
+    [log] = [log for log in json.loads(listed.output) if log.get("name") == north]
+    assert (log["database"], log["position"], log["bytes"] > 0) == (made["database"], 0, True)
+    table = cells("list", data_dir=tmp_path, database_url=database).output
+    assert any(north in line and made["database"] in line for line in table.splitlines())
+
+
+def test_create_that_is_run_again_makes_what_is_missing_and_shows_no_password(
+    database: str, tmp_path: Path, north: str
+) -> None:
+    for said in ("", ", as before"):
+        done = cells("create", north, data_dir=tmp_path, database_url=database)
+        assert f"is in the database {database_of(north)}{said}." in done.output
+        assert "password" not in done.output
+    found = psycopg.conninfo.conninfo_to_dict(database)
+    assert str(found["password"]) not in done.output
+
+
+def test_create_refuses_what_is_no_name(database: str, tmp_path: Path) -> None:
+    done = cells("create", "North!", data_dir=tmp_path, database_url=database)
+    assert (done.exit_code, "log (EXECUTIONS_LOG)" in done.output) == (1, True)
+
+
+def test_map_has_a_line_for_each_log_and_each_tenant() -> None:
+    tenant = "--tenant", "ACME.example=south"
+    assert cells("map", "--for", "nginx", *tenant, cells=MAP).output.splitlines() == [
+        '"north" https://north.example;',
+        '"south" http://10.0.0.2:8000;',
+        '"acme.example" http://10.0.0.2:8000;',
+    ]
+    haproxy = cells("map", "--for", "haproxy", *tenant, cells=MAP)
+    assert haproxy.output.splitlines() == ["north north", "south south", "acme.example south"]
+
+
+@pytest.mark.parametrize("tenant", ["acme", "acme.example=west", "a b=south", '"=south', "=south"])
+def test_map_refuses_a_tenant_that_is_no_host_of_a_log(tenant: str) -> None:
+    done = cells("map", "--for", "nginx", "--tenant", tenant, cells=MAP)
+    assert (done.exit_code, "HOST=NAME" in done.output) == (1, True)
+
+
+def test_map_without_a_setting_says_which() -> None:
+    done = cells("map", "--for", "nginx", cells=None)
+    assert (done.exit_code, "EXECUTIONS_CELLS" in done.output) == (1, True)

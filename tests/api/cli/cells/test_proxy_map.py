@@ -1,0 +1,112 @@
+"""The maps of `executions cells map`, in nginx and HAProxy, with the very lines of docs/cells.md."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from api.cli.main import main
+from tests.support.databases import reachable_folder
+from tests.support.paths import DOCS
+from tests.support.service_process import free_port
+
+PATH = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
+PROGRAMS = {
+    name: shutil.which(name) or shutil.which(name, path=PATH) for name in ("nginx", "haproxy")
+}
+NGINX = """daemon off; pid {folder}/pid; error_log {folder}/error.log; events {{}}
+http {{ access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+{lines} }}"""
+HAPROXY = "defaults\n    timeout connect 5s\n    timeout client 5s\n    timeout server 5s\n{lines}"
+AROUND = {"nginx": NGINX, "haproxy": HAPROXY}
+COMMAND = {"nginx": ("-c",), "haproxy": ("-db", "-f")}
+
+
+@contextmanager
+def server_named(name: str) -> Iterator[int]:
+    """The port of a server that answers with its name."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(name)))
+            self.end_headers()
+            self.wfile.write(name.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def written(proxy: str, cells: str) -> str:
+    arguments = ["cells", "map", "--for", proxy, "--tenant", "acme.example=south"]
+    return CliRunner().invoke(main, arguments, env={"EXECUTIONS_CELLS": cells}).output
+
+
+@contextmanager
+def in_front(proxy: str) -> Iterator[str]:
+    """The address of a proxy in front of the logs north and south."""
+    with ExitStack() as stack:
+        folder, port = stack.enter_context(reachable_folder()), free_port()
+        north, south = (stack.enter_context(server_named(name)) for name in ("north", "south"))
+        cells = f"north=http://127.0.0.1:{north},south=http://127.0.0.1:{south}"
+        (folder / "cells.map").write_text(written(proxy, cells))
+        lines = (DOCS / "cells.md").read_text().partition(f"```{proxy}\n")[2].partition("```")[0]
+        for documented, ours in (
+            (r"listen 80;", f"listen 127.0.0.1:{port};"),
+            (r"bind :80", f"bind 127.0.0.1:{port}"),
+            (r"/etc/\w+/cells.map", f"{folder}/cells.map"),
+            (r"127.0.0.1:8000", f"127.0.0.1:{north}"),
+            (r"127.0.0.1:8001", f"127.0.0.1:{south}"),
+        ):
+            lines = re.sub(documented, ours, lines)
+        file = folder / "proxy.conf"
+        file.write_text(AROUND[proxy].format(folder=folder, lines=lines))
+        started = stack.enter_context(
+            subprocess.Popen(
+                [str(PROGRAMS[proxy]), *COMMAND[proxy], file], stdin=subprocess.DEVNULL
+            )
+        )
+        stack.callback(started.terminate)
+        url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 10
+        while not answers(url):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield url
+
+
+def answers(url: str) -> bool:
+    with suppress(httpx.TransportError):
+        return httpx.get(url).is_success
+    return False
+
+
+@pytest.mark.parametrize("proxy", ["nginx", "haproxy"])
+def test_proxy_sends_a_request_to_the_log_of_its_id_else_of_its_host(proxy: str) -> None:
+    if PROGRAMS[proxy] is None:
+        pytest.skip(f"{proxy} is not installed")
+    with in_front(proxy) as url:
+        for path, host, expected in (
+            ("/api/executions/south~exec_1/steps", "any.example", "south"),
+            ("/api/executions/north~exec_1", "acme.example", "north"),
+            ("/api/executions/own-id", "acme.example", "south"),
+            ("/api/executions", "acme.example", "south"),
+            ("/api/executions/west~1", "any.example", "north"),
+        ):
+            found = httpx.get(url + path, headers={"Host": host}).text
+            assert (path, host, found) == (path, host, expected)
