@@ -27,6 +27,8 @@ from api.routes import (
 from api.routes.access import grants, keys, sessions
 from api.routes.access import log as access_log
 from api.routes.audit import bundle, receipts, tree, verification
+from api.routes.cells import executions as of_cells
+from api.routes.cells.asking import Asking
 from api.routes.engine import claims, inbox, jobs
 from api.routes.exports import executions as exports
 from api.routes.log_streams import LogLineStreams
@@ -81,6 +83,7 @@ def operations(system: System) -> tuple[Operation, ...]:
         *catalog.routes(catalog_handlers),
         *_access(system, consistency),
         *inbox.routes(inbox.InboxHandlers(system.store, consistency)),
+        *of_cells.routes(of_cells.CellHandlers(Asking(system.directory, system.cells))),
         *health.routes(_health(system)),
     )
     rows = receipts.Receipts(tree_reader).covering(rows)

@@ -16,6 +16,7 @@ from api.access.request_limits import RequestLimits
 from api.access.sessions import SessionVerifier
 from api.access.tokens.configured import verifiers
 from api.access.visibility import Visibility
+from api.cells.client import CellClient
 from api.cells.directory import Directory
 from api.claiming.dispatcher import Dispatcher
 from api.clock import Clock, chance
@@ -94,6 +95,7 @@ class System:
     bodies: Bodies = field(default_factory=Bodies)
     other: OtherLog | None = None
     """How this log took the place of another one, while the process ran."""
+    cells: CellClient = field(default_factory=CellClient)
 
 
 def has_log(conninfo: str, schema: str) -> bool:
@@ -243,5 +245,6 @@ async def running(system: System) -> AsyncIterator[None]:
         *(system.dispatcher, system.hub, system.log_news),
         *(DestroyedKeys(system.store, system.listener), system.key_watch),
     )
-    async with opened(system.store), started(parts), aclosing(system.webhooks.client):
+    clients = aclosing(system.webhooks.client), aclosing(system.cells)
+    async with opened(system.store), started(parts), clients[0], clients[1]:
         yield

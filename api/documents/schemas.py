@@ -245,9 +245,38 @@ UNREADABLE = {
 _EXECUTION = {
     "anyOf": [{"$ref": "#/components/schemas/ServiceExecution"}, CHOSEN_MEMBERS, UNREADABLE]
 }
+CURSORS = {"type": "array", "items": {"type": "string"}}
 EXECUTION_LIST = {
-    "anyOf": [page_of(_EXECUTION, facets=FACETS), {"type": "array", "items": _EXECUTION}]
+    "anyOf": [
+        page_of(_EXECUTION, facets=FACETS, cursors=CURSORS),
+        {"type": "array", "items": _EXECUTION},
+    ]
 }
+_CELL = {"cell": {"type": "string"}}
+CELLS_LIST = page_of(
+    {
+        "type": "object",
+        "description": "A ServiceExecution, or the members that `fields` names; `cell` is the name of its log",
+        "required": ["cell"],
+        "properties": _CELL,
+    },
+    cells={
+        "type": "object",
+        "additionalProperties": {
+            "type": "object",
+            "required": ["position"],
+            "properties": {"position": {"type": "integer"}},
+        },
+    },
+    missing={
+        "type": "array",
+        "items": {
+            "type": "object",
+            "required": ["cell", "reason"],
+            "properties": {**_CELL, "reason": {"type": "string"}},
+        },
+    },
+)
 
 
 def chosen_members(execution: Mapping[str, Any]) -> dict[str, Any]:

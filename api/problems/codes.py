@@ -207,6 +207,13 @@ PROBLEMS = {
         "Wait for the seconds in `Retry-After`, then send it again, with the same "
         "`Idempotency-Key` if it had one.",
     ),
+    "cell-away": Problem(
+        503,
+        "Another log is away",
+        "One of the logs that were asked, `cell`, does not answer, or is overloaded; without it the answer would lack "
+        "what it has.",
+        "Send it again after `Retry-After`, or with `partial=true` for what the others have.",
+    ),
     "outcome-unknown": Problem(
         504,
         "Outcome unknown",

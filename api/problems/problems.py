@@ -19,6 +19,7 @@ PROBLEM_JSON = "application/problem+json"
 MEMBERS = {"status": "currentStatus"}
 RETRY_AFTER = {
     "overloaded": "1",
+    "cell-away": "1",
     "rate-limited": "1",
     "not-yet-visible": "1",
     "outcome-unknown": "1",

@@ -105,6 +105,7 @@ class ListHandlers:
                     self._clock(),
                     condition,
                     asked.facets,
+                    cursors=asked.cursors,
                     **options,
                 )
         require_position(request, found.position)

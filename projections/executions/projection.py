@@ -64,6 +64,8 @@ class Page(NamedTuple):
     next_cursor: str | None
     position: int
     total: int | None = None
+    cursors: list[str] | None = None
+    """Behind each row, where they were asked for."""
 
 
 class Executions:
@@ -146,8 +148,9 @@ class Executions:
         cursor: str | None = None,
         count: bool = False,
         choose: Choose = whole,
+        cursors: bool = False,
     ) -> Page:
-        """The rows that meet `condition`, a page of them; `count` adds their number.
+        """The rows that meet `condition`, a page of them; `count` adds their number, `cursors` one behind each.
 
         Durations of those that have not ended are counted until `now`. `choose` takes of a document what
         is shown; the page ends before it has more than `MOST_BYTES`, content included.
@@ -164,11 +167,12 @@ class Executions:
         rows = [StoredRow(*row[2:PLACE]) for row in found[:limit] if there]
         documents = await self._shown.listed(connection, rows, now)
         shown = within_bytes(one.chosen(choose) for one in documents)
-        following = None
+        following, places = None, [row[PLACE:] for row in found[: len(shown)]]
         if (there or 0) > len(shown):
-            following = pagination.encode(sort, condition, found[len(shown) - 1][PLACE:])
+            following = pagination.encode(sort, condition, places[-1])
+        behind = [pagination.encode(sort, condition, place) for place in places if cursors]
         total = await self.count(connection, condition) if count else None
-        return Page(shown, following, position, total)
+        return Page(shown, following, position, total, behind if cursors else None)
 
     async def count(
         self,

@@ -34,8 +34,11 @@ FACETS = Parameter(
 PROFILE = Parameter(
     "profile", "`array` answers a bare list, with `Link` to the next page", {"enum": ["array"]}
 )
+CURSORS = Parameter(
+    "cursors", "Whether to add a cursor behind each row, as `cursors`", {"type": "boolean"}
+)
 AT = Parameter("at", "As they were at this time", {"type": "string", "format": "date-time"})
-PARAMETERS = (SORT, LIMIT, CURSOR, COUNT, FIELDS, FACETS, PROFILE, AT)
+PARAMETERS = (SORT, LIMIT, CURSOR, COUNT, FIELDS, FACETS, PROFILE, AT, CURSORS)
 BESIDE = (*(parameter.name for parameter in PARAMETERS), "expand")
 """What may stand beside the filter in a body."""
 BODY_SCHEMAS: Mapping[str, Any] = {
@@ -43,6 +46,7 @@ BODY_SCHEMAS: Mapping[str, Any] = {
     "limit": LIMIT.schema,
     "cursor": {"type": "string"},
     "count": {"type": "boolean"},
+    "cursors": {"type": "boolean"},
     **{
         name: {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
         for name in ("fields", "facets", "expand")
@@ -66,6 +70,7 @@ class ListRequest(NamedTuple):
     bare: bool
     at: datetime | None
     expand: list[str]
+    cursors: bool
 
     @property
     def paging(self) -> dict[str, Any]:
@@ -96,9 +101,12 @@ def list_request(request: Request, beside: Mapping[str, Any] | None = None) -> L
         bare=words.one_of("profile", "array") is not None,
         at=None if at is None else parsed_time("at", at),
         expand=words.listed("expand"),
+        cursors=words.boolean("cursors"),
     )
     if asked.facets and asked.at is not None:
         raise Invalid.field("facets", "count what is there now: leave out `at`, or `facets`")
+    if asked.cursors and (asked.at is not None or asked.bare):
+        raise Invalid.field("cursors", "are of the list as it is now: leave out `at` and `profile`")
     if asked.facets and asked.bare:
         raise Invalid.field("facets", "have no place in a bare list: leave out `profile`")
     return asked
@@ -138,8 +146,9 @@ def page_answer(
     """A page, or a bare list with its paging in the headers."""
     headers = {"log-position": str(found.position)}
     if not asked.bare:
+        more = None if found.cursors is None else {"cursors": found.cursors}
         return responses.json(
-            responses.page(items, found.next_cursor, found.total, counts), headers
+            responses.page(items, found.next_cursor, found.total, counts, more), headers
         )
     if found.next_cursor is not None:
         headers |= {"link": _next(request, found.next_cursor), "next-cursor": found.next_cursor}

@@ -15,6 +15,7 @@ from service_executions.cursors import FileCursor, Place
 from service_executions.errors import (
     AlreadyExists,
     ApiError,
+    CellAway,
     ConnectionFailed,
     ExecutionsError,
     Forbidden,
@@ -60,6 +61,7 @@ __all__ = [
     "AsyncQuery",
     "AsyncRun",
     "AsyncStream",
+    "CellAway",
     "Client",
     "ConnectionFailed",
     "Event",

@@ -160,19 +160,14 @@ class OtherLog(ApiError):
 
 
 class Misdirected(ApiError):
-    """The id is of another log. The client follows nothing by itself: make one for `url`."""
+    """The id is of another `log`, at `url` if the service knows that. Nothing follows there by itself: make a client."""
 
     code = "misdirected"
 
-    @property
-    def log(self) -> str | None:
-        """The name of that log."""
-        return cast("str | None", self._member("log"))
-
-    @property
-    def url(self) -> str | None:
-        """Where that log is, if the service knows it."""
-        return cast("str | None", self._member("url"))
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        super().__init__(status, problem)
+        self.log: str | None = self._member("log")
+        self.url: str | None = self._member("url")
 
 
 class VersionMismatch(ApiError):
@@ -271,6 +266,12 @@ class Overloaded(ApiError):
     """The service has too much to do, or its database is away."""
 
     code = "overloaded"
+
+
+class CellAway(ApiError):
+    """One of several logs does not answer."""
+
+    code = "cell-away"
 
 
 class OutcomeUnknown(ApiError):

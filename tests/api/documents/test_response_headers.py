@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -15,6 +16,8 @@ from tests.support.api_client import ERROR, Catalog, Executions
 from tests.support.declared import nullable, require_declared
 from tests.support.operation_examples import BODIES, HOOK, STEP, path_of
 from tests.support.operations import OPERATIONS
+from tests.support.running_server import Serving, serving
+from tests.support.service_process import free_port
 
 DOCUMENT = document(OPERATIONS)
 ANSWERED = [row for row in OPERATIONS if row.media_type != "text/event-stream"]
@@ -38,6 +41,14 @@ PERHAPS = {
 MADE = {"holds": "placeHold", "grants": "createGrant", "keys": "createKey"}
 ONCE = {"removeWebhook"}
 """What is there no more when it is asked for again, unless under the same key."""
+
+
+@pytest.fixture(scope="module")
+def server(module_database: str) -> Iterator[Serving]:
+    """One that knows of itself as the only log: what is asked of all has an answer."""
+    port = free_port()
+    with serving(module_database, port, cells=f"here=http://127.0.0.1:{port}") as running:
+        yield running
 
 
 def names(operation: Operation) -> str:

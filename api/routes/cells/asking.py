@@ -1,0 +1,96 @@
+"""What the questions to several logs have in common: which are asked, as whom, and which are away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from api.cells.client import Asked, CellAway, CellClient, Query
+from api.cells.directory import Directory
+from api.web.operation import Parameter
+from api.web.request import Request
+from domain.errors import Invalid, NotFound
+
+PASSED_ON = ("authorization", "x-purpose")
+NO_MAP = "This server knows no other logs: there is no map of them (EXECUTIONS_CELLS)."
+NO_TOKEN = "has to be there: a session is of one log alone, so ask several with a token"  # noqa: S105
+CELLS = Parameter("cells", "Names of logs, comma-separated; all by default")
+PARTIAL = Parameter(
+    "partial",
+    "Whether to answer without the logs that are away, and name them in `missing`",
+    {"type": "boolean"},
+)
+OWN = ("cells", "partial")
+OF_ONE_LOG = ("at", "cursors", "facets", "log", "minPosition", "profile")
+"""What makes sense for one log alone."""
+
+
+class Answers(NamedTuple):
+    """What the logs answered, and why those that are away did not."""
+
+    there: Mapping[str, Asked]
+    away: Mapping[str, str]
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """How far each log went, and which are missing."""
+        cells = {name: {"position": answer.position} for name, answer in self.there.items()}
+        missing = [{"cell": name, "reason": reason} for name, reason in self.away.items()]
+        return {"cells": cells, **({"missing": missing} if missing else {})}
+
+
+class Asking:
+    """Asks the logs of the map with the credential of the caller."""
+
+    def __init__(self, directory: Directory, client: CellClient) -> None:
+        self._directory = directory
+        self._client = client
+
+    def names(self, request: Request) -> list[str]:
+        """The logs that are asked.
+
+        Raises:
+            NotFound: there is no map of them.
+            Invalid: one of them is not in the map, or the request has what is for one log alone.
+        """
+        urls = self._directory.urls
+        if not urls:
+            raise NotFound(NO_MAP)
+        for name in OF_ONE_LOG:
+            if request.parameter(name) is not None:
+                raise Invalid.field(name, "is for a question to one log: leave it out")
+        chosen = request.filled("cells")
+        names = list(urls) if chosen is None else list(dict.fromkeys(chosen.split(",")))
+        if unknown := [name for name in names if name not in urls]:
+            known = ", ".join(urls)
+            raise Invalid.field("cells", f"must be of {known}, but has `{unknown[0][:100]}`")
+        return names
+
+    async def answers(self, request: Request, path: str, query: Mapping[str, Query]) -> Answers:
+        """The answers of logs, each to its own query.
+
+        Raises:
+            CellAway: one of them does not answer, and the request wants all.
+            DomainError: one of them refuses.
+        """
+        partial = request.boolean("partial")
+        asked = await self._client.ask(self._directory.urls, path, query, _passed_on(request))
+        away = {name: answer.away for name, answer in asked.items() if answer.away is not None}
+        there = {name: answer for name, answer in asked.items() if name not in away}
+        if away and not (partial and there):
+            name, reason = next(iter(away.items()))
+            raise CellAway(f"The log `{name}` is away: {reason}.", cell=name)
+        return Answers(there, away)
+
+
+def rest(request: Request, *own: str) -> Query:
+    """The parameters that each log is asked with."""
+    left_out: Iterable[str] = {*OWN, *own}
+    return [item for item in request.query if item[0] not in left_out]
+
+
+def _passed_on(request: Request) -> dict[str, str]:
+    found = {name: request.header(name) for name in PASSED_ON}
+    if found["authorization"] is None:
+        raise Invalid.field("authorization", NO_TOKEN)
+    return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,103 @@
+"""The executions of several logs: one list of them, and figures of all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from starlette.types import ASGIApp
+
+from api.access.rights import Right
+from api.cells import merge
+from api.cells.client import Query
+from api.cells.merge import CellPage
+from api.cells.sums import summed
+from api.documents import schemas
+from api.routes.analytics import PARAMETERS as FIGURE_PARAMETERS
+from api.routes.cells.asking import CELLS, PARTIAL, Asking, rest
+from api.routes.execution_lists import FILTER_PARAMETERS
+from api.web.operation import Operation
+from api.web.parameters import CURSOR, FRESH, LIMIT
+from api.web.reads.list_request import COUNT, FIELDS, SORT
+from api.web.request import Request
+from api.web.responses import VARY, json
+from projections.executions.projection import MOST_ROWS
+from projections.query.pagination import DEFAULT_SORT
+
+LIST, ANALYTICS = "/api/executions", "/api/analytics/executions"
+
+
+class CellHandlers:
+    """Asks all logs the same, and answers what that comes to together."""
+
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
+
+    async def executions(self, request: Request) -> ASGIApp:
+        """A page of the executions that the caller reaches in each log."""
+        names = self._asking.names(request)
+        limit = request.integer("limit", 1, MOST_ROWS) or 50
+        before = merge.decode(request.filled("cursor"), names)
+        same: Query = [*rest(request, "limit", "cursor"), ("limit", limit), ("cursors", "true")]
+        query = {
+            name: same if place is None else [*same, ("cursor", place)]
+            for name, place in before.items()
+        }
+        answers = await self._asking.answers(request, LIST, query)
+        bodies = {name: answer.body for name, answer in answers.there.items()}
+        pages = {
+            name: CellPage(body["data"], body["cursors"], body["hasMore"])
+            for name, body in bodies.items()
+        }
+        found = merge.merged(pages, before, request.filled("sort") or DEFAULT_SORT, limit)
+        more = bool(found.places)
+        places = found.places | {name: before[name] for name in answers.away}
+        shown: dict[str, Any] = {
+            "data": [{"cell": name, **document} for name, document in found.rows],
+            "hasMore": more,
+            "nextCursor": merge.encode(places) if more else None,
+        }
+        if any("total" in body for body in bodies.values()):
+            shown["total"] = sum(body["total"] for body in bodies.values())
+        return json(orjson.dumps(shown | answers.shown), VARY)
+
+    async def analytics(self, request: Request) -> ASGIApp:
+        """The figures of the executions that the caller reaches, in all logs together."""
+        query = dict.fromkeys(self._asking.names(request), rest(request))
+        answers = await self._asking.answers(request, ANALYTICS, query)
+        figures = summed([answer.body for answer in answers.there.values()])
+        return json(figures | answers.shown, VARY)
+
+
+def routes(handlers: CellHandlers) -> tuple[Operation, ...]:
+    """The rows of what is asked of several logs."""
+    return (
+        Operation(
+            "listExecutionsOfCells",
+            "GET",
+            "/cells/executions",
+            Right.SELF,  # each log looks at the right of the caller by itself
+            "List the executions of several logs in one order; filters and sort as for one",
+            handlers.executions,
+            answer=schemas.CELLS_LIST,
+            parameters=(*FILTER_PARAMETERS, SORT, LIMIT, CURSOR, COUNT, FIELDS, CELLS, PARTIAL),
+            problems=("not-found", "too-expensive", "cell-away"),
+            fields=True,
+            long=True,
+        ),
+        Operation(
+            "analyseExecutionsOfCells",
+            "GET",
+            "/cells/analytics/executions",
+            Right.SELF,
+            "Counts, durations and cost of executions in several logs together, in all and by group",
+            handlers.analytics,
+            answer={"type": "object", "required": ["total", "cells"]},
+            parameters=(
+                *(each for each in FIGURE_PARAMETERS if each not in FRESH),
+                *(CELLS, PARTIAL),
+            ),
+            problems=("not-found", "too-expensive", "cell-away"),
+            long=True,
+        ),
+    )
