@@ -170,9 +170,9 @@ class Executions:
         following, places = None, [row[PLACE:] for row in found[: len(shown)]]
         if (there or 0) > len(shown):
             following = pagination.encode(sort, condition, places[-1])
-        behind = [pagination.encode(sort, condition, place) for place in places if cursors]
+        behind = pagination.encode_all(sort, condition, places) if cursors else None
         total = await self.count(connection, condition) if count else None
-        return Page(shown, following, position, total, behind if cursors else None)
+        return Page(shown, following, position, total, behind)
 
     async def count(
         self,

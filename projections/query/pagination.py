@@ -125,9 +125,18 @@ def fingerprint(condition: Condition) -> str:
 
 def encode(sort: str, condition: Condition, place: Sequence[Any]) -> str:
     """The cursor of a place: opaque, and of use only with the same sort and filter."""
-    values = [format_time(value) if isinstance(value, datetime) else value for value in place]
-    content = orjson.dumps([sort, fingerprint(condition), *values])
-    return urlsafe_b64encode(content).decode().rstrip("=")
+    return encode_all(sort, condition, [place])[0]
+
+
+def encode_all(sort: str, condition: Condition, places: Iterable[Sequence[Any]]) -> list[str]:
+    """The cursors of several places."""
+    made_for = [sort, fingerprint(condition)]
+    return [_encoded([*made_for, *place]) for place in places]
+
+
+def _encoded(content: Sequence[Any]) -> str:
+    shown = [format_time(value) if isinstance(value, datetime) else value for value in content]
+    return urlsafe_b64encode(orjson.dumps(shown)).decode().rstrip("=")
 
 
 def decode(cursor: str, sort: str, condition: Condition, keys: Sequence[Key]) -> list[Any]:
