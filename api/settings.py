@@ -15,8 +15,6 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from domain.access.retirements import KEPT_DAYS, LEAST_DAYS
-
 PREFIX = "EXECUTIONS_"
 OF_CLIENTS = ("URL", "TOKEN")
 """What the commands that are clients take from the environment besides."""
@@ -139,7 +137,7 @@ class Settings:
     auditor_rate: Annotated[int, Field(ge=0, le=1_000_000)] = 100
     witnesses: Annotated[str, AfterValidator(of_witnesses)] = Field(default="", repr=False)
     log_days: Annotated[int, Field(ge=1, le=36_500)] = 30
-    access_log_days: Annotated[int, Field(ge=LEAST_DAYS, le=36_500)] = KEPT_DAYS
+    access_log_days: Annotated[int, Field(ge=30, le=36_500)] = 3_650
     public_url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+/?$")] | None = None
     allowed_origins: Annotated[str, AfterValidator(of_origins)] = ""
     failed_attempts: Annotated[int, Field(ge=1)] = 20

@@ -14,8 +14,8 @@ from psycopg.errors import DivisionByZero, UniqueViolation
 from domain.errors import Damaged, Overloaded
 from domain.eventlog.codec import EventRow, LineRow
 from domain.eventlog.connection.commit import Commit, noticing_loss
+from domain.eventlog.connection.heartbeats import NO_SIGNS, Signs
 from domain.eventlog.connection.notifier import Notifier
-from domain.eventlog.heartbeats import NO_SIGNS, Signs
 from domain.eventlog.idempotency import Reply, keep_replies
 from domain.eventlog.keys.new_keys import NewKeys
 from domain.eventlog.pg_arrays import columns

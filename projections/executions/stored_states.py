@@ -17,7 +17,7 @@ from psycopg import AsyncConnection
 from domain.damage import report
 from domain.errors import Damaged
 from domain.eventlog.codec import Codec, Snapshot, encode_state, sealed_json
-from domain.eventlog.heartbeats import heard
+from domain.eventlog.connection.heartbeats import heard
 from domain.eventlog.pg_arrays import columns
 from domain.execution.state import Execution
 from domain.lru import LruCache

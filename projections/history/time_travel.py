@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from domain.budget import Budget
 from domain.errors import Invalid, NotFound, TooExpensive
 from domain.eventlog.codec import EventRow
+from domain.eventlog.connection.heartbeats import heard
 from domain.eventlog.encryption import DamagedKey
-from domain.eventlog.heartbeats import heard
 from domain.eventlog.queries import BACKWARDS, FORWARDS, NEWEST
 from domain.eventlog.states import Reading
 from domain.eventlog.store import Store

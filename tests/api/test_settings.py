@@ -15,6 +15,7 @@ from api.settings import (
     read,
     unknown,
 )
+from domain.access.retirements import KEPT_DAYS, LEAST_DAYS
 
 
 def test_variable_is_the_field_in_capitals() -> None:
@@ -200,3 +201,10 @@ def test_map_of_logs_that_cannot_be_is_refused(text: str) -> None:
 
 def test_settings_with_one_other_value_are_settings() -> None:
     assert dataclasses.replace(read({}), log="north").log == "north"
+
+
+def test_days_of_the_access_log_are_those_that_it_keeps_where_nothing_is_set() -> None:
+    assert read({}).access_log_days == KEPT_DAYS
+    assert read({"EXECUTIONS_ACCESS_LOG_DAYS": str(LEAST_DAYS)}).access_log_days == LEAST_DAYS
+    with pytest.raises(SetupError, match="access_log_days"):
+        read({"EXECUTIONS_ACCESS_LOG_DAYS": str(LEAST_DAYS - 1)})

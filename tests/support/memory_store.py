@@ -23,9 +23,9 @@ from domain.eventlog.append import (
 )
 from domain.eventlog.codec import Codec, EventRow, LineRow, Snapshot
 from domain.eventlog.connection.continuity import Seen
+from domain.eventlog.connection.heartbeats import NO_SIGNS, Signs
 from domain.eventlog.connection.notifier import Notifier
 from domain.eventlog.encryption import DataKey
-from domain.eventlog.heartbeats import NO_SIGNS, Signs
 from domain.eventlog.idempotency import REPLIES_KEPT, IdempotencyKey, Reply
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.keys.new_keys import NewKeys

@@ -12,8 +12,8 @@ from psycopg.errors import ObjectNotInPrerequisiteState
 
 from domain.errors import Overloaded
 from domain.eventlog.codec import EventRow, LineRow
+from domain.eventlog.connection.heartbeats import NO_SIGNS, SIGN_WRITTEN, Signs
 from domain.eventlog.connection.timeouts import OUTAGES
-from domain.eventlog.heartbeats import NO_SIGNS, SIGN_WRITTEN, Signs
 from domain.eventlog.idempotency import Reply
 
 SHUTDOWN = "57P"
