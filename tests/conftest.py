@@ -6,9 +6,12 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
+import httpx
+import httpx2
 import hypothesis
 import psycopg
 import pytest
@@ -58,6 +61,11 @@ structlog.configure = cast(Any, configure)
 # Tests depend on no settings of a server that their user runs beside.
 for variable in [name for name in os.environ if name.startswith("EXECUTIONS_")]:
     del os.environ[variable]
+
+
+# To read the certificates of all authorities takes 30 ms: each client would, and tests make thousands.
+for transports in cast(tuple[Any, ...], (httpx._transports.default, httpx2._transports.default)):
+    transports.create_ssl_context = cache(transports.create_ssl_context)
 
 
 RESILIENCE = ROOT / "tests/resilience"
