@@ -45,7 +45,7 @@ from workers.auditor import Auditor
 from workers.jobs import JobWorker
 from workers.leases import LeaseWorker
 from workers.outbound.addresses import networks
-from workers.ownership import OwnedWork
+from workers.ownership import LOOK, OwnedWork
 from workers.sweeper import Sweeper
 from workers.timers import TimerWorker
 from workers.tree_builder import TreeBuilder
@@ -112,7 +112,7 @@ async def working(
     on_other: OnOther = OnOther(),  # noqa: B008 - a constant
 ) -> AsyncIterator[Runner]:
     """All of that work is done while the block runs; `retention` says what goes when, `audit` how it is audited."""
-    listener = Listener(conninfo, schema)
+    listener = Listener(conninfo, schema, hearing=LOOK)  # the log watch looks for all
     runner = new_runner(conninfo, schema, listener)
     codec, store = registry.codec(), _store(conninfo, schema, keys, log_name)
     clock, client = Clock(), HttpClient(networks(webhook_allow))
@@ -130,7 +130,7 @@ async def working(
     listener.add_handler(schema, lambda _: tree.news.set())
     store.keyring.on_destroyed.append(lambda _: sweeper.news.set())
     parts: list[Part] = [listener, runner, DestroyedKeys(store, listener), *workers]
-    parts += [LogWatch(store, on_other.log), KeyWatch(store, on_other.key)]
+    parts += [LogWatch(store, on_other.log, listener), KeyWatch(store, on_other.key)]
     if retention is not None:
         parts.append(Archiver(writer, store, conninfo, schema, retention, clock=clock))
         days = retention.access_days

@@ -24,8 +24,6 @@ from projections.audit.access.segments import MOST, Segment, hashes_between
 from workers.ownership import OwnedWork
 
 EVERY = timedelta(minutes=1)
-LOOK = 2.0
-"""Seconds between two looks: many entries are anchored before the minute is over."""
 STOPPED = 10.0
 """Seconds between two looks after a fault: somebody may have mended it."""
 HEAD = "SELECT id FROM access_head"
@@ -57,9 +55,12 @@ class AccessAnchorer(OwnedWork):
         self._next = clock() + EVERY
         self._made: date | None = None
         self._fault = ""
+        self._all_until = -1
+        """The last entry, where all are anchored."""
 
     async def run(self, connection: AsyncConnection) -> None:
         """Look again and again."""
+        self._all_until = -1
         while True:
             try:
                 more = await self.look(connection)
@@ -70,7 +71,10 @@ class AccessAnchorer(OwnedWork):
                 await asyncio.sleep(STOPPED)
             else:
                 self._fault = ""
-                await asyncio.sleep(0 if more else LOOK)
+                if more:
+                    await asyncio.sleep(0)
+                else:
+                    await self.rest(connection)
 
     async def look(self, connection: AsyncConnection) -> bool:
         """Anchor what is due; whether there is more.
@@ -82,10 +86,14 @@ class AccessAnchorer(OwnedWork):
         if self._made != now.date():
             await connection.execute(MAKE_DAYS, (now.date(),))
             self._made = now.date()
-        anchored = await self._anchored()
         head = await _head(connection)
+        if head == self._all_until:
+            return False
+        anchored = await self._anchored()
         if head < anchored:
             raise LookupError(f"{anchored} entries were anchored, but the last one is {head}")
+        if head == anchored:
+            self._all_until = head
         if head == anchored or (now < self._next and head - anchored < MOST):
             return False
         until = await _last_of_day(connection, anchored, min(head, anchored + MOST))

@@ -39,11 +39,11 @@ from workers.erasures import (
     orders_of,
     refusal,
 )
-from workers.ownership import OwnedWork
+from workers.ownership import LOOK, OwnedWork
 
 ACTOR = "system"
-POLL = 2.0
-"""Seconds between two looks while no job is open, if nothing wakes the worker."""
+SOON = 2.0
+"""Seconds between two looks while a job waits to be tried again."""
 BEHIND = 0.05
 """Seconds to wait for the list of executions, where it is not yet as far as the job."""
 AGAIN = timedelta(seconds=10)
@@ -85,7 +85,7 @@ class JobWorker(OwnedWork):
         """Do a page of each open job, again and again."""
         while True:
             if seconds := await self.look(connection):
-                await self.news.wait(seconds)
+                await self.rest(connection, seconds)
             else:
                 await asyncio.sleep(0)
 
@@ -95,7 +95,8 @@ class JobWorker(OwnedWork):
         self._failed = {id_: again_at for id_, again_at in self._failed.items() if again_at > now}
         open_jobs = [id_ for id_ in await self._open(connection) if id_ not in self._failed]
         advanced = [await self._advance(id_) for id_ in open_jobs]
-        return 0 if any(advanced) else BEHIND if advanced else POLL
+        idle = SOON if self._failed else LOOK
+        return 0 if any(advanced) else BEHIND if advanced else idle
 
     async def _open(self, connection: AsyncConnection) -> list[str]:
         page = await self._catalog.list(connection, "job", {"status": JobStatus.RUNNING})

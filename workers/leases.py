@@ -15,6 +15,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Any, ClassVar, NamedTuple
 
 import structlog
@@ -29,13 +30,13 @@ from domain.model import Command
 from domain.writer.guarded_writer import GuardedWriter
 from domain.writer.message import Message
 from projections.claims.projection import Claims
-from projections.claims.silent import Silent, forget_ended, silent, silent_of
+from projections.claims.silent import Silent, forget_ended, next_silent, silent, silent_of
 from projections.engine.progress import place
 from workers.ownership import OwnedWork
 
 ACTOR = "system"
-POLL = 1.0
-"""Seconds between two looks: a lease is lost, and a stall is marked, so much late at most."""
+PAUSE = 1.0
+"""Seconds between two looks at least: a lease is lost, and a stall is marked, so much late at most."""
 AT_ONCE = 200
 FARTHEST_BEHIND = 10_000
 """Events that the read model may be behind."""
@@ -62,6 +63,7 @@ class LeaseWorker(OwnedWork):
     """Looks after leases and silences."""
 
     work: ClassVar[str] = "leases"
+    follows: ClassVar[str | None] = Claims.name
 
     def __init__(
         self,
@@ -88,8 +90,20 @@ class LeaseWorker(OwnedWork):
         """Send what is due, again and again."""
         self.take_over()
         while True:
-            more = await self.look(connection)
-            await asyncio.sleep(0 if more else POLL)
+            if await self.look(connection):
+                await asyncio.sleep(0)
+                continue
+            await asyncio.sleep(PAUSE)
+            await self._rest_until_next(connection)
+
+    async def _rest_until_next(self, connection: AsyncConnection) -> None:
+        """Rest until the first lease or silence may be over that was not at the last look."""
+        known = [await next_silent(connection, self._looked[0]), *self._looks_again.values()]
+        at = min(filter(None, known), default=None)
+        await self.rest(
+            connection,
+            due_in=lambda: inf if at is None else (at - self._clock()).total_seconds(),
+        )
 
     def take_over(self) -> None:
         """Count silence from now on: for an unknown time no heartbeat could arrive."""

@@ -6,20 +6,26 @@ When it dies its connection is lost, and another that stands by takes over withi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from math import inf
+from time import monotonic
 from typing import ClassVar
 
 import structlog
 from psycopg import AsyncConnection
 
-from domain.eventlog.connection.timeouts import OUTAGES
+from domain.eventlog.connection.timeouts import OUTAGES, hung_up
 from domain.eventlog.notifications import Wake
 from domain.eventlog.sessions import KEEPALIVE, session_options
 from domain.supervisor import cancel, supervise
 
 TAKE_OVER = 1.0
 """Seconds between two tries to become the owner."""
+LOOK = 10.0
+"""Seconds after which an owner looks for work although nothing woke it."""
+WATCH = 1.0
+"""Seconds between two looks at the clock and the connection while it rests, which ask the database nothing."""
 WORK = ("timers", "leases", "webhooks", "jobs", "audit", "erasures", "access")
 """The kinds of work that should have an owner at all times. Views have one each; the archive has one while lines
 are archived.
@@ -65,6 +71,22 @@ class OwnedWork:
     async def run(self, connection: AsyncConnection) -> None:
         """Work until cancelled, over the connection that holds the lock."""
         raise NotImplementedError
+
+    async def rest(
+        self,
+        connection: AsyncConnection,
+        seconds: float | None = None,
+        due_in: Callable[[], float] = lambda: inf,
+    ) -> None:
+        """Rest for so many seconds at most (`LOOK`), until something is due, there is news, or the connection is lost.
+
+        `due_in` says in how many seconds of the clock something is due. It is asked again and again, as a clock
+        may leap.
+        """
+        end = monotonic() + (LOOK if seconds is None else seconds)
+        while (left := min(end - monotonic(), due_in())) > 0:
+            if await self.news.wait(min(left, WATCH)) or hung_up(connection):
+                return
 
     async def _own_and_run(self) -> None:
         async with ownership(self._conninfo, self._schema, self.work) as connection:

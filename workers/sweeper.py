@@ -12,8 +12,6 @@ from psycopg import AsyncConnection
 
 from workers.ownership import OwnedWork
 
-POLL = 5.0
-"""Seconds between two looks where nothing is heard of an erasure."""
 AT_ONCE = 100
 
 UNSWEPT = "SELECT originator_id FROM data_keys WHERE NOT swept LIMIT %s"
@@ -47,18 +45,19 @@ class Sweeper(OwnedWork):
                 await self.vacuum(connection)
             swept = more
             if not more:
-                await self.news.wait(POLL)
+                await self.rest(connection)
 
     async def sweep(self, connection: AsyncConnection) -> bool:
         """Sweep for some streams, in one transaction; whether there were any."""
+        cursor = await connection.execute(UNSWEPT, (AT_ONCE,))
+        streams = [row[0] for row in await cursor.fetchall()]
+        if not streams:
+            return False
         async with connection.transaction():
-            cursor = await connection.execute(UNSWEPT, (AT_ONCE,))
-            streams = [row[0] for row in await cursor.fetchall()]
-            if streams:
-                await connection.execute(SETTLING)
-            for query in FORGET if streams else ():
+            await connection.execute(SETTLING)
+            for query in FORGET:
                 await connection.execute(query, {"streams": streams})
-        return bool(streams)
+        return True
 
     async def vacuum(self, connection: AsyncConnection) -> None:
         """Have PostgreSQL take the former rows of destroyed keys out of their pages."""

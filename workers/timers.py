@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Any, ClassVar
 
 import structlog
@@ -29,8 +30,8 @@ from projections.timers.timer import Timer
 from workers.ownership import OwnedWork
 
 ACTOR = "system"
-POLL = 1.0
-"""Seconds between two looks at most."""
+AGAIN = 1.0
+"""Seconds between two looks at most while something is due."""
 GATHERS = 0.1
 """Seconds between two looks at least, unless more is due than fires at once."""
 TIMERS_AT_ONCE = 200
@@ -69,7 +70,7 @@ class TimerWorker(OwnedWork):
         self._forgets_from = 0
         self._looked_at = self._day_at = self._all_at = EPOCH
         self._looked_until = EPOCH, ""
-        self._more = False
+        self._found = self._more = False
 
     async def run(self, connection: AsyncConnection) -> None:
         """Fire what is due, again and again."""
@@ -81,18 +82,23 @@ class TimerWorker(OwnedWork):
                 await asyncio.sleep(0)
                 continue
             await asyncio.sleep(GATHERS)
-            await self.news.wait(await self._until_next(connection))
+            await self._rest_until_next(connection)
 
-    async def _until_next(self, connection: AsyncConnection) -> float:
-        """Seconds until the first timer is due that was not at the last look, `POLL` at most."""
+    async def _rest_until_next(self, connection: AsyncConnection) -> None:
+        """Rest until the first timer is due that was not at the last look."""
         at = await next_due(connection, self._looked_at)
-        return POLL if at is None else min(max((at - self._clock()).total_seconds(), 0), POLL)
+        await self.rest(
+            connection,
+            AGAIN if self._found else None,
+            lambda: inf if at is None else (at - self._clock()).total_seconds(),
+        )
 
     async def fire(self, connection: AsyncConnection) -> int:
         """Fire what is due now, `TIMERS_AT_ONCE` at most; how many that were."""
         now = self._looked_at = self._clock()
         self._forget_passed(now)
         found = await due(connection, self._begin(now), now, TIMERS_AT_ONCE)
+        self._found = bool(found)
         fresh = [timer for timer in found if self._passed_until(timer) <= now]
         commands = [(timer, command) for timer in fresh if (command := _command(timer, now))]
         self._more = len(found) == TIMERS_AT_ONCE

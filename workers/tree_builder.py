@@ -34,8 +34,6 @@ PAGE = 5_000
 """Events in one commit."""
 GATHERS = 0.25
 """Seconds in which events gather for the next page, while there is no full one."""
-POLL = 2.0
-"""Seconds between two looks while nothing says that there is something new."""
 STOPPED = 10.0
 """Seconds between two looks after a fault: somebody may have mended it."""
 LOG = "SELECT log_id, position FROM head"
@@ -78,7 +76,7 @@ class TreeBuilder(OwnedWork):
                 self._fault = None
                 await asyncio.sleep(0 if more else GATHERS)
                 if not more:
-                    await self.news.wait(POLL)
+                    await self.rest(connection)
 
     async def _note(self, connection: AsyncConnection, fault: str) -> None:
         if fault != self._fault:

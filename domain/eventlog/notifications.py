@@ -56,9 +56,11 @@ class Listener:
     that saves time: a waiting reader also polls now and then.
     """
 
-    def __init__(self, conninfo: str, schema: str) -> None:
+    def __init__(self, conninfo: str, schema: str, hearing: float | None = None) -> None:
+        """`hearing`: seconds between two polls while notifications arrive; `HEARING` where it is left out."""
         self._conninfo = conninfo
         self._schema = schema
+        self._hearing = hearing
         self._handlers: dict[str, list[Callable[[str | None], None]]] = {}
         self._task: asyncio.Task[None] | None = None
         self._hears = False
@@ -66,7 +68,7 @@ class Listener:
     @property
     def poll(self) -> float:
         """Seconds after which to look by oneself."""
-        return HEARING if self._hears else DEAF
+        return (self._hearing or HEARING) if self._hears else DEAF
 
     def add_handler(self, channel: str, handle: Callable[[str | None], None]) -> None:
         """Call with the payload of each notification, and with None after each connect."""
@@ -79,6 +81,11 @@ class Listener:
         wake = Wake()
         self.add_handler(channel, lambda _: wake.set())
         return wake
+
+    def wake(self, channel: str) -> None:
+        """Wake those who listen on a channel, as something was seen of which they may not have heard."""
+        for handle in self._handlers.get(channel, ()):
+            handle(None)
 
     def start(self) -> None:
         """Begin to listen, and to connect again whenever that is needed."""
@@ -110,9 +117,8 @@ class Listener:
         for channel in self._handlers:
             await connection.execute(SQL("LISTEN {}").format(Identifier(channel)))
         self._hears = True
-        for handlers in self._handlers.values():
-            for handle in handlers:
-                handle(None)
+        for channel in self._handlers:
+            self.wake(channel)
         async for notification in connection.notifies():
             for handle in self._handlers[notification.channel]:
                 handle(notification.payload)

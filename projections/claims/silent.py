@@ -15,6 +15,7 @@ FOUND = """SELECT c.due, c.execution, h.at, least(c.lease, c.silence)
 DUE = f"""{FOUND} WHERE (c.due, c.execution) > (%b, %b) AND c.due <= %b
     ORDER BY c.due, c.execution LIMIT %b"""
 OF_THESE = f"{FOUND} WHERE c.execution = ANY(%b::text[]) AND c.due <= %b"
+FIRST = "SELECT min(due) FROM claims WHERE due > %b"
 CLEAN = """DELETE FROM heartbeats AS h WHERE h.at < %b
     AND NOT EXISTS (SELECT FROM claims AS c WHERE c.execution = h.execution)"""
 MILLISECOND = timedelta(milliseconds=1)
@@ -56,6 +57,14 @@ async def silent_of(
     values = (list(executions), now)
     cursor = await connection.execute(OF_THESE, values, prepare=True, binary=True)
     return [Silent(*row) for row in await cursor.fetchall()]
+
+
+async def next_silent(connection: AsyncConnection, after: datetime) -> datetime | None:
+    """When the first lease or silence after a time may be over; None where there is none."""
+    row = await (await connection.execute(FIRST, (after,), prepare=True, binary=True)).fetchone()
+    assert row is not None
+    at: datetime | None = row[0]
+    return at
 
 
 async def forget_ended(connection: AsyncConnection, before: datetime) -> None:

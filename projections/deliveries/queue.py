@@ -28,6 +28,7 @@ LOCK = "SELECT position FROM webhook_head FOR UPDATE"
 SEEN = """SELECT coalesce((SELECT position FROM bookmarks WHERE view = 'deliveries'), 0)"""
 LOOK = f"""SELECT position < ({SEEN}) OR EXISTS (
     SELECT FROM webhook_progress WHERE position IS NOT NULL) FROM webhook_head"""
+WAITS = "SELECT EXISTS (SELECT FROM webhook_lanes)"
 OWED = ("text", "bigint", "text", "bigint", "text")
 ENTER = f"""WITH owed AS (SELECT * FROM unnest({placeholders(OWED)})
         AS o (webhook, position, stream, version, endpoint)),
@@ -217,6 +218,11 @@ class Queue:
         """Whether the log was not looked through for all webhooks up to where they are known."""
         async with self._turn:
             return bool(await self._one(LOOK))
+
+    async def waits(self) -> bool:
+        """Whether anything waits, now or for later."""
+        async with self._turn:
+            return bool(await self._one(WAITS))
 
     @asynccontextmanager
     async def entering(self) -> AsyncIterator[tuple[AsyncConnection, int, int]]:

@@ -1,6 +1,7 @@
 """What clients ask of the deliveries of a webhook: to see them, and to have them sent again.
 
-A transaction that enters something holds the row `webhook_head`, as the process that calls does (see `queue`).
+A transaction that enters something holds the row `webhook_head`, as the process that calls does (see `queue`), and wakes
+that process.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from psycopg import AsyncConnection
 from domain.eventlog.codec import EventRow
 from domain.json_forms import format_time
 from projections.deliveries.queue import EVENT_ROW, LOCK, Owed, enter
+from projections.engine.channels import WAKE
 from projections.representations.cloudevents import source
 
+VIEW = "deliveries"
 FIND = """SELECT w.execution, w.endpoint, w.events, coalesce(s.disabled_at > w.position, false)
     FROM webhooks AS w LEFT JOIN webhook_states AS s USING (webhook) WHERE w.webhook = %b"""
 OF_LOG = """SELECT webhook FROM webhooks WHERE execution IS NULL AND webhook > %b
@@ -147,6 +150,7 @@ async def rewind_log_webhook(
         await connection.execute(DROP, (webhook, position))
         await _make_due(connection, webhook, now)
         await connection.execute(REWIND, (webhook, position))
+        await connection.execute(WAKE, (VIEW,))
 
 
 async def send_again(
@@ -160,6 +164,7 @@ async def send_again(
         await connection.execute(LOCK)
         await _make_due(connection, webhook, now)
         await enter(connection, owed, now)
+        await connection.execute(WAKE, (VIEW,))
 
 
 async def _make_due(connection: AsyncConnection, webhook: str, now: datetime) -> None:
@@ -176,4 +181,5 @@ async def _again(
     owed = [Owed(webhook, *row) for row in rows]
     await enter(connection, owed, now)
     await connection.execute(AGAIN, (now, webhook, list({each.stream for each in owed})))
+    await connection.execute(WAKE, (VIEW,))
     return len(owed)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+WAKE = "SELECT pg_notify(current_schema() || '_views', %b || ' 0')"
+"""Wakes those who follow a view, although it has not moved."""
+
 
 def progress_channel(schema: str) -> str:
     """Says how far a view is, as `executions 1234`, after each page."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -21,12 +22,13 @@ from domain.execution.commands import (
 from domain.execution.events import ExecutionCreated
 from domain.execution.state import Execution
 from domain.model import Command, Recorded
+from domain.supervisor import cancel
 from domain.writer.message import Message
 from projections.claims.projection import Claims
 from projections.claims.silent import Silent, silent_of
 from projections.claims.totals import claim_totals
 from tests.support.followed_log import FollowedLog
-from workers import leases
+from workers import leases, ownership
 from workers.leases import LeaseWorker
 
 pytestmark = pytest.mark.anyio
@@ -156,6 +158,28 @@ async def test_leap_of_the_clock_releases_and_stalls_nothing_early(world: World)
     assert (await world.types("e"))[-1] == "stalled"
     await world.look(worker, 20 * SECOND)
     assert (await world.types("e"))[-1] == "released"
+
+
+async def test_lease_is_lost_when_it_is_over_without_waiting_for_the_next_look(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ownership, "LOOK", 600)
+    monkeypatch.setattr(leases, "PAUSE", 0.05)
+    worker = world.worker()
+    running = asyncio.create_task(worker.run(world.connection))
+    await asyncio.sleep(0.2)  # it has looked, and found nothing
+    await world.queue("e")
+    await world.claim("e")
+    await world.follow()
+    worker.news.set()  # as the notification of the view does
+    await asyncio.sleep(0.2)
+    world.now += LEASE
+    world.passed += LEASE.total_seconds()
+    async with asyncio.timeout(60):
+        while (await world.types("e"))[-1] != "released":
+            assert not running.done(), running
+            await asyncio.sleep(0.05)
+    await cancel(running)
 
 
 async def test_silence_is_marked_again_after_each_recovery(world: World) -> None:

@@ -21,6 +21,7 @@ from domain.writer.guarded_writer import GuardedWriter
 from projections.engine.rebuild import rebuild
 from projections.timers.projection import Timers
 from tests.support.followed_log import SCHEMA, FollowedLog
+from workers import ownership
 from workers import timers as timers_module
 from workers.timers import TimerWorker
 
@@ -64,7 +65,7 @@ def failure(**more: Any) -> FailExecution:
 async def test_timer_fires_when_it_is_due_without_waiting_for_the_next_look(
     world: World, database: str, monkeypatch: pytest.MonkeyPatch, known: bool
 ) -> None:
-    monkeypatch.setattr(timers_module, "POLL", 600)
+    monkeypatch.setattr(ownership, "LOOK", 600)
     worker, began, begin = world.worker(), time.monotonic(), world.now
     policy = POLICY.model_copy(update={"initial_delay": SECOND / 2})
 

@@ -31,8 +31,8 @@ from workers.webhooks.receiver import Outcome, Receiver
 from workers.webhooks.reports import GONE, Reports
 from workers.webhooks.schedule import next_call
 
-POLL = 1.0
-"""Seconds between two looks while nothing is due, if nothing wakes the worker."""
+SOON = 1.0
+"""Seconds between two looks while something waits that is not due."""
 AT_ONCE = 200
 """Lanes that are called at once."""
 OF_AN_ENDPOINT = 32
@@ -74,7 +74,9 @@ class WebhookWorker(OwnedWork):
         """Call until cancelled; calls under way are broken off then, and made again by the next owner."""
         calls = self.calls(Queue(connection))
         try:
-            await calls.run()
+            while True:
+                if not await calls.step():
+                    await self.rest(connection, SOON if await calls.waits() else None)
         finally:
             await calls.break_off()
 
@@ -121,14 +123,16 @@ class Calls:
         self._news = news
         self._forget_at = clock()
 
-    async def run(self) -> None:
-        """Enter what is owed, and call what is due, again and again."""
-        while True:
-            more = await self._dispatcher.step()
-            begun = await self.begin()
-            await self._forget()
-            if not (more or begun):
-                await self._news.wait(POLL)
+    async def step(self) -> bool:
+        """Enter what is owed, and call what is due, a page of both; whether there was anything."""
+        more = await self._dispatcher.step()
+        begun = await self.begin()
+        await self._forget()
+        return more or begun > 0
+
+    async def waits(self) -> bool:
+        """Whether anything is called now, or later."""
+        return bool(self._under_way) or await self._queue.waits()
 
     async def break_off(self) -> None:
         """End what is under way."""

@@ -1,4 +1,6 @@
-"""Whether the log is another one than it was: for processes that have no streams, whose tail would notice it."""
+"""One look a second at the head of the log, for all parts of a process that has no streams, whose tail would look:
+whether there is something new, and whether the log is another one than it was.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from collections.abc import Callable
 
 from domain.errors import Overloaded
 from domain.eventlog.connection.continuity import now
+from domain.eventlog.notifications import Listener
 from domain.eventlog.store import Store
 from domain.supervisor import cancel, supervise
 
@@ -15,11 +18,20 @@ POLL = 1.0
 
 
 class LogWatch:
-    """Calls `on_other_log` once the log has another id than at the first look."""
+    """Wakes those who listen for events where the log is not where it was at the last look, and calls `on_other_log`
+    once it has another id than at the first.
+    """
 
-    def __init__(self, store: Store, on_other_log: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        on_other_log: Callable[[], object],
+        listener: Listener,
+    ) -> None:
         self._store = store
         self._on_other_log = on_other_log
+        self._listener = listener
+        self._position: int | None = None
         self._of_log = ""
         self._task: asyncio.Task[None] | None = None
 
@@ -36,9 +48,12 @@ class LogWatch:
     async def _run(self) -> bool:
         while True:
             async with self._store.reader() as connection:
-                log_id = (await now(connection)).log_id
-            self._of_log = self._of_log or log_id
-            if log_id != self._of_log:
+                head = await now(connection)
+            self._of_log = self._of_log or head.log_id
+            if head.log_id != self._of_log:
                 self._on_other_log()
                 return True
+            if head.position != self._position:
+                self._position = head.position
+                self._listener.wake(self._store.schema)
             await asyncio.sleep(POLL)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from domain.errors import Overloaded
-from domain.eventlog.notifications import Listener, Wake
+from domain.eventlog.notifications import Listener
 from domain.eventlog.store import Store
 from domain.supervisor import cancel, supervise
 
 PAUSE = 0.25
 """Seconds between two looks while events are recorded."""
-POLL = 1.0
-"""Seconds between two looks where nothing is heard of."""
 AT_ONCE = 1_000
 
 LAST = "SELECT erased FROM data_keys WHERE erased IS NOT NULL ORDER BY erased DESC LIMIT 1"
@@ -28,8 +26,8 @@ class DestroyedKeys:
     """
 
     def __init__(self, store: Store, listener: Listener) -> None:
-        self._news = Wake()
-        listener.add_handler(store.schema, lambda _: self._news.set())
+        self._listener = listener
+        self._news = listener.subscribe(store.schema)
         self._store = store
         self._after: int | None = None
         self._task: asyncio.Task[None] | None = None
@@ -48,7 +46,7 @@ class DestroyedKeys:
         while True:
             if not await self.look():
                 await asyncio.sleep(PAUSE)
-                await self._news.wait(POLL - PAUSE)
+                await self._news.wait(self._listener.poll)
 
     async def look(self) -> bool:
         """Hear of keys that were destroyed since the last look; whether there may be more.

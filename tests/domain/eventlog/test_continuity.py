@@ -10,7 +10,7 @@ import pytest
 from domain.eventlog.connection.continuity import Seen, WentBack, head_of, now, read_on, renew
 from domain.eventlog.connection.log_watch import LogWatch
 from domain.eventlog.keys.current import opened
-from domain.eventlog.notifications import Wake
+from domain.eventlog.notifications import Listener, Wake
 from domain.eventlog.setup.log_id import log_id, renew_log_id
 from domain.eventlog.store import READ_BYTES, Store
 from domain.model import Recorded
@@ -106,13 +106,33 @@ async def test_log_that_lost_events_gets_one_other_id_however_many_notice(
         assert (await now(connection)).log_id == renewed != before
 
 
-async def test_watch_calls_once_the_log_has_another_id(database: str, log: Store) -> None:
-    called, other = Wake(), store(database)
+async def test_watch_says_that_the_log_moved_where_nothing_else_says_so(
+    database: str, log: Store
+) -> None:
+    other = store(database)
+    listener = Listener(database, "executions")  # it hears nothing: it is not started
+    woken = listener.subscribe("executions")
     await other.open()
-    watch = LogWatch(other, called.set)
+    watch = LogWatch(other, lambda: None, listener)
     watch.start()
     try:
-        assert not await called.wait(0.2)
+        assert await woken.wait(10)
+        await append(log, "s-1", 1)
+        assert await woken.wait(10)
+    finally:
+        await watch.stop()
+        await other.close()
+
+
+async def test_watch_calls_once_the_log_has_another_id(database: str, log: Store) -> None:
+    called, other, listener = Wake(), store(database), Listener(database, "executions")
+    looked = listener.subscribe("executions")
+    await other.open()
+    watch = LogWatch(other, called.set, listener)
+    watch.start()
+    try:
+        assert await looked.wait(10)
+        assert not await called.wait(0)
         renew_log_id(database, "executions")
         assert await called.wait(10)
     finally:
