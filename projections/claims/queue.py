@@ -1,7 +1,7 @@
 """The queue as one process knows it: what the read model has, and what the log has had since.
 
-The read model is read again only when it has moved, or when what was read is used up. Of the log, each look
-reads what came since the last one.
+The read model is read again only when what was read is used up, when something has got another place in it, and every
+second. Of the log, each look reads what came since the last one.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ OFTEN = 0.5
 """Seconds after which a look first asks where to begin."""
 SPARE = 500
 """Executions that are read of the read model beyond those that are asked for."""
+MANY = 2_000
+"""Events by which it has gone on since it was read: what came or went with them, each look goes through."""
+AGAIN = 1.0
+"""Seconds after which it is read again at least: it may have been made again."""
 PLACE = """SELECT coalesce((SELECT position FROM bookmarks WHERE view = 'claims'), 0) AS position,
     head.position AS head FROM head"""
 TOPICS = (
@@ -119,7 +123,12 @@ class Queue:
         self._created: dict[str, Created] = {}
         self._gone: dict[str, int] = {}
         self._read: dict[Wanted, list[Queued]] = {}
+        self._whole: set[Wanted] = set()
+        """Of these, all that are queued were read."""
         self._read_at = -1
+        self._read_time = -inf
+        self._without_gap_from = 0
+        """The position from which on all events of the log were seen."""
 
     @property
     def settled(self) -> bool:
@@ -131,7 +140,9 @@ class Queue:
         if monotonic() - self._looked_at > OFTEN:
             cursor = await connection.execute(PLACE, binary=True)
             self.position, self.head = (await cursor.fetchall())[0]
-            self._scanned = max(self._scanned, self.position, self.head - FARTHEST)
+            begin = max(self._scanned, self.position, self.head - FARTHEST)
+            if begin > self._scanned:
+                self._scanned = self._without_gap_from = begin
         await self._scan(connection)
         self._looked_at = monotonic()
 
@@ -148,6 +159,8 @@ class Queue:
                 self.unsettled = max(self.unsettled, position)
             else:
                 self._gone[aggregate_id(stream)] = position
+        if self.head > self._scanned + FARTHEST:
+            self._without_gap_from = self.head
         self._scanned = self.head
 
     async def first(
@@ -155,11 +168,19 @@ class Queue:
     ) -> dict[Wanted, list[str]]:
         """The first executions for each thing that is asked for, as many as it counts, without those `passed`."""
         found = self._first(wanted, passed)
-        short = any(len(found[one]) < number for one, number in wanted.items())
-        if self._read_at != self.position or short:
+        short = {one for one, number in wanted.items() if len(found[one]) < number}
+        if self._is_old() or wanted.keys() - self._read.keys() or short - self._whole:
             await self._read_again(connection, wanted, SPARE + len(passed))
             found = self._first(wanted, passed)
         return found
+
+    def _is_old(self) -> bool:
+        """Whether what was read does not tell, together with what was seen of the log, what is queued now."""
+        return (
+            self._read_at < max(self.unsettled, self._without_gap_from)
+            or self.position > self._read_at + MANY
+            or monotonic() - self._read_time > AGAIN
+        )
 
     def _first(
         self, wanted: Mapping[Wanted, int], passed: Collection[str]
@@ -193,6 +214,8 @@ class Queue:
         self._read = {one: [] for one in kinds}
         for nth, rank, created, execution in rows:
             self._read[kinds[nth]].append(Queued(-rank, created, execution))
+        self._whole = {one for one in kinds if len(self._read[one]) < wanted[one] + more}
+        self._read_time = monotonic()
         self.position = self._read_at
         self._created = {
             execution: one

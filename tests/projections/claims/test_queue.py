@@ -122,6 +122,54 @@ async def test_queue_says_when_only_the_read_model_can_tell(world: World) -> Non
     assert (await world.first(queue), queue.settled) == (["b", "a"], True)
 
 
+async def test_wish_is_read_though_what_has_just_come_would_do_for_it(world: World) -> None:
+    queue = Queue()
+    await world.queue("old", service="mail")
+    await world.follow()
+    assert await world.first(queue, OF_ANN) == []
+    await world.queue("new", service="mail")
+    assert await world.first(queue, OF_MAIL, number=1) == ["old"]
+
+
+async def test_queue_is_not_read_again_while_what_was_read_is_left(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    read_again = Queue._read_again
+
+    async def counted(self: Queue, *given: Any) -> None:
+        read.append(1)
+        await read_again(self, *given)
+
+    monkeypatch.setattr(Queue, "_read_again", counted)
+    monkeypatch.setattr("projections.claims.queue.AGAIN", 600)
+    queue, ids = Queue(), [f"e-{number}" for number in range(6)]
+    for id_ in ids:
+        await world.queue(id_)
+    await world.follow()
+    for number in range(4):
+        assert await world.first(queue, number=2) == ids[number : number + 2]
+        await world.bus.send(Message(f"execution/{ids[number]}", StartExecution(), "tester"))
+        await world.follow()
+    assert await world.first(queue) == ids[4:]  # all that there are: no reason to ask again
+    assert len(read) == 1
+
+
+async def test_queue_is_read_again_where_a_part_of_the_log_was_not_seen(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.claims.queue.AGAIN", 600)
+    monkeypatch.setattr("projections.claims.queue.OFTEN", -1)  # as if no look had come for long
+    queue = Queue()
+    for id_ in ("a", "b"):
+        await world.queue(id_)
+    await world.follow()
+    assert await world.first(queue) == ["a", "b"]
+    await world.bus.send(Message("execution/a", StartExecution(), "tester"))
+    await world.follow()
+    assert await world.first(queue) == ["b"]
+
+
 async def test_queue_equals_that_of_the_states_on_random_logs(world: World) -> None:
     random, queue = Random(3), Queue()
     ids: list[str] = []
