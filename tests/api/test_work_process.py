@@ -19,6 +19,7 @@ from api.work import Task
 from api.work_process import WorkProcess
 from tests.support.databases import reachable_folder
 from tests.support.service_process import AUTHORIZED, Service, command_line, serving
+from workers.ownership import WORK
 
 SOON = 20
 LEAPING = """
@@ -161,6 +162,12 @@ def test_view_is_taken_over_by_another_server_whose_work_process_lives(database:
             other.close()
 
 
+def without_owner(service: Service) -> list[str]:
+    """The kinds of work that no process does, as the server says."""
+    found: list[str] = httpx.get(f"{service.url}/readyz").json().get("withoutOwner", [])
+    return found
+
+
 def test_server_without_work_leaves_the_views_to_the_command_work(database: str) -> None:
     with reachable_folder() as folder:
         service = Service(folder, database, "--no-work")
@@ -168,8 +175,10 @@ def test_server_without_work_leaves_the_views_to_the_command_work(database: str)
         try:
             position = written(service)
             assert listed(service, position, seconds=1) == 504
+            assert without_owner(service) == list(WORK)
             with service.working() as worker:
                 assert listed(service, position) == 200
+                assert eventually(lambda: not without_owner(service))
             assert worker.returncode == 0
             assert listed(service, written(service), seconds=1) == 504
         finally:
