@@ -8,10 +8,12 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 
+from domain.json_forms import format_time
 from tests.support.service_process import AUTHORIZED, Service, signal_all
 
 SOON = 30
@@ -50,26 +52,73 @@ def types(api: httpx.Client, execution: str) -> list[str]:
 
 
 def test_failed_execution_is_retried_by_its_policy_and_its_log_says_so(service: Service) -> None:
+    """The reference's example 4, with its own bodies."""
+    policy = {"maxRetries": 3, "backoff": "exponential", "initialDelay": 1_000, "maxDelay": 60_000}
+    error = {
+        "code": "API_TIMEOUT",
+        "message": "External API timeout after 30s",
+        "step": "fetch-data",
+        "recoverable": True,
+        "retryCount": 0,
+    }
     with closing(client(service)) as api:
-        execution = begin(api, retryPolicy=POLICY)
+        execution = begin(api, retryPolicy=policy)
         for retry in (1, 2):
-            assert api.post(f"/executions/{execution}/fail", json=ERROR).json()["status"] == "retry"
+            failed = api.post(f"/executions/{execution}/fail", json=error).json()
+            assert (failed["status"], failed["error"]["retryCount"]) == ("retry", retry - 1)
+            assert failed["nextRetryAt"] > failed["attempts"][-1]["endedAt"]
             until(api, execution, lambda shown: shown["status"] == "running")
             assert types(api, execution).count("retry") == retry
         done = {"success": True, "output": None, "summary": "done"}
         assert api.post(f"/executions/{execution}/complete", json=done).status_code == 200
         shown = api.get(f"/executions/{execution}").json()
+        assert "error" not in shown
         assert [attempt["outcome"] for attempt in shown["attempts"]] == [
             *("failed", "failed", "completed")
         ]
-        assert [attempt.get("delay") for attempt in shown["attempts"]] == [300, 600, None]
-        assert [line["message"] for line in shown["logs"]] == [
-            "API_TIMEOUT: No answer after 30s",
-            "Retrying after 0.3s (attempt 1/3)",
-            "API_TIMEOUT: No answer after 30s",
-            "Retrying after 0.6s (attempt 2/3)",
-            "Request completed",
+        assert [attempt.get("delay") for attempt in shown["attempts"]] == [1_000, 2_000, None]
+        assert [(line["level"], line["message"]) for line in shown["logs"]] == [
+            ("error", "API_TIMEOUT: External API timeout after 30s"),
+            ("warn", "Retrying after 1s (attempt 1/3)"),
+            ("error", "API_TIMEOUT: External API timeout after 30s"),
+            ("warn", "Retrying after 2s (attempt 2/3)"),
+            ("info", "Request completed"),
         ]
+
+
+def test_long_batch_is_checkpointed_by_itself_and_resumes_from_there(service: Service) -> None:
+    """The reference's example 5, begun 15 minutes ago but for a second."""
+    ago = format_time(datetime.now(UTC) - timedelta(minutes=15, seconds=-1))
+    batch = {
+        **ORDER,
+        "status": "running",
+        "progress": 0,
+        "assignee": {"type": "system", "id": "batch-processor", "name": "Batch Processing System"},
+        "timeout": 7_200_000,
+        "metrics": {"stepsTotal": 1000, "stepsCompleted": 0},
+    }
+    execution = "of-example-5"
+    work = [
+        {"command": "create", "execution": execution, "occurredAt": ago, **batch},
+        {
+            "command": "checkpoint",
+            "execution": execution,
+            "state": {"item": 120},
+            "occurredAt": ago,
+        },
+        {"command": "updateProgress", "execution": execution, "progress": 12},
+    ]
+    with closing(client(service)) as api:
+        path = f"/executions/{execution}"
+        answers = api.post("/commands", json=work).json()
+        assert [answer["status"] for answer in answers] == [201, 200, 200], answers
+        shown = until(api, execution, lambda shown: len(shown["checkpoints"]) == 2)
+        assert shown["metrics"]["stepsTotal"] == 1_000
+        assert shown["checkpoints"][1]["state"] == {"item": 120}
+        automatic = shown["checkpoints"][1]["id"]
+        api.post(f"{path}/pause")  # which keeps one more
+        resumed = api.post(f"{path}/resume", json={"checkpointId": automatic}).json()
+        assert (resumed["status"], resumed["resumedFrom"]) == ("running", automatic)
 
 
 def test_attempt_that_lasts_too_long_fails_by_itself(service: Service) -> None:
