@@ -18,7 +18,7 @@ from psycopg import AsyncConnection
 from domain.eventlog.connection.timeouts import OUTAGES, hung_up
 from domain.eventlog.notifications import Wake
 from domain.eventlog.sessions import KEEPALIVE, session_options
-from domain.supervisor import cancel, supervise
+from domain.supervisor import Background, Tasks
 
 TAKE_OVER = 1.0
 """Seconds between two tries to become the owner."""
@@ -42,13 +42,14 @@ OWNED = """SELECT work FROM unnest(%s::text[]) AS work WHERE EXISTS (
 log = structlog.get_logger()
 
 
-class OwnedWork:
+class OwnedWork(Background):
     """Does a kind of work for as long as this process owns it on a log.
 
     `follows` is the view from which it reads what there is to do: when that has moved, `news` is set, and wakes
     it. Where nobody sets it, it looks by itself, now and then.
     """
 
+    outages = OUTAGES
     work: ClassVar[str]
     follows: ClassVar[str | None] = None
 
@@ -56,17 +57,9 @@ class OwnedWork:
         self._conninfo = conninfo
         self._schema = schema
         self.news = Wake()
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to stand by, and to work once this process is the owner."""
-        supervised = supervise(self.work, self._own_and_run, OUTAGES)
-        self._task = asyncio.create_task(supervised, name=self.work)
-
-    async def stop(self) -> None:
-        """Work no more. What was sent to the database is committed whole, or not at all."""
-        if self._task is not None:
-            await cancel(self._task)
+    def tasks(self) -> Tasks:
+        return {self.work: self._own_and_run}
 
     async def run(self, connection: AsyncConnection) -> None:
         """Work until cancelled, over the connection that holds the lock."""

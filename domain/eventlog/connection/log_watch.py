@@ -11,16 +11,18 @@ from domain.errors import Overloaded
 from domain.eventlog.connection.continuity import now
 from domain.eventlog.notifications import Listener
 from domain.eventlog.store import Store
-from domain.supervisor import cancel, supervise
+from domain.supervisor import Background, Tasks
 
 POLL = 1.0
 """Seconds between two looks."""
 
 
-class LogWatch:
+class LogWatch(Background):
     """Wakes those who listen for events where the log is not where it was at the last look, and calls `on_other_log`
     once it has another id than at the first.
     """
+
+    outages = (Overloaded,)
 
     def __init__(
         self,
@@ -33,17 +35,9 @@ class LogWatch:
         self._listener = listener
         self._position: int | None = None
         self._of_log = ""
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to look; needs a running event loop."""
-        run = supervise("log watch", self._run, outages=(Overloaded,))
-        self._task = asyncio.create_task(run, name="log watch")
-
-    async def stop(self) -> None:
-        """Look no more."""
-        if self._task is not None:
-            await cancel(self._task)
+    def tasks(self) -> Tasks:
+        return {"log watch": self._run}
 
     async def _run(self) -> bool:
         while True:

@@ -7,7 +7,7 @@ import asyncio
 from domain.errors import Overloaded
 from domain.eventlog.notifications import Listener
 from domain.eventlog.store import Store
-from domain.supervisor import cancel, supervise
+from domain.supervisor import Background, Tasks
 
 PAUSE = 0.25
 """Seconds between two looks while events are recorded."""
@@ -18,29 +18,23 @@ SINCE = """SELECT originator_id, erased FROM data_keys WHERE erased > %b
     ORDER BY erased LIMIT %b"""
 
 
-class DestroyedKeys:
+class DestroyedKeys(Background):
     """Tells the keyring of a store, and so all that hold a key of it, which ones are gone.
 
     The place of an erasure is the position of its event, so none becomes visible behind it. Make it before the listener
     is started, which wakes it at each commit.
     """
 
+    outages = (Overloaded,)
+
     def __init__(self, store: Store, listener: Listener) -> None:
         self._listener = listener
         self._news = listener.subscribe(store.schema)
         self._store = store
         self._after: int | None = None
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to look; needs a running event loop."""
-        run = supervise("destroyed keys", self._run, outages=(Overloaded,))
-        self._task = asyncio.create_task(run, name="destroyed keys")
-
-    async def stop(self) -> None:
-        """Look no more."""
-        if self._task is not None:
-            await cancel(self._task)
+    def tasks(self) -> Tasks:
+        return {"destroyed keys": self._run}
 
     async def _run(self) -> None:
         while True:
