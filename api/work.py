@@ -35,7 +35,6 @@ from domain.supervisor import Part, started
 from domain.writer.guarded_writer import GuardedWriter
 from projections.catalog import Catalog
 from projections.engine.channels import progress_channel, when_moved
-from projections.engine.projection import Projection
 from projections.engine.runner import Runner
 from projections.executions.projection import Executions
 from projections.registry import all_projections
@@ -68,12 +67,11 @@ NO_KEY = Vault(bytes(KEY_BYTES))
 log = structlog.get_logger()
 
 
-def new_runner(
-    conninfo: str, schema: str, listener: Listener, views: Sequence[Projection]
-) -> Runner:
-    """What follows the log for the views. Make it before the listener is started."""
+def new_runner(conninfo: str, schema: str, listener: Listener) -> Runner:
+    """What follows the log for every view. Make it before the listener is started."""
     codec = registry.codec()
     store = Store(conninfo, schema, codec, Keyring(NO_KEY))  # not opened: pages are read elsewhere
+    views = all_projections(codec)
     return Runner(views, store, listener, conninfo=conninfo, schema=schema)
 
 
@@ -115,12 +113,12 @@ async def working(
 ) -> AsyncIterator[Runner]:
     """All of that work is done while the block runs; `retention` says what goes when, `audit` how it is audited."""
     listener = Listener(conninfo, schema, hearing=LOOK)  # the log watch looks for all
+    runner = new_runner(conninfo, schema, listener)
     codec, store = registry.codec(), _store(conninfo, schema, keys, log_name)
-    runner = new_runner(conninfo, schema, listener, views := all_projections(codec))
     clock, client = Clock(), HttpClient(networks(webhook_allow))
     writer = GuardedWriter(store, clock, ids_of(log_name), chance)
     workers = (
-        TimerWorker(writer, views[0].states, conninfo, schema, clock),
+        TimerWorker(writer, conninfo, schema, clock),
         LeaseWorker(writer, store, conninfo, clock=clock, most_lost=lost_leases),
         WebhookWorker(Receiver(store, client), store, writer, conninfo, clock=clock, chance=chance),
         JobWorker(writer, store, Executions(codec), Catalog(codec), conninfo, clock=clock),

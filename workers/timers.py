@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import Any, ClassVar
@@ -20,7 +20,7 @@ from psycopg import AsyncConnection
 from domain.errors import DomainError, OutcomeUnknown, Overloaded
 from domain.execution.commands import AutoCheckpoint, StartRetry, TimeOutExecution
 from domain.execution.state import CHECKPOINT_EVERY, CHECKPOINT_LATE
-from domain.model import Command, Versioned
+from domain.model import Command
 from domain.writer.guarded_writer import GuardedWriter, Outcome
 from domain.writer.message import Message
 from projections.engine.progress import place
@@ -50,8 +50,6 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 
 Due = tuple[Timer, Command[Any]]
 """A timer that is due, and the command that it becomes."""
-States = Callable[[AsyncConnection, Sequence[str]], Awaitable[Mapping[str, Versioned[Any]]]]
-"""Gives states of streams, as they were lately, with what is sealed closed; not of all."""
 
 log = structlog.get_logger()
 
@@ -63,16 +61,10 @@ class TimerWorker(OwnedWork):
     follows: ClassVar[str | None] = Timers.name
 
     def __init__(
-        self,
-        writer: GuardedWriter,
-        states: States,
-        conninfo: str,
-        schema: str,
-        clock: Callable[[], datetime],
+        self, writer: GuardedWriter, conninfo: str, schema: str, clock: Callable[[], datetime]
     ) -> None:
         super().__init__(conninfo, schema)
         self._writer = writer
-        self._states = states
         self._clock = clock
         self._passed: dict[tuple[str, datetime | None], datetime] = {}
         self._forgets_from = 0
@@ -128,7 +120,7 @@ class TimerWorker(OwnedWork):
             if (view := await place(connection, Timers.name)).lag > FARTHEST_BEHIND:
                 return False
             part = commands[begin : begin + IN_A_COMMIT]
-            for (timer, _), outcome in zip(part, await self._send(connection, part), strict=True):
+            for (timer, _), outcome in zip(part, await self._send(part), strict=True):
                 idle = outcome.answer is not None and outcome.answer.versioned.position <= view.head
                 self._passed[timer.execution, timer.due] = now + (
                     CHECKPOINT_EVERY if idle else SETTLE_TIME
@@ -160,20 +152,14 @@ class TimerWorker(OwnedWork):
             self._looked_until = now - LONGEST_LATE, ""
         return self._looked_until
 
-    async def _send(self, connection: AsyncConnection, commands: Sequence[Due]) -> list[Outcome]:
+    async def _send(self, commands: Sequence[Due]) -> list[Outcome]:
         """What became of commands that are due. Where the database is away, all is looked at again soon."""
-        closed = [
-            f"execution/{timer.execution}"
-            for timer, command in commands
-            if not isinstance(command, AutoCheckpoint)  # which repeats a state, opened
-        ]
-        known = await self._states(connection, closed)
         messages = [
             Message(f"execution/{timer.execution}", command, ACTOR, correlation="timer")
             for timer, command in commands
         ]
         try:
-            outcomes = await self._writer.send_all(messages, known=known)
+            outcomes = await self._writer.send_all(messages)
         except (Overloaded, OutcomeUnknown) as error:
             self._all_at = self._clock() + SETTLE_TIME
             return [Outcome(refused=error)] * len(commands)

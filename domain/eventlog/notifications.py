@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from domain.eventlog.sessions import session_options
-from domain.supervisor import cancel, supervise
+from domain.supervisor import Background, Tasks
 
 HEARING, DEAF = 1.0, 0.25
 """Seconds between two polls while notifications arrive, and while they do not."""
@@ -49,12 +49,14 @@ class Wake:
         return happened
 
 
-class Listener:
+class Listener(Background):
     """Listens on the channels subscribed to before it is started.
 
     After each connect all are woken, as anything may have been missed. A notification is a hint
     that saves time: a waiting reader also polls now and then.
     """
+
+    outages = (psycopg.Error, OSError)
 
     def __init__(self, conninfo: str, schema: str, hearing: float | None = None) -> None:
         """`hearing`: seconds between two polls while notifications arrive; `HEARING` where it is left out."""
@@ -62,17 +64,17 @@ class Listener:
         self._schema = schema
         self._hearing = hearing
         self._handlers: dict[str, list[Callable[[str | None], None]]] = {}
-        self._task: asyncio.Task[None] | None = None
-        self._hears = False
+        self.hears = False
+        """Whether notifications arrive."""
 
     @property
     def poll(self) -> float:
         """Seconds after which to look by oneself."""
-        return (self._hearing or HEARING) if self._hears else DEAF
+        return (self._hearing or HEARING) if self.hears else DEAF
 
     def add_handler(self, channel: str, handle: Callable[[str | None], None]) -> None:
         """Call with the payload of each notification, and with None after each connect."""
-        if self._task is not None:
+        if self._running:
             raise RuntimeError("the listener has started: its channels are fixed")
         self._handlers.setdefault(channel, []).append(handle)
 
@@ -87,23 +89,20 @@ class Listener:
         for handle in self._handlers.get(channel, ()):
             handle(None)
 
-    def start(self) -> None:
-        """Begin to listen, and to connect again whenever that is needed."""
-        self._task = asyncio.create_task(
-            supervise("listener", self._run, (psycopg.Error, OSError)), name="listener"
-        )
+    def wake_all(self) -> None:
+        """Wake those who listen on any channel."""
+        for channel in self._handlers:
+            self.wake(channel)
 
-    async def stop(self) -> None:
-        """Stop listening."""
-        if self._task is not None:
-            await cancel(self._task)
+    def tasks(self) -> Tasks:
+        return {"listener": self._run}
 
     async def _run(self) -> None:
         try:
             async with await self._connect() as connection:
                 await self._listen(connection)
         finally:
-            self._hears = False
+            self.hears = False
 
     async def _connect(self) -> AsyncConnection:
         return await AsyncConnection.connect(
@@ -116,9 +115,8 @@ class Listener:
     async def _listen(self, connection: AsyncConnection) -> None:
         for channel in self._handlers:
             await connection.execute(SQL("LISTEN {}").format(Identifier(channel)))
-        self._hears = True
-        for channel in self._handlers:
-            self.wake(channel)
+        self.hears = True
+        self.wake_all()
         async for notification in connection.notifies():
             for handle in self._handlers[notification.channel]:
                 handle(notification.payload)

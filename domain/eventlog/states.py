@@ -107,9 +107,7 @@ class StateLoader:
                 connection, known, until=until, believe_absent=believe_absent, damaged=damaged
             )
         states = self._states(parts, keys, known, damaged)
-        # Of one that was known before, what is sealed may be closed.
-        begun = {stream: state for stream, state in states.items() if known[stream] is None}
-        await keep_missing_snapshots(connection, self.codec, parts, begun, keys)
+        await keep_missing_snapshots(connection, self.codec, parts, states, keys)
         return states
 
     async def read(
@@ -129,7 +127,9 @@ class StateLoader:
     async def as_of(
         self, connection: AsyncConnection, streams: Iterable[str], moment: Moment
     ) -> dict[str, Versioned[Any]]:
-        """Those streams that existed at a moment and can be read, as they were then, what is sealed opened."""
+        """Those streams that existed at a moment and can be read, as they were then; what is sealed is
+        opened.
+        """
         if not (streams := list(streams)):
             return {}
         keys, unknown = self.keyring.known(streams, believe_absent=False)

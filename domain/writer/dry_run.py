@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from domain.errors import Damaged
@@ -58,17 +57,10 @@ async def dry_run(
     return DryRun(rows, decided.versioned, store.log_name)
 
 
-NOTHING_KNOWN: Mapping[str, Versioned[Any]] = MappingProxyType({})
-
-
 async def load_wanted(
-    messages: Sequence[Message],
-    store: Store,
-    damaged: dict[str, Damaged],
-    known: Mapping[str, Versioned[Any]] = NOTHING_KNOWN,
+    messages: Sequence[Message], store: Store, damaged: dict[str, Damaged]
 ) -> Loaded:
-    """The states of all streams that messages need, as they are now, read without the lock. Of those that are
-    known, at a version, only what came since is read.
+    """The states of all streams that messages need, as they are now, read without the lock.
 
     Those that cannot be read are as if absent, and in `damaged`.
     """
@@ -80,7 +72,6 @@ async def load_wanted(
         if stream not in states
     }:
         async with store.reader() as connection:
-            before = {stream: known.get(stream) for stream in missing}
-            found = await store.states.load(connection, before, damaged=damaged)
+            found = await store.states.load(connection, missing, damaged=damaged)
         states |= dict.fromkeys(missing) | found
     return states

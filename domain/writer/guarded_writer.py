@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
@@ -13,10 +13,9 @@ from domain.errors import Damaged, DomainError, OutcomeUnknown, Overloaded
 from domain.eventlog.append import StreamMoved
 from domain.eventlog.connection.commit import OutcomeLost
 from domain.eventlog.store import Store
-from domain.model import Versioned
 from domain.writer.batch import Batch, Decided
 from domain.writer.command_bus import Answer
-from domain.writer.dry_run import NOTHING_KNOWN, load_wanted
+from domain.writer.dry_run import load_wanted
 from domain.writer.message import Message
 
 TRIES = 5
@@ -73,16 +72,9 @@ class GuardedWriter:
         return outcome.answer
 
     async def send_all(
-        self,
-        messages: Sequence[Message],
-        conclude: Conclude | None = None,
-        *,
-        known: Mapping[str, Versioned[Any]] = NOTHING_KNOWN,
+        self, messages: Sequence[Message], conclude: Conclude | None = None
     ) -> list[Outcome]:
         """Record what several lead to, in one commit; one that is refused spoils no other.
-
-        States that are `known`, by their streams, are brought up to the log, not loaded. What is sealed in them may
-        be closed, for commands that do not look at it.
 
         `conclude` makes one more message of what became of these; where that is refused, nothing is
         recorded.
@@ -95,26 +87,21 @@ class GuardedWriter:
         async with self._writing:
             for _ in range(TRIES):
                 try:
-                    return await self._write(messages, conclude, known)
+                    return await self._write(messages, conclude)
                 except StreamMoved:
                     continue
                 except OutcomeLost as lost:
                     raise OutcomeUnknown from lost
             raise Overloaded(OUTDONE)
 
-    async def _write(
-        self,
-        messages: Sequence[Message],
-        conclude: Conclude | None,
-        known: Mapping[str, Versioned[Any]],
-    ) -> list[Outcome]:
+    async def _write(self, messages: Sequence[Message], conclude: Conclude | None) -> list[Outcome]:
         store = self._store
         position, at = await store.head()
         damaged: dict[str, Damaged] = {}
         batch = Batch(
             position,
             max(self._clock(), at),
-            await load_wanted(messages, store, damaged, known),
+            await load_wanted(messages, store, damaged),
             {},
             store.codec,
             store.keyring,

@@ -50,8 +50,6 @@ CAPACITY = 8_192
 MOST_ROWS = 500
 PLACE = 2 + len(StoredRow._fields)
 """Where in a row of a page its place begins: behind the position, their number, and what is stored."""
-READ_AHEAD = 1_024
-"""Room for the states that were read for what moves them on at once."""
 PLANNED_FOR = 10
 """Seconds for which a plan is used: one made while the tables were small reads all of large ones."""
 
@@ -89,35 +87,21 @@ class Executions:
         self.schema = f"-- Holds states {codec.shape} and documents {DOCUMENTS}.{SCHEMA}"
         self._codec = codec
         self._cache: LruCache[str, CachedState] = LruCache(capacity, attrgetter("weight"))
-        self._ahead: LruCache[str, CachedState] = LruCache(READ_AHEAD, attrgetter("weight"))
         self._shown = ShownRows(codec)
 
     def forget(self) -> None:
         """Drop the states kept between pages."""
         self._cache.clear()
-        self._ahead.clear()
-
-    async def states(
-        self, connection: AsyncConnection, streams: Sequence[str]
-    ) -> dict[str, Versioned[Execution]]:
-        """The states of executions as far as the rows go, with what is sealed closed; without those that cannot be
-        read. They are kept for the page that moves them on, which is expected soon.
-        """
-        found = {stream: kept for stream in streams if (kept := self._cache.peek(stream))}
-        rows = await self._rows(connection, [stream for stream in streams if stream not in found])
-        for id_, read in (await read_states(connection, self._codec, rows)).items():
-            found[STREAM + id_] = read
-            self._ahead.put(STREAM + id_, read)
-        self._ahead.trim()
-        return {stream: cached.versioned for stream, cached in found.items()}
 
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
         """Fold the page onto the states it touches, and write each of them once."""
         tails: dict[str, list[Recorded]] = {}
         for event in page:
             tails.setdefault(event.stream, []).append(event)
-        begun = {s: tail[0].version for s, tail in tails.items() if tail[0].version > 1}
-        await self._load(connection, [s for s in begun if not self._knows(s, begun[s])])
+        await self._load(
+            connection,
+            [s for s, tail in tails.items() if tail[0].version > 1 and s not in self._cache],
+        )
         changed: list[Versioned[Execution]] = []
         due: list[Versioned[Execution]] = []
         left: dict[str, list[str]] = {}
@@ -140,23 +124,13 @@ class Executions:
         await write_states(connection, due)
         self._cache.trim()
 
-    def _knows(self, stream: str, version: int) -> bool:
-        """Whether the state before a version of a stream is at hand; one that was read ahead is then kept."""
-        ahead = self._ahead.pop(stream)
-        if stream not in self._cache and ahead and ahead.versioned.version == version - 1:
-            self._cache.put(stream, ahead)
-        return stream in self._cache
-
-    async def _rows(self, connection: AsyncConnection, streams: Sequence[str]) -> list[StoredRow]:
+    async def _load(self, connection: AsyncConnection, streams: Sequence[str]) -> None:
         if not streams:
-            return []
+            return
         ids = list(map(aggregate_id, streams))
         # Never prepared: a plan made while the table was empty reads all of it for long.
         cursor = await connection.execute(LOAD, (ids,), prepare=False, binary=True)
-        return [StoredRow(*row)._replace(document=None) for row in await cursor.fetchall()]
-
-    async def _load(self, connection: AsyncConnection, streams: Sequence[str]) -> None:
-        rows = await self._rows(connection, streams)
+        rows = [StoredRow(*row)._replace(document=None) for row in await cursor.fetchall()]
         states = await read_states(connection, self._codec, rows)
         for row in rows:
             if row.id not in states:

@@ -20,7 +20,6 @@ from domain.model import Command
 from projections.timers.projection import Timers
 from tests.support.examples import at_most
 from tests.support.followed_log import FollowedLog
-from tests.workers.test_timers import nothing_known
 from workers.timers import TimerWorker
 
 CHANCE = 0.5
@@ -78,9 +77,7 @@ class Walk:
         self.worker = self.new_worker()
 
     def new_worker(self) -> TimerWorker:
-        return TimerWorker(
-            self.world.guarded_writer, nothing_known, "", "executions", lambda: self.world.now
-        )
+        return TimerWorker(self.world.guarded_writer, "", "executions", lambda: self.world.now)
 
     async def go(self, limit: timedelta | None, way: Iterable[str | timedelta]) -> None:
         await self.world.begin(self.name, retry_policy=self.policy, timeout=limit)

@@ -14,23 +14,13 @@ import pytest
 from domain.errors import Overloaded
 from domain.eventlog.codec import EventRow
 from domain.eventlog.sessions import session_options
-from domain.execution.commands import (
-    CompleteExecution,
-    FailExecution,
-    UpdateExecution,
-    UpdateProgress,
-)
+from domain.execution.commands import CompleteExecution, FailExecution, UpdateProgress
 from domain.execution.retry_policy import RetryPolicy
 from domain.supervisor import cancel
 from domain.writer.guarded_writer import GuardedWriter
-from projections.engine.follower import Follower
-from projections.engine.migrations import migrate_projections
-from projections.engine.pages import LogPages
 from projections.engine.rebuild import rebuild
-from projections.executions.projection import Executions
 from projections.timers.projection import Timers
 from tests.support.followed_log import SCHEMA, FollowedLog
-from tests.support.rebuilds import differences
 from workers import ownership
 from workers import timers as timers_module
 from workers.timers import TimerWorker
@@ -40,11 +30,6 @@ SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 POLICY = RetryPolicy(
     max_retries=2, backoff="exponential", initial_delay=10 * SECOND, max_delay=60 * SECOND
 )
-
-
-async def nothing_known(*_: Any) -> dict[str, Any]:
-    """No states are at hand: each is loaded."""
-    return {}
 
 
 class World(FollowedLog):
@@ -59,7 +44,7 @@ class World(FollowedLog):
         return fired
 
     def worker(self) -> TimerWorker:
-        return TimerWorker(self.guarded_writer, nothing_known, "", SCHEMA, lambda: self.now)
+        return TimerWorker(self.guarded_writer, "", SCHEMA, lambda: self.now)
 
     async def types(self, id_: str) -> list[str]:
         rows = await self.store.history(f"execution/{id_}")
@@ -150,7 +135,7 @@ async def test_rest_after_a_commit_is_what_is_left_of_its_time(seconds: float, r
 async def test_timer_that_could_not_be_fired_is_fired_soon_afterwards(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away(*_: Any, **__: Any) -> None:
+    async def away(*_: Any) -> None:
         raise Overloaded
 
     worker = world.worker()
@@ -177,42 +162,6 @@ async def test_retries_begin_after_their_delays_until_none_is_left(world: World)
     assert state is not None
     assert state.state.status == "failed"
     assert await world.fire(worker, timedelta(days=1)) == 0
-
-
-async def test_timers_fire_on_states_of_the_view_which_goes_on_with_them(
-    world: World, database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    executions = Executions(world.store.codec)
-    migrate_projections(database, SCHEMA, [executions])
-    follower = Follower(executions, LogPages(world.store, executions.types))
-    worker = TimerWorker(world.guarded_writer, executions.states, "", SCHEMA, lambda: world.now)
-    await world.begin("a", "b", retry_policy=POLICY)
-    await world.begin("c", retry_policy=POLICY, timeout=10 * SECOND)
-    for name in ("a", "b"):
-        await world.send(name, failure())
-    while await follower.catch_up(world.connection):
-        pass
-    executions.forget()  # as where more are due than it keeps
-    await world.send("b", UpdateExecution(tags=("new",)))  # which the view has not seen
-    assert await world.fire(worker, 10 * SECOND) == 3
-    for name in ("a", "b"):
-        assert (await world.types(name)).count("started") == 2
-    assert (await world.types("c"))[-2:] == ["failed", "retry"]
-
-    read: list[str] = []
-    rows = Executions._rows
-
-    async def counted(
-        view: Executions, connection: psycopg.AsyncConnection, streams: Sequence[str]
-    ) -> Any:
-        read.extend(streams)
-        return await rows(view, connection, streams)
-
-    monkeypatch.setattr(Executions, "_rows", counted)
-    while await follower.catch_up(world.connection):
-        pass
-    assert (follower.parked, read) == (0, [])
-    assert await differences(database, world.store) == []
 
 
 async def test_attempt_that_works_too_long_fails_and_is_retried(world: World) -> None:

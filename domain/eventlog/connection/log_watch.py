@@ -47,7 +47,9 @@ class LogWatch(Background):
             if head.log_id != self._of_log:
                 self._on_other_log()
                 return True
-            if head.position != self._position:
-                self._position = head.position
+            if not self._listener.hears:
+                self._listener.wake_all()
+            elif head.position != self._position:
                 self._listener.wake(self._store.schema)
+            self._position = head.position
             await asyncio.sleep(POLL)

@@ -111,6 +111,7 @@ async def test_watch_says_that_the_log_moved_where_nothing_else_says_so(
 ) -> None:
     other = store(database)
     listener = Listener(database, "executions")  # it hears nothing: it is not started
+    listener.hears = True
     woken = listener.subscribe("executions")
     await other.open()
     watch = LogWatch(other, lambda: None, listener)
@@ -118,6 +119,20 @@ async def test_watch_says_that_the_log_moved_where_nothing_else_says_so(
     try:
         assert await woken.wait(10)
         await append(log, "s-1", 1)
+        assert await woken.wait(10)
+    finally:
+        await watch.stop()
+        await other.close()
+
+
+async def test_watch_wakes_all_while_there_is_no_connection_that_listens(database: str) -> None:
+    other, listener = store(database), Listener(database, "executions")
+    woken = listener.subscribe("of the views")
+    await other.open()
+    watch = LogWatch(other, lambda: None, listener)
+    watch.start()
+    try:
+        assert await woken.wait(10)
         assert await woken.wait(10)
     finally:
         await watch.stop()

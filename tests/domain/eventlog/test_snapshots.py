@@ -122,19 +122,6 @@ async def test_damaged_snapshot_is_made_again_by_the_first_long_read(database: s
     assert change(database, WHOLE_SNAPSHOTS) == [(1_000,)]
 
 
-async def test_state_that_was_known_before_many_events_is_not_kept(database: str) -> None:
-    """What is sealed in it may be closed."""
-    await raised(sample_aggregate.store(database), 1_200, Begin)
-    change(database, "TRUNCATE snapshots")
-    store = sample_aggregate.store(database)
-    async with running_bus(store):
-        known = await store.load("tally/a", 3)
-        async with store.reader() as connection:
-            found = await store.states.load(connection, {"tally/a": known})
-    assert found["tally/a"].version == 1_201
-    assert change(database, WHOLE_SNAPSHOTS) == []
-
-
 async def test_damaged_snapshot_is_replaced_where_its_version_is_reached_again(
     database: str,
 ) -> None:

@@ -75,28 +75,6 @@ def test_neither_the_size_of_a_page_nor_of_the_cache_changes_a_row(
 
 @few
 @given(logs(), st.data())
-def test_states_that_were_read_ahead_change_no_row(
-    database: str, log: list[Recorded], data: st.DataObject
-) -> None:
-    class ReadAhead(Executions):
-        async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
-            self._cache.clear()
-            some = data.draw(st.lists(st.sampled_from([event.stream for event in log])))
-            for stream, state in (await self.states(connection, some)).items():
-                assert stream == f"execution/{state.state.id}"
-            await super().apply(connection, page)
-
-    async def check() -> None:
-        async with followed(database, Executions(CODEC), log) as connection:
-            whole = [await rows(connection, table) for table in TABLES]
-        async with followed(database, ReadAhead(CODEC), log, 2) as connection:
-            assert [await rows(connection, table) for table in TABLES] == whole
-
-    asyncio.run(check())
-
-
-@few
-@given(logs(), st.data())
 def test_emptied_cache_between_pages_changes_no_row(
     database: str, log: list[Recorded], data: st.DataObject
 ) -> None:
