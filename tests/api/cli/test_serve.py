@@ -56,7 +56,7 @@ def serve(arguments: list[str], environment: dict[str, str]) -> Outcome:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=120,
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
 
