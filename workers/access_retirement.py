@@ -2,22 +2,21 @@
 
 What goes is recorded in the event log (`access.retired`): which entries they were, and the hashes by which the chain
 goes on behind them. Only then is the partition dropped; a process that goes on after a crash drops it. A day that a
-legal hold keeps stays, and so does one that is not anchored, or that does not fit: what was changed is not let go.
+legal hold keeps stays until the last moment, recorded or not, and so does one that is not anchored, or that does not
+fit: what was changed is not let go.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from random import Random
+from functools import partial
 from typing import Literal
 
 import psycopg
 import structlog
 from psycopg import AsyncConnection
-from psycopg.errors import LockNotAvailable
 
 from domain.access.anchors import STREAM as ANCHORS
 from domain.access.anchors import AccessAnchors
@@ -34,19 +33,13 @@ from projections.audit.access.check import faults_between
 from projections.audit.access.retired import days_of_access, entries_of, hash_before
 from projections.audit.access.segments import hashes_between
 from projections.log_lines.archive.days import Day
-from projections.log_lines.archive.holds import OF_READS, holds_of
+from projections.log_lines.archive.holds import BUSY, OF_READS, holds_of
 from workers.ownership import ownership
+from workers.past_days import HeldMeanwhile, drop_unless_held, look_often
 
 ACTOR = "system"
-EVERY, AGAIN = 3600.0, 30.0
-"""Seconds between two looks for days that are past, and where one waits for something."""
 AT_LENGTH = "SET statement_timeout = '30min'"
 """For the connection of the owner: it reads whole days."""
-SHORT_LOCK_TIMEOUT = "SET LOCAL lock_timeout = '100ms'"
-"""To wait for the table: all reads wait behind."""
-SPREAD = Random()  # noqa: S311 - no secret
-TRIES, PAUSE = 20, 2.0
-"""How often it tries to drop a day while nobody else uses the table, and at most how many seconds lie between."""
 FAILURES = (DomainError, LookupError, psycopg.Error)
 
 log = structlog.get_logger()
@@ -89,21 +82,28 @@ class AccessRetirer(Background):
         return {"access retirement": self._look_often}
 
     async def _look_often(self) -> None:
-        while True:
-            waits = any(report.outcome == "waiting" for report in await self.retire())
-            await asyncio.sleep(AGAIN if waits else EVERY)
+        await look_often(self._look)
 
-    async def retire(self) -> list[RetiredDay]:
-        """Retire the days that are past; what became of each."""
+    async def _look(self, days: Collection[date] | None) -> set[date]:
+        return {each.day for each in await self.retire(days) if each.outcome == "waiting"}
+
+    async def retire(self, days: Collection[date] | None = None) -> list[RetiredDay]:
+        """Retire the days that are past, or some of them; what became of each."""
         async with ownership(self._conninfo, self._schema, "access retirement") as connection:
             await connection.execute(AT_LENGTH)
             past = await days_of_access(connection, self._clock().date() - self._days)
-            return [await self._report(connection, day) for day in past]
+            return [
+                await self._report(connection, day) for day in past if days is None or day in days
+            ]
 
     async def _report(self, connection: AsyncConnection, day: date) -> RetiredDay:
         try:
             report = await self._retired(connection, Day(day, ""))
-        except (Overloaded, LockNotAvailable) as error:
+        except HeldMeanwhile:
+            report = RetiredDay(day, "waiting", reason="a hold was placed meanwhile")
+        except BUSY:
+            report = RetiredDay(day, "waiting", reason="others were using the table or the log")
+        except Overloaded as error:
             report = RetiredDay(day, "waiting", reason=str(error))
         except FAILURES as error:
             if connection.broken:
@@ -116,18 +116,16 @@ class AccessRetirer(Background):
 
     async def _retired(self, connection: AsyncConnection, day: Day) -> RetiredDay:
         span = await entries_of(connection, day.bounds)
+        checked = await holds_of(connection, self._store, day, OF_READS)
+        if checked.unknown:
+            return RetiredDay(day.day, "waiting", reason=checked.unknown)
+        if checked.holds:
+            return RetiredDay(day.day, "on hold", reason=", ".join(h.hold for h in checked.holds))
         if span is not None and not await self._is_recorded(*span):
-            checked = await holds_of(connection, self._store, day, OF_READS)
-            if checked.unknown:
-                return RetiredDay(day.day, "waiting", reason=checked.unknown)
-            if checked.holds:
-                return RetiredDay(
-                    day.day, "on hold", reason=", ".join(h.hold for h in checked.holds)
-                )
             if await self._anchored() < span[1]:
                 return RetiredDay(day.day, "waiting", reason="not all of it is anchored yet")
             await self._record(connection, day.day, span, checked.position)
-        await _drop(connection, day.day)
+        await drop_unless_held(connection, checked.position, partial(_drop, connection, day.day))
         return RetiredDay(day.day, "retired", 0 if span is None else span[1] - span[0] + 1)
 
     async def _is_recorded(self, first: int, last: int) -> bool:
@@ -165,18 +163,4 @@ class AccessRetirer(Background):
 
 
 async def _drop(connection: AsyncConnection, day: date) -> None:
-    """Drop a day, at a moment when nobody reads.
-
-    Raises:
-        LockNotAvailable: there was no such moment.
-    """
-    for tried in range(1, TRIES + 1):
-        try:
-            async with connection.transaction():
-                await connection.execute(SHORT_LOCK_TIMEOUT)
-                await connection.execute(RETIRE_DAY, (day,))
-            return
-        except LockNotAvailable:
-            if tried == TRIES:
-                raise
-            await asyncio.sleep(SPREAD.uniform(0, PAUSE))
+    await connection.execute(RETIRE_DAY, (day,))

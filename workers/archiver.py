@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Any, Literal
 
 import psycopg
@@ -36,28 +35,14 @@ from projections.log_lines.archive import days as table
 from projections.log_lines.archive.days import Changed, Day
 from projections.log_lines.archive.export import Exporter
 from projections.log_lines.archive.files import ArchiveFailed, ArchiveFiles, is_installed
-from projections.log_lines.archive.holds import (
-    BUSY,
-    Checked,
-    holds_of,
-    keep_log_as_it_is,
-    placed_since,
-)
+from projections.log_lines.archive.holds import BUSY, Checked, holds_of
 from projections.log_lines.archive.place import settle_place
 from workers.ownership import ownership
+from workers.past_days import SHORT_LOCK_TIMEOUT, HeldMeanwhile, drop_unless_held, look_often
 
 ACTOR = "system"
-EVERY, AGAIN = 3600.0, 30.0
-"""Seconds between two looks for days that are past, and where one waits for something."""
 AT_LENGTH = "SET statement_timeout = '30min'; SET idle_in_transaction_session_timeout = '30min'"
 """For the connection of the owner: it reads whole days, and waits for files."""
-SHORT_LOCK_TIMEOUT = "SET LOCAL lock_timeout = '100ms'"
-"""To wait for the table: all that come later, writers too, wait behind."""
-SPREAD = Random()  # noqa: S311 - no secret
-TRIES, PAUSE = 20, 2.0
-"""How often it tries to drop a partition while nobody else uses the table or the log, and at most how many
-seconds lie between two tries.
-"""
 FAILURES = (ArchiveFailed, DomainError, OSError, psycopg.Error)
 
 log = structlog.get_logger()
@@ -124,26 +109,29 @@ class Archiver(Background):
     async def _look_often(self) -> None:
         if not is_installed():
             log.warning("log lines are not archived", reason="executions[archive] is not installed")
-        while True:
-            waits = False
-            try:
-                reports = await self.archive(moves=True, counts=False)
-                waits = any(report.outcome == "waiting" for report in reports)
-            except ArchiveFailed as error:
-                log.error("log lines cannot be archived", reason=str(error))
-            await asyncio.sleep(AGAIN if waits else EVERY)
+        await look_often(self._look)
+
+    async def _look(self, days: Collection[date] | None) -> set[date]:
+        try:
+            reports = await self.archive(days, moves=True, counts=False)
+        except ArchiveFailed as error:
+            log.error("log lines cannot be archived", reason=str(error))
+            return set()
+        return {report.day for report in reports if report.outcome == "waiting"}
 
     async def archive(
         self,
+        days: Collection[date] | None = None,
         *,
         dry_run: bool = False,
         moves: bool = False,
         counts: bool = True,
         patience: float | None = None,
     ) -> list[DayReport]:
-        """Archive the days that are past, the oldest first, or only say what would become of them.
+        """Archive the days that are past, or some of them, the oldest first, or only say what would become of them.
 
-        Without `counts`, the lines of days that stay are not counted. With `moves`, the archive may be at another place than before, if its files are there, too.
+        Without `counts`, the lines of days that stay are not counted. With `moves`, the archive may be at another place
+        than before, if its files are there, too.
 
         Raises:
             TimeoutError: for so many seconds another process has been archiving.
@@ -164,7 +152,9 @@ class Archiver(Background):
             if not (dry_run or is_installed()):
                 return []
             return [
-                await self._report(connection, day, dry_run=dry_run, counts=counts) for day in past
+                await self._report(connection, day, dry_run=dry_run, counts=counts)
+                for day in past
+                if days is None or day.day in days
             ]
 
     async def _make_days(self, connection: AsyncConnection, today: date) -> None:
@@ -243,45 +233,12 @@ class Archiver(Background):
     ) -> str:
         """Take the lines out of the table; why not, where they are still there."""
         try:
-            # Most of what was recorded meanwhile is looked through now, while others may write.
-            position = await _unless_held(connection, checked.position)
             async with connection.transaction():
                 await table.keep_files(connection, day, files, self._clock())
-                await _drop_unless_held(connection, day, position)
-        except Changed:
+                drop = partial(table.drop, connection, day)
+                await drop_unless_held(connection, checked.position, drop)
+        except (Changed, HeldMeanwhile):
             return "a hold was placed, or a line came, meanwhile"
         except BUSY:
             return "others were using the table"
         return ""
-
-
-async def _unless_held(connection: AsyncConnection, position: int) -> int:
-    """The head of the log, if no hold was placed after a position. Raises Changed."""
-    placed, head = await placed_since(connection, position)
-    if placed:
-        raise Changed
-    return head
-
-
-async def _drop_unless_held(connection: AsyncConnection, day: Day, position: int) -> None:
-    """Drop the partition of a day, in a transaction, at a moment when nobody writes.
-
-    Writers lock the log before the table or after it, so to wait for both could wait for ever: this
-    waits for the table, tries the log, and lets go of both where it is busy.
-
-    Raises:
-        Changed: a hold was placed after a position.
-        LockNotAvailable: there was no such moment.
-    """
-    await connection.execute(SHORT_LOCK_TIMEOUT)
-    for tried in range(1, TRIES + 1):
-        try:
-            async with connection.transaction():
-                await table.drop(connection, day)
-                await keep_log_as_it_is(connection)
-                await _unless_held(connection, position)
-            return
-        except BUSY:
-            if tried == TRIES:
-                raise
-            await asyncio.sleep(SPREAD.uniform(0, PAUSE))
