@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ PAGE, ANCHORS = 5_000, 500
 HEAD = "SELECT id, at, hash FROM access_head"
 NEXT = """SELECT id, at, hash, actor, credential, operation, executions, address, purpose, correlation, detail
     FROM access_log WHERE id > %b AND id <= %b ORDER BY id LIMIT %b"""
+ANY = "SELECT EXISTS (SELECT FROM access_log WHERE id >= %s AND id < %s)"
 SURPLUS = "SELECT min(id) FROM access_log WHERE id < 1 OR id > %b"
 OnProgress = Callable[[int, int], None]
 """Is called with the entry reached and the entry to reach."""
@@ -50,12 +52,12 @@ async def access_faults(
 ) -> AsyncIterator[Fault]:
     """What is wrong. After the first entry that does not fit nothing is said of the next ones but what their own
     bytes say: the chain goes on with the hash that is stored, and behind entries that were retired with the one that
-    the log of events has of them.
+    the log of events has of them. They may be retired while this goes on.
     """
     if end is None:
         yield Fault(PART, "head", "the row `access_head` is lost")
         return
-    check = _Check(connection, end, await retired_entries(connection))
+    check = _Check(connection, end)
     async for fault in check.entries(on_progress):
         yield fault
     async for fault in check.rest():
@@ -65,7 +67,7 @@ async def access_faults(
 async def faults_between(
     connection: AsyncConnection, first: int, last: int, before: bytes
 ) -> AsyncIterator[Fault]:
-    """What is wrong with some entries, of which `before` is the hash before the first.
+    """What is wrong with some entries, of which `before` is the hash before the first, and none was retired.
 
     Raises:
         LookupError: an anchor is missing.
@@ -73,17 +75,19 @@ async def faults_between(
     anchor = await anchor_of(connection, first)
     latest = await latest_anchor(connection)
     end = End(last, EPOCH, b"", 0 if latest is None else latest.version)
-    check = _Check(connection, end, ())
+    check = _Check(connection, end, crosses_gaps=False)
     check.begin(first - 1, before, end.anchors if anchor is None else anchor.version - 1)
     async for fault in check.entries(lambda *_: None):
         yield fault
 
 
 class _Check:
-    def __init__(self, connection: AsyncConnection, end: End, retired: Sequence[Retired]) -> None:
+    def __init__(self, connection: AsyncConnection, end: End, *, crosses_gaps: bool = True) -> None:
         self._connection = connection
         self._end = end
-        self._retired = {each.first: each for each in retired}
+        self._crosses_gaps = crosses_gaps
+        self._retired: list[Retired] = []
+        """What is known to be retired, in the order of the entries."""
         self._reached = 0
         self._hash: bytes | None = BEFORE_ALL
         """Of the entry that was reached; None where that is missing."""
@@ -91,13 +95,13 @@ class _Check:
         self._anchors: list[Anchor] = []
         self._version = 0
         self._segment: list[bytes] = []
-        self._torn = False
+        self._anchor_is_partial = False
         """Whether some entries of the next anchor were retired, so that its root cannot be computed any more."""
 
     def begin(self, reached: int, hashed: bytes, version: int) -> None:
         """Begin behind an entry, and behind an anchor by its version."""
         self._reached, self._hash, self._version = reached, hashed, version
-        self._torn = True  # perhaps the first anchor begins before that entry
+        self._anchor_is_partial = True  # perhaps the first anchor begins before that entry
 
     async def entries(self, on_progress: OnProgress) -> AsyncIterator[Fault]:
         end = self._end
@@ -122,20 +126,43 @@ class _Check:
         """Entries that are not there: they were retired, or they are missing."""
         while self._reached < until:
             first = self._reached + 1
-            retired = self._retired.get(first)
-            if retired is not None and retired.last <= until:
+            if (retired := await self._retired_with(first, until)) is not None:
                 async for fault in self._fits(retired):
                     yield fault
                 self._reached, self._hash = retired.last, retired.hash
             else:
-                later = [each for each in self._retired if first < each <= until]
+                later = [each.first for each in self._retired if first < each.first <= until]
                 self._reached, self._hash = min(later, default=until + 1) - 1, None
                 yield _missing(first, self._reached)
+
+    async def _retired_with(self, first: int, until: int) -> Retired | None:
+        """What was retired, and is gone, of the entries in [first, until], with the first of them. That may have
+        happened just now, and the entries before the first may have been looked at while they were there.
+        """
+        found = self._known_with(first)
+        if (found is None or found.last > until) and self._crosses_gaps:
+            known = max((each.version for each in self._retired), default=0)
+            self._retired += await retired_entries(self._connection, known)
+            self._retired.sort(key=lambda retired: retired.first)
+            found = self._known_with(first)
+        if found is None or found.last > until:
+            return None
+        return None if found.first < first and await self._has_any(found.first, first) else found
+
+    async def _has_any(self, first: int, before: int) -> bool:
+        [(found,)] = await (await self._connection.execute(ANY, (first, before))).fetchall()
+        return bool(found)
+
+    def _known_with(self, entry: int) -> Retired | None:
+        index = bisect_right(self._retired, entry, key=lambda retired: retired.first) - 1
+        found = self._retired[index] if index >= 0 else None
+        return found if found is not None and entry <= found.last else None
 
     async def _fits(self, retired: Retired) -> AsyncIterator[Fault]:
         """What was retired is in its place in the chain, and the anchors say the same."""
         at = f"at position {retired.position}"
-        if self._hash is not None and retired.before != self._hash:
+        is_whole = retired.first == self._reached + 1
+        if is_whole and self._hash is not None and retired.before != self._hash:
             yield Fault(PART, retired.place, f"were retired {at} behind another hash than is there")
         if (days := (retired.at.date() - retired.day).days) < LEAST_DAYS:
             what = f"were retired {at} after {days} days: they had to be kept for {LEAST_DAYS}"
@@ -144,7 +171,7 @@ class _Check:
             self._anchors.pop(0)
             if anchor.last == retired.last and anchor.hash != retired.hash:
                 yield _other(anchor, f"were retired {at} with another last hash")
-        self._torn = anchor is not None and anchor.first <= retired.last
+        self._anchor_is_partial = anchor is not None and anchor.first <= retired.last
         self._segment, self._latest = [], None
 
     def _looked_at(
@@ -169,13 +196,13 @@ class _Check:
         while (anchor := await self._next_anchor()) is not None and anchor.last <= number:
             self._anchors.pop(0)
             whole = len(self._segment) == number - anchor.first + 1
-            if anchor.last != number or not (whole or self._torn):
+            if anchor.last != number or not (whole or self._anchor_is_partial):
                 yield _other(anchor, "are not all there")
             elif anchor.hash != hashed:
                 yield _other(anchor, "are others: the last one has another hash")
             elif whole and Segment(self._segment).root != anchor.root:
                 yield _other(anchor, "are others: they have another root")
-            self._segment, self._torn = [], False
+            self._segment, self._anchor_is_partial = [], False
 
     async def _next_anchor(self) -> Anchor | None:
         if not self._anchors:

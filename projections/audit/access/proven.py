@@ -49,7 +49,7 @@ async def proven_reads(
     those that showed other executions, too, or by which others have asked for some with a filter.
 
     Raises:
-        LookupError: the access log has holes.
+        LookupError: the access log has holes where nothing was retired.
     """
     last = await anchor_at(connection, head)
     found = ProvenReads([], [])
@@ -57,7 +57,6 @@ async def proven_reads(
         return found
     begin = Place(BEYOND, last.last + 1)
     page = await access_page(connection, Range(execution), begin, MOST_READS, descending=True)
-    retired = [(each.first, each.last) for each in await retired_entries(connection)]
     segments: list[tuple[Anchor, list[Entry]]] = []
     for item in page.items:
         if not isinstance(item, Entry) or not _is_for(party, item.access):
@@ -68,14 +67,15 @@ async def proven_reads(
                 break
             segments.append((anchor, []))
         segments[-1][1].append(item)
-    whole = [
-        (anchor, entries)
-        for anchor, entries in reversed(segments)
-        if not any(first <= anchor.last and anchor.first <= last for first, last in retired)
-    ]
-    for number, (anchor, entries) in enumerate(whole):
-        found.anchors.append(anchor.position)
-        found.reads.extend(await _proven(connection, anchor, entries[::-1], number))
+    for anchor, entries in reversed(segments):
+        try:
+            reads = await _proven(connection, anchor, entries[::-1], len(found.anchors))
+        except LookupError:
+            if not await _is_retired(connection, anchor):
+                raise
+        else:
+            found.anchors.append(anchor.position)
+            found.reads.extend(reads)
     return found
 
 
@@ -86,6 +86,12 @@ def _is_for(party: str | None, access: Access) -> bool:
     if len(access.executions) > 1:
         return False
     return access.actor == party or access.operation not in OF_MANY
+
+
+async def _is_retired(connection: AsyncConnection, anchor: Anchor) -> bool:
+    """Whether entries of an anchor were retired, perhaps just now: then it proves the others no more."""
+    retired = await retired_entries(connection)
+    return any(each.first <= anchor.last and anchor.first <= each.last for each in retired)
 
 
 async def _proven(

@@ -11,8 +11,8 @@ from psycopg import AsyncConnection
 from domain.access.retirements import STREAM
 from domain.eventlog.access.entry import BEFORE_ALL
 
-SAID = f"""SELECT notification_id, at, state FROM events WHERE originator_id = '{STREAM}'
-    ORDER BY originator_version"""
+SAID = f"""SELECT originator_version, notification_id, at, state FROM events
+    WHERE originator_id = '{STREAM}' AND originator_version > %s ORDER BY originator_version"""
 HASH = "SELECT hash FROM access_log WHERE id = %s"
 PREFIX = "access_log_"
 REST = "access_log_rest"
@@ -23,8 +23,11 @@ SPAN = "SELECT min(id), max(id) FROM access_log WHERE at >= %(begin)s AND at < %
 
 
 class Retired(NamedTuple):
-    """Entries of a day that were retired: by which event and when, and the hashes before them and of the last."""
+    """Entries of a day that were retired: by which event, by its place in its stream and in the log, and when, and
+    the hashes before them and of the last.
+    """
 
+    version: int
     position: int
     at: datetime
     day: date
@@ -39,19 +42,19 @@ class Retired(NamedTuple):
         return f"entries {self.first} to {self.last}"
 
 
-async def retired_entries(connection: AsyncConnection) -> list[Retired]:
-    """All that was retired, in the order of the entries."""
-    cursor = await connection.execute(SAID)
+async def retired_entries(connection: AsyncConnection, version: int = 0) -> list[Retired]:
+    """All that was retired, or only what was after a version of the stream, in the order of the entries."""
+    cursor = await connection.execute(SAID, (version,))
     return sorted(
         (_retired(*row) for row in await cursor.fetchall()), key=lambda retired: retired.first
     )
 
 
-def _retired(position: int, at: datetime, state: bytes) -> Retired:
+def _retired(version: int, position: int, at: datetime, state: bytes) -> Retired:
     said: dict[str, Any] = orjson.loads(state)
     hashes = (bytes.fromhex(said[name]) for name in ("before", "hash"))
     day = date.fromisoformat(said["day"])
-    return Retired(position, at, day, said["first"], said["last"], *hashes)
+    return Retired(version, position, at, day, said["first"], said["last"], *hashes)
 
 
 async def hash_before(connection: AsyncConnection, entry: int) -> bytes:

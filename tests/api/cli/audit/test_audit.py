@@ -148,7 +148,7 @@ def test_verify_says_how_many_reads_were_retired() -> None:
     days = (date(2026, 10, 1), date(2026, 10, 3))
     spans = ((1, 3), (9, 10))
     retired = [
-        Retired(number, datetime.now(UTC), day, *span, b"", b"h")
+        Retired(1, number, datetime.now(UTC), day, *span, b"", b"h")
         for number, (day, span) in enumerate(zip(days, spans, strict=True), 1)
     ]
     assert verify._named(retired) == "; 5 of them were retired, of days up to 2026-10-03"

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from psycopg import AsyncConnection
 
-from projections.audit.access.anchors import anchor_of, latest_anchor
+from projections.audit.access import check
+from projections.audit.access.anchors import anchor_of, anchors_after, latest_anchor
 from projections.audit.access.check import access_faults, end_of
+from projections.audit.access.retired import Retired, retired_entries
 from tests.support.access_chain import AccessChain
+from tests.support.past_reads import PastReads
+from workers import access_retirement
 
 pytestmark = pytest.mark.anyio
 
@@ -113,3 +120,62 @@ async def test_anchor_of_an_entry_is_found_by_halving(chain: AccessChain) -> Non
         assert anchor is not None
         assert anchor.first <= entry <= anchor.last
     assert await anchor_of(chain.connection, latest.last + 1) is None
+
+
+@pytest.fixture
+async def reads(database: str, tmp_path: Path) -> AsyncIterator[PastReads]:
+    """Entries 1 to 3 on the first day, 4 and 5 on the second."""
+    async with PastReads.opened(database, tmp_path) as opened:
+        await opened.days("e-1 e-2 e-1", "e-1 e-2")
+        yield opened
+
+
+async def test_day_that_is_retired_after_the_retirements_were_read_is_no_fault(
+    reads: PastReads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are read where the check comes to a gap."""
+    await reads.retire(29)
+    asked: list[int] = []
+
+    async def then_retired(connection: AsyncConnection, version: int = 0) -> list[Retired]:
+        found = await retired_entries(connection, version)
+        asked.append(version)
+        if len(asked) == 1:
+            await reads.retire(10)
+        return found
+
+    monkeypatch.setattr(check, "PAGE", 1)
+    monkeypatch.setattr(check, "retired_entries", then_retired)
+    assert await reads.faults() == []
+    assert asked == [0, 1]
+    assert await reads.ids() == []
+
+
+async def test_day_that_is_retired_while_its_entries_are_looked_at_is_no_fault(
+    reads: PastReads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first page ends within the day."""
+    done = False
+
+    async def then_retired(*what: Any) -> Any:
+        nonlocal done
+        if not done:
+            done = True
+            await reads.retire(29)
+        return await anchors_after(*what)
+
+    monkeypatch.setattr(check, "PAGE", 2)
+    monkeypatch.setattr(check, "anchors_after", then_retired)
+    assert await reads.faults() == []
+    assert await reads.ids() == [4, 5]
+
+
+async def test_entry_that_is_missing_from_a_day_that_is_retired_and_still_there_is_a_fault(
+    reads: PastReads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access_retirement, "RETIRE_DAY", "SELECT missing(%s)")
+    await reads.retire(29)
+    assert len(await reads.retired()) == 1
+    assert await reads.faults() == []
+    await reads.change("DELETE FROM access_log WHERE id = 3")
+    assert (await reads.faults())[0] == "access log: entry 3: is not there"
