@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import Any, LiteralString, NamedTuple
 
 from starlette.types import ASGIApp
@@ -17,10 +18,12 @@ from domain.eventlog.store import Store
 from domain.json_forms import format_time
 from projections.audit.access.retired import days_of_access
 from projections.log_lines.archive.days import Day, days_before
-from projections.log_lines.archive.holds import OF_LINES, OF_READS, Checked, holds_of
+from projections.log_lines.archive.holds import OF_LINES, OF_READS, Checked, holds_within
 from projections.log_lines.archive.holds_on import ActiveHold, active_holds
 
 MOST_DAYS = 100
+MOST_SECONDS = 3.0
+"""For the days of an answer, and for one of them: no further one is looked at when they are over."""
 AT = Parameter(
     "at", "The time that is looked ahead to, or back; by default now", {"format": "date-time"}
 )
@@ -126,8 +129,9 @@ class PreviewHandlers:
             of_lines = await days_before(connection, lines_until)
             of_reads = [Day(day, "") for day in await days_of_access(connection, reads_until)]
             holds = await active_holds(connection)
-        lines = await self._past(of_lines, OF_LINES)
-        reads = await self._past(of_reads, OF_READS)
+        end = monotonic() + MOST_SECONDS
+        lines = await self._past(of_lines, OF_LINES, end)
+        reads = await self._past(of_reads, OF_READS, end)
         named = Right.MANAGE_HOLDS in request.caller.rights
         shown = {
             "at": format_time(at),
@@ -141,13 +145,18 @@ class PreviewHandlers:
         }
         return responses.json(shown)
 
-    async def _past(self, days: Sequence[Day], of_day: LiteralString) -> Past:
+    async def _past(self, days: Sequence[Day], of_day: LiteralString, end: float) -> Past:
+        """Those of some days that are looked at until an end, in seconds of the clock; the first always is."""
+        checked: list[tuple[str, Checked]] = []
+        for day in days[:MOST_DAYS]:
+            if checked and monotonic() >= end:
+                break
+            checked.append((str(day.day), await self._checked(day, of_day)))
+        return Past(checked, len(days) > len(checked))
+
+    async def _checked(self, day: Day, of_day: LiteralString) -> Checked:
         async with self._store.reader() as connection:
-            checked = [
-                (str(day.day), await holds_of(connection, self._store, day, of_day))
-                for day in days[:MOST_DAYS]
-            ]
-        return Past(checked, len(days) > MOST_DAYS)
+            return await holds_within(connection, self._store, day, of_day, MOST_SECONDS)
 
 
 def _day(day: str, checked: Checked, outcome: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import LiteralString, NamedTuple
 
 from psycopg import AsyncConnection
-from psycopg.errors import LockNotAvailable
+from psycopg.errors import LockNotAvailable, QueryCanceled
 
 from domain.eventlog.store import Store
 from domain.retention.hold import HoldPlaced
@@ -20,6 +20,7 @@ NOT_APPLIED = (
     "an event that says what is held could not be applied to `catalog` or `executions`: "
     "`executions projections` shows where, `executions rebuild VIEW` applies it"
 )
+TOO_LONG = "it takes too long to look through what there is of this day"
 COLUMNS = {"order": "order_id", "service": "service", "customer": "customer"}
 """What a hold may be of, and the column that it is in of the view of executions."""
 
@@ -27,7 +28,8 @@ PLACES = """SELECT coalesce((SELECT position FROM bookmarks WHERE view = 'catalo
     coalesce((SELECT position FROM bookmarks WHERE view = 'executions'), 0),
     (SELECT position FROM head),
     (SELECT count(*) FROM parked
-        WHERE view = 'catalog' AND type LIKE 'hold.%' OR view = 'executions' AND type LIKE '%.created')"""
+        WHERE view = 'catalog' AND type LIKE 'hold.%' OR view = 'executions' AND type LIKE '%.created'),
+    EXISTS (SELECT FROM catalog WHERE kind = 'hold' AND document @> '{"status": "active"}')"""
 OF_SCOPE = """SELECT h.id AS hold, e.id AS execution FROM active AS h
     JOIN executions AS e ON e.{column} = h.document ->> '{scope}'"""
 OF_SCOPES = " UNION ALL ".join(
@@ -45,6 +47,7 @@ HOLDING = """WITH active AS (SELECT id, document FROM catalog
     WHERE execution IN ({of_day})
     GROUP BY hold ORDER BY hold"""
 LOCK = "SELECT FROM head FOR UPDATE NOWAIT"
+TIMEOUT = "SELECT set_config('statement_timeout', %s, true)"
 PLACED_SINCE = """SELECT EXISTS (SELECT FROM events WHERE topic = %s AND notification_id > %s), position
     FROM head"""
 
@@ -69,15 +72,29 @@ async def holds_of(
 ) -> Checked:
     """Which holds keep a day. Each hold placed up to the position is seen, and each execution `of_day`."""
     cursor = await connection.execute(PLACES)
-    [(catalog, executions, head, parked)] = await cursor.fetchall()
+    [(catalog, executions, head, parked, any_active)] = await cursor.fetchall()
     needed = await store.position_before(day.bounds["end"])
     if parked:
         return Checked((), catalog, NOT_APPLIED)
     if catalog < head - BEHIND or executions < needed:
         return Checked((), catalog, "the views that say what is held are behind the log")
+    if not any_active:
+        return Checked((), catalog)
     query = HOLDING.format(of_scopes=OF_SCOPES, of_day=of_day)
     rows = await (await connection.execute(query, day.bounds)).fetchall()
     return Checked([Holding(*row) for row in rows], catalog)
+
+
+async def holds_within(
+    connection: AsyncConnection, store: Store, day: Day, of_day: LiteralString, seconds: float
+) -> Checked:
+    """Which holds keep a day, as `holds_of` says; unknown where a statement takes so many seconds."""
+    try:
+        async with connection.transaction():
+            await connection.execute(TIMEOUT, (f"{seconds * 1000:.0f}",))
+            return await holds_of(connection, store, day, of_day)
+    except QueryCanceled:
+        return Checked((), 0, TOO_LONG)
 
 
 async def placed_since(connection: AsyncConnection, position: int) -> tuple[bool, int]:

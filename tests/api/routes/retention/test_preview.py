@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
 import httpx
+import pytest
 
+from api.routes.retention import preview as preview_module
+from api.routes.retention.preview import PreviewHandlers
+from domain.retention.hold import PlaceHold
+from projections.log_lines.archive.days import Day
+from projections.log_lines.archive.holds import OF_READS, TOO_LONG
 from tests.support.api_client import Executions, ok, refused
+from tests.support.past_lines import NOON
+from tests.support.past_reads import PastReads
 
 TODAY = datetime.now(UTC).replace(hour=12)
 
@@ -74,3 +84,46 @@ def test_day_of_the_access_log_goes_after_its_days_and_a_hold_keeps_it(
 def test_time_that_is_none_is_refused(api: httpx.Client) -> None:
     problem = refused(api.get("/retention/preview", params={"at": "soon"}), 422, "invalid")
     assert problem["errors"][0]["path"] == "at"
+
+
+DAYS = [Day(NOON.date() + timedelta(days=number), "") for number in range(3)]
+SLOW = "SELECT CAST(pg_sleep(30) AS text)"
+
+
+@pytest.fixture
+async def reads(database: str, tmp_path: Path) -> AsyncIterator[PastReads]:
+    """An entry on each of three days, and a hold on what was read on the first two."""
+    async with PastReads.opened(database, tmp_path) as opened:
+        await opened.days("e-1", "e-1", "e-2")
+        await opened.past.place(PlaceHold(reason="Audit", executions=("e-1",)), "h-1")
+        await opened.past.follow()
+        yield opened
+
+
+def handlers(reads: PastReads) -> PreviewHandlers:
+    return PreviewHandlers(reads.past.store, 30, 30, clock=lambda: reads.past.now)
+
+
+@pytest.mark.anyio
+async def test_days_after_the_end_of_the_time_are_left_out_and_said_to_be_there(
+    reads: PastReads,
+) -> None:
+    found = await handlers(reads)._past(DAYS, OF_READS, monotonic() + 60)
+    assert (found.kept_by("h-1"), len(found.days), found.more) == (
+        ["2026-10-01", "2026-10-02"],
+        3,
+        False,
+    )
+    found = await handlers(reads)._past(DAYS, OF_READS, monotonic())
+    assert ([day for day, _ in found.days], found.more) == (["2026-10-01"], True)
+
+
+@pytest.mark.anyio
+async def test_day_that_takes_too_long_is_unknown_and_no_outage(
+    reads: PastReads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preview_module, "MOST_SECONDS", 0.1)
+    found = await handlers(reads)._past(DAYS[:1], SLOW, monotonic())
+    assert [checked.unknown for _, checked in found.days] == [TOO_LONG]
+    monkeypatch.undo()
+    assert (await handlers(reads)._past(DAYS[:1], OF_READS, monotonic())).kept_by("h-1")
