@@ -129,7 +129,7 @@ class AccessRetirer(Background):
         return RetiredDay(day.day, "retired", 0 if span is None else span[1] - span[0] + 1)
 
     async def _is_recorded(self, first: int, last: int) -> bool:
-        """Whether it was said before, and perhaps cut off then."""
+        """Whether the log has it already: the process was cut off before the drop, or a hold kept the day."""
         versioned = await self._store.load(STREAM)
         state: AccessRetirements | None = versioned and versioned.state
         return state is not None and state.has(first, last)

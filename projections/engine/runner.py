@@ -89,10 +89,13 @@ class Runner(Background):
                 self._apart.clear()
 
     async def _keep_up(self, connection: AsyncConnection, live: LiveFollower) -> None:
-        tried_at = -TAKE_OVER
+        ownership_tried_at = -TAKE_OVER
         while True:
-            if len(self._owned) < len(self._views) and monotonic() >= tried_at + TAKE_OVER:
-                tried_at = monotonic()
+            if (
+                len(self._owned) < len(self._views)
+                and monotonic() >= ownership_tried_at + TAKE_OVER
+            ):
+                ownership_tried_at = monotonic()
                 await self._own(connection)
             await self._apply(connection, live)
             if not await self._wake.wait(self._pause()):

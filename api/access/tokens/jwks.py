@@ -33,7 +33,7 @@ class KeySet:
         self._fetch = fetch
         self._steady = steady
         self._keys: tuple[SigningKey, ...] = ()
-        self._read_at = self._tried_at = float("-inf")
+        self._read_at = self._fetch_tried_at = float("-inf")
         self._reading = asyncio.Lock()
 
     async def find(self, algorithm: str, kid: str | None) -> Sequence[SigningKey]:
@@ -56,8 +56,8 @@ class KeySet:
     async def _read(self) -> None:
         asked = self._steady()
         async with self._reading:  # who waits for it has what it read
-            if self._tried_at < asked and asked - self._tried_at >= FLOOR:
-                self._tried_at = asked
+            if self._fetch_tried_at < asked and asked - self._fetch_tried_at >= FLOOR:
+                self._fetch_tried_at = asked
                 try:
                     self._keys = _keys_of(await self._fetch())
                     self._read_at = asked

@@ -69,7 +69,7 @@ ACCESS = {
 }
 FROM = {
     **TIME,
-    "description": "From this time on all reads are there. Days before it were retired, but for those on hold",
+    "description": "From this time on all reads are there. Earlier days were retired, except those on hold",
 }
 CHANGE = {
     "type": "object",

@@ -16,7 +16,7 @@ from domain.supervisor import Background, Tasks
 
 POLL = 1.0
 """Seconds between two looks."""
-CHANGED = "the master key of this log was changed while this process ran"
+CHANGED = "the master key of this log was changed, or is being changed, while this process runs"
 
 log = structlog.get_logger()
 
