@@ -1,23 +1,27 @@
 """One page out of a page of each of several logs, in the exact order, and the cursor behind it.
 
 A log may have what comes next until it was asked for it. So a page ends where the rows of a log end that has more.
-The cursor names for each log that has more a place behind which it goes on.
+The cursor names for each log a place behind which it goes on, also where it has no more: what comes to be behind that
+place meanwhile is still shown.
 """
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cmp_to_key
+from itertools import islice
 from typing import Any, NamedTuple
-
-import orjson
 
 from domain.errors import Invalid
 from projections.query.field_paths import split_list
+from projections.query.pagination import packed, unpacked
 
 Places = dict[str, str | None]
-"""Where each log goes on that has more: behind a cursor of its own, or from its beginning."""
+"""Where each log goes on: behind a cursor of its own, or from its beginning, as it has not answered yet."""
+Values = Sequence[Any]
+"""What a row is ordered by, `$id` last."""
+NOTHING_YET = ""
+"""The place in a log that had no row: it goes on behind what was shown of the others."""
 
 
 class CellPage(NamedTuple):
@@ -29,42 +33,73 @@ class CellPage(NamedTuple):
 
 
 class Merged(NamedTuple):
-    """Rows with the names of their logs, and where each log goes on."""
+    """Rows with the names of their logs, where each log goes on, and whether one of them has more."""
 
     rows: list[tuple[str, Any]]
     places: Places
+    more: bool
 
 
 def merged(pages: Mapping[str, CellPage], before: Places, sort: str, limit: int) -> Merged:
-    """The first rows of all pages, in the order of `sort`; `before` is where the pages began."""
-    taken = dict.fromkeys(pages, 0)
-    rows: list[tuple[str, Any]] = []
-    last: Sequence[Any] = ()
-    for name, place in _in_order(pages, sort):
-        if len(rows) == limit:
-            break
-        page, nth = pages[name], taken[name]
-        rows.append((name, page.rows[nth]))
-        taken[name], last = nth + 1, place
-        if taken[name] == len(page.rows) and page.more:
-            break
-    going_on = {name: page for name, page in pages.items() if _has_more(page, taken[name])}
-    places = {
-        name: _place(page, taken[name], last, before[name]) for name, page in going_on.items()
-    }
-    return Merged(rows, places)
-
-
-def _in_order(pages: Mapping[str, CellPage], sort: str) -> Iterator[tuple[str, Sequence[Any]]]:
+    """The first rows of all pages, in the order of `sort`; `before` is where all logs began, also those that have no
+    page, as they do not answer.
+    """
     rank = cmp_to_key(_comparing(sort))
-    every = [(name, _values(cursor)) for name, page in pages.items() for cursor in page.cursors]
+    shown = _furthest(before, sort)
+    taken = {
+        name: _passed(page, shown, rank) if before[name] == NOTHING_YET else 0
+        for name, page in pages.items()
+    }
+    rows: list[tuple[str, Any]] = []
+    last: Values = ()
+    for name, values in islice(_in_order(pages, taken, rank), limit):
+        rows.append((name, pages[name].rows[taken[name]]))
+        taken[name], last = taken[name] + 1, values
+        if _is_used_up(pages[name], taken[name]):
+            break
+    places = {}
+    for name, page in pages.items():
+        reached = shown if before[name] == NOTHING_YET and not last else last
+        places[name] = _place(page, taken[name], reached, before[name], rank)
+    more = any(page.more or taken[name] < len(page.rows) for name, page in pages.items())
+    return Merged(rows, before | places, more)
+
+
+def _furthest(places: Places, sort: str) -> Values:
+    """What was shown last, of whichever log."""
+    rank = cmp_to_key(_comparing(sort))
+    return max((_values(place) for place in places.values() if place), key=rank, default=())
+
+
+def _passed(page: CellPage, shown: Values, rank: Callable[[Values], Any]) -> int:
+    """How many rows come before what was shown."""
+    if not shown:
+        return 0
+    return sum(rank(_values(cursor)) < rank(shown) for cursor in page.cursors)
+
+
+def _is_used_up(page: CellPage, taken: int) -> bool:
+    """Whether its next row is not known, though there is one."""
+    return page.more and taken == len(page.rows)
+
+
+def _in_order(
+    pages: Mapping[str, CellPage], taken: Mapping[str, int], rank: Callable[[Values], Any]
+) -> Iterator[tuple[str, Values]]:
+    if any(_is_used_up(page, taken[name]) for name, page in pages.items()):
+        return iter(())
+    every = [
+        (name, _values(cursor))
+        for name, page in pages.items()
+        for cursor in page.cursors[taken[name] :]
+    ]
     return iter(sorted(every, key=lambda each: rank(each[1])))
 
 
-def _comparing(sort: str) -> Any:
+def _comparing(sort: str) -> Callable[[Values, Values], int]:
     descending = [word.startswith("-") for word in split_list(sort)]
 
-    def compare(one: Sequence[Any], other: Sequence[Any]) -> int:
+    def compare(one: Values, other: Values) -> int:
         for nth, (mine, theirs) in enumerate(zip(one, other, strict=True)):
             if mine == theirs:
                 continue
@@ -77,54 +112,51 @@ def _comparing(sort: str) -> Any:
     return compare
 
 
-def _has_more(page: CellPage, taken: int) -> bool:
-    return page.more or taken < len(page.rows)
-
-
-def _place(page: CellPage, taken: int, last: Sequence[Any], before: str | None) -> str | None:
-    """Behind the last row that is shown, of whichever log: what comes to be before it is not shown any more. Where
-    the next row stands at the very same place, as two logs have an id in common, behind the last one of its own.
+def _place(
+    page: CellPage,
+    taken: int,
+    last: Values,
+    before: str | None,
+    rank: Callable[[Values], Any],
+) -> str | None:
+    """Behind the last row that is shown, of whichever log: what comes to be before it is not shown any more. Behind
+    the last one of its own, or where it began, if that is later, or if the next row stands at the very same place as
+    the last one, as two logs have an id in common.
     """
-    if taken == len(page.rows) or not last or _values(page.cursors[taken]) == last:
-        return page.cursors[taken - 1] if taken else before
-    sort, condition, *_ = _content(page.cursors[taken])
-    return _encoded([sort, condition, *last])
+    own = page.cursors[taken - 1] if taken else before
+    known = own or next(iter(page.cursors), None)
+    if known is None:
+        return NOTHING_YET
+    if not last or (taken < len(page.rows) and _values(page.cursors[taken]) == last):
+        return own
+    if own and rank(_values(own)) >= rank(last):
+        return own
+    sort, condition, *_ = unpacked(known)
+    return packed([sort, condition, *last])
 
 
-def _values(cursor: str) -> list[Any]:
-    return _content(cursor)[2:]
+def _values(cursor: str) -> Values:
+    return list(unpacked(cursor)[2:])
 
 
-def _content(cursor: str) -> list[Any]:
-    content = orjson.loads(urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)))
-    assert isinstance(content, list)
-    return content
-
-
-def _encoded(content: Any) -> str:
-    return urlsafe_b64encode(orjson.dumps(content)).decode().rstrip("=")
-
-
-def encode(places: Places) -> str | None:
-    """The cursor of the next page; None where no log has more."""
-    return _encoded(places) if places else None
-
-
-def decode(cursor: str | None, names: Sequence[str]) -> Places:
+def decode(cursor: str | None, names: Sequence[str], sort: str) -> Places:
     """Where each log goes on; without a cursor from the beginning.
 
     Raises:
-        Invalid: it was not made here, or names a log that is not asked.
+        Invalid: it was not made here, or for another sort, or names a log that is not asked.
     """
     if cursor is None:
         return dict.fromkeys(names)
     try:
-        places = orjson.loads(urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)))
+        places = unpacked(cursor)
         if not isinstance(places, dict) or not places or not set(places) <= set(names):
             raise ValueError(cursor)
         if not all(place is None or isinstance(place, str) for place in places.values()):
             raise ValueError(cursor)
-    except ValueError as error:
+        if any(unpacked(place)[0] != sort for place in places.values() if place):
+            raise ValueError(cursor)
+        _furthest(places, sort)
+    except (ValueError, TypeError, LookupError) as error:
         raise Invalid.field(
             "cursor", "must be `nextCursor` of a page of the same logs, sort and filter"
         ) from error

@@ -130,13 +130,22 @@ def encode(sort: str, condition: Condition, place: Sequence[Any]) -> str:
 
 def encode_all(sort: str, condition: Condition, places: Iterable[Sequence[Any]]) -> list[str]:
     """The cursors of several places."""
-    made_for = [sort, fingerprint(condition)]
-    return [_encoded([*made_for, *place]) for place in places]
+    beginning = [sort, fingerprint(condition)]
+    return [packed([*beginning, *map(_shown, place)]) for place in places]
 
 
-def _encoded(content: Sequence[Any]) -> str:
-    shown = [format_time(value) if isinstance(value, datetime) else value for value in content]
-    return urlsafe_b64encode(orjson.dumps(shown)).decode().rstrip("=")
+def _shown(value: object) -> object:
+    return format_time(value) if isinstance(value, datetime) else value
+
+
+def packed(content: object) -> str:
+    """A JSON value as a cursor."""
+    return urlsafe_b64encode(orjson.dumps(content)).decode().rstrip("=")
+
+
+def unpacked(cursor: str) -> Any:
+    """The JSON value in a cursor. Raises ValueError where there is none."""
+    return orjson.loads(urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)))
 
 
 def decode(cursor: str, sort: str, condition: Condition, keys: Sequence[Key]) -> list[Any]:
@@ -146,9 +155,8 @@ def decode(cursor: str, sort: str, condition: Condition, keys: Sequence[Key]) ->
         Invalid: it was not made here, or for another sort or filter.
     """
     try:
-        padded = cursor.encode() + b"=" * (-len(cursor) % 4)
-        made_for, filtered, *place = orjson.loads(urlsafe_b64decode(padded))
-        if (made_for, filtered) != (sort, fingerprint(condition)):
+        sorted_by, filtered, *place = unpacked(cursor)
+        if (sorted_by, filtered) != (sort, fingerprint(condition)):
             raise ValueError("it belongs to another sort or filter")
         return [_value(key, value) for key, value in zip(keys, place, strict=True)]
     except (ValueError, TypeError) as error:

@@ -22,7 +22,7 @@ from api.web.reads.list_request import COUNT, FIELDS, SORT
 from api.web.request import Request
 from api.web.responses import VARY, json
 from projections.executions.projection import MOST_ROWS
-from projections.query.pagination import DEFAULT_SORT
+from projections.query.pagination import DEFAULT_SORT, packed
 
 LIST, ANALYTICS = "/api/executions", "/api/analytics/executions"
 
@@ -37,11 +37,11 @@ class CellHandlers:
         """A page of the executions that the caller reaches in each log."""
         names = self._asking.names(request)
         limit = request.integer("limit", 1, MOST_ROWS) or 50
-        before = merge.decode(request.filled("cursor"), names)
+        sort = request.filled("sort") or DEFAULT_SORT
+        before = merge.decode(request.filled("cursor"), names, sort)
         same: Query = [*rest(request, "limit", "cursor"), ("limit", limit), ("cursors", "true")]
         query = {
-            name: same if place is None else [*same, ("cursor", place)]
-            for name, place in before.items()
+            name: [*same, ("cursor", place)] if place else same for name, place in before.items()
         }
         answers = await self._asking.answers(request, LIST, query)
         bodies = {name: answer.body for name, answer in answers.there.items()}
@@ -49,13 +49,12 @@ class CellHandlers:
             name: CellPage(body["data"], body["cursors"], body["hasMore"])
             for name, body in bodies.items()
         }
-        found = merge.merged(pages, before, request.filled("sort") or DEFAULT_SORT, limit)
-        more = bool(found.places)
-        places = found.places | {name: before[name] for name in answers.away}
+        found = merge.merged(pages, before, sort, limit)
+        goes_on = found.more or bool(answers.away)
         shown: dict[str, Any] = {
             "data": [{"cell": name, **document} for name, document in found.rows],
-            "hasMore": more,
-            "nextCursor": merge.encode(places) if more else None,
+            "hasMore": found.more,
+            "nextCursor": packed(found.places) if goes_on else None,
         }
         if any("total" in body for body in bodies.values()):
             shown["total"] = sum(body["total"] for body in bodies.values())

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode
+from collections.abc import Set as AbstractSet
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.cells.merge import CellPage, Places, _encoded, decode, encode, merged
+from api.cells.merge import CellPage, Merged, Places, decode, merged
 from domain.errors import Invalid
+from projections.query.pagination import packed, unpacked
 
 Row = tuple[int | None, str]
+CELLS = ["north", "south"]
+NO_PLACES: list[Any] = [{}, [], ["other", "condition", 1, "a"]]
 ROWS = st.dictionaries(
     st.sampled_from(["east", "north", "south"]),
     st.lists(
@@ -39,58 +41,113 @@ def ranked(rows: list[Row], sort: str) -> list[Row]:
 def page(rows: list[Row], sort: str, place: str | None, limit: int) -> CellPage:
     """What a log answers."""
     every = ranked(rows, sort)
-    if place is not None:
-        last = tuple(orjson.loads(decoded(place))[2:])
+    if place:
+        last = tuple(unpacked(place)[2:])
         every = ranked([*{*every, last}], sort)
         every = every[every.index(last) + 1 :]
-    cursors = [_encoded([sort, "condition", *row]) for row in every[:limit]]
+    cursors = [packed([sort, "condition", *row]) for row in every[:limit]]
     return CellPage(every[:limit], cursors, len(every) > limit)
 
 
-def decoded(cursor: str) -> bytes:
-    return urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+def asked(
+    cells: dict[str, list[Row]],
+    places: Places,
+    sort: str,
+    limit: int,
+    *,
+    theirs: int = 100,
+    away: AbstractSet[str] = frozenset(),
+) -> Merged:
+    """A page of all logs. `theirs`: a log may answer fewer rows than it is asked for, as it ends a page by bytes, too."""
+    pages = {
+        name: page(cells[name], sort, place, min(limit, theirs))
+        for name, place in places.items()
+        if name not in away
+    }
+    found = merged(pages, places, sort, limit)
+    return found._replace(places=decode(packed(found.places), list(cells), sort))
 
 
 @given(ROWS, SORTS, st.integers(1, 5), st.integers(1, 5))
 def test_pages_have_every_row_once_and_in_order(
     cells: dict[str, list[Row]], sort: str, limit: int, theirs: int
 ) -> None:
-    """`theirs`: a log may answer fewer rows than it is asked for, as it ends a page by bytes, too."""
-    places: Places | None = dict.fromkeys(cells)
-    shown: list[tuple[str, Row]] = []
-    while places:
-        pages = {
-            name: page(cells[name], sort, place, min(limit, theirs))
-            for name, place in places.items()
-        }
-        found = merged(pages, places, sort, limit)
+    found = asked(cells, dict.fromkeys(cells), sort, limit, theirs=theirs)
+    shown = found.rows
+    while found.more:
+        found = asked(cells, found.places, sort, limit, theirs=theirs)
         assert len(found.rows) <= limit
         shown += found.rows
-        cursor = encode(found.places)
-        places = None if cursor is None else decode(cursor, list(cells))
     every = [(name, row) for name, rows in cells.items() for row in rows]
     assert sorted(shown, key=repr) == sorted(every, key=repr)
     order = [row for _, row in shown]
     assert order == ranked(order, sort)
 
 
+AWAY = st.lists(st.sets(st.sampled_from(["east", "north", "south"])), max_size=10)
+
+
+@given(ROWS, SORTS, st.integers(1, 5), AWAY)
+def test_logs_that_go_and_come_back_show_every_row_of_their_own_once_and_in_order(
+    cells: dict[str, list[Row]], sort: str, limit: int, away: list[set[str]]
+) -> None:
+    places: Places = dict.fromkeys(cells)
+    shown: list[tuple[str, Row]] = []
+    more = True
+    while more:
+        missing = away.pop() & set(cells) if away else set()
+        found = asked(cells, places, sort, limit, away=missing)
+        places, more = found.places, found.more or bool(missing)
+        shown += found.rows
+    for name, rows in cells.items():
+        assert [row for cell, row in shown if cell == name] == ranked(rows, sort)
+
+
+def test_log_that_comes_back_moves_no_other_log_back() -> None:
+    cells: dict[str, list[Row]] = {"north": [(8, "n"), (9, "m")], "south": [(1, "a"), (2, "b")]}
+    first = asked(cells, dict.fromkeys(cells), "-priority", 1, away={"north"})
+    second = asked(cells, first.places, "-priority", 2)
+    third = asked(cells, second.places, "-priority", 2)
+    assert [page.rows for page in (first, second, third)] == [
+        [("south", (2, "b"))],
+        [("north", (9, "m")), ("north", (8, "n"))],
+        [("south", (1, "a"))],
+    ]
+
+
 def test_row_that_comes_to_be_before_the_page_is_not_shown_any_more() -> None:
     cells: dict[str, list[Row]] = {"north": [(1, "a"), (3, "b")], "south": [(4, "c")]}
-    first = merged(
-        {n: page(r, "priority", None, 2) for n, r in cells.items()},
-        dict.fromkeys(cells),
-        "priority",
-        2,
-    )
+    first = asked(cells, dict.fromkeys(cells), "priority", 2)
     cells["south"].append((2, "d"))
-    again = {n: page(cells[n], "priority", place, 2) for n, place in first.places.items()}
     assert [row for _, row in first.rows] == [(1, "a"), (3, "b")]
-    assert merged(again, first.places, "priority", 2).rows == [("south", (4, "c"))]
+    assert asked(cells, first.places, "priority", 2).rows == [("south", (4, "c"))]
+
+
+@pytest.mark.parametrize("theirs", [1, 5])
+@pytest.mark.parametrize("before", [[], [(1, "a")]])
+def test_row_that_a_log_without_more_gets_behind_the_page_is_shown(
+    before: list[Row], theirs: int
+) -> None:
+    cells: dict[str, list[Row]] = {"north": before, "south": [(2, "b"), (3, "c"), (6, "f")]}
+    found = asked(cells, dict.fromkeys(cells), "priority", 2, theirs=theirs)
+    while found.rows[-1] != ("south", (3, "c")):
+        found = asked(cells, found.places, "priority", 1)
+    cells["north"] = [*before, (0, "e"), (1, "d"), (4, "d")]
+    rest = []
+    while found.more:
+        found = asked(cells, found.places, "priority", 1, theirs=theirs)
+        rest += found.rows
+    assert rest == [("north", (4, "d")), ("south", (6, "f"))]
 
 
 @pytest.mark.parametrize(
-    "cursor", ["", "x", "é", "e30", _encoded([1]), _encoded({"west": None}), _encoded({"north": 1})]
+    "cursor",
+    [
+        *("", "x", "é", "e30", packed([1]), packed({"west": None}), packed({"north": 1})),
+        *(packed({"north": packed(place)}) for place in NO_PLACES),
+        packed({"north": packed(["priority", "", 1]), "south": packed(["priority", "", 1, "a"])}),
+    ],
 )
 def test_cursor_that_was_not_made_here_is_refused(cursor: Any) -> None:
     with pytest.raises(Invalid, match="cursor"):
-        decode(cursor, ["north", "south"])
+        decode(cursor, CELLS, "priority")
