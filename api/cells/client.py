@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
+from time import monotonic
 from typing import Any, NamedTuple
 
 import httpx
-import orjson
 
+from api.cells.exact_json import exact_json
+from api.cells.remote import Away, Query, RemoteLog, Reply
 from api.problems.codes import PROBLEMS
-from domain.errors import DomainError
+from domain.errors import DomainError, Overloaded
+from domain.lru import LruCache
 
-WITHIN = httpx.Timeout(5.0, connect=2.0)
-"""Seconds that a log has to answer: its database has half a second for a list."""
-PASSING = frozenset({429, 502, 503, 504})
-
-
-Query = list[tuple[str, str | int | float | bool | None]]
-"""Parameters, in order, repeated ones repeated."""
+ANSWER_TIMEOUT = 5.0
+"""Seconds that a log has for its whole answer: its database has half a second for a list."""
+MOST_ASKED = 32
+"""Callers who ask several logs at once; each may hold an answer of every log."""
+UNKNOWN_FOR = 60.0
+"""Seconds in which a log is not asked with a token that it did not know: it counts such attempts by the address of
+this server, and would soon refuse all that come from there.
+"""
+UNKNOWN = {"type": "/unauthenticated", "detail": "This token is not valid."}
+REMEMBERED = 10_000
+"""Tokens that a log did not know."""
+OF_EVERY_PROBLEM = frozenset({"type", "title", "status", "detail", "instance", "cell"})
 
 
 class CellAway(DomainError):
@@ -28,63 +38,118 @@ class CellAway(DomainError):
 
 
 class Asked(NamedTuple):
-    """What one log answered: a JSON object, and how far its log went; or why it gave none."""
+    """What one log answered, and how far it went; or why it gave no answer."""
 
     body: Any
     position: int
     away: str | None = None
 
 
-class CellClient:
-    """Sends requests to the servers of logs. It follows no redirect, as a credential goes along."""
+class CellRequest(NamedTuple):
+    """What all logs are asked: a path, the headers that go along, and what makes of the JSON of an answer what was
+    asked for. That raises ValueError, TypeError, LookupError or AttributeError where it is something else.
+    """
 
-    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    path: str
+    headers: Mapping[str, str]
+    read: Callable[[Any], Any] = dict
+
+    @property
+    def token(self) -> bytes:
+        """What its credential is remembered by."""
+        return sha256(self.headers.get("authorization", "").encode("latin-1")).digest()
+
+
+class CellClient:
+    """Sends requests to the servers of logs: one that is slow holds up the answers of no other."""
+
+    def __init__(
+        self,
+        transport: httpx.AsyncBaseTransport | None = None,
+        *,
+        seconds: float = ANSWER_TIMEOUT,
+        steady: Callable[[], float] = monotonic,
+    ) -> None:
         self._transport = transport
-        self._client: httpx.AsyncClient | None = None
+        self._seconds = seconds
+        self._steady = steady
+        self._logs: dict[str, RemoteLog] = {}
+        self._unknown: LruCache[tuple[str, bytes], float] = LruCache(REMEMBERED)
+        self._under_way = 0
 
     async def aclose(self) -> None:
         """Close all connections."""
-        if self._client is not None:
-            await self._client.aclose()
+        for log in self._logs.values():
+            await log.aclose()
 
     async def ask(
-        self,
-        urls: Mapping[str, str],
-        path: str,
-        query: Mapping[str, Query],
-        headers: Mapping[str, str],
+        self, urls: Mapping[str, str], query: Mapping[str, Query], request: CellRequest
     ) -> dict[str, Asked]:
         """The answers of logs by their names; `query` has the parameters for each that is asked.
 
         Raises:
             DomainError: one of them refuses; it says which, as `cell`.
+            Overloaded: too many ask.
         """
-        names = list(query)
-        asked = [self._one(name, urls[name] + path, query[name], headers) for name in names]
-        return dict(zip(names, await asyncio.gather(*asked), strict=True))
-
-    async def _one(self, name: str, url: str, query: Query, headers: Mapping[str, str]) -> Asked:
-        if self._client is None:
-            self._client = httpx.AsyncClient(
-                transport=self._transport, timeout=WITHIN, trust_env=False
+        with self._one_more():
+            asked = await asyncio.gather(
+                *(self._one(name, urls[name], query[name], request) for name in query)
             )
+        for found in asked:
+            if isinstance(found, DomainError):
+                raise found
+        return {
+            name: found
+            for name, found in zip(query, asked, strict=True)
+            if not isinstance(found, DomainError)
+        }
+
+    @contextmanager
+    def _one_more(self) -> Iterator[None]:
+        if self._under_way >= MOST_ASKED:
+            raise Overloaded("Too many ask several logs at once; send it again.")
+        self._under_way += 1
         try:
-            answer = await self._client.get(url, params=query, headers=headers)
-            if answer.status_code in PASSING:
-                return Asked(None, 0, f"it answers {answer.status_code}")
-            body = orjson.loads(answer.content)
-        except (httpx.HTTPError, ValueError) as error:
-            return Asked(None, 0, f"it does not answer: {type(error).__name__}")
-        if not answer.is_success:
-            raise _refused(name, body)
-        return Asked(body, int(answer.headers.get("log-position", "0")))
+            yield
+        finally:
+            self._under_way -= 1
+
+    async def _one(
+        self, name: str, url: str, query: Query, request: CellRequest
+    ) -> Asked | DomainError:
+        token = name, request.token
+        if self._steady() < (self._unknown.get(token) or 0):
+            return _refused(name, UNKNOWN)
+        try:
+            reply = await self._log(name, url).get(request.path, query, request.headers)
+            if reply.status == 200:
+                return Asked(_read(reply, request.read), reply.position)
+            problem = _read(reply, dict)
+        except Away as away:
+            return Asked(None, 0, str(away))
+        if reply.status == 401:
+            self._unknown.put(token, self._steady() + UNKNOWN_FOR)
+            self._unknown.trim()
+        return _refused(name, problem)
+
+    def _log(self, name: str, url: str) -> RemoteLog:
+        if name not in self._logs:
+            self._logs[name] = RemoteLog(url, self._seconds, self._transport)
+        return self._logs[name]
 
 
-def _refused(name: str, problem: Any) -> DomainError:
+def _read(reply: Reply, read: Callable[[Any], Any]) -> Any:
+    try:
+        return read(exact_json(reply.text))
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        raise Away(f"it answers {reply.status}, but not what a log does") from None
+
+
+def _refused(name: str, problem: Mapping[str, Any]) -> DomainError:
     """The refusal of one log, as that of all."""
-    found = problem if isinstance(problem, dict) else {}
-    code = str(found.get("type", "")).rpartition("/")[2]
-    members = {"errors": found["errors"]} if "errors" in found else {}
-    error = DomainError(f"The log `{name}` says: {found.get('detail', 'no')}", cell=name, **members)
+    code = str(problem.get("type", "")).rpartition("/")[2]
+    members = {key: value for key, value in problem.items() if key not in OF_EVERY_PROBLEM}
+    error = DomainError(f"The log `{name}` says: {problem.get('detail', 'no')}", cell=name)
+    error.members |= members
     error.code = code if code in PROBLEMS else CellAway.code
     return error

@@ -25,11 +25,24 @@ NOTHING_YET = ""
 
 
 class CellPage(NamedTuple):
-    """A page of one log: documents, a cursor behind each, and whether there are more."""
+    """A page of one log: documents, a cursor behind each, whether there are more, and how many in all, if that was
+    asked for.
+    """
 
     rows: Sequence[Any]
     cursors: Sequence[str]
     more: bool
+    total: int | None = None
+
+    @classmethod
+    def of(cls, body: Any) -> CellPage:
+        """What a log answered. Raises ValueError, TypeError or LookupError where it is no page."""
+        page = cls(body["data"], body["cursors"], body["hasMore"], body.get("total"))
+        for _, cursor in zip(page.rows, page.cursors, strict=True):
+            _values(cursor)
+        if not all(isinstance(row, dict) for row in page.rows):
+            raise ValueError("its rows are no documents")
+        return page
 
 
 class Merged(NamedTuple):

@@ -4,50 +4,66 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any
 
-import orjson
-
-from domain.types import plain_number
+from domain.execution.types import Status
+from domain.types import EXACT, plain_number
+from projections.analytics.queries import UNKNOWN, rate
 
 Sums = Mapping[str, Any]
+Key = tuple[str | None, ...]
 
-COMPLETED = "completed"
+
+def sums_of(body: Any) -> Sums:
+    """What a log answered. Raises ValueError, TypeError or LookupError where it has not the figures that are added."""
+    summed([body])
+    return dict(body)
 
 
 def summed(answers: Sequence[Sums]) -> dict[str, Any]:
     """The figures of all, by group where there are groups. Percentiles and the rate of results are those of one log
     alone: they do not follow from those of several.
     """
-    shown = _figures(answers)
-    if any("of" in answer for answer in answers):
-        shown = {"of": answers[0]["of"], **shown}
-    if any("groups" in answer for answer in answers):
-        shown["groups"] = _groups(answers)
+    of, by = answers[0].get("of"), answers[0].get("by")
+    shown = {"of": of} if of else {}
+    with localcontext(EXACT):
+        shown |= _figures(answers)
+        if by:
+            shown |= {"by": by, "groups": _groups(answers, [by] if isinstance(by, str) else by)}
     return shown
 
 
-def _groups(answers: Iterable[Sums]) -> list[dict[str, Any]]:
-    by_key: dict[bytes, list[Sums]] = {}
+def _groups(answers: Iterable[Sums], by: Sequence[str]) -> list[dict[str, Any]]:
+    """In the order of one log: what has no value, or no code of an error, comes first."""
+    found: dict[Key, list[Sums]] = {}
     for answer in answers:
         for group in answer["groups"]:
-            by_key.setdefault(orjson.dumps(group["key"]), []).append(group)
-    keys = sorted(by_key, key=lambda key: (key == b"null", key))
-    return [{"key": orjson.loads(key), **_figures(by_key[key])} for key in keys]
+            key = group["key"]
+            found.setdefault(tuple(key) if isinstance(key, list) else (key,), []).append(group)
+
+    def rank(key: Key) -> list[str]:
+        return [
+            "" if value is None or (name, value) == ("errorCode", UNKNOWN) else value
+            for name, value in zip(by, key, strict=True)
+        ]
+
+    return [
+        {"key": list(key) if len(key) > 1 else key[0], **_figures(found[key])}
+        for key in sorted(found, key=rank)
+    ]
 
 
 def _figures(parts: Sequence[Sums]) -> dict[str, Any]:
     total = sum(part["total"] for part in parts)
     statuses = _added(part["statuses"] for part in parts)
-    completed = statuses.get(COMPLETED, 0)
     return {
         "total": total,
         "statuses": statuses,
-        "successRate": completed / total if total else None,
+        "successRate": rate(statuses.get(Status.COMPLETED, 0), total),
         "duration": _durations([part["duration"] for part in parts]),
         "totalCost": plain_number(sum((_decimal(part["totalCost"]) for part in parts), Decimal())),
-        "tokens": sum(part["tokens"] for part in parts),
+        "tokens": int(sum(part["tokens"] for part in parts)),
         "apiCalls": sum(part["apiCalls"] for part in parts),
         "errorCodes": dict(sorted(_added(part["errorCodes"] for part in parts).items())),
         "firstSeen": min(_known(parts, "firstSeen"), default=None),
@@ -73,5 +89,5 @@ def _known(parts: Iterable[Sums], name: str) -> list[Any]:
     return [part[name] for part in parts if part.get(name) is not None]
 
 
-def _decimal(number: float) -> Decimal:
+def _decimal(number: float | Decimal) -> Decimal:
     return Decimal(str(number))

@@ -224,8 +224,8 @@ def _figures(
     return {
         "total": total,
         "statuses": statuses,
-        "successRate": _rate(statuses[Status.COMPLETED], total),
-        "resultSuccessRate": _rate(succeeded, judged),
+        "successRate": rate(statuses[Status.COMPLETED], total),
+        "resultSuccessRate": rate(succeeded, judged),
         "duration": _durations(ended, Decimal(duration), spread),
         "totalCost": plain_number(Decimal(cost)),
         "tokens": int(tokens),
@@ -235,8 +235,8 @@ def _figures(
     }
 
 
-def _rate(part: int, whole: int) -> float | None:
-    """0 and 1 without a fraction."""
+def rate(part: int, whole: int) -> float | None:
+    """A share of a whole, 0 and 1 without a fraction; None of nothing."""
     if not whole:
         return None
     return part / whole if 0 < part < whole else part // whole

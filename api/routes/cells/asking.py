@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from api.cells.client import Asked, CellAway, CellClient, Query
+from api.cells.client import Asked, CellAway, CellClient, CellRequest
 from api.cells.directory import Directory
+from api.cells.remote import Query
 from api.web.operation import Parameter
 from api.web.request import Request
 from domain.errors import Invalid, NotFound
 
-PASSED_ON = ("authorization", "x-purpose")
+PASSED_ON = ("authorization", "x-purpose", "traceparent")
 NO_MAP = "This server knows no other logs: there is no map of them (EXECUTIONS_CELLS)."
 NO_TOKEN = "has to be there: a session is of one log alone, so ask several with a token"  # noqa: S105
+OF_KEYS = "key/"
+"""What the credentials of API keys begin with."""
+OF_ONE = "an API key is of one log, and the others do not know it"
 CELLS = Parameter("cells", "Names of logs, comma-separated; all by default")
 PARTIAL = Parameter(
     "partial",
@@ -28,13 +32,13 @@ OF_ONE_LOG = ("at", "cursors", "facets", "log", "minPosition", "profile")
 class Answers(NamedTuple):
     """What the logs answered, and why those that are away did not."""
 
-    there: Mapping[str, Asked]
+    given: Mapping[str, Asked]
     away: Mapping[str, str]
 
     @property
     def shown(self) -> dict[str, Any]:
         """How far each log went, and which are missing."""
-        cells = {name: {"position": answer.position} for name, answer in self.there.items()}
+        cells = {name: {"position": answer.position} for name, answer in self.given.items()}
         missing = [{"cell": name, "reason": reason} for name, reason in self.away.items()]
         return {"cells": cells, **({"missing": missing} if missing else {})}
 
@@ -64,23 +68,33 @@ class Asking:
         if unknown := [name for name in names if name not in urls]:
             known = ", ".join(urls)
             raise Invalid.field("cells", f"must be of {known}, but has `{unknown[0][:100]}`")
+        own = self._directory.own
+        if request.caller.credential.startswith(OF_KEYS) and names != [own]:
+            raise Invalid.field("cells", f"must be `{own}` alone: {OF_ONE}" if own else OF_ONE)
         return names
 
-    async def answers(self, request: Request, path: str, query: Mapping[str, Query]) -> Answers:
-        """The answers of logs, each to its own query.
+    async def answers(
+        self,
+        request: Request,
+        path: str,
+        query: Mapping[str, Query],
+        read: Callable[[Any], Any],
+    ) -> Answers:
+        """The answers of logs, each to its own query, as `read` makes them of their JSON.
 
         Raises:
             CellAway: one of them does not answer, and the request wants all.
             DomainError: one of them refuses.
         """
         partial = request.boolean("partial")
-        asked = await self._client.ask(self._directory.urls, path, query, _passed_on(request))
+        question = CellRequest(path, _passed_on(request), read)
+        asked = await self._client.ask(self._directory.urls, query, question)
         away = {name: answer.away for name, answer in asked.items() if answer.away is not None}
-        there = {name: answer for name, answer in asked.items() if name not in away}
-        if away and not (partial and there):
+        given = {name: answer for name, answer in asked.items() if name not in away}
+        if away and not (partial and given):
             name, reason = next(iter(away.items()))
             raise CellAway(f"The log `{name}` is away: {reason}.", cell=name)
-        return Answers(there, away)
+        return Answers(given, away)
 
 
 def rest(request: Request, *own: str) -> Query:
@@ -93,4 +107,5 @@ def _passed_on(request: Request) -> dict[str, str]:
     found = {name: request.header(name) for name in PASSED_ON}
     if found["authorization"] is None:
         raise Invalid.field("authorization", NO_TOKEN)
+    found["x-correlation-id"] = request.correlation
     return {name: value for name, value in found.items() if value is not None}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from starlette.types import ASGIApp
 
 from api.access.rights import Right
 from api.cells import merge
-from api.cells.client import Query
 from api.cells.merge import CellPage
-from api.cells.sums import summed
+from api.cells.remote import Query
+from api.cells.sums import summed, sums_of
 from api.documents import schemas
 from api.routes.analytics import PARAMETERS as FIGURE_PARAMETERS
 from api.routes.cells.asking import CELLS, PARTIAL, Asking, rest
@@ -43,12 +42,8 @@ class CellHandlers:
         query = {
             name: [*same, ("cursor", place)] if place else same for name, place in before.items()
         }
-        answers = await self._asking.answers(request, LIST, query)
-        bodies = {name: answer.body for name, answer in answers.there.items()}
-        pages = {
-            name: CellPage(body["data"], body["cursors"], body["hasMore"])
-            for name, body in bodies.items()
-        }
+        answers = await self._asking.answers(request, LIST, query, CellPage.of)
+        pages = {name: answer.body for name, answer in answers.given.items()}
         found = merge.merged(pages, before, sort, limit)
         goes_on = found.more or bool(answers.away)
         shown: dict[str, Any] = {
@@ -56,15 +51,16 @@ class CellHandlers:
             "hasMore": found.more,
             "nextCursor": packed(found.places) if goes_on else None,
         }
-        if any("total" in body for body in bodies.values()):
-            shown["total"] = sum(body["total"] for body in bodies.values())
-        return json(orjson.dumps(shown | answers.shown), VARY)
+        totals = [page.total for page in pages.values() if page.total is not None]
+        if totals:
+            shown["total"] = sum(totals)
+        return json(shown | answers.shown, VARY)
 
     async def analytics(self, request: Request) -> ASGIApp:
         """The figures of the executions that the caller reaches, in all logs together."""
         query = dict.fromkeys(self._asking.names(request), rest(request))
-        answers = await self._asking.answers(request, ANALYTICS, query)
-        figures = summed([answer.body for answer in answers.there.values()])
+        answers = await self._asking.answers(request, ANALYTICS, query, sums_of)
+        figures = summed([answer.body for answer in answers.given.values()])
         return json(figures | answers.shown, VARY)
 
 

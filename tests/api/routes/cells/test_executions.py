@@ -133,16 +133,23 @@ def test_answer_without_a_log_that_is_away_says_which_is_missing(both: httpx.Cli
     assert (again["data"], again["missing"]) == ([], found["missing"])
 
 
-def test_credential_of_the_caller_is_what_each_log_is_asked_with(
-    both: httpx.Client, server: Serving
+def test_api_key_is_sent_to_the_log_alone_that_made_it(
+    both: httpx.Client, south: httpx.Client, server: Serving
 ) -> None:
-    key = ok(both.post("/keys", json={"role": "provider", "party": "outreach"}))["key"]
-    headers = {"Authorization": f"Bearer {key}"}
+    made = ok(both.post("/keys", json={"role": "provider", "party": "outreach"}))
+    headers = {"Authorization": f"Bearer {made['key']}", "X-Correlation-Id": "asked-of-cells"}
     asked = f"{server.url}/api/cells/executions"
     alone = ok(httpx.get(asked, params={"cells": "north"}, headers=headers))
     assert len(alone["data"]) == SOME + 1
-    problem = refused(httpx.get(asked, params=BOTH, headers=headers), 401, "unauthenticated")
-    assert problem["cell"] == "south"
+    for names in ("north,south", "south"):
+        problem = refused(
+            httpx.get(asked, params={"cells": names}, headers=headers), 422, "invalid"
+        )
+        assert (problem["errors"][0]["path"], "`north`" in problem["detail"]) == ("cells", True)
+    refused(httpx.get(asked, headers=headers), 422, "invalid")
+    shown = ok(both.get(f"/executions/{alone['data'][0]['$id']}/access-log"))["data"]
+    [read] = [entry for entry in shown if entry.get("correlation") == "asked-of-cells"]
+    assert read["credential"] == f"key/{made['$id']}"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,86 @@
+"""The server of one log among several: how it is asked, and what of its answers can be used."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import httpx
+
+CONNECT_TIMEOUT = 2.0
+MOST_QUESTIONS = 8
+"""Questions to one log that are under way at once; others wait for their turn, within their time."""
+LARGEST = 16 * 1024 * 1024
+"""Bytes of an answer: twice what a page of a list may have."""
+POSITION = re.compile(r"[0-9]{1,18}")
+
+Query = list[tuple[str, str | int | float | bool | None]]
+"""Parameters, in order, repeated ones repeated."""
+
+
+class Away(Exception):
+    """The log gives no answer that can be used; it says why."""
+
+
+class Reply(NamedTuple):
+    """An answer or a refusal: its status, how far the log went, and a JSON text."""
+
+    status: int
+    position: int
+    text: bytes
+
+
+class RemoteLog:
+    """Sends requests to the server of one log, on connections of its own. It follows no redirect, as a credential
+    goes along.
+    """
+
+    def __init__(
+        self, url: str, seconds: float, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self._url = url
+        self._seconds = seconds
+        self._turns = asyncio.Semaphore(MOST_QUESTIONS)
+        timeout = httpx.Timeout(seconds, connect=CONNECT_TIMEOUT)
+        self._client = httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False)
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        await self._client.aclose()
+
+    async def get(self, path: str, query: Query, headers: Mapping[str, str]) -> Reply:
+        """What it replies.
+
+        Raises:
+            Away: it does not, or not whole in time, or is overloaded or broken.
+        """
+        try:
+            async with (
+                asyncio.timeout(self._seconds),
+                self._turns,
+                self._client.stream(
+                    "GET", self._url + path, params=query, headers=headers
+                ) as answer,
+            ):
+                return await _reply(answer)
+        except TimeoutError:
+            raise Away(f"it has not answered within {self._seconds:g} seconds") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise Away(f"it does not answer: {type(error).__name__}") from error
+
+
+async def _reply(answer: httpx.Response) -> Reply:
+    status = answer.status_code
+    if status != 200 and (not 400 <= status < 500 or status == 429):
+        raise Away(f"it answers {status}")
+    position = answer.headers.get("log-position", "0")
+    if not POSITION.fullmatch(position):
+        raise Away("it answers a position that is none")
+    text = bytearray()
+    async for part in answer.aiter_bytes():
+        text += part
+        if len(text) > LARGEST:
+            raise Away(f"it answers more than {LARGEST} bytes")
+    return Reply(status, int(position), bytes(text))
