@@ -67,7 +67,7 @@ def serve(settings: Settings, *, work: bool = True) -> None:
             served = Served(named(settings, known.serving), folder, known, listening, token)
             ended = served.until_ended(work=work)
             while ended.begins_again:
-                served.prepare_again()
+                served = served.prepare_again()
                 ended = served.until_ended(ended.other, work=work)
 
 
@@ -119,8 +119,8 @@ class Served(NamedTuple):
             Server(config, system, limits_of_process(settings)).run(sockets=[listening.dup()])
         return Ended(system.hub.other, system.key_watch.changed)
 
-    def prepare_again(self) -> None:
-        """Make what is missing in the other log, once its database answers.
+    def prepare_again(self) -> Served:
+        """Make what is missing in the other log, once its database answers, and serve it by the name that it has.
 
         Raises:
             SetupError: its master key is not at hand, or is being changed.
@@ -129,12 +129,10 @@ class Served(NamedTuple):
             try:
                 self.known.prepare(self.settings.schema)
                 require_key_of_log(self.known.serving, self.settings, self.folder)
-                named(self.settings, self.known.serving)
+                return self._replace(settings=named(self.settings, self.known.serving))
             except Overloaded as error:
                 log.warning("the database is away", reason=str(error))
                 sleep(RETRY)
-            else:
-                return
 
 
 def _watching(

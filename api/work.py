@@ -10,6 +10,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
+from time import sleep
 from typing import NamedTuple
 
 import structlog
@@ -20,6 +21,7 @@ from api.clock import Clock, chance
 from api.settings import Settings, SetupError
 from domain import registry
 from domain.access.retirements import KEPT_DAYS
+from domain.errors import Overloaded
 from domain.eventlog.connection.log_watch import LogWatch
 from domain.eventlog.encryption import KEY_BYTES, Vault, WrongKey
 from domain.eventlog.keyring import Keyring
@@ -28,6 +30,7 @@ from domain.eventlog.keys.destroyed import DestroyedKeys
 from domain.eventlog.keys.key_watch import CHANGED, KeyWatch
 from domain.eventlog.keys.rotation import RotationUnderWay
 from domain.eventlog.notifications import Listener
+from domain.eventlog.setup.log_name import OtherName, settle_log_name
 from domain.eventlog.setup.log_secret import LogKeys
 from domain.eventlog.store import Store
 from domain.execution.types import MOST_LOST
@@ -213,14 +216,33 @@ def work_until_stopped(task: Task, watch: Callable[[], object] = lambda: None) -
     another one, all that was known of it is dropped.
 
     Raises:
-        SetupError: the log has another master key by now.
+        SetupError: the log has another master key by now, or another name.
     """
     relax_collector()
     try:
         while uvloop.run(_until_stopped(task, watch)):
             log.warning("the log has another id: the work begins again")
+            task = named_again(task, watch)
     except (WrongKey, RotationUnderWay) as error:
         raise SetupError(error.detail) from None
+
+
+def named_again(task: Task, watch: Callable[[], object]) -> Task:
+    """The task with the name that its log has by now, once its database answers.
+
+    Raises:
+        SetupError: it is not the name that it had.
+    """
+    of_log = task.conninfo, task.schema
+    while True:
+        try:
+            return task._replace(log_name=settle_log_name(*of_log, task.log_name))
+        except Overloaded as error:
+            log.warning("the database is away", reason=str(error))
+            watch()
+            sleep(WATCH)
+        except OtherName as error:
+            raise SetupError(f"the log is named `{error.name}`, not `{task.log_name}`") from None
 
 
 async def _until_stopped(task: Task, watch: Callable[[], object]) -> bool:

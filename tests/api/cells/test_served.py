@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-import httpx
+import socket
+from pathlib import Path
 
+import httpx
+import pytest
+
+from api.embedded_postgres.data_dir import DataDir
+from api.server import Database, require_key_of_log
+from api.service import Served
+from api.settings import Settings, SetupError
+from api.work import named_again, task_of
 from domain.eventlog.setup.log_name import settle_log_name
+from domain.eventlog.setup.log_secret import LogKeys
 from tests.support.api_client import ok
 from tests.support.databases import reachable_folder
 from tests.support.service_process import AUTHORIZED, Service
@@ -23,3 +33,19 @@ def test_server_without_the_setting_serves_the_log_by_the_name_that_it_has(datab
     assert (ready.headers["log-name"], ready.json()["log"]) == ("north", "north")
     assert made.startswith("north~user_")
     assert (elsewhere.status_code, elsewhere.json()["url"]) == (421, "https://south.example")
+
+
+def test_log_that_has_become_another_is_served_and_worked_on_by_the_name_that_it_has_then(
+    database: str, tmp_path: Path
+) -> None:
+    folder, settings = DataDir.opened(tmp_path), Settings(data_dir=tmp_path)
+    require_key_of_log(database, settings, folder)
+    served = Served(settings, folder, Database(database, database), socket.socket(), "")
+    task = task_of(settings, database, LogKeys(b"", b""))
+    assert (served.prepare_again().settings.log, named_again(task, list).log_name) == (None, None)
+    settle_log_name(database, "executions", "north")
+    served, task = served.prepare_again(), named_again(task, list)
+    assert (served.settings.log, task.log_name) == ("north", "north")
+    served.listening.close()
+    with pytest.raises(SetupError, match="`north`, not `south`"):
+        named_again(task._replace(log_name="south"), list)
