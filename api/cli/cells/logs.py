@@ -13,7 +13,8 @@ from rich.table import Table
 
 from api.cli.tables import print_table, whole_column
 from api.embedded_postgres.data_dir import DataDir
-from api.server import Database, database, named
+from api.server import Database, named
+from api.server import database as server_of
 from api.settings import Settings, SetupError, read
 from api.telemetry.logging import configure_logging
 from domain.errors import Overloaded
@@ -23,30 +24,34 @@ from domain.eventlog.setup.databases import (
     in_database,
     logs_on,
     make_database,
-    without_password,
+    without_secrets,
 )
 from domain.json_forms import format_time
 
 MIB = 1024 * 1024
+SETTINGS = {"url": "EXECUTIONS_DATABASE_URL", "ownerUrl": "EXECUTIONS_DATABASE_OWNER_URL"}
+"""Which setting takes which address of a log."""
 
 
 def create_log(name: str, data_dir: Path | None, *, as_json: bool) -> None:
     """Make the database of a log, its tables, and give it its name; what is there already stays."""
     with _server(data_dir, log=name) as (settings, known):
-        made_for = database_of(name)
-        is_new = make_database(known.owner, made_for)
-        there = known._replace(
-            owner=in_database(known.owner, made_for), serving=in_database(known.serving, made_for)
+        database = database_of(name)
+        is_new = make_database(known.owner, database)
+        made = known._replace(
+            owner=in_database(known.owner, database), serving=in_database(known.serving, database)
         )
-        there.prepare(settings.schema)
-        named(settings, there.owner)
-        url = without_password(there.serving)
+        made.prepare(settings.schema)
+        named(settings, made.owner)
+    urls = {"url": without_secrets(made.serving)}
+    if settings.database_owner_url is not None:
+        urls["ownerUrl"] = without_secrets(made.owner)
     if as_json:
-        shown = {"name": name, "database": made_for, "made": is_new, "url": url}
-        click.echo(json.dumps(shown))
+        click.echo(json.dumps({"name": name, "database": database, "made": is_new, **urls}))
         return
-    click.echo(f"The log {name} is in the database {made_for}{'' if is_new else ', as before'}.")
-    click.echo(f"Serve it: EXECUTIONS_DATABASE_URL={quote(url)} executions serve")
+    click.echo(f"The log {name} is in the database {database}{'' if is_new else ', as before'}.")
+    shown = " ".join(f"{SETTINGS[key]}={quote(url)}" for key, url in urls.items())
+    click.echo(f"Serve it: {shown} executions serve")
 
 
 def list_logs(data_dir: Path | None, *, as_json: bool) -> None:
@@ -78,7 +83,7 @@ def _server(
     try:
         settings = read(data_dir=data_dir, log=log)
         configure_logging(settings.log_level)
-        with database(settings, DataDir(settings.data_dir)) as known:
+        with server_of(settings, DataDir(settings.data_dir)) as known:
             yield settings, known
     except SetupError as error:
         raise click.ClickException(str(error)) from None

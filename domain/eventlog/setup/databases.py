@@ -17,6 +17,10 @@ DATABASES = """SELECT datname FROM pg_database WHERE datallowconn AND NOT datist
     AND has_database_privilege(datname, 'CONNECT') ORDER BY datname"""
 COLUMN = """SELECT FROM information_schema.columns
     WHERE table_schema = %s AND table_name = 'head' AND column_name = 'log_name'"""
+SECRETS = frozenset(
+    {"password", "sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret"}
+)
+"""Parameters of a connection string that nobody may read."""
 LOG = """SELECT log_name, position, at, pg_database_size(current_database()) FROM head"""
 
 
@@ -42,10 +46,10 @@ def in_database(conninfo: str, database: str) -> str:
     return make_conninfo(conninfo, dbname=database)
 
 
-def without_password(conninfo: str) -> str:
+def without_secrets(conninfo: str) -> str:
     """A connection string as it may be shown."""
-    words = {key: value for key, value in conninfo_to_dict(conninfo).items() if key != "password"}
-    return make_conninfo("", **words)
+    parts = {key: part for key, part in conninfo_to_dict(conninfo).items() if key not in SECRETS}
+    return make_conninfo("", **parts)
 
 
 def make_database(conninfo: str, database: str) -> bool:

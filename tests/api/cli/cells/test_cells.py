@@ -60,6 +60,22 @@ def test_create_that_is_run_again_makes_what_is_missing_and_shows_no_password(
     assert str(found["password"]) not in done.output
 
 
+def test_create_says_both_addresses_where_the_owner_has_one_and_shows_no_secret(
+    database: str, tmp_path: Path, north: str
+) -> None:
+    owner = psycopg.conninfo.make_conninfo(database, sslpassword="hidden", application_name="owner")
+    urls = {"database_url": database, "database_owner_url": owner}
+    made = cells("create", north, "--json", data_dir=tmp_path, **urls).output
+    said = cells("create", north, data_dir=tmp_path, **urls).output
+    assert "application_name=owner" in json.loads(made)["ownerUrl"]
+    assert all(
+        f"dbname={database_of(north)}" in json.loads(made)[key] for key in ("url", "ownerUrl")
+    )
+    assert f"EXECUTIONS_DATABASE_OWNER_URL='{json.loads(made)['ownerUrl']}'" in said
+    assert "EXECUTIONS_DATABASE_URL=" in said
+    assert "hidden" not in made + said
+
+
 def test_create_refuses_what_is_no_name(database: str, tmp_path: Path) -> None:
     done = cells("create", "North!", data_dir=tmp_path, database_url=database)
     assert (done.exit_code, "log (EXECUTIONS_LOG)" in done.output) == (1, True)
