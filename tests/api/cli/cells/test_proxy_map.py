@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
+import struct
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import BaseRequestHandler, ThreadingUDPServer
 
 import httpx
 import pytest
@@ -53,6 +55,25 @@ def server_named(name: str) -> Iterator[int]:
         server.shutdown()
 
 
+@contextmanager
+def name_server() -> Iterator[int]:
+    """The port of a name server for which every host is this one."""
+
+    class Answers(BaseRequestHandler):
+        def handle(self) -> None:
+            asked, connection = self.request
+            question = asked[12 : asked.index(b"\0", 12) + 5]
+            found = question.endswith(b"\0\1\0\1")  # an IPv4 address
+            head = asked[:2] + struct.pack(">5H", 0x8180, 1, found, 0, 0)
+            answer = struct.pack(">3HIH4B", 0xC00C, 1, 1, 60, 4, 127, 0, 0, 1)
+            connection.sendto(head + question + answer * found, self.client_address)
+
+    with ThreadingUDPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
 def written(proxy: str, cells: str) -> str:
     arguments = ["cells", "map", "--for", proxy, "--tenant", "acme.example=south"]
     return CliRunner().invoke(main, arguments, env={"EXECUTIONS_CELLS": cells}).output
@@ -64,13 +85,14 @@ def in_front(proxy: str) -> Iterator[str]:
     with ExitStack() as stack:
         folder, port = stack.enter_context(reachable_folder()), free_port()
         north, south = (stack.enter_context(server_named(name)) for name in ("north", "south"))
-        cells = f"north=http://127.0.0.1:{north},south=http://127.0.0.1:{south}"
+        cells = f"north=http://127.0.0.1:{north},south=http://south.example:{south}"
         (folder / "cells.map").write_text(written(proxy, cells))
         lines = (DOCS / "cells.md").read_text().partition(f"```{proxy}\n")[2].partition("```")[0]
         for documented, ours in (
             (r"listen 80;", f"listen 127.0.0.1:{port};"),
             (r"bind :80", f"bind 127.0.0.1:{port}"),
             (r"/etc/\w+/cells.map", f"{folder}/cells.map"),
+            (r"resolver [0-9.]+", f"resolver 127.0.0.1:{stack.enter_context(name_server())}"),
             (r"127.0.0.1:8000", f"127.0.0.1:{north}"),
             (r"127.0.0.1:8001", f"127.0.0.1:{south}"),
         ):
@@ -104,6 +126,11 @@ def test_proxy_sends_a_request_to_the_log_of_its_id_else_of_its_host(proxy: str)
         for path, host, expected in (
             ("/api/executions/south~exec_1/steps", "any.example", "south"),
             ("/api/executions/north~exec_1", "acme.example", "north"),
+            ("/api/audit/bundle/south~exec_1", "any.example", "south"),
+            ("/audit/bundle/south~exec_1", "any.example", "south"),
+            ("/executions/south~exec_1/log", "any.example", "south"),
+            ("/executions/own-id/steps/south~1", "any.example", "north"),
+            ("/api/executions/south", "any.example", "north"),
             ("/api/executions/own-id", "acme.example", "south"),
             ("/api/executions", "acme.example", "south"),
             ("/api/executions/west~1", "any.example", "north"),
