@@ -165,8 +165,8 @@ def build(
 
 
 def _store(settings: Settings, conninfo: str, keys: LogKeys) -> Store:
-    words = conninfo, settings.schema, registry.codec(), Keyring(Vault(keys.master))
-    return Store(*words, settings.database_connections, log_name=settings.log)
+    of_log = conninfo, settings.schema, registry.codec(), Keyring(Vault(keys.master))
+    return Store(*of_log, settings.database_connections, log_name=settings.log)
 
 
 def _door(

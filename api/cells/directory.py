@@ -21,16 +21,20 @@ class Misdirected(DomainError):
     code = "misdirected"
 
 
+def ids_of(name: str | None) -> Callable[[str], str]:
+    """What makes the ids of a log, by their kind: they sort by the time they were made, and begin with the name of the
+    log, if it has one.
+    """
+    return new_id if name is None else lambda kind: f"{name}{MARK}{new_id(kind)}"
+
+
 class Directory:
     """The name of this log, if it has one, and the URLs of all logs by their names."""
 
     def __init__(self, own: str | None = None, urls: Mapping[str, str] | None = None) -> None:
         self.own = own
+        self.new_id = ids_of(own)
         self.urls = dict(urls or {})
-
-    def new_id(self, kind: str) -> str:
-        """An identity that sorts by the time it was made; that of a log with a name begins with the name."""
-        return new_id(kind) if self.own is None else f"{self.own}{MARK}{new_id(kind)}"
 
     def require_own(self, identity: str) -> str:
         """The id, if it may be one of this log. A log without a name takes every id for its own.
@@ -45,11 +49,6 @@ class Directory:
             return identity
         detail = f"This id is of the log `{name}`, and this one is `{self.own}`."
         if name not in self.urls:
-            raise Misdirected(f"{detail} Where that one is, is not known here.", log=name)
+            raise Misdirected(f"{detail} This server does not know where that log is.", log=name)
         url = self.urls[name]
         raise Misdirected(f"{detail} Send the request to {url}.", log=name, url=url)
-
-
-def ids_of(name: str | None) -> Callable[[str], str]:
-    """What makes the ids of a log."""
-    return Directory(name).new_id

@@ -109,7 +109,7 @@ PROBLEMS = {
     "other-log": Problem(
         410,
         "Another log",
-        "The cursor, or the position, is of the log that `log` in the query names, and this is another one, the "
+        "The cursor, or the position, is of the log that `log` in the query names, and this server serves another log, the "
         "member `log`: "
         "it was restored from a backup, or is another server's. Its events may be others at the same "
         "positions.",
@@ -136,8 +136,8 @@ PROBLEMS = {
     ),
     "misdirected": Problem(
         421,
-        "Another log's",
-        "The id begins with the name of another log, `log`, and this is another one. `url` says where that log is, "
+        "Id of another log",
+        "The id begins with the name of another log, `log`, and this server serves another log. `url` says where that one is, "
         "if this server knows it.",
         "Send the request to `url`. An id says by its beginning of which log it is: `north~exec_…` is of `north`.",
     ),

@@ -19,7 +19,7 @@ MIN_POSITION = Parameter(
 )
 LOG = Parameter(
     "log",
-    "The id of the log that the position or the cursor is of (`Log-Id`): 410 where this is another one",
+    "The id of the log that the position or the cursor is of (`Log-Id`): 410 where this server serves another log",
 )
 FRESH = (MIN_POSITION, LOG)
 PAST = (VERSION, AT, *FRESH)
