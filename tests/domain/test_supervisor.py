@@ -43,7 +43,9 @@ async def test_part_runs_again_after_an_outage_and_a_fault_until_it_is_stopped()
             assert names >= {"counting", "ready at once"}
             await asyncio.wait_for(part.third.wait(), 5)
         assert "counting" not in {task.get_name() for task in asyncio.all_tasks()}
-    assert [line["log_level"] for line in lines] == ["debug", "error"]
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == [
+        "task failed, and starts again"
+    ]
     assert part.runs == 3
 
 

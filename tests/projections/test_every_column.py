@@ -58,7 +58,13 @@ CHECKED: dict[str, dict[str, str]] = {
         "meta": "audit",
         "state": "audit",
     },
-    "head": {"position": "log", "at": "log", "log_id": "audit", **KEYS},
+    "head": {
+        "position": "log",
+        "at": "log",
+        "log_id": "audit",
+        "log_name": SAID_ONCE,  # ids and `source` begin with it
+        **KEYS,
+    },
     "snapshots": {
         "originator_id": "snapshots",
         "originator_version": "snapshots",

@@ -47,7 +47,10 @@ def test_job_sends_each_execution_its_command_once_while_the_worker_is_killed(
         head = ok(api.get("/readyz"))["position"]
         preview = ok(
             api.post(
-                "/executions/bulk", params={"minPosition": head}, json=bulk | {"preview": True}
+                "/executions/bulk",
+                params={"minPosition": head},
+                headers={"Prefer": "wait=30"},
+                json=bulk | {"preview": True},
             )
         )
         assert preview["wouldChange"] == EXECUTIONS

@@ -13,14 +13,16 @@ from api.cells.remote import Query
 from api.cells.sums import summed, sums_of
 from api.documents import schemas
 from api.routes.analytics import PARAMETERS as FIGURE_PARAMETERS
-from api.routes.cells.asking import CELLS, PARTIAL, Asking, rest
-from api.routes.execution_lists import FILTER_PARAMETERS
+from api.routes.cells.asking import CELLS, OWN, PARTIAL, Asking, rest
+from api.routes.execution_lists import FILTER_PARAMETERS, PAGING
 from api.web.operation import Operation
 from api.web.parameters import CURSOR, FRESH, LIMIT
 from api.web.reads.list_request import COUNT, FIELDS, SORT
 from api.web.request import Request
 from api.web.responses import VARY, json
+from projections.executions.columns import field
 from projections.executions.projection import MOST_ROWS
+from projections.query import parser
 from projections.query.pagination import DEFAULT_SORT, packed
 
 LIST, ANALYTICS = "/api/executions", "/api/analytics/executions"
@@ -34,6 +36,7 @@ class CellHandlers:
 
     async def executions(self, request: Request) -> ASGIApp:
         """A page of the executions that the caller reaches in each log."""
+        _require_filter(request)
         names = self._asking.names(request)
         limit = request.integer("limit", 1, MOST_ROWS) or 50
         sort = request.filled("sort") or DEFAULT_SORT
@@ -62,6 +65,12 @@ class CellHandlers:
         answers = await self._asking.answers(request, ANALYTICS, query, sums_of)
         figures = summed([answer.body for answer in answers.given.values()])
         return json(figures | answers.shown, VARY)
+
+
+def _require_filter(request: Request) -> None:
+    """Raises Invalid where the query has a condition that no log takes: so none is asked."""
+    known = PAGING.union(OWN)
+    parser.from_query([item for item in request.query if item[0] not in known], field)
 
 
 def routes(handlers: CellHandlers) -> tuple[Operation, ...]:
