@@ -9,6 +9,7 @@ import pytest
 from httpx_sse import connect_sse
 
 from tests.support.api_client import Executions, ok, refused
+from workers.jobs import JobWorker
 
 BULK = "/executions/bulk"
 
@@ -45,8 +46,14 @@ def test_preview_counts_what_the_command_would_do_and_does_nothing(
 
 
 def test_job_is_answered_at_once_and_found_where_it_is_said_to_be(
-    api: httpx.Client, tagged: dict[str, Any]
+    api: httpx.Client, tagged: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def wait(
+        worker: JobWorker, job: str
+    ) -> bool:  # else it may be over before it is cancelled
+        return False
+
+    monkeypatch.setattr(JobWorker, "_advance", wait)
     body = {"command": "cancel", "filter": tagged, "reason": "not needed"}
     answer = api.post(BULK, json=body, headers={"Idempotency-Key": tagged["tags"]})
     assert answer.status_code == 202
