@@ -79,10 +79,7 @@ class AccessRetirer(Background):
         self._clock = clock
 
     def tasks(self) -> Tasks:
-        return {"access retirement": self._look_often}
-
-    async def _look_often(self) -> None:
-        await look_often(self._look)
+        return {"access retirement": partial(look_often, self._look)}
 
     async def _look(self, days: Collection[date] | None) -> set[date]:
         return {each.day for each in await self.retire(days) if each.outcome == "waiting"}

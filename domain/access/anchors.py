@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from domain.model import Aggregate, Command, Context, Event, Recordable, Recorded, aggregate_id
+from domain.model import Aggregate, Context, Event, Recorded, aggregate_id
+from domain.recording import Recording
 
 STREAM = "anchor/access-log"
 """There is one: the access log is one chain."""
@@ -37,7 +38,7 @@ class AccessAnchored(Event):
         return AccessAnchors(aggregate_id(recorded.stream), self.last, self.hash)
 
 
-class AnchorAccess(Command[AccessAnchors]):
+class AnchorAccess(Recording[AccessAnchors]):
     """Record how far the access log goes. Clients cannot send it."""
 
     wire_name: ClassVar[str] = "anchorAccess"
@@ -46,9 +47,6 @@ class AnchorAccess(Command[AccessAnchors]):
     last: int
     hash: str
     root: str
-
-    def outcome(self, state: AccessAnchors | None, context: Context) -> list[Recordable]:
-        return list(self.decide(state, context))
 
     def decide(self, state: AccessAnchors | None, context: Context) -> Iterator[Event]:
         if self.first == (1 if state is None else state.last + 1):

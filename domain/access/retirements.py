@@ -10,14 +10,13 @@ from typing import ClassVar
 from domain.errors import IllegalTransition
 from domain.model import (
     Aggregate,
-    Command,
     Context,
     Event,
-    Recordable,
     Recorded,
     State,
     aggregate_id,
 )
+from domain.recording import Recording
 
 STREAM = "retirement/access-log"
 """There is one: the access log is one chain."""
@@ -73,7 +72,7 @@ class AccessRetired(Event):
         return former.evolve(gaps=tuple(gaps), last_day=max(former.last_day, self.day))
 
 
-class RetireAccesses(Command[AccessRetirements]):
+class RetireAccesses(Recording[AccessRetirements]):
     """Record that the entries of a day are kept no longer. Clients cannot send it.
 
     Raises:
@@ -87,9 +86,6 @@ class RetireAccesses(Command[AccessRetirements]):
     last: int
     before: str
     hash: str
-
-    def outcome(self, state: AccessRetirements | None, context: Context) -> list[Recordable]:
-        return list(self.decide(state, context))
 
     def decide(self, state: AccessRetirements | None, context: Context) -> Iterator[Event]:
         if context.now.date() - self.day < timedelta(days=LEAST_DAYS):

@@ -11,10 +11,10 @@ from domain.model import (
     Command,
     Context,
     Event,
-    Recordable,
     Recorded,
     aggregate_id,
 )
+from domain.recording import Recording
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class FaultGone(Event):
         return state.evolve(gone=True)
 
 
-class ReportFault(Command[AuditFault]):
+class ReportFault(Recording[AuditFault]):
     """Record what does not fit, once. Clients cannot send it."""
 
     wire_name: ClassVar[str] = "reportFault"
@@ -63,9 +63,6 @@ class ReportFault(Command[AuditFault]):
     what: str
     position: int | None = None
     member: str | None = None
-
-    def outcome(self, state: AuditFault | None, context: Context) -> list[Recordable]:
-        return list(self.decide(state, context))
 
     def decide(self, state: AuditFault | None, context: Context) -> Iterator[Event]:
         if state is None or state.gone:

@@ -8,14 +8,13 @@ from typing import ClassVar
 
 from domain.model import (
     Aggregate,
-    Command,
     Context,
     Event,
-    Recordable,
     Recorded,
     State,
     aggregate_id,
 )
+from domain.recording import Recording
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class LogsArchived(Event):
         return ArchivedDay(aggregate_id(recorded.stream), files)
 
 
-class ArchiveLogs(Command[ArchivedDay]):
+class ArchiveLogs(Recording[ArchivedDay]):
     """Record that log lines of a day are in a file. Clients cannot send it."""
 
     wire_name: ClassVar[str] = "archiveLogs"
@@ -74,9 +73,6 @@ class ArchiveLogs(Command[ArchivedDay]):
     lines: int
     bytes: int
     digest: str
-
-    def outcome(self, state: ArchivedDay | None, context: Context) -> list[Recordable]:
-        return list(self.decide(state, context))
 
     def decide(self, state: ArchivedDay | None, context: Context) -> Iterator[Event]:
         written = ArchiveFile(self.file, self.first, self.last, self.lines, self.bytes, self.digest)
