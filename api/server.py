@@ -47,6 +47,8 @@ class Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, system: System, limits: ConnectionLimits) -> None:
         super().__init__(config)
+        self.asked_to_end = False
+        """Whether a signal came: then it does not begin again, whatever else ended it."""
         self.server_state = LimitedState(limits)
         self._system = system
         system.hub.on_other_log = self._end_for_other_log
@@ -59,6 +61,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.asked_to_end = True
         self._system.hub.close()
         self._system.dispatcher.close()
         super().handle_exit(sig, frame)

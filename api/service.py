@@ -31,8 +31,8 @@ from api.system import build
 from api.telemetry.logging import configure_logging
 from api.transport import listen_socket
 from api.transport.connection_limits import limits_of_process
-from api.work import relax_collector, task_of
 from api.work_process import WorkProcess
+from api.work_task import relax_collector, task_of
 from domain.errors import Overloaded
 from domain.eventlog.setup.log_id import log_id
 from domain.outages import Outages
@@ -76,11 +76,12 @@ class Ended(NamedTuple):
 
     other: OtherLog | None
     other_key: bool
+    by_signal: bool
 
     @property
     def begins_again(self) -> bool:
         """Whether it is to be served as it is now."""
-        return self.other is not None or self.other_key
+        return not self.by_signal and (self.other is not None or self.other_key)
 
 
 class Served(NamedTuple):
@@ -116,8 +117,9 @@ class Served(NamedTuple):
             app, direct = create_app(system)
             config = configured(app, direct, of_log, watch, settings.log)
             # A copy, as uvicorn closes its sockets: who connects meanwhile waits, and is not refused.
-            Server(config, system, limits_of_process(settings)).run(sockets=[listening.dup()])
-        return Ended(system.hub.other, system.key_watch.changed)
+            server = Server(config, system, limits_of_process(settings))
+            server.run(sockets=[listening.dup()])
+        return Ended(system.hub.other, system.key_watch.changed, server.asked_to_end)
 
     def prepare_again(self) -> Served:
         """Make what is missing in the other log, once its database answers, and serve it by the name that it has.

@@ -4,33 +4,21 @@ calls webhooks, works off jobs, archives log lines and audits the log. Its parts
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import signal
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from time import sleep
 from typing import NamedTuple
-
-import structlog
-import uvloop
 
 from api.cells.directory import ids_of
 from api.clock import Clock, chance
-from api.settings import Settings, SetupError
 from domain import registry
-from domain.access.retirements import KEPT_DAYS
-from domain.errors import Overloaded
 from domain.eventlog.connection.log_watch import LogWatch
-from domain.eventlog.encryption import KEY_BYTES, Vault, WrongKey
+from domain.eventlog.encryption import KEY_BYTES, Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.keys.current import opened
 from domain.eventlog.keys.destroyed import DestroyedKeys
-from domain.eventlog.keys.key_watch import CHANGED, KeyWatch
-from domain.eventlog.keys.rotation import RotationUnderWay
+from domain.eventlog.keys.key_watch import KeyWatch
 from domain.eventlog.notifications import Listener
-from domain.eventlog.setup.log_name import OtherName, settle_log_name
 from domain.eventlog.setup.log_secret import LogKeys
 from domain.eventlog.store import Store
 from domain.execution.types import MOST_LOST
@@ -62,12 +50,8 @@ CONNECTIONS = 3
 """To read the states that timers are fired on, and what webhooks are sent."""
 LARGEST_STAMP = 64 * 1024
 """Bytes that a time-stamp may have."""
-WATCH = 1.0
-"""Seconds between two calls of `watch`."""
 NO_KEY = Vault(bytes(KEY_BYTES))
 """Views keep what is sealed as it is: no key is ever asked for."""
-
-log = structlog.get_logger()
 
 
 def new_runner(conninfo: str, schema: str, listener: Listener) -> Runner:
@@ -157,140 +141,3 @@ async def witnessing(conninfo: str, schema: str, allowed: str, audit: Audit) -> 
     keeper = HeadKeeper(found, conninfo, schema, clock=Clock())
     async with aclosing(client), started([keeper] if found else []):
         yield
-
-
-class Task(NamedTuple):
-    """Which log a process works for, how much it says about that, which networks webhooks may reach
-    besides public ones, where log lines are archived after how many days, a folder for files on their
-    way there, how many leases an execution may lose, what an `Audit` has, for how many days the access log is
-    kept, and the name of the log. The keys are in hexadecimal.
-    """
-
-    conninfo: str
-    schema: str
-    master_key: str
-    log_secret: str
-    log_level: str
-    webhook_allow: str = ""
-    archive: str = ""
-    log_days: int = 30
-    work: str = ""
-    lost_leases: int = MOST_LOST
-    auditor_rate: int = 0
-    witnesses: str = ""
-    stamps: str = ""
-    access_days: int = KEPT_DAYS
-    log_name: str | None = None
-
-    @property
-    def retention(self) -> Retention | None:
-        """Where archived log lines go, and when, and for how long reads are kept; None where all of it stays."""
-        if not self.archive:
-            return None
-        return Retention(self.archive, self.log_days, Path(self.work), self.access_days)
-
-
-def task_of(settings: Settings, conninfo: str, keys: LogKeys) -> Task:
-    """The task that the settings give a process."""
-    return Task(
-        conninfo,
-        settings.schema,
-        keys.master.hex(),
-        keys.secret.hex(),
-        settings.log_level,
-        settings.webhook_allow,
-        settings.archive,
-        settings.log_days,
-        str(settings.archiving),
-        settings.lost_leases,
-        settings.auditor_rate,
-        settings.witnesses,
-        str(settings.stamps),
-        settings.access_log_days,
-        settings.log,
-    )
-
-
-def work_until_stopped(task: Task, watch: Callable[[], object] = lambda: None) -> None:
-    """Work until SIGTERM or SIGINT, in the main thread; `watch` is called every second. Where the log becomes
-    another one, all that was known of it is dropped.
-
-    Raises:
-        SetupError: the log has another master key by now, or another name.
-    """
-    relax_collector()
-    try:
-        while uvloop.run(_until_stopped(task, watch)):
-            log.warning("the log has another id: the work begins again")
-            task = named_again(task, watch)
-    except (WrongKey, RotationUnderWay) as error:
-        raise SetupError(error.detail) from None
-
-
-def named_again(task: Task, watch: Callable[[], object]) -> Task:
-    """The task with the name that its log has by now, once its database answers.
-
-    Raises:
-        SetupError: it is not the name that it had.
-    """
-    of_log = task.conninfo, task.schema
-    while True:
-        try:
-            return task._replace(log_name=settle_log_name(*of_log, task.log_name))
-        except Overloaded as error:
-            log.warning("the database is away", reason=str(error))
-            watch()
-            sleep(WATCH)
-        except OtherName as error:
-            raise SetupError(f"the log is named `{error.name}`, not `{task.log_name}`") from None
-
-
-async def _until_stopped(task: Task, watch: Callable[[], object]) -> bool:
-    """Work until a signal, or until the log is another one; whether it is.
-
-    Raises:
-        WrongKey, RotationUnderWay: it has another master key.
-    """
-    stopped, other, other_key = asyncio.Event(), asyncio.Event(), asyncio.Event()
-
-    def begin_again() -> None:
-        other.set()
-        stopped.set()
-
-    def end() -> None:
-        other_key.set()
-        stopped.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    keys = LogKeys(bytes.fromhex(task.master_key), bytes.fromhex(task.log_secret))
-    of_log, allowed = (task.conninfo, task.schema), task.webhook_allow
-    audit = Audit(task.auditor_rate, task.witnesses, Path(task.stamps))
-    async with (
-        witnessing(*of_log, allowed, audit),
-        working(
-            *(*of_log, keys, allowed, task.retention),
-            lost_leases=task.lost_leases,
-            audit=audit,
-            log_name=task.log_name,
-            on_other=OnOther(begin_again, end),
-        ),
-    ):
-        while not stopped.is_set():
-            watch()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopped.wait(), WATCH)
-    if other_key.is_set():
-        raise WrongKey(CHANGED)
-    return other.is_set()
-
-
-def relax_collector() -> None:
-    """Collect garbage seldom: what lives here, states and rows, is freed by counting alone.
-
-    With Python's own thresholds a third of the time of an import went into looking at states that
-    were all still needed. Cycles (exceptions, closed connections) can wait for 100 000 objects.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)

@@ -20,7 +20,7 @@ import structlog
 from api.settings import SetupError, environment_of_children
 from api.starter import task_of_starter
 from api.telemetry.logging import configure_logging
-from api.work import Task, work_until_stopped
+from api.work_task import Task, work_until_stopped
 
 COMMAND = (sys.executable, "-P", "-m", "api.work_process")
 ENDS_WITHIN = 10.0

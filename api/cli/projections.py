@@ -27,7 +27,8 @@ from api.server import (
 from api.settings import Settings, SetupError, environment_of_children, read
 from api.system import has_log
 from api.telemetry.logging import configure_logging
-from api.work import NO_KEY, task_of, work_until_stopped
+from api.work import NO_KEY
+from api.work_task import task_of, work_until_stopped
 from domain import registry
 from domain.errors import Overloaded
 from domain.eventlog.connection.timeouts import available

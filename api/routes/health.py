@@ -59,6 +59,7 @@ CONFIRMED = {
     "properties": {"time": {"type": "string", "format": "date-time"}, "leap": WHOLE},
 }
 STREAM = {"text/event-stream": {"type": "string"}}
+CLOSING = "The server ends, or begins again with another log."
 MOST_WATCHERS = 20
 """Of the readiness, which anyone who reaches the server may watch: others' streams have places, too."""
 
@@ -104,6 +105,8 @@ class HealthHandlers:
 
     async def _readiness(self) -> dict[str, Any]:
         self._clock()  # a leap shows when it is read
+        if self._hub.state.closing:
+            return {"status": "unavailable", "detail": CLOSING}
         if (outage := self._store.outages.current) is not None:
             return {"status": "unavailable", "detail": outage.detail}
         try:

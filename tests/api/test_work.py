@@ -8,7 +8,8 @@ import anyio
 import pytest
 
 from api.settings import SetupError, read
-from api.work import Audit, task_of, witnessing
+from api.work import Audit, witnessing
+from api.work_task import task_of
 from projections.audit.note import checkpoint_of
 from tests.support.audited_log import SCHEMA, AuditedLog
 from tests.support.operations import KEYS

@@ -15,8 +15,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from api import work_process
-from api.work import Task
 from api.work_process import WorkProcess
+from api.work_task import Task
 from tests.support.databases import reachable_folder
 from tests.support.service_process import AUTHORIZED, Service, command_line, serving
 from workers.ownership import WORK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 
 import psycopg
@@ -79,6 +80,21 @@ def test_lost_commits_end_every_stream_and_give_the_log_another_id(
             assert close_code(stream) == 1011
         service.wait_until_ready(BACK)
         assert_another_log(service, database, before, lost, kept)
+
+
+def test_signal_that_comes_while_the_log_is_changed_ends_the_server(
+    database: str, admin: psycopg.Connection, service: Service
+) -> None:
+    written(service, "kept")
+    with earlier_state(admin, str(conninfo_to_dict(database)["dbname"])) as fail_over:
+        service.wait_until_ready(BACK)
+        with client(service.url) as api, opened(api) as source:
+            last = written(service, "lost")
+            read = frames(source)
+            until(last, read)
+            fail_over()
+            assert any(frame.type == "closing" for frame in read)
+            assert service.terminate() in {0, -signal.SIGTERM}
 
 
 def assert_another_log(service: Service, database: str, before: str, lost: int, kept: int) -> None:

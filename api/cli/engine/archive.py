@@ -15,7 +15,7 @@ from api.clock import Clock, chance, new_id
 from api.embedded_postgres.data_dir import DataDir
 from api.server import keys_of_log, require_key_of_log
 from api.settings import Settings
-from api.work import task_of
+from api.work_task import task_of
 from domain import registry
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring

@@ -12,7 +12,7 @@ from api.embedded_postgres.data_dir import DataDir
 from api.server import Database, require_key_of_log
 from api.service import Served
 from api.settings import Settings, SetupError
-from api.work import named_again, task_of
+from api.work_task import named_again, task_of
 from domain.eventlog.setup.log_name import settle_log_name
 from domain.eventlog.setup.log_secret import LogKeys
 from tests.support.api_client import ok

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import httpx
+import pytest
 
+from api.routes.health import CLOSING
 from tests.support.api_client import Executions, ok, refused
+from tests.support.running_server import Serving
 
 
 def test_readyz_shows_the_position_of_the_log_and_every_view(
@@ -35,3 +38,12 @@ def test_head_answers_as_get_does_without_the_body(api: httpx.Client) -> None:
         response = api.head(path)
         assert (response.status_code, response.content) == (200, b"")
         assert response.headers["content-type"] == "application/json"
+
+
+def test_server_that_ends_is_not_ready(
+    api: httpx.Client, server: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.system.hub.state, "closing", True)
+    response = api.get("/readyz")
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+    assert response.json() == {"status": "unavailable", "detail": CLOSING}

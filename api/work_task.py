@@ -1,0 +1,180 @@
+"""What a process that works is given by the settings, and how it works until a signal, or until its log is not the
+same any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum, auto
+from functools import partial
+from pathlib import Path
+from time import sleep
+from typing import NamedTuple
+
+import structlog
+import uvloop
+
+from api.settings import Settings, SetupError
+from api.work import Audit, OnOther, witnessing, working
+from domain.access.retirements import KEPT_DAYS
+from domain.errors import Overloaded
+from domain.eventlog.encryption import WrongKey
+from domain.eventlog.keys.key_watch import CHANGED
+from domain.eventlog.keys.rotation import RotationUnderWay
+from domain.eventlog.setup.log_name import OtherName, settle_log_name
+from domain.eventlog.setup.log_secret import LogKeys
+from domain.execution.types import MOST_LOST
+from workers.archiver import Retention
+
+WATCH = 1.0
+"""Seconds between two calls of `watch`."""
+
+log = structlog.get_logger()
+
+
+class Task(NamedTuple):
+    """Which log a process works for, how much it says about that, which networks webhooks may reach
+    besides public ones, where log lines are archived after how many days, a folder for files on their
+    way there, how many leases an execution may lose, what an `Audit` has, for how many days the access log is
+    kept, and the name of the log. The keys are in hexadecimal.
+    """
+
+    conninfo: str
+    schema: str
+    master_key: str
+    log_secret: str
+    log_level: str
+    webhook_allow: str = ""
+    archive: str = ""
+    log_days: int = 30
+    work: str = ""
+    lost_leases: int = MOST_LOST
+    auditor_rate: int = 0
+    witnesses: str = ""
+    stamps: str = ""
+    access_days: int = KEPT_DAYS
+    log_name: str | None = None
+
+    @property
+    def retention(self) -> Retention | None:
+        """Where archived log lines go, and when, and for how long reads are kept; None where all of it stays."""
+        if not self.archive:
+            return None
+        return Retention(self.archive, self.log_days, Path(self.work), self.access_days)
+
+
+def task_of(settings: Settings, conninfo: str, keys: LogKeys) -> Task:
+    """The task that the settings give a process."""
+    return Task(
+        conninfo,
+        settings.schema,
+        keys.master.hex(),
+        keys.secret.hex(),
+        settings.log_level,
+        settings.webhook_allow,
+        settings.archive,
+        settings.log_days,
+        str(settings.archiving),
+        settings.lost_leases,
+        settings.auditor_rate,
+        settings.witnesses,
+        str(settings.stamps),
+        settings.access_log_days,
+        settings.log,
+    )
+
+
+def work_until_stopped(task: Task, watch: Callable[[], object] = lambda: None) -> None:
+    """Work until SIGTERM or SIGINT, in the main thread; `watch` is called every second. Where the log becomes
+    another one, all that was known of it is dropped.
+
+    Raises:
+        SetupError: the log has another master key by now, or another name.
+    """
+    relax_collector()
+    try:
+        while uvloop.run(_until_stopped(task, watch)):
+            log.warning("the log has another id: the work begins again")
+            task = named_again(task, watch)
+    except (WrongKey, RotationUnderWay) as error:
+        raise SetupError(error.detail) from None
+
+
+def named_again(task: Task, watch: Callable[[], object]) -> Task:
+    """The task with the name that its log has by now, once its database answers.
+
+    Raises:
+        SetupError: it is not the name that it had.
+    """
+    of_log = task.conninfo, task.schema
+    while True:
+        try:
+            return task._replace(log_name=settle_log_name(*of_log, task.log_name))
+        except Overloaded as error:
+            log.warning("the database is away", reason=str(error))
+            watch()
+            sleep(WATCH)
+        except OtherName as error:
+            raise SetupError(f"the log is named `{error.name}`, not `{task.log_name}`") from None
+
+
+class Reason(Enum):
+    """Why the work ends."""
+
+    SIGNAL = auto()
+    OTHER_LOG = auto()
+    OTHER_KEY = auto()
+
+
+async def _until_stopped(task: Task, watch: Callable[[], object]) -> bool:
+    """Work until a signal, or until the log is another one; whether it is, and no signal came meanwhile.
+
+    Raises:
+        WrongKey, RotationUnderWay: it has another master key.
+    """
+    stopped = asyncio.Event()
+    reasons: set[Reason] = set()
+
+    def end(reason: Reason) -> None:
+        reasons.add(reason)
+        stopped.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, end, Reason.SIGNAL)
+    keys = LogKeys(bytes.fromhex(task.master_key), bytes.fromhex(task.log_secret))
+    of_log, allowed = (task.conninfo, task.schema), task.webhook_allow
+    audit = Audit(task.auditor_rate, task.witnesses, Path(task.stamps))
+    async with (
+        witnessing(*of_log, allowed, audit),
+        working(
+            *(*of_log, keys, allowed, task.retention),
+            lost_leases=task.lost_leases,
+            audit=audit,
+            log_name=task.log_name,
+            on_other=OnOther(partial(end, Reason.OTHER_LOG), partial(end, Reason.OTHER_KEY)),
+        ),
+    ):
+        while not stopped.is_set():
+            watch()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopped.wait(), WATCH)
+    if Reason.SIGNAL in reasons:
+        return False
+    if Reason.OTHER_KEY in reasons:
+        raise WrongKey(CHANGED)
+    return Reason.OTHER_LOG in reasons
+
+
+def relax_collector() -> None:
+    """Collect garbage seldom: what lives here, states and rows, is freed by counting alone.
+
+    With Python's own thresholds a third of the time of an import went into looking at states that
+    were all still needed. Cycles (exceptions, closed connections) can wait for 100 000 objects.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
