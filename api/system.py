@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from api.access.attempts import FailedAttempts
 from api.access.changes import AccessChanges
@@ -33,6 +34,7 @@ from domain import registry
 from domain.access.key import KeyRevoked
 from domain.access.session import SessionEnded
 from domain.eventlog.access.access_log import AccessLog
+from domain.eventlog.access.parties import parties_of
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.keys.current import opened
@@ -180,7 +182,7 @@ def _door(
 ) -> Door:
     return Door(
         access,
-        Visibility(grants.store.load),
+        Visibility(grants.store.load, partial(parties_of, grants.store)),
         grants,
         access_log,
         directory=directory,

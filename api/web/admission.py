@@ -73,7 +73,8 @@ class Door:
     async def admit(
         self, operation: Operation, scope: Scope, authorization: bytes | None
     ) -> Caller:
-        """Who asks; see `admit`. A command is not looked at here: the writer checks it on the newest state.
+        """Who asks; see `admit`. A command is looked at here for the parties of its execution alone: the writer checks
+        it on the newest state.
 
         `authorization` is the value of the header, or what stands for it.
 
@@ -93,9 +94,10 @@ class Door:
             caller = await self.grants.widened(caller)
             if operation.shows_executions and purpose(scope["state"]["headers"]) is None:
                 raise PurposeRequired
-        if operation.prepare is None and (kind := owned_kind(operation.path)) is not None:
-            stream = f"{kind}/{scope['path_params']['id']}"
-            await self.visibility.require(caller, operation.right, stream)
+        if (kind := owned_kind(operation.path)) is not None:
+            wanted = caller, operation.right, f"{kind}/{scope['path_params']['id']}"
+            if operation.prepare is None or self.visibility.needs_look(*wanted):
+                await self.visibility.require(*wanted)
         return caller
 
     async def require_still(self, caller: Caller, scope: Scope) -> None:

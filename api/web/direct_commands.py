@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from api.access.identity import Caller
-from api.cells.directory import Directory
+from api.access.rights import Right
 from api.telemetry.metrics import REQUESTS
 from api.web import headers as request_headers
 from api.web.admission import Door, admit, refusal
@@ -59,7 +59,7 @@ class DirectCommands:
     ) -> None:
         self._access = door.access
         self._limits = door.limits
-        self._directory = door.directory
+        self._door = door
         self._recorder = Recorder(door.access_log, door.grants)
         self._bus = bus
         self._prefix = prefix
@@ -105,9 +105,7 @@ class DirectCommands:
             "query_string": b"",
             "state": {"headers": by_name},
         }
-        return DirectCommand(
-            caller, self._bus, self._recorder, row, scope, directory=self._directory
-        )
+        return DirectCommand(caller, self._bus, self._recorder, row, scope, door=self._door)
 
     def _is_small(self, headers: request_headers.Headers) -> bool:
         """Whether the body and the answer of a request are of the plain kind."""
@@ -122,7 +120,7 @@ class DirectCommand:
 
     __slots__ = (
         *("_bus", "_caller", "_directory", "_recorder", "_request", "_respond"),
-        *("_row", "_scope", "_send", "_task"),
+        *("_row", "_scope", "_send", "_task", "_visibility"),
     )
 
     def __init__(
@@ -133,10 +131,11 @@ class DirectCommand:
         row: Row,
         scope: Scope,
         *,
-        directory: Directory,
+        door: Door,
     ) -> None:
         self._caller = caller
-        self._directory = directory
+        self._directory = door.directory
+        self._visibility = door.visibility
         self._bus = bus
         self._recorder = recorder
         self._row = row
@@ -154,7 +153,7 @@ class DirectCommand:
                 require_json(headers)
             request = self._request = Request(scope, self._caller, body)
             message, self._respond, waits = row.prepare(request)
-            if waits:
+            if waits or self._must_look():
                 self._task = asyncio.create_task(self._handle(request), name="command")
             else:
                 self._bus.deliver(message, self)
@@ -164,6 +163,8 @@ class DirectCommand:
     async def _handle(self, request: Request) -> None:
         """What needs more than the writer, as the usual way does it."""
         try:
+            if self._must_look():
+                await self._visibility.require(*self._wanted(request.path["id"]))
             response = await self._row.operation.handler(request)
             assert isinstance(response, Response)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
@@ -174,11 +175,21 @@ class DirectCommand:
     def answer(self, answer: Answer) -> None:
         """Respond with what the command led to."""
         try:
+            if answer.created:
+                self._visibility.created(*self._wanted(answer.versioned.state.id))
             response = self._respond(answer)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
             self.refuse(error)
         else:
             self._show(response)
+
+    def _must_look(self) -> bool:
+        """Whether it is to be looked at whose execution it is, before the writer is asked."""
+        path = self._request.path
+        return "id" in path and self._visibility.needs_look(*self._wanted(path["id"]))
+
+    def _wanted(self, identity: str) -> tuple[Caller, Right, str]:
+        return self._caller, self._row.operation.right, f"execution/{identity}"
 
     def _show(self, response: Response) -> None:
         """Send it; where it shows what was not changed, once that is recorded."""

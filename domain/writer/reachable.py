@@ -40,8 +40,8 @@ class ReachableStates(Mapping[str, Versioned[Any] | None]):
 
 
 @dataclass(frozen=True)
-class Unreadable(Aggregate):
-    """Stands for a state that cannot be made: all that is known of it is whose it is."""
+class Unread(Aggregate):
+    """Stands for a state that cannot be made, or is not: all that is known of it is whose it is."""
 
     customer: str | None
     provider: str | None
@@ -54,8 +54,12 @@ class Unreadable(Aggregate):
 
 def stand_in(damaged: Damaged) -> Versioned[Any]:
     """A state with the parties, or the maker, of what is damaged, by which a scope decides whether it is reached."""
-    unreadable = Unreadable("", *damaged.parties, damaged.maker)
-    return Versioned(unreadable, 0, 0, datetime.fromtimestamp(0, UTC))
+    return of_parties(damaged.parties, damaged.maker)
+
+
+def of_parties(parties: tuple[str | None, str | None], maker: str | None = None) -> Versioned[Any]:
+    """Stands for the state of an aggregate of which no more is known than whose it is."""
+    return Versioned(Unread("", *parties, maker), 0, 0, datetime.fromtimestamp(0, UTC))
 
 
 def require_readable(message: Message, stream: str, damaged: Damaged) -> None:

@@ -8,7 +8,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import pairwise
 from typing import Any
@@ -21,6 +21,7 @@ from standardwebhooks import Webhook as Verifier
 from tests.resilience.test_timers import begin, client
 from tests.support import webhook_receiver as receivers
 from tests.support.service_process import Service, serving
+from tests.support.waiting import wait_until
 from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
 
 SOON = 30
@@ -79,13 +80,6 @@ def health(api: httpx.Client, execution: str) -> dict[str, Any]:
     [hook] = api.get(f"/executions/{execution}/webhooks").json()
     found: dict[str, Any] = hook.get("health", {"state": "not seen yet"})
     return found
-
-
-def until(reached: Callable[[], object], seconds: float = SOON) -> None:
-    end = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def until_state(api: httpx.Client, execution: str, state: str) -> dict[str, Any]:
@@ -151,7 +145,7 @@ def test_receiver_verifies_a_call_with_the_secret_that_the_service_shows(
         receiver.calls.clear()
         api.post(f"/webhooks/{hook['id']}/rewind", json={"from": "start"})
         until_state(api, execution, "delivered")
-        until(lambda: receiver.calls)
+        wait_until(lambda: receiver.calls)
         [call] = receiver.calls
         assert Verifier(secret).verify(call.body, call.headers)["subject"] == execution
 
@@ -172,7 +166,7 @@ def test_webhooks_of_the_reference_get_what_they_ask_for_with_their_headers(
         api.post(f"/executions/{execution}/start")
         api.post(f"/executions/{execution}/progress", json={"progress": 40})
         api.post(f"/executions/{execution}/complete", json=DONE)
-        until(lambda: len(receiver.calls) == 5)
+        wait_until(lambda: len(receiver.calls) == 5)
         paths = ("/webhooks/execution", "/api/webhooks/abc123")
         came: dict[str, list[str]] = {path: [] for path in paths}
         for call in receiver.calls:
@@ -229,7 +223,7 @@ def test_webhook_of_the_log_gets_each_stream_in_order_while_the_process_that_cal
         }
         wanted = {p for s in expected.values() for p in s}
         # All share one endpoint, which is called once at a time while it leaves a call unanswered.
-        until(lambda: set(receiver.positions("/log")) >= wanted, len(wanted) + SOON)
+        wait_until(lambda: set(receiver.positions("/log")) >= wanted, len(wanted) + SOON)
         for execution, positions in expected.items():
             came = [p for p in receiver.positions("/log") if p in positions]
             first = list(dict.fromkeys(came))

@@ -113,7 +113,9 @@ def access(operation: Operation, request: Request, more: dict[str, Any]) -> Acce
     executions = request.shown
     if operation.path.startswith(OF_EXECUTIONS):
         executions = [request.path["id"], *executions]
-    detail = _asked(request) | {name: value for name, value in more.items() if value is not None}
+    detail = _asked(operation, request) | {
+        name: value for name, value in more.items() if value is not None
+    }
     return Access(
         request.caller.name,
         request.caller.credential,
@@ -126,8 +128,12 @@ def access(operation: Operation, request: Request, more: dict[str, Any]) -> Acce
     )
 
 
-def _asked(request: Request) -> dict[str, Any]:
-    """What was asked for, besides an execution: a part of it, a version, members, a filter."""
+def _asked(operation: Operation, request: Request) -> dict[str, Any]:
+    """What was asked for, besides an execution: a part of it, a version, members, a filter.
+
+    The body of a command is none of it, though its answer may be a read: it holds content, which must go when the
+    execution is erased.
+    """
     asked: dict[str, Any] = {}
     parts = {name: value for name, value in request.path.items() if name != "id"}
     if parts:
@@ -136,7 +142,7 @@ def _asked(request: Request) -> dict[str, Any]:
         asked["query"] = [
             (name, HIDDEN if name in UNSAID else value) for name, value in request.query
         ]
-    if request.body:
+    if request.body and operation.shows_executions:
         text = request.body.decode(errors="replace").replace("\0", "")
         fits = len(request.body) <= LONGEST_FILTER
         asked["body"] = text if fits else f"sha256 {sha256(request.body).hexdigest()}"

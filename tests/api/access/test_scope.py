@@ -16,7 +16,8 @@ from domain.access.key import CreateKey, RevokeKey
 from domain.access.session import EndSession, StartSession
 from domain.catalog.order import Order
 from domain.catalog.user import User
-from domain.errors import Forbidden, NotFound
+from domain.errors import Damaged, Forbidden, NotFound
+from domain.eventlog.access.parties import Parties
 from domain.execution.commands.claims import ClaimExecution
 from domain.execution.commands.erase import EraseExecution
 from domain.execution.commands.fork import ForkExecution
@@ -139,6 +140,14 @@ def test_caller_is_known_by_its_parties_and_as_an_assignee() -> None:
     assert scope.names(Right.READ_ANALYTICS) == {"c-1", "p-1"}
 
 
+async def no_parties(stream: str) -> Parties | None:
+    raise AssertionError("parties alone do not tell")
+
+
+async def no_state(stream: str) -> Versioned[Any] | None:
+    raise AssertionError("the parties tell")
+
+
 @pytest.mark.anyio
 async def test_maker_alone_is_remembered_to_reach_what_it_made() -> None:
     job = Versioned(Job("j", "cancel", {}, None, 0, "ann", AT, 1, AT), 1, 1, AT)
@@ -146,7 +155,7 @@ async def test_maker_alone_is_remembered_to_reach_what_it_made() -> None:
     async def load(stream: str) -> Versioned[Any] | None:
         return job
 
-    visibility = Visibility(load)
+    visibility = Visibility(load, no_parties)
     scope = Scope((CUSTOMER,))
     await visibility.require(Caller("ann", scope), Right.READ_EXECUTIONS, "job/j")
     with pytest.raises(NotFound):
@@ -163,15 +172,15 @@ def test_operating_is_for_admin_and_operator() -> None:
 
 
 @pytest.mark.anyio
-async def test_visibility_looks_again_for_what_is_not_reached_like_for_what_is_absent() -> None:
+async def test_visibility_asks_for_what_is_not_reached_like_for_what_is_absent() -> None:
     asked: list[str] = []
-    there = {"execution/e": execution()}
+    there = {"execution/e": Parties("c-1", "p-1")}
 
-    async def load(stream: str) -> Versioned[Any] | None:
+    async def parties_of(stream: str) -> Parties | None:
         asked.append(stream)
         return there.get(stream)
 
-    visibility = Visibility(load)
+    visibility = Visibility(no_state, parties_of)
     own = Caller("customer", Scope((CUSTOMER,)))
     stranger = Caller("stranger", Scope((owned(Role.CUSTOMER, "c-2"),)))
     for _ in range(2):
@@ -187,13 +196,46 @@ async def test_visibility_looks_again_for_what_is_not_reached_like_for_what_is_a
 
 
 @pytest.mark.anyio
+async def test_visibility_looks_at_all_events_where_the_first_cannot_be_read() -> None:
+    async def unreadable(stream: str) -> Parties | None:
+        raise Damaged
+
+    async def load(stream: str) -> Versioned[Any] | None:
+        error = Damaged()
+        error.parties = ("c-1", "p-1")
+        raise error
+
+    visibility = Visibility(load, unreadable)
+    for name, answer in (("c-1", Damaged), ("c-2", NotFound)):
+        caller = Caller("customer", Scope((owned(Role.CUSTOMER, name),)))
+        with pytest.raises(answer):
+            await visibility.require(caller, Right.READ_EXECUTIONS, "execution/e")
+
+
+@pytest.mark.anyio
+async def test_visibility_has_a_command_wait_for_the_parties_once() -> None:
+    async def parties_of(stream: str) -> Parties | None:
+        return Parties("c-1", "p-1")
+
+    visibility = Visibility(no_state, parties_of)
+    provider, right = Caller("provider", Scope((PROVIDER,))), Right.WORK
+    assert visibility.needs_look(provider, right, "execution/e")
+    await visibility.require(provider, right, "execution/e")
+    assert not visibility.needs_look(provider, right, "execution/e")
+    visibility.created(provider, right, "execution/new")
+    assert not visibility.needs_look(provider, right, "execution/new")
+    for caller in (Caller("ann", Scope((ASSIGNEE,))), Caller("admin", WHOLE)):
+        assert not visibility.needs_look(caller, right, "execution/e")
+
+
+@pytest.mark.anyio
 async def test_assignment_is_looked_at_each_time() -> None:
     states = [execution(assignee={"type": "human", "id": "ann", "name": "Ann"}), execution()]
 
     async def load(stream: str) -> Versioned[Any] | None:
         return states.pop(0)
 
-    visibility = Visibility(load)
+    visibility = Visibility(load, no_parties)
     ann = Caller("ann", Scope((ASSIGNEE,)))
     await visibility.require(ann, Right.READ_EXECUTIONS, "execution/e")
     with pytest.raises(NotFound):

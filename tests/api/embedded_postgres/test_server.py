@@ -24,6 +24,7 @@ from api.embedded_postgres.cluster import Cluster, PostgresError, RunAs, conninf
 from api.embedded_postgres.processes import is_postgres
 from api.embedded_postgres.server import EmbeddedPostgres
 from tests.support.databases import reachable_folder
+from tests.support.waiting import wait_until
 
 TOKEN = "a-token-of-my-own"
 SMALL = {"shared_buffers": "16MB", "max_connections": "20"}
@@ -167,8 +168,8 @@ def test_attached_process_becomes_owner_when_the_owner_ends(
             else:
                 owner.send_signal(end)
                 owner.wait()
-            until(attached.ensure_running)
-            until(lambda: not attached.ensure_running() and answers(attached))
+            wait_until(attached.ensure_running)
+            wait_until(lambda: not attached.ensure_running() and answers(attached))
             assert attached.owned
             assert attached.conninfo() == before
             assert ask(attached, "SELECT answer FROM kept") == 42
@@ -194,8 +195,8 @@ def test_killed_server_is_started_again_with_its_data(
         write(postgres)
         before = postgres.conninfo()
         os.kill(pid(postgres_root), signal.SIGKILL)
-        until(postgres.ensure_running)
-        until(lambda: not postgres.ensure_running() and answers(postgres))
+        wait_until(postgres.ensure_running)
+        wait_until(lambda: not postgres.ensure_running() and answers(postgres))
         assert ask(postgres, "SELECT answer FROM kept") == 42
         assert postgres.conninfo() == before
         assert not postgres.ensure_running()
@@ -225,7 +226,7 @@ def test_start_goes_on_where_another_was_killed_while_it_made_the_cluster(
     embedded: Embedded, postgres_root: Path, postgres_bin: Path | None, delay: float
 ) -> None:
     with another_process(postgres_root, postgres_bin) as first:
-        until(lambda: any(postgres_root.glob("unfinished-*")))
+        wait_until(lambda: any(postgres_root.glob("unfinished-*")))
         time.sleep(delay)
         first.kill()
     with embedded() as postgres:
@@ -360,10 +361,3 @@ def test_programs_reachable_only_by_root_are_copied(postgres_root: Path) -> None
 def test_any_value_survives_the_connection_string(value: str) -> None:
     words = {"host": "/a b/c", "password": value}
     assert psycopg.conninfo.conninfo_to_dict(conninfo(**words)) == words
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket as sockets
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -16,6 +15,7 @@ from tests.support.api_client import Executions
 from tests.support.delivery_proof import tell
 from tests.support.running_server import TOKEN, Serving
 from tests.support.stream_consumers import OURS, head, heard, narrow_connection, past, socket
+from tests.support.waiting import wait_until
 
 LARGE = {"state": {"page": "x" * 100_000}}
 MANY = 20
@@ -67,7 +67,7 @@ def test_slow_consumer_is_cut_and_resumes_without_loss(
     next(sleeper)
     for execution in written:
         write_much(api, execution)
-    until(lambda: server.system.hub.open == 0)
+    wait_until(lambda: server.system.hub.open == 0)
     read = next(sleeper)
     assert 0 < len(read) < 2 * MANY
     assert read == list(range(begin + 1, begin + 1 + len(read)))
@@ -81,9 +81,9 @@ def test_slow_websocket_gets_the_reason_and_its_cursor(
     cut_sooner(server, monkeypatch)
     execution = executions.running()
     with socket(server, "/events", queue=1) as connected:
-        until(lambda: server.system.hub.open == 1)
+        wait_until(lambda: server.system.hub.open == 1)
         write_much(api, execution)
-        until(lambda: all(one.done.done() for one in server.system.hub._subscribers))
+        wait_until(lambda: all(one.done.done() for one in server.system.hub._subscribers))
         read = [frame["position"] for frame in heard(connected)]
     assert (connected.close_code, connected.close_reason) == (1013, f"position {read[-1]}")
 
@@ -100,10 +100,3 @@ def cut_sooner(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wheel, "second", 0.05)
     monkeypatch.setattr(wheel, "stalled", 1.0)
     monkeypatch.setattr(websocket_protocol, "CLOSE_TIMEOUT", 0.5)
-
-
-def until(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not reached():
-        assert time.monotonic() < deadline, "it has not come true"
-        time.sleep(0.05)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import httpx
@@ -17,6 +17,7 @@ from api.web import body as body_module
 from api.web.body import MIB, SMALL
 from tests.support.api_client import JSON, Executions, ok, refused
 from tests.support.running_server import TOKEN, Serving
+from tests.support.waiting import wait_until
 
 BROKEN = {
     "no HTTP": b"hello\r\n\r\n",
@@ -290,14 +291,7 @@ def test_stalled_large_body_times_out(
     with connected(server) as wire:
         wire.sendall(asking(line, b"Content-Length: 100000", body=b"{"))
         problem(wire, 408, "too-slow")
-    until(lambda: server.system.bodies.taken == 0)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_until(lambda: server.system.bodies.taken == 0)
 
 
 def test_refused_body_releases_its_memory(

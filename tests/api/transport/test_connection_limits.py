@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -24,12 +25,12 @@ from tests.api.transport.test_broken_http import (
     connected,
     problem,
     received,
-    until,
 )
 from tests.api.web.test_headers import HANDSHAKE
 from tests.support.api_client import JSON
 from tests.support.running_server import AUTHORIZED, Serving
 from tests.support.service_process import serving
+from tests.support.waiting import wait_until
 
 SLOW = {
     "nothing": b"",
@@ -54,7 +55,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def place_for(server: Serving, connections: int) -> Iterator[ConnectionLimits]:
     """Only so many connections may be open."""
-    until(lambda: server.limits.open == 0)
+    wait_until(lambda: server.limits.open == 0)
     limits, before = server.limits, server.limits.most
     limits.most = connections
     try:
@@ -145,7 +146,7 @@ def test_strangers_who_do_not_read_give_way(server: Serving) -> None:
         for _ in range(10):
             wire = opened.enter_context(closing_soon(server))
             wire.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
-        until(lambda: limits.kept_bytes > 0)
+        wait_until(lambda: limits.kept_bytes > 0)
         assert "data" in answer_of(server)
 
 
@@ -162,8 +163,8 @@ def closing_soon(server: Serving) -> Iterator[socket.socket]:
 def test_stranger_who_does_not_read_is_cut(server: Serving) -> None:
     with closing_soon(server) as wire:
         wire.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
-        until(lambda: server.limits.kept_bytes > 0)
-        until(lambda: server.limits.kept_bytes == 0)
+        wait_until(lambda: server.limits.kept_bytes > 0)
+        wait_until(lambda: server.limits.kept_bytes == 0)
 
 
 class Aborted:
@@ -198,9 +199,9 @@ def test_streams_keep_their_places_and_newcomers_are_told_to_come_back(server: S
             assert b"overloaded" in body
             assert late.recv(1) == b""
         wires[1].close()
-        until(lambda: server.limits.open < 10)
+        wait_until(lambda: server.limits.open < 10)
         wires[0].close()
-        until(lambda: server.limits.open < 9)
+        wait_until(lambda: server.limits.open < 9)
         assert "data" in answer_of(server)
 
 
@@ -212,32 +213,32 @@ def test_incomplete_heads_have_a_limit_all_together(
         wires = [opened.enter_context(connected(server)) for _ in range(20)]
         for number, wire in enumerate(wires):
             wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\na: " + b"x" * 40 * KIB)
-            until(lambda number=number: server.limits.kept_bytes >= min(number + 1, 5) * 40 * KIB)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            wait_until(partial(keeps, server, min(number + 1, 5) * 40 * KIB))
         assert closed(wires[0])
         wires[-1].sendall(b"\r\n\r\n")
         assert answered(wires[-1])[0] == 200
-    until(lambda: server.limits.kept_bytes == 0)
+    wait_until(lambda: server.limits.kept_bytes == 0)
 
 
 def test_answered_strangers_have_a_limit_all_together(
     server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_limits, "MOST_KEPT", 5 * connection_limits.HTTP_BYTES)
-    until(lambda: server.limits.open == 0)
+    wait_until(lambda: server.limits.open == 0)
     with ExitStack() as opened:
         for _ in range(10):
             wire = opened.enter_context(connected(server))
             wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
             assert answered(wire)[0] == 200
-        until(lambda: server.limits.open == 5)
+        wait_until(lambda: server.limits.open == 5)
 
 
 def test_address_has_a_limit_of_its_own(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    until(lambda: server.limits.open == 0)
+    wait_until(lambda: server.limits.open == 0)
     monkeypatch.setattr(server.limits, "per_address", 2)
     with connected(server), connected(server), connected(server) as third:
         problem(third, 429, "rate-limited")
-    until(lambda: server.limits.open == 0)
+    wait_until(lambda: server.limits.open == 0)
     with connected(server) as wire:
         wire.sendall(asking(b"GET /healthz"))
         assert answered(wire)[0] == 200
@@ -260,3 +261,8 @@ def test_limits_leave_a_reserve_of_descriptors(monkeypatch: pytest.MonkeyPatch) 
     settings = Settings(data_dir=Path(), database_connections=10)
     monkeypatch.setattr("resource.getrlimit", lambda _: (256, 256))
     assert connection_limits.backlog() + limits_of_process(settings).most <= 256 - 64 - 30
+
+
+def keeps(server: Serving, least: int) -> bool:
+    """Whether the server keeps so many bytes of heads."""
+    return server.limits.kept_bytes >= least

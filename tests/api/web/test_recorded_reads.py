@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
@@ -26,6 +25,7 @@ from tests.support.callers import admit, caller, client
 from tests.support.operation_examples import BODIES, path_of
 from tests.support.operations import OPERATIONS
 from tests.support.running_server import TOKEN, Serving
+from tests.support.waiting import wait_until
 
 CUSTOMER = caller(Role.CUSTOMER, "acme")
 STREAMS = {row.name for row in OPERATIONS if row.media_type == "text/event-stream"}
@@ -48,13 +48,6 @@ def correlation() -> str:
 
 def recorded(server: Serving, correlation: str) -> list[Access]:
     return entries(server.conninfo, correlation)
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("operation", READS, ids=names)
@@ -138,7 +131,7 @@ def test_export_ends_with_the_key_that_it_began_with(
 
     def revoke() -> None:
         ok(api.delete(f"/keys/{key['$id']}"))
-        eventually(lambda: access.known(headers["Authorization"].encode()) is None)
+        wait_until(lambda: access.known(headers["Authorization"].encode()) is None)
 
     async def then_revoked(self: Any, condition: Any, sort: str, cursor: str | None) -> Any:
         if cursor is not None:
@@ -163,7 +156,7 @@ def test_deliveries_of_a_webhook_record_the_executions_that_they_are_of(
     hook = {"url": "http://127.0.0.1:9/", "events": ["created"], "from": "start"}
     path = f"/webhooks/{ok(api.post('/webhooks', json=hook))['$id']}/deliveries"
     execution = executions.create()["$id"]
-    eventually(lambda: f"/executions/{execution}" in api.get(path).text)
+    wait_until(lambda: f"/executions/{execution}" in api.get(path).text)
     shown = ok(api.get(path, headers={"X-Correlation-Id": correlation}))["data"]
     (found,) = recorded(server, correlation)
     assert execution in found.executions
@@ -251,6 +244,20 @@ def test_dry_run_is_recorded_as_a_read(
     assert {each.executions for each in found} == {(execution,)}
 
 
+def test_recorded_command_has_no_body(
+    api: httpx.Client, server: Serving, running_execution: str, correlation: str
+) -> None:
+    path, once = f"/executions/{running_execution}/complete", {"Idempotency-Key": correlation}
+    body = {"success": True, "summary": "Sesame"}
+    ok(api.post(f"{path}?dryRun=true", json=body, headers={"X-Correlation-Id": correlation}))
+    for _ in range(2):
+        ok(api.post(path, json=body, headers={"X-Correlation-Id": correlation, **once}))
+    dry, again = recorded(server, correlation)
+    assert [each.operation for each in (dry, again)] == ["complete", "complete"]
+    assert detail(dry) == {"query": [["dryRun", "true"]]}
+    assert again.detail == ""
+
+
 def test_fork_is_recorded_as_a_read_of_its_source(
     api: httpx.Client, server: Serving, running_execution: str, correlation: str
 ) -> None:
@@ -284,7 +291,7 @@ def test_stream_records_its_opening_and_its_end(
         assert opened.executions == (running_execution,)
         assert detail(opened)["stream"] == "opened"
         assert ["types", "execution.started"] in detail(opened)["query"]
-    eventually(lambda: len(recorded(server, correlation)) == 2)
+    wait_until(lambda: len(recorded(server, correlation)) == 2)
     ended = recorded(server, correlation)[-1]
     assert detail(ended)["stream"] == "ended"
     assert detail(ended)["at"] > detail(opened)["after"]
@@ -296,7 +303,7 @@ def test_stream_of_log_lines_records_its_opening_and_its_end(
     headers = {"Accept": "text/event-stream", "X-Correlation-Id": correlation}
     with api.stream("GET", f"/executions/{running_execution}/logs", headers=headers) as stream:
         next(stream.iter_lines())
-    eventually(lambda: len(recorded(server, correlation)) == 2)
+    wait_until(lambda: len(recorded(server, correlation)) == 2)
     assert [detail(each)["stream"] for each in recorded(server, correlation)] == ["opened", "ended"]
 
 
@@ -310,11 +317,11 @@ def test_websocket_records_its_opening_its_moves_and_its_end(
         socket.recv()
         assert [detail(each)["stream"] for each in recorded(server, correlation)] == ["opened"]
         socket.send('{"seek": 2}')
-        eventually(lambda: len(recorded(server, correlation)) == 2)
+        wait_until(lambda: len(recorded(server, correlation)) == 2)
         later = executions.create()["position"]
         while json.loads(socket.recv()).get("position", 0) < later:
             pass
-    eventually(lambda: len(recorded(server, correlation)) == 3)
+    wait_until(lambda: len(recorded(server, correlation)) == 3)
     opened, moved, ended = (detail(each) for each in recorded(server, correlation))
     assert (opened["after"], moved["stream"], moved["after"]) == (0, "moved", 2)
     assert (ended["stream"], ended["at"] > 2) == ("ended", True)

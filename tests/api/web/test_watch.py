@@ -7,7 +7,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
-from time import monotonic, sleep
+from time import sleep
 from typing import Any
 
 import httpx
@@ -28,16 +28,10 @@ from projections.registry import all_projections
 from tests.support.api_client import Executions, ok, refused
 from tests.support.running_server import MASTER_KEY, TOKEN, Serving, serving
 from tests.support.sse_client import Frame, frames, opened
+from tests.support.waiting import wait_until
 
 WATCHED = {"Accept": "text/event-stream"}
 BROWSER = {**WATCHED, "User-Agent": "Mozilla/5.0"}
-
-
-def wait_for(condition: Any) -> None:
-    end = monotonic() + 20
-    while not condition():
-        assert monotonic() < end, "it does not come about"
-        sleep(0.02)
 
 
 def test_projections_are_shown_with_position_lag_and_parked(
@@ -182,7 +176,7 @@ def test_readiness_is_sent_again_when_it_changes(
 def test_readiness_watchers_beyond_their_limit_are_refused(
     api: httpx.Client, server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wait_for(lambda: server.system.hub.open == 0)
+    wait_until(lambda: server.system.hub.open == 0)
     monkeypatch.setattr(health, "MOST_WATCHERS", 1)
     with opened(api, "/readyz"):
         answer = api.get("/readyz", headers=WATCHED)
@@ -196,19 +190,19 @@ def test_readiness_watchers_beyond_their_limit_are_refused(
 def test_streams_of_both_kinds_count_under_one_limit(
     api: httpx.Client, server: Serving, running_execution: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wait_for(lambda: server.system.hub.open == 0)
+    wait_until(lambda: server.system.hub.open == 0)
     monkeypatch.setattr(server.system.hub, "limit", 1)
     with opened(api, "/projections"):
         assert server.system.hub.open == 1
         for path in ("/events", f"/executions/{running_execution}/logs", "/readyz"):
             refused(api.get(path, headers=WATCHED), 503, "overloaded")
-    wait_for(lambda: server.system.hub.open == 0)
+    wait_until(lambda: server.system.hub.open == 0)
 
 
 def test_head_request_opens_no_stream(api: httpx.Client, server: Serving) -> None:
     answer = api.head("/projections", headers=WATCHED)
     assert answer.headers["content-type"].startswith("text/event-stream")
-    wait_for(lambda: server.system.hub.open == 0)
+    wait_until(lambda: server.system.hub.open == 0)
 
 
 def test_heartbeat_is_a_comment_without_a_blank_line(
@@ -265,8 +259,8 @@ def test_client_that_does_not_read_is_cut_and_logged(
     with serving(database) as server:
         hub = server.system.hub
         with request(server, "/projections"):
-            wait_for(lambda: hub.open == 1)
-            wait_for(lambda: hub.open == 0)
+            wait_until(lambda: hub.open == 1)
+            wait_until(lambda: hub.open == 0)
     said = capfd.readouterr()
     assert "slow stream cut" in said.out + said.err
     assert not re.search("Traceback|ASGI callable|Exception in", said.out + said.err)
@@ -288,8 +282,8 @@ def test_client_that_does_not_read_does_not_delay_the_shutdown(
     monkeypatch.setattr("api.streaming.hub.CLOSING_TIMEOUT", 0.5)
     with serving(database) as server:
         client = request(server, "/projections")
-        wait_for(lambda: server.system.hub.open == 1)
+        wait_until(lambda: server.system.hub.open == 1)
         sleep(0.5)
         server.ask_to_stop()
-        wait_for(lambda: server.system.hub.open == 0)
+        wait_until(lambda: server.system.hub.open == 0)
         client.close()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
-from typing import Any
+from functools import partial
 
 import httpx
 import pytest
@@ -20,6 +19,7 @@ from api.web.access.browsers import COOKIE, Browsers
 from tests.support.api_client import JSON, Catalog, Executions, ok, refused
 from tests.support.running_server import TOKEN, Serving, serving
 from tests.support.stream_consumers import heard, socket
+from tests.support.waiting import wait_until
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
 
@@ -94,14 +94,7 @@ def test_session_ends_and_opens_nothing_in_any_process(server: Serving, key: JSO
         assert ok(answer) == {"signedOut": True}
         assert "Max-Age=0" in answer.headers["set-cookie"]
         for where in (f"{server.url}/api/me", elsewhere):
-            until(lambda where=where: httpx.get(where, headers=of_cookie(value)).status_code == 401)
-
-
-def until(condition: Any) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+            wait_until(partial(refused_at, where, value))
 
 
 def test_session_ends_with_the_key_that_it_began_with(
@@ -114,7 +107,7 @@ def test_session_ends_with_the_key_that_it_began_with(
             assert json.loads(watching.recv(timeout=20))["type"] == "caught-up"
             ok(api.delete(f"/keys/{key['$id']}"))
             assert list(heard(watching))[-1]["reason"] == "revoked"
-        until(lambda: client.get("/me").status_code == 401)
+        wait_until(lambda: client.get("/me").status_code == 401)
 
 
 def test_streams_of_a_session_end_with_it(server: Serving, key: JSON) -> None:
@@ -160,7 +153,7 @@ def test_session_ends_with_the_key_of_the_session_before_it(
 ) -> None:
     with signed_in(server, key["key"]) as first, let_in(server, first) as second:
         ok(api.delete(f"/keys/{key['$id']}"))
-        until(lambda: second.get("/me").status_code == 401)
+        wait_until(lambda: second.get("/me").status_code == 401)
 
 
 def test_chain_of_sessions_has_an_end(server: Serving, key: JSON) -> None:
@@ -302,3 +295,7 @@ def test_open_prints_a_link_whose_page_changes_its_code_for_a_session(server: Se
     assert "unsafe" not in policy
     with browser(server, **OWN) as client:
         ok(client.post("/session", json={"code": text}))
+
+
+def refused_at(where: str, cookie: str) -> bool:
+    return httpx.get(where, headers=of_cookie(cookie)).status_code == 401

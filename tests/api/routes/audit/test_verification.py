@@ -118,8 +118,11 @@ def test_changed_byte_is_named(
     name, expected = CHANGES[statement]
     id_ = request.getfixturevalue(name)
     assert verified(api, id_)["fits"]
-    with tampered(server.conninfo, statement.replace("{id}", id_)):
-        found = ok(api.get(f"/executions/{id_}/verify"))
+    for _ in range(3):  # a tree that grows meanwhile mends its head
+        with tampered(server.conninfo, statement.replace("{id}", id_)):
+            found = ok(api.get(f"/executions/{id_}/verify"))
+        if not found["fits"]:
+            break
     named = {(fault["part"], fault.get("member")) for fault in found["faults"]}
     assert not found["fits"]
     assert expected <= named, found["faults"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from zipfile import ZipFile
@@ -28,6 +28,7 @@ from tests.support.held_objects import texts_held_by
 from tests.support.running_server import MASTER_KEY, Serving, serving
 from tests.support.sse_client import opened as opened_stream
 from tests.support.sse_client import until_caught_up
+from tests.support.waiting import wait_until
 from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
@@ -63,9 +64,15 @@ def written(client: httpx.Client) -> list[str]:
     executions.tell(done, "steps/s-1/complete", output=WORD)
     executions.tell(done, "checkpoints", state={"page": WORD})
     executions.tell(done, "logs", level="info", message=WORD, context={"a": WORD})
-    executions.tell(done, "complete", success=True, output=WORD, summary=WORD, artifacts=[WORD])
+    for _ in "12":  # the second leads to no event, so it is recorded as a read
+        executions.tell(done, "complete", success=True, output=WORD, summary=WORD, artifacts=[WORD])
     executions.tell(failed, "fail", code="E", message=WORD, stack=WORD)
     executions.tell(cancelled, "cancel", reason=WORD)
+    change = partial(client.patch, f"/executions/{failed}")
+    body = {"webhooks": [{**hook, "events": ["completed"]}]}
+    for _ in "12":  # the second is a repeat
+        ok(change(json=body, headers={"Idempotency-Key": "changed"}))
+    ok(change(json=body, params={"dryRun": "true"}))
     return [done, failed, cancelled]
 
 
@@ -101,13 +108,6 @@ def read(client: httpx.Client, ids: list[str]) -> str:
     with opened_stream(client, after=0) as source:
         log = str(until_caught_up(source))
     return "\n".join([log, *(answer.text for answer in answers)])
-
-
-def wait(until: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not until():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def asked(conninfo: str, query: str) -> list[tuple[object, ...]]:
@@ -161,7 +161,9 @@ def whole_story(database: str, folder: Path, receiver: WebhookReceiver) -> None:
         ]
         ids = written(one)
         deliveries = f"/webhooks/{hook}/deliveries?limit=500"
-        wait(lambda: all(each["state"] == "delivered" for each in ok(one.get(deliveries))["data"]))
+        wait_until(
+            lambda: all(each["state"] == "delivered" for each in ok(one.get(deliveries))["data"])
+        )
         assert WORD in read(one, ids)
         assert WORD in read(two, ids)
         assert holds(first)
@@ -172,20 +174,20 @@ def whole_story(database: str, folder: Path, receiver: WebhookReceiver) -> None:
         receiver.answers.clear()
         ok(one.post(f"/executions/{ids[0]}/erase", json=REASON))
         job = ok(one.post("/users/c/erase", json=REASON))["$id"]
-        wait(lambda: bool(ok(one.get(f"/jobs/{job}"))["status"] == "completed"))
+        wait_until(lambda: bool(ok(one.get(f"/jobs/{job}"))["status"] == "completed"))
         assert ok(one.get(f"/jobs/{job}/receipt"))["orders"] == ["o"]
         assert WORD not in read(one, ids)
-        wait(lambda: WORD not in read(two, ids))
+        wait_until(lambda: WORD not in read(two, ids))
         shown = ok(one.get(f"/webhooks/{hook}/deliveries?limit=500"))["data"]
         assert WORD not in str([each for each in shown if each.get("erased")])
-        wait(lambda: asked(database, "SELECT FROM data_keys WHERE NOT swept") == [])
+        wait_until(lambda: asked(database, "SELECT FROM data_keys WHERE NOT swept") == [])
         follow(one)
         asked(database, f"{OLDER} RETURNING 1")
         assert [day["outcome"] for day in archive(data.path, database)] == ["archived"]
         assert WORD not in read(one, ids) + read(two, ids)
         after = one.get(f"/audit/bundle/{ids[0]}", headers={"Prefer": "wait=20"}).content
         assert [text for text in opened(database) if WORD in text] == []
-        wait(lambda: not any((*wrapped_in_pages(database, ids), holds(first), holds(second))))
+        wait_until(lambda: not any((*wrapped_in_pages(database, ids), holds(first), holds(second))))
     assert files_with_word(data.path) == []
     assert verified(before, folder / "before")
     assert verified(after, folder / "after")

@@ -1,0 +1,38 @@
+"""Whose an execution is, which its first event says for ever."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import orjson
+
+from domain.errors import Damaged
+from domain.eventlog.store import Store
+
+FIRST = "SELECT meta FROM events WHERE originator_id = %s AND originator_version = 1"
+
+
+class Parties(NamedTuple):
+    """The customer and the provider; None for one that it has not."""
+
+    customer: str | None
+    provider: str | None
+
+
+async def parties_of(store: Store, stream: str) -> Parties | None:
+    """The parties of a stream; None where there is none. It takes as long for a large one as for a small one.
+
+    Raises:
+        Damaged: its first event cannot be read.
+        Overloaded: the database is away.
+    """
+    async with store.reader() as connection:
+        cursor = await connection.execute(FIRST, (stream,), binary=True)
+        row = await cursor.fetchone()
+    if row is None:
+        return None
+    try:
+        meta = orjson.loads(row[0])
+        return Parties(meta.get("customer"), meta.get("provider"))
+    except (ValueError, AttributeError):
+        raise Damaged(f"the first event of {stream} cannot be read") from None
