@@ -209,7 +209,7 @@ def configured(
         ws_max_size=LARGEST_MESSAGE,
         ws_ping_interval=None,  # the hub has one clock for all
         access_log=False,
-        proxy_headers=False,  # nothing here asks where a request came from
+        proxy_headers=False,  # the door reads them, of trusted proxies
         server_header=False,
         headers=[NOSNIFF, ("log-id", of_log), *name],
         log_config=None,

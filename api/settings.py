@@ -139,6 +139,7 @@ class Settings:
     log_days: Annotated[int, Field(ge=1, le=36_500)] = 30
     access_log_days: Annotated[int, Field(ge=30, le=36_500)] = 3_650
     public_url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+/?$")] | None = None
+    trusted_proxies: Annotated[str, AfterValidator(of_networks)] = ""
     allowed_origins: Annotated[str, AfterValidator(of_origins)] = ""
     failed_attempts: Annotated[int, Field(ge=1)] = 20
     requests_per_second: Annotated[int, Field(ge=1, le=1_000_000)] | None = None

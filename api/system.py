@@ -26,6 +26,7 @@ from api.streaming.hub import Hub
 from api.streaming.log.loader import Loader
 from api.streaming.log.tail import Tail
 from api.web.access.browsers import Browsers
+from api.web.access.proxies import Proxies
 from api.web.admission import Door
 from api.web.body import Bodies
 from api.web.input.webhook_plans import WebhookParts
@@ -64,6 +65,7 @@ from projections.log_lines.stream import LogLineReader
 from projections.log_lines.tail import LogLineTail
 from projections.other_log import OtherLog
 from projections.registry import all_projections
+from workers.outbound.addresses import networks
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,7 @@ def _door(
         browsers=Browsers(settings.public_url),
         attempts=FailedAttempts(settings.failed_attempts),
         limits=RequestLimits(settings.requests_per_second),
+        proxies=Proxies(networks(settings.trusted_proxies)),
     )
 
 

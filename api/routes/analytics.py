@@ -13,7 +13,7 @@ from api.web.parameters import FRESH, parsed_time
 from api.web.reads.consistency import Consistency, require_position
 from api.web.reads.list_request import listed
 from api.web.request import Request
-from domain.errors import Invalid
+from domain.errors import Forbidden, Invalid
 from domain.eventlog.store import Store
 from domain.execution.types import Status, StepStatus
 from projections.analytics.queries import AnalyticsQueries
@@ -59,6 +59,7 @@ def _scope(request: Request) -> dict[str, str]:
     """The party whose executions are meant; empty where the caller may see all.
 
     Raises:
+        Forbidden: the caller has none, and may not see all.
         Invalid: the caller has several parties and names none of them.
     """
     scope = request.caller.scope
@@ -66,6 +67,8 @@ def _scope(request: Request) -> dict[str, str]:
         return {}
     parties = scope.parties(Right.READ_ANALYTICS)
     named = [pair for pair in parties if request.parameter(pair[0]) == pair[1]] or parties
+    if not named:
+        raise Forbidden("There are no figures of your own.")
     if len(named) > 1:
         examples = " or ".join(f"{name}={value}" for name, value in parties)
         raise Invalid.field(parties[0][0], f"must name one of your parties: {examples}")

@@ -24,6 +24,7 @@ from api.problems import problems
 from api.telemetry.metrics import REFUSALS
 from api.transport.protocols import LINE
 from api.web.access.browsers import Browsers
+from api.web.access.proxies import Proxies
 from api.web.ids import ID
 from api.web.operation import Operation
 from domain.errors import NO_MEMORY, Damaged, DomainError, NotFound, OutcomeUnknown, Overloaded
@@ -59,6 +60,7 @@ class Door:
         browsers: Browsers,
         attempts: FailedAttempts,
         limits: RequestLimits,
+        proxies: Proxies = Proxies(),  # noqa: B008 - a constant
     ) -> None:
         self.access = access
         self.visibility = visibility
@@ -69,6 +71,7 @@ class Door:
         self.browsers = browsers
         self.attempts = attempts
         self.limits = limits
+        self.proxies = proxies
 
     async def admit(
         self, operation: Operation, scope: Scope, authorization: bytes | None
@@ -85,6 +88,7 @@ class Door:
             PurposeRequired: an auditor does not say what it reads an execution for.
             TooManyRequests: the caller has sent more than it may in a second.
         """
+        scope["client"] = self.proxies.client(scope.get("client"), scope["state"]["headers"])
         is_open = operation.right is Right.OPEN
         caller = ANONYMOUS if is_open else await self._caller(scope, authorization)
         if caller is not ANONYMOUS:

@@ -100,7 +100,7 @@ class DirectCommands:
             "method": "POST",
             "path": path,
             "root_path": path[: len(path) - len(bare)],
-            "client": client,
+            "client": self._door.proxies.client(client, by_name),
             "path_params": parameters,
             "query_string": b"",
             "state": {"headers": by_name},

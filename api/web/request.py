@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable
 from functools import cached_property
-from random import Random
+from secrets import token_hex
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -24,8 +24,6 @@ async def _nothing(_: Request) -> None:
     """What is not recorded."""
 
 
-CORRELATIONS = Random()  # noqa: S311 - tells requests apart, and keeps no secret
-"""Its own: others may count on theirs."""
 LABEL = re.compile(r"[!-~]{1,128}")
 ENTITY_TAG = re.compile(r'(?:W/)?"(\d{1,18})(?:-[a-z0-9-]*)?"')
 """What comes after the version is about what else was shown: log lines, related entries."""
@@ -182,7 +180,7 @@ class Request:
             return self._label("x-correlation-id")
         if (trace := self.header("traceparent")) and (parsed := TRACE_PARENT.fullmatch(trace)):
             return parsed[1]
-        return f"{CORRELATIONS.getrandbits(64):016x}"
+        return token_hex(8)
 
     def idempotency(self, part: str = "") -> IdempotencyKey:
         """The key in Idempotency-Key, for this caller and this very request.

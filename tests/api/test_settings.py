@@ -44,6 +44,7 @@ def test_variable_is_the_field_in_capitals() -> None:
         "EXECUTIONS_AUDITOR_RATE": "50",
         "EXECUTIONS_WITNESSES": "file:///heads.txt, tsa+http://tsa.example/",
         "EXECUTIONS_PUBLIC_URL": "https://executions.example",
+        "EXECUTIONS_TRUSTED_PROXIES": "10.2.0.0/16",
         "EXECUTIONS_ALLOWED_ORIGINS": "https://app.example",
         "EXECUTIONS_FAILED_ATTEMPTS": "7",
         "EXECUTIONS_REQUESTS_PER_SECOND": "500",

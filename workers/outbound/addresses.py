@@ -52,14 +52,18 @@ def networks(text: str) -> tuple[Network, ...]:
     return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
+def plain(address: Address) -> Address:
+    """The address that an IPv4 address in the form of IPv6 is; any other as it is."""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
 def check(text: str, allowed: Sequence[Network], setting: str = SETTING) -> None:
     """Let an address pass, or raise `AddressRefused`, which names the `setting` of the networks that are allowed.
 
     An IPv4 address in the form of IPv6 (`::ffff:10.0.0.1`) is judged as the address that it is.
     """
-    address: Address = ip_address(text)
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
+    address = plain(ip_address(text))
     if any(address in network for network in allowed):
         return
     rule = next((name for name, network in _RULES if address in network), None)

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
+from api.access.identity import OF_COOKIES
+from api.problems.problems import Unauthenticated
 from domain.errors import Forbidden
 
 COOKIE = "executions_session"
@@ -26,11 +28,17 @@ class Browsers:
         self._origin = None if parts is None else f"{parts.scheme}://{parts.netloc}".lower()
 
     def session(self, headers: Headers) -> bytes | None:
-        """What the cookie of a session has; None without one."""
+        """What the cookie of a session has; None without one.
+
+        Raises:
+            Unauthenticated: it is none of ours. Keys and tokens are no cookies: such a session would have no end.
+        """
         for part in headers.get(b"cookie", b"").split(b";"):
             name, _, value = part.strip().partition(b"=")
             if name == COOKIE.encode():
-                return value.strip(b'"')
+                if not (token := value.strip(b'"')).startswith(OF_COOKIES):
+                    raise Unauthenticated("This cookie is not of a session.")
+                return token
         return None
 
     def require_own_page(self, scope: Scope, headers: Headers) -> None:

@@ -8,8 +8,12 @@ import httpx
 import psycopg
 import pytest
 
+from api.access.identity import Caller
+from api.access.rights import Right
+from api.access.scope import NOTHING, Reach, Scope
 from domain.eventlog.sessions import session_options
 from tests.support.api_client import RESULT, Executions, ok, refused
+from tests.support.callers import admit, client
 from tests.support.running_server import Serving
 
 
@@ -92,3 +96,10 @@ def test_figures_of_a_view_without_a_bookmark_are_answered_and_made_again(
     while ok(api.get("/analytics/executions"))["total"] != before + 1:
         assert monotonic() < deadline
         sleep(0.05)
+
+
+def test_figures_of_a_caller_without_a_party_are_refused(server: Serving) -> None:
+    partyless = Caller("partyless", Scope((Reach(NOTHING, frozenset({Right.READ_ANALYTICS})),)))
+    admit(server, partyless)
+    with client(server, partyless) as api:
+        refused(api.get("/analytics/executions"), 403, "forbidden")

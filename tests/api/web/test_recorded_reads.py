@@ -16,6 +16,7 @@ from websockets.sync.client import connect
 
 from api.access.rights import Role
 from api.routes.exports import executions as exports
+from api.web.access.proxies import Proxies
 from api.web.operation import Operation
 from domain.eventlog.access.entry import Access
 from domain.eventlog.sessions import session_options
@@ -26,6 +27,7 @@ from tests.support.operation_examples import BODIES, path_of
 from tests.support.operations import OPERATIONS
 from tests.support.running_server import TOKEN, Serving
 from tests.support.waiting import wait_until
+from workers.outbound.addresses import networks
 
 CUSTOMER = caller(Role.CUSTOMER, "acme")
 STREAMS = {row.name for row in OPERATIONS if row.media_type == "text/event-stream"}
@@ -216,6 +218,26 @@ def test_command_that_changes_nothing_is_recorded_as_a_read(
     assert [each.operation for each in found] == ["updateProgress"] * 3
     assert {each.executions for each in found} == {(queued_execution,)}
     assert {each.address for each in found} == {"127.0.0.1"}
+
+
+def test_address_behind_a_trusted_proxy_is_that_of_the_client(
+    api: httpx.Client,
+    server: Serving,
+    running_execution: str,
+    correlation: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    headers = {"X-Correlation-Id": correlation, "X-Forwarded-For": "198.51.100.1, 203.0.113.7"}
+    path = f"/executions/{running_execution}"
+    ok(api.get(path, headers=headers))
+    monkeypatch.setattr(server.system.door, "proxies", Proxies(networks("127.0.0.1/32")))
+    ok(api.get(path, headers=headers))
+    ok(api.post(f"{path}/heartbeat", headers=headers))
+    assert [each.address for each in recorded(server, correlation)] == [
+        "127.0.0.1",
+        "203.0.113.7",
+        "203.0.113.7",
+    ]
 
 
 def test_heartbeat_that_shows_the_execution_is_recorded_as_a_read(

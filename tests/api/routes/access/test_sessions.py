@@ -175,6 +175,12 @@ def test_cookie_that_the_client_brings_is_never_taken_over(server: Serving, key:
         assert cookie(one) != cookie(two)
 
 
+def test_key_or_token_is_no_cookie(server: Serving, key: JSON) -> None:
+    for value in (key["key"], TOKEN):
+        ok(httpx.get(f"{server.url}/me", headers={"Authorization": f"Bearer {value}"}))
+        refused(httpx.get(f"{server.url}/me", headers=of_cookie(value)), 401, "unauthenticated")
+
+
 def test_cookie_is_no_bearer_token(server: Serving, key: JSON) -> None:
     with signed_in(server, key["key"]) as client:
         headers = {"Authorization": f"Bearer {cookie(client)}"}

@@ -1,0 +1,44 @@
+"""Where a request comes from, where it came over proxies: the header `X-Forwarded-For` of those that are trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+
+from api.web.headers import Headers
+from workers.outbound.addresses import Network, plain
+
+Client = tuple[str, int] | None
+
+
+class Proxies:
+    """Networks whose proxies are believed to say for whom they ask."""
+
+    def __init__(self, trusted: Sequence[Network] = ()) -> None:
+        self._trusted = trusted
+
+    def client(self, connected: Client, headers: Headers) -> Client:
+        """The address of the client, and the port of the connection: the last one that no trusted proxy has.
+
+        What stands before it may be made up. Where a trusted proxy names none, or what is no address, it is the client.
+        """
+        if not self._trusted or connected is None or not self._trusts(connected[0]):
+            return connected
+        named = headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
+        for each in reversed(named):
+            if not self._trusts(address := each.strip()):
+                return (address, connected[1]) if _is_address(address) else connected
+        return connected
+
+    def _trusts(self, address: str) -> bool:
+        return _is_address(address) and any(
+            plain(ip_address(address)) in network for network in self._trusted
+        )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
