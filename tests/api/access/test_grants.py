@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any
 
 import httpx
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from api.access.grants import FRESH, condition_of
@@ -18,6 +19,8 @@ from domain.access.grant import Grant
 from projections.query.ast import EVERYTHING
 from tests.support.api_client import Catalog, Executions, ok, refused
 from tests.support.callers import admit, caller, client
+from tests.support.operation_examples import BODIES, path_of
+from tests.support.operations import OPERATIONS
 from tests.support.running_server import Serving
 
 CUSTOMER, PROVIDER = caller(Role.CUSTOMER, "acme"), caller(Role.PROVIDER, "outreach")
@@ -156,6 +159,31 @@ def test_auditor_that_does_not_say_what_for_is_refused(
             refusal = auditor.get(path)
             refused(refusal, 403, "purpose-required")
             assert "X-Purpose" in refusal.json()["detail"]
+
+
+def test_auditor_without_a_purpose_is_refused_by_every_read_of_executions(
+    server: Serving, running_execution: str
+) -> None:
+    asked = 0
+    with client(server, ANN) as auditor:
+        for operation in OPERATIONS:
+            if not operation.shows_executions or not ANN.scope.rights & {operation.right}:
+                continue
+            path, asked = path_of(operation, running_execution), asked + 1
+            body = BODIES.get(operation.name)
+            forms = ["application/json", "text/event-stream"]
+            methods = ["GET", "HEAD"] if operation.method == "GET" else [operation.method]
+            for method, form in product(methods, forms):
+                answer = auditor.request(method, path, json=body, headers={"Accept": form})
+                assert answer.status_code == 403, f"{method} {path} as {form}"
+                assert method == "HEAD" or "purpose-required" in answer.json()["type"], path
+    assert asked > 25
+    for path in ("/events", "/executions/watch", f"/executions/{running_execution}/events"):
+        headers = {"Authorization": f"Bearer {ANN.name}"}
+        url = server.url.replace("http", "ws") + f"/api{path}"
+        with pytest.raises(InvalidStatus) as closed, connect(url, additional_headers=headers):
+            pass
+        assert closed.value.response.status_code == 403
 
 
 @pytest.mark.parametrize("purpose", ["x" * 201, "a\tb", "x\u0085y"])
