@@ -22,6 +22,7 @@ from domain.eventlog.codec import EventRow
 from domain.eventlog.queries import IN_ORDER, SPAN
 from domain.eventlog.sessions import session_options
 from tests.support.databases import reachable_folder
+from tests.support.forked_program import ForkedProgram, run_forked
 from tests.support.paths import ROOT
 
 TOKEN = "the-token-of-the-tests"
@@ -60,7 +61,7 @@ class Service:
         }
         if database is not None:
             self._environment["EXECUTIONS_DATABASE_URL"] = database
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ForkedProgram | subprocess.Popen[bytes] | None = None
 
     @property
     def pid(self) -> int:
@@ -73,30 +74,29 @@ class Service:
         self._process = self._started("serve", *where)
         self.wait_until_ready(seconds)
 
-    def _started(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def _started(self, *arguments: str) -> ForkedProgram | subprocess.Popen[bytes]:
+        if self._program == PROGRAM:
+            return ForkedProgram(
+                arguments, self._environment, self.log_file, descriptors=self._descriptors
+            )
         with self.log_file.open("ab") as log:
             return subprocess.Popen(
-                [*self._limited(), *self._program, *arguments],
+                [*self._program, *arguments],
                 cwd=ROOT,
                 env=self._environment,
                 stdout=log,
                 stderr=log,
             )
 
-    def _limited(self) -> list[str]:
-        """What goes before the program, so that it may open only so many files."""
-        if self._descriptors is None:
-            return []
-        return ["sh", "-c", f'ulimit -n {self._descriptors} && exec "$@"', "sh"]
-
     @contextmanager
-    def working(self) -> Iterator[subprocess.Popen[bytes]]:
+    def working(self) -> Iterator[ForkedProgram | subprocess.Popen[bytes]]:
         """`executions work` beside it, while the block runs."""
-        with self._started("work", "--data-dir", str(self.data)) as process:
-            try:
-                yield process
-            finally:
-                process.terminate()
+        process = self._started("work", "--data-dir", str(self.data))
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
 
     def bring_back(self, seconds: float) -> None:
         """Return when it is ready: by itself, or, where it has ended, started again."""
@@ -160,15 +160,8 @@ class Service:
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Another command, in the same data directory."""
-        return subprocess.run(
-            [*PROGRAM, *command, "--data-dir", str(self.data)],
-            cwd=ROOT,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=LONGEST_COMMAND,
-            check=False,
-        )
+        arguments = [*command, "--data-dir", str(self.data)]
+        return run_forked(arguments, self._environment, LONGEST_COMMAND)
 
     def postgres(self) -> list[int]:
         """The processes of its PostgreSQL, the postmaster first."""

@@ -5,27 +5,18 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from domain.eventlog.sessions import session_options
-
-PROGRAM = Path(sys.executable).with_name("executions")
+from tests.support.forked_program import run_forked
 
 
 def doctor(conninfo: str, data_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
     settings = {"EXECUTIONS_DATABASE_URL": conninfo, "EXECUTIONS_DATA_DIR": str(data_dir)}
-    return subprocess.run(
-        [PROGRAM, "doctor", *options],
-        env={**os.environ, **settings, "COLUMNS": "120"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_forked(["doctor", *options], {**os.environ, **settings, "COLUMNS": "120"}, 60)
 
 
 def test_doctor_names_what_is_damaged_and_ends_with_1(database: str, tmp_path: Path) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,10 +21,10 @@ from domain.eventlog.sessions import session_options
 from domain.eventlog.setup.log_id import log_id
 from domain.eventlog.setup.log_name import settle_log_name
 from projections.registry import all_projections
+from tests.support.forked_program import run_forked
 from tests.support.paths import DATA
 from tests.support.service_process import serving
 
-PROGRAM = Path(sys.executable).with_name("executions")
 IMPORT = f"import xes {DATA / 'orders.xes'} --mapping {DATA / 'orders.mapping.json'}"
 LOOKING_AFTER = ["projections", "verify", "rebuild executions", "work"]
 
@@ -50,14 +48,7 @@ def run(command: str, data_dir: Path, **environment: str) -> Outcome:
 
 def serve(arguments: list[str], environment: dict[str, str]) -> Outcome:
     ours = {name: value for name, value in os.environ.items() if "EXECUTIONS_" not in name}
-    done = subprocess.run(
-        [PROGRAM, *arguments],
-        env={**ours, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    done = run_forked(arguments, {**ours, **environment}, 120)
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 

@@ -43,7 +43,7 @@ CHECKS = [
     negative_data_rejection,
 ]
 MODERATELY = at_most(
-    12,
+    6,
     deadline=None,
     database=None,
     phases=[Phase.generate],
