@@ -43,7 +43,7 @@ CHECKS = [
     negative_data_rejection,
 ]
 MODERATELY = at_most(
-    6,
+    12,
     deadline=None,
     database=None,
     phases=[Phase.generate],
