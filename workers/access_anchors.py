@@ -2,7 +2,7 @@
 
 An anchor says what the chain was: from then on nothing before it can be changed, left out or put in another order
 unseen. What was anchored is never anchored again, so entries that are lost stop it instead. An anchor is of one day,
-in UTC, so that it stays whole, or goes as a whole, where days are retired.
+in UTC, and names it, so that it stays whole, or goes as a whole and with no other day, where days are retired.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EVERY = timedelta(minutes=1)
 STOPPED = 10.0
 """Seconds between two looks after a fault: somebody may have mended it."""
 HEAD = "SELECT id FROM access_head"
-LAST_OF_DAY = """SELECT max(id) FROM access_log WHERE id > %(after)s AND id <= %(until)s AND at < (
+LAST_OF_DAY = """SELECT max(id), CAST(max(at) AT TIME ZONE 'UTC' AS date) FROM access_log WHERE id > %(after)s AND id <= %(until)s AND at < (
     SELECT date_trunc('day', at, 'UTC') + interval '24 hours' FROM access_log WHERE id = %(after)s + 1)"""
 ACTOR = "system"
 
@@ -96,15 +96,17 @@ class AccessAnchorer(OwnedWork):
             self._all_until = head
         if head == anchored or (now < self._next and head - anchored < MOST):
             return False
-        until = await _last_of_day(connection, anchored, min(head, anchored + MOST))
-        await self._anchor(connection, anchored, until)
+        until, day = await _last_of_day(connection, anchored, min(head, anchored + MOST))
+        await self._anchor(connection, anchored, until, day)
         self._next = now + EVERY
         return until < head
 
-    async def _anchor(self, connection: AsyncConnection, after: int, until: int) -> None:
+    async def _anchor(self, connection: AsyncConnection, after: int, until: int, day: date) -> None:
         hashes = await hashes_between(connection, after, until)
         root = (await asyncio.to_thread(Segment, hashes)).root
-        command = AnchorAccess(first=after + 1, last=until, hash=hashes[-1].hex(), root=root.hex())
+        command = AnchorAccess(
+            first=after + 1, last=until, hash=hashes[-1].hex(), root=root.hex(), day=day
+        )
         await self._writer.send(Message(STREAM, command, ACTOR, correlation="access-log"))
 
     async def _anchored(self) -> int:
@@ -122,8 +124,8 @@ async def _head(connection: AsyncConnection) -> int:
     return int(row[0])
 
 
-async def _last_of_day(connection: AsyncConnection, after: int, until: int) -> int:
-    """The last entry in (after, until] that is of the day of the first.
+async def _last_of_day(connection: AsyncConnection, after: int, until: int) -> tuple[int, date]:
+    """The last entry in (after, until] that is of the day of the first, and that day.
 
     Raises:
         LookupError: that one is missing.
@@ -132,4 +134,4 @@ async def _last_of_day(connection: AsyncConnection, after: int, until: int) -> i
     row = await cursor.fetchone()
     if row is None or row[0] is None:
         raise LookupError(f"the access log has no entry {after + 1}")
-    return int(row[0])
+    return row[0], row[1]

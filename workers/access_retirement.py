@@ -2,8 +2,8 @@
 
 What goes is recorded in the event log (`access.retired`): which entries they were, and the hashes by which the chain
 goes on behind them. Only then is the partition dropped; a process that goes on after a crash drops it. A day that a
-legal hold keeps stays until the last moment, recorded or not, and so does one that is not anchored, or that does not
-fit: what was changed is not let go.
+legal hold keeps stays until the last moment, recorded or not, and so does one that was not anchored 30 days ago, or that
+does not fit: what was changed is not let go.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
-from domain.access.anchors import STREAM as ANCHORS
-from domain.access.anchors import AccessAnchors
-from domain.access.retirements import STREAM, AccessRetirements, RetireAccesses
+from domain.access.retirements import LEAST_DAYS, STREAM, AccessRetirements, RetireAccesses
 from domain.errors import DomainError, Overloaded
 from domain.eventlog.access.days import RETIRE_DAY
 from domain.eventlog.connection.timeouts import OUTAGES
@@ -29,6 +27,7 @@ from domain.retention.hold import HoldPlaced
 from domain.supervisor import Background, Tasks
 from domain.writer.guarded_writer import GuardedWriter
 from domain.writer.message import Message, Unless
+from projections.audit.access.anchors import anchor_of
 from projections.audit.access.check import faults_between
 from projections.audit.access.retired import days_of_access, entries_of, hash_before
 from projections.audit.access.segments import hashes_between
@@ -40,10 +39,11 @@ from workers.past_days import HeldMeanwhile, drop_unless_held, look_often
 ACTOR = "system"
 AT_LENGTH = "SET statement_timeout = '30min'"
 """For the connection of the owner: it reads whole days."""
+ANCHORED_LATE = f"it was anchored less than {LEAST_DAYS} days ago"
 FAILURES = (DomainError, LookupError, psycopg.Error)
 
 log = structlog.get_logger()
-Outcome = Literal["retired", "on hold", "waiting", "failed"]
+Outcome = Literal["retired", "on hold", "too new", "waiting", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +119,11 @@ class AccessRetirer(Background):
         if checked.holds:
             return RetiredDay(day.day, "on hold", reason=", ".join(h.hold for h in checked.holds))
         if span is not None and not await self._is_recorded(*span):
-            if await self._anchored() < span[1]:
+            anchor = await anchor_of(connection, span[1])
+            if anchor is None:
                 return RetiredDay(day.day, "waiting", reason="not all of it is anchored yet")
+            if (self._clock().date() - anchor.at.date()).days < LEAST_DAYS:
+                return RetiredDay(day.day, "too new", reason=ANCHORED_LATE)
             await self._record(connection, day.day, span, checked.position)
         await drop_unless_held(connection, checked.position, partial(_drop, connection, day.day))
         return RetiredDay(day.day, "retired", 0 if span is None else span[1] - span[0] + 1)
@@ -130,11 +133,6 @@ class AccessRetirer(Background):
         versioned = await self._store.load(STREAM)
         state: AccessRetirements | None = versioned and versioned.state
         return state is not None and state.has(first, last)
-
-    async def _anchored(self) -> int:
-        versioned = await self._store.load(ANCHORS)
-        state: AccessAnchors | None = versioned and versioned.state
-        return 0 if state is None else state.last
 
     async def _record(
         self, connection: AsyncConnection, day: date, span: tuple[int, int], position: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from typing import ClassVar
 
 from domain.model import Aggregate, Context, Event, Recorded, aggregate_id
@@ -25,7 +26,8 @@ class AccessAnchored(Event):
     """The entries of the access log from `first` to `last` are there.
 
     `hash` is that of the last, which covers all before it; `root` is that of a Merkle tree (RFC 9162) over the hashes of
-    these entries. Both are in hexadecimal.
+    these entries. Both are in hexadecimal. All of them are of one `day`, in UTC; without it, as earlier builds wrote it,
+    they may be of several.
     """
 
     type: ClassVar[str] = "access.anchored"
@@ -33,6 +35,7 @@ class AccessAnchored(Event):
     last: int
     hash: str
     root: str
+    day: date | None = None
 
     def apply(self, state: AccessAnchors | None, recorded: Recorded) -> AccessAnchors:
         return AccessAnchors(aggregate_id(recorded.stream), self.last, self.hash)
@@ -47,10 +50,13 @@ class AnchorAccess(Recording[AccessAnchors]):
     last: int
     hash: str
     root: str
+    day: date
 
     def decide(self, state: AccessAnchors | None, context: Context) -> Iterator[Event]:
         if self.first == (1 if state is None else state.last + 1):
-            yield AccessAnchored(first=self.first, last=self.last, hash=self.hash, root=self.root)
+            yield AccessAnchored(
+                first=self.first, last=self.last, hash=self.hash, root=self.root, day=self.day
+            )
 
 
 EVENTS: tuple[type[Event], ...] = (AccessAnchored,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import date, datetime
 from pathlib import Path
 
 from domain.access.retirements import STREAM, AccessRetired
@@ -17,6 +18,15 @@ from workers.access_anchors import AccessAnchorer
 from workers.access_retirement import AccessRetirer, RetiredDay
 
 KEPT_DAYS = 30
+FORGED = """WITH moved AS (UPDATE head SET position = position + 1 RETURNING position)
+    INSERT INTO events SELECT position,
+        1 + (SELECT count(*) FROM events WHERE originator_id = 'retirement/access-log'),
+        %(at)s, 'retirement/access-log', 'access.retired', '{"by":"system"}', convert_to(jsonb_build_object(
+            'day', %(day)s::date, 'first', %(first)s::int, 'last', %(last)s::int,
+            'before', coalesce((SELECT encode(hash, 'hex') FROM access_log WHERE id = %(first)s - 1), ''),
+            'hash', (SELECT encode(hash, 'hex') FROM access_log WHERE id = %(last)s))::text, 'UTF8')
+    FROM moved"""
+"""That some entries were retired, with the hashes that are there, as a superuser writes it."""
 
 
 class PastReads:
@@ -90,10 +100,20 @@ class PastReads:
         events = [self.past.store.codec.decode(row, None).event for row in rows]
         return [event for event in events if isinstance(event, AccessRetired)]
 
-    async def change(self, statement: str) -> None:
+    async def forge(self, at: datetime, *spans: tuple[date, int, int]) -> None:
+        """Take entries out as a superuser, who has the log say that they were retired: of which day, the first, the
+        last.
+        """
+        for day, first, last in spans:
+            values = {"at": at, "day": day, "first": first, "last": last}
+            await self.past.connection.execute(FORGED, values)
+        for _, first, last in spans:
+            await self.change("DELETE FROM access_log WHERE id BETWEEN %s AND %s", first, last)
+
+    async def change(self, statement: str, *values: object) -> None:
         """As a superuser, past the triggers."""
         await self.past.query("ALTER TABLE events DISABLE TRIGGER append_only")
         await self.past.query("SET session_replication_role = replica")
-        await self.past.query(statement)
+        await self.past.query(statement, *values)
         await self.past.query("RESET session_replication_role")
         await self.past.query("ALTER TABLE events ENABLE ALWAYS TRIGGER append_only")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,20 @@ async def test_day_that_is_not_anchored_whole_stays(reads: PastReads) -> None:
     assert await reads.ids() == [7]
 
 
+async def test_day_that_was_anchored_late_stays_for_30_days_from_then_on(
+    database: str, tmp_path: Path
+) -> None:
+    """The anchor alone says to others how old the day is at least."""
+    async with PastReads.opened(database, tmp_path) as reads:
+        await reads.read("e-1")
+        reads.past.now += 20 * DAY
+        await reads.anchor()
+        assert outcomes(await reads.retire(29)) == [(1, "too new", 0)]
+        assert await reads.ids() == [1]
+        assert outcomes(await reads.retire(1)) == [(1, "retired", 1)]
+        assert await reads.faults() == []
+
+
 @pytest.mark.parametrize(
     ("change", "stays"),
     [
@@ -269,21 +284,25 @@ async def test_anchor_of_two_days_is_held_to_its_hash_once_one_is_gone(
 ) -> None:
     """Logs of earlier builds have such anchors."""
 
-    async def whole(_: object, __: int, until: int) -> int:
-        return until
+    async def whole(_: object, __: int, until: int) -> tuple[int, date]:
+        return until, date(2026, 10, 2)
 
     monkeypatch.setattr(access_anchors, "_last_of_day", whole)
     async with PastReads.opened(database, tmp_path) as reads:
         reads.past.now = reads.past.now.replace(hour=23, minute=59, second=58)
         await reads.read("e-1", "e-1", "e-1", "e-1")
         await reads.anchor()
+        await reads.change(
+            "UPDATE events SET state = convert_to((convert_from(state, 'UTF8')::jsonb - 'day')::text, 'UTF8')"
+            " WHERE topic = 'access.anchored'"
+        )
         assert outcomes(await reads.retire(30))[0] == (1, "retired", 2)
         assert await reads.ids() == [3, 4]
         assert await reads.faults() == []
         assert (await proven_reads(reads.past.connection, "e-1", FOR_ALL, None)).reads == []
         await reads.change(
             "UPDATE events SET state = convert_to(regexp_replace("
-            """convert_from(state, 'UTF8'), '"hash":"..', '"hash":"00'), 'UTF8') WHERE topic = 'access.anchored'"""
+            """convert_from(state, 'UTF8'), '"hash": "..', '"hash": "00'), 'UTF8') WHERE topic = 'access.anchored'"""
         )
         [fault] = await reads.faults()
         assert "entries 1 to 4: are others: the last one has another hash" in fault

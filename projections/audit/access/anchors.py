@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from typing import NamedTuple
 
 import orjson
@@ -9,23 +10,29 @@ from psycopg import AsyncConnection
 
 from domain.access.anchors import STREAM
 
-COLUMNS = "originator_version, notification_id, state"
+COLUMNS = "originator_version, notification_id, at, state"
 AFTER = f"""SELECT {COLUMNS} FROM events WHERE originator_id = '{STREAM}' AND originator_version > %s
     ORDER BY originator_version LIMIT %s"""
 ONE = f"SELECT {COLUMNS} FROM events WHERE originator_id = '{STREAM}' AND originator_version = %s"
 LATEST = f"""SELECT {COLUMNS} FROM events WHERE originator_id = '{STREAM}'
     ORDER BY originator_version DESC LIMIT 1"""
+BEHIND = f"""SELECT {COLUMNS} FROM events WHERE originator_id = '{STREAM}' AND notification_id > %s
+    ORDER BY notification_id LIMIT 1"""
 
 
 class Anchor(NamedTuple):
-    """An anchor: its place in its stream and in the log, and what it says of the entries from `first` to `last`."""
+    """An anchor: its place in its stream and in the log, its time, and what it says of the entries from `first` to
+    `last`; those of an earlier build do not say their day.
+    """
 
     version: int
     position: int
+    at: datetime
     first: int
     last: int
     hash: bytes
     root: bytes
+    day: date | None
 
 
 async def anchors_after(connection: AsyncConnection, version: int, limit: int) -> list[Anchor]:
@@ -49,6 +56,12 @@ async def anchor_at(connection: AsyncConnection, position: int) -> Anchor | None
     return found
 
 
+async def anchor_behind(connection: AsyncConnection, position: int) -> Anchor | None:
+    """The first one behind a position of the log; None where there is none yet."""
+    row = await (await connection.execute(BEHIND, (position,))).fetchone()
+    return None if row is None else _anchor(*row)
+
+
 async def anchor_of(connection: AsyncConnection, entry: int) -> Anchor | None:
     """The anchor that covers an entry, found by halving: each covers later ones. None where none does yet."""
     latest = await latest_anchor(connection)
@@ -67,7 +80,8 @@ async def anchor_of(connection: AsyncConnection, entry: int) -> Anchor | None:
     return found
 
 
-def _anchor(version: int, position: int, state: bytes) -> Anchor:
+def _anchor(version: int, position: int, at: datetime, state: bytes) -> Anchor:
     said = orjson.loads(state)
-    hashes = (bytes.fromhex(said[name]) for name in ("hash", "root"))
-    return Anchor(version, position, said["first"], said["last"], *hashes)
+    hashed, root = (bytes.fromhex(said[name]) for name in ("hash", "root"))
+    day = date.fromisoformat(said["day"]) if "day" in said else None
+    return Anchor(version, position, at, said["first"], said["last"], hashed, root, day)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.access.retirements import LEAST_DAYS
 from domain.eventlog.access.entry import BEFORE_ALL, EPOCH, Access, chained, entry_bytes
 from domain.integrity.fault import Fault
-from projections.audit.access.anchors import Anchor, anchor_of, anchors_after, latest_anchor
+from projections.audit.access.anchors import (
+    Anchor,
+    anchor_behind,
+    anchor_of,
+    anchors_after,
+    latest_anchor,
+)
 from projections.audit.access.retired import Retired, retired_entries
 from projections.audit.access.segments import Segment
 
@@ -92,7 +97,12 @@ class _Check:
         self._hash: bytes | None = BEFORE_ALL
         """Of the entry that was reached; None where that is missing."""
         self._latest: datetime | None = None
+        """The time of the entry that was reached; None where that was retired."""
+        self._day = date.min
+        """The day of the entry that was reached, be it there or retired."""
         self._anchors: list[Anchor] = []
+        self._anchor: Anchor | None = None
+        """The last one that was reached."""
         self._version = 0
         self._segment: list[bytes] = []
         self._anchor_is_partial = False
@@ -159,20 +169,34 @@ class _Check:
         return found if found is not None and entry <= found.last else None
 
     async def _fits(self, retired: Retired) -> AsyncIterator[Fault]:
-        """What was retired is in its place in the chain, and the anchors say the same."""
-        at = f"at position {retired.position}"
+        """What was retired is in its place in the chain, is a whole day, and the anchors say the same."""
+        at = f"were retired at position {retired.position}"
         is_whole = retired.first == self._reached + 1
         if is_whole and self._hash is not None and retired.before != self._hash:
-            yield Fault(PART, retired.place, f"were retired {at} behind another hash than is there")
-        if (days := (retired.at.date() - retired.day).days) < LEAST_DAYS:
-            what = f"were retired {at} after {days} days: they had to be kept for {LEAST_DAYS}"
+            yield Fault(PART, retired.place, f"{at} behind another hash than is there")
+        if retired.day <= self._day if is_whole else retired.day != self._day:
+            what = f"{at} as those of {retired.day}, behind entries of {self._day}"
             yield Fault(PART, retired.place, what)
-        while (anchor := await self._next_anchor()) is not None and anchor.last <= retired.last:
-            self._anchors.pop(0)
+        async for fault in self._fits_anchors(retired, at):
+            yield fault
+        self._segment, self._latest, self._day = [], None, retired.day
+
+    async def _fits_anchors(self, retired: Retired, at: str) -> AsyncIterator[Fault]:
+        """The anchors, which nobody can add later, say how old it is, of which day, and what its last hash was."""
+        reached = self._anchor
+        found = [reached] if reached is not None and reached.last >= retired.first else []
+        while (anchor := await self._next_anchor()) is not None and anchor.first <= retired.last:
+            found += [anchor] if anchor.last >= retired.first else []
+            if anchor.last > retired.last:
+                break
+            for fault in self._take(anchor):
+                yield fault
             if anchor.last == retired.last and anchor.hash != retired.hash:
-                yield _other(anchor, f"were retired {at} with another last hash")
-        self._anchor_is_partial = anchor is not None and anchor.first <= retired.last
-        self._segment, self._latest = [], None
+                yield _other(anchor, f"{at} with another last hash")
+        self._anchor_is_partial = bool(found) and found[-1].last > retired.last
+        behind = await anchor_behind(self._connection, retired.position)
+        for why in retired.misfits(found, behind):
+            yield Fault(PART, retired.place, f"{at} {why}")
 
     def _looked_at(
         self, number: int, at: datetime, hashed: bytes, texts: Sequence[Any]
@@ -187,17 +211,24 @@ class _Check:
             yield Fault(PART, place, "is not what was recorded: its hash is another")
         if self._latest is not None and at < self._latest:
             yield Fault(PART, place, "is earlier than the one before it")
-        self._reached, self._hash, self._latest = number, hashed, at
+        if self._latest is None and at.date() <= self._day:
+            yield Fault(
+                PART, place, f"is of {at.date()}, and those of {self._day} before it were retired"
+            )
+        self._reached, self._hash, self._latest, self._day = number, hashed, at, at.date()
 
     async def _anchored(self, number: int, hashed: bytes) -> AsyncIterator[Fault]:
         """The anchors up to an entry say what is stored."""
         if await self._next_anchor() is not None:
             self._segment.append(hashed)
         while (anchor := await self._next_anchor()) is not None and anchor.last <= number:
-            self._anchors.pop(0)
+            for fault in self._take(anchor):
+                yield fault
             whole = len(self._segment) == number - anchor.first + 1
             if anchor.last != number or not (whole or self._anchor_is_partial):
                 yield _other(anchor, "are not all there")
+            elif anchor.day not in (None, self._day):
+                yield _other(anchor, f"are of {self._day}: others")
             elif anchor.hash != hashed:
                 yield _other(anchor, "are others: the last one has another hash")
             elif whole and Segment(self._segment).root != anchor.root:
@@ -212,6 +243,15 @@ class _Check:
         first = self._anchors[0] if self._anchors else None
         return first if first is not None and first.version <= self._end.anchors else None
 
+    def _take(self, anchor: Anchor) -> Iterator[Fault]:
+        """Go on to an anchor, the next one."""
+        self._anchors.pop(0)
+        if self._anchor is not None and anchor.at < self._anchor.at:
+            place = f"entries {anchor.first} to {anchor.last}"
+            what = f"were anchored at position {anchor.position}, before those in front of them"
+            yield Fault(PART, place, what)
+        self._anchor = anchor
+
     async def rest(self) -> AsyncIterator[Fault]:
         end = self._end
         if self._hash != end.hash:
@@ -219,7 +259,8 @@ class _Check:
         elif self._latest is not None and self._latest != end.at:
             yield Fault(PART, "head", "has another time than the last entry")
         while (anchor := await self._next_anchor()) is not None:
-            self._anchors.pop(0)
+            for fault in self._take(anchor):
+                yield fault
             yield Fault(
                 PART,
                 f"entry {max(end.id + 1, anchor.first)}",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time
 from typing import Any, NamedTuple
 
 import orjson
 from psycopg import AsyncConnection
 
-from domain.access.retirements import STREAM
+from domain.access.retirements import LEAST_DAYS, STREAM
 from domain.eventlog.access.entry import BEFORE_ALL
+from projections.audit.access.anchors import Anchor
 
 SAID = f"""SELECT originator_version, notification_id, at, state FROM events
     WHERE originator_id = '{STREAM}' AND originator_version > %s ORDER BY originator_version"""
@@ -40,6 +42,22 @@ class Retired(NamedTuple):
     def place(self) -> str:
         """The entries, as they are named."""
         return f"entries {self.first} to {self.last}"
+
+    def misfits(self, anchors: Sequence[Anchor], behind: Anchor | None) -> Iterator[str]:
+        """What is wrong with it by the anchors of these entries, and by the first one behind this event, as the event
+        alone could say any day and any time.
+        """
+        if not anchors or anchors[-1].last < self.last:
+            yield "and had not been anchored"
+        elif (days := (self.at.date() - max(self.day, anchors[-1].at.date())).days) < LEAST_DAYS:
+            yield f"after {days} days: they had to be kept for {LEAST_DAYS}"
+        for anchor in anchors:
+            if (anchor.day or self.day) != self.day or anchor.at.date() < self.day:
+                day = anchor.day or anchor.at.date()
+                yield f"as those of {self.day}, but were anchored on {day}"
+                break
+        if behind is not None and behind.at < self.at:
+            yield f"at {self.at:%Y-%m-%d %H:%M}, which was still to come at position {behind.position}"
 
 
 async def retired_entries(connection: AsyncConnection, version: int = 0) -> list[Retired]:
