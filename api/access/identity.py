@@ -12,11 +12,12 @@ from time import time
 from typing import Any, Protocol
 
 from api.access.rights import Right, Role
-from api.access.scope import WHOLE, Identity, Permits, Reach, Scope, maker_of
+from api.access.scope import WHOLE, Identity, Reach, Scope, maker_of
 from api.problems.problems import Unauthenticated
 from domain.errors import Forbidden
 from domain.lru import LruCache
 from domain.model import Versioned
+from domain.writer.message import Permits
 from projections.query.ast import EVERYTHING
 
 LONGEST = 8 * 1024

@@ -6,7 +6,7 @@ for states, and a pair of a field and a value where a total is kept by customer 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from api.access.rights import ROLES, Right, Role
 from domain.errors import Forbidden
 from domain.execution.state import Execution
 from domain.model import Versioned
+from domain.writer.message import Permits
 from projections.executions.columns import FIELDS, value_in
 from projections.query.as_json import as_json
 from projections.query.ast import EVERYTHING, And, Compare, Condition, Or
@@ -29,7 +30,6 @@ OWNERS: dict[Role, tuple[str, ...]] = {
 }
 """The fields by which an execution is that of a caller with the role: one of them is its name there."""
 NAMING = frozenset(path for paths in OWNERS.values() for path in paths)
-Permits = Callable[[Versioned[Any]], bool]
 
 
 class Reach(NamedTuple):

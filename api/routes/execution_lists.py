@@ -91,7 +91,7 @@ class ListHandlers:
 
     async def _page(self, request: Request, condition: Condition, asked: ListRequest) -> ASGIApp:
         relations = expanded(asked.expand)
-        condition = request.caller.scope.within(Right.READ_EXECUTIONS, condition)
+        scope = request.caller.scope
         options = asked.paging | {"choose": _choosing(asked.fields)}
         await self._consistency.wait_for_projection(request, "executions")
         counts: Facets | None = None
@@ -103,7 +103,7 @@ class ListHandlers:
                     self._executions,
                     connection,
                     self._clock(),
-                    condition,
+                    scope.within(Right.READ_EXECUTIONS, condition),
                     asked.facets,
                     cursors=asked.cursors,
                     **options,
@@ -116,11 +116,14 @@ class ListHandlers:
     async def _past_page(
         self, request: Request, condition: Condition, at: datetime, options: dict[str, Any]
     ) -> Page:
-        lists = self._past_lists
+        """A page of the past, of what the caller reaches today."""
+        lists, scope = self._past_lists, request.caller.scope.condition(Right.READ_EXECUTIONS)
         moment = await lists.moment(at)
         await self._consistency.wait_for_projection(request, "executions", moment.position)
         async with self._store.searcher(INDEXED) as connection:
-            found = await lists.find(connection, self._clock(), moment, condition, **options)
+            found = await lists.find(
+                connection, self._clock(), moment, condition, scope=scope, **options
+            )
         require_position(request, found.position, moment.position)
         return found
 

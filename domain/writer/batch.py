@@ -15,7 +15,6 @@ from domain.errors import (
     DomainError,
     Erased,
     Forbidden,
-    NotFound,
     Overtaken,
     Taken,
     TooLarge,
@@ -44,7 +43,7 @@ from domain.model import (
 )
 from domain.writer.conditions import check_conditions, require_not_overtaken
 from domain.writer.message import Message
-from domain.writer.reachable import ReachableStates, require_readable
+from domain.writer.reachable import ReachableStates, require_reached, require_readable
 
 STREAM_SIZE_LIMIT = 32 * 1024 * 1024
 """Bytes that one stream may hold before it takes only what is small, such as its end."""
@@ -190,7 +189,7 @@ class Batch:
             self._require(message, stream)
         if message.permits is not None:
             if not isinstance(message.command, Creation):
-                require_reached(message, versioned)
+                require_reached(message.permits, versioned)
             states = ReachableStates(states, message.permits)
         check_conditions(message, versioned, self.now)
         if message.unless is not None:
@@ -259,13 +258,6 @@ class Batch:
         reply = Reply(key, fingerprint, orjson.dumps(outcome).decode())
         self.replies[key] = reply
         self.new_replies.append(reply)
-
-
-def require_reached(message: Message, versioned: Versioned[Any] | None) -> None:
-    """Raises NotFound where the sender does not reach what is there: it does not exist for the sender."""
-    permits = message.permits
-    if permits is not None and versioned is not None and not permits(versioned):
-        raise NotFound
 
 
 def _require_permitted(message: Message, created: Versioned[Any] | None) -> None:

@@ -17,11 +17,12 @@ from domain.eventlog.connection.commit import OutcomeLost
 from domain.eventlog.idempotency import REPLIES_KEPT
 from domain.eventlog.store import Store
 from domain.model import Versioned
-from domain.writer.batch import Batch, Decided, NotLoaded, Repeat, require_reached
+from domain.writer.batch import Batch, Decided, NotLoaded, Repeat
 from domain.writer.chores import Chores
 from domain.writer.dry_run import DryRun, dry_run
 from domain.writer.message import Message
 from domain.writer.queue import FutureReceiver, Queue, Receiver, Waiting
+from domain.writer.reachable import answered_state
 from domain.writer.state_cache import StateCache
 
 LARGEST_BATCH = 16 * 1024 * 1024
@@ -286,9 +287,7 @@ class Bus:
             waiting.refuse(outcome)
 
     async def _repeat(self, message: Message, repeat: Repeat) -> Answer:
-        versioned = await self._store.load(repeat.stream, repeat.version)
-        assert versioned is not None
-        require_reached(message, versioned)
+        versioned = await answered_state(self._store, *repeat[:2], message.permits)
         return Answer(versioned, repeat.created, replayed=True)
 
 

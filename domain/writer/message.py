@@ -12,6 +12,10 @@ LARGEST_COMMAND = 1024 * 1024
 """Bytes of JSON that one command may have; a longer body is many commands."""
 
 
+Permits = Callable[[Versioned[Any]], bool]
+"""Tells of a state whether a sender reaches it."""
+
+
 class Unless(NamedTuple):
     """That no event of a type was recorded after a position."""
 
@@ -37,7 +41,7 @@ class Message(NamedTuple):
     importing: bool = False
     idempotency: IdempotencyKey | None = None
     worker: str | None = None
-    permits: Callable[[Versioned[Any]], bool] | None = None
+    permits: Permits | None = None
     unless: Unless | None = None
 
     @property

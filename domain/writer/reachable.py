@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from domain.errors import Damaged
+from domain.errors import Damaged, NotFound
+from domain.eventlog.store import Store
 from domain.model import Aggregate, Creation, Versioned
-from domain.writer.message import Message
+from domain.writer.message import Message, Permits
 
 OWNED = ("execution/", "order/")
 """The kinds that belong to a customer and a provider alone. Services, workflows and users are for all to name."""
@@ -21,7 +22,7 @@ class ReachableStates(Mapping[str, Versioned[Any] | None]):
     def __init__(
         self,
         states: Mapping[str, Versioned[Any] | None],
-        permits: Callable[[Versioned[Any]], bool],
+        permits: Permits,
     ) -> None:
         self._states = states
         self._permits = permits
@@ -60,6 +61,28 @@ def stand_in(damaged: Damaged) -> Versioned[Any]:
 def of_parties(parties: tuple[str | None, str | None], maker: str | None = None) -> Versioned[Any]:
     """Stands for the state of an aggregate of which no more is known than whose it is."""
     return Versioned(Unread("", *parties, maker), 0, 0, datetime.fromtimestamp(0, UTC))
+
+
+def require_reached(permits: Permits | None, versioned: Versioned[Any] | None) -> None:
+    """Raises NotFound where the sender does not reach what is there: it does not exist for the sender."""
+    if permits is not None and versioned is not None and not permits(versioned):
+        raise NotFound
+
+
+async def answered_state(
+    store: Store, stream: str, version: int, permits: Permits | None
+) -> Versioned[Any]:
+    """The state that an earlier answer showed, for one who reaches what is there today.
+
+    Raises:
+        NotFound: it is not the sender's, any more.
+    """
+    found = await store.load(stream)
+    require_reached(permits, found)
+    if found is not None and found.version != version:
+        found = await store.load(stream, version)
+    assert found is not None
+    return found
 
 
 def require_readable(message: Message, stream: str, damaged: Damaged) -> None:

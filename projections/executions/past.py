@@ -3,7 +3,8 @@
 A row whose last event was recorded by then is as it was: SQL finds, sorts and counts those. What was
 touched since is folded back, from the log, to what it was, and meets the filter here or does not. So
 a list of the past costs what one of the present does, and as much again for each execution touched
-since. Fields that never change narrow those down first, in SQL.
+since. Fields that never change narrow those down first, in SQL, and so does a scope, which is held against what
+they are now.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from projections.executions.references import STREAM, Choose, Listed, whole
 from projections.executions.stored_states import ShownRows, StoredRow
 from projections.executions.tables import BOOKMARK
 from projections.query import pagination
-from projections.query.ast import And, Compare, Condition, Not, Or
+from projections.query.ast import EVERYTHING, And, Compare, Condition, Not, Or
 from projections.query.matcher import matches
 from projections.query.pagination import Key
 from projections.query.sql import sql
@@ -37,6 +38,8 @@ from projections.representations.execution import document
 
 MOST_FOLDED = 1_000
 """More executions that were touched since are not folded back for one list."""
+TOO_MANY = f"""More than {MOST_FOLDED} executions that may be meant have changed since `at`: \
+choose a later time, or narrow the list by one of `indexedFields`."""
 STREAMS_AT_ONCE = 50
 PLACE = 4 + len(StoredRow._fields)
 """Where in a row its place begins: behind what stands in front of a page, and what is stored."""
@@ -56,9 +59,12 @@ NO_COUNT = "SELECT NULL::bigint AS total"
 
 
 class PastQuery(NamedTuple):
-    """Which executions are meant, how they are ordered, and after which place the page begins."""
+    """Which executions are meant, by what they were and by what they are now; how they are ordered, and after which
+    place the page begins.
+    """
 
     condition: Condition
+    scope: Condition
     keys: Sequence[Key]
     after: Place | None
     limit: int
@@ -116,8 +122,10 @@ class PastLists:
         cursor: str | None = None,
         count: bool = False,
         choose: Choose = whole,
+        scope: Condition = EVERYTHING,
     ) -> Page:
-        """The executions that met `condition` at a moment which the view has reached, as they were.
+        """The executions that met `condition` at a moment which the view has reached, as they were, of those
+        that meet `scope` now.
 
         Durations of those that had not ended are counted until then, or until `now`. `choose` and the
         size of a page are as in `Executions.find`.
@@ -130,13 +138,14 @@ class PastLists:
             raise Invalid.field("limit", f"must be from 1 to {MOST_ROWS}, but is {limit}")
         keys = pagination.order(sort, sortable, FIELDS)
         bound = f"{sort} at {moment.at.isoformat()}"
-        place = pagination.decode(cursor, bound, condition, keys) if cursor is not None else None
-        question = PastQuery(condition, keys, place, limit, count, choose)
+        asked = And((scope, condition))
+        place = pagination.decode(cursor, bound, asked, keys) if cursor is not None else None
+        question = PastQuery(condition, scope, keys, place, limit, count, choose)
         until = min(moment.at, now)
         rows = await self._rows(connection, moment, question, until)
         folded, changed = await self._folded(connection, moment, question, rows.touched, until)
         found, more = _page([*rows.untouched, *folded], rows, question)
-        following = pagination.encode(bound, condition, found[-1].place) if more else None
+        following = pagination.encode(bound, asked, found[-1].place) if more else None
         total = None if rows.total is None else rows.total + changed
         return Page([one.listed for one in found], following, rows.position, total)
 
@@ -151,11 +160,7 @@ class PastLists:
         position, _, total, there = rows[0][:4]
         touched = next(row[1] for row in rows if row[1] is not None)
         if len(touched) > MOST_FOLDED:
-            raise TooExpensive(
-                f"More than {MOST_FOLDED} executions that may be meant have changed since `at`: "
-                "choose a later time, or narrow the list by one of `indexedFields`.",
-                indexedFields=list(LASTING),
-            )
+            raise TooExpensive(TOO_MANY, indexedFields=list(LASTING))
         stored = [StoredRow(*row[4:PLACE]) for row in rows if there]
         documents = await self._shown.listed(connection, stored, until)
         found = [
@@ -206,9 +211,9 @@ class PastLists:
 
 def _query(moment: Moment, question: PastQuery, values: list[Any]) -> str:
     values += [moment.position, moment.at]
-    lasting = sql(lasting_part(question.condition), values)
+    lasting = sql(And((question.scope, lasting_part(question.condition))), values)
     by_then = Compare(FIELDS["position"], "$lte", (moment.position,))
-    untouched = And((by_then, question.condition))
+    untouched = And((by_then, question.scope, question.condition))
     count = NO_COUNT
     if question.counts:
         count = COUNT.format(where=sql(untouched, values))

@@ -17,7 +17,7 @@ from api.web.operation import Operation
 from api.web.preferences import seconds_to_wait
 from api.web.request import Request
 from api.web.responses import DONE, executed
-from domain.errors import NotFound, UnknownReference
+from domain.errors import UnknownReference
 from domain.eventlog.idempotency import recalled
 from domain.eventlog.store import Store
 from domain.execution.commands import ClaimExecution
@@ -26,6 +26,7 @@ from domain.lru import LruCache
 from domain.types import Number
 from domain.writer.command_bus import Answer, Bus
 from domain.writer.message import Message
+from domain.writer.reachable import answered_state
 from projections.claims.queue import Owner, Wanted
 from projections.representations.execution_schema import ServiceExecution
 
@@ -101,12 +102,9 @@ class ClaimHandlers:
         if (reply := await self._store.reply(once)) is None:
             return None
         outcome = recalled(reply, once.fingerprint)
-        versioned = await self._store.load(outcome["stream"], outcome["version"])
-        assert versioned is not None
+        stream, version = outcome["stream"], outcome["version"]
         permits = request.caller.permits(Right.WORK)
-        if permits is not None and not permits(versioned):
-            raise NotFound
-        return Answer(versioned, replayed=True)
+        return Answer(await answered_state(self._store, stream, version, permits), replayed=True)
 
 
 def _owners(caller: Caller) -> tuple[Owner, ...] | None:

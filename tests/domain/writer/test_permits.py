@@ -66,6 +66,27 @@ async def test_answer_is_not_repeated_to_a_sender_who_no_longer_reaches_it(
 
 
 @pytest.mark.anyio
+async def test_answer_is_not_repeated_where_what_was_answered_has_become_anothers(
+    new_store: NewStore,
+) -> None:
+    """What it is today decides, and not what it was when it was answered; the answer shows that."""
+    once = IdempotencyKey("k", "f")
+    async with running_bus(new_store()) as bus:
+        await bus.send(message("a", Begin()))
+        below_two = message(
+            "a", Raise(), idempotency=once, permits=lambda versioned: versioned.state.total < 2
+        )
+        first = await bus.send(below_two)
+        await bus.send(message("a", Raise()))
+        with pytest.raises(NotFound):
+            await bus.send(below_two)
+        from_two_on = below_two._replace(permits=lambda versioned: versioned.state.total >= 2)
+        repeated = await bus.send(from_two_on)
+    assert (first.versioned.state.total, repeated.versioned.state.total) == (1, 1)
+    assert repeated.replayed
+
+
+@pytest.mark.anyio
 async def test_dry_run_shows_nothing_of_a_stream_that_is_not_reached(new_store: NewStore) -> None:
     async with running_bus(new_store()) as bus:
         await bus.send(message("a", Begin()))

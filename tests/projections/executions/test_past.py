@@ -17,6 +17,7 @@ from psycopg import AsyncConnection
 from domain.errors import Invalid, TooExpensive
 from domain.eventlog.codec import sealed_json
 from domain.eventlog.sessions import session_options
+from domain.execution.types import Status
 from domain.model import Recorded, Versioned, replay
 from projections.engine.follower import Follower
 from projections.engine.pages import LogPages
@@ -83,19 +84,24 @@ class Past:
     def page(self, at: datetime, condition: Condition, **options: Any) -> Page:
         return self._loop.run(self._page(at, condition, **options))
 
-    def pages(self, at: datetime, condition: Condition, limit: int, sort: str) -> list[Any]:
+    def pages(self, at: datetime, condition: Condition, **options: Any) -> list[Any]:
         found: list[Any] = []
         cursor = None
         while True:
-            page = self.page(at, condition, limit=limit, sort=sort, cursor=cursor, count=True)
+            page = self.page(at, condition, cursor=cursor, count=True, **options)
             found += page.data
             cursor = page.next_cursor
             if cursor is None:
                 assert page.total == len(found)
                 return found
 
-    def expected(self, at: datetime, asked: Deep, sort: str) -> list[bytes]:
-        shown = [sealed_json(document(versioned, at)) for versioned in states(self.events, at)]
+    def expected(
+        self, at: datetime, asked: Deep, sort: str, statuses: Sequence[str] = tuple(Status)
+    ) -> list[bytes]:
+        """Documents of then, of those that have one of some statuses in the end."""
+        last = {one.state.id: one.state.status for one in states(self.events, NOW)}
+        then = [one for one in states(self.events, at) if last[one.state.id] in statuses]
+        shown = [sealed_json(document(versioned, at)) for versioned in then]
         met = [one for one in shown if document_matches(orjson.loads(one), asked)]
         listed = [Listed(orjson.loads(one)["$id"], one) for one in met]
         return [one.document for one in sorted(listed, key=lambda one: place(one, sort))]
@@ -132,13 +138,28 @@ def test_list_of_the_past_equals_a_fold_of_the_events_until_then(past: Past) -> 
         st.recursive(comparisons(), combined, max_leaves=4) | st.just({}),
         st.sampled_from(sorts),
         st.sampled_from([3, 500]),
+        st.sampled_from([tuple(Status), ("completed",), ("failed", "queued")]),
     )
-    def agree(second: int, asked: Deep, sort: str, limit: int) -> None:
+    def agree(second: int, asked: Deep, sort: str, limit: int, statuses: Sequence[str]) -> None:
         at = NOON + second * SECOND + timedelta(milliseconds=500)
-        found = past.pages(at, from_json(asked, field), limit, sort)
-        assert [one.document for one in found] == past.expected(at, asked, sort)
+        scope = from_json({"status": list(statuses)}, field)
+        condition = from_json(asked, field)
+        found = past.pages(at, condition, limit=limit, sort=sort, scope=scope)
+        assert [one.document for one in found] == past.expected(at, asked, sort, statuses)
 
     agree()
+
+
+def test_scope_is_held_against_what_executions_are_now(past: Past) -> None:
+    """Those that went on since then, too."""
+    at = NOON + len(past.happenings) * SECOND / 2
+    scope = from_json({"status": "completed"}, field)
+    shown = [orjson.loads(one.document) for one in past.page(at, EVERYTHING, scope=scope).data]
+    assert {one["status"] for one in shown} - {"completed"}
+    assert past.page(at, scope).data != past.page(at, EVERYTHING, scope=scope).data
+    page = past.page(at, EVERYTHING, limit=1, scope=scope)
+    with pytest.raises(Invalid):
+        past.page(at, EVERYTHING, limit=1, cursor=page.next_cursor)
 
 
 def test_event_counts_at_the_exact_time_of_its_recording(past: Past) -> None:
