@@ -13,38 +13,35 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 import orjson
 
-from domain.eventlog.access.entry import entry_bytes
+from domain.eventlog.access.entry import Entry, entry_bytes
 from domain.eventlog.codec import EventRow
 from domain.json_forms import format_time
 from projections.audit.access.proven import ProvenRead
 from projections.audit.leaf import leaf_bytes
 from projections.audit.note import Signer
 from projections.audit.reader import Inclusion
-from projections.audit.report import report
+from projections.audit.report import Signed, report
 from projections.audit.tables import Head
-from projections.audit.verify_bundle import (
-    ACCESSES,
-    ANCHORS,
-    CHECKPOINT,
-    EVENTS,
-    KEY,
-    KIND,
-    LEAVES,
-    MANIFEST,
-)
+from projections.audit.verify_bundle import ANCHORS, CHECKPOINT, KEY, KIND, LEAVES, MANIFEST
+from projections.audit.verify_readable import ACCESSES, EVENTS, REPORT
 
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 READABLE_BY_ALL = 0o644 << 16
-PROOFS = re.compile(r"^from projections\.audit\.verify_proofs import .*$", re.MULTILINE)
+PARTS = re.compile(r"^from projections\.audit\.(\w+) import (?:\([^)]*\)|.*)$\n?", re.MULTILINE)
 
 
 def verifier() -> bytes:
-    """The `verify.py` of a bundle: one file, which imports nothing of ours."""
-    room = files("projections.audit")
-    proofs = room.joinpath("verify_proofs.py").read_text(encoding="utf-8")
-    part = proofs.partition("from __future__ import annotations\n")[2].strip()
-    whole = room.joinpath("verify_bundle.py").read_text(encoding="utf-8")
-    return PROOFS.sub(lambda _: part, whole).encode()
+    """The `verify.py` of a bundle: one file, which imports nothing of ours, with each part in the place of its import."""
+    return PARTS.sub(lambda part: _part(part[1]), _text_of("verify_bundle")).encode()
+
+
+def _part(name: str) -> str:
+    text = _text_of(name).partition("from __future__ import annotations\n")[2]
+    return f"{PARTS.sub('', text).strip()}\n\n"
+
+
+def _text_of(name: str) -> str:
+    return files("projections.audit").joinpath(f"{name}.py").read_text(encoding="utf-8")
 
 
 VERIFIER = verifier()
@@ -83,12 +80,7 @@ def bundle(
         ANCHORS: b"".join(_leaf(row, proof) for row, proof in looked.anchors),
         ACCESSES: b"".join(_access(read) for read in looked.reads),
         EVENTS: b"".join(event.envelope + b"\n" for event in events),
-        "report.html": report(
-            stream,
-            [event.envelope for event in events],
-            head,
-            [read.entry for read in looked.reads],
-        ).encode(),
+        REPORT: _report(stream, events, head, looked),
         "verify.py": VERIFIER,
     }
     lines = [f"{sha256(content[name]).hexdigest()}  {name}" for name in sorted(content)]
@@ -100,6 +92,19 @@ def bundle(
             entry.create_system, entry.external_attr = 3, READABLE_BY_ALL
             archive.writestr(entry, content[name])
     return packed.getvalue()
+
+
+def _report(stream: str, events: Sequence[ProvenEvent], head: Head, looked: Reads) -> bytes:
+    envelopes = [orjson.loads(event.envelope) for event in events]
+    said = [orjson.dumps(each["data"], option=orjson.OPT_INDENT_2).decode() for each in envelopes]
+    signed = Signed(head.origin, head.size, head.root.hex(), head.public_key)
+    reads = [_read(read.entry) for read in looked.reads]
+    return report(stream, envelopes, said, signed, reads).encode()
+
+
+def _read(entry: Entry) -> tuple[str, ...]:
+    access = entry.access
+    return format_time(entry.at), access.actor, access.operation, access.address, access.purpose
 
 
 def _leaf(row: EventRow, proof: Inclusion) -> bytes:

@@ -1,17 +1,14 @@
-"""The history of one execution as a page to read and print. It has no scripts, and loads nothing."""
+"""The history of one execution as a page to read and print. It has no scripts, and loads nothing.
+
+In a bundle this file is a part of `verify.py`, which makes the page again of what was proven, and compares.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
-from typing import Any
-
-import orjson
-
-from domain.eventlog.access.entry import Entry
-from domain.json_forms import format_time
-from projections.audit.tables import Head
+from typing import Any, NamedTuple
 
 STYLE = """
 body { font: 11pt/1.4 system-ui, sans-serif; color: #111; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
@@ -24,29 +21,34 @@ code, pre { font: 9pt/1.3 ui-monospace, monospace; overflow-wrap: anywhere; whit
 """
 HOW = """<p>Each event is a leaf of a Merkle tree (RFC 9162) over the whole log, whose head the service has signed.
 <code>python3 verify.py</code>, run in the folder of the unpacked bundle, checks the signature, that each event is in
-the tree, and that none is missing, changed or moved; it needs nothing but Python. What the tree cannot show is whose
-the public key is: compare it with one that you have from elsewhere.</p>"""
+the tree, that none is missing, changed or moved, and that this page shows them; it needs nothing but Python. What the
+tree cannot show is whose the public key is: compare it with one that you have from elsewhere.</p>"""
 
 
-def report(stream: str, envelopes: Sequence[bytes], head: Head, reads: Sequence[Entry] = ()) -> str:
+class Signed(NamedTuple):
+    """The head of the log by which the page is proven: the root in hexadecimal."""
+
+    origin: str
+    size: int
+    root: str
+    public_key: str
+
+
+def report(
+    stream: str,
+    events: Sequence[dict[str, Any]],
+    said: Sequence[str],
+    head: Signed,
+    reads: Sequence[tuple[str, ...]] = (),
+) -> str:
     """The page: who did what in short, what is proven by which head, each event with all that it says, and who
     read it.
+
+    `events` are CloudEvents, `said` the `data` of each as JSON to read; a read is its time, who, what, from where and
+    what for.
     """
-    events = [orjson.loads(envelope) for envelope in envelopes]
-    name = escape(stream)
-    actors = Counter(str(event["actor"]) for event in events)
-    facts = {
-        "Events": f"{len(events)}, recorded from {events[0]['time']} to {events[-1]['time']}",
-        "Last of all": f"{events[-1]['type']} by {events[-1]['actor']}",
-        "Who took part": ", ".join(f"{actor} ({count})" for actor, count in actors.items()),
-        "Log": head.origin,
-        "Signed head": f"{head.size} events, root {head.root.hex()}",
-        "Public key": head.public_key,
-    }
-    rows = "\n".join(
-        f"<tr><th>{escape(k)}</th><td><code>{escape(v)}</code></td></tr>" for k, v in facts.items()
-    )
-    table = "\n".join(_row(event) for event in events)
+    name, rows = escape(stream), _facts(events, head)
+    table = "\n".join(map(_row, events, said))
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><title>{name}</title><style>{STYLE}</style></head>
@@ -68,27 +70,34 @@ def report(stream: str, envelopes: Sequence[bytes], head: Head, reads: Sequence[
 """
 
 
-def _reads(reads: Sequence[Entry]) -> str:
+def _facts(events: Sequence[dict[str, Any]], head: Signed) -> str:
+    actors = Counter(str(event["actor"]) for event in events)
+    facts = {
+        "Events": f"{len(events)}, recorded from {events[0]['time']} to {events[-1]['time']}",
+        "Last of all": f"{events[-1]['type']} by {events[-1]['actor']}",
+        "Who took part": ", ".join(f"{actor} ({count})" for actor, count in actors.items()),
+        "Log": head.origin,
+        "Signed head": f"{head.size} events, root {head.root}",
+        "Public key": head.public_key,
+    }
+    return "\n".join(
+        f"<tr><th>{escape(k)}</th><td><code>{escape(v)}</code></td></tr>" for k, v in facts.items()
+    )
+
+
+def _reads(reads: Sequence[tuple[str, ...]]) -> str:
     if not reads:
         return ""
-    rows = "\n".join(
-        "<tr>"
-        + "".join(f"<td>{escape(cell)}</td>" for cell in (format_time(read.at), *_cells(read)))
-        + "</tr>"
-        for read in reads
-    )
+    rows = "\n".join(f"<tr>{_cells(read)}</tr>" for read in reads)
     head = "".join(f"<th>{each}</th>" for each in ("Time (UTC)", "Who", "What", "From", "What for"))
     return f"<h2>Who read it</h2>\n<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
 
 
-def _cells(read: Entry) -> tuple[str, ...]:
-    access = read.access
-    return access.actor, access.operation, access.address, access.purpose
-
-
-def _row(event: dict[str, Any]) -> str:
-    said = orjson.dumps(event["data"], option=orjson.OPT_INDENT_2).decode()
+def _row(event: dict[str, Any], said: str) -> str:
     what = f"<b>{escape(str(event['type']))}</b> by {escape(str(event['actor']))}"
-    cells = (str(event["version"]), str(event["position"]), str(event["time"]))
-    first = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+    first = _cells((str(event["version"]), str(event["position"]), str(event["time"])))
     return f"<tr>{first}<td>{what}<pre>{escape(said)}</pre></td></tr>"
+
+
+def _cells(texts: Sequence[str]) -> str:
+    return "".join(f"<td>{escape(text)}</td>" for text in texts)

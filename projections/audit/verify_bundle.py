@@ -19,13 +19,22 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from projections.audit.report import Signed
 from projections.audit.verify_proofs import EPOCH, Wrong, opened, parts_of, root_of
+from projections.audit.verify_readable import (
+    ACCESSES,
+    EVENTS,
+    REPORT,
+    check_readable,
+    check_report,
+    loaded,
+    time_of,
+)
 
 MANIFEST, KEY, CHECKPOINT = "manifest.txt", "public-key.txt", "checkpoint.txt"
-LEAVES, EVENTS = "leaves.ndjson", "events.ndjson"
-ANCHORS, ACCESSES = "anchors.ndjson", "accesses.ndjson"
-KIND = "executions bundle 1"
-SEALED, TOKENS = {"$sealed"}, ({"$sealed"}, {"$secret"})
+LEAVES, ANCHORS = "leaves.ndjson", "anchors.ndjson"
+KIND = "executions bundle 2"
+"""Of bundles as this program checks them: 1 had another report."""
 
 
 # --- the bundle --------------------------------------------------------------
@@ -48,7 +57,7 @@ def check_files(files: dict[str, bytes], public_key: str) -> str:
         raise Wrong(f"the bundle has no {MANIFEST}")
     kind, stream, *lines = opened(files[MANIFEST], public_key).split("\n")
     if kind != KIND:
-        raise Wrong(f"{MANIFEST} is no manifest of a bundle")
+        raise Wrong(f"{MANIFEST} is of a bundle of another form: use the verify.py of its time")
     listed = {line[66:]: line[:64] for line in lines}
     for name in sorted({*listed, *files} - {MANIFEST}):
         if name not in files:
@@ -70,8 +79,10 @@ def check_events(files: dict[str, bytes], stream: str, size: int, root: bytes) -
         path = [bytes.fromhex(each) for each in entry["path"]]
         if not 0 < row[0] <= size or root_of(row[0] - 1, size, leaf, path) != root:
             raise Wrong(f"event {number} is not in the tree at position {row[0]}")
-        if row[3] != stream:
-            raise Wrong(f"event {number} is of {row[3]}, not of {stream}")
+        if row[3] != stream or (entry["position"], entry["version"]) != row[:2]:
+            raise Wrong(
+                f"event {number} is of {row[3]}, not of {stream}, or not where it is said to be"
+            )
         if row[1] != number or row[0] <= last[0] or row[2] < last[2]:
             raise Wrong(f"event {number} does not follow on the one before it")
         rows.append(row)
@@ -81,63 +92,21 @@ def check_events(files: dict[str, bytes], stream: str, size: int, root: bytes) -
     return rows
 
 
-def check_readable(files: dict[str, bytes], rows: list[Any]) -> tuple[int, int]:
-    """The readable events say what the proven ones do; how many sealed fields of them were opened, and how many
-    are shown as erased.
+def check_accesses(
+    files: dict[str, bytes], stream: str, size: int, root: bytes
+) -> list[tuple[str, ...]]:
+    """Every read that is listed is in the access log up to an anchor, which is in the tree; of each its time, who,
+    what, from where and what for.
     """
-    lines = files[EVENTS].splitlines()
-    if len(lines) != len(rows):
-        raise Wrong(f"{EVENTS} has {len(lines)} events, and {len(rows)} are proven")
-    opened_fields = erased = 0
-    for row, line in zip(rows, lines, strict=True):
-        shown = json.loads(line)
-        if shown.get("unreadable"):
-            continue
-        position, version, at, stream, type_, meta, state = row
-        moment = EPOCH + timedelta(microseconds=at)
-        expected = {
-            "position": position,
-            "version": version,
-            "type": type_,
-            "time": moment.isoformat(timespec="milliseconds")[:23] + "Z",
-            "subject": stream.partition("/")[2],
-            "actor": json.loads(meta)["by"],
-        }
-        for name, value in expected.items():
-            if shown.get(name) != value:
-                raise Wrong(f"{EVENTS} says another `{name}` of event {version} than was proven")
-        said = _sealed_fields(json.loads(state), shown["data"], version)
-        closed = said.count(None) if shown.get("erased") else 0
-        opened_fields, erased = opened_fields + len(said) - closed, erased + closed
-    return opened_fields, erased
-
-
-def _sealed_fields(stored: Any, shown: Any, version: int) -> list[Any]:
-    """What is shown in the place of each sealed field; secrets are shown by nobody."""
-    if isinstance(stored, dict) and set(stored) in TOKENS:
-        return [shown] if set(stored) == SEALED else []
-    if isinstance(stored, dict) and isinstance(shown, dict) and set(stored) == set(shown):
-        pairs = [(stored[name], shown[name]) for name in stored]
-    elif isinstance(stored, list) and isinstance(shown, list) and len(stored) == len(shown):
-        pairs = list(zip(stored, shown, strict=True))
-    elif stored != shown:
-        raise Wrong(f"{EVENTS} says something else of event {version} than was proven")
-    else:
-        return []
-    return [said for one, other in pairs for said in _sealed_fields(one, other, version)]
-
-
-def check_accesses(files: dict[str, bytes], stream: str, size: int, root: bytes) -> int:
-    """Every read that is listed is in the access log up to an anchor, which is in the tree; how many are."""
     anchors = [_anchor(json.loads(line), size, root) for line in files[ANCHORS].splitlines()]
-    last = 0
+    last, reads = 0, list[tuple[str, ...]]()
     for line in files[ACCESSES].splitlines():
-        shown = json.loads(line)
-        entry = base64.b64decode(shown["entry"], validate=True)
+        shown = loaded(line)
+        entry = base64.b64decode(shown.pop("entry"), validate=True)
         form, number, at, texts = _texts_of(entry)
-        said = anchors[shown["anchor"]]
-        link = hashlib.sha256(bytes.fromhex(shown["before"]) + entry).digest()
-        path = [bytes.fromhex(each) for each in shown["path"]]
+        said = anchors[shown.pop("anchor")]
+        link = hashlib.sha256(bytes.fromhex(shown.pop("before")) + entry).digest()
+        path = [bytes.fromhex(each) for each in shown.pop("path")]
         leaves = said["last"] - said["first"] + 1
         if form != 1 or not last < number or not said["first"] <= number <= said["last"]:
             raise Wrong(f"read {number} is not where it must be in the access log")
@@ -145,12 +114,11 @@ def check_accesses(files: dict[str, bytes], stream: str, size: int, root: bytes)
             raise Wrong(f"read {number} is not in the access log that was anchored")
         if stream.partition("/")[2] not in texts[3].split("\n"):
             raise Wrong(f"read {number} is of another execution")
-        time = (EPOCH + timedelta(microseconds=at)).isoformat(timespec="milliseconds")[:23] + "Z"
-        proven = dict(zip(("actor", "operation"), (texts[0], texts[2]), strict=True))
-        if any(shown[name] != value for name, value in {**proven, "time": time}.items()):
+        if shown != {"time": time_of(at), "actor": texts[0], "operation": texts[2]}:
             raise Wrong(f"{ACCESSES} says something else of read {number} than was proven")
+        reads.append((time_of(at), texts[0], texts[2], texts[4], texts[5]))
         last = number
-    return len(files[ACCESSES].splitlines())
+    return reads
 
 
 def _anchor(line: Any, size: int, root: bytes) -> Any:
@@ -186,21 +154,25 @@ def check(files: dict[str, bytes], public_key: str | None) -> list[str]:
     if found.partition("+")[0] != origin:
         raise Wrong("the head of the tree is of another log")
     rows = check_events(files, stream, size, root)
-    fields, erased = check_readable(files, rows)
+    fields, erased, lost = check_readable(files, rows)
     reads = check_accesses(files, stream, size, root)
+    check_report(files, stream, Signed(origin, size, root.hex(), found), reads)
     first, last = (EPOCH + timedelta(microseconds=rows[n][2]) for n in (0, -1))
     where = f"positions {rows[0][0]} to {rows[-1][0]}, recorded from {first} to {last}"
-    opening = "was opened and signed by the service, and their sealed form is in the tree"
+    opening = "was opened by the service, and is its word: the tree has their sealed form alone"
     gone = f" What {erased} others said was erased: their data key was destroyed, and their sealed form alone is left."
+    dark = f" What {lost} events say could not be read by the service: nothing of it is shown."
     compare = f"Whether this key is the service's is for you to compare: {found}"
     return [
         f"No file of the bundle was changed since {origin} signed it.",
         f"The head of the log {origin}, over {size} events, is signed by the same key.",
         f"All {len(rows)} events of {stream} are in that log, at {where}.",
         f"They are its versions 1 to {len(rows)}: none between them is missing, changed or moved.",
-        f"{EVENTS} and report.html show them. What {fields} sealed fields of them say {opening}."
-        + (gone if erased else ""),
-        f"The {reads} reads in {ACCESSES} are in the access log as it was anchored in that log.",
+        f"{EVENTS} says what they say, and nothing else. What {fields} sealed fields of them say {opening}."
+        + (gone if erased else "")
+        + (dark if lost else ""),
+        f"The {len(reads)} reads in {ACCESSES} are in the access log as it was anchored in that log.",
+        f"{REPORT} shows these events and reads, and nothing else.",
         "The key is the one that was given." if public_key is not None else compare,
     ]
 

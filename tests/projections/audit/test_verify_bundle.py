@@ -26,15 +26,9 @@ from projections.audit.leaf import leaf_bytes
 from projections.audit.note import Checkpoint, Signer
 from projections.audit.reader import Inclusion
 from projections.audit.tables import Head
-from projections.audit.verify_bundle import (
-    EVENTS,
-    LEAVES,
-    MANIFEST,
-    check,
-    check_events,
-    check_readable,
-)
+from projections.audit.verify_bundle import LEAVES, MANIFEST, check, check_events
 from projections.audit.verify_proofs import ORDER, Wrong, is_signed
+from projections.audit.verify_readable import EVENTS, check_readable
 from projections.representations.cloudevents import envelope
 from tests.support.audited_log import NOON, event
 
@@ -213,7 +207,7 @@ def test_signer_of_a_bundle_cannot_put_in_what_is_not_in_the_tree() -> None:
         "event 2 does not follow": [EVENTS_OF_IT[0], EVENTS_OF_IT[0]],
         "event 3 does not follow": [*EVENTS_OF_IT[:2], EVENTS_OF_IT[3]],
         "is of user/": [proven(LOG[0])],
-        "another `time`": [
+        "another `source`": [
             EVENTS_OF_IT[0]._replace(envelope=envelope(LOG[0]._replace(position=4), None))
         ],
         "something else of event 1": [

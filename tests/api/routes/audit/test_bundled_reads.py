@@ -18,15 +18,9 @@ from api.access.rights import Role
 from api.web.reads.recorded import OF_EXECUTIONS
 from projections.audit.access import segments
 from projections.audit.access.proven import OF_MANY
-from projections.audit.verify_bundle import (
-    ACCESSES,
-    ANCHORS,
-    CHECKPOINT,
-    KEY,
-    check,
-    check_accesses,
-)
+from projections.audit.verify_bundle import ANCHORS, CHECKPOINT, KEY, check, check_accesses
 from projections.audit.verify_proofs import Wrong, opened
+from projections.audit.verify_readable import ACCESSES
 from tests.support.access_chain import AccessChain
 from tests.support.api_client import Executions, ok, refused
 from tests.support.callers import admit, caller, client

@@ -1,0 +1,151 @@
+"""Checks that what people read in a bundle is what was proven, and nothing else. In a bundle it is a part of `verify.py`."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from html import unescape
+from typing import Any
+
+from projections.audit.report import Signed, report
+from projections.audit.verify_proofs import EPOCH, Wrong
+
+# --- what people read --------------------------------------------------------
+
+EVENTS, ACCESSES, REPORT = "events.ndjson", "accesses.ndjson", "report.html"
+SEALED, SECRET = {"$sealed"}, {"$secret"}
+WHY_NULL = ("erased", "unreadable")
+"""What stands beside data that is not shown."""
+WHOLE_URL = "fullUrl"
+"""Of a webhook: where that is a secret it is left out, and `url` stands beside it."""
+MISSING = "no such member"
+EXTENSIONS = {
+    "occurredAt": "occurredat",
+    "correlation": "correlationid",
+    "causation": "causationid",
+}
+"""What an event has in its stored form, and what it is called where it is shown."""
+SOURCE = re.compile(r"(?:/logs/[^/]+)?(/.*)")
+"""Where an event is from: the name of the log, which it may begin with, is no part of the stored event."""
+
+
+def loaded(text: str | bytes) -> Any:
+    """JSON in which no object has a member twice; the largest whole numbers are as the service reads them."""
+    return json.loads(text, object_pairs_hook=_members, parse_int=_whole)
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise Wrong("an object has two members of one name")
+    return found
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if -(2**63) <= int(digits) < 2**64 else float(digits)
+
+
+def exact(value: Any) -> str:
+    """A text that equal JSON has in common, and other JSON has not: for Python 1 and true are equal."""
+    return json.dumps(value, sort_keys=True)
+
+
+def time_of(at: int) -> str:
+    """Microseconds since 1970 as the service writes a time."""
+    moment = EPOCH + timedelta(microseconds=at)
+    return moment.isoformat(timespec="milliseconds")[:23] + "Z"
+
+
+def check_readable(files: dict[str, bytes], rows: list[Any]) -> tuple[int, int, int]:
+    """The readable events say what the proven ones do, and nothing else; how many sealed fields of them were opened,
+    how many are shown as erased, and how many events the service could not read.
+    """
+    lines = files[EVENTS].splitlines()
+    if len(lines) != len(rows):
+        raise Wrong(f"{EVENTS} has {len(lines)} events, and {len(rows)} are proven")
+    opened_fields = erased = lost = 0
+    for row, line in zip(rows, lines, strict=True):
+        shown, version = loaded(line), row[1]
+        data, closed, damaged = (shown.pop(name, None) for name in ("data", *WHY_NULL))
+        _check_attributes(row, shown, damaged=damaged is True)
+        if damaged:
+            if data is not None or closed:
+                raise Wrong(
+                    f"{EVENTS} says something of event {version}, and that it is unreadable"
+                )
+            lost += 1
+            continue
+        said = _sealed_fields(loaded(row[6]), data, version)
+        if closed and (not said or any(each is not None for each in said)):
+            raise Wrong(f"{EVENTS} says that event {version} was erased, and shows it")
+        opened_fields, erased = (
+            opened_fields + (0 if closed else len(said)),
+            erased + (len(said) if closed else 0),
+        )
+    return opened_fields, erased, lost
+
+
+def _check_attributes(row: Any, shown: dict[str, Any], *, damaged: bool) -> None:
+    """What stands around the data of an event is what is stored of it. Of one that is damaged this may be, too."""
+    position, version, at, stream, type_, meta, _ = row
+    kind, _, identity = stream.partition("/")
+    try:
+        known = {"by": loaded(meta)["by"], **loaded(meta)}
+    except (ValueError, KeyError, TypeError):
+        if not damaged:
+            raise
+        known = {"by": "unknown"}
+    if found := SOURCE.fullmatch(str(shown.get("source"))):
+        shown = {**shown, "source": found[1]}
+    expected = {
+        "specversion": "1.0",
+        "id": str(position),
+        "type": type_,
+        "source": f"/api/{kind}s/{identity}",
+        "subject": identity,
+        "time": time_of(at),
+        "datacontenttype": "application/json",
+        "position": position,
+        "version": version,
+        "actor": known["by"],
+        **{shown_as: known[name] for name, shown_as in EXTENSIONS.items() if name in known},
+    }
+    for name in {**expected, **shown}:
+        if exact(shown.get(name, MISSING)) != exact(expected.get(name, MISSING)):
+            raise Wrong(f"{EVENTS} says another `{name}` of event {version} than was proven")
+
+
+def _sealed_fields(stored: Any, shown: Any, version: int) -> list[Any]:
+    """What is shown in the place of each sealed field; secrets are shown by nobody."""
+    if isinstance(stored, dict) and set(stored) == SEALED:
+        return [shown]
+    if isinstance(stored, dict) and set(stored) == SECRET and shown == "***":
+        return []
+    if isinstance(stored, dict) and isinstance(shown, dict):
+        if isinstance(whole := stored.get(WHOLE_URL), dict) and set(whole) == SECRET:
+            stored = {name: value for name, value in stored.items() if name != WHOLE_URL}
+        same = set(stored) == set(shown)
+        pairs = [(stored[name], shown[name]) for name in stored] if same else []
+    elif isinstance(stored, list) and isinstance(shown, list):
+        same = len(stored) == len(shown)
+        pairs = list(zip(stored, shown, strict=True)) if same else []
+    else:
+        same, pairs = exact(stored) == exact(shown), []
+    if not same:
+        raise Wrong(f"{EVENTS} says something else of event {version} than was proven")
+    return [said for one, other in pairs for said in _sealed_fields(one, other, version)]
+
+
+def check_report(
+    files: dict[str, bytes], stream: str, head: Signed, reads: list[tuple[str, ...]]
+) -> None:
+    """The page for people shows the readable events and the reads, and nothing else: it is made again of these."""
+    page = files[REPORT].decode()
+    events = [loaded(line) for line in files[EVENTS].splitlines()]
+    said = [unescape(part.partition("</pre>")[0]) for part in page.split("<pre>")[1:]]
+    if len(said) != len(events) or page != report(stream, events, said, head, reads):
+        raise Wrong(f"{REPORT} shows something else than {EVENTS} and {ACCESSES}")
+    for event, text in zip(events, said, strict=True):
+        if exact(loaded(text)) != exact(event["data"]):
+            raise Wrong(f"{REPORT} shows something else of event {event['version']} than {EVENTS}")

@@ -1,0 +1,165 @@
+"""Even with the key of the log, nobody can have a bundle say to people what is not in the tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+
+import orjson
+import pytest
+
+from projections.audit import merkle
+from projections.audit.bundle import ProvenEvent, bundle
+from projections.audit.leaf import leaf_bytes
+from projections.audit.note import Checkpoint
+from projections.audit.reader import Inclusion
+from projections.audit.verify_bundle import KIND, MANIFEST, check
+from projections.audit.verify_proofs import Wrong
+from projections.audit.verify_readable import ACCESSES, EVENTS, REPORT
+from projections.representations.cloudevents import envelope
+from tests.projections.audit.test_verify_bundle import (
+    EVENTS_OF_IT,
+    FILES,
+    HEAD,
+    KEY,
+    LOG,
+    SIGNER,
+    STREAM,
+    unpacked,
+)
+
+
+def signed_again(name: str, change: Callable[[bytes], bytes]) -> dict[str, bytes]:
+    """The bundle with a file that its signer has changed."""
+    files = FILES | {name: change(FILES[name])}
+    assert files[name] != FILES[name]
+    lines = [f"{sha256(files[name]).hexdigest()}  {name}" for name in sorted({*files} - {MANIFEST})]
+    return files | {MANIFEST: SIGNER.sign("\n".join([KIND, STREAM, *lines, ""])).encode()}
+
+
+def replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+    return lambda content: content.replace(old, new, 1)
+
+
+ENVELOPES = {
+    "the id": replaced(b'"id":"4"', b'"id":"5"'),
+    "the source": replaced(
+        b'"source":"/api/executions/run-1"', b'"source":"/api/executions/run-2"'
+    ),
+    "a correlation": replaced(b'"datacontenttype"', b'"correlationid":"c","datacontenttype"'),
+    "a member more": replaced(b'"datacontenttype"', b'"note":"void","datacontenttype"'),
+    "a member twice": replaced(b'"type":', b'"type":"user.removed","type":'),
+    "a member of its data twice": replaced(b'"n":1', b'"n":7,"n":1'),
+    "true for 1": replaced(b'"n":1', b'"n":true'),
+    "true for its version": replaced(b'"version":1', b'"version":true'),
+    "that it was erased": replaced(b"}}\n", b'},"erased":true}\n'),
+    "that it is unreadable": replaced(b"}}\n", b'},"unreadable":true}\n'),
+}
+
+
+@pytest.mark.parametrize("what", ENVELOPES)
+def test_readable_event_says_nothing_but_what_was_proven(what: str) -> None:
+    with pytest.raises(Wrong, match=r"events\.ndjson says|two members of one name"):
+        check(signed_again(EVENTS, ENVELOPES[what]), None)
+
+
+PAGES = {
+    "another actor": replaced(b"by t<pre>", b"by u<pre>"),
+    "another count": replaced(b"<code>t (5)</code>", b"<code>t (4), u (1)</code>"),
+    "other content": replaced(b"&quot;n&quot;: 1", b"&quot;n&quot;: 9"),
+    "true for 1": replaced(b"&quot;n&quot;: 1", b"&quot;n&quot;: true"),
+    "content twice": replaced(b"&quot;n&quot;: 1", b"&quot;n&quot;: 9,&quot;n&quot;: 1"),
+    "a row less": lambda page: page[: page.index(b"<tr><td>2")] + page[page.index(b"<tr><td>3") :],
+    "something before it": replaced(b"<h1>", b"<p>All of this is void.</p><h1>"),
+    "something hidden": replaced(b"h1 {", b"tr:nth-child(2) { display: none } h1 {"),
+    "another reader": replaced(b"<td>ann</td>", b"<td>bob</td>"),
+    "another purpose": replaced(b"Invoice 1", b"Invoice 9"),
+    "nothing": lambda _: b"",
+}
+
+
+@pytest.mark.parametrize("what", PAGES)
+def test_report_shows_nothing_but_what_was_proven(what: str) -> None:
+    with pytest.raises(Wrong, match=r"report\.html shows|two members of one name"):
+        check(signed_again(REPORT, PAGES[what]), None)
+
+
+def test_list_of_reads_says_nothing_but_what_was_proven() -> None:
+    for change in (
+        replaced(b'"actor":"ann"', b'"actor":"bob"'),
+        replaced(b'"actor":"ann"', b'"actor":"ann","purpose":"none"'),
+    ):
+        with pytest.raises(Wrong, match=r"accesses\.ndjson says something else of read 1"):
+            check(signed_again(ACCESSES, change), None)
+
+
+def test_check_says_that_the_report_shows_the_proven_events() -> None:
+    said = check(FILES, None)
+    assert "report.html shows these events and reads, and nothing else." in said
+    assert not any("could not be read" in each for each in said)
+
+
+def alone(data: bytes, meta: str = '{"by":"t"}') -> ProvenEvent:
+    """An event that is a log of its own."""
+    row = LOG[3]._replace(data=data, meta=meta, position=1, version=1)
+    leaf = merkle.leaf_hash(leaf_bytes(row))
+    return ProvenEvent(row, envelope(row, KEY), Inclusion(1, leaf, 1, leaf, []))
+
+
+def checked(event: ProvenEvent) -> list[str]:
+    root = event.proof.root
+    signed = SIGNER.sign(Checkpoint(SIGNER.origin, 1, root).text)
+    head = HEAD._replace(size=1, root=root, note=signed)
+    return check(unpacked(bundle(STREAM, [event], head, SIGNER)), None)
+
+
+DAMAGED = {"data": alone(b"\xff{"), "data and meta": alone(b"\xff{", "{")}
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+def test_event_that_cannot_be_read_is_shown_as_nothing(what: str) -> None:
+    event = DAMAGED[what]
+    assert any("What 1 events say could not be read by the service" in s for s in checked(event))
+    for name, lie in {
+        "says something of event 1": replaced(b'"data":null', b'"data":{"n":1}'),
+        "another `type`": replaced(b'"type":"user.updated"', b'"type":"user.removed"'),
+        "another `time`": replaced(b'"time":"2', b'"time":"1'),
+        "another `actor`": replaced(b'"actor":"', b'"actor":"x'),
+    }.items():
+        changed = lie(event.envelope)
+        assert changed != event.envelope
+        with pytest.raises(Wrong, match=name):
+            checked(event._replace(envelope=changed))
+
+
+def test_event_that_can_be_read_but_for_its_meta_is_none() -> None:
+    with pytest.raises(Exception, match="by"):
+        checked(alone(b'{"n":1}', "{}")._replace(envelope=alone(b'{"n":1}').envelope))
+
+
+def test_secrets_are_shown_by_nobody() -> None:
+    hook = {
+        "url": "https://h/…",
+        "fullUrl": {"$secret": "1.abc"},
+        "headers": {"Authorization": {"$secret": "1.def"}},
+    }
+    event = alone(orjson.dumps({"webhooks": [hook], "fullUrl": [{}]}))
+    assert checked(event)
+    changed = event.envelope.replace(b"***", b"Bearer x")
+    with pytest.raises(Wrong, match="says something else of event 1"):
+        checked(event._replace(envelope=changed))
+
+
+def test_name_of_the_log_may_stand_in_the_source() -> None:
+    event = alone(b'{"n":1}', '{"by":"t","correlation":"c","causation":"d","occurredAt":"2026"}')
+    assert checked(event._replace(envelope=envelope(event.row, KEY, log="north")))
+
+
+def test_numbers_that_python_writes_otherwise_are_the_same() -> None:
+    data = b'{"a":1e16,"b":1e-7,"c":0.00000000040000000000000000001,"d":123456789012345678901234567890}'
+    assert checked(alone(data))
+
+
+def test_report_is_made_of_what_is_open() -> None:
+    assert EVENTS_OF_IT[1].row.data not in FILES[REPORT]
+    assert b"done" in FILES[REPORT]
