@@ -95,8 +95,8 @@ def _caller_of(key: Key) -> Caller:
     role, party = Role(key.role), key.party
     # A right that there was once opens nothing any more.
     rights = None if key.rights is None else frozenset(Right).intersection(key.rights)
-    customer = party if role is Role.CUSTOMER else None
-    provider = party if role is Role.PROVIDER else None
+    customer = party if role is Role.CUSTOMER else key.customer
+    provider = party if role is Role.PROVIDER else key.provider
     identity = Identity((role,), customer, provider, party, rights)
     name = actor(role, party, key.name or (None if party else key.id))
     credential = f"key/{key.id}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from itertools import chain, product
 from typing import Any, NamedTuple
 
 from api.access.rights import ROLES, Right, Role
@@ -100,9 +101,9 @@ class Scope:
         """The parties for whose executions the right holds, each as a field and its value."""
         return [pair for found in self._reached(right) for pair in required_values(found)]
 
-    def owners(self, right: Right) -> list[tuple[str, str]]:
-        """The same with assignees: each execution for which the right holds has one of these."""
-        return [pair for found in self._reached(right) for pair in required_values(found, NAMING)]
+    def owners(self, right: Right) -> list[tuple[tuple[str, str], ...]]:
+        """The same with assignees: each execution for which the right holds has all pairs of one of these."""
+        return [pairs for found in self._reached(right) for pairs in _alternatives(found)]
 
     def names(self, right: Right) -> frozenset[str]:
         """The ids by which the caller is known where it has the right: as a party, and as an assignee. What it was
@@ -140,10 +141,13 @@ def _kind(versioned: Versioned[Any]) -> str:
     return type(versioned.state).__name__.lower()
 
 
-def owned(role: Role, name: str) -> Reach:
-    """What a role reaches by the name that the caller has in it."""
+def owned(role: Role, name: str, **within: str | None) -> Reach:
+    """What a role reaches by the name that the caller has in it: of that what has all parties that are given, too."""
     parts = tuple(Compare(FIELDS[path], "$in", (name,)) for path in OWNERS[role])
-    return Reach(And(parts[:1]) if len(parts) == 1 else Or(parts), ROLES[role])
+    own: Condition = And(parts) if len(parts) == 1 else Or(parts)
+    named = [(path, party) for path, party in within.items() if party is not None]
+    limits = [Compare(FIELDS[path], "$in", (party,)) for path, party in named]
+    return Reach(And((own, *limits)) if limits else own, ROLES[role])
 
 
 WHOLE = Scope((Reach(EVERYTHING, ROLES[Role.ADMIN]),))
@@ -156,7 +160,7 @@ OF_NOBODY = {Role.ADMIN: WHOLE.reaches[0], Role.OPERATOR: OPERATING, Role.AUDITO
 
 class Identity(NamedTuple):
     """What a credential says of its holder: its roles, whose executions they are for, and who it is itself.
-    `rights` narrow those of the roles; None leaves them all.
+    `rights` narrow those of the roles; None leaves them all. What an assignee reaches `customer` and `provider` narrow.
     """
 
     roles: tuple[Role, ...]
@@ -182,19 +186,34 @@ def scope_of(
     """What a caller reaches by its roles, narrowed to some `rights` where they are given.
 
     A customer, a provider and an assignee (by its `subject`) reach their own executions, each nothing without
-    its name; an auditor nothing but what it was granted (see `AUDITING`).
+    its name; an auditor nothing but what it was granted (see `AUDITING`). The names of assignees and workers are of
+    the whole log: where a customer or a provider is given, an assignee reaches only what is theirs as well.
     """
     names = {Role.CUSTOMER: customer, Role.PROVIDER: provider, Role.ASSIGNEE: subject}
+    narrowing = {Role.ASSIGNEE: {"customer": customer, "provider": provider}}
     reaches: list[Reach] = []
     for role in dict.fromkeys(roles):
         if role in OWNERS:
-            reaches += [owned(role, name)] if (name := names[role]) else []
+            within = narrowing.get(role, {})
+            reaches += [owned(role, name, **within)] if (name := names[role]) else []
         else:
             reaches.append(OF_NOBODY[role])
     if rights is not None:
         allowed = rights | {Right.OPEN, Right.SELF}
         reaches = [Reach(reach.condition, reach.rights & allowed) for reach in reaches]
     return Scope(tuple(reaches))
+
+
+def _alternatives(condition: Condition) -> list[tuple[tuple[str, str], ...]]:
+    """Pairs of field and value, all of one of which everything has that is somebody's by its names."""
+    match condition:
+        case And(parts):
+            return [tuple(chain(*each)) for each in product(*map(_alternatives, parts))]
+        case Or(parts):
+            return list(chain(*map(_alternatives, parts)))
+        case Compare(field, "$in", operands) if field.path in NAMING:
+            return [((field.path, operand),) for operand in operands]
+    raise TypeError(condition)
 
 
 def _any_of(conditions: Iterable[Condition]) -> Condition:

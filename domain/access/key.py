@@ -42,7 +42,9 @@ class KeyStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Key(Aggregate):
-    """One key. `digest` is an HMAC of its text; `rights` narrow those of its role, None leaves them all."""
+    """One key. `digest` is an HMAC of its text; `rights` narrow those of its role, None leaves them all. What an
+    assignee reaches `customer` and `provider` narrow, where they are given.
+    """
 
     role: str
     party: str | None
@@ -53,6 +55,8 @@ class Key(Aggregate):
     rights: tuple[str, ...] | None = None
     expires_at: datetime | None = None
     revocation: Revocation | None = None
+    customer: str | None = None
+    provider: str | None = None
 
     @property
     def status(self) -> KeyStatus:
@@ -61,7 +65,9 @@ class Key(Aggregate):
 
 
 class KeyCreated(Event):
-    """The holder of the key may do what its role may with what is its party's."""
+    """The holder of the key may do what its role may with what is its party's, and that of `customer` and `provider`
+    as well, where they are named.
+    """
 
     type: ClassVar[str] = "key.created"
     role: str
@@ -70,6 +76,8 @@ class KeyCreated(Event):
     rights: tuple[str, ...] | None = None
     expires_at: Time | None = None
     digest: str
+    customer: str | None = None
+    provider: str | None = None
 
     def apply(self, state: None, recorded: Recorded) -> Key:
         return Key(
@@ -82,6 +90,8 @@ class KeyCreated(Event):
             self.name,
             self.rights,
             self.expires_at,
+            customer=self.customer,
+            provider=self.provider,
         )
 
 
@@ -98,7 +108,7 @@ class CreateKey(Creation[Key]):
     """Let somebody in, by a key of which only the `digest` is kept.
 
     Raises:
-        Invalid: the role needs a party or has none, or the key would have expired already.
+        Invalid: the role needs a party or has none, is not narrowed by others, or the key would have expired already.
         UnknownReference: the customer or the provider does not exist.
     """
 
@@ -110,11 +120,20 @@ class CreateKey(Creation[Key]):
     rights: Annotated[tuple[Label, ...], Field(min_length=1, max_length=100)] | None = None
     expires_at: Time | None = None
     digest: str
+    customer: Id | None = None
+    provider: Id | None = None
+
+    @property
+    def _users(self) -> dict[str, str]:
+        """The members that name users, with whom."""
+        party = self.party if self.role in OF_USERS else None
+        named = {"party": party, "customer": self.customer, "provider": self.provider}
+        return {member: user for member, user in named.items() if user is not None}
 
     def reads(
         self, state: Key | None, states: Mapping[str, Versioned[Any] | None]
     ) -> Iterable[str]:
-        return [f"user/{self.party}"] if self.party and self.role in OF_USERS else []
+        return [f"user/{user}" for user in self._users.values()]
 
     def create(self, context: Context) -> Iterator[Event]:
         if (self.party is None) is not (self.role in OF_NOBODY):
@@ -122,8 +141,12 @@ class CreateKey(Creation[Key]):
             raise Invalid.field("party", f"{needed} for the role `{self.role}`")
         if self.expires_at is not None and self.expires_at <= context.now:
             raise Invalid.field("expiresAt", "must be in the future")
-        if self.party is not None and self.role in OF_USERS:
-            context.require("party", "user", self.party)
+        for member, user in self._users.items():
+            if member != "party" and self.role != "assignee":
+                raise Invalid.field(
+                    member, "narrows keys of the role `assignee` alone: `party` is whose a key is"
+                )
+            context.require(member, "user", user)
         yield KeyCreated(
             role=self.role,
             party=self.party,
@@ -131,6 +154,8 @@ class CreateKey(Creation[Key]):
             rights=self.rights,
             expires_at=self.expires_at,
             digest=self.digest,
+            customer=self.customer,
+            provider=self.provider,
         )
 
 

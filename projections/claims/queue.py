@@ -65,12 +65,12 @@ Owner = tuple[str, str]
 
 class Wanted(NamedTuple):
     """What a worker asks for: executions of a service, or of an assignee, by id; None for any. It may have those
-    of one of these `owners`, None: all.
+    that are of all owners of one of these groups, None: all.
     """
 
     service: str | None = None
     assignee: str | None = None
-    owners: tuple[Owner, ...] | None = None
+    owners: tuple[tuple[Owner, ...], ...] | None = None
 
     def conditions(self, values: list[Any]) -> str:
         """As SQL; what has to be bound is appended to `values`."""
@@ -79,8 +79,9 @@ class Wanted(NamedTuple):
         values += [value for value in asked.values() if value is not None]
         if self.owners is None:
             return found
-        values += [value for _, value in self.owners]
-        return f"{found} AND ({' OR '.join(f'{name} = %b' for name, _ in self.owners) or 'false'})"
+        values += [value for group in self.owners for _, value in group]
+        groups = (" AND ".join(f"{name} = %b" for name, _ in group) for group in self.owners)
+        return f"{found} AND ({' OR '.join(groups) or 'false'})"
 
 
 class Queued(NamedTuple):
@@ -105,7 +106,10 @@ class Created(NamedTuple):
         asked = wanted.service in (None, self.service) and wanted.assignee in (None, self.assignee)
         return asked and (
             wanted.owners is None
-            or any(getattr(self, name, None) == value for name, value in wanted.owners)
+            or any(
+                all(getattr(self, name, None) == value for name, value in group)
+                for group in wanted.owners
+            )
         )
 
 

@@ -185,6 +185,8 @@ def key_document(versioned: Versioned[Key]) -> dict[str, Any]:
         "$id": key.id,
         "role": key.role,
         "party": key.party,
+        "customer": key.customer,
+        "provider": key.provider,
         "name": key.name,
         "rights": key.rights and list(key.rights),
         "status": key.status,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -122,13 +122,13 @@ def _caller_of(claims: Mapping[str, Any], fingerprint: str, leeway: int) -> Call
     if not (isinstance(subject, str) and SUBJECT.fullmatch(subject)):
         raise Unauthenticated("This token does not say in `sub` whose it is.")
     roles = _roles(claims.get("roles"))
-    parties = {role: _party(claims, role) for role in roles}
-    customer, provider = parties.get(Role.CUSTOMER), parties.get(Role.PROVIDER)
+    customer, provider = (_party(claims, role, roles) for role in (Role.CUSTOMER, Role.PROVIDER))
+    parties = {Role.CUSTOMER: customer, Role.PROVIDER: provider}
     first = roles[0]
     expires = datetime.fromtimestamp(min(int(claims["exp"]) + leeway, END_OF_TIME), UTC)
     identity = Identity(tuple(roles), customer, provider, subject)
     return Caller(
-        actor(first, parties[first], subject),
+        actor(first, parties.get(first), subject),
         identity.scope,
         f"jwt/{fingerprint[:NAMED]}",
         expires,
@@ -146,11 +146,13 @@ def _roles(claimed: object) -> list[Role]:
     return found
 
 
-def _party(claims: Mapping[str, Any], role: Role) -> str | None:
-    """Whose executions a role is for; None where that is nobody's, or the subject's own."""
-    if role not in {Role.CUSTOMER, Role.PROVIDER}:
-        return None
+def _party(claims: Mapping[str, Any], role: Role, roles: Container[Role]) -> str | None:
+    """The customer or the provider that a token names: with the role of that name it must, and where it is there
+    it narrows what an assignee reaches. For other roles it says nothing.
+    """
     party = claims.get(role.value)
+    if role not in roles and (party is None or Role.ASSIGNEE not in roles):
+        return None
     if not (isinstance(party, str) and PARTY.fullmatch(party)):
-        raise Unauthenticated(f"This token has the role `{role}`, but says not of which `{role}`.")
+        raise Unauthenticated(f"This token does not say in `{role}` of which {role} it is.")
     return party

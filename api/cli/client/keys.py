@@ -23,6 +23,8 @@ UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 SPAN = re.compile(r"(\d{1,6})([mhdw])")
 PARTIES = (Role.CUSTOMER, Role.PROVIDER, Role.ASSIGNEE, Role.AUDITOR)
 """Roles that are somebody's: their keys name whose."""
+OF_USERS = (Role.CUSTOMER, Role.PROVIDER)
+OF_ONE = "With --role assignee: only what is theirs."
 STATUSES = ("active", "expired", "revoked")
 PAGE = 500
 
@@ -35,9 +37,9 @@ def keys_group() -> None:
 def parties(command: Callable[..., Any]) -> Callable[..., Any]:
     """A command with an option for each role whose keys are somebody's."""
     for role in reversed(PARTIES):
-        command = click.option(f"--{role}", metavar="ID", help=f"Whose, with --role {role}.")(
-            command
-        )
+        more = f" {OF_ONE}" if role in OF_USERS else ""
+        whose = f"Whose, with --role {role}.{more}"
+        command = click.option(f"--{role}", metavar="ID", help=whose)(command)
     return command
 
 
@@ -67,18 +69,23 @@ def create(
     \b
       executions keys create --role customer --customer acme
       executions keys create --role provider --provider outreach --name ci --expires 90d
-      executions keys create --role assignee --assignee worker-7 --right executions.read
+      executions keys create --role assignee --assignee worker-7 --provider outreach --right executions.read
+
+    Names of assignees and workers are of the whole log: anybody may choose the same. So narrow the key of an
+    assignee by --provider, --customer or both to executions that are theirs.
     """
     from domain.json_forms import format_time
 
     given = {other: party for other, party in named.items() if party is not None}
-    if given.keys() - {role}:
+    narrowed: tuple[Role, ...] = OF_USERS if role == Role.ASSIGNEE else ()
+    if given.keys() - {role, *narrowed}:
         raise click.UsageError(f"--role {role} goes with --{role} alone")
-    if role in PARTIES and not given:
+    if role in PARTIES and role not in given:
         raise click.UsageError(f"--role {role} needs --{role}: whose key it is")
     wanted = {
         "role": role,
         "party": given.get(role),
+        **{party.value: given.get(party.value) for party in narrowed},
         "name": name,
         "rights": list(rights) or None,
         "expiresAt": None if expires is None else format_time(_time(expires)),
@@ -102,7 +109,7 @@ def list_keys(at: At, *, status: str | None, as_json: bool) -> None:
         return
     table = Table(whole_column("key"), "role", "party", "name", "status", "expires", "last used")
     for key in found:
-        members = (str(key.get(name, "")) for name in ("role", "party", "name"))
+        members = key["role"], _whose(key), key.get("name", "")
         ends = (key.get("expiresAt", "never"), key.get("lastUsedAt", "never"))
         table.add_row(key["$id"], *members, key["status"], *ends)
     print_table(table)
@@ -118,6 +125,11 @@ def revoke(at: At, key: str) -> None:
     with talk(at) as client:
         ask(client, "DELETE", f"/keys/{segment(key)}")
     click.echo(f"{key} is revoked", err=True)
+
+
+def _whose(key: dict[str, Any]) -> str:
+    narrowed = [f"{party} {key[party]}" for party in OF_USERS if party in key]
+    return " of ".join([key.get("party", ""), *narrowed])
 
 
 def _all_keys(client: Client, status: str | None) -> list[dict[str, Any]]:

@@ -35,10 +35,14 @@ from projections.representations.client_json import plain_json
 
 
 class NewKey(Value):
-    """Who is to have a key: a role, and whose. Without `rights` it has all of its role."""
+    """Who is to have a key: a role, and whose. Without `rights` it has all of its role. The key of an assignee may be
+    for the executions of one `customer` or `provider` alone: names of assignees and workers are of the whole log.
+    """
 
     role: KeyRole
     party: Id | None = None
+    customer: Id | None = None
+    provider: Id | None = None
     name: Label | None = None
     rights: Annotated[tuple[Right, ...], Field(min_length=1)] | None = None
     expires_at: Time | None = None

@@ -20,6 +20,8 @@ KEY: dict[str, Any] = {
         "$id": {"type": "string", "pattern": ID},
         "role": {"enum": list(get_args(KeyRole))},
         "party": TEXT,
+        "customer": TEXT,
+        "provider": TEXT,
         "name": TEXT,
         "rights": {"type": "array", "items": {"enum": list(Right)}},
         "status": {"enum": list(KeyStatus)},

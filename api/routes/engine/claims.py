@@ -107,12 +107,13 @@ class ClaimHandlers:
         return Answer(await answered_state(self._store, stream, version, permits), replayed=True)
 
 
-def _owners(caller: Caller) -> tuple[Owner, ...] | None:
+def _owners(caller: Caller) -> tuple[tuple[Owner, ...], ...] | None:
     """Whose executions a caller may work on; None: everybody's."""
     if caller.scope.is_unlimited(Right.WORK):
         return None
-    pairs = caller.scope.owners(Right.WORK)
-    return tuple((COLUMNS[path], name) for path, name in pairs if path in COLUMNS)
+    found = caller.scope.owners(Right.WORK)
+    queued = [pairs for pairs in found if all(path in COLUMNS for path, _ in pairs)]
+    return tuple(tuple((COLUMNS[path], name) for path, name in pairs) for pairs in queued)
 
 
 def _patience(request: Request, asked: ClaimNext) -> float:

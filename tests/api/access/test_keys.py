@@ -75,6 +75,14 @@ async def test_caller_of_a_key_is_looked_up_once() -> None:
     assert log.loads == 1
 
 
+async def test_key_of_an_assignee_may_be_narrowed() -> None:
+    log = Log()
+    for within in ({}, {"provider": "acme"}, {"customer": "c-1", "provider": "acme"}):
+        caller = await log.access.caller(log.made("assignee", "worker-7", **within))
+        assert caller.scope.reaches == (owned(Role.ASSIGNEE, "worker-7", **within),)
+        assert caller.name == "assignee:worker-7"
+
+
 async def test_unknown_and_mistyped_keys_are_refused() -> None:
     log = Log()
     for header in (b"Bearer " + new_key(), log.made()[:-1] + b"!", b"Bearer exk_"):

@@ -134,6 +134,24 @@ def test_condition_that_takes_more_than_parties_reaches_no_order(
     assert meets(from_json(wanted, field), order) is reached
 
 
+def test_assignee_may_be_narrowed_to_what_is_a_partys_as_well() -> None:
+    narrowed = Scope((owned(Role.ASSIGNEE, "ann", provider="p-1", customer=None), CUSTOMER))
+    assert narrowed.names(Right.READ_CATALOG) == {"ann", "c-1"}, "it is not the provider"
+    assert narrowed.owners(Right.WORK) == [
+        (("assignee.id", "ann"), ("provider", "p-1")),
+        (("claimedBy.worker", "ann"), ("provider", "p-1")),
+    ]
+    assert Scope((ASSIGNEE, PROVIDER)).owners(Right.WORK) == [
+        (("assignee.id", "ann"),),
+        (("claimedBy.worker", "ann"),),
+        (("provider", "p-1"),),
+    ]
+    order = Versioned(Order("o", "s-1", "c-9", "p-1"), 1, 1, AT)
+    permits = narrowed.permits(Right.READ_CATALOG)
+    assert permits is not None
+    assert not permits(order)
+
+
 def test_caller_is_known_by_its_parties_and_as_an_assignee() -> None:
     scope = Scope((CUSTOMER, PROVIDER, ASSIGNEE))
     assert scope.names(Right.READ_CATALOG) == {"c-1", "p-1", "ann"}

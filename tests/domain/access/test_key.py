@@ -48,6 +48,19 @@ def test_key_of_a_user_that_does_not_exist_is_refused(role: Any) -> None:
     key().when(CreateKey(role=role, party="nobody", digest=DIGEST)).refused(UnknownReference)
 
 
+@pytest.mark.parametrize("member", ["customer", "provider"])
+def test_key_of_an_assignee_alone_is_narrowed_by_users_that_exist(member: Any) -> None:
+    for role in get_args(KeyRole):
+        party = None if role in {"admin", "operator"} else "acme"
+        narrowed = {"role": role, "party": party, "digest": DIGEST, member: "acme"}
+        if role == "assignee":
+            state = key().when(CreateKey(**narrowed)).then(KeyCreated(**narrowed)).state
+            assert getattr(state, member) == "acme"
+            key().when(CreateKey(**{**narrowed, member: "nobody"})).refused(UnknownReference)
+        else:
+            key().when(CreateKey(**narrowed)).refused(Invalid)
+
+
 def test_key_that_has_expired_already_is_refused() -> None:
     late = key().now - timedelta(seconds=1)
     command = CreateKey(role="operator", digest=DIGEST, expires_at=late)

@@ -86,12 +86,16 @@ async def test_queue_has_what_a_worker_may_have(world: World, followed: bool) ->
     await world.queue("d", provider="p-1", customer="c-1", service="mail")
     if followed:
         await world.follow()
-    of_provider, of_both = (("provider", "p-1"),), (("provider", "p-1"), ("customer", "c-1"))
+    provider, customer, ann = ("provider", "p-1"), ("customer", "c-1"), ("assignee", "ann")
+    of_provider = ((provider,),)
     for owners, found in (
         (of_provider, ["a", "d"]),
-        (of_both, ["a", "b", "d"]),
-        ((("assignee", "ann"),), ["c"]),
-        ((("provider", "p-2"),), []),
+        (((provider,), (customer,)), ["a", "b", "d"]),
+        (((provider, customer),), ["d"]),
+        (((ann,),), ["c"]),
+        (((ann, provider),), []),
+        (((ann, provider), (customer,)), ["b", "d"]),
+        (((("provider", "p-2"),),), []),
         ((), []),
         (None, ["a", "b", "c", "d"]),
     ):

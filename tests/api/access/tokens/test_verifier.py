@@ -11,7 +11,7 @@ import pytest
 
 from api.access.identity import Access, Caller
 from api.access.rights import Role
-from api.access.scope import AUDITING, WHOLE, owned, scope_of
+from api.access.scope import AUDITING, WHOLE, Scope, owned, scope_of
 from api.access.tokens.signing_keys import FixedKeys, of_pem, of_secret
 from api.access.tokens.verifier import Expected, JwtVerifier
 from api.problems.problems import Unauthenticated
@@ -226,7 +226,22 @@ async def test_token_that_differs_in_one_place_is_another() -> None:
         (
             {"roles": ["assignee", "customer"], "customer": "initech"},
             "customer:initech/alice",
-            scope_of([Role.CUSTOMER, Role.ASSIGNEE], "initech", None, "alice"),
+            Scope(
+                (
+                    owned(Role.CUSTOMER, "initech"),
+                    owned(Role.ASSIGNEE, "alice", customer="initech", provider="acme"),
+                )
+            ),
+        ),
+        (
+            {"roles": ["assignee"], "provider": None},
+            "assignee:alice",
+            Scope((owned(Role.ASSIGNEE, "alice"),)),
+        ),
+        (
+            {"roles": ["assignee"], "provider": "acme"},
+            "assignee:alice",
+            Scope((owned(Role.ASSIGNEE, "alice", provider="acme"),)),
         ),
     ],
 )

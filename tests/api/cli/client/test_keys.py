@@ -65,10 +65,21 @@ def test_keys_are_listed_without_themselves_and_revoked_by_their_id(
     assert httpx.get(f"{server.url}/api/executions", headers=headers).status_code == 401
 
 
+def test_key_of_an_assignee_is_narrowed_and_listed_so(server: Serving, catalog: Catalog) -> None:
+    words = ("--role", "assignee", "--assignee", "worker-7", "--provider", catalog.provider)
+    assert keys(server, "create", *words).exit_code == 0
+    listed = listed_once(server, '"role": "assignee"', "--json")
+    [key] = [found for found in map(json.loads, listed.splitlines()) if found["role"] == "assignee"]
+    assert (key["party"], key["provider"]) == ("worker-7", catalog.provider)
+    assert "customer" not in key
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (("--role", "provider"), "needs --provider"),
+        (("--role", "assignee", "--provider", "acme"), "needs --assignee"),
+        (("--role", "provider", "--provider", "acme", "--customer", "acme"), "--provider alone"),
         (("--role", "provider", "--customer", "acme"), "--provider alone"),
         (("--role", "operator", "--expires", "soon"), "90d"),
         (("--role", "customer", "--customer", "no-such"), "no-such"),
