@@ -97,6 +97,17 @@ def test_narrowed_key_reaches_what_has_its_name_and_its_parties(
     assert (me["provider"], me.get("customer")) == (catalog.provider, customer.get("customer"))
 
 
+def test_session_of_a_narrowed_key_is_as_narrow(
+    made: Callable[..., httpx.Client], api: httpx.Client, catalog: Catalog
+) -> None:
+    key = made(provider=catalog.provider)
+    token = key.headers["authorization"].removeprefix("Bearer ")
+    with httpx.Client(base_url=key.base_url, timeout=30) as browser:
+        ok(browser.post("/session", json={"token": token}))
+        assert listed(browser, api) == {*OWN}
+        refused(browser.get(f"/executions/{STRANGE[0]}"), 404, "not-found")
+
+
 def test_key_that_is_narrowed_to_another_customer_reaches_nothing(
     made: Callable[..., httpx.Client], api: httpx.Client, catalog: Catalog
 ) -> None:

@@ -192,3 +192,19 @@ def test_read_that_was_changed_moved_or_forged_is_refused(
     for changed_files in wrong:
         with pytest.raises((Wrong, ValueError)):
             checked(files, changed_files)
+
+
+def test_bundle_of_an_execution_with_secrets_verifies_and_has_none(
+    api: httpx.Client, server: Serving, executions: Executions
+) -> None:
+    hook = {
+        "url": "https://93.184.216.34/hooks?token=Sesame",
+        "events": ["completed"],
+        "headers": {"Authorization": "Bearer Sesame"},
+    }
+    execution = executions.running(webhooks=[hook], metadata={"deep": {"n": [1, 1.5, None, True]}})
+    ok(api.post(f"/executions/{execution}/metrics", json={"cost": 4e-10, "model": "<pre>"}))
+    files = anchored(server, api, execution)
+    assert b'"***"' in files["events.ndjson"]
+    assert check(files, None)
+    assert not [name for name, content in files.items() if b"Sesame" in content]
