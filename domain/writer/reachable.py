@@ -72,16 +72,18 @@ def require_reached(permits: Permits | None, versioned: Versioned[Any] | None) -
 async def answered_state(
     store: Store, stream: str, version: int, permits: Permits | None
 ) -> Versioned[Any]:
-    """The state that an earlier answer showed, for one who reaches what is there today.
+    """The state that an earlier answer to a sender showed, for who reached it before the command or after: a worker
+    gets the answer to what ended its claim again.
 
     Raises:
-        NotFound: it is not the sender's, any more.
+        NotFound: the sender reached neither.
     """
-    found = await store.load(stream)
-    require_reached(permits, found)
-    if found is not None and found.version != version:
-        found = await store.load(stream, version)
+    found = await store.load(stream, version)
     assert found is not None
+    if permits is not None and not permits(found):
+        before = await store.load(stream, version - 1) if version > 1 else None
+        if before is None or not permits(before):
+            raise NotFound
     return found
 
 

@@ -1,4 +1,6 @@
-"""Whose an execution was says nothing: whose it is today decides, whatever of its past is asked for."""
+"""Whose an execution was says nothing: whose it is today decides, whatever of its past is asked for. An answer alone is
+given again to whom it was given.
+"""
 
 from __future__ import annotations
 
@@ -76,9 +78,15 @@ def test_lists_of_then_are_of_what_is_reached_today(
             assert ok(answer)["total"] == int(total)
 
 
-def test_answers_under_a_key_are_not_repeated(assignee: httpx.Client, then: JSON) -> None:
-    refused(assignee.post(f"/executions/{ID}/progress", **PROGRESS), 404, "not-found")
-    refused(assignee.post("/executions/claim", **CLAIM), 404, "not-found")
+def test_answer_under_a_key_is_repeated_to_whom_it_was_given(
+    assignee: httpx.Client, then: JSON
+) -> None:
+    """Who lost the answer learns what became of the command, and no more than that."""
+    for path, once in ((f"/executions/{ID}/progress", PROGRESS), ("/executions/claim", CLAIM)):
+        again = assignee.post(path, **once)
+        assert again.headers["idempotency-replayed"] == "true"
+        assert ok(again)["assignee"]["id"] == OF_ASSIGNEE.person
+    refused(assignee.post(f"/executions/{ID}/progress", json=PROGRESS["json"]), 404, "not-found")
 
 
 def test_list_of_then_shows_what_became_the_callers_later(
@@ -92,3 +100,26 @@ def test_list_of_then_shows_what_became_the_callers_later(
     [shown] = ok(assignee.get("/executions", params=ask))["data"]
     assert shown["assignee"]["id"] == STRANGE.person
     assert ok(assignee.get(path, params={"version": "1"}))["assignee"]["id"] == STRANGE.person
+
+
+def test_worker_whose_claim_ended_with_its_command_gets_the_answer_again(
+    administrator: httpx.Client, assignee: httpx.Client
+) -> None:
+    body = {
+        "$id": "claimed",
+        "order": STRANGE.order,
+        "service": STRANGE.service,
+        "priority": "urgent",
+    }
+    ok(administrator.post("/executions", json=body))
+    claim = {"worker": OF_ASSIGNEE.person}
+    assert ok(administrator.post("/executions/claim", json=claim))["$id"] == "claimed"
+    done: dict[str, Any] = {
+        "json": {"success": True, "summary": "done"},
+        "headers": {"Idempotency-Key": "claimed-done"},
+    }
+    first = ok(assignee.post("/executions/claimed/complete", **done))
+    refused(assignee.get("/executions/claimed"), 404, "not-found")
+    again = assignee.post("/executions/claimed/complete", **done)
+    assert again.headers["idempotency-replayed"] == "true"
+    assert ok(again)["version"] == first["version"]

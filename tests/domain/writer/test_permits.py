@@ -66,24 +66,25 @@ async def test_answer_is_not_repeated_to_a_sender_who_no_longer_reaches_it(
 
 
 @pytest.mark.anyio
-async def test_answer_is_not_repeated_where_what_was_answered_has_become_anothers(
+async def test_answer_is_repeated_to_a_sender_who_reached_it_before_or_after_the_command(
     new_store: NewStore,
 ) -> None:
-    """What it is today decides, and not what it was when it was answered; the answer shows that."""
-    once = IdempotencyKey("k", "f")
+    """As a worker whose claim has ended with it."""
     async with running_bus(new_store()) as bus:
         await bus.send(message("a", Begin()))
-        below_two = message(
-            "a", Raise(), idempotency=once, permits=lambda versioned: versioned.state.total < 2
-        )
-        first = await bus.send(below_two)
         await bus.send(message("a", Raise()))
+        for total, key in ((1, "before"), (2, "after")):
+            once = IdempotencyKey(key, "f")
+            sent = message("a", Raise(), idempotency=once)
+            first = await bus.send(sent)
+            reached = first.versioned.state.total - 2 + total
+            limited = sent._replace(permits=lambda found, at=reached: found.state.total == at)
+            await bus.send(message("a", Raise()))
+            repeated = await bus.send(limited)
+            assert repeated.replayed
+            assert repeated.versioned.state == first.versioned.state
         with pytest.raises(NotFound):
-            await bus.send(below_two)
-        from_two_on = below_two._replace(permits=lambda versioned: versioned.state.total >= 2)
-        repeated = await bus.send(from_two_on)
-    assert (first.versioned.state.total, repeated.versioned.state.total) == (1, 1)
-    assert repeated.replayed
+            await bus.send(limited._replace(permits=lambda found: found.state.total > 5))
 
 
 @pytest.mark.anyio
