@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -65,6 +66,10 @@ async def test_answer_is_not_repeated_to_a_sender_who_no_longer_reaches_it(
     assert repeated.replayed
 
 
+def has_total(total: int, found: Versioned[Any]) -> bool:
+    return bool(found.state.total == total)
+
+
 @pytest.mark.anyio
 async def test_answer_is_repeated_to_a_sender_who_reached_it_before_or_after_the_command(
     new_store: NewStore,
@@ -78,7 +83,7 @@ async def test_answer_is_repeated_to_a_sender_who_reached_it_before_or_after_the
             sent = message("a", Raise(), idempotency=once)
             first = await bus.send(sent)
             reached = first.versioned.state.total - 2 + total
-            limited = sent._replace(permits=lambda found, at=reached: found.state.total == at)
+            limited = sent._replace(permits=partial(has_total, reached))
             await bus.send(message("a", Raise()))
             repeated = await bus.send(limited)
             assert repeated.replayed
