@@ -1,8 +1,7 @@
 """The event store: append, load, read.
 
-The row `head` is lock and counter in one: its holder appends, positions are `1, 2, 3, …`
-without holes, and commit order is position order, so a reader that has seen position n has seen
-everything before it.
+The row `head` is lock and counter in one: its holder appends, positions are `1, 2, 3, …` without holes, and commit
+order is position order, so a reader that has seen position n has seen everything before it.
 """
 
 from __future__ import annotations
@@ -45,12 +44,13 @@ from domain.eventlog.queries import (
 from domain.eventlog.states import Moment, Reading, StateLoader
 from domain.model import Versioned
 
-READ_BYTES = 16 * 1024 * 1024
-LOOKUP_TIMEOUT, LOOKUP_EVERY = 3.0, 0.1
+READ_BYTES, LOOKUP_TIMEOUT, LOOKUP_EVERY = 16 * 1024 * 1024, 3.0, 0.1
 
 
 class Store:
     """The log of one schema in PostgreSQL."""
+
+    connections_of: type[Connections] = Connections
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Store:
     ) -> None:
         self.states, self.seen = StateLoader(codec, keyring), Seen()
         self.schema, self.log_name = schema, log_name
-        self._connections = Connections(conninfo, schema, connections)
+        self._connections = self.connections_of(conninfo, schema, connections)
         self.outages, self.fresh = self._connections.outages, self._connections.fresh
         self._notifier = Notifier(conninfo, schema, apart=log_name is not None)
 

@@ -1,0 +1,134 @@
+"""Whether the log may be read from a standby: looked at twice a second, and said where it changes."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from math import inf
+from time import monotonic
+from typing import NamedTuple
+
+import structlog
+
+from domain.errors import Overloaded
+from domain.eventlog.connection.standby_store import StandbyStore
+from domain.supervisor import Background, Tasks
+
+EVERY = 0.5
+"""Seconds between two looks."""
+MOST_LAG = 2.0
+"""Seconds that a standby may be behind the primary."""
+NOT_LOOKED = "it was not looked at yet"
+LOOK = """SELECT pg_is_in_recovery(), log_id, position,
+    (SELECT at FROM events WHERE notification_id = %b) FROM head"""
+
+log = structlog.get_logger()
+
+
+class Look(NamedTuple):
+    """What a standby was like: whether it is one, of which log, how far, and the time there of the event that
+    this process has seen last.
+    """
+
+    is_standby: bool
+    log_id: str
+    position: int
+    at: datetime | None
+
+
+class Place(NamedTuple):
+    """The last event that this process has seen on the primary."""
+
+    position: int
+    at: datetime
+
+
+class Lag:
+    """For how long a standby may have lacked something that was seen on the primary.
+
+    What was seen at a time is marked: once the standby has the mark, it has all that was there then.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = inf
+        self._whole_at = -inf
+        self._mark, self._marked_at = 0, -inf
+
+    def look(self, standby: int, primary: int, now: float) -> None:
+        """Where both are at a time, in seconds."""
+        if standby >= self._mark:
+            self._whole_at = now if standby >= primary else self._marked_at
+            self._mark, self._marked_at = primary, now
+        self.seconds = now - self._whole_at
+
+
+def objection(look: Look, of_log: str, seen: Place) -> str | None:
+    """Why a database is not the one to read from, however far it is; None where it is."""
+    if not look.is_standby:
+        return "it is no standby"
+    if look.log_id != of_log:
+        return "it is of another log"
+    if look.position >= seen.position > 0 and look.at != seen.at:
+        return "it has another past"
+    return None
+
+
+class Standby(Background):
+    """Looks after a standby, on a store of its own."""
+
+    def __init__(self, store: StandbyStore, of_log: str) -> None:
+        self.store = store
+        self.lag = Lag()
+        self._of_log = of_log
+        self._reason: str | None = NOT_LOOKED
+        self._since = monotonic()
+
+    @property
+    def usable(self) -> bool:
+        """Whether reads may go there."""
+        return self._reason is None and self.store.outages.current is None
+
+    def tasks(self) -> Tasks:
+        return {"standby": self._run}
+
+    async def stop(self) -> None:
+        await super().stop()
+        await self.store.close()
+
+    async def _run(self) -> None:
+        await self.store.open()
+        while True:
+            self._judge(await self.look())
+            await asyncio.sleep(EVERY)
+
+    async def look(self) -> str | None:
+        """Why reads must not go there now; None where they may."""
+        seen = Place(self.store.primary.seen.position, self.store.primary.seen.at)
+        try:
+            async with self.store.reader() as connection:
+                cursor = await connection.execute(LOOK, (seen.position,), binary=True)
+                row = await cursor.fetchone()
+        except Overloaded as error:
+            return " ".join((self.store.outages.reason or repr(error.__cause__)).split())
+        if row is None or seen.position == 0:
+            return NOT_LOOKED
+        look = Look(*row)
+        if (reason := objection(look, self._of_log, seen)) is not None:
+            return reason
+        self.lag.look(look.position, seen.position, monotonic())
+        # Back only when it is well within the bound, so that one near to it does not come and go.
+        most = MOST_LAG if self._reason is None else MOST_LAG / 2
+        return None if self.lag.seconds <= most else "it lags"
+
+    def _judge(self, reason: str | None) -> None:
+        former, self._reason = self._reason, reason
+        if reason == former:
+            return
+        if former is None or (former == NOT_LOOKED and reason is not None):
+            self._since = monotonic()
+            log.warning("reads go to the primary, not to the standby", reason=reason)
+        elif former == NOT_LOOKED:
+            log.info("reads go to the standby")
+        elif reason is None:
+            seconds = round(monotonic() - self._since, 1)
+            log.warning("reads go to the standby again", seconds=seconds)

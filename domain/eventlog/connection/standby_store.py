@@ -1,0 +1,182 @@
+"""The log as a standby of its PostgreSQL has it: to be read, and a little behind the primary."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from copy import copy
+from datetime import datetime
+from time import monotonic
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from domain.errors import Overloaded
+from domain.eventlog.connection.connections import Connections
+from domain.eventlog.connection.timeouts import cut_after
+from domain.eventlog.encryption import DataKey
+from domain.eventlog.queries import LOAD, LOAD_AT_TIME, NEWEST, WITH_HEAD
+from domain.eventlog.state_parts import fold_parts, read_parts, wanted
+from domain.eventlog.states import COLD, Moment, Reading
+from domain.eventlog.store import Store
+from domain.model import Versioned
+from domain.outages import AWAY, Outages
+
+CONNECTS_WITHIN, ANSWERS_WITHIN = 0.5, 2.0
+"""Seconds for a connection, and for what is read on it: the primary can be asked instead."""
+ARRIVES_WITHIN, PAUSE = 0.05, 0.002
+"""Seconds that a read waits for what the primary has already, and between two looks."""
+IMPATIENT = 5.0
+"""Seconds without such waits, once one was in vain."""
+NOT_THERE = "The standby has not got so far."
+LOG_REACHES = "SELECT position >= %b FROM head"
+
+
+class Reached(NamedTuple):
+    """What must hold of a standby before it is read: a query whose row is true."""
+
+    query: str
+    values: tuple[Any, ...]
+
+
+class StandbyOutages(Outages):
+    """Knows why the standby is away. Who looks after it writes that to the log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reason: str | None = None
+
+    @property
+    def current(self) -> Overloaded | None:
+        return None if self.reason is None else Overloaded(AWAY)
+
+    def begin(self, reason: str) -> None:
+        self.reason = reason
+
+    def answered(self) -> None:
+        self.reason = None
+
+    def disk_is_full(self, reason: str) -> None:
+        self.begin(reason)
+
+
+class StandbyConnections(Connections):
+    """Give up sooner than those to the primary. Whatever goes wrong, the primary may do better."""
+
+    outages: StandbyOutages
+
+    def __init__(self, conninfo: str, schema: str, readers: int) -> None:
+        super().__init__(conninfo, schema, readers)
+        self.outages = StandbyOutages()
+
+    def _pool(self, size: int, more: str = "") -> AsyncConnectionPool:
+        pool = super()._pool(size, more)
+        pool.timeout = CONNECTS_WITHIN
+        return pool
+
+    @asynccontextmanager
+    async def _lent(self, pool: AsyncConnectionPool) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with super()._lent(pool) as connection:
+                with cut_after(ANSWERS_WITHIN, connection):
+                    yield connection
+        except psycopg.Error as error:  # such as a table of which it has an older form
+            raise Overloaded(AWAY) from error
+
+
+class Patience:
+    """How long reads wait for what is on its way: not at all for a while after one has waited in vain."""
+
+    def __init__(self) -> None:
+        self._none_until = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """For how long one may wait now."""
+        return ARRIVES_WITHIN if monotonic() >= self._none_until else 0.0
+
+    def was_in_vain(self) -> None:
+        """What was waited for did not come."""
+        self._none_until = monotonic() + IMPATIENT
+
+
+class StandbyStore(Store):
+    """Reads from a standby. Data keys are the primary's alone: a standby that lags still has some that were destroyed.
+
+    Every method that reads raises Overloaded, too, where the standby cannot answer, or not soon.
+    """
+
+    connections_of = StandbyConnections
+    outages: StandbyOutages
+
+    def __init__(self, conninfo: str, primary: Store, connections: int) -> None:
+        super().__init__(
+            *(conninfo, primary.schema, primary.codec, primary.keyring, connections),
+            log_name=primary.log_name,
+        )
+        self.primary = primary
+        self._patience = Patience()
+        self.reached: Reached | None = None
+
+    async def open(self) -> None:
+        """Start to connect. Nothing is notified from here: a standby cannot."""
+        await self._connections.open()
+
+    def once(self, reached: Reached) -> StandbyStore:
+        """The same, each connection of which is lent only once this holds on it, so whichever standby it leads to."""
+        store = copy(self)
+        store.reached = reached
+        return store
+
+    @asynccontextmanager
+    async def reader(self) -> AsyncIterator[AsyncConnection]:
+        async with super().reader() as connection:
+            await self._arrive(connection)
+            yield connection
+
+    @asynccontextmanager
+    async def searcher(self, indexed: Sequence[str]) -> AsyncIterator[AsyncConnection]:
+        async with super().searcher(indexed) as connection:
+            await self._arrive(connection)
+            yield connection
+
+    async def _arrive(self, connection: AsyncConnection) -> None:
+        if self.reached is None:
+            return
+        end = monotonic() + self._patience.seconds
+        while not await _holds(connection, self.reached):
+            if monotonic() >= end:
+                self._patience.was_in_vain()
+                raise Overloaded(NOT_THERE)
+            await asyncio.sleep(PAUSE)
+
+    async def keys(self, streams: Iterable[str]) -> dict[str, DataKey | None]:
+        return await self.primary.keys(streams)
+
+    async def load(self, stream: str, version: int = NEWEST) -> Versioned[Any] | None:
+        return await self.primary.load(stream, version)
+
+    async def load_all(
+        self, streams: Iterable[str], moment: Moment | None = None
+    ) -> dict[str, Versioned[Any]]:
+        return await self.primary.load_all(streams, moment)
+
+    async def look(self, stream: str, until: int | datetime = NEWEST) -> Reading:
+        key = (await self.keys([stream]))[stream]
+        if isinstance(until, datetime):
+            query, values = WITH_HEAD + LOAD_AT_TIME, (until, *wanted([stream], (), [COLD]))
+        else:
+            query, values = WITH_HEAD + LOAD, wanted([stream], (), [COLD], [until])
+        async with self.reader() as connection:
+            head, *parts = await read_parts(connection, self.codec, query, values)
+        versioned = fold_parts(self.codec, None, parts, key)
+        return Reading(versioned, head[0], head[2], self.keyring.is_destroyed(stream))
+
+
+async def _holds(connection: AsyncConnection, reached: Reached) -> bool:
+    cursor = await connection.execute(reached.query, reached.values, prepare=True, binary=True)
+    row = await cursor.fetchone()
+    return row is not None and bool(row[0])

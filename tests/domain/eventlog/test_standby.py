@@ -1,0 +1,54 @@
+"""Which standby is read from: one of the same log, with the same past, that is not far behind."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from math import inf
+
+import pytest
+
+from domain.eventlog.connection.standby import Lag, Look, Place, objection
+from tests.support.sample_aggregate import NOON
+
+LOG, SEEN, LATER = "log-1", Place(10, NOON), NOON + timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("look", "said"),
+    [
+        (Look(True, LOG, 10, NOON), None),
+        (Look(True, LOG, 12, NOON), None),
+        (Look(True, LOG, 9, None), None),
+        (Look(False, LOG, 10, NOON), "it is no standby"),
+        (Look(True, "log-2", 10, NOON), "it is of another log"),
+        (Look(True, LOG, 10, LATER), "it has another past"),
+        (Look(True, LOG, 12, LATER), "it has another past"),
+        (Look(True, LOG, 12, None), "it has another past"),
+    ],
+)
+def test_only_a_standby_of_the_same_log_and_past_is_read_from(look: Look, said: str | None) -> None:
+    assert objection(look, LOG, SEEN) == said
+
+
+@pytest.mark.parametrize(
+    ("looks", "seconds"),
+    [
+        ([(5, 5)], 0),
+        ([(4, 5)], inf),
+        ([(4, 5), (5, 5)], 0),
+        ([(4, 5), (5, 9)], 1),
+        ([(5, 5), (5, 9)], 1),
+        ([(5, 5), (5, 9), (5, 9)], 2),
+        ([(5, 5), (5, 9), (8, 12)], 2),
+        ([(5, 5), (5, 9), (8, 12), (9, 15)], 2),
+        ([(5, 5), (5, 9), (8, 12), (15, 15)], 0),
+        ([(5, 5), (6, 9), (9, 12), (12, 15)], 1),
+    ],
+)
+def test_lag_is_the_time_since_a_standby_lacks_what_was_seen(
+    looks: list[tuple[int, int]], seconds: float
+) -> None:
+    lag = Lag()
+    for now, (standby, primary) in enumerate(looks, 100):
+        lag.look(standby, primary, float(now))
+    assert lag.seconds == seconds
