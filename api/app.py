@@ -59,7 +59,7 @@ def operations(system: System) -> tuple[Operation, ...]:
     """All rows. Routes are tried in this order: the most frequent first, and a literal segment before
     a parameter in its place.
     """
-    consistency = Consistency(system.store, system.positions, system.hub.of_log)
+    consistency = Consistency(system.sources, system.positions, system.hub.of_log)
     reader = StateReader(system.history, consistency, system.clock)
     command_handlers, tree_reader = _commands(system), TreeReader(system.store)
     event_streams = EventStreams(system.stream_requests)
@@ -70,9 +70,7 @@ def operations(system: System) -> tuple[Operation, ...]:
         *claims.routes(claims.ClaimHandlers(system.dispatcher, system.bus, system.store)),
         *execution_lists.routes(_lists(system, consistency)),
         *exports.routes(_exports(system, consistency)),
-        *analytics.routes(
-            analytics.AnalyticsHandlers(system.store, system.analytics_queries, consistency)
-        ),
+        *analytics.routes(analytics.AnalyticsHandlers(system.analytics_queries, consistency)),
         *streams.routes(event_streams),
         *command_batch.routes(_batches(system)),
         *jobs.routes(_jobs(system, consistency, catalog_handlers)),
@@ -125,7 +123,7 @@ def _lists(system: System, consistency: Consistency) -> execution_lists.ListHand
 
 
 def _exports(system: System, consistency: Consistency) -> exports.ExportHandlers:
-    return exports.ExportHandlers(system.store, system.executions, consistency, system.clock)
+    return exports.ExportHandlers(system.sources, system.executions, consistency, system.clock)
 
 
 def _batches(system: System) -> command_batch.BatchHandlers:
@@ -231,6 +229,7 @@ def _health(system: System) -> health.HealthHandlers:
         system.hub,
         dispatcher=system.dispatcher,
         clock=system.clock,
+        standby=system.sources.standby,
         other=system.other,
     )
 

@@ -19,7 +19,7 @@ PREFIX = "EXECUTIONS_"
 OF_CLIENTS = ("URL", "TOKEN")
 """What the commands that are clients take from the environment besides."""
 SECRET = {
-    *("admin_token", "database_url", "database_owner_url"),
+    *("admin_token", "database_url", "database_owner_url", "read_database_url"),
     *("master_key", "master_key_command", "witnesses", "jwt_key"),
 }
 SHORTEST_TOKEN = 16
@@ -117,6 +117,9 @@ class Settings:
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     database_url: Annotated[str, Field(pattern="=|://")] | None = Field(default=None, repr=False)
     database_owner_url: Annotated[str, Field(pattern="=|://")] | None = Field(
+        default=None, repr=False
+    )
+    read_database_url: Annotated[str, Field(pattern="=|://")] | None = Field(
         default=None, repr=False
     )
     schema: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,47}$")] = "executions"

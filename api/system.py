@@ -36,6 +36,8 @@ from domain.access.key import KeyRevoked
 from domain.access.session import SessionEnded
 from domain.eventlog.access.access_log import AccessLog
 from domain.eventlog.access.parties import parties_of
+from domain.eventlog.connection.standby import Standby
+from domain.eventlog.connection.standby_store import StandbyStore
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.keys.current import opened
@@ -64,6 +66,7 @@ from projections.log_lines.reader import LogLinePages
 from projections.log_lines.stream import LogLineReader
 from projections.log_lines.tail import LogLineTail
 from projections.other_log import OtherLog
+from projections.read_sources import ReadSources
 from projections.registry import all_projections
 from workers.outbound.addresses import networks
 
@@ -72,7 +75,7 @@ from workers.outbound.addresses import networks
 class System:
     """Everything that runs in the process that answers requests."""
 
-    store: Store
+    sources: ReadSources
     key_watch: KeyWatch
     directory: Directory
     clock: Clock
@@ -101,6 +104,11 @@ class System:
     """How this log took the place of another one, while the process ran."""
     cells: CellClient = field(default_factory=CellClient)
 
+    @property
+    def store(self) -> Store:
+        """The log, as the primary has it."""
+        return self.sources.primary
+
 
 def has_log(conninfo: str, schema: str) -> bool:
     """Whether a server has ever made its tables there."""
@@ -118,10 +126,18 @@ def migrate(conninfo: str, schema: str, *, begin_again: bool = True) -> None:
     migrate_audit(conninfo, schema)
 
 
-def new_hub(store: Store, listener: Listener, schema: str, limit: int, of_log: str = "") -> Hub:
-    """The streaming engine over a store, which names the log where its id is given."""
+def new_hub(
+    store: Store,
+    listener: Listener,
+    schema: str,
+    limit: int,
+    of_log: str = "",
+    *,
+    sources: ReadSources | None = None,
+) -> Hub:
+    """The streaming engine over a store, which names the log where its id is given; the past is read from `sources`."""
     tail = Tail(store, listener, schema, of_log)
-    hub = Hub(tail, Loader(store), LogLineTail(store), limit, of_log)
+    hub = Hub(tail, Loader(store, sources), LogLineTail(store), limit, of_log)
     store.keyring.on_destroyed.append(hub.forget_content)
     return hub
 
@@ -130,18 +146,18 @@ def build(
     settings: Settings, conninfo: str, keys: LogKeys, admin_token: str, of_log: str
 ) -> System:
     """All parts, wired but not started. `of_log` is the id of the log, whose name is that of the settings."""
-    codec, store = registry.codec(), _store(settings, conninfo, keys)
-    schema, directory = settings.schema, Directory(settings.log, cells(settings.cells))
-    listener, clock = Listener(conninfo, schema), Clock()
-    changes, access_log = AccessChanges(store, listener, schema), AccessLog(conninfo, schema, clock)
+    codec, sources = registry.codec(), _sources(settings, conninfo, keys, of_log)
+    store, schema, clock = sources.primary, settings.schema, Clock()
+    listener, directory = Listener(conninfo, schema), Directory(settings.log, cells(settings.cells))
+    access_log, changes = AccessLog(conninfo, schema, clock), AccessChanges(store, listener, schema)
     access = _access(settings, admin_token, keys, store, changes)
-    hub = new_hub(store, listener, schema, settings.stream_limit, of_log)
+    hub = new_hub(store, listener, schema, settings.stream_limit, of_log, sources=sources)
     executions_view, _, catalog_view, *_ = views = all_projections(codec)
     positions, grants = PositionTracker(store, listener, schema), Grants(store, catalog_view, clock)
     log_news = LogLineNotifier(store, lambda: positions.position("logs"))
     bus = _writer(store, clock, directory, settings, (hub.logs.appended, log_news.appended))
     return System(
-        store=store,
+        sources=sources,
         key_watch=KeyWatch(store),
         directory=directory,
         clock=clock,
@@ -168,9 +184,13 @@ def build(
     )
 
 
-def _store(settings: Settings, conninfo: str, keys: LogKeys) -> Store:
-    of_log = conninfo, settings.schema, registry.codec(), Keyring(Vault(keys.master))
-    return Store(*of_log, settings.database_connections, log_name=settings.log)
+def _sources(settings: Settings, conninfo: str, keys: LogKeys, of_log: str) -> ReadSources:
+    of_primary = conninfo, settings.schema, registry.codec(), Keyring(Vault(keys.master))
+    store = Store(*of_primary, settings.database_connections, log_name=settings.log)
+    if settings.read_database_url is None:
+        return ReadSources(store)
+    standby = StandbyStore(settings.read_database_url, store, settings.database_connections)
+    return ReadSources(store, Standby(standby, of_log))
 
 
 def _door(
@@ -249,6 +269,7 @@ async def running(system: System) -> AsyncIterator[None]:
         *(system.listener, system.positions, system.access_changes, system.bus),
         *(system.dispatcher, system.hub, system.log_news),
         *(DestroyedKeys(system.store, system.listener), system.key_watch),
+        *filter(None, [system.sources.standby]),
     )
     clients = aclosing(system.webhooks.client), aclosing(system.cells)
     async with opened(system.store), started(parts), clients[0], clients[1]:

@@ -16,7 +16,7 @@ from api.web.request import Request
 from domain.errors import Forbidden, Invalid
 from domain.eventlog.store import Store
 from domain.execution.types import Status, StepStatus
-from projections.analytics.queries import AnalyticsQueries
+from projections.analytics.queries import AnalyticsQueries, Answer
 from projections.analytics.question import MOST_KEYS, AnalyticsQuery, By
 
 INDEXED = ("service", "order", "customer", "provider", "from", "to")
@@ -27,10 +27,7 @@ KEYS = get_args(By)
 class AnalyticsHandlers:
     """Answers figures about many executions."""
 
-    def __init__(
-        self, store: Store, analytics_queries: AnalyticsQueries, consistency: Consistency
-    ) -> None:
-        self._store = store
+    def __init__(self, analytics_queries: AnalyticsQueries, consistency: Consistency) -> None:
         self._figures = analytics_queries
         self._consistency = consistency
 
@@ -48,9 +45,12 @@ class AnalyticsHandlers:
         statuses: list[str] = list(StepStatus if question.steps else Status)
         if question.only.get("status", statuses[0]) not in statuses:
             raise Invalid.field("status", f"must be one of {', '.join(statuses)}")
-        await self._consistency.wait_for_projection(request, "analytics")
-        async with self._store.searcher(INDEXED) as connection:
-            answer = await self._figures.answer(connection, question)
+
+        async def read(store: Store) -> Answer:
+            async with store.searcher(INDEXED) as connection:
+                return await self._figures.answer(connection, question)
+
+        answer = await self._consistency.of_view(request, "analytics", read)
         require_position(request, answer.position)
         return responses.json(answer.document, {"log-position": str(answer.position)})
 

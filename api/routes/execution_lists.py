@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import orjson
@@ -38,7 +39,7 @@ from projections.executions.projection import Executions, Page
 from projections.executions.references import Choose, Listed, refers, whole, with_content
 from projections.list_counts import counted_page
 from projections.query import parser
-from projections.query.ast import Condition
+from projections.query.ast import Condition, Field
 from projections.representations.client_json import shown_json
 
 LIST_PARAMETERS = (*LIST_WORDS, EXPAND, *FRESH)
@@ -93,37 +94,46 @@ class ListHandlers:
         relations = expanded(asked.expand)
         scope = request.caller.scope
         options = asked.paging | {"choose": _choosing(asked.fields)}
-        await self._consistency.wait_for_projection(request, "executions")
         counts: Facets | None = None
         if asked.at is not None:
             found = await self._past_page(request, condition, asked.at, options)
         else:
-            async with self._store.searcher(INDEXED) as connection:
-                found, counts = await counted_page(
-                    self._executions,
-                    connection,
-                    self._clock(),
-                    scope.within(Right.READ_EXECUTIONS, condition),
-                    asked.facets,
-                    cursors=asked.cursors,
-                    **options,
-                )
+            options["cursors"] = asked.cursors
+            within = scope.within(Right.READ_EXECUTIONS, condition)
+            read = partial(self._counted, within, asked.facets, options)
+            found, counts = await self._consistency.of_view(request, "executions", read)
         require_position(request, found.position)
         request.shown += [row.id for row in found.data]
         items = await self._items(request.caller, found.data, relations, asked.fields, asked.at)
         return page_answer(request, asked, found, items, counts)
 
+    async def _counted(
+        self,
+        condition: Condition,
+        fields: Mapping[str, Field],
+        options: dict[str, Any],
+        store: Store,
+    ) -> tuple[Page, Facets | None]:
+        async with store.searcher(INDEXED) as connection:
+            return await counted_page(
+                self._executions, connection, self._clock(), condition, fields, **options
+            )
+
     async def _past_page(
         self, request: Request, condition: Condition, at: datetime, options: dict[str, Any]
     ) -> Page:
         """A page of the past, of what the caller reaches today."""
-        lists, scope = self._past_lists, request.caller.scope.condition(Right.READ_EXECUTIONS)
-        moment = await lists.moment(at)
-        await self._consistency.wait_for_projection(request, "executions", moment.position)
-        async with self._store.searcher(INDEXED) as connection:
-            found = await lists.find(
-                connection, self._clock(), moment, condition, scope=scope, **options
-            )
+        scope = request.caller.scope.condition(Right.READ_EXECUTIONS)
+        await self._consistency.wait_for_projection(request, "executions")
+        moment = await self._past_lists.moment(at)
+
+        async def read(store: Store) -> Page:
+            async with store.searcher(INDEXED) as connection:
+                return await self._past_lists.find(
+                    connection, self._clock(), moment, condition, scope=scope, **options
+                )
+
+        found = await self._consistency.of_view(request, "executions", read, moment.position)
         require_position(request, found.position, moment.position)
         return found
 

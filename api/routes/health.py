@@ -19,6 +19,7 @@ from api.web.request import Request
 from api.web.responses import VARY, json
 from api.web.streams import event_stream, watch
 from domain.errors import Overloaded
+from domain.eventlog.connection.standby import Standby
 from domain.eventlog.store import Store
 from domain.json_forms import format_time
 from domain.writer.command_bus import Bus
@@ -77,6 +78,7 @@ class HealthHandlers:
         *,
         dispatcher: Dispatcher,
         clock: Clock,
+        standby: Standby | None = None,
         other: OtherLog | None = None,
     ) -> None:
         self._bus = bus
@@ -86,6 +88,7 @@ class HealthHandlers:
         self._hub = hub
         self._dispatcher = dispatcher
         self._clock = clock
+        self._standby = standby
         self._other = other
 
     async def alive(self, _: Request) -> ASGIApp:
@@ -125,6 +128,8 @@ class HealthHandlers:
         }
         named = {"log": self._store.log_name} if self._store.log_name else {}
         shown = {"status": "ready", **named, "position": head, "views": views}
+        if self._standby is not None:
+            shown["readsFrom"] = "standby" if self._standby.usable else "primary"
         return shown | await self._warnings()
 
     async def _warnings(self) -> dict[str, Any]:
@@ -182,6 +187,9 @@ class HealthHandlers:
             metrics.VIEW_POSITION.labels(progress.view).set(progress.position)
             metrics.VIEW_PARKED.labels(progress.view).set(progress.parked)
         metrics.CLAIMERS.set(len(self._dispatcher))
+        if self._standby is not None:
+            metrics.READS_FROM_STANDBY.set(self._standby.usable)
+            metrics.STANDBY_LAG.set(self._standby.lag.seconds)
         await set_figures(self._store, self._clock())
         return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
 

@@ -22,8 +22,9 @@ from api.web.streams import event_stream
 from api.web.streams.event_stream import EventStreams
 from api.web.streams.stream_request import included
 from domain.errors import Invalid, NotFound
+from domain.eventlog.store import Store
 from projections.history.compare import compare as compared
-from projections.history.time_travel import History, existing
+from projections.history.time_travel import EventPage, History, existing
 from projections.representations.execution import document
 
 MOST_WITH_STATES = 100
@@ -59,15 +60,21 @@ class HistoryHandlers:
         types = [glob for glob in (request.parameter("types") or "").split(",") if glob]
         known_types(types)
         with_states = included(request)
-        position = await self._consistency.wait_for_log(request)
-        page = await self._history.events(
-            f"execution/{request.path['id']}",
-            types=types,
-            descending=order == "desc",
-            limit=request.integer("limit", 1, MOST_WITH_STATES if with_states else 500) or 50,
-            cursor=request.parameter("cursor"),
-            with_states=with_states,
-        )
+        limit = request.integer("limit", 1, MOST_WITH_STATES if with_states else 500) or 50
+        cursor = request.parameter("cursor")
+
+        async def read(store: Store, until: int) -> EventPage:
+            return await History(store).events(
+                f"execution/{request.path['id']}",
+                types=types,
+                descending=order == "desc",
+                limit=limit,
+                cursor=cursor,
+                with_states=with_states,
+                until=until,
+            )
+
+        position, page = await self._consistency.of_log(request, read)
         headers = {"log-position": str(position), **responses.VARY}
         return responses.json(responses.page(page.envelopes, page.next_cursor), headers)
 

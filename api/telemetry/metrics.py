@@ -18,6 +18,12 @@ LOG_POSITION = Gauge("executions_log_position", "Position of the last event of t
 LOG_WENT_BACK = Counter(
     "executions_log_went_back", "How often events that were recorded were not in the log any more"
 )
+READS_FROM_STANDBY = Gauge(
+    "executions_reads_from_standby", "Whether lists, figures and the past are read from a standby"
+)
+STANDBY_LAG = Gauge(
+    "executions_standby_lag_seconds", "For how long the standby has lacked what the primary shows"
+)
 VIEW_POSITION = Gauge("executions_view_position", "How far a view is", ["view"])
 VIEW_PARKED = Gauge("executions_view_parked", "Events that a view could not apply", ["view"])
 COMMANDS_WAITING = Gauge("executions_commands_waiting", "Commands that wait for the next batch")

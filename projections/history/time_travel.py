@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from domain.budget import Budget
-from domain.errors import Invalid, NotFound, TooExpensive
+from domain.errors import Invalid, NotFound, Overloaded, TooExpensive
 from domain.eventlog.codec import EventRow
 from domain.eventlog.connection.heartbeats import heard
 from domain.eventlog.encryption import DamagedKey
@@ -94,11 +94,13 @@ class History:
         limit: int = 50,
         cursor: str | None = None,
         with_states: bool = False,
+        until: int = NEWEST,
     ) -> EventPage:
         """One page of a stream's events, `types` with `*` for any characters and, if you like,
         without `execution.`; `with_states` shows what the execution was after each.
 
         Raises:
+            Overloaded: there is an event beyond the position `until`, which must not be shown.
             Invalid: the cursor is not one of these pages.
             NotFound: there is no such stream.
         """
@@ -111,9 +113,12 @@ class History:
                 binary=True,
             )
             rows = await answer.fetchall()
-        if not rows and not await self._store.history(stream, limit=1):
+        known = [EventRow(*row[1:]) for row in rows] or await self._store.history(stream, limit=1)
+        if not known:
             raise NotFound
-        found = [EventRow(*row[1:]) for row in rows[:limit]]
+        if any(row.position > until for row in known):
+            raise Overloaded
+        found = known[:limit] if rows else []
         shown = await self._envelopes(stream, found, with_states=with_states)
         more = bool(rows) and rows[0][0] > len(shown)
         return EventPage(shown, str(found[len(shown) - 1].version) if more else None)

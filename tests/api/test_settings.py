@@ -25,6 +25,7 @@ def test_variable_is_the_field_in_capitals() -> None:
         "EXECUTIONS_DATA_DIR": "/somewhere",
         "EXECUTIONS_DATABASE_URL": "postgresql:///log",
         "EXECUTIONS_DATABASE_OWNER_URL": "user=owner",
+        "EXECUTIONS_READ_DATABASE_URL": "host=standby",
         "EXECUTIONS_SCHEMA": "tenant_1",
         "EXECUTIONS_LOG": "north",
         "EXECUTIONS_CELLS": "south=https://south.example",

@@ -7,10 +7,11 @@ import signal
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
 import httpx
 
@@ -34,6 +35,7 @@ from workers import access_anchors
 
 access_anchors.EVERY = timedelta(days=1)
 """No anchor comes between the positions that tests count."""
+T = TypeVar("T")
 TOKEN = "the-token-of-the-tests"
 MASTER_KEY = b"k" * 32
 KEYS = LogKeys(MASTER_KEY, Vault(MASTER_KEY).secret_of_earlier_logs)
@@ -64,6 +66,7 @@ class Serving:
         *,
         log_name: str | None = None,
         cells: str = "",
+        standby: str | None = None,
     ) -> None:
         migrate(conninfo, "executions")
         self.conninfo = conninfo
@@ -77,6 +80,7 @@ class Serving:
             failed_attempts=ATTEMPTS,
             log=log_name,
             cells=cells,
+            read_database_url=standby,
         )
         self.system: System = build(settings, conninfo, KEYS, TOKEN, self.log_id)
         if access is not None:
@@ -117,6 +121,10 @@ class Serving:
         """What a SIGTERM does; returns at once."""
         self._loop.call_soon_threadsafe(self._server.handle_exit, signal.SIGTERM, None)
 
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What a coroutine answers in the loop of the server."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=self._server.config.get_loop_factory()) as runner:
             runner.run(self._serve())
@@ -138,11 +146,18 @@ def serving(
     *,
     log_name: str | None = None,
     cells: str = "",
+    standby: str | None = None,
 ) -> Iterator[Serving]:
     """A server that runs while the block does; without `access` it knows the administrator alone. Its
-    webhooks may also call the networks `calls`. `log_name` and `cells` are as in the settings.
+    webhooks may also call the networks `calls`. `log_name` and `cells` are as in the settings; `standby` is where it
+    may read.
     """
-    made = Serving(conninfo, port, data_dir, access, calls, log_name=log_name, cells=cells)
+    made = Serving(
+        *(conninfo, port, data_dir, access, calls),
+        log_name=log_name,
+        cells=cells,
+        standby=standby,
+    )
     made.start()
     try:
         yield made

@@ -24,6 +24,7 @@ from projections.executions.projection import MOST_ROWS, Executions, Page
 from projections.query import parser
 from projections.query.ast import Condition
 from projections.query.pagination import DEFAULT_SORT
+from projections.read_sources import ReadSources
 
 OWN = frozenset({SORT.name, *(parameter.name for parameter in FRESH)})
 
@@ -51,12 +52,12 @@ class ExportHandlers:
 
     def __init__(
         self,
-        store: Store,
+        sources: ReadSources,
         executions: Executions,
         consistency: Consistency,
         clock: Callable[[], datetime],
     ) -> None:
-        self._store = store
+        self._sources = sources
         self._executions = executions
         self._consistency = consistency
         self._clock = clock
@@ -71,8 +72,8 @@ class ExportHandlers:
         condition = parser.from_query(conditions, field)
         condition = request.caller.scope.within(Right.READ_EXECUTIONS, condition)
         sort = request.filled(SORT.name) or DEFAULT_SORT
-        await self._consistency.wait_for_projection(request, "executions")
-        first = await self._page(condition, sort, None)
+        read = partial(self._page, condition, sort, None)
+        first = await self._consistency.of_view(request, "executions", read)
         require_position(request, first.position)
         request.shown = [listed.id for listed in first.data]
         return StreamingResponse(
@@ -85,8 +86,10 @@ class ExportHandlers:
             },
         )
 
-    async def _page(self, condition: Condition, sort: str, cursor: str | None) -> Page:
-        async with self._store.searcher(INDEXED) as connection:
+    async def _page(
+        self, condition: Condition, sort: str, cursor: str | None, store: Store
+    ) -> Page:
+        async with store.searcher(INDEXED) as connection:
             return await self._executions.find(
                 connection, self._clock(), condition, sort=sort, limit=MOST_ROWS, cursor=cursor
             )
@@ -100,7 +103,8 @@ class ExportHandlers:
             yield form.rows(listed.document for listed in page.data)
             if page.next_cursor is None:
                 return
-            page = await self._page(condition, sort, page.next_cursor)
+            read = partial(self._page, condition, sort, page.next_cursor)
+            page = await self._sources.of_view("executions", page.position, read)
             request.shown = [listed.id for listed in page.data]
             await request.record(request)
 

@@ -13,6 +13,7 @@ from domain.eventlog.queries import NEWEST
 from domain.eventlog.states import PAGE_BYTES, following
 from domain.eventlog.store import Store
 from domain.model import Recorded, Versioned
+from projections.read_sources import ReadSources
 
 PAGE = 100
 STATES_AT_ONCE = 100
@@ -35,8 +36,9 @@ class Loader:
     Every method raises Overloaded while the database is away.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, sources: ReadSources | None = None) -> None:
         self._store = store
+        self._sources = sources or ReadSources(store)
         self.heads: DataLoader[None, int] = DataLoader(self._heads, 100_000)
         self.states: DataLoader[StreamVersion, Versioned[Any]] = DataLoader(
             self._states, STATES_AT_ONCE
@@ -56,9 +58,9 @@ class Loader:
         return [Entry(row, keys.get(row.stream), log=log) for row in rows]
 
     async def between(self, after: int, until: int) -> list[Entry]:
-        """The events of the log with positions in (after, until]."""
+        """The events of the log with positions in (after, until], up to which the primary shows them."""
         found: list[Entry] = []
-        while after < until and (rows := await self._store.read(after, until - after)):
+        while after < until and (rows := await self._rows(after, until)):
             found += await self.entries(rows)
             after = rows[-1].position
         return found
@@ -94,6 +96,9 @@ class Loader:
     def decode(self, row: EventRow) -> Recorded:
         """The event of a row, sealed fields as `Ciphertext`."""
         return self._store.codec.decode(row)
+
+    async def _rows(self, after: int, until: int) -> list[EventRow]:
+        return await self._sources.of_log(until, lambda store, _: store.read(after, until - after))
 
     async def _heads(self, _: Sequence[None]) -> dict[None, int]:
         position, _at = await self._store.head()

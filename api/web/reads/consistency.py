@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from api.problems.problems import NotYetVisible
 from api.streaming.stream_position import require_log
 from api.web.preferences import seconds_to_wait
 from api.web.request import Request
 from domain.eventlog.states import Reading
-from domain.eventlog.store import Store
 from domain.execution.types import Status
 from domain.model import Versioned
 from projections.engine.position_tracker import PositionTracker
+from projections.read_sources import LogRead, Read, ReadSources
+
+T = TypeVar("T")
 
 DEFAULT_WAIT = 5
 LONGEST_WAIT = 30
@@ -42,8 +44,9 @@ class Consistency:
     (5, at most 30), and OtherLog at once where `?log=` says that the position is of another log.
     """
 
-    def __init__(self, store: Store, positions: PositionTracker, of_log: str) -> None:
-        self._store = store
+    def __init__(self, sources: ReadSources, positions: PositionTracker, of_log: str) -> None:
+        self._sources = sources
+        self._store = sources.primary
         self._positions = positions
         self._of_log = of_log
 
@@ -60,6 +63,11 @@ class Consistency:
             head, _ = await self._store.head()
             raise _not_yet_visible(self.position(projection), wanted, head)
 
+    async def of_view(self, request: Request, view: str, read: Read[T], at_least: int = 0) -> T:
+        """What is read of a projection that has reached `?minPosition=`, and `at_least`."""
+        await self.wait_for_projection(request, view, at_least)
+        return await self._sources.of_view(view, max(self._wanted(request), at_least), read)
+
     async def wait_for_log(self, request: Request) -> int:
         """Wait until the log has reached `?minPosition=`; how far a read of it goes, at least."""
 
@@ -67,6 +75,11 @@ class Consistency:
             return (await self._store.head())[0]
 
         return await self.wait_until(request, position, await position())
+
+    async def of_log(self, request: Request, read: LogRead[T]) -> tuple[int, T]:
+        """How far the log is once it has reached `?minPosition=`, and what is read of it, at least up to there."""
+        position = await self.wait_for_log(request)
+        return position, await self._sources.of_log(position, read)
 
     async def wait_until(
         self,
@@ -95,6 +108,13 @@ class Consistency:
             await self.wait_for_log(request)
             reading = await read()
         return reading
+
+    async def read_past(
+        self, request: Request, read: Read[Reading], settled: Callable[[Reading], bool]
+    ) -> Reading:
+        """The same of a state of the past, which will never be another where it is `settled`."""
+        past = await self._sources.of_past(self._wanted(request), read, settled)
+        return past or await self.read(request, lambda: read(self._store))
 
     async def wait_for_log_lines(self, versioned: Versioned[Any]) -> None:
         """Wait a moment for the server's own lines about the end, or the failure before a retry."""

@@ -13,7 +13,7 @@ from api.web.parameters import parsed_time
 from api.web.reads.consistency import Consistency
 from api.web.request import Request
 from domain.errors import Invalid
-from domain.eventlog.states import Moment
+from domain.eventlog.states import Moment, Reading
 from domain.execution.parts import Step
 from domain.model import Versioned
 from projections.history.time_travel import History, existing
@@ -72,8 +72,7 @@ class StateReader:
             Invalid: both are given.
         """
         until = _until(request)
-        stream, history = f"execution/{request.path['id']}", self.history
-        reading = await self._consistency.read(request, lambda: history.read(stream, until))
+        reading = await self._reading(request, f"execution/{request.path['id']}", until)
         versioned, now = existing(reading, until), self.clock()
         if until is None:
             counting = versioned.state.started_at is not None and not versioned.state.final
@@ -89,8 +88,7 @@ class StateReader:
                 immutable=True,
                 erased=reading.erased,
             )
-        # Immutable once nothing that is yet to be recorded can belong to it.
-        over, counting = until < reading.at, until > now and not versioned.state.final
+        over, counting = _is_settled(reading, until), until > now and not versioned.state.final
         return ReadState(
             versioned,
             min(until, now),
@@ -100,6 +98,24 @@ class StateReader:
             counting=counting,
             erased=reading.erased,
         )
+
+    async def _reading(
+        self, request: Request, stream: str, until: int | datetime | None
+    ) -> Reading:
+        if until is None:
+            return await self._consistency.read(request, lambda: self.history.read(stream))
+        return await self._consistency.read_past(
+            request,
+            lambda store: History(store).read(stream, until),
+            lambda reading: _is_settled(reading, until),
+        )
+
+
+def _is_settled(reading: Reading, until: int | datetime) -> bool:
+    """Whether nothing that is yet to be recorded can belong to a state of the past."""
+    if isinstance(until, int):
+        return reading.versioned is not None and reading.versioned.version == until
+    return until < reading.at
 
 
 def _until(request: Request) -> int | datetime | None:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from domain.errors import TooExpensive
+from projections.history.time_travel import History
 from tests.support.api_client import ok, refused
 from tests.support.running_server import AUTHORIZED, Serving
 
@@ -41,7 +42,7 @@ def test_long_read_is_cancelled_when_its_client_disconnects(
     server: Serving, running_execution: str, monkeypatch: pytest.MonkeyPatch, work: str, path: str
 ) -> None:
     endless = Endless()
-    monkeypatch.setattr(server.system.history, work, endless)
+    monkeypatch.setattr(History, work, endless)
     target = f"/api/executions/{running_execution}/{path.format(id=running_execution)}"
     head = (
         f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: {AUTHORIZED['Authorization']}\r\n\r\n"

@@ -20,6 +20,7 @@ from api.web.access.proxies import Proxies
 from api.web.operation import Operation
 from domain.eventlog.access.entry import Access
 from domain.eventlog.sessions import session_options
+from domain.eventlog.store import Store
 from tests.support.access_entries import detail, entries
 from tests.support.api_client import Executions, ok, refused
 from tests.support.callers import admit, caller, client
@@ -135,10 +136,12 @@ def test_export_ends_with_the_key_that_it_began_with(
         ok(api.delete(f"/keys/{key['$id']}"))
         wait_until(lambda: access.known(headers["Authorization"].encode()) is None)
 
-    async def then_revoked(self: Any, condition: Any, sort: str, cursor: str | None) -> Any:
+    async def then_revoked(
+        self: Any, condition: Any, sort: str, cursor: str | None, store: Store
+    ) -> Any:
         if cursor is not None:
             await asyncio.to_thread(revoke)
-        return await first(self, condition, sort, cursor)
+        return await first(self, condition, sort, cursor, store)
 
     monkeypatch.setattr(exports, "MOST_ROWS", 2)
     monkeypatch.setattr(exports.ExportHandlers, "_page", then_revoked)

@@ -1,0 +1,127 @@
+"""A PostgreSQL, and a standby that streams from it, which may be made to lag, or killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, LiteralString, NamedTuple
+
+import psycopg
+
+from api.embedded_postgres.cluster import Cluster
+from api.embedded_postgres.server import EmbeddedPostgres
+from tests.support.databases import FAST, reachable_folder
+
+SETTINGS = {**FAST, "wal_writer_delay": "10ms"}
+PATIENCE = 30.0
+FLUSH: LiteralString = """SET synchronous_commit = on;
+    SELECT pg_logical_emit_message(true, 'test', '')"""
+
+
+class Pair(NamedTuple):
+    """Two servers."""
+
+    primary: EmbeddedPostgres
+    of_primary: Cluster
+    standby: EmbeddedPostgres
+    data: Path
+    """Of the standby."""
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The standby shows all that there is now, and nothing that comes."""
+        self.wait_until_equal()
+        ask(self.standby, "SELECT pg_wal_replay_pause()")
+        wait_until(lambda: ask(self.standby, "SELECT pg_get_wal_replay_pause_state()") == "paused")
+        try:
+            yield
+        finally:
+            ask(self.standby, "SELECT pg_wal_replay_resume()")
+
+    @contextmanager
+    def commits_waiting(self) -> Iterator[None]:
+        """Commits wait for a standby that is not there: until they are acknowledged the primary does not show them."""
+        ask(self.primary, "ALTER SYSTEM SET synchronous_standby_names = 'elsewhere'")
+        ask(self.primary, "ALTER SYSTEM SET synchronous_commit = on")
+        ask(self.primary, "SELECT pg_reload_conf(), pg_sleep(0.2)")
+        try:
+            yield
+        finally:
+            ask(self.primary, "ALTER SYSTEM RESET ALL")
+            ask(self.primary, "SELECT pg_reload_conf(), pg_sleep(0.2)")
+
+    def wait_until_equal(self) -> None:
+        """Until the standby shows all that is committed."""
+        with psycopg.connect(self.primary.conninfo(), autocommit=True) as connection:
+            connection.execute(FLUSH)
+        place = ask(self.primary, "SELECT pg_current_wal_flush_lsn()::text")
+        wait_until(
+            lambda: ask(self.standby, "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", place)
+        )
+
+    def kill_standby(self) -> None:
+        """As a machine dies."""
+        os.kill(int((self.data / "postmaster.pid").read_text().splitlines()[0]), signal.SIGKILL)
+
+    def start_standby(self) -> None:
+        """Start it again."""
+        wait_until(lambda: not self.standby.ensure_running())
+
+
+@contextmanager
+def pair(bin_dir: Path | None) -> Iterator[Pair]:
+    """A server, and a standby of it, while the block runs."""
+    with (
+        reachable_folder() as folder,
+        EmbeddedPostgres(folder, settings=SETTINGS, bin_dir=bin_dir) as primary,
+        new_standby(primary, Cluster(folder, bin_dir)) as (standby, data),
+    ):
+        yield Pair(primary, Cluster(folder, bin_dir), standby, data)
+
+
+@contextmanager
+def new_standby(
+    primary: EmbeddedPostgres, of_primary: Cluster
+) -> Iterator[tuple[EmbeddedPostgres, Path]]:
+    """Another standby of a server, and where its data are."""
+    with reachable_folder() as folder:
+        copied = Cluster(folder, of_primary.bin_dir)
+        copy(primary, of_primary, copied)
+        with EmbeddedPostgres(folder, settings=SETTINGS, bin_dir=copied.bin_dir) as standby:
+            yield standby, copied.data
+
+
+def copy(primary: EmbeddedPostgres, of_primary: Cluster, copied: Cluster) -> None:
+    """Make the folder of a standby."""
+    run_as = copied.run_as()
+    run_as.make_private(copied.data)
+    run_as.write(copied.password, of_primary.password.read_text())
+    made = run_as.run(
+        *(copied.programs(run_as) / "pg_basebackup", "-D", copied.data, "-d", primary.conninfo()),
+        *("--checkpoint=fast", "--write-recovery-conf", "--no-sync"),
+    )
+    assert made.returncode == 0, made.stderr
+    for lock in copied.data.glob(
+        ".s.PGSQL.*.lock"
+    ):  # of the primary's socket, which lies among its data
+        lock.unlink()
+
+
+def ask(server: EmbeddedPostgres, query: LiteralString, *values: Any) -> Any:
+    """The first value that a statement answers with, if any."""
+    with psycopg.connect(server.conninfo(), autocommit=True) as connection:
+        cursor = connection.execute(query, values or None)
+        row = cursor.fetchone() if cursor.description else None
+        return row[0] if row else None
+
+
+def wait_until(reached: Callable[[], Any]) -> None:
+    """Until something is so."""
+    deadline = time.monotonic() + PATIENCE
+    while not reached():
+        assert time.monotonic() < deadline, "it has not come true"
+        time.sleep(0.01)
