@@ -111,7 +111,6 @@ class Catalog:
     tables: ClassVar[tuple[str, ...]] = ("catalog",)
     gathers: ClassVar[float] = 0.05
     types: ClassVar[Sequence[str] | None] = tuple(event.type for event in EVENTS)
-    by_stream: ClassVar[bool] = True
     compared: ClassVar[Mapping[str, str]] = {"catalog": "true"}
 
     def __init__(self, codec: Codec) -> None:

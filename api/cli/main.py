@@ -22,7 +22,7 @@ from api.cli.cluster.group import cluster_group
 from api.cli.confirm_clock import confirm_clock_command
 from api.cli.engine.commands import timers_command, webhooks_command
 from api.cli.keys.group import keys_group
-from api.cli.options import DATA_DIR
+from api.cli.options import DATA_DIR, PROCESSES
 from api.settings import Settings, SetupError, read, unknown
 
 
@@ -123,11 +123,7 @@ def projections(data_dir: Path | None, *, as_json: bool) -> None:
 @main.command()
 @click.argument("view")
 @DATA_DIR
-@click.option(
-    "--processes",
-    type=click.IntRange(1, 64),
-    help="How many work at it; else one for each processor, at most 4.",
-)
+@PROCESSES
 def rebuild(view: str, data_dir: Path | None, processes: int | None) -> None:
     """Make the tables of VIEW anew from the log, while the old ones serve.
 
@@ -136,7 +132,7 @@ def rebuild(view: str, data_dir: Path | None, processes: int | None) -> None:
 
     The new tables take over in one step. It may be interrupted; nothing is lost, and the next run
     begins again. A long log is shared out among several processes, which leave the processors to
-    the server where it needs them; the view `analytics` is always made by one.
+    the server where it needs them.
     """
     from api.cli.projections import rebuild_projection
 
@@ -161,8 +157,9 @@ def archive(data_dir: Path | None, *, dry_run: bool, as_json: bool) -> None:
 
 @main.command()
 @DATA_DIR
+@PROCESSES
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def verify(data_dir: Path | None, *, as_json: bool) -> None:
+def verify(data_dir: Path | None, processes: int | None, *, as_json: bool) -> None:
     """Hold all that is stored against itself: the log, its keys, its snapshots, every view, the archive.
 
     Positions and versions have no holes, all that is sealed opens, and every column of every view is
@@ -173,7 +170,7 @@ def verify(data_dir: Path | None, *, as_json: bool) -> None:
     """
     from api.cli.verify import verify_all
 
-    verify_all(data_dir, as_json=as_json)
+    verify_all(data_dir, processes, as_json=as_json)
 
 
 @main.command()

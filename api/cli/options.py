@@ -24,6 +24,12 @@ DATA_DIR = click.option(
     help="Where keys, tokens and the embedded database are kept (EXECUTIONS_DATA_DIR).",
 )
 """For commands that work on the log itself."""
+PROCESSES = click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    help="How many work at it; else one for each processor, at most 4.",
+)
+"""For commands that read all of it."""
 OPTIONS = (
     click.option("--url", envvar="EXECUTIONS_URL", show_envvar=True, help=URL),
     click.option("--token", envvar="EXECUTIONS_TOKEN", show_envvar=True, help=TOKEN),

@@ -141,21 +141,22 @@ def rebuild_projection(name: str, data_dir: Path | None, processes: int | None) 
         known = ", ".join((*views, SNAPSHOTS))
         raise click.ClickException(f"there is no view `{name}`; there are {known}")
 
-    workers = Processes(
-        processes or min(_processors(), MOST_PROCESSES),
-        rebuild_worker.COMMAND,
-        environment_of_children(),
-    )
-
     async def work(conninfo: str, schema: str, store: Store) -> None:
         with progress(f"Rebuilding {name}") as reached:
-            done = await rebuild(conninfo, schema, views[name], store, reached, processes=workers)
+            view, many = views[name], workers(processes)
+            done = await rebuild(conninfo, schema, view, store, reached, processes=many)
         click.echo(f"{name} is new, up to position {done.position}; {done.parked} events parked")
 
     try:
         on_log(data_dir, work)
     except (RebuildUnderWay, PartFailed) as error:
         raise click.ClickException(str(error)) from None
+
+
+def workers(number: int | None) -> Processes:
+    """So many processes that build views; one for each processor where no number is given."""
+    number = number or min(_processors(), MOST_PROCESSES)
+    return Processes(number, rebuild_worker.COMMAND, environment_of_children())
 
 
 async def _snapshots(conninfo: str, schema: str, store: Store) -> None:

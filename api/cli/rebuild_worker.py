@@ -1,15 +1,17 @@
-"""One process of several that rebuild a view: it applies the share that it reads from its standard input."""
+"""One process of several that build views: it applies the share that it reads from its standard input."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
+from base64 import b64decode
 
 from api.starter import task_of_starter
 from api.telemetry.logging import configure_logging
 from api.work import NO_KEY
 from domain import registry
+from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.store import Store
 from projections.engine.parallel_rebuild import Share, apply
@@ -33,11 +35,11 @@ def main() -> None:
 
 async def _apply(share: Share) -> None:
     codec = registry.codec()
-    [view] = [view for view in all_projections(codec) if view.name == share.view]
-    store = Store(share.conninfo, share.schema, codec, Keyring(NO_KEY))
+    vault = NO_KEY if share.key is None else Vault(b64decode(share.key))
+    store = Store(share.conninfo, share.schema, codec, Keyring(vault))
     await store.open()
     try:
-        await apply(share, view, store)
+        await apply(share, all_projections(codec), store)
     finally:
         await store.close()
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from api.cli.progress_bar import progress
-from api.cli.projections import on_log, opened
+from api.cli.projections import on_log, workers
 from api.embedded_postgres.data_dir import DataDir
 from api.embedded_postgres.master_key import has_master_key, master_key
 from api.server import require_key_of_log
@@ -19,14 +19,14 @@ from domain import registry
 from domain.eventlog.encryption import Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.store import Store
-from domain.integrity import log as log_checks
 from domain.integrity.fault import Fault
 from domain.integrity.histories import Histories
 from domain.integrity.keys import key_faults
 from domain.integrity.log_lines import line_faults
 from domain.integrity.snapshots import snapshot_faults
+from projections.engine.parallel_rebuild import PartFailed
 from projections.engine.rebuild import RebuildUnderWay
-from projections.engine.verify import MadeAnew, Verified, verify
+from projections.engine.verification.verify import MadeAnew, Verification, Work, verify
 from projections.log_lines.archive.files import ArchiveFiles
 from projections.log_lines.archive.verify import check_archive
 from projections.registry import all_projections
@@ -40,13 +40,12 @@ class Report:
     """What was compared, and what was found."""
 
     as_json: bool
-    events: int = 0
+    verification: Verification = field(default_factory=Verification)
     keys: int = 0
     snapshots: int = 0
     log_lines: int = 0
     archive_files: int = 0
     unreachable: int = 0
-    views: list[Verified] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     count: int = 0
 
@@ -61,13 +60,16 @@ class Report:
     def shown(self) -> dict[str, Any]:
         """The report as JSON."""
         return {
-            "events": self.events,
+            "events": self.verification.events,
             "keys": self.keys,
             "snapshots": self.snapshots,
             "logLines": self.log_lines,
             "archiveFiles": self.archive_files,
             "archiveFilesUnreachable": self.unreachable,
-            "views": [{**asdict(view), "lag": view.head - view.position} for view in self.views],
+            "views": [
+                {**asdict(view), "lag": view.head - view.position}
+                for view in self.verification.views
+            ],
             "faults": [fault.members() for fault in self.faults],
             "faultCount": self.count,
         }
@@ -75,66 +77,72 @@ class Report:
     def say(self) -> None:
         """The report in words."""
         click.echo(
-            f"Checked {self.events} events, {self.keys} data keys, {self.snapshots} snapshots, "
+            f"Checked {self.verification.events} events, {self.keys} data keys, {self.snapshots} snapshots, "
             f"{self.log_lines} log lines."
         )
         if self.archive_files:
             rest = f"; {self.unreachable} could not be reached" if self.unreachable else ""
             click.echo(f"Compared {self.archive_files - self.unreachable} archive files{rest}.")
-        for view in self.views:
+        for view in self.verification.views:
             place = f"up to position {view.position} of {view.head}"
             lag = f" ({view.head - view.position} behind)" if view.head > view.position else ""
             click.echo(f"Compared {view.rows} rows of {view.view}, {place}{lag}.")
 
 
-def verify_all(data_dir: Path | None, *, as_json: bool) -> None:
+def verify_all(data_dir: Path | None, processes: int | None, *, as_json: bool) -> None:
     """Check the log, the keys, the snapshots, every view and the archive; exit with 1 where something is wrong.
 
     The master key has to be there, and has to be the right one: verifying is to show that all
     can be read. Of a log in which nothing was ever sealed there may be none.
     """
     report = Report(as_json)
-    vaults: list[Vault] = []
+    keys: list[bytes] = []
     archives: list[ArchiveFiles] = []
 
     def check(conninfo: str, settings: Settings, folder: DataDir) -> None:
         require_key_of_log(conninfo, settings, folder)
         archives.append(ArchiveFiles(settings.archive))
         if has_master_key(settings, folder):
-            vaults.append(Vault(master_key(settings, DataDir(folder.path))))
+            keys.append(master_key(settings, DataDir(folder.path)))
 
-    async def everything(conninfo: str, schema: str, store: Store) -> None:
-        await _check(conninfo, schema, store, report, vaults[0] if vaults else None)
-        await _check_archive(store, archives[0], report)
-
-    async def work(conninfo: str, schema: str, store: Store) -> None:
-        if vaults:
-            store = Store(conninfo, schema, registry.codec(), Keyring(vaults[0]))
-            await opened(store, everything(conninfo, schema, store))
-        else:
-            await everything(conninfo, schema, store)
+    async def work(conninfo: str, _: str, store: Store) -> None:
+        key = keys[0] if keys else None
+        if key is not None:
+            store = Store(conninfo, store.schema, registry.codec(), Keyring(Vault(key)))
+            await store.open()
+        try:
+            verified = Work(all_projections(store.codec), workers(processes), key)
+            await _check(conninfo, store, verified, report)
+            await _check_archive(store, archives[0], report)
+        finally:
+            if key is not None:
+                await store.close()
 
     try:
         on_log(data_dir, work, check)
-    except (MadeAnew, RebuildUnderWay) as error:
+    except (MadeAnew, RebuildUnderWay, PartFailed) as error:
         raise click.ClickException(str(error)) from None
-    if as_json:
+    _conclude(report)
+
+
+def _conclude(report: Report) -> None:
+    if report.as_json:
         click.echo(json.dumps(report.shown()))
     else:
         report.say()
     if report.count:
         found = "1 fault was" if report.count == 1 else f"{report.count} faults were"
         raise click.ClickException(f"{found} found")
-    if not as_json:
+    if not report.as_json:
         click.echo("All of it is what the events say.")
 
 
-async def _check(
-    conninfo: str, schema: str, store: Store, report: Report, vault: Vault | None
-) -> None:
-    await _check_log(store, report, opening=vault is not None)
-    if vault is not None:
-        async for fault in key_faults(store, vault):
+async def _check(conninfo: str, store: Store, work: Work, report: Report) -> None:
+    with progress("Verifying the log and the views") as reached:
+        async for found in verify(conninfo, store, work, report.verification, reached):
+            report.add(found)
+    if work.key is not None:
+        async for fault in key_faults(store, Vault(work.key)):
             report.keys += 1
             if fault is not None:
                 report.add(fault)
@@ -142,7 +150,7 @@ async def _check(
             report.log_lines += 1
             if fault is not None:
                 report.add(fault)
-    histories = Histories(conninfo, schema)
+    histories = Histories(conninfo, store.schema)
     try:
         async for fault in snapshot_faults(store, histories):
             report.snapshots += 1
@@ -150,13 +158,6 @@ async def _check(
                 report.add(fault)
     finally:
         histories.close()
-    for view in all_projections(store.codec):
-        report.views.append(Verified(view.name))
-        with progress(f"Verifying {view.name}") as reached:
-            async for fault in verify(
-                conninfo, schema, view, store, report.views[-1], on_progress=reached
-            ):
-                report.add(fault)
 
 
 async def _check_archive(store: Store, files: ArchiveFiles, report: Report) -> None:
@@ -165,13 +166,3 @@ async def _check_archive(store: Store, files: ArchiveFiles, report: Report) -> N
         report.unreachable += not checked.reached
         for fault in checked.faults:
             report.add(fault)
-
-
-async def _check_log(store: Store, report: Report, *, opening: bool) -> None:
-    ends = await log_checks.ends(store)
-    for fault in log_checks.head_faults(ends):
-        report.add(fault)
-    with progress("Verifying the log") as reached:
-        async for fault in log_checks.event_faults(store, ends.end, reached, opening=opening):
-            report.add(fault)
-    report.events = ends.end

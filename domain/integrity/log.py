@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from domain.errors import Damaged
 from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DamagedKey, DataKey, WrongKey
+from domain.eventlog.recent_events import LogEvent
 from domain.eventlog.store import Store
 from domain.integrity.erased import erased_among
 from domain.integrity.fault import Fault
 
-PAGE = 1_000
 PART, KEYS = "log", "keys"
 STILL_THERE = "says that the content was erased, and the data key is still there"
 TOKEN = re.compile(rb'{"\$(?:sealed|secret)":"([^"]*)"}')
@@ -34,9 +34,14 @@ MISPLACED = """SELECT position, stream, version, at < earlier FROM (
             AND p.originator_version = e.version - 1 AND p.notification_id < e.position))
     ORDER BY position"""
 """Events that do not follow on the version before theirs, or were recorded before their predecessor."""
-
-OnProgress = Callable[[int, int], None]
-"""Is called with the position reached and the position to reach."""
+HOLES = """SELECT before + 1, position - 1 FROM (
+        SELECT position, coalesce(lag(position) OVER (ORDER BY position),
+            (SELECT max(notification_id) FROM events WHERE notification_id <= %b), 0) AS before
+        FROM (SELECT notification_id AS position FROM events
+                WHERE notification_id > %b AND notification_id <= %b
+            UNION ALL SELECT %b::bigint + 1 WHERE %b) AS e) AS found
+    WHERE position > before + 1 ORDER BY position"""
+"""What is missing before the events of a span; before its end, too, where the log should end there."""
 
 
 class Ends(NamedTuple):
@@ -75,36 +80,30 @@ def head_faults(found: Ends) -> Iterator[Fault]:
         yield Fault(PART, "log_head", f"is at {found.line_head}, but the last line is at {last}")
 
 
-async def event_faults(
-    store: Store, end: int, on_progress: OnProgress, *, opening: bool
-) -> AsyncIterator[Fault]:
-    """What is wrong with the events up to a position; `opening` opens what is sealed in them.
-
-    It reads pages of the log, each of which ends at its count or its bytes, and keeps none of it.
+async def order_faults(store: Store, after: int, until: int, end: int) -> list[Fault]:
+    """What is wrong with the positions, versions and times of the events in (after, until] of a log that
+    should go to `end`.
     """
-    after = 0
-    while after < end:
-        rows = [row for row in await store.read(after, PAGE) if row.position <= end]
-        until = rows[-1].position if rows else end
-        for fault in _holes(rows, after, until):
-            yield fault
-        for fault in await misplaced(store, after, until):
-            yield fault
-        faults = await _closed(store, rows) if opening else {}
-        for row in rows:
-            if what := _unreadable(store, row) or faults.get(row.position, ""):
-                yield Fault(PART, f"event {row.version} of {row.stream}", what)
-        on_progress(until, end)
-        after = until
+    async with store.reader() as connection:
+        values = (after, after, until, until, until == end)
+        rows = await (await connection.execute(HOLES, values, binary=True)).fetchall()
+    what = "there are no such events"
+    holes = [Fault(PART, f"positions {first} to {last}", what, first) for first, last in rows]
+    return holes + await misplaced(store, after, until)
 
 
-def _holes(rows: Sequence[EventRow], after: int, until: int) -> Iterator[Fault]:
-    expected = after + 1
-    for position in (*(row.position for row in rows), *(() if rows else (until + 1,))):
-        if position > expected:
-            place = f"positions {expected} to {position - 1}"
-            yield Fault(PART, place, "there are no such events")
-        expected = position + 1
+async def content_faults(store: Store, events: Sequence[LogEvent], *, opening: bool) -> list[Fault]:
+    """Which events cannot be read; `opening` opens what is sealed in them."""
+    closed = await _closed(store, [event.row for event in events]) if opening else {}
+    return [
+        _fault(event.row.position, event.row.version, event.row.stream, what)
+        for event in events
+        if (what := _unreadable(event) or closed.get(event.row.position, ""))
+    ]
+
+
+def _fault(position: int, version: int, stream: str, what: str) -> Fault:
+    return Fault(PART, f"event {version} of {stream}", what, position)
 
 
 async def misplaced(store: Store, after: int, until: int) -> list[Fault]:
@@ -112,21 +111,19 @@ async def misplaced(store: Store, after: int, until: int) -> list[Fault]:
     async with store.reader() as connection:
         cursor = await connection.execute(MISPLACED, (after, until, after), binary=True)
         rows = await cursor.fetchall()
+    early, loose = (
+        "was recorded before the event before it",
+        "does not follow on the version before it",
+    )
     return [
-        Fault(
-            PART,
-            f"event {version} of {stream}",
-            "was recorded before the event before it"
-            if early
-            else "does not follow on the version before it",
-        )
-        for _, stream, version, early in rows
+        _fault(position, version, stream, early if is_early else loose)
+        for position, stream, version, is_early in rows
     ]
 
 
-def _unreadable(store: Store, row: EventRow) -> str:
+def _unreadable(event: LogEvent) -> str:
     try:
-        store.codec.decode(row)
+        _ = event.recorded
     except Damaged as error:
         return f"cannot be read: {error.reason}"
     return ""

@@ -123,7 +123,6 @@ class Analytics:
         "analytics_steps",
     )
     types: ClassVar[Sequence[str] | None] = tuple(event.type for event in (*COUNTED, *OF_STEPS))
-    by_stream: ClassVar[bool] = False
     compared: ClassVar[Mapping[str, str]] = {
         "analytics_facts": "true",
         "analytics_steps": "true",
@@ -153,10 +152,11 @@ class Analytics:
         changed = {key: fact for key, fact in facts.items() if fact != before.get(key)}
         replaced = [before[key] for key in changed if key in before]
         await _write(connection, KEEP, FACT_ARRAYS, list(changed.values()))
-        totals = totals_moved(replaced, changed.values())
-        await _write(connection, ADD, TOTAL_ARRAYS, totals)
-        await _write(connection, SPREAD, SPREAD_ARRAYS, spread_moved(replaced, changed.values()))
         await runs.write(connection)
+        totals = totals_moved(replaced, changed.values())
+        spread = spread_moved(replaced, changed.values())
+        await _write(connection, ADD, TOTAL_ARRAYS, totals)
+        await _write(connection, SPREAD, SPREAD_ARRAYS, spread)
         self._facts.keep(facts)
         runs.keep(self._runs)
 

@@ -58,7 +58,8 @@ def _add(sums: dict[Cell, Amounts], cell: Cell, amounts: Amounts) -> None:
 
 
 def _rows(cells: dict[Cell, Amounts]) -> list[tuple[Any, ...]]:
-    return [(*cell, *amounts) for cell, amounts in cells.items() if any(amounts)]
+    """In the order of the cells: who adds to them waits for others, and must not wait in a circle."""
+    return [(*cell, *amounts) for cell, amounts in sorted(cells.items()) if any(amounts)]
 
 
 def _amounts(fact: Fact, sign: int) -> Amounts:

@@ -70,7 +70,6 @@ class Claims:
     tables: ClassVar[tuple[str, ...]] = ("claims", "claim_totals")
     gathers: ClassVar[float] = 0.005
     types: ClassVar[Sequence[str] | None] = tuple(event.type for event in CONCERNED)
-    by_stream: ClassVar[bool] = False  # the totals are of all
     compared: ClassVar[Mapping[str, str]] = {"claims": "true", "claim_totals": "true"}
 
     def __init__(self, capacity: int = CAPACITY) -> None:

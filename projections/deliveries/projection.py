@@ -75,7 +75,6 @@ class Deliveries:
         ExecutionErased.type,
         *(event.type for event in EVENTS),
     )
-    by_stream: ClassVar[bool] = True
     compared: ClassVar[Mapping[str, str]] = {"webhooks": "true", "webhook_states": "true"}
 
     def forget(self) -> None:

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
+from domain.errors import Damaged
 from domain.eventlog.store import Store
 from domain.supervisor import cancel
-from projections.engine.follower import Follower, decode
-from projections.engine.pages import LogPages, Page, Part
-from projections.engine.projection import Projection
+from projections.engine.follower import decode
+from projections.engine.pages import LogPages, Page, Pages, Part
 
 
 class PrefetchedPages(LogPages):
-    """Has the next page read and decoded, on a connection of its own, while one is written."""
+    """Has the next page read and decoded, on a connection of its own, while one is written.
 
-    def __init__(self, view: Projection, store: Store, size: int, part: Part | None) -> None:
-        super().__init__(store, view.types, part)
+    Followers that go side by side get the same page, so each event is decoded once for all of them.
+    """
+
+    def __init__(
+        self, store: Store, types: Sequence[str] | None, size: int, part: Part | None
+    ) -> None:
+        super().__init__(store, types, part)
         self._size = size
-        self._next = 0, 0
+        self._asked, self._next = (0, 0), (0, 0)
+        self._page = Page(0, ())
         self._reading: asyncio.Task[Page] | None = None
 
     async def stop(self) -> None:
@@ -33,6 +40,13 @@ class PrefetchedPages(LogPages):
 
     async def read(self, connection: AsyncConnection, after: int, until: int, head: int) -> Page:
         """As `Pages.read`."""
+        if self._asked != (after, until):
+            self._asked, self._page = (0, 0), Page(0, ())
+            self._page = await self._read(connection, after, until, head)
+            self._asked = after, until
+        return self._page
+
+    async def _read(self, connection: AsyncConnection, after: int, until: int, head: int) -> Page:
         if self._reading is not None and self._next == (after, until):
             reading, self._reading = self._reading, None
             page = await reading
@@ -47,18 +61,33 @@ class PrefetchedPages(LogPages):
     async def _read_ahead(self, after: int, until: int) -> Page:
         async with self.store.reader() as connection:
             page = await super().read(connection, after, until, until)
-        await decode(page.events)
+        with suppress(Damaged):  # it is for who needs that event to say so
+            await decode(page.events)
         return page
+
+
+class SharedPages(NamedTuple):
+    """The events of some types, or all, of pages that several followers share."""
+
+    pages: Pages
+    types: frozenset[str] | None
+
+    async def read(self, connection: AsyncConnection, after: int, until: int, head: int) -> Page:
+        """As `Pages.read`."""
+        page = await self.pages.read(connection, after, until, head)
+        if self.types is None:
+            return page
+        return page._replace(events=[e for e in page.events if e.row.type in self.types])
 
 
 @asynccontextmanager
 async def reading_ahead(
-    view: Projection, store: Store, page: int, part: Part | None = None
-) -> AsyncIterator[Follower]:
-    """A follower of the log, or of a part of it, that reads ahead until this ends."""
-    pages = PrefetchedPages(view, store, page, part)
+    store: Store, types: Sequence[str] | None, page: int, part: Part | None = None
+) -> AsyncIterator[PrefetchedPages]:
+    """The pages of the log, or of a part of it, read ahead until this ends."""
+    pages = PrefetchedPages(store, types, page, part)
     try:
-        yield Follower(view, pages, page, part)
+        yield pages
     finally:
         await pages.stop()
 

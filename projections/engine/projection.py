@@ -19,8 +19,6 @@ class Projection(Protocol):
     tables: ClassVar[tuple[str, ...]]
     types: ClassVar[Sequence[str] | None]
     """The only events it is shown; None for all."""
-    by_stream: ClassVar[bool]
-    """Whether each row follows from one stream alone: then several may apply the streams at once."""
     compared: ClassVar[Mapping[str, str]]
     """The tables whose rows follow from the events alone, so that a second building has the same; and
     which rows those are, as a condition: one of totals that counts nothing may be there or not."""
@@ -33,6 +31,9 @@ class Projection(Protocol):
 
     async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
         """Bring the tables from before `page` to after it, in the transaction of `connection`.
+
+        Several processes may do so at once, each with streams of its own. So a row follows from one stream
+        alone, or adds up what streams say; such sums are written last, in the order of their keys.
 
         May keep states between pages. Whatever it raises undoes the page; then the events come one
         by one, and the one that fails is parked.

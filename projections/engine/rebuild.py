@@ -7,7 +7,7 @@ tables, `bookmarks` and `parked` are the new ones while `events` and `head` are 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -20,11 +20,11 @@ from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from projections.engine.follower import Follower
 from projections.engine.migrations import BEGIN_BOOKMARK, form_of
-from projections.engine.pages import Part
-from projections.engine.parallel_rebuild import Processes, Share, apply_all
+from projections.engine.parallel_rebuild import OnProgress, Processes, Share, apply_all, unseen
 from projections.engine.prefetch import collecting_rarely, reading_ahead
 from projections.engine.projection import Projection
 
+REBUILD = "rebuild"
 PAGE = 10_000
 SHARED = 20_000
 """Of fewer events one process is done before others have started."""
@@ -55,9 +55,6 @@ INDEXES = """SELECT indexname, indexdef FROM pg_indexes
 DROP = SQL("DROP SCHEMA IF EXISTS {scratch} CASCADE")
 CREATE = SQL("CREATE SCHEMA {scratch}")
 
-OnProgress = Callable[[int, int], None]
-"""Is called with the position reached and the position to reach."""
-
 
 class RebuildUnderWay(Exception):
     """Another process is rebuilding this view."""
@@ -75,29 +72,31 @@ async def rebuild(
     schema: str,
     view: Projection,
     store: Store,
-    on_progress: OnProgress = lambda _, __: None,
+    on_progress: OnProgress = unseen,
     *,
     processes: Processes | None = None,
 ) -> Rebuilt:
     """Replace the tables of a view by what the whole log says, while everything else goes on.
 
     `view` is an instance that nothing else uses. What an interrupted rebuild left behind is
-    dropped by the next one. Where each row follows from one stream, and the log is long, other
-    `processes` apply what is in it now, and this one what is written meanwhile.
+    dropped by the next one. Where the log is long, other `processes` apply what is in it now, and this one
+    what is written meanwhile.
 
     Raises:
         RebuildUnderWay: another process is at it.
         PartFailed: one of the processes failed or was killed.
     """
+    place = Scratch(conninfo, schema, view.name)
     async with (
-        scratch(conninfo, schema, view) as (connection, names),
-        reading_ahead(view, store, PAGE) as follower,
+        scratch(place, [view]) as (connection, names),
+        reading_ahead(store, view.types, PAGE) as pages,
     ):
-        async with _indexes_later(connection, conninfo, schema, view):
-            if processes and processes.number > 1 and view.by_stream:
-                shares = await _shares(connection, conninfo, schema, view, processes.number)
-                if shares:
-                    await apply_all(connection, shares, processes, on_progress)
+        follower = Follower(view, pages, PAGE)
+        async with _indexes_later(connection, place):
+            head = await _number(connection, HEAD)
+            if processes and processes.number > 1 and head >= SHARED:
+                shares = shares_of(place, {view.name: head}, processes.number)
+                await apply_all(connection, shares, processes, on_progress)
             with collecting_rarely():
                 await _catch_up(connection, follower, on_progress)
         for table in view.tables:
@@ -110,18 +109,10 @@ async def rebuild(
         return rebuilt
 
 
-async def _shares(
-    connection: AsyncConnection, conninfo: str, schema: str, view: Projection, count: int
-) -> list[Share]:
-    """What is in the log now, for so many processes; none where it is too little to be shared."""
-    head = await _number(connection, HEAD)
-    if head < SHARED:
-        return []
-    options, page = _options(schema, view), count * PAGE
-    return [
-        Share(conninfo, options, schema, view.name, page, Part(count, number, head))
-        for number in range(count)
-    ]
+def shares_of(place: Scratch, until: Mapping[str, int], count: int) -> list[Share]:
+    """The log in so many shares, for the new tables of some views, each up to a position."""
+    share = Share(place.conninfo, place.options, place.schema, until, count * PAGE, count, 0)
+    return [share._replace(number=number) for number in range(count)]
 
 
 async def _catch_up(
@@ -167,14 +158,12 @@ async def _switch(connection: AsyncConnection, follower: Follower, names: Names)
 
 
 @asynccontextmanager
-async def _indexes_later(
-    connection: AsyncConnection, conninfo: str, schema: str, view: Projection
-) -> AsyncIterator[None]:
+async def _indexes_later(connection: AsyncConnection, place: Scratch) -> AsyncIterator[None]:
     """Without its indexes a table grows twice as fast. A view finds rows by unique ones, which stay."""
-    definitions = await drop_indexes(connection, scratch_schema(schema, view.name))
+    definitions = await drop_indexes(connection, place.own)
     yield
     async with await AsyncConnection.connect(
-        conninfo, autocommit=True, options=_options(schema, view)
+        place.conninfo, autocommit=True, options=place.options
     ) as other:
         # Not a TaskGroup: one error is one error, not a group of them.
         await asyncio.gather(
@@ -198,38 +187,52 @@ async def _create(definitions: Sequence[str], connection: AsyncConnection) -> No
 Names = dict[str, Identifier]
 
 
-def scratch_schema(schema: str, view: str, purpose: str = "rebuild") -> str:
+def scratch_schema(schema: str, name: str, purpose: str = REBUILD) -> str:
     """Where the new tables of a view are made."""
-    return f"{schema}_{purpose}_{view}"
+    return f"{schema}_{purpose}_{name}"
 
 
-def _options(schema: str, view: Projection, purpose: str = "rebuild") -> str:
-    path = f"{scratch_schema(schema, view.name, purpose)},{schema}"
-    return f"{session_options(path)} {ASYNC_COMMIT}"
+class Scratch(NamedTuple):
+    """Where new tables are made: of which log, and for which view, or what stands for several."""
+
+    conninfo: str
+    schema: str
+    name: str
+    purpose: str = REBUILD
+
+    @property
+    def own(self) -> str:
+        """The schema of the new tables."""
+        return scratch_schema(self.schema, self.name, self.purpose)
+
+    @property
+    def options(self) -> str:
+        """Of a session that finds them before those that serve."""
+        return f"{session_options(f'{self.own},{self.schema}')} {ASYNC_COMMIT}"
 
 
 @asynccontextmanager
 async def scratch(
-    conninfo: str, schema: str, view: Projection, purpose: str = "rebuild"
+    place: Scratch, views: Sequence[Projection]
 ) -> AsyncIterator[tuple[AsyncConnection, Names]]:
-    """A connection that finds new, empty tables of a view, in a schema of their own.
+    """A connection that finds new, empty tables of views.
 
     Raises:
-        RebuildUnderWay: another process has one for the same purpose.
+        RebuildUnderWay: another process has some of this name for the same purpose.
     """
-    own = scratch_schema(schema, view.name, purpose)
-    names = {"main": Identifier(schema), "scratch": Identifier(own)}
+    names = {"main": Identifier(place.schema), "scratch": Identifier(place.own)}
     async with await AsyncConnection.connect(
-        conninfo, autocommit=True, options=_options(schema, view, purpose)
+        place.conninfo, autocommit=True, options=place.options
     ) as connection:
-        running = RUNNING.format(purpose=purpose, schema=schema)
-        if not await _number(connection, OWN, running, view.name):
-            raise RebuildUnderWay(f"another process runs a {purpose} of the view {view.name}")
+        running = RUNNING.format(purpose=place.purpose, schema=place.schema)
+        if not await _number(connection, OWN, running, place.name):
+            raise RebuildUnderWay(f"another process runs a {place.purpose} of {place.name}")
         await connection.execute(DROP.format(**names))
         await connection.execute(CREATE.format(**names))
         await connection.execute(files("projections.engine").joinpath("schema.sql").read_bytes())
-        await connection.execute(view.schema.encode())
-        await connection.execute(BEGIN_BOOKMARK, (view.name,))
+        for view in views:
+            await connection.execute(view.schema.encode())
+            await connection.execute(BEGIN_BOOKMARK, (view.name,))
         yield connection, names
 
 

@@ -75,7 +75,6 @@ class Executions:
     tables: ClassVar[tuple[str, ...]] = TABLES
     gathers: ClassVar[float] = 0.005
     types: ClassVar[Sequence[str] | None] = tuple(event.type for event in EVENTS)
-    by_stream: ClassVar[bool] = True
     compared: ClassVar[Mapping[str, str]] = {
         "executions_open": "true",
         "executions_ended": "true",

@@ -37,7 +37,6 @@ class LogLineProjection:
     tables: ClassVar[tuple[str, ...]] = ("log_notes",)
     gathers: ClassVar[float] = 0.05
     types: ClassVar[Sequence[str] | None] = NOTED_EVENTS
-    by_stream: ClassVar[bool] = True
     compared: ClassVar[Mapping[str, str]] = {"log_notes": "true"}
 
     def forget(self) -> None:

@@ -45,7 +45,6 @@ class Timers:
     tables: ClassVar[tuple[str, ...]] = ("timers",)
     gathers: ClassVar[float] = 0.02
     types: ClassVar[Sequence[str] | None] = tuple(event.type for event in CONCERNED)
-    by_stream: ClassVar[bool] = True
     compared: ClassVar[Mapping[str, str]] = {"timers": "true"}
 
     def __init__(self, capacity: int = CAPACITY) -> None:

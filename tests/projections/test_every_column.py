@@ -25,7 +25,6 @@ from domain.eventlog.sessions import session_options
 from domain.eventlog.setup.log_secret import log_secret
 from domain.execution.commands.erase import EraseExecution
 from domain.execution.commands.progress import RecordUsage
-from domain.integrity import log as log_checks
 from domain.integrity.histories import Histories
 from domain.integrity.keys import key_faults
 from domain.integrity.log_lines import line_faults
@@ -35,6 +34,7 @@ from projections.audit.access.check import access_faults, end_of
 from projections.audit.check import connected, head_faults, start, tree_faults
 from projections.audit.note import Signer, origin_of
 from projections.audit.tables import migrate_audit
+from projections.engine.verification.verify import Verification, Work, verify
 from projections.log_lines.archive.files import ArchiveFiles
 from projections.log_lines.archive.verify import check_archive
 from projections.registry import all_projections
@@ -212,10 +212,8 @@ async def named(conninfo: str, folder: Path) -> set[str]:
     except (WrongKey, RotationUnderWay):
         found.add("start")
     async with opened(conninfo) as store, connected(conninfo, SCHEMA) as connection:
-        ends = await log_checks.ends(store)
-        faults = list(log_checks.head_faults(ends))
-        checks = log_checks.event_faults(store, ends.end, lambda *_: None, opening=True)
-        faults += [fault async for fault in checks]
+        checks = verify(conninfo, store, Work([], key=MASTER_KEY), Verification())
+        faults = [fault async for fault in checks]
         faults += [f async for f in key_faults(store, Vault(MASTER_KEY)) if f is not None]
         faults += [f async for f in line_faults(store) if f is not None]
         histories = Histories(conninfo, SCHEMA)

@@ -9,7 +9,7 @@ from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from projections.engine.follower import Follower
 from projections.engine.pages import LogPages
-from projections.engine.verify import Verified, verify
+from projections.engine.verification.verify import Verification, Work, verify
 from projections.executions.projection import Executions
 from tests.support.event_writer import Log, completed, some, started
 
@@ -44,8 +44,8 @@ async def follow(conninfo: str, store: Store) -> None:
 async def differences(conninfo: str, store: Store) -> list[tuple[str, str]]:
     """Where the view of executions is not what the events say, and how."""
     view = Executions(store.codec)
-    found = verify(conninfo, "executions", view, store, Verified(view.name))
-    return [(fault.place, fault.what) async for fault in found]
+    found = verify(conninfo, store, Work([view]), Verification())
+    return [(fault.place, fault.what) async for fault in found if fault.part == view.name]
 
 
 async def write_history(log: Log) -> None:

@@ -19,7 +19,6 @@ class Seen:
     tables: ClassVar[tuple[str, ...]] = ("seen",)
     gathers: ClassVar[float] = 0.0
     types: ClassVar[Sequence[str] | None] = None
-    by_stream: ClassVar[bool] = False
     compared: ClassVar[Mapping[str, str]] = {"seen": "true"}
 
     def __init__(self) -> None:

@@ -13,6 +13,8 @@ from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from domain.integrity import log as log_checks
 from domain.integrity.keys import key_faults
+from projections.engine import rebuild as rebuilding
+from projections.engine.verification.verify import Verification, Work, verify
 from tests.domain.eventlog.test_store import opened, write
 from tests.support.sample_aggregate import (
     MASTER_KEY,
@@ -50,18 +52,13 @@ def change(database: str, *statements: str) -> None:
             connection.execute(statement.encode())
 
 
-async def found(log: Store) -> list[tuple[str, str]]:
-    ends = await log_checks.ends(log)
-    faults = list(log_checks.head_faults(ends))
-    faults += [
-        fault
-        async for fault in log_checks.event_faults(log, ends.end, lambda _, __: None, opening=True)
-    ]
-    return [(fault.place, fault.what) for fault in faults]
+async def found(database: str, log: Store) -> list[tuple[str, str]]:
+    checked = verify(database, log, Work([], key=MASTER_KEY), Verification())
+    return [(fault.place, fault.what) async for fault in checked]
 
 
-async def test_whole_log_has_no_faults(log: Store) -> None:
-    assert await found(log) == []
+async def test_whole_log_has_no_faults(log: Store, database: str) -> None:
+    assert await found(database, log) == []
 
 
 DAMAGES = {
@@ -128,10 +125,10 @@ async def test_damage_to_the_log_is_named(
     damage: tuple[str, list[tuple[str, str]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(log_checks, "PAGE", 3)
+    monkeypatch.setattr(rebuilding, "PAGE", 3)
     statement, named = damage
     change(database, statement)
-    faults = [(place, what.replace(" json", "json")) for place, what in await found(log)]
+    faults = [(place, what.replace(" json", "json")) for place, what in await found(database, log)]
     assert [fault for fault in named if fault not in faults] == []
     if "version before" not in str(faults):
         assert faults == named
@@ -139,12 +136,14 @@ async def test_damage_to_the_log_is_named(
 
 async def test_versions_after_a_lost_event_are_named(log: Store, database: str) -> None:
     change(database, "DELETE FROM events WHERE notification_id = 10")
-    assert ("event 6 of tally/b", "does not follow on the version before it") in await found(log)
+    assert ("event 6 of tally/b", "does not follow on the version before it") in await found(
+        database, log
+    )
 
 
 async def test_key_that_cannot_be_unwrapped_is_named_once(log: Store, database: str) -> None:
     change(database, "UPDATE data_keys SET wrapped = 'x' WHERE originator_id = 'tally/a'")
-    assert await found(log) == []
+    assert await found(database, log) == []
     faults = [fault async for fault in key_faults(log, Vault(MASTER_KEY))]
     assert [fault and fault.place for fault in faults] == ["tally/a", None]
 
@@ -157,7 +156,7 @@ async def erase(database: str) -> None:
 
 async def test_erased_key_is_no_fault(database: str, log: Store) -> None:
     await erase(database)
-    assert await found(log) == []
+    assert await found(database, log) == []
     faults = [fault async for fault in key_faults(log, Vault(MASTER_KEY))]
     assert faults == [None, None]
 
@@ -172,7 +171,7 @@ async def test_key_that_is_empty_without_an_event_of_its_erasure_is_a_fault(
         None,
     ]
     assert ("event 10 of tally/a", "has sealed content, and its stream has no data key") in (
-        await found(log)
+        await found(database, log)
     )
 
 
@@ -186,12 +185,11 @@ async def test_key_that_is_there_although_its_content_was_erased_is_a_fault(
         """UPDATE data_keys AS k SET wrapped = kept.wrapped FROM kept
             WHERE kept.originator_id = k.originator_id""",
     )
-    assert await found(log) == [("event 11 of tally/a", log_checks.STILL_THERE)]
+    assert await found(database, log) == [("event 11 of tally/a", log_checks.STILL_THERE)]
 
 
 async def test_events_written_after_the_end_was_read_are_left_out(log: Store) -> None:
     ends = await log_checks.ends(log)
     await log.keys(["tally/a"])
     await write(log, ("tally/a", 11, TallyNoted(note="later")))
-    checked = log_checks.event_faults(log, ends.end, lambda _, __: None, opening=True)
-    assert [fault async for fault in checked] == []
+    assert await log_checks.order_faults(log, 0, ends.end, ends.end) == []

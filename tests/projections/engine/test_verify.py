@@ -12,22 +12,32 @@ from typing import Any, NamedTuple
 import httpx
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier
 
+from api.cli.rebuild_worker import COMMAND
 from domain import registry
 from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from domain.integrity.fault import Fault
 from projections.engine import rebuild as rebuilding
-from projections.engine import verify as verifying
+from projections.engine.parallel_rebuild import Processes
 from projections.engine.projection import Projection
 from projections.engine.rebuild import Rebuilt, rebuild
-from projections.engine.verify import MadeAnew, Verified, verify
+from projections.engine.verification import comparison
+from projections.engine.verification.verify import (
+    ALL,
+    PURPOSE,
+    MadeAnew,
+    Verification,
+    Work,
+    verify,
+)
 from projections.registry import all_projections
 from tests.support.api_client import ERROR, JSON, POLICY, RESULT, ok
 from tests.support.databases import new_database
 from tests.support.event_writer import new_store
-from tests.support.running_server import serving
+from tests.support.running_server import MASTER_KEY, serving
 from tests.support.tampering import other_value
 
 VIEWS = {view.name: view for view in all_projections(registry.codec())}
@@ -120,10 +130,10 @@ async def _opened(conninfo: str, work: Callable[[Store], Any]) -> Any:
         await store.close()
 
 
-def faults(conninfo: str, name: str, verified: Verified | None = None) -> list[Fault]:
+def faults(conninfo: str, name: str, verification: Verification | None = None) -> list[Fault]:
     async def work(store: Store) -> list[Fault]:
-        found = verify(conninfo, "executions", view_of(name), store, verified or Verified(name))
-        return [fault async for fault in found]
+        views = Work([view_of(name)])
+        return [f async for f in verify(conninfo, store, views, verification or Verification())]
 
     found: list[Fault] = asyncio.run(_opened(conninfo, work))
     return found
@@ -177,8 +187,9 @@ def change_each_column(conninfo: str, name: str, compared: str) -> dict[str, set
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_view_that_followed_live_has_no_faults(written: str, view: str) -> None:
-    verified = Verified(view)
-    assert faults(written, view, verified) == []
+    verification = Verification()
+    assert faults(written, view, verification) == []
+    [verified] = verification.views
     assert verified.rows > 0
     assert verified.position == verified.head > 0
 
@@ -203,7 +214,7 @@ def test_missing_and_unfounded_rows_are_named_whatever_the_portions(
     for table, compared in VIEWS[view].compared.items():
         move_last_row(written, table, compared)
     for rows in (1_000, 2):
-        monkeypatch.setattr(verifying, "ROWS", rows)
+        monkeypatch.setattr(comparison, "ROWS", rows)
         found = [(fault.place.split()[0], fault.what) for fault in faults(written, view)]
         assert sorted(found) == sorted(product(VIEWS[view].compared, (UNFOUNDED, MISSING)))
     rebuilt(written, view)
@@ -246,8 +257,9 @@ def test_bookmark_ahead_of_the_log_is_named_and_mended_by_a_rebuild(
 def test_lagging_view_is_compared_as_far_as_it_goes(written: str) -> None:
     [(head,)] = ask(written, b"SELECT position FROM head")
     ask(written, b"UPDATE bookmarks SET position = 5 WHERE view = 'catalog'")
-    verified = Verified("catalog")
-    found = faults(written, "catalog", verified)
+    verification = Verification()
+    found = faults(written, "catalog", verification)
+    [verified] = verification.views
     assert (verified.position, verified.head) == (5, head)
     assert {fault.what for fault in found} >= {"there is a row, but no events lead to it"}
     rebuilt(written, "catalog")
@@ -265,7 +277,7 @@ def test_table_that_is_missing_or_of_another_form_is_named(written: str) -> None
 
 def test_rebuild_during_a_verification_ends_it(written: str) -> None:
     async def work(store: Store) -> None:
-        found = verify(written, "executions", view_of("logs"), store, Verified("logs"))
+        found = verify(written, store, Work([view_of("logs")]), Verification())
         await anext(found)
         await rebuild(written, "executions", view_of("logs"), store)
         async for _ in found:
@@ -273,7 +285,7 @@ def test_rebuild_during_a_verification_ends_it(written: str) -> None:
 
     ask(written, b"DELETE FROM log_notes WHERE id = (SELECT min(id) FROM log_notes)")
     monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setattr(verifying, "ROWS", 1)
+    monkeypatch.setattr(comparison, "ROWS", 1)
     with monkeypatch.context(), pytest.raises(MadeAnew):
         asyncio.run(_opened(written, work))
     monkeypatch.undo()
@@ -283,9 +295,53 @@ def test_verification_leaves_nothing_behind(written: str) -> None:
     faults(written, "catalog")
     names = ask(written, b"SELECT nspname FROM pg_namespace WHERE nspname LIKE 'executions_%%'")
     assert names == []
-    assert (
-        rebuilding.scratch_schema("executions", "catalog", "verify") == "executions_verify_catalog"
-    )
+    assert rebuilding.scratch_schema("executions", ALL, PURPOSE).startswith("executions_")
+
+
+def test_several_processes_find_what_one_finds_in_the_same_order(
+    written: str, postgres: Any, admin: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuilding, "SHARED", 10)
+    monkeypatch.setattr(rebuilding, "PAGE", 20)
+    with new_database(admin, template=str(conninfo_to_dict(written)["dbname"])) as name:
+        conninfo = postgres.conninfo(name)
+        for statement in DAMAGES:
+            ask(conninfo, statement.encode())
+        by_one, by_three = (
+            all_faults(conninfo, processes) for processes in (None, Processes(3, COMMAND))
+        )
+    assert by_three == by_one
+    parts = [fault.part for fault in by_one]
+    assert parts == sorted(parts, key=["log", *VIEWS].index)
+    assert set(parts) == {"log", *VIEWS}
+    positions = [fault.position for fault in by_one if fault.part == "log" and fault.position]
+    assert positions == sorted(positions)
+    assert {fault.what for fault in by_one} >= {
+        "there are no such events",
+        "has sealed content, and its stream has no data key",
+        MISSING,
+    }
+
+
+DAMAGES = (
+    "ALTER TABLE events DISABLE TRIGGER append_only",
+    "UPDATE events SET state = '{' WHERE mod(notification_id, 9) = 0",
+    "DELETE FROM events WHERE notification_id IN (50, 51, 71)",
+    "DELETE FROM data_keys WHERE originator_id LIKE 'execution/run-_5'",
+    "UPDATE catalog SET shown = 'x' WHERE id = 'acme'",
+    "UPDATE analytics_totals SET cost = cost + 1",
+    "UPDATE claims SET rank = 9",
+    "DELETE FROM log_notes WHERE execution = 'run-01'",
+)
+
+
+def all_faults(conninfo: str, processes: Processes | None) -> list[Fault]:
+    async def work(store: Store) -> list[Fault]:
+        work = Work(all_projections(store.codec), processes, MASTER_KEY)
+        return [fault async for fault in verify(conninfo, store, work, Verification())]
+
+    found: list[Fault] = asyncio.run(_opened(conninfo, work))
+    return found
 
 
 def test_every_table_that_is_replaced_by_a_rebuild_is_compared() -> None:

@@ -1,0 +1,1 @@
+"""Views held against a second building of them."""

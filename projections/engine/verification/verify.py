@@ -1,0 +1,272 @@
+"""The log held against its rules, and every column of every row of the projections against what its events say.
+
+The projections are built again in a schema of their own, as by a rebuild: the log is read and decoded once for
+all of them and for its own check, by several processes where it is long. Then both are read side by side, in the order of their keys.
+Each portion is compared in one short transaction that sees one moment: it reads how far the rows that serve
+claim to go, brings the new ones there, and compares. So what is written meanwhile does no harm, and the cost is
+that of a rebuild and of one pass over the tables.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg import AsyncConnection, IsolationLevel
+from psycopg.sql import SQL, Identifier
+
+from domain.eventlog.store import Store
+from domain.integrity.fault import Fault
+from domain.integrity.log import ends, head_faults
+from projections.engine.follower import Follower
+from projections.engine.log_check import SCHEMA as LOG_FAULTS
+from projections.engine.log_check import kept_faults
+from projections.engine.migrations import form_of
+from projections.engine.pages import LogPages
+from projections.engine.parallel_rebuild import (
+    OnProgress,
+    Processes,
+    Share,
+    apply_all,
+    apply_here,
+    unseen,
+)
+from projections.engine.projection import Projection
+from projections.engine.rebuild import (
+    DROP,
+    PAGE,
+    SHARED,
+    Names,
+    Scratch,
+    drop_indexes,
+    scratch,
+    shares_of,
+)
+from projections.engine.verification.comparison import Row, Table
+
+PURPOSE, ALL = "verify", "views"
+NO_IDLE_TIMEOUT = "SET idle_in_transaction_session_timeout = 0"
+UNLOGGED = SQL("ALTER TABLE {scratch}.{table} SET UNLOGGED")
+"""What is built again to be compared need not survive anything."""
+PLACE = SQL("""SELECT b.position, b.generation, b.form, coalesce(head.position, 0)
+    FROM (VALUES (1)) AS one LEFT JOIN head ON true
+    LEFT JOIN {main}.bookmarks AS b ON b.view = {view}""")
+REACHED = SQL("SELECT position FROM {own}.bookmarks WHERE view = {view}")
+HOLD = SQL("LOCK TABLE {tables} IN ACCESS SHARE MODE")
+PARKED = SQL(
+    "SELECT position, stream, error FROM {own}.parked WHERE view = {view} ORDER BY position"
+)
+THERE = "SELECT to_regclass(%s) IS NOT NULL"
+
+
+class MadeAnew(Exception):
+    """The view was rebuilt, or began again, while it was verified."""
+
+
+@dataclass(slots=True)
+class Verified:
+    """How many rows of a view were compared, up to which position, and where the log was then."""
+
+    view: str
+    position: int = 0
+    head: int = 0
+    rows: int = 0
+
+
+@dataclass(slots=True)
+class Verification:
+    """How many events were checked, and how far each view was compared."""
+
+    events: int = 0
+    views: list[Verified] = field(default_factory=list)
+
+
+class Work(NamedTuple):
+    """Which views are verified, instances that nothing else uses; by which processes where the log is long; and the
+    master key, by which all is opened that is sealed in the log: nothing is without.
+    """
+
+    views: Sequence[Projection]
+    processes: Processes | None = None
+    key: bytes | None = None
+
+
+async def verify(
+    conninfo: str,
+    store: Store,
+    work: Work,
+    verification: Verification,
+    on_progress: OnProgress = unseen,
+) -> AsyncIterator[Fault]:
+    """Everything that is wrong with the log, by position, and every difference between the rows of projections and
+    their events, as far as the rows claim to go.
+
+    The database needs room for the tables of the views once more.
+
+    Raises:
+        MadeAnew: another process has made the rows of a view again meanwhile.
+        RebuildUnderWay: another process is verifying.
+        PartFailed: one of the processes failed or was killed.
+    """
+    found = await ends(store)
+    for fault in head_faults(found):
+        yield fault
+    verification.events = found.end
+    place = Scratch(conninfo, store.schema, ALL, PURPOSE)
+    async with scratch(place, work.views) as (connection, names):
+        await _prepare(connection, place, names, work.views)
+        views = [_Verifying(connection, names, view, store) for view in work.views]
+        try:
+            faults = [await view.begin() for view in views]
+            until = {view.name: view.until for view in views if view.comparable}
+            shares = _shares(place, until, found.end, work)
+            await _build(connection, shares, work, store, on_progress)
+            async for fault in kept_faults(connection):
+                yield fault
+            for view, its in zip(views, faults, strict=True):
+                verification.views.append(view.verified)
+                async for fault in view.compare(its):
+                    yield fault
+        finally:
+            with suppress(psycopg.Error):
+                await connection.execute(DROP.format(**names))
+
+
+def _shares(place: Scratch, until: Mapping[str, int], end: int, work: Work) -> list[Share]:
+    many = work.processes.number if work.processes and end >= SHARED else 1
+    key = None if work.key is None else b64encode(work.key).decode()
+    return [share._replace(log=end, key=key) for share in shares_of(place, until, many)]
+
+
+async def _build(
+    connection: AsyncConnection,
+    shares: Sequence[Share],
+    work: Work,
+    store: Store,
+    on_progress: OnProgress,
+) -> None:
+    if work.processes and len(shares) > 1:
+        await apply_all(connection, shares, work.processes, on_progress)
+    else:
+        await apply_here(connection, shares[0], work.views, store, on_progress)
+
+
+async def _prepare(
+    connection: AsyncConnection, place: Scratch, names: Names, views: Sequence[Projection]
+) -> None:
+    """The new tables grow faster without indexes that find no row by its key, and without a journal."""
+    await connection.execute(NO_IDLE_TIMEOUT)
+    await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+    await connection.execute(LOG_FAULTS)
+    await drop_indexes(connection, place.own)
+    for view in views:
+        for table in view.compared:
+            await connection.execute(UNLOGGED.format(table=Identifier(table), **names))
+
+
+class _Verifying:
+    """One view."""
+
+    def __init__(
+        self, connection: AsyncConnection, names: Names, view: Projection, store: Store
+    ) -> None:
+        self.name = view.name
+        self.verified = Verified(view.name)
+        self.comparable = True
+        self.until = 0
+        """How far the rows claim to go."""
+        self._connection = connection
+        self._view = view
+        self._names = {"main": names["main"], "own": names["scratch"]}
+        self._follower = Follower(view, LogPages(store, view.types), PAGE)
+        self._generation: int | None = None
+
+    async def begin(self) -> list[Fault]:
+        """Look how far the rows claim to go; what is wrong with the bookmark."""
+        position, self._generation, form, head = await self._place()
+        self.verified.head = head
+        if position is None or form != form_of(self._view):
+            self.comparable = False
+            lost = "there is none: the rows are made again at the next start, or by a rebuild"
+            old = "the rows are of another form: they are made again at the next start"
+            return [self._fault("bookmark", lost if position is None else old)]
+        missing = [name for name in self._view.tables if not await self._is_there(name)]
+        self.comparable = not missing
+        faults = [self._fault(name, "there is no such table") for name in missing]
+        if position > head:
+            faults.append(self._fault("bookmark", f"is at {position}, and the log ends at {head}"))
+        self.until = min(position, head)
+        return faults
+
+    async def compare(self, begun: Sequence[Fault]) -> AsyncIterator[Fault]:
+        """What `begin` has found, what differs in the tables, and the events that cannot be applied."""
+        for fault in begun:
+            yield fault
+        if not self.comparable:
+            return
+        for name, condition in self._view.compared.items():
+            async for fault in self._compare(name, condition):
+                yield fault
+        query = PARKED.format(view=self._view.name, **self._names)
+        for position, stream, error in await (await self._connection.execute(query)).fetchall():
+            yield self._fault(f"event at {position} of {stream}", f"cannot be applied: {error}")
+
+    async def _compare(self, name: str, condition: str) -> AsyncIterator[Fault]:
+        """The rows of one table, portion by portion."""
+        table = await Table.find(
+            self._connection, name, self._names["main"], self._names["own"], condition
+        )
+        last: Row | None = None
+        while True:
+            async with self._connection.transaction():
+                await self._catch_up()
+                portion = await table.compare(self._connection, last)
+            self.verified.rows += portion.rows
+            for difference in portion.differences:
+                place = "/".join(str(part) for part in difference.key)
+                yield self._fault(f"{name} {place}", difference.what)
+            if portion.last is None:
+                return
+            last = portion.last
+
+    async def _catch_up(self) -> None:
+        """Within a transaction: see one moment, and bring the new rows to where the others are in it."""
+        tables = [
+            SQL("{}.{}").format(self._names["main"], Identifier(t)) for t in self._view.tables
+        ]
+        # Before anything is seen: a rebuild replaces tables.
+        await self._connection.execute(HOLD.format(tables=SQL(", ").join(tables)))
+        position, generation, _, head = await self._place()
+        if generation != self._generation or position is None:
+            raise MadeAnew(f"the view {self._view.name} was made anew meanwhile: verify it again")
+        self.verified.head = head
+        await self._advance(min(position, head))
+
+    async def _advance(self, until: int) -> None:
+        query = REACHED.format(view=self._view.name, **self._names)
+        [(position,)] = await (await self._connection.execute(query)).fetchall()
+        while position < until:
+            page = min(PAGE, until - position)
+            progress = await self._follower.catch_up(self._connection, page)
+            if progress is None:
+                break
+            position = progress.position
+        self.verified.position = position
+
+    async def _place(self) -> Sequence[Any]:
+        query = PLACE.format(view=self._view.name, main=self._names["main"])
+        [row] = await (await self._connection.execute(query)).fetchall()
+        return row
+
+    async def _is_there(self, name: str) -> bool:
+        table = SQL("{}.{}").format(self._names["main"], Identifier(name))
+        cursor = await self._connection.execute(THERE, (table.as_string(self._connection),))
+        [(there,)] = await cursor.fetchall()
+        return bool(there)
+
+    def _fault(self, place: str, what: str) -> Fault:
+        return Fault(self._view.name, place, what)
