@@ -9,9 +9,8 @@ from base64 import b64decode
 
 from api.starter import task_of_starter
 from api.telemetry.logging import configure_logging
-from api.work import NO_KEY
 from domain import registry
-from domain.eventlog.encryption import Vault
+from domain.eventlog.encryption import KEY_BYTES, Vault
 from domain.eventlog.keyring import Keyring
 from domain.eventlog.store import Store
 from projections.engine.parallel_rebuild import Share, apply
@@ -35,8 +34,8 @@ def main() -> None:
 
 async def _apply(share: Share) -> None:
     codec = registry.codec()
-    vault = NO_KEY if share.key is None else Vault(b64decode(share.key))
-    store = Store(share.conninfo, share.schema, codec, Keyring(vault))
+    key = bytes(KEY_BYTES) if share.key is None else b64decode(share.key)
+    store = Store(share.conninfo, share.schema, codec, Keyring(Vault(key)))
     await store.open()
     try:
         await apply(share, all_projections(codec), store)

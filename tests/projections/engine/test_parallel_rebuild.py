@@ -7,24 +7,29 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import AsyncConnection
 
 from api.cli.rebuild_worker import COMMAND
+from domain.eventlog.sessions import session_options
 from domain.eventlog.store import Store
 from domain.execution.progress_events import ProgressUpdated
+from domain.model import Recorded
 from projections.analytics.projection import Analytics
 from projections.engine import rebuild as rebuilding
 from projections.engine.follower import Follower
 from projections.engine.migrations import BEGIN_BOOKMARK, migrate_projections
 from projections.engine.pages import LogPages, Part
-from projections.engine.parallel_rebuild import PartFailed, Processes, Share
+from projections.engine.parallel_rebuild import PartFailed, Processes, Share, apply
 from projections.engine.rebuild import Rebuilt, rebuild
 from projections.executions.projection import Executions
-from tests.support.event_writer import Happening, Log, created, opened, started
+from tests.support.event_writer import Happening, Log, created, opened, some, started
 from tests.support.rebuilds import ask, bookmark, connect, differences, follow, rows, write_history
+from tests.support.sample_view import Seen
 
 pytestmark = pytest.mark.anyio
 
@@ -195,6 +200,32 @@ async def test_totals_across_streams_are_those_of_one_process(views: str) -> Non
         done = await rebuild(views, "executions", Analytics(), store, processes=several(3))
     assert (done.position, done.parked) == (log.position, 0)
     assert ask(views, totals) == by_one != []
+
+
+class Deadlocked(Seen):
+    """A view that loses its first page to a deadlock."""
+
+    lost = False
+
+    async def apply(self, connection: AsyncConnection, page: Sequence[Recorded]) -> None:
+        await super().apply(connection, page)
+        if not self.lost:
+            self.lost = True
+            raise psycopg.errors.DeadlockDetected
+
+
+async def test_page_that_a_deadlock_undid_is_applied_again(views: str) -> None:
+    view = Deadlocked()
+    migrate_projections(views, "executions", [view])
+    begin = Part(1, 0, 30).bookmark(view.name)
+    async with opened(views) as store:
+        await Log(store).write(some(30))
+        async with await connect(views) as connection:
+            await connection.execute(BEGIN_BOOKMARK, (begin,))
+        options = session_options("executions")
+        await apply(Share(views, options, "executions", {view.name: 30}, 20, 1, 0), [view], store)
+    assert ask(views, "SELECT count(*), count(DISTINCT position) FROM seen") == [(30, 30)]
+    assert ask(views, "SELECT count(*) FROM parked") == [(0,)]
 
 
 def test_rebuild_process_ends_with_its_parent(views: str) -> None:
