@@ -27,6 +27,7 @@ from api.routes import (
 from api.routes.access import grants, keys, sessions
 from api.routes.access import log as access_log
 from api.routes.audit import bundle, receipts, tree, verification
+from api.routes.cells import events as events_of_cells
 from api.routes.cells import executions as of_cells
 from api.routes.cells.asking import Asking
 from api.routes.engine import claims, inbox, jobs
@@ -81,11 +82,17 @@ def operations(system: System) -> tuple[Operation, ...]:
         *catalog.routes(catalog_handlers),
         *_access(system, consistency),
         *inbox.routes(inbox.InboxHandlers(system.store, consistency)),
-        *of_cells.routes(of_cells.CellHandlers(Asking(system.directory, system.cells))),
+        *_cells(system),
         *health.routes(_health(system)),
     )
     rows = receipts.Receipts(tree_reader).covering(rows)
     return (*rows, *documents.routes(documents.DocumentHandlers(rows)))
+
+
+def _cells(system: System) -> tuple[Operation, ...]:
+    asking = Asking(system.directory, system.cells)
+    streams_ = events_of_cells.CellStreamHandlers(asking, system.hub, system.clock)
+    return (*of_cells.routes(of_cells.CellHandlers(asking)), *events_of_cells.routes(streams_))
 
 
 def _of_execution(

@@ -117,18 +117,40 @@ class CellClient:
     async def _one(
         self, name: str, url: str, query: Query, request: CellRequest
     ) -> Asked | DomainError:
-        token = name, request.token
-        if self._steady() < (self._unknown.get(token) or 0):
+        if self._is_unknown(name, request):
             return _refused(name, UNKNOWN)
         try:
             reply = await self._log(name, url).get(request.path, query, request.headers)
             if reply.status == 200:
                 return Asked(_read(reply, request.read), reply.position)
-            problem = _read(reply, dict)
+            return self._refusal(name, request, reply)
         except Away as away:
             return Asked(None, 0, str(away))
+
+    async def stream(
+        self, name: str, url: str, query: Query, request: CellRequest
+    ) -> httpx.Response:
+        """The stream of a log. The caller has to close it.
+
+        Raises:
+            Away: it gives none.
+            DomainError: it refuses.
+        """
+        if self._is_unknown(name, request):
+            raise _refused(name, UNKNOWN)
+        answer = await self._log(name, url).opened(request.path, query, request.headers)
+        if isinstance(answer, httpx.Response):
+            return answer
+        raise self._refusal(name, request, answer)
+
+    def _is_unknown(self, name: str, request: CellRequest) -> bool:
+        return self._steady() < (self._unknown.get((name, request.token)) or 0)
+
+    def _refusal(self, name: str, request: CellRequest, reply: Reply) -> DomainError:
+        """Raises Away where the answer is none of a log."""
+        problem = _read(reply, dict)
         if reply.status == 401:
-            self._unknown.put(token, self._steady() + UNKNOWN_FOR)
+            self._unknown.put((name, request.token), self._steady() + UNKNOWN_FOR)
             self._unknown.trim()
         return _refused(name, problem)
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import httpx
 
 CONNECT_TIMEOUT = 2.0
+SILENCE = 45.0
+"""Seconds without even a heartbeat, after which a stream is taken for lost."""
 MOST_QUESTIONS = 8
 """Questions to one log that are under way at once; others wait for their turn, within their time."""
 LARGEST = 16 * 1024 * 1024
 """Bytes of an answer: twice what a page of a list may have."""
+MEDIA_TYPE = "text/event-stream"
 POSITION = re.compile(r"[0-9]{1,18}")
 
 Query = list[tuple[str, str | int | float | bool | None]]
@@ -44,7 +48,11 @@ class RemoteLog:
         self._seconds = seconds
         self._turns = asyncio.Semaphore(MOST_QUESTIONS)
         timeout = httpx.Timeout(seconds, connect=CONNECT_TIMEOUT)
-        self._client = httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False)
+        # Each stream has a connection of its own: no number of them may keep questions from theirs.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=MOST_QUESTIONS)
+        self._client = httpx.AsyncClient(
+            transport=transport, timeout=timeout, limits=limits, trust_env=False
+        )
 
     async def aclose(self) -> None:
         """Close its connections."""
@@ -56,7 +64,7 @@ class RemoteLog:
         Raises:
             Away: it does not, or not whole in time, or is overloaded or broken.
         """
-        try:
+        with self._answering():
             async with (
                 asyncio.timeout(self._seconds),
                 self._turns,
@@ -65,6 +73,35 @@ class RemoteLog:
                 ) as answer,
             ):
                 return await _reply(answer)
+
+    async def opened(
+        self, path: str, query: Query, headers: Mapping[str, str]
+    ) -> httpx.Response | Reply:
+        """A stream of server-sent events, which the caller has to close; or the refusal.
+
+        Raises:
+            Away: it does not answer in time, or is overloaded or broken, or answers no stream.
+        """
+        timeout = httpx.Timeout(self._seconds, connect=CONNECT_TIMEOUT, read=SILENCE)
+        with self._answering():
+            async with asyncio.timeout(self._seconds):
+                request = self._client.build_request(
+                    "GET", self._url + path, params=query, headers=headers, timeout=timeout
+                )
+                answer = await self._client.send(request, stream=True)
+                if answer.status_code == 200 and answer.headers.get("content-type", "").startswith(
+                    MEDIA_TYPE
+                ):
+                    return answer
+                try:
+                    return await _reply(answer)
+                finally:
+                    await answer.aclose()
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
         except TimeoutError:
             raise Away(f"it has not answered within {self._seconds:g} seconds") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -101,6 +101,7 @@ OWNERSHIP: Mapping[str, Of] = {
             *(
                 "listExecutionsOfCells",
                 "analyseExecutionsOfCells",
+                "streamEventsOfCells",
                 "me",
                 "startSession",
                 "endSession",

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import httpx
+
 from api.cells.client import Asked, CellAway, CellClient, CellRequest
+from api.cells.cursor import CellCursor, Place
 from api.cells.directory import Directory
-from api.cells.remote import Query
+from api.cells.log_stream import Connect, LogStream
+from api.cells.merged_stream import MergedStream
+from api.cells.remote import MEDIA_TYPE, Query
 from api.web.operation import Parameter
 from api.web.request import Request
 from domain.errors import Invalid, NotFound
 
 PASSED_ON = ("authorization", "x-purpose", "traceparent")
+OF_STREAMS = {"accept": MEDIA_TYPE, "accept-encoding": "identity"}
 NO_MAP = "This server knows no other logs: there is no map of them (EXECUTIONS_CELLS)."
 NO_TOKEN = "has to be there: a session is of one log alone, so ask several with a token"  # noqa: S105
 OF_KEYS = "key/"
@@ -25,7 +31,7 @@ PARTIAL = Parameter(
     {"type": "boolean"},
 )
 OWN = ("cells", "partial")
-OF_ONE_LOG = ("at", "cursors", "facets", "log", "minPosition", "profile")
+OF_ONE_LOG = ("at", "cursors", "facets", "log", "minPosition", "profile", "speed")
 """What makes sense for one log alone."""
 
 
@@ -87,7 +93,7 @@ class Asking:
             DomainError: one of them refuses.
         """
         partial = request.boolean("partial")
-        question = CellRequest(path, _passed_on(request), read)
+        question = CellRequest(path, passed_on(request), read)
         asked = await self._client.ask(self._directory.urls, query, question)
         away = {name: answer.away for name, answer in asked.items() if answer.away is not None}
         given = {name: answer for name, answer in asked.items() if name not in away}
@@ -96,6 +102,30 @@ class Asking:
             raise CellAway(f"The log `{name}` is away: {reason}.", cell=name)
         return Answers(given, away)
 
+    def is_known(self, name: str) -> bool:
+        """Whether the map has a log of this name."""
+        return name in self._directory.urls
+
+    def merged(
+        self, request: Request, path: str, query: Query, names: Sequence[str], cursor: CellCursor
+    ) -> MergedStream:
+        """The streams of logs as one, which is to be opened. A log without a place begins at its first event.
+
+        Raises:
+            Invalid: there is no token.
+        """
+        question = CellRequest(path, {**passed_on(request), **OF_STREAMS})
+
+        def connect(name: str) -> Connect:
+            async def connected(place: Query) -> httpx.Response:
+                url = self._directory.urls[name]
+                return await self._client.stream(name, url, [*query, *place], question)
+
+            return connected
+
+        streams = [LogStream(name, cursor.get(name) or Place(), connect(name)) for name in names]
+        return MergedStream(streams, cursor)
+
 
 def rest(request: Request, *own: str) -> Query:
     """The parameters that each log is asked with."""
@@ -103,7 +133,8 @@ def rest(request: Request, *own: str) -> Query:
     return [item for item in request.query if item[0] not in left_out]
 
 
-def _passed_on(request: Request) -> dict[str, str]:
+def passed_on(request: Request) -> dict[str, str]:
+    """The headers that each log is asked with. Raises Invalid where there is no token."""
     found = {name: request.header(name) for name in PASSED_ON}
     if found["authorization"] is None:
         raise Invalid.field("authorization", NO_TOKEN)

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import Any
 
 import orjson
 import structlog
@@ -119,6 +120,6 @@ def frame(name: str, data: bytes, cursor: object = None) -> bytes:
     return made if cursor is None else b"id: %b\n%b" % (str(cursor).encode(), made)
 
 
-def control(name: str, cursor: object, **more: str) -> bytes:
+def control(name: str, cursor: object, **more: Any) -> bytes:
     """A frame of our own, which says where the stream is."""
     return frame(name, orjson.dumps({"cursor": str(cursor), **more}), cursor)

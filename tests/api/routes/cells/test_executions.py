@@ -13,27 +13,10 @@ from api.embedded_postgres.server import EmbeddedPostgres
 from tests.support.api_client import RESULT, Catalog, Executions, ok, refused
 from tests.support.databases import new_database
 from tests.support.running_server import Serving, serving
-from tests.support.service_process import free_port
 
 JSON = dict[str, Any]
 BOTH = {"cells": "north,south"}
 SOME = 7
-
-
-@pytest.fixture(scope="module")
-def ports() -> dict[str, int]:
-    return {name: free_port() for name in ("north", "south", "west")}
-
-
-@pytest.fixture(scope="module")
-def cells(ports: dict[str, int]) -> str:
-    return ",".join(f"{name}=http://127.0.0.1:{port}" for name, port in ports.items())
-
-
-@pytest.fixture(scope="module")
-def server(module_database: str, ports: dict[str, int], cells: str) -> Iterator[Serving]:
-    with serving(module_database, ports["north"], log_name="north", cells=cells) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,85 @@
+"""Where a stream of several logs goes on in each of them, as one text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from api.cells.remote import Query
+from api.settings import LOG_NAME
+from domain.json_forms import format_time
+
+MOST_LOGS = 100
+"""Logs of one stream: each event carries a place in every one of them."""
+LONGEST = 16 * 1024
+"""Characters of a cursor: it travels in a header."""
+LOG_ID = re.compile(r"[0-9A-Za-z-]{0,64}")
+PART = re.compile(rf"({LOG_NAME.pattern})\.({LOG_ID.pattern})\.(t?)([0-9]{{1,18}})")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
+
+
+class Place(NamedTuple):
+    """Where one log goes on: behind a position, or from a time on, where its position is not known yet. `log` is the
+    id of the log, once it is known.
+    """
+
+    position: int = 0
+    log: str = ""
+    at: datetime | None = None
+
+    @property
+    def query(self) -> Query:
+        """What a stream of the log is asked with."""
+        begins = str(self.position) if self.at is None else format_time(self.at)
+        return [("from", begins), *([("log", self.log)] if self.log else [])]
+
+    def __str__(self) -> str:
+        since = self.position if self.at is None else f"t{(self.at - EPOCH) // MILLISECOND}"
+        return f"{self.log}.{since}"
+
+
+class CellCursor:
+    """A place in each log. What it is as a text can stand in a URL as it is."""
+
+    def __init__(self, places: Mapping[str, Place]) -> None:
+        self._places: dict[str, Place] = {}
+        self._parts: dict[str, str] = {}
+        for name, place in places.items():
+            self.move(name, place)
+
+    @classmethod
+    def read(cls, text: str) -> CellCursor:
+        """The cursor of a text. Raises ValueError where it is none."""
+        if len(text) > LONGEST:
+            raise ValueError(f"it is longer than {LONGEST} characters")
+        places: dict[str, Place] = {}
+        for part in text.split("~"):
+            if (found := PART.fullmatch(part)) is None or found[1] in places:
+                raise ValueError("it is not one that was sent")
+            places[found[1]] = _place(found[2], int(found[4]), timed=bool(found[3]))
+        return cls(places)
+
+    def move(self, name: str, place: Place) -> None:
+        """A log goes on elsewhere."""
+        self._places[name] = place
+        self._parts[name] = f"{name}.{place}"
+
+    def get(self, name: str) -> Place | None:
+        """Where a log goes on; None where that is not said."""
+        return self._places.get(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __str__(self) -> str:
+        return "~".join(self._parts.values())
+
+
+def _place(log: str, number: int, *, timed: bool) -> Place:
+    try:
+        return Place(0, log, EPOCH + number * MILLISECOND) if timed else Place(number, log)
+    except OverflowError:
+        raise ValueError("a time in it is none") from None

@@ -1,0 +1,126 @@
+"""One stream out of those of several logs, in the order in which their frames arrive."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import structlog
+
+from api.cells.cursor import CellCursor
+from api.cells.log_stream import LogStream, Sent
+from domain.supervisor import cancel
+
+log = structlog.get_logger()
+
+
+class Merged(NamedTuple):
+    """A frame to be sent: of an event, with its `data`, or about the stream. With a `cursor`, a client goes on
+    behind it.
+    """
+
+    name: str
+    data: bytes = b""
+    cursor: str | None = None
+    about: Mapping[str, Any] = {}
+
+
+class MergedStream:
+    """Follows several logs at once. What came of one is taken before more of it is read, so that a client that
+    reads slowly holds up the logs, and nothing piles up here.
+    """
+
+    def __init__(self, streams: Sequence[LogStream], cursor: CellCursor) -> None:
+        self.cursor = cursor
+        """How far everything was taken; it has also logs that are not followed."""
+        self.over = False
+        """Whether nothing more comes: a log may not be followed any more."""
+        self._streams = streams
+        self._behind = {stream.cell for stream in streams}
+        """Logs whose past is not done, or that are away."""
+        self._arrived: list[tuple[Sequence[Sent], asyncio.Event]] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self, *, now: bool) -> None:
+        """Connect to all logs; with `now` each from its end on.
+
+        Raises:
+            DomainError: one of them refuses.
+        """
+        try:
+            opened = (stream.open(now=now) for stream in self._streams)
+            for outcome in await asyncio.gather(*opened, return_exceptions=True):
+                if isinstance(outcome, BaseException):
+                    raise outcome
+        except BaseException:
+            await self.aclose()
+            raise
+        for stream in self._streams:
+            self.cursor.move(stream.cell, stream.place)
+
+    def start(self, wake: Callable[[], object]) -> None:
+        """Follow them, and call `wake` whenever there is something to take."""
+        for stream in self._streams:
+            run = self._run(stream, wake)
+            self._tasks.append(asyncio.create_task(run, name=f"stream of {stream.cell}"))
+
+    async def aclose(self) -> None:
+        """End all connections."""
+        await cancel(*self._tasks)
+        for stream in self._streams:
+            await stream.aclose()
+
+    def take(self) -> list[Merged]:
+        """What has come since it was last asked."""
+        arrived, self._arrived = self._arrived, []
+        taken: list[Merged] = []
+        for batch, room in arrived:
+            taken.extend(self._merged(sent) for sent in batch if not self.over)
+            room.set()
+        return taken
+
+    async def _run(self, stream: LogStream, wake: Callable[[], object]) -> None:
+        try:
+            await stream.run(partial(self._put, wake))
+        except Exception:
+            log.exception("the stream of a log cannot be followed", cell=stream.cell)
+        self.over = True
+        wake()
+
+    async def _put(self, wake: Callable[[], object], batch: Sequence[Sent]) -> None:
+        if batch:
+            room = asyncio.Event()
+            self._arrived.append((batch, room))
+            wake()
+            await room.wait()
+
+    def _merged(self, sent: Sent) -> Merged:
+        if sent.place is not None:
+            self.cursor.move(sent.cell, sent.place)
+        cursor = str(self.cursor)
+        if sent.data:
+            data = b'{"cell":"%b",%b' % (sent.cell.encode(), sent.data[1:])
+            return Merged(sent.name, data, None if sent.place is None else cursor)
+        if sent.name == "caught-up":
+            return self._caught_up(sent.cell, cursor)
+        if sent.name == "checkpoint":
+            return Merged(sent.name, b"", cursor)
+        self._behind.add(sent.cell)  # it fell behind, is away, is back, or is not followed any more
+        self.over = sent.name == "closing"
+        return Merged(sent.name, b"", cursor, {"cell": sent.cell, **sent.about})
+
+    def _caught_up(self, cell: str, cursor: str) -> Merged:
+        """Of all logs, once the last of them has caught up; until then it moves the cursor alone."""
+        was_behind = bool(self._behind)
+        self._behind.discard(cell)
+        if self._behind or not was_behind:
+            return Merged("checkpoint", b"", cursor)
+        places = {stream.cell: self.cursor.get(stream.cell) for stream in self._streams}
+        cells = {
+            name: {"position": place.position, "log": place.log}
+            for name, place in places.items()
+            if place is not None
+        }
+        return Merged("caught-up", b"", cursor, {"cells": cells})
