@@ -17,13 +17,14 @@ from api.embedded_postgres.server import EmbeddedPostgres
 from tests.support.databases import new_database
 from tests.support.paths import ROOT
 from tests.support.running_server import TOKEN, serving
+from tests.support.service_process import free_port
 from workers.timers import TimerWorker
 
 README = (ROOT / "sdk" / "python" / "README.md").read_text()
 BLOCK = re.compile(r"```python\n(.*?)```(?:\n+```text\n(.*?)```)?", re.DOTALL)
 
 
-async def wait(_: TimerWorker) -> None:
+async def wait(*_: object) -> None:
     """Stands for the work of timers."""
     await asyncio.Event().wait()
 
@@ -35,12 +36,17 @@ def service(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> Iterator[None]:
-    """A new service, which the environment names. It fires no timers: the retry that an example shows as waiting
-    would begin a second later.
+    """A new service, which the environment names, and the only one in its map of logs. It fires no timers: the retry
+    that an example shows as waiting would begin a second later.
     """
     monkeypatch.setattr(TimerWorker, "run", wait)
     monkeypatch.chdir(tmp_path)
-    with new_database(admin) as name, serving(postgres.conninfo(name)) as running:
+    port = free_port()
+    cells = f"north=http://127.0.0.1:{port}"
+    with (
+        new_database(admin) as name,
+        serving(postgres.conninfo(name), port, cells=cells) as running,
+    ):
         monkeypatch.setenv("EXECUTIONS_URL", running.url)
         monkeypatch.setenv("EXECUTIONS_TOKEN", TOKEN)
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))

@@ -12,6 +12,7 @@ from service_executions._sync.queries import Page, Query
 from service_executions._sync.streams import Stream
 from service_executions._sync.tracking import Run
 from service_executions.cursors import FileCursor, Place
+from service_executions.entries import CellExecution, CellFigures
 from service_executions.errors import (
     AlreadyExists,
     ApiError,
@@ -36,7 +37,7 @@ from service_executions.errors import (
     UnknownReference,
     VersionMismatch,
 )
-from service_executions.frames import Event, Frame
+from service_executions.frames import CellEvent, CellFrame, Event, Frame
 from service_executions.values import (
     Agent,
     Assignee,
@@ -62,6 +63,10 @@ __all__ = [
     "AsyncRun",
     "AsyncStream",
     "CellAway",
+    "CellEvent",
+    "CellExecution",
+    "CellFigures",
+    "CellFrame",
     "Client",
     "ConnectionFailed",
     "Event",

@@ -9,10 +9,11 @@ from typing import NamedTuple, Protocol
 
 
 class Place(NamedTuple):
-    """A position, and the id of the log that it is of."""
+    """A position, and the id of the log that it is of; or the `cursor` of a stream of several logs."""
 
     position: int
     log: str | None = None
+    cursor: str = ""
 
 
 class Cursor(Protocol):
@@ -45,7 +46,7 @@ class FileCursor:
             return None
         try:
             found = json.loads(text)
-            return Place(int(found["position"]), found.get("log"))
+            return Place(int(found["position"]), found.get("log"), found.get("cursor", ""))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise ValueError(f"{self._path} is not the file of a cursor") from None
 

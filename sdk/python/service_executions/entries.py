@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from service_executions.model import Model
-from service_executions.models import ExecutionAssignee, Priority, Status
+from service_executions.models import ExecutionAssignee, Priority, ServiceExecution, Status
 
 
 class Entry(Model):
@@ -125,6 +125,22 @@ class Figures(Model):
     last_seen: datetime | None = Field(default=None, alias="lastSeen")
     key: Any = None
     groups: list[Figures] = Field(default_factory=lambda: list[Figures]())  # noqa: PLW0108 - not known yet
+
+
+ServiceExecution.model_rebuild()  # its parts stand behind it: a class that follows on it needs them
+
+
+class CellExecution(ServiceExecution):
+    """An execution of one of several logs: `cell` is the name of the log."""
+
+    cell: str
+
+
+class CellFigures(Figures):
+    """The figures of several logs: how far each went, and which were away, and why."""
+
+    cells: dict[str, dict[str, int]]
+    missing: list[dict[str, str]] = Field(default_factory=list[dict[str, str]])
 
 
 class Cause(Model):

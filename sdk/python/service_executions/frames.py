@@ -66,3 +66,15 @@ class Event(Model):
     correlation_id: str | None = Field(default=None, alias="correlationid")
     causation_id: str | None = Field(default=None, alias="causationid")
     data: dict[str, Any] | None = None
+
+
+class CellEvent(Event):
+    """An event of one of several logs: `cell` is the name of the log."""
+
+    cell: str
+
+
+class CellFrame(Frame):
+    """A frame of one of several logs: `cell` is the name of the log."""
+
+    cell: str

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import random
+from dataclasses import dataclass
 
 import httpx2
+from pydantic_core import from_json
 
 from service_executions.cursors import Cursor, Place
 
@@ -14,28 +16,41 @@ SILENCE = 45.0
 """Seconds without even a heartbeat, after which the connection is taken for lost."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 15.0
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
-OF_STREAM = frozenset({"checkpoint", "caught-up", "fell-behind", "closing"})
+OF_STREAM = frozenset({"checkpoint", "caught-up", "fell-behind", "closing", "away", "back"})
 """Frames about the stream itself."""
+
+
+@dataclass
+class LastEvent:
+    """The last event of a log some of whose frames came."""
+
+    position: int = 0
+    came: int = 0
+    """How many of its frames came over this connection."""
+    passed: int = 0
+    """How many were let through over all."""
 
 
 class Resumption:
     """The place of one stream. Each frame is let through once, however often the connection is lost."""
 
-    def __init__(self, start: str | None, cursor: Cursor | None) -> None:
+    def __init__(self, start: str | None, cursor: Cursor | None, *, several: bool = False) -> None:
         self.caught_up = False
         """Whether the past is done, and what comes happens now."""
         self.goodbye: float | None = None
         """Seconds after which a service that ends asks to be tried again."""
+        self.away: set[str] = set()
+        """The logs that do not answer, of several."""
+        self._several = several
+        """Whether the stream is of several logs: its cursor, which the service makes, says all."""
         self._start = start
         self._cursor = cursor
         kept = cursor.load() if cursor else None
         self._log = kept.log if kept else None
-        self._handled: str = str(kept.position) if kept else ""
+        self._handled: str = (kept.cursor or str(kept.position)) if kept else ""
         self._done = kept.position if kept else 0
-        self._open = 0
-        """The position of an event some of whose frames came."""
-        self._came = self._passed = 0
-        """How many of these came over this connection, and were let through over all."""
+        self._events: dict[str, LastEvent] = {}
+        """By the name of the log, where there are several."""
         self._failures = 0
 
     def query(self) -> dict[str, str]:
@@ -49,8 +64,12 @@ class Resumption:
 
     def opened(self, headers: httpx2.Headers) -> None:
         """Take what the answer says that opens a connection."""
-        self._came = 0
+        for event in self._events.values():
+            event.came = 0
+        self.away.clear()
         self.goodbye = None
+        if self._several:
+            return
         self._log = self._log or headers.get("log-id")
         if not self._handled and self._start == "now":
             self._handled = headers.get("log-position", "")
@@ -77,24 +96,36 @@ class Resumption:
         self._failures = 0
         if sent.event == "closing":
             self.goodbye = (sent.retry or 1_000) / 1_000
-        elif sent.event in {"caught-up", "fell-behind"}:
+        elif sent.event in {"caught-up", "fell-behind", "away"}:
             self.caught_up = sent.event == "caught-up"
+        if sent.event in {"away", "back"}:
+            self._note_log(sent.event, from_json(sent.data))
         if sent.id:
             self.handled(sent.id)
 
-    def is_new(self, position: int) -> bool:
-        """Whether a frame of the event at a position has not been let through before. 0 is no event's."""
+    def _note_log(self, event: str, about: dict[str, str]) -> None:
+        if event == "away":
+            self.away.add(about["cell"])
+            LOG.warning("the log %s is away: %s", about["cell"], about["reason"])
+        else:
+            self.away.discard(about["cell"])
+
+    def is_new(self, position: int, cell: str = "") -> bool:
+        """Whether a frame of the event at a position, of a log among several, has not been let through before. 0 is
+        no event's.
+        """
         self._failures = 0
         if not position:
             return True
-        if position <= self._done:
+        event = self._events.setdefault(cell, LastEvent())
+        if position <= self._done or position < event.position:
             return False
-        if position != self._open:
-            self._open, self._came, self._passed = position, 0, 0
-        self._came += 1
-        if self._came <= self._passed:
+        if position != event.position:
+            event = self._events[cell] = LastEvent(position)
+        event.came += 1
+        if event.came <= event.passed:
             return False
-        self._passed += 1
+        event.passed += 1
         return True
 
     def handled(self, id_: str) -> None:
@@ -104,5 +135,7 @@ class Resumption:
         self._handled = id_
         if id_.isdecimal():
             self._done = int(id_)
-            if self._cursor is not None:
-                self._cursor.save(Place(self._done, self._log))
+        elif not self._several:
+            return
+        if self._cursor is not None:
+            self._cursor.save(Place(self._done, self._log, id_ if self._several else ""))

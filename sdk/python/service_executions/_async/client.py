@@ -13,6 +13,7 @@ from pydantic_core import from_json
 
 from service_executions import address
 from service_executions._async.catalog import AsyncCatalog, AsyncOrders
+from service_executions._async.cells import AsyncCells
 from service_executions._async.execution import Who
 from service_executions._async.executions import AsyncExecutions
 from service_executions._async.queries import AsyncQuery
@@ -110,6 +111,7 @@ class AsyncClient:
         self.workflows = AsyncCatalog(transport, "/workflows", Workflow)
         self.orders = AsyncOrders(transport)
         self.analytics = AsyncAnalytics(transport)
+        self.cells = AsyncCells(transport)
 
     @property
     def url(self) -> str:

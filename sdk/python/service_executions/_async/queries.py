@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from pydantic_core import from_json, to_json
@@ -16,13 +16,16 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class AsyncPage(Generic[Item]):
-    """A part of a list. `next_cursor` leads to the next one; `total` was asked for, or is None."""
+    """A part of a list. `next_cursor` leads to the next one; `total` was asked for, or is None. `missing` are the logs
+    that were away, each with a `cell` and a `reason`, where several were asked.
+    """
 
     data: list[Item]
     has_more: bool
     next_cursor: str | None
     total: int | None = None
     facets: dict[str, Any] | None = None
+    missing: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
 
 
 class AsyncQuery(Generic[Item]):
@@ -64,6 +67,7 @@ class AsyncQuery(Generic[Item]):
             page["nextCursor"],
             page.get("total"),
             page.get("facets"),
+            page.get("missing", []),
         )
 
     async def first(self) -> Item | None:

@@ -13,6 +13,7 @@ from pydantic_core import from_json
 
 from service_executions import address
 from service_executions._sync.catalog import Catalog, Orders
+from service_executions._sync.cells import Cells
 from service_executions._sync.execution import Who
 from service_executions._sync.executions import Executions
 from service_executions._sync.queries import Query
@@ -105,6 +106,7 @@ class Client:
         self.workflows = Catalog(transport, "/workflows", Workflow)
         self.orders = Orders(transport)
         self.analytics = Analytics(transport)
+        self.cells = Cells(transport)
 
     @property
     def url(self) -> str:

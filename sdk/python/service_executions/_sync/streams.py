@@ -13,7 +13,7 @@ from service_executions._sync.runtime import sleep
 from service_executions._sync.transport import Transport
 from service_executions.cursors import Cursor
 from service_executions.errors import ApiError
-from service_executions.frames import Event, Frame
+from service_executions.frames import CellEvent, CellFrame, Event, Frame
 from service_executions.models import ExecutionLog
 from service_executions.requests import parameter, parameters, refusal, segment
 from service_executions.resumption import OF_STREAM, PASSING, SILENCE, Resumption
@@ -43,12 +43,13 @@ class Stream(Generic[Item]):
         start: str | None = None,
         cursor: Cursor | None = None,
         on_lost: Lost | None = None,
+        several: bool = False,
     ) -> None:
         self._transport = transport
         self._path = path
         self._query = query
         self._model = model
-        self._place = Resumption(start, cursor)
+        self._place = Resumption(start, cursor, several=several)
         self._lost = on_lost
         self._items: Generator[Item] = self._followed()
 
@@ -56,6 +57,11 @@ class Stream(Generic[Item]):
     def caught_up(self) -> bool:
         """Whether the past is done, and what comes happens now."""
         return self._place.caught_up
+
+    @property
+    def away(self) -> frozenset[str]:
+        """Names of the logs that do not answer, of a stream of several."""
+        return frozenset(self._place.away)
 
     def __iter__(self) -> Self:
         return self
@@ -130,7 +136,7 @@ class Stream(Generic[Item]):
                 place.about_stream(sent)
                 continue
             item = self._model(sent.data)
-            if place.is_new(getattr(item, "position", 0)):
+            if place.is_new(getattr(item, "position", 0), getattr(item, "cell", "")):
                 yield item
             if not getattr(item, "more", False):
                 place.handled(sent.id)
@@ -174,6 +180,37 @@ class Streams:
             start=start,
             cursor=cursor,
             on_lost=on_lost,
+        )
+
+    def events_of_cells(
+        self, query: Query, cursor: Cursor | None, on_lost: Lost | None
+    ) -> Stream[CellEvent]:
+        """Events of several logs."""
+        return self._of_cells(query, CellEvent.model_validate_json, cursor, on_lost)
+
+    def frames_of_cells(
+        self, query: Query, cursor: Cursor | None, on_lost: Lost | None
+    ) -> Stream[CellFrame]:
+        """What happens to the executions of several logs."""
+        return self._of_cells(query, CellFrame.model_validate_json, cursor, on_lost)
+
+    def _of_cells(
+        self,
+        query: Query,
+        model: Callable[[str], Item],
+        cursor: Cursor | None,
+        on_lost: Lost | None,
+    ) -> Stream[Item]:
+        start = _start(query, "now")
+        return Stream(
+            self._transport,
+            "/cells/events",
+            parameters(query),
+            model,
+            start=start,
+            cursor=cursor,
+            on_lost=on_lost,
+            several=True,
         )
 
     def logs(self, execution: str, query: Query, on_lost: Lost | None) -> Stream[ExecutionLog]:

@@ -1,0 +1,95 @@
+"""Several logs at once, through one of their servers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from service_executions._async.queries import AsyncQuery
+from service_executions._async.reads import Start
+from service_executions._async.streams import AsyncStream, AsyncStreams, Lost
+from service_executions._async.transport import AsyncTransport
+from service_executions.cursors import Cursor, kept
+from service_executions.entries import CellExecution, CellFigures
+from service_executions.frames import CellEvent, CellFrame
+from service_executions.requests import read
+
+Names = str | Sequence[str]
+
+
+class AsyncCells:
+    """All logs that the service has in its map, or those that are named as `cells`. Each of them has to know the token."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    def executions(
+        self,
+        filter: Mapping[str, Any] | None = None,
+        *,
+        cells: Names | None = None,
+        partial: bool | None = None,
+        sort: str | None = None,
+        limit: int | None = None,
+        **fields: Any,
+    ) -> AsyncQuery[CellExecution]:
+        """The executions of several logs in one order: all, or those with these fields.
+
+        With `partial` a log that is away is left out, and stands in `missing` of a page; without, it is an error.
+
+        Raises:
+            CellAway: a log does not answer.
+        """
+        asked = {"cells": cells, "partial": partial, "sort": sort, "limit": limit}
+        request = read("/cells/executions", {**(filter or {}), **fields, **asked})
+        return AsyncQuery(self._transport, request, CellExecution.model_validate)
+
+    async def analytics(
+        self,
+        *,
+        by: Names | None = None,
+        cells: Names | None = None,
+        partial: bool | None = None,
+        **filters: Any,
+    ) -> CellFigures:
+        """The figures of several logs together, by the same keys and filters as those of one.
+
+        Raises:
+            CellAway: a log does not answer.
+        """
+        given = {name.rstrip("_"): value for name, value in filters.items()}
+        asked = {**given, "by": by, "cells": cells, "partial": partial}
+        answer = await self._transport.send(read("/cells/analytics/executions", asked))
+        return CellFigures.model_validate_json(answer.content)
+
+    def events(
+        self,
+        types: Names | None = None,
+        *,
+        cells: Names | None = None,
+        start: Start | None = None,
+        cursor: Cursor | str | None = None,
+        on_lost: Lost | None = None,
+        **filters: Any,
+    ) -> AsyncStream[CellEvent]:
+        """Events of several logs as they arrive, from now on, or from `start` (`"start"`, a time, a cursor).
+
+        Those of one log come in order; `away` of the stream names logs that do not answer. With a `cursor`, as a path
+        or an object, the next process goes on where this one was, in each log.
+        """
+        query = {"types": types, "cells": cells, "from": start, **filters}
+        return AsyncStreams(self._transport).events_of_cells(query, kept(cursor), on_lost)
+
+    def watch(
+        self,
+        types: Names | None = None,
+        *,
+        cells: Names | None = None,
+        start: Start | None = None,
+        cursor: Cursor | str | None = None,
+        on_lost: Lost | None = None,
+        **filters: Any,
+    ) -> AsyncStream[CellFrame]:
+        """What happens to the executions of several logs, in flat frames; all else is as for `events`."""
+        query = {"types": types, "cells": cells, "from": start, "format": "watch", **filters}
+        return AsyncStreams(self._transport).frames_of_cells(query, kept(cursor), on_lost)

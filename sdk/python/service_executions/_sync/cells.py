@@ -1,0 +1,95 @@
+"""Made by scripts/sdk of the file of this name in `_async`: do not edit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from service_executions._sync.queries import Query
+from service_executions._sync.reads import Start
+from service_executions._sync.streams import Lost, Stream, Streams
+from service_executions._sync.transport import Transport
+from service_executions.cursors import Cursor, kept
+from service_executions.entries import CellExecution, CellFigures
+from service_executions.frames import CellEvent, CellFrame
+from service_executions.requests import read
+
+Names = str | Sequence[str]
+
+
+class Cells:
+    """All logs that the service has in its map, or those that are named as `cells`. Each of them has to know the token."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def executions(
+        self,
+        filter: Mapping[str, Any] | None = None,
+        *,
+        cells: Names | None = None,
+        partial: bool | None = None,
+        sort: str | None = None,
+        limit: int | None = None,
+        **fields: Any,
+    ) -> Query[CellExecution]:
+        """The executions of several logs in one order: all, or those with these fields.
+
+        With `partial` a log that is away is left out, and stands in `missing` of a page; without, it is an error.
+
+        Raises:
+            CellAway: a log does not answer.
+        """
+        asked = {"cells": cells, "partial": partial, "sort": sort, "limit": limit}
+        request = read("/cells/executions", {**(filter or {}), **fields, **asked})
+        return Query(self._transport, request, CellExecution.model_validate)
+
+    def analytics(
+        self,
+        *,
+        by: Names | None = None,
+        cells: Names | None = None,
+        partial: bool | None = None,
+        **filters: Any,
+    ) -> CellFigures:
+        """The figures of several logs together, by the same keys and filters as those of one.
+
+        Raises:
+            CellAway: a log does not answer.
+        """
+        given = {name.rstrip("_"): value for name, value in filters.items()}
+        asked = {**given, "by": by, "cells": cells, "partial": partial}
+        answer = self._transport.send(read("/cells/analytics/executions", asked))
+        return CellFigures.model_validate_json(answer.content)
+
+    def events(
+        self,
+        types: Names | None = None,
+        *,
+        cells: Names | None = None,
+        start: Start | None = None,
+        cursor: Cursor | str | None = None,
+        on_lost: Lost | None = None,
+        **filters: Any,
+    ) -> Stream[CellEvent]:
+        """Events of several logs as they arrive, from now on, or from `start` (`"start"`, a time, a cursor).
+
+        Those of one log come in order; `away` of the stream names logs that do not answer. With a `cursor`, as a path
+        or an object, the next process goes on where this one was, in each log.
+        """
+        query = {"types": types, "cells": cells, "from": start, **filters}
+        return Streams(self._transport).events_of_cells(query, kept(cursor), on_lost)
+
+    def watch(
+        self,
+        types: Names | None = None,
+        *,
+        cells: Names | None = None,
+        start: Start | None = None,
+        cursor: Cursor | str | None = None,
+        on_lost: Lost | None = None,
+        **filters: Any,
+    ) -> Stream[CellFrame]:
+        """What happens to the executions of several logs, in flat frames; all else is as for `events`."""
+        query = {"types": types, "cells": cells, "from": start, "format": "watch", **filters}
+        return Streams(self._transport).frames_of_cells(query, kept(cursor), on_lost)
