@@ -14,10 +14,10 @@ SLICED = ("service", "customer", "provider")
 STATUS = "status"
 COUNTED_BY = (STATUS, *SLICED)
 READ = """SELECT t.value, t.status, sum(t.executions)::bigint FROM bookmarks AS known
-    JOIN analytics_totals AS t ON t.slice = %s AND (%s::text[] IS NULL OR t.value = ANY(%s))
+    LEFT JOIN analytics_totals AS t ON t.slice = %s AND (%s::text[] IS NULL OR t.value = ANY(%s))
         AND (%s::text[] IS NULL OR t.status = ANY(%s))
     WHERE known.view = 'analytics' AND known.position = %s GROUP BY 1, 2"""
-REACHED = "SELECT position FROM bookmarks WHERE view = 'analytics'"
+"""No row where they go to another position; one without a status where they are there, and none is meant."""
 
 
 class Slice(NamedTuple):
@@ -62,15 +62,9 @@ async def counts(
     rows = await (await connection.execute(READ, asked, prepare=False)).fetchall()
     found: Counter[str] = Counter()
     for value, status, number in rows:
-        found[status if by == STATUS else value] += number
-    if not found and not await _is_at(connection, position):
-        return None
-    return {value: number for value, number in found.items() if number}
-
-
-async def _is_at(connection: AsyncConnection, position: int) -> bool:
-    rows = await (await connection.execute(REACHED)).fetchall()
-    return bool(rows == [(position,)])
+        if status is not None:
+            found[status if by == STATUS else value] += number
+    return {value: number for value, number in found.items() if number} if rows else None
 
 
 def _parts(condition: Condition) -> Iterator[Condition]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from psycopg import AsyncConnection
 
 from projections import list_counts
 from projections.analytics import totals
@@ -94,6 +95,30 @@ def test_totals_are_read_where_they_go_as_far_as_the_list(
         assert page(known, asked)[1]["workflow"] == before[1]["workflow"]
         with done_for_a_while(known, MOVE, -1):
             assert page(known, asked) == before
+
+
+class Meanwhile:
+    """A connection beside which, after its first statement, the totals get where the list is."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self._moved = False
+
+    async def execute(self, *asked: Any, **options: Any) -> Any:
+        found = await self._connection.execute(*asked, **options)
+        if not self._moved:
+            self._moved = True
+            await self._connection.execute(MOVE.encode(), [1])
+        return found
+
+
+def test_totals_that_get_there_while_they_are_read_are_not_taken_for_none(known: Sample) -> None:
+    condition = from_json({}, field)
+    position = known.run(known.view.find(known.connection, NOW, condition, limit=1)).position
+    known.run(known.connection.execute(MOVE.encode(), [-1]))
+    meanwhile = cast(AsyncConnection, Meanwhile(known.connection))
+    assert known.run(totals.counts(meanwhile, condition, "status", position)) is None
+    assert known.run(totals.counts(known.connection, condition, "status", position))
 
 
 @contextmanager
