@@ -64,14 +64,16 @@ class EventStreams:
         except Overloaded as error:
             return sent_away(request, error)
         if asked.over:
-            name, value = log_position(self._hub)
+            name, value = log_position(asked)
             return Response(status_code=204, headers={name.decode(): value.decode()})
         return EventStream(self._hub, asked)
 
 
-def log_position(hub: Hub) -> tuple[bytes, bytes]:
-    """How far the log goes that is sent from the past; what comes later comes live."""
-    return b"log-position", b"%d" % hub.position
+def log_position(asked: StreamQuery) -> tuple[bytes, bytes]:
+    """How far the log went when the stream was asked for. Never further: who asked for what comes from now on, and
+    loses the connection before anything came, goes on from there.
+    """
+    return b"log-position", b"%d" % asked.head
 
 
 def sent_away(request: Request, error: Overloaded) -> ASGIApp:
@@ -120,7 +122,7 @@ class EventStream(Stream):
             self._subscriber.end(RESTART, "grant-ended")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [*HEADERS, log_position(self._hub)]
+        headers = [*HEADERS, log_position(self._asked)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         if scope["method"] != "HEAD" and not await self._serve(scope):
             return

@@ -58,6 +58,8 @@ class StreamQuery(NamedTuple):
     format: Format
     filter: Filter
     cursor: int
+    head: int
+    """How far the log went when it was asked for: a stream from `now` begins there, and the client is told so."""
     stream: str = WHOLE_LOG
     versioned: Versioned[Any] | None = None
     over: bool = False
@@ -101,7 +103,7 @@ class StreamRequests:
         """A single execution from its first event, anything else from now on, unless the client says
         otherwise.
         """
-        begin = await self._start(request, "start" if kind.single else "now")
+        begin, head = await self._start(request, "start" if kind.single else "now")
         stream, versioned = WHOLE_LOG, None
         if kind.single:
             stream = f"execution/{request.path['id']}"
@@ -115,14 +117,15 @@ class StreamRequests:
         format_ = _format(request, kind.format)
         wanted = await self._filter(request, kind, format_, versioned)
         return StreamQuery(
-            format_, wanted, begin.cursor, stream, versioned, over=over, speed=speed(request)
+            format_, wanted, begin.cursor, head, stream, versioned, over=over, speed=speed(request)
         )
 
-    async def _start(self, request: Request, default: str) -> Start:
+    async def _start(self, request: Request, default: str) -> tuple[Start, int]:
+        """Where it begins, and how far the log goes."""
         require_log(request.parameter("log"), self.hub.of_log)
         head = await self.hub.head()
         last, wanted = request.header("last-event-id"), request.parameter("from")
-        return await start_at(last, wanted or default, head, self._store.position_before)
+        return await start_at(last, wanted or default, head, self._store.position_before), head
 
     async def _filter(
         self, request: Request, kind: StreamKind, format_: Format, versioned: Versioned[Any] | None

@@ -66,7 +66,7 @@ class Socket:
             return
         await receive()
         chosen = SUBPROTOCOL if SUBPROTOCOL in scope["subprotocols"] else None
-        headers = [log_position(self._hub)]
+        headers = [log_position(asked)]
         await send({"type": "websocket.accept", "subprotocol": chosen, "headers": headers})
         if asked.over:
             await send(_close(Ending(DONE, asked.cursor)))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
+from typing import Any
 
 import httpx
 import pytest
 
+from api.web.reads.recorded import Recorder
 from tests.support.api_client import RESULT, Executions, ok, refused
 from tests.support.running_server import Serving
 from tests.support.sse_client import Frame, frames, opened, positions, until_caught_up
+from tests.support.stream_consumers import socket
 
 SSE = {"Accept": "text/event-stream"}
 
@@ -164,3 +168,28 @@ def test_event_times_never_decrease(api: httpx.Client) -> None:
     times = [frame.data["time"] for frame in past(api, **{"from": "start"}) if frame.is_event]
     assert times == sorted(times)
     assert datetime.fromisoformat(times[-1]) <= datetime.now(UTC)
+
+
+def test_stream_from_now_says_where_it_begins_though_events_come_before_its_answer(
+    server: Serving,
+    api: httpx.Client,
+    running_execution: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who loses the connection before a frame has come goes on from there, and misses none of them."""
+    record, path = Recorder.opened, f"/executions/{running_execution}/progress"
+
+    async def recorded(self: Recorder, *asked: Any) -> None:
+        await asyncio.to_thread(api.post, path, json={"progress": 5})
+        await record(self, *asked)
+
+    monkeypatch.setattr(Recorder, "opened", recorded)
+    begin = head(api)
+    with opened(api) as source:
+        assert source.response.headers["log-position"] == str(begin)
+        first = next(frame for frame in frames(source) if frame.is_event)
+        assert first.data["position"] == begin + 1
+    begin = head(api)
+    with socket(server, "/events") as other:
+        assert other.response is not None
+        assert other.response.headers["log-position"] == str(begin)
