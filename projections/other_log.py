@@ -30,8 +30,8 @@ async def other_log(store: Store, of_log: str) -> OtherLog | None:
     """The log that there is, if it is another one than that of this id, or lacks what was seen; looked at on a
     new connection, as an old one may lead to a server that was replaced.
 
-    A log that lacks what was seen gets another id here. But not one that lacks what its own tree covers: nobody may
-    take events out of a log, and be rid of the proof by that.
+    A log that lacks what was seen gets another id here. But not one that lacks what its own tree covers: who takes
+    events out of a log must not be rid of the evidence by that.
 
     Raises:
         Overloaded: the database is away.

@@ -1,6 +1,6 @@
 """Where a read is answered: by a standby, where there is one that has what is asked for, else by the primary.
 
-A view goes nowhere that the primary does not show, so its rows are safe to show wherever they are. The log itself is
+A view never has an event that the primary has not acknowledged, so its rows are safe to show wherever they are. The log itself is
 another matter: a standby may have events that the primary has not acknowledged, and that are lost with it. So what
 is read of it is bounded by what the primary shows.
 """

@@ -67,7 +67,7 @@ class SessionVerifier:
         if credential.startswith(KEY):
             require_live(await self._load(credential))
         elif credential.startswith("admin-token") and credential != self._admin():
-            raise Unauthenticated("The administrator's token is another by now.")
+            raise Unauthenticated("The administrator's token has changed since this session began.")
         return (credential,)
 
 

@@ -18,7 +18,7 @@ from projections.query.ast import Condition
 from projections.query.matcher import parties_suffice
 
 CACHED = 100_000
-"""Pairs of a scope and an execution that stand for as long as the parties do: for ever."""
+"""Pairs of a scope and an execution that it reaches, which are remembered: the parties of an execution never change."""
 EXECUTION = "execution/"
 Load = Callable[[str], Awaitable[Versioned[Any] | None]]
 PartiesOf = Callable[[str], Awaitable[Parties | None]]

@@ -107,7 +107,9 @@ class CellClient:
     @contextmanager
     def _one_more(self) -> Iterator[None]:
         if self._under_way >= MOST_ASKED:
-            raise Overloaded("Too many ask several logs at once; send it again.")
+            raise Overloaded(
+                "Too many questions to several logs are being answered; send it again."
+            )
         self._under_way += 1
         try:
             yield

@@ -160,7 +160,7 @@ def archive(data_dir: Path | None, *, dry_run: bool, as_json: bool) -> None:
 @PROCESSES
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def verify(data_dir: Path | None, processes: int | None, *, as_json: bool) -> None:
-    """Hold all that is stored against itself: the log, its keys, its snapshots, every view, the archive.
+    """Check that all that is stored fits together: the log, its keys, its snapshots, every view, the archive.
 
     Positions and versions have no holes, all that is sealed opens, and every column of every view is
     what the events say, as far as the view goes; archive files have the digests that the log says, and

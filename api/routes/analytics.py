@@ -68,7 +68,7 @@ def _scope(request: Request) -> dict[str, str]:
     parties = scope.parties(Right.READ_ANALYTICS)
     named = [pair for pair in parties if request.parameter(pair[0]) == pair[1]] or parties
     if not named:
-        raise Forbidden("There are no figures of your own.")
+        raise Forbidden("You may read the figures of your own party alone, and you have none.")
     if len(named) > 1:
         examples = " or ".join(f"{name}={value}" for name, value in parties)
         raise Invalid.field(parties[0][0], f"must name one of your parties: {examples}")

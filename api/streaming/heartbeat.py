@@ -1,4 +1,4 @@
-"""Heartbeats, cursors that must not stand still, and the slow: one timer for all subscribers."""
+"""Heartbeats, cursors that must not stand still, and clients that are too slow: one timer for all subscribers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a message may bring besides its body: a limit on the bytes, and no say for fields behind the head.
+"""What a message may bring besides its body: a limit on the bytes, and trailers that are read and ignored.
 
 HTTP lets a client surround chunks with extensions and follow them with trailers (RFC 9112, 7.1), both
 without end, and before anybody has asked who it is.

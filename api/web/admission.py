@@ -76,8 +76,8 @@ class Door:
     async def admit(
         self, operation: Operation, scope: Scope, authorization: bytes | None
     ) -> Caller:
-        """Who asks; see `admit`. A command is looked at here for the parties of its execution alone: the writer checks
-        it on the newest state.
+        """Who asks; see `admit`. Of a command no more is checked here than the parties of its execution: the writer
+        checks its scope on the newest state.
 
         `authorization` is the value of the header, or what stands for it.
 

@@ -1,4 +1,4 @@
-"""The states that a command may read, as far as its sender reaches them; and what cannot be read, to whom it is said."""
+"""The states that a command may read, as far as its sender may see them; and to whom a damaged one is reported."""
 
 from __future__ import annotations
 

@@ -48,4 +48,4 @@ async def while_admitted(open_requests: OpenRequests, caller: Caller, work: Awai
         except asyncio.CancelledError:
             if not ended or task.uncancel() > 0:
                 raise
-            raise Unauthenticated(f"What you came with has ended: {ended[0]}.") from None
+            raise Unauthenticated(f"Your credential is not valid any more: {ended[0]}.") from None

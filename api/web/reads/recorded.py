@@ -25,7 +25,7 @@ from domain.eventlog.access.entry import Access
 OF_EXECUTIONS = ("/executions/{id}", "/audit/bundle/{id}")
 """Paths below which everything is of the execution that they name."""
 UNSAID = frozenset({"text", "cursor"})
-"""Parameters that are named without their values: what is looked for in sealed content, and what says nothing."""
+"""Parameters whose values are left out: `text` is looked for in sealed content, `cursor` carries no information."""
 LONGEST_FILTER = 2_000
 HIDDEN = "…"
 

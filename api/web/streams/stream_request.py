@@ -59,7 +59,7 @@ class StreamQuery(NamedTuple):
     filter: Filter
     cursor: int
     head: int
-    """How far the log went when it was asked for: a stream from `now` begins there, and the client is told so."""
+    """How far the log went when it was asked for: a stream from `now` begins there, and `Log-Position` says so."""
     stream: str = WHOLE_LOG
     versioned: Versioned[Any] | None = None
     over: bool = False

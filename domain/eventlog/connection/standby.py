@@ -18,7 +18,8 @@ EVERY = 0.5
 """Seconds between two looks."""
 MOST_LAG = 2.0
 """Seconds that a standby may be behind the primary."""
-NOT_LOOKED = "it was not looked at yet"
+NOT_LOOKED = "it was not checked yet"
+ANOTHER_PAST = "its event at the position seen last is another one than the primary's"
 LOOK = """SELECT pg_is_in_recovery(), log_id, position,
     (SELECT at FROM events WHERE notification_id = %b) FROM head"""
 
@@ -69,7 +70,7 @@ def objection(look: Look, of_log: str, seen: Place) -> str | None:
     if look.log_id != of_log:
         return "it is of another log"
     if look.position >= seen.position > 0 and look.at != seen.at:
-        return "it has another past"
+        return ANOTHER_PAST
     return None
 
 

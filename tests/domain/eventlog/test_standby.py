@@ -7,7 +7,7 @@ from math import inf
 
 import pytest
 
-from domain.eventlog.connection.standby import Lag, Look, Place, objection
+from domain.eventlog.connection.standby import ANOTHER_PAST, Lag, Look, Place, objection
 from tests.support.sample_aggregate import NOON
 
 LOG, SEEN, LATER = "log-1", Place(10, NOON), NOON + timedelta(seconds=1)
@@ -21,9 +21,9 @@ LOG, SEEN, LATER = "log-1", Place(10, NOON), NOON + timedelta(seconds=1)
         (Look(True, LOG, 9, None), None),
         (Look(False, LOG, 10, NOON), "it is no standby"),
         (Look(True, "log-2", 10, NOON), "it is of another log"),
-        (Look(True, LOG, 10, LATER), "it has another past"),
-        (Look(True, LOG, 12, LATER), "it has another past"),
-        (Look(True, LOG, 12, None), "it has another past"),
+        (Look(True, LOG, 10, LATER), ANOTHER_PAST),
+        (Look(True, LOG, 12, LATER), ANOTHER_PAST),
+        (Look(True, LOG, 12, None), ANOTHER_PAST),
     ],
 )
 def test_only_a_standby_of_the_same_log_and_past_is_read_from(look: Look, said: str | None) -> None:
