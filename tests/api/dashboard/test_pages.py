@@ -378,6 +378,7 @@ def test_keys_lead_everywhere(tab: Tab) -> None:
     page.get_by_role("dialog").get_by_role("combobox").fill(f"leads-{RUN}")
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/ui/executions/leads-{RUN}")
+    page.get_by_role("tab", name="Events").wait_for()
     page.keyboard.press("e")
     page.wait_for_url("**tab=events**")
 
