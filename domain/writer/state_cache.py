@@ -40,7 +40,7 @@ class StateCache:
         self._guessed: set[str] = set()
         self.damaged: dict[str, Damaged] = {}
         """What is wrong with the streams that this batch cannot read."""
-        self._began_at = 0
+        self._began: tuple[int, datetime] = 0, EPOCH
         self.session = -1
         self.position = -1
         self.at = EPOCH
@@ -66,7 +66,7 @@ class StateCache:
 
     def begin(self, transaction: Transaction) -> None:
         """Believe only what still holds where a transaction begins."""
-        self._began_at = transaction.position
+        self._began = transaction.position, transaction.at
         if transaction.session != self.session or transaction.position < self.position:
             self.forget()
             self.session = transaction.session
@@ -103,8 +103,8 @@ class StateCache:
     def remember(self, states: Loaded, position: int, at: datetime) -> None:
         """A batch was committed: the head is there, and these are the states."""
         self.position, self.at = position, at
-        if position > self._began_at:
-            self._seen.note(position, at)
+        if position > self._began[0]:
+            self._seen.extend(*self._began, position, at)
         for stream, versioned in states.items():
             if versioned is not None and not self._keyring.is_destroyed(stream):
                 self._states.put(stream, versioned)

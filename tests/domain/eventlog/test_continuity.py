@@ -14,6 +14,8 @@ from domain.eventlog.notifications import Listener, Wake
 from domain.eventlog.setup.log_id import log_id, renew_log_id
 from domain.eventlog.store import READ_BYTES, Store
 from domain.model import Recorded
+from domain.writer.batch import Loaded
+from domain.writer.state_cache import StateCache
 from tests.support.sample_aggregate import NOON, TallyBegun, store
 from tests.support.tampering import change
 
@@ -90,6 +92,33 @@ async def test_log_that_has_other_events_where_it_was_seen_went_back(
     async with log.reader() as connection:
         with pytest.raises(WentBack):
             await head_of(connection, seen)
+
+
+async def test_writer_that_goes_on_after_a_lost_event_does_not_hide_that_the_log_went_back(
+    database: str, log: Store
+) -> None:
+    seen = await seen_three(log)
+    cache = StateCache(log.keyring, seen)
+    change(database, LOSE.format(2))
+    for place in range(3, 6):
+        async with log.transaction() as transaction:
+            cache.begin(transaction)
+        await append(log, f"other-{place}", place + 2)
+        cache.remember(Loaded(), place, NOON + (place + 2) * SECOND)
+    async with log.reader() as connection:
+        with pytest.raises(WentBack):
+            await head_of(connection, seen)
+
+
+async def test_writer_that_follows_on_what_was_seen_notes_what_it_writes(log: Store) -> None:
+    seen = await seen_three(log)
+    cache = StateCache(log.keyring, seen)
+    for place in range(4, 6):
+        async with log.transaction() as transaction:
+            cache.begin(transaction)
+        await append(log, f"s-{place}", place)
+        cache.remember(Loaded(), place, NOON + place * SECOND)
+    assert (seen.position, seen.at) == (5, NOON + 5 * SECOND)
 
 
 async def test_log_that_lost_events_gets_one_other_id_however_many_notice(
