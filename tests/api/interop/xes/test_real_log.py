@@ -27,6 +27,7 @@ import pytest
 
 from api.interop.xes.mapping import load_mapping
 from api.interop.xes.survey import plans
+from tests.support.api_client import ok
 from tests.support.fake_service import created
 from tests.support.running_server import TOKEN, Serving, serving
 
@@ -122,6 +123,12 @@ def imported(
         totals = totals_of(log, mapping)
     with serving(module_database) as running:
         run_import(running, log, mapping)
+        with (
+            running.client() as client
+        ):  # a view that is behind has some of them counted as imported again
+            position = ok(client.get("/readyz"))["position"]
+            patient = {"Prefer": "wait=60"}
+            ok(client.get("/executions", params={"minPosition": position}, headers=patient))
         second = run_import(running, log, mapping)
         assert second["import"]["imported"] == 0
         yield Imported(running, totals)
