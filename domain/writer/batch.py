@@ -55,10 +55,11 @@ TOO_LARGE_DETAIL = (
 
 
 class Repeat(NamedTuple):
-    """The answer was given before: it is the state of `stream` at `version`."""
+    """The answer was given before: it is the state of `stream` at `version`, and `before` the command it was at another."""
 
     stream: str
     version: int
+    before: int
     created: bool
 
 
@@ -117,6 +118,7 @@ class Batch:
         key, fingerprint = message.idempotency
         if (reply := self.replies.get(key)) is not None:
             return _repeated(reply, fingerprint)
+        former = self.states.get(message.stream)
         try:
             decided = self._decide(message)
         except (Damaged, Overtaken, Taken):
@@ -127,6 +129,7 @@ class Batch:
         outcome = {
             "stream": message.stream,
             "version": decided.versioned.version,
+            "before": former.version if former else 0,
             "created": decided.created,
         }
         self._remember(key, fingerprint, outcome)
@@ -288,4 +291,6 @@ def _applied(before: Versioned[Any] | None, recorded: Recorded, size: int) -> Ve
 
 def _repeated(reply: Reply, fingerprint: str) -> Repeat:
     outcome = recalled(reply, fingerprint)
-    return Repeat(outcome["stream"], outcome["version"], outcome["created"])
+    version: int = outcome["version"]
+    before: int = outcome.get("before", version - 1)  # replies of earlier builds do not say it
+    return Repeat(outcome["stream"], version, before, outcome["created"])

@@ -287,7 +287,7 @@ class Bus:
             waiting.refuse(outcome)
 
     async def _repeat(self, message: Message, repeat: Repeat) -> Answer:
-        versioned = await answered_state(self._store, *repeat[:2], message.permits)
+        versioned = await answered_state(self._store, *repeat[:3], message.permits)
         return Answer(versioned, repeat.created, replayed=True)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from domain.errors import Damaged, NotFound
+from domain.errors import Damaged, Forbidden, NotFound
 from domain.eventlog.store import Store
 from domain.model import Aggregate, Creation, Versioned
 from domain.writer.message import Message, Permits
@@ -70,20 +70,23 @@ def require_reached(permits: Permits | None, versioned: Versioned[Any] | None) -
 
 
 async def answered_state(
-    store: Store, stream: str, version: int, permits: Permits | None
+    store: Store, stream: str, version: int, before: int, permits: Permits | None
 ) -> Versioned[Any]:
-    """The state that an earlier answer to a sender showed, for who reached it before the command or after: a worker
-    gets the answer to what ended its claim again.
+    """The state at a version, which an earlier answer to a sender showed, for who reached it then or at the version
+    before the command: a worker gets the answer to what ended its claim again.
 
     Raises:
-        NotFound: the sender reached neither.
+        NotFound, Forbidden: the sender reached neither, or might not do this with it.
     """
     found = await store.load(stream, version)
     assert found is not None
-    if permits is not None and not permits(found):
-        before = await store.load(stream, version - 1) if version > 1 else None
-        if before is None or not permits(before):
-            raise NotFound
+    try:
+        require_reached(permits, found)
+    except (NotFound, Forbidden):
+        former = await store.load(stream, before) if before else None
+        if former is None:
+            raise
+        require_reached(permits, former)
     return found
 
 

@@ -102,9 +102,9 @@ class ClaimHandlers:
         if (reply := await self._store.reply(once)) is None:
             return None
         outcome = recalled(reply, once.fingerprint)
-        stream, version = outcome["stream"], outcome["version"]
+        state = outcome["stream"], outcome["version"], outcome.get("before", 0)
         permits = request.caller.permits(Right.WORK)
-        return Answer(await answered_state(self._store, stream, version, permits), replayed=True)
+        return Answer(await answered_state(self._store, *state, permits), replayed=True)
 
 
 def _owners(caller: Caller) -> tuple[tuple[Owner, ...], ...] | None:

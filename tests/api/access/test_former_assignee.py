@@ -102,24 +102,24 @@ def test_list_of_then_shows_what_became_the_callers_later(
     assert ok(assignee.get(path, params={"version": "1"}))["assignee"]["id"] == STRANGE.person
 
 
+DONE = {"success": True, "summary": "done"}
+FAILED = {"code": "E", "message": "again", "recoverable": True}
+RETRY = {"maxRetries": 3, "backoff": "linear", "initialDelay": 60_000, "maxDelay": 60_000}
+
+
+@pytest.mark.parametrize(("command", "body"), [("complete", DONE), ("fail", FAILED)])
 def test_worker_whose_claim_ended_with_its_command_gets_the_answer_again(
-    administrator: httpx.Client, assignee: httpx.Client
+    administrator: httpx.Client, assignee: httpx.Client, command: str, body: JSON
 ) -> None:
-    body = {
-        "$id": "claimed",
-        "order": STRANGE.order,
-        "service": STRANGE.service,
-        "priority": "urgent",
-    }
-    ok(administrator.post("/executions", json=body))
+    """Also where that led to several events, as a failure that is tried again."""
+    execution = f"claimed-{command}"
+    new = {"$id": execution, "order": STRANGE.order, "service": STRANGE.service}
+    ok(administrator.post("/executions", json={**new, "priority": "urgent", "retryPolicy": RETRY}))
     claim = {"worker": OF_ASSIGNEE.person}
-    assert ok(administrator.post("/executions/claim", json=claim))["$id"] == "claimed"
-    done: dict[str, Any] = {
-        "json": {"success": True, "summary": "done"},
-        "headers": {"Idempotency-Key": "claimed-done"},
-    }
-    first = ok(assignee.post("/executions/claimed/complete", **done))
-    refused(assignee.get("/executions/claimed"), 404, "not-found")
-    again = assignee.post("/executions/claimed/complete", **done)
+    assert ok(administrator.post("/executions/claim", json=claim))["$id"] == execution
+    path, once = f"/executions/{execution}/{command}", {"Idempotency-Key": execution}
+    first = ok(assignee.post(path, json=body, headers=once))
+    refused(assignee.get(f"/executions/{execution}"), 404, "not-found")
+    again = assignee.post(path, json=body, headers=once)
     assert again.headers["idempotency-replayed"] == "true"
     assert ok(again)["version"] == first["version"]
