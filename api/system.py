@@ -189,7 +189,7 @@ def _sources(settings: Settings, conninfo: str, keys: LogKeys, of_log: str) -> R
     store = Store(*of_primary, settings.database_connections, log_name=settings.log)
     if settings.read_database_url is None:
         return ReadSources(store)
-    standby = StandbyStore(settings.read_database_url, store, settings.database_connections)
+    standby = StandbyStore(settings.read_database_url, store, settings.database_connections, of_log)
     return ReadSources(store, Standby(standby, of_log))
 
 

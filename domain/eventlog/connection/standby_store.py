@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from copy import copy
 from datetime import datetime
 from time import monotonic
@@ -32,6 +32,9 @@ ARRIVES_WITHIN, PAUSE = 0.05, 0.002
 IMPATIENT = 5.0
 """Seconds without such waits, once one was in vain."""
 NOT_THERE = "The standby has not got so far."
+SAME_LOG = """SELECT pg_is_in_recovery() AND log_id = %b AND NOT EXISTS (
+    SELECT FROM events WHERE notification_id = %b AND at <> %b) FROM head"""
+"""Whether a standby is one of this log, and has no other event where one was seen on the primary."""
 LOG_REACHES = "SELECT position >= %b FROM head"
 
 
@@ -40,6 +43,12 @@ class Reached(NamedTuple):
 
     query: str
     values: tuple[Any, ...]
+
+    def and_also(self, other: Reached | None) -> Reached:
+        """Both, of one moment."""
+        if other is None:
+            return self
+        return Reached(f"SELECT ({self.query}) AND ({other.query})", (*self.values, *other.values))
 
 
 class StandbyOutages(Outages):
@@ -112,12 +121,13 @@ class StandbyStore(Store):
     connections_of = StandbyConnections
     outages: StandbyOutages
 
-    def __init__(self, conninfo: str, primary: Store, connections: int) -> None:
+    def __init__(self, conninfo: str, primary: Store, connections: int, of_log: str) -> None:
         super().__init__(
             *(conninfo, primary.schema, primary.codec, primary.keyring, connections),
             log_name=primary.log_name,
         )
         self.primary = primary
+        self._of_log = of_log
         self._patience = Patience()
         self.reached: Reached | None = None
 
@@ -130,6 +140,10 @@ class StandbyStore(Store):
         store = copy(self)
         store.reached = reached
         return store
+
+    def unchecked(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A connection to whatever is there, to look what that is."""
+        return super().reader()
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[AsyncConnection]:
@@ -144,10 +158,11 @@ class StandbyStore(Store):
             yield connection
 
     async def _arrive(self, connection: AsyncConnection) -> None:
-        if self.reached is None:
-            return
+        """Whichever standby it leads to, and whatever has become of that since it was looked after."""
+        seen = self.primary.seen
+        wanted = Reached(SAME_LOG, (self._of_log, seen.position, seen.at)).and_also(self.reached)
         end = monotonic() + self._patience.seconds
-        while not await _holds(connection, self.reached):
+        while not await _holds(connection, wanted):
             if monotonic() >= end:
                 self._patience.was_in_vain()
                 raise Overloaded(NOT_THERE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from api.streaming.log.loader import Loader
 from api.system import System, migrate
 from domain.errors import Overloaded
 from domain.eventlog.connection import standby as standby_module
+from domain.eventlog.connection.continuity import Seen
 from domain.eventlog.states import Reading
 from domain.eventlog.store import Store
 from projections.history.time_travel import EventPage, History
@@ -117,6 +119,29 @@ def test_content_that_was_erased_on_the_primary_is_not_shown_by_the_standby(
             listed = client.get(listed_alone)
             assert ids(listed) == {id_}
             assert int(listed.headers["log-position"]) < erased["position"]
+
+
+@pytest.mark.usefixtures("any_lag", "completed")
+def test_standby_with_another_event_where_one_was_seen_is_not_read_from_that_moment_on(
+    server: Serving, api: httpx.Client, servers: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that has events which a failover lost, before it is looked after again."""
+
+    async def finds_nothing() -> None:
+        return None
+
+    monkeypatch.setattr(server.system.sources.standby, "look", finds_nothing)
+    user = {"$id": "since-then", "name": "Ann", "kind": "person"}
+    with servers.paused():
+        position = ok(api.post("/users", json=user))["position"]
+        ok(api.get("/executions", params={"minPosition": position}))
+        behind = int(api.get("/executions").headers["log-position"])
+        assert behind < position
+        other = Seen()
+        other.note(behind, datetime.fromtimestamp(0, UTC))
+        monkeypatch.setattr(server.system.store, "seen", other)
+        assert int(api.get("/executions").headers["log-position"]) >= position
+        assert reads_from(api) == "standby"
 
 
 @pytest.mark.usefixtures("completed")
