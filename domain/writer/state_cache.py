@@ -41,6 +41,8 @@ class StateCache:
         self.damaged: dict[str, Damaged] = {}
         """What is wrong with the streams that this batch cannot read."""
         self._began: tuple[int, datetime] = 0, EPOCH
+        self._goes_on = False
+        """Whether what this session writes is known to go on with what was seen."""
         self.session = -1
         self.position = -1
         self.at = EPOCH
@@ -70,6 +72,7 @@ class StateCache:
         if transaction.session != self.session or transaction.position < self.position:
             self.forget()
             self.session = transaction.session
+            self._goes_on = False
         elif transaction.position != self.position:
             self._batches_alone = 0
             self._current.clear()
@@ -104,7 +107,9 @@ class StateCache:
         """A batch was committed: the head is there, and these are the states."""
         self.position, self.at = position, at
         if position > self._began[0]:
-            self._seen.extend(*self._began, position, at)
+            self._goes_on = self._goes_on or self._seen.is_followed_by(*self._began)
+            if self._goes_on:
+                self._seen.note(position, at)
         for stream, versioned in states.items():
             if versioned is not None and not self._keyring.is_destroyed(stream):
                 self._states.put(stream, versioned)

@@ -50,12 +50,11 @@ class Seen:
         if position > self.position:
             self.position, self.at = position, at
 
-    def extend(self, before: int, before_at: datetime, position: int, at: datetime) -> None:
-        """`note` what was written after an event, if that is the one that was seen last. Else what was seen may be lost,
-        or stand elsewhere: who reads the log finds that out, as long as it is not forgotten here.
+    def is_followed_by(self, position: int, at: datetime) -> bool:
+        """Whether what is written after this event goes on with what was seen. Else what was seen may be lost, or stand
+        elsewhere: who reads the log finds that out, as long as it is not forgotten here.
         """
-        if self.position == 0 or (before, before_at) == (self.position, self.at):
-            self.note(position, at)
+        return self.position == 0 or (position, at) == (self.position, self.at)
 
     @property
     def values(self) -> tuple[int, int, datetime]:

@@ -110,15 +110,17 @@ async def test_writer_that_goes_on_after_a_lost_event_does_not_hide_that_the_log
             await head_of(connection, seen)
 
 
-async def test_writer_that_follows_on_what_was_seen_notes_what_it_writes(log: Store) -> None:
+async def test_writer_that_goes_on_with_what_was_seen_notes_what_it_writes(log: Store) -> None:
+    """Also where another one writes in between, which the reader has not seen yet."""
     seen = await seen_three(log)
     cache = StateCache(log.keyring, seen)
-    for place in range(4, 6):
+    for place in (4, 6):
         async with log.transaction() as transaction:
             cache.begin(transaction)
         await append(log, f"s-{place}", place)
         cache.remember(Loaded(), place, NOON + place * SECOND)
-    assert (seen.position, seen.at) == (5, NOON + 5 * SECOND)
+        assert (seen.position, seen.at) == (place, NOON + place * SECOND)
+        await append(log, f"other-{place + 1}", place + 1)
 
 
 async def test_log_that_lost_events_gets_one_other_id_however_many_notice(
