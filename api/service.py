@@ -32,7 +32,7 @@ from api.telemetry.logging import configure_logging
 from api.transport import listen_socket
 from api.transport.connection_limits import limits_of_process
 from api.work_process import WorkProcess
-from api.work_task import relax_collector, task_of
+from api.work_task import end_when_asked, relax_collector, task_of
 from domain.errors import Overloaded
 from domain.eventlog.setup.log_id import log_id
 from domain.outages import Outages
@@ -53,6 +53,7 @@ def serve(settings: Settings, *, work: bool = True) -> None:
         SetupError: it cannot start, or go on: its master key is not at hand.
     """
     configure_logging(settings.log_level)
+    end_when_asked()
     for variable, near in unknown().items():
         log.warning("unknown setting", variable=variable, near=near)
     with listen_socket.bound(settings) as listening:

@@ -96,10 +96,13 @@ def work_until_stopped(task: Task, watch: Callable[[], object] = lambda: None) -
         SetupError: the log has another master key by now, or another name.
     """
     relax_collector()
+    reasons: set[Reason] = set()
     try:
-        while uvloop.run(_until_stopped(task, watch)):
+        while uvloop.run(_until_stopped(task, watch, reasons)) and Reason.SIGNAL not in reasons:
+            end_when_asked()
             log.warning("the log has another id: the work begins again")
             task = named_again(task, watch)
+            reasons.clear()
     except (WrongKey, RotationUnderWay) as error:
         raise SetupError(error.detail) from None
 
@@ -130,14 +133,14 @@ class Reason(Enum):
     OTHER_KEY = auto()
 
 
-async def _until_stopped(task: Task, watch: Callable[[], object]) -> bool:
-    """Work until a signal, or until the log is another one; whether it is, and no signal came meanwhile.
+async def _until_stopped(task: Task, watch: Callable[[], object], reasons: set[Reason]) -> bool:
+    """Work until a signal, or until the log is another one; whether it is, and no signal came meanwhile. The `reasons`
+    get what comes until the loop has ended, too.
 
     Raises:
         WrongKey, RotationUnderWay: it has another master key.
     """
     stopped = asyncio.Event()
-    reasons: set[Reason] = set()
 
     def end(reason: Reason) -> None:
         reasons.add(reason)
@@ -178,3 +181,14 @@ def relax_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
+
+
+def end_when_asked() -> None:
+    """Have SIGTERM end the process in good order, while nothing else waits for it. By default it would end at once, or
+    not at all: the first process of a container does not get what it has not asked for.
+    """
+    signal.signal(signal.SIGTERM, _end)
+
+
+def _end(*_: object) -> None:
+    raise SystemExit(0)
