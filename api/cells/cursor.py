@@ -16,7 +16,7 @@ MOST_LOGS = 100
 LONGEST = 16 * 1024
 """Characters of a cursor: it travels in a header."""
 LOG_ID = re.compile(r"[0-9A-Za-z-]{0,64}")
-PART = re.compile(rf"({LOG_NAME.pattern})\.({LOG_ID.pattern})\.(t?)([0-9]{{1,18}})")
+PART = re.compile(rf"({LOG_NAME.pattern})\.({LOG_ID.pattern})\.(?:t(-?)|)([0-9]{{1,18}})")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 
@@ -59,7 +59,12 @@ class CellCursor:
         for part in text.split("~"):
             if (found := PART.fullmatch(part)) is None or found[1] in places:
                 raise ValueError("it is not one that was sent")
-            places[found[1]] = _place(found[2], int(found[4]), timed=bool(found[3]))
+            sign, number = found[3], int(found[4])
+            places[found[1]] = (
+                Place(number, found[2])
+                if sign is None
+                else _since(found[2], int(f"{sign}{number}"))
+            )
         return cls(places)
 
     def move(self, name: str, place: Place) -> None:
@@ -78,8 +83,8 @@ class CellCursor:
         return "~".join(self._parts.values())
 
 
-def _place(log: str, number: int, *, timed: bool) -> Place:
+def _since(log: str, milliseconds: int) -> Place:
     try:
-        return Place(0, log, EPOCH + number * MILLISECOND) if timed else Place(number, log)
+        return Place(0, log, EPOCH + milliseconds * MILLISECOND)
     except OverflowError:
         raise ValueError("a time in it is none") from None

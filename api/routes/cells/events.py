@@ -28,8 +28,8 @@ from domain.json_forms import parse_time
 
 EVENTS = "/api/events"
 KIND = "events of cells"
-MOST_STREAMS = 200
-"""Of a process at once: each has a connection to every log."""
+MOST_STREAMS, MOST_CONNECTIONS = 200, 2_000
+"""Of a process at once: each stream has a connection to every log."""
 NOT_FILTERS = frozenset({"cells", "from", "types", "format", "include", *OF_ONE_LOG})
 FROM = Parameter("from", "start, now, a time, or the `id` of a frame: where the stream begins")
 GONE = "the map has no such log any more"
@@ -59,15 +59,17 @@ class CellStreamHandlers:
         query = rest(request, "from")
         merged = self._asking.merged(request, EVENTS, query, cells, cursor)
         try:
-            self._require_room()
+            self._require_room(len(cells))
             await merged.open(now=now)
-            return await self._answer(request, merged, self._gone(request, cursor))
+            return await self._answer(request, merged, self._gone(request, cursor), len(cells))
         except Overloaded as error:
             return sent_away(request, error)
 
-    async def _answer(self, request: Request, merged: MergedStream, gone: Iterable[str]) -> ASGIApp:
+    async def _answer(
+        self, request: Request, merged: MergedStream, gone: Iterable[str], logs: int
+    ) -> ASGIApp:
         try:
-            self._require_room()  # to open it takes time, in which others come
+            self._require_room(logs)  # to open it takes time, in which others come
         except Overloaded:
             await merged.aclose()
             raise
@@ -103,8 +105,10 @@ class CellStreamHandlers:
             return []
         return [name for name in cursor if not self._asking.is_known(name)]
 
-    def _require_room(self) -> None:
-        if self._hub.full or self._hub.external_streams(KIND) >= MOST_STREAMS:
+    def _require_room(self, logs: int) -> None:
+        """Raises Overloaded where there is no room for a stream of so many logs."""
+        most = min(MOST_STREAMS, MOST_CONNECTIONS // max(1, logs))
+        if self._hub.full or self._hub.external_streams(KIND) >= most:
             raise Overloaded(FULL)
 
 

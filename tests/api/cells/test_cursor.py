@@ -15,7 +15,9 @@ from tests.support.examples import at_most
 
 NAMES = st.from_regex(LOG_NAME, fullmatch=True).filter(str.isascii)
 LOGS = st.one_of(st.just(""), st.uuids().map(str))
-TIMES = st.integers(0, 4_102_444_800_000).map(lambda each: EPOCH + timedelta(milliseconds=each))
+TIMES = st.integers(-62_135_596_800_000, 4_102_444_800_000).map(
+    lambda each: EPOCH + timedelta(milliseconds=each)
+)
 PLACES = st.one_of(
     st.tuples(st.integers(0, 10**18 - 1), LOGS, st.none()),
     st.tuples(st.just(0), LOGS, TIMES),
