@@ -69,8 +69,8 @@ def check_readable(files: dict[str, bytes], rows: list[Any]) -> tuple[int, int, 
         shown, version = loaded(line), row[1]
         data, closed, damaged = (shown.pop(name, None) for name in ("data", *WHY_NULL))
         _check_attributes(row, shown, damaged=damaged is True)
-        if damaged:
-            if data is not None or closed:
+        if damaged is not None:
+            if damaged is not True or data is not None or closed:
                 raise Wrong(
                     f"{EVENTS} says something of event {version}, and that it is unreadable"
                 )
