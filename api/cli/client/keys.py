@@ -29,6 +29,18 @@ STATUSES = ("active", "expired", "revoked")
 PAGE = 500
 
 
+CREATE_HELP = """Make a key and print it, and nothing else. It is shown this once: what is kept of it is an HMAC.
+
+\b
+  executions keys create --role customer --customer acme
+  executions keys create --role provider --provider outreach --name ci --expires 90d
+  executions keys create --role assignee --assignee worker-7 --provider outreach --right executions.read
+
+Names of assignees and workers are of the whole log: anybody may choose the same. So narrow the key of an
+assignee by --provider, --customer or both to executions that are theirs.
+"""
+
+
 @click.group("keys")
 def keys_group() -> None:
     """Make API keys, list and revoke them, while the service runs; change the master key, while it does not."""
@@ -43,7 +55,7 @@ def parties(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@keys_group.command("create")
+@keys_group.command("create", help=CREATE_HELP)
 @click.option(
     "--role",
     type=click.Choice([role.value for role in Role]),
@@ -64,16 +76,6 @@ def create(
     rights: tuple[str, ...],
     **named: str | None,
 ) -> None:
-    r"""Make a key and print it, and nothing else. It is shown this once: what is kept of it is an HMAC.
-
-    \b
-      executions keys create --role customer --customer acme
-      executions keys create --role provider --provider outreach --name ci --expires 90d
-      executions keys create --role assignee --assignee worker-7 --provider outreach --right executions.read
-
-    Names of assignees and workers are of the whole log: anybody may choose the same. So narrow the key of an
-    assignee by --provider, --customer or both to executions that are theirs.
-    """
     from domain.json_forms import format_time
 
     given = {other: party for other, party in named.items() if party is not None}

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
+import click
+
+from api.cli.main import main
 from tests.support.paths import ROOT
 
 LOADED = "import sys, api.cli.main; print(*{name.split('.')[0] for name in sys.modules})"
@@ -16,3 +20,20 @@ def test_client_commands_load_no_part_of_the_service() -> None:
     ).stdout.split()
     assert "api" in loaded
     assert not {"domain", "projections", "workers", "psycopg"}.intersection(loaded)
+
+
+def helps(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
+    """The help of a command and of all below it."""
+    context = click.Context(command, info_name=name)
+    yield name, command.get_help(context)
+    if isinstance(command, click.Group):
+        for below in command.list_commands(context):
+            found = command.get_command(context, below)
+            assert found is not None
+            yield from helps(found, f"{name} {below}")
+
+
+def test_help_of_every_command_shows_no_marks_for_its_layout() -> None:
+    shown = dict(helps(main, "executions"))
+    assert len(shown) > 30
+    assert [name for name, text in shown.items() if "\\b" in text or "\b" in text] == []
