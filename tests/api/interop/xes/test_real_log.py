@@ -123,9 +123,8 @@ def imported(
         totals = totals_of(log, mapping)
     with serving(module_database) as running:
         run_import(running, log, mapping)
-        with (
-            running.client() as client
-        ):  # a view that is behind has some of them counted as imported again
+        # A view that is behind has some of them counted as imported again.
+        with running.client() as client:
             position = ok(client.get("/readyz"))["position"]
             patient = {"Prefer": "wait=60"}
             ok(client.get("/executions", params={"minPosition": position}, headers=patient))
