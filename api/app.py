@@ -138,6 +138,7 @@ def _batches(system: System) -> command_batch.BatchHandlers:
         system.bus,
         system.store,
         system.webhooks.plans,
+        visibility=system.door.visibility,
         directory=system.directory,
         clock=system.clock,
     )

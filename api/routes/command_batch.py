@@ -10,7 +10,9 @@ import structlog
 from pydantic import ValidationError
 from starlette.types import ASGIApp
 
+from api.access.rights import COMMANDS as RIGHTS
 from api.access.rights import Right
+from api.access.visibility import Visibility
 from api.cells.directory import Directory
 from api.documents import schemas
 from api.problems import problems
@@ -30,6 +32,7 @@ from domain.eventlog.idempotency import recalled
 from domain.eventlog.store import Store
 from domain.execution.commands import COMMANDS
 from domain.execution.commands.log import AppendLogLines, LogLine
+from domain.model import Creation
 from domain.writer.command_bus import Answer, Bus
 from domain.writer.message import Message
 
@@ -60,10 +63,12 @@ class BatchHandlers:
         store: Store,
         plans: WebhookPlans,
         *,
+        visibility: Visibility,
         directory: Directory,
         clock: Callable[[], datetime],
     ) -> None:
         self._bus = bus
+        self._visibility = visibility
         self._store = store
         self._plans = plans
         self._directory = directory
@@ -80,6 +85,7 @@ class BatchHandlers:
         for place, message in enumerate(messages):
             if isinstance(message, Message) and plans_of(message.command):
                 messages[place] = await self._vetted(message)
+        await self._refuse_hidden(request, messages)
         named = zip(given, messages, strict=True)
         waiting = [self._submitted(item, message) for item, message in named]
         answered = [await _outcome(request, item) for item in waiting]
@@ -125,6 +131,22 @@ class BatchHandlers:
         except DomainError as error:
             return error
         return message
+
+    async def _refuse_hidden(self, request: Request, messages: list[Message | DomainError]) -> None:
+        """Refuse commands to executions that are not there for the caller, before the writer would read them whole."""
+        created: set[str] = set()
+        for place, message in enumerate(messages):
+            if isinstance(message, DomainError) or message.stream in created:
+                continue
+            if isinstance(message.command, Creation):
+                created.add(message.stream)
+                continue
+            wanted = request.caller, RIGHTS[message.command.wire_name], message.stream
+            if self._visibility.needs_look(*wanted):
+                try:
+                    await self._visibility.require(*wanted)
+                except DomainError as error:
+                    messages[place] = error
 
     def _submitted(self, item: Any, message: Message | DomainError) -> Submitted:
         identity = item.get("execution") if isinstance(item, dict) else None

@@ -10,6 +10,7 @@ import pytest
 
 from api.access.identity import Caller
 from api.access.rights import Role
+from domain.writer.message import Message
 from tests.support.api_client import JSON, RESULT, Catalog, Executions, ok, refused
 from tests.support.callers import admit, caller, client
 from tests.support.running_server import Serving
@@ -242,3 +243,27 @@ def test_command_of_a_batch_takes_its_own_right(
     assert sent_by(server, caller(Role.CUSTOMER, "stranger"), commands) == [404] * 3 + [403] * 2
     customer = caller(Role.CUSTOMER, catalog.customer)
     assert sent_by(server, customer, commands) == [200, 200, 404, 403, 403]
+
+
+def test_batch_asks_the_writer_for_no_execution_of_others(
+    server: Serving,
+    executions: Executions,
+    catalog: Catalog,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would read all of it before it refuses, and a large one would be known by the time that takes."""
+    there, asked = executions.running(), []
+    submit = server.system.bus.submit
+
+    def submitted(message: Message) -> Any:
+        asked.append(message.stream)
+        return submit(message)
+
+    monkeypatch.setattr(server.system.bus, "submit", submitted)
+    commands = [{"command": "cancel", "execution": each} for each in (there, "no-such")]
+    assert sent_by(server, caller(Role.CUSTOMER, "another-stranger"), commands) == [404, 404]
+    assert asked == []
+    new: JSON = {"command": "create", "execution": "batch-own", "order": catalog.order}
+    own = [{**new, "service": catalog.service}, {"command": "start", "execution": "batch-own"}]
+    assert sent_by(server, caller(Role.PROVIDER, catalog.provider), own) == [201, 200]
+    assert asked == ["execution/batch-own"] * 2
