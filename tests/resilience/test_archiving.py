@@ -55,7 +55,7 @@ def test_archived_lines_are_whole_although_the_process_that_archives_is_killed(
     rng = random.Random(7)
     with closing(client(service)) as api:
         expected: dict[str, Counter[str]] = {}
-        rounds = 100 if thorough else 2
+        rounds = 100 if thorough else 1
         archived = 0
         for round_ in range(rounds):
             for number in range(EXECUTIONS):

@@ -165,7 +165,7 @@ def test_retries_that_were_due_while_postgres_hung_begin_once_afterwards(
         processes = service.postgres()
         signal_all(processes, signal.SIGSTOP)
         try:
-            time.sleep(60 if thorough else 6)
+            time.sleep(60 if thorough else 4)
         finally:
             signal_all(processes, signal.SIGCONT)
         service.wait_until_ready(SOON)

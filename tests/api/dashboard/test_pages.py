@@ -613,12 +613,12 @@ def test_page_is_accessible_in_every_view(tab: Tab, name: str) -> None:
     from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 
     page = tab.open(PAGES[name])
-    page.wait_for_timeout(700)
+    page.wait_for_timeout(300)
     page.evaluate(Axe().axe_script)
     for view, media in VIEWS.items():
         page.emulate_media(**PLAIN | media)
         page.set_viewport_size(NARROW if view == "narrow" else WIDE)
-        page.wait_for_timeout(100)
+        page.wait_for_timeout(50)
         rules = STANDARD if view == "light" else OF_COLOURS_AND_SIZES
         found = page.evaluate("([rows, rules]) => axe.run(rows, rules)", [FIRST_ROWS, rules])
         assert [
