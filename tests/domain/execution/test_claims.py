@@ -267,3 +267,8 @@ def test_stall_ends_where_silence_is_not_watched_any_more() -> None:
     late = claimed(heartbeat_timeout=5 * SECOND).after(5 * SECOND, ExecutionStalled(since=NOON))
     update = late.when(UpdateExecution(heartbeat_timeout=None))
     assert not update.then(ExecutionUpdated(heartbeat_timeout=None)).state.stalled
+
+
+def test_claim_is_of_no_time_before_the_execution_was_queued() -> None:
+    early = CLAIM.model_copy(update={"occurred_at": NOON - SECOND})
+    given(CREATED).when(early).refused_field("occurredAt")

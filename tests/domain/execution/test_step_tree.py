@@ -96,6 +96,21 @@ def test_declared_step_keeps_its_parent_and_kind_when_started() -> None:
     declared.when(StartStep(step="tool", parent="model")).refused_field("parent")
     declared.when(StartStep(step="agent", parent="tool")).refused_field("parent")
     declared.when(StartStep(step="tool", kind="human")).refused_field("kind")
+    for step, parent, known in (
+        ("tool", "model", "with `agent`"),
+        ("agent", "tool", "without one"),
+    ):
+        error = declared.when(StartStep(step=step, parent=parent)).error
+        assert error is not None
+        assert error.members["errors"][0]["message"].endswith(f"was declared {known}")
+
+
+def test_started_step_is_no_part_of_itself() -> None:
+    error = working(AGENT).when(StartStep(step="new", name="New", parent="new")).error
+    assert error is not None
+    assert error.members["errors"] == [
+        {"path": "parent", "message": "makes a circle: `new` would be part of itself"}
+    ]
 
 
 def test_declaring_a_step_below_another_parent_is_refused() -> None:

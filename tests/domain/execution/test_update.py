@@ -229,3 +229,12 @@ def test_progress_in_an_update_records_progress() -> None:
 def test_server_owned_field_is_refused_by_name(field: str) -> None:
     with pytest.raises(ValidationError, match=field.replace("$", r"\$")):
         update(**{field: "x"})
+
+
+def test_update_sets_what_becomes_of_a_lost_lease_and_sets_it_back() -> None:
+    resuming = given(CREATED).when(update(onLeaseLost="resume"))
+    after = resuming.then(ExecutionUpdated(on_lease_lost="resume"))
+    assert after.state.on_lease_lost == "resume"
+    back = after.when(update(onLeaseLost=None)).then(ExecutionUpdated(on_lease_lost="restart"))
+    assert back.state.on_lease_lost == "restart"
+    back.when(update(onLeaseLost="restart")).then_nothing()

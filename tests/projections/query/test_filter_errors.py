@@ -148,3 +148,10 @@ def test_condition_of_a_field_has_at_most_20_levels() -> None:
 def test_empty_filter_is_no_condition() -> None:
     assert from_query([], field) == EVERYTHING
     assert from_json({}, field) == And()
+
+
+def test_unknown_operator_is_answered_with_those_there_are() -> None:
+    with pytest.raises(Invalid) as refused:
+        from_json({"$nor": []}, field)
+    (error,) = refused.value.members["errors"]
+    assert error["message"].startswith("must be a field or one of $eq $ne")
