@@ -214,6 +214,8 @@ def walk(creation: CreateExecution, way: list[tuple[Any, timedelta, timedelta]])
     for command, wait, back in [(creation, timedelta(), timedelta()), *way]:
         now += wait
         versioned = path.states[-1] if path.states else None
+        if command.wire_name in SERVER_COMMANDS:  # they are of now
+            back = timedelta()
         context = Context(now, now - back, "t", str, lambda: 0.5, importing=False, states=KNOWN)
         with suppress(DomainError):
             for event in command.outcome(versioned.state if versioned else None, context):
