@@ -211,11 +211,10 @@ class Path(NamedTuple):
 
 def walk(creation: CreateExecution, way: list[tuple[Any, timedelta, timedelta]]) -> Path:
     path, now = Path([], []), NOON
-    for command, wait, back in [(creation, timedelta(), timedelta()), *way]:
+    for command, wait, earlier in [(creation, timedelta(), timedelta()), *way]:
         now += wait
+        back = timedelta() if command.wire_name in SERVER_COMMANDS else earlier  # these are of now
         versioned = path.states[-1] if path.states else None
-        if command.wire_name in SERVER_COMMANDS:  # they are of now
-            back = timedelta()
         context = Context(now, now - back, "t", str, lambda: 0.5, importing=False, states=KNOWN)
         with suppress(DomainError):
             for event in command.outcome(versioned.state if versioned else None, context):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, LiteralString, NamedTuple
@@ -15,6 +14,7 @@ import psycopg
 from api.embedded_postgres.cluster import Cluster
 from api.embedded_postgres.server import EmbeddedPostgres
 from tests.support.databases import FAST, reachable_folder
+from tests.support.waiting import wait_until
 
 SETTINGS = {**FAST, "wal_writer_delay": "10ms"}
 PATIENCE = 30.0
@@ -117,11 +117,3 @@ def ask(server: EmbeddedPostgres, query: LiteralString, *values: Any) -> Any:
         cursor = connection.execute(query, values or None)
         row = cursor.fetchone() if cursor.description else None
         return row[0] if row else None
-
-
-def wait_until(reached: Callable[[], Any]) -> None:
-    """Until something is so."""
-    deadline = time.monotonic() + PATIENCE
-    while not reached():
-        assert time.monotonic() < deadline, "it has not come true"
-        time.sleep(0.01)

@@ -26,7 +26,8 @@ from domain.eventlog.store import Store
 from projections.history.time_travel import EventPage, History
 from tests.support.api_client import RESULT, Executions, ok
 from tests.support.running_server import Serving, serving
-from tests.support.standby import Pair, ask, new_standby, pair, wait_until
+from tests.support.standby import Pair, ask, new_standby, pair
+from tests.support.waiting import wait_until
 
 WORD = "Sesame"
 HEAD = "SELECT position FROM executions.head"
