@@ -81,6 +81,13 @@ class AccessChanges(Background):
             await asyncio.sleep(1)
             self.open.expire()
             if self._uses and second % USES_KEPT == 0:
-                uses, self._uses = self._uses, {}
-                async with self._store.reader() as connection:
-                    await keep_uses(connection, uses)
+                await self._keep_uses()
+
+    async def _keep_uses(self) -> None:
+        uses, self._uses = self._uses, {}
+        try:
+            async with self._store.reader() as connection:
+                await keep_uses(connection, uses)
+        except BaseException:
+            self._uses = uses | self._uses  # kept when it is tried again
+            raise

@@ -1,0 +1,54 @@
+"""What is noted of the use of keys."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+
+from api.access.changes import AccessChanges
+from domain.errors import Overloaded
+from domain.eventlog.notifications import Listener
+from domain.eventlog.store import Store
+
+AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+class Connection:
+    """Keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, datetime] = {}
+
+    async def execute(self, _: str, values: Any) -> None:
+        self.kept |= dict(zip(*values, strict=True))
+
+
+class BusyStore:
+    """A store whose database is away at first."""
+
+    def __init__(self) -> None:
+        self.away, self.connection = True, Connection()
+
+    @asynccontextmanager
+    async def reader(self) -> AsyncIterator[Connection]:
+        if self.away:
+            raise Overloaded
+        yield self.connection
+
+
+@pytest.mark.anyio
+async def test_use_of_a_key_is_kept_once_the_database_is_back() -> None:
+    store, listener = BusyStore(), Listener("", "executions")
+    changes = AccessChanges(cast(Store, store), listener, "executions")
+    changes.used("key/k-1", AT.timestamp())
+    changes.used("session/s-1", AT.timestamp())
+    with pytest.raises(Overloaded):
+        await changes._keep_uses()
+    changes.used("key/k-2", AT.timestamp())
+    store.away = False
+    await changes._keep_uses()
+    assert store.connection.kept == {"k-1": AT, "k-2": AT}
