@@ -202,6 +202,8 @@ class Access:
                 caller = await verifier.caller(token, fingerprint)
                 if forgotten == self._forgotten:
                     self._remember(fingerprint, caller)
+                else:
+                    self._used(caller.credential, self._now())
                 return caller
         raise Unauthenticated("This token is not valid.")
 

@@ -124,10 +124,16 @@ async def test_key_that_is_revoked_while_it_is_looked_up_is_not_remembered() -> 
         log.access.forget(key.id)
         return found
 
-    access = Access("the-admin-token", b"pepper", [KeyVerifier(slow)])
+    access = Access(
+        "the-admin-token",
+        b"pepper",
+        [KeyVerifier(slow)],
+        used=lambda name, _: log.used.append(name),
+    )
     log.access = access
     await access.caller(header)
     assert access.known(header) is None
+    assert log.used == [f"key/{key.id}"]  # its use is noted all the same
 
 
 async def test_key_is_not_known_after_its_end() -> None:
