@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 
 from api.web.headers import Headers
-from workers.outbound.addresses import Network, plain
+from workers.outbound.addresses import Address, Network, plain
 
 Client = tuple[str, int] | None
 
@@ -22,23 +22,22 @@ class Proxies:
 
         What stands before it may be made up. Where a trusted proxy names none, or what is no address, it is the client.
         """
-        if not self._trusted or connected is None or not self._trusts(connected[0]):
+        if not self._trusted or connected is None or not self._trusts(_address(connected[0])):
             return connected
         named = headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
         for each in reversed(named):
-            if not self._trusts(address := each.strip()):
-                return (address, connected[1]) if _is_address(address) else connected
+            if (address := _address(text := each.strip())) is None:
+                return connected
+            if not self._trusts(address):
+                return text, connected[1]
         return connected
 
-    def _trusts(self, address: str) -> bool:
-        return _is_address(address) and any(
-            plain(ip_address(address)) in network for network in self._trusted
-        )
+    def _trusts(self, address: Address | None) -> bool:
+        return address is not None and any(plain(address) in network for network in self._trusted)
 
 
-def _is_address(text: str) -> bool:
+def _address(text: str) -> Address | None:
     try:
-        ip_address(text)
+        return ip_address(text)
     except ValueError:
-        return False
-    return True
+        return None
