@@ -117,7 +117,7 @@ class Batch:
             return self._decide(message)
         key, fingerprint = message.idempotency
         if (reply := self.replies.get(key)) is not None:
-            return _repeated(reply, fingerprint)
+            return repeated(reply, fingerprint)
         former = self.states.get(message.stream)
         try:
             decided = self._decide(message)
@@ -289,7 +289,8 @@ def _applied(before: Versioned[Any] | None, recorded: Recorded, size: int) -> Ve
     return Versioned(after, recorded.version, recorded.position, recorded.at, known + size)
 
 
-def _repeated(reply: Reply, fingerprint: str) -> Repeat:
+def repeated(reply: Reply, fingerprint: str) -> Repeat:
+    """What a reply says was answered. Raises as `recalled`."""
     outcome = recalled(reply, fingerprint)
     version: int = outcome["version"]
     before: int = outcome.get("before", version - 1)  # replies of earlier builds do not say it

@@ -18,12 +18,12 @@ from api.web.preferences import seconds_to_wait
 from api.web.request import Request
 from api.web.responses import DONE, executed
 from domain.errors import UnknownReference
-from domain.eventlog.idempotency import recalled
 from domain.eventlog.store import Store
 from domain.execution.commands import ClaimExecution
 from domain.execution.types import copy_set_fields
 from domain.lru import LruCache
 from domain.types import Number
+from domain.writer.batch import repeated
 from domain.writer.command_bus import Answer, Bus
 from domain.writer.message import Message
 from domain.writer.reachable import answered_state
@@ -101,10 +101,9 @@ class ClaimHandlers:
         once = request.idempotency()
         if (reply := await self._store.reply(once)) is None:
             return None
-        outcome = recalled(reply, once.fingerprint)
-        state = outcome["stream"], outcome["version"], outcome.get("before", 0)
+        repeat = repeated(reply, once.fingerprint)
         permits = request.caller.permits(Right.WORK)
-        return Answer(await answered_state(self._store, *state, permits), replayed=True)
+        return Answer(await answered_state(self._store, *repeat[:3], permits), replayed=True)
 
 
 def _owners(caller: Caller) -> tuple[tuple[Owner, ...], ...] | None:
