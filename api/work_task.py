@@ -98,7 +98,12 @@ def work_until_stopped(task: Task, watch: Callable[[], object] = lambda: None) -
     relax_collector()
     reasons: set[Reason] = set()
     try:
-        while uvloop.run(_until_stopped(task, watch, reasons)) and Reason.SIGNAL not in reasons:
+        while True:
+            uvloop.run(_until_stopped(task, watch, reasons))
+            if Reason.SIGNAL in reasons:
+                return
+            if Reason.OTHER_KEY in reasons:
+                raise WrongKey(CHANGED)
             end_when_asked()
             log.warning("the log has another id: the work begins again")
             task = named_again(task, watch)
@@ -133,12 +138,11 @@ class Reason(Enum):
     OTHER_KEY = auto()
 
 
-async def _until_stopped(task: Task, watch: Callable[[], object], reasons: set[Reason]) -> bool:
-    """Work until a signal, or until the log is another one; whether it is, and no signal came meanwhile. The `reasons`
-    get what comes until the loop has ended, too.
+async def _until_stopped(task: Task, watch: Callable[[], object], reasons: set[Reason]) -> None:
+    """Work until there is a reason to end; `reasons` get what comes until the loop has ended, too.
 
     Raises:
-        WrongKey, RotationUnderWay: it has another master key.
+        WrongKey, RotationUnderWay: the log has another master key at the start.
     """
     stopped = asyncio.Event()
 
@@ -165,11 +169,6 @@ async def _until_stopped(task: Task, watch: Callable[[], object], reasons: set[R
             watch()
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopped.wait(), WATCH)
-    if Reason.SIGNAL in reasons:
-        return False
-    if Reason.OTHER_KEY in reasons:
-        raise WrongKey(CHANGED)
-    return Reason.OTHER_LOG in reasons
 
 
 def relax_collector() -> None:
