@@ -49,6 +49,11 @@ class Visibility:
         if _is_of_parties(caller, right):
             self._remember(caller.scope.condition(right), stream)
 
+    async def require_for_command(self, caller: Caller, right: Right, stream: str) -> None:
+        """`require` where a command must wait for it; the writer checks the rest."""
+        if self.needs_look(caller, right, stream):
+            await self.require(caller, right, stream)
+
     async def require(self, caller: Caller, right: Right, stream: str) -> None:
         """Let a caller do something with a stream.
 

@@ -141,12 +141,11 @@ class BatchHandlers:
             if isinstance(message.command, Creation):
                 created.add(message.stream)
                 continue
-            wanted = request.caller, RIGHTS[message.command.wire_name], message.stream
-            if self._visibility.needs_look(*wanted):
-                try:
-                    await self._visibility.require(*wanted)
-                except DomainError as error:
-                    messages[place] = error
+            right = RIGHTS[message.command.wire_name]
+            try:
+                await self._visibility.require_for_command(request.caller, right, message.stream)
+            except DomainError as error:
+                messages[place] = error
 
     def _submitted(self, item: Any, message: Message | DomainError) -> Submitted:
         identity = item.get("execution") if isinstance(item, dict) else None

@@ -100,8 +100,10 @@ class Door:
                 raise PurposeRequired
         if (kind := owned_kind(operation.path)) is not None:
             wanted = caller, operation.right, f"{kind}/{scope['path_params']['id']}"
-            if operation.prepare is None or self.visibility.needs_look(*wanted):
+            if operation.prepare is None:
                 await self.visibility.require(*wanted)
+            else:
+                await self.visibility.require_for_command(*wanted)
         return caller
 
     async def require_still(self, caller: Caller, scope: Scope) -> None:

@@ -119,8 +119,8 @@ class DirectCommand:
     """One request, from the whole body to the response. It receives the answer of the writer."""
 
     __slots__ = (
-        *("_bus", "_caller", "_directory", "_recorder", "_request", "_respond"),
-        *("_row", "_scope", "_send", "_task", "_visibility"),
+        *("_bus", "_caller", "_door", "_recorder", "_request", "_respond"),
+        *("_row", "_scope", "_send", "_task"),
     )
 
     def __init__(
@@ -134,8 +134,7 @@ class DirectCommand:
         door: Door,
     ) -> None:
         self._caller = caller
-        self._directory = door.directory
-        self._visibility = door.visibility
+        self._door = door
         self._bus = bus
         self._recorder = recorder
         self._row = row
@@ -148,7 +147,7 @@ class DirectCommand:
         headers: request_headers.Headers = scope["state"]["headers"]
         row.counted()
         try:
-            admit(self._caller, row.operation.right, scope, self._directory)
+            admit(self._caller, row.operation.right, scope, self._door.directory)
             if body:
                 require_json(headers)
             request = self._request = Request(scope, self._caller, body)
@@ -164,7 +163,7 @@ class DirectCommand:
         """What needs more than the writer, as the usual way does it."""
         try:
             if self._must_look():
-                await self._visibility.require(*self._wanted(request.path["id"]))
+                await self._door.visibility.require(*self._wanted(request.path["id"]))
             response = await self._row.operation.handler(request)
             assert isinstance(response, Response)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
@@ -176,7 +175,7 @@ class DirectCommand:
         """Respond with what the command led to."""
         try:
             if answer.created:
-                self._visibility.created(*self._wanted(answer.versioned.state.id))
+                self._door.visibility.created(*self._wanted(answer.versioned.state.id))
             response = self._respond(answer)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
             self.refuse(error)
@@ -186,7 +185,7 @@ class DirectCommand:
     def _must_look(self) -> bool:
         """Whether it is to be looked at whose execution it is, before the writer is asked."""
         path = self._request.path
-        return "id" in path and self._visibility.needs_look(*self._wanted(path["id"]))
+        return "id" in path and self._door.visibility.needs_look(*self._wanted(path["id"]))
 
     def _wanted(self, identity: str) -> tuple[Caller, Right, str]:
         return self._caller, self._row.operation.right, f"execution/{identity}"
