@@ -22,6 +22,7 @@ from service_executions.retries import connection_failed
 Item = TypeVar("Item")
 MOST_BYTES = 64 << 20
 """Of one frame: an execution holds 32 MiB."""
+OF_CELLS = "/cells/events"
 Lost = Callable[[str, float], None]
 Query = dict[str, Any]
 
@@ -160,61 +161,47 @@ class AsyncStreams:
         self, query: Query, cursor: Cursor | None, on_lost: Lost | None
     ) -> AsyncStream[Frame]:
         """What happens to all executions."""
-        start = _start(query, "now")
-        return AsyncStream(
-            self._transport,
-            "/executions/watch",
-            parameters(query),
-            _frame,
-            start=start,
-            cursor=cursor,
-            on_lost=on_lost,
-        )
+        return self._of_many("/executions/watch", query, _frame, cursor, on_lost)
 
     def listen(
         self, query: Query, cursor: Cursor | None, on_lost: Lost | None
     ) -> AsyncStream[Event]:
         """Events of the whole log."""
-        start = _start(query, "now")
-        return AsyncStream(
-            self._transport,
-            "/events",
-            parameters(query),
-            _event,
-            start=start,
-            cursor=cursor,
-            on_lost=on_lost,
-        )
+        return self._of_many("/events", query, _event, cursor, on_lost)
 
     def events_of_cells(
         self, query: Query, cursor: Cursor | None, on_lost: Lost | None
     ) -> AsyncStream[CellEvent]:
         """Events of several logs."""
-        return self._of_cells(query, CellEvent.model_validate_json, cursor, on_lost)
+        model = CellEvent.model_validate_json
+        return self._of_many(OF_CELLS, query, model, cursor, on_lost)
 
     def frames_of_cells(
         self, query: Query, cursor: Cursor | None, on_lost: Lost | None
     ) -> AsyncStream[CellFrame]:
         """What happens to the executions of several logs."""
-        return self._of_cells(query, CellFrame.model_validate_json, cursor, on_lost)
+        model = CellFrame.model_validate_json
+        return self._of_many(OF_CELLS, query, model, cursor, on_lost)
 
-    def _of_cells(
+    def _of_many(
         self,
+        path: str,
         query: Query,
-        model: Callable[[str], Item],
+        read: Callable[[str], Item],
         cursor: Cursor | None,
         on_lost: Lost | None,
     ) -> AsyncStream[Item]:
+        """A stream that begins now unless it is asked otherwise, and goes on by a cursor."""
         start = _start(query, "now")
         return AsyncStream(
             self._transport,
-            "/cells/events",
+            path,
             parameters(query),
-            model,
+            read,
             start=start,
             cursor=cursor,
             on_lost=on_lost,
-            several=True,
+            several=path == OF_CELLS,
         )
 
     def logs(self, execution: str, query: Query, on_lost: Lost | None) -> AsyncStream[ExecutionLog]:
