@@ -17,7 +17,6 @@ from tests.support.databases import FAST, reachable_folder
 from tests.support.waiting import wait_until
 
 SETTINGS = {**FAST, "wal_writer_delay": "10ms"}
-PATIENCE = 30.0
 FLUSH: LiteralString = """SET synchronous_commit = on;
     SELECT pg_logical_emit_message(true, 'test', '')"""
 
