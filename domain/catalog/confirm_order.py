@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from domain.catalog.order import Order, OrderConfirmed, OrderStatus
+from domain.catalog.order import Order, OrderConfirmed, OrderStatus, require_after_status
 from domain.catalog.service import Service
 from domain.catalog.workflow import Workflow
 from domain.errors import AlreadyExists
@@ -23,6 +23,7 @@ class ConfirmOrder(Command[Order]):
     Raises:
         AlreadyExists: the chosen execution is there, or the order has another.
         IllegalTransition: the order was cancelled.
+        Invalid: it would be confirmed before it was created.
     """
 
     wire_name: ClassVar[str] = "confirm"
@@ -52,6 +53,7 @@ class ConfirmOrder(Command[Order]):
                 "The order already has another execution; `execution` names it.",
                 execution=order.execution,
             )
+        require_after_status(order, context)
         if self.execution and context.state(f"execution/{self.execution}"):
             raise AlreadyExists
         execution = self.execution or context.new_id("exec")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
 from domain.errors import Erased, IllegalTransition
+from domain.execution.order_in_time import require_not_before
 from domain.execution.parts import Erasure
 from domain.model import (
     Aggregate,
@@ -33,7 +35,7 @@ class OrderStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Order(Aggregate):
-    """One order; `execution` is the one that its confirmation began."""
+    """One order; `execution` is the one that its confirmation began, `since` is when it became what it is."""
 
     service: str
     customer: str
@@ -44,6 +46,7 @@ class Order(Aggregate):
     execution: str | None = None
     cancellation: Sealed[str] | None = None
     erasure: Erasure | None = None
+    since: datetime | None = None
 
     @property
     def parties(self) -> tuple[str | None, str | None]:
@@ -57,6 +60,12 @@ class Order(Aggregate):
             status=self.status,
             allowedCommands=ALLOWED[self.status],
         )
+
+
+def require_after_status(order: Order, context: Context) -> None:
+    """Raise `Invalid` where the present status would end before it began."""
+    if order.since is not None:
+        require_not_before(context, order.since, f"since when the order is {order.status}")
 
 
 class OrderCreated(Event):
@@ -82,6 +91,7 @@ class OrderCreated(Event):
             self.provider,
             self.params,
             self.priority,
+            since=recorded.when,
         )
 
 
@@ -92,7 +102,9 @@ class OrderConfirmed(Event):
     execution: str
 
     def apply(self, state: Order, recorded: Recorded) -> Order:
-        return state.evolve(status=OrderStatus.CONFIRMED, execution=self.execution)
+        return state.evolve(
+            status=OrderStatus.CONFIRMED, execution=self.execution, since=recorded.when
+        )
 
 
 class OrderCancelled(Event):
@@ -152,6 +164,7 @@ class CancelOrder(Command[Order]):
 
     Raises:
         IllegalTransition: it was cancelled for another reason.
+        Invalid: it would be cancelled before it was created or confirmed.
     """
 
     wire_name: ClassVar[str] = "cancelOrder"
@@ -160,6 +173,7 @@ class CancelOrder(Command[Order]):
 
     def decide(self, order: Order, context: Context) -> Iterator[Event]:
         if order.status is not OrderStatus.CANCELLED:
+            require_after_status(order, context)
             given = {"reason": self.reason} if "reason" in self.model_fields_set else {}
             yield OrderCancelled(**given)
         elif self.reason != order.cancellation:

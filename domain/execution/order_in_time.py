@@ -14,7 +14,7 @@ from domain.model import Context
 
 def require_after_status(execution: Execution, context: Context) -> None:
     """Raise `Invalid` where the present status would end before it began."""
-    _require(context, execution.since, f"since when the execution is {execution.status}")
+    require_not_before(context, execution.since, f"since when the execution is {execution.status}")
 
 
 def require_after_steps(execution: Execution, context: Context) -> None:
@@ -30,10 +30,11 @@ def require_after_step(step: Step, context: Context) -> None:
     """Raise `Invalid` where the present status of a step would end before it began."""
     began = step.completed_at or step.started_at
     if began is not None:
-        _require(context, began, f"since when the step `{step.id}` is {step.status}")
+        require_not_before(context, began, f"since when the step `{step.id}` is {step.status}")
 
 
-def _require(context: Context, earliest: datetime, what: str) -> None:
+def require_not_before(context: Context, earliest: datetime, what: str) -> None:
+    """Raise `Invalid` where a command says that it happened earlier; `what` ends the sentence that says so."""
     # Clients know times to the millisecond.
     earliest = earliest.replace(microsecond=earliest.microsecond // 1000 * 1000)
     if context.when < earliest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 
 from domain.catalog.confirm_order import ConfirmOrder
 from domain.catalog.order import (
+    CancelOrder,
     CreateOrder,
     EraseOrder,
     Order,
@@ -21,7 +23,7 @@ from domain.catalog.order import (
 from domain.catalog.service import CreateService, Service, ServiceCreated
 from domain.catalog.user import CreateUser, User, UserCreated
 from domain.catalog.workflow import CreateWorkflow, Workflow, WorkflowCreated, WorkflowStep
-from domain.errors import AlreadyExists, Erased, NotFound, UnknownReference
+from domain.errors import AlreadyExists, Erased, Invalid, NotFound, UnknownReference
 from domain.execution.events import ExecutionCreated
 from domain.execution.types import DEFAULT_TIMEOUT, StepPlan
 from domain.model import OtherStreamEvent, Versioned
@@ -146,6 +148,23 @@ def test_erasing_again_needs_the_same_reason() -> None:
     erased = order(OrderCancelled(), OrderErased(reason="Ann asked"))
     erased.when(EraseOrder(reason="Ann asked")).then()
     erased.when(EraseOrder(reason="Another")).refused(Erased)
+
+
+@pytest.mark.parametrize("command", [ConfirmOrder, CancelOrder])
+def test_order_is_not_confirmed_or_cancelled_before_it_was_created(
+    command: type[ConfirmOrder | CancelOrder],
+) -> None:
+    since = order().state.since
+    assert since is not None
+    order().when(command(occurred_at=since - timedelta(seconds=1))).refused(Invalid)
+
+
+def test_order_is_not_cancelled_before_it_was_confirmed() -> None:
+    confirmed = order(OrderConfirmed(execution="exec_1"))
+    since = confirmed.state.since
+    assert since is not None
+    confirmed.when(CancelOrder(occurred_at=since - timedelta(seconds=1))).refused(Invalid)
+    confirmed.when(CancelOrder(occurred_at=since)).then(OrderCancelled())
 
 
 def test_service_without_a_workflow_gives_no_steps() -> None:
