@@ -74,8 +74,23 @@ class Number:
 Percent = Annotated[float, Number(0, 100)]
 
 
-def _reference(value: object) -> object:
-    return value["$id"] if isinstance(value, dict) and "$id" in value else value
+TYPES_OF_REFERENCES = {
+    "order": "ServiceOrder",
+    "service": "Service",
+    "workflow": "BusinessWorkflow",
+    "customer": "User",
+    "provider": "User",
+}
+"""The `$type` of what each reference leads to."""
+
+
+def _reference(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, dict) or "$id" not in value:
+        return value
+    type_ = TYPES_OF_REFERENCES.get(info.field_name or "")
+    if type_ is not None and value.get("$type", type_) != type_:
+        raise ValueError(f"must be a {type_}, as its `$type` says, or leave that out")
+    return value["$id"]
 
 
 Reference = Annotated[

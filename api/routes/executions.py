@@ -59,7 +59,9 @@ class ExecutionHandlers:
                 document["$id"], created=state.versioned.state.created_at
             )
             document = with_logs(document, latest, lines)
-        tag = responses.Tag(state.versioned.version, lines, versions, state.counting)
+        tag = responses.Tag(
+            state.versioned.version, lines, versions, state.counting, beside=state.heard_at
+        )
         shown = document if chosen is None else chosen.shown(document)
         if shows_erased([document], relations):
             state = state._replace(erased=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import orjson
 from starlette.responses import Response
@@ -86,14 +87,15 @@ class Tag(NamedTuple):
     """What an answer shows: its ETag is another where any of it is another.
 
     `version` is that of the execution, which `If-Match` looks at; `lines` is how many log lines there
-    are, `related` the versions of other entries that are shown whole. Durations that go on are
-    `counting`: they make the tag a weak one, which says so much and no more.
+    are, `related` the versions of other entries that are shown whole, `beside` what is shown that is in no event.
+    Durations that go on are `counting`: they make the tag a weak one, which says so much and no more.
     """
 
     version: int
     lines: int | None = None
     related: Mapping[str, int] = {}
     counting: bool = False
+    beside: Any = None
 
     def text(self, *, linked: bool = False) -> str:
         """The tag as it is sent; the form of JSON-LD has one of its own."""
@@ -101,6 +103,8 @@ class Tag(NamedTuple):
         if self.lines is not None:
             parts.append(str(self.lines))
         parts += [f"{name}{version}" for name, version in self.related.items()]
+        if self.beside is not None:
+            parts.append(f"{crc32(plain_json(self.beside)):08x}")
         if linked:
             parts.append("ld")
         return f'{"W/" if self.counting else ""}"{"-".join(parts)}"'

@@ -29,23 +29,20 @@ class WebhookHandlers:
         """All of them, with their health now, or as they were at `?version=` or `?at=`."""
         state = await self._reader.read(request)
         shown: list[dict[str, Any]] = state.document(steps=())["webhooks"]
-        tag = responses.Tag(state.versioned.version)
+        version = state.versioned.version
         if state.moment is not None:
-            return state_response(request, state, shown, tag)
-        shown = await self._with_health(state, shown)
-        return state_response(request, state, shown, tag, revalidated=False)
+            return state_response(request, state, shown, responses.Tag(version))
+        health = await self._health(state, shown)
+        shown = [hook | its for hook, its in zip(shown, health, strict=True)]
+        return state_response(request, state, shown, responses.Tag(version, beside=health or None))
 
-    async def _with_health(
-        self, state: ReadState, shown: list[dict[str, Any]]
-    ) -> list[dict[str, Any]]:
+    async def _health(self, state: ReadState, shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if not shown:
-            return shown
+            return []
         async with self._store.reader() as connection:
             keys = [key_of(state.versioned.state.id, hook["id"]) for hook in shown]
             health = await health_of(connection, keys)
-        return [
-            hook | health_member(health.get(key)) for hook, key in zip(shown, keys, strict=True)
-        ]
+        return [health_member(health.get(key)) for key in keys]
 
 
 def routes(handlers: WebhookHandlers) -> tuple[Operation, ...]:

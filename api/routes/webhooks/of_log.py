@@ -99,12 +99,12 @@ class LogWebhookHandlers:
             place = {"version": 0, "position": execution.position}
             first = {"$type": "Webhook", "$id": known.webhook, "execution": known.execution}
             return responses.json({**first, "status": "active", **place, **shown})
-        headers = {"etag": f'"{known.hook.version}"', "log-position": str(known.hook.position)}
         document = hook_document(known.hook)
         if known.hook.state.disabled and not await self._webhooks.is_disabled(request, known):
             document = {**document, "status": "active"}
             del document["disabledBecause"]
-        return responses.json({**document, **shown}, headers)
+        tag = responses.Tag(known.hook.version, beside=shown)
+        return responses.read(request, {**document, **shown}, tag, known.hook.position)
 
     async def list(self, request: Request) -> ASGIApp:
         """A page of them, by id, each with its health."""
@@ -188,6 +188,7 @@ def _single(handlers: LogWebhookHandlers) -> tuple[Operation, ...]:
             answer=WEBHOOK,
             problems=("not-found",),
             sends=responses.PLACED,
+            others=responses.NOT_MODIFIED,
         ),
         Operation(
             "updateWebhook",

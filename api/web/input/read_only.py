@@ -11,6 +11,7 @@ from domain.errors import ReadOnly
 from domain.execution.commands.update import UpdateExecution
 from domain.execution.state import Execution
 from domain.execution.types import SERVER_OWNED
+from domain.json_equality import same_json
 from domain.model import Value, Versioned
 from projections.representations.client_json import plain_json
 from projections.representations.execution import document
@@ -70,7 +71,9 @@ def without_unchanged(
     wrong = [name for name in changed if name in OWNED]
     if isinstance(metadata := changed.get("metadata"), dict):
         times = SERVER_OWNED & metadata.keys()
-        differ = [name for name in times if metadata[name] != shown["metadata"].get(name)]
+        differ = [
+            name for name in times if not same_json(metadata[name], shown["metadata"].get(name))
+        ]
         wrong += [f"metadata.{name}" for name in sorted(differ)]
         changed["metadata"] = {n: value for n, value in metadata.items() if n not in times}
     if wrong:
@@ -90,4 +93,4 @@ def _is_shown(name: str, value: Any, shown: dict[str, Any], state: Execution) ->
         value, before = _without_counting(value), _without_counting(shown[name])
     if name == "claimedBy" and isinstance(value, dict) and isinstance(before, dict):
         value, before = value.get("worker"), before.get("worker")  # until when, heartbeats say
-    return bool(value == before)
+    return same_json(value, before)

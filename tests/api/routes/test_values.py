@@ -184,6 +184,31 @@ def test_changed_members_of_the_server_are_all_named(
     refused(api.put("/executions/no-such", json=read), 404, "not-found")
 
 
+@pytest.mark.parametrize("type_", ["User", 5, None])
+def test_reference_to_another_type_is_refused(
+    api: httpx.Client, catalog: Catalog, type_: object
+) -> None:
+    service = {"$id": catalog.service, "$type": type_}
+    body = {"order": {"$id": catalog.order, "$type": "ServiceOrder"}, "service": service}
+    [error] = refused(api.post("/executions", json=body), 422, "invalid")["errors"]
+    assert (error["path"], "must be a Service" in error["message"]) == ("service", True)
+
+
+@pytest.mark.parametrize(
+    "given", [{"success": 1}, {"output": {"z": True}}], ids=["outcome", "within the output"]
+)
+def test_true_is_not_one_in_what_the_server_owns(
+    api: httpx.Client, executions: Executions, given: dict[str, Any]
+) -> None:
+    made = executions.running()
+    read = executions.tell(made, "complete", success=True, output={"z": 1}, summary="done")
+    same = read | {"result": read["result"] | {"output": {"z": 1.0}}}
+    assert ok(api.put(f"/executions/{made}", json=same))["version"] == read["version"]
+    changed = read | {"result": read["result"] | given}
+    problem = refused(api.put(f"/executions/{made}", json=changed), 422, "read-only")
+    assert [error["path"] for error in problem["errors"]] == ["result"]
+
+
 def test_type_of_another_resource_is_refused(api: httpx.Client, catalog: Catalog) -> None:
     user = {"name": "Ann", "kind": "person"}
     order = {"order": catalog.order, "service": catalog.service}

@@ -163,6 +163,18 @@ def test_heartbeat_is_no_event_and_moves_the_lease(
     assert found[made]["lastHeartbeatAt"] == after["lastHeartbeatAt"]
 
 
+def test_tag_is_another_after_a_heartbeat(
+    api: httpx.Client, executions: Executions, someone: str
+) -> None:
+    made = assigned(executions, someone)
+    ok(claim(api, someone))
+    tags = {api.get(f"/executions/{made}").headers["etag"]}
+    for _ in range(2):
+        executions.tell(made, "heartbeat")
+        tags.add(api.get(f"/executions/{made}").headers["etag"])
+    assert len(tags) == 3
+
+
 def test_claimed_execution_is_sent_back_as_it_was_read(
     api: httpx.Client, executions: Executions, someone: str
 ) -> None:

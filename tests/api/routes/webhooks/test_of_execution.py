@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.support.api_client import Catalog, Executions, ok, refused
+from tests.support.waiting import wait_until
 
 HOOK = {"url": "http://127.0.0.1:9/hook", "events": ["paused"], "headers": {"X-Key": "s3cret"}}
 
@@ -41,10 +42,28 @@ def test_webhooks_of_the_past_have_no_health(api: httpx.Client, execution: str) 
     assert "immutable" in answer.headers["cache-control"]
 
 
-def test_health_is_sent_whenever_it_is_asked_for(api: httpx.Client, execution: str) -> None:
-    first = api.get(f"/executions/{execution}/webhooks")
+def test_health_is_sent_again_when_it_is_another_alone(api: httpx.Client, execution: str) -> None:
+    path = f"/executions/{execution}/webhooks"
+    bodies: dict[str, set[str]] = {}
+
+    def is_known() -> bool:
+        answer = api.get(path)
+        bodies.setdefault(answer.headers["etag"], set()).add(answer.text)
+        again = {"If-None-Match": answer.headers["etag"]}
+        return api.get(path, headers=again).status_code == 304
+
+    wait_until(is_known)  # a call may have changed it
+    assert all(len(shown) == 1 for shown in bodies.values())
+    assert api.get(f"{path}?version=1").headers["etag"] not in bodies
+
+
+def test_webhook_by_its_id_is_not_sent_again_where_its_health_is_the_same(
+    api: httpx.Client, execution: str
+) -> None:
+    made = ok(api.post("/webhooks", json={"url": HOOK["url"], "events": ["user.created"]}))
+    first = api.get(f"/webhooks/{made['$id']}")
     again = {"If-None-Match": first.headers["etag"]}
-    assert api.get(f"/executions/{execution}/webhooks", headers=again).status_code == 200
+    assert api.get(f"/webhooks/{made['$id']}", headers=again).status_code == 304
 
 
 def test_secret_of_a_webhook_is_shown_when_it_is_made_and_never_again(
