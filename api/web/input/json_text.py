@@ -14,7 +14,10 @@ from domain.errors import Invalid
 DEEPEST = 128
 """Objects and lists within each other. Whatever shows a value puts it some levels deeper, and the
 parsers and encoders behind give up at about 200."""
+LEVELS = f"at most {DEEPEST} levels of objects and lists within each other"
 LONG_NUMBER = re.compile(rb"[0-9]{19}")
+TOO_DEEP = re.compile("depth limit|recursion limit")
+"""How parsers say that they gave up."""
 STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 
@@ -35,13 +38,16 @@ def parse(text: bytes) -> Parsed:
     Raises:
         DuplicateKey: an object in it has a key twice.
         ValueError: it is not well-formed.
+        Invalid: it has more levels than a parser takes.
     """
     # orjson is faster, but makes fractions of long whole numbers, unseen.
     long = LONG_NUMBER.search(text)
     try:
         value = from_json(text, allow_inf_nan=False) if long else orjson.loads(text)
-    except ValueError:
+    except ValueError as error:
         _require_utf8(text)
+        if TOO_DEEP.search(str(error)):
+            raise Invalid.field("", f"must have {LEVELS}, but has many more") from None
         raise
     if type(value) is dict and text.count(b"{") == 1 and b"[" not in text:
         keys, levels = len(value), 1  # most commands are flat
@@ -66,8 +72,7 @@ def require_depth(levels: int, path: str = "") -> None:
     if levels > DEEPEST:
         raise Invalid.field(
             path,
-            f"must have at most {DEEPEST} levels of objects and lists within each other, "
-            f"but has {levels}",
+            f"must have {LEVELS}, but has {levels}",
         )
 
 

@@ -30,7 +30,7 @@ from api.web.streams.stream_request import (
     StreamRequests,
     checked_speed,
 )
-from domain.errors import Overloaded
+from domain.errors import Invalid, Overloaded
 
 SUBPROTOCOL = "executions"
 BEARER = "bearer."
@@ -138,8 +138,8 @@ def _read(message: Message) -> tuple[str, Any]:
     try:
         text = message.get("text")
         document = parse(text.encode() if text else message.get("bytes") or b"").value
-    except ValueError:
-        raise BadMessage("not JSON") from None
+    except (ValueError, Invalid):
+        raise BadMessage("not JSON, or too deep") from None
     if not isinstance(document, dict) or len(document) != 1:
         raise BadMessage("send one of pause, seek, speed")
     return next(iter(document.items()))

@@ -267,3 +267,27 @@ def test_batch_asks_the_writer_for_no_execution_of_others(
     own = [{**new, "service": catalog.service}, {"command": "start", "execution": "batch-own"}]
     assert sent_by(server, caller(Role.PROVIDER, catalog.provider), own) == [201, 200]
     assert asked == ["execution/batch-own"] * 2
+
+
+@pytest.mark.parametrize("levels", [130, 1_100])
+def test_line_that_is_too_deep_is_refused_alone(
+    api: httpx.Client, executions: Executions, levels: int
+) -> None:
+    made = executions.running()
+    deep = b'{"command":"updateProgress","execution":"x","progress":%b}' % (
+        b"[" * levels + b"]" * levels
+    )
+    good = b'{"command":"updateProgress","execution":"%b","progress":5}' % made.encode()
+    lines = {"Content-Type": "application/x-ndjson"}
+    answer = api.post("/commands", content=deep + b"\n" + good, headers=lines)
+    assert [outcome["status"] for outcome in ok(answer)] == [422, 200]
+
+
+def test_list_that_no_parser_takes_is_refused_whole(api: httpx.Client) -> None:
+    answer = api.post(
+        "/commands",
+        headers={"Content-Type": "application/json"},
+        content=b"[" * 1_100 + b"]" * 1_100,
+    )
+    [error] = refused(answer, 422, "invalid")["errors"]
+    assert "at most 128 levels" in error["message"]

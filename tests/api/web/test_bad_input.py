@@ -26,9 +26,6 @@ MALFORMED = {
     "not a number": b'{"progress": NaN}',
     "not a number beside a long one": b'{"metadata": {"a": NaN, "b": 1234567890123456789}}',
     "infinity": b'{"progress": -Infinity}',
-    "brackets without end": b"[" * 100_000,
-    "100 000 levels": b"[" * 100_000 + b"]" * 100_000,
-    "100 000 levels of objects": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
 }
 WRONG = {
     "null": b"null",
@@ -39,6 +36,9 @@ WRONG = {
     "an operator that is none": b'{"$nonsense": 1}',
     "a number beyond everything": b'{"nonsense": 1e400}',
     "a whole number beyond 64 bits": b'{"nonsense": 18446744073709551616123}',
+    "brackets without end": b"[" * 100_000,
+    "100 000 levels": b"[" * 100_000 + b"]" * 100_000,
+    "100 000 levels of objects": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
 }
 VALUES: dict[str, Any] = {
     "null": None,
