@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from api.cells.exact_json import exact_json
 from api.cells.remote import Away, Query, RemoteLog, Reply
 from api.problems.codes import PROBLEMS
 from domain.errors import DomainError, Overloaded
 from domain.lru import LruCache
+from projections.representations.exact_json import exact_json
 
 ANSWER_TIMEOUT = 5.0
 """Seconds that a log has for its whole answer: its database has half a second for a list."""

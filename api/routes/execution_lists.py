@@ -7,7 +7,6 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-import orjson
 from starlette.types import ASGIApp
 
 from api.access.identity import Caller
@@ -40,7 +39,8 @@ from projections.executions.references import Choose, Listed, refers, whole, wit
 from projections.list_counts import counted_page
 from projections.query import parser
 from projections.query.ast import Condition, Field
-from projections.representations.client_json import shown_json
+from projections.representations.client_json import plain_json, shown_json
+from projections.representations.exact_json import exact_json
 
 LIST_PARAMETERS = (*LIST_WORDS, EXPAND, *FRESH)
 
@@ -146,7 +146,7 @@ class ListHandlers:
         at: datetime | None,
     ) -> list[bytes]:
         if relations:
-            documents = [orjson.loads(row.document) for row in rows]
+            documents = [exact_json(row.document) for row in rows]
             await expand(self._store, caller, documents, relations, at)
             rows = [
                 row._replace(document=sealed_json(item))
@@ -159,7 +159,7 @@ class ListHandlers:
         opened = [shown_json(row.document, keys[f"execution/{row.id}"]) for row in rows]
         if chosen and chosen.deep:
             return [
-                item if row.damaged else orjson.dumps(chosen.of(orjson.loads(item)))
+                item if row.damaged else plain_json(chosen.of(exact_json(item)))
                 for row, item in zip(rows, opened, strict=True)
             ]
         return opened
@@ -169,7 +169,7 @@ def _choosing(fields: Selection | None) -> Choose:
     """What is read of a document. Parts of members are chosen once it has been opened."""
     if fields is None:
         return whole
-    return lambda document: sealed_json(fields.members(orjson.loads(document)))
+    return lambda document: sealed_json(fields.members(exact_json(document)))
 
 
 def routes(handlers: ListHandlers) -> tuple[Operation, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from starlette.types import ASGIApp
 
 from api.web import responses
@@ -17,6 +16,7 @@ from domain.writer.message import Message
 from projections.representations import catalog
 from projections.representations.client_json import plain_json
 from projections.representations.cloudevents import envelope
+from projections.representations.exact_json import exact_json
 from projections.representations.execution import document
 
 DRY_RUN = Parameter(
@@ -37,7 +37,7 @@ def is_dry_run(request: Request) -> bool:
 async def dry_run_answer(request: Request, bus: Bus, message: Message) -> ASGIApp:
     """The events of a command, and what its aggregate would be after them: a read, where that is an execution."""
     decided = await bus.dry_run(message)
-    events = [orjson.loads(envelope(row, key, log=decided.log)) for row, key in decided.rows]
+    events = [exact_json(envelope(row, key, log=decided.log)) for row, key in decided.rows]
     for event in events:
         for name in PLACES:
             del event[name]

@@ -7,10 +7,12 @@ value less this one's.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Context, Decimal
 from typing import Any, NamedTuple
 
 from domain.json_equality import same_json
 from domain.sealing import Ciphertext
+from domain.types import plain_number
 
 Document = Mapping[str, Any]
 
@@ -19,6 +21,8 @@ OUTCOME = ("name", "status", "input", "output", "error")
 SHOWN = ("id", "name", "status", "duration")
 UNREADABLE = (Ciphertext,)
 """What was erased is not compared."""
+EXACT = Context(prec=80)
+"""More digits than two amounts have together."""
 FIGURES = ("duration", "activeDuration", "cost", "tokensUsed", "apiCalls")
 
 
@@ -124,9 +128,11 @@ def _summary(execution: Document) -> dict[str, Any]:
 def _difference(this: Document, other: Document) -> dict[str, Any]:
     """Only of what both have: what one has not is not nothing."""
     both = (name for name in FIGURES if name in this and name in other)
-    return {name: _rounded(other[name] - this[name]) for name in both}
+    return {
+        name: plain_number(EXACT.subtract(_exact(other[name]), _exact(this[name]))) for name in both
+    }
 
 
-def _rounded(number: Any) -> Any:
-    """Amounts are decimal fractions of a billionth at least; their floats differ by less."""
-    return round(number, 9) if isinstance(number, float) else number
+def _exact(number: float | Decimal) -> Decimal:
+    """The amount that was recorded: floats of two amounts differ by what neither has."""
+    return number if isinstance(number, Decimal) else Decimal(str(number))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable
+from decimal import Decimal
 from io import StringIO
 from typing import Any
 
-import orjson
+from projections.representations.exact_json import exact_json
 
 COLUMNS = (
     *("$id", "status", "progress", "order", "service", "workflow", "customer", "provider"),
@@ -31,7 +32,7 @@ def head() -> str:
 
 def rows(documents: Iterable[bytes]) -> str:
     """A row for each document."""
-    return _text(_row(orjson.loads(document)) for document in documents)
+    return _text(_row(exact_json(document)) for document in documents)
 
 
 def _row(document: dict[str, Any]) -> list[str]:
@@ -52,6 +53,8 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, list):
         value = ",".join(map(str, value))
+    if isinstance(value, Decimal):
+        return format(value, "f")
     if not isinstance(value, str):
         return str(value)
     return f"'{value}" if value.startswith(FORMULA) else value

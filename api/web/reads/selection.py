@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-import orjson
-
 from domain.errors import Invalid
 from projections.query.field_paths import Keys, readings, segments
 from projections.representations.client_json import plain_json
+from projections.representations.exact_json import exact_json
 from projections.representations.execution_schema import ServiceExecution
 
 MOST_FIELDS = 100
@@ -37,7 +36,7 @@ class Selection:
     def shown(self, document: Mapping[str, Any]) -> Any:
         """What was chosen of a document that has been opened."""
         members = self.members(document)
-        return self.of(orjson.loads(plain_json(members))) if self.deep else members
+        return self.of(exact_json(plain_json(members))) if self.deep else members
 
     def of(self, document: Any) -> Any:
         """What was chosen of the document; what it does not have is left out."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.cells.exact_json import exact_json
 from api.cells.sums import summed
 from projections.representations.client_json import plain_json
+from projections.representations.exact_json import exact_json
 
 NOTHING: dict[str, Any] = {
     "total": 0,

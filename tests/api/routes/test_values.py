@@ -323,6 +323,19 @@ def test_costs_come_back_as_they_were_sent(api: httpx.Client, running_execution:
     assert '"cost":2}' in api.get(f"{path}/events?types=execution.usage").text
 
 
+def test_chosen_members_and_rows_of_csv_have_all_digits_of_a_cost(
+    api: httpx.Client, running_execution: str
+) -> None:
+    path = f"/executions/{running_execution}"
+    for cost in ("123456789.12345678", "0.0000000012"):
+        after = ok(raw(api, f"{path}/metrics", f'{{"cost": {cost}}}'.encode()))
+    here = f"$id={running_execution}&minPosition={after['position']}"
+    for query in ("fields=metrics.cost", "fields=metrics", "expand=order&fields=metrics.cost"):
+        for url in (f"{path}?{query}", f"/executions?{here}&{query}"):
+            assert '"cost":123456789.1234567812' in api.get(url).text, url
+    assert ",123456789.1234567812," in api.get(f"/executions.csv?{here}").text
+
+
 def test_cost_with_too_many_digits_is_refused_and_not_rounded(
     api: httpx.Client, running_execution: str
 ) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given
 
 from domain.sealing import Ciphertext
 from projections.history.compare import compare
+from projections.representations.client_json import plain_json
 from projections.representations.execution import document
 from tests.support.random_executions import creations, walk, ways
 
@@ -103,6 +106,22 @@ def test_differences_are_the_others_less_this_ones() -> None:
     assert found["difference"] == {"duration": -200, "cost": -0.2, "tokensUsed": 15}
     assert found["this"]["cost"] == 0.3
     assert found["with"]["activeDuration"] == 5
+
+
+@pytest.mark.parametrize(
+    ("this", "other", "difference"),
+    [
+        (0.1, 0.1, b"0"),
+        (1.1, 2.1, b"1"),
+        (Decimal("0.300000000000000000010000000001"),) * 2 + (b"0",),
+        (0.3, Decimal("0.30000000000000000001"), b"1e-20"),
+    ],
+)
+def test_difference_of_costs_is_exact_and_whole_numbers_have_no_fraction(
+    this: float | Decimal, other: float | Decimal, difference: bytes
+) -> None:
+    found = compare(execution(cost=this), execution(cost=other))
+    assert b'"difference":{"cost":%b}' % difference in plain_json(found)
 
 
 @given(creations, ways, st.data())

@@ -1,4 +1,4 @@
-"""The JSON of a log, read so that it is written again with all its digits."""
+"""JSON of the service, read so that it is written again with all its digits."""
 
 from __future__ import annotations
 
