@@ -14,7 +14,7 @@ from api.problems.problems import PROBLEM_JSON
 from api.web.ids import ID
 from api.web.operation import Operation, Parameter
 from api.web.parameters import MIN_POSITION
-from domain.model import Command, Creation
+from domain.model import Command
 
 PATH_PARTS: Mapping[str, Any] = {
     "id": {"type": "string", "pattern": f"^{ID.pattern}$"},
@@ -173,9 +173,7 @@ def _once(row: Operation) -> bool:
 
 
 def _matches(row: Operation) -> bool:
-    """What is created has no version yet that it could be at."""
-    creates = is_model(row.body) and issubclass(row.body, Creation)
-    return (_commands(row) and not creates) or "version-mismatch" in row.problems
+    return _commands(row) or "version-mismatch" in row.problems
 
 
 def _commands(row: Operation) -> bool:
@@ -189,7 +187,7 @@ def _responses(row: Operation) -> dict[str, Any]:
             "headers": _answer_headers(row),
             "content": _content({row.media_type: _answer(row), **row.answer_forms}),
         },
-        **{str(status): {"description": meaning} for status, meaning in row.others.items()},
+        **{str(status): _other(row, status) for status in row.others},
     }
     if row.status != 200 and _has(row, "dryRun"):
         content = _content({row.media_type: DRY_RUN})
@@ -205,6 +203,14 @@ def _responses(row: Operation) -> dict[str, Any]:
         )
         shown["description"] += f"{', ' if shown['description'] else ''}{code}"
     return responses
+
+
+def _other(row: Operation, status: int) -> dict[str, Any]:
+    schema = row.other_answers.get(status)
+    if schema is row.answer:
+        schema = _answer(row)
+    shown = {} if schema is None else {"content": _content({row.media_type: schema})}
+    return {"description": row.others[status], **shown}
 
 
 def _has(row: Operation, name: str) -> bool:

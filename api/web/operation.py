@@ -45,8 +45,8 @@ class Parameter(NamedTuple):
 class Operation(NamedTuple):
     """What one method of one path does. `body` and `answer` are pydantic models or JSON schemas.
 
-    `body_forms` and `answer_forms` are schemas of other media types; `others` are statuses that
-    answer without content, and what they mean; `sends` are headers of a good answer. Query parameters
+    `body_forms` and `answer_forms` are schemas of other media types; `others` are other good statuses, and what
+    they mean, `other_answers` the schemas of those that have content; `sends` are headers of a good answer. Query parameters
     other than `parameters` are refused, unless they are `fields` to filter by, which the handler reads.
     A `long` one may take seconds: it ends when its client goes. One that has `prepare` is nothing but
     a command, so it may be answered without its handler. `content`: it shows what executions
@@ -69,6 +69,7 @@ class Operation(NamedTuple):
     body_forms: Mapping[str, Any] = {}
     answer_forms: Mapping[str, Any] = {}
     others: Mapping[int, str] = {}
+    other_answers: Mapping[int, Any] = {}
     fields: bool = False
     sends: tuple[str, ...] = ()
     long: bool = False

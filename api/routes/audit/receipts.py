@@ -38,7 +38,11 @@ class Receipts:
 
     def _covered(self, row: Operation) -> Operation:
         handler = self._handler(row.handler)
-        return row._replace(handler=handler, others={**row.others, ACCEPTED: NOT_YET})
+        return row._replace(
+            handler=handler,
+            others={**row.others, ACCEPTED: NOT_YET},
+            other_answers={**row.other_answers, ACCEPTED: row.answer},
+        )
 
     def _handler(self, handler: Handler) -> Handler:
         async def handle(request: Request) -> ASGIApp:

@@ -39,6 +39,18 @@ from projections.representations.catalog import document
 
 WITH_REASON = ("pause", "cancel")
 COUNT = {"type": "integer", "minimum": 0}
+EFFECTS = ("wouldChange", "unchanged", "wouldBeRefused")
+PREVIEW = {
+    "type": "object",
+    "description": "How many executions the command would be sent to, and what it would do there",
+    "required": ["command", "matching", *EFFECTS, "byStatus"],
+    "properties": {
+        "command": {"type": "string"},
+        "matching": COUNT,
+        **dict.fromkeys(EFFECTS, COUNT),
+        "byStatus": {"type": "object", "additionalProperties": COUNT},
+    },
+}
 SHOWN = {
     "type": "object",
     "description": "A command for many executions, and how far it is",
@@ -193,7 +205,7 @@ def _effects(command: str, statuses: Mapping[Status, int]) -> dict[str, int]:
     """How many executions the command would change, leave as they are, and be refused by; most of those
     that are queued never had a worker to be resumed after.
     """
-    counts = {"wouldChange": 0, "unchanged": 0, "wouldBeRefused": 0}
+    counts = dict.fromkeys(EFFECTS, 0)
     names = {"=": "unchanged", ".": "wouldBeRefused"}
     for status, count in statuses.items():
         counts[names.get(move(command, status, resumable=False), "wouldChange")] += count
@@ -228,6 +240,7 @@ def _command_rows(handlers: JobHandlers) -> tuple[Operation, ...]:
             ),
             sends=(*responses.DONE, "Location"),
             others={200: "The counts of a preview"},
+            other_answers={200: PREVIEW},
         ),
         Operation(
             "cancelJob",
