@@ -24,6 +24,7 @@ from api.clock import Clock, chance
 from api.settings import Settings, cells
 from api.streaming.hub import Hub
 from api.streaming.log.loader import Loader
+from api.streaming.log.stored_log import StoredLog
 from api.streaming.log.tail import Tail
 from api.web.access.browsers import Browsers
 from api.web.access.proxies import Proxies
@@ -137,7 +138,7 @@ def new_hub(
 ) -> Hub:
     """The streaming engine over a store, which names the log where its id is given; the past is read from `sources`."""
     tail = Tail(store, listener, schema, of_log)
-    hub = Hub(tail, Loader(store, sources), LogLineTail(store), limit, of_log)
+    hub = Hub(tail, Loader(StoredLog(store, sources)), LogLineTail(store), limit, of_log)
     store.keyring.on_destroyed.append(hub.forget_content)
     return hub
 

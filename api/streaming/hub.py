@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -17,15 +17,13 @@ from api.streaming.heartbeat import Heartbeat
 from api.streaming.log.folding import Folding
 from api.streaming.log.loader import Loader
 from api.streaming.log.retrying import retried
-from api.streaming.log.tail import LogPage, Tail
-from api.streaming.log_lines import LogLines
+from api.streaming.log.tail import LogPage, LogTail
+from api.streaming.log_lines import LineTail, LogLines
 from api.streaming.phase import HubState
 from api.streaming.subscriber import FAULT, RESTART, Subscriber, Transport
-from api.streaming.topic import Topic
+from api.streaming.topic import KnownStream, Topic
 from api.telemetry.metrics import LOG_WENT_BACK, STREAMS
-from domain.model import Versioned
 from domain.supervisor import cancel
-from projections.log_lines.tail import LogLineTail
 from projections.other_log import OtherLog
 
 CLOSING_TIMEOUT = 5.0
@@ -56,9 +54,9 @@ class Hub:
 
     def __init__(
         self,
-        tail: Tail,
+        tail: LogTail,
         loader: Loader,
-        log_tail: LogLineTail,
+        log_tail: LineTail,
         limit: int,
         of_log: str = "",
     ) -> None:
@@ -147,9 +145,9 @@ class Hub:
             await self.folded.reached(head)
 
     def connect(
-        self, transport: Transport, topic: Topic, cursor: int, versioned: Versioned[Any] | None
+        self, transport: Transport, topic: Topic, cursor: int, known: KnownStream | None
     ) -> Subscriber:
-        """A subscriber that begins after a cursor. `versioned` is the state of its stream, if it has one.
+        """A subscriber that begins after a cursor. `known` is how far its stream is, if it has one.
 
         The caller has to `start` it, wait until it is `done`, and `disconnect` it.
         """
@@ -165,10 +163,10 @@ class Hub:
             shared=self.state,
             catch_up=partial(catch_up, feed),
         )
-        if versioned is not None:
-            group.learn(versioned.position, ended=versioned.state.final)
-            if cursor >= versioned.position:
-                subscriber.version = versioned.version
+        if known is not None:
+            group.learn(known.position, ended=known.final)
+            if cursor >= known.position:
+                subscriber.version = known.version
         transport.subscriber = subscriber
         self._subscribers.add(subscriber)
         self.heartbeat.add(subscriber)

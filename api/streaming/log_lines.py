@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -22,7 +22,7 @@ from domain.eventlog.encryption import DataKey
 from domain.eventlog.notifications import Wake
 from domain.model import Versioned
 from projections.log_lines.model import NOTED_EVENTS, Kept, noted, shown
-from projections.log_lines.tail import LogLineTail, Page
+from projections.log_lines.tail import Page
 from projections.representations.client_json import plain_json
 
 POLL = 0.25
@@ -34,6 +34,18 @@ CONNECTS_WITHIN = 10.0
 NO_CURSOR = 0
 
 log = structlog.get_logger()
+
+
+class LineTail(Protocol):
+    """The end of the log lines, page by page."""
+
+    async def begin(self) -> None:
+        """What is there by now will not be read."""
+
+    async def read(self, wanted: Callable[[str], bool]) -> Page:
+        """What was appended since the last time, of those executions that are wanted."""
+        ...
+
 
 Lines = Mapping[str, Sequence[bytes]]
 """Frames of log lines, by stream."""
@@ -48,7 +60,7 @@ class LogLines:
 
     def __init__(
         self,
-        tail: LogLineTail,
+        tail: LineTail,
         loader: Loader,
         states: Folding,
         caught_up: Callable[[], Awaitable[None]],

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from api.streaming.encoding import Encoder, joined
 from api.streaming.filter import Filter
 from api.streaming.log.entry import Chunk, Entry
+from domain.model import Versioned
 
 S = TypeVar("S")
 
@@ -43,6 +44,21 @@ class Topic(NamedTuple):
     def _frame(self, entry: Entry) -> bytes | None:
         wanted = self.filter.everything or self.filter.matches(entry)
         return self.encoder.frame(entry) if wanted else None
+
+
+class KnownStream(NamedTuple):
+    """How far a stream was when it was looked at, and whether its execution had ended."""
+
+    position: int
+    version: int
+    final: bool
+
+    @staticmethod
+    def of(versioned: Versioned[Any] | None) -> KnownStream | None:
+        """That of a state; None where there is none."""
+        if versioned is None:
+            return None
+        return KnownStream(versioned.position, versioned.version, versioned.state.final)
 
 
 @dataclass(slots=True, eq=False)

@@ -11,7 +11,7 @@ from api.streaming.encoding import ENCODERS, SSE
 from api.streaming.filter import Filter
 from api.streaming.frames import WATCH
 from api.streaming.hub import Hub
-from api.streaming.topic import Topic
+from api.streaming.topic import KnownStream, Topic
 from api.system import new_hub
 from domain.eventlog.notifications import Listener
 from domain.eventlog.store import Store
@@ -42,7 +42,7 @@ class Running(NamedTuple):
         if topic.filter.logs:
             await self.hub.logs.ready()
         line = Line()
-        self.hub.connect(line, topic, await self.hub.head(), versioned).start()
+        self.hub.connect(line, topic, await self.hub.head(), KnownStream.of(versioned)).start()
         await until(lambda: b"caught-up" in line.written)
         return line
 

@@ -7,20 +7,16 @@ from typing import Any, NamedTuple
 
 from api.streaming.log.dataloader import DataLoader
 from api.streaming.log.entry import Entry
+from api.streaming.log.stored_log import LogSource, StreamPosition, StreamVersion
 from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DataKey
 from domain.eventlog.queries import NEWEST
-from domain.eventlog.states import PAGE_BYTES, following
-from domain.eventlog.store import Store
+from domain.eventlog.states import PAGE_BYTES
 from domain.model import Recorded, Versioned
-from projections.read_sources import ReadSources
 
 PAGE = 100
 STATES_AT_ONCE = 100
 PAGES_AT_ONCE = 50
-
-StreamVersion = tuple[str, int]
-"""A stream, and a version of it."""
 
 
 class StreamPage(NamedTuple):
@@ -36,15 +32,14 @@ class Loader:
     Every method raises Overloaded while the database is away.
     """
 
-    def __init__(self, store: Store, sources: ReadSources | None = None) -> None:
-        self._store = store
-        self._sources = sources or ReadSources(store)
+    def __init__(self, log: LogSource) -> None:
+        self._log = log
         self.heads: DataLoader[None, int] = DataLoader(self._heads, 100_000)
         self.states: DataLoader[StreamVersion, Versioned[Any]] = DataLoader(
             self._states, STATES_AT_ONCE
         )
         self.pages: DataLoader[StreamVersion, StreamPage] = DataLoader(self._pages, PAGES_AT_ONCE)
-        self.versions: DataLoader[tuple[str, int], int] = DataLoader(self._versions, STATES_AT_ONCE)
+        self.versions: DataLoader[StreamPosition, int] = DataLoader(self._versions, STATES_AT_ONCE)
 
     async def head(self) -> int:
         """The position of the last event."""
@@ -54,13 +49,13 @@ class Loader:
         """Entries of rows, with the keys to what is sealed in them."""
         rows = list(rows)
         keys = await self.keys({row.stream for row in rows if b'"$sealed"' in row.data})
-        log = self._store.log_name
+        log = self._log.log_name
         return [Entry(row, keys.get(row.stream), log=log) for row in rows]
 
     async def between(self, after: int, until: int) -> list[Entry]:
         """The events of the log with positions in (after, until], up to which the primary shows them."""
         found: list[Entry] = []
-        while after < until and (rows := await self._rows(after, until)):
+        while after < until and (rows := await self._log.rows(after, until)):
             found += await self.entries(rows)
             after = rows[-1].position
         return found
@@ -81,47 +76,40 @@ class Loader:
 
     async def keys(self, streams: Iterable[str]) -> Mapping[str, DataKey | None]:
         """The data keys of streams; None where there is none (any more)."""
-        return await self._store.keys(streams)
+        return await self._log.keys(streams)
 
     def destroy_erased(self, entries: Iterable[Entry]) -> bool:
         """Destroy the keys of streams that were erased as entries say: nothing that holds one opens anything any more.
         Answers whether there were any.
         """
-        erasing = self._store.codec.erasing
+        erasing = self._log.codec.erasing
         erased = [entry.stream for entry in entries if entry.type in erasing]
         if erased:
-            self._store.keyring.destroy(erased)
+            self._log.keyring.destroy(erased)
         return bool(erased)
 
     def decode(self, row: EventRow) -> Recorded:
         """The event of a row, sealed fields as `Ciphertext`."""
-        return self._store.codec.decode(row)
-
-    async def _rows(self, after: int, until: int) -> list[EventRow]:
-        return await self._sources.of_log(until, lambda store, _: store.read(after, until - after))
+        return self._log.codec.decode(row)
 
     async def _heads(self, _: Sequence[None]) -> dict[None, int]:
-        position, _at = await self._store.head()
-        return {None: position}
+        return {None: await self._log.head()}
 
     async def _states(self, wanted: Sequence[StreamVersion]) -> dict[StreamVersion, Versioned[Any]]:
         found: dict[StreamVersion, Versioned[Any]] = {}
         rest = list(wanted)
         while rest:
             versions = dict(rest)  # one version of each stream in one query
-            async with self._store.reader() as connection:
-                states = await self._store.states.states_at(connection, versions)
+            states = await self._log.states(versions)
             found |= {(s, version): states[s] for s, version in versions.items() if s in states}
             rest = [(s, version) for s, version in rest if versions[s] != version]
         return found
 
-    async def _versions(self, wanted: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        async with self._store.reader() as connection:
-            return await self._store.states.versions_at(connection, wanted)
+    async def _versions(self, wanted: Sequence[StreamPosition]) -> Mapping[StreamPosition, int]:
+        return await self._log.versions(wanted)
 
     async def _pages(self, wanted: Sequence[StreamVersion]) -> dict[StreamVersion, StreamPage]:
-        async with self._store.reader() as connection:
-            found = await following(connection, wanted, PAGE)
+        found = await self._log.following(wanted, PAGE)
         entries = iter(await self.entries(row for rows in found.values() for row in rows))
         return {
             after: StreamPage([next(entries) for _ in rows], _is_cut(rows))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import structlog
 
@@ -35,6 +35,20 @@ class LogPage(NamedTuple):
     rows: Sequence[EventRow]
     position: int
     other: OtherLog | None = None
+
+
+class LogTail(Protocol):
+    """What the hub follows: the log, page by page."""
+
+    def skip(self, position: int) -> None:
+        """Go on after a position further on."""
+
+    def wake(self) -> None:
+        """Something was written: look now."""
+
+    def pages(self, idle: Idle) -> AsyncIterator[LogPage]:
+        """The log after the last page, until it is another; while it is `idle`, only how far it goes matters."""
+        ...
 
 
 class Tail:

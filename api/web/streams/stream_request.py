@@ -15,7 +15,7 @@ from api.streaming.hub import Hub
 from api.streaming.index import WHOLE_LOG
 from api.streaming.stream_position import Start, require_log, start_at
 from api.streaming.subscriber import Subscriber, Transport
-from api.streaming.topic import Topic
+from api.streaming.topic import KnownStream, Topic
 from api.web.request import Request
 from domain.damage import report
 from domain.errors import Damaged, Invalid, NotFound, Overloaded
@@ -61,14 +61,14 @@ class StreamQuery(NamedTuple):
     head: int
     """How far the log went when it was asked for: a stream from `now` begins there, and `Log-Position` says so."""
     stream: str = WHOLE_LOG
-    versioned: Versioned[Any] | None = None
+    known: KnownStream | None = None
     over: bool = False
     speed: float | None = None
 
     def connected(self, hub: Hub, transport: Transport, wire: Wire) -> Subscriber:
         """The subscriber that gets it; the caller must `start` it, and disconnect it in the end."""
         topic = Topic(ENCODERS[self.format, wire], self.stream, self.filter)
-        subscriber = hub.connect(transport, topic, self.cursor, self.versioned)
+        subscriber = hub.connect(transport, topic, self.cursor, self.known)
         subscriber.play(self.speed)
         return subscriber
 
@@ -90,7 +90,7 @@ class StreamRequests:
             Overloaded: there is no room.
         """
         self.require_room()
-        query = await self._query(request, kind)
+        query = await self.query(request, kind)
         self.require_room()
         return query
 
@@ -99,25 +99,30 @@ class StreamRequests:
         if self.hub.full:
             raise Overloaded(FULL)
 
-    async def _query(self, request: Request, kind: StreamKind) -> StreamQuery:
+    async def query(self, request: Request, kind: StreamKind) -> StreamQuery:
         """A single execution from its first event, anything else from now on, unless the client says
         otherwise.
+
+        Raises:
+            NotFound: there is no such execution.
+            BadCursor, Invalid: the stream cannot begin there, or cannot be that.
+            OtherLog: the client's cursor is of another log.
         """
         begin, head = await self._start(request, "start" if kind.single else "now")
-        stream, versioned = WHOLE_LOG, None
+        stream, versioned = stream_of(request, kind), None
         if kind.single:
-            stream = f"execution/{request.path['id']}"
             versioned = await streamed_state(self.hub, stream)
+        known = KnownStream.of(versioned)
         over = (
-            versioned is not None
-            and versioned.state.final
-            and begin.resumed
-            and begin.cursor >= versioned.position
+            known is not None and known.final and begin.resumed and begin.cursor >= known.position
         )
-        format_ = _format(request, kind.format)
-        wanted = await self._filter(request, kind, format_, versioned)
+        format_, wanted = asked_for(request, kind)
+        if wanted.logs:
+            request.caller.require(Right.READ_EXECUTIONS)
+            await self.hub.logs.ready()
+        wanted = _limited(wanted, request.caller.scope, kind, known)
         return StreamQuery(
-            format_, wanted, begin.cursor, head, stream, versioned, over=over, speed=speed(request)
+            format_, wanted, begin.cursor, head, stream, known, over=over, speed=speed(request)
         )
 
     async def _start(self, request: Request, default: str) -> tuple[Start, int]:
@@ -127,26 +132,31 @@ class StreamRequests:
         last, wanted = request.header("last-event-id"), request.parameter("from")
         return await start_at(last, wanted or default, head, self._store.position_before), head
 
-    async def _filter(
-        self, request: Request, kind: StreamKind, format_: Format, versioned: Versioned[Any] | None
-    ) -> Filter:
-        watched = format_ not in ENVELOPES
-        wanted = filters.read(
-            request.parameter("types"),
-            [(name, value) for name, value in request.query if name not in OWN],
-            watched=watched,
-            # Watchers' frames are of executions anyway.
-            executions_only=kind.of_executions and not watched,
-        )
-        if wanted.logs:
-            request.caller.require(Right.READ_EXECUTIONS)
-            await self.hub.logs.ready()
-        return _limited(wanted, request.caller.scope, kind, versioned)
+
+def stream_of(request: Request, kind: StreamKind) -> str:
+    """The stream that a request is about."""
+    return f"execution/{request.path['id']}" if kind.single else WHOLE_LOG
 
 
-def _limited(
-    wanted: Filter, scope: Scope, kind: StreamKind, versioned: Versioned[Any] | None
-) -> Filter:
+def asked_for(request: Request, kind: StreamKind) -> tuple[Format, Filter]:
+    """The form of what is sent, and what the client wants of it; its scope is no part of that.
+
+    Raises:
+        Invalid: there is no such form, type or field.
+    """
+    format_ = _format(request, kind.format)
+    watched = format_ not in ENVELOPES
+    wanted = filters.read(
+        request.parameter("types"),
+        [(name, value) for name, value in request.query if name not in OWN],
+        watched=watched,
+        # Watchers' frames are of executions anyway.
+        executions_only=kind.of_executions and not watched,
+    )
+    return format_, wanted
+
+
+def _limited(wanted: Filter, scope: Scope, kind: StreamKind, known: KnownStream | None) -> Filter:
     """The filter within a scope. The door has looked at a single execution: what its parties allow they
     always will, and what else does is looked at again with each event that comes.
     """
@@ -157,8 +167,7 @@ def _limited(
         return replace(wanted, scope=condition)
     if parties_suffice(condition):
         return wanted
-    seen_until = versioned.position if versioned else 0
-    return replace(wanted, scope=condition, seen_until=seen_until)
+    return replace(wanted, scope=condition, seen_until=known.position if known else 0)
 
 
 def speed(request: Request) -> float | None:

@@ -16,7 +16,7 @@ from api.streaming.frames import EVENTS, EVENTS_WITH_STATE, WATCH
 from api.streaming.hub import Hub
 from api.streaming.log.entry import Chunk
 from api.streaming.log.loader import StreamPage
-from api.streaming.topic import Topic
+from api.streaming.topic import KnownStream, Topic
 from domain.eventlog.codec import EventRow
 from domain.execution.progress_events import ProgressUpdated
 from domain.model import Event, Recorded
@@ -43,7 +43,7 @@ class Engine(NamedTuple):
     async def connect(self, stream: str = "", format_: Any = EVENTS, cursor: int = 0) -> Line:
         line, topic = Line(), Topic(ENCODERS[format_, SSE], stream, Filter())
         versioned = await self.log.state(stream) if stream else None
-        self.hub.connect(line, topic, cursor, versioned).start()
+        self.hub.connect(line, topic, cursor, KnownStream.of(versioned)).start()
         return line
 
 

@@ -17,8 +17,9 @@ from api.streaming.frames import EVENTS, WATCH, Format
 from api.streaming.log.entry import Entry
 from api.streaming.log.folding import Folding
 from api.streaming.log.loader import Loader
+from api.streaming.log.stored_log import StoredLog
 from api.streaming.phase import HubState
-from api.streaming.topic import Topic
+from api.streaming.topic import KnownStream, Topic
 from domain.eventlog.encryption import DataKey
 from domain.execution.progress_events import ProgressUpdated
 from domain.execution.step_events import ExecutionEvent
@@ -66,9 +67,9 @@ async def test_cursors_of_one_stream_that_resume_together_get_the_same_states(
 ) -> None:
     async with opened(database) as store:
         await Log(store).write([created("e-0"), *started("e-0"), *progressed(10, 20, 30, 40)])
-        alone = progress(await page(folded_feed(Loader(store)), STREAM, 0))
+        alone = progress(await page(folded_feed(Loader(StoredLog(store))), STREAM, 0))
         assert alone[-4:] == [(0, 10), (10, 20), (20, 30), (30, 40)]
-        feed = folded_feed(Loader(store))
+        feed = folded_feed(Loader(StoredLog(store)))
         pages = await asyncio.gather(*(page(feed, STREAM, cursor) for cursor in cursors))
         for cursor, entries in zip(cursors, pages, strict=True):
             assert progress(entries) == alone[cursor:]
@@ -107,7 +108,9 @@ async def test_subscriber_that_joins_during_a_page_gets_all_of_it(
         await begun.wait()
         line = Line()
         topic = everything(WATCH)._replace(stream=stream)
-        connection = house.hub.connect(line, topic, house.hub.folded.published.head, versioned)
+        connection = house.hub.connect(
+            line, topic, house.hub.folded.published.head, KnownStream.of(versioned)
+        )
         connection.start()
         await until(lambda: connection.live)
         go_on.set()
@@ -119,7 +122,7 @@ async def test_an_entry_of_the_raw_feed_has_no_frames_for_watchers_and_a_folded_
 ) -> None:
     async with opened(database) as store:
         await Log(store).write([created("e-0")])
-        loader, encoder = Loader(store), ENCODERS[WATCH, SSE]
+        loader, encoder = Loader(StoredLog(store)), ENCODERS[WATCH, SSE]
         entries = await loader.between(0, 1)
         assert encoder.frame(entries[0]) == b""
         folded = await Folding(loader).fold(entries)

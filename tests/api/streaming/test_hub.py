@@ -17,7 +17,7 @@ from api.streaming.index import WHOLE_LOG
 from api.streaming.log.entry import Chunk, Entry
 from api.streaming.log.page_cache import SIZE
 from api.streaming.subscriber import SLOW
-from api.streaming.topic import TopicGroup
+from api.streaming.topic import KnownStream, TopicGroup
 from domain.eventlog import notifications
 from domain.model import Versioned
 from tests.support.hub import LOG, Line, append, connect, running, until
@@ -163,7 +163,7 @@ async def test_watchers_of_other_streams_cost_an_event_nothing(
         versioned = Versioned[Any](SimpleNamespace(final=False), 1, 1, Clock()())
         for number in range(500):
             topic = LOG._replace(stream=f"user/none-{number}")
-            hub.connect(Line(), topic, 1, versioned).start()
+            hub.connect(Line(), topic, 1, KnownStream.of(versioned)).start()
         everything = connect(hub, 1)
         await until(lambda: all(one.live for one in hub._subscribers))
         monkeypatch.setattr(TopicGroup, "note", noted)

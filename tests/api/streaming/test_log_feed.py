@@ -15,8 +15,10 @@ import structlog
 from api.streaming import filter as filters
 from api.streaming.filter import Filter
 from api.streaming.phase import Phase
+from api.streaming.topic import KnownStream
 from domain.errors import Overloaded
 from domain.model import Versioned
+from projections.log_lines.tail import LogLineTail
 from tests.support.event_writer import NOON, completed, some
 from tests.support.hub import Line, until
 from tests.support.watched_log import LOGS, WATCHING, frames, running, said
@@ -74,13 +76,15 @@ async def test_log_lines_are_not_read_without_a_subscriber(
 ) -> None:
     async with running(database) as house:
         asked: list[str] = []
-        found = house.hub.logs._tail._found
+        tail = house.hub.logs._tail
+        assert isinstance(tail, LogLineTail)
+        found = tail._found
 
         async def counted() -> Any:
             asked.append("found")
             return await found()
 
-        monkeypatch.setattr(house.hub.logs._tail, "_found", counted)
+        monkeypatch.setattr(tail, "_found", counted)
         monkeypatch.setattr("api.streaming.log_lines.CONNECTS_WITHIN", 0.5)
         await house.connect(LOGS._replace(filter=Filter()))
         await house.tell("e-0", "unheard")
@@ -214,7 +218,7 @@ async def test_log_line_costs_only_its_own_watchers(database: str) -> None:
         versioned = Versioned(state, 1, 1, NOON)
         for number in range(1_000):
             topic = LOGS._replace(stream=f"execution/none-{number}")
-            house.hub.connect(Line(), topic, 3, versioned).phase = Phase.LIVE
+            house.hub.connect(Line(), topic, 3, KnownStream.of(versioned)).phase = Phase.LIVE
         mine = await house.connect(
             LOGS._replace(stream="execution/e-0"), versioned._replace(position=3)
         )

@@ -16,7 +16,7 @@ from api.streaming.encoding import ENCODERS, SSE
 from api.streaming.filter import Filter
 from api.streaming.frames import EVENTS
 from api.streaming.subscriber import Subscriber
-from api.streaming.topic import Topic
+from api.streaming.topic import KnownStream, Topic
 from domain.errors import Overloaded
 from tests.support.api_client import Executions
 from tests.support.delivery_proof import writing
@@ -45,7 +45,7 @@ async def reader(house: Running, begin: int) -> tuple[Line, Subscriber]:
     """One that has asked for what follows a position, and has had no answer so far."""
     line = Line()
     versioned = await house.hub.loader.state(TOPIC.stream)
-    connection = house.hub.connect(line, TOPIC, begin, versioned)
+    connection = house.hub.connect(line, TOPIC, begin, KnownStream.of(versioned))
     connection.start()
     return line, connection
 

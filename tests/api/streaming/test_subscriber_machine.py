@@ -23,7 +23,7 @@ from api.streaming.hub import Hub
 from api.streaming.log import page_cache, retrying
 from api.streaming.phase import TABLE, TRANSITIONS, Phase
 from api.streaming.subscriber import DONE, Subscriber
-from api.streaming.topic import Topic
+from api.streaming.topic import KnownStream, Topic
 from domain.eventlog.codec import EventRow
 from domain.execution.events import ExecutionCompleted, ExecutionUpdated
 from domain.execution.progress_events import ProgressUpdated
@@ -171,7 +171,7 @@ class Subscribers(RuleBasedStateMachine):
         stream = which.topic.stream
         versioned = await self.log.state(stream) if stream else None
         client = Client(which, min(cursor, self.hub.position))
-        one = self.hub.connect(client, which.topic, client.begin, versioned)
+        one = self.hub.connect(client, which.topic, client.begin, KnownStream.of(versioned))
         one.play(speed)
         one.start()
         self.clients.append(client)

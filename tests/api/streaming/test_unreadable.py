@@ -16,7 +16,8 @@ from api.streaming.filter import Filter
 from api.streaming.frames import EVENTS, EVENTS_WITH_STATE, WATCH, Format
 from api.streaming.log.entry import Entry
 from api.streaming.log.loader import Loader
-from api.streaming.topic import Topic
+from api.streaming.log.stored_log import StoredLog
+from api.streaming.topic import KnownStream, Topic
 from domain.damage import REPORTS
 from domain.eventlog.codec import EventRow
 from domain.eventlog.encryption import DataKey, Vault
@@ -103,7 +104,9 @@ async def test_damaged_key_spoils_only_the_events_of_its_execution(database: str
             raw, watcher = Line(), Line()
             versioned = await house.hub.loader.state("execution/e-0")
             house.hub.connect(raw, topic(EVENTS), 0, None).start()
-            house.hub.connect(watcher, topic(WATCH, "execution/e-0"), 0, versioned).start()
+            house.hub.connect(
+                watcher, topic(WATCH, "execution/e-0"), 0, KnownStream.of(versioned)
+            ).start()
             await until(lambda: raw.positions == [1, 2, 3, 4, 5])
             await until(lambda: b"event: completed" in watcher.written)
         assert [frame["position"] for frame in frames(raw) if "unreadable" in frame] == [4]
@@ -144,6 +147,6 @@ def test_erasure_that_the_tail_reads_ends_the_key_of_its_stream(kind: str) -> No
         Entry(EventRow(n, n, NOON, streams[0], type_, "{}", b"{}"), None)
         for n, type_ in enumerate(types, 1)
     ]
-    assert not Loader(store).destroy_erased(entries[:1])
-    assert Loader(store).destroy_erased(entries)
+    assert not Loader(StoredLog(store)).destroy_erased(entries[:1])
+    assert Loader(StoredLog(store)).destroy_erased(entries)
     assert [keys[each].destroyed for each in streams] == [True, False]

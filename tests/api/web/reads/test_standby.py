@@ -17,6 +17,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from api.streaming.log.loader import Loader
+from api.streaming.log.stored_log import StoredLog
 from api.system import System, migrate
 from domain.errors import Overloaded
 from domain.eventlog.connection import standby as standby_module
@@ -218,7 +219,7 @@ def test_standby_answers_as_the_primary_does(
             assert ok_text(answered) == ok_text(expected), path
             assert answered.headers.get("log-position") == expected.headers.get("log-position")
         head = ask(servers.standby, HEAD)
-        loaded = server.run(Loader(store, sources).between(0, head))
+        loaded = server.run(Loader(StoredLog(store, sources)).between(0, head))
         assert [entry.position for entry in loaded] == list(range(1, head + 1))
 
 
