@@ -49,6 +49,7 @@ from api.web.reads.state_reader import StateReader
 from api.web.routing import routes
 from api.web.streams import websocket
 from api.web.streams.event_stream import EventStreams
+from api.web.streams.opening import DoorOpener
 from domain.errors import NotFound
 from projections.audit.reader import TreeReader
 from projections.history_check import HistoryCheck
@@ -257,7 +258,7 @@ def create_app(system: System) -> tuple[ASGIApp, DirectCommands]:
         [
             *routes(system.door, system.bodies, rows),
             *pages.routes(),
-            *websocket.routes(system.door, system.stream_requests, rows),
+            *websocket.routes(DoorOpener(system.door, system.stream_requests), rows),
         ],
         redirect_slashes=False,
         default=_unknown,

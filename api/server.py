@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -18,6 +18,7 @@ from api.embedded_postgres.data_dir import DataDir
 from api.embedded_postgres.master_key import is_elsewhere, master_key, place
 from api.embedded_postgres.server import EmbeddedPostgres
 from api.settings import Settings, SetupError
+from api.streaming.hub import Hub
 from api.system import System, migrate
 from api.transport.connection_limits import (
     ConnectionLimits,
@@ -43,16 +44,22 @@ log = structlog.get_logger()
 
 
 class Server(uvicorn.Server):
-    """Uvicorn that lets streams say goodbye before it waits for them to end."""
+    """Uvicorn that lets streams say goodbye before it waits for them to end. `closes` are called then, too."""
 
-    def __init__(self, config: uvicorn.Config, system: System, limits: ConnectionLimits) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        hub: Hub,
+        limits: ConnectionLimits,
+        closes: Sequence[Callable[[], object]] = (),
+    ) -> None:
         super().__init__(config)
         self.asked_to_end = False
         """Whether a signal came: then it does not begin again, whatever else ended it."""
         self.server_state = LimitedState(limits)
-        self._system = system
-        system.hub.on_other_log = self._end_for_other_log
-        system.key_watch.on_changed = self._end_for_other_key
+        self._hub = hub
+        self._closes = closes
+        hub.on_other_log = self._end
 
     async def on_tick(self, counter: int) -> bool:
         # Uvicorn counts the seconds between two calls of `watch` by the time of day: after a leap ahead and
@@ -62,19 +69,24 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.asked_to_end = True
-        self._system.hub.close()
-        self._system.dispatcher.close()
+        self._hub.close()
+        self._close()
         super().handle_exit(sig, frame)
         # Uvicorn would end by raising the signal again, before the database is stopped in order.
         self._captured_signals.clear()
 
-    def _end_for_other_log(self) -> None:
-        self._system.dispatcher.close()
+    def end_with_streams(self) -> None:
+        """Have every stream say goodbye, and end."""
+        self._hub.close()
+        self._end()
+
+    def _end(self) -> None:
+        self._close()
         self.should_exit = True
 
-    def _end_for_other_key(self) -> None:
-        self._system.hub.close()
-        self._end_for_other_log()
+    def _close(self) -> None:
+        for close in self._closes:
+            close()
 
 
 SERVING = "server"
@@ -101,6 +113,13 @@ class Database(NamedTuple):
         migrate(self.owner, schema, begin_again=begin_again)
         if self.serving != self.owner:
             grant(self.owner, schema, user_of(self.serving))
+
+
+def server_of(config: uvicorn.Config, system: System, limits: ConnectionLimits) -> Server:
+    """The server of a system. It ends where the log becomes another one, or gets another master key."""
+    server = Server(config, system.hub, limits, (system.dispatcher.close,))
+    system.key_watch.on_changed = server.end_with_streams
+    return server
 
 
 @contextmanager

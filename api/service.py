@@ -18,13 +18,13 @@ from api.embedded_postgres.data_dir import DataDir
 from api.embedded_postgres.server import EmbeddedPostgres
 from api.server import (
     Database,
-    Server,
     configured,
     database,
     keep_running,
     keys_of_log,
     named,
     require_key_of_log,
+    server_of,
 )
 from api.settings import Settings, SetupError, unknown
 from api.system import build
@@ -118,7 +118,7 @@ class Served(NamedTuple):
             app, direct = create_app(system)
             config = configured(app, direct, of_log, watch, settings.log)
             # A copy, as uvicorn closes its sockets: who connects meanwhile waits, and is not refused.
-            server = Server(config, system, limits_of_process(settings))
+            server = server_of(config, system, limits_of_process(settings))
             server.run(sockets=[listening.dup()])
         return Ended(system.hub.other, system.key_watch.changed, server.asked_to_end)
 

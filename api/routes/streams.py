@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from api.access.rights import Right
-from api.web.operation import Operation, Parameter
+from api.web.operation import Handler, Operation, Parameter
 from api.web.parameters import LOG
-from api.web.streams.event_stream import EventStreams
 
 FROM = Parameter("from", "start, now, a position, or a time: where the stream begins")
 FILTERS = tuple(
@@ -31,7 +31,15 @@ INCLUDE = Parameter(
 )
 
 
-def routes(streams: EventStreams) -> tuple[Operation, ...]:
+class StreamHandlers(Protocol):
+    """What answers the operations of streams."""
+
+    def handler(self, operation: str) -> Handler:
+        """What answers one of the `STREAM_OPERATIONS`."""
+        ...
+
+
+def routes(streams: StreamHandlers) -> tuple[Operation, ...]:
     """The rows of the streams, those of watchers under both of their names."""
     return (
         _stream(
@@ -46,7 +54,7 @@ def routes(streams: EventStreams) -> tuple[Operation, ...]:
     )
 
 
-def _watches(word: str, streams: EventStreams) -> tuple[Operation, ...]:
+def _watches(word: str, streams: StreamHandlers) -> tuple[Operation, ...]:
     """The streams of watchers, which have two names: `watch` and `monitor`."""
     return (
         _stream(
@@ -68,7 +76,7 @@ def _watches(word: str, streams: EventStreams) -> tuple[Operation, ...]:
 
 
 def _stream(
-    streams: EventStreams,
+    streams: StreamHandlers,
     name: str,
     path: str,
     summary: str,

@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 
 from api import server
-from api.system import System
+from api.streaming.hub import Hub
 from api.transport.connection_limits import ConnectionLimits
 
 DAY = 86_400.0
@@ -31,8 +31,7 @@ async def test_server_looks_after_its_processes_every_second_after_a_leap_ahead_
         called.append(now)
 
     config = uvicorn.Config(nothing, callback_notify=watch, timeout_notify=1, log_config=None)
-    system = SimpleNamespace(hub=SimpleNamespace(), key_watch=SimpleNamespace())
-    running = server.Server(config, cast(System, system), ConnectionLimits(10))
+    running = server.Server(config, cast(Hub, SimpleNamespace()), ConnectionLimits(10))
     now = 1_000 * DAY
     monkeypatch.setattr(time, "time", lambda: now)
     for tick, leap in ((0, 0), (10, DAY), (20, -DAY), (30, 0)):

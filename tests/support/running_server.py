@@ -18,7 +18,7 @@ import httpx
 from api.access.identity import Access
 from api.app import create_app
 from api.embedded_postgres.data_dir import DataDir
-from api.server import Server, configured
+from api.server import configured, server_of
 from api.settings import Settings
 from api.system import System, build, migrate
 from api.transport.connection_limits import ConnectionLimits
@@ -91,7 +91,7 @@ class Serving:
         self.url = f"http://127.0.0.1:{self.port}"
         self.limits = ConnectionLimits(1_000)
         config = configured(*create_app(self.system), self.log_id, log_name=log_name)
-        self._server = Server(config, self.system, self.limits)
+        self._server = server_of(config, self.system, self.limits)
         self.runner: Runner
         self._thread = threading.Thread(target=self._run, name="server", daemon=True)
 

@@ -14,6 +14,7 @@ from api.access.purpose import purpose
 from api.web.access.admitted import Stream
 from api.web.operation import Operation
 from api.web.request import Request
+from api.web.streams.admission import AdmissionAnswer
 from api.web.streams.event_source import EventSource
 from api.web.streams.event_stream import EventStream
 from api.web.streams.narrowing import ended_with_grants
@@ -38,11 +39,15 @@ class Recorder:
         self.grants = grants
 
     async def recorded(self, operation: Operation, request: Request, answer: ASGIApp) -> ASGIApp:
-        """The same answer, once it is recorded. One that is a stream records its end by itself.
+        """The same answer, once it is recorded. One that is a stream records its end by itself; of one
+        that an edge sends only the beginning is known here.
 
         Raises:
             Overloaded: it cannot be recorded, so it must not be sent; or there is no room for another stream.
         """
+        if isinstance(answer, AdmissionAnswer):
+            await self.opened(operation, request, answer.cursor)
+            return answer
         if not isinstance(answer, EventStream | EventSource):
             await self._log.record(access(operation, request, {}))
             return answer

@@ -17,15 +17,20 @@ from api.web.negotiation import names, prefers
 from api.web.operation import Handler
 from api.web.request import Request
 from api.web.responses import JSON, VARY
+from api.web.streams import admission
+from api.web.streams.admission import AdmissionAnswer
 from api.web.streams.stream_request import (
     STREAM_OPERATIONS,
     StreamKind,
     StreamQuery,
     StreamRequests,
 )
-from domain.errors import DomainError, Overloaded
+from domain.errors import DomainError, Invalid, Overloaded
 
 MEDIA_TYPE = "text/event-stream"
+NO_LOG_LINES = (
+    "must not have `log` here: this edge has no log lines, which the server of the log sends itself"
+)
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -57,16 +62,29 @@ class EventStreams:
         return partial(self._open, STREAM_OPERATIONS[operation])
 
     async def _open(self, kind: StreamKind, request: Request) -> ASGIApp:
-        if not names(request.header("accept") or "", MEDIA_TYPE):
+        accept = request.header("accept") or ""
+        if not names(accept, MEDIA_TYPE):
             raise NotAcceptable
+        if names(accept, admission.MEDIA_TYPE):
+            return await self._admit(kind, request)
         try:
             asked = await self._requests.admitted(request, kind)
         except Overloaded as error:
             return sent_away(request, error)
-        if asked.over:
-            name, value = log_position(asked)
-            return Response(status_code=204, headers={name.decode(): value.decode()})
-        return EventStream(self._hub, asked)
+        return over(asked) if asked.over else EventStream(self._hub, asked)
+
+    async def _admit(self, kind: StreamKind, request: Request) -> ASGIApp:
+        """Let an edge send it, which has room of its own, and no log lines."""
+        asked = await self._requests.query(request, kind)
+        if asked.filter.logs:
+            raise Invalid.field("types", NO_LOG_LINES)
+        return AdmissionAnswer(request, asked, self._hub.of_log)
+
+
+def over(asked: StreamQuery) -> Response:
+    """The answer to who has all of a stream that has ended."""
+    name, value = log_position(asked)
+    return Response(status_code=204, headers={name.decode(): value.decode()})
 
 
 def log_position(asked: StreamQuery) -> tuple[bytes, bytes]:
@@ -120,6 +138,11 @@ class EventStream(Stream):
         """Ask the client to come back: its scope is another by now."""
         if self._subscriber is not None:
             self._subscriber.end(RESTART, "grant-ended")
+
+    def come_back(self) -> None:
+        """Ask the client to come back, as its rights are looked at anew then."""
+        if self._subscriber is not None:
+            self._subscriber.end(RESTART)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [*HEADERS, log_position(self._asked)]

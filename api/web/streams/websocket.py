@@ -17,19 +17,13 @@ from api.problems import problems
 from api.streaming.encoding import WEBSOCKET
 from api.streaming.subscriber import DONE, REFUSED, RESTART, Ending, Subscriber, position_text
 from api.transport.protocols import protocol_of
-from api.web.admission import Door, refusal
+from api.web.admission import refusal
 from api.web.input.json_text import parse
 from api.web.operation import Operation
-from api.web.reads.recorded import Recorder
 from api.web.request import Request
 from api.web.streams.event_stream import lock_out, log_position
-from api.web.streams.narrowing import ended_with_grants
-from api.web.streams.stream_request import (
-    STREAM_OPERATIONS,
-    StreamQuery,
-    StreamRequests,
-    checked_speed,
-)
+from api.web.streams.opening import Opener
+from api.web.streams.stream_request import STREAM_OPERATIONS, StreamQuery, checked_speed
 from domain.errors import Invalid, Overloaded
 
 SUBPROTOCOL = "executions"
@@ -45,22 +39,18 @@ class BadMessage(ValueError):
 
 
 class Socket:
-    """The WebSocket of one operation: opens the door, then lets the hub write."""
+    """The WebSocket of one operation: has it opened, then lets the hub write."""
 
-    def __init__(self, door: Door, requests: StreamRequests, operation: Operation) -> None:
-        self._door = door
-        self._requests = requests
-        self._hub = requests.hub
+    def __init__(self, opener: Opener, operation: Operation) -> None:
+        self._opener = opener
+        self._hub = opener.hub
         self._operation = operation
-        self._recorder = Recorder(door.access_log, door.grants)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            request = await self._request(scope)
-            kind = STREAM_OPERATIONS[self._operation.name]
-            asked = await self._requests.admitted(request, kind)
-            await self._recorder.opened(self._operation, request, asked.cursor)
-            self._requests.require_room()
+            shown = scope["state"]["headers"].get(b"authorization")
+            shown = shown or _authorization(scope["subprotocols"])
+            request, asked = await self._opener.opened(self._operation, scope, shown)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
             await refusal(error, scope)(scope, receive, send)
             return
@@ -73,12 +63,6 @@ class Socket:
         else:
             await self._serve(request, asked, receive, send)
 
-    async def _request(self, scope: Scope) -> Request:
-        headers = scope["state"]["headers"]
-        shown = headers.get(b"authorization") or _authorization(scope["subprotocols"])
-        caller = await self._door.admit(self._operation, scope, shown)
-        return Request(scope, caller)
-
     async def _serve(
         self, request: Request, asked: StreamQuery, receive: Receive, send: Send
     ) -> None:
@@ -90,13 +74,13 @@ class Socket:
             await self._listen(request, subscriber, receive)
         finally:
             hub.disconnect(subscriber)
-            await self._recorder.ended(self._operation, request, subscriber.sent)
+            await self._opener.ended(self._operation, request, subscriber.sent)
 
     async def _listen(self, request: Request, subscriber: Subscriber, receive: Receive) -> None:
         """Do what the client says, until it goes or the stream is over."""
         caller, end = request.caller, partial(subscriber.end, RESTART)
-        with self._door.open_requests.of(caller, partial(lock_out, subscriber)):
-            async with ended_with_grants(self._door.grants, caller, end):
+        with self._opener.open_requests.of(caller, partial(lock_out, subscriber)):
+            async with self._opener.while_granted(caller, end):
                 while (message := await receive())["type"] == "websocket.receive":
                     await self._obey(subscriber, request, message)
 
@@ -104,7 +88,7 @@ class Socket:
         try:
             word = _read(message)
             if (cursor := _sought(word, self._hub.position)) is not None:
-                await self._recorder.sought(self._operation, request, cursor)
+                await self._opener.sought(self._operation, request, cursor)
             _apply(subscriber, word, self._hub.position)
         except BadMessage as error:
             subscriber.refuse(str(error)[:LONGEST_REASON])
@@ -199,12 +183,10 @@ def _close(ending: Ending) -> Message:
     return {"type": "websocket.close", "code": ending.code or REFUSED, "reason": reason}
 
 
-def routes(
-    door: Door, requests: StreamRequests, operations: Iterable[Operation]
-) -> list[BaseRoute]:
+def routes(opener: Opener, operations: Iterable[Operation]) -> list[BaseRoute]:
     """The paths that take a WebSocket."""
     return [
-        WebSocketRoute(operation.path, Socket(door, requests, operation))
+        WebSocketRoute(operation.path, Socket(opener, operation))
         for operation in operations
         if operation.name in STREAM_OPERATIONS
     ]

@@ -1,0 +1,75 @@
+"""Who lets a stream over a WebSocket begin, and keeps an eye on it while it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from starlette.types import Scope
+
+from api.access.identity import Caller
+from api.access.open_requests import OpenRequests
+from api.streaming.hub import Hub
+from api.web.admission import Door
+from api.web.operation import Operation
+from api.web.reads.recorded import Recorder
+from api.web.request import Request
+from api.web.streams.narrowing import ended_with_grants
+from api.web.streams.stream_request import STREAM_OPERATIONS, StreamQuery, StreamRequests
+
+
+class Opener(Protocol):
+    """Judges who asks, and what for. Every method raises a `DomainError` where it refuses."""
+
+    hub: Hub
+    open_requests: OpenRequests
+
+    async def opened(
+        self, operation: Operation, scope: Scope, shown: bytes | None
+    ) -> tuple[Request, StreamQuery]:
+        """The stream of a request, which may begin. `shown` is the header Authorization, or what stands for it."""
+        ...
+
+    def while_granted(
+        self, caller: Caller, end: Callable[[], object]
+    ) -> AbstractAsyncContextManager[None]:
+        """While the block lasts, `end` is called once the caller has lost something of what it may see."""
+        ...
+
+    async def sought(self, operation: Operation, request: Request, cursor: int) -> None:
+        """Let it go on after another cursor."""
+
+    async def ended(self, operation: Operation, request: Request, cursor: int) -> None:
+        """It has ended, where its client was sent everything up to a cursor."""
+
+
+class DoorOpener:
+    """Lets streams begin that this server sends itself."""
+
+    def __init__(self, door: Door, requests: StreamRequests) -> None:
+        self.hub = requests.hub
+        self.open_requests = door.open_requests
+        self._door = door
+        self._requests = requests
+        self._recorder = Recorder(door.access_log, door.grants)
+
+    async def opened(
+        self, operation: Operation, scope: Scope, shown: bytes | None
+    ) -> tuple[Request, StreamQuery]:
+        request = Request(scope, await self._door.admit(operation, scope, shown))
+        asked = await self._requests.admitted(request, STREAM_OPERATIONS[operation.name])
+        await self._recorder.opened(operation, request, asked.cursor)
+        self._requests.require_room()
+        return request, asked
+
+    def while_granted(
+        self, caller: Caller, end: Callable[[], object]
+    ) -> AbstractAsyncContextManager[None]:
+        return ended_with_grants(self._door.grants, caller, end)
+
+    async def sought(self, operation: Operation, request: Request, cursor: int) -> None:
+        await self._recorder.sought(operation, request, cursor)
+
+    async def ended(self, operation: Operation, request: Request, cursor: int) -> None:
+        await self._recorder.ended(operation, request, cursor)
